@@ -1,4 +1,5 @@
-//! `builder allow`: the operator's word that `builder serve` may install a machine again, or hand out its document again.
+//! `builder allow`: the operator's word that `builder serve` may install a machine again, or hand
+//! out its document again.
 
 use std::path::PathBuf;
 
@@ -19,7 +20,8 @@ pub(crate) struct Options {
     /// All nodes of the output. With --install, only those without a record
     #[arg(long, conflicts_with = "nodes")]
     all: bool,
-    /// Install the machine at its next boot from the network, which wipes its disk. Includes --document
+    /// Install the machine at its next boot from the network, which wipes its disk. Includes
+    /// --document
     #[arg(long)]
     install: bool,
     /// Allow the machine to fetch its document again
@@ -63,22 +65,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let _lock = cluster.record.lock()?;
     for name in names {
         if options.install {
-            console::result(format!("{name}: {}\n", install(&cluster.record, name, options.all)?))?;
+            console::result(format!(
+                "{name}: {}\n",
+                install(&cluster.record, name, options.all)?
+            ))?;
         }
         if options.document {
-            cluster.record.put_delivery(name, &DocumentDelivery::allowed())?;
+            cluster
+                .record
+                .put_delivery(name, &DocumentDelivery::allowed())?;
             console::result(format!("{name}: its document is handed out again\n"))?;
         }
     }
     Ok(())
 }
 
-/// Allows an installation. Of all nodes only those that have no record: `--all` is what an operator types for a new cluster, and finds
-/// in the shell's history when the cluster runs.
+/// Allows an installation. Of all nodes only those that have no record: `--all` is what an operator
+/// types for a new cluster, and finds in the shell's history when the cluster runs.
 fn install(record: &Record, name: &Label, all: bool) -> Result<String> {
     let known = all && (record.installation(name)?.is_some() || record.delivery(name)?.is_some());
     if known {
-        return Ok(format!("unchanged, because it has a record; `builder allow {name} --install` installs it again"));
+        return Ok(format!(
+            "unchanged, because it has a record; `builder allow {name} --install` installs it again"
+        ));
     }
     record.put_installation(name, &Installation::allowed())?;
     Ok("installed at its next boot from the network, which wipes its disk".to_owned())

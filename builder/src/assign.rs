@@ -19,6 +19,10 @@ pub(crate) struct Options {
 /// Writes the record.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let recipe = check::checked_recipe(&options.recipe, false)?.recipe;
-    let event = pki::assign(&options.folder, &pki::Cluster::from(&recipe), OffsetDateTime::now_utc())?;
+    let event = pki::assign(
+        &options.folder,
+        &pki::Cluster::from(&recipe),
+        OffsetDateTime::now_utc(),
+    )?;
     Ok(console::result(format!("{event}\n"))?)
 }

@@ -33,10 +33,12 @@ pub(crate) struct Options {
     /// The folder to write. An earlier output in it is replaced as a whole
     #[arg(long, default_value = "out")]
     out: PathBuf,
-    /// Replace an output that was built with another PKI folder, for example that of another cluster
+    /// Replace an output that was built with another PKI folder, for example that of another
+    /// cluster
     #[arg(long)]
     replace: bool,
-    /// The folder of the cluster's certificates and keys. Missing ones are created [default: OUT.pki]
+    /// The folder of the cluster's certificates and keys. Missing ones are created [default:
+    /// OUT.pki]
     #[arg(long, value_name = "DIR")]
     pki: Option<PathBuf>,
     /// The folder for downloads and compressed files [default: the user's cache folder]
@@ -65,7 +67,11 @@ pub(crate) struct Options {
 impl Options {
     /// Which earlier output may be replaced by one that is signed with this key.
     fn replaceable(&self, key: Option<PublicKey>) -> Replaceable {
-        if self.replace { Replaceable::Any } else { Replaceable::SignedBy(key.map(|key| key.id())) }
+        if self.replace {
+            Replaceable::Any
+        } else {
+            Replaceable::SignedBy(key.map(|key| key.id()))
+        }
     }
 }
 
@@ -85,7 +91,11 @@ struct Summary {
 /// Builds.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let progress = release::for_stderr();
-    let CheckedRecipe { text, recipe, user_files } = check::checked_recipe(&options.recipe, options.strict)?;
+    let CheckedRecipe {
+        text,
+        recipe,
+        user_files,
+    } = check::checked_recipe(&options.recipe, options.strict)?;
     let date = date(&recipe)?;
     let place = output::resolve(&options.out)?;
     let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
@@ -94,7 +104,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     must_be_outside(&pki_folder, &place, "--pki")?;
     // Before anything is fetched: a folder that may not be replaced will not be in the end either.
     let replaced = output::check(&place, &options.replaceable(pki::trust(&pki_folder)))?;
-    if let Some(obstacle) = replaced.and_then(|etcd| upgrade::step(etcd, recipe.etcd.settings.version)) {
+    if let Some(obstacle) =
+        replaced.and_then(|etcd| upgrade::step(etcd, recipe.etcd.settings.version))
+    {
         let path = place.display();
         progress.say(&format!(
             "warning: no node of the image that {path} holds can be replaced by one of the new: {obstacle}"
@@ -104,30 +116,61 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (release, binaries) = fetch(options, &recipe, &cache, &*progress)?;
 
     let mut pki = open_pki(options, &recipe, &pki_folder)?;
-    // Before the first document, which publishes the key: a build that ends here begins the record again.
-    let begun = if pki.is_new() { Some(begin_record(&recipe, &pki_folder)?) } else { None };
+    // Before the first document, which publishes the key: a build that ends here begins the record
+    // again.
+    let begun = if pki.is_new() {
+        Some(begin_record(&recipe, &pki_folder)?)
+    } else {
+        None
+    };
     let mut documents = documents(&recipe, &mut pki)?;
     for event in pki.events() {
         progress.say(&event.to_string());
     }
     if let Some(record) = begun {
-        progress.say(&format!("{}: made; `builder serve` records there what was installed", record.folder().display()));
+        progress.say(&format!(
+            "{}: made; `builder serve` records there what was installed",
+            record.folder().display()
+        ));
     }
 
     let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;
     let image = output.path().join("image");
     make_public(&image)?;
-    let base = image_release::base(&recipe, &render::kickstart(&recipe, Sha256::new([0; 32]))?, &user_files)?;
-    let tree = Tree::new(&recipe, user_files, &binaries, firstboot, pki.trust(), &base)?;
+    let base = image_release::base(
+        &recipe,
+        &render::kickstart(&recipe, Sha256::new([0; 32]))?,
+        &user_files,
+    )?;
+    let tree = Tree::new(
+        &recipe,
+        user_files,
+        &binaries,
+        firstboot,
+        pki.trust(),
+        &base,
+    )?;
     let packed = overlay::pack(tree.entries, date, &cache, &image.join(manifest::OVERLAY))?;
-    write(&image.join("centos7.ks"), &render::kickstart(&recipe, packed.sha256)?)?;
-    let name = options.recipe.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    write(
+        &image.join("centos7.ks"),
+        &render::kickstart(&recipe, packed.sha256)?,
+    )?;
+    let name = options
+        .recipe
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let manifest_inputs = ManifestInputs {
         recipe: input(&name, text.as_bytes()),
         etcd: recipe.etcd.settings.version,
         trust: pki.trust(),
         inputs: vec![release_input(&recipe, &release), firstboot_input],
-        packed: Some(FileDigest { name: manifest::OVERLAY.to_owned(), size: packed.size, sha256: packed.sha256 }),
+        packed: Some(FileDigest {
+            name: manifest::OVERLAY.to_owned(),
+            size: packed.size,
+            sha256: packed.sha256,
+        }),
         overlay: tree.listed,
     };
     let manifest = manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
@@ -140,27 +183,44 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         nodes::write(output.path(), document, pki.signing())?;
     }
     output.commit()?;
-    report(options, &recipe, &packed, &pki_folder, (pki.trust(), serial))
+    report(
+        options,
+        &recipe,
+        &packed,
+        &pki_folder,
+        (pki.trust(), serial),
+    )
 }
 
-/// SOURCE_DATE_EPOCH where it is set (reproducible-builds.org/specs/source-date-epoch), else the recipe's date.
+/// SOURCE_DATE_EPOCH where it is set (reproducible-builds.org/specs/source-date-epoch), else the
+/// recipe's date.
 fn date(recipe: &Recipe) -> Result<u64> {
-    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(recipe.date) };
+    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else {
+        return Ok(recipe.date);
+    };
     let date = text.parse().ok().filter(|date| *date <= overlay::LATEST);
     date.with_context(|| {
-        format!("SOURCE_DATE_EPOCH is `{text}`, expected seconds since 1970, at most {}", overlay::LATEST)
+        format!(
+            "SOURCE_DATE_EPOCH is `{text}`, expected seconds since 1970, at most {}",
+            overlay::LATEST
+        )
     })
 }
 
 fn default_cache() -> Result<PathBuf> {
-    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let from = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache")));
     cache
         .map(|cache| cache.join("etcd-image"))
         .context("neither XDG_CACHE_HOME nor HOME is set; name a folder by --cache")
 }
 
-/// The PKI's default place: `out` has `out.pki` beside it, so that two clusters in one folder do not share one.
+/// The PKI's default place: `out` has `out.pki` beside it, so that two clusters in one folder do
+/// not share one.
 fn default_pki(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".pki");
@@ -170,7 +230,10 @@ fn default_pki(out: &Path) -> PathBuf {
 /// The default place of the server's records, beside the PKI: `out.pki` has `out.state` beside it.
 fn default_state(pki: &Path) -> PathBuf {
     let name = pki.file_name().unwrap_or_default().to_string_lossy();
-    pki.with_file_name(format!("{}.state", name.strip_suffix(".pki").unwrap_or(&name)))
+    pki.with_file_name(format!(
+        "{}.state",
+        name.strip_suffix(".pki").unwrap_or(&name)
+    ))
 }
 
 /// Begins the record of what `builder serve` installs.
@@ -182,9 +245,15 @@ fn begin_record(recipe: &Recipe, pki: &Path) -> Result<Record> {
 
 /// Refuses a folder within the output, which the next build would take away with it.
 fn must_be_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
-    let real = folder.canonicalize().or_else(|_| std::path::absolute(folder)).unwrap_or_default();
+    let real = folder
+        .canonicalize()
+        .or_else(|_| std::path::absolute(folder))
+        .unwrap_or_default();
     let place = folder.display();
-    ensure!(!real.starts_with(out), "{place} is in the output, which is replaced as a whole; name another {option}");
+    ensure!(
+        !real.starts_with(out),
+        "{place} is in the output, which is replaced as a whole; name another {option}"
+    );
     Ok(())
 }
 
@@ -195,11 +264,22 @@ fn firstboot(options: &Options) -> Result<(Content, FileDigest)> {
         None => std::env::current_exe()?.with_file_name("firstboot"),
     };
     let bytes = text_file::bytes(&path, LARGEST_FIRSTBOOT).with_context(|| {
-        format!("cannot read firstboot at {}; `make build` makes it, --firstboot FILE names another", path.display())
+        format!(
+            "cannot read firstboot at {}; `make build` makes it, --firstboot FILE names another",
+            path.display()
+        )
     })?;
-    elf::runs_on_centos7(&bytes).with_context(|| format!("{} would not run on a node", path.display()))?;
+    elf::runs_on_centos7(&bytes)
+        .with_context(|| format!("{} would not run on a node", path.display()))?;
     let input = input("firstboot", &bytes);
-    Ok((Content::Verified { path, sha256: input.sha256, size: input.size }, input))
+    Ok((
+        Content::Verified {
+            path,
+            sha256: input.sha256,
+            size: input.size,
+        },
+        input,
+    ))
 }
 
 fn fetch(
@@ -209,25 +289,48 @@ fn fetch(
     progress: &dyn Progress,
 ) -> Result<(release::Release, Binaries)> {
     let version = recipe.etcd.settings.version;
-    let given: Vec<_> = options.mirror.iter().map(|base| base.url().clone()).collect();
+    let given: Vec<_> = options
+        .mirror
+        .iter()
+        .map(|base| base.url().clone())
+        .collect();
     let wanted = Wanted {
         version,
         sha256: recipe.etcd.sha256,
-        mirrors: if given.is_empty() { &recipe.etcd.mirrors } else { &given },
+        mirrors: if given.is_empty() {
+            &recipe.etcd.mirrors
+        } else {
+            &given
+        },
         cache,
         offline: options.offline,
         file: options.release.as_deref(),
     };
     let release = release::obtain(&wanted, progress)?;
     progress.say(&release.evidence.to_string());
-    let binaries = release::open(&release, version, cache, |content| overlay::cached_size(cache, content), progress)?;
+    let binaries = release::open(
+        &release,
+        version,
+        cache,
+        |content| overlay::cached_size(cache, content),
+        progress,
+    )?;
     Ok((release, binaries))
 }
 
 fn open_pki(options: &Options, recipe: &Recipe, folder: &Path) -> Result<Pki> {
-    let authority = Authority::of(&recipe.tls, options.recipe.parent().unwrap_or(Path::new(".")));
+    let authority = Authority::of(
+        &recipe.tls,
+        options.recipe.parent().unwrap_or(Path::new(".")),
+    );
     let (cluster, lifetimes) = (pki::Cluster::from(recipe), Lifetimes::from(&recipe.tls));
-    Ok(pki::open(folder, &cluster, &authority, lifetimes, OffsetDateTime::now_utc())?)
+    Ok(pki::open(
+        folder,
+        &cluster,
+        &authority,
+        lifetimes,
+        OffsetDateTime::now_utc(),
+    )?)
 }
 
 /// Who each node is.
@@ -235,7 +338,12 @@ fn documents(recipe: &Recipe, pki: &mut Pki) -> Result<Vec<NodeDocument>> {
     let (cluster, domain) = (&recipe.cluster.name, &recipe.cluster.domain);
     let store_keys = pki.store_keys()?;
     let document = |node: &recipes::recipe::Node| -> Result<NodeDocument> {
-        let (tls, before) = pki.node_tls(&Subject { cluster, domain, name: &node.name, address: node.address })?;
+        let (tls, before) = pki.node_tls(&Subject {
+            cluster,
+            domain,
+            name: &node.name,
+            address: node.address,
+        })?;
         let (name, machine) = (node.name.clone(), node.machine.clone());
         let store_keys = store_keys.clone();
         Ok(NodeDocument {
@@ -253,12 +361,20 @@ fn documents(recipe: &Recipe, pki: &mut Pki) -> Result<Vec<NodeDocument>> {
 }
 
 fn input(name: &str, bytes: &[u8]) -> FileDigest {
-    FileDigest { name: name.to_owned(), size: bytes.len() as u64, sha256: Sha256::of(bytes) }
+    FileDigest {
+        name: name.to_owned(),
+        size: bytes.len() as u64,
+        sha256: Sha256::of(bytes),
+    }
 }
 
 fn release_input(recipe: &Recipe, release: &release::Release) -> FileDigest {
     let name = format!("etcd-v{}-linux-amd64.tar.gz", recipe.etcd.settings.version);
-    FileDigest { name, size: release.size, sha256: release.sha256 }
+    FileDigest {
+        name,
+        size: release.size,
+        sha256: release.sha256,
+    }
 }
 
 /// The folder that a web server serves: its umask's owner may be another than the server's.
@@ -269,7 +385,8 @@ fn make_public(folder: &Path) -> Result<()> {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    newfile::write(path, text.as_bytes(), newfile::PUBLIC).with_context(|| format!("cannot write {}", path.display()))
+    newfile::write(path, text.as_bytes(), newfile::PUBLIC)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn report(
@@ -287,7 +404,11 @@ fn report(
         overlay_sha256: packed.sha256,
         overlay_size: packed.size,
         trust: trust.id(),
-        nodes: recipe.nodes.iter().map(|node| node.name.to_string()).collect(),
+        nodes: recipe
+            .nodes
+            .iter()
+            .map(|node| node.name.to_string())
+            .collect(),
     };
     if options.json {
         console::result(serde_json::to_string_pretty(&summary)? + "\n")?;
@@ -300,10 +421,29 @@ fn report(
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (out, nodes) = (self.out.display(), self.nodes.join(", "));
-        writeln!(f, "{out}/image/   etcd {}, public, the same for every node: serve it over http", self.etcd)?;
-        writeln!(f, "{out}/nodes/   {nodes}: secret, one for each: hand it to that machine alone")?;
-        writeln!(f, "{}   certificates and keys of the cluster: keep it, back it up", self.pki.display())?;
-        writeln!(f, "{out}/release.json   serial {}, public: by it running nodes find the image", self.serial)?;
-        writeln!(f, "overlay.tar.gz {} bytes, sha256 {}", self.overlay_size, self.overlay_sha256)
+        writeln!(
+            f,
+            "{out}/image/   etcd {}, public, the same for every node: serve it over http",
+            self.etcd
+        )?;
+        writeln!(
+            f,
+            "{out}/nodes/   {nodes}: secret, one for each: hand it to that machine alone"
+        )?;
+        writeln!(
+            f,
+            "{}   certificates and keys of the cluster: keep it, back it up",
+            self.pki.display()
+        )?;
+        writeln!(
+            f,
+            "{out}/release.json   serial {}, public: by it running nodes find the image",
+            self.serial
+        )?;
+        writeln!(
+            f,
+            "overlay.tar.gz {} bytes, sha256 {}",
+            self.overlay_size, self.overlay_sha256
+        )
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
-/// Prints a result. Whoever closes the pipe, as `head` does, has read enough: that is no failure, and what the exit
-/// code says is not changed by it.
+/// Prints a result. Whoever closes the pipe, as `head` does, has read enough: that is no failure,
+/// and what the exit code says is not changed by it.
 pub(crate) fn result(text: impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
@@ -13,8 +13,8 @@ pub(crate) fn result(text: impl Display) -> io::Result<()> {
     }
 }
 
-/// Prints a line for the operator on standard error. Where it cannot be printed, as on a full disk, the program goes on all the same: `eprintln!` would end
-/// it.
+/// Prints a line for the operator on standard error. Where it cannot be printed, as on a full disk,
+/// the program goes on all the same: `eprintln!` would end it.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }

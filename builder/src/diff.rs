@@ -1,5 +1,6 @@
-//! `builder diff`: what another image has otherwise, as a person would say it: settings line by line, programs by version and
-//! digest. What follows from the rest (the stamp, the manifest, the overlay's own digest) is left out.
+//! `builder diff`: what another image has otherwise, as a person would say it: settings line by
+//! line, programs by version and digest. What follows from the rest (the stamp, the manifest, the
+//! overlay's own digest) is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -55,19 +56,39 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.json {
         console::result(serde_json::to_string_pretty(&differences)? + "\n")?;
     } else {
-        console::result(differences.iter().map(ToString::to_string).collect::<String>())?;
+        console::result(
+            differences
+                .iter()
+                .map(ToString::to_string)
+                .collect::<String>(),
+        )?;
     }
     if differences.is_empty() {
         return Ok(());
     }
-    Err(exit_error(Exit::Different, format!("{} differences", differences.len())))
+    Err(exit_error(
+        Exit::Different,
+        format!("{} differences", differences.len()),
+    ))
 }
 
 fn differences(old: &Image, new: &Image) -> Vec<Difference> {
     let pairs = [
-        (ETCD, old.manifest.etcd.to_string(), new.manifest.etcd.to_string()),
-        ("builder", old.manifest.builder.clone(), new.manifest.builder.clone()),
-        ("the key that is trusted", old.manifest.trust.clone(), new.manifest.trust.clone()),
+        (
+            ETCD,
+            old.manifest.etcd.to_string(),
+            new.manifest.etcd.to_string(),
+        ),
+        (
+            "builder",
+            old.manifest.builder.clone(),
+            new.manifest.builder.clone(),
+        ),
+        (
+            "the key that is trusted",
+            old.manifest.trust.clone(),
+            new.manifest.trust.clone(),
+        ),
     ];
     let differ = pairs.into_iter().filter(|(_, old, new)| old != new);
     let mut out: Vec<Difference> = differ
@@ -79,12 +100,21 @@ fn differences(old: &Image, new: &Image) -> Vec<Difference> {
         })
         .collect();
     let obstacle = upgrade::step(old.manifest.etcd, new.manifest.etcd);
-    if let (Some(etcd), Some(obstacle)) = (out.iter_mut().find(|difference| difference.what == ETCD), obstacle) {
-        etcd.warning = Some(format!("no node can be replaced by one of the new image: {obstacle}"));
+    if let (Some(etcd), Some(obstacle)) = (
+        out.iter_mut().find(|difference| difference.what == ETCD),
+        obstacle,
+    ) {
+        etcd.warning = Some(format!(
+            "no node can be replaced by one of the new image: {obstacle}"
+        ));
     }
     let lines = lines(&kickstart(old), &kickstart(new));
     if !lines.is_empty() {
-        out.push(Difference { what: "centos7.ks".to_owned(), lines, ..Difference::default() });
+        out.push(Difference {
+            what: "centos7.ks".to_owned(),
+            lines,
+            ..Difference::default()
+        });
     }
     let (ours, theirs) = (entries(old), entries(new));
     let paths: BTreeSet<&str> = ours.keys().chain(theirs.keys()).copied().collect();
@@ -93,26 +123,40 @@ fn differences(old: &Image, new: &Image) -> Vec<Difference> {
         if before == after {
             return None;
         }
-        let lines = match [old, new].map(|image| image.contents.get(path).and_then(|bytes| text(bytes))) {
-            [Some(before), Some(after)] => self::lines(&before, &after),
-            _ => Vec::new(),
-        };
-        let describe = |entry: Option<&OverlayEntry>| entry.map(|entry| describe(entry, lines.is_empty()));
+        let lines =
+            match [old, new].map(|image| image.contents.get(path).and_then(|bytes| text(bytes))) {
+                [Some(before), Some(after)] => self::lines(&before, &after),
+                _ => Vec::new(),
+            };
+        let describe =
+            |entry: Option<&OverlayEntry>| entry.map(|entry| describe(entry, lines.is_empty()));
         let (old, new) = (describe(before), describe(after));
-        Some(Difference { what: format!("/{path}"), old, new, lines, warning: None })
+        Some(Difference {
+            what: format!("/{path}"),
+            old,
+            new,
+            lines,
+            warning: None,
+        })
     }));
     out
 }
 
 /// The kickstart without the overlay's digest, which changes with everything.
 fn kickstart(image: &Image) -> String {
-    image.kickstart.replace(&image.overlay.to_string(), "(the overlay's digest)")
+    image
+        .kickstart
+        .replace(&image.overlay.to_string(), "(the overlay's digest)")
 }
 
 /// What is packed, by path, but for what lists the rest.
 fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
     const LISTS: [&str; 2] = ["etc/firstboot/image.json", "etc/firstboot/SHA256SUMS"];
-    let all = image.manifest.overlay.iter().map(|entry| (entry.path.as_str(), entry));
+    let all = image
+        .manifest
+        .overlay
+        .iter()
+        .map(|entry| (entry.path.as_str(), entry));
     all.filter(|(path, _)| !LISTS.contains(path)).collect()
 }
 
@@ -120,7 +164,11 @@ fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
 fn text(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8(bytes.to_vec()).ok()?;
     let value: Option<serde_json::Value> = serde_json::from_str(&text).ok();
-    Some(value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or(text))
+    Some(
+        value
+            .and_then(|value| serde_json::to_string_pretty(&value).ok())
+            .unwrap_or(text),
+    )
 }
 
 fn lines(old: &str, new: &str) -> Vec<String> {
@@ -138,7 +186,11 @@ fn lines(old: &str, new: &str) -> Vec<String> {
 
 /// What can be seen of an entry; its content only where it cannot be shown line by line.
 fn describe(entry: &OverlayEntry, content: bool) -> String {
-    let kind = if entry.kind == Kind::Folder { "folder " } else { "" };
+    let kind = if entry.kind == Kind::Folder {
+        "folder "
+    } else {
+        ""
+    };
     let mut text = format!("{kind}{} {}:{}", entry.mode, entry.uid, entry.gid);
     if let (true, Some(size), Some(sha256)) = (content, entry.size, entry.sha256) {
         let _ = write!(text, " {size} bytes, sha256 {}", &sha256.to_string()[..16]);
@@ -158,7 +210,9 @@ impl fmt::Display for Difference {
         if let Some(warning) = &self.warning {
             writeln!(f, "  warning: {warning}")?;
         }
-        self.lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
+        self.lines
+            .iter()
+            .try_for_each(|line| writeln!(f, "  {line}"))
     }
 }
 
@@ -168,10 +222,16 @@ mod tests {
 
     #[test]
     fn lines_that_went_and_came_are_shown_and_the_rest_is_not() {
-        assert_eq!(lines("a = 1\nb = 2\nc\n", "a = 1\nb = 3\nc\n"), ["-b = 2", "+b = 3"]);
+        assert_eq!(
+            lines("a = 1\nb = 2\nc\n", "a = 1\nb = 3\nc\n"),
+            ["-b = 2", "+b = 3"]
+        );
         assert!(lines("a\n", "a\n").is_empty());
         let json = |text: &str| text_of(text);
-        assert_eq!(lines(&json("{\"a\":1,\"b\":[1]}"), &json("{\"a\":2,\"b\":[1]}")), ["-  \"a\": 1,", "+  \"a\": 2,"]);
+        assert_eq!(
+            lines(&json("{\"a\":1,\"b\":[1]}"), &json("{\"a\":2,\"b\":[1]}")),
+            ["-  \"a\": 1,", "+  \"a\": 2,"]
+        );
     }
 
     fn text_of(json: &str) -> String {
@@ -183,13 +243,33 @@ mod tests {
         let shown = |old: Option<&str>, new: Option<&str>, lines: &[&str]| {
             let [old, new] = [old, new].map(|side| side.map(str::to_owned));
             let lines = lines.iter().map(ToString::to_string).collect();
-            Difference { what: "/x".into(), old, new, lines, warning: None }.to_string()
+            Difference {
+                what: "/x".into(),
+                old,
+                new,
+                lines,
+                warning: None,
+            }
+            .to_string()
         };
-        assert_eq!(shown(Some("0644 0:0"), Some("0600 0:0"), &[]), "/x: 0644 0:0 -> 0600 0:0\n");
+        assert_eq!(
+            shown(Some("0644 0:0"), Some("0600 0:0"), &[]),
+            "/x: 0644 0:0 -> 0600 0:0\n"
+        );
         assert_eq!(shown(None, Some("0644 0:0"), &[]), "/x: new, 0644 0:0\n");
-        assert_eq!(shown(Some("0644 0:0"), None, &[]), "/x: gone, it was 0644 0:0\n");
-        assert_eq!(shown(Some("0644 0:0"), Some("0644 0:0"), &["-a", "+b"]), "/x\n  -a\n  +b\n");
-        let warned = Difference { what: ETCD.into(), warning: Some("w".into()), ..Difference::default() };
+        assert_eq!(
+            shown(Some("0644 0:0"), None, &[]),
+            "/x: gone, it was 0644 0:0\n"
+        );
+        assert_eq!(
+            shown(Some("0644 0:0"), Some("0644 0:0"), &["-a", "+b"]),
+            "/x\n  -a\n  +b\n"
+        );
+        let warned = Difference {
+            what: ETCD.into(),
+            warning: Some("w".into()),
+            ..Difference::default()
+        };
         assert_eq!(warned.to_string(), "etcd\n  warning: w\n");
     }
 }

@@ -1,7 +1,8 @@
-//! Would this program run on CentOS 7? Told from its ELF headers, before it is on a node where it does not.
+//! Would this program run on CentOS 7? Told from its ELF headers, before it is on a node where it
+//! does not.
 //!
-//! What counts is what the kernel and the dynamic linker of CentOS 7.9 look at: program headers and the dynamic
-//! segment. Section headers may be stripped and are not asked.
+//! What counts is what the kernel and the dynamic linker of CentOS 7.9 look at: program headers and
+//! the dynamic segment. Section headers may be stripped and are not asked.
 
 mod dynamic;
 mod linkage;
@@ -18,10 +19,12 @@ use dynamic::Segment;
 use linkage::INTERPRETER;
 pub(crate) use linkage::{Linkage, NotForCentos7};
 
-/// The kernel of CentOS 7.9 is 3.10.0: a binary whose ABI note asks for more ends with "FATAL: kernel too old".
+/// The kernel of CentOS 7.9 is 3.10.0: a binary whose ABI note asks for more ends with "FATAL:
+/// kernel too old".
 const KERNEL: [u32; 3] = [3, 10, 0];
 
-/// Says whether the program with these bytes would run on a minimal CentOS 7.9, and how it is linked.
+/// Says whether the program with these bytes would run on a minimal CentOS 7.9, and how it is
+/// linked.
 pub(crate) fn runs_on_centos7(bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
     let header = header(bytes)?;
     let segments = segments(header, bytes)?;
@@ -30,7 +33,11 @@ pub(crate) fn runs_on_centos7(bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
         match segment.p_type(LittleEndian) {
             elf::PT_INTERP => {
                 let name = segment.data(LittleEndian, bytes).unwrap_or_default();
-                interpreter = Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
+                interpreter = Some(
+                    String::from_utf8_lossy(name)
+                        .trim_end_matches('\0')
+                        .to_owned(),
+                );
             }
             elf::PT_NOTE => kernel(segment, bytes)?,
             _ => {}
@@ -49,25 +56,65 @@ fn header(bytes: &[u8]) -> Result<&FileHeader64<LittleEndian>, NotForCentos7> {
         return Err(NotForCentos7::Script);
     }
     if !bytes.starts_with(&elf::ELFMAG) {
-        let first: Vec<_> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let found = if first.is_empty() { "nothing (the file is empty)".to_owned() } else { first.join(" ") };
+        let first: Vec<_> = bytes
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let found = if first.is_empty() {
+            "nothing (the file is empty)".to_owned()
+        } else {
+            first.join(" ")
+        };
         return Err(NotForCentos7::NotElf { found });
     }
     let size = bytes.len() as u64;
-    let whole = NotForCentos7::Truncated { what: "the ELF header", needs: 64, size };
-    let Ok((header, _)) = object::pod::from_bytes::<FileHeader64<LittleEndian>>(bytes) else { return Err(whole) };
+    let whole = NotForCentos7::Truncated {
+        what: "the ELF header",
+        needs: 64,
+        size,
+    };
+    let Ok((header, _)) = object::pod::from_bytes::<FileHeader64<LittleEndian>>(bytes) else {
+        return Err(whole);
+    };
     let ident = &header.e_ident;
     if ident.class != elf::ELFCLASS64 || ident.data != elf::ELFDATA2LSB {
-        let width = if ident.class == elf::ELFCLASS64 { "64-bit" } else { "32-bit" };
-        let order = if ident.data == elf::ELFDATA2LSB { "little-endian" } else { "big-endian" };
-        return Err(NotForCentos7::Architecture { found: format!("a {width} {order} machine") });
+        let width = if ident.class == elf::ELFCLASS64 {
+            "64-bit"
+        } else {
+            "32-bit"
+        };
+        let order = if ident.data == elf::ELFDATA2LSB {
+            "little-endian"
+        } else {
+            "big-endian"
+        };
+        return Err(NotForCentos7::Architecture {
+            found: format!("a {width} {order} machine"),
+        });
     }
     match header.e_machine(LittleEndian) {
         elf::EM_X86_64 => {}
-        elf::EM_AARCH64 => return Err(NotForCentos7::Architecture { found: "arm64 (AArch64)".to_owned() }),
-        elf::EM_PPC64 => return Err(NotForCentos7::Architecture { found: "ppc64le".to_owned() }),
-        elf::EM_RISCV => return Err(NotForCentos7::Architecture { found: "riscv64".to_owned() }),
-        other => return Err(NotForCentos7::Architecture { found: format!("ELF machine {}", other.0) }),
+        elf::EM_AARCH64 => {
+            return Err(NotForCentos7::Architecture {
+                found: "arm64 (AArch64)".to_owned(),
+            });
+        }
+        elf::EM_PPC64 => {
+            return Err(NotForCentos7::Architecture {
+                found: "ppc64le".to_owned(),
+            });
+        }
+        elf::EM_RISCV => {
+            return Err(NotForCentos7::Architecture {
+                found: "riscv64".to_owned(),
+            });
+        }
+        other => {
+            return Err(NotForCentos7::Architecture {
+                found: format!("ELF machine {}", other.0),
+            });
+        }
     }
     if ![elf::ELFOSABI_SYSV, elf::ELFOSABI_GNU].contains(&ident.os_abi) {
         return Err(NotForCentos7::System(ident.os_abi.0));
@@ -81,14 +128,21 @@ fn header(bytes: &[u8]) -> Result<&FileHeader64<LittleEndian>, NotForCentos7> {
 }
 
 /// The program headers, once each is within the file.
-fn segments<'a>(header: &FileHeader64<LittleEndian>, bytes: &'a [u8]) -> Result<&'a [Segment], NotForCentos7> {
+fn segments<'a>(
+    header: &FileHeader64<LittleEndian>,
+    bytes: &'a [u8],
+) -> Result<&'a [Segment], NotForCentos7> {
     let size = bytes.len() as u64;
-    let table = header
-        .e_phoff
-        .get(LittleEndian)
-        .saturating_add(u64::from(header.e_phnum.get(LittleEndian)) * u64::from(header.e_phentsize.get(LittleEndian)));
+    let table = header.e_phoff.get(LittleEndian).saturating_add(
+        u64::from(header.e_phnum.get(LittleEndian))
+            * u64::from(header.e_phentsize.get(LittleEndian)),
+    );
     if table > size {
-        return Err(NotForCentos7::Truncated { what: "the program header table", needs: table, size });
+        return Err(NotForCentos7::Truncated {
+            what: "the program header table",
+            needs: table,
+            size,
+        });
     }
     let segments = header
         .program_headers(LittleEndian, bytes)
@@ -97,23 +151,35 @@ fn segments<'a>(header: &FileHeader64<LittleEndian>, bytes: &'a [u8]) -> Result<
         let (offset, length) = segment.file_range(LittleEndian);
         let needs = offset.saturating_add(length);
         if segment.p_type(LittleEndian) == elf::PT_LOAD && needs > size {
-            return Err(NotForCentos7::Truncated { what: "a loadable segment", needs, size });
+            return Err(NotForCentos7::Truncated {
+                what: "a loadable segment",
+                needs,
+                size,
+            });
         }
     }
     // A shared library has no entry point to jump to, a program without a segment nothing to run.
-    if !segments.iter().any(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD) {
+    if !segments
+        .iter()
+        .any(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD)
+    {
         return Err(NotForCentos7::Damaged("it has no loadable segment"));
     }
     if header.e_entry.get(LittleEndian) == 0 {
-        return Err(NotForCentos7::NotProgram("a shared library (no entry point)"));
+        return Err(NotForCentos7::NotProgram(
+            "a shared library (no entry point)",
+        ));
     }
     Ok(segments)
 }
 
-/// Checks the oldest kernel that a glibc program's ABI note names, where this note segment holds one.
+/// Checks the oldest kernel that a glibc program's ABI note names, where this note segment holds
+/// one.
 fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
     let damaged = |_| NotForCentos7::Damaged("a note segment cannot be read");
-    let Some(mut notes) = segment.notes(LittleEndian, bytes).map_err(damaged)? else { return Ok(()) };
+    let Some(mut notes) = segment.notes(LittleEndian, bytes).map_err(damaged)? else {
+        return Ok(());
+    };
     while let Some(note) = notes.next().map_err(damaged)? {
         if note.name() != elf::ELF_NOTE_GNU || note.n_type(LittleEndian) != elf::NT_GNU_ABI_TAG {
             continue;
@@ -122,7 +188,8 @@ fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
             let bytes = note.desc().get(nth * 4..nth * 4 + 4)?;
             Some(u32::from_le_bytes(bytes.try_into().ok()?))
         };
-        let (Some(0), Some(major), Some(minor), Some(sub)) = (word(0), word(1), word(2), word(3)) else {
+        let (Some(0), Some(major), Some(minor), Some(sub)) = (word(0), word(1), word(2), word(3))
+        else {
             return Err(NotForCentos7::Damaged("its ABI note is not Linux's"));
         };
         if [major, minor, sub] > KERNEL {

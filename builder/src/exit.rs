@@ -28,11 +28,15 @@ impl std::error::Error for ExitError {}
 
 /// An error that ends with `exit`.
 pub(crate) fn exit_error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
-    ExitError { exit, message: message.into() }.into()
+    ExitError {
+        exit,
+        message: message.into(),
+    }
+    .into()
 }
 
-/// An error and its causes on one line. A cause that the text before it repeats is left out: many errors name their cause
-/// in their own text and as their source.
+/// An error and its causes on one line. A cause that the text before it repeats is left out: many
+/// errors name their cause in their own text and as their source.
 pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     let mut out = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -47,7 +51,9 @@ pub(crate) fn with_causes(error: &anyhow::Error) -> String {
 
 /// The exit code of an error.
 pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
-    error.downcast_ref::<ExitError>().map_or(Exit::Failed, |stop| stop.exit) as u8
+    error
+        .downcast_ref::<ExitError>()
+        .map_or(Exit::Failed, |stop| stop.exit) as u8
 }
 
 #[cfg(test)]
@@ -64,8 +70,16 @@ mod tests {
     fn a_cause_is_told_once() {
         let missing = || std::io::Error::from_raw_os_error(2);
         let error = anyhow::Error::from(Inner(missing()));
-        assert_eq!(with_causes(&error), "/pki/ca.crt: cannot read it: No such file or directory (os error 2)");
-        let error = Err::<(), _>(missing()).context("cannot read a.toml").unwrap_err();
-        assert_eq!(with_causes(&error), "cannot read a.toml: No such file or directory (os error 2)");
+        assert_eq!(
+            with_causes(&error),
+            "/pki/ca.crt: cannot read it: No such file or directory (os error 2)"
+        );
+        let error = Err::<(), _>(missing())
+            .context("cannot read a.toml")
+            .unwrap_err();
+        assert_eq!(
+            with_causes(&error),
+            "cannot read a.toml: No such file or directory (os error 2)"
+        );
     }
 }

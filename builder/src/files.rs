@@ -28,12 +28,21 @@ pub(crate) struct UserFile {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Where each script of `post` will lie: numbered, so that their order is that of the recipe and two may have one name.
+/// Where each script of `post` will lie: numbered, so that their order is that of the recipe and
+/// two may have one name.
 pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
     files.post.iter().enumerate().map(|(index, file)| {
         let name = file.source.rsplit('/').next().unwrap_or_default();
-        let plain: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+        let plain: String = name
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
         format!("{POST}/{:02}-{plain}", index + 1)
     })
 }
@@ -47,25 +56,49 @@ pub(crate) fn key_path(repo: &Repo) -> String {
 pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
     const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
     let folders = ["etc/systemd/system/", "usr/lib/systemd/system/"];
-    let name = move |path: &str| folders.iter().find_map(|folder| path.strip_prefix(folder).map(|_| folder.len()));
-    let names = files.overlay.iter().filter_map(move |file| Some(&file.path[name(&file.path)?..]));
+    let name = move |path: &str| {
+        folders
+            .iter()
+            .find_map(|folder| path.strip_prefix(folder).map(|_| folder.len()))
+    };
+    let names = files
+        .overlay
+        .iter()
+        .filter_map(move |file| Some(&file.path[name(&file.path)?..]));
     names.filter(|name| !name.contains(['/', '@']) && KINDS.iter().any(|kind| name.ends_with(kind)))
 }
 
 /// Reads them; what is wrong with one is told where the recipe names it.
 pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<UserFile>, Vec<Diagnostic>) {
-    let overlay = recipe.files.overlay.iter().map(|file| (file.path.clone(), file.mode, file.owner, &file.file));
-    let post = post_paths(&recipe.files).zip(&recipe.files.post).map(|(path, file)| (path, 0o700, 0, file));
-    let keys = recipe.install.repos.iter().filter_map(|repo| match &repo.key {
-        Some(RepoKey::File(file)) => Some((key_path(repo), 0o644, 0, file)),
-        _ => None,
-    });
+    let overlay = recipe
+        .files
+        .overlay
+        .iter()
+        .map(|file| (file.path.clone(), file.mode, file.owner, &file.file));
+    let post = post_paths(&recipe.files)
+        .zip(&recipe.files.post)
+        .map(|(path, file)| (path, 0o700, 0, file));
+    let keys = recipe
+        .install
+        .repos
+        .iter()
+        .filter_map(|repo| match &repo.key {
+            Some(RepoKey::File(file)) => Some((key_path(repo), 0o644, 0, file)),
+            _ => None,
+        });
     let (mut user_files, mut wrong) = (Vec::new(), Vec::new());
     for (path, mode, owner, file) in overlay.chain(post).chain(keys) {
         match read_single(folder, file) {
             Ok(bytes) => {
                 let source = folder.join(&file.source);
-                user_files.push(UserFile { path, mode, owner, source, span: file.span.clone(), bytes });
+                user_files.push(UserFile {
+                    path,
+                    mode,
+                    owner,
+                    source,
+                    span: file.span.clone(),
+                    bytes,
+                });
             }
             Err(message) => wrong.push(Diagnostic::error(file.span.clone(), message)),
         }
@@ -77,8 +110,15 @@ pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<UserFile>, Vec<Diagno
 fn read_single(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
     let path = folder.join(&file.source);
     let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
-    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let (real, root) = (path.canonicalize().map_err(cannot)?, here.canonicalize().map_err(cannot)?);
+    let here = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let (real, root) = (
+        path.canonicalize().map_err(cannot)?,
+        here.canonicalize().map_err(cannot)?,
+    );
     if !real.starts_with(&root) {
         return Err(format!(
             "{} is a link that leads out of the recipe's folder, to {}",
@@ -88,10 +128,17 @@ fn read_single(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
     }
     let about = fs::metadata(&real).map_err(cannot)?;
     if !about.is_file() {
-        return Err(format!("{} is not a file; name each file of a folder", path.display()));
+        return Err(format!(
+            "{} is not a file; name each file of a folder",
+            path.display()
+        ));
     }
     let mut bytes = Vec::new();
-    fs::File::open(&real).map_err(cannot)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    fs::File::open(&real)
+        .map_err(cannot)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!(
             "{} has more than {} MiB; what is so large belongs into a package",
@@ -107,7 +154,10 @@ mod tests {
     use super::*;
 
     fn recipe(more: &str) -> Recipe {
-        let text = format!("{}\n{more}\n", include_str!("../../recipes/three-node.toml"));
+        let text = format!(
+            "{}\n{more}\n",
+            include_str!("../../recipes/three-node.toml")
+        );
         recipes::recipe::read(&text).recipe.unwrap()
     }
 
@@ -124,7 +174,10 @@ mod tests {
         let try_with = |source: &str| {
             let recipe = recipe(&format!("[files.overlay]\n\"/etc/a\" = \"{source}\""));
             let (user_files, wrong) = read(&recipe, &inner);
-            wrong.first().map_or_else(|| Ok(user_files[0].bytes.clone()), |finding| Err(finding.message.clone()))
+            wrong.first().map_or_else(
+                || Ok(user_files[0].bytes.clone()),
+                |finding| Err(finding.message.clone()),
+            )
         };
         assert_eq!(try_with("own").unwrap(), b"own");
         assert_eq!(try_with("in").unwrap(), b"own");
@@ -145,7 +198,10 @@ mod tests {
              \"/etc/systemd/system/etcd.service.d/a.conf\" = \"a\"\n\"/usr/lib/systemd/system/b@.service\" = \"a\"\n",
         );
         let post: Vec<_> = post_paths(&recipe.files).collect();
-        assert_eq!(post, ["etc/firstboot/post/01-a_b.sh", "etc/firstboot/post/02-a.sh"]);
+        assert_eq!(
+            post,
+            ["etc/firstboot/post/01-a_b.sh", "etc/firstboot/post/02-a.sh"]
+        );
         assert_eq!(units(&recipe.files).collect::<Vec<_>>(), ["a.timer"]);
     }
 }

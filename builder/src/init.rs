@@ -30,7 +30,8 @@ pub(crate) struct Options {
     /// The SHA-256 of its tarball for linux-amd64, if the builder does not know it
     #[arg(long, value_name = "DIGEST")]
     sha256: Option<Sha256>,
-    /// A file with public SSH keys, such as ~/.ssh/id_ed25519.pub, whose owners may log in as root. May be repeated
+    /// A file with public SSH keys, such as ~/.ssh/id_ed25519.pub, whose owners may log in as root.
+    /// May be repeated
     #[arg(long = "ssh-key", value_name = "FILE")]
     ssh_keys: Vec<PathBuf>,
     /// The name, address and MAC of each node, such as etcd-1=10.0.0.11,52:54:00:00:00:11
@@ -50,12 +51,24 @@ impl FromStr for Node {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, place) = text.split_once('=').ok_or("expected NAME=ADDRESS or NAME=ADDRESS,MAC")?;
-        let (address, mac) = place.split_once(',').map_or((place, None), |(address, mac)| (address, Some(mac)));
+        let (name, place) = text
+            .split_once('=')
+            .ok_or("expected NAME=ADDRESS or NAME=ADDRESS,MAC")?;
+        let (address, mac) = place
+            .split_once(',')
+            .map_or((place, None), |(address, mac)| (address, Some(mac)));
         Ok(Self {
-            name: name.parse().map_err(|error: recipes::name::NameError| error.to_string())?,
-            address: address.parse::<Address>().map_err(|error| format!("`{address}`: {error}"))?.0,
-            mac: mac.map(str::parse).transpose().map_err(|error| format!("{error}"))?,
+            name: name
+                .parse()
+                .map_err(|error: recipes::name::NameError| error.to_string())?,
+            address: address
+                .parse::<Address>()
+                .map_err(|error| format!("`{address}`: {error}"))?
+                .0,
+            mac: mac
+                .map(str::parse)
+                .transpose()
+                .map_err(|error| format!("{error}"))?,
         })
     }
 }
@@ -64,14 +77,22 @@ impl FromStr for Node {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let text = text(options, &ssh_keys(&options.ssh_keys)?)?;
     let path = options.recipe.display();
-    let file = OpenOptions::new().write(true).create_new(true).open(&options.recipe);
-    let mut file = file.with_context(|| format!("cannot write {path}: remove it, or name another by --recipe"))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("cannot write {path}"))?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&options.recipe);
+    let mut file = file
+        .with_context(|| format!("cannot write {path}: remove it, or name another by --recipe"))?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("cannot write {path}"))?;
     if let Err(error) = check::checked_recipe(&options.recipe, false) {
         fs::remove_file(&options.recipe).with_context(|| format!("cannot remove {path}"))?;
         return Err(error);
     }
-    Ok(console::result(format!("{path}: written. Next: `builder check {path}`, `builder build {path}`\n"))?)
+    Ok(console::result(format!(
+        "{path}: written. Next: `builder check {path}`, `builder build {path}`\n"
+    ))?)
 }
 
 /// The keys in these files, each once.
@@ -87,13 +108,16 @@ fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
     Ok(keys)
 }
 
-/// The keys of a `.pub` file or an `authorized_keys` file: one on each line, with empty lines and comments between them.
+/// The keys of a `.pub` file or an `authorized_keys` file: one on each line, with empty lines and
+/// comments between them.
 fn keys_in(file: &Path) -> Result<Vec<SshKey>> {
     let text = text_file::read(file, "a public SSH key such as ~/.ssh/id_ed25519.pub")?;
     let shown = file.display();
     // A private key has many lines, and only its first names it.
     if text.contains("PRIVATE KEY-----") || text.starts_with("PuTTY-User-Key-File-") {
-        bail!("{shown} is a private key, which must stay secret: give the public key, the file that ends with .pub");
+        bail!(
+            "{shown} is a private key, which must stay secret: give the public key, the file that ends with .pub"
+        );
     }
     let mut keys = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -107,7 +131,9 @@ fn keys_in(file: &Path) -> Result<Vec<SshKey>> {
         }
     }
     if keys.is_empty() {
-        bail!("{shown} has no public SSH key: give a file with a line such as `ssh-ed25519 AAAA… me@example.com`");
+        bail!(
+            "{shown} has no public SSH key: give a file with a line such as `ssh-ed25519 AAAA… me@example.com`"
+        );
     }
     Ok(keys)
 }
@@ -129,11 +155,15 @@ fn text(options: &Options, ssh_keys: &[SshKey]) -> Result<String> {
         let mac = mac.map_or_else(String::new, |mac| format!("mac = \"{mac}\"\n"));
         format!("[[node]]\nname = \"{name}\"\naddress = \"{address}\"\n{mac}")
     }));
-    parts.push(format!("[etcd]\nversion = \"{version}\"\nsha256 = \"{sha256}\"\n"));
+    parts.push(format!(
+        "[etcd]\nversion = \"{version}\"\nsha256 = \"{sha256}\"\n"
+    ));
     if !ssh_keys.is_empty() {
         // A string of JSON without control characters is one of TOML.
-        let lines: Vec<String> =
-            ssh_keys.iter().map(|key| format!("    {},\n", serde_json::Value::from(key.to_string()))).collect();
+        let lines: Vec<String> = ssh_keys
+            .iter()
+            .map(|key| format!("    {},\n", serde_json::Value::from(key.to_string())))
+            .collect();
         parts.push(format!("[install]\nssh-keys = [\n{}]\n", lines.concat()));
     }
     Ok(parts.join("\n"))
@@ -144,7 +174,8 @@ mod tests {
     use super::*;
 
     /// Made by `ssh-keygen` 9.2.
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG9B4rFIiw+jpESNIw+TajrS8TLG4p+A6N0NGinRRdn1";
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG9B4rFIiw+jpESNIw+TajrS8TLG4p+A6N0NGinRRdn1";
 
     fn options(nodes: &[&str]) -> Options {
         Options {
@@ -160,25 +191,45 @@ mod tests {
 
     #[test]
     fn the_recipe_has_these_nodes_and_keys_and_no_findings() {
-        let keys = [KEY.to_owned(), format!("{KEY} Jane \"of\" C:\\ops")].map(|key| key.parse::<SshKey>().unwrap());
-        let nodes = ["etcd-1=10.0.0.11,52-54-00-00-00-11", "etcd-2=10.0.0.12", "etcd-3=10.0.0.13"];
+        let keys = [KEY.to_owned(), format!("{KEY} Jane \"of\" C:\\ops")]
+            .map(|key| key.parse::<SshKey>().unwrap());
+        let nodes = [
+            "etcd-1=10.0.0.11,52-54-00-00-00-11",
+            "etcd-2=10.0.0.12",
+            "etcd-3=10.0.0.13",
+        ];
         let text = text(&options(&nodes), &keys).unwrap();
         let reading = recipes::recipe::read(&text);
-        assert!(reading.findings.is_empty(), "{:?}\n{text}", reading.findings);
+        assert!(
+            reading.findings.is_empty(),
+            "{:?}\n{text}",
+            reading.findings
+        );
         let recipe = reading.recipe.unwrap();
         assert_eq!(recipe.nodes.len(), 3);
-        assert_eq!(recipe.nodes[0].machine.mac, "52:54:00:00:00:11".parse().ok());
+        assert_eq!(
+            recipe.nodes[0].machine.mac,
+            "52:54:00:00:00:11".parse().ok()
+        );
         assert_eq!(recipe.install.ssh_keys, keys);
-        assert_eq!(release::known(recipe.etcd.settings.version), Some(recipe.etcd.sha256));
+        assert_eq!(
+            release::known(recipe.etcd.settings.version),
+            Some(recipe.etcd.sha256)
+        );
     }
 
     #[test]
     fn without_a_key_the_one_finding_says_that_no_one_can_log_in() {
         let text = text(&options(&["etcd-1=10.0.0.11"]), &[]).unwrap();
         let reading = recipes::recipe::read(&text);
-        let [finding] = reading.findings.as_slice() else { panic!("{:?}\n{text}", reading.findings) };
+        let [finding] = reading.findings.as_slice() else {
+            panic!("{:?}\n{text}", reading.findings)
+        };
         assert!(finding.message.contains("no one can log in"), "{finding:?}");
-        assert!(finding.help.as_ref().unwrap().contains("--ssh-key FILE"), "{finding:?}");
+        assert!(
+            finding.help.as_ref().unwrap().contains("--ssh-key FILE"),
+            "{finding:?}"
+        );
         assert!(reading.recipe.is_some());
     }
 
@@ -191,8 +242,15 @@ mod tests {
             path
         };
         let one = file("id.pub", &format!("{KEY} me\r\n"));
-        let more = file("authorized_keys", &format!("# operators\n\n{KEY} me\n{KEY} you\n"));
-        let keys: Vec<String> = ssh_keys(&[one, more]).unwrap().iter().map(ToString::to_string).collect();
+        let more = file(
+            "authorized_keys",
+            &format!("# operators\n\n{KEY} me\n{KEY} you\n"),
+        );
+        let keys: Vec<String> = ssh_keys(&[one, more])
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(keys, [format!("{KEY} me"), format!("{KEY} you")]);
     }
 
@@ -205,22 +263,47 @@ mod tests {
                 "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n",
                 "id is a private key, which must stay secret",
             ),
-            ("PuTTY-User-Key-File-3: ssh-ed25519\n", "id is a private key"),
-            (&format!("{KEY} me\n{} me\n", &KEY[..KEY.len() - 8]), "id:2: not a public SSH key: the key behind"),
-            ("ssh-dss AAAAB3 me\n", "id:1: not a public SSH key: expected a line from a .pub file"),
+            (
+                "PuTTY-User-Key-File-3: ssh-ed25519\n",
+                "id is a private key",
+            ),
+            (
+                &format!("{KEY} me\n{} me\n", &KEY[..KEY.len() - 8]),
+                "id:2: not a public SSH key: the key behind",
+            ),
+            (
+                "ssh-dss AAAAB3 me\n",
+                "id:1: not a public SSH key: expected a line from a .pub file",
+            ),
             ("# nothing\n", "id has no public SSH key"),
         ] {
             fs::write(&path, text).unwrap();
-            let error = ssh_keys(std::slice::from_ref(&path)).unwrap_err().to_string();
-            assert!(error.contains(words) && !error.contains("b3Blbn"), "{error}");
+            let error = ssh_keys(std::slice::from_ref(&path))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains(words) && !error.contains("b3Blbn"),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn a_version_of_unknown_digest_needs_it_said() {
-        let unknown = Options { etcd: "3.5.1".parse().ok(), ..options(&["a=10.0.0.1"]) };
-        assert!(text(&unknown, &[]).unwrap_err().to_string().contains("--sha256"));
-        let given = Options { sha256: "7".repeat(64).parse().ok(), ..unknown };
+        let unknown = Options {
+            etcd: "3.5.1".parse().ok(),
+            ..options(&["a=10.0.0.1"])
+        };
+        assert!(
+            text(&unknown, &[])
+                .unwrap_err()
+                .to_string()
+                .contains("--sha256")
+        );
+        let given = Options {
+            sha256: "7".repeat(64).parse().ok(),
+            ..unknown
+        };
         assert!(text(&given, &[]).unwrap().contains("version = \"3.5.1\""));
     }
 

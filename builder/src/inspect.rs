@@ -29,7 +29,10 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
     let key: Option<PublicKey> = match &options.key {
         Some(path) => {
             let text = text_file::read(path, "the signing.pub of a PKI folder")?;
-            Some(text.parse().with_context(|| format!("{} holds no key", path.display()))?)
+            Some(
+                text.parse()
+                    .with_context(|| format!("{} holds no key", path.display()))?,
+            )
         }
         None => None,
     };
@@ -48,7 +51,10 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
             "{folder} is as it was built, but the key {key} signed it, and --key is the key {given}: give the signing.pub of \
              the cluster's PKI folder, or do not use the image"
         ),
-        (count, _) => format!("{folder} is not what was built: {}", counted(count, "problem")),
+        (count, _) => format!(
+            "{folder} is not what was built: {}",
+            counted(count, "problem")
+        ),
     };
     Err(exit_error(Exit::Different, message))
 }
@@ -71,10 +77,16 @@ pub(crate) fn pki(options: &PkiOptions) -> Result<()> {
     } else {
         console::result(pki::table(&infos, &options.folder))?;
     }
-    let wrong = infos.iter().filter(|info| !info.problems.is_empty()).count();
+    let wrong = infos
+        .iter()
+        .filter(|info| !info.problems.is_empty())
+        .count();
     if wrong == 0 {
         return Ok(());
     }
     let wrong = counted(wrong, "certificate");
-    Err(exit_error(Exit::Different, format!("{wrong} with problems in {}", options.folder.display())))
+    Err(exit_error(
+        Exit::Different,
+        format!("{wrong} with problems in {}", options.folder.display()),
+    ))
 }

@@ -1,8 +1,9 @@
 //! Reads one recipe, makes the image for every node of an etcd cluster.
 //!
-//! `build` is the flow: `check` the recipe and what it renders, `release` (what upstream made, verified), `render` (what the node gets,
-//! from kickstart/), `overlay` (packed), `pki` and `nodes` (who each node is), `manifest`, `image_release` (the signed
-//! pointer by which running nodes find the image), `output` (in its place).
+//! `build` is the flow: `check` the recipe and what it renders, `release` (what upstream made,
+//! verified), `render` (what the node gets, from kickstart/), `overlay` (packed), `pki` and `nodes`
+//! (who each node is), `manifest`, `image_release` (the signed pointer by which running nodes find
+//! the image), `output` (in its place).
 
 mod allow;
 mod assign;
@@ -61,7 +62,8 @@ enum Command {
     Plan(plan::Options),
     /// Report errors in a recipe and all files rendered from it, or in files of a node
     Check(check::Options),
-    /// Serve an output over http: the image to every client, each node's document to its machine, and the installer to iPXE
+    /// Serve an output over http: the image to every client, each node's document to its machine,
+    /// and the installer to iPXE
     Serve(serve::Options),
     /// Allow `serve` to install machines, or to hand out their documents again
     Allow(allow::Options),
@@ -78,9 +80,11 @@ enum Command {
 enum PkiCommand {
     /// List every certificate with its subject, names and end of validity
     Show(inspect::PkiOptions),
-    /// Assign a PKI folder to a recipe's cluster, after the cluster got another name or other addresses
+    /// Assign a PKI folder to a recipe's cluster, after the cluster got another name or other
+    /// addresses
     Assign(assign::Options),
-    /// Create the next CA alongside the trusted one. The next build reissues all node certificates from it
+    /// Create the next CA alongside the trusted one. The next build reissues all node certificates
+    /// from it
     Rotate(rotate::RotateOptions),
     /// Stop trusting the previous CA; run it once every node has a document built after `rotate`
     Retire(rotate::RetireOptions),

@@ -11,9 +11,14 @@ pub(crate) const PUBLIC: u32 = 0o644;
 /// For its owner alone.
 pub(crate) const SECRET: u32 = 0o600;
 
-/// Writes a file that is not there yet. It is not synced: whoever completes the output does that, once, for all of it.
+/// Writes a file that is not there yet. It is not synced: whoever completes the output does that,
+/// once, for all of it.
 pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(bytes)
 }

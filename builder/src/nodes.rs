@@ -1,5 +1,5 @@
-//! What one node gets for itself: its signed document, the NoCloud pair that carries it, and the same as a
-//! disk image for virtual machines. All of it is secret: it holds the node's keys.
+//! What one node gets for itself: its signed document, the NoCloud pair that carries it, and the
+//! same as a disk image for virtual machines. All of it is secret: it holds the node's keys.
 
 mod seed;
 
@@ -55,31 +55,54 @@ struct MetaData<'a> {
 
 /// A node's files, by name. The same document and key give the same bytes.
 ///
-/// The instance-id has part of the document's digest in it: NoCloud readers take an instance-id that they have
-/// seen for "nothing has changed", so that it must change when the document does.
-pub(crate) fn documents(document: &NodeDocument, key: &SigningKey) -> Result<Vec<(&'static str, Vec<u8>)>, NodesError> {
+/// The instance-id has part of the document's digest in it: NoCloud readers take an instance-id
+/// that they have seen for "nothing has changed", so that it must change when the document does.
+pub(crate) fn documents(
+    document: &NodeDocument,
+    key: &SigningKey,
+) -> Result<Vec<(&'static str, Vec<u8>)>, NodesError> {
     let node = document.name.as_str();
-    let json = |source| NodesError::Json { node: node.to_owned(), source };
+    let json = |source| NodesError::Json {
+        node: node.to_owned(),
+        source,
+    };
     let payload = serde_json::to_vec(document).map_err(json)?;
     let envelope = lines(&key.sign(NODE_TYPE, &payload)).map_err(json)?;
     files_of_signed(document, &payload, envelope)
 }
 
-/// The same for a document that is signed already: `envelope` is the text of the envelope around `payload`. Everything
-/// beside the envelope follows from it, which is how `builder verify` knows what it must be.
+/// The same for a document that is signed already: `envelope` is the text of the envelope around
+/// `payload`. Everything beside the envelope follows from it, which is how `builder verify` knows
+/// what it must be.
 pub(crate) fn files_of_signed(
     document: &NodeDocument,
     payload: &[u8],
     envelope: Vec<u8>,
 ) -> Result<Vec<(&'static str, Vec<u8>)>, NodesError> {
     let node = document.name.as_str();
-    let json = |source| NodesError::Json { node: node.to_owned(), source };
+    let json = |source| NodesError::Json {
+        node: node.to_owned(),
+        source,
+    };
     let digest = Sha256::of(payload).to_string();
-    let meta = MetaData { instance_id: format!("{}-{node}-{}", document.cluster, &digest[..12]), local_hostname: node };
+    let meta = MetaData {
+        instance_id: format!("{}-{node}-{}", document.cluster, &digest[..12]),
+        local_hostname: node,
+    };
     let meta = lines(&meta).map_err(json)?;
-    let seed = seed::image(&[("meta-data", &meta), ("user-data", &envelope)])
-        .map_err(|source| NodesError::Seed { node: node.to_owned(), source })?;
-    Ok(vec![("node.json", envelope.clone()), ("meta-data", meta), ("user-data", envelope), ("seed.img", seed)])
+    let seed =
+        seed::image(&[("meta-data", &meta), ("user-data", &envelope)]).map_err(|source| {
+            NodesError::Seed {
+                node: node.to_owned(),
+                source,
+            }
+        })?;
+    Ok(vec![
+        ("node.json", envelope.clone()),
+        ("meta-data", meta),
+        ("user-data", envelope),
+        ("seed.img", seed),
+    ])
 }
 
 fn lines<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
@@ -88,15 +111,23 @@ fn lines<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     Ok(text)
 }
 
-/// Writes a node's files into `nodes/NAME` below the output: the folder 0700, the files 0600 from the moment
-/// they exist, whatever the umask. They must not be there yet; the output puts them on the disk when it is
-/// committed.
-pub(crate) fn write(output: &Path, document: &NodeDocument, key: &SigningKey) -> Result<(), NodesError> {
+/// Writes a node's files into `nodes/NAME` below the output: the folder 0700, the files 0600 from
+/// the moment they exist, whatever the umask. They must not be there yet; the output puts them on
+/// the disk when it is committed.
+pub(crate) fn write(
+    output: &Path,
+    document: &NodeDocument,
+    key: &SigningKey,
+) -> Result<(), NodesError> {
     let files = documents(document, key)?;
     let nodes = output.join("nodes");
     let folder = nodes.join(document.name.as_str());
     for path in [&nodes, &folder] {
-        make_folder(path).map_err(|source| NodesError::Io { doing: "create it", path: path.clone(), source })?;
+        make_folder(path).map_err(|source| NodesError::Io {
+            doing: "create it",
+            path: path.clone(),
+            source,
+        })?;
     }
     for (name, bytes) in files {
         let path = folder.join(name);

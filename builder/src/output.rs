@@ -1,5 +1,6 @@
-//! The output folder, replaced as a whole: what a build makes is written beside it and takes its place in one
-//! step. A build that fails, is interrupted or killed, or finds the disk full leaves the old output as it was.
+//! The output folder, replaced as a whole: what a build makes is written beside it and takes its
+//! place in one step. A build that fails, is interrupted or killed, or finds the disk full leaves
+//! the old output as it was.
 //!
 //! ```text
 //! .NAME.new-PID    what the build PID is writing; 0700, locked as long as it lives
@@ -29,9 +30,17 @@ use error::io_error;
 use found::{judge, look};
 use interrupt::{discard, lock};
 
-/// Refuses a place where an output may not lie. Gives the version of etcd in the output that is there.
-pub(crate) fn check(target: &Path, replaceable: &Replaceable) -> Result<Option<EtcdVersion>, OutputError> {
-    let refused = |(found, remedy)| OutputError::Refused { path: target.to_owned(), found, remedy };
+/// Refuses a place where an output may not lie. Gives the version of etcd in the output that is
+/// there.
+pub(crate) fn check(
+    target: &Path,
+    replaceable: &Replaceable,
+) -> Result<Option<EtcdVersion>, OutputError> {
+    let refused = |(found, remedy)| OutputError::Refused {
+        path: target.to_owned(),
+        found,
+        remedy,
+    };
     let found = look(target)?;
     judge(&found, replaceable).map_err(refused)?;
     Ok(found.etcd())
@@ -47,8 +56,8 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Begins an output that should take the place of `target`: checks that it may, removes what dead builds
-    /// have left beside it, and makes the folder to write into.
+    /// Begins an output that should take the place of `target`: checks that it may, removes what
+    /// dead builds have left beside it, and makes the folder to write into.
     pub(crate) fn begin(target: &Path, replaceable: Replaceable) -> Result<Self, OutputError> {
         let target = resolve(target)?;
         check(&target, &replaceable)?;
@@ -56,13 +65,19 @@ impl Output {
         recover(&target)?;
         check(&target, &replaceable)?;
         let temp = sibling(&target, &format!("new-{}", serial()));
-        // Registered before it exists: a signal between the two finds nothing to remove, which is no harm.
+        // Registered before it exists: a signal between the two finds nothing to remove, which is
+        // no harm.
         lock().push(temp.clone());
         let result = make(&temp);
         if result.is_err() {
             discard(&temp);
         }
-        Ok(Self { target, replaceable, temp, _alive: result? })
+        Ok(Self {
+            target,
+            replaceable,
+            temp,
+            _alive: result?,
+        })
     }
 
     /// The folder to write into.
@@ -73,9 +88,11 @@ impl Output {
     /// Puts everything written on the disk, then in the place of the old output, in one step.
     pub(crate) fn commit(self) -> Result<(), OutputError> {
         sync(&self.temp)?;
-        // Whatever the umask: a web server of another user reaches image/ through it, and nodes/ keeps everyone else out.
+        // Whatever the umask: a web server of another user reaches image/ through it, and nodes/
+        // keeps everyone else out.
         let permissions = Permissions::from_mode(0o755);
-        fs::set_permissions(&self.temp, permissions).map_err(io_error("set its mode", &self.temp))?;
+        fs::set_permissions(&self.temp, permissions)
+            .map_err(io_error("set its mode", &self.temp))?;
         let _turn = turn(&self.target)?;
         // Once more: the build took its time, and somebody may have put something there.
         check(&self.target, &self.replaceable)?;
@@ -95,31 +112,47 @@ impl Drop for Output {
     }
 }
 
-/// The place itself, with its links followed, so that what is exchanged is the folder and not a link to it.
+/// The place itself, with its links followed, so that what is exchanged is the folder and not a
+/// link to it.
 pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
-    let refused =
-        |found: &str, remedy| Err(OutputError::Refused { path: target.to_owned(), found: found.to_owned(), remedy });
+    let refused = |found: &str, remedy| {
+        Err(OutputError::Refused {
+            path: target.to_owned(),
+            found: found.to_owned(),
+            remedy,
+        })
+    };
     match target.canonicalize() {
         Ok(path) => return Ok(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io_error("look at it", target)(error)),
     }
     if target.symlink_metadata().is_ok() {
-        return refused("it is a link to nothing", "remove the link, or make the folder that it names");
+        return refused(
+            "it is a link to nothing",
+            "remove the link, or make the folder that it names",
+        );
     }
     let Some(name) = target.file_name() else {
         return refused("it does not name a folder", "name one");
     };
     match parent(target).canonicalize() {
         Ok(folder) => Ok(folder.join(name)),
-        Err(_) => refused("the folder that should hold it does not exist", "create that one first"),
+        Err(_) => refused(
+            "the folder that should hold it does not exist",
+            "create that one first",
+        ),
     }
 }
 
 /// Makes the folder, for the builder alone as long as it is written.
 fn make(temp: &Path) -> Result<File, OutputError> {
-    DirBuilder::new().mode(0o700).create(temp).map_err(io_error("create it", temp))?;
-    fs::set_permissions(temp, Permissions::from_mode(0o700)).map_err(io_error("set its mode", temp))?;
+    DirBuilder::new()
+        .mode(0o700)
+        .create(temp)
+        .map_err(io_error("create it", temp))?;
+    fs::set_permissions(temp, Permissions::from_mode(0o700))
+        .map_err(io_error("set its mode", temp))?;
     let alive = File::open(temp).map_err(io_error("open it", temp))?;
     match rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive) {
         // NFS locks no folders. There the process number alone has to tell.
@@ -142,7 +175,9 @@ fn turn(target: &Path) -> Result<File, OutputError> {
 fn sync(folder: &Path) -> Result<(), OutputError> {
     for entry in fs::read_dir(folder).map_err(io_error("list it", folder))? {
         let entry = entry.map_err(io_error("list it", folder))?;
-        let kind = entry.file_type().map_err(io_error("look at it", &entry.path()))?;
+        let kind = entry
+            .file_type()
+            .map_err(io_error("look at it", &entry.path()))?;
         if kind.is_dir() {
             sync(&entry.path())?;
         } else if kind.is_file() {
@@ -153,7 +188,9 @@ fn sync(folder: &Path) -> Result<(), OutputError> {
 }
 
 fn sync_folder(path: &Path) -> Result<(), OutputError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(io_error("write it to the disk", path))
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(io_error("write it to the disk", path))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! `builder plan`: what an image of a recipe would hold, with the guide's settings beside its own. Nothing is fetched.
+//! `builder plan`: what an image of a recipe would hold, with the guide's settings beside its own.
+//! Nothing is fetched.
 
 mod contents;
 mod text;
@@ -28,8 +29,8 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Also write the kickstart and the overlay's files to a new folder, for inspection. That kickstart installs nothing,
-    /// because only a build knows the overlay's digest
+    /// Also write the kickstart and the overlay's files to a new folder, for inspection. That
+    /// kickstart installs nothing, because only a build knows the overlay's digest
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
 }
@@ -40,9 +41,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let overlay = render::overlay(&recipe)?;
     let plan = plan(&recipe, &overlay)?;
     if let Some(folder) = &options.files {
-        write(folder, &overlay, &render::kickstart(&recipe, Sha256::new([0; 32]))?)?;
+        write(
+            folder,
+            &overlay,
+            &render::kickstart(&recipe, Sha256::new([0; 32]))?,
+        )?;
     }
-    let shown = if options.json { serde_json::to_string_pretty(&plan)? + "\n" } else { text::shown(&plan) };
+    let shown = if options.json {
+        serde_json::to_string_pretty(&plan)? + "\n"
+    } else {
+        text::shown(&plan)
+    };
     console::result(shown)?;
     Ok(())
 }
@@ -57,7 +66,10 @@ fn plan(recipe: &Recipe, overlay: &[Rendered]) -> Result<Plan> {
         options: options.clone(),
     };
     let firewall = &recipe.firewall;
-    let clients = firewall.clients.iter().filter(|client| !firewall.peers.contains(client));
+    let clients = firewall
+        .clients
+        .iter()
+        .filter(|client| !firewall.peers.contains(client));
     Ok(Plan {
         cluster: document.name.to_string(),
         domain: document.domain.to_string(),
@@ -83,11 +95,23 @@ fn plan(recipe: &Recipe, overlay: &[Rendered]) -> Result<Plan> {
             .flat_map(|file| services(&file.content))
             .collect(),
         ports: vec![
-            Port { port: 22, from: texts(firewall.admins.iter()) },
-            Port { port: 2379, from: texts(firewall.peers.iter().chain(clients)) },
-            Port { port: 2380, from: texts(firewall.peers.iter()) },
+            Port {
+                port: 22,
+                from: texts(firewall.admins.iter()),
+            },
+            Port {
+                port: 2379,
+                from: texts(firewall.peers.iter().chain(clients)),
+            },
+            Port {
+                port: 2380,
+                from: texts(firewall.peers.iter()),
+            },
         ],
-        files: overlay.iter().map(|file| format!("/{}", file.path)).collect(),
+        files: overlay
+            .iter()
+            .map(|file| format!("/{}", file.path))
+            .collect(),
         settings,
     })
 }
@@ -105,13 +129,17 @@ fn services(preset: &str) -> impl Iterator<Item = Service> {
     preset.lines().filter_map(|line| {
         let (verb, unit) = line.split_once(' ')?;
         let enabled = matches!(verb, "enable" | "disable").then_some(verb == "enable")?;
-        Some(Service { unit: unit.trim().to_owned(), enabled })
+        Some(Service {
+            unit: unit.trim().to_owned(),
+            enabled,
+        })
     })
 }
 
 /// Writes what is rendered: `centos7.ks` and `overlay/`, laid out as on the node.
 fn write(folder: &Path, overlay: &[Rendered], kickstart: &str) -> Result<()> {
-    fs::create_dir(folder).with_context(|| format!("cannot make {}; expected a new folder", folder.display()))?;
+    fs::create_dir(folder)
+        .with_context(|| format!("cannot make {}; expected a new folder", folder.display()))?;
     let put = |path: &Path, content: &str, mode: u32| {
         let above = path.parent().unwrap_or(folder);
         fs::create_dir_all(above).with_context(|| format!("cannot make {}", above.display()))?;
@@ -120,7 +148,11 @@ fn write(folder: &Path, overlay: &[Rendered], kickstart: &str) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))
     };
     for file in overlay {
-        put(&folder.join("overlay").join(&file.path), &file.content, file.mode)?;
+        put(
+            &folder.join("overlay").join(&file.path),
+            &file.content,
+            file.mode,
+        )?;
     }
     put(&folder.join("centos7.ks"), kickstart, 0o644)
 }

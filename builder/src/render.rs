@@ -1,6 +1,6 @@
-//! Fills the recipe into the files under kickstart/. A value reaches a file in one of four ways only: as a word that
-//! means itself everywhere, quoted by a filter, escaped for XML, or in whole lines that the builder made (`|lines`);
-//! anything else stops the build.
+//! Fills the recipe into the files under kickstart/. A value reaches a file in one of four ways
+//! only: as a word that means itself everywhere, quoted by a filter, escaped for XML, or in whole
+//! lines that the builder made (`|lines`); anything else stops the build.
 
 mod context;
 mod packages;
@@ -40,14 +40,24 @@ pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
     while let Some(folder) = folders.pop() {
         folders.extend(folder.dirs());
         for file in folder.files() {
-            let path = file.path().to_str().context("a path under kickstart/overlay is not UTF-8")?;
-            let template = file.contents_utf8().with_context(|| format!("kickstart/overlay/{path} is not UTF-8"))?;
-            let rendered = render(path, template, &context).with_context(|| format!("kickstart/overlay/{path}"))?;
+            let path = file
+                .path()
+                .to_str()
+                .context("a path under kickstart/overlay is not UTF-8")?;
+            let template = file
+                .contents_utf8()
+                .with_context(|| format!("kickstart/overlay/{path} is not UTF-8"))?;
+            let rendered = render(path, template, &context)
+                .with_context(|| format!("kickstart/overlay/{path}"))?;
             // What a recipe has no use for renders to nothing, and is not in its image.
             if rendered.trim().is_empty() {
                 continue;
             }
-            files.push(Rendered { path: path.to_owned(), mode: mode_of(path), content: rendered });
+            files.push(Rendered {
+                path: path.to_owned(),
+                mode: mode_of(path),
+                content: rendered,
+            });
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -62,11 +72,14 @@ pub(crate) fn kickstart(recipe: &Recipe, overlay: Sha256) -> Result<String> {
 
 /// The modes of folders and files that kickstart/modes names, for the overlay's writer.
 pub(crate) fn modes() -> impl Iterator<Item = (u32, &'static str)> {
-    MODES.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
-        let mut words = line.split_whitespace();
-        let mode = u32::from_str_radix(words.next()?, 8).ok()?;
-        Some((mode, words.nth(2)?))
-    })
+    MODES
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let mode = u32::from_str_radix(words.next()?, 8).ok()?;
+            Some((mode, words.nth(2)?))
+        })
 }
 
 /// A text as one word of a kickstart; for the test that reads it back.
@@ -76,17 +89,29 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 fn mode_of(path: &str) -> u32 {
-    modes().find(|(_, named)| *named == path).map_or(0o644, |(mode, _)| mode)
+    modes()
+        .find(|(_, named)| *named == path)
+        .map_or(0o644, |(mode, _)| mode)
 }
 
 fn render(name: &str, template: &str, context: &Value) -> Result<String, anyhow::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?;
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build()?;
     environment.set_syntax(syntax);
     environment.set_auto_escape_callback(|name| {
-        let xml = std::path::Path::new(name).extension().is_some_and(|extension| extension == "xml");
-        if xml { AutoEscape::Html } else { AutoEscape::Custom("word".into()) }
+        let xml = std::path::Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension == "xml");
+        if xml {
+            AutoEscape::Html
+        } else {
+            AutoEscape::Custom("word".into())
+        }
     });
     environment.set_formatter(|out, state, value| {
         if !matches!(state.auto_escape(), AutoEscape::Custom(_)) {
@@ -99,13 +124,24 @@ fn render(name: &str, template: &str, context: &Value) -> Result<String, anyhow:
         let message = format!("{text:?} is not a plain word and stands here without |sh or |ks");
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
-    environment.add_filter("sh", |text: String| quote::shell(&text).map(Value::from_safe_string));
-    environment.add_filter("ks", |text: String| quote::shell(&text).map(Value::from_safe_string));
-    environment.add_filter("calendar", |text: String| quote::calendar(&text).map(Value::from_safe_string));
+    environment.add_filter("sh", |text: String| {
+        quote::shell(&text).map(Value::from_safe_string)
+    });
+    environment.add_filter("ks", |text: String| {
+        quote::shell(&text).map(Value::from_safe_string)
+    });
+    environment.add_filter("calendar", |text: String| {
+        quote::calendar(&text).map(Value::from_safe_string)
+    });
     environment.add_filter("lines", |text: String| Value::from_safe_string(text));
     for script in SCRIPTS.files() {
-        let name = script.path().to_str().context("a path under kickstart/scripts is not UTF-8")?;
-        let text = script.contents_utf8().with_context(|| format!("kickstart/scripts/{name} is not UTF-8"))?;
+        let name = script
+            .path()
+            .to_str()
+            .context("a path under kickstart/scripts is not UTF-8")?;
+        let text = script
+            .contents_utf8()
+            .with_context(|| format!("kickstart/scripts/{name} is not UTF-8"))?;
         environment.add_template(name, text)?;
     }
     environment.add_template(name, template)?;

@@ -39,7 +39,10 @@ pub(crate) fn rotate(options: &RotateOptions) -> Result<()> {
 /// Has the CA before trusted no longer.
 pub(crate) fn retire(options: &RetireOptions) -> Result<()> {
     let events = pki::retire(&options.folder, OffsetDateTime::now_utc())?;
-    tell(&events, "Next: build, and hand each node its new document, in any order")
+    tell(
+        &events,
+        "Next: build, and hand each node its new document, in any order",
+    )
 }
 
 fn tell(events: &[Event], next: &str) -> Result<()> {

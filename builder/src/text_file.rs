@@ -18,17 +18,31 @@ const OTHERS: [(&[u8], &str, &str); 5] = [
     (&[0xff, 0xfe], "UTF-16 text", "save it as UTF-8"),
     (&[0xfe, 0xff], "UTF-16 text", "save it as UTF-8"),
     (&[0x1f, 0x8b], "compressed by gzip", "decompress it first"),
-    (&[0x28, 0xb5, 0x2f, 0xfd], "compressed by zstd", "decompress it first"),
-    (&[0xfd, b'7', b'z', b'X', b'Z'], "compressed by xz", "decompress it first"),
+    (
+        &[0x28, 0xb5, 0x2f, 0xfd],
+        "compressed by zstd",
+        "decompress it first",
+    ),
+    (
+        &[0xfd, b'7', b'z', b'X', b'Z'],
+        "compressed by xz",
+        "decompress it first",
+    ),
 ];
 
-/// Opens a file for reading. A FIFO that no program writes to is empty: opened in the usual way it would be waited for
-/// indefinitely. A folder is refused.
+/// Opens a file for reading. A FIFO that no program writes to is empty: opened in the usual way it
+/// would be waited for indefinitely. A folder is refused.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let nonblock = OFlags::NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(nonblock.bits().cast_signed()).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblock.bits().cast_signed())
+        .open(path)?;
     if file.metadata()?.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, expected a file"));
+        return Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "it is a folder, expected a file",
+        ));
     }
     // A program that writes into the FIFO is waited for.
     fcntl_setfl(&file, fcntl_getfl(&file)? - nonblock)?;
@@ -40,7 +54,10 @@ pub(crate) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {limit} bytes"),
+        ));
     }
     Ok(bytes)
 }
@@ -54,13 +71,22 @@ pub(crate) fn read(path: &Path, expected: &str) -> Result<String> {
     if bytes.len() as u64 > MAX_TEXT_BYTES {
         return Err(exit_error(
             Exit::Recipe,
-            format!("{shown} has more than {MAX_TEXT_BYTES} bytes: expected a text written by hand"),
+            format!(
+                "{shown} has more than {MAX_TEXT_BYTES} bytes: expected a text written by hand"
+            ),
         ));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let found = OTHERS.iter().find(|(start, ..)| error.as_bytes().starts_with(start));
+        let found = OTHERS
+            .iter()
+            .find(|(start, ..)| error.as_bytes().starts_with(start));
         let message = found.map_or_else(
-            || format!("{shown} is not UTF-8 at byte {}; save it as UTF-8", error.utf8_error().valid_up_to()),
+            || {
+                format!(
+                    "{shown} is not UTF-8 at byte {}; save it as UTF-8",
+                    error.utf8_error().valid_up_to()
+                )
+            },
             |(_, what, remedy)| format!("{shown} is {what}; {remedy}"),
         );
         exit_error(Exit::Recipe, message)
@@ -77,12 +103,21 @@ mod tests {
         let path = folder.path().join("recipe.toml");
         for (bytes, words) in [
             (&b"\xff\xfe[\0c\0"[..], "is UTF-16 text; save it as UTF-8"),
-            (b"\x1f\x8b\x08\0", "is compressed by gzip; decompress it first"),
-            (b"name = \"\xff\"", "is not UTF-8 at byte 8; save it as UTF-8"),
+            (
+                b"\x1f\x8b\x08\0",
+                "is compressed by gzip; decompress it first",
+            ),
+            (
+                b"name = \"\xff\"",
+                "is not UTF-8 at byte 8; save it as UTF-8",
+            ),
         ] {
             std::fs::write(&path, bytes).unwrap();
             let error = read(&path, "a recipe").unwrap_err().to_string();
-            assert!(error.contains("recipe.toml") && error.contains(words), "{error}");
+            assert!(
+                error.contains("recipe.toml") && error.contains(words),
+                "{error}"
+            );
         }
     }
 
@@ -94,7 +129,10 @@ mod tests {
             (folder.path().join("none"), "No such file or directory"),
         ] {
             let error = format!("{:#}", read(&path, "a recipe").unwrap_err());
-            assert!(error.contains("which must be a recipe: ") && error.contains(why), "{error}");
+            assert!(
+                error.contains("which must be a recipe: ") && error.contains(why),
+                "{error}"
+            );
         }
     }
 
@@ -103,9 +141,18 @@ mod tests {
         use std::io::Write as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fifo");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        )
+        .unwrap();
         assert_eq!(read(&path, "a recipe").unwrap(), "");
-        let mut writer = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let mut writer = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
         let slow = std::thread::spawn(move || {
             for part in ["one ", "two"] {
                 std::thread::sleep(std::time::Duration::from_millis(100));
@@ -119,7 +166,10 @@ mod tests {
     #[test]
     fn an_endless_file_is_refused() {
         assert!(
-            read(Path::new("/dev/zero"), "a recipe").unwrap_err().to_string().contains("has more than 1048576 bytes")
+            read(Path::new("/dev/zero"), "a recipe")
+                .unwrap_err()
+                .to_string()
+                .contains("has more than 1048576 bytes")
         );
     }
 }

@@ -1,5 +1,6 @@
-//! Everything in the overlay: the rendered files, the programs, what firstboot reads, the stamp over it all, and the
-//! folders that hold it. The manifest's list of it is made here as well, so that the two cannot differ.
+//! Everything in the overlay: the rendered files, the programs, what firstboot reads, the stamp
+//! over it all, and the folders that hold it. The manifest's list of it is made here as well, so
+//! that the two cannot differ.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -38,18 +39,47 @@ impl Tree {
     ) -> Result<Self> {
         let mut tree = Self::default();
         for file in render::overlay(recipe)? {
-            tree.file(&file.path, file.mode, Content::Bytes(file.content.into_bytes()))?;
+            tree.file(
+                &file.path,
+                file.mode,
+                Content::Bytes(file.content.into_bytes()),
+            )?;
         }
         for file in user_files {
-            tree.owned_file(&file.path, file.mode, file.owner, Content::Bytes(file.bytes))?;
+            tree.owned_file(
+                &file.path,
+                file.mode,
+                file.owner,
+                Content::Bytes(file.bytes),
+            )?;
         }
-        tree.file("etc/firstboot/cluster.json", 0o644, Content::Bytes(json(&recipe.cluster_document())?))?;
-        tree.file("etc/firstboot/trust.pub", 0o644, Content::Bytes(format!("{trust}\n").into_bytes()))?;
-        tree.file("etc/firstboot/base.json", 0o644, Content::Bytes(json(base)?))?;
+        tree.file(
+            "etc/firstboot/cluster.json",
+            0o644,
+            Content::Bytes(json(&recipe.cluster_document())?),
+        )?;
+        tree.file(
+            "etc/firstboot/trust.pub",
+            0o644,
+            Content::Bytes(format!("{trust}\n").into_bytes()),
+        )?;
+        tree.file(
+            "etc/firstboot/base.json",
+            0o644,
+            Content::Bytes(json(base)?),
+        )?;
         tree.file("usr/local/bin/firstboot", 0o755, firstboot)?;
         for binary in binaries.iter() {
-            let source = Content::Verified { path: binary.path.clone(), sha256: binary.sha256, size: binary.size };
-            tree.file(&format!("usr/local/bin/{}", binary.program.name()), 0o755, source)?;
+            let source = Content::Verified {
+                path: binary.path.clone(),
+                sha256: binary.sha256,
+                size: binary.size,
+            };
+            tree.file(
+                &format!("usr/local/bin/{}", binary.program.name()),
+                0o755,
+                source,
+            )?;
         }
         tree.stamp()?;
         tree.folders()?;
@@ -68,11 +98,28 @@ impl Tree {
         self.add(path, mode, owner, Kind::File(source), Some((sha256, size)))
     }
 
-    fn add(&mut self, path: &str, mode: u32, owner: u32, kind: Kind, content: Option<(Sha256, u64)>) -> Result<()> {
-        self.entries.push(Entry { path: path.parse()?, mode, uid: owner, gid: owner, kind });
+    fn add(
+        &mut self,
+        path: &str,
+        mode: u32,
+        owner: u32,
+        kind: Kind,
+        content: Option<(Sha256, u64)>,
+    ) -> Result<()> {
+        self.entries.push(Entry {
+            path: path.parse()?,
+            mode,
+            uid: owner,
+            gid: owner,
+            kind,
+        });
         self.listed.push(OverlayEntry {
             path: path.to_owned(),
-            kind: if content.is_some() { manifest::Kind::File } else { manifest::Kind::Folder },
+            kind: if content.is_some() {
+                manifest::Kind::File
+            } else {
+                manifest::Kind::Folder
+            },
             mode: Mode(mode),
             uid: owner.into(),
             gid: owner.into(),
@@ -82,15 +129,26 @@ impl Tree {
         Ok(())
     }
 
-    /// The stamp by which the node checks what it was given: as JSON for firstboot, and for `sha256sum -c` in the
-    /// kickstart, which has nothing that reads JSON.
+    /// The stamp by which the node checks what it was given: as JSON for firstboot, and for
+    /// `sha256sum -c` in the kickstart, which has nothing that reads JSON.
     fn stamp(&mut self) -> Result<()> {
         let stamped = |entry: &OverlayEntry| {
             let (sha256, size) = (entry.sha256?, entry.size?);
             let mutable = MUTABLE.contains(&entry.path.as_str());
             // Written from a u32, above.
-            let (uid, gid) = (u32::try_from(entry.uid).ok()?, u32::try_from(entry.gid).ok()?);
-            Some(StampedFile { path: entry.path.clone(), mode: entry.mode.0, uid, gid, size, sha256, mutable })
+            let (uid, gid) = (
+                u32::try_from(entry.uid).ok()?,
+                u32::try_from(entry.gid).ok()?,
+            );
+            Some(StampedFile {
+                path: entry.path.clone(),
+                mode: entry.mode.0,
+                uid,
+                gid,
+                size,
+                sha256,
+                mutable,
+            })
         };
         let mut files: Vec<_> = self.listed.iter().filter_map(stamped).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -98,16 +156,31 @@ impl Tree {
         for file in &files {
             writeln!(sums, "{}  {}", file.sha256, file.path)?;
         }
-        self.file("etc/firstboot/image.json", 0o644, Content::Bytes(json(&ImageStamp { files })?))?;
-        self.file("etc/firstboot/SHA256SUMS", 0o644, Content::Bytes(sums.into_bytes()))
+        self.file(
+            "etc/firstboot/image.json",
+            0o644,
+            Content::Bytes(json(&ImageStamp { files })?),
+        )?;
+        self.file(
+            "etc/firstboot/SHA256SUMS",
+            0o644,
+            Content::Bytes(sums.into_bytes()),
+        )
     }
 
-    /// Every folder above the files, with its mode: where the base system has it, tar leaves its own.
+    /// Every folder above the files, with its mode: where the base system has it, tar leaves its
+    /// own.
     fn folders(&mut self) -> Result<()> {
-        let paths: BTreeSet<String> =
-            self.entries.iter().flat_map(|file| file.path.above()).map(str::to_owned).collect();
+        let paths: BTreeSet<String> = self
+            .entries
+            .iter()
+            .flat_map(|file| file.path.above())
+            .map(str::to_owned)
+            .collect();
         for path in paths {
-            let mode = render::modes().find(|(_, named)| *named == path).map_or(0o755, |(mode, _)| mode);
+            let mode = render::modes()
+                .find(|(_, named)| *named == path)
+                .map_or(0o755, |(mode, _)| mode);
             self.add(&path, mode, 0, Kind::Dir, None)?;
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! What this image sets, what the guide says to it, and why: the table kickstart/tuning/settings.toml, seen from one recipe.
+//! What this image sets, what the guide says to it, and why: the table
+//! kickstart/tuning/settings.toml, seen from one recipe.
 
 mod block;
 mod setting;
@@ -42,17 +43,43 @@ struct Row {
 pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
     let etcd = serde_json::to_value(&recipe.etcd.settings)?;
     let mut settings = for_profile(recipe.tuning.profile)?;
-    for setting in settings.iter_mut().filter(|setting| setting.place == Place::Etcd && setting.image.is_none()) {
-        let value = etcd.get(&setting.key).with_context(|| format!("etcd has no setting {}", setting.key))?;
+    for setting in settings
+        .iter_mut()
+        .filter(|setting| setting.place == Place::Etcd && setting.image.is_none())
+    {
+        let value = etcd
+            .get(&setting.key)
+            .with_context(|| format!("etcd has no setting {}", setting.key))?;
         setting.image = Some(value.to_string());
     }
     for (key, value) in &recipe.tuning.sysctl {
         let (key, image) = (key.to_string(), Some(value.clone()));
-        let (why, source) = ("The recipe's own, under [tuning.sysctl].".to_owned(), "the recipe".to_owned());
-        match settings.iter_mut().find(|setting| setting.place == Place::Sysctl && setting.key == key) {
-            Some(setting) => *setting = Setting { image, why, source, ..setting.clone() },
+        let (why, source) = (
+            "The recipe's own, under [tuning.sysctl].".to_owned(),
+            "the recipe".to_owned(),
+        );
+        match settings
+            .iter_mut()
+            .find(|setting| setting.place == Place::Sysctl && setting.key == key)
+        {
+            Some(setting) => {
+                *setting = Setting {
+                    image,
+                    why,
+                    source,
+                    ..setting.clone()
+                }
+            }
             None => {
-                settings.push(Setting { place: Place::Sysctl, key, guide: None, other: None, image, why, source });
+                settings.push(Setting {
+                    place: Place::Sysctl,
+                    key,
+                    guide: None,
+                    other: None,
+                    image,
+                    why,
+                    source,
+                });
             }
         }
     }
@@ -61,22 +88,46 @@ pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
 
 /// The one value of a place and key.
 pub(crate) fn value(settings: &[Setting], place: Place, key: &str) -> Result<String> {
-    let found = settings.iter().find(|setting| setting.place == place && setting.key == key);
+    let found = settings
+        .iter()
+        .find(|setting| setting.place == place && setting.key == key);
     let value = found.and_then(|setting| setting.image.clone());
-    value.with_context(|| format!("kickstart/tuning/settings.toml has no {key} among its {place:?} settings"))
+    value.with_context(|| {
+        format!("kickstart/tuning/settings.toml has no {key} among its {place:?} settings")
+    })
 }
 
 fn for_profile(profile: Profile) -> Result<Vec<Setting>> {
     let table: Table = toml::from_str(TABLE).context("kickstart/tuning/settings.toml")?;
     let mut settings = Vec::new();
-    for Choice { place, why, source, keys } in table.choice {
-        for Row { key, guide, etcd, both } in keys {
+    for Choice {
+        place,
+        why,
+        source,
+        keys,
+    } in table.choice
+    {
+        for Row {
+            key,
+            guide,
+            etcd,
+            both,
+        } in keys
+        {
             let (image, other) = match profile {
                 Profile::Guide => (&guide, &etcd),
                 Profile::Etcd => (&etcd, &guide),
             };
             let (image, other) = (image.clone().or(both.clone()), other.clone().or(both));
-            settings.push(Setting { place, key, image, other, guide, why: why.clone(), source: source.clone() });
+            settings.push(Setting {
+                place,
+                key,
+                image,
+                other,
+                guide,
+                why: why.clone(),
+                source: source.clone(),
+            });
         }
     }
     Ok(settings)

@@ -1,7 +1,9 @@
-//! The licences of everything that is linked into the programs: crates, Rust's standard library and glibc.
+//! The licences of everything that is linked into the programs: crates, Rust's standard library and
+//! glibc.
 //!
-//! Cargo names the crates, and each brings its licence texts in its own sources. A crate without one must be available
-//! under MIT, whose standard text then stands for it; for any other licence the build of the packages stops.
+//! Cargo names the crates, and each brings its licence texts in its own sources. A crate without
+//! one must be available under MIT, whose standard text then stands for it; for any other licence
+//! the build of the packages stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -18,7 +20,14 @@ use crate::tree::Tree;
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// How the name of a file with a licence begins, in capital letters.
-const LICENCE_FILES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
+const LICENCE_FILES: [&str; 6] = [
+    "LICENSE",
+    "LICENCE",
+    "COPYING",
+    "COPYRIGHT",
+    "NOTICE",
+    "UNLICENSE",
+];
 
 const GLIBC: &str = "/usr/share/doc/libc6-dev/copyright";
 const LGPL: &str = "/usr/share/common-licenses/LGPL-2.1";
@@ -43,16 +52,35 @@ struct Package {
 
 /// Writes the licences into the folder `licences` of the documents.
 pub(crate) fn write(tree: &Tree, workspace: &Path) -> Result<()> {
-    let rust = PathBuf::from(run(workspace, "rustc", &["--print", "sysroot"])?.trim()).join("share/doc/rust");
+    let rust = PathBuf::from(run(workspace, "rustc", &["--print", "sysroot"])?.trim())
+        .join("share/doc/rust");
     let mit = read(&rust.join("licenses/MIT.txt"))?;
-    tree.document("licences/crates.txt", crates(&linked(workspace)?, &mit)?.as_bytes())?;
-    tree.document("licences/rust-library.html", read(&rust.join("COPYRIGHT-library.html"))?.as_bytes())?;
+    tree.document(
+        "licences/crates.txt",
+        crates(&linked(workspace)?, &mit)?.as_bytes(),
+    )?;
+    tree.document(
+        "licences/rust-library.html",
+        read(&rust.join("COPYRIGHT-library.html"))?.as_bytes(),
+    )?;
     tree.document("licences/glibc.txt", glibc(workspace)?.as_bytes())
 }
 
-/// The crates of others that are linked into the programs. Procedural macros and build scripts are not.
+/// The crates of others that are linked into the programs. Procedural macros and build scripts are
+/// not.
 fn linked(workspace: &Path) -> Result<Vec<Package>> {
-    let tree = ["tree", "--locked", "-p", "builder", "-p", "firstboot", "--target", TARGET].into_iter().chain([
+    let tree = [
+        "tree",
+        "--locked",
+        "-p",
+        "builder",
+        "-p",
+        "firstboot",
+        "--target",
+        TARGET,
+    ]
+    .into_iter()
+    .chain([
         "--edges",
         "normal,no-proc-macro",
         "--prefix",
@@ -62,18 +90,31 @@ fn linked(workspace: &Path) -> Result<Vec<Package>> {
     ]);
     let linked = run(workspace, "cargo", &tree.collect::<Vec<_>>())?;
     let names: BTreeSet<(&str, &str)> = linked.lines().filter_map(name_and_version).collect();
-    let metadata = ["metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET];
+    let metadata = [
+        "metadata",
+        "--locked",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        TARGET,
+    ];
     let metadata: Metadata = serde_json::from_str(&run(workspace, "cargo", &metadata)?)
         .context("cargo metadata prints something else than this program expects")?;
     let mut crates = metadata.packages;
     crates.retain(|package| names.contains(&(package.name.as_str(), package.version.as_str())));
-    ensure!(crates.len() == names.len(), "cargo tree names {} crates, cargo metadata {}", names.len(), crates.len());
+    ensure!(
+        crates.len() == names.len(),
+        "cargo tree names {} crates, cargo metadata {}",
+        names.len(),
+        crates.len()
+    );
     crates.retain(|package| package.source.is_some());
     crates.sort_by(|one, other| (&one.name, &one.version).cmp(&(&other.name, &other.version)));
     Ok(crates)
 }
 
-/// The parts of a line of `cargo tree`, such as `ring v0.17.14` or `bolt v0.1.0 (/src/firstboot/bolt)`.
+/// The parts of a line of `cargo tree`, such as `ring v0.17.14` or `bolt v0.1.0
+/// (/src/firstboot/bolt)`.
 fn name_and_version(line: &str) -> Option<(&str, &str)> {
     let mut words = line.split_whitespace();
     Some((words.next()?, words.next()?.strip_prefix('v')?))
@@ -96,7 +137,12 @@ fn crates(crates: &[Package], mit: &str) -> Result<String> {
     }
     for (licence, names) in texts {
         let names: Vec<String> = names.into_iter().collect();
-        write!(text, "\n{}\n{}\n\n{licence}\n", "=".repeat(80), names.join(", "))?;
+        write!(
+            text,
+            "\n{}\n{}\n\n{licence}\n",
+            "=".repeat(80),
+            names.join(", ")
+        )?;
     }
     Ok(text)
 }
@@ -109,26 +155,46 @@ fn licence_texts(package: &Package, mit: &str) -> Result<BTreeSet<String>> {
     if texts.is_empty() {
         let (name, version) = (&package.name, &package.version);
         let expression = package.license.as_deref().unwrap_or_default();
-        let offers_mit = expression.split([' ', '/', '(', ')']).any(|word| word == "MIT");
+        let offers_mit = expression
+            .split([' ', '/', '(', ')'])
+            .any(|word| word == "MIT");
         ensure!(
             offers_mit && !expression.contains(" AND "),
             "{name} {version} ({expression}) has no licence file in {}. Add its licence text to dist/src/licences.rs.",
             folder.display()
         );
-        let authors = if package.authors.is_empty() { "its authors".to_owned() } else { package.authors.join(", ") };
-        texts.insert(mit.trim().replacen("<year> <copyright holders>", &format!("{name}: {authors}"), 1));
+        let authors = if package.authors.is_empty() {
+            "its authors".to_owned()
+        } else {
+            package.authors.join(", ")
+        };
+        texts.insert(mit.trim().replacen(
+            "<year> <copyright holders>",
+            &format!("{name}: {authors}"),
+            1,
+        ));
     }
     Ok(texts)
 }
 
 /// Licence files lie at the top of a crate, and beside sources that it has taken from others.
 fn collect(folder: &Path, texts: &mut BTreeSet<String>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
-        let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?
+    {
+        let path = entry
+            .with_context(|| format!("cannot list {}", folder.display()))?
+            .path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_uppercase();
         if path.is_dir() {
             collect(&path, texts)?;
-        } else if LICENCE_FILES.iter().any(|start| name.starts_with(start)) && path.extension() != Some("rs".as_ref()) {
+        } else if LICENCE_FILES.iter().any(|start| name.starts_with(start))
+            && path.extension() != Some("rs".as_ref())
+        {
             texts.insert(read(&path)?.trim().to_owned());
         }
     }
@@ -159,14 +225,22 @@ fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<String> {
         .output()
         .with_context(|| format!("cannot start `{line}`"))?;
     if !output.status.success() {
-        bail!("`{line}` failed: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+        bail!(
+            "`{line}` failed: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
     }
-    String::from_utf8(output.stdout).with_context(|| format!("`{line}` prints something that is not UTF-8"))
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("`{line}` prints something that is not UTF-8"))
 }
 
 fn read(path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| {
-        format!("cannot read {}, which the licences of the packages are taken from", path.display())
+        format!(
+            "cannot read {}, which the licences of the packages are taken from",
+            path.display()
+        )
     })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -1,7 +1,9 @@
-//! Lays out what the packages of the programs hold, as a folder tree. `packages.sh` runs it and packs the tree.
+//! Lays out what the packages of the programs hold, as a folder tree. `packages.sh` runs it and
+//! packs the tree.
 //!
-//! `tree` copies the programs and the documents, `manual` writes manual pages and shell completions from the programs' own
-//! command lines, `licences` collects the licences of everything that is linked into the programs.
+//! `tree` copies the programs and the documents, `manual` writes manual pages and shell completions
+//! from the programs' own command lines, `licences` collects the licences of everything that is
+//! linked into the programs.
 
 mod licences;
 mod manual;
@@ -32,7 +34,9 @@ fn main() -> ExitCode {
 
 fn lay_out(programs: &Path, root: &Path, date: &str) -> Result<()> {
     let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let workspace = workspace.canonicalize().with_context(|| format!("cannot find {}", workspace.display()))?;
+    let workspace = workspace
+        .canonicalize()
+        .with_context(|| format!("cannot find {}", workspace.display()))?;
     let tree = tree::Tree::new(root.to_owned())?;
     tree.programs(programs)?;
     tree.documents(&workspace)?;

@@ -10,15 +10,22 @@ use crate::tree::Tree;
 /// What each page names as the package that it belongs to.
 const SOURCE: &str = concat!("etcd-image ", env!("CARGO_PKG_VERSION"));
 
-/// Writes one page for the program and one for each of its commands, and completions for three shells.
+/// Writes one page for the program and one for each of its commands, and completions for three
+/// shells.
 pub(crate) fn write(tree: &Tree, command: Command, section: &str, date: &str) -> Result<()> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
     let name = command.get_name().to_owned();
     for (shell, path) in [
-        (Shell::Bash, format!("usr/share/bash-completion/completions/{name}")),
+        (
+            Shell::Bash,
+            format!("usr/share/bash-completion/completions/{name}"),
+        ),
         (Shell::Zsh, format!("usr/share/zsh/site-functions/_{name}")),
-        (Shell::Fish, format!("usr/share/fish/vendor_completions.d/{name}.fish")),
+        (
+            Shell::Fish,
+            format!("usr/share/fish/vendor_completions.d/{name}.fish"),
+        ),
     ] {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut command, &name, &mut script);
@@ -29,11 +36,22 @@ pub(crate) fn write(tree: &Tree, command: Command, section: &str, date: &str) ->
 
 /// Commands that `--help` hides have no page. Without a date roff would take the next field for it.
 fn pages(tree: &Tree, command: &Command, section: &str, date: &str) -> Result<()> {
-    for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+    for command in command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+    {
         pages(tree, command, section, date)?;
     }
-    let page = Man::new(command.clone()).section(section).date(date).source(SOURCE).manual("etcd-image");
+    let page = Man::new(command.clone())
+        .section(section)
+        .date(date)
+        .source(SOURCE)
+        .manual("etcd-image");
     let mut text = Vec::new();
     page.render(&mut text)?;
-    tree.put(&format!("usr/share/man/man{section}/{}", page.get_filename()), &text, 0o644)
+    tree.put(
+        &format!("usr/share/man/man{section}/{}", page.get_filename()),
+        &text,
+        0o644,
+    )
 }

@@ -9,8 +9,16 @@ use anyhow::{Context as _, Result};
 /// Where the documents are installed.
 pub(crate) const DOCUMENTS: &str = "usr/share/doc/etcd-image";
 
-/// What an operator reads beside the manual pages. The paths keep the links between the documents intact.
-const READ: [&str; 6] = ["README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "docs", "recipes"];
+/// What an operator reads beside the manual pages. The paths keep the links between the documents
+/// intact.
+const READ: [&str; 6] = [
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "docs",
+    "recipes",
+];
 
 /// What of the folders among them is documentation: Markdown, pictures and the ready recipes.
 const READ_EXTENSIONS: [&str; 3] = ["md", "svg", "toml"];
@@ -24,7 +32,8 @@ pub(crate) struct Tree {
 impl Tree {
     /// Creates the folder, which must not exist yet.
     pub(crate) fn new(root: PathBuf) -> Result<Tree> {
-        fs::create_dir(&root).with_context(|| format!("cannot create the folder {}", root.display()))?;
+        fs::create_dir(&root)
+            .with_context(|| format!("cannot create the folder {}", root.display()))?;
         fs::set_permissions(&root, Permissions::from_mode(0o755))?;
         Ok(Tree { root })
     }
@@ -33,8 +42,12 @@ impl Tree {
     pub(crate) fn programs(&self, folder: &Path) -> Result<()> {
         for program in ["builder", "firstboot"] {
             let from = folder.join(program);
-            let bytes = fs::read(&from)
-                .with_context(|| format!("cannot read {}; `make build` makes the programs", from.display()))?;
+            let bytes = fs::read(&from).with_context(|| {
+                format!(
+                    "cannot read {}; `make build` makes the programs",
+                    from.display()
+                )
+            })?;
             self.put(&format!("usr/bin/{program}"), &bytes, 0o755)?;
         }
         Ok(())
@@ -48,9 +61,17 @@ impl Tree {
                 self.document(name, &read(&from)?)?;
                 continue;
             }
-            for entry in fs::read_dir(&from).with_context(|| format!("cannot list {}", from.display()))? {
-                let path = entry.with_context(|| format!("cannot list {}", from.display()))?.path();
-                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            for entry in
+                fs::read_dir(&from).with_context(|| format!("cannot list {}", from.display()))?
+            {
+                let path = entry
+                    .with_context(|| format!("cannot list {}", from.display()))?
+                    .path();
+                let file = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
                 let extension = path.extension().unwrap_or_default().to_string_lossy();
                 if READ_EXTENSIONS.contains(&extension.as_ref()) && file != "Cargo.toml" {
                     self.document(&format!("{name}/{file}"), &read(&path)?)?;
@@ -72,7 +93,8 @@ impl Tree {
         for part in path.parent().into_iter().flat_map(Path::iter) {
             folder.push(part);
             if !folder.is_dir() {
-                fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+                fs::create_dir(&folder)
+                    .with_context(|| format!("cannot create {}", folder.display()))?;
                 fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
             }
         }

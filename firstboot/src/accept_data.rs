@@ -1,5 +1,6 @@
-//! `firstboot run --accept-data`: an operator who moved etcd's data to another disk confirms that it is this member's newest.
-//! The move creates new directories, and firstboot cannot tell a copy of today from one of last week.
+//! `firstboot run --accept-data`: an operator who moved etcd's data to another disk confirms that
+//! it is this member's newest. The move creates new directories, and firstboot cannot tell a copy
+//! of today from one of last week.
 
 use std::path::Path;
 
@@ -15,30 +16,48 @@ use crate::output::say;
 use crate::reason::ReasonId;
 use crate::{files, paths, release};
 
-/// Checks that the data belongs to this member, and writes the order to the journal. firstboot.service then starts etcd
-/// with the data.
+/// Checks that the data belongs to this member, and writes the order to the journal.
+/// firstboot.service then starts etcd with the data.
 pub(crate) fn accept() -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
     operator::with_journal(|journal: &mut Journal| {
         let state = NodeState::of(journal);
         if state.begun.is_none() {
-            let why = "etcd has never started on this disk, so no data on it belongs to this member";
+            let why =
+                "etcd has never started on this disk, so no data on it belongs to this member";
             return Err(refused(ReasonId::DataNotAcceptable.because(why)));
         }
         release::halt()?;
         let known = state.expected(&identity.node.name);
         let ids = known.known.map_or(known.ids, |known| known.ids());
-        match judge(&Expected { ids, ..Expected::default() }, &Seen::at(Path::new(paths::DATA))?, None) {
+        match judge(
+            &Expected {
+                ids,
+                ..Expected::default()
+            },
+            &Seen::at(Path::new(paths::DATA))?,
+            None,
+        ) {
             Verdict::Begun(_) => {}
-            Verdict::Lost(why) => return Err(refused(why.reason().map(|why| format!("{}: {why}", paths::DATA)))),
+            Verdict::Lost(why) => {
+                return Err(refused(
+                    why.reason().map(|why| format!("{}: {why}", paths::DATA)),
+                ));
+            }
             _ => {
-                let why = format!("{} has no write-ahead log, so it is not a member's data", paths::DATA);
+                let why = format!(
+                    "{} has no write-ahead log, so it is not a member's data",
+                    paths::DATA
+                );
                 return Err(refused(ReasonId::DataNotAcceptable.because(why)));
             }
         }
         files::remove(paths::PROGRESS)?;
         journal.add(Event::DataAccepted)
     })?;
-    say(format!("etcd starts with the data in {}; `systemctl status {UNIT}` shows the progress", paths::DATA));
+    say(format!(
+        "etcd starts with the data in {}; `systemctl status {UNIT}` shows the progress",
+        paths::DATA
+    ));
     Ok(())
 }

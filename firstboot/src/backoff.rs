@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_millis(500);
 
-/// Waits a tenth of the time since `begun`, within limits, so that a quick operation is noticed at once and a slow one is not
-/// disturbed.
+/// Waits a tenth of the time since `begun`, within limits, so that a quick operation is noticed at
+/// once and a slow one is not disturbed.
 pub(crate) async fn pause(begun: Instant) {
     tokio::time::sleep((begun.elapsed() / 10).clamp(SHORTEST, LONGEST)).await;
 }

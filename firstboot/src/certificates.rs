@@ -28,19 +28,28 @@ fn refused(why: impl Into<String>) -> anyhow::Error {
 /// Where the node's CA did not sign one of them, or one cannot be read.
 pub(crate) fn issued(tls: &NodeTls) -> Result<UnixTime> {
     let newest = [&tls.server, &tls.peer, &tls.client].map(|pair| valid_from(pair, &tls.ca));
-    newest.into_iter().try_fold(UnixTime::since_unix_epoch(Duration::ZERO), |newest, from| Ok(newest.max(from?)))
+    newest.into_iter().try_fold(
+        UnixTime::since_unix_epoch(Duration::ZERO),
+        |newest, from| Ok(newest.max(from?)),
+    )
 }
 
-/// The start of validity of a certificate: the verifier reports it when the certificate is checked for the year 1970.
+/// The start of validity of a certificate: the verifier reports it when the certificate is checked
+/// for the year 1970.
 fn valid_from(pair: &KeyPair, ca: &str) -> Result<UnixTime> {
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect::<Result<_, _>>()?;
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect::<Result<_, _>>()?;
     let (leaf, intermediates) = chain.split_first().context("there is no certificate")?;
     let beginning = UnixTime::since_unix_epoch(Duration::ZERO);
-    match Authority::new(ca)?.verifier()?.verify_client_cert(leaf, intermediates, beginning) {
+    match Authority::new(ca)?
+        .verifier()?
+        .verify_client_cert(leaf, intermediates, beginning)
+    {
         Ok(_) => Ok(beginning),
-        Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => {
-            Ok(not_before)
-        }
+        Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+            not_before,
+            ..
+        })) => Ok(not_before),
         Err(error) => Err(error.into()),
     }
 }
@@ -54,13 +63,18 @@ impl Authority {
     pub(crate) fn new(pem: &str) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         for cert in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            let cert = cert.map_err(|error| refused(format!("the CA certificate is not PEM: {error}")))?;
-            roots.add(cert).map_err(|error| refused(format!("the CA certificate cannot be used: {error}")))?;
+            let cert =
+                cert.map_err(|error| refused(format!("the CA certificate is not PEM: {error}")))?;
+            roots
+                .add(cert)
+                .map_err(|error| refused(format!("the CA certificate cannot be used: {error}")))?;
         }
         if roots.is_empty() {
             return Err(refused("the node document holds no CA certificate"));
         }
-        Ok(Self { roots: Arc::new(roots) })
+        Ok(Self {
+            roots: Arc::new(roots),
+        })
     }
 
     fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>> {
@@ -68,25 +82,32 @@ impl Authority {
         Ok(WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider).build()?)
     }
 
-    /// Checks that a certificate matches its key, is signed by this authority, is valid now, covers all names as a server
-    /// (none where the list is empty), and may act as a client: etcd's servers and peers do both (etcd-io/etcd#9785).
+    /// Checks that a certificate matches its key, is signed by this authority, is valid now, covers
+    /// all names as a server (none where the list is empty), and may act as a client: etcd's
+    /// servers and peers do both (etcd-io/etcd#9785).
     pub(crate) fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<()> {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
+        let chain: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
         let chain = chain.map_err(|error| refused(format!("it is not PEM: {error}")))?;
         let (leaf, intermediates) = chain.split_first().ok_or_else(|| refused("it is empty"))?;
 
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|_| refused("its key is not PEM"))?;
-        let key = rustls::crypto::ring::sign::any_supported_type(&key)
-            .map_err(|_| refused("its key has an unsupported type. Use ECDSA P-256 or P-384, Ed25519 or RSA"))?;
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes())
+            .map_err(|_| refused("its key is not PEM"))?;
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(|_| {
+            refused("its key has an unsupported type. Use ECDSA P-256 or P-384, Ed25519 or RSA")
+        })?;
         let fits = CertifiedKey::new(chain.clone(), key).keys_match();
         fits.map_err(|_| refused("its key does not match: it belongs to another certificate"))?;
 
-        let verifier = self.verifier().map_err(|error| refused(error.to_string()))?;
+        let verifier = self
+            .verifier()
+            .map_err(|error| refused(error.to_string()))?;
         let as_client = verifier.verify_client_cert(leaf, intermediates, now);
         as_client.map_err(|error| explain(&error, "a client", now))?;
 
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider).build();
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider).build();
         let verifier = verifier.map_err(|error| refused(error.to_string()))?;
         for name in names {
             let host = ServerName::try_from(name.clone())
@@ -98,18 +119,29 @@ impl Authority {
     }
 }
 
-/// The verifier's error, for the operator. A certificate that is not valid yet is no refusal: the clock of a machine that
-/// was off may be behind until chrony corrects it.
+/// The verifier's error, for the operator. A certificate that is not valid yet is no refusal: the
+/// clock of a machine that was off may be behind until chrony corrects it.
 fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
-    let clock = || format!("this node's clock says {}. Check the clock with `chronyc tracking`", date(now));
-    let rustls::Error::InvalidCertificate(reason) = error else { return refused(error.to_string()) };
+    let clock = || {
+        format!(
+            "this node's clock says {}. Check the clock with `chronyc tracking`",
+            date(now)
+        )
+    };
+    let rustls::Error::InvalidCertificate(reason) = error else {
+        return refused(error.to_string());
+    };
     refused(match reason {
         CertificateError::ExpiredContext { not_after, .. } => {
             format!("it expired on {}; {}", date(*not_after), clock())
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
             let ahead = not_before.as_secs().saturating_sub(now.as_secs());
-            let text = format!("it is valid from {}, {ahead} s from now; {}", date(*not_before), clock());
+            let text = format!(
+                "it is valid from {}, {ahead} s from now; {}",
+                date(*not_before),
+                clock()
+            );
             return not_ready(ReasonId::CertificateNotYetValid.because(text));
         }
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
@@ -129,10 +161,15 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
 pub(crate) fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     let date = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
-    date.and_then(|date| date.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default()
+    date.and_then(|date| {
+        date.format(&time::format_description::well_known::Rfc3339)
+            .ok()
+    })
+    .unwrap_or_default()
 }
 
-/// The name that distinguishes peer certificates from client certificates of the same CA. etcd 3.4 and 3.5 accept only one
-/// such name for all peers (etcd-io/etcd#10614, client/pkg/transport/listener.go), and `localhost` is the only name that all
-/// peer certificates of the recipe have in common.
+/// The name that distinguishes peer certificates from client certificates of the same CA. etcd 3.4
+/// and 3.5 accept only one such name for all peers (etcd-io/etcd#10614,
+/// client/pkg/transport/listener.go), and `localhost` is the only name that all peer certificates
+/// of the recipe have in common.
 pub(crate) const PEER: &str = "localhost";

@@ -1,5 +1,5 @@
-//! Changes of the node, as values. A step returns the missing changes, and only this module makes them, so that a plan shows
-//! exactly what a run does.
+//! Changes of the node, as values. A step returns the missing changes, and only this module makes
+//! them, so that a plan shows exactly what a run does.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -34,13 +34,22 @@ impl Change {
         match self {
             Self::Folder(folder) => folder.make(),
             Self::File(file) => file.write(),
-            Self::Hostname(name) => {
-                nix::unistd::sethostname(name).with_context(|| format!("cannot set the host name {name}"))
-            }
+            Self::Hostname(name) => nix::unistd::sethostname(name)
+                .with_context(|| format!("cannot set the host name {name}")),
             Self::Interface(interface) => interface.bring_up(),
             Self::Relabel(paths) => {
-                let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-                run("restorecon", &[&["-F"], &paths.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat())
+                let paths: Vec<String> = paths
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
+                run(
+                    "restorecon",
+                    &[
+                        &["-F"],
+                        &paths.iter().map(String::as_str).collect::<Vec<_>>()[..],
+                    ]
+                    .concat(),
+                )
             }
             Self::RelabelAll(path) => run("restorecon", &["-R", "-F", &path.display().to_string()]),
         }
@@ -60,31 +69,58 @@ impl fmt::Display for Change {
         match self {
             Self::Folder(folder) => {
                 let (user, group) = folder.owner;
-                write!(f, "folder {} ({:04o}, {user}:{group})", folder.path.display(), folder.mode)
+                write!(
+                    f,
+                    "folder {} ({:04o}, {user}:{group})",
+                    folder.path.display(),
+                    folder.mode
+                )
             }
             Self::File(file) => {
                 let (user, group) = file.owner;
-                write!(f, "write {} ({:04o}, {user}:{group})", file.path.display(), file.mode)
+                write!(
+                    f,
+                    "write {} ({:04o}, {user}:{group})",
+                    file.path.display(),
+                    file.mode
+                )
             }
             Self::Hostname(name) => write!(f, "host name {name}"),
             Self::Interface(interface) => {
-                write!(f, "address {}/{} on {}", interface.address, interface.prefix, interface.name)
+                write!(
+                    f,
+                    "address {}/{} on {}",
+                    interface.address, interface.prefix, interface.name
+                )
             }
             Self::Relabel(paths) => {
-                let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+                let paths: Vec<String> = paths
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
                 write!(f, "SELinux labels of {}", paths.join(", "))
             }
-            Self::RelabelAll(path) => write!(f, "SELinux labels of {} and its content", path.display()),
+            Self::RelabelAll(path) => {
+                write!(f, "SELinux labels of {} and its content", path.display())
+            }
         }
     }
 }
 
 /// The change that corrects a file, or none if it is correct.
 pub(crate) fn file(wanted: DesiredFile) -> Result<Option<Change>> {
-    Ok(if wanted.is_current()? { None } else { Some(Change::File(wanted)) })
+    Ok(if wanted.is_current()? {
+        None
+    } else {
+        Some(Change::File(wanted))
+    })
 }
 
 /// The change that corrects a folder, or none if it is correct.
 pub(crate) fn folder(wanted: DesiredDir) -> Result<Option<Change>> {
-    Ok(if wanted.is_current()? { None } else { Some(Change::Folder(wanted)) })
+    Ok(if wanted.is_current()? {
+        None
+    } else {
+        Some(Change::Folder(wanted))
+    })
 }

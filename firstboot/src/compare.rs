@@ -1,9 +1,11 @@
-//! Compares the data of all members by etcd's own hash over all keys and their history, at one revision. etcd compares the
-//! hashes itself only with some settings, and reports differences only in its log.
+//! Compares the data of all members by etcd's own hash over all keys and their history, at one
+//! revision. etcd compares the hashes itself only with some settings, and reports differences only
+//! in its log.
 //!
-//! While a member computes the hash, it blocks writes (3.5 and 3.6, mvcc/kvstore.go: hashByRev holds the lock that a commit
-//! needs). For 0.5 GiB that took 1.3 s, of which a client's write waited 1.0 s. So firstboot queries the members one after the
-//! other, and compares large databases only on request.
+//! While a member computes the hash, it blocks writes (3.5 and 3.6, mvcc/kvstore.go: hashByRev
+//! holds the lock that a commit needs). For 0.5 GiB that took 1.3 s, of which a client's write
+//! waited 1.0 s. So firstboot queries the members one after the other, and compares large databases
+//! only on request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,7 +39,10 @@ pub(crate) enum Compared {
     /// All members have the same data.
     Same,
     /// The members differ. Each group has one hash; the largest group comes first.
-    Differ { revision: i64, groups: Vec<(u32, Vec<String>)> },
+    Differ {
+        revision: i64,
+        groups: Vec<(u32, Vec<String>)>,
+    },
     /// The members could not be compared, for this reason.
     Unknown(String),
 }
@@ -45,13 +50,19 @@ pub(crate) enum Compared {
 impl Compared {
     /// Why this member's data is not reliable: it is not the data of the majority. `None` if it is.
     pub(crate) fn apart(&self, name: &str) -> Option<Reason> {
-        let Self::Differ { revision, groups } = self else { return None };
+        let Self::Differ { revision, groups } = self else {
+            return None;
+        };
         let all: usize = groups.iter().map(|(_, members)| members.len()).sum();
-        let majority = groups.first().filter(|(_, members)| members.len() > all / 2);
+        let majority = groups
+            .first()
+            .filter(|(_, members)| members.len() > all / 2);
         if majority.is_some_and(|(_, members)| members.iter().any(|member| member == name)) {
             return None;
         }
-        let own = groups.iter().find(|(_, members)| members.iter().any(|member| member == name));
+        let own = groups
+            .iter()
+            .find(|(_, members)| members.iter().any(|member| member == name));
         let hash = own.map_or(0, |(hash, _)| *hash);
         let others: Vec<String> = groups
             .iter()
@@ -65,12 +76,21 @@ impl Compared {
     }
 }
 
-/// Compares the data of the voters. With `any_size` also a large database, although that blocks writes for a long time.
-pub(crate) async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool) -> Compared {
+/// Compares the data of the voters. With `any_size` also a large database, although that blocks
+/// writes for a long time.
+pub(crate) async fn compare(
+    voters: &[Voter],
+    credentials: &Credentials,
+    any_size: bool,
+) -> Compared {
     if voters.len() < 2 {
         return Compared::Same;
     }
-    let largest = voters.iter().map(|voter| voter.size).max().unwrap_or_default();
+    let largest = voters
+        .iter()
+        .map(|voter| voter.size)
+        .max()
+        .unwrap_or_default();
     if largest > SMALL && !any_size {
         return Compared::Unknown(format!(
             "the database has {} MiB; `--compare` compares it regardless of its size",
@@ -83,8 +103,16 @@ pub(crate) async fn compare(voters: &[Voter], credentials: &Credentials, any_siz
             tokio::time::sleep(PAUSE).await;
         }
         // Every member has at least the lowest revision of a moment ago.
-        let revision = voters.iter().map(|voter| voter.revision).min().unwrap_or_default();
-        let revision = if again == 0 { revision } else { newest(voters, credentials).await.unwrap_or(revision) };
+        let revision = voters
+            .iter()
+            .map(|voter| voter.revision)
+            .min()
+            .unwrap_or_default();
+        let revision = if again == 0 {
+            revision
+        } else {
+            newest(voters, credentials).await.unwrap_or(revision)
+        };
         last = match ask(voters, credentials, revision).await {
             Ok(answers) => judge(revision, &answers),
             Err(error) => Compared::Unknown(format!("{error:#}")),
@@ -100,18 +128,31 @@ pub(crate) async fn compare(voters: &[Voter], credentials: &Credentials, any_siz
 async fn newest(voters: &[Voter], credentials: &Credentials) -> Result<i64> {
     let mut newest = i64::MAX;
     for voter in voters {
-        let status = Client::connect(&voter.endpoint, credentials).await?.status().await?;
+        let status = Client::connect(&voter.endpoint, credentials)
+            .await?
+            .status()
+            .await?;
         newest = newest.min(status.header.unwrap_or_default().revision);
     }
     Ok(newest)
 }
 
-async fn ask(voters: &[Voter], credentials: &Credentials, revision: i64) -> Result<Vec<(String, HashKv)>> {
+async fn ask(
+    voters: &[Voter],
+    credentials: &Credentials,
+    revision: i64,
+) -> Result<Vec<(String, HashKv)>> {
     let mut answers = Vec::new();
     for voter in voters {
-        let asked =
-            async { Client::connect_bulk(&voter.endpoint, credentials).await?.hash_kv(revision, HASH_TIMEOUT).await };
-        let answer = asked.await.map_err(|error| anyhow::anyhow!("{}: {error:#}", voter.name))?;
+        let asked = async {
+            Client::connect_bulk(&voter.endpoint, credentials)
+                .await?
+                .hash_kv(revision, HASH_TIMEOUT)
+                .await
+        };
+        let answer = asked
+            .await
+            .map_err(|error| anyhow::anyhow!("{}: {error:#}", voter.name))?;
         answers.push((voter.name.clone(), answer));
     }
     Ok(answers)
@@ -142,26 +183,51 @@ mod tests {
     use super::*;
 
     fn answers(hashes: &[(&str, u32, i64)]) -> Vec<(String, HashKv)> {
-        let answer = |hash, compact_revision| HashKv { hash, compact_revision, ..HashKv::default() };
-        hashes.iter().map(|(name, hash, compacted)| ((*name).to_owned(), answer(*hash, *compacted))).collect()
+        let answer = |hash, compact_revision| HashKv {
+            hash,
+            compact_revision,
+            ..HashKv::default()
+        };
+        hashes
+            .iter()
+            .map(|(name, hash, compacted)| ((*name).to_owned(), answer(*hash, *compacted)))
+            .collect()
     }
 
     #[test]
     fn a_member_with_other_data_than_the_majority_is_reported() {
-        assert_eq!(judge(9, &answers(&[("a", 1, -1), ("b", 1, 0), ("c", 1, 0)])), Compared::Same);
+        assert_eq!(
+            judge(9, &answers(&[("a", 1, -1), ("b", 1, 0), ("c", 1, 0)])),
+            Compared::Same
+        );
         let differ = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 1, 3)]));
         assert_eq!(differ.apart("a"), None);
         let why = differ.apart("b").unwrap().text;
-        assert!(why.contains("at revision 9 its hash is 00000002, not 00000001 of a, c"), "{why}");
+        assert!(
+            why.contains("at revision 9 its hash is 00000002, not 00000001 of a, c"),
+            "{why}"
+        );
         let none = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3)]));
-        assert!(none.apart("a").is_some() && none.apart("b").is_some(), "of two members neither is the majority");
+        assert!(
+            none.apart("a").is_some() && none.apart("b").is_some(),
+            "of two members neither is the majority"
+        );
         let three = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 3, 3)]));
-        assert!(three.apart("c").unwrap().text.contains("00000001 of a or 00000002 of b"));
+        assert!(
+            three
+                .apart("c")
+                .unwrap()
+                .text
+                .contains("00000001 of a or 00000002 of b")
+        );
     }
 
     #[test]
     fn hashes_after_different_compactions_are_not_compared() {
-        assert!(matches!(judge(9, &answers(&[("a", 1, 3), ("b", 2, 4)])), Compared::Unknown(_)));
+        assert!(matches!(
+            judge(9, &answers(&[("a", 1, 3), ("b", 2, 4)])),
+            Compared::Unknown(_)
+        ));
         assert_eq!(Compared::Unknown("x".into()).apart("a"), None);
     }
 }

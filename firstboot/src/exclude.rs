@@ -21,10 +21,14 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
             _ => None,
         });
         let state = NodeState::of(journal);
-        if let Some(why) = too_late(&state).or_else(|| objection(names, &cluster, own.as_ref(), &state)) {
+        if let Some(why) =
+            too_late(&state).or_else(|| objection(names, &cluster, own.as_ref(), &state))
+        {
             return Err(refused(why));
         }
-        journal.add(Event::Without { names: names.clone() })
+        journal.add(Event::Without {
+            names: names.clone(),
+        })
     })?;
     let names: Vec<&str> = names.iter().map(Label::as_str).collect();
     say(format!(

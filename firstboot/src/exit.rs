@@ -1,4 +1,5 @@
-//! The exit codes of firstboot. Each has one meaning; docs/exit-codes.md explains them to the operator.
+//! The exit codes of firstboot. Each has one meaning; docs/exit-codes.md explains them to the
+//! operator.
 
 use std::process::ExitCode;
 
@@ -11,7 +12,8 @@ pub(crate) enum Exit {
     Failed = 1,
     /// This machine, its image or its metadata is wrong. Another attempt changes nothing.
     Refused = 3,
-    /// Something outside this machine is missing yet. Another attempt may succeed, and systemd makes one.
+    /// Something outside this machine is missing yet. Another attempt may succeed, and systemd
+    /// makes one.
     NotReady = 4,
     /// `status`: the cluster has its quorum, but not every member is healthy.
     Degraded = 5,
@@ -29,7 +31,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error with the exit code that the program ends with. The first one in an error's chain decides.
+/// An error with the exit code that the program ends with. The first one in an error's chain
+/// decides.
 #[derive(Debug)]
 pub(crate) struct ExitError {
     pub(crate) exit: Exit,
@@ -46,22 +49,36 @@ impl std::error::Error for ExitError {}
 
 /// An error that ends with [`Exit::Refused`].
 pub(crate) fn refused(reason: impl Into<Reason>) -> anyhow::Error {
-    ExitError { exit: Exit::Refused, reason: reason.into() }.into()
+    ExitError {
+        exit: Exit::Refused,
+        reason: reason.into(),
+    }
+    .into()
 }
 
 /// An error that ends with [`Exit::NotReady`].
 pub(crate) fn not_ready(reason: impl Into<Reason>) -> anyhow::Error {
-    ExitError { exit: Exit::NotReady, reason: reason.into() }.into()
+    ExitError {
+        exit: Exit::NotReady,
+        reason: reason.into(),
+    }
+    .into()
 }
 
 /// An error that ends with [`Exit::Failed`].
 pub(crate) fn failed(reason: impl Into<Reason>) -> anyhow::Error {
-    ExitError { exit: Exit::Failed, reason: reason.into() }.into()
+    ExitError {
+        exit: Exit::Failed,
+        reason: reason.into(),
+    }
+    .into()
 }
 
 /// The exit code of an error.
 pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
-    error.downcast_ref::<ExitError>().map_or(Exit::Failed, |error| error.exit)
+    error
+        .downcast_ref::<ExitError>()
+        .map_or(Exit::Failed, |error| error.exit)
 }
 
 /// The id of an error, if it has one.
@@ -74,5 +91,8 @@ pub(crate) fn reason_of(error: &anyhow::Error) -> Reason {
     let id = id_of(error);
     let line = format!("{error:#}");
     let suffix = id.map_or_else(String::new, |id| format!(" [{id}]"));
-    Reason { id, text: line.strip_suffix(&suffix).unwrap_or(&line).to_owned() }
+    Reason {
+        id,
+        text: line.strip_suffix(&suffix).unwrap_or(&line).to_owned(),
+    }
 }

@@ -1,5 +1,5 @@
-//! The only access to the disk. A file is written completely and durably, or not at all. In a folder in which another user can
-//! write, no link of that user is followed (`dir`).
+//! The only access to the disk. A file is written completely and durably, or not at all. In a
+//! folder in which another user can write, no link of that user is followed (`dir`).
 
 mod about;
 mod dir;
@@ -35,38 +35,61 @@ pub(crate) struct DesiredFile {
 // Does not print the content, which may be a private key.
 impl std::fmt::Debug for DesiredFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({} bytes, {:04o})", self.path.display(), self.content.len(), self.mode)
+        write!(
+            f,
+            "{} ({} bytes, {:04o})",
+            self.path.display(),
+            self.content.len(),
+            self.mode
+        )
     }
 }
 
 impl DesiredFile {
     /// A file of root that every user may read.
     pub(crate) fn new(path: impl Into<PathBuf>, content: impl Into<Vec<u8>>) -> Self {
-        Self { path: path.into(), content: content.into(), mode: 0o644, owner: ROOT }
+        Self {
+            path: path.into(),
+            content: content.into(),
+            mode: 0o644,
+            owner: ROOT,
+        }
     }
 
     /// The same with another mode and owner.
     pub(crate) fn mode(self, mode: u32, owner: (u32, u32)) -> Self {
-        Self { mode, owner, ..self }
+        Self {
+            mode,
+            owner,
+            ..self
+        }
     }
 
     /// Whether the file exists with exactly this content, mode and owner.
     pub(crate) fn is_current(&self) -> Result<bool> {
-        let Some(there) = look(&self.path)? else { return Ok(false) };
+        let Some(there) = look(&self.path)? else {
+            return Ok(false);
+        };
         if there.kind != Kind::File {
-            bail!("{} is {}, not a regular file; move it away", self.path.display(), there.kind);
+            bail!(
+                "{} is {}, not a regular file; move it away",
+                self.path.display(),
+                there.kind
+            );
         }
         let same = there.mode == self.mode && there.owner == self.owner && there.links == 1;
         Ok(same && there.size == self.content.len() as u64 && read(&self.path)? == self.content)
     }
 
-    /// Writes the file durably: creates a private file with another name in the same folder, flushes it, renames it over the
-    /// old one, and flushes the folder. Otherwise XFS could leave an empty file after a power cut.
+    /// Writes the file durably: creates a private file with another name in the same folder,
+    /// flushes it, renames it over the old one, and flushes the folder. Otherwise XFS could leave
+    /// an empty file after a power cut.
     pub(crate) fn write(&self) -> Result<()> {
         let write = || -> io::Result<()> {
             let (folder, name) = dir::entry(&self.path)?;
             let temp = successor(&name);
-            // A crash may have left this file. It is deleted and not written to, because it may have a second name.
+            // A crash may have left this file. It is deleted and not written to, because it may
+            // have a second name.
             folder.remove(&temp)?;
             let mut file = folder.create(&temp)?;
             let mut written = || -> io::Result<()> {
@@ -84,14 +107,16 @@ impl DesiredFile {
     }
 }
 
-/// Removes the temporary file that a crash left behind while it wrote this file. The next write does so as well, so this is
-/// only for a file that is not written again.
+/// Removes the temporary file that a crash left behind while it wrote this file. The next write
+/// does so as well, so this is only for a file that is not written again.
 pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
     let removed = dir::entry(path).and_then(|(folder, name)| folder.remove(&successor(&name)));
-    absent_or(removed).with_context(|| format!("cannot remove the temporary file of {}", path.display()))
+    absent_or(removed)
+        .with_context(|| format!("cannot remove the temporary file of {}", path.display()))
 }
 
-/// The temporary name of a file's new version. It is always the same, so that crashes leave at most one such file.
+/// The temporary name of a file's new version. It is always the same, so that crashes leave at most
+/// one such file.
 fn successor(name: &OsStr) -> OsString {
     let mut temp = OsString::from(".");
     temp.push(name);
@@ -115,19 +140,30 @@ pub(crate) struct DesiredDir {
 impl DesiredDir {
     /// A folder of this mode and owner.
     pub(crate) fn new(path: impl Into<PathBuf>, mode: u32, owner: (u32, u32)) -> Self {
-        Self { path: path.into(), mode, owner }
+        Self {
+            path: path.into(),
+            mode,
+            owner,
+        }
     }
 
     /// Whether the folder exists with this mode and owner.
     pub(crate) fn is_current(&self) -> Result<bool> {
-        let Some(there) = look(&self.path)? else { return Ok(false) };
+        let Some(there) = look(&self.path)? else {
+            return Ok(false);
+        };
         if there.kind != Kind::Directory {
-            bail!("{} is {}, not a folder; move it away", self.path.display(), there.kind);
+            bail!(
+                "{} is {}, not a folder; move it away",
+                self.path.display(),
+                there.kind
+            );
         }
         Ok(there.mode == self.mode && there.owner == self.owner)
     }
 
-    /// Creates the folder and its missing parents, or corrects its mode and owner. Its content stays unchanged.
+    /// Creates the folder and its missing parents, or corrects its mode and owner. Its content
+    /// stays unchanged.
     pub(crate) fn make(&self) -> Result<()> {
         let make = || -> io::Result<()> {
             let (parent, name) = entry_in_new(&self.path)?;
@@ -161,7 +197,9 @@ pub(crate) fn look(path: &Path) -> Result<Option<About>> {
     let looked = dir::entry(path).and_then(|(folder, name)| folder.look(&name));
     match looked {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        looked => looked.with_context(|| format!("cannot read the attributes of {}", path.display())),
+        looked => {
+            looked.with_context(|| format!("cannot read the attributes of {}", path.display()))
+        }
     }
 }
 
@@ -181,7 +219,9 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
 pub(crate) fn stamp(path: &Path) -> Result<FileFingerprint> {
     let looked = dir::target(path).and_then(|(folder, name)| folder.look(&name));
     let there = looked.and_then(|there| there.ok_or_else(|| io::ErrorKind::NotFound.into()));
-    Ok(there.with_context(|| format!("cannot read the attributes of {}", path.display()))?.stamp())
+    Ok(there
+        .with_context(|| format!("cannot read the attributes of {}", path.display()))?
+        .stamp())
 }
 
 /// Whether there is an entry at a path.
@@ -200,8 +240,8 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     rename().with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
 }
 
-/// Sets the owner and private modes of a folder and its whole content, and makes them durable. Only root may be able to reach
-/// the folder.
+/// Sets the owner and private modes of a folder and its whole content, and makes them durable. Only
+/// root may be able to reach the folder.
 pub(crate) fn chown_and_sync(folder: &Path, owner: (u32, u32)) -> Result<()> {
     let settled = Dir::open(folder).and_then(|folder| folder.chown_and_sync(owner));
     settled.with_context(|| format!("cannot set the owner of {}", folder.display()))
@@ -262,14 +302,16 @@ pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// More than any file has that is read whole. Of a sparse file the length is a claim, which would fill the memory.
+/// More than any file has that is read whole. Of a sparse file the length is a claim, which would
+/// fill the memory.
 const WHOLE: u64 = 64 << 20;
 
 fn whole(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open(path)?.take(WHOLE + 1).read_to_end(&mut content)?;
     if content.len() as u64 > WHOLE {
-        let larger = format!("it is larger than {WHOLE} bytes, so it is not the file that it should be");
+        let larger =
+            format!("it is larger than {WHOLE} bytes, so it is not the file that it should be");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, larger));
     }
     Ok(content)
@@ -281,7 +323,10 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let read = open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut content));
     read.with_context(|| format!("cannot read {}", path.display()))?;
     if content.len() as u64 > limit {
-        bail!("{} is larger than the limit of {limit} bytes", path.display());
+        bail!(
+            "{} is larger than the limit of {limit} bytes",
+            path.display()
+        );
     }
     Ok(content)
 }

@@ -1,9 +1,10 @@
-//! `firstboot guard`: etcd.service runs it before each start of etcd, by an operator, at boot or after a crash. It allows
-//! the start only on the data that firstboot has judged in this boot. Otherwise it restarts firstboot.service, which rebuilds
-//! the member if that is safe.
+//! `firstboot guard`: etcd.service runs it before each start of etcd, by an operator, at boot or
+//! after a crash. It allows the start only on the data that firstboot has judged in this boot.
+//! Otherwise it restarts firstboot.service, which rebuilds the member if that is safe.
 //!
-//! systemd 219 runs it as root, with the mounts of etcd's sandbox but without its other limits (PermissionsStartOnly=;
-//! execute.c, exec_child). firstboot's journal is not visible there, so the guard uses only /run and etcd's volume.
+//! systemd 219 runs it as root, with the mounts of etcd's sandbox but without its other limits
+//! (PermissionsStartOnly=; execute.c, exec_child). firstboot's journal is not visible there, so the
+//! guard uses only /run and etcd's volume.
 
 use std::path::Path;
 
@@ -44,7 +45,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn check() -> Result<()> {
     let path = Path::new(paths::DATA);
     // The guard has the same environment as etcd, including the settings of drop-ins.
-    if let Some(moved) = std::env::var_os("ETCD_DATA_DIR").filter(|folder| Path::new(folder) != path) {
+    if let Some(moved) =
+        std::env::var_os("ETCD_DATA_DIR").filter(|folder| Path::new(folder) != path)
+    {
         return Err(refused(ReasonId::DataMoved.because(format!(
             "a drop-in moves etcd's data to {}, but firstboot keeps it in {}. Remove the drop-in, which `systemctl cat \
              etcd` shows",
@@ -52,13 +55,16 @@ fn check() -> Result<()> {
             paths::DATA
         ))));
     }
-    let expected = release::permit()?.context("firstboot has not allowed etcd to start in this boot")?;
-    let life = expected.life.context("firstboot allowed etcd to start without a disk id")?;
+    let expected =
+        release::permit()?.context("firstboot has not allowed etcd to start in this boot")?;
+    let life = expected
+        .life
+        .context("firstboot allowed etcd to start without a disk id")?;
     if disk_id_file(Some(life))? != DiskIdFile::Matches {
-        return Err(refused(
-            ReasonId::DataOtherVolume
-                .because(format!("{} is not on the volume on which firstboot allowed etcd to start", paths::DATA)),
-        ));
+        return Err(refused(ReasonId::DataOtherVolume.because(format!(
+            "{} is not on the volume on which firstboot allowed etcd to start",
+            paths::DATA
+        ))));
     }
     let seen = Seen::at(path)?;
     let why = match judge(&expected, &seen, Progress::read(&expected)?.as_ref()) {
@@ -75,12 +81,16 @@ fn check() -> Result<()> {
         }
     };
     Err(refused(why.map(|why| {
-        format!("etcd must not start on {}: {why}. `systemctl status {UNIT}` shows the progress", paths::DATA)
+        format!(
+            "etcd must not start on {}: {why}. `systemctl status {UNIT}` shows the progress",
+            paths::DATA
+        )
     })))
 }
 
-/// Corrects the owner of etcd's data, for example after a copy or repair by root. etcd treats a log that it cannot read as
-/// missing (server/storage/wal/util.go, Exist), and would create a new one (etcd-io/etcd#14851).
+/// Corrects the owner of etcd's data, for example after a copy or repair by root. etcd treats a log
+/// that it cannot read as missing (server/storage/wal/util.go, Exist), and would create a new one
+/// (etcd-io/etcd#14851).
 fn give_to_etcd() -> Result<()> {
     let give = || -> std::io::Result<usize> {
         let volume = Dir::open(Path::new(paths::VOLUME))?;
@@ -91,26 +101,38 @@ fn give_to_etcd() -> Result<()> {
         Dir::open(Path::new(paths::DATA))?.give(ETCD)
     };
     let given = give().with_context(|| {
-        format!("cannot correct the owner of etcd's data: run `chown -R etcd:etcd {}`", paths::DATA)
+        format!(
+            "cannot correct the owner of etcd's data: run `chown -R etcd:etcd {}`",
+            paths::DATA
+        )
     })?;
     if given > 0 {
-        println!("changed the owner of {given} files and folders in {} to etcd", paths::DATA);
+        println!(
+            "changed the owner of {given} files and folders in {} to etcd",
+            paths::DATA
+        );
     }
     Ok(())
 }
 
-/// Records the end of the log. If the data is not the data that etcd ran on, the previous record remains, and the next start
-/// is judged by it.
+/// Records the end of the log. If the data is not the data that etcd ran on, the previous record
+/// remains, and the next start is judged by it.
 fn stopped() -> Result<()> {
-    let Some(expected) = release::permit()? else { return Ok(()) };
-    let Some(progress) = Progress::read(&expected)? else { return Ok(()) };
+    let Some(expected) = release::permit()? else {
+        return Ok(());
+    };
+    let Some(progress) = Progress::read(&expected)? else {
+        return Ok(());
+    };
     let path = Path::new(paths::DATA);
     let seen = Seen::at(path)?;
     if judge(&expected, &seen, Some(&progress)) != Verdict::Intact {
         return Ok(());
     }
     let log = seen.log.map_err(anyhow::Error::msg)?;
-    let Some(progress) = progress.stopped(log) else { return Ok(()) };
+    let Some(progress) = progress.stopped(log) else {
+        return Ok(());
+    };
     flush_log(path)?;
     progress.write()
 }

@@ -17,14 +17,16 @@ use crate::reason::ReasonId;
 use crate::steps::etcd_conf::configure;
 use crate::{duplicate, paths, rebuild, release};
 
-/// The pause between two queries of the other members whether this node is still listed, while etcd is not healthy.
+/// The pause between two queries of the other members whether this node is still listed, while etcd
+/// is not healthy.
 const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(3);
 /// The status as long as no fault is known.
 const WAITING: &str = "etcd is started; waiting until it has a quorum";
 /// The pause between two checks for etcd's first log: etcd may vote soon after it has created one.
 const LOG_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Waits until etcd on this node is a healthy member, promotes a learner to a voter, and writes it to the journal.
+/// Waits until etcd on this node is a healthy member, promotes a learner to a voter, and writes it
+/// to the journal.
 ///
 /// # Errors
 /// Refused if the others report that this node's member was removed; not ready after `patience`.
@@ -41,7 +43,9 @@ pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duratio
         // A voter must become healthy as well.
         std::future::pending().await
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (cluster, member) = runtime.block_on(async {
         tokio::select! {
             ids = become_healthy(identity, journal, &credentials, patience) => ids,
@@ -49,15 +53,20 @@ pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duratio
         }
     })?;
     let healthy = Event::Healthy { cluster, member };
-    if journal.last(|event| matches!(event, Event::Healthy { .. }).then_some(event)) != Some(&healthy) {
+    if journal.last(|event| matches!(event, Event::Healthy { .. }).then_some(event))
+        != Some(&healthy)
+    {
         journal.add(healthy)?;
     }
-    say(format!("{} is a healthy member of {}", identity.node.name, identity.node.cluster));
+    say(format!(
+        "{} is a healthy member of {}",
+        identity.node.name, identity.node.cluster
+    ));
     Ok(())
 }
 
-/// Waits until etcd has created its log, and writes to the journal which data is the member's. A learner is promoted only
-/// after that, so the data of every voter is known.
+/// Waits until etcd has created its log, and writes to the journal which data is the member's. A
+/// learner is promoted only after that, so the data of every voter is known.
 fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     let mut watch = Watch::new();
@@ -67,14 +76,17 @@ fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -
             let seen = Seen::at(Path::new(paths::DATA))?;
             match judge(&past.expected(&identity.node.name), &seen, None) {
                 Verdict::Begun(known) => {
-                    // Before the journal has the event: a run that is interrupted here repeats this step.
+                    // Before the journal has the event: a run that is interrupted here repeats this
+                    // step.
                     if let (Some(life), Ok(log)) = (past.disk_id, seen.log) {
                         Progress::starting(life, log).write()?;
                     }
                     journal.add(Event::DataBegun(known))?;
                 }
                 Verdict::Lost(why) => {
-                    return Err(not_ready(why.reason().map(|why| format!("{}: {why}", paths::DATA))));
+                    return Err(not_ready(
+                        why.reason().map(|why| format!("{}: {why}", paths::DATA)),
+                    ));
                 }
                 _ => {}
             }
@@ -86,12 +98,17 @@ fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -
                 watch.reason()
             ))));
         }
-        watch.look(identity, "etcd is started; waiting until it has created its log");
+        watch.look(
+            identity,
+            "etcd is started; waiting until it has created its log",
+        );
         std::thread::sleep(LOG_INTERVAL);
     }
     let past = NodeState::of(journal);
     release::renew(&past.expected(&identity.node.name))?;
-    past.begun.iter().try_for_each(|start| configure(identity, start, past.data.is_some()))
+    past.begun
+        .iter()
+        .try_for_each(|start| configure(identity, start, past.data.is_some()))
 }
 
 /// Probes etcd on this node until it has a quorum. Returns the ids of its cluster and member.
@@ -116,11 +133,14 @@ async fn become_healthy(
         }
         if asked.elapsed() > MEMBERSHIP_INTERVAL {
             if !data::is_in_place(&NodeState::of(journal).expected(&identity.node.name))? {
-                return Err(not_ready(
-                    ReasonId::DataExchanged.because(format!("{} was replaced after etcd started", paths::DATA)),
-                ));
+                return Err(not_ready(ReasonId::DataExchanged.because(format!(
+                    "{} was replaced after etcd started",
+                    paths::DATA
+                ))));
             }
-            if let Some(why) = duplicate::removed(identity, journal, credentials, MEMBERSHIP_INTERVAL).await? {
+            if let Some(why) =
+                duplicate::removed(identity, journal, credentials, MEMBERSHIP_INTERVAL).await?
+            {
                 return Err(refused(why));
             }
             asked = Instant::now();

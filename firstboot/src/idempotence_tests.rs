@@ -1,4 +1,5 @@
-//! Each effect can be applied twice: a firstboot that is killed between an effect and its line in the journal applies it again.
+//! Each effect can be applied twice: a firstboot that is killed between an effect and its line in
+//! the journal applies it again.
 //!
 //! The tests run the real effects at their real paths, in a private root and network of one thread.
 
@@ -23,18 +24,28 @@ use crate::machine::Machine;
 use crate::system_command::run;
 use crate::{paths, release, steps};
 
-/// What the effects can see of the machine: the programs that they run, and nothing that they write to.
+/// What the effects can see of the machine: the programs that they run, and nothing that they write
+/// to.
 const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]
 fn each_effect_applied_twice_is_as_applied_once() {
     if !nix::unistd::geteuid().is_root() {
         // Not by a macro, whose words the harness keeps for itself.
-        let _ = writeln!(std::io::stderr(), "ignored: each_effect_applied_twice_is_as_applied_once: it needs root");
+        let _ = writeln!(
+            std::io::stderr(),
+            "ignored: each_effect_applied_twice_is_as_applied_once: it needs root"
+        );
         return;
     }
     let root = tempfile::tempdir().unwrap();
-    std::thread::scope(|scope| scope.spawn(|| on_own_root(root.path(), all)).join().unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| on_own_root(root.path(), all))
+            .join()
+            .unwrap()
+    })
+    .unwrap();
 }
 
 /// A firstboot that is killed before it knows that its line is durable writes the line again.
@@ -43,34 +54,73 @@ fn a_journal_with_every_line_twice_means_the_same() {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
     let disk_ids = DiskIds::from([("a".parse().unwrap(), DiskId::of(1))]);
     let history = vec![
-        Event::Without { names: ["b".parse().unwrap()].into() },
-        Event::Life { disk_id: DiskId::of(1) },
-        Event::Ready { disk_ids, mode: BootstrapMode::New },
-        Event::Bootstrap { token: "t".into(), members: members.clone() },
-        Event::Healthy { cluster: 1, member: 2 },
+        Event::Without {
+            names: ["b".parse().unwrap()].into(),
+        },
+        Event::Life {
+            disk_id: DiskId::of(1),
+        },
+        Event::Ready {
+            disk_ids,
+            mode: BootstrapMode::New,
+        },
+        Event::Bootstrap {
+            token: "t".into(),
+            members: members.clone(),
+        },
+        Event::Healthy {
+            cluster: 1,
+            member: 2,
+        },
         Event::Leave { member: 2 },
         Event::Stay { member: 2 },
         Event::Leave { member: 2 },
         Event::Left { member: 2 },
         Event::Rejoin { member: 2 },
-        Event::Aside { path: "/aside/1".into() },
-        Event::Life { disk_id: DiskId::of(2) },
+        Event::Aside {
+            path: "/aside/1".into(),
+        },
+        Event::Life {
+            disk_id: DiskId::of(2),
+        },
         Event::Remove { member: 2 },
         Event::Add { cluster: 1 },
         Event::Added { member: 3 },
-        Event::Join { token: "t".into(), members },
+        Event::Join {
+            token: "t".into(),
+            members,
+        },
         Event::Promote { member: 3 },
-        Event::Healthy { cluster: 1, member: 3 },
-        Event::Trust { authorities: [CaSubject::of("a"), CaSubject::of("b")].into() },
-        Event::Show { authorities: [CaSubject::of("b")].into() },
+        Event::Healthy {
+            cluster: 1,
+            member: 3,
+        },
+        Event::Trust {
+            authorities: [CaSubject::of("a"), CaSubject::of("b")].into(),
+        },
+        Event::Show {
+            authorities: [CaSubject::of("b")].into(),
+        },
     ];
-    for events in [history, restored(), [&restored()[..8], &[Event::GivenUp]].concat()] {
+    for events in [
+        history,
+        restored(),
+        [&restored()[..8], &[Event::GivenUp]].concat(),
+    ] {
         for end in 0..=events.len() {
             let past = |times| {
-                let events = events[..end].iter().flat_map(|event| std::iter::repeat_n(event, times));
-                let entries: Vec<Entry> = events.map(|event| Entry { at: 0, event: event.clone() }).collect();
+                let events = events[..end]
+                    .iter()
+                    .flat_map(|event| std::iter::repeat_n(event, times));
+                let entries: Vec<Entry> = events
+                    .map(|event| Entry {
+                        at: 0,
+                        event: event.clone(),
+                    })
+                    .collect();
                 let mut past = NodeState::from(&entries);
-                // A repeated event does not change the state, so repetitions are removed before the comparison.
+                // A repeated event does not change the state, so repetitions are removed before the
+                // comparison.
                 past.ready.dedup();
                 past.agreed.dedup();
                 past.ready_for_order.dedup();
@@ -81,9 +131,15 @@ fn a_journal_with_every_line_twice_means_the_same() {
     }
 }
 
-/// Everything that a node does to itself, in the order of a first boot, and what a leaving member does then.
+/// Everything that a node does to itself, in the order of a first boot, and what a leaving member
+/// does then.
 fn all() -> Result<()> {
-    run("ip", &["link", "add", "eth0", "type", "veth", "peer", "name", "eth1"])?;
+    run(
+        "ip",
+        &[
+            "link", "add", "eth0", "type", "veth", "peer", "name", "eth1",
+        ],
+    )?;
     run("ip", &["link", "set", "eth1", "up"])?;
     let interface = Interface {
         name: "eth0".into(),
@@ -92,16 +148,26 @@ fn all() -> Result<()> {
         gateway: "10.101.15.1".parse().ok(),
         dns: vec!["10.0.0.1".parse()?],
     };
-    twice("the address", || Change::Interface(interface.clone()).apply())?;
-    twice("the state's folder", || DesiredDir::new(paths::STATE, 0o700, ROOT).make())?;
+    twice("the address", || {
+        Change::Interface(interface.clone()).apply()
+    })?;
+    twice("the state's folder", || {
+        DesiredDir::new(paths::STATE, 0o700, ROOT).make()
+    })?;
 
     let identity = steps::issued();
     let changes = steps::plan(&identity)?;
-    ensure!(changes.len() >= 11, "what is a first boot without {changes:?}");
+    ensure!(
+        changes.len() >= 11,
+        "what is a first boot without {changes:?}"
+    );
     for change in &changes {
         twice(&change.to_string(), || change.apply())?;
     }
-    ensure!(steps::plan(&identity)?.is_empty(), "something is left to do");
+    ensure!(
+        steps::plan(&identity)?.is_empty(),
+        "something is left to do"
+    );
     twice("taking the identity on", || {
         let mut journal = Journal::open(paths::JOURNAL)?;
         crate::node::adopt_identity(&identity, &Machine::default(), &mut journal)
@@ -125,28 +191,45 @@ fn twice(what: &str, mut effect: impl FnMut() -> Result<()>) -> Result<()> {
     ensure!(once != before, "{what} has changed nothing");
     effect()?;
     let twice = look()?;
-    ensure!(twice == once, "{what} is otherwise when it is done twice:\n{once:#?}\n{twice:#?}");
+    ensure!(
+        twice == once,
+        "{what} is otherwise when it is done twice:\n{once:#?}\n{twice:#?}"
+    );
     Ok(())
 }
 
-/// All that is there: files and folders with kind, mode, owner and content, the host name, addresses and routes.
+/// All that is there: files and folders with kind, mode, owner and content, the host name,
+/// addresses and routes.
 fn look() -> Result<BTreeMap<String, String>> {
     let mut seen = BTreeMap::new();
     for top in ["/etc", "/var", "/run"] {
         list(Path::new(top), &mut seen)?;
     }
-    seen.insert("host name".into(), nix::unistd::gethostname()?.to_string_lossy().into_owned());
+    seen.insert(
+        "host name".into(),
+        nix::unistd::gethostname()?.to_string_lossy().into_owned(),
+    );
     for what in ["address", "route"] {
-        // IPv4 alone, and not whether there is a carrier: the kernel gives the rest in its own time.
-        let said = Command::new("ip").args(["-4", "-o", what, "show"]).output()?;
-        seen.insert(what.into(), String::from_utf8_lossy(&said.stdout).replace(" linkdown", ""));
+        // IPv4 alone, and not whether there is a carrier: the kernel gives the rest in its own
+        // time.
+        let said = Command::new("ip")
+            .args(["-4", "-o", what, "show"])
+            .output()?;
+        seen.insert(
+            what.into(),
+            String::from_utf8_lossy(&said.stdout).replace(" linkdown", ""),
+        );
     }
     Ok(seen)
 }
 
 fn list(path: &Path, seen: &mut BTreeMap<String, String>) -> Result<()> {
     let meta = fs::symlink_metadata(path)?;
-    let content = if meta.is_file() { Sha256::of(&fs::read(path)?).to_string() } else { String::new() };
+    let content = if meta.is_file() {
+        Sha256::of(&fs::read(path)?).to_string()
+    } else {
+        String::new()
+    };
     let line = format!("{:o} {}:{} {content}", meta.mode(), meta.uid(), meta.gid());
     seen.insert(path.display().to_string(), line);
     if meta.is_dir() {
@@ -155,8 +238,8 @@ fn list(path: &Path, seen: &mut BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-/// Gives the calling thread a root with nothing but the machine's programs on it, a network with nothing in it, and a
-/// host name of its own. All of it goes with the thread.
+/// Gives the calling thread a root with nothing but the machine's programs on it, a network with
+/// nothing in it, and a host name of its own. All of it goes with the thread.
 fn on_own_root(root: &Path, act: impl FnOnce() -> Result<()>) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNET)?;
     let none = None::<&str>;
@@ -165,13 +248,25 @@ fn on_own_root(root: &Path, act: impl FnOnce() -> Result<()>) -> Result<()> {
         let (from, to) = (Path::new("/").join(name), root.join(name));
         if from.exists() {
             fs::create_dir_all(&to)?;
-            mount(Some(&from.canonicalize()?), &to, none, MsFlags::MS_BIND, none)?;
+            mount(
+                Some(&from.canonicalize()?),
+                &to,
+                none,
+                MsFlags::MS_BIND,
+                none,
+            )?;
         }
     }
     for name in ["dev", "etc", "run", "var/lib"] {
         fs::create_dir_all(root.join(name))?;
     }
-    mount(Some("/dev"), &root.join("dev"), none, MsFlags::MS_BIND, none)?;
+    mount(
+        Some("/dev"),
+        &root.join("dev"),
+        none,
+        MsFlags::MS_BIND,
+        none,
+    )?;
     nix::unistd::chroot(root)?;
     nix::unistd::chdir("/")?;
     nix::unistd::sethostname("installed")?;

@@ -10,7 +10,8 @@ use crate::metadata::Found;
 use crate::reason::ReasonId;
 use crate::{certificates, files, paths};
 
-/// A verified identity: the image trusts the document's signature, and the document is for this machine and this cluster.
+/// A verified identity: the image trusts the document's signature, and the document is for this
+/// machine and this cluster.
 #[derive(Debug)]
 pub(crate) struct Identity {
     /// The document.
@@ -34,21 +35,35 @@ impl Identity {
 
 /// The cluster that the image was built for.
 pub(crate) fn cluster() -> Result<ClusterDocument> {
-    serde_json::from_slice(&files::read(paths::CLUSTER)?)
-        .with_context(|| format!("{} is not a cluster document. The image is broken: build it again", paths::CLUSTER))
+    serde_json::from_slice(&files::read(paths::CLUSTER)?).with_context(|| {
+        format!(
+            "{} is not a cluster document. The image is broken: build it again",
+            paths::CLUSTER
+        )
+    })
 }
 
 /// The key that the image trusts.
 pub(crate) fn trusted() -> Result<PublicKey> {
     let text = String::from_utf8_lossy(&files::read(paths::TRUST)?).into_owned();
-    text.parse().with_context(|| format!("{} is not a public key. The image is broken: build it again", paths::TRUST))
+    text.parse().with_context(|| {
+        format!(
+            "{} is not a public key. The image is broken: build it again",
+            paths::TRUST
+        )
+    })
 }
 
 /// Verifies a document.
 ///
 /// # Errors
 /// Refused if the signature, the cluster, the node or the machine does not match.
-pub(crate) fn verify(found: Found, key: &PublicKey, cluster: ClusterDocument, machine: &Machine) -> Result<Identity> {
+pub(crate) fn verify(
+    found: Found,
+    key: &PublicKey,
+    cluster: ClusterDocument,
+    machine: &Machine,
+) -> Result<Identity> {
     let Found { place, envelope } = found;
     let remedy = "Give this machine its own nodes/NAME/ from the build that made this image";
     let no = |why: String| {
@@ -56,40 +71,73 @@ pub(crate) fn verify(found: Found, key: &PublicKey, cluster: ClusterDocument, ma
         refused(ReasonId::DocumentRefused.because(text))
     };
 
-    let payload = envelope.open(NODE_TYPE, key).map_err(|error| no(error.to_string()))?;
-    let node: NodeDocument =
-        serde_json::from_slice(&payload).map_err(|error| no(format!("it cannot be read: {error}")))?;
+    let payload = envelope
+        .open(NODE_TYPE, key)
+        .map_err(|error| no(error.to_string()))?;
+    let node: NodeDocument = serde_json::from_slice(&payload)
+        .map_err(|error| no(format!("it cannot be read: {error}")))?;
     if node.cluster != cluster.name {
-        return Err(no(format!("it is for the cluster {}, and this image is for {}", node.cluster, cluster.name)));
+        return Err(no(format!(
+            "it is for the cluster {}, and this image is for {}",
+            node.cluster, cluster.name
+        )));
     }
     let Some(member) = cluster.member(&node.name) else {
-        let names: Vec<&str> = cluster.members.iter().map(|member| member.name.as_str()).collect();
-        return Err(no(format!("it is for {}, and the members in this image are {}", node.name, names.join(", "))));
+        let names: Vec<&str> = cluster
+            .members
+            .iter()
+            .map(|member| member.name.as_str())
+            .collect();
+        return Err(no(format!(
+            "it is for {}, and the members in this image are {}",
+            node.name,
+            names.join(", ")
+        )));
     };
     if member.address != node.address {
         let (name, here, there) = (&node.name, member.address, node.address);
-        return Err(no(format!("it gives {name} the address {there}, and this image gives it {here}")));
+        return Err(no(format!(
+            "it gives {name} the address {there}, and this image gives it {here}"
+        )));
     }
     if let Some(why) = machine.differs_from(&node.machine) {
         return Err(no(why));
     }
     let tls = node.tls.clone();
-    Ok(Identity { node, envelope, place, cluster, tls })
+    Ok(Identity {
+        node,
+        envelope,
+        place,
+        cluster,
+        tls,
+    })
 }
 
-/// Refuses a document that is older than the accepted one: an old document may have been replaced because it leaked. The
-/// date of a document is that of its newest certificate, which the builder issues again for each change of keys or names.
+/// Refuses a document that is older than the accepted one: an old document may have been replaced
+/// because it leaked. The date of a document is that of its newest certificate, which the builder
+/// issues again for each change of keys or names.
 pub(crate) fn check_age(identity: &Identity) -> Result<()> {
-    let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else { return Ok(()) };
+    let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else {
+        return Ok(());
+    };
     // A stored document that this image cannot read or does not trust is not compared.
-    let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else { return Ok(()) };
-    let Ok(payload) = envelope.open(NODE_TYPE, &trusted()?) else { return Ok(()) };
-    let Ok(accepted) = serde_json::from_slice::<NodeDocument>(&payload) else { return Ok(()) };
+    let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else {
+        return Ok(());
+    };
+    let Ok(payload) = envelope.open(NODE_TYPE, &trusted()?) else {
+        return Ok(());
+    };
+    let Ok(accepted) = serde_json::from_slice::<NodeDocument>(&payload) else {
+        return Ok(());
+    };
     not_older(identity, &accepted)
 }
 
 fn not_older(identity: &Identity, accepted: &NodeDocument) -> Result<()> {
-    let (Ok(new), Ok(old)) = (certificates::issued(&identity.node.tls), certificates::issued(&accepted.tls)) else {
+    let (Ok(new), Ok(old)) = (
+        certificates::issued(&identity.node.tls),
+        certificates::issued(&accepted.tls),
+    ) else {
         return Ok(());
     };
     if new >= old {

@@ -1,4 +1,5 @@
-//! Checks that the files of the image on this machine are unchanged, before firstboot trusts or runs any of them.
+//! Checks that the files of the image on this machine are unchanged, before firstboot trusts or
+//! runs any of them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,8 +16,9 @@ use crate::output::show;
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// The inode of a file when its digest was compared. An unchanged inode means unchanged content, unless an attacker with
-/// root's rights forges it. Reading 75 MB at every boot would take longer than all other checks.
+/// The inode of a file when its digest was compared. An unchanged inode means unchanged content,
+/// unless an attacker with root's rights forges it. Reading 75 MB at every boot would take longer
+/// than all other checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct InodeState {
     inode: u64,
@@ -29,10 +31,14 @@ type Known = BTreeMap<String, (Sha256, InodeState)>;
 
 impl InodeState {
     fn at(path: &Path) -> Result<Self> {
-        let meta =
-            fs::symlink_metadata(path).with_context(|| format!("cannot read the attributes of {}", path.display()))?;
+        let meta = fs::symlink_metadata(path)
+            .with_context(|| format!("cannot read the attributes of {}", path.display()))?;
         // The change time: unlike the modification time, no program can set it.
-        Ok(Self { inode: meta.ino(), size: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) })
+        Ok(Self {
+            inode: meta.ino(),
+            size: meta.len(),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
     }
 }
 
@@ -47,7 +53,8 @@ pub(crate) struct Options {
 /// `firstboot image`: reads every file of the overlay, regardless of earlier results.
 ///
 /// # Errors
-/// The refusals of [`check`], except that the installation need not be complete: this runs as its last step.
+/// The refusals of [`check`], except that the installation need not be complete: this runs as its
+/// last step.
 pub(crate) fn prove(options: &Options) -> Result<()> {
     let stamp = stamp()?;
     let count = compare(&stamp, &Known::new())?;
@@ -72,18 +79,26 @@ pub(crate) fn check() -> Result<()> {
         ))));
     }
     let stamp = stamp()?;
-    let known = files::read_if_there(paths::VERIFIED)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let known = files::read_if_there(paths::VERIFIED)?
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
     compare(&stamp, &known.unwrap_or_default()).map(drop)
 }
 
 fn stamp() -> Result<ImageStamp> {
-    let no = |why: String| refused(ReasonId::ImageIncomplete.because(format!("{why}. Reinstall this node")));
+    let no = |why: String| {
+        refused(ReasonId::ImageIncomplete.because(format!("{why}. Reinstall this node")))
+    };
     let bytes = files::read(paths::IMAGE).map_err(|error| no(format!("{error:#}")))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| no(format!("{} is not a list of an image's files: {error}", paths::IMAGE)))
+    serde_json::from_slice(&bytes).map_err(|error| {
+        no(format!(
+            "{} is not a list of an image's files: {error}",
+            paths::IMAGE
+        ))
+    })
 }
 
-/// Compares all files whose inodes have changed, stores the inodes, and returns the number of files.
+/// Compares all files whose inodes have changed, stores the inodes, and returns the number of
+/// files.
 fn compare(stamp: &ImageStamp, known: &Known) -> Result<usize> {
     let mut now = Known::new();
     let mut wrong = Vec::new();
@@ -103,12 +118,15 @@ fn compare(stamp: &ImageStamp, known: &Known) -> Result<usize> {
     }
     if now != *known {
         files::DesiredDir::new(paths::STATE, 0o700, files::ROOT).make()?;
-        DesiredFile::new(paths::VERIFIED, serde_json::to_vec(&now)?).mode(0o600, files::ROOT).write()?;
+        DesiredFile::new(paths::VERIFIED, serde_json::to_vec(&now)?)
+            .mode(0o600, files::ROOT)
+            .write()?;
     }
     Ok(now.len())
 }
 
-/// What to say of a unit that an operator masked by hand: `systemctl mask` makes such a link where no unit is yet.
+/// What to say of a unit that an operator masked by hand: `systemctl mask` makes such a link where
+/// no unit is yet.
 fn masked(path: &Path) -> Option<String> {
     let target = std::fs::read_link(path).ok()?;
     let path = path.display();
@@ -123,9 +141,14 @@ fn look(file: &StampedFile, known: Option<&(Sha256, InodeState)>) -> Result<Inod
     if known.is_some_and(|(digest, before)| *digest == file.sha256 && *before == seen) {
         return Ok(seen);
     }
-    let found = files::digest(&path).map_err(|error| masked(&path).unwrap_or_else(|| format!("{error:#}")))?;
+    let found = files::digest(&path)
+        .map_err(|error| masked(&path).unwrap_or_else(|| format!("{error:#}")))?;
     if found != file.sha256 {
-        return Err(format!("{} was altered (expected sha256 {}, found {found})", path.display(), file.sha256));
+        return Err(format!(
+            "{} was altered (expected sha256 {}, found {found})",
+            path.display(),
+            file.sha256
+        ));
     }
     Ok(seen)
 }

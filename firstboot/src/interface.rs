@@ -33,7 +33,12 @@ impl Interface {
             "IPV6INIT=no".to_owned(),
         ];
         lines.extend(self.gateway.map(|gateway| format!("GATEWAY={gateway}")));
-        lines.extend(self.dns.iter().enumerate().map(|(i, dns)| format!("DNS{}={dns}", i + 1)));
+        lines.extend(
+            self.dns
+                .iter()
+                .enumerate()
+                .map(|(i, dns)| format!("DNS{}={dns}", i + 1)),
+        );
         lines.join("\n") + "\n"
     }
 
@@ -44,14 +49,20 @@ impl Interface {
         let path = folder.join(format!("ifcfg-{}", self.name));
         DesiredFile::new(&path, self.ifcfg()).write()?;
         if Path::new("/usr/bin/nmcli").exists() {
-            run("nmcli", &["connection", "load", &path.display().to_string()])?;
+            run(
+                "nmcli",
+                &["connection", "load", &path.display().to_string()],
+            )?;
             return run("nmcli", &["connection", "up", "ifname", &self.name]);
         }
         let address = format!("{}/{}", self.address, self.prefix);
         run("ip", &["address", "replace", &address, "dev", &self.name])?;
         run("ip", &["link", "set", &self.name, "up"])?;
         match self.gateway {
-            Some(gateway) => run("ip", &["route", "replace", "default", "via", &gateway.to_string()]),
+            Some(gateway) => run(
+                "ip",
+                &["route", "replace", "default", "via", &gateway.to_string()],
+            ),
             None => Ok(()),
         }
     }
@@ -71,7 +82,13 @@ mod tests {
             dns: vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()],
         };
         let text = interface.ifcfg();
-        for line in ["DEVICE=eth0", "IPADDR=10.101.15.101", "PREFIX=24", "GATEWAY=10.101.15.1", "DNS2=10.0.0.2"] {
+        for line in [
+            "DEVICE=eth0",
+            "IPADDR=10.101.15.101",
+            "PREFIX=24",
+            "GATEWAY=10.101.15.1",
+            "DNS2=10.0.0.2",
+        ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }
     }

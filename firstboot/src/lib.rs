@@ -1,20 +1,23 @@
 //! Turns a machine installed from the image into an etcd member.
 //!
 //! `run` is the flow, from top to bottom:
-//! - `node` finds out which node this machine is, with `image_integrity`, `machine`, `metadata` and `identity`;
+//! - `node` finds out which node this machine is, with `image_integrity`, `machine`, `metadata` and
+//!   `identity`;
 //! - `steps` determine what is missing on the host, and `change` makes the changes;
 //! - `duplicate` looks for a second machine with the same identity;
-//! - `barrier` makes sure that a cluster begins only once, and `rebuild` returns a node with a new disk to its cluster;
+//! - `barrier` makes sure that a cluster begins only once, and `rebuild` returns a node with a new
+//!   disk to its cluster;
 //! - `data` judges etcd's data, and `guard` does so each time etcd starts;
 //! - `health` waits until etcd is a healthy member, and `rotation` replaces a CA.
 //!
-//! `update` installs a newer image on a running node. `restore`, `leave`, `rejoin`, `exclude` and `accept_data` are the operator's
-//! orders. `status` shows the cluster, `explain` shows the journal, and `snapshot` takes, checks and manages snapshots. `exec`
-//! confines etcd to the system calls that it needs. `reason` has the stable ids of all refusals.
+//! `update` installs a newer image on a running node. `restore`, `leave`, `rejoin`, `exclude` and
+//! `accept_data` are the operator's orders. `status` shows the cluster, `explain` shows the
+//! journal, and `snapshot` takes, checks and manages snapshots. `exec` confines etcd to the system
+//! calls that it needs. `reason` has the stable ids of all refusals.
 //!
-//! Below them, `journal` records every decision before firstboot acts on it, `membership` queries the other members,
-//! and `domain` has the terms that all of these share. `files`, `systemd` and `etcd` are the only doors to the disk, to
-//! systemd and to etcd.
+//! Below them, `journal` records every decision before firstboot acts on it, `membership` queries
+//! the other members, and `domain` has the terms that all of these share. `files`, `systemd` and
+//! `etcd` are the only doors to the disk, to systemd and to etcd.
 
 // Tests write damaged files on purpose.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
@@ -89,7 +92,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Turn this machine into the member named in its node document; on an existing member, verify that it still is
+    /// Turn this machine into the member named in its node document; on an existing member, verify
+    /// that it still is
     Run(run::Options),
     /// Restore every member from one snapshot, or roll a restore back
     Restore(restore::Options),
@@ -105,7 +109,8 @@ enum Command {
     Snapshot(snapshot::Options),
     /// Install a newer image on this node while the cluster serves, or return to the image before
     Update(update::Options),
-    /// Run a program with only the system calls that a server needs, as the units do for etcd and the scheduled snapshot
+    /// Run a program with only the system calls that a server needs, as the units do for etcd and
+    /// the scheduled snapshot
     Exec(exec::Options),
     /// Judge etcd's data before etcd starts; etcd.service runs this command
     #[command(hide = true)]
@@ -134,7 +139,10 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     // Files are private by default; those that others may read get their mode explicitly.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
         eprintln!("firstboot: a TLS provider is already installed");
     }
     let command = Cli::parse().command;

@@ -18,7 +18,9 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<Fil
 impl Lock {
     /// Whether a firstboot is at work on the node.
     pub(crate) fn is_held() -> bool {
-        let Ok(file) = files::open(Path::new(paths::LOCK)) else { return false };
+        let Ok(file) = files::open(Path::new(paths::LOCK)) else {
+            return false;
+        };
         Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
     }
 
@@ -47,6 +49,8 @@ impl Lock {
         DesiredDir::new(paths::RUN, 0o755, files::ROOT).make()?;
         let file = File::options().create(true).append(true).open(path);
         let file = file.with_context(|| format!("cannot open {path}"))?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Self).map_err(|_| not_ready(id.because(busy)))
+        Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map(Self)
+            .map_err(|_| not_ready(id.because(busy)))
     }
 }

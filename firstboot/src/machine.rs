@@ -1,4 +1,5 @@
-//! Identifies this machine by its firmware and its network interfaces, and compares it with a document.
+//! Identifies this machine by its firmware and its network interfaces, and compares it with a
+//! document.
 
 use std::fmt;
 use std::fs;
@@ -27,43 +28,67 @@ impl Machine {
         macs.sort_unstable();
         macs.dedup();
         // An empty SMBIOS field or a placeholder does not identify a machine, and counts as absent.
-        let firmware = |field: &str| fs::read_to_string(format!("/sys/class/dmi/id/{field}")).ok()?.parse().ok();
-        Ok(Self { macs, serial: firmware("product_serial"), uuid: firmware("product_uuid") })
+        let firmware = |field: &str| {
+            fs::read_to_string(format!("/sys/class/dmi/id/{field}"))
+                .ok()?
+                .parse()
+                .ok()
+        };
+        Ok(Self {
+            macs,
+            serial: firmware("product_serial"),
+            uuid: firmware("product_uuid"),
+        })
     }
 
     /// The identifiers for a metadata server, as pairs of key and value.
     pub(crate) fn describe(&self) -> Vec<(&'static str, String)> {
         let macs = self.macs.iter().map(|mac| ("mac", mac.to_string()));
-        let serial = self.serial.iter().map(|serial| ("serial", serial.to_string()));
+        let serial = self
+            .serial
+            .iter()
+            .map(|serial| ("serial", serial.to_string()));
         let uuid = self.uuid.iter().map(|uuid| ("uuid", uuid.to_string()));
         macs.chain(serial).chain(uuid).collect()
     }
 
     /// Why this is not the machine of a document, or `None` if it is.
     pub(crate) fn differs_from(&self, wanted: &MachineMatch) -> Option<String> {
-        let text = |id: Option<&FirmwareId>| id.map_or_else(|| "none".to_owned(), ToString::to_string);
+        let text =
+            |id: Option<&FirmwareId>| id.map_or_else(|| "none".to_owned(), ToString::to_string);
         if let Some(mac) = wanted.mac
             && !self.macs.contains(&mac)
         {
             let own: Vec<String> = self.macs.iter().map(ToString::to_string).collect();
-            return Some(format!("it is for the machine with MAC {mac}, and this one has {}", own.join(", ")));
+            return Some(format!(
+                "it is for the machine with MAC {mac}, and this one has {}",
+                own.join(", ")
+            ));
         }
-        for (what, wanted, own) in [("serial", &wanted.serial, &self.serial), ("UUID", &wanted.uuid, &self.uuid)] {
+        for (what, wanted, own) in [
+            ("serial", &wanted.serial, &self.serial),
+            ("UUID", &wanted.uuid, &self.uuid),
+        ] {
             if wanted.is_some() && wanted != own {
                 let (wanted, own) = (text(wanted.as_ref()), text(own.as_ref()));
-                return Some(format!("it is for the machine with {what} {wanted}, and this one has {own}"));
+                return Some(format!(
+                    "it is for the machine with {what} {wanted}, and this one has {own}"
+                ));
             }
         }
         None
     }
 
-    /// Why a disk that was set up on the machine `before` is now in another machine, or `None` if it is the same one. A card may
-    /// be replaced or added. A machine with no card in common or with another UUID is another one.
+    /// Why a disk that was set up on the machine `before` is now in another machine, or `None` if
+    /// it is the same one. A card may be replaced or added. A machine with no card in common or
+    /// with another UUID is another one.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
             && was != is
         {
-            return Some(format!("it was set up on the machine with UUID {was}, and this one has {is}"));
+            return Some(format!(
+                "it was set up on the machine with UUID {was}, and this one has {is}"
+            ));
         }
         let common = self.macs.iter().any(|mac| before.macs.contains(mac));
         if !common && !before.macs.is_empty() && !self.macs.is_empty() {
@@ -75,7 +100,11 @@ impl Machine {
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<String> = self.describe().into_iter().map(|(key, value)| format!("{key} {value}")).collect();
+        let parts: Vec<String> = self
+            .describe()
+            .into_iter()
+            .map(|(key, value)| format!("{key} {value}"))
+            .collect();
         if parts.is_empty() {
             f.write_str("a machine without serial, UUID or network card")
         } else {
@@ -95,16 +124,22 @@ pub(crate) struct Card {
 
 /// The Ethernet interfaces of this machine, sorted by name.
 pub(crate) fn cards() -> Result<Vec<Card>> {
-    let card = |(name, link): (String, LinkAddr)| Some(Card { name, mac: Mac::try_from(link.addr()?).ok()? });
+    let card = |(name, link): (String, LinkAddr)| {
+        Some(Card {
+            name,
+            mac: Mac::try_from(link.addr()?).ok()?,
+        })
+    };
     let mut cards: Vec<Card> = links()?.into_iter().filter_map(card).collect();
     cards.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(cards)
 }
 
-/// The Ethernet interfaces of this machine with their link-layer addresses, from the kernel and not from /sys, which in a
-/// container may show another network namespace.
+/// The Ethernet interfaces of this machine with their link-layer addresses, from the kernel and not
+/// from /sys, which in a container may show another network namespace.
 pub(crate) fn links() -> Result<Vec<(String, LinkAddr)>> {
-    let all = nix::ifaddrs::getifaddrs().context("cannot list the network interfaces of this machine")?;
+    let all =
+        nix::ifaddrs::getifaddrs().context("cannot list the network interfaces of this machine")?;
     let link = |entry: nix::ifaddrs::InterfaceAddress| {
         let link = *entry.address?.as_link_addr()?;
         // Loopback and tunnels have other types (linux/if_arp.h).
@@ -125,7 +160,10 @@ pub(crate) fn addresses() -> Result<Vec<(String, Ipv4Addr)>> {
 
 /// This machine's host name, without its domain.
 pub(crate) fn host() -> String {
-    let name = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    let name = nix::unistd::gethostname()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     name.split('.').next().unwrap_or_default().to_owned()
 }
 
@@ -134,7 +172,11 @@ mod tests {
     use super::*;
 
     fn machine(mac: &str, uuid: &str) -> Machine {
-        Machine { macs: vec![mac.parse().unwrap()], serial: None, uuid: uuid.parse().ok() }
+        Machine {
+            macs: vec![mac.parse().unwrap()],
+            serial: None,
+            uuid: uuid.parse().ok(),
+        }
     }
 
     const ONE: &str = "52:54:00:00:00:01";
@@ -142,22 +184,44 @@ mod tests {
 
     #[test]
     fn a_document_for_another_machine_is_refused_with_both_named() {
-        let wanted = MachineMatch { mac: TWO.parse().ok(), ..MachineMatch::default() };
+        let wanted = MachineMatch {
+            mac: TWO.parse().ok(),
+            ..MachineMatch::default()
+        };
         let why = machine(ONE, "").differs_from(&wanted).unwrap();
         assert!(why.contains(ONE) && why.contains(TWO), "{why}");
         assert_eq!(machine(TWO, "").differs_from(&wanted), None);
-        assert_eq!(machine(ONE, "").differs_from(&MachineMatch::default()), None);
+        assert_eq!(
+            machine(ONE, "").differs_from(&MachineMatch::default()),
+            None
+        );
 
-        let wanted = MachineMatch { serial: "ABC".parse().ok(), ..MachineMatch::default() };
-        assert!(machine(ONE, "").differs_from(&wanted).unwrap().contains("this one has none"));
+        let wanted = MachineMatch {
+            serial: "ABC".parse().ok(),
+            ..MachineMatch::default()
+        };
+        assert!(
+            machine(ONE, "")
+                .differs_from(&wanted)
+                .unwrap()
+                .contains("this one has none")
+        );
     }
 
     #[test]
     fn a_clone_is_distinguished_from_a_repaired_machine() {
         let before = machine(ONE, "u-1");
         assert_eq!(machine(ONE, "u-1").cloned_from(&before), None);
-        assert!(machine(ONE, "u-2").cloned_from(&before).unwrap().contains("UUID u-1"));
-        assert!(machine(TWO, "u-1").cloned_from(&before).is_some(), "hypervisors copy UUIDs, but no MAC");
+        assert!(
+            machine(ONE, "u-2")
+                .cloned_from(&before)
+                .unwrap()
+                .contains("UUID u-1")
+        );
+        assert!(
+            machine(TWO, "u-1").cloned_from(&before).is_some(),
+            "hypervisors copy UUIDs, but no MAC"
+        );
         let mut repaired = machine(TWO, "u-1");
         repaired.macs.push(ONE.parse().unwrap());
         assert_eq!(repaired.cloned_from(&before), None);

@@ -28,8 +28,12 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
 /// Gives an error of a metadata source its id, unless it has one.
 fn with_id(error: anyhow::Error) -> anyhow::Error {
     match (code_of(&error), reason_of(&error)) {
-        (Exit::NotReady, Reason { id: None, text }) => not_ready(ReasonId::DocumentMissing.because(text)),
-        (Exit::Refused, Reason { id: None, text }) => refused(ReasonId::DocumentRefused.because(text)),
+        (Exit::NotReady, Reason { id: None, text }) => {
+            not_ready(ReasonId::DocumentMissing.because(text))
+        }
+        (Exit::Refused, Reason { id: None, text }) => {
+            refused(ReasonId::DocumentRefused.because(text))
+        }
         _ => error,
     }
 }
@@ -43,7 +47,11 @@ fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
 }
 
 /// Refuses a disk that belongs to another node or machine, and an outdated document.
-pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Journal) -> Result<()> {
+pub(crate) fn check_before(
+    identity: &Identity,
+    machine: &Machine,
+    journal: &Journal,
+) -> Result<()> {
     let before = accepted(journal);
     if let Some((name, _)) = before
         && *name != identity.node.name
@@ -58,13 +66,24 @@ pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Jou
 }
 
 /// Accepts the identity: writes it to the journal, and stores the document for the next boot.
-pub(crate) fn adopt_identity(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Result<()> {
+pub(crate) fn adopt_identity(
+    identity: &Identity,
+    machine: &Machine,
+    journal: &mut Journal,
+) -> Result<()> {
     if accepted(journal).is_none() {
         let node = &identity.node;
-        say(format!("this is {} of cluster {} ({machine})", node.name, node.cluster));
-        journal.add(Event::Accepted { name: node.name.clone(), machine: machine.clone() })?;
+        say(format!(
+            "this is {} of cluster {} ({machine})",
+            node.name, node.cluster
+        ));
+        journal.add(Event::Accepted {
+            name: node.name.clone(),
+            machine: machine.clone(),
+        })?;
     }
-    let kept = DesiredFile::new(paths::ACCEPTED, serde_json::to_vec(&identity.envelope)?).mode(0o600, files::ROOT);
+    let kept = DesiredFile::new(paths::ACCEPTED, serde_json::to_vec(&identity.envelope)?)
+        .mode(0o600, files::ROOT);
     if !kept.is_current()? {
         kept.write()?;
     }

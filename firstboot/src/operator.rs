@@ -9,7 +9,8 @@ use crate::{paths, systemd};
 /// The unit that must be stopped while another process writes to its journal.
 pub(crate) const UNIT: &str = "firstboot.service";
 
-/// Stops firstboot.service, changes the journal, and starts the unit again, which continues with the changed journal.
+/// Stops firstboot.service, changes the journal, and starts the unit again, which continues with
+/// the changed journal.
 pub(crate) fn with_journal<T>(act: impl FnOnce(&mut Journal) -> Result<T>) -> Result<T> {
     systemd::stop(UNIT)?;
     let acted = Lock::take().and_then(|_lock| act(&mut Journal::open(paths::JOURNAL)?));

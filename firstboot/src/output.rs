@@ -1,9 +1,10 @@
-//! The output of firstboot: one line for each fact, on the console and in the systemd journal (firstboot.service sends its
-//! output to both). `systemctl status` shows the newest line.
+//! The output of firstboot: one line for each fact, on the console and in the systemd journal
+//! (firstboot.service sends its output to both). `systemctl status` shows the newest line.
 
 use crate::exit::reason_of;
 
-/// Prints the result of a command on standard output. A reader that closes the pipe early (`| head`) is not an error.
+/// Prints the result of a command on standard output. A reader that closes the pipe early (`|
+/// head`) is not an error.
 pub(crate) fn show(text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {

@@ -41,14 +41,16 @@ pub(crate) const UPDATED: &str = "/var/lib/firstboot/update/updated.json";
 pub(crate) const UPDATE_OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
 /// This program.
 pub(crate) const PROGRAM: &str = "/usr/local/bin/firstboot";
-/// The program that carries an update out: a copy of the firstboot that began it, since the image's own is exchanged.
+/// The program that carries an update out: a copy of the firstboot that began it, since the image's
+/// own is exchanged.
 pub(crate) const UPDATER: &str = "/usr/local/bin/firstboot-updater";
 /// What the updater says, for the command that follows it.
 pub(crate) const UPDATE_LOG: &str = "/run/firstboot/update.log";
 /// Held by the one process that changes something below [`UPDATE`].
 pub(crate) const UPDATE_LOCK: &str = "/run/firstboot/update.lock";
 
-/// The file without which etcd.service does not start. It is in /run, so firstboot creates it at each boot.
+/// The file without which etcd.service does not start. It is in /run, so firstboot creates it at
+/// each boot.
 pub(crate) const READY: &str = "/run/firstboot/ready";
 
 /// What firstboot says of this boot.
@@ -83,8 +85,8 @@ pub(crate) const ASIDE: &str = "/var/lib/etcd/aside";
 pub(crate) const BACKUPS: &str = recipes::backup::FOLDER;
 /// The keys of the object store, mode 0600.
 pub(crate) const S3_KEYS: &str = "/etc/firstboot/s3-keys";
-/// The folder in which a restore builds etcd's new data and stores a downloaded snapshot, on the volume of the old data, so that
-/// a rename can replace it.
+/// The folder in which a restore builds etcd's new data and stores a downloaded snapshot, on the
+/// volume of the old data, so that a rename can replace it.
 pub(crate) const RESTORE: &str = "/var/lib/etcd/restore";
 /// etcd's program for snapshots.
 pub(crate) const ETCDUTL: &str = "/usr/local/bin/etcdutl";

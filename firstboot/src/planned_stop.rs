@@ -1,5 +1,6 @@
-//! The two ways in which a member stops its etcd on purpose: the restart that a rotation of the CA needs, and an update of the image.
-//! Both are agreed on in etcd, and each excludes the other, so that never two members are down for them at once.
+//! The two ways in which a member stops its etcd on purpose: the restart that a rotation of the CA
+//! needs, and an update of the image. Both are agreed on in etcd, and each excludes the other, so
+//! that never two members are down for them at once.
 
 use anyhow::{Context as _, Result};
 use recipes::Label;
@@ -30,17 +31,27 @@ pub(crate) struct Key<T> {
 
 impl<T> Default for Key<T> {
     fn default() -> Self {
-        Self { value: None, revision: 0 }
+        Self {
+            value: None,
+            revision: 0,
+        }
     }
 }
 
 impl<T: serde::de::DeserializeOwned> Key<T> {
     /// Reads it through raft.
     pub(crate) async fn read(client: &Client, key: &str) -> Result<Self> {
-        let Some(found) = client.get(key).await? else { return Ok(Self::default()) };
+        let Some(found) = client.get(key).await? else {
+            return Ok(Self::default());
+        };
         let value = serde_json::from_slice(&found.value).with_context(|| {
-            format!("the key {key} in etcd was not written by firstboot. `etcdctl del {key}` removes it")
+            format!(
+                "the key {key} in etcd was not written by firstboot. `etcdctl del {key}` removes it"
+            )
         })?;
-        Ok(Self { value: Some(value), revision: found.mod_revision })
+        Ok(Self {
+            value: Some(value),
+            revision: found.mod_revision,
+        })
     }
 }

@@ -1,5 +1,6 @@
-//! Stable ids for everything that makes firstboot refuse, wait or warn. The wording of a message may change at any
-//! time; its id stays. An id stands in brackets at the end of the message, and docs/exit-codes.md explains each one.
+//! Stable ids for everything that makes firstboot refuse, wait or warn. The wording of a message
+//! may change at any time; its id stays. An id stands in brackets at the end of the message, and
+//! docs/exit-codes.md explains each one.
 
 use std::fmt;
 
@@ -151,13 +152,17 @@ pub(crate) enum ReasonId {
 impl ReasonId {
     /// The reason with this id and this text.
     pub(crate) fn because(self, text: impl Into<String>) -> Reason {
-        Reason { id: Some(self), text: text.into() }
+        Reason {
+            id: Some(self),
+            text: text.into(),
+        }
     }
 }
 
 impl fmt::Display for ReasonId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+        self.to_possible_value()
+            .map_or(Ok(()), |value| f.write_str(value.get_name()))
     }
 }
 
@@ -180,7 +185,10 @@ pub(crate) struct Reason {
 impl Reason {
     /// The same reason with another text.
     pub(crate) fn map(self, text: impl FnOnce(&str) -> String) -> Self {
-        Self { text: text(&self.text), ..self }
+        Self {
+            text: text(&self.text),
+            ..self
+        }
     }
 }
 
@@ -213,18 +221,29 @@ mod tests {
 
     #[test]
     fn the_documentation_lists_exactly_the_ids_that_exist() {
-        let table = PAGE.split("\n## Ids of firstboot").nth(1).expect("the page has the table");
+        let table = PAGE
+            .split("\n## Ids of firstboot")
+            .nth(1)
+            .expect("the page has the table");
         let table = table.split("\n## ").next().unwrap_or_default();
-        let documented: BTreeSet<&str> =
-            table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-        let ids: BTreeSet<String> = ReasonId::value_variants().iter().map(ToString::to_string).collect();
+        let documented: BTreeSet<&str> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        let ids: BTreeSet<String> = ReasonId::value_variants()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(documented, ids.iter().map(String::as_str).collect());
     }
 
     #[test]
     fn a_message_ends_with_its_id() {
         let reason = ReasonId::DataMoved.because("a drop-in moves etcd's data");
-        assert_eq!(reason.to_string(), "a drop-in moves etcd's data [data-moved]");
+        assert_eq!(
+            reason.to_string(),
+            "a drop-in moves etcd's data [data-moved]"
+        );
         assert_eq!(
             reason.map(|text| format!("{text}. Remove it")).to_string(),
             "a drop-in moves etcd's data. Remove it [data-moved]"

@@ -1,4 +1,5 @@
-//! `firstboot run --rejoin`: a node that left, or whose member was removed, joins its cluster again as a new member.
+//! `firstboot run --rejoin`: a node that left, or whose member was removed, joins its cluster again
+//! as a new member.
 
 use anyhow::Result;
 
@@ -11,7 +12,8 @@ use crate::operator::{self, UNIT};
 use crate::output::say;
 use crate::reason::ReasonId;
 
-/// Writes the order to the journal. firstboot.service then archives the old data and joins like a node with a new disk.
+/// Writes the order to the journal. firstboot.service then archives the old data and joins like a
+/// node with a new disk.
 pub(crate) fn record() -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
     operator::with_journal(|journal| {

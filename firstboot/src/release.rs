@@ -1,4 +1,5 @@
-//! Allows etcd to run: manages the file without which etcd.service does not start, and the unit itself.
+//! Allows etcd to run: manages the file without which etcd.service does not start, and the unit
+//! itself.
 
 use std::path::Path;
 
@@ -10,7 +11,8 @@ use crate::{paths, systemd};
 
 const UNIT: &str = "etcd.service";
 
-/// Allows etcd to start on data like this, and starts it: systemd may have skipped etcd.service in an earlier attempt.
+/// Allows etcd to start on data like this, and starts it: systemd may have skipped etcd.service in
+/// an earlier attempt.
 pub(crate) fn release(expected: &Expected) -> Result<()> {
     DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
     renew(expected)?;
@@ -21,13 +23,21 @@ pub(crate) fn release(expected: &Expected) -> Result<()> {
 /// Replaces the description of the data on which etcd may start.
 pub(crate) fn renew(expected: &Expected) -> Result<()> {
     let permit = DesiredFile::new(paths::READY, serde_json::to_vec(expected)?);
-    if permit.is_current()? { Ok(()) } else { permit.write() }
+    if permit.is_current()? {
+        Ok(())
+    } else {
+        permit.write()
+    }
 }
 
 /// The data on which etcd may start in this boot, or `None` if it may not start.
 pub(crate) fn permit() -> Result<Option<Expected>> {
-    let Some(bytes) = files::read_if_there(paths::READY)? else { return Ok(None) };
-    serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{} cannot be read", paths::READY))
+    let Some(bytes) = files::read_if_there(paths::READY)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .with_context(|| format!("{} cannot be read", paths::READY))
 }
 
 /// Whether etcd runs.
@@ -51,8 +61,8 @@ pub(crate) fn halt() -> Result<()> {
     systemd::stop(UNIT)
 }
 
-/// Revokes the permission. An etcd that was allowed to start earlier in this boot and has created no data may be restarting
-/// repeatedly. It must not do so while firstboot decides how etcd starts.
+/// Revokes the permission. An etcd that was allowed to start earlier in this boot and has created
+/// no data may be restarting repeatedly. It must not do so while firstboot decides how etcd starts.
 pub(crate) fn withdraw() -> Result<()> {
     if !is_given() {
         return Ok(());

@@ -1,7 +1,9 @@
-//! Reports `healthy`, or `refused` with the reason, to the server that installed this machine. The installation wrote the URL of
-//! the server; a machine that was installed in another way reports nothing.
+//! Reports `healthy`, or `refused` with the reason, to the server that installed this machine. The
+//! installation wrote the URL of the server; a machine that was installed in another way reports
+//! nothing.
 //!
-//! A report only informs the operator. If the server does not answer, firstboot continues after a few seconds.
+//! A report only informs the operator. If the server does not answer, firstboot continues after a
+//! few seconds.
 
 use std::time::Duration;
 
@@ -19,7 +21,10 @@ const REASON: usize = 400;
 
 /// Reports a stage, if the installation named a server.
 pub(crate) fn report(stage: Stage, why: Option<&str>) {
-    match file().and_then(|url| url.map(|url| send(&url, stage, why).with_context(|| place(&url))).transpose()) {
+    match file().and_then(|url| {
+        url.map(|url| send(&url, stage, why).with_context(|| place(&url)))
+            .transpose()
+    }) {
         Ok(_) => {}
         // Not `say`: the newest line of `systemctl status` is the state of the node.
         Err(error) => println!("cannot report `{stage}` to the server: {error:#}"),
@@ -32,21 +37,40 @@ fn file() -> Result<Option<Url>> {
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Ok(None);
     }
-    let Some(bytes) = files::read_if_there(paths::REPORT)? else { return Ok(None) };
+    let Some(bytes) = files::read_if_there(paths::REPORT)? else {
+        return Ok(None);
+    };
     let text = String::from_utf8_lossy(&bytes);
-    let url: Url = text.trim().parse().with_context(|| format!("{} holds no URL", paths::REPORT))?;
-    ensure!(matches!(url.scheme(), "http" | "https"), "{}: expected an http URL", paths::REPORT);
+    let url: Url = text
+        .trim()
+        .parse()
+        .with_context(|| format!("{} holds no URL", paths::REPORT))?;
+    ensure!(
+        matches!(url.scheme(), "http" | "https"),
+        "{}: expected an http URL",
+        paths::REPORT
+    );
     Ok(Some(url))
 }
 
 fn send(url: &Url, stage: Stage, why: Option<&str>) -> Result<()> {
     let body = body(stage, why);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
-        let request = metadata::http_client()?.post(url.clone()).timeout(REPORT_TIMEOUT);
-        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
+        let request = metadata::http_client()?
+            .post(url.clone())
+            .timeout(REPORT_TIMEOUT);
+        let request = request
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body);
         let answer = request.send().await.map_err(reqwest::Error::without_url)?;
-        ensure!(answer.status().is_success(), "the server answered {}", answer.status());
+        ensure!(
+            answer.status().is_success(),
+            "the server answered {}",
+            answer.status()
+        );
         Ok(())
     })
 }
@@ -74,7 +98,10 @@ mod tests {
     #[test]
     fn a_reason_is_cut_between_characters() {
         let body = body(Stage::Refused, Some(&"ä&".repeat(1000)));
-        assert!(body.starts_with("stage=refused&why=%C3%A4%26%C3%A4%26"), "{body}");
+        assert!(
+            body.starts_with("stage=refused&why=%C3%A4%26%C3%A4%26"),
+            "{body}"
+        );
         let (_, why) = url::form_urlencoded::parse(body.as_bytes()).nth(1).unwrap();
         assert_eq!(why.chars().count(), REASON);
     }
@@ -82,10 +109,17 @@ mod tests {
     #[test]
     fn the_token_is_in_no_message() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let url: Url = "http://10.0.0.5:8080/report?node=etcd-1&token=secret".parse().unwrap();
+        let url: Url = "http://10.0.0.5:8080/report?node=etcd-1&token=secret"
+            .parse()
+            .unwrap();
         assert_eq!(place(&url), "http://10.0.0.5:8080/report");
         // Nothing listens there: port 9 of this host is the discard service's.
-        let error = send(&"http://127.0.0.1:9/report?token=secret".parse().unwrap(), Stage::Healthy, None).unwrap_err();
+        let error = send(
+            &"http://127.0.0.1:9/report?token=secret".parse().unwrap(),
+            Stage::Healthy,
+            None,
+        )
+        .unwrap_err();
         assert!(!format!("{error:#}").contains("secret"), "{error:#}");
     }
 }

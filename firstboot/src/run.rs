@@ -1,4 +1,5 @@
-//! `firstboot run`: turns a machine into a member in its first minute, and verifies that it is one at every later boot.
+//! `firstboot run`: turns a machine into a member in its first minute, and verifies that it is one
+//! at every later boot.
 
 use std::time::Duration;
 
@@ -19,14 +20,17 @@ use crate::report::report;
 use crate::steps;
 use crate::steps::etcd_conf;
 use crate::{
-    accept_data, barrier, data, diagnosis, exclude, health, leave, paths, rejoin, release, restore, rotation, update,
+    accept_data, barrier, data, diagnosis, exclude, health, leave, paths, rejoin, release, restore,
+    rotation, update,
 };
 
 /// The command line of `firstboot run`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 healthy; 1 failed; 3 refused; 4 not ready, worth another attempt. \
+#[command(
+    after_help = "Exit codes: 0 healthy; 1 failed; 3 refused; 4 not ready, worth another attempt. \
     docs/exit-codes.md explains each id that stands in brackets at the end of a message.\n\n\
-    Examples:\n  firstboot run --dry-run\n  firstboot run --without etcd-4,etcd-5")]
+    Examples:\n  firstboot run --dry-run\n  firstboot run --without etcd-4,etcd-5"
+)]
 pub(crate) struct Options {
     /// Print the planned changes without making them
     #[arg(long)]
@@ -37,11 +41,12 @@ pub(crate) struct Options {
     /// Bootstrap without these members. Pass the same list on every other member
     #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
     without: Vec<Label>,
-    /// Join the cluster again as a new member after this node left or was removed; archives its old data
+    /// Join the cluster again as a new member after this node left or was removed; archives its old
+    /// data
     #[arg(long, conflicts_with_all = ["dry_run", "without"])]
     rejoin: bool,
-    /// Confirm that etcd's data directory holds this member's newest data, for example after a move to another disk. Older
-    /// data may lose acknowledged writes
+    /// Confirm that etcd's data directory holds this member's newest data, for example after a move
+    /// to another disk. Older data may lose acknowledged writes
     #[arg(long, conflicts_with_all = ["dry_run", "without", "rejoin"])]
     accept_data: bool,
 }
@@ -98,7 +103,9 @@ fn converge(options: &Options) -> Result<()> {
     let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::first)?;
     adopt_identity(&identity, &machine, &mut journal)?;
     rotation::catch_up(&mut identity, &mut journal)?;
-    steps::plan(&identity)?.iter().try_for_each(Change::carry_out)?;
+    steps::plan(&identity)?
+        .iter()
+        .try_for_each(Change::carry_out)?;
     duplicate::rule_out_duplicate(&identity, &journal, doubt)?;
 
     restore::resume(&identity, &mut journal)?;
@@ -112,11 +119,14 @@ fn converge(options: &Options) -> Result<()> {
     let expected = NodeState::of(&journal).expected(&identity.node.name);
     let patience = Duration::from_secs(options.deadline);
     if let MembershipIntent::Leaving(member) = NodeState::of(&journal).intent {
-        // Power was lost during the removal. Until the member is removed, the others may need it for their quorum.
+        // Power was lost during the removal. Until the member is removed, the others may need it
+        // for their quorum.
         allow_etcd(&identity, &mut journal, &expected)?;
         match leave::leave(&identity, &mut journal, patience) {
             Ok(()) => return Err(refused(leave::left(member))),
-            Err(error) if NodeState::of(&journal).intent == MembershipIntent::None => say(format!("{error:#}")),
+            Err(error) if NodeState::of(&journal).intent == MembershipIntent::None => {
+                say(format!("{error:#}"));
+            }
             Err(error) => return Err(error),
         }
     } else {
@@ -131,7 +141,8 @@ fn converge(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A new member waits until its source address is correct. A member with data starts anyway: the others can reach it.
+/// A new member waits until its source address is correct. A member with data starts anyway: the
+/// others can reach it.
 fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
     match diagnosis::wrong_source(&identity.cluster, &identity.node.name) {
         Some(why) if NodeState::of(journal).data.is_none() => Err(not_ready(why)),
@@ -144,8 +155,9 @@ fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
     }
 }
 
-/// Allows etcd to start. Writes to the journal which version uses the data, because the allowed upgrades depend on it. If
-/// etcd was allowed to start earlier in this boot, the version is still the same.
+/// Allows etcd to start. Writes to the journal which version uses the data, because the allowed
+/// upgrades depend on it. If etcd was allowed to start earlier in this boot, the version is still
+/// the same.
 fn allow_etcd(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {
     let etcd = identity.cluster.etcd.version;
     if !release::is_given() && NodeState::of(journal).etcd != Some(etcd) {
@@ -157,7 +169,10 @@ fn allow_etcd(identity: &Identity, journal: &mut Journal, expected: &data::Expec
 /// Prints the planned changes.
 fn plan(identity: &Identity) -> Result<()> {
     let node = &identity.node;
-    println!("{} of cluster {} at {}", node.name, node.cluster, node.address);
+    println!(
+        "{} of cluster {} at {}",
+        node.name, node.cluster, node.address
+    );
     let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
     changes.extend(steps::plan(identity)?);
     let journal = Journal::look(paths::JOURNAL)?;
@@ -170,9 +185,13 @@ fn plan(identity: &Identity) -> Result<()> {
         println!("would do: {change}");
     }
     if begun.is_none() {
-        println!("would then bootstrap a cluster with the other members, or join the running one, and start etcd");
+        println!(
+            "would then bootstrap a cluster with the other members, or join the running one, and start etcd"
+        );
     } else if !rotation::is_complete(identity) {
-        println!("would then switch to the document's CAs and certificates, when all other members are ready for them");
+        println!(
+            "would then switch to the document's CAs and certificates, when all other members are ready for them"
+        );
     } else if changes.is_empty() {
         println!("no changes");
     }

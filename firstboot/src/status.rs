@@ -1,4 +1,5 @@
-//! `firstboot status`: the state of every member of the cluster (the guide's steps 4.1.1 and 4.1.2).
+//! `firstboot status`: the state of every member of the cluster (the guide's steps 4.1.1 and
+//! 4.1.2).
 
 mod agreement;
 mod alarm;
@@ -39,7 +40,8 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Compare the members' data regardless of its size. This blocks writes on each member for about 2 s per GiB
+    /// Compare the members' data regardless of its size. This blocks writes on each member for
+    /// about 2 s per GiB
     #[arg(long)]
     compare: bool,
 }
@@ -56,14 +58,21 @@ struct Answer<'a> {
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let credentials = Credentials::installed()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (mut rows, backup) = runtime.block_on(async {
         let rows = survey(&cluster, &credentials, options.compare).await;
         (rows, backup::Backup::ask(&cluster, &credentials).await)
     });
     diagnose(&mut rows, &cluster);
     if options.json {
-        show(&(serde_json::to_string_pretty(&Answer { members: &rows, backup: backup.as_ref() })? + "\n"))?;
+        show(
+            &(serde_json::to_string_pretty(&Answer {
+                members: &rows,
+                backup: backup.as_ref(),
+            })? + "\n"),
+        )?;
     } else {
         show(&(table(&rows) + &backup.map_or_else(String::new, |backup| backup.line())))?;
     }
@@ -73,10 +82,14 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
 /// All members of the recipe and of the cluster's own list, as they are.
 async fn survey(cluster: &ClusterDocument, credentials: &Credentials, any_size: bool) -> Vec<Row> {
     let roster = Roster::ask(&cluster.members, credentials).await;
-    let places = cluster.members.iter().map(|member| (member.name.to_string(), roster.place(member)));
+    let places = cluster
+        .members
+        .iter()
+        .map(|member| (member.name.to_string(), roster.place(member)));
     let mut rows = ask_all(places.collect(), credentials).await;
     for row in &mut rows {
-        row.notes.extend(pace::advice(row.round_trip_ms, &cluster.etcd));
+        row.notes
+            .extend(pace::advice(row.round_trip_ms, &cluster.etcd));
     }
     roster.compare(&mut rows, &cluster.members, &without());
     let strangers = ask_all(roster.strangers(&rows), credentials).await;
@@ -88,12 +101,25 @@ async fn survey(cluster: &ClusterDocument, credentials: &Credentials, any_size: 
 }
 
 /// The members that are not healthy voters with the same data as the others, each with the reason.
-pub(crate) async fn unhealthy_members(cluster: &ClusterDocument, credentials: &Credentials) -> Vec<(String, String)> {
+pub(crate) async fn unhealthy_members(
+    cluster: &ClusterDocument,
+    credentials: &Credentials,
+) -> Vec<(String, String)> {
     let rows = survey(cluster, credentials, false).await;
-    let ill = rows.into_iter().filter(|row| !row.healthy || row.learner || !row.errors.is_empty());
-    ill.map(|row| match row.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ") {
-        why if why.is_empty() && row.learner => (row.name, "it is a learner".to_owned()),
-        why => (row.name, why),
+    let ill = rows
+        .into_iter()
+        .filter(|row| !row.healthy || row.learner || !row.errors.is_empty());
+    ill.map(|row| {
+        match row
+            .errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
+        {
+            why if why.is_empty() && row.learner => (row.name, "it is a learner".to_owned()),
+            why => (row.name, why),
+        }
     })
     .collect()
 }
@@ -117,7 +143,9 @@ fn diagnose(rows: &mut [Row], cluster: &ClusterDocument) {
         _ => None,
     });
     let Some(name) = name else { return };
-    let Some(row) = rows.iter_mut().find(|row| row.name == name.as_str()) else { return };
+    let Some(row) = rows.iter_mut().find(|row| row.name == name.as_str()) else {
+        return;
+    };
     if row.healthy {
         row.notes.extend(diagnosis::wrong_source(cluster, &name));
     } else {
@@ -134,14 +162,19 @@ fn without() -> BTreeSet<Label> {
     names.unwrap_or_default()
 }
 
-/// The newest such event in this node's journal. A damaged journal does not affect the cluster, so it is not reported here;
-/// `firstboot explain` reports it.
+/// The newest such event in this node's journal. A damaged journal does not affect the cluster, so
+/// it is not reported here; `firstboot explain` reports it.
 fn newest<T>(pick: impl Fn(Event) -> Option<T>) -> Option<T> {
-    let bytes = files::read_if_there(paths::JOURNAL).ok().flatten().unwrap_or_default();
-    let mut found = lines(&String::from_utf8_lossy(&bytes)).into_iter().filter_map(|line| match line {
-        Line::Entry(Entry { event, .. }) => pick(event),
-        _ => None,
-    });
+    let bytes = files::read_if_there(paths::JOURNAL)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let mut found = lines(&String::from_utf8_lossy(&bytes))
+        .into_iter()
+        .filter_map(|line| match line {
+            Line::Entry(Entry { event, .. }) => pick(event),
+            _ => None,
+        });
     found.next_back()
 }
 
@@ -149,7 +182,11 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     let answers = async {
         let client = Client::connect(&endpoint, credentials).await?;
         let status = client.status().await?;
-        let health = if status.is_learner { Ok(()) } else { client.healthy().await };
+        let health = if status.is_learner {
+            Ok(())
+        } else {
+            client.healthy().await
+        };
         let alarms = client.alarms().await.unwrap_or_default();
         // The member's own list: read through raft, every member would return the leader's.
         let list = client.members(false).await.unwrap_or_default();
@@ -157,7 +194,10 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     };
     let answers = answers.await;
     let (round_trip_ms, until) = if answers.is_ok() {
-        (pace::round_trip(&endpoint).await, expiry::until(&endpoint).await)
+        (
+            pace::round_trip(&endpoint).await,
+            expiry::until(&endpoint).await,
+        )
     } else {
         (None, None)
     };
@@ -166,7 +206,13 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     match answers {
         Ok((said, health, all, members)) => {
             votes = health.is_ok() && !said.is_learner;
-            errors.extend(said.errors.iter().filter(|error| !alarm::is_one(error)).cloned().map(Reason::from));
+            errors.extend(
+                said.errors
+                    .iter()
+                    .filter(|error| !alarm::is_one(error))
+                    .cloned()
+                    .map(Reason::from),
+            );
             errors.extend(health.err().map(|error| Reason::from(format!("{error:#}"))));
             (status, alarms, list) = (Some(said), all, members);
         }
@@ -174,8 +220,16 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     }
     errors.dedup();
     let answered = status.is_some();
-    let StatusResponse { header, version, db_size, leader, raft_index, raft_term, is_learner, .. } =
-        status.unwrap_or_default();
+    let StatusResponse {
+        header,
+        version,
+        db_size,
+        leader,
+        raft_index,
+        raft_term,
+        is_learner,
+        ..
+    } = status.unwrap_or_default();
     let header = header.unwrap_or_default();
     Row {
         name,
@@ -215,13 +269,17 @@ async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: boo
         })
         .collect();
     let compared = compare(&voters, credentials, any_size).await;
-    for row in rows.iter_mut().filter(|row| voters.iter().any(|voter| voter.name == row.name)) {
+    for row in rows
+        .iter_mut()
+        .filter(|row| voters.iter().any(|voter| voter.name == row.name))
+    {
         if let Some(why) = compared.apart(&row.name) {
             (row.healthy, row.apart) = (false, true);
             row.errors.push(why);
         }
         if let Compared::Unknown(why) = &compared {
-            row.notes.push(format!("its data was not compared: {why}").into());
+            row.notes
+                .push(format!("its data was not compared: {why}").into());
         }
     }
 }
@@ -230,8 +288,14 @@ fn verdict(rows: &[Row]) -> Option<Exit> {
     // A learner must be healthy, but does not count for the quorum.
     let voters = rows.iter().filter(|row| row.member && !row.learner);
     // A member whose data differs, or that has raised an alarm, still votes.
-    let (voters, well) = (voters.clone().count(), voters.filter(|row| row.votes).count());
-    if rows.iter().all(|row| row.healthy && row.errors.is_empty() && !row.learner) {
+    let (voters, well) = (
+        voters.clone().count(),
+        voters.filter(|row| row.votes).count(),
+    );
+    if rows
+        .iter()
+        .all(|row| row.healthy && row.errors.is_empty() && !row.learner)
+    {
         None
     } else if well > voters / 2 {
         Some(Exit::Degraded)
@@ -251,30 +315,65 @@ mod tests {
             healthy,
             leader: name == "a",
             learner: false,
-            version: if healthy { "3.6.14".into() } else { String::new() },
+            version: if healthy {
+                "3.6.14".into()
+            } else {
+                String::new()
+            },
             db_size: 3 << 19,
             revision: 7,
             raft_term: 2,
             raft_index: 9,
             member: true,
             votes: healthy,
-            errors: if healthy { vec![] } else { vec!["connection refused".into()] },
+            errors: if healthy {
+                vec![]
+            } else {
+                vec!["connection refused".into()]
+            },
             ..Row::default()
         }
     }
 
     #[test]
     fn the_verdict_counts_the_quorum() {
-        assert_eq!(verdict(&[row("a", true), row("b", true), row("c", true)]), None);
-        assert_eq!(verdict(&[row("a", true), row("b", true), row("c", false)]), Some(Exit::Degraded));
-        assert_eq!(verdict(&[row("a", true), row("b", false), row("c", false)]), Some(Exit::NoQuorum));
+        assert_eq!(
+            verdict(&[row("a", true), row("b", true), row("c", true)]),
+            None
+        );
+        assert_eq!(
+            verdict(&[row("a", true), row("b", true), row("c", false)]),
+            Some(Exit::Degraded)
+        );
+        assert_eq!(
+            verdict(&[row("a", true), row("b", false), row("c", false)]),
+            Some(Exit::NoQuorum)
+        );
         assert_eq!(verdict(&[row("a", false)]), Some(Exit::NoQuorum));
-        let learner = Row { learner: true, votes: false, ..row("b", true) };
+        let learner = Row {
+            learner: true,
+            votes: false,
+            ..row("b", true)
+        };
         assert_eq!(verdict(&[row("a", true), learner]), Some(Exit::Degraded));
-        let apart = |name| Row { apart: true, votes: true, ..row(name, false) };
-        assert_eq!(verdict(&[row("a", true), row("b", true), apart("c")]), Some(Exit::Degraded));
-        assert_eq!(verdict(&[apart("a"), apart("b")]), Some(Exit::Degraded), "they have a quorum, but different data");
-        let full = |name| Row { healthy: false, ..row(name, true) };
+        let apart = |name| Row {
+            apart: true,
+            votes: true,
+            ..row(name, false)
+        };
+        assert_eq!(
+            verdict(&[row("a", true), row("b", true), apart("c")]),
+            Some(Exit::Degraded)
+        );
+        assert_eq!(
+            verdict(&[apart("a"), apart("b")]),
+            Some(Exit::Degraded),
+            "they have a quorum, but different data"
+        );
+        let full = |name| Row {
+            healthy: false,
+            ..row(name, true)
+        };
         assert_eq!(
             verdict(&[full("a"), full("b"), full("c")]),
             Some(Exit::Degraded),
@@ -284,9 +383,22 @@ mod tests {
 
     #[test]
     fn only_members_count_for_the_quorum() {
-        let left_out = |name| Row { member: false, ..row(name, false) };
-        let three_of_five = [row("a", true), row("b", true), row("c", false), left_out("d"), left_out("e")];
-        assert_eq!(verdict(&three_of_five), Some(Exit::Degraded), "two of the three voters are a quorum");
+        let left_out = |name| Row {
+            member: false,
+            ..row(name, false)
+        };
+        let three_of_five = [
+            row("a", true),
+            row("b", true),
+            row("c", false),
+            left_out("d"),
+            left_out("e"),
+        ];
+        assert_eq!(
+            verdict(&three_of_five),
+            Some(Exit::Degraded),
+            "two of the three voters are a quorum"
+        );
         assert_eq!(verdict(&three_of_five[1..]), Some(Exit::NoQuorum));
     }
 
@@ -294,7 +406,13 @@ mod tests {
     fn the_table_shows_the_leader_and_unreachable_members() {
         let shown = table(&[row("a", true), row("b", false)]);
         let lines: Vec<&str> = shown.lines().collect();
-        assert!(lines[1].contains("leader") && lines[1].contains("1.5 MiB"), "{shown}");
-        assert!(lines[2].contains("UNHEALTHY") && lines[2].ends_with("connection refused"), "{shown}");
+        assert!(
+            lines[1].contains("leader") && lines[1].contains("1.5 MiB"),
+            "{shown}"
+        );
+        assert!(
+            lines[2].contains("UNHEALTHY") && lines[2].ends_with("connection refused"),
+            "{shown}"
+        );
     }
 }

@@ -14,9 +14,12 @@ const ENTRIES: u32 = 2000;
 /// The maximum number of bytes to read from the journal.
 const JOURNAL: u64 = 8 << 20;
 
-/// Sends a notification to systemd (sd_notify(3)). Does nothing without a notify socket, as on an operator's command line.
+/// Sends a notification to systemd (sd_notify(3)). Does nothing without a notify socket, as on an
+/// operator's command line.
 fn notify(state: &str) {
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
     let send = || -> std::io::Result<()> {
         let address = match socket.as_bytes().strip_prefix(b"@") {
             Some(name) => SocketAddr::from_abstract_name(name)?,
@@ -55,7 +58,10 @@ pub(crate) fn restart(unit: &str) -> Result<()> {
 pub(crate) fn main_process(unit: &str) -> Result<Option<u32>> {
     // `show --value` came with systemd 230.
     let said = run(&["show", "--property=MainPID", unit])?;
-    Ok(said.strip_prefix("MainPID=").and_then(|pid| pid.parse().ok()).filter(|pid| *pid != 0))
+    Ok(said
+        .strip_prefix("MainPID=")
+        .and_then(|pid| pid.parse().ok())
+        .filter(|pid| *pid != 0))
 }
 
 /// Stops a unit and waits until it is down.
@@ -63,19 +69,29 @@ pub(crate) fn stop(unit: &str) -> Result<()> {
     run(&["stop", unit]).map(|_| ())
 }
 
-/// The values of these properties of a unit, by name. Properties that this version of systemd does not know are missing.
+/// The values of these properties of a unit, by name. Properties that this version of systemd does
+/// not know are missing.
 pub(crate) fn properties(unit: &str, names: &[&str]) -> Result<BTreeMap<String, String>> {
     let said = run(&["show", &format!("--property={}", names.join(",")), unit])?;
     let pairs = said.lines().filter_map(|line| line.split_once('='));
-    Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    Ok(pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect())
 }
 
-/// Passes the entries of a unit's journal in this boot to a reader, newest first and as one line of JSON each, until the reader
-/// returns false.
+/// Passes the entries of a unit's journal in this boot to a reader, newest first and as one line of
+/// JSON each, until the reader returns false.
 pub(crate) fn journal(unit: &str, mut read: impl FnMut(&str) -> bool) -> Result<()> {
     // Without --all journalctl omits texts of more than 4 KiB.
     let mut child = Command::new("journalctl")
-        .args(["--boot", "--reverse", "--all", "--quiet", "--no-pager", "--output=json"])
+        .args([
+            "--boot",
+            "--reverse",
+            "--all",
+            "--quiet",
+            "--no-pager",
+            "--output=json",
+        ])
         .arg(format!("--lines={ENTRIES}"))
         .arg(format!("--unit={unit}"))
         .stdin(Stdio::null())
@@ -104,7 +120,11 @@ fn run(arguments: &[&str]) -> Result<String> {
         .output()
         .with_context(|| format!("cannot run `{}`", words()))?;
     if !output.status.success() {
-        bail!("`{}` failed: {}", words(), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "`{}` failed: {}",
+            words(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

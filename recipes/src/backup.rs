@@ -1,4 +1,5 @@
-//! How a cluster is backed up: what the image tells every node of `[backup]`. No credential is in it.
+//! How a cluster is backed up: what the image tells every node of `[backup]`. No credential is in
+//! it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -80,7 +81,12 @@ pub struct Keep {
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { hourly: 24, daily: 7, weekly: 4, monthly: 12 }
+        Self {
+            hourly: 24,
+            daily: 7,
+            weekly: 4,
+            monthly: 12,
+        }
     }
 }
 
@@ -90,33 +96,54 @@ impl FromStr for Destination {
     fn from_str(text: &str) -> Result<Self, String> {
         let Some(rest) = text.strip_prefix("s3://") else {
             let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
-            let parts = text.strip_prefix('/').map(|rest| rest.trim_end_matches('/'));
-            let safe = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            let parts = text
+                .strip_prefix('/')
+                .map(|rest| rest.trim_end_matches('/'));
+            let safe = text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
             return match parts {
                 Some(parts) if safe && parts.split('/').all(plain) => {
                     Ok(Self::Folder(PathBuf::from(format!("/{parts}"))))
                 }
-                _ => Err("expected an absolute path, as /var/backups/etcd, or s3://bucket/prefix/".to_owned()),
+                _ => Err(
+                    "expected an absolute path, as /var/backups/etcd, or s3://bucket/prefix/"
+                        .to_owned(),
+                ),
             };
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         // Amazon's rules for names of buckets, which other stores keep to as well.
-        let bucket_ok =
-            (3..=63).contains(&bucket.len()) && bucket.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.'));
+        let bucket_ok = (3..=63).contains(&bucket.len())
+            && bucket
+                .chars()
+                .all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.'));
         if !bucket_ok {
-            return Err(format!("`{bucket}` is not a name of a bucket: 3 to 63 of a-z, 0-9, - and ."));
+            return Err(format!(
+                "`{bucket}` is not a name of a bucket: 3 to 63 of a-z, 0-9, - and ."
+            ));
         }
         let prefix = prefix.trim_end_matches('/');
         let part_ok = |part: &str| {
-            !matches!(part, "" | "." | "..") && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.=".contains(c))
+            !matches!(part, "" | "." | "..")
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_.=".contains(c))
         };
         if !prefix.is_empty() && !prefix.split('/').all(part_ok) {
             return Err(format!(
                 "`{prefix}` is not a prefix: expected words of letters, digits and - _ . = with / between"
             ));
         }
-        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(Self::Bucket { bucket: bucket.to_owned(), prefix })
+        let prefix = if prefix.is_empty() {
+            String::new()
+        } else {
+            format!("{prefix}/")
+        };
+        Ok(Self::Bucket {
+            bucket: bucket.to_owned(),
+            prefix,
+        })
     }
 }
 
@@ -156,9 +183,18 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Destination>().unwrap().to_string(), shown);
         }
-        for bad in
-            ["", "/", "backups", "/a/../b", "/a b", "s3://", "s3://A/x", "s3://ab/x//y", "s3://abc/../y", "http://x/y"]
-        {
+        for bad in [
+            "",
+            "/",
+            "backups",
+            "/a/../b",
+            "/a b",
+            "s3://",
+            "s3://A/x",
+            "s3://ab/x//y",
+            "s3://abc/../y",
+            "http://x/y",
+        ] {
             assert!(bad.parse::<Destination>().is_err(), "{bad}");
         }
     }

@@ -8,8 +8,9 @@ use url::Url;
 
 use crate::{Backup, Domain, EtcdVersion, Label, Update};
 
-/// User and group id of etcd on every node. Fixed, so that the overlay can name owners by number; below 1000, so that
-/// it is a system's user; away from 999, from which CentOS 7's packages count down (useradd -r, login.defs).
+/// User and group id of etcd on every node. Fixed, so that the overlay can name owners by number;
+/// below 1000, so that it is a system's user; away from 999, from which CentOS 7's packages count
+/// down (useradd -r, login.defs).
 pub const ETCD_ID: u32 = 450;
 
 /// The cluster as the image carries it, in `/etc/firstboot/cluster.json`.
@@ -70,7 +71,8 @@ impl Member {
     }
 }
 
-/// etcd's settings by intent. Which key of etcd.conf says so depends on the version: that is firstboot's matter.
+/// etcd's settings by intent. Which key of etcd.conf says so depends on the version: that is
+/// firstboot's matter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct EtcdSettings {
@@ -78,7 +80,8 @@ pub struct EtcdSettings {
     pub version: EtcdVersion,
     /// Between two heartbeats of the leader, in milliseconds.
     pub heartbeat_interval_ms: u32,
-    /// Without a heartbeat for this long a follower stands for election, in milliseconds. The same on all.
+    /// Without a heartbeat for this long a follower stands for election, in milliseconds. The same
+    /// on all.
     pub election_timeout_ms: u32,
     /// The largest the database may grow, in bytes.
     pub quota_backend_bytes: u64,
@@ -114,7 +117,8 @@ pub struct Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
-    /// A DHCP server that knows the machine, or whoever else; firstboot waits for the address and checks it.
+    /// A DHCP server that knows the machine, or whoever else; firstboot waits for the address and
+    /// checks it.
     Dhcp,
     /// firstboot writes it into the interface that matches the node.
     Static,
@@ -152,7 +156,13 @@ pub enum Platform {
 
 impl Platform {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Openstack, Self::Ec2, Self::Gce, Self::Azure, Self::Vmware];
+    pub const ALL: [Self; 5] = [
+        Self::Openstack,
+        Self::Ec2,
+        Self::Gce,
+        Self::Azure,
+        Self::Vmware,
+    ];
 
     /// Its name in a recipe and on the kernel's command line.
     pub const fn name(self) -> &'static str {
@@ -170,7 +180,9 @@ impl std::str::FromStr for Platform {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let named = Self::ALL.into_iter().find(|platform| platform.name() == text);
+        let named = Self::ALL
+            .into_iter()
+            .find(|platform| platform.name() == text);
         named.ok_or("expected one of: openstack, ec2, gce, azure, vmware")
     }
 }

@@ -16,7 +16,8 @@ pub enum Severity {
     Error,
 }
 
-/// So many characters of a text are shown. A sentence of ours is shorter; what makes one longer is a value that it quotes.
+/// So many characters of a text are shown. A sentence of ours is shorter; what makes one longer is
+/// a value that it quotes.
 const LONGEST: usize = 600;
 
 /// One finding in a file.
@@ -37,12 +38,21 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// An error at a place.
     pub fn error(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, message: short(message.into()), span, label: String::new(), help: None }
+        Self {
+            severity: Severity::Error,
+            message: short(message.into()),
+            span,
+            label: String::new(),
+            help: None,
+        }
     }
 
     /// A warning at a place.
     pub fn warning(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(span, message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(span, message)
+        }
     }
 
     /// The same, with words behind the caret.
@@ -63,10 +73,14 @@ impl Diagnostic {
     pub fn position(&self, text: &str) -> (usize, usize) {
         let before = &text[..floor(text, self.span.start)];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        (
+            before.matches('\n').count() + 1,
+            before[line_start..].chars().count() + 1,
+        )
     }
 
-    /// For a terminal (`color`) or a file: the message, `path:line:column`, the line, a caret, the help.
+    /// For a terminal (`color`) or a file: the message, `path:line:column`, the line, a caret, the
+    /// help.
     pub fn render(&self, path: &str, text: &str, color: bool) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
@@ -80,12 +94,20 @@ impl Diagnostic {
             annotation = annotation.label(self.label.as_str());
         }
         let mut groups = vec![
-            level.primary_title(self.message.as_str()).element(Snippet::source(text).path(path).annotation(annotation)),
+            level
+                .primary_title(self.message.as_str())
+                .element(Snippet::source(text).path(path).annotation(annotation)),
         ];
         if let Some(help) = &self.help {
-            groups.push(Group::with_title(Level::HELP.secondary_title(help.as_str())));
+            groups.push(Group::with_title(
+                Level::HELP.secondary_title(help.as_str()),
+            ));
         }
-        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if color {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         renderer.decor_style(DecorStyle::Ascii).render(&groups)
     }
 }
@@ -96,13 +118,21 @@ fn short(text: String) -> String {
     if count <= LONGEST {
         return text;
     }
-    let part = |from: usize| text.chars().skip(from).take(LONGEST / 2).collect::<String>();
+    let part = |from: usize| {
+        text.chars()
+            .skip(from)
+            .take(LONGEST / 2)
+            .collect::<String>()
+    };
     format!("{}…{}", part(0), part(count - LONGEST / 2))
 }
 
 /// The last boundary between characters at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+    (0..=at.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
 }
 
 /// The word that was probably meant.
@@ -122,12 +152,18 @@ mod tests {
     #[test]
     fn a_finding_names_its_place_and_its_remedy() {
         let text = "[cluster]\nnaem = \"etcd\"\n";
-        let finding = Diagnostic::error(10..14, "unknown key `naem`").label("not a key").help("did you mean `name`?");
+        let finding = Diagnostic::error(10..14, "unknown key `naem`")
+            .label("not a key")
+            .help("did you mean `name`?");
         assert_eq!(finding.position(text), (2, 1));
         let shown = finding.render("a.toml", text, false);
-        for part in
-            ["error: unknown key `naem`", "a.toml:2:1", "naem = \"etcd\"", "^^^^ not a key", "did you mean `name`?"]
-        {
+        for part in [
+            "error: unknown key `naem`",
+            "a.toml:2:1",
+            "naem = \"etcd\"",
+            "^^^^ not a key",
+            "did you mean `name`?",
+        ] {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
     }
@@ -137,9 +173,15 @@ mod tests {
         let value = "ä".repeat(100_000);
         let text = format!("name = \"{value}\"\n");
         let quoted = || format!("`{value}` is not a name");
-        let finding = Diagnostic::error(7..text.len(), quoted()).label(quoted()).help(quoted());
+        let finding = Diagnostic::error(7..text.len(), quoted())
+            .label(quoted())
+            .help(quoted());
         let shown = finding.render("a.toml", &text, false);
-        assert!(shown.chars().count() < 4000, "{} characters", shown.chars().count());
+        assert!(
+            shown.chars().count() < 4000,
+            "{} characters",
+            shown.chars().count()
+        );
         assert_eq!(shown.matches("ä` is not a name").count(), 3, "{shown}");
     }
 

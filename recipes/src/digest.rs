@@ -51,7 +51,9 @@ impl FromStr for Sha256 {
         let mut out = [0; 32];
         for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
             let digit = |c: u8| {
-                char::from(c).to_digit(16).ok_or_else(|| wrong(format!("a `{}`", char::from(c).escape_default())))
+                char::from(c)
+                    .to_digit(16)
+                    .ok_or_else(|| wrong(format!("a `{}`", char::from(c).escape_default())))
             };
             *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).unwrap_or_default();
         }
@@ -93,12 +95,27 @@ mod tests {
         // FIPS 180-4's example for the empty message.
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Sha256::of(b"").to_string(), empty);
-        assert_eq!(empty.to_uppercase().parse::<Sha256>().unwrap(), Sha256::of(b""));
+        assert_eq!(
+            empty.to_uppercase().parse::<Sha256>().unwrap(),
+            Sha256::of(b"")
+        );
     }
 
     #[test]
     fn what_is_wrong_is_said() {
-        assert!("abc".parse::<Sha256>().unwrap_err().to_string().contains("3 characters"));
-        assert!("g".repeat(64).parse::<Sha256>().unwrap_err().to_string().contains("a `g`"));
+        assert!(
+            "abc"
+                .parse::<Sha256>()
+                .unwrap_err()
+                .to_string()
+                .contains("3 characters")
+        );
+        assert!(
+            "g".repeat(64)
+                .parse::<Sha256>()
+                .unwrap_err()
+                .to_string()
+                .contains("a `g`")
+        );
     }
 }

@@ -1,6 +1,6 @@
-//! Signed documents: ed25519 over a DSSE envelope (github.com/secure-systems-lab/dsse, envelope.md and
-//! protocol.md). The image carries the public key; anyone who holds the private one decides which machine
-//! becomes which node.
+//! Signed documents: ed25519 over a DSSE envelope (github.com/secure-systems-lab/dsse, envelope.md
+//! and protocol.md). The image carries the public key; anyone who holds the private one decides
+//! which machine becomes which node.
 
 use std::fmt;
 use std::str::FromStr;
@@ -62,10 +62,15 @@ pub enum EnvelopeError {
     Encoding(&'static str),
 }
 
-/// What a signature covers (DSSE's pre-authentication encoding): type and payload, each with its length,
-/// so that no byte can move from one to the other.
+/// What a signature covers (DSSE's pre-authentication encoding): type and payload, each with its
+/// length, so that no byte can move from one to the other.
 fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    let mut out = format!(
+        "DSSEv1 {} {payload_type} {} ",
+        payload_type.len(),
+        payload.len()
+    )
+    .into_bytes();
     out.extend_from_slice(payload);
     out
 }
@@ -73,7 +78,9 @@ fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 impl Envelope {
     /// The payload, whoever wrote it: for anyone who has made the envelope, and only hands it on.
     pub fn unverified(&self) -> Result<Vec<u8>, EnvelopeError> {
-        BASE64.decode(&self.payload).map_err(|_| EnvelopeError::Encoding("payload"))
+        BASE64
+            .decode(&self.payload)
+            .map_err(|_| EnvelopeError::Encoding("payload"))
     }
 
     /// The payload, if `key` signed it as a `payload_type`.
@@ -81,13 +88,20 @@ impl Envelope {
         if self.signatures.is_empty() {
             return Err(EnvelopeError::Unsigned);
         }
-        let payload = BASE64.decode(&self.payload).map_err(|_| EnvelopeError::Encoding("payload"))?;
+        let payload = BASE64
+            .decode(&self.payload)
+            .map_err(|_| EnvelopeError::Encoding("payload"))?;
         let message = covered(&self.payload_type, &payload);
         let mut named = false;
         for signature in &self.signatures {
             named |= signature.keyid == key.id();
-            let sig = BASE64.decode(&signature.sig).map_err(|_| EnvelopeError::Encoding("signature"))?;
-            if UnparsedPublicKey::new(&ED25519, key.0).verify(&message, &sig).is_ok() {
+            let sig = BASE64
+                .decode(&signature.sig)
+                .map_err(|_| EnvelopeError::Encoding("signature"))?;
+            if UnparsedPublicKey::new(&ED25519, key.0)
+                .verify(&message, &sig)
+                .is_ok()
+            {
                 // The type is compared only now: before this point it is anybody's claim.
                 if self.payload_type != payload_type {
                     let (expected, found) = (payload_type.to_owned(), self.payload_type.clone());
@@ -100,7 +114,10 @@ impl Envelope {
             return Err(EnvelopeError::Altered(key.id()));
         }
         let found: Vec<&str> = self.signatures.iter().map(|s| s.keyid.as_str()).collect();
-        Err(EnvelopeError::Untrusted { found: found.join(", "), trusted: key.id() })
+        Err(EnvelopeError::Untrusted {
+            found: found.join(", "),
+            trusted: key.id(),
+        })
     }
 }
 
@@ -125,7 +142,10 @@ impl FromStr for PublicKey {
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let error = KeyError("public key: expected one line `ed25519 BASE64` of 32 bytes");
-        let encoded = text.trim().strip_prefix("ed25519 ").ok_or_else(|| error.clone())?;
+        let encoded = text
+            .trim()
+            .strip_prefix("ed25519 ")
+            .ok_or_else(|| error.clone())?;
         let bytes = BASE64.decode(encoded.trim()).map_err(|_| error.clone())?;
         Ok(Self(bytes.try_into().map_err(|_| error)?))
     }
@@ -156,12 +176,16 @@ impl SigningKey {
     /// A new key as its PKCS #8 document, from the system's random numbers.
     pub fn generate() -> Result<Vec<u8>, KeyError> {
         let document = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
-        document.map(|d| d.as_ref().to_vec()).map_err(|_| KeyError("random numbers to be had from the system"))
+        document
+            .map(|d| d.as_ref().to_vec())
+            .map_err(|_| KeyError("random numbers to be had from the system"))
     }
 
     /// The key in a PKCS #8 document (DER).
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
-        Ed25519KeyPair::from_pkcs8(der).map(Self).map_err(|_| KeyError("ed25519 key in PKCS #8"))
+        Ed25519KeyPair::from_pkcs8(der)
+            .map(Self)
+            .map_err(|_| KeyError("ed25519 key in PKCS #8"))
     }
 
     /// Its public half.
@@ -171,13 +195,17 @@ impl SigningKey {
         PublicKey(bytes)
     }
 
-    /// The payload, signed as a `payload_type`. Ed25519 is deterministic: the same payload, the same envelope.
+    /// The payload, signed as a `payload_type`. Ed25519 is deterministic: the same payload, the
+    /// same envelope.
     pub fn sign(&self, payload_type: &str, payload: &[u8]) -> Envelope {
         let sig = self.0.sign(&covered(payload_type, payload));
         Envelope {
             payload_type: payload_type.to_owned(),
             payload: BASE64.encode(payload),
-            signatures: vec![Signature { keyid: self.public().id(), sig: BASE64.encode(sig) }],
+            signatures: vec![Signature {
+                keyid: self.public().id(),
+                sig: BASE64.encode(sig),
+            }],
         }
     }
 }
@@ -195,23 +223,56 @@ mod tests {
         let key = key();
         let envelope = key.sign("a/b", b"hello");
         assert_eq!(envelope.open("a/b", &key.public()).unwrap(), b"hello");
-        assert_eq!(key.public().to_string().parse::<PublicKey>().unwrap(), key.public());
+        assert_eq!(
+            key.public().to_string().parse::<PublicKey>().unwrap(),
+            key.public()
+        );
     }
 
     #[test]
     fn each_way_to_be_wrong_has_its_own_answer() {
         let (key, other) = (key(), key());
         let good = key.sign("a/b", b"hello");
-        assert!(matches!(good.open("a/c", &key.public()), Err(EnvelopeError::Type { .. })));
-        assert!(matches!(good.open("a/b", &other.public()), Err(EnvelopeError::Untrusted { .. })));
+        assert!(matches!(
+            good.open("a/c", &key.public()),
+            Err(EnvelopeError::Type { .. })
+        ));
+        assert!(matches!(
+            good.open("a/b", &other.public()),
+            Err(EnvelopeError::Untrusted { .. })
+        ));
 
-        let altered = Envelope { payload: BASE64.encode("hellO"), ..good.clone() };
-        assert_eq!(altered.open("a/b", &key.public()), Err(EnvelopeError::Altered(key.public().id())));
-        let retyped = Envelope { payload_type: "a/c".into(), ..good.clone() };
-        assert_eq!(retyped.open("a/c", &key.public()), Err(EnvelopeError::Altered(key.public().id())));
-        let unsigned = Envelope { signatures: vec![], ..good.clone() };
-        assert_eq!(unsigned.open("a/b", &key.public()), Err(EnvelopeError::Unsigned));
-        let garbled = Envelope { payload: "%".into(), ..good };
-        assert_eq!(garbled.open("a/b", &key.public()), Err(EnvelopeError::Encoding("payload")));
+        let altered = Envelope {
+            payload: BASE64.encode("hellO"),
+            ..good.clone()
+        };
+        assert_eq!(
+            altered.open("a/b", &key.public()),
+            Err(EnvelopeError::Altered(key.public().id()))
+        );
+        let retyped = Envelope {
+            payload_type: "a/c".into(),
+            ..good.clone()
+        };
+        assert_eq!(
+            retyped.open("a/c", &key.public()),
+            Err(EnvelopeError::Altered(key.public().id()))
+        );
+        let unsigned = Envelope {
+            signatures: vec![],
+            ..good.clone()
+        };
+        assert_eq!(
+            unsigned.open("a/b", &key.public()),
+            Err(EnvelopeError::Unsigned)
+        );
+        let garbled = Envelope {
+            payload: "%".into(),
+            ..good
+        };
+        assert_eq!(
+            garbled.open("a/b", &key.public()),
+            Err(EnvelopeError::Encoding("payload"))
+        );
     }
 }

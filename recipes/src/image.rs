@@ -1,10 +1,12 @@
-//! The overlay's stamp: what the image put on the node, file by file. It is in `/etc/firstboot/image.json`.
+//! The overlay's stamp: what the image put on the node, file by file. It is in
+//! `/etc/firstboot/image.json`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Sha256;
 
-/// All files of the overlay but the stamp itself, which the kickstart's digest of the overlay covers.
+/// All files of the overlay but the stamp itself, which the kickstart's digest of the overlay
+/// covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageStamp {

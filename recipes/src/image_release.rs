@@ -1,8 +1,9 @@
-//! A release: a small signed document that describes one image, so that a node can find out whether the image is newer than its own
-//! before it fetches the image.
+//! A release: a small signed document that describes one image, so that a node can find out whether
+//! the image is newer than its own before it fetches the image.
 //!
-//! The *base* is everything that only an installation can change: partitions, packages, repositories, kernel arguments, users. A node
-//! compares the base of a release with its own. An update installs the rest.
+//! The *base* is everything that only an installation can change: partitions, packages,
+//! repositories, kernel arguments, users. A node compares the base of a release with its own. An
+//! update installs the rest.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +33,8 @@ pub struct ReleaseDocument {
     format: u32,
     /// The cluster that the image is for.
     pub cluster: Label,
-    /// The number of the image. The builder counts up by one for each image that differs from the last. The first is 1.
+    /// The number of the image. The builder counts up by one for each image that differs from the
+    /// last. The first is 1.
     pub serial: u64,
     /// The digest of the image: of the names and digests of its files.
     pub image: Sha256,
@@ -66,7 +68,9 @@ pub enum ReleaseError {
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
     /// Another version of the builder wrote it.
-    #[error("its format is {0}, and this program reads {FORMAT}: reinstall the node from the new image")]
+    #[error(
+        "its format is {0}, and this program reads {FORMAT}: reinstall the node from the new image"
+    )]
     Format(u32),
     /// The payload is signed, but has an unknown syntax.
     #[error("it cannot be read ({0})")]
@@ -94,7 +98,16 @@ impl ReleaseDocument {
         etcd: EtcdVersion,
         base_parts: ImageBase,
     ) -> Self {
-        Self { format: FORMAT, cluster, serial, image, overlay, etcd, base: base_parts.digest(), base_parts }
+        Self {
+            format: FORMAT,
+            cluster,
+            serial,
+            image,
+            overlay,
+            etcd,
+            base: base_parts.digest(),
+            base_parts,
+        }
     }
 
     /// Reads a signed release. This key must have signed it, and it must be for this cluster.
@@ -103,8 +116,8 @@ impl ReleaseDocument {
         struct Format {
             format: u32,
         }
-        let envelope: Envelope =
-            serde_json::from_slice(text).map_err(|error| ReleaseError::Syntax(error.to_string()))?;
+        let envelope: Envelope = serde_json::from_slice(text)
+            .map_err(|error| ReleaseError::Syntax(error.to_string()))?;
         let payload = envelope.open(RELEASE_TYPE, key)?;
         let content = |error: serde_json::Error| ReleaseError::Content(error.to_string());
         let Format { format } = serde_json::from_slice(&payload).map_err(content)?;
@@ -113,13 +126,18 @@ impl ReleaseDocument {
         }
         let release: Self = serde_json::from_slice(&payload).map_err(content)?;
         if release.base != release.base_parts.digest() {
-            return Err(ReleaseError::Contradiction("the digest of its base is not that of the base's parts"));
+            return Err(ReleaseError::Contradiction(
+                "the digest of its base is not that of the base's parts",
+            ));
         }
         if release.serial == 0 {
             return Err(ReleaseError::Contradiction("its serial is 0"));
         }
         if release.cluster != *cluster {
-            return Err(ReleaseError::Cluster { expected: cluster.clone(), found: release.cluster });
+            return Err(ReleaseError::Cluster {
+                expected: cluster.clone(),
+                found: release.cluster,
+            });
         }
         Ok(release)
     }
@@ -158,14 +176,26 @@ impl ImageBase {
     /// How another base differs from this one: a line for each part that differs.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let none = Vec::new();
-        let parts = self.0.keys().chain(other.0.keys().filter(|part| !self.0.contains_key(*part)));
+        let parts = self
+            .0
+            .keys()
+            .chain(other.0.keys().filter(|part| !self.0.contains_key(*part)));
         let difference = |part: &String| {
-            let (old, new) = (self.0.get(part).unwrap_or(&none), other.0.get(part).unwrap_or(&none));
+            let (old, new) = (
+                self.0.get(part).unwrap_or(&none),
+                other.0.get(part).unwrap_or(&none),
+            );
             if old == new {
                 return None;
             }
-            let gone = old.iter().filter(|line| !new.contains(line)).map(|line| format!("-`{line}`"));
-            let come = new.iter().filter(|line| !old.contains(line)).map(|line| format!("+`{line}`"));
+            let gone = old
+                .iter()
+                .filter(|line| !new.contains(line))
+                .map(|line| format!("-`{line}`"));
+            let come = new
+                .iter()
+                .filter(|line| !old.contains(line))
+                .map(|line| format!("+`{line}`"));
             let mut lines: Vec<String> = gone.chain(come).collect();
             if lines.is_empty() {
                 lines.push("its lines have another order".to_owned());
@@ -196,9 +226,19 @@ mod tests {
     }
 
     fn release() -> ReleaseDocument {
-        let overlay = ReleasedFile { size: 7, sha256: Sha256::of(b"overlay") };
+        let overlay = ReleasedFile {
+            size: 7,
+            sha256: Sha256::of(b"overlay"),
+        };
         let base = base(&[("packages", &["@core", "tar"])]);
-        ReleaseDocument::new("etcd".parse().unwrap(), 3, Sha256::of(b"image"), overlay, "3.5.33".parse().unwrap(), base)
+        ReleaseDocument::new(
+            "etcd".parse().unwrap(),
+            3,
+            Sha256::of(b"image"),
+            overlay,
+            "3.5.33".parse().unwrap(),
+            base,
+        )
     }
 
     fn signed(key: &SigningKey, payload: &serde_json::Value) -> Vec<u8> {
@@ -220,27 +260,65 @@ mod tests {
             changed[field] = value;
             open(&signed(&key, &changed), &key).unwrap_err()
         };
-        assert!(matches!(with("cluster", "other".into()), ReleaseError::Cluster { .. }));
-        assert!(matches!(with("serial", 0.into()), ReleaseError::Contradiction(_)));
-        assert!(matches!(with("base-parts", serde_json::json!({})), ReleaseError::Contradiction(_)));
+        assert!(matches!(
+            with("cluster", "other".into()),
+            ReleaseError::Cluster { .. }
+        ));
+        assert!(matches!(
+            with("serial", 0.into()),
+            ReleaseError::Contradiction(_)
+        ));
+        assert!(matches!(
+            with("base-parts", serde_json::json!({})),
+            ReleaseError::Contradiction(_)
+        ));
         assert_eq!(with("format", 2.into()), ReleaseError::Format(2));
-        assert!(matches!(with("strange", 1.into()), ReleaseError::Content(_)));
+        assert!(matches!(
+            with("strange", 1.into()),
+            ReleaseError::Content(_)
+        ));
         let other = self::key();
         let untrusted = open(&signed(&other, &good), &key).unwrap_err();
-        assert!(matches!(untrusted, ReleaseError::Envelope(EnvelopeError::Untrusted { .. })), "{untrusted}");
-        let node = serde_json::to_vec(&key.sign(crate::node::NODE_TYPE, good.to_string().as_bytes())).unwrap();
-        assert!(matches!(open(&node, &key), Err(ReleaseError::Envelope(EnvelopeError::Type { .. }))));
-        assert!(matches!(open(b"<html>", &key), Err(ReleaseError::Syntax(_))));
+        assert!(
+            matches!(
+                untrusted,
+                ReleaseError::Envelope(EnvelopeError::Untrusted { .. })
+            ),
+            "{untrusted}"
+        );
+        let node =
+            serde_json::to_vec(&key.sign(crate::node::NODE_TYPE, good.to_string().as_bytes()))
+                .unwrap();
+        assert!(matches!(
+            open(&node, &key),
+            Err(ReleaseError::Envelope(EnvelopeError::Type { .. }))
+        ));
+        assert!(matches!(
+            open(b"<html>", &key),
+            Err(ReleaseError::Syntax(_))
+        ));
     }
 
     #[test]
     fn a_base_that_differs_is_named_part_by_part() {
-        let old = base(&[("packages", &["@core", "tar"]), ("users", &["a"]), ("kernel", &["x", "y"])]);
-        let new =
-            base(&[("packages", &["@core", "vim"]), ("users", &["a"]), ("kernel", &["y", "x"]), ("disk", &["sda"])]);
+        let old = base(&[
+            ("packages", &["@core", "tar"]),
+            ("users", &["a"]),
+            ("kernel", &["x", "y"]),
+        ]);
+        let new = base(&[
+            ("packages", &["@core", "vim"]),
+            ("users", &["a"]),
+            ("kernel", &["y", "x"]),
+            ("disk", &["sda"]),
+        ]);
         assert_eq!(
             old.differences(&new),
-            ["kernel: its lines have another order", "packages: -`tar` +`vim`", "disk: +`sda`"]
+            [
+                "kernel: its lines have another order",
+                "packages: -`tar` +`vim`",
+                "disk: +`sda`"
+            ]
         );
         assert!(old.differences(&old).is_empty());
         assert_ne!(old.digest(), new.digest());
@@ -249,7 +327,11 @@ mod tests {
     #[test]
     fn lines_that_move_between_parts_change_the_digest() {
         let one = base(&[("a", &["b", "c"])]);
-        for other in [base(&[("a", &["bc"])]), base(&[("a", &["b"]), ("c", &[])]), base(&[("ab", &["c"])])] {
+        for other in [
+            base(&[("a", &["bc"])]),
+            base(&[("a", &["b"]), ("c", &[])]),
+            base(&[("ab", &["c"])]),
+        ] {
             assert_ne!(one.digest(), other.digest(), "{other:?}");
         }
     }

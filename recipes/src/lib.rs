@@ -1,4 +1,5 @@
-//! What a cluster is: the types that builder and firstboot share, and the recipe's reader. No I/O here.
+//! What a cluster is: the types that builder and firstboot share, and the recipe's reader. No I/O
+//! here.
 
 pub mod backup;
 pub mod cluster;

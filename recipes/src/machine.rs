@@ -14,10 +14,14 @@ pub struct Mac([u8; 6]);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MacError {
     /// Not six pairs of hexadecimal digits.
-    #[error("`{0}` is not a MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56")]
+    #[error(
+        "`{0}` is not a MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56"
+    )]
     Form(String),
     /// A multicast or broadcast address, or all zeros: no card has it.
-    #[error("`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)")]
+    #[error(
+        "`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)"
+    )]
     NoCard(String),
 }
 
@@ -47,7 +51,11 @@ impl TryFrom<[u8; 6]> for Mac {
     fn try_from(bytes: [u8; 6]) -> Result<Self, MacError> {
         let mac = Self(bytes);
         // The lowest bit of the first octet marks a group address (IEEE 802, 8.2.2).
-        if bytes == [0; 6] || bytes[0] & 1 == 1 { Err(MacError::NoCard(mac.to_string())) } else { Ok(mac) }
+        if bytes == [0; 6] || bytes[0] & 1 == 1 {
+            Err(MacError::NoCard(mac.to_string()))
+        } else {
+            Ok(mac)
+        }
     }
 }
 
@@ -73,15 +81,18 @@ impl fmt::Display for Mac {
     }
 }
 
-/// A text from SMBIOS (serial number or UUID), as firmware prints it: compared without regard to case and
-/// to the spaces that vendors pad it with. Placeholders that whole product lines share are refused.
+/// A text from SMBIOS (serial number or UUID), as firmware prints it: compared without regard to
+/// case and to the spaces that vendors pad it with. Placeholders that whole product lines share are
+/// refused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FirmwareId(String);
 
 /// The text identifies no machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` identifies no machine: it is empty, has control characters, or is a vendor's placeholder")]
+#[error(
+    "`{0}` identifies no machine: it is empty, has control characters, or is a vendor's placeholder"
+)]
 pub struct FirmwareIdError(String);
 
 impl FromStr for FirmwareId {
@@ -101,7 +112,11 @@ impl FromStr for FirmwareId {
         let id = text.trim().to_ascii_lowercase();
         let bare: Vec<u8> = id.bytes().filter(|b| *b != b'-').collect();
         let uniform = bare.iter().all(|b| *b == b'0') || bare.iter().all(|b| *b == b'f');
-        if id.len() > 128 || uniform || id.chars().any(char::is_control) || PLACEHOLDERS.contains(&id.as_str()) {
+        if id.len() > 128
+            || uniform
+            || id.chars().any(char::is_control)
+            || PLACEHOLDERS.contains(&id.as_str())
+        {
             return Err(FirmwareIdError(text.to_owned()));
         }
         Ok(Self(id))
@@ -157,16 +172,28 @@ mod tests {
     fn one_card_has_one_text() {
         let mac: Mac = "52-54-00-AB-cd-01".parse().unwrap();
         assert_eq!(mac.to_string(), "52:54:00:ab:cd:01");
-        for bad in
-            ["", "52:54:00:ab:cd", "+2:54:00:ab:cd:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "01:00:5e:00:00:01"]
-        {
+        for bad in [
+            "",
+            "52:54:00:ab:cd",
+            "+2:54:00:ab:cd:01",
+            "ff:ff:ff:ff:ff:ff",
+            "00:00:00:00:00:00",
+            "01:00:5e:00:00:01",
+        ] {
             assert!(bad.parse::<Mac>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_placeholder_identifies_no_machine() {
-        for bad in ["", " ", "To be filled by O.E.M.", "00000000-0000-0000-0000-000000000000", "FFFFFFFF", "a\nb"] {
+        for bad in [
+            "",
+            " ",
+            "To be filled by O.E.M.",
+            "00000000-0000-0000-0000-000000000000",
+            "FFFFFFFF",
+            "a\nb",
+        ] {
             assert!(bad.parse::<FirmwareId>().is_err(), "{bad}");
         }
         assert_eq!("  ABC-1 ".parse::<FirmwareId>(), "abc-1".parse());

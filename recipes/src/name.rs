@@ -43,7 +43,10 @@ fn check_label(label: &str) -> Result<(), NameError> {
     if label.contains('.') {
         return Err(NameError::Long(label.to_owned()));
     }
-    if let Some(c) = label.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
+    if let Some(c) = label
+        .chars()
+        .find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-'))
+    {
         return Err(NameError::Character(label.to_owned(), c));
     }
     if label.starts_with('-') || label.ends_with('-') {
@@ -135,7 +138,18 @@ mod tests {
         for good in ["etcd-1", "a", "0a", &"x".repeat(63)] {
             assert!(good.parse::<Label>().is_ok(), "{good}");
         }
-        for bad in ["", "-a", "a-", "a_b", "A", "a.b", "é", "12", &"x".repeat(64), "a\n"] {
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "a_b",
+            "A",
+            "a.b",
+            "é",
+            "12",
+            &"x".repeat(64),
+            "a\n",
+        ] {
             assert!(bad.parse::<Label>().is_err(), "{bad}");
         }
     }

@@ -24,14 +24,15 @@ pub struct NodeDocument {
     pub machine: MachineMatch,
     /// Its certificates.
     pub tls: NodeTls,
-    /// While a CA is replaced: its certificates by the one before, which it shows until all members trust the CA of the
-    /// others.
+    /// While a CA is replaced: its certificates by the one before, which it shows until all members
+    /// trust the CA of the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<NodeTls>,
     /// What opens the object store of `[backup]`; none where an operator puts the keys on the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_keys: Option<StoreKeys>,
-    /// The serial of the newest release when the document was made: the node takes over no older one.
+    /// The serial of the newest release when the document was made: the node takes over no older
+    /// one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<u64>,
 }
@@ -63,6 +64,9 @@ pub struct KeyPair {
 // The key must not reach a log through a `{:?}`.
 impl std::fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyPair").field("cert", &self.cert).field("key", &"(secret)").finish()
+        f.debug_struct("KeyPair")
+            .field("cert", &self.cert)
+            .field("key", &"(secret)")
+            .finish()
     }
 }

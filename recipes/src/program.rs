@@ -7,9 +7,10 @@ static VERSION: LazyLock<String> =
 
 /// The version of the programs, with the commit that they were built from: `0.1.0 (5bb42b72a94e)`.
 ///
-/// The Makefile passes the commit in the environment variable `ETCD_IMAGE_COMMIT` of the build. Cargo cannot find it by
-/// itself: it does not notice when a commit is made, or when a file is changed after the commit. Without the variable,
-/// as outside a git repository, this is the version alone.
+/// The Makefile passes the commit in the environment variable `ETCD_IMAGE_COMMIT` of the build.
+/// Cargo cannot find it by itself: it does not notice when a commit is made, or when a file is
+/// changed after the commit. Without the variable, as outside a git repository, this is the version
+/// alone.
 pub fn program_version() -> &'static str {
     &VERSION
 }
@@ -27,7 +28,10 @@ mod tests {
 
     #[test]
     fn the_version_names_the_commit_of_a_build_from_git() {
-        assert_eq!(describe("1.2.3", Some("5bb42b72a94e")), "1.2.3 (5bb42b72a94e)");
+        assert_eq!(
+            describe("1.2.3", Some("5bb42b72a94e")),
+            "1.2.3 (5bb42b72a94e)"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Reads TOML with places: every value remembers where it stood, every mistake is collected, none stops the
-//! reading, so that a file's mistakes come all at once. serde's derive stops at the first, hence this.
+//! Reads TOML with places: every value remembers where it stood, every mistake is collected, none
+//! stops the reading, so that a file's mistakes come all at once. serde's derive stops at the
+//! first, hence this.
 
 mod findings;
 mod free_keys;

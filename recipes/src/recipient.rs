@@ -19,10 +19,14 @@ pub struct Recipient {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
     /// The other half of the pair, which is to be nowhere but where a restore runs.
-    #[error("this is a secret key: give the public one that `age-keygen -y` makes of it, and exchange the pair")]
+    #[error(
+        "this is a secret key: give the public one that `age-keygen -y` makes of it, and exchange the pair"
+    )]
     Secret,
     /// A plugin's, an SSH key, a passphrase.
-    #[error("expected an X25519 recipient, as `age-keygen` prints it: `age1` and 58 letters and digits")]
+    #[error(
+        "expected an X25519 recipient, as `age-keygen` prints it: `age1` and 58 letters and digits"
+    )]
     Form,
     /// A letter was mistyped.
     #[error("its checksum is wrong: a letter was mistyped or is missing")]
@@ -40,7 +44,8 @@ impl Recipient {
 pub fn key(text: &str, prefix: &str) -> Option<[u8; 32]> {
     let read = CheckedHrpstring::new::<Bech32>(text).ok()?;
     let bytes: Vec<u8> = read.byte_iter().collect();
-    let right = read.hrp().as_str().eq_ignore_ascii_case(prefix) && read.validate_segwit_padding().is_ok();
+    let right =
+        read.hrp().as_str().eq_ignore_ascii_case(prefix) && read.validate_segwit_padding().is_ok();
     right.then(|| bytes.try_into().ok()).flatten()
 }
 
@@ -52,12 +57,18 @@ impl FromStr for Recipient {
             return Err(RecipientError::Secret);
         }
         let letters = text.strip_prefix("age1").filter(|rest| rest.len() == 58);
-        let small = |rest: &str| rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let small = |rest: &str| {
+            rest.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
         if !letters.is_some_and(small) {
             return Err(RecipientError::Form);
         }
         let key = key(text, "age").ok_or(RecipientError::Checksum)?;
-        Ok(Self { text: text.to_owned(), key })
+        Ok(Self {
+            text: text.to_owned(),
+            key,
+        })
     }
 }
 
@@ -90,12 +101,18 @@ mod tests {
     fn what_is_none_is_refused_and_the_reason_said() {
         let good = GOOD.parse::<Recipient>().unwrap();
         assert_eq!(good.to_string(), GOOD);
-        assert_eq!(serde_json::from_str::<Recipient>(&serde_json::to_string(&good).unwrap()).unwrap(), good);
+        assert_eq!(
+            serde_json::from_str::<Recipient>(&serde_json::to_string(&good).unwrap()).unwrap(),
+            good
+        );
         for (bad, why) in [
             ("", RecipientError::Form),
             ("age1", RecipientError::Form),
             ("ssh-ed25519 AAAA", RecipientError::Form),
-            ("age1yubikey1q2w7u3vpya839jxxuq8g0sedh3d740d4xvn639sqhr95ejj8vu3hyfumptt", RecipientError::Form),
+            (
+                "age1yubikey1q2w7u3vpya839jxxuq8g0sedh3d740d4xvn639sqhr95ejj8vu3hyfumptt",
+                RecipientError::Form,
+            ),
             (&GOOD.to_uppercase(), RecipientError::Form),
             (&GOOD.replace('q', "p"), RecipientError::Checksum),
             ("AGE-SECRET-KEY-1…", RecipientError::Secret),

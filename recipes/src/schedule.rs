@@ -1,4 +1,5 @@
-//! When something is done again and again: a few words that systemd 219's timers and every member understand alike.
+//! When something is done again and again: a few words that systemd 219's timers and every member
+//! understand alike.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,10 +13,11 @@ const WEEK: u64 = 7 * DAY;
 /// In the order of the epoch's own week: 1970-01-01 was a Thursday.
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 
-/// A schedule: `hourly`, `daily`, `weekly`, `every 15 minutes`, `every 6 hours`, `02:30` or `Sun 02:30`.
+/// A schedule: `hourly`, `daily`, `weekly`, `every 15 minutes`, `every 6 hours`, `02:30` or `Sun
+/// 02:30`.
 ///
-/// Its times divide all time into slots of one length, so that machines with one clock agree on the slot without
-/// talking. Calendars with months are left out for that reason.
+/// Its times divide all time into slots of one length, so that machines with one clock agree on the
+/// slot without talking. Calendars with months are left out for that reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Schedule {
@@ -27,7 +29,9 @@ pub struct Schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// No word of a schedule.
-    #[error("expected hourly, daily, weekly, `every 15 minutes`, `every 6 hours`, `02:30` or `Sun 02:30`")]
+    #[error(
+        "expected hourly, daily, weekly, `every 15 minutes`, `every 6 hours`, `02:30` or `Sun 02:30`"
+    )]
     Form,
     /// Minutes that do not divide an hour.
     #[error("expected minutes that divide an hour: 5, 6, 10, 12, 15, 20, 30")]
@@ -47,7 +51,10 @@ impl FromStr for Schedule {
             ["hourly"] => every(HOUR),
             ["daily"] => every(DAY),
             // Monday, as systemd has it.
-            ["weekly"] => Ok(Self { period: WEEK, offset: 4 * DAY }),
+            ["weekly"] => Ok(Self {
+                period: WEEK,
+                offset: 4 * DAY,
+            }),
             ["every", number, "minute" | "minutes"] => match number.parse::<u64>() {
                 // Below five minutes one run would meet the next.
                 Ok(minutes @ (5 | 6 | 10 | 12 | 15 | 20 | 30)) => every(minutes * MINUTE),
@@ -57,11 +64,20 @@ impl FromStr for Schedule {
                 Ok(hours @ (1 | 2 | 3 | 4 | 6 | 8 | 12 | 24)) => every(hours * HOUR),
                 _ => Err(ScheduleError::Hours),
             },
-            [clock] => Ok(Self { period: DAY, offset: time_of_day(clock).ok_or(ScheduleError::Form)? }),
+            [clock] => Ok(Self {
+                period: DAY,
+                offset: time_of_day(clock).ok_or(ScheduleError::Form)?,
+            }),
             [day, clock] => {
-                let day = DAYS.iter().position(|name| *name == day).ok_or(ScheduleError::Form)?;
+                let day = DAYS
+                    .iter()
+                    .position(|name| *name == day)
+                    .ok_or(ScheduleError::Form)?;
                 let offset = day as u64 * DAY + time_of_day(clock).ok_or(ScheduleError::Form)?;
-                Ok(Self { period: WEEK, offset })
+                Ok(Self {
+                    period: WEEK,
+                    offset,
+                })
             }
             _ => Err(ScheduleError::Form),
         }
@@ -73,7 +89,9 @@ fn time_of_day(text: &str) -> Option<u64> {
     let (hours, minutes) = text.split_once(':')?;
     let number = |text: &str, below: u64| {
         let two_digits = text.len() == 2 && text.bytes().all(|c| c.is_ascii_digit());
-        text.parse::<u64>().ok().filter(|number| two_digits && *number < below)
+        text.parse::<u64>()
+            .ok()
+            .filter(|number| two_digits && *number < below)
     };
     Some(number(hours, 24)? * HOUR + number(minutes, 60)? * MINUTE)
 }
@@ -102,7 +120,10 @@ impl Schedule {
     }
 
     fn day(self) -> &'static str {
-        usize::try_from(self.offset / DAY).ok().and_then(|day| DAYS.get(day)).unwrap_or(&"Thu")
+        usize::try_from(self.offset / DAY)
+            .ok()
+            .and_then(|day| DAYS.get(day))
+            .unwrap_or(&"Thu")
     }
 }
 
@@ -138,7 +159,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn schedule(text: &str) -> Schedule {
-        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     const GOOD: [(&str, &str); 8] = [
@@ -156,7 +178,11 @@ mod tests {
     fn a_timer_is_told_the_same() {
         for (text, calendar) in GOOD {
             assert_eq!(schedule(text).on_calendar(), calendar);
-            assert_eq!(schedule(&schedule(text).to_string()), schedule(text), "{text}");
+            assert_eq!(
+                schedule(&schedule(text).to_string()),
+                schedule(text),
+                "{text}"
+            );
         }
     }
 
@@ -173,7 +199,17 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused() {
-        for bad in ["", "monthly", "every 7 minutes", "every 5 hours", "24:00", "2:30", "sun 02:30", "*-*-*", "+1:+2"] {
+        for bad in [
+            "",
+            "monthly",
+            "every 7 minutes",
+            "every 5 hours",
+            "24:00",
+            "2:30",
+            "sun 02:30",
+            "*-*-*",
+            "+1:+2",
+        ] {
             assert!(bad.parse::<Schedule>().is_err(), "{bad}");
         }
     }

@@ -25,12 +25,20 @@ pub enum Stage {
 
 /// The text names no stage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a stage: expected started, installing, installed, failed, healthy or refused")]
+#[error(
+    "`{0}` is not a stage: expected started, installing, installed, failed, healthy or refused"
+)]
 pub struct StageError(String);
 
 impl Stage {
-    const ALL: [Self; 6] =
-        [Self::Started, Self::Installing, Self::Installed, Self::Failed, Self::Healthy, Self::Refused];
+    const ALL: [Self; 6] = [
+        Self::Started,
+        Self::Installing,
+        Self::Installed,
+        Self::Failed,
+        Self::Healthy,
+        Self::Refused,
+    ];
 
     /// The stage's name in a report.
     pub fn as_str(self) -> &'static str {
@@ -54,7 +62,10 @@ impl FromStr for Stage {
     type Err = StageError;
 
     fn from_str(text: &str) -> Result<Self, StageError> {
-        Self::ALL.into_iter().find(|stage| stage.as_str() == text).ok_or_else(|| StageError(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|stage| stage.as_str() == text)
+            .ok_or_else(|| StageError(text.to_owned()))
     }
 }
 
@@ -72,14 +83,26 @@ mod tests {
     fn every_stage_has_one_name_in_text_and_json() {
         for stage in Stage::ALL {
             assert_eq!(stage.as_str().parse(), Ok(stage));
-            assert_eq!(serde_json::to_string(&stage).unwrap(), format!("\"{stage}\""));
+            assert_eq!(
+                serde_json::to_string(&stage).unwrap(),
+                format!("\"{stage}\"")
+            );
         }
-        assert!("Installed".parse::<Stage>().unwrap_err().to_string().contains("expected started"));
+        assert!(
+            "Installed"
+                .parse::<Stage>()
+                .unwrap_err()
+                .to_string()
+                .contains("expected started")
+        );
     }
 
     #[test]
     fn only_an_installed_system_proves_an_installation() {
-        let proven: Vec<_> = Stage::ALL.into_iter().filter(|stage| stage.follows_installation()).collect();
+        let proven: Vec<_> = Stage::ALL
+            .into_iter()
+            .filter(|stage| stage.follows_installation())
+            .collect();
         assert_eq!(proven, [Stage::Installed, Stage::Healthy, Stage::Refused]);
     }
 }

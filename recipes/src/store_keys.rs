@@ -26,7 +26,8 @@ impl fmt::Debug for StoreKeys {
 }
 
 impl StoreKeys {
-    /// From values by their names in the environment. `None`: one of the two that are needed is missing or empty.
+    /// From values by their names in the environment. `None`: one of the two that are needed is
+    /// missing or empty.
     pub fn of(value: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let value = |name| value(name).filter(|value| !value.is_empty());
         Some(Self {
@@ -39,8 +40,14 @@ impl StoreKeys {
     /// The text of a file that holds them.
     #[must_use]
     pub fn to_file(&self) -> String {
-        let token = self.token.as_ref().map_or_else(String::new, |token| format!("AWS_SESSION_TOKEN={token}\n"));
-        format!("AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY={}\n{token}", self.id, self.secret)
+        let token = self
+            .token
+            .as_ref()
+            .map_or_else(String::new, |token| format!("AWS_SESSION_TOKEN={token}\n"));
+        format!(
+            "AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY={}\n{token}",
+            self.id, self.secret
+        )
     }
 }
 
@@ -48,8 +55,9 @@ impl FromStr for StoreKeys {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::of(|name| value(text, name))
-            .ok_or("expected the lines AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…, each with a value")
+        Self::of(|name| value(text, name)).ok_or(
+            "expected the lines AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…, each with a value",
+        )
     }
 }
 
@@ -67,14 +75,29 @@ mod tests {
     fn keys_are_read_from_lines_of_name_and_value() {
         let text = "# keys\nAWS_ACCESS_KEY_ID=AKIA\nAWS_SECRET_ACCESS_KEY = \"a/b=c\"\r\n";
         let keys: StoreKeys = text.parse().unwrap();
-        assert_eq!((keys.id.as_str(), keys.secret.as_str(), keys.token.as_deref()), ("AKIA", "a/b=c", None));
-        assert!("AWS_ACCESS_KEY_ID=\nAWS_SECRET_ACCESS_KEY=x".parse::<StoreKeys>().is_err());
+        assert_eq!(
+            (
+                keys.id.as_str(),
+                keys.secret.as_str(),
+                keys.token.as_deref()
+            ),
+            ("AKIA", "a/b=c", None)
+        );
+        assert!(
+            "AWS_ACCESS_KEY_ID=\nAWS_SECRET_ACCESS_KEY=x"
+                .parse::<StoreKeys>()
+                .is_err()
+        );
         assert_eq!(format!("{keys:?}"), "StoreKeys");
     }
 
     #[test]
     fn a_file_of_keys_is_read_back() {
-        let keys = StoreKeys { id: "AKIA".into(), secret: "a/b=c+".into(), token: Some("t==".into()) };
+        let keys = StoreKeys {
+            id: "AKIA".into(),
+            secret: "a/b=c+".into(),
+            token: Some("t==".into()),
+        };
         assert_eq!(keys.to_file().parse(), Ok(keys));
     }
 }

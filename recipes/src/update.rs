@@ -15,13 +15,18 @@ pub struct Update {
     /// The folder that holds `release.json` and `image/`, unless the operator gives another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Url>,
-    /// For how many seconds a member must stay healthy on a new image before the next member may take it.
+    /// For how many seconds a member must stay healthy on a new image before the next member may
+    /// take it.
     pub soak_seconds: u32,
 }
 
 impl Default for Update {
     fn default() -> Self {
-        Self { mode: UpdateMode::Manual, from: None, soak_seconds: SOAK }
+        Self {
+            mode: UpdateMode::Manual,
+            from: None,
+            soak_seconds: SOAK,
+        }
     }
 }
 

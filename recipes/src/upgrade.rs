@@ -1,8 +1,10 @@
-//! Which releases of etcd can be members of one cluster at one time, and which of them are known to damage data.
+//! Which releases of etcd can be members of one cluster at one time, and which of them are known to
+//! damage data.
 //!
-//! Sources: etcd's upgrade guides 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the promotion of a learner is not saved in the
-//! v3 store), #20967 (removed members come back), `server/etcdserver/cluster_util.go` and `server/etcdserver/version` at
-//! v3.5.33, v3.6.14 and v3.7.1. What is said of joins during a downgrade was tried with 3.6.16, 3.5.35 and 3.7.3.
+//! Sources: etcd's upgrade guides 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the promotion of a
+//! learner is not saved in the v3 store), #20967 (removed members come back),
+//! `server/etcdserver/cluster_util.go` and `server/etcdserver/version` at v3.5.33, v3.6.14 and
+//! v3.7.1. What is said of joins during a downgrade was tried with 3.6.16, 3.5.35 and 3.7.3.
 
 use crate::EtcdVersion;
 
@@ -20,7 +22,8 @@ pub struct RunningMember {
 pub struct ClusterVersions {
     /// The members that answered.
     pub members: Vec<RunningMember>,
-    /// The minor of the version that they have agreed on, if it is known. It is at most the lowest of the members'.
+    /// The minor of the version that they have agreed on, if it is known. It is at most the lowest
+    /// of the members'.
     pub agreed: Option<u64>,
     /// Whether `etcdctl downgrade enable` is in force.
     pub downgrading: bool,
@@ -90,16 +93,21 @@ pub enum Obstacle {
     Downgrading,
 }
 
-/// The patch that every member of a minor must have before one of the next minor starts, with the reason.
+/// The patch that every member of a minor must have before one of the next minor starts, with the
+/// reason.
 const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
     match lower_minor {
-        5 => Some((32, "older ones lose the quorum: etcd-io/etcd#19557, #20793, #20967")),
+        5 => Some((
+            32,
+            "older ones lose the quorum: etcd-io/etcd#19557, #20793, #20967",
+        )),
         6 => Some((11, "upstream's upgrade guide to 3.7")),
         _ => None,
     }
 }
 
-/// Why two versions cannot be members of one cluster at one time, if so. `other` is who has the second one.
+/// Why two versions cannot be members of one cluster at one time, if so. `other` is who has the
+/// second one.
 pub fn beside(own: EtcdVersion, other: &str, theirs: EtcdVersion) -> Option<Obstacle> {
     let (low, high) = (own.min(theirs), own.max(theirs));
     let other = other.to_owned();
@@ -123,31 +131,53 @@ pub fn beside(own: EtcdVersion, other: &str, theirs: EtcdVersion) -> Option<Obst
 
 /// Why etcd of this version cannot begin as a member of a cluster, if so.
 ///
-/// The versions are judged in pairs, also with the one that used the data last: where all members are off, only that tells
-/// what a step skips. A member that is lower than the others is let in as long as the cluster has not agreed on a newer
-/// version. A new member is not: the others may agree on a newer one as soon as its old self is removed.
+/// The versions are judged in pairs, also with the one that used the data last: where all members
+/// are off, only that tells what a step skips. A member that is lower than the others is let in as
+/// long as the cluster has not agreed on a newer version. A new member is not: the others may agree
+/// on a newer one as soon as its old self is removed.
 pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Option<Obstacle> {
     if entry == Entry::Join && cluster.downgrading {
         return Some(Obstacle::Downgrading);
     }
-    let pairs = cluster.members.iter().find_map(|member| beside(own, &member.name, member.version));
+    let pairs = cluster
+        .members
+        .iter()
+        .find_map(|member| beside(own, &member.name, member.version));
     let data = match entry {
         Entry::Data(Some(version)) => beside(own, "the last version on this node's data", version),
         _ => None,
     };
-    let lowest = cluster.members.iter().map(|member| member.version.minor).min();
+    let lowest = cluster
+        .members
+        .iter()
+        .map(|member| member.version.minor)
+        .min();
     let agreed = match entry {
         Entry::Join => lowest.max(cluster.agreed),
         Entry::Data(_) => cluster.agreed.or(lowest),
     };
-    let older = agreed.filter(|agreed| own.minor < *agreed).map(|agreed| Obstacle::Older { own, agreed });
+    let older = agreed
+        .filter(|agreed| own.minor < *agreed)
+        .map(|agreed| Obstacle::Older { own, agreed });
     pairs.or(data).or(older)
 }
 
-/// Why the nodes of an image with one version cannot be replaced, one after the other, by those of an image with another.
+/// Why the nodes of an image with one version cannot be replaced, one after the other, by those of
+/// an image with another.
 pub fn step(from: EtcdVersion, to: EtcdVersion) -> Option<Obstacle> {
-    let members = vec![RunningMember { name: "a node of the old image".to_owned(), version: from }];
-    obstacle(to, Entry::Join, &ClusterVersions { members, agreed: Some(from.minor), downgrading: false })
+    let members = vec![RunningMember {
+        name: "a node of the old image".to_owned(),
+        version: from,
+    }];
+    obstacle(
+        to,
+        Entry::Join,
+        &ClusterVersions {
+            members,
+            agreed: Some(from.minor),
+            downgrading: false,
+        },
+    )
 }
 
 /// What is known to damage data in a release.
@@ -159,23 +189,33 @@ pub struct Fault {
     pub what: &'static str,
 }
 
-/// Every fault that loses data or lets members differ, by minor and the patch that mends it (etcd's CHANGELOG-3.4 to 3.7).
+/// Every fault that loses data or lets members differ, by minor and the patch that mends it (etcd's
+/// CHANGELOG-3.4 to 3.7).
 const FAULTS: [(u64, Fault); 10] = {
     const fn fault(minor: u64, fixed_in: u64, what: &'static str) -> (u64, Fault) {
         (minor, Fault { fixed_in, what })
     }
     const ALONE: &str = "a single member can lose acknowledged writes (etcd-io/etcd#14370)";
     const AUTH: &str = "members can differ after a member recovered from a snapshot with auth (etcd-io/etcd#14571)";
-    const COMPACTION: &str = "the revision can go back after a crash in a compaction (etcd-io/etcd#17780)";
+    const COMPACTION: &str =
+        "the revision can go back after a crash in a compaction (etcd-io/etcd#17780)";
     const DEFRAG: &str = "a database can be damaged if it is defragmented while a snapshot comes (etcd-io/etcd#20271)";
     [
         fault(4, 21, ALONE),
         fault(4, 22, AUTH),
         fault(4, 32, COMPACTION),
         fault(4, 38, DEFRAG),
-        fault(5, 3, "members can differ after a crash under load (etcd-io/etcd#13766)"),
+        fault(
+            5,
+            3,
+            "members can differ after a crash under load (etcd-io/etcd#13766)",
+        ),
         fault(5, 5, ALONE),
-        fault(5, 6, "members can differ after a crash in a defragmentation (etcd-io/etcd#14685)"),
+        fault(
+            5,
+            6,
+            "members can differ after a crash in a defragmentation (etcd-io/etcd#14685)",
+        ),
         fault(5, 14, COMPACTION),
         fault(5, 23, DEFRAG),
         fault(6, 5, DEFRAG),
@@ -184,7 +224,9 @@ const FAULTS: [(u64, Fault); 10] = {
 
 /// What is known to damage data in a release, the worst first; nothing in most.
 pub fn faults(version: EtcdVersion) -> Vec<Fault> {
-    let of = FAULTS.iter().filter(|(minor, fault)| *minor == version.minor && version.patch < fault.fixed_in);
+    let of = FAULTS
+        .iter()
+        .filter(|(minor, fault)| *minor == version.minor && version.patch < fault.fixed_in);
     of.map(|(_, fault)| *fault).collect()
 }
 
@@ -197,16 +239,27 @@ mod tests {
     }
 
     fn cluster(members: &[&str], agreed: Option<u64>) -> ClusterVersions {
-        let member =
-            |(at, text): (usize, &&str)| RunningMember { name: format!("etcd-{}", at + 1), version: version(text) };
-        ClusterVersions { members: members.iter().enumerate().map(member).collect(), agreed, downgrading: false }
+        let member = |(at, text): (usize, &&str)| RunningMember {
+            name: format!("etcd-{}", at + 1),
+            version: version(text),
+        };
+        ClusterVersions {
+            members: members.iter().enumerate().map(member).collect(),
+            agreed,
+            downgrading: false,
+        }
     }
 
     #[track_caller]
     fn says(own: &str, entry: Entry, cluster: &ClusterVersions, expected: &str) {
-        let said = obstacle(version(own), entry, cluster).map_or_else(String::new, |obstacle| obstacle.to_string());
+        let said = obstacle(version(own), entry, cluster)
+            .map_or_else(String::new, |obstacle| obstacle.to_string());
         assert!(
-            if expected.is_empty() { said.is_empty() } else { said.contains(expected) },
+            if expected.is_empty() {
+                said.is_empty()
+            } else {
+                said.contains(expected)
+            },
             "{own} {entry:?}: {said:?}"
         );
     }
@@ -230,17 +283,33 @@ mod tests {
             ("3.7.1", "3.7.0", ""),
         ] {
             says(own, Entry::Join, &cluster(&[others], None), expected);
-            // The lower one of a pair may no more run beside the higher one than the other way round.
+            // The lower one of a pair may no more run beside the higher one than the other way
+            // round.
             if !expected.is_empty() {
-                says(others, Entry::Data(None), &cluster(&[own], Some(version(others).minor)), "cannot run beside it");
+                says(
+                    others,
+                    Entry::Data(None),
+                    &cluster(&[own], Some(version(others).minor)),
+                    "cannot run beside it",
+                );
             }
         }
     }
 
     #[test]
     fn every_member_counts() {
-        says("3.6.14", Entry::Join, &cluster(&["3.6.14", "3.5.33", "3.5.1"], Some(5)), "etcd-3 is etcd 3.5.1");
-        says("3.6.14", Entry::Join, &cluster(&["3.6.14", "3.5.33", "3.5.32"], Some(5)), "");
+        says(
+            "3.6.14",
+            Entry::Join,
+            &cluster(&["3.6.14", "3.5.33", "3.5.1"], Some(5)),
+            "etcd-3 is etcd 3.5.1",
+        );
+        says(
+            "3.6.14",
+            Entry::Join,
+            &cluster(&["3.6.14", "3.5.33", "3.5.32"], Some(5)),
+            "",
+        );
         says("3.6.14", Entry::Join, &cluster(&[], None), "");
     }
 
@@ -250,34 +319,78 @@ mod tests {
         says("3.5.33", Entry::Join, &mixed, "");
         says("3.5.33", Entry::Data(Some(version("3.5.33"))), &mixed, "");
         let upgraded = cluster(&["3.6.14", "3.6.14"], Some(5));
-        says("3.5.33", Entry::Data(Some(version("3.5.33"))), &upgraded, "");
-        says("3.5.33", Entry::Join, &upgraded, "the cluster runs as etcd 3.6, and 3.5.33 is older");
+        says(
+            "3.5.33",
+            Entry::Data(Some(version("3.5.33"))),
+            &upgraded,
+            "",
+        );
+        says(
+            "3.5.33",
+            Entry::Join,
+            &upgraded,
+            "the cluster runs as etcd 3.6, and 3.5.33 is older",
+        );
         let agreed = cluster(&["3.6.14", "3.6.14"], Some(6));
-        says("3.5.33", Entry::Data(None), &agreed, "the cluster runs as etcd 3.6");
-        says("3.5.33", Entry::Data(None), &cluster(&["3.6.14"], None), "the cluster runs as etcd 3.6");
+        says(
+            "3.5.33",
+            Entry::Data(None),
+            &agreed,
+            "the cluster runs as etcd 3.6",
+        );
+        says(
+            "3.5.33",
+            Entry::Data(None),
+            &cluster(&["3.6.14"], None),
+            "the cluster runs as etcd 3.6",
+        );
     }
 
     #[test]
     fn data_is_used_by_the_next_version_only() {
         let off = ClusterVersions::default();
-        says("3.6.14", Entry::Data(Some(version("3.5.1"))), &off, "the last version on this node's data is etcd 3.5.1");
+        says(
+            "3.6.14",
+            Entry::Data(Some(version("3.5.1"))),
+            &off,
+            "the last version on this node's data is etcd 3.5.1",
+        );
         says("3.6.14", Entry::Data(Some(version("3.5.33"))), &off, "");
         says("3.6.14", Entry::Data(Some(version("3.6.0"))), &off, "");
-        says("3.7.1", Entry::Data(Some(version("3.5.33"))), &off, "lets no minor be skipped");
+        says(
+            "3.7.1",
+            Entry::Data(Some(version("3.5.33"))),
+            &off,
+            "lets no minor be skipped",
+        );
         says("3.6.14", Entry::Data(None), &off, "");
     }
 
     #[test]
     fn a_step_from_one_image_to_the_next_is_judged_as_the_join_will_be() {
         let said = |from, to| step(version(from), version(to)).map(|obstacle| obstacle.to_string());
-        assert_eq!((said("3.5.33", "3.6.14"), said("3.6.14", "3.6.11")), (None, None));
-        assert!(said("3.5.1", "3.6.14").unwrap().starts_with("a node of the old image is etcd 3.5.1"));
-        assert!(said("3.6.14", "3.5.33").unwrap().contains("the cluster runs as etcd 3.6, and 3.5.33 is older"));
+        assert_eq!(
+            (said("3.5.33", "3.6.14"), said("3.6.14", "3.6.11")),
+            (None, None)
+        );
+        assert!(
+            said("3.5.1", "3.6.14")
+                .unwrap()
+                .starts_with("a node of the old image is etcd 3.5.1")
+        );
+        assert!(
+            said("3.6.14", "3.5.33")
+                .unwrap()
+                .contains("the cluster runs as etcd 3.6, and 3.5.33 is older")
+        );
     }
 
     #[test]
     fn nobody_joins_during_a_downgrade() {
-        let down = ClusterVersions { downgrading: true, ..cluster(&["3.6.14", "3.6.14"], Some(5)) };
+        let down = ClusterVersions {
+            downgrading: true,
+            ..cluster(&["3.6.14", "3.6.14"], Some(5))
+        };
         for own in ["3.5.33", "3.6.14"] {
             says(own, Entry::Join, &down, "etcdctl downgrade cancel");
             says(own, Entry::Data(None), &down, "");
@@ -287,8 +400,19 @@ mod tests {
     #[test]
     fn a_release_that_damages_data_is_known_for_it() {
         let count = |text: &str| faults(version(text)).len();
-        assert_eq!((count("3.5.0"), count("3.5.5"), count("3.5.22"), count("3.5.23")), (5, 3, 1, 0));
-        assert_eq!((count("3.4.20"), count("3.4.21"), count("3.4.38")), (4, 3, 0));
+        assert_eq!(
+            (
+                count("3.5.0"),
+                count("3.5.5"),
+                count("3.5.22"),
+                count("3.5.23")
+            ),
+            (5, 3, 1, 0)
+        );
+        assert_eq!(
+            (count("3.4.20"), count("3.4.21"), count("3.4.38")),
+            (4, 3, 0)
+        );
         assert_eq!((count("3.6.4"), count("3.6.5"), count("3.7.0")), (1, 0, 0));
         assert!(faults(version("3.5.1"))[0].what.contains("#13766"));
     }

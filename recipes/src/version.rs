@@ -34,7 +34,8 @@ impl EtcdVersion {
         self.minor >= minor
     }
 
-    /// True where upstream's release tarball holds etcdutl (3.5 and later; scripts/build-binary.sh).
+    /// True where upstream's release tarball holds etcdutl (3.5 and later;
+    /// scripts/build-binary.sh).
     pub const fn has_etcdutl(&self) -> bool {
         self.at_least(5)
     }
@@ -45,14 +46,19 @@ impl FromStr for EtcdVersion {
 
     fn from_str(text: &str) -> Result<Self, VersionError> {
         let form = || VersionError::Form(text.to_owned());
-        let version = semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).map_err(|_| form())?;
+        let version =
+            semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).map_err(|_| form())?;
         if !version.pre.is_empty() || !version.build.is_empty() {
             return Err(form());
         }
         if version.major != 3 || !(4..=7).contains(&version.minor) {
             return Err(VersionError::Unsupported(version.to_string()));
         }
-        Ok(Self { major: version.major, minor: version.minor, patch: version.patch })
+        Ok(Self {
+            major: version.major,
+            minor: version.minor,
+            patch: version.patch,
+        })
     }
 }
 
@@ -89,7 +95,15 @@ mod tests {
 
     #[test]
     fn what_cannot_run_is_refused() {
-        for bad in ["3.6", "3.6.0-rc.1", "latest", "3.3.27", "4.0.0", "3.8.0", ""] {
+        for bad in [
+            "3.6",
+            "3.6.0-rc.1",
+            "latest",
+            "3.3.27",
+            "4.0.0",
+            "3.8.0",
+            "",
+        ] {
             assert!(bad.parse::<EtcdVersion>().is_err(), "{bad}");
         }
     }

@@ -1,8 +1,8 @@
 //! The root that hosts and the stand-in installer start from.
 //!
-//! A Debian 12 of the bed's own, made once by debootstrap; or, by `ETCD_IMAGE_BASE_ROOT`, a folder or a tarball of
-//! the user's own, such as the export of a centos:7 container, which is nearer to the real thing. Whatever it is,
-//! nothing writes to it: hosts lie on it as overlays.
+//! A Debian 12 of the bed's own, made once by debootstrap; or, by `ETCD_IMAGE_BASE_ROOT`, a folder
+//! or a tarball of the user's own, such as the export of a centos:7 container, which is nearer to
+//! the real thing. Whatever it is, nothing writes to it: hosts lie on it as overlays.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,8 +19,8 @@ pub const SETTING: &str = "ETCD_IMAGE_BASE_ROOT";
 
 const SUITE: &str = "bookworm";
 
-/// What debootstrap installs beside the minimal system: a host that boots, and the commands that the CentOS 7
-/// installer has too.
+/// What debootstrap installs beside the minimal system: a host that boots, and the commands that
+/// the CentOS 7 installer has too.
 const PACKAGES: &[&str] = &[
     "systemd",
     "systemd-sysv",
@@ -50,11 +50,13 @@ const PACKAGES: &[&str] = &[
     "policycoreutils",
 ];
 
-/// Installed afterwards: among debootstrap's own packages polkitd, which it needs, fails to configure.
+/// Installed afterwards: among debootstrap's own packages polkitd, which it needs, fails to
+/// configure.
 const LATER: &[&str] = &["firewalld"];
 
-/// Done to the root at the end. Each host gets its own machine id and name at boot; firewalld is the test's to
-/// switch on, since it would close etcd's ports to tests that are about something else.
+/// Done to the root at the end. Each host gets its own machine id and name at boot; firewalld is
+/// the test's to switch on, since it would close etcd's ports to tests that are about something
+/// else.
 const FINISH: &str = r#"
 set -eu
 root=$1; shift
@@ -80,7 +82,9 @@ pub fn base() -> Result<PathBuf> {
 }
 
 fn of_the_user(own: &Path) -> Result<PathBuf> {
-    let data = own.metadata().with_context(|| format!("{SETTING} names {}, which cannot be read", own.display()))?;
+    let data = own
+        .metadata()
+        .with_context(|| format!("{SETTING} names {}, which cannot be read", own.display()))?;
     if data.is_dir() {
         return Ok(own.to_path_buf());
     }
@@ -88,10 +92,16 @@ fn of_the_user(own: &Path) -> Result<PathBuf> {
     let key = hex(&Sha256::digest(stamp.as_bytes()))[..12].to_owned();
     cache::entry(&format!("base/own-{key}"), |folder| {
         let mut tar = Command::new("tar");
-        tar.args(["--numeric-owner", "--xattrs", "-C"]).arg(folder).arg("-xaf").arg(own);
+        tar.args(["--numeric-owner", "--xattrs", "-C"])
+            .arg(folder)
+            .arg("-xaf")
+            .arg(own);
         process::run(&mut tar)?.ok()?;
         if !folder.join("etc").is_dir() {
-            bail!("{} holds no root file system: it has no etc/ at its top", own.display());
+            bail!(
+                "{} holds no root file system: it has no etc/ at its top",
+                own.display()
+            );
         }
         Ok(())
     })
@@ -109,13 +119,31 @@ fn key() -> String {
 }
 
 fn debootstrap(folder: &Path) -> Result<()> {
-    eprintln!("bed: making the hosts' base system with debootstrap. This is done once and takes about two minutes.");
+    eprintln!(
+        "bed: making the hosts' base system with debootstrap. This is done once and takes about two minutes."
+    );
     let mut strap = Command::new("debootstrap");
-    strap.arg("--variant=minbase").arg(format!("--include={}", PACKAGES.join(","))).arg(SUITE).arg(folder);
+    strap
+        .arg("--variant=minbase")
+        .arg(format!("--include={}", PACKAGES.join(",")))
+        .arg(SUITE)
+        .arg(folder);
     progress::run("base system", &mut strap)?.ok()?;
     // In namespaces of its own: what the packages' scripts mount or start ends with them.
     let mut finish = Command::new("unshare");
-    finish.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", FINISH, "finish"]).arg(folder).args(LATER);
+    finish
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            FINISH,
+            "finish",
+        ])
+        .arg(folder)
+        .args(LATER);
     progress::run("base system", &mut finish)?.ok()?;
     fs::metadata(folder.join("usr/bin/firewall-cmd"))
         .context("apt-get has succeeded, but the root has no firewall-cmd")?;

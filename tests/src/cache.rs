@@ -1,4 +1,5 @@
-//! The one folder where the bed keeps what takes long to make: base roots, etcd releases, Go modules.
+//! The one folder where the bed keeps what takes long to make: base roots, etcd releases, Go
+//! modules.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -22,14 +23,19 @@ pub fn workspace() -> PathBuf {
 
 /// The entry `name` (a relative path), made by `build` if it is not there yet.
 ///
-/// `build` gets an empty folder that is renamed to the entry when it succeeds: an entry that exists is complete.
-/// A lock keeps a second process from building the same one; it waits and finds the entry made.
+/// `build` gets an empty folder that is renamed to the entry when it succeeds: an entry that exists
+/// is complete. A lock keeps a second process from building the same one; it waits and finds the
+/// entry made.
 pub fn entry(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     entry_of(&folder(), name, build)
 }
 
 /// The same in another folder than the cache's own.
-pub fn entry_of(cache: &Path, name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+pub fn entry_of(
+    cache: &Path,
+    name: &str,
+    build: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let path = cache.join(name);
     if path.exists() {
         return Ok(path);
@@ -40,8 +46,12 @@ pub fn entry_of(cache: &Path, name: &str, build: impl FnOnce(&Path) -> Result<()
     }
     let partial = cache.join("partial").join(name.replace('/', "-"));
     if partial.exists() {
-        fs::remove_dir_all(&partial)
-            .with_context(|| format!("cannot remove {}, left by an interrupted run", partial.display()))?;
+        fs::remove_dir_all(&partial).with_context(|| {
+            format!(
+                "cannot remove {}, left by an interrupted run",
+                partial.display()
+            )
+        })?;
     }
     fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
     build(&partial).with_context(|| format!("cannot make the cache entry {}", path.display()))?;
@@ -52,7 +62,8 @@ pub fn entry_of(cache: &Path, name: &str, build: impl FnOnce(&Path) -> Result<()
     Ok(path)
 }
 
-/// Takes the lock file, waiting as long as it takes. It is free again when the value is dropped or the process dies.
+/// Takes the lock file, waiting as long as it takes. It is free again when the value is dropped or
+/// the process dies.
 pub fn lock(path: &Path) -> Result<Flock<File>> {
     Flock::lock(open_lock(path)?, FlockArg::LockExclusive)
         .map_err(|(_, error)| anyhow!("cannot lock {}: {error}", path.display()))

@@ -1,8 +1,8 @@
 //! A control group for each host.
 //!
-//! nspawn, told to keep the unit it is in, puts its host into a group `payload` below its own. Two hosts of one
-//! test would share that, and their systemds would remove each other's groups: a service then fails now and then
-//! with 219/CGROUP. So each nspawn starts in a group of its own.
+//! nspawn, told to keep the unit it is in, puts its host into a group `payload` below its own. Two
+//! hosts of one test would share that, and their systemds would remove each other's groups: a
+//! service then fails now and then with 219/CGROUP. So each nspawn starts in a group of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,21 @@ impl Cgroup {
     /// Makes the group of this run that has this number.
     pub(crate) fn new(number: u32) -> Result<Cgroup> {
         let name = format!("{}{number}", prefix(std::process::id()));
-        let cgroup = Cgroup(hierarchies()?.iter().map(|parent| parent.join(&name)).collect());
+        let cgroup = Cgroup(
+            hierarchies()?
+                .iter()
+                .map(|parent| parent.join(&name))
+                .collect(),
+        );
         for path in &cgroup.0 {
-            fs::create_dir(path).with_context(|| format!("cannot make the control group {}", path.display()))?;
+            fs::create_dir(path)
+                .with_context(|| format!("cannot make the control group {}", path.display()))?;
         }
         Ok(cgroup)
     }
 
-    /// Its folders. Who writes a pid into the `cgroup.procs` of each has put the process into the group.
+    /// Its folders. Who writes a pid into the `cgroup.procs` of each has put the process into the
+    /// group.
     pub(crate) fn folders(&self) -> &[PathBuf] {
         &self.0
     }
@@ -44,7 +51,11 @@ impl Drop for Cgroup {
 pub(crate) fn reap(pid: u32) {
     for parent in hierarchies().unwrap_or_default() {
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&prefix(pid)) {
+            if entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(&prefix(pid))
+            {
                 remove(&entry.path());
             }
         }
@@ -57,7 +68,8 @@ fn prefix(pid: u32) -> String {
 
 /// This process's own group in the unified hierarchy and in systemd's, whichever there are.
 fn hierarchies() -> Result<Vec<PathBuf>> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    let mounts =
+        fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     let own = fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
     Ok(own_groups(&mounts, &own))
 }
@@ -87,7 +99,8 @@ fn own_groups(mounts: &str, own: &str) -> Vec<PathBuf> {
     found
 }
 
-/// A group goes only when the groups in it have gone and its last process has been buried, which takes a moment.
+/// A group goes only when the groups in it have gone and its last process has been buried, which
+/// takes a moment.
 fn remove(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -100,7 +113,10 @@ fn remove(path: &Path) {
         }
         sleep(Duration::from_millis(20));
     }
-    eprintln!("bed: the control group {} stays: it is still in use", path.display());
+    eprintln!(
+        "bed: the control group {} stays: it is still in use",
+        path.display()
+    );
 }
 
 #[cfg(test)]
@@ -120,6 +136,9 @@ mod tests {
     #[test]
     fn a_machine_with_the_unified_one_alone_has_one() {
         let mounts = "30 20 0:25 / /sys/fs/cgroup rw shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(own_groups(mounts, "0::/user.slice/x\n"), [PathBuf::from("/sys/fs/cgroup/user.slice/x")]);
+        assert_eq!(
+            own_groups(mounts, "0::/user.slice/x\n"),
+            [PathBuf::from("/sys/fs/cgroup/user.slice/x")]
+        );
     }
 }

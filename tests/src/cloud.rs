@@ -1,4 +1,5 @@
-//! The metadata services of clouds, as they answer and refuse. Where a rule is from is said beside it.
+//! The metadata services of clouds, as they answer and refuse. Where a rule is from is said beside
+//! it.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,12 +66,25 @@ impl MetadataService {
     pub fn start(network: &Network, cloud: Cloud, user_data: Option<Vec<u8>>) -> Result<Self> {
         network.add_address("169.254.169.254/32")?;
         let listener = network.world().listen("169.254.169.254:80")?;
-        listener.set_nonblocking(true).context("cannot make a socket non-blocking")?;
-        let state = Mutex::new(State { user_data, ..State::default() });
-        let shared = Arc::new(Shared { cloud, state, requests: Mutex::default(), stop: AtomicBool::new(false) });
+        listener
+            .set_nonblocking(true)
+            .context("cannot make a socket non-blocking")?;
+        let state = Mutex::new(State {
+            user_data,
+            ..State::default()
+        });
+        let shared = Arc::new(Shared {
+            cloud,
+            state,
+            requests: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
         let theirs = Arc::clone(&shared);
         let accepting = std::thread::spawn(move || accept(&listener, &theirs));
-        Ok(Self { shared, accepting: Some(accepting) })
+        Ok(Self {
+            shared,
+            accepting: Some(accepting),
+        })
     }
 
     /// What it has to say.
@@ -80,7 +94,10 @@ impl MetadataService {
 
     /// The requests so far, as `METHOD PATH`.
     pub fn requests(&self) -> Vec<String> {
-        lock(&self.shared.requests).iter().map(|request| format!("{} {}", request.method, request.path)).collect()
+        lock(&self.shared.requests)
+            .iter()
+            .map(|request| format!("{} {}", request.method, request.path))
+            .collect()
     }
 }
 
@@ -111,11 +128,15 @@ fn serve(mut connection: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     use std::io::Write as _;
     connection.set_nonblocking(false)?;
     connection.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let Some(request) = Request::read(connection)? else { return Ok(()) };
+    let Some(request) = Request::read(connection)? else {
+        return Ok(());
+    };
     lock(&shared.requests).push(request.clone());
     let (status, headers, body) = answer(shared.cloud, &mut lock(&shared.state), &request);
     let length = body.len();
-    let head = format!("HTTP/1.1 {status} Status\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n");
+    let head = format!(
+        "HTTP/1.1 {status} Status\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    );
     connection.write_all(&[head.as_bytes(), &body].concat())?;
     connection.shutdown(Shutdown::Write)
 }
@@ -137,12 +158,20 @@ fn ok(body: impl Into<Vec<u8>>) -> Answer {
 }
 
 fn refuse(status: u16) -> Answer {
-    (status, "", format!("<html><body>{status}</body></html>").into_bytes())
+    (
+        status,
+        "",
+        format!("<html><body>{status}</body></html>").into_bytes(),
+    )
 }
 
 /// nova/api/metadata: other paths than these are 404.
 fn openstack(state: &State, request: &Request) -> Answer {
-    match (request.method.as_str(), request.path.as_str(), &state.user_data) {
+    match (
+        request.method.as_str(),
+        request.path.as_str(),
+        &state.user_data,
+    ) {
         ("GET", "/openstack/latest/meta_data.json", _) => ok(
             r#"{"uuid": "d8e02d56-2648-49a3-bf97-6be8f1204f38", "hostname": "etcd-1.novalocal", "availability_zone": "nova",
                   "launch_index": 0, "random_seed": "yu5ZnkqF2CqnDZVAfZgarGLoJkA=", "devices": []}"#,
@@ -152,54 +181,83 @@ fn openstack(state: &State, request: &Request) -> Answer {
     }
 }
 
-/// AWS, "Use the Instance Metadata Service": the rules for tokens, and the statuses 400, 401 and 403.
+/// AWS, "Use the Instance Metadata Service": the rules for tokens, and the statuses 400, 401 and
+/// 403.
 fn ec2(state: &mut State, request: &Request) -> Answer {
     if state.is_off || request.header("x-forwarded-for").is_some() {
         return refuse(403);
     }
     if request.path == "/latest/api/token" {
-        let asked = request.header("x-aws-ec2-metadata-token-ttl-seconds").and_then(|text| text.parse().ok());
-        let Some(seconds @ 1..=21_600) = asked.filter(|_| request.method == "PUT") else { return refuse(400) };
+        let asked = request
+            .header("x-aws-ec2-metadata-token-ttl-seconds")
+            .and_then(|text| text.parse().ok());
+        let Some(seconds @ 1..=21_600) = asked.filter(|_| request.method == "PUT") else {
+            return refuse(400);
+        };
         let life = state.token_life.unwrap_or(Duration::from_secs(seconds));
         let token = format!("AQAEA{:x}==", state.tokens.len());
         state.tokens.push((token.clone(), Instant::now() + life));
         return ok(token);
     }
-    let token = request.header("x-aws-ec2-metadata-token").unwrap_or_default();
-    if !state.tokens.iter().any(|(known, end)| known == token && Instant::now() < *end) {
+    let token = request
+        .header("x-aws-ec2-metadata-token")
+        .unwrap_or_default();
+    if !state
+        .tokens
+        .iter()
+        .any(|(known, end)| known == token && Instant::now() < *end)
+    {
         return refuse(401);
     }
-    match (request.method.as_str(), request.path.as_str(), &state.user_data) {
+    match (
+        request.method.as_str(),
+        request.path.as_str(),
+        &state.user_data,
+    ) {
         ("GET", "/2021-03-23/meta-data/instance-id", _) => ok("i-1234567890abcdef0"),
         ("GET", "/2021-03-23/user-data", Some(data)) => ok(data.as_slice()),
         _ => refuse(404),
     }
 }
 
-/// Google, "About VM metadata": requests need `Metadata-Flavor: Google` and no `X-Forwarded-For`; every answer bears the former.
+/// Google, "About VM metadata": requests need `Metadata-Flavor: Google` and no `X-Forwarded-For`;
+/// every answer bears the former.
 fn gce(state: &State, request: &Request) -> Answer {
-    let flavor = if state.is_stranger { "" } else { "Metadata-Flavor: Google\r\nServer: Metadata Server for VM\r\n" };
-    let is_bad = request.header("metadata-flavor") != Some("Google") || request.header("x-forwarded-for").is_some();
+    let flavor = if state.is_stranger {
+        ""
+    } else {
+        "Metadata-Flavor: Google\r\nServer: Metadata Server for VM\r\n"
+    };
+    let is_bad = request.header("metadata-flavor") != Some("Google")
+        || request.header("x-forwarded-for").is_some();
     match (request.path.as_str(), &state.user_data) {
         _ if is_bad => (403, flavor, Vec::new()),
         ("/computeMetadata/v1/instance/id", _) => (200, flavor, b"5993721742519379961".to_vec()),
-        ("/computeMetadata/v1/instance/attributes/user-data", Some(data)) => (200, flavor, data.clone()),
+        ("/computeMetadata/v1/instance/attributes/user-data", Some(data)) => {
+            (200, flavor, data.clone())
+        }
         _ => (404, flavor, Vec::new()),
     }
 }
 
-/// Azure, "Azure Instance Metadata Service": the header and the version are needed; user data is base64.
+/// Azure, "Azure Instance Metadata Service": the header and the version are needed; user data is
+/// base64.
 fn azure(state: &State, request: &Request) -> Answer {
     let query = request.query.as_deref().unwrap_or_default();
     let is_good = request.header("metadata") == Some("true") && query.contains("api-version=20");
     if !is_good || request.header("x-forwarded-for").is_some() {
-        return (400, "", br#"{"error":"Bad request. Required metadata header not specified"}"#.to_vec());
+        return (
+            400,
+            "",
+            br#"{"error":"Bad request. Required metadata header not specified"}"#.to_vec(),
+        );
     }
     match request.path.as_str() {
         "/metadata/instance/compute/vmId" => ok("02aab8a4-74ef-476e-8182-f6d2ba4166a6"),
-        "/metadata/instance/compute/userData" => {
-            ok(state.user_data.as_ref().map_or_else(String::new, |data| STANDARD.encode(data)))
-        }
+        "/metadata/instance/compute/userData" => ok(state
+            .user_data
+            .as_ref()
+            .map_or_else(String::new, |data| STANDARD.encode(data))),
         _ => refuse(404),
     }
 }

@@ -1,4 +1,5 @@
-//! A whole cluster, as its operator has it: built from a recipe, installed from the image, told who is who.
+//! A whole cluster, as its operator has it: built from a recipe, installed from the image, told who
+//! is who.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -27,7 +28,8 @@ const UPDATES: &str = "centos/7.9.2009/updates/x86_64";
 /// Where the release mirror answers.
 const MIRROR: &str = "10.101.15.1:8379";
 
-/// etcdctl 3.5 reads the environment a second time for this command, and calls what it finds a conflict with itself.
+/// etcdctl 3.5 reads the environment a second time for this command, and calls what it finds a
+/// conflict with itself.
 const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
 with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
 unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
@@ -60,7 +62,12 @@ impl Provisioning {
         let mirror = etcd::mirror();
         fs::create_dir_all(&mirror)?;
         let mirror = FileServer::start(network.world().listen(MIRROR)?, &mirror)?;
-        Ok(Self { network, server, mirror, folder })
+        Ok(Self {
+            network,
+            server,
+            mirror,
+            folder,
+        })
     }
 
     /// The output of the builder: `image/` and `nodes/`.
@@ -73,24 +80,48 @@ impl Provisioning {
         self.folder.join("out.pki")
     }
 
-    /// Builds the recipe with the real builder, which fetches the release from the mirror. The first build of a recipe is shared.
+    /// Builds the recipe with the real builder, which fetches the release from the mirror. The
+    /// first build of a recipe is shared.
     pub fn build(&self, recipe: &Path) -> Result<String> {
-        let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists()) else {
+        let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists())
+        else {
             return self.build_elsewhere(recipe, &self.out(), &self.pki().to_string_lossy());
         };
-        let name = format!("built/{}", digest(recipe.parent().unwrap_or(recipe), Some(recipe))?);
+        let name = format!(
+            "built/{}",
+            digest(recipe.parent().unwrap_or(recipe), Some(recipe))?
+        );
         let built = cache::entry_of(shared, &name, |folder| {
-            let said = self.build_elsewhere(recipe, &folder.join("out"), &folder.join("out.pki").to_string_lossy())?;
+            let said = self.build_elsewhere(
+                recipe,
+                &folder.join("out"),
+                &folder.join("out.pki").to_string_lossy(),
+            )?;
             fs::write(folder.join("said"), said).context("cannot write what the builder said")
         })?;
-        process::check("cp", &["-a", &format!("{}/.", built.display()), &self.folder.to_string_lossy()])?;
+        process::check(
+            "cp",
+            &[
+                "-a",
+                &format!("{}/.", built.display()),
+                &self.folder.to_string_lossy(),
+            ],
+        )?;
         fs::read_to_string(built.join("said")).context("cannot read what the builder said")
     }
 
     /// The same into another folder, with other certificates: it is not served.
     pub fn build_elsewhere(&self, recipe: &Path, out: &Path, pki: &str) -> Result<String> {
-        let mut builder = self.network.world().command(&programs::builder()?.to_string_lossy());
-        builder.arg("build").arg(recipe).arg("--out").arg(out).args(["--pki", pki]);
+        let mut builder = self
+            .network
+            .world()
+            .command(&programs::builder()?.to_string_lossy());
+        builder
+            .arg("build")
+            .arg(recipe)
+            .arg("--out")
+            .arg(out)
+            .args(["--pki", pki]);
         builder.arg("--cache").arg(self.folder.join("cache"));
         let ran = process::run(&mut builder)?;
         let said = ran.stderr.clone();
@@ -101,14 +132,22 @@ impl Provisioning {
     /// Keeps a copy of what was built, for [`Provisioning::put_back`].
     pub fn copy_output(&self) -> Result<PathBuf> {
         let kept = run::current()?.folder("kept")?.join("out");
-        process::check("cp", &["-a", &self.out().to_string_lossy(), &kept.to_string_lossy()])?;
+        process::check(
+            "cp",
+            &["-a", &self.out().to_string_lossy(), &kept.to_string_lossy()],
+        )?;
         Ok(kept)
     }
 
     /// Serves what was built earlier: machines are installed from it now.
     pub fn restore_output(&self, kept: &Path) -> Result<()> {
-        fs::remove_dir_all(self.out()).with_context(|| format!("cannot remove {}", self.out().display()))?;
-        process::check("cp", &["-a", &kept.to_string_lossy(), &self.out().to_string_lossy()]).map(drop)
+        fs::remove_dir_all(self.out())
+            .with_context(|| format!("cannot remove {}", self.out().display()))?;
+        process::check(
+            "cp",
+            &["-a", &kept.to_string_lossy(), &self.out().to_string_lossy()],
+        )
+        .map(drop)
     }
 
     /// The text of the kickstart.
@@ -130,7 +169,10 @@ impl Provisioning {
 
     /// The same with its hardware address, too.
     pub fn clone_machine(&self, node: &str) -> Result<Host> {
-        self.second(node, self.network.add_clone(&format!("{node}-clone"), node)?)
+        self.second(
+            node,
+            self.network.add_clone(&format!("{node}-clone"), node)?,
+        )
     }
 
     fn second(&self, node: &str, link: Link) -> Result<Host> {
@@ -147,12 +189,15 @@ impl Provisioning {
 
     fn run_installer(&self, root: &Path, host: &Host) -> Result<Installation> {
         Installer::new(&self.kickstart()?, root)
-            .cmdline(&format!("inst.ks=http://{SERVER}/image/centos7.ks inst.stage2=http://{SERVER}/{TREE}"))
+            .cmdline(&format!(
+                "inst.ks=http://{SERVER}/image/centos7.ks inst.stage2=http://{SERVER}/{TREE}"
+            ))
             .namespace(&host.link().namespace)
             .run()
     }
 
-    /// Installs a machine. All machines with the same image get the same disk, so the first installation from an image is shared.
+    /// Installs a machine. All machines with the same image get the same disk, so the first
+    /// installation from an image is shared.
     pub fn install(&self, host: &mut Host) -> Result<()> {
         let what = format!("installing {}", host.name());
         let Some(shared) = run::shared().filter(|_| host.is_new().unwrap_or_default()) else {
@@ -161,7 +206,9 @@ impl Provisioning {
         let name = format!("installed/{}", digest(&self.out().join("image"), None)?);
         let installed = cache::entry_of(shared, &name, |folder| {
             let overlay = Overlay::new("installed", &base::base()?)?;
-            self.run_installer(&overlay.root(), host)?.installed().context(what)?;
+            self.run_installer(&overlay.root(), host)?
+                .installed()
+                .context(what)?;
             overlay.into_layer(&folder.join("layer"))
         })?;
         host.use_layer(&installed.join("layer"))
@@ -182,12 +229,17 @@ impl Provisioning {
         let path = self.out().join("nodes").join(node).join("node.json");
         let envelope: Envelope = serde_json::from_slice(&fs::read(&path)?)?;
         let payload = envelope.open(NODE_TYPE, &self.signing_key()?.public())?;
-        serde_json::from_slice(&payload).with_context(|| format!("the payload of {}", path.display()))
+        serde_json::from_slice(&payload)
+            .with_context(|| format!("the payload of {}", path.display()))
     }
 
     /// Signs a document as the cluster's own builder would.
     pub fn sign(&self, document: &serde_json::Value) -> Result<Vec<u8>> {
-        Ok(serde_json::to_vec(&self.signing_key()?.sign(NODE_TYPE, &serde_json::to_vec(document)?))?)
+        Ok(serde_json::to_vec(
+            &self
+                .signing_key()?
+                .sign(NODE_TYPE, &serde_json::to_vec(document)?),
+        )?)
     }
 
     /// The key that signs the cluster's documents and releases.
@@ -214,13 +266,20 @@ impl Drop for Provisioning {
     }
 }
 
-/// The digest of the files in a folder, by name and content; of one of them only the content counts.
+/// The digest of the files in a folder, by name and content; of one of them only the content
+/// counts.
 fn digest(folder: &Path, unnamed: Option<&Path>) -> Result<String> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?
+    {
         let path = entry?.path();
         if path.is_file() {
-            let name = path.file_name().filter(|_| unnamed != Some(&path)).unwrap_or_default().to_owned();
+            let name = path
+                .file_name()
+                .filter(|_| unnamed != Some(&path))
+                .unwrap_or_default()
+                .to_owned();
             files.push((name, etcd::sha256(&path)?));
         }
     }
@@ -233,7 +292,11 @@ pub fn give_document(host: &Host, out: &Path, node: &str) -> Result<()> {
     for file in ["meta-data", "user-data"] {
         let path = out.join("nodes").join(node).join(file);
         let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        host.write(&format!("/var/lib/cloud/seed/nocloud/{file}"), content, 0o600)?;
+        host.write(
+            &format!("/var/lib/cloud/seed/nocloud/{file}"),
+            content,
+            0o600,
+        )?;
     }
     Ok(())
 }
@@ -305,25 +368,39 @@ pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Ve
     }
 }
 
-/// Runs etcdctl on a host as root does in a login shell: with the environment that the image gives it.
+/// Runs etcdctl on a host as root does in a login shell: with the environment that the image gives
+/// it.
 pub fn etcdctl(host: &Host, arguments: &str) -> Result<String> {
-    let ran = host.sh(&format!(". /etc/profile.d/etcdctl.sh && etcdctl {arguments}"))?;
-    ran.ok().with_context(|| format!("etcdctl {arguments} on {}", host.name()))
+    let ran = host.sh(&format!(
+        ". /etc/profile.d/etcdctl.sh && etcdctl {arguments}"
+    ))?;
+    ran.ok()
+        .with_context(|| format!("etcdctl {arguments} on {}", host.name()))
 }
 
 /// Hands the leadership to one of these hosts, unless it has it.
 pub fn move_leadership(hosts: &[Host], leader: usize) -> Result<()> {
     let name = hosts[leader].name();
     let seen = status(&hosts[leader])?;
-    let leads = |host: &&Host| seen.iter().any(|member| member.leader && member.name == host.name());
+    let leads = |host: &&Host| {
+        seen.iter()
+            .any(|member| member.leader && member.name == host.name())
+    };
     let now = hosts.iter().find(leads).context("nobody leads")?;
     if now.name() == name {
         return Ok(());
     }
     let list = etcdctl(now, "member list")?;
-    let line = list.lines().find(|line| line.contains(&format!(" {name},")));
-    let id = line.and_then(|line| line.split(',').next()).with_context(|| format!("{name} is not in {list}"))?;
-    now.sh(&format!("{MOVE_LEADER} {id}"))?.ok().with_context(|| format!("handing the leadership to {name}")).map(drop)
+    let line = list
+        .lines()
+        .find(|line| line.contains(&format!(" {name},")));
+    let id = line
+        .and_then(|line| line.split(',').next())
+        .with_context(|| format!("{name} is not in {list}"))?;
+    now.sh(&format!("{MOVE_LEADER} {id}"))?
+        .ok()
+        .with_context(|| format!("handing the leadership to {name}"))
+        .map(drop)
 }
 
 /// Boots hosts all at once, as a rack comes up.
@@ -337,6 +414,10 @@ pub fn fingerprint(host: &Host) -> Result<String> {
         "cd / && find etc/etcd etc/firstboot etc/hostname etc/hosts var/lib/firstboot -type f -printf '%p %m %U:%G %i %T@\\n' | sort",
     )?;
     let text = ran.ok()?;
-    ensure!(text.contains("etc/etcd/etcd.conf"), "no etcd.conf on {}:\n{text}", host.name());
+    ensure!(
+        text.contains("etc/etcd/etcd.conf"),
+        "no etcd.conf on {}:\n{text}",
+        host.name()
+    );
     Ok(text)
 }

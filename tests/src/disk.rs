@@ -23,13 +23,19 @@ impl Disk {
             .and_then(|file| file.set_len(bytes))
             .with_context(|| format!("cannot make {} of {bytes} bytes", image.display()))?;
         let device = process::check("losetup", &["--find", "--show", &image.to_string_lossy()])?;
-        Ok(Disk { folder, device: PathBuf::from(device.trim()) })
+        Ok(Disk {
+            folder,
+            device: PathBuf::from(device.trim()),
+        })
     }
 
     /// As [`Disk::new`], with an XFS on it that carries the label.
     pub fn xfs(bytes: u64, label: &str) -> Result<Disk> {
         let disk = Disk::new(bytes)?;
-        process::check("mkfs.xfs", &["-q", "-L", label, &disk.device.to_string_lossy()])?;
+        process::check(
+            "mkfs.xfs",
+            &["-q", "-L", label, &disk.device.to_string_lossy()],
+        )?;
         Ok(disk)
     }
 
@@ -47,7 +53,8 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         // Where something still has it mounted the kernel detaches it at the last unmount.
-        if let Err(error) = process::check("losetup", &["--detach", &self.device.to_string_lossy()]) {
+        if let Err(error) = process::check("losetup", &["--detach", &self.device.to_string_lossy()])
+        {
             eprintln!("bed: {error:#}");
         }
         let _ = fs::remove_dir_all(&self.folder);

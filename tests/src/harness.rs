@@ -24,10 +24,15 @@ const LONG: &str = "long";
 /// How much of a console a failure shows.
 const CONSOLE_TAIL_LINES: usize = 60;
 
-/// A test with its needs. Where one is missing the test is listed as ignored and the reason is printed.
+/// A test with its needs. Where one is missing the test is listed as ignored and the reason is
+/// printed.
 pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
     // To find out takes a while, and most of the time one test of many is run.
-    let reason = if is_selected(name) { requirement::missing(requirements) } else { None };
+    let reason = if is_selected(name) {
+        requirement::missing(requirements)
+    } else {
+        None
+    };
     if let Some(reason) = &reason {
         eprintln!("ignored: {name}: {reason}");
     }
@@ -38,8 +43,14 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
         if let Some(reason) = &reason {
             return Err(Failed::from(reason.clone()));
         }
-        let consoles = Consoles { test: own.clone(), since: SystemTime::now() };
-        let timer = Timer { test: own, start: Instant::now() };
+        let consoles = Consoles {
+            test: own.clone(),
+            since: SystemTime::now(),
+        };
+        let timer = Timer {
+            test: own,
+            start: Instant::now(),
+        };
         test().map_err(|error| Failed::from(causes(&error)))?;
         drop(timer);
         std::mem::forget(consoles);
@@ -51,8 +62,8 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
 /// [`trial`] or [`long`].
 pub type Kind = fn(&str, &[Requirement], fn() -> Result<()>) -> Trial;
 
-/// A test that tries more of what another one tries: another version, or more of a sample. `make test-all` runs it; and so does
-/// whoever names it, or a part of its name.
+/// A test that tries more of what another one tries: another version, or more of a sample. `make
+/// test-all` runs it; and so does whoever names it, or a part of its name.
 pub fn long(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
     trial(name, requirements, test).with_kind(LONG)
 }
@@ -65,8 +76,13 @@ pub fn is_all() -> bool {
 /// Whether the arguments select the test of that name. Nothing is run where tests are only listed.
 fn is_selected(name: &str) -> bool {
     let arguments = Arguments::from_args();
-    let is_wanted =
-        arguments.filter.is_none_or(|filter| if arguments.exact { filter == name } else { name.contains(&filter) });
+    let is_wanted = arguments.filter.is_none_or(|filter| {
+        if arguments.exact {
+            filter == name
+        } else {
+            name.contains(&filter)
+        }
+    });
     !arguments.list && is_wanted
 }
 
@@ -78,7 +94,9 @@ struct Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        let Some(path) = std::env::var_os(TIMES) else { return };
+        let Some(path) = std::env::var_os(TIMES) else {
+            return;
+        };
         let file = File::options().create(true).append(true).open(&path);
         let line = format!("{} {}\n", self.start.elapsed().as_millis(), self.test);
         if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
@@ -89,8 +107,12 @@ impl Drop for Timer {
 
 /// The test and the time in a line of the file that [`TIMES`] names.
 pub(crate) fn time(line: &str) -> Result<(String, Duration)> {
-    let (time, test) = line.split_once(' ').with_context(|| format!("no time and no test: {line}"))?;
-    let time = time.parse().with_context(|| format!("{time} is not a number of milliseconds"))?;
+    let (time, test) = line
+        .split_once(' ')
+        .with_context(|| format!("no time and no test: {line}"))?;
+    let time = time
+        .parse()
+        .with_context(|| format!("{time} is not a number of milliseconds"))?;
     Ok((test.to_owned(), Duration::from_millis(time)))
 }
 
@@ -103,8 +125,14 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     let all = is_all() || arguments.filter.is_some();
-    let trials = || trials().into_iter().filter(|trial| all || trial.kind() != LONG).collect();
-    // Hosts and builds share two cores with etcd's timeouts: side by side they would only disturb each other.
+    let trials = || {
+        trials()
+            .into_iter()
+            .filter(|trial| all || trial.kind() != LONG)
+            .collect()
+    };
+    // Hosts and builds share two cores with etcd's timeouts: side by side they would only disturb
+    // each other.
     arguments.test_threads.get_or_insert(1);
     if arguments.list {
         return libtest_mimic::run(&arguments, trials()).exit_code();
@@ -118,8 +146,8 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
     conclusion.exit_code()
 }
 
-/// The error and its causes, a line each. The `Debug` form would add a backtrace of the harness wherever
-/// `RUST_BACKTRACE` is set, and bury the cause under it.
+/// The error and its causes, a line each. The `Debug` form would add a backtrace of the harness
+/// wherever `RUST_BACKTRACE` is set, and bury the cause under it.
 fn causes(error: &anyhow::Error) -> String {
     let lines: Vec<String> = error.chain().map(ToString::to_string).collect();
     lines.join("\n  because: ")
@@ -140,7 +168,11 @@ impl Drop for Consoles {
         let is_new = |time: SystemTime| time >= self.since;
         let mut written: Vec<PathBuf> = files
             .flatten()
-            .filter(|file| file.metadata().and_then(|data| data.modified()).is_ok_and(is_new))
+            .filter(|file| {
+                file.metadata()
+                    .and_then(|data| data.modified())
+                    .is_ok_and(is_new)
+            })
             .map(|file| file.path())
             .collect();
         written.sort();

@@ -1,11 +1,12 @@
 //! The kernel of a host, as old as CentOS 7.9's: no system call that is newer than Linux 3.10.
 //!
-//! A host's first process, with it all its services, and each command that a test runs on it get for a newer call the answer of
-//! a kernel that does not have it: ENOSYS. A filter stays with a process and with all that it starts, so it is loaded by a
-//! launcher from outside: the test program itself, which becomes nspawn or nsenter.
+//! A host's first process, with it all its services, and each command that a test runs on it get
+//! for a newer call the answer of a kernel that does not have it: ENOSYS. A filter stays with a
+//! process and with all that it starts, so it is loaded by a launcher from outside: the test
+//! program itself, which becomes nspawn or nsenter.
 //!
-//! What makes 3.10 old besides stays new on a host: the flags of calls, file systems, the network, and what uname(2) says.
-//! Virtual machines have kernels of their own.
+//! What makes 3.10 old besides stays new on a host: the flags of calls, file systems, the network,
+//! and what uname(2) says. Virtual machines have kernels of their own.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -17,8 +18,9 @@ use nix::libc::{self, sock_filter, sock_fprog};
 /// `finit_module`, the last call of Linux 3.10 (arch/x86/syscalls/syscall_64.tbl).
 pub const LAST_SYSTEM_CALL: u32 = 313;
 
-/// A call that is newer than 3.10 and that a host may have all the same: Red Hat ported it back. There are more of them;
-/// whatever gets by without those gets by with them. firstboot/src/exec/calls.txt has all, with the sources.
+/// A call that is newer than 3.10 and that a host may have all the same: Red Hat ported it back.
+/// There are more of them; whatever gets by without those gets by with them.
+/// firstboot/src/exec/calls.txt has all, with the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ported {
     /// firstboot loads etcd's filter with it.
@@ -27,7 +29,8 @@ pub enum Ported {
     Getrandom = 318,
 }
 
-/// What makes this program the launcher, if it is the first argument: the numbers of the calls that are left follow.
+/// What makes this program the launcher, if it is the first argument: the numbers of the calls that
+/// are left follow.
 const LAUNCH: &str = "--old-kernel=";
 
 /// `AUDIT_ARCH_X86_64` (include/uapi/linux/audit.h).
@@ -36,22 +39,32 @@ const X86_64: u32 = 0xc000_003e;
 /// A program on an old kernel that has only these of the newer calls.
 pub fn command(program: &str, left: &[Ported]) -> Result<Command> {
     let numbers: Vec<String> = left.iter().map(|call| (*call as u32).to_string()).collect();
-    let mut command = Command::new(std::env::current_exe().context("cannot find this program's own file")?);
-    command.arg(format!("{LAUNCH}{}", numbers.join(","))).arg(program);
+    let mut command =
+        Command::new(std::env::current_exe().context("cannot find this program's own file")?);
+    command
+        .arg(format!("{LAUNCH}{}", numbers.join(",")))
+        .arg(program);
     Ok(command)
 }
 
-/// Becomes another program on an old kernel, if the arguments say so; returns only if they do not, or if it fails. Programs that
-/// make hosts call it first thing in `main`.
+/// Becomes another program on an old kernel, if the arguments say so; returns only if they do not,
+/// or if it fails. Programs that make hosts call it first thing in `main`.
 pub fn launch() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next()?.into_string().ok()?;
     let left = first.strip_prefix(LAUNCH)?;
     let fails = |left: &str| -> Result<()> {
-        let left = left.split(',').filter(|number| !number.is_empty()).map(str::parse);
+        let left = left
+            .split(',')
+            .filter(|number| !number.is_empty())
+            .map(str::parse);
         forget_newer_calls(&left.collect::<Result<Vec<u32>, _>>()?)?;
         let program = arguments.next().context("no program")?;
-        bail!("cannot run {}: {}", program.display(), Command::new(&program).args(arguments).exec())
+        bail!(
+            "cannot run {}: {}",
+            program.display(),
+            Command::new(&program).args(arguments).exec()
+        )
     };
     fails(left).err().map(|error| {
         eprintln!("the launcher for an old kernel: {error:#}");
@@ -62,10 +75,24 @@ pub fn launch() -> Option<ExitCode> {
 /// Takes the newer calls, but these, from this process and all that it starts from now on.
 fn forget_newer_calls(left: &[u32]) -> Result<()> {
     // Of struct seccomp_data: the architecture is at 4, the call's number at 0.
-    let other = [load(4), jump(libc::BPF_JEQ, X86_64, 1, 0), give(libc::SECCOMP_RET_ALLOW), load(0)];
-    let left = left.iter().flat_map(|call| [jump(libc::BPF_JEQ, *call, 0, 1), give(libc::SECCOMP_RET_ALLOW)]);
+    let other = [
+        load(4),
+        jump(libc::BPF_JEQ, X86_64, 1, 0),
+        give(libc::SECCOMP_RET_ALLOW),
+        load(0),
+    ];
+    let left = left.iter().flat_map(|call| {
+        [
+            jump(libc::BPF_JEQ, *call, 0, 1),
+            give(libc::SECCOMP_RET_ALLOW),
+        ]
+    });
     let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
-    let rest = [jump(libc::BPF_JGT, LAST_SYSTEM_CALL, 1, 0), give(libc::SECCOMP_RET_ALLOW), give(refused)];
+    let rest = [
+        jump(libc::BPF_JGT, LAST_SYSTEM_CALL, 1, 0),
+        give(libc::SECCOMP_RET_ALLOW),
+        give(refused),
+    ];
     let mut program: Vec<sock_filter> = other.into_iter().chain(left).chain(rest).collect();
     install(&mut program).context("cannot take the newer system calls away")
 }
@@ -75,7 +102,12 @@ fn load(offset: u32) -> sock_filter {
 }
 
 fn jump(comparison: u32, with: u32, if_true: u8, if_false: u8) -> sock_filter {
-    statement(libc::BPF_JMP | comparison | libc::BPF_K, with, if_true, if_false)
+    statement(
+        libc::BPF_JMP | comparison | libc::BPF_K,
+        with,
+        if_true,
+        if_false,
+    )
 }
 
 fn give(answer: u32) -> sock_filter {
@@ -83,15 +115,37 @@ fn give(answer: u32) -> sock_filter {
 }
 
 fn statement(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code: u16::try_from(code).unwrap_or(u16::MAX), jt, jf, k }
+    sock_filter {
+        code: u16::try_from(code).unwrap_or(u16::MAX),
+        jt,
+        jf,
+        k,
+    }
 }
 
-/// The crates that load filters set no_new_privs first: then no test could see a unit's NoNewPrivileges= at work. Root may do
-/// without.
-#[expect(unsafe_code, reason = "prctl takes a pointer, and no crate offers this without no_new_privs")]
+/// The crates that load filters set no_new_privs first: then no test could see a unit's
+/// NoNewPrivileges= at work. Root may do without.
+#[expect(
+    unsafe_code,
+    reason = "prctl takes a pointer, and no crate offers this without no_new_privs"
+)]
 fn install(program: &mut [sock_filter]) -> io::Result<()> {
-    let program = sock_fprog { len: u16::try_from(program.len()).unwrap_or(0), filter: program.as_mut_ptr() };
-    // SAFETY: both pointers are valid for the whole call; the kernel copies what they point to and keeps neither.
-    let answer = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let program = sock_fprog {
+        len: u16::try_from(program.len()).unwrap_or(0),
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: both pointers are valid for the whole call; the kernel copies what they point to and
+    // keeps neither.
+    let answer = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -1,13 +1,15 @@
-//! Whether all that clients saw of one key can have happened one thing after the other, each while it was under way: whether it
-//! is linearizable (Herlihy and Wing, 1990).
+//! Whether all that clients saw of one key can have happened one thing after the other, each while
+//! it was under way: whether it is linearizable (Herlihy and Wing, 1990).
 //!
-//! The search is Wing and Gong's (1993): of the operations that had begun before any other had ended, one took place first; each
-//! is tried. States that were tried are remembered (Lowe, 2017), so that what is concurrent costs little.
+//! The search is Wing and Gong's (1993): of the operations that had begun before any other had
+//! ended, one took place first; each is tried. States that were tried are remembered (Lowe, 2017),
+//! so that what is concurrent costs little.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
-/// What a client did with the key. Each value is written once, so that a value says who wrote it; none: there is no key.
+/// What a client did with the key. Each value is written once, so that a value says who wrote it;
+/// none: there is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// It read this.
@@ -35,8 +37,14 @@ pub struct Operation {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ended = self.ended.map_or_else(|| "never".to_owned(), |at| at.to_string());
-        write!(f, "client {} from {} to {ended}: {:?}", self.client, self.begun, self.action)
+        let ended = self
+            .ended
+            .map_or_else(|| "never".to_owned(), |at| at.to_string());
+        write!(
+            f,
+            "client {} from {} to {ended}: {:?}",
+            self.client, self.begun, self.action
+        )
     }
 }
 
@@ -69,7 +77,8 @@ fn seen(history: &[Operation]) -> BTreeSet<u64> {
 /// # Errors
 /// The history, where there is none.
 pub fn check(history: &[Operation]) -> Result<(), String> {
-    // What was not answered and not seen changes nothing for anybody: each answer says what was there.
+    // What was not answered and not seen changes nothing for anybody: each answer says what was
+    // there.
     let seen = seen(history);
     let mut operations: Vec<Operation> = history
         .iter()
@@ -87,7 +96,10 @@ pub fn check(history: &[Operation]) -> Result<(), String> {
         return Ok(());
     }
     let lines: Vec<String> = operations.iter().map(ToString::to_string).collect();
-    Err(format!("no order of these explains what was seen:\n{}", lines.join("\n")))
+    Err(format!(
+        "no order of these explains what was seen:\n{}",
+        lines.join("\n")
+    ))
 }
 
 /// Whether another unanswered exchange builds on this value.
@@ -112,7 +124,10 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(operations: &'a [Operation]) -> Self {
-        Self { operations, tried: HashSet::new() }
+        Self {
+            operations,
+            tried: HashSet::new(),
+        }
     }
 
     fn succeeds(&mut self) -> bool {
@@ -120,7 +135,9 @@ impl<'a> Search<'a> {
         while let Some((done, state)) = open.pop() {
             let left = || (0..self.operations.len()).filter(|at| !done[*at]);
             // One that was never answered may never have been done.
-            let Some(first_end) = left().filter_map(|at| self.operations[at].ended).min() else { return true };
+            let Some(first_end) = left().filter_map(|at| self.operations[at].ended).min() else {
+                return true;
+            };
             let mut next = Vec::new();
             for at in left().take_while(|at| self.operations[*at].begun <= first_end) {
                 if let Ok(state) = after(self.operations[at].action, state) {
@@ -141,14 +158,21 @@ impl<'a> Search<'a> {
 
 fn pack(done: &[bool], state: Option<u64>) -> Done {
     let before = done.iter().position(|done| !done).unwrap_or(done.len());
-    let words = done[before..]
-        .chunks(64)
-        .map(|chunk| chunk.iter().enumerate().fold(0, |word, (bit, done)| word | u64::from(*done) << bit));
+    let words = done[before..].chunks(64).map(|chunk| {
+        chunk
+            .iter()
+            .enumerate()
+            .fold(0, |word, (bit, done)| word | u64::from(*done) << bit)
+    });
     let mut more: Vec<u64> = words.collect();
     while more.last() == Some(&0) {
         more.pop();
     }
-    Done { before, more, state }
+    Done {
+        before,
+        more,
+        state,
+    }
 }
 
 #[cfg(test)]

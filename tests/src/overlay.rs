@@ -23,9 +23,12 @@ impl Overlay {
     /// Mounts a fresh layer on `lower`, which must not change from now on.
     pub fn new(name: &str, lower: &Path) -> Result<Overlay> {
         let overlay = Overlay {
-            lower: lower
-                .canonicalize()
-                .with_context(|| format!("there is no folder {} to lay an overlay on", lower.display()))?,
+            lower: lower.canonicalize().with_context(|| {
+                format!(
+                    "there is no folder {} to lay an overlay on",
+                    lower.display()
+                )
+            })?,
             folder: run::current()?.folder(name)?,
             layer: None,
             kept: false,
@@ -55,8 +58,8 @@ impl Overlay {
 
     /// Whether nothing was written, and nothing is between.
     pub fn is_fresh(&self) -> Result<bool> {
-        let mut written =
-            fs::read_dir(self.upper()).with_context(|| format!("cannot list {}", self.upper().display()))?;
+        let mut written = fs::read_dir(self.upper())
+            .with_context(|| format!("cannot list {}", self.upper().display()))?;
         Ok(!self.kept && self.layer.is_none() && written.next().is_none())
     }
 
@@ -69,17 +72,23 @@ impl Overlay {
         self.mount()
     }
 
-    /// Moves what was written to another place of the same file system, as a layer for [`Overlay::lay`].
+    /// Moves what was written to another place of the same file system, as a layer for
+    /// [`Overlay::lay`].
     pub fn into_layer(self, to: &Path) -> Result<()> {
         self.unmount()?;
-        fs::rename(self.upper(), to).with_context(|| format!("cannot rename {}", self.upper().display()))?;
+        fs::rename(self.upper(), to)
+            .with_context(|| format!("cannot rename {}", self.upper().display()))?;
         // The drop unmounts it.
         self.mount()
     }
 
     /// Keeps what was written so far: [`Overlay::revert`] goes back to it, in no time.
     pub fn snapshot(&mut self) -> Result<()> {
-        ensure!(!self.kept, "of {} something was kept already", self.root().display());
+        ensure!(
+            !self.kept,
+            "of {} something was kept already",
+            self.root().display()
+        );
         self.unmount()?;
         self.remove(&["work"])?;
         let (upper, kept) = (self.upper(), self.folder.join("kept"));
@@ -97,8 +106,13 @@ impl Overlay {
     }
 
     fn remove(&self, parts: &[&str]) -> Result<()> {
-        for path in parts.iter().map(|part| self.folder.join(part)).filter(|path| path.exists()) {
-            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        for path in parts
+            .iter()
+            .map(|part| self.folder.join(part))
+            .filter(|path| path.exists())
+        {
+            fs::remove_dir_all(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
         }
         Ok(())
     }
@@ -109,16 +123,31 @@ impl Overlay {
             fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         }
         let kept = self.kept.then(|| self.folder.join("kept"));
-        let lower: Vec<_> =
-            kept.iter().chain(&self.layer).chain([&self.lower]).map(|layer| layer.to_string_lossy()).collect();
+        let lower: Vec<_> = kept
+            .iter()
+            .chain(&self.layer)
+            .chain([&self.lower])
+            .map(|layer| layer.to_string_lossy())
+            .collect();
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
             lower.join(":"),
             self.upper().display(),
             self.folder.join("work").display()
         );
-        mount(Some("overlay"), &self.root(), Some("overlay"), MsFlags::empty(), Some(options.as_str()))
-            .with_context(|| format!("cannot mount an overlay ({options}) on {}", self.root().display()))
+        mount(
+            Some("overlay"),
+            &self.root(),
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options.as_str()),
+        )
+        .with_context(|| {
+            format!(
+                "cannot mount an overlay ({options}) on {}",
+                self.root().display()
+            )
+        })
     }
 
     fn unmount(&self) -> Result<()> {

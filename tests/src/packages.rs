@@ -1,5 +1,5 @@
-//! Debian packages, fetched and unpacked but not installed: installing them would change the machine (nginx starts a server, iPXE
-//! enters the boot menu).
+//! Debian packages, fetched and unpacked but not installed: installing them would change the
+//! machine (nginx starts a server, iPXE enters the boot menu).
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,10 +17,25 @@ pub fn unpacked(package: &str) -> Result<PathBuf> {
             "fetching Debian's {package} with apt-get download: it is unpacked into the cache, and not installed"
         );
         let mut apt = Command::new("apt-get");
-        apt.current_dir(work.path()).args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
-        process::run(&mut apt)?.ok().with_context(|| format!("apt has no {package}: run apt-get update"))?;
+        apt.current_dir(work.path()).args([
+            "-q",
+            "-o",
+            "APT::Sandbox::User=root",
+            "download",
+            package,
+        ]);
+        process::run(&mut apt)?
+            .ok()
+            .with_context(|| format!("apt has no {package}: run apt-get update"))?;
         for deb in fs::read_dir(work.path())? {
-            process::check("dpkg-deb", &["-x", &deb?.path().to_string_lossy(), &folder.to_string_lossy()])?;
+            process::check(
+                "dpkg-deb",
+                &[
+                    "-x",
+                    &deb?.path().to_string_lossy(),
+                    &folder.to_string_lossy(),
+                ],
+            )?;
         }
         Ok(())
     })

@@ -1,4 +1,5 @@
-//! Programs that the bed starts: short ones, whose result is read, and long ones, which die with the test.
+//! Programs that the bed starts: short ones, whose result is read, and long ones, which die with
+//! the test.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -44,7 +45,9 @@ impl Output {
 
     /// Its exit code; a signal counts as 128 and its number, as a shell has it.
     pub fn code(&self) -> i32 {
-        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
+        self.status
+            .code()
+            .unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
     }
 }
 
@@ -57,10 +60,14 @@ pub fn describe(command: &Command) -> String {
     line
 }
 
-/// Runs a program to its end, with nothing on its standard input, and returns what came out whatever its exit code.
+/// Runs a program to its end, with nothing on its standard input, and returns what came out
+/// whatever its exit code.
 pub fn run(command: &mut Command) -> Result<Output> {
     let line = describe(command);
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{line}`"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start `{line}`"))?;
     Ok(Output {
         command: line,
         status: output.status,
@@ -74,7 +81,8 @@ pub fn check(program: &str, arguments: &[&str]) -> Result<String> {
     run(Command::new(program).args(arguments))?.ok()
 }
 
-/// A long-running child. It is killed on drop, and by the kernel when this process dies before that.
+/// A long-running child. It is killed on drop, and by the kernel when this process dies before
+/// that.
 #[derive(Debug)]
 pub struct KillOnDrop {
     child: Child,
@@ -84,11 +92,15 @@ pub struct KillOnDrop {
 impl KillOnDrop {
     /// Starts the command under `setpriv --pdeathsig KILL`, with both outputs going to a file.
     ///
-    /// The kernel counts the *thread* that started a child as its parent, so one thread that lives as long as
-    /// the process starts them all: a test's own thread would take them along when it ends.
+    /// The kernel counts the *thread* that started a child as its parent, so one thread that lives
+    /// as long as the process starts them all: a test's own thread would take them along when it
+    /// ends.
     pub fn spawn(command: &Command, log: &File) -> Result<KillOnDrop> {
         let line = describe(command);
-        let twice = || log.try_clone().context("cannot duplicate the log's descriptor");
+        let twice = || {
+            log.try_clone()
+                .context("cannot duplicate the log's descriptor")
+        };
         let mut tied = Command::new("setpriv");
         tied.args(["--pdeathsig", "KILL", "--"])
             .arg(command.get_program())
@@ -116,7 +128,9 @@ impl KillOnDrop {
 
     /// How it ended, if it has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().with_context(|| format!("cannot wait for `{}`", self.line))
+        self.child
+            .try_wait()
+            .with_context(|| format!("cannot wait for `{}`", self.line))
     }
 
     /// Kills it and waits until it is gone. Nothing happens if it has ended already.

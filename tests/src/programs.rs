@@ -24,7 +24,11 @@ pub fn firstboot() -> Result<PathBuf> {
 }
 
 fn existing(path: PathBuf) -> Result<PathBuf> {
-    ensure!(path.is_file(), "{} is not there: run `make build`", path.display());
+    ensure!(
+        path.is_file(),
+        "{} is not there: run `make build`",
+        path.display()
+    );
     Ok(path)
 }
 
@@ -35,17 +39,25 @@ pub fn run_builder(arguments: &[&str]) -> Result<process::Output> {
 
 /// A ready recipe.
 pub fn recipe(name: &str) -> PathBuf {
-    cache::workspace().join("recipes").join(Path::new(name).with_extension("toml"))
+    cache::workspace()
+        .join("recipes")
+        .join(Path::new(name).with_extension("toml"))
 }
 
-/// The demo's recipe with its first so many nodes, these lines at the end of `[etcd]`, and these at the end.
+/// The demo's recipe with its first so many nodes, these lines at the end of `[etcd]`, and these at
+/// the end.
 pub fn demo(nodes: usize, etcd: &str, more: &str) -> Result<PathBuf> {
     let text = fs::read_to_string(recipe("demo"))?;
-    let (head, rest) = text.split_once("[network]").context("the demo has no [network]")?;
+    let (head, rest) = text
+        .split_once("[network]")
+        .context("the demo has no [network]")?;
     let head: Vec<&str> = head.split("[[node]]").take(nodes + 1).collect();
     let rest = rest.replacen("[install]", &format!("{etcd}\n[install]"), 1);
     let path = run::current()?.folder("recipe")?.join("recipe.toml");
-    fs::write(&path, format!("{}[network]{rest}\n{more}\n", head.join("[[node]]")))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    fs::write(
+        &path,
+        format!("{}[network]{rest}\n{more}\n", head.join("[[node]]")),
+    )
+    .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }

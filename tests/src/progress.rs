@@ -1,5 +1,5 @@
-//! Shows how far a program that takes minutes has come: on a terminal its newest line, in place of the one before; else a line
-//! every ten seconds.
+//! Shows how far a program that takes minutes has come: on a terminal its newest line, in place of
+//! the one before; else a line every ten seconds.
 
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::process::{Command, Stdio};
@@ -15,8 +15,8 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// What a terminal line may take: a longer one would wrap, and could not be rewritten.
 const COLUMNS: usize = 78;
 
-/// Runs a program to its end and shows its lines, of both outputs, on standard error. What it printed comes back as its
-/// standard output, whatever its exit code.
+/// Runs a program to its end and shows its lines, of both outputs, on standard error. What it
+/// printed comes back as its standard output, whatever its exit code.
 pub fn run(what: &str, command: &mut Command) -> Result<Output> {
     let line = describe(command);
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
@@ -38,9 +38,16 @@ pub fn run(what: &str, command: &mut Command) -> Result<Output> {
         printed.push('\n');
         shown.write(shown.began.elapsed(), &text);
     }
-    let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
+    let status = child
+        .wait()
+        .with_context(|| format!("cannot wait for `{line}`"))?;
     shown.end();
-    Ok(Output { command: line, status, stdout: printed, stderr: String::new() })
+    Ok(Output {
+        command: line,
+        status,
+        stdout: printed,
+        stderr: String::new(),
+    })
 }
 
 /// What was shown last.
@@ -53,13 +60,20 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn new(what: &'a str, terminal: bool) -> Self {
-        Self { what, terminal, began: Instant::now(), last: None }
+        Self {
+            what,
+            terminal,
+            began: Instant::now(),
+            last: None,
+        }
     }
 
     fn write(&mut self, now: Duration, line: &str) {
         if let Some(text) = self.show(now, line) {
             let mut stderr = std::io::stderr();
-            let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+            let _ = stderr
+                .write_all(text.as_bytes())
+                .and_then(|()| stderr.flush());
         }
     }
 
@@ -70,7 +84,11 @@ impl<'a> Shown<'a> {
             return None;
         }
         let text = format!("{}: {:>3} s  {line}", self.what, now.as_secs());
-        let text: String = text.chars().filter(|char| !char.is_control()).take(COLUMNS).collect();
+        let text: String = text
+            .chars()
+            .filter(|char| !char.is_control())
+            .take(COLUMNS)
+            .collect();
         if self.terminal {
             return Some(format!("\r\x1b[2K{text}"));
         }
@@ -103,14 +121,20 @@ mod tests {
 
     fn shown(terminal: bool) -> Vec<String> {
         let mut shown = Shown::new("base system", terminal);
-        DEBOOTSTRAP.iter().filter_map(|(second, line)| shown.show(Duration::from_secs(*second), line)).collect()
+        DEBOOTSTRAP
+            .iter()
+            .filter_map(|(second, line)| shown.show(Duration::from_secs(*second), line))
+            .collect()
     }
 
     #[test]
     fn a_terminal_shows_every_line_in_the_place_of_the_last() {
         let shown = shown(true);
         assert_eq!(shown.len(), DEBOOTSTRAP.len());
-        assert_eq!(shown[1], "\r\x1b[2Kbase system:   1 s  Retrieving libacl1 2.3.1-3");
+        assert_eq!(
+            shown[1],
+            "\r\x1b[2Kbase system:   1 s  Retrieving libacl1 2.3.1-3"
+        );
     }
 
     #[test]
@@ -128,14 +152,22 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_and_a_control_character_left_out() {
         let mut shown = Shown::new("x", true);
-        let text = shown.show(Duration::ZERO, &format!("a\x1b[31m{}", "b".repeat(200))).unwrap_or_default();
-        assert!(!text[5..].contains('\x1b') && text.chars().count() == COLUMNS + "\r\x1b[2K".len(), "{text:?}");
+        let text = shown
+            .show(Duration::ZERO, &format!("a\x1b[31m{}", "b".repeat(200)))
+            .unwrap_or_default();
+        assert!(
+            !text[5..].contains('\x1b') && text.chars().count() == COLUMNS + "\r\x1b[2K".len(),
+            "{text:?}"
+        );
         assert_eq!(shown.show(Duration::ZERO, "  "), None);
     }
 
     #[test]
     fn the_lines_of_both_outputs_come_back_with_the_status() -> Result<()> {
-        let ran = run("x", Command::new("sh").args(["-c", "echo out; echo error >&2; exit 3"]))?;
+        let ran = run(
+            "x",
+            Command::new("sh").args(["-c", "echo out; echo error >&2; exit 3"]),
+        )?;
         assert_eq!((ran.stdout.as_str(), ran.code()), ("out\nerror\n", 3));
         Ok(())
     }

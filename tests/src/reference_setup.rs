@@ -1,5 +1,5 @@
-//! Plain etcd: a machine installed from the image as it would be without firstboot, set up as the guide says. What
-//! firstboot does is measured against it, and what it prevents is shown by it.
+//! Plain etcd: a machine installed from the image as it would be without firstboot, set up as the
+//! guide says. What firstboot does is measured against it, and what it prevents is shown by it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,20 +10,30 @@ use crate::cluster::Provisioning;
 use crate::host::Host;
 use crate::process;
 
-/// Writes on an installed machine, which is off, what the guide has an operator write. `state` is `new` or `existing`.
+/// Writes on an installed machine, which is off, what the guide has an operator write. `state` is
+/// `new` or `existing`.
 pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Result<()> {
     let (name, own) = (host.name(), host.address());
     for file in ["server.crt", "server.key", "peer.crt", "peer.key"] {
         let bytes = fs::read(provisioning.pki().join("nodes").join(name).join(file))?;
         host.write(&format!("/etc/etcd/tls/{file}"), bytes, 0o600)?;
     }
-    host.write("/etc/etcd/tls/ca.crt", fs::read(provisioning.pki().join("ca.crt"))?, 0o644)?;
-    let members: Vec<String> = (1..=3).map(|n| format!("etcd-{n}=https://10.101.15.{}:2380", 100 + n)).collect();
+    host.write(
+        "/etc/etcd/tls/ca.crt",
+        fs::read(provisioning.pki().join("ca.crt"))?,
+        0o644,
+    )?;
+    let members: Vec<String> = (1..=3)
+        .map(|n| format!("etcd-{n}=https://10.101.15.{}:2380", 100 + n))
+        .collect();
     let pairs = [
         ("NAME", name.to_owned()),
         ("DATA_DIR", "/var/lib/etcd/data".to_owned()),
         ("LISTEN_PEER_URLS", format!("https://{own}:2380")),
-        ("LISTEN_CLIENT_URLS", format!("https://{own}:2379,https://127.0.0.1:2379")),
+        (
+            "LISTEN_CLIENT_URLS",
+            format!("https://{own}:2379,https://127.0.0.1:2379"),
+        ),
         ("INITIAL_ADVERTISE_PEER_URLS", format!("https://{own}:2380")),
         ("ADVERTISE_CLIENT_URLS", format!("https://{own}:2379")),
         ("INITIAL_CLUSTER", members.join(",")),
@@ -37,18 +47,35 @@ pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Resul
         ("PEER_TRUSTED_CA_FILE", "/etc/etcd/tls/ca.crt".to_owned()),
         ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
     ];
-    let conf: Vec<String> = pairs.iter().map(|(key, value)| format!("ETCD_{key}={value}\n")).collect();
+    let conf: Vec<String> = pairs
+        .iter()
+        .map(|(key, value)| format!("ETCD_{key}={value}\n"))
+        .collect();
     host.write("/etc/etcd/etcd.conf", conf.concat(), 0o644)?;
     let unit = host.read("/etc/systemd/system/etcd.service")?;
     let is_start = |line: &str| line.starts_with("ExecStart=");
-    let unit = unit.lines().map(|line| if is_start(line) { "ExecStart=/usr/local/bin/etcd" } else { line });
+    let unit = unit.lines().map(|line| {
+        if is_start(line) {
+            "ExecStart=/usr/local/bin/etcd"
+        } else {
+            line
+        }
+    });
     let unit: Vec<&str> = unit.filter(|line| !line.contains("/firstboot")).collect();
-    host.write("/etc/systemd/system/etcd.service", unit.join("\n").replace("firstboot.service", ""), 0o644)?;
+    host.write(
+        "/etc/systemd/system/etcd.service",
+        unit.join("\n").replace("firstboot.service", ""),
+        0o644,
+    )?;
     fs::remove_file(host.path("/etc/systemd/system/multi-user.target.wants/firstboot.service"))?;
     // The root of the volume is root's: tmpfiles.d sees to that at each boot.
     fs::create_dir_all(host.path("/var/lib/etcd/data"))?;
-    fs::set_permissions(host.path("/var/lib/etcd/data"), Permissions::from_mode(0o700))?;
-    let owned = [host.path("/etc/etcd/tls"), host.path("/var/lib/etcd")].map(|path| path.display().to_string());
+    fs::set_permissions(
+        host.path("/var/lib/etcd/data"),
+        Permissions::from_mode(0o700),
+    )?;
+    let owned = [host.path("/etc/etcd/tls"), host.path("/var/lib/etcd")]
+        .map(|path| path.display().to_string());
     process::check("chown", &["-R", "450:450", &owned[0], &owned[1]])?;
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! An image as another builder would have made it: the overlay of the last build, with files of it changed, and a release that is
-//! signed with the cluster's own key. So tests have releases that this builder does not make: with an etcd that was built here, with an
-//! etcd that dies, with any serial.
+//! An image as another builder would have made it: the overlay of the last build, with files of it
+//! changed, and a release that is signed with the cluster's own key. So tests have releases that
+//! this builder does not make: with an etcd that was built here, with an etcd that dies, with any
+//! serial.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -33,10 +34,21 @@ impl Repack {
         let overlay = out.join("image/overlay.tar.gz");
         process::check(
             "tar",
-            &["-xzpf", &overlay.to_string_lossy(), "-C", &root.to_string_lossy(), "--numeric-owner"],
+            &[
+                "-xzpf",
+                &overlay.to_string_lossy(),
+                "-C",
+                &root.to_string_lossy(),
+                "--numeric-owner",
+            ],
         )?;
         let release = read(out)?;
-        Ok(Self { out: out.to_owned(), root, version: release.etcd, release })
+        Ok(Self {
+            out: out.to_owned(),
+            root,
+            version: release.etcd,
+            release,
+        })
     }
 
     /// A file of the overlay, to be changed.
@@ -47,7 +59,10 @@ impl Repack {
     /// Puts the programs of that release of etcd in it.
     pub fn etcd(&mut self, version: &str) -> Result<()> {
         for program in PROGRAMS {
-            let (from, to) = (etcd::binaries(version)?.join(program), self.path(&format!("usr/local/bin/{program}")));
+            let (from, to) = (
+                etcd::binaries(version)?.join(program),
+                self.path(&format!("usr/local/bin/{program}")),
+            );
             fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
         }
         let path = self.path("etc/firstboot/cluster.json");
@@ -64,9 +79,23 @@ impl Repack {
         let overlay = self.out.join("image/overlay.tar.gz");
         let root = self.root.to_string_lossy().into_owned();
         fs::remove_file(&overlay)?;
-        process::check("tar", &["-czf", &overlay.to_string_lossy(), "-C", &root, "--numeric-owner", "etc", "usr"])?;
+        process::check(
+            "tar",
+            &[
+                "-czf",
+                &overlay.to_string_lossy(),
+                "-C",
+                &root,
+                "--numeric-owner",
+                "etc",
+                "usr",
+            ],
+        )?;
         let bytes = fs::read(&overlay)?;
-        let file = ReleasedFile { size: bytes.len() as u64, sha256: Sha256::of(&bytes) };
+        let file = ReleasedFile {
+            size: bytes.len() as u64,
+            sha256: Sha256::of(&bytes),
+        };
         let cluster = self.release.cluster.clone();
         let base = self.release.base_parts.clone();
         let release = ReleaseDocument::new(cluster, serial, file.sha256, file, self.version, base);
@@ -78,8 +107,11 @@ impl Repack {
         let mut files = Vec::new();
         walk(&self.root, &self.root, &mut files)?;
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        let sums: String =
-            files.iter().map(|file| format!("{}  {}\n", file.sha256, file.path)).collect::<Vec<_>>().concat();
+        let sums: String = files
+            .iter()
+            .map(|file| format!("{}  {}\n", file.sha256, file.path))
+            .collect::<Vec<_>>()
+            .concat();
         fs::write(self.path(SUMS), sums)?;
         fs::write(self.path(STAMP), serde_json::to_vec(&ImageStamp { files })?)?;
         Ok(())
@@ -120,5 +152,6 @@ pub fn read(out: &Path) -> Result<ReleaseDocument> {
 /// Signs a release, and puts it in the place of an output's.
 pub fn write(out: &Path, release: &ReleaseDocument, key: &SigningKey) -> Result<()> {
     let envelope = key.sign(RELEASE_TYPE, &serde_json::to_vec(release)?);
-    fs::write(out.join("release.json"), serde_json::to_vec(&envelope)?).context("cannot write the release")
+    fs::write(out.join("release.json"), serde_json::to_vec(&envelope)?)
+        .context("cannot write the release")
 }

@@ -67,12 +67,15 @@ impl Requirement {
             }
             // In a container root may be without that right.
             Requirement::Root => program("unshare", "util-linux").or_else(|| {
-                let refused = process::check("unshare", &["--mount", "--net", "--pid", "--fork", "true"]).err()?;
-                Some(format!("it needs the right to make namespaces, but {refused:#}"))
+                let refused =
+                    process::check("unshare", &["--mount", "--net", "--pid", "--fork", "true"])
+                        .err()?;
+                Some(format!(
+                    "it needs the right to make namespaces, but {refused:#}"
+                ))
             }),
-            Requirement::Nspawn => {
-                program("systemd-nspawn", "systemd-container").or_else(|| program("setpriv", "util-linux"))
-            }
+            Requirement::Nspawn => program("systemd-nspawn", "systemd-container")
+                .or_else(|| program("setpriv", "util-linux")),
             Requirement::Debootstrap => {
                 if std::env::var_os("ETCD_IMAGE_BASE_ROOT").is_some() {
                     return None;
@@ -81,7 +84,9 @@ impl Requirement {
             }
             Requirement::Network => {
                 let python = || program("python3", "python3");
-                program("ip", "iproute2").or_else(|| program("nft", "nftables")).or_else(python)
+                program("ip", "iproute2")
+                    .or_else(|| program("nft", "nftables"))
+                    .or_else(python)
             }
             Requirement::Go(minor) => go(minor),
             Requirement::Pip => answers("pip", "--version", "python3-pip"),
@@ -90,32 +95,47 @@ impl Requirement {
             Requirement::Dnsmasq => program("dnsmasq", "dnsmasq-base"),
             Requirement::Tun => {
                 let there = Path::new("/dev/net/tun").exists();
-                (!there).then(|| "it needs taps: modprobe tun, and /dev/net/tun in a container".into())
+                (!there)
+                    .then(|| "it needs taps: modprobe tun, and /dev/net/tun in a container".into())
             }
             Requirement::Setools => program("sesearch", "setools"),
             Requirement::Curl => program("curl", "curl"),
             Requirement::Age => program("age", "age").or_else(|| program("age-keygen", "age")),
             Requirement::Zstd => program("zstd", "zstd"),
             Requirement::Strace => program("strace", "strace"),
-            Requirement::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
+            Requirement::Xfs => {
+                program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount"))
+            }
             Requirement::Shellcheck => program("shellcheck", "shellcheck"),
-            Requirement::Createrepo => program("createrepo_c", "createrepo-c").or_else(|| program("rpmbuild", "rpm")),
-            Requirement::Packaging => program("dpkg-deb", "dpkg").or_else(|| program("rpmbuild", "rpm")),
+            Requirement::Createrepo => {
+                program("createrepo_c", "createrepo-c").or_else(|| program("rpmbuild", "rpm"))
+            }
+            Requirement::Packaging => {
+                program("dpkg-deb", "dpkg").or_else(|| program("rpmbuild", "rpm"))
+            }
             Requirement::Mandoc => program("mandoc", "mandoc"),
             Requirement::Make => program("git", "git").or_else(|| program("make", "make")),
             Requirement::Fuse => {
                 let there = Path::new("/dev/fuse").exists();
-                (!there).then(|| "it needs FUSE: modprobe fuse, and /dev/fuse in a container".into())
+                (!there)
+                    .then(|| "it needs FUSE: modprobe fuse, and /dev/fuse in a container".into())
             }
-            Requirement::Iso => program("genisoimage", "genisoimage").or_else(|| program("xorriso", "xorriso")),
-            Requirement::Fat => program("mkfs.vfat", "dosfstools").or_else(|| program("mcopy", "mtools")),
+            Requirement::Iso => {
+                program("genisoimage", "genisoimage").or_else(|| program("xorriso", "xorriso"))
+            }
+            Requirement::Fat => {
+                program("mkfs.vfat", "dosfstools").or_else(|| program("mcopy", "mtools"))
+            }
         }
     }
 }
 
 /// The reasons why a test with these needs cannot run here; none, if it can.
 pub fn missing(requirements: &[Requirement]) -> Option<String> {
-    let reasons: Vec<String> = requirements.iter().filter_map(|requirement| requirement.missing()).collect();
+    let reasons: Vec<String> = requirements
+        .iter()
+        .filter_map(|requirement| requirement.missing())
+        .collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
@@ -134,17 +154,28 @@ fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
 
 /// Which Go there is; one that would fetch another is told not to.
 fn go(minor: u32) -> Option<String> {
-    let said = process::run(Command::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local"));
-    let version = said.map(|ran| ran.stdout.trim().to_owned()).unwrap_or_default();
-    let found: Option<u32> = version.strip_prefix("go1.").and_then(|rest| rest.split('.').next()?.parse().ok());
+    let said = process::run(
+        Command::new("go")
+            .args(["env", "GOVERSION"])
+            .env("GOTOOLCHAIN", "local"),
+    );
+    let version = said
+        .map(|ran| ran.stdout.trim().to_owned())
+        .unwrap_or_default();
+    let found: Option<u32> = version
+        .strip_prefix("go1.")
+        .and_then(|rest| rest.split('.').next()?.parse().ok());
     match found {
         Some(found) if found >= minor => None,
-        Some(_) => Some(format!("it needs Go 1.{minor}, and here is {version}: https://go.dev/dl")),
+        Some(_) => Some(format!(
+            "it needs Go 1.{minor}, and here is {version}: https://go.dev/dl"
+        )),
         None => Some(format!("it needs Go 1.{minor}: https://go.dev/dl")),
     }
 }
 
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }

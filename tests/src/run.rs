@@ -1,9 +1,11 @@
-//! One run of a test program: its namespaces, its folder, and what earlier runs that died left behind.
+//! One run of a test program: its namespaces, its folder, and what earlier runs that died left
+//! behind.
 //!
-//! A run goes into a mount namespace of its own before it does anything. Mounts, named network namespaces (their
-//! names lie on a tmpfs of the run) and what hangs on them therefore vanish with the last process of the run, and
-//! its processes die with it (see [`crate::process::Tied`]). Only files, loop devices and control groups
-//! can stay; they carry the run's pid, and the next run removes them when the lock of that run is free.
+//! A run goes into a mount namespace of its own before it does anything. Mounts, named network
+//! namespaces (their names lie on a tmpfs of the run) and what hangs on them therefore vanish with
+//! the last process of the run, and its processes die with it (see [`crate::process::Tied`]). Only
+//! files, loop devices and control groups can stay; they carry the run's pid, and the next run
+//! removes them when the lock of that run is free.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -55,36 +57,52 @@ impl Run {
 ///
 /// Without root it makes only the folder; the tests that need more are ignored then.
 pub fn enter() -> Result<&'static Run> {
-    let threads = fs::read_dir("/proc/self/task").context("cannot list /proc/self/task")?.count();
-    ensure!(threads == 1, "run::enter must be called before any thread is started, but there are {threads}");
+    let threads = fs::read_dir("/proc/self/task")
+        .context("cannot list /proc/self/task")?
+        .count();
+    ensure!(
+        threads == 1,
+        "run::enter must be called before any thread is started, but there are {threads}"
+    );
     reap()?;
     if nix::unistd::geteuid().is_root() {
         own_namespace()?;
     }
     let folder = runs().join(std::process::id().to_string());
     let lock = cache::lock(&folder.join("lock"))?;
-    let run = Run { folder, next: AtomicU32::new(0), _lock: lock };
-    fs::create_dir_all(run.consoles()).with_context(|| format!("cannot make {}", run.consoles().display()))?;
-    RUN.set(run).map_err(|_| anyhow!("run::enter was called twice"))?;
+    let run = Run {
+        folder,
+        next: AtomicU32::new(0),
+        _lock: lock,
+    };
+    fs::create_dir_all(run.consoles())
+        .with_context(|| format!("cannot make {}", run.consoles().display()))?;
+    RUN.set(run)
+        .map_err(|_| anyhow!("run::enter was called twice"))?;
     current()
 }
 
 /// The run that [`enter`] started.
 pub fn current() -> Result<&'static Run> {
-    RUN.get().context("there is no run: the test's main must go through harness::main, which calls run::enter")
+    RUN.get().context(
+        "there is no run: the test's main must go through harness::main, which calls run::enter",
+    )
 }
 
-/// From now on what is expensive to make and the same for many tests is made once: in this run, or in all runs of the suite that this
-/// run belongs to.
+/// From now on what is expensive to make and the same for many tests is made once: in this run, or
+/// in all runs of the suite that this run belongs to.
 pub fn share() -> Result<()> {
     let folder = match std::env::var_os(SHARE) {
         Some(folder) => PathBuf::from(folder),
         None => current()?.folder("shared")?,
     };
-    SHARED.set(folder).map_err(|_| anyhow!("run::share was called twice"))
+    SHARED
+        .set(folder)
+        .map_err(|_| anyhow!("run::share was called twice"))
 }
 
-/// The folder of [`share`]; none if nothing is shared, as where it is measured how long the making takes.
+/// The folder of [`share`]; none if nothing is shared, as where it is measured how long the making
+/// takes.
 pub fn shared() -> Option<&'static Path> {
     SHARED.get().map(PathBuf::as_path)
 }
@@ -107,9 +125,14 @@ pub fn reap() -> Result<()> {
         return Ok(());
     };
     for folder in left {
-        let folder = folder.with_context(|| format!("cannot list {}", runs().display()))?.path();
+        let folder = folder
+            .with_context(|| format!("cannot list {}", runs().display()))?
+            .path();
         if let Some(_lock) = cache::try_lock(&folder.join("lock"))? {
-            eprintln!("bed: removing {}, left by a run that died", folder.display());
+            eprintln!(
+                "bed: removing {}, left by a run that died",
+                folder.display()
+            );
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
             if let Ok(pid) = name.parse() {
                 cgroup::reap(pid);
@@ -132,7 +155,10 @@ fn remove(folder: &Path) {
 }
 
 fn detach_loops_under(folder: &Path) {
-    let Ok(list) = process::check("losetup", &["--list", "--noheadings", "--output", "NAME,BACK-FILE"]) else {
+    let Ok(list) = process::check(
+        "losetup",
+        &["--list", "--noheadings", "--output", "NAME,BACK-FILE"],
+    ) else {
         return;
     };
     for line in list.lines() {
@@ -150,12 +176,19 @@ fn own_namespace() -> Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context("cannot make the mounts of the run private")?;
-    // nspawn keeps its locks and sockets in /run/systemd and wants it on a file system of its own; ip keeps the
-    // names of network namespaces in /run/netns. Fresh ones keep the machine's own out of sight and untouched.
+    // nspawn keeps its locks and sockets in /run/systemd and wants it on a file system of its own;
+    // ip keeps the names of network namespaces in /run/netns. Fresh ones keep the machine's own out
+    // of sight and untouched.
     for path in ["/run/systemd", "/run/netns"] {
         fs::create_dir_all(path).with_context(|| format!("cannot make {path}"))?;
-        mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
-            .with_context(|| format!("cannot mount a tmpfs on {path}"))?;
+        mount(
+            Some("tmpfs"),
+            path,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some("mode=755"),
+        )
+        .with_context(|| format!("cannot mount a tmpfs on {path}"))?;
     }
     Ok(())
 }

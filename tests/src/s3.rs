@@ -16,8 +16,8 @@ use crate::network::Namespace;
 use crate::process::{self, KillOnDrop};
 use crate::{cache, run};
 
-/// The version the tests were written against, and what its server is made of. `moto[server]` would bring the parsers of
-/// all that Amazon has.
+/// The version the tests were written against, and what its server is made of. `moto[server]` would
+/// bring the parsers of all that Amazon has.
 const MOTO: [&str; 3] = ["moto[s3]==5.2.5", "flask", "flask-cors"];
 /// Where the server listens in its namespace; the proxy is told by its caller.
 const PORT: u16 = 9000;
@@ -33,7 +33,8 @@ pub enum Fault {
     Half(u32),
     /// Everything that goes up takes so much longer for each request.
     Slow(Duration),
-    /// The server does what a request whose first line has this word in it asks for, and the answer takes so much longer.
+    /// The server does what a request whose first line has this word in it asks for, and the answer
+    /// takes so much longer.
     SlowAnswer(&'static str, Duration),
     /// The digest of what is stored is given as another.
     Lie,
@@ -49,16 +50,27 @@ impl Server {
     /// Starts it in a namespace, at an address of its, with an empty bucket.
     pub fn start(world: &Namespace, address: &str, bucket: &str) -> Result<Self> {
         let log = File::create(run::current()?.folder("s3")?.join("log"))?;
-        let (host, port) = address.rsplit_once(':').context("an address is HOST:PORT")?;
+        let (host, port) = address
+            .rsplit_once(':')
+            .context("an address is HOST:PORT")?;
         let mut moto = world.command("python3");
-        moto.args(["-m", "moto.server", "-H", host, "-p", port]).env("PYTHONPATH", library()?);
-        // It keeps objects in memory: written to a disk, which is the client's too, each byte would be so twice.
-        moto.env("MOTO_S3_DEFAULT_KEY_BUFFER_SIZE", (16_u64 << 30).to_string());
+        moto.args(["-m", "moto.server", "-H", host, "-p", port])
+            .env("PYTHONPATH", library()?);
+        // It keeps objects in memory: written to a disk, which is the client's too, each byte would
+        // be so twice.
+        moto.env(
+            "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE",
+            (16_u64 << 30).to_string(),
+        );
         let server = KillOnDrop::spawn(&moto, &log)?;
         let end = Instant::now() + Duration::from_secs(120);
         loop {
             let url = format!("http://{address}/{bucket}");
-            let made = process::run(world.command("curl").args(["-sSf", "-m", "10", "-X", "PUT", &url]))?;
+            let made = process::run(
+                world
+                    .command("curl")
+                    .args(["-sSf", "-m", "10", "-X", "PUT", &url]),
+            )?;
             if made.success() {
                 return Ok(Self(server));
             }
@@ -90,7 +102,12 @@ impl S3 {
         let accepting = std::thread::spawn(move || {
             let _ = world.within(|| accept(&listener, &theirs, &ended));
         });
-        Ok(Self { faults, stop, accepting: Some(accepting), _server: server })
+        Ok(Self {
+            faults,
+            stop,
+            accepting: Some(accepting),
+            _server: server,
+        })
     }
 
     /// From now on, until healed.
@@ -118,14 +135,27 @@ pub fn library() -> Result<PathBuf> {
     cache::entry("moto-5.2.5", |folder| {
         eprintln!("bed: getting {}", MOTO[0]);
         let mut pip = Command::new("pip");
-        pip.args(["install", "--quiet", "--no-input", "--disable-pip-version-check", "--root-user-action=ignore"]);
-        process::run(pip.arg("--target").arg(folder).args(MOTO))?.ok().map(drop).context("installing moto")?;
-        fs::read_dir(folder.join("moto")).map(drop).context("moto is not there")
+        pip.args([
+            "install",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+            "--root-user-action=ignore",
+        ]);
+        process::run(pip.arg("--target").arg(folder).args(MOTO))?
+            .ok()
+            .map(drop)
+            .context("installing moto")?;
+        fs::read_dir(folder.join("moto"))
+            .map(drop)
+            .context("moto is not there")
     })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn accept(listener: &TcpListener, faults: &Arc<Mutex<Vec<Fault>>>, stop: &AtomicBool) {
@@ -146,7 +176,9 @@ fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
     client.set_nonblocking(false)?;
     client.set_read_timeout(Some(Duration::from_secs(60)))?;
     let (head, mut body) = head_of(&mut client)?;
-    let length: usize = header(&head, "content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+    let length: usize = header(&head, "content-length")
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0);
     if header(&head, "expect").is_some() {
         client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
@@ -154,15 +186,28 @@ fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
     body.resize(length, 0);
     client.read_exact(&mut body[come..])?;
     let due = due(&mut lock(faults), &head);
-    if let Some(pause) = due.iter().find_map(|fault| if let Fault::Slow(pause) = fault { Some(*pause) } else { None }) {
+    if let Some(pause) = due.iter().find_map(|fault| {
+        if let Fault::Slow(pause) = fault {
+            Some(*pause)
+        } else {
+            None
+        }
+    }) {
         sleep(pause);
     }
-    if due.iter().any(|fault| matches!(fault, Fault::Status500(..))) {
-        return client.write_all(b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    if due
+        .iter()
+        .any(|fault| matches!(fault, Fault::Status500(..)))
+    {
+        return client
+            .write_all(b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
     let mut server = TcpStream::connect(("127.0.0.1", PORT))?;
     let mut lines = head.lines();
-    let mut passed = format!("{}\r\nConnection: close\r\n", lines.next().unwrap_or_default());
+    let mut passed = format!(
+        "{}\r\nConnection: close\r\n",
+        lines.next().unwrap_or_default()
+    );
     for line in lines.filter(|line| !line.to_lowercase().starts_with("connection:")) {
         passed.push_str(line);
         passed.push_str("\r\n");
@@ -172,7 +217,13 @@ fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
     server.write_all(&body)?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer)?;
-    let slow = due.iter().find_map(|fault| if let Fault::SlowAnswer(_, pause) = fault { Some(*pause) } else { None });
+    let slow = due.iter().find_map(|fault| {
+        if let Fault::SlowAnswer(_, pause) = fault {
+            Some(*pause)
+        } else {
+            None
+        }
+    });
     slow.into_iter().for_each(sleep);
     if due.iter().any(|fault| matches!(fault, Fault::Truncate(_))) {
         answer.truncate(20);
@@ -206,7 +257,10 @@ fn head_of(client: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let lines = head.lines().filter_map(|line| line.split_once(':'));
-    lines.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    lines
+        .into_iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
 }
 
 /// The faults that this request suffers; those with a count are counted down.
@@ -216,7 +270,11 @@ fn due(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
         Fault::SlowAnswer(word, _) => head.lines().next().is_some_and(|line| line.contains(word)),
         _ => true,
     };
-    let now = faults.iter().filter(|fault| concerns(fault)).copied().collect();
+    let now = faults
+        .iter()
+        .filter(|fault| concerns(fault))
+        .copied()
+        .collect();
     for fault in faults.iter_mut().filter(|fault| concerns(fault)) {
         if let Fault::Status500(_, times) | Fault::Truncate(times) = fault {
             *times = times.saturating_sub(1);
@@ -241,20 +299,31 @@ fn spend_half(faults: &mut Vec<Fault>) -> bool {
 
 /// An answer with another digest, or with none and another last byte.
 fn altered(answer: &[u8], request: &str, flip: bool) -> Vec<u8> {
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return answer.to_vec() };
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return answer.to_vec();
+    };
     let head = String::from_utf8_lossy(&answer[..end]);
     let mut out = Vec::new();
     for line in head.lines() {
-        match (line.to_lowercase().starts_with("x-amz-checksum-sha256:"), flip) {
+        match (
+            line.to_lowercase().starts_with("x-amz-checksum-sha256:"),
+            flip,
+        ) {
             (true, true) => continue,
-            (true, false) => out.extend_from_slice(format!("x-amz-checksum-sha256: {}=", "A".repeat(43)).as_bytes()),
+            (true, false) => out.extend_from_slice(
+                format!("x-amz-checksum-sha256: {}=", "A".repeat(43)).as_bytes(),
+            ),
             _ => out.extend_from_slice(line.as_bytes()),
         }
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&answer[end + 4..]);
-    if flip && request.starts_with("GET") && !request.contains(".json") && !request.contains("list-type") {
+    if flip
+        && request.starts_with("GET")
+        && !request.contains(".json")
+        && !request.contains("list-type")
+    {
         let last = out.len() - 1;
         out[last] ^= 0xff;
     }

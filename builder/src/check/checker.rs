@@ -26,12 +26,13 @@ fn check_single(file: &File<'_>) -> Vec<Finding> {
     findings
 }
 
-/// What is wrong with each of `files`, by itself and beside the others. `whole`: they are all that is brought to a node.
+/// What is wrong with each of `files`, by itself and beside the others. `whole`: they are all that
+/// is brought to a node.
 pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let mut all: Vec<Vec<Finding>> = files.iter().map(check_single).collect();
-    let tuned = files
-        .iter()
-        .any(|file| Kind::of(&file.path) == Some(Kind::Kickstart) && kickstart::installs(file.text, "tuned"));
+    let tuned = files.iter().any(|file| {
+        Kind::of(&file.path) == Some(Kind::Kickstart) && kickstart::installs(file.text, "tuned")
+    });
     let mut among = unit::cross_check(files, whole);
     among.extend(sysctl::cross_check(files, tuned));
     among.extend(kickstart::cross_check(files));
@@ -49,10 +50,20 @@ pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
 
 /// What bash says of a script for a shell.
 fn script(text: &str) -> Option<Finding> {
-    let shell = text.lines().next().is_none_or(|first| !first.starts_with("#!") || first.contains("sh"));
+    let shell = text
+        .lines()
+        .next()
+        .is_none_or(|first| !first.starts_with("#!") || first.contains("sh"));
     let (line, message) = shell.then(|| kickstart::bash_says(text)).flatten()?;
-    let place = text::TextSpan::whole(text).lines().nth(line - 1).map_or(0..0, |line| line.trim().span());
-    let finding = Finding::error("script/bash", place, format!("bash cannot read this: {message}"));
+    let place = text::TextSpan::whole(text)
+        .lines()
+        .nth(line - 1)
+        .map_or(0..0, |line| line.trim().span());
+    let finding = Finding::error(
+        "script/bash",
+        place,
+        format!("bash cannot read this: {message}"),
+    );
     Some(
         finding
             .effect("the script stops here, with what stands above it done")

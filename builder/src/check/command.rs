@@ -45,27 +45,42 @@ enum Format {
 
 /// Checks, and says what it found.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let (recipes, loose): (Vec<&PathBuf>, Vec<_>) = options
-        .files
-        .iter()
-        .partition(|path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml")));
+    let (recipes, loose): (Vec<&PathBuf>, Vec<_>) = options.files.iter().partition(|path| {
+        path.extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
+    });
     if options.as_path.is_some() && (options.files.len() != 1 || !recipes.is_empty()) {
-        return Err(exit_error(Exit::Failed, "--as says where one file is; give that file alone"));
+        return Err(exit_error(
+            Exit::Failed,
+            "--as says where one file is; give that file alone",
+        ));
     }
     let mut report = Report(Vec::new());
     for path in recipes {
         report.0.extend(image::check_recipe(path)?.0.0);
     }
-    report.0.extend(self::check_files(&loose, options.as_path.as_deref())?);
-    let format = if options.json { Format::Json } else { options.format };
+    report
+        .0
+        .extend(self::check_files(&loose, options.as_path.as_deref())?);
+    let format = if options.json {
+        Format::Json
+    } else {
+        options.format
+    };
     match format {
         Format::Text => report.show(),
         Format::Json => console::result(report.json()?)?,
-        Format::Sarif => console::result(serde_json::to_string_pretty(&sarif::log(&report))? + "\n")?,
+        Format::Sarif => {
+            console::result(serde_json::to_string_pretty(&sarif::log(&report))? + "\n")?;
+        }
     }
     report.verdict(options.strict, "see above")?;
     if matches!(format, Format::Text) {
-        let names: Vec<_> = options.files.iter().map(|path| path.display().to_string()).collect();
+        let names: Vec<_> = options
+            .files
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         console::result(format_args!("{}: no errors\n", names.join(", ")))?;
     }
     Ok(())
@@ -73,8 +88,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Files of a node, checked together.
 fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedFile>> {
-    let texts: Vec<String> =
-        paths.iter().map(|path| text_file::read(path, "a file of a node")).collect::<Result<_>>()?;
+    let texts: Vec<String> = paths
+        .iter()
+        .map(|path| text_file::read(path, "a file of a node"))
+        .collect::<Result<_>>()?;
     let mut files = Vec::new();
     for (path, text) in paths.iter().zip(&texts) {
         let shown = path.display().to_string();
@@ -87,19 +104,32 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
             );
             return Err(exit_error(Exit::Failed, message));
         }
-        files.push(File { shown, path: place, text, mode: None });
+        files.push(File {
+            shown,
+            path: place,
+            text,
+            mode: None,
+        });
     }
     let findings = check_with_bash(&files, false);
     let checked = files.into_iter().zip(findings);
     Ok(checked
-        .map(|(file, findings)| CheckedFile { shown: file.shown, text: file.text.to_owned(), findings })
+        .map(|(file, findings)| CheckedFile {
+            shown: file.shown,
+            text: file.text.to_owned(),
+            findings,
+        })
         .collect())
 }
 
-/// Where a file is on the node, by its own path: from the last folder in it on that a root has as well.
+/// Where a file is on the node, by its own path: from the last folder in it on that a root has as
+/// well.
 fn path_on_node(path: &Path) -> String {
     let text = path.to_string_lossy();
-    let at = ["/etc/", "/usr/lib/", "/usr/local/"].iter().filter_map(|folder| text.rfind(folder)).max();
+    let at = ["/etc/", "/usr/lib/", "/usr/local/"]
+        .iter()
+        .filter_map(|folder| text.rfind(folder))
+        .max();
     match at {
         Some(at) => text[at..].to_owned(),
         None => text.into_owned(),

@@ -45,7 +45,12 @@ impl Kind {
             (_, "preset") => Self::Preset,
             (_, "conf") if within("sysctl.d") => Self::Sysctl,
             (_, "conf") if within("tmpfiles.d") => Self::Tmpfiles,
-            (_, "xml") if within("firewalld") || within("zones") || within("services") || within("ipsets") => {
+            (_, "xml")
+                if within("firewalld")
+                    || within("zones")
+                    || within("services")
+                    || within("ipsets") =>
+            {
                 Self::Firewalld
             }
             (_, "sh") => Self::Script,

@@ -17,13 +17,27 @@ pub(crate) struct Finding {
 
 impl Finding {
     /// CentOS 7.9 refuses it, or does not do what it says.
-    pub(super) fn error(rule: &'static str, place: impl Into<Span>, message: impl Into<String>) -> Self {
-        Self { rule, diagnostic: Diagnostic::error(place.into().0, message) }
+    pub(super) fn error(
+        rule: &'static str,
+        place: impl Into<Span>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            rule,
+            diagnostic: Diagnostic::error(place.into().0, message),
+        }
     }
 
     /// It works, but hardly as meant.
-    pub(super) fn warning(rule: &'static str, place: impl Into<Span>, message: impl Into<String>) -> Self {
-        Self { rule, diagnostic: Diagnostic::warning(place.into().0, message) }
+    pub(super) fn warning(
+        rule: &'static str,
+        place: impl Into<Span>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            rule,
+            diagnostic: Diagnostic::warning(place.into().0, message),
+        }
     }
 
     /// The same, with what CentOS 7.9 does with it: the words behind the caret.

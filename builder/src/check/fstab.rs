@@ -24,8 +24,9 @@ struct Entry<'a> {
     pass: Option<TextSpan<'a>>,
 }
 
-/// What is wrong with a table. At boot systemd reads it with getmntent(3), which fills what a line lacks
-/// (src/fstab-generator/fstab-generator.c); mount(8) reads it with libmount (util-linux 2.23.2, libmount/src/tab_parse.c).
+/// What is wrong with a table. At boot systemd reads it with getmntent(3), which fills what a line
+/// lacks (src/fstab-generator/fstab-generator.c); mount(8) reads it with libmount (util-linux
+/// 2.23.2, libmount/src/tab_parse.c).
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
@@ -35,8 +36,11 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         }
         let fields: Vec<TextSpan<'_>> = bare(line).collect();
         let [source, target, rest @ ..] = &fields[..] else {
-            let finding =
-                Finding::error("fstab/fields", line, "a line has a device, a mount point, a type and options");
+            let finding = Finding::error(
+                "fstab/fields",
+                line,
+                "a line has a device, a mount point, a type and options",
+            );
             out.push(
                 finding
                     .effect("219 ignores the line: the volume is not mounted")
@@ -44,18 +48,38 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             );
             continue;
         };
-        let field = |index: usize| rest.get(index).copied().unwrap_or(line.from(line.text.len()));
-        let entry =
-            Entry { source: *source, target: *target, kind: field(0), options: field(1), pass: rest.get(3).copied() };
+        let field = |index: usize| {
+            rest.get(index)
+                .copied()
+                .unwrap_or(line.from(line.text.len()))
+        };
+        let entry = Entry {
+            source: *source,
+            target: *target,
+            kind: field(0),
+            options: field(1),
+            pass: rest.get(3).copied(),
+        };
         out.extend(count(line, rest));
         // Two lines for one path become one unit; swap has no path but its own.
-        let path = if entry.kind.text == "swap" { source.text } else { target.text };
-        let before = path.starts_with('/').then(|| seen.insert(clean_path(path), source.text)).flatten();
+        let path = if entry.kind.text == "swap" {
+            source.text
+        } else {
+            target.text
+        };
+        let before = path
+            .starts_with('/')
+            .then(|| seen.insert(clean_path(path), source.text))
+            .flatten();
         if let Some(before) = before {
             out.push(
-                Finding::error("fstab/twice", *target, format!("{path} has a line already, for {before}"))
-                    .effect("219 keeps the first line, and ignores this one")
-                    .fix("remove one of them"),
+                Finding::error(
+                    "fstab/twice",
+                    *target,
+                    format!("{path} has a line already, for {before}"),
+                )
+                .effect("219 keeps the first line, and ignores this one")
+                .fix("remove one of them"),
             );
         }
         check_entry(&entry, &mut out);
@@ -63,18 +87,26 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     out
 }
 
-/// How many fields there are, and whether the last two are numbers. systemd takes a line that mount(8) cannot read.
+/// How many fields there are, and whether the last two are numbers. systemd takes a line that
+/// mount(8) cannot read.
 fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
     let unreadable = |place: TextSpan<'_>, message: &str, instead: &str| {
         let finding = Finding::warning("fstab/fields", place, message);
-        Some(finding.effect("219 mounts the volume at boot, and mount(8) ignores the line").fix(instead.to_owned()))
+        Some(
+            finding
+                .effect("219 mounts the volume at boot, and mount(8) ignores the line")
+                .fix(instead.to_owned()),
+        )
     };
     // A type and options may be missing, but not both for mount(8).
     if rest.is_empty() {
         return unreadable(line, "a line without a type", "write a type, or auto");
     }
     let numbers = rest.iter().skip(2).take(2);
-    if let Some(word) = numbers.clone().find(|word| !word.text.chars().all(|c| c.is_ascii_digit())) {
+    if let Some(word) = numbers
+        .clone()
+        .find(|word| !word.text.chars().all(|c| c.is_ascii_digit()))
+    {
         return unreadable(
             *word,
             "the fifth and the sixth field are numbers",
@@ -83,16 +115,24 @@ fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
     }
     let more = rest.get(4).filter(|more| !more.text.starts_with('#'))?;
     let finding = Finding::warning("fstab/fields", *more, "more than six fields");
-    Some(finding.effect("the rest of the line is ignored").fix("a space within a field is \\040"))
+    Some(
+        finding
+            .effect("the rest of the line is ignored")
+            .fix("a space within a field is \\040"),
+    )
 }
 
 fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
     let (target, kind) = (entry.target, entry.kind.text);
     if !target.text.contains('/') && kind != "swap" {
         out.push(
-            Finding::error("fstab/mount-point", target, format!("`{}` is not a mount point", target.text))
-                .effect("219 ignores the line: the volume is not mounted")
-                .fix(format!("write /{}", target.text)),
+            Finding::error(
+                "fstab/mount-point",
+                target,
+                format!("`{}` is not a mount point", target.text),
+            )
+            .effect("219 ignores the line: the volume is not mounted")
+            .fix(format!("write /{}", target.text)),
         );
     } else if !target.text.starts_with('/') && kind != "swap" {
         out.push(
@@ -103,13 +143,20 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
     }
     if target.text.len() > 1 && target.text.ends_with('/') {
         out.push(
-            Finding::warning("fstab/mount-point", target, "a / at the end of a mount point")
-                .effect("other programs compare the text and miss it")
-                .fix("remove it"),
+            Finding::warning(
+                "fstab/mount-point",
+                target,
+                "a / at the end of a mount point",
+            )
+            .effect("other programs compare the text and miss it")
+            .fix("remove it"),
         );
     }
     let name = entry.source.text.strip_prefix("/dev/").unwrap_or_default();
-    if ["sd", "vd", "hd", "xvd", "nvme"].iter().any(|kind| name.starts_with(kind)) {
+    if ["sd", "vd", "hd", "xvd", "nvme"]
+        .iter()
+        .any(|kind| name.starts_with(kind))
+    {
         out.push(
             Finding::warning(
                 "fstab/device-name",
@@ -144,14 +191,22 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
     let name = option.text.split('=').next().unwrap_or_default();
     let (root, xfs) = (entry.target.text == "/", entry.kind.text == "xfs");
     if root && ["noauto", "nofail", "x-systemd.automount"].contains(&name) {
-        let finding = Finding::warning("fstab/option", option, format!("{name} has no meaning for /"));
+        let finding = Finding::warning(
+            "fstab/option",
+            option,
+            format!("{name} has no meaning for /"),
+        );
         out.push(finding.effect("219 ignores it, and warns").fix("remove it"));
     }
     if let (true, Some((_, value))) = (TIMES.contains(&name), option.split_once('=')) {
         out.extend(time::sec(value.text).is_none().then(|| {
-            Finding::error("fstab/option", value, format!("`{}` is not a time", value.text))
-                .effect("219 ignores the option")
-                .fix("write a time, as in 30s")
+            Finding::error(
+                "fstab/option",
+                value,
+                format!("`{}` is not a time", value.text),
+            )
+            .effect("219 ignores the option")
+            .fix("write a time, as in 30s")
         }));
     }
     if entry.options.text.is_empty() {
@@ -159,49 +214,85 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
     }
     if option.text.is_empty() {
         out.push(
-            Finding::warning("fstab/option", entry.options, "an empty option: two commas, or one at the end")
-                .effect("it is ignored")
-                .fix("remove the comma"),
+            Finding::warning(
+                "fstab/option",
+                entry.options,
+                "an empty option: two commas, or one at the end",
+            )
+            .effect("it is ignored")
+            .fix("remove the comma"),
         );
     } else if name.starts_with("x-systemd.") && !SYSTEMD.contains(&name) {
         out.push(
             Finding::error("fstab/option", option, format!("219 does not know {name}"))
                 .effect("219 ignores it")
-                .fix("it came later: write a .mount unit, or x-systemd.requires= where that will do"),
+                .fix(
+                    "it came later: write a .mount unit, or x-systemd.requires= where that will do",
+                ),
         );
     } else if xfs && name == "nobarrier" {
         out.push(
-            Finding::error("fstab/nobarrier", option, "nobarrier lets the disk hold back what fsync promised")
-                .effect("a power cut can lose writes that etcd acknowledged")
-                .fix("remove it"),
+            Finding::error(
+                "fstab/nobarrier",
+                option,
+                "nobarrier lets the disk hold back what fsync promised",
+            )
+            .effect("a power cut can lose writes that etcd acknowledged")
+            .fix("remove it"),
         );
     } else if xfs && name == "allocsize" && !is_allocsize(option.text) {
         out.push(
-            Finding::error("fstab/option", option, "allocsize is a power of two from 4k to 1g")
-                .effect("the volume is not mounted, and the boot stops in emergency mode")
-                .fix("write allocsize=64m"),
+            Finding::error(
+                "fstab/option",
+                option,
+                "allocsize is a power of two from 4k to 1g",
+            )
+            .effect("the volume is not mounted, and the boot stops in emergency mode")
+            .fix("write allocsize=64m"),
         );
     } else if xfs && root && only_at_first_mount(option.text) {
         out.push(
-            Finding::warning("fstab/only-at-first-mount", option, format!("{} has no effect on /", option.text))
-                .effect("the initramfs has mounted it already, and XFS ignores the option in the remount")
-                .fix(format!(
-                    "write rootflags={} on the kernel line, or give the data a volume of its own",
-                    option.text
-                )),
+            Finding::warning(
+                "fstab/only-at-first-mount",
+                option,
+                format!("{} has no effect on /", option.text),
+            )
+            .effect(
+                "the initramfs has mounted it already, and XFS ignores the option in the remount",
+            )
+            .fix(format!(
+                "write rootflags={} on the kernel line, or give the data a volume of its own",
+                option.text
+            )),
         );
-    } else if name == "nodiratime" && entry.options.split(',').any(|other| other.text == "noatime") {
+    } else if name == "nodiratime"
+        && entry
+            .options
+            .split(',')
+            .any(|other| other.text == "noatime")
+    {
         // True, and harmless: noatime says it already.
     } else if (entry.kind.text == "ext4" || entry.kind.text == "ext3") && xfs_only(name) {
         out.push(
-            Finding::error("fstab/option", option, format!("{} has no option {name}: XFS has it", entry.kind.text))
-                .effect("the volume is not mounted, and the boot stops in emergency mode")
-                .fix("remove it"),
+            Finding::error(
+                "fstab/option",
+                option,
+                format!("{} has no option {name}: XFS has it", entry.kind.text),
+            )
+            .effect("the volume is not mounted, and the boot stops in emergency mode")
+            .fix("remove it"),
         );
     } else if xfs && !known_to_xfs(name) {
-        let finding = Finding::error("fstab/option", option, format!("XFS on 3.10 has no option {name}"))
-            .effect("the volume is not mounted, and the boot stops in emergency mode");
+        let finding = Finding::error(
+            "fstab/option",
+            option,
+            format!("XFS on 3.10 has no option {name}"),
+        )
+        .effect("the volume is not mounted, and the boot stops in emergency mode");
         let near = recipes::diagnostic::nearest(name, GENERIC.iter().chain(XFS).copied());
-        out.push(finding.fix(near.map_or_else(|| "remove it".to_owned(), |near| format!("did you mean {near}?"))));
+        out.push(finding.fix(near.map_or_else(
+            || "remove it".to_owned(),
+            |near| format!("did you mean {near}?"),
+        )));
     }
 }

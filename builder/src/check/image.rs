@@ -48,27 +48,53 @@ pub(super) fn check_recipe(path: &Path) -> Result<(Report, Option<CheckedRecipe>
         own.extend(digest(&recipe.etcd));
         own.extend(render::contradictions(&recipe)?);
         files = rendered(&recipe, &user_files, &mut own)?;
-        checked = Some(CheckedRecipe { text: text.clone(), recipe, user_files });
+        checked = Some(CheckedRecipe {
+            text: text.clone(),
+            recipe,
+            user_files,
+        });
     }
     own.sort_by_key(|finding| finding.span.start);
-    let failed = own.iter().any(|finding| finding.severity == Severity::Error);
-    let findings = own.into_iter().map(|diagnostic| Finding { rule: "recipe", diagnostic }).collect();
-    files.insert(0, CheckedFile { shown: path.display().to_string(), text, findings });
+    let failed = own
+        .iter()
+        .any(|finding| finding.severity == Severity::Error);
+    let findings = own
+        .into_iter()
+        .map(|diagnostic| Finding {
+            rule: "recipe",
+            diagnostic,
+        })
+        .collect();
+    files.insert(
+        0,
+        CheckedFile {
+            shown: path.display().to_string(),
+            text,
+            findings,
+        },
+    );
     Ok((Report(files), checked.filter(|_| !failed)))
 }
 
 /// What is wrong with the files of the recipe's own CA.
 fn authority(tls: &Tls, folder: &Path) -> Vec<Diagnostic> {
-    let (Some(AuthorityFiles { cert, key }), authority) = (&tls.authority, Authority::of(tls, folder)) else {
+    let (Some(AuthorityFiles { cert, key }), authority) =
+        (&tls.authority, Authority::of(tls, folder))
+    else {
         return Vec::new();
     };
     match authority.check(Lifetimes::from(tls), OffsetDateTime::now_utc()) {
         Ok(events) => {
-            let warning = |event: pki::Event| Diagnostic::warning(cert.span.clone(), event.to_string());
+            let warning =
+                |event: pki::Event| Diagnostic::warning(cert.span.clone(), event.to_string());
             events.into_iter().map(warning).collect()
         }
         Err(error) => {
-            let place = if error.path() == folder.join(&key.source) { key } else { cert };
+            let place = if error.path() == folder.join(&key.source) {
+                key
+            } else {
+                cert
+            };
             vec![Diagnostic::error(place.span.clone(), error.to_string())]
         }
     }
@@ -88,17 +114,28 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     }
     Some(match known {
         Some(known) => finding.help(format!("write sha256 = \"{known}\"")),
-        None => finding.help(format!("take it from upstream's SHA256SUMS for etcd-v{version}-linux-amd64.tar.gz")),
+        None => finding.help(format!(
+            "take it from upstream's SHA256SUMS for etcd-v{version}-linux-amd64.tar.gz"
+        )),
     })
 }
 
-/// Every file of the node, checked. What is wrong with bringing a file at all is reported in the recipe.
-fn rendered(recipe: &Recipe, user_files: &[UserFile], own: &mut Vec<Diagnostic>) -> Result<Vec<CheckedFile>> {
+/// Every file of the node, checked. What is wrong with bringing a file at all is reported in the
+/// recipe.
+fn rendered(
+    recipe: &Recipe,
+    user_files: &[UserFile],
+    own: &mut Vec<Diagnostic>,
+) -> Result<Vec<CheckedFile>> {
     let overlay = render::overlay(recipe)?;
     // The digest of the overlay is known when it is packed; any other has the same form.
     let kickstart = render::kickstart(recipe, Sha256::of(b""))?;
-    let mut files =
-        vec![File { shown: "image/centos7.ks".into(), path: "centos7.ks".into(), text: &kickstart, mode: None }];
+    let mut files = vec![File {
+        shown: "image/centos7.ks".into(),
+        path: "centos7.ks".into(),
+        text: &kickstart,
+        mode: None,
+    }];
     files.extend(overlay.iter().map(|file| File {
         shown: format!("image:/{}", file.path),
         path: format!("/{}", file.path),
@@ -110,35 +147,56 @@ fn rendered(recipe: &Recipe, user_files: &[UserFile], own: &mut Vec<Diagnostic>)
     for file in user_files {
         let path = format!("/{}", file.path);
         if files[..rendered].iter().any(|own| own.path == path) {
-            let finding = Diagnostic::error(file.span.clone(), format!("the image has {path} itself"));
+            let finding =
+                Diagnostic::error(file.span.clone(), format!("the image has {path} itself"));
             own.push(
                 finding.help("bring another file beside it, such as a drop-in, or change it by the recipe's sections"),
             );
         }
-        let below = |other: &str| other.starts_with(&format!("{path}/")) || path.starts_with(&format!("{other}/"));
-        if let Some(other) = files.iter().find(|other| other.path.starts_with('/') && below(&other.path)) {
-            let message = format!("{path} and {} cannot both be: one is a folder of the other", other.path);
+        let below = |other: &str| {
+            other.starts_with(&format!("{path}/")) || path.starts_with(&format!("{other}/"))
+        };
+        if let Some(other) = files
+            .iter()
+            .find(|other| other.path.starts_with('/') && below(&other.path))
+        {
+            let message = format!(
+                "{path} and {} cannot both be: one is a folder of the other",
+                other.path
+            );
             own.push(Diagnostic::error(file.span.clone(), message));
         }
         places.insert(path.clone());
         let text = match std::str::from_utf8(&file.bytes) {
             Ok(text) => text,
             Err(error) if Kind::of(&path).is_some() => {
-                let message = format!("{} is not UTF-8 at byte {}", file.source.display(), error.valid_up_to());
+                let message = format!(
+                    "{} is not UTF-8 at byte {}",
+                    file.source.display(),
+                    error.valid_up_to()
+                );
                 own.push(Diagnostic::error(file.span.clone(), message).help("save it as UTF-8"));
                 continue;
             }
             // A program, or another thing that nobody reads as a text.
             Err(_) => "",
         };
-        files.push(File { shown: file.source.display().to_string(), path, text, mode: Some(file.mode) });
+        files.push(File {
+            shown: file.source.display().to_string(),
+            path,
+            text,
+            mode: Some(file.mode),
+        });
     }
     let findings = check_with_bash(&files, true);
-    let checked = files.into_iter().zip(findings).map(|(file, findings)| CheckedFile {
-        shown: file.shown,
-        text: file.text.to_owned(),
-        findings,
-    });
+    let checked = files
+        .into_iter()
+        .zip(findings)
+        .map(|(file, findings)| CheckedFile {
+            shown: file.shown,
+            text: file.text.to_owned(),
+            findings,
+        });
     Ok(checked.filter(|file| !file.findings.is_empty()).collect())
 }
 
@@ -150,34 +208,55 @@ mod tests {
         let text = include_str!("../../../recipes/single-node.toml").replace("3.6.14", version);
         let text: String = text
             .lines()
-            .map(
-                |line| {
-                    if line.starts_with("sha256") { format!("sha256 = \"{sha256}\"\n") } else { format!("{line}\n") }
-                },
-            )
+            .map(|line| {
+                if line.starts_with("sha256") {
+                    format!("sha256 = \"{sha256}\"\n")
+                } else {
+                    format!("{line}\n")
+                }
+            })
             .collect();
         let etcd = recipes::recipe::read(&text).recipe.unwrap().etcd;
         let shown = |finding: Diagnostic| {
             assert_eq!(&text[finding.span.clone()], format!("\"{sha256}\""));
-            format!("{} | {} | {}", finding.message, finding.label, finding.help.unwrap_or_default())
+            format!(
+                "{} | {} | {}",
+                finding.message,
+                finding.label,
+                finding.help.unwrap_or_default()
+            )
         };
         digest(&etcd).map(shown).into_iter().collect()
     }
 
     #[test]
     fn a_digest_of_another_release_is_found() {
-        let of = |version: &str| release::known(version.parse().unwrap()).unwrap().to_string();
+        let of = |version: &str| {
+            release::known(version.parse().unwrap())
+                .unwrap()
+                .to_string()
+        };
         assert_eq!(findings("3.6.14", &of("3.6.14")), [""; 0]);
         let wrong = findings("3.6.14", &of("3.6.13"));
-        assert!(wrong[0].contains("not the digest of etcd 3.6.14 as upstream publishes it"), "{wrong:?}");
-        assert!(wrong[0].contains("| this is the digest of etcd 3.6.13 | write sha256 = \"ffe840ff"), "{wrong:?}");
+        assert!(
+            wrong[0].contains("not the digest of etcd 3.6.14 as upstream publishes it"),
+            "{wrong:?}"
+        );
+        assert!(
+            wrong[0].contains("| this is the digest of etcd 3.6.13 | write sha256 = \"ffe840ff"),
+            "{wrong:?}"
+        );
         let unknown = findings("3.6.14", &"7".repeat(64));
-        assert!(unknown[0].contains("|  | write sha256 = \"ffe840ff"), "{unknown:?}");
+        assert!(
+            unknown[0].contains("|  | write sha256 = \"ffe840ff"),
+            "{unknown:?}"
+        );
         // The table does not have 3.5.1.
         assert_eq!(findings("3.5.1", &"7".repeat(64)), [""; 0]);
         let other = findings("3.5.1", &of("3.6.14"));
         assert!(
-            other[0].contains("this is the digest of etcd 3.6.14 | take it from upstream's SHA256SUMS"),
+            other[0]
+                .contains("this is the digest of etcd 3.6.14 | take it from upstream's SHA256SUMS"),
             "{other:?}"
         );
     }

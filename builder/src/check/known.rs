@@ -1,11 +1,15 @@
-//! The tables of what CentOS 7.9 knows. Each file in known/ names its source; docs/centos7.md says how it was made.
+//! The tables of what CentOS 7.9 knows. Each file in known/ names its source; docs/centos7.md says
+//! how it was made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// The lines of a table, without its comments.
 pub(super) fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
-    table.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'))
+    table
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// Every word of a table.
@@ -15,7 +19,9 @@ fn words(table: &'static str) -> BTreeSet<&'static str> {
 
 /// A table of one word and the rest of its line.
 fn pairs(table: &'static str) -> BTreeMap<&'static str, &'static str> {
-    lines(table).filter_map(|line| line.split_once(' ')).collect()
+    lines(table)
+        .filter_map(|line| line.split_once(' '))
+        .collect()
 }
 
 /// The directives of a section of a unit file, each with the form of its value.
@@ -23,7 +29,8 @@ pub(super) type Directives = BTreeMap<&'static str, &'static str>;
 
 /// A table of sections, each with its directives.
 fn sections(table: &'static str) -> BTreeMap<&'static str, Directives> {
-    let (mut sections, mut groups): (BTreeMap<_, Directives>, BTreeMap<_, Directives>) = Default::default();
+    let (mut sections, mut groups): (BTreeMap<_, Directives>, BTreeMap<_, Directives>) =
+        Default::default();
     let mut current = &mut Directives::new();
     for line in lines(table) {
         if let Some(name) = line.strip_prefix('{') {
@@ -38,7 +45,11 @@ fn sections(table: &'static str) -> BTreeMap<&'static str, Directives> {
         }
     }
     for section in sections.values_mut() {
-        let taken: Vec<_> = section.keys().copied().filter(|name| name.starts_with('+')).collect();
+        let taken: Vec<_> = section
+            .keys()
+            .copied()
+            .filter(|name| name.starts_with('+'))
+            .collect();
         section.retain(|name, _| !name.starts_with('+'));
         for group in taken.into_iter().flat_map(str::split_whitespace) {
             section.extend(groups.get(&group[1..]).into_iter().flatten());
@@ -72,9 +83,18 @@ pub(super) struct Later {
 pub(super) static LATER: LazyLock<BTreeMap<&'static str, Later>> = LazyLock::new(|| {
     let later = |(name, rest): (_, &'static str)| {
         let (since, instead) = rest.split_once(' ')?;
-        Some((name, Later { since: (since != "-").then_some(since), instead }))
+        Some((
+            name,
+            Later {
+                since: (since != "-").then_some(since),
+                instead,
+            },
+        ))
     };
-    pairs(include_str!("known/systemd-later.txt")).into_iter().filter_map(later).collect()
+    pairs(include_str!("known/systemd-later.txt"))
+        .into_iter()
+        .filter_map(later)
+        .collect()
 });
 
 /// The units that are there without anybody bringing them.
@@ -98,17 +118,18 @@ pub(super) static SYSCTL_TUNED: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/sysctl-tuned.txt")));
 
 /// The settings of the packages' own sysctl.d files: file, key, value.
-pub(super) static SYSCTL_STOCK: LazyLock<Vec<(&'static str, &'static str, &'static str)>> = LazyLock::new(|| {
-    let mut file = "";
-    let mut settings = Vec::new();
-    for line in lines(include_str!("known/sysctl-stock.txt")) {
-        match line.split_once(" = ") {
-            Some((key, value)) => settings.push((file, key, value)),
-            None => file = line,
+pub(super) static SYSCTL_STOCK: LazyLock<Vec<(&'static str, &'static str, &'static str)>> =
+    LazyLock::new(|| {
+        let mut file = "";
+        let mut settings = Vec::new();
+        for line in lines(include_str!("known/sysctl-stock.txt")) {
+            match line.split_once(" = ") {
+                Some((key, value)) => settings.push((file, key, value)),
+                None => file = line,
+            }
         }
-    }
-    settings
-});
+        settings
+    });
 
 /// Commands that the installer has not.
 pub(super) static INSTALLER_ABSENT: LazyLock<BTreeSet<&'static str>> =
@@ -119,15 +140,17 @@ pub(super) static CHRONY_LATER: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/chrony-later.txt")));
 
 /// Names of ports, and the numbers.
-pub(super) static PORT_NAMES: LazyLock<BTreeMap<&'static str, &'static str>> = LazyLock::new(|| {
-    let mut names = pairs(include_str!("known/names-el7.txt"));
-    names.remove("protocols");
-    names
-});
+pub(super) static PORT_NAMES: LazyLock<BTreeMap<&'static str, &'static str>> =
+    LazyLock::new(|| {
+        let mut names = pairs(include_str!("known/names-el7.txt"));
+        names.remove("protocols");
+        names
+    });
 
 /// Names of protocols.
 pub(super) static PROTOCOLS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
-    let rows = lines(include_str!("known/names-el7.txt")).filter_map(|line| line.strip_prefix("protocols "));
+    let rows = lines(include_str!("known/names-el7.txt"))
+        .filter_map(|line| line.strip_prefix("protocols "));
     rows.flat_map(str::split_whitespace).collect()
 });
 
@@ -145,17 +168,34 @@ mod tests {
         assert_eq!(UNITS["Unit"].len(), 72);
         assert_eq!(UNITS["Service"]["ProtectSystem"], "bool|full");
         assert_eq!(LATER["StateDirectory"].since, Some("235"));
-        assert_eq!((DAEMONS.len(), DAEMONS["Journal"].len(), DAEMONS["Manager"].len()), (2, 26, 45));
-        assert!(DAEMONS_LATER.keys().all(|key| DAEMONS.values().all(|section| !section.contains_key(key))));
+        assert_eq!(
+            (
+                DAEMONS.len(),
+                DAEMONS["Journal"].len(),
+                DAEMONS["Manager"].len()
+            ),
+            (2, 26, 45)
+        );
+        assert!(
+            DAEMONS_LATER
+                .keys()
+                .all(|key| DAEMONS.values().all(|section| !section.contains_key(key)))
+        );
         assert!(SYSCTL_KEYS.len() > 380 && SYSCTL_KEYS.contains("vm.swappiness"));
         assert!(SYSCTL_FORMS.keys().all(|key| SYSCTL_KEYS.contains(key)));
         assert!(SYSCTL_ABSENT.keys().all(|key| !SYSCTL_KEYS.contains(key)));
         assert!(SYSCTL_TUNED.iter().all(|key| SYSCTL_KEYS.contains(key)));
         assert!(CHRONY_LATER.contains("nts"));
-        assert!(PORT_NAMES["https"] == "443" && PROTOCOLS.contains("esp") && PROTOCOLS.contains("GRE"));
+        assert!(
+            PORT_NAMES["https"] == "443" && PROTOCOLS.contains("esp") && PROTOCOLS.contains("GRE")
+        );
         for table in include_dir::include_dir!("$CARGO_MANIFEST_DIR/src/check/known").files() {
             let text = table.contents_utf8().unwrap();
-            assert!(text.starts_with("# ") && text.contains("Source"), "{:?}", table.path());
+            assert!(
+                text.starts_with("# ") && text.contains("Source"),
+                "{:?}",
+                table.path()
+            );
         }
     }
 

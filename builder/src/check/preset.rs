@@ -1,5 +1,5 @@
-//! Presets: who is switched on. The first line that fits a unit decides, over all files in the order of their names
-//! (systemd 219, src/shared/install.c, unit_file_query_preset).
+//! Presets: who is switched on. The first line that fits a unit decides, over all files in the
+//! order of their names (systemd 219, src/shared/install.c, unit_file_query_preset).
 
 use super::file::File;
 use super::finding::Finding;
@@ -19,11 +19,16 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
             continue;
         }
         let words: Vec<TextSpan<'_>> = bare(line).collect();
-        let [verb, rest @ ..] = &words[..] else { continue };
+        let [verb, rest @ ..] = &words[..] else {
+            continue;
+        };
         if !["enable", "disable"].contains(&verb.text) {
-            let finding =
-                Finding::error("preset/verb", *verb, format!("219 does not know `{}` in a preset", verb.text))
-                    .effect("219 ignores the line");
+            let finding = Finding::error(
+                "preset/verb",
+                *verb,
+                format!("219 does not know `{}` in a preset", verb.text),
+            )
+            .effect("219 ignores the line");
             out.push(finding.fix(if verb.text == "ignore" {
                 "ignore came later: leave the unit out"
             } else {
@@ -48,24 +53,32 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         }
         if !pattern.text.contains(['.', '*', '?', '[']) {
             out.push(
-                Finding::error("preset/pattern", *pattern, format!("`{}` is not the name of a unit", pattern.text))
-                    .effect("no unit has this name")
-                    .fix(format!("write {}.service", pattern.text)),
+                Finding::error(
+                    "preset/pattern",
+                    *pattern,
+                    format!("`{}` is not the name of a unit", pattern.text),
+                )
+                .effect("no unit has this name")
+                .fix(format!("write {}.service", pattern.text)),
             );
         }
         if late {
             out.push(
-                Finding::error("preset/too-late", line, format!("this file is read after CentOS's {LAST}"))
-                    .effect("its `disable *` has decided already")
-                    .fix("name the file 10-own.preset"),
+                Finding::error(
+                    "preset/too-late",
+                    line,
+                    format!("this file is read after CentOS's {LAST}"),
+                )
+                .effect("its `disable *` has decided already")
+                .fix("name the file 10-own.preset"),
             );
         }
     }
     out
 }
 
-/// fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. A pattern with many stars would be tried in more ways than there is
-/// time for, and fits nothing here.
+/// fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. A pattern with many stars would be tried in
+/// more ways than there is time for, and fits nothing here.
 fn fits(pattern: &str, name: &str) -> bool {
     let stars = pattern.chars().filter(|c| *c == '*').count();
     stars <= 4 && name.len() <= 256 && rest_fits(pattern, name)
@@ -77,7 +90,11 @@ fn rest_fits(pattern: &str, name: &str) -> bool {
     let rest = letters.as_str();
     match first {
         None => name.is_empty(),
-        Some('*') => name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| rest_fits(rest, &name[at..])),
+        Some('*') => name
+            .char_indices()
+            .map(|(at, _)| at)
+            .chain([name.len()])
+            .any(|at| rest_fits(rest, &name[at..])),
         Some(c) => own.next().is_some_and(|found| {
             let (fits, rest) = match set(rest).filter(|_| c == '[') {
                 Some((set, rest)) => (is_in(set, found), rest),
@@ -91,7 +108,11 @@ fn rest_fits(pattern: &str, name: &str) -> bool {
 /// The characters of a set up to its ], which may be the first of them; and the pattern behind it.
 fn set(pattern: &str) -> Option<(&str, &str)> {
     let skip = usize::from(pattern.starts_with(['!', '^']));
-    let end = pattern.char_indices().skip(skip + 1).find(|(_, c)| *c == ']')?.0;
+    let end = pattern
+        .char_indices()
+        .skip(skip + 1)
+        .find(|(_, c)| *c == ']')?
+        .0;
     Some((&pattern[..end], &pattern[end + 1..]))
 }
 
@@ -103,14 +124,20 @@ fn is_in(set: &str, found: char) -> bool {
 }
 
 pub(super) fn is_preset_file(path: &str) -> bool {
-    path.rsplit_once('.').is_some_and(|(_, kind)| kind == "preset")
+    path.rsplit_once('.')
+        .is_some_and(|(_, kind)| kind == "preset")
 }
 
 /// Units that are brought and stay off, because no preset enables them.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
-    let mut presets: Vec<&File<'_>> = files.iter().filter(|file| is_preset_file(&file.path)).collect();
+    let mut presets: Vec<&File<'_>> = files
+        .iter()
+        .filter(|file| is_preset_file(&file.path))
+        .collect();
     presets.sort_by_key(|file| file.path.rsplit('/').next());
-    let own = presets.iter().filter(|file| file.path.rsplit('/').next() < Some(LAST));
+    let own = presets
+        .iter()
+        .filter(|file| file.path.rsplit('/').next() < Some(LAST));
     let mut lines: Vec<(bool, &str)> = own
         .flat_map(|file| file.text.lines())
         .filter_map(|line| {
@@ -121,17 +148,22 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     lines.extend(known::PRESETS.iter().map(|pattern| (true, *pattern)));
     let mut out = Vec::new();
     for (index, file) in files.iter().enumerate() {
-        let Some(name) = unit::installable(file) else { continue };
+        let Some(name) = unit::installable(file) else {
+            continue;
+        };
         let message = match lines.iter().find(|(_, pattern)| fits(pattern, name)) {
             // Named by itself it is off on purpose.
             Some((enable, pattern)) if *enable || *pattern == name => continue,
-            Some((_, pattern)) => format!("`disable {pattern}` comes before any line that enables {name}"),
+            Some((_, pattern)) => {
+                format!("`disable {pattern}` comes before any line that enables {name}")
+            }
             None => format!("no preset enables {name}"),
         };
         let at = file.text.find("[Install]").unwrap_or(0);
         let finding = Finding::error("preset/off", at..at + "[Install]".len(), message);
         let finding = finding.effect("the unit stays off: CentOS's last word is `disable *`");
-        let instead = format!("bring /usr/lib/systemd/system-preset/20-own.preset with `enable {name}`");
+        let instead =
+            format!("bring /usr/lib/systemd/system-preset/20-own.preset with `enable {name}`");
         out.push((index, finding.fix(instead)));
     }
     out

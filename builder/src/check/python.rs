@@ -14,7 +14,10 @@ pub(super) fn int(text: &str, radix: u32) -> Option<i64> {
         2 => ["0b", "0B"],
         _ => ["", ""],
     };
-    let digits = prefix.iter().find_map(|prefix| digits.strip_prefix(prefix)).unwrap_or(digits);
+    let digits = prefix
+        .iter()
+        .find_map(|prefix| digits.strip_prefix(prefix))
+        .unwrap_or(digits);
     if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
         return None;
     }
@@ -29,8 +32,9 @@ pub(super) fn decimal(text: &str) -> Option<i64> {
 
 /// `int(text, 0)`: the prefix says the radix, and a 0 alone means octal.
 pub(super) fn any_radix(text: &str) -> Option<i64> {
-    let digits =
-        text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}').trim_start_matches(['+', '-']);
+    let digits = text
+        .trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}')
+        .trim_start_matches(['+', '-']);
     let lower = digits.trim_start().to_ascii_lowercase();
     let radix = match lower.as_bytes() {
         [b'0', b'x', ..] => 16,
@@ -46,7 +50,12 @@ pub(super) fn optparse(text: &str) -> Option<i64> {
     let lower = text.get(..2).unwrap_or_default().to_ascii_lowercase();
     match lower.as_str() {
         "0x" => int(text, 16),
-        "0b" => int(Some(&text[2..]).filter(|rest| !rest.is_empty()).unwrap_or("0"), 2),
+        "0b" => int(
+            Some(&text[2..])
+                .filter(|rest| !rest.is_empty())
+                .unwrap_or("0"),
+            2,
+        ),
         _ if text.starts_with('0') => int(text, 8),
         _ => int(text, 10),
     }
@@ -85,8 +94,14 @@ mod tests {
         ] {
             assert_eq!(optparse(text), number, "{text}");
         }
-        let cases =
-            [("0x1", Some(1)), ("-0x1", Some(-1)), ("010", Some(8)), ("08", None), ("0", Some(0)), ("1f", None)];
+        let cases = [
+            ("0x1", Some(1)),
+            ("-0x1", Some(-1)),
+            ("010", Some(8)),
+            ("08", None),
+            ("0", Some(0)),
+            ("1f", None),
+        ];
         for (text, number) in cases {
             assert_eq!(any_radix(text), number, "{text}");
         }

@@ -39,14 +39,19 @@ struct LocatedFinding<'a> {
 impl Report {
     /// Every finding with its file.
     pub(super) fn all(&self) -> impl Iterator<Item = (&CheckedFile, &Finding)> {
-        self.0.iter().flat_map(|file| file.findings.iter().map(move |finding| (file, finding)))
+        self.0
+            .iter()
+            .flat_map(|file| file.findings.iter().map(move |finding| (file, finding)))
     }
 
     /// To standard error, as a compiler does.
     pub(super) fn show(&self) {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         for (file, finding) in self.all() {
-            console::note(format_args!("{}\n", finding.diagnostic.render(&file.shown, &file.text, color)));
+            console::note(format_args!(
+                "{}\n",
+                finding.diagnostic.render(&file.shown, &file.text, color)
+            ));
         }
     }
 
@@ -75,11 +80,30 @@ impl Report {
 
     /// An error where something was found that stops a build.
     pub(super) fn verdict(&self, strict: bool, outcome: &str) -> Result<()> {
-        let stopping: Vec<_> = self.all().filter(|(_, finding)| finding.stops_build(strict)).collect();
-        let Some((first, _)) = stopping.first() else { return Ok(()) };
-        let files =
-            self.0.iter().filter(|file| file.findings.iter().any(|finding| finding.stops_build(strict))).count();
-        let place = if files == 1 { first.shown.clone() } else { format!("{files} files") };
-        Err(exit_error(Exit::Recipe, format!("{} in {place}; {outcome}", counted(stopping.len(), "error"))))
+        let stopping: Vec<_> = self
+            .all()
+            .filter(|(_, finding)| finding.stops_build(strict))
+            .collect();
+        let Some((first, _)) = stopping.first() else {
+            return Ok(());
+        };
+        let files = self
+            .0
+            .iter()
+            .filter(|file| {
+                file.findings
+                    .iter()
+                    .any(|finding| finding.stops_build(strict))
+            })
+            .count();
+        let place = if files == 1 {
+            first.shown.clone()
+        } else {
+            format!("{files} files")
+        };
+        Err(exit_error(
+            Exit::Recipe,
+            format!("{} in {place}; {outcome}", counted(stopping.len(), "error")),
+        ))
     }
 }

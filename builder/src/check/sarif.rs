@@ -25,7 +25,10 @@ pub(super) fn log(report: &Report) -> Value {
             })
         })
         .collect();
-    let results: Vec<Value> = report.all().map(|(file, finding)| result(file, finding)).collect();
+    let results: Vec<Value> = report
+        .all()
+        .map(|(file, finding)| result(file, finding))
+        .collect();
     json!({
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
         "version": "2.1.0",
@@ -44,9 +47,12 @@ fn result(file: &CheckedFile, finding: &Finding) -> Value {
     end.span = diagnostic.span.end..diagnostic.span.end;
     let (end_line, end_column) = end.position(&file.text);
     let mut message = diagnostic.message.clone();
-    for more in [Some(diagnostic.label.as_str()).filter(|label| !label.is_empty()), diagnostic.help.as_deref()]
-        .into_iter()
-        .flatten()
+    for more in [
+        Some(diagnostic.label.as_str()).filter(|label| !label.is_empty()),
+        diagnostic.help.as_deref(),
+    ]
+    .into_iter()
+    .flatten()
     {
         message.push_str(". ");
         message.push_str(more);
@@ -70,7 +76,8 @@ fn result(file: &CheckedFile, finding: &Finding) -> Value {
     })
 }
 
-/// A relative reference (RFC 3986): what a URI cannot hold is escaped, a colon too, before which all is a scheme.
+/// A relative reference (RFC 3986): what a URI cannot hold is escaped, a colon too, before which
+/// all is a scheme.
 fn uri(path: &str) -> String {
     let mut out = String::new();
     for byte in path.bytes() {

@@ -30,19 +30,28 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             let finding = if first.value.text == setting.value.text {
                 Finding::warning("sysctl/twice", setting.place, message).effect("to the same value")
             } else {
-                Finding::warning("sysctl/twice", setting.place, message)
-                    .effect(format!("this line replaces the first value, {}", first.value.text))
+                Finding::warning("sysctl/twice", setting.place, message).effect(format!(
+                    "this line replaces the first value, {}",
+                    first.value.text
+                ))
             };
             out.push(finding.fix("remove one of the lines"));
         }
     }
-    let number = |key: &str| seen.get(key).and_then(|setting| setting.value.text.parse::<u64>().ok());
-    if let (Some(ratio), Some(background)) = (number("vm.dirty_ratio"), number("vm.dirty_background_ratio"))
-        && background >= ratio
+    let number = |key: &str| {
+        seen.get(key)
+            .and_then(|setting| setting.value.text.parse::<u64>().ok())
+    };
+    if let (Some(ratio), Some(background)) = (
+        number("vm.dirty_ratio"),
+        number("vm.dirty_background_ratio"),
+    ) && background >= ratio
         && ratio > 0
     {
         let place = seen["vm.dirty_background_ratio"].value;
-        let message = format!("vm.dirty_background_ratio = {background} is not below vm.dirty_ratio = {ratio}");
+        let message = format!(
+            "vm.dirty_background_ratio = {background} is not below vm.dirty_ratio = {ratio}"
+        );
         out.push(
             Finding::warning("sysctl/dirty", place, message)
                 .effect("the kernel takes half of dirty_ratio for it")
@@ -50,18 +59,34 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         );
     }
     if let Some(setting) = seen.get("net.ipv4.ip_local_port_range") {
-        out.extend(swallows_ports(setting, seen.get("net.ipv4.ip_local_reserved_ports").copied()));
+        out.extend(swallows_ports(
+            setting,
+            seen.get("net.ipv4.ip_local_reserved_ports").copied(),
+        ));
     }
     out
 }
 
 fn swallows_ports(range: &Setting<'_>, reserved: Option<&Setting<'_>>) -> Option<Finding> {
-    let bounds: Vec<u64> = range.value.words().filter_map(|word| word.text.parse().ok()).collect();
+    let bounds: Vec<u64> = range
+        .value
+        .words()
+        .filter_map(|word| word.text.parse().ok())
+        .collect();
     let [low, high] = bounds[..] else { return None };
-    let kept = reserved.and_then(|setting| value::ports(setting.value.text)).unwrap_or_default();
-    let free =
-        |port: &u64| (low..=high).contains(port) && !kept.iter().any(|(first, last)| (first..=last).contains(&port));
-    let taken: Vec<String> = ETCD_PORTS.filter(free).map(|port| port.to_string()).collect();
+    let kept = reserved
+        .and_then(|setting| value::ports(setting.value.text))
+        .unwrap_or_default();
+    let free = |port: &u64| {
+        (low..=high).contains(port)
+            && !kept
+                .iter()
+                .any(|(first, last)| (first..=last).contains(&port))
+    };
+    let taken: Vec<String> = ETCD_PORTS
+        .filter(free)
+        .map(|port| port.to_string())
+        .collect();
     (!taken.is_empty()).then(|| {
         Finding::warning(
             "sysctl/etcd-ports",
@@ -76,14 +101,19 @@ fn swallows_ports(range: &Setting<'_>, reserved: Option<&Setting<'_>>) -> Option
 /// Whether a file holds sysctl settings that are read at boot.
 pub(super) fn is_sysctl_file(path: &str) -> bool {
     path == "/etc/sysctl.conf"
-        || (path.contains("/sysctl.d/") && path.rsplit_once('.').is_some_and(|(_, kind)| kind == "conf"))
+        || (path.contains("/sysctl.d/")
+            && path
+                .rsplit_once('.')
+                .is_some_and(|(_, kind)| kind == "conf"))
 }
 
-/// What to do so that one file is read after another. No name sorts behind /etc/sysctl.conf, which is read last.
+/// What to do so that one file is read after another. No name sorts behind /etc/sysctl.conf, which
+/// is read last.
 fn later_name(own: &str, other: &str) -> String {
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     if other == "/etc/sysctl.conf" {
-        return "remove the line from /etc/sysctl.conf, or set it there: 219 reads that file last".to_owned();
+        return "remove the line from /etc/sysctl.conf, or set it there: 219 reads that file last"
+            .to_owned();
     }
     let (own, other) = (name(own), name(other));
     let bare = own.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
@@ -94,8 +124,8 @@ fn later_name(own: &str, other: &str) -> String {
     }
 }
 
-/// What a file sets in vain, because a later one sets it again: in the order of the file names, whatever the folder, and
-/// /etc/sysctl.conf last.
+/// What a file sets in vain, because a later one sets it again: in the order of the file names,
+/// whatever the folder, and /etc/sysctl.conf last.
 pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)> {
     let rank = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -103,19 +133,37 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
     };
     let mut out = Vec::new();
     // Who sets what: the file's rank and name, the key, the value.
-    let stock = known::SYSCTL_STOCK.iter().map(|(file, key, value)| (rank(file), *file, (*key).to_owned(), *value));
+    let stock = known::SYSCTL_STOCK
+        .iter()
+        .map(|(file, key, value)| (rank(file), *file, (*key).to_owned(), *value));
     let mut set: Vec<_> = stock.collect();
-    let own = files.iter().enumerate().filter(|(_, file)| is_sysctl_file(&file.path));
-    let settings: Vec<_> = own.map(|(index, file)| (index, file, read(file.text, &mut Vec::new()))).collect();
+    let own = files
+        .iter()
+        .enumerate()
+        .filter(|(_, file)| is_sysctl_file(&file.path));
+    let settings: Vec<_> = own
+        .map(|(index, file)| (index, file, read(file.text, &mut Vec::new())))
+        .collect();
     for (_, file, settings) in &settings {
-        set.extend(settings.iter().map(|own| (rank(&file.path), file.path.as_str(), own.key.clone(), own.value.text)));
+        set.extend(settings.iter().map(|own| {
+            (
+                rank(&file.path),
+                file.path.as_str(),
+                own.key.clone(),
+                own.value.text,
+            )
+        }));
     }
     for (index, file, settings) in &settings {
         let own = rank(&file.path);
         for setting in settings {
-            let later = set.iter().filter(|(rank, _, key, _)| *key == setting.key && *rank > own);
+            let later = set
+                .iter()
+                .filter(|(rank, _, key, _)| *key == setting.key && *rank > own);
             let last = later.max_by(|a, b| a.0.cmp(&b.0));
-            if let Some((_, other, _, value)) = last.filter(|(.., value)| *value != setting.value.text) {
+            if let Some((_, other, _, value)) =
+                last.filter(|(.., value)| *value != setting.value.text)
+            {
                 let message = format!("{other} is read later and sets {} to {value}", setting.key);
                 out.push((
                     *index,
@@ -145,22 +193,42 @@ mod tests {
     use super::*;
 
     fn files<'a>(own: &str, other: &str) -> [File<'a>; 2] {
-        let file = |path: &str, text| File { shown: path.to_owned(), path: path.to_owned(), text, mode: None };
-        [file(own, "vm.swappiness = 1\n"), file(other, "vm.swappiness = 10\n")]
+        let file = |path: &str, text| File {
+            shown: path.to_owned(),
+            path: path.to_owned(),
+            text,
+            mode: None,
+        };
+        [
+            file(own, "vm.swappiness = 1\n"),
+            file(other, "vm.swappiness = 10\n"),
+        ]
     }
 
     #[test]
     fn a_file_renamed_as_the_hint_says_is_not_overridden() {
-        for (own, other) in
-            [("00-a.conf", "50-b.conf"), ("95-own.conf", "96-b.conf"), ("a.conf", "b.conf"), ("99-a.conf", "99-b.conf")]
-        {
-            let (own, other) = (format!("/etc/sysctl.d/{own}"), format!("/usr/lib/sysctl.d/{other}"));
+        for (own, other) in [
+            ("00-a.conf", "50-b.conf"),
+            ("95-own.conf", "96-b.conf"),
+            ("a.conf", "b.conf"),
+            ("99-a.conf", "99-b.conf"),
+        ] {
+            let (own, other) = (
+                format!("/etc/sysctl.d/{own}"),
+                format!("/usr/lib/sysctl.d/{other}"),
+            );
             let found = cross_check(&files(&own, &other), false);
             assert_eq!(found.len(), 1, "{own} {other}");
             let hint = found[0].1.diagnostic.help.clone().unwrap();
-            let later = hint.split(" to ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+            let later = hint
+                .split(" to ")
+                .nth(1)
+                .and_then(|rest| rest.split(',').next())
+                .unwrap();
             let moved = files(&format!("/etc/sysctl.d/{later}"), &other);
-            let again = cross_check(&moved, false).into_iter().filter(|(index, _)| *index == 0);
+            let again = cross_check(&moved, false)
+                .into_iter()
+                .filter(|(index, _)| *index == 0);
             assert_eq!(again.count(), 0, "{hint}");
         }
     }

@@ -1,5 +1,6 @@
-//! The corpus of wrong inputs: corpus/KIND/NAME.input holds files as `==> PATH ON THE NODE <==` and their text,
-//! NAME.expected what is said of them. UPDATE_CORPUS=1 writes the latter again, to be read before it is committed.
+//! The corpus of wrong inputs: corpus/KIND/NAME.input holds files as `==> PATH ON THE NODE <==` and
+//! their text, NAME.expected what is said of them. UPDATE_CORPUS=1 writes the latter again, to be
+//! read before it is committed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,17 +24,34 @@ fn files(input: &str) -> (Vec<File<'_>>, bool) {
     let mut files = Vec::new();
     for part in input.split("==> ").skip(1) {
         let (header, text) = part.split_once(" <==\n").unwrap();
-        let (path, mode) =
-            header.split_once(' ').map_or((header, None), |(path, mode)| (path, u32::from_str_radix(mode, 8).ok()));
-        files.push(File { shown: path.to_owned(), path: path.to_owned(), text, mode });
+        let (path, mode) = header
+            .split_once(' ')
+            .map_or((header, None), |(path, mode)| {
+                (path, u32::from_str_radix(mode, 8).ok())
+            });
+        files.push(File {
+            shown: path.to_owned(),
+            path: path.to_owned(),
+            text,
+            mode,
+        });
     }
     (files, whole)
 }
 
 fn inputs() -> Vec<PathBuf> {
-    let folder = |path: &str| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-    let mut inputs: Vec<_> = folder(CORPUS).flat_map(|kind| folder(kind.to_str().unwrap())).collect();
-    inputs.retain(|path| path.extension().is_some_and(|extension| extension == "input"));
+    let folder = |path: &str| {
+        fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+    };
+    let mut inputs: Vec<_> = folder(CORPUS)
+        .flat_map(|kind| folder(kind.to_str().unwrap()))
+        .collect();
+    inputs.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "input")
+    });
     inputs.sort();
     inputs
 }
@@ -55,7 +73,11 @@ fn every_wrong_input_is_answered_as_expected() {
             }
         }
         let expected = path.with_extension("expected");
-        assert!(!said.is_empty(), "{}: nothing was found wrong", path.display());
+        assert!(
+            !said.is_empty(),
+            "{}: nothing was found wrong",
+            path.display()
+        );
         if std::env::var_os("UPDATE_CORPUS").is_some() {
             fs::write(&expected, &said).unwrap();
         } else if fs::read_to_string(&expected).ok().as_deref() != Some(said.as_str()) {
@@ -64,7 +86,11 @@ fn every_wrong_input_is_answered_as_expected() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // A rule is there because something goes wrong without it: here is what.
-    let known: BTreeSet<&str> = rules::RULES.iter().map(|rule| rule.name).filter(|name| *name != "recipe").collect();
+    let known: BTreeSet<&str> = rules::RULES
+        .iter()
+        .map(|rule| rule.name)
+        .filter(|name| *name != "recipe")
+        .collect();
     assert_eq!(used, known);
     assert!(rules::RULES.is_sorted_by_key(|rule| rule.name));
 }
@@ -74,8 +100,14 @@ fn every_later_directive_is_named_wherever_it_is_written() {
     for (name, later) in known::LATER.iter() {
         let text = format!("[Service]\nExecStart=/bin/true\n{name}=x\n");
         let findings = unit::check("/etc/systemd/system/a.service", &text);
-        let found = findings.iter().find(|finding| finding.rule == "unit/unknown-directive");
-        assert_eq!(found.unwrap().diagnostic.help.as_deref(), Some(later.instead), "{name}");
+        let found = findings
+            .iter()
+            .find(|finding| finding.rule == "unit/unknown-directive");
+        assert_eq!(
+            found.unwrap().diagnostic.help.as_deref(),
+            Some(later.instead),
+            "{name}"
+        );
     }
 }
 
@@ -85,7 +117,11 @@ fn a_sarif_log_names_every_rule_and_every_place() {
     let input = "==> /etc/b.service <==\n[Service]\nStateDirectory=ä\nMemoryMax=ü\nExecStart=x\n";
     let files = files(input).0;
     let findings = check(&files, false).remove(0);
-    let checked = report::CheckedFile { shown: "/etc/a b.service".into(), text: files[0].text.into(), findings };
+    let checked = report::CheckedFile {
+        shown: "/etc/a b.service".into(),
+        text: files[0].text.into(),
+        findings,
+    };
     let log = sarif::log(&report::Report(vec![checked]));
     assert_eq!(log["version"], "2.1.0");
     let run = &log["runs"][0];
@@ -96,7 +132,10 @@ fn a_sarif_log_names_every_rule_and_every_place() {
     for result in results {
         let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
         assert_eq!(rules[index]["id"], result["ruleId"]);
-        assert_eq!(rules[index]["properties"]["kind"], result["properties"]["kind"]);
+        assert_eq!(
+            rules[index]["properties"]["kind"],
+            result["properties"]["kind"]
+        );
         assert_eq!(result["level"], "error");
         assert!(!result["message"]["text"].as_str().unwrap().is_empty());
         let place = &result["locations"][0]["physicalLocation"];
@@ -107,17 +146,31 @@ fn a_sarif_log_names_every_rule_and_every_place() {
     }
 }
 
-/// `7.9 refuses this` and `we advise against this` are different messages to a program that reads them.
+/// `7.9 refuses this` and `we advise against this` are different messages to a program that reads
+/// them.
 #[test]
 fn json_tells_the_parsers_refusals_from_advice() {
     let input = "==> /etc/fstab <==\nUUID=1 /a xfs allocsie=64m 0 0\n/dev/sdb1 /b xfs defaults 0 0\nUUID=2 / xfs allocsize=64m 0 0\n";
     let files = files(input).0;
     let findings = check(&files, false).remove(0);
-    let checked = report::CheckedFile { shown: "fstab".into(), text: files[0].text.into(), findings };
-    let list: serde_json::Value = serde_json::from_str(&report::Report(vec![checked]).json().unwrap()).unwrap();
-    let kinds: Vec<_> = list.as_array().unwrap().iter().map(|f| (f["rule"].as_str(), f["kind"].as_str())).collect();
-    let expected =
-        [("fstab/option", "parser"), ("fstab/device-name", "advice"), ("fstab/only-at-first-mount", "effect")];
+    let checked = report::CheckedFile {
+        shown: "fstab".into(),
+        text: files[0].text.into(),
+        findings,
+    };
+    let list: serde_json::Value =
+        serde_json::from_str(&report::Report(vec![checked]).json().unwrap()).unwrap();
+    let kinds: Vec<_> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| (f["rule"].as_str(), f["kind"].as_str()))
+        .collect();
+    let expected = [
+        ("fstab/option", "parser"),
+        ("fstab/device-name", "advice"),
+        ("fstab/only-at-first-mount", "effect"),
+    ];
     assert_eq!(kinds, expected.map(|(rule, kind)| (Some(rule), Some(kind))));
 }
 
@@ -127,7 +180,9 @@ fn ready() -> impl Iterator<Item = Recipe> {
         include_str!("../../../recipes/single-node.toml"),
         include_str!("../../../recipes/demo.toml"),
     ];
-    texts.into_iter().map(|text| recipes::recipe::read(text).recipe.unwrap())
+    texts
+        .into_iter()
+        .map(|text| recipes::recipe::read(text).recipe.unwrap())
 }
 
 /// Every file that a recipe renders, with its path.
@@ -137,13 +192,22 @@ fn rendered(recipe: &Recipe) -> Vec<(String, u32, String)> {
         .into_iter()
         .map(|file| (format!("/{}", file.path), file.mode, file.content))
         .collect();
-    all.push(("centos7.ks".into(), 0, render::kickstart(recipe, recipes::Sha256::of(b"")).unwrap()));
+    all.push((
+        "centos7.ks".into(),
+        0,
+        render::kickstart(recipe, recipes::Sha256::of(b"")).unwrap(),
+    ));
     all
 }
 
 fn as_files(all: &[(String, u32, String)]) -> Vec<File<'_>> {
     all.iter()
-        .map(|(path, mode, text)| File { shown: path.clone(), path: path.clone(), text, mode: Some(*mode) })
+        .map(|(path, mode, text)| File {
+            shown: path.clone(),
+            path: path.clone(),
+            text,
+            mode: Some(*mode),
+        })
         .collect()
 }
 
@@ -152,10 +216,17 @@ fn all_that_the_ready_recipes_render_is_right() {
     for recipe in ready() {
         let all = rendered(&recipe);
         let files = as_files(&all);
-        let kinds = files.iter().filter(|file| Kind::of(&file.path).is_some()).count();
+        let kinds = files
+            .iter()
+            .filter(|file| Kind::of(&file.path).is_some())
+            .count();
         assert!(kinds >= 10, "only {kinds} files have a kind");
-        let mut findings: Vec<Finding> = check_with_bash(&files, true).into_iter().flatten().collect();
-        // The units name protections that systemd enforces where it has seccomp; 7.9's does not, and check says so.
+        let mut findings: Vec<Finding> = check_with_bash(&files, true)
+            .into_iter()
+            .flatten()
+            .collect();
+        // The units name protections that systemd enforces where it has seccomp; 7.9's does not,
+        // and check says so.
         findings.retain(|finding| finding.rule != "unit/compiled-out");
         assert_eq!(findings, Vec::new());
     }
@@ -163,10 +234,18 @@ fn all_that_the_ready_recipes_render_is_right() {
 
 /// Nothing panics, every place is within the text, and what is said can be shown.
 pub(super) fn check_robustly(path: &str, text: &str) {
-    let files = [File { shown: path.into(), path: path.into(), text, mode: Some(0o644) }];
+    let files = [File {
+        shown: path.into(),
+        path: path.into(),
+        text,
+        mode: Some(0o644),
+    }];
     for finding in check(&files, true).remove(0) {
         let span = &finding.diagnostic.span;
-        assert!(span.start <= span.end && span.end <= text.len().max(9), "{finding:?} in {text:?}");
+        assert!(
+            span.start <= span.end && span.end <= text.len().max(9),
+            "{finding:?} in {text:?}"
+        );
         assert!(!finding.diagnostic.render("x", text, false).is_empty());
         assert!(rules::index(finding.rule).is_some(), "{}", finding.rule);
     }

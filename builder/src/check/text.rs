@@ -21,10 +21,14 @@ impl<'a> TextSpan<'a> {
         self.at..self.at + self.text.len()
     }
 
-    /// A piece of it, by bytes from its own start. What is beyond its end or within a character is cut off.
+    /// A piece of it, by bytes from its own start. What is beyond its end or within a character is
+    /// cut off.
     pub(super) fn slice(self, range: Range<usize>) -> Self {
         let text = self.text.get(range.clone()).unwrap_or_default();
-        Self { text, at: self.at + range.start.min(self.text.len()) }
+        Self {
+            text,
+            at: self.at + range.start.min(self.text.len()),
+        }
     }
 
     /// From a byte on.
@@ -34,7 +38,8 @@ impl<'a> TextSpan<'a> {
 
     /// Its lines, without their ends.
     pub(super) fn lines(self) -> impl Iterator<Item = Self> {
-        self.split('\n').map(|line| line.slice(0..line.text.strip_suffix('\r').unwrap_or(line.text).len()))
+        self.split('\n')
+            .map(|line| line.slice(0..line.text.strip_suffix('\r').unwrap_or(line.text).len()))
     }
 
     /// What stands between a character, empty pieces too.
@@ -50,14 +55,20 @@ impl<'a> TextSpan<'a> {
     /// What stands between white space.
     pub(super) fn words(self) -> impl Iterator<Item = Self> {
         let start = self.text.as_ptr() as usize;
-        self.text.split_whitespace().map(move |text| Self { text, at: self.at + (text.as_ptr() as usize - start) })
+        self.text.split_whitespace().map(move |text| Self {
+            text,
+            at: self.at + (text.as_ptr() as usize - start),
+        })
     }
 
     /// Without white space at either end.
     pub(super) fn trim(self) -> Self {
         let skip = self.text.len() - self.text.trim_start().len();
         let text = self.text.trim();
-        Self { text, at: self.at + skip }
+        Self {
+            text,
+            at: self.at + skip,
+        }
     }
 
     /// What stands before and behind the first of a character.
@@ -68,7 +79,9 @@ impl<'a> TextSpan<'a> {
 
     /// What stands behind a beginning.
     pub(super) fn strip(self, prefix: &str) -> Option<Self> {
-        self.text.starts_with(prefix).then(|| self.from(prefix.len()))
+        self.text
+            .starts_with(prefix)
+            .then(|| self.from(prefix.len()))
     }
 }
 

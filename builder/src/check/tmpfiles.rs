@@ -1,5 +1,6 @@
-//! tmpfiles.d, as CentOS 7's systemd 219 takes it (`parse_line` of src/tmpfiles/tmpfiles.c). Of its types, e is Red Hat's
-//! back-port of 219-35 (#1225739), and h and H are that of 219-45 (#1299714; the changelog of its systemd.spec).
+//! tmpfiles.d, as CentOS 7's systemd 219 takes it (`parse_line` of src/tmpfiles/tmpfiles.c). Of its
+//! types, e is Red Hat's back-port of 219-35 (#1225739), and h and H are that of 219-45 (#1299714;
+//! the changelog of its systemd.spec).
 
 mod argument;
 
@@ -60,17 +61,32 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut seen: BTreeMap<(bool, String), Line<'_>> = BTreeMap::new();
     for text in TextSpan::whole(text).split('\n').map(strip) {
         if text.text.len() > MAX_LINE_BYTES {
-            let finding =
-                Finding::error("tmpfiles/fields", text, format!("a line of more than {MAX_LINE_BYTES} bytes"));
-            out.push(finding.effect("219 reads it in pieces, and takes each for a line").fix("write a shorter one"));
+            let finding = Finding::error(
+                "tmpfiles/fields",
+                text,
+                format!("a line of more than {MAX_LINE_BYTES} bytes"),
+            );
+            out.push(
+                finding
+                    .effect("219 reads it in pieces, and takes each for a line")
+                    .fix("write a shorter one"),
+            );
             continue;
         }
         if text.text.is_empty() || text.text.starts_with('#') {
             continue;
         }
         let Some(line) = Line::of(text) else {
-            let finding = Finding::error("tmpfiles/fields", text, "a line has at least a type and a path");
-            out.push(finding.effect("219 ignores the line").fix("write TYPE PATH MODE USER GROUP AGE ARGUMENT"));
+            let finding = Finding::error(
+                "tmpfiles/fields",
+                text,
+                "a line has at least a type and a path",
+            );
+            out.push(
+                finding
+                    .effect("219 ignores the line")
+                    .fix("write TYPE PATH MODE USER GROUP AGE ARGUMENT"),
+            );
             continue;
         };
         let of_line = [
@@ -101,8 +117,15 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     out
 }
 
-fn ignored(rule: &'static str, place: TextSpan<'_>, message: impl Into<String>, instead: &str) -> Finding {
-    Finding::error(rule, place, message).effect("219 ignores the line").fix(instead)
+fn ignored(
+    rule: &'static str,
+    place: TextSpan<'_>,
+    message: impl Into<String>,
+    instead: &str,
+) -> Finding {
+    Finding::error(rule, place, message)
+        .effect("219 ignores the line")
+        .fix(instead)
 }
 
 fn kind(line: &Line<'_>) -> Option<Finding> {
@@ -119,7 +142,12 @@ fn kind(line: &Line<'_>) -> Option<Finding> {
         ";" => "begin a comment with #",
         _ => "f, d, D, L, C, w, z, Z and others: see tmpfiles.d(5)",
     };
-    Some(ignored("tmpfiles/type", line.kind, format!("219 has no type {letter}"), instead))
+    Some(ignored(
+        "tmpfiles/type",
+        line.kind,
+        format!("219 has no type {letter}"),
+        instead,
+    ))
 }
 
 fn path(line: &Line<'_>) -> Option<Finding> {
@@ -141,7 +169,9 @@ fn path(line: &Line<'_>) -> Option<Finding> {
 fn mode(mode: TextSpan<'_>) -> Option<Finding> {
     let text = mode.text.strip_prefix('~').unwrap_or(mode.text);
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let octal = &digits[..digits.find(|c: char| !('0'..='7').contains(&c)).unwrap_or(digits.len())];
+    let octal = &digits[..digits
+        .find(|c: char| !('0'..='7').contains(&c))
+        .unwrap_or(digits.len())];
     if octal.is_empty() {
         let message = format!("`{}` is not a mode", mode.text);
         let instead = if text.starts_with(':') {
@@ -154,26 +184,50 @@ fn mode(mode: TextSpan<'_>) -> Option<Finding> {
     if octal.len() == text.len() && u32::from_str_radix(octal, 8).is_ok_and(|mode| mode <= 0o7777) {
         return None;
     }
-    let finding = Finding::warning("tmpfiles/mode", mode, format!("`{}` is not just a mode", mode.text));
-    Some(finding.effect(format!("219 takes it for {octal}")).fix("write permissions in octal, as 0750"))
+    let finding = Finding::warning(
+        "tmpfiles/mode",
+        mode,
+        format!("`{}` is not just a mode", mode.text),
+    );
+    Some(
+        finding
+            .effect(format!("219 takes it for {octal}"))
+            .fix("write permissions in octal, as 0750"),
+    )
 }
 
 fn age(age: TextSpan<'_>) -> Option<Finding> {
     let text = age.text.strip_prefix('~').unwrap_or(age.text);
     let message = format!("`{}` is not an age", age.text);
-    time::sec(text).is_none().then(|| ignored("tmpfiles/age", age, message, "write a time, as 10d, or - for never"))
+    time::sec(text).is_none().then(|| {
+        ignored(
+            "tmpfiles/age",
+            age,
+            message,
+            "write a time, as 10d, or - for never",
+        )
+    })
 }
 
 /// Two lines for one path, which differ: 219 keeps the first (`item_compatible`).
 fn duplicate(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
     let settings = |line: &Line<'_>| {
         let text = |field: Option<TextSpan<'_>>| field.map(|field| field.text.to_owned());
-        (text(line.mode), text(line.age), text(line.argument), line.owner.map(str::to_owned))
+        (
+            text(line.mode),
+            text(line.age),
+            text(line.argument),
+            line.owner.map(str::to_owned),
+        )
     };
     (settings(first) != settings(line)).then(|| {
-        Finding::warning("tmpfiles/twice", line.path, format!("{} has a line already", line.path.text))
-            .effect("219 keeps the first line, and ignores this one")
-            .fix("remove one of them")
+        Finding::warning(
+            "tmpfiles/twice",
+            line.path,
+            format!("{} has a line already", line.path.text),
+        )
+        .effect("219 keeps the first line, and ignores this one")
+        .fix("remove one of them")
     })
 }
 
@@ -187,8 +241,11 @@ fn specifier(path: TextSpan<'_>) -> Option<Finding> {
             Some((_, letter)) if "mbHv%".contains(letter) => {}
             Some((_, letter)) => {
                 let place = path.slice(at..at + 1 + letter.len_utf8());
-                let finding =
-                    Finding::warning("tmpfiles/specifier", place, format!("219 does not know %{letter} here"));
+                let finding = Finding::warning(
+                    "tmpfiles/specifier",
+                    place,
+                    format!("219 does not know %{letter} here"),
+                );
                 return Some(
                     finding
                         .effect("it stays as these two characters")

@@ -1,5 +1,6 @@
-//! What the real programs said of some thousand texts, and whether the checker says the same. Each table names its program.
-//! Rules of advice and effect do not count here: they speak of texts that the program takes.
+//! What the real programs said of some thousand texts, and whether the checker says the same. Each
+//! table names its program. Rules of advice and effect do not count here: they speak of texts that
+//! the program takes.
 
 use std::sync::LazyLock;
 
@@ -36,14 +37,20 @@ fn unescape(cell: &str) -> String {
 }
 
 fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
-    table.split('\n').filter(|line| !line.is_empty() && !line.starts_with("# "))
+    table
+        .split('\n')
+        .filter(|line| !line.is_empty() && !line.starts_with("# "))
 }
 
 /// A table of verdicts and texts of one file.
 fn of_one(table: &'static str, path: &str) -> Vec<Judged> {
     let judged = |line: &'static str| {
         let (verdict, text) = line.split_once('\t').unwrap();
-        Judged { path: path.to_owned(), text: unescape(text), verdict }
+        Judged {
+            path: path.to_owned(),
+            text: unescape(text),
+            verdict,
+        }
     };
     lines(table).map(judged).collect()
 }
@@ -61,24 +68,42 @@ fn firewalld() -> Vec<Judged> {
         let mut cells = line.splitn(3, '\t');
         let verdict = cells.next().unwrap();
         let path = format!("/etc/firewalld/{}", cells.next().unwrap());
-        Judged { path, text: unescape(cells.next().unwrap()), verdict }
+        Judged {
+            path,
+            text: unescape(cells.next().unwrap()),
+            verdict,
+        }
     };
-    lines(include_str!("verdicts/firewalld.tsv")).map(judged).collect()
+    lines(include_str!("verdicts/firewalld.tsv"))
+        .map(judged)
+        .collect()
 }
 
 /// What the checker says of each that the program did not say, and the other way round.
 fn disagreements(all: &[Judged]) -> Vec<String> {
     let mut out = Vec::new();
     for judged in all {
-        let files = [File { shown: String::new(), path: judged.path.clone(), text: &judged.text, mode: None }];
+        let files = [File {
+            shown: String::new(),
+            path: judged.path.clone(),
+            text: &judged.text,
+            mode: None,
+        }];
         let findings = check(&files, false).remove(0);
         let said = findings.iter().any(|finding| {
             let part = judged.verdict == "ignored-in-part";
-            rules::kind(finding.rule) == RuleKind::Parser && (part || finding.diagnostic.severity == Severity::Error)
+            rules::kind(finding.rule) == RuleKind::Parser
+                && (part || finding.diagnostic.severity == Severity::Error)
         });
         if said != (judged.verdict != "accepted") {
-            let found: Vec<_> = findings.iter().map(|finding| (finding.rule, &finding.diagnostic.message)).collect();
-            out.push(format!("{}: {} {:?}, and here {found:?}", judged.path, judged.verdict, judged.text));
+            let found: Vec<_> = findings
+                .iter()
+                .map(|finding| (finding.rule, &finding.diagnostic.message))
+                .collect();
+            out.push(format!(
+                "{}: {} {:?}, and here {found:?}",
+                judged.path, judged.verdict, judged.text
+            ));
         }
     }
     out
@@ -87,10 +112,23 @@ fn disagreements(all: &[Judged]) -> Vec<String> {
 /// At least so many texts, of each verdict at least a tenth, and no disagreement.
 fn agrees(all: &[Judged], least: usize) {
     assert!(all.len() >= least, "only {} texts", all.len());
-    let taken = all.iter().filter(|judged| judged.verdict == "accepted").count();
-    assert!(taken * 10 > all.len() && (all.len() - taken) * 10 > all.len(), "{taken} of {}", all.len());
+    let taken = all
+        .iter()
+        .filter(|judged| judged.verdict == "accepted")
+        .count();
+    assert!(
+        taken * 10 > all.len() && (all.len() - taken) * 10 > all.len(),
+        "{taken} of {}",
+        all.len()
+    );
     let wrong = disagreements(all);
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), all.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        all.len(),
+        wrong.join("\n")
+    );
 }
 
 #[test]

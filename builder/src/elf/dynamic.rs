@@ -6,7 +6,8 @@ use object::{LittleEndian, ReadRef as _};
 
 use super::linkage::{Linkage, NotForCentos7, Version};
 
-/// The libraries of a minimal CentOS 7 that a program may ask for: glibc 2.17's own, and gcc 4.8.5's libgcc.
+/// The libraries of a minimal CentOS 7 that a program may ask for: glibc 2.17's own, and gcc
+/// 4.8.5's libgcc.
 const LIBRARIES: [&str; 8] = [
     "libc.so.6",
     "libm.so.6",
@@ -32,35 +33,55 @@ impl std::fmt::Display for Version {
 }
 
 impl Version {
-    /// The version that a name like `GLIBC_2.2.5` carries after `prefix`; none where there is no number.
+    /// The version that a name like `GLIBC_2.2.5` carries after `prefix`; none where there is no
+    /// number.
     fn after(prefix: &str, name: &str) -> Option<Self> {
-        let parts: Option<Vec<u32>> = name.strip_prefix(prefix)?.split('.').map(|part| part.parse().ok()).collect();
+        let parts: Option<Vec<u32>> = name
+            .strip_prefix(prefix)?
+            .split('.')
+            .map(|part| part.parse().ok())
+            .collect();
         parts.map(Self)
     }
 }
 
-/// Decides over the symbol versions and libraries a program asks for. Each version comes with its library's name.
-pub(super) fn judge(libraries: &[String], versions: &[(String, String)]) -> Result<Linkage, NotForCentos7> {
+/// Decides over the symbol versions and libraries a program asks for. Each version comes with its
+/// library's name.
+pub(super) fn judge(
+    libraries: &[String],
+    versions: &[(String, String)],
+) -> Result<Linkage, NotForCentos7> {
     let mut glibc = None;
     let mut needs = Vec::new();
     for (library, name) in versions {
-        let known = NEWEST.iter().find_map(|(prefix, newest)| Some((Version::after(prefix, name)?, newest, prefix)));
+        let known = NEWEST
+            .iter()
+            .find_map(|(prefix, newest)| Some((Version::after(prefix, name)?, newest, prefix)));
         match known {
             Some((version, newest, prefix)) if version.0.as_slice() <= newest.as_slice() => {
                 if *prefix == "GLIBC_" {
                     glibc = glibc.max(Some(version));
                 }
             }
-            // Newer, private (GLIBC_PRIVATE changes with each build) or a marker like GLIBC_ABI_DT_RELR (2.36).
+            // Newer, private (GLIBC_PRIVATE changes with each build) or a marker like
+            // GLIBC_ABI_DT_RELR (2.36).
             _ => needs.push(format!("{name} of {library}")),
         }
     }
     // The strange library first: that its symbols are strange too is only the consequence.
-    let strange: Vec<_> = libraries.iter().filter(|name| !LIBRARIES.contains(&name.as_str())).cloned().collect();
+    let strange: Vec<_> = libraries
+        .iter()
+        .filter(|name| !LIBRARIES.contains(&name.as_str()))
+        .cloned()
+        .collect();
     if !strange.is_empty() {
         return Err(NotForCentos7::Libraries(strange));
     }
-    if needs.is_empty() { Ok(Linkage::Dynamic { glibc }) } else { Err(NotForCentos7::TooNew { needs }) }
+    if needs.is_empty() {
+        Ok(Linkage::Dynamic { glibc })
+    } else {
+        Err(NotForCentos7::TooNew { needs })
+    }
 }
 
 /// Reads what a dynamically linked program asks for and decides.
@@ -69,7 +90,9 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
     let table = segments
         .iter()
         .find_map(|segment| segment.dynamic(LittleEndian, bytes).transpose())
-        .ok_or(damaged("it names a dynamic linker but has no dynamic segment"))?
+        .ok_or(damaged(
+            "it names a dynamic linker but has no dynamic segment",
+        ))?
         .map_err(|_| damaged("the dynamic segment cannot be read"))?;
     let value = |tag| {
         table
@@ -81,7 +104,9 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
     let strings = value(elf::DT_STRTAB)
         .and_then(|address| offset(segments, address))
         .ok_or(damaged("the dynamic segment names no string table"))?;
-    let text = |at: u64| text(bytes, strings.saturating_add(at)).ok_or(damaged("a name is outside the file"));
+    let text = |at: u64| {
+        text(bytes, strings.saturating_add(at)).ok_or(damaged("a name is outside the file"))
+    };
 
     let libraries = table
         .iter()
@@ -95,12 +120,19 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
         let lost = || damaged("the symbol version table is outside the file");
         let mut at = offset(segments, address).ok_or_else(lost)?;
         for _ in 0..MAX_SYMBOLS {
-            let need = bytes.read_at::<Verneed<LittleEndian>>(at).map_err(|()| lost())?;
+            let need = bytes
+                .read_at::<Verneed<LittleEndian>>(at)
+                .map_err(|()| lost())?;
             let library = text(need.vn_file.get(LittleEndian).into())?;
             let mut aux = at.saturating_add(need.vn_aux.get(LittleEndian).into());
             for _ in 0..need.vn_cnt.get(LittleEndian) {
-                let entry = bytes.read_at::<Vernaux<LittleEndian>>(aux).map_err(|()| lost())?;
-                versions.push((library.clone(), text(entry.vna_name.get(LittleEndian).into())?));
+                let entry = bytes
+                    .read_at::<Vernaux<LittleEndian>>(aux)
+                    .map_err(|()| lost())?;
+                versions.push((
+                    library.clone(),
+                    text(entry.vna_name.get(LittleEndian).into())?,
+                ));
                 if versions.len() > MAX_SYMBOLS {
                     return Err(damaged("the symbol version table has no end"));
                 }
@@ -117,10 +149,14 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
 
 /// Where in the file the byte is that is at this address once loaded.
 fn offset(segments: &[Segment], address: u64) -> Option<u64> {
-    segments.iter().filter(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD).find_map(|segment| {
-        let into = address.checked_sub(segment.p_vaddr(LittleEndian))?;
-        (into < segment.p_filesz(LittleEndian)).then(|| segment.p_offset(LittleEndian).saturating_add(into))
-    })
+    segments
+        .iter()
+        .filter(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD)
+        .find_map(|segment| {
+            let into = address.checked_sub(segment.p_vaddr(LittleEndian))?;
+            (into < segment.p_filesz(LittleEndian))
+                .then(|| segment.p_offset(LittleEndian).saturating_add(into))
+        })
 }
 
 /// The text up to the next zero byte.

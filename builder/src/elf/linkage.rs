@@ -8,7 +8,8 @@ pub(super) const INTERPRETER: &str = "/lib64/ld-linux-x86-64.so.2";
 pub(crate) enum Linkage {
     /// It brings everything along; static-pie counts.
     Static,
-    /// It uses libraries that CentOS 7 has; `glibc` is the newest version of its symbols asked for (at most 2.17).
+    /// It uses libraries that CentOS 7 has; `glibc` is the newest version of its symbols asked for
+    /// (at most 2.17).
     Dynamic {
         /// The newest `GLIBC_x.y` asked for; none where it asks for unversioned symbols only.
         glibc: Option<Version>,
@@ -26,13 +27,17 @@ pub(crate) enum NotForCentos7 {
     #[error("it is a script (`#!…`), not an ELF program: give the compiled program itself")]
     Script,
     /// It is something else again.
-    #[error("it is not an ELF program: it starts with {found}, not with 7f 45 4c 46; give a linux x86-64 program")]
+    #[error(
+        "it is not an ELF program: it starts with {found}, not with 7f 45 4c 46; give a linux x86-64 program"
+    )]
     NotElf {
         /// Its first bytes, in hexadecimal.
         found: String,
     },
     /// It ends before its own headers say.
-    #[error("it is cut short: {what} ends at byte {needs}, the file at {size}; copy or fetch it again")]
+    #[error(
+        "it is cut short: {what} ends at byte {needs}, the file at {size}; copy or fetch it again"
+    )]
     Truncated {
         /// The part that is incomplete.
         what: &'static str,
@@ -42,13 +47,17 @@ pub(crate) enum NotForCentos7 {
         size: u64,
     },
     /// It is for another machine.
-    #[error("it is built for {found}, the nodes are 64-bit x86-64: build it for the target x86_64-unknown-linux-musl")]
+    #[error(
+        "it is built for {found}, the nodes are 64-bit x86-64: build it for the target x86_64-unknown-linux-musl"
+    )]
     Architecture {
         /// What it is built for.
         found: String,
     },
     /// It is for another system.
-    #[error("it is built for another system than Linux (ELF OS ABI {0}): build it for x86_64-unknown-linux-musl")]
+    #[error(
+        "it is built for another system than Linux (ELF OS ABI {0}): build it for x86_64-unknown-linux-musl"
+    )]
     System(u8),
     /// It is an object file, a core or the like.
     #[error("it is not a program but {0}: give the linked program")]
@@ -77,5 +86,4 @@ pub(crate) enum NotForCentos7 {
 }
 
 /// What to do about a binary that is linked against too new a system.
-const STATIC: &str =
-    "build a static one: cargo build --release --target x86_64-unknown-linux-musl (Go: CGO_ENABLED=0 go build)";
+const STATIC: &str = "build a static one: cargo build --release --target x86_64-unknown-linux-musl (Go: CGO_ENABLED=0 go build)";

@@ -12,7 +12,12 @@ pub(crate) struct TestElf {
 impl TestElf {
     /// A static x86-64 program, as Go's linker makes them.
     pub(crate) fn fixed() -> Self {
-        Self { machine: 62, kind: 2, interpreter: None, kernel: None }
+        Self {
+            machine: 62,
+            kind: 2,
+            interpreter: None,
+            kernel: None,
+        }
     }
 
     /// The same for another machine (183: arm64).
@@ -27,12 +32,18 @@ impl TestElf {
 
     /// The same with a dynamic linker.
     pub(crate) fn interpreter(self, path: &'static str) -> Self {
-        Self { interpreter: Some(path), ..self }
+        Self {
+            interpreter: Some(path),
+            ..self
+        }
     }
 
     /// The same with an ABI note that asks for this kernel.
     pub(crate) fn kernel(self, version: [u32; 3]) -> Self {
-        Self { kernel: Some(version), ..self }
+        Self {
+            kernel: Some(version),
+            ..self
+        }
     }
 
     /// Its bytes, filled up with zeros to `size` (at least 512).
@@ -48,7 +59,16 @@ impl TestElf {
         }
         if let Some(version) = self.kernel {
             segments.push(segment(4, body.len() as u64, 32));
-            for word in [4, 16, 1, u32::from_le_bytes(*b"GNU\0"), 0, version[0], version[1], version[2]] {
+            for word in [
+                4,
+                16,
+                1,
+                u32::from_le_bytes(*b"GNU\0"),
+                0,
+                version[0],
+                version[1],
+                version[2],
+            ] {
                 body.extend(word.to_le_bytes());
             }
         }
@@ -75,7 +95,14 @@ impl TestElf {
 fn segment(kind: u32, offset: u64, length: u64) -> Vec<u8> {
     let mut out = kind.to_le_bytes().to_vec();
     out.extend(4u32.to_le_bytes());
-    for word in [offset, 0x0040_0000 + offset, 0x0040_0000 + offset, length, length, 4] {
+    for word in [
+        offset,
+        0x0040_0000 + offset,
+        0x0040_0000 + offset,
+        length,
+        length,
+        4,
+    ] {
         out.extend(word.to_le_bytes());
     }
     out

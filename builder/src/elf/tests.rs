@@ -7,23 +7,41 @@ fn refused(bytes: &[u8]) -> String {
 }
 
 fn asks(versions: &[&str]) -> Result<Linkage, NotForCentos7> {
-    let versions: Vec<_> = versions.iter().map(|name| ("libc.so.6".to_owned(), (*name).to_owned())).collect();
+    let versions: Vec<_> = versions
+        .iter()
+        .map(|name| ("libc.so.6".to_owned(), (*name).to_owned()))
+        .collect();
     judge(&["libc.so.6".to_owned()], &versions)
 }
 
 #[test]
 fn static_programs_run() {
     let plain = TestElf::fixed();
-    for one in [plain.clone(), plain.clone().kind(3), plain.clone().kernel([3, 2, 0]), plain.kernel([3, 10, 0])] {
-        assert_eq!(runs_on_centos7(&one.bytes(4096)), Ok(Linkage::Static), "{one:?}");
+    for one in [
+        plain.clone(),
+        plain.clone().kind(3),
+        plain.clone().kernel([3, 2, 0]),
+        plain.kernel([3, 10, 0]),
+    ] {
+        assert_eq!(
+            runs_on_centos7(&one.bytes(4096)),
+            Ok(Linkage::Static),
+            "{one:?}"
+        );
     }
 }
 
 #[test]
 fn this_machines_ls_is_refused_by_symbol_version_and_told_the_remedy() {
     let text = refused(&std::fs::read("/bin/ls").unwrap());
-    assert!(text.contains("libselinux") || text.contains("GLIBC_2."), "{text}");
-    assert!(text.contains("--target x86_64-unknown-linux-musl"), "{text}");
+    assert!(
+        text.contains("libselinux") || text.contains("GLIBC_2."),
+        "{text}"
+    );
+    assert!(
+        text.contains("--target x86_64-unknown-linux-musl"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -33,7 +51,10 @@ fn the_running_test_itself_is_read_to_its_symbol_versions() {
     match runs_on_centos7(&own) {
         Err(NotForCentos7::TooNew { needs }) => {
             assert!(needs.iter().all(|need| need.contains(" of l")), "{needs:?}");
-            assert!(!needs.iter().any(|need| need.starts_with("GLIBC_2.2.5 ")), "{needs:?}");
+            assert!(
+                !needs.iter().any(|need| need.starts_with("GLIBC_2.2.5 ")),
+                "{needs:?}"
+            );
         }
         other => assert!(matches!(other, Ok(Linkage::Static)), "{other:?}"),
     }
@@ -42,12 +63,25 @@ fn the_running_test_itself_is_read_to_its_symbol_versions() {
 #[test]
 fn glibc_up_to_2_17_is_there_and_no_newer() {
     let newest = asks(&["GLIBC_2.2.5", "GLIBC_2.17", "GLIBC_2.9"]).unwrap();
-    assert!(matches!(&newest, Linkage::Dynamic { glibc: Some(version) } if version.to_string() == "2.17"));
-    for bad in
-        ["GLIBC_2.18", "GLIBC_2.34", "GLIBC_3.0", "GLIBC_2.17.1", "GLIBC_PRIVATE", "GLIBC_ABI_DT_RELR", "GCC_7.0.0"]
-    {
+    assert!(
+        matches!(&newest, Linkage::Dynamic { glibc: Some(version) } if version.to_string() == "2.17")
+    );
+    for bad in [
+        "GLIBC_2.18",
+        "GLIBC_2.34",
+        "GLIBC_3.0",
+        "GLIBC_2.17.1",
+        "GLIBC_PRIVATE",
+        "GLIBC_ABI_DT_RELR",
+        "GCC_7.0.0",
+    ] {
         let error = asks(&["GLIBC_2.2.5", bad]).unwrap_err();
-        assert_eq!(error, NotForCentos7::TooNew { needs: vec![format!("{bad} of libc.so.6")] });
+        assert_eq!(
+            error,
+            NotForCentos7::TooNew {
+                needs: vec![format!("{bad} of libc.so.6")]
+            }
+        );
         assert!(error.to_string().contains(bad) && error.to_string().contains("2.17"));
     }
 }
@@ -73,16 +107,34 @@ fn the_wrong_kind_of_file_is_named() {
         (b"#!/bin/sh\n".to_vec(), "script"),
         (b"MZ\x90\0".to_vec(), "4d 5a 90 00"),
         (Vec::new(), "empty"),
-        (b"\x7fELF".to_vec(), "cut short: the ELF header ends at byte 64, the file at 4"),
-        (plain.bytes(4096)[..2000].to_vec(), "cut short: a loadable segment ends at byte 4096, the file at 2000"),
+        (
+            b"\x7fELF".to_vec(),
+            "cut short: the ELF header ends at byte 64, the file at 4",
+        ),
+        (
+            plain.bytes(4096)[..2000].to_vec(),
+            "cut short: a loadable segment ends at byte 4096, the file at 2000",
+        ),
         (plain.bytes(512)[..100].to_vec(), "program header table"),
         (plain.clone().machine(183).bytes(512), "arm64"),
         (plain.clone().machine(3).bytes(512), "ELF machine 3"),
         (plain.clone().kind(1).bytes(512), "object file"),
         (plain.clone().kind(4).bytes(512), "core dump"),
         (plain.clone().kernel([3, 11, 0]).bytes(512), "Linux 3.11.0"),
-        (plain.clone().interpreter("/lib/ld-musl-x86_64.so.1").bytes(512), "ld-musl"),
-        (plain.clone().interpreter("/lib64/ld-linux-x86-64.so.2").bytes(512), "no dynamic segment"),
+        (
+            plain
+                .clone()
+                .interpreter("/lib/ld-musl-x86_64.so.1")
+                .bytes(512),
+            "ld-musl",
+        ),
+        (
+            plain
+                .clone()
+                .interpreter("/lib64/ld-linux-x86-64.so.2")
+                .bytes(512),
+            "no dynamic segment",
+        ),
         (big_endian, "64-bit big-endian"),
         (narrow, "32-bit little-endian"),
         (freebsd, "OS ABI 9"),

@@ -1,5 +1,6 @@
-//! The base of an image: what of it only an installation brings to a machine. It is read from the rendered kickstart where the
-//! kickstart says it in words of its own, and from the recipe where a script of the kickstart acts on it.
+//! The base of an image: what of it only an installation brings to a machine. It is read from the
+//! rendered kickstart where the kickstart says it in words of its own, and from the recipe where a
+//! script of the kickstart acts on it.
 
 use std::fmt::Display;
 
@@ -10,7 +11,11 @@ use crate::files::{self, UserFile};
 use crate::tuning::{self, Place, value};
 
 /// The base of a recipe's image. `kickstart` is the rendered one.
-pub(crate) fn base(recipe: &Recipe, kickstart: &str, brought: &[UserFile]) -> anyhow::Result<ImageBase> {
+pub(crate) fn base(
+    recipe: &Recipe,
+    kickstart: &str,
+    brought: &[UserFile],
+) -> anyhow::Result<ImageBase> {
     let install = &recipe.install;
     let settings = tuning::settings(recipe)?;
     let mount_options = value(&settings, Place::Mount, "options")?;
@@ -22,17 +27,43 @@ pub(crate) fn base(recipe: &Recipe, kickstart: &str, brought: &[UserFile]) -> an
     base.add(
         "kernel words",
         [
-            named("transparent_hugepage", &value(&settings, Place::Kernel, "transparent_hugepage")?),
+            named(
+                "transparent_hugepage",
+                &value(&settings, Place::Kernel, "transparent_hugepage")?,
+            ),
             // The same condition as in kickstart/scripts/disk.sh.
-            named("rootflags", if mount_options.contains("allocsize") { &mount_options } else { "" }),
-            named("console", &install.console.as_ref().map(ToString::to_string).unwrap_or_default()),
+            named(
+                "rootflags",
+                if mount_options.contains("allocsize") {
+                    &mount_options
+                } else {
+                    ""
+                },
+            ),
+            named(
+                "console",
+                &install
+                    .console
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            ),
         ],
     );
-    base.add("ssh keys of root", install.ssh_keys.iter().map(ToString::to_string));
-    base.add("SELinux module", recipe.selinux.module.then(|| "etcd".to_owned()));
+    base.add(
+        "ssh keys of root",
+        install.ssh_keys.iter().map(ToString::to_string),
+    );
+    base.add(
+        "SELinux module",
+        recipe.selinux.module.then(|| "etcd".to_owned()),
+    );
     let scripts: Vec<String> = files::post_paths(&recipe.files).collect();
     let ran = brought.iter().filter(|file| scripts.contains(&file.path));
-    base.add("scripts of [files] post", ran.map(|file| format!("{} {}", file.path, short(&file.bytes))));
+    base.add(
+        "scripts of [files] post",
+        ran.map(|file| format!("{} {}", file.path, short(&file.bytes))),
+    );
     Ok(base)
 }
 
@@ -45,27 +76,43 @@ fn short(bytes: &[u8]) -> String {
     Sha256::of(bytes).to_string()[..16].to_owned()
 }
 
-/// The lines before the first section, without comments. A password's hash is public in the kickstart, and needs no second place.
+/// The lines before the first section, without comments. A password's hash is public in the
+/// kickstart, and needs no second place.
 fn commands(kickstart: &str) -> impl Iterator<Item = String> {
-    let lines = kickstart.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = kickstart
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let before = lines.take_while(|line| !line.starts_with('%') || line.starts_with("%include"));
-    before.filter(|line| !line.starts_with("%include")).map(|line| match line.strip_prefix("rootpw --iscrypted ") {
-        Some(hash) => format!("rootpw, hash {}", short(hash.as_bytes())),
-        None => line.to_owned(),
-    })
+    before
+        .filter(|line| !line.starts_with("%include"))
+        .map(|line| match line.strip_prefix("rootpw --iscrypted ") {
+            Some(hash) => format!("rootpw, hash {}", short(hash.as_bytes())),
+            None => line.to_owned(),
+        })
 }
 
 /// The lines of a section, without comments.
 fn section(kickstart: &str, name: &str) -> impl Iterator<Item = String> {
-    let lines = kickstart.lines().map(str::trim).skip_while(move |line| line.split(' ').next() != Some(name)).skip(1);
+    let lines = kickstart
+        .lines()
+        .map(str::trim)
+        .skip_while(move |line| line.split(' ').next() != Some(name))
+        .skip(1);
     let inside = lines.take_while(|line| *line != "%end");
-    inside.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned)
+    inside
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
 }
 
 fn partitions(recipe: &Recipe) -> Vec<String> {
     let (disk, sizes) = (&recipe.install.disk, &recipe.install.partitions);
-    let disk = disk.as_ref().map_or_else(|| "the first that fits".to_owned(), ToString::to_string);
-    let etcd = sizes.etcd.map_or_else(|| "the rest".to_owned(), |size: Size| size.to_string());
+    let disk = disk
+        .as_ref()
+        .map_or_else(|| "the first that fits".to_owned(), ToString::to_string);
+    let etcd = sizes
+        .etcd
+        .map_or_else(|| "the rest".to_owned(), |size: Size| size.to_string());
     vec![
         format!("disk {disk}"),
         format!("/boot {}", sizes.boot),
@@ -74,20 +121,25 @@ fn partitions(recipe: &Recipe) -> Vec<String> {
     ]
 }
 
-/// What packages come from: by the digest of the metadata where it is pinned, since a mirror may change without them.
+/// What packages come from: by the digest of the metadata where it is pinned, since a mirror may
+/// change without them.
 fn repositories(recipe: &Recipe) -> Vec<String> {
     let install = &recipe.install;
     let by = |digest: Option<&Sha256>, urls: Vec<String>| match digest {
         Some(digest) => format!("sha256 {digest}"),
         None => urls.join(" "),
     };
-    let mut lines = vec![format!("tree {}", by(install.repomd_sha256.as_ref(), texts(&install.trees)))];
-    lines.extend(
-        install
-            .repos
-            .iter()
-            .map(|repo| format!("{} {}", repo.name, by(repo.repomd_sha256.as_ref(), texts(&repo.urls)))),
-    );
+    let mut lines = vec![format!(
+        "tree {}",
+        by(install.repomd_sha256.as_ref(), texts(&install.trees))
+    )];
+    lines.extend(install.repos.iter().map(|repo| {
+        format!(
+            "{} {}",
+            repo.name,
+            by(repo.repomd_sha256.as_ref(), texts(&repo.urls))
+        )
+    }));
     lines
 }
 

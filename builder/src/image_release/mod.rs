@@ -1,5 +1,6 @@
-//! `release.json`: the signed document by which running nodes find a newer image. It is in the output beside `image/`, since it has
-//! the image's serial in it, and the same recipe must give the same image.
+//! `release.json`: the signed document by which running nodes find a newer image. It is in the
+//! output beside `image/`, since it has the image's serial in it, and the same recipe must give the
+//! same image.
 //!
 //! (`release` is upstream's release of etcd; this is the operator's release of an image.)
 
@@ -25,15 +26,29 @@ pub(crate) fn document(
     manifest: &Manifest,
     base: recipes::ImageBase,
 ) -> Result<ReleaseDocument> {
-    let overlay = manifest.overlay_file().context("the image has no overlay")?;
-    let overlay = ReleasedFile { size: overlay.size, sha256: overlay.sha256 };
-    Ok(ReleaseDocument::new(cluster.clone(), serial, manifest.image(), overlay, manifest.etcd, base))
+    let overlay = manifest
+        .overlay_file()
+        .context("the image has no overlay")?;
+    let overlay = ReleasedFile {
+        size: overlay.size,
+        sha256: overlay.sha256,
+    };
+    Ok(ReleaseDocument::new(
+        cluster.clone(),
+        serial,
+        manifest.image(),
+        overlay,
+        manifest.etcd,
+        base,
+    ))
 }
 
 /// Writes a release into an output.
 pub(crate) fn write(output: &Path, release: &ReleaseDocument, key: &SigningKey) -> Result<()> {
     let path = output.join(RELEASE_FILE);
-    let mut text = serde_json::to_vec_pretty(&key.sign(RELEASE_TYPE, &serde_json::to_vec(release)?))?;
+    let mut text =
+        serde_json::to_vec_pretty(&key.sign(RELEASE_TYPE, &serde_json::to_vec(release)?))?;
     text.push(b'\n');
-    newfile::write(&path, &text, newfile::PUBLIC).with_context(|| format!("cannot write {}", path.display()))
+    newfile::write(&path, &text, newfile::PUBLIC)
+        .with_context(|| format!("cannot write {}", path.display()))
 }

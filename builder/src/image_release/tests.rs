@@ -7,12 +7,19 @@ const THREE: &str = include_str!("../../../recipes/three-node.toml");
 
 fn recipe(text: &str) -> Recipe {
     let reading = recipes::recipe::read(text);
-    reading.recipe.unwrap_or_else(|| panic!("{:?}", reading.findings))
+    reading
+        .recipe
+        .unwrap_or_else(|| panic!("{:?}", reading.findings))
 }
 
 fn base_of(text: &str) -> recipes::ImageBase {
     let recipe = recipe(text);
-    base(&recipe, &render::kickstart(&recipe, Sha256::new([0; 32])).unwrap(), &[]).unwrap()
+    base(
+        &recipe,
+        &render::kickstart(&recipe, Sha256::new([0; 32])).unwrap(),
+        &[],
+    )
+    .unwrap()
 }
 
 /// Adds a line to a section, which is made where it is not there.
@@ -34,20 +41,38 @@ fn differs(text: &str, expected: &[&str]) {
 
 #[test]
 fn what_only_an_installation_changes_is_in_the_base_and_named() {
-    differs(&with("[install]", "packages = [\"tmux\"]"), &["packages: +`tmux`"]);
+    differs(
+        &with("[install]", "packages = [\"tmux\"]"),
+        &["packages: +`tmux`"],
+    );
     differs(
         &with("[install]", "timezone = \"Europe/Berlin\""),
         &["installer: -`timezone UTC --isUtc` +`timezone Europe/Berlin"],
     );
-    differs(&with("[install]", "console = \"ttyS0\""), &["kernel words: -`console=` +`console=ttyS0`"]);
-    differs(&with("[install.partitions]", "root = \"20 GiB\""), &["partitions: -`/ 8 GiB` +`/ 20 GiB`"]);
-    differs(&with("[install]", "trees = [\"http://mirror.example.com/7/\"]"), &["repositories: -`tree "]);
-    differs(&with("[selinux]", "module = true"), &["SELinux module: +`etcd`"]);
+    differs(
+        &with("[install]", "console = \"ttyS0\""),
+        &["kernel words: -`console=` +`console=ttyS0`"],
+    );
+    differs(
+        &with("[install.partitions]", "root = \"20 GiB\""),
+        &["partitions: -`/ 8 GiB` +`/ 20 GiB`"],
+    );
+    differs(
+        &with("[install]", "trees = [\"http://mirror.example.com/7/\"]"),
+        &["repositories: -`tree "],
+    );
+    differs(
+        &with("[selinux]", "module = true"),
+        &["SELinux module: +`etcd`"],
+    );
 }
 
 #[test]
 fn what_an_update_changes_is_not_in_the_base() {
-    differs(&with("[tuning]", "sysctl = { \"vm.swappiness\" = \"1\" }"), &[]);
+    differs(
+        &with("[tuning]", "sysctl = { \"vm.swappiness\" = \"1\" }"),
+        &[],
+    );
     differs(&with("[update]", "soak-seconds = 20"), &[]);
     differs(&with("[backup]", "schedule = \"daily\""), &[]);
     differs(&with("[etcd]", "snapshot-count = 5000"), &[]);
@@ -58,5 +83,8 @@ fn a_password_is_in_the_base_by_its_digest_only() {
     let hash = "$6$abcdefgh$BmWUI1wGYL4mUpSkJ1mQHYQiJ6E2p3IcFP5pLBMhVXjkJEhGgV9gLKTuYlbHFl0ukF7YTHjM0Upe2o8j.3m1z0";
     let base = base_of(&with("[install]", &format!("root-password = \"{hash}\"")));
     let text = serde_json::to_string(&base).unwrap();
-    assert!(!text.contains("BmWUI1") && text.contains("rootpw, hash "), "{text}");
+    assert!(
+        !text.contains("BmWUI1") && text.contains("rootpw, hash "),
+        "{text}"
+    );
 }

@@ -36,10 +36,17 @@ pub(crate) enum ManifestError {
 impl ManifestError {
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
     }
 
     pub(super) fn wrong(path: &Path, found: impl Into<String>) -> Self {
-        Self::Wrong { path: path.to_owned(), found: found.into() }
+        Self::Wrong {
+            path: path.to_owned(),
+            found: found.into(),
+        }
     }
 }

@@ -28,23 +28,39 @@ pub(super) fn list(folder: &Path, measured: Option<&FileDigest>) -> Result<Listi
     Ok(out)
 }
 
-fn walk(folder: &Path, prefix: &str, measured: Option<&FileDigest>, out: &mut Listing) -> Result<(), ManifestError> {
+fn walk(
+    folder: &Path,
+    prefix: &str,
+    measured: Option<&FileDigest>,
+    out: &mut Listing,
+) -> Result<(), ManifestError> {
     for entry in fs::read_dir(folder).map_err(ManifestError::io("list it", folder))? {
         let entry = entry.map_err(ManifestError::io("list it", folder))?;
         let path = entry.path();
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        let kind = entry.file_type().map_err(ManifestError::io("look at it", &path))?;
-        if entry.file_name().to_str().is_none_or(|name| name.contains(['\n', '\r', '\\'])) {
-            out.strange.push((name, "its name cannot be written into SHA256SUMS"));
+        let kind = entry
+            .file_type()
+            .map_err(ManifestError::io("look at it", &path))?;
+        if entry
+            .file_name()
+            .to_str()
+            .is_none_or(|name| name.contains(['\n', '\r', '\\']))
+        {
+            out.strange
+                .push((name, "its name cannot be written into SHA256SUMS"));
         } else if kind.is_dir() {
             walk(&path, &format!("{name}/"), measured, out)?;
         } else if let Some(file) = measured.filter(|file| file.name == name && kind.is_file()) {
             out.files.push(file.clone());
         } else if kind.is_file() {
-            let (size, sha256) = digest::of_file(&path).map_err(ManifestError::io("read it", &path))?;
+            let (size, sha256) =
+                digest::of_file(&path).map_err(ManifestError::io("read it", &path))?;
             out.files.push(FileDigest { name, size, sha256 });
         } else {
-            out.strange.push((name, "it is neither a file nor a folder, expected one of them"));
+            out.strange.push((
+                name,
+                "it is neither a file nor a folder, expected one of them",
+            ));
         }
     }
     Ok(())

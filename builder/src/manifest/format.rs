@@ -114,13 +114,17 @@ impl From<Mode> for String {
 impl TryFrom<String> for Mode {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o7777);
-        mode.map(Self).ok_or_else(|| format!("`{text}` are no permissions, expected octal ones as in 0644"))
+        let mode = u32::from_str_radix(&text, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o7777);
+        mode.map(Self)
+            .ok_or_else(|| format!("`{text}` are no permissions, expected octal ones as in 0644"))
     }
 }
 
 pub(super) fn json<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>, ManifestError> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|error| ManifestError::wrong(path, error.to_string()))?;
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|error| ManifestError::wrong(path, error.to_string()))?;
     text.push(b'\n');
     Ok(text)
 }

@@ -1,5 +1,6 @@
-//! The manifest: everything that went into an image and everything that is in it, by digest. It has no time
-//! and no path of the machine it was built on, so that the same recipe gives the same manifest everywhere.
+//! The manifest: everything that went into an image and everything that is in it, by digest. It has
+//! no time and no path of the machine it was built on, so that the same recipe gives the same
+//! manifest everywhere.
 //!
 //! ```text
 //! image/manifest.json       this
@@ -43,15 +44,24 @@ pub(crate) struct ManifestInputs {
     pub trust: PublicKey,
     /// The files that went in, in any order: the release's tarball, firstboot.
     pub inputs: Vec<FileDigest>,
-    /// The overlay, as it was measured when it was written: it is by far the largest file, and not read again.
+    /// The overlay, as it was measured when it was written: it is by far the largest file, and not
+    /// read again.
     pub packed: Option<FileDigest>,
     /// What was packed into the overlay, in any order.
     pub overlay: Vec<OverlayEntry>,
 }
 
-/// Writes `manifest.json`, its signature where the key is there, and `SHA256SUMS` into a finished image folder.
-pub(crate) fn write(image: &Path, inputs: ManifestInputs, key: Option<&SigningKey>) -> Result<Manifest, ManifestError> {
-    let files::Listing { files: mut digests, strange } = files::list(image, inputs.packed.as_ref())?;
+/// Writes `manifest.json`, its signature where the key is there, and `SHA256SUMS` into a finished
+/// image folder.
+pub(crate) fn write(
+    image: &Path,
+    inputs: ManifestInputs,
+    key: Option<&SigningKey>,
+) -> Result<Manifest, ManifestError> {
+    let files::Listing {
+        files: mut digests,
+        strange,
+    } = files::list(image, inputs.packed.as_ref())?;
     if let Some((name, what)) = strange.first() {
         return Err(ManifestError::wrong(&image.join(name), *what));
     }
@@ -69,12 +79,19 @@ pub(crate) fn write(image: &Path, inputs: ManifestInputs, key: Option<&SigningKe
     manifest.overlay.sort();
     let text = json(&manifest, &image.join(MANIFEST))?;
     let mut add = |name: &str, bytes: &[u8]| {
-        digests.push(FileDigest { name: name.to_owned(), size: bytes.len() as u64, sha256: Sha256::of(bytes) });
+        digests.push(FileDigest {
+            name: name.to_owned(),
+            size: bytes.len() as u64,
+            sha256: Sha256::of(bytes),
+        });
         put(&image.join(name), bytes)
     };
     add(MANIFEST, &text)?;
     if let Some(key) = key {
-        add(SIGNATURE, &json(&key.sign(MANIFEST_TYPE, &text), &image.join(SIGNATURE))?)?;
+        add(
+            SIGNATURE,
+            &json(&key.sign(MANIFEST_TYPE, &text), &image.join(SIGNATURE))?,
+        )?;
     }
     digests.sort();
     put(&image.join(SUMS), files::sums(&digests).as_bytes())?;

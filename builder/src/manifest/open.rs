@@ -28,8 +28,12 @@ pub(crate) struct Image {
 
 /// Where an output has its image; or the image itself.
 pub(super) fn folder(dir: &Path) -> Result<PathBuf, ManifestError> {
-    let image = [dir.join("image"), dir.to_owned()].into_iter().find(|image| image.join(MANIFEST).is_file());
-    image.ok_or_else(|| ManifestError::NoImage { path: dir.to_owned() })
+    let image = [dir.join("image"), dir.to_owned()]
+        .into_iter()
+        .find(|image| image.join(MANIFEST).is_file());
+    image.ok_or_else(|| ManifestError::NoImage {
+        path: dir.to_owned(),
+    })
 }
 
 /// Reads an output's image. Whether it is as it was built is for `verify` to say.
@@ -40,11 +44,19 @@ pub(crate) fn open(dir: &Path) -> Result<Image, ManifestError> {
         fs::read(&path).map_err(ManifestError::io("read it", &path))
     };
     let manifest: Manifest = serde_json::from_slice(&read(MANIFEST)?).map_err(|error| {
-        ManifestError::wrong(&image.join(MANIFEST), format!("it is not a manifest of this builder's ({error})"))
+        ManifestError::wrong(
+            &image.join(MANIFEST),
+            format!("it is not a manifest of this builder's ({error})"),
+        )
     })?;
-    let overlay = manifest.outputs.iter().find(|output| output.name == OVERLAY).map(|output| output.sha256);
-    let overlay =
-        overlay.ok_or_else(|| ManifestError::wrong(&image.join(MANIFEST), format!("it names no {OVERLAY}")))?;
+    let overlay = manifest
+        .outputs
+        .iter()
+        .find(|output| output.name == OVERLAY)
+        .map(|output| output.sha256);
+    let overlay = overlay.ok_or_else(|| {
+        ManifestError::wrong(&image.join(MANIFEST), format!("it names no {OVERLAY}"))
+    })?;
     Ok(Image {
         kickstart: String::from_utf8_lossy(&read("centos7.ks")?).into_owned(),
         contents: overlay::read(&image.join(OVERLAY), |_, size| size <= MAX_TEXT_BYTES)?.contents,

@@ -30,19 +30,29 @@ pub(crate) struct OverlayContents {
 
 /// Reads it; keeps the contents of the files, by path and size, that `keep` says.
 ///
-/// An archive that tar would take another way than it reads here is refused: an entry twice (the last one
-/// would win), a path that escapes, a device, a link.
-pub(crate) fn read(path: &Path, keep: impl Fn(&str, u64) -> bool) -> Result<OverlayContents, ManifestError> {
-    let broken = |error: std::io::Error| ManifestError::wrong(path, format!("it is not a whole tar.gz ({error})"));
+/// An archive that tar would take another way than it reads here is refused: an entry twice (the
+/// last one would win), a path that escapes, a device, a link.
+pub(crate) fn read(
+    path: &Path,
+    keep: impl Fn(&str, u64) -> bool,
+) -> Result<OverlayContents, ManifestError> {
+    let broken = |error: std::io::Error| {
+        ManifestError::wrong(path, format!("it is not a whole tar.gz ({error})"))
+    };
     let file = File::open(path).map_err(ManifestError::io("open it", path))?;
-    // Members, since the overlay may be packed in pieces: gzip files can be put one after the other.
-    let mut archive = tar::Archive::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
+    // Members, since the overlay may be packed in pieces: gzip files can be put one after the
+    // other.
+    let mut archive =
+        tar::Archive::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
     let (mut contents, mut seen) = (OverlayContents::default(), BTreeSet::new());
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let wrong = |found: String| ManifestError::wrong(path, found);
         let raw = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let name = raw.trim_start_matches("./").trim_end_matches('/').to_owned();
+        let name = raw
+            .trim_start_matches("./")
+            .trim_end_matches('/')
+            .to_owned();
         if name.starts_with('/') || name.split('/').any(|part| part == "..") {
             return Err(wrong(format!("`{raw}` in it leads out of it")));
         }
@@ -53,7 +63,11 @@ pub(crate) fn read(path: &Path, keep: impl Fn(&str, u64) -> bool) -> Result<Over
         let kind = match header.entry_type() {
             EntryType::Regular => Kind::File,
             EntryType::Directory => Kind::Folder,
-            other => return Err(wrong(format!("`{name}` in it is a {other:?}, expected files and folders only"))),
+            other => {
+                return Err(wrong(format!(
+                    "`{name}` in it is a {other:?}, expected files and folders only"
+                )));
+            }
         };
         let mut content = None;
         if kind == Kind::File && keep(&name, entry.size()) {
@@ -74,7 +88,8 @@ pub(crate) fn read(path: &Path, keep: impl Fn(&str, u64) -> bool) -> Result<Over
             sha256: content.map(|(_, sha256)| sha256),
         });
     }
-    // The checksum of the last gzip member is beyond the archive's end: read on, so that it is looked at.
+    // The checksum of the last gzip member is beyond the archive's end: read on, so that it is
+    // looked at.
     std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).map_err(broken)?;
     contents.entries.sort();
     Ok(contents)

@@ -13,8 +13,9 @@ use super::format::{FileDigest, Manifest, OVERLAY};
 use super::report::Problem;
 
 impl Manifest {
-    /// The digest of the image: of the names and digests of its files, without the manifest. The manifest names the recipe's text
-    /// and the builder, which may change without any file of a node.
+    /// The digest of the image: of the names and digests of its files, without the manifest. The
+    /// manifest names the recipe's text and the builder, which may change without any file of a
+    /// node.
     pub(crate) fn image(&self) -> Sha256 {
         Sha256::of(files::sums(&self.outputs).as_bytes())
     }
@@ -42,12 +43,16 @@ pub(super) fn check(
 }
 
 fn objection(text: &[u8], key: &PublicKey, manifest: &Manifest) -> Option<String> {
-    // Of which cluster the image is, the manifest does not say: the release is read as one of its own cluster.
+    // Of which cluster the image is, the manifest does not say: the release is read as one of its
+    // own cluster.
     let named = || {
-        let envelope: Envelope = serde_json::from_slice(text).map_err(|error| format!("it is not signed ({error})"))?;
-        let payload = envelope.open(RELEASE_TYPE, key).map_err(|error| error.to_string())?;
-        let release: ReleaseDocument =
-            serde_json::from_slice(&payload).map_err(|error| format!("it cannot be read ({error})"))?;
+        let envelope: Envelope =
+            serde_json::from_slice(text).map_err(|error| format!("it is not signed ({error})"))?;
+        let payload = envelope
+            .open(RELEASE_TYPE, key)
+            .map_err(|error| error.to_string())?;
+        let release: ReleaseDocument = serde_json::from_slice(&payload)
+            .map_err(|error| format!("it cannot be read ({error})"))?;
         ReleaseDocument::open(text, key, &release.cluster).map_err(|error| error.to_string())
     };
     let release = match named() {
@@ -58,5 +63,10 @@ fn objection(text: &[u8], key: &PublicKey, manifest: &Manifest) -> Option<String
     let same = release.image == manifest.image()
         && release.etcd == manifest.etcd
         && overlay == Some((release.overlay.size, release.overlay.sha256));
-    (!same).then(|| format!("it is the release of another image, with the serial {}", release.serial))
+    (!same).then(|| {
+        format!(
+            "it is the release of another image, with the serial {}",
+            release.serial
+        )
+    })
 }

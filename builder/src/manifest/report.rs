@@ -39,7 +39,8 @@ pub(crate) enum SignatureState {
         /// The key's id.
         key: String,
     },
-    /// The image's own key made it, and another key was given: the image fits together, and is not whose was expected.
+    /// The image's own key made it, and another key was given: the image fits together, and is not
+    /// whose was expected.
     OtherKey {
         /// The id of the key that made it.
         key: String,
@@ -58,8 +59,14 @@ impl fmt::Display for SignatureState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Good { key } => write!(f, "good, by the given key {key}"),
-            Self::OwnKey { key } => write!(f, "good, by the key {key} in the image (give a key to know whose it is)"),
-            Self::OtherKey { key, given } => write!(f, "by the key {key} in the image, not by the given key {given}"),
+            Self::OwnKey { key } => write!(
+                f,
+                "good, by the key {key} in the image (give a key to know whose it is)"
+            ),
+            Self::OtherKey { key, given } => write!(
+                f,
+                "by the key {key} in the image, not by the given key {given}"
+            ),
             Self::Unsigned => f.write_str("none"),
             Self::Bad => f.write_str("BAD"),
             Self::NoKey => f.write_str("not checked, for want of a key"),
@@ -85,7 +92,12 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(super) fn new(path: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { path: path.into(), what: what.into(), expected: None, found: None }
+        Self {
+            path: path.into(),
+            what: what.into(),
+            expected: None,
+            found: None,
+        }
     }
 
     pub(super) fn differs(
@@ -95,7 +107,11 @@ impl Problem {
         found: &impl ToString,
     ) -> Self {
         let (expected, found) = (Some(expected.to_string()), Some(found.to_string()));
-        Self { expected, found, ..Self::new(path, what) }
+        Self {
+            expected,
+            found,
+            ..Self::new(path, what)
+        }
     }
 }
 
@@ -130,9 +146,9 @@ impl fmt::Display for Report {
             writeln!(f, "{problem}")?;
         }
         match (self.problems.len(), &self.signature) {
-            (0, SignatureState::OtherKey { .. }) => {
-                f.write_str("NOT verified: every digest is as the manifest says, but another key signed it\n")
-            }
+            (0, SignatureState::OtherKey { .. }) => f.write_str(
+                "NOT verified: every digest is as the manifest says, but another key signed it\n",
+            ),
             (0, _) => f.write_str("verified: every digest is as the manifest says\n"),
             (count, _) => writeln!(f, "NOT verified: {}", counted(count, "problem")),
         }

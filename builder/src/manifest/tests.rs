@@ -34,7 +34,12 @@ fn overlay(key: &PublicKey, extra: &[(&str, tar::EntryType)]) -> Vec<u8> {
     };
     add("./etc/", tar::EntryType::Directory, b"", None);
     add("./etc/fstab", tar::EntryType::Regular, b"none", None);
-    add("./etc/firstboot/trust.pub", tar::EntryType::Regular, format!("{key}\n").as_bytes(), None);
+    add(
+        "./etc/firstboot/trust.pub",
+        tar::EntryType::Regular,
+        format!("{key}\n").as_bytes(),
+        None,
+    );
     add("./etc/hosts", tar::EntryType::Regular, b"", None);
     for (path, kind) in extra {
         add(path, *kind, b"", Some("x"));
@@ -62,14 +67,20 @@ impl Image {
         fs::write(image.join("centos7.ks"), "install\n").unwrap();
         fs::write(image.join("pxe/boot.ipxe"), "#!ipxe\n").unwrap();
         fs::write(image.join(OVERLAY), overlay(&key.public(), &[])).unwrap();
-        let file = |name: &str| FileDigest { name: name.to_owned(), size: 1, sha256: Sha256::of(name.as_bytes()) };
+        let file = |name: &str| FileDigest {
+            name: name.to_owned(),
+            size: 1,
+            sha256: Sha256::of(name.as_bytes()),
+        };
         let inputs = ManifestInputs {
             recipe: file("three-node.toml"),
             etcd: "3.6.14".parse().unwrap(),
             trust: key.public(),
             inputs: vec![file("firstboot"), file("etcd.tar.gz")],
             packed: None,
-            overlay: read_overlay(&image.join(OVERLAY), |_, _| false).unwrap().entries,
+            overlay: read_overlay(&image.join(OVERLAY), |_, _| false)
+                .unwrap()
+                .entries,
         };
         write(&image, inputs, Some(&key)).unwrap();
         Self { dir, key }
@@ -89,7 +100,11 @@ impl Image {
         change(&image);
         let report = image.verify();
         println!("{report}");
-        report.problems.iter().map(|problem| problem.path.clone()).collect()
+        report
+            .problems
+            .iter()
+            .map(|problem| problem.path.clone())
+            .collect()
     }
 }
 
@@ -105,40 +120,75 @@ fn an_image_as_it_was_built_is_verified() {
     let report = image.verify();
     assert!(report.is_good(), "{report}");
     assert_eq!((report.files, report.overlay), (6, 4));
-    assert_eq!(report.signature, SignatureState::OwnKey { key: image.key.public().id() });
+    assert_eq!(
+        report.signature,
+        SignatureState::OwnKey {
+            key: image.key.public().id()
+        }
+    );
     let report = verify(&image.dir.path().join("image"), Some(&image.key.public())).unwrap();
-    assert_eq!(report.signature, SignatureState::Good { key: image.key.public().id() });
+    assert_eq!(
+        report.signature,
+        SignatureState::Good {
+            key: image.key.public().id()
+        }
+    );
     assert!(report.to_string().contains("verified: every digest"));
 }
 
 #[test]
 fn a_release_beside_the_image_must_be_signed_and_of_this_image() {
     let image = Image::new();
-    let manifest: Manifest = serde_json::from_slice(&fs::read(image.file(MANIFEST)).unwrap()).unwrap();
+    let manifest: Manifest =
+        serde_json::from_slice(&fs::read(image.file(MANIFEST)).unwrap()).unwrap();
     let base = recipes::ImageBase::default();
-    let release = crate::image_release::document(&"etcd".parse().unwrap(), 7, &manifest, base.clone()).unwrap();
+    let release =
+        crate::image_release::document(&"etcd".parse().unwrap(), 7, &manifest, base.clone())
+            .unwrap();
     let said = |release: &recipes::ReleaseDocument, key: &SigningKey| {
         let path = image.dir.path().join("release.json");
         let _ = fs::remove_file(&path);
         crate::image_release::write(image.dir.path(), release, key).unwrap();
-        image.verify().problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        image
+            .verify()
+            .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
     };
     assert!(said(&release, &image.key).is_empty());
-    let other = Manifest { etcd: "3.6.15".parse().unwrap(), ..manifest };
+    let other = Manifest {
+        etcd: "3.6.15".parse().unwrap(),
+        ..manifest
+    };
     let other = crate::image_release::document(&"etcd".parse().unwrap(), 7, &other, base).unwrap();
-    assert_eq!(said(&other, &image.key), ["release.json: it is the release of another image, with the serial 7"]);
+    assert_eq!(
+        said(&other, &image.key),
+        ["release.json: it is the release of another image, with the serial 7"]
+    );
     let unknown = said(&release, &key());
-    assert!(unknown.len() == 1 && unknown[0].contains("this image trusts"), "{unknown:?}");
+    assert!(
+        unknown.len() == 1 && unknown[0].contains("this image trusts"),
+        "{unknown:?}"
+    );
 }
 
 #[test]
 fn sha256sum_agrees() {
     let image = Image::new();
-    let command = Command::new("sha256sum").args(["-c", "--strict", SUMS]).current_dir(image.file("")).output();
+    let command = Command::new("sha256sum")
+        .args(["-c", "--strict", SUMS])
+        .current_dir(image.file(""))
+        .output();
     match command {
         Ok(output) => {
             assert!(output.status.success(), "{output:?}");
-            assert_eq!(String::from_utf8_lossy(&output.stdout).matches(": OK").count(), 5);
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout)
+                    .matches(": OK")
+                    .count(),
+                5
+            );
         }
         Err(error) => eprintln!("SKIPPED: no sha256sum to ask ({error})"),
     }
@@ -171,21 +221,47 @@ fn the_manifest_is_the_same_from_the_same_image() {
 
 #[test]
 fn each_file_that_differs_is_named() {
-    assert_eq!(Image::after(|image| flip(&image.file("centos7.ks"), 0)), ["centos7.ks"]);
-    assert_eq!(Image::after(|image| fs::remove_file(image.file("pxe/boot.ipxe")).unwrap()), ["pxe/boot.ipxe"]);
-    assert_eq!(Image::after(|image| fs::write(image.file("extra"), "").unwrap()), ["extra"]);
-    assert_eq!(Image::after(|image| fs::remove_file(image.file(SUMS)).unwrap()), [SUMS]);
-    assert_eq!(Image::after(|image| fs::write(image.file(SUMS), "no digest").unwrap()), [SUMS]);
+    assert_eq!(
+        Image::after(|image| flip(&image.file("centos7.ks"), 0)),
+        ["centos7.ks"]
+    );
+    assert_eq!(
+        Image::after(|image| fs::remove_file(image.file("pxe/boot.ipxe")).unwrap()),
+        ["pxe/boot.ipxe"]
+    );
+    assert_eq!(
+        Image::after(|image| fs::write(image.file("extra"), "").unwrap()),
+        ["extra"]
+    );
+    assert_eq!(
+        Image::after(|image| fs::remove_file(image.file(SUMS)).unwrap()),
+        [SUMS]
+    );
+    assert_eq!(
+        Image::after(|image| fs::write(image.file(SUMS), "no digest").unwrap()),
+        [SUMS]
+    );
     let found = Image::after(|image| {
         let bytes = fs::read(image.file(OVERLAY)).unwrap();
         fs::write(image.file(OVERLAY), &bytes[..bytes.len() - 20]).unwrap();
     });
-    assert_eq!(found, [OVERLAY, OVERLAY], "another digest, and no whole archive");
-    assert_eq!(Image::after(|image| flip(&image.file(MANIFEST), 0)), [MANIFEST, MANIFEST, SIGNATURE]);
+    assert_eq!(
+        found,
+        [OVERLAY, OVERLAY],
+        "another digest, and no whole archive"
+    );
+    assert_eq!(
+        Image::after(|image| flip(&image.file(MANIFEST), 0)),
+        [MANIFEST, MANIFEST, SIGNATURE]
+    );
     // The version of the builder, so that it is still a manifest.
     let found = Image::after(|image| {
         let text = fs::read_to_string(image.file(MANIFEST)).unwrap();
-        fs::write(image.file(MANIFEST), text.replace("\"builder\": \"", "\"builder\": \"9")).unwrap();
+        fs::write(
+            image.file(MANIFEST),
+            text.replace("\"builder\": \"", "\"builder\": \"9"),
+        )
+        .unwrap();
     });
     assert_eq!(found, [MANIFEST, SIGNATURE]);
 }
@@ -195,18 +271,25 @@ fn expected_and_found_are_both_said() {
     let image = Image::new();
     flip(&image.file("centos7.ks"), 0);
     let problem = image.verify().problems.remove(0);
-    assert_eq!(problem.expected.unwrap(), Sha256::of(b"install\n").to_string());
+    assert_eq!(
+        problem.expected.unwrap(),
+        Sha256::of(b"install\n").to_string()
+    );
     assert_eq!(problem.found.unwrap(), Sha256::of(b"hnstall\n").to_string());
 }
 
 #[test]
 fn what_is_inside_the_overlay_is_compared_entry_by_entry() {
     let image = Image::new();
-    let manifest: Manifest = serde_json::from_slice(&fs::read(image.file(MANIFEST)).unwrap()).unwrap();
+    let manifest: Manifest =
+        serde_json::from_slice(&fs::read(image.file(MANIFEST)).unwrap()).unwrap();
     let complains = |change: &dyn Fn(&mut Vec<OverlayEntry>)| -> String {
         let mut entries = manifest.overlay.clone();
         change(&mut entries);
-        let image = Image { dir: tempfile::tempdir().unwrap(), key: key() };
+        let image = Image {
+            dir: tempfile::tempdir().unwrap(),
+            key: key(),
+        };
         fs::create_dir(image.file("")).unwrap();
         fs::write(image.file(OVERLAY), overlay(&image.key.public(), &[])).unwrap();
         let inputs = ManifestInputs {
@@ -221,11 +304,16 @@ fn what_is_inside_the_overlay_is_compared_entry_by_entry() {
         let report = image.verify();
         assert_eq!(report.signature, SignatureState::Unsigned);
         // The key in this overlay is another than in the manifest's: not what is looked for here.
-        let rest = report.problems.iter().filter(|problem| !problem.path.contains("trust.pub"));
+        let rest = report
+            .problems
+            .iter()
+            .filter(|problem| !problem.path.contains("trust.pub"));
         rest.map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
     assert_eq!(complains(&|_| ()), "");
-    let fstab = |entries: &mut Vec<OverlayEntry>| entries.iter().position(|e| e.path == "etc/fstab").unwrap();
+    let fstab = |entries: &mut Vec<OverlayEntry>| {
+        entries.iter().position(|e| e.path == "etc/fstab").unwrap()
+    };
     assert!(
         complains(&|all| {
             all.pop();
@@ -233,13 +321,21 @@ fn what_is_inside_the_overlay_is_compared_entry_by_entry() {
         .contains("etc/hosts: it is not in the manifest")
     );
     assert!(
-        complains(&|all| all.push(OverlayEntry { path: "zz".into(), ..all[0].clone() })).contains("zz: it is missing")
+        complains(&|all| all.push(OverlayEntry {
+            path: "zz".into(),
+            ..all[0].clone()
+        }))
+        .contains("zz: it is missing")
     );
     let text = complains(&|all| {
         let at = fstab(all);
         all[at].mode = Mode(0o755);
     });
-    assert!(text.contains("overlay.tar.gz: etc/fstab: its mode") && text.contains("0755") && text.contains("0644"));
+    assert!(
+        text.contains("overlay.tar.gz: etc/fstab: its mode")
+            && text.contains("0755")
+            && text.contains("0644")
+    );
     assert!(
         complains(&|all| {
             let at = fstab(all);
@@ -279,9 +375,16 @@ fn another_key_than_the_given_one_fails_and_no_file_is_blamed() {
     let image = Image::new();
     let given = key().public();
     let report = verify(image.dir.path(), Some(&given)).unwrap();
-    assert!(matches!(&report.signature, SignatureState::OtherKey { key, given: id } if *id == given.id() && key != id));
+    assert!(
+        matches!(&report.signature, SignatureState::OtherKey { key, given: id } if *id == given.id() && key != id)
+    );
     assert!(report.problems.is_empty() && !report.is_good(), "{report}");
-    assert!(report.to_string().contains(&format!("not by the given key {}", given.id())), "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains(&format!("not by the given key {}", given.id())),
+        "{report}"
+    );
 }
 
 #[test]
@@ -290,10 +393,18 @@ fn a_node_document_that_the_image_would_refuse_is_named() {
     let folder = image.dir.path().join("nodes/etcd-1");
     fs::create_dir_all(&folder).unwrap();
     let envelope = key().sign(recipes::node::NODE_TYPE, b"{}");
-    fs::write(folder.join("node.json"), serde_json::to_vec(&envelope).unwrap()).unwrap();
+    fs::write(
+        folder.join("node.json"),
+        serde_json::to_vec(&envelope).unwrap(),
+    )
+    .unwrap();
     let report = image.verify();
     assert_eq!(report.nodes, 1);
-    let paths: Vec<_> = report.problems.iter().map(|problem| problem.path.as_str()).collect();
+    let paths: Vec<_> = report
+        .problems
+        .iter()
+        .map(|problem| problem.path.as_str())
+        .collect();
     assert_eq!(paths, ["nodes/etcd-1/node.json"]);
     assert!(report.problems[0].what.contains("trusts"), "{report}");
 }

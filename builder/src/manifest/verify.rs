@@ -10,34 +10,49 @@ use recipes::{Envelope, EnvelopeError, NodeDocument, PublicKey, Sha256};
 
 use super::error::ManifestError;
 use super::files::{self, Listing};
-use super::format::{FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, OVERLAY, OverlayEntry, SIGNATURE, SUMS, json};
+use super::format::{
+    FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, OVERLAY, OverlayEntry, SIGNATURE, SUMS, json,
+};
 use super::open;
 use super::overlay::{self, TRUST, TRUST_LIMIT};
 use super::release;
 use super::report::{Problem, Report, SignatureState};
 use crate::nodes;
 
-/// Verifies an output folder, or its `image/` alone: `SHA256SUMS`, the manifest, everything inside the
-/// overlay, the signature, and the node documents where they are there. `key` is the one that the signature
-/// must be by; without it the key in the overlay has to do, which proves only that the image fits together.
+/// Verifies an output folder, or its `image/` alone: `SHA256SUMS`, the manifest, everything inside
+/// the overlay, the signature, and the node documents where they are there. `key` is the one that
+/// the signature must be by; without it the key in the overlay has to do, which proves only that
+/// the image fits together.
 ///
 /// An error means that there was nothing to verify; what is wrong with an image is in the report.
 pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {
     let image = open::folder(dir)?;
-    let Listing { files: found, strange } = files::list(&image, None)?;
+    let Listing {
+        files: found,
+        strange,
+    } = files::list(&image, None)?;
     let read = |name: &str| {
         let path = image.join(name);
         fs::read(&path).map_err(ManifestError::io("read it", &path))
     };
-    let mut problems: Vec<_> = strange.into_iter().map(|(name, what)| Problem::new(name, what)).collect();
+    let mut problems: Vec<_> = strange
+        .into_iter()
+        .map(|(name, what)| Problem::new(name, what))
+        .collect();
     let bytes = read(MANIFEST)?;
     let manifest = serde_json::from_slice::<Manifest>(&bytes);
     let keep = |name: &str, size| name == TRUST && size <= TRUST_LIMIT;
-    let overlay = image.join(OVERLAY).is_file().then(|| overlay::read(&image.join(OVERLAY), keep));
+    let overlay = image
+        .join(OVERLAY)
+        .is_file()
+        .then(|| overlay::read(&image.join(OVERLAY), keep));
     let mut entries = 0;
     match &manifest {
         Err(error) => {
-            problems.push(Problem::new(MANIFEST, format!("it is not a manifest of this builder's ({error})")));
+            problems.push(Problem::new(
+                MANIFEST,
+                format!("it is not a manifest of this builder's ({error})"),
+            ));
         }
         Ok(manifest) => {
             problems.extend(against_outputs(&manifest.outputs, &found));
@@ -49,10 +64,15 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
     }
     let mut own = None;
     match overlay {
-        Some(Err(ManifestError::Wrong { found, .. })) => problems.push(Problem::new(OVERLAY, found)),
+        Some(Err(ManifestError::Wrong { found, .. })) => {
+            problems.push(Problem::new(OVERLAY, found));
+        }
         Some(Err(error)) => return Err(error),
         Some(Ok(overlay)) => {
-            own = overlay.contents.get(TRUST).and_then(|text| String::from_utf8_lossy(text).parse::<PublicKey>().ok());
+            own = overlay
+                .contents
+                .get(TRUST)
+                .and_then(|text| String::from_utf8_lossy(text).parse::<PublicKey>().ok());
         }
         // The manifest names it, so its absence is a problem already.
         None => {}
@@ -63,35 +83,70 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
         let what = "the image trusts another key than it says";
         problems.push(Problem::differs(MANIFEST, what, &own.id(), &manifest.trust));
     }
-    let envelope = found.iter().any(|file| file.name == SIGNATURE).then(|| read(SIGNATURE)).transpose()?;
-    let signature = signature(envelope.as_deref(), &bytes, key, own.as_ref(), &mut problems);
+    let envelope = found
+        .iter()
+        .any(|file| file.name == SIGNATURE)
+        .then(|| read(SIGNATURE))
+        .transpose()?;
+    let signature = signature(
+        envelope.as_deref(),
+        &bytes,
+        key,
+        own.as_ref(),
+        &mut problems,
+    );
     let mut from_sums = if found.iter().any(|file| file.name == SUMS) {
         against_sums(&read(SUMS)?, &found)
     } else {
         vec![Problem::new(SUMS, "it is missing")]
     };
-    // A signature says nothing of the blanks around it: only one that is written as the builder writes it is as it was.
+    // A signature says nothing of the blanks around it: only one that is written as the builder
+    // writes it is as it was.
     let as_written = || {
         let envelope = serde_json::from_slice::<Envelope>(envelope.as_deref()?).ok()?;
         json(&envelope, &image).ok()
     };
-    let signed = !matches!(signature, SignatureState::Unsigned | SignatureState::Bad | SignatureState::NoKey)
-        && as_written() == envelope;
+    let signed = !matches!(
+        signature,
+        SignatureState::Unsigned | SignatureState::Bad | SignatureState::NoKey
+    ) && as_written() == envelope;
     for problem in from_sums.iter_mut().filter(|problem| problem.path != SUMS) {
-        if manifest.as_ref().is_ok_and(|manifest| is_fault_of_sums(&problem.path, manifest, signed, &found)) {
-            *problem =
-                Problem::new(SUMS, format!("its line for `{}` is wrong or missing", problem.path.escape_debug()));
+        if manifest
+            .as_ref()
+            .is_ok_and(|manifest| is_fault_of_sums(&problem.path, manifest, signed, &found))
+        {
+            *problem = Problem::new(
+                SUMS,
+                format!(
+                    "its line for `{}` is wrong or missing",
+                    problem.path.escape_debug()
+                ),
+            );
         }
     }
     problems.splice(0..0, from_sums);
-    let trusted =
-        if matches!(signature, SignatureState::OtherKey { .. }) { own.as_ref() } else { key.or(own.as_ref()) };
+    let trusted = if matches!(signature, SignatureState::OtherKey { .. }) {
+        own.as_ref()
+    } else {
+        key.or(own.as_ref())
+    };
     if let (Ok(manifest), true) = (&manifest, image != dir) {
         problems.extend(release::check(dir, trusted, manifest)?);
     }
-    let nodes = if image == dir { 0 } else { documents(&dir.join("nodes"), trusted, &mut problems)? };
+    let nodes = if image == dir {
+        0
+    } else {
+        documents(&dir.join("nodes"), trusted, &mut problems)?
+    };
     dedup(&mut problems);
-    Ok(Report { image, files: found.len(), overlay: entries, nodes, signature, problems })
+    Ok(Report {
+        image,
+        files: found.len(),
+        overlay: entries,
+        nodes,
+        signature,
+        problems,
+    })
 }
 
 /// A file that differs is named by `SHA256SUMS` and by the manifest: once is enough.
@@ -104,8 +159,8 @@ fn dedup(problems: &mut Vec<Problem>) {
     });
 }
 
-/// Whether a contradiction between `SHA256SUMS` and a file is the former's fault, since somebody else vouches for the
-/// file: the manifest, or the signature for the manifest.
+/// Whether a contradiction between `SHA256SUMS` and a file is the former's fault, since somebody
+/// else vouches for the file: the manifest, or the signature for the manifest.
 fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[FileDigest]) -> bool {
     if name == MANIFEST || name == SIGNATURE {
         return signed;
@@ -120,51 +175,92 @@ fn against_sums(text: &[u8], found: &[FileDigest]) -> Vec<Problem> {
         Ok(expected) => expected.into_iter().collect::<BTreeMap<_, _>>(),
         Err(why) => return vec![Problem::new(SUMS, why)],
     };
-    let found = found.iter().filter(|file| file.name != SUMS).map(|file| (file.name.clone(), file.sha256));
-    compare(&expected, &found.collect(), "", |name, expected: &Sha256, found| {
-        (expected != found).then(|| Problem::differs(name, "its sha256 is another", expected, found))
-    })
+    let found = found
+        .iter()
+        .filter(|file| file.name != SUMS)
+        .map(|file| (file.name.clone(), file.sha256));
+    compare(
+        &expected,
+        &found.collect(),
+        "",
+        |name, expected: &Sha256, found| {
+            (expected != found)
+                .then(|| Problem::differs(name, "its sha256 is another", expected, found))
+        },
+    )
 }
 
 fn against_outputs(expected: &[FileDigest], found: &[FileDigest]) -> Vec<Problem> {
     let map = |files: &[FileDigest]| -> BTreeMap<_, _> {
-        let files = files.iter().filter(|file| ![SUMS, MANIFEST, SIGNATURE].contains(&file.name.as_str()));
+        let files = files
+            .iter()
+            .filter(|file| ![SUMS, MANIFEST, SIGNATURE].contains(&file.name.as_str()));
         files.map(|file| (file.name.clone(), file.sha256)).collect()
     };
-    compare(&map(expected), &map(found), "", |name, expected: &Sha256, found| {
-        (expected != found).then(|| Problem::differs(name, "its sha256 is another", expected, found))
-    })
+    compare(
+        &map(expected),
+        &map(found),
+        "",
+        |name, expected: &Sha256, found| {
+            (expected != found)
+                .then(|| Problem::differs(name, "its sha256 is another", expected, found))
+        },
+    )
 }
 
 fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry]) -> Vec<Problem> {
     let map = |entries: &[OverlayEntry]| -> BTreeMap<_, _> {
-        entries.iter().map(|entry| (entry.path.clone(), entry.clone())).collect()
+        entries
+            .iter()
+            .map(|entry| (entry.path.clone(), entry.clone()))
+            .collect()
     };
     let prefix = format!("{OVERLAY}: ");
-    compare(&map(expected), &map(found), &prefix, |name, expected: &OverlayEntry, found| {
-        let differs = |what: &str, expected: &dyn Debug, found: &dyn Debug| {
-            Some(Problem::differs(name, what, &format!("{expected:?}"), &format!("{found:?}")))
-        };
-        if expected.sha256 != found.sha256 {
-            let text = |digest: &Option<Sha256>| digest.map_or("none".to_owned(), |digest| digest.to_string());
-            return Some(Problem::differs(
-                name,
-                "its sha256 is another",
-                &text(&expected.sha256),
-                &text(&found.sha256),
-            ));
-        }
-        if expected.mode != found.mode {
-            return Some(Problem::differs(name, "its mode is another", &expected.mode, &found.mode));
-        }
-        if (expected.uid, expected.gid) != (found.uid, found.gid) {
-            return differs("its owner is another", &(expected.uid, expected.gid), &(found.uid, found.gid));
-        }
-        if expected != found {
-            return differs("it is another", expected, found);
-        }
-        None
-    })
+    compare(
+        &map(expected),
+        &map(found),
+        &prefix,
+        |name, expected: &OverlayEntry, found| {
+            let differs = |what: &str, expected: &dyn Debug, found: &dyn Debug| {
+                Some(Problem::differs(
+                    name,
+                    what,
+                    &format!("{expected:?}"),
+                    &format!("{found:?}"),
+                ))
+            };
+            if expected.sha256 != found.sha256 {
+                let text = |digest: &Option<Sha256>| {
+                    digest.map_or("none".to_owned(), |digest| digest.to_string())
+                };
+                return Some(Problem::differs(
+                    name,
+                    "its sha256 is another",
+                    &text(&expected.sha256),
+                    &text(&found.sha256),
+                ));
+            }
+            if expected.mode != found.mode {
+                return Some(Problem::differs(
+                    name,
+                    "its mode is another",
+                    &expected.mode,
+                    &found.mode,
+                ));
+            }
+            if (expected.uid, expected.gid) != (found.uid, found.gid) {
+                return differs(
+                    "its owner is another",
+                    &(expected.uid, expected.gid),
+                    &(found.uid, found.gid),
+                );
+            }
+            if expected != found {
+                return differs("it is another", expected, found);
+            }
+            None
+        },
+    )
 }
 
 /// Missing, unexpected and differing ones, by name.
@@ -183,7 +279,9 @@ fn compare<T>(
         }
     }
     let unexpected = found.keys().filter(|name| !expected.contains_key(*name));
-    out.extend(unexpected.map(|name| Problem::new(format!("{prefix}{name}"), "it is not in the manifest")));
+    out.extend(
+        unexpected.map(|name| Problem::new(format!("{prefix}{name}"), "it is not in the manifest")),
+    );
     out
 }
 
@@ -208,21 +306,33 @@ fn signature(
     let envelope = match serde_json::from_slice::<Envelope>(envelope) {
         Ok(envelope) => envelope,
         Err(error) => {
-            problems.push(Problem::new(SIGNATURE, format!("it is not a signature ({error})")));
+            problems.push(Problem::new(
+                SIGNATURE,
+                format!("it is not a signature ({error})"),
+            ));
             return SignatureState::Bad;
         }
     };
     let opened = envelope.open(MANIFEST_TYPE, key);
     // The image is as its builder made it, and the reader's question is whose key that was.
     if let (Err(EnvelopeError::Untrusted { .. }), Some(own)) = (&opened, own)
-        && envelope.open(MANIFEST_TYPE, own).is_ok_and(|payload| payload == manifest)
+        && envelope
+            .open(MANIFEST_TYPE, own)
+            .is_ok_and(|payload| payload == manifest)
     {
-        return SignatureState::OtherKey { key: own.id(), given: key.id() };
+        return SignatureState::OtherKey {
+            key: own.id(),
+            given: key.id(),
+        };
     }
     let why = match opened {
         Ok(payload) if payload == manifest => {
             let id = key.id();
-            return if given.is_some() { SignatureState::Good { key: id } } else { SignatureState::OwnKey { key: id } };
+            return if given.is_some() {
+                SignatureState::Good { key: id }
+            } else {
+                SignatureState::OwnKey { key: id }
+            };
         }
         Ok(_) => "what is signed is another manifest than manifest.json".to_owned(),
         Err(error) => error.to_string(),
@@ -231,19 +341,30 @@ fn signature(
     SignatureState::Bad
 }
 
-/// Checks that each node's document is signed by the key that the image trusts: a node would refuse it else.
-fn documents(folder: &Path, key: Option<&PublicKey>, problems: &mut Vec<Problem>) -> Result<usize, ManifestError> {
+/// Checks that each node's document is signed by the key that the image trusts: a node would refuse
+/// it else.
+fn documents(
+    folder: &Path,
+    key: Option<&PublicKey>,
+    problems: &mut Vec<Problem>,
+) -> Result<usize, ManifestError> {
     let Some(key) = key.filter(|_| folder.is_dir()) else {
         return Ok(0);
     };
     let entries = fs::read_dir(folder).map_err(ManifestError::io("list it", folder))?;
-    let names: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.file_name())).collect();
+    let names: Result<Vec<_>, _> = entries
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect();
     let mut names = names.map_err(ManifestError::io("list it", folder))?;
     names.sort();
     for name in &names {
         let name = name.to_string_lossy();
-        let read = |file: &str| fs::read(folder.join(&*name).join(file)).map_err(|error| error.to_string());
-        let mut add = |file: &str, why: String| problems.push(Problem::new(format!("nodes/{name}/{file}"), why));
+        let read = |file: &str| {
+            fs::read(folder.join(&*name).join(file)).map_err(|error| error.to_string())
+        };
+        let mut add = |file: &str, why: String| {
+            problems.push(Problem::new(format!("nodes/{name}/{file}"), why));
+        };
         match read("node.json").and_then(|bytes| node(bytes, key, &name)) {
             // The rest follows from the document.
             Ok(expected) => {
@@ -262,12 +383,18 @@ fn documents(folder: &Path, key: Option<&PublicKey>, problems: &mut Vec<Problem>
 }
 
 /// The files that a node must have, by the document that it has.
-fn node(bytes: Vec<u8>, key: &PublicKey, name: &str) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
-    let envelope: Envelope =
-        serde_json::from_slice(&bytes).map_err(|error| format!("it is not an envelope ({error})"))?;
-    let payload = envelope.open(NODE_TYPE, key).map_err(|error| error.to_string())?;
-    let document: NodeDocument =
-        serde_json::from_slice(&payload).map_err(|error| format!("it is not a node document ({error})"))?;
+fn node(
+    bytes: Vec<u8>,
+    key: &PublicKey,
+    name: &str,
+) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
+    let envelope: Envelope = serde_json::from_slice(&bytes)
+        .map_err(|error| format!("it is not an envelope ({error})"))?;
+    let payload = envelope
+        .open(NODE_TYPE, key)
+        .map_err(|error| error.to_string())?;
+    let document: NodeDocument = serde_json::from_slice(&payload)
+        .map_err(|error| format!("it is not a node document ({error})"))?;
     if document.name.as_str() != name {
         return Err(format!("it is the document of `{}`", document.name));
     }

@@ -9,21 +9,27 @@ use recipes::Sha256;
 
 const SECTOR: usize = 512;
 
-/// What FAT12 needs beside the files with this geometry, rounded up: boot sector, two tables of at most 12
-/// sectors, and the root directory.
+/// What FAT12 needs beside the files with this geometry, rounded up: boot sector, two tables of at
+/// most 12 sectors, and the root directory.
 const OVERHEAD: usize = 64;
 
-/// In FAT12 there are fewer clusters than this (Microsoft's "FAT: General Overview of On-Disk Format"); with a
-/// sector for a cluster that is 2 MB, some hundred times a node's files.
+/// In FAT12 there are fewer clusters than this (Microsoft's "FAT: General Overview of On-Disk
+/// Format"); with a sector for a cluster that is 2 MB, some hundred times a node's files.
 const MAX_CLUSTERS: usize = 4084;
 
 /// The image with these files in its root.
 pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
-    let data: usize = files.iter().map(|(_, bytes)| bytes.len().div_ceil(SECTOR)).sum();
+    let data: usize = files
+        .iter()
+        .map(|(_, bytes)| bytes.len().div_ceil(SECTOR))
+        .sum();
     // In steps, so that a certificate that is a byte longer does not make a disk of another size.
     let sectors = (OVERHEAD + data).next_multiple_of(64);
-    let total = u32::try_from(sectors).ok().filter(|_| sectors < MAX_CLUSTERS);
-    let total = total.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "more than 2 MB of files"))?;
+    let total = u32::try_from(sectors)
+        .ok()
+        .filter(|_| sectors < MAX_CLUSTERS);
+    let total = total
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "more than 2 MB of files"))?;
 
     let mut everything = Vec::new();
     for (name, bytes) in files {
@@ -45,7 +51,8 @@ pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
         .volume_label(*b"cidata     ");
     format_volume(Cursor::new(disk.as_mut_slice()), options)?;
     {
-        // Without fatfs' clock (its feature `chrono`) every file is of 1980-01-01, the first day of FAT.
+        // Without fatfs' clock (its feature `chrono`) every file is of 1980-01-01, the first day of
+        // FAT.
         let volume = FileSystem::new(Cursor::new(disk.as_mut_slice()), FsOptions::new())?;
         for (name, bytes) in files {
             let mut file = volume.root_dir().create_file(name)?;
@@ -65,13 +72,21 @@ mod tests {
 
     #[test]
     fn any_size_is_read_back() {
-        for size in (0..4096).step_by(511).chain((4096..1_900_000).step_by(99_991)) {
+        for size in (0..4096)
+            .step_by(511)
+            .chain((4096..1_900_000).step_by(99_991))
+        {
             let bytes = vec![b'x'; size];
             let disk = image(&[("meta-data", b"{}"), ("user-data", &bytes)]).unwrap();
             let volume = FileSystem::new(Cursor::new(disk), FsOptions::new()).unwrap();
             assert_eq!(volume.volume_label(), "cidata");
             let mut read = Vec::new();
-            volume.root_dir().open_file("user-data").unwrap().read_to_end(&mut read).unwrap();
+            volume
+                .root_dir()
+                .open_file("user-data")
+                .unwrap()
+                .read_to_end(&mut read)
+                .unwrap();
             assert!(read == bytes, "{size}");
         }
         assert!(image(&[("user-data", &vec![0; 3_000_000])]).is_err());
@@ -79,7 +94,8 @@ mod tests {
 
     #[test]
     fn the_same_files_give_the_same_bytes_and_others_another_volume() {
-        let [one, again, two] = [b"1", b"1", b"2"].map(|bytes| image(&[("user-data", bytes)]).unwrap());
+        let [one, again, two] =
+            [b"1", b"1", b"2"].map(|bytes| image(&[("user-data", bytes)]).unwrap());
         assert!(one == again && one[0x27..0x2b] != two[0x27..0x2b]);
     }
 }

@@ -12,13 +12,24 @@ fn key() -> SigningKey {
 }
 
 fn document() -> NodeDocument {
-    let pair = || KeyPair { cert: "cert\n".repeat(200), key: "key\n".repeat(60) };
+    let pair = || KeyPair {
+        cert: "cert\n".repeat(200),
+        key: "key\n".repeat(60),
+    };
     NodeDocument {
         cluster: "demo".parse().unwrap(),
         name: "etcd-1".parse().unwrap(),
         address: Ipv4Addr::new(10, 101, 15, 101),
-        machine: recipes::MachineMatch { mac: Some("52:54:00:00:00:01".parse().unwrap()), ..Default::default() },
-        tls: NodeTls { ca: "ca\n".to_owned(), server: pair(), peer: pair(), client: pair() },
+        machine: recipes::MachineMatch {
+            mac: Some("52:54:00:00:00:01".parse().unwrap()),
+            ..Default::default()
+        },
+        tls: NodeTls {
+            ca: "ca\n".to_owned(),
+            server: pair(),
+            peer: pair(),
+            client: pair(),
+        },
         before: None,
         store_keys: None,
         release: None,
@@ -43,7 +54,12 @@ fn the_instance_id_changes_with_the_document() {
     };
     let one = meta(&document());
     assert_eq!(one["local-hostname"], "etcd-1");
-    assert!(one["instance-id"].as_str().unwrap().starts_with("demo-etcd-1-"));
+    assert!(
+        one["instance-id"]
+            .as_str()
+            .unwrap()
+            .starts_with("demo-etcd-1-")
+    );
     let mut other = document();
     other.tls.ca.push(' ');
     assert_ne!(one["instance-id"], meta(&other)["instance-id"]);
@@ -71,7 +87,11 @@ proptest! {
 }
 
 fn ask(program: &str, args: &[&str]) -> Option<String> {
-    match Command::new(program).args(args).stderr(Stdio::inherit()).output() {
+    match Command::new(program)
+        .args(args)
+        .stderr(Stdio::inherit())
+        .output()
+    {
         Ok(output) => {
             assert!(output.status.success(), "{program} {args:?}: {output:?}");
             Some(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -91,7 +111,11 @@ fn other_programs_read_the_seed() {
     let seed = folder.join("seed.img");
     let seed = seed.to_str().unwrap();
     if let Some(text) = ask("blkid", &["-p", seed]) {
-        for expected in ["LABEL=\"cidata\"", "LABEL_FATBOOT=\"cidata\"", "TYPE=\"vfat\""] {
+        for expected in [
+            "LABEL=\"cidata\"",
+            "LABEL_FATBOOT=\"cidata\"",
+            "TYPE=\"vfat\"",
+        ] {
             assert!(text.contains(expected), "{expected}: {text}");
         }
     }
@@ -103,7 +127,10 @@ fn other_programs_read_the_seed() {
     let mount = dir.path().join("mount");
     fs::create_dir(&mount).unwrap();
     let mount = mount.to_str().unwrap();
-    let mounted = Command::new("mount").args(["-o", "loop,ro", seed, mount]).status().is_ok_and(|s| s.success());
+    let mounted = Command::new("mount")
+        .args(["-o", "loop,ro", seed, mount])
+        .status()
+        .is_ok_and(|s| s.success());
     if mounted {
         let read = fs::read_to_string(Path::new(mount).join("user-data"));
         ask("umount", &[mount]);
@@ -119,13 +146,23 @@ fn the_files_are_for_the_owner_alone_under_any_umask() {
         let dir = tempfile::tempdir().unwrap();
         let script = format!("umask {umask}; exec \"$0\" --exact nodes::tests::child --ignored");
         let mut command = Command::new("sh");
-        command.args(["-c", &script]).arg(std::env::current_exe().unwrap()).env("NODES_TEST_FOLDER", dir.path());
+        command
+            .args(["-c", &script])
+            .arg(std::env::current_exe().unwrap())
+            .env("NODES_TEST_FOLDER", dir.path());
         assert!(command.stdout(Stdio::null()).status().unwrap().success());
         let folder = dir.path().join("nodes/etcd-1");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-        assert_eq!((mode(&dir.path().join("nodes")), mode(&folder)), (0o700, 0o700));
+        assert_eq!(
+            (mode(&dir.path().join("nodes")), mode(&folder)),
+            (0o700, 0o700)
+        );
         for name in ["node.json", "meta-data", "user-data", "seed.img"] {
-            assert_eq!(mode(&folder.join(name)), 0o600, "{name} under umask {umask}");
+            assert_eq!(
+                mode(&folder.join(name)),
+                0o600,
+                "{name} under umask {umask}"
+            );
         }
     }
 }
@@ -133,5 +170,10 @@ fn the_files_are_for_the_owner_alone_under_any_umask() {
 #[test]
 #[ignore = "run by the_files_are_for_the_owner_alone_under_any_umask, in a process of its own"]
 fn child() {
-    write(&PathBuf::from(std::env::var_os("NODES_TEST_FOLDER").unwrap()), &document(), &key()).unwrap();
+    write(
+        &PathBuf::from(std::env::var_os("NODES_TEST_FOLDER").unwrap()),
+        &document(),
+        &key(),
+    )
+    .unwrap();
 }

@@ -1,4 +1,5 @@
-//! What happens beside the target: dead builds are cleaned up after, and the new output takes its place.
+//! What happens beside the target: dead builds are cleaned up after, and the new output takes its
+//! place.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,16 +14,21 @@ use super::error::{OutputError, io_error};
 pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     let folder = parent(target);
     let [new, old] = ["new-", "old-"].map(|suffix| {
-        sibling(target, suffix).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        sibling(target, suffix)
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
     });
     for entry in fs::read_dir(folder).map_err(io_error("list it", folder))? {
         let entry = entry.map_err(io_error("list it", folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = entry.path();
         if name.starts_with(&old) {
-            // Killed between the two renames: the old output goes back. Killed after them: it is not needed.
+            // Killed between the two renames: the old output goes back. Killed after them: it is
+            // not needed.
             if target.symlink_metadata().is_err() {
-                fs::rename(&path, target).map_err(io_error("put the old output back from it", &path))?;
+                fs::rename(&path, target)
+                    .map_err(io_error("put the old output back from it", &path))?;
             } else {
                 remove(&path)?;
             }
@@ -35,8 +41,9 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Whether the build of a temporary folder is gone. The lock tells, since a process number may be somebody
-/// else's by now, or from another container; where folders cannot be locked the number has to do.
+/// Whether the build of a temporary folder is gone. The lock tells, since a process number may be
+/// somebody else's by now, or from another container; where folders cannot be locked the number has
+/// to do.
 fn is_dead(temp: &Path, pid: &str) -> bool {
     let Ok(file) = File::open(temp) else {
         return false;
@@ -53,12 +60,15 @@ fn is_dead(temp: &Path, pid: &str) -> bool {
 
 fn remove(path: &Path) -> Result<(), OutputError> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove it", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_error("remove it", path)(error))
+        }
         _ => Ok(()),
     }
 }
 
-/// Puts `temp` in the place of `target`. Where there was one, it has the name `temp` or is gone afterwards.
+/// Puts `temp` in the place of `target`. Where there was one, it has the name `temp` or is gone
+/// afterwards.
 pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
     let failed = io_error("put the new output in its place", target);
     match rustix::fs::renameat_with(CWD, temp, CWD, target, RenameFlags::EXCHANGE) {
@@ -87,7 +97,9 @@ pub(super) fn replace_in_two(temp: &Path, target: &Path) -> Result<(), OutputErr
 }
 
 pub(super) fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 pub(super) fn sibling(target: &Path, suffix: &str) -> PathBuf {
@@ -95,7 +107,8 @@ pub(super) fn sibling(target: &Path, suffix: &str) -> PathBuf {
     parent(target).join(format!(".{name}.{suffix}"))
 }
 
-/// A name for this build's folder: the process, for people, and a count, for tests that build in threads.
+/// A name for this build's folder: the process, for people, and a count, for tests that build in
+/// threads.
 pub(super) fn serial() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);

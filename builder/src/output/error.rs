@@ -30,5 +30,9 @@ pub(crate) enum OutputError {
 
 pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError {
     let path = path.to_owned();
-    move |source| OutputError::Io { doing, path, source }
+    move |source| OutputError::Io {
+        doing,
+        path,
+        source,
+    }
 }

@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::error::{OutputError, io_error};
 
-/// What is at the top of an output. A folder with anything else in it is not replaced: what a person has
-/// put there, a PKI above all, would be gone.
+/// What is at the top of an output. A folder with anything else in it is not replaced: what a
+/// person has put there, a PKI above all, would be gone.
 const OURS: [&str; 4] = ["image", "nodes", "pxe", RELEASE_FILE];
 
 /// Which earlier output may be replaced.
@@ -19,21 +19,28 @@ const OURS: [&str; 4] = ["image", "nodes", "pxe", RELEASE_FILE];
 pub(crate) enum Replaceable {
     /// Any.
     Any,
-    /// One whose nodes trust the key with this ID, so that it is of the same PKI folder, and thus of the same cluster.
-    /// Without an ID: none.
+    /// One whose nodes trust the key with this ID, so that it is of the same PKI folder, and thus
+    /// of the same cluster. Without an ID: none.
     SignedBy(Option<String>),
 }
 
 impl Replaceable {
     /// Refuses the output with this manifest.
     fn judge(&self, manifest: &Manifest) -> Result<(), (String, &'static str)> {
-        let Self::SignedBy(own) = self else { return Ok(()) };
+        let Self::SignedBy(own) = self else {
+            return Ok(());
+        };
         if manifest.trust.is_some() && manifest.trust == *own {
             return Ok(());
         }
-        let recipe = manifest.recipe.as_ref().map_or_else(String::new, |recipe| format!(", from {}", recipe.name));
+        let recipe = manifest
+            .recipe
+            .as_ref()
+            .map_or_else(String::new, |recipe| format!(", from {}", recipe.name));
         let trust = manifest.trust.as_deref().unwrap_or("(unreadable)");
-        let own = own.as_ref().map_or_else(|| "has none yet".to_owned(), |own| format!("has {own}"));
+        let own = own
+            .as_ref()
+            .map_or_else(|| "has none yet".to_owned(), |own| format!("has {own}"));
         Err((
             format!(
                 "it is an output of another PKI folder{recipe}: its nodes trust the signing key {trust}, and the PKI folder \
@@ -78,23 +85,37 @@ impl Found {
 }
 
 /// Why what was found may not be replaced, with the remedy.
-pub(super) fn judge(found: &Found, replaceable: &Replaceable) -> Result<(), (String, &'static str)> {
+pub(super) fn judge(
+    found: &Found,
+    replaceable: &Replaceable,
+) -> Result<(), (String, &'static str)> {
     match found {
         Found::Nothing => Ok(()),
-        Found::Root => Err(("the root of the file system is no place for an output".to_owned(), "name a folder")),
-        Found::File => Err(("it is a file, expected a folder".to_owned(), "name another folder, or remove it")),
+        Found::Root => Err((
+            "the root of the file system is no place for an output".to_owned(),
+            "name a folder",
+        )),
+        Found::File => Err((
+            "it is a file, expected a folder".to_owned(),
+            "name another folder, or remove it",
+        )),
         Found::Folder(names, _) if names.is_empty() => Ok(()),
         Found::Folder(_, None) => Err((
-            "it is not empty, and no output of an earlier build (no image/manifest.json in it)".to_owned(),
+            "it is not empty, and no output of an earlier build (no image/manifest.json in it)"
+                .to_owned(),
             "name a new or an empty folder",
         )),
-        Found::Folder(names, Some(manifest)) => match names.iter().find(|name| !OURS.contains(&name.as_str())) {
-            None => replaceable.judge(manifest),
-            Some(strange) => Err((
-                format!("`{strange}` in it is not the builder's, and the folder is replaced as a whole"),
-                "move it to another place, or name another folder",
-            )),
-        },
+        Found::Folder(names, Some(manifest)) => {
+            match names.iter().find(|name| !OURS.contains(&name.as_str())) {
+                None => replaceable.judge(manifest),
+                Some(strange) => Err((
+                    format!(
+                        "`{strange}` in it is not the builder's, and the folder is replaced as a whole"
+                    ),
+                    "move it to another place, or name another folder",
+                )),
+            }
+        }
     }
 }
 
@@ -107,11 +128,15 @@ pub(super) fn look(target: &Path) -> Result<Found, OutputError> {
         Ok(found) if !found.is_dir() => Ok(Found::File),
         Ok(_) => {
             let entries = fs::read_dir(target).map_err(io_error("list it", target))?;
-            let names: Result<Vec<_>, _> =
-                entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect();
+            let names: Result<Vec<_>, _> = entries
+                .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+                .collect();
             let mut names = names.map_err(io_error("list it", target))?;
             names.sort();
-            Ok(Found::Folder(names, manifest(&target.join("image/manifest.json"))?))
+            Ok(Found::Folder(
+                names,
+                manifest(&target.join("image/manifest.json"))?,
+            ))
         }
     }
 }

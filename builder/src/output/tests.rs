@@ -26,8 +26,11 @@ fn content(target: &Path) -> String {
 
 /// The names beside the target, itself too.
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        folder.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = folder
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -39,7 +42,10 @@ fn an_output_is_replaced_as_a_whole() {
     build(&target, "one").unwrap();
     fs::create_dir(target.join("nodes")).unwrap();
     build(&target, "two").unwrap();
-    assert_eq!((content(&target).as_str(), names(&target)), ("two", vec!["image".to_owned()]));
+    assert_eq!(
+        (content(&target).as_str(), names(&target)),
+        ("two", vec!["image".to_owned()])
+    );
     assert_eq!(names(dir.path()), ["out"]);
 }
 
@@ -49,10 +55,16 @@ fn a_failed_build_leaves_the_old_output_and_nothing_else() {
     let target = dir.path().join("out");
     build(&target, "one").unwrap();
     let output = begin(&target).unwrap();
-    assert_eq!(fs::metadata(output.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        fs::metadata(output.path()).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
     write(&output, "two");
     drop(output);
-    assert_eq!((content(&target).as_str(), names(dir.path())), ("one", vec!["out".to_owned()]));
+    assert_eq!(
+        (content(&target).as_str(), names(dir.path())),
+        ("one", vec!["out".to_owned()])
+    );
 }
 
 #[test]
@@ -86,11 +98,21 @@ fn what_is_not_ours_is_never_replaced() {
 fn an_output_of_another_pki_folder_is_replaced_only_when_told_to() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
-    build(&target, r#"{"trust": "aa", "recipe": {"name": "dev.toml", "size": 1}}"#).unwrap();
+    build(
+        &target,
+        r#"{"trust": "aa", "recipe": {"name": "dev.toml", "size": 1}}"#,
+    )
+    .unwrap();
     let own = |id: &str| Replaceable::SignedBy(Some(id.to_owned()));
-    for (other, words) in [(own("bb"), "has bb"), (Replaceable::SignedBy(None), "has none yet")] {
+    for (other, words) in [
+        (own("bb"), "has bb"),
+        (Replaceable::SignedBy(None), "has none yet"),
+    ] {
         let error = Output::begin(&target, other).unwrap_err().to_string();
-        assert!(error.contains("from dev.toml") && error.contains("key aa") && error.contains(words), "{error}");
+        assert!(
+            error.contains("from dev.toml") && error.contains("key aa") && error.contains(words),
+            "{error}"
+        );
         assert!(error.contains("--replace"), "{error}");
     }
     // Begun while there was none, or one of its own.
@@ -98,11 +120,25 @@ fn an_output_of_another_pki_folder_is_replaced_only_when_told_to() {
     let begun = Output::begin(&target, own("bb")).unwrap();
     write(&begun, r#"{"trust": "bb"}"#);
     fs::rename(dir.path().join("away"), &target).unwrap();
-    assert!(begun.commit().unwrap_err().to_string().contains("--replace"));
+    assert!(
+        begun
+            .commit()
+            .unwrap_err()
+            .to_string()
+            .contains("--replace")
+    );
     drop(Output::begin(&target, own("aa")).unwrap());
     build(&target, "damaged").unwrap();
-    assert!(Output::begin(&target, own("aa")).unwrap_err().to_string().contains("(unreadable)"));
-    assert_eq!((content(&target).as_str(), names(dir.path())), ("damaged", vec!["out".to_owned()]));
+    assert!(
+        Output::begin(&target, own("aa"))
+            .unwrap_err()
+            .to_string()
+            .contains("(unreadable)")
+    );
+    assert_eq!(
+        (content(&target).as_str(), names(dir.path())),
+        ("damaged", vec!["out".to_owned()])
+    );
 }
 
 #[test]
@@ -125,11 +161,20 @@ fn leftovers_of_dead_builds_go_and_those_of_living_ones_stay() {
         fs::create_dir(dir.path().join(name)).unwrap();
     }
     build(&target, "one").unwrap();
-    let left = living.path().file_name().unwrap().to_str().unwrap().to_owned();
+    let left = living
+        .path()
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(names(dir.path()), [".other.new-1", &left, "out"]);
     write(&living, "two");
     living.commit().unwrap();
-    assert_eq!((content(&target).as_str(), names(dir.path()).len()), ("two", 2));
+    assert_eq!(
+        (content(&target).as_str(), names(dir.path()).len()),
+        ("two", 2)
+    );
 }
 
 #[test]
@@ -139,7 +184,10 @@ fn a_build_killed_between_two_renames_is_recovered_by_the_next() {
     build(&target, "one").unwrap();
     fs::rename(&target, &aside).unwrap();
     drop(begin(&target).unwrap());
-    assert_eq!((content(&target).as_str(), names(dir.path())), ("one", vec!["out".to_owned()]));
+    assert_eq!(
+        (content(&target).as_str(), names(dir.path())),
+        ("one", vec!["out".to_owned()])
+    );
     fs::create_dir(&aside).unwrap();
     drop(begin(&target).unwrap());
     assert_eq!(names(dir.path()), ["out"]);
@@ -148,7 +196,10 @@ fn a_build_killed_between_two_renames_is_recovered_by_the_next() {
     write(&output, "two");
     replace_in_two(output.path(), &target).unwrap();
     drop(output);
-    assert_eq!((content(&target).as_str(), names(dir.path())), ("two", vec!["out".to_owned()]));
+    assert_eq!(
+        (content(&target).as_str(), names(dir.path())),
+        ("two", vec!["out".to_owned()])
+    );
 }
 
 #[test]
@@ -159,7 +210,9 @@ fn builds_at_once_leave_one_whole_output() {
     std::thread::scope(|scope| {
         for worker in 0..4 {
             let target = &target;
-            scope.spawn(move || (0..8).for_each(|turn| build(target, &format!("{worker} {turn}")).unwrap()));
+            scope.spawn(move || {
+                (0..8).for_each(|turn| build(target, &format!("{worker} {turn}")).unwrap());
+            });
         }
         // A reader never sees anything but a whole output.
         scope.spawn(|| (0..500).for_each(|_| assert!(!content(&target).is_empty())));
@@ -178,7 +231,9 @@ fn a_full_disk_leaves_the_old_output() {
         .status()
         .is_ok_and(|status| status.success());
     if !mounted {
-        eprintln!("SKIPPED a_full_disk_leaves_the_old_output: it mounts a small tmpfs, which needs root");
+        eprintln!(
+            "SKIPPED a_full_disk_leaves_the_old_output: it mounts a small tmpfs, which needs root"
+        );
         return;
     }
     let result = std::panic::catch_unwind(|| {
@@ -186,12 +241,22 @@ fn a_full_disk_leaves_the_old_output() {
         build(&target, "one").unwrap();
         let output = begin(&target).unwrap();
         write(&output, "two");
-        let error = fs::write(output.path().join("image/overlay.tar.gz"), vec![0; 1 << 20]).unwrap_err();
+        let error =
+            fs::write(output.path().join("image/overlay.tar.gz"), vec![0; 1 << 20]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         drop(output);
-        assert_eq!((content(&target).as_str(), names(dir.path())), ("one", vec!["out".to_owned()]));
+        assert_eq!(
+            (content(&target).as_str(), names(dir.path())),
+            ("one", vec!["out".to_owned()])
+        );
     });
-    assert!(Command::new("umount").arg(dir.path()).status().unwrap().success());
+    assert!(
+        Command::new("umount")
+            .arg(dir.path())
+            .status()
+            .unwrap()
+            .success()
+    );
     result.unwrap();
 }
 
@@ -202,7 +267,12 @@ fn an_interrupted_build_ends_with_130_and_leaves_the_old_output() {
         let target = dir.path().join("out");
         build(&target, "one").unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "output::tests::child", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "output::tests::child",
+                "--ignored",
+                "--nocapture",
+            ])
             .env("OUTPUT_TEST_TARGET", &target)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -210,10 +280,19 @@ fn an_interrupted_build_ends_with_130_and_leaves_the_old_output() {
             .unwrap();
         let begun = Instant::now();
         while names(dir.path()).len() < 2 || !dir.path().join("begun").exists() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the child never began");
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "the child never began"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
-        assert!(Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-s", signal, &child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
         let status = child.wait().unwrap();
         assert_eq!(status.code().unwrap_or(-1), code, "{signal}");
         fs::remove_file(dir.path().join("begun")).unwrap();
@@ -221,7 +300,11 @@ fn an_interrupted_build_ends_with_130_and_leaves_the_old_output() {
             assert_eq!(names(dir.path()).len(), 2);
             drop(begin(&target).unwrap());
         }
-        assert_eq!((content(&target).as_str(), names(dir.path())), ("one", vec!["out".to_owned()]), "{signal}");
+        assert_eq!(
+            (content(&target).as_str(), names(dir.path())),
+            ("one", vec!["out".to_owned()]),
+            "{signal}"
+        );
     }
 }
 

@@ -1,8 +1,10 @@
 //! Large files in their compressed form, kept from build to build.
 //!
-//! CACHE/gzip/DIGEST OF THE CONTENT/COMPRESSOR.SIZE OF THE CONTENT.DIGEST OF THE COMPRESSED BYTES.gz. All of it is in
-//! the name, so that an entry is found by its content and checked, at the cost of hashing a third of it, before it gets
-//! into an image; the content itself need not be read at all. As with a compiler's cache that guards against damage, not against an owner who forges his own files.
+//! CACHE/gzip/DIGEST OF THE CONTENT/COMPRESSOR.SIZE OF THE CONTENT.DIGEST OF THE COMPRESSED
+//! BYTES.gz. All of it is in the name, so that an entry is found by its content and checked, at the
+//! cost of hashing a third of it, before it gets into an image; the content itself need not be read
+//! at all. As with a compiler's cache that guards against damage, not against an owner who forges
+//! his own files.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
@@ -36,26 +38,38 @@ impl CompressedCache {
     fn entries(&self, content: Sha256) -> impl Iterator<Item = (PathBuf, u64, Sha256)> + use<> {
         let entry = |entry: fs::DirEntry| {
             let name = entry.file_name().into_string().ok()?;
-            let (size, digest) =
-                name.strip_prefix(COMPRESSOR)?.strip_prefix('.')?.strip_suffix(".gz")?.split_once('.')?;
+            let (size, digest) = name
+                .strip_prefix(COMPRESSOR)?
+                .strip_prefix('.')?
+                .strip_suffix(".gz")?
+                .split_once('.')?;
             Some((entry.path(), size.parse().ok()?, digest.parse().ok()?))
         };
-        fs::read_dir(self.folder(content)).into_iter().flatten().flatten().filter_map(entry)
+        fs::read_dir(self.folder(content))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(entry)
     }
 
-    /// The size of the content with this digest, where its compressed form is there. Whether that is whole only
-    /// [`Shelf::take`] finds out.
+    /// The size of the content with this digest, where its compressed form is there. Whether that
+    /// is whole only [`Shelf::take`] finds out.
     pub(super) fn size_of(&self, content: Sha256) -> Option<u64> {
         self.entries(content).next().map(|(_, size, _)| size)
     }
 
-    /// The compressed form of the content with this digest and size. A damaged entry is removed, and is not there.
+    /// The compressed form of the content with this digest and size. A damaged entry is removed,
+    /// and is not there.
     pub(super) fn get(&self, content: Sha256, size: u64) -> Option<Vec<u8>> {
         for (path, found, digest) in self.entries(content) {
             let bytes = fs::read(&path).ok()?;
             if found == size && digest == Sha256::of(&bytes) {
-                // For `sweep`: it was of use today. Where that cannot be noted it is only compressed again some day.
-                let _ = File::options().append(true).open(&path).map(|file| file.set_modified(SystemTime::now()));
+                // For `sweep`: it was of use today. Where that cannot be noted it is only
+                // compressed again some day.
+                let _ = File::options()
+                    .append(true)
+                    .open(&path)
+                    .map(|file| file.set_modified(SystemTime::now()));
                 return Some(bytes);
             }
             let _ = fs::remove_file(path);
@@ -63,27 +77,47 @@ impl CompressedCache {
         None
     }
 
-    /// Puts a compressed form there. Two builders may do so at once: each renames a whole file over the same name.
-    pub(super) fn put(&self, content: Sha256, size: u64, compressed: &[u8]) -> Result<(), OverlayError> {
+    /// Puts a compressed form there. Two builders may do so at once: each renames a whole file over
+    /// the same name.
+    pub(super) fn put(
+        &self,
+        content: Sha256,
+        size: u64,
+        compressed: &[u8],
+    ) -> Result<(), OverlayError> {
         let folder = self.folder(content);
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder);
         made.map_err(OverlayError::io("create", &folder))?;
         let path = folder.join(format!("{COMPRESSOR}.{size}.{}.gz", Sha256::of(compressed)));
         // No fsync: what a power cut leaves does not fit its name.
-        let mut file = tempfile::NamedTempFile::new_in(&folder).map_err(OverlayError::io("write", &folder))?;
-        file.write_all(compressed).map_err(OverlayError::io("write", &path))?;
-        file.persist(&path).map_err(|error| OverlayError::io("write", &path)(error.error))?;
+        let mut file =
+            tempfile::NamedTempFile::new_in(&folder).map_err(OverlayError::io("write", &folder))?;
+        file.write_all(compressed)
+            .map_err(OverlayError::io("write", &path))?;
+        file.persist(&path)
+            .map_err(|error| OverlayError::io("write", &path)(error.error))?;
         Ok(())
     }
 
-    /// Removes what no build has used for long. What cannot be removed stays: it is in nobody's way.
+    /// Removes what no build has used for long. What cannot be removed stays: it is in nobody's
+    /// way.
     pub(super) fn sweep(&self, now: SystemTime) {
-        let Ok(folders) = fs::read_dir(&self.0) else { return };
+        let Ok(folders) = fs::read_dir(&self.0) else {
+            return;
+        };
         for folder in folders.flatten().map(|entry| entry.path()) {
-            let Ok(files) = fs::read_dir(&folder) else { continue };
+            let Ok(files) = fs::read_dir(&folder) else {
+                continue;
+            };
             for file in files.flatten() {
                 let used = file.metadata().and_then(|about| about.modified());
-                if used.is_ok_and(|used| now.duration_since(used).is_ok_and(|age| age > MAX_UNUSED_AGE)) {
+                if used.is_ok_and(|used| {
+                    now.duration_since(used)
+                        .is_ok_and(|age| age > MAX_UNUSED_AGE)
+                }) {
                     let _ = fs::remove_file(file.path());
                 }
             }
@@ -102,11 +136,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = CompressedCache::new(folder.path());
         let content = Sha256::of(b"content");
-        assert_eq!((cache.get(content, 7), cache.size_of(content)), (None, None));
+        assert_eq!(
+            (cache.get(content, 7), cache.size_of(content)),
+            (None, None)
+        );
         cache.put(content, 7, b"compressed").unwrap();
         assert_eq!(cache.size_of(content), Some(7));
         assert_eq!(cache.get(content, 7).unwrap(), b"compressed");
-        let entry = fs::read_dir(cache.folder(content)).unwrap().next().unwrap().unwrap().path();
+        let entry = fs::read_dir(cache.folder(content))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
         fs::write(&entry, b"compressex").unwrap();
         assert_eq!(cache.get(content, 7), None);
         assert!(!entry.exists());
@@ -119,7 +161,11 @@ mod tests {
         let content = Sha256::of(b"content");
         let other = cache.folder(content);
         fs::create_dir_all(&other).unwrap();
-        fs::write(other.join(format!("zlib-rs-0.0.1-level9-1m.7.{}.gz", Sha256::of(b"x"))), b"x").unwrap();
+        fs::write(
+            other.join(format!("zlib-rs-0.0.1-level9-1m.7.{}.gz", Sha256::of(b"x"))),
+            b"x",
+        )
+        .unwrap();
         assert_eq!(cache.get(content, 7), None);
     }
 

@@ -11,7 +11,8 @@ use super::path::NodePath;
 pub(crate) struct Entry {
     /// Where it is on the node.
     pub(crate) path: NodePath,
-    /// Its permission bits, at most 07777. Those of the builder's files and its umask do not matter.
+    /// Its permission bits, at most 07777. Those of the builder's files and its umask do not
+    /// matter.
     pub(crate) mode: u32,
     /// Its owner's number. Names are not written: the node's passwd may give them to others.
     pub(crate) uid: u32,
@@ -35,8 +36,8 @@ pub(crate) enum Kind {
 pub(crate) enum Content {
     /// From memory, as a rendered template.
     Bytes(Vec<u8>),
-    /// From this file. Where its compressed form is in the cache the file is not read; where it is read, it must have
-    /// this digest.
+    /// From this file. Where its compressed form is in the cache the file is not read; where it is
+    /// read, it must have this digest.
     Verified {
         /// The file.
         path: PathBuf,

@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::{Compression, GzBuilder};
 
-/// Who compresses and how: part of the names in the cache, so that another version or level does not find the old
-/// bytes. A test holds it to Cargo.lock.
+/// Who compresses and how: part of the names in the cache, so that another version or level does
+/// not find the old bytes. A test holds it to Cargo.lock.
 pub(super) const COMPRESSOR: &str = "zlib-rs-0.6.8-level9-1m";
 
-/// The most that goes into one gzip member. Each starts with an empty window: at 1 MiB that costs 0.15 % of etcd's
-/// binaries, and 60 members keep any number of cores busy.
+/// The most that goes into one gzip member. Each starts with an empty window: at 1 MiB that costs
+/// 0.15 % of etcd's binaries, and 60 members keep any number of cores busy.
 pub(super) const MEMBER_BYTES: usize = 1 << 20;
 
-/// zlib-rs at 9 makes etcd's binaries 0.9 % smaller than gzip -6 in the same time on one core; at 6 to 8 larger.
+/// zlib-rs at 9 makes etcd's binaries 0.9 % smaller than gzip -6 in the same time on one core; at 6
+/// to 8 larger.
 const LEVEL: u32 = 9;
 
 /// Each of these segments as gzip members, in their order.
@@ -38,13 +39,17 @@ fn member(bytes: &[u8]) -> Vec<u8> {
         .operating_system(255)
         .write(Vec::with_capacity(bytes.len() / 2), Compression::new(LEVEL));
     // Writing into memory fails only where memory ends, and then the process does.
-    encoder.write_all(bytes).expect("memory takes what is written");
+    encoder
+        .write_all(bytes)
+        .expect("memory takes what is written");
     encoder.finish().expect("memory takes what is written")
 }
 
 /// Does the job for each input on all cores; the results in the inputs' order.
 pub(super) fn parallel<I: Sync, O: Send>(inputs: &[I], job: impl Fn(&I) -> O + Sync) -> Vec<O> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(inputs.len());
+    let threads = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(inputs.len());
     if threads <= 1 {
         return inputs.iter().map(job).collect();
     }
@@ -55,11 +60,16 @@ pub(super) fn parallel<I: Sync, O: Send>(inputs: &[I], job: impl Fn(&I) -> O + S
             let nth = next.fetch_add(1, Ordering::Relaxed);
             let Some(input) = inputs.get(nth) else { return };
             let output = job(input);
-            results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((nth, output));
+            results
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .push((nth, output));
         }
     };
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut results = results
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     results.sort_by_key(|(nth, _)| *nth);
     results.into_iter().map(|(_, output)| output).collect()
 }
@@ -72,18 +82,33 @@ mod tests {
 
     #[test]
     fn the_compressors_name_is_that_of_the_locked_version() {
-        // Should this fail after an update: give COMPRESSOR the new version. Images change then, once, for everybody.
-        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
-        let version = lock.split("name = \"zlib-rs\"\nversion = \"").nth(1).unwrap().split('"').next().unwrap();
-        assert_eq!(COMPRESSOR, format!("zlib-rs-{version}-level{LEVEL}-{}m", MEMBER_BYTES >> 20));
+        // Should this fail after an update: give COMPRESSOR the new version. Images change then,
+        // once, for everybody.
+        let lock =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
+        let version = lock
+            .split("name = \"zlib-rs\"\nversion = \"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap();
+        assert_eq!(
+            COMPRESSOR,
+            format!("zlib-rs-{version}-level{LEVEL}-{}m", MEMBER_BYTES >> 20)
+        );
     }
 
     #[test]
     fn segments_come_back_whole_and_the_header_says_nothing() {
-        let long: Vec<u8> = (0..MEMBER_BYTES + 5).map(|nth| u8::try_from(nth % 251).unwrap()).collect();
+        let long: Vec<u8> = (0..MEMBER_BYTES + 5)
+            .map(|nth| u8::try_from(nth % 251).unwrap())
+            .collect();
         let out = members(&[b"one", &long, b"three"]);
         let mut text = Vec::new();
-        flate2::read::MultiGzDecoder::new(&out.concat()[..]).read_to_end(&mut text).unwrap();
+        flate2::read::MultiGzDecoder::new(&out.concat()[..])
+            .read_to_end(&mut text)
+            .unwrap();
         assert_eq!(text, [b"one".as_slice(), &long, b"three"].concat());
         // Method 8, no flags, no time, slowest algorithm, unknown system (RFC 1952, 2.3).
         assert_eq!(out[0][..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255]);

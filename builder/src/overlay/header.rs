@@ -14,12 +14,22 @@ const MAX_SIZE: u64 = 0o77_777_777_777;
 /// The latest date of a file, in seconds since 1970: a day in 2242.
 pub(crate) const LATEST: u64 = MAX_SIZE;
 
-/// The header of an entry whose content has `size` bytes. Plain ustar: what does not fit is refused rather than told
-/// in an extension (PAX records carry times and ids that would differ from machine to machine).
+/// The header of an entry whose content has `size` bytes. Plain ustar: what does not fit is refused
+/// rather than told in an extension (PAX records carry times and ids that would differ from machine
+/// to machine).
 pub(super) fn header(entry: &Entry, size: u64, mtime: u64) -> Result<Header, OverlayError> {
     let fits = |what, value: u64, most| {
         let path = entry.path.clone();
-        if value > most { Err(OverlayError::TooBig { path, what, value, most }) } else { Ok(value) }
+        if value > most {
+            Err(OverlayError::TooBig {
+                path,
+                what,
+                value,
+                most,
+            })
+        } else {
+            Ok(value)
+        }
     };
     fits("mode", entry.mode.into(), 0o7777)?;
     let mut header = Header::new_ustar();
@@ -31,7 +41,9 @@ pub(super) fn header(entry: &Entry, size: u64, mtime: u64) -> Result<Header, Ove
             path.push('/');
         }
     }
-    header.set_path(path).map_err(|_| OverlayError::TooLong(entry.path.clone()))?;
+    header
+        .set_path(path)
+        .map_err(|_| OverlayError::TooLong(entry.path.clone()))?;
     header.set_mode(entry.mode);
     header.set_uid(fits("uid", entry.uid.into(), MAX_ID)?);
     header.set_gid(fits("gid", entry.gid.into(), MAX_ID)?);
@@ -46,7 +58,13 @@ mod tests {
     use super::*;
 
     fn entry(path: &str) -> Entry {
-        Entry { path: path.parse().unwrap(), mode: 0o600, uid: 7, gid: 8, kind: Kind::Dir }
+        Entry {
+            path: path.parse().unwrap(),
+            mode: 0o600,
+            uid: 7,
+            gid: 8,
+            kind: Kind::Dir,
+        }
     }
 
     #[test]
@@ -59,8 +77,28 @@ mod tests {
 
     #[test]
     fn numbers_that_need_an_extension_are_refused() {
-        assert!(header(&Entry { uid: 0o10_000_000, ..entry("a") }, 0, 1).is_err());
-        assert!(header(&Entry { mode: 0o10_000, ..entry("a") }, 0, 1).is_err());
+        assert!(
+            header(
+                &Entry {
+                    uid: 0o10_000_000,
+                    ..entry("a")
+                },
+                0,
+                1
+            )
+            .is_err()
+        );
+        assert!(
+            header(
+                &Entry {
+                    mode: 0o10_000,
+                    ..entry("a")
+                },
+                0,
+                1
+            )
+            .is_err()
+        );
         assert!(header(&entry("a"), 1 << 33, 1).is_err());
         assert!(header(&entry("a"), 0, 1 << 33).is_err());
     }
@@ -70,6 +108,13 @@ mod tests {
         let header = header(&entry("a"), 0, 1_700_000_000).unwrap();
         assert_eq!(header.username_bytes().unwrap(), b"");
         assert_eq!(header.groupname_bytes().unwrap(), b"");
-        assert_eq!((header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap()), (7, 8, 1_700_000_000));
+        assert_eq!(
+            (
+                header.uid().unwrap(),
+                header.gid().unwrap(),
+                header.mtime().unwrap()
+            ),
+            (7, 8, 1_700_000_000)
+        );
     }
 }

@@ -4,18 +4,28 @@ use std::collections::BTreeMap;
 
 use super::{Entry, Kind, OverlayError};
 
-/// Sorts the entries by path, in byte order: a folder comes before what it holds, on every machine and in every locale.
+/// Sorts the entries by path, in byte order: a folder comes before what it holds, on every machine
+/// and in every locale.
 pub(super) fn order(mut entries: Vec<Entry>) -> Result<Vec<Entry>, OverlayError> {
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     if let Some(pair) = entries.windows(2).find(|pair| pair[0].path == pair[1].path) {
         return Err(OverlayError::Twice(pair[0].path.clone()));
     }
-    let is_dir: BTreeMap<&str, bool> =
-        entries.iter().map(|entry| (entry.path.as_str(), matches!(entry.kind, Kind::Dir))).collect();
+    let is_dir: BTreeMap<&str, bool> = entries
+        .iter()
+        .map(|entry| (entry.path.as_str(), matches!(entry.kind, Kind::Dir)))
+        .collect();
     for entry in &entries {
         // tar would replace the file by a folder, or fail, by its version.
-        if let Some(above) = entry.path.above().find(|above| is_dir.get(above) == Some(&false)) {
-            return Err(OverlayError::BelowFile { below: entry.path.clone(), above: above.to_owned() });
+        if let Some(above) = entry
+            .path
+            .above()
+            .find(|above| is_dir.get(above) == Some(&false))
+        {
+            return Err(OverlayError::BelowFile {
+                below: entry.path.clone(),
+                above: above.to_owned(),
+            });
         }
     }
     Ok(entries)
@@ -27,7 +37,13 @@ mod tests {
     use crate::overlay::Content;
 
     fn entry(path: &str, kind: Kind) -> Entry {
-        Entry { path: path.parse().unwrap(), mode: 0o755, uid: 0, gid: 0, kind }
+        Entry {
+            path: path.parse().unwrap(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            kind,
+        }
     }
 
     fn file(path: &str) -> Entry {
@@ -36,17 +52,32 @@ mod tests {
 
     #[test]
     fn folders_come_before_what_they_hold() {
-        let sorted = order(vec![file("etc/b"), file("etc-c"), entry("etc", Kind::Dir), file("etc/a")]).unwrap();
+        let sorted = order(vec![
+            file("etc/b"),
+            file("etc-c"),
+            entry("etc", Kind::Dir),
+            file("etc/a"),
+        ])
+        .unwrap();
         let paths: Vec<_> = sorted.iter().map(|entry| entry.path.as_str()).collect();
         assert_eq!(paths, ["etc", "etc-c", "etc/a", "etc/b"]);
     }
 
     #[test]
     fn what_contradicts_itself_is_refused() {
-        assert!(matches!(order(vec![file("a"), entry("a", Kind::Dir)]), Err(OverlayError::Twice(_))));
-        assert!(matches!(order(vec![file("a"), file("a/b/c")]), Err(OverlayError::BelowFile { .. })));
+        assert!(matches!(
+            order(vec![file("a"), entry("a", Kind::Dir)]),
+            Err(OverlayError::Twice(_))
+        ));
+        assert!(matches!(
+            order(vec![file("a"), file("a/b/c")]),
+            Err(OverlayError::BelowFile { .. })
+        ));
         assert!(
-            order(vec![file("etc"), file("etc/passwd")]).unwrap_err().to_string().contains("etc/passwd is below etc")
+            order(vec![file("etc"), file("etc/passwd")])
+                .unwrap_err()
+                .to_string()
+                .contains("etc/passwd is below etc")
         );
     }
 }

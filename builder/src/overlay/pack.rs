@@ -16,8 +16,8 @@ use super::{Content, Entry, Kind, OverlayError, Packed};
 use crate::digest::Hash;
 use crate::newfile;
 
-/// From this size on a file gets gzip members of its own and a place in the cache. Smaller ones compress better
-/// together, and fast enough each time.
+/// From this size on a file gets gzip members of its own and a place in the cache. Smaller ones
+/// compress better together, and fast enough each time.
 const LARGE_FILE_BYTES: u64 = 256 << 10;
 
 /// A file's content as far as it is needed.
@@ -43,59 +43,97 @@ enum Segment {
     Large(usize),
 }
 
-/// Packs the entries into a tar.gz at `out`. Every entry gets the modification time `mtime` (seconds since 1970); the
-/// bytes depend on nothing but the entries and it. Large files are compressed once and kept in `cache`.
+/// Packs the entries into a tar.gz at `out`. Every entry gets the modification time `mtime`
+/// (seconds since 1970); the bytes depend on nothing but the entries and it. Large files are
+/// compressed once and kept in `cache`.
 ///
 /// `out` is one file of an output that its caller completes and then syncs as a whole.
 /// On an error there is no `out`.
-pub(crate) fn pack(entries: Vec<Entry>, mtime: u64, cache: &Path, out: &Path) -> Result<Packed, OverlayError> {
+pub(crate) fn pack(
+    entries: Vec<Entry>,
+    mtime: u64,
+    cache: &Path,
+    out: &Path,
+) -> Result<Packed, OverlayError> {
     let entries = order(entries)?;
     let cache = CompressedCache::new(cache);
-    let loaded = parallel(&entries, |entry| load(entry, &cache)).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let loaded = parallel(&entries, |entry| load(entry, &cache))
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
     let segments = segments(&entries, &loaded, mtime)?;
     let compressed = compress(&segments, &loaded, &cache)?;
     write(&compressed, out)
 }
 
-/// The size of the content with this digest, where its compressed form is in the cache: `pack` will then not read it,
-/// so that nobody need verify it before.
+/// The size of the content with this digest, where its compressed form is in the cache: `pack` will
+/// then not read it, so that nobody need verify it before.
 pub(crate) fn cached_size(cache: &Path, content: Sha256) -> Option<u64> {
     CompressedCache::new(cache).size_of(content)
 }
 
 /// Reads a file's content, or finds that it need not be read; none for what has no content.
 fn load(entry: &Entry, cache: &CompressedCache) -> Result<Option<Loaded>, OverlayError> {
-    let Kind::File(source) = &entry.kind else { return Ok(None) };
+    let Kind::File(source) = &entry.kind else {
+        return Ok(None);
+    };
     let (bytes, sha256) = match source {
         Content::Bytes(bytes) => (bytes.clone(), Sha256::of(bytes)),
         Content::Verified { path, sha256, size } => {
-            let compressed = if *size >= LARGE_FILE_BYTES { cache.get(*sha256, *size) } else { None };
+            let compressed = if *size >= LARGE_FILE_BYTES {
+                cache.get(*sha256, *size)
+            } else {
+                None
+            };
             if let Some(compressed) = compressed {
-                return Ok(Some(Loaded { content: LoadedBytes::Compressed(compressed), sha256: *sha256, size: *size }));
+                return Ok(Some(Loaded {
+                    content: LoadedBytes::Compressed(compressed),
+                    sha256: *sha256,
+                    size: *size,
+                }));
             }
             let bytes = fs::read(path).map_err(OverlayError::io("read", path))?;
             let found = Sha256::of(&bytes);
             if found != *sha256 {
-                return Err(OverlayError::Changed { path: path.clone(), expected: *sha256, found });
+                return Err(OverlayError::Changed {
+                    path: path.clone(),
+                    expected: *sha256,
+                    found,
+                });
             }
             (bytes, found)
         }
     };
     let size = bytes.len() as u64;
-    let compressed = if size >= LARGE_FILE_BYTES { cache.get(sha256, size) } else { None };
+    let compressed = if size >= LARGE_FILE_BYTES {
+        cache.get(sha256, size)
+    } else {
+        None
+    };
     let content = compressed.map_or(LoadedBytes::Bytes(bytes), LoadedBytes::Compressed);
-    Ok(Some(Loaded { content, sha256, size }))
+    Ok(Some(Loaded {
+        content,
+        sha256,
+        size,
+    }))
 }
 
 /// The tar stream, cut where a large content begins and ends.
-fn segments(entries: &[Entry], loaded: &[Option<Loaded>], mtime: u64) -> Result<Vec<Segment>, OverlayError> {
+fn segments(
+    entries: &[Entry],
+    loaded: &[Option<Loaded>],
+    mtime: u64,
+) -> Result<Vec<Segment>, OverlayError> {
     let mut out = Vec::new();
     let mut plain = Vec::new();
     for (nth, (entry, loaded)) in entries.iter().zip(loaded).enumerate() {
         let size = loaded.as_ref().map_or(0, |loaded| loaded.size);
         plain.extend(header(entry, size, mtime)?.as_bytes());
         match loaded {
-            Some(Loaded { content: LoadedBytes::Bytes(bytes), size, .. }) if *size < LARGE_FILE_BYTES => {
+            Some(Loaded {
+                content: LoadedBytes::Bytes(bytes),
+                size,
+                ..
+            }) if *size < LARGE_FILE_BYTES => {
                 plain.extend(bytes);
             }
             Some(_) => {
@@ -113,7 +151,8 @@ fn segments(entries: &[Entry], loaded: &[Option<Loaded>], mtime: u64) -> Result<
     Ok(out)
 }
 
-/// The gzip members of each segment, in order; those of large files that were new are put into the cache.
+/// The gzip members of each segment, in order; those of large files that were new are put into the
+/// cache.
 fn compress(
     segments: &[Segment],
     loaded: &[Option<Loaded>],
@@ -125,7 +164,10 @@ fn compress(
         .map(|segment| match segment {
             Segment::Plain(bytes) => bytes.as_slice(),
             Segment::Large(nth) => match large(*nth) {
-                Some(Loaded { content: LoadedBytes::Bytes(bytes), .. }) => bytes.as_slice(),
+                Some(Loaded {
+                    content: LoadedBytes::Bytes(bytes),
+                    ..
+                }) => bytes.as_slice(),
                 _ => &[],
             },
         })
@@ -133,9 +175,14 @@ fn compress(
     let mut compressed = members(&todo);
     let mut added = false;
     for (segment, bytes) in segments.iter().zip(&mut compressed) {
-        let Segment::Large(nth) = segment else { continue };
+        let Segment::Large(nth) = segment else {
+            continue;
+        };
         match large(*nth) {
-            Some(Loaded { content: LoadedBytes::Compressed(compressed), .. }) => bytes.clone_from(compressed),
+            Some(Loaded {
+                content: LoadedBytes::Compressed(compressed),
+                ..
+            }) => bytes.clone_from(compressed),
             Some(Loaded { sha256, size, .. }) => {
                 cache.put(*sha256, *size, bytes)?;
                 added = true;
@@ -153,10 +200,13 @@ fn compress(
 fn write(compressed: &[Vec<u8>], out: &Path) -> Result<Packed, OverlayError> {
     let put = || -> io::Result<()> {
         let mut file = File::create(out)?;
-        compressed.iter().try_for_each(|bytes| file.write_all(bytes))?;
+        compressed
+            .iter()
+            .try_for_each(|bytes| file.write_all(bytes))?;
         // For the web server that hands it out, whatever the umask; there is no secret in it.
         file.set_permissions(fs::Permissions::from_mode(newfile::PUBLIC))?;
-        // The caller syncs the whole output in the end; begun here, beside the hashing, most of that time is saved.
+        // The caller syncs the whole output in the end; begun here, beside the hashing, most of
+        // that time is saved.
         file.sync_data()
     };
     let mut hash = Hash::default();
@@ -165,11 +215,15 @@ fn write(compressed: &[Vec<u8>], out: &Path) -> Result<Packed, OverlayError> {
         for bytes in compressed {
             hash.add(bytes);
         }
-        put.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        put.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     put.map_err(|error| {
         let _ = fs::remove_file(out);
         OverlayError::io("write", out)(error)
     })?;
-    Ok(Packed { sha256: hash.finish(), size: compressed.iter().map(|bytes| bytes.len() as u64).sum() })
+    Ok(Packed {
+        sha256: hash.finish(),
+        size: compressed.iter().map(|bytes| bytes.len() as u64).sum(),
+    })
 }

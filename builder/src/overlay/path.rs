@@ -35,7 +35,12 @@ impl FromStr for NodePath {
     type Err = PathError;
 
     fn from_str(text: &str) -> Result<Self, PathError> {
-        let wrong = |why| Err(PathError { text: text.to_owned(), why });
+        let wrong = |why| {
+            Err(PathError {
+                text: text.to_owned(),
+                why,
+            })
+        };
         if text.starts_with('/') {
             return wrong("it is absolute");
         }
@@ -65,10 +70,18 @@ mod tests {
 
     #[test]
     fn only_plain_relative_paths_are_paths() {
-        for good in ["etc", "etc/etcd/etcd.conf", "usr/local/bin/etcd", "a/.hidden", "a..b"] {
+        for good in [
+            "etc",
+            "etc/etcd/etcd.conf",
+            "usr/local/bin/etcd",
+            "a/.hidden",
+            "a..b",
+        ] {
             assert_eq!(good.parse::<NodePath>().unwrap().as_str(), good);
         }
-        for bad in ["", "/etc", "etc/", "a//b", "../etc", "a/../b", "./a", "a\0b", "a\nb"] {
+        for bad in [
+            "", "/etc", "etc/", "a//b", "../etc", "a/../b", "./a", "a\0b", "a\nb",
+        ] {
             assert!(bad.parse::<NodePath>().is_err(), "{bad:?}");
         }
     }

@@ -15,7 +15,13 @@ use super::*;
 const MTIME: u64 = 1_700_000_000;
 
 fn entry(path: &str, mode: u32, kind: Kind) -> Entry {
-    Entry { path: path.parse().unwrap(), mode, uid: 0, gid: 997, kind }
+    Entry {
+        path: path.parse().unwrap(),
+        mode,
+        uid: 0,
+        gid: 997,
+        kind,
+    }
 }
 
 fn file(path: &str, bytes: &[u8]) -> Entry {
@@ -24,7 +30,9 @@ fn file(path: &str, bytes: &[u8]) -> Entry {
 
 /// Bytes that compress a little, as a program's do.
 fn large(seed: u32, size: usize) -> Vec<u8> {
-    (0..u32::try_from(size).unwrap()).map(|nth| (nth.wrapping_mul(seed) >> 13).to_le_bytes()[0] & 0x3f).collect()
+    (0..u32::try_from(size).unwrap())
+        .map(|nth| (nth.wrapping_mul(seed) >> 13).to_le_bytes()[0] & 0x3f)
+        .collect()
 }
 
 fn tree() -> Vec<Entry> {
@@ -53,7 +61,10 @@ impl Bench {
         let out = self.path("overlay.tar.gz");
         let packed = pack(entries, MTIME, &self.path("cache"), &out).unwrap();
         let bytes = fs::read(out).unwrap();
-        assert_eq!((packed.sha256, packed.size), (Sha256::of(&bytes), bytes.len() as u64));
+        assert_eq!(
+            (packed.sha256, packed.size),
+            (Sha256::of(&bytes), bytes.len() as u64)
+        );
         (packed, bytes)
     }
 }
@@ -63,14 +74,34 @@ type Listing = BTreeMap<String, (u8, u32, u64, u64, u64, Vec<u8>)>;
 
 fn listing(bytes: &[u8]) -> Listing {
     let mut out = Listing::new();
-    for entry in tar::Archive::new(MultiGzDecoder::new(bytes)).entries().unwrap() {
+    for entry in tar::Archive::new(MultiGzDecoder::new(bytes))
+        .entries()
+        .unwrap()
+    {
         let mut entry = entry.unwrap();
-        let mut content = entry.link_name_bytes().map(|name| name.to_vec()).unwrap_or_default();
+        let mut content = entry
+            .link_name_bytes()
+            .map(|name| name.to_vec())
+            .unwrap_or_default();
         entry.read_to_end(&mut content).unwrap();
-        let (path, header) = (String::from_utf8(entry.path_bytes().to_vec()).unwrap(), entry.header());
-        let numbers = (header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap());
+        let (path, header) = (
+            String::from_utf8(entry.path_bytes().to_vec()).unwrap(),
+            entry.header(),
+        );
+        let numbers = (
+            header.uid().unwrap(),
+            header.gid().unwrap(),
+            header.mtime().unwrap(),
+        );
         let kind = header.entry_type().as_byte();
-        let all = (kind, header.mode().unwrap(), numbers.0, numbers.1, numbers.2, content);
+        let all = (
+            kind,
+            header.mode().unwrap(),
+            numbers.0,
+            numbers.1,
+            numbers.2,
+            content,
+        );
         assert!(out.insert(path, all).is_none());
     }
     out
@@ -81,10 +112,19 @@ fn what_is_unpacked_is_what_was_packed() {
     let (_, bytes) = Bench::new().pack(tree());
     let found = listing(&bytes);
     assert_eq!(found["etc/etcd/"], (b'5', 0o750, 0, 997, MTIME, Vec::new()));
-    assert_eq!(found["etc/etcd/etcd.conf"], (b'0', 0o640, 0, 997, MTIME, b"ETCD_NAME=etcd-1\n".to_vec()));
+    assert_eq!(
+        found["etc/etcd/etcd.conf"],
+        (b'0', 0o640, 0, 997, MTIME, b"ETCD_NAME=etcd-1\n".to_vec())
+    );
     assert_eq!(found["usr/local/bin/etcd"].5, large(2_654_435_761, 3 << 20));
-    assert_eq!(found["usr/local/bin/firstboot"].5, large(40_503, (256 << 10) + 1));
-    assert_eq!((&*found["etc/empty"].5, &*found["etc/block"].5), (&[][..], &[b'x'; 512][..]));
+    assert_eq!(
+        found["usr/local/bin/firstboot"].5,
+        large(40_503, (256 << 10) + 1)
+    );
+    assert_eq!(
+        (&*found["etc/empty"].5, &*found["etc/block"].5),
+        (&[][..], &[b'x'; 512][..])
+    );
     assert_eq!(found.len(), 6);
 }
 
@@ -98,7 +138,11 @@ fn the_cache_the_order_and_the_source_do_not_change_a_byte() {
     let (etcd, other) = (bench.path("etcd"), Bench::new());
     let bytes = large(2_654_435_761, 3 << 20);
     fs::write(&etcd, &bytes).unwrap();
-    let source = Content::Verified { path: etcd.clone(), sha256: Sha256::of(&bytes), size: bytes.len() as u64 };
+    let source = Content::Verified {
+        path: etcd.clone(),
+        sha256: Sha256::of(&bytes),
+        size: bytes.len() as u64,
+    };
     for bench in [&bench, &other] {
         let mut entries = tree();
         entries[0].kind = Kind::File(source.clone());
@@ -126,9 +170,19 @@ fn a_file_changed_after_it_was_verified_is_refused() {
     let bench = Bench::new();
     let path = bench.path("etcd");
     fs::write(&path, large(3, 1 << 20)).unwrap();
-    let source = Content::Verified { path, sha256: Sha256::of(b"verified"), size: 1 << 20 };
+    let source = Content::Verified {
+        path,
+        sha256: Sha256::of(b"verified"),
+        size: 1 << 20,
+    };
     let out = bench.path("out");
-    let error = pack(vec![entry("etcd", 0o755, Kind::File(source))], MTIME, &bench.path("cache"), &out).unwrap_err();
+    let error = pack(
+        vec![entry("etcd", 0o755, Kind::File(source))],
+        MTIME,
+        &bench.path("cache"),
+        &out,
+    )
+    .unwrap_err();
     assert!(matches!(error, OverlayError::Changed { .. }), "{error}");
     assert!(!out.exists());
 }
@@ -139,12 +193,28 @@ fn what_cannot_be_read_or_written_is_named() {
     let gone = vec![entry(
         "a",
         0o644,
-        Kind::File(Content::Verified { path: bench.path("gone"), sha256: Sha256::of(b""), size: 0 }),
+        Kind::File(Content::Verified {
+            path: bench.path("gone"),
+            sha256: Sha256::of(b""),
+            size: 0,
+        }),
     )];
     let error = pack(gone, MTIME, &bench.path("cache"), &bench.path("out")).unwrap_err();
-    assert!(error.to_string().contains("cannot read") && error.to_string().contains("gone"), "{error}");
-    let error = pack(tree(), MTIME, &bench.path("cache"), &bench.path("no/folder")).unwrap_err();
-    assert!(error.to_string().contains("cannot write") && error.to_string().contains("no/folder"), "{error}");
+    assert!(
+        error.to_string().contains("cannot read") && error.to_string().contains("gone"),
+        "{error}"
+    );
+    let error = pack(
+        tree(),
+        MTIME,
+        &bench.path("cache"),
+        &bench.path("no/folder"),
+    )
+    .unwrap_err();
+    assert!(
+        error.to_string().contains("cannot write") && error.to_string().contains("no/folder"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -158,9 +228,17 @@ fn the_archive_can_be_read_by_everybody_and_the_cache_by_its_owner() {
 /// The packing of [`tree`] by another process: `run` with a folder in the environment.
 #[test]
 fn another_process_packs_where_it_is_told() {
-    let Some(folder) = std::env::var_os("OVERLAY_TEST_FOLDER") else { return };
+    let Some(folder) = std::env::var_os("OVERLAY_TEST_FOLDER") else {
+        return;
+    };
     let folder = Path::new(&folder);
-    pack(tree(), MTIME, &folder.join("cache"), &folder.join("overlay.tar.gz")).unwrap();
+    pack(
+        tree(),
+        MTIME,
+        &folder.join("cache"),
+        &folder.join("overlay.tar.gz"),
+    )
+    .unwrap();
 }
 
 #[test]
@@ -169,7 +247,10 @@ fn another_umask_folder_time_zone_and_locale_make_the_same_bytes() {
     for umask in ["000", "077", "027"] {
         let bench = Bench::new();
         let run = Command::new("sh")
-            .args(["-c", &format!("umask {umask} && exec \"$0\" another_process_packs_where_it_is_told")])
+            .args([
+                "-c",
+                &format!("umask {umask} && exec \"$0\" another_process_packs_where_it_is_told"),
+            ])
             .arg(std::env::current_exe().unwrap())
             .current_dir(bench.0.path())
             .env("OVERLAY_TEST_FOLDER", bench.0.path())
@@ -177,8 +258,16 @@ fn another_umask_folder_time_zone_and_locale_make_the_same_bytes() {
             .env("LC_ALL", "de_DE.UTF-8")
             .output()
             .unwrap();
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
-        assert_eq!(fs::read(bench.path("overlay.tar.gz")).unwrap(), here, "umask {umask}");
+        assert!(
+            run.status.success(),
+            "{}",
+            String::from_utf8_lossy(&run.stdout)
+        );
+        assert_eq!(
+            fs::read(bench.path("overlay.tar.gz")).unwrap(),
+            here,
+            "umask {umask}"
+        );
     }
 }
 
@@ -186,7 +275,10 @@ fn another_umask_folder_time_zone_and_locale_make_the_same_bytes() {
 #[test]
 fn the_bytes_are_these_on_every_machine() {
     let (packed, _) = Bench::new().pack(tree());
-    assert_eq!(packed.sha256.to_string(), "e844049195c348d4a2e86e1ea88b391cdadaada61b3cf821e7bbd5449b8bc359");
+    assert_eq!(
+        packed.sha256.to_string(),
+        "e844049195c348d4a2e86e1ea88b391cdadaada61b3cf821e7bbd5449b8bc359"
+    );
 }
 
 #[test]
@@ -194,13 +286,24 @@ fn gzip_and_tar_read_it_as_one_archive() {
     let bench = Bench::new();
     bench.pack(tree());
     let out = bench.path("overlay.tar.gz");
-    let gzip = Command::new("gzip").arg("-t").stdin(File::open(&out).unwrap()).output().unwrap();
+    let gzip = Command::new("gzip")
+        .arg("-t")
+        .stdin(File::open(&out).unwrap())
+        .output()
+        .unwrap();
     assert!(gzip.status.success() && gzip.stderr.is_empty(), "{gzip:?}");
-    let tar = Command::new("tar").args(["--numeric-owner", "--utc", "-tvzf"]).arg(&out).output().unwrap();
+    let tar = Command::new("tar")
+        .args(["--numeric-owner", "--utc", "-tvzf"])
+        .arg(&out)
+        .output()
+        .unwrap();
     assert!(tar.status.success() && tar.stderr.is_empty(), "{tar:?}");
     let text = String::from_utf8(tar.stdout).unwrap();
     assert!(text.contains("drwxr-x--- 0/997"), "{text}");
-    assert!(text.contains("2023-11-14 22:13 usr/local/bin/etcd"), "{text}");
+    assert!(
+        text.contains("2023-11-14 22:13 usr/local/bin/etcd"),
+        "{text}"
+    );
 }
 
 fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
@@ -214,10 +317,16 @@ fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
         1 => Just(Kind::Dir),
     ];
     let one = (name, 0u32..0o10_000, 0u32..2_097_152, 0u32..2_097_152, kind);
-    let entry =
-        one.prop_map(|(path, mode, uid, gid, kind)| Entry { path: path.parse().unwrap(), mode, uid, gid, kind });
-    prop::collection::vec(entry, 0..12)
-        .prop_filter("one archive", |entries| super::order::order(entries.clone()).is_ok())
+    let entry = one.prop_map(|(path, mode, uid, gid, kind)| Entry {
+        path: path.parse().unwrap(),
+        mode,
+        uid,
+        gid,
+        kind,
+    });
+    prop::collection::vec(entry, 0..12).prop_filter("one archive", |entries| {
+        super::order::order(entries.clone()).is_ok()
+    })
 }
 
 proptest! {

@@ -1,9 +1,13 @@
-//! Who signs the nodes' certificates: a CA of our own, made once and kept, the user's, or nobody here.
+//! Who signs the nodes' certificates: a CA of our own, made once and kept, the user's, or nobody
+//! here.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration as StdDuration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData as _,
+};
 use recipes::Sha256;
 use recipes::recipe::{AuthorityFiles, Tls};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -15,12 +19,13 @@ use super::{Event, Lifetimes, PkiError, store};
 /// Whose CA signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Authority {
-    /// Our own. Where the folder has `ca.crt` but no `ca.key`, all certificates are taken as they are.
+    /// Our own. Where the folder has `ca.crt` but no `ca.key`, all certificates are taken as they
+    /// are.
     Own,
     /// The user's.
     Provided {
-        /// Its certificate, PEM. More than one may be in the file, while one authority replaces another: all of
-        /// them are trusted, the one that the key fits signs.
+        /// Its certificate, PEM. More than one may be in the file, while one authority replaces
+        /// another: all of them are trusted, the one that the key fits signs.
         cert: PathBuf,
         /// Its private key, PEM, PKCS #8.
         key: PathBuf,
@@ -55,7 +60,11 @@ impl Signer {
             check(cert, certificate, lifetimes, now, events)?;
         }
         let issuer = key.map(|key| issuer(key, cert, &trusted)).transpose()?;
-        Ok(Self { pem, trusted, issuer })
+        Ok(Self {
+            pem,
+            trusted,
+            issuer,
+        })
     }
 }
 
@@ -63,15 +72,21 @@ impl Authority {
     /// The one that a recipe in this folder names.
     pub(crate) fn of(tls: &Tls, folder: &Path) -> Self {
         match &tls.authority {
-            Some(AuthorityFiles { cert, key }) => {
-                Self::Provided { cert: folder.join(&cert.source), key: folder.join(&key.source) }
-            }
+            Some(AuthorityFiles { cert, key }) => Self::Provided {
+                cert: folder.join(&cert.source),
+                key: folder.join(&key.source),
+            },
             None => Self::Own,
         }
     }
 
-    /// Judges the user's authority, if there is one, and gives what is worth a warning. Nothing is written.
-    pub(crate) fn check(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
+    /// Judges the user's authority, if there is one, and gives what is worth a warning. Nothing is
+    /// written.
+    pub(crate) fn check(
+        &self,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Event>, PkiError> {
         let mut events = Vec::new();
         self.read(lifetimes, now, &mut events)?;
         Ok(events)
@@ -86,26 +101,42 @@ impl Authority {
     ) -> Result<Option<Signer>, PkiError> {
         match self {
             Self::Own => Ok(None),
-            Self::Provided { cert, key } => Signer::read(cert, Some(key), lifetimes, now, events).map(Some),
+            Self::Provided { cert, key } => {
+                Signer::read(cert, Some(key), lifetimes, now, events).map(Some)
+            }
         }
     }
 }
 
 pub(super) fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiError> {
-    let missing = || PkiError::wrong(path, "the authority's certificate is not there", "put it there, in PEM");
+    let missing = || {
+        PkiError::wrong(
+            path,
+            "the authority's certificate is not there",
+            "put it there, in PEM",
+        )
+    };
     let pem = store::read(path)?.ok_or_else(missing)?;
-    let all =
-        Certificate::all(&pem).map_err(|why| PkiError::wrong(path, why, "give the authority's certificate in PEM"))?;
+    let all = Certificate::all(&pem)
+        .map_err(|why| PkiError::wrong(path, why, "give the authority's certificate in PEM"))?;
     Ok((pem, all))
 }
 
 pub(super) fn read_key(path: &Path) -> Result<KeyPair, PkiError> {
-    let missing = || PkiError::wrong(path, "the authority's key is not there", "put it there, in PEM");
+    let missing = || {
+        PkiError::wrong(
+            path,
+            "the authority's key is not there",
+            "put it there, in PEM",
+        )
+    };
     let pem = store::read_secret(path)?.ok_or_else(missing)?;
     KeyPair::from_pem(&pem).map_err(|error| {
         PkiError::wrong(
             path,
-            format!("no private key that can sign ({error}), expected an unencrypted PKCS #8 key in PEM"),
+            format!(
+                "no private key that can sign ({error}), expected an unencrypted PKCS #8 key in PEM"
+            ),
             "convert it with `openssl pkcs8 -topk8 -nocrypt`, under umask 077",
         )
     })
@@ -118,17 +149,28 @@ fn check(
     now: OffsetDateTime,
     events: &mut Vec<Event>,
 ) -> Result<(), PkiError> {
-    let wrong =
-        |found: String, remedy: &str| PkiError::wrong(path, format!("`{}` {found}", certificate.subject), remedy);
+    let wrong = |found: String, remedy: &str| {
+        PkiError::wrong(path, format!("`{}` {found}", certificate.subject), remedy)
+    };
     if !certificate.authority {
-        return Err(wrong("is not an authority (CA:TRUE, keyCertSign)".to_owned(), "give a CA's certificate"));
+        return Err(wrong(
+            "is not an authority (CA:TRUE, keyCertSign)".to_owned(),
+            "give a CA's certificate",
+        ));
     }
     if now >= certificate.not_after {
         let found = format!("expired on {}", utc(certificate.not_after));
-        return Err(wrong(found, "take it out of the file if another one signs by now, or begin a new folder"));
+        return Err(wrong(
+            found,
+            "take it out of the file if another one signs by now, or begin a new folder",
+        ));
     }
     if now < certificate.not_before {
-        let found = format!("is valid only from {}, and it is {}", utc(certificate.not_before), utc(now));
+        let found = format!(
+            "is valid only from {}, and it is {}",
+            utc(certificate.not_before),
+            utc(now)
+        );
         return Err(wrong(found, "set this machine's clock"));
     }
     if certificate.not_after - now < Duration::days(i64::from(lifetimes.renew_before)) {
@@ -137,7 +179,10 @@ fn check(
             certificate.subject,
             utc(certificate.not_after)
         );
-        events.push(Event::Warning { path: path.to_owned(), text });
+        events.push(Event::Warning {
+            path: path.to_owned(),
+            text,
+        });
     }
     Ok(())
 }
@@ -149,9 +194,20 @@ fn issuer(
 ) -> Result<(Certificate, Issuer<'static, KeyPair>), PkiError> {
     let pair = read_key(key)?;
     let public = pair.subject_public_key_info();
-    let Some(certificate) = trusted.iter().find(|certificate| certificate.public_key == public) else {
-        let found = format!("it is not the key of `{}` in {}", trusted[0].subject, cert.display());
-        return Err(PkiError::wrong(key, found, "give the key and the certificate that belong together"));
+    let Some(certificate) = trusted
+        .iter()
+        .find(|certificate| certificate.public_key == public)
+    else {
+        let found = format!(
+            "it is not the key of `{}` in {}",
+            trusted[0].subject,
+            cert.display()
+        );
+        return Err(PkiError::wrong(
+            key,
+            found,
+            "give the key and the certificate that belong together",
+        ));
     };
     let der = certificate.der.as_slice().into();
     let issuer = Issuer::from_ca_cert_der(&der, pair).map_err(PkiError::make(cert))?;
@@ -159,13 +215,22 @@ fn issuer(
 }
 
 /// The certificate of an own CA, for so many days.
-pub(super) fn own(pair: &KeyPair, days: u32, now: OffsetDateTime) -> Result<rcgen::Certificate, rcgen::Error> {
+pub(super) fn own(
+    pair: &KeyPair,
+    days: u32,
+    now: OffsetDateTime,
+) -> Result<rcgen::Certificate, rcgen::Error> {
     let mut params = CertificateParams::default();
-    // Part of the key's digest is in the name, so that two CAs of this project are never mistaken for each other.
+    // Part of the key's digest is in the name, so that two CAs of this project are never mistaken
+    // for each other.
     let digest = Sha256::of(&pair.subject_public_key_info()).to_string();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, "etcd-image");
-    params.distinguished_name.push(DnType::CommonName, format!("etcd CA {}", &digest[..8]));
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "etcd-image");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("etcd CA {}", &digest[..8]));
     // It signs leaves only: a CA below it would be one that nobody here made.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -174,17 +239,26 @@ pub(super) fn own(pair: &KeyPair, days: u32, now: OffsetDateTime) -> Result<rcge
     params.self_signed(pair)
 }
 
-/// From a little before now until so many days from now, or the last day that certificates can name.
+/// From a little before now until so many days from now, or the last day that certificates can
+/// name.
 pub(super) fn validity(now: OffsetDateTime, days: u32) -> (OffsetDateTime, OffsetDateTime) {
     // RFC 5280, 4.1.2.5: this means "has no well-defined end".
     let last = OffsetDateTime::UNIX_EPOCH + StdDuration::from_secs(253_402_300_799);
-    (now - BACKDATE, now.checked_add(Duration::days(i64::from(days))).unwrap_or(last).min(last))
+    (
+        now - BACKDATE,
+        now.checked_add(Duration::days(i64::from(days)))
+            .unwrap_or(last)
+            .min(last),
+    )
 }
 
-/// 16 random bytes, positive and always as many (RFC 5280, 4.1.2.2: at most 20; CA/B forum: at least 8).
+/// 16 random bytes, positive and always as many (RFC 5280, 4.1.2.2: at most 20; CA/B forum: at
+/// least 8).
 pub(super) fn serial() -> Result<rcgen::SerialNumber, rcgen::Error> {
     let mut bytes = [0; 16];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| rcgen::Error::RingUnspecified)?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| rcgen::Error::RingUnspecified)?;
     bytes[0] = bytes[0] & 0x7f | 0x40;
     Ok(rcgen::SerialNumber::from_slice(&bytes))
 }

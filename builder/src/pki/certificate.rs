@@ -30,7 +30,8 @@ pub(super) struct Certificate {
     pub(super) sans: BTreeSet<String>,
     /// As in `serverAuth`.
     pub(super) ekus: BTreeSet<String>,
-    /// Basic constraints say that it is an authority, and key usage, where there is one, lets it sign.
+    /// Basic constraints say that it is an authority, and key usage, where there is one, lets it
+    /// sign.
     pub(super) authority: bool,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
@@ -43,7 +44,9 @@ impl Certificate {
     pub(super) fn all(pem: &str) -> Result<Vec<Self>, String> {
         let mut all = Vec::new();
         for der in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            all.push(Self::from_der(&der.map_err(|error| format!("no valid PEM ({error})"))?)?);
+            all.push(Self::from_der(
+                &der.map_err(|error| format!("no valid PEM ({error})"))?,
+            )?);
         }
         if all.is_empty() {
             return Err("no certificate in it, expected PEM with BEGIN CERTIFICATE".to_owned());
@@ -52,7 +55,8 @@ impl Certificate {
     }
 
     fn from_der(der: &[u8]) -> Result<Self, String> {
-        let broken = |error: &dyn std::fmt::Display| format!("no valid X.509 certificate ({error})");
+        let broken =
+            |error: &dyn std::fmt::Display| format!("no valid X.509 certificate ({error})");
         let (rest, x509) = X509Certificate::from_der(der).map_err(|error| broken(&error))?;
         if !rest.is_empty() {
             return Err(broken(&"bytes follow it"));
@@ -60,24 +64,36 @@ impl Certificate {
         let basic = x509.basic_constraints().map_err(|error| broken(&error))?;
         let usage = x509.key_usage().map_err(|error| broken(&error))?;
         let extended = x509.extended_key_usage().map_err(|error| broken(&error))?;
-        let names = x509.subject_alternative_name().map_err(|error| broken(&error))?;
+        let names = x509
+            .subject_alternative_name()
+            .map_err(|error| broken(&error))?;
         Ok(Self {
             der: der.to_vec(),
             subject: x509.subject().to_string(),
             issuer: x509.issuer().to_string(),
             common_name: text(x509.subject().iter_common_name().next()),
             organization: text(x509.subject().iter_organization().next()),
-            sans: names.map(|ext| ext.value.general_names.iter().map(san).collect()).unwrap_or_default(),
+            sans: names
+                .map(|ext| ext.value.general_names.iter().map(san).collect())
+                .unwrap_or_default(),
             ekus: extended
                 .map(|ext| {
-                    let known = [(ext.value.any, "any"), (ext.value.server_auth, "serverAuth")]
-                        .into_iter()
-                        .chain([(ext.value.client_auth, "clientAuth")]);
-                    let known = known.filter(|(set, _)| *set).map(|(_, name)| name.to_owned());
-                    known.chain(ext.value.other.iter().map(ToString::to_string)).collect()
+                    let known = [
+                        (ext.value.any, "any"),
+                        (ext.value.server_auth, "serverAuth"),
+                    ]
+                    .into_iter()
+                    .chain([(ext.value.client_auth, "clientAuth")]);
+                    let known = known
+                        .filter(|(set, _)| *set)
+                        .map(|(_, name)| name.to_owned());
+                    known
+                        .chain(ext.value.other.iter().map(ToString::to_string))
+                        .collect()
                 })
                 .unwrap_or_default(),
-            authority: basic.is_some_and(|ext| ext.value.ca) && usage.is_none_or(|ext| ext.value.key_cert_sign()),
+            authority: basic.is_some_and(|ext| ext.value.ca)
+                && usage.is_none_or(|ext| ext.value.key_cert_sign()),
             not_before: x509.validity().not_before.to_datetime(),
             not_after: x509.validity().not_after.to_datetime(),
             public_key: x509.public_key().raw.to_vec(),
@@ -98,7 +114,9 @@ pub(super) fn utc(moment: OffsetDateTime) -> String {
 }
 
 fn text(attribute: Option<&AttributeTypeAndValue<'_>>) -> Option<String> {
-    attribute.and_then(|attribute| attribute.as_str().ok()).map(str::to_owned)
+    attribute
+        .and_then(|attribute| attribute.as_str().ok())
+        .map(str::to_owned)
 }
 
 fn san(name: &GeneralName<'_>) -> String {
@@ -106,48 +124,79 @@ fn san(name: &GeneralName<'_>) -> String {
         GeneralName::DNSName(name) => format!("DNS:{name}"),
         GeneralName::IPAddress(octets) => {
             let four = <[u8; 4]>::try_from(*octets).map(|o| IpAddr::from(Ipv4Addr::from(o)));
-            let any = four.or_else(|_| <[u8; 16]>::try_from(*octets).map(|o| IpAddr::from(Ipv6Addr::from(o))));
-            any.map_or_else(|_| format!("IP:{octets:02x?}"), |address| format!("IP:{address}"))
+            let any = four.or_else(|_| {
+                <[u8; 16]>::try_from(*octets).map(|o| IpAddr::from(Ipv6Addr::from(o)))
+            });
+            any.map_or_else(
+                |_| format!("IP:{octets:02x?}"),
+                |address| format!("IP:{address}"),
+            )
         }
         other => other.to_string(),
     }
 }
 
-/// The public half (`SubjectPublicKeyInfo`, DER) of a private key in PEM: PKCS #8, SEC 1 or PKCS #1.
+/// The public half (`SubjectPublicKeyInfo`, DER) of a private key in PEM: PKCS #8, SEC 1 or PKCS
+/// #1.
 pub(super) fn public_half(key_pem: &str) -> Result<Vec<u8>, String> {
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
         .map_err(|_| "not a private key, expected an unencrypted one in PEM".to_owned())?;
-    let key = ring::sign::any_supported_type(&key)
-        .map_err(|_| "a private key of no supported kind, expected ECDSA P-256 or P-384, Ed25519 or RSA".to_owned())?;
-    key.public_key().map(|public| public.to_vec()).ok_or_else(|| "a private key without its public half".to_owned())
+    let key = ring::sign::any_supported_type(&key).map_err(|_| {
+        "a private key of no supported kind, expected ECDSA P-256 or P-384, Ed25519 or RSA"
+            .to_owned()
+    })?;
+    key.public_key()
+        .map(|public| public.to_vec())
+        .ok_or_else(|| "a private key without its public half".to_owned())
 }
 
-/// Whether a chain (leaf first) leads to one of the authorities, as the TLS library of the nodes sees it.
-/// The leaf must be for clients too, as every certificate of this project is.
-pub(super) fn chains(chain: &[Certificate], authorities: &[Certificate], now: OffsetDateTime) -> Result<(), String> {
+/// Whether a chain (leaf first) leads to one of the authorities, as the TLS library of the nodes
+/// sees it. The leaf must be for clients too, as every certificate of this project is.
+pub(super) fn chains(
+    chain: &[Certificate],
+    authorities: &[Certificate],
+    now: OffsetDateTime,
+) -> Result<(), String> {
     let Some((leaf, intermediates)) = chain.split_first() else {
         return Err("no certificate".to_owned());
     };
     let mut roots = RootCertStore::empty();
     for authority in authorities {
         let der = CertificateDer::from(authority.der.as_slice()).into_owned();
-        roots.add(der).map_err(|error| format!("`{}` cannot be an authority: {error}", authority.subject))?;
+        roots
+            .add(der)
+            .map_err(|error| format!("`{}` cannot be an authority: {error}", authority.subject))?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
-        .build()
-        .map_err(|error| error.to_string())?;
-    let intermediates: Vec<_> = intermediates.iter().map(|c| CertificateDer::from(c.der.as_slice())).collect();
+    let verifier = WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        Arc::new(ring::default_provider()),
+    )
+    .build()
+    .map_err(|error| error.to_string())?;
+    let intermediates: Vec<_> = intermediates
+        .iter()
+        .map(|c| CertificateDer::from(c.der.as_slice()))
+        .collect();
     let seconds = u64::try_from(now.unix_timestamp()).unwrap_or_default();
     let at = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-    match verifier.verify_client_cert(&CertificateDer::from(leaf.der.as_slice()), &intermediates, at) {
+    match verifier.verify_client_cert(
+        &CertificateDer::from(leaf.der.as_slice()),
+        &intermediates,
+        at,
+    ) {
         Ok(_) => Ok(()),
         Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             let names: Vec<&str> = authorities.iter().map(|a| a.subject.as_str()).collect();
-            Err(format!("it is signed by `{}`, expected by `{}`", leaf.issuer, names.join("` or `")))
+            Err(format!(
+                "it is signed by `{}`, expected by `{}`",
+                leaf.issuer,
+                names.join("` or `")
+            ))
         }
-        Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature)) => {
-            Err(format!("the signature by `{}` on it is not by that authority's key", leaf.issuer))
-        }
+        Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature)) => Err(format!(
+            "the signature by `{}` on it is not by that authority's key",
+            leaf.issuer
+        )),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -1,6 +1,7 @@
-//! Which cluster a PKI folder belongs to. A client certificate of one cluster is root in every cluster that trusts its CA, so
-//! a folder serves one cluster and no other. It records which in `cluster.json`; a folder that was made before there was
-//! such a record is judged by the certificates in it.
+//! Which cluster a PKI folder belongs to. A client certificate of one cluster is root in every
+//! cluster that trusts its CA, so a folder serves one cluster and no other. It records which in
+//! `cluster.json`; a folder that was made before there was such a record is judged by the
+//! certificates in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -35,29 +36,49 @@ impl From<&Recipe> for Cluster {
         Self {
             name: recipe.cluster.name.clone(),
             domain: recipe.cluster.domain.clone(),
-            nodes: recipe.nodes.iter().map(|node| (node.name.clone(), node.address)).collect(),
+            nodes: recipe
+                .nodes
+                .iter()
+                .map(|node| (node.name.clone(), node.address))
+                .collect(),
         }
     }
 }
 
 impl fmt::Display for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes: Vec<String> = self.nodes.iter().map(|(name, address)| format!("{name} {address}")).collect();
-        write!(f, "`{}` in {} ({})", self.name, self.domain, nodes.join(", "))
+        let nodes: Vec<String> = self
+            .nodes
+            .iter()
+            .map(|(name, address)| format!("{name} {address}"))
+            .collect();
+        write!(
+            f,
+            "`{}` in {} ({})",
+            self.name,
+            self.domain,
+            nodes.join(", ")
+        )
     }
 }
 
 impl Cluster {
-    /// Whether two records describe one cluster at two times. `etcd` is the default name and `cluster.local` the default
-    /// domain, so names alone do not tell clusters apart: at least one address must have stayed.
+    /// Whether two records describe one cluster at two times. `etcd` is the default name and
+    /// `cluster.local` the default domain, so names alone do not tell clusters apart: at least one
+    /// address must have stayed.
     fn is(&self, other: &Self) -> bool {
         let addresses = |cluster: &Self| cluster.nodes.values().copied().collect::<BTreeSet<_>>();
-        (&self.name, &self.domain) == (&other.name, &other.domain) && !addresses(self).is_disjoint(&addresses(other))
+        (&self.name, &self.domain) == (&other.name, &other.domain)
+            && !addresses(self).is_disjoint(&addresses(other))
     }
 }
 
 /// Refuses a folder of another cluster. Gives the record to write, if there is one to write.
-pub(super) fn check(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result<Option<String>, PkiError> {
+pub(super) fn check(
+    dir: &Path,
+    cluster: &Cluster,
+    ready_made: bool,
+) -> Result<Option<String>, PkiError> {
     let path = dir.join(FILE);
     match read(&path)? {
         Some(recorded) if recorded == *cluster => return Ok(None),
@@ -71,7 +92,9 @@ pub(super) fn check(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result<O
 fn belongs_to(dir: &Path, owner: &str, cluster: &Cluster) -> PkiError {
     PkiError::wrong(
         dir,
-        format!("this PKI folder belongs to the cluster {owner}, and the recipe describes {cluster}"),
+        format!(
+            "this PKI folder belongs to the cluster {owner}, and the recipe describes {cluster}"
+        ),
         "one CA for two clusters would make each one's client certificates root in the other: name another folder by --pki, \
          or another --out, which has its own PKI folder beside it. If this is the same cluster with new names or addresses: \
          `builder pki assign FOLDER RECIPE`",
@@ -79,7 +102,9 @@ fn belongs_to(dir: &Path, owner: &str, cluster: &Cluster) -> PkiError {
 }
 
 fn read(path: &Path) -> Result<Option<Cluster>, PkiError> {
-    let Some(text) = store::read(path)? else { return Ok(None) };
+    let Some(text) = store::read(path)? else {
+        return Ok(None);
+    };
     serde_json::from_str(&text).map(Some).map_err(|error| {
         PkiError::wrong(
             path,
@@ -91,8 +116,13 @@ fn read(path: &Path) -> Result<Option<Cluster>, PkiError> {
 
 fn text(path: &Path, cluster: &Cluster) -> Result<String, PkiError> {
     let json = serde_json::to_string_pretty(cluster);
-    let json =
-        json.map_err(|error| PkiError::wrong(path, format!("it cannot be JSON ({error})"), "report this bug"))?;
+    let json = json.map_err(|error| {
+        PkiError::wrong(
+            path,
+            format!("it cannot be JSON ({error})"),
+            "report this bug",
+        )
+    })?;
     Ok(json + "\n")
 }
 
@@ -107,8 +137,9 @@ struct Evidence {
     sans: BTreeSet<String>,
 }
 
-/// Judges a folder without a record. Every certificate in it must be of the cluster, and one server certificate in use must
-/// cover a node's full name and address. A folder that has issued nothing belongs to nobody yet.
+/// Judges a folder without a record. Every certificate in it must be of the cluster, and one server
+/// certificate in use must cover a node's full name and address. A folder that has issued nothing
+/// belongs to nobody yet.
 ///
 /// `ready_made` certificates have an organization of their own choice.
 fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result<(), PkiError> {
@@ -116,28 +147,42 @@ fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result
     let name = Some(cluster.name.to_string());
     if !ready_made && let Some(other) = found.iter().find(|evidence| evidence.name != name) {
         let owner = other.name.as_deref().unwrap_or("(no organization)");
-        return Err(belongs_to(dir, &format!("`{owner}`, as {} says", other.path.display()), cluster));
+        return Err(belongs_to(
+            dir,
+            &format!("`{owner}`, as {} says", other.path.display()),
+            cluster,
+        ));
     }
     let covers = |evidence: &&Evidence| {
         let mut nodes = cluster.nodes.iter();
         nodes.any(|(node, address)| {
-            let sans = [format!("DNS:{node}.{}", cluster.domain), format!("IP:{address}")];
+            let sans = [
+                format!("DNS:{node}.{}", cluster.domain),
+                format!("IP:{address}"),
+            ];
             sans.iter().all(|san| evidence.sans.contains(san))
         })
     };
-    let servers: Vec<&Evidence> =
-        found.iter().filter(|evidence| evidence.in_use && !evidence.sans.is_empty()).collect();
+    let servers: Vec<&Evidence> = found
+        .iter()
+        .filter(|evidence| evidence.in_use && !evidence.sans.is_empty())
+        .collect();
     match servers.first() {
         Some(first) if !servers.iter().any(covers) => {
             let names: Vec<&str> = first.sans.iter().map(String::as_str).collect();
             let path = first.path.display();
-            Err(belongs_to(dir, &format!("that {path} was issued for ({})", names.join(", ")), cluster))
+            Err(belongs_to(
+                dir,
+                &format!("that {path} was issued for ({})", names.join(", ")),
+                cluster,
+            ))
         }
         _ => Ok(()),
     }
 }
 
-/// The certificates of the nodes, also those that were replaced. One that cannot be read says nothing.
+/// The certificates of the nodes, also those that were replaced. One that cannot be read says
+/// nothing.
 fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
     let mut out = Vec::new();
     for node in list(&dir.join("nodes"))? {
@@ -147,9 +192,21 @@ fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
             if !path.is_file() || !(in_use || name.contains(".crt.old-")) {
                 continue;
             }
-            let leaf = Certificate::all(&store::read(&path)?.unwrap_or_default()).ok().map(|mut all| all.remove(0));
-            if let Some(Certificate { organization: name, sans, .. }) = leaf {
-                out.push(Evidence { path, name, in_use, sans });
+            let leaf = Certificate::all(&store::read(&path)?.unwrap_or_default())
+                .ok()
+                .map(|mut all| all.remove(0));
+            if let Some(Certificate {
+                organization: name,
+                sans,
+                ..
+            }) = leaf
+            {
+                out.push(Evidence {
+                    path,
+                    name,
+                    in_use,
+                    sans,
+                });
             }
         }
     }
@@ -157,7 +214,11 @@ fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
 }
 
 /// Records that a folder belongs to this cluster from now on, whatever it belonged to before.
-pub(crate) fn assign(dir: &Path, cluster: &Cluster, now: OffsetDateTime) -> Result<Event, PkiError> {
+pub(crate) fn assign(
+    dir: &Path,
+    cluster: &Cluster,
+    now: OffsetDateTime,
+) -> Result<Event, PkiError> {
     let path = dir.join(FILE);
     let _lock = store::existing(dir)?;
     let text = text(&path, cluster)?;
@@ -166,7 +227,11 @@ pub(crate) fn assign(dir: &Path, cluster: &Cluster, now: OffsetDateTime) -> Resu
         return Ok(Event::Made(path));
     }
     let kept = store::replace(&path, text.as_bytes(), store::PUBLIC, now)?;
-    Ok(Event::Replaced { path, why: format!("the folder is assigned to the cluster {cluster}"), kept })
+    Ok(Event::Replaced {
+        path,
+        why: format!("the folder is assigned to the cluster {cluster}"),
+        kept,
+    })
 }
 
 /// Writes the record.

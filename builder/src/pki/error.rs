@@ -1,4 +1,5 @@
-//! What can be wrong with a PKI folder. Every error names the file, what was found, and what to do about it.
+//! What can be wrong with a PKI folder. Every error names the file, what was found, and what to do
+//! about it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,12 +72,20 @@ impl PkiError {
     /// For `map_err`: an operation on a path.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
     }
 
     /// Something found wrong at a path, and its remedy.
     pub(super) fn wrong(path: &Path, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Wrong { path: path.to_owned(), found: found.into(), remedy: remedy.into() }
+        Self::Wrong {
+            path: path.to_owned(),
+            found: found.into(),
+            remedy: remedy.into(),
+        }
     }
 
     /// For `map_err`: making what a path is to hold.

@@ -31,7 +31,12 @@ impl fmt::Display for Event {
         match self {
             Self::Made(path) => write!(f, "{}: made", path.display()),
             Self::Replaced { path, why, kept } => {
-                write!(f, "{}: replaced, since {why}; the old one is {}", path.display(), kept.display())
+                write!(
+                    f,
+                    "{}: replaced, since {why}; the old one is {}",
+                    path.display(),
+                    kept.display()
+                )
             }
             Self::Warning { path, text } => write!(f, "{}: {text}", path.display()),
         }

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
 use time::OffsetDateTime;
 
 use super::authority::{serial, validity};
@@ -20,8 +22,12 @@ pub(super) fn issue(
 ) -> Result<String, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, subject.cluster.as_str());
-    params.distinguished_name.push(DnType::CommonName, role.common_name(subject));
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, subject.cluster.as_str());
+    params
+        .distinguished_name
+        .push(DnType::CommonName, role.common_name(subject));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = role
         .ekus()
@@ -31,7 +37,11 @@ pub(super) fn issue(
             _ => ExtendedKeyUsagePurpose::ClientAuth,
         })
         .collect();
-    params.subject_alt_names = role.sans(subject).iter().map(|text| san(text)).collect::<Result<_, _>>()?;
+    params.subject_alt_names = role
+        .sans(subject)
+        .iter()
+        .map(|text| san(text))
+        .collect::<Result<_, _>>()?;
     params.serial_number = Some(serial()?);
     params.use_authority_key_identifier_extension = true;
     let (from, until) = validity(now, days);
@@ -40,8 +50,13 @@ pub(super) fn issue(
 }
 
 fn san(text: &str) -> Result<SanType, rcgen::Error> {
-    if let Some(address) = text.strip_prefix("IP:").and_then(|address| address.parse::<IpAddr>().ok()) {
+    if let Some(address) = text
+        .strip_prefix("IP:")
+        .and_then(|address| address.parse::<IpAddr>().ok())
+    {
         return Ok(SanType::IpAddress(address));
     }
-    Ok(SanType::DnsName(text.trim_start_matches("DNS:").try_into()?))
+    Ok(SanType::DnsName(
+        text.trim_start_matches("DNS:").try_into()?,
+    ))
 }

@@ -15,6 +15,10 @@ pub(crate) struct Lifetimes {
 
 impl From<&Tls> for Lifetimes {
     fn from(tls: &Tls) -> Self {
-        Self { authority: tls.authority_days, certificate: tls.certificate_days, renew_before: tls.renew_before_days }
+        Self {
+            authority: tls.authority_days,
+            certificate: tls.certificate_days,
+            renew_before: tls.renew_before_days,
+        }
     }
 }

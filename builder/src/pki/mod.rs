@@ -1,5 +1,6 @@
-//! The PKI of one cluster: a folder with the authority, each node's certificates, and the key that signs the
-//! node documents. What is there is checked and kept, what is missing is made, nothing is overwritten.
+//! The PKI of one cluster: a folder with the authority, each node's certificates, and the key that
+//! signs the node documents. What is there is checked and kept, what is missing is made, nothing is
+//! overwritten.
 //!
 //! ```text
 //! DIR/                0700
@@ -74,7 +75,10 @@ const NODES: &str = "nodes";
 
 /// Where a certificate and its key lie.
 fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
-    (folder.join(format!("{}.crt", role.stem())), folder.join(format!("{}.key", role.stem())))
+    (
+        folder.join(format!("{}.crt", role.stem())),
+        folder.join(format!("{}.key", role.stem())),
+    )
 }
 
 /// Opens the PKI folder of a cluster: makes what is missing and checks what is there.
@@ -90,7 +94,8 @@ pub(crate) fn open(
     store::folder(dir)?;
     let lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
     store::sweep(dir)?;
-    // All is judged before anything is written: what a refused build leaves behind would be taken for good by the next.
+    // All is judged before anything is written: what a refused build leaves behind would be taken
+    // for good by the next.
     let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
     let record = cluster::check(dir, cluster, plan.is_ready_made())?;
     let signing = signing::read(dir)?;
@@ -100,7 +105,16 @@ pub(crate) fn open(
     let signer = plan.execute(dir, lifetimes, now, &mut events)?;
     let signing = signing.map_or_else(|| signing::make(dir, &mut events), Ok)?;
     let is_new = !signing::is_published(dir);
-    Ok(Pki { dir: dir.to_owned(), signer, signing, lifetimes, now, events, is_new, _lock: lock })
+    Ok(Pki {
+        dir: dir.to_owned(),
+        signer,
+        signing,
+        lifetimes,
+        now,
+        events,
+        is_new,
+        _lock: lock,
+    })
 }
 
 impl Pki {
@@ -114,8 +128,9 @@ impl Pki {
         self.signing.public()
     }
 
-    /// Whether no build has published the signing key: no document that is signed with it left the builder. The nodes' folder
-    /// does not tell, because an operator may put ready certificates into it before the first build.
+    /// Whether no build has published the signing key: no document that is signed with it left the
+    /// builder. The nodes' folder does not tell, because an operator may put ready certificates
+    /// into it before the first build.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
@@ -130,18 +145,25 @@ impl Pki {
         serial::of(&self.dir, image)
     }
 
-    /// The object store's keys, which an operator put into the folder for all nodes; none where there is no file of them.
+    /// The object store's keys, which an operator put into the folder for all nodes; none where
+    /// there is no file of them.
     pub(crate) fn store_keys(&self) -> Result<Option<StoreKeys>, PkiError> {
         let path = self.dir.join(STORE_KEYS);
-        let Some(text) = store::read_secret(&path)? else { return Ok(None) };
-        let keys =
-            text.parse().map_err(|expected: &str| PkiError::wrong(&path, expected, "correct it, or remove it"))?;
+        let Some(text) = store::read_secret(&path)? else {
+            return Ok(None);
+        };
+        let keys = text.parse().map_err(|expected: &str| {
+            PkiError::wrong(&path, expected, "correct it, or remove it")
+        })?;
         Ok(Some(keys))
     }
 
-    /// A node's certificates: those that are there as long as they do, new ones otherwise; and, while an authority is
-    /// replaced, those by the one before.
-    pub(crate) fn node_tls(&mut self, subject: &Subject<'_>) -> Result<(NodeTls, Option<NodeTls>), PkiError> {
+    /// A node's certificates: those that are there as long as they do, new ones otherwise; and,
+    /// while an authority is replaced, those by the one before.
+    pub(crate) fn node_tls(
+        &mut self,
+        subject: &Subject<'_>,
+    ) -> Result<(NodeTls, Option<NodeTls>), PkiError> {
         // The folder is not new from here on.
         signing::publish(&self.dir, &self.signing)?;
         let nodes = self.dir.join(NODES);
@@ -150,19 +172,34 @@ impl Pki {
         store::folder(&folder)?;
         store::sweep(&folder)?;
         let [server, peer, client] = Role::ALL.map(|role| self.pair(&folder, role, subject));
-        let tls = NodeTls { ca: self.signer.pem.clone(), server: server?, peer: peer?, client: client? };
+        let tls = NodeTls {
+            ca: self.signer.pem.clone(),
+            server: server?,
+            peer: peer?,
+            client: client?,
+        };
         Ok((tls, self.previous_ca_tls(&folder, subject)?))
     }
 
-    fn pair(&mut self, folder: &Path, role: Role, subject: &Subject<'_>) -> Result<KeyPair, PkiError> {
+    fn pair(
+        &mut self,
+        folder: &Path,
+        role: Role,
+        subject: &Subject<'_>,
+    ) -> Result<KeyPair, PkiError> {
         let (cert, key) = files(folder, role);
         let (found, found_key) = (store::read(&cert)?, store::read_secret(&key)?);
-        let wrong = found.as_deref().map(|pem| self.mismatches(pem, found_key.as_deref(), role, subject));
+        let wrong = found
+            .as_deref()
+            .map(|pem| self.mismatches(pem, found_key.as_deref(), role, subject));
         match (found, found_key, wrong.as_deref()) {
             (Some(cert), Some(key), Some([])) => return Ok(KeyPair { cert, key }),
             (Some(found), Some(found_key), Some(mismatches)) if self.signer.issuer.is_none() => {
                 self.accept_provided(&cert, mismatches)?;
-                return Ok(KeyPair { cert: found, key: found_key });
+                return Ok(KeyPair {
+                    cert: found,
+                    key: found_key,
+                });
             }
             (None, ..) if self.signer.issuer.is_none() => {
                 return Err(PkiError::wrong(
@@ -172,30 +209,50 @@ impl Pki {
                 ));
             }
             (_, None, Some(mismatches)) if self.signer.issuer.is_none() => {
-                return Err(PkiError::Unfit { path: cert, mismatches: mismatches.to_vec() });
+                return Err(PkiError::Unfit {
+                    path: cert,
+                    mismatches: mismatches.to_vec(),
+                });
             }
-            // A key without certificate: a build was killed between the two. Nobody has seen the key, it will do.
+            // A key without certificate: a build was killed between the two. Nobody has seen the
+            // key, it will do.
             (None, Some(pem), _) if IssuedKey::from_pem(&pem).is_ok() => {}
             (has_cert, has_key, _) => {
                 let wrong = wrong.as_deref();
-                self.keep_previous(folder, (has_cert.as_deref(), has_key.as_deref(), wrong), role, subject)?;
+                self.keep_previous(
+                    folder,
+                    (has_cert.as_deref(), has_key.as_deref(), wrong),
+                    role,
+                    subject,
+                )?;
                 self.archive_pair(has_cert.map(|_| &*cert), has_key.map(|_| &*key), wrong)?;
             }
         }
         self.issue(&cert, &key, role, subject)
     }
 
-    fn mismatches(&self, cert: &str, key: Option<&str>, role: Role, subject: &Subject<'_>) -> Vec<Mismatch> {
+    fn mismatches(
+        &self,
+        cert: &str,
+        key: Option<&str>,
+        role: Role,
+        subject: &Subject<'_>,
+    ) -> Vec<Mismatch> {
         validate::mismatches(cert, key, &self.requirements(role, subject))
     }
 
     fn requirements<'a>(&'a self, role: Role, subject: &Subject<'a>) -> Requirements<'a> {
         let (_, new_until) = authority::validity(self.now, self.lifetimes.certificate);
-        let issuer = self.signer.issuer.as_ref().map(|(certificate, _)| certificate);
+        let issuer = self
+            .signer
+            .issuer
+            .as_ref()
+            .map(|(certificate, _)| certificate);
         Requirements {
             role,
             subject: *subject,
-            // What is issued here has to be by the one who issues now, or a CA could never be phased out.
+            // What is issued here has to be by the one who issues now, or a CA could never be
+            // phased out.
             authorities: issuer.map_or(self.signer.trusted.as_slice(), std::slice::from_ref),
             now: self.now,
             renew_until: authority::validity(self.now, self.lifetimes.renew_before).1,
@@ -206,16 +263,26 @@ impl Pki {
     /// Judges a ready certificate: what would fail on the node is an error, the rest a warning.
     fn accept_provided(&mut self, cert: &Path, mismatches: &[Mismatch]) -> Result<(), PkiError> {
         if mismatches.iter().any(Mismatch::is_fatal) {
-            let fatal = mismatches.iter().filter(|mismatch| mismatch.is_fatal()).cloned().collect();
-            return Err(PkiError::Unfit { path: cert.to_owned(), mismatches: fatal });
+            let fatal = mismatches
+                .iter()
+                .filter(|mismatch| mismatch.is_fatal())
+                .cloned()
+                .collect();
+            return Err(PkiError::Unfit {
+                path: cert.to_owned(),
+                mismatches: fatal,
+            });
         }
-        self.events.push(Event::Warning { path: cert.to_owned(), text: Mismatch::list(mismatches) });
+        self.events.push(Event::Warning {
+            path: cert.to_owned(),
+            text: Mismatch::list(mismatches),
+        });
         Ok(())
     }
 
-    /// Moves what does not do out of the way. The certificate first: if the build is killed in between, the
-    /// key alone is left, which the next one takes for a new one's; the other way round it would find a
-    /// certificate without key, which is no less harmless.
+    /// Moves what does not do out of the way. The certificate first: if the build is killed in
+    /// between, the key alone is left, which the next one takes for a new one's; the other way
+    /// round it would find a certificate without key, which is no less harmless.
     fn archive_pair(
         &mut self,
         cert: Option<&Path>,
@@ -234,7 +301,13 @@ impl Pki {
         Ok(())
     }
 
-    fn issue(&mut self, cert: &Path, key: &Path, role: Role, subject: &Subject<'_>) -> Result<KeyPair, PkiError> {
+    fn issue(
+        &mut self,
+        cert: &Path,
+        key: &Path,
+        role: Role,
+        subject: &Subject<'_>,
+    ) -> Result<KeyPair, PkiError> {
         let Some(issuer) = &self.signer.issuer else {
             unreachable!("only called where there is one");
         };
@@ -244,10 +317,20 @@ impl Pki {
         }
         let key_pem = store::read_secret(key)?.unwrap_or_default();
         let pair = IssuedKey::from_pem(&key_pem).map_err(PkiError::make(key))?;
-        let made = issue::issue(issuer, role, subject, &pair, self.lifetimes.certificate, self.now);
+        let made = issue::issue(
+            issuer,
+            role,
+            subject,
+            &pair,
+            self.lifetimes.certificate,
+            self.now,
+        );
         let cert_pem = made.map_err(PkiError::make(cert))?;
         store::put(cert, cert_pem.as_bytes(), store::PUBLIC)?;
         self.events.push(Event::Made(cert.to_owned()));
-        Ok(KeyPair { cert: cert_pem, key: key_pem })
+        Ok(KeyPair {
+            cert: cert_pem,
+            key: key_pem,
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! What a build does about the authority of its PKI folder: first judged, and written only when all of the folder is judged.
+//! What a build does about the authority of its PKI folder: first judged, and written only when all
+//! of the folder is judged.
 
 use std::path::Path;
 
@@ -37,7 +38,10 @@ impl AuthorityPlan {
         // The signing key is made after the authority and before the first certificate.
         let used = dir.join("signing.key").exists()
             || dir.join("signing.pub").exists()
-            || dir.join("nodes").read_dir().is_ok_and(|mut nodes| nodes.next().is_some());
+            || dir
+                .join("nodes")
+                .read_dir()
+                .is_ok_and(|mut nodes| nodes.next().is_some());
         let refused = |found: &str, remedy: &str| Err(PkiError::wrong(&key, found, remedy));
         match (given, cert.exists(), key.exists()) {
             (Some(_), _, true) => refused(
@@ -48,9 +52,11 @@ impl AuthorityPlan {
                 check_replacement(&cert, &signer)?;
                 Ok(Self::Take(signer))
             }
-            // An authority that has signed nothing is what a failed build has left: no node trusts it.
+            // An authority that has signed nothing is what a failed build has left: no node trusts
+            // it.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
-            // A new CA beside old certificates would cut every running member off at its next rebuild.
+            // A new CA beside old certificates would cut every running member off at its next
+            // rebuild.
             (None, false, false) if used => refused(
                 "it is missing, and the folder has signed documents or certificates of nodes",
                 "restore ca.crt and ca.key from a backup; to begin a new cluster, give another folder",
@@ -96,29 +102,46 @@ fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
     Ok(pair)
 }
 
-/// Refuses to replace the authority of issued certificates by one that shares no certificate with it. If they share one,
-/// nodes that trust the old file and nodes that trust the new one have an authority in common, which is how a CA is
-/// changed under a running cluster.
+/// Refuses to replace the authority of issued certificates by one that shares no certificate with
+/// it. If they share one, nodes that trust the old file and nodes that trust the new one have an
+/// authority in common, which is how a CA is changed under a running cluster.
 fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     let (old_pem, old) = read_cert(kept)?;
-    if old_pem == given.pem || given.trusted.iter().any(|certificate| old.contains(certificate)) {
+    if old_pem == given.pem
+        || given
+            .trusted
+            .iter()
+            .any(|certificate| old.contains(certificate))
+    {
         return Ok(());
     }
     Err(PkiError::wrong(
         kept,
-        format!("it is `{}`, and the given authority is `{}`", old[0].subject, given.trusted[0].subject),
+        format!(
+            "it is `{}`, and the given authority is `{}`",
+            old[0].subject, given.trusted[0].subject
+        ),
         "put both certificates into the given file while nodes change over, or give another folder",
     ))
 }
 
 /// Copies the given authority into the folder, and keeps the one that was there under another name.
-fn store_provided(given: &Signer, kept: &Path, now: OffsetDateTime, events: &mut Vec<Event>) -> Result<(), PkiError> {
+fn store_provided(
+    given: &Signer,
+    kept: &Path,
+    now: OffsetDateTime,
+    events: &mut Vec<Event>,
+) -> Result<(), PkiError> {
     let pem = given.pem.as_bytes();
     match store::read(kept)? {
         Some(old) if old == given.pem => {}
         Some(_) => {
             let aside = store::replace(kept, pem, store::PUBLIC, now)?;
-            events.push(Event::Replaced { path: kept.to_owned(), why: "another was given".to_owned(), kept: aside });
+            events.push(Event::Replaced {
+                path: kept.to_owned(),
+                why: "another was given".to_owned(),
+                kept: aside,
+            });
         }
         None => {
             store::put(kept, pem, store::PUBLIC)?;

@@ -1,5 +1,6 @@
-//! A node's certificates by the authority that is being replaced. The node shows them until all others trust the new one; so
-//! one that is installed again meanwhile is let in by members that do not yet.
+//! A node's certificates by the authority that is being replaced. The node shows them until all
+//! others trust the new one; so one that is installed again meanwhile is let in by members that do
+//! not yet.
 
 use std::path::Path;
 
@@ -13,7 +14,11 @@ const BEFORE: &str = "before";
 
 impl Pki {
     /// All three. What does not do any more is moved out of the way.
-    pub(super) fn previous_ca_tls(&mut self, node: &Path, subject: &Subject<'_>) -> Result<Option<NodeTls>, PkiError> {
+    pub(super) fn previous_ca_tls(
+        &mut self,
+        node: &Path,
+        subject: &Subject<'_>,
+    ) -> Result<Option<NodeTls>, PkiError> {
         let folder = node.join(BEFORE);
         if !folder.exists() {
             return Ok(None);
@@ -21,19 +26,33 @@ impl Pki {
         let mut pairs = Vec::new();
         for role in Role::ALL {
             let (cert, key) = files(&folder, role);
-            let pair = store::read(&cert)?.zip(store::read_secret(&key)?).map(|(cert, key)| KeyPair { cert, key });
-            pairs.extend(pair.filter(|pair| self.is_trusted(&pair.cert, Some(&pair.key), role, subject)));
+            let pair = store::read(&cert)?
+                .zip(store::read_secret(&key)?)
+                .map(|(cert, key)| KeyPair { cert, key });
+            pairs.extend(
+                pair.filter(|pair| self.is_trusted(&pair.cert, Some(&pair.key), role, subject)),
+            );
         }
         let Ok([server, peer, client]) = <[KeyPair; 3]>::try_from(pairs) else {
             let kept = store::archive(&folder, self.now)?;
             let why = "its authority is trusted no longer, or they have run out".to_owned();
-            self.events.push(Event::Replaced { path: folder, why, kept });
+            self.events.push(Event::Replaced {
+                path: folder,
+                why,
+                kept,
+            });
             return Ok(None);
         };
-        Ok(Some(NodeTls { ca: self.signer.pem.clone(), server, peer, client }))
+        Ok(Some(NodeTls {
+            ca: self.signer.pem.clone(),
+            server,
+            peer,
+            client,
+        }))
     }
 
-    /// Keeps a pair that is about to be replaced, if the authority is why. A build that is killed here does it again.
+    /// Keeps a pair that is about to be replaced, if the authority is why. A build that is killed
+    /// here does it again.
     pub(super) fn keep_previous(
         &self,
         node: &Path,
@@ -41,9 +60,14 @@ impl Pki {
         role: Role,
         subject: &Subject<'_>,
     ) -> Result<(), PkiError> {
-        let by_another = mismatches
-            .is_some_and(|mismatches| mismatches.iter().any(|mismatch| matches!(mismatch, Mismatch::Chain(_))));
-        let Some(pem) = cert.filter(|_| by_another) else { return Ok(()) };
+        let by_another = mismatches.is_some_and(|mismatches| {
+            mismatches
+                .iter()
+                .any(|mismatch| matches!(mismatch, Mismatch::Chain(_)))
+        });
+        let Some(pem) = cert.filter(|_| by_another) else {
+            return Ok(());
+        };
         if !self.is_trusted(pem, key, role, subject) {
             return Ok(());
         }
@@ -56,7 +80,12 @@ impl Pki {
 
     /// Whether a certificate would work on a node, by whichever of the authorities.
     fn is_trusted(&self, cert: &str, key: Option<&str>, role: Role, subject: &Subject<'_>) -> bool {
-        let requirements = Requirements { authorities: &self.signer.trusted, ..self.requirements(role, subject) };
-        !validate::mismatches(cert, key, &requirements).iter().any(Mismatch::is_fatal)
+        let requirements = Requirements {
+            authorities: &self.signer.trusted,
+            ..self.requirements(role, subject)
+        };
+        !validate::mismatches(cert, key, &requirements)
+            .iter()
+            .any(Mismatch::is_fatal)
     }
 }

@@ -1,5 +1,5 @@
-//! The authority is replaced: `rotate` makes the next one and has both trusted, `retire` leaves the one that signs. Killed at
-//! any moment the folder can be built from, and the same command goes on.
+//! The authority is replaced: `rotate` makes the next one and has both trusted, `retire` leaves the
+//! one that signs. Killed at any moment the folder can be built from, and the same command goes on.
 
 use std::path::Path;
 
@@ -33,24 +33,40 @@ impl OwnAuthority {
             ));
         }
         let (pem, trusted) = authority::read_cert(&cert)?;
-        Ok(Self { cert, key, pem, trusted })
+        Ok(Self {
+            cert,
+            key,
+            pem,
+            trusted,
+        })
     }
 
     /// The certificate of the one that signs.
     fn signer(&self) -> Result<&Certificate, PkiError> {
         let public = authority::read_key(&self.key)?.subject_public_key_info();
-        self.trusted.iter().find(|certificate| certificate.public_key == public).ok_or_else(|| {
-            let found = format!("it is not the key of a certificate in {}", self.cert.display());
-            PkiError::wrong(&self.key, found, "restore the two that belong together")
-        })
+        self.trusted
+            .iter()
+            .find(|certificate| certificate.public_key == public)
+            .ok_or_else(|| {
+                let found = format!(
+                    "it is not the key of a certificate in {}",
+                    self.cert.display()
+                );
+                PkiError::wrong(&self.key, found, "restore the two that belong together")
+            })
     }
 
     fn subjects(&self) -> String {
-        self.trusted.iter().map(|certificate| format!("`{}`", certificate.subject)).collect::<Vec<_>>().join(", ")
+        self.trusted
+            .iter()
+            .map(|certificate| format!("`{}`", certificate.subject))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
-/// Makes the next authority, which signs from the next build on. The one before is trusted beside it.
+/// Makes the next authority, which signs from the next build on. The one before is trusted beside
+/// it.
 pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
     let _lock = store::existing(dir)?;
     let own = OwnAuthority::of(dir)?;
@@ -70,14 +86,31 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
     }
     let pair = authority::read_key(&next)?;
     let public = pair.subject_public_key_info();
-    if !own.trusted.iter().any(|certificate| certificate.public_key == public) {
+    if !own
+        .trusted
+        .iter()
+        .any(|certificate| certificate.public_key == public)
+    {
         let made = authority::own(&pair, days, now).map_err(PkiError::make(&own.cert))?;
-        let kept = store::replace(&own.cert, (made.pem() + &own.pem).as_bytes(), store::PUBLIC, now)?;
+        let kept = store::replace(
+            &own.cert,
+            (made.pem() + &own.pem).as_bytes(),
+            store::PUBLIC,
+            now,
+        )?;
         let why = "the next authority is trusted, too".to_owned();
-        events.push(Event::Replaced { path: own.cert.clone(), why, kept });
+        events.push(Event::Replaced {
+            path: own.cert.clone(),
+            why,
+            kept,
+        });
     }
     let kept = store::supersede(&own.key, &next, now)?;
-    events.push(Event::Replaced { path: own.key, why: "the next authority signs from now on".to_owned(), kept });
+    events.push(Event::Replaced {
+        path: own.key,
+        why: "the next authority signs from now on".to_owned(),
+        kept,
+    });
     Ok(events)
 }
 
@@ -88,7 +121,11 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
     let signer = own.signer()?;
     let next = dir.join(NEXT);
     if next.exists() {
-        return Err(PkiError::wrong(&next, "the next authority does not sign yet", "run `builder pki rotate` again"));
+        return Err(PkiError::wrong(
+            &next,
+            "the next authority does not sign yet",
+            "run `builder pki rotate` again",
+        ));
     }
     if own.trusted.len() == 1 {
         return Err(PkiError::wrong(
@@ -99,7 +136,8 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
     }
     for leaf in leaves(dir)? {
         let chain = store::read(&leaf)?.unwrap_or_default();
-        let chain = Certificate::all(&chain).map_err(|why| PkiError::wrong(&leaf, why, "build, and try again"))?;
+        let chain = Certificate::all(&chain)
+            .map_err(|why| PkiError::wrong(&leaf, why, "build, and try again"))?;
         if let Err(why) = chains(&chain, std::slice::from_ref(signer), now) {
             return Err(PkiError::wrong(
                 &leaf,
@@ -108,10 +146,21 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
             ));
         }
     }
-    let alone = blocks(&own.pem).find(|block| Certificate::all(block).is_ok_and(|found| found == [signer.clone()]));
-    let alone = alone.ok_or_else(|| PkiError::wrong(&own.cert, "it changed meanwhile", "try again"))?;
-    let kept = store::replace(&own.cert, (alone.trim_start().to_owned() + "\n").as_bytes(), store::PUBLIC, now)?;
-    Ok(vec![Event::Replaced { path: own.cert, why: "the authorities before are trusted no longer".to_owned(), kept }])
+    let alone = blocks(&own.pem)
+        .find(|block| Certificate::all(block).is_ok_and(|found| found == [signer.clone()]));
+    let alone =
+        alone.ok_or_else(|| PkiError::wrong(&own.cert, "it changed meanwhile", "try again"))?;
+    let kept = store::replace(
+        &own.cert,
+        (alone.trim_start().to_owned() + "\n").as_bytes(),
+        store::PUBLIC,
+        now,
+    )?;
+    Ok(vec![Event::Replaced {
+        path: own.cert,
+        why: "the authorities before are trusted no longer".to_owned(),
+        kept,
+    }])
 }
 
 /// Each certificate of a PEM text, with what stands before it.

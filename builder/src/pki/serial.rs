@@ -1,5 +1,5 @@
-//! The serial of the cluster's newest image. It counts up by one whenever an image differs from the last, so that a node can tell
-//! a newer image from an older one.
+//! The serial of the cluster's newest image. It counts up by one whenever an image differs from the
+//! last, so that a node can tell a newer image from an older one.
 
 use std::path::Path;
 
@@ -20,8 +20,8 @@ struct Newest {
     image: Sha256,
 }
 
-/// The serial of this image: that of the last build if the image is the same, otherwise the next one. It is durable when this returns.
-/// The caller holds the lock of the folder.
+/// The serial of this image: that of the last build if the image is the same, otherwise the next
+/// one. It is durable when this returns. The caller holds the lock of the folder.
 pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     let path = dir.join(FILE);
     let wrong = |found: String| {
@@ -41,12 +41,14 @@ pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     };
     let serial = match newest {
         Some(newest) if newest.image == image => return Ok(newest.serial),
-        Some(newest) => {
-            newest.serial.checked_add(1).ok_or_else(|| wrong("no serial comes after its own".to_owned()))?
-        }
+        Some(newest) => newest
+            .serial
+            .checked_add(1)
+            .ok_or_else(|| wrong("no serial comes after its own".to_owned()))?,
         None => 1,
     };
-    let text = serde_json::to_string(&Newest { serial, image }).map_err(|error| wrong(error.to_string()))?;
+    let text = serde_json::to_string(&Newest { serial, image })
+        .map_err(|error| wrong(error.to_string()))?;
     store::overwrite(&path, format!("{text}\n").as_bytes(), store::PUBLIC)?;
     Ok(serial)
 }
@@ -59,8 +61,15 @@ mod tests {
     fn the_serial_counts_images_that_differ_from_the_last() {
         let dir = tempfile::tempdir().unwrap();
         let serial = |image: &[u8]| of(dir.path(), Sha256::of(image)).unwrap();
-        assert_eq!([b"a", b"a", b"b", b"b", b"a"].map(|image| serial(image)), [1, 1, 2, 2, 3]);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half-written is left");
+        assert_eq!(
+            [b"a", b"a", b"b", b"b", b"a"].map(|image| serial(image)),
+            [1, 1, 2, 2, 3]
+        );
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "nothing half-written is left"
+        );
     }
 
     #[test]
@@ -70,7 +79,10 @@ mod tests {
         for text in ["", "{}", "{\"serial\":-1,\"image\":\"\"}"] {
             std::fs::write(&path, text).unwrap();
             let error = of(dir.path(), Sha256::of(b"a")).unwrap_err().to_string();
-            assert!(error.contains("serial.json") && error.contains("restore it from a backup"), "{error}");
+            assert!(
+                error.contains("serial.json") && error.contains("restore it from a backup"),
+                "{error}"
+            );
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
     }

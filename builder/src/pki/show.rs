@@ -40,12 +40,21 @@ pub(crate) struct CertInfo {
 pub(crate) fn show(dir: &Path, now: OffsetDateTime) -> Result<Vec<CertInfo>, PkiError> {
     let ca = dir.join("ca.crt");
     let Some(pem) = store::read(&ca)? else {
-        return Err(PkiError::wrong(&ca, "there is none", "name a folder that `builder build --pki` has made"));
+        return Err(PkiError::wrong(
+            &ca,
+            "there is none",
+            "name a folder that `builder build --pki` has made",
+        ));
     };
     let trusted = Certificate::all(&pem).unwrap_or_default();
     let mut out = file(&ca, &dir.join("ca.key"), None, now)?;
     for path in leaves(dir)? {
-        out.extend(file(&path, &path.with_extension("key"), Some(&trusted), now)?);
+        out.extend(file(
+            &path,
+            &path.with_extension("key"),
+            Some(&trusted),
+            now,
+        )?);
     }
     Ok(out)
 }
@@ -54,7 +63,11 @@ pub(crate) fn show(dir: &Path, now: OffsetDateTime) -> Result<Vec<CertInfo>, Pki
 pub(super) fn leaves(dir: &Path) -> Result<Vec<PathBuf>, PkiError> {
     let mut leaves = Vec::new();
     for node in list(&dir.join("nodes"))? {
-        leaves.extend(list(&node)?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "crt")));
+        leaves.extend(
+            list(&node)?
+                .into_iter()
+                .filter(|path| path.extension().is_some_and(|e| e == "crt")),
+        );
     }
     Ok(leaves)
 }
@@ -84,15 +97,23 @@ fn file(
         Ok(chain) => chain,
         Err(why) => return Ok(vec![unreadable(path, why)]),
     };
-    let mut out: Vec<CertInfo> = chain.iter().map(|certificate| info(path, certificate, now)).collect();
+    let mut out: Vec<CertInfo> = chain
+        .iter()
+        .map(|certificate| info(path, certificate, now))
+        .collect();
     let problems = &mut out[0].problems;
     match (key.exists(), trusted) {
         (true, _) => {
             if let Some(mode) = store::excessive_mode(key, 0o077)? {
-                problems.push(format!("the mode of its key is {mode:04o}: others can get at it, expected 0600"));
+                problems.push(format!(
+                    "the mode of its key is {mode:04o}: others can get at it, expected 0600"
+                ));
             }
             match public_half(&store::read(key)?.unwrap_or_default()) {
-                Ok(public) if chain.iter().any(|certificate| certificate.public_key == public) => {}
+                Ok(public)
+                    if chain
+                        .iter()
+                        .any(|certificate| certificate.public_key == public) => {}
                 Ok(_) => problems.push("the key beside it is not its own".to_owned()),
                 Err(why) => problems.push(format!("its key is {why}")),
             }
@@ -112,7 +133,10 @@ fn info(path: &Path, certificate: &Certificate, now: OffsetDateTime) -> CertInfo
     if now >= certificate.not_after {
         problems.push(format!("it expired on {}", utc(certificate.not_after)));
     } else if now < certificate.not_before {
-        problems.push(format!("it is valid only from {}", utc(certificate.not_before)));
+        problems.push(format!(
+            "it is valid only from {}",
+            utc(certificate.not_before)
+        ));
     }
     CertInfo {
         path: path.to_owned(),
@@ -145,12 +169,32 @@ fn unreadable(path: &Path, why: String) -> CertInfo {
 
 /// The same for people: a line for each certificate, its details and its problems below it.
 pub(crate) fn table(infos: &[CertInfo], dir: &Path) -> String {
-    let name = |info: &CertInfo| info.path.strip_prefix(dir).unwrap_or(&info.path).display().to_string();
-    let width = infos.iter().map(|info| name(info).len()).max().unwrap_or(0).max(4);
-    let mut out = format!("{:width$}  {:>9}  {:10}  SUBJECT\n", "FILE", "DAYS LEFT", "UNTIL");
+    let name = |info: &CertInfo| {
+        info.path
+            .strip_prefix(dir)
+            .unwrap_or(&info.path)
+            .display()
+            .to_string()
+    };
+    let width = infos
+        .iter()
+        .map(|info| name(info).len())
+        .max()
+        .unwrap_or(0)
+        .max(4);
+    let mut out = format!(
+        "{:width$}  {:>9}  {:10}  SUBJECT\n",
+        "FILE", "DAYS LEFT", "UNTIL"
+    );
     for info in infos {
         let until = info.not_after.get(..10).unwrap_or("?");
-        let _ = writeln!(out, "{:width$}  {:>9}  {until:10}  {}", name(info), info.days_left, info.subject);
+        let _ = writeln!(
+            out,
+            "{:width$}  {:>9}  {until:10}  {}",
+            name(info),
+            info.days_left,
+            info.subject
+        );
         let mut detail = |label: &str, text: &str| {
             if !text.is_empty() {
                 let _ = writeln!(out, "{:width$}  {label} {text}", "");
@@ -158,8 +202,13 @@ pub(crate) fn table(infos: &[CertInfo], dir: &Path) -> String {
         };
         detail("names:  ", &info.sans.join(", "));
         detail("for:    ", &info.ekus.join(", "));
-        detail("sha256: ", &info.fingerprint.map(|f| f.to_string()).unwrap_or_default());
-        info.problems.iter().for_each(|problem| detail("PROBLEM:", problem));
+        detail(
+            "sha256: ",
+            &info.fingerprint.map(|f| f.to_string()).unwrap_or_default(),
+        );
+        info.problems
+            .iter()
+            .for_each(|problem| detail("PROBLEM:", problem));
     }
     out
 }

@@ -16,7 +16,12 @@ const PUBLIC: &str = "signing.pub";
 
 /// The public key of a folder, if it has one that can be read.
 pub(crate) fn trust(dir: &Path) -> Option<PublicKey> {
-    store::read(&dir.join(PUBLIC)).ok().flatten()?.trim().parse().ok()
+    store::read(&dir.join(PUBLIC))
+        .ok()
+        .flatten()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Reads and judges the key; `None` if the folder has none yet. Nothing is written.
@@ -34,11 +39,16 @@ pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
     };
     let signing = parse(&key, &pem)?;
     match store::read(&public)? {
-        Some(text) if text.trim().parse::<PublicKey>().ok() != Some(signing.public()) => Err(PkiError::wrong(
-            &public,
-            format!("it is not the public half of signing.key, which is `{}`", signing.public()),
-            "restore the two files that belong together",
-        )),
+        Some(text) if text.trim().parse::<PublicKey>().ok() != Some(signing.public()) => {
+            Err(PkiError::wrong(
+                &public,
+                format!(
+                    "it is not the public half of signing.key, which is `{}`",
+                    signing.public()
+                ),
+                "restore the two files that belong together",
+            ))
+        }
         _ => Ok(Some(signing)),
     }
 }
@@ -53,15 +63,26 @@ pub(super) fn publish(dir: &Path, signing: &SigningKey) -> Result<(), PkiError> 
     if is_published(dir) {
         return Ok(());
     }
-    store::put(&dir.join(PUBLIC), format!("{}\n", signing.public()).as_bytes(), store::PUBLIC)
+    store::put(
+        &dir.join(PUBLIC),
+        format!("{}\n", signing.public()).as_bytes(),
+        store::PUBLIC,
+    )
 }
 
 /// Makes the key.
 pub(super) fn make(dir: &Path, events: &mut Vec<Event>) -> Result<SigningKey, PkiError> {
     let key = dir.join(KEY);
-    let made = SigningKey::generate()
-        .map_err(|error| PkiError::wrong(&key, error.to_string(), "build on a system with /dev/urandom"))?;
-    let pem = KeyPair::try_from(made.as_slice()).map_err(PkiError::make(&key))?.serialize_pem();
+    let made = SigningKey::generate().map_err(|error| {
+        PkiError::wrong(
+            &key,
+            error.to_string(),
+            "build on a system with /dev/urandom",
+        )
+    })?;
+    let pem = KeyPair::try_from(made.as_slice())
+        .map_err(PkiError::make(&key))?
+        .serialize_pem();
     store::put(&key, pem.as_bytes(), store::SECRET)?;
     events.push(Event::Made(key.clone()));
     parse(&key, &pem)
@@ -70,9 +91,8 @@ pub(super) fn make(dir: &Path, events: &mut Vec<Event>) -> Result<SigningKey, Pk
 fn parse(key: &Path, pem: &str) -> Result<SigningKey, PkiError> {
     let broken = |found: String| PkiError::wrong(key, found, "restore it from a backup");
     match PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
-        Ok(PrivateKeyDer::Pkcs8(der)) => {
-            SigningKey::from_pkcs8(der.secret_pkcs8_der()).map_err(|error| broken(error.to_string()))
-        }
+        Ok(PrivateKeyDer::Pkcs8(der)) => SigningKey::from_pkcs8(der.secret_pkcs8_der())
+            .map_err(|error| broken(error.to_string())),
         _ => Err(broken("no PKCS #8 key in PEM".to_owned())),
     }
 }

@@ -1,4 +1,5 @@
-//! The folder on disk: files that are written durably, never wider than they must be, and never overwritten.
+//! The folder on disk: files that are written durably, never wider than they must be, and never
+//! overwritten.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -15,7 +16,8 @@ use super::PkiError;
 use super::certificate::utc;
 use crate::text_file;
 
-/// How files begin that are still being written. A build that was killed leaves one; the next one sweeps it.
+/// How files begin that are still being written. A build that was killed leaves one; the next one
+/// sweeps it.
 const UNFINISHED: &str = ".unfinished-";
 
 /// No file of a PKI folder is larger.
@@ -27,25 +29,33 @@ pub(super) const SECRET: u32 = 0o600;
 /// The mode of a certificate.
 pub(super) const PUBLIC: u32 = 0o644;
 
-/// Makes a folder for the owner alone, where there is none. One that exists keeps its mode: it may be shared
-/// on purpose. It must not be writable by others though, or they could swap the authority.
+/// Makes a folder for the owner alone, where there is none. One that exists keeps its mode: it may
+/// be shared on purpose. It must not be writable by others though, or they could swap the
+/// authority.
 pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {
             // Whatever the umask took away is given back: a folder of mode 0 could not be used.
-            fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(PkiError::io("set its mode", path))?;
+            fs::set_permissions(path, Permissions::from_mode(0o700))
+                .map_err(PkiError::io("set its mode", path))?;
             sync_parent(path)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let found = fs::metadata(path).map_err(PkiError::io("look at it", path))?;
             if !found.is_dir() {
-                return Err(PkiError::wrong(path, "it is a file, expected a folder", "give another path"));
+                return Err(PkiError::wrong(
+                    path,
+                    "it is a file, expected a folder",
+                    "give another path",
+                ));
             }
             check_mode(path, 0o022)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(PkiError::wrong(path, "the folder that should hold it does not exist", "create that one first"))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(PkiError::wrong(
+            path,
+            "the folder that should hold it does not exist",
+            "create that one first",
+        )),
         Err(error) => Err(PkiError::io("create it", path)(error)),
     }
 }
@@ -57,44 +67,63 @@ pub(super) fn check_mode(path: &Path, forbidden: u32) -> Result<(), PkiError> {
         Some(mode) => Err(PkiError::wrong(
             path,
             format!("its mode is {mode:04o}, so that others than its owner can get at it"),
-            format!("chmod {:o} it, and if others may have used it, replace it", mode & !forbidden),
+            format!(
+                "chmod {:o} it, and if others may have used it, replace it",
+                mode & !forbidden
+            ),
         )),
     }
 }
 
 /// The mode of a file, where it has any of the `forbidden` bits.
 pub(super) fn excessive_mode(path: &Path, forbidden: u32) -> Result<Option<u32>, PkiError> {
-    let mode = fs::metadata(path).map_err(PkiError::io("look at it", path))?.permissions().mode() & 0o7777;
+    let mode = fs::metadata(path)
+        .map_err(PkiError::io("look at it", path))?
+        .permissions()
+        .mode()
+        & 0o7777;
     Ok((mode & forbidden != 0).then_some(mode))
 }
 
-/// Writes a new file durably. It appears whole or not at all, with this very mode under every umask, and an
-/// existing one is an error: a key that was overwritten is gone for good.
+/// Writes a new file durably. It appears whole or not at all, with this very mode under every
+/// umask, and an existing one is an error: a key that was overwritten is gone for good.
 pub(super) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
     let file = unfinished(path, bytes, mode)?;
-    file.persist_noclobber(path).map_err(|error| PkiError::io("create it", path)(error.error))?;
+    file.persist_noclobber(path)
+        .map_err(|error| PkiError::io("create it", path)(error.error))?;
     sync_parent(path)
 }
 
 /// The same in the place of another, which is not kept.
 pub(super) fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
     let file = unfinished(path, bytes, mode)?;
-    file.persist(path).map_err(|error| PkiError::io("replace it", path)(error.error))?;
+    file.persist(path)
+        .map_err(|error| PkiError::io("replace it", path)(error.error))?;
     sync_parent(path)
 }
 
-/// The same in the place of another, which is kept under a name that says since when; gives that name. At every moment one of
-/// the two is there, whole.
-pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
+/// The same in the place of another, which is kept under a name that says since when; gives that
+/// name. At every moment one of the two is there, whole.
+pub(super) fn replace(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    now: OffsetDateTime,
+) -> Result<PathBuf, PkiError> {
     let file = unfinished(path, bytes, mode)?;
     let kept = link_to_archive(path, now)?;
-    file.persist(path).map_err(|error| PkiError::io("replace it", path)(error.error))?;
+    file.persist(path)
+        .map_err(|error| PkiError::io("replace it", path)(error.error))?;
     sync_parent(path)?;
     Ok(kept)
 }
 
 /// The same with a file that is there already.
-pub(super) fn supersede(path: &Path, next: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
+pub(super) fn supersede(
+    path: &Path,
+    next: &Path,
+    now: OffsetDateTime,
+) -> Result<PathBuf, PkiError> {
     let kept = link_to_archive(path, now)?;
     fs::rename(next, path).map_err(PkiError::io("replace it", path))?;
     sync_parent(path)?;
@@ -104,7 +133,9 @@ pub(super) fn supersede(path: &Path, next: &Path, now: OffsetDateTime) -> Result
 /// Gives a file a second name, durably, in the place of whatever had it.
 pub(super) fn link(path: &Path, second: &Path) -> Result<(), PkiError> {
     match fs::remove_file(second) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(PkiError::io("remove it", second)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(PkiError::io("remove it", second)(error));
+        }
         _ => fs::hard_link(path, second).map_err(PkiError::io("create it", second))?,
     }
     sync_parent(second)
@@ -124,9 +155,14 @@ fn unfinished(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, Pki
         .permissions(Permissions::from_mode(SECRET))
         .tempfile_in(parent)
         .map_err(PkiError::io("create it", path))?;
-    file.write_all(bytes).map_err(PkiError::io("write it", path))?;
-    file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(PkiError::io("set its mode", path))?;
-    file.as_file().sync_all().map_err(PkiError::io("write it to the disk", path))?;
+    file.write_all(bytes)
+        .map_err(PkiError::io("write it", path))?;
+    file.as_file()
+        .set_permissions(Permissions::from_mode(mode))
+        .map_err(PkiError::io("set its mode", path))?;
+    file.as_file()
+        .sync_all()
+        .map_err(PkiError::io("write it to the disk", path))?;
     Ok(file)
 }
 
@@ -159,7 +195,9 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
 pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     let read = || -> io::Result<String> {
         let mut text = String::new();
-        text_file::open(path)?.take(LIMIT).read_to_string(&mut text)?;
+        text_file::open(path)?
+            .take(LIMIT)
+            .read_to_string(&mut text)?;
         Ok(text)
     };
     match read() {
@@ -169,7 +207,8 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     }
 }
 
-/// A private key, or `None` where there is none. One that others can read is refused before it is read.
+/// A private key, or `None` where there is none. One that others can read is refused before it is
+/// read.
 pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
     if !path.exists() {
         return Ok(None);
@@ -182,7 +221,11 @@ pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
 pub(super) fn sweep(folder: &Path) -> Result<(), PkiError> {
     for entry in fs::read_dir(folder).map_err(PkiError::io("list it", folder))? {
         let entry = entry.map_err(PkiError::io("list it", folder))?;
-        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(UNFINISHED.as_bytes())
+        {
             fs::remove_file(entry.path()).map_err(PkiError::io("remove it", &entry.path()))?;
         }
     }
@@ -194,13 +237,19 @@ fn sync_parent(path: &Path) -> Result<(), PkiError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    File::open(parent).and_then(|folder| folder.sync_all()).map_err(PkiError::io("write it to the disk", parent))
+    File::open(parent)
+        .and_then(|folder| folder.sync_all())
+        .map_err(PkiError::io("write it to the disk", parent))
 }
 
 /// Locks a folder that a build has made, and sweeps it.
 pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
     if !dir.join("ca.crt").exists() {
-        return Err(PkiError::wrong(dir, "it has no ca.crt", "name a folder that `builder build --pki` has made"));
+        return Err(PkiError::wrong(
+            dir,
+            "it has no ca.crt",
+            "name a folder that `builder build --pki` has made",
+        ));
     }
     let lock = Lock::take(dir, LOCK_TIMEOUT)?;
     sweep(dir)?;
@@ -227,9 +276,14 @@ impl Lock {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Self(file)),
                 Err(Errno::WOULDBLOCK) if begun.elapsed() >= patience => {
-                    return Err(PkiError::Busy { path, waited: patience.as_secs() });
+                    return Err(PkiError::Busy {
+                        path,
+                        waited: patience.as_secs(),
+                    });
                 }
-                Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(Duration::from_millis(20)),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
                 Err(error) => return Err(PkiError::io("lock it", &path)(error.into())),
             }
         }
@@ -250,7 +304,11 @@ mod tests {
         put(&path, b"one", SECRET).unwrap();
         assert!(put(&path, b"two", SECRET).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"one");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half-written is left");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "nothing half-written is left"
+        );
     }
 
     #[test]
@@ -262,8 +320,14 @@ mod tests {
             put(&path, content.as_bytes(), PUBLIC).unwrap();
             archive(&path, now).unwrap();
         }
-        assert_eq!(fs::read_to_string(dir.path().join("a.old-20270115T080000Z")).unwrap(), "one");
-        assert_eq!(fs::read_to_string(dir.path().join("a.old-20270115T080000Z-2")).unwrap(), "two");
+        assert_eq!(
+            fs::read_to_string(dir.path().join("a.old-20270115T080000Z")).unwrap(),
+            "one"
+        );
+        assert_eq!(
+            fs::read_to_string(dir.path().join("a.old-20270115T080000Z-2")).unwrap(),
+            "two"
+        );
     }
 
     #[test]
@@ -282,6 +346,9 @@ mod tests {
         let path = dir.path().join("a.key");
         put(&path, b"k", 0o640).unwrap();
         let error = read_secret(&path).unwrap_err().to_string();
-        assert!(error.contains("0640") && error.contains("chmod 600"), "{error}");
+        assert!(
+            error.contains("0640") && error.contains("chmod 600"),
+            "{error}"
+        );
     }
 }

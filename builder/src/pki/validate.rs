@@ -47,8 +47,8 @@ impl Role {
         }
     }
 
-    /// A peer is both ends of its connections. So is etcd's server certificate: its gRPC gateway shows it as a
-    /// client to its own port (etcd-io/etcd#9785).
+    /// A peer is both ends of its connections. So is etcd's server certificate: its gRPC gateway
+    /// shows it as a client to its own port (etcd-io/etcd#9785).
     pub(super) fn ekus(self) -> &'static [&'static str] {
         match self {
             Self::Server | Self::Peer => &["serverAuth", "clientAuth"],
@@ -58,23 +58,30 @@ impl Role {
 
     /// The names and addresses under which others reach the node. Nobody reaches a client.
     ///
-    /// `localhost` and the loopback addresses are there for etcdctl on the node, which must work when the
-    /// network does not.
+    /// `localhost` and the loopback addresses are there for etcdctl on the node, which must work
+    /// when the network does not.
     pub(super) fn sans(self, subject: &Subject<'_>) -> BTreeSet<String> {
         if self == Self::Client {
             return BTreeSet::new();
         }
-        let names = [subject.name.as_str(), &subject.fqdn(), "localhost"].map(|name| format!("DNS:{name}"));
-        let addresses = [subject.address, Ipv4Addr::LOCALHOST].map(|address| format!("IP:{address}"));
-        names.into_iter().chain(addresses).chain([OPTIONAL_SAN.to_owned()]).collect()
+        let names =
+            [subject.name.as_str(), &subject.fqdn(), "localhost"].map(|name| format!("DNS:{name}"));
+        let addresses =
+            [subject.address, Ipv4Addr::LOCALHOST].map(|address| format!("IP:{address}"));
+        names
+            .into_iter()
+            .chain(addresses)
+            .chain([OPTIONAL_SAN.to_owned()])
+            .collect()
     }
 
     /// etcd takes the common name of a client's certificate as its user once authentication is on
-    /// (`--client-cert-auth`, etcd's "Using TLS common name"). The node's own client has to be `root` then, or
-    /// firstboot could no longer list, remove and add members. That holds for gRPC; etcd's JSON gateway ignores
-    /// the common name (seen with 3.4.23 and 3.6.14).
+    /// (`--client-cert-auth`, etcd's "Using TLS common name"). The node's own client has to be
+    /// `root` then, or firstboot could no longer list, remove and add members. That holds for gRPC;
+    /// etcd's JSON gateway ignores the common name (seen with 3.4.23 and 3.6.14).
     pub(super) fn common_name(self, subject: &Subject<'_>) -> String {
-        // RFC 5280, appendix A: a common name has at most 64 characters. Readers go by the SANs anyway.
+        // RFC 5280, appendix A: a common name has at most 64 characters. Readers go by the SANs
+        // anyway.
         let fqdn = subject.fqdn();
         match self {
             Self::Client => "root".to_owned(),
@@ -136,11 +143,15 @@ pub(crate) enum Mismatch {
 impl Mismatch {
     /// All of them in one line.
     pub(super) fn list(mismatches: &[Self]) -> String {
-        mismatches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        mismatches
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
-    /// Whether TLS or etcd would fail with a certificate like that, whoever made it. What is left is a matter
-    /// of taste in certificates of others, and a reason to issue again in ours.
+    /// Whether TLS or etcd would fail with a certificate like that, whoever made it. What is left
+    /// is a matter of taste in certificates of others, and a reason to issue again in ours.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Self::ExpiresSoon(_) | Self::ExtraSans(_) | Self::CommonName { .. } => false,
@@ -164,7 +175,11 @@ pub(super) struct Requirements<'a> {
 }
 
 /// Everything that is wrong with a certificate and its key; nothing if it does.
-pub(super) fn mismatches(cert_pem: &str, key_pem: Option<&str>, requirements: &Requirements<'_>) -> Vec<Mismatch> {
+pub(super) fn mismatches(
+    cert_pem: &str,
+    key_pem: Option<&str>,
+    requirements: &Requirements<'_>,
+) -> Vec<Mismatch> {
     let chain = match Certificate::all(cert_pem) {
         Ok(chain) => chain,
         Err(why) => return vec![Mismatch::Unreadable(why)],
@@ -178,7 +193,13 @@ pub(super) fn mismatches(cert_pem: &str, key_pem: Option<&str>, requirements: &R
         Some(Ok(_)) => {}
     }
     out.extend(names(leaf, requirements));
-    let lacking: Vec<&str> = requirements.role.ekus().iter().copied().filter(|eku| !leaf.ekus.contains(*eku)).collect();
+    let lacking: Vec<&str> = requirements
+        .role
+        .ekus()
+        .iter()
+        .copied()
+        .filter(|eku| !leaf.ekus.contains(*eku))
+        .collect();
     if !lacking.is_empty() {
         out.push(Mismatch::MissingEkus(lacking.join(", ")));
     }
@@ -191,9 +212,10 @@ pub(super) fn mismatches(cert_pem: &str, key_pem: Option<&str>, requirements: &R
             out.push(Mismatch::ExpiresSoon(leaf.not_after));
         }
         // Only within its time, and only with a client's purpose, does the chain tell anything new.
-        if let (Err(why), true) =
-            (chains(&chain, requirements.authorities, requirements.now), leaf.ekus.contains("clientAuth"))
-        {
+        if let (Err(why), true) = (
+            chains(&chain, requirements.authorities, requirements.now),
+            leaf.ekus.contains("clientAuth"),
+        ) {
             out.push(Mismatch::Chain(why));
         }
     }
@@ -203,7 +225,12 @@ pub(super) fn mismatches(cert_pem: &str, key_pem: Option<&str>, requirements: &R
 fn names(leaf: &Certificate, requirements: &Requirements<'_>) -> Vec<Mismatch> {
     let mut out = Vec::new();
     let expected = requirements.role.sans(&requirements.subject);
-    let join = |sans: Vec<&String>| sans.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let join = |sans: Vec<&String>| {
+        sans.into_iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let lacking = join(expected.difference(&leaf.sans).collect());
     if !lacking.is_empty() {
         out.push(Mismatch::MissingSans(lacking));

@@ -6,7 +6,9 @@ const GOOD: &str = include_str!("../../../recipes/three-node.toml");
 
 fn planned(more: &str) -> Plan {
     let reading = recipes::recipe::read(&format!("{GOOD}\n{more}"));
-    let recipe = reading.recipe.unwrap_or_else(|| panic!("{:?}", reading.findings));
+    let recipe = reading
+        .recipe
+        .unwrap_or_else(|| panic!("{:?}", reading.findings));
     plan(&recipe, &render::overlay(&recipe).unwrap()).unwrap()
 }
 
@@ -23,7 +25,9 @@ fn a_plan_says_what_the_image_would_hold() {
         "/etc/systemd/system/etcd.service",
         "  quota-backend-bytes    -      2147483648",
     ] {
-        let found = shown.lines().any(|found| found.trim_start_matches('*').trim() == line.trim());
+        let found = shown
+            .lines()
+            .any(|found| found.trim_start_matches('*').trim() == line.trim());
         assert!(found, "{line:?} is not in\n{shown}");
     }
 }
@@ -32,23 +36,45 @@ fn a_plan_says_what_the_image_would_hold() {
 fn guide_and_image_stand_side_by_side() {
     let line = |more: &str, key: &str| {
         let shown = text::shown(&planned(more));
-        let line = shown.lines().find(|line| line.contains(key)).unwrap_or_else(|| panic!("no {key}")).to_owned();
-        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ")
+        let line = shown
+            .lines()
+            .find(|line| line.contains(key))
+            .unwrap_or_else(|| panic!("no {key}"))
+            .to_owned();
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let guide = "[tuning]\nprofile = \"guide\"\n";
     assert_eq!(line("", " vm.dirty_ratio"), "* vm.dirty_ratio 60 10");
     assert_eq!(line(guide, " vm.dirty_ratio"), "vm.dirty_ratio 60 60");
-    assert_eq!(line("", "ip_local_reserved_ports "), "* net.ipv4.ip_local_reserved_ports - 2379-2381");
+    assert_eq!(
+        line("", "ip_local_reserved_ports "),
+        "* net.ipv4.ip_local_reserved_ports - 2379-2381"
+    );
     assert_eq!(line("", "kernel.pid_max"), "* kernel.pid_max 65536 -");
-    assert_eq!(line("[tuning.sysctl]\n\"kernel.pid_max\" = 99\n", "kernel.pid_max"), "* kernel.pid_max 65536 99");
+    assert_eq!(
+        line(
+            "[tuning.sysctl]\n\"kernel.pid_max\" = 99\n",
+            "kernel.pid_max"
+        ),
+        "* kernel.pid_max 65536 99"
+    );
 }
 
 #[test]
 fn programs_get_every_setting_with_both_values_and_its_reason() {
     let json = serde_json::to_value(planned("")).unwrap();
     let settings = json["settings"].as_array().unwrap();
-    let ratio = settings.iter().find(|setting| setting["key"] == "vm.dirty_ratio").unwrap();
-    assert_eq!((&ratio["place"], &ratio["guide"], &ratio["image"]), (&"sysctl".into(), &"60".into(), &"10".into()));
+    let ratio = settings
+        .iter()
+        .find(|setting| setting["key"] == "vm.dirty_ratio")
+        .unwrap();
+    assert_eq!(
+        (&ratio["place"], &ratio["guide"], &ratio["image"]),
+        (&"sysctl".into(), &"60".into(), &"10".into())
+    );
     assert!(ratio["why"].as_str().unwrap().contains("fsync"));
     assert!(settings.len() > 80, "{}", settings.len());
 }
@@ -56,11 +82,21 @@ fn programs_get_every_setting_with_both_values_and_its_reason() {
 #[test]
 fn what_is_rendered_can_be_written_out() {
     let folder = tempfile::tempdir().unwrap();
-    let (recipe, out) = (recipes::recipe::read(GOOD).recipe.unwrap(), folder.path().join("out"));
+    let (recipe, out) = (
+        recipes::recipe::read(GOOD).recipe.unwrap(),
+        folder.path().join("out"),
+    );
     let overlay = render::overlay(&recipe).unwrap();
     write(&out, &overlay, "kickstart").unwrap();
-    assert!(fs::read_to_string(out.join("overlay/etc/fstab")).unwrap().contains("LABEL=etcd"));
-    let mode = fs::metadata(out.join("overlay/etc/ssh/sshd_config")).unwrap().permissions().mode();
+    assert!(
+        fs::read_to_string(out.join("overlay/etc/fstab"))
+            .unwrap()
+            .contains("LABEL=etcd")
+    );
+    let mode = fs::metadata(out.join("overlay/etc/ssh/sshd_config"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     let again = format!("{:#}", write(&out, &overlay, "").unwrap_err());
     assert!(again.contains("expected a new folder"), "{again}");

@@ -18,16 +18,32 @@ pub(super) fn shown(plan: &Plan) -> String {
         plan.etcd,
         plan.profile
     );
-    let members = plan.members.iter().map(|member| [&member.name, &member.address, &member.fqdn].map(Clone::clone));
+    let members = plan
+        .members
+        .iter()
+        .map(|member| [&member.name, &member.address, &member.fqdn].map(Clone::clone));
     out += &table(["MEMBER", "ADDRESS", "FULL NAME"], members);
-    let volumes = plan.volumes.iter().map(|volume| [volume.mount.into(), volume.size.clone(), volume.options.clone()]);
+    let volumes = plan.volumes.iter().map(|volume| {
+        [
+            volume.mount.into(),
+            volume.size.clone(),
+            volume.options.clone(),
+        ]
+    });
     out += &table(["VOLUME", "SIZE", "MOUNTED WITH"], volumes);
     let services = plan.services.iter().map(|service| {
-        let state = if service.enabled { "enabled" } else { "disabled" };
+        let state = if service.enabled {
+            "enabled"
+        } else {
+            "disabled"
+        };
         [service.unit.clone(), state.to_owned()]
     });
     out += &table(["SERVICE", "AT BOOT"], services);
-    let ports = plan.ports.iter().map(|port| [port.port.to_string(), port.from.join(" ")]);
+    let ports = plan
+        .ports
+        .iter()
+        .map(|port| [port.port.to_string(), port.from.join(" ")]);
     out += &table(["PORT", "OPEN TO"], ports);
     out += "FILE\n";
     for file in &plan.files {
@@ -50,14 +66,36 @@ fn settings(settings: &[Setting]) -> String {
         Place::Etcd,
     ];
     for place in places {
-        let here: Vec<&Setting> = settings.iter().filter(|setting| setting.place == place).collect();
+        let here: Vec<&Setting> = settings
+            .iter()
+            .filter(|setting| setting.place == place)
+            .collect();
         let cell = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-        let width = |of: fn(&Setting) -> usize| here.iter().map(|setting| of(setting)).max().unwrap_or(0).max(5);
-        let (keys, guides) = (width(|s| s.key.len()), width(|s| s.guide.as_ref().map_or(0, String::len)));
-        let _ = writeln!(out, "\n  {:keys$}  {:guides$}  THIS IMAGE    {}", "KEY", "GUIDE", place.file());
+        let width = |of: fn(&Setting) -> usize| {
+            here.iter()
+                .map(|setting| of(setting))
+                .max()
+                .unwrap_or(0)
+                .max(5)
+        };
+        let (keys, guides) = (
+            width(|s| s.key.len()),
+            width(|s| s.guide.as_ref().map_or(0, String::len)),
+        );
+        let _ = writeln!(
+            out,
+            "\n  {:keys$}  {:guides$}  THIS IMAGE    {}",
+            "KEY",
+            "GUIDE",
+            place.file()
+        );
         for group in here.chunk_by(|a, b| a.why == b.why) {
             for setting in group {
-                let star = if setting.guide == setting.image { ' ' } else { '*' };
+                let star = if setting.guide == setting.image {
+                    ' '
+                } else {
+                    '*'
+                };
                 let (guide, image) = (cell(&setting.guide), cell(&setting.image));
                 let line = format!("{star} {:keys$}  {guide:guides$}  {image}", setting.key);
                 let _ = writeln!(out, "{}", line.trim_end());
@@ -71,12 +109,18 @@ fn settings(settings: &[Setting]) -> String {
 }
 
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned))
+        .chain(rows)
+        .collect();
     let mut out = String::new();
     for row in &rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+            let width = rows
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0);
             let _ = write!(line, "{cell:width$}  ");
         }
         let _ = writeln!(out, "{}", line.trim_end());

@@ -19,7 +19,11 @@ pub(crate) fn on(mirror: &Url, version: EtcdVersion, name: &str) -> Option<Url> 
     if !["http", "https"].contains(&url.scheme()) {
         return None;
     }
-    url.path_segments_mut().ok()?.pop_if_empty().push(&format!("v{version}")).push(name);
+    url.path_segments_mut()
+        .ok()?
+        .pop_if_empty()
+        .push(&format!("v{version}"))
+        .push(name);
     Some(url)
 }
 
@@ -30,14 +34,24 @@ mod tests {
     #[test]
     fn mirrors_with_and_without_a_last_slash_are_the_same() {
         let version = "3.6.14".parse().unwrap();
-        for mirror in
-            ["https://github.com/etcd-io/etcd/releases/download", "https://github.com/etcd-io/etcd/releases/download/"]
-        {
+        for mirror in [
+            "https://github.com/etcd-io/etcd/releases/download",
+            "https://github.com/etcd-io/etcd/releases/download/",
+        ] {
             assert_eq!(
-                on(&mirror.parse().unwrap(), version, &tarball(version)).unwrap().as_str(),
+                on(&mirror.parse().unwrap(), version, &tarball(version))
+                    .unwrap()
+                    .as_str(),
                 "https://github.com/etcd-io/etcd/releases/download/v3.6.14/etcd-v3.6.14-linux-amd64.tar.gz"
             );
         }
-        assert_eq!(on(&"ftp://mirror.test/etcd".parse().unwrap(), version, "SHA256SUMS"), None);
+        assert_eq!(
+            on(
+                &"ftp://mirror.test/etcd".parse().unwrap(),
+                version,
+                "SHA256SUMS"
+            ),
+            None
+        );
     }
 }

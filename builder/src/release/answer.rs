@@ -32,7 +32,8 @@ pub(crate) enum Step {
     },
     /// All bytes are there already: have them verified.
     Complete,
-    /// What is there does not fit what the server has: throw it away and ask again, without a Range.
+    /// What is there does not fit what the server has: throw it away and ask again, without a
+    /// Range.
     Discard,
     /// Try again, after this time where the server named one.
     Again(Option<Duration>),
@@ -47,7 +48,9 @@ pub(crate) fn decide(have: u64, answer: &Answer, limit: u64) -> Step {
     let range = answer.range.as_deref().and_then(content_range);
     let step = match answer.status.as_u16() {
         // It ignores Range, or the file is another one than If-Range named.
-        200 => Step::StartOver { total: answer.length },
+        200 => Step::StartOver {
+            total: answer.length,
+        },
         206 => match range {
             Some((Some(from), total)) if from == have && have > 0 => Step::Append { total },
             // Bytes from elsewhere than asked: RFC 9110 lets a server send them, nobody needs them.
@@ -62,14 +65,17 @@ pub(crate) fn decide(have: u64, answer: &Answer, limit: u64) -> Step {
         _ => Step::Leave,
     };
     match step {
-        Step::Append { total: Some(total) } | Step::StartOver { total: Some(total) } if total > limit => {
+        Step::Append { total: Some(total) } | Step::StartOver { total: Some(total) }
+            if total > limit =>
+        {
             Step::TooLarge(total)
         }
         other => other,
     }
 }
 
-/// `bytes FROM-TO/TOTAL` (206) or `bytes */TOTAL` (416): where it starts, and the whole size; `*` is not known.
+/// `bytes FROM-TO/TOTAL` (206) or `bytes */TOTAL` (416): where it starts, and the whole size; `*`
+/// is not known.
 fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let from = match range {
@@ -79,7 +85,8 @@ fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     Some((from, total.trim().parse().ok()))
 }
 
-/// `Retry-After` in seconds. Its other form, a date, needs two clocks that agree: passed over, our own pause serves.
+/// `Retry-After` in seconds. Its other form, a date, needs two clocks that agree: passed over, our
+/// own pause serves.
 fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
 }
@@ -100,9 +107,21 @@ mod tests {
 
     #[test]
     fn a_range_is_appended_only_where_it_fits() {
-        assert_eq!(step(40, 206, Some("bytes 40-99/100")), Step::Append { total: Some(100) });
-        assert_eq!(step(40, 206, Some("bytes 40-99/*")), Step::Append { total: None });
-        for wrong in [None, Some("bytes 0-99/100"), Some("bytes */100"), Some("items 40-99/100"), Some("")] {
+        assert_eq!(
+            step(40, 206, Some("bytes 40-99/100")),
+            Step::Append { total: Some(100) }
+        );
+        assert_eq!(
+            step(40, 206, Some("bytes 40-99/*")),
+            Step::Append { total: None }
+        );
+        for wrong in [
+            None,
+            Some("bytes 0-99/100"),
+            Some("bytes */100"),
+            Some("items 40-99/100"),
+            Some(""),
+        ] {
             assert_eq!(step(40, 206, wrong), Step::Discard, "{wrong:?}");
         }
         assert_eq!(step(0, 206, Some("bytes 0-99/100")), Step::Discard);
@@ -120,7 +139,11 @@ mod tests {
     #[test]
     fn only_what_may_pass_is_tried_again() {
         for status in [408, 425, 429, 500, 502, 503, 504] {
-            assert_eq!(step(0, status, None), Step::Again(Some(Duration::from_secs(7))), "{status}");
+            assert_eq!(
+                step(0, status, None),
+                Step::Again(Some(Duration::from_secs(7))),
+                "{status}"
+            );
         }
         for status in [400, 401, 403, 404, 410, 451, 204, 304] {
             assert_eq!(step(0, status, None), Step::Leave, "{status}");
@@ -136,7 +159,11 @@ mod tests {
     #[test]
     fn too_large_is_seen_before_the_body() {
         assert_eq!(step(40, 206, Some("bytes 40-100/101")), Step::TooLarge(101));
-        let answer = Answer { status: StatusCode::OK, length: Some(101), ..Answer::default() };
+        let answer = Answer {
+            status: StatusCode::OK,
+            length: Some(101),
+            ..Answer::default()
+        };
         assert_eq!(decide(0, &answer, 100), Step::TooLarge(101));
     }
 }

@@ -13,14 +13,16 @@ use super::error::ReleaseError;
 use super::part::Part;
 use super::progress::Progress;
 
-/// One release's places in the cache. The digest in every name is the recipe's: two releases never meet.
+/// One release's places in the cache. The digest in every name is the recipe's: two releases never
+/// meet.
 #[derive(Debug)]
 pub(crate) struct Slot {
     folder: PathBuf,
     sha256: Sha256,
 }
 
-/// As long as it lives, no other builder touches this release's slot. The kernel ends it with the process.
+/// As long as it lives, no other builder touches this release's slot. The kernel ends it with the
+/// process.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: Flock<File>,
@@ -29,7 +31,10 @@ pub(crate) struct Lock {
 impl Slot {
     /// The slot of the release with this digest.
     pub(crate) fn new(cache: &Path, sha256: Sha256) -> Self {
-        Self { folder: cache.join("releases"), sha256 }
+        Self {
+            folder: cache.join("releases"),
+            sha256,
+        }
     }
 
     /// The verified tarball.
@@ -47,7 +52,8 @@ impl Slot {
         self.folder.join(self.sha256.to_string())
     }
 
-    /// The same while it is being filled. One name, not a random one: what a killed builder left is found and removed.
+    /// The same while it is being filled. One name, not a random one: what a killed builder left is
+    /// found and removed.
     pub(crate) fn unpacking(&self) -> PathBuf {
         self.folder.join(format!("{}.unpacking", self.sha256))
     }
@@ -55,16 +61,26 @@ impl Slot {
     /// Waits until this release is ours alone. Two builders at once would else write one `.part`.
     pub(crate) fn lock(&self, progress: &dyn Progress) -> Result<Lock, ReleaseError> {
         // For this user alone: what others could write must not get into an image.
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder);
         made.map_err(ReleaseError::io("create", &self.folder))?;
         let path = self.folder.join(format!("{}.lock", self.sha256));
-        let open = || OpenOptions::new().create(true).append(true).open(&path).map_err(ReleaseError::io("open", &path));
+        let open = || {
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .map_err(ReleaseError::io("open", &path))
+        };
         let failed = |errno: Errno| ReleaseError::io("lock", &path)(errno.into());
         match Flock::lock(open()?, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Lock { _file: file }),
             Err((file, Errno::EWOULDBLOCK)) => {
                 progress.say("another builder is busy with this release: waiting for it");
-                let file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno))?;
+                let file = Flock::lock(file, FlockArg::LockExclusive)
+                    .map_err(|(_, errno)| failed(errno))?;
                 Ok(Lock { _file: file })
             }
             Err((_, errno)) => Err(failed(errno)),
@@ -75,7 +91,9 @@ impl Slot {
 /// Removes a folder that may not be there.
 pub(crate) fn clear(path: &Path) -> Result<(), ReleaseError> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ReleaseError::io("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ReleaseError::io("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }

@@ -32,16 +32,22 @@ pub(crate) enum Program {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
     /// Its path leads elsewhere than below the top folder.
-    #[error("this path is absolute, holds `..` or is not a plain path: the tarball is not upstream's")]
+    #[error(
+        "this path is absolute, holds `..` or is not a plain path: the tarball is not upstream's"
+    )]
     Escapes,
     /// It is beside the one top folder.
-    #[error("it is not below {0}/, the one folder of this release: is it another version's tarball?")]
+    #[error(
+        "it is not below {0}/, the one folder of this release: is it another version's tarball?"
+    )]
     Outside(String),
     /// It is a link, a device or the like.
     #[error("it is {0}: a release holds files and folders only, the tarball is not upstream's")]
     NotPlain(&'static str),
     /// It is there twice.
-    #[error("it is there twice: which one counts depends on who unpacks, the tarball is not upstream's")]
+    #[error(
+        "it is there twice: which one counts depends on who unpacks, the tarball is not upstream's"
+    )]
     Twice,
     /// There are too many.
     #[error("more than {MOST_ENTRIES} entries: the tarball is not upstream's")]
@@ -83,7 +89,11 @@ pub(super) struct Contents {
 impl Program {
     /// The programs of this version.
     pub(crate) fn of(version: EtcdVersion) -> &'static [Self] {
-        if version.has_etcdutl() { &[Self::Etcd, Self::Etcdctl, Self::Etcdutl] } else { &[Self::Etcd, Self::Etcdctl] }
+        if version.has_etcdutl() {
+            &[Self::Etcd, Self::Etcdctl, Self::Etcdutl]
+        } else {
+            &[Self::Etcd, Self::Etcdctl]
+        }
     }
 
     /// Its file name, in the release and on the node.
@@ -98,7 +108,11 @@ impl Program {
 
 impl Contents {
     pub(super) const fn new(version: EtcdVersion) -> Self {
-        Self { version, seen: BTreeSet::new(), bytes: 0 }
+        Self {
+            version,
+            seen: BTreeSet::new(),
+            bytes: 0,
+        }
     }
 
     /// Admits one entry, or says what is wrong with it; which program it is, where it is one.
@@ -125,9 +139,16 @@ impl Contents {
         if self.bytes > MOST_BYTES {
             return Err(Problem::TooMuch);
         }
-        let program = Program::of(self.version).iter().copied().find(|program| program.name() == inside);
+        let program = Program::of(self.version)
+            .iter()
+            .copied()
+            .find(|program| program.name() == inside);
         if folder != inside.is_empty() && (program.is_some() || inside.is_empty()) {
-            return Err(Problem::NotPlain(if folder { "a folder" } else { "a file" }));
+            return Err(Problem::NotPlain(if folder {
+                "a folder"
+            } else {
+                "a file"
+            }));
         }
         if program.is_some() {
             if head.mode & 0o111 == 0 {
@@ -143,16 +164,20 @@ impl Contents {
     /// The programs that should have come and did not.
     pub(super) fn missing(&self) -> Option<String> {
         let top = address::top(self.version);
-        let paths = Program::of(self.version).iter().map(|program| format!("{top}/{}", program.name()));
+        let paths = Program::of(self.version)
+            .iter()
+            .map(|program| format!("{top}/{}", program.name()));
         paths.into_iter().find(|path| !self.seen.contains(path))
     }
 }
 
-/// The path without a folder's last slash, where it is plain: relative, and nothing in it but names.
+/// The path without a folder's last slash, where it is plain: relative, and nothing in it but
+/// names.
 fn plain(path: &[u8]) -> Option<&str> {
     let path = std::str::from_utf8(path).ok()?;
     let path = path.strip_suffix('/').unwrap_or(path);
-    let names = |name: &str| !["", ".", ".."].contains(&name) && !name.contains(|c: char| c.is_control());
+    let names =
+        |name: &str| !["", ".", ".."].contains(&name) && !name.contains(|c: char| c.is_control());
     path.split('/').all(names).then_some(path)
 }
 

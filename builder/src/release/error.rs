@@ -114,7 +114,10 @@ fn list(tried: &[(Url, Trouble)]) -> String {
     if tried.is_empty() {
         return ": the recipe names none".to_owned();
     }
-    let lines: Vec<_> = tried.iter().map(|(url, trouble)| format!("\n  {url}: {trouble}")).collect();
+    let lines: Vec<_> = tried
+        .iter()
+        .map(|(url, trouble)| format!("\n  {url}: {trouble}"))
+        .collect();
     lines.concat()
 }
 

@@ -19,13 +19,14 @@ pub(crate) struct Release {
     pub(crate) evidence: Evidence,
 }
 
-/// Who vouched for a release. For a person to read: it depends on the network and the cache, so it must not get into
-/// the image, which is the same from every machine.
+/// Who vouched for a release. For a person to read: it depends on the network and the cache, so it
+/// must not get into the image, which is the same from every machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Evidence {
     /// Where the bytes came from.
     pub(crate) origin: Origin,
-    /// True where the project's table of upstream digests holds this version (and agrees, else there is no release).
+    /// True where the project's table of upstream digests holds this version (and agrees, else
+    /// there is no release).
     pub(crate) in_table: bool,
     /// What SHA256SUMS said.
     pub(crate) sums: Sums,
@@ -61,7 +62,11 @@ impl fmt::Display for Evidence {
             Origin::File => f.write_str("release: from the given file")?,
         }
         f.write_str("; its digest is the recipe's")?;
-        f.write_str(if self.in_table { ", the known table's" } else { " (the known table lacks this version)" })?;
+        f.write_str(if self.in_table {
+            ", the known table's"
+        } else {
+            " (the known table lacks this version)"
+        })?;
         match &self.sums {
             Sums::Agrees(place) => write!(f, " and that of {place}"),
             Sums::Missing(place, why) => write!(f, "; {place} could not be had: {why}"),

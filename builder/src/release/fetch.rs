@@ -4,7 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{Client, Response};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_RANGE, RANGE, RETRY_AFTER};
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_RANGE, RANGE, RETRY_AFTER,
+};
 use url::Url;
 
 use super::answer::{Answer, Step, decide};
@@ -37,9 +39,13 @@ enum Try {
 }
 
 impl Fetch<'_> {
-    /// Brings the file at `url` into `part`, going on where `part` ends. The outer error is this machine's (the disk),
-    /// the inner one the mirror's. The bytes are not verified yet.
-    pub(crate) fn bring(&self, url: &Url, part: &Part) -> Result<Result<(), Trouble>, ReleaseError> {
+    /// Brings the file at `url` into `part`, going on where `part` ends. The outer error is this
+    /// machine's (the disk), the inner one the mirror's. The bytes are not verified yet.
+    pub(crate) fn bring(
+        &self,
+        url: &Url,
+        part: &Part,
+    ) -> Result<Result<(), Trouble>, ReleaseError> {
         let deadline = Instant::now() + self.patience.whole;
         let mut failures = 0;
         loop {
@@ -60,16 +66,24 @@ impl Fetch<'_> {
             if Instant::now() + pause > deadline {
                 return Ok(Err(Trouble::Slow(self.patience.whole)));
             }
-            self.progress.say(&format!("{url}: {trouble}; trying again in {:.1} s", pause.as_secs_f64()));
+            self.progress.say(&format!(
+                "{url}: {trouble}; trying again in {:.1} s",
+                pause.as_secs_f64()
+            ));
             std::thread::sleep(pause);
         }
     }
 
-    /// The text at `url`, which is small. Two tries: it is asked for evidence, and not having it is no failure.
+    /// The text at `url`, which is small. Two tries: it is asked for evidence, and not having it is
+    /// no failure.
     pub(crate) fn text(&self, url: &Url) -> Result<String, Trouble> {
         let limit = self.patience.sums_bytes;
         let ask = || -> Result<String, Try> {
-            let response = self.client.get(url.clone()).send().map_err(|error| self.connection(error))?;
+            let response = self
+                .client
+                .get(url.clone())
+                .send()
+                .map_err(|error| self.connection(error))?;
             match decide(0, &answer(&response), limit) {
                 Step::StartOver { .. } => {}
                 step => return Err(self.refusal(&step, response.status().as_u16(), limit)),
@@ -78,7 +92,10 @@ impl Fetch<'_> {
             let read = response.take(limit + 1).read_to_end(&mut body);
             read.map_err(|error| Try::Again(self.broken(&error, body.len() as u64, None), None))?;
             if body.len() as u64 > limit {
-                return Err(Try::Leave(Trouble::TooLarge { size: limit + 1, limit }));
+                return Err(Try::Leave(Trouble::TooLarge {
+                    size: limit + 1,
+                    limit,
+                }));
             }
             Ok(String::from_utf8_lossy(&body).into_owned())
         };
@@ -102,8 +119,8 @@ impl Fetch<'_> {
         let mut request = self.client.get(url.clone());
         if have > 0 {
             request = request.header(RANGE, format!("bytes={have}-"));
-            // Without an ETag (or with another mirror's) the range is asked for anyway: should the file be another
-            // one, the digest finds out.
+            // Without an ETag (or with another mirror's) the range is asked for anyway: should the
+            // file be another one, the digest finds out.
             if let Some(etag) = part.etag(url) {
                 request = request.header(IF_RANGE, etag);
             }
@@ -141,7 +158,13 @@ impl Fetch<'_> {
         let mut file = part.append()?;
         part.remember(url, header(&response, &ETAG).as_deref())?;
         let mut at = part.len();
-        self.progress.begin(url.path_segments().and_then(Iterator::last).unwrap_or_default(), at, total);
+        self.progress.begin(
+            url.path_segments()
+                .and_then(Iterator::last)
+                .unwrap_or_default(),
+            at,
+            total,
+        );
         let mut buffer = vec![0; 128 << 10];
         let end = loop {
             if Instant::now() > deadline {
@@ -174,7 +197,9 @@ impl Fetch<'_> {
     /// An answer that brings no body worth having.
     fn refusal(&self, step: &Step, status: u16, limit: u64) -> Try {
         match *step {
-            Step::Again(Some(wait)) if wait > self.patience.longest_wait => Try::Leave(Trouble::Wait { status, wait }),
+            Step::Again(Some(wait)) if wait > self.patience.longest_wait => {
+                Try::Leave(Trouble::Wait { status, wait })
+            }
             Step::Again(wait) => Try::Again(Trouble::Status(status), wait),
             Step::TooLarge(size) => Try::Leave(Trouble::TooLarge { size, limit }),
             _ => Try::Leave(Trouble::Status(status)),
@@ -184,17 +209,27 @@ impl Fetch<'_> {
     /// No answer came. What cannot change (a redirect loop, an unusable URL) is not tried again.
     fn connection(&self, error: reqwest::Error) -> Try {
         if error.is_timeout() {
-            let limit = if error.is_connect() { self.patience.connect } else { self.patience.stall };
+            let limit = if error.is_connect() {
+                self.patience.connect
+            } else {
+                self.patience.stall
+            };
             return Try::Again(Trouble::Stalled(limit), None);
         }
         let lasting = error.is_builder() || error.is_redirect();
         let trouble = Trouble::Connection(causes(&error.without_url()));
-        if lasting { Try::Leave(trouble) } else { Try::Again(trouble, None) }
+        if lasting {
+            Try::Leave(trouble)
+        } else {
+            Try::Again(trouble, None)
+        }
     }
 
     /// The body broke off.
     fn broken(&self, error: &std::io::Error, had: u64, total: Option<u64>) -> Trouble {
-        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
+        let inner = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<reqwest::Error>());
         if inner.is_some_and(reqwest::Error::is_timeout) {
             Trouble::Stalled(self.patience.stall)
         } else {
@@ -215,5 +250,10 @@ fn answer(response: &Response) -> Answer {
 }
 
 fn header(response: &Response, name: &HeaderName) -> Option<String> {
-    response.headers().get(name)?.to_str().ok().map(str::to_owned)
+    response
+        .headers()
+        .get(name)?
+        .to_str()
+        .ok()
+        .map(str::to_owned)
 }

@@ -1,4 +1,5 @@
-//! Three voices say which bytes a release has: the recipe, the project's table, the mirror's SHA256SUMS. They must agree.
+//! Three voices say which bytes a release has: the recipe, the project's table, the mirror's
+//! SHA256SUMS. They must agree.
 
 use std::fmt;
 
@@ -13,7 +14,8 @@ pub(crate) struct Voice {
     pub(crate) sha256: Sha256,
 }
 
-/// The voices do not agree. Its text names all values, who stands alone where that can be told, and what to do.
+/// The voices do not agree. Its text names all values, who stands alone where that can be told, and
+/// what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Disagreement {
     version: EtcdVersion,
@@ -39,17 +41,24 @@ pub(crate) enum Odd {
     All,
 }
 
-/// Compares what was said. Who says nothing (a version the table has not, a mirror without SHA256SUMS) does not object.
+/// Compares what was said. Who says nothing (a version the table has not, a mirror without
+/// SHA256SUMS) does not object.
 pub(crate) fn agree(
     version: EtcdVersion,
     recipe: Sha256,
     known: Option<Sha256>,
     sums: Option<&Voice>,
 ) -> Result<(), Box<Disagreement>> {
-    if known.is_none_or(|known| known == recipe) && sums.is_none_or(|voice| voice.sha256 == recipe) {
+    if known.is_none_or(|known| known == recipe) && sums.is_none_or(|voice| voice.sha256 == recipe)
+    {
         return Ok(());
     }
-    Err(Box::new(Disagreement { version, recipe, known, sums: sums.cloned() }))
+    Err(Box::new(Disagreement {
+        version,
+        recipe,
+        known,
+        sums: sums.cloned(),
+    }))
 }
 
 impl Disagreement {
@@ -90,13 +99,26 @@ impl fmt::Display for Disagreement {
                 "the recipe and the mirror's SHA256SUMS differ",
                 "compare [etcd] version and sha256 in the recipe with upstream's SHA256SUMS from another mirror",
             ),
-            Odd::All => ("all three differ", "correct the recipe first, then try another mirror"),
+            Odd::All => (
+                "all three differ",
+                "correct the recipe first, then try another mirror",
+            ),
         };
-        writeln!(f, "the digests of etcd {} linux-amd64 disagree: {who}", self.version)?;
+        writeln!(
+            f,
+            "the digests of etcd {} linux-amd64 disagree: {who}",
+            self.version
+        )?;
         writeln!(f, "  {}  the recipe", self.recipe)?;
         match self.known {
-            Some(known) => writeln!(f, "  {known}  the table of upstream digests in this builder")?,
-            None => writeln!(f, "  (the table of upstream digests in this builder does not hold this version)")?,
+            Some(known) => writeln!(
+                f,
+                "  {known}  the table of upstream digests in this builder"
+            )?,
+            None => writeln!(
+                f,
+                "  (the table of upstream digests in this builder does not hold this version)"
+            )?,
         }
         match &self.sums {
             Some(voice) => writeln!(f, "  {}  {}", voice.sha256, voice.place)?,
@@ -127,9 +149,16 @@ mod tests {
             (Some(b), Some(b), Some(Odd::Recipe)),
             (Some(b), Some(c), Some(Odd::All)),
         ] {
-            let voice = sums.map(|sha256| Voice { place: "http://mirror.test/SHA256SUMS".to_owned(), sha256 });
+            let voice = sums.map(|sha256| Voice {
+                place: "http://mirror.test/SHA256SUMS".to_owned(),
+                sha256,
+            });
             let result = agree("3.6.14".parse().unwrap(), a, known, voice.as_ref());
-            assert_eq!(result.as_ref().err().map(|error| error.odd()), odd, "{known:?} {sums:?}");
+            assert_eq!(
+                result.as_ref().err().map(|error| error.odd()),
+                odd,
+                "{known:?} {sums:?}"
+            );
             if let Err(disagreement) = result {
                 let text = disagreement.to_string();
                 for value in [Some(a), known, sums].into_iter().flatten() {

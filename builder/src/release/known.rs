@@ -1,4 +1,5 @@
-//! The digests of upstream's releases that the project carries: a second opinion that no mirror can change.
+//! The digests of upstream's releases that the project carries: a second opinion that no mirror can
+//! change.
 
 use recipes::{EtcdVersion, Sha256};
 
@@ -7,22 +8,31 @@ const TABLE: &str = include_str!("known.txt");
 
 /// The digest of this version's linux-amd64 tarball, where the table has it.
 pub(crate) fn known(version: EtcdVersion) -> Option<Sha256> {
-    lines().find(|(name, _)| name.parse() == Ok(version)).and_then(|(_, digest)| digest.parse().ok())
+    lines()
+        .find(|(name, _)| name.parse() == Ok(version))
+        .and_then(|(_, digest)| digest.parse().ok())
 }
 
 /// The version whose linux-amd64 tarball has this digest, where the table has it.
 pub(crate) fn version_of(digest: Sha256) -> Option<EtcdVersion> {
-    lines().find(|(_, known)| known.parse() == Ok(digest)).and_then(|(version, _)| version.parse().ok())
+    lines()
+        .find(|(_, known)| known.parse() == Ok(digest))
+        .and_then(|(version, _)| version.parse().ok())
 }
 
 /// The newest version in the table.
 pub(crate) fn newest_known() -> EtcdVersion {
     let versions = lines().filter_map(|(version, _)| version.parse().ok());
-    versions.max().unwrap_or_else(|| unreachable!("the table is not empty"))
+    versions
+        .max()
+        .unwrap_or_else(|| unreachable!("the table is not empty"))
 }
 
 fn lines() -> impl Iterator<Item = (&'static str, &'static str)> {
-    TABLE.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' '))
+    TABLE
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(' '))
 }
 
 #[cfg(test)]
@@ -39,13 +49,19 @@ mod tests {
             assert_eq!(known(version), Some(digest));
             assert_eq!(version_of(digest), Some(version));
         }
-        assert_eq!(seen.len(), TABLE.lines().filter(|line| !line.starts_with('#')).count());
+        assert_eq!(
+            seen.len(),
+            TABLE.lines().filter(|line| !line.starts_with('#')).count()
+        );
     }
 
     #[test]
     fn it_holds_the_ready_recipes_release() {
         let pinned = "ffe840ff9295808e88cce2794a18a5ac87f12a5203c8314d0bf6aa119b41bac5";
-        assert_eq!(known("3.6.14".parse().unwrap()), Some(pinned.parse().unwrap()));
+        assert_eq!(
+            known("3.6.14".parse().unwrap()),
+            Some(pinned.parse().unwrap())
+        );
         assert_eq!(known("3.5.1".parse().unwrap()), None);
     }
 }

@@ -1,4 +1,5 @@
-//! Opening a verified release: its programs checked, unpacked into the cache, found there the next time.
+//! Opening a verified release: its programs checked, unpacked into the cache, found there the next
+//! time.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
@@ -42,9 +43,10 @@ impl Binaries {
     }
 }
 
-/// Opens a release: its tarball checked from the first entry to the last, its programs unpacked under `cache`. Where
-/// an earlier build did that, the unpacked programs are verified instead, at a tenth of the time. Those that `shelved`
-/// knows are not even read: their compressed form, which has a digest of its own, goes into the image.
+/// Opens a release: its tarball checked from the first entry to the last, its programs unpacked
+/// under `cache`. Where an earlier build did that, the unpacked programs are verified instead, at a
+/// tenth of the time. Those that `shelved` knows are not even read: their compressed form, which
+/// has a digest of its own, goes into the image.
 pub(crate) fn open(
     release: &Release,
     version: EtcdVersion,
@@ -59,25 +61,39 @@ pub(crate) fn open(
         return Ok(binaries);
     }
     if folder.exists() {
-        progress.say(&format!("{} is incomplete or damaged: unpacked again", folder.display()));
+        progress.say(&format!(
+            "{} is incomplete or damaged: unpacked again",
+            folder.display()
+        ));
     }
     let filling = slot.unpacking();
     cache::clear(&filling)?;
     // Not by the umask: what others could write must not get into an image.
-    DirBuilder::new().mode(0o700).create(&filling).map_err(ReleaseError::io("create", &filling))?;
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&filling)
+        .map_err(ReleaseError::io("create", &filling))?;
     let list = unpack(release, version, &filling).inspect_err(|_| {
         let _ = fs::remove_dir_all(&filling);
     })?;
     cache::clear(&folder)?;
     fs::rename(&filling, &folder).map_err(ReleaseError::io("write", &folder))?;
-    let found =
-        |(program, sha256, size): (Program, _, _)| Binary { program, path: folder.join(program.name()), sha256, size };
+    let found = |(program, sha256, size): (Program, _, _)| Binary {
+        program,
+        path: folder.join(program.name()),
+        sha256,
+        size,
+    };
     Ok(Binaries(list.into_iter().map(found).collect()))
 }
 
-/// What an earlier build unpacked, where every byte of it is as it was listed then. Neither written nor renamed with
-/// fsync: after a power cut the digests tell.
-fn unpacked(folder: &Path, version: EtcdVersion, shelved: impl Fn(Sha256) -> Option<u64> + Sync) -> Option<Binaries> {
+/// What an earlier build unpacked, where every byte of it is as it was listed then. Neither written
+/// nor renamed with fsync: after a power cut the digests tell.
+fn unpacked(
+    folder: &Path,
+    version: EtcdVersion,
+    shelved: impl Fn(Sha256) -> Option<u64> + Sync,
+) -> Option<Binaries> {
     let list = fs::read_to_string(folder.join(LIST)).ok()?;
     let programs = Program::of(version);
     let verify = |program: Program| {
@@ -85,32 +101,62 @@ fn unpacked(folder: &Path, version: EtcdVersion, shelved: impl Fn(Sha256) -> Opt
         let sha256 = sums::find(&list, program.name())?;
         let size = fs::metadata(&path).ok()?.len();
         if shelved(sha256) == Some(size) {
-            return Some(Binary { program, path, sha256, size });
+            return Some(Binary {
+                program,
+                path,
+                sha256,
+                size,
+            });
         }
         let bytes = fs::read(&path).ok()?;
         if Sha256::of(&bytes) != sha256 || elf::runs_on_centos7(&bytes).is_err() {
             return None;
         }
-        Some(Binary { program, path, sha256, size })
+        Some(Binary {
+            program,
+            path,
+            sha256,
+            size,
+        })
     };
     // One thread each: hashing is all there is to do, and all a warm build waits for.
     let found: Option<Vec<_>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = programs.iter().map(|program| scope.spawn(move || verify(*program))).collect();
-        threads.into_iter().map(|thread| thread.join().ok().flatten()).collect()
+        let threads: Vec<_> = programs
+            .iter()
+            .map(|program| scope.spawn(move || verify(*program)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().ok().flatten())
+            .collect()
     });
     found.map(Binaries)
 }
 
 /// Reads the whole tarball; writes its programs and their list into `folder`.
-fn unpack(release: &Release, version: EtcdVersion, folder: &Path) -> Result<Vec<(Program, Sha256, u64)>, ReleaseError> {
+fn unpack(
+    release: &Release,
+    version: EtcdVersion,
+    folder: &Path,
+) -> Result<Vec<(Program, Sha256, u64)>, ReleaseError> {
     let tarball = &release.tarball;
     let file = File::open(tarball).map_err(ReleaseError::io("read", tarball))?;
-    let archive = |source| ReleaseError::Archive { tarball: tarball.clone(), source };
+    let archive = |source| ReleaseError::Archive {
+        tarball: tarball.clone(),
+        source,
+    };
     let wrong = |entry: &[u8], problem| {
         let entry = String::from_utf8_lossy(entry).escape_debug().to_string();
-        ReleaseError::Contents { tarball: tarball.clone(), entry, problem }
+        ReleaseError::Contents {
+            tarball: tarball.clone(),
+            entry,
+            problem,
+        }
     };
-    let mut raw = Counted { inner: file, hash: Hash::default() };
+    let mut raw = Counted {
+        inner: file,
+        hash: Hash::default(),
+    };
     // Headers and padding come on top of the files' own bytes.
     let inflated = MultiGzDecoder::new(&mut raw).take(MOST_BYTES + (MOST_BYTES >> 3));
     let mut reader = tar::Archive::new(inflated);
@@ -120,12 +166,23 @@ fn unpack(release: &Release, version: EtcdVersion, folder: &Path) -> Result<Vec<
         let mut entry = entry.map_err(archive)?;
         let path = entry.path_bytes().into_owned();
         let mode = entry.header().mode().map_err(archive)?;
-        let head = Head { path: &path, kind: entry.header().entry_type(), size: entry.size(), mode };
-        let Some(program) = contents.admit(head).map_err(|problem| wrong(&path, problem))? else { continue };
+        let head = Head {
+            path: &path,
+            kind: entry.header().entry_type(),
+            size: entry.size(),
+            mode,
+        };
+        let Some(program) = contents
+            .admit(head)
+            .map_err(|problem| wrong(&path, problem))?
+        else {
+            continue;
+        };
         let mut bytes = Vec::with_capacity(usize::try_from(entry.size()).unwrap_or(0));
         entry.read_to_end(&mut bytes).map_err(archive)?;
         elf::runs_on_centos7(&bytes).map_err(|why| wrong(&path, Problem::Runs(why)))?;
-        // The name is the program's own and not the tarball's: whatever that says, nothing else is written.
+        // The name is the program's own and not the tarball's: whatever that says, nothing else is
+        // written.
         let place = folder.join(program.name());
         fs::write(&place, &bytes).map_err(ReleaseError::io("write", &place))?;
         let mode = fs::Permissions::from_mode(0o755);
@@ -137,18 +194,27 @@ fn unpack(release: &Release, version: EtcdVersion, folder: &Path) -> Result<Vec<
     io::copy(&mut raw, &mut io::sink()).map_err(archive)?;
     let read = raw.hash.finish();
     if read != release.sha256 {
-        return Err(ReleaseError::Changed { tarball: tarball.clone(), expected: release.sha256, found: read });
+        return Err(ReleaseError::Changed {
+            tarball: tarball.clone(),
+            expected: release.sha256,
+            found: read,
+        });
     }
     if let Some(path) = contents.missing() {
         return Err(wrong(path.as_bytes(), Problem::Missing));
     }
     found.sort_by_key(|(program, ..)| *program);
-    let list = sums::write(found.iter().map(|(program, sha256, _)| (*sha256, program.name())));
+    let list = sums::write(
+        found
+            .iter()
+            .map(|(program, sha256, _)| (*sha256, program.name())),
+    );
     fs::write(folder.join(LIST), list).map_err(ReleaseError::io("write", &folder.join(LIST)))?;
     Ok(found)
 }
 
-/// Takes the digest of what is read through it: what is unpacked is what was verified, and not what is there since.
+/// Takes the digest of what is read through it: what is unpacked is what was verified, and not what
+/// is there since.
 struct Counted<R> {
     inner: R,
     hash: Hash,

@@ -8,8 +8,8 @@ use url::Url;
 
 use super::error::ReleaseError;
 
-/// The incomplete file `….part`, and beside it `….part.from`: the URL and the ETag it came with. Anyone who holds the
-/// release's lock owns both.
+/// The incomplete file `….part`, and beside it `….part.from`: the URL and the ETag it came with.
+/// Anyone who holds the release's lock owns both.
 #[derive(Debug)]
 pub(crate) struct Part {
     path: PathBuf,
@@ -21,7 +21,10 @@ impl Part {
     pub(crate) fn at(path: PathBuf) -> Self {
         let mut from = path.clone().into_os_string();
         from.push(".from");
-        Self { path, from: from.into() }
+        Self {
+            path,
+            from: from.into(),
+        }
     }
 
     /// Its path.
@@ -36,7 +39,10 @@ impl Part {
 
     /// Opens it to write on from its end.
     pub(crate) fn append(&self) -> Result<File, ReleaseError> {
-        let open = OpenOptions::new().append(true).create(true).open(&self.path);
+        let open = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&self.path);
         open.map_err(ReleaseError::io("write", &self.path))
     }
 
@@ -47,12 +53,12 @@ impl Part {
         (from == url.as_str()).then(|| etag.to_owned())
     }
 
-    /// Notes where the bytes come from. Only a strong ETag says that bytes are the same (RFC 9110, 13.1.5).
+    /// Notes where the bytes come from. Only a strong ETag says that bytes are the same (RFC 9110,
+    /// 13.1.5).
     pub(crate) fn remember(&self, url: &Url, etag: Option<&str>) -> Result<(), ReleaseError> {
         match etag.filter(|etag| etag.starts_with('"')) {
-            Some(etag) => {
-                fs::write(&self.from, format!("{url}\n{etag}\n")).map_err(ReleaseError::io("write", &self.from))
-            }
+            Some(etag) => fs::write(&self.from, format!("{url}\n{etag}\n"))
+                .map_err(ReleaseError::io("write", &self.from)),
             None => forget(&self.from),
         }
     }
@@ -65,10 +71,14 @@ impl Part {
 
     /// Makes it the complete file: on the disk first, then under its name.
     pub(crate) fn keep(&self, path: &Path) -> Result<(), ReleaseError> {
-        File::open(&self.path).and_then(|file| file.sync_all()).map_err(ReleaseError::io("sync", &self.path))?;
+        File::open(&self.path)
+            .and_then(|file| file.sync_all())
+            .map_err(ReleaseError::io("sync", &self.path))?;
         fs::rename(&self.path, path).map_err(ReleaseError::io("write", path))?;
         if let Some(folder) = path.parent() {
-            File::open(folder).and_then(|file| file.sync_all()).map_err(ReleaseError::io("sync", folder))?;
+            File::open(folder)
+                .and_then(|file| file.sync_all())
+                .map_err(ReleaseError::io("sync", folder))?;
         }
         forget(&self.from)
     }
@@ -77,7 +87,9 @@ impl Part {
 /// Removes a file that may not be there.
 fn forget(path: &Path) -> Result<(), ReleaseError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ReleaseError::io("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ReleaseError::io("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }

@@ -1,17 +1,20 @@
-//! How long to wait, how often to try, how much to take. All of it in one value, so that a test can be impatient.
+//! How long to wait, how often to try, how much to take. All of it in one value, so that a test can
+//! be impatient.
 
 use std::time::Duration;
 
 /// The limits of fetching one release. The numbers are in `Default`, with their reasons.
 #[derive(Debug, Clone)]
 pub(crate) struct Patience {
-    /// Tries per mirror; one that brings the file on by [`Patience::PROGRESS`] bytes is not counted.
+    /// Tries per mirror; one that brings the file on by [`Patience::PROGRESS`] bytes is not
+    /// counted.
     pub(crate) tries: u32,
     /// The pause after the first failure; each later one is twice as long.
     pub(crate) first_pause: Duration,
     /// No pause is longer.
     pub(crate) longest_pause: Duration,
-    /// The longest `Retry-After` that is obeyed; a mirror that asks for more is left for the next one.
+    /// The longest `Retry-After` that is obeyed; a mirror that asks for more is left for the next
+    /// one.
     pub(crate) longest_wait: Duration,
     /// For a TCP (and TLS) connection to come about.
     pub(crate) connect: Duration,
@@ -46,11 +49,14 @@ impl Patience {
     /// A try that brought so many new bytes proves that the mirror works: the count starts again.
     pub(crate) const PROGRESS: u64 = 64 << 10;
 
-    /// The pause after the `failures`th failure in a row (from 1). `dice` in 0..1 spreads it over its upper half, so
-    /// that many builders cut off by the same fault do not come back in step.
+    /// The pause after the `failures`th failure in a row (from 1). `dice` in 0..1 spreads it over
+    /// its upper half, so that many builders cut off by the same fault do not come back in step.
     pub(crate) fn pause(&self, failures: u32, dice: f64) -> Duration {
         let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
-        let whole = self.first_pause.saturating_mul(doubled).min(self.longest_pause);
+        let whole = self
+            .first_pause
+            .saturating_mul(doubled)
+            .min(self.longest_pause);
         whole.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0)
     }
 }
@@ -58,7 +64,10 @@ impl Patience {
 /// A number in 0..1, another each time. Not for secrets.
 pub(crate) fn dice() -> f64 {
     use std::hash::{BuildHasher as _, Hasher as _};
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish() >> 32;
+    let random = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
+        >> 32;
     f64::from(u32::try_from(random).unwrap_or(0)) / f64::from(u32::MAX)
 }
 
@@ -69,7 +78,9 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest_and_the_dice_only_shortens() {
         let patience = Patience::default();
-        let pauses: Vec<_> = (1..8).map(|nth| patience.pause(nth, 1.0).as_millis()).collect();
+        let pauses: Vec<_> = (1..8)
+            .map(|nth| patience.pause(nth, 1.0).as_millis())
+            .collect();
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 8000, 8000]);
         assert_eq!(patience.pause(1, 0.0).as_millis(), 250);
         assert_eq!(patience.pause(u32::MAX, 0.0).as_millis(), 4000);
@@ -78,6 +89,10 @@ mod tests {
     #[test]
     fn the_dice_does_not_always_fall_the_same() {
         let first = dice();
-        assert!((0..100).map(|_| dice()).any(|other| (other - first).abs() > f64::EPSILON));
+        assert!(
+            (0..100)
+                .map(|_| dice())
+                .any(|other| (other - first).abs() > f64::EPSILON)
+        );
     }
 }

@@ -20,7 +20,11 @@ pub(crate) trait Progress: Sync {
 
 /// A bar on a terminal; a line every few seconds where standard error goes to a file or a log.
 pub(crate) fn for_stderr() -> Box<dyn Progress> {
-    if std::io::stderr().is_terminal() { Box::new(Bar::default()) } else { Box::new(Lines::default()) }
+    if std::io::stderr().is_terminal() {
+        Box::new(Bar::default())
+    } else {
+        Box::new(Lines::default())
+    }
 }
 
 /// A bar that redraws itself.
@@ -93,16 +97,32 @@ impl Progress for Lines {
     }
 
     fn begin(&self, what: &str, from: u64, total: Option<u64>) {
-        let resumed = if from > 0 { format!(", resumed at {}", mib(from)) } else { String::new() };
-        print(&format!("{what}: {}{resumed}", total.map_or_else(|| "size not known".to_owned(), mib)));
+        let resumed = if from > 0 {
+            format!(", resumed at {}", mib(from))
+        } else {
+            String::new()
+        };
+        print(&format!(
+            "{what}: {}{resumed}",
+            total.map_or_else(|| "size not known".to_owned(), mib)
+        ));
         if let Ok(mut now) = self.now.lock() {
-            *now = Some(Transfer { what: what.to_owned(), total, said: Instant::now() });
+            *now = Some(Transfer {
+                what: what.to_owned(),
+                total,
+                said: Instant::now(),
+            });
         }
     }
 
     fn at(&self, bytes: u64) {
         let Ok(mut now) = self.now.lock() else { return };
-        let Some(transfer) = now.as_mut().filter(|transfer| transfer.said.elapsed() >= EVERY) else { return };
+        let Some(transfer) = now
+            .as_mut()
+            .filter(|transfer| transfer.said.elapsed() >= EVERY)
+        else {
+            return;
+        };
         transfer.said = Instant::now();
         print(&line(&transfer.what, bytes, transfer.total));
     }
@@ -141,7 +161,10 @@ mod tests {
 
     #[test]
     fn a_line_says_how_far_it_is() {
-        assert_eq!(line("etcd", 5 << 20, Some(20 << 20)), "etcd: 5.0 MiB of 20.0 MiB (25 %)");
+        assert_eq!(
+            line("etcd", 5 << 20, Some(20 << 20)),
+            "etcd: 5.0 MiB of 20.0 MiB (25 %)"
+        );
         assert_eq!(line("etcd", (3 << 20) / 2, None), "etcd: 1.5 MiB");
         assert_eq!(line("etcd", 0, Some(0)), "etcd: 0.0 MiB");
     }

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 
 use recipes::Sha256;
 
-/// The digest that SHA256SUMS gives the file of this name. A line that is no `DIGEST  NAME` is passed over: the file
-/// is upstream's and may hold a comment or a signature; what is missing is simply not vouched for.
+/// The digest that SHA256SUMS gives the file of this name. A line that is no `DIGEST  NAME` is
+/// passed over: the file is upstream's and may hold a comment or a signature; what is missing is
+/// simply not vouched for.
 pub(crate) fn find(sums: &str, name: &str) -> Option<Sha256> {
-    lines(sums).find(|(_, found)| *found == name).map(|(digest, _)| digest)
+    lines(sums)
+        .find(|(_, found)| *found == name)
+        .map(|(digest, _)| digest)
 }
 
 /// All digests with their names.
@@ -22,10 +25,12 @@ pub(crate) fn lines(sums: &str) -> impl Iterator<Item = (Sha256, &str)> {
 
 /// The text that `sha256sum -c` reads, of these digests and names.
 pub(crate) fn write<'a>(lines: impl IntoIterator<Item = (Sha256, &'a str)>) -> String {
-    lines.into_iter().fold(String::new(), |mut text, (digest, name)| {
-        let _ = writeln!(text, "{digest}  {name}");
-        text
-    })
+    lines
+        .into_iter()
+        .fold(String::new(), |mut text, (digest, name)| {
+            let _ = writeln!(text, "{digest}  {name}");
+            text
+        })
 }
 
 #[cfg(test)]
@@ -45,6 +50,9 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let text = write([(Sha256::of(b"1"), "etcd"), (Sha256::of(b"2"), "etcdctl")]);
-        assert_eq!(lines(&text).collect::<Vec<_>>(), [(Sha256::of(b"1"), "etcd"), (Sha256::of(b"2"), "etcdctl")]);
+        assert_eq!(
+            lines(&text).collect::<Vec<_>>(),
+            [(Sha256::of(b"1"), "etcd"), (Sha256::of(b"2"), "etcdctl")]
+        );
     }
 }

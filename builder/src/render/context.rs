@@ -150,7 +150,10 @@ impl Rendering {
         let (install, document) = (&recipe.install, recipe.cluster_document());
         let tuning = tuning(recipe)?;
         Ok(Self {
-            cluster: Names { name: recipe.cluster.name.to_string(), domain: recipe.cluster.domain.to_string() },
+            cluster: Names {
+                name: recipe.cluster.name.to_string(),
+                domain: recipe.cluster.domain.to_string(),
+            },
             nodes: document
                 .members
                 .iter()
@@ -160,7 +163,11 @@ impl Rendering {
                     address: member.address.to_string(),
                 })
                 .collect(),
-            etcd: Etcd { version: recipe.etcd.settings.version.to_string(), uid: ETCD_ID, gid: ETCD_ID },
+            etcd: Etcd {
+                version: recipe.etcd.settings.version.to_string(),
+                uid: ETCD_ID,
+                gid: ETCD_ID,
+            },
             network: Network {
                 mode: match recipe.network.mode {
                     NetworkMode::Dhcp => "dhcp",
@@ -177,7 +184,10 @@ impl Rendering {
                 disk: text(install.disk.as_ref()),
                 boot_mb: install.partitions.boot.mib(),
                 root_mb: install.partitions.root.mib(),
-                etcd_mb: install.partitions.etcd.map_or(0, recipes::recipe::Size::mib),
+                etcd_mb: install
+                    .partitions
+                    .etcd
+                    .map_or(0, recipes::recipe::Size::mib),
                 timezone: install.timezone.to_string(),
                 lang: install.lang.to_string(),
                 keyboard: install.keyboard.to_string(),
@@ -189,16 +199,24 @@ impl Rendering {
                 units: files::units(&recipe.files).map(str::to_owned).collect(),
                 post: files::post_paths(&recipe.files).collect(),
             },
-            time: Time { servers: texts(&recipe.time.servers), pools: texts(&recipe.time.pools) },
+            time: Time {
+                servers: texts(&recipe.time.servers),
+                pools: texts(&recipe.time.pools),
+            },
             tuning,
             firewall: Firewall {
                 clients: texts(&recipe.firewall.clients),
                 peers: texts(&recipe.firewall.peers),
                 admins: texts(&recipe.firewall.admins),
             },
-            selinux: Selinux { mode: recipe.selinux.mode.name(), module: recipe.selinux.module },
+            selinux: Selinux {
+                mode: recipe.selinux.mode.name(),
+                module: recipe.selinux.module,
+            },
             backup: recipe.backup.as_ref().map(backup),
-            overlay: overlay.map(|digest| Digest { sha256: digest.to_string() }),
+            overlay: overlay.map(|digest| Digest {
+                sha256: digest.to_string(),
+            }),
         })
     }
 }
@@ -210,7 +228,12 @@ fn repo(repo: &recipe::Repo) -> Repo {
         Some(RepoKey::File(_)) => format!("/{}", files::key_path(repo)),
     };
     let (name, urls) = (repo.name.to_string(), texts(&repo.urls));
-    Repo { name, urls, repomd_sha256: text(repo.repomd_sha256.as_ref()), key }
+    Repo {
+        name,
+        urls,
+        repomd_sha256: text(repo.repomd_sha256.as_ref()),
+        key,
+    }
 }
 
 fn tuning(recipe: &Recipe) -> Result<Tuning> {
@@ -223,10 +246,18 @@ fn tuning(recipe: &Recipe) -> Result<Tuning> {
         thp: value(&settings, Place::Kernel, "transparent_hugepage")?,
         nofile: value(&settings, Place::Limit, "nofile")?,
         core: value(&settings, Place::Limit, "core")?,
-        sysctl: block(&settings, Place::Sysctl, profile, |key, value| format!("{key} = {value}")),
-        journald: block(&settings, Place::Journald, profile, |key, value| format!("{key}={value}")),
-        chrony: block(&settings, Place::Chrony, profile, |key, value| format!("{key} {value}").trim_end().to_owned()),
-        packages: block(&settings, Place::Package, profile, |key, _| format!("-{key}")),
+        sysctl: block(&settings, Place::Sysctl, profile, |key, value| {
+            format!("{key} = {value}")
+        }),
+        journald: block(&settings, Place::Journald, profile, |key, value| {
+            format!("{key}={value}")
+        }),
+        chrony: block(&settings, Place::Chrony, profile, |key, value| {
+            format!("{key} {value}").trim_end().to_owned()
+        }),
+        packages: block(&settings, Place::Package, profile, |key, _| {
+            format!("-{key}")
+        }),
     })
 }
 
@@ -236,5 +267,8 @@ fn backup(backup: &backup::Backup) -> Backup {
         // What goes into a bucket is looked at in the default folder.
         Destination::Bucket { .. } => backup::FOLDER.to_owned(),
     };
-    Backup { on_calendar: backup.schedule.on_calendar(), folder }
+    Backup {
+        on_calendar: backup.schedule.on_calendar(),
+        folder,
+    }
 }

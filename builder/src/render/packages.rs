@@ -23,23 +23,46 @@ const UNNEEDED: [&str; 11] = [
 
 /// The lines of the recipe's own packages.
 pub(super) fn listed(recipe: &Recipe) -> String {
-    recipe.install.packages.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    recipe
+        .install
+        .packages
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
-/// The lines that leave packages out, but for those of the tuning profile. anaconda installs no package that is both listed and
-/// left out, so what the recipe lists is not left out here.
+/// The lines that leave packages out, but for those of the tuning profile. anaconda installs no
+/// package that is both listed and left out, so what the recipe lists is not left out here.
 pub(super) fn excluded(recipe: &Recipe) -> String {
-    let listed = |pattern: &str| recipe.install.packages.iter().any(|package| package.is_excluded_by(pattern));
-    let unneeded = UNNEEDED.into_iter().chain(recipe.install.family.other_kernels().iter().copied());
-    unneeded.filter(|pattern| !listed(pattern)).map(|pattern| format!("-{pattern}")).collect::<Vec<_>>().join("\n")
+    let listed = |pattern: &str| {
+        recipe
+            .install
+            .packages
+            .iter()
+            .any(|package| package.is_excluded_by(pattern))
+    };
+    let unneeded = UNNEEDED
+        .into_iter()
+        .chain(recipe.install.family.other_kernels().iter().copied());
+    unneeded
+        .filter(|pattern| !listed(pattern))
+        .map(|pattern| format!("-{pattern}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Packages that the recipe lists and its tuning profile leaves out, each with the reason.
 pub(crate) fn contradictions(recipe: &Recipe) -> Result<Vec<Diagnostic>> {
     let settings = tuning::settings(recipe)?;
-    let excluded: Vec<_> = settings.iter().filter(|setting| setting.place == Place::Package).collect();
+    let excluded: Vec<_> = settings
+        .iter()
+        .filter(|setting| setting.place == Place::Package)
+        .collect();
     let finding = |package: &Package| {
-        let setting = excluded.iter().find(|setting| package.is_excluded_by(&setting.key))?;
+        let setting = excluded
+            .iter()
+            .find(|setting| package.is_excluded_by(&setting.key))?;
         let message = format!("`{package}` is left out of every image");
         Some(
             Diagnostic::error(package.span.clone(), message)

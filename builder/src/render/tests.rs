@@ -10,11 +10,18 @@ const GOOD: &str = include_str!("../../../recipes/three-node.toml");
 fn recipe(more: &str) -> Recipe {
     let text = format!("{GOOD}\n{more}");
     let reading = recipes::recipe::read(&text);
-    reading.recipe.unwrap_or_else(|| panic!("{:?}", reading.findings))
+    reading
+        .recipe
+        .unwrap_or_else(|| panic!("{:?}", reading.findings))
 }
 
 fn file(files: &[Rendered], path: &str) -> String {
-    files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("no {path}")).content.clone()
+    files
+        .iter()
+        .find(|file| file.path == path)
+        .unwrap_or_else(|| panic!("no {path}"))
+        .content
+        .clone()
 }
 
 /// The scripts of a kickstart.
@@ -23,7 +30,11 @@ fn scripts(kickstart: &str) -> Vec<String> {
     let mut current: Option<String> = None;
     for line in kickstart.lines() {
         match (&mut current, line) {
-            (None, line) if ["%pre", "%post", "%onerror", "%traceback"].iter().any(|s| line.starts_with(s)) => {
+            (None, line)
+                if ["%pre", "%post", "%onerror", "%traceback"]
+                    .iter()
+                    .any(|s| line.starts_with(s)) =>
+            {
                 current = Some(String::new());
             }
             (Some(_), "%end") => scripts.extend(current.take()),
@@ -35,8 +46,17 @@ fn scripts(kickstart: &str) -> Vec<String> {
 }
 
 fn bash_accepts(script: &str) -> bool {
-    let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    bash.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let mut bash = Command::new("bash")
+        .arg("-n")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    bash.stdin
+        .take()
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
     let said = bash.wait_with_output().unwrap();
     // Of a heredoc that does not end it only warns.
     said.status.success() && said.stderr.is_empty()
@@ -46,12 +66,20 @@ fn bash_accepts(script: &str) -> bool {
 fn every_step_of_the_guide_has_its_file() {
     let files = overlay(&recipe("")).unwrap();
     assert!(file(&files, "etc/hosts").contains("10.101.15.102 etcd-2.cluster.local etcd-2"));
-    assert!(file(&files, "etc/fstab").contains("LABEL=etcd  /var/lib/etcd  xfs   defaults,noatime"));
+    assert!(
+        file(&files, "etc/fstab").contains("LABEL=etcd  /var/lib/etcd  xfs   defaults,noatime")
+    );
     assert!(file(&files, "etc/chrony.conf").contains("pool pool.ntp.org iburst"));
-    assert!(file(&files, "etc/sysctl.d/95-etcd.conf").contains("net.ipv4.ip_local_reserved_ports = 2379-2381"));
+    assert!(
+        file(&files, "etc/sysctl.d/95-etcd.conf")
+            .contains("net.ipv4.ip_local_reserved_ports = 2379-2381")
+    );
     assert!(file(&files, "etc/firewalld/zones/etcd.xml").contains("2380"));
     assert!(file(&files, "etc/selinux/config").contains("SELINUX=enforcing"));
-    let sshd = files.iter().find(|file| file.path == "etc/ssh/sshd_config").unwrap();
+    let sshd = files
+        .iter()
+        .find(|file| file.path == "etc/ssh/sshd_config")
+        .unwrap();
     assert_eq!(sshd.mode, 0o600);
 }
 
@@ -64,19 +92,41 @@ fn only_a_recipe_with_backup_has_the_timer() {
     let files = overlay(&without).unwrap();
     assert!(files.iter().all(|file| !file.path.contains("snapshot")));
     assert!(!file(&files, PRESET).contains("snapshot"));
-    assert!(!kickstart(&without, Sha256::of(b"")).unwrap().contains("firstboot-snapshot"));
+    assert!(
+        !kickstart(&without, Sha256::of(b""))
+            .unwrap()
+            .contains("firstboot-snapshot")
+    );
     let with = recipe("[backup]\nschedule = \"Sun 02:30\"\n");
     let files = overlay(&with).unwrap();
-    assert!(file(&files, TIMER).contains("OnCalendar=Sun *-*-* 02:30:00\n"), "{}", file(&files, TIMER));
+    assert!(
+        file(&files, TIMER).contains("OnCalendar=Sun *-*-* 02:30:00\n"),
+        "{}",
+        file(&files, TIMER)
+    );
     assert!(file(&files, PRESET).ends_with("enable firstboot-snapshot.timer\n"));
     let at = |destination: &str| overlay(&recipe(&format!("[backup]\n{destination}\n"))).unwrap();
     for (destination, writes) in [
-        ("destination = \"/srv/share\"", "ReadWriteDirectories=-/srv/share\n"),
-        ("destination = \"s3://backups/\"\n[backup.s3]\nregion = \"x\"", "ReadWriteDirectories=-/var/backups/etcd\n"),
+        (
+            "destination = \"/srv/share\"",
+            "ReadWriteDirectories=-/srv/share\n",
+        ),
+        (
+            "destination = \"s3://backups/\"\n[backup.s3]\nregion = \"x\"",
+            "ReadWriteDirectories=-/var/backups/etcd\n",
+        ),
     ] {
-        assert!(file(&at(destination), SERVICE).contains(writes), "{}", file(&at(destination), SERVICE));
+        assert!(
+            file(&at(destination), SERVICE).contains(writes),
+            "{}",
+            file(&at(destination), SERVICE)
+        );
     }
-    assert!(kickstart(&with, Sha256::of(b"")).unwrap().contains("systemctl preset firstboot-snapshot.timer"));
+    assert!(
+        kickstart(&with, Sha256::of(b""))
+            .unwrap()
+            .contains("systemctl preset firstboot-snapshot.timer")
+    );
 }
 
 #[test]
@@ -87,7 +137,9 @@ fn the_guides_profile_says_what_the_guide_says() {
     assert!(file(&files, "etc/fstab").contains("noatime,nodiratime,allocsize=64m"));
     assert!(file(&files, "etc/sysctl.d/95-etcd.conf").contains("vm.dirty_ratio = 60"));
     assert!(
-        kickstart(&recipe, Sha256::of(b"")).unwrap().contains("rootflags=defaults,noatime,nodiratime,allocsize=64m")
+        kickstart(&recipe, Sha256::of(b""))
+            .unwrap()
+            .contains("rootflags=defaults,noatime,nodiratime,allocsize=64m")
     );
 }
 
@@ -95,8 +147,16 @@ fn the_guides_profile_says_what_the_guide_says() {
 fn etcds_own_domain_is_loaded_only_where_it_is_wanted() {
     for (more, expected) in [("", false), ("[selinux]\nmodule = true\n", true)] {
         let recipe = recipe(more);
-        assert_eq!(kickstart(&recipe, Sha256::of(b"")).unwrap().contains("semodule -n -s targeted -i"), expected);
-        assert_eq!(file(&overlay(&recipe).unwrap(), "etc/selinux/config").contains("unconfined_service_t"), !expected);
+        assert_eq!(
+            kickstart(&recipe, Sha256::of(b""))
+                .unwrap()
+                .contains("semodule -n -s targeted -i"),
+            expected
+        );
+        assert_eq!(
+            file(&overlay(&recipe).unwrap(), "etc/selinux/config").contains("unconfined_service_t"),
+            !expected
+        );
     }
 }
 
@@ -118,35 +178,72 @@ fn between<'t>(text: &'t str, first: &str, last: &str) -> Vec<&'t str> {
 
 #[test]
 fn each_key_is_a_line_of_roots_keys_whatever_stands_in_it() {
-    let one = format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} it's \\\"me\\\" $HOME `id` %end ü", "C".repeat(43));
-    let two = format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} two", "D".repeat(43));
-    let text = kickstart(&recipe(&format!("[install]\nssh-keys = [\"{one}\", \"{two}\"]\n")), Sha256::of(b"")).unwrap();
+    let one = format!(
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} it's \\\"me\\\" $HOME `id` %end ü",
+        "C".repeat(43)
+    );
+    let two = format!(
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} two",
+        "D".repeat(43)
+    );
+    let text = kickstart(
+        &recipe(&format!("[install]\nssh-keys = [\"{one}\", \"{two}\"]\n")),
+        Sha256::of(b""),
+    )
+    .unwrap();
     let keys = between(&text, "cat > /root/.ssh/authorized_keys <<'KEYS'", "KEYS");
     assert_eq!(keys, [one.replace("\\\"", "\""), two]);
-    assert!(!text.lines().any(|line| line.starts_with("sshkey ")), "two of them crash 7's parser");
+    assert!(
+        !text.lines().any(|line| line.starts_with("sshkey ")),
+        "two of them crash 7's parser"
+    );
     assert!(scripts(&text).iter().all(|script| bash_accepts(script)));
 }
 
 #[test]
 fn what_the_recipe_lists_is_not_left_out() {
     let packages = |packages: &str| {
-        let text = kickstart(&recipe(&format!("[install]\npackages = {packages}\n")), Sha256::of(b"")).unwrap();
-        between(&text, "%packages", "%end").into_iter().map(str::to_owned).collect::<Vec<_>>()
+        let text = kickstart(
+            &recipe(&format!("[install]\npackages = {packages}\n")),
+            Sha256::of(b""),
+        )
+        .unwrap();
+        between(&text, "%packages", "%end")
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let is = |lines: &[String], line: &str| lines.iter().any(|found| found == line);
-    let lines = packages("[\"lib*-devel\", \"@base\", \"postfix\", \"iwl7260-firmware\", \"glibc.i686\"]");
-    for line in ["lib*-devel", "@base", "postfix", "iwl7260-firmware", "glibc.i686", "-plymouth", "-tuned"] {
+    let lines =
+        packages("[\"lib*-devel\", \"@base\", \"postfix\", \"iwl7260-firmware\", \"glibc.i686\"]");
+    for line in [
+        "lib*-devel",
+        "@base",
+        "postfix",
+        "iwl7260-firmware",
+        "glibc.i686",
+        "-plymouth",
+        "-tuned",
+    ] {
         assert!(is(&lines, line), "{line} in {lines:?}");
     }
-    assert!(!is(&lines, "-postfix") && !is(&lines, "-iwl*firmware"), "{lines:?}");
+    assert!(
+        !is(&lines, "-postfix") && !is(&lines, "-iwl*firmware"),
+        "{lines:?}"
+    );
     assert!(is(&packages("[]"), "-postfix"));
     let wrong = contradictions(&recipe("[install]\npackages = [\"tmux\", \"tuned\"]\n")).unwrap();
     assert!(
-        wrong.len() == 1 && wrong[0].message.contains("`tuned`") && wrong[0].label.contains("swappiness"),
+        wrong.len() == 1
+            && wrong[0].message.contains("`tuned`")
+            && wrong[0].label.contains("swappiness"),
         "{wrong:?}"
     );
     let oracle = kickstart(&recipe("[install]\nfamily = \"oracle\"\n"), Sha256::of(b"")).unwrap();
-    assert!(oracle.lines().any(|line| line == "-kernel-uek") && oracle.contains("# Oracle Linux 7.9, unattended"));
+    assert!(
+        oracle.lines().any(|line| line == "-kernel-uek")
+            && oracle.contains("# Oracle Linux 7.9, unattended")
+    );
 }
 
 #[test]
@@ -154,7 +251,10 @@ fn a_node_has_the_repositories_of_its_installation() {
     let own = "[[install.repo]]\nname = \"els\"\nurls = [\"http://a/els\", \"http://b/els\"]\nkey = \"els.asc\"\n\
                [[install.repo]]\nname = \"more\"\nurls = [\"http://a/more\"]\n";
     let recipe = recipe(own);
-    let repositories = file(&overlay(&recipe).unwrap(), "etc/yum.repos.d/etcd-image.repo");
+    let repositories = file(
+        &overlay(&recipe).unwrap(),
+        "etc/yum.repos.d/etcd-image.repo",
+    );
     for part in [
         "[base]\nname=CentOS 7.9\nbaseurl=https://vault.centos.org/7.9.2009/os/x86_64/ https://",
         "gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7\n",
@@ -165,24 +265,46 @@ fn a_node_has_the_repositories_of_its_installation() {
         assert!(repositories.contains(part), "{part}\nin\n{repositories}");
     }
     let text = kickstart(&recipe, Sha256::of(b"")).unwrap();
-    assert!(text.contains("answers 'the repository els' '' 'http://a/els/' 'http://b/els/'"), "{text}");
+    assert!(
+        text.contains("answers 'the repository els' '' 'http://a/els/' 'http://b/els/'"),
+        "{text}"
+    );
     assert!(text.contains("\nused els ''\nused more ''\n"));
 }
 
-/// Each of these lines is right by itself, and together with what anaconda does it ends or spoils the installation.
+/// Each of these lines is right by itself, and together with what anaconda does it ends or spoils
+/// the installation.
 #[test]
 fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
     for mode in ["", "[network]\nmode = \"static\""] {
-        let text = GOOD.replace("[network]", if mode.is_empty() { "[network]" } else { mode });
-        let text = kickstart(&recipes::recipe::read(&text).recipe.unwrap(), Sha256::of(b"")).unwrap();
-        let commands: Vec<&str> = text.lines().take_while(|line| *line != "%packages").collect();
+        let text = GOOD.replace(
+            "[network]",
+            if mode.is_empty() { "[network]" } else { mode },
+        );
+        let text = kickstart(
+            &recipes::recipe::read(&text).recipe.unwrap(),
+            Sha256::of(b""),
+        )
+        .unwrap();
+        let commands: Vec<&str> = text
+            .lines()
+            .take_while(|line| *line != "%packages")
+            .collect();
         let is = |start: &str| commands.iter().any(|line| line.starts_with(start));
         assert!(
             is("timezone UTC --isUtc")
-                && !commands.iter().any(|line| line.starts_with("timezone") && line.contains("--nontp"))
+                && !commands
+                    .iter()
+                    .any(|line| line.starts_with("timezone") && line.contains("--nontp"))
         );
-        assert!(is("poweroff") && !is("reboot"), "anaconda does it after an error as well");
-        assert!(!is("network"), "it would take the address of the kernel line away");
+        assert!(
+            is("poweroff") && !is("reboot"),
+            "anaconda does it after an error as well"
+        );
+        assert!(
+            !is("network"),
+            "it would take the address of the kernel line away"
+        );
         assert!(!is("sshkey") && !is("services"));
     }
 }
@@ -190,13 +312,22 @@ fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
 #[test]
 fn a_value_that_is_no_word_must_be_quoted() {
     let context = minijinja::context! { x => "a b; reboot" };
-    let error = render("a.conf", "x={{ x }}\n", &context).unwrap_err().to_string();
+    let error = render("a.conf", "x={{ x }}\n", &context)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("is not a plain word"), "{error}");
-    assert_eq!(render("a.conf", "x={{ x|sh }}\n", &context).unwrap(), "x='a b; reboot'\n");
-    assert_eq!(render("a.xml", "{{ x }}", &minijinja::context! { x => "<&>" }).unwrap(), "&lt;&amp;&gt;");
+    assert_eq!(
+        render("a.conf", "x={{ x|sh }}\n", &context).unwrap(),
+        "x='a b; reboot'\n"
+    );
+    assert_eq!(
+        render("a.xml", "{{ x }}", &minijinja::context! { x => "<&>" }).unwrap(),
+        "&lt;&amp;&gt;"
+    );
 }
 
-/// Of OpenSSH's later words each stops the sshd of CentOS 7, 7.4, at its start (release notes 7.5 to 9.9).
+/// Of OpenSSH's later words each stops the sshd of CentOS 7, 7.4, at its start (release notes 7.5
+/// to 9.9).
 #[test]
 fn sshd_gets_no_word_that_came_after_its_version() {
     const LATER: &str = "exposeauthinfo rdomain setenv permitlisten casignaturealgorithms include pubkeyauthoptions \
@@ -205,9 +336,17 @@ fn sshd_gets_no_word_that_came_after_its_version() {
                          unusedconnectiontimeout persourcepenalties persourcepenaltyexemptlist refuseconnection \
                          sshdsessionpath sshdauthpath";
     let config = file(&overlay(&recipe("")).unwrap(), "etc/ssh/sshd_config");
-    let lines = config.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let words: Vec<String> = lines.filter_map(|line| line.split_whitespace().next()).map(str::to_lowercase).collect();
-    assert!(words.len() > 20 && words.iter().any(|word| word == "passwordauthentication"), "{words:?}");
+    let lines = config
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let words: Vec<String> = lines
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_lowercase)
+        .collect();
+    assert!(
+        words.len() > 20 && words.iter().any(|word| word == "passwordauthentication"),
+        "{words:?}"
+    );
     for word in LATER.split_whitespace() {
         assert!(!words.iter().any(|own| own == word), "{word}");
     }

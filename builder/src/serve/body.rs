@@ -1,5 +1,5 @@
-//! The body of an answer: words, or a piece of a file. A file goes out by sendfile(2) where the connection can, because that
-//! takes a quarter of the time of reading and writing it.
+//! The body of an answer: words, or a piece of a file. A file goes out by sendfile(2) where the
+//! connection can, because that takes a quarter of the time of reading and writing it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,7 +15,8 @@ use super::files::Piece;
 /// How much of a file is read at once, where it has to be.
 const CHUNK_BYTES: u64 = 1 << 17;
 
-/// Stands for the bytes of a file in what hyper hands to the connection, which knows it by its address and sends the file.
+/// Stands for the bytes of a file in what hyper hands to the connection, which knows it by its
+/// address and sends the file.
 pub(super) static PLACEHOLDER: [u8; 1 << 20] = [0; 1 << 20];
 
 /// The files that a connection is to send, in the order of their placeholders.
@@ -87,13 +88,17 @@ impl Body for Answer {
     type Data = Data;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Data>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Data>>>> {
         if self.left() == 0 {
             return Poll::Ready(None);
         }
         let data = match &mut *self {
             Self::Text(text) => Data::Bytes(std::mem::take(text)),
-            // Only here, when hyper takes it: the answer to a HEAD is never taken, and would leave its file in the outbox.
+            // Only here, when hyper takes it: the answer to a HEAD is never taken, and would leave
+            // its file in the outbox.
             Self::Sent(piece, outbox) => {
                 let length = piece.as_ref().map_or(0, |piece| piece.length);
                 outbox.lock().extend(piece.take());
@@ -118,7 +123,10 @@ fn read(piece: &mut Piece) -> io::Result<Bytes> {
     let mut buffer = vec![0; usize::try_from(piece.length.min(CHUNK_BYTES)).unwrap_or_default()];
     let count = piece.file.read_at(&mut buffer, piece.start)?;
     if count == 0 {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent"));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the file became shorter while it was sent",
+        ));
     }
     buffer.truncate(count);
     piece.start += count as u64;

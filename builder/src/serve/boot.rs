@@ -1,15 +1,16 @@
-//! The scripts for iPXE: who it is has to be said first; then the machine of a node that was not installed is installed, and every
-//! other boots from its disk.
+//! The scripts for iPXE: who it is has to be said first; then the machine of a node that was not
+//! installed is installed, and every other boots from its disk.
 //!
-//! Each ends with `exit 1`, a failure: after a success UEFI's firmware stays in its setup menu, and after a failure it goes on
-//! to the next entry of its boot order, as BIOS does after both (tried with OVMF and SeaBIOS).
+//! Each ends with `exit 1`, a failure: after a success UEFI's firmware stays in its setup menu, and
+//! after a failure it goes on to the next entry of its boot order, as BIOS does after both (tried
+//! with OVMF and SeaBIOS).
 
 use std::fmt::Write as _;
 
 use recipes::Label;
 
-/// The query by which a machine says who it is. `netX` is the card that iPXE booted from, which need not be the first;
-/// `:uristring` makes a value fit for a query (iPXE, settings).
+/// The query by which a machine says who it is. `netX` is the card that iPXE booted from, which
+/// need not be the first; `:uristring` makes a value fit for a query (iPXE, settings).
 const IDENTITY_QUERY: &str = "mac=${netX/mac}&serial=${serial:uristring}&uuid=${uuid}";
 
 /// How often a machine asks again whose card is not known yet.
@@ -33,40 +34,66 @@ pub(super) struct Install<'a> {
 
 /// The first script: come again, and say who you are.
 pub(super) fn identify_script(server: &str) -> String {
-    // The whole URL: in one that begins with a name iPXE takes the first colon of the address for the end of a scheme.
+    // The whole URL: in one that begins with a name iPXE takes the first colon of the address for
+    // the end of a scheme.
     format!("#!ipxe\nchain {server}boot.ipxe?{IDENTITY_QUERY} || exit 1\n")
 }
 
 /// The same after a moment; `None` where that was done often enough.
 pub(super) fn retry_script(server: &str, asked: u32) -> Option<String> {
     let next = asked.checked_add(1).filter(|next| *next <= MAX_RETRIES)?;
-    Some(format!("#!ipxe\nsleep 2\nchain {server}boot.ipxe?{IDENTITY_QUERY}&again={next} || exit 1\n"))
+    Some(format!(
+        "#!ipxe\nsleep 2\nchain {server}boot.ipxe?{IDENTITY_QUERY}&again={next} || exit 1\n"
+    ))
 }
 
 /// Install this node's machine: from a tree of CentOS 7.9, by the kickstart of this server.
 pub(super) fn install_script(install: Install<'_>) -> String {
-    let Install { node, server, tree, token, attempt: (attempt, last), append } = install;
+    let Install {
+        node,
+        server,
+        tree,
+        token,
+        attempt: (attempt, last),
+        append,
+    } = install;
     let mut script = format!(
         "#!ipxe\necho etcd-image: installing {node} (attempt {attempt} of {last}), which wipes this machine's disk\n"
     );
-    // `initrd=`: UEFI's kernels find it by its name. `BOOTIF`: the installer uses the card that booted, by which this server
-    // knows the machine (anaconda, dracut/parse-anaconda-net.sh). The report is for the kickstart's scripts.
-    // dracut writes a slash of its own after the tree (dracut/anaconda-netroot.sh), and not every server takes two.
+    // `initrd=`: UEFI's kernels find it by its name. `BOOTIF`: the installer uses the card that
+    // booted, by which this server knows the machine (anaconda, dracut/parse-anaconda-net.sh). The
+    // report is for the kickstart's scripts. dracut writes a slash of its own after the tree
+    // (dracut/anaconda-netroot.sh), and not every server takes two.
     let stage2 = tree.trim_end_matches('/');
     let words = format!(
         "initrd=initrd.img BOOTIF=01-${{netX/mac:hexhyp}} inst.ks={server}image/centos7.ks?node={node} \
          etcd-image.report={server}report?node={node}&token={token} inst.stage2={stage2} ip=dhcp inst.nosave=all_ks"
     );
-    let _ = writeln!(script, "kernel {tree}images/pxeboot/vmlinuz {} || exit 1", [&words, append].join(" ").trim_end());
-    let _ = writeln!(script, "initrd {tree}images/pxeboot/initrd.img || exit 1\nboot || exit 1");
+    let _ = writeln!(
+        script,
+        "kernel {tree}images/pxeboot/vmlinuz {} || exit 1",
+        [&words, append].join(" ").trim_end()
+    );
+    let _ = writeln!(
+        script,
+        "initrd {tree}images/pxeboot/initrd.img || exit 1\nboot || exit 1"
+    );
     script
 }
 
 /// Boot what is on the disk; `why`.
 pub(super) fn boot_disk_script(why: &str) -> String {
     // A line of iPXE's: nothing that it would take for more than words.
-    let words: String =
-        why.chars().map(|c| if c.is_ascii_graphic() && !"${}|&;\\\"'".contains(c) { c } else { ' ' }).collect();
+    let words: String = why
+        .chars()
+        .map(|c| {
+            if c.is_ascii_graphic() && !"${}|&;\\\"'".contains(c) {
+                c
+            } else {
+                ' '
+            }
+        })
+        .collect();
     format!("#!ipxe\necho etcd-image: {words}\nexit 1\n")
 }
 
@@ -85,7 +112,10 @@ mod tests {
             attempt: (2, 4),
             append: "console=ttyS0",
         });
-        let kernel = script.lines().find(|line| line.starts_with("kernel ")).unwrap();
+        let kernel = script
+            .lines()
+            .find(|line| line.starts_with("kernel "))
+            .unwrap();
         assert_eq!(
             kernel,
             "kernel http://10.0.0.5/tree/images/pxeboot/vmlinuz initrd=initrd.img BOOTIF=01-${netX/mac:hexhyp} \
@@ -93,19 +123,41 @@ mod tests {
              etcd-image.report=http://10.0.0.5:8080/report?node=etcd-1&token=abc inst.stage2=http://10.0.0.5/tree ip=dhcp \
              inst.nosave=all_ks console=ttyS0 || exit 1"
         );
-        assert!(script.starts_with("#!ipxe\n") && script.contains("(attempt 2 of 4)"), "{script}");
+        assert!(
+            script.starts_with("#!ipxe\n") && script.contains("(attempt 2 of 4)"),
+            "{script}"
+        );
     }
 
     #[test]
     fn no_script_ends_in_success_which_would_stop_uefi_in_its_menu() {
         let node = "etcd-1".parse().unwrap();
-        let all = Install { node: &node, server: "s/", tree: "t/", token: "", attempt: (1, 1), append: "" };
-        for script in
-            [identify_script("s/"), retry_script("s/", 0).unwrap(), install_script(all), boot_disk_script("why")]
-        {
-            let exits: Vec<&str> = script.lines().filter(|line| line.contains("exit")).collect();
-            assert!(!exits.is_empty() && exits.iter().all(|line| line.ends_with("exit 1")), "{script}");
-            assert!(script.lines().last().unwrap().ends_with("exit 1"), "{script}");
+        let all = Install {
+            node: &node,
+            server: "s/",
+            tree: "t/",
+            token: "",
+            attempt: (1, 1),
+            append: "",
+        };
+        for script in [
+            identify_script("s/"),
+            retry_script("s/", 0).unwrap(),
+            install_script(all),
+            boot_disk_script("why"),
+        ] {
+            let exits: Vec<&str> = script
+                .lines()
+                .filter(|line| line.contains("exit"))
+                .collect();
+            assert!(
+                !exits.is_empty() && exits.iter().all(|line| line.ends_with("exit 1")),
+                "{script}"
+            );
+            assert!(
+                script.lines().last().unwrap().ends_with("exit 1"),
+                "{script}"
+            );
         }
     }
 

@@ -1,11 +1,12 @@
-//! A request, read: what is asked for, by whom, and with which words. What HTTP allows and this server does not need is refused
-//! here, so that no page has to think of it.
+//! A request, read: what is asked for, by whom, and with which words. What HTTP allows and this
+//! server does not need is refused here, so that no page has to think of it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 
 use hyper::header::{
-    self, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, VIA,
+    self, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    VIA,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Version};
@@ -66,16 +67,31 @@ impl ClientRequest {
         let headers = &head.headers;
         let verb = verb(&head.method)?;
         let has_body = headers.contains_key(TRANSFER_ENCODING)
-            || headers.get(CONTENT_LENGTH).is_some_and(|length| length != HeaderValue::from_static("0"));
+            || headers
+                .get(CONTENT_LENGTH)
+                .is_some_and(|length| length != HeaderValue::from_static("0"));
         if has_body && verb != Verb::Post {
-            return Err(Refusal::bad_request("body", "a GET and a HEAD have no body"));
+            return Err(Refusal::bad_request(
+                "body",
+                "a GET and a HEAD have no body",
+            ));
         }
         if headers.contains_key(TRANSFER_ENCODING) {
-            return Err(Refusal::bad_request("body", "a body needs its Content-Length"));
+            return Err(Refusal::bad_request(
+                "body",
+                "a body needs its Content-Length",
+            ));
         }
         let path = path(head.uri.path())?;
-        let query = url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
+        let query = url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes())
+            .into_owned()
+            .collect();
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|value: &HeaderValue| value.to_str().ok())
+                .map(str::to_owned)
+        };
         Ok(Self {
             verb,
             path,
@@ -106,7 +122,9 @@ impl ClientRequest {
     /// # Errors
     /// Where that says nothing of the machine that asks.
     pub(super) fn origin(&self, log: &Log) -> Result<RequestOrigin, Refusal> {
-        self.origin.get_or_init(|| RequestOrigin::find(self.from, self.local, self.proxy.as_ref(), log)).clone()
+        self.origin
+            .get_or_init(|| RequestOrigin::find(self.from, self.local, self.proxy.as_ref(), log))
+            .clone()
     }
 
     /// The network card that the request came from, where [`ClientRequest::origin`] found one.
@@ -119,7 +137,11 @@ impl ClientRequest {
 
     /// What the machine says of itself in its query.
     pub(super) fn machine(&self) -> Machine {
-        Machine::read(self.query.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+        Machine::read(
+            self.query
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str())),
+        )
     }
 
     /// A word of the query.
@@ -134,7 +156,10 @@ impl ClientRequest {
 }
 
 fn find<'a>(pairs: &'a [(String, String)], key: &str) -> Option<&'a str> {
-    pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    pairs
+        .iter()
+        .find(|(name, _)| name == key)
+        .map(|(_, value)| value.as_str())
 }
 
 fn verb(method: &Method) -> Result<Verb, Refusal> {
@@ -149,10 +174,15 @@ fn verb(method: &Method) -> Result<Verb, Refusal> {
 /// Another method than those in `allowed`.
 pub(super) fn method_refused(allowed: &str) -> Refusal {
     let status = hyper::StatusCode::METHOD_NOT_ALLOWED;
-    Refusal { id: "method", status, why: format!("expected {allowed}") }
+    Refusal {
+        id: "method",
+        status,
+        why: format!("expected {allowed}"),
+    }
 }
 
-/// The decoded path in its parts. One file has one path here, however it is written: a page is found by what a request means.
+/// The decoded path in its parts. One file has one path here, however it is written: a page is
+/// found by what a request means.
 fn path(raw: &str) -> Result<Vec<String>, Refusal> {
     let bad = || Refusal::bad_request("path", "the path is not one that this server has");
     let decoded: Vec<u8> = percent_decode(raw).ok_or_else(bad)?;
@@ -160,22 +190,38 @@ fn path(raw: &str) -> Result<Vec<String>, Refusal> {
     if text.chars().any(char::is_control) || !text.starts_with('/') {
         return Err(bad());
     }
-    let parts: Vec<String> =
-        text.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect();
-    if parts.iter().any(|part| part == "..") { Err(bad()) } else { Ok(parts) }
+    let parts: Vec<String> = text
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .map(str::to_owned)
+        .collect();
+    if parts.iter().any(|part| part == "..") {
+        Err(bad())
+    } else {
+        Ok(parts)
+    }
 }
 
 fn percent_decode(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     let mut bytes = text.bytes();
     let mut out = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
-        out.push(if byte == b'%' { digit(bytes.next()?)? * 16 + digit(bytes.next()?)? } else { byte });
+        out.push(if byte == b'%' {
+            digit(bytes.next()?)? * 16 + digit(bytes.next()?)?
+        } else {
+            byte
+        });
     }
     Some(out)
 }
 
-/// The host that the request names. HTTP/1.1 requires exactly one; a URI with a host comes first (RFC 9112, 3.2).
+/// The host that the request names. HTTP/1.1 requires exactly one; a URI with a host comes first
+/// (RFC 9112, 3.2).
 fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     let bad = |why: &str| Refusal::bad_request("host", why);
     let mut all = head.headers.get_all(HOST).iter();
@@ -186,21 +232,41 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     if first.is_none() && head.version == Version::HTTP_11 {
         return Err(bad("the request has no Host, which HTTP/1.1 requires"));
     }
-    let header = first.map(|host| host.to_str().map_err(|_| bad("the request's Host is not text"))).transpose()?;
-    let named = head.uri.authority().map(hyper::http::uri::Authority::as_str).or(header);
+    let header = first
+        .map(|host| {
+            host.to_str()
+                .map_err(|_| bad("the request's Host is not text"))
+        })
+        .transpose()?;
+    let named = head
+        .uri
+        .authority()
+        .map(hyper::http::uri::Authority::as_str)
+        .or(header);
     // It becomes a part of a script for iPXE and a word of a kernel's command line.
     let fits = |host: &str| {
-        !host.is_empty() && host.len() <= 255 && host.chars().all(|c| c.is_ascii_alphanumeric() || ".:-[]".contains(c))
+        !host.is_empty()
+            && host.len() <= 255
+            && host
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || ".:-[]".contains(c))
     };
     match named {
-        Some(host) if !fits(host) => Err(bad("the request's Host is not a name or an address with a port")),
+        Some(host) if !fits(host) => Err(bad(
+            "the request's Host is not a name or an address with a port",
+        )),
         other => Ok(other.map(str::to_owned)),
     }
 }
 
 /// The header that says that another machine asked.
 fn proxy(headers: &HeaderMap) -> Option<HeaderName> {
-    let known = [FORWARDED, VIA, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
+    let known = [
+        FORWARDED,
+        VIA,
+        HeaderName::from_static("x-forwarded-for"),
+        HeaderName::from_static("x-real-ip"),
+    ];
     known.into_iter().find(|name| headers.contains_key(name))
 }
 
@@ -208,13 +274,18 @@ fn proxy(headers: &HeaderMap) -> Option<HeaderName> {
 /// (dracut/anaconda-ks-sendheaders.sh).
 fn installer(headers: &HeaderMap) -> Machine {
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
-    let cards = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-rhn-provisioning-mac-"));
+    let cards = headers
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with("x-rhn-provisioning-mac-"));
     // `ens3 52:54:00:00:00:01`
-    let macs: Vec<String> =
-        cards.filter_map(|(_, value)| text(value).split_whitespace().nth(1).map(str::to_owned)).collect();
+    let macs: Vec<String> = cards
+        .filter_map(|(_, value)| text(value).split_whitespace().nth(1).map(str::to_owned))
+        .collect();
     let serial = headers.get("x-system-serial-number").map(text);
-    let pairs =
-        macs.iter().map(|mac| ("mac", mac.as_str())).chain(serial.iter().map(|serial| ("serial", serial.as_str())));
+    let pairs = macs
+        .iter()
+        .map(|mac| ("mac", mac.as_str()))
+        .chain(serial.iter().map(|serial| ("serial", serial.as_str())));
     Machine::read(pairs)
 }
 

@@ -1,5 +1,6 @@
-//! How many connections are open at once, and whose. Where all slots are taken, the source that has most of them gives one up,
-//! its oldest: so that a machine that asks once is answered, whatever others do.
+//! How many connections are open at once, and whose. Where all slots are taken, the source that has
+//! most of them gives one up, its oldest: so that a machine that asks once is answered, whatever
+//! others do.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -64,7 +65,13 @@ impl Connections {
     }
 
     fn with(total: usize, source: usize) -> Self {
-        let table = Table { total, source, open: 0, next: 0, by_source: HashMap::new() };
+        let table = Table {
+            total,
+            source,
+            open: 0,
+            next: 0,
+            by_source: HashMap::new(),
+        };
         Self(Arc::new(Mutex::new(table)))
     }
 
@@ -80,8 +87,16 @@ impl Connections {
         let id = table.next;
         table.next += 1;
         table.open += 1;
-        table.by_source.entry(source).or_default().push_back(Entry { id, task: None });
-        Some(Slot { table: Arc::clone(&self.0), source, id })
+        table
+            .by_source
+            .entry(source)
+            .or_default()
+            .push_back(Entry { id, task: None });
+        Some(Slot {
+            table: Arc::clone(&self.0),
+            source,
+            id,
+        })
     }
 }
 
@@ -118,7 +133,10 @@ impl Table {
         if self.open < self.total {
             return Admission::Admit;
         }
-        let largest = self.by_source.iter().max_by_key(|(_, entries)| entries.len());
+        let largest = self
+            .by_source
+            .iter()
+            .max_by_key(|(_, entries)| entries.len());
         // Equals do not give way to each other: slots would only change hands.
         match largest {
             Some((other, entries)) if entries.len() > own + 1 => Admission::InSlotOf(*other),
@@ -127,7 +145,13 @@ impl Table {
     }
 
     fn end_oldest(&mut self, source: IpAddr) {
-        let Some(entry) = self.by_source.get_mut(&source).and_then(VecDeque::pop_front) else { return };
+        let Some(entry) = self
+            .by_source
+            .get_mut(&source)
+            .and_then(VecDeque::pop_front)
+        else {
+            return;
+        };
         self.open -= 1;
         if let Some(task) = entry.task {
             task.abort();
@@ -135,7 +159,9 @@ impl Table {
     }
 
     fn remove(&mut self, source: IpAddr, id: u64) {
-        let Some(entries) = self.by_source.get_mut(&source) else { return };
+        let Some(entries) = self.by_source.get_mut(&source) else {
+            return;
+        };
         let before = entries.len();
         entries.retain(|entry| entry.id != id);
         self.open -= before - entries.len();
@@ -149,7 +175,8 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Who counts as one: an IPv4 address; of IPv6 the network of 64 bits, in which a machine has as many addresses as it wants.
+/// Who counts as one: an IPv4 address; of IPv6 the network of 64 bits, in which a machine has as
+/// many addresses as it wants.
 fn source(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(address) => {
@@ -161,13 +188,22 @@ fn source(from: IpAddr) -> IpAddr {
     }
 }
 
-/// How many files this process may have open, after asking for as many as the system allows and all connections need.
+/// How many files this process may have open, after asking for as many as the system allows and all
+/// connections need.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let needed = MAX_CONNECTIONS as u64 * 2 + RESERVED_FILES;
     let current = limit.current.unwrap_or(u64::MAX);
     let wanted = limit.maximum.unwrap_or(u64::MAX).min(needed).max(current);
-    if wanted > current && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).is_ok()
+    if wanted > current
+        && setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(wanted),
+                maximum: limit.maximum,
+            },
+        )
+        .is_ok()
     {
         return wanted;
     }
@@ -189,7 +225,10 @@ mod tests {
         assert_eq!(greedy.iter().flatten().count(), 4);
         assert!(connections.admit(ip(2)).is_some());
         drop(greedy);
-        assert!(connections.admit(ip(1)).is_some(), "what was dropped is free again");
+        assert!(
+            connections.admit(ip(1)).is_some(),
+            "what was dropped is free again"
+        );
     }
 
     #[test]
@@ -199,9 +238,17 @@ mod tests {
         let some: Vec<_> = (0..2).filter_map(|_| connections.admit(ip(2))).collect();
         let late = connections.admit(ip(3));
         assert!(late.is_some() && lock(&connections.0).by_source[&ip(1)].len() == 3);
-        assert_eq!(lock(&connections.0).by_source[&ip(1)][0].id, most[1].id(), "the oldest went");
+        assert_eq!(
+            lock(&connections.0).by_source[&ip(1)][0].id,
+            most[1].id(),
+            "the oldest went"
+        );
         drop(most);
-        assert_eq!(lock(&connections.0).open, 3, "a slot that was given up is not freed twice");
+        assert_eq!(
+            lock(&connections.0).open,
+            3,
+            "a slot that was given up is not freed twice"
+        );
         drop((some, late));
         assert_eq!(lock(&connections.0).open, 0);
         assert!(lock(&connections.0).by_source.is_empty());
@@ -217,7 +264,13 @@ mod tests {
     #[test]
     fn a_machine_has_one_source_whatever_its_form() {
         assert_eq!(source("::ffff:10.0.0.1".parse().unwrap()), ip(1));
-        assert_eq!(source("2001:db8::1:2:3:4".parse().unwrap()), source("2001:db8::9".parse().unwrap()));
-        assert_ne!(source("2001:db8:0:1::1".parse().unwrap()), source("2001:db8::1".parse().unwrap()));
+        assert_eq!(
+            source("2001:db8::1:2:3:4".parse().unwrap()),
+            source("2001:db8::9".parse().unwrap())
+        );
+        assert_ne!(
+            source("2001:db8:0:1::1".parse().unwrap()),
+            source("2001:db8::1".parse().unwrap())
+        );
     }
 }

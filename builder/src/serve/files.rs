@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hyper::StatusCode;
-use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, LAST_MODIFIED};
+use hyper::header::{
+    ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, LAST_MODIFIED,
+};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use time::OffsetDateTime;
@@ -30,14 +32,21 @@ pub(super) struct FileAnswer {
     pub(super) piece: Option<Piece>,
 }
 
-/// Opens a regular file below a folder. No link is followed on the way: anyone who can write a link into a public folder would
-/// otherwise publish every file that this program can read.
+/// Opens a regular file below a folder. No link is followed on the way: anyone who can write a link
+/// into a public folder would otherwise publish every file that this program can read.
 pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let Some((last, above)) = parts.split_last() else { return Ok(None) };
+    let Some((last, above)) = parts.split_last() else {
+        return Ok(None);
+    };
     let descend = || -> Result<File, Errno> {
         // The folder itself is the operator's word.
-        let mut at = openat(CWD, folder, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY, Mode::empty())?;
+        let mut at = openat(
+            CWD,
+            folder,
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY,
+            Mode::empty(),
+        )?;
         for part in above {
             at = openat(&at, part.as_str(), flags | OFlags::DIRECTORY, Mode::empty())?;
         }
@@ -45,9 +54,13 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
         Ok(openat(&at, last.as_str(), flags | OFlags::NONBLOCK, Mode::empty())?.into())
     };
     match descend() {
-        Ok(file) => Ok(Some(file).filter(|file| file.metadata().is_ok_and(|about| about.is_file()))),
+        Ok(file) => {
+            Ok(Some(file).filter(|file| file.metadata().is_ok_and(|about| about.is_file())))
+        }
         // LOOP is a link; NXIO a socket.
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG) => Ok(None),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG) => {
+            Ok(None)
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -57,32 +70,69 @@ pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Res
     let about = file.metadata()?;
     let size = about.len();
     let modified = about.modified().ok().and_then(http_date);
-    let mut headers = vec![(ACCEPT_RANGES, HeaderValue::from_static("bytes")), (CONTENT_TYPE, kind(name))];
-    headers.extend(modified.as_deref().and_then(|date| Some((LAST_MODIFIED, HeaderValue::from_str(date).ok()?))));
+    let mut headers = vec![
+        (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
+        (CONTENT_TYPE, kind(name)),
+    ];
+    headers.extend(
+        modified
+            .as_deref()
+            .and_then(|date| Some((LAST_MODIFIED, HeaderValue::from_str(date).ok()?))),
+    );
     if modified.is_some() && conditions.if_modified_since == modified {
-        return Ok(FileAnswer { status: StatusCode::NOT_MODIFIED, headers, piece: None });
+        return Ok(FileAnswer {
+            status: StatusCode::NOT_MODIFIED,
+            headers,
+            piece: None,
+        });
     }
     // Another file than the one that the range is of is sent whole (RFC 9110, 13.1.5).
     let same = conditions.if_range.is_none() || conditions.if_range == modified;
-    let (status, start, length) = match conditions.range.as_deref().filter(|_| same).map(|text| range(text, size)) {
+    let (status, start, length) = match conditions
+        .range
+        .as_deref()
+        .filter(|_| same)
+        .map(|text| range(text, size))
+    {
         None | Some(Range::Whole) => (StatusCode::OK, 0, size),
         Some(Range::Part(start, length)) => {
             let text = format!("bytes {start}-{}/{size}", start + length - 1);
-            headers.extend(HeaderValue::from_str(&text).ok().map(|text| (CONTENT_RANGE, text)));
+            headers.extend(
+                HeaderValue::from_str(&text)
+                    .ok()
+                    .map(|text| (CONTENT_RANGE, text)),
+            );
             (StatusCode::PARTIAL_CONTENT, start, length)
         }
         Some(Range::Outside) => {
-            headers.extend(HeaderValue::from_str(&format!("bytes */{size}")).ok().map(|text| (CONTENT_RANGE, text)));
-            return Ok(FileAnswer { status: StatusCode::RANGE_NOT_SATISFIABLE, headers, piece: None });
+            headers.extend(
+                HeaderValue::from_str(&format!("bytes */{size}"))
+                    .ok()
+                    .map(|text| (CONTENT_RANGE, text)),
+            );
+            return Ok(FileAnswer {
+                status: StatusCode::RANGE_NOT_SATISFIABLE,
+                headers,
+                piece: None,
+            });
         }
     };
-    Ok(FileAnswer { status, headers, piece: Some(Piece { file: Arc::new(file), start, length }) })
+    Ok(FileAnswer {
+        status,
+        headers,
+        piece: Some(Piece {
+            file: Arc::new(file),
+            start,
+            length,
+        }),
+    })
 }
 
 /// Which bytes a `Range` asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Range {
-    /// All: it is not a range of bytes, or several, which a server need not answer (RFC 9110, 14.2).
+    /// All: it is not a range of bytes, or several, which a server need not answer (RFC 9110,
+    /// 14.2).
     Whole,
     /// So many, from here on.
     Part(u64, u64),
@@ -91,24 +141,36 @@ enum Range {
 }
 
 fn range(text: &str, size: u64) -> Range {
-    let Some((first, last)) = text.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-')) else {
+    let Some((first, last)) = text
+        .strip_prefix("bytes=")
+        .and_then(|range| range.trim().split_once('-'))
+    else {
         return Range::Whole;
     };
     match (first.parse::<u64>(), last.parse::<u64>()) {
         (Ok(first), Ok(last)) if first <= last => part(first, last, size),
         (Ok(first), Err(_)) if last.is_empty() => part(first, u64::MAX, size),
-        (Err(_), Ok(count)) if first.is_empty() && count > 0 => part(size.saturating_sub(count), u64::MAX, size),
+        (Err(_), Ok(count)) if first.is_empty() && count > 0 => {
+            part(size.saturating_sub(count), u64::MAX, size)
+        }
         (Err(_), Ok(0)) if first.is_empty() => Range::Outside,
         _ => Range::Whole,
     }
 }
 
 fn part(first: u64, last: u64, size: u64) -> Range {
-    if first >= size { Range::Outside } else { Range::Part(first, last.min(size - 1) - first + 1) }
+    if first >= size {
+        Range::Outside
+    } else {
+        Range::Part(first, last.min(size - 1) - first + 1)
+    }
 }
 
 fn kind(name: &str) -> HeaderValue {
-    let extension = Path::new(name).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let extension = Path::new(name)
+        .extension()
+        .and_then(|extension| extension.to_str())
+        .unwrap_or_default();
     HeaderValue::from_static(match extension {
         "ks" | "sig" => "text/plain; charset=utf-8",
         "json" => "application/json",
@@ -147,11 +209,28 @@ mod tests {
         symlink("real/file", folder.join("inner")).unwrap();
         symlink("..", folder.join("up")).unwrap();
         symlink("real", folder.join("also")).unwrap();
-        rustix::fs::mknodat(CWD, folder.join("fifo"), rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        rustix::fs::mknodat(
+            CWD,
+            folder.join("fifo"),
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR,
+            0,
+        )
+        .unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
         assert!(open(&folder, &parts("real/file")).unwrap().is_some());
-        for hidden in ["link", "inner", "up/secret", "also/file", "fifo", "socket", "real", "none", "real/file/x", ".."]
-        {
+        for hidden in [
+            "link",
+            "inner",
+            "up/secret",
+            "also/file",
+            "fifo",
+            "socket",
+            "real",
+            "none",
+            "real/file/x",
+            "..",
+        ] {
             assert!(open(&folder, &parts(hidden)).unwrap().is_none(), "{hidden}");
         }
         assert!(open(&folder, &[]).unwrap().is_none());
@@ -184,21 +263,47 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("overlay.tar.gz");
         fs::write(&path, "0123456789").unwrap();
-        let ask = |conditions: &Conditions| answer(File::open(&path).unwrap(), "overlay.tar.gz", conditions).unwrap();
-        let whole = ask(&Conditions::default());
-        assert_eq!((whole.status, whole.piece.unwrap().length), (StatusCode::OK, 10));
-        let date = |answer: &FileAnswer| {
-            answer.headers.iter().find(|(name, _)| name == LAST_MODIFIED).unwrap().1.to_str().unwrap().to_owned()
+        let ask = |conditions: &Conditions| {
+            answer(File::open(&path).unwrap(), "overlay.tar.gz", conditions).unwrap()
         };
-        let mut conditions = Conditions { range: Some("bytes=6-".to_owned()), ..Conditions::default() };
+        let whole = ask(&Conditions::default());
+        assert_eq!(
+            (whole.status, whole.piece.unwrap().length),
+            (StatusCode::OK, 10)
+        );
+        let date = |answer: &FileAnswer| {
+            answer
+                .headers
+                .iter()
+                .find(|(name, _)| name == LAST_MODIFIED)
+                .unwrap()
+                .1
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        let mut conditions = Conditions {
+            range: Some("bytes=6-".to_owned()),
+            ..Conditions::default()
+        };
         let rest = ask(&conditions);
         let date = date(&rest);
         assert!(date.ends_with(" GMT") && date.len() == 29, "{date}");
         let piece = rest.piece.unwrap();
-        assert_eq!((rest.status, piece.start, piece.length), (StatusCode::PARTIAL_CONTENT, 6, 4));
+        assert_eq!(
+            (rest.status, piece.start, piece.length),
+            (StatusCode::PARTIAL_CONTENT, 6, 4)
+        );
         conditions.if_range = Some("another day".to_owned());
-        assert_eq!(ask(&conditions).status, StatusCode::OK, "another file is sent whole");
-        let conditions = Conditions { if_modified_since: Some(date), ..Conditions::default() };
+        assert_eq!(
+            ask(&conditions).status,
+            StatusCode::OK,
+            "another file is sent whole"
+        );
+        let conditions = Conditions {
+            if_modified_since: Some(date),
+            ..Conditions::default()
+        };
         assert_eq!(ask(&conditions).status, StatusCode::NOT_MODIFIED);
     }
 }

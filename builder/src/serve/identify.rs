@@ -31,8 +31,8 @@ pub(super) struct RequestOrigin {
 }
 
 impl RequestOrigin {
-    /// Where a request comes from that arrived from `peer` at this server's address `local`; `proxy` is the header by which a
-    /// proxy says that it forwards the request.
+    /// Where a request comes from that arrived from `peer` at this server's address `local`;
+    /// `proxy` is the header by which a proxy says that it forwards the request.
     ///
     /// # Errors
     /// Where that says nothing of the machine that asks.
@@ -54,24 +54,32 @@ impl RequestOrigin {
             return Err(Refusal::forbidden("ipv6", why));
         };
         let origin = find(local, address).map_err(|error| {
-            log.error(&anyhow::anyhow!("cannot ask the kernel about {address}: {error}"));
+            log.error(&anyhow::anyhow!(
+                "cannot ask the kernel about {address}: {error}"
+            ));
             Refusal::unavailable(
                 "card-unknown",
                 format!("the server cannot find out which machine has {address}. Ask again"),
             )
         })?;
-        Ok(Self { address, link: origin })
+        Ok(Self {
+            address,
+            link: origin,
+        })
     }
 }
 
 impl Machine {
-    /// From the parameters of a query; `mac` may come several times. A value that does not identify a machine is left out:
-    /// firmware says odd things of itself, and iPXE leaves empty what it does not know.
+    /// From the parameters of a query; `mac` may come several times. A value that does not identify
+    /// a machine is left out: firmware says odd things of itself, and iPXE leaves empty what it
+    /// does not know.
     pub(super) fn read<'a>(query: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut machine = Self::default();
         for (key, value) in query {
             match key {
-                "mac" if machine.macs.len() < MAX_CARDS => machine.macs.extend(value.parse::<Mac>().ok()),
+                "mac" if machine.macs.len() < MAX_CARDS => {
+                    machine.macs.extend(value.parse::<Mac>().ok());
+                }
                 "serial" => machine.serial = value.parse().ok(),
                 "uuid" => machine.uuid = value.parse().ok(),
                 _ => {}
@@ -82,7 +90,9 @@ impl Machine {
 
     fn matches(&self, node: &NodeDocument) -> bool {
         let wanted = &node.machine;
-        let same = |wanted: &Option<FirmwareId>, found: &Option<FirmwareId>| wanted.is_none() || wanted == found;
+        let same = |wanted: &Option<FirmwareId>, found: &Option<FirmwareId>| {
+            wanted.is_none() || wanted == found
+        };
         wanted.mac.is_none_or(|mac| self.macs.contains(&mac))
             && same(&wanted.serial, &self.serial)
             && same(&wanted.uuid, &self.uuid)
@@ -91,8 +101,8 @@ impl Machine {
 
 /// The node that a machine is.
 ///
-/// Any machine can say anything of itself, so [`check_location`] has the last word. A node that names no machine is known by its
-/// address alone, as on the node itself.
+/// Any machine can say anything of itself, so [`check_location`] has the last word. A node that
+/// names no machine is known by its address alone, as on the node itself.
 pub(super) fn identify<'a>(
     nodes: &'a [NodeDocument],
     machine: &Machine,
@@ -101,7 +111,11 @@ pub(super) fn identify<'a>(
     let (named, unnamed): (Vec<&NodeDocument>, Vec<&NodeDocument>) =
         nodes.iter().partition(|node| !node.machine.is_empty());
     let named = named.into_iter().find(|node| machine.matches(node));
-    let Some(node) = named.or_else(|| unnamed.into_iter().find(|node| node.address == origin.address)) else {
+    let Some(node) = named.or_else(|| {
+        unnamed
+            .into_iter()
+            .find(|node| node.address == origin.address)
+    }) else {
         let why = format!("no node of this cluster is {}", describe(machine));
         return Err(Refusal::not_found("unknown-machine", why));
     };
@@ -110,8 +124,9 @@ pub(super) fn identify<'a>(
 
 /// Whether a machine that says it is a node asks from where that node is.
 ///
-/// On a network of this host's own the card that has its address must be the node's: another machine can take the node's
-/// address, but not without its own card answering for it. Behind a router it must have the node's address.
+/// On a network of this host's own the card that has its address must be the node's: another
+/// machine can take the node's address, but not without its own card answering for it. Behind a
+/// router it must have the node's address.
 pub(super) fn check_location(node: &NodeDocument, origin: RequestOrigin) -> Result<(), Refusal> {
     let (name, address) = (&node.name, origin.address);
     match (origin.link, node.machine.mac) {
@@ -124,7 +139,9 @@ pub(super) fn check_location(node: &NodeDocument, origin: RequestOrigin) -> Resu
         )),
         (PeerLink::NoCard, _) => Err(Refusal::unavailable(
             "card-unknown",
-            format!("it says that it is {name}, and no network card has answered for {address} by ARP yet. Ask again"),
+            format!(
+                "it says that it is {name}, and no network card has answered for {address} by ARP yet. Ask again"
+            ),
         )),
         (PeerLink::Card(card), Some(mac)) if card != mac => Err(Refusal::forbidden(
             "wrong-card",
@@ -137,7 +154,10 @@ pub(super) fn check_location(node: &NodeDocument, origin: RequestOrigin) -> Resu
         _ if node.address == address => Ok(()),
         _ => Err(Refusal::forbidden(
             "wrong-address",
-            format!("it says that it is {name}, whose address is {}, and asks from {address}", node.address),
+            format!(
+                "it says that it is {name}, whose address is {}, and asks from {address}",
+                node.address
+            ),
         )),
     }
 }
@@ -145,7 +165,10 @@ pub(super) fn check_location(node: &NodeDocument, origin: RequestOrigin) -> Resu
 /// A machine in words.
 pub(super) fn describe(machine: &Machine) -> String {
     let macs = machine.macs.iter().map(|mac| format!("mac {mac}"));
-    let serial = machine.serial.iter().map(|serial| format!("serial {serial}"));
+    let serial = machine
+        .serial
+        .iter()
+        .map(|serial| format!("serial {serial}"));
     let uuid = machine.uuid.iter().map(|uuid| format!("uuid {uuid}"));
     let all: Vec<String> = macs.chain(serial).chain(uuid).collect();
     if all.is_empty() {
@@ -169,8 +192,16 @@ mod tests {
     const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
 
     fn node(name: &str, last: u8, machine: MachineMatch) -> NodeDocument {
-        let pair = || KeyPair { cert: String::new(), key: String::new() };
-        let tls = NodeTls { ca: String::new(), server: pair(), peer: pair(), client: pair() };
+        let pair = || KeyPair {
+            cert: String::new(),
+            key: String::new(),
+        };
+        let tls = NodeTls {
+            ca: String::new(),
+            server: pair(),
+            peer: pair(),
+            client: pair(),
+        };
         let address = Ipv4Addr::new(10, 0, 0, last);
         NodeDocument {
             cluster: "c".parse().unwrap(),
@@ -185,11 +216,18 @@ mod tests {
     }
 
     fn by_mac(mac: &str) -> MachineMatch {
-        MachineMatch { mac: mac.parse().ok(), ..MachineMatch::default() }
+        MachineMatch {
+            mac: mac.parse().ok(),
+            ..MachineMatch::default()
+        }
     }
 
     fn by_firmware() -> MachineMatch {
-        MachineMatch { serial: "S1".parse().ok(), uuid: "u-1".parse().ok(), mac: None }
+        MachineMatch {
+            serial: "S1".parse().ok(),
+            uuid: "u-1".parse().ok(),
+            mac: None,
+        }
     }
 
     fn says(query: &[(&str, &str)]) -> Machine {
@@ -197,21 +235,48 @@ mod tests {
     }
 
     fn from(address: Ipv4Addr, card: &str) -> RequestOrigin {
-        RequestOrigin { address, link: card.parse().map_or(PeerLink::Routed, PeerLink::Card) }
+        RequestOrigin {
+            address,
+            link: card.parse().map_or(PeerLink::Routed, PeerLink::Card),
+        }
     }
 
-    fn name<'a>(nodes: &'a [NodeDocument], machine: &Machine, origin: RequestOrigin) -> Result<&'a str, &'static str> {
-        identify(nodes, machine, origin).map(|node| node.name.as_str()).map_err(|refusal| refusal.id)
+    fn name<'a>(
+        nodes: &'a [NodeDocument],
+        machine: &Machine,
+        origin: RequestOrigin,
+    ) -> Result<&'a str, &'static str> {
+        identify(nodes, machine, origin)
+            .map(|node| node.name.as_str())
+            .map_err(|refusal| refusal.id)
     }
 
     #[test]
     fn a_machine_on_this_network_is_known_by_its_card_whatever_its_address() {
         let nodes = [node("a", 1, by_mac(ONE)), node("b", 2, by_mac(TWO))];
-        assert_eq!(name(&nodes, &says(&[("mac", TWO), ("mac", ONE)]), from(ELSEWHERE, ONE)), Ok("a"));
+        assert_eq!(
+            name(
+                &nodes,
+                &says(&[("mac", TWO), ("mac", ONE)]),
+                from(ELSEWHERE, ONE)
+            ),
+            Ok("a")
+        );
         let no = identify(&nodes, &says(&[("mac", ONE)]), from(AT, TWO)).unwrap_err();
-        assert!(no.id == "wrong-card" && no.why.contains(ONE) && no.why.contains(TWO), "{no:?}");
-        let no = identify(&nodes, &says(&[("mac", "52:54:00:00:00:09")]), from(AT, ONE)).unwrap_err();
-        assert!(no.id == "unknown-machine" && no.why.contains("00:09"), "{no:?}");
+        assert!(
+            no.id == "wrong-card" && no.why.contains(ONE) && no.why.contains(TWO),
+            "{no:?}"
+        );
+        let no = identify(
+            &nodes,
+            &says(&[("mac", "52:54:00:00:00:09")]),
+            from(AT, ONE),
+        )
+        .unwrap_err();
+        assert!(
+            no.id == "unknown-machine" && no.why.contains("00:09"),
+            "{no:?}"
+        );
     }
 
     #[test]
@@ -219,25 +284,49 @@ mod tests {
         let nodes = [node("a", 1, by_mac(ONE))];
         assert_eq!(name(&nodes, &says(&[("mac", ONE)]), from(AT, "")), Ok("a"));
         let no = identify(&nodes, &says(&[("mac", ONE)]), from(ELSEWHERE, "")).unwrap_err();
-        assert!(no.id == "wrong-address" && no.why.contains("10.0.0.99"), "{no:?}");
+        assert!(
+            no.id == "wrong-address" && no.why.contains("10.0.0.99"),
+            "{no:?}"
+        );
     }
 
     #[test]
     fn a_card_that_did_not_answer_proves_nothing_and_is_asked_again() {
-        let nodes = [node("a", 1, by_mac(ONE)), node("b", 2, by_firmware()), node("c", 3, MachineMatch::default())];
-        let queries = [&[("mac", ONE)][..], &[("serial", "s1"), ("uuid", "u-1")], &[]];
+        let nodes = [
+            node("a", 1, by_mac(ONE)),
+            node("b", 2, by_firmware()),
+            node("c", 3, MachineMatch::default()),
+        ];
+        let queries = [
+            &[("mac", ONE)][..],
+            &[("serial", "s1"), ("uuid", "u-1")],
+            &[],
+        ];
         for (query, last) in queries.iter().zip(1..) {
-            let origin = RequestOrigin { address: Ipv4Addr::new(10, 0, 0, last), link: PeerLink::NoCard };
+            let origin = RequestOrigin {
+                address: Ipv4Addr::new(10, 0, 0, last),
+                link: PeerLink::NoCard,
+            };
             let no = identify(&nodes, &says(query), origin).unwrap_err();
-            assert_eq!((no.id, no.status.as_u16()), ("card-unknown", 503), "{query:?}");
+            assert_eq!(
+                (no.id, no.status.as_u16()),
+                ("card-unknown", 503),
+                "{query:?}"
+            );
         }
     }
 
     #[test]
     fn this_host_is_never_a_node() {
-        let nodes = [node("a", 1, by_mac(ONE)), node("b", 2, MachineMatch::default())];
+        let nodes = [
+            node("a", 1, by_mac(ONE)),
+            node("b", 2, MachineMatch::default()),
+        ];
         for (query, last) in [(&[("mac", ONE)][..], 1), (&[], 2)] {
-            let origin = RequestOrigin { address: Ipv4Addr::new(10, 0, 0, last), link: PeerLink::Local };
+            let origin = RequestOrigin {
+                address: Ipv4Addr::new(10, 0, 0, last),
+                link: PeerLink::Local,
+            };
             assert_eq!(name(&nodes, &says(query), origin), Err("this-host"));
         }
     }
@@ -245,25 +334,56 @@ mod tests {
     #[test]
     fn all_that_the_recipe_names_must_fit() {
         let nodes = [node("a", 1, by_firmware())];
-        assert_eq!(name(&nodes, &says(&[("serial", "s1"), ("uuid", "U-1"), ("mac", ONE)]), from(AT, ONE)), Ok("a"));
-        for query in [&[("serial", "s1")][..], &[("serial", "s2"), ("uuid", "u-1")], &[]] {
-            assert_eq!(name(&nodes, &says(query), from(AT, ONE)), Err("unknown-machine"), "{query:?}");
+        assert_eq!(
+            name(
+                &nodes,
+                &says(&[("serial", "s1"), ("uuid", "U-1"), ("mac", ONE)]),
+                from(AT, ONE)
+            ),
+            Ok("a")
+        );
+        for query in [
+            &[("serial", "s1")][..],
+            &[("serial", "s2"), ("uuid", "u-1")],
+            &[],
+        ] {
+            assert_eq!(
+                name(&nodes, &says(query), from(AT, ONE)),
+                Err("unknown-machine"),
+                "{query:?}"
+            );
         }
         let all = [("serial", "s1"), ("uuid", "u-1")];
-        assert_eq!(name(&nodes, &says(&all), from(ELSEWHERE, ONE)), Err("wrong-address"), "only its address tells");
+        assert_eq!(
+            name(&nodes, &says(&all), from(ELSEWHERE, ONE)),
+            Err("wrong-address"),
+            "only its address tells"
+        );
     }
 
     #[test]
     fn a_node_that_names_no_machine_is_known_by_its_address() {
-        let nodes = [node("a", 1, MachineMatch::default()), node("b", 2, by_mac(TWO))];
+        let nodes = [
+            node("a", 1, MachineMatch::default()),
+            node("b", 2, by_mac(TWO)),
+        ];
         assert_eq!(name(&nodes, &says(&[]), from(AT, ONE)), Ok("a"));
-        assert_eq!(name(&nodes, &says(&[("mac", TWO)]), from(AT, TWO)), Ok("b"), "what is named goes first");
-        assert_eq!(name(&nodes, &says(&[]), from(ELSEWHERE, "")), Err("unknown-machine"));
+        assert_eq!(
+            name(&nodes, &says(&[("mac", TWO)]), from(AT, TWO)),
+            Ok("b"),
+            "what is named goes first"
+        );
+        assert_eq!(
+            name(&nodes, &says(&[]), from(ELSEWHERE, "")),
+            Err("unknown-machine")
+        );
     }
 
     #[test]
     fn a_machine_has_no_more_cards_than_fit_into_a_log() {
-        let macs: Vec<String> = (0..2700).map(|n| format!("52:54:00:00:{:02x}:{:02x}", n / 256, n % 256)).collect();
+        let macs: Vec<String> = (0..2700)
+            .map(|n| format!("52:54:00:00:{:02x}:{:02x}", n / 256, n % 256))
+            .collect();
         let machine = Machine::read(macs.iter().map(|mac| ("mac", mac.as_str())));
         assert_eq!(machine.macs.len(), MAX_CARDS);
     }

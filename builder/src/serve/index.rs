@@ -24,29 +24,57 @@ struct Row {
 /// The table.
 pub(super) fn page(state: &ServerState) -> Result<Reply> {
     let cluster = state.cluster()?;
-    let mut text = line(["NODE", "ADDRESS", "INSTALLATION", "SINCE", "TRIES", "DOCUMENT", "WHY"]);
+    let mut text = line([
+        "NODE",
+        "ADDRESS",
+        "INSTALLATION",
+        "SINCE",
+        "TRIES",
+        "DOCUMENT",
+        "WHY",
+    ]);
     for node in &cluster.nodes {
         // A record that cannot be read is shown in its node's line: the others matter as much.
-        let row = row(state, &cluster.record, &node.name)
-            .unwrap_or_else(|error| Row { why: Some(with_causes(&error)), ..Row::default() });
+        let row = row(state, &cluster.record, &node.name).unwrap_or_else(|error| Row {
+            why: Some(with_causes(&error)),
+            ..Row::default()
+        });
         let address = node.address.to_string();
         let cell = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         let cells = [row.installation, row.since, row.tries, row.document].map(cell);
         let [installation, since, tries, document] = &cells;
         let why = row.why.unwrap_or_default();
-        text.push_str(&line([node.name.as_str(), &address, installation, since, tries, document, &why]));
+        text.push_str(&line([
+            node.name.as_str(),
+            &address,
+            installation,
+            since,
+            tries,
+            document,
+            &why,
+        ]));
     }
     Ok(text_reply(StatusCode::OK, text))
 }
 
 fn row(state: &ServerState, record: &Record, node: &Label) -> Result<Row> {
-    let document = state.delivery(record, node)?.and_then(|delivery| delivery.first).map(time::text);
+    let document = state
+        .delivery(record, node)?
+        .and_then(|delivery| delivery.first)
+        .map(time::text);
     let Some(installation) = record.installation(node)? else {
-        return Ok(Row { document, ..Row::default() });
+        return Ok(Row {
+            document,
+            ..Row::default()
+        });
     };
     let last = installation.last.as_ref();
     let step = last.map_or("allowed", |last| last.step.as_str());
-    let held = if installation.next(state.retries) == NextBoot::Held { "held, " } else { "" };
+    let held = if installation.next(state.retries) == NextBoot::Held {
+        "held, "
+    } else {
+        ""
+    };
     Ok(Row {
         installation: Some(format!("{held}{step}")),
         since: last.map(|last| time::text(last.at)),
@@ -58,7 +86,10 @@ fn row(state: &ServerState, record: &Record, node: &Label) -> Result<Row> {
 
 fn line([node, address, installation, since, tries, document, why]: [&str; 7]) -> String {
     let mut text = String::new();
-    let _ = write!(text, "{node:<16}{address:<17}{installation:<36}{since:<22}{tries:<7}{document:<22}{why}");
+    let _ = write!(
+        text,
+        "{node:<16}{address:<17}{installation:<36}{since:<22}{tries:<7}{document:<22}{why}"
+    );
     text.truncate(text.trim_end().len());
     text.push('\n');
     text

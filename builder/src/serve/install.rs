@@ -16,7 +16,8 @@ use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
 use super::tree::Tree;
 
-/// What a machine that boots from the network is to do. Every answer is a script: to iPXE an error has no words.
+/// What a machine that boots from the network is to do. Every answer is a script: to iPXE an error
+/// has no words.
 pub(super) fn boot_script(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
     let server = state.own_url(request);
     if request.query.is_empty() {
@@ -32,7 +33,10 @@ pub(super) fn boot_script(state: &ServerState, request: &ClientRequest) -> Resul
         Ok(script) => script,
         Err(error) => {
             let refusal = error.downcast::<Refusal>()?;
-            let asked = request.query_value("again").and_then(|count| count.parse().ok()).unwrap_or_default();
+            let asked = request
+                .query_value("again")
+                .and_then(|count| count.parse().ok())
+                .unwrap_or_default();
             let again = (refusal.status == StatusCode::SERVICE_UNAVAILABLE)
                 .then(|| boot::retry_script(&server, asked))
                 .flatten();
@@ -56,14 +60,21 @@ fn decide(
         Some(Tree::Url(url)) => url.url().to_string(),
         Some(Tree::Folder(_)) => format!("{server}tree/"),
         None => {
-            let why =
-                format!("{name} boots from its disk: this server was started without --tree, and installs no machine");
+            let why = format!(
+                "{name} boots from its disk: this server was started without --tree, and installs no machine"
+            );
             return Err(Refusal::forbidden("no-tree", why).into());
         }
     };
-    let _lock = record.lock().map_err(|error| cannot_record(state, name, &error))?;
-    let recorded = record.installation(name).map_err(|error| cannot_record(state, name, &error))?;
-    let delivery = state.delivery(record, name).map_err(|error| cannot_record(state, name, &error))?;
+    let _lock = record
+        .lock()
+        .map_err(|error| cannot_record(state, name, &error))?;
+    let recorded = record
+        .installation(name)
+        .map_err(|error| cannot_record(state, name, &error))?;
+    let delivery = state
+        .delivery(record, name)
+        .map_err(|error| cannot_record(state, name, &error))?;
     let mut installation = recorded.clone().unwrap_or_default();
     let next = match (&recorded, delivery.and_then(|delivery| delivery.first)) {
         // It had its document, so that it is installed, but that could not be recorded.
@@ -77,9 +88,15 @@ fn decide(
             let token = token()?;
             installation.send(token.clone(), now());
             // A machine must not be wiped by what no one remembers.
-            record.put_installation(name, &installation).map_err(|error| cannot_record(state, name, &error))?;
+            record
+                .put_installation(name, &installation)
+                .map_err(|error| cannot_record(state, name, &error))?;
             let last = state.retries.saturating_add(1);
-            state.log_event(request, Some(name), format!("is sent the installer, attempt {attempt} of {last}"));
+            state.log_event(
+                request,
+                Some(name),
+                format!("is sent the installer, attempt {attempt} of {last}"),
+            );
             let attempt = (attempt, last);
             Ok(boot::install_script(Install {
                 node: name,
@@ -91,13 +108,22 @@ fn decide(
             }))
         }
         NextBoot::Disk(at) => {
-            state.log_event(request, Some(name), "was installed, and boots from its disk");
-            Ok(boot::boot_disk_script(&format!("{name} was installed at {}. {again}", time::text(at))))
+            state.log_event(
+                request,
+                Some(name),
+                "was installed, and boots from its disk",
+            );
+            Ok(boot::boot_disk_script(&format!(
+                "{name} was installed at {}. {again}",
+                time::text(at)
+            )))
         }
         NextBoot::Held => {
             let last = installation.last.as_ref();
             let step = last.map_or("allowed", |last| last.step.as_str());
-            let reason = last.and_then(|last| last.why.as_deref()).map_or_else(String::new, |why| format!(": {why}"));
+            let reason = last
+                .and_then(|last| last.why.as_deref())
+                .map_or_else(String::new, |why| format!(": {why}"));
             let why = format!(
                 "{name} is held after {} attempts to install it. The last one: {step}{reason}. {again}",
                 installation.attempts
@@ -114,29 +140,38 @@ fn decide(
     }
 }
 
-/// Whether the newest installation began before a time; one that the operator allowed did not begin yet.
+/// Whether the newest installation began before a time; one that the operator allowed did not begin
+/// yet.
 fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
     recorded.is_none_or(|installation| installation.began.is_some_and(|began| began <= time))
 }
 
 fn cannot_record(state: &ServerState, name: &Label, error: &anyhow::Error) -> anyhow::Error {
     state.log.error(error);
-    let why = format!("{name} boots from its disk: the server cannot record an installation; its console says why");
+    let why = format!(
+        "{name} boots from its disk: the server cannot record an installation; its console says why"
+    );
     Refusal::forbidden("unrecorded", why).into()
 }
 
 /// 128 bits that no one can guess, in hexadecimal.
 fn token() -> Result<String> {
     let random = ring::rand::generate::<[u8; 16]>(&ring::rand::SystemRandom::new());
-    let bytes = random.ok().context("the system gives no random numbers")?.expose();
+    let bytes = random
+        .ok()
+        .context("the system gives no random numbers")?
+        .expose();
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
-/// Records that the kickstart is fetched, where a node's machine does that. The kickstart itself is public.
+/// Records that the kickstart is fetched, where a node's machine does that. The kickstart itself is
+/// public.
 pub(super) fn kickstart(state: &ServerState, request: &ClientRequest) {
     let note = || -> Result<()> {
         let cluster = state.cluster()?;
-        let named = request.query_value("node").and_then(|name| cluster.node(name));
+        let named = request
+            .query_value("node")
+            .and_then(|name| cluster.node(name));
         let node = request.origin(&state.log).and_then(|origin| match named {
             Some(node) => check_location(node, origin).map(|()| node),
             None => identify(&cluster.nodes, &request.installer, origin),
@@ -144,7 +179,11 @@ pub(super) fn kickstart(state: &ServerState, request: &ClientRequest) {
         let node = match node {
             Ok(node) => node,
             Err(refusal) => {
-                state.log_event(request, None, format!("takes the kickstart, and nothing is recorded: {refusal}"));
+                state.log_event(
+                    request,
+                    None,
+                    format!("takes the kickstart, and nothing is recorded: {refusal}"),
+                );
                 return Ok(());
             }
         };
@@ -173,31 +212,59 @@ pub(super) fn report(state: &ServerState, request: &ClientRequest) -> Result<Rep
     }
 }
 
-fn accept_report(state: &ServerState, request: &ClientRequest, nodes: &[NodeDocument], record: &Record) -> Result<()> {
+fn accept_report(
+    state: &ServerState,
+    request: &ClientRequest,
+    nodes: &[NodeDocument],
+    record: &Record,
+) -> Result<()> {
     let origin = request.origin(&state.log)?;
     let name = request.query_value("node").unwrap_or_default();
     let Some(node) = nodes.iter().find(|node| node.name.as_str() == name) else {
-        return Err(Refusal::not_found("unknown-machine", format!("no node of this cluster is called {name}")).into());
+        return Err(Refusal::not_found(
+            "unknown-machine",
+            format!("no node of this cluster is called {name}"),
+        )
+        .into());
     };
     check_location(node, origin)?;
     let reported: Stage = request
         .form_value("stage")
         .unwrap_or_default()
         .parse()
-        .map_err(|error: recipes::stage::StageError| Refusal::bad_request("stage", error.to_string()))?;
-    let why = request.form_value("why").map(str::trim).filter(|why| !why.is_empty()).map(printable);
+        .map_err(|error: recipes::stage::StageError| {
+            Refusal::bad_request("stage", error.to_string())
+        })?;
+    let why = request
+        .form_value("why")
+        .map(str::trim)
+        .filter(|why| !why.is_empty())
+        .map(printable);
     let name = &node.name;
     let later = |error: anyhow::Error| {
         state.log.error(&error);
-        Refusal::unavailable("unrecorded", "the server cannot record it now. Report it again")
+        Refusal::unavailable(
+            "unrecorded",
+            "the server cannot record it now. Report it again",
+        )
     };
     let _lock = record.lock().map_err(later)?;
-    let mut installation: Installation = record.installation(name).map_err(later)?.unwrap_or_default();
+    let mut installation: Installation = record
+        .installation(name)
+        .map_err(later)?
+        .unwrap_or_default();
     let token = request.query_value("token").unwrap_or_default();
-    installation.report(token, reported, why.clone(), now()).map_err(|_| {
-        Refusal::forbidden("stale-report", format!("{reported} of {name} does not belong to its newest installation"))
-    })?;
-    record.put_installation(name, &installation).map_err(later)?;
+    installation
+        .report(token, reported, why.clone(), now())
+        .map_err(|_| {
+            Refusal::forbidden(
+                "stale-report",
+                format!("{reported} of {name} does not belong to its newest installation"),
+            )
+        })?;
+    record
+        .put_installation(name, &installation)
+        .map_err(later)?;
     let reason = why.map_or_else(String::new, |why| format!(": {why}"));
     state.log_event(request, Some(name), format!("reports {reported}{reason}"));
     Ok(())

@@ -18,12 +18,20 @@ impl FromStr for Listen {
         let Some((host, port)) = text.rsplit_once(':') else {
             return Err(format!("it has no port; {expected}"));
         };
-        let port = port.parse().map_err(|_| format!("`{port}` is not a port; {expected}"))?;
+        let port = port
+            .parse()
+            .map_err(|_| format!("`{port}` is not a port; {expected}"))?;
         if host.eq_ignore_ascii_case("localhost") {
-            return Ok(Self(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]));
+            return Ok(Self(vec![
+                (Ipv4Addr::LOCALHOST, port).into(),
+                (Ipv6Addr::LOCALHOST, port).into(),
+            ]));
         }
-        // A name may change its address, and a machine may have several: which one is meant is for the operator to say.
-        Err(format!("`{host}` is not an address of this host; {expected}"))
+        // A name may change its address, and a machine may have several: which one is meant is for
+        // the operator to say.
+        Err(format!(
+            "`{host}` is not an address of this host; {expected}"
+        ))
     }
 }
 
@@ -39,7 +47,10 @@ mod tests {
             ("localhost:8080", &["127.0.0.1:8080", "[::1]:8080"]),
             ("LocalHost:1", &["127.0.0.1:1", "[::1]:1"]),
         ] {
-            let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            let addresses = addresses
+                .iter()
+                .map(|address| address.parse().unwrap())
+                .collect();
             assert_eq!(text.parse(), Ok(Listen(addresses)), "{text}");
         }
         for (text, words) in [
@@ -52,7 +63,10 @@ mod tests {
             ("::1:80", "`::1` is not an address"),
         ] {
             let error = text.parse::<Listen>().unwrap_err();
-            assert!(error.contains(words) && error.contains("expected ADDRESS:PORT"), "{text}: {error}");
+            assert!(
+                error.contains(words) && error.contains("expected ADDRESS:PORT"),
+                "{text}: {error}"
+            );
         }
     }
 }

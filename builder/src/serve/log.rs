@@ -1,5 +1,6 @@
-//! What is logged: one bounded line of printable ASCII for each event, written by a thread of its own. No client can fill the
-//! disk by it, forge a line, or hold the server up where nobody reads it; and a disk that is full stops the log alone.
+//! What is logged: one bounded line of printable ASCII for each event, written by a thread of its
+//! own. No client can fill the disk by it, forge a line, or hold the server up where nobody reads
+//! it; and a disk that is full stops the log alone.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -45,7 +46,8 @@ fn as_text<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok
     serializer.serialize_str(&time::text(*at))
 }
 
-/// What is written: an event on standard output, or what the server itself cannot do, on standard error.
+/// What is written: an event on standard output, or what the server itself cannot do, on standard
+/// error.
 #[derive(Debug)]
 enum Entry {
     Event(Line),
@@ -60,7 +62,9 @@ impl Log {
     /// Starts the thread that writes; `json` for programs.
     pub(super) fn start(json: bool) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(MAX_QUEUED_LINES);
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&receiver, json))?;
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write_all(&receiver, json))?;
         Ok(Self(sender))
     }
 
@@ -72,7 +76,9 @@ impl Log {
 
     /// Logs what the server itself cannot do: the disk is full, the output is damaged.
     pub(super) fn error(&self, error: &anyhow::Error) {
-        let _ = self.0.try_send(Entry::Trouble(printable(&with_causes(error))));
+        let _ = self
+            .0
+            .try_send(Entry::Trouble(printable(&with_causes(error))));
     }
 }
 
@@ -81,7 +87,10 @@ fn write_all(entries: &Receiver<Entry>, json: bool) {
     loop {
         let received = entries.recv_timeout(BUDGET_PERIOD);
         if let Some(left_out) = budget.turn(Instant::now()) {
-            let text = format!("{left_out} more lines were left out in {} s", BUDGET_PERIOD.as_secs());
+            let text = format!(
+                "{left_out} more lines were left out in {} s",
+                BUDGET_PERIOD.as_secs()
+            );
             let json_line = format!("{{\"left-out\":{left_out}}}");
             let _ = console::result(if json {
                 json_line + "\n"
@@ -91,7 +100,9 @@ fn write_all(entries: &Receiver<Entry>, json: bool) {
         }
         match received {
             Ok(Entry::Trouble(text)) if budget.allows(OWN_SOURCE, true) => console::error(&text),
-            Ok(Entry::Event(line)) if budget.allows(line.from, line.node.is_some() && line.refused.is_none()) => {
+            Ok(Entry::Event(line))
+                if budget.allows(line.from, line.node.is_some() && line.refused.is_none()) =>
+            {
                 // What cannot be written is lost: a full disk must not stop the server.
                 let _ = console::result(text(&line, json) + "\n");
             }
@@ -105,10 +116,22 @@ fn text(line: &Line, json: bool) -> String {
     if json {
         return serde_json::to_string(line).unwrap_or_default();
     }
-    let card = line.card.map_or_else(String::new, |card| format!(" ({card})"));
-    let node = line.node.as_deref().map_or_else(String::new, |node| format!(" {node}:"));
-    let refused = line.refused.map_or_else(String::new, |id| format!(" [{id}]"));
-    format!("{} {}{card}{node} {}{refused}", time::text(line.time), line.from, line.what)
+    let card = line
+        .card
+        .map_or_else(String::new, |card| format!(" ({card})"));
+    let node = line
+        .node
+        .as_deref()
+        .map_or_else(String::new, |node| format!(" {node}:"));
+    let refused = line
+        .refused
+        .map_or_else(String::new, |id| format!(" [{id}]"));
+    format!(
+        "{} {}{card}{node} {}{refused}",
+        time::text(line.time),
+        line.from,
+        line.what
+    )
 }
 
 /// Text of printable ASCII, cut to what a line has room for.
@@ -140,7 +163,12 @@ struct Budget {
 
 impl Budget {
     fn new(now: Instant) -> Self {
-        Self { since: now, written: 0, left_out: 0, by_source: HashMap::new() }
+        Self {
+            since: now,
+            written: 0,
+            left_out: 0,
+            by_source: HashMap::new(),
+        }
     }
 
     /// Begins a new period where the old one is over, and says how many lines that left out.
@@ -157,7 +185,8 @@ impl Budget {
     fn allows(&mut self, from: IpAddr, to_a_node: bool) -> bool {
         // Only what is written enters the table, so that the table is bounded, too.
         let own = self.by_source.get(&from).copied().unwrap_or_default();
-        let allowed = own < MAX_LINES_PER_SOURCE && (to_a_node || self.written < MAX_LINES_PER_PERIOD);
+        let allowed =
+            own < MAX_LINES_PER_SOURCE && (to_a_node || self.written < MAX_LINES_PER_PERIOD);
         if allowed {
             self.by_source.insert(from, own + 1);
             self.written += 1;
@@ -174,9 +203,16 @@ mod tests {
 
     #[test]
     fn a_line_is_printable_and_short() {
-        assert_eq!(printable("a\nb\u{202e}\x1b[2Jä"), "a\\nb\\u{202e}\\u{1b}[2J\\u{e4}");
+        assert_eq!(
+            printable("a\nb\u{202e}\x1b[2Jä"),
+            "a\\nb\\u{202e}\\u{1b}[2J\\u{e4}"
+        );
         let long = printable(&"\u{1f980}".repeat(10_000));
-        assert!(long.len() <= MAX_LINE_CHARS + 3 && long.ends_with("..."), "{}", long.len());
+        assert!(
+            long.len() <= MAX_LINE_CHARS + 3 && long.ends_with("..."),
+            "{}",
+            long.len()
+        );
         assert_eq!(printable("etcd-1 is \"fine\" \\"), "etcd-1 is \"fine\" \\");
     }
 
@@ -185,8 +221,14 @@ mod tests {
         let begun = Instant::now();
         let mut budget = Budget::new(begun);
         let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
-        assert_eq!((0..100).filter(|_| budget.allows(ip(1), false)).count(), MAX_LINES_PER_SOURCE as usize);
-        assert!(budget.allows(ip(2), false), "another asker has lines of its own");
+        assert_eq!(
+            (0..100).filter(|_| budget.allows(ip(1), false)).count(),
+            MAX_LINES_PER_SOURCE as usize
+        );
+        assert!(
+            budget.allows(ip(2), false),
+            "another asker has lines of its own"
+        );
         assert_eq!(budget.turn(begun + Duration::from_secs(9)), None);
         assert_eq!(budget.turn(begun + BUDGET_PERIOD), Some(80));
         assert!(budget.allows(ip(1), false));
@@ -196,9 +238,15 @@ mod tests {
     fn many_askers_do_not_fill_the_log() {
         let mut budget = Budget::new(Instant::now());
         let askers = (0..=255).flat_map(|a| (0..=255).map(move |b| IpAddr::from([10, 0, a, b])));
-        assert_eq!(askers.filter(|ip| budget.allows(*ip, false)).count(), MAX_LINES_PER_PERIOD as usize);
+        assert_eq!(
+            askers.filter(|ip| budget.allows(*ip, false)).count(),
+            MAX_LINES_PER_PERIOD as usize
+        );
         assert!(budget.by_source.len() <= MAX_LINES_PER_PERIOD as usize);
-        assert!(budget.allows(IpAddr::from([10, 9, 9, 9]), true), "what a node was given is logged all the same");
+        assert!(
+            budget.allows(IpAddr::from([10, 9, 9, 9]), true),
+            "what a node was given is logged all the same"
+        );
     }
 
     #[test]
@@ -211,7 +259,10 @@ mod tests {
             refused: Some("held"),
             what: "no".to_owned(),
         };
-        assert_eq!(text(&line, false), "1970-01-01T00:00:00Z 10.0.0.1 (52:54:00:00:00:01) etcd-1: no [held]");
+        assert_eq!(
+            text(&line, false),
+            "1970-01-01T00:00:00Z 10.0.0.1 (52:54:00:00:00:01) etcd-1: no [held]"
+        );
         let json: serde_json::Value = serde_json::from_str(&text(&line, true)).unwrap();
         assert_eq!(json["card"], "52:54:00:00:00:01");
         assert_eq!(json["time"], "1970-01-01T00:00:00Z");

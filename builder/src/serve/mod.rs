@@ -1,9 +1,11 @@
-//! `builder serve`: an output over http, so that a machine that is switched on becomes its node without an operator at it. The
-//! image is public; a node's document goes to the node's machine, and not for long; iPXE installs a machine once.
+//! `builder serve`: an output over http, so that a machine that is switched on becomes its node
+//! without an operator at it. The image is public; a node's document goes to the node's machine,
+//! and not for long; iPXE installs a machine once.
 //!
-//! `server` takes connections and `client_request` reads a request. `pages` answers it: `node_document` with a document, `install`
-//! with a script for iPXE, `files` with a public file. `peer_link` asks the kernel where a machine is, and `identify` decides which
-//! node it is. `record` is what outlives the server.
+//! `server` takes connections and `client_request` reads a request. `pages` answers it:
+//! `node_document` with a document, `install` with a script for iPXE, `files` with a public file.
+//! `peer_link` asks the kernel where a machine is, and `identify` decides which node it is.
+//! `record` is what outlives the server.
 
 mod body;
 mod boot;
@@ -51,8 +53,8 @@ pub(crate) struct Options {
     /// The address and port to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
     listen: Listen,
-    /// The folder with the record of installed machines and handed-out documents [default: OUT.state, which the cluster's
-    /// first build creates]
+    /// The folder with the record of installed machines and handed-out documents [default:
+    /// OUT.state, which the cluster's first build creates]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Minutes after the first download during which a node may fetch its document again
@@ -90,7 +92,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !report.is_good() {
         return Err(exit_error(
             Exit::Different,
-            format!("{} differs from what was built: `builder verify` says where", out.display()),
+            format!(
+                "{} differs from what was built: `builder verify` says where",
+                out.display()
+            ),
         ));
     }
     let tls = match (&options.tls_cert, &options.tls_key) {

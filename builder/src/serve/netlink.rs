@@ -1,5 +1,6 @@
-//! What the kernel knows of the way to an address (rtnetlink(7)): its route, the link that it leads over, and the neighbours on
-//! that link. Only the kernel knows policy routes and link routes, so no table in /proc does.
+//! What the kernel knows of the way to an address (rtnetlink(7)): its route, the link that it leads
+//! over, and the neighbours on that link. Only the kernel knows policy routes and link routes, so
+//! no table in /proc does.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use recipes::Mac;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+};
 
 // linux/rtnetlink.h, linux/netlink.h, linux/neighbour.h
 const GETLINK: u16 = 18;
@@ -65,7 +68,12 @@ pub(super) struct Netlink(OwnedFd);
 impl Netlink {
     pub(super) fn open() -> io::Result<Self> {
         // NETLINK_ROUTE is protocol 0.
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+        let socket = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         // The kernel answers at once; should it not, no request waits forever.
         set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(2)))?;
         Ok(Self(socket))
@@ -78,7 +86,11 @@ impl Netlink {
         attribute(&mut body, RTA_DST, to.octets());
         attribute(&mut body, RTA_SRC, from.octets());
         let answer = self.ask(GETROUTE, 0, &body)?;
-        answer.iter().find(|(kind, _)| *kind == NEWROUTE).and_then(|(_, body)| route(body)).ok_or_else(malformed)
+        answer
+            .iter()
+            .find(|(kind, _)| *kind == NEWROUTE)
+            .and_then(|(_, body)| route(body))
+            .ok_or_else(malformed)
     }
 
     /// Whether the link asks by ARP for the cards of its neighbours.
@@ -87,7 +99,11 @@ impl Netlink {
         let mut body = vec![0; 16];
         body[4..8].copy_from_slice(&link.to_ne_bytes());
         let answer = self.ask(GETLINK, 0, &body)?;
-        answer.iter().find(|(kind, _)| *kind == NEWLINK).and_then(|(_, body)| has_arp(body)).ok_or_else(malformed)
+        answer
+            .iter()
+            .find(|(kind, _)| *kind == NEWLINK)
+            .and_then(|(_, body)| has_arp(body))
+            .ok_or_else(malformed)
     }
 
     /// The whole neighbour table of IPv4. One entry cannot be asked for before Linux 5.0.
@@ -96,7 +112,11 @@ impl Netlink {
         let mut body = vec![0; 12];
         body[0] = INET;
         let answer = self.ask(GETNEIGH, DUMP, &body)?;
-        Ok(answer.iter().filter(|(kind, _)| *kind == NEWNEIGH).filter_map(|(_, body)| neighbour(body)).collect())
+        Ok(answer
+            .iter()
+            .filter(|(kind, _)| *kind == NEWNEIGH)
+            .filter_map(|(_, body)| neighbour(body))
+            .collect())
     }
 
     /// Sends one request, and gives the messages of its answer: kinds and bodies.
@@ -125,7 +145,10 @@ impl Netlink {
 }
 
 fn malformed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer cannot be read")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the kernel's answer cannot be read",
+    )
 }
 
 fn attribute(out: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
@@ -138,7 +161,9 @@ fn attribute(out: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
 fn messages(mut bytes: &[u8]) -> io::Result<Vec<(u16, Vec<u8>)>> {
     let mut all = Vec::new();
     while bytes.len() >= HEADER {
-        let length = u32_at(bytes, 0).and_then(|length| usize::try_from(length).ok()).ok_or_else(malformed)?;
+        let length = u32_at(bytes, 0)
+            .and_then(|length| usize::try_from(length).ok())
+            .ok_or_else(malformed)?;
         let kind = u16_at(bytes, 4).ok_or_else(malformed)?;
         let body = bytes.get(HEADER..length).ok_or_else(malformed)?;
         if kind == ERROR {
@@ -159,7 +184,9 @@ fn attributes(body: &[u8], fixed: usize) -> Vec<(u16, &[u8])> {
     let mut all = Vec::new();
     while let (Some(length), Some(kind)) = (u16_at(rest, 0), u16_at(rest, 2)) {
         let length = usize::from(length);
-        let Some(value) = rest.get(4..length) else { break };
+        let Some(value) = rest.get(4..length) else {
+            break;
+        };
         all.push((kind & 0x3fff, value));
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
@@ -171,10 +198,17 @@ fn route(body: &[u8]) -> Option<Route> {
         return Some(Route::Local);
     }
     let attributes = attributes(body, 12);
-    if attributes.iter().any(|(kind, _)| matches!(*kind, RTA_GATEWAY | RTA_VIA)) {
+    if attributes
+        .iter()
+        .any(|(kind, _)| matches!(*kind, RTA_GATEWAY | RTA_VIA))
+    {
         return Some(Route::Router);
     }
-    attributes.iter().find(|(kind, _)| *kind == RTA_OIF).and_then(|(_, value)| u32_at(value, 0)).map(Route::Link)
+    attributes
+        .iter()
+        .find(|(kind, _)| *kind == RTA_OIF)
+        .and_then(|(_, value)| u32_at(value, 0))
+        .map(Route::Link)
 }
 
 fn has_arp(body: &[u8]) -> Option<bool> {
@@ -183,10 +217,21 @@ fn has_arp(body: &[u8]) -> Option<bool> {
 
 fn neighbour(body: &[u8]) -> Option<Neighbour> {
     let attributes = attributes(body, 12);
-    let value = |wanted: u16| attributes.iter().find(|(kind, _)| *kind == wanted).map(|(_, value)| *value);
+    let value = |wanted: u16| {
+        attributes
+            .iter()
+            .find(|(kind, _)| *kind == wanted)
+            .map(|(_, value)| *value)
+    };
     let address = Ipv4Addr::from(<[u8; 4]>::try_from(value(NDA_DST)?).ok()?);
-    let card = value(NDA_LLADDR).and_then(|value| Mac::try_from(<[u8; 6]>::try_from(value).ok()?).ok());
-    Some(Neighbour { link: u32_at(body, 4)?, address, state: u16_at(body, 8)?, card })
+    let card =
+        value(NDA_LLADDR).and_then(|value| Mac::try_from(<[u8; 6]>::try_from(value).ok()?).ok());
+    Some(Neighbour {
+        link: u32_at(body, 4)?,
+        address,
+        state: u16_at(body, 8)?,
+        card,
+    })
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -206,10 +251,18 @@ mod tests {
     #[test]
     fn this_host_is_local_to_itself() {
         let netlink = Netlink::open().unwrap();
-        assert_eq!(netlink.route(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST).unwrap(), Route::Local);
+        assert_eq!(
+            netlink
+                .route(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST)
+                .unwrap(),
+            Route::Local
+        );
         assert!(!netlink.has_arp(1).unwrap(), "loopback has no cards");
         let error = netlink.has_arp(0x7fff_ffff).unwrap_err();
-        assert!(error.raw_os_error().is_some(), "the kernel's own error: {error}");
+        assert!(
+            error.raw_os_error().is_some(),
+            "the kernel's own error: {error}"
+        );
         netlink.neighbours().unwrap();
     }
 
@@ -218,9 +271,20 @@ mod tests {
         let mut body = vec![INET, 0, 0, 0, 7, 0, 0, 0, 0x20, 0, 0, 1];
         attribute(&mut body, NDA_DST, [10, 0, 0, 1]);
         let address = Ipv4Addr::new(10, 0, 0, 1);
-        assert_eq!(neighbour(&body), Some(Neighbour { link: 7, address, state: 0x20, card: None }));
+        assert_eq!(
+            neighbour(&body),
+            Some(Neighbour {
+                link: 7,
+                address,
+                state: 0x20,
+                card: None
+            })
+        );
         body.extend([10, 0, 2, 0, 0x52, 0x54, 0, 0, 0, 1, 0, 0]);
-        assert_eq!(neighbour(&body).unwrap().card, "52:54:00:00:00:01".parse().ok());
+        assert_eq!(
+            neighbour(&body).unwrap().card,
+            "52:54:00:00:00:01".parse().ok()
+        );
     }
 
     proptest! {

@@ -29,7 +29,12 @@ pub(super) fn document(state: &ServerState, request: &ClientRequest) -> Result<R
     }
 }
 
-fn deliver(state: &ServerState, request: &ClientRequest, record: &Record, node: &NodeDocument) -> Result<String> {
+fn deliver(
+    state: &ServerState,
+    request: &ClientRequest,
+    record: &Record,
+    node: &NodeDocument,
+) -> Result<String> {
     // A disk that is full has no room for a lock either.
     let _lock = record.lock().inspect_err(|error| state.log.error(error));
     let name = &node.name;
@@ -61,7 +66,8 @@ fn deliver(state: &ServerState, request: &ClientRequest, record: &Record, node: 
     Ok(text)
 }
 
-/// Only an installed machine asks for its document: from now on iPXE leaves it alone, though its report was lost.
+/// Only an installed machine asks for its document: from now on iPXE leaves it alone, though its
+/// report was lost.
 fn note_installed(
     state: &ServerState,
     record: &Record,

@@ -1,4 +1,5 @@
-//! The pages: which request gets which answer. All of it is plain functions that may wait for the disk.
+//! The pages: which request gets which answer. All of it is plain functions that may wait for the
+//! disk.
 
 use std::io;
 
@@ -39,7 +40,9 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
             }
             public(state, request, || files::open(&state.out, &request.path))
         }
-        ["image", ..] | [RELEASE_FILE] => public(state, request, || files::open(&state.out, &request.path)),
+        ["image", ..] | [RELEASE_FILE] => {
+            public(state, request, || files::open(&state.out, &request.path))
+        }
         ["tree", ..] => public(state, request, || match &state.tree {
             Some(Tree::Folder(folder)) => files::open(folder, &request.path[1..]),
             _ => Ok(None),
@@ -54,21 +57,30 @@ fn public(
     open: impl FnOnce() -> io::Result<Option<std::fs::File>>,
 ) -> Reply {
     let name = request.path.last().map(String::as_str).unwrap_or_default();
-    let found = open().and_then(|file| file.map(|file| files::answer(file, name, &request.conditions)).transpose());
+    let found = open().and_then(|file| {
+        file.map(|file| files::answer(file, name, &request.conditions))
+            .transpose()
+    });
     match found {
-        Ok(Some(answer)) => {
-            Reply { status: answer.status, headers: answer.headers, content: Content::File(answer.piece), close: false }
-        }
+        Ok(Some(answer)) => Reply {
+            status: answer.status,
+            headers: answer.headers,
+            content: Content::File(answer.piece),
+            close: false,
+        },
         Ok(None) => not_found(),
-        Err(error) => {
-            failed(state, &anyhow::Error::from(error).context(format!("cannot open {}", request.path.join("/"))))
-        }
+        Err(error) => failed(
+            state,
+            &anyhow::Error::from(error).context(format!("cannot open {}", request.path.join("/"))),
+        ),
     }
 }
 
 fn not_allowed(allowed: &'static str) -> Reply {
     let mut reply = refused(&method_refused(allowed));
-    reply.headers.push((ALLOW, HeaderValue::from_static(allowed)));
+    reply
+        .headers
+        .push((ALLOW, HeaderValue::from_static(allowed)));
     reply
 }
 
@@ -78,5 +90,8 @@ fn not_found() -> Reply {
 
 fn failed(state: &ServerState, error: &anyhow::Error) -> Reply {
     state.log.error(error);
-    text_reply(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its console says why [failed]".to_owned())
+    text_reply(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the server failed; its console says why [failed]".to_owned(),
+    )
 }

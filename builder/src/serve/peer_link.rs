@@ -7,7 +7,8 @@ use recipes::Mac;
 
 use super::netlink::{Neighbour, Netlink, Route};
 
-// linux/neighbour.h: the states in which the entry's card is one that answered, or that the operator set.
+// linux/neighbour.h: the states in which the entry's card is one that answered, or that the
+// operator set.
 const REACHABLE: u16 = 0x02;
 const STALE: u16 = 0x04;
 const DELAY: u16 = 0x08;
@@ -21,13 +22,15 @@ pub(super) enum PeerLink {
     Card(Mac),
     /// It is on a network of this host's, and no card has answered for its address.
     NoCard,
-    /// It is behind a router, or on a link without hardware addresses: nothing but its address is known.
+    /// It is behind a router, or on a link without hardware addresses: nothing but its address is
+    /// known.
     Routed,
     /// It is this host.
     Local,
 }
 
-/// Asks the kernel about the machine at `peer`, which is connected to the address `local` of this host.
+/// Asks the kernel about the machine at `peer`, which is connected to the address `local` of this
+/// host.
 pub(super) fn find(local: Ipv4Addr, peer: Ipv4Addr) -> io::Result<PeerLink> {
     let netlink = Netlink::open()?;
     match netlink.route(local, peer)? {
@@ -40,13 +43,18 @@ pub(super) fn find(local: Ipv4Addr, peer: Ipv4Addr) -> io::Result<PeerLink> {
 
 /// What the neighbour table says of an address on a link that has ARP.
 fn judge(table: &[Neighbour], link: u32, peer: Ipv4Addr) -> PeerLink {
-    // INCOMPLETE and FAILED have no card, or one that does not answer any more; NOARP is no answer of the machine's.
+    // INCOMPLETE and FAILED have no card, or one that does not answer any more; NOARP is no answer
+    // of the machine's.
     let known = |entry: &&Neighbour| {
         entry.link == link
             && entry.address == peer
             && entry.state & (REACHABLE | STALE | DELAY | PROBE | PERMANENT) != 0
     };
-    table.iter().find(known).and_then(|entry| entry.card).map_or(PeerLink::NoCard, PeerLink::Card)
+    table
+        .iter()
+        .find(known)
+        .and_then(|entry| entry.card)
+        .map_or(PeerLink::NoCard, PeerLink::Card)
 }
 
 #[cfg(test)]
@@ -59,18 +67,31 @@ mod tests {
     const NOARP: u16 = 0x40;
 
     fn entry(link: u32, state: u16, card: &str) -> Neighbour {
-        Neighbour { link, address: PEER, state, card: card.parse().ok() }
+        Neighbour {
+            link,
+            address: PEER,
+            state,
+            card: card.parse().ok(),
+        }
     }
 
     #[test]
     fn only_a_card_that_answered_counts() {
         let card = "52:54:00:00:00:01";
         for state in [REACHABLE, STALE, DELAY, PROBE, PERMANENT] {
-            assert_eq!(judge(&[entry(7, state, card)], 7, PEER), PeerLink::Card(card.parse().unwrap()), "{state:#x}");
+            assert_eq!(
+                judge(&[entry(7, state, card)], 7, PEER),
+                PeerLink::Card(card.parse().unwrap()),
+                "{state:#x}"
+            );
         }
         // The kernel keeps the last card in an entry that failed.
         for state in [0, INCOMPLETE, FAILED, NOARP] {
-            assert_eq!(judge(&[entry(7, state, card)], 7, PEER), PeerLink::NoCard, "{state:#x}");
+            assert_eq!(
+                judge(&[entry(7, state, card)], 7, PEER),
+                PeerLink::NoCard,
+                "{state:#x}"
+            );
         }
         assert_eq!(judge(&[entry(7, STALE, "")], 7, PEER), PeerLink::NoCard);
     }
@@ -78,8 +99,14 @@ mod tests {
     #[test]
     fn an_entry_of_another_link_or_address_is_not_the_askers() {
         let card = "52:54:00:00:00:01";
-        let other = Neighbour { address: Ipv4Addr::new(10, 0, 0, 2), ..entry(7, REACHABLE, card) };
-        assert_eq!(judge(&[entry(8, REACHABLE, card), other], 7, PEER), PeerLink::NoCard);
+        let other = Neighbour {
+            address: Ipv4Addr::new(10, 0, 0, 2),
+            ..entry(7, REACHABLE, card)
+        };
+        assert_eq!(
+            judge(&[entry(8, REACHABLE, card), other], 7, PEER),
+            PeerLink::NoCard
+        );
         assert_eq!(judge(&[], 7, PEER), PeerLink::NoCard);
     }
 }

@@ -1,4 +1,5 @@
-//! Why a request gets nothing. Each reason has a fixed id, which tests and programs go by; the words may change.
+//! Why a request gets nothing. Each reason has a fixed id, which tests and programs go by; the
+//! words may change.
 
 use hyper::StatusCode;
 
@@ -7,7 +8,8 @@ use hyper::StatusCode;
 pub(super) struct Refusal {
     /// The reason's name: lower case, with hyphens.
     pub(super) id: &'static str,
-    /// The status of the answer. firstboot and the kickstart ask again after a 404 or a 503, and give up after a 403.
+    /// The status of the answer. firstboot and the kickstart ask again after a 404 or a 503, and
+    /// give up after a 403.
     pub(super) status: StatusCode,
     /// What is wrong and what to do.
     pub(super) why: String,
@@ -16,22 +18,38 @@ pub(super) struct Refusal {
 impl Refusal {
     /// No: asking again changes nothing.
     pub(super) fn forbidden(id: &'static str, why: impl Into<String>) -> Self {
-        Self { id, status: StatusCode::FORBIDDEN, why: why.into() }
+        Self {
+            id,
+            status: StatusCode::FORBIDDEN,
+            why: why.into(),
+        }
     }
 
     /// Not known here. A later build may know it.
     pub(super) fn not_found(id: &'static str, why: impl Into<String>) -> Self {
-        Self { id, status: StatusCode::NOT_FOUND, why: why.into() }
+        Self {
+            id,
+            status: StatusCode::NOT_FOUND,
+            why: why.into(),
+        }
     }
 
     /// Not now.
     pub(super) fn unavailable(id: &'static str, why: impl Into<String>) -> Self {
-        Self { id, status: StatusCode::SERVICE_UNAVAILABLE, why: why.into() }
+        Self {
+            id,
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            why: why.into(),
+        }
     }
 
     /// The request itself is wrong.
     pub(super) fn bad_request(id: &'static str, why: impl Into<String>) -> Self {
-        Self { id, status: StatusCode::BAD_REQUEST, why: why.into() }
+        Self {
+            id,
+            status: StatusCode::BAD_REQUEST,
+            why: why.into(),
+        }
     }
 }
 

@@ -31,21 +31,34 @@ pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
         text.push('\n');
     }
     let headers = vec![
-        (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        (
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        ),
         // It is meant for who asked, and for now.
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Reply { status, headers, content: Content::Text(text), close: false }
+    Reply {
+        status,
+        headers,
+        content: Content::Text(text),
+        close: false,
+    }
 }
 
 /// A refusal as an answer.
 pub(super) fn refused(refusal: &Refusal) -> Reply {
     let mut reply = text_reply(refusal.status, refusal.to_string());
     if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
-        reply.headers.push((RETRY_AFTER, HeaderValue::from_static("2")));
+        reply
+            .headers
+            .push((RETRY_AFTER, HeaderValue::from_static("2")));
     }
     // Where the request itself is wrong it is not sure where the next one would begin.
-    reply.close = matches!(refusal.status, StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED);
+    reply.close = matches!(
+        refusal.status,
+        StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED
+    );
     reply
 }
 

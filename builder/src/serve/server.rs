@@ -37,9 +37,16 @@ const MAX_HEAD_BYTES: usize = 16 << 10;
 const MAX_HEADERS: usize = 100;
 
 /// Serves until the process is ended.
-pub(super) fn run(state: &Arc<ServerState>, addresses: &[SocketAddr], tls: Option<&TlsAcceptor>) -> Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(16).enable_all().build()?;
+pub(super) fn run(
+    state: &Arc<ServerState>,
+    addresses: &[SocketAddr],
+    tls: Option<&TlsAcceptor>,
+) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let mut listeners = Vec::new();
         for address in addresses {
@@ -47,20 +54,39 @@ pub(super) fn run(state: &Arc<ServerState>, addresses: &[SocketAddr], tls: Optio
             match listener.with_context(|| format!("cannot listen on {address}")) {
                 Ok(listener) => listeners.push(listener),
                 // `localhost` on a host without IPv6.
-                Err(error) if address.is_ipv6() && !listeners.is_empty() => console::error(with_causes(&error)),
+                Err(error) if address.is_ipv6() && !listeners.is_empty() => {
+                    console::error(with_causes(&error));
+                }
                 Err(error) => return Err(error),
             }
         }
-        let bound = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
+        let bound = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<std::io::Result<Vec<_>>>()?;
         for line in startup_notes(&state.cluster()?, &bound, state.tree.is_some()) {
             console::note(line);
         }
         let (connections, scheme) = (Connections::new(), state.scheme);
-        let names: Vec<String> = bound.iter().map(|address| format!("{scheme}://{address}/")).collect();
-        console::note(format!("serving {} at {}", state.out.display(), names.join(" and ")));
+        let names: Vec<String> = bound
+            .iter()
+            .map(|address| format!("{scheme}://{address}/"))
+            .collect();
+        console::note(format!(
+            "serving {} at {}",
+            state.out.display(),
+            names.join(" and ")
+        ));
         let accepting: Vec<_> = listeners
             .into_iter()
-            .map(|listener| tokio::spawn(accept(listener, Arc::clone(state), connections.clone(), tls.cloned())))
+            .map(|listener| {
+                tokio::spawn(accept(
+                    listener,
+                    Arc::clone(state),
+                    connections.clone(),
+                    tls.cloned(),
+                ))
+            })
             .collect();
         for task in accepting {
             task.await?;
@@ -69,7 +95,12 @@ pub(super) fn run(state: &Arc<ServerState>, addresses: &[SocketAddr], tls: Optio
     })
 }
 
-async fn accept(listener: TcpListener, state: Arc<ServerState>, connections: Connections, tls: Option<TlsAcceptor>) {
+async fn accept(
+    listener: TcpListener,
+    state: Arc<ServerState>,
+    connections: Connections,
+    tls: Option<TlsAcceptor>,
+) {
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
             // Too many files are open, most likely: others close theirs soon.
@@ -77,9 +108,17 @@ async fn accept(listener: TcpListener, state: Arc<ServerState>, connections: Con
             continue;
         };
         // One that gets no slot is closed at once.
-        let Some(slot) = connections.admit(peer.ip()) else { continue };
+        let Some(slot) = connections.admit(peer.ip()) else {
+            continue;
+        };
         let id = slot.id();
-        let task = tokio::spawn(connection(stream, peer, Arc::clone(&state), tls.clone(), slot));
+        let task = tokio::spawn(connection(
+            stream,
+            peer,
+            Arc::clone(&state),
+            tls.clone(),
+            slot,
+        ));
         Slot::attach_task(&connections, peer.ip(), id, task.abort_handle());
     }
 }
@@ -91,14 +130,23 @@ async fn connection(
     tls: Option<TlsAcceptor>,
     _slot: Slot,
 ) {
-    let Ok(local) = stream.local_addr() else { return };
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
     // A small answer is not kept back for more.
     let _ = stream.set_nodelay(true);
     let stream = StallGuard::new(stream);
     match tls {
         None => {
             let outbox = Outbox::default();
-            serve(SendfileStream::new(stream, outbox.clone()), state, peer, local, Some(outbox)).await;
+            serve(
+                SendfileStream::new(stream, outbox.clone()),
+                state,
+                peer,
+                local,
+                Some(outbox),
+            )
+            .await;
         }
         Some(tls) => {
             if let Ok(Ok(stream)) = timeout(CLIENT_TIMEOUT, tls.accept(stream)).await {
@@ -141,25 +189,32 @@ async fn respond(
 ) -> Response<Answer> {
     let (head, body) = request.into_parts();
     let request = match ClientRequest::read(&head, peer, local) {
-        Ok(request) if request.verb == Verb::Post => match timeout(CLIENT_TIMEOUT, read(body)).await {
-            Ok(Some(body)) => Ok(request.with_body(&body)),
-            _ => Err(Refusal::bad_request(
-                "body",
-                format!("the body is cut short, or longer than {MAX_BODY_BYTES} bytes"),
-            )),
-        },
+        Ok(request) if request.verb == Verb::Post => {
+            match timeout(CLIENT_TIMEOUT, read(body)).await {
+                Ok(Some(body)) => Ok(request.with_body(&body)),
+                _ => Err(Refusal::bad_request(
+                    "body",
+                    format!("the body is cut short, or longer than {MAX_BODY_BYTES} bytes"),
+                )),
+            }
+        }
         other => other,
     };
     let reply = match request {
         Err(refusal) => refused(&refusal),
         // An answer may wait for the disk.
-        Ok(request) => match tokio::task::spawn_blocking(move || pages::answer(&state, &request)).await {
-            Ok(reply) => reply,
-            Err(error) => {
-                console::error(error);
-                refused(&Refusal::unavailable("failed", "the server failed; its console says why"))
+        Ok(request) => {
+            match tokio::task::spawn_blocking(move || pages::answer(&state, &request)).await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    console::error(error);
+                    refused(&Refusal::unavailable(
+                        "failed",
+                        "the server failed; its console says why",
+                    ))
+                }
             }
-        },
+        }
     };
     response(reply, outbox)
 }
@@ -188,7 +243,9 @@ fn response(reply: Reply, outbox: Option<Outbox>) -> Response<Answer> {
     *response.status_mut() = reply.status;
     response.headers_mut().extend(reply.headers);
     if reply.close {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

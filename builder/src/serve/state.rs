@@ -57,7 +57,9 @@ impl Cluster {
     /// The cluster of an output.
     pub(crate) fn read(out: &Path, state: &Path) -> Result<Self> {
         let nodes = nodes(out)?;
-        let first = nodes.first().with_context(|| format!("{} has no node", out.join("nodes").display()))?;
+        let first = nodes
+            .first()
+            .with_context(|| format!("{} has no node", out.join("nodes").display()))?;
         let record = Record::new(state, &first.cluster);
         Ok(Self { nodes, record })
     }
@@ -70,7 +72,11 @@ impl Cluster {
 
 fn nodes(out: &Path) -> Result<Vec<NodeDocument>> {
     let folder = out.join("nodes");
-    let names = || fs::read_dir(&folder)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
+    let names = || {
+        fs::read_dir(&folder)?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<io::Result<Vec<_>>>()
+    };
     let mut nodes = Vec::new();
     for name in names().with_context(|| format!("cannot list {}", folder.display()))? {
         let name = name.to_string_lossy();
@@ -79,7 +85,12 @@ fn nodes(out: &Path) -> Result<Vec<NodeDocument>> {
             // By whom it is signed is the node's to judge, which knows by its image whom to trust.
             Ok(serde_json::from_slice(&envelope.unverified()?)?)
         };
-        nodes.push(read().with_context(|| format!("{}/{name}/node.json is not a node document", folder.display()))?);
+        nodes.push(read().with_context(|| {
+            format!(
+                "{}/{name}/node.json is not a node document",
+                folder.display()
+            )
+        })?);
     }
     nodes.sort_by(|one: &NodeDocument, other| one.name.cmp(&other.name));
     Ok(nodes)
@@ -104,7 +115,11 @@ impl ServerState {
     }
 
     /// How a node's document was handed out, with what could not be recorded.
-    pub(super) fn delivery(&self, record: &Record, node: &Label) -> Result<Option<DocumentDelivery>> {
+    pub(super) fn delivery(
+        &self,
+        record: &Record,
+        node: &Label,
+    ) -> Result<Option<DocumentDelivery>> {
         let recorded = record.delivery(node)?;
         let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(match unsaved.get(node) {
@@ -113,15 +128,16 @@ impl ServerState {
         })
     }
 
-    /// Records how a node's document was handed out. Where the disk is full this process remembers it: a machine must not be
-    /// refused for that, and the document goes to its own machine only.
+    /// Records how a node's document was handed out. Where the disk is full this process remembers
+    /// it: a machine must not be refused for that, and the document goes to its own machine only.
     pub(super) fn put_delivery(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) {
         let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         match record.put_delivery(node, delivery) {
             Ok(()) => drop(unsaved.remove(node)),
             Err(error) => {
-                self.log
-                    .error(&error.context("a document is handed out, and that is remembered until this server ends"));
+                self.log.error(&error.context(
+                    "a document is handed out, and that is remembered until this server ends",
+                ));
                 let before = record.delivery(node).unwrap_or_default();
                 unsaved.insert(node.clone(), (before, delivery.clone()));
             }
@@ -130,34 +146,71 @@ impl ServerState {
 
     /// This server, as the asker calls it; by its address where it does not say.
     pub(super) fn own_url(&self, request: &ClientRequest) -> String {
-        let host = request.host.clone().unwrap_or_else(|| match request.local.ip().to_canonical() {
-            IpAddr::V6(address) => format!("[{address}]:{}", request.local.port()),
-            IpAddr::V4(address) => format!("{address}:{}", request.local.port()),
-        });
+        let host =
+            request
+                .host
+                .clone()
+                .unwrap_or_else(|| match request.local.ip().to_canonical() {
+                    IpAddr::V6(address) => format!("[{address}]:{}", request.local.port()),
+                    IpAddr::V4(address) => format!("{address}:{}", request.local.port()),
+                });
         format!("{}://{host}/", self.scheme)
     }
 
     /// Logs something that a node was given or that it reported.
-    pub(super) fn log_event(&self, request: &ClientRequest, node: Option<&Label>, what: impl Into<String>) {
+    pub(super) fn log_event(
+        &self,
+        request: &ClientRequest,
+        node: Option<&Label>,
+        what: impl Into<String>,
+    ) {
         self.log_line(request, node, None, what.into());
     }
 
     /// Logs a refusal.
     pub(super) fn log_refusal(&self, request: &ClientRequest, refusal: &Refusal) {
-        self.log_line(request, None, Some(refusal.id), format!("refused: {}", refusal.why));
+        self.log_line(
+            request,
+            None,
+            Some(refusal.id),
+            format!("refused: {}", refusal.why),
+        );
     }
 
-    fn log_line(&self, request: &ClientRequest, node: Option<&Label>, refused: Option<&'static str>, what: String) {
+    fn log_line(
+        &self,
+        request: &ClientRequest,
+        node: Option<&Label>,
+        refused: Option<&'static str>,
+        what: String,
+    ) {
         let node = node.map(ToString::to_string);
-        self.log.add(Line { time: SystemTime::now(), from: request.from, card: request.card(), node, refused, what });
+        self.log.add(Line {
+            time: SystemTime::now(),
+            from: request.from,
+            card: request.card(),
+            node,
+            refused,
+            what,
+        });
     }
 }
 
-/// What an operator should know before the first request: how each node is recognised, and what would hide it.
-pub(super) fn startup_notes(cluster: &Cluster, listening: &[std::net::SocketAddr], installs: bool) -> Vec<String> {
+/// What an operator should know before the first request: how each node is recognised, and what
+/// would hide it.
+pub(super) fn startup_notes(
+    cluster: &Cluster,
+    listening: &[std::net::SocketAddr],
+    installs: bool,
+) -> Vec<String> {
     let mut lines = Vec::new();
     for node in &cluster.nodes {
-        lines.push(format!("{} {}: {}", node.name, node.address, how_recognised(node)));
+        lines.push(format!(
+            "{} {}: {}",
+            node.name,
+            node.address,
+            how_recognised(node)
+        ));
     }
     if listening.iter().all(|address| address.ip().is_loopback()) {
         lines.push(
@@ -179,7 +232,12 @@ pub(super) fn startup_notes(cluster: &Cluster, listening: &[std::net::SocketAddr
         ));
     }
     let new = |node: &&NodeDocument| matches!(cluster.record.installation(&node.name), Ok(None));
-    let new: Vec<&str> = cluster.nodes.iter().filter(new).map(|node| node.name.as_str()).collect();
+    let new: Vec<&str> = cluster
+        .nodes
+        .iter()
+        .filter(new)
+        .map(|node| node.name.as_str())
+        .collect();
     if installs && !new.is_empty() {
         lines.push(format!(
             "not installed before `builder allow --all --install`, which wipes their disks: {}",
@@ -193,7 +251,9 @@ fn how_recognised(node: &NodeDocument) -> String {
     let address = "by its address alone";
     // The address that the kernel would take stands for the one that the node will connect to.
     match (find(Ipv4Addr::UNSPECIFIED, node.address), node.machine.mac) {
-        (Ok(PeerLink::Local), _) => "warning: it is this host's own address, and gets no document".to_owned(),
+        (Ok(PeerLink::Local), _) => {
+            "warning: it is this host's own address, and gets no document".to_owned()
+        }
         (Ok(PeerLink::Card(_) | PeerLink::NoCard), Some(mac)) => {
             format!("in this host's network, known by its card {mac}")
         }
@@ -207,5 +267,7 @@ fn how_recognised(node: &NodeDocument) -> String {
 
 /// Whether this is a container, by the marks that Docker and Podman leave.
 fn in_container() -> bool {
-    ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists())
+    ["/.dockerenv", "/run/.containerenv"]
+        .iter()
+        .any(|mark| Path::new(mark).exists())
 }

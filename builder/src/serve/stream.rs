@@ -13,9 +13,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{Outbox, PLACEHOLDER};
 
-/// A client that takes nothing for so long is given up, by the kernel (tcp(7), TCP_USER_TIMEOUT). Only the kernel knows: a socket
-/// is writable again once a third of its buffer was taken, and of the 4 MiB that this may be one of 200 clients on a slow line takes
-/// 60 KB in a second. A small buffer costs twice the time of the processor.
+/// A client that takes nothing for so long is given up, by the kernel (tcp(7), TCP_USER_TIMEOUT).
+/// Only the kernel knows: a socket is writable again once a third of its buffer was taken, and of
+/// the 4 MiB that this may be one of 200 clients on a slow line takes 60 KB in a second. A small
+/// buffer costs twice the time of the processor.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// So long a client may take for anything; after that it has to keep up a rate.
 const RATE_GRACE_PERIOD: Duration = Duration::from_secs(60);
@@ -33,13 +34,26 @@ pub(super) struct StallGuard {
 
 impl StallGuard {
     pub(super) fn new(inner: TcpStream) -> Self {
-        // Where it fails, and on kernels before 5.11 for a client that keeps its window closed, the rate below is all there is.
-        let _ = set_tcp_user_timeout(&inner, u32::try_from(STALL_TIMEOUT.as_millis()).unwrap_or(u32::MAX));
-        Self { inner, since: Instant::now(), sent: 0, stalled: None }
+        // Where it fails, and on kernels before 5.11 for a client that keeps its window closed, the
+        // rate below is all there is.
+        let _ = set_tcp_user_timeout(
+            &inner,
+            u32::try_from(STALL_TIMEOUT.as_millis()).unwrap_or(u32::MAX),
+        );
+        Self {
+            inner,
+            since: Instant::now(),
+            sent: 0,
+            stalled: None,
+        }
     }
 
     /// Counts what was sent, or waits, but not forever.
-    fn progress(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn progress(
+        &mut self,
+        cx: &mut Context<'_>,
+        done: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         match done {
             Poll::Ready(Ok(count)) => {
                 self.stalled = None;
@@ -50,10 +64,17 @@ impl StallGuard {
             Poll::Pending => {
                 let (since, sent) = (self.since, self.sent);
                 let timer = self.stalled.get_or_insert_with(|| {
-                    Box::pin(sleep_until(since + RATE_GRACE_PERIOD + Duration::from_secs(sent / MIN_BYTES_PER_SECOND)))
+                    Box::pin(sleep_until(
+                        since
+                            + RATE_GRACE_PERIOD
+                            + Duration::from_secs(sent / MIN_BYTES_PER_SECOND),
+                    ))
                 });
                 ready!(timer.as_mut().poll(cx));
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take what it is sent")))
+                Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the client does not take what it is sent",
+                )))
             }
         }
     }
@@ -65,7 +86,11 @@ impl StallGuard {
 }
 
 impl AsyncRead for StallGuard {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let done = Pin::new(&mut self.inner).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -76,7 +101,11 @@ impl AsyncRead for StallGuard {
 }
 
 impl AsyncWrite for StallGuard {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.progress(cx, done)
     }
@@ -103,9 +132,10 @@ impl AsyncWrite for StallGuard {
     }
 }
 
-/// A plain connection, which sends the files in its outbox where hyper writes their placeholders. hyper never copies a body's
-/// bytes when the connection takes several slices at once, so that the placeholder arrives here by its own address; should it
-/// ever be copied, `poll_write` would send zeros, and the client's digest would not fit.
+/// A plain connection, which sends the files in its outbox where hyper writes their placeholders.
+/// hyper never copies a body's bytes when the connection takes several slices at once, so that the
+/// placeholder arrives here by its own address; should it ever be copied, `poll_write` would send
+/// zeros, and the client's digest would not fit.
 #[derive(Debug)]
 pub(super) struct SendfileStream {
     inner: StallGuard,
@@ -131,7 +161,9 @@ impl SendfileStream {
             };
             let (socket, mut at) = (&self.inner.inner, piece.start);
             let count = limit.min(usize::try_from(piece.length).unwrap_or(usize::MAX));
-            match socket.try_io(Interest::WRITABLE, || Ok(sendfile(socket, &*piece.file, Some(&mut at), count)?)) {
+            match socket.try_io(Interest::WRITABLE, || {
+                Ok(sendfile(socket, &*piece.file, Some(&mut at), count)?)
+            }) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Ok(sent) => {
                     piece.start = at;
@@ -155,13 +187,21 @@ fn is_placeholder(slice: &[u8]) -> bool {
 }
 
 impl AsyncRead for SendfileStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for SendfileStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
@@ -170,7 +210,10 @@ impl AsyncWrite for SendfileStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let bytes = bufs.iter().take_while(|slice| !is_placeholder(slice)).count();
+        let bytes = bufs
+            .iter()
+            .take_while(|slice| !is_placeholder(slice))
+            .count();
         if let Some(first) = bufs.first().filter(|_| bytes == 0) {
             return self.send_file(cx, first.len());
         }

@@ -18,18 +18,28 @@ const LIMIT: u64 = 1 << 20;
 
 /// With a certificate chain and its key, PEM.
 pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
-    let read = |path: &Path| text_file::bytes(path, LIMIT).with_context(|| format!("cannot read {}", path.display()));
+    let read = |path: &Path| {
+        text_file::bytes(path, LIMIT).with_context(|| format!("cannot read {}", path.display()))
+    };
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(cert)?)
         .collect::<Result<_, _>>()
         .with_context(|| format!("{} is not a certificate in PEM", cert.display()))?;
     let secret = PrivateKeyDer::from_pem_slice(&private(key)?);
-    let secret = secret.ok().with_context(|| format!("{} is not a private key in PEM", key.display()))?;
+    let secret = secret
+        .ok()
+        .with_context(|| format!("{} is not a private key in PEM", key.display()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, secret)
-        .with_context(|| format!("{} and {} do not belong together", cert.display(), key.display()))?;
+        .with_context(|| {
+            format!(
+                "{} and {} do not belong together",
+                cert.display(),
+                key.display()
+            )
+        })?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -47,7 +57,10 @@ fn private(key: &Path) -> Result<Vec<u8>> {
         mode & 0o700
     );
     let mut pem = Vec::new();
-    file.by_ref().take(LIMIT).read_to_end(&mut pem).with_context(context)?;
+    file.by_ref()
+        .take(LIMIT)
+        .read_to_end(&mut pem)
+        .with_context(context)?;
     Ok(pem)
 }
 
@@ -64,11 +77,20 @@ mod tests {
         let [cert, key] = ["server.crt", "server.key"].map(|name| root.path().join(name));
         fs::write(&cert, pair.cert.pem()).unwrap();
         fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
-        for (mode, good) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o620, false)] {
+        for (mode, good) in [
+            (0o600, true),
+            (0o400, true),
+            (0o640, false),
+            (0o604, false),
+            (0o620, false),
+        ] {
             fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
             match acceptor(&cert, &key) {
                 Ok(_) => assert!(good, "{mode:o}"),
-                Err(error) => assert!(!good && error.to_string().contains("chmod"), "{mode:o}: {error}"),
+                Err(error) => assert!(
+                    !good && error.to_string().contains("chmod"),
+                    "{mode:o}: {error}"
+                ),
             }
         }
     }

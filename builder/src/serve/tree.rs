@@ -28,6 +28,10 @@ impl FromStr for Tree {
         }
         let folder = PathBuf::from(text);
         let kernel = folder.join("images/pxeboot/vmlinuz");
-        if kernel.is_file() { Ok(Self::Folder(folder)) } else { Err(format!("no kernel at {}", kernel.display())) }
+        if kernel.is_file() {
+            Ok(Self::Folder(folder))
+        } else {
+            Err(format!("no kernel at {}", kernel.display()))
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Settings as the lines of a file, with the reason and the source above each group, and what the other profile has.
+//! Settings as the lines of a file, with the reason and the source above each group, and what the
+//! other profile has.
 
 use std::fmt::Write as _;
 
@@ -8,9 +9,21 @@ use super::setting::{Place, Setting};
 const WIDTH: usize = 116;
 
 /// The lines of a place: `line` writes one from key and value. `profile` is the recipe's, by name.
-pub(crate) fn block(settings: &[Setting], place: Place, profile: &str, line: fn(&str, &str) -> String) -> String {
-    let settings: Vec<&Setting> = settings.iter().filter(|setting| setting.place == place).collect();
-    let other = if profile == "guide" { "The profile \"etcd\"" } else { "The guide" };
+pub(crate) fn block(
+    settings: &[Setting],
+    place: Place,
+    profile: &str,
+    line: fn(&str, &str) -> String,
+) -> String {
+    let settings: Vec<&Setting> = settings
+        .iter()
+        .filter(|setting| setting.place == place)
+        .collect();
+    let other = if profile == "guide" {
+        "The profile \"etcd\""
+    } else {
+        "The guide"
+    };
     let mut groups = Vec::new();
     for group in settings.chunk_by(|a, b| a.why == b.why) {
         let mut text = String::new();

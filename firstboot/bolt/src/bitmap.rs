@@ -7,8 +7,8 @@ const WORDS: usize = 16;
 /// Ids in one chunk.
 const CHUNK: u64 = 64 * WORDS as u64;
 
-/// One bit for each page. Only chunks with an id in them take memory, so a file that merely says that it is long costs
-/// nothing.
+/// One bit for each page. Only chunks with an id in them take memory, so a file that merely says
+/// that it is long costs nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Bitmap(BTreeMap<u64, [u64; WORDS]>);
 
@@ -25,12 +25,18 @@ impl Bitmap {
     /// Whether an id is in.
     pub(crate) fn contains(&self, id: u64) -> bool {
         let (word, bit) = place(id);
-        self.0.get(&(id / CHUNK)).is_some_and(|chunk| chunk[word] & bit != 0)
+        self.0
+            .get(&(id / CHUNK))
+            .is_some_and(|chunk| chunk[word] & bit != 0)
     }
 
     /// How many are in.
     pub(crate) fn count(&self) -> u64 {
-        self.0.values().flat_map(|chunk| chunk.iter()).map(|word| u64::from(word.count_ones())).sum()
+        self.0
+            .values()
+            .flat_map(|chunk| chunk.iter())
+            .map(|word| u64::from(word.count_ones()))
+            .sum()
     }
 
     /// The lowest id in the set that is not below this one.
@@ -38,7 +44,9 @@ impl Bitmap {
         self.0.range(from / CHUNK..).find_map(|(chunk, words)| {
             let start = chunk * CHUNK;
             let first = from.saturating_sub(start);
-            (first..CHUNK).find(|at| words[place(*at).0] & place(*at).1 != 0).map(|at| start + at)
+            (first..CHUNK)
+                .find(|at| words[place(*at).0] & place(*at).1 != 0)
+                .map(|at| start + at)
         })
     }
 }
@@ -46,7 +54,10 @@ impl Bitmap {
 /// The word of the chunk, and the bit of the word.
 fn place(id: u64) -> (usize, u64) {
     // Below WORDS, so it fits.
-    (usize::try_from(id / 64).unwrap_or(usize::MAX) % WORDS, 1 << (id % 64))
+    (
+        usize::try_from(id / 64).unwrap_or(usize::MAX) % WORDS,
+        1 << (id % 64),
+    )
 }
 
 #[cfg(test)]

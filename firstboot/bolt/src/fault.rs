@@ -22,7 +22,11 @@ impl fmt::Display for Fault {
         if let Some(page) = self.page {
             write!(f, "page {page}, ")?;
         }
-        write!(f, "byte {}: expected {}, found {}", self.offset, self.expected, self.found)
+        write!(
+            f,
+            "byte {}: expected {}, found {}",
+            self.offset, self.expected, self.found
+        )
     }
 }
 
@@ -38,10 +42,21 @@ impl Faults {
     pub const KEPT: usize = 100;
 
     /// Notes one.
-    pub fn add(&mut self, page: Option<u64>, offset: u64, expected: impl Into<String>, found: impl Into<String>) {
+    pub fn add(
+        &mut self,
+        page: Option<u64>,
+        offset: u64,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) {
         self.count += 1;
         if self.first.len() < Self::KEPT {
-            self.first.push(Fault { page, offset, expected: expected.into(), found: found.into() });
+            self.first.push(Fault {
+                page,
+                offset,
+                expected: expected.into(),
+                found: found.into(),
+            });
         }
     }
 

@@ -13,8 +13,8 @@ const PIECE: usize = 64 << 10;
 /// A count of this says: the count is the list's first word.
 const OVERFULL: u16 = 0xFFFF;
 
-/// Reads the list, and marks the pages it is in as used. On the disk its two forms, array and hash map, are one:
-/// page ids in ascending order.
+/// Reads the list, and marks the pages it is in as used. On the disk its two forms, array and hash
+/// map, are one: page ids in ascending order.
 pub(crate) fn read<R: ReadAt + ?Sized>(
     file: &R,
     id: u64,
@@ -28,7 +28,10 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
         faults.add(
             None,
             HEADER as u64 + 32,
-            format!("the freelist on a page from 2 to {}", pages.saturating_sub(1)),
+            format!(
+                "the freelist on a page from 2 to {}",
+                pages.saturating_sub(1)
+            ),
             id.to_string(),
         );
         return Ok(free);
@@ -38,11 +41,21 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     file.read_exact_at(&mut first, start)?;
     let header = Header::parse(&first);
     if header.kind != page::FREELIST {
-        faults.add(Some(id), start + 8, "a freelist page", page::kind(header.kind));
+        faults.add(
+            Some(id),
+            start + 8,
+            "a freelist page",
+            page::kind(header.kind),
+        );
         return Ok(free);
     }
     if header.id != id {
-        faults.add(Some(id), start, format!("the page's id, {id}"), header.id.to_string());
+        faults.add(
+            Some(id),
+            start,
+            format!("the page's id, {id}"),
+            header.id.to_string(),
+        );
     }
     let span = u64::from(header.overflow) + 1;
     if span > pages - id {
@@ -68,10 +81,14 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
         );
         return Ok(free);
     }
-    // bbolt takes the pages for the list out of the list, so the list may be that much shorter than its pages allow.
+    // bbolt takes the pages for the list out of the list, so the list may be that much shorter than
+    // its pages allow.
     let needed = (skip + count * 8) / size + 1;
     if span > needed + 1 + span / 64 {
-        let expected = format!("an overflow of {} pages, for the list has {count} pages in it", needed - 1);
+        let expected = format!(
+            "an overflow of {} pages, for the list has {count} pages in it",
+            needed - 1
+        );
         faults.add(Some(id), start + 12, expected, header.overflow.to_string());
         return Ok(free);
     }
@@ -79,21 +96,37 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     let mut before = 1;
     let mut at = start + skip;
     let end = at + count * 8;
-    // A list with so much wrong in it is not a list; the rest of it may be as long as the file says that it is.
+    // A list with so much wrong in it is not a list; the rest of it may be as long as the file says
+    // that it is.
     while at < end && faults.count() < Faults::KEPT as u64 {
         let bytes = &mut piece[..usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
         file.read_exact_at(bytes, at)?;
         for (index, word) in (0..).zip(bytes.chunks_exact(8)) {
             let (at, page) = (at + index * 8, u64_at(word, 0));
             if page >= pages || page < 2 {
-                faults.add(Some(id), at, format!("a free page from 2 to {}", pages - 1), page.to_string());
+                faults.add(
+                    Some(id),
+                    at,
+                    format!("a free page from 2 to {}", pages - 1),
+                    page.to_string(),
+                );
                 continue;
             }
             if page <= before {
-                faults.add(Some(id), at, format!("a free page above {before}, the one before"), page.to_string());
+                faults.add(
+                    Some(id),
+                    at,
+                    format!("a free page above {before}, the one before"),
+                    page.to_string(),
+                );
             }
             if (id..id + span).contains(&page) {
-                faults.add(Some(id), at, "a free page that is not the freelist's own", page.to_string());
+                faults.add(
+                    Some(id),
+                    at,
+                    "a free page that is not the freelist's own",
+                    page.to_string(),
+                );
             }
             free.insert(page);
             before = page;

@@ -16,18 +16,29 @@ const LONGEST: u64 = 16 << 20;
 /// A bucket as a value: root page (8), sequence (8); where the root is 0, a leaf page follows.
 const BUCKET: usize = 16;
 
-/// The value of a key in one of the outermost buckets of a database that nobody writes to; `None` where there is no such
-/// bucket or key.
+/// The value of a key in one of the outermost buckets of a database that nobody writes to; `None`
+/// where there is no such bucket or key.
 ///
 /// # Errors
 /// Where the file cannot be read, or a page on the way is not as bbolt writes it.
-pub fn get<R: ReadAt + ?Sized>(file: &R, len: u64, bucket: &[u8], key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+pub fn get<R: ReadAt + ?Sized>(
+    file: &R,
+    len: u64,
+    bucket: &[u8],
+    key: &[u8],
+) -> io::Result<Option<Vec<u8>>> {
     let Some(meta) = meta::find(file, len, FileKind::Live, &mut Faults::default())? else {
         return Err(damaged("neither meta page is valid"));
     };
     let size = u64::from(meta.page_size);
-    let pages = Pages { file, size, count: meta.pages.min(len / size) };
-    let Some((true, value)) = pages.find(meta.root, bucket)? else { return Ok(None) };
+    let pages = Pages {
+        file,
+        size,
+        count: meta.pages.min(len / size),
+    };
+    let Some((true, value)) = pages.find(meta.root, bucket)? else {
+        return Ok(None);
+    };
     if value.len() < BUCKET {
         return Err(damaged("a bucket is too short"));
     }
@@ -35,7 +46,9 @@ pub fn get<R: ReadAt + ?Sized>(file: &R, len: u64, bucket: &[u8], key: &[u8]) ->
         0 => leaf(&value[BUCKET..], key)?,
         root => pages.find(root, key)?,
     };
-    Ok(found.filter(|(is_bucket, _)| !is_bucket).map(|(_, value)| value))
+    Ok(found
+        .filter(|(is_bucket, _)| !is_bucket)
+        .map(|(_, value)| value))
 }
 
 /// A value, and whether it is a bucket.
@@ -53,13 +66,18 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
         let mut id = root;
         for _ in 0..DEEPEST {
             let bytes = self.load(id)?;
-            let node = Node::parse(&bytes).map_err(|(_, expected, found)| damaged(&format!("{expected}: {found}")))?;
+            let node = Node::parse(&bytes)
+                .map_err(|(_, expected, found)| damaged(&format!("{expected}: {found}")))?;
             if !node.is_branch() {
                 return Ok(search(&node, key));
             }
             // The last child whose keys begin at or below the key.
-            let after = (0..node.count()).find(|at| node.key(*at) > key).unwrap_or(node.count());
-            let Some(child) = after.checked_sub(1) else { return Ok(None) };
+            let after = (0..node.count())
+                .find(|at| node.key(*at) > key)
+                .unwrap_or(node.count());
+            let Some(child) = after.checked_sub(1) else {
+                return Ok(None);
+            };
             id = node.child(child);
         }
         Err(damaged("its tree is too deep"))
@@ -73,7 +91,11 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
         self.file.read_exact_at(&mut head, id * self.size)?;
         let header = Header::parse(&head);
         let pages = u64::from(header.overflow) + 1;
-        if header.id != id || !header.is_node() || pages > self.count - id || pages * self.size > LONGEST {
+        if header.id != id
+            || !header.is_node()
+            || pages > self.count - id
+            || pages * self.size > LONGEST
+        {
             return Err(damaged("a page is not the one that it should be"));
         }
         let mut bytes = vec![0; usize::try_from(pages * self.size).unwrap_or(0)];
@@ -87,15 +109,25 @@ fn leaf(bytes: &[u8], key: &[u8]) -> io::Result<Found> {
     if bytes.len() < HEADER {
         return Err(damaged("a bucket's page is too short"));
     }
-    let node = Node::parse(bytes).map_err(|(_, expected, found)| damaged(&format!("{expected}: {found}")))?;
-    if node.is_branch() { Err(damaged("a bucket's page is not a leaf")) } else { Ok(search(&node, key)) }
+    let node = Node::parse(bytes)
+        .map_err(|(_, expected, found)| damaged(&format!("{expected}: {found}")))?;
+    if node.is_branch() {
+        Err(damaged("a bucket's page is not a leaf"))
+    } else {
+        Ok(search(&node, key))
+    }
 }
 
 fn search(node: &Node<'_>, key: &[u8]) -> Found {
-    let found = (0..node.count()).map(|at| node.pair(at)).find(|pair| pair.key == key)?;
+    let found = (0..node.count())
+        .map(|at| node.pair(at))
+        .find(|pair| pair.key == key)?;
     Some((found.is_bucket, found.value.to_vec()))
 }
 
 fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("not a database as bbolt writes it: {what}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("not a database as bbolt writes it: {what}"),
+    )
 }

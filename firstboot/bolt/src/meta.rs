@@ -12,8 +12,17 @@ const VERSION: u32 = 2;
 /// Header, fields and checksum.
 const LENGTH: usize = HEADER + 64;
 /// Page sizes there can be: those of the systems Go runs on.
-const PAGE_SIZES: [u32; 7] = [1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15, 1 << 16];
-/// In place of the freelist's page: it was not written, as etcd has it. Every page that is not reachable is free.
+const PAGE_SIZES: [u32; 7] = [
+    1 << 10,
+    1 << 11,
+    1 << 12,
+    1 << 13,
+    1 << 14,
+    1 << 15,
+    1 << 16,
+];
+/// In place of the freelist's page: it was not written, as etcd has it. Every page that is not
+/// reachable is free.
 const NO_FREELIST: u64 = u64::MAX;
 
 /// What is wrong with a meta page: byte of the page, expected, found.
@@ -41,24 +50,47 @@ impl Meta {
         let wrong = |at: usize, expected: String, found: String| Err((at as u64, expected, found));
         let sum = fnv64a(&page[HEADER..HEADER + 56]);
         if field(0) != MAGIC {
-            return wrong(HEADER, format!("bbolt's magic number {MAGIC:08x}"), format!("{:08x}", field(0)));
+            return wrong(
+                HEADER,
+                format!("bbolt's magic number {MAGIC:08x}"),
+                format!("{:08x}", field(0)),
+            );
         }
         if field(4) != VERSION {
-            return wrong(HEADER + 4, format!("format version {VERSION}"), field(4).to_string());
+            return wrong(
+                HEADER + 4,
+                format!("format version {VERSION}"),
+                field(4).to_string(),
+            );
         }
         if long(56) != sum {
-            return wrong(HEADER + 56, format!("the checksum {sum:016x}"), format!("{:016x}", long(56)));
+            return wrong(
+                HEADER + 56,
+                format!("the checksum {sum:016x}"),
+                format!("{:016x}", long(56)),
+            );
         }
         if !PAGE_SIZES.contains(&field(8)) {
-            return wrong(HEADER + 8, "a page size from 1 KiB to 64 KiB".to_owned(), field(8).to_string());
+            return wrong(
+                HEADER + 8,
+                "a page size from 1 KiB to 64 KiB".to_owned(),
+                field(8).to_string(),
+            );
         }
         let freelist = (long(32) != NO_FREELIST).then_some(long(32));
-        Ok(Self { page_size: field(8), root: long(16), freelist, pages: long(40), txid: long(48) })
+        Ok(Self {
+            page_size: field(8),
+            root: long(16),
+            freelist,
+            pages: long(40),
+            txid: long(48),
+        })
     }
 }
 
-/// The meta page that counts. What is wrong with the other one counts too in a [`Form::Snapshot`]; in a file that
-/// lived, a meta page that was being written when the power went is what the other one is for.
+/// The meta page that counts. What is wrong with the other one counts too in a [`Form::Snapshot`];
+/// in a file that lived, a meta page that was being written when the power went is what the other
+/// one is for.
 pub(crate) fn find<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -80,13 +112,28 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
         match page.meta {
             Ok(meta) => {
                 if page.id != number {
-                    faults.add(Some(number), page.offset, format!("the page's id, {number}"), page.id.to_string());
+                    faults.add(
+                        Some(number),
+                        page.offset,
+                        format!("the page's id, {number}"),
+                        page.id.to_string(),
+                    );
                 }
                 if page.kind != page::META {
-                    faults.add(Some(number), page.offset + 8, "a meta page", page::kind(page.kind));
+                    faults.add(
+                        Some(number),
+                        page.offset + 8,
+                        "a meta page",
+                        page::kind(page.kind),
+                    );
                 }
                 if page.rest != 0 {
-                    faults.add(Some(number), page.offset + 10, "a count and an overflow of 0", "others");
+                    faults.add(
+                        Some(number),
+                        page.offset + 10,
+                        "a count and an overflow of 0",
+                        "others",
+                    );
                 }
                 metas.push(meta);
             }
@@ -101,7 +148,12 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
     if let [first, second] = metas.as_slice() {
         let at = u64::from(first.page_size);
         if let Some(expected) = disagreement(form, first, second) {
-            faults.add(Some(1), at, expected, format!("{second:?}, and the first is {first:?}"));
+            faults.add(
+                Some(1),
+                at,
+                expected,
+                format!("{second:?}, and the first is {first:?}"),
+            );
         }
     }
     Ok(metas.into_iter().reduce(newer))
@@ -113,25 +165,35 @@ fn newer(a: Meta, b: Meta) -> Meta {
 
 /// What two valid meta pages of one file must agree on, and do not.
 fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
-    // bbolt streams one transaction: both pages have its fields, and the second has the transaction id before.
-    let streamed = Meta { txid: first.txid.wrapping_sub(1), ..first.clone() };
+    // bbolt streams one transaction: both pages have its fields, and the second has the transaction
+    // id before.
+    let streamed = Meta {
+        txid: first.txid.wrapping_sub(1),
+        ..first.clone()
+    };
     match form {
-        FileKind::Snapshot => {
-            (*second != streamed).then_some("the first meta page's fields and the transaction before")
-        }
+        FileKind::Snapshot => (*second != streamed)
+            .then_some("the first meta page's fields and the transaction before"),
         FileKind::Live => {
-            // The pages take turns. In a file that was streamed before it lived, the page that is written first may be
-            // the newer one, so that there are two transactions between them. A file never has fewer pages than before.
-            let (old, new) = if first.txid > second.txid { (second, first) } else { (first, second) };
+            // The pages take turns. In a file that was streamed before it lived, the page that is
+            // written first may be the newer one, so that there are two transactions between them.
+            // A file never has fewer pages than before.
+            let (old, new) = if first.txid > second.txid {
+                (second, first)
+            } else {
+                (first, second)
+            };
             let fits = (1..=2).contains(&(new.txid - old.txid)) && new.pages >= old.pages;
             let fits = fits && new.page_size == old.page_size;
-            (!fits).then_some("a meta page from one or two transactions before or after the first one's")
+            (!fits).then_some(
+                "a meta page from one or two transactions before or after the first one's",
+            )
         }
     }
 }
 
-/// The length of the database that begins with these bytes, as its meta pages say; nothing where neither is valid. The
-/// bytes must reach to the end of the second meta page: [`META_PAGES`] do.
+/// The length of the database that begins with these bytes, as its meta pages say; nothing where
+/// neither is valid. The bytes must reach to the end of the second meta page: [`META_PAGES`] do.
 pub fn stated_length(begin: &[u8]) -> Option<u64> {
     let mut faults = Faults::default();
     let meta = find(begin, begin.len() as u64, FileKind::Live, &mut faults).ok()??;
@@ -159,14 +221,23 @@ impl Page {
         }
         file.read_exact_at(&mut page, offset)?;
         let (id, kind, rest) = (u64_at(&page, 0), u16_at(&page, 8), u64_at(&page, 8) >> 16);
-        Ok(Some(Self { offset, id, kind, rest, meta: Meta::parse(&page) }))
+        Ok(Some(Self {
+            offset,
+            id,
+            kind,
+            rest,
+            meta: Meta::parse(&page),
+        }))
     }
 
     /// The second meta page of a file whose first one is damaged: it is where it says that it does.
     fn search<R: ReadAt + ?Sized>(file: &R, len: u64) -> io::Result<Option<Self>> {
         for size in PAGE_SIZES {
             let page = Self::read(file, len, u64::from(size))?;
-            if page.as_ref().is_some_and(|page| page.meta.as_ref().is_ok_and(|meta| meta.page_size == size)) {
+            if page
+                .as_ref()
+                .is_some_and(|page| page.meta.as_ref().is_ok_and(|meta| meta.page_size == size))
+            {
                 return Ok(page);
             }
         }
@@ -175,5 +246,7 @@ impl Page {
 }
 
 fn fnv64a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -1,11 +1,12 @@
-//! One page of a tree, with its overflow: branch or leaf, its keys in order, its parts where bbolt's writer puts them.
+//! One page of a tree, with its overflow: branch or leaf, its keys in order, its parts where
+//! bbolt's writer puts them.
 
 use crate::fault::shown;
 use crate::page::{BRANCH, HEADER, LEAF};
 use crate::read::{u16_at, u32_at, u64_at};
 
-/// A branch's element: position (4), key's length (4), page (8). A leaf's: flags (4), position (4), key's length (4),
-/// value's length (4).
+/// A branch's element: position (4), key's length (4), page (8). A leaf's: flags (4), position (4),
+/// key's length (4), value's length (4).
 const ELEMENT: usize = 16;
 /// A leaf element's flag: its value is a bucket.
 const BUCKET: u32 = 0x01;
@@ -22,7 +23,12 @@ pub(crate) struct Header {
 impl Header {
     /// Reads the first [`HEADER`] bytes.
     pub(crate) fn parse(page: &[u8]) -> Self {
-        Self { id: u64_at(page, 0), kind: u16_at(page, 8), count: u16_at(page, 10), overflow: u32_at(page, 12) }
+        Self {
+            id: u64_at(page, 0),
+            kind: u16_at(page, 8),
+            count: u16_at(page, 10),
+            overflow: u32_at(page, 12),
+        }
     }
 
     /// Whether it is a branch or a leaf.
@@ -35,9 +41,12 @@ impl Header {
         HEADER + usize::from(self.count) * ELEMENT
     }
 
-    /// Where its last element ends, by the table's word: the page's bytes up to the end of the table are enough.
+    /// Where its last element ends, by the table's word: the page's bytes up to the end of the
+    /// table are enough.
     pub(crate) fn extent(&self, table: &[u8]) -> u64 {
-        let Some(last) = usize::from(self.count).checked_sub(1) else { return HEADER as u64 };
+        let Some(last) = usize::from(self.count).checked_sub(1) else {
+            return HEADER as u64;
+        };
         let element = Element::parse(self.kind, table, last);
         element.start + element.key + element.value
     }
@@ -57,9 +66,19 @@ impl Element {
         let at = HEADER + index * ELEMENT;
         let word = |n: usize| u64::from(u32_at(page, at + 4 * n));
         if kind == BRANCH {
-            Self { start: at as u64 + word(0), key: word(1), value: 0, flags: 0 }
+            Self {
+                start: at as u64 + word(0),
+                key: word(1),
+                value: 0,
+                flags: 0,
+            }
         } else {
-            Self { start: at as u64 + word(1), key: word(2), value: word(3), flags: u32_at(page, at) }
+            Self {
+                start: at as u64 + word(1),
+                key: word(2),
+                value: word(3),
+                flags: u32_at(page, at),
+            }
         }
     }
 }
@@ -96,11 +115,18 @@ impl<'a> Node<'a> {
         let count = usize::from(header.count);
         let name = |index: usize, part: &str| format!("element {index}'s {part}");
         if header.table_end() > bytes.len() {
-            let expected =
-                format!("at most {} elements, for there is no room for more", (bytes.len() - HEADER) / ELEMENT);
+            let expected = format!(
+                "at most {} elements, for there is no room for more",
+                (bytes.len() - HEADER) / ELEMENT
+            );
             return Err((10, expected, count.to_string()));
         }
-        let mut node = Self { bytes, kind: header.kind, count, end: header.table_end() };
+        let mut node = Self {
+            bytes,
+            kind: header.kind,
+            count,
+            end: header.table_end(),
+        };
         let mut next = header.table_end() as u64;
         let mut before: Option<&[u8]> = None;
         for index in 0..count {
@@ -112,17 +138,33 @@ impl<'a> Node<'a> {
             }
             next = element.start + element.key + element.value;
             if next > bytes.len() as u64 {
-                let expected = format!("{} inside the page's {} bytes", name(index, "end"), bytes.len());
+                let expected = format!(
+                    "{} inside the page's {} bytes",
+                    name(index, "end"),
+                    bytes.len()
+                );
                 return Err((row, expected, next.to_string()));
             }
             if element.key == 0 {
-                return Err((row, format!("{} not empty", name(index, "key")), "length 0".to_owned()));
+                return Err((
+                    row,
+                    format!("{} not empty", name(index, "key")),
+                    "length 0".to_owned(),
+                ));
             }
             if element.flags > BUCKET {
-                return Err((row, format!("{} 0 or 1", name(index, "flags")), format!("{:#x}", element.flags)));
+                return Err((
+                    row,
+                    format!("{} 0 or 1", name(index, "flags")),
+                    format!("{:#x}", element.flags),
+                ));
             }
             if header.kind == BRANCH && node.child(index) < 2 {
-                return Err((row + 8, name(index, "page to be 2 or more"), node.child(index).to_string()));
+                return Err((
+                    row + 8,
+                    name(index, "page to be 2 or more"),
+                    node.child(index).to_string(),
+                ));
             }
             let key = node.key(index);
             if let Some(before) = before
@@ -161,7 +203,12 @@ impl<'a> Node<'a> {
         let element = Element::parse(self.kind, self.bytes, index);
         let (start, middle) = (at(element.start), at(element.start + element.key));
         let value = &self.bytes[middle..middle + at(element.value)];
-        Pair { at: start, key: &self.bytes[start..middle], value, is_bucket: element.flags & BUCKET != 0 }
+        Pair {
+            at: start,
+            key: &self.bytes[start..middle],
+            value,
+            is_bucket: element.flags & BUCKET != 0,
+        }
     }
 
     /// All keys and values, each value behind its key.

@@ -25,13 +25,14 @@ impl ReadAt for [u8] {
     }
 }
 
-/// Pages in a row are read so many bytes at a time: a call for each page costs more than to check it.
+/// Pages in a row are read so many bytes at a time: a call for each page costs more than to check
+/// it.
 const AHEAD: usize = 64 << 10;
 /// A read that begins within so many bytes after the one before it is one of a row.
 const NEAR: u64 = 32 << 10;
 
-/// Reads pages of a file. Where they are asked for in the order in which they are stored, as bbolt stores what is
-/// written in order, it reads ahead.
+/// Reads pages of a file. Where they are asked for in the order in which they are stored, as bbolt
+/// stores what is written in order, it reads ahead.
 pub(crate) struct Pages<'f, R: ReadAt + ?Sized> {
     file: &'f R,
     /// Where the last page ends.
@@ -44,7 +45,13 @@ pub(crate) struct Pages<'f, R: ReadAt + ?Sized> {
 
 impl<'f, R: ReadAt + ?Sized> Pages<'f, R> {
     pub(crate) fn of(file: &'f R, end: u64) -> Self {
-        Self { file, end, ahead: Vec::new(), ahead_at: 0, next: 0 }
+        Self {
+            file,
+            end,
+            ahead: Vec::new(),
+            ahead_at: 0,
+            next: 0,
+        }
     }
 
     /// The bytes of all pages.
@@ -54,12 +61,16 @@ impl<'f, R: ReadAt + ?Sized> Pages<'f, R> {
 
     /// Fills the buffer with what is stored at this offset.
     pub(crate) fn read(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let row = offset.checked_sub(self.next).is_some_and(|skipped| skipped < NEAR);
+        let row = offset
+            .checked_sub(self.next)
+            .is_some_and(|skipped| skipped < NEAR);
         self.next = offset + buffer.len() as u64;
         if self.copy(buffer, offset) {
             return Ok(());
         }
-        let left = usize::try_from(self.end.saturating_sub(offset)).unwrap_or(AHEAD).min(AHEAD);
+        let left = usize::try_from(self.end.saturating_sub(offset))
+            .unwrap_or(AHEAD)
+            .min(AHEAD);
         if !row || buffer.len() > left {
             return self.file.read_exact_at(buffer, offset);
         }
@@ -75,7 +86,9 @@ impl<'f, R: ReadAt + ?Sized> Pages<'f, R> {
     }
 
     fn copy(&self, buffer: &mut [u8], offset: u64) -> bool {
-        let start = offset.checked_sub(self.ahead_at).and_then(|start| usize::try_from(start).ok());
+        let start = offset
+            .checked_sub(self.ahead_at)
+            .and_then(|start| usize::try_from(start).ok());
         let found = start.and_then(|start| self.ahead.get(start..start.checked_add(buffer.len())?));
         found.map(|found| buffer.copy_from_slice(found)).is_some()
     }

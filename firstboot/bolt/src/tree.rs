@@ -9,11 +9,12 @@ use crate::page::{self, HEADER};
 use crate::read::{Pages, ReadAt, u64_at};
 use crate::types::{Entry, Offset, Path, Visitor};
 
-/// No tree is as deep as this, buckets within buckets counted: a page has room for dozens of keys, and bbolt splits
-/// it in halves.
+/// No tree is as deep as this, buckets within buckets counted: a page has room for dozens of keys,
+/// and bbolt splits it in halves.
 const DEEPEST: usize = 64;
-/// The pages from the root to the one looked at are together no longer than this. Two records fit into one page, so none
-/// of up to 32 MiB is refused: etcd takes requests of 1.5 MiB, and warns where it is told to take more than 10 MiB.
+/// The pages from the root to the one looked at are together no longer than this. Two records fit
+/// into one page, so none of up to 32 MiB is refused: etcd takes requests of 1.5 MiB, and warns
+/// where it is told to take more than 10 MiB.
 const LONGEST: u64 = 64 << 20;
 /// Buffers up to this length are used again.
 const SPARE: usize = 64 << 10;
@@ -53,8 +54,20 @@ struct Expected<'a> {
 impl<R: ReadAt + ?Sized> Tree<'_, R> {
     /// Walks everything below the bucket of buckets.
     pub(crate) fn root(&mut self, id: u64) -> io::Result<()> {
-        let from = Offset { page: 0, offset: HEADER as u64 + 16 };
-        self.page(id, Expected { from, min: None, max: None, depth: 0, bucket: None })
+        let from = Offset {
+            page: 0,
+            offset: HEADER as u64 + 16,
+        };
+        self.page(
+            id,
+            Expected {
+                from,
+                min: None,
+                max: None,
+                depth: 0,
+                bucket: None,
+            },
+        )
     }
 
     /// The ids below which pages exist.
@@ -72,7 +85,10 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         if self.load(&mut bytes, id, expected)? {
             let length = bytes.len() as u64;
             self.held += length;
-            let start = Offset { page: id, offset: id * self.size };
+            let start = Offset {
+                page: id,
+                offset: id * self.size,
+            };
             match Node::parse(&bytes) {
                 Ok(node) => self.node(node, start, expected)?,
                 Err((at, expected, found)) => self.wrong(inside(start, at), expected, found),
@@ -89,19 +105,34 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
     /// Reads a branch or leaf page with its overflow, if it can be one and nobody else has it.
     fn load(&mut self, bytes: &mut Vec<u8>, id: u64, expected: Expected<'_>) -> io::Result<bool> {
         if id < 2 || id >= self.end() {
-            self.wrong(expected.from, format!("a page from 2 to {}", self.end().saturating_sub(1)), id.to_string());
+            self.wrong(
+                expected.from,
+                format!("a page from 2 to {}", self.end().saturating_sub(1)),
+                id.to_string(),
+            );
             return Ok(false);
         }
         if expected.depth > DEEPEST {
-            self.wrong(expected.from, format!("a tree of at most {DEEPEST} levels"), "more");
+            self.wrong(
+                expected.from,
+                format!("a tree of at most {DEEPEST} levels"),
+                "more",
+            );
             return Ok(false);
         }
         if !self.used.insert(id) {
-            self.wrong(expected.from, "a page that nothing else points to", format!("page {id} once more"));
+            self.wrong(
+                expected.from,
+                "a page that nothing else points to",
+                format!("page {id} once more"),
+            );
             return Ok(false);
         }
         bytes.resize(usize::try_from(self.size).unwrap_or(0), 0);
-        let start = Offset { page: id, offset: id * self.size };
+        let start = Offset {
+            page: id,
+            offset: id * self.size,
+        };
         self.pages.read(bytes, start.offset)?;
         let header = Header::parse(bytes);
         if header.id != id {
@@ -109,7 +140,11 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             return Ok(false);
         }
         if !header.is_node() {
-            self.wrong(inside(start, 8), "a branch or leaf page", page::kind(header.kind));
+            self.wrong(
+                inside(start, 8),
+                "a branch or leaf page",
+                page::kind(header.kind),
+            );
             return Ok(false);
         }
         if !self.overflow(bytes, header, start)? {
@@ -121,36 +156,50 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(true)
     }
 
-    /// Reads what a page has beyond its own end, if that is as long as the page's elements need: what is read then is
-    /// no longer than what is there, whatever the header says.
+    /// Reads what a page has beyond its own end, if that is as long as the page's elements need:
+    /// what is read then is no longer than what is there, whatever the header says.
     fn overflow(&mut self, bytes: &mut Vec<u8>, header: Header, start: Offset) -> io::Result<bool> {
         let at = inside(start, 12);
         let span = u64::from(header.overflow) + 1;
         if span > self.end() - start.page {
             let most = self.end() - start.page - 1;
-            self.wrong(at, format!("an overflow of at most {most} pages"), header.overflow.to_string());
+            self.wrong(
+                at,
+                format!("an overflow of at most {most} pages"),
+                header.overflow.to_string(),
+            );
             return Ok(false);
         }
         let end = header.table_end();
         if end as u64 > span * self.size {
             let most = (span * self.size - HEADER as u64) / 16;
-            self.wrong(inside(start, 10), format!("at most {most} elements in {span} pages"), header.count.to_string());
+            self.wrong(
+                inside(start, 10),
+                format!("at most {most} elements in {span} pages"),
+                header.count.to_string(),
+            );
             return Ok(false);
         }
         if end > bytes.len() {
             self.extend(bytes, end, start)?;
         }
         let extent = header.extent(bytes);
-        // bbolt rounded up once, and took one more where there was nothing to round in its first years.
+        // bbolt rounded up once, and took one more where there was nothing to round in its first
+        // years.
         let (least, most) = (extent.saturating_sub(1) / self.size, extent / self.size);
         if !(least..=most).contains(&u64::from(header.overflow)) {
-            let expected = format!("an overflow of {least} pages, for the last element ends at byte {extent}");
+            let expected =
+                format!("an overflow of {least} pages, for the last element ends at byte {extent}");
             self.wrong(at, expected, header.overflow.to_string());
             return Ok(false);
         }
         let held = self.held + span * self.size;
         if held > LONGEST {
-            self.wrong(at, format!("pages of at most {LONGEST} bytes from the root to here"), held.to_string());
+            self.wrong(
+                at,
+                format!("pages of at most {LONGEST} bytes from the root to here"),
+                held.to_string(),
+            );
             return Ok(false);
         }
         let mut own = true;
@@ -158,7 +207,14 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             own &= self.used.insert(id);
         }
         if !own {
-            self.wrong(at, format!("{} pages of overflow that nothing else points to", header.overflow), "some in use");
+            self.wrong(
+                at,
+                format!(
+                    "{} pages of overflow that nothing else points to",
+                    header.overflow
+                ),
+                "some in use",
+            );
             return Ok(false);
         }
         let whole = usize::try_from(span * self.size).unwrap_or(0);
@@ -172,7 +228,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             // No more than it takes: of a long page twice its length is a lot.
             bytes.reserve_exact(to - from);
             bytes.resize(to, 0);
-            self.pages.read(&mut bytes[from..], start.offset + from as u64)?;
+            self.pages
+                .read(&mut bytes[from..], start.offset + from as u64)?;
         }
         Ok(())
     }
@@ -226,9 +283,19 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         }
         for index in 0..=last {
             if node.is_branch() {
-                let max = if index < last { Some(node.key(index + 1)) } else { expected.max };
+                let max = if index < last {
+                    Some(node.key(index + 1))
+                } else {
+                    expected.max
+                };
                 let from = inside(start, Node::child_at(index));
-                let below = Expected { from, min: Some(node.key(index)), max, depth: expected.depth + 1, ..expected };
+                let below = Expected {
+                    from,
+                    min: Some(node.key(index)),
+                    max,
+                    depth: expected.depth + 1,
+                    ..expected
+                };
                 self.page(node.child(index), below)?;
             } else {
                 self.pair(node.pair(index), start, expected)?;
@@ -242,18 +309,46 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         let place = inside(start, pair.at);
         if !pair.is_bucket {
             match expected.bucket {
-                Some(bucket) => self.visit.entry(&Entry { bucket, key, value, place }, &mut self.faults),
-                None => self.wrong(place, "nothing but buckets outside of buckets", format!("the key {}", shown(key))),
+                Some(bucket) => self.visit.entry(
+                    &Entry {
+                        bucket,
+                        key,
+                        value,
+                        place,
+                    },
+                    &mut self.faults,
+                ),
+                None => self.wrong(
+                    place,
+                    "nothing but buckets outside of buckets",
+                    format!("the key {}", shown(key)),
+                ),
             }
             return Ok(());
         }
-        let at = Offset { offset: place.offset + key.len() as u64, ..place };
+        let at = Offset {
+            offset: place.offset + key.len() as u64,
+            ..place
+        };
         if value.len() < BUCKET {
-            self.wrong(at, format!("a bucket of {BUCKET} bytes or more"), value.len().to_string());
+            self.wrong(
+                at,
+                format!("a bucket of {BUCKET} bytes or more"),
+                value.len().to_string(),
+            );
             return Ok(());
         }
-        let path = Path { name: key, parent: expected.bucket };
-        let below = Expected { from: at, min: None, max: None, depth: expected.depth + 1, bucket: Some(&path) };
+        let path = Path {
+            name: key,
+            parent: expected.bucket,
+        };
+        let below = Expected {
+            from: at,
+            min: None,
+            max: None,
+            depth: expected.depth + 1,
+            bucket: Some(&path),
+        };
         let root = u64_at(value, 0);
         if root != 0 {
             if value.len() != BUCKET {
@@ -268,13 +363,24 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             return self.page(root, below);
         }
         self.visit.bucket(&path, place, &mut self.faults);
-        self.inline(&value[BUCKET..], Offset { offset: at.offset + BUCKET as u64, ..at }, below)
+        self.inline(
+            &value[BUCKET..],
+            Offset {
+                offset: at.offset + BUCKET as u64,
+                ..at
+            },
+            below,
+        )
     }
 
     /// A small bucket: its only page is in its parent's.
     fn inline(&mut self, bytes: &[u8], start: Offset, expected: Expected<'_>) -> io::Result<()> {
         if bytes.len() < HEADER {
-            self.wrong(start, "an inline bucket's page", format!("{} bytes", bytes.len()));
+            self.wrong(
+                start,
+                "an inline bucket's page",
+                format!("{} bytes", bytes.len()),
+            );
             return Ok(());
         }
         if expected.depth > DEEPEST {
@@ -283,16 +389,27 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         }
         let header = Header::parse(bytes);
         if header.kind != page::LEAF {
-            self.wrong(inside(start, 8), "a leaf page inline", page::kind(header.kind));
+            self.wrong(
+                inside(start, 8),
+                "a leaf page inline",
+                page::kind(header.kind),
+            );
             return Ok(());
         }
         if header.id != 0 || header.overflow != 0 {
-            self.wrong(start, "an inline page's id 0 and overflow 0", format!("{} and {}", header.id, header.overflow));
+            self.wrong(
+                start,
+                "an inline page's id 0 and overflow 0",
+                format!("{} and {}", header.id, header.overflow),
+            );
             return Ok(());
         }
         match Node::parse(bytes) {
             Ok(_) if header.extent(bytes) != bytes.len() as u64 => {
-                let expected = format!("an inline page of {} bytes, as its elements need", header.extent(bytes));
+                let expected = format!(
+                    "an inline page of {} bytes, as its elements need",
+                    header.extent(bytes)
+                );
                 self.wrong(start, expected, bytes.len().to_string());
                 Ok(())
             }
@@ -306,5 +423,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
 }
 
 fn inside(start: Offset, at: usize) -> Offset {
-    Offset { offset: start.offset + at as u64, ..start }
+    Offset {
+        offset: start.offset + at as u64,
+        ..start
+    }
 }

@@ -1,14 +1,16 @@
-//! The types in which the walk over a database and its caller speak: what kind of file it is, where something is in it,
-//! and what the caller is shown.
+//! The types in which the walk over a database and its caller speak: what kind of file it is, where
+//! something is in it, and what the caller is shown.
 
 use crate::fault::Faults;
 
 /// How the file came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// Streamed out of one transaction: it ends with its last page, and both meta pages are that transaction's.
+    /// Streamed out of one transaction: it ends with its last page, and both meta pages are that
+    /// transaction's.
     Snapshot,
-    /// The file a database lives in: longer than its pages need, and one of its meta pages may be half-written.
+    /// The file a database lives in: longer than its pages need, and one of its meta pages may be
+    /// half-written.
     Live,
 }
 
@@ -47,7 +49,8 @@ pub struct Entry<'a> {
 pub trait Visitor {
     /// A bucket begins. What is wrong with its name by a higher law is added to the faults.
     fn bucket(&mut self, _bucket: &Path<'_>, _place: Offset, _faults: &mut Faults) {}
-    /// The keys and values of one leaf page, each value behind its key, in order: what a hash over all of them is made of.
+    /// The keys and values of one leaf page, each value behind its key, in order: what a hash over
+    /// all of them is made of.
     fn data(&mut self, _bucket: &Path<'_>, _bytes: &[u8]) {}
     /// A key with its value. What is wrong with them by a higher law is added to the faults.
     fn entry(&mut self, entry: &Entry<'_>, faults: &mut Faults);

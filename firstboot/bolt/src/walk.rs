@@ -28,10 +28,20 @@ pub struct Report {
 ///
 /// # Errors
 /// Only where the file cannot be read; what is wrong with it is in the report.
-pub fn check<R: ReadAt + ?Sized>(file: &R, len: u64, form: FileKind, visit: &mut dyn Visitor) -> io::Result<Report> {
+pub fn check<R: ReadAt + ?Sized>(
+    file: &R,
+    len: u64,
+    form: FileKind,
+    visit: &mut dyn Visitor,
+) -> io::Result<Report> {
     let mut faults = Faults::default();
     let Some(meta) = meta::find(file, len, form, &mut faults)? else {
-        return Ok(Report { meta: None, used: 0, complete: false, faults });
+        return Ok(Report {
+            meta: None,
+            used: 0,
+            complete: false,
+            faults,
+        });
     };
     let size = u64::from(meta.page_size);
     let pages = length(&meta, len, form, &mut faults);
@@ -40,18 +50,47 @@ pub fn check<R: ReadAt + ?Sized>(file: &R, len: u64, form: FileKind, visit: &mut
         used.insert(id);
     }
     let free = match meta.freelist {
-        Some(id) => Some(freelist::read(file, id, size, pages, &mut used, &mut faults)?),
+        Some(id) => Some(freelist::read(
+            file,
+            id,
+            size,
+            pages,
+            &mut used,
+            &mut faults,
+        )?),
         None => None,
     };
     let complete = pages == meta.pages;
     let pages = Pages::of(file, pages * size);
-    let mut tree = Tree { pages, size, used, free, faults, complete, looked_at: 2, visit, spare: Vec::new(), held: 0 };
+    let mut tree = Tree {
+        pages,
+        size,
+        used,
+        free,
+        faults,
+        complete,
+        looked_at: 2,
+        visit,
+        spare: Vec::new(),
+        held: 0,
+    };
     tree.root(meta.root)?;
-    let Tree { used, free, mut faults, complete, .. } = tree;
+    let Tree {
+        used,
+        free,
+        mut faults,
+        complete,
+        ..
+    } = tree;
     if let Some(free) = free.filter(|_| complete) {
         left_over(&used, &free, meta.pages, size, &mut faults);
     }
-    Ok(Report { meta: Some(meta), used: used.count(), complete, faults })
+    Ok(Report {
+        meta: Some(meta),
+        used: used.count(),
+        complete,
+        faults,
+    })
 }
 
 /// Holds the high-water mark against the file's length; gives the pages that are really there.
@@ -59,18 +98,35 @@ fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
     let size = u64::from(meta.page_size);
     let there = len / size;
     let wanted = meta.pages.checked_mul(size);
-    let said = format!("{} pages of {size} bytes, as the meta page says", meta.pages);
+    let said = format!(
+        "{} pages of {size} bytes, as the meta page says",
+        meta.pages
+    );
     let right = match form {
         FileKind::Snapshot => wanted == Some(len),
         FileKind::Live => wanted.is_some_and(|wanted| wanted <= len) && len.is_multiple_of(size),
     };
     if !right {
         // The end of the shorter of the two.
-        let said = if form == FileKind::Live { format!("{said}, or whole pages more") } else { said };
-        faults.add(None, wanted.unwrap_or(len).min(len), said, format!("{len} bytes"));
+        let said = if form == FileKind::Live {
+            format!("{said}, or whole pages more")
+        } else {
+            said
+        };
+        faults.add(
+            None,
+            wanted.unwrap_or(len).min(len),
+            said,
+            format!("{len} bytes"),
+        );
     }
     if meta.pages < 3 {
-        faults.add(None, HEADER as u64 + 40, "a high-water mark of 3 or more", meta.pages.to_string());
+        faults.add(
+            None,
+            HEADER as u64 + 40,
+            "a high-water mark of 3 or more",
+            meta.pages.to_string(),
+        );
     }
     meta.pages.min(there)
 }
@@ -79,11 +135,25 @@ fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
 fn left_over(used: &Bitmap, free: &Bitmap, pages: u64, size: u64, faults: &mut Faults) {
     let mut id = 2;
     while id < pages {
-        let next = [used.next(id), free.next(id)].into_iter().flatten().min().unwrap_or(pages).min(pages);
+        let next = [used.next(id), free.next(id)]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(pages)
+            .min(pages);
         if next > id {
             let run = next - id;
-            let pages = if run == 1 { "page".to_owned() } else { format!("{run} pages from here on") };
-            faults.add(Some(id), id * size, format!("{pages} reachable or in the freelist"), "neither");
+            let pages = if run == 1 {
+                "page".to_owned()
+            } else {
+                format!("{run} pages from here on")
+            };
+            faults.add(
+                Some(id),
+                id * size,
+                format!("{pages} reachable or in the freelist"),
+                "neither",
+            );
         }
         id = next + 1;
     }

@@ -1,18 +1,20 @@
-//! The rule of the bootstrap barrier, as a pure function: from the state of this node and the observed states of the
-//! others to the next action. The safety of the barrier depends on this rule alone. `model.rs` enumerates what can
-//! happen around it.
+//! The rule of the bootstrap barrier, as a pure function: from the state of this node and the
+//! observed states of the others to the next action. The safety of the barrier depends on this rule
+//! alone. `model.rs` enumerates what can happen around it.
 //!
-//! Why the rule is safe. A node becomes ready in an epoch only when it has itself seen every disk id of that epoch, and
-//! what it sees of a peer never goes back in time. So of two epochs in which one disk was ready, one is later for every
-//! disk, and each node went from the earlier to the later and not back. A node begins a cluster in its newest epoch,
-//! when *all* have announced that they are ready in it. From then on every other node follows, but only into an epoch
-//! in which its own disk was ready with its present id, and so has never voted. Two clusters of different epochs would
-//! need a node that went both ways.
+//! Why the rule is safe. A node becomes ready in an epoch only when it has itself seen every disk
+//! id of that epoch, and what it sees of a peer never goes back in time. So of two epochs in which
+//! one disk was ready, one is later for every disk, and each node went from the earlier to the
+//! later and not back. A node begins a cluster in its newest epoch, when *all* have announced that
+//! they are ready in it. From then on every other node follows, but only into an epoch in which its
+//! own disk was ready with its present id, and so has never voted. Two clusters of different epochs
+//! would need a node that went both ways.
 //!
-//! A node with an order to restore follows the same rule, with etcd stopped and its data kept. The snapshot is part of
-//! the epoch, so only nodes with the same order agree, and no data is replaced before all nodes have the order. Until
-//! then a node may give up at any time, and continues with its previous data. A node with an order to roll back needs
-//! no agreement with the members that have already returned to that cluster.
+//! A node with an order to restore follows the same rule, with etcd stopped and its data kept. The
+//! snapshot is part of the epoch, so only nodes with the same order agree, and no data is replaced
+//! before all nodes have the order. Until then a node may give up at any time, and continues with
+//! its previous data. A node with an order to roll back needs no agreement with the members that
+//! have already returned to that cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,7 +67,9 @@ impl LocalState {
 
     /// How far this node has come.
     pub(crate) fn phase(&self) -> Phase {
-        self.epochs.last().map_or(Phase::Empty, |epoch| Phase::Ready { epoch: epoch.id })
+        self.epochs
+            .last()
+            .map_or(Phase::Empty, |epoch| Phase::Ready { epoch: epoch.id })
     }
 
     /// The other members that take part.
@@ -79,13 +83,15 @@ impl LocalState {
 pub(crate) enum Action {
     /// Probe again.
     Wait,
-    /// All others answered just now, with the same order and these disk ids: be ready in their epoch.
+    /// All others answered just now, with the same order and these disk ids: be ready in their
+    /// epoch.
     BeReady(DiskIds, BootstrapMode),
     /// Start etcd as an initial member of the epoch with this hash.
     Start(Sha256),
     /// Another cluster runs, or did when it was last observed. This node must not start as new.
     Alive,
-    /// This member has a different order or withdrew its agreement: continue with the previous data.
+    /// This member has a different order or withdrew its agreement: continue with the previous
+    /// data.
     GiveUp(Label),
 }
 
@@ -98,11 +104,24 @@ pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
     let mut mode = memory.mode;
     let (mut all_ready, mut all_fresh) = (true, true);
     for name in memory.others() {
-        let Some(PeerObservation { state: Some(state), fresh }) = views.get(name) else { return Action::Wait };
+        let Some(PeerObservation {
+            state: Some(state),
+            fresh,
+        }) = views.get(name)
+        else {
+            return Action::Wait;
+        };
         all_fresh &= fresh;
         match state {
-            PeerState::Firstboot { disk_id, phase, without, mode: theirs } => {
-                let Some(both) = mode.with(*theirs).filter(|_| *without == memory.without) else { return Action::Wait };
+            PeerState::Firstboot {
+                disk_id,
+                phase,
+                without,
+                mode: theirs,
+            } => {
+                let Some(both) = mode.with(*theirs).filter(|_| *without == memory.without) else {
+                    return Action::Wait;
+                };
                 mode = both;
                 disk_ids.insert(name.clone(), *disk_id);
                 all_ready &= *phase == memory.phase();
@@ -112,7 +131,8 @@ pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
         }
     }
     match memory.epochs.last() {
-        // They wrote to their disks that they are ready, so the age of their answer does not matter.
+        // They wrote to their disks that they are ready, so the age of their answer does not
+        // matter.
         Some(epoch) if all_ready => Action::Start(epoch.id),
         _ if memory.epochs.iter().any(|epoch| epoch.disk_ids == disk_ids) => Action::Wait,
         _ if all_fresh => Action::BeReady(disk_ids, mode),
@@ -125,7 +145,8 @@ fn already_rolled_back(memory: &LocalState, state: &PeerState) -> bool {
     matches!((memory.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
-/// The action where etcd runs on another member, or another member has a different order, or none if neither is so.
+/// The action where etcd runs on another member, or another member has a different order, or none
+/// if neither is so.
 fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Option<Action> {
     let living: BTreeSet<u64> = views
         .values()
@@ -134,7 +155,11 @@ fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Op
             _ => None,
         })
         .collect();
-    let own: Vec<&Epoch> = memory.epochs.iter().filter(|epoch| living.contains(&epoch.cluster_id)).collect();
+    let own: Vec<&Epoch> = memory
+        .epochs
+        .iter()
+        .filter(|epoch| living.contains(&epoch.cluster_id))
+        .collect();
     if memory.mode.is_new() {
         return living.first().map(|_| match own.as_slice() {
             [epoch] if living.len() == 1 => Action::Start(epoch.id),
@@ -152,13 +177,20 @@ fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Op
     for (name, PeerObservation { state, fresh }) in views {
         let takes_part = memory.initial.contains(name);
         match state {
-            // That member withdrew its agreement, or this node was never ready. A member that started with the new data
-            // was found above.
-            Some(state @ PeerState::Etcd { .. }) if *fresh && !already_rolled_back(memory, state) => {
+            // That member withdrew its agreement, or this node was never ready. A member that
+            // started with the new data was found above.
+            Some(state @ PeerState::Etcd { .. })
+                if *fresh && !already_rolled_back(memory, state) =>
+            {
                 let gave_up = takes_part && was_ready;
-                return Some(if gave_up { Action::GiveUp(name.clone()) } else { Action::Wait });
+                return Some(if gave_up {
+                    Action::GiveUp(name.clone())
+                } else {
+                    Action::Wait
+                });
             }
-            // Once this node was ready, another member may have started with the new data, so this node must wait.
+            // Once this node was ready, another member may have started with the new data, so this
+            // node must wait.
             Some(PeerState::Firstboot { mode, .. }) if *fresh && takes_part && !was_ready => {
                 let other = !mode.is_new() && memory.mode.with(*mode).is_none();
                 if other {

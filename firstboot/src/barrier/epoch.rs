@@ -1,12 +1,15 @@
-//! An epoch: the disk ids of all initial members and what they begin with. The members agree on one epoch.
+//! An epoch: the disk ids of all initial members and what they begin with. The members agree on one
+//! epoch.
 
 use recipes::{ClusterDocument, Sha256};
 
 use crate::domain::{BootstrapMode, DiskIds, cluster_id};
 
-/// How many hexadecimal digits of the epoch's hash the token has: 64 bits, so that no two clusters share a token.
+/// How many hexadecimal digits of the epoch's hash the token has: 64 bits, so that no two clusters
+/// share a token.
 const IN_TOKEN: usize = 16;
-/// How many digits of the snapshot's digest come before them, for the reader. The hash covers the whole digest.
+/// How many digits of the snapshot's digest come before them, for the reader. The hash covers the
+/// whole digest.
 const SNAPSHOT_IN_TOKEN: usize = 8;
 
 /// One agreement: these disks may become one cluster.
@@ -27,27 +30,45 @@ pub(crate) struct Epoch {
 impl Epoch {
     /// The epoch of these disk ids in this cluster.
     pub(crate) fn new(cluster: &ClusterDocument, disk_ids: DiskIds, mode: BootstrapMode) -> Self {
-        let mut parts: Vec<String> = disk_ids.iter().map(|(name, disk_id)| format!("{name} {disk_id}\n")).collect();
+        let mut parts: Vec<String> = disk_ids
+            .iter()
+            .map(|(name, disk_id)| format!("{name} {disk_id}\n"))
+            .collect();
         match mode {
             BootstrapMode::New => {}
-            BootstrapMode::Restore { snapshot, seen } => parts.push(format!("restore {snapshot} {seen:?}\n")),
+            BootstrapMode::Restore { snapshot, seen } => {
+                parts.push(format!("restore {snapshot} {seen:?}\n"));
+            }
             BootstrapMode::Rollback { cluster } => parts.push(format!("rollback {cluster:x}\n")),
         }
         let id = Sha256::of(parts.concat().as_bytes());
         let unique = &id.to_string()[..IN_TOKEN];
         let token = match mode {
             BootstrapMode::Restore { snapshot, .. } => {
-                format!("{}-r-{}-{unique}", cluster.name, &snapshot.to_string()[..SNAPSHOT_IN_TOKEN])
+                format!(
+                    "{}-r-{}-{unique}",
+                    cluster.name,
+                    &snapshot.to_string()[..SNAPSHOT_IN_TOKEN]
+                )
             }
             _ => format!("{}-{unique}", cluster.name),
         };
-        let members = cluster.members.iter().filter(|member| disk_ids.contains_key(&member.name));
+        let members = cluster
+            .members
+            .iter()
+            .filter(|member| disk_ids.contains_key(&member.name));
         let urls: Vec<String> = members.map(recipes::cluster::Member::peer_url).collect();
         let cluster_id = match mode {
             BootstrapMode::Rollback { cluster } => cluster,
             _ => cluster_id(urls.iter().map(String::as_str), &token),
         };
-        Self { id, disk_ids, mode, token, cluster_id }
+        Self {
+            id,
+            disk_ids,
+            mode,
+            token,
+            cluster_id,
+        }
     }
 }
 
@@ -58,23 +79,43 @@ mod tests {
 
     #[test]
     fn each_life_of_each_disk_makes_another_token_and_another_cluster() {
-        let cluster =
-            recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap().cluster_document();
+        let cluster = recipes::recipe::read(include_str!("../../../recipes/three-node.toml"))
+            .recipe
+            .unwrap()
+            .cluster_document();
         let disk_ids = |nonces: [u128; 3]| -> DiskIds {
-            cluster.members.iter().map(|member| member.name.clone()).zip(nonces.map(DiskId::of)).collect()
+            cluster
+                .members
+                .iter()
+                .map(|member| member.name.clone())
+                .zip(nonces.map(DiskId::of))
+                .collect()
         };
-        let restore = |content: &[u8]| BootstrapMode::Restore { snapshot: Sha256::of(content), seen: Some(1) };
+        let restore = |content: &[u8]| BootstrapMode::Restore {
+            snapshot: Sha256::of(content),
+            seen: Some(1),
+        };
         let mut epochs = [[1, 2, 3], [1, 2, 4], [2, 1, 3]]
             .map(|nonces| Epoch::new(&cluster, disk_ids(nonces), BootstrapMode::New))
             .to_vec();
-        epochs.extend([b"a", b"b"].map(|snapshot| Epoch::new(&cluster, disk_ids([1, 2, 3]), restore(snapshot))));
+        epochs.extend(
+            [b"a", b"b"]
+                .map(|snapshot| Epoch::new(&cluster, disk_ids([1, 2, 3]), restore(snapshot))),
+        );
         for (i, one) in epochs.iter().enumerate() {
             for other in &epochs[..i] {
                 assert_ne!(one.token, other.token);
                 assert_ne!(one.cluster_id, other.cluster_id);
             }
-            let snapshot = if one.mode.is_new() { 0 } else { "r-".len() + SNAPSHOT_IN_TOKEN + 1 };
-            assert_eq!(one.token.len(), cluster.name.as_str().len() + 1 + snapshot + IN_TOKEN);
+            let snapshot = if one.mode.is_new() {
+                0
+            } else {
+                "r-".len() + SNAPSHOT_IN_TOKEN + 1
+            };
+            assert_eq!(
+                one.token.len(),
+                cluster.name.as_str().len() + 1 + snapshot + IN_TOKEN
+            );
         }
     }
 }

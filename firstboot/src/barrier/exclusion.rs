@@ -25,11 +25,23 @@ pub(crate) fn objection(
     text(names, cluster, own, state).map(|why| ReasonId::ExclusionRefused.because(why))
 }
 
-fn text(names: &BTreeSet<Label>, cluster: &ClusterDocument, own: Option<&Label>, state: &NodeState) -> Option<String> {
-    let all: BTreeSet<Label> = cluster.members.iter().map(|member| member.name.clone()).collect();
+fn text(
+    names: &BTreeSet<Label>,
+    cluster: &ClusterDocument,
+    own: Option<&Label>,
+    state: &NodeState,
+) -> Option<String> {
+    let all: BTreeSet<Label> = cluster
+        .members
+        .iter()
+        .map(|member| member.name.clone())
+        .collect();
     if let Some(stranger) = names.difference(&all).next() {
         let all: Vec<&str> = all.iter().map(Label::as_str).collect();
-        return Some(format!("{stranger} is not a member of this cluster; its members are {}", all.join(", ")));
+        return Some(format!(
+            "{stranger} is not a member of this cluster; its members are {}",
+            all.join(", ")
+        ));
     }
     if own.is_some_and(|own| names.contains(own)) {
         return Some("this node cannot exclude itself".to_owned());
@@ -42,9 +54,13 @@ fn text(names: &BTreeSet<Label>, cluster: &ClusterDocument, own: Option<&Label>,
             all.len()
         ));
     }
-    // A member that was ready with a set of members may have begun with it. Those that are now excluded must not be
-    // able to form a quorum by themselves.
-    let before: BTreeSet<&Label> = state.agreed.iter().flat_map(|disk_ids| disk_ids.keys()).collect();
+    // A member that was ready with a set of members may have begun with it. Those that are now
+    // excluded must not be able to form a quorum by themselves.
+    let before: BTreeSet<&Label> = state
+        .agreed
+        .iter()
+        .flat_map(|disk_ids| disk_ids.keys())
+        .collect();
     let could = state.agreed.iter().find(|disk_ids| {
         let staying_behind = disk_ids.keys().filter(|name| !left.contains(*name)).count();
         staying_behind > disk_ids.len() / 2
@@ -69,16 +85,27 @@ mod tests {
     }
 
     fn cluster(count: usize) -> ClusterDocument {
-        let recipe = recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap();
+        let recipe = recipes::recipe::read(include_str!("../../../recipes/three-node.toml"))
+            .recipe
+            .unwrap();
         let mut cluster = recipe.cluster_document();
         let model = cluster.members[0].clone();
-        let member = |i| recipes::cluster::Member { name: format!("etcd-{i}").parse().unwrap(), ..model.clone() };
+        let member = |i| recipes::cluster::Member {
+            name: format!("etcd-{i}").parse().unwrap(),
+            ..model.clone()
+        };
         cluster.members = (1..=count).map(member).collect();
         cluster
     }
 
     fn said(names: &[&str], count: usize, state: &NodeState) -> Option<String> {
-        objection(&labels(names), &cluster(count), labels(&["etcd-1"]).first(), state).map(|why| why.text)
+        objection(
+            &labels(names),
+            &cluster(count),
+            labels(&["etcd-1"]).first(),
+            state,
+        )
+        .map(|why| why.text)
     }
 
     #[test]
@@ -86,28 +113,64 @@ mod tests {
         let state = NodeState::default();
         assert_eq!(said(&["etcd-3"], 3, &state), None);
         assert_eq!(said(&["etcd-4", "etcd-5"], 5, &state), None);
-        assert!(said(&["etcd-2", "etcd-3"], 3, &state).unwrap().contains("1 of 3 members are not a majority"));
-        assert!(said(&["etcd-2"], 2, &state).unwrap().contains("not a majority"));
-        assert!(said(&["etcd-1"], 3, &state).unwrap().contains("exclude itself"));
-        assert!(said(&["x"], 3, &state).unwrap().contains("its members are etcd-1, etcd-2, etcd-3"));
+        assert!(
+            said(&["etcd-2", "etcd-3"], 3, &state)
+                .unwrap()
+                .contains("1 of 3 members are not a majority")
+        );
+        assert!(
+            said(&["etcd-2"], 2, &state)
+                .unwrap()
+                .contains("not a majority")
+        );
+        assert!(
+            said(&["etcd-1"], 3, &state)
+                .unwrap()
+                .contains("exclude itself")
+        );
+        assert!(
+            said(&["x"], 3, &state)
+                .unwrap()
+                .contains("its members are etcd-1, etcd-2, etcd-3")
+        );
     }
 
     #[test]
     fn members_cannot_be_excluded_after_the_bootstrap() {
-        let begun = Some(Start { state: "new", token: "demo-1".into(), members: vec![] });
-        let state = NodeState { begun, ..NodeState::default() };
-        assert_eq!(too_late(&state).unwrap().id, Some(ReasonId::ExclusionTooLate));
+        let begun = Some(Start {
+            state: "new",
+            token: "demo-1".into(),
+            members: vec![],
+        });
+        let state = NodeState {
+            begun,
+            ..NodeState::default()
+        };
+        assert_eq!(
+            too_late(&state).unwrap().id,
+            Some(ReasonId::ExclusionTooLate)
+        );
     }
 
     #[test]
     fn excluded_members_must_not_be_able_to_form_a_quorum() {
         let ready = |names: &[&str]| -> NodeState {
-            let disk_ids: DiskIds = labels(names).into_iter().map(|name| (name, DiskId::of(1))).collect();
-            NodeState { agreed: vec![disk_ids], ..NodeState::default() }
+            let disk_ids: DiskIds = labels(names)
+                .into_iter()
+                .map(|name| (name, DiskId::of(1)))
+                .collect();
+            NodeState {
+                agreed: vec![disk_ids],
+                ..NodeState::default()
+            }
         };
         let all = ["etcd-1", "etcd-2", "etcd-3", "etcd-4", "etcd-5"];
         assert_eq!(said(&["etcd-4", "etcd-5"], 5, &ready(&all)), None);
         let some = ready(&["etcd-1", "etcd-2", "etcd-3"]);
-        assert!(said(&["etcd-2", "etcd-3"], 5, &some).unwrap().contains("was ready to bootstrap"));
+        assert!(
+            said(&["etcd-2", "etcd-3"], 5, &some)
+                .unwrap()
+                .contains("was ready to bootstrap")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A file as the body of an HTTP response, from an offset to its end: so a member serves the snapshot.
+//! A file as the body of an HTTP response, from an offset to its end: so a member serves the
+//! snapshot.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -29,7 +30,10 @@ impl FileRange {
             return Ok(None);
         }
         file.seek(SeekFrom::Start(from))?;
-        Ok(Some(Self { file, left: length - from }))
+        Ok(Some(Self {
+            file,
+            left: length - from,
+        }))
     }
 }
 
@@ -37,7 +41,10 @@ impl Body for FileRange {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
@@ -54,7 +61,11 @@ impl Body for FileRange {
 
 /// The offset in a Range header. Members send `bytes=N-` only.
 pub(crate) fn place(range: &str) -> Option<u64> {
-    range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+    range
+        .strip_prefix("bytes=")?
+        .strip_suffix('-')?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -67,14 +78,31 @@ mod tests {
     async fn the_rest_of_a_file_is_all_from_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
-        let content: Vec<u8> = (0..CHUNK * 2 + 5).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let content: Vec<u8> = (0..CHUNK * 2 + 5)
+            .map(|at| u8::try_from(at % 251).unwrap())
+            .collect();
         std::fs::write(&path, &content).unwrap();
         for from in [0, 1, CHUNK, content.len() - 1, content.len()] {
             let rest = FileRange::of(&path, from as u64).unwrap().unwrap();
-            assert_eq!(rest.size_hint().exact(), Some((content.len() - from) as u64));
+            assert_eq!(
+                rest.size_hint().exact(),
+                Some((content.len() - from) as u64)
+            );
             assert_eq!(rest.collect().await.unwrap().to_bytes(), content[from..]);
         }
-        assert!(FileRange::of(&path, content.len() as u64 + 1).unwrap().is_none());
-        assert_eq!((place("bytes=7-"), place("bytes=7-8"), place("bytes=-7"), place("7")), (Some(7), None, None, None));
+        assert!(
+            FileRange::of(&path, content.len() as u64 + 1)
+                .unwrap()
+                .is_none()
+        );
+        assert_eq!(
+            (
+                place("bytes=7-"),
+                place("bytes=7-8"),
+                place("bytes=-7"),
+                place("7")
+            ),
+            (Some(7), None, None, None)
+        );
     }
 }

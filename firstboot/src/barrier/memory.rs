@@ -9,9 +9,16 @@ use crate::journal::{NodeState, RestoreOrder};
 
 impl LocalState {
     /// For a node with an order to restore or to roll back.
-    pub(crate) fn of_order(state: &NodeState, cluster: &ClusterDocument, name: &Label, order: &RestoreOrder) -> Self {
+    pub(crate) fn of_order(
+        state: &NodeState,
+        cluster: &ClusterDocument,
+        name: &Label,
+        order: &RestoreOrder,
+    ) -> Self {
         let names = cluster.members.iter().map(|member| member.name.clone());
-        let epoch = |(disk_ids, mode): &(DiskIds, BootstrapMode)| Epoch::new(cluster, disk_ids.clone(), *mode);
+        let epoch = |(disk_ids, mode): &(DiskIds, BootstrapMode)| {
+            Epoch::new(cluster, disk_ids.clone(), *mode)
+        };
         Self {
             name: name.clone(),
             initial: names.filter(|name| !order.without.contains(name)).collect(),
@@ -23,15 +30,27 @@ impl LocalState {
     }
 
     /// For a node that begins or joins a cluster with an empty disk.
-    pub(crate) fn of_new(state: &NodeState, cluster: &ClusterDocument, name: &Label, disk_id: DiskId) -> Self {
+    pub(crate) fn of_new(
+        state: &NodeState,
+        cluster: &ClusterDocument,
+        name: &Label,
+        disk_id: DiskId,
+    ) -> Self {
         let names = cluster.members.iter().map(|member| member.name.clone());
-        let epochs: &[DiskIds] = if state.disk_id == Some(disk_id) { &state.ready } else { &[] };
+        let epochs: &[DiskIds] = if state.disk_id == Some(disk_id) {
+            &state.ready
+        } else {
+            &[]
+        };
         Self {
             name: name.clone(),
             initial: names.filter(|name| !state.without.contains(name)).collect(),
             without: state.without.clone(),
             disk_id,
-            epochs: epochs.iter().map(|disk_ids| Epoch::new(cluster, disk_ids.clone(), BootstrapMode::New)).collect(),
+            epochs: epochs
+                .iter()
+                .map(|disk_ids| Epoch::new(cluster, disk_ids.clone(), BootstrapMode::New))
+                .collect(),
             mode: BootstrapMode::New,
         }
     }

@@ -1,8 +1,9 @@
-//! The bootstrap barrier: no cluster is ever bootstrapped twice. A node with an empty disk does not decide alone that
-//! its cluster is new: it waits until all initial members are reachable and empty, and agree.
+//! The bootstrap barrier: no cluster is ever bootstrapped twice. A node with an empty disk does not
+//! decide alone that its cluster is new: it waits until all initial members are reachable and
+//! empty, and agree.
 //!
-//! `journal` says by its events and the volume whether a cluster has begun. `server` and `membership::peer_client` speak the
-//! protocol. `decide` is the rule, and `model` is its proof.
+//! `journal` says by its events and the volume whether a cluster has begun. `server` and
+//! `membership::peer_client` speak the protocol. `decide` is the rule, and `model` is its proof.
 
 mod decide;
 mod epoch;
@@ -33,7 +34,9 @@ pub(crate) use restore_session::{BarrierOutcome, RestoreSession};
 use crate::domain::{DiskId, Start};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
-use crate::journal::{self, DiskState, Event, Journal, MembershipIntent, NodeState, archive_data, classify_disk};
+use crate::journal::{
+    self, DiskState, Event, Journal, MembershipIntent, NodeState, archive_data, classify_disk,
+};
 use crate::membership::{PeerClient, ProbeResult, peer_tls, protocol};
 use crate::output::say;
 use crate::reason::ReasonId;
@@ -88,23 +91,35 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             disk_id
         }
         DiskState::Foreign(why) => {
-            return Err(refused(why.reason().map(|why| format!("{}: {why}", paths::DATA))));
+            return Err(refused(
+                why.reason().map(|why| format!("{}: {why}", paths::DATA)),
+            ));
         }
     };
     begin_or_join(identity, journal, disk_id)
 }
 
-/// Classifies the disk. Stops an etcd that was started in this boot and does not use the member's data.
+/// Classifies the disk. Stops an etcd that was started in this boot and does not use the member's
+/// data.
 fn stand(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     let expected = state.expected(&identity.node.name);
-    // The guard judged the data of a running etcd when it started. While etcd writes, its data cannot be judged.
+    // The guard judged the data of a running etcd when it started. While etcd writes, its data
+    // cannot be judged.
     if release::runs()? && data::is_in_place(&expected)? {
-        let start = state.begun.clone().context("a bug: etcd's data is known, but the journal has no start of etcd")?;
+        let start = state
+            .begun
+            .clone()
+            .context("a bug: etcd's data is known, but the journal has no start of etcd")?;
         return Ok(DiskState::Existing { start, begun: None });
     }
     let judge = || -> Result<DiskState> {
         let (contents, verdict) = data::look(&expected)?;
-        Ok(classify_disk(state, contents, verdict, journal::disk_id_file(state.disk_id)?))
+        Ok(classify_disk(
+            state,
+            contents,
+            verdict,
+            journal::disk_id_file(state.disk_id)?,
+        ))
     };
     let standing = judge()?;
     if matches!(standing, DiskState::Existing { .. }) {
@@ -115,14 +130,25 @@ fn stand(identity: &Identity, state: &NodeState) -> Result<DiskState> {
 }
 
 /// A node without data begins a cluster with all others, or joins the running one.
-fn begin_or_join(identity: &Identity, journal: &mut Journal, disk_id: Option<DiskId>) -> Result<Start> {
+fn begin_or_join(
+    identity: &Identity,
+    journal: &mut Journal,
+    disk_id: Option<DiskId>,
+) -> Result<Start> {
     let disk_id = match disk_id {
         // An earlier run may have been killed before it wrote the disk id file.
         Some(disk_id) => journal::write_disk_id(disk_id).map(|()| disk_id)?,
         None => init_disk_id(journal)?,
     };
-    let memory = LocalState::of_new(&NodeState::of(journal), &identity.cluster, &identity.node.name, disk_id);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let memory = LocalState::of_new(
+        &NodeState::of(journal),
+        &identity.cluster,
+        &identity.node.name,
+        disk_id,
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let agreed = runtime.block_on(negotiate(identity, journal, memory, None))?;
     // This closes the peer port and all its connections: etcd needs the port.
     drop(runtime);
@@ -134,7 +160,9 @@ fn begin_or_join(identity: &Identity, journal: &mut Journal, disk_id: Option<Dis
             Ok(start)
         }
         BarrierOutcome::Abandoned(why) => Err(why),
-        BarrierOutcome::HandedOver => bail!("a bug: the bootstrap barrier was handed over without a restore"),
+        BarrierOutcome::HandedOver => {
+            bail!("a bug: the bootstrap barrier was handed over without a restore")
+        }
     }
 }
 
@@ -154,14 +182,17 @@ fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
 fn begin(identity: &Identity, journal: &mut Journal, epoch: &Epoch) -> Result<Start> {
     let start = Start::new_cluster(&identity.cluster, &epoch.token, epoch.disk_ids.keys());
     let count = start.members.len();
-    say(format!("all {count} initial members agree on a new cluster with the token {}", epoch.token));
+    say(format!(
+        "all {count} initial members agree on a new cluster with the token {}",
+        epoch.token
+    ));
     let Start { token, members, .. } = start.clone();
     journal.add(Event::Bootstrap { token, members })?;
     Ok(start)
 }
 
-/// Probes the others, decides, writes the decision to the journal and announces it, until it is clear what etcd begins
-/// with. `session` carries out an order to restore.
+/// Probes the others, decides, writes the decision to the journal and announces it, until it is
+/// clear what etcd begins with. `session` carries out an order to restore.
 pub(crate) async fn negotiate(
     identity: &Identity,
     journal: &mut Journal,
@@ -199,7 +230,8 @@ pub(crate) async fn negotiate(
             None => {}
             Some(Cancellation::HandOver) => return Ok(BarrierOutcome::HandedOver),
             Some(Cancellation::GiveUp(why)) => {
-                let why = ReasonId::RestoreCancelled.because(format!("{why}. Last status: {logged}"));
+                let why =
+                    ReasonId::RestoreCancelled.because(format!("{why}. Last status: {logged}"));
                 return Ok(BarrierOutcome::Abandoned(not_ready(why)));
             }
         }
@@ -215,17 +247,32 @@ pub(crate) async fn negotiate(
                 // First to the disk, then to the others: a node that was ready stays ready.
                 journal.add(Event::Ready { disk_ids, mode })?;
                 memory.epochs.push(epoch);
-                listener.say(protocol::write(&cluster.name, cluster.etcd.version, &memory.announcement()));
+                listener.say(protocol::write(
+                    &cluster.name,
+                    cluster.etcd.version,
+                    &memory.announcement(),
+                ));
             }
             Action::Start(id) => {
                 let epoch = memory.epochs.iter().find(|epoch| epoch.id == id).cloned();
-                let epoch = epoch.with_context(|| format!("a bug: never ready in the epoch {id}"))?;
-                // A member that does not know yet would wait for etcd's answer instead, which costs it time only.
-                let others = cluster.members.iter().filter(|member| memory.others().any(|name| *name == member.name));
-                listener.wait_until_acked(&others.map(|member| member.address.into()).collect(), PAUSE).await;
+                let epoch =
+                    epoch.with_context(|| format!("a bug: never ready in the epoch {id}"))?;
+                // A member that does not know yet would wait for etcd's answer instead, which costs
+                // it time only.
+                let others = cluster
+                    .members
+                    .iter()
+                    .filter(|member| memory.others().any(|name| *name == member.name));
+                listener
+                    .wait_until_acked(&others.map(|member| member.address.into()).collect(), PAUSE)
+                    .await;
                 return Ok(BarrierOutcome::Agreed(epoch));
             }
-            Action::GiveUp(name) => return Ok(BarrierOutcome::Abandoned(refused(tracker.objection(&memory, &name)))),
+            Action::GiveUp(name) => {
+                return Ok(BarrierOutcome::Abandoned(refused(
+                    tracker.objection(&memory, &name),
+                )));
+            }
             Action::Wait | Action::Alive => {
                 if trust_checked.elapsed() >= TRUST_CHECK_INTERVAL {
                     if rotation::is_left_behind(identity).await? {
@@ -238,11 +285,17 @@ pub(crate) async fn negotiate(
                 }
                 let mut now = tracker.describe(&memory, &action);
                 if action == Action::Alive {
-                    match rebuild.round(identity, journal, &tracker.live_clusters()).await? {
+                    match rebuild
+                        .round(identity, journal, &tracker.live_clusters())
+                        .await?
+                    {
                         JoinProgress::Join(start) => return Ok(BarrierOutcome::Join(start)),
                         JoinProgress::Wait(why) => {
                             now = why.map(|why| {
-                                format!("this node cannot join the running cluster yet: {why} ({})", now.text)
+                                format!(
+                                    "this node cannot join the running cluster yet: {why} ({})",
+                                    now.text
+                                )
                             });
                         }
                     }
@@ -281,10 +334,23 @@ impl Answers {
 fn ask_all(peer_client: &PeerClient, identity: &Identity, listener: &Listener) -> Answers {
     let mut asking = JoinSet::new();
     let (send, answers) = mpsc::channel(1);
-    for member in identity.cluster.members.iter().filter(|member| member.name != identity.node.name) {
-        asking.spawn(keep_asking(peer_client.clone(), member.clone(), listener.notifier(), send.clone()));
+    for member in identity
+        .cluster
+        .members
+        .iter()
+        .filter(|member| member.name != identity.node.name)
+    {
+        asking.spawn(keep_asking(
+            peer_client.clone(),
+            member.clone(),
+            listener.notifier(),
+            send.clone(),
+        ));
     }
-    Answers { answers, _asking: asking }
+    Answers {
+        answers,
+        _asking: asking,
+    }
 }
 
 /// Probes one member repeatedly: after a pause, or at once when either side has changed its state.

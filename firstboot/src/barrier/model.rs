@@ -1,9 +1,10 @@
-//! A model checker for the barrier: it explores every order of events of a few nodes with the real rule (`decide`), and checks
-//! every state.
+//! A model checker for the barrier: it explores every order of events of a few nodes with the real
+//! rule (`decide`), and checks every state.
 //!
-//! A node probes its peers in turn and decides after an answer, so a delayed answer has the same effect as a late decision. Both
-//! are in the model: a probe of one peer and a decision are separate events, between which any event may happen on other nodes. A
-//! lost message, a partition and a slow node are probes that do not happen. A crash loses the observations and keeps the
+//! A node probes its peers in turn and decides after an answer, so a delayed answer has the same
+//! effect as a late decision. Both are in the model: a probe of one peer and a decision are
+//! separate events, between which any event may happen on other nodes. A lost message, a partition
+//! and a slow node are probes that do not happen. A crash loses the observations and keeps the
 //! journal; a wipe loses both.
 
 use std::collections::{BTreeSet, HashMap};
@@ -38,7 +39,8 @@ struct World {
 pub(super) enum Begin<'a> {
     /// All disks are empty.
     Empty,
-    /// All are members of one cluster, and the operator will order each to restore the snapshot with this number.
+    /// All are members of one cluster, and the operator will order each to restore the snapshot
+    /// with this number.
     Told(&'a [u8]),
 }
 
@@ -74,7 +76,9 @@ const ABSENT: u8 = u8::MAX;
 
 impl Explorer {
     fn new(count: usize, rule: Rule) -> Self {
-        let recipe = recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap();
+        let recipe = recipes::recipe::read(include_str!("../../../recipes/three-node.toml"))
+            .recipe
+            .unwrap();
         let mut cluster = recipe.cluster_document();
         cluster.members = (1..=count)
             .map(|number| recipes::cluster::Member {
@@ -82,7 +86,11 @@ impl Explorer {
                 address: format!("10.0.0.{number}").parse().unwrap(),
             })
             .collect();
-        let names = cluster.members.iter().map(|member| member.name.clone()).collect();
+        let names = cluster
+            .members
+            .iter()
+            .map(|member| member.name.clone())
+            .collect();
         Self {
             cluster,
             names,
@@ -103,36 +111,65 @@ impl Explorer {
         if told == 0 {
             BootstrapMode::New
         } else {
-            BootstrapMode::Restore { snapshot: Sha256::of(&[told]), seen: Some(0) }
+            BootstrapMode::Restore {
+                snapshot: Sha256::of(&[told]),
+                seen: Some(0),
+            }
         }
     }
 
     fn epoch(&mut self, disk_ids: &DiskIds, told: u8) -> u8 {
-        let short =
-            self.names.iter().map(|name| disk_ids.get(name).map_or(ABSENT, |disk_id| low_byte(*disk_id))).collect();
+        let short = self
+            .names
+            .iter()
+            .map(|name| {
+                disk_ids
+                    .get(name)
+                    .map_or(ABSENT, |disk_id| low_byte(*disk_id))
+            })
+            .collect();
         let number = self.epochs.number((short, told));
         if self.real.len() == number as usize {
-            self.real.push(Epoch::new(&self.cluster, disk_ids.clone(), Self::mode(told)));
+            self.real.push(Epoch::new(
+                &self.cluster,
+                disk_ids.clone(),
+                Self::mode(told),
+            ));
         }
         u8::try_from(number).unwrap()
     }
 
     fn labels(&self, bits: u8) -> BTreeSet<Label> {
-        self.names.iter().enumerate().filter(|(i, _)| bits & 1 << i != 0).map(|(_, name)| name.clone()).collect()
+        self.names
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| bits & 1 << i != 0)
+            .map(|(_, name)| name.clone())
+            .collect()
     }
 
     fn view(&self, of: usize, said: ModelMessage) -> PeerObservation {
         let state = match said {
             ModelMessage::Nothing => None,
-            ModelMessage::Etcd(epoch) => Some(PeerState::Etcd { cluster_id: self.real[usize::from(epoch)].cluster_id }),
-            ModelMessage::Firstboot { life, ready, without, told } => Some(PeerState::Firstboot {
+            ModelMessage::Etcd(epoch) => Some(PeerState::Etcd {
+                cluster_id: self.real[usize::from(epoch)].cluster_id,
+            }),
+            ModelMessage::Firstboot {
+                life,
+                ready,
+                without,
+                told,
+            } => Some(PeerState::Firstboot {
                 disk_id: Self::disk_id(of, life),
-                phase: ready.map_or(Phase::Empty, |epoch| Phase::Ready { epoch: self.real[usize::from(epoch)].id }),
+                phase: ready.map_or(Phase::Empty, |epoch| Phase::Ready {
+                    epoch: self.real[usize::from(epoch)].id,
+                }),
                 without: self.labels(without),
                 mode: Self::mode(told),
             }),
         };
-        // A member that does not answer can only make a node wait. The model therefore treats every observation as fresh.
+        // A member that does not answer can only make a node wait. The model therefore treats every
+        // observation as fresh.
         PeerObservation { state, fresh: true }
     }
 
@@ -142,18 +179,35 @@ impl Explorer {
         let without = self.labels(node.without);
         let memory = LocalState {
             name: self.names[at].clone(),
-            initial: self.names.iter().filter(|name| !without.contains(name)).cloned().collect(),
+            initial: self
+                .names
+                .iter()
+                .filter(|name| !without.contains(name))
+                .cloned()
+                .collect(),
             without,
             disk_id: Self::disk_id(at, node.life),
-            epochs: node.epochs.iter().map(|epoch| self.real[usize::from(*epoch)].clone()).collect(),
+            epochs: node
+                .epochs
+                .iter()
+                .map(|epoch| self.real[usize::from(*epoch)].clone())
+                .collect(),
             mode: Self::mode(node.told),
         };
         let views = (0..self.names.len()).filter(|other| *other != at);
-        let views = views.map(|other| (self.names[other].clone(), self.view(other, node.seen[other]))).collect();
+        let views = views
+            .map(|other| {
+                (
+                    self.names[other].clone(),
+                    self.view(other, node.seen[other]),
+                )
+            })
+            .collect();
         (self.rule)(&memory, &views)
     }
 
-    /// The state of a node after its decision, or none if it waits. Equal nodes decide equally, so each decides once.
+    /// The state of a node after its decision, or none if it waits. Equal nodes decide equally, so
+    /// each decides once.
     fn think(&mut self, at: usize, number: u32) -> Option<u32> {
         if let Some(known) = self.decided.get(&(at, number)) {
             return *known;
@@ -164,7 +218,10 @@ impl Explorer {
             Action::BeReady(disk_ids, _) => after.epochs.push(self.epoch(&disk_ids, after.told)),
             Action::Start(id) => {
                 let epoch = self.real.iter().position(|epoch| epoch.id == id).unwrap();
-                assert_eq!(self.epochs.values[epoch].1, after.told, "another snapshot than in its order");
+                assert_eq!(
+                    self.epochs.values[epoch].1, after.told,
+                    "another snapshot than in its order"
+                );
                 after.started = Some(u8::try_from(epoch).unwrap());
                 // The previous data is archived.
                 (after.told, after.data) = (0, None);
@@ -194,15 +251,35 @@ impl Explorer {
         let (mut ready, mut orders) = (BTreeSet::new(), vec![0; count]);
         if let Begin::Told(snapshots) = begin {
             let names = self.names.clone().into_iter().enumerate();
-            let epoch = self.epoch(&names.map(|(at, name)| (name, Self::disk_id(at, 0))).collect(), 0);
+            let epoch = self.epoch(
+                &names
+                    .map(|(at, name)| (name, Self::disk_id(at, 0)))
+                    .collect(),
+                0,
+            );
             fresh.started = Some(epoch);
             ready = (0..count).map(|at| (epoch, at)).collect();
             orders = snapshots.to_vec();
         }
         let fresh = self.nodes.number(fresh);
-        let Faults { wipes, crashes, switches, give_ups, tells } = faults;
+        let Faults {
+            wipes,
+            crashes,
+            switches,
+            give_ups,
+            tells,
+        } = faults;
         let ever_ready = self.ready.number(ready);
-        World { nodes: vec![fresh; count], wipes, crashes, switches, give_ups, tells, orders, ever_ready }
+        World {
+            nodes: vec![fresh; count],
+            wipes,
+            crashes,
+            switches,
+            give_ups,
+            tells,
+            orders,
+            ever_ready,
+        }
     }
 
     fn node(&self, world: &World, at: usize) -> &Node {
@@ -221,20 +298,38 @@ impl Explorer {
     fn steps(&mut self, world: &World, look: Look) -> Vec<World> {
         let count = self.names.len();
         let mut next = Vec::new();
-        for at in (0..count).filter(|at| world.orders[*at] != 0).collect::<Vec<_>>() {
+        for at in (0..count)
+            .filter(|at| world.orders[*at] != 0)
+            .collect::<Vec<_>>()
+        {
             let mut after = self.with(world, at, |node| node.tell(world.orders[at]));
             after.orders[at] = 0;
             next.push(after);
         }
-        for at in (0..count).filter(|at| self.node(world, *at).started.is_none()).collect::<Vec<_>>() {
-            let said: Vec<ModelMessage> = (0..count).map(|other| self.node(world, other).says()).collect();
-            let news = |node: &Node, other: &usize| *other != at && node.seen[*other] != said[*other];
-            let news: Vec<usize> = (0..count).filter(|other| news(self.node(world, at), other)).collect();
+        for at in (0..count)
+            .filter(|at| self.node(world, *at).started.is_none())
+            .collect::<Vec<_>>()
+        {
+            let said: Vec<ModelMessage> = (0..count)
+                .map(|other| self.node(world, other).says())
+                .collect();
+            let news =
+                |node: &Node, other: &usize| *other != at && node.seen[*other] != said[*other];
+            let news: Vec<usize> = (0..count)
+                .filter(|other| news(self.node(world, at), other))
+                .collect();
             match look {
-                Look::AtOne => next.extend(news.iter().map(|o| self.with(world, at, |node| node.seen[*o] = said[*o]))),
+                Look::AtOne => next.extend(
+                    news.iter()
+                        .map(|o| self.with(world, at, |node| node.seen[*o] = said[*o])),
+                ),
                 Look::AtAll if news.is_empty() => {}
                 Look::AtAll => {
-                    next.push(self.with(world, at, |node| news.iter().for_each(|o| node.seen[*o] = said[*o])));
+                    next.push(self.with(world, at, |node| {
+                        for o in news {
+                            node.seen[o] = said[o];
+                        }
+                    }));
                 }
             }
             if let Some(number) = self.think(at, world.nodes[at]) {

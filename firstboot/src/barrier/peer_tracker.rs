@@ -1,5 +1,5 @@
-//! Tracks for which members a node waits, since when, and what each answered last: a line for the operator and for
-//! `systemctl status`.
+//! Tracks for which members a node waits, since when, and what each answered last: a line for the
+//! operator and for `systemctl status`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -33,20 +33,46 @@ impl PeerTracker {
     /// Records the result of a probe.
     pub(crate) fn record(&mut self, name: &Label, heard: ProbeResult, at: SystemTime) {
         let before = self.0.remove(name);
-        let since = before.as_ref().filter(|before| before.now == heard).map_or(at, |before| before.since);
+        let since = before
+            .as_ref()
+            .filter(|before| before.now == heard)
+            .map_or(at, |before| before.since);
         let (view, spoke) = match &heard {
-            ProbeResult::State(state) => (PeerObservation { state: Some(state.clone()), fresh: true }, Some(at)),
+            ProbeResult::State(state) => (
+                PeerObservation {
+                    state: Some(state.clone()),
+                    fresh: true,
+                },
+                Some(at),
+            ),
             ProbeResult::Unreachable(_) | ProbeResult::UnexpectedResponder(_) => match before {
-                Some(before) => (PeerObservation { fresh: false, ..before.view }, before.spoke),
+                Some(before) => (
+                    PeerObservation {
+                        fresh: false,
+                        ..before.view
+                    },
+                    before.spoke,
+                ),
                 None => (PeerObservation::default(), None),
             },
         };
-        self.0.insert(name.clone(), TrackedPeer { view, spoke, now: heard, since });
+        self.0.insert(
+            name.clone(),
+            TrackedPeer {
+                view,
+                spoke,
+                now: heard,
+                since,
+            },
+        );
     }
 
     /// The observations for `decide`.
     pub(crate) fn views(&self) -> PeerObservations {
-        self.0.iter().map(|(name, account)| (name.clone(), account.view.clone())).collect()
+        self.0
+            .iter()
+            .map(|(name, account)| (name.clone(), account.view.clone()))
+            .collect()
     }
 
     /// The clusters of the members on which etcd runs, by their last answer.
@@ -75,7 +101,10 @@ impl PeerTracker {
         ReasonId::MembersNotReady.because(if memory.mode.is_new() {
             format!("waiting until all initial members agree: {parts}")
         } else {
-            format!("ordered to {}; waiting for the other members to get the same order: {parts}", memory.mode)
+            format!(
+                "ordered to {}; waiting for the other members to get the same order: {parts}",
+                memory.mode
+            )
         })
     }
 
@@ -108,10 +137,15 @@ impl TrackedPeer {
                 return None;
             }
             ProbeResult::Unreachable(why) => {
-                format!("{name} has not answered since {since} ({why}; {})", self.last_heard())
+                format!(
+                    "{name} has not answered since {since} ({why}; {})",
+                    self.last_heard()
+                )
             }
             ProbeResult::UnexpectedResponder(why) => {
-                format!("an unexpected program has answered on {name}'s peer port since {since}: {why}")
+                format!(
+                    "an unexpected program has answered on {name}'s peer port since {since}: {why}"
+                )
             }
             ProbeResult::State(PeerState::Etcd { cluster_id }) => {
                 format!("{name} has run etcd in the cluster {cluster_id:x} since {since}")
@@ -124,7 +158,9 @@ impl TrackedPeer {
                     "{name} has been ordered since {since} to {mode}: run `firstboot restore --from {name}` here as well"
                 )
             }
-            ProbeResult::State(PeerState::Firstboot { without, .. }) if *without != memory.without => {
+            ProbeResult::State(PeerState::Firstboot { without, .. })
+                if *without != memory.without =>
+            {
                 let set: Vec<&str> = without.iter().map(Label::as_str).collect();
                 let set = if set.is_empty() {
                     "all members of the recipe".into()
@@ -136,7 +172,10 @@ impl TrackedPeer {
                      member"
                 )
             }
-            ProbeResult::State(PeerState::Firstboot { phase: Phase::Empty, .. }) => format!("{name} is empty as well"),
+            ProbeResult::State(PeerState::Firstboot {
+                phase: Phase::Empty,
+                ..
+            }) => format!("{name} is empty as well"),
             ProbeResult::State(PeerState::Firstboot { .. }) => format!("{name} is ready"),
         })
     }
@@ -146,7 +185,10 @@ impl TrackedPeer {
         let left_out = memory.without.contains(name);
         Some(match &self.now {
             ProbeResult::State(PeerState::Etcd { cluster_id })
-                if memory.mode == BootstrapMode::Rollback { cluster: *cluster_id } =>
+                if memory.mode
+                    == BootstrapMode::Rollback {
+                        cluster: *cluster_id,
+                    } =>
             {
                 format!("{name} runs etcd in that cluster")
             }
@@ -158,25 +200,43 @@ impl TrackedPeer {
                 format!("{name} runs etcd in the cluster {cluster_id:x} and has no order yet")
             }
             ProbeResult::Unreachable(why) => {
-                format!("{name} has not answered since {since} ({why}; {})", self.last_heard())
+                format!(
+                    "{name} has not answered since {since} ({why}; {})",
+                    self.last_heard()
+                )
             }
             ProbeResult::UnexpectedResponder(why) => {
-                format!("an unexpected program has answered on {name}'s peer port since {since}: {why}")
+                format!(
+                    "an unexpected program has answered on {name}'s peer port since {since}: {why}"
+                )
             }
-            ProbeResult::State(PeerState::Firstboot { mode: BootstrapMode::New, .. }) => format!(
+            ProbeResult::State(PeerState::Firstboot {
+                mode: BootstrapMode::New,
+                ..
+            }) => format!(
                 "{name} has no data and no order yet{}",
                 match memory.mode {
-                    BootstrapMode::Restore { .. } => format!(": run `firstboot restore --from {}` there", memory.name),
+                    BootstrapMode::Restore { .. } =>
+                        format!(": run `firstboot restore --from {}` there", memory.name),
                     _ => String::new(),
                 }
             ),
-            ProbeResult::State(PeerState::Firstboot { mode, .. }) if memory.mode.with(*mode).is_none() => {
+            ProbeResult::State(PeerState::Firstboot { mode, .. })
+                if memory.mode.with(*mode).is_none() =>
+            {
                 format!("{name} has been ordered since {since} to {mode}")
             }
-            ProbeResult::State(PeerState::Firstboot { without, .. }) if *without != memory.without => {
-                format!("{name} has had another --without since {since}: give all members the same order")
+            ProbeResult::State(PeerState::Firstboot { without, .. })
+                if *without != memory.without =>
+            {
+                format!(
+                    "{name} has had another --without since {since}: give all members the same order"
+                )
             }
-            ProbeResult::State(PeerState::Firstboot { phase: Phase::Empty, .. }) => {
+            ProbeResult::State(PeerState::Firstboot {
+                phase: Phase::Empty,
+                ..
+            }) => {
                 format!("{name} has the same order")
             }
             ProbeResult::State(PeerState::Firstboot { .. }) => format!("{name} is ready"),
@@ -186,8 +246,13 @@ impl TrackedPeer {
     fn last_heard(&self) -> String {
         let what = match &self.view.state {
             None => return "it never answered".to_owned(),
-            Some(PeerState::Etcd { cluster_id }) => format!("as etcd in the cluster {cluster_id:x}"),
-            Some(PeerState::Firstboot { phase: Phase::Empty, .. }) => "as empty".to_owned(),
+            Some(PeerState::Etcd { cluster_id }) => {
+                format!("as etcd in the cluster {cluster_id:x}")
+            }
+            Some(PeerState::Firstboot {
+                phase: Phase::Empty,
+                ..
+            }) => "as empty".to_owned(),
             Some(PeerState::Firstboot { .. }) => "as ready".to_owned(),
         };
         let at = self.spoke.map(clock).unwrap_or_default();
@@ -197,7 +262,9 @@ impl TrackedPeer {
 
 fn clock(time: SystemTime) -> String {
     let format = format_description!("[hour]:[minute]:[second] UTC");
-    OffsetDateTime::from(time).format(format).unwrap_or_default()
+    OffsetDateTime::from(time)
+        .format(format)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -253,7 +320,11 @@ mod tests {
              never answered) [members-not-ready]"
         );
         tracker.record(&label("c"), silence(), at(99));
-        assert_eq!(tracker.describe(&memory(&[]), &Action::Wait), reason, "an unchanged state gives the same message");
+        assert_eq!(
+            tracker.describe(&memory(&[]), &Action::Wait),
+            reason,
+            "an unchanged state gives the same message"
+        );
         assert!(!tracker.views()[&label("b")].fresh);
     }
 
@@ -261,15 +332,30 @@ mod tests {
     fn the_message_names_other_sets_unexpected_programs_and_running_clusters() {
         let mut tracker = PeerTracker::default();
         tracker.record(&label("b"), empty(&["c"]), at(0));
-        tracker.record(&label("c"), ProbeResult::UnexpectedResponder("it speaks HTTP".into()), at(0));
+        tracker.record(
+            &label("c"),
+            ProbeResult::UnexpectedResponder("it speaks HTTP".into()),
+            at(0),
+        );
         let text = tracker.describe(&memory(&[]), &Action::Wait).text;
-        assert!(text.contains("b has waited for all but c") && text.contains("00:00:00 UTC: it speaks"), "{text}");
+        assert!(
+            text.contains("b has waited for all but c") && text.contains("00:00:00 UTC: it speaks"),
+            "{text}"
+        );
         let excluded = tracker.describe(&memory(&["c"]), &Action::Wait).text;
-        assert!(!excluded.contains("HTTP"), "this node does not wait for c: {excluded}");
-        tracker.record(&label("c"), ProbeResult::State(PeerState::Etcd { cluster_id: 0xab }), at(0));
+        assert!(
+            !excluded.contains("HTTP"),
+            "this node does not wait for c: {excluded}"
+        );
+        tracker.record(
+            &label("c"),
+            ProbeResult::State(PeerState::Etcd { cluster_id: 0xab }),
+            at(0),
+        );
         let reason = tracker.describe(&memory(&["c"]), &Action::Alive);
         assert!(
-            reason.text.contains("must not bootstrap a") && reason.text.contains("c has run etcd in the cluster ab")
+            reason.text.contains("must not bootstrap a")
+                && reason.text.contains("c has run etcd in the cluster ab")
         );
     }
 }

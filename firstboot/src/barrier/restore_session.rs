@@ -1,5 +1,6 @@
-//! What a node with an order to restore does at the barrier besides: it prepares its new data before it announces that it is
-//! ready, it serves the snapshot to members that do not have it, and the operator may cancel it.
+//! What a node with an order to restore does at the barrier besides: it prepares its new data
+//! before it announces that it is ready, it serves the snapshot to members that do not have it, and
+//! the operator may cancel it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -40,7 +41,10 @@ pub(crate) struct RestoreSession {
 
 impl fmt::Debug for RestoreSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RestoreSession").field("file", &self.file).field("until", &self.until).finish_non_exhaustive()
+        f.debug_struct("RestoreSession")
+            .field("file", &self.file)
+            .field("until", &self.until)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,7 +65,8 @@ pub(crate) enum Cancellation {
 }
 
 impl RestoreSession {
-    /// The session is cancelled after `patience`, and by ^C where it runs `at_terminal`. Needs a runtime.
+    /// The session is cancelled after `patience`, and by ^C where it runs `at_terminal`. Needs a
+    /// runtime.
     pub(crate) fn new(
         prepare: Prepare,
         file: Option<(Sha256, PathBuf)>,
@@ -78,7 +83,12 @@ impl RestoreSession {
         } else {
             None
         };
-        Ok(Self { prepare, file, until: Instant::now() + patience, signals })
+        Ok(Self {
+            prepare,
+            file,
+            until: Instant::now() + patience,
+            signals,
+        })
     }
 
     /// Prepares the data. The server answers the others meanwhile.
@@ -94,14 +104,21 @@ impl RestoreSession {
         let by = |what: &str| Cancellation::GiveUp(format!("the restore was cancelled by {what}"));
         let too_late = tokio::time::sleep_until(self.until.into());
         let late = || {
-            Cancellation::GiveUp("the restore was cancelled: not all members were ready within --deadline".to_owned())
+            Cancellation::GiveUp(
+                "the restore was cancelled: not all members were ready within --deadline"
+                    .to_owned(),
+            )
         };
         match &mut self.signals {
             None => {
                 too_late.await;
                 late()
             }
-            Some(Signals { interrupt, terminate, hangup }) => tokio::select! {
+            Some(Signals {
+                interrupt,
+                terminate,
+                hangup,
+            }) => tokio::select! {
                 () = too_late => late(),
                 _ = interrupt.recv() => by("^C"),
                 _ = terminate.recv() => by("SIGTERM"),

@@ -31,7 +31,8 @@ use crate::membership::protocol;
 use crate::paths::PEER_PORT;
 use crate::reason::ReasonId;
 
-/// How long a TLS handshake may take: a peer gives up after the same time (`membership::peer_client`).
+/// How long a TLS handshake may take: a peer gives up after the same time
+/// (`membership::peer_client`).
 const HANDSHAKE: Duration = Duration::from_millis(1500);
 /// How long a peer may take to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,22 +68,38 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Opens the port and begins to answer.
-    pub(crate) async fn open(address: Ipv4Addr, tls: Arc<rustls::ServerConfig>, first: Vec<u8>) -> Result<Self> {
+    pub(crate) async fn open(
+        address: Ipv4Addr,
+        tls: Arc<rustls::ServerConfig>,
+        first: Vec<u8>,
+    ) -> Result<Self> {
         let address = SocketAddrV4::new(address, PEER_PORT);
         let socket = TcpListener::bind(address).await.map_err(|error| {
             not_ready(ReasonId::PeerPortInUse.because(format!(
                 "cannot listen on {address}, etcd's peer port: {error}. `ss -tlnp` shows which process uses the port"
             )))
         })?;
-        let notifier = watch::Sender::new(ChangeNotifier { answers: 1, ..ChangeNotifier::default() });
-        let state = Arc::new(ServerState { answer: Mutex::new(Bytes::from(first)), file: Mutex::default(), notifier });
-        let task = tokio::spawn(accept(socket, TlsAcceptor::from(tls), state.clone())).abort_handle();
+        let notifier = watch::Sender::new(ChangeNotifier {
+            answers: 1,
+            ..ChangeNotifier::default()
+        });
+        let state = Arc::new(ServerState {
+            answer: Mutex::new(Bytes::from(first)),
+            file: Mutex::default(),
+            notifier,
+        });
+        let task =
+            tokio::spawn(accept(socket, TlsAcceptor::from(tls), state.clone())).abort_handle();
         Ok(Self { state, task })
     }
 
     /// Sets the answer. Its content must be durable before.
     pub(crate) fn say(&self, words: Vec<u8>) {
-        *self.state.answer.lock().unwrap_or_else(PoisonError::into_inner) = Bytes::from(words);
+        *self
+            .state
+            .answer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Bytes::from(words);
         self.state.notifier.send_modify(|notifier| {
             notifier.answers += 1;
             notifier.acked_by.clear();
@@ -91,7 +108,11 @@ impl Listener {
 
     /// Offers a file to every peer that names its digest.
     pub(crate) fn offer(&self, digest: Sha256, path: PathBuf) {
-        *self.state.file.lock().unwrap_or_else(PoisonError::into_inner) = Some((digest, path));
+        *self
+            .state
+            .file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((digest, path));
     }
 
     /// Notifies of changes.
@@ -113,18 +134,26 @@ impl Drop for Listener {
     }
 }
 
-/// Accepts every connection at once: a connection that waits in the kernel's queue would delay later peers.
+/// Accepts every connection at once: a connection that waits in the kernel's queue would delay
+/// later peers.
 async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) {
     let (unproven, peers) = (Unproven::default(), Arc::new(Semaphore::new(PEERS)));
     loop {
         match socket.accept().await {
             Ok((stream, from)) => {
-                let (tls, state, peers, from) = (tls.clone(), state.clone(), peers.clone(), from.ip());
+                let (tls, state, peers, from) =
+                    (tls.clone(), state.clone(), peers.clone(), from.ip());
                 unproven.admit(from, |place| {
                     tokio::spawn(async move {
-                        let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
+                        let Ok(Ok(stream)) =
+                            tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await
+                        else {
+                            return;
+                        };
                         drop(place);
-                        let Ok(_place) = peers.try_acquire() else { return };
+                        let Ok(_place) = peers.try_acquire() else {
+                            return;
+                        };
                         serve(stream, from, &state).await;
                     })
                     .abort_handle()
@@ -136,25 +165,36 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) 
     }
 }
 
-/// Serves one peer. A client that closes the connection early, or has no certificate of the cluster, does not get this far. Such
-/// clients are not logged, because a port scanner would fill the log.
+/// Serves one peer. A client that closes the connection early, or has no certificate of the
+/// cluster, does not get this far. Such clients are not logged, because a port scanner would fill
+/// the log.
 async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, state: &ServerState) {
     let service = service_fn(move |request| {
         let response = respond(&request, from, state);
         async move { Ok::<_, Infallible>(response) }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT);
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_TIMEOUT);
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn respond(request: &Request<Incoming>, from: IpAddr, state: &ServerState) -> Response<BoxBody<Bytes, io::Error>> {
+fn respond(
+    request: &Request<Incoming>,
+    from: IpAddr,
+    state: &ServerState,
+) -> Response<BoxBody<Bytes, io::Error>> {
     let path = request.uri().path();
     let (status, body) = match path.strip_prefix(protocol::SNAPSHOTS) {
         _ if request.method() != Method::GET => (StatusCode::NOT_FOUND, None),
         Some(digest) => hand_out(request, digest, state),
         None if path == protocol::PATH => {
-            let answer = state.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let answer = state
+                .answer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
             let news = request.uri().query() == Some(protocol::NEWS);
             state.notifier.send_if_modified(|notifier| {
                 notifier.news += u64::from(news);
@@ -174,11 +214,18 @@ fn hand_out(
     digest: &str,
     state: &ServerState,
 ) -> (StatusCode, Option<BoxBody<Bytes, io::Error>>) {
-    let file = state.file.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let file = state
+        .file
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     let Some((_, path)) = file.filter(|(known, _)| known.to_string() == digest) else {
         return (StatusCode::NOT_FOUND, None);
     };
-    let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
+    let range = request
+        .headers()
+        .get(RANGE)
+        .and_then(|range| range.to_str().ok());
     match FileRange::of(&path, range.and_then(file_body::place).unwrap_or_default()) {
         Ok(Some(rest)) => (StatusCode::PARTIAL_CONTENT, Some(rest.boxed())),
         Ok(None) => (StatusCode::RANGE_NOT_SATISFIABLE, None),
@@ -204,13 +251,21 @@ mod tests {
 
     /// Keeps 400 silent connections open from one address. Replaces each that is closed.
     fn flood(over: &AtomicBool) {
-        let open = || Silent::connect_timeout(&SocketAddrV4::new(OWN, PEER_PORT).into(), Duration::from_secs(1)).ok();
+        let open = || {
+            Silent::connect_timeout(
+                &SocketAddrV4::new(OWN, PEER_PORT).into(),
+                Duration::from_secs(1),
+            )
+            .ok()
+        };
         let mut silent: Vec<Option<Silent>> = Vec::new();
         while !over.load(Ordering::Relaxed) {
             silent.retain(|stream| {
                 let Some(stream) = stream else { return false };
                 stream.set_nonblocking(true).is_ok()
-                    && stream.peek(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+                    && stream
+                        .peek(&mut [0])
+                        .is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
             });
             silent.resize_with(400, open);
             std::thread::sleep(Duration::from_millis(50));
@@ -229,11 +284,18 @@ mod tests {
             .unwrap()
     }
 
-    /// `ask` gives up after 1.5 s. Once the silent connections of one host kept a peer waiting for 6 to 13 s.
+    /// `ask` gives up after 1.5 s. Once the silent connections of one host kept a peer waiting for
+    /// 6 to 13 s.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn silent_connections_keep_no_peer_waiting() {
         let identity = crate::steps::issued();
-        let _listener = Listener::open(OWN, peer_tls::server(&identity.tls).unwrap(), b"words".to_vec()).await.unwrap();
+        let _listener = Listener::open(
+            OWN,
+            peer_tls::server(&identity.tls).unwrap(),
+            b"words".to_vec(),
+        )
+        .await
+        .unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let flooding = std::thread::spawn({
             let over = over.clone();
@@ -246,14 +308,20 @@ mod tests {
             let peer = peer(&identity, from);
             for _ in 0..20 {
                 let begun = Instant::now();
-                let answer = peer.get(format!("https://localhost:{PEER_PORT}{}", protocol::PATH)).send().await.unwrap();
+                let answer = peer
+                    .get(format!("https://localhost:{PEER_PORT}{}", protocol::PATH))
+                    .send()
+                    .await
+                    .unwrap();
                 assert_eq!(answer.text().await.unwrap(), "words");
                 slowest = slowest.max(begun.elapsed());
             }
         }
         over.store(true, Ordering::Relaxed);
         // The server must keep accepting: to the thread each refused connection costs a second.
-        tokio::task::spawn_blocking(|| flooding.join().unwrap()).await.unwrap();
+        tokio::task::spawn_blocking(|| flooding.join().unwrap())
+            .await
+            .unwrap();
         println!("the slowest answer came after {slowest:?}");
         assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
     }

@@ -1,8 +1,8 @@
-//! The order in which new members start. An etcd that begins a cluster asks its peers, one after the other in the order
-//! of their URLs, whether the cluster exists already, and gives each a second (server/etcdserver/cluster_util.go,
-//! getClusterFromRemotePeers). While it asks, it does not answer, so members that start at the same instant wait for
-//! each other's timeout. So the member that all others ask first starts first, and the others follow when its port is
-//! open.
+//! The order in which new members start. An etcd that begins a cluster asks its peers, one after
+//! the other in the order of their URLs, whether the cluster exists already, and gives each a
+//! second (server/etcdserver/cluster_util.go, getClusterFromRemotePeers). While it asks, it does
+//! not answer, so members that start at the same instant wait for each other's timeout. So the
+//! member that all others ask first starts first, and the others follow when its port is open.
 
 use std::thread;
 use std::time::Duration;
@@ -16,29 +16,41 @@ use super::epoch::Epoch;
 use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 
-/// How long the others wait for the first member. Without an order they would wait as long for each other.
+/// How long the others wait for the first member. Without an order they would wait as long for each
+/// other.
 const HEAD_START: Duration = Duration::from_secs(1);
 /// The pause between two probes.
 const PAUSE: Duration = Duration::from_millis(5);
-/// A probe without an answer or a refusal after this time has reached an open port that etcd does not serve yet: etcd
-/// opens it some tens of milliseconds before it answers.
+/// A probe without an answer or a refusal after this time has reached an open port that etcd does
+/// not serve yet: etcd opens it some tens of milliseconds before it answers.
 const OPEN: Duration = Duration::from_millis(10);
 
 /// Waits for this node's turn. It saves time; correctness does not depend on it.
 pub(super) fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {
-    let members = identity.cluster.members.iter().filter(|member| epoch.disk_ids.contains_key(&member.name));
+    let members = identity
+        .cluster
+        .members
+        .iter()
+        .filter(|member| epoch.disk_ids.contains_key(&member.name));
     let first = members.min_by_key(|member| member.peer_url());
-    let Some(first) = first.filter(|first| first.name != identity.node.name) else { return Ok(()) };
+    let Some(first) = first.filter(|first| first.name != identity.node.name) else {
+        return Ok(());
+    };
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if let Ok(Some(question)) = runtime.block_on(async { timeout(HEAD_START, started(&peer_client, first)).await }) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    if let Ok(Some(question)) =
+        runtime.block_on(async { timeout(HEAD_START, started(&peer_client, first)).await })
+    {
         // etcd would log a connection that is closed early.
         thread::spawn(move || runtime.block_on(question));
     }
     Ok(())
 }
 
-/// Returns when etcd on the first member has opened its port, perhaps with a probe that is still open.
+/// Returns when etcd on the first member has opened its port, perhaps with a probe that is still
+/// open.
 async fn started(peer_client: &PeerClient, first: &Member) -> Option<JoinHandle<ProbeResult>> {
     // First its firstboot closes the port.
     loop {

@@ -1,7 +1,8 @@
-//! Connections without a verified certificate. Any client can open them, so their number is limited, and a flood of
-//! them must not keep a peer out. A list of allowed addresses does not help: a peer may be behind NAT, or have a new
-//! address. Instead the server always accepts the newest connection, and closes the oldest one of the source with the
-//! most. A peer's handshake takes milliseconds, so it ends before that many others arrive from its own address.
+//! Connections without a verified certificate. Any client can open them, so their number is
+//! limited, and a flood of them must not keep a peer out. A list of allowed addresses does not
+//! help: a peer may be behind NAT, or have a new address. Instead the server always accepts the
+//! newest connection, and closes the oldest one of the source with the most. A peer's handshake
+//! takes milliseconds, so it ends before that many others arrive from its own address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::AbortHandle;
 
-/// How many such connections may exist: more than arrive during one handshake, and far fewer than the 1024 descriptors
-/// that systemd gives a service.
+/// How many such connections may exist: more than arrive during one handshake, and far fewer than
+/// the 1024 descriptors that systemd gives a service.
 const LIMIT: usize = 256;
 
 /// All such connections, oldest first.
@@ -47,15 +48,23 @@ impl Unproven {
         }
         let id = list.next;
         list.next += 1;
-        // A task that ends at once on another thread waits for the lock, and so is removed after it was added.
-        let task = serve(ConnectionSlot { id, unproven: self.clone() });
+        // A task that ends at once on another thread waits for the lock, and so is removed after it
+        // was added.
+        let task = serve(ConnectionSlot {
+            id,
+            unproven: self.clone(),
+        });
         list.all.push(Connection { id, from, task });
     }
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut list = self.unproven.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = self
+            .unproven
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         list.all.retain(|connection| connection.id != self.id);
     }
 }
@@ -67,7 +76,10 @@ fn dispensable(sources: &[IpAddr]) -> usize {
         *counts.entry(source).or_insert(0_usize) += 1;
     }
     let most = counts.values().max().copied().unwrap_or_default();
-    sources.iter().position(|source| counts[source] == most).unwrap_or_default()
+    sources
+        .iter()
+        .position(|source| counts[source] == most)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -79,9 +91,15 @@ mod tests {
     #[test]
     fn the_source_with_the_most_makes_room_and_its_oldest_first() {
         let source = |last: u8| IpAddr::from(Ipv4Addr::new(10, 0, 0, last));
-        let at = |sources: &[u8]| dispensable(&sources.iter().map(|last| source(*last)).collect::<Vec<_>>());
+        let at = |sources: &[u8]| {
+            dispensable(&sources.iter().map(|last| source(*last)).collect::<Vec<_>>())
+        };
         assert_eq!(at(&[1, 2, 2, 3]), 1);
-        assert_eq!(at(&[1, 2, 3]), 0, "of many sources with one each the oldest");
+        assert_eq!(
+            at(&[1, 2, 3]),
+            0,
+            "of many sources with one each the oldest"
+        );
         assert_eq!(at(&[1, 2, 3, 3, 2, 3]), 2);
         assert_eq!(at(&[7]), 0);
     }
@@ -103,9 +121,15 @@ mod tests {
         }
         let list = || unproven.0.lock().unwrap();
         assert_eq!(list().all.len(), LIMIT);
-        assert!(list().all[0].from == peer && !list().all[0].task.is_finished(), "the only one of its source stays");
+        assert!(
+            list().all[0].from == peer && !list().all[0].task.is_finished(),
+            "the only one of its source stays"
+        );
         // One that has shown its certificate, or has ended, is none of them any more.
-        list().all.iter().for_each(|connection| connection.task.abort());
+        list()
+            .all
+            .iter()
+            .for_each(|connection| connection.task.abort());
         for _ in 0..LIMIT {
             tokio::task::yield_now().await;
         }

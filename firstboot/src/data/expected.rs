@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::inode::{Directories, Inode};
 use crate::domain::DiskId;
 
-/// What firstboot knows about this member's data. firstboot reads it from its journal, and the guard from /run.
+/// What firstboot knows about this member's data. firstboot reads it from its journal, and the
+/// guard from /run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Expected {
     /// The id of the disk.
@@ -31,7 +32,10 @@ pub(crate) struct Known {
 impl Known {
     /// The ids in its log.
     pub(crate) fn ids(&self) -> Ids {
-        Ids { member: Some(self.member), cluster: Some(self.cluster) }
+        Ids {
+            member: Some(self.member),
+            cluster: Some(self.cluster),
+        }
     }
 }
 

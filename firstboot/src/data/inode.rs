@@ -10,7 +10,8 @@ use crate::files::Dir;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inode {
     number: u64,
-    /// Distinguishes it from an earlier directory with the same number, which XFS soon reuses. Not every file system has it.
+    /// Distinguishes it from an earlier directory with the same number, which XFS soon reuses. Not
+    /// every file system has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     generation: Option<u32>,
     /// The creation time. CentOS 7's kernel does not report it.
@@ -21,20 +22,31 @@ pub(crate) struct Inode {
 impl Inode {
     /// Reads the identity of an open directory.
     pub(crate) fn of(dir: &Dir) -> io::Result<Self> {
-        Ok(Self { number: dir.about()?.inode, generation: dir.generation(), born: dir.born() })
+        Ok(Self {
+            number: dir.about()?.inode,
+            generation: dir.generation(),
+            born: dir.born(),
+        })
     }
 
     #[cfg(test)]
     pub(crate) fn numbered(number: u64) -> Self {
-        Self { number, generation: Some(1), born: None }
+        Self {
+            number,
+            generation: Some(1),
+            born: None,
+        }
     }
 
-    /// Whether both are the same directory, by all values that both have: a newer kernel may report more than an older one.
+    /// Whether both are the same directory, by all values that both have: a newer kernel may report
+    /// more than an older one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.zip(other).is_none_or(|(one, other)| one == other)
         }
-        self.number == other.number && agree(self.generation, other.generation) && agree(self.born, other.born)
+        self.number == other.number
+            && agree(self.generation, other.generation)
+            && agree(self.born, other.born)
     }
 }
 
@@ -60,7 +72,10 @@ impl Directories {
             ("data/member/snap", self.snap, now.snap),
             ("data/member/wal", self.wal, now.wal),
         ];
-        pairs.into_iter().find(|(_, before, now)| !before.is_same(now)).map(|(path, ..)| path)
+        pairs
+            .into_iter()
+            .find(|(_, before, now)| !before.is_same(now))
+            .map(|(path, ..)| path)
     }
 }
 
@@ -80,19 +95,50 @@ mod tests {
         fs::write(path.join("file"), "content").unwrap();
         fs::rename(&path, folder.path().join("moved")).unwrap();
         fs::rename(folder.path().join("moved"), &path).unwrap();
-        assert!(first.is_same(&of()), "changes of its content and name do not matter");
+        assert!(
+            first.is_same(&of()),
+            "changes of its content and name do not matter"
+        );
         for _ in 0..50 {
             fs::remove_dir_all(&path).unwrap();
             fs::create_dir(&path).unwrap();
-            assert!(!first.is_same(&of()), "it was mistaken for the deleted one: {first:?}, {:?}", of());
+            assert!(
+                !first.is_same(&of()),
+                "it was mistaken for the deleted one: {first:?}, {:?}",
+                of()
+            );
         }
-        assert!(of().generation.is_some() || of().born.is_some(), "only its number identifies it");
+        assert!(
+            of().generation.is_some() || of().born.is_some(),
+            "only its number identifies it"
+        );
     }
 
     #[test]
     fn a_value_that_only_one_kernel_reports_is_ignored() {
-        let (old, new) = (Inode { number: 7, generation: Some(1), born: None }, Inode::numbered(7));
-        assert!(old.is_same(&Inode { born: Some(5), ..new }) && Inode { generation: None, ..old }.is_same(&new));
-        assert!(!old.is_same(&Inode { generation: Some(2), ..new }) && !old.is_same(&Inode::numbered(8)));
+        let (old, new) = (
+            Inode {
+                number: 7,
+                generation: Some(1),
+                born: None,
+            },
+            Inode::numbered(7),
+        );
+        assert!(
+            old.is_same(&Inode {
+                born: Some(5),
+                ..new
+            }) && Inode {
+                generation: None,
+                ..old
+            }
+            .is_same(&new)
+        );
+        assert!(
+            !old.is_same(&Inode {
+                generation: Some(2),
+                ..new
+            }) && !old.is_same(&Inode::numbered(8))
+        );
     }
 }

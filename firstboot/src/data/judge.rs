@@ -1,9 +1,9 @@
 //! Decides whether etcd may run on the content of its data directory, as a pure function.
 //!
-//! A raft member must never forget what it has acknowledged or voted for. If it does, entries that were acknowledged to a
-//! client can be overwritten (etcd-io/etcd#10817). So once etcd has created its log, only the data that etcd itself left
-//! may be used for that member. Any other data counts as a new disk: firstboot removes the member from its cluster and
-//! adds a new one.
+//! A raft member must never forget what it has acknowledged or voted for. If it does, entries that
+//! were acknowledged to a client can be overwritten (etcd-io/etcd#10817). So once etcd has created
+//! its log, only the data that etcd itself left may be used for that member. Any other data counts
+//! as a new disk: firstboot removes the member from its cluster and adds a new one.
 
 use std::fmt;
 
@@ -17,7 +17,8 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) enum Verdict {
     /// The member's data, as etcd left it.
     Intact,
-    /// The member's data, in which etcd has created its log. The journal does not have these directories yet.
+    /// The member's data, in which etcd has created its log. The journal does not have these
+    /// directories yet.
     Begun(Known),
     /// Empty; etcd has never created a log in it.
     Fresh,
@@ -47,13 +48,18 @@ impl Lost {
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Emptied => ReasonId::DataEmptied.because("etcd's data was deleted"),
-            Self::Part(what) => ReasonId::DataIncomplete.because(format!("etcd's data is incomplete: {what}")),
-            Self::Exchanged(path) => ReasonId::DataExchanged
-                .because(format!("{path} is not the directory that etcd created: the data was replaced or copied")),
-            Self::Foreign { member, cluster } => ReasonId::DataForeign
-                .because(format!("the data belongs to another member, {member:x} of the cluster {cluster:x}")),
-            Self::Behind(what) => ReasonId::DataBehind
-                .because(format!("the data is older than what this member has acknowledged: {what}")),
+            Self::Part(what) => {
+                ReasonId::DataIncomplete.because(format!("etcd's data is incomplete: {what}"))
+            }
+            Self::Exchanged(path) => ReasonId::DataExchanged.because(format!(
+                "{path} is not the directory that etcd created: the data was replaced or copied"
+            )),
+            Self::Foreign { member, cluster } => ReasonId::DataForeign.because(format!(
+                "the data belongs to another member, {member:x} of the cluster {cluster:x}"
+            )),
+            Self::Behind(what) => ReasonId::DataBehind.because(format!(
+                "the data is older than what this member has acknowledged: {what}"
+            )),
         }
     }
 }
@@ -66,7 +72,9 @@ impl fmt::Display for Lost {
 
 /// The rule.
 pub(crate) fn judge(expected: &Expected, seen: &Seen, progress: Option<&Progress>) -> Verdict {
-    let Some(known) = &expected.known else { return first(expected, seen) };
+    let Some(known) = &expected.known else {
+        return first(expected, seen);
+    };
     match intact(known, seen, progress) {
         Ok(()) => Verdict::Intact,
         Err(lost) => Verdict::Lost(lost),
@@ -78,7 +86,8 @@ fn first(expected: &Expected, seen: &Seen) -> Verdict {
     let same = match (&expected.made, &seen.data) {
         (Some(made), Some(data)) => made.is_same(data),
         (Some(_), None) => false,
-        // firstboot was interrupted before it created one, or an older version, which created none, wrote this journal.
+        // firstboot was interrupted before it created one, or an older version, which created none,
+        // wrote this journal.
         (None, _) => true,
     };
     if !same {
@@ -92,10 +101,19 @@ fn first(expected: &Expected, seen: &Seen) -> Verdict {
         (Contents::NoLog, ..) => Verdict::CutShort,
         (Contents::Log, Some(directories), Ok(log)) => {
             let Ids { member, cluster } = expected.ids;
-            if member.is_some_and(|id| id != log.member) || cluster.is_some_and(|id| id != log.cluster) {
-                return Verdict::Lost(Lost::Foreign { member: log.member, cluster: log.cluster });
+            if member.is_some_and(|id| id != log.member)
+                || cluster.is_some_and(|id| id != log.cluster)
+            {
+                return Verdict::Lost(Lost::Foreign {
+                    member: log.member,
+                    cluster: log.cluster,
+                });
             }
-            Verdict::Begun(Known { directories, member: log.member, cluster: log.cluster })
+            Verdict::Begun(Known {
+                directories,
+                member: log.member,
+                cluster: log.cluster,
+            })
         }
         (Contents::Log, None, _) => Verdict::Lost(Lost::Part("member/snap is missing".to_owned())),
         (Contents::Log, _, Err(why)) => Verdict::Lost(Lost::Part(why.clone())),
@@ -108,9 +126,15 @@ fn intact(known: &Known, seen: &Seen, progress: Option<&Progress>) -> Result<(),
     }
     let part = |what: &str| Lost::Part(what.to_owned());
     let log = seen.log.as_ref().map_err(|why| part(why))?;
-    let directories = seen.directories.as_ref().ok_or_else(|| part("member/snap is missing"))?;
+    let directories = seen
+        .directories
+        .as_ref()
+        .ok_or_else(|| part("member/snap is missing"))?;
     if (log.member, log.cluster) != (known.member, known.cluster) {
-        return Err(Lost::Foreign { member: log.member, cluster: log.cluster });
+        return Err(Lost::Foreign {
+            member: log.member,
+            cluster: log.cluster,
+        });
     }
     if let Some(path) = known.directories.exchanged(directories) {
         return Err(Lost::Exchanged(path));
@@ -119,9 +143,13 @@ fn intact(known: &Known, seen: &Seen, progress: Option<&Progress>) -> Result<(),
     // etcd always writes the log before the database.
     if log.last < applied {
         let last = log.last;
-        return Err(Lost::Behind(format!("its log ends at entry {last}, but its database contains entry {applied}")));
+        return Err(Lost::Behind(format!(
+            "its log ends at entry {last}, but its database contains entry {applied}"
+        )));
     }
-    progress.map_or(Ok(()), |progress| progress.compare(log).map_err(Lost::Behind))
+    progress.map_or(Ok(()), |progress| {
+        progress.compare(log).map_err(Lost::Behind)
+    })
 }
 
 #[cfg(test)]

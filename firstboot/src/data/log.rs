@@ -1,8 +1,10 @@
-//! Reads the owner and the end of etcd's write-ahead log. firstboot reads only the last file: each file begins with the ids and
-//! the hard state (server/storage/wal/wal.go, cut), and etcd itself reads all of them.
+//! Reads the owner and the end of etcd's write-ahead log. firstboot reads only the last file: each
+//! file begins with the ids and the hard state (server/storage/wal/wal.go, cut), and etcd itself
+//! reads all of them.
 //!
-//! A record is a length of 8 bytes, whose highest byte has the size of the padding to a multiple of 8, and a protocol buffer
-//! with a checksum over all records since the beginning of the file (encoder.go, decoder.go; the same from 3.4 to 3.7).
+//! A record is a length of 8 bytes, whose highest byte has the size of the padding to a multiple of
+//! 8, and a protocol buffer with a checksum over all records since the beginning of the file
+//! (encoder.go, decoder.go; the same from 3.4 to 3.7).
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
@@ -74,8 +76,9 @@ struct Snapshot {
     index: u64,
 }
 
-/// A longer record is none of etcd's: it holds one request, of 1.5 MiB by default, and etcd itself advises against more than 10 MiB
-/// (server/embed/config.go, recommendedMaxRequestBytes). A sparse file costs who plants it nothing, and its reader all its length.
+/// A longer record is none of etcd's: it holds one request, of 1.5 MiB by default, and etcd itself
+/// advises against more than 10 MiB (server/embed/config.go, recommendedMaxRequestBytes). A sparse
+/// file costs who plants it nothing, and its reader all its length.
 const LONGEST: u64 = 256 << 20;
 
 const METADATA: i64 = 1;
@@ -87,13 +90,17 @@ const SNAPSHOT: i64 = 5;
 /// The number of a log file and the index of its first entry, from its name (`walName`).
 pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
     let (number, index) = name.strip_suffix(".wal")?.split_once('-')?;
-    let hex = |digits: &str| (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten();
+    let hex = |digits: &str| {
+        (digits.len() == 16)
+            .then(|| u64::from_str_radix(digits, 16).ok())
+            .flatten()
+    };
     Some((hex(number)?, hex(index)?))
 }
 
 impl Log {
-    /// Reads the last file of a log, whose first entry has this index. Like etcd it ignores everything after a truncated or
-    /// damaged record.
+    /// Reads the last file of a log, whose first entry has this index. Like etcd it ignores
+    /// everything after a truncated or damaged record.
     ///
     /// # Errors
     /// Where the file cannot be read, or does not begin like a log of etcd.
@@ -101,7 +108,10 @@ impl Log {
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(256 << 10, file);
         file.seek(SeekFrom::Start(0))?;
-        let mut log = Self { last: first.saturating_sub(1), ..Self::default() };
+        let mut log = Self {
+            last: first.saturating_sub(1),
+            ..Self::default()
+        };
         let (mut begun, mut left) = (false, length);
         while let Some(record) = next(&mut file, &mut left)? {
             if record.kind == CHECKSUM {
@@ -121,7 +131,10 @@ impl Log {
         if begun {
             Ok(log)
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "it does not begin like a log of etcd"))
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it does not begin like a log of etcd",
+            ))
         }
     }
 
@@ -181,7 +194,10 @@ pub(super) mod tests {
 
     impl Writer {
         pub(crate) fn new(member: u64, cluster: u64) -> Self {
-            let mut writer = Self { bytes: Vec::new(), checksum: 0 };
+            let mut writer = Self {
+                bytes: Vec::new(),
+                checksum: 0,
+            };
             writer.record(CHECKSUM, &[]);
             writer.record(METADATA, &Metadata { member, cluster }.encode_to_vec());
             writer.record(SNAPSHOT, &Snapshot { index: 0 }.encode_to_vec());
@@ -190,7 +206,12 @@ pub(super) mod tests {
 
         fn record(&mut self, kind: i64, data: &[u8]) {
             self.checksum = crc32c::crc32c_append(self.checksum, data);
-            let record = Record { kind, checksum: self.checksum, data: data.to_vec() }.encode_to_vec();
+            let record = Record {
+                kind,
+                checksum: self.checksum,
+                data: data.to_vec(),
+            }
+            .encode_to_vec();
             let filling = (8 - record.len() % 8) % 8;
             let mut head = record.len() as u64;
             if filling != 0 {
@@ -228,11 +249,33 @@ pub(super) mod tests {
     #[test]
     fn the_end_of_a_log_is_read() {
         let mut writer = Writer::new(7, 9);
-        writer.entry(1).entry(2).state(2, 7, 1).entry(3).entry(4).entry(3).state(3, 8, 2);
+        writer
+            .entry(1)
+            .entry(2)
+            .state(2, 7, 1)
+            .entry(3)
+            .entry(4)
+            .entry(3)
+            .state(3, 8, 2);
         let log = read(&writer.file(1000), 0).unwrap();
-        let expected = Log { member: 7, cluster: 9, term: 3, vote: 8, commit: 2, last: 3, checksum: writer.checksum };
-        assert_eq!(log, expected, "entry 3 was written again, which removed entry 4");
-        assert_eq!(read(&Writer::new(7, 9).file(64), 50).unwrap().last, 49, "a new file continues the previous one");
+        let expected = Log {
+            member: 7,
+            cluster: 9,
+            term: 3,
+            vote: 8,
+            commit: 2,
+            last: 3,
+            checksum: writer.checksum,
+        };
+        assert_eq!(
+            log, expected,
+            "entry 3 was written again, which removed entry 4"
+        );
+        assert_eq!(
+            read(&Writer::new(7, 9).file(64), 50).unwrap().last,
+            49,
+            "a new file continues the previous one"
+        );
     }
 
     /// A file whose length is a claim: nothing of it takes room on the disk.
@@ -259,12 +302,19 @@ pub(super) mod tests {
             ends.push((writer.bytes.len(), index));
         }
         for cut in 0..=writer.bytes.len() {
-            let commit = ends.iter().rev().find(|(end, _)| *end <= cut).map_or(0, |(_, commit)| *commit);
+            let commit = ends
+                .iter()
+                .rev()
+                .find(|(end, _)| *end <= cut)
+                .map_or(0, |(_, commit)| *commit);
             // In a preallocated file zeros follow, which may complete a record.
             let torn = [&writer.bytes[..cut], &[0; 512]].concat();
             for (bytes, most) in [(&torn[..cut], commit), (&torn, commit + 1)] {
                 match read(bytes, 0) {
-                    Ok(log) => assert!((commit..=most).contains(&log.commit), "cut at {cut}: {log:?}"),
+                    Ok(log) => assert!(
+                        (commit..=most).contains(&log.commit),
+                        "cut at {cut}: {log:?}"
+                    ),
                     Err(_) => assert!(cut < begun, "cut at {cut}"),
                 }
             }
@@ -273,17 +323,33 @@ pub(super) mod tests {
             let mut damaged = writer.bytes.clone();
             damaged[at] ^= 1;
             let log = read(&damaged, 0).unwrap();
-            assert!(log.commit < 19 || log.checksum != writer.checksum || log.last <= 19, "damaged at {at}");
+            assert!(
+                log.commit < 19 || log.checksum != writer.checksum || log.last <= 19,
+                "damaged at {at}"
+            );
         }
     }
 
     #[test]
     fn no_bytes_cause_a_panic() {
-        for bytes in [&[][..], &[0xff; 64], &[1, 0, 0, 0, 0, 0, 0, 0x87], b"another file"] {
+        for bytes in [
+            &[][..],
+            &[0xff; 64],
+            &[1, 0, 0, 0, 0, 0, 0, 0x87],
+            b"another file",
+        ] {
             assert!(read(bytes, 0).is_err());
         }
-        assert_eq!(parse_name("0000000000000001-00000000000000ff.wal"), Some((1, 255)));
-        for name in ["1-2.wal", "0.tmp", "0000000000000001-00000000000000ff.wal.broken", ".wal"] {
+        assert_eq!(
+            parse_name("0000000000000001-00000000000000ff.wal"),
+            Some((1, 255))
+        );
+        for name in [
+            "1-2.wal",
+            "0.tmp",
+            "0000000000000001-00000000000000ff.wal.broken",
+            ".wal",
+        ] {
             assert_eq!(parse_name(name), None, "{name}");
         }
     }

@@ -1,11 +1,13 @@
-//! etcd's data directory: whether it holds the data that this member left, and whether etcd may run on it.
+//! etcd's data directory: whether it holds the data that this member left, and whether etcd may run
+//! on it.
 //!
-//! `judge` is the rule. firstboot uses it to decide how etcd starts, and the guard of etcd.service uses it before each start.
-//! `inode` distinguishes a directory from a copy, `log` reads the write-ahead log, `observe` reads everything, and `progress`
-//! records the end of the log at etcd's last start and stop. `prepare` creates the directory for the first start.
+//! `judge` is the rule. firstboot uses it to decide how etcd starts, and the guard of etcd.service
+//! uses it before each start. `inode` distinguishes a directory from a copy, `log` reads the
+//! write-ahead log, `observe` reads everything, and `progress` records the end of the log at etcd's
+//! last start and stop. `prepare` creates the directory for the first start.
 //!
-//! Everything in the directory belongs to etcd, whose user may have put anything there. So it is accessed only through open
-//! directories.
+//! Everything in the directory belongs to etcd, whose user may have put anything there. So it is
+//! accessed only through open directories.
 
 mod expected;
 mod inode;
@@ -37,9 +39,12 @@ pub(crate) fn look(expected: &Expected) -> Result<(Contents, Verdict)> {
     Ok((seen.contents, judge(expected, &seen, progress.as_ref())))
 }
 
-/// Whether the directories of etcd's data are the known ones, even while etcd writes in them. False where none are known yet.
+/// Whether the directories of etcd's data are the known ones, even while etcd writes in them. False
+/// where none are known yet.
 pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
-    let Some(known) = &expected.known else { return Ok(false) };
+    let Some(known) = &expected.known else {
+        return Ok(false);
+    };
     let now = observe::directories_of(Path::new(paths::DATA))?;
     Ok(now.is_some_and(|now| known.directories.exchanged(&now).is_none()))
 }
@@ -51,6 +56,9 @@ pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
 pub(crate) fn known(folder: &Path) -> Result<Known> {
     match judge(&Expected::default(), &Seen::at(folder)?, None) {
         Verdict::Begun(known) => Ok(known),
-        verdict => anyhow::bail!("{} does not contain a member's data: {verdict:?}", folder.display()),
+        verdict => anyhow::bail!(
+            "{} does not contain a member's data: {verdict:?}",
+            folder.display()
+        ),
     }
 }

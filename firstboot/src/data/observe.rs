@@ -15,8 +15,9 @@ use crate::files::{Dir, Kind};
 pub(crate) enum Contents {
     /// The directory is empty or missing.
     Empty,
-    /// There is no write-ahead log, so etcd never voted with this data. etcd creates the log in a folder with a temporary name,
-    /// which it renames when the log is complete (server/storage/wal/wal.go, Create).
+    /// There is no write-ahead log, so etcd never voted with this data. etcd creates the log in a
+    /// folder with a temporary name, which it renames when the log is complete
+    /// (server/storage/wal/wal.go, Create).
     NoLog,
     /// A write-ahead log.
     Log,
@@ -40,7 +41,9 @@ impl Seen {
     /// Reads a data directory.
     pub(crate) fn at(folder: &Path) -> Result<Self> {
         let look = || -> io::Result<Self> {
-            let Some(data) = open(folder)? else { return Ok(Self::nothing()) };
+            let Some(data) = open(folder)? else {
+                return Ok(Self::nothing());
+            };
             let (own, contents) = (Inode::of(&data)?, contents_of(&data)?);
             Ok(Self {
                 contents,
@@ -55,7 +58,13 @@ impl Seen {
 
     fn nothing() -> Self {
         let missing = || "it is missing".to_owned();
-        Self { contents: Contents::Empty, data: None, directories: None, log: Err(missing()), applied: Err(missing()) }
+        Self {
+            contents: Contents::Empty,
+            data: None,
+            directories: None,
+            log: Err(missing()),
+            applied: Err(missing()),
+        }
     }
 }
 
@@ -90,13 +99,22 @@ fn open(folder: &Path) -> io::Result<Option<Dir>> {
 /// Turns a directory that is missing, or is not a directory, into `None`.
 fn some(dir: io::Result<Dir>) -> io::Result<Option<Dir>> {
     match dir {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         dir => dir.map(Some),
     }
 }
 
 fn below(data: &Dir, names: &[&str]) -> io::Result<Option<Dir>> {
-    let Some((first, rest)) = names.split_first() else { return Ok(None) };
+    let Some((first, rest)) = names.split_first() else {
+        return Ok(None);
+    };
     match (some(data.sub(OsStr::new(first)))?, rest) {
         (Some(dir), []) => Ok(Some(dir)),
         (Some(dir), rest) => below(&dir, rest),
@@ -106,19 +124,36 @@ fn below(data: &Dir, names: &[&str]) -> io::Result<Option<Dir>> {
 
 fn contents_of(data: &Dir) -> io::Result<Contents> {
     let wal = below(data, &["member", "wal"])?.map_or(Ok(Vec::new()), |wal| wal.names())?;
-    if wal.iter().any(|name| Path::new(name).extension().is_some_and(|extension| extension == "wal")) {
+    if wal.iter().any(|name| {
+        Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension == "wal")
+    }) {
         return Ok(Contents::Log);
     }
     // The root of a volume has this directory from the start.
     let something = data.names()?.iter().any(|name| name != "lost+found");
-    Ok(if something { Contents::NoLog } else { Contents::Empty })
+    Ok(if something {
+        Contents::NoLog
+    } else {
+        Contents::Empty
+    })
 }
 
 fn directories(data: &Dir, own: Inode) -> io::Result<Option<Directories>> {
     let inode = |names: &[&str]| below(data, names)?.map(|dir| Inode::of(&dir)).transpose();
-    let all = (inode(&["member"])?, inode(&["member", "snap"])?, inode(&["member", "wal"])?);
+    let all = (
+        inode(&["member"])?,
+        inode(&["member", "snap"])?,
+        inode(&["member", "wal"])?,
+    );
     Ok(match all {
-        (Some(member), Some(snap), Some(wal)) => Some(Directories { data: own, member, snap, wal }),
+        (Some(member), Some(snap), Some(wal)) => Some(Directories {
+            data: own,
+            member,
+            snap,
+            wal,
+        }),
         _ => None,
     })
 }
@@ -130,8 +165,8 @@ fn log(data: &Dir) -> io::Result<Log> {
     read.map_err(|error| other(&format!("member/wal/{}: {error}", name.display())))
 }
 
-/// The newest file of the log, with its directory and the index of its first entry. Files are numbered without a gap
-/// (server/storage/wal/util.go, isValidSeq).
+/// The newest file of the log, with its directory and the index of its first entry. Files are
+/// numbered without a gap (server/storage/wal/util.go, isValidSeq).
 fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
     let wal = below(data, &["member", "wal"])?.ok_or_else(|| other("member/wal is missing"))?;
     let mut files: Vec<(u64, u64, OsString)> = Vec::new();
@@ -148,15 +183,24 @@ fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
     Ok((wal, name, first))
 }
 
-/// The last entry in the database: the key `consistent_index` in the bucket `meta` (server/storage/schema/schema.go).
+/// The last entry in the database: the key `consistent_index` in the bucket `meta`
+/// (server/storage/schema/schema.go).
 fn applied(data: &Dir) -> io::Result<u64> {
     let snap = below(data, &["member", "snap"])?.ok_or_else(|| other("member/snap is missing"))?;
-    let found = snap.look(OsStr::new("db"))?.filter(|there| there.kind == Kind::File);
-    let Some(about) = found else { return Err(other("member/snap/db is missing")) };
-    let value = snap.file(OsStr::new("db")).and_then(|file| bolt::get(&file, about.size, b"meta", b"consistent_index"));
+    let found = snap
+        .look(OsStr::new("db"))?
+        .filter(|there| there.kind == Kind::File);
+    let Some(about) = found else {
+        return Err(other("member/snap/db is missing"));
+    };
+    let value = snap
+        .file(OsStr::new("db"))
+        .and_then(|file| bolt::get(&file, about.size, b"meta", b"consistent_index"));
     let value = value.map_err(|error| other(&format!("member/snap/db: {error}")))?;
     // The key does not exist before the first entry.
-    let index = value.and_then(|value| value.as_slice().try_into().ok()).map(u64::from_be_bytes);
+    let index = value
+        .and_then(|value| value.as_slice().try_into().ok())
+        .map(u64::from_be_bytes);
     Ok(index.unwrap_or_default())
 }
 
@@ -183,7 +227,11 @@ mod tests {
         }
         fs::write(path.join("member/wal/0.tmp"), "").unwrap();
         assert_eq!(contents(&path).unwrap(), Contents::NoLog);
-        fs::write(path.join("member/wal/0000000000000000-0000000000000000.wal"), "").unwrap();
+        fs::write(
+            path.join("member/wal/0000000000000000-0000000000000000.wal"),
+            "",
+        )
+        .unwrap();
         assert_eq!(contents(&path).unwrap(), Contents::Log);
     }
 
@@ -193,16 +241,24 @@ mod tests {
         let path = folder.path().join("data");
         fs::create_dir_all(path.join("member/wal")).unwrap();
         fs::create_dir_all(path.join("member/snap")).unwrap();
-        let file = |number: u64, first: u64| path.join(format!("member/wal/{number:016x}-{first:016x}.wal"));
+        let file = |number: u64, first: u64| {
+            path.join(format!("member/wal/{number:016x}-{first:016x}.wal"))
+        };
         let mut writer = log::tests::Writer::new(7, 9);
         writer.entry(41).state(2, 7, 40);
         fs::write(file(4, 41), writer.file(4096)).unwrap();
         let seen = Seen::at(&path).unwrap();
         assert!(seen.directories.is_some());
-        assert_eq!(seen.log.map(|log| (log.member, log.last, log.commit)), Ok((7, 41, 40)));
+        assert_eq!(
+            seen.log.map(|log| (log.member, log.last, log.commit)),
+            Ok((7, 41, 40))
+        );
         assert_eq!(seen.applied, Err("member/snap/db is missing".to_owned()));
         fs::write(file(2, 3), "").unwrap();
-        assert_eq!(Seen::at(&path).unwrap().log, Err("a file of member/wal is missing".to_owned()));
+        assert_eq!(
+            Seen::at(&path).unwrap().log,
+            Err("a file of member/wal is missing".to_owned())
+        );
         fs::remove_dir_all(path.join("member/snap")).unwrap();
         assert_eq!(Seen::at(&path).unwrap().directories, None);
     }

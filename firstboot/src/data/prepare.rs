@@ -1,5 +1,6 @@
-//! Creates the empty directory for etcd's first start, because etcd cannot write in the root of its volume. Its identity also
-//! reveals a data directory that was deleted or replaced before etcd had created a log.
+//! Creates the empty directory for etcd's first start, because etcd cannot write in the root of its
+//! volume. Its identity also reveals a data directory that was deleted or replaced before etcd had
+//! created a log.
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,8 +15,8 @@ use crate::journal::{Event, Journal, NodeState};
 use crate::paths;
 use crate::steps::selinux;
 
-/// Creates etcd's data directory, and writes its identity to the journal. Does nothing where etcd has data, or the directory is
-/// the one that firstboot created.
+/// Creates etcd's data directory, and writes its identity to the journal. Does nothing where etcd
+/// has data, or the directory is the one that firstboot created.
 pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
     let past = NodeState::of(journal);
     if past.data.is_some() {
@@ -29,10 +30,15 @@ pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
         return Ok(());
     }
     if contents(path)? != Contents::Empty {
-        bail!("a bug: etcd has no data by the journal, but {} is not empty", path.display());
+        bail!(
+            "a bug: etcd has no data by the journal, but {} is not empty",
+            path.display()
+        );
     }
     let directory = make(path).with_context(|| format!("cannot create {}", path.display()))?;
-    selinux::one(path).iter().try_for_each(crate::change::Change::apply)?;
+    selinux::one(path)
+        .iter()
+        .try_for_each(crate::change::Change::apply)?;
     journal.add(Event::DataMade { directory })
 }
 
@@ -46,7 +52,10 @@ fn open(path: &Path) -> io::Result<Option<(Dir, Inode)>> {
 
 /// Creates the directory again, because an existing empty one has an unknown origin.
 fn make(path: &Path) -> io::Result<Inode> {
-    let (volume, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or(OsStr::new("data")));
+    let (volume, name) = (
+        path.parent().unwrap_or(path),
+        path.file_name().unwrap_or(OsStr::new("data")),
+    );
     let volume = Dir::open(volume)?;
     volume.remove_all(name)?;
     let data = volume.make(name)?;

@@ -1,5 +1,6 @@
-//! The end of the member's log when etcd last started and stopped, in a file on etcd's volume that etcd cannot write. It
-//! reveals an older copy of the data, even one that was written into the same directories.
+//! The end of the member's log when etcd last started and stopped, in a file on etcd's volume that
+//! etcd cannot write. It reveals an older copy of the data, even one that was written into the same
+//! directories.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,18 +26,28 @@ pub(crate) struct Progress {
 impl Progress {
     /// The record before etcd starts.
     pub(crate) fn starting(life: DiskId, log: Log) -> Self {
-        Self { life, running: true, log }
+        Self {
+            life,
+            running: true,
+            log,
+        }
     }
 
-    /// The record after etcd has stopped, with the log as it is now. `None` where etcd did not run, or cannot have left this
-    /// log.
+    /// The record after etcd has stopped, with the log as it is now. `None` where etcd did not run,
+    /// or cannot have left this log.
     pub(crate) fn stopped(&self, log: Log) -> Option<Self> {
-        (self.running && self.compare(&log).is_ok()).then_some(Self { running: false, log, ..*self })
+        (self.running && self.compare(&log).is_ok()).then_some(Self {
+            running: false,
+            log,
+            ..*self
+        })
     }
 
     /// The record that was written with this disk id, or `None` if there is none.
     pub(crate) fn read(expected: &Expected) -> Result<Option<Self>> {
-        let Some(bytes) = files::read_if_there(paths::PROGRESS)? else { return Ok(None) };
+        let Some(bytes) = files::read_if_there(paths::PROGRESS)? else {
+            return Ok(None);
+        };
         // firstboot writes whole files only, so a damaged one is not from firstboot.
         let progress: Self = serde_json::from_slice(&bytes).with_context(|| {
             format!(
@@ -46,15 +57,17 @@ impl Progress {
         })?;
         // A restore replaces the log.
         let same = expected.life == Some(progress.life)
-            && expected
-                .known
-                .is_some_and(|known| (known.member, known.cluster) == (progress.log.member, progress.log.cluster));
+            && expected.known.is_some_and(|known| {
+                (known.member, known.cluster) == (progress.log.member, progress.log.cluster)
+            });
         Ok(same.then_some(progress))
     }
 
     /// Writes the file durably.
     pub(crate) fn write(&self) -> Result<()> {
-        DesiredFile::new(paths::PROGRESS, serde_json::to_vec(self)?).mode(0o600, ROOT).write()
+        DesiredFile::new(paths::PROGRESS, serde_json::to_vec(self)?)
+            .mode(0o600, ROOT)
+            .write()
     }
 
     /// Whether the log can have grown from the recorded one; the error says why not.
@@ -69,7 +82,8 @@ impl Progress {
                 )
             });
         }
-        // A term and what is known to be committed never go back (raft, section 5.1; raftpb.HardState).
+        // A term and what is known to be committed never go back (raft, section 5.1;
+        // raftpb.HardState).
         if now.term < before.term || now.commit < before.commit || now.last < before.commit {
             return Err(format!(
                 "its log is at term {} with {} committed entries, but was at term {} with {} when etcd last started",

@@ -1,7 +1,8 @@
 //! Why etcd ended, by its own last line in the journal, as a pure function.
 //!
-//! etcd logs a line of JSON each (zap), and ends with the level `fatal` or `panic`. Go's runtime writes `panic: …` or
-//! `fatal error: …` and goroutines after it. Wrong settings etcd only warns of, before it ends (server/etcdmain/etcd.go).
+//! etcd logs a line of JSON each (zap), and ends with the level `fatal` or `panic`. Go's runtime
+//! writes `panic: …` or `fatal error: …` and goroutines after it. Wrong settings etcd only warns
+//! of, before it ends (server/etcdmain/etcd.go).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -63,13 +64,19 @@ impl Entry {
             Value::String(text) => text,
             // Bytes that are not UTF-8.
             Value::Array(bytes) => {
-                let bytes: Option<Vec<u8>> =
-                    bytes.iter().map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok())).collect();
+                let bytes: Option<Vec<u8>> = bytes
+                    .iter()
+                    .map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok()))
+                    .collect();
                 String::from_utf8_lossy(&bytes?).into_owned()
             }
             _ => return None,
         };
-        Some(Self { at: raw.at.parse().ok()?, pid: raw.pid.parse().ok()?, message })
+        Some(Self {
+            at: raw.at.parse().ok()?,
+            pid: raw.pid.parse().ok()?,
+            message,
+        })
     }
 }
 
@@ -87,13 +94,25 @@ impl Search {
         self.since += usize::from(self.best.is_some());
         let before = self.best.as_ref().map(|(weight, _)| *weight);
         if let Some((weight, text)) = weigh(&entry.message)
-            && self.best.as_ref().is_none_or(|(_, words)| words.pid == entry.pid)
+            && self
+                .best
+                .as_ref()
+                .is_none_or(|(_, words)| words.pid == entry.pid)
             && before.is_none_or(|before| before < weight)
         {
-            let words = LastWords { at: entry.at, pid: entry.pid, ends: weight > Weight::Hint, text };
+            let words = LastWords {
+                at: entry.at,
+                pid: entry.pid,
+                ends: weight > Weight::Hint,
+                text,
+            };
             (self.best, self.since) = (Some((weight, words)), 0);
         }
-        self.since < CONTEXT && self.best.as_ref().is_none_or(|(weight, _)| *weight != Weight::End)
+        self.since < CONTEXT
+            && self
+                .best
+                .as_ref()
+                .is_none_or(|(weight, _)| *weight != Weight::End)
     }
 
     /// What was found.
@@ -103,7 +122,9 @@ impl Search {
 }
 
 fn weigh(message: &str) -> Option<(Weight, String)> {
-    if message.starts_with("panic: ") || message.starts_with("fatal error: ") || message.starts_with("runtime: out of")
+    if message.starts_with("panic: ")
+        || message.starts_with("fatal error: ")
+        || message.starts_with("runtime: out of")
     {
         return Some((Weight::Runtime, plain(message)));
     }
@@ -114,20 +135,31 @@ fn weigh(message: &str) -> Option<(Weight, String)> {
     let text = |key: &str| line.get(key).and_then(Value::as_str);
     let said = text("msg")?;
     match (text("level")?, text("error")) {
-        ("fatal" | "panic" | "dpanic", Some(error)) => Some((Weight::End, plain(&format!("{said}: {error}")))),
+        ("fatal" | "panic" | "dpanic", Some(error)) => {
+            Some((Weight::End, plain(&format!("{said}: {error}"))))
+        }
         ("fatal" | "panic" | "dpanic", None) => Some((Weight::End, plain(said))),
         ("error" | "warn", Some(error)) => Some((Weight::Hint, plain(&format!("{said}: {error}")))),
         _ => None,
     }
 }
 
-/// A line for people: what a client or another program got into etcd's log must not steer their terminal.
+/// A line for people: what a client or another program got into etcd's log must not steer their
+/// terminal.
 fn plain(text: &str) -> String {
     let mut line = String::new();
     for character in text.chars().take(LONGEST) {
-        if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
     }
-    if text.chars().count() > LONGEST { line + "…" } else { line }
+    if text.chars().count() > LONGEST {
+        line + "…"
+    } else {
+        line
+    }
 }
 
 #[cfg(test)]
@@ -135,25 +167,34 @@ mod tests {
     use super::*;
 
     fn entry(at: u64, pid: u32, message: &str) -> Entry {
-        Entry { at, pid, message: message.to_owned() }
+        Entry {
+            at,
+            pid,
+            message: message.to_owned(),
+        }
     }
 
     fn words(newest_first: &[(u32, &str)]) -> Option<String> {
         let mut search = Search::default();
-        let _ = newest_first.iter().all(|(pid, message)| search.take(&entry(5, *pid, message)));
+        let _ = newest_first
+            .iter()
+            .all(|(pid, message)| search.take(&entry(5, *pid, message)));
         search.found().map(|words| words.text)
     }
 
-    const INFO: &str =
-        r#"{"level":"info","ts":"2026-11-28T07:44:28.849Z","caller":"embed/etcd.go:369","msg":"closed"}"#;
+    const INFO: &str = r#"{"level":"info","ts":"2026-11-28T07:44:28.849Z","caller":"embed/etcd.go:369","msg":"closed"}"#;
 
     #[test]
     fn a_fatal_line_is_told_with_its_error() {
         let fatal = r#"{"level":"fatal","caller":"etcdmain/etcd.go:203","msg":"discovery failed","error":"walpb: crc mismatch","stacktrace":"x\n\ty"}"#;
-        assert_eq!(words(&[(7, INFO), (7, fatal), (7, INFO)]).unwrap(), "discovery failed: walpb: crc mismatch");
+        assert_eq!(
+            words(&[(7, INFO), (7, fatal), (7, INFO)]).unwrap(),
+            "discovery failed: walpb: crc mismatch"
+        );
     }
 
-    /// As etcd 3.5.1 has it with a database that was emptied: the reason stands in the line before Go's own.
+    /// As etcd 3.5.1 has it with a database that was emptied: the reason stands in the line before
+    /// Go's own.
     #[test]
     fn etcds_reason_goes_before_go_s() {
         let panic = r#"{"level":"panic","msg":"failed to recover v3 backend from snapshot","error":"failed to find database snapshot file (snap: snapshot file doesn't exist)"}"#;
@@ -163,39 +204,75 @@ mod tests {
             (7, "panic: failed to recover"),
             (7, panic),
         ];
-        assert!(words(&newest_first).unwrap().ends_with("(snap: snapshot file doesn't exist)"));
-        let alone = [(7, "goroutine 1 [running]:"), (7, "panic: cannot use none as id"), (6, panic)];
-        assert_eq!(words(&alone).unwrap(), "panic: cannot use none as id", "another process's reason is not its own");
+        assert!(
+            words(&newest_first)
+                .unwrap()
+                .ends_with("(snap: snapshot file doesn't exist)")
+        );
+        let alone = [
+            (7, "goroutine 1 [running]:"),
+            (7, "panic: cannot use none as id"),
+            (6, panic),
+        ];
+        assert_eq!(
+            words(&alone).unwrap(),
+            "panic: cannot use none as id",
+            "another process's reason is not its own"
+        );
     }
 
     #[test]
     fn a_warning_counts_where_nothing_says_more() {
         let warn = r#"{"level":"warn","msg":"failed to verify flags","error":"--election-timeout[1000ms] should be at least as 5 times"}"#;
-        assert!(words(&[(7, warn), (7, INFO)]).unwrap().starts_with("failed to verify flags: --election"));
-        assert_eq!(words(&[(7, INFO), (1, "Started etcd."), (7, r#"{"level":"warn","msg":"slow"}"#)]), None);
+        assert!(
+            words(&[(7, warn), (7, INFO)])
+                .unwrap()
+                .starts_with("failed to verify flags: --election")
+        );
+        assert_eq!(
+            words(&[
+                (7, INFO),
+                (1, "Started etcd."),
+                (7, r#"{"level":"warn","msg":"slow"}"#)
+            ]),
+            None
+        );
         assert_eq!(words(&[]), None);
     }
 
     #[test]
     fn the_guard_s_refusal_is_told() {
-        assert_eq!(words(&[(7, "firstboot: etcd must not start")]).unwrap(), "etcd must not start");
+        assert_eq!(
+            words(&[(7, "firstboot: etcd must not start")]).unwrap(),
+            "etcd must not start"
+        );
     }
 
     #[test]
     fn a_line_is_short_and_steers_no_terminal() {
         let long = format!("panic: \u{1b}[2J{}", "ä".repeat(1000));
         let text = words(&[(7, &long)]).unwrap();
-        assert!(text.starts_with("panic: \\u{1b}[2J") && text.ends_with("ä…"), "{text}");
+        assert!(
+            text.starts_with("panic: \\u{1b}[2J") && text.ends_with("ä…"),
+            "{text}"
+        );
         assert!(text.chars().count() < 320);
     }
 
     #[test]
     fn entries_are_read_as_journalctl_writes_them() {
         let line = r#"{ "__CURSOR" : "s=1", "__REALTIME_TIMESTAMP" : "1795341365000000", "_PID" : "42", "MESSAGE" : "panic: x" }"#;
-        assert_eq!(Entry::parse(line), Some(entry(1_795_341_365_000_000, 42, "panic: x")));
+        assert_eq!(
+            Entry::parse(line),
+            Some(entry(1_795_341_365_000_000, 42, "panic: x"))
+        );
         let bytes = r#"{"__REALTIME_TIMESTAMP":"5","_PID":"42","MESSAGE":[112,255]}"#;
         assert_eq!(Entry::parse(bytes).unwrap().message, "p\u{fffd}");
-        for line in ["", "-- Reboot --", r#"{"__REALTIME_TIMESTAMP":"5","_PID":"42","MESSAGE":null}"#] {
+        for line in [
+            "",
+            "-- Reboot --",
+            r#"{"__REALTIME_TIMESTAMP":"5","_PID":"42","MESSAGE":null}"#,
+        ] {
             assert_eq!(Entry::parse(line), None, "{line}");
         }
     }

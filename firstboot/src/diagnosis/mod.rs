@@ -1,5 +1,6 @@
-//! Finds out on this machine why etcd is not a healthy member: from the state of its unit, from etcd's last log line, and from
-//! the source address with which this node reaches the other members.
+//! Finds out on this machine why etcd is not a healthy member: from the state of its unit, from
+//! etcd's last log line, and from the source address with which this node reaches the other
+//! members.
 
 mod last_words;
 mod source;
@@ -31,10 +32,14 @@ pub(crate) struct Watch {
 impl Watch {
     /// Starts the interval until the first diagnosis: most starts of etcd succeed within it.
     pub(crate) fn new() -> Self {
-        Self { looked: Instant::now(), logged: None }
+        Self {
+            looked: Instant::now(),
+            logged: None,
+        }
     }
 
-    /// Diagnoses again after the interval. Logs a changed reason, or `otherwise` if there is no reason any more.
+    /// Diagnoses again after the interval. Logs a changed reason, or `otherwise` if there is no
+    /// reason any more.
     pub(crate) fn look(&mut self, identity: &Identity, otherwise: &str) {
         if self.looked.elapsed() < INTERVAL {
             return;
@@ -48,21 +53,29 @@ impl Watch {
 
     /// The newest reason, as a sentence, empty if there is none.
     pub(crate) fn reason(&self) -> String {
-        self.logged.as_ref().map_or_else(String::new, |reason| format!("{reason}. "))
+        self.logged
+            .as_ref()
+            .map_or_else(String::new, |reason| format!("{reason}. "))
     }
 }
 
-/// Whether a reason is the one before. systemd starts etcd again every few seconds, and each time etcd ends for the same reason at
-/// another time, with other numbers.
+/// Whether a reason is the one before. systemd starts etcd again every few seconds, and each time
+/// etcd ends for the same reason at another time, with other numbers.
 fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
-    let words =
-        |reason: &str| reason.replace(unit::AGAIN, "").replace(|character: char| character.is_ascii_digit(), "");
+    let words = |reason: &str| {
+        reason
+            .replace(unit::AGAIN, "")
+            .replace(|character: char| character.is_ascii_digit(), "")
+    };
     before.map(words) == now.map(words)
 }
 
 /// All reasons why this node is not a healthy member, as far as this machine shows them.
 pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
-    etcd().into_iter().chain(wrong_source(cluster, name)).collect()
+    etcd()
+        .into_iter()
+        .chain(wrong_source(cluster, name))
+        .collect()
 }
 
 /// All of these reasons in one line; `None` if there are none.
@@ -73,10 +86,14 @@ pub(crate) fn text(reasons: &[Reason]) -> Option<String> {
 
 /// Why etcd does not run, and what else is unusual about its unit.
 fn etcd() -> Vec<Reason> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
     // The diagnosis only adds detail to another error, so its own failures are ignored.
-    let Ok(unit) = Unit::show() else { return Vec::new() };
+    let Ok(unit) = Unit::show() else {
+        return Vec::new();
+    };
     unit.diagnose(said(&unit).as_ref(), now)
 }
 
@@ -96,12 +113,23 @@ mod tests {
 
     #[test]
     fn the_same_end_at_another_time_is_logged_once() {
-        let ended = |clock: &str, why: &str| format!("etcd ended at {clock} UTC: {why} [etcd-ended]");
+        let ended =
+            |clock: &str, why: &str| format!("etcd ended at {clock} UTC: {why} [etcd-ended]");
         let first = ended("11:43:03", "cannot write: No space left on device");
-        assert!(is_repeated(Some(&first), Some(&ended("11:43:08", "cannot write: No space left on device"))));
+        assert!(is_repeated(
+            Some(&first),
+            Some(&ended("11:43:08", "cannot write: No space left on device"))
+        ));
         let again = first.replace(" UTC:", &format!(" UTC{}:", unit::AGAIN));
         assert!(is_repeated(Some(&first), Some(&again)) && is_repeated(Some(&again), Some(&first)));
-        assert!(!is_repeated(Some(&first), Some(&ended("11:43:08", "walpb: crc mismatch"))));
-        assert!(!is_repeated(None, Some(&first)) && !is_repeated(Some(&first), None) && is_repeated(None, None));
+        assert!(!is_repeated(
+            Some(&first),
+            Some(&ended("11:43:08", "walpb: crc mismatch"))
+        ));
+        assert!(
+            !is_repeated(None, Some(&first))
+                && !is_repeated(Some(&first), None)
+                && is_repeated(None, None)
+        );
     }
 }

@@ -1,6 +1,7 @@
-//! The source address with which the kernel reaches the other members. etcd cannot choose it, and a peer refuses a connection
-//! from an address that is not in the certificate (client/pkg/transport/listener_tls.go, checkCertSAN; etcd-io/etcd#8268).
-//! The peer closes such a connection without an answer, so etcd's log does not give this reason.
+//! The source address with which the kernel reaches the other members. etcd cannot choose it, and a
+//! peer refuses a connection from an address that is not in the certificate
+//! (client/pkg/transport/listener_tls.go, checkCertSAN; etcd-io/etcd#8268). The peer closes such a
+//! connection without an answer, so etcd's log does not give this reason.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
@@ -13,13 +14,14 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Reason> {
     let own = cluster.member(name)?.address;
     let others = cluster.members.iter().filter(|member| member.name != *name);
-    let used: Vec<(&str, Ipv4Addr)> =
-        others.filter_map(|member| Some((member.name.as_str(), towards(member.address)?))).collect();
+    let used: Vec<(&str, Ipv4Addr)> = others
+        .filter_map(|member| Some((member.name.as_str(), towards(member.address)?)))
+        .collect();
     judge(own, &used)
 }
 
-/// The source address that the kernel uses towards another address. Connecting a UDP socket sends nothing. `None` where there
-/// is no route; every connection attempt reports that.
+/// The source address that the kernel uses towards another address. Connecting a UDP socket sends
+/// nothing. `None` where there is no route; every connection attempt reports that.
 fn towards(other: Ipv4Addr) -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((other, PEER_PORT)).ok()?;
@@ -31,7 +33,11 @@ fn towards(other: Ipv4Addr) -> Option<Ipv4Addr> {
 
 fn judge(own: Ipv4Addr, used: &[(&str, Ipv4Addr)]) -> Option<Reason> {
     let (_, wrong) = used.iter().find(|(_, used)| *used != own)?;
-    let names: Vec<&str> = used.iter().filter(|(_, used)| used == wrong).map(|(name, _)| *name).collect();
+    let names: Vec<&str> = used
+        .iter()
+        .filter(|(_, used)| used == wrong)
+        .map(|(name, _)| *name)
+        .collect();
     Some(ReasonId::WrongSourceAddress.because(format!(
         "this node reaches {} from the address {wrong} instead of its own, {own}, so they refuse the connections of its \
          etcd. Correct the route: `ip route get ADDRESS` must show `src {own}`",
@@ -48,8 +54,13 @@ mod tests {
         let own = Ipv4Addr::new(10, 0, 0, 1);
         let other = Ipv4Addr::new(192, 168, 1, 9);
         assert_eq!(judge(own, &[("b", own), ("c", own)]), None);
-        let why = judge(own, &[("b", other), ("c", other), ("d", own)]).unwrap().text;
-        assert!(why.starts_with("this node reaches b, c from the address 192.168.1.9"), "{why}");
+        let why = judge(own, &[("b", other), ("c", other), ("d", own)])
+            .unwrap()
+            .text;
+        assert!(
+            why.starts_with("this node reaches b, c from the address 192.168.1.9"),
+            "{why}"
+        );
         assert!(why.contains("`src 10.0.0.1`"), "{why}");
     }
 

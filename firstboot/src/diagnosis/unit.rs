@@ -13,8 +13,9 @@ use crate::systemd;
 /// etcd's unit.
 pub(super) const UNIT: &str = "etcd.service";
 
-/// For how many microseconds the end of an etcd process is reported although etcd runs again. systemd restarts etcd after
-/// 5 s, and the new process may take some seconds until it ends for the same reason.
+/// For how many microseconds the end of an etcd process is reported although etcd runs again.
+/// systemd restarts etcd after 5 s, and the new process may take some seconds until it ends for the
+/// same reason.
 const RECENT: u64 = 30_000_000;
 
 /// What the text says of an etcd that ended and runs again.
@@ -38,7 +39,14 @@ pub(super) struct Unit {
 
 impl Unit {
     pub(super) fn show() -> Result<Self> {
-        let names = ["LoadState", "MainPID", "ExecMainPID", "ExecMainCode", "ExecMainStatus", "DropInPaths"];
+        let names = [
+            "LoadState",
+            "MainPID",
+            "ExecMainPID",
+            "ExecMainCode",
+            "ExecMainStatus",
+            "DropInPaths",
+        ];
         Ok(Self::of(&systemd::properties(UNIT, &names)?))
     }
 
@@ -52,7 +60,11 @@ impl Unit {
             last: Some(number("ExecMainPID")).filter(|pid| *pid != 0),
             code: number("ExecMainCode"),
             status: number("ExecMainStatus"),
-            drop_ins: text("DropInPaths").split(' ').filter(own).map(str::to_owned).collect(),
+            drop_ins: text("DropInPaths")
+                .split(' ')
+                .filter(own)
+                .map(str::to_owned)
+                .collect(),
         }
     }
 
@@ -68,7 +80,9 @@ impl Unit {
 
     fn end(&self, words: Option<&LastWords>, now: u64) -> Option<Reason> {
         if self.load == "masked" {
-            let text = format!("{UNIT} is masked, so systemd does not start etcd. Run `systemctl unmask {UNIT}`");
+            let text = format!(
+                "{UNIT} is masked, so systemd does not start etcd. Run `systemctl unmask {UNIT}`"
+            );
             return Some(ReasonId::EtcdMasked.because(text));
         }
         let counts = |words: &&LastWords| {
@@ -83,7 +97,11 @@ impl Unit {
         if self.running.is_some() || !self.failed() {
             return None;
         }
-        let how = if self.code == 1 { "with exit code" } else { "by signal" };
+        let how = if self.code == 1 {
+            "with exit code"
+        } else {
+            "by signal"
+        };
         let text = format!("etcd ended {how} {}, and logged no reason", self.status);
         Some(ReasonId::EtcdEnded.because(text))
     }
@@ -95,8 +113,10 @@ impl Unit {
 }
 
 fn clock(at: u64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at) * 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    time.format(format_description!("[hour]:[minute]:[second] UTC")).unwrap_or_default()
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at) * 1000)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    time.format(format_description!("[hour]:[minute]:[second] UTC"))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -107,49 +127,95 @@ mod tests {
 
     fn unit(lines: &str) -> Unit {
         let pairs = lines.lines().filter_map(|line| line.trim().split_once('='));
-        Unit::of(&pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+        Unit::of(
+            &pairs
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        )
     }
 
     fn fatal(pid: u32, at: u64) -> LastWords {
-        LastWords { at, pid, ends: true, text: "discovery failed: walpb: crc mismatch".to_owned() }
+        LastWords {
+            at,
+            pid,
+            ends: true,
+            text: "discovery failed: walpb: crc mismatch".to_owned(),
+        }
     }
 
     fn diagnose(unit: &Unit, words: Option<&LastWords>, now: u64) -> String {
-        unit.diagnose(words, now).iter().map(ToString::to_string).collect()
+        unit.diagnose(words, now)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn an_end_is_reported_with_the_last_log_line() {
-        let down = unit("LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=1\nExecMainStatus=1\nDropInPaths=");
+        let down = unit(
+            "LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=1\nExecMainStatus=1\nDropInPaths=",
+        );
         let said = diagnose(&down, Some(&fatal(7, 60 * SECOND)), 9000 * SECOND);
-        assert_eq!(said, "etcd ended at 00:01:00 UTC: discovery failed: walpb: crc mismatch [etcd-ended]");
+        assert_eq!(
+            said,
+            "etcd ended at 00:01:00 UTC: discovery failed: walpb: crc mismatch [etcd-ended]"
+        );
         let said = diagnose(&down, Some(&fatal(6, 60 * SECOND)), 9000 * SECOND);
-        assert_eq!(said, "etcd ended with exit code 1, and logged no reason [etcd-ended]");
+        assert_eq!(
+            said,
+            "etcd ended with exit code 1, and logged no reason [etcd-ended]"
+        );
     }
 
     #[test]
     fn an_end_is_reported_for_a_while_after_etcd_was_restarted() {
-        let up = unit("LoadState=loaded\nMainPID=8\nExecMainPID=8\nExecMainCode=0\nExecMainStatus=0");
+        let up =
+            unit("LoadState=loaded\nMainPID=8\nExecMainPID=8\nExecMainCode=0\nExecMainStatus=0");
         let said = diagnose(&up, Some(&fatal(7, 60 * SECOND)), 65 * SECOND);
-        assert!(said.starts_with("etcd ended at 00:01:00 UTC and was restarted: discovery"), "{said}");
+        assert!(
+            said.starts_with("etcd ended at 00:01:00 UTC and was restarted: discovery"),
+            "{said}"
+        );
         assert_eq!(diagnose(&up, Some(&fatal(7, 60 * SECOND)), 95 * SECOND), "");
         assert_eq!(diagnose(&up, None, 95 * SECOND), "");
         // A warning of a process that an operator restarted does not mean that etcd failed.
-        let warned = LastWords { ends: false, ..fatal(7, 60 * SECOND) };
+        let warned = LastWords {
+            ends: false,
+            ..fatal(7, 60 * SECOND)
+        };
         assert_eq!(diagnose(&up, Some(&warned), 61 * SECOND), "");
     }
 
     #[test]
     fn a_signal_a_mask_and_a_drop_in_are_reported() {
-        let killed = unit("LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=2\nExecMainStatus=9");
-        assert_eq!(diagnose(&killed, None, 0), "etcd ended by signal 9, and logged no reason [etcd-ended]");
-        let stopped = unit("LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=1\nExecMainStatus=0");
-        assert_eq!(diagnose(&stopped, Some(&LastWords { ends: false, ..fatal(7, 0) }), 9), "", "it was stopped");
+        let killed =
+            unit("LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=2\nExecMainStatus=9");
+        assert_eq!(
+            diagnose(&killed, None, 0),
+            "etcd ended by signal 9, and logged no reason [etcd-ended]"
+        );
+        let stopped =
+            unit("LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=1\nExecMainStatus=0");
+        assert_eq!(
+            diagnose(
+                &stopped,
+                Some(&LastWords {
+                    ends: false,
+                    ..fatal(7, 0)
+                }),
+                9
+            ),
+            "",
+            "it was stopped"
+        );
         assert!(diagnose(&unit("LoadState=masked\nMainPID=0"), None, 0).contains("[etcd-masked]"));
         let moved = unit(
             "LoadState=loaded\nMainPID=7\nDropInPaths=/usr/lib/systemd/system/service.d/a.conf /etc/systemd/system/etcd.service.d/b.conf",
         );
         let said = diagnose(&moved, None, 0);
-        assert_eq!(said, "drop-ins change etcd.service: /etc/systemd/system/etcd.service.d/b.conf [etcd-drop-in]");
+        assert_eq!(
+            said,
+            "drop-ins change etcd.service: /etc/systemd/system/etcd.service.d/b.conf [etcd-drop-in]"
+        );
     }
 }

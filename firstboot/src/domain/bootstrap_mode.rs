@@ -6,7 +6,9 @@ use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
 /// How a node begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum BootstrapMode {
     /// An empty disk, and a new and empty cluster.
@@ -16,8 +18,8 @@ pub(crate) enum BootstrapMode {
     Restore {
         /// The digest of the whole file.
         snapshot: Sha256,
-        /// The newest revision that any member of the cluster reported before, or none if the cluster continues from the
-        /// snapshot's own revision.
+        /// The newest revision that any member of the cluster reported before, or none if the
+        /// cluster continues from the snapshot's own revision.
         seen: Option<u64>,
     },
     /// The data of the cluster before the last restore.
@@ -33,13 +35,21 @@ impl BootstrapMode {
         *self == Self::New
     }
 
-    /// The mode of two nodes together, if their orders agree. The result has the newer of the two revisions, so that neither
-    /// node goes back behind what the other has seen.
+    /// The mode of two nodes together, if their orders agree. The result has the newer of the two
+    /// revisions, so that neither node goes back behind what the other has seen.
     pub(crate) fn with(self, other: Self) -> Option<Self> {
         match (self, other) {
-            (Self::Restore { snapshot, seen }, Self::Restore { snapshot: second, seen: theirs }) => {
-                (snapshot == second && seen.is_some() == theirs.is_some())
-                    .then(|| Self::Restore { snapshot, seen: seen.max(theirs) })
+            (
+                Self::Restore { snapshot, seen },
+                Self::Restore {
+                    snapshot: second,
+                    seen: theirs,
+                },
+            ) => {
+                (snapshot == second && seen.is_some() == theirs.is_some()).then(|| Self::Restore {
+                    snapshot,
+                    seen: seen.max(theirs),
+                })
             }
             _ => (self == other).then_some(self),
         }
@@ -50,9 +60,19 @@ impl fmt::Display for BootstrapMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::New => f.write_str("begin a new cluster"),
-            Self::Restore { snapshot, seen: Some(_) } => write!(f, "restore the snapshot {}", short(snapshot)),
-            Self::Restore { snapshot, seen: None } => {
-                write!(f, "restore the snapshot {} and keep its revision", short(snapshot))
+            Self::Restore {
+                snapshot,
+                seen: Some(_),
+            } => write!(f, "restore the snapshot {}", short(snapshot)),
+            Self::Restore {
+                snapshot,
+                seen: None,
+            } => {
+                write!(
+                    f,
+                    "restore the snapshot {} and keep its revision",
+                    short(snapshot)
+                )
             }
             Self::Rollback { cluster } => write!(f, "return to the cluster {cluster:x}"),
         }
@@ -70,23 +90,42 @@ mod tests {
 
     #[test]
     fn two_agree_on_one_snapshot_and_the_newest_revision() {
-        let restore = |content: &[u8], seen| BootstrapMode::Restore { snapshot: Sha256::of(content), seen };
-        assert_eq!(restore(b"a", Some(3)).with(restore(b"a", Some(7))), Some(restore(b"a", Some(7))));
+        let restore = |content: &[u8], seen| BootstrapMode::Restore {
+            snapshot: Sha256::of(content),
+            seen,
+        };
+        assert_eq!(
+            restore(b"a", Some(3)).with(restore(b"a", Some(7))),
+            Some(restore(b"a", Some(7)))
+        );
         assert_eq!(restore(b"a", Some(3)).with(restore(b"b", Some(3))), None);
         assert_eq!(restore(b"a", Some(3)).with(restore(b"a", None)), None);
         assert_eq!(restore(b"a", None).with(BootstrapMode::New), None);
-        assert_eq!(BootstrapMode::Rollback { cluster: 1 }.with(BootstrapMode::Rollback { cluster: 2 }), None);
-        assert_eq!(BootstrapMode::New.with(BootstrapMode::New), Some(BootstrapMode::New));
+        assert_eq!(
+            BootstrapMode::Rollback { cluster: 1 }.with(BootstrapMode::Rollback { cluster: 2 }),
+            None
+        );
+        assert_eq!(
+            BootstrapMode::New.with(BootstrapMode::New),
+            Some(BootstrapMode::New)
+        );
     }
 
     #[test]
     fn it_is_written_and_read() {
         for mode in [
             BootstrapMode::New,
-            BootstrapMode::Restore { snapshot: Sha256::of(b"a"), seen: Some(u64::MAX) },
+            BootstrapMode::Restore {
+                snapshot: Sha256::of(b"a"),
+                seen: Some(u64::MAX),
+            },
             BootstrapMode::Rollback { cluster: u64::MAX },
         ] {
-            assert_eq!(serde_json::from_str::<BootstrapMode>(&serde_json::to_string(&mode).unwrap()).unwrap(), mode);
+            assert_eq!(
+                serde_json::from_str::<BootstrapMode>(&serde_json::to_string(&mode).unwrap())
+                    .unwrap(),
+                mode
+            );
         }
     }
 }

@@ -15,11 +15,14 @@ impl CaSubject {
         Self(der.to_vec())
     }
 
-    /// The value of an attribute of a distinguished name, which stands right behind its type (X.520: `id-at` is 55 04).
+    /// The value of an attribute of a distinguished name, which stands right behind its type
+    /// (X.520: `id-at` is 55 04).
     fn attribute(&self, kind: u8) -> Option<String> {
         let kind = [6, 3, 0x55, 4, kind];
         let at = self.0.windows(kind.len()).position(|bytes| bytes == kind)?;
-        let [_string, length, rest @ ..] = &self.0[at + kind.len()..] else { return None };
+        let [_string, length, rest @ ..] = &self.0[at + kind.len()..] else {
+            return None;
+        };
         let text = std::str::from_utf8(rest.get(..usize::from(*length))?).ok()?;
         (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
     }
@@ -42,7 +45,10 @@ impl std::fmt::Display for CaSubject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const COMMON_NAME: u8 = 3;
         const ORGANIZATION: u8 = 10;
-        match self.attribute(COMMON_NAME).or_else(|| self.attribute(ORGANIZATION)) {
+        match self
+            .attribute(COMMON_NAME)
+            .or_else(|| self.attribute(ORGANIZATION))
+        {
             Some(text) => f.write_str(&text),
             None => self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
         }

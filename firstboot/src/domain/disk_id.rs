@@ -9,8 +9,8 @@ use recipes::Label;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-/// The id of a disk: firstboot draws it when it finds the disk empty, and writes it to the journal before it tells any
-/// other member. It is lost with the disk.
+/// The id of a disk: firstboot draws it when it finds the disk empty, and writes it to the journal
+/// before it tells any other member. It is lost with the disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct DiskId(u128);
@@ -19,7 +19,9 @@ impl DiskId {
     /// A new one, from the system.
     pub(crate) fn draw() -> Result<Self> {
         let mut bytes = [0; 16];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
+        SystemRandom::new()
+            .fill(&mut bytes)
+            .map_err(|_| anyhow!("the system gives no random numbers"))?;
         Ok(Self(u128::from_be_bytes(bytes)))
     }
 
@@ -46,8 +48,12 @@ impl FromStr for DiskId {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
-        number.map(Self).ok_or_else(|| format!("{text:?} is not 32 hexadecimal digits"))
+        let number = digits
+            .then(|| u128::from_str_radix(text, 16).ok())
+            .flatten();
+        number
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is not 32 hexadecimal digits"))
     }
 }
 

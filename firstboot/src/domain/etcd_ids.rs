@@ -1,13 +1,17 @@
-//! The ids that etcd gives a new cluster and its members. They follow from peer URLs and token alone, so firstboot knows
-//! the id of a cluster before the cluster exists. Source: etcd's server/etcdserver/api/membership (member.go,
-//! cluster.go), the same from v3.4 to v3.7.
+//! The ids that etcd gives a new cluster and its members. They follow from peer URLs and token
+//! alone, so firstboot knows the id of a cluster before the cluster exists. Source: etcd's
+//! server/etcdserver/api/membership (member.go, cluster.go), the same from v3.4 to v3.7.
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 /// The first eight bytes of a SHA-1, as a number. etcd's choice: it guards nothing here.
 fn hash(bytes: &[u8]) -> u64 {
     let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes);
-    digest.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    digest
+        .as_ref()
+        .iter()
+        .take(8)
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// The id of an initial member that has one peer URL.
@@ -17,9 +21,16 @@ pub(crate) fn member_id(peer_url: &str, token: &str) -> u64 {
 
 /// The id of the cluster that these initial members make.
 pub(crate) fn cluster_id<'a>(peer_urls: impl IntoIterator<Item = &'a str>, token: &str) -> u64 {
-    let mut ids: Vec<u64> = peer_urls.into_iter().map(|url| member_id(url, token)).collect();
+    let mut ids: Vec<u64> = peer_urls
+        .into_iter()
+        .map(|url| member_id(url, token))
+        .collect();
     ids.sort_unstable();
-    hash(&ids.iter().flat_map(|id| id.to_be_bytes()).collect::<Vec<u8>>())
+    hash(
+        &ids.iter()
+            .flat_map(|id| id.to_be_bytes())
+            .collect::<Vec<u8>>(),
+    )
 }
 
 #[cfg(test)]
@@ -35,9 +46,19 @@ mod tests {
 
     #[test]
     fn the_order_of_members_does_not_matter() {
-        let urls = ["http://localhost:22380", "http://localhost:2380", "http://localhost:32380"];
+        let urls = [
+            "http://localhost:22380",
+            "http://localhost:2380",
+            "http://localhost:32380",
+        ];
         assert_eq!(cluster_id(urls, "tkn"), 0x7dee_9ba7_6d59_ed53);
-        assert_eq!(cluster_id(urls.into_iter().rev(), "tkn"), 0x7dee_9ba7_6d59_ed53);
-        assert_eq!(member_id("http://localhost:2380", "tkn"), 0x7339_c4e5_e833_c029);
+        assert_eq!(
+            cluster_id(urls.into_iter().rev(), "tkn"),
+            0x7dee_9ba7_6d59_ed53
+        );
+        assert_eq!(
+            member_id("http://localhost:2380", "tkn"),
+            0x7339_c4e5_e833_c029
+        );
     }
 }

@@ -22,14 +22,25 @@ impl Start {
         initial: impl Iterator<Item = &'a Label>,
     ) -> Self {
         let members = initial.filter_map(|name| cluster.member(name));
-        let members = members.map(|member| (member.name.to_string(), member.peer_url())).collect();
-        Self { state: "new", token: token.to_owned(), members }
+        let members = members
+            .map(|member| (member.name.to_string(), member.peer_url()))
+            .collect();
+        Self {
+            state: "new",
+            token: token.to_owned(),
+            members,
+        }
     }
 
-    /// The same for a member that has its log: etcd then ignores these settings. If the log is lost, etcd must join a cluster
-    /// whose members it does not know, and so it ends: "cannot fetch cluster info from peer urls"
-    /// (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL; the same from 3.4 to 3.7).
+    /// The same for a member that has its log: etcd then ignores these settings. If the log is
+    /// lost, etcd must join a cluster whose members it does not know, and so it ends: "cannot fetch
+    /// cluster info from peer urls" (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL;
+    /// the same from 3.4 to 3.7).
     pub(crate) fn used_up(&self, own: &Member) -> Self {
-        Self { state: "existing", token: self.token.clone(), members: vec![(own.name.to_string(), own.peer_url())] }
+        Self {
+            state: "existing",
+            token: self.token.clone(),
+            members: vec![(own.name.to_string(), own.peer_url())],
+        }
     }
 }

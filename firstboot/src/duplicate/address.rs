@@ -1,8 +1,10 @@
-//! Probes by ARP (RFC 5227) for a second machine with this node's address. Such a machine answers, whatever runs on it, and
-//! its answer contains its hardware address, with which an operator can find it.
+//! Probes by ARP (RFC 5227) for a second machine with this node's address. Such a machine answers,
+//! whatever runs on it, and its answer contains its hardware address, with which an operator can
+//! find it.
 //!
-//! A copy of this machine may also have its hardware address. firstboot receives its answer because it asks for a broadcast.
-//! Such an answer is a suspicion and not a proof: a network that answers for its machines might send the same.
+//! A copy of this machine may also have its hardware address. firstboot receives its answer because
+//! it asks for a broadcast. Such an answer is a suspicion and not a proof: a network that answers
+//! for its machines might send the same.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -21,8 +23,8 @@ use crate::reason::{Reason, ReasonId};
 
 /// How often the probe is sent: a packet may be lost.
 const TIMES: u32 = 3;
-/// How long firstboot waits for an answer to each probe. A neighbour answers in well under a millisecond; behind a switch that
-/// must learn the port first it takes some milliseconds.
+/// How long firstboot waits for an answer to each probe. A neighbour answers in well under a
+/// millisecond; behind a switch that must learn the port first it takes some milliseconds.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(40);
 
 /// How long an answer is valid.
@@ -56,7 +58,11 @@ pub(crate) fn ask(address: Ipv4Addr) -> DuplicateProbe {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))
     });
-    DuplicateProbe { address, since: Instant::now(), heard }
+    DuplicateProbe {
+        address,
+        since: Instant::now(),
+        heard,
+    }
 }
 
 impl DuplicateProbe {
@@ -98,8 +104,8 @@ impl DuplicateProbe {
     }
 }
 
-/// Refuses where another machine has this address. Only an operator knows which of the two is the right one, so firstboot does
-/// not continue by itself, not even when the other machine disappears.
+/// Refuses where another machine has this address. Only an operator knows which of the two is the
+/// right one, so firstboot does not continue by itself, not even when the other machine disappears.
 fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
     match second_machine(address, on_silence) {
         Ok(AddressOwner::None) => Ok(None),
@@ -131,12 +137,22 @@ enum AddressOwner {
 
 /// Sends the probes. Calls `on_silence` after each one that no one answered.
 fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<AddressOwner> {
-    let Some(link) = link_of(address)? else { return Ok(AddressOwner::None) };
-    let Some(own) = link.addr() else { return Ok(AddressOwner::None) };
+    let Some(link) = link_of(address)? else {
+        return Ok(AddressOwner::None);
+    };
+    let Some(own) = link.addr() else {
+        return Ok(AddressOwner::None);
+    };
     // Two interfaces of one machine in one network answer for each other.
-    let cards: Vec<[u8; 6]> = machine::links()?.iter().filter_map(|(_, link)| link.addr()).collect();
+    let cards: Vec<[u8; 6]> = machine::links()?
+        .iter()
+        .filter_map(|(_, link)| link.addr())
+        .collect();
     let mark = draw()?;
-    let questions = [question(own, address), broadcast_reply_probe(own, address, mark)];
+    let questions = [
+        question(own, address),
+        broadcast_reply_probe(own, address, mark),
+    ];
     let mut socket = open(&link).context("cannot open a socket for ARP")?;
     let (mut copy, mut looped) = (None, false);
     for _ in 0..TIMES {
@@ -146,7 +162,9 @@ fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<Add
         let end = Instant::now() + REPLY_TIMEOUT;
         for _ in 0..PACKETS {
             // A packet that arrived while this process was not scheduled counts as well.
-            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let left = end
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(1));
             socket.set_read_timeout(Some(left))?;
             let mut packet = [0; 64];
             let length = match socket.read(&mut packet) {
@@ -156,12 +174,16 @@ fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<Add
                 Err(error) => return Err(error).context("cannot listen for ARP"),
             };
             match packet::read(&packet[..length], address) {
-                Some(ArpMessage::Reply(sender) | ArpMessage::BroadcastReply(sender)) if !cards.contains(&sender) => {
+                Some(ArpMessage::Reply(sender) | ArpMessage::BroadcastReply(sender))
+                    if !cards.contains(&sender) =>
+                {
                     if let Ok(mac) = Mac::try_from(sender) {
                         return Ok(AddressOwner::OtherMac(mac));
                     }
                 }
-                Some(ArpMessage::BroadcastReply(sender)) if sender == own => copy = Mac::try_from(sender).ok(),
+                Some(ArpMessage::BroadcastReply(sender)) if sender == own => {
+                    copy = Mac::try_from(sender).ok();
+                }
                 // A network that gives this machine its own packets back makes it answer itself.
                 Some(ArpMessage::Probe(asked)) if asked == mark => looped = true,
                 _ => {}

@@ -1,5 +1,5 @@
-//! Detects a copy of this machine, with the same hardware address, that starts at the same moment: each receives the
-//! other's probe.
+//! Detects a copy of this machine, with the same hardware address, that starts at the same moment:
+//! each receives the other's probe.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -22,22 +22,37 @@ pub(crate) struct ConflictMonitor {
 }
 
 impl ConflictMonitor {
-    /// Opens the socket: the kernel keeps the packets until `look` reads them. `None` where this machine does not have
-    /// the address.
+    /// Opens the socket: the kernel keeps the packets until `look` reads them. `None` where this
+    /// machine does not have the address.
     pub(crate) fn begin(address: Ipv4Addr) -> Result<Option<Self>> {
-        let Some(link) = link_of(address)? else { return Ok(None) };
-        let Some(own) = link.addr() else { return Ok(None) };
-        let (socket, mark) = (open(&link).context("cannot open a socket for ARP")?, draw()?);
+        let Some(link) = link_of(address)? else {
+            return Ok(None);
+        };
+        let Some(own) = link.addr() else {
+            return Ok(None);
+        };
+        let (socket, mark) = (
+            open(&link).context("cannot open a socket for ARP")?,
+            draw()?,
+        );
         socket.set_nonblocking(true)?;
-        Ok(Some(Self { address, socket, question: broadcast_reply_probe(own, address, mark), mark }))
+        Ok(Some(Self {
+            address,
+            socket,
+            question: broadcast_reply_probe(own, address, mark),
+            mark,
+        }))
     }
 
-    /// Sends a probe and reads whether another machine sent one. A copy that starts later receives the next probe.
+    /// Sends a probe and reads whether another machine sent one. A copy that starts later receives
+    /// the next probe.
     ///
     /// # Errors
     /// Refused if another machine did: only an operator knows which of the two is the right one.
     pub(crate) fn look(&mut self) -> Result<()> {
-        self.socket.send(&self.question).context("cannot send an ARP probe")?;
+        self.socket
+            .send(&self.question)
+            .context("cannot send an ARP probe")?;
         for _ in 0..PACKETS {
             let mut packet = [0; 64];
             let length = match self.socket.read(&mut packet) {

@@ -1,7 +1,8 @@
 //! Whether a second machine runs with this node's identity.
 //!
-//! `address` probes by ARP for another machine with this node's address, and `conflict_monitor` detects a copy that
-//! starts at the same moment. `preflight` queries the other members before etcd starts.
+//! `address` probes by ARP for another machine with this node's address, and `conflict_monitor`
+//! detects a copy that starts at the same moment. `preflight` queries the other members before etcd
+//! starts.
 
 mod address;
 mod conflict_monitor;

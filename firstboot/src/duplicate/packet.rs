@@ -18,8 +18,9 @@ pub(super) fn question(own: Address, address: Ipv4Addr) -> Vec<u8> {
     request(own, own, [0; 6], address)
 }
 
-/// A probe that asks for a broadcast reply: a machine with the same hardware address would not send a unicast reply out.
-/// `mark` is in a field that receivers ignore, and distinguishes this probe from that of the other machine.
+/// A probe that asks for a broadcast reply: a machine with the same hardware address would not send
+/// a unicast reply out. `mark` is in a field that receivers ignore, and distinguishes this probe
+/// from that of the other machine.
 pub(super) fn broadcast_reply_probe(own: Address, address: Ipv4Addr, mark: Address) -> Vec<u8> {
     request(own, BROADCAST, mark, address)
 }
@@ -27,8 +28,17 @@ pub(super) fn broadcast_reply_probe(own: Address, address: Ipv4Addr, mark: Addre
 fn request(from: Address, answer_to: Address, target: Address, address: Ipv4Addr) -> Vec<u8> {
     let ethertype = [8, 6];
     let unspecified = Ipv4Addr::UNSPECIFIED.octets();
-    let parts: [&[u8]; 9] =
-        [&BROADCAST, &from, &ethertype, &ETHERNET_IPV4, &REQUEST, &answer_to, &unspecified, &target, &address.octets()];
+    let parts: [&[u8]; 9] = [
+        &BROADCAST,
+        &from,
+        &ethertype,
+        &ETHERNET_IPV4,
+        &REQUEST,
+        &answer_to,
+        &unspecified,
+        &target,
+        &address.octets(),
+    ];
     parts.concat()
 }
 
@@ -54,10 +64,15 @@ pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<ArpMessage> {
     }
     if owner == address.octets() {
         let broadcast = operation == REPLY && target == BROADCAST;
-        return Some(if broadcast { ArpMessage::BroadcastReply(sender) } else { ArpMessage::Reply(sender) });
+        return Some(if broadcast {
+            ArpMessage::BroadcastReply(sender)
+        } else {
+            ArpMessage::Reply(sender)
+        });
     }
     let anonymous = owner == Ipv4Addr::UNSPECIFIED.octets();
-    (operation == REQUEST && anonymous && wanted == address.octets()).then_some(ArpMessage::Probe(target))
+    (operation == REQUEST && anonymous && wanted == address.octets())
+        .then_some(ArpMessage::Probe(target))
 }
 
 #[cfg(test)]
@@ -68,10 +83,21 @@ mod tests {
 
     const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
 
-    /// The reply of Linux (net/ipv4/arp.c, arp_process): it goes to the sender hardware address of the probe.
+    /// The reply of Linux (net/ipv4/arp.c, arp_process): it goes to the sender hardware address of
+    /// the probe.
     fn answer(question: &[u8], own: Address) -> Vec<u8> {
         let (sender, unspecified) = (&question[22..28], &question[28..32]);
-        [sender, &own, &question[12..20], &REPLY, &own, &question[38..42], sender, unspecified].concat()
+        [
+            sender,
+            &own,
+            &question[12..20],
+            &REPLY,
+            &own,
+            &question[38..42],
+            sender,
+            unspecified,
+        ]
+        .concat()
     }
 
     #[test]
@@ -91,11 +117,18 @@ mod tests {
     #[test]
     fn the_reply_to_a_broadcast_reply_probe_is_a_broadcast() {
         let asked = broadcast_reply_probe([2; 6], NODE, [5; 6]);
-        assert_eq!(asked[6..12], [2; 6], "the switch must not learn a wrong port");
+        assert_eq!(
+            asked[6..12],
+            [2; 6],
+            "the switch must not learn a wrong port"
+        );
         assert_eq!(read(&asked, NODE), Some(ArpMessage::Probe([5; 6])));
         let answer = answer(&asked, [2; 6]);
         assert_eq!(answer[..6], BROADCAST);
-        assert_eq!(read(&answer, NODE), Some(ArpMessage::BroadcastReply([2; 6])));
+        assert_eq!(
+            read(&answer, NODE),
+            Some(ArpMessage::BroadcastReply([2; 6]))
+        );
     }
 
     proptest! {

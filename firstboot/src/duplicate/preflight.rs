@@ -1,5 +1,5 @@
-//! Checks with the other members whether this node may start its member: before etcd starts, and while it is not
-//! healthy.
+//! Checks with the other members whether this node may start its member: before etcd starts, and
+//! while it is not healthy.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -17,7 +17,9 @@ use crate::etcd::Credentials;
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
-use crate::membership::{self, ActiveStreams, BETWEEN_LOOKS, Liveness, LivenessDetector, Peer, PeerClient};
+use crate::membership::{
+    self, ActiveStreams, BETWEEN_LOOKS, Liveness, LivenessDetector, Peer, PeerClient,
+};
 use crate::output::say;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
@@ -25,24 +27,34 @@ use crate::reason::{Reason, ReasonId};
 /// How long each of the others may take to answer before etcd starts.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often the query is repeated where no one answers in time. A machine without a running etcd refuses at once.
+/// How often the query is repeated where no one answers in time. A machine without a running etcd
+/// refuses at once.
 const SILENCES: u32 = 5;
 
-/// Refuses a member that was removed while it was stopped, or that runs on another machine, before etcd starts with its
-/// old data. No one needs to answer: the first member of a rack that boots finds no one.
+/// Refuses a member that was removed while it was stopped, or that runs on another machine, before
+/// etcd starts with its old data. No one needs to answer: the first member of a rack that boots
+/// finds no one.
 pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
-    if let Some(obstacle) = upgrade::obstacle(version, Entry::Data(state.etcd), &ClusterVersions::default()) {
-        return Err(refused(
-            ReasonId::EtcdVersion.because(format!("{obstacle}. etcd does not start; its data is unchanged")),
-        ));
+    if let Some(obstacle) = upgrade::obstacle(
+        version,
+        Entry::Data(state.etcd),
+        &ClusterVersions::default(),
+    ) {
+        return Err(refused(ReasonId::EtcdVersion.because(format!(
+            "{obstacle}. etcd does not start; its data is unchanged"
+        ))));
     }
-    if state.member.is_some() { wait_until_unique(identity, &state, None, None) } else { Ok(()) }
+    if state.member.is_some() {
+        wait_until_unique(identity, &state, None, None)
+    } else {
+        Ok(())
+    }
 }
 
-/// Waits until the others have a quorum without this node's old member, and no other machine runs as that member. Then
-/// its data may be archived.
+/// Waits until the others have a quorum without this node's old member, and no other machine runs
+/// as that member. Then its data may be archived.
 ///
 /// # Errors
 /// Refused if this node is the only member, and where the others say that its member was removed.
@@ -57,14 +69,24 @@ pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -
             )
         })));
     }
-    say(why.reason().map(|why| format!("etcd must not start: {why}")).to_string());
+    say(why
+        .reason()
+        .map(|why| format!("etcd must not start: {why}"))
+        .to_string());
     wait_until_unique(identity, state, None, None)?;
     let credentials = Credentials::installed()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let mut logged = false;
     loop {
-        let (peers, _) = runtime.block_on(membership::others(identity, &peer_client, &credentials, ANSWER_TIMEOUT));
+        let (peers, _) = runtime.block_on(membership::others(
+            identity,
+            &peer_client,
+            &credentials,
+            ANSWER_TIMEOUT,
+        ));
         if let Some(why) = not_of_them(&peers, state) {
             return Err(refused(why));
         }
@@ -87,12 +109,18 @@ pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -
     }
 }
 
-/// If there is a suspicion, checks that no copy of this machine runs as its member. etcd is stopped on this machine meanwhile, so
-/// any traffic of its member that the others receive comes from a copy. Allows time for a copy that is just starting.
+/// If there is a suspicion, checks that no copy of this machine runs as its member. etcd is stopped
+/// on this machine meanwhile, so any traffic of its member that the others receive comes from a
+/// copy. Allows time for a copy that is just starting.
 ///
 /// # Errors
-/// Refused if a copy runs or starts, and if there is no other member; not ready if no other member answers.
-pub(crate) fn rule_out_duplicate(identity: &Identity, journal: &Journal, doubt: SuspectedDuplicate) -> Result<()> {
+/// Refused if a copy runs or starts, and if there is no other member; not ready if no other member
+/// answers.
+pub(crate) fn rule_out_duplicate(
+    identity: &Identity,
+    journal: &Journal,
+    doubt: SuspectedDuplicate,
+) -> Result<()> {
     let Some(doubt) = doubt else { return Ok(()) };
     if identity.cluster.members.len() == 1 {
         return Err(refused(doubt));
@@ -101,8 +129,8 @@ pub(crate) fn rule_out_duplicate(identity: &Identity, journal: &Journal, doubt: 
     wait_until_unique(identity, &NodeState::of(journal), Some(doubt), watch)
 }
 
-/// Queries the others until nothing speaks against etcd's start. Where a copy of this machine may be starting, that
-/// takes a minute in which no copy was detected.
+/// Queries the others until nothing speaks against etcd's start. Where a copy of this machine may
+/// be starting, that takes a minute in which no copy was detected.
 fn wait_until_unique(
     identity: &Identity,
     state: &NodeState,
@@ -111,26 +139,44 @@ fn wait_until_unique(
 ) -> Result<()> {
     let credentials = Credentials::installed()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let quiet = BETWEEN_LOOKS + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into());
-    let (mut streams, mut pulse, mut patience) =
-        (ActiveStreams::default(), LivenessDetector::default(), RivalTimeout::default());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let quiet = BETWEEN_LOOKS
+        + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into());
+    let (mut streams, mut pulse, mut patience) = (
+        ActiveStreams::default(),
+        LivenessDetector::default(),
+        RivalTimeout::default(),
+    );
     let (mut silences, mut logged) = (0, false);
-    let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
+    let own = identity
+        .cluster
+        .member(&identity.node.name)
+        .context("the member vanished from the cluster document")?;
     let mut member = state.member;
     loop {
         watch.as_mut().map_or(Ok(()), ConflictMonitor::look)?;
         let begun = Instant::now();
-        let (mut peers, clusters) =
-            runtime.block_on(membership::others(identity, &peer_client, &credentials, ANSWER_TIMEOUT));
+        let (mut peers, clusters) = runtime.block_on(membership::others(
+            identity,
+            &peer_client,
+            &credentials,
+            ANSWER_TIMEOUT,
+        ));
         if let Some(why) = not_of_them(&peers, state) {
             return Err(refused(why));
         }
         if state.member.is_some()
-            && let Some(obstacle) =
-                upgrade::obstacle(identity.cluster.etcd.version, Entry::Data(None), &membership::versions(&peers))
+            && let Some(obstacle) = upgrade::obstacle(
+                identity.cluster.etcd.version,
+                Entry::Data(None),
+                &membership::versions(&peers),
+            )
         {
-            return Err(not_ready(ReasonId::EtcdVersion.because(format!("{obstacle}. etcd does not start"))));
+            return Err(not_ready(
+                ReasonId::EtcdVersion.because(format!("{obstacle}. etcd does not start")),
+            ));
         }
         member = member.or_else(|| membership::listed(&peers, own.name.as_str(), &own.peer_url()));
         streams.judge(&mut peers, Instant::now());
@@ -146,16 +192,22 @@ fn wait_until_unique(
             continue;
         };
         if !logged {
-            let line =
-                why.clone().map(|why| format!("{why}. Checking whether a second machine runs this node's member"));
+            let line = why.clone().map(|why| {
+                format!("{why}. Checking whether a second machine runs this node's member")
+            });
             say(line.to_string());
             logged = true;
         }
         let verdict = match member {
             Some(member) => {
-                let whom =
-                    membership::known(identity).into_iter().chain(membership::unknown(identity, &peers)).collect();
-                pulse.look(member, &runtime.block_on(membership::listen(whom, &peer_client)))
+                let whom = membership::known(identity)
+                    .into_iter()
+                    .chain(membership::unknown(identity, &peers))
+                    .collect();
+                pulse.look(
+                    member,
+                    &runtime.block_on(membership::listen(whom, &peer_client)),
+                )
             }
             None if peers.is_empty() => Liveness::Unknown,
             None => Liveness::Silent,
@@ -164,17 +216,24 @@ fn wait_until_unique(
             return Err(alive(&witness));
         }
         let over = patience.still_suspected(why).err();
-        if (over.is_some() || watch.is_none()) && (verdict == Liveness::Silent || cannot_live(identity)) {
+        if (over.is_some() || watch.is_none())
+            && (verdict == Liveness::Silent || cannot_live(identity))
+        {
             return Ok(());
         }
         if let Some(error) = over {
-            return Err(if connected.is_some() { error } else { unconfirmed(why) });
+            return Err(if connected.is_some() {
+                error
+            } else {
+                unconfirmed(why)
+            });
         }
         sleep(quiet);
     }
 }
 
-/// True if, even counting a duplicate of this member, too many members refuse connections for a quorum to exist.
+/// True if, even counting a duplicate of this member, too many members refuse connections for a
+/// quorum to exist.
 fn cannot_live(identity: &Identity) -> bool {
     let members = &identity.cluster.members;
     let runs = |url: &str| {
@@ -182,7 +241,9 @@ fn cannot_live(identity: &Identity) -> bool {
         let tried = address.map(|address| TcpStream::connect_timeout(&address, ANSWER_TIMEOUT));
         !matches!(tried, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
     };
-    let others = members.iter().filter(|member| member.name != identity.node.name);
+    let others = members
+        .iter()
+        .filter(|member| member.name != identity.node.name);
     let perhaps = others.filter(|member| runs(&member.client_url())).count();
     perhaps + 1 < members.len() / 2 + 1
 }
@@ -202,8 +263,8 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// The message where the others say through raft that this node was removed. etcd then exits with success, and only its
-/// log says why.
+/// The message where the others say through raft that this node was removed. etcd then exits with
+/// success, and only its log says why.
 pub(crate) async fn removed(
     identity: &Identity,
     journal: &Journal,

@@ -9,9 +9,10 @@ use crate::reason::Reason;
 
 /// How long this node's member has seemed to run on another machine.
 ///
-/// etcd closes a stream on which nothing arrived for five seconds (rafthttp's ConnReadTimeout), so connections from
-/// before a power cut end soon. A connection that lasts belongs to a running machine. firstboot then refuses and no
-/// longer waits: the wait would end when that machine reboots, and this one would take its place.
+/// etcd closes a stream on which nothing arrived for five seconds (rafthttp's ConnReadTimeout), so
+/// connections from before a power cut end soon. A connection that lasts belongs to a running
+/// machine. firstboot then refuses and no longer waits: the wait would end when that machine
+/// reboots, and this one would take its place.
 #[derive(Debug, Default)]
 pub(crate) struct RivalTimeout(Option<Instant>);
 
@@ -27,6 +28,8 @@ impl RivalTimeout {
         if since.elapsed() < Self::LIMIT {
             return Ok(());
         }
-        Err(refused(why.clone().map(|why| format!("for {} s now, {why}", Self::LIMIT.as_secs()))))
+        Err(refused(why.clone().map(|why| {
+            format!("for {} s now, {why}", Self::LIMIT.as_secs())
+        })))
     }
 }

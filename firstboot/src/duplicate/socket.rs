@@ -13,31 +13,49 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::packet;
 use crate::machine;
 
-/// How many packets are read after each probe. More packets are a broadcast storm, in which no result is possible.
+/// How many packets are read after each probe. More packets are a broadcast storm, in which no
+/// result is possible.
 pub(super) const PACKETS: u32 = 1000;
 
 /// A random mark that no other probe has.
 pub(super) fn draw() -> Result<packet::Address> {
     let mut mark = [0; 6];
-    SystemRandom::new().fill(&mut mark).map_err(|_| anyhow!("the operating system returned no random bytes"))?;
+    SystemRandom::new()
+        .fill(&mut mark)
+        .map_err(|_| anyhow!("the operating system returned no random bytes"))?;
     Ok(mark)
 }
 
 pub(super) fn silence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
 }
 
 /// The interface that has this address.
 pub(super) fn link_of(address: Ipv4Addr) -> Result<Option<LinkAddr>> {
-    let interface = machine::addresses()?.into_iter().find(|(_, own)| *own == address);
-    let Some((interface, _)) = interface else { return Ok(None) };
-    Ok(machine::links()?.into_iter().find(|(name, _)| *name == interface).map(|(_, link)| link))
+    let interface = machine::addresses()?
+        .into_iter()
+        .find(|(_, own)| *own == address);
+    let Some((interface, _)) = interface else {
+        return Ok(None);
+    };
+    Ok(machine::links()?
+        .into_iter()
+        .find(|(name, _)| *name == interface)
+        .map(|(_, link)| link))
 }
 
-/// A socket that sends whole packets on this interface and receives its ARP packets, without those that it sends itself.
+/// A socket that sends whole packets on this interface and receives its ARP packets, without those
+/// that it sends itself.
 pub(super) fn open(link: &LinkAddr) -> io::Result<Socket> {
     let protocol = u16::try_from(ETH_P_ARP).unwrap_or_default().to_be();
-    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
+    let socket = Socket::new(
+        Domain::PACKET,
+        Type::RAW,
+        Some(Protocol::from(i32::from(protocol))),
+    )?;
     bind(socket.as_raw_fd(), link)?;
     Ok(socket)
 }

@@ -1,4 +1,5 @@
-//! A lock that one member of the cluster holds at a time: a key under a lease, which expires if its holder dies.
+//! A lock that one member of the cluster holds at a time: a key under a lease, which expires if its
+//! holder dies.
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ pub(crate) struct LeaseLock<'a> {
 }
 
 impl<'a> LeaseLock<'a> {
-    /// Takes the lock with this key in this name, unless another member holds it or a key in `seen` has changed since the revision
-    /// given there.
+    /// Takes the lock with this key in this name, unless another member holds it or a key in `seen`
+    /// has changed since the revision given there.
     pub(crate) async fn get(
         client: &'a Client,
         key: &str,
@@ -31,16 +32,27 @@ impl<'a> LeaseLock<'a> {
         if client.get(key).await?.is_some() {
             return Ok(None);
         }
-        let claim = Self { client, lease: client.lease(LEASE).await? };
-        if client.put_if(key, &[&[(key, 0)], seen].concat(), name.into(), Some(claim.lease)).await? {
+        let claim = Self {
+            client,
+            lease: client.lease(LEASE).await?,
+        };
+        if client
+            .put_if(
+                key,
+                &[&[(key, 0)], seen].concat(),
+                name.into(),
+                Some(claim.lease),
+            )
+            .await?
+        {
             return Ok(Some(claim));
         }
         claim.end().await;
         Ok(None)
     }
 
-    /// Renews the lock while the work runs. The work continues even if a renewal fails: to interrupt it would be worse than to
-    /// do it twice.
+    /// Renews the lock while the work runs. The work continues even if a renewal fails: to
+    /// interrupt it would be worse than to do it twice.
     pub(crate) async fn hold<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::pin!(work);
         loop {
@@ -57,7 +69,11 @@ impl<'a> LeaseLock<'a> {
 
     /// Releases the lock.
     pub(crate) async fn end(self) {
-        let ended = self.client.revoke(self.lease).await.context("cannot release the lock, which expires in a minute");
+        let ended = self
+            .client
+            .revoke(self.lease)
+            .await
+            .context("cannot release the lock, which expires in a minute");
         if let Err(error) = ended {
             eprintln!("firstboot: {error:#}");
         }

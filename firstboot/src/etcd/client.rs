@@ -23,7 +23,9 @@ impl Credentials {
     pub(crate) fn installed() -> Result<Self> {
         let read = |name: &str| files::read(format!("{}/{name}", paths::TLS));
         let identity = Identity::from_pem(read("client.crt")?, read("client.key")?);
-        let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("ca.crt")?)).identity(identity);
+        let config = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read("ca.crt")?))
+            .identity(identity);
         Ok(Self(config))
     }
 }
@@ -51,13 +53,16 @@ impl Client {
             .context("cannot use the installed certificates")?
             .connect_timeout(CALL_TIMEOUT);
         let endpoint = set(endpoint);
-        // tonic's own time limit covers only the TCP handshake. If a firewall starts after that, the connection never
-        // receives data.
+        // tonic's own time limit covers only the TCP handshake. If a firewall starts after that,
+        // the connection never receives data.
         let connected = tokio::time::timeout(CALL_TIMEOUT, endpoint.connect()).await;
         match connected {
             Ok(Ok(channel)) => Ok(Self { channel }),
             Ok(Err(error)) => bail!("{}", deepest(&error)),
-            Err(_) => bail!("no TLS handshake with {url} within {} s", CALL_TIMEOUT.as_secs()),
+            Err(_) => bail!(
+                "no TLS handshake with {url} within {} s",
+                CALL_TIMEOUT.as_secs()
+            ),
         }
     }
 
@@ -69,7 +74,12 @@ impl Client {
         self.call_within(CALL_TIMEOUT, path, request).await
     }
 
-    async fn call_within<Q, A>(&self, patience: Duration, path: &'static str, request: Q) -> Result<A>
+    async fn call_within<Q, A>(
+        &self,
+        patience: Duration,
+        path: &'static str,
+        request: Q,
+    ) -> Result<A>
     where
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
@@ -77,10 +87,16 @@ impl Client {
         let mut grpc = Grpc::new(self.channel.clone());
         let codec: ProstCodec<Q, A> = ProstCodec::default();
         let answer = async {
-            grpc.ready().await.map_err(|error| anyhow!("{}", deepest(&error)))?;
-            grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec)
+            grpc.ready()
                 .await
-                .map_err(|status| anyhow!("{}", status.message()))
+                .map_err(|error| anyhow!("{}", deepest(&error)))?;
+            grpc.unary(
+                tonic::Request::new(request),
+                PathAndQuery::from_static(path),
+                codec,
+            )
+            .await
+            .map_err(|status| anyhow!("{}", status.message()))
         };
         match tokio::time::timeout(patience, answer).await {
             Ok(answer) => Ok(answer?.into_inner()),
@@ -90,57 +106,89 @@ impl Client {
 
     /// The status of the member.
     pub(crate) async fn status(&self) -> Result<StatusResponse> {
-        self.call("/etcdserverpb.Maintenance/Status", wire::StatusRequest {}).await
+        self.call("/etcdserverpb.Maintenance/Status", wire::StatusRequest {})
+            .await
     }
 
     /// The hash over all data of the member up to a revision. The member blocks writes meanwhile.
     pub(crate) async fn hash_kv(&self, revision: i64, patience: Duration) -> Result<HashKv> {
-        self.call_within(patience, "/etcdserverpb.Maintenance/HashKV", wire::HashKvRequest { revision }).await
+        self.call_within(
+            patience,
+            "/etcdserverpb.Maintenance/HashKV",
+            wire::HashKvRequest { revision },
+        )
+        .await
     }
 
     /// The member list of this member, or with `linearizable` that of a quorum (3.5 and later).
     pub(crate) async fn members(&self, linearizable: bool) -> Result<Vec<Member>> {
         let request = wire::MemberListRequest { linearizable };
-        let answer: wire::MemberListResponse = self.call("/etcdserverpb.Cluster/MemberList", request).await?;
+        let answer: wire::MemberListResponse = self
+            .call("/etcdserverpb.Cluster/MemberList", request)
+            .await?;
         Ok(answer.members)
     }
 
     /// Adds a learner, and returns its id. Even after an error etcd may have added it.
     pub(crate) async fn add_learner(&self, peer_url: &str) -> Result<u64> {
-        let request = wire::MemberAddRequest { peer_urls: vec![peer_url.to_owned()], is_learner: true };
-        let answer: wire::MemberAddResponse = self.call("/etcdserverpb.Cluster/MemberAdd", request).await?;
-        Ok(answer.member.context("etcd added a member but did not return its id")?.id)
+        let request = wire::MemberAddRequest {
+            peer_urls: vec![peer_url.to_owned()],
+            is_learner: true,
+        };
+        let answer: wire::MemberAddResponse = self
+            .call("/etcdserverpb.Cluster/MemberAdd", request)
+            .await?;
+        Ok(answer
+            .member
+            .context("etcd added a member but did not return its id")?
+            .id)
     }
 
     /// Removes a member. Even after an error etcd may have removed it.
     pub(crate) async fn remove(&self, id: u64) -> Result<()> {
         let request = wire::MemberIdRequest { id };
-        self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberRemove", request).await.map(drop)
+        self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberRemove", request)
+            .await
+            .map(drop)
     }
 
     /// Promotes a learner to a voter. The leader refuses that until the learner is in sync.
     pub(crate) async fn promote(&self, id: u64) -> Result<()> {
         let request = wire::MemberIdRequest { id };
-        self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberPromote", request).await.map(drop)
+        self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberPromote", request)
+            .await
+            .map(drop)
     }
 
     /// Transfers the leadership to another voter. Only the leader can do that.
     pub(crate) async fn move_leader(&self, to: u64) -> Result<()> {
         let request = wire::MoveLeaderRequest { target: to };
-        self.call::<_, wire::MoveLeaderResponse>("/etcdserverpb.Maintenance/MoveLeader", request).await.map(drop)
+        self.call::<_, wire::MoveLeaderResponse>("/etcdserverpb.Maintenance/MoveLeader", request)
+            .await
+            .map(drop)
     }
 
     /// The alarms that are raised.
     pub(crate) async fn alarms(&self) -> Result<Vec<AlarmMember>> {
-        let answer: wire::AlarmResponse =
-            self.call("/etcdserverpb.Maintenance/Alarm", wire::AlarmRequest::default()).await?;
+        let answer: wire::AlarmResponse = self
+            .call(
+                "/etcdserverpb.Maintenance/Alarm",
+                wire::AlarmRequest::default(),
+            )
+            .await?;
         Ok(answer.alarms)
     }
 
     /// Reads through raft, as `etcdctl endpoint health` does: only a member with a quorum answers.
     pub(crate) async fn healthy(&self) -> Result<()> {
-        let request = wire::RangeRequest { key: b"health".to_vec(), ..wire::RangeRequest::default() };
-        match self.call::<_, wire::RangeResponse>("/etcdserverpb.KV/Range", request).await {
+        let request = wire::RangeRequest {
+            key: b"health".to_vec(),
+            ..wire::RangeRequest::default()
+        };
+        match self
+            .call::<_, wire::RangeResponse>("/etcdserverpb.KV/Range", request)
+            .await
+        {
             Ok(_) => Ok(()),
             // With authentication enabled, the refusal itself has gone through raft.
             Err(error) if error.to_string().contains("permission denied") => Ok(()),

@@ -1,4 +1,5 @@
-//! The only access to etcd: gRPC with the node's client certificate. firstboot does not run etcdctl.
+//! The only access to etcd: gRPC with the node's client certificate. firstboot does not run
+//! etcdctl.
 
 mod claim;
 mod client;

@@ -1,5 +1,5 @@
-//! Keys with which the firstboots of a cluster coordinate: reads, conditional writes, and leases, which expire when their
-//! holder dies.
+//! Keys with which the firstboots of a cluster coordinate: reads, conditional writes, and leases,
+//! which expire when their holder dies.
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures_util::stream;
@@ -10,8 +10,9 @@ use tonic_prost::ProstCodec;
 
 use super::client::{CALL_TIMEOUT, Client};
 use super::wire::{
-    Compare, DeleteRangeRequest, KeyValue, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseRequest,
-    LeaseRevokeResponse, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse,
+    Compare, DeleteRangeRequest, KeyValue, LeaseGrantRequest, LeaseGrantResponse,
+    LeaseKeepAliveResponse, LeaseRequest, LeaseRevokeResponse, PutRequest, RangeRequest,
+    RangeResponse, RequestOp, TxnRequest, TxnResponse,
 };
 
 /// A lease of this program.
@@ -21,13 +22,16 @@ pub(crate) struct Lease(i64);
 impl Client {
     /// A key, read through raft.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<KeyValue>> {
-        let request = RangeRequest { key: key.as_bytes().to_vec(), ..RangeRequest::default() };
+        let request = RangeRequest {
+            key: key.as_bytes().to_vec(),
+            ..RangeRequest::default()
+        };
         let answer: RangeResponse = self.call("/etcdserverpb.KV/Range", request).await?;
         Ok(answer.kvs.into_iter().next())
     }
 
-    /// Writes a key if the last change of each key in `seen` was in its revision (0: if it does not exist). Returns whether it was
-    /// written.
+    /// Writes a key if the last change of each key in `seen` was in its revision (0: if it does not
+    /// exist). Returns whether it was written.
     pub(crate) async fn put_if(
         &self,
         key: &str,
@@ -35,21 +39,48 @@ impl Client {
         value: Vec<u8>,
         lease: Option<Lease>,
     ) -> Result<bool> {
-        let put = PutRequest { key: key.as_bytes().to_vec(), value, lease: lease.map_or(0, |lease| lease.0) };
-        self.commit(seen, vec![RequestOp { put: Some(put), delete: None }]).await
+        let put = PutRequest {
+            key: key.as_bytes().to_vec(),
+            value,
+            lease: lease.map_or(0, |lease| lease.0),
+        };
+        self.commit(
+            seen,
+            vec![RequestOp {
+                put: Some(put),
+                delete: None,
+            }],
+        )
+        .await
     }
 
-    /// Writes all of these keys, or deletes those without a value, if the last change of each key in `seen` was in its revision (0: if
-    /// it does not exist). Otherwise it changes none. Returns whether it made the changes.
-    pub(crate) async fn transact(&self, seen: &[(&str, i64)], changes: &[(&str, Option<Vec<u8>>)]) -> Result<bool> {
+    /// Writes all of these keys, or deletes those without a value, if the last change of each key
+    /// in `seen` was in its revision (0: if it does not exist). Otherwise it changes none. Returns
+    /// whether it made the changes.
+    pub(crate) async fn transact(
+        &self,
+        seen: &[(&str, i64)],
+        changes: &[(&str, Option<Vec<u8>>)],
+    ) -> Result<bool> {
         let operation = |(key, value): &(&str, Option<Vec<u8>>)| {
             let key = key.as_bytes().to_vec();
             match value.clone() {
-                Some(value) => RequestOp { put: Some(PutRequest { key, value, lease: 0 }), delete: None },
-                None => RequestOp { put: None, delete: Some(DeleteRangeRequest { key }) },
+                Some(value) => RequestOp {
+                    put: Some(PutRequest {
+                        key,
+                        value,
+                        lease: 0,
+                    }),
+                    delete: None,
+                },
+                None => RequestOp {
+                    put: None,
+                    delete: Some(DeleteRangeRequest { key }),
+                },
             }
         };
-        self.commit(seen, changes.iter().map(operation).collect()).await
+        self.commit(seen, changes.iter().map(operation).collect())
+            .await
     }
 
     async fn commit(&self, seen: &[(&str, i64)], success: Vec<RequestOp>) -> Result<bool> {
@@ -59,7 +90,10 @@ impl Client {
             key: key.as_bytes().to_vec(),
             mod_revision: Some(*seen),
         };
-        let request = TxnRequest { compare: seen.iter().map(compare).collect(), success };
+        let request = TxnRequest {
+            compare: seen.iter().map(compare).collect(),
+            success,
+        };
         let answer: TxnResponse = self.call("/etcdserverpb.KV/Txn", request).await?;
         Ok(answer.succeeded)
     }
@@ -67,7 +101,8 @@ impl Client {
     /// Requests a lease for this many seconds.
     pub(crate) async fn lease(&self, seconds: i64) -> Result<Lease> {
         let request = LeaseGrantRequest { ttl: seconds };
-        let answer: LeaseGrantResponse = self.call("/etcdserverpb.Lease/LeaseGrant", request).await?;
+        let answer: LeaseGrantResponse =
+            self.call("/etcdserverpb.Lease/LeaseGrant", request).await?;
         Ok(Lease(answer.id))
     }
 
@@ -79,13 +114,17 @@ impl Client {
         let answer = async {
             grpc.ready().await?;
             let once = stream::iter([LeaseRequest { id: lease.0 }]);
-            let mut answers = grpc.streaming(Request::new(once), path, codec).await?.into_inner();
+            let mut answers = grpc
+                .streaming(Request::new(once), path, codec)
+                .await?
+                .into_inner();
             answers.message().await?.context("no answer")
         };
-        let answer: Result<LeaseKeepAliveResponse> = match tokio::time::timeout(CALL_TIMEOUT, answer).await {
-            Ok(answer) => answer,
-            Err(_) => bail!("no answer within {} s", CALL_TIMEOUT.as_secs()),
-        };
+        let answer: Result<LeaseKeepAliveResponse> =
+            match tokio::time::timeout(CALL_TIMEOUT, answer).await {
+                Ok(answer) => answer,
+                Err(_) => bail!("no answer within {} s", CALL_TIMEOUT.as_secs()),
+            };
         let answer = answer.map_err(|error| anyhow!("cannot renew the lease: {error:#}"))?;
         ensure!(answer.ttl > 0, "the lease has expired");
         Ok(())
@@ -93,8 +132,11 @@ impl Client {
 
     /// Revokes a lease, which deletes its keys.
     pub(crate) async fn revoke(&self, lease: Lease) -> Result<()> {
-        self.call::<_, LeaseRevokeResponse>("/etcdserverpb.Lease/LeaseRevoke", LeaseRequest { id: lease.0 })
-            .await
-            .map(drop)
+        self.call::<_, LeaseRevokeResponse>(
+            "/etcdserverpb.Lease/LeaseRevoke",
+            LeaseRequest { id: lease.0 },
+        )
+        .await
+        .map(drop)
     }
 }

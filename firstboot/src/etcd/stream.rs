@@ -11,7 +11,8 @@ use tonic_prost::ProstCodec;
 use super::client::{Client, Credentials, deepest};
 use super::wire::{SnapshotRequest, SnapshotResponse};
 
-/// The window for unread bytes. HTTP/2's default of 64 KiB would stop the sender after every second piece.
+/// The window for unread bytes. HTTP/2's default of 64 KiB would stop the sender after every second
+/// piece.
 const WINDOW: u32 = 2 << 20;
 
 /// A database that is being received.
@@ -22,7 +23,9 @@ impl Client {
     /// Connects without a time limit for the whole call, because a snapshot may have any size.
     pub(crate) async fn connect_bulk(url: &str, credentials: &Credentials) -> Result<Self> {
         let wide = |endpoint: tonic::transport::Endpoint| {
-            endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW)
+            endpoint
+                .initial_stream_window_size(WINDOW)
+                .initial_connection_window_size(WINDOW)
         };
         Self::open(url, credentials, wide).await
     }
@@ -33,19 +36,31 @@ impl Client {
         let codec: ProstCodec<SnapshotRequest, SnapshotResponse> = ProstCodec::default();
         let path = PathAndQuery::from_static("/etcdserverpb.Maintenance/Snapshot");
         let answer = async {
-            grpc.ready().await.map_err(|error| anyhow!("{}", deepest(&error)))?;
-            let begun = grpc.server_streaming(Request::new(SnapshotRequest {}), path, codec).await;
-            Ok(Pieces(begun.map_err(|status| anyhow!("{}", status.message()))?.into_inner()))
+            grpc.ready()
+                .await
+                .map_err(|error| anyhow!("{}", deepest(&error)))?;
+            let begun = grpc
+                .server_streaming(Request::new(SnapshotRequest {}), path, codec)
+                .await;
+            Ok(Pieces(
+                begun
+                    .map_err(|status| anyhow!("{}", status.message()))?
+                    .into_inner(),
+            ))
         };
         match tokio::time::timeout(patience, answer).await {
             Ok(answer) => answer,
-            Err(_) => bail!("the member has not started to send after {} s", patience.as_secs()),
+            Err(_) => bail!(
+                "the member has not started to send after {} s",
+                patience.as_secs()
+            ),
         }
     }
 }
 
 impl Pieces {
-    /// The next piece; `None` at the end. An error where the sender sends nothing for longer than `patience`.
+    /// The next piece; `None` at the end. An error where the sender sends nothing for longer than
+    /// `patience`.
     pub(crate) async fn next(&mut self, patience: Duration) -> Result<Option<SnapshotResponse>> {
         match tokio::time::timeout(patience, self.0.message()).await {
             Ok(Ok(piece)) => Ok(piece),

@@ -1,5 +1,6 @@
-//! The messages of etcd's API that firstboot uses, with the field numbers of upstream's api/etcdserverpb/rpc.proto (v3.4 to
-//! v3.7). Fields that firstboot does not need are omitted, and protobuf ignores them.
+//! The messages of etcd's API that firstboot uses, with the field numbers of upstream's
+//! api/etcdserverpb/rpc.proto (v3.4 to v3.7). Fields that firstboot does not need are omitted, and
+//! protobuf ignores them.
 
 use bytes::Bytes;
 use prost::Message;
@@ -98,7 +99,11 @@ pub(crate) struct Member {
 impl Member {
     /// Its name, or its id if it has no name yet.
     pub(crate) fn title(&self) -> String {
-        if self.name.is_empty() { format!("{:x}", self.id) } else { self.name.clone() }
+        if self.name.is_empty() {
+            format!("{:x}", self.id)
+        } else {
+            self.name.clone()
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The environment variables that `firstboot exec` passes on.
 //!
-//! systemd gives each unit the variables of `DefaultEnvironment=` (system.conf), and systemd 219 cannot remove one from a unit:
-//! `UnsetEnvironment=` came with 235 (NEWS). A proxy there would redirect etcd's connections to its peers (etcd-io/etcd#9763), and
-//! SSL_CERT_FILE would replace the CAs. So only listed variables pass.
+//! systemd gives each unit the variables of `DefaultEnvironment=` (system.conf), and systemd 219
+//! cannot remove one from a unit: `UnsetEnvironment=` came with 235 (NEWS). A proxy there would
+//! redirect etcd's connections to its peers (etcd-io/etcd#9763), and SSL_CERT_FILE would replace
+//! the CAs. So only listed variables pass.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,8 +11,8 @@ use std::os::unix::ffi::OsStrExt as _;
 /// Prefixes of allowed names: etcd's settings, the object store's keys, and locales.
 const PREFIXES: [&str; 3] = ["ETCD_", "AWS_", "LC_"];
 
-/// Allowed names: the variables that systemd sets for a service (systemd.exec(5), sd_notify(3)), the user, and the settings of
-/// Go's runtime.
+/// Allowed names: the variables that systemd sets for a service (systemd.exec(5), sd_notify(3)),
+/// the user, and the settings of Go's runtime.
 const NAMES: [&str; 20] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
@@ -38,7 +39,9 @@ const NAMES: [&str; 20] = [
 /// Whether a variable with this name is passed on.
 pub(super) fn passes(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+    PREFIXES
+        .iter()
+        .any(|prefix| name.starts_with(prefix.as_bytes()))
         || NAMES.iter().any(|known| name == known.as_bytes())
 }
 
@@ -48,14 +51,32 @@ mod tests {
 
     #[test]
     fn settings_pass_and_proxies_do_not() {
-        for name in ["ETCD_NAME", "NOTIFY_SOCKET", "PATH", "LC_ALL", "AWS_ACCESS_KEY_ID", "GOMEMLIMIT"] {
+        for name in [
+            "ETCD_NAME",
+            "NOTIFY_SOCKET",
+            "PATH",
+            "LC_ALL",
+            "AWS_ACCESS_KEY_ID",
+            "GOMEMLIMIT",
+        ] {
             assert!(passes(OsStr::new(name)), "{name}");
         }
         let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
-        for name in proxies.map(str::to_lowercase).iter().map(String::as_str).chain(proxies) {
+        for name in proxies
+            .map(str::to_lowercase)
+            .iter()
+            .map(String::as_str)
+            .chain(proxies)
+        {
             assert!(!passes(OsStr::new(name)), "{name}");
         }
-        for name in ["SSL_CERT_FILE", "LD_PRELOAD", "REQUEST_METHOD", "MY_ETCD_NAME", ""] {
+        for name in [
+            "SSL_CERT_FILE",
+            "LD_PRELOAD",
+            "REQUEST_METHOD",
+            "MY_ETCD_NAME",
+            "",
+        ] {
             assert!(!passes(OsStr::new(name)), "{name}");
         }
     }

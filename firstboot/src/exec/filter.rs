@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::libc;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
 };
 
 /// All system calls of the kernel with their verdicts.
@@ -32,8 +33,9 @@ enum Verdict {
 
 /// The filter for a program that may open these kinds of sockets.
 ///
-/// The filter lists the allowed calls. All others fail with ENOSYS, as on an older kernel, and Go and Rust fall back to an older
-/// call. The kernel kills a program that makes a call of another architecture.
+/// The filter lists the allowed calls. All others fail with ENOSYS, as on an older kernel, and Go
+/// and Rust fall back to an older call. The kernel kills a program that makes a call of another
+/// architecture.
 pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
     let mut rules = BTreeMap::new();
     for (number, name, verdict) in calls()? {
@@ -54,8 +56,13 @@ pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
 /// The lines of calls.txt: number, name, verdict.
 fn calls() -> Result<Vec<(i64, &'static str, Verdict)>> {
     let mut calls = Vec::new();
-    for line in CALLS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let (verdict, named) = line.split_once(' ').with_context(|| format!("calls.txt: no call in {line:?}"))?;
+    for line in CALLS
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
+        let (verdict, named) = line
+            .split_once(' ')
+            .with_context(|| format!("calls.txt: no call in {line:?}"))?;
         let verdict = match verdict {
             "allow" => Verdict::Allow,
             "match" => Verdict::Match,
@@ -63,8 +70,16 @@ fn calls() -> Result<Vec<(i64, &'static str, Verdict)>> {
             _ => bail!("calls.txt: expected allow, match or refuse, found {verdict:?}"),
         };
         for call in named.split(' ') {
-            let (number, name) = call.split_once(':').with_context(|| format!("calls.txt: no number in {call:?}"))?;
-            calls.push((number.parse().with_context(|| format!("calls.txt: {call:?}"))?, name, verdict));
+            let (number, name) = call
+                .split_once(':')
+                .with_context(|| format!("calls.txt: no number in {call:?}"))?;
+            calls.push((
+                number
+                    .parse()
+                    .with_context(|| format!("calls.txt: {call:?}"))?,
+                name,
+                verdict,
+            ));
         }
     }
     Ok(calls)
@@ -75,13 +90,26 @@ fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
     let prot = |flag: i32| bits(2, flag, 0);
     match name {
         // Memory must not be writable and executable.
-        "mmap" => vec![rule([prot(libc::PROT_WRITE)]), rule([prot(libc::PROT_EXEC)])],
-        // The kernel itself maps the code of a static program, and a dynamic linker maps it with the final permissions.
+        "mmap" => vec![
+            rule([prot(libc::PROT_WRITE)]),
+            rule([prot(libc::PROT_EXEC)]),
+        ],
+        // The kernel itself maps the code of a static program, and a dynamic linker maps it with
+        // the final permissions.
         "mprotect" => vec![rule([prot(libc::PROT_EXEC)])],
         "ioctl" => {
-            let requests =
-                [libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX];
-            requests.into_iter().map(|request| rule([is(1, request)])).collect()
+            let requests = [
+                libc::TCGETS,
+                libc::TIOCGWINSZ,
+                libc::FIONREAD,
+                libc::FIONBIO,
+                libc::FIOCLEX,
+                libc::FIONCLEX,
+            ];
+            requests
+                .into_iter()
+                .map(|request| rule([is(1, request)]))
+                .collect()
         }
         "clone" => {
             let namespaces = libc::CLONE_NEWNS
@@ -91,11 +119,16 @@ fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
                 | libc::CLONE_NEWUSER
                 | libc::CLONE_NEWPID
                 | libc::CLONE_NEWNET;
-            vec![rule([bits(0, libc::CLONE_THREAD, libc::CLONE_THREAD), bits(0, namespaces, 0)])]
+            vec![rule([
+                bits(0, libc::CLONE_THREAD, libc::CLONE_THREAD),
+                bits(0, namespaces, 0),
+            ])]
         }
         "socket" => sockets.iter().flat_map(|kind| openable(*kind)).collect(),
         "socketpair" => vec![rule([is(0, libc::AF_UNIX)])],
-        _ => bail!("calls.txt: {name} has the verdict match, but there are no rules for its arguments"),
+        _ => bail!(
+            "calls.txt: {name} has the verdict match, but there are no rules for its arguments"
+        ),
     }
     .into_iter()
     .collect()
@@ -109,13 +142,17 @@ fn openable(kind: Sockets) -> Vec<Result<SeccompRule>> {
         Sockets::Unix => vec![rule([is(0, libc::AF_UNIX)])],
         Sockets::Netlink => vec![rule([is(0, libc::AF_NETLINK), is(2, libc::NETLINK_ROUTE)])],
         Sockets::Inet => {
-            let protocols = [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)];
+            let protocols = [
+                (libc::SOCK_STREAM, libc::IPPROTO_TCP),
+                (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+            ];
             let domains = [libc::AF_INET, libc::AF_INET6].into_iter();
             domains
                 .flat_map(|domain| {
                     protocols.into_iter().flat_map(move |(kind, protocol)| {
                         // 0 is the default protocol of the type.
-                        [0, protocol].map(|protocol| rule([is(0, domain), of_type(kind), is(2, protocol)]))
+                        [0, protocol]
+                            .map(|protocol| rule([is(0, domain), of_type(kind), is(2, protocol)]))
                     })
                 })
                 .collect()
@@ -124,7 +161,9 @@ fn openable(kind: Sockets) -> Vec<Result<SeccompRule>> {
 }
 
 fn rule<const N: usize>(conditions: [Result<SeccompCondition>; N]) -> Result<SeccompRule> {
-    Ok(SeccompRule::new(conditions.into_iter().collect::<Result<_>>()?)?)
+    Ok(SeccompRule::new(
+        conditions.into_iter().collect::<Result<_>>()?,
+    )?)
 }
 
 /// The condition that an argument is this number.
@@ -134,14 +173,30 @@ fn is<T: TryInto<u64>>(argument: u8, number: T) -> Result<SeccompCondition> {
 
 /// The condition that these bits of an argument are those of `value`.
 fn bits(argument: u8, mask: i32, value: i32) -> Result<SeccompCondition> {
-    condition(argument, SeccompCmpOp::MaskedEq(mask.try_into().context("a mask")?), value)
+    condition(
+        argument,
+        SeccompCmpOp::MaskedEq(mask.try_into().context("a mask")?),
+        value,
+    )
 }
 
 /// A condition on the lower 32 bits: all compared arguments are ints, or flags without higher bits.
-fn condition<T: TryInto<u64>>(argument: u8, operator: SeccompCmpOp, value: T) -> Result<SeccompCondition> {
+fn condition<T: TryInto<u64>>(
+    argument: u8,
+    operator: SeccompCmpOp,
+    value: T,
+) -> Result<SeccompCondition> {
     let value = value.try_into().ok().context("a negative number")?;
-    ensure!(u32::try_from(value).is_ok(), "{value:#x} has more than 32 bits");
-    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?)
+    ensure!(
+        u32::try_from(value).is_ok(),
+        "{value:#x} has more than 32 bits"
+    );
+    Ok(SeccompCondition::new(
+        argument,
+        SeccompCmpArgLen::Dword,
+        operator,
+        value,
+    )?)
 }
 
 #[cfg(test)]

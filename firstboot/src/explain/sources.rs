@@ -24,7 +24,13 @@ fn tell(log: Option<&SourceLog>) -> String {
     };
     let mut text = String::new();
     for row in &log.sources {
-        let _ = writeln!(text, "{:<13} {:<10} {}", row.source.name(), outcome(row.outcome), row.saw);
+        let _ = writeln!(
+            text,
+            "{:<13} {:<10} {}",
+            row.source.name(),
+            outcome(row.outcome),
+            row.saw
+        );
     }
     let end = match (&log.taken, &log.refused) {
         (Some(place), None) => format!("firstboot uses the node document from {place}.\n"),
@@ -54,14 +60,24 @@ mod tests {
         let json = r#"{"sources":[{"source":"file","outcome":"nothing","saw":"no file"},
             {"source":"config-drive","outcome":"taken","saw":"user_data"},{"source":"ec2","outcome":"not-asked","saw":"why"}]}"#;
         let log: SourceLog = serde_json::from_str(json).unwrap();
-        let lines =
-            "file          nothing    no file\nconfig-drive  taken      user_data\nec2           not asked  why\n";
-        assert_eq!(tell(Some(&log)), format!("{lines}firstboot is still looking for a node document.\n"));
-        let taken: SourceLog = serde_json::from_str(r#"{"sources":[],"taken":"user_data"}"#).unwrap();
-        assert_eq!(tell(Some(&taken)), "firstboot uses the node document from user_data.\n");
+        let lines = "file          nothing    no file\nconfig-drive  taken      user_data\nec2           not asked  why\n";
+        assert_eq!(
+            tell(Some(&log)),
+            format!("{lines}firstboot is still looking for a node document.\n")
+        );
+        let taken: SourceLog =
+            serde_json::from_str(r#"{"sources":[],"taken":"user_data"}"#).unwrap();
+        assert_eq!(
+            tell(Some(&taken)),
+            "firstboot uses the node document from user_data.\n"
+        );
         let refused: SourceLog =
-            serde_json::from_str(r#"{"sources":[],"taken":"a","refused":"it is for etcd-2"}"#).unwrap();
-        assert_eq!(tell(Some(&refused)), "firstboot uses no node document: it is for etcd-2\n");
+            serde_json::from_str(r#"{"sources":[],"taken":"a","refused":"it is for etcd-2"}"#)
+                .unwrap();
+        assert_eq!(
+            tell(Some(&refused)),
+            "firstboot uses no node document: it is for etcd-2\n"
+        );
         assert!(tell(None).contains("has asked no source in this boot"));
     }
 }

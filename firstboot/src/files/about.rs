@@ -85,7 +85,12 @@ impl About {
 
     /// A fingerprint that changes when the file is replaced or rewritten.
     pub(super) fn stamp(&self) -> FileFingerprint {
-        FileFingerprint { inode: self.inode, size: self.size, modified: self.modified, changed: self.changed }
+        FileFingerprint {
+            inode: self.inode,
+            size: self.size,
+            modified: self.modified,
+            changed: self.changed,
+        }
     }
 }
 
@@ -98,12 +103,17 @@ pub(crate) struct FileFingerprint {
     changed: (i64, i64),
 }
 
-/// The generation of an inode, which distinguishes it from an earlier one with the same number: XFS reuses the number of a
-/// deleted directory at once. `None` where the file system has no generation.
+/// The generation of an inode, which distinguishes it from an earlier one with the same number: XFS
+/// reuses the number of a deleted directory at once. `None` where the file system has no
+/// generation.
 pub(super) fn generation(fd: impl AsFd) -> Option<u32> {
     let mut generation: nix::libc::c_long = 0;
-    // XFS and ext4 fill an int; the rest of the long stays 0 (kernel 3.10, xfs_file_ioctl and ext4_ioctl).
-    #[expect(unsafe_code, reason = "no crate has this call; the kernel writes one number, for which there is room")]
+    // XFS and ext4 fill an int; the rest of the long stays 0 (kernel 3.10, xfs_file_ioctl and
+    // ext4_ioctl).
+    #[expect(
+        unsafe_code,
+        reason = "no crate has this call; the kernel writes one number, for which there is room"
+    )]
     let answer = unsafe { get_version(fd.as_fd().as_raw_fd(), &raw mut generation) };
     answer.ok()?;
     u32::try_from(generation & 0xffff_ffff).ok()

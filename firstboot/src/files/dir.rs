@@ -1,8 +1,9 @@
-//! An open directory. Its entries are accessed by name relative to it, without following links: another user who can write in
-//! the directory can replace any entry at any time by a link, a FIFO or another directory.
+//! An open directory. Its entries are accessed by name relative to it, without following links:
+//! another user who can write in the directory can replace any entry at any time by a link, a FIFO
+//! or another directory.
 //!
-//! The path to the directory itself may contain links, but only links that only root can have created. CentOS 7's kernel,
-//! 3.10, does not have openat2(2), which could check that in one call.
+//! The path to the directory itself may contain links, but only links that only root can have
+//! created. CentOS 7's kernel, 3.10, does not have openat2(2), which could check that in one call.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -33,12 +34,15 @@ impl Dir {
     /// Opens a directory.
     ///
     /// # Errors
-    /// `NotFound` if it does not exist; `PermissionDenied` where the path contains a link that another user can have
-    /// created.
+    /// `NotFound` if it does not exist; `PermissionDenied` where the path contains a link that
+    /// another user can have created.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let (at, last) = walk(path, Last::Directory)?;
         debug_assert!(last.is_none(), "a directory was asked for");
-        Ok(Self { fd: openat(&at, ".", directory(), Mode::empty())?, path: path.to_owned() })
+        Ok(Self {
+            fd: openat(&at, ".", directory(), Mode::empty())?,
+            path: path.to_owned(),
+        })
     }
 
     /// The attributes of the directory itself.
@@ -57,15 +61,22 @@ impl Dir {
 
     /// Opens a directory in this one.
     pub(crate) fn sub(&self, name: &OsStr) -> io::Result<Self> {
-        let fd = openat(&self.fd, name, directory(), Mode::empty()).map_err(|errno| match errno {
-            // A link gives ELOOP or ENOTDIR, depending on the version of the kernel.
-            Errno::ELOOP | Errno::ENOTDIR => io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory"),
-            errno => errno.into(),
-        })?;
-        Ok(Self { fd, path: self.path.join(name) })
+        let fd =
+            openat(&self.fd, name, directory(), Mode::empty()).map_err(|errno| match errno {
+                // A link gives ELOOP or ENOTDIR, depending on the version of the kernel.
+                Errno::ELOOP | Errno::ENOTDIR => {
+                    io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory")
+                }
+                errno => errno.into(),
+            })?;
+        Ok(Self {
+            fd,
+            path: self.path.join(name),
+        })
     }
 
-    /// Opens a regular file for reading. Refuses a FIFO or a device without opening it, because that could block.
+    /// Opens a regular file for reading. Refuses a FIFO or a device without opening it, because
+    /// that could block.
     pub(crate) fn file(&self, name: &OsStr) -> io::Result<File> {
         let there = self.look(name)?.ok_or(Errno::ENOENT)?;
         if there.kind != Kind::File {
@@ -74,7 +85,11 @@ impl Dir {
                 format!("it is {}, not a regular file", there.kind),
             ));
         }
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_RDONLY
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NONBLOCK
+            | OFlag::O_NOCTTY
+            | OFlag::O_CLOEXEC;
         let file = File::from(openat(&self.fd, name, flags, Mode::empty())?);
         if !About::of(&fstat(&file)?).is_same(&there) {
             return Err(io::Error::other("it was replaced while it was opened"));
@@ -84,8 +99,14 @@ impl Dir {
 
     /// Creates a private file for reading and writing. The name must be free.
     pub(crate) fn create(&self, name: &OsStr) -> io::Result<File> {
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        Ok(File::from(openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600))?))
+        let flags =
+            OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(
+            &self.fd,
+            name,
+            flags,
+            Mode::from_bits_truncate(0o600),
+        )?))
     }
 
     /// Creates a private directory. The name must be free.
@@ -149,7 +170,8 @@ impl Dir {
         super::about::generation(&self.fd)
     }
 
-    /// The creation time of the directory in nanoseconds since 1970, if kernel and file system have it.
+    /// The creation time of the directory in nanoseconds since 1970, if kernel and file system have
+    /// it.
     pub(crate) fn born(&self) -> Option<u64> {
         let file = File::from(self.fd.try_clone().ok()?);
         let born = file.metadata().ok()?.created().ok()?;
@@ -159,7 +181,11 @@ impl Dir {
 }
 
 /// Sets owner and mode of an open file or directory.
-pub(super) fn own(fd: impl std::os::fd::AsFd, (user, group): (u32, u32), mode: u32) -> io::Result<()> {
+pub(super) fn own(
+    fd: impl std::os::fd::AsFd,
+    (user, group): (u32, u32),
+    mode: u32,
+) -> io::Result<()> {
     let fd = fd.as_fd();
     fchown(fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
     Ok(fchmod(fd, Mode::from_bits_truncate(mode))?)
@@ -192,9 +218,16 @@ pub(super) fn target(path: &Path) -> io::Result<(Dir, OsString)> {
 
 fn located(path: &Path, last: Last) -> io::Result<(Dir, OsString)> {
     let (at, name) = walk(path, last)?;
-    let name = name.ok_or_else(|| io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"))?;
+    let name =
+        name.ok_or_else(|| io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"))?;
     let fd = openat(&at, ".", directory(), Mode::empty())?;
-    Ok((Dir { fd, path: path.parent().unwrap_or(path).to_owned() }, name))
+    Ok((
+        Dir {
+            fd,
+            path: path.parent().unwrap_or(path).to_owned(),
+        },
+        name,
+    ))
 }
 
 /// Follows a path from one open directory to the next.

@@ -10,8 +10,9 @@ use nix::errno::Errno;
 use super::dir::{self, Dir};
 use super::{absent_or, look, successor};
 
-/// Gives a file a second name, durably, and replaces the previous file with that name in one step. The first name stays. On the same file
-/// system this makes no copy. Owner, mode and label stay those of the file.
+/// Gives a file a second name, durably, and replaces the previous file with that name in one step.
+/// The first name stays. On the same file system this makes no copy. Owner, mode and label stay
+/// those of the file.
 pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
     // A rename between two names of one file does nothing and keeps both.
     if let (Some(from), Some(there)) = (look(source)?, look(target)?)
@@ -24,16 +25,25 @@ pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
         let temp = successor(&target_name);
         to.remove(&temp)?;
         match from.link(&name, &to, &temp) {
-            Err(error) if error.raw_os_error() == Some(Errno::EXDEV as i32) => copy(&from, &name, &to, &temp)?,
+            Err(error) if error.raw_os_error() == Some(Errno::EXDEV as i32) => {
+                copy(&from, &name, &to, &temp)?;
+            }
             linked => linked?,
         }
         to.rename(&temp, &to, &target_name)?;
         to.sync()
     };
-    install().with_context(|| format!("cannot install {} as {}", source.display(), target.display()))
+    install().with_context(|| {
+        format!(
+            "cannot install {} as {}",
+            source.display(),
+            target.display()
+        )
+    })
 }
 
-/// Replaces a file by a copy of another in one step. Later changes of one file do not affect the other.
+/// Replaces a file by a copy of another in one step. Later changes of one file do not affect the
+/// other.
 pub(crate) fn install_copy(source: &Path, target: &Path) -> Result<()> {
     let install = || -> io::Result<()> {
         let ((from, name), (to, target_name)) = (dir::target(source)?, dir::entry(target)?);
@@ -57,7 +67,9 @@ fn copy(from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
 
 /// Makes a regular file durable.
 pub(crate) fn sync_file(path: &Path) -> Result<()> {
-    super::open(path).and_then(|file| file.sync_all()).with_context(|| format!("cannot flush {}", path.display()))
+    super::open(path)
+        .and_then(|file| file.sync_all())
+        .with_context(|| format!("cannot flush {}", path.display()))
 }
 
 /// Removes a folder, if it is there and empty.
@@ -68,7 +80,9 @@ pub(crate) fn remove_if_empty(path: &Path) -> Result<()> {
 
 /// The names in a folder.
 pub(crate) fn names(path: &Path) -> Result<Vec<std::ffi::OsString>> {
-    dir::Dir::open(path).and_then(|folder| folder.names()).with_context(|| format!("cannot list {}", path.display()))
+    dir::Dir::open(path)
+        .and_then(|folder| folder.names())
+        .with_context(|| format!("cannot list {}", path.display()))
 }
 
 #[cfg(test)]
@@ -88,9 +102,19 @@ mod tests {
         for _ in 0..2 {
             install(&source, &target).unwrap();
             assert_eq!(fs::read_to_string(&target).unwrap(), "new");
-            assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o7777, 0o640);
-            assert_eq!(fs::metadata(&source).unwrap().ino(), fs::metadata(&target).unwrap().ino());
-            assert_eq!(names(folder.path()).unwrap().len(), 2, "nothing else is left");
+            assert_eq!(
+                fs::metadata(&target).unwrap().permissions().mode() & 0o7777,
+                0o640
+            );
+            assert_eq!(
+                fs::metadata(&source).unwrap().ino(),
+                fs::metadata(&target).unwrap().ino()
+            );
+            assert_eq!(
+                names(folder.path()).unwrap().len(),
+                2,
+                "nothing else is left"
+            );
         }
     }
 

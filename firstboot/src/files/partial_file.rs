@@ -1,4 +1,5 @@
-//! A file that takes long to write. It grows under a temporary name and gets its final name when it is complete.
+//! A file that takes long to write. It grows under a temporary name and gets its final name when it
+//! is complete.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,7 +14,8 @@ use super::dir::{self, Dir};
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
 
-/// The unfinished file. Dropping it deletes the file; the next one in the same folder deletes what a crash left behind.
+/// The unfinished file. Dropping it deletes the file; the next one in the same folder deletes what
+/// a crash left behind.
 #[derive(Debug)]
 pub(crate) struct PartialFile {
     folder: Dir,
@@ -41,7 +43,13 @@ impl PartialFile {
             bail!("another process keeps creating and deleting it")
         };
         let (folder, file) = begin().with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { folder, name, path, gone: false, file })
+        Ok(Self {
+            folder,
+            name,
+            path,
+            gone: false,
+            file,
+        })
     }
 
     /// The file, for writing and reading.
@@ -54,9 +62,11 @@ impl PartialFile {
         &self.path
     }
 
-    /// Gives the file its final name, durably, unless a file has that name. The caller must have flushed the content.
+    /// Gives the file its final name, durably, unless a file has that name. The caller must have
+    /// flushed the content.
     pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
-        // A link and not a rename: a link never replaces a file, on any kernel (renameat2 is incomplete in 3.10).
+        // A link and not a rename: a link never replaces a file, on any kernel (renameat2 is
+        // incomplete in 3.10).
         let mut link = || -> io::Result<()> {
             let (folder, name) = dir::entry(target)?;
             self.folder.link(&self.name, &folder, &name)?;
@@ -72,7 +82,8 @@ impl PartialFile {
 fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
     let (file, fresh) = match folder.create(name) {
         Ok(file) => (file, true),
-        // It is never written to: after a crash between link and unlink it is also a finished snapshot.
+        // It is never written to: after a crash between link and unlink it is also a finished
+        // snapshot.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match folder.file(name) {
             Ok(file) => (file, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -81,7 +92,9 @@ fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
         Err(error) => return Err(error.into()),
     };
     let Ok(file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
-        return Err(not_ready(ReasonId::FirstbootBusy.because("another firstboot is writing this file")));
+        return Err(not_ready(
+            ReasonId::FirstbootBusy.because("another firstboot is writing this file"),
+        ));
     };
     let own = About::of(&nix::sys::stat::fstat(&*file)?);
     let still_there = folder.look(name)?.is_some_and(|there| there.is_same(&own));
@@ -108,7 +121,10 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
@@ -122,7 +138,10 @@ mod tests {
         assert_eq!(names(folder.path()), ["a.db"]);
         let second = PartialFile::begin(folder.path(), "x").unwrap();
         assert!(second.commit(&target).is_err());
-        assert_eq!((names(folder.path()), fs::read(&target).unwrap()), (vec!["a.db".to_owned()], b"one".to_vec()));
+        assert_eq!(
+            (names(folder.path()), fs::read(&target).unwrap()),
+            (vec!["a.db".to_owned()], b"one".to_vec())
+        );
     }
 
     #[test]

@@ -19,7 +19,11 @@ fn what_was_written_stands_and_is_narrow() {
     wanted.write().unwrap();
     assert!(wanted.is_current().unwrap());
     assert_eq!(fs::metadata(&wanted.path).unwrap().mode() & 0o7777, 0o600);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the temporary file is gone");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "the temporary file is gone"
+    );
 }
 
 #[test]
@@ -28,7 +32,14 @@ fn another_mode_or_content_does_not_stand() {
     let wanted = DesiredFile::new(folder.path().join("a"), "x").mode(0o640, own());
     wanted.write().unwrap();
     assert!(!wanted.clone().mode(0o600, own()).is_current().unwrap());
-    assert!(!DesiredFile { content: b"y".to_vec(), ..wanted }.is_current().unwrap());
+    assert!(
+        !DesiredFile {
+            content: b"y".to_vec(),
+            ..wanted
+        }
+        .is_current()
+        .unwrap()
+    );
 }
 
 #[test]
@@ -44,7 +55,12 @@ fn a_link_in_the_way_is_refused_and_not_followed() {
 fn a_flood_is_cut_off() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(1 << 40).unwrap();
-    assert!(read_bounded(file.path(), 1000).unwrap_err().to_string().contains("larger than the limit of 1000"));
+    assert!(
+        read_bounded(file.path(), 1000)
+            .unwrap_err()
+            .to_string()
+            .contains("larger than the limit of 1000")
+    );
 }
 
 #[test]
@@ -68,6 +84,9 @@ fn a_file_that_is_far_too_large_is_refused_and_not_read() {
     fs::File::create(&path).unwrap().set_len(1 << 41).unwrap();
     for error in [read(&path).unwrap_err(), read_if_there(&path).unwrap_err()] {
         let said = format!("{error:#}");
-        assert!(said.contains("progress: it is larger than 67108864 bytes"), "{said}");
+        assert!(
+            said.contains("progress: it is larger than 67108864 bytes"),
+            "{said}"
+        );
     }
 }

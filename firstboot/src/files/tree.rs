@@ -43,7 +43,9 @@ impl Dir {
         let mut total = 0;
         for name in self.names()? {
             total += match self.look(&name)? {
-                Some(there) if there.kind == Kind::Directory => self.sub(&name)?.size_below(below)?,
+                Some(there) if there.kind == Kind::Directory => {
+                    self.sub(&name)?.size_below(below)?
+                }
                 Some(there) if there.kind == Kind::File => there.size,
                 _ => 0,
             };
@@ -51,8 +53,9 @@ impl Dir {
         Ok(total)
     }
 
-    /// Gives all entries that belong to another user to an owner, with the right to read and write them. Returns the number of
-    /// changed entries. Skips a file with a second name, because the change would also affect that name.
+    /// Gives all entries that belong to another user to an owner, with the right to read and write
+    /// them. Returns the number of changed entries. Skips a file with a second name, because the
+    /// change would also affect that name.
     pub(crate) fn give(&self, owner: (u32, u32)) -> io::Result<usize> {
         self.give_below(owner, DEEPEST)
     }
@@ -63,7 +66,9 @@ impl Dir {
         let mut changed = give(&self.fd, &there, owner, 0o700)?;
         for name in self.names()? {
             changed += match self.look(&name)? {
-                Some(there) if there.kind == Kind::Directory => self.sub(&name)?.give_below(owner, below)?,
+                Some(there) if there.kind == Kind::Directory => {
+                    self.sub(&name)?.give_below(owner, below)?
+                }
                 Some(there) if there.kind == Kind::File && there.links == 1 => {
                     let file = self.file(&name)?;
                     give(&file, &there, owner, 0o600)?
@@ -74,15 +79,21 @@ impl Dir {
         Ok(changed)
     }
 
-    /// Sets the owner and private modes of the directory and its content, and flushes them. Only root may be able to reach the
-    /// directory, because the change of a file with a second name would also affect that name.
+    /// Sets the owner and private modes of the directory and its content, and flushes them. Only
+    /// root may be able to reach the directory, because the change of a file with a second name
+    /// would also affect that name.
     pub(crate) fn chown_and_sync(&self, owner: (u32, u32)) -> io::Result<()> {
         for name in self.names()? {
             match self.look(&name)? {
-                Some(there) if there.kind == Kind::Directory => self.sub(&name)?.chown_and_sync(owner)?,
+                Some(there) if there.kind == Kind::Directory => {
+                    self.sub(&name)?.chown_and_sync(owner)?;
+                }
                 Some(there) if there.links > 1 => {
                     let path = self.path.join(&name);
-                    return Err(io::Error::other(format!("{} has a second name", path.display())));
+                    return Err(io::Error::other(format!(
+                        "{} has a second name",
+                        path.display()
+                    )));
                 }
                 _ => {
                     let file = self.file(&name)?;
@@ -96,7 +107,8 @@ impl Dir {
     }
 }
 
-/// Gives an open file to an owner, with at least these permissions. Returns 1 where that changed anything.
+/// Gives an open file to an owner, with at least these permissions. Returns 1 where that changed
+/// anything.
 fn give(fd: impl AsFd, there: &About, owner: (u32, u32), least: u32) -> io::Result<usize> {
     if there.owner == owner && there.mode & least == least {
         return Ok(0);
@@ -106,5 +118,8 @@ fn give(fd: impl AsFd, there: &About, owner: (u32, u32), least: u32) -> io::Resu
 }
 
 fn too_deep(path: &Path) -> io::Error {
-    io::Error::other(format!("{}: more than {DEEPEST} nested directories", path.display()))
+    io::Error::other(format!(
+        "{}: more than {DEEPEST} nested directories",
+        path.display()
+    ))
 }

@@ -7,13 +7,24 @@ use super::*;
 use crate::exit::{Exit, code_of};
 
 fn cluster() -> ClusterDocument {
-    recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap().cluster_document()
+    recipes::recipe::read(include_str!("../../../recipes/three-node.toml"))
+        .recipe
+        .unwrap()
+        .cluster_document()
 }
 
 fn document() -> NodeDocument {
     let member = cluster().members[0].clone();
-    let pair = || KeyPair { cert: String::new(), key: "SECRET".into() };
-    let tls = NodeTls { ca: String::new(), server: pair(), peer: pair(), client: pair() };
+    let pair = || KeyPair {
+        cert: String::new(),
+        key: "SECRET".into(),
+    };
+    let tls = NodeTls {
+        ca: String::new(),
+        server: pair(),
+        peer: pair(),
+        client: pair(),
+    };
     let cluster = cluster().name;
     NodeDocument {
         cluster,
@@ -33,7 +44,15 @@ fn key() -> SigningKey {
 
 fn answer(document: &NodeDocument, signer: &SigningKey, trusted: &PublicKey) -> Result<Identity> {
     let envelope = signer.sign(NODE_TYPE, &serde_json::to_vec(document).unwrap());
-    verify(Found { place: "test".into(), envelope }, trusted, cluster(), &Machine::default())
+    verify(
+        Found {
+            place: "test".into(),
+            envelope,
+        },
+        trusted,
+        cluster(),
+        &Machine::default(),
+    )
 }
 
 #[track_caller]
@@ -61,14 +80,38 @@ fn a_document_that_the_image_does_not_trust_is_refused() {
 
 #[test]
 fn a_document_for_another_node_is_refused() {
-    refused_with(&NodeDocument { cluster: "other".parse().unwrap(), ..document() }, "it is for the cluster other");
     refused_with(
-        &NodeDocument { name: "etcd-9".parse().unwrap(), ..document() },
+        &NodeDocument {
+            cluster: "other".parse().unwrap(),
+            ..document()
+        },
+        "it is for the cluster other",
+    );
+    refused_with(
+        &NodeDocument {
+            name: "etcd-9".parse().unwrap(),
+            ..document()
+        },
         "the members in this image are etcd-1, etcd-2",
     );
-    refused_with(&NodeDocument { address: "10.0.0.1".parse().unwrap(), ..document() }, "gives it 10.101.15.101");
-    let machine = MachineMatch { serial: "X1".parse().ok(), ..MachineMatch::default() };
-    refused_with(&NodeDocument { machine, ..document() }, "it is for the machine with serial x1");
+    refused_with(
+        &NodeDocument {
+            address: "10.0.0.1".parse().unwrap(),
+            ..document()
+        },
+        "gives it 10.101.15.101",
+    );
+    let machine = MachineMatch {
+        serial: "X1".parse().ok(),
+        ..MachineMatch::default()
+    };
+    refused_with(
+        &NodeDocument {
+            machine,
+            ..document()
+        },
+        "it is for the machine with serial x1",
+    );
 }
 
 #[test]
@@ -77,11 +120,18 @@ fn an_outdated_document_is_refused() {
     let error = not_older(&issued(2024), &issued(2025).node).unwrap_err();
     assert_eq!(code_of(&error), Exit::Refused);
     let said = error.to_string();
-    for words in ["from a test is older", "from 2024-01-01T00:00:00Z", "accepted one from 2025-01-01", "nodes/etcd-1/"]
-    {
+    for words in [
+        "from a test is older",
+        "from 2024-01-01T00:00:00Z",
+        "accepted one from 2025-01-01",
+        "nodes/etcd-1/",
+    ] {
         assert!(said.contains(words), "{words}: {said}");
     }
-    assert!(said.ends_with("delete /var/lib/firstboot/node.json [document-outdated]"), "{said}");
+    assert!(
+        said.ends_with("delete /var/lib/firstboot/node.json [document-outdated]"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -14,7 +14,9 @@ use crate::paths;
 
 /// The path for data that is archived now; `kind` says why.
 pub(crate) fn archive_path(kind: &str) -> Result<PathBuf> {
-    let now = OffsetDateTime::now_utc().format(format_description!("[year][month][day]T[hour][minute][second]Z"))?;
+    let now = OffsetDateTime::now_utc().format(format_description!(
+        "[year][month][day]T[hour][minute][second]Z"
+    ))?;
     Ok(Path::new(paths::ASIDE).join(format!("{kind}-{now}")))
 }
 

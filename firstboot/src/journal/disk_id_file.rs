@@ -23,11 +23,19 @@ pub(crate) enum DiskIdFile {
 pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
     let path = Path::new(paths::LIFE);
     // Earlier versions kept the file where etcd could write. Only a file of root's counts.
-    let ours = files::look(path)?.filter(|there| there.kind == Kind::File && there.owner == ROOT && there.links == 1);
-    let mark = if ours.is_some() { files::read_if_there(path)? } else { None };
+    let ours = files::look(path)?
+        .filter(|there| there.kind == Kind::File && there.owner == ROOT && there.links == 1);
+    let mark = if ours.is_some() {
+        files::read_if_there(path)?
+    } else {
+        None
+    };
     Ok(match mark {
         None => DiskIdFile::Missing,
-        Some(mark) => match (String::from_utf8_lossy(&mark).trim().parse::<DiskId>(), disk_id) {
+        Some(mark) => match (
+            String::from_utf8_lossy(&mark).trim().parse::<DiskId>(),
+            disk_id,
+        ) {
             (Ok(mark), Some(disk_id)) if mark == disk_id => DiskIdFile::Matches,
             _ => DiskIdFile::Differs,
         },
@@ -37,5 +45,9 @@ pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
 /// Writes the file, unless it holds this id already.
 pub(crate) fn write_disk_id(disk_id: DiskId) -> Result<()> {
     let mark = DesiredFile::new(paths::LIFE, format!("{disk_id}\n"));
-    if disk_id_file(Some(disk_id))? == DiskIdFile::Matches && mark.is_current()? { Ok(()) } else { mark.write() }
+    if disk_id_file(Some(disk_id))? == DiskIdFile::Matches && mark.is_current()? {
+        Ok(())
+    } else {
+        mark.write()
+    }
 }

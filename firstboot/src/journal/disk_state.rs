@@ -9,14 +9,17 @@ use crate::reason::{Reason, ReasonId};
 /// What the disk holds. It decides how etcd starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DiskState {
-    /// Data exists: etcd uses it and ignores `initial-cluster` settings. `begun` is the data's identity if the journal does not
-    /// have it yet.
+    /// Data exists: etcd uses it and ignores `initial-cluster` settings. `begun` is the data's
+    /// identity if the journal does not have it yet.
     Existing { start: Start, begun: Option<Known> },
-    /// Power was lost before etcd had created its first data: etcd starts again with the same parameters. `aside`: there is
-    /// partial data to archive.
+    /// Power was lost before etcd had created its first data: etcd starts again with the same
+    /// parameters. `aside`: there is partial data to archive.
     RetryFirstStart { start: Start, aside: bool },
     /// There is no data that etcd can use. `disk_id` is the id to keep; none: draw a new one.
-    Fresh { disk_id: Option<DiskId>, aside: bool },
+    Fresh {
+        disk_id: Option<DiskId>,
+        aside: bool,
+    },
     /// etcd ran here as a member, and must not start as that member on the present data.
     Lost(Lost),
     /// Data that the journal does not know. firstboot never touches it.
@@ -38,37 +41,65 @@ impl Unknown {
     /// The reason to show to the operator.
     pub(crate) fn reason(self) -> Reason {
         let (id, what) = match self {
-            Self::Foreign => (ReasonId::DataUnknown, "the journal has no record of this data"),
-            Self::OtherVolume => (ReasonId::DataOtherVolume, "the data is on the volume of another disk"),
+            Self::Foreign => (
+                ReasonId::DataUnknown,
+                "the journal has no record of this data",
+            ),
+            Self::OtherVolume => (
+                ReasonId::DataOtherVolume,
+                "the data is on the volume of another disk",
+            ),
             Self::Unmarked => (
                 ReasonId::DataUnmarked,
                 "the data has no write-ahead log, and its volume does not have the id of this disk",
             ),
         };
-        id.because(format!("{what}, so firstboot does not touch it. If it is not needed, move it away"))
+        id.because(format!(
+            "{what}, so firstboot does not touch it. If it is not needed, move it away"
+        ))
     }
 }
 
-/// The rule. firstboot never touches a data directory that the journal does not know; etcd never starts again as the same
-/// member after it may have voted with data that is lost.
-pub(crate) fn classify_disk(state: &NodeState, contents: Contents, verdict: Verdict, volume: DiskIdFile) -> DiskState {
-    let Some(start) = &state.begun else { return before(state, contents, volume) };
+/// The rule. firstboot never touches a data directory that the journal does not know; etcd never
+/// starts again as the same member after it may have voted with data that is lost.
+pub(crate) fn classify_disk(
+    state: &NodeState,
+    contents: Contents,
+    verdict: Verdict,
+    volume: DiskIdFile,
+) -> DiskState {
+    let Some(start) = &state.begun else {
+        return before(state, contents, volume);
+    };
     if volume == DiskIdFile::Differs && contents == Contents::Log {
         return DiskState::Foreign(Unknown::OtherVolume);
     }
     let first_start = !state.healthy && volume == DiskIdFile::Matches;
     match verdict {
-        Verdict::Intact => DiskState::Existing { start: start.clone(), begun: None },
-        Verdict::Begun(known) => DiskState::Existing { start: start.clone(), begun: Some(known) },
+        Verdict::Intact => DiskState::Existing {
+            start: start.clone(),
+            begun: None,
+        },
+        Verdict::Begun(known) => DiskState::Existing {
+            start: start.clone(),
+            begun: Some(known),
+        },
         // A node that was about to join is added again: the member list may have changed.
         Verdict::Fresh | Verdict::CutShort if first_start && start.state == "existing" => {
-            DiskState::Fresh { disk_id: None, aside: contents == Contents::NoLog }
+            DiskState::Fresh {
+                disk_id: None,
+                aside: contents == Contents::NoLog,
+            }
         }
-        Verdict::Fresh | Verdict::CutShort if first_start => {
-            DiskState::RetryFirstStart { start: start.clone(), aside: contents == Contents::NoLog }
-        }
+        Verdict::Fresh | Verdict::CutShort if first_start => DiskState::RetryFirstStart {
+            start: start.clone(),
+            aside: contents == Contents::NoLog,
+        },
         // It was a member, and its data is lost. It joins its cluster again as a new member.
-        Verdict::Fresh | Verdict::Lost(Lost::Emptied) => DiskState::Fresh { disk_id: None, aside: false },
+        Verdict::Fresh | Verdict::Lost(Lost::Emptied) => DiskState::Fresh {
+            disk_id: None,
+            aside: false,
+        },
         _ if volume == DiskIdFile::Differs => DiskState::Foreign(Unknown::OtherVolume),
         Verdict::CutShort if !state.healthy => DiskState::Foreign(Unknown::Unmarked),
         Verdict::CutShort => DiskState::Lost(Lost::Part("member/wal is missing".to_owned())),
@@ -80,15 +111,22 @@ pub(crate) fn classify_disk(state: &NodeState, contents: Contents, verdict: Verd
 fn before(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
     match (contents, volume) {
         // With a new disk id: what the node agreed on with the old one is void.
-        (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => {
-            DiskState::Fresh { disk_id: None, aside: false }
+        (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::Fresh {
+            disk_id: None,
+            aside: false,
+        },
+        (_, DiskIdFile::Matches | DiskIdFile::Missing)
+            if state.intent == MembershipIntent::Rejoining =>
+        {
+            DiskState::Fresh {
+                disk_id: None,
+                aside: true,
+            }
         }
-        (_, DiskIdFile::Matches | DiskIdFile::Missing) if state.intent == MembershipIntent::Rejoining => {
-            DiskState::Fresh { disk_id: None, aside: true }
-        }
-        (Contents::Empty, _) => {
-            DiskState::Fresh { disk_id: state.disk_id.filter(|_| volume == DiskIdFile::Matches), aside: false }
-        }
+        (Contents::Empty, _) => DiskState::Fresh {
+            disk_id: state.disk_id.filter(|_| volume == DiskIdFile::Matches),
+            aside: false,
+        },
         _ => DiskState::Foreign(Unknown::Foreign),
     }
 }
@@ -100,7 +138,16 @@ mod tests {
 
     fn known() -> Known {
         let [data, member, snap, wal] = [1, 2, 3, 4].map(Inode::numbered);
-        Known { directories: Directories { data, member, snap, wal }, member: 7, cluster: 9 }
+        Known {
+            directories: Directories {
+                data,
+                member,
+                snap,
+                wal,
+            },
+            member: 7,
+            cluster: 9,
+        }
     }
 
     /// The verdicts that there can be on such contents.
@@ -108,25 +155,48 @@ mod tests {
         let exchanged = Verdict::Lost(Lost::Exchanged("data"));
         match contents {
             Contents::Empty => vec![Verdict::Fresh, Verdict::Lost(Lost::Emptied)],
-            Contents::NoLog => vec![Verdict::CutShort, exchanged, Verdict::Lost(Lost::Part("x".into()))],
+            Contents::NoLog => vec![
+                Verdict::CutShort,
+                exchanged,
+                Verdict::Lost(Lost::Part("x".into())),
+            ],
             Contents::Log => vec![Verdict::Intact, Verdict::Begun(known()), exchanged],
         }
     }
 
     #[test]
     fn every_combination_keeps_data_and_votes() {
-        let start = |state| Some(Start { state, token: "t".into(), members: vec![] });
+        let start = |state| {
+            Some(Start {
+                state,
+                token: "t".into(),
+                members: vec![],
+            })
+        };
         for begun in [None, start("new"), start("existing")] {
             for disk_id in [None, Some(DiskId::of(1))] {
                 for healthy in [false, true] {
                     for contents in [Contents::Empty, Contents::NoLog, Contents::Log] {
-                        for volume in [DiskIdFile::Matches, DiskIdFile::Differs, DiskIdFile::Missing] {
-                            let state = NodeState { disk_id, begun: begun.clone(), healthy, ..NodeState::default() };
+                        for volume in [
+                            DiskIdFile::Matches,
+                            DiskIdFile::Differs,
+                            DiskIdFile::Missing,
+                        ] {
+                            let state = NodeState {
+                                disk_id,
+                                begun: begun.clone(),
+                                healthy,
+                                ..NodeState::default()
+                            };
                             for verdict in verdicts(contents) {
                                 check(&state, contents, &verdict, volume);
                             }
                             rejoins(
-                                &NodeState { disk_id, intent: MembershipIntent::Rejoining, ..NodeState::default() },
+                                &NodeState {
+                                    disk_id,
+                                    intent: MembershipIntent::Rejoining,
+                                    ..NodeState::default()
+                                },
                                 contents,
                                 volume,
                             );
@@ -143,7 +213,13 @@ mod tests {
             if contents != Contents::Empty && volume == DiskIdFile::Differs {
                 assert!(matches!(standing, DiskState::Foreign(_)), "{standing:?}");
             } else {
-                assert_eq!(standing, DiskState::Fresh { disk_id: None, aside: contents != Contents::Empty });
+                assert_eq!(
+                    standing,
+                    DiskState::Fresh {
+                        disk_id: None,
+                        aside: contents != Contents::Empty
+                    }
+                );
             }
         }
     }
@@ -151,28 +227,45 @@ mod tests {
     fn check(state: &NodeState, contents: Contents, verdict: &Verdict, volume: DiskIdFile) {
         let what = classify_disk(state, contents, verdict.clone(), volume);
         let said = format!("{what:?} from {state:?}, {contents:?}, {verdict:?}, {volume:?}");
-        let never_voted =
-            matches!(verdict, Verdict::Fresh | Verdict::CutShort) && !state.healthy && volume == DiskIdFile::Matches;
+        let never_voted = matches!(verdict, Verdict::Fresh | Verdict::CutShort)
+            && !state.healthy
+            && volume == DiskIdFile::Matches;
         match what {
             DiskState::Existing { .. } => {
                 let whole = matches!(verdict, Verdict::Intact | Verdict::Begun(_));
-                assert!(state.begun.is_some() && whole && volume != DiskIdFile::Differs, "{said}");
+                assert!(
+                    state.begun.is_some() && whole && volume != DiskIdFile::Differs,
+                    "{said}"
+                );
             }
             DiskState::RetryFirstStart { aside, start } => {
-                assert!(never_voted && start.state == "new" && state.begun == Some(start), "{said}");
+                assert!(
+                    never_voted && start.state == "new" && state.begun == Some(start),
+                    "{said}"
+                );
                 assert_eq!(aside, contents == Contents::NoLog, "{said}");
             }
             DiskState::Fresh { disk_id, aside } => {
-                assert!(contents == Contents::Empty || aside && never_voted, "{said}");
-                let goes_on = state.begun.is_none() && volume == DiskIdFile::Matches && disk_id == state.disk_id;
+                assert!(
+                    contents == Contents::Empty || aside && never_voted,
+                    "{said}"
+                );
+                let goes_on = state.begun.is_none()
+                    && volume == DiskIdFile::Matches
+                    && disk_id == state.disk_id;
                 assert!(disk_id.is_none() || goes_on, "{said}");
             }
             DiskState::Lost(_) => {
                 assert!(
-                    state.begun.is_some() && contents != Contents::Empty && volume != DiskIdFile::Differs,
+                    state.begun.is_some()
+                        && contents != Contents::Empty
+                        && volume != DiskIdFile::Differs,
                     "{said}"
                 );
-                assert!(!matches!(verdict, Verdict::Intact | Verdict::Begun(_)), "{said}");
+                assert!(
+                    !matches!(verdict, Verdict::Intact | Verdict::Begun(_)),
+                    "{said}"
+                );
             }
             DiskState::Foreign(_) => assert_ne!(contents, Contents::Empty, "{said}"),
         }

@@ -1,4 +1,5 @@
-//! The events of the journal. Their serialized names are a format: nodes read what earlier versions wrote.
+//! The events of the journal. Their serialized names are a format: nodes read what earlier versions
+//! wrote.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -33,13 +34,18 @@ pub(crate) enum Event {
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// This node saw all other members ready to agree, with these disk ids, and will announce that it is ready.
+    /// This node saw all other members ready to agree, with these disk ids, and will announce that
+    /// it is ready.
     Ready {
         /// The disk ids of all initial members.
         #[serde(rename = "lives")]
         disk_ids: DiskIds,
         /// What they begin with.
-        #[serde(rename = "task", default, skip_serializing_if = "BootstrapMode::is_new")]
+        #[serde(
+            rename = "task",
+            default,
+            skip_serializing_if = "BootstrapMode::is_new"
+        )]
         mode: BootstrapMode,
     },
     /// etcd of this version will use the data.
@@ -95,13 +101,14 @@ pub(crate) enum Event {
         /// All CAs that it will trust.
         authorities: BTreeSet<CaSubject>,
     },
-    /// All other members trust these CAs, so this node installs its document's certificates, which they signed.
+    /// All other members trust these CAs, so this node installs its document's certificates, which
+    /// they signed.
     Show {
         /// Who signed them.
         authorities: BTreeSet<CaSubject>,
     },
-    /// The operator ordered that this member leaves its cluster; the cluster can do without it. firstboot removes it
-    /// now.
+    /// The operator ordered that this member leaves its cluster; the cluster can do without it.
+    /// firstboot removes it now.
     Leave {
         /// Its id.
         member: u64,
@@ -121,7 +128,8 @@ pub(crate) enum Event {
         /// The id it had.
         member: u64,
     },
-    /// firstboot archives the data directory: an interrupted first start left it, or a member that was removed.
+    /// firstboot archives the data directory: an interrupted first start left it, or a member that
+    /// was removed.
     Aside {
         /// The path in the archive.
         path: PathBuf,
@@ -129,7 +137,8 @@ pub(crate) enum Event {
     /// The operator ordered a restore or a rollback; etcd stops.
     #[serde(rename = "told")]
     RestoreOrdered(Box<RestoreOrder>),
-    /// All members agreed, and the swap of the data begins. From here on firstboot only goes forward.
+    /// All members agreed, and the swap of the data begins. From here on firstboot only goes
+    /// forward.
     Exchange(Box<DataSwap>),
     /// The swap is complete.
     Exchanged,
@@ -172,7 +181,8 @@ pub(crate) struct SnapshotFile {
     pub(crate) revision: u64,
     /// Whether it ends with etcd's own digest.
     pub(crate) digest: bool,
-    /// The file's identity when it was verified: firstboot notices a replacement without reading the file again.
+    /// The file's identity when it was verified: firstboot notices a replacement without reading
+    /// the file again.
     pub(crate) stamp: FileFingerprint,
 }
 
@@ -208,17 +218,31 @@ mod tests {
         let disk_id = DiskId::of(1);
         let disk_ids = DiskIds::from([("a".parse().unwrap(), disk_id)]);
         let mode = BootstrapMode::Rollback { cluster: 7 };
-        let order = RestoreOrder { disk_id, mode, without: BTreeSet::new(), source: None, until: 9 };
+        let order = RestoreOrder {
+            disk_id,
+            mode,
+            without: BTreeSet::new(),
+            source: None,
+            until: 9,
+        };
         let id = "00000000000000000000000000000001";
         for (event, line) in [
-            (Event::Life { disk_id }, format!(r#"{{"event":"life","nonce":"{id}"}}"#)),
             (
-                Event::Ready { disk_ids: disk_ids.clone(), mode: BootstrapMode::New },
+                Event::Life { disk_id },
+                format!(r#"{{"event":"life","nonce":"{id}"}}"#),
+            ),
+            (
+                Event::Ready {
+                    disk_ids: disk_ids.clone(),
+                    mode: BootstrapMode::New,
+                },
                 format!(r#"{{"event":"ready","lives":{{"a":"{id}"}}}}"#),
             ),
             (
                 Event::Ready { disk_ids, mode },
-                format!(r#"{{"event":"ready","lives":{{"a":"{id}"}},"task":{{"rollback":{{"cluster":7}}}}}}"#),
+                format!(
+                    r#"{{"event":"ready","lives":{{"a":"{id}"}},"task":{{"rollback":{{"cluster":7}}}}}}"#
+                ),
             ),
             (
                 Event::RestoreOrdered(Box::new(order)),

@@ -1,5 +1,5 @@
-//! The journal: append-only, each line with a checksum and flushed before the next action. So after a power cut it says
-//! which actions had begun and which were complete.
+//! The journal: append-only, each line with a checksum and flushed before the next action. So after
+//! a power cut it says which actions had begun and which were complete.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -45,7 +45,9 @@ fn check_of(json: &str) -> String {
 /// The entry in a line, if the line is whole.
 fn parse(line: &str) -> Option<Entry> {
     let (check, json) = line.split_once(' ')?;
-    (check == check_of(json)).then(|| serde_json::from_str(json).ok()).flatten()
+    (check == check_of(json))
+        .then(|| serde_json::from_str(json).ok())
+        .flatten()
 }
 
 /// One line of a journal.
@@ -63,7 +65,11 @@ pub(crate) enum Line {
 pub(crate) fn lines(text: &str) -> Vec<Line> {
     let mut lines: Vec<Line> = text
         .split_inclusive('\n')
-        .map(|line| line.strip_suffix('\n').and_then(parse).map_or(Line::Damaged, Line::Entry))
+        .map(|line| {
+            line.strip_suffix('\n')
+                .and_then(parse)
+                .map_or(Line::Damaged, Line::Entry)
+        })
         .collect();
     if let Some(last @ Line::Damaged) = lines.last_mut() {
         *last = Line::Torn;
@@ -71,11 +77,16 @@ pub(crate) fn lines(text: &str) -> Vec<Line> {
     lines
 }
 
-/// The entries of a journal's text, and how many of its bytes they fill; or the number of the damaged line.
+/// The entries of a journal's text, and how many of its bytes they fill; or the number of the
+/// damaged line.
 fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
     let mut entries = Vec::new();
     let mut good = 0;
-    for (number, (line, text)) in lines(text).into_iter().zip(text.split_inclusive('\n')).enumerate() {
+    for (number, (line, text)) in lines(text)
+        .into_iter()
+        .zip(text.split_inclusive('\n'))
+        .enumerate()
+    {
         match line {
             Line::Entry(entry) => entries.push(entry),
             Line::Torn => break,
@@ -87,8 +98,9 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 }
 
 impl Journal {
-    /// Opens the journal at a path; a missing file is an empty journal. Removes a torn last line, and flushes the rest:
-    /// the last line may not be on the disk yet if its writer was killed, and other members will rely on it.
+    /// Opens the journal at a path; a missing file is an empty journal. Removes a torn last line,
+    /// and flushes the rest: the last line may not be on the disk yet if its writer was killed, and
+    /// other members will rely on it.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
@@ -109,10 +121,19 @@ impl Journal {
         Self::load(path.as_ref()).map(|(journal, _)| journal)
     }
 
-    /// The journal, and the number of its bytes that form complete lines, or `None` if the file does not exist.
+    /// The journal, and the number of its bytes that form complete lines, or `None` if the file
+    /// does not exist.
     fn load(path: &Path) -> Result<(Self, Option<u64>)> {
         let path = path.to_owned();
-        let Some(bytes) = files::read_if_there(&path)? else { return Ok((Self { path, entries: Vec::new() }, None)) };
+        let Some(bytes) = files::read_if_there(&path)? else {
+            return Ok((
+                Self {
+                    path,
+                    entries: Vec::new(),
+                },
+                None,
+            ));
+        };
         let (entries, good) = read(&String::from_utf8_lossy(&bytes)).map_err(|line| {
             refused(ReasonId::JournalDamaged.because(format!(
                 "{}:{line} is damaged, so firstboot does not know what this node has done. firstboot leaves its data \
@@ -125,12 +146,18 @@ impl Journal {
 
     /// Adds an event; it is on the disk when this returns.
     pub(crate) fn add(&mut self, event: Event) -> Result<()> {
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
         let entry = Entry { at, event };
         let json = serde_json::to_string(&entry)?;
         let line = format!("{} {json}\n", check_of(&json));
         let write = || -> std::io::Result<()> {
-            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
+            let mut file = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(&self.path)?;
             file.write_all(line.as_bytes())?;
             file.sync_all()?;
             self.path.parent().map_or(Ok(()), files::sync)
@@ -142,7 +169,11 @@ impl Journal {
 
     /// Prints and records what firstboot will do; only once, however often it has to try.
     pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
-        if self.entries.last().is_some_and(|entry| entry.event == event) {
+        if self
+            .entries
+            .last()
+            .is_some_and(|entry| entry.event == event)
+        {
             return Ok(());
         }
         say(line);
@@ -151,7 +182,10 @@ impl Journal {
 
     /// The newest event that `pick` takes something from.
     pub(crate) fn last<'a, T>(&'a self, pick: impl Fn(&'a Event) -> Option<T>) -> Option<T> {
-        self.entries.iter().rev().find_map(|entry| pick(&entry.event))
+        self.entries
+            .iter()
+            .rev()
+            .find_map(|entry| pick(&entry.event))
     }
 }
 
@@ -162,7 +196,10 @@ mod tests {
     use super::*;
 
     fn token(text: &str) -> Event {
-        Event::Bootstrap { token: text.to_owned(), members: Vec::new() }
+        Event::Bootstrap {
+            token: text.to_owned(),
+            members: Vec::new(),
+        }
     }
 
     #[test]
@@ -171,10 +208,18 @@ mod tests {
         let path = folder.path().join("journal");
         let mut journal = Journal::open(&path).unwrap();
         journal.add(token("a")).unwrap();
-        journal.add(Event::Healthy { cluster: u64::MAX, member: 1 }).unwrap();
+        journal
+            .add(Event::Healthy {
+                cluster: u64::MAX,
+                member: 1,
+            })
+            .unwrap();
         let again = Journal::open(&path).unwrap();
         assert_eq!(again.entries, journal.entries);
-        assert_eq!(again.last(|event| matches!(event, Event::Healthy { .. }).then_some(())), Some(()));
+        assert_eq!(
+            again.last(|event| matches!(event, Event::Healthy { .. }).then_some(())),
+            Some(())
+        );
     }
 
     #[test]
@@ -185,16 +230,28 @@ mod tests {
         for text in ["a", "b", "c"] {
             journal.add(token(text)).unwrap();
         }
-        let text = std::fs::read_to_string(&path).unwrap().replacen("\"b\"", "\"x\"", 1);
+        let text = std::fs::read_to_string(&path)
+            .unwrap()
+            .replacen("\"b\"", "\"x\"", 1);
         std::fs::write(&path, text).unwrap();
-        assert!(Journal::open(&path).unwrap_err().to_string().contains("journal:2 is damaged"));
+        assert!(
+            Journal::open(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("journal:2 is damaged")
+        );
     }
 
-    /// A power cut leaves any beginning of the file, and perhaps its length with zeros: every whole line counts.
+    /// A power cut leaves any beginning of the file, and perhaps its length with zeros: every whole
+    /// line counts.
     #[test]
     fn a_torn_end_loses_one_line_at_most_wherever_it_is_torn() {
         let line = |text: &str| {
-            let json = serde_json::to_string(&Entry { at: 1, event: token(text) }).unwrap();
+            let json = serde_json::to_string(&Entry {
+                at: 1,
+                event: token(text),
+            })
+            .unwrap();
             format!("{} {json}\n", check_of(&json))
         };
         let text = line("a") + &line("b");
@@ -202,9 +259,17 @@ mod tests {
             let whole = text[..cut].matches('\n').count();
             let end = text[..cut].rfind('\n').map_or(0, |at| at + 1);
             // The end's newline alone may have been written.
-            for tail in [String::new(), "\0".repeat(text.len() - cut), "\0\0\n".to_owned()] {
+            for tail in [
+                String::new(),
+                "\0".repeat(text.len() - cut),
+                "\0\0\n".to_owned(),
+            ] {
                 let (entries, good) = read(&(text[..cut].to_owned() + &tail)).unwrap();
-                assert_eq!((entries.len(), good), (whole, end), "cut at {cut}, then {tail:?}");
+                assert_eq!(
+                    (entries.len(), good),
+                    (whole, end),
+                    "cut at {cut}, then {tail:?}"
+                );
             }
         }
     }
@@ -221,7 +286,11 @@ mod tests {
             let mut torn = Journal::open(&path).unwrap();
             assert_eq!(torn.entries.len(), 1, "{tail:?}");
             torn.add(token("b")).unwrap();
-            assert_eq!(Journal::open(&path).unwrap().entries, torn.entries, "{tail:?}");
+            assert_eq!(
+                Journal::open(&path).unwrap().entries,
+                torn.entries,
+                "{tail:?}"
+            );
         }
     }
 

@@ -1,7 +1,8 @@
 //! What this node did, in order, and what follows from it.
 //!
-//! `file` holds the lines and `event` says what can stand in them; `state` is what they come to, and `disk_state` what they
-//! and etcd's volume together say of the disk. `archive` moves data out of etcd's way, and writes that down.
+//! `file` holds the lines and `event` says what can stand in them; `state` is what they come to,
+//! and `disk_state` what they and etcd's volume together say of the disk. `archive` moves data out
+//! of etcd's way, and writes that down.
 
 mod archive;
 mod disk_id_file;

@@ -15,7 +15,8 @@ use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds, Start, cluster_id
 pub(crate) struct NodeState {
     /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
-    /// The id of the disk; none before firstboot drew one, and none after the operator excluded a member.
+    /// The id of the disk; none before firstboot drew one, and none after the operator excluded a
+    /// member.
     pub(crate) disk_id: Option<DiskId>,
     /// The disk ids that this node was ready with since it has its present disk id.
     pub(crate) ready: Vec<DiskIds>,
@@ -104,8 +105,15 @@ impl NodeState {
                     state.disk_id = None;
                 }
                 Event::Life { disk_id } => {
-                    let Self { without, agreed, .. } = state;
-                    state = Self { disk_id: Some(*disk_id), without, agreed, ..Self::default() };
+                    let Self {
+                        without, agreed, ..
+                    } = state;
+                    state = Self {
+                        disk_id: Some(*disk_id),
+                        without,
+                        agreed,
+                        ..Self::default()
+                    };
                 }
                 Event::Ready { disk_ids, mode } => {
                     if state.order.is_some() {
@@ -116,18 +124,31 @@ impl NodeState {
                     state.agreed.push(disk_ids.clone());
                 }
                 Event::Bootstrap { token, members } => {
-                    state.begun = Some(Start { state: "new", token: token.clone(), members: members.clone() });
+                    state.begun = Some(Start {
+                        state: "new",
+                        token: token.clone(),
+                        members: members.clone(),
+                    });
                 }
                 Event::Join { token, members } => {
-                    state.begun = Some(Start { state: "existing", token: token.clone(), members: members.clone() });
+                    state.begun = Some(Start {
+                        state: "existing",
+                        token: token.clone(),
+                        members: members.clone(),
+                    });
                 }
                 Event::Add { cluster } => state.joining = Some(*cluster),
-                Event::DataMade { directory } => (state.made, state.data) = (Some(*directory), None),
+                Event::DataMade { directory } => {
+                    (state.made, state.data) = (Some(*directory), None);
+                }
                 Event::DataBegun(known) => state.data = Some(*known),
                 Event::DataAccepted => (state.made, state.data) = (None, None),
-                Event::Added { member } => (state.added, state.member) = (Some(*member), Some(*member)),
+                Event::Added { member } => {
+                    (state.added, state.member) = (Some(*member), Some(*member));
+                }
                 Event::Healthy { cluster, member } => {
-                    (state.healthy, state.cluster, state.member) = (true, Some(*cluster), Some(*member));
+                    (state.healthy, state.cluster, state.member) =
+                        (true, Some(*cluster), Some(*member));
                 }
                 Event::Uses { etcd } => state.etcd = Some(*etcd),
                 Event::RestoreOrdered(order) => {
@@ -142,8 +163,19 @@ impl NodeState {
                 Event::Left { member } => state.intent = MembershipIntent::Left(*member),
                 Event::Rejoin { .. } => {
                     // The life stays until its data is put aside, since by it the volume is known.
-                    let Self { disk_id, without, agreed, .. } = state;
-                    state = Self { disk_id, without, agreed, intent: MembershipIntent::Rejoining, ..Self::default() };
+                    let Self {
+                        disk_id,
+                        without,
+                        agreed,
+                        ..
+                    } = state;
+                    state = Self {
+                        disk_id,
+                        without,
+                        agreed,
+                        intent: MembershipIntent::Rejoining,
+                        ..Self::default()
+                    };
                 }
                 Event::Accepted { .. }
                 | Event::Aside { .. }
@@ -158,31 +190,64 @@ impl NodeState {
     /// The previous data is archived, and the new data is in place.
     fn exchanged(&mut self) {
         self.order = None;
-        let Some(DataSwap { from, aside, token, members, cluster, member, revision, data }) = self.exchange.take()
+        let Some(DataSwap {
+            from,
+            aside,
+            token,
+            members,
+            cluster,
+            member,
+            revision,
+            data,
+        }) = self.exchange.take()
         else {
             return;
         };
-        // `existing`: should the data be lost before etcd first runs, it must not begin with an empty one as a member
-        // whose log the others take for the same.
-        let start = Start { state: "existing", token, members };
+        // `existing`: should the data be lost before etcd first runs, it must not begin with an
+        // empty one as a member whose log the others take for the same.
+        let start = Start {
+            state: "existing",
+            token,
+            members,
+        };
         let before = self.begun.replace(start);
-        let (old_cluster, old_member) = (self.cluster.replace(cluster), std::mem::replace(&mut self.member, member));
+        let (old_cluster, old_member) = (
+            self.cluster.replace(cluster),
+            std::mem::replace(&mut self.member, member),
+        );
         // It may never have had a quorum; its ids follow from how it began all the same.
-        let urls = |start: &Start| start.members.iter().map(|(_, url)| url.clone()).collect::<Vec<_>>();
+        let urls = |start: &Start| {
+            start
+                .members
+                .iter()
+                .map(|(_, url)| url.clone())
+                .collect::<Vec<_>>()
+        };
         let begun_as = before.as_ref().filter(|start| start.state == "new");
-        let old_cluster = old_cluster
-            .or_else(|| begun_as.map(|start| cluster_id(urls(start).iter().map(String::as_str), &start.token)));
+        let old_cluster = old_cluster.or_else(|| {
+            begun_as.map(|start| cluster_id(urls(start).iter().map(String::as_str), &start.token))
+        });
         let old_revision = std::mem::replace(&mut self.revision, revision);
-        // Data that was set aside comes back as it was; other data is made again, and no etcd has used it.
+        // Data that was set aside comes back as it was; other data is made again, and no etcd has
+        // used it.
         let returns = self.archived.as_ref().filter(|before| before.path == from);
         let old_etcd = std::mem::replace(&mut self.etcd, returns.and_then(|before| before.etcd));
-        (self.healthy, self.added, self.joining, self.intent) = (false, None, None, MembershipIntent::None);
+        (self.healthy, self.added, self.joining, self.intent) =
+            (false, None, None, MembershipIntent::None);
         let old_data = std::mem::replace(&mut self.data, data);
         self.made = None;
         self.archived = match (aside, before, old_cluster) {
             (Some(path), Some(begun), Some(cluster)) => {
                 let (member, revision, data, etcd) = (old_member, old_revision, old_data, old_etcd);
-                Some(ArchivedData { path, begun, cluster, member, revision, data, etcd })
+                Some(ArchivedData {
+                    path,
+                    begun,
+                    cluster,
+                    member,
+                    revision,
+                    data,
+                    etcd,
+                })
             }
             _ => None,
         };
@@ -190,18 +255,36 @@ impl NodeState {
 
     /// What etcd's data on the node of this name is to be.
     pub(crate) fn expected(&self, name: &Label) -> Expected {
-        let begun = self.begun.as_ref().filter(|start| start.state == "new" && !start.token.is_empty());
-        let urls = |start: &Start| start.members.iter().map(|(_, url)| url.clone()).collect::<Vec<_>>();
+        let begun = self
+            .begun
+            .as_ref()
+            .filter(|start| start.state == "new" && !start.token.is_empty());
+        let urls = |start: &Start| {
+            start
+                .members
+                .iter()
+                .map(|(_, url)| url.clone())
+                .collect::<Vec<_>>()
+        };
         let own = |start: &Start| {
-            let own = start.members.iter().find(|(other, _)| other == name.as_str());
+            let own = start
+                .members
+                .iter()
+                .find(|(other, _)| other == name.as_str());
             own.map(|(_, url)| member_id(url, &start.token))
         };
-        let cluster = |start: &Start| cluster_id(urls(start).iter().map(String::as_str), &start.token);
+        let cluster =
+            |start: &Start| cluster_id(urls(start).iter().map(String::as_str), &start.token);
         let ids = Ids {
             member: self.member.or_else(|| begun.and_then(own)),
             cluster: self.cluster.or(self.joining).or_else(|| begun.map(cluster)),
         };
-        Expected { life: self.disk_id, made: self.made, known: self.data, ids }
+        Expected {
+            life: self.disk_id,
+            made: self.made,
+            known: self.data,
+            ids,
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! `firstboot leave`: removes this member from its cluster and keeps it out. `plan` decides on the next step. This module
-//! observes the cluster, writes the step to the journal and takes it.
+//! `firstboot leave`: removes this member from its cluster and keeps it out. `plan` decides on the
+//! next step. This module observes the cluster, writes the step to the journal and takes it.
 
 mod plan;
 
@@ -25,8 +25,10 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// The command line of `firstboot leave`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 left; 3 refused; 4 not left within the deadline, still a member.\n\n\
-    Example: firstboot leave --dry-run && firstboot leave")]
+#[command(
+    after_help = "Exit codes: 0 left; 3 refused; 4 not left within the deadline, still a member.\n\n\
+    Example: firstboot leave --dry-run && firstboot leave"
+)]
 pub(crate) struct Options {
     /// Print the planned changes without making them
     #[arg(long)]
@@ -66,7 +68,9 @@ pub(crate) fn left(member: u64) -> Reason {
 /// Refused or not ready. The node then remains a member.
 pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let member = own(journal)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(remove_member(identity, journal, member, patience))?;
     enforce_left(journal)?;
     say(left(member).to_string());
@@ -84,11 +88,19 @@ pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
 /// The member id of this node.
 pub(crate) fn own(journal: &Journal) -> Result<u64> {
     NodeState::of(journal).member.ok_or_else(|| {
-        refused(ReasonId::NotAMember.because("this node is not a member of its cluster yet: see `firstboot status`"))
+        refused(
+            ReasonId::NotAMember
+                .because("this node is not a member of its cluster yet: see `firstboot status`"),
+        )
     })
 }
 
-async fn remove_member(identity: &Identity, journal: &mut Journal, member: u64, patience: Duration) -> Result<()> {
+async fn remove_member(
+    identity: &Identity,
+    journal: &mut Journal,
+    member: u64,
+    patience: Duration,
+) -> Result<()> {
     let end = Instant::now() + patience;
     let mut logged = String::new();
     loop {
@@ -110,26 +122,43 @@ async fn remove_member(identity: &Identity, journal: &mut Journal, member: u64, 
             }
             Plan::Wait(why) if over => {
                 cancel(journal, member)?;
-                return Err(not_ready(why.map(|why| format!("this node could not leave and remains a member: {why}"))));
+                return Err(not_ready(why.map(|why| {
+                    format!("this node could not leave and remains a member: {why}")
+                })));
             }
             _ if over => {
                 cancel(journal, member)?;
-                return Err(not_ready(
-                    ReasonId::LeaveTimeout.because(format!(
-                        "this node did not leave in time and remains a member. Last status: {logged}"
-                    )),
-                ));
+                return Err(not_ready(ReasonId::LeaveTimeout.because(format!(
+                    "this node did not leave in time and remains a member. Last status: {logged}"
+                ))));
             }
             Plan::Wait(why) => Err(anyhow::anyhow!(why)),
             Plan::TransferLeadership(to) => {
-                say(format!("this node is the leader; transferring the leadership to {to:x}"));
+                say(format!(
+                    "this node is the leader; transferring the leadership to {to:x}"
+                ));
                 let credentials = Credentials::installed()?;
-                async { Client::connect(paths::OWN_CLIENT_URL, &credentials).await?.move_leader(to).await }.await
+                async {
+                    Client::connect(paths::OWN_CLIENT_URL, &credentials)
+                        .await?
+                        .move_leader(to)
+                        .await
+                }
+                .await
             }
             Plan::Remove(through) => {
-                journal.record_intent(Event::Leave { member }, &format!("removing this node's member {member:x}"))?;
+                journal.record_intent(
+                    Event::Leave { member },
+                    &format!("removing this node's member {member:x}"),
+                )?;
                 let credentials = Credentials::installed()?;
-                async { Client::connect(&through, &credentials).await?.remove(member).await }.await
+                async {
+                    Client::connect(&through, &credentials)
+                        .await?
+                        .remove(member)
+                        .await
+                }
+                .await
             }
         };
         if let Err(error) = done {
@@ -159,16 +188,24 @@ async fn look(identity: &Identity, state: &NodeState, member: u64) -> Result<Obs
     let own = async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
         let leader = client.status().await?.leader;
-        // A member list without a quorum may be old. If there is no other voter, this member is the quorum.
+        // A member list without a quorum may be old. If there is no other voter, this member is the
+        // quorum.
         client.healthy().await?;
-        let voters = client.members(true).await?.into_iter().filter(|member| !member.is_learner);
+        let voters = client
+            .members(true)
+            .await?
+            .into_iter()
+            .filter(|member| !member.is_learner);
         Ok::<_, anyhow::Error>((leader, voters.map(|member| member.id).collect::<Vec<_>>()))
     };
     let own = own.await.ok();
     Ok(Observed {
         member,
         cluster: state.cluster,
-        leader: own.as_ref().map(|(leader, _)| *leader).filter(|leader| *leader != 0),
+        leader: own
+            .as_ref()
+            .map(|(leader, _)| *leader)
+            .filter(|leader| *leader != 0),
         alone: own.is_some_and(|(_, voters)| voters == [member]),
         peers,
     })
@@ -179,7 +216,9 @@ async fn look(identity: &Identity, state: &NodeState, member: u64) -> Result<Obs
 /// # Errors
 /// Not ready if no member can report it.
 pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) -> Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let observed = runtime.block_on(look(identity, &NodeState::of(journal), member))?;
     if observed.alone || is_listed(&observed.peers, member) {
         return Ok(false);
@@ -187,9 +226,9 @@ pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) ->
     match plan(&observed) {
         Plan::AlreadyRemoved => Ok(true),
         Plan::Refuse(why) => Err(refused(why)),
-        Plan::Wait(why) => {
-            Err(not_ready(why.map(|why| format!("cannot find out whether this node's member was removed: {why}"))))
-        }
+        Plan::Wait(why) => Err(not_ready(why.map(|why| {
+            format!("cannot find out whether this node's member was removed: {why}")
+        }))),
         Plan::TransferLeadership(_) | Plan::Remove(_) => Ok(false),
     }
 }
@@ -201,7 +240,9 @@ fn show(identity: &Identity) -> Result<()> {
         return Ok(());
     }
     let member = own(&journal)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     match plan(&runtime.block_on(look(identity, &NodeState::of(&journal), member))?) {
         Plan::AlreadyRemoved => println!("{}", removed(member)),
         Plan::Refuse(why) => return Err(refused(why)),

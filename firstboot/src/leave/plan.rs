@@ -1,8 +1,9 @@
-//! Decides whether a member may leave, as a pure function from the observation to the next step. firstboot observes
-//! everything again after each step.
+//! Decides whether a member may leave, as a pure function from the observation to the next step.
+//! firstboot observes everything again after each step.
 //!
-//! etcd's own check counts only the members that it is connected to, and allows a removal that leaves the others without
-//! any tolerance because one of them is down. This rule requires that all other members are healthy.
+//! etcd's own check counts only the members that it is connected to, and allows a removal that
+//! leaves the others without any tolerance because one of them is down. This rule requires that all
+//! other members are healthy.
 
 use crate::membership::{Peer, another_cluster, is_listed, same_member_list, unhealthy};
 use crate::reason::{Reason, ReasonId};
@@ -53,13 +54,23 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         return Plan::Refuse(why);
     }
     if !same_member_list(peers) {
-        return wait(ReasonId::MemberListsDiffer, "the members do not agree on the member list yet");
+        return wait(
+            ReasonId::MemberListsDiffer,
+            "the members do not agree on the member list yet",
+        );
     }
     if !is_listed(peers, *member) {
         return Plan::AlreadyRemoved;
     }
-    if let Some(learner) = first.members.iter().find(|other| other.is_learner && other.id != *member) {
-        return wait(ReasonId::LearnerPending, format!("{} is still a learner", learner.title()));
+    if let Some(learner) = first
+        .members
+        .iter()
+        .find(|other| other.is_learner && other.id != *member)
+    {
+        return wait(
+            ReasonId::LearnerPending,
+            format!("{} is still a learner", learner.title()),
+        );
     }
     let ill = unhealthy(peers, *member);
     if !ill.is_empty() {
@@ -73,7 +84,8 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         );
     }
     if observed.leader == Some(*member) {
-        // The member that has applied most entries is in sync. etcd lets the new leader catch up before it leads.
+        // The member that has applied most entries is in sync. etcd lets the new leader catch up
+        // before it leads.
         return match peers.iter().max_by_key(|peer| peer.index) {
             Some(next) => Plan::TransferLeadership(next.member_id),
             None => wait(ReasonId::NoQuorum, "no other voter can become the leader"),

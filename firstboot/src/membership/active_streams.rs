@@ -1,17 +1,18 @@
 //! Which members are connected, by etcd's metrics.
 //!
-//! `etcd_network_active_peers` alone is not reliable. A member that received a snapshot from its leader, as every
-//! rebuilt one did, creates all its peers again and never removes the old ones from the gauge
-//! (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge counts dead members indefinitely. The
-//! bytes sent to a running member grow all the time, since each open stream carries its own heartbeat.
+//! `etcd_network_active_peers` alone is not reliable. A member that received a snapshot from its
+//! leader, as every rebuilt one did, creates all its peers again and never removes the old ones
+//! from the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge
+//! counts dead members indefinitely. The bytes sent to a running member grow all the time, since
+//! each open stream carries its own heartbeat.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::list::Peer;
 
-/// A stream on which nothing was sent for this long is closed: an open one has a heartbeat every 1.7 s
-/// (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
+/// A stream on which nothing was sent for this long is closed: an open one has a heartbeat every
+/// 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
 const QUIET: Duration = Duration::from_secs(4);
 
 /// How many bytes each member has sent to each other, and since when this number is the same.
@@ -24,7 +25,10 @@ impl ActiveStreams {
         for peer in peers {
             let name = &peer.name;
             peer.connected.retain(|member, sent| {
-                let (before, since) = self.0.entry((name.clone(), *member)).or_insert((*sent, now));
+                let (before, since) = self
+                    .0
+                    .entry((name.clone(), *member))
+                    .or_insert((*sent, now));
                 if before != sent {
                     (*before, *since) = (*sent, now);
                 }
@@ -34,24 +38,36 @@ impl ActiveStreams {
     }
 }
 
-/// The members to which a member has an open stream by its metrics (server/etcdserver/api/rafthttp/metrics.go), and how
-/// many bytes it has sent to each.
+/// The members to which a member has an open stream by its metrics
+/// (server/etcdserver/api/rafthttp/metrics.go), and how many bytes it has sent to each.
 pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
     let active = labelled(metrics, "etcd_network_active_peers{", "Remote");
-    let sent: BTreeMap<u64, f64> = labelled(metrics, "etcd_network_peer_sent_bytes_total{", "To").collect();
+    let sent: BTreeMap<u64, f64> =
+        labelled(metrics, "etcd_network_peer_sent_bytes_total{", "To").collect();
     // Only a change of the number matters.
     let bytes = |member: &u64| sent.get(member).map_or(0, |bytes| bytes.to_bits());
-    active.filter(|(_, count)| *count != 0.0).map(|(member, _)| (member, bytes(&member))).collect()
+    active
+        .filter(|(_, count)| *count != 0.0)
+        .map(|(member, _)| (member, bytes(&member)))
+        .collect()
 }
 
 /// Each value of this counter or gauge, with the member in this label.
 pub(super) fn labelled(metrics: &str, name: &str, label: &str) -> impl Iterator<Item = (u64, f64)> {
     let start = format!("{label}=\"");
-    metrics.lines().filter_map(move |line| line.strip_prefix(name)).filter_map(move |line| {
-        let (labels, value) = line.split_once("} ")?;
-        let member = labels.split(',').find_map(|label| label.strip_prefix(&start)?.strip_suffix('"'))?;
-        Some((u64::from_str_radix(member, 16).ok()?, value.trim().parse().ok()?))
-    })
+    metrics
+        .lines()
+        .filter_map(move |line| line.strip_prefix(name))
+        .filter_map(move |line| {
+            let (labels, value) = line.split_once("} ")?;
+            let member = labels
+                .split(',')
+                .find_map(|label| label.strip_prefix(&start)?.strip_suffix('"'))?;
+            Some((
+                u64::from_str_radix(member, 16).ok()?,
+                value.trim().parse().ok()?,
+            ))
+        })
 }
 
 #[cfg(test)]
@@ -70,7 +86,10 @@ mod tests {
     #[test]
     fn open_streams_are_read_from_the_metrics() {
         let found = connected(METRICS);
-        assert_eq!(found.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from([0xab, 0xef]));
+        assert_eq!(
+            found.keys().copied().collect::<BTreeSet<_>>(),
+            BTreeSet::from([0xab, 0xef])
+        );
         assert_ne!(found, connected(&METRICS.replace("2345678", "2345679")));
     }
 
@@ -93,11 +112,17 @@ mod tests {
         let (mut streams, begun) = (ActiveStreams::default(), Instant::now());
         let mut connected = |sent: u64, seconds| {
             peer.connected = BTreeMap::from([(0xab, sent)]);
-            streams.judge(std::slice::from_mut(&mut peer), begun + Duration::from_secs(seconds));
+            streams.judge(
+                std::slice::from_mut(&mut peer),
+                begun + Duration::from_secs(seconds),
+            );
             !peer.connected.is_empty()
         };
         assert!(connected(5, 0) && connected(5, 3), "it may still be there");
-        assert!(connected(6, 4) && connected(6, 7) && connected(7, 9), "it is there");
+        assert!(
+            connected(6, 4) && connected(6, 7) && connected(7, 9),
+            "it is there"
+        );
         assert!(!connected(7, 13) && !connected(7, 14), "it is not");
         assert!(connected(8, 15), "it is there again");
     }

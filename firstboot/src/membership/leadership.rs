@@ -6,13 +6,17 @@ use super::list::Peer;
 use crate::etcd::Client;
 use crate::output::say;
 
-/// Transfers the leadership to the voter in `peers` that has applied most, if the member behind `client` is the leader. Clients then
-/// wait for no election. Returns whether the member was the leader.
+/// Transfers the leadership to the voter in `peers` that has applied most, if the member behind
+/// `client` is the leader. Clients then wait for no election. Returns whether the member was the
+/// leader.
 pub(crate) async fn transfer_leadership(client: &Client, peers: &[Peer]) -> Result<bool> {
     let status = client.status().await?;
     let leads = status.leader == status.header.unwrap_or_default().member_id;
     if let Some(next) = peers.iter().max_by_key(|peer| peer.index).filter(|_| leads) {
-        say(format!("this node is the leader; transferring the leadership to {}", next.name));
+        say(format!(
+            "this node is the leader; transferring the leadership to {}",
+            next.name
+        ));
         client.move_leader(next.member_id).await?;
     }
     Ok(leads)

@@ -37,10 +37,13 @@ pub(crate) struct Peer {
     pub(crate) connected: BTreeMap<u64, u64>,
 }
 
-/// The members with this node's name or peer URL. A new image may have given the node another address; etcd takes two
-/// members with one name for one member with two addresses.
+/// The members with this node's name or peer URL. A new image may have given the node another
+/// address; etcd takes two members with one name for one member with two addresses.
 pub(crate) fn own<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
-    peer.members.iter().filter(|member| own_names(member, name, url)).collect()
+    peer.members
+        .iter()
+        .filter(|member| own_names(member, name, url))
+        .collect()
 }
 
 /// Whether a member has this name or this peer URL.
@@ -56,9 +59,12 @@ pub(crate) fn listed(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
     }
 }
 
-/// Finds a member that is connected to this one, or this member itself, and says so, or none if no such member answers.
+/// Finds a member that is connected to this one, or this member itself, and says so, or none if no
+/// such member answers.
 pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<Reason> {
-    let witness = peers.iter().find(|peer| peer.connected.contains_key(&member) || peer.member_id == member)?;
+    let witness = peers
+        .iter()
+        .find(|peer| peer.connected.contains_key(&member) || peer.member_id == member)?;
     let listed = witness.members.iter().find(|listed| listed.id == member);
     Some(ReasonId::DuplicateSuspected.because(format!(
         "{} is still connected to this node's member {member:x} at {}, but etcd is stopped here: a second machine with \
@@ -74,7 +80,9 @@ pub(crate) fn place(member: &Member) -> &str {
 
 /// Whether any peer lists this member.
 pub(crate) fn is_listed(peers: &[Peer], member: u64) -> bool {
-    peers.iter().any(|peer| peer.members.iter().any(|listed| listed.id == member))
+    peers
+        .iter()
+        .any(|peer| peer.members.iter().any(|listed| listed.id == member))
 }
 
 /// The message for a member that was removed.
@@ -96,12 +104,19 @@ pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Re
     })
 }
 
-/// The other voters that are not healthy, and the learners: a learner may become a voter of their quorum.
+/// The other voters that are not healthy, and the learners: a learner may become a voter of their
+/// quorum.
 pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
     let well: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
-    let others = peers.iter().flat_map(|peer| &peer.members).filter(|other| other.id != member);
+    let others = peers
+        .iter()
+        .flat_map(|peer| &peer.members)
+        .filter(|other| other.id != member);
     let ill = others.filter(|other| other.is_learner || !well.contains(&other.id));
-    ill.map(Member::title).collect::<BTreeSet<_>>().into_iter().collect()
+    ill.map(Member::title)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
 }
 
 /// Whether all peers have the same member list.
@@ -110,13 +125,22 @@ pub(crate) fn same_member_list(peers: &[Peer]) -> bool {
 }
 
 fn ids(peer: &Peer) -> BTreeSet<(u64, bool, &[String])> {
-    peer.members.iter().map(|member| (member.id, member.is_learner, member.peer_urls.as_slice())).collect()
+    peer.members
+        .iter()
+        .map(|member| (member.id, member.is_learner, member.peer_urls.as_slice()))
+        .collect()
 }
 
 /// The versions that the members report.
 pub(crate) fn versions(peers: &[Peer]) -> ClusterVersions {
     ClusterVersions {
-        members: peers.iter().map(|peer| RunningMember { name: peer.name.clone(), version: peer.version }).collect(),
+        members: peers
+            .iter()
+            .map(|peer| RunningMember {
+                name: peer.name.clone(),
+                version: peer.version,
+            })
+            .collect(),
         agreed: peers.iter().filter_map(|peer| peer.agreed).max(),
         downgrading: peers.iter().any(|peer| peer.downgrading),
     }

@@ -1,10 +1,11 @@
-//! Whether this node's member runs on another machine: while etcd is stopped here, do the others still receive its
-//! traffic?
+//! Whether this node's member runs on another machine: while etcd is stopped here, do the others
+//! still receive its traffic?
 //!
-//! A connection to it is no proof, since a connection stays open for seconds after a power cut. No connection is no
-//! proof either, since a copy of a machine with its hardware address attracts the original's packets whenever it sends
-//! one. The bytes that others *received* from it grow only if it runs. A follower answers each heartbeat of its leader,
-//! so the leader receives from it; all members receive from a leader.
+//! A connection to it is no proof, since a connection stays open for seconds after a power cut. No
+//! connection is no proof either, since a copy of a machine with its hardware address attracts the
+//! original's packets whenever it sends one. The bytes that others *received* from it grow only if
+//! it runs. A follower answers each heartbeat of its leader, so the leader receives from it; all
+//! members receive from a leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,16 +17,22 @@ use super::active_streams::labelled;
 use super::peer_client::PeerClient;
 use super::peers::LIMIT;
 
-/// The pause between two observations, in addition to two heartbeats. An observation can interrupt the other machine's
-/// connections, and etcd uses them again only after 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
+/// The pause between two observations, in addition to two heartbeats. An observation can interrupt
+/// the other machine's connections, and etcd uses them again only after 1.7 s
+/// (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
 pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
 
-/// How long a member may take for each attempt of one observation. An answer is lost if the other machine sends a
-/// packet meanwhile; a short one arrives between two heartbeats.
-const TRIES: [Duration; 4] =
-    [Duration::from_millis(150), Duration::from_millis(300), Duration::from_millis(600), Duration::from_millis(1200)];
+/// How long a member may take for each attempt of one observation. An answer is lost if the other
+/// machine sends a packet meanwhile; a short one arrives between two heartbeats.
+const TRIES: [Duration; 4] = [
+    Duration::from_millis(150),
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+    Duration::from_millis(1200),
+];
 
-/// How many times its traffic must grow. A single growth may come from the buffers of a member that was stopped.
+/// How many times its traffic must grow. A single growth may come from the buffers of a member that
+/// was stopped.
 const PROOF: u32 = 2;
 
 /// The raft traffic that one member reports.
@@ -42,12 +49,22 @@ pub(crate) struct RaftTraffic {
 impl RaftTraffic {
     /// From its metrics (server/etcdserver/metrics.go and api/rafthttp/metrics.go there).
     fn read(metrics: &str) -> Self {
-        let is =
-            |gauge: &str| metrics.lines().any(|line| line.strip_prefix(gauge).is_some_and(|value| value.trim() == "1"));
+        let is = |gauge: &str| {
+            metrics.lines().any(|line| {
+                line.strip_prefix(gauge)
+                    .is_some_and(|value| value.trim() == "1")
+            })
+        };
         let heard = labelled(metrics, "etcd_network_peer_received_bytes_total{", "From");
         // Only growth matters, and the bits of a positive number grow with the number.
-        let heard = heard.map(|(member, bytes)| (member, bytes.to_bits())).collect();
-        Self { leads: is("etcd_server_is_leader "), led: is("etcd_server_has_leader "), heard }
+        let heard = heard
+            .map(|(member, bytes)| (member, bytes.to_bits()))
+            .collect();
+        Self {
+            leads: is("etcd_server_is_leader "),
+            led: is("etcd_server_has_leader "),
+            heard,
+        }
     }
 }
 
@@ -61,7 +78,9 @@ pub(crate) async fn listen(
         let peer_client = peer_client.clone();
         questions.spawn(async move {
             for patience in TRIES {
-                if let Ok(Ok((metrics, _))) = timeout(patience, peer_client.page(&url, "/metrics", LIMIT)).await {
+                if let Ok(Ok((metrics, _))) =
+                    timeout(patience, peer_client.page(&url, "/metrics", LIMIT)).await
+                {
                     return Some((name, RaftTraffic::read(&metrics)));
                 }
             }
@@ -93,22 +112,40 @@ impl LivenessDetector {
     /// Adds one observation.
     pub(crate) fn look(&mut self, member: u64, ears: &BTreeMap<String, RaftTraffic>) -> Liveness {
         let heard = |ear: &RaftTraffic| ear.heard.get(&member).copied().unwrap_or_default();
-        let now: BTreeMap<String, u64> = ears.iter().map(|(name, ear)| (name.clone(), heard(ear))).collect();
-        let witness = now.iter().find(|(name, bytes)| self.before.get(*name).is_some_and(|before| *bytes > before));
+        let now: BTreeMap<String, u64> = ears
+            .iter()
+            .map(|(name, ear)| (name.clone(), heard(ear)))
+            .collect();
+        let witness = now
+            .iter()
+            .find(|(name, bytes)| self.before.get(*name).is_some_and(|before| *bytes > before));
         if let Some((name, _)) = witness {
             self.beats += 1;
             let name = name.clone();
             self.before.extend(now);
-            return if self.beats < PROOF { Liveness::Unknown } else { Liveness::Alive(name) };
+            return if self.beats < PROOF {
+                Liveness::Unknown
+            } else {
+                Liveness::Alive(name)
+            };
         }
         // Only the leader counts; all count if no member knows a leader.
         let led = ears.values().any(|ear| ear.led);
-        let counts = ears.iter().filter(|(_, ear)| ear.leads || !led).map(|(name, _)| name);
+        let counts = ears
+            .iter()
+            .filter(|(_, ear)| ear.leads || !led)
+            .map(|(name, _)| name);
         // A member that never received anything needs no second observation.
-        let silent: Vec<bool> = counts.map(|name| now[name] == 0 || self.before.contains_key(name)).collect();
+        let silent: Vec<bool> = counts
+            .map(|name| now[name] == 0 || self.before.contains_key(name))
+            .collect();
         let still = !silent.is_empty() && !silent.contains(&false);
         self.before.extend(now);
-        if still { Liveness::Silent } else { Liveness::Unknown }
+        if still {
+            Liveness::Silent
+        } else {
+            Liveness::Unknown
+        }
     }
 }
 
@@ -119,7 +156,11 @@ mod tests {
     const OWN: u64 = 0xab;
 
     fn ear(leads: bool, led: bool, bytes: u64) -> RaftTraffic {
-        RaftTraffic { leads, led, heard: BTreeMap::from([(OWN, bytes), (0xcd, 7 * bytes)]) }
+        RaftTraffic {
+            leads,
+            led,
+            heard: BTreeMap::from([(OWN, bytes), (0xcd, 7 * bytes)]),
+        }
     }
 
     fn leader(bytes: u64) -> RaftTraffic {
@@ -136,7 +177,15 @@ mod tests {
 
     fn verdicts<const N: usize>(looks: [&[(&str, RaftTraffic)]; N]) -> [Liveness; N] {
         let mut pulse = LivenessDetector::default();
-        looks.map(|ears| pulse.look(OWN, &ears.iter().map(|(name, ear)| ((*name).to_owned(), ear.clone())).collect()))
+        looks.map(|ears| {
+            pulse.look(
+                OWN,
+                &ears
+                    .iter()
+                    .map(|(name, ear)| ((*name).to_owned(), ear.clone()))
+                    .collect(),
+            )
+        })
     }
 
     #[test]
@@ -145,10 +194,15 @@ mod tests {
                        etcd_server_is_leader 1\n\
                        etcd_network_peer_received_bytes_total{From=\"0\"} 9\n\
                        etcd_network_peer_received_bytes_total{From=\"ab\"} 1.2345678e+07\n";
-        let later = metrics.replace("678e", "679e").replace("is_leader 1", "is_leader 0");
+        let later = metrics
+            .replace("678e", "679e")
+            .replace("is_leader 1", "is_leader 0");
         let (before, now) = (RaftTraffic::read(metrics), RaftTraffic::read(&later));
         assert!(before.heard[&OWN] < now.heard[&OWN] && before.heard[&0] == now.heard[&0]);
-        assert_eq!((before.leads, before.led, now.leads, now.led), (true, true, false, true));
+        assert_eq!(
+            (before.leads, before.led, now.leads, now.led),
+            (true, true, false, true)
+        );
         assert_eq!(RaftTraffic::read(""), RaftTraffic::default());
     }
 
@@ -159,38 +213,80 @@ mod tests {
             &[("a", leader(6)), ("b", follower(3))],
             &[("a", leader(8)), ("b", follower(3))],
         ]);
-        assert_eq!([one, two, three], [Liveness::Unknown, Liveness::Unknown, Liveness::Alive("a".into())]);
+        assert_eq!(
+            [one, two, three],
+            [
+                Liveness::Unknown,
+                Liveness::Unknown,
+                Liveness::Alive("a".into())
+            ]
+        );
     }
 
     #[test]
     fn one_that_leads_is_heard_by_followers() {
-        let looks = verdicts([&[("b", follower(3))], &[("b", follower(4))], &[("b", follower(9))]]);
+        let looks = verdicts([
+            &[("b", follower(3))],
+            &[("b", follower(4))],
+            &[("b", follower(9))],
+        ]);
         assert_eq!(looks[2], Liveness::Alive("b".into()));
     }
 
     #[test]
     fn what_lay_in_a_buffer_proves_nothing() {
-        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(6))], &[("a", leader(6))]])[2], Liveness::Silent);
+        assert_eq!(
+            verdicts([
+                &[("a", leader(5))],
+                &[("a", leader(6))],
+                &[("a", leader(6))]
+            ])[2],
+            Liveness::Silent
+        );
     }
 
     #[test]
     fn a_leader_that_hears_nothing_says_so_in_two_looks() {
-        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(5))]]), [Liveness::Unknown, Liveness::Silent]);
-        assert_eq!(verdicts([&[("a", leader(0))]]), [Liveness::Silent], "it never heard it");
-        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(2))]])[1], Liveness::Silent, "it was started again");
+        assert_eq!(
+            verdicts([&[("a", leader(5))], &[("a", leader(5))]]),
+            [Liveness::Unknown, Liveness::Silent]
+        );
+        assert_eq!(
+            verdicts([&[("a", leader(0))]]),
+            [Liveness::Silent],
+            "it never heard it"
+        );
+        assert_eq!(
+            verdicts([&[("a", leader(5))], &[("a", leader(2))]])[1],
+            Liveness::Silent,
+            "it was started again"
+        );
     }
 
     #[test]
     fn the_silence_of_a_follower_says_nothing() {
-        let looks = verdicts([&[("b", follower(5))], &[("b", follower(5))], &[("b", follower(0))]]);
-        assert_eq!(looks, [Liveness::Unknown, Liveness::Unknown, Liveness::Unknown]);
-        let looks = verdicts([&[("b", follower(5))], &[("a", leader(5)), ("b", follower(5))]]);
+        let looks = verdicts([
+            &[("b", follower(5))],
+            &[("b", follower(5))],
+            &[("b", follower(0))],
+        ]);
+        assert_eq!(
+            looks,
+            [Liveness::Unknown, Liveness::Unknown, Liveness::Unknown]
+        );
+        let looks = verdicts([
+            &[("b", follower(5))],
+            &[("a", leader(5)), ("b", follower(5))],
+        ]);
         assert_eq!(looks[1], Liveness::Unknown, "the leader was asked once");
     }
 
     #[test]
     fn without_a_leader_all_members_count() {
-        assert_eq!(verdicts([&[("a", astray(0)), ("b", astray(0))]]), [Liveness::Silent]);
+        assert_eq!(
+            verdicts([&[("a", astray(0)), ("b", astray(0))]]),
+            [Liveness::Silent]
+        );
         let looks = verdicts([&[("a", astray(5))], &[("a", astray(5)), ("b", astray(0))]]);
         assert_eq!(looks, [Liveness::Unknown, Liveness::Silent]);
         let looks = verdicts([&[("a", astray(5))], &[("a", astray(5)), ("b", astray(5))]]);

@@ -1,8 +1,9 @@
 //! The other members: how firstboot queries them, and what follows from their answers.
 //!
-//! `peer_client` probes the peer port with the `protocol` of the barrier and the certificates of `peer_tls`. `peers`
-//! queries etcd on the client port. `list` compares the member lists. `leadership` transfers the leadership. `active_streams` and `liveness` read from etcd's
-//! metrics which members run.
+//! `peer_client` probes the peer port with the `protocol` of the barrier and the certificates of
+//! `peer_tls`. `peers` queries etcd on the client port. `list` compares the member lists.
+//! `leadership` transfers the leadership. `active_streams` and `liveness` read from etcd's metrics
+//! which members run.
 
 mod active_streams;
 mod leadership;
@@ -16,8 +17,8 @@ pub(crate) mod protocol;
 pub(crate) use active_streams::ActiveStreams;
 pub(crate) use leadership::transfer_leadership;
 pub(crate) use list::{
-    Peer, another_cluster, find_duplicate, is_listed, listed, own, own_names, place, removed, same_member_list,
-    unhealthy, versions,
+    Peer, another_cluster, find_duplicate, is_listed, listed, own, own_names, place, removed,
+    same_member_list, unhealthy, versions,
 };
 pub(crate) use liveness::{BETWEEN_LOOKS, Liveness, LivenessDetector, listen};
 pub(crate) use peer_client::{PeerClient, ProbeResult};

@@ -31,7 +31,8 @@ pub(crate) enum ProbeResult {
     State(PeerState),
     /// No one answered, for this reason.
     Unreachable(String),
-    /// Something else answered, or a member of another cluster; this says why firstboot does not accept it.
+    /// Something else answered, or a member of another cluster; this says why firstboot does not
+    /// accept it.
     UnexpectedResponder(String),
 }
 
@@ -65,12 +66,18 @@ impl PeerClient {
             .connect_timeout(CONNECT)
             .timeout(REQUEST_TIMEOUT)
             .pool_max_idle_per_host(1);
-        let client = client.build().context("cannot make an http client with the peer certificate")?;
-        Ok(Self { client, cluster: cluster.name.clone(), etcd: cluster.etcd.version })
+        let client = client
+            .build()
+            .context("cannot make an http client with the peer certificate")?;
+        Ok(Self {
+            client,
+            cluster: cluster.name.clone(),
+            etcd: cluster.etcd.version,
+        })
     }
 
-    /// Probes one member, and tells it whether this node has `news` for it. The client never reads an answer that comes
-    /// too late, so the answers of one member are in order.
+    /// Probes one member, and tells it whether this node has `news` for it. The client never reads
+    /// an answer that comes too late, so the answers of one member are in order.
     pub(crate) async fn ask(&self, member: &Member, news: bool) -> ProbeResult {
         match self.try_ask(member, news).await {
             Ok(heard) => heard,
@@ -78,39 +85,84 @@ impl PeerClient {
         }
     }
 
-    /// A page of a member's client port, where etcd also accepts the peer certificate, and the member's clock to the
-    /// second, if the answer has a date.
-    pub(crate) async fn page(&self, url: &str, path: &str, limit: usize) -> Result<(String, Option<OffsetDateTime>)> {
-        let answer = self.client.get(format!("{url}{path}")).send().await?.error_for_status()?;
-        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+    /// A page of a member's client port, where etcd also accepts the peer certificate, and the
+    /// member's clock to the second, if the answer has a date.
+    pub(crate) async fn page(
+        &self,
+        url: &str,
+        path: &str,
+        limit: usize,
+    ) -> Result<(String, Option<OffsetDateTime>)> {
+        let answer = self
+            .client
+            .get(format!("{url}{path}"))
+            .send()
+            .await?
+            .error_for_status()?;
+        let date = answer
+            .headers()
+            .get(DATE)
+            .and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
-        let bytes = bounded(answer, limit).await?.with_context(|| format!("{path} is longer than {limit} bytes"))?;
+        let bytes = bounded(answer, limit)
+            .await?
+            .with_context(|| format!("{path} is longer than {limit} bytes"))?;
         Ok((String::from_utf8_lossy(&bytes).into_owned(), date))
     }
 
     /// The snapshot that a member at the barrier is ordered to restore, from this offset.
-    pub(crate) async fn snapshot(&self, member: &Member, snapshot: &Sha256, from: u64) -> Result<Response> {
+    pub(crate) async fn snapshot(
+        &self,
+        member: &Member,
+        snapshot: &Sha256,
+        from: u64,
+    ) -> Result<Response> {
         let url = format!("{}{}{snapshot}", member.peer_url(), protocol::SNAPSHOTS);
-        let request = self.client.get(url).timeout(STREAM).header(RANGE, format!("bytes={from}-"));
-        let answer = request.send().await.map_err(|error| anyhow!("{}", no_answer(&error)))?.error_for_status()?;
-        ensure!(answer.status() == StatusCode::PARTIAL_CONTENT, "it answers {}", answer.status());
+        let request = self
+            .client
+            .get(url)
+            .timeout(STREAM)
+            .header(RANGE, format!("bytes={from}-"));
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| anyhow!("{}", no_answer(&error)))?
+            .error_for_status()?;
+        ensure!(
+            answer.status() == StatusCode::PARTIAL_CONTENT,
+            "it answers {}",
+            answer.status()
+        );
         Ok(answer)
     }
 
     async fn try_ask(&self, member: &Member, news: bool) -> reqwest::Result<ProbeResult> {
         let url = member.peer_url();
-        let query = if news { format!("?{}", protocol::NEWS) } else { String::new() };
-        let answer = self.client.get(format!("{url}{}{query}", protocol::PATH)).send().await?;
+        let query = if news {
+            format!("?{}", protocol::NEWS)
+        } else {
+            String::new()
+        };
+        let answer = self
+            .client
+            .get(format!("{url}{}{query}", protocol::PATH))
+            .send()
+            .await?;
         if answer.status() == StatusCode::OK {
             let Some(bytes) = bounded(answer, protocol::LIMIT).await? else {
-                return Ok(ProbeResult::UnexpectedResponder("its answer has no end".to_owned()));
+                return Ok(ProbeResult::UnexpectedResponder(
+                    "its answer has no end".to_owned(),
+                ));
             };
             let state = protocol::read(&bytes, &self.cluster, self.etcd, &member.name);
             return Ok(state.map_or_else(ProbeResult::UnexpectedResponder, ProbeResult::State));
         }
         // Not firstboot. etcd serves its member list there, with the cluster's id.
         let answer = self.client.get(format!("{url}/members")).send().await?;
-        let id = answer.headers().get("x-etcd-cluster-id").and_then(|id| id.to_str().ok());
+        let id = answer
+            .headers()
+            .get("x-etcd-cluster-id")
+            .and_then(|id| id.to_str().ok());
         Ok(match id.and_then(|id| u64::from_str_radix(id, 16).ok()) {
             Some(cluster_id) => ProbeResult::State(PeerState::Etcd { cluster_id }),
             None => ProbeResult::UnexpectedResponder(format!(
@@ -151,7 +203,8 @@ fn no_answer(error: &reqwest::Error) -> ProbeResult {
     if error.is_connect() || error.is_decode() || error.is_body() {
         return ProbeResult::UnexpectedResponder(said);
     }
-    // The peer closed the connection during the request, as firstboot does when etcd takes the port.
+    // The peer closed the connection during the request, as firstboot does when etcd takes the
+    // port.
     ProbeResult::Unreachable(said)
 }
 

@@ -1,5 +1,5 @@
-//! TLS with the peer certificate before etcd uses it. Both sides must present a node's certificate of the cluster's CA,
-//! and not a client's, as etcd requires later. TLS 1.2 or later.
+//! TLS with the peer certificate before etcd uses it. Both sides must present a node's certificate
+//! of the cluster's CA, and not a client's, as etcd requires later. TLS 1.2 or later.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
 
 use crate::certificates::PEER;
@@ -22,15 +23,21 @@ type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 fn roots(tls: &NodeTls) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for cert in CertificateDer::pem_slice_iter(tls.ca.as_bytes()) {
-        roots.add(cert.context("the CA certificate is not PEM")?).context("the CA certificate cannot be used")?;
+        roots
+            .add(cert.context("the CA certificate is not PEM")?)
+            .context("the CA certificate cannot be used")?;
     }
     Ok(roots)
 }
 
 fn peer(tls: &NodeTls) -> Result<Pair> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(tls.peer.cert.as_bytes()).collect();
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(tls.peer.cert.as_bytes()).collect();
     let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes());
-    Ok((chain.context("the peer certificate is not PEM")?, key.ok().context("the peer certificate's key is not PEM")?))
+    Ok((
+        chain.context("the peer certificate is not PEM")?,
+        key.ok().context("the peer certificate's key is not PEM")?,
+    ))
 }
 
 /// Accepts clients that are peers.
@@ -40,7 +47,9 @@ struct Peers(Arc<dyn ClientCertVerifier>);
 impl Peers {
     fn of(tls: &NodeTls) -> Result<Arc<Self>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        Ok(Arc::new(Self(WebPkiClientVerifier::builder_with_provider(Arc::new(roots(tls)?), provider).build()?)))
+        Ok(Arc::new(Self(
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots(tls)?), provider).build()?,
+        )))
     }
 }
 
@@ -86,7 +95,9 @@ impl ClientCertVerifier for Peers {
 /// The configuration of the server.
 pub(crate) fn server(tls: &NodeTls) -> Result<Arc<ServerConfig>> {
     let (chain, key) = peer(tls)?;
-    let mut config = ServerConfig::builder().with_client_cert_verifier(Peers::of(tls)?).with_single_cert(chain, key)?;
+    let mut config = ServerConfig::builder()
+        .with_client_cert_verifier(Peers::of(tls)?)
+        .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -94,7 +105,9 @@ pub(crate) fn server(tls: &NodeTls) -> Result<Arc<ServerConfig>> {
 /// The configuration of the client.
 pub(crate) fn client(tls: &NodeTls) -> Result<ClientConfig> {
     let (chain, key) = peer(tls)?;
-    Ok(ClientConfig::builder().with_root_certificates(roots(tls)?).with_client_auth_cert(chain, key)?)
+    Ok(ClientConfig::builder()
+        .with_root_certificates(roots(tls)?)
+        .with_client_auth_cert(chain, key)?)
 }
 
 #[cfg(test)]
@@ -107,10 +120,19 @@ mod tests {
         let peers = Peers::of(&tls).unwrap();
         let ask = |pair: &recipes::node::KeyPair| {
             let leaf = CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap();
-            peers.verify_client_cert(&leaf, &[], UnixTime::now()).map(drop)
+            peers
+                .verify_client_cert(&leaf, &[], UnixTime::now())
+                .map(drop)
         };
         ask(&tls.peer).unwrap();
-        assert!(ask(&tls.client).unwrap_err().to_string().contains("not valid for name"), "{:?}", ask(&tls.client));
+        assert!(
+            ask(&tls.client)
+                .unwrap_err()
+                .to_string()
+                .contains("not valid for name"),
+            "{:?}",
+            ask(&tls.client)
+        );
         let stranger = crate::steps::issued().node.tls;
         ask(&stranger.peer).unwrap_err();
     }

@@ -23,9 +23,10 @@ pub(super) const LIMIT: usize = 4 << 20;
 /// The time limit for the query of one member, for callers that need no quick answer.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The other members that answer through raft, and the clusters of all that run etcd. Queries the recipe's members
-/// first, then any others that they list: a cluster may have grown since this image was built. A member that takes
-/// longer than `patience` counts as silent and delays no other.
+/// The other members that answer through raft, and the clusters of all that run etcd. Queries the
+/// recipe's members first, then any others that they list: a cluster may have grown since this
+/// image was built. A member that takes longer than `patience` counts as silent and delays no
+/// other.
 pub(crate) async fn others(
     identity: &Identity,
     peer_client: &PeerClient,
@@ -33,7 +34,13 @@ pub(crate) async fn others(
     patience: Duration,
 ) -> (Vec<Peer>, BTreeSet<u64>) {
     let (mut peers, mut clusters) = ask(known(identity), peer_client, credentials, patience).await;
-    let more = ask(unknown(identity, &peers), peer_client, credentials, patience).await;
+    let more = ask(
+        unknown(identity, &peers),
+        peer_client,
+        credentials,
+        patience,
+    )
+    .await;
     peers.extend(more.0);
     clusters.extend(more.1);
     peers.sort_by(|one, other| one.name.cmp(&other.name));
@@ -42,17 +49,30 @@ pub(crate) async fn others(
 
 /// The other members of the recipe, by name and client URL.
 pub(crate) fn known(identity: &Identity) -> BTreeSet<(String, String)> {
-    let others = identity.cluster.members.iter().filter(|member| member.name != identity.node.name);
-    others.map(|member| (member.name.to_string(), member.client_url())).collect()
+    let others = identity
+        .cluster
+        .members
+        .iter()
+        .filter(|member| member.name != identity.node.name);
+    others
+        .map(|member| (member.name.to_string(), member.client_url()))
+        .collect()
 }
 
 /// The members that these list and the recipe does not have.
 pub(crate) fn unknown(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, String)> {
-    let recipe: BTreeSet<String> = identity.cluster.members.iter().map(Member::peer_url).collect();
+    let recipe: BTreeSet<String> = identity
+        .cluster
+        .members
+        .iter()
+        .map(Member::peer_url)
+        .collect();
     let listed = peers.iter().flat_map(|peer| &peer.members);
     let unknown = listed.filter(|member| !member.peer_urls.iter().any(|url| recipe.contains(url)));
     // A member that never started has no client URL.
-    unknown.filter_map(|member| Some((member.title(), member.client_urls.first()?.clone()))).collect()
+    unknown
+        .filter_map(|member| Some((member.title(), member.client_urls.first()?.clone())))
+        .collect()
 }
 
 /// Queries all at once.
@@ -65,12 +85,23 @@ async fn ask(
     let mut questions = JoinSet::new();
     for (name, url) in whom {
         let (peer_client, credentials) = (peer_client.clone(), credentials.clone());
-        questions.spawn(async move { one(name, url, &peer_client, &credentials, Instant::now() + patience).await });
+        questions.spawn(async move {
+            one(
+                name,
+                url,
+                &peer_client,
+                &credentials,
+                Instant::now() + patience,
+            )
+            .await
+        });
     }
     let (mut peers, mut clusters) = (Vec::new(), BTreeSet::new());
     while let Some(answer) = questions.join_next().await {
         // A member that does not answer does not count; the barrier names it.
-        let Ok(Ok((cluster_id, peer))) = answer else { continue };
+        let Ok(Ok((cluster_id, peer))) = answer else {
+            continue;
+        };
         clusters.insert(cluster_id);
         peers.extend(peer);
     }
@@ -105,7 +136,9 @@ async fn one(
             name,
             cluster_id: header.cluster_id,
             agreed: agreed(peer_client, &url).await,
-            downgrading: status.downgrade_info.is_some_and(|downgrade| downgrade.enabled),
+            downgrading: status
+                .downgrade_info
+                .is_some_and(|downgrade| downgrade.enabled),
             members: client.members(true).await?,
             member_id: header.member_id,
             index: status.raft_applied_index,
@@ -120,12 +153,18 @@ async fn one(
     Ok((header.cluster_id, peer))
 }
 
-/// The minor of the cluster version; none before the members have agreed on it, or where a member does not report it.
+/// The minor of the cluster version; none before the members have agreed on it, or where a member
+/// does not report it.
 async fn agreed(peer_client: &PeerClient, url: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Versions {
         etcdcluster: EtcdVersion,
     }
     let (page, _) = peer_client.page(url, "/version", LIMIT).await.ok()?;
-    Some(serde_json::from_str::<Versions>(&page).ok()?.etcdcluster.minor)
+    Some(
+        serde_json::from_str::<Versions>(&page)
+            .ok()?
+            .etcdcluster
+            .minor,
+    )
 }

@@ -11,7 +11,8 @@ use crate::domain::{BootstrapMode, DiskId};
 /// The path of the request. etcd serves nothing there.
 pub(crate) const PATH: &str = "/firstboot/barrier";
 
-/// The path prefix before a snapshot's digest: a member serves the snapshot there that it is ordered to restore.
+/// The path prefix before a snapshot's digest: a member serves the snapshot there that it is
+/// ordered to restore.
 pub(crate) const SNAPSHOTS: &str = "/firstboot/snapshot/";
 /// The query of a client with news for this member, which then probes the client at once.
 pub(crate) const NEWS: &str = "news";
@@ -69,26 +70,49 @@ pub(crate) fn write(cluster: &Label, etcd: EtcdVersion, own: &Announcement<'_>) 
     serde_json::to_vec(&document).unwrap_or_default()
 }
 
-/// Parses the answer of the member `name` of `cluster`, or says why it is not one. Refuses a member whose etcd cannot
-/// run in a cluster with the version `own`, so that no cluster begins with both.
-pub(crate) fn read(bytes: &[u8], cluster: &Label, own: EtcdVersion, name: &Label) -> Result<PeerState, String> {
+/// Parses the answer of the member `name` of `cluster`, or says why it is not one. Refuses a member
+/// whose etcd cannot run in a cluster with the version `own`, so that no cluster begins with both.
+pub(crate) fn read(
+    bytes: &[u8],
+    cluster: &Label,
+    own: EtcdVersion,
+    name: &Label,
+) -> Result<PeerState, String> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
     }
-    let of: Format = serde_json::from_slice(bytes).map_err(|_| "its answer is not firstboot's".to_owned())?;
+    let of: Format =
+        serde_json::from_slice(bytes).map_err(|_| "its answer is not firstboot's".to_owned())?;
     if of.format != FORMAT {
-        return Err(format!("its firstboot speaks format {}, and this one {FORMAT}", of.format));
+        return Err(format!(
+            "its firstboot speaks format {}, and this one {FORMAT}",
+            of.format
+        ));
     }
-    let Document { cluster: theirs, name: said, disk_id, phase, without, mode, etcd, .. } =
-        serde_json::from_slice(bytes).map_err(|error| format!("its answer cannot be read: {error}"))?;
+    let Document {
+        cluster: theirs,
+        name: said,
+        disk_id,
+        phase,
+        without,
+        mode,
+        etcd,
+        ..
+    } = serde_json::from_slice(bytes)
+        .map_err(|error| format!("its answer cannot be read: {error}"))?;
     if theirs != *cluster || said != *name {
         return Err(format!("it says that it is {said} of {theirs}"));
     }
     if let Some(obstacle) = etcd.and_then(|etcd| upgrade::beside(own, "its image", etcd)) {
         return Err(obstacle.to_string());
     }
-    Ok(PeerState::Firstboot { disk_id, phase, without, mode })
+    Ok(PeerState::Firstboot {
+        disk_id,
+        phase,
+        without,
+        mode,
+    })
 }
 
 /// How far a node has come.
@@ -137,37 +161,75 @@ mod tests {
     fn what_is_written_is_read() {
         let (name, without) = (label("a"), BTreeSet::from([label("c")]));
         let mode = BootstrapMode::Rollback { cluster: 7 };
-        let own_state =
-            Announcement { name: &name, disk_id: DiskId::of(7), phase: Phase::Empty, without: &without, mode };
-        let state = |phase| PeerState::Firstboot { disk_id: DiskId::of(7), phase, without: without.clone(), mode };
+        let own_state = Announcement {
+            name: &name,
+            disk_id: DiskId::of(7),
+            phase: Phase::Empty,
+            without: &without,
+            mode,
+        };
+        let state = |phase| PeerState::Firstboot {
+            disk_id: DiskId::of(7),
+            phase,
+            without: without.clone(),
+            mode,
+        };
         let etcd = |text: &str| text.parse::<EtcdVersion>().unwrap();
         let (own, none) = (etcd("3.5.1"), etcd("3.6.14"));
         let written = write(&label("demo"), own, &own_state);
         assert!(written.len() < LIMIT / 8);
         // Firstboots of earlier images read these names.
         let text = String::from_utf8(written.clone()).unwrap();
-        assert!(text.contains(r#""nonce":"0000"#) && text.contains(r#""task":{"rollback":{"cluster":7}}"#), "{text}");
-        assert_eq!(read(&written, &label("demo"), own, &label("a")), Ok(state(Phase::Empty)));
+        assert!(
+            text.contains(r#""nonce":"0000"#)
+                && text.contains(r#""task":{"rollback":{"cluster":7}}"#),
+            "{text}"
+        );
+        assert_eq!(
+            read(&written, &label("demo"), own, &label("a")),
+            Ok(state(Phase::Empty))
+        );
         let epoch = Sha256::of(b"x");
         let ready = String::from_utf8(written.clone()).unwrap();
         let ready = ready.replace("\"empty\"", &format!("\"ready\",\"epoch\":\"{epoch}\""));
-        assert_eq!(read(ready.as_bytes(), &label("demo"), own, &label("a")), Ok(state(Phase::Ready { epoch })));
-        assert!(read(&written, &label("demo"), own, &label("b")).unwrap_err().contains("it is a of demo"));
+        assert_eq!(
+            read(ready.as_bytes(), &label("demo"), own, &label("a")),
+            Ok(state(Phase::Ready { epoch }))
+        );
+        assert!(
+            read(&written, &label("demo"), own, &label("b"))
+                .unwrap_err()
+                .contains("it is a of demo")
+        );
         assert!(read(&written, &label("x"), own, &label("a")).is_err());
         let why = read(&written, &label("demo"), none, &label("a")).unwrap_err();
-        assert!(why.contains("its image is etcd 3.5.1, and 3.6.14 cannot run beside it"), "{why}");
+        assert!(
+            why.contains("its image is etcd 3.5.1, and 3.6.14 cannot run beside it"),
+            "{why}"
+        );
         // An earlier image's firstboot says no version.
         let mut earlier: serde_json::Value = serde_json::from_slice(&written).unwrap();
         earlier.as_object_mut().unwrap().remove("etcd");
         let earlier = serde_json::to_vec(&earlier).unwrap();
-        assert_eq!(read(&earlier, &label("demo"), none, &label("a")), Ok(state(Phase::Empty)));
+        assert_eq!(
+            read(&earlier, &label("demo"), none, &label("a")),
+            Ok(state(Phase::Empty))
+        );
     }
 
     #[test]
     fn other_formats_and_garbage_are_named() {
         let (a, own) = (label("a"), "3.5.1".parse().unwrap());
-        assert!(read(br#"{"format":2,"any":1}"#, &a, own, &a).unwrap_err().contains("format 2"));
-        assert!(read(b"<html>", &a, own, &a).unwrap_err().contains("not firstboot's"));
+        assert!(
+            read(br#"{"format":2,"any":1}"#, &a, own, &a)
+                .unwrap_err()
+                .contains("format 2")
+        );
+        assert!(
+            read(b"<html>", &a, own, &a)
+                .unwrap_err()
+                .contains("not firstboot's")
+        );
         assert!(read(br#"{"format":1}"#, &a, own, &a).is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! Azure's metadata service. `userData` can be read at every boot and replaced later. The older custom data is only on the disc of the
-//! first boot, which the agent ejects.
+//! Azure's metadata service. `userData` can be read at every boot and replaced later. The older
+//! custom data is only on the disc of the first boot, which the agent ejects.
 
 use anyhow::anyhow;
 use base64::Engine as _;
@@ -11,8 +11,10 @@ use super::http::{Trouble, send};
 use super::service::{self, Endpoint, UserData};
 use super::source::{Source, shown};
 
-pub(super) const SOURCE: Source =
-    Source { name: MetadataSource::Azure, find: |query| service::find(query, Platform::Azure, &ask) };
+pub(super) const SOURCE: Source = Source {
+    name: MetadataSource::Azure,
+    find: |query| service::find(query, Platform::Azure, &ask),
+};
 
 /// The service answers these while a machine is new to it.
 const PASSING: [StatusCode; 2] = [StatusCode::NOT_FOUND, StatusCode::GONE];
@@ -22,15 +24,22 @@ async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
     let (data, place) = text(service, "userData").await?;
     let data = data.trim_ascii();
     if data.is_empty() {
-        return Ok(UserData::Nothing(format!("the machine {} has no user data", shown(id))));
+        return Ok(UserData::Nothing(format!(
+            "the machine {} has no user data",
+            shown(id)
+        )));
     }
     let decoded = STANDARD.decode(data);
-    decoded.map(UserData::Some).map_err(|error| Trouble::Final(anyhow!("{place} is not base64: {error}")))
+    decoded
+        .map(UserData::Some)
+        .map_err(|error| Trouble::Final(anyhow!("{place} is not base64: {error}")))
 }
 
 async fn text(service: &Endpoint, field: &str) -> Result<(Vec<u8>, String), Trouble> {
     let path = format!("metadata/instance/compute/{field}?api-version=2021-01-01&format=text");
     let (request, place) = service.get(&path)?;
-    let body = send(request.header("Metadata", "true"), &place).await?.success(&place, &PASSING)?;
+    let body = send(request.header("Metadata", "true"), &place)
+        .await?
+        .success(&place, &PASSING)?;
     Ok((body, place))
 }

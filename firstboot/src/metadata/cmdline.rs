@@ -1,4 +1,5 @@
-//! The kernel's command line names the place. The document itself is never on it: everybody on the machine can read that.
+//! The kernel's command line names the place. The document itself is never on it: everybody on the
+//! machine can read that.
 
 use anyhow::Result;
 use recipes::cluster::MetadataSource;
@@ -8,14 +9,17 @@ use super::place;
 use super::source::{Answer, Query, Source};
 use crate::files;
 
-pub(super) const SOURCE: Source = Source { name: MetadataSource::Cmdline, find: |query| find(query, "/proc/cmdline") };
+pub(super) const SOURCE: Source = Source {
+    name: MetadataSource::Cmdline,
+    find: |query| find(query, "/proc/cmdline"),
+};
 
 fn find(query: &Query<'_>, path: &str) -> Result<Answer> {
     let line = String::from_utf8_lossy(&files::read_bounded(path.as_ref(), LIMIT)?).into_owned();
     match line.split_ascii_whitespace().find_map(place::named) {
         Some(place) => place::get(&place, "the kernel's command line", query),
-        None => {
-            Ok(Answer::Nothing("the kernel's command line has neither firstboot.node= nor ds=nocloud;s=".to_owned()))
-        }
+        None => Ok(Answer::Nothing(
+            "the kernel's command line has neither firstboot.node= nor ds=nocloud;s=".to_owned(),
+        )),
     }
 }

@@ -7,7 +7,10 @@ use super::openstack::MetaData;
 use super::source::{Answer, Source, shown};
 use super::{disk, seed};
 
-pub(super) const SOURCE: Source = Source { name: MetadataSource::ConfigDrive, find: |_| find() };
+pub(super) const SOURCE: Source = Source {
+    name: MetadataSource::ConfigDrive,
+    find: |_| find(),
+};
 
 const LABEL: &str = "config-2";
 
@@ -18,13 +21,21 @@ fn find() -> Result<Answer> {
     }
     seed::read(&disks, "openstack/latest/user_data", |disk| {
         // Nova and Ironic write it; other makers of such disks write the user data alone.
-        let data = disk::read(disk, "openstack/latest/meta_data.json").context("openstack/latest/meta_data.json")?;
+        let data = disk::read(disk, "openstack/latest/meta_data.json")
+            .context("openstack/latest/meta_data.json")?;
         let data = data.and_then(|bytes| serde_json::from_slice::<MetaData>(&bytes).ok());
         Ok(match data {
             Some(data) => {
-                format!("the config drive {} of the instance {} has no user data", disk.display(), shown(data.uuid))
+                format!(
+                    "the config drive {} of the instance {} has no user data",
+                    disk.display(),
+                    shown(data.uuid)
+                )
             }
-            None => format!("the disk {} has no openstack/latest/user_data", disk.display()),
+            None => format!(
+                "the disk {} has no openstack/latest/user_data",
+                disk.display()
+            ),
         })
     })
 }

@@ -41,7 +41,8 @@ impl Found {
         Ok(Self { place, envelope })
     }
 
-    /// Whether another document has the same content. Only the signed payload counts, because one payload has many envelopes.
+    /// Whether another document has the same content. Only the signed payload counts, because one
+    /// payload has many envelopes.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         self.envelope.payload == other.envelope.payload
     }
@@ -56,7 +57,11 @@ fn plain(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     if bytes.starts_with(&GZIP) {
         return gunzip(bytes).map(Cow::from);
     }
-    let compact: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let compact: Vec<u8> = text
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
     match BASE64.decode(compact) {
         Ok(decoded) if decoded.starts_with(&GZIP) => gunzip(&decoded).map(Cow::from),
         Ok(decoded) if decoded.trim_ascii_start().starts_with(b"{") => Ok(decoded.into()),
@@ -67,8 +72,13 @@ fn plain(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
 fn gunzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut plain = Vec::new();
     let mut reader = flate2::read::GzDecoder::new(bytes).take(LIMIT + 1);
-    reader.read_to_end(&mut plain).context("its gzip is damaged")?;
-    ensure!(plain.len() as u64 <= LIMIT, "it has more than {LIMIT} bytes once it is decompressed");
+    reader
+        .read_to_end(&mut plain)
+        .context("its gzip is damaged")?;
+    ensure!(
+        plain.len() as u64 <= LIMIT,
+        "it has more than {LIMIT} bytes once it is decompressed"
+    );
     Ok(plain)
 }
 
@@ -87,13 +97,18 @@ mod tests {
         writer.finish().unwrap()
     }
 
-    const DOCUMENT: &str = r#"{"payloadType":"t","payload":"e30=","signatures":[{"keyid":"k","sig":"c2ln"}]}"#;
+    const DOCUMENT: &str =
+        r#"{"payloadType":"t","payload":"e30=","signatures":[{"keyid":"k","sig":"c2ln"}]}"#;
 
     #[test]
     fn a_document_is_found_in_each_encoding() {
         let bytes = DOCUMENT.as_bytes();
-        let wrapped: String =
-            STANDARD.encode(bytes).as_bytes().chunks(20).map(|line| String::from_utf8_lossy(line) + "\n").collect();
+        let wrapped: String = STANDARD
+            .encode(bytes)
+            .as_bytes()
+            .chunks(20)
+            .map(|line| String::from_utf8_lossy(line) + "\n")
+            .collect();
         let encodings = [
             bytes.to_vec(),
             format!("\n {DOCUMENT}\n").into_bytes(),
@@ -112,9 +127,18 @@ mod tests {
     #[test]
     fn what_is_no_document_is_named_with_its_place() {
         let bomb = gzip(&vec![b' '; 3 << 20]);
-        for bytes in ["#cloud-config\n".as_bytes(), b"", b"{}", b"\x1f\x8b damaged", &bomb] {
+        for bytes in [
+            "#cloud-config\n".as_bytes(),
+            b"",
+            b"{}",
+            b"\x1f\x8b damaged",
+            &bomb,
+        ] {
             let error = format!("{:#}", Found::parse("user data of EC2", bytes).unwrap_err());
-            assert!(error.starts_with("user data of EC2 is not a node document"), "{error}");
+            assert!(
+                error.starts_with("user data of EC2 is not a node document"),
+                "{error}"
+            );
         }
     }
 

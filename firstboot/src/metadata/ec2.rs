@@ -1,5 +1,6 @@
-//! EC2's metadata service, version 2 only, where each request carries a token. Version 1 answers every request that a program on the
-//! machine can be tricked into sending, so firstboot never uses it.
+//! EC2's metadata service, version 2 only, where each request carries a token. Version 1 answers
+//! every request that a program on the machine can be tricked into sending, so firstboot never uses
+//! it.
 
 use std::cell::RefCell;
 
@@ -16,7 +17,9 @@ pub(super) const SOURCE: Source = Source {
     name: MetadataSource::Ec2,
     find: |query| {
         let token = RefCell::new(None);
-        service::find(query, Platform::Ec2, &async |service: &Endpoint| ask(service, &token).await)
+        service::find(query, Platform::Ec2, &async |service: &Endpoint| {
+            ask(service, &token).await
+        })
     },
 };
 
@@ -26,18 +29,28 @@ const LIFETIME: &str = "300";
 /// A fixed version of the API, so that a later one changes nothing.
 const VERSION: &str = "2021-03-23";
 
-async fn ask(service: &Endpoint, token: &RefCell<Option<HeaderValue>>) -> Result<UserData, Trouble> {
+async fn ask(
+    service: &Endpoint,
+    token: &RefCell<Option<HeaderValue>>,
+) -> Result<UserData, Trouble> {
     let (reply, place) = get(service, token, "meta-data/instance-id").await?;
     let instance = shown(reply.success(&place, &[])?);
     let (reply, place) = get(service, token, "user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {
-        return Ok(UserData::Nothing(format!("the instance {instance} has no user data")));
+        return Ok(UserData::Nothing(format!(
+            "the instance {instance} has no user data"
+        )));
     }
     reply.success(&place, &[]).map(UserData::Some)
 }
 
-/// Sends a request with the token. 401 means that it has expired, so firstboot fetches one new token.
-async fn get(service: &Endpoint, token: &RefCell<Option<HeaderValue>>, path: &str) -> Result<(Reply, String), Trouble> {
+/// Sends a request with the token. 401 means that it has expired, so firstboot fetches one new
+/// token.
+async fn get(
+    service: &Endpoint,
+    token: &RefCell<Option<HeaderValue>>,
+    path: &str,
+) -> Result<(Reply, String), Trouble> {
     let mut is_renewed = false;
     loop {
         let kept = token.borrow().clone();
@@ -62,7 +75,9 @@ async fn get(service: &Endpoint, token: &RefCell<Option<HeaderValue>>, path: &st
 async fn new_token(service: &Endpoint) -> Result<HeaderValue, Trouble> {
     let (request, place) = service.request(Method::PUT, "latest/api/token")?;
     // hyper sends no Content-Length for a PUT without a body, and some proxies require one.
-    let request = request.header("X-aws-ec2-metadata-token-ttl-seconds", LIFETIME).header("Content-Length", "0");
+    let request = request
+        .header("X-aws-ec2-metadata-token-ttl-seconds", LIFETIME)
+        .header("Content-Length", "0");
     let reply = send(request, &place).await?;
     if reply.status == StatusCode::FORBIDDEN {
         return Err(switched_off(&reply, &place));

@@ -7,7 +7,10 @@ use super::document::{Found, LIMIT};
 use super::source::{Answer, Source};
 use crate::{files, paths};
 
-pub(super) const SOURCE: Source = Source { name: MetadataSource::File, find: |_| find(paths::NODE_FILE) };
+pub(super) const SOURCE: Source = Source {
+    name: MetadataSource::File,
+    find: |_| find(paths::NODE_FILE),
+};
 
 fn find(path: &str) -> Result<Answer> {
     if !std::path::Path::new(path).exists() {

@@ -1,5 +1,6 @@
-//! QEMU's firmware configuration: the hypervisor hands the document itself to the machine, without a disk, a network or a
-//! boot loader, and only root can read it. 7.9's kernel has it built in (CONFIG_FW_CFG_SYSFS, since 3.10.0-862).
+//! QEMU's firmware configuration: the hypervisor hands the document itself to the machine, without
+//! a disk, a network or a boot loader, and only root can read it. 7.9's kernel has it built in
+//! (CONFIG_FW_CFG_SYSFS, since 3.10.0-862).
 
 use std::path::Path;
 
@@ -10,11 +11,16 @@ use super::document::{Found, LIMIT};
 use super::source::{Answer, Source};
 use crate::{files, paths};
 
-pub(super) const SOURCE: Source = Source { name: MetadataSource::FwCfg, find: |_| find(paths::FW_CFG) };
+pub(super) const SOURCE: Source = Source {
+    name: MetadataSource::FwCfg,
+    find: |_| find(paths::FW_CFG),
+};
 
 fn find(path: &str) -> Result<Answer> {
     if !Path::new(path).exists() {
-        return Ok(Answer::Nothing("the firmware's configuration has no opt/etcd-image/node.json".to_owned()));
+        return Ok(Answer::Nothing(
+            "the firmware's configuration has no opt/etcd-image/node.json".to_owned(),
+        ));
     }
     let place = "opt/etcd-image/node.json of the firmware's configuration";
     Ok(Found::parse(place, &files::read_bounded(path.as_ref(), LIMIT)?)?.into())

@@ -1,5 +1,5 @@
-//! GCE's metadata server. It requires the header `Metadata-Flavor: Google` and sends it in its answers. A server that does not send it
-//! is not GCE's.
+//! GCE's metadata server. It requires the header `Metadata-Flavor: Google` and sends it in its
+//! answers. A server that does not send it is not GCE's.
 
 use anyhow::anyhow;
 use recipes::cluster::{MetadataSource, Platform};
@@ -9,8 +9,10 @@ use super::http::{Reply, Trouble, send};
 use super::service::{self, Endpoint, UserData};
 use super::source::{Source, shown};
 
-pub(super) const SOURCE: Source =
-    Source { name: MetadataSource::Gce, find: |query| service::find(query, Platform::Gce, &ask) };
+pub(super) const SOURCE: Source = Source {
+    name: MetadataSource::Gce,
+    find: |query| service::find(query, Platform::Gce, &ask),
+};
 
 const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 
@@ -20,7 +22,9 @@ async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
     // The attribute of the instance: those of the project are the same for all nodes.
     let (reply, place) = get(service, "attributes/user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {
-        return Ok(UserData::Nothing(format!("the instance {instance} has no attribute user-data")));
+        return Ok(UserData::Nothing(format!(
+            "the instance {instance} has no attribute user-data"
+        )));
     }
     reply.success(&place, &[]).map(UserData::Some)
 }
@@ -28,10 +32,15 @@ async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
 async fn get(service: &Endpoint, path: &str) -> Result<(Reply, String), Trouble> {
     let (request, place) = service.get(&format!("computeMetadata/v1/instance/{path}"))?;
     let reply = send(request.header(FLAVOR.0, FLAVOR.1), &place).await?;
-    let is_google = reply.headers.get(FLAVOR.0).is_some_and(|flavor| flavor == FLAVOR.1);
+    let is_google = reply
+        .headers
+        .get(FLAVOR.0)
+        .is_some_and(|flavor| flavor == FLAVOR.1);
     if reply.status.is_success() && !is_google {
         let header = format!("{}: {}", FLAVOR.0, FLAVOR.1);
-        return Err(Trouble::Final(anyhow!("{place} answers without `{header}`, so it is not GCE's metadata server")));
+        return Err(Trouble::Final(anyhow!(
+            "{place} answers without `{header}`, so it is not GCE's metadata server"
+        )));
     }
     Ok((reply, place))
 }

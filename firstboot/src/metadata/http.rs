@@ -1,5 +1,5 @@
-//! The HTTP client of the metadata sources. It uses no proxy, because the answer would be for the proxy's machine. It follows no
-//! redirect, because the server could send it to any address.
+//! The HTTP client of the metadata sources. It uses no proxy, because the answer would be for the
+//! proxy's machine. It follows no redirect, because the server could send it to any address.
 
 use std::time::Duration;
 
@@ -39,9 +39,11 @@ pub(crate) fn client() -> Result<Client> {
     }
 }
 
-/// Sends a request and reads the answer up to the size limit of a node document. `place` is for messages.
+/// Sends a request and reads the answer up to the size limit of a node document. `place` is for
+/// messages.
 pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, Trouble> {
-    // The error names the cause in its chain, and the URL may have the machine's identifiers in its query.
+    // The error names the cause in its chain, and the URL may have the machine's identifiers in its
+    // query.
     let again = |error: reqwest::Error| Trouble::Again(anyhow::Error::from(error.without_url()));
     let mut response = request.send().await.map_err(again)?;
     let (status, headers) = (response.status(), response.headers().clone());
@@ -49,39 +51,63 @@ pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, 
     while let Some(chunk) = response.chunk().await.map_err(again)? {
         body.extend_from_slice(&chunk);
         if body.len() as u64 > LIMIT {
-            return Err(Trouble::Final(anyhow!("{place} sends more than {LIMIT} bytes")));
+            return Err(Trouble::Final(anyhow!(
+                "{place} sends more than {LIMIT} bytes"
+            )));
         }
     }
-    Ok(Reply { status, headers, body })
+    Ok(Reply {
+        status,
+        headers,
+        body,
+    })
 }
 
 impl Reply {
     /// The body of an answer with a status of 200 to 299.
     ///
     /// # Errors
-    /// For other statuses, with the server's own message. Another attempt may succeed after a server error, after "too many requests",
-    /// and after the statuses in `passing`.
+    /// For other statuses, with the server's own message. Another attempt may succeed after a
+    /// server error, after "too many requests", and after the statuses in `passing`.
     pub(super) fn success(self, place: &str, passing: &[StatusCode]) -> Result<Vec<u8>, Trouble> {
         if self.status.is_success() {
             return Ok(self.body);
         }
         let error = self.error(place);
-        let overloaded = matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+        let overloaded = matches!(
+            self.status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        );
         let passes = self.status.is_server_error() || overloaded || passing.contains(&self.status);
-        Err(if passes { Trouble::Again(error) } else { Trouble::Final(error) })
+        Err(if passes {
+            Trouble::Again(error)
+        } else {
+            Trouble::Final(error)
+        })
     }
 
     /// The error for an answer with another status.
     pub(super) fn error(&self, place: &str) -> anyhow::Error {
-        let to = if self.status.is_redirection() { ", a redirect, which firstboot does not follow" } else { "" };
+        let to = if self.status.is_redirection() {
+            ", a redirect, which firstboot does not follow"
+        } else {
+            ""
+        };
         anyhow!("{place} answered {}{to}{}", self.status, self.reason())
     }
 
     /// The server's own message, if it is short and plain.
     fn reason(&self) -> String {
         const REASON: usize = 400;
-        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(REASON)]).trim().to_owned();
-        let is_plain = !text.is_empty() && !text.starts_with(['<', '{']) && !text.contains(char::is_control);
-        if is_plain { format!(": {text}") } else { String::new() }
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(REASON)])
+            .trim()
+            .to_owned();
+        let is_plain =
+            !text.is_empty() && !text.starts_with(['<', '{']) && !text.contains(char::is_control);
+        if is_plain {
+            format!(": {text}")
+        } else {
+            String::new()
+        }
     }
 }

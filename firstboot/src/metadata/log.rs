@@ -1,5 +1,5 @@
-//! The answers of the sources in this boot, for `firstboot explain --sources`. The log is in /run, because the next boot queries the
-//! sources again.
+//! The answers of the sources in this boot, for `firstboot explain --sources`. The log is in /run,
+//! because the next boot queries the sources again.
 
 use std::path::Path;
 
@@ -57,24 +57,44 @@ pub(crate) struct SourceLog {
 impl SourceLog {
     /// A log that is stored for `explain`. Commands that must not change anything use another one.
     pub(crate) fn kept() -> Self {
-        Self { is_kept: true, ..Self::default() }
+        Self {
+            is_kept: true,
+            ..Self::default()
+        }
     }
 
     /// The log of this boot, or `None` if firstboot has not run yet.
     pub(crate) fn load() -> Result<Option<Self>> {
-        let Some(bytes) = files::read_if_there(paths::SOURCES)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{} is damaged", paths::SOURCES))
+        let Some(bytes) = files::read_if_there(paths::SOURCES)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .with_context(|| format!("{} is damaged", paths::SOURCES))
     }
 
     /// Clears the log at the start of a search.
     pub(super) fn clear(&mut self) {
-        *self = Self { is_kept: self.is_kept, ..Self::default() };
+        *self = Self {
+            is_kept: self.is_kept,
+            ..Self::default()
+        };
     }
 
     /// Records a source, or the outcome of the last one.
-    pub(super) fn note(&mut self, source: MetadataSource, outcome: Outcome, saw: impl Into<String>) {
-        self.sources.retain(|row| row.source != source || row.outcome != Outcome::Asking);
-        self.sources.push(SourceRow { source, outcome, saw: saw.into() });
+    pub(super) fn note(
+        &mut self,
+        source: MetadataSource,
+        outcome: Outcome,
+        saw: impl Into<String>,
+    ) {
+        self.sources
+            .retain(|row| row.source != source || row.outcome != Outcome::Asking);
+        self.sources.push(SourceRow {
+            source,
+            outcome,
+            saw: saw.into(),
+        });
     }
 
     /// Records why the document is refused.
@@ -83,17 +103,23 @@ impl SourceLog {
         self.save();
     }
 
-    /// Writes the log, if it is stored and has changed. firstboot continues if it cannot be written.
+    /// Writes the log, if it is stored and has changed. firstboot continues if it cannot be
+    /// written.
     pub(super) fn save(&self) {
         if !self.is_kept || !Path::new(paths::RUN).exists() {
             return;
         }
-        // A later run in the same boot queries fewer sources, so the log of the first run contains more.
+        // A later run in the same boot queries fewer sources, so the log of the first run contains
+        // more.
         if Self::load().is_ok_and(|before| before.is_some_and(|before| self.repeats(&before))) {
             return;
         }
         let json = serde_json::to_vec(self).map_err(anyhow::Error::from);
-        let written = json.and_then(|json| DesiredFile::new(paths::SOURCES, json).mode(0o600, files::ROOT).write());
+        let written = json.and_then(|json| {
+            DesiredFile::new(paths::SOURCES, json)
+                .mode(0o600, files::ROOT)
+                .write()
+        });
         if let Err(error) = written {
             eprintln!("firstboot: {error:#}");
         }

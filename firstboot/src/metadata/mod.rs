@@ -1,5 +1,5 @@
-//! The sources of node documents, one file each. A source returns a signed document, says that it has none, or fails. identity.rs
-//! verifies a document before firstboot uses it.
+//! The sources of node documents, one file each. A source returns a signed document, says that it
+//! has none, or fails. identity.rs verifies a document before firstboot uses it.
 
 mod azure;
 mod cmdline;
@@ -59,10 +59,14 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
     url::SOURCE,
 ];
 
-/// The document of the first source that has one. A source without a document is skipped. A source with an invalid document is an
-/// error, because the next source might belong to an attacker. Until the node has accepted a document, firstboot compares the later
-/// sources with the first.
-pub(crate) fn find(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Result<Found> {
+/// The document of the first source that has one. A source without a document is skipped. A source
+/// with an invalid document is an error, because the next source might belong to an attacker. Until
+/// the node has accepted a document, firstboot compares the later sources with the first.
+pub(crate) fn find(
+    policy: &MetadataPolicy,
+    machine: &Machine,
+    log: &mut SourceLog,
+) -> Result<Found> {
     log.clear();
     let found = search(policy, machine, log);
     // Reading a source again does not correct its content.
@@ -92,7 +96,9 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
         services: &services,
         waiting: &|_| (),
     };
-    let sources = SOURCES.iter().filter(|source| policy.sources.contains(&source.name));
+    let sources = SOURCES
+        .iter()
+        .filter(|source| policy.sources.contains(&source.name));
     let mut sources: Vec<&Source> = sources.collect();
     sources.sort_by_key(|source| policy.sources.iter().position(|name| *name == source.name));
     if let Some(found) = ask(&sources, &query, log)? {
@@ -102,7 +108,11 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
     if let Some(bytes) = accepted {
         return Found::parse(paths::ACCEPTED, &bytes);
     }
-    let saw = log.sources.iter().filter(|row| row.outcome == Outcome::Nothing).map(|row| row.saw.as_str());
+    let saw = log
+        .sources
+        .iter()
+        .filter(|row| row.outcome == Outcome::Nothing)
+        .map(|row| row.saw.as_str());
     let saw: Vec<&str> = saw.collect();
     Err(not_ready(format!(
         "no node document for this machine ({machine}): {}. Give it its nodes/NAME/ of the build; `firstboot explain \
@@ -127,8 +137,16 @@ fn ask(sources: &[&Source], query: &Query<'_>, log: &mut SourceLog) -> Result<Op
             log.note(name, Outcome::Asking, line);
             log.save();
         };
-        let patience = if taken.is_some() { Patience::Compare } else { query.patience };
-        let answer = (source.find)(&Query { patience, waiting: &waiting, ..*query });
+        let patience = if taken.is_some() {
+            Patience::Compare
+        } else {
+            query.patience
+        };
+        let answer = (source.find)(&Query {
+            patience,
+            waiting: &waiting,
+            ..*query
+        });
         let mut log = log.borrow_mut();
         match (answer, &taken) {
             (Err(error), _) => {

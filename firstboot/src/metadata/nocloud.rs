@@ -1,4 +1,5 @@
-//! NoCloud's seed: a folder, or a disk labelled `cidata`, FAT or ISO 9660, with the document in `user-data`.
+//! NoCloud's seed: a folder, or a disk labelled `cidata`, FAT or ISO 9660, with the document in
+//! `user-data`.
 
 use std::path::Path;
 
@@ -10,24 +11,40 @@ use super::source::{Answer, Source};
 use super::{disk, seed};
 use crate::files;
 
-pub(super) const SOURCE: Source = Source { name: MetadataSource::Nocloud, find: |_| find() };
+pub(super) const SOURCE: Source = Source {
+    name: MetadataSource::Nocloud,
+    find: |_| find(),
+};
 
-const FOLDERS: [&str; 2] = ["/var/lib/cloud/seed/nocloud", "/var/lib/cloud/seed/nocloud-net"];
+const FOLDERS: [&str; 2] = [
+    "/var/lib/cloud/seed/nocloud",
+    "/var/lib/cloud/seed/nocloud-net",
+];
 const LABEL: &str = "cidata";
 
 fn find() -> Result<Answer> {
     for folder in FOLDERS {
         let path = Path::new(folder).join("user-data");
         if path.exists() {
-            return Ok(Found::parse(path.display().to_string(), &files::read_bounded(&path, LIMIT)?)?.into());
+            return Ok(Found::parse(
+                path.display().to_string(),
+                &files::read_bounded(&path, LIMIT)?,
+            )?
+            .into());
         }
     }
     let disks = disk::labelled(LABEL)?;
     if disks.is_empty() {
-        return Ok(Answer::Nothing(format!("no disk is labelled {LABEL}, and {} has no user-data", FOLDERS[0])));
+        return Ok(Answer::Nothing(format!(
+            "no disk is labelled {LABEL}, and {} has no user-data",
+            FOLDERS[0]
+        )));
     }
     // Every seed has this file, which may be empty.
     seed::read(&disks, "user-data", |disk| {
-        bail!("the disk {} is labelled {LABEL} and has no user-data", disk.display())
+        bail!(
+            "the disk {} is labelled {LABEL} and has no user-data",
+            disk.display()
+        )
     })
 }

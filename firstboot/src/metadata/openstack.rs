@@ -9,8 +9,10 @@ use super::http::{Trouble, send};
 use super::service::{self, Endpoint, UserData};
 use super::source::{Source, shown};
 
-pub(super) const SOURCE: Source =
-    Source { name: MetadataSource::Openstack, find: |query| service::find(query, Platform::Openstack, &ask) };
+pub(super) const SOURCE: Source = Source {
+    name: MetadataSource::Openstack,
+    find: |query| service::find(query, Platform::Openstack, &ask),
+};
 
 /// The part of `meta_data.json` that firstboot reads.
 #[derive(Debug, Deserialize)]
@@ -20,15 +22,24 @@ pub(super) struct MetaData {
 }
 
 async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
-    // Only OpenStack has this file, and every instance has one. Neutron's proxy answers 404 until it knows the instance's port.
+    // Only OpenStack has this file, and every instance has one. Neutron's proxy answers 404 until
+    // it knows the instance's port.
     let (request, place) = service.get("openstack/latest/meta_data.json")?;
-    let body = send(request, &place).await?.success(&place, &[StatusCode::NOT_FOUND])?;
-    let data: MetaData = serde_json::from_slice(&body)
-        .map_err(|error| Trouble::Final(anyhow!("{place} is not OpenStack's meta_data.json: {error}")))?;
+    let body = send(request, &place)
+        .await?
+        .success(&place, &[StatusCode::NOT_FOUND])?;
+    let data: MetaData = serde_json::from_slice(&body).map_err(|error| {
+        Trouble::Final(anyhow!(
+            "{place} is not OpenStack's meta_data.json: {error}"
+        ))
+    })?;
     let (request, place) = service.get("openstack/latest/user_data")?;
     let reply = send(request, &place).await?;
     if reply.status == StatusCode::NOT_FOUND {
-        return Ok(UserData::Nothing(format!("the instance {} has no user data", shown(data.uuid))));
+        return Ok(UserData::Nothing(format!(
+            "the instance {} has no user data",
+            shown(data.uuid)
+        )));
     }
     reply.success(&place, &[]).map(UserData::Some)
 }

@@ -1,5 +1,6 @@
-//! A place named outside of the disk: `firstboot.node=PATH-OR-URL`, or in the syntax of cloud-init's NoCloud,
-//! `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`), which contains `user-data`.
+//! A place named outside of the disk: `firstboot.node=PATH-OR-URL`, or in the syntax of
+//! cloud-init's NoCloud, `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`), which
+//! contains `user-data`.
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::Url;
@@ -20,7 +21,10 @@ pub(super) fn named(word: &str) -> Option<String> {
     if !matches!(parts.next(), Some("ds=nocloud" | "ds=nocloud-net")) {
         return None;
     }
-    let seed = parts.find_map(|part| part.strip_prefix("s=").or_else(|| part.strip_prefix("seedfrom=")))?;
+    let seed = parts.find_map(|part| {
+        part.strip_prefix("s=")
+            .or_else(|| part.strip_prefix("seedfrom="))
+    })?;
     let seed = seed.strip_prefix("file://").unwrap_or(seed);
     Some(format!("{}/user-data", seed.trim_end_matches('/')))
 }
@@ -33,7 +37,9 @@ pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<Answer> {
     let address = Url::parse(place).with_context(|| format!("`{place}`, named by {by}"))?;
     match address.scheme() {
         "http" | "https" => url::get(&address, query),
-        other => bail!("{other}: in `{place}`, named by {by}: expected http, https or an absolute path"),
+        other => {
+            bail!("{other}: in `{place}`, named by {by}: expected http, https or an absolute path")
+        }
     }
 }
 
@@ -47,9 +53,18 @@ mod tests {
     #[test]
     fn the_place_is_found_in_either_spelling() {
         for (word, place) in [
-            ("firstboot.node=http://a/node.json", Some("http://a/node.json")),
-            ("ds=nocloud;s=http://a/etcd-1/", Some("http://a/etcd-1/user-data")),
-            ("\"ds=nocloud-net;h=x;seedfrom=http://a\"", Some("http://a/user-data")),
+            (
+                "firstboot.node=http://a/node.json",
+                Some("http://a/node.json"),
+            ),
+            (
+                "ds=nocloud;s=http://a/etcd-1/",
+                Some("http://a/etcd-1/user-data"),
+            ),
+            (
+                "\"ds=nocloud-net;h=x;seedfrom=http://a\"",
+                Some("http://a/user-data"),
+            ),
             ("ds=nocloud;s=file:///seed/", Some("/seed/user-data")),
             ("ds=nocloud", None),
             ("ds=nocloud2;s=http://a/", None),
@@ -61,12 +76,29 @@ mod tests {
 
     #[test]
     fn a_place_that_cannot_be_read_is_named_with_who_named_it() {
-        for (place, words) in [("ftp://a/b", "expected http, https"), ("node.json", "`node.json`, named by a string")] {
-            let error = with_query(|query| format!("{:#}", get(place, "a string", query).unwrap_err()));
+        for (place, words) in [
+            ("ftp://a/b", "expected http, https"),
+            ("node.json", "`node.json`, named by a string"),
+        ] {
+            let error =
+                with_query(|query| format!("{:#}", get(place, "a string", query).unwrap_err()));
             assert!(error.contains(words), "{error}");
         }
-        let again = with_query(|query| get("http://a/b", "a string", &Query { known: true, ..*query }).unwrap());
-        assert!(matches!(again, Answer::NotAsked(_)), "no server is asked again");
+        let again = with_query(|query| {
+            get(
+                "http://a/b",
+                "a string",
+                &Query {
+                    known: true,
+                    ..*query
+                },
+            )
+            .unwrap()
+        });
+        assert!(
+            matches!(again, Answer::NotAsked(_)),
+            "no server is asked again"
+        );
     }
 
     proptest! {

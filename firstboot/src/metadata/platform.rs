@@ -1,5 +1,6 @@
-//! The platform on which this machine runs, from the kernel command line, the recipe or the firmware. firstboot queries a metadata
-//! service only on its own platform: elsewhere any host on the network could answer at that address.
+//! The platform on which this machine runs, from the kernel command line, the recipe or the
+//! firmware. firstboot queries a metadata service only on its own platform: elsewhere any host on
+//! the network could answer at that address.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,8 @@ use recipes::cluster::Platform;
 /// `chassis_asset_tag` of every machine on Azure.
 const AZURE: &str = "7783-7084-3265-9085-8269-3286-77";
 
-/// The values of `product_name` and `chassis_asset_tag` that identify OpenStack: Nova, and clouds that are built with it.
+/// The values of `product_name` and `chassis_asset_tag` that identify OpenStack: Nova, and clouds
+/// that are built with it.
 const OPENSTACK: [&str; 6] = [
     "OpenStack Nova",
     "OpenStack Compute",
@@ -23,7 +25,8 @@ const OPENSTACK: [&str; 6] = [
 /// The parameter on the kernel command line.
 const WORD: &str = "firstboot.platform=";
 
-/// The platforms on which this machine runs, each with the evidence. A VMware machine can belong to OpenStack.
+/// The platforms on which this machine runs, each with the evidence. A VMware machine can belong to
+/// OpenStack.
 #[derive(Debug, Default)]
 pub(super) struct Platforms(Vec<(Platform, String)>);
 
@@ -32,13 +35,23 @@ impl Platforms {
     pub(super) fn observe(root: &Path, recipe: Option<Platform>) -> Result<Self> {
         let line = fs::read(root.join("proc/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
-        if let Some(name) = line.split_ascii_whitespace().find_map(|word| word.strip_prefix(WORD)) {
-            let wrong = |expected| anyhow!("`{WORD}{name}` on the kernel's command line: {expected}");
+        if let Some(name) = line
+            .split_ascii_whitespace()
+            .find_map(|word| word.strip_prefix(WORD))
+        {
+            let wrong =
+                |expected| anyhow!("`{WORD}{name}` on the kernel's command line: {expected}");
             let platform = name.parse().map_err(wrong)?;
-            return Ok(Self(vec![(platform, format!("{WORD}{name} on the kernel's command line"))]));
+            return Ok(Self(vec![(
+                platform,
+                format!("{WORD}{name} on the kernel's command line"),
+            )]));
         }
         if let Some(platform) = recipe {
-            return Ok(Self(vec![(platform, "platform in the recipe's [metadata]".to_owned())]));
+            return Ok(Self(vec![(
+                platform,
+                "platform in the recipe's [metadata]".to_owned(),
+            )]));
         }
         let firmware = Firmware::read(root);
         let named = |platform| Some((platform, firmware.names(platform)?));
@@ -52,7 +65,10 @@ impl Platforms {
         }
         let others: Vec<&str> = self.0.iter().map(|(_, why)| why.as_str()).collect();
         Some(if others.is_empty() {
-            format!("neither the firmware, the recipe nor the kernel's command line names {}", platform.name())
+            format!(
+                "neither the firmware, the recipe nor the kernel's command line names {}",
+                platform.name()
+            )
         } else {
             format!("this is another platform: {}", others.join(", "))
         })
@@ -60,7 +76,10 @@ impl Platforms {
 
     /// The evidence that this machine runs on a platform.
     pub(super) fn why(&self, platform: Platform) -> Option<&str> {
-        self.0.iter().find(|(named, _)| *named == platform).map(|(_, why)| why.as_str())
+        self.0
+            .iter()
+            .find(|(named, _)| *named == platform)
+            .map(|(_, why)| why.as_str())
     }
 }
 
@@ -95,22 +114,49 @@ impl Firmware {
     /// The field that identifies a platform.
     fn names(&self, platform: Platform) -> Option<String> {
         let is = |field: &str, value: &str, yes: bool| yes.then(|| format!("{field} is {value}"));
-        let (vendor, product, tag) = (&self.sys_vendor, &self.product_name, &self.chassis_asset_tag);
+        let (vendor, product, tag) = (
+            &self.sys_vendor,
+            &self.product_name,
+            &self.chassis_asset_tag,
+        );
         match platform {
-            Platform::Openstack => is("product_name", product, OPENSTACK[..2].contains(&product.as_str()))
-                .or_else(|| is("chassis_asset_tag", tag, OPENSTACK.contains(&tag.as_str()))),
+            Platform::Openstack => is(
+                "product_name",
+                product,
+                OPENSTACK[..2].contains(&product.as_str()),
+            )
+            .or_else(|| is("chassis_asset_tag", tag, OPENSTACK.contains(&tag.as_str()))),
             Platform::Ec2 => is("sys_vendor", vendor, vendor == "Amazon EC2")
-                .or_else(|| is("/sys/hypervisor/uuid", &self.hypervisor_uuid, is_ec2(&self.hypervisor_uuid)))
+                .or_else(|| {
+                    is(
+                        "/sys/hypervisor/uuid",
+                        &self.hypervisor_uuid,
+                        is_ec2(&self.hypervisor_uuid),
+                    )
+                })
                 // One UUID in 4096 begins like this by chance. On EC2 it is also the serial number.
                 .or_else(|| {
                     let both = self.product_uuid.eq_ignore_ascii_case(&self.product_serial);
-                    is("product_uuid", &self.product_uuid, both && is_ec2(&self.product_uuid))
+                    is(
+                        "product_uuid",
+                        &self.product_uuid,
+                        both && is_ec2(&self.product_uuid),
+                    )
                 }),
-            Platform::Gce => is("product_name", product, product == "Google Compute Engine").or_else(|| {
-                is("product_serial", &self.product_serial, self.product_serial.starts_with("GoogleCloud-"))
-            }),
+            Platform::Gce => is("product_name", product, product == "Google Compute Engine")
+                .or_else(|| {
+                    is(
+                        "product_serial",
+                        &self.product_serial,
+                        self.product_serial.starts_with("GoogleCloud-"),
+                    )
+                }),
             Platform::Azure => is("chassis_asset_tag", tag, tag == AZURE),
-            Platform::Vmware => is("product_name", product, product.to_ascii_lowercase().contains("vmware")),
+            Platform::Vmware => is(
+                "product_name",
+                product,
+                product.to_ascii_lowercase().contains("vmware"),
+            ),
         }
     }
 }
@@ -141,26 +187,60 @@ mod tests {
 
     fn on(files: &[(&str, &str)]) -> Vec<Platform> {
         let platforms = Platforms::observe(machine(files).path(), None).unwrap();
-        platforms.0.into_iter().map(|(platform, _)| platform).collect()
+        platforms
+            .0
+            .into_iter()
+            .map(|(platform, _)| platform)
+            .collect()
     }
 
     #[test]
     fn the_firmware_names_the_platform() {
         const UUID: &str = "ec2e1916-9099-7caf-fd21-012345abcdef";
         for (files, platforms) in [
-            (&[("sys/class/dmi/id/product_name", "OpenStack Nova\n")][..], vec![Platform::Openstack]),
-            (&[("sys/class/dmi/id/chassis_asset_tag", "OpenTelekomCloud\n")], vec![Platform::Openstack]),
-            (&[("sys/class/dmi/id/sys_vendor", "Amazon EC2\n")], vec![Platform::Ec2]),
-            (&[("sys/hypervisor/uuid", "ec2a41b5-7f6f-4d0b-8c2a-0c8c22f0b5a1\n")], vec![Platform::Ec2]),
-            (&[("sys/class/dmi/id/product_uuid", UUID)], vec![]),
             (
-                &[("sys/class/dmi/id/product_uuid", UUID), ("sys/class/dmi/id/product_serial", &UUID.to_uppercase())],
+                &[("sys/class/dmi/id/product_name", "OpenStack Nova\n")][..],
+                vec![Platform::Openstack],
+            ),
+            (
+                &[("sys/class/dmi/id/chassis_asset_tag", "OpenTelekomCloud\n")],
+                vec![Platform::Openstack],
+            ),
+            (
+                &[("sys/class/dmi/id/sys_vendor", "Amazon EC2\n")],
                 vec![Platform::Ec2],
             ),
-            (&[("sys/class/dmi/id/product_name", "Google Compute Engine\n")], vec![Platform::Gce]),
-            (&[("sys/class/dmi/id/product_serial", "GoogleCloud-0123\n")], vec![Platform::Gce]),
-            (&[("sys/class/dmi/id/chassis_asset_tag", AZURE)], vec![Platform::Azure]),
-            (&[("sys/class/dmi/id/product_name", "VMware Virtual Platform\n")], vec![Platform::Vmware]),
+            (
+                &[(
+                    "sys/hypervisor/uuid",
+                    "ec2a41b5-7f6f-4d0b-8c2a-0c8c22f0b5a1\n",
+                )],
+                vec![Platform::Ec2],
+            ),
+            (&[("sys/class/dmi/id/product_uuid", UUID)], vec![]),
+            (
+                &[
+                    ("sys/class/dmi/id/product_uuid", UUID),
+                    ("sys/class/dmi/id/product_serial", &UUID.to_uppercase()),
+                ],
+                vec![Platform::Ec2],
+            ),
+            (
+                &[("sys/class/dmi/id/product_name", "Google Compute Engine\n")],
+                vec![Platform::Gce],
+            ),
+            (
+                &[("sys/class/dmi/id/product_serial", "GoogleCloud-0123\n")],
+                vec![Platform::Gce],
+            ),
+            (
+                &[("sys/class/dmi/id/chassis_asset_tag", AZURE)],
+                vec![Platform::Azure],
+            ),
+            (
+                &[("sys/class/dmi/id/product_name", "VMware Virtual Platform\n")],
+                vec![Platform::Vmware],
+            ),
             (
                 &[
                     ("sys/class/dmi/id/product_name", "VMware7,1\n"),
@@ -169,8 +249,17 @@ mod tests {
                 vec![Platform::Openstack, Platform::Vmware],
             ),
             // The name of a cloud in a field that does not identify it.
-            (&[("sys/class/dmi/id/product_name", "HUAWEICLOUD\n")], vec![]),
-            (&[("sys/class/dmi/id/product_name", "Standard PC (Q35 + ICH9, 2009)\n")], vec![]),
+            (
+                &[("sys/class/dmi/id/product_name", "HUAWEICLOUD\n")],
+                vec![],
+            ),
+            (
+                &[(
+                    "sys/class/dmi/id/product_name",
+                    "Standard PC (Q35 + ICH9, 2009)\n",
+                )],
+                vec![],
+            ),
             (&[], vec![]),
         ] {
             assert_eq!(on(files), platforms, "{files:?}");
@@ -180,20 +269,41 @@ mod tests {
 
     #[test]
     fn the_command_line_and_the_recipe_precede_the_firmware() {
-        let files =
-            [("sys/class/dmi/id/sys_vendor", "Amazon EC2"), ("proc/cmdline", "ro firstboot.platform=gce quiet\n")];
+        let files = [
+            ("sys/class/dmi/id/sys_vendor", "Amazon EC2"),
+            ("proc/cmdline", "ro firstboot.platform=gce quiet\n"),
+        ];
         let line = Platforms::observe(machine(&files).path(), Some(Platform::Azure)).unwrap();
-        assert_eq!(line.why(Platform::Gce).unwrap(), "firstboot.platform=gce on the kernel's command line");
+        assert_eq!(
+            line.why(Platform::Gce).unwrap(),
+            "firstboot.platform=gce on the kernel's command line"
+        );
         assert_eq!(line.why_not(Platform::Gce), None);
         let why = line.why_not(Platform::Ec2).unwrap();
-        assert_eq!(why, "this is another platform: firstboot.platform=gce on the kernel's command line");
-        let recipe = Platforms::observe(machine(&files[..1]).path(), Some(Platform::Azure)).unwrap();
-        assert!(recipe.why(Platform::Azure).unwrap().contains("recipe") && recipe.why(Platform::Ec2).is_none());
-        let none = Platforms::observe(machine(&[]).path(), None).unwrap().why_not(Platform::Gce).unwrap();
+        assert_eq!(
+            why,
+            "this is another platform: firstboot.platform=gce on the kernel's command line"
+        );
+        let recipe =
+            Platforms::observe(machine(&files[..1]).path(), Some(Platform::Azure)).unwrap();
+        assert!(
+            recipe.why(Platform::Azure).unwrap().contains("recipe")
+                && recipe.why(Platform::Ec2).is_none()
+        );
+        let none = Platforms::observe(machine(&[]).path(), None)
+            .unwrap()
+            .why_not(Platform::Gce)
+            .unwrap();
         assert!(none.contains("names gce"), "{none}");
         let wrong = machine(&[("proc/cmdline", "firstboot.platform=aws")]);
-        let error = Platforms::observe(wrong.path(), None).unwrap_err().to_string();
-        assert!(error.contains("`firstboot.platform=aws`") && error.contains("expected one of: openstack"), "{error}");
+        let error = Platforms::observe(wrong.path(), None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`firstboot.platform=aws`")
+                && error.contains("expected one of: openstack"),
+            "{error}"
+        );
     }
 
     proptest! {

@@ -8,14 +8,19 @@ use super::disk;
 use super::document::Found;
 use super::source::Answer;
 
-/// The document in the file `path` of the disks. If several disks have one, it must be the same. `instead` describes the content of a disk
-/// without that file.
-pub(super) fn read(disks: &[PathBuf], path: &str, instead: impl Fn(&Path) -> Result<String>) -> Result<Answer> {
+/// The document in the file `path` of the disks. If several disks have one, it must be the same.
+/// `instead` describes the content of a disk without that file.
+pub(super) fn read(
+    disks: &[PathBuf],
+    path: &str,
+    instead: impl Fn(&Path) -> Result<String>,
+) -> Result<Answer> {
     let mut found: Option<Found> = None;
     let mut others = Vec::new();
     for disk in disks {
         let place = format!("{path} on the disk {}", disk.display());
-        let bytes = disk::read(disk, path).with_context(|| format!("{place} cannot be read: make the disk again"))?;
+        let bytes = disk::read(disk, path)
+            .with_context(|| format!("{place} cannot be read: make the disk again"))?;
         let Some(bytes) = bytes else {
             others.push(instead(disk)?);
             continue;
@@ -23,7 +28,11 @@ pub(super) fn read(disks: &[PathBuf], path: &str, instead: impl Fn(&Path) -> Res
         let next = Found::parse(place, &bytes)?;
         match &found {
             Some(first) if !first.agrees_with(&next) => {
-                bail!("{} and {} are different documents: detach one of the disks", first.place, next.place)
+                bail!(
+                    "{} and {} are different documents: detach one of the disks",
+                    first.place,
+                    next.place
+                )
             }
             Some(_) => {}
             None => found = Some(next),

@@ -1,4 +1,5 @@
-//! A platform's metadata service at a link-local address: when firstboot queries it, and for how long.
+//! A platform's metadata service at a link-local address: when firstboot queries it, and for how
+//! long.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use super::source::{Answer, Patience, Query};
 /// The address of all these services (RFC 3927).
 pub(super) const ADDRESS: &str = "http://169.254.169.254/";
 
-/// The pauses between attempts. The last one repeats, because the network may come up at any moment.
+/// The pauses between attempts. The last one repeats, because the network may come up at any
+/// moment.
 const PAUSES: [u64; 5] = [1, 1, 2, 3, 5];
 
 /// The answer of a service.
@@ -40,7 +42,10 @@ impl Endpoint {
         method: reqwest::Method,
         path: &str,
     ) -> Result<(reqwest::RequestBuilder, String), Trouble> {
-        let url = self.base.join(path).map_err(|error| Trouble::Final(error.into()))?;
+        let url = self
+            .base
+            .join(path)
+            .map_err(|error| Trouble::Final(error.into()))?;
         let mut place = url.clone();
         place.set_query(None);
         let request = self.client.request(method, url);
@@ -57,8 +62,8 @@ impl Endpoint {
     }
 }
 
-/// Queries a platform's service for the user data of this machine, if the machine runs on that platform. firstboot waits for a service
-/// that does not answer. A refusal ends the search.
+/// Queries a platform's service for the user data of this machine, if the machine runs on that
+/// platform. firstboot waits for a service that does not answer. A refusal ends the search.
 pub(super) fn find(
     query: &Query<'_>,
     platform: Platform,
@@ -68,13 +73,22 @@ pub(super) fn find(
         return Ok(answer);
     }
     let place = format!("the user data of {}", platform.name());
-    let endpoint = Endpoint { client: http::client()?, base: query.services.clone(), patience: query.patience };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let endpoint = Endpoint {
+        client: http::client()?,
+        base: query.services.clone(),
+        patience: query.patience,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let asked = runtime.block_on(patiently(query, &place, &async || ask(&endpoint).await))?;
     Ok(match asked {
         UserData::Nothing(instead) => Answer::Nothing(instead),
         UserData::Some(bytes) => {
-            let (name, why) = (platform.name(), query.platforms.why(platform).unwrap_or_default());
+            let (name, why) = (
+                platform.name(),
+                query.platforms.why(platform).unwrap_or_default(),
+            );
             let remedy = || {
                 format!(
                     "this machine runs on {name} ({why}). Make the node's user-data its user data, or leave {name} out of \
@@ -94,7 +108,10 @@ async fn patiently(
 ) -> Result<UserData> {
     let (start, limit) = (Instant::now(), query.patience.limit());
     let mut last = String::new();
-    let mut pauses = PAUSES.into_iter().chain(std::iter::repeat(PAUSES[PAUSES.len() - 1])).map(Duration::from_secs);
+    let mut pauses = PAUSES
+        .into_iter()
+        .chain(std::iter::repeat(PAUSES[PAUSES.len() - 1]))
+        .map(Duration::from_secs);
     loop {
         let left = limit.saturating_sub(start.elapsed());
         let trouble = match tokio::time::timeout(left, ask()).await {
@@ -110,7 +127,10 @@ async fn patiently(
         };
         let pause = pauses.next().unwrap_or_default();
         if query.patience == Patience::Compare || start.elapsed() + pause >= limit {
-            return Ok(UserData::Nothing(format!("it gave nothing in {} s: {trouble}", limit.as_secs())));
+            return Ok(UserData::Nothing(format!(
+                "it gave nothing in {} s: {trouble}",
+                limit.as_secs()
+            )));
         }
         // The same error is logged once.
         if trouble != last {

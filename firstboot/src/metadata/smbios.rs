@@ -1,5 +1,6 @@
-//! An OEM string of the firmware (SMBIOS type 11) names the place, in the words of the kernel's command line. A hypervisor
-//! gives it to a machine without touching its disk or its boot loader, and only root can read it.
+//! An OEM string of the firmware (SMBIOS type 11) names the place, in the words of the kernel's
+//! command line. A hypervisor gives it to a machine without touching its disk or its boot loader,
+//! and only root can read it.
 
 use std::fs;
 use std::path::Path;
@@ -12,21 +13,33 @@ use super::place;
 use super::source::{Answer, Query, Source};
 use crate::files;
 
-pub(super) const SOURCE: Source =
-    Source { name: MetadataSource::Smbios, find: |query| find(query, "/sys/firmware/dmi/entries") };
+pub(super) const SOURCE: Source = Source {
+    name: MetadataSource::Smbios,
+    find: |query| find(query, "/sys/firmware/dmi/entries"),
+};
 
-/// Looks through the firmware's tables as the kernel shows them (CONFIG_DMI_SYSFS, drivers/firmware/dmi-sysfs.c), below
-/// `entries`.
+/// Looks through the firmware's tables as the kernel shows them (CONFIG_DMI_SYSFS,
+/// drivers/firmware/dmi-sysfs.c), below `entries`.
 fn find(query: &Query<'_>, entries: &str) -> Result<Answer> {
-    let nothing =
-        || Ok(Answer::Nothing("no OEM string of the firmware has firstboot.node= or ds=nocloud;s=".to_owned()));
-    let Ok(folder) = fs::read_dir(entries) else { return nothing() };
+    let nothing = || {
+        Ok(Answer::Nothing(
+            "no OEM string of the firmware has firstboot.node= or ds=nocloud;s=".to_owned(),
+        ))
+    };
+    let Ok(folder) = fs::read_dir(entries) else {
+        return nothing();
+    };
     // `11-0`, `11-1`, …: the type, and which of them.
-    let mut tables: Vec<_> = folder.flatten().map(|entry| entry.path()).filter(|path| is_strings(path)).collect();
+    let mut tables: Vec<_> = folder
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| is_strings(path))
+        .collect();
     tables.sort();
     for table in tables {
         let raw = table.join("raw");
-        let bytes = files::read_bounded(&raw, LIMIT).context("cannot look for an OEM string of the firmware")?;
+        let bytes = files::read_bounded(&raw, LIMIT)
+            .context("cannot look for an OEM string of the firmware")?;
         if let Some(place) = strings(&bytes).find_map(|string| place::named(&string)) {
             return place::get(&place, "an OEM string of the firmware", query);
         }
@@ -35,15 +48,19 @@ fn find(query: &Query<'_>, entries: &str) -> Result<Answer> {
 }
 
 fn is_strings(table: &Path) -> bool {
-    table.file_name().is_some_and(|name| name.to_string_lossy().starts_with("11-"))
+    table
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("11-"))
 }
 
-/// The strings behind a structure, whose second byte says how long it is itself; each ends with a zero, and so does their
-/// list (DMTF DSP0134, 6.1.3).
+/// The strings behind a structure, whose second byte says how long it is itself; each ends with a
+/// zero, and so does their list (DMTF DSP0134, 6.1.3).
 fn strings(table: &[u8]) -> impl Iterator<Item = String> {
     let length = table.get(1).copied().unwrap_or_default();
     let behind = table.get(length.into()..).unwrap_or_default();
-    let each = behind.split(|byte| *byte == 0).take_while(|string| !string.is_empty());
+    let each = behind
+        .split(|byte| *byte == 0)
+        .take_while(|string| !string.is_empty());
     each.map(|string| String::from_utf8_lossy(string).into_owned())
 }
 
@@ -79,10 +96,19 @@ mod tests {
         put("1-0", &["firstboot.node=/nowhere"]);
         put("11-0", &["io.systemd.credential:a=b", "vendor"]);
         assert!(matches!(find_here().unwrap(), Answer::Nothing(_)));
-        put("11-1", &["x", &format!("firstboot.node={}", document.display())]);
+        put(
+            "11-1",
+            &["x", &format!("firstboot.node={}", document.display())],
+        );
         let error = format!("{:#}", find_here().unwrap_err());
-        assert!(error.contains("node.json is not a node document"), "{error}");
-        assert!(matches!(find("/nowhere").unwrap(), Answer::Nothing(_)), "a machine without such tables");
+        assert!(
+            error.contains("node.json is not a node document"),
+            "{error}"
+        );
+        assert!(
+            matches!(find("/nowhere").unwrap(), Answer::Nothing(_)),
+            "a machine without such tables"
+        );
     }
 
     proptest! {

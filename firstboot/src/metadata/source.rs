@@ -1,5 +1,5 @@
-//! The type of a source of node documents, its query and its answer. Each source is one file with one [`Source`], and `mod.rs` lists
-//! them.
+//! The type of a source of node documents, its query and its answer. Each source is one file with
+//! one [`Source`], and `mod.rs` lists them.
 
 use std::fmt;
 use std::time::Duration;
@@ -49,12 +49,13 @@ pub(super) struct Query<'a> {
 pub(super) enum Patience {
     /// As long as a network may need to come up.
     Boot,
-    /// Once, with a short limit: firstboot only compares this source's document with that of another.
+    /// Once, with a short limit: firstboot only compares this source's document with that of
+    /// another.
     Compare,
 }
 
-/// A network card can get its address by DHCP minutes after the link: a switch port with spanning tree forwards nothing for
-/// 50 s, and DHCP's retries can add a minute (RFC 2131, 4.1).
+/// A network card can get its address by DHCP minutes after the link: a switch port with spanning
+/// tree forwards nothing for 50 s, and DHCP's retries can add a minute (RFC 2131, 4.1).
 const SLOW_NETWORK: Duration = Duration::from_secs(150);
 const COMPARE: Duration = Duration::from_secs(2);
 

@@ -1,4 +1,5 @@
-//! The search over the sources, and the metadata services against servers that refuse as the real ones do.
+//! The search over the sources, and the metadata services against servers that refuse as the real
+//! ones do.
 
 mod server;
 mod services;
@@ -32,18 +33,35 @@ fn first(_: &Query<'_>) -> Result<Answer> {
 }
 
 const FILE: Source = source(MetadataSource::File, first);
-const NONE: Source = source(MetadataSource::Cmdline, |_| Ok(Answer::Nothing("no word".to_owned())));
+const NONE: Source = source(MetadataSource::Cmdline, |_| {
+    Ok(Answer::Nothing("no word".to_owned()))
+});
 const SAME: Source = source(MetadataSource::Nocloud, first);
 const DIFFERENT: Source = source(MetadataSource::Ec2, |query| {
-    assert_eq!(query.patience, Patience::Compare, "a service is not waited for when there is a document");
+    assert_eq!(
+        query.patience,
+        Patience::Compare,
+        "a service is not waited for when there is a document"
+    );
     Ok(Found::parse("there", OTHER.as_bytes())?.into())
 });
-const BROKEN: Source = source(MetadataSource::FwCfg, |_| Ok(Found::parse("firmware", b"?")?.into()));
+const BROKEN: Source = source(MetadataSource::FwCfg, |_| {
+    Ok(Found::parse("firmware", b"?")?.into())
+});
 
-fn search(sources: &[&Source], known: bool) -> (Result<Option<Found>>, Vec<(MetadataSource, Outcome)>) {
+fn search(
+    sources: &[&Source],
+    known: bool,
+) -> (Result<Option<Found>>, Vec<(MetadataSource, Outcome)>) {
     let mut log = SourceLog::default();
     let found = with_query(|query| ask(sources, &Query { known, ..*query }, &mut log));
-    (found, log.sources.into_iter().map(|row| (row.source, row.outcome)).collect())
+    (
+        found,
+        log.sources
+            .into_iter()
+            .map(|row| (row.source, row.outcome))
+            .collect(),
+    )
 }
 
 #[test]
@@ -51,21 +69,39 @@ fn the_first_document_is_taken_and_later_ones_have_to_agree() {
     let (found, rows) = search(&[&NONE, &FILE, &SAME], false);
     assert_eq!(found.unwrap().unwrap().place, "here");
     let outcomes = [Outcome::Nothing, Outcome::Taken, Outcome::Agrees];
-    assert_eq!(rows.iter().map(|(_, outcome)| *outcome).collect::<Vec<_>>(), outcomes);
+    assert_eq!(
+        rows.iter().map(|(_, outcome)| *outcome).collect::<Vec<_>>(),
+        outcomes
+    );
 
     let (found, rows) = search(&[&FILE, &DIFFERENT], false);
     let error = found.unwrap_err().to_string();
-    for part in ["there is another document than here", "sources ec2 and file", "Remove one of them"] {
+    for part in [
+        "there is another document than here",
+        "sources ec2 and file",
+        "Remove one of them",
+    ] {
         assert!(error.contains(part), "{error}");
     }
-    assert_eq!(rows, [(MetadataSource::File, Outcome::Taken), (MetadataSource::Ec2, Outcome::Wrong)]);
+    assert_eq!(
+        rows,
+        [
+            (MetadataSource::File, Outcome::Taken),
+            (MetadataSource::Ec2, Outcome::Wrong)
+        ]
+    );
 }
 
 #[test]
 fn a_source_with_something_wrong_ends_the_search() {
     for sources in [&[&BROKEN, &FILE][..], &[&FILE, &BROKEN]] {
         let (found, rows) = search(sources, false);
-        assert!(found.unwrap_err().to_string().contains("firmware is not a node document"));
+        assert!(
+            found
+                .unwrap_err()
+                .to_string()
+                .contains("firmware is not a node document")
+        );
         assert_eq!(rows.last(), Some(&(MetadataSource::FwCfg, Outcome::Wrong)));
     }
     assert!(search(&[&NONE], false).0.unwrap().is_none());
@@ -75,7 +111,10 @@ fn a_source_with_something_wrong_ends_the_search() {
 fn a_node_that_is_set_up_asks_until_it_has_a_document() {
     let (found, rows) = search(&[&NONE, &FILE, &BROKEN, &DIFFERENT], true);
     assert_eq!(found.unwrap().unwrap().place, "here");
-    assert_eq!(rows[2..], [MetadataSource::FwCfg, MetadataSource::Ec2].map(|source| (source, Outcome::NotAsked)));
+    assert_eq!(
+        rows[2..],
+        [MetadataSource::FwCfg, MetadataSource::Ec2].map(|source| (source, Outcome::NotAsked))
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! An HTTP or HTTPS server. The query names the machine, and the server answers with its document, which only its signature protects.
-//! Over plain HTTP an eavesdropper gets the node's keys: docs/security.md.
+//! An HTTP or HTTPS server. The query names the machine, and the server answers with its document,
+//! which only its signature protects. Over plain HTTP an eavesdropper gets the node's keys:
+//! docs/security.md.
 
 use std::time::Duration;
 
@@ -12,16 +13,23 @@ use super::http::{Trouble, client, send};
 use super::source::{Answer, KNOWN, Patience, Query, Source};
 use crate::exit::not_ready;
 
-pub(super) const SOURCE: Source = Source { name: MetadataSource::Url, find };
+pub(super) const SOURCE: Source = Source {
+    name: MetadataSource::Url,
+    find,
+};
 
-/// The pauses between attempts, for a network that has just come up or a server that is just starting. Afterwards systemd restarts
-/// firstboot, without a limit.
+/// The pauses between attempts, for a network that has just come up or a server that is just
+/// starting. Afterwards systemd restarts firstboot, without a limit.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
 /// Requests `node.json` in the recipe's folder. The query names this machine.
 fn find(query: &Query<'_>) -> Result<Answer> {
-    let Some(base) = query.url else { return Ok(Answer::NotAsked("the recipe names no url".to_owned())) };
-    let mut url = base.join("node.json").with_context(|| format!("{base} is not a folder"))?;
+    let Some(base) = query.url else {
+        return Ok(Answer::NotAsked("the recipe names no url".to_owned()));
+    };
+    let mut url = base
+        .join("node.json")
+        .with_context(|| format!("{base} is not a folder"))?;
     {
         let mut pairs = url.query_pairs_mut();
         for (key, value) in query.machine.describe() {
@@ -41,7 +49,9 @@ pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<Answer> {
         return Ok(Answer::NotAsked(why.to_owned()));
     }
     let place = place_of(url);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let bytes = runtime.block_on(patiently(url, &place, query))?;
     Ok(Found::parse(place, &bytes)?.into())
 }
@@ -52,17 +62,23 @@ async fn patiently(url: &Url, place: &str, query: &Query<'_>) -> Result<Vec<u8>>
         match attempt(&client, url, place).await {
             Ok(bytes) => return Ok(bytes),
             Err(Trouble::Final(error)) => return Err(error),
-            Err(Trouble::Again(error)) => (query.waiting)(&format!("waiting for {place}: {error:#}")),
+            Err(Trouble::Again(error)) => {
+                (query.waiting)(&format!("waiting for {place}: {error:#}"));
+            }
         }
         tokio::time::sleep(Duration::from_secs(pause)).await;
     }
     let last = PAUSES[PAUSES.len() - 1];
-    Err(not_ready(format!("{place} could not be had, the last pause was {last} s")))
+    Err(not_ready(format!(
+        "{place} could not be had, the last pause was {last} s"
+    )))
 }
 
 async fn attempt(client: &Client, url: &Url, place: &str) -> Result<Vec<u8>, Trouble> {
     // A server may not know a new machine yet.
-    send(client.get(url.clone()), place).await?.success(place, &[StatusCode::NOT_FOUND])
+    send(client.get(url.clone()), place)
+        .await?
+        .success(place, &[StatusCode::NOT_FOUND])
 }
 
 /// The address without its query, for messages.

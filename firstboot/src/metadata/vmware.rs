@@ -1,5 +1,6 @@
-//! guestinfo of a VMware machine: values that the hypervisor stores for the guest. open-vm-tools reads them. The other way is an I/O
-//! port of the hypervisor, which needs a privileged instruction.
+//! guestinfo of a VMware machine: values that the hypervisor stores for the guest. open-vm-tools
+//! reads them. The other way is an I/O port of the hypervisor, which needs a privileged
+//! instruction.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,26 +13,35 @@ use tokio::process::Command;
 use super::document::{Found, LIMIT};
 use super::source::{Answer, Query, Source};
 
-pub(super) const SOURCE: Source = Source { name: MetadataSource::Vmware, find };
+pub(super) const SOURCE: Source = Source {
+    name: MetadataSource::Vmware,
+    find,
+};
 
 const KEY: &str = "guestinfo.userdata";
 
 /// How long the hypervisor may take for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The programs that read guestinfo. If only root may read it (`guest_rpc.rpci.auth.cmd.info-get`), vmware-rpctool fails
-/// (vmware/open-vm-tools#690), so vmtoolsd comes first.
+/// The programs that read guestinfo. If only root may read it (`guest_rpc.rpci.auth.cmd.info-get`),
+/// vmware-rpctool fails (vmware/open-vm-tools#690), so vmtoolsd comes first.
 const TOOLS: [&[&str]; 2] = [&["vmtoolsd", "--cmd"], &["vmware-rpctool"]];
 
 fn find(query: &Query<'_>) -> Result<Answer> {
-    if let Some(answer) = query.platforms.why_not(Platform::Vmware).map(Answer::NotAsked) {
+    if let Some(answer) = query
+        .platforms
+        .why_not(Platform::Vmware)
+        .map(Answer::NotAsked)
+    {
         return Ok(answer);
     }
     read(&TOOLS)
 }
 
 fn read(tools: &[&[&str]]) -> Result<Answer> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     for tool in tools {
         match runtime.block_on(value(tool, KEY))? {
             Value::NoTool => {}
@@ -40,7 +50,9 @@ fn read(tools: &[&[&str]]) -> Result<Answer> {
         }
     }
     let remedy = "Add `open-vm-tools` to `packages` in the recipe's [install]";
-    Ok(Answer::Nothing(format!("{KEY} cannot be read: neither vmtoolsd nor vmware-rpctool is installed. {remedy}")))
+    Ok(Answer::Nothing(format!(
+        "{KEY} cannot be read: neither vmtoolsd nor vmware-rpctool is installed. {remedy}"
+    )))
 }
 
 #[derive(Debug)]
@@ -66,25 +78,39 @@ async fn value(tool: &[&str], key: &str) -> Result<Value> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Value::NoTool),
         Err(error) => return Err(error).with_context(|| format!("cannot run {program}")),
     };
-    let (stdout, stderr) = (child.stdout.take().context("no pipe")?, child.stderr.take().context("no pipe")?);
+    let (stdout, stderr) = (
+        child.stdout.take().context("no pipe")?,
+        child.stderr.take().context("no pipe")?,
+    );
     let ended = async {
         let (mut text, mut said) = (Vec::new(), Vec::new());
         stdout.take(LIMIT + 1).read_to_end(&mut text).await?;
-        ensure!(text.len() as u64 <= LIMIT, "{key} has more than {LIMIT} bytes");
+        ensure!(
+            text.len() as u64 <= LIMIT,
+            "{key} has more than {LIMIT} bytes"
+        );
         stderr.take(LIMIT).read_to_end(&mut said).await?;
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         Ok((text, said, child.wait().await?))
     };
     let ended = tokio::time::timeout(ANSWER_TIMEOUT, ended).await;
-    let (text, said, status) =
-        ended.with_context(|| format!("`{program} \"{command}\"` did not finish within {ANSWER_TIMEOUT:?}"))??;
+    let (text, said, status) = ended.with_context(|| {
+        format!("`{program} \"{command}\"` did not finish within {ANSWER_TIMEOUT:?}")
+    })??;
     if said.starts_with("No value found") {
         return Ok(Value::Empty);
     }
-    ensure!(status.success(), "`{program} \"{command}\"` failed ({status}): {said}");
+    ensure!(
+        status.success(),
+        "`{program} \"{command}\"` failed ({status}): {said}"
+    );
     // cloud-init replaces a value that it has read by this.
     let is_empty = matches!(text.trim_ascii(), b"" | b"---");
-    Ok(if is_empty { Value::Empty } else { Value::Text(text) })
+    Ok(if is_empty {
+        Value::Empty
+    } else {
+        Value::Text(text)
+    })
 }
 
 #[cfg(test)]
@@ -98,10 +124,16 @@ mod tests {
     fn answer(script: &str) -> Result<Answer> {
         let folder = tempfile::tempdir().unwrap();
         let tool = folder.path().join("tool");
-        fs::write(&tool, format!("#!/bin/sh\n[ \"$2\" = 'info-get guestinfo.userdata' ] || exit 9\n{script}\n"))
-            .unwrap();
+        fs::write(
+            &tool,
+            format!("#!/bin/sh\n[ \"$2\" = 'info-get guestinfo.userdata' ] || exit 9\n{script}\n"),
+        )
+        .unwrap();
         fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
-        read(&[&["/nowhere/vmtoolsd", "--cmd"], &[&tool.to_string_lossy(), "--cmd"]])
+        read(&[
+            &["/nowhere/vmtoolsd", "--cmd"],
+            &[&tool.to_string_lossy(), "--cmd"],
+        ])
     }
 
     #[test]
@@ -110,16 +142,31 @@ mod tests {
             ("echo 'No value found' >&2; exit 1", true),
             ("echo ---", true),
             ("echo ' '", true),
-            (r#"echo '{"payloadType":"t","payload":"e30=","signatures":[]}'"#, false),
-            (r#"echo '{"payloadType":"t","payload":"e30=","signatures":[]}' | gzip | base64"#, false),
+            (
+                r#"echo '{"payloadType":"t","payload":"e30=","signatures":[]}'"#,
+                false,
+            ),
+            (
+                r#"echo '{"payloadType":"t","payload":"e30=","signatures":[]}' | gzip | base64"#,
+                false,
+            ),
         ] {
             let answer = answer(script).unwrap();
-            assert_eq!(matches!(answer, Answer::Nothing(_)), nothing, "{script}: {answer:?}");
+            assert_eq!(
+                matches!(answer, Answer::Nothing(_)),
+                nothing,
+                "{script}: {answer:?}"
+            );
         }
-        let denied = format!("{:#}", answer("echo 'Permission denied' >&2; exit 1").unwrap_err());
+        let denied = format!(
+            "{:#}",
+            answer("echo 'Permission denied' >&2; exit 1").unwrap_err()
+        );
         assert!(denied.contains("Permission denied"), "{denied}");
         assert!(format!("{:#}", answer("cat /dev/zero").unwrap_err()).contains("more than"));
-        let Answer::Nothing(none) = read(&[&["/nowhere/vmtoolsd"]]).unwrap() else { panic!() };
+        let Answer::Nothing(none) = read(&[&["/nowhere/vmtoolsd"]]).unwrap() else {
+            panic!()
+        };
         assert!(none.contains("open-vm-tools"), "{none}");
     }
 }

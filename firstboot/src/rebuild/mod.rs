@@ -1,6 +1,7 @@
-//! A node with a new disk returns to its cluster by itself: firstboot removes its old member, adds the node as a
-//! learner, starts etcd with the member list as it then is, and promotes the learner to a voter when it is in sync.
-//! `observe` queries, `plan` decides on the next step, and this module writes the step to the journal and takes it.
+//! A node with a new disk returns to its cluster by itself: firstboot removes its old member, adds
+//! the node as a learner, starts etcd with the member list as it then is, and promotes the learner
+//! to a voter when it is in sync. `observe` queries, `plan` decides on the next step, and this
+//! module writes the step to the journal and takes it.
 
 mod observe;
 mod plan;
@@ -45,7 +46,12 @@ impl Rebuild {
     /// Begins, and probes the network for a second machine in the background.
     pub(crate) fn new(identity: &Identity, peer_client: PeerClient) -> Self {
         let alone = duplicate::ask(identity.node.address);
-        Self { peer_client, streams: ActiveStreams::default(), rival: RivalTimeout::default(), alone }
+        Self {
+            peer_client,
+            streams: ActiveStreams::default(),
+            rival: RivalTimeout::default(),
+            alone,
+        }
     }
 
     /// Takes as many steps as possible. `living` are the clusters that answer on the peer ports.
@@ -62,8 +68,8 @@ impl Rebuild {
         }
     }
 
-    /// Observes and takes one step; returns nothing after a step that succeeded. A step that fails is not an error:
-    /// etcd may have done it all the same, and the next round sees whether it has.
+    /// Observes and takes one step; returns nothing after a step that succeeded. A step that fails
+    /// is not an error: etcd may have done it all the same, and the next round sees whether it has.
     async fn step(
         &mut self,
         identity: &Identity,
@@ -71,7 +77,13 @@ impl Rebuild {
         living: &BTreeSet<u64>,
     ) -> Result<Option<JoinProgress>> {
         let credentials = Credentials::installed()?;
-        let mut observed = observe(identity, &self.peer_client, &credentials, NodeState::of(journal).added).await?;
+        let mut observed = observe(
+            identity,
+            &self.peer_client,
+            &credentials,
+            NodeState::of(journal).added,
+        )
+        .await?;
         observed.clusters.extend(living.iter());
         self.streams.judge(&mut observed.peers, Instant::now());
         let helper = observed.peers.first().map(|peer| peer.url.as_str());
@@ -89,24 +101,41 @@ impl Rebuild {
             }
             (Plan::Join(members), _) => {
                 let token = identity.cluster.name.to_string();
-                let start = Start { state: "existing", token, members };
+                let start = Start {
+                    state: "existing",
+                    token,
+                    members,
+                };
                 say(format!("joining as one of {} members", start.members.len()));
                 let Start { token, members, .. } = start.clone();
                 journal.add(Event::Join { token, members })?;
                 return Ok(Some(JoinProgress::Join(start)));
             }
             (Plan::Remove(member), Some(helper)) => {
-                // This node may have waited for days, and of the other machine only a closed connection is known.
+                // This node may have waited for days, and of the other machine only a closed
+                // connection is known.
                 self.alone.now()?;
-                let line = format!("removing the member {member:x}, which this node was before it lost its data");
+                let line = format!(
+                    "removing the member {member:x}, which this node was before it lost its data"
+                );
                 journal.record_intent(Event::Remove { member }, &line)?;
-                async { Client::connect(helper, &credentials).await?.remove(member).await }.await
+                async {
+                    Client::connect(helper, &credentials)
+                        .await?
+                        .remove(member)
+                        .await
+                }
+                .await
             }
             (Plan::Add(cluster), Some(helper)) => {
                 let line = format!("adding this node to the cluster {cluster:x} as a learner");
                 journal.record_intent(Event::Add { cluster }, &line)?;
-                let added =
-                    async { Client::connect(helper, &credentials).await?.add_learner(&observed.peer_url).await };
+                let added = async {
+                    Client::connect(helper, &credentials)
+                        .await?
+                        .add_learner(&observed.peer_url)
+                        .await
+                };
                 match added.await {
                     Ok(member) => Ok(journal.add(Event::Added { member })?),
                     Err(error) => Err(error),
@@ -115,7 +144,10 @@ impl Rebuild {
             (_, None) => Ok(()),
         };
         Ok(done.err().map(|error| {
-            JoinProgress::Wait(ReasonId::EtcdCallFailed.because(format!("etcd has not made the change: {error:#}")))
+            JoinProgress::Wait(
+                ReasonId::EtcdCallFailed
+                    .because(format!("etcd has not made the change: {error:#}")),
+            )
         }))
     }
 }

@@ -18,8 +18,11 @@ pub(super) async fn observe(
 ) -> Result<Observed> {
     let (cluster, node) = (&identity.cluster, &identity.node);
     let (peers, clusters) = others(identity, peer_client, credentials, QUERY_TIMEOUT).await;
-    let space = statvfs(paths::VOLUME).with_context(|| format!("cannot look at {}", paths::VOLUME))?;
-    let own = cluster.member(&node.name).context("the member vanished from the cluster document")?;
+    let space =
+        statvfs(paths::VOLUME).with_context(|| format!("cannot look at {}", paths::VOLUME))?;
+    let own = cluster
+        .member(&node.name)
+        .context("the member vanished from the cluster document")?;
     Ok(Observed {
         name: node.name.clone(),
         peer_url: own.peer_url(),

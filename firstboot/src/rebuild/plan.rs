@@ -1,10 +1,11 @@
-//! How a node with an empty disk joins its running cluster again, as a pure function: from the reports of the members
-//! to the next step. firstboot observes everything again after each step, so it sees a step that etcd did and did not
-//! confirm.
+//! How a node with an empty disk joins its running cluster again, as a pure function: from the
+//! reports of the members to the next step. firstboot observes everything again after each step, so
+//! it sees a step that etcd did and did not confirm.
 //!
-//! etcd's own checks (server/etcdserver/server.go) refuse too late or too vaguely for an operator, so each of them has
-//! its equivalent here, before anything changes. The old member is removed before the new one is added: etcd refuses
-//! two members with one peer URL, and beside the dead member the new one would raise the quorum.
+//! etcd's own checks (server/etcdserver/server.go) refuse too late or too vaguely for an operator,
+//! so each of them has its equivalent here, before anything changes. The old member is removed
+//! before the new one is added: etcd refuses two members with one peer URL, and beside the dead
+//! member the new one would raise the quorum.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +40,8 @@ pub(crate) struct Observed {
 pub(crate) enum Plan {
     /// Wait, for this reason.
     Wait(Reason),
-    /// Another machine seems to run this node's member, or did a moment ago; the text names the witness.
+    /// Another machine seems to run this node's member, or did a moment ago; the text names the
+    /// witness.
     DuplicateMember(Reason),
     /// Remove the member that this node was.
     Remove(u64),
@@ -49,16 +51,19 @@ pub(crate) enum Plan {
     Join(Vec<(String, String)>),
 }
 
-/// Free space that a joining member needs besides the database: for its write-ahead log and the snapshot it receives.
+/// Free space that a joining member needs besides the database: for its write-ahead log and the
+/// snapshot it receives.
 const ROOM: u64 = 256 << 20;
 
-/// How many seconds a node's clock may be off: leases and certificates depend on it. etcd warns from one second on,
-/// which is the resolution of the date of a page.
+/// How many seconds a node's clock may be off: leases and certificates depend on it. etcd warns
+/// from one second on, which is the resolution of the date of a page.
 const CLOCK: i64 = 5;
 
 /// The rule.
 pub(crate) fn plan(observed: &Observed) -> Plan {
-    let Observed { peers, clusters, .. } = observed;
+    let Observed {
+        peers, clusters, ..
+    } = observed;
     if clusters.len() > 1 {
         let ids: Vec<String> = clusters.iter().map(|id| format!("{id:x}")).collect();
         return wait(
@@ -79,28 +84,45 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         return wait(ReasonId::WrongResponder, why);
     }
     if !same_member_list(peers) {
-        return wait(ReasonId::MemberListsDiffer, "the members do not agree on the member list yet");
+        return wait(
+            ReasonId::MemberListsDiffer,
+            "the members do not agree on the member list yet",
+        );
     }
-    let voters: BTreeSet<u64> =
-        first.members.iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
+    let voters: BTreeSet<u64> = first
+        .members
+        .iter()
+        .filter(|member| !member.is_learner)
+        .map(|member| member.id)
+        .collect();
     let own = own(first, observed.name.as_str(), &observed.peer_url);
     if let [only] = own.as_slice()
         && observed.added == Some(only.id)
     {
         return Plan::Join(names(observed, first));
     }
-    let well = peers.iter().filter(|peer| voters.contains(&peer.member_id)).count();
+    let well = peers
+        .iter()
+        .filter(|peer| voters.contains(&peer.member_id))
+        .count();
     let quorum = voters.len() / 2 + 1;
     if well < quorum {
         return wait(
             ReasonId::NoQuorum,
-            format!("only {well} of {} voters are healthy; {quorum} are required", voters.len()),
+            format!(
+                "only {well} of {} voters are healthy; {quorum} are required",
+                voters.len()
+            ),
         );
     }
     if let Some(why) = unfit(observed) {
         return Plan::Wait(why);
     }
-    if let Some(learner) = first.members.iter().find(|member| member.is_learner && !own.contains(member)) {
+    if let Some(learner) = first
+        .members
+        .iter()
+        .find(|member| member.is_learner && !own.contains(member))
+    {
         let learner = learner.title();
         return wait(
             ReasonId::LearnerPending,
@@ -111,7 +133,10 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         [] => Plan::Add(first.cluster_id),
         [old] => find_duplicate(peers, old.id).map_or(Plan::Remove(old.id), Plan::DuplicateMember),
         _ => {
-            let ids: Vec<String> = own.iter().map(|member| format!("{:x} at {}", member.id, place(member))).collect();
+            let ids: Vec<String> = own
+                .iter()
+                .map(|member| format!("{:x} at {}", member.id, place(member)))
+                .collect();
             wait(
                 ReasonId::MemberAmbiguous,
                 format!(
@@ -125,8 +150,9 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     }
 }
 
-/// The message where another member answers at a member's address. Several clusters may share a CA, and an address may
-/// go to another machine: a node that is added to the wrong cluster is missing in its own.
+/// The message where another member answers at a member's address. Several clusters may share a CA,
+/// and an address may go to another machine: a node that is added to the wrong cluster is missing
+/// in its own.
 fn wrong_responder(peers: &[Peer]) -> Option<String> {
     peers.iter().find_map(|peer| {
         let own = peer.members.iter().find(|member| member.id == peer.member_id)?;
@@ -152,14 +178,24 @@ fn unfit(observed: &Observed) -> Option<Reason> {
         return Some(ReasonId::EtcdVersion.because(why));
     }
     // If a single clock differs, that member is wrong; if all differ, this node is.
-    let off = observed.peers.iter().map(|peer| peer.ahead).min_by_key(|ahead| ahead.abs()).unwrap_or_default();
+    let off = observed
+        .peers
+        .iter()
+        .map(|peer| peer.ahead)
+        .min_by_key(|ahead| ahead.abs())
+        .unwrap_or_default();
     if off.abs() > CLOCK {
         return Some(ReasonId::ClockOff.because(format!(
             "the clocks of all other members differ from this node's, the nearest by {off} s. Correct this node's clock: \
              `chronyc tracking`"
         )));
     }
-    let database = observed.peers.iter().map(|peer| peer.database).max().unwrap_or_default();
+    let database = observed
+        .peers
+        .iter()
+        .map(|peer| peer.database)
+        .max()
+        .unwrap_or_default();
     let needed = database + ROOM;
     (observed.free < needed).then(|| {
         let mib = |bytes: u64| bytes >> 20;
@@ -172,8 +208,8 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     })
 }
 
-/// Why this node's etcd may not run with the versions of the others, or none if it may. A step to another minor needs
-/// the version of every member: one that is down may be too old.
+/// Why this node's etcd may not run with the versions of the others, or none if it may. A step to
+/// another minor needs the version of every member: one that is down may be too old.
 fn other_versions(observed: &Observed) -> Option<String> {
     let (own, peers) = (observed.version, &observed.peers);
     if let Some(obstacle) = upgrade::obstacle(own, Entry::Join, &versions(peers)) {
@@ -182,7 +218,10 @@ fn other_versions(observed: &Observed) -> Option<String> {
     let other = peers.iter().find(|peer| peer.version.minor != own.minor)?;
     let heard: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
     let replaced = |member: &Member| own_names(member, observed.name.as_str(), &observed.peer_url);
-    let silent = other.members.iter().find(|member| !heard.contains(&member.id) && !replaced(member))?;
+    let silent = other
+        .members
+        .iter()
+        .find(|member| !heard.contains(&member.id) && !replaced(member))?;
     Some(format!(
         "{} runs etcd {}, this node runs {own}, and {} does not answer: a change of the minor version needs the version of \
          every member. Start that member",
@@ -192,13 +231,20 @@ fn other_versions(observed: &Observed) -> Option<String> {
     ))
 }
 
-/// `initial-cluster`. A member that never started has no name yet. It gets any name except this node's, by which etcd
-/// finds itself in the list.
+/// `initial-cluster`. A member that never started has no name yet. It gets any name except this
+/// node's, by which etcd finds itself in the list.
 fn names(observed: &Observed, peer: &Peer) -> Vec<(String, String)> {
     let named = peer.members.iter().flat_map(|member| {
         let own = member.peer_urls.contains(&observed.peer_url);
-        let name = if own { observed.name.to_string() } else { member.title() };
-        member.peer_urls.iter().map(move |url| (name.clone(), url.clone()))
+        let name = if own {
+            observed.name.to_string()
+        } else {
+            member.title()
+        };
+        member
+            .peer_urls
+            .iter()
+            .map(move |url| (name.clone(), url.clone()))
     });
     named.collect()
 }

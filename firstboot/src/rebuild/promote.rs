@@ -14,10 +14,13 @@ use crate::output::say;
 /// How long one voter may take: shorter than a call's limit, since a voter may be down.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// The id of this node's member, if it is a learner as far as the journal knows. Records that it will be promoted.
+/// The id of this node's member, if it is a learner as far as the journal knows. Records that it
+/// will be promoted.
 pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
-    let Some(member) = state.added.filter(|_| !state.healthy) else { return Ok(None) };
+    let Some(member) = state.added.filter(|_| !state.healthy) else {
+        return Ok(None);
+    };
     journal.record_intent(
         Event::Promote { member },
         "etcd starts as a learner; firstboot promotes it when it is in sync",
@@ -27,15 +30,26 @@ pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
 
 /// Returns when this node is a voter.
 ///
-/// It does not wait until etcd here serves clients: etcd does so only once it has published itself, and 3.5 repeats a
-/// publication that failed during the leader's snapshot only after seven seconds. But etcd must run, because a voter that is
-/// down weakens the quorum. firstboot takes an answer on etcd's peer port as the proof.
-pub(crate) async fn vote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
-    let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
+/// It does not wait until etcd here serves clients: etcd does so only once it has published itself,
+/// and 3.5 repeats a publication that failed during the leader's snapshot only after seven seconds.
+/// But etcd must run, because a voter that is down weakens the quorum. firstboot takes an answer on
+/// etcd's peer port as the proof.
+pub(crate) async fn vote(
+    identity: &Identity,
+    credentials: &Credentials,
+    member: u64,
+) -> Result<()> {
+    let own = identity
+        .cluster
+        .member(&identity.node.name)
+        .context("the member vanished from the cluster document")?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let begun = Instant::now();
     loop {
-        let runs = matches!(peer_client.ask(own, false).await, ProbeResult::State(PeerState::Etcd { .. }));
+        let runs = matches!(
+            peer_client.ask(own, false).await,
+            ProbeResult::State(PeerState::Etcd { .. })
+        );
         if runs && promote(identity, credentials, member).await.is_ok() {
             return Ok(());
         }
@@ -43,16 +57,24 @@ pub(crate) async fn vote(identity: &Identity, credentials: &Credentials, member:
     }
 }
 
-/// Any voter forwards the request to the leader, which refuses it until the learner is in sync. A member that is a
-/// voter already counts as promoted.
+/// Any voter forwards the request to the leader, which refuses it until the learner is in sync. A
+/// member that is a voter already counts as promoted.
 ///
 /// # Errors
 /// The last voter's error. Every error is worth another attempt.
 async fn promote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let mut last = Ok(());
-    for other in identity.cluster.members.iter().filter(|other| other.name != identity.node.name) {
+    for other in identity
+        .cluster
+        .members
+        .iter()
+        .filter(|other| other.name != identity.node.name)
+    {
         let asked = tokio::time::timeout(ANSWER, async {
-            Client::connect(&other.client_url(), credentials).await?.promote(member).await
+            Client::connect(&other.client_url(), credentials)
+                .await?
+                .promote(member)
+                .await
         });
         match asked.await {
             Ok(Ok(())) => {
@@ -60,7 +82,13 @@ async fn promote(identity: &Identity, credentials: &Credentials, member: u64) ->
                 return Ok(());
             }
             // ErrMemberNotLearner: etcd did an earlier request whose answer was lost.
-            Ok(Err(error)) if error.to_string().ends_with("can only promote a learner member") => return Ok(()),
+            Ok(Err(error))
+                if error
+                    .to_string()
+                    .ends_with("can only promote a learner member") =>
+            {
+                return Ok(());
+            }
             Ok(Err(error)) => last = Err(error),
             Err(_) => last = Err(anyhow!("{} does not answer", other.name)),
         }

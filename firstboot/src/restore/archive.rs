@@ -27,14 +27,20 @@ struct Aside {
 pub(super) fn check(archived: &ArchivedData) -> Result<()> {
     let path = &archived.path;
     let Ok(now) = data::known(path) else {
-        return Err(unusable(path, "does not contain complete data of etcd any more, so a rollback is impossible"));
+        return Err(unusable(
+            path,
+            "does not contain complete data of etcd any more, so a rollback is impossible",
+        ));
     };
     match &archived.data {
         Some(then) if (then.member, then.cluster) != (now.member, now.cluster) => {
             Err(unusable(path, "contains the data of another member"))
         }
         Some(then) => match then.directories.exchanged(&now.directories) {
-            Some(what) => Err(unusable(path, &format!("was replaced: {what} is not the directory that was archived"))),
+            Some(what) => Err(unusable(
+                path,
+                &format!("was replaced: {what} is not the directory that was archived"),
+            )),
             None => Ok(()),
         },
         None => Ok(()),
@@ -50,20 +56,40 @@ pub(super) fn list(journal: &Journal) -> Result<String> {
     let back = NodeState::of(journal).archived.map(|aside| aside.path);
     let mut lines = Vec::new();
     for aside in all()? {
-        let at = aside.at.format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC"))?;
+        let at = aside.at.format(format_description!(
+            "[year]-[month]-[day] [hour]:[minute]:[second] UTC"
+        ))?;
         let size = Dir::open(&aside.path).and_then(|folder| folder.size());
         let mib = size.with_context(|| format!("cannot look into {}", aside.path.display()))? >> 20;
-        let cluster = journal.entries.iter().enumerate().rev().find_map(|(number, entry)| match &entry.event {
-            Event::Exchange(exchange) if exchange.aside.as_ref() == Some(&aside.path) => {
-                NodeState::from(&journal.entries[..number]).cluster
-            }
-            _ => None,
-        });
-        let of = cluster.map(|cluster| format!(", of the cluster {cluster:x}")).unwrap_or_default();
-        let note = if back.as_ref() == Some(&aside.path) { "; --rollback restores it" } else { "" };
-        lines.push(format!("{at}  {mib} MiB  {}{of}{note}\n", aside.path.display()));
+        let cluster = journal
+            .entries
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(number, entry)| match &entry.event {
+                Event::Exchange(exchange) if exchange.aside.as_ref() == Some(&aside.path) => {
+                    NodeState::from(&journal.entries[..number]).cluster
+                }
+                _ => None,
+            });
+        let of = cluster
+            .map(|cluster| format!(", of the cluster {cluster:x}"))
+            .unwrap_or_default();
+        let note = if back.as_ref() == Some(&aside.path) {
+            "; --rollback restores it"
+        } else {
+            ""
+        };
+        lines.push(format!(
+            "{at}  {mib} MiB  {}{of}{note}\n",
+            aside.path.display()
+        ));
     }
-    Ok(if lines.is_empty() { "no data is archived\n".to_owned() } else { lines.concat() })
+    Ok(if lines.is_empty() {
+        "no data is archived\n".to_owned()
+    } else {
+        lines.concat()
+    })
 }
 
 /// Deletes folders that are older than this many days.
@@ -71,7 +97,9 @@ pub(super) fn prune(journal: &Journal, days: u64) -> Result<()> {
     let _lock = Lock::take()?;
     let now = time::OffsetDateTime::now_utc();
     let age = time::Duration::days(i64::try_from(days).unwrap_or(i64::MAX / 86_400));
-    let kept = NodeState::of(journal).exchange.map(|exchange| exchange.from);
+    let kept = NodeState::of(journal)
+        .exchange
+        .map(|exchange| exchange.from);
     for aside in all()? {
         if now - aside.at.assume_utc() > age && kept.as_ref() != Some(&aside.path) {
             say(format!("deleting {}", aside.path.display()));
@@ -88,7 +116,10 @@ fn all() -> Result<Vec<Aside>> {
     }
     let names = Dir::open(folder).and_then(|folder| folder.names());
     let names = names.with_context(|| format!("cannot look into {}", folder.display()))?;
-    let mut all: Vec<Aside> = names.into_iter().filter_map(|name| parse(folder.join(name))).collect();
+    let mut all: Vec<Aside> = names
+        .into_iter()
+        .filter_map(|name| parse(folder.join(name)))
+        .collect();
     all.sort_by_key(|aside| aside.at);
     Ok(all)
 }
@@ -111,7 +142,12 @@ mod tests {
         let parse = |name: &str| parse(Path::new("/aside").join(name));
         assert!(parse("before-restore-20261122T101112Z").is_some());
         assert!(parse("half-born-20261122T101112Z").is_some());
-        for strange in ["before-restore", "keep-this", "x-20261322T101112Z", "20261122T101112Z"] {
+        for strange in [
+            "before-restore",
+            "keep-this",
+            "x-20261322T101112Z",
+            "20261122T101112Z",
+        ] {
             assert_eq!(parse(strange), None, "{strange}");
         }
     }

@@ -1,5 +1,5 @@
-//! Builds etcd's new data from the snapshot, with the etcdutl of the version that will run, next to the present data. The new
-//! data gets its final name only when all of it is durable.
+//! Builds etcd's new data from the snapshot, with the etcdutl of the version that will run, next to
+//! the present data. The new data gets its final name only when all of it is durable.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,15 +17,17 @@ use crate::output::say;
 use crate::paths;
 use crate::steps::selinux;
 
-/// How far the restored revision is above every revision that was observed: the limit for the number of writes that no member
-/// reported. etcd's guide to disaster recovery recommends this number.
+/// How far the restored revision is above every revision that was observed: the limit for the
+/// number of writes that no member reported. etcd's guide to disaster recovery recommends this
+/// number.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
-/// The bytes that etcdutl writes in addition to the database: two segments of the log, and rounding.
+/// The bytes that etcdutl writes in addition to the database: two segments of the log, and
+/// rounding.
 ///
-/// A manual restore may need 61 MiB less: it stops etcd first, and etcd then deletes its preallocated log segment of 64 MB.
-/// firstboot builds the data while etcd still runs, so that clients do not wait for the build, and never deletes a file of a
-/// running etcd.
+/// A manual restore may need 61 MiB less: it stops etcd first, and etcd then deletes its
+/// preallocated log segment of 64 MB. firstboot builds the data while etcd still runs, so that
+/// clients do not wait for the build, and never deletes a file of a running etcd.
 const ROOM: u64 = 160 << 20;
 
 /// The inputs of a build, without those on which the members agree.
@@ -36,7 +38,8 @@ pub(super) struct DataDirBuilder {
     pub(super) source: SnapshotFile,
 }
 
-/// Whether etcdutl can raise the revision (`--bump-revision`, in upstream's changelogs of 3.4.27 and 3.5.10).
+/// Whether etcdutl can raise the revision (`--bump-revision`, in upstream's changelogs of 3.4.27
+/// and 3.5.10).
 pub(super) fn can_raise(version: EtcdVersion) -> bool {
     match version.minor {
         4 => version.patch >= 27,
@@ -48,7 +51,9 @@ pub(super) fn can_raise(version: EtcdVersion) -> bool {
 /// The revision with which a restored cluster continues.
 pub(super) fn revision(mode: BootstrapMode, source: &SnapshotFile) -> u64 {
     match mode {
-        BootstrapMode::Restore { seen: Some(seen), .. } => seen.max(source.revision) + MARGIN,
+        BootstrapMode::Restore {
+            seen: Some(seen), ..
+        } => seen.max(source.revision) + MARGIN,
         _ => source.revision,
     }
 }
@@ -60,7 +65,8 @@ pub(super) fn folder(token: &str) -> PathBuf {
 
 /// Checks that the disk has room for the data of a snapshot of this size.
 pub(super) fn check_room(size: u64) -> Result<()> {
-    let space = statvfs(paths::VOLUME).with_context(|| format!("cannot look at {}", paths::VOLUME))?;
+    let space =
+        statvfs(paths::VOLUME).with_context(|| format!("cannot look at {}", paths::VOLUME))?;
     let free = space.blocks_available() * space.fragment_size();
     let needed = size + ROOM;
     ensure!(
@@ -86,10 +92,17 @@ impl DataDirBuilder {
         DesiredDir::new(paths::RESTORE, 0o700, ROOT).make()?;
         let part = Path::new(paths::RESTORE).join("part");
         let mut command = self.command(epoch, &part);
-        let words = format!("{} snapshot restore {}", command.get_program().display(), self.source.path.display());
+        let words = format!(
+            "{} snapshot restore {}",
+            command.get_program().display(),
+            self.source.path.display()
+        );
         say(self.ids(epoch));
         say(&words);
-        let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{words}`"))?;
+        let output = command
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot run `{words}`"))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             let last: Vec<&str> = said.trim().lines().rev().take(3).collect();
@@ -97,15 +110,24 @@ impl DataDirBuilder {
             clear()?;
             bail!("`{words}` failed ({}): {}", output.status, last.join(" | "));
         }
-        selinux::below(&part).iter().try_for_each(crate::change::Change::apply)?;
+        selinux::below(&part)
+            .iter()
+            .try_for_each(crate::change::Change::apply)?;
         files::chown_and_sync(&part, ETCD)?;
         files::rename(&part, &folder)
     }
 
     /// The ids of the cluster and its members, which follow from the epoch.
     fn ids(&self, epoch: &Epoch) -> String {
-        let id = |name| self.cluster.member(name).map(|member| member_id(&member.peer_url(), &epoch.token));
-        let members = epoch.disk_ids.keys().map(|name| format!("{name} {:x}", id(name).unwrap_or_default()));
+        let id = |name| {
+            self.cluster
+                .member(name)
+                .map(|member| member_id(&member.peer_url(), &epoch.token))
+        };
+        let members = epoch
+            .disk_ids
+            .keys()
+            .map(|name| format!("{name} {:x}", id(name).unwrap_or_default()));
         format!(
             "the new cluster has the id {:x}, the token {} and the members {}",
             epoch.cluster_id,
@@ -116,7 +138,12 @@ impl DataDirBuilder {
 
     /// Checks that the snapshot is still the file that was verified.
     fn same_file(&self) -> Result<()> {
-        let SnapshotFile { path, sha256, stamp, .. } = &self.source;
+        let SnapshotFile {
+            path,
+            sha256,
+            stamp,
+            ..
+        } = &self.source;
         if files::stamp(path)? == *stamp {
             return Ok(());
         }
@@ -132,16 +159,42 @@ impl DataDirBuilder {
     }
 
     fn command(&self, epoch: &Epoch, to: &Path) -> Command {
-        let Self { cluster, own, source } = self;
+        let Self {
+            cluster,
+            own,
+            source,
+        } = self;
         let start = Start::new_cluster(cluster, &epoch.token, epoch.disk_ids.keys());
-        let members: Vec<String> = start.members.iter().map(|(name, url)| format!("{name}={url}")).collect();
-        let program = if cluster.etcd.version.has_etcdutl() { paths::ETCDUTL } else { paths::ETCDCTL };
+        let members: Vec<String> = start
+            .members
+            .iter()
+            .map(|(name, url)| format!("{name}={url}"))
+            .collect();
+        let program = if cluster.etcd.version.has_etcdutl() {
+            paths::ETCDUTL
+        } else {
+            paths::ETCDCTL
+        };
         let mut command = Command::new(program);
         // Turns on the self-checks of etcd's programs (server/verify, since 3.5).
         command.env("ETCDCTL_API", "3").env("ETCD_VERIFY", "all");
-        command.args(["snapshot", "restore"]).arg(&source.path).arg("--data-dir").arg(to);
-        command.args(["--name", own.name.as_str(), "--initial-advertise-peer-urls", &own.peer_url()]);
-        command.args(["--initial-cluster", &members.join(","), "--initial-cluster-token", &epoch.token]);
+        command
+            .args(["snapshot", "restore"])
+            .arg(&source.path)
+            .arg("--data-dir")
+            .arg(to);
+        command.args([
+            "--name",
+            own.name.as_str(),
+            "--initial-advertise-peer-urls",
+            &own.peer_url(),
+        ]);
+        command.args([
+            "--initial-cluster",
+            &members.join(","),
+            "--initial-cluster-token",
+            &epoch.token,
+        ]);
         if matches!(epoch.mode, BootstrapMode::Restore { seen: Some(_), .. }) {
             let bump = revision(epoch.mode, source) - source.revision;
             command.args(["--bump-revision", &bump.to_string(), "--mark-compacted"]);
@@ -162,7 +215,10 @@ pub(super) fn clear() -> Result<()> {
     let clear = || -> std::io::Result<()> {
         let dir = Dir::open(folder)?;
         for name in dir.names()? {
-            if dir.look(&name)?.is_some_and(|there| there.kind == Kind::Directory) {
+            if dir
+                .look(&name)?
+                .is_some_and(|there| there.kind == Kind::Directory)
+            {
                 dir.remove_all(&name)?;
             }
         }
@@ -197,7 +253,10 @@ mod tests {
             digest: true,
             stamp: files::stamp(Path::new("/etc/passwd")).unwrap(),
         };
-        let restore = |seen| BootstrapMode::Restore { snapshot: source.sha256, seen };
+        let restore = |seen| BootstrapMode::Restore {
+            snapshot: source.sha256,
+            seen,
+        };
         assert_eq!(revision(restore(Some(70)), &source), 70 + MARGIN);
         assert_eq!(revision(restore(Some(0)), &source), 50 + MARGIN);
         assert_eq!(revision(restore(None), &source), 50);

@@ -1,5 +1,5 @@
-//! Downloads the snapshot from a member that waits at the barrier (`--from PEER`), over the barrier's TLS, from an object
-//! store or from a web server. Resumes an interrupted download.
+//! Downloads the snapshot from a member that waits at the barrier (`--from PEER`), over the
+//! barrier's TLS, from an object store or from a web server. Resumes an interrupted download.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -28,15 +28,31 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Downloads the snapshot from a member, and returns its path.
 pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Result<PathBuf> {
-    let names = || identity.cluster.members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ");
-    let member = identity.cluster.member(peer).filter(|member| member.name != identity.node.name);
+    let names = || {
+        identity
+            .cluster
+            .members
+            .iter()
+            .map(|member| member.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let member = identity
+        .cluster
+        .member(peer)
+        .filter(|member| member.name != identity.node.name);
     let member = member.ok_or_else(|| {
-        let text = format!("{peer} is not another member of this cluster; the members are {}", names());
+        let text = format!(
+            "{peer} is not another member of this cluster; the members are {}",
+            names()
+        );
         refused(ReasonId::RestoreSource.because(text))
     })?;
     let end = Instant::now() + patience;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let snapshot = ordered(&peer_client, member, end).await?;
         let mut file = Spool::begin("fetched")?;
@@ -49,7 +65,10 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
             match went_on.await {
                 Ok(()) => break,
                 Err(error) if Instant::now() < end => {
-                    say(format!("{peer}: {error:#}; resuming the download at byte {}", file.length));
+                    say(format!(
+                        "{peer}: {error:#}; resuming the download at byte {}",
+                        file.length
+                    ));
                 }
                 Err(error) => {
                     let text = format!("cannot download the snapshot from {peer}: {error:#}");
@@ -65,12 +84,19 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
 /// Downloads a snapshot from a store or web server, and compares it with its manifest.
 pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBuf> {
     let end = Instant::now() + patience;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let manifest = remote.manifest().await?;
         match &manifest {
-            Some(manifest) => say(format!("downloading {remote}: {} bytes, sha256 {}", manifest.size, manifest.sha256)),
-            None => say(format!("downloading {remote}, which has no manifest to compare it with")),
+            Some(manifest) => say(format!(
+                "downloading {remote}: {} bytes, sha256 {}",
+                manifest.size, manifest.sha256
+            )),
+            None => say(format!(
+                "downloading {remote}, which has no manifest to compare it with"
+            )),
         }
         let mut file = Spool::begin("fetched")?;
         loop {
@@ -81,21 +107,27 @@ pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBu
                     let wanted = manifest.size;
                     ensure!(
                         size == wanted,
-                        refused(
-                            ReasonId::SnapshotInvalid
-                                .because(format!("{remote} has {size} bytes, but its manifest says {wanted}"))
-                        )
+                        refused(ReasonId::SnapshotInvalid.because(format!(
+                            "{remote} has {size} bytes, but its manifest says {wanted}"
+                        )))
                     );
                 }
                 go_on(&mut file, answer).await
             };
             match went_on.await {
                 Ok(()) => break,
-                Err(error) if error.downcast_ref::<ExitError>().is_some_and(|stop| stop.exit == Exit::Refused) => {
+                Err(error)
+                    if error
+                        .downcast_ref::<ExitError>()
+                        .is_some_and(|stop| stop.exit == Exit::Refused) =>
+                {
                     return Err(error);
                 }
                 Err(error) if Instant::now() < end => {
-                    say(format!("{error:#}; resuming the download at byte {}", file.length));
+                    say(format!(
+                        "{error:#}; resuming the download at byte {}",
+                        file.length
+                    ));
                 }
                 Err(error) => {
                     let text = format!("cannot download the snapshot: {error:#}");
@@ -113,7 +145,10 @@ async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Res
     let mut logged = false;
     loop {
         let why = match peer_client.ask(member, false).await {
-            ProbeResult::State(PeerState::Firstboot { mode: BootstrapMode::Restore { snapshot, .. }, .. }) => {
+            ProbeResult::State(PeerState::Firstboot {
+                mode: BootstrapMode::Restore { snapshot, .. },
+                ..
+            }) => {
                 return Ok(snapshot);
             }
             heard => heard.to_string(),
@@ -135,17 +170,24 @@ async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Res
 
 /// Receives the rest of the snapshot from one answer, whose length is the number of missing bytes.
 async fn go_on(file: &mut Spool, mut answer: Response) -> Result<()> {
-    let left = answer.content_length().context("the answer has no Content-Length")?;
+    let left = answer
+        .content_length()
+        .context("the answer has no Content-Length")?;
     if file.length == 0 {
         // Room for the snapshot, and for the data that is built from it.
         build::check_room(2 * left)?;
     }
     let end = file.length + left;
-    while let Some(chunk) =
-        tokio::time::timeout(STALL_TIMEOUT, answer.chunk()).await.context("the download stalled")??
+    while let Some(chunk) = tokio::time::timeout(STALL_TIMEOUT, answer.chunk())
+        .await
+        .context("the download stalled")??
     {
-        ensure!(file.length + chunk.len() as u64 <= end, "the answer is longer than its Content-Length");
-        file.write_all(&chunk).context("cannot store the snapshot")?;
+        ensure!(
+            file.length + chunk.len() as u64 <= end,
+            "the answer is longer than its Content-Length"
+        );
+        file.write_all(&chunk)
+            .context("cannot store the snapshot")?;
     }
     if file.length < end {
         bail!("the answer ended {} bytes too early", end - file.length);

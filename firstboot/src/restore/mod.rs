@@ -1,9 +1,9 @@
 //! `firstboot restore`: restores every member from one snapshot, and keeps the previous data.
 //!
-//! firstboot verifies the file while etcd still runs. Then etcd stops, and the members meet at the barrier, on etcd's
-//! peer port. A member with the same order as all others builds its new data beside the old and announces that it is
-//! ready. Only when all are ready, each swaps its data. After any failure before the swap etcd runs with its previous
-//! data.
+//! firstboot verifies the file while etcd still runs. Then etcd stops, and the members meet at the
+//! barrier, on etcd's peer port. A member with the same order as all others builds its new data
+//! beside the old and announces that it is ready. Only when all are ready, each swaps its data.
+//! After any failure before the swap etcd runs with its previous data.
 
 mod archive;
 mod build;
@@ -51,10 +51,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let state = NodeState::of(&journal);
     drop(journal);
     if state.exchange.is_some() {
-        return Err(refused(
-            ReasonId::RestoreUnfinished
-                .because(format!("an earlier restore is not finished. Finish it with `systemctl restart {UNIT}`")),
-        ));
+        return Err(refused(ReasonId::RestoreUnfinished.because(format!(
+            "an earlier restore is not finished. Finish it with `systemctl restart {UNIT}`"
+        ))));
     }
     if !options.dry_run {
         execute::clear(&state);
@@ -65,11 +64,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let aside = state.archived.as_ref();
         let aside = aside.ok_or_else(|| {
             refused(
-                ReasonId::ArchiveUnusable.because("no restore has archived data of this node: no rollback is possible"),
+                ReasonId::ArchiveUnusable
+                    .because("no restore has archived data of this node: no rollback is possible"),
             )
         })?;
         archive::check(aside)?;
-        (BootstrapMode::Rollback { cluster: aside.cluster }, None)
+        (
+            BootstrapMode::Rollback {
+                cluster: aside.cluster,
+            },
+            None,
+        )
     } else {
         let source = source::get(options, &identity, patience)?;
         let restore = plan::mode(options.keep_revision, &identity, &state, &source)?;
@@ -79,10 +84,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.dry_run {
         return Ok(());
     }
-    let mut order = RestoreOrder { disk_id: DiskId::draw()?, mode, without, source, until: 0 };
-    execute::prebuild(&identity, &state, &order).context("nothing was restored, and etcd keeps running")?;
-    order.until = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()) + options.deadline;
-    // The unit starts etcd in the end, with the old data or the new, and continues where this process stops.
+    let mut order = RestoreOrder {
+        disk_id: DiskId::draw()?,
+        mode,
+        without,
+        source,
+        until: 0,
+    };
+    execute::prebuild(&identity, &state, &order)
+        .context("nothing was restored, and etcd keeps running")?;
+    order.until = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_secs())
+        + options.deadline;
+    // The unit starts etcd in the end, with the old data or the new, and continues where this
+    // process stops.
     let outcome = operator::with_journal(|journal| {
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
         execute(&identity, journal, true)
@@ -93,7 +109,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             wait::until_healthy(&identity, patience)
         }
         Outcome::HandedOver => Ok(()),
-        Outcome::GivenUp(why) => Err(why.context("nothing was restored, and etcd starts with its previous data")),
+        Outcome::GivenUp(why) => {
+            Err(why.context("nothing was restored, and etcd starts with its previous data"))
+        }
     }
 }
 

@@ -6,7 +6,10 @@ use recipes::Label;
 
 /// The command line of `firstboot restore`.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
 #[command(
     group = clap::ArgGroup::new("what").required(true),
     after_help = "Run the command with the same snapshot on every member, in any order. etcd stops only after the snapshot \
@@ -41,7 +44,8 @@ pub(crate) struct Options {
     /// Restore this machine alone. The other machines join it when they are reinstalled
     #[arg(long, conflicts_with = "without")]
     pub(super) solo: bool,
-    /// Accept a file without etcd's digest at its end, such as a copy of member/snap/db. Its pages are still checked
+    /// Accept a file without etcd's digest at its end, such as a copy of member/snap/db. Its pages
+    /// are still checked
     #[arg(long)]
     pub(super) skip_hash_check: bool,
     /// Continue with the snapshot's revision, although clients may have seen later ones
@@ -50,7 +54,8 @@ pub(crate) struct Options {
     /// Print the planned changes without making them
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Wait this many seconds for the other members before the restore is abandoned, and for a quorum afterwards
+    /// Wait this many seconds for the other members before the restore is abandoned, and for a
+    /// quorum afterwards
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     pub(super) deadline: u64,
 }

@@ -30,14 +30,29 @@ pub(super) fn mode(
             source.revision
         ));
     }
-    let seen = if raise { Some(newest(&identity.cluster)?.max(source.revision).max(state.revision)) } else { None };
-    Ok(BootstrapMode::Restore { snapshot: source.sha256, seen })
+    let seen = if raise {
+        Some(
+            newest(&identity.cluster)?
+                .max(source.revision)
+                .max(state.revision),
+        )
+    } else {
+        None
+    };
+    Ok(BootstrapMode::Restore {
+        snapshot: source.sha256,
+        seen,
+    })
 }
 
 /// The newest revision that any member reports. A member reports it without a quorum as well.
 fn newest(cluster: &ClusterDocument) -> Result<u64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let Ok(credentials) = Credentials::installed() else { return Ok(0) };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let Ok(credentials) = Credentials::installed() else {
+        return Ok(0);
+    };
     Ok(runtime.block_on(async {
         let mut asked = JoinSet::new();
         for member in &cluster.members {
@@ -45,7 +60,11 @@ fn newest(cluster: &ClusterDocument) -> Result<u64> {
             asked.spawn(async move {
                 let status = async { Client::connect(&url, &credentials).await?.status().await };
                 let status = tokio::time::timeout(Duration::from_secs(2), status).await;
-                let header = status.ok().and_then(Result::ok).and_then(|status| status.header).unwrap_or_default();
+                let header = status
+                    .ok()
+                    .and_then(Result::ok)
+                    .and_then(|status| status.header)
+                    .unwrap_or_default();
                 u64::try_from(header.revision).unwrap_or_default()
             });
         }
@@ -62,13 +81,22 @@ pub(super) fn print_plan(
     without: &BTreeSet<Label>,
 ) -> Result<()> {
     let cluster = &identity.cluster;
-    let mut lines = vec![format!("{} of cluster {} will {mode}", identity.node.name, cluster.name)];
+    let mut lines = vec![format!(
+        "{} of cluster {} will {mode}",
+        identity.node.name, cluster.name
+    )];
     if let Some(source) = source {
-        build::check_room(std::fs::metadata(&source.path).context("the snapshot is gone")?.len())?;
+        build::check_room(
+            std::fs::metadata(&source.path)
+                .context("the snapshot is gone")?
+                .len(),
+        )?;
         lines.push(format!("  snapshot   {}", source.path.display()));
         lines.push(format!("  sha256     {}", source.sha256));
         let revision = match mode {
-            BootstrapMode::Restore { seen: Some(seen), .. } => format!(
+            BootstrapMode::Restore {
+                seen: Some(seen), ..
+            } => format!(
                 "{}, will be raised above {} (the newest observed is {seen}); older watches fail as compacted",
                 source.revision,
                 seen + MARGIN - 1
@@ -77,13 +105,19 @@ pub(super) fn print_plan(
         };
         lines.push(format!("  revision   {revision}"));
     }
-    let now = state.cluster.map_or_else(|| "unknown".to_owned(), |id| format!("{id:x}"));
+    let now = state
+        .cluster
+        .map_or_else(|| "unknown".to_owned(), |id| format!("{id:x}"));
     let then = match (mode, state.archived.as_ref()) {
         (BootstrapMode::Rollback { cluster }, Some(aside)) => {
-            let member = aside.member.map(|id| format!(" as its member {id:x}")).unwrap_or_default();
+            let member = aside
+                .member
+                .map(|id| format!(" as its member {id:x}"))
+                .unwrap_or_default();
             format!("{cluster:x} again{member}, from {}", aside.path.display())
         }
-        // If the ids were known before, two restores of one file would make one cluster with two histories.
+        // If the ids were known before, two restores of one file would make one cluster with two
+        // histories.
         (BootstrapMode::Restore { snapshot, .. }, _) => format!(
             "a new one, token {}-r-{}-…; the members draw the rest of the token when all have the order. firstboot \
              prints the ids, which follow from the token, before it replaces any data",
@@ -95,11 +129,21 @@ pub(super) fn print_plan(
     lines.push(format!("  cluster    {now} now; then {then}"));
     let names = |mut names: Vec<&str>| {
         names.sort_unstable();
-        if names.is_empty() { "-".to_owned() } else { names.join(", ") }
+        if names.is_empty() {
+            "-".to_owned()
+        } else {
+            names.join(", ")
+        }
     };
     let all = cluster.members.iter().map(|member| &member.name);
-    let with: Vec<&str> = all.filter(|name| !without.contains(*name)).map(Label::as_str).collect();
+    let with: Vec<&str> = all
+        .filter(|name| !without.contains(*name))
+        .map(Label::as_str)
+        .collect();
     lines.push(format!("  members    {}", names(with)));
-    lines.push(format!("  without    {}", names(without.iter().map(Label::as_str).collect())));
+    lines.push(format!(
+        "  without    {}",
+        names(without.iter().map(Label::as_str).collect())
+    ));
     Ok(show(&(lines.join("\n") + "\n"))?)
 }

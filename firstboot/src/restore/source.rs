@@ -20,7 +20,11 @@ use crate::snapshot::examine::{self, Digest, Hash};
 use crate::snapshot::remote::Remote;
 
 /// The snapshot on this node's disk, verified.
-pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) -> Result<SnapshotFile> {
+pub(super) fn get(
+    options: &Options,
+    identity: &Identity,
+    patience: Duration,
+) -> Result<SnapshotFile> {
     let path = match (&options.snapshot, &options.from) {
         (Some(path), _) => plain(path, options, identity, patience)?,
         (None, Some(peer)) => download::from(identity, peer, patience)?,
@@ -30,34 +34,62 @@ pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) ->
         }
     };
     let stamp = files::stamp(&path)?;
-    let hash = if options.skip_hash_check { Hash::Optional } else { Hash::Required };
+    let hash = if options.skip_hash_check {
+        Hash::Optional
+    } else {
+        Hash::Required
+    };
     say(format!("verifying {}", path.display()));
     let verified = examine::verify(&path, hash)?;
     if let Some(why) = verified.objection_of(identity.cluster.etcd.version) {
-        return Err(refused(ReasonId::EtcdVersion.because(format!("{}: {why}", path.display()))));
+        return Err(refused(
+            ReasonId::EtcdVersion.because(format!("{}: {why}", path.display())),
+        ));
     }
-    let revision = u64::try_from(verified.revision).context("the snapshot has a negative revision")?;
+    let revision =
+        u64::try_from(verified.revision).context("the snapshot has a negative revision")?;
     say(format!("{} is good: revision {revision}", path.display()));
-    Ok(SnapshotFile { path, sha256: verified.sha256, revision, digest: verified.digest == Digest::Good, stamp })
+    Ok(SnapshotFile {
+        path,
+        sha256: verified.sha256,
+        revision,
+        digest: verified.digest == Digest::Good,
+        stamp,
+    })
 }
 
 /// Why what was named cannot be opened: another try changes nothing.
 fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
-    let scheme = path.to_str().and_then(|text| text.split_once("://")).map(|(scheme, _)| scheme);
+    let scheme = path
+        .to_str()
+        .and_then(|text| text.split_once("://"))
+        .map(|(scheme, _)| scheme);
     let why = scheme.map_or_else(
         || format!("cannot open {}: {error}", stored.display()),
         |scheme| format!("{}: no snapshot is fetched by {scheme}", path.display()),
     );
-    refused(format!("{why}. Name a file, an https address or s3://bucket/prefix/NAME"))
+    refused(format!(
+        "{why}. Name a file, an https address or s3://bucket/prefix/NAME"
+    ))
 }
 
 /// The path of the plain snapshot: downloaded, decrypted and decompressed where needed.
-fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration) -> Result<PathBuf> {
+fn plain(
+    path: &Path,
+    options: &Options,
+    identity: &Identity,
+    patience: Duration,
+) -> Result<PathBuf> {
     let backup = identity.cluster.backup.as_ref();
-    let remote = path.to_str().map(|text| Remote::of(text, backup)).transpose()?.flatten();
+    let remote = path
+        .to_str()
+        .map(|text| Remote::of(text, backup))
+        .transpose()?
+        .flatten();
     let stored = match &remote {
         Some(remote) => download::fetch_remote(remote, patience)?,
-        None => std::path::absolute(path).with_context(|| format!("{} is not a path", path.display()))?,
+        None => std::path::absolute(path)
+            .with_context(|| format!("{} is not a path", path.display()))?,
     };
     let file = files::open(&stored).map_err(|error| unusable(path, &stored, &error))?;
     if !is_encoded(&stored, &file)? {
@@ -65,9 +97,11 @@ fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration
     }
     say(format!("decoding {}", path.display()));
     let mut spool = Spool::begin("decoded")?;
-    decode(&stored, options.identity.as_deref(), &mut spool).map_err(|error| match error.downcast::<Locked>() {
-        Ok(locked) => refused(locked.0),
-        Err(error) => error,
+    decode(&stored, options.identity.as_deref(), &mut spool).map_err(|error| {
+        match error.downcast::<Locked>() {
+            Ok(locked) => refused(locked.0),
+            Err(error) => error,
+        }
     })?;
     let plain = spool.finish(None)?;
     if remote.is_some() {

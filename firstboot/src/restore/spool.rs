@@ -14,7 +14,8 @@ use crate::files::{self, DesiredDir, Dir, ROOT};
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// The number of bytes after which the free space is checked again: etcd still runs on the same volume.
+/// The number of bytes after which the free space is checked again: etcd still runs on the same
+/// volume.
 const STEP: u64 = 16 << 20;
 
 /// The unfinished file. Dropping it deletes the file.
@@ -38,7 +39,13 @@ impl Spool {
             folder.create(name)
         };
         let file = begin().with_context(|| format!("cannot write {}", unfinished.display()))?;
-        Ok(Self { unfinished, file, hasher: Hasher::new(&SHA256), length: 0, checked: 0 })
+        Ok(Self {
+            unfinished,
+            file,
+            hasher: Hasher::new(&SHA256),
+            length: 0,
+            checked: 0,
+        })
     }
 
     /// Checks the digest, and names the file by it.
@@ -47,12 +54,13 @@ impl Spool {
         bytes.copy_from_slice(self.hasher.clone().finish().as_ref());
         let found = Sha256::new(bytes);
         if let Some(wanted) = wanted.filter(|wanted| **wanted != found) {
-            return Err(refused(
-                ReasonId::SnapshotInvalid
-                    .because(format!("the downloaded snapshot has the digest {found}, but {wanted} was expected")),
-            ));
+            return Err(refused(ReasonId::SnapshotInvalid.because(format!(
+                "the downloaded snapshot has the digest {found}, but {wanted} was expected"
+            ))));
         }
-        self.file.sync_all().with_context(|| format!("cannot write {}", self.unfinished.display()))?;
+        self.file
+            .sync_all()
+            .with_context(|| format!("cannot write {}", self.unfinished.display()))?;
         let path = Path::new(paths::RESTORE).join(format!("{found}.db"));
         files::rename(&self.unfinished, &path)?;
         Ok(path)
@@ -63,7 +71,8 @@ impl Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.length >= self.checked {
             // Room for the next bytes, and for the data that is built from the snapshot.
-            build::check_room(self.length + STEP).map_err(|error| io::Error::other(format!("{error:#}")))?;
+            build::check_room(self.length + STEP)
+                .map_err(|error| io::Error::other(format!("{error:#}")))?;
             self.checked = self.length + STEP;
         }
         let written = self.file.write(bytes)?;

@@ -1,5 +1,5 @@
-//! Swaps etcd's data by two renames. The disk shows which of them are done, so firstboot can finish the swap after a
-//! power cut.
+//! Swaps etcd's data by two renames. The disk shows which of them are done, so firstboot can finish
+//! the swap after a power cut.
 
 use std::path::Path;
 
@@ -17,32 +17,48 @@ enum RemainingRenames {
     Nothing,
 }
 
-/// The renames that remain, by which of three folders exist: the new data at its first path, etcd's data, and the
-/// archived data.
-fn remaining_renames(from: bool, data: bool, aside: Option<bool>) -> Result<RemainingRenames, &'static str> {
+/// The renames that remain, by which of three folders exist: the new data at its first path, etcd's
+/// data, and the archived data.
+fn remaining_renames(
+    from: bool,
+    data: bool,
+    aside: Option<bool>,
+) -> Result<RemainingRenames, &'static str> {
     match (from, data, aside) {
         (true, true, Some(false)) => Ok(RemainingRenames::Both),
         (true, false, _) => Ok(RemainingRenames::Second),
         (false, true, None | Some(true)) => Ok(RemainingRenames::Nothing),
         (true, true, None) => Err("data was created there in the meantime"),
         (true, true, Some(true)) => Err("the old data is archived, but other data is in its place"),
-        (false, true, Some(false)) => Err("the new data is missing, and the old data is still in its place"),
+        (false, true, Some(false)) => {
+            Err("the new data is missing, and the old data is still in its place")
+        }
         (false, false, _) => Err("the new data is missing"),
     }
 }
 
 /// Does the renames that remain.
 pub(super) fn finish(exchange: &DataSwap) -> Result<()> {
-    finish_at(exchange, Path::new(paths::DATA), Path::new(paths::ASIDE), ROOT)
+    finish_at(
+        exchange,
+        Path::new(paths::DATA),
+        Path::new(paths::ASIDE),
+        ROOT,
+    )
 }
 
 fn finish_at(exchange: &DataSwap, data: &Path, asides: &Path, owner: (u32, u32)) -> Result<()> {
     let DataSwap { from, aside, .. } = exchange;
     let aside_there = aside.as_deref().map(files::exists).transpose()?;
-    let remaining_renames = match remaining_renames(files::exists(from)?, files::exists(data)?, aside_there) {
-        Ok(remaining_renames) => remaining_renames,
-        Err(why) => bail!("cannot replace {} by {}: {why}", data.display(), from.display()),
-    };
+    let remaining_renames =
+        match remaining_renames(files::exists(from)?, files::exists(data)?, aside_there) {
+            Ok(remaining_renames) => remaining_renames,
+            Err(why) => bail!(
+                "cannot replace {} by {}: {why}",
+                data.display(),
+                from.display()
+            ),
+        };
     if remaining_renames == RemainingRenames::Both {
         DesiredDir::new(asides, 0o700, owner).make()?;
         let aside = aside.as_ref().context("a bug: no place for the old data")?;
@@ -95,7 +111,10 @@ mod tests {
     /// Power may fail before, between and after the renames. Each state leads to the same result.
     #[test]
     fn an_interrupted_swap_can_be_finished_or_undone() {
-        let owner = (nix::unistd::Uid::current().as_raw(), nix::unistd::Gid::current().as_raw());
+        let owner = (
+            nix::unistd::Uid::current().as_raw(),
+            nix::unistd::Gid::current().as_raw(),
+        );
         for had_data in [true, false] {
             for renames in 0..=2 {
                 for back in [false, true] {
@@ -124,7 +143,10 @@ mod tests {
                         for _ in 0..2 {
                             finish_at(&exchange, &at("data"), &at("aside"), owner).unwrap();
                             assert_eq!(read("data/file").as_deref(), Some("new"));
-                            assert_eq!(read("aside/old/file").as_deref(), had_data.then_some("old"));
+                            assert_eq!(
+                                read("aside/old/file").as_deref(),
+                                had_data.then_some("old")
+                            );
                         }
                     }
                 }

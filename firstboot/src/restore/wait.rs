@@ -17,8 +17,12 @@ use crate::reason::ReasonId;
 /// Waits for a quorum.
 pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
-    let cluster = NodeState::of(&Journal::look(paths::JOURNAL)?).cluster.unwrap_or_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let cluster = NodeState::of(&Journal::look(paths::JOURNAL)?)
+        .cluster
+        .unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let credentials = Credentials::installed()?;
         let mut logged = String::new();
@@ -63,9 +67,16 @@ async fn missing(members: &[Member], cluster: u64, credentials: &Credentials) ->
     for member in members.iter().cloned() {
         let credentials = credentials.clone();
         asked.spawn(async move {
-            let status = async { Client::connect(&member.client_url(), &credentials).await?.status().await };
+            let status = async {
+                Client::connect(&member.client_url(), &credentials)
+                    .await?
+                    .status()
+                    .await
+            };
             let there = match tokio::time::timeout(Duration::from_secs(1), status).await {
-                Ok(Ok(status)) => status.header.is_some_and(|header| header.cluster_id == cluster),
+                Ok(Ok(status)) => status
+                    .header
+                    .is_some_and(|header| header.cluster_id == cluster),
                 _ => false,
             };
             (!there).then(|| member.name.to_string())

@@ -1,4 +1,5 @@
-//! Decides which certificates of a document a member may install at once, and which wait for the other members.
+//! Decides which certificates of a document a member may install at once, and which wait for the
+//! other members.
 
 use std::collections::BTreeSet;
 
@@ -19,24 +20,41 @@ pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
 
 /// The CAs among these that signed the certificates, or none if one certificate has another signer.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
-    pairs(tls).into_iter().map(|pair| authorities.issuer_of(&pair.cert)).collect()
+    pairs(tls)
+        .into_iter()
+        .map(|pair| authorities.issuer_of(&pair.cert))
+        .collect()
 }
 
-/// The certificates and CAs for the disk of a member that works with the `installed` ones and has a new `document`. It trusts
-/// the CAs of both. Certificates by a new CA are deferred until all other members trust that CA; they trust those that were
-/// `cleared`.
+/// The certificates and CAs for the disk of a member that works with the `installed` ones and has a
+/// new `document`. It trusts the CAs of both. Certificates by a new CA are deferred until all other
+/// members trust that CA; they trust those that were `cleared`.
 pub(super) fn interim_certificates(
     document: &NodeTls,
     installed: &NodeTls,
     cleared: &BTreeSet<CaSubject>,
 ) -> Result<NodeTls> {
-    let (new, old) = (TrustBundle::read(&document.ca)?, TrustBundle::read(&installed.ca)?);
+    let (new, old) = (
+        TrustBundle::read(&document.ca)?,
+        TrustBundle::read(&installed.ca)?,
+    );
     let all = new.clone().and(old)?;
-    let ca = if all == new { document.ca.clone() } else { all.pem() };
+    let ca = if all == new {
+        document.ca.clone()
+    } else {
+        all.pem()
+    };
     let (next, now) = (issuers(document, &all), issuers(installed, &all));
     let is_cleared = next.as_ref().is_some_and(|next| next.is_subset(cleared));
-    let shown = if next == now || is_cleared { document } else { installed };
-    Ok(NodeTls { ca, ..shown.clone() })
+    let shown = if next == now || is_cleared {
+        document
+    } else {
+        installed
+    };
+    Ok(NodeTls {
+        ca,
+        ..shown.clone()
+    })
 }
 
 #[cfg(test)]
@@ -60,25 +78,51 @@ mod tests {
             let held = interim_certificates(&document, &old, &none).unwrap();
             assert!(same_pairs(&held, &old));
             assert_eq!(names(&held), &names(&old) | &names(&new));
-            assert_eq!(interim_certificates(&document, &held, &none).unwrap(), held, "a second time changes nothing");
+            assert_eq!(
+                interim_certificates(&document, &held, &none).unwrap(),
+                held,
+                "a second time changes nothing"
+            );
 
             let shown = interim_certificates(&document, &held, &names(&new)).unwrap();
             assert!(same_pairs(&shown, &new));
             assert_eq!(names(&shown), names(&held), "every CA is still trusted");
             // Half of them may be installed already.
-            let half = NodeTls { server: new.server.clone(), ..held.clone() };
-            assert_eq!(interim_certificates(&document, &half, &names(&new)).unwrap(), shown);
+            let half = NodeTls {
+                server: new.server.clone(),
+                ..held.clone()
+            };
+            assert_eq!(
+                interim_certificates(&document, &half, &names(&new)).unwrap(),
+                shown
+            );
         }
         let another = issued().tls;
-        assert!(same_pairs(&interim_certificates(&another, &new, &names(&new)).unwrap(), &new), "another was cleared");
+        assert!(
+            same_pairs(
+                &interim_certificates(&another, &new, &names(&new)).unwrap(),
+                &new
+            ),
+            "another was cleared"
+        );
     }
 
     #[test]
     fn a_renewal_by_the_same_ca_does_not_wait() {
         let old = issued_in(2020).tls;
         // The same CA with the two pairs swapped, so that both change.
-        let renewed = NodeTls { server: old.peer.clone(), peer: old.server.clone(), ..old.clone() };
-        assert_eq!(interim_certificates(&renewed, &old, &BTreeSet::new()).unwrap(), renewed);
-        assert_eq!(interim_certificates(&old, &old, &BTreeSet::new()).unwrap(), old);
+        let renewed = NodeTls {
+            server: old.peer.clone(),
+            peer: old.server.clone(),
+            ..old.clone()
+        };
+        assert_eq!(
+            interim_certificates(&renewed, &old, &BTreeSet::new()).unwrap(),
+            renewed
+        );
+        assert_eq!(
+            interim_certificates(&old, &old, &BTreeSet::new()).unwrap(),
+            old
+        );
     }
 }

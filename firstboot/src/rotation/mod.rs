@@ -1,8 +1,9 @@
-//! Replaces a CA under a running cluster. Each member trusts the new CA in addition to the old one as soon as its
-//! document has it, presents certificates of the new CA once all others trust it, and stops trusting the old CA when no
-//! member presents a certificate of it. The nodes may get their documents in any order. `interim` decides which
-//! certificates are on the disk meanwhile, `tls_probe` reads what a running etcd trusts and presents, and `plan`
-//! decides on the next step. This module writes the step to the journal and takes it.
+//! Replaces a CA under a running cluster. Each member trusts the new CA in addition to the old one
+//! as soon as its document has it, presents certificates of the new CA once all others trust it,
+//! and stops trusting the old CA when no member presents a certificate of it. The nodes may get
+//! their documents in any order. `interim` decides which certificates are on the disk meanwhile,
+//! `tls_probe` reads what a running etcd trusts and presents, and `plan` decides on the next step.
+//! This module writes the step to the journal and takes it.
 
 mod interim;
 mod observe;
@@ -29,47 +30,65 @@ use observe::{member, observe};
 use plan::{Plan, plan};
 use trust_bundle::{TrustBundle, list};
 
-/// The pause between two observations: a tenth of the time without progress, within these limits. The others may take
-/// days.
+/// The pause between two observations: a tenth of the time without progress, within these limits.
+/// The others may take days.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
-/// Defers the document's certificates that the others may not trust yet, where this node has others that work
-/// meanwhile: a member has the installed ones, a new node those that came with the document.
+/// Defers the document's certificates that the others may not trust yet, where this node has others
+/// that work meanwhile: a member has the installed ones, a new node those that came with the
+/// document.
 pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
-    let installed = if state.begun.is_some() { tls::installed()? } else { None };
+    let installed = if state.begun.is_some() {
+        tls::installed()?
+    } else {
+        None
+    };
     if installed.as_ref() == Some(&identity.node.tls) {
         return Ok(());
     }
     let works = |tls: &NodeTls| tls::check(identity, tls).is_ok();
-    let meanwhile = installed.filter(works).or_else(|| identity.node.before.clone().filter(works));
+    let meanwhile = installed
+        .filter(works)
+        .or_else(|| identity.node.before.clone().filter(works));
     // Faults of the document itself are reported later.
     if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.node.tls)) {
-        identity.tls = interim::interim_certificates(&identity.node.tls, &meanwhile, &state.cleared)?;
+        identity.tls =
+            interim::interim_certificates(&identity.node.tls, &meanwhile, &state.cleared)?;
     }
     Ok(())
 }
 
-/// Whether the other members no longer trust the certificates that this node still presents, but trust those in its document.
-/// This happens to a node that is rebuilt during a rotation: between its removal and its return it is not a member, so the
-/// others complete the rotation without it.
+/// Whether the other members no longer trust the certificates that this node still presents, but
+/// trust those in its document. This happens to a node that is rebuilt during a rotation: between
+/// its removal and its return it is not a member, so the others complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.node.tls) {
         return Ok(false);
     }
     let (known, next) = issuers(identity)?;
-    let shown = interim::issuers(&identity.tls, &known).context("no known CA signed the certificates on the disk")?;
-    Ok(plan::is_left_behind(&shown, &next, &observe::trusted_by_others(identity, &known).await))
+    let shown = interim::issuers(&identity.tls, &known)
+        .context("no known CA signed the certificates on the disk")?;
+    Ok(plan::is_left_behind(
+        &shown,
+        &next,
+        &observe::trusted_by_others(identity, &known).await,
+    ))
 }
 
 /// Installs the document's certificates if the other members no longer trust the current ones.
 pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     if !runtime.block_on(is_left_behind(identity))? {
         return Ok(());
     }
     let (_, next) = issuers(identity)?;
-    let line = format!("the other members trust {} and no longer trust the previous CA", list(&next));
+    let line = format!(
+        "the other members trust {} and no longer trust the previous CA",
+        list(&next)
+    );
     journal.record_intent(Event::Show { authorities: next }, &line)?;
     defer_certificates(identity, journal)
 }
@@ -77,7 +96,8 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
 /// The CAs that this node knows, and those that signed the document's certificates.
 fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     let known = TrustBundle::read(&identity.tls.ca)?;
-    let next = interim::issuers(&identity.node.tls, &known).context("no CA in the document signed its certificates")?;
+    let next = interim::issuers(&identity.node.tls, &known)
+        .context("no CA in the document signed its certificates")?;
     Ok((known, next))
 }
 
@@ -89,12 +109,17 @@ pub(crate) fn is_complete(identity: &Identity) -> bool {
 /// The end of validity of the certificate that a server presents.
 pub(crate) async fn shown_until(address: SocketAddr) -> Result<UnixTime> {
     let tls = tls::installed()?.context("this node has no certificates")?;
-    Ok(tls_probe::look(address, &tls, &TrustBundle::read(&tls.ca)?).await?.until)
+    Ok(tls_probe::look(address, &tls, &TrustBundle::read(&tls.ca)?)
+        .await?
+        .until)
 }
 
-/// Continues until this member trusts and presents what its document says, however long the others take.
+/// Continues until this member trusts and presents what its document says, however long the others
+/// take.
 pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (mut logged, mut since) = (String::new(), Instant::now());
     loop {
         let observed = runtime.block_on(observe(identity, journal))?;
@@ -109,8 +134,13 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             }
             Plan::SwitchCertificates => {
                 journal.record_intent(
-                    Event::Show { authorities: observed.issuers.clone() },
-                    &format!("all members trust {}: switching to certificates by it", list(&observed.issuers)),
+                    Event::Show {
+                        authorities: observed.issuers.clone(),
+                    },
+                    &format!(
+                        "all members trust {}: switching to certificates by it",
+                        list(&observed.issuers)
+                    ),
                 )?;
                 defer_certificates(identity, journal)?;
                 apply_certificates(identity)?;
@@ -118,7 +148,9 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             }
             Plan::DropOldCa => {
                 let dropped = list(observed.installed.difference(&observed.wanted));
-                say(format!("no member presents a certificate by {dropped} any more: this node stops trusting it"));
+                say(format!(
+                    "no member presents a certificate by {dropped} any more: this node stops trusting it"
+                ));
                 identity.tls = identity.node.tls.clone();
                 apply_certificates(identity)?;
                 None
@@ -138,5 +170,7 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
 }
 
 fn apply_certificates(identity: &Identity) -> Result<()> {
-    steps::certificates(identity)?.iter().try_for_each(Change::carry_out)
+    steps::certificates(identity)?
+        .iter()
+        .try_for_each(Change::carry_out)
 }

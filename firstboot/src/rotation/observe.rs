@@ -19,7 +19,10 @@ use crate::paths;
 /// Observes this node and the others.
 pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Observed> {
     let known = TrustBundle::read(&identity.tls.ca)?;
-    let own = [(identity.node.address, paths::PEER_PORT), (Ipv4Addr::LOCALHOST, paths::CLIENT_PORT)];
+    let own = [
+        (identity.node.address, paths::PEER_PORT),
+        (Ipv4Addr::LOCALHOST, paths::CLIENT_PORT),
+    ];
     let mut observed = Observed {
         wanted: TrustBundle::read(&identity.node.tls.ca)?.names(),
         installed: known.names(),
@@ -53,8 +56,15 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
 }
 
 /// The CAs that each of the other initial members trusts at its peer port, as far as they answer.
-pub(super) async fn trusted_by_others(identity: &Identity, known: &TrustBundle) -> Vec<BTreeSet<CaSubject>> {
-    let others = identity.cluster.members.iter().filter(|member| member.name != identity.node.name);
+pub(super) async fn trusted_by_others(
+    identity: &Identity,
+    known: &TrustBundle,
+) -> Vec<BTreeSet<CaSubject>> {
+    let others = identity
+        .cluster
+        .members
+        .iter()
+        .filter(|member| member.name != identity.node.name);
     let mut answers = Vec::new();
     for member in others {
         let address = SocketAddr::from((member.address, paths::PEER_PORT));
@@ -66,7 +76,11 @@ pub(super) async fn trusted_by_others(identity: &Identity, known: &TrustBundle) 
 async fn see(identity: &Identity, known: &TrustBundle, ports: [SocketAddr; 2]) -> Observation {
     let mut seen = Vec::new();
     for port in ports {
-        seen.push(look(port, &identity.tls, known).await.map_err(|error| format!("{error:#}"))?);
+        seen.push(
+            look(port, &identity.tls, known)
+                .await
+                .map_err(|error| format!("{error:#}"))?,
+        );
     }
     Ok(seen)
 }
@@ -75,20 +89,31 @@ async fn see(identity: &Identity, known: &TrustBundle, ports: [SocketAddr; 2]) -
 fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
     let port = |urls: &[String]| -> Result<SocketAddr> {
         let url = urls.first().context("it has not started yet")?;
-        url.trim_start_matches("https://").parse().with_context(|| format!("{url} is not an address"))
+        url.trim_start_matches("https://")
+            .parse()
+            .with_context(|| format!("{url} is not an address"))
     };
     Ok([port(&member.peer_urls)?, port(&member.client_urls)?])
 }
 
 /// The member id of this node.
 pub(super) fn member(journal: &Journal) -> Result<u64> {
-    NodeState::of(journal).member.context("a bug: a healthy member without an id")
+    NodeState::of(journal)
+        .member
+        .context("a bug: a healthy member without an id")
 }
 
 /// The other members that answer, from a member list that etcd confirmed through raft.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    Ok(others(identity, &peer_client, &Credentials::installed()?, QUERY_TIMEOUT).await.0)
+    Ok(others(
+        identity,
+        &peer_client,
+        &Credentials::installed()?,
+        QUERY_TIMEOUT,
+    )
+    .await
+    .0)
 }
 
 /// # Errors

@@ -1,8 +1,8 @@
-//! How a CA is replaced under a running cluster, as a pure function: from what each member trusts and presents to the
-//! next step of this one. etcd reads its CAs only when it starts, and its certificates at each handshake
-//! (client/pkg/transport/listener.go). So a member restarts once to trust the new CA, and once to stop trusting the old
-//! one. It never restarts while another member is down, and no member presents a certificate that another does not
-//! trust.
+//! How a CA is replaced under a running cluster, as a pure function: from what each member trusts
+//! and presents to the next step of this one. etcd reads its CAs only when it starts, and its
+//! certificates at each handshake (client/pkg/transport/listener.go). So a member restarts once to
+//! trust the new CA, and once to stop trusting the old one. It never restarts while another member
+//! is down, and no member presents a certificate that another does not trust.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,8 @@ pub(super) type Observation = Result<Vec<ServedCertificate>, String>;
 pub(super) struct Observed {
     /// The CAs in this node's document.
     pub(super) wanted: BTreeSet<CaSubject>,
-    /// The CAs on its disk for etcd's next start: the document's, and those that are not dropped yet.
+    /// The CAs on its disk for etcd's next start: the document's, and those that are not dropped
+    /// yet.
     pub(super) installed: BTreeSet<CaSubject>,
     /// The CAs that signed the document's certificates.
     pub(super) issuers: BTreeSet<CaSubject>,
@@ -50,11 +51,19 @@ pub(super) enum Plan {
 
 /// The rule.
 pub(super) fn plan(observed: &Observed) -> Plan {
-    let Observed { wanted, installed, issuers, others, .. } = observed;
+    let Observed {
+        wanted,
+        installed,
+        issuers,
+        others,
+        ..
+    } = observed;
     let own = match &observed.own {
         Ok(own) => own,
         Err(why) => {
-            return Plan::Wait(ReasonId::EtcdUnhealthy.because(format!("cannot probe etcd on this node: {why}")));
+            return Plan::Wait(
+                ReasonId::EtcdUnhealthy.because(format!("cannot probe etcd on this node: {why}")),
+            );
         }
     };
     if own.iter().any(|port| port.trusts != *installed) {
@@ -100,9 +109,10 @@ pub(super) fn plan(observed: &Observed) -> Plan {
     }
 }
 
-/// Whether the other members completed the rotation without this node. At least one of those that answer no longer trusts the
-/// CAs in `shown`, which signed the certificates that this node presents, and all of them trust the CAs in `issuers`, which
-/// signed the certificates in its document.
+/// Whether the other members completed the rotation without this node. At least one of those that
+/// answer no longer trusts the CAs in `shown`, which signed the certificates that this node
+/// presents, and all of them trust the CAs in `issuers`, which signed the certificates in its
+/// document.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,
     issuers: &BTreeSet<CaSubject>,
@@ -113,9 +123,14 @@ pub(super) fn is_left_behind(
 }
 
 /// The members that are not ready, with the reason.
-fn missing(others: &BTreeMap<String, Observation>, why: impl Fn(&Observation) -> Option<String>) -> Option<String> {
-    let all: Vec<String> =
-        others.iter().filter_map(|(name, seen)| why(seen).map(|why| format!("{name} {why}"))).collect();
+fn missing(
+    others: &BTreeMap<String, Observation>,
+    why: impl Fn(&Observation) -> Option<String>,
+) -> Option<String> {
+    let all: Vec<String> = others
+        .iter()
+        .filter_map(|(name, seen)| why(seen).map(|why| format!("{name} {why}")))
+        .collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 
@@ -133,7 +148,11 @@ mod tests {
 
     fn port(trusts: &str, issuer: &str) -> ServedCertificate {
         let until = rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::ZERO);
-        ServedCertificate { trusts: names(trusts), issuer: name(issuer), until }
+        ServedCertificate {
+            trusts: names(trusts),
+            issuer: name(issuer),
+            until,
+        }
     }
 
     /// A member that trusts these CAs and presents a certificate of that one, on both ports.
@@ -143,7 +162,13 @@ mod tests {
     }
 
     /// `o` is the old CA, `n` the new one.
-    fn observed(wanted: &str, installed: &str, held: bool, own: Observation, others: [Observation; 2]) -> Observed {
+    fn observed(
+        wanted: &str,
+        installed: &str,
+        held: bool,
+        own: Observation,
+        others: [Observation; 2],
+    ) -> Observed {
         let [two, three] = others;
         Observed {
             wanted: names(wanted),
@@ -157,7 +182,9 @@ mod tests {
     }
 
     fn waits(observed: &Observed, words: &[&str]) {
-        let Plan::Wait(why) = plan(observed) else { panic!("{observed:?}: {:?}", plan(observed)) };
+        let Plan::Wait(why) = plan(observed) else {
+            panic!("{observed:?}: {:?}", plan(observed))
+        };
         let why = why.to_string();
         assert!(words.iter().all(|word| why.contains(word)), "{why}");
     }
@@ -169,19 +196,55 @@ mod tests {
         for wanted in ["no", "n"] {
             let step = observed(wanted, "no", true, old.clone(), [old.clone(), old.clone()]);
             assert_eq!(plan(&step), Plan::Restart);
-            let step = observed(wanted, "no", true, both.clone(), [both.clone(), old.clone()]);
+            let step = observed(
+                wanted,
+                "no",
+                true,
+                both.clone(),
+                [both.clone(), old.clone()],
+            );
             waits(&step, &["etcd-3 does not trust", "[ca-not-trusted]"]);
-            let step = observed(wanted, "no", true, both.clone(), [both.clone(), both.clone()]);
+            let step = observed(
+                wanted,
+                "no",
+                true,
+                both.clone(),
+                [both.clone(), both.clone()],
+            );
             assert_eq!(plan(&step), Plan::SwitchCertificates);
         }
         let shown = seen("no", "n");
-        let step = observed("no", "no", false, shown.clone(), [both.clone(), both.clone()]);
+        let step = observed(
+            "no",
+            "no",
+            false,
+            shown.clone(),
+            [both.clone(), both.clone()],
+        );
         assert_eq!(plan(&step), Plan::Done, "the document has both");
-        let step = observed("n", "no", false, shown.clone(), [both.clone(), shown.clone()]);
+        let step = observed(
+            "n",
+            "no",
+            false,
+            shown.clone(),
+            [both.clone(), shown.clone()],
+        );
         waits(&step, &["etcd-2 presents a certificate by", "[ca-in-use]"]);
-        let step = observed("n", "no", false, shown.clone(), [shown.clone(), seen("n", "n")]);
+        let step = observed(
+            "n",
+            "no",
+            false,
+            shown.clone(),
+            [shown.clone(), seen("n", "n")],
+        );
         assert_eq!(plan(&step), Plan::DropOldCa);
-        let step = observed("n", "n", false, shown.clone(), [shown.clone(), shown.clone()]);
+        let step = observed(
+            "n",
+            "n",
+            false,
+            shown.clone(),
+            [shown.clone(), shown.clone()],
+        );
         assert_eq!(plan(&step), Plan::Restart);
         let step = observed("n", "n", false, seen("n", "n"), [shown.clone(), both]);
         assert_eq!(plan(&step), Plan::Done);
@@ -191,24 +254,45 @@ mod tests {
     fn etcd_does_not_restart_while_another_voter_is_unhealthy() {
         let old = seen("o", "o");
         let step = observed("no", "no", true, old.clone(), [old.clone(), old]);
-        waits(&Observed { ill: vec!["etcd-2".to_owned()], ..step }, &["etcd-2 is not healthy", "[members-unhealthy]"]);
+        waits(
+            &Observed {
+                ill: vec!["etcd-2".to_owned()],
+                ..step
+            },
+            &["etcd-2 is not healthy", "[members-unhealthy]"],
+        );
     }
 
     #[test]
     fn a_member_that_cannot_be_probed_is_waited_for() {
         let (both, down) = (seen("no", "o"), Err("connection refused".to_owned()));
-        waits(&observed("no", "no", true, both.clone(), [both.clone(), down.clone()]), &["etcd-3", "refused"]);
+        waits(
+            &observed("no", "no", true, both.clone(), [both.clone(), down.clone()]),
+            &["etcd-3", "refused"],
+        );
         let shown = seen("no", "n");
-        waits(&observed("n", "no", false, shown.clone(), [down.clone(), shown]), &["etcd-2", "refused"]);
-        waits(&observed("no", "no", true, down, [both.clone(), both]), &["on this node", "refused"]);
+        waits(
+            &observed("n", "no", false, shown.clone(), [down.clone(), shown]),
+            &["etcd-2", "refused"],
+        );
+        waits(
+            &observed("no", "no", true, down, [both.clone(), both]),
+            &["on this node", "refused"],
+        );
     }
 
     #[test]
     fn a_member_is_ready_only_when_both_ports_are() {
         let half = Ok(vec![port("no", "o"), port("o", "o")]);
         let both = seen("no", "o");
-        waits(&observed("no", "no", true, both.clone(), [both.clone(), half.clone()]), &["etcd-3"]);
-        assert_eq!(plan(&observed("no", "no", true, half, [both.clone(), both])), Plan::Restart);
+        waits(
+            &observed("no", "no", true, both.clone(), [both.clone(), half.clone()]),
+            &["etcd-3"],
+        );
+        assert_eq!(
+            plan(&observed("no", "no", true, half, [both.clone(), both])),
+            Plan::Restart
+        );
     }
 
     #[test]
@@ -223,8 +307,9 @@ mod tests {
         }
     }
 
-    /// Three nodes get their documents in any order and take one step at a time by this rule. No member ever presents a
-    /// certificate that another does not trust, at most one restarts at a time, and in the end all follow the document.
+    /// Three nodes get their documents in any order and take one step at a time by this rule. No
+    /// member ever presents a certificate that another does not trust, at most one restarts at a
+    /// time, and in the end all follow the document.
     #[test]
     fn no_order_of_steps_locks_a_member_out() {
         explore::all("no");
@@ -277,14 +362,22 @@ mod tests {
         }
 
         pub(super) fn all(wanted: &str) {
-            let first = Node { told: false, trusts: "o".into(), issuer: "o".into(), runs: "o".into() };
+            let first = Node {
+                told: false,
+                trusts: "o".into(),
+                issuer: "o".into(),
+                runs: "o".into(),
+            };
             let mut open = vec![[first.clone(), first.clone(), first]];
             let mut known: HashSet<_> = open.iter().cloned().collect();
             while let Some(nodes) = open.pop() {
                 for (one, other) in [(0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1)] {
                     let (one, other) = (&nodes[one], &nodes[other]);
                     assert!(other.runs.contains(&one.issuer), "locked out: {nodes:?}");
-                    assert!(other.trusts.contains(&one.issuer), "locked out after its next start: {nodes:?}");
+                    assert!(
+                        other.trusts.contains(&one.issuer),
+                        "locked out after its next start: {nodes:?}"
+                    );
                 }
                 let successors: Vec<_> = (0..3)
                     .filter_map(|at| {
@@ -294,11 +387,21 @@ mod tests {
                     })
                     .collect();
                 if successors.is_empty() {
-                    let done =
-                        |node: &Node| node.issuer == "n" && node.runs == sorted(wanted) && node.trusts == node.runs;
-                    assert!(nodes.iter().all(done), "no member makes progress: {nodes:?}");
+                    let done = |node: &Node| {
+                        node.issuer == "n"
+                            && node.runs == sorted(wanted)
+                            && node.trusts == node.runs
+                    };
+                    assert!(
+                        nodes.iter().all(done),
+                        "no member makes progress: {nodes:?}"
+                    );
                 }
-                open.extend(successors.into_iter().filter(|nodes| known.insert(nodes.clone())));
+                open.extend(
+                    successors
+                        .into_iter()
+                        .filter(|nodes| known.insert(nodes.clone())),
+                );
             }
             assert!(known.len() > 30, "only {} states", known.len());
         }

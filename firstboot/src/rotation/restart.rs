@@ -22,9 +22,9 @@ const RESTART_TIMEOUT: Duration = Duration::from_secs(120);
 /// Restarts etcd, or says why it cannot yet.
 pub(super) async fn restart(identity: &Identity, member: u64) -> Option<Reason> {
     // Every failure is worth another attempt.
-    try_restart(identity, member)
-        .await
-        .unwrap_or_else(|error| Some(ReasonId::EtcdUnhealthy.because(format!("cannot restart etcd: {error:#}"))))
+    try_restart(identity, member).await.unwrap_or_else(|error| {
+        Some(ReasonId::EtcdUnhealthy.because(format!("cannot restart etcd: {error:#}")))
+    })
 }
 
 async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>> {
@@ -41,10 +41,16 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     let turn = Key::<Turn>::read(&client, TURN).await?;
     // A member that updates itself restarts in its own turn.
     if let Some(turn) = turn.value.filter(|turn| turn.node.as_str() != name) {
-        return Ok(Some(ReasonId::MembersUnhealthy.because(format!("{} updates itself at the moment", turn.node))));
+        return Ok(Some(
+            ReasonId::MembersUnhealthy
+                .because(format!("{} updates itself at the moment", turn.node)),
+        ));
     }
-    let Some(claim) = LeaseLock::get(&client, RESTART, name, &[(TURN, turn.revision)]).await? else {
-        return Ok(Some(ReasonId::MembersUnhealthy.because("another member is restarting at the moment")));
+    let Some(claim) = LeaseLock::get(&client, RESTART, name, &[(TURN, turn.revision)]).await?
+    else {
+        return Ok(Some(
+            ReasonId::MembersUnhealthy.because("another member is restarting at the moment"),
+        ));
     };
     let done = claim.hold(async {
         // The previous holder of the lock may have restarted since the first query.
@@ -59,14 +65,18 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
 }
 
 /// Makes sure that the cluster can do without this member for a moment, or says why it cannot.
-async fn hand_over(identity: &Identity, credentials: &Credentials, member: u64) -> Result<Option<Reason>> {
+async fn hand_over(
+    identity: &Identity,
+    credentials: &Credentials,
+    member: u64,
+) -> Result<Option<Reason>> {
     let others = peers(identity).await?;
     let ill = unhealthy(&others, member);
     if !ill.is_empty() || others.is_empty() {
-        return Ok(Some(
-            ReasonId::MembersUnhealthy
-                .because(format!("etcd must restart, but does not restart while {} is not healthy", ill.join(", "))),
-        ));
+        return Ok(Some(ReasonId::MembersUnhealthy.because(format!(
+            "etcd must restart, but does not restart while {} is not healthy",
+            ill.join(", ")
+        ))));
     }
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
     transfer_leadership(&client, &others).await?;
@@ -86,7 +96,10 @@ async fn restart_unit(credentials: &Credentials) -> Result<()> {
             Err(error) => format!("{error:#}"),
         };
         if begun.elapsed() > RESTART_TIMEOUT {
-            return Err(anyhow!("etcd is not healthy {} s after its restart: {well}", RESTART_TIMEOUT.as_secs()));
+            return Err(anyhow!(
+                "etcd is not healthy {} s after its restart: {well}",
+                RESTART_TIMEOUT.as_secs()
+            ));
         }
         pause(begun).await;
     }

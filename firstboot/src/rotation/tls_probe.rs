@@ -1,6 +1,7 @@
-//! Reads from a TLS handshake which CAs a running etcd trusts and whose certificate it presents. A server that requests
-//! a client certificate names the CAs that it accepts (RFC 8446, 4.2.4; RFC 5246, 7.4.4), and Go names all that it has
-//! read (crypto/tls, ClientCAs). The files on that member's disk may already differ.
+//! Reads from a TLS handshake which CAs a running etcd trusts and whose certificate it presents. A
+//! server that requests a client certificate names the CAs that it accepts (RFC 8446, 4.2.4; RFC
+//! 5246, 7.4.4), and Go names all that it has read (crypto/tls, ClientCAs). The files on that
+//! member's disk may already differ.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -44,8 +45,15 @@ struct CaHintRecorder {
 }
 
 impl ResolvesClientCert for CaHintRecorder {
-    fn resolve(&self, root_hint_subjects: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let names = root_hint_subjects.iter().map(|der| CaSubject::new(der)).collect();
+    fn resolve(
+        &self,
+        root_hint_subjects: &[&[u8]],
+        _: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        let names = root_hint_subjects
+            .iter()
+            .map(|der| CaSubject::new(der))
+            .collect();
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = names;
         Some(self.own.clone())
     }
@@ -55,23 +63,38 @@ impl ResolvesClientCert for CaHintRecorder {
     }
 }
 
-/// Makes a handshake with the server at this address, with the certificates of `tls`, and finds its issuer among
-/// `authorities`.
-pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &TrustBundle) -> Result<ServedCertificate> {
+/// Makes a handshake with the server at this address, with the certificates of `tls`, and finds its
+/// issuer among `authorities`.
+pub(super) async fn look(
+    address: SocketAddr,
+    tls: &NodeTls,
+    authorities: &TrustBundle,
+) -> Result<ServedCertificate> {
     let (trusts, connected) = connect(address, tls, authorities).await?;
     let stream = connected.with_context(|| format!("no TLS handshake with {address}"))?;
-    ensure!(!trusts.is_empty(), "{address} did not send the names of the CAs that it trusts");
+    ensure!(
+        !trusts.is_empty(),
+        "{address} did not send the names of the CAs that it trusts"
+    );
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let known = chain.split_first().and_then(|(leaf, intermediates)| {
-        Some((authorities.issuer(leaf, intermediates)?, authorities.until(leaf, intermediates)?))
+        Some((
+            authorities.issuer(leaf, intermediates)?,
+            authorities.until(leaf, intermediates)?,
+        ))
     });
-    let (issuer, until) = known.with_context(|| format!("{address} presents a certificate that no known CA signed"))?;
-    Ok(ServedCertificate { trusts, issuer, until })
+    let (issuer, until) = known
+        .with_context(|| format!("{address} presents a certificate that no known CA signed"))?;
+    Ok(ServedCertificate {
+        trusts,
+        issuer,
+        until,
+    })
 }
 
-/// The CAs whose certificates the server at this address accepts. Unlike `look`, this also works with a server that rejects the
-/// certificate of `tls`. With TLS 1.2 such a rejection ends the handshake, and etcd uses only TLS 1.2 if cipher suites are
-/// configured.
+/// The CAs whose certificates the server at this address accepts. Unlike `look`, this also works
+/// with a server that rejects the certificate of `tls`. With TLS 1.2 such a rejection ends the
+/// handshake, and etcd uses only TLS 1.2 if cipher suites are configured.
 pub(super) async fn trusted(
     address: SocketAddr,
     tls: &NodeTls,
@@ -80,9 +103,15 @@ pub(super) async fn trusted(
     let (trusts, connected) = connect(address, tls, authorities).await?;
     if let Err(error) = connected {
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
-        ensure!(matches!(cause, Some(rustls::Error::AlertReceived(_))), "no TLS handshake with {address}: {error}");
+        ensure!(
+            matches!(cause, Some(rustls::Error::AlertReceived(_))),
+            "no TLS handshake with {address}: {error}"
+        );
     }
-    ensure!(!trusts.is_empty(), "{address} did not send the names of the CAs that it trusts");
+    ensure!(
+        !trusts.is_empty(),
+        "{address} did not send the names of the CAs that it trusts"
+    );
     Ok(trusts)
 }
 
@@ -96,22 +125,43 @@ async fn connect(
     for certificate in authorities.certificates() {
         roots.add(certificate.clone())?;
     }
-    let chain = CertificateDer::pem_slice_iter(tls.peer.cert.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes()).ok().context("the peer's key is not PEM")?;
+    let chain =
+        CertificateDer::pem_slice_iter(tls.peer.cert.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes())
+        .ok()
+        .context("the peer's key is not PEM")?;
     let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
-    let own = Arc::new(CertifiedKey::new(chain.context("the peer's certificate is not PEM")?, key));
-    let recorder = Arc::new(CaHintRecorder { own, heard: Mutex::default() });
-    let mut config = ClientConfig::builder().with_root_certificates(roots).with_client_cert_resolver(recorder.clone());
+    let own = Arc::new(CertifiedKey::new(
+        chain.context("the peer's certificate is not PEM")?,
+        key,
+    ));
+    let recorder = Arc::new(CaHintRecorder {
+        own,
+        heard: Mutex::default(),
+    });
+    let mut config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(recorder.clone());
     // In a resumed session the server names no CA.
     config.resumption = Resumption::disabled();
     let connect = async {
         let stream = TcpStream::connect(address).await?;
-        TlsConnector::from(Arc::new(config)).connect(ServerName::from(address.ip()), stream).await
+        TlsConnector::from(Arc::new(config))
+            .connect(ServerName::from(address.ip()), stream)
+            .await
     };
     let connected = tokio::time::timeout(HANDSHAKE_TIMEOUT, connect).await;
-    let connected = connected
-        .with_context(|| format!("no TLS handshake with {address} within {} s", HANDSHAKE_TIMEOUT.as_secs()))?;
-    let trusts = recorder.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let connected = connected.with_context(|| {
+        format!(
+            "no TLS handshake with {address} within {} s",
+            HANDSHAKE_TIMEOUT.as_secs()
+        )
+    })?;
+    let trusts = recorder
+        .heard
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     Ok((trusts, connected))
 }
 
@@ -124,9 +174,15 @@ mod tests {
     #[test]
     fn a_server_names_the_cas_it_trusts_and_presents_a_certificate_of_a_known_ca() {
         let (tls, other) = (issued().tls, issued().tls);
-        let served = NodeTls { ca: format!("{}{}", tls.ca, other.ca), ..tls.clone() };
+        let served = NodeTls {
+            ca: format!("{}{}", tls.ca, other.ca),
+            ..tls.clone()
+        };
         let known = TrustBundle::read(&tls.ca).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let shown = |served: &NodeTls| {
             runtime.block_on(async {
                 let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -141,7 +197,11 @@ mod tests {
         let until = UnixTime::since_unix_epoch(Duration::from_secs(2_208_988_800));
         assert_eq!(
             shown(&served).unwrap(),
-            ServedCertificate { trusts: both, issuer: known.names().pop_first().unwrap(), until }
+            ServedCertificate {
+                trusts: both,
+                issuer: known.names().pop_first().unwrap(),
+                until
+            }
         );
         assert!(shown(&other).is_err(), "a stranger's certificate");
     }
@@ -151,35 +211,60 @@ mod tests {
         let (old, new) = (issued().tls, issued().tls);
         let both = TrustBundle::read(&format!("{}{}", old.ca, new.ca)).unwrap();
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             let (known, seen) = runtime.block_on(async {
                 let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let address = socket.local_addr().unwrap();
                 let acceptor = tokio_rustls::TlsAcceptor::from(server(&new, version));
-                let serve = async { acceptor.accept(socket.accept().await.unwrap().0).await.map(drop) };
+                let serve = async {
+                    acceptor
+                        .accept(socket.accept().await.unwrap().0)
+                        .await
+                        .map(drop)
+                };
                 let (known, ended) = tokio::join!(trusted(address, &old, &both), serve);
                 assert!(ended.is_err(), "the certificate is accepted");
                 let (seen, _) = tokio::join!(look(address, &old, &both), async {
-                    acceptor.accept(socket.accept().await.unwrap().0).await.map(drop)
+                    acceptor
+                        .accept(socket.accept().await.unwrap().0)
+                        .await
+                        .map(drop)
                 });
                 (known, seen)
             });
             assert_eq!(known.unwrap(), TrustBundle::read(&new.ca).unwrap().names());
-            assert_eq!(seen.is_ok(), version == &rustls::version::TLS13, "only TLS 1.3 ends the handshake first");
+            assert_eq!(
+                seen.is_ok(),
+                version == &rustls::version::TLS13,
+                "only TLS 1.3 ends the handshake first"
+            );
         }
     }
 
     /// A server of this version alone, which accepts only certificates by the CA of `tls`.
-    fn server(tls: &NodeTls, version: &'static rustls::SupportedProtocolVersion) -> Arc<rustls::ServerConfig> {
+    fn server(
+        tls: &NodeTls,
+        version: &'static rustls::SupportedProtocolVersion,
+    ) -> Arc<rustls::ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         for certificate in TrustBundle::read(&tls.ca).unwrap().certificates() {
             roots.add(certificate.clone()).unwrap();
         }
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
-        let chain = CertificateDer::pem_slice_iter(tls.peer.cert.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+            roots.into(),
+            provider.clone(),
+        );
+        let chain = CertificateDer::pem_slice_iter(tls.peer.cert.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .unwrap();
         let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes()).unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap();
         let config = config.with_client_cert_verifier(verifier.build().unwrap());
         Arc::new(config.with_single_cert(chain, key).unwrap())
     }

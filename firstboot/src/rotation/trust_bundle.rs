@@ -38,9 +38,12 @@ impl Root {
         let mut store = RootCertStore::empty();
         store.add(self.certificate.clone())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider).build();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider).build();
         let verifier = verifier.map_err(|error| rustls::Error::General(error.to_string()))?;
-        verifier.verify_client_cert(leaf, intermediates, at).map(drop)
+        verifier
+            .verify_client_cert(leaf, intermediates, at)
+            .map(drop)
     }
 }
 
@@ -48,7 +51,11 @@ impl Root {
 impl CaSubject {
     /// Of a CA with this common name.
     pub(crate) fn of(common_name: &str) -> Self {
-        TrustBundle::read(&tests::ca(common_name)).unwrap().names().pop_first().unwrap()
+        TrustBundle::read(&tests::ca(common_name))
+            .unwrap()
+            .names()
+            .pop_first()
+            .unwrap()
     }
 }
 
@@ -58,14 +65,25 @@ impl TrustBundle {
     /// # Errors
     /// Where one cannot be read; refused, where two of one name have different keys.
     pub(crate) fn read(pem: &str) -> Result<Self> {
-        CertificateDer::pem_slice_iter(pem.as_bytes()).try_fold(Self::default(), |all, certificate| {
-            let certificate = certificate.context("a CA certificate is not PEM")?;
-            let mut store = RootCertStore::empty();
-            store.add(certificate.clone()).context("a CA certificate cannot be used")?;
-            let name = CaSubject::new(store.subjects()[0].as_ref());
-            let public_key = store.roots[0].subject_public_key_info.to_vec();
-            all.and(Self(BTreeMap::from([(name, Root { certificate, public_key })])))
-        })
+        CertificateDer::pem_slice_iter(pem.as_bytes()).try_fold(
+            Self::default(),
+            |all, certificate| {
+                let certificate = certificate.context("a CA certificate is not PEM")?;
+                let mut store = RootCertStore::empty();
+                store
+                    .add(certificate.clone())
+                    .context("a CA certificate cannot be used")?;
+                let name = CaSubject::new(store.subjects()[0].as_ref());
+                let public_key = store.roots[0].subject_public_key_info.to_vec();
+                all.and(Self(BTreeMap::from([(
+                    name,
+                    Root {
+                        certificate,
+                        public_key,
+                    },
+                )])))
+            },
+        )
     }
 
     /// Their names.
@@ -81,7 +99,8 @@ impl TrustBundle {
     /// These, and those of the others that are not among them.
     ///
     /// # Errors
-    /// Refused if two CAs with different keys have the same subject: firstboot could not tell which one a member trusts.
+    /// Refused if two CAs with different keys have the same subject: firstboot could not tell which
+    /// one a member trusts.
     pub(super) fn and(mut self, others: Self) -> Result<Self> {
         for (name, root) in others.0 {
             let own = self.0.entry(name.clone()).or_insert_with(|| root.clone());
@@ -111,27 +130,43 @@ impl TrustBundle {
     }
 
     /// Which of them has signed a certificate that is valid now, or none if none has.
-    pub(super) fn issuer(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<CaSubject> {
+    pub(super) fn issuer(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Option<CaSubject> {
         let signed = |root: &Root| root.verify(leaf, intermediates, UnixTime::now()).is_ok();
-        self.0.iter().find(|(_, root)| signed(root)).map(|(name, _)| name.clone())
+        self.0
+            .iter()
+            .find(|(_, root)| signed(root))
+            .map(|(name, _)| name.clone())
     }
 
-    /// The end of validity of a certificate that one of them has signed. The verifier reports it when it is asked about the
-    /// end of time.
-    pub(super) fn until(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<UnixTime> {
+    /// The end of validity of a certificate that one of them has signed. The verifier reports it
+    /// when it is asked about the end of time.
+    pub(super) fn until(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Option<UnixTime> {
         // RFC 5280, 4.1.2.5: the last second that a certificate can name, and one more.
         let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));
-        self.0.values().find_map(|root| match root.verify(leaf, intermediates, end) {
-            Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
-                Some(not_after)
-            }
-            _ => None,
-        })
+        self.0
+            .values()
+            .find_map(|root| match root.verify(leaf, intermediates, end) {
+                Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+                    not_after,
+                    ..
+                })) => Some(not_after),
+                _ => None,
+            })
     }
 
     /// The same of a chain in PEM, leaf first.
     pub(super) fn issuer_of(&self, chain: &str) -> Option<CaSubject> {
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().ok()?;
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
+            .collect::<Result<_, _>>()
+            .ok()?;
         let (leaf, intermediates) = chain.split_first()?;
         self.issuer(leaf, intermediates)
     }
@@ -139,7 +174,11 @@ impl TrustBundle {
 
 /// Names in a sentence.
 pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a CaSubject>) -> String {
-    names.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    names
+        .into_iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -153,8 +192,13 @@ mod tests {
     pub(super) fn ca(common_name: &str) -> String {
         let mut params = rcgen::CertificateParams::default();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
-        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, common_name);
+        params
+            .self_signed(&rcgen::KeyPair::generate().unwrap())
+            .unwrap()
+            .pem()
     }
 
     #[test]
@@ -163,9 +207,16 @@ mod tests {
         let all = TrustBundle::read(&format!("{}{}", one.ca, other.ca)).unwrap();
         assert_eq!(all.names().len(), 2);
         assert_eq!(TrustBundle::read(&all.pem()).unwrap(), all);
-        let again = all.clone().and(TrustBundle::read(&one.ca).unwrap()).unwrap();
+        let again = all
+            .clone()
+            .and(TrustBundle::read(&one.ca).unwrap())
+            .unwrap();
         assert_eq!(again, all, "one that is there twice is there once");
-        let name = TrustBundle::read(&one.ca).unwrap().names().pop_first().unwrap();
+        let name = TrustBundle::read(&one.ca)
+            .unwrap()
+            .names()
+            .pop_first()
+            .unwrap();
         assert!(name.to_string().starts_with("test CA "), "{name}");
         let text = serde_json::to_string(&name).unwrap();
         assert_eq!(serde_json::from_str::<CaSubject>(&text).unwrap(), name);
@@ -175,7 +226,8 @@ mod tests {
     fn a_certificate_is_by_whom_it_is() {
         let (one, other) = (issued().tls, issued().tls);
         let all = TrustBundle::read(&format!("{}{}", one.ca, other.ca)).unwrap();
-        let names = |tls: &recipes::node::NodeTls| TrustBundle::read(&tls.ca).unwrap().names().pop_first();
+        let names =
+            |tls: &recipes::node::NodeTls| TrustBundle::read(&tls.ca).unwrap().names().pop_first();
         assert_eq!(all.issuer_of(&one.peer.cert), names(&one));
         assert_eq!(all.issuer_of(&other.client.cert), names(&other));
         assert_eq!(all.issuer_of(&issued().tls.peer.cert), None);
@@ -185,7 +237,10 @@ mod tests {
     #[test]
     fn two_of_one_name_and_two_keys_are_refused() {
         let error = TrustBundle::read(&(ca("one name") + &ca("one name"))).unwrap_err();
-        assert!(code_of(&error) == Exit::Refused && error.to_string().contains("`one name`"), "{error:#}");
+        assert!(
+            code_of(&error) == Exit::Refused && error.to_string().contains("`one name`"),
+            "{error:#}"
+        );
     }
 
     proptest! {

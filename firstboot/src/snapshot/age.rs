@@ -1,8 +1,10 @@
-//! Encryption for recipients in the file format age-encryption.org/v1, with X25519 keys, compatible with the `age` program.
-//! (The crate `age` contains translations and post-quantum keys, and is larger than all code of firstboot.)
+//! Encryption for recipients in the file format age-encryption.org/v1, with X25519 keys, compatible
+//! with the `age` program. (The crate `age` contains translations and post-quantum keys, and is
+//! larger than all code of firstboot.)
 //!
-//! The header has the file key, encrypted for each recipient, and a MAC by that key. After it come chunks of 64 KiB, each
-//! encrypted with its number and whether it is the last one, so that no chunk can be changed, moved, removed or added.
+//! The header has the file key, encrypted for each recipient, and a MAC by that key. After it come
+//! chunks of 64 KiB, each encrypted with its number and whether it is the last one, so that no
+//! chunk can be changed, moved, removed or added.
 
 mod header;
 mod keys;
@@ -26,11 +28,17 @@ const CHUNK: usize = 64 << 10;
 const TAG: usize = 16;
 
 fn mac(file_key: &FileKey, header: &[u8]) -> hmac::Tag {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &derived(file_key, &[], b"header")), header)
+    hmac::sign(
+        &hmac::Key::new(hmac::HMAC_SHA256, &derived(file_key, &[], b"header")),
+        header,
+    )
 }
 
 fn payload(file_key: &FileKey, nonce: &[u8]) -> io::Result<Chunks> {
-    Ok(Chunks { key: aead(&derived(file_key, nonce, b"payload"))?, count: 0 })
+    Ok(Chunks {
+        key: aead(&derived(file_key, nonce, b"payload"))?,
+        count: 0,
+    })
 }
 
 /// The key of the chunks, and their number.
@@ -59,11 +67,16 @@ pub(super) struct Encryptor<W> {
 impl<W: Write> Encryptor<W> {
     pub(super) fn begin(recipients: &[Recipient], mut to: W) -> io::Result<Self> {
         if recipients.len() as u64 > header::LIMIT / STANZA - 1 {
-            return Err(Error::other(format!("a header has no room for {} recipients", recipients.len())));
+            return Err(Error::other(format!(
+                "a header has no room for {} recipients",
+                recipients.len()
+            )));
         }
         let random = SystemRandom::new();
         let draw = |out: &mut [u8]| {
-            random.fill(out).map_err(|_| Error::other("the operating system returned no random bytes"))
+            random
+                .fill(out)
+                .map_err(|_| Error::other("the operating system returned no random bytes"))
         };
         let (mut file_key, mut nonce) = ([0; 16], [0; 16]);
         draw(&mut file_key)?;
@@ -74,23 +87,36 @@ impl<W: Write> Encryptor<W> {
             draw(&mut own)?;
             let share = x25519(own, X25519_BASEPOINT_BYTES);
             let key = wrapping(own, *recipient.key(), &share, recipient.key());
-            let key = key.ok_or_else(|| Error::other(format!("{recipient} is not a valid X25519 key")))?;
+            let key =
+                key.ok_or_else(|| Error::other(format!("{recipient} is not a valid X25519 key")))?;
             let mut body = file_key.to_vec();
             let sealed = aead(&key)?.seal_in_place_append_tag(zero(), Aad::empty(), &mut body);
             sealed.map_err(|_| Error::other("cannot encrypt the file key"))?;
-            writeln!(header, "-> X25519 {}\n{}", BASE64.encode(share), BASE64.encode(body))?;
+            writeln!(
+                header,
+                "-> X25519 {}\n{}",
+                BASE64.encode(share),
+                BASE64.encode(body)
+            )?;
         }
         header.extend_from_slice(b"---");
         let mac = BASE64.encode(mac(&file_key, &header));
         writeln!(header, " {mac}")?;
         to.write_all(&header)?;
         to.write_all(&nonce)?;
-        Ok(Self { to, chunks: payload(&file_key, &nonce)?, filling: Vec::with_capacity(CHUNK + TAG) })
+        Ok(Self {
+            to,
+            chunks: payload(&file_key, &nonce)?,
+            filling: Vec::with_capacity(CHUNK + TAG),
+        })
     }
 
     fn seal(&mut self, last: bool) -> io::Result<()> {
         let nonce = self.chunks.nonce(last);
-        let sealed = self.chunks.key.seal_in_place_append_tag(nonce, Aad::empty(), &mut self.filling);
+        let sealed =
+            self.chunks
+                .key
+                .seal_in_place_append_tag(nonce, Aad::empty(), &mut self.filling);
         sealed.map_err(|_| Error::other("cannot encrypt a chunk"))?;
         self.to.write_all(&self.filling)?;
         self.filling.clear();
@@ -120,7 +146,8 @@ impl<W: Write> Write for Encryptor<W> {
     }
 }
 
-/// Decrypts read bytes. The content is authentic and complete only if the end was reached without an error.
+/// Decrypts read bytes. The content is authentic and complete only if the end was reached without
+/// an error.
 pub(super) struct Decryptor<R> {
     from: R,
     chunks: Chunks,
@@ -136,7 +163,13 @@ impl<R: BufRead> Decryptor<R> {
         let mut nonce = [0; 16];
         from.read_exact(&mut nonce)?;
         let chunks = payload(&file_key, &nonce)?;
-        let mut opener = Self { from, chunks, next: Vec::with_capacity(CHUNK + TAG), open: Vec::new(), given: 0 };
+        let mut opener = Self {
+            from,
+            chunks,
+            next: Vec::with_capacity(CHUNK + TAG),
+            open: Vec::new(),
+            given: 0,
+        };
         opener.fetch()?;
         if opener.next.is_empty() {
             return Err(wrong("it is truncated after its header"));
@@ -146,7 +179,11 @@ impl<R: BufRead> Decryptor<R> {
 
     fn fetch(&mut self) -> io::Result<()> {
         self.next.clear();
-        self.from.by_ref().take((CHUNK + TAG) as u64).read_to_end(&mut self.next).map(drop)
+        self.from
+            .by_ref()
+            .take((CHUNK + TAG) as u64)
+            .read_to_end(&mut self.next)
+            .map(drop)
     }
 
     fn open(&mut self) -> io::Result<()> {
@@ -154,8 +191,13 @@ impl<R: BufRead> Decryptor<R> {
         self.fetch()?;
         let (last, first) = (self.next.is_empty(), self.chunks.count == 0);
         let nonce = self.chunks.nonce(last);
-        let opened = self.chunks.key.open_in_place(nonce, Aad::empty(), &mut self.open);
-        let length = opened.map_err(|_| wrong(&format!("its chunk {} is damaged", self.chunks.count)))?.len();
+        let opened = self
+            .chunks
+            .key
+            .open_in_place(nonce, Aad::empty(), &mut self.open);
+        let length = opened
+            .map_err(|_| wrong(&format!("its chunk {} is damaged", self.chunks.count)))?
+            .len();
         if length == 0 && !first {
             return Err(wrong("its last chunk is empty"));
         }

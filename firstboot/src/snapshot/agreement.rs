@@ -1,5 +1,6 @@
-//! Whether the member from which a snapshot is taken has the same data as the others. A snapshot of a member that differs is
-//! consistent in itself, but a restore from it loses writes that were acknowledged to clients.
+//! Whether the member from which a snapshot is taken has the same data as the others. A snapshot of
+//! a member that differs is consistent in itself, but a restore from it loses writes that were
+//! acknowledged to clients.
 
 use recipes::ClusterDocument;
 
@@ -18,10 +19,16 @@ pub(super) struct Agreement {
 
 impl Agreement {
     /// Compares all voters that answer.
-    pub(super) async fn ask(cluster: &ClusterDocument, credentials: &Credentials, any_size: bool) -> Self {
+    pub(super) async fn ask(
+        cluster: &ClusterDocument,
+        credentials: &Credentials,
+        any_size: bool,
+    ) -> Self {
         let (mut voters, mut members) = (Vec::new(), Vec::new());
         for member in &cluster.members {
-            let Ok(source) = Endpoint::at(Some(&member.client_url()), credentials).await else { continue };
+            let Ok(source) = Endpoint::at(Some(&member.client_url()), credentials).await else {
+                continue;
+            };
             if source.status.is_learner || source.client.healthy().await.is_err() {
                 continue;
             }
@@ -34,19 +41,33 @@ impl Agreement {
                 size: source.status.db_size,
             });
         }
-        Self { compared: compare(&voters, credentials, any_size).await, members }
+        Self {
+            compared: compare(&voters, credentials, any_size).await,
+            members,
+        }
     }
 
     /// Why this member's data differs from the other members', or `None` if it does not.
     pub(super) fn apart(&self, source: &Endpoint) -> Option<Reason> {
         let own = source.status.header.unwrap_or_default().member_id;
-        let name = self.members.iter().find(|(id, _)| *id == own).map(|(_, name)| name)?;
-        Some(self.compared.apart(name)?.map(|why| format!("{name}: {why}")))
+        let name = self
+            .members
+            .iter()
+            .find(|(id, _)| *id == own)
+            .map(|(_, name)| name)?;
+        Some(
+            self.compared
+                .apart(name)?
+                .map(|why| format!("{name}: {why}")),
+        )
     }
 
-    /// Whether a majority of members has the same data, so that the snapshot can be taken from one of them.
+    /// Whether a majority of members has the same data, so that the snapshot can be taken from one
+    /// of them.
     pub(super) fn has_majority(&self) -> bool {
-        self.members.iter().any(|(_, name)| self.compared.apart(name).is_none())
+        self.members
+            .iter()
+            .any(|(_, name)| self.compared.apart(name).is_none())
     }
 
     /// The entry for the manifest, where all members agree.

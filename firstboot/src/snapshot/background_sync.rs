@@ -20,7 +20,11 @@ pub(super) struct SyncedWriter {
 impl SyncedWriter {
     pub(super) fn new(file: File) -> io::Result<Self> {
         let flusher = Flusher::of(file.try_clone()?);
-        Ok(Self { file, flusher, unflushed: 0 })
+        Ok(Self {
+            file,
+            flusher,
+            unflushed: 0,
+        })
     }
 }
 
@@ -55,7 +59,8 @@ struct Flusher {
 impl Flusher {
     fn of(file: File) -> Self {
         let (orders, incoming) = sync_channel(1);
-        let thread = thread::spawn(move || incoming.into_iter().try_for_each(|()| file.sync_data()));
+        let thread =
+            thread::spawn(move || incoming.into_iter().try_for_each(|()| file.sync_data()));
         Self { orders, thread }
     }
 
@@ -67,6 +72,8 @@ impl Flusher {
     /// The kernel reports an error only once; a later flush would not return it.
     fn end(self) -> io::Result<()> {
         drop(self.orders);
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("a bug: the thread that flushes panicked")))
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("a bug: the thread that flushes panicked")))
     }
 }

@@ -62,21 +62,30 @@ impl HttpConnector for Connector {
 
 /// The HTTP client for downloads and uploads of snapshots.
 pub(super) fn client() -> Result<reqwest::Client> {
-    let http =
-        reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(10)).read_timeout(STALL_TIMEOUT);
-    http.redirect(Policy::custom(redirected)).build().context("cannot create an https client")
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .connect_timeout(Duration::from_secs(10))
+        .read_timeout(STALL_TIMEOUT);
+    http.redirect(Policy::custom(redirected))
+        .build()
+        .context("cannot create an https client")
 }
 
-/// Follows redirects, but never from https to plain http, which anyone on the path can read and change.
+/// Follows redirects, but never from https to plain http, which anyone on the path can read and
+/// change.
 fn redirected(attempt: Attempt<'_>) -> Action {
     const MOST: usize = 10;
     let secured = attempt.previous().iter().any(|url| url.scheme() == "https");
     match attempt.url().scheme() {
         "http" if secured => {
             let to = attempt.url().host_str().unwrap_or_default().to_owned();
-            attempt.error(format!("the server redirects to plain http at {to}, which firstboot does not follow"))
+            attempt.error(format!(
+                "the server redirects to plain http at {to}, which firstboot does not follow"
+            ))
         }
-        _ if attempt.previous().len() > MOST => attempt.error("the server redirects more than 10 times"),
+        _ if attempt.previous().len() > MOST => {
+            attempt.error("the server redirects more than 10 times")
+        }
         _ => attempt.follow(),
     }
 }
@@ -102,14 +111,25 @@ impl Bucket {
             let mut endpoint = endpoint.clone();
             if let (false, Some(host)) = (s3.path_style, endpoint.host_str()) {
                 let host = format!("{name}.{host}");
-                endpoint.set_host(Some(&host)).with_context(|| format!("{host} is not a host"))?;
+                endpoint
+                    .set_host(Some(&host))
+                    .with_context(|| format!("{host} is not a host"))?;
             }
             builder = builder
                 .with_allow_http(endpoint.scheme() == "http")
                 .with_endpoint(endpoint.as_str().trim_end_matches('/'));
         }
-        let store = Arc::new(builder.build().context("invalid settings of the object store")?);
-        Ok(Self { store, http, name: name.to_owned(), prefix: prefix.to_owned() })
+        let store = Arc::new(
+            builder
+                .build()
+                .context("invalid settings of the object store")?,
+        );
+        Ok(Self {
+            store,
+            http,
+            name: name.to_owned(),
+            prefix: prefix.to_owned(),
+        })
     }
 
     /// The path of the object with this name.
@@ -123,7 +143,11 @@ impl Bucket {
         let mut found = Vec::new();
         while let Some(object) = objects.next().await {
             let object = object.map_err(|error| self.trouble("list", &error))?;
-            let name = object.location.as_ref().strip_prefix(self.prefix.as_str()).unwrap_or_default();
+            let name = object
+                .location
+                .as_ref()
+                .strip_prefix(self.prefix.as_str())
+                .unwrap_or_default();
             if is_snapshot(name) && !name.contains('/') {
                 found.push(ListedSnapshot {
                     name: name.to_owned(),
@@ -159,18 +183,19 @@ impl Bucket {
 
     /// A signed URL, with which anyone can read the object for a limited time.
     pub(super) async fn signed(&self, name: &str) -> Result<Url> {
-        Ok(self.store.signed_url(Method::GET, &self.path(name), SIGNED).await?)
+        Ok(self
+            .store
+            .signed_url(Method::GET, &self.path(name), SIGNED)
+            .await?)
     }
 
     /// Refuses the name of an object that exists.
     pub(super) async fn vacant(&self, name: &str) -> Result<()> {
         match self.store.head(&self.path(name)).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Ok(_) => {
-                Err(refused(ReasonId::SnapshotExists.because(format!(
-                    "{self}{name} exists, and a snapshot never replaces another. Choose another name"
-                ))))
-            }
+            Ok(_) => Err(refused(ReasonId::SnapshotExists.because(format!(
+                "{self}{name} exists, and a snapshot never replaces another. Choose another name"
+            )))),
             Err(error) => Err(self.trouble("access", &error)),
         }
     }
@@ -178,50 +203,90 @@ impl Bucket {
     /// Puts a small object, and reads it back.
     pub(super) async fn put(&self, name: &str, content: &[u8]) -> Result<()> {
         let path = self.path(name);
-        let put = self.store.put(&path, PutPayload::from(content.to_vec())).await;
+        let put = self
+            .store
+            .put(&path, PutPayload::from(content.to_vec()))
+            .await;
         put.map_err(|error| self.trouble("write to", &error))?;
         let back = async { self.store.get(&path).await?.bytes().await }.await;
         let back = back.map_err(|error| self.trouble("read back from", &error))?;
-        ensure!(back == content, "{self}{name} differs from the written content when it is read back");
+        ensure!(
+            back == content,
+            "{self}{name} differs from the written content when it is read back"
+        );
         Ok(())
     }
 
-    /// Compares the digest that the store has for an object, or reads the object back if the store has no digest. Returns
-    /// which of the two was done.
-    pub(super) async fn check(&self, name: &str, size: u64, sha256: Sha256, parts: &Parts) -> Result<&'static str> {
+    /// Compares the digest that the store has for an object, or reads the object back if the store
+    /// has no digest. Returns which of the two was done.
+    pub(super) async fn check(
+        &self,
+        name: &str,
+        size: u64,
+        sha256: Sha256,
+        parts: &Parts,
+    ) -> Result<&'static str> {
         let (length, digest) = self.stored(name).await?;
-        ensure!(length == size, "{self}{name} has {length} bytes, but {size} were sent");
+        ensure!(
+            length == size,
+            "{self}{name} has {length} bytes, but {size} were sent"
+        );
         if let Some(digest) = digest {
-            // Amazon returns the digest of the parts' digests with their number. Other stores leave out the number, or
-            // return the digest of the whole object. Each of these digests identifies the content.
+            // Amazon returns the digest of the parts' digests with their number. Other stores leave
+            // out the number, or return the digest of the whole object. Each of these digests
+            // identifies the content.
             let composite = parts.composite();
-            let known = [format!("{composite}-{}", parts.count), composite, STANDARD.encode(sha256.as_bytes())];
+            let known = [
+                format!("{composite}-{}", parts.count),
+                composite,
+                STANDARD.encode(sha256.as_bytes()),
+            ];
             if known.contains(&digest) {
                 return Ok("stored digest");
             }
-            bail!("{self}{name}: the store reports the digest {digest}, but the sent bytes have {}", known[0]);
+            bail!(
+                "{self}{name}: the store reports the digest {digest}, but the sent bytes have {}",
+                known[0]
+            );
         }
         let mut hash = digest::Context::new(&digest::SHA256);
-        let got = self.store.get(&self.path(name)).await.map_err(|error| self.trouble("read back from", &error))?;
+        let got = self
+            .store
+            .get(&self.path(name))
+            .await
+            .map_err(|error| self.trouble("read back from", &error))?;
         let mut pieces = got.into_stream();
         while let Some(piece) = pieces.next().await {
             hash.update(&piece.map_err(|error| self.trouble("read back from", &error))?);
         }
         let right = hash.finish().as_ref() == sha256.as_bytes();
-        ensure!(right, "{self}{name} differs from the sent bytes when it is read back");
+        ensure!(
+            right,
+            "{self}{name} differs from the sent bytes when it is read back"
+        );
         Ok("read back")
     }
 
-    /// The length of an object and, if the store has it, the digest, which the crate does not request.
+    /// The length of an object and, if the store has it, the digest, which the crate does not
+    /// request.
     async fn stored(&self, name: &str) -> Result<(u64, Option<String>)> {
         const MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
         let enabled = HeaderValue::from_static("ENABLED");
         let options = SignedUrlOptions::default().with_signed_header(MODE, enabled.clone());
-        let url = self.store.signed_url_opts(Method::HEAD, &self.path(name), SIGNED, &options).await?;
+        let url = self
+            .store
+            .signed_url_opts(Method::HEAD, &self.path(name), SIGNED, &options)
+            .await?;
         let mut last = None;
         for pause in [0, 1, 2, 4, 8] {
             tokio::time::sleep(Duration::from_secs(pause)).await;
-            let answer = match self.http.head(url.clone()).header(MODE, enabled.clone()).send().await {
+            let answer = match self
+                .http
+                .head(url.clone())
+                .header(MODE, enabled.clone())
+                .send()
+                .await
+            {
                 Ok(answer) if answer.status() == StatusCode::OK => answer,
                 Ok(answer) => {
                     last = Some(answer.status().to_string());
@@ -232,15 +297,21 @@ impl Bucket {
                     continue;
                 }
             };
-            let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+            let header = |name: &str| {
+                answer
+                    .headers()
+                    .get(name)
+                    .and_then(|value| value.to_str().ok())
+            };
             let length = header("content-length").and_then(|value| value.parse().ok());
-            let length = length.with_context(|| format!("{self}{name}: the store does not report its length"))?;
+            let length = length
+                .with_context(|| format!("{self}{name}: the store does not report its length"))?;
             return Ok((length, header("x-amz-checksum-sha256").map(str::to_owned)));
         }
-        Err(not_ready(
-            ReasonId::StoreUnreachable
-                .because(format!("{self}{name} was written, but cannot be checked: {}", last.unwrap_or_default())),
-        ))
+        Err(not_ready(ReasonId::StoreUnreachable.because(format!(
+            "{self}{name} was written, but cannot be checked: {}",
+            last.unwrap_or_default()
+        ))))
     }
 
     /// An error of the store, reduced to its first line.
@@ -271,7 +342,10 @@ impl fmt::Debug for Parts {
 
 impl Parts {
     pub(super) fn new() -> Self {
-        Self { hash: digest::Context::new(&digest::SHA256), count: 0 }
+        Self {
+            hash: digest::Context::new(&digest::SHA256),
+            count: 0,
+        }
     }
 
     pub(super) fn add(&mut self, part: Sha256) {
@@ -279,7 +353,8 @@ impl Parts {
         self.count += 1;
     }
 
-    /// The digest of the parts' digests (Amazon S3 User Guide, "Checking object integrity", composite checksums).
+    /// The digest of the parts' digests (Amazon S3 User Guide, "Checking object integrity",
+    /// composite checksums).
     fn composite(&self) -> String {
         STANDARD.encode(self.hash.clone().finish())
     }

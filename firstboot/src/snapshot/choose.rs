@@ -31,9 +31,15 @@ pub(super) async fn best_member(
             Err(error) => unfit.push(format!("{}: {error:#}", member.name)),
         }
     }
-    let ranks: Vec<MemberRank> = found.iter().map(|source| MemberRank::of(&source.status)).collect();
+    let ranks: Vec<MemberRank> = found
+        .iter()
+        .map(|source| MemberRank::of(&source.status))
+        .collect();
     let best = choose(&ranks).ok_or_else(|| {
-        not_ready(ReasonId::MembersUnhealthy.because(format!("no member is healthy: {}", unfit.join("; "))))
+        not_ready(
+            ReasonId::MembersUnhealthy
+                .because(format!("no member is healthy: {}", unfit.join("; "))),
+        )
     })?;
     Ok(found.swap_remove(best))
 }
@@ -49,14 +55,23 @@ struct MemberRank {
 impl MemberRank {
     fn of(status: &StatusResponse) -> Self {
         let header = status.header.unwrap_or_default();
-        Self { leader: status.leader == header.member_id, learner: status.is_learner, revision: header.revision }
+        Self {
+            leader: status.leader == header.member_id,
+            learner: status.is_learner,
+            revision: header.revision,
+        }
     }
 }
 
 /// The voter with the newest revision, preferring followers to the leader, which has more work.
 fn choose(members: &[MemberRank]) -> Option<usize> {
-    let voters = members.iter().enumerate().filter(|(_, member)| !member.learner);
-    voters.max_by_key(|(_, member)| (!member.leader, member.revision)).map(|(at, _)| at)
+    let voters = members
+        .iter()
+        .enumerate()
+        .filter(|(_, member)| !member.learner);
+    voters
+        .max_by_key(|(_, member)| (!member.leader, member.revision))
+        .map(|(at, _)| at)
 }
 
 #[cfg(test)]
@@ -65,10 +80,25 @@ mod tests {
 
     #[test]
     fn a_follower_with_the_newest_revision_is_taken() {
-        let follower = |revision| MemberRank { leader: false, learner: false, revision };
-        let leader = MemberRank { leader: true, learner: false, revision: 9 };
-        let learner = MemberRank { leader: false, learner: true, revision: 9 };
-        assert_eq!(choose(&[leader, follower(7), follower(8), learner]), Some(2));
+        let follower = |revision| MemberRank {
+            leader: false,
+            learner: false,
+            revision,
+        };
+        let leader = MemberRank {
+            leader: true,
+            learner: false,
+            revision: 9,
+        };
+        let learner = MemberRank {
+            leader: false,
+            learner: true,
+            revision: 9,
+        };
+        assert_eq!(
+            choose(&[leader, follower(7), follower(8), learner]),
+            Some(2)
+        );
         assert_eq!(choose(&[leader, learner]), Some(0));
         assert_eq!(choose(&[learner]), None);
     }

@@ -1,4 +1,5 @@
-//! Asynchronous cleanup in a store after work that was interrupted in any way: `Drop` cannot wait for it.
+//! Asynchronous cleanup in a store after work that was interrupted in any way: `Drop` cannot wait
+//! for it.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +19,10 @@ fn begun() -> Vec<JoinHandle<()>> {
 /// Starts a cleanup.
 pub(super) fn begin(undo: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        BEGUN.lock().unwrap_or_else(PoisonError::into_inner).push(runtime.spawn(undo));
+        BEGUN
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(runtime.spawn(undo));
     }
 }
 
@@ -30,6 +34,9 @@ pub(super) async fn done() {
         }
     };
     if tokio::time::timeout(CLEANUP_TIMEOUT, all).await.is_err() {
-        eprintln!("firstboot: cannot delete the rest of an upload in the store within {} s", CLEANUP_TIMEOUT.as_secs());
+        eprintln!(
+            "firstboot: cannot delete the rest of an upload in the store within {} s",
+            CLEANUP_TIMEOUT.as_secs()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `firstboot snapshot` without a subcommand: takes one snapshot, for an operator or for the schedule.
+//! `firstboot snapshot` without a subcommand: takes one snapshot, for an operator or for the
+//! schedule.
 
 use std::time::Duration;
 
@@ -17,10 +18,14 @@ use crate::output::{say, show};
 
 /// The command line of `firstboot snapshot`.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
 #[group(skip)]
 pub(crate) struct Options {
-    /// The file or s3://BUCKET/OBJECT to create, or a folder for it [default: the recipe's destination]
+    /// The file or s3://BUCKET/OBJECT to create, or a folder for it [default: the recipe's
+    /// destination]
     target: Option<String>,
     /// Take the snapshot from the member at this client URL [default: this node's member]
     #[arg(long, value_name = "URL", conflicts_with = "from_any")]
@@ -31,15 +36,21 @@ pub(crate) struct Options {
     /// Print the manifest as JSON
     #[arg(long)]
     pub(super) json: bool,
-    /// Compare the members' data first, regardless of its size. This blocks writes on each member for about 2 s per GiB
+    /// Compare the members' data first, regardless of its size. This blocks writes on each member
+    /// for about 2 s per GiB
     #[arg(long)]
     compare: bool,
-    /// Take the snapshot only if no other member has taken the one of this slot of the schedule, then prune. The timer uses
-    /// this option
+    /// Take the snapshot only if no other member has taken the one of this slot of the schedule,
+    /// then prune. The timer uses this option
     #[arg(long, conflicts_with_all = ["target", "endpoint", "from_any", "json"])]
     scheduled: bool,
     /// Wait this many seconds for each member that comes earlier in the order of the slot
-    #[arg(long, requires = "scheduled", default_value_t = 30, value_name = "SECONDS")]
+    #[arg(
+        long,
+        requires = "scheduled",
+        default_value_t = 30,
+        value_name = "SECONDS"
+    )]
     spread: u64,
 }
 
@@ -57,7 +68,8 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
     } else {
         Endpoint::at(options.endpoint.as_deref(), &credentials).await?
     };
-    // An operator who names a member wants a snapshot of exactly that one, for example to examine it.
+    // An operator who names a member wants a snapshot of exactly that one, for example to examine
+    // it.
     let exit = judge(&agreement, &source, options.endpoint.is_some())?;
     let manifest = take(&cluster, &target, &source, &agreement).await?;
     scheduled::tell(&cluster, &source, &target.place, &manifest).await;

@@ -1,5 +1,5 @@
-//! The keys of the object store, from the environment or from a file that only root can read. They are never arguments, and
-//! never part of the image.
+//! The keys of the object store, from the environment or from a file that only root can read. They
+//! are never arguments, and never part of the image.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -35,6 +35,9 @@ pub(super) fn find() -> Result<StoreKeys> {
         )));
     }
     let text = files::read_bounded(path, LIMIT)?;
-    let text = String::from_utf8(text).ok().with_context(|| format!("{} is not text", path.display()))?;
-    text.parse().map_err(|expected| no(format!("{}: {expected}", path.display())))
+    let text = String::from_utf8(text)
+        .ok()
+        .with_context(|| format!("{} is not text", path.display()))?;
+    text.parse()
+        .map_err(|expected| no(format!("{}: {expected}", path.display())))
 }

@@ -13,11 +13,12 @@ use crate::exit::{reason_of, refused};
 use crate::files;
 use crate::reason::{Reason, ReasonId};
 
-/// The magic number of a zstd frame, and that of a skippable frame without its first byte (RFC 8878).
+/// The magic number of a zstd frame, and that of a skippable frame without its first byte (RFC
+/// 8878).
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const SKIPPED: &[u8] = &[0x2a, 0x4d, 0x18];
-/// The maximum window of the decompressor, as a power of two: the default of `zstd -d`. A foreign file must not fill the
-/// memory.
+/// The maximum window of the decompressor, as a power of two: the default of `zstd -d`. A foreign
+/// file must not fill the memory.
 const WINDOW: u32 = 27;
 const PIECE: usize = 128 << 10;
 /// The number of bytes that identify the format of a file.
@@ -27,13 +28,37 @@ const BEGIN: usize = 64;
 const FOREIGN: [(&[u8], &str, &str); 9] = [
     (&[0x1f, 0x8b], "compressed by gzip", "gunzip it"),
     (b"PK\x03\x04", "a zip archive", "unzip it"),
-    (&[0xfd, b'7', b'z', b'X', b'Z', 0], "compressed by xz", "unxz it"),
+    (
+        &[0xfd, b'7', b'z', b'X', b'Z', 0],
+        "compressed by xz",
+        "unxz it",
+    ),
     (b"BZh", "compressed by bzip2", "bunzip2 it"),
-    (&[0x04, 0x22, 0x4d, 0x18], "compressed by lz4", "`lz4 -d` it"),
-    (b"-----BEGIN AGE ENCRYPTED FILE-----", "encrypted by age, in armor", "decrypt it by `age -d -i KEY`"),
-    (b"-----BEGIN PGP MESSAGE-----", "encrypted by gpg", "decrypt it by `gpg -d`"),
-    (b"Salted__", "encrypted by openssl", "decrypt it by `openssl enc -d`"),
-    (b"{", "JSON, such as the manifest of a snapshot", "give the path of the snapshot"),
+    (
+        &[0x04, 0x22, 0x4d, 0x18],
+        "compressed by lz4",
+        "`lz4 -d` it",
+    ),
+    (
+        b"-----BEGIN AGE ENCRYPTED FILE-----",
+        "encrypted by age, in armor",
+        "decrypt it by `age -d -i KEY`",
+    ),
+    (
+        b"-----BEGIN PGP MESSAGE-----",
+        "encrypted by gpg",
+        "decrypt it by `gpg -d`",
+    ),
+    (
+        b"Salted__",
+        "encrypted by openssl",
+        "decrypt it by `openssl enc -d`",
+    ),
+    (
+        b"{",
+        "JSON, such as the manifest of a snapshot",
+        "give the path of the snapshot",
+    ),
 ];
 
 /// The format of a file, by its first bytes and not by its name.
@@ -51,7 +76,8 @@ impl Kind {
         if begin.starts_with(age::MAGIC) {
             return Self::Age;
         }
-        let skipped = begin.first().is_some_and(|byte| byte & 0xF0 == 0x50) && begin[1..].starts_with(SKIPPED);
+        let skipped = begin.first().is_some_and(|byte| byte & 0xF0 == 0x50)
+            && begin[1..].starts_with(SKIPPED);
         if begin.starts_with(ZSTD) || skipped {
             return Self::Zstd;
         }
@@ -61,7 +87,9 @@ impl Kind {
 
     /// Refuses a format that firstboot does not read.
     fn known(self, path: &Path) -> Result<Self> {
-        let Self::Foreign(what, remedy) = self else { return Ok(self) };
+        let Self::Foreign(what, remedy) = self else {
+            return Ok(self);
+        };
         let path = path.display();
         Err(refused(ReasonId::SnapshotFormat.because(format!(
             "{path} is {what}, but firstboot reads only zstd and the binary format of age: {remedy} first"
@@ -84,7 +112,9 @@ impl std::error::Error for Locked {}
 /// Whether the file is encoded, so that [`decode`] must decode it.
 pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
     let mut begin = [0; BEGIN];
-    let read = file.read_at(&mut begin, 0).with_context(|| format!("cannot read {}", path.display()))?;
+    let read = file
+        .read_at(&mut begin, 0)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Kind::of(&begin[..read]).known(path)? != Kind::Plain)
 }
 
@@ -98,30 +128,42 @@ pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -
     let mut stated = Stated::default();
     let mut piece = vec![0; PIECE];
     loop {
-        let count = plain.read(&mut piece).map_err(|error| damaged(path, error))?;
-        stated.next(&piece[..count]).map_err(|why| invalid(path, &why))?;
+        let count = plain
+            .read(&mut piece)
+            .map_err(|error| damaged(path, error))?;
+        stated
+            .next(&piece[..count])
+            .map_err(|why| invalid(path, &why))?;
         if count == 0 {
             return Ok(());
         }
-        to.write_all(&piece[..count]).context("cannot write the snapshot")?;
+        to.write_all(&piece[..count])
+            .context("cannot write the snapshot")?;
     }
 }
 
 /// Opens a stored file for reading the decoded snapshot.
-fn open(path: &Path, mut stored: BufReader<File>, identity: Option<&Path>) -> Result<Box<dyn Read>> {
-    let opened: Box<dyn Read> = match Kind::of(stored.fill_buf().map_err(|error| damaged(path, error))?).known(path)? {
-        Kind::Age => Box::new(unlocked(path, stored, identity)?),
-        _ => Box::new(stored),
-    };
+fn open(
+    path: &Path,
+    mut stored: BufReader<File>,
+    identity: Option<&Path>,
+) -> Result<Box<dyn Read>> {
+    let opened: Box<dyn Read> =
+        match Kind::of(stored.fill_buf().map_err(|error| damaged(path, error))?).known(path)? {
+            Kind::Age => Box::new(unlocked(path, stored, identity)?),
+            _ => Box::new(stored),
+        };
     let mut opened = BufReader::with_capacity(PIECE, opened);
-    Ok(match Kind::of(opened.fill_buf().map_err(|error| damaged(path, error))?).known(path)? {
-        Kind::Zstd => {
-            let mut larger = zstd::Decoder::with_buffer(opened)?;
-            larger.window_log_max(WINDOW)?;
-            Box::new(larger)
-        }
-        _ => Box::new(opened),
-    })
+    Ok(
+        match Kind::of(opened.fill_buf().map_err(|error| damaged(path, error))?).known(path)? {
+            Kind::Zstd => {
+                let mut larger = zstd::Decoder::with_buffer(opened)?;
+                larger.window_log_max(WINDOW)?;
+                Box::new(larger)
+            }
+            _ => Box::new(opened),
+        },
+    )
 }
 
 fn unlocked<R: BufRead>(path: &Path, stored: R, identity: Option<&Path>) -> Result<Decryptor<R>> {
@@ -133,8 +175,10 @@ fn unlocked<R: BufRead>(path: &Path, stored: R, identity: Option<&Path>) -> Resu
     let identities = Identities::read(identity).map_err(|error| Locked(reason_of(&error)))?;
     Decryptor::begin(stored, &identities).map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => {
-            let why =
-                format!("{} does not decrypt {shown}: {error}. Give another file as --identity", identity.display());
+            let why = format!(
+                "{} does not decrypt {shown}: {error}. Give another file as --identity",
+                identity.display()
+            );
             Locked(ReasonId::SnapshotLocked.because(why)).into()
         }
         _ => damaged(path, error),
@@ -156,11 +200,14 @@ fn damaged(path: &Path, error: io::Error) -> anyhow::Error {
 }
 
 fn invalid(path: &Path, why: &str) -> anyhow::Error {
-    refused(ReasonId::SnapshotInvalid.because(format!("{} is not a good snapshot: {why}", path.display())))
+    refused(
+        ReasonId::SnapshotInvalid
+            .because(format!("{} is not a good snapshot: {why}", path.display())),
+    )
 }
 
-/// Compares the decoded length with the length that the first pages state: a few compressed bytes may expand beyond the size
-/// of any disk.
+/// Compares the decoded length with the length that the first pages state: a few compressed bytes
+/// may expand beyond the size of any disk.
 #[derive(Debug, Default)]
 struct Stated {
     begin: Vec<u8>,
@@ -176,8 +223,10 @@ impl Stated {
             self.begin.extend_from_slice(bytes);
             if self.begin.len() >= bolt::META_PAGES || bytes.is_empty() {
                 let stated = bolt::stated_length(&std::mem::take(&mut self.begin));
-                let stated = stated.ok_or("neither of its first two pages is a meta page of bbolt")?;
-                // The file of a used database is longer than its pages: bbolt grows it in large steps.
+                let stated =
+                    stated.ok_or("neither of its first two pages is a meta page of bbolt")?;
+                // The file of a used database is longer than its pages: bbolt grows it in large
+                // steps.
                 self.limit = Some(stated.saturating_mul(2).saturating_add(64 << 20));
             }
             return Ok(());

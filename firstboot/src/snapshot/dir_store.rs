@@ -31,13 +31,20 @@ impl DirStore {
         };
         let mut found = Vec::new();
         for (name, about) in listed {
-            let Ok(name) = name.into_string() else { continue };
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
             if is_snapshot(&name) && about.kind == Kind::File {
-                let manifest = files::read_bounded(&beside(&self.0.join(&name)), manifest::LIMIT).ok();
+                let manifest =
+                    files::read_bounded(&beside(&self.0.join(&name)), manifest::LIMIT).ok();
                 let manifest = manifest.and_then(|content| Manifest::parse(&content));
                 // A manifest does not describe a copy under another name.
                 let manifest = manifest.filter(|manifest| manifest.file == name);
-                found.push(ListedSnapshot { name, size: about.size, manifest });
+                found.push(ListedSnapshot {
+                    name,
+                    size: about.size,
+                    manifest,
+                });
             }
         }
         Ok(found)
@@ -45,7 +52,8 @@ impl DirStore {
 
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         let path = self.0.join(name);
-        // The manifest is deleted last: a power cut in between must not leave a snapshot without a manifest.
+        // The manifest is deleted last: a power cut in between must not leave a snapshot without a
+        // manifest.
         files::remove(&path)?;
         files::remove(beside(&path))?;
         files::sync(&self.0).with_context(|| format!("cannot write {}", self.0.display()))

@@ -1,4 +1,5 @@
-//! Encodes snapshots as `[backup]` says: unchanged, compressed, encrypted, or both. The suffix of the name shows the encoding.
+//! Encodes snapshots as `[backup]` says: unchanged, compressed, encrypted, or both. The suffix of
+//! the name shows the encoding.
 
 use std::io::{self, Write};
 
@@ -33,7 +34,8 @@ pub(super) struct Encoding<'a> {
 
 impl<'a> Encoding<'a> {
     pub(super) fn of(backup: Option<&'a Backup>) -> Self {
-        let (compress, age) = backup.map_or((false, &[][..]), |backup| (backup.compress, &backup.age));
+        let (compress, age) =
+            backup.map_or((false, &[][..]), |backup| (backup.compress, &backup.age));
         Self { compress, age }
     }
 
@@ -62,8 +64,11 @@ impl<'a> Encoding<'a> {
         if self.is_none() {
             return Ok(sink);
         }
-        let mut sink: Box<dyn Sink> =
-            Box::new(Digested { to: sink, hash: digest::Context::new(&digest::SHA256), size: 0 });
+        let mut sink: Box<dyn Sink> = Box::new(Digested {
+            to: sink,
+            hash: digest::Context::new(&digest::SHA256),
+            size: 0,
+        });
         if !self.age.is_empty() {
             sink = Box::new(Encryptor::begin(self.age, sink)?);
         }
@@ -76,10 +81,14 @@ impl<'a> Encoding<'a> {
     }
 }
 
-/// The name of a stored snapshot without its suffixes, or `None` if it is not the name of a snapshot.
+/// The name of a stored snapshot without its suffixes, or `None` if it is not the name of a
+/// snapshot.
 pub(super) fn stem(name: &str) -> Option<&str> {
     let name = name.strip_suffix(".age").unwrap_or(name);
-    let stem = name.strip_suffix(".zst").unwrap_or(name).strip_suffix(".db")?;
+    let stem = name
+        .strip_suffix(".zst")
+        .unwrap_or(name)
+        .strip_suffix(".db")?;
     (!stem.is_empty() && !stem.starts_with('.')).then_some(stem)
 }
 
@@ -118,7 +127,10 @@ impl Write for Digested {
 impl Sink for Digested {
     fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
         self.to.finish()?;
-        Ok(Some(Stored { sha256: finished(self.hash), size: self.size }))
+        Ok(Some(Stored {
+            sha256: finished(self.hash),
+            size: self.size,
+        }))
     }
 }
 

@@ -25,7 +25,8 @@ use crate::reason::ReasonId;
 
 /// The SHA-256 that etcd sends after the last page.
 pub(super) const TRAILER: u64 = 32;
-/// The size of a page is a multiple of this. A file with a remainder of 32 bytes ends with the digest.
+/// The size of a page is a multiple of this. A file with a remainder of 32 bytes ends with the
+/// digest.
 const SECTOR: u64 = 512;
 
 /// How to treat the digest at the end of the file.
@@ -35,7 +36,8 @@ pub(crate) enum Hash {
     Required,
     /// It may be missing or wrong; the result says which.
     Optional,
-    /// It was checked while the file was written, and this is the digest of the whole file, which is not read again.
+    /// It was checked while the file was written, and this is the digest of the whole file, which
+    /// is not read again.
     Known(Sha256),
 }
 
@@ -87,15 +89,18 @@ pub(crate) struct CheckResult {
 }
 
 impl CheckResult {
-    /// Compares the file with its manifest, if there is one: the pages alone do not show whether they were there when the
-    /// snapshot was taken.
+    /// Compares the file with its manifest, if there is one: the pages alone do not show whether
+    /// they were there when the snapshot was taken.
     pub(super) fn compare(&mut self, path: &Path) {
         if !self.hashed {
             return;
         }
         let beside = beside(path);
-        let manifest = files::read_bounded(&beside, manifest::LIMIT).ok().and_then(|text| Manifest::parse(&text));
-        let Some(manifest) = manifest.filter(|manifest| path.file_name().is_some_and(|name| name == &*manifest.file))
+        let manifest = files::read_bounded(&beside, manifest::LIMIT)
+            .ok()
+            .and_then(|text| Manifest::parse(&text));
+        let Some(manifest) = manifest
+            .filter(|manifest| path.file_name().is_some_and(|name| name == &*manifest.file))
         else {
             return;
         };
@@ -103,7 +108,12 @@ impl CheckResult {
         let (sha256, revision) = (self.verified.sha256, self.verified.revision);
         let because = format!("as its manifest {} says", beside.display());
         if wanted != sha256 {
-            self.faults.add(None, 0, format!("the SHA-256 {wanted}, {because}"), sha256.to_string());
+            self.faults.add(
+                None,
+                0,
+                format!("the SHA-256 {wanted}, {because}"),
+                sha256.to_string(),
+            );
         } else if manifest.snapshot.revision != revision {
             let expected = format!("revision {}, {because}", manifest.snapshot.revision);
             self.faults.add(None, 0, expected, revision.to_string());
@@ -112,14 +122,20 @@ impl CheckResult {
 
     /// The snapshot, if it is good.
     pub(crate) fn good(self, path: &Path) -> Result<VerifiedSnapshot> {
-        let Some(first) = self.faults.first().first() else { return Ok(self.verified) };
+        let Some(first) = self.faults.first().first() else {
+            return Ok(self.verified);
+        };
         let more = match self.faults.count() - 1 {
             0 => String::new(),
-            more => format!("; `firstboot snapshot verify {}` shows {more} more faults", path.display()),
+            more => format!(
+                "; `firstboot snapshot verify {}` shows {more} more faults",
+                path.display()
+            ),
         };
-        Err(refused(
-            ReasonId::SnapshotInvalid.because(format!("{} is not a good snapshot: {first}{more}", path.display())),
-        ))
+        Err(refused(ReasonId::SnapshotInvalid.because(format!(
+            "{} is not a good snapshot: {first}{more}",
+            path.display()
+        ))))
     }
 }
 
@@ -130,12 +146,14 @@ impl CheckResult {
 pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
     at_rest(path)?;
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mut examined = examine(&file, hash, &mut |_| ()).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut examined = examine(&file, hash, &mut |_| ())
+        .with_context(|| format!("cannot read {}", path.display()))?;
     examined.compare(path);
     examined.good(path)
 }
 
-/// Refuses the file of a running etcd, which holds a lock on it: pages that are read at different times do not match.
+/// Refuses the file of a running etcd, which holds a lock on it: pages that are read at different
+/// times do not match.
 pub(super) fn at_rest(path: &Path) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
@@ -148,13 +166,21 @@ pub(super) fn at_rest(path: &Path) -> Result<()> {
     }
 }
 
-/// Examines an open file. Calls `progress` with the number of bytes whose pages are checked. Another thread computes the
-/// digest meanwhile.
-pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) -> Result<CheckResult> {
+/// Examines an open file. Calls `progress` with the number of bytes whose pages are checked.
+/// Another thread computes the digest meanwhile.
+pub(crate) fn examine(
+    file: &File,
+    hash: Hash,
+    progress: &mut dyn FnMut(u64),
+) -> Result<CheckResult> {
     let size = file.metadata()?.len();
     let trailer = size % SECTOR == TRAILER;
     let pages = if trailer { size - TRAILER } else { size };
-    let form = if trailer { FileKind::Snapshot } else { FileKind::Live };
+    let form = if trailer {
+        FileKind::Snapshot
+    } else {
+        FileKind::Live
+    };
     let hashed = size <= WITHOUT_META || has_meta(file, size)?;
     let mut reader = Reader::new(progress);
     let (report, digests) = thread::scope(|scope| {
@@ -164,11 +190,17 @@ pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) ->
         };
         let digests = scope.spawn(digests);
         let report = bolt::check(file, pages, form, &mut reader)?;
-        let digests = digests.join().map_err(|_| anyhow!("a bug: the thread that computes the digest panicked"))??;
+        let digests = digests
+            .join()
+            .map_err(|_| anyhow!("a bug: the thread that computes the digest panicked"))??;
         anyhow::Ok((report, digests))
     })?;
     let mut faults = report.faults;
-    let contents = if report.complete { reader.finish(&mut faults) } else { reader.finish(&mut Faults::default()) };
+    let contents = if report.complete {
+        reader.finish(&mut faults)
+    } else {
+        reader.finish(&mut Faults::default())
+    };
     let digest = match (trailer, &digests) {
         (false, _) | (true, None) => Digest::Absent,
         (true, Some(Digests { right: true, .. })) => Digest::Good,
@@ -195,15 +227,25 @@ pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) ->
         page_size: report.meta.as_ref().map_or(0, |meta| meta.page_size),
         contents,
     };
-    Ok(CheckResult { verified, faults, hashed })
+    Ok(CheckResult {
+        verified,
+        faults,
+        hashed,
+    })
 }
 
-/// A larger file is read to its end only if it begins as a database: of a sparse file the length is a claim.
+/// A larger file is read to its end only if it begins as a database: of a sparse file the length is
+/// a claim.
 const WITHOUT_META: u64 = 64 << 20;
 
 /// Whether a meta page is valid.
 fn has_meta(file: &File, size: u64) -> io::Result<bool> {
-    let mut begin = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(bolt::META_PAGES)];
+    let mut begin = vec![
+        0;
+        usize::try_from(size)
+            .unwrap_or(usize::MAX)
+            .min(bolt::META_PAGES)
+    ];
     file.read_exact_at(&mut begin, 0)?;
     Ok(bolt::stated_length(&begin).is_some())
 }
@@ -252,7 +294,10 @@ impl Digests {
         file.read_exact_at(&mut trailer, pages)?;
         let right = context.clone().finish().as_ref() == trailer;
         context.update(&trailer);
-        Ok(Self { whole: finished(context), right })
+        Ok(Self {
+            whole: finished(context),
+            right,
+        })
     }
 }
 
@@ -263,46 +308,92 @@ mod tests {
     use crate::snapshot::manifest::tests::some;
 
     fn found(path: &Path, sha256: Sha256, revision: i64) -> Vec<String> {
-        let contents = Contents { revision, ..Contents::default() };
+        let contents = Contents {
+            revision,
+            ..Contents::default()
+        };
         let digest = Digest::Good;
-        let verified = VerifiedSnapshot { sha256, size: 5, digest, pages: 3, used: 3, page_size: 4096, contents };
-        let mut examined = CheckResult { verified, faults: Faults::default(), hashed: true };
+        let verified = VerifiedSnapshot {
+            sha256,
+            size: 5,
+            digest,
+            pages: 3,
+            used: 3,
+            page_size: 4096,
+            contents,
+        };
+        let mut examined = CheckResult {
+            verified,
+            faults: Faults::default(),
+            hashed: true,
+        };
         examined.compare(path);
-        examined.faults.first().iter().map(ToString::to_string).collect()
+        examined
+            .faults
+            .first()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn a_snapshot_is_what_the_manifest_beside_it_says() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db.zst");
-        let (stored, plain, other) = (Sha256::of(b"stored"), Sha256::of(b"plain"), Sha256::of(b"other"));
-        assert_eq!(found(&path, other, 1), Vec::<String>::new(), "there is no manifest");
+        let (stored, plain, other) = (
+            Sha256::of(b"stored"),
+            Sha256::of(b"plain"),
+            Sha256::of(b"other"),
+        );
+        assert_eq!(
+            found(&path, other, 1),
+            Vec::<String>::new(),
+            "there is no manifest"
+        );
         let mut manifest = some(1_795_312_800, 5);
-        let write = |manifest: &Manifest| std::fs::write(beside(&path), manifest.text().unwrap()).unwrap();
+        let write =
+            |manifest: &Manifest| std::fs::write(beside(&path), manifest.text().unwrap()).unwrap();
         manifest.sha256 = stored;
         write(&manifest);
-        assert_eq!(found(&path, other, 1), Vec::<String>::new(), "it is another file's");
+        assert_eq!(
+            found(&path, other, 1),
+            Vec::<String>::new(),
+            "it is another file's"
+        );
         manifest.file = "a.db.zst".into();
         write(&manifest);
         assert_eq!(found(&path, stored, 7), Vec::<String>::new());
-        assert!(found(&path, other, 1)[0].contains(&format!("expected the SHA-256 {stored}, as its manifest")));
+        assert!(
+            found(&path, other, 1)[0]
+                .contains(&format!("expected the SHA-256 {stored}, as its manifest"))
+        );
         assert!(found(&path, stored, 6)[0].contains("expected revision 7, as its manifest"));
-        manifest.plain = Some(Plain { sha256: plain, size: 9 });
+        manifest.plain = Some(Plain {
+            sha256: plain,
+            size: 9,
+        });
         write(&manifest);
         assert_eq!(found(&path, plain, 7), Vec::<String>::new());
         assert_eq!(found(&path, stored, 7).len(), 1);
     }
 
-    /// etcd's user can put anything in the place of etcd's database, which an operator then checks as root.
+    /// etcd's user can put anything in the place of etcd's database, which an operator then checks
+    /// as root.
     #[test]
     fn what_is_no_regular_file_is_refused_and_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
         for path in [&fifo, folder.path(), Path::new("/dev/zero")] {
-            for error in [at_rest(path).unwrap_err(), verify(path, Hash::Required).unwrap_err()] {
+            for error in [
+                at_rest(path).unwrap_err(),
+                verify(path, Hash::Required).unwrap_err(),
+            ] {
                 let said = format!("{error:#}");
-                assert!(said.contains("cannot open") && said.contains("not a regular file"), "{said}");
+                assert!(
+                    said.contains("cannot open") && said.contains("not a regular file"),
+                    "{said}"
+                );
             }
         }
     }
@@ -316,7 +407,9 @@ mod tests {
             let examined = examine(&file, Hash::Required, &mut |_| ()).unwrap();
             let said = format!("{:#}", examined.good(Path::new("huge")).unwrap_err());
             assert!(
-                said.contains("huge is not a good snapshot: page 0, byte 16: expected bbolt's magic number"),
+                said.contains(
+                    "huge is not a good snapshot: page 0, byte 16: expected bbolt's magic number"
+                ),
                 "{said}"
             );
         }
@@ -328,7 +421,12 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         at_rest(file.path()).unwrap();
         let lock = Flock::lock(file.reopen().unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
-        assert!(at_rest(file.path()).unwrap_err().to_string().contains("[snapshot-in-use]"));
+        assert!(
+            at_rest(file.path())
+                .unwrap_err()
+                .to_string()
+                .contains("[snapshot-in-use]")
+        );
         drop(lock);
         at_rest(file.path()).unwrap();
     }

@@ -35,7 +35,10 @@ struct Row<'a> {
 /// Prints the snapshots.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let cluster = identity::cluster();
-    let backup = cluster.as_ref().ok().and_then(|cluster| cluster.backup.as_ref());
+    let backup = cluster
+        .as_ref()
+        .ok()
+        .and_then(|cluster| cluster.backup.as_ref());
     let place = Store::of(options.place.as_deref(), backup)?;
     let found = place.list().await?;
     let now = now();
@@ -51,12 +54,20 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 fn row(found: &ListedSnapshot, now: u64) -> Row<'_> {
     let manifest = found.manifest.as_ref();
     let age_seconds = manifest.map(|manifest| now.saturating_sub(manifest.time));
-    Row { name: &found.name, size: found.size, good: found.good(), age_seconds, manifest }
+    Row {
+        name: &found.name,
+        size: found.size,
+        good: found.good(),
+        age_seconds,
+        manifest,
+    }
 }
 
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
 }
 
 /// A time span with at most three digits and a unit.
@@ -75,20 +86,34 @@ fn table(found: &[ListedSnapshot], now: u64) -> String {
         let manifest = found.manifest.as_ref();
         let state = match manifest {
             None => "unknown: it has no manifest".to_owned(),
-            Some(manifest) if !found.good() => format!("DAMAGED: its manifest says {} bytes", manifest.size),
+            Some(manifest) if !found.good() => {
+                format!("DAMAGED: its manifest says {} bytes", manifest.size)
+            }
             Some(manifest) => format!("good when taken: {}", manifest.checked.join(", ")),
         };
         lines.push([
             found.name.clone(),
-            manifest.map_or_else(|| "-".to_owned(), |manifest| span(now.saturating_sub(manifest.time))),
+            manifest.map_or_else(
+                || "-".to_owned(),
+                |manifest| span(now.saturating_sub(manifest.time)),
+            ),
             found.size.to_string(),
-            manifest.map_or_else(|| "-".to_owned(), |manifest| manifest.snapshot.revision.to_string()),
+            manifest.map_or_else(
+                || "-".to_owned(),
+                |manifest| manifest.snapshot.revision.to_string(),
+            ),
             state,
         ]);
     }
-    let widths: Vec<usize> = (0..5).map(|i| lines.iter().map(|line| line[i].len()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..5)
+        .map(|i| lines.iter().map(|line| line[i].len()).max().unwrap_or(0))
+        .collect();
     let line = |line: &[String; 5]| {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         cells.join("  ").trim_end().to_owned() + "\n"
     };
     lines.iter().map(line).collect()
@@ -102,13 +127,25 @@ mod tests {
     #[test]
     fn the_table_shows_the_state_of_each_snapshot() {
         let manifest = some(1_795_312_800, 5);
-        let found = |size, manifest| ListedSnapshot { name: "a.db".into(), size, manifest };
-        let all = [found(5, Some(manifest.clone())), found(4, Some(manifest)), found(9, None)];
+        let found = |size, manifest| ListedSnapshot {
+            name: "a.db".into(),
+            size,
+            manifest,
+        };
+        let all = [
+            found(5, Some(manifest.clone())),
+            found(4, Some(manifest)),
+            found(9, None),
+        ];
         let shown = table(&all, 1_795_312_800 + 7_200);
         let lines: Vec<&str> = shown.lines().collect();
-        assert!(lines[1].contains("2 h") && lines[1].ends_with("good when taken: pages"), "{shown}");
         assert!(
-            lines[2].ends_with("DAMAGED: its manifest says 5 bytes") && lines[3].contains("no manifest"),
+            lines[1].contains("2 h") && lines[1].ends_with("good when taken: pages"),
+            "{shown}"
+        );
+        assert!(
+            lines[2].ends_with("DAMAGED: its manifest says 5 bytes")
+                && lines[3].contains("no manifest"),
             "{shown}"
         );
     }

@@ -15,7 +15,9 @@ pub(super) struct ListedSnapshot {
 impl ListedSnapshot {
     /// Whether it has the size in its manifest. `snapshot verify` checks its content.
     pub(super) fn good(&self) -> bool {
-        self.manifest.as_ref().is_some_and(|manifest| manifest.size == self.size)
+        self.manifest
+            .as_ref()
+            .is_some_and(|manifest| manifest.size == self.size)
     }
 }
 

@@ -10,8 +10,8 @@ const FORMAT: &str = "etcd-image snapshot 1";
 /// The maximum size of a manifest in bytes.
 pub(crate) const LIMIT: u64 = 64 << 10;
 
-/// The manifest of a complete snapshot, all pages of which were checked. Manifests of earlier versions have keys with
-/// underscores.
+/// The manifest of a complete snapshot, all pages of which were checked. Manifests of earlier
+/// versions have keys with underscores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Manifest {
@@ -39,7 +39,11 @@ pub(crate) struct Manifest {
     #[serde(alias = "etcd_version")]
     pub(crate) etcd_version: String,
     /// Since etcd 3.6.
-    #[serde(alias = "storage_version", default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        alias = "storage_version",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) storage_version: Option<String>,
     /// The start of the snapshot (RFC 3339, UTC).
     #[serde(alias = "taken_at")]
@@ -80,7 +84,9 @@ impl Manifest {
 
     /// Parses a manifest; `None` for other content.
     pub(crate) fn parse(content: &[u8]) -> Option<Self> {
-        serde_json::from_slice::<Self>(content).ok().filter(|manifest| manifest.format == FORMAT)
+        serde_json::from_slice::<Self>(content)
+            .ok()
+            .filter(|manifest| manifest.format == FORMAT)
     }
 
     /// As it is written.
@@ -91,17 +97,24 @@ impl Manifest {
     }
 }
 
-/// The name that a snapshot gets by itself: names sort as the snapshots were taken, and two hosts that write to one place
-/// at one time do not meet.
+/// The name that a snapshot gets by itself: names sort as the snapshots were taken, and two hosts
+/// that write to one place at one time do not meet.
 pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> String {
-    format!("{}-{cluster}-{host}-r{revision}.db", stamp(time).replace(['-', ':'], ""))
+    format!(
+        "{}-{cluster}-{host}-r{revision}.db",
+        stamp(time).replace(['-', ':'], "")
+    )
 }
 
 /// RFC 3339 in UTC, to the second.
 pub(crate) fn stamp(time: u64) -> String {
     let form = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-    let moment = i64::try_from(time).ok().and_then(|time| time::OffsetDateTime::from_unix_timestamp(time).ok());
-    moment.and_then(|moment| moment.format(form).ok()).unwrap_or_else(|| time.to_string())
+    let moment = i64::try_from(time)
+        .ok()
+        .and_then(|time| time::OffsetDateTime::from_unix_timestamp(time).ok());
+    moment
+        .and_then(|moment| moment.format(form).ok())
+        .unwrap_or_else(|| time.to_string())
 }
 
 #[cfg(test)]
@@ -118,7 +131,12 @@ pub(crate) mod tests {
             sha256,
             size,
             plain: None,
-            snapshot: Snapshot { revision: 7, keys: 6, raft_term: 2, raft_index: 9 },
+            snapshot: Snapshot {
+                revision: 7,
+                keys: 6,
+                raft_term: 2,
+                raft_index: 9,
+            },
             cluster,
             cluster_id: "cdf818194e3a8c32".into(),
             member_id: "8e9e05c52164694d".into(),
@@ -135,7 +153,10 @@ pub(crate) mod tests {
     #[test]
     fn names_sort_as_the_snapshots_were_taken() {
         let label: Label = "demo".parse().unwrap();
-        assert_eq!(name(&label, "etcd-1", 1_795_312_800, 42), "20261122T020000Z-demo-etcd-1-r42.db");
+        assert_eq!(
+            name(&label, "etcd-1", 1_795_312_800, 42),
+            "20261122T020000Z-demo-etcd-1-r42.db"
+        );
         assert!(name(&label, "b", 999_999_999, 9) < name(&label, "a", 1_000_000_000, 1));
     }
 
@@ -143,7 +164,9 @@ pub(crate) mod tests {
     fn only_firstboots_own_manifests_count() {
         let own = some(1_795_312_800, 5);
         assert_eq!(Manifest::parse(&own.text().unwrap()), Some(own.clone()));
-        let other = String::from_utf8(own.text().unwrap()).unwrap().replace(FORMAT, "other");
+        let other = String::from_utf8(own.text().unwrap())
+            .unwrap()
+            .replace(FORMAT, "other");
         assert_eq!(Manifest::parse(other.as_bytes()), None);
         assert_eq!(Manifest::parse(b"{}"), None);
     }
@@ -152,10 +175,25 @@ pub(crate) mod tests {
     fn a_manifest_of_an_earlier_version_is_read() {
         let own = some(1_795_312_800, 5);
         let new = String::from_utf8(own.text().unwrap()).unwrap();
-        assert!(new.contains("\"taken-at\"") && new.contains("\"raft-index\""), "{new}");
-        let keys = ["cluster-id", "member-id", "etcd-version", "taken-at", "raft-term", "raft-index"];
-        let old = keys.iter().fold(new, |text, key| text.replace(key, &key.replace('-', "_")));
-        assert!(!old.contains("raft-index") && old.contains("raft_index"), "{old}");
+        assert!(
+            new.contains("\"taken-at\"") && new.contains("\"raft-index\""),
+            "{new}"
+        );
+        let keys = [
+            "cluster-id",
+            "member-id",
+            "etcd-version",
+            "taken-at",
+            "raft-term",
+            "raft-index",
+        ];
+        let old = keys
+            .iter()
+            .fold(new, |text, key| text.replace(key, &key.replace('-', "_")));
+        assert!(
+            !old.contains("raft-index") && old.contains("raft_index"),
+            "{old}"
+        );
         assert_eq!(Manifest::parse(old.as_bytes()), Some(own));
     }
 }

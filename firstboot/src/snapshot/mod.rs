@@ -1,10 +1,11 @@
-//! Snapshots: each file holds all data of a cluster. A file under its final name is complete and checked.
+//! Snapshots: each file holds all data of a cluster. A file under its final name is complete and
+//! checked.
 //!
-//! `command` chooses a member (`source`, `choose`) and compares it with the others (`agreement`). `take` receives the
-//! snapshot (`receive`), walks its pages (`examine`), and only then gives it its name (`target`) and its `manifest`. A
-//! `store` is a folder (`dir_store`) or a `bucket`; `list` and `prune` read it, and `scheduled` makes the members take
-//! one snapshot for each slot of the schedule. `encode` compresses a snapshot and encrypts it by `age`; `decode`
-//! reverses that.
+//! `command` chooses a member (`source`, `choose`) and compares it with the others (`agreement`).
+//! `take` receives the snapshot (`receive`), walks its pages (`examine`), and only then gives it
+//! its name (`target`) and its `manifest`. A `store` is a folder (`dir_store`) or a `bucket`;
+//! `list` and `prune` read it, and `scheduled` makes the members take one snapshot for each slot of
+//! the schedule. `encode` compresses a snapshot and encrypts it by `age`; `decode` reverses that.
 
 mod age;
 mod agreement;
@@ -71,7 +72,8 @@ enum Command {
 }
 
 impl Options {
-    /// Whether a failure is to be printed as JSON. `verify` prints its own, as a part of its report.
+    /// Whether a failure is to be printed as JSON. `verify` prints its own, as a part of its
+    /// report.
     pub(crate) fn prints_json(&self) -> bool {
         match &self.command {
             None => self.take.json,
@@ -86,15 +88,21 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     match &options.command {
         None => interruptible(command::run(&options.take)),
         Some(Command::Verify(options)) => verify::run(options),
-        Some(Command::List(options)) => interruptible(async { list::run(options).await.map(|()| None) }),
-        Some(Command::Prune(options)) => interruptible(async { prune::run(options).await.map(|()| None) }),
+        Some(Command::List(options)) => {
+            interruptible(async { list::run(options).await.map(|()| None) })
+        }
+        Some(Command::Prune(options)) => {
+            interruptible(async { prune::run(options).await.map(|()| None) })
+        }
     }
 }
 
-/// Runs the work to its end, or until a signal interrupts it. Then partial files are deleted, and the program exits with the
-/// signal's code.
+/// Runs the work to its end, or until a signal interrupts it. Then partial files are deleted, and
+/// the program exits with the signal's code.
 fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Option<Exit>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let outcome = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;

@@ -35,12 +35,14 @@ struct Candidate {
 
 /// The indices of the snapshots to delete.
 ///
-/// For each of the last N hours, days, weeks and months that have a snapshot, the newest is kept; `keep` gives the numbers.
-/// The newest good snapshot is always kept, and so is every file that firstboot did not create. A damaged snapshot does not
-/// count, and is deleted as soon as there is a newer good one.
+/// For each of the last N hours, days, weeks and months that have a snapshot, the newest is kept;
+/// `keep` gives the numbers. The newest good snapshot is always kept, and so is every file that
+/// firstboot did not create. A damaged snapshot does not count, and is deleted as soon as there is
+/// a newer good one.
 fn doomed(snapshots: &[Candidate], keep: Keep) -> Vec<usize> {
-    let mut newest_first: Vec<usize> =
-        (0..snapshots.len()).filter(|at| snapshots[*at].ours && snapshots[*at].good).collect();
+    let mut newest_first: Vec<usize> = (0..snapshots.len())
+        .filter(|at| snapshots[*at].ours && snapshots[*at].good)
+        .collect();
     newest_first.sort_by_key(|at| (std::cmp::Reverse(snapshots[*at].time), *at));
     let mut kept: BTreeSet<usize> = newest_first.first().copied().into_iter().collect();
     let mut newest_of_each = |count: u32, period: fn(u64) -> i64| {
@@ -59,7 +61,12 @@ fn doomed(snapshots: &[Candidate], keep: Keep) -> Vec<usize> {
     let goes = |at: &usize| {
         let snapshot = snapshots[*at];
         let superseded = newest.is_some_and(|newest| snapshot.time < newest);
-        snapshot.ours && if snapshot.good { !kept.contains(at) } else { superseded }
+        snapshot.ours
+            && if snapshot.good {
+                !kept.contains(at)
+            } else {
+                superseded
+            }
     };
     (0..snapshots.len()).filter(goes).collect()
 }
@@ -79,7 +86,9 @@ fn week(time: u64) -> i64 {
 
 fn month(time: u64) -> i64 {
     let moment = OffsetDateTime::from_unix_timestamp(time.cast_signed());
-    moment.map_or(0, |moment| i64::from(moment.year()) * 12 + i64::from(u8::from(moment.month())))
+    moment.map_or(0, |moment| {
+        i64::from(moment.year()) * 12 + i64::from(u8::from(moment.month()))
+    })
 }
 
 /// Deletes the snapshots that `keep` does not keep, and logs each.
@@ -111,7 +120,10 @@ fn seen(found: &ListedSnapshot, cluster: &Label) -> Candidate {
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let cluster = identity::cluster()?;
     let place = Store::of(options.place.as_deref(), cluster.backup.as_ref())?;
-    let keep = cluster.backup.as_ref().map_or_else(Keep::default, |backup| backup.keep);
+    let keep = cluster
+        .backup
+        .as_ref()
+        .map_or_else(Keep::default, |backup| backup.keep);
     prune(&place, &cluster.name, keep, options.dry_run).await
 }
 
@@ -127,35 +139,68 @@ mod tests {
     const SUNDAY: u64 = 1_795_305_600;
 
     fn good(time: u64) -> Candidate {
-        Candidate { time, ours: true, good: true }
+        Candidate {
+            time,
+            ours: true,
+            good: true,
+        }
     }
 
     fn keep(hourly: u32, daily: u32, weekly: u32, monthly: u32) -> Keep {
-        Keep { hourly, daily, weekly, monthly }
+        Keep {
+            hourly,
+            daily,
+            weekly,
+            monthly,
+        }
     }
 
     fn left(snapshots: &[Candidate], keep: Keep) -> Vec<u64> {
         let gone = doomed(snapshots, keep);
-        (0..snapshots.len()).filter(|at| !gone.contains(at)).map(|at| snapshots[at].time).collect()
+        (0..snapshots.len())
+            .filter(|at| !gone.contains(at))
+            .map(|at| snapshots[at].time)
+            .collect()
     }
 
     #[test]
     fn the_newest_of_each_period_stays() {
         let hourly: Vec<Candidate> = (0..200).map(|nth| good(SUNDAY + nth * HOUR / 2)).collect();
-        assert_eq!(left(&hourly, keep(2, 0, 0, 0)), [SUNDAY + 197 * HOUR / 2, SUNDAY + 199 * HOUR / 2]);
-        assert_eq!(left(&hourly, keep(0, 2, 0, 0)), [SUNDAY + 4 * DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]);
+        assert_eq!(
+            left(&hourly, keep(2, 0, 0, 0)),
+            [SUNDAY + 197 * HOUR / 2, SUNDAY + 199 * HOUR / 2]
+        );
+        assert_eq!(
+            left(&hourly, keep(0, 2, 0, 0)),
+            [SUNDAY + 4 * DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]
+        );
         // A week ends with its Sunday.
-        assert_eq!(left(&hourly, keep(0, 0, 9, 0)), [SUNDAY + DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]);
+        assert_eq!(
+            left(&hourly, keep(0, 0, 9, 0)),
+            [SUNDAY + DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]
+        );
         let months: Vec<Candidate> = (0..10).map(|nth| good(SUNDAY + nth * 4 * DAY)).collect();
-        assert_eq!(left(&months, keep(0, 0, 0, 2)), [SUNDAY + 36 * DAY - 28 * DAY, SUNDAY + 36 * DAY]);
+        assert_eq!(
+            left(&months, keep(0, 0, 0, 2)),
+            [SUNDAY + 36 * DAY - 28 * DAY, SUNDAY + 36 * DAY]
+        );
     }
 
     #[test]
     fn the_newest_good_one_stays_whatever_is_kept() {
         let nothing = keep(0, 0, 0, 0);
-        let broken = Candidate { good: false, ..good(SUNDAY + DAY) };
-        assert_eq!(left(&[good(SUNDAY), broken], nothing), [SUNDAY, SUNDAY + DAY]);
-        assert_eq!(left(&[good(SUNDAY), broken, good(SUNDAY + 2 * DAY)], nothing), [SUNDAY + 2 * DAY]);
+        let broken = Candidate {
+            good: false,
+            ..good(SUNDAY + DAY)
+        };
+        assert_eq!(
+            left(&[good(SUNDAY), broken], nothing),
+            [SUNDAY, SUNDAY + DAY]
+        );
+        assert_eq!(
+            left(&[good(SUNDAY), broken, good(SUNDAY + 2 * DAY)], nothing),
+            [SUNDAY + 2 * DAY]
+        );
         assert_eq!(left(&[broken], nothing), [SUNDAY + DAY]);
     }
 

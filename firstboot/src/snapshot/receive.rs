@@ -1,4 +1,5 @@
-//! Receives a snapshot: counts the bytes, computes the digest and writes them. An invalid stream is aborted at once.
+//! Receives a snapshot: counts the bytes, computes the digest and writes them. An invalid stream is
+//! aborted at once.
 
 use std::iter;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,12 +19,13 @@ use crate::reason::ReasonId;
 
 /// How long a member may send nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The number of pieces of 32 KiB that are passed to the writer together: waking the writer for each piece costs more than
-/// the digest of the piece.
+/// The number of pieces of 32 KiB that are passed to the writer together: waking the writer for
+/// each piece costs more than the digest of the piece.
 const BATCH: usize = 32;
 /// The number of batches in the queue to the writer.
 const QUEUE: usize = 1;
-/// The number of empty pieces in a row that end the transfer: if etcd cannot read its disk, it sends them indefinitely.
+/// The number of empty pieces in a row that end the transfer: if etcd cannot read its disk, it
+/// sends them indefinitely.
 const MAX_EMPTY: u32 = 16;
 /// Pages of the database are multiples of this.
 const SECTOR: u64 = 512;
@@ -40,7 +42,10 @@ pub(super) struct Received {
 impl Received {
     /// The stored file, if it is neither compressed nor encrypted.
     pub(super) fn as_it_came(&self) -> Stored {
-        Stored { sha256: self.sha256, size: self.size }
+        Stored {
+            sha256: self.sha256,
+            size: self.size,
+        }
     }
 }
 
@@ -74,13 +79,19 @@ impl Count {
         }
         if length == 0 {
             self.empty += 1;
-            ensure!(self.empty < MAX_EMPTY, "the member sends empty pieces although {remaining} bytes are missing");
+            ensure!(
+                self.empty < MAX_EMPTY,
+                "the member sends empty pieces although {remaining} bytes are missing"
+            );
             return Ok(Piece::Nothing);
         }
         self.empty = 0;
         ensure!(!self.digest, "the member sent data after the digest");
         if self.received == total {
-            ensure!(length == 32 && remaining == 0, "the member sent {length} bytes instead of a digest of 32 bytes");
+            ensure!(
+                length == 32 && remaining == 0,
+                "the member sent {length} bytes instead of a digest of 32 bytes"
+            );
             self.digest = true;
             return Ok(Piece::Digest(piece.blob.clone()));
         }
@@ -96,7 +107,11 @@ impl Count {
 
     fn end(&self) -> Result<()> {
         let total = self.total.unwrap_or_default();
-        ensure!(self.received == total && total > 0, "the stream ended after {} of {total} bytes", self.received);
+        ensure!(
+            self.received == total && total > 0,
+            "the stream ended after {} of {total} bytes",
+            self.received
+        );
         ensure!(self.digest, "the stream ended without a digest");
         Ok(())
     }
@@ -125,7 +140,12 @@ pub(super) async fn receive(
             together.push(what);
             let enough = together.len() == BATCH || count.digest;
             // The writer has ended, and returns its own error.
-            if enough && pieces.send(std::mem::replace(&mut together, Vec::with_capacity(BATCH))).await.is_err() {
+            if enough
+                && pieces
+                    .send(std::mem::replace(&mut together, Vec::with_capacity(BATCH)))
+                    .await
+                    .is_err()
+            {
                 break;
             }
         }
@@ -145,11 +165,18 @@ pub(super) async fn receive(
     let written = written?;
     count.end().map_err(interrupted)?;
     let sha256 = written.ok_or_else(|| anyhow!("the writer ended without a digest"))?;
-    Ok(Received { sha256, size: count.received + 32, storage_version })
+    Ok(Received {
+        sha256,
+        size: count.received + 32,
+        storage_version,
+    })
 }
 
 /// Writes the pieces. Returns the digest of all bytes if etcd's digest was correct.
-fn write(mut sink: Box<dyn Sink>, mut pieces: mpsc::Receiver<Vec<Piece>>) -> Result<Option<Sha256>> {
+fn write(
+    mut sink: Box<dyn Sink>,
+    mut pieces: mpsc::Receiver<Vec<Piece>>,
+) -> Result<Option<Sha256>> {
     let mut hash = digest::Context::new(&digest::SHA256);
     let mut whole = false;
     for piece in iter::from_fn(|| pieces.blocking_recv()).flatten() {
@@ -168,7 +195,8 @@ fn write(mut sink: Box<dyn Sink>, mut pieces: mpsc::Receiver<Vec<Piece>>) -> Res
             }
         };
         hash.update(&bytes);
-        sink.write_all(&bytes).context("cannot write the snapshot")?;
+        sink.write_all(&bytes)
+            .context("cannot write the snapshot")?;
     }
     if !whole {
         return Ok(None);
@@ -181,16 +209,19 @@ fn write(mut sink: Box<dyn Sink>, mut pieces: mpsc::Receiver<Vec<Piece>>) -> Res
 pub(super) fn room(folders: &[&Path], size: u64) -> Result<()> {
     let disk = |folder: &Path| folder.metadata().map(|about| about.dev());
     for folder in folders {
-        let shared = folders.iter().filter(|other| disk(other).ok() == disk(folder).ok()).count();
+        let shared = folders
+            .iter()
+            .filter(|other| disk(other).ok() == disk(folder).ok())
+            .count();
         let needed = size.saturating_mul(shared as u64);
         let about = nix::sys::statvfs::statvfs(*folder);
         let about = about.with_context(|| format!("cannot look at {}", folder.display()))?;
         let free = about.blocks_available() as u64 * about.fragment_size() as u64;
         if free < needed {
-            return Err(failed(
-                ReasonId::DiskFull
-                    .because(format!("{} has {free} bytes free, but the snapshot needs {needed}", folder.display())),
-            ));
+            return Err(failed(ReasonId::DiskFull.because(format!(
+                "{} has {free} bytes free, but the snapshot needs {needed}",
+                folder.display()
+            ))));
         }
     }
     Ok(())
@@ -203,7 +234,11 @@ mod tests {
     use super::*;
 
     fn piece(length: usize, remaining: u64) -> SnapshotResponse {
-        SnapshotResponse { remaining_bytes: remaining, blob: vec![7; length].into(), version: String::new() }
+        SnapshotResponse {
+            remaining_bytes: remaining,
+            blob: vec![7; length].into(),
+            version: String::new(),
+        }
     }
 
     fn all(pieces: &[SnapshotResponse]) -> Result<u64> {
@@ -216,9 +251,15 @@ mod tests {
 
     #[test]
     fn a_complete_stream_is_data_followed_by_its_digest() {
-        assert_eq!(all(&[piece(1024, 512), piece(512, 0), piece(32, 0)]).unwrap(), 1536);
+        assert_eq!(
+            all(&[piece(1024, 512), piece(512, 0), piece(32, 0)]).unwrap(),
+            1536
+        );
         // A server sends an empty piece if a read ends exactly there.
-        assert_eq!(all(&[piece(0, 1024), piece(1024, 0), piece(0, 0), piece(32, 0)]).unwrap(), 1024);
+        assert_eq!(
+            all(&[piece(0, 1024), piece(1024, 0), piece(0, 0), piece(32, 0)]).unwrap(),
+            1024
+        );
     }
 
     #[test]
@@ -227,13 +268,22 @@ mod tests {
             (vec![], "ended after 0 of 0"),
             (vec![piece(1024, 512)], "ended after 1024 of 1536"),
             (vec![piece(1024, 0)], "without a digest"),
-            (vec![piece(1024, 512), piece(512, 512)], "512 of 1536 as missing"),
+            (
+                vec![piece(1024, 512), piece(512, 512)],
+                "512 of 1536 as missing",
+            ),
             (vec![piece(1024, 0), piece(31, 0)], "digest of 32"),
-            (vec![piece(1024, 0), piece(32, 0), piece(32, 0)], "after the digest"),
+            (
+                vec![piece(1024, 0), piece(32, 0), piece(32, 0)],
+                "after the digest",
+            ),
             (vec![piece(1000, 0)], "not the size of a database"),
             (vec![piece(0, 0)], "not the size of a database"),
             (vec![piece(1024, u64::MAX)], "not the size of a database"),
-            ([vec![piece(512, 512)], vec![piece(0, 512); 20]].concat(), "empty pieces"),
+            (
+                [vec![piece(512, 512)], vec![piece(0, 512); 20]].concat(),
+                "empty pieces",
+            ),
         ] {
             let error = all(&wrong).unwrap_err().to_string();
             assert!(error.contains(words), "{error} / {words}");

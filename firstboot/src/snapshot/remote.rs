@@ -28,15 +28,29 @@ impl Remote {
     pub(crate) fn of(text: &str, backup: Option<&Backup>) -> Result<Option<Self>> {
         let no = |why: String| refused(ReasonId::RestoreSource.because(why));
         if text.starts_with("https://") {
-            let url = Url::parse(text).map_err(|error| no(format!("{text} is not a URL: {error}")))?;
-            return Ok(Some(Self::Page { http: client()?, url }));
+            let url =
+                Url::parse(text).map_err(|error| no(format!("{text} is not a URL: {error}")))?;
+            return Ok(Some(Self::Page {
+                http: client()?,
+                url,
+            }));
         }
-        let Some(rest) = text.strip_prefix("s3://") else { return Ok(None) };
-        let named = rest.rsplit_once('/').filter(|(_, name)| stem(name).is_some());
-        let (place, name) = named
-            .ok_or_else(|| no(format!("{text} is not the URL of a snapshot, such as s3://BUCKET/PREFIX/NAME.db")))?;
+        let Some(rest) = text.strip_prefix("s3://") else {
+            return Ok(None);
+        };
+        let named = rest
+            .rsplit_once('/')
+            .filter(|(_, name)| stem(name).is_some());
+        let (place, name) = named.ok_or_else(|| {
+            no(format!(
+                "{text} is not the URL of a snapshot, such as s3://BUCKET/PREFIX/NAME.db"
+            ))
+        })?;
         match Store::of(Some(&format!("s3://{place}/")), backup)? {
-            Store::Bucket(bucket) => Ok(Some(Self::Object { bucket, name: name.to_owned() })),
+            Store::Bucket(bucket) => Ok(Some(Self::Object {
+                bucket,
+                name: name.to_owned(),
+            })),
             Store::Folder(_) => Ok(None),
         }
     }
@@ -48,9 +62,15 @@ impl Remote {
             Self::Page { http, url } => {
                 let mut beside = url.clone();
                 beside.set_path(&format!("{}{}", url.path(), manifest::SUFFIX));
-                let mut answer = http.get(beside).send().await.map_err(|error| self.trouble(error))?;
+                let mut answer = http
+                    .get(beside)
+                    .send()
+                    .await
+                    .map_err(|error| self.trouble(error))?;
                 let mut content = Vec::new();
-                while let (true, Some(piece)) = (answer.status().is_success(), answer.chunk().await?) {
+                while let (true, Some(piece)) =
+                    (answer.status().is_success(), answer.chunk().await?)
+                {
                     content.extend_from_slice(&piece);
                     ensure!(
                         content.len() as u64 <= manifest::LIMIT,
@@ -74,18 +94,29 @@ impl Remote {
             request = request.header(RANGE, format!("bytes={from}-"));
         }
         let answer = request.send().await.map_err(|error| self.trouble(error))?;
-        let range = answer.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let range = answer
+            .headers()
+            .get(CONTENT_RANGE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         match answer.status() {
             StatusCode::OK if from == 0 => Ok(answer),
-            StatusCode::PARTIAL_CONTENT if range.starts_with(&format!("bytes {from}-")) => Ok(answer),
-            StatusCode::NOT_FOUND => {
-                Err(refused(ReasonId::SnapshotNotFound.because(format!("{self} does not exist: check the name"))))
+            StatusCode::PARTIAL_CONTENT if range.starts_with(&format!("bytes {from}-")) => {
+                Ok(answer)
             }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(refused(
-                ReasonId::StoreDenied
-                    .because(format!("{self}: the server answered {}: check the keys or the URL", answer.status())),
+            StatusCode::NOT_FOUND => Err(refused(
+                ReasonId::SnapshotNotFound
+                    .because(format!("{self} does not exist: check the name")),
             )),
-            status => bail!("{self}: the server answered {status} to a request for the bytes from {from} on"),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(refused(ReasonId::StoreDenied.because(format!(
+                    "{self}: the server answered {}: check the keys or the URL",
+                    answer.status()
+                ))))
+            }
+            status => bail!(
+                "{self}: the server answered {status} to a request for the bytes from {from} on"
+            ),
         }
     }
 
@@ -105,7 +136,11 @@ impl std::fmt::Display for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Object { bucket, name } => write!(f, "{bucket}{name}"),
-            Self::Page { url, .. } => write!(f, "https://{}", &url[Position::BeforeHost..Position::AfterPath]),
+            Self::Page { url, .. } => write!(
+                f,
+                "https://{}",
+                &url[Position::BeforeHost..Position::AfterPath]
+            ),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! A run of the schedule: the timer runs on every member, and one member takes the snapshot.
 //!
-//! The members coordinate by two keys in etcd itself, which they all reach: a folder belongs to one member, and an object
-//! store has no lock. The key `newest` has the newest snapshot and its slot of the schedule. The member at work holds the
-//! key `claim` under a lease; if it dies, the lease expires and another member continues. The order of the members is drawn
-//! again for each slot, so that all disks fill evenly.
+//! The members coordinate by two keys in etcd itself, which they all reach: a folder belongs to one
+//! member, and an object store has no lock. The key `newest` has the newest snapshot and its slot
+//! of the schedule. The member at work holds the key `claim` under a lease; if it dies, the lease
+//! expires and another member continues. The order of the members is drawn again for each slot, so
+//! that all disks fill evenly.
 
 use std::time::Duration;
 
@@ -70,14 +71,21 @@ impl Record {
 
 /// The record and the revision of its last change, or 0 if there is no record.
 async fn read(client: &Client) -> Result<(Option<Record>, i64)> {
-    let Some(found) = client.get(NEWEST).await? else { return Ok((None, 0)) };
-    Ok((serde_json::from_slice(&found.value).ok(), found.mod_revision))
+    let Some(found) = client.get(NEWEST).await? else {
+        return Ok((None, 0));
+    };
+    Ok((
+        serde_json::from_slice(&found.value).ok(),
+        found.mod_revision,
+    ))
 }
 
-/// The order in which the members begin for a slot. Every member computes the same order (rendezvous hashing).
+/// The order in which the members begin for a slot. Every member computes the same order
+/// (rendezvous hashing).
 fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Label> {
-    let mut drawn: Vec<(Sha256, &Label)> =
-        members.map(|member| (Sha256::of(format!("{slot} {member}").as_bytes()), member)).collect();
+    let mut drawn: Vec<(Sha256, &Label)> = members
+        .map(|member| (Sha256::of(format!("{slot} {member}").as_bytes()), member))
+        .collect();
     drawn.sort();
     drawn.into_iter().map(|(_, member)| member).collect()
 }
@@ -93,7 +101,10 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
     let (begun, credentials) = (now(), Credentials::installed()?);
     let slot = backup.schedule.slot(begun);
     let order = order(cluster.members.iter().map(|member| &member.name), slot);
-    let rank = order.iter().position(|name| name.as_str() == host()).unwrap_or(order.len());
+    let rank = order
+        .iter()
+        .position(|name| name.as_str() == host())
+        .unwrap_or(order.len());
     let target = Target::of(None, Some(backup))?;
     let turn = spread * u32::try_from(rank).unwrap_or(u32::MAX);
     if rank > 0 {
@@ -111,7 +122,8 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         let (record, _) = match read(&source.client).await {
             Ok(found) => found,
             Err(error) => {
-                // Without a quorum the members cannot coordinate. A snapshot is most valuable then, so each takes its own.
+                // Without a quorum the members cannot coordinate. A snapshot is most valuable then,
+                // so each takes its own.
                 say(format!(
                     "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
                 ));
@@ -123,7 +135,12 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
             }
         };
         if let Some(record) = record.filter(|record| record.slot >= slot) {
-            say(format!("{} has taken the snapshot of {}: {}", record.host, stamp(slot), record.file));
+            say(format!(
+                "{} has taken the snapshot of {}: {}",
+                record.host,
+                stamp(slot),
+                record.file
+            ));
             return Ok(exit);
         }
         if let Some(claim) = LeaseLock::get(&source.client, CLAIM, host(), &[]).await? {
@@ -145,10 +162,10 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         }
         tokio::time::sleep(INTERVAL).await;
     }
-    Err(not_ready(
-        ReasonId::SnapshotOverdue
-            .because(format!("no member took the snapshot of {} before the next one was due", stamp(slot))),
-    ))
+    Err(not_ready(ReasonId::SnapshotOverdue.because(format!(
+        "no member took the snapshot of {} before the next one was due",
+        stamp(slot)
+    ))))
 }
 
 /// Takes the snapshot and records it in etcd; `false` where another member was faster.
@@ -160,7 +177,11 @@ async fn work(
     slot: u64,
 ) -> Result<bool> {
     // Another member may have finished between the last check and the claim.
-    if read(&source.client).await?.0.is_some_and(|record| record.slot >= slot) {
+    if read(&source.client)
+        .await?
+        .0
+        .is_some_and(|record| record.slot >= slot)
+    {
         return Ok(false);
     }
     let manifest = take(cluster, target, source, agreement).await?;
@@ -176,7 +197,10 @@ async fn record(client: &Client, record: &Record) -> Result<()> {
         if known.is_some_and(|known| known.time > record.time) {
             return Ok(());
         }
-        if client.put_if(NEWEST, &[(NEWEST, seen)], serde_json::to_vec(record)?, None).await? {
+        if client
+            .put_if(NEWEST, &[(NEWEST, seen)], serde_json::to_vec(record)?, None)
+            .await?
+        {
             return Ok(());
         }
     }
@@ -187,9 +211,18 @@ async fn record(client: &Client, record: &Record) -> Result<()> {
 }
 
 /// Records a snapshot that the operator took. It counts for its slot.
-pub(super) async fn tell(cluster: &recipes::ClusterDocument, source: &Endpoint, place: &Store, manifest: &Manifest) {
-    let Some(backup) = &cluster.backup else { return };
-    if place.to_string().trim_end_matches('/') != backup.destination.to_string().trim_end_matches('/') {
+pub(super) async fn tell(
+    cluster: &recipes::ClusterDocument,
+    source: &Endpoint,
+    place: &Store,
+    manifest: &Manifest,
+) {
+    let Some(backup) = &cluster.backup else {
+        return;
+    };
+    if place.to_string().trim_end_matches('/')
+        != backup.destination.to_string().trim_end_matches('/')
+    {
         return;
     }
     let slot = backup.schedule.slot(manifest.time);
@@ -206,7 +239,9 @@ mod tests {
 
     #[test]
     fn every_member_is_first_about_as_often_and_all_draw_the_same() {
-        let members: Vec<Label> = ["etcd-1", "etcd-2", "etcd-3"].map(|name| name.parse().unwrap()).to_vec();
+        let members: Vec<Label> = ["etcd-1", "etcd-2", "etcd-3"]
+            .map(|name| name.parse().unwrap())
+            .to_vec();
         let mut first = BTreeMap::new();
         for slot in (0..300u64).map(|nth| nth * 3600) {
             let drawn = order(members.iter(), slot);
@@ -216,6 +251,9 @@ mod tests {
             let rest = members.iter().filter(|member| *member != drawn[0]);
             assert_eq!(order(rest, slot), drawn[1..]);
         }
-        assert!(first.len() == 3 && first.values().all(|count| *count > 60), "{first:?}");
+        assert!(
+            first.len() == 3 && first.values().all(|count| *count > 60),
+            "{first:?}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The schema of etcd's database: its buckets, and the form of their keys and values (etcd's server/storage/schema and mvcc).
-//! Counts the contents of a snapshot.
+//! The schema of etcd's database: its buckets, and the form of their keys and values (etcd's
+//! server/storage/schema and mvcc). Counts the contents of a snapshot.
 
 mod auth;
 mod cluster;
@@ -20,7 +20,8 @@ use history::History;
 use meta::Meta;
 use record::{Record, Revision};
 
-/// etcd's buckets. etcd creates all of them at its start; `etcdutl snapshot restore` of 3.5 omits `cluster`.
+/// etcd's buckets. etcd creates all of them at its start; `etcdutl snapshot restore` of 3.5 omits
+/// `cluster`.
 const BUCKETS: [&[u8]; 10] = [
     b"alarm",
     b"auth",
@@ -44,7 +45,8 @@ pub(crate) struct Contents {
     pub(crate) revision: i64,
     /// The revision up to which history was compacted; 0 without a compaction.
     pub(crate) compacted: i64,
-    /// The number of entries in all buckets, including old revisions and deletions, as in `etcdutl snapshot status`.
+    /// The number of entries in all buckets, including old revisions and deletions, as in `etcdutl
+    /// snapshot status`.
     pub(crate) keys: u64,
     /// CRC-32C over all buckets, names, keys and values, as in `etcdutl snapshot status`.
     pub(crate) hash: u32,
@@ -77,8 +79,9 @@ pub(crate) struct Contents {
 impl Contents {
     /// Why an etcd of this version does not start from these contents, or `None` if it does.
     ///
-    /// 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor. 3.5 refuses a cluster that is being downgraded to another
-    /// minor. All other combinations start: each minor was tried with the data of each other one.
+    /// 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor. 3.5 refuses a cluster that is
+    /// being downgraded to another minor. All other combinations start: each minor was tried with
+    /// the data of each other one.
     pub(crate) fn objection_of(&self, etcd: EtcdVersion) -> Option<String> {
         let minor = |version: &Option<String>| cluster::minor(version.as_deref()?.as_bytes());
         if etcd.minor == 5
@@ -89,7 +92,8 @@ impl Contents {
                  snapshot after the downgrade"
             ));
         }
-        let wrote = minor(&self.storage_version).max(minor(&self.cluster_version).filter(|minor| *minor >= 6))?;
+        let wrote = minor(&self.storage_version)
+            .max(minor(&self.cluster_version).filter(|minor| *minor >= 6))?;
         let reads = match (etcd.minor, etcd.patch) {
             (4, patch) if patch >= 31 => 5,
             (4 | 5, _) => u64::MAX,
@@ -132,14 +136,34 @@ impl<'a> Reader<'a> {
 
     /// The contents, after all entries were checked.
     pub(crate) fn finish(mut self, faults: &mut Faults) -> Contents {
-        for (name, _) in BUCKETS.iter().zip(self.seen).filter(|(name, seen)| !seen && **name != b"cluster") {
-            faults.add(None, 0, format!("etcd's bucket `{}`", String::from_utf8_lossy(name)), "no such bucket");
+        for (name, _) in BUCKETS
+            .iter()
+            .zip(self.seen)
+            .filter(|(name, seen)| !seen && **name != b"cluster")
+        {
+            faults.add(
+                None,
+                0,
+                format!("etcd's bucket `{}`", String::from_utf8_lossy(name)),
+                "no such bucket",
+            );
         }
         let compacted = self.meta.compacted();
         self.history.check(compacted, faults);
         self.auth.finish(faults);
-        for expected in [self.meta.objection(self.history.newest()), self.versions_objection()].into_iter().flatten() {
-            faults.add(None, 0, format!("{expected} (bucket `meta`)"), "something else");
+        for expected in [
+            self.meta.objection(self.history.newest()),
+            self.versions_objection(),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            faults.add(
+                None,
+                0,
+                format!("{expected} (bucket `meta`)"),
+                "something else",
+            );
         }
         let version = |minor| format!("3.{minor}.0");
         let contents = &mut self.contents;
@@ -156,11 +180,12 @@ impl<'a> Reader<'a> {
         self.contents
     }
 
-    /// Since 3.6 etcd migrates the storage as soon as the cluster version changes (etcdserver/version/monitor.go). 3.6 does not
-    /// start if either version is above its own.
+    /// Since 3.6 etcd migrates the storage as soon as the cluster version changes
+    /// (etcdserver/version/monitor.go). 3.6 does not start if either version is above its own.
     fn versions_objection(&self) -> Option<&'static str> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
-        let differ = cluster.is_some() && self.meta.storage != cluster && self.cluster.downgrade.is_none();
+        let differ =
+            cluster.is_some() && self.meta.storage != cluster && self.cluster.downgrade.is_none();
         differ.then_some("`storageVersion` as `clusterVersion`; or it is taken while etcd was upgraded: take another")
     }
 
@@ -172,7 +197,8 @@ impl<'a> Reader<'a> {
             self.history.empty(revision, entry.place);
             return Ok(());
         }
-        let record = Record::parse(entry.value).ok_or("a key with its value, as etcd encodes it")?;
+        let record =
+            Record::parse(entry.value).ok_or("a key with its value, as etcd encodes it")?;
         record.objection(revision).map_or(Ok(()), Err)
     }
 
@@ -251,12 +277,27 @@ impl Visitor for Reader<'_> {
     }
 }
 
-/// Reports a record that etcd cannot decode. Its contents may be secret, so the report has only their length.
+/// Reports a record that etcd cannot decode. Its contents may be secret, so the report has only
+/// their length.
 fn note(entry: &Entry<'_>, expected: &str, faults: &mut Faults) {
-    let Entry { bucket, key, value, place } = entry;
+    let Entry {
+        bucket,
+        key,
+        value,
+        place,
+    } = entry;
     let bucket = String::from_utf8_lossy(bucket.name);
-    let found = format!("a key of {} bytes with {} bytes of value", key.len(), value.len());
-    faults.add(Some(place.page), place.offset, format!("{expected} (bucket `{bucket}`)"), found);
+    let found = format!(
+        "a key of {} bytes with {} bytes of value",
+        key.len(),
+        value.len()
+    );
+    faults.add(
+        Some(place.page),
+        place.offset,
+        format!("{expected} (bucket `{bucket}`)"),
+        found,
+    );
 }
 
 #[cfg(test)]

@@ -26,11 +26,15 @@ impl Endpoint {
         let opened = async {
             let client = Client::connect_bulk(endpoint, credentials).await?;
             let status = client.status().await?;
-            anyhow::Ok(Self { url: endpoint.to_owned(), client, status })
+            anyhow::Ok(Self {
+                url: endpoint.to_owned(),
+                client,
+                status,
+            })
         };
-        let source = opened
-            .await
-            .map_err(|error| not_ready(ReasonId::MembersUnhealthy.because(format!("{endpoint}: {error:#}"))))?;
+        let source = opened.await.map_err(|error| {
+            not_ready(ReasonId::MembersUnhealthy.because(format!("{endpoint}: {error:#}")))
+        })?;
         if source.is_corrupt().await {
             return Err(refused(ReasonId::AlarmCorrupt.because(format!(
                 "etcd reports that the data of {endpoint} is corrupt (alarm CORRUPT). Take the snapshot from another member \
@@ -43,6 +47,8 @@ impl Endpoint {
     async fn is_corrupt(&self) -> bool {
         let own = self.status.header.as_ref().map(|header| header.member_id);
         let alarms = self.client.alarms().await.unwrap_or_default();
-        alarms.iter().any(|alarm| alarm.alarm == CORRUPT && Some(alarm.member_id) == own)
+        alarms
+            .iter()
+            .any(|alarm| alarm.alarm == CORRUPT && Some(alarm.member_id) == own)
     }
 }

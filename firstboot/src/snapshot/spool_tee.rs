@@ -1,5 +1,6 @@
-//! A temporary file that is read while it grows. A snapshot that is uploaded or encoded is read from it, so that a slow store
-//! does not slow down the member, during whose read etcd cannot reuse old pages.
+//! A temporary file that is read while it grows. A snapshot that is uploaded or encoded is read
+//! from it, so that a slow store does not slow down the member, during whose read etcd cannot reuse
+//! old pages.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -31,8 +32,14 @@ pub(super) struct SpoolReader {
 pub(super) fn follow(file: &File) -> io::Result<(SpoolWriter, SpoolReader)> {
     let (sender, receiver) = watch::channel(0);
     Ok((
-        SpoolWriter { file: file.try_clone()?, length: sender },
-        SpoolReader { file: file.try_clone()?, length: receiver },
+        SpoolWriter {
+            file: file.try_clone()?,
+            length: sender,
+        },
+        SpoolReader {
+            file: file.try_clone()?,
+            length: receiver,
+        },
     ))
 }
 
@@ -83,7 +90,10 @@ mod tests {
 
     impl Write for Told {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.send(bytes.to_vec()).map(|()| bytes.len()).map_err(io::Error::other)
+            self.0
+                .send(bytes.to_vec())
+                .map(|()| bytes.len())
+                .map_err(io::Error::other)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -100,22 +110,32 @@ mod tests {
     /// The reader returns bytes while the file grows, and ends when the writer is gone.
     #[test]
     fn all_bytes_are_read_while_the_file_grows() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let (mut spooled, follower) = follow(&tempfile::tempfile().unwrap()).unwrap();
             let (sender, read) = mpsc::channel();
-            let copying = tokio::task::spawn_blocking(move || follower.copy(Box::new(Told(sender))));
+            let copying =
+                tokio::task::spawn_blocking(move || follower.copy(Box::new(Told(sender))));
             let mut expected = Vec::new();
             for (byte, size) in [(1, 10), (2, CHUNK), (3, 3 * CHUNK + 1)] {
                 spooled.write_all(&vec![byte; size]).unwrap();
                 expected.resize(expected.len() + size, byte);
                 if byte == 1 {
-                    assert_eq!(read.recv().unwrap(), expected, "the reader must not wait for the end");
+                    assert_eq!(
+                        read.recv().unwrap(),
+                        expected,
+                        "the reader must not wait for the end"
+                    );
                 }
             }
             Box::new(spooled).finish().unwrap();
             copying.await.unwrap().unwrap();
-            assert_eq!([vec![1; 10], read.iter().flatten().collect()].concat(), expected);
+            assert_eq!(
+                [vec![1; 10], read.iter().flatten().collect()].concat(),
+                expected
+            );
         });
     }
 }

@@ -16,7 +16,8 @@ pub(super) enum Store {
 }
 
 impl Store {
-    /// Parses a URL or the path of a folder. Without it the store is the recipe's destination, or the default folder.
+    /// Parses a URL or the path of a folder. Without it the store is the recipe's destination, or
+    /// the default folder.
     pub(super) fn of(text: Option<&str>, backup: Option<&Backup>) -> Result<Self> {
         let destination = match (text, backup) {
             (Some(text), _) => text.parse().map_err(anyhow::Error::msg)?,
@@ -26,7 +27,9 @@ impl Store {
         let s3 = backup.map_or_else(S3::default, |backup| backup.s3.clone());
         Ok(match destination {
             Destination::Folder(path) => Self::Folder(DirStore(path)),
-            Destination::Bucket { bucket, prefix } => Self::Bucket(Bucket::open(&bucket, &prefix, &s3)?),
+            Destination::Bucket { bucket, prefix } => {
+                Self::Bucket(Bucket::open(&bucket, &prefix, &s3)?)
+            }
         })
     }
 

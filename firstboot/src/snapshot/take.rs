@@ -25,7 +25,8 @@ use crate::machine::host;
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// Warns if a member's data differs from the other members', or was not compared. Returns the exit code of the command.
+/// Warns if a member's data differs from the other members', or was not compared. Returns the exit
+/// code of the command.
 ///
 /// # Errors
 /// Refused if a majority of members has other data, unless the operator `named` this member.
@@ -33,9 +34,13 @@ pub(super) fn judge(agreement: &Agreement, source: &Endpoint, named: bool) -> Re
     if let Some(why) = agreement.unknown() {
         eprintln!("firstboot: the members' data was not compared: {why}");
     }
-    let Some(why) = agreement.apart(source) else { return Ok(None) };
+    let Some(why) = agreement.apart(source) else {
+        return Ok(None);
+    };
     if agreement.has_majority() && !named {
-        return Err(refused(why.map(|why| format!("{why}. Take the snapshot from another member with --from-any"))));
+        return Err(refused(why.map(|why| {
+            format!("{why}. Take the snapshot from another member with --from-any")
+        })));
     }
     let why = why.map(|why| format!("{why}. The snapshot will hold this member's data"));
     eprintln!("firstboot: WARNING: {why}");
@@ -45,7 +50,11 @@ pub(super) fn judge(agreement: &Agreement, source: &Endpoint, named: bool) -> Re
 /// One line about a snapshot.
 pub(super) fn describe(place: &Store, manifest: &Manifest) -> String {
     let Snapshot { revision, keys, .. } = &manifest.snapshot;
-    let slash = if place.to_string().ends_with('/') { "" } else { "/" };
+    let slash = if place.to_string().ends_with('/') {
+        ""
+    } else {
+        "/"
+    };
     format!(
         "{place}{slash}{}: revision {revision}, {keys} keys, {} bytes, sha256 {}; checked: {}",
         manifest.file,
@@ -66,7 +75,14 @@ pub(super) async fn take(
     let revision = source.status.header.map_or(0, |header| header.revision);
     let encoding = Encoding::of(cluster.backup.as_ref());
     let name = target.name(&cluster.name, time, revision, encoding)?;
-    let about = SnapshotContext { cluster, source, agreement, time, name: &name, encoding };
+    let about = SnapshotContext {
+        cluster,
+        source,
+        agreement,
+        time,
+        name: &name,
+        encoding,
+    };
     match &target.place {
         Store::Folder(folder) => save(&folder.0, &about).await,
         Store::Bucket(bucket) => upload(bucket, &about).await,
@@ -110,16 +126,22 @@ async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest
     bucket.vacant(name).await?;
     let (mut upload, inlet) = Upload::begin(bucket, name).await?;
     // The error of the upload says more than that of its writer.
-    let ((), (received, verified, stored)) = tokio::try_join!(upload.run(), by_spool(about, Box::new(inlet), None))?;
+    let ((), (received, verified, stored)) =
+        tokio::try_join!(upload.run(), by_spool(about, Box::new(inlet), None))?;
     bucket.vacant(name).await?;
     let how = upload.complete(stored.size, stored.sha256).await?;
     let manifest = about.manifest(&received, stored, verified, how);
-    upload.keep(&format!("{name}{}", super::manifest::SUFFIX), manifest.text()?).await?;
+    upload
+        .keep(
+            &format!("{name}{}", super::manifest::SUFFIX),
+            manifest.text()?,
+        )
+        .await?;
     Ok(manifest)
 }
 
-/// Receives the snapshot into a temporary file whose pages are checked, and encodes it from there at the same time. Requires
-/// room for the temporary file, and as much in the folder `also`.
+/// Receives the snapshot into a temporary file whose pages are checked, and encodes it from there
+/// at the same time. Requires room for the temporary file, and as much in the folder `also`.
 async fn by_spool(
     about: &SnapshotContext<'_>,
     sink: Box<dyn Sink>,
@@ -128,28 +150,43 @@ async fn by_spool(
     let spool = target::spool()?;
     let (spooled, follower) = follow(&spool).context("cannot hold a file open")?;
     let sink = about.encoding.before(sink)?;
-    let folders: Vec<&Path> = also.into_iter().chain([Path::new(paths::BACKUPS)]).collect();
+    let folders: Vec<&Path> = also
+        .into_iter()
+        .chain([Path::new(paths::BACKUPS)])
+        .collect();
     let come = async {
-        let received = receive(&about.source.client, Box::new(spooled), |size| room(&folders, size)).await?;
+        let received = receive(&about.source.client, Box::new(spooled), |size| {
+            room(&folders, size)
+        })
+        .await?;
         let verified = walked(spool, &received, about).await?;
         Ok((received, verified))
     };
     let made = async {
         let made = tokio::task::spawn_blocking(move || follower.copy(sink)).await;
-        made.context("a bug: the encoder thread panicked")?.context("cannot store the snapshot")
+        made.context("a bug: the encoder thread panicked")?
+            .context("cannot store the snapshot")
     };
     let ((received, verified), stored) = tokio::try_join!(come, made)?;
     let stored = stored.unwrap_or(received.as_it_came());
     Ok((received, verified, stored))
 }
 
-/// Checks every page, and that the snapshot has the revision that the member reported before: if a page is lost, older pages
-/// may still form a consistent database.
-async fn walked(file: File, received: &Received, about: &SnapshotContext<'_>) -> Result<VerifiedSnapshot> {
+/// Checks every page, and that the snapshot has the revision that the member reported before: if a
+/// page is lost, older pages may still form a consistent database.
+async fn walked(
+    file: File,
+    received: &Received,
+    about: &SnapshotContext<'_>,
+) -> Result<VerifiedSnapshot> {
     let hash = Hash::Known(received.sha256);
-    let examined = tokio::task::spawn_blocking(move || examine::examine(&file, hash, &mut |_| ())).await;
-    let examined = examined.map_err(|_| anyhow!("a bug: the thread that checks the pages panicked"))??;
-    let verified = examined.good(Path::new(about.name)).context("etcd sent a damaged database")?;
+    let examined =
+        tokio::task::spawn_blocking(move || examine::examine(&file, hash, &mut |_| ())).await;
+    let examined =
+        examined.map_err(|_| anyhow!("a bug: the thread that checks the pages panicked"))??;
+    let verified = examined
+        .good(Path::new(about.name))
+        .context("etcd sent a damaged database")?;
     let header = about.source.status.header.unwrap_or_default();
     if verified.revision < header.revision {
         return Err(refused(ReasonId::SnapshotInvalid.because(format!(
@@ -172,15 +209,28 @@ struct SnapshotContext<'a> {
 }
 
 impl SnapshotContext<'_> {
-    fn manifest(&self, received: &Received, stored: Stored, verified: VerifiedSnapshot, how: &str) -> Manifest {
+    fn manifest(
+        &self,
+        received: &Received,
+        stored: Stored,
+        verified: VerifiedSnapshot,
+        how: &str,
+    ) -> Manifest {
         let header = self.source.status.header.unwrap_or_default();
-        let mut checked = vec!["length".to_owned(), "stream digest".to_owned(), "pages".to_owned()];
+        let mut checked = vec![
+            "length".to_owned(),
+            "stream digest".to_owned(),
+            "pages".to_owned(),
+        ];
         if how != "pages" {
             checked.push(how.to_owned());
         }
         checked.extend(self.agreement.checked().map(str::to_owned));
         let Stored { sha256, size } = stored;
-        let plain = (stored != received.as_it_came()).then_some(Plain { sha256: received.sha256, size: received.size });
+        let plain = (stored != received.as_it_came()).then_some(Plain {
+            sha256: received.sha256,
+            size: received.size,
+        });
         Manifest {
             format: Manifest::format(),
             file: self.name.to_owned(),
@@ -198,7 +248,10 @@ impl SnapshotContext<'_> {
             member_id: format!("{:x}", header.member_id),
             endpoint: self.source.url.clone(),
             etcd_version: self.source.status.version.clone(),
-            storage_version: verified.contents.storage_version.or_else(|| received.storage_version.clone()),
+            storage_version: verified
+                .contents
+                .storage_version
+                .or_else(|| received.storage_version.clone()),
             taken_at: stamp(self.time),
             time: self.time,
             host: host(),

@@ -27,38 +27,70 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Parses the command line: the path of a file, the URL of an object, or a folder or prefix for the default name.
-    /// Without it the target is the recipe's destination.
+    /// Parses the command line: the path of a file, the URL of an object, or a folder or prefix for
+    /// the default name. Without it the target is the recipe's destination.
     pub(super) fn of(text: Option<&str>, backup: Option<&Backup>) -> Result<Self> {
-        let Some(text) = text else { return Ok(Self { place: Store::of(None, backup)?, name: None }) };
+        let Some(text) = text else {
+            return Ok(Self {
+                place: Store::of(None, backup)?,
+                name: None,
+            });
+        };
         if let Some(rest) = text.strip_prefix("s3://") {
             return Ok(match rest.rsplit_once('/') {
-                Some((place, name)) if is_snapshot(name) => {
-                    Self { place: Store::of(Some(&format!("s3://{place}/")), backup)?, name: Some(name.to_owned()) }
-                }
-                _ => Self { place: Store::of(Some(text), backup)?, name: None },
+                Some((place, name)) if is_snapshot(name) => Self {
+                    place: Store::of(Some(&format!("s3://{place}/")), backup)?,
+                    name: Some(name.to_owned()),
+                },
+                _ => Self {
+                    place: Store::of(Some(text), backup)?,
+                    name: None,
+                },
             });
         }
         let path = std::path::absolute(text).with_context(|| format!("{text} is not a path"))?;
         if path.is_dir() || text.ends_with('/') {
-            return Ok(Self { place: Store::Folder(DirStore(path)), name: None });
+            return Ok(Self {
+                place: Store::Folder(DirStore(path)),
+                name: None,
+            });
         }
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-            return Err(refused(ReasonId::SnapshotName.because(format!("{text} is not the path of a file"))));
+        let (Some(folder), Some(name)) = (
+            path.parent(),
+            path.file_name().and_then(|name| name.to_str()),
+        ) else {
+            return Err(refused(
+                ReasonId::SnapshotName.because(format!("{text} is not the path of a file")),
+            ));
         };
-        Ok(Self { place: Store::Folder(DirStore(folder.to_owned())), name: Some(name.to_owned()) })
+        Ok(Self {
+            place: Store::Folder(DirStore(folder.to_owned())),
+            name: Some(name.to_owned()),
+        })
     }
 
     /// The name. A given name must have the suffix of the recipe's encoding.
-    pub(super) fn name(&self, cluster: &Label, time: u64, revision: i64, encoding: Encoding<'_>) -> Result<String> {
+    pub(super) fn name(
+        &self,
+        cluster: &Label,
+        time: u64,
+        revision: i64,
+        encoding: Encoding<'_>,
+    ) -> Result<String> {
         let suffix = encoding.suffix();
-        let Some(name) = &self.name else { return Ok(manifest::name(cluster, &host(), time, revision) + suffix) };
+        let Some(name) = &self.name else {
+            return Ok(manifest::name(cluster, &host(), time, revision) + suffix);
+        };
         let bare = name.strip_suffix(suffix);
         if bare.is_none_or(|bare| [".age", ".zst"].iter().any(|other| bare.ends_with(other))) {
             let text = match suffix {
-                "" => format!("{name}: the recipe of this image ([backup]) neither encrypts nor compresses snapshots"),
+                "" => format!(
+                    "{name}: the recipe of this image ([backup]) neither encrypts nor compresses snapshots"
+                ),
                 suffix => {
-                    format!("{name}: the recipe of this image ([backup]) requires a name that ends with .db{suffix}")
+                    format!(
+                        "{name}: the recipe of this image ([backup]) requires a name that ends with .db{suffix}"
+                    )
                 }
             };
             return Err(refused(ReasonId::SnapshotName.because(text)));
@@ -71,7 +103,10 @@ impl Target {
 pub(super) fn vacant(path: &Path) -> Result<()> {
     for path in [path, &beside(path)] {
         if path.symlink_metadata().is_ok() {
-            let text = format!("{} exists, and a snapshot never replaces a file. Choose another name", path.display());
+            let text = format!(
+                "{} exists, and a snapshot never replaces a file. Choose another name",
+                path.display()
+            );
             return Err(refused(ReasonId::SnapshotExists.because(text)));
         }
     }
@@ -88,9 +123,12 @@ pub(super) fn spool() -> Result<File> {
     part.file().try_clone().context("cannot hold a file open")
 }
 
-/// Gives a file its name, and then writes its manifest, so that a manifest never describes another file.
+/// Gives a file its name, and then writes its manifest, so that a manifest never describes another
+/// file.
 pub(super) fn commit(part: PartialFile, path: &Path, manifest: &Manifest) -> Result<()> {
     vacant(path)?;
     part.commit(path)?;
-    DesiredFile::new(beside(path), manifest.text()?).mode(0o600, files::ROOT).write()
+    DesiredFile::new(beside(path), manifest.text()?)
+        .mode(0o600, files::ROOT)
+        .write()
 }

@@ -1,8 +1,10 @@
-//! `firstboot snapshot verify --boot`: the restore drill. A throw-away etcd starts from the snapshot, and firstboot compares
-//! its revision, keys and hash with those that it counted in the file.
+//! `firstboot snapshot verify --boot`: the restore drill. A throw-away etcd starts from the
+//! snapshot, and firstboot compares its revision, keys and hash with those that it counted in the
+//! file.
 //!
-//! etcd listens on UNIX sockets in a private folder: no port, no network, no certificate. firstboot queries the peer URL and
-//! the metrics, which need no login, because the snapshot's users are unknown.
+//! etcd listens on UNIX sockets in a private folder: no port, no network, no certificate. firstboot
+//! queries the peer URL and the metrics, which need no login, because the snapshot's users are
+//! unknown.
 
 mod count;
 
@@ -24,7 +26,8 @@ use crate::exit::{not_ready, refused};
 use crate::files;
 use crate::reason::ReasonId;
 
-/// etcd requires `HOST:PORT` in every URL, and uses it as the name of the socket in its working folder.
+/// etcd requires `HOST:PORT` in every URL, and uses it as the name of the socket in its working
+/// folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
 /// The bytes that etcd writes in addition to the database: two preallocated log files of 64 MB.
@@ -48,7 +51,8 @@ pub(crate) struct TrialReport {
     pub(crate) milliseconds: u64,
 }
 
-/// Starts an etcd from the snapshot in the folder `beside`, compares it, stops it and deletes its data.
+/// Starts an etcd from the snapshot in the folder `beside`, compares it, stops it and deletes its
+/// data.
 pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> Result<TrialReport> {
     let begun = Instant::now();
     let counted = count::count(path, verified)?;
@@ -56,7 +60,9 @@ pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> R
     let etcd = program("etcd")?;
     let folder = ScratchDir::new(beside, verified.size)?;
     let limit = BASE_TIMEOUT + Duration::from_secs(verified.size / BYTES_PER_SECOND);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let said = runtime.block_on(async {
         let drill = async {
             restore(&restorer, path, &folder.0).await?;
@@ -78,10 +84,19 @@ pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> R
         }
     })?;
     compare(verified, &counted, &said).map_err(|differs| {
-        failed_trial(format!("etcd {} started from {}, but {differs}", said.version, path.display()))
+        failed_trial(format!(
+            "etcd {} started from {}, but {differs}",
+            said.version,
+            path.display()
+        ))
     })?;
     let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(TrialReport { etcd: said.version, live_keys: said.keys, hash_kv: said.hash.hash, milliseconds })
+    Ok(TrialReport {
+        etcd: said.version,
+        live_keys: said.keys,
+        hash_kv: said.hash.hash,
+        milliseconds,
+    })
 }
 
 fn failed_trial(why: String) -> anyhow::Error {
@@ -119,23 +134,49 @@ struct Header {
 }
 
 /// Compares the running etcd with the file.
-fn compare(verified: &VerifiedSnapshot, counted: &count::Counted, said: &EtcdStatus) -> Result<(), String> {
+fn compare(
+    verified: &VerifiedSnapshot,
+    counted: &count::Counted,
+    said: &EtcdStatus,
+) -> Result<(), String> {
     let differ = |what: &str, own: i128, theirs: i128| {
-        if own == theirs { Ok(()) } else { Err(format!("its {what} is {theirs}, but that of the file is {own}")) }
+        if own == theirs {
+            Ok(())
+        } else {
+            Err(format!(
+                "its {what} is {theirs}, but that of the file is {own}"
+            ))
+        }
     };
-    differ("revision", verified.revision.into(), said.hash.header.revision.into())?;
+    differ(
+        "revision",
+        verified.revision.into(),
+        said.hash.header.revision.into(),
+    )?;
     differ("number of keys", counted.live.into(), said.keys.into())?;
     // A revision of -1 means none.
-    differ("compacted revision", verified.compacted.into(), said.hash.compact_revision.max(0).into())?;
-    differ("hash over all revisions", counted.hash.into(), said.hash.hash.into())
+    differ(
+        "compacted revision",
+        verified.compacted.into(),
+        said.hash.compact_revision.max(0).into(),
+    )?;
+    differ(
+        "hash over all revisions",
+        counted.hash.into(),
+        said.hash.hash.into(),
+    )
 }
 
 /// The path of a program. The image installs etcd in /usr/local/bin, which is not in every PATH.
 fn program(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/local/bin")]);
-    let found = folders.map(|folder| folder.join(name)).find(|program| program.is_file());
-    found.with_context(|| format!("--boot needs {name}, which is neither in the PATH nor in /usr/local/bin"))
+    let found = folders
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file());
+    found.with_context(|| {
+        format!("--boot needs {name}, which is neither in the PATH nor in /usr/local/bin")
+    })
 }
 
 /// A private temporary folder. Dropping it deletes the folder.
@@ -144,8 +185,8 @@ struct ScratchDir(PathBuf);
 impl ScratchDir {
     fn new(beside: &Path, size: u64) -> Result<Self> {
         let wanted = size + BESIDE;
-        let space =
-            nix::sys::statvfs::statvfs(beside).with_context(|| format!("cannot look at {}", beside.display()))?;
+        let space = nix::sys::statvfs::statvfs(beside)
+            .with_context(|| format!("cannot look at {}", beside.display()))?;
         let free = space.blocks_available() * space.fragment_size();
         if free < wanted {
             bail!(
@@ -156,7 +197,8 @@ impl ScratchDir {
             );
         }
         let made = nix::unistd::mkdtemp(&beside.join(".firstboot-drill-XXXXXX"));
-        let made = made.with_context(|| format!("cannot create a folder in {}", beside.display()))?;
+        let made =
+            made.with_context(|| format!("cannot create a folder in {}", beside.display()))?;
         Ok(Self(made))
     }
 }
@@ -177,7 +219,12 @@ impl Drop for ScratchDir {
 /// A command without this process's environment: etcd would take ETCD_… variables as settings.
 fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(folder).env_clear().env("ETCDCTL_API", "3").stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("ETCDCTL_API", "3")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     command
 }
 
@@ -194,13 +241,24 @@ async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> 
     // Not canonicalized: the path may be a file descriptor of a file without a name.
     let snapshot = std::path::absolute(snapshot)?;
     let mut command = command(restorer, folder);
-    command.args(["snapshot", "restore"]).arg(&snapshot).arg("--skip-hash-check").args(member());
+    command
+        .args(["snapshot", "restore"])
+        .arg(&snapshot)
+        .arg("--skip-hash-check")
+        .args(member());
     command.args(["--initial-cluster-token", "firstboot-drill"]);
-    let output = command.output().await.with_context(|| format!("cannot run {}", restorer.display()))?;
+    let output = command
+        .output()
+        .await
+        .with_context(|| format!("cannot run {}", restorer.display()))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.trim().lines().last().unwrap_or("no output");
-        return Err(failed_trial(format!("{} cannot restore {}: {last}", restorer.display(), snapshot.display())));
+        return Err(failed_trial(format!(
+            "{} cannot restore {}: {last}",
+            restorer.display(),
+            snapshot.display()
+        )));
     }
     Ok(())
 }
@@ -210,7 +268,8 @@ struct Running {
     /// `timeout`, which ends etcd in time even if this process is killed.
     process: Child,
     log: PathBuf,
-    /// The open folder: the path of a socket is limited to 107 bytes, and the path through a descriptor is short.
+    /// The open folder: the path of a socket is limited to 107 bytes, and the path through a
+    /// descriptor is short.
     folder: File,
 }
 
@@ -220,25 +279,48 @@ impl Running {
         let output = files::create(&log)?;
         let client = format!("unix://{CLIENT}");
         let mut command = command(Path::new("/usr/bin/timeout"), folder);
-        command.arg("--kill-after=5").arg(limit.as_secs().to_string()).arg(etcd).args(member());
-        command.args(["--listen-peer-urls", &format!("unix://{PEER}"), "--listen-client-urls", &client]);
+        command
+            .arg("--kill-after=5")
+            .arg(limit.as_secs().to_string())
+            .arg(etcd)
+            .args(member());
+        command.args([
+            "--listen-peer-urls",
+            &format!("unix://{PEER}"),
+            "--listen-client-urls",
+            &client,
+        ]);
         command.args(["--advertise-client-urls", &client]);
-        command.stdout(output.try_clone()?).stderr(output).process_group(0);
+        command
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .process_group(0);
         let process = command.spawn().context("cannot run timeout")?;
-        Ok(Self { process, log, folder: File::open(folder)? })
+        Ok(Self {
+            process,
+            log,
+            folder: File::open(folder)?,
+        })
     }
 
     async fn ask(&mut self, verified: &VerifiedSnapshot) -> Result<EtcdStatus> {
         let limit = Duration::from_secs(10 + verified.size / BYTES_PER_SECOND);
         let socket = |name: &str| format!("/proc/self/fd/{}/{name}", self.folder.as_raw_fd());
-        let client =
-            |name: &str| reqwest::Client::builder().no_proxy().timeout(limit).unix_socket(socket(name)).build();
+        let client = |name: &str| {
+            reqwest::Client::builder()
+                .no_proxy()
+                .timeout(limit)
+                .unix_socket(socket(name))
+                .build()
+        };
         let (client, peer) = (client(CLIENT)?, client(PEER)?);
         let keys = loop {
             if let Some(status) = self.process.try_wait()? {
                 let log = fs::read_to_string(&self.log).unwrap_or_default();
                 let last = log.trim().lines().last().unwrap_or("no output");
-                return Err(failed_trial(format!("etcd does not start from the snapshot ({status}): {last}")));
+                return Err(failed_trial(format!(
+                    "etcd does not start from the snapshot ({status}): {last}"
+                )));
             }
             if let Ok(metrics) = text(client.get("http://etcd/metrics")).await
                 && metric(&metrics, "etcd_server_has_leader") == Some(1.0)
@@ -248,17 +330,35 @@ impl Running {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
-        let Version { etcdserver: version } = serde_json::from_str(&text(client.get("http://etcd/version")).await?)?;
-        let answer = text(peer.get("http://etcd/members/hashkv").body(r#"{"revision":0}"#)).await?;
-        let hash = serde_json::from_str(&answer).with_context(|| format!("etcd's hash is {answer:?}"))?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a metric that counts")]
-        Ok(EtcdStatus { version, keys: keys as u64, hash })
+        let Version {
+            etcdserver: version,
+        } = serde_json::from_str(&text(client.get("http://etcd/version")).await?)?;
+        let answer = text(
+            peer.get("http://etcd/members/hashkv")
+                .body(r#"{"revision":0}"#),
+        )
+        .await?;
+        let hash =
+            serde_json::from_str(&answer).with_context(|| format!("etcd's hash is {answer:?}"))?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a metric that counts"
+        )]
+        Ok(EtcdStatus {
+            version,
+            keys: keys as u64,
+            hash,
+        })
     }
 
     /// Stops etcd with SIGTERM, and with SIGKILL if that is not enough.
     async fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
-        if tokio::time::timeout(Duration::from_secs(10), self.process.wait()).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(10), self.process.wait())
+            .await
+            .is_err()
+        {
             self.signal(Signal::SIGKILL);
         }
     }
@@ -283,5 +383,7 @@ async fn text(request: reqwest::RequestBuilder) -> Result<String> {
 
 /// A metric without labels.
 fn metric(metrics: &str, name: &str) -> Option<f64> {
-    metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }

@@ -1,5 +1,5 @@
-//! A multipart upload of a stream. The object exists only after [`Upload::complete`], and is kept only after
-//! [`Upload::keep`].
+//! A multipart upload of a stream. The object exists only after [`Upload::complete`], and is kept
+//! only after [`Upload::keep`].
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -43,20 +43,32 @@ pub(super) struct UploadWriter {
 
 impl UploadWriter {
     /// Creates a writer, the channel of its full parts, and the channel that returns their memory.
-    fn new() -> (Self, mpsc::UnboundedReceiver<UploadPart>, mpsc::UnboundedSender<BytesMut>) {
+    fn new() -> (
+        Self,
+        mpsc::UnboundedReceiver<UploadPart>,
+        mpsc::UnboundedSender<BytesMut>,
+    ) {
         let (parts, incoming) = mpsc::unbounded_channel();
         let (back, empty) = mpsc::unbounded_channel();
         for _ in 0..PARTS {
             let _ = back.send(BytesMut::new());
         }
-        (Self { parts, filling: None, empty }, incoming, back)
+        (
+            Self {
+                parts,
+                filling: None,
+                empty,
+            },
+            incoming,
+            back,
+        )
     }
 
     /// The part that is being filled. Waits until one is free.
     fn part(&mut self) -> io::Result<&mut BytesMut> {
         if self.filling.is_none() {
-            // The first is never waited for: what is written before the stream comes is not written by the thread that
-            // may wait.
+            // The first is never waited for: what is written before the stream comes is not written
+            // by the thread that may wait.
             let mut part = match self.empty.try_recv() {
                 Err(TryRecvError::Empty) => Handle::current().block_on(self.empty.recv()),
                 other => other.ok(),
@@ -70,9 +82,14 @@ impl UploadWriter {
     }
 
     fn send(&mut self) -> io::Result<()> {
-        let Some(part) = self.filling.take() else { return Ok(()) };
+        let Some(part) = self.filling.take() else {
+            return Ok(());
+        };
         let bytes = part.freeze();
-        let part = UploadPart { sha256: Sha256::of(&bytes), bytes };
+        let part = UploadPart {
+            sha256: Sha256::of(&bytes),
+            bytes,
+        };
         self.parts.send(part).map_err(|_| stopped())
     }
 }
@@ -113,7 +130,8 @@ enum Left {
     Object,
 }
 
-/// A request continues even if its future is dropped, because only its answer says what the store has.
+/// A request continues even if its future is dropped, because only its answer says what the store
+/// has.
 enum State {
     Known(Left),
     Asked(JoinHandle<(Left, Result<()>)>),
@@ -133,7 +151,14 @@ impl<'a> Upload<'a> {
     pub(super) async fn begin(bucket: &'a Bucket, name: &str) -> Result<(Self, UploadWriter)> {
         let (inlet, incoming, back) = UploadWriter::new();
         let state = State::Known(Left::Nothing);
-        let mut upload = Self { bucket, name: name.to_owned(), state, parts: Parts::new(), incoming, back };
+        let mut upload = Self {
+            bucket,
+            name: name.to_owned(),
+            state,
+            parts: Parts::new(),
+            incoming,
+            back,
+        };
         let (bucket, path) = (bucket.clone(), bucket.path(name));
         let begun = async move {
             match bucket.store.put_multipart(&path).await {
@@ -145,18 +170,28 @@ impl<'a> Upload<'a> {
         Ok((upload, inlet))
     }
 
-    /// Makes a request and waits for its answer. If this is dropped meanwhile, the state keeps the request.
-    async fn ask(&mut self, request: impl Future<Output = (Left, Result<()>)> + Send + 'static) -> Result<()> {
+    /// Makes a request and waits for its answer. If this is dropped meanwhile, the state keeps the
+    /// request.
+    async fn ask(
+        &mut self,
+        request: impl Future<Output = (Left, Result<()>)> + Send + 'static,
+    ) -> Result<()> {
         self.state = State::Asked(tokio::spawn(request));
-        let State::Asked(asked) = &mut self.state else { bail!("a bug: there is no request") };
-        let (left, answer) = asked.await.context("a bug: the task of a request panicked")?;
+        let State::Asked(asked) = &mut self.state else {
+            bail!("a bug: there is no request")
+        };
+        let (left, answer) = asked
+            .await
+            .context("a bug: the task of a request panicked")?;
         self.state = State::Known(left);
         answer
     }
 
     /// Uploads the parts until the writer is closed.
     pub(super) async fn run(&mut self) -> Result<()> {
-        let State::Known(Left::Parts(multipart)) = &mut self.state else { bail!("a bug: the upload is over") };
+        let State::Known(Left::Parts(multipart)) = &mut self.state else {
+            bail!("a bug: the upload is over")
+        };
         let mut on_their_way = FuturesUnordered::new();
         loop {
             tokio::select! {
@@ -179,7 +214,8 @@ impl<'a> Upload<'a> {
 
     /// Completes the object, and checks what the store has.
     pub(super) async fn complete(&mut self, size: u64, sha256: Sha256) -> Result<&'static str> {
-        let State::Known(Left::Parts(mut parts)) = std::mem::replace(&mut self.state, State::Known(Left::Nothing))
+        let State::Known(Left::Parts(mut parts)) =
+            std::mem::replace(&mut self.state, State::Known(Left::Nothing))
         else {
             bail!("a bug: the upload is over")
         };
@@ -191,7 +227,9 @@ impl<'a> Upload<'a> {
             }
         };
         self.ask(completed).await?;
-        self.bucket.check(&self.name, size, sha256, &self.parts).await
+        self.bucket
+            .check(&self.name, size, sha256, &self.parts)
+            .await
     }
 
     /// Uploads the manifest. From then on the object is kept.
@@ -218,9 +256,10 @@ impl Drop for Upload<'_> {
             };
             let undone = match left {
                 Left::Nothing => Ok(()),
-                Left::Parts(mut parts) => {
-                    parts.abort().await.map_err(|error| bucket.trouble("abort an upload to", &error))
-                }
+                Left::Parts(mut parts) => parts
+                    .abort()
+                    .await
+                    .map_err(|error| bucket.trouble("abort an upload to", &error)),
                 // An object that was not checked must not look like a snapshot.
                 Left::Object => bucket.remove(&name).await,
             };
@@ -238,7 +277,9 @@ mod tests {
     /// age writes its header before the thread that writes the stream starts.
     #[test]
     fn parts_are_complete_in_any_order_of_writers() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         let sizes = runtime.block_on(async {
             let (inlet, mut incoming, back) = UploadWriter::new();
             let mut inlet = Box::new(inlet);

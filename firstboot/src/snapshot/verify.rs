@@ -1,4 +1,5 @@
-//! `firstboot snapshot verify`: checks that a snapshot is undamaged and, with `--boot`, that etcd starts from it.
+//! `firstboot snapshot verify`: checks that a snapshot is undamaged and, with `--boot`, that etcd
+//! starts from it.
 
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,8 @@ pub(crate) struct Options {
     /// Decrypt the snapshot with the secret key in this age identity file
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
-    /// Scratch directory for the throw-away etcd and the decoded snapshot; removed afterwards [default: next to the
-    /// snapshot]
+    /// Scratch directory for the throw-away etcd and the decoded snapshot; removed afterwards
+    /// [default: next to the snapshot]
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Print JSON
@@ -55,7 +56,12 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     } else if examined.faults.count() == 0 {
         show(&table(&examined.verified, went_well))?;
     } else {
-        let lines: Vec<String> = examined.faults.first().iter().map(ToString::to_string).collect();
+        let lines: Vec<String> = examined
+            .faults
+            .first()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         show(&(lines.join("\n") + "\n"))?;
     }
     examined.good(&options.path)?;
@@ -64,23 +70,36 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
 
 /// Examines the snapshot, and starts an etcd from it with `--boot`.
 fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)> {
-    let hash = if options.skip_hash_check { Hash::Optional } else { Hash::Required };
+    let hash = if options.skip_hash_check {
+        Hash::Optional
+    } else {
+        Hash::Required
+    };
     let path = &options.path;
-    let beside = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let beside = path
+        .parent()
+        .filter(|parent| *parent != Path::new(""))
+        .unwrap_or(Path::new("."));
     let room = options.dir.as_deref().unwrap_or(beside);
     let mut file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let encoded = is_encoded(path, &file)?;
     if encoded {
         // No other process sees this file, and it disappears with this one.
-        file = PartialFile::begin(room, "firstboot-verify")?.file().try_clone().context("cannot hold a file open")?;
-        decode(path, options.identity.as_deref(), &file).map_err(|error| match error.downcast::<Locked>() {
-            Ok(locked) => failed(locked.0),
-            Err(error) => error,
+        file = PartialFile::begin(room, "firstboot-verify")?
+            .file()
+            .try_clone()
+            .context("cannot hold a file open")?;
+        decode(path, options.identity.as_deref(), &file).map_err(|error| {
+            match error.downcast::<Locked>() {
+                Ok(locked) => failed(locked.0),
+                Err(error) => error,
+            }
         })?;
     } else {
         at_rest(path)?;
     }
-    let mut examined = examine(&file, hash, &mut |_| ()).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut examined = examine(&file, hash, &mut |_| ())
+        .with_context(|| format!("cannot read {}", path.display()))?;
     examined.compare(path);
     let booted = match &options.boot {
         true if examined.faults.count() == 0 => {
@@ -118,7 +137,9 @@ impl<'a> Answer<'a> {
             Some(Err(error)) => (None, Some(reason_of(error))),
             None => (None, None),
         };
-        let CheckResult { verified, faults, .. } = examined;
+        let CheckResult {
+            verified, faults, ..
+        } = examined;
         Self {
             good: faults.count() == 0 && failed.is_none(),
             verified,
@@ -131,9 +152,22 @@ impl<'a> Answer<'a> {
 }
 
 fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
-    let Contents { revision, compacted, keys, hash, index, term, storage_version, members, leases, .. } =
-        &verified.contents;
-    let members: Vec<String> = members.iter().map(|member| format!("{} ({:x})", member.name, member.id)).collect();
+    let Contents {
+        revision,
+        compacted,
+        keys,
+        hash,
+        index,
+        term,
+        storage_version,
+        members,
+        leases,
+        ..
+    } = &verified.contents;
+    let members: Vec<String> = members
+        .iter()
+        .map(|member| format!("{} ({:x})", member.name, member.id))
+        .collect();
     let digest = match verified.digest {
         Digest::Good => "correct",
         Digest::Wrong => "WRONG",
@@ -145,23 +179,49 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
         (false, _) => "off, although there are users",
     };
     let mut rows = vec![
-        ("revision", format!("{revision}, compacted up to {compacted}")),
-        ("keys", format!("{keys} with their history, hash {hash:08x}")),
+        (
+            "revision",
+            format!("{revision}, compacted up to {compacted}"),
+        ),
+        (
+            "keys",
+            format!("{keys} with their history, hash {hash:08x}"),
+        ),
         ("raft", format!("index {index}, term {term}")),
-        ("storage version", storage_version.clone().unwrap_or_else(|| "none (before 3.6)".to_owned())),
+        (
+            "storage version",
+            storage_version
+                .clone()
+                .unwrap_or_else(|| "none (before 3.6)".to_owned()),
+        ),
         ("members", members.join(", ")),
         ("auth", auth.to_owned()),
         ("leases", leases.to_string()),
-        ("pages", format!("{} of {} bytes, {} in use", verified.pages, verified.page_size, verified.used)),
+        (
+            "pages",
+            format!(
+                "{} of {} bytes, {} in use",
+                verified.pages, verified.page_size, verified.used
+            ),
+        ),
         ("size", format!("{} bytes", verified.size)),
         ("digest at its end", digest.to_owned()),
         ("sha256", verified.sha256.to_string()),
     ];
     if verified.alarms > 0 {
-        let alarms = format!("{}; etcd refuses writes or all requests until they are disarmed", verified.alarms);
+        let alarms = format!(
+            "{}; etcd refuses writes or all requests until they are disarmed",
+            verified.alarms
+        );
         rows.push(("alarms", alarms));
     }
-    if let Some(TrialReport { etcd, live_keys, hash_kv, milliseconds }) = booted {
+    if let Some(TrialReport {
+        etcd,
+        live_keys,
+        hash_kv,
+        milliseconds,
+    }) = booted
+    {
         rows.push((
             "booted",
             format!(
@@ -169,6 +229,9 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
             ),
         ));
     }
-    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<18} {value}")).collect();
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|(name, value)| format!("{name:<18} {value}"))
+        .collect();
     lines.join("\n") + "\n"
 }

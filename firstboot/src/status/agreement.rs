@@ -1,5 +1,5 @@
-//! Whether the members agree: each has its own copy of the member list, and a version of etcd that must be compatible with
-//! all others.
+//! Whether the members agree: each has its own copy of the member list, and a version of etcd that
+//! must be compatible with all others.
 
 use std::collections::BTreeSet;
 
@@ -18,20 +18,40 @@ pub(super) fn check(rows: &mut [Row]) {
 
 /// The compared properties of a member: its id, whether it is a learner, and its peer URLs.
 fn key(list: &[Member]) -> BTreeSet<(u64, bool, &[String])> {
-    list.iter().map(|member| (member.id, member.is_learner, member.peer_urls.as_slice())).collect()
+    list.iter()
+        .map(|member| (member.id, member.is_learner, member.peer_urls.as_slice()))
+        .collect()
 }
 
-/// Compares each list with the one that most members have, or with the first of several equally frequent ones.
+/// Compares each list with the one that most members have, or with the first of several equally
+/// frequent ones.
 fn lists(rows: &mut [Row]) {
     let heard = || rows.iter().filter(|row| !row.list.is_empty());
-    let count = |row: &&Row| heard().filter(|other| key(&other.list) == key(&row.list)).count();
-    let Some(most) = heard().map(|row| count(&row)).max() else { return };
-    let Some(usual) = heard().find(|row| count(row) == most) else { return };
+    let count = |row: &&Row| {
+        heard()
+            .filter(|other| key(&other.list) == key(&row.list))
+            .count()
+    };
+    let Some(most) = heard().map(|row| count(&row)).max() else {
+        return;
+    };
+    let Some(usual) = heard().find(|row| count(row) == most) else {
+        return;
+    };
     let usual = usual.list.clone();
-    let names: Vec<String> = heard().filter(|row| key(&row.list) == key(&usual)).map(|row| row.name.clone()).collect();
-    for row in rows.iter_mut().filter(|row| !row.list.is_empty() && key(&row.list) != key(&usual)) {
-        let text =
-            format!("its member list differs from that of {}: {}", names.join(", "), differences(&usual, &row.list));
+    let names: Vec<String> = heard()
+        .filter(|row| key(&row.list) == key(&usual))
+        .map(|row| row.name.clone())
+        .collect();
+    for row in rows
+        .iter_mut()
+        .filter(|row| !row.list.is_empty() && key(&row.list) != key(&usual))
+    {
+        let text = format!(
+            "its member list differs from that of {}: {}",
+            names.join(", "),
+            differences(&usual, &row.list)
+        );
         row.errors.push(ReasonId::MemberListsDiffer.because(text));
     }
 }
@@ -44,8 +64,17 @@ fn differences(usual: &[Member], own: &[Member]) -> String {
             None => parts.push(format!("it also has {}", describe(member))),
             Some(other) if other != *member => {
                 // Only one of the two lists may have the name.
-                let known = if member.name.is_empty() { &other } else { member };
-                parts.push(format!("it has {} as {}, they have it as {}", known.title(), role(member), role(&other)));
+                let known = if member.name.is_empty() {
+                    &other
+                } else {
+                    member
+                };
+                parts.push(format!(
+                    "it has {} as {}, they have it as {}",
+                    known.title(),
+                    role(member),
+                    role(&other)
+                ));
             }
             Some(_) => {}
         }
@@ -56,7 +85,11 @@ fn differences(usual: &[Member], own: &[Member]) -> String {
 }
 
 fn role(member: &Member) -> String {
-    let role = if member.is_learner { "a learner" } else { "a voter" };
+    let role = if member.is_learner {
+        "a learner"
+    } else {
+        "a voter"
+    };
     format!("{role} at {}", member.peer_urls.join(", "))
 }
 
@@ -66,12 +99,19 @@ fn describe(member: &Member) -> String {
 
 /// Names the first other member with which a member's version of etcd is incompatible.
 fn versions(rows: &mut [Row]) {
-    let heard: Vec<(String, EtcdVersion)> =
-        rows.iter().filter_map(|row| Some((row.name.clone(), row.version.parse().ok()?))).collect();
+    let heard: Vec<(String, EtcdVersion)> = rows
+        .iter()
+        .filter_map(|row| Some((row.name.clone(), row.version.parse().ok()?)))
+        .collect();
     for row in rows.iter_mut() {
-        let Ok(own) = row.version.parse() else { continue };
-        let obstacle = heard.iter().find_map(|(name, version)| upgrade::beside(own, name, *version));
-        row.errors.extend(obstacle.map(|obstacle| ReasonId::EtcdVersion.because(obstacle.to_string())));
+        let Ok(own) = row.version.parse() else {
+            continue;
+        };
+        let obstacle = heard
+            .iter()
+            .find_map(|(name, version)| upgrade::beside(own, name, *version));
+        row.errors
+            .extend(obstacle.map(|obstacle| ReasonId::EtcdVersion.because(obstacle.to_string())));
     }
 }
 
@@ -102,45 +142,85 @@ mod tests {
 
     fn errors(rows: &mut [Row]) -> Vec<String> {
         check(rows);
-        rows.iter().map(|row| row.errors.iter().map(|error| error.text.clone()).collect()).collect()
+        rows.iter()
+            .map(|row| row.errors.iter().map(|error| error.text.clone()).collect())
+            .collect()
     }
 
     #[test]
     fn members_that_agree_have_no_errors() {
         let all = [1, 2, 3].map(member);
         // A member that does not know the name of another yet has the same members.
-        let unnamed = [member(1), member(2), Member { name: String::new(), ..member(3) }];
+        let unnamed = [
+            member(1),
+            member(2),
+            Member {
+                name: String::new(),
+                ..member(3)
+            },
+        ];
         let mut rows = [row(1, &all), row(2, &unnamed), row(3, &all), row(4, &[])];
         assert!(errors(&mut rows).iter().all(String::is_empty), "{rows:?}");
     }
 
-    /// The list of etcd 3.6.14 next to 3.5.1 (etcd-io/etcd#19557): a voter is a learner again, and has lost its name.
+    /// The list of etcd 3.6.14 next to 3.5.1 (etcd-io/etcd#19557): a voter is a learner again, and
+    /// has lost its name.
     #[test]
     fn the_differences_of_a_member_list_are_reported() {
         let all = [1, 2, 3].map(member);
-        let learner = Member { name: String::new(), is_learner: true, ..member(1) };
-        let mut rows = [row(1, &all), row(2, &[learner, member(2), member(3)]), row(3, &all)];
+        let learner = Member {
+            name: String::new(),
+            is_learner: true,
+            ..member(1)
+        };
+        let mut rows = [
+            row(1, &all),
+            row(2, &[learner, member(2), member(3)]),
+            row(3, &all),
+        ];
         let said = errors(&mut rows);
         let expected = "its member list differs from that of etcd-1, etcd-3: it has etcd-1 as a learner at \
                         https://10.0.0.1:2380, they have it as a voter at https://10.0.0.1:2380";
         assert_eq!(said, ["", expected, ""]);
-        let mut rows = [row(1, &all), row(2, &[member(1), member(2), member(4)]), row(3, &all)];
+        let mut rows = [
+            row(1, &all),
+            row(2, &[member(1), member(2), member(4)]),
+            row(3, &all),
+        ];
         let said = errors(&mut rows);
-        assert!(said[1].contains("it also has etcd-4, a voter at https://10.0.0.4:2380; it lacks etcd-3"), "{said:?}");
+        assert!(
+            said[1]
+                .contains("it also has etcd-4, a voter at https://10.0.0.4:2380; it lacks etcd-3"),
+            "{said:?}"
+        );
     }
 
     #[test]
     fn incompatible_versions_are_reported_at_both_members() {
         let all = [1, 2, 3].map(member);
-        let mut rows = [row(1, &all), Row { version: "3.5.1".into(), ..row(2, &all) }, row(3, &all)];
+        let mut rows = [
+            row(1, &all),
+            Row {
+                version: "3.5.1".into(),
+                ..row(2, &all)
+            },
+            row(3, &all),
+        ];
         assert!(errors(&mut rows).iter().all(String::is_empty), "{rows:?}");
         rows[0].version = "3.6.14".into();
         let said = errors(&mut rows);
-        assert!(said[0].contains("etcd-2 is etcd 3.5.1, and 3.6.14 cannot run beside it"), "{said:?}");
         assert!(
-            said[1].contains("etcd-1 is etcd 3.6.14, and 3.5.1 cannot run beside it") && said[2].is_empty(),
+            said[0].contains("etcd-2 is etcd 3.5.1, and 3.6.14 cannot run beside it"),
             "{said:?}"
         );
-        assert_eq!(super::super::verdict(&rows), Some(crate::exit::Exit::Degraded));
+        assert!(
+            said[1].contains("etcd-1 is etcd 3.6.14, and 3.5.1 cannot run beside it")
+                && said[2].is_empty(),
+            "{said:?}"
+        );
+        assert_eq!(
+            super::super::verdict(&rows),
+            Some(crate::exit::Exit::Degraded)
+        );
     }
 }

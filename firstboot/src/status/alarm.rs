@@ -1,4 +1,5 @@
-//! Alarms. Every member returns the alarms of all; each is shown once, at the member that raised it.
+//! Alarms. Every member returns the alarms of all; each is shown once, at the member that raised
+//! it.
 
 use recipes::cluster::EtcdSettings;
 
@@ -10,27 +11,35 @@ use crate::reason::{Reason, ReasonId};
 /// etcd's number of the alarm NOSPACE: the database has reached its quota.
 const NOSPACE: i32 = 1;
 
-/// Whether one of a member's own errors is an alarm, which [`check`] reports (etcdserverpb.AlarmMember in protobuf's text
-/// format).
+/// Whether one of a member's own errors is an alarm, which [`check`] reports
+/// (etcdserverpb.AlarmMember in protobuf's text format).
 pub(super) fn is_one(error: &str) -> bool {
     error.starts_with("memberID:") && error.contains("alarm:")
 }
 
-/// Adds the alarms to the members that raised them. The alarm of a removed member is added to the first member that reports
-/// it.
+/// Adds the alarms to the members that raised them. The alarm of a removed member is added to the
+/// first member that reports it.
 pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
     let mut all: Vec<AlarmMember> = rows.iter().flat_map(|row| row.alarms.clone()).collect();
     all.sort_by_key(|alarm| (alarm.member_id, alarm.alarm));
     all.dedup();
     for alarm in &all {
         let own = rows.iter().position(|row| row.member_id == alarm.member_id);
-        let Some(at) = own.or_else(|| rows.iter().position(|row| row.alarms.contains(alarm))) else { continue };
+        let Some(at) = own.or_else(|| rows.iter().position(|row| row.alarms.contains(alarm)))
+        else {
+            continue;
+        };
         let row = &mut rows[at];
         row.healthy = false;
         let text = reason(alarm, row.db_size, settings);
         row.errors.push(match own {
             Some(_) => text,
-            None => text.map(|text| format!("of {:x}, which is not a member any more: {text}", alarm.member_id)),
+            None => text.map(|text| {
+                format!(
+                    "of {:x}, which is not a member any more: {text}",
+                    alarm.member_id
+                )
+            }),
         });
     }
 }
@@ -45,8 +54,7 @@ fn reason(alarm: &AlarmMember, database: i64, settings: &EtcdSettings) -> Reason
             size(quota)
         ));
     }
-    let text =
-        "alarm CORRUPT: its data differs from the other members', and no member accepts writes. Replace this member";
+    let text = "alarm CORRUPT: its data differs from the other members', and no member accepts writes. Replace this member";
     ReasonId::AlarmCorrupt.because(text)
 }
 
@@ -59,29 +67,52 @@ mod tests {
     }
 
     fn row(id: u64, alarms: &[AlarmMember]) -> Row {
-        Row { member_id: id, healthy: true, db_size: 3 << 30, alarms: alarms.to_vec(), ..Row::default() }
+        Row {
+            member_id: id,
+            healthy: true,
+            db_size: 3 << 30,
+            alarms: alarms.to_vec(),
+            ..Row::default()
+        }
     }
 
     #[test]
     fn an_alarm_is_reported_once_at_its_member() {
-        let alarms = [AlarmMember { member_id: 2, alarm: NOSPACE }];
+        let alarms = [AlarmMember {
+            member_id: 2,
+            alarm: NOSPACE,
+        }];
         let mut rows = [row(1, &alarms), row(2, &alarms), row(3, &alarms)];
         check(&mut rows, &settings());
         assert_eq!(rows.each_ref().map(|row| row.healthy), [true, false, true]);
         let said = rows[1].errors[0].to_string();
-        assert!(said.starts_with("alarm NOSPACE: its database has 3.0 GiB, the quota is "), "{said}");
-        assert!(said.ends_with("`etcdctl alarm disarm` [alarm-nospace]"), "{said}");
-        assert!(is_one("memberID:10276657743932975437 alarm:NOSPACE ") && !is_one("etcdserver: no leader"));
+        assert!(
+            said.starts_with("alarm NOSPACE: its database has 3.0 GiB, the quota is "),
+            "{said}"
+        );
+        assert!(
+            said.ends_with("`etcdctl alarm disarm` [alarm-nospace]"),
+            "{said}"
+        );
+        assert!(
+            is_one("memberID:10276657743932975437 alarm:NOSPACE ")
+                && !is_one("etcdserver: no leader")
+        );
     }
 
     #[test]
     fn the_alarm_of_a_removed_member_is_reported() {
-        let alarms = [AlarmMember { member_id: 0xab, alarm: 2 }];
+        let alarms = [AlarmMember {
+            member_id: 0xab,
+            alarm: 2,
+        }];
         let mut rows = [row(1, &[]), row(2, &alarms)];
         check(&mut rows, &settings());
         assert!(
             rows[0].healthy
-                && rows[1].errors[0].text.starts_with("of ab, which is not a member any more: alarm CORRUPT")
+                && rows[1].errors[0]
+                    .text
+                    .starts_with("of ab, which is not a member any more: alarm CORRUPT")
         );
     }
 }

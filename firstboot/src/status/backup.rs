@@ -28,7 +28,9 @@ impl Backup {
         let backup = cluster.backup.as_ref()?;
         let mut answer = Err(anyhow::anyhow!("no member answers"));
         for member in &cluster.members {
-            let asked = async { Record::newest(&Client::connect(&member.client_url(), credentials).await?).await };
+            let asked = async {
+                Record::newest(&Client::connect(&member.client_url(), credentials).await?).await
+            };
             answer = asked.await;
             if answer.is_ok() {
                 break;
@@ -41,14 +43,25 @@ impl Backup {
         // A run may wait for every earlier member, and the snapshot itself takes time.
         let late = now > due + backup.schedule.period() / 2;
         let overdue = late && newest.as_ref().is_none_or(|record| record.slot < due);
-        let age_seconds = newest.as_ref().map(|record| now.saturating_sub(record.time));
-        Some(Self { schedule: backup.schedule.to_string(), newest, age_seconds, overdue, error })
+        let age_seconds = newest
+            .as_ref()
+            .map(|record| now.saturating_sub(record.time));
+        Some(Self {
+            schedule: backup.schedule.to_string(),
+            newest,
+            age_seconds,
+            overdue,
+            error,
+        })
     }
 
     /// One line about the newest snapshot.
     pub(super) fn line(&self) -> String {
         let late = if self.overdue {
-            format!("  OVERDUE: see `journalctl -u firstboot-snapshot` on each node [{}]", ReasonId::SnapshotOverdue)
+            format!(
+                "  OVERDUE: see `journalctl -u firstboot-snapshot` on each node [{}]",
+                ReasonId::SnapshotOverdue
+            )
         } else {
             String::new()
         };
@@ -73,9 +86,26 @@ mod tests {
 
     #[test]
     fn a_missing_snapshot_is_reported() {
-        let none = Backup { schedule: "hourly".into(), newest: None, age_seconds: None, overdue: true, error: None };
-        assert!(none.line().contains("none yet") && none.line().contains("OVERDUE"), "{}", none.line());
-        let asked = Backup { error: Some("no route".into()), overdue: false, ..none };
-        assert_eq!(asked.line(), "snapshot: cannot read the newest one: no route\n");
+        let none = Backup {
+            schedule: "hourly".into(),
+            newest: None,
+            age_seconds: None,
+            overdue: true,
+            error: None,
+        };
+        assert!(
+            none.line().contains("none yet") && none.line().contains("OVERDUE"),
+            "{}",
+            none.line()
+        );
+        let asked = Backup {
+            error: Some("no route".into()),
+            overdue: false,
+            ..none
+        };
+        assert_eq!(
+            asked.line(),
+            "snapshot: cannot read the newest one: no route\n"
+        );
     }
 }

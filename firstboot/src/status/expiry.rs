@@ -1,4 +1,5 @@
-//! The end of validity of the certificate that a member presents to clients. etcd does not warn before a certificate expires.
+//! The end of validity of the certificate that a member presents to clients. etcd does not warn
+//! before a certificate expires.
 
 use rustls::pki_types::UnixTime;
 
@@ -7,10 +8,12 @@ use crate::reason::{Reason, ReasonId};
 use crate::rotation;
 
 const DAY: u64 = 86400;
-/// How many days before the end the warning appears. By default the builder renews certificates 90 days before their end.
+/// How many days before the end the warning appears. By default the builder renews certificates 90
+/// days before their end.
 const WARNING_DAYS: u64 = 30;
 
-/// The end of validity of an endpoint's certificate, or `None` if the handshake fails, which is reported elsewhere.
+/// The end of validity of an endpoint's certificate, or `None` if the handshake fails, which is
+/// reported elsewhere.
 pub(super) async fn until(endpoint: &str) -> Option<UnixTime> {
     let address = endpoint.strip_prefix("https://")?.parse().ok()?;
     rotation::shown_until(address).await.ok()
@@ -41,6 +44,11 @@ mod tests {
         assert_eq!(advice(Some(at(20_030)), at(20_000)), None);
         let said = advice(Some(at(20_029)), at(20_000)).unwrap().text;
         assert!(said.contains("in 29 days, on 2024-11-02"), "{said}");
-        assert!(advice(Some(at(19_000)), at(20_000)).unwrap().text.contains("in 0 days"));
+        assert!(
+            advice(Some(at(19_000)), at(20_000))
+                .unwrap()
+                .text
+                .contains("in 0 days")
+        );
     }
 }

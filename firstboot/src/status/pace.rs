@@ -1,6 +1,7 @@
-//! Checks whether the recipe's heartbeat interval and election timeout suit the network. etcd recommends a heartbeat of 0.5 to
-//! 1.5 of the longest round trip between members, and an election timeout of at least ten round trips (etcd.io, docs v3.6,
-//! "Tuning", time parameters). firstboot only recommends values, because all members must have the same.
+//! Checks whether the recipe's heartbeat interval and election timeout suit the network. etcd
+//! recommends a heartbeat of 0.5 to 1.5 of the longest round trip between members, and an election
+//! timeout of at least ten round trips (etcd.io, docs v3.6, "Tuning", time parameters). firstboot
+//! only recommends values, because all members must have the same.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use tokio::time::timeout;
 
 use crate::reason::{Reason, ReasonId};
 
-/// The number of connections, each of which takes one round trip. The shortest counts, because load only adds to the time.
+/// The number of connections, each of which takes one round trip. The shortest counts, because load
+/// only adds to the time.
 const CONNECTIONS: usize = 3;
 /// The time limit of one connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,7 +23,10 @@ pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
     let mut quickest = None;
     for _ in 0..CONNECTIONS {
         let begun = Instant::now();
-        timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.ok()?.ok()?;
+        timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+            .await
+            .ok()?
+            .ok()?;
         let took = begun.elapsed();
         quickest = Some(quickest.map_or(took, |quickest: Duration| quickest.min(took)));
     }
@@ -50,17 +55,25 @@ mod tests {
         let text = include_str!("../../../recipes/three-node.toml");
         let recipe = recipes::recipe::read(text).recipe.unwrap();
         let settings = recipe.etcd.settings;
-        EtcdSettings { heartbeat_interval_ms: heartbeat, election_timeout_ms: election, ..settings }
+        EtcdSettings {
+            heartbeat_interval_ms: heartbeat,
+            election_timeout_ms: election,
+            ..settings
+        }
     }
 
     #[test]
     fn only_a_long_round_trip_is_reported() {
-        for (trip, heartbeat, election) in [(0.3, 100, 1000), (99.0, 100, 1000), (200.0, 100, 2000)] {
+        for (trip, heartbeat, election) in [(0.3, 100, 1000), (99.0, 100, 1000), (200.0, 100, 2000)]
+        {
             assert_eq!(advice(Some(trip), &settings(heartbeat, election)), None);
         }
         assert_eq!(advice(None, &settings(100, 1000)), None);
         let text = advice(Some(240.4), &settings(100, 1000)).unwrap().text;
-        assert!(text.contains("takes 240 ms") && text.contains("election-timeout-ms = 2404"), "{text}");
+        assert!(
+            text.contains("takes 240 ms") && text.contains("election-timeout-ms = 2404"),
+            "{text}"
+        );
         assert!(
             advice(Some(150.0), &settings(100, 1000)).is_some(),
             "ten round trips are longer than the election timeout"

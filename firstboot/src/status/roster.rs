@@ -1,4 +1,5 @@
-//! Compares the cluster's member list with the recipe of this node's image. Either of the two may be newer.
+//! Compares the cluster's member list with the recipe of this node's image. Either of the two may
+//! be newer.
 
 use std::collections::BTreeSet;
 
@@ -26,18 +27,25 @@ impl Roster {
     }
 
     fn has(&self, peer_url: &str) -> bool {
-        self.0.iter().any(|member| member.peer_urls.iter().any(|url| url == peer_url))
+        self.0
+            .iter()
+            .any(|member| member.peer_urls.iter().any(|url| url == peer_url))
     }
 
     /// The client URL of a member of the recipe. A newer image may have given it another address.
     pub(super) fn place(&self, member: &Member) -> String {
-        let named = self.0.iter().find(|listed| listed.name == member.name.as_str());
-        let moved = named.filter(|_| !self.has(&member.peer_url())).and_then(|listed| listed.client_urls.first());
+        let named = self
+            .0
+            .iter()
+            .find(|listed| listed.name == member.name.as_str());
+        let moved = named
+            .filter(|_| !self.has(&member.peer_url()))
+            .and_then(|listed| listed.client_urls.first());
         moved.cloned().unwrap_or_else(|| member.client_url())
     }
 
-    /// Marks the recipe's members that are not in the member list, or have another address there. The rows are those of the
-    /// recipe's members.
+    /// Marks the recipe's members that are not in the member list, or have another address there.
+    /// The rows are those of the recipe's members.
     pub(super) fn compare(&self, rows: &mut [Row], members: &[Member], without: &BTreeSet<Label>) {
         if self.0.is_empty() {
             return;
@@ -47,39 +55,64 @@ impl Roster {
             row.member = listed.is_some();
             row.without = !row.member && without.contains(&member.name);
             if row.without {
-                row.notes.push("excluded from the bootstrap (`firstboot run --without`)".into());
+                row.notes
+                    .push("excluded from the bootstrap (`firstboot run --without`)".into());
             } else if !row.member {
                 let text = "in the recipe, but not a member of the cluster";
                 row.errors.push(ReasonId::MemberNotListed.because(text));
             } else if row.endpoint != member.client_url() {
-                row.notes.push(format!("the recipe of this node's image has the address {}", member.address).into());
+                row.notes.push(
+                    format!(
+                        "the recipe of this node's image has the address {}",
+                        member.address
+                    )
+                    .into(),
+                );
             }
-            row.errors.extend(listed.and_then(|listed| wrong_url(row, listed)));
+            row.errors
+                .extend(listed.and_then(|listed| wrong_url(row, listed)));
             row.healthy &= row.member;
         }
     }
 
-    /// The members that are in none of the rows, with their client URLs, or peer URLs if they never started.
+    /// The members that are in none of the rows, with their client URLs, or peer URLs if they never
+    /// started.
     pub(super) fn strangers(&self, rows: &[Row]) -> Vec<(String, String)> {
-        let strangers = self.0.iter().filter(|member| !rows.iter().any(|row| is_of(row, member)));
-        let place = |member: &etcd::Member| member.client_urls.first().or(member.peer_urls.first()).cloned();
-        strangers.map(|member| (member.title(), place(member).unwrap_or_default())).collect()
+        let strangers = self
+            .0
+            .iter()
+            .filter(|member| !rows.iter().any(|row| is_of(row, member)));
+        let place = |member: &etcd::Member| {
+            member
+                .client_urls
+                .first()
+                .or(member.peer_urls.first())
+                .cloned()
+        };
+        strangers
+            .map(|member| (member.title(), place(member).unwrap_or_default()))
+            .collect()
     }
 
-    /// Adds the remark to a member that is not in the recipe. The cluster may have grown since this image was built, so that
-    /// is not an error.
+    /// Adds the remark to a member that is not in the recipe. The cluster may have grown since this
+    /// image was built, so that is not an error.
     pub(super) fn note(&self, mut stranger: Row) -> Row {
         match self.never_started(&stranger.name) {
             Some(why) => stranger.errors = vec![why],
-            None => stranger.notes.push("not in the recipe of this node's image".into()),
+            None => stranger
+                .notes
+                .push("not in the recipe of this node's image".into()),
         }
         stranger
     }
 
-    /// The error of a voter that was added and never started. It replaces the error that the member does not answer.
+    /// The error of a voter that was added and never started. It replaces the error that the member
+    /// does not answer.
     fn never_started(&self, title: &str) -> Option<Reason> {
         let voters = self.0.iter().filter(|member| !member.is_learner);
-        let stray = voters.clone().find(|voter| voter.title() == title && voter.name.is_empty())?;
+        let stray = voters
+            .clone()
+            .find(|voter| voter.title() == title && voter.name.is_empty())?;
         let voters = voters.count();
         Some(ReasonId::MemberNeverStarted.because(format!(
             "it was added but never started, and counts as one of {voters} voters, of which {} must run. Start it, or run \
@@ -90,9 +123,14 @@ impl Roster {
     }
 }
 
-/// Whether a listed member is that of a row: it has the same client URL, or the same address with any scheme and port.
+/// Whether a listed member is that of a row: it has the same client URL, or the same address with
+/// any scheme and port.
 fn is_of(row: &Row, listed: &etcd::Member) -> bool {
-    listed.client_urls.contains(&row.endpoint) || listed.peer_urls.iter().any(|url| host(url) == host(&row.endpoint))
+    listed.client_urls.contains(&row.endpoint)
+        || listed
+            .peer_urls
+            .iter()
+            .any(|url| host(url) == host(&row.endpoint))
 }
 
 fn host(url: &str) -> &str {
@@ -128,7 +166,11 @@ mod tests {
             id: 1,
             name: name.into(),
             peer_urls: vec![format!("https://{address}:2380")],
-            client_urls: if name.is_empty() { vec![] } else { vec![format!("https://{address}:2379")] },
+            client_urls: if name.is_empty() {
+                vec![]
+            } else {
+                vec![format!("https://{address}:2379")]
+            },
             is_learner: false,
         }
     }
@@ -137,9 +179,15 @@ mod tests {
     fn recipe_and_member_list_are_compared() {
         let recipe = ["a", "b", "c", "d"].map(|name| Member {
             name: name.parse().unwrap(),
-            address: format!("10.0.0.{}", name.as_bytes()[0] - b'a' + 1).parse().unwrap(),
+            address: format!("10.0.0.{}", name.as_bytes()[0] - b'a' + 1)
+                .parse()
+                .unwrap(),
         });
-        let roster = Roster(vec![listed("a", "10.0.0.1"), listed("d", "10.0.0.44"), listed("", "10.0.0.9")]);
+        let roster = Roster(vec![
+            listed("a", "10.0.0.1"),
+            listed("d", "10.0.0.44"),
+            listed("", "10.0.0.9"),
+        ]);
         let mut rows = recipe.clone().map(|member| Row {
             name: member.name.to_string(),
             endpoint: roster.place(&member),
@@ -149,14 +197,30 @@ mod tests {
         assert_eq!(rows[3].endpoint, "https://10.0.0.44:2379");
         rows[2].errors = vec!["no route".into()];
         roster.compare(&mut rows, &recipe, &BTreeSet::from(["c".parse().unwrap()]));
-        assert_eq!(rows.each_ref().map(|row| row.healthy), [true, false, false, true]);
+        assert_eq!(
+            rows.each_ref().map(|row| row.healthy),
+            [true, false, false, true]
+        );
         assert!(remarks(&rows[1]).contains("[member-not-listed]") && !rows[1].without);
-        assert_eq!(remarks(&rows[2]), "excluded from the bootstrap (`firstboot run --without`)");
-        assert_eq!(remarks(&rows[3]), "the recipe of this node's image has the address 10.0.0.4");
+        assert_eq!(
+            remarks(&rows[2]),
+            "excluded from the bootstrap (`firstboot run --without`)"
+        );
+        assert_eq!(
+            remarks(&rows[3]),
+            "the recipe of this node's image has the address 10.0.0.4"
+        );
         let strangers = roster.strangers(&rows);
-        assert_eq!(strangers, [("1".to_owned(), "https://10.0.0.9:2380".to_owned())]);
+        assert_eq!(
+            strangers,
+            [("1".to_owned(), "https://10.0.0.9:2380".to_owned())]
+        );
         assert!(remarks(&roster.note(Row::default())).contains("not in the recipe"));
-        let stray = Row { name: "1".into(), errors: vec!["connection refused".into()], ..Row::default() };
+        let stray = Row {
+            name: "1".into(),
+            errors: vec!["connection refused".into()],
+            ..Row::default()
+        };
         assert_eq!(
             remarks(&roster.note(stray)),
             "it was added but never started, and counts as one of 3 voters, of which 2 must run. Start it, or run \
@@ -167,16 +231,38 @@ mod tests {
     /// As after `etcdctl member update ID --peer-urls=http://…`.
     #[test]
     fn a_wrong_peer_url_is_reported() {
-        let recipe = [Member { name: "a".parse().unwrap(), address: "10.0.0.1".parse().unwrap() }];
-        for wrong in ["http://10.0.0.1:2380", "https://10.0.0.1:2390", "https://10.0.0.7:2380"] {
-            let roster = Roster(vec![etcd::Member { peer_urls: vec![wrong.to_owned()], ..listed("a", "10.0.0.1") }]);
-            let mut rows =
-                [Row { name: "a".into(), endpoint: roster.place(&recipe[0]), healthy: true, ..Row::default() }];
+        let recipe = [Member {
+            name: "a".parse().unwrap(),
+            address: "10.0.0.1".parse().unwrap(),
+        }];
+        for wrong in [
+            "http://10.0.0.1:2380",
+            "https://10.0.0.1:2390",
+            "https://10.0.0.7:2380",
+        ] {
+            let roster = Roster(vec![etcd::Member {
+                peer_urls: vec![wrong.to_owned()],
+                ..listed("a", "10.0.0.1")
+            }]);
+            let mut rows = [Row {
+                name: "a".into(),
+                endpoint: roster.place(&recipe[0]),
+                healthy: true,
+                ..Row::default()
+            }];
             roster.compare(&mut rows, &recipe, &BTreeSet::new());
             assert_eq!(roster.strangers(&rows), [], "{wrong}");
             let said = remarks(&rows[0]);
-            assert!(said.starts_with(&format!("the member list has {wrong} as its peer URL")), "{said}");
-            assert!(said.contains("`etcdctl member update 1 --peer-urls=https://10.0.0.1:2380` [peer-url]"), "{said}");
+            assert!(
+                said.starts_with(&format!("the member list has {wrong} as its peer URL")),
+                "{said}"
+            );
+            assert!(
+                said.contains(
+                    "`etcdctl member update 1 --peer-urls=https://10.0.0.1:2380` [peer-url]"
+                ),
+                "{said}"
+            );
             assert!(rows[0].member);
         }
     }

@@ -24,9 +24,11 @@ pub(super) struct Row {
     pub(super) round_trip_ms: Option<f64>,
     /// The end of validity of its certificate.
     pub(super) certificate_until: Option<String>,
-    /// Whether the cluster's member list contains it; true for the recipe's members if no member list is available.
+    /// Whether the cluster's member list contains it; true for the recipe's members if no member
+    /// list is available.
     pub(super) member: bool,
-    /// Whether its data differs from that of the majority, or from the others' if there is no majority.
+    /// Whether its data differs from that of the majority, or from the others' if there is no
+    /// majority.
     pub(super) apart: bool,
     /// Whether an operator excluded it from the bootstrap, by this node's journal.
     pub(super) without: bool,

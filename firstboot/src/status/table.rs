@@ -4,7 +4,10 @@ use super::row::Row;
 
 /// One line for each member, with columns as wide as their longest cell.
 pub(super) fn table(rows: &[Row]) -> String {
-    let head = ["NAME", "ENDPOINT", "HEALTH", "ROLE", "VERSION", "DB SIZE", "REVISION", "TERM", "INDEX", "REMARKS"];
+    let head = [
+        "NAME", "ENDPOINT", "HEALTH", "ROLE", "VERSION", "DB SIZE", "REVISION", "TERM", "INDEX",
+        "REMARKS",
+    ];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     for row in rows {
         let answered = !row.version.is_empty();
@@ -33,19 +36,34 @@ pub(super) fn table(rows: &[Row]) -> String {
             remarks(row),
         ]);
     }
-    let widths: Vec<usize> =
-        (0..head.len()).map(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..head.len())
+        .map(|i| {
+            lines
+                .iter()
+                .map(|line| line[i].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     let show = |line: &Vec<String>| {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
     lines.iter().map(show).collect()
 }
 
-/// The errors and notes of a member. The errors of an excluded member are omitted: it is expected not to answer.
+/// The errors and notes of a member. The errors of an excluded member are omitted: it is expected
+/// not to answer.
 pub(super) fn remarks(row: &Row) -> String {
     let errors = row.errors.iter().filter(|_| !row.without);
-    errors.chain(&row.notes).map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    errors
+        .chain(&row.notes)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// A size with one decimal and a unit.
@@ -53,5 +71,9 @@ pub(super) fn size(bytes: i64) -> String {
     // The databases of etcd have some MiB to a few GiB.
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let mib = bytes as f64 / f64::from(1 << 20);
-    if mib < 1024.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
+    if mib < 1024.0 {
+        format!("{mib:.1} MiB")
+    } else {
+        format!("{:.1} GiB", mib / 1024.0)
+    }
 }

@@ -1,6 +1,7 @@
-//! etcd.conf (the guide's steps 3.3.1 to 3.5.2), with the keys of the version that will run. etcd only warns of an unknown
-//! variable and ignores it, so each minor version gets its own keys.
-//! Source of the keys: etcd's server/embed/config.go and server/etcdmain/config.go at v3.4.45, v3.5.33, v3.6.14, v3.7.1.
+//! etcd.conf (the guide's steps 3.3.1 to 3.5.2), with the keys of the version that will run. etcd
+//! only warns of an unknown variable and ignores it, so each minor version gets its own keys.
+//! Source of the keys: etcd's server/embed/config.go and server/etcdmain/config.go at v3.4.45,
+//! v3.5.33, v3.6.14, v3.7.1.
 
 use anyhow::{Context as _, Result};
 use recipes::cluster::{EtcdSettings, Member};
@@ -19,12 +20,19 @@ fn wanted(own: &Member, settings: &EtcdSettings, start: &Start) -> DesiredFile {
 
 fn render(own: &Member, settings: &EtcdSettings, start: &Start) -> String {
     let tls = |file: &str| format!("{}/{file}", paths::TLS);
-    let members: Vec<String> = start.members.iter().map(|(name, url)| format!("{name}={url}")).collect();
+    let members: Vec<String> = start
+        .members
+        .iter()
+        .map(|(name, url)| format!("{name}={url}"))
+        .collect();
     let mut pairs: Vec<(&str, String)> = vec![
         ("NAME", own.name.to_string()),
         ("DATA_DIR", paths::DATA.to_owned()),
         ("LISTEN_PEER_URLS", own.peer_url()),
-        ("LISTEN_CLIENT_URLS", format!("{},https://127.0.0.1:2379", own.client_url())),
+        (
+            "LISTEN_CLIENT_URLS",
+            format!("{},https://127.0.0.1:2379", own.client_url()),
+        ),
         // Plain http, and therefore on loopback only.
         ("LISTEN_METRICS_URLS", "http://127.0.0.1:2381".to_owned()),
         ("INITIAL_ADVERTISE_PEER_URLS", own.peer_url()),
@@ -41,21 +49,34 @@ fn render(own: &Member, settings: &EtcdSettings, start: &Start) -> String {
         ("PEER_KEY_FILE", tls("peer.key")),
         ("PEER_TRUSTED_CA_FILE", tls("ca.crt")),
         ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
-        // Only peers may connect to a peer port: the certificates of all nodes have this name (step 3.2.4), those of clients
-        // do not.
+        // Only peers may connect to a peer port: the certificates of all nodes have this name (step
+        // 3.2.4), those of clients do not.
         ("PEER_CERT_ALLOWED_HOSTNAME", PEER.to_owned()),
-        ("HEARTBEAT_INTERVAL", settings.heartbeat_interval_ms.to_string()),
+        (
+            "HEARTBEAT_INTERVAL",
+            settings.heartbeat_interval_ms.to_string(),
+        ),
         ("ELECTION_TIMEOUT", settings.election_timeout_ms.to_string()),
-        ("QUOTA_BACKEND_BYTES", settings.quota_backend_bytes.to_string()),
+        (
+            "QUOTA_BACKEND_BYTES",
+            settings.quota_backend_bytes.to_string(),
+        ),
         ("AUTO_COMPACTION_MODE", "periodic".to_owned()),
-        ("AUTO_COMPACTION_RETENTION", format!("{}h", settings.auto_compaction_hours)),
+        (
+            "AUTO_COMPACTION_RETENTION",
+            format!("{}h", settings.auto_compaction_hours),
+        ),
         ("SNAPSHOT_COUNT", settings.snapshot_count.to_string()),
         ("MAX_REQUEST_BYTES", settings.max_request_bytes.to_string()),
     ];
     pairs.extend(by_version(settings));
-    let lines = pairs.iter().map(|(key, value)| format!("ETCD_{key}={value}\n"));
-    format!("# Written by firstboot for etcd {}. firstboot overwrites changes at the next boot.\n", settings.version)
-        + &lines.collect::<String>()
+    let lines = pairs
+        .iter()
+        .map(|(key, value)| format!("ETCD_{key}={value}\n"));
+    format!(
+        "# Written by firstboot for etcd {}. firstboot overwrites changes at the next boot.\n",
+        settings.version
+    ) + &lines.collect::<String>()
 }
 
 fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
@@ -73,36 +94,58 @@ fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     pairs
 }
 
-/// Off by default in every version. 3.5.5 brought the check at each compaction (CHANGELOG-3.5, etcd-io/etcd#14039); in 3.6
-/// both became feature gates (server/features/etcd_features.go), and the old names are gone from 3.7.
+/// Off by default in every version. 3.5.5 brought the check at each compaction (CHANGELOG-3.5,
+/// etcd-io/etcd#14039); in 3.6 both became feature gates (server/features/etcd_features.go), and
+/// the old names are gone from 3.7.
 fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let (initial, compact) = (settings.initial_corrupt_check, settings.compact_hash_check);
     let version = settings.version;
     if version.at_least(6) {
-        let gates = [("InitialCorruptCheck=true", initial), ("CompactHashCheck=true", compact)];
-        let gates: Vec<&str> = gates.iter().filter(|(_, wanted)| *wanted).map(|(gate, _)| *gate).collect();
-        return if gates.is_empty() { vec![] } else { vec![("FEATURE_GATES", gates.join(","))] };
+        let gates = [
+            ("InitialCorruptCheck=true", initial),
+            ("CompactHashCheck=true", compact),
+        ];
+        let gates: Vec<&str> = gates
+            .iter()
+            .filter(|(_, wanted)| *wanted)
+            .map(|(gate, _)| *gate)
+            .collect();
+        return if gates.is_empty() {
+            vec![]
+        } else {
+            vec![("FEATURE_GATES", gates.join(","))]
+        };
     }
     let knows_compact = (version.minor, version.patch) >= (5, 5);
     let keys = [
         ("EXPERIMENTAL_INITIAL_CORRUPT_CHECK", initial),
-        ("EXPERIMENTAL_COMPACT_HASH_CHECK_ENABLED", compact && knows_compact),
+        (
+            "EXPERIMENTAL_COMPACT_HASH_CHECK_ENABLED",
+            compact && knows_compact,
+        ),
     ];
-    keys.iter().filter(|(_, wanted)| *wanted).map(|(key, _)| (*key, "true".to_owned())).collect()
+    keys.iter()
+        .filter(|(_, wanted)| *wanted)
+        .map(|(key, _)| (*key, "true".to_owned()))
+        .collect()
 }
 
-/// The change that corrects etcd's configuration, or none if it is correct. Once etcd has its log (`has_log`), no etcd may
-/// bootstrap a cluster with the configuration.
+/// The change that corrects etcd's configuration, or none if it is correct. Once etcd has its log
+/// (`has_log`), no etcd may bootstrap a cluster with the configuration.
 pub(crate) fn plan(identity: &Identity, start: &Start, has_log: bool) -> Result<Option<Change>> {
     let cluster = &identity.cluster;
-    let own = cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
+    let own = cluster
+        .member(&identity.node.name)
+        .context("the member vanished from the cluster document")?;
     let start = if has_log { &start.used_up(own) } else { start };
     file(wanted(own, &cluster.etcd, start))
 }
 
 /// Writes the configuration, unless it is correct.
 pub(crate) fn configure(identity: &Identity, start: &Start, has_log: bool) -> Result<()> {
-    plan(identity, start, has_log)?.iter().try_for_each(Change::carry_out)
+    plan(identity, start, has_log)?
+        .iter()
+        .try_for_each(Change::carry_out)
 }
 
 #[cfg(test)]
@@ -110,10 +153,16 @@ mod tests {
     use super::*;
 
     fn rendered(version: &str) -> String {
-        let recipe = recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap();
+        let recipe = recipes::recipe::read(include_str!("../../../recipes/three-node.toml"))
+            .recipe
+            .unwrap();
         let mut cluster = recipe.cluster_document();
         cluster.etcd.version = version.parse().unwrap();
-        let start = Start::new_cluster(&cluster, "etcd-x", cluster.members.iter().map(|member| &member.name));
+        let start = Start::new_cluster(
+            &cluster,
+            "etcd-x",
+            cluster.members.iter().map(|member| &member.name),
+        );
         render(&cluster.members[1], &cluster.etcd, &start)
     }
 
@@ -144,15 +193,29 @@ mod tests {
         assert!(!rendered("3.4.45").contains(compact));
         for version in ["3.6.14", "3.7.1"] {
             let text = rendered(version);
-            assert!(text.contains("ETCD_FEATURE_GATES=InitialCorruptCheck=true,CompactHashCheck=true\n"), "{text}");
-            assert!(!text.contains("EXPERIMENTAL") && !text.contains("LOGGER"), "{text}");
+            assert!(
+                text.contains(
+                    "ETCD_FEATURE_GATES=InitialCorruptCheck=true,CompactHashCheck=true\n"
+                ),
+                "{text}"
+            );
+            assert!(
+                !text.contains("EXPERIMENTAL") && !text.contains("LOGGER"),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn no_value_needs_quoting() {
-        for line in rendered("3.6.14").lines().filter(|line| !line.starts_with('#')) {
-            assert!(line.starts_with("ETCD_") && !line.contains(['"', '\'', '\\', '$', ' ', '#']), "{line}");
+        for line in rendered("3.6.14")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+        {
+            assert!(
+                line.starts_with("ETCD_") && !line.contains(['"', '\'', '\\', '$', ' ', '#']),
+                "{line}"
+            );
         }
     }
 }

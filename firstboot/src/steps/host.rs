@@ -7,18 +7,21 @@ use crate::change::{Change, file};
 use crate::files::{self, DesiredFile};
 use crate::identity::Identity;
 
-/// The full host name, as CentOS's installer sets it. The short name is the part before the first dot.
+/// The full host name, as CentOS's installer sets it. The short name is the part before the first
+/// dot.
 pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
     let name = identity.fqdn();
-    let mut changes: Vec<Change> = file(DesiredFile::new("/etc/hostname", format!("{name}\n")))?.into_iter().collect();
+    let mut changes: Vec<Change> = file(DesiredFile::new("/etc/hostname", format!("{name}\n")))?
+        .into_iter()
+        .collect();
     if nix::unistd::gethostname()?.to_str() != Some(&name) {
         changes.push(Change::Hostname(name));
     }
     Ok(changes)
 }
 
-/// The overlay contains an /etc/hosts with every member. This change restores those lines if a DHCP client or an operator
-/// changed them, and keeps all other lines.
+/// The overlay contains an /etc/hosts with every member. This change restores those lines if a DHCP
+/// client or an operator changed them, and keeps all other lines.
 pub(super) fn hosts(identity: &Identity) -> Result<Option<Change>> {
     let before = files::read_if_there("/etc/hosts")?.unwrap_or_default();
     let before = String::from_utf8_lossy(&before);
@@ -28,18 +31,31 @@ pub(super) fn hosts(identity: &Identity) -> Result<Option<Change>> {
 
 fn with_members(before: &str, cluster: &ClusterDocument) -> String {
     let wanted = |line: &str| {
-        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let mut words = line
+            .split('#')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
         let address = words.next();
         let names: Vec<&str> = words.collect();
         cluster.members.iter().position(|member| {
             let fqdn = cluster.fqdn(&member.name);
-            address == Some(&member.address.to_string()) && names == [fqdn.as_str(), member.name.as_str()]
+            address == Some(&member.address.to_string())
+                && names == [fqdn.as_str(), member.name.as_str()]
         })
     };
     let names_a_member = |line: &str| {
-        let words = line.split('#').next().unwrap_or_default().split_whitespace().skip(1);
+        let words = line
+            .split('#')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .skip(1);
         let is_member = |word: &str| {
-            cluster.members.iter().any(|member| word == member.name.as_str() || word == cluster.fqdn(&member.name))
+            cluster
+                .members
+                .iter()
+                .any(|member| word == member.name.as_str() || word == cluster.fqdn(&member.name))
         };
         words.into_iter().any(is_member)
     };
@@ -48,15 +64,26 @@ fn with_members(before: &str, cluster: &ClusterDocument) -> String {
     for line in before.lines() {
         match wanted(line) {
             Some(member) => missing[member] = false,
-            // A line that gives a member's name to another address would send certificates to the wrong machine.
+            // A line that gives a member's name to another address would send certificates to the
+            // wrong machine.
             None if names_a_member(line) => continue,
             None => {}
         }
         lines.push(line.to_owned());
     }
-    let absent = cluster.members.iter().zip(missing).filter(|(_, missing)| *missing);
-    lines
-        .extend(absent.map(|(member, _)| format!("{} {} {}", member.address, cluster.fqdn(&member.name), member.name)));
+    let absent = cluster
+        .members
+        .iter()
+        .zip(missing)
+        .filter(|(_, missing)| *missing);
+    lines.extend(absent.map(|(member, _)| {
+        format!(
+            "{} {} {}",
+            member.address,
+            cluster.fqdn(&member.name),
+            member.name
+        )
+    }));
     lines.join("\n") + "\n"
 }
 
@@ -65,23 +92,39 @@ mod tests {
     use super::*;
 
     fn cluster() -> ClusterDocument {
-        recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap().cluster_document()
+        recipes::recipe::read(include_str!("../../../recipes/three-node.toml"))
+            .recipe
+            .unwrap()
+            .cluster_document()
     }
 
     #[test]
     fn members_are_added_and_other_lines_are_kept() {
-        let after = with_members("127.0.0.1 localhost\n# mine\n192.0.2.1 printer\n", &cluster());
+        let after = with_members(
+            "127.0.0.1 localhost\n# mine\n192.0.2.1 printer\n",
+            &cluster(),
+        );
         let expected = "127.0.0.1 localhost\n# mine\n192.0.2.1 printer\n\
                         10.101.15.101 etcd-1.cluster.local etcd-1\n\
                         10.101.15.102 etcd-2.cluster.local etcd-2\n\
                         10.101.15.103 etcd-3.cluster.local etcd-3\n";
         assert_eq!(after, expected);
-        assert_eq!(with_members(&after, &cluster()), after, "a second time changes nothing");
+        assert_eq!(
+            with_members(&after, &cluster()),
+            after,
+            "a second time changes nothing"
+        );
     }
 
     #[test]
     fn a_wrong_address_of_a_member_is_removed() {
-        let after = with_members("127.0.1.1 etcd-1\n10.101.15.9 etcd-2.cluster.local\n", &cluster());
-        assert!(!after.contains("127.0.1.1") && !after.contains("10.101.15.9 "), "{after}");
+        let after = with_members(
+            "127.0.1.1 etcd-1\n10.101.15.9 etcd-2.cluster.local\n",
+            &cluster(),
+        );
+        assert!(
+            !after.contains("127.0.1.1") && !after.contains("10.101.15.9 "),
+            "{after}"
+        );
     }
 }

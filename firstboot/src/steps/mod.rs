@@ -1,5 +1,5 @@
-//! The steps of a first boot. Each compares the node with its document and returns the missing changes; on a node that is set
-//! up it returns none.
+//! The steps of a first boot. Each compares the node with its document and returns the missing
+//! changes; on a node that is set up it returns none.
 
 pub(crate) mod etcd_conf;
 mod host;
@@ -19,8 +19,8 @@ use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// The changes that are missing before etcd can be configured, in order. `run` assigns the address first, because it shows
-/// whether this is the right machine.
+/// The changes that are missing before etcd can be configured, in order. `run` assigns the address
+/// first, because it shows whether this is the right machine.
 pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     tls::check(identity, &identity.node.tls)?;
     let mut changes = Vec::new();
@@ -35,16 +35,22 @@ pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The object store's keys, if the document has them. Otherwise the keys that an operator put there stay.
+/// The object store's keys, if the document has them. Otherwise the keys that an operator put there
+/// stay.
 fn store_keys(node: &NodeDocument) -> Result<Option<Change>> {
-    let Some(keys) = &node.store_keys else { return Ok(None) };
+    let Some(keys) = &node.store_keys else {
+        return Ok(None);
+    };
     change::file(DesiredFile::new(paths::S3_KEYS, keys.to_file()).mode(0o600, ROOT))
 }
 
-/// etcd's volume belongs to root, and etcd may read it; only root can access the archive. In earlier versions both belonged to
-/// etcd, which could replace anything there by a link. Such a link is refused and not followed.
+/// etcd's volume belongs to root, and etcd may read it; only root can access the archive. In
+/// earlier versions both belonged to etcd, which could replace anything there by a link. Such a
+/// link is refused and not followed.
 fn volume() -> Result<Vec<Change>> {
-    let mut changes: Vec<Change> = folder(DesiredDir::new(paths::VOLUME, 0o750, (0, ETCD.1)))?.into_iter().collect();
+    let mut changes: Vec<Change> = folder(DesiredDir::new(paths::VOLUME, 0o750, (0, ETCD.1)))?
+        .into_iter()
+        .collect();
     let aside = Path::new(paths::ASIDE);
     if files::exists(aside)? {
         changes.extend(folder(DesiredDir::new(aside, 0o700, ROOT))?);

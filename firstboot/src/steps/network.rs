@@ -1,4 +1,5 @@
-//! The node's address. It is in etcd's certificates and in the member list, so etcd must not start with another one.
+//! The node's address. It is in etcd's certificates and in the member list, so etcd must not start
+//! with another one.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,13 @@ const DHCP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an interface may have another address of the same network before firstboot refuses.
 const WRONG_ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The change that assigns the address: none where the address is assigned, or where DHCP assigns it.
+/// The change that assigns the address: none where the address is assigned, or where DHCP assigns
+/// it.
 pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let (network, address) = (&identity.cluster.network, identity.node.address);
-    if machine::addresses()?.iter().any(|(_, own)| *own == address) || network.mode == NetworkMode::Dhcp {
+    if machine::addresses()?.iter().any(|(_, own)| *own == address)
+        || network.mode == NetworkMode::Dhcp
+    {
         return Ok(None);
     }
     Ok(Some(Change::Interface(Interface {
@@ -36,7 +40,8 @@ pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
 /// Waits until an interface has the address.
 ///
 /// # Errors
-/// Refused if the machine has another address of the same network: the DHCP server has no reservation for it.
+/// Refused if the machine has another address of the same network: the DHCP server has no
+/// reservation for it.
 pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     let (wanted, cidr) = (identity.node.address, identity.cluster.network.cidr);
     let began = Instant::now();
@@ -57,10 +62,9 @@ pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
             ))));
         }
         if began.elapsed() >= DHCP_TIMEOUT {
-            return Err(not_ready(
-                ReasonId::AddressMissing
-                    .because(format!("no interface has the address {wanted}. Check the cable and the DHCP server")),
-            ));
+            return Err(not_ready(ReasonId::AddressMissing.because(format!(
+                "no interface has the address {wanted}. Check the cable and the DHCP server"
+            ))));
         }
         if !logged {
             say(format!("waiting for the address {wanted}"));
@@ -76,14 +80,16 @@ fn interface_for(identity: &Identity) -> Result<String> {
     if let Some(mac) = identity.node.machine.mac {
         return match cards.into_iter().find(|card| card.mac == mac) {
             Some(card) => Ok(card.name),
-            None => Err(refused(
-                ReasonId::InterfaceMissing.because(format!("no interface has the MAC {mac} of the node document")),
-            )),
+            None => Err(refused(ReasonId::InterfaceMissing.because(format!(
+                "no interface has the MAC {mac} of the node document"
+            )))),
         };
     }
     match cards.as_slice() {
         [one] => Ok(one.name.clone()),
-        [] => Err(refused(ReasonId::InterfaceMissing.because("this machine has no Ethernet interface"))),
+        [] => Err(refused(
+            ReasonId::InterfaceMissing.because("this machine has no Ethernet interface"),
+        )),
         many => Err(refused(ReasonId::InterfaceAmbiguous.because(format!(
             "any of {} could have the address {}: give the node a `mac` in the recipe",
             many.iter().map(|card| card.name.as_str()).collect::<Vec<_>>().join(", "),

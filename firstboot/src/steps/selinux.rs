@@ -1,4 +1,5 @@
-//! SELinux labels (the guide's step 3.2.7) of the files that firstboot writes. %post has set those of the overlay.
+//! SELinux labels (the guide's step 3.2.7) of the files that firstboot writes. %post has set those
+//! of the overlay.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,8 @@ fn enforced() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
-/// Labels for a folder that no step created, and its content. Only root may be able to reach it: restorecon follows paths, in
-/// which another user could replace a folder by a link.
+/// Labels for a folder that no step created, and its content. Only root may be able to reach it:
+/// restorecon follows paths, in which another user could replace a folder by a link.
 pub(crate) fn below(folder: &Path) -> Option<Change> {
     enforced().then(|| Change::RelabelAll(folder.to_owned()))
 }
@@ -24,8 +25,9 @@ pub(crate) fn all(paths: Vec<PathBuf>) -> Option<Change> {
     (enforced() && !paths.is_empty()).then_some(Change::Relabel(paths))
 }
 
-/// Labels for the paths of the changes, if SELinux is active. restorecon takes the labels from the policy: 7.9's has no types
-/// for etcd (selinux-policy 3.13.1, file_contexts), and the recipe's `[selinux] module` adds them.
+/// Labels for the paths of the changes, if SELinux is active. restorecon takes the labels from the
+/// policy: 7.9's has no types for etcd (selinux-policy 3.13.1, file_contexts), and the recipe's
+/// `[selinux] module` adds them.
 pub(super) fn plan(changes: &[Change]) -> Option<Change> {
     if !enforced() {
         return None;

@@ -1,4 +1,5 @@
-//! Checks the node's certificates by the rules of etcd and its peers, and installs them (the guide's step 3.2.4).
+//! Checks the node's certificates by the rules of etcd and its peers, and installs them (the
+//! guide's step 3.2.4).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,28 +13,44 @@ use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// Refuses certificates that would not work on this node, with a reason that etcd's log would not give.
+/// Refuses certificates that would not work on this node, with a reason that etcd's log would not
+/// give.
 pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
     let names = names(identity);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     check_at(identity, tls, &names, UnixTime::since_unix_epoch(now))
 }
 
-/// The names that a server or peer certificate must have. etcdctl on the node uses localhost, and etcd distinguishes peers from
-/// clients by it.
+/// The names that a server or peer certificate must have. etcdctl on the node uses localhost, and
+/// etcd distinguishes peers from clients by it.
 fn names(identity: &Identity) -> Vec<String> {
     let node = &identity.node;
     let address = node.address.to_string();
-    vec![node.name.to_string(), identity.fqdn(), address, PEER.to_owned(), "127.0.0.1".to_owned()]
+    vec![
+        node.name.to_string(),
+        identity.fqdn(),
+        address,
+        PEER.to_owned(),
+        "127.0.0.1".to_owned(),
+    ]
 }
 
 fn check_at(identity: &Identity, tls: &NodeTls, names: &[String], now: UnixTime) -> Result<()> {
     let authority = Authority::new(&tls.ca)?;
-    for (what, pair, names) in
-        [("server", &tls.server, names), ("peer", &tls.peer, names), ("client", &tls.client, &[])]
-    {
+    for (what, pair, names) in [
+        ("server", &tls.server, names),
+        ("peer", &tls.peer, names),
+        ("client", &tls.client, &[]),
+    ] {
         let chain = authority.check(pair, names, now);
-        chain.with_context(|| format!("the {what} certificate of {} cannot be used", identity.node.name))?;
+        chain.with_context(|| {
+            format!(
+                "the {what} certificate of {} cannot be used",
+                identity.node.name
+            )
+        })?;
     }
     Ok(())
 }
@@ -52,21 +69,43 @@ pub(crate) fn installed() -> Result<Option<NodeTls>> {
         let (cert, key) = (read(format!("{name}.crt"))?, read(format!("{name}.key"))?);
         Ok(cert.zip(key).map(|(cert, key)| KeyPair { cert, key }))
     };
-    let (ca, server, peer, client) = (read("ca.crt".to_owned())?, pair("server")?, pair("peer")?, pair("client")?);
+    let (ca, server, peer, client) = (
+        read("ca.crt".to_owned())?,
+        pair("server")?,
+        pair("peer")?,
+        pair("client")?,
+    );
     let all = ca.zip(server).zip(peer.zip(client));
-    Ok(all.map(|((ca, server), (peer, client))| NodeTls { ca, server, peer, client }))
+    Ok(all.map(|((ca, server), (peer, client))| NodeTls {
+        ca,
+        server,
+        peer,
+        client,
+    }))
 }
 
-/// The changes that install certificates and keys. Only their user can read the keys: etcd its two, root the client's.
+/// The changes that install certificates and keys. Only their user can read the keys: etcd its two,
+/// root the client's.
 pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
     let mut files = vec![DesiredFile::new(at("ca.crt"), tls.ca.as_str())];
-    for (name, pair, owner) in [("server", &tls.server, ETCD), ("peer", &tls.peer, ETCD), ("client", &tls.client, ROOT)]
-    {
-        // The key first: a power cut between the two leaves the old pair, or a mismatch that the next run corrects.
-        files.push(DesiredFile::new(at(&format!("{name}.key")), pair.key.as_str()).mode(0o600, owner));
-        files.push(DesiredFile::new(at(&format!("{name}.crt")), pair.cert.as_str()));
+    for (name, pair, owner) in [
+        ("server", &tls.server, ETCD),
+        ("peer", &tls.peer, ETCD),
+        ("client", &tls.client, ROOT),
+    ] {
+        // The key first: a power cut between the two leaves the old pair, or a mismatch that the
+        // next run corrects.
+        files.push(
+            DesiredFile::new(at(&format!("{name}.key")), pair.key.as_str()).mode(0o600, owner),
+        );
+        files.push(DesiredFile::new(
+            at(&format!("{name}.crt")),
+            pair.cert.as_str(),
+        ));
     }
-    let mut changes: Vec<Change> = folder(DesiredDir::new(paths::TLS, 0o750, (0, ETCD.1)))?.into_iter().collect();
+    let mut changes: Vec<Change> = folder(DesiredDir::new(paths::TLS, 0o750, (0, ETCD.1)))?
+        .into_iter()
+        .collect();
     for wanted in files {
         let path = wanted.path.clone();
         changes.extend(file(wanted).with_context(|| format!("cannot install {}", path.display()))?);

@@ -1,4 +1,5 @@
-//! Makes the running system use exchanged files. A failure here is logged and stops nothing: the member's proof decides.
+//! Makes the running system use exchanged files. A failure here is logged and stops nothing: the
+//! member's proof decides.
 
 use std::path::PathBuf;
 
@@ -21,15 +22,23 @@ pub(super) fn before(changes: &[FileChange], say: &mut impl FnMut(String)) {
 }
 
 /// Sets the labels of the files, and applies every effect.
-pub(super) fn after(changes: &[FileChange], present: Vec<PathBuf>, say: &mut impl FnMut(String)) -> Result<()> {
+pub(super) fn after(
+    changes: &[FileChange],
+    present: Vec<PathBuf>,
+    say: &mut impl FnMut(String),
+) -> Result<()> {
     // Without their labels the programs would not start under SELinux.
     selinux::all(present).iter().try_for_each(Change::apply)?;
     run("systemctl", &["daemon-reload"])?;
     for effect in effects(changes) {
         match effect {
-            // The program and not its unit: systemd skips the unit if a part of /proc/sys is read-only.
+            // The program and not its unit: systemd skips the unit if a part of /proc/sys is
+            // read-only.
             Effect::Sysctl => said(say, run("/usr/lib/systemd/systemd-sysctl", &[])),
-            Effect::Tmpfiles(path) => said(say, run("systemd-tmpfiles", &["--create", &format!("/{path}")])),
+            Effect::Tmpfiles(path) => said(
+                say,
+                run("systemd-tmpfiles", &["--create", &format!("/{path}")]),
+            ),
             Effect::ReloadFirewall => attempt(say, &["reload-or-try-restart", "firewalld.service"]),
             Effect::RestartFirewall => attempt(say, &["try-restart", "firewalld.service"]),
             Effect::Chrony => attempt(say, &["try-restart", "chronyd.service"]),
@@ -55,7 +64,13 @@ pub(super) fn reversed(changes: &[FileChange]) -> Vec<FileChange> {
         Kind::Removed => Kind::Added,
         Kind::Replaced => Kind::Replaced,
     };
-    changes.iter().map(|change| FileChange { path: change.path.clone(), kind: reverse(change.kind) }).collect()
+    changes
+        .iter()
+        .map(|change| FileChange {
+            path: change.path.clone(),
+            kind: reverse(change.kind),
+        })
+        .collect()
 }
 
 fn attempt(say: &mut impl FnMut(String), words: &[&str]) {

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use recipes::{ImageStamp, StampedFile};
 use serde::{Deserialize, Serialize};
 
-/// Files of every image that no stamp lists: the stamp itself in its two forms, and the mark of a complete installation, which
-/// contains the digest of the overlay.
-pub(super) const UNLISTED: [&str; 3] =
-    ["etc/firstboot/image.json", "etc/firstboot/SHA256SUMS", "etc/firstboot/installed"];
+/// Files of every image that no stamp lists: the stamp itself in its two forms, and the mark of a
+/// complete installation, which contains the digest of the overlay.
+pub(super) const UNLISTED: [&str; 3] = [
+    "etc/firstboot/image.json",
+    "etc/firstboot/SHA256SUMS",
+    "etc/firstboot/installed",
+];
 
 /// How a file changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +37,11 @@ pub(super) struct FileChange {
 /// All listed files that differ, in the order of their paths.
 pub(super) fn changes(old: &ImageStamp, new: &ImageStamp) -> Vec<FileChange> {
     fn by_path(stamp: &ImageStamp) -> BTreeMap<&str, &StampedFile> {
-        stamp.files.iter().map(|file| (file.path.as_str(), file)).collect()
+        stamp
+            .files
+            .iter()
+            .map(|file| (file.path.as_str(), file))
+            .collect()
     }
     let (old, new) = (by_path(old), by_path(new));
     let paths: std::collections::BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
@@ -44,7 +51,15 @@ pub(super) fn changes(old: &ImageStamp, new: &ImageStamp) -> Vec<FileChange> {
         (Some(old), Some(new)) if is_same(old, new) => None,
         _ => Some(Kind::Replaced),
     };
-    paths.into_iter().filter_map(|path| Some(FileChange { path: path.to_owned(), kind: kind(path)? })).collect()
+    paths
+        .into_iter()
+        .filter_map(|path| {
+            Some(FileChange {
+                path: path.to_owned(),
+                kind: kind(path)?,
+            })
+        })
+        .collect()
 }
 
 fn is_same(one: &StampedFile, other: &StampedFile) -> bool {
@@ -67,18 +82,45 @@ mod tests {
             sha256: Sha256::of(content.as_bytes()),
             mutable: false,
         };
-        ImageStamp { files: files.iter().map(file).collect() }
+        ImageStamp {
+            files: files.iter().map(file).collect(),
+        }
     }
 
     #[test]
     fn each_file_that_differs_is_named_with_what_happens_to_it() {
-        let old = stamp(&[("a", "1", 0o644), ("b", "1", 0o644), ("c", "1", 0o644), ("e", "1", 0o644)]);
-        let new = stamp(&[("b", "2", 0o644), ("c", "1", 0o600), ("d", "1", 0o644), ("e", "1", 0o644)]);
-        let found: Vec<_> = changes(&old, &new).into_iter().map(|change| (change.path, change.kind)).collect();
-        let expected = [("a", Kind::Removed), ("b", Kind::Replaced), ("c", Kind::Replaced), ("d", Kind::Added)];
+        let old = stamp(&[
+            ("a", "1", 0o644),
+            ("b", "1", 0o644),
+            ("c", "1", 0o644),
+            ("e", "1", 0o644),
+        ]);
+        let new = stamp(&[
+            ("b", "2", 0o644),
+            ("c", "1", 0o600),
+            ("d", "1", 0o644),
+            ("e", "1", 0o644),
+        ]);
+        let found: Vec<_> = changes(&old, &new)
+            .into_iter()
+            .map(|change| (change.path, change.kind))
+            .collect();
+        let expected = [
+            ("a", Kind::Removed),
+            ("b", Kind::Replaced),
+            ("c", Kind::Replaced),
+            ("d", Kind::Added),
+        ];
         assert_eq!(found, expected.map(|(path, kind)| (path.to_owned(), kind)));
         assert_eq!(changes(&old, &old), []);
-        let back: Vec<_> = changes(&new, &old).into_iter().map(|change| change.kind).collect();
-        assert_eq!(back, [Kind::Added, Kind::Replaced, Kind::Replaced, Kind::Removed], "the way back is the reverse");
+        let back: Vec<_> = changes(&new, &old)
+            .into_iter()
+            .map(|change| change.kind)
+            .collect();
+        assert_eq!(
+            back,
+            [Kind::Added, Kind::Replaced, Kind::Replaced, Kind::Removed],
+            "the way back is the reverse"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `firstboot update --check`: lists what a release would change on this node, file by file, and changes nothing.
+//! `firstboot update --check`: lists what a release would change on this node, file by file, and
+//! changes nothing.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -43,7 +44,10 @@ pub(super) fn own_stamp() -> Result<ImageStamp> {
 pub(super) fn report(release: &ReleaseDocument, staged: &Staged) -> Result<Report> {
     let changes = changes(&own_stamp()?, &staged.stamp);
     let all = effects(&changes);
-    let files = changes.iter().map(|change| shown(change, staged)).collect::<Result<_>>()?;
+    let files = changes
+        .iter()
+        .map(|change| shown(change, staged))
+        .collect::<Result<_>>()?;
     Ok(Report {
         serial: release.serial,
         etcd: release.etcd.to_string(),
@@ -59,17 +63,32 @@ const MAX_TEXT_BYTES: u64 = 256 << 10;
 fn shown(change: &FileChange, staged: &Staged) -> Result<Shown> {
     let text = |path: &Path| -> Result<Option<String>> {
         let is_short = files::look(path)?.is_some_and(|there| there.size <= MAX_TEXT_BYTES);
-        Ok(if is_short { String::from_utf8(files::read(path)?).ok().filter(|text| !text.contains('\0')) } else { None })
+        Ok(if is_short {
+            String::from_utf8(files::read(path)?)
+                .ok()
+                .filter(|text| !text.contains('\0'))
+        } else {
+            None
+        })
     };
     let lines = match change.kind {
         Kind::Replaced => {
-            let (old, new) = (text(&Path::new("/").join(&change.path))?, text(&staged.root.join(&change.path))?);
-            old.zip(new).map(|(old, new)| different_lines(&old, &new)).unwrap_or_default()
+            let (old, new) = (
+                text(&Path::new("/").join(&change.path))?,
+                text(&staged.root.join(&change.path))?,
+            );
+            old.zip(new)
+                .map(|(old, new)| different_lines(&old, &new))
+                .unwrap_or_default()
         }
         // The name of a file that is new or removed is enough.
         Kind::Added | Kind::Removed => Vec::new(),
     };
-    Ok(Shown { path: format!("/{}", change.path), kind: change.kind, lines })
+    Ok(Shown {
+        path: format!("/{}", change.path),
+        kind: change.kind,
+        lines,
+    })
 }
 
 /// The deleted lines, with `-`, and the inserted ones, with `+`, in their order.
@@ -81,7 +100,10 @@ fn different_lines(old: &str, new: &str) -> Vec<String> {
             ChangeTag::Insert => '+',
             ChangeTag::Equal => return None,
         };
-        Some(format!("{sign}{}", change.value().trim_end_matches(['\r', '\n'])))
+        Some(format!(
+            "{sign}{}",
+            change.value().trim_end_matches(['\r', '\n'])
+        ))
     };
     diff.iter_all_changes().filter_map(line).collect()
 }
@@ -117,7 +139,10 @@ mod tests {
 
     #[test]
     fn only_lines_that_differ_are_shown_in_their_order() {
-        assert_eq!(different_lines("a = 1\nb = 2\nc\n", "a = 1\nb = 3\nc\n"), ["-b = 2", "+b = 3"]);
+        assert_eq!(
+            different_lines("a = 1\nb = 2\nc\n", "a = 1\nb = 3\nc\n"),
+            ["-b = 2", "+b = 3"]
+        );
         assert_eq!(different_lines("", "a\nb\n"), ["+a", "+b"]);
         assert!(different_lines("a\n", "a\n").is_empty());
     }

@@ -1,5 +1,6 @@
-//! The state of updates that the members share in etcd: which member has the turn, whether an operator halted updates, and which
-//! releases failed. The turn itself is described in `planned_stop`.
+//! The state of updates that the members share in etcd: which member has the turn, whether an
+//! operator halted updates, and which releases failed. The turn itself is described in
+//! `planned_stop`.
 
 use anyhow::Result;
 use recipes::Label;
@@ -72,14 +73,21 @@ impl Agreed {
             halt: Key::read(client, HALT).await?,
             failed: Key::read(client, &failed_key(serial)).await?,
             newest: Key::read(client, NEWEST).await?,
-            restart: client.get(RESTART).await?.map(|found| String::from_utf8_lossy(&found.value).into_owned()),
+            restart: client
+                .get(RESTART)
+                .await?
+                .map(|found| String::from_utf8_lossy(&found.value).into_owned()),
         })
     }
 
-    /// The rule for an update to this serial. With `back` it is the rule for the rollback from it, which a failure or a newer release does
-    /// not prevent.
+    /// The rule for an update to this serial. With `back` it is the rule for the rollback from it,
+    /// which a failure or a newer release does not prevent.
     pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> Decision {
-        let mine = self.turn.value.as_ref().is_some_and(|turn| turn.node == *node);
+        let mine = self
+            .turn
+            .value
+            .as_ref()
+            .is_some_and(|turn| turn.node == *node);
         if let (Some(failed), false) = (&self.failed.value, back) {
             return Decision::Refuse(ReasonId::UpdateFailedBefore.because(format!(
                 "the image {serial} failed on {}: {}. Correct the cause and build a new image. If the image was not the cause, run \
@@ -87,7 +95,10 @@ impl Agreed {
                 failed.node, failed.why
             )));
         }
-        if let (Some(newest), false) = (self.newest.value.filter(|newest| newest.serial > serial), back) {
+        if let (Some(newest), false) = (
+            self.newest.value.filter(|newest| newest.serial > serial),
+            back,
+        ) {
             return Decision::Refuse(ReasonId::UpdateOlder.because(format!(
                 "the cluster has seen the image {}, and this one is {serial}: an older image is never installed",
                 newest.serial
@@ -101,7 +112,8 @@ impl Agreed {
         }
         if let Some(member) = &self.restart {
             return Decision::Wait(
-                ReasonId::UpdateTurn.because(format!("{member} restarts its etcd to trust another CA")),
+                ReasonId::UpdateTurn
+                    .because(format!("{member} restarts its etcd to trust another CA")),
             );
         }
         match &self.turn.value {
@@ -126,13 +138,20 @@ impl Agreed {
             (NEWEST, self.newest.revision),
             (RESTART, 0),
         ];
-        let newest = Newest { serial: turn.serial.max(self.newest.value.map_or(0, |newest| newest.serial)) };
-        let changes = [(TURN, Some(serde_json::to_vec(turn)?)), (NEWEST, Some(serde_json::to_vec(&newest)?))];
+        let newest = Newest {
+            serial: turn
+                .serial
+                .max(self.newest.value.map_or(0, |newest| newest.serial)),
+        };
+        let changes = [
+            (TURN, Some(serde_json::to_vec(turn)?)),
+            (NEWEST, Some(serde_json::to_vec(&newest)?)),
+        ];
         client.transact(&seen, &changes).await
     }
 
-    /// Releases the turn, if this node `has` it, and marks the release as failed, so that no member tries it again. Returns `false` if the
-    /// turn has changed since it was read.
+    /// Releases the turn, if this node `has` it, and marks the release as failed, so that no member
+    /// tries it again. Returns `false` if the turn has changed since it was read.
     pub(super) async fn give_on(
         &self,
         client: &Client,
@@ -145,13 +164,18 @@ impl Agreed {
         if let Some(failed) = failed {
             changes.push((key.as_str(), Some(serde_json::to_vec(failed)?)));
         }
-        client.transact(&[(TURN, self.turn.revision)], &changes).await
+        client
+            .transact(&[(TURN, self.turn.revision)], &changes)
+            .await
     }
 }
 
 /// Prevents every member from beginning an update.
 pub(super) async fn halt(client: &Client, halt: &Halt) -> Result<()> {
-    client.transact(&[], &[(HALT, Some(serde_json::to_vec(halt)?))]).await.map(drop)
+    client
+        .transact(&[], &[(HALT, Some(serde_json::to_vec(halt)?))])
+        .await
+        .map(drop)
 }
 
 /// Ends the halt.
@@ -161,12 +185,21 @@ pub(super) async fn resume(client: &Client) -> Result<()> {
 
 /// Removes the mark of a failed release.
 pub(super) async fn forgive(client: &Client, serial: u64) -> Result<()> {
-    client.transact(&[], &[(failed_key(serial).as_str(), None)]).await.map(drop)
+    client
+        .transact(&[], &[(failed_key(serial).as_str(), None)])
+        .await
+        .map(drop)
 }
 
 /// Writes through this member. A quorum has acknowledged the write when this returns.
 pub(super) async fn prove(client: &Client, node: &Label, serial: u64) -> Result<()> {
-    client.transact(&[], &[(PROOF, Some(format!("{node} {serial}").into_bytes()))]).await.map(drop)
+    client
+        .transact(
+            &[],
+            &[(PROOF, Some(format!("{node} {serial}").into_bytes()))],
+        )
+        .await
+        .map(drop)
 }
 
 /// A time for people.
@@ -183,19 +216,34 @@ mod tests {
     }
 
     fn key<T>(value: T) -> Key<T> {
-        Key { value: Some(value), revision: 1 }
+        Key {
+            value: Some(value),
+            revision: 1,
+        }
     }
 
     fn turn(node: &str) -> Key<Turn> {
-        key(Turn { node: label(node), serial: 7, since: 0 })
+        key(Turn {
+            node: label(node),
+            serial: 7,
+            since: 0,
+        })
     }
 
     fn halt() -> Key<Halt> {
-        key(Halt { why: "release freeze".into(), node: "etcd-3".into(), since: 0 })
+        key(Halt {
+            why: "release freeze".into(),
+            node: "etcd-3".into(),
+            since: 0,
+        })
     }
 
     fn failed() -> Key<Failed> {
-        key(Failed { node: label("etcd-2"), why: "etcd died".into(), at: 0 })
+        key(Failed {
+            node: label("etcd-2"),
+            why: "etcd died".into(),
+            at: 0,
+        })
     }
 
     fn decide(agreed: &Agreed) -> Decision {
@@ -205,8 +253,17 @@ mod tests {
     #[test]
     fn one_member_at_a_time_has_the_turn() {
         assert_eq!(decide(&Agreed::default()), Decision::Take);
-        assert_eq!(decide(&Agreed { turn: turn("etcd-1"), ..Agreed::default() }), Decision::Mine);
-        let other = decide(&Agreed { turn: turn("etcd-2"), ..Agreed::default() });
+        assert_eq!(
+            decide(&Agreed {
+                turn: turn("etcd-1"),
+                ..Agreed::default()
+            }),
+            Decision::Mine
+        );
+        let other = decide(&Agreed {
+            turn: turn("etcd-2"),
+            ..Agreed::default()
+        });
         assert!(
             matches!(&other, Decision::Wait(why) if why.text.contains("etcd-2 has the turn, with the image 7")),
             "{other:?}"
@@ -216,29 +273,55 @@ mod tests {
     #[test]
     fn a_halt_holds_back_also_a_member_that_has_the_turn() {
         for turn in [Key::default(), turn("etcd-1"), turn("etcd-2")] {
-            let agreed = Agreed { turn, halt: halt(), ..Agreed::default() };
+            let agreed = Agreed {
+                turn,
+                halt: halt(),
+                ..Agreed::default()
+            };
             let said = decide(&agreed);
-            assert!(matches!(&said, Decision::Wait(why) if why.text.contains("release freeze")), "{said:?}");
+            assert!(
+                matches!(&said, Decision::Wait(why) if why.text.contains("release freeze")),
+                "{said:?}"
+            );
         }
     }
 
     #[test]
     fn a_member_that_restarts_for_its_ca_is_waited_for() {
         for turn in [Key::default(), turn("etcd-1")] {
-            let said = decide(&Agreed { turn, restart: Some("etcd-3".into()), ..Agreed::default() });
-            assert!(matches!(&said, Decision::Wait(why) if why.text.starts_with("etcd-3 restarts")), "{said:?}");
+            let said = decide(&Agreed {
+                turn,
+                restart: Some("etcd-3".into()),
+                ..Agreed::default()
+            });
+            assert!(
+                matches!(&said, Decision::Wait(why) if why.text.starts_with("etcd-3 restarts")),
+                "{said:?}"
+            );
         }
     }
 
     #[test]
     fn a_release_that_failed_or_is_older_is_refused_and_the_way_back_is_not() {
         for agreed in [
-            Agreed { failed: failed(), ..Agreed::default() },
-            Agreed { newest: key(Newest { serial: 8 }), ..Agreed::default() },
+            Agreed {
+                failed: failed(),
+                ..Agreed::default()
+            },
+            Agreed {
+                newest: key(Newest { serial: 8 }),
+                ..Agreed::default()
+            },
         ] {
             assert!(matches!(decide(&agreed), Decision::Refuse(_)), "{agreed:?}");
             assert_eq!(agreed.decide(&label("etcd-1"), 7, true), Decision::Take);
         }
-        assert_eq!(decide(&Agreed { newest: key(Newest { serial: 7 }), ..Agreed::default() }), Decision::Take);
+        assert_eq!(
+            decide(&Agreed {
+                newest: key(Newest { serial: 7 }),
+                ..Agreed::default()
+            }),
+            Decision::Take
+        );
     }
 }

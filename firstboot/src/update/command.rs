@@ -30,7 +30,8 @@ pub(crate) struct Options {
     /// Print what the newest image would change on this node, without changing it
     #[arg(long)]
     check: bool,
-    /// The folder or URL that contains `release.json` and `image/` [default: `from` of the recipe's [update]]
+    /// The folder or URL that contains `release.json` and `image/` [default: `from` of the recipe's
+    /// [update]]
     #[arg(long, value_name = "FOLDER|URL")]
     from: Option<String>,
     /// Print JSON
@@ -45,7 +46,8 @@ pub(crate) struct Options {
     /// Restore the image that this node had before its last update
     #[arg(long, conflicts_with_all = ["check", "from", "retry"])]
     rollback: bool,
-    /// Prevent every node from beginning an update, for this reason. A node that already exchanges its files continues
+    /// Prevent every node from beginning an update, for this reason. A node that already exchanges
+    /// its files continues
     #[arg(long, value_name = "WHY", conflicts_with_all = ["check", "from", "rollback", "retry"])]
     halt: Option<String>,
     /// End the halt
@@ -75,7 +77,11 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         return worker::work().map(|()| None);
     }
     if let Some(why) = &options.halt {
-        let halt = Halt { why: why.clone(), node: host(), since: now() };
+        let halt = Halt {
+            why: why.clone(),
+            node: host(),
+            since: now(),
+        };
         ask(async |client| cluster::halt(&client, &halt).await)?;
         say("no node begins an update from now on. `firstboot update --resume` ends the halt");
         return Ok(None);
@@ -96,7 +102,11 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
             state.order.serial
         ))));
     }
-    let order = match if options.rollback { back(options, &own)? } else { look(options, &own)? } {
+    let order = match if options.rollback {
+        back(options, &own)?
+    } else {
+        look(options, &own)?
+    } {
         Next::Done(exit) => return Ok(exit),
         Next::Order(order) => *order,
     };
@@ -109,7 +119,12 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     systemd::start(worker::UNIT)?;
     let outcome = follow(&state.id, options.json)?;
     if options.json {
-        answer(&Answer { newer: true, serial: outcome.serial, changes: None, outcome: Some(&outcome) })?;
+        answer(&Answer {
+            newer: true,
+            serial: outcome.serial,
+            changes: None,
+            outcome: Some(&outcome),
+        })?;
     }
     outcome.exit()
 }
@@ -127,13 +142,24 @@ fn look(options: &Options, own: &Own) -> Result<Next> {
     let settings = own.cluster.update.clone().unwrap_or_default();
     let source = Source::of(options.from.as_deref(), settings.from.as_ref())?;
     let release = ReleaseDocument::open(&source.release()?, &own.trusted, &own.cluster.name)
-        .map_err(|error| ReasonId::UpdateRelease.because(format!("the release from {source} is refused: {error}")))
+        .map_err(|error| {
+            ReasonId::UpdateRelease
+                .because(format!("the release from {source} is refused: {error}"))
+        })
         .map_err(refused)?;
     if judge(&release, &own.image)? == Verdict::Current {
         if options.json {
-            answer(&Answer { newer: false, serial: release.serial, changes: None, outcome: None })?;
+            answer(&Answer {
+                newer: false,
+                serial: release.serial,
+                changes: None,
+                outcome: None,
+            })?;
         } else {
-            say(format!("this node has the image {} already", release.serial));
+            say(format!(
+                "this node has the image {} already",
+                release.serial
+            ));
         }
         return Ok(Next::Done(None));
     }
@@ -141,33 +167,53 @@ fn look(options: &Options, own: &Own) -> Result<Next> {
     if options.check {
         let report = check::report(&release, &staged)?;
         if options.json {
-            answer(&Answer { newer: true, serial: release.serial, changes: Some(&report), outcome: None })?;
+            answer(&Answer {
+                newer: true,
+                serial: release.serial,
+                changes: Some(&report),
+                outcome: None,
+            })?;
         } else {
             show(&report.text())?;
         }
         return Ok(Next::Done(Some(Exit::Newer)));
     }
     let (serial, soak) = (release.serial, settings.soak_seconds);
-    Ok(Next::Order(Box::new(Order { release: Some(release), serial, soak, until: now() + options.deadline })))
+    Ok(Next::Order(Box::new(Order {
+        release: Some(release),
+        serial,
+        soak,
+        until: now() + options.deadline,
+    })))
 }
 
 /// The order for a rollback.
 fn back(options: &Options, own: &Own) -> Result<Next> {
     let updated = Updated::read()?.filter(|updated| updated.exchange.is_some());
     let updated = updated.ok_or_else(|| {
-        refused(
-            ReasonId::UpdateNoWayBack
-                .because("this node has no earlier image: it was not updated, or was rolled back already"),
-        )
+        refused(ReasonId::UpdateNoWayBack.because(
+            "this node has no earlier image: it was not updated, or was rolled back already",
+        ))
     })?;
     let soak = own.cluster.update.clone().unwrap_or_default().soak_seconds;
-    Ok(Next::Order(Box::new(Order { release: None, serial: updated.serial, soak, until: now() + options.deadline })))
+    Ok(Next::Order(Box::new(Order {
+        release: None,
+        serial: updated.serial,
+        soak,
+        until: now() + options.deadline,
+    })))
 }
 
 /// Stores the order durably.
 fn begin(own: &Own, order: Order) -> Result<State> {
     let exchange = match (&order.release, Updated::read()?) {
-        (None, Some(Updated { exchange: Some(exchange), .. })) => exchange,
+        (
+            None,
+            Some(Updated {
+                exchange: Some(exchange),
+                ..
+            }),
+        ) => exchange,
         _ => Exchange::default(),
     };
     let mut state = State {
@@ -206,7 +252,9 @@ fn answer(answer: &Answer<'_>) -> Result<()> {
 
 /// Does work with etcd on this node.
 fn ask<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await;
         let client = client.context("etcd on this node does not answer")?;
@@ -221,10 +269,17 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
             if !agreed.give_on(client, 0, None, true).await? {
                 return Err(not_ready("the turn has changed meanwhile; try again"));
             }
-            say(format!("{node} had the turn since {}; now no node has it", cluster::date(turn.since)));
+            say(format!(
+                "{node} had the turn since {}; now no node has it",
+                cluster::date(turn.since)
+            ));
             Ok(())
         }
-        Some(turn) => Err(refused(ReasonId::UpdateTurn.because(format!("{} has the turn, not {node}", turn.node)))),
-        None => Err(refused(ReasonId::UpdateTurn.because("no node has the turn"))),
+        Some(turn) => Err(refused(
+            ReasonId::UpdateTurn.because(format!("{} has the turn, not {node}", turn.node)),
+        )),
+        None => Err(refused(
+            ReasonId::UpdateTurn.because("no node has the turn"),
+        )),
     }
 }

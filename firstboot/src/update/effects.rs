@@ -1,5 +1,5 @@
-//! What the running system must do after an exchange of files, as a pure function of their paths. An update always restarts etcd and
-//! firstboot.
+//! What the running system must do after an exchange of files, as a pure function of their paths.
+//! An update always restarts etcd and firstboot.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,7 +34,12 @@ pub(super) enum Effect {
 }
 
 /// Units that an update always restarts, or must not touch.
-const OWN: [&str; 4] = ["etcd.service", "firstboot.service", "firstboot-update.service", "firstboot-snapshot.service"];
+const OWN: [&str; 4] = [
+    "etcd.service",
+    "firstboot.service",
+    "firstboot-update.service",
+    "firstboot-snapshot.service",
+];
 /// Kinds of units that can be enabled and started.
 const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
 
@@ -54,7 +59,11 @@ fn effect(change: &FileChange) -> Option<Effect> {
         return unit(path, change.kind);
     }
     if below(&["etc/sysctl.d/", "usr/lib/sysctl.d/"]) || path == "etc/sysctl.conf" {
-        return Some(if gone { Effect::Reboot(path.to_owned()) } else { Effect::Sysctl });
+        return Some(if gone {
+            Effect::Reboot(path.to_owned())
+        } else {
+            Effect::Sysctl
+        });
     }
     if below(&["etc/tmpfiles.d/", "usr/lib/tmpfiles.d/"]) {
         return (!gone).then(|| Effect::Tmpfiles(path.to_owned()));
@@ -68,7 +77,13 @@ fn effect(change: &FileChange) -> Option<Effect> {
     if below(&["etc/systemd/journald.conf.d/"]) || path == "etc/systemd/journald.conf" {
         return Some(Effect::Journald);
     }
-    let boots = below(&["etc/systemd/system.conf.d/", "etc/modules-load.d/", "etc/udev/", "etc/selinux/", "boot/"]);
+    let boots = below(&[
+        "etc/systemd/system.conf.d/",
+        "etc/modules-load.d/",
+        "etc/udev/",
+        "etc/selinux/",
+        "boot/",
+    ]);
     if boots || path == "etc/fstab" {
         return Some(Effect::Reboot(path.to_owned()));
     }
@@ -81,7 +96,9 @@ fn effect(change: &FileChange) -> Option<Effect> {
 
 /// The effect of a unit's file or of a drop-in.
 fn unit(path: &str, kind: Kind) -> Option<Effect> {
-    let rest = path.strip_prefix("etc/systemd/system/").or_else(|| path.strip_prefix("usr/lib/systemd/system/"))?;
+    let rest = path
+        .strip_prefix("etc/systemd/system/")
+        .or_else(|| path.strip_prefix("usr/lib/systemd/system/"))?;
     let (name, drop_in) = match rest.split_once('/') {
         Some((folder, _)) => (folder.strip_suffix(".d")?, true),
         None => (rest, false),
@@ -122,26 +139,67 @@ mod tests {
     use super::*;
 
     fn of(changes: &[(&str, Kind)]) -> Vec<String> {
-        let changes: Vec<_> =
-            changes.iter().map(|(path, kind)| FileChange { path: (*path).to_owned(), kind: *kind }).collect();
+        let changes: Vec<_> = changes
+            .iter()
+            .map(|(path, kind)| FileChange {
+                path: (*path).to_owned(),
+                kind: *kind,
+            })
+            .collect();
         effects(&changes).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn each_kind_of_file_has_its_effect() {
         for (path, kind, expected) in [
-            ("etc/sysctl.d/95-etcd.conf", Kind::Replaced, "applies the kernel settings"),
-            ("etc/sysctl.d/95-etcd.conf", Kind::Removed, "needs a reboot for /etc/sysctl.d/95-etcd.conf"),
-            ("usr/lib/tmpfiles.d/etcd.conf", Kind::Replaced, "applies /usr/lib/tmpfiles.d/etcd.conf"),
-            ("etc/firewalld/zones/etcd.xml", Kind::Replaced, "reloads firewalld"),
+            (
+                "etc/sysctl.d/95-etcd.conf",
+                Kind::Replaced,
+                "applies the kernel settings",
+            ),
+            (
+                "etc/sysctl.d/95-etcd.conf",
+                Kind::Removed,
+                "needs a reboot for /etc/sysctl.d/95-etcd.conf",
+            ),
+            (
+                "usr/lib/tmpfiles.d/etcd.conf",
+                Kind::Replaced,
+                "applies /usr/lib/tmpfiles.d/etcd.conf",
+            ),
+            (
+                "etc/firewalld/zones/etcd.xml",
+                Kind::Replaced,
+                "reloads firewalld",
+            ),
             ("etc/chrony.conf", Kind::Replaced, "restarts chronyd"),
             ("etc/ssh/sshd_config", Kind::Replaced, "reloads sshd"),
-            ("etc/systemd/journald.conf.d/95-etcd.conf", Kind::Replaced, "restarts journald"),
+            (
+                "etc/systemd/journald.conf.d/95-etcd.conf",
+                Kind::Replaced,
+                "restarts journald",
+            ),
             ("etc/fstab", Kind::Replaced, "needs a reboot for /etc/fstab"),
-            ("etc/systemd/system/own.service", Kind::Added, "enables and starts own.service if the presets enable it"),
-            ("etc/systemd/system/own.timer", Kind::Removed, "stops and disables own.timer"),
-            ("etc/systemd/system/own.service", Kind::Replaced, "restarts own.service if it runs"),
-            ("etc/systemd/system/own.service.d/a.conf", Kind::Added, "restarts own.service if it runs"),
+            (
+                "etc/systemd/system/own.service",
+                Kind::Added,
+                "enables and starts own.service if the presets enable it",
+            ),
+            (
+                "etc/systemd/system/own.timer",
+                Kind::Removed,
+                "stops and disables own.timer",
+            ),
+            (
+                "etc/systemd/system/own.service",
+                Kind::Replaced,
+                "restarts own.service if it runs",
+            ),
+            (
+                "etc/systemd/system/own.service.d/a.conf",
+                Kind::Added,
+                "restarts own.service if it runs",
+            ),
         ] {
             assert_eq!(of(&[(path, kind)]), [expected], "{path}");
         }
@@ -162,7 +220,10 @@ mod tests {
 
     #[test]
     fn a_restart_of_the_firewall_takes_the_place_of_a_reload() {
-        let both = [("etc/firewalld/zones/etcd.xml", Kind::Replaced), ("etc/firewalld/firewalld.conf", Kind::Replaced)];
+        let both = [
+            ("etc/firewalld/zones/etcd.xml", Kind::Replaced),
+            ("etc/firewalld/firewalld.conf", Kind::Replaced),
+        ];
         assert_eq!(of(&both), ["restarts firewalld"]);
     }
 }

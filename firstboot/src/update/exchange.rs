@@ -1,8 +1,9 @@
 //! Replaces the files of one image by those of another, one by one, and restores them.
 //!
-//! Each file that differs first gets a second name below the folder of the previous image. One rename replaces a file, so it is complete
-//! at each moment: either the old one or the new one. After a power cut at any point the kept files can be restored, as often as needed,
-//! from the list and the kept files alone.
+//! Each file that differs first gets a second name below the folder of the previous image. One
+//! rename replaces a file, so it is complete at each moment: either the old one or the new one.
+//! After a power cut at any point the kept files can be restored, as often as needed, from the list
+//! and the kept files alone.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +27,10 @@ pub(super) struct Places {
 impl Places {
     /// The folders of this node.
     pub(super) fn of_node() -> Self {
-        Self { root: PathBuf::from("/"), before: PathBuf::from(paths::UPDATE_BEFORE) }
+        Self {
+            root: PathBuf::from("/"),
+            before: PathBuf::from(paths::UPDATE_BEFORE),
+        }
     }
 
     fn place(&self, path: &str) -> PathBuf {
@@ -37,26 +41,48 @@ impl Places {
         self.before.join(path)
     }
 
-    /// Plans the exchange from the files on the disk: the base system may have a file that is new in the image.
+    /// Plans the exchange from the files on the disk: the base system may have a file that is new
+    /// in the image.
     pub(super) fn plan(&self, old: &ImageStamp, new: &ImageStamp) -> Result<Exchange> {
         let mut list = Vec::new();
         for FileChange { path, kind } in changes(old, new) {
             let there = files::look(&self.place(&path))?;
             if let Some(there) = there.filter(|there| there.kind != files::Kind::File) {
-                anyhow::bail!("/{path} is {}, and the image has a file there; move it away", there.kind);
+                anyhow::bail!(
+                    "/{path} is {}, and the image has a file there; move it away",
+                    there.kind
+                );
             }
             match (kind, there.is_some()) {
                 (Kind::Removed, false) => {}
-                (Kind::Removed, true) => list.push(FileChange { path, kind: Kind::Removed }),
-                (_, true) => list.push(FileChange { path, kind: Kind::Replaced }),
-                (_, false) => list.push(FileChange { path, kind: Kind::Added }),
+                (Kind::Removed, true) => list.push(FileChange {
+                    path,
+                    kind: Kind::Removed,
+                }),
+                (_, true) => list.push(FileChange {
+                    path,
+                    kind: Kind::Replaced,
+                }),
+                (_, false) => list.push(FileChange {
+                    path,
+                    kind: Kind::Added,
+                }),
             }
         }
         // The stamp comes after the files, and the mark of a complete image last.
-        list.extend(UNLISTED.map(|path| FileChange { path: path.to_owned(), kind: Kind::Replaced }));
-        let added = list.iter().filter(|change| change.kind == Kind::Added).map(|change| &*change.path);
+        list.extend(UNLISTED.map(|path| FileChange {
+            path: path.to_owned(),
+            kind: Kind::Replaced,
+        }));
+        let added = list
+            .iter()
+            .filter(|change| change.kind == Kind::Added)
+            .map(|change| &*change.path);
         let folders = self.new_folders(added)?;
-        Ok(Exchange { files: list, folders })
+        Ok(Exchange {
+            files: list,
+            folders,
+        })
     }
 
     /// The folders that these files need and that do not exist yet, outer ones first.
@@ -65,7 +91,9 @@ impl Places {
         for path in paths {
             let above = path.match_indices('/').map(|(at, _)| &path[..at]);
             for folder in above {
-                if !folders.iter().any(|known| known == folder) && !files::exists(&self.place(folder))? {
+                if !folders.iter().any(|known| known == folder)
+                    && !files::exists(&self.place(folder))?
+                {
                     folders.push(folder.to_owned());
                 }
             }
@@ -77,7 +105,11 @@ impl Places {
     pub(super) fn keep(&self, exchange: &Exchange) -> Result<()> {
         files::remove_all(&self.before)?;
         DesiredDir::new(&self.before, 0o700, ROOT).make()?;
-        for change in exchange.files.iter().filter(|change| change.kind != Kind::Added) {
+        for change in exchange
+            .files
+            .iter()
+            .filter(|change| change.kind != Kind::Added)
+        {
             let kept = self.kept(&change.path);
             let folder = kept.parent().context("a kept file has a folder")?;
             DesiredDir::new(folder, 0o700, ROOT).make()?;
@@ -89,7 +121,8 @@ impl Places {
     /// Exchanges all files. If it is interrupted, [`Places::take_back`] must follow.
     pub(super) fn exchange(&self, exchange: &Exchange, new: &Path) -> Result<()> {
         for folder in &exchange.folders {
-            let there = files::look(&new.join(folder))?.with_context(|| format!("the image has no folder {folder}"))?;
+            let there = files::look(&new.join(folder))?
+                .with_context(|| format!("the image has no folder {folder}"))?;
             DesiredDir::new(self.place(folder), there.mode, there.owner).make()?;
         }
         for FileChange { path, kind } in &exchange.files {
@@ -129,11 +162,20 @@ impl Places {
         files::sync(&folder).with_context(|| format!("cannot flush {}", folder.display()))
     }
 
-    /// The files and folders that exist after the exchange, or after its rollback with `back`. They need SELinux labels.
+    /// The files and folders that exist after the exchange, or after its rollback with `back`. They
+    /// need SELinux labels.
     pub(super) fn present(&self, exchange: &Exchange, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
-        let folders = exchange.folders.iter().filter(|_| !back).map(String::as_str);
-        let files = exchange.files.iter().filter(|change| change.kind != gone).map(|change| change.path.as_str());
+        let folders = exchange
+            .folders
+            .iter()
+            .filter(|_| !back)
+            .map(String::as_str);
+        let files = exchange
+            .files
+            .iter()
+            .filter(|change| change.kind != gone)
+            .map(|change| change.path.as_str());
         folders.chain(files).map(|path| self.place(path)).collect()
     }
 }
@@ -187,16 +229,31 @@ mod tests {
             sha256: Sha256::of(content.as_bytes()),
             mutable: false,
         };
-        ImageStamp { files: files.iter().map(file).collect() }
+        ImageStamp {
+            files: files.iter().map(file).collect(),
+        }
     }
 
-    const OLD: [(&str, &str); 4] = [("etc/a", "old a"), ("etc/b", "b"), ("etc/gone", "gone"), ("usr/c", "old c")];
-    const NEW: [(&str, &str); 5] =
-        [("etc/a", "new a"), ("etc/b", "b"), ("etc/base", "ours"), ("etc/own/deep/d", "d"), ("usr/c", "new c")];
+    const OLD: [(&str, &str); 4] = [
+        ("etc/a", "old a"),
+        ("etc/b", "b"),
+        ("etc/gone", "gone"),
+        ("usr/c", "old c"),
+    ];
+    const NEW: [(&str, &str); 5] = [
+        ("etc/a", "new a"),
+        ("etc/b", "b"),
+        ("etc/base", "ours"),
+        ("etc/own/deep/d", "d"),
+        ("usr/c", "new c"),
+    ];
 
     /// A node with the old image, on a base that has a file which is new in the next image.
     fn node(folder: &Path) -> (Places, PathBuf) {
-        let places = Places { root: folder.join("root"), before: folder.join("state/before") };
+        let places = Places {
+            root: folder.join("root"),
+            before: folder.join("state/before"),
+        };
         let new = folder.join("state/new");
         let unlisted = |word| UNLISTED.map(|path| (path, word));
         write(&places.root, &OLD);
@@ -236,18 +293,33 @@ mod tests {
                 let exchange = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
                 places.keep(&exchange).unwrap();
                 assert_eq!(all(&places.root), before, "keeping files changed them");
-                let first = Exchange { files: exchange.files[..done].to_vec(), ..exchange.clone() };
+                let first = Exchange {
+                    files: exchange.files[..done].to_vec(),
+                    ..exchange.clone()
+                };
                 places.exchange(&first, &new).unwrap();
                 // The unfinished second name of the next file, as a cut leaves it.
-                if let Some(next) = exchange.files.get(done).filter(|next| next.kind != Kind::Removed) {
+                if let Some(next) = exchange
+                    .files
+                    .get(done)
+                    .filter(|next| next.kind != Kind::Removed)
+                {
                     let place = places.place(&next.path);
-                    let temp = place.with_file_name(format!(".{}.new", place.file_name().unwrap().display()));
+                    let temp = place
+                        .with_file_name(format!(".{}.new", place.file_name().unwrap().display()));
                     fs::write(temp, "half").unwrap();
                 }
-                let last = Exchange { files: exchange.files[steps - undone..].to_vec(), ..exchange.clone() };
+                let last = Exchange {
+                    files: exchange.files[steps - undone..].to_vec(),
+                    ..exchange.clone()
+                };
                 places.take_back(&last).unwrap();
                 places.take_back(&exchange).unwrap();
-                assert_eq!(all(&places.root), before, "{done} of {steps} exchanged, {undone} taken back before");
+                assert_eq!(
+                    all(&places.root),
+                    before,
+                    "{done} of {steps} exchanged, {undone} taken back before"
+                );
                 for path in places.present(&exchange, true) {
                     assert!(path.exists(), "{}", path.display());
                 }

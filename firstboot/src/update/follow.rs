@@ -1,4 +1,5 @@
-//! Shows the messages of the update unit until the order has ended. The unit does not depend on this process.
+//! Shows the messages of the update unit until the order has ended. The unit does not depend on
+//! this process.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
@@ -16,7 +17,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The unit may have no process for this many looks: systemd restarts it after some seconds.
 const AWAY: u32 = 300;
 
-/// Follows an order. With `quiet` the messages go to standard error, because standard output is for programs.
+/// Follows an order. With `quiet` the messages go to standard error, because standard output is for
+/// programs.
 pub(super) fn follow(id: &str, quiet: bool) -> Result<Outcome> {
     let (mut seen, mut away) = (0, 0);
     loop {
@@ -26,11 +28,18 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<Outcome> {
         if let Some(outcome) = outcome {
             return Ok(outcome);
         }
-        away = if systemd::main_process(worker::UNIT)?.is_some() { 0 } else { away + 1 };
+        away = if systemd::main_process(worker::UNIT)?.is_some() {
+            0
+        } else {
+            away + 1
+        };
         if away > AWAY {
             let begun = State::read()?.is_some();
             return Err(failed(if begun {
-                format!("{} does not run, and the update has not finished: `systemctl status {0}`", worker::UNIT)
+                format!(
+                    "{} does not run, and the update has not finished: `systemctl status {0}`",
+                    worker::UNIT
+                )
             } else {
                 "this update has ended, and another one has begun since".to_owned()
             }));
@@ -41,11 +50,16 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<Outcome> {
 
 /// Shows the complete lines of the log after the first `seen` bytes, and returns their length.
 fn tail(seen: u64, quiet: bool) -> Result<u64> {
-    let Ok(mut file) = files::open(Path::new(paths::UPDATE_LOG)) else { return Ok(0) };
+    let Ok(mut file) = files::open(Path::new(paths::UPDATE_LOG)) else {
+        return Ok(0);
+    };
     let mut text = Vec::new();
     file.seek(SeekFrom::Start(seen))?;
     file.read_to_end(&mut text)?;
-    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let whole = text
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
     let said = String::from_utf8_lossy(&text[..whole]);
     if quiet {
         eprint!("{said}");
@@ -61,7 +75,10 @@ impl Outcome {
         match self.end {
             End::Updated | End::RolledBack => Ok(None),
             End::TakenBack => {
-                eprintln!("firstboot: the image {} was taken back: {}", self.serial, self.why);
+                eprintln!(
+                    "firstboot: the image {} was taken back: {}",
+                    self.serial, self.why
+                );
                 Ok(Some(Exit::TakenBack))
             }
             End::GivenUp => Err(not_ready(format!("the node was not updated: {}", self.why))),

@@ -16,7 +16,8 @@ pub(super) struct OwnImage {
     pub(super) etcd: EtcdVersion,
     /// The serial of the last update of this node.
     pub(super) updated_to: Option<u64>,
-    /// The serial of the newest image when the node's document was written. The node's image may be older.
+    /// The serial of the newest image when the node's document was written. The node's image may be
+    /// older.
     pub(super) document: Option<u64>,
 }
 
@@ -39,10 +40,16 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
     }
     let serial = release.serial;
     if let Some(newest) = own.updated_to.filter(|newest| serial <= *newest) {
-        return Err(older(serial, &format!("this node was updated to the serial {newest}")));
+        return Err(older(
+            serial,
+            &format!("this node was updated to the serial {newest}"),
+        ));
     }
     if let Some(newest) = own.document.filter(|newest| serial < *newest) {
-        return Err(older(serial, &format!("this node's document is of the build with the serial {newest}")));
+        return Err(older(
+            serial,
+            &format!("this node's document is of the build with the serial {newest}"),
+        ));
     }
     let Some(base) = &own.base else {
         return Err(refused(ReasonId::UpdateBaseUnknown.because(
@@ -96,8 +103,18 @@ mod tests {
     }
 
     fn release(serial: u64, overlay: &[u8], etcd: &str, base: ImageBase) -> ReleaseDocument {
-        let overlay = ReleasedFile { size: 1, sha256: Sha256::of(overlay) };
-        ReleaseDocument::new("etcd".parse().unwrap(), serial, Sha256::of(b""), overlay, etcd.parse().unwrap(), base)
+        let overlay = ReleasedFile {
+            size: 1,
+            sha256: Sha256::of(overlay),
+        };
+        ReleaseDocument::new(
+            "etcd".parse().unwrap(),
+            serial,
+            Sha256::of(b""),
+            overlay,
+            etcd.parse().unwrap(),
+            base,
+        )
     }
 
     fn says(release: &ReleaseDocument, own: &OwnImage) -> String {
@@ -112,21 +129,39 @@ mod tests {
             assert!(says(&new(old), &own()).ends_with("[update-older]"), "{old}");
         }
         // A node that was installed, and never updated: its document may be newer than its image.
-        let installed = OwnImage { updated_to: None, ..own() };
+        let installed = OwnImage {
+            updated_to: None,
+            ..own()
+        };
         assert_eq!(says(&new(4), &installed), "Newer");
         assert!(says(&new(3), &installed).ends_with("[update-older]"));
         // Its own image is its own image, whatever the serial.
-        assert_eq!(says(&release(1, b"own", "3.5.30", base("tar")), &own()), "Current");
+        assert_eq!(
+            says(&release(1, b"own", "3.5.30", base("tar")), &own()),
+            "Current"
+        );
     }
 
     #[test]
     fn what_needs_an_installation_is_said() {
         let said = says(&release(6, b"new", "3.5.30", base("vim")), &own());
-        assert!(said.contains("packages: -`tar` +`vim`") && said.ends_with("[update-base]"), "{said}");
-        let unknown = OwnImage { base: None, ..own() };
-        assert!(says(&release(6, b"new", "3.5.30", base("tar")), &unknown).ends_with("[update-base-unknown]"));
+        assert!(
+            said.contains("packages: -`tar` +`vim`") && said.ends_with("[update-base]"),
+            "{said}"
+        );
+        let unknown = OwnImage {
+            base: None,
+            ..own()
+        };
+        assert!(
+            says(&release(6, b"new", "3.5.30", base("tar")), &unknown)
+                .ends_with("[update-base-unknown]")
+        );
         for etcd in ["3.6.14", "3.4.35"] {
-            assert!(says(&release(6, b"new", etcd, base("tar")), &own()).ends_with("[update-minor]"), "{etcd}");
+            assert!(
+                says(&release(6, b"new", etcd, base("tar")), &own()).ends_with("[update-minor]"),
+                "{etcd}"
+            );
         }
         assert_eq!(
             says(&release(6, b"new", "3.5.29", base("tar")), &own()),

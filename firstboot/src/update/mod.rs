@@ -1,10 +1,12 @@
 //! `firstboot update`: installs a newer image on this node while its cluster serves.
 //!
-//! `source` fetches a release, and `look` judges it. `stage` unpacks the image beside the one in use. Then `worker` executes the order in
-//! a unit of its own. It waits until the cluster can do without this member (`ready`), and takes the turn, on which the members agree in
-//! etcd (`cluster`). It exchanges the files (`exchange`) from the list of `changes`, and makes the running system use them (`apply`)
-//! from the list of `effects`. Then it waits until the member has proved itself (`prove`), or restores the previous image. `state` is
-//! stored on the disk: after a power cut the unit continues from it. `follow` shows the unit's messages to the operator.
+//! `source` fetches a release, and `look` judges it. `stage` unpacks the image beside the one in
+//! use. Then `worker` executes the order in a unit of its own. It waits until the cluster can do
+//! without this member (`ready`), and takes the turn, on which the members agree in etcd
+//! (`cluster`). It exchanges the files (`exchange`) from the list of `changes`, and makes the
+//! running system use them (`apply`) from the list of `effects`. Then it waits until the member has
+//! proved itself (`prove`), or restores the previous image. `state` is stored on the disk: after a
+//! power cut the unit continues from it. `follow` shows the unit's messages to the operator.
 
 mod apply;
 mod changes;

@@ -30,16 +30,25 @@ impl Own {
     /// Refused if this node was never set up.
     pub(super) fn read() -> Result<Self> {
         let (cluster, trusted) = (identity::cluster()?, identity::trusted()?);
-        let never =
-            || refused(ReasonId::UpdateNotSetUp.because("this node has no document yet: `firstboot run` sets it up"));
-        let envelope: Envelope = serde_json::from_slice(&files::read_if_there(paths::ACCEPTED)?.ok_or_else(never)?)
-            .with_context(|| format!("{} is not a document", paths::ACCEPTED))?;
+        let never = || {
+            refused(
+                ReasonId::UpdateNotSetUp
+                    .because("this node has no document yet: `firstboot run` sets it up"),
+            )
+        };
+        let envelope: Envelope =
+            serde_json::from_slice(&files::read_if_there(paths::ACCEPTED)?.ok_or_else(never)?)
+                .with_context(|| format!("{} is not a document", paths::ACCEPTED))?;
         let payload = envelope.open(NODE_TYPE, &trusted);
         let payload = payload.map_err(|error| refused(format!("{}: {error}", paths::ACCEPTED)))?;
-        let document: NodeDocument =
-            serde_json::from_slice(&payload).with_context(|| format!("{} cannot be read", paths::ACCEPTED))?;
-        let installed = String::from_utf8_lossy(&files::read(paths::INSTALLED)?).trim().to_owned();
-        let overlay = installed.parse().with_context(|| format!("{} names no image", paths::INSTALLED))?;
+        let document: NodeDocument = serde_json::from_slice(&payload)
+            .with_context(|| format!("{} cannot be read", paths::ACCEPTED))?;
+        let installed = String::from_utf8_lossy(&files::read(paths::INSTALLED)?)
+            .trim()
+            .to_owned();
+        let overlay = installed
+            .parse()
+            .with_context(|| format!("{} names no image", paths::INSTALLED))?;
         let base = files::read_if_there(paths::BASE)?;
         let base = base.map(|bytes| serde_json::from_slice(&bytes)).transpose();
         let base = base.with_context(|| format!("{} cannot be read", paths::BASE))?;
@@ -50,7 +59,14 @@ impl Own {
             updated_to: Updated::read()?.map(|updated| updated.serial),
             document: document.release,
         };
-        Ok(Self { node: document.name.clone(), cluster, trusted, image, document, envelope })
+        Ok(Self {
+            node: document.name.clone(),
+            cluster,
+            trusted,
+            image,
+            document,
+            envelope,
+        })
     }
 
     /// The node's identity, as other members see it.

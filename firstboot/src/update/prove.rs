@@ -1,5 +1,5 @@
-//! Whether this member has proved itself on its image: firstboot.service has finished, etcd of the right version answers through raft,
-//! and acknowledges a write.
+//! Whether this member has proved itself on its image: firstboot.service has finished, etcd of the
+//! right version answers through raft, and acknowledges a write.
 
 use std::time::Duration;
 
@@ -44,7 +44,13 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     pub(super) fn new(node: &'a Label, serial: u64, etcd: Option<EtcdVersion>) -> Self {
-        Self { node, serial, etcd, process: String::new(), starts: 0 }
+        Self {
+            node,
+            serial,
+            etcd,
+            process: String::new(),
+            starts: 0,
+        }
     }
 
     /// Looks at the member.
@@ -73,14 +79,19 @@ impl<'a> Watch<'a> {
         }
         let reasons = diagnosis::node(&crate::identity::cluster()?, self.node);
         let words = diagnosis::text(&reasons).unwrap_or_else(|| why.to_owned());
-        Ok(Proof::Failed(format!("etcd ended {} times: {words}", self.starts - 1)))
+        Ok(Proof::Failed(format!(
+            "etcd ended {} times: {words}",
+            self.starts - 1
+        )))
     }
 
     /// Whether another process of etcd was started since the last look.
     fn has_started_again(&mut self) -> Result<bool> {
         // systemd keeps this property after the process has ended.
         let name = "ExecMainPID";
-        let process = systemd::properties(ETCD, &[name])?.remove(name).unwrap_or_default();
+        let process = systemd::properties(ETCD, &[name])?
+            .remove(name)
+            .unwrap_or_default();
         let again = process != self.process;
         self.starts += u32::from(again && process != "0");
         self.process = process;
@@ -94,7 +105,9 @@ impl<'a> Watch<'a> {
         client.healthy().await?;
         let running = client.status().await?.version;
         if let Some(etcd) = self.etcd.filter(|etcd| etcd.to_string() != running) {
-            return Ok(Some(format!("etcd {running} runs, and the image has {etcd}")));
+            return Ok(Some(format!(
+                "etcd {running} runs, and the image has {etcd}"
+            )));
         }
         cluster::prove(&client, self.node, self.serial).await?;
         Ok(None)

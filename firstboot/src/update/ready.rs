@@ -37,46 +37,69 @@ pub(super) async fn any_member(own: &Own, credentials: &Credentials) -> Result<C
     Err(not_ready("no member has a quorum behind it"))
 }
 
-/// Why this member must not stop now, if it must not. With `may_be_ill` this member itself may be unhealthy.
-pub(super) async fn objection(own: &Own, credentials: &Credentials, may_be_ill: bool) -> Result<Option<Reason>> {
+/// Why this member must not stop now, if it must not. With `may_be_ill` this member itself may be
+/// unhealthy.
+pub(super) async fn objection(
+    own: &Own,
+    credentials: &Credentials,
+    may_be_ill: bool,
+) -> Result<Option<Reason>> {
     let mut ill = status::unhealthy_members(&own.cluster, credentials).await;
     if may_be_ill {
         ill.retain(|(name, _)| name != own.node.as_str());
     }
     if !ill.is_empty() {
-        let ill: Vec<String> = ill.into_iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        let ill: Vec<String> = ill
+            .into_iter()
+            .map(|(name, why)| format!("{name}: {why}"))
+            .collect();
         let text = format!("not every member is a healthy voter: {}", ill.join("; "));
         return Ok(Some(ReasonId::UpdateNotHealthy.because(text)));
     }
     let identity = own.identity()?;
     if !rotation::is_complete(&identity) {
-        return Ok(Some(ReasonId::UpdateRotation.because("a change of the CA is under way")));
+        return Ok(Some(
+            ReasonId::UpdateRotation.because("a change of the CA is under way"),
+        ));
     }
-    let peers =
-        others(&identity, &PeerClient::new(&identity.cluster, &identity.tls)?, credentials, QUERY_TIMEOUT).await.0;
+    let peers = others(
+        &identity,
+        &PeerClient::new(&identity.cluster, &identity.tls)?,
+        credentials,
+        QUERY_TIMEOUT,
+    )
+    .await
+    .0;
     let wrong = peers.iter().find(|peer| peer.ahead.abs() > CLOCKS);
     Ok(wrong.map(|peer| {
         let (name, ahead) = (&peer.name, peer.ahead);
-        ReasonId::UpdateClock
-            .because(format!("the clock of {name} is {ahead} s ahead of this node's: `chronyc tracking`"))
+        ReasonId::UpdateClock.because(format!(
+            "the clock of {name} is {ahead} s ahead of this node's: `chronyc tracking`"
+        ))
     }))
 }
 
 /// Whether a snapshot of the last hour is known to all members.
 pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
-    Ok(Record::newest(client).await?.is_some_and(|record| record.time + SNAPSHOT > now()))
+    Ok(Record::newest(client)
+        .await?
+        .is_some_and(|record| record.time + SNAPSHOT > now()))
 }
 
 /// Takes a snapshot with `firstboot snapshot`, which checks all of its pages.
 pub(super) fn take_snapshot() -> Result<()> {
     // systemd would take its notifications for those of the updater.
-    let ran = Command::new(paths::PROGRAM).arg("snapshot").env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).output();
+    let ran = Command::new(paths::PROGRAM)
+        .arg("snapshot")
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .output();
     let ran = ran.context("cannot run `firstboot snapshot`")?;
     if !ran.status.success() {
         let why = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
-        return Err(not_ready(
-            ReasonId::UpdateNoSnapshot.because(format!("cannot take a snapshot before the update: {why}")),
-        ));
+        return Err(not_ready(ReasonId::UpdateNoSnapshot.because(format!(
+            "cannot take a snapshot before the update: {why}"
+        ))));
     }
     Ok(())
 }

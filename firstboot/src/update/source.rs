@@ -1,5 +1,5 @@
-//! Fetches a release and its overlay from a folder or from any http server. Neither is trusted: the release is signed and contains the
-//! digest of the overlay.
+//! Fetches a release and its overlay from a folder or from any http server. Neither is trusted: the
+//! release is signed and contains the digest of the overlay.
 
 use std::fmt;
 use std::fs::File;
@@ -54,13 +54,20 @@ impl Source {
     pub(super) fn release(&self) -> Result<Vec<u8>> {
         match self {
             Self::Folder(folder) => files::read_bounded(&folder.join(RELEASE_FILE), RELEASE_LIMIT)
-                .map_err(|error| not_ready(format!("{error:#}. The folder must be an output of `builder build`"))),
+                .map_err(|error| {
+                    not_ready(format!(
+                        "{error:#}. The folder must be an output of `builder build`"
+                    ))
+                }),
             Self::Server(url) => block_on(async {
                 let mut response = get(&client()?, &url.join(RELEASE_FILE)?, 0).await?;
                 let mut text = Vec::new();
                 while let Some(piece) = chunk(&mut response).await? {
                     text.extend_from_slice(&piece);
-                    ensure!(text.len() as u64 <= RELEASE_LIMIT, "{self} sends more than {RELEASE_LIMIT} bytes");
+                    ensure!(
+                        text.len() as u64 <= RELEASE_LIMIT,
+                        "{self} sends more than {RELEASE_LIMIT} bytes"
+                    );
                 }
                 Ok(text)
             }),
@@ -77,7 +84,8 @@ impl Source {
         match self {
             Self::Folder(folder) => {
                 let path = folder.join(RELEASE_OVERLAY);
-                let mut from = files::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let mut from = files::open(&path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
                 let have = file.stream_position()?;
                 from.seek(SeekFrom::Start(have))?;
                 std::io::copy(&mut from.take(wanted.size - have), file)
@@ -99,16 +107,23 @@ impl fmt::Display for Source {
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     // Another attempt may succeed, unless the work returned an exit code of its own.
-    runtime.block_on(work).map_err(|error| match error.downcast_ref::<crate::exit::ExitError>() {
-        Some(_) => error,
-        None => not_ready(format!("{error:#}")),
-    })
+    runtime.block_on(work).map_err(
+        |error| match error.downcast_ref::<crate::exit::ExitError>() {
+            Some(_) => error,
+            None => not_ready(format!("{error:#}")),
+        },
+    )
 }
 
 fn client() -> Result<Client> {
-    let client = Client::builder().no_proxy().connect_timeout(Duration::from_secs(5)).build();
+    let client = Client::builder()
+        .no_proxy()
+        .connect_timeout(Duration::from_secs(5))
+        .build();
     client.context("cannot make an http client")
 }
 
@@ -120,17 +135,27 @@ async fn download(url: &Url, wanted: &ReleasedFile, file: &mut File) -> Result<(
         if have == wanted.size {
             return Ok(());
         }
-        let Err(error) = continue_download(&client, url, wanted, file).await else { continue };
+        let Err(error) = continue_download(&client, url, wanted, file).await else {
+            continue;
+        };
         failures += 1;
         if failures == TRIES {
             return Err(error);
         }
-        eprintln!("{error:#}; continuing from byte {}", file.stream_position()?);
+        eprintln!(
+            "{error:#}; continuing from byte {}",
+            file.stream_position()?
+        );
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn continue_download(client: &Client, url: &Url, wanted: &ReleasedFile, file: &mut File) -> Result<()> {
+async fn continue_download(
+    client: &Client,
+    url: &Url,
+    wanted: &ReleasedFile,
+    file: &mut File,
+) -> Result<()> {
     let mut response = get(client, url, file.stream_position()?).await?;
     if response.status() == StatusCode::OK {
         // The server does not support ranges and sends the whole file.
@@ -139,14 +164,17 @@ async fn continue_download(client: &Client, url: &Url, wanted: &ReleasedFile, fi
     }
     while let Some(piece) = chunk(&mut response).await? {
         if file.stream_position()? + piece.len() as u64 > wanted.size {
-            return Err(refused(
-                ReasonId::UpdateAltered
-                    .because(format!("{url} is longer than the {} bytes in the release", wanted.size)),
-            ));
+            return Err(refused(ReasonId::UpdateAltered.because(format!(
+                "{url} is longer than the {} bytes in the release",
+                wanted.size
+            ))));
         }
         file.write_all(&piece).context("cannot keep the overlay")?;
     }
-    ensure!(file.stream_position()? == wanted.size, "{url} ended too soon");
+    ensure!(
+        file.stream_position()? == wanted.size,
+        "{url} ended too soon"
+    );
     Ok(())
 }
 
@@ -156,8 +184,11 @@ async fn get(client: &Client, url: &Url, from: u64) -> Result<Response> {
         request = request.header(RANGE, format!("bytes={from}-"));
     }
     let response = tokio::time::timeout(STALL, request.send());
-    let response = response.await.with_context(|| format!("{url} does not answer"))?;
-    let response = response.map_err(|error| anyhow::Error::from(error.without_url()).context(url.to_string()))?;
+    let response = response
+        .await
+        .with_context(|| format!("{url} does not answer"))?;
+    let response = response
+        .map_err(|error| anyhow::Error::from(error.without_url()).context(url.to_string()))?;
     match response.status() {
         StatusCode::OK => Ok(response),
         StatusCode::PARTIAL_CONTENT if from > 0 => Ok(response),
@@ -166,8 +197,11 @@ async fn get(client: &Client, url: &Url, from: u64) -> Result<Response> {
 }
 
 async fn chunk(response: &mut Response) -> Result<Option<bytes::Bytes>> {
-    let chunk = tokio::time::timeout(STALL, response.chunk()).await.context("the download stalled")?;
-    chunk.map_err(|error| anyhow::Error::from(error.without_url()).context("the download broke off"))
+    let chunk = tokio::time::timeout(STALL, response.chunk())
+        .await
+        .context("the download stalled")?;
+    chunk
+        .map_err(|error| anyhow::Error::from(error.without_url()).context("the download broke off"))
 }
 
 /// Refuses to go on if a file system does not have this many bytes free.
@@ -198,7 +232,10 @@ mod tests {
         assert_eq!(of(Some("https://b.example/y")), "https://b.example/y/");
         assert_eq!(of(Some("/mnt/stick")), "/mnt/stick");
         let error = Source::of(None, None).unwrap_err().to_string();
-        assert!(error.contains("[update]") && error.contains("--from"), "{error}");
+        assert!(
+            error.contains("[update]") && error.contains("--from"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -207,15 +244,25 @@ mod tests {
         std::fs::create_dir(folder.path().join("image")).unwrap();
         std::fs::write(folder.path().join(RELEASE_OVERLAY), "0123456789").unwrap();
         let source = Source::Folder(folder.path().to_owned());
-        let wanted = ReleasedFile { size: 10, sha256: recipes::Sha256::of(b"0123456789") };
-        for (have, whole) in
-            [("", "0123456789"), ("01x", "01x3456789"), ("0123456789", "0123456789"), ("longer than it", "0123456789")]
-        {
+        let wanted = ReleasedFile {
+            size: 10,
+            sha256: recipes::Sha256::of(b"0123456789"),
+        };
+        for (have, whole) in [
+            ("", "0123456789"),
+            ("01x", "01x3456789"),
+            ("0123456789", "0123456789"),
+            ("longer than it", "0123456789"),
+        ] {
             let path = folder.path().join("part");
             std::fs::write(&path, have).unwrap();
             let mut file = File::options().read(true).write(true).open(&path).unwrap();
             source.overlay(&wanted, &mut file).unwrap();
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), whole, "after {have:?}");
+            assert_eq!(
+                std::fs::read_to_string(&path).unwrap(),
+                whole,
+                "after {have:?}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Fetches a release, unpacks it beside the image in use, compares it file by file and flushes it. The system does not use it yet.
+//! Fetches a release, unpacks it beside the image in use, compares it file by file and flushes it.
+//! The system does not use it yet.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,9 +15,11 @@ use crate::files::{self, DesiredDir, DesiredFile, Kind, ROOT};
 use crate::reason::ReasonId;
 use crate::{paths, system_command};
 
-/// The unit that rolls an update back after a power cut. An image without it could not be rolled back.
+/// The unit that rolls an update back after a power cut. An image without it could not be rolled
+/// back.
 const UNIT: &str = "etc/systemd/system/firstboot-update.service";
-/// How many times the size of the overlay an update needs on the disk: the unpacked files and the kept ones.
+/// How many times the size of the overlay an update needs on the disk: the unpacked files and the
+/// kept ones.
 const ROOM: u64 = 4;
 
 /// An unpacked image that matches its stamp.
@@ -35,7 +38,10 @@ pub(super) struct Staged {
 pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     DesiredDir::new(paths::UPDATE, 0o700, ROOT).make()?;
     let overlay = release.overlay;
-    let archive = Path::new(paths::UPDATE).join(format!("overlay-{}.tar.gz", &overlay.sha256.to_string()[..16]));
+    let archive = Path::new(paths::UPDATE).join(format!(
+        "overlay-{}.tar.gz",
+        &overlay.sha256.to_string()[..16]
+    ));
     remove_others(&archive)?;
     let root = PathBuf::from(paths::UPDATE_NEW);
     files::remove_all(&root)?;
@@ -43,7 +49,11 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
 
     let mut file = open(&archive)?;
     if files::stamp(&archive).is_ok() && file.metadata()?.len() < overlay.size {
-        eprintln!("fetching the image {} from {source}: {} MiB", release.serial, overlay.size >> 20);
+        eprintln!(
+            "fetching the image {} from {source}: {} MiB",
+            release.serial,
+            overlay.size >> 20
+        );
     }
     source.overlay(&overlay, &mut file)?;
     file.sync_all()?;
@@ -57,9 +67,17 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
         ))));
     }
     DesiredDir::new(&root, 0o755, ROOT).make()?;
-    // The same options as in the kickstart. The digest proves that this is the archive of the release.
-    let words =
-        ["--extract", "--gzip", "--numeric-owner", "--same-permissions", "--directory", paths::UPDATE_NEW, "--file"];
+    // The same options as in the kickstart. The digest proves that this is the archive of the
+    // release.
+    let words = [
+        "--extract",
+        "--gzip",
+        "--numeric-owner",
+        "--same-permissions",
+        "--directory",
+        paths::UPDATE_NEW,
+        "--file",
+    ];
     system_command::run("tar", &[&words[..], &[&archive.to_string_lossy()]].concat())?;
     let staged = examine(root, release, node)?;
     files::remove(&archive)?;
@@ -87,43 +105,75 @@ fn open(archive: &Path) -> Result<File> {
         drop(files::create(archive).with_context(|| format!("cannot make {}", archive.display()))?);
     }
     // Only root can enter the folder.
-    File::options().read(true).write(true).open(archive).with_context(|| format!("cannot open {}", archive.display()))
+    File::options()
+        .read(true)
+        .write(true)
+        .open(archive)
+        .with_context(|| format!("cannot open {}", archive.display()))
 }
 
 /// Compares an unpacked image with its own stamp and with the release, and flushes it.
 fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     let broken = |why: String| {
-        refused(ReasonId::UpdateAltered.because(format!("the image {} is incomplete: {why}", release.serial)))
+        refused(
+            ReasonId::UpdateAltered
+                .because(format!("the image {} is incomplete: {why}", release.serial)),
+        )
     };
-    let read = |path: &str| files::read(root.join(path)).map_err(|error| broken(format!("{error:#}")));
+    let read =
+        |path: &str| files::read(root.join(path)).map_err(|error| broken(format!("{error:#}")));
     let stamp: ImageStamp = serde_json::from_slice(&read(UNLISTED[0])?)
         .map_err(|error| broken(format!("{} is not a stamp: {error}", UNLISTED[0])))?;
     for file in &stamp.files {
         is_whole(&root, file).map_err(broken)?;
     }
-    let listed: BTreeSet<&str> = stamp.files.iter().map(|file| file.path.as_str()).chain(UNLISTED).collect();
+    let listed: BTreeSet<&str> = stamp
+        .files
+        .iter()
+        .map(|file| file.path.as_str())
+        .chain(UNLISTED)
+        .collect();
     walk(&root, "", &listed).map_err(|error| broken(format!("{error:#}")))?;
 
     let cluster: ClusterDocument = serde_json::from_slice(&read("etc/firstboot/cluster.json")?)
-        .map_err(|error| broken(format!("etc/firstboot/cluster.json cannot be read: {error}")))?;
+        .map_err(|error| {
+            broken(format!(
+                "etc/firstboot/cluster.json cannot be read: {error}"
+            ))
+        })?;
     let own: ClusterDocument = crate::identity::cluster()?;
     let base: ImageBase = serde_json::from_slice(&read("etc/firstboot/base.json")?)
         .map_err(|error| broken(format!("etc/firstboot/base.json cannot be read: {error}")))?;
     let why = if read("etc/firstboot/trust.pub")? != files::read(paths::TRUST)? {
-        Some(ReasonId::UpdateTrust.because("it trusts another signing key, and would refuse this node's document"))
+        Some(
+            ReasonId::UpdateTrust
+                .because("it trusts another signing key, and would refuse this node's document"),
+        )
     } else if cluster.name != own.name || cluster.member(node) != own.member(node) {
-        Some(ReasonId::UpdateNode.because(format!("it is not for {node} of {} at its address", own.name)))
+        Some(ReasonId::UpdateNode.because(format!(
+            "it is not for {node} of {} at its address",
+            own.name
+        )))
     } else if base.digest() != release.base || cluster.etcd.version != release.etcd {
         Some(ReasonId::UpdateAltered.because("it is not the image that the release describes"))
     } else if !listed.contains(UNIT) {
-        Some(ReasonId::UpdateNoWayBack.because(format!("it has no {UNIT}, so it could not be rolled back")))
+        Some(
+            ReasonId::UpdateNoWayBack
+                .because(format!("it has no {UNIT}, so it could not be rolled back")),
+        )
     } else {
         None
     };
     if let Some(why) = why {
-        return Err(refused(why.map(|why| format!("the image {} is refused: {why}", release.serial))));
+        return Err(refused(why.map(|why| {
+            format!("the image {} is refused: {why}", release.serial)
+        })));
     }
-    DesiredFile::new(root.join(UNLISTED[2]), format!("{}\n", release.overlay.sha256)).write()?;
+    DesiredFile::new(
+        root.join(UNLISTED[2]),
+        format!("{}\n", release.overlay.sha256),
+    )
+    .write()?;
     Ok(Staged { root, stamp })
 }
 
@@ -136,7 +186,10 @@ fn is_whole(root: &Path, file: &StampedFile) -> Result<(), String> {
         return Err(format!("{} is {}", file.path, there.kind));
     }
     if (there.mode, there.owner, there.size) != (file.mode, (file.uid, file.gid), file.size) {
-        return Err(format!("{} has another mode, owner or size than its stamp", file.path));
+        return Err(format!(
+            "{} has another mode, owner or size than its stamp",
+            file.path
+        ));
     }
     if files::digest(&path).map_err(|error| format!("{error:#}"))? != file.sha256 {
         return Err(format!("{} has another content than its stamp", file.path));
@@ -147,11 +200,16 @@ fn is_whole(root: &Path, file: &StampedFile) -> Result<(), String> {
 /// Refuses files that the stamp does not list, and makes the folders durable.
 fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>) -> Result<()> {
     for name in files::install::names(folder)? {
-        let name = name.to_str().context("a name in it is not text")?.to_owned();
+        let name = name
+            .to_str()
+            .context("a name in it is not text")?
+            .to_owned();
         let (path, listed_as) = (folder.join(&name), format!("{prefix}{name}"));
         match files::look(&path)?.map(|there| there.kind) {
             Some(Kind::Directory) => walk(&path, &format!("{listed_as}/"), listed)?,
-            Some(Kind::File) if listed.contains(listed_as.as_str()) => files::install::sync_file(&path)?,
+            Some(Kind::File) if listed.contains(listed_as.as_str()) => {
+                files::install::sync_file(&path)?;
+            }
             _ => anyhow::bail!("{listed_as} is not in its stamp"),
         }
     }

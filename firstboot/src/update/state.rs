@@ -1,4 +1,5 @@
-//! The state of updates on the disk: the current order with its progress, the last update, and how the last order ended.
+//! The state of updates on the disk: the current order with its progress, the last update, and how
+//! the last order ended.
 
 use std::path::Path;
 
@@ -51,7 +52,8 @@ pub(super) struct Order {
     pub(super) until: u64,
 }
 
-/// The progress of an order. In `Exchanging` and `TakingBack` the files may be a mixture of both images.
+/// The progress of an order. In `Exchanging` and `TakingBack` the files may be a mixture of both
+/// images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Phase {
@@ -121,7 +123,9 @@ pub(super) enum End {
 
 /// Reads one of these files; `None` if it does not exist.
 fn read<T: DeserializeOwned>(path: &str) -> Result<Option<T>> {
-    let Some(bytes) = files::read_if_there(path)? else { return Ok(None) };
+    let Some(bytes) = files::read_if_there(path)? else {
+        return Ok(None);
+    };
     serde_json::from_slice(&bytes).map(Some).with_context(|| {
         format!("cannot read {path}. If no update is under way, remove it; otherwise reinstall this node")
     })
@@ -131,7 +135,9 @@ fn write<T: Serialize>(path: &str, value: &T) -> Result<()> {
     if !files::exists(Path::new(paths::UPDATE))? {
         DesiredDir::new(paths::UPDATE, 0o700, ROOT).make()?;
     }
-    DesiredFile::new(path, serde_json::to_vec(value)?).mode(0o600, ROOT).write()
+    DesiredFile::new(path, serde_json::to_vec(value)?)
+        .mode(0o600, ROOT)
+        .write()
 }
 
 impl State {
@@ -155,7 +161,13 @@ impl State {
     /// Writes how the order ended, and ends it.
     pub(super) fn end(&self, end: End, why: impl Into<String>) -> Result<Outcome> {
         let (id, serial) = (self.id.clone(), self.order.serial);
-        let outcome = Outcome { id, serial, end, why: why.into(), at: crate::snapshot::list::now() };
+        let outcome = Outcome {
+            id,
+            serial,
+            end,
+            why: why.into(),
+            at: crate::snapshot::list::now(),
+        };
         write(paths::UPDATE_OUTCOME, &outcome)?;
         files::remove(paths::UPDATE_STATE)?;
         Ok(outcome)
@@ -183,5 +195,9 @@ impl Outcome {
 
 /// The kernel's name for this boot.
 pub(super) fn boot() -> Result<String> {
-    Ok(String::from_utf8_lossy(&files::read("/proc/sys/kernel/random/boot_id")?).trim().to_owned())
+    Ok(
+        String::from_utf8_lossy(&files::read("/proc/sys/kernel/random/boot_id")?)
+            .trim()
+            .to_owned(),
+    )
 }

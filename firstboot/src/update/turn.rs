@@ -10,11 +10,14 @@ use crate::identity::Identity;
 use crate::output::say;
 use crate::{files, paths};
 
-/// Releases a turn that this node took on a previous disk: the node was reinstalled during an update, and its image is complete. A failure
-/// is only logged, because the operator can break the turn.
+/// Releases a turn that this node took on a previous disk: the node was reinstalled during an
+/// update, and its image is complete. A failure is only logged, because the operator can break the
+/// turn.
 pub(crate) fn return_turn_of_previous_self(identity: &Identity) {
     if let Err(error) = give_back(identity) {
-        say(format!("cannot find out whether this node has the turn to update itself: {error:#}"));
+        say(format!(
+            "cannot find out whether this node has the turn to update itself: {error:#}"
+        ));
     }
 }
 
@@ -23,7 +26,9 @@ fn give_back(identity: &Identity) -> Result<()> {
     if files::exists(Path::new(paths::UPDATE_STATE))? {
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
         let agreed = Agreed::read(&client, 0).await?;

@@ -1,4 +1,5 @@
-//! Executes an order in firstboot-update.service. After an interruption it continues from the state on the disk.
+//! Executes an order in firstboot-update.service. After an interruption it continues from the state
+//! on the disk.
 
 mod steps;
 
@@ -43,7 +44,9 @@ pub(super) fn work() -> Result<()> {
     recover(&mut state)?;
     // firstboot.service starts after this. All files belong to one image now.
     systemd::ready();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     loop {
         let ended = match state.phase {
             Phase::Waiting => wait(&mut state, &runtime)?,
@@ -73,8 +76,12 @@ fn recover(state: &mut State) -> Result<()> {
             state.enter(Phase::Proving)
         }
         Phase::Proving => {
-            (state.why, state.blame) =
-                (Some(format!("the node booted {BOOTS} times and did not become healthy")), true);
+            (state.why, state.blame) = (
+                Some(format!(
+                    "the node booted {BOOTS} times and did not become healthy"
+                )),
+                true,
+            );
             put_back(state)
         }
     }
@@ -82,7 +89,8 @@ fn recover(state: &mut State) -> Result<()> {
 
 /// Waits for the turn, then exchanges the files. Returns whether the order has ended.
 fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
-    // An interrupted run of this unit may have stopped firstboot.service before it exchanged any file.
+    // An interrupted run of this unit may have stopped firstboot.service before it exchanged any
+    // file.
     systemd::start(crate::operator::UNIT)?;
     let own = Own::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
@@ -111,7 +119,13 @@ fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
     if state.order.release.is_some() {
         put_new(state, runtime)?;
     } else {
-        (state.why, state.blame) = (Some(format!("an operator ordered the rollback on {}", state.node)), true);
+        (state.why, state.blame) = (
+            Some(format!(
+                "an operator ordered the rollback on {}",
+                state.node
+            )),
+            true,
+        );
         runtime.block_on(give_up_leadership(&own));
         put_back(state)?;
     }
@@ -133,8 +147,11 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
     let credentials = Credentials::installed()?;
     // A member whose etcd does not run can be rolled back as well.
     let back = state.order.release.is_none();
-    let client =
-        if back { ready::any_member(own, &credentials).await? } else { ready::own_member(&credentials).await? };
+    let client = if back {
+        ready::any_member(own, &credentials).await?
+    } else {
+        ready::own_member(&credentials).await?
+    };
     let agreed = Agreed::read(&client, state.order.serial).await?;
     let decision = agreed.decide(&state.node, state.order.serial, back);
     if !matches!(decision, Decision::Take | Decision::Mine) {
@@ -155,9 +172,15 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
         // This is written first: after a power cut the node must know that it may have the turn.
         state.turn = true;
         state.write()?;
-        let turn = Turn { node: state.node.clone(), serial: state.order.serial, since: now() };
+        let turn = Turn {
+            node: state.node.clone(),
+            serial: state.order.serial,
+            since: now(),
+        };
         if !agreed.take(&client, &turn).await? {
-            return Ok(Decision::Wait(ReasonId::UpdateTurn.because("another node took the turn first")));
+            return Ok(Decision::Wait(
+                ReasonId::UpdateTurn.because("another node took the turn first"),
+            ));
         }
         if !ready::keeps_quorum(&own.cluster) {
             say("the cluster has too few members to keep its quorum while this one restarts");
@@ -166,43 +189,75 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
     Ok(Decision::Mine)
 }
 
-/// Releases the turn, and marks a failed release. While this node has the turn, only an operator changes these keys.
+/// Releases the turn, and marks a failed release. While this node has the turn, only an operator
+/// changes these keys.
 async fn release_turn(client: &Client, state: &State, failed: Option<&Failed>) -> Result<()> {
     loop {
         let agreed = Agreed::read(client, state.order.serial).await?;
-        let mine = agreed.turn.value.as_ref().is_some_and(|turn| turn.node == state.node);
+        let mine = agreed
+            .turn
+            .value
+            .as_ref()
+            .is_some_and(|turn| turn.node == state.node);
         if !mine && failed.is_none() {
             return Ok(());
         }
-        if agreed.give_on(client, state.order.serial, failed, mine).await? {
+        if agreed
+            .give_on(client, state.order.serial, failed, mine)
+            .await?
+        {
             return Ok(());
         }
     }
 }
 
-/// Waits for the proof of the new image, or restores the previous one. Returns whether the order has ended.
+/// Waits for the proof of the new image, or restores the previous one. Returns whether the order
+/// has ended.
 fn prove(state: &mut State, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
     let soak = Duration::from_secs(state.order.soak.into());
     let proved = Updated::read()?.is_some_and(|updated| updated.serial == state.order.serial);
-    let why = if proved { None } else { until_good(state, runtime, etcd, soak, Some(HEALTHY + soak))? };
+    let why = if proved {
+        None
+    } else {
+        until_good(state, runtime, etcd, soak, Some(HEALTHY + soak))?
+    };
     if let Some(why) = why {
-        say(format!("the proof of the image {} failed: {why}", state.order.serial));
+        say(format!(
+            "the proof of the image {} failed: {why}",
+            state.order.serial
+        ));
         (state.why, state.blame) = (Some(why), true);
         put_back(state)?;
         return Ok(false);
     }
-    let serial_before = Updated::read()?.map(|updated| updated.serial).filter(|serial| *serial != state.order.serial);
+    let serial_before = Updated::read()?
+        .map(|updated| updated.serial)
+        .filter(|serial| *serial != state.order.serial);
     if !proved {
-        Updated { serial: state.order.serial, serial_before, exchange: Some(state.exchange.clone()) }.write()?;
+        Updated {
+            serial: state.order.serial,
+            serial_before,
+            exchange: Some(state.exchange.clone()),
+        }
+        .write()?;
     }
     release_turn_patiently(state, runtime, None)?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
     let reboot = last_of(state);
-    let note = if reboot.is_empty() { String::new() } else { format!("; reboot to apply {}", reboot.join(", ")) };
-    say(format!("{} has the image {}{note}", state.node, state.order.serial));
-    state.end(End::Updated, note.trim_start_matches("; ")).map(|_| true)
+    let note = if reboot.is_empty() {
+        String::new()
+    } else {
+        format!("; reboot to apply {}", reboot.join(", "))
+    };
+    say(format!(
+        "{} has the image {}{note}",
+        state.node, state.order.serial
+    ));
+    state
+        .end(End::Updated, note.trim_start_matches("; "))
+        .map(|_| true)
 }
 
 /// The previous image is restored: waits until the member is healthy, and releases the turn.
@@ -211,17 +266,38 @@ fn recovered(state: &State, runtime: &Runtime) -> Result<bool> {
     let rollback = state.order.release.is_none();
     until_good(state, runtime, None, Duration::ZERO, None)?;
     let why = state.why.clone().unwrap_or_default();
-    let failed = state.blame.then(|| Failed { node: state.node.clone(), why: why.clone(), at: now() });
+    let failed = state.blame.then(|| Failed {
+        node: state.node.clone(),
+        why: why.clone(),
+        at: now(),
+    });
     if rollback {
         match Updated::read()?.and_then(|updated| updated.serial_before) {
-            Some(serial) => Updated { serial, serial_before: None, exchange: None }.write()?,
+            Some(serial) => Updated {
+                serial,
+                serial_before: None,
+                exchange: None,
+            }
+            .write()?,
             None => files::remove(paths::UPDATED)?,
         }
     }
     release_turn_patiently(state, runtime, failed.as_ref())?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
-    say(format!("{} is a healthy member on its previous image", state.node));
-    state.end(if rollback { End::RolledBack } else { End::TakenBack }, why).map(|_| true)
+    say(format!(
+        "{} is a healthy member on its previous image",
+        state.node
+    ));
+    state
+        .end(
+            if rollback {
+                End::RolledBack
+            } else {
+                End::TakenBack
+            },
+            why,
+        )
+        .map(|_| true)
 }
 
 /// Releases the turn, however long that takes, because no other member may begin before.
@@ -237,7 +313,8 @@ fn release_turn_patiently(state: &State, runtime: &Runtime, failed: Option<&Fail
     }
 }
 
-/// Waits until the member has been healthy for `soak` without interruption. Returns why that failed or took too long.
+/// Waits until the member has been healthy for `soak` without interruption. Returns why that failed
+/// or took too long.
 fn until_good(
     state: &State,
     runtime: &Runtime,
@@ -252,7 +329,10 @@ fn until_good(
             Proof::Good => {
                 let since = *good.get_or_insert_with(|| {
                     if !soak.is_zero() {
-                        say(format!("healthy; the member must stay healthy for {} s", soak.as_secs()));
+                        say(format!(
+                            "healthy; the member must stay healthy for {} s",
+                            soak.as_secs()
+                        ));
                     }
                     Instant::now()
                 });

@@ -25,7 +25,10 @@ impl Findings {
 
     /// Whether one of them is an error.
     pub(crate) fn has_errors(&self) -> bool {
-        self.0.borrow().iter().any(|finding| finding.severity == Severity::Error)
+        self.0
+            .borrow()
+            .iter()
+            .any(|finding| finding.severity == Severity::Error)
     }
 
     /// All of them, in the order of their places.

@@ -19,7 +19,9 @@ pub(crate) enum PairValue<'a> {
 impl<'a> Table<'a> {
     /// Every entry of a table whose keys are the user's own, as texts or numbers.
     pub(crate) fn pairs(&self, key: &'static str) -> Vec<(Located<String>, Located<String>)> {
-        let Some(found) = self.get(key) else { return Vec::new() };
+        let Some(found) = self.get(key) else {
+            return Vec::new();
+        };
         let Some(table) = found.get_ref().as_table() else {
             self.wrong_type(key, "a table", found);
             return Vec::new();
@@ -43,30 +45,49 @@ impl<'a> Table<'a> {
             .zip(values)
             .filter_map(|(span, read)| {
                 let (name, value, value_span) = read?;
-                Some((Located { value: name, span }, Located { value, span: value_span }))
+                Some((
+                    Located { value: name, span },
+                    Located {
+                        value,
+                        span: value_span,
+                    },
+                ))
             })
             .collect()
     }
 
     /// Every entry of a table whose keys are the user's own: each a text or a table.
     pub(crate) fn entries(&self, key: &'static str) -> Vec<(Located<String>, PairValue<'a>)> {
-        let Some(found) = self.get(key) else { return Vec::new() };
+        let Some(found) = self.get(key) else {
+            return Vec::new();
+        };
         let Some(table) = found.get_ref().as_table() else {
             self.wrong_type(key, "a table", found);
             return Vec::new();
         };
         let read = |(name, value): (&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)| {
             let entry = match value.get_ref() {
-                DeValue::String(text) => PairValue::Text(Located { value: text.to_string(), span: value.span() }),
-                DeValue::Table(entries) => {
-                    PairValue::Table(self.child(format!("\"{}\"", name.get_ref()), value.span(), entries))
-                }
+                DeValue::String(text) => PairValue::Text(Located {
+                    value: text.to_string(),
+                    span: value.span(),
+                }),
+                DeValue::Table(entries) => PairValue::Table(self.child(
+                    format!("\"{}\"", name.get_ref()),
+                    value.span(),
+                    entries,
+                )),
                 _ => {
                     self.wrong_type(name.get_ref(), "a string or a table", value);
                     return None;
                 }
             };
-            Some((Located { value: name.get_ref().to_string(), span: name.span() }, entry))
+            Some((
+                Located {
+                    value: name.get_ref().to_string(),
+                    span: name.span(),
+                },
+                entry,
+            ))
         };
         table.iter().filter_map(read).collect()
     }

@@ -1,5 +1,5 @@
-//! What the TOML parser says of a broken file, in words that help. It knows what it expected, and not what a person was
-//! about to write; the line itself mostly shows that.
+//! What the TOML parser says of a broken file, in words that help. It knows what it expected, and
+//! not what a person was about to write; the line itself mostly shows that.
 
 use std::ops::Range;
 
@@ -8,7 +8,8 @@ use crate::diagnostic::Diagnostic;
 /// More than this a person does not read at once.
 const MAX_MISTAKES: usize = 20;
 
-/// The findings for the parser's errors: one for each line, since the second on a line follows from the first.
+/// The findings for the parser's errors: one for each line, since the second on a line follows from
+/// the first.
 pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diagnostic> {
     let mut lines = Vec::new();
     let mut headers = Vec::new();
@@ -51,9 +52,12 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
             }
             '\r' => error(place, "a carriage return without a line feed after it")
                 .help("save the file with the line ends of one system, LF or CRLF"),
-            _ if character.is_control() => error(place, &format!("a control character, U+{code:04X}"))
-                .help("remove it, and save the file as UTF-8 text"),
-            _ => error(place, &format!("an invisible character, U+{code:04X}")).help("type a plain space in its place"),
+            _ if character.is_control() => {
+                error(place, &format!("a control character, U+{code:04X}"))
+                    .help("remove it, and save the file as UTF-8 text")
+            }
+            _ => error(place, &format!("an invisible character, U+{code:04X}"))
+                .help("type a plain space in its place"),
         };
     }
     if let Some(finding) = other_language(line) {
@@ -61,10 +65,20 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
     }
     if message.starts_with("missing comma") {
         // The parser's place is the end of the value before.
-        let next = line.text.get(span.start.saturating_sub(line.start)..).unwrap_or_default().trim_start();
-        let place = line.word(line.place(next).start).filter(|word| !word.is_empty()).map(|word| line.place(word));
-        return error(place.unwrap_or(span.clone()), "a comma is missing before this value")
-            .help("write a comma between two values");
+        let next = line
+            .text
+            .get(span.start.saturating_sub(line.start)..)
+            .unwrap_or_default()
+            .trim_start();
+        let place = line
+            .word(line.place(next).start)
+            .filter(|word| !word.is_empty())
+            .map(|word| line.place(word));
+        return error(
+            place.unwrap_or(span.clone()),
+            "a comma is missing before this value",
+        )
+        .help("write a comma between two values");
     }
     match line.pair() {
         Some((key, value)) => pair(line, key, value, span, message),
@@ -80,25 +94,51 @@ fn other_language(line: &Line<'_>) -> Option<Diagnostic> {
     };
     if trimmed.starts_with('{') || trimmed.starts_with("---") {
         let help = "`builder init` writes a first recipe; docs/recipe.md has every key";
-        return error(&trimmed[..1], "this is JSON or YAML, and a recipe is TOML", help);
+        return error(
+            &trimmed[..1],
+            "this is JSON or YAML, and a recipe is TOML",
+            help,
+        );
     }
     if trimmed.starts_with("//") || trimmed.starts_with("/*") || trimmed.starts_with("--") {
-        return error(&trimmed[..2], "a comment in TOML begins with #", "write # before the comment");
+        return error(
+            &trimmed[..2],
+            "a comment in TOML begins with #",
+            "write # before the comment",
+        );
     }
     if let Some(item) = trimmed.strip_prefix("- ") {
         let help = match item.split_once(':') {
-            Some((key, value)) => format!("write {}, below a line [[node]] if this is a node", written(key, value)),
+            Some((key, value)) => format!(
+                "write {}, below a line [[node]] if this is a node",
+                written(key, value)
+            ),
             None => format!("write a list as in key = [\"{}\"]", unquoted(item)),
         };
-        return error(&trimmed[..1], "this is a list of YAML, and a recipe is TOML", &help);
+        return error(
+            &trimmed[..1],
+            "this is a list of YAML, and a recipe is TOML",
+            &help,
+        );
     }
     let (key, value) = trimmed.split_once(':').filter(|_| !trimmed.contains('='))?;
-    let is_word = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    let is_word = !key.is_empty()
+        && key
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
     if is_word && value.trim().is_empty() {
-        return error(trimmed, "this is YAML, and a recipe is TOML", &format!("write [{key}] for a section"));
+        return error(
+            trimmed,
+            "this is YAML, and a recipe is TOML",
+            &format!("write [{key}] for a section"),
+        );
     }
     if is_word {
-        return error(trimmed, "expected `=` between a key and its value", &format!("write {}", written(key, value)));
+        return error(
+            trimmed,
+            "expected `=` between a key and its value",
+            &format!("write {}", written(key, value)),
+        );
     }
     None
 }
@@ -122,7 +162,8 @@ fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &
     }
     let quotes = value.matches('"').count();
     if value.starts_with('"') && quotes == 1 {
-        return Diagnostic::error(line.place(value), "the quotation mark is not closed").help("end the text with \"");
+        return Diagnostic::error(line.place(value), "the quotation mark is not closed")
+            .help("end the text with \"");
     }
     // The value that is wrong may be one of several.
     let word = line.word(span.start).unwrap_or(value);
@@ -137,11 +178,17 @@ fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &
             Diagnostic::error(place, message).help(format!("write {lower}"))
         }
         "yes" | "on" | "no" | "off" => {
-            let meant = if matches!(lower.as_str(), "yes" | "on") { "true" } else { "false" };
+            let meant = if matches!(lower.as_str(), "yes" | "on") {
+                "true"
+            } else {
+                "false"
+            };
             let message = format!("`{word}` is neither true nor false, nor a text in quotes");
-            Diagnostic::error(place, message).help(format!("write {meant}; or {as_text} if a text is meant"))
+            Diagnostic::error(place, message)
+                .help(format!("write {meant}; or {as_text} if a text is meant"))
         }
-        _ => Diagnostic::error(place, format!("`{word}` needs quotes")).help(format!("write {as_text}")),
+        _ => Diagnostic::error(place, format!("`{word}` needs quotes"))
+            .help(format!("write {as_text}")),
     }
 }
 
@@ -155,7 +202,10 @@ fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
     let mut first = None;
     for (number, other) in text.lines().enumerate() {
         let at = other.as_ptr() as usize - text.as_ptr() as usize;
-        let other = Line { text: other, start: at };
+        let other = Line {
+            text: other,
+            start: at,
+        };
         if at >= line.start {
             break;
         }
@@ -178,7 +228,8 @@ fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
             let place = line.place(name);
             match first {
                 Some((number, header)) if what.starts_with("[[") && !header.starts_with("[[") => {
-                    let message = format!("line {number} has [{name}], and this line has [[{name}]]");
+                    let message =
+                        format!("line {number} has [{name}], and this line has [[{name}]]");
                     return Diagnostic::error(place, message)
                         .help(format!("write [[{name}]] on line {number} as well"));
                 }
@@ -186,13 +237,19 @@ fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
             }
         }
         (None, Some(key)) => {
-            let section = if section.is_empty() { String::new() } else { format!(" in {section}") };
+            let section = if section.is_empty() {
+                String::new()
+            } else {
+                format!(" in {section}")
+            };
             Diagnostic::error(line.place(key), format!("`{key}` is set twice{section}"))
         }
         (None, None) => return raw(span, "duplicate key"),
     };
     match first {
-        Some((number, _)) => finding.label(format!("line {number} has the first")).help("remove one of the two"),
+        Some((number, _)) => finding
+            .label(format!("line {number} has the first"))
+            .help("remove one of the two"),
         None => finding,
     }
 }
@@ -206,11 +263,19 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     fn at(text: &'a str, at: usize) -> Self {
-        let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let at = (0..=at.min(text.len()))
+            .rev()
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or(0);
         let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
-        let end = text[start..].find('\n').map_or(text.len(), |end| start + end);
+        let end = text[start..]
+            .find('\n')
+            .map_or(text.len(), |end| start + end);
         let line = &text[start..end];
-        Self { text: line.strip_suffix('\r').unwrap_or(line), start }
+        Self {
+            text: line.strip_suffix('\r').unwrap_or(line),
+            start,
+        }
     }
 
     /// Where a part of it stands in the file.
@@ -230,7 +295,11 @@ impl<'a> Line<'a> {
     fn pair(&self) -> Option<(&'a str, &'a str)> {
         let (key, value) = self.text.split_once('=')?;
         let value = value.trim();
-        let end = if value.starts_with(['"', '\'']) { value.len() } else { value.find('#').unwrap_or(value.len()) };
+        let end = if value.starts_with(['"', '\'']) {
+            value.len()
+        } else {
+            value.find('#').unwrap_or(value.len())
+        };
         Some((key.trim(), value[..end].trim()))
     }
 
@@ -240,7 +309,9 @@ impl<'a> Line<'a> {
 
     /// The word that this place of the file is in, up to a comma, a bracket or the line's end.
     fn word(&self, at: usize) -> Option<&'a str> {
-        let at = at.checked_sub(self.start).filter(|at| self.text.is_char_boundary(*at))?;
+        let at = at
+            .checked_sub(self.start)
+            .filter(|at| self.text.is_char_boundary(*at))?;
         let begins = |c: char| "=,[{ \t".contains(c);
         let start = self.text[..at].rfind(begins).map_or(0, |end| end + 1);
         let rest = &self.text[start..];
@@ -254,7 +325,10 @@ impl<'a> Line<'a> {
         self.text.char_indices().find(|(_, c)| {
             quoted ^= *c == '"';
             let spaces = c.is_whitespace() && !matches!(c, ' ' | '\t');
-            let invisible = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}');
+            let invisible = matches!(
+                c,
+                '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}'
+            );
             let marks = "“”„‘’«»".contains(*c);
             !quoted && (spaces || invisible || marks || c.is_control() && *c != '\t')
         })
@@ -267,39 +341,109 @@ mod tests {
 
     /// The first finding: the text that it marks, what it says, and its help.
     fn said(text: &str) -> Vec<(String, String, String)> {
-        let marked = |finding: &crate::Diagnostic| text.get(finding.span.clone()).unwrap_or_default().to_owned();
+        let marked = |finding: &crate::Diagnostic| {
+            text.get(finding.span.clone())
+                .unwrap_or_default()
+                .to_owned()
+        };
         let findings = read(text).findings;
         findings
             .into_iter()
-            .map(|f| (marked(&f), f.message.clone() + " | " + &f.label, f.help.unwrap_or_default()))
+            .map(|f| {
+                (
+                    marked(&f),
+                    f.message.clone() + " | " + &f.label,
+                    f.help.unwrap_or_default(),
+                )
+            })
             .collect()
     }
 
     #[test]
     fn each_slip_is_answered_with_what_to_write() {
         for (text, marked, message, help) in [
-            ("name = prod\n", "prod", "`prod` needs quotes", "write \"prod\""),
-            ("address = 10.20.30.11\n", "10.20.30.11", "needs quotes", "write \"10.20.30.11\""),
+            (
+                "name = prod\n",
+                "prod",
+                "`prod` needs quotes",
+                "write \"prod\"",
+            ),
+            (
+                "address = 10.20.30.11\n",
+                "10.20.30.11",
+                "needs quotes",
+                "write \"10.20.30.11\"",
+            ),
             (
                 "mac = 52:54:00:aa:00:11 # its card\n",
                 "52:54:00:aa:00:11",
                 "needs quotes",
                 "write \"52:54:00:aa:00:11\"",
             ),
-            ("dns = [10.0.0.1, \"10.0.0.2\"]\n", "10.0.0.1", "needs quotes", "write \"10.0.0.1\""),
-            ("a = { source = \"x\", mode = 0644 }\n", "0644", "needs quotes", "write \"0644\""),
+            (
+                "dns = [10.0.0.1, \"10.0.0.2\"]\n",
+                "10.0.0.1",
+                "needs quotes",
+                "write \"10.0.0.1\"",
+            ),
+            (
+                "a = { source = \"x\", mode = 0644 }\n",
+                "0644",
+                "needs quotes",
+                "write \"0644\"",
+            ),
             ("module = True\n", "True", "lower case", "write true"),
-            ("module = yes\n", "yes", "neither true nor false", "write true; or \"yes\""),
-            ("// mine\n", "//", "a comment in TOML begins with #", "write #"),
-            ("-- mine\n", "--", "a comment in TOML begins with #", "write #"),
+            (
+                "module = yes\n",
+                "yes",
+                "neither true nor false",
+                "write true; or \"yes\"",
+            ),
+            (
+                "// mine\n",
+                "//",
+                "a comment in TOML begins with #",
+                "write #",
+            ),
+            (
+                "-- mine\n",
+                "--",
+                "a comment in TOML begins with #",
+                "write #",
+            ),
             ("---\n", "-", "JSON or YAML", "builder init"),
-            ("- name: n1\n", "-", "a list of YAML", "write name = \"n1\", below a line [[node]]"),
+            (
+                "- name: n1\n",
+                "-",
+                "a list of YAML",
+                "write name = \"n1\", below a line [[node]]",
+            ),
             ("cluster:\n", "cluster", "this is YAML", "write [cluster]"),
-            ("name: 'prod'\n", "name", "expected `=`", "write name = \"prod\""),
-            ("dns = [\"a\" \"b\"]\n", "\"b\"", "a comma is missing", "between two values"),
-            ("\"/etc/motd\" = { source = \"x\", mode = 0644 }\n", "0644", "needs quotes", "write \"0644\""),
+            (
+                "name: 'prod'\n",
+                "name",
+                "expected `=`",
+                "write name = \"prod\"",
+            ),
+            (
+                "dns = [\"a\" \"b\"]\n",
+                "\"b\"",
+                "a comma is missing",
+                "between two values",
+            ),
+            (
+                "\"/etc/motd\" = { source = \"x\", mode = 0644 }\n",
+                "0644",
+                "needs quotes",
+                "write \"0644\"",
+            ),
             ("{\"cluster\": {}}\n", "{", "JSON or YAML", "builder init"),
-            ("/etc/motd = \"motd\"\n", "/etc/motd", "needs quotes", "write \"/etc/motd\" ="),
+            (
+                "/etc/motd = \"motd\"\n",
+                "/etc/motd",
+                "needs quotes",
+                "write \"/etc/motd\" =",
+            ),
             ("name = “prod”\n", "“", "typographic", "the plain one"),
             ("name =\u{a0}\"prod\"\n", "\u{a0}", "U+00A0", "plain space"),
             ("a = 1\rb = 2\n", "\r", "carriage return", "LF or CRLF"),
@@ -311,13 +455,26 @@ mod tests {
                 "set twice in [etcd] | line 2 has the first",
                 "remove one",
             ),
-            ("[a]\nx = 1\n[b]\nx = 1\n[a]\n", "a", "[a] occurs twice | line 1", "remove one"),
-            ("[node]\na = 1\n[[node]]\na = 2\n[[node]]\n", "node", "line 1 has [node]", "write [[node]] on line 1"),
+            (
+                "[a]\nx = 1\n[b]\nx = 1\n[a]\n",
+                "a",
+                "[a] occurs twice | line 1",
+                "remove one",
+            ),
+            (
+                "[node]\na = 1\n[[node]]\na = 2\n[[node]]\n",
+                "node",
+                "line 1 has [node]",
+                "write [[node]] on line 1",
+            ),
         ] {
             let all = said(text);
             let (found, what, how) = &all[0];
             assert!(all.len() == 1, "{text:?}: {all:#?}");
-            assert!(found.starts_with(marked) && what.contains(message) && how.contains(help), "{text:?}: {all:#?}");
+            assert!(
+                found.starts_with(marked) && what.contains(message) && how.contains(help),
+                "{text:?}: {all:#?}"
+            );
         }
     }
 

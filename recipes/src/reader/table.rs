@@ -60,7 +60,8 @@ impl<'a> Table<'a> {
     pub(crate) fn reject(&self, key: &'static str, message: &str, help: &str) {
         if let Some((found, _)) = self.entries.get_key_value(key) {
             self.rejected.borrow_mut().push(key);
-            self.findings.add(Diagnostic::error(found.span(), message.to_owned()).help(help));
+            self.findings
+                .add(Diagnostic::error(found.span(), message.to_owned()).help(help));
         }
     }
 
@@ -76,7 +77,10 @@ impl<'a> Table<'a> {
             self.wrong_type(key, "a string", found);
             return None;
         };
-        Some(Located { value: text.to_owned(), span: found.span() })
+        Some(Located {
+            value: text.to_owned(),
+            span: found.span(),
+        })
     }
 
     /// A text that must be a `T`.
@@ -85,33 +89,53 @@ impl<'a> Table<'a> {
         self.parse(key, &text)
     }
 
-    fn parse<T: FromStr<Err: Display>>(&self, key: &str, text: &Located<String>) -> Option<Located<T>> {
+    fn parse<T: FromStr<Err: Display>>(
+        &self,
+        key: &str,
+        text: &Located<String>,
+    ) -> Option<Located<T>> {
         match text.value.parse() {
-            Ok(value) => Some(Located { value, span: text.span.clone() }),
+            Ok(value) => Some(Located {
+                value,
+                span: text.span.clone(),
+            }),
             Err(error) => {
                 let message = format!("bad value for `{key}`");
-                self.findings.add(Diagnostic::error(text.span.clone(), message).label(error.to_string()));
+                self.findings
+                    .add(Diagnostic::error(text.span.clone(), message).label(error.to_string()));
                 None
             }
         }
     }
 
     /// The same, and its absence is a mistake. `why` says what it is needed for.
-    pub(crate) fn required<T: FromStr<Err: Display>>(&self, key: &'static str, why: &str) -> Option<Located<T>> {
+    pub(crate) fn required<T: FromStr<Err: Display>>(
+        &self,
+        key: &'static str,
+        why: &str,
+    ) -> Option<Located<T>> {
         if self.entries.get(key).is_none() {
             self.asked.borrow_mut().push(key);
             let message = format!("`{key}` is missing in {}", self.name);
-            self.findings.add(Diagnostic::error(self.header(), message).label(why));
+            self.findings
+                .add(Diagnostic::error(self.header(), message).label(why));
             return None;
         }
         self.value(key)
     }
 
     /// One of a few words.
-    pub(crate) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&str, T)]) -> Option<Located<T>> {
+    pub(crate) fn choice<T: Copy>(
+        &self,
+        key: &'static str,
+        choices: &[(&str, T)],
+    ) -> Option<Located<T>> {
         let text = self.text(key)?;
         if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text.value) {
-            return Some(Located { value: *value, span: text.span });
+            return Some(Located {
+                value: *value,
+                span: text.span,
+            });
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         let mut finding = Diagnostic::error(text.span, format!("bad value for `{key}`"))
@@ -124,7 +148,10 @@ impl<'a> Table<'a> {
     }
 
     /// A list of texts that must each be a `T`.
-    pub(crate) fn list<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<Vec<Located<T>>> {
+    pub(crate) fn list<T: FromStr<Err: Display>>(
+        &self,
+        key: &'static str,
+    ) -> Option<Vec<Located<T>>> {
         let found = self.get(key)?;
         let Some(items) = found.get_ref().as_array() else {
             self.wrong_type(key, "a list of strings", found);
@@ -135,18 +162,31 @@ impl<'a> Table<'a> {
                 self.wrong_type(key, "a list of strings", item);
                 return None;
             };
-            self.parse(key, &Located { value: text.to_owned(), span: item.span() })
+            self.parse(
+                key,
+                &Located {
+                    value: text.to_owned(),
+                    span: item.span(),
+                },
+            )
         };
         Some(items.iter().filter_map(read).collect())
     }
 
     /// How many entries a list has, good and bad.
     pub(crate) fn count(&self, key: &str) -> Option<usize> {
-        self.entries.get(key).and_then(|found| found.get_ref().as_array()).map(|items| items.len())
+        self.entries
+            .get(key)
+            .and_then(|found| found.get_ref().as_array())
+            .map(|items| items.len())
     }
 
     /// A whole number within bounds.
-    pub(crate) fn integer(&self, key: &'static str, bounds: RangeInclusive<i64>) -> Option<Located<i64>> {
+    pub(crate) fn integer(
+        &self,
+        key: &'static str,
+        bounds: RangeInclusive<i64>,
+    ) -> Option<Located<i64>> {
         let found = self.get(key)?;
         let Some(number) = found.get_ref().as_integer() else {
             self.wrong_type(key, "a whole number", found);
@@ -154,11 +194,15 @@ impl<'a> Table<'a> {
         };
         let value = i64::from_str_radix(number.as_str(), number.radix()).ok();
         match value {
-            Some(value) if bounds.contains(&value) => Some(Located { value, span: found.span() }),
+            Some(value) if bounds.contains(&value) => Some(Located {
+                value,
+                span: found.span(),
+            }),
             _ => {
                 let expected = format!("expected {} to {}", bounds.start(), bounds.end());
                 let message = format!("`{key}` is out of bounds");
-                self.findings.add(Diagnostic::error(found.span(), message).label(expected));
+                self.findings
+                    .add(Diagnostic::error(found.span(), message).label(expected));
                 None
             }
         }
@@ -171,17 +215,26 @@ impl<'a> Table<'a> {
         if value.is_none() {
             self.wrong_type(key, "true or false", found);
         }
-        value.map(|value| Located { value, span: found.span() })
+        value.map(|value| Located {
+            value,
+            span: found.span(),
+        })
     }
 
     /// A date and time with its offset, as seconds since 1970.
     pub(crate) fn date(&self, key: &'static str) -> Option<Located<toml::value::Datetime>> {
         let found = self.get(key)?;
-        let value = found.get_ref().as_datetime().filter(|date| date.date.is_some());
+        let value = found
+            .get_ref()
+            .as_datetime()
+            .filter(|date| date.date.is_some());
         if value.is_none() {
             self.wrong_type(key, "a date, as in 2026-11-22", found);
         }
-        value.map(|value| Located { value: *value, span: found.span() })
+        value.map(|value| Located {
+            value: *value,
+            span: found.span(),
+        })
     }
 
     /// A list of texts, taken as they are.
@@ -201,9 +254,15 @@ impl<'a> Table<'a> {
 
     /// A list of tables in this one.
     pub(crate) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
-        let Some(found) = self.get(key) else { return Vec::new() };
+        let Some(found) = self.get(key) else {
+            return Vec::new();
+        };
         let Some(items) = found.get_ref().as_array() else {
-            self.wrong_type(key, &format!("a list of tables, each under its own [[{key}]]"), found);
+            self.wrong_type(
+                key,
+                &format!("a list of tables, each under its own [[{key}]]"),
+                found,
+            );
             return Vec::new();
         };
         let read = |item: &'a Spanned<DeValue<'a>>| {
@@ -216,9 +275,12 @@ impl<'a> Table<'a> {
         items.iter().filter_map(read).collect()
     }
 
-    /// Whether the table has this key, or one that was probably meant for it and is reported as unknown.
+    /// Whether the table has this key, or one that was probably meant for it and is reported as
+    /// unknown.
     pub(crate) fn has_like(&self, key: &str) -> bool {
-        self.entries.iter().any(|(name, _)| nearest(name.get_ref(), [key]).is_some())
+        self.entries
+            .iter()
+            .any(|(name, _)| nearest(name.get_ref(), [key]).is_some())
     }
 
     /// The name of a table in this one, as its header has it.
@@ -230,7 +292,12 @@ impl<'a> Table<'a> {
         }
     }
 
-    pub(super) fn child(&self, name: String, header: Range<usize>, entries: &'a DeTable<'a>) -> Table<'a> {
+    pub(super) fn child(
+        &self,
+        name: String,
+        header: Range<usize>,
+        entries: &'a DeTable<'a>,
+    ) -> Table<'a> {
         Table {
             name,
             header,
@@ -249,8 +316,13 @@ impl<'a> Table<'a> {
             if asked.contains(&name) || self.rejected.borrow().contains(&name) {
                 continue;
             }
-            let place = if self.name.is_empty() { "a recipe".to_owned() } else { self.name.clone() };
-            let mut finding = Diagnostic::error(key.span(), format!("unknown key `{name}` in {place}"));
+            let place = if self.name.is_empty() {
+                "a recipe".to_owned()
+            } else {
+                self.name.clone()
+            };
+            let mut finding =
+                Diagnostic::error(key.span(), format!("unknown key `{name}` in {place}"));
             finding = match nearest(name, asked.iter().copied()) {
                 Some(near) => finding.help(format!("did you mean `{near}`?")),
                 None => finding.help(format!("{place} knows: {}", asked.join(", "))),

@@ -1,4 +1,5 @@
-//! A value of another type than its key takes: what was expected, what was found, and what to write.
+//! A value of another type than its key takes: what was expected, what was found, and what to
+//! write.
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -8,8 +9,12 @@ use crate::diagnostic::Diagnostic;
 
 impl Table<'_> {
     pub(super) fn wrong_type(&self, key: &str, expected: &str, found: &Spanned<DeValue<'_>>) {
-        let message = format!("`{key}` must be {expected}, not {}", type_of(found.get_ref()));
-        let mut finding = Diagnostic::error(found.span(), message).label(format!("expected {expected}"));
+        let message = format!(
+            "`{key}` must be {expected}, not {}",
+            type_of(found.get_ref())
+        );
+        let mut finding =
+            Diagnostic::error(found.span(), message).label(format!("expected {expected}"));
         if let Some(help) = remedy(key, expected, found.get_ref()) {
             finding = finding.help(help);
         }
@@ -21,25 +26,36 @@ impl Table<'_> {
 fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
     let in_quotes = |text: &str| Some(format!("write {key} = \"{text}\""));
     match found {
-        DeValue::String(text) if expected.contains("list") => Some(format!("write {key} = [\"{text}\"]")),
+        DeValue::String(text) if expected.contains("list") => {
+            Some(format!("write {key} = [\"{text}\"]"))
+        }
         DeValue::String(text) if expected == "true or false" => {
             let meant = matches!(&**text, "true" | "yes" | "on");
             Some(format!("write {key} = {meant}, without quotes"))
         }
         DeValue::String(text) if expected == "a whole number" => {
             let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-            (!digits.is_empty()).then(|| format!("write {key} = {digits}, without quotes and without a unit"))
+            (!digits.is_empty())
+                .then(|| format!("write {key} = {digits}, without quotes and without a unit"))
         }
         DeValue::Integer(number) if expected == "a string" => in_quotes(number.as_str()),
         // `version = 3.6`, the only number with a point that people write, lacks its third part.
-        DeValue::Float(_) if key == "version" => Some("write all three numbers in quotes, as in \"3.6.14\"".to_owned()),
+        DeValue::Float(_) if key == "version" => {
+            Some("write all three numbers in quotes, as in \"3.6.14\"".to_owned())
+        }
         DeValue::Float(number) if expected == "a string" => in_quotes(number.as_str()),
         DeValue::Boolean(value) if expected == "a string" => in_quotes(&value.to_string()),
-        DeValue::Table(_) if expected.contains("[[") => Some(format!("write [[{key}]], with two brackets, for each")),
-        DeValue::Array(_) if expected == "a table" => Some(format!("write [{key}], with one bracket, once")),
+        DeValue::Table(_) if expected.contains("[[") => {
+            Some(format!("write [[{key}]], with two brackets, for each"))
+        }
+        DeValue::Array(_) if expected == "a table" => {
+            Some(format!("write [{key}], with one bracket, once"))
+        }
         DeValue::Table(inner) if expected.contains("whole number") => {
             let inner = inner.keys().next()?.get_ref();
-            Some(format!("a key with dots needs quotes: write \"{key}.{inner}\" = …"))
+            Some(format!(
+                "a key with dots needs quotes: write \"{key}.{inner}\" = …"
+            ))
         }
         _ => None,
     }

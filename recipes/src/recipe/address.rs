@@ -17,7 +17,9 @@ impl FromStr for Address {
         if let Ok(address) = text.parse() {
             return Ok(Self(address));
         }
-        let octet = |part: &str| !part.is_empty() && part.len() <= 3 && part.bytes().all(|b| b.is_ascii_digit());
+        let octet = |part: &str| {
+            !part.is_empty() && part.len() <= 3 && part.bytes().all(|b| b.is_ascii_digit())
+        };
         let numbers: Vec<&str> = text.split('.').collect();
         Err(if text.contains("://") {
             "expected an address alone, as in 10.0.0.11, and no URL"
@@ -55,7 +57,9 @@ impl FromStr for NetworkRange {
             return Ok(Self(network));
         }
         Err(if let Ok(address) = text.parse::<Ipv4Addr>() {
-            format!("expected a network with its prefix: {address}/32 for this address alone, or as in 10.0.0.0/24")
+            format!(
+                "expected a network with its prefix: {address}/32 for this address alone, or as in 10.0.0.0/24"
+            )
         } else if text.parse::<IpNet>().is_ok() || text.parse::<Ipv6Addr>().is_ok() {
             "expected an IPv4 network, as in 10.0.0.0/24: IPv6 is not supported".to_owned()
         } else {
@@ -80,14 +84,20 @@ mod tests {
             ("ns1.example.com", "no name"),
             ("10.20.30", "expected an IPv4 address"),
         ] {
-            assert!(text.parse::<Address>().unwrap_err().contains(words), "{text}");
+            assert!(
+                text.parse::<Address>().unwrap_err().contains(words),
+                "{text}"
+            );
         }
         for (text, words) in [
             ("10.20.30.5", "10.20.30.5/32 for this address alone"),
             ("fd00::/8", "IPv6 is not supported"),
             ("all", "as in 10.0.0.0/24"),
         ] {
-            assert!(text.parse::<NetworkRange>().unwrap_err().contains(words), "{text}");
+            assert!(
+                text.parse::<NetworkRange>().unwrap_err().contains(words),
+                "{text}"
+            );
         }
     }
 }

@@ -8,7 +8,12 @@ use crate::recipient::Recipient;
 use crate::schedule::Schedule;
 
 /// What people call the keys of a store.
-const SECRETS: [&str; 4] = ["access-key", "secret-key", "access-key-id", "secret-access-key"];
+const SECRETS: [&str; 4] = [
+    "access-key",
+    "secret-key",
+    "access-key-id",
+    "secret-access-key",
+];
 
 /// Where the unit that takes the snapshots cannot write, whatever the folder's owner and mode.
 const CLOSED: [&str; 13] = [
@@ -35,27 +40,43 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
         && let Destination::Folder(path) = &at.value
         && let Some(closed) = CLOSED.iter().find(|closed| path.starts_with(closed))
     {
-        let finding = Diagnostic::error(at.span.clone(), format!("no snapshot can be written below {closed}"));
+        let finding = Diagnostic::error(
+            at.span.clone(),
+            format!("no snapshot can be written below {closed}"),
+        );
         table.report(
             finding.help("firstboot-snapshot.service is shut out there; take one below /var/backups, /srv or /mnt"),
         );
     }
     let compress = table.boolean("compress");
     let age = read_age(&table);
-    let keep = table.table("keep").map_or_else(Keep::default, |table| read_keep(&table));
+    let keep = table
+        .table("keep")
+        .map_or_else(Keep::default, |table| read_keep(&table));
     let s3 = table.table("s3");
-    let bucket = destination.as_ref().is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
+    let bucket = destination
+        .as_ref()
+        .is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
     // A destination that cannot be read may have been meant for one.
     let readable = destination.is_some() || table.place("destination").is_none();
     if let (Some(s3), false, true) = (&s3, bucket, readable) {
-        let finding = Diagnostic::error(s3.header(), "[backup.s3] without a destination that is s3://bucket/prefix/");
+        let finding = Diagnostic::error(
+            s3.header(),
+            "[backup.s3] without a destination that is s3://bucket/prefix/",
+        );
         s3.report(finding.help("set `destination` under [backup], or remove this section"));
     }
-    let named = s3.as_ref().is_some_and(|s3| s3.place("endpoint").or_else(|| s3.place("region")).is_some());
+    let named = s3.as_ref().is_some_and(|s3| {
+        s3.place("endpoint")
+            .or_else(|| s3.place("region"))
+            .is_some()
+    });
     let s3 = s3.map(|table| read_s3(&table)).unwrap_or_default();
     if bucket && !named {
         let finding = Diagnostic::error(table.header(), "the store of the bucket is not named");
-        table.report(finding.help("under [backup.s3], set `region` for Amazon's, `endpoint` for any other"));
+        table.report(
+            finding.help("under [backup.s3], set `region` for Amazon's, `endpoint` for any other"),
+        );
     }
     table.finish();
     Some(Backup {
@@ -69,14 +90,21 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
 }
 
 fn read_age(table: &Table<'_>) -> Vec<Recipient> {
-    let Some(found) = table.list::<Recipient>("age") else { return Vec::new() };
+    let Some(found) = table.list::<Recipient>("age") else {
+        return Vec::new();
+    };
     if let (Some(0), Some(place)) = (table.count("age"), table.place("age")) {
         let finding = Diagnostic::error(place, "`age` names nobody who could read the snapshots");
-        table.report(finding.help("name a recipient, or leave the key out: then they are not encrypted"));
+        table.report(
+            finding.help("name a recipient, or leave the key out: then they are not encrypted"),
+        );
     }
     for (nth, at) in found.iter().enumerate() {
         if found[..nth].iter().any(|other| other.value == at.value) {
-            table.report(Diagnostic::error(at.span.clone(), format!("the recipient {} is there twice", at.value)));
+            table.report(Diagnostic::error(
+                at.span.clone(),
+                format!("the recipient {} is there twice", at.value),
+            ));
         }
     }
     found.into_iter().map(|at| at.value).collect()
@@ -86,7 +114,9 @@ fn read_keep(table: &Table<'_>) -> Keep {
     let default = Keep::default();
     let number = |key, default| {
         let found = table.integer(key, 0..=10_000);
-        found.and_then(|at| u32::try_from(at.value).ok()).unwrap_or(default)
+        found
+            .and_then(|at| u32::try_from(at.value).ok())
+            .unwrap_or(default)
     };
     let keep = Keep {
         hourly: number("hourly", default.hourly),
@@ -104,13 +134,19 @@ fn read_keep(table: &Table<'_>) -> Keep {
 
 fn read_s3(table: &Table<'_>) -> S3 {
     let endpoint = table.value::<Base>("endpoint");
-    if let Some(at) = endpoint.as_ref().filter(|at| at.value.url().scheme() == "http") {
-        let finding = Diagnostic::warning(at.span.clone(), "plain http shows the snapshots to anyone who listens");
+    if let Some(at) = endpoint
+        .as_ref()
+        .filter(|at| at.value.url().scheme() == "http")
+    {
+        let finding = Diagnostic::warning(
+            at.span.clone(),
+            "plain http shows the snapshots to anyone who listens",
+        );
         table.report(finding.help("use https"));
     }
     if let Some(at) = endpoint.as_ref().filter(|at| at.value.url().path() != "/") {
-        let finding =
-            Diagnostic::error(at.span.clone(), "`endpoint` has a path").label("expected the store's address alone");
+        let finding = Diagnostic::error(at.span.clone(), "`endpoint` has a path")
+            .label("expected the store's address alone");
         table.report(finding.help("the bucket stands in `destination`, as s3://bucket/prefix/"));
     }
     for key in SECRETS {

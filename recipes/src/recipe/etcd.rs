@@ -24,15 +24,23 @@ pub struct Etcd {
 }
 
 /// Upstream's two download sites; its CI checks that they hold the same files.
-const UPSTREAM: [&str; 2] =
-    ["https://github.com/etcd-io/etcd/releases/download/", "https://storage.googleapis.com/etcd/"];
+const UPSTREAM: [&str; 2] = [
+    "https://github.com/etcd-io/etcd/releases/download/",
+    "https://storage.googleapis.com/etcd/",
+];
 
 /// Warns of a release that is known to damage data.
 fn warn_of_faults(table: &Table<'_>, at: &Located<EtcdVersion>) {
     let faults = upgrade::faults(at.value);
-    let Some(patch) = faults.iter().map(|fault| fault.fixed_in).max() else { return };
+    let Some(patch) = faults.iter().map(|fault| fault.fixed_in).max() else {
+        return;
+    };
     let what: Vec<&str> = faults.iter().map(|fault| fault.what).collect();
-    let message = format!("etcd {} is known to damage data: {}", at.value, what.join("; "));
+    let message = format!(
+        "etcd {} is known to damage data: {}",
+        at.value,
+        what.join("; ")
+    );
     let help = format!("take {} or later", EtcdVersion { patch, ..at.value });
     table.report(Diagnostic::warning(at.span.clone(), message).help(help));
 }
@@ -49,41 +57,63 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
     if let Some(at) = &version {
         warn_of_faults(&table, at);
     }
-    let sha256 = table.required::<Sha256>("sha256", "a version without its digest could be anything");
+    let sha256 =
+        table.required::<Sha256>("sha256", "a version without its digest could be anything");
     let mirrors: Option<Vec<_>> = table.list::<Base>("mirrors");
-    let number = |key, bounds, default: i64| table.integer(key, bounds).map_or(default, |at| at.value);
+    let number =
+        |key, bounds, default: i64| table.integer(key, bounds).map_or(default, |at| at.value);
     let heartbeat = number("heartbeat-interval-ms", 10..=5_000, 100);
     let written_election = table.integer("election-timeout-ms", 50..=50_000);
-    let election = written_election.as_ref().map_or(1_000.max(heartbeat * 10), |at| at.value);
-    // etcd refuses to start below five heartbeats (server/config: "election-timeout ... should be at least 5 times").
+    let election = written_election
+        .as_ref()
+        .map_or(1_000.max(heartbeat * 10), |at| at.value);
+    // etcd refuses to start below five heartbeats (server/config: "election-timeout ... should be
+    // at least 5 times").
     if election < heartbeat * 5
         && let Some(at) = written_election
     {
         let message = "`election-timeout-ms` is too short for this heartbeat";
-        table.report(Diagnostic::error(at.span, message).label(format!("expected {} or more", heartbeat * 5)));
+        table.report(
+            Diagnostic::error(at.span, message)
+                .label(format!("expected {} or more", heartbeat * 5)),
+        );
     }
     let quota = table.value::<Size>("quota").map(|at| {
         // Above 8 GiB etcd itself warns at its start; its default is 2 GiB.
         if at.value.0 > 8 << 30 {
-            table.report(Diagnostic::warning(at.span.clone(), "etcd is not tested with more than 8 GiB of data"));
+            table.report(Diagnostic::warning(
+                at.span.clone(),
+                "etcd is not tested with more than 8 GiB of data",
+            ));
         }
         if at.value.0 < 16 << 20 {
-            table.report(Diagnostic::error(at.span, "`quota` is out of bounds").label("expected 16 MiB or more"));
+            table.report(
+                Diagnostic::error(at.span, "`quota` is out of bounds")
+                    .label("expected 16 MiB or more"),
+            );
         }
         at.value.0
     });
     let compaction = number("auto-compaction-hours", 0..=8_760, 10);
-    let snapshot_count = table.integer("snapshot-count", 100..=10_000_000).map(|at| at.value);
+    let snapshot_count = table
+        .integer("snapshot-count", 100..=10_000_000)
+        .map(|at| at.value);
     // etcd's default is 1.5 MiB; it advises against more than 10 MiB (server/embed/config.go).
-    let max_request = table.value::<Size>("max-request").map_or(Size(3 << 19), |at| {
-        if !(64 << 10..=10 << 20).contains(&at.value.0) {
-            let finding = Diagnostic::error(at.span, "`max-request` is out of bounds");
-            table.report(finding.label("expected 64 KiB to 10 MiB"));
-        }
-        at.value
-    });
-    let corrupt_check = table.boolean("initial-corrupt-check").is_none_or(|at| at.value);
-    let hash_check = table.boolean("compact-hash-check").is_none_or(|at| at.value);
+    let max_request = table
+        .value::<Size>("max-request")
+        .map_or(Size(3 << 19), |at| {
+            if !(64 << 10..=10 << 20).contains(&at.value.0) {
+                let finding = Diagnostic::error(at.span, "`max-request` is out of bounds");
+                table.report(finding.label("expected 64 KiB to 10 MiB"));
+            }
+            at.value
+        });
+    let corrupt_check = table
+        .boolean("initial-corrupt-check")
+        .is_none_or(|at| at.value);
+    let hash_check = table
+        .boolean("compact-hash-check")
+        .is_none_or(|at| at.value);
     table.finish();
 
     let version = version?.value;
@@ -100,9 +130,23 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
         compact_hash_check: hash_check,
     };
     let mirrors = match mirrors {
-        Some(bases) => bases.into_iter().map(|base| base.value.url().clone()).collect(),
-        None => UPSTREAM.iter().filter_map(|text| Url::parse(text).ok()).collect(),
+        Some(bases) => bases
+            .into_iter()
+            .map(|base| base.value.url().clone())
+            .collect(),
+        None => UPSTREAM
+            .iter()
+            .filter_map(|text| Url::parse(text).ok())
+            .collect(),
     };
-    let Located { value: sha256, span: sha256_span } = sha256?;
-    Some(Etcd { settings, sha256, sha256_span, mirrors })
+    let Located {
+        value: sha256,
+        span: sha256_span,
+    } = sha256?;
+    Some(Etcd {
+        settings,
+        sha256,
+        sha256_span,
+        mirrors,
+    })
 }

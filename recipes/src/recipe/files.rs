@@ -40,13 +40,26 @@ pub struct OverlayFile {
 }
 
 /// What the image has itself, and what its user may not put in place of it.
-const OWN: [&str; 3] = ["etc/firstboot/", "usr/local/bin/etcd", "usr/local/bin/firstboot"];
+const OWN: [&str; 3] = [
+    "etc/firstboot/",
+    "usr/local/bin/etcd",
+    "usr/local/bin/firstboot",
+];
 
 pub(super) fn read(root: &Table<'_>) -> Files {
-    let Some(table) = root.table("files") else { return Files::default() };
-    let post = table.texts("post").into_iter().filter_map(|text| local(&table, text)).collect();
+    let Some(table) = root.table("files") else {
+        return Files::default();
+    };
+    let post = table
+        .texts("post")
+        .into_iter()
+        .filter_map(|text| local(&table, text))
+        .collect();
     let entries = table.entries("overlay");
-    let overlay = entries.iter().filter_map(|(path, entry)| overlay_file(&table, path, entry)).collect();
+    let overlay = entries
+        .iter()
+        .filter_map(|(path, entry)| overlay_file(&table, path, entry))
+        .collect();
     table.finish();
     Files { overlay, post }
 }
@@ -56,26 +69,46 @@ pub(super) fn local(table: &Table<'_>, text: Located<String>) -> Option<LocalFil
     let Located { value, span } = text;
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
     if !value.split('/').all(plain) || value.contains(char::is_control) {
-        let finding = Diagnostic::error(span, format!("`{}` leads out of the recipe's folder", value.escape_debug()));
+        let finding = Diagnostic::error(
+            span,
+            format!(
+                "`{}` leads out of the recipe's folder",
+                value.escape_debug()
+            ),
+        );
         table.report(finding.label("expected a path below it, as in files/own.conf, without `..`"));
         return None;
     }
-    Some(LocalFile { source: value, span })
+    Some(LocalFile {
+        source: value,
+        span,
+    })
 }
 
-fn overlay_file(table: &Table<'_>, path: &Located<String>, entry: &PairValue<'_>) -> Option<OverlayFile> {
+fn overlay_file(
+    table: &Table<'_>,
+    path: &Located<String>,
+    entry: &PairValue<'_>,
+) -> Option<OverlayFile> {
     let (source, mode, owner) = match entry {
         PairValue::Text(text) => (Some(text.clone()), None, None),
         PairValue::Table(entry) => {
-            let source = entry.required::<String>("source", "which file of the recipe's folder it is");
+            let source =
+                entry.required::<String>("source", "which file of the recipe's folder it is");
             let mode = entry.value::<Mode>("mode").map(|mode| mode.value.0);
-            let owner = entry.choice("owner", &[("root", 0), ("etcd", ETCD_ID)]).map(|owner| owner.value);
+            let owner = entry
+                .choice("owner", &[("root", 0), ("etcd", ETCD_ID)])
+                .map(|owner| owner.value);
             entry.finish();
             (source, mode, owner)
         }
     };
     let place = node_path(table, path);
-    let default = if path.value.starts_with("/usr/local/bin/") { 0o755 } else { 0o644 };
+    let default = if path.value.starts_with("/usr/local/bin/") {
+        0o755
+    } else {
+        0o644
+    };
     Some(OverlayFile {
         path: place?,
         file: local(table, source?)?,
@@ -87,16 +120,24 @@ fn overlay_file(table: &Table<'_>, path: &Located<String>, entry: &PairValue<'_>
 
 fn node_path(table: &Table<'_>, path: &Located<String>) -> Option<String> {
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
-    let inner = path.value.strip_prefix('/').filter(|inner| inner.split('/').all(plain));
-    let Some(inner) = inner.filter(|inner| !inner.contains(|c: char| c.is_control() || c == '\\')) else {
+    let inner = path
+        .value
+        .strip_prefix('/')
+        .filter(|inner| inner.split('/').all(plain));
+    let Some(inner) = inner.filter(|inner| !inner.contains(|c: char| c.is_control() || c == '\\'))
+    else {
         let message = format!("`{}` is not a path on the node", path.value.escape_debug());
         table.report(
-            Diagnostic::error(path.span.clone(), message).label("expected one from the root, as in \"/etc/motd\""),
+            Diagnostic::error(path.span.clone(), message)
+                .label("expected one from the root, as in \"/etc/motd\""),
         );
         return None;
     };
     if OWN.iter().any(|own| inner.starts_with(own)) {
-        let finding = Diagnostic::error(path.span.clone(), format!("{} is the image's own", path.value));
+        let finding = Diagnostic::error(
+            path.span.clone(),
+            format!("{} is the image's own", path.value),
+        );
         table.report(finding.label("expected another place"));
         return None;
     }
@@ -110,7 +151,10 @@ struct Mode(u32);
 impl std::str::FromStr for Mode {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() >= 3);
-        mode.map(Self).ok_or("expected permissions in octal, as in \"0644\"")
+        let mode = u32::from_str_radix(text, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o777 && text.len() >= 3);
+        mode.map(Self)
+            .ok_or("expected permissions in octal, as in \"0644\"")
     }
 }

@@ -20,12 +20,19 @@ pub struct Firewall {
 }
 
 /// Who each list lets in, for messages.
-const PORTS: [(&str, &str); 3] =
-    [("clients", "etcd, port 2379"), ("peers", "etcd's peers, port 2380"), ("admins", "ssh, port 22")];
+const PORTS: [(&str, &str); 3] = [
+    ("clients", "etcd, port 2379"),
+    ("peers", "etcd's peers, port 2380"),
+    ("admins", "ssh, port 22"),
+];
 
-/// By default all are everyone on the nodes' network. Peers, too: a member whose image was built before the cluster
-/// grew must let the new ones in.
-pub(super) fn read(root: &Table<'_>, network: Option<&Network>, nodes: &[Located<Node>]) -> Option<Firewall> {
+/// By default all are everyone on the nodes' network. Peers, too: a member whose image was built
+/// before the cluster grew must let the new ones in.
+pub(super) fn read(
+    root: &Table<'_>,
+    network: Option<&Network>,
+    nodes: &[Located<Node>],
+) -> Option<Firewall> {
     let table = root.table("firewall");
     let read = |(key, what)| table.as_ref().and_then(|table| read_list(table, key, what));
     let [clients, peers, admins] = PORTS.map(read);
@@ -36,17 +43,29 @@ pub(super) fn read(root: &Table<'_>, network: Option<&Network>, nodes: &[Located
         table.finish();
     }
     let all = || network.map(|network| vec![network.cidr]);
-    Some(Firewall { clients: clients.or_else(all)?, peers: peers.or_else(all)?, admins: admins.or_else(all)? })
+    Some(Firewall {
+        clients: clients.or_else(all)?,
+        peers: peers.or_else(all)?,
+        admins: admins.or_else(all)?,
+    })
 }
 
 fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv4Net>> {
     let list = table.list::<NetworkRange>(key)?;
-    for Located { value: NetworkRange(range), span } in &list {
+    for Located {
+        value: NetworkRange(range),
+        span,
+    } in &list
+    {
         if *range != range.trunc() {
-            let finding = Diagnostic::error(span.clone(), format!("{range} has bits beyond its prefix"));
+            let finding =
+                Diagnostic::error(span.clone(), format!("{range} has bits beyond its prefix"));
             table.report(finding.help(format!("did you mean {}?", range.trunc())));
         } else if range.prefix_len() == 0 {
-            let finding = Diagnostic::warning(span.clone(), format!("{range} lets everybody in, to {what}"));
+            let finding = Diagnostic::warning(
+                span.clone(),
+                format!("{range} lets everybody in, to {what}"),
+            );
             table.report(finding.help("name the networks that need it"));
         }
     }
@@ -55,13 +74,20 @@ fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv
 
 /// Members that the others' firewalls shut out can never join.
 fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
-    let Some(place) = table.place("peers") else { return };
-    let shut_out =
-        nodes.iter().map(|node| &node.value).filter(|node| !peers.iter().any(|net| net.contains(&node.address)));
-    let names: Vec<String> = shut_out.map(|node| format!("{} ({})", node.name, node.address)).collect();
+    let Some(place) = table.place("peers") else {
+        return;
+    };
+    let shut_out = nodes
+        .iter()
+        .map(|node| &node.value)
+        .filter(|node| !peers.iter().any(|net| net.contains(&node.address)));
+    let names: Vec<String> = shut_out
+        .map(|node| format!("{} ({})", node.name, node.address))
+        .collect();
     if !names.is_empty() {
         let message = format!("`peers` shuts out {}", names.join(", "));
-        let finding = Diagnostic::error(place, message).label("the other members would not let it in");
+        let finding =
+            Diagnostic::error(place, message).label("the other members would not let it in");
         table.report(finding.help("name every node's address, or the network that they are on"));
     }
 }

@@ -18,7 +18,9 @@ pub use address::{Address, NetworkRange};
 pub use etcd::Etcd;
 pub use files::{Files, LocalFile, OverlayFile};
 pub use firewall::Firewall;
-pub use install::{Disk, Family, Install, Keymap, Locale, Package, Partitions, Repo, RepoKey, RepoName, Timezone};
+pub use install::{
+    Disk, Family, Install, Keymap, Locale, Package, Partitions, Repo, RepoKey, RepoName, Timezone,
+};
 pub use node::{Cluster, Node};
 pub use policy::{AuthorityFiles, Profile, Selinux, SelinuxMode, Time, Tls, Tuning};
 pub use ssh::SshKey;
@@ -59,7 +61,8 @@ pub struct Recipe {
     pub metadata: MetadataPolicy,
     /// `[backup]`: how the cluster is backed up; without it nothing is done by itself.
     pub backup: Option<Backup>,
-    /// `[update]`: how running nodes take over a newer image; without it the operator begins each update.
+    /// `[update]`: how running nodes take over a newer image; without it the operator begins each
+    /// update.
     pub update: Option<Update>,
     /// `[image] date`: the date of every file in the image, in seconds since 1970.
     pub date: u64,
@@ -78,16 +81,27 @@ pub struct RecipeReport {
 pub fn read(text: &str) -> RecipeReport {
     let (document, errors) = DeTable::parse_recoverable(text);
     let findings = Findings::default();
-    let syntax: Vec<_> =
-        errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message().to_owned())).collect();
+    let syntax: Vec<_> = errors
+        .iter()
+        .map(|error| (error.span().unwrap_or(0..0), error.message().to_owned()))
+        .collect();
     for finding in explain(text, &syntax) {
         findings.add(finding);
     }
     // With its syntax broken a file's sections may be torn: what else were reported would be noise.
-    let recipe = if errors.is_empty() { read_sections(&Table::root(document.get_ref(), &findings)) } else { None };
+    let recipe = if errors.is_empty() {
+        read_sections(&Table::root(document.get_ref(), &findings))
+    } else {
+        None
+    };
     let findings = findings.sorted();
-    let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
-    RecipeReport { recipe: recipe.filter(|_| !failed), findings }
+    let failed = findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error);
+    RecipeReport {
+        recipe: recipe.filter(|_| !failed),
+        findings,
+    }
 }
 
 fn read_sections(root: &Table<'_>) -> Option<Recipe> {
@@ -136,20 +150,29 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
 fn check_access(root: &Table<'_>, install: &Install) {
     if install.ssh_keys.is_empty() && install.root_password.is_none() {
         let place = root.place("install").unwrap_or(0..0);
-        let message = "no one can log in to the nodes: the recipe has no SSH key and no root password";
+        let message =
+            "no one can log in to the nodes: the recipe has no SSH key and no root password";
         let help = "set `ssh-keys` under [install]; `builder init --ssh-key FILE` writes a recipe with a key";
         root.report(Diagnostic::warning(place, message).help(help));
     }
 }
 
-/// A database of its full quota must fit twice: a snapshot of the leader's arrives beside the old one.
+/// A database of its full quota must fit twice: a snapshot of the leader's arrives beside the old
+/// one.
 fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) {
-    let (Some(etcd), Some(volume)) = (etcd, install.and_then(|install| install.partitions.etcd)) else { return };
+    let (Some(etcd), Some(volume)) = (etcd, install.and_then(|install| install.partitions.etcd))
+    else {
+        return;
+    };
     let quota = Size(etcd.settings.quota_backend_bytes);
     if quota.0.saturating_mul(2) > volume.0 {
         let place = root.place("install").unwrap_or(0..0);
-        let message = format!("a volume of {volume} for etcd is too small for its quota of {quota}");
-        root.report(Diagnostic::error(place, message).help("give it twice the quota, or set a smaller `quota`"));
+        let message =
+            format!("a volume of {volume} for etcd is too small for its quota of {quota}");
+        root.report(
+            Diagnostic::error(place, message)
+                .help("give it twice the quota, or set a smaller `quota`"),
+        );
     }
 }
 
@@ -157,11 +180,16 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
 const DEFAULT_DATE: u64 = 946_684_800;
 
 fn read_date(root: &Table<'_>) -> u64 {
-    let Some(table) = root.table("image") else { return DEFAULT_DATE };
+    let Some(table) = root.table("image") else {
+        return DEFAULT_DATE;
+    };
     let date = table.date("date").and_then(|date| {
         let seconds = values::unix_seconds(&date.value);
         if seconds.is_none() {
-            table.report(Diagnostic::error(date.span, "`date` is out of bounds").label("expected 1980 to 2099"));
+            table.report(
+                Diagnostic::error(date.span, "`date` is out of bounds")
+                    .label("expected 1980 to 2099"),
+            );
         }
         seconds
     });
@@ -175,7 +203,14 @@ impl Recipe {
         ClusterDocument {
             name: self.cluster.name.clone(),
             domain: self.cluster.domain.clone(),
-            members: self.nodes.iter().map(|node| Member { name: node.name.clone(), address: node.address }).collect(),
+            members: self
+                .nodes
+                .iter()
+                .map(|node| Member {
+                    name: node.name.clone(),
+                    address: node.address,
+                })
+                .collect(),
             etcd: self.etcd.settings.clone(),
             network: self.network.clone(),
             metadata: self.metadata.clone(),

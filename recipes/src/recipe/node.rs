@@ -44,43 +44,75 @@ pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
         return None;
     };
     let name = table.required("name", "the cluster needs a name");
-    let domain = table.required("domain", "the nodes' full names end with it, as in cluster.local");
+    let domain = table.required(
+        "domain",
+        "the nodes' full names end with it, as in cluster.local",
+    );
     table.finish();
-    Some(Cluster { name: name?.value, domain: domain?.value })
+    Some(Cluster {
+        name: name?.value,
+        domain: domain?.value,
+    })
 }
 
 /// The nodes that can be read; each with its place.
 pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     let tables = root.tables("node");
     if tables.is_empty() && !root.has_like("node") {
-        root.report(Diagnostic::error(0..0, "no [[node]]").help("a cluster has one node at least, better three"));
+        root.report(
+            Diagnostic::error(0..0, "no [[node]]")
+                .help("a cluster has one node at least, better three"),
+        );
     }
     let mut seen = HashMap::new();
-    let nodes: Vec<_> = tables.iter().filter_map(|table| read_node(table, &mut seen)).collect();
+    let nodes: Vec<_> = tables
+        .iter()
+        .filter_map(|table| read_node(table, &mut seen))
+        .collect();
     if let Some(last) = tables.last()
         && tables.len().is_multiple_of(2)
     {
         let (count, survives) = (tables.len(), (tables.len() - 1) / 2);
-        let message = format!("{count} members survive the loss of {survives}, as {} would", count - 1);
+        let message = format!(
+            "{count} members survive the loss of {survives}, as {} would",
+            count - 1
+        );
         root.report(
-            Diagnostic::warning(last.header(), message).help("an odd number of members is what raft gains from"),
+            Diagnostic::warning(last.header(), message)
+                .help("an odd number of members is what raft gains from"),
         );
     }
     if let Some(eighth) = tables.get(7) {
-        let message = format!("{} members: each write waits for a majority of them", tables.len());
-        root.report(Diagnostic::warning(eighth.header(), message).help("etcd's own advice is seven at most"));
+        let message = format!(
+            "{} members: each write waits for a majority of them",
+            tables.len()
+        );
+        root.report(
+            Diagnostic::warning(eighth.header(), message)
+                .help("etcd's own advice is seven at most"),
+        );
     }
     nodes
 }
 
 fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<Located<Node>> {
     let name: Option<Located<Label>> = table.required("name", "every node needs a name");
-    let address: Option<Located<Address>> = table.required("address", "every node needs an IPv4 address");
-    let address = address.map(|at| Located { value: at.value.0, span: at.span });
-    let machine = (table.value("mac"), table.value("serial"), table.value("uuid"));
+    let address: Option<Located<Address>> =
+        table.required("address", "every node needs an IPv4 address");
+    let address = address.map(|at| Located {
+        value: at.value.0,
+        span: at.span,
+    });
+    let machine = (
+        table.value("mac"),
+        table.value("serial"),
+        table.value("uuid"),
+    );
     table.finish();
 
-    let own = name.as_ref().map_or_else(|| "another node".to_owned(), |name| name.value.to_string());
+    let own = name
+        .as_ref()
+        .map_or_else(|| "another node".to_owned(), |name| name.value.to_string());
     let mut once = |what: &str, value: Option<(String, std::ops::Range<usize>)>| {
         let Some((value, span)) = value else { return };
         if let Some(first) = seen.insert(format!("{what} {value}"), own.clone()) {
@@ -89,14 +121,41 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<Lo
     };
     let text = |at: &Located<_>| (ToString::to_string(&at.value), at.span.clone());
     once("name", name.as_ref().map(text));
-    once("address", address.as_ref().map(|at| (at.value.to_string(), at.span.clone())));
-    once("MAC address", machine.0.as_ref().map(|at: &Located<crate::Mac>| (at.value.to_string(), at.span.clone())));
-    once("serial", machine.1.as_ref().map(|at: &Located<crate::FirmwareId>| (at.value.to_string(), at.span.clone())));
-    once("uuid", machine.2.as_ref().map(|at: &Located<crate::FirmwareId>| (at.value.to_string(), at.span.clone())));
+    once(
+        "address",
+        address
+            .as_ref()
+            .map(|at| (at.value.to_string(), at.span.clone())),
+    );
+    once(
+        "MAC address",
+        machine
+            .0
+            .as_ref()
+            .map(|at: &Located<crate::Mac>| (at.value.to_string(), at.span.clone())),
+    );
+    once(
+        "serial",
+        machine
+            .1
+            .as_ref()
+            .map(|at: &Located<crate::FirmwareId>| (at.value.to_string(), at.span.clone())),
+    );
+    once(
+        "uuid",
+        machine
+            .2
+            .as_ref()
+            .map(|at: &Located<crate::FirmwareId>| (at.value.to_string(), at.span.clone())),
+    );
 
     let address = address?;
-    if address.value.is_loopback() || address.value.is_unspecified() || address.value.is_multicast() {
-        table.report(Diagnostic::error(address.span, format!("{} is not an address of a node", address.value)));
+    if address.value.is_loopback() || address.value.is_unspecified() || address.value.is_multicast()
+    {
+        table.report(Diagnostic::error(
+            address.span,
+            format!("{} is not an address of a node", address.value),
+        ));
         return None;
     }
     let machine = MachineMatch {
@@ -104,27 +163,51 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<Lo
         serial: machine.1.map(|at| at.value),
         uuid: machine.2.map(|at| at.value),
     };
-    let Located { value: name, span: named } = name?;
-    Some(Located { value: Node { name, address: address.value, machine, named }, span: address.span })
+    let Located {
+        value: name,
+        span: named,
+    } = name?;
+    Some(Located {
+        value: Node {
+            name,
+            address: address.value,
+            machine,
+            named,
+        },
+        span: address.span,
+    })
 }
 
 /// Without a `cidr` the network is the /24 of the first node, as in the guide.
 pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<Network> {
     let table = root.table("network");
     let table = table.as_ref();
-    let mode =
-        table.and_then(|table| table.choice("mode", &[("dhcp", NetworkMode::Dhcp), ("static", NetworkMode::Static)]));
+    let mode = table.and_then(|table| {
+        table.choice(
+            "mode",
+            &[("dhcp", NetworkMode::Dhcp), ("static", NetworkMode::Static)],
+        )
+    });
     let written: Option<Located<NetworkRange>> = table.and_then(|table| table.value("cidr"));
-    let written = written.map(|at| Located { value: at.value.0, span: at.span });
+    let written = written.map(|at| Located {
+        value: at.value.0,
+        span: at.span,
+    });
     let gateway: Option<Located<Address>> = table.and_then(|table| table.value("gateway"));
-    let gateway = gateway.map(|at| Located { value: at.value.0, span: at.span });
-    let dns: Vec<Located<Address>> = table.and_then(|table| table.list("dns")).unwrap_or_default();
+    let gateway = gateway.map(|at| Located {
+        value: at.value.0,
+        span: at.span,
+    });
+    let dns: Vec<Located<Address>> = table
+        .and_then(|table| table.list("dns"))
+        .unwrap_or_default();
     // A mode with an error may have been meant as `static`.
     let is_known = mode.is_some() || table.is_none_or(|table| table.place("mode").is_none());
     let mode = mode.map_or(NetworkMode::Dhcp, |at| at.value);
     if let Some(table) = table {
         if let (NetworkMode::Dhcp, true, Some(place)) = (mode, is_known, table.place("dns")) {
-            let finding = Diagnostic::warning(place, "`dns` has no effect: the name servers come by DHCP");
+            let finding =
+                Diagnostic::warning(place, "`dns` has no effect: the name servers come by DHCP");
             table.report(finding.help("leave it out, or set mode = \"static\""));
         }
         // One that cannot be read is reported, and nothing that follows from it.
@@ -138,24 +221,38 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
         check_size(root, at);
     }
 
-    let guessed = nodes.first().and_then(|node| Ipv4Net::new(node.value.address, 24).ok()).map(|net| net.trunc());
+    let guessed = nodes
+        .first()
+        .and_then(|node| Ipv4Net::new(node.value.address, 24).ok())
+        .map(|net| net.trunc());
     let cidr = written.as_ref().map(|at| at.value.trunc()).or(guessed)?;
     let outside = |address: Ipv4Addr| {
         !cidr.contains(&address)
-            || (cidr.prefix_len() < 31 && (address == cidr.network() || address == cidr.broadcast()))
+            || (cidr.prefix_len() < 31
+                && (address == cidr.network() || address == cidr.broadcast()))
     };
     for node in nodes.iter().filter(|node| outside(node.value.address)) {
-        let message = format!("{} is not an address of a host in the network {cidr}", node.value.address);
+        let message = format!(
+            "{} is not an address of a host in the network {cidr}",
+            node.value.address
+        );
         let mut finding = Diagnostic::error(node.span.clone(), message);
         if written.is_none() {
-            finding = finding.help("the network was taken from the first node; write it under [network] as `cidr`");
+            finding = finding.help(
+                "the network was taken from the first node; write it under [network] as `cidr`",
+            );
         }
         root.report(finding);
     }
     if let Some(gateway) = &gateway {
-        let taken = nodes.iter().find(|node| node.value.address == gateway.value);
+        let taken = nodes
+            .iter()
+            .find(|node| node.value.address == gateway.value);
         if let Some(node) = taken {
-            let message = format!("the gateway {} is the node {}", gateway.value, node.value.name);
+            let message = format!(
+                "the gateway {} is the node {}",
+                gateway.value, node.value.name
+            );
             root.report(Diagnostic::error(gateway.span.clone(), message));
         } else if outside(gateway.value) {
             let message = format!("the gateway {} is not in the network {cidr}", gateway.value);
@@ -177,8 +274,15 @@ fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
         32 => "that is one address, and by default nobody else is let in",
         _ => return,
     };
-    let finding = Diagnostic::error(cidr.span.clone(), format!("the network {} cannot be the nodes'", cidr.value));
-    root.report(finding.label(expected).help("write the network that the nodes are on, as in 10.0.0.0/24"));
+    let finding = Diagnostic::error(
+        cidr.span.clone(),
+        format!("the network {} cannot be the nodes'", cidr.value),
+    );
+    root.report(
+        finding
+            .label(expected)
+            .help("write the network that the nodes are on, as in 10.0.0.0/24"),
+    );
 }
 
 /// Names that a node cannot have: etcd and its peers reach it by them.
@@ -186,20 +290,35 @@ pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<
     for node in nodes {
         let (name, span) = (&node.value.name, node.value.named.clone());
         if name.as_str() == "localhost" {
-            let finding = Diagnostic::error(span, "a node cannot be called localhost: every machine calls itself so");
+            let finding = Diagnostic::error(
+                span,
+                "a node cannot be called localhost: every machine calls itself so",
+            );
             root.report(finding.help("give it a name of its own, as in etcd-1"));
             continue;
         }
         let fqdn = format!("{name}.{}", cluster.domain);
         // Linux, HOST_NAME_MAX; RFC 5280, appendix A, for the common name of a certificate.
         if fqdn.len() > 64 {
-            let message = format!("the full name {fqdn} has {} characters, and a host name at most 64", fqdn.len());
-            root.report(Diagnostic::error(span, message).help("shorten the name or the `domain` under [cluster]"));
+            let message = format!(
+                "the full name {fqdn} has {} characters, and a host name at most 64",
+                fqdn.len()
+            );
+            root.report(
+                Diagnostic::error(span, message)
+                    .help("shorten the name or the `domain` under [cluster]"),
+            );
         }
     }
 }
 
 /// A finding about two places at once: `span` is the later one.
-fn duplicates(span: Range<usize>, what: &str, value: &impl std::fmt::Display, first: &str) -> Diagnostic {
-    Diagnostic::error(span, format!("two nodes have the {what} {value}")).label(format!("{first} has it already"))
+fn duplicates(
+    span: Range<usize>,
+    what: &str,
+    value: &impl std::fmt::Display,
+    first: &str,
+) -> Diagnostic {
+    Diagnostic::error(span, format!("two nodes have the {what} {value}"))
+        .label(format!("{first} has it already"))
 }

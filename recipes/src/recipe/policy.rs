@@ -1,4 +1,5 @@
-//! The sections that say what a node does and whom it believes: time, tuning, SELinux, TLS, metadata.
+//! The sections that say what a node does and whom it believes: time, tuning, SELinux, TLS,
+//! metadata.
 
 use super::files::LocalFile;
 use super::values::{Base, Host, Word};
@@ -100,49 +101,89 @@ fn values<T>(found: Option<Vec<Located<T>>>) -> Option<Vec<T>> {
 pub(super) fn read_time(root: &Table<'_>) -> Time {
     let table = root.table("time");
     let table = table.as_ref();
-    let servers: Vec<Host> = values(table.and_then(|table| table.list("servers"))).unwrap_or_default();
+    let servers: Vec<Host> =
+        values(table.and_then(|table| table.list("servers"))).unwrap_or_default();
     let pools = values(table.and_then(|table| table.list("pools")));
     if let Some(table) = table {
         table.finish();
     }
     // CentOS's own pool, which its stock chrony.conf names as four servers.
-    let default = || if servers.is_empty() { "pool.ntp.org".parse().into_iter().collect() } else { Vec::new() };
+    let default = || {
+        if servers.is_empty() {
+            "pool.ntp.org".parse().into_iter().collect()
+        } else {
+            Vec::new()
+        }
+    };
     let pools = pools.unwrap_or_else(default);
     if let (true, true, Some(table)) = (servers.is_empty(), pools.is_empty(), table) {
         let help = "certificates are checked against the clock; name a server or a pool";
-        table.report(Diagnostic::error(table.header(), "nobody tells the nodes the time").help(help));
+        table.report(
+            Diagnostic::error(table.header(), "nobody tells the nodes the time").help(help),
+        );
     }
     Time { servers, pools }
 }
 
 pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
-    let Some(table) = root.table("tuning") else { return Tuning { profile: Profile::Etcd, sysctl: Vec::new() } };
-    let profile = table.choice("profile", &[("guide", Profile::Guide), ("etcd", Profile::Etcd)]);
-    let sysctl = table.pairs("sysctl").into_iter().filter_map(|(key, value)| {
-        // An `=` in a key would be the end of it.
-        let part_of_key = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
-        let looks_right = key.value.contains('.') && key.value.chars().all(part_of_key);
-        let key_ok = key.value.parse::<Word>().ok().filter(|_| looks_right);
-        let value_ok = !value.value.is_empty()
-            && value.value.chars().all(|c| c.is_ascii_alphanumeric() || " ._:,/|%-".contains(c));
-        if key_ok.is_none() {
-            let finding = Diagnostic::error(key.span, format!("`{}` is not a sysctl key", key.value));
-            table.report(finding.label("expected a name with dots, in quotes, as in \"vm.swappiness\""));
-        }
-        if !value_ok {
-            table.report(Diagnostic::error(value.span, format!("bad value for `{}`", key.value)));
-        }
-        key_ok.filter(|_| value_ok).map(|word| (word, value.value))
-    });
+    let Some(table) = root.table("tuning") else {
+        return Tuning {
+            profile: Profile::Etcd,
+            sysctl: Vec::new(),
+        };
+    };
+    let profile = table.choice(
+        "profile",
+        &[("guide", Profile::Guide), ("etcd", Profile::Etcd)],
+    );
+    let sysctl = table
+        .pairs("sysctl")
+        .into_iter()
+        .filter_map(|(key, value)| {
+            // An `=` in a key would be the end of it.
+            let part_of_key = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
+            let looks_right = key.value.contains('.') && key.value.chars().all(part_of_key);
+            let key_ok = key.value.parse::<Word>().ok().filter(|_| looks_right);
+            let value_ok = !value.value.is_empty()
+                && value
+                    .value
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || " ._:,/|%-".contains(c));
+            if key_ok.is_none() {
+                let finding =
+                    Diagnostic::error(key.span, format!("`{}` is not a sysctl key", key.value));
+                table.report(
+                    finding.label("expected a name with dots, in quotes, as in \"vm.swappiness\""),
+                );
+            }
+            if !value_ok {
+                table.report(Diagnostic::error(
+                    value.span,
+                    format!("bad value for `{}`", key.value),
+                ));
+            }
+            key_ok.filter(|_| value_ok).map(|word| (word, value.value))
+        });
     let sysctl = sysctl.collect();
     table.finish();
-    Tuning { profile: profile.map_or(Profile::Etcd, |at| at.value), sysctl }
+    Tuning {
+        profile: profile.map_or(Profile::Etcd, |at| at.value),
+        sysctl,
+    }
 }
 
 pub(super) fn read_selinux(root: &Table<'_>) -> Selinux {
-    let mut selinux = Selinux { mode: SelinuxMode::Enforcing, module: false };
-    let Some(table) = root.table("selinux") else { return selinux };
-    let modes = [("enforcing", SelinuxMode::Enforcing), ("permissive", SelinuxMode::Permissive)];
+    let mut selinux = Selinux {
+        mode: SelinuxMode::Enforcing,
+        module: false,
+    };
+    let Some(table) = root.table("selinux") else {
+        return selinux;
+    };
+    let modes = [
+        ("enforcing", SelinuxMode::Enforcing),
+        ("permissive", SelinuxMode::Permissive),
+    ];
     if let Some(mode) = table.choice("mode", &modes) {
         selinux.mode = mode.value;
     }
@@ -158,7 +199,9 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
     let table = table.as_ref();
     let days = |key, bounds, default| {
         let found = table.and_then(|table| table.integer(key, bounds));
-        found.and_then(|at| u32::try_from(at.value).ok()).unwrap_or(default)
+        found
+            .and_then(|at| u32::try_from(at.value).ok())
+            .unwrap_or(default)
     };
     let cert = table.and_then(|table| table.text("ca-cert"));
     let key = table.and_then(|table| table.text("ca-key"));
@@ -166,22 +209,40 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
         authority_days: days("ca-days", 1..=36_500, 3_650),
         certificate_days: days("certificate-days", 1..=3_650, 1_095),
         renew_before_days: days("renew-before-days", 0..=3_650, 90),
-        authority: cert.clone().zip(key.clone()).map(|(cert, key)| AuthorityFiles {
-            cert: LocalFile { source: cert.value, span: cert.span },
-            key: LocalFile { source: key.value, span: key.span },
-        }),
+        authority: cert
+            .clone()
+            .zip(key.clone())
+            .map(|(cert, key)| AuthorityFiles {
+                cert: LocalFile {
+                    source: cert.value,
+                    span: cert.span,
+                },
+                key: LocalFile {
+                    source: key.value,
+                    span: key.span,
+                },
+            }),
     };
     if let Some(table) = table {
         match (&cert, &key) {
             (Some(at), None) => {
                 let finding = Diagnostic::error(at.span.clone(), "`ca-cert` without `ca-key`");
-                table.report(finding.help("to use ready certificates put them into the --pki folder instead"));
+                table.report(
+                    finding
+                        .help("to use ready certificates put them into the --pki folder instead"),
+                );
             }
-            (None, Some(at)) => table.report(Diagnostic::error(at.span.clone(), "`ca-key` without `ca-cert`")),
+            (None, Some(at)) => table.report(Diagnostic::error(
+                at.span.clone(),
+                "`ca-key` without `ca-cert`",
+            )),
             _ => {}
         }
-        if tls.certificate_days > tls.authority_days || tls.renew_before_days >= tls.certificate_days {
-            let finding = Diagnostic::error(table.header(), "these lifetimes contradict each other");
+        if tls.certificate_days > tls.authority_days
+            || tls.renew_before_days >= tls.certificate_days
+        {
+            let finding =
+                Diagnostic::error(table.header(), "these lifetimes contradict each other");
             table.report(finding.help("expected renew-before-days < certificate-days <= ca-days"));
         }
         table.finish();
@@ -197,33 +258,59 @@ pub(super) fn read_metadata(root: &Table<'_>) -> MetadataPolicy {
     let platform = table.and_then(|table| table.value::<Platform>("platform"));
     if let Some(table) = table {
         if let Some(at) = url.as_ref().filter(|at| at.value.url().scheme() == "http") {
-            let finding =
-                Diagnostic::warning(at.span.clone(), "node documents hold private keys, and plain http shows them");
-            table.report(finding.help("use https, or a network that only the nodes and this server are on"));
+            let finding = Diagnostic::warning(
+                at.span.clone(),
+                "node documents hold private keys, and plain http shows them",
+            );
+            table.report(
+                finding.help("use https, or a network that only the nodes and this server are on"),
+            );
         }
         if let Some(sources) = &written {
             let asks = sources.iter().find(|at| at.value.0 == MetadataSource::Url);
             if let (Some(at), None) = (asks, &url) {
-                table.report(Diagnostic::error(at.span.clone(), "the source `url` needs a `url` to ask"));
+                table.report(Diagnostic::error(
+                    at.span.clone(),
+                    "the source `url` needs a `url` to ask",
+                ));
             }
             if let Some(at) = &platform
-                && !sources.iter().any(|source| source.value.0.name() == at.value.name())
+                && !sources
+                    .iter()
+                    .any(|source| source.value.0.name() == at.value.name())
             {
-                let finding = Diagnostic::error(at.span.clone(), "`sources` does not name the source of this platform");
-                table.report(finding.help(format!("add `{}` to `sources`, or remove `platform`", at.value.name())));
+                let finding = Diagnostic::error(
+                    at.span.clone(),
+                    "`sources` does not name the source of this platform",
+                );
+                table.report(finding.help(format!(
+                    "add `{}` to `sources`, or remove `platform`",
+                    at.value.name()
+                )));
             }
             if sources.is_empty() {
-                table.report(Diagnostic::error(table.header(), "`sources` is empty: no node could learn who it is"));
+                table.report(Diagnostic::error(
+                    table.header(),
+                    "`sources` is empty: no node could learn who it is",
+                ));
             }
         }
         table.finish();
     }
-    let default = || MetadataSource::ALL.into_iter().filter(|source| *source != MetadataSource::Url || url.is_some());
+    let default = || {
+        MetadataSource::ALL
+            .into_iter()
+            .filter(|source| *source != MetadataSource::Url || url.is_some())
+    };
     let sources = match written {
         Some(list) => list.into_iter().map(|at| at.value.0).collect(),
         None => default().collect(),
     };
-    MetadataPolicy { sources, url: url.map(|at| at.value.url().clone()), platform: platform.map(|at| at.value) }
+    MetadataPolicy {
+        sources,
+        url: url.map(|at| at.value.url().clone()),
+        platform: platform.map(|at| at.value),
+    }
 }
 
 struct SourceName(MetadataSource);
@@ -231,7 +318,9 @@ struct SourceName(MetadataSource);
 impl std::str::FromStr for SourceName {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let named = MetadataSource::ALL.into_iter().find(|source| source.name() == text);
+        let named = MetadataSource::ALL
+            .into_iter()
+            .find(|source| source.name() == text);
         named.map(Self).ok_or(
             "expected one of: file, cmdline, smbios, fw-cfg, nocloud, config-drive, vmware, openstack, ec2, gce, azure, url",
         )

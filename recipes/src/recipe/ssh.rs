@@ -10,18 +10,25 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SshKey(String);
 
-const TYPES: [&str; 5] =
-    ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"];
+const TYPES: [&str; 5] = [
+    "ssh-ed25519",
+    "ssh-rsa",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+];
 
-const EXPECTED: &str =
-    "expected a line from a .pub file: ssh-ed25519, ssh-rsa or ecdsa-sha2-nistp256/384/521, the key, a comment";
+const EXPECTED: &str = "expected a line from a .pub file: ssh-ed25519, ssh-rsa or ecdsa-sha2-nistp256/384/521, the key, a comment";
 
 impl FromStr for SshKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text.contains("PRIVATE KEY") {
-            return Err("this is a private key: write the line of the .pub file, and replace the key pair".to_owned());
+            return Err(
+                "this is a private key: write the line of the .pub file, and replace the key pair"
+                    .to_owned(),
+            );
         }
         if text.starts_with(['/', '~', '.']) || (text.ends_with("pub") && !text.contains(' ')) {
             return Err(
@@ -33,14 +40,18 @@ impl FromStr for SshKey {
             return Err(EXPECTED.to_owned());
         }
         let mut parts = text.splitn(3, ' ');
-        let (Some(kind), Some(key)) = (parts.next(), parts.next()) else { return Err(EXPECTED.to_owned()) };
+        let (Some(kind), Some(key)) = (parts.next(), parts.next()) else {
+            return Err(EXPECTED.to_owned());
+        };
         if !TYPES.contains(&kind) {
             return Err(EXPECTED.to_owned());
         }
         if is_whole(kind, key) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(format!("the key behind `{kind}` is cut short or altered: take the whole line from the .pub file"))
+            Err(format!(
+                "the key behind `{kind}` is cut short or altered: take the whole line from the .pub file"
+            ))
         }
     }
 }
@@ -51,15 +62,21 @@ impl fmt::Display for SshKey {
     }
 }
 
-/// Whether a key in base64 begins with its type, and ends where its last field does (RFC 4253, 6.6: each field has its length
-/// before it).
+/// Whether a key in base64 begins with its type, and ends where its last field does (RFC 4253, 6.6:
+/// each field has its length before it).
 fn is_whole(kind: &str, key: &str) -> bool {
-    let Ok(bytes) = BASE64.decode(key) else { return false };
+    let Ok(bytes) = BASE64.decode(key) else {
+        return false;
+    };
     let mut rest = bytes.as_slice();
     let mut fields = Vec::new();
     while let Some((length, behind)) = rest.split_first_chunk::<4>() {
-        let Ok(length) = usize::try_from(u32::from_be_bytes(*length)) else { return false };
-        let Some((field, behind)) = behind.split_at_checked(length) else { return false };
+        let Ok(length) = usize::try_from(u32::from_be_bytes(*length)) else {
+            return false;
+        };
+        let Some((field, behind)) = behind.split_at_checked(length) else {
+            return false;
+        };
         fields.push(field);
         rest = behind;
     }
@@ -93,7 +110,10 @@ mod tests {
             let (kind, key) = (parts.next().unwrap(), parts.next().unwrap());
             for cut in [4, 8, 20] {
                 let cut = format!("{kind} {} me@example.com", &key[..key.len() - cut]);
-                assert!(cut.parse::<SshKey>().unwrap_err().contains("cut short"), "{cut}");
+                assert!(
+                    cut.parse::<SshKey>().unwrap_err().contains("cut short"),
+                    "{cut}"
+                );
             }
         }
     }
@@ -107,7 +127,10 @@ mod tests {
             ("ssh-dss AAAAB3", "expected a line"),
             ("", "expected a line"),
         ] {
-            assert!(text.parse::<SshKey>().unwrap_err().contains(words), "{text}");
+            assert!(
+                text.parse::<SshKey>().unwrap_err().contains(words),
+                "{text}"
+            );
         }
     }
 

@@ -13,10 +13,18 @@ fn said(text: &str) -> Vec<String> {
     let line = |finding: &Diagnostic| {
         let (line, column) = finding.position(text);
         let help = finding.help.as_deref().unwrap_or_default();
-        format!("{line}:{column} {} | {} | {help}", finding.message, finding.label)
+        format!(
+            "{line}:{column} {} | {} | {help}",
+            finding.message, finding.label
+        )
     };
     // That the recipe names no key has a test of its own.
-    read(text).findings.iter().filter(|finding| !finding.message.contains(NO_KEY)).map(line).collect()
+    read(text)
+        .findings
+        .iter()
+        .filter(|finding| !finding.message.contains(NO_KEY))
+        .map(line)
+        .collect()
 }
 
 const NO_KEY: &str = "no one can log in to the nodes";
@@ -31,8 +39,14 @@ fn changed(from: &str, to: &str) -> String {
 fn refused(text: &str, expected: &str) {
     let reading = read(text);
     let said = said(text);
-    assert!(reading.recipe.is_none(), "accepted, though it said {said:?}");
-    assert!(said.iter().any(|line| line.contains(expected)), "expected {expected:?}, it said {said:#?}");
+    assert!(
+        reading.recipe.is_none(),
+        "accepted, though it said {said:?}"
+    );
+    assert!(
+        said.iter().any(|line| line.contains(expected)),
+        "expected {expected:?}, it said {said:#?}"
+    );
 }
 
 #[test]
@@ -47,20 +61,49 @@ fn the_ready_recipes_have_nothing_to_be_said_about() {
 fn the_guides_cluster_is_read_as_the_guide_says() {
     let recipe = read(GOOD).recipe.unwrap();
     let document = recipe.cluster_document();
-    let members: Vec<_> = document.members.iter().map(|m| (document.fqdn(&m.name), m.peer_url())).collect();
-    assert_eq!(members[0], ("etcd-1.cluster.local".into(), "https://10.101.15.101:2380".into()));
+    let members: Vec<_> = document
+        .members
+        .iter()
+        .map(|m| (document.fqdn(&m.name), m.peer_url()))
+        .collect();
+    assert_eq!(
+        members[0],
+        (
+            "etcd-1.cluster.local".into(),
+            "https://10.101.15.101:2380".into()
+        )
+    );
     assert_eq!(members.len(), 3);
-    assert_eq!(recipe.firewall.peers, [document.network.cidr], "a new member of the network may come");
-    assert_eq!(recipe.etcd.mirrors[1].as_str(), "https://storage.googleapis.com/etcd/");
+    assert_eq!(
+        recipe.firewall.peers,
+        [document.network.cidr],
+        "a new member of the network may come"
+    );
+    assert_eq!(
+        recipe.etcd.mirrors[1].as_str(),
+        "https://storage.googleapis.com/etcd/"
+    );
 }
 
 #[test]
 fn a_typing_error_is_answered_with_what_was_meant() {
-    refused(&changed("domain", "domian"), "5:1 unknown key `domian` in [cluster] |  | did you mean `domain`?");
-    refused(&changed("[firewall]", "[firewal]"), "unknown key `firewal` in a recipe |  | did you mean `firewall`?");
-    refused(&changed("clients", "zzz"), "[firewall] knows: clients, peers, admins");
+    refused(
+        &changed("domain", "domian"),
+        "5:1 unknown key `domian` in [cluster] |  | did you mean `domain`?",
+    );
+    refused(
+        &changed("[firewall]", "[firewal]"),
+        "unknown key `firewal` in a recipe |  | did you mean `firewall`?",
+    );
+    refused(
+        &changed("clients", "zzz"),
+        "[firewall] knows: clients, peers, admins",
+    );
     let text = changed("[network]", "[network]\nmode = \"statik\"");
-    refused(&text, "expected one of: dhcp, static | did you mean `static`?");
+    refused(
+        &text,
+        "expected one of: dhcp, static | did you mean `static`?",
+    );
 }
 
 #[test]
@@ -69,8 +112,14 @@ fn a_wrong_type_says_what_was_expected_and_found() {
         &changed("\"3.6.14\"", "3.6"),
         "`version` must be a string, not a number with a point | expected a string | write all three numbers in quotes",
     );
-    refused(&changed("[\"10.101.15.0/24\"]", "\"10.101.15.0/24\""), "must be a list of strings, not a string");
-    refused(&changed("[cluster]", "[[cluster]]"), "`cluster` must be a table, not a list");
+    refused(
+        &changed("[\"10.101.15.0/24\"]", "\"10.101.15.0/24\""),
+        "must be a list of strings, not a string",
+    );
+    refused(
+        &changed("[cluster]", "[[cluster]]"),
+        "`cluster` must be a table, not a list",
+    );
     refused(
         &changed("[firewall]", "[tuning]\nprofile = true\n[firewall]"),
         "`profile` must be a string, not true or false",
@@ -79,7 +128,10 @@ fn a_wrong_type_says_what_was_expected_and_found() {
 
 fn installed(install: &str) -> Install {
     let text = format!("{GOOD}\n[install]\n{install}");
-    read(&text).recipe.unwrap_or_else(|| panic!("{:?}", said(&text))).install
+    read(&text)
+        .recipe
+        .unwrap_or_else(|| panic!("{:?}", said(&text)))
+        .install
 }
 
 /// Each repository as `name: addresses`.
@@ -93,29 +145,47 @@ fn repos(install: &str) -> Vec<String> {
 
 #[test]
 fn nodes_get_the_updates_that_belong_to_the_trees() {
-    assert!(repos("")[0].starts_with("updates: https://vault.centos.org/7.9.2009/updates/x86_64/ https://"));
+    assert!(
+        repos("")[0]
+            .starts_with("updates: https://vault.centos.org/7.9.2009/updates/x86_64/ https://")
+    );
     let local = "trees = [\"http://10.0.0.5/centos/7.9.2009/os/x86_64\", \"http://10.0.0.6/dvd/\"]";
-    assert_eq!(repos(local), ["updates: http://10.0.0.5/centos/7.9.2009/updates/x86_64/"]);
+    assert_eq!(
+        repos(local),
+        ["updates: http://10.0.0.5/centos/7.9.2009/updates/x86_64/"]
+    );
     assert!(repos("family = \"oracle\"")[0].starts_with("ol7_latest: https://yum.oracle.com/"));
     let own = "[[install.repo]]\nname = \"els\"\nurls = [\"http://a/els\", \"http://b/els\"]\nkey = \"els.asc\"\n";
     assert_eq!(repos(own), ["els: http://a/els/ http://b/els/"]);
-    assert!(matches!(&installed(own).repos[0].key, Some(RepoKey::File(file)) if file.source == "els.asc"));
+    assert!(
+        matches!(&installed(own).repos[0].key, Some(RepoKey::File(file)) if file.source == "els.asc")
+    );
 }
 
 #[test]
 fn a_recipe_without_updates_is_warned_of() {
     for install in ["trees = [\"http://10.0.0.6/dvd/\"]", "repo = []"] {
         let said = said(&format!("{GOOD}\n[install]\n{install}"));
-        assert!(said.len() == 1 && said[0].contains("no repository of updates"), "{said:?}");
+        assert!(
+            said.len() == 1 && said[0].contains("no repository of updates"),
+            "{said:?}"
+        );
         assert!(repos(install).is_empty());
     }
     // [[install.repo]] replaces the default.
-    let one = |name: &str, url: &str| format!("{GOOD}\n[[install.repo]]\nname = \"{name}\"\nurls = [\"{url}\"]");
+    let one = |name: &str, url: &str| {
+        format!("{GOOD}\n[[install.repo]]\nname = \"{name}\"\nurls = [\"{url}\"]")
+    };
     let without = said(&one("epel", "http://a/models/7/"));
-    assert!(without.len() == 1 && without[0].contains("[[install.repo]] replaces the default"), "{without:?}");
-    for (name, url) in
-        [("updates", "http://a/7/"), ("ol7_latest", "http://a/"), ("own", "http://a/centos7-ELS/x86_64/")]
-    {
+    assert!(
+        without.len() == 1 && without[0].contains("[[install.repo]] replaces the default"),
+        "{without:?}"
+    );
+    for (name, url) in [
+        ("updates", "http://a/7/"),
+        ("ol7_latest", "http://a/"),
+        ("own", "http://a/centos7-ELS/x86_64/"),
+    ] {
         assert!(said(&one(name, url)).is_empty(), "{name} {url}");
     }
     let text = format!("{GOOD}\n[install]\nfamily = \"rhel\"");
@@ -127,59 +197,158 @@ fn a_recipe_without_updates_is_warned_of() {
 
 #[test]
 fn a_bad_repository_says_why() {
-    let refused = |more: &str, expected: &str| refused(&format!("{GOOD}\n[[install.repo]]\n{more}"), expected);
-    refused("urls = [\"http://a/\"]", "`name` is missing in [[install.repo]]");
+    let refused = |more: &str, expected: &str| {
+        refused(&format!("{GOOD}\n[[install.repo]]\n{more}"), expected);
+    };
+    refused(
+        "urls = [\"http://a/\"]",
+        "`name` is missing in [[install.repo]]",
+    );
     refused("name = \"els\"", "`urls` is missing in [[install.repo]]");
     refused("name = \"els\"\nurls = []", "`urls` is empty");
-    refused("name = \"els\"\nurls = [\"http://a/\"]\nkey = \"../els\"", "leads out of the recipe's folder");
+    refused(
+        "name = \"els\"\nurls = [\"http://a/\"]\nkey = \"../els\"",
+        "leads out of the recipe's folder",
+    );
     let twice = "name = \"els\"\nurls = [\"http://a/\"]\n[[install.repo]]\nname = \"els\"\nurls = [\"http://b/\"]";
     refused(twice, "two repositories are named `els`");
 }
 
 #[test]
 fn a_name_that_the_installer_would_replace_is_refused() {
-    let refused = |line: &str, expected: &str| refused(&format!("{GOOD}\n[install]\n{line}"), expected);
-    refused("timezone = \"Europe/Berln\"", "would take America/New_York; did you mean \"Europe/Berlin\"?");
+    let refused =
+        |line: &str, expected: &str| refused(&format!("{GOOD}\n[install]\n{line}"), expected);
+    refused(
+        "timezone = \"Europe/Berln\"",
+        "would take America/New_York; did you mean \"Europe/Berlin\"?",
+    );
     refused("lang = \"en\"", "did you mean \"en_US.UTF-8\"?");
-    refused("keyboard = \"nokb\"", "the installer knows no keymap `nokb`, and would take us");
-    refused("disk = \"/dev/sda1\"", "this is a partition; write its disk, \"sda\"");
-    refused("packages = [\"vim-enhanced htop\"]", "write each as a text of its own");
+    refused(
+        "keyboard = \"nokb\"",
+        "the installer knows no keymap `nokb`, and would take us",
+    );
+    refused(
+        "disk = \"/dev/sda1\"",
+        "this is a partition; write its disk, \"sda\"",
+    );
+    refused(
+        "packages = [\"vim-enhanced htop\"]",
+        "write each as a text of its own",
+    );
 }
 
 #[test]
 fn a_bad_value_says_why() {
-    refused(&changed("\"etcd-1\"", "\"etcd_1\""), "`_` is not allowed in `etcd_1`");
-    refused(&changed("10.101.15.101", "10.101.15.256"), "bad value for `address`");
-    refused(&changed("3.6.14", "3.9.1"), "etcd 3.9.1 is not supported: 3.4 to 3.7 are");
-    refused(&changed("ffe840", "ffe84"), "a SHA-256 digest is 64 hexadecimal digits, this has 63 characters");
-    refused(&changed("https://github.com", "ftp://github.com"), "expected http:// or https://");
-    refused(&changed("[etcd]", "[etcd]\nquota = \"1 KiB\""), "expected 16 MiB or more");
-    refused(&changed("[etcd]", "[etcd]\nelection-timeout-ms = 200"), "expected 500 or more");
-    refused(&changed("[etcd]", "[etcd]\nheartbeat-interval-ms = 0"), "expected 10 to 5000");
-    refused(&changed("[firewall]", "[install]\nroot-password = \"hunter2\"\n[firewall]"), "openssl passwd -6");
-    refused(&changed("[firewall]", "[tuning.sysctl]\nswappiness = 1\n[firewall]"), "`swappiness` is not a sysctl key");
-    refused(&changed("[firewall]", "[tuning.sysctl]\n\"a.b=c\" = 1\n[firewall]"), "`a.b=c` is not a sysctl key");
-    refused(&changed("[firewall]", "[install]\npackages = [\"%end\"]\n[firewall]"), "name of a package");
-    refused(&changed("[etcd]", "[etcd]\nmax-request = \"9 TiB\""), "expected 64 KiB to 10 MiB");
-    refused(&changed("10.101.15.0/24\"]", "10.101.15.7/24\"]"), "did you mean 10.101.15.0/24?");
+    refused(
+        &changed("\"etcd-1\"", "\"etcd_1\""),
+        "`_` is not allowed in `etcd_1`",
+    );
+    refused(
+        &changed("10.101.15.101", "10.101.15.256"),
+        "bad value for `address`",
+    );
+    refused(
+        &changed("3.6.14", "3.9.1"),
+        "etcd 3.9.1 is not supported: 3.4 to 3.7 are",
+    );
+    refused(
+        &changed("ffe840", "ffe84"),
+        "a SHA-256 digest is 64 hexadecimal digits, this has 63 characters",
+    );
+    refused(
+        &changed("https://github.com", "ftp://github.com"),
+        "expected http:// or https://",
+    );
+    refused(
+        &changed("[etcd]", "[etcd]\nquota = \"1 KiB\""),
+        "expected 16 MiB or more",
+    );
+    refused(
+        &changed("[etcd]", "[etcd]\nelection-timeout-ms = 200"),
+        "expected 500 or more",
+    );
+    refused(
+        &changed("[etcd]", "[etcd]\nheartbeat-interval-ms = 0"),
+        "expected 10 to 5000",
+    );
+    refused(
+        &changed(
+            "[firewall]",
+            "[install]\nroot-password = \"hunter2\"\n[firewall]",
+        ),
+        "openssl passwd -6",
+    );
+    refused(
+        &changed("[firewall]", "[tuning.sysctl]\nswappiness = 1\n[firewall]"),
+        "`swappiness` is not a sysctl key",
+    );
+    refused(
+        &changed("[firewall]", "[tuning.sysctl]\n\"a.b=c\" = 1\n[firewall]"),
+        "`a.b=c` is not a sysctl key",
+    );
+    refused(
+        &changed("[firewall]", "[install]\npackages = [\"%end\"]\n[firewall]"),
+        "name of a package",
+    );
+    refused(
+        &changed("[etcd]", "[etcd]\nmax-request = \"9 TiB\""),
+        "expected 64 KiB to 10 MiB",
+    );
+    refused(
+        &changed("10.101.15.0/24\"]", "10.101.15.7/24\"]"),
+        "did you mean 10.101.15.0/24?",
+    );
 }
 
 #[test]
 fn a_contradiction_names_both_sides() {
-    refused(&changed("\"etcd-2\"", "\"etcd-1\""), "12:8 two nodes have the name etcd-1 | etcd-1 has it already");
-    refused(&changed("10.101.15.102", "10.101.15.101"), "two nodes have the address 10.101.15.101 | etcd-1 has it");
-    let macs = GOOD.replace("address = \"10.101.15.10", "mac = \"52:54:00:00:00:01\"\naddress = \"10.101.15.10");
+    refused(
+        &changed("\"etcd-2\"", "\"etcd-1\""),
+        "12:8 two nodes have the name etcd-1 | etcd-1 has it already",
+    );
+    refused(
+        &changed("10.101.15.102", "10.101.15.101"),
+        "two nodes have the address 10.101.15.101 | etcd-1 has it",
+    );
+    let macs = GOOD.replace(
+        "address = \"10.101.15.10",
+        "mac = \"52:54:00:00:00:01\"\naddress = \"10.101.15.10",
+    );
     refused(&macs, "two nodes have the MAC address 52:54:00:00:00:01");
-    refused(&changed("10.101.15.103", "10.101.16.103"), "10.101.16.103 is not an address of a host in the network");
-    refused(&changed("10.101.15.103", "10.101.15.255"), "not an address of a host in the network");
-    refused(&changed("gateway = \"10.101.15.1\"", "gateway = \"10.101.15.102\""), "is the node etcd-2");
+    refused(
+        &changed("10.101.15.103", "10.101.16.103"),
+        "10.101.16.103 is not an address of a host in the network",
+    );
+    refused(
+        &changed("10.101.15.103", "10.101.15.255"),
+        "not an address of a host in the network",
+    );
+    refused(
+        &changed("gateway = \"10.101.15.1\"", "gateway = \"10.101.15.102\""),
+        "is the node etcd-2",
+    );
     let room = "[install.partitions]\netcd = \"4 GiB\"\n[firewall]";
-    refused(&changed("[firewall]", room).replace("[etcd]", "[etcd]\nquota = \"4 GiB\""), "too small for its quota");
-    refused(&changed("[firewall]", "[tls]\nca-cert = \"a\"\n[firewall]"), "`ca-cert` without `ca-key`");
-    refused(&changed("[firewall]", "[tls]\ncertificate-days = 30\n[firewall]"), "lifetimes contradict");
-    refused(&changed("[firewall]", "[metadata]\nsources = [\"url\"]\n[firewall]"), "needs a `url` to ask");
+    refused(
+        &changed("[firewall]", room).replace("[etcd]", "[etcd]\nquota = \"4 GiB\""),
+        "too small for its quota",
+    );
+    refused(
+        &changed("[firewall]", "[tls]\nca-cert = \"a\"\n[firewall]"),
+        "`ca-cert` without `ca-key`",
+    );
+    refused(
+        &changed("[firewall]", "[tls]\ncertificate-days = 30\n[firewall]"),
+        "lifetimes contradict",
+    );
+    refused(
+        &changed("[firewall]", "[metadata]\nsources = [\"url\"]\n[firewall]"),
+        "needs a `url` to ask",
+    );
     let platform = "[metadata]\nplatform = \"ec2\"\nsources = [\"gce\"]\n[firewall]";
-    refused(&changed("[firewall]", platform), "`sources` does not name the source of this platform");
+    refused(
+        &changed("[firewall]", platform),
+        "`sources` does not name the source of this platform",
+    );
     refused(
         &changed("[firewall]", "[metadata]\nplatform = \"aws\"\n[firewall]"),
         "expected one of: openstack, ec2, gce",
@@ -198,18 +367,52 @@ fn a_backup_has_defaults_and_no_secrets() {
     let text = with(
         "destination = \"s3://backups/etcd\"\nschedule = \"every 6 hours\"\n[backup.s3]\nendpoint = \"https://s3.example.com\"\n[backup.keep]\ndaily = 30",
     );
-    let full = read(&text).recipe.unwrap_or_else(|| panic!("{:?}", said(&text))).backup.unwrap();
-    assert!(full.s3.path_style && full.keep.daily == 30 && full.keep.hourly == 24, "{full:?}");
-    refused(&with("schedule = \"every 7 hours\""), "expected hours that divide a day");
-    refused(&with("destination = \"/home/backups\""), "no snapshot can be written below /home");
-    refused(&with("destination = \"s3://backups/etcd\""), "the store of the bucket is not named");
-    refused(&with("[backup.s3]\nregion = \"x\""), "without a destination that is s3://");
-    refused(&with("[backup.s3]\nsecret-access-key = \"x\""), "the store's keys do not stand in a recipe");
-    refused(&with("[backup.keep]\nhourly = 0\ndaily = 0\nweekly = 0\nmonthly = 0"), "no snapshot would be kept");
-    let path = "destination = \"s3://b12/x\"\n[backup.s3]\nendpoint = \"https://s3.example.com/b12\"";
-    refused(&with(path), "`endpoint` has a path | expected the store's address alone");
-    let http = with("destination = \"s3://backups\"\n[backup.s3]\nendpoint = \"http://10.0.0.9:9000\"");
-    assert!(said(&http)[0].contains("plain http shows the snapshots"), "{:?}", said(&http));
+    let full = read(&text)
+        .recipe
+        .unwrap_or_else(|| panic!("{:?}", said(&text)))
+        .backup
+        .unwrap();
+    assert!(
+        full.s3.path_style && full.keep.daily == 30 && full.keep.hourly == 24,
+        "{full:?}"
+    );
+    refused(
+        &with("schedule = \"every 7 hours\""),
+        "expected hours that divide a day",
+    );
+    refused(
+        &with("destination = \"/home/backups\""),
+        "no snapshot can be written below /home",
+    );
+    refused(
+        &with("destination = \"s3://backups/etcd\""),
+        "the store of the bucket is not named",
+    );
+    refused(
+        &with("[backup.s3]\nregion = \"x\""),
+        "without a destination that is s3://",
+    );
+    refused(
+        &with("[backup.s3]\nsecret-access-key = \"x\""),
+        "the store's keys do not stand in a recipe",
+    );
+    refused(
+        &with("[backup.keep]\nhourly = 0\ndaily = 0\nweekly = 0\nmonthly = 0"),
+        "no snapshot would be kept",
+    );
+    let path =
+        "destination = \"s3://b12/x\"\n[backup.s3]\nendpoint = \"https://s3.example.com/b12\"";
+    refused(
+        &with(path),
+        "`endpoint` has a path | expected the store's address alone",
+    );
+    let http =
+        with("destination = \"s3://backups\"\n[backup.s3]\nendpoint = \"http://10.0.0.9:9000\"");
+    assert!(
+        said(&http)[0].contains("plain http shows the snapshots"),
+        "{:?}",
+        said(&http)
+    );
 }
 
 #[test]
@@ -220,26 +423,58 @@ fn snapshots_may_be_compressed_and_encrypted_for_somebody() {
     let plain = read(&with("")).recipe.unwrap().backup.unwrap();
     assert!(!plain.compress && plain.age.is_empty());
     let text = with(&format!("compress = true\nage = [\"{ONE}\", \"{TWO}\"]"));
-    let both = read(&text).recipe.unwrap_or_else(|| panic!("{:?}", said(&text))).backup.unwrap();
+    let both = read(&text)
+        .recipe
+        .unwrap_or_else(|| panic!("{:?}", said(&text)))
+        .backup
+        .unwrap();
     assert!(both.compress && both.age[1].to_string() == TWO, "{both:?}");
-    refused(&with("compress = \"yes\""), "`compress` must be true or false");
-    refused(&with(&format!("age = \"{ONE}\"")), "`age` must be a list of strings");
-    refused(&with("age = []"), "names nobody who could read the snapshots");
-    refused(&with(&format!("age = [\"{ONE}\", \"{ONE}\"]")), "is there twice");
-    refused(&with("age = [\"age1abc\"]"), "bad value for `age` | expected an X25519 recipient");
-    refused(&with("age = [\"AGE-SECRET-KEY-1X\"]"), "this is a secret key");
+    refused(
+        &with("compress = \"yes\""),
+        "`compress` must be true or false",
+    );
+    refused(
+        &with(&format!("age = \"{ONE}\"")),
+        "`age` must be a list of strings",
+    );
+    refused(
+        &with("age = []"),
+        "names nobody who could read the snapshots",
+    );
+    refused(
+        &with(&format!("age = [\"{ONE}\", \"{ONE}\"]")),
+        "is there twice",
+    );
+    refused(
+        &with("age = [\"age1abc\"]"),
+        "bad value for `age` | expected an X25519 recipient",
+    );
+    refused(
+        &with("age = [\"AGE-SECRET-KEY-1X\"]"),
+        "this is a secret key",
+    );
     // The place is that of the one that is wrong.
-    let text = with(&format!("age = [\n  \"{ONE}\",\n  \"{}\",\n]", TWO.replace('k', "m")));
+    let text = with(&format!(
+        "age = [\n  \"{ONE}\",\n  \"{}\",\n]",
+        TWO.replace('k', "m")
+    ));
     let line = 1 + text.lines().position(|line| line.contains("mjn")).unwrap();
     assert!(read(&text).recipe.is_none());
-    assert!(said(&text)[0].starts_with(&format!("{line}:3 ")), "{:?}", said(&text));
+    assert!(
+        said(&text)[0].starts_with(&format!("{line}:3 ")),
+        "{:?}",
+        said(&text)
+    );
     refused(&text, "its checksum is wrong");
 }
 
 #[test]
 fn what_is_missing_is_named_with_its_reason() {
     let without_digest = GOOD.replace("sha256", "# sha256");
-    refused(&without_digest, "`sha256` is missing in [etcd] | a version without its digest could be anything");
+    refused(
+        &without_digest,
+        "`sha256` is missing in [etcd] | a version without its digest could be anything",
+    );
     refused("", "the section [cluster] is missing");
     refused("", "no [[node]]");
     refused("", "the section [etcd] is missing");
@@ -247,9 +482,14 @@ fn what_is_missing_is_named_with_its_reason() {
 
 #[test]
 fn all_mistakes_come_at_once_and_in_order() {
-    let text = changed("domain", "domian").replace("etcd-2", "-x").replace("3.6.14", "x");
+    let text = changed("domain", "domian")
+        .replace("etcd-2", "-x")
+        .replace("3.6.14", "x");
     let said = said(&text);
-    let lines: Vec<usize> = said.iter().map(|line| line.split(':').next().unwrap().parse().unwrap()).collect();
+    let lines: Vec<usize> = said
+        .iter()
+        .map(|line| line.split(':').next().unwrap().parse().unwrap())
+        .collect();
     assert!(lines.len() >= 4, "{said:#?}");
     assert!(lines.is_sorted(), "{said:#?}");
 }
@@ -259,7 +499,11 @@ fn an_even_number_of_members_is_a_warning_and_no_error() {
     let text = format!("{GOOD}\n[[node]]\nname = \"etcd-4\"\naddress = \"10.101.15.104\"\n");
     let reading = read(&text);
     assert!(reading.recipe.is_some());
-    assert!(said(&text)[0].contains("4 members survive the loss of 1, as 3 would"), "{:?}", said(&text));
+    assert!(
+        said(&text)[0].contains("4 members survive the loss of 1, as 3 would"),
+        "{:?}",
+        said(&text)
+    );
     assert_eq!(reading.findings[0].severity, Severity::Warning);
 }
 
@@ -270,19 +514,57 @@ fn a_users_files_stay_below_the_recipes_folder_and_out_of_the_images_own() {
         "\"/etc/motd\" = \"motd\"\n\"/usr/local/bin/a\" = { source = \"b/a\", owner = \"etcd\", mode = \"0750\" }",
     );
     let recipe = read(&text).recipe.unwrap();
-    let found: Vec<_> = recipe.files.overlay.iter().map(|f| (f.path.as_str(), f.mode, f.owner)).collect();
-    assert_eq!(found, [("etc/motd", 0o644, 0), ("usr/local/bin/a", 0o750, crate::ETCD_ID)]);
+    let found: Vec<_> = recipe
+        .files
+        .overlay
+        .iter()
+        .map(|f| (f.path.as_str(), f.mode, f.owner))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("etc/motd", 0o644, 0),
+            ("usr/local/bin/a", 0o750, crate::ETCD_ID)
+        ]
+    );
     for escape in ["../x", "/etc/passwd", "a/../../x", "", "a//b", "./a"] {
-        refused(&files(&format!("\"/etc/motd\" = \"{escape}\"")), "leads out of the recipe's folder");
+        refused(
+            &files(&format!("\"/etc/motd\" = \"{escape}\"")),
+            "leads out of the recipe's folder",
+        );
     }
-    for place in ["etc/motd", "/etc/../etc/motd", "/etc//motd", "/etc/a\\nb", "/"] {
-        refused(&files(&format!("\"{place}\" = \"a\"")), "is not a path on the node");
+    for place in [
+        "etc/motd",
+        "/etc/../etc/motd",
+        "/etc//motd",
+        "/etc/a\\nb",
+        "/",
+    ] {
+        refused(
+            &files(&format!("\"{place}\" = \"a\"")),
+            "is not a path on the node",
+        );
     }
-    refused(&files("\"/etc/firstboot/trust.pub\" = \"a\""), "/etc/firstboot/trust.pub is the image's own");
-    refused(&files("\"/etc/a\" = { source = \"a\", mode = \"4755\" }"), "expected permissions in octal");
-    refused(&files("\"/etc/a\" = { source = \"a\", owner = \"nobody\" }"), "expected one of: root, etcd");
-    refused(&files("\"/etc/a\" = { suorce = \"a\" }"), "did you mean `source`?");
-    refused(&format!("{GOOD}\n[files]\npost = [\"../a\"]\n"), "leads out of the recipe's folder");
+    refused(
+        &files("\"/etc/firstboot/trust.pub\" = \"a\""),
+        "/etc/firstboot/trust.pub is the image's own",
+    );
+    refused(
+        &files("\"/etc/a\" = { source = \"a\", mode = \"4755\" }"),
+        "expected permissions in octal",
+    );
+    refused(
+        &files("\"/etc/a\" = { source = \"a\", owner = \"nobody\" }"),
+        "expected one of: root, etcd",
+    );
+    refused(
+        &files("\"/etc/a\" = { suorce = \"a\" }"),
+        "did you mean `source`?",
+    );
+    refused(
+        &format!("{GOOD}\n[files]\npost = [\"../a\"]\n"),
+        "leads out of the recipe's folder",
+    );
 }
 
 #[test]
@@ -290,5 +572,12 @@ fn broken_syntax_is_told_without_the_noise_behind_it() {
     let text = "[cluster\nname = \"etcd\"\ndomain = ";
     let reading = read(text);
     assert!(reading.recipe.is_none());
-    assert!(!reading.findings.iter().any(|f| f.message.contains("is missing")), "{:?}", reading.findings);
+    assert!(
+        !reading
+            .findings
+            .iter()
+            .any(|f| f.message.contains("is missing")),
+        "{:?}",
+        reading.findings
+    );
 }

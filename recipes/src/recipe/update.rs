@@ -13,6 +13,8 @@ pub(super) fn read(root: &Table<'_>) -> Option<Update> {
     Some(Update {
         mode: mode.map_or(UpdateMode::Manual, |at| at.value),
         from: from.map(|at| at.value.url().clone()),
-        soak_seconds: soak.and_then(|at| u32::try_from(at.value).ok()).unwrap_or(SOAK),
+        soak_seconds: soak
+            .and_then(|at| u32::try_from(at.value).ok())
+            .unwrap_or(SOAK),
     })
 }

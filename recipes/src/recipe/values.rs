@@ -23,7 +23,9 @@ impl FromStr for Size {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let at = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
         let (number, unit) = text.split_at(at);
         let shift = match unit.trim() {
             "" | "B" => 0,
@@ -36,7 +38,10 @@ impl FromStr for Size {
         if number.is_empty() {
             return Err("expected a number and a unit, as in \"8 GiB\"");
         }
-        let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+        let bytes = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(1 << shift));
         bytes.map(Self).ok_or("that is too large")
     }
 }
@@ -44,7 +49,10 @@ impl FromStr for Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-        match units.iter().find(|(shift, _)| self.0 != 0 && self.0.trailing_zeros() >= *shift) {
+        match units
+            .iter()
+            .find(|(shift, _)| self.0 != 0 && self.0.trailing_zeros() >= *shift)
+        {
             Some((shift, unit)) => write!(f, "{} {unit}", self.0 >> shift),
             None => write!(f, "{}", self.0),
         }
@@ -91,8 +99,8 @@ text!(
 );
 
 text!(
-    /// A password as crypt(3) hashed it. glibc 2.17 knows MD5 (`$1$`), SHA-256 (`$5$`) and SHA-512 (`$6$`):
-    /// crypt/crypt-entry.c.
+    /// A password as crypt(3) hashed it. glibc 2.17 knows MD5 (`$1$`), SHA-256 (`$5$`) and SHA-512
+    /// (`$6$`): crypt/crypt-entry.c.
     CryptHash,
     "expected a hash from `openssl passwd -6`: it begins with $6$ (or $5$); the password itself must not stand here",
     |text| {
@@ -119,22 +127,34 @@ impl FromStr for Base {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let slash = if text.ends_with('/') { "" } else { "/" };
-        let url = Url::parse(&format!("{text}{slash}")).map_err(|error| format!("no URL: {error}"))?;
+        let url =
+            Url::parse(&format!("{text}{slash}")).map_err(|error| format!("no URL: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err("expected http:// or https:// and a host".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("a name or password in it would be in the image for all to read".to_owned());
+            return Err(
+                "a name or password in it would be in the image for all to read".to_owned(),
+            );
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err("expected the address of a folder, without ? and #".to_owned());
         }
         if let Some(at) = text.find('$') {
-            let name: String = text[at + 1..].chars().take_while(char::is_ascii_alphanumeric).collect();
-            return Err(format!("`${name}` is a variable of yum's, which has no value here: write its value"));
+            let name: String = text[at + 1..]
+                .chars()
+                .take_while(char::is_ascii_alphanumeric)
+                .collect();
+            return Err(format!(
+                "`${name}` is a variable of yum's, which has no value here: write its value"
+            ));
         }
         // What the url crate leaves as it is, a shell or a kickstart does not.
-        if let Some(c) = url.as_str().chars().find(|c| "'\"$`\\;&|<>(){}*!".contains(*c)) {
+        if let Some(c) = url
+            .as_str()
+            .chars()
+            .find(|c| "'\"$`\\;&|<>(){}*!".contains(*c))
+        {
             return Err(format!("`{c}` must be written as %{:02X}", u32::from(c)));
         }
         Ok(Self(url))
@@ -147,20 +167,31 @@ impl fmt::Display for Base {
     }
 }
 
-/// Seconds since 1970 of a TOML date, midnight UTC where it names no time; `None` outside 1980 to 2100.
+/// Seconds since 1970 of a TOML date, midnight UTC where it names no time; `None` outside 1980 to
+/// 2100.
 pub(super) fn unix_seconds(date: &toml::value::Datetime) -> Option<u64> {
     let day = date.date?;
     let (year, month) = (i64::from(day.year), i64::from(day.month));
     if !(1980..2100).contains(&year) {
         return None;
     }
-    // Days from the civil calendar, with the year taken to begin in March so that leap days come last
-    // (Hinnant, chrono-Compatible Low-Level Date Algorithms).
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days =
-        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + i64::from(day.day) - 1 - 719_468;
+    // Days from the civil calendar, with the year taken to begin in March so that leap days come
+    // last (Hinnant, chrono-Compatible Low-Level Date Algorithms).
+    let (year, month) = if month <= 2 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
+    let days = 365 * year + year / 4 - year / 100
+        + year / 400
+        + (153 * month + 2) / 5
+        + i64::from(day.day)
+        - 1
+        - 719_468;
     let clock = date.time.map_or(0, |time| {
-        i64::from(time.hour) * 3600 + i64::from(time.minute) * 60 + i64::from(time.second.unwrap_or(0))
+        i64::from(time.hour) * 3600
+            + i64::from(time.minute) * 60
+            + i64::from(time.second.unwrap_or(0))
     });
     let offset = match date.offset {
         Some(toml::value::Offset::Custom { minutes }) => i64::from(minutes) * 60,
@@ -175,7 +206,12 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_shown() {
-        for (text, bytes) in [("8 GiB", 8 << 30), ("512MiB", 512 << 20), ("4096", 4096), ("3 B", 3)] {
+        for (text, bytes) in [
+            ("8 GiB", 8 << 30),
+            ("512MiB", 512 << 20),
+            ("4096", 4096),
+            ("3 B", 3),
+        ] {
             assert_eq!(text.parse::<Size>().unwrap().0, bytes, "{text}");
         }
         assert_eq!(Size(3 << 20).to_string(), "3 MiB");
@@ -187,16 +223,37 @@ mod tests {
     #[test]
     fn a_clear_password_is_no_hash() {
         assert!("hunter2".parse::<CryptHash>().is_err());
-        assert!(format!("$6$salt${}", "a".repeat(86)).parse::<CryptHash>().is_ok());
-        assert!(format!("$6$salt${}'", "a".repeat(86)).parse::<CryptHash>().is_err());
+        assert!(
+            format!("$6$salt${}", "a".repeat(86))
+                .parse::<CryptHash>()
+                .is_ok()
+        );
+        assert!(
+            format!("$6$salt${}'", "a".repeat(86))
+                .parse::<CryptHash>()
+                .is_err()
+        );
     }
 
     #[test]
     fn a_base_is_a_folder_without_secrets() {
-        assert_eq!("http://10.0.0.1:8080".parse::<Base>().unwrap().to_string(), "http://10.0.0.1:8080/");
+        assert_eq!(
+            "http://10.0.0.1:8080".parse::<Base>().unwrap().to_string(),
+            "http://10.0.0.1:8080/"
+        );
         let variable = "http://a/7/os/$basearch/".parse::<Base>().unwrap_err();
-        assert!(variable.contains("`$basearch` is a variable of yum's"), "{variable}");
-        for bad in ["ftp://a/", "http://u:p@a/", "http://a/?x", "a", "http://a/$(x)", "http://a/'"] {
+        assert!(
+            variable.contains("`$basearch` is a variable of yum's"),
+            "{variable}"
+        );
+        for bad in [
+            "ftp://a/",
+            "http://u:p@a/",
+            "http://a/?x",
+            "a",
+            "http://a/$(x)",
+            "http://a/'",
+        ] {
             assert!(bad.parse::<Base>().is_err(), "{bad}");
         }
     }

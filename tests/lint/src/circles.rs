@@ -20,12 +20,23 @@ pub(crate) struct Circle {
 impl Circle {
     /// The circle with each import in it and the names that the import takes.
     pub(crate) fn describe(&self, workspace: &Path) -> String {
-        let shown = |path: &Path| path.strip_prefix(workspace).unwrap_or(path).display().to_string();
+        let shown = |path: &Path| {
+            path.strip_prefix(workspace)
+                .unwrap_or(path)
+                .display()
+                .to_string()
+        };
         let mut text = format!("{} files import each other in a circle:", self.graph.len());
         for (file, targets) in &self.graph {
             for (target, names) in targets {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let _ = write!(text, "\n  {} takes {} from {}", shown(file), names.join(", "), shown(target));
+                let _ = write!(
+                    text,
+                    "\n  {} takes {} from {}",
+                    shown(file),
+                    names.join(", "),
+                    shown(target)
+                );
             }
         }
         text
@@ -39,10 +50,15 @@ pub(crate) fn find(map: &CrateMap) -> Vec<Circle> {
     while let Some((start, _)) = graph.first_key_value() {
         let start = start.clone();
         let reached = reachable(&graph, &start);
-        let files: BTreeSet<PathBuf> =
-            reached.iter().filter(|file| reachable(&graph, file).contains(&start)).cloned().collect();
+        let files: BTreeSet<PathBuf> = reached
+            .iter()
+            .filter(|file| reachable(&graph, file).contains(&start))
+            .cloned()
+            .collect();
         if !files.is_empty() {
-            circles.push(Circle { graph: within(&graph, &files) });
+            circles.push(Circle {
+                graph: within(&graph, &files),
+            });
         }
         graph.retain(|file, _| *file != start && !files.contains(file));
     }
@@ -54,7 +70,12 @@ fn within(graph: &Graph, files: &BTreeSet<PathBuf>) -> Graph {
     let kept = graph.iter().filter(|(file, _)| files.contains(*file));
     kept.map(|(file, targets)| {
         let targets = targets.iter().filter(|(target, _)| files.contains(*target));
-        (file.clone(), targets.map(|(target, names)| (target.clone(), names.clone())).collect())
+        (
+            file.clone(),
+            targets
+                .map(|(target, names)| (target.clone(), names.clone()))
+                .collect(),
+        )
     })
     .collect()
 }
@@ -76,19 +97,31 @@ fn graph(map: &CrateMap) -> Graph {
     let mut graph = Graph::new();
     for (path, module) in &map.modules {
         for used in module.imports.used.iter().chain(&module.imports.globs) {
-            let Some((target, name)) = resolve(map, path, used, 0) else { continue };
+            let Some((target, name)) = resolve(map, path, used, 0) else {
+                continue;
+            };
             let file = &map.modules[&target].file;
             if *file != module.file {
-                graph.entry(module.file.clone()).or_default().entry(file.clone()).or_default().insert(name);
+                graph
+                    .entry(module.file.clone())
+                    .or_default()
+                    .entry(file.clone())
+                    .or_default()
+                    .insert(name);
             }
         }
     }
     graph
 }
 
-/// The module that defines what `used` names in the module `from`, and the name that it has there. None for what other
-/// crates define and for a bare module, which is only the way to what is in it.
-fn resolve(map: &CrateMap, from: &ModulePath, used: &Segments, depth: usize) -> Option<(ModulePath, String)> {
+/// The module that defines what `used` names in the module `from`, and the name that it has there.
+/// None for what other crates define and for a bare module, which is only the way to what is in it.
+fn resolve(
+    map: &CrateMap,
+    from: &ModulePath,
+    used: &Segments,
+    depth: usize,
+) -> Option<(ModulePath, String)> {
     // Two modules that re-export each other's names by globs.
     if depth > 16 {
         return None;
@@ -130,6 +163,10 @@ fn start(map: &CrateMap, from: &ModulePath, used: &Segments) -> Option<(ModulePa
     }
     let imports = &map.modules.get(from)?.imports;
     // An alias of itself (`use serde::Serialize` as Serialize) names another crate.
-    let own = imports.children.contains(first) || imports.aliases.get(first).is_some_and(|alias| alias[0] != *first);
+    let own = imports.children.contains(first)
+        || imports
+            .aliases
+            .get(first)
+            .is_some_and(|alias| alias[0] != *first);
     own.then(|| (at, used.clone()))
 }

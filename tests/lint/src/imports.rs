@@ -19,9 +19,15 @@ pub(crate) struct Imports {
     pub(crate) used: BTreeSet<Segments>,
 }
 
-/// Reads the imports of a module from its items. Inline child modules are modules of their own and are left out.
+/// Reads the imports of a module from its items. Inline child modules are modules of their own and
+/// are left out.
 pub(crate) fn read(items: &[Item], children: Vec<String>) -> Imports {
-    let mut reader = Reader { imports: Imports { children: children.into_iter().collect(), ..Imports::default() } };
+    let mut reader = Reader {
+        imports: Imports {
+            children: children.into_iter().collect(),
+            ..Imports::default()
+        },
+    };
     for item in items {
         reader.visit_item(item);
     }
@@ -41,7 +47,10 @@ impl Reader {
         };
         match tree {
             UseTree::Path(path) => self.add_use(&path.tree, &with(&path.ident.to_string())),
-            UseTree::Group(group) => group.items.iter().for_each(|item| self.add_use(item, prefix)),
+            UseTree::Group(group) => group
+                .items
+                .iter()
+                .for_each(|item| self.add_use(item, prefix)),
             UseTree::Glob(_) => self.imports.globs.push(prefix.to_vec()),
             UseTree::Name(name) if name.ident == "self" => {
                 let Some(last) = prefix.last() else { return };
@@ -52,7 +61,11 @@ impl Reader {
                 self.add_alias(name.clone(), with(&name));
             }
             UseTree::Rename(rename) => {
-                let path = if rename.ident == "self" { prefix.to_vec() } else { with(&rename.ident.to_string()) };
+                let path = if rename.ident == "self" {
+                    prefix.to_vec()
+                } else {
+                    with(&rename.ident.to_string())
+                };
                 self.add_alias(rename.rename.to_string(), path);
             }
         }
@@ -121,12 +134,23 @@ impl<'ast> Visit<'ast> for Reader {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        self.add_path(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+        self.add_path(
+            path.segments
+                .iter()
+                .map(|segment| segment.ident.to_string())
+                .collect(),
+        );
         visit::visit_path(self, path);
     }
 
     fn visit_macro(&mut self, call: &'ast Macro) {
-        self.add_path(call.path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+        self.add_path(
+            call.path
+                .segments
+                .iter()
+                .map(|segment| segment.ident.to_string())
+                .collect(),
+        );
         self.add_tokens(call.tokens.clone());
     }
 }

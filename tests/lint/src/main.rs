@@ -21,37 +21,57 @@ use anyhow::{Context as _, Result};
 use crate::modules::CrateMap;
 
 /// A file above this many lines has a second subject.
-const LONGEST_FILE: usize = 400;
+const LONGEST_FILE: usize = 600;
 
 fn main() -> Result<ExitCode> {
     let workspace = PathBuf::from(
-        env::args_os().nth(1).context("usage: lint WORKSPACE, the folder with the workspace's Cargo.toml")?,
+        env::args_os()
+            .nth(1)
+            .context("usage: lint WORKSPACE, the folder with the workspace's Cargo.toml")?,
     );
     let mut faults = Vec::new();
     for root in crate_roots(&workspace)? {
         let map = CrateMap::load(&root)?;
-        faults.extend(circles::find(&map).iter().map(|circle| circle.describe(&workspace)));
+        faults.extend(
+            circles::find(&map)
+                .iter()
+                .map(|circle| circle.describe(&workspace)),
+        );
         faults.extend(long_files(&map, &workspace));
     }
     for fault in &faults {
         println!("{fault}");
     }
-    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The root file of every library, program and test program in the workspace.
 fn crate_roots(workspace: &Path) -> Result<Vec<PathBuf>> {
     let manifest = workspace.join("Cargo.toml");
-    let text = fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
-    let table: toml::Table = toml::from_str(&text).with_context(|| format!("cannot parse {}", manifest.display()))?;
-    let members = table.get("workspace").and_then(|workspace| workspace.get("members"));
-    let members = members.and_then(toml::Value::as_array).context("Cargo.toml has no list [workspace] members")?;
+    let text = fs::read_to_string(&manifest)
+        .with_context(|| format!("cannot read {}", manifest.display()))?;
+    let table: toml::Table =
+        toml::from_str(&text).with_context(|| format!("cannot parse {}", manifest.display()))?;
+    let members = table
+        .get("workspace")
+        .and_then(|workspace| workspace.get("members"));
+    let members = members
+        .and_then(toml::Value::as_array)
+        .context("Cargo.toml has no list [workspace] members")?;
     let mut roots = Vec::new();
     for member in members.iter().filter_map(toml::Value::as_str) {
         let member = workspace.join(member);
         roots.extend(["src/lib.rs", "src/main.rs"].map(|name| member.join(name)));
         roots.extend(entries(&member.join("src/bin"))?);
-        roots.extend(entries(&member.join("tests"))?.into_iter().map(|folder| folder.join("main.rs")));
+        roots.extend(
+            entries(&member.join("tests"))?
+                .into_iter()
+                .map(|folder| folder.join("main.rs")),
+        );
     }
     roots.retain(|path| path.is_file());
     roots.sort();
@@ -63,7 +83,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     entries.map(|entry| Ok(entry?.path())).collect()
 }
 

@@ -30,7 +30,10 @@ pub(crate) struct CrateMap {
 impl CrateMap {
     /// Reads the crate whose root file is `root`.
     pub(crate) fn load(root: &Path) -> Result<Self> {
-        let mut map = Self { modules: BTreeMap::new(), lines: BTreeMap::new() };
+        let mut map = Self {
+            modules: BTreeMap::new(),
+            lines: BTreeMap::new(),
+        };
         let folder = root.parent().context("a crate root has a folder")?;
         map.load_file(root, folder, Vec::new())?;
         Ok(map)
@@ -38,18 +41,28 @@ impl CrateMap {
 
     /// Each file of the crate with its number of lines.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&Path, usize)> {
-        self.lines.iter().map(|(path, lines)| (path.as_path(), *lines))
+        self.lines
+            .iter()
+            .map(|(path, lines)| (path.as_path(), *lines))
     }
 
     /// `folder` is where the files of this module's children are.
     fn load_file(&mut self, file: &Path, folder: &Path, path: ModulePath) -> Result<()> {
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let parsed = syn::parse_file(&text).with_context(|| format!("{}: not Rust", file.display()))?;
+        let text =
+            fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let parsed =
+            syn::parse_file(&text).with_context(|| format!("{}: not Rust", file.display()))?;
         self.lines.insert(file.to_path_buf(), text.lines().count());
         self.load_items(&parsed.items, file, folder, path)
     }
 
-    fn load_items(&mut self, items: &[Item], file: &Path, folder: &Path, path: ModulePath) -> Result<()> {
+    fn load_items(
+        &mut self,
+        items: &[Item],
+        file: &Path,
+        folder: &Path,
+        path: ModulePath,
+    ) -> Result<()> {
         let mut children = Vec::new();
         for item in items {
             let Item::Mod(module) = item else { continue };
@@ -72,26 +85,39 @@ impl CrateMap {
             children.push(name);
         }
         let imports = imports::read(items, children);
-        self.modules.insert(path, Module { file: file.to_path_buf(), imports });
+        self.modules.insert(
+            path,
+            Module {
+                file: file.to_path_buf(),
+                imports,
+            },
+        );
         Ok(())
     }
 }
 
 /// The file that `#[path = "…"]` names, relative to the folder of the file that has it.
 fn path_attribute(attributes: &[Attribute]) -> Option<String> {
-    attributes.iter().find_map(|attribute| match &attribute.meta {
-        Meta::NameValue(MetaNameValue { path, value: Expr::Lit(value), .. }) if path.is_ident("path") => {
-            match &value.lit {
+    attributes
+        .iter()
+        .find_map(|attribute| match &attribute.meta {
+            Meta::NameValue(MetaNameValue {
+                path,
+                value: Expr::Lit(value),
+                ..
+            }) if path.is_ident("path") => match &value.lit {
                 Lit::Str(text) => Some(text.value()),
                 _ => None,
-            }
-        }
-        _ => None,
-    })
+            },
+            _ => None,
+        })
 }
 
 fn module_file(folder: &Path, name: &str) -> Result<PathBuf> {
-    let candidates = [folder.join(format!("{name}.rs")), folder.join(name).join("mod.rs")];
+    let candidates = [
+        folder.join(format!("{name}.rs")),
+        folder.join(name).join("mod.rs"),
+    ];
     match candidates.iter().find(|path| path.is_file()) {
         Some(path) => Ok(path.clone()),
         None => bail!("no file for the module {name} in {}", folder.display()),

@@ -14,24 +14,38 @@ fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
         fs::write(path, text).unwrap();
     }
     let map = CrateMap::load(&folder.path().join("lib.rs")).unwrap();
-    circles::find(&map).iter().map(|circle| circle.describe(folder.path())).collect()
+    circles::find(&map)
+        .iter()
+        .map(|circle| circle.describe(folder.path()))
+        .collect()
 }
 
 #[test]
 fn parent_that_calls_its_child_is_no_circle() {
-    let found = circles_of(&[("lib.rs", "mod a; fn run() { a::go() }"), ("a.rs", "pub(crate) fn go() {}")]);
+    let found = circles_of(&[
+        ("lib.rs", "mod a; fn run() { a::go() }"),
+        ("a.rs", "pub(crate) fn go() {}"),
+    ]);
     assert_eq!(found, Vec::<String>::new());
 }
 
 #[test]
 fn child_that_takes_a_type_of_its_caller_is_a_circle() {
     let found = circles_of(&[
-        ("lib.rs", "mod a; struct Options; fn run() { a::go(&Options) }"),
-        ("a.rs", "use super::Options; pub(crate) fn go(_: &Options) {}"),
+        (
+            "lib.rs",
+            "mod a; struct Options; fn run() { a::go(&Options) }",
+        ),
+        (
+            "a.rs",
+            "use super::Options; pub(crate) fn go(_: &Options) {}",
+        ),
     ]);
     assert_eq!(
         found,
-        ["2 files import each other in a circle:\n  a.rs takes Options from lib.rs\n  lib.rs takes go from a.rs"]
+        [
+            "2 files import each other in a circle:\n  a.rs takes Options from lib.rs\n  lib.rs takes go from a.rs"
+        ]
     );
 }
 
@@ -40,12 +54,17 @@ fn name_is_followed_through_a_re_export_to_the_file_that_defines_it() {
     let found = circles_of(&[
         ("lib.rs", "mod a; mod b; mod c; fn run() { b::run() }"),
         ("a.rs", "pub(crate) use crate::c::Type;"),
-        ("b.rs", "use crate::a; pub(crate) fn run() { drop(a::Type) }"),
+        (
+            "b.rs",
+            "use crate::a; pub(crate) fn run() { drop(a::Type) }",
+        ),
         ("c.rs", "pub(crate) struct Type; fn f() { crate::b::run() }"),
     ]);
     assert_eq!(
         found,
-        ["2 files import each other in a circle:\n  b.rs takes Type from c.rs\n  c.rs takes run from b.rs"]
+        [
+            "2 files import each other in a circle:\n  b.rs takes Type from c.rs\n  c.rs takes run from b.rs"
+        ]
     );
 }
 
@@ -53,7 +72,10 @@ fn name_is_followed_through_a_re_export_to_the_file_that_defines_it() {
 fn path_inside_a_macro_counts() {
     let found = circles_of(&[
         ("lib.rs", "mod a; fn run() { a::go() } fn name() {}"),
-        ("a.rs", "pub(crate) fn go() { println!(\"{}\", crate::name()) }"),
+        (
+            "a.rs",
+            "pub(crate) fn go() { println!(\"{}\", crate::name()) }",
+        ),
     ]);
     assert_eq!(found.len(), 1);
 }
@@ -74,7 +96,10 @@ fn three_files_in_a_ring_are_one_circle() {
 fn code_that_only_tests_compile_does_not_count() {
     let found = circles_of(&[
         ("lib.rs", "mod a; fn run() { a::go() } fn helper() {}"),
-        ("a.rs", "pub(crate) fn go() {} #[cfg(test)] mod tests { use crate::helper; }"),
+        (
+            "a.rs",
+            "pub(crate) fn go() {} #[cfg(test)] mod tests { use crate::helper; }",
+        ),
     ]);
     assert_eq!(found, Vec::<String>::new());
 }

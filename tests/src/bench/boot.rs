@@ -1,4 +1,5 @@
-//! Power-on of three installed machines to a healthy cluster, against the same machines with etcd configured by hand.
+//! Power-on of three installed machines to a healthy cluster, against the same machines with etcd
+//! configured by hand.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -17,7 +18,10 @@ pub fn run(runs: usize) -> Result<String> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
     provisioning.build(&programs::recipe("demo"))?;
-    let mut hosts = NAMES.iter().map(|name| provisioning.machine(name)).collect::<Result<Vec<Host>>>()?;
+    let mut hosts = NAMES
+        .iter()
+        .map(|name| provisioning.machine(name))
+        .collect::<Result<Vec<Host>>>()?;
     let mut times: [Vec<Duration>; 2] = Default::default();
     for _ in 0..runs {
         for (setup, times) in times.iter_mut().enumerate() {
@@ -44,10 +48,21 @@ pub fn run(runs: usize) -> Result<String> {
     }
     let [ours, theirs] = times;
     let rows = [
-        Row { name: "firstboot".to_owned(), times: ours, bytes: None },
-        Row { name: "etcd.conf by hand, systemd".to_owned(), times: theirs, bytes: None },
+        Row {
+            name: "firstboot".to_owned(),
+            times: ours,
+            bytes: None,
+        },
+        Row {
+            name: "etcd.conf by hand, systemd".to_owned(),
+            times: theirs,
+            bytes: None,
+        },
     ];
-    Ok(format!("{}{runs} runs of each, in turns: three machines from power-on to healthy\n", table(&rows)))
+    Ok(format!(
+        "{}{runs} runs of each, in turns: three machines from power-on to healthy\n",
+        table(&rows)
+    ))
 }
 
 /// Asks each member the same way for both: by the health of etcd itself, every 20 ms.
@@ -61,7 +76,13 @@ fn wait_until_healthy(provisioning: &Provisioning) -> Result<()> {
             100 + n
         );
         loop {
-            let asked = process::run(provisioning.network.world().command("bash").args(["-c", &script]))?;
+            let asked = process::run(
+                provisioning
+                    .network
+                    .world()
+                    .command("bash")
+                    .args(["-c", &script]),
+            )?;
             if asked.stdout.contains("\"health\":\"true\"") {
                 break;
             }

@@ -9,15 +9,16 @@ use anyhow::{Context as _, Result};
 use super::{Row, table, timed};
 use crate::{etcd, process, programs};
 
-/// The archive of a tree as a person would make it: sorted, of numeric owners, without the time in gzip's header.
-const BY_HAND: &str =
-    "tar --sort=name --mtime=@0 --numeric-owner --owner=0 --group=0 -C \"$1\" -cf - . | gzip -n -6 > \"$2\"";
+/// The archive of a tree as a person would make it: sorted, of numeric owners, without the time in
+/// gzip's header.
+const BY_HAND: &str = "tar --sort=name --mtime=@0 --numeric-owner --owner=0 --group=0 -C \"$1\" -cf - . | gzip -n -6 > \"$2\"";
 
 /// Measures so many runs of each, in turns, and gives the table.
 ///
-/// The builder does more than pack: it checks the release, writes the kickstart and the manifest, signs, makes each
-/// node's documents, and puts all of it on the disk. A run after a change of the recipe is measured as well, since that
-/// is what a warm cache is for: nothing but the small files is compressed again.
+/// The builder does more than pack: it checks the release, writes the kickstart and the manifest,
+/// signs, makes each node's documents, and puts all of it on the disk. A run after a change of the
+/// recipe is measured as well, since that is what a warm cache is for: nothing but the small files
+/// is compressed again.
 pub fn run(runs: usize) -> Result<String> {
     let release = etcd::release("3.5.1")?;
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -26,41 +27,81 @@ pub fn run(runs: usize) -> Result<String> {
     fs::write(path("recipe.toml"), &recipe)?;
     let build = || -> Result<()> {
         let mut builder = Command::new(programs::builder()?);
-        builder.arg("build").arg(path("recipe.toml")).arg("--out").arg(path("out"));
-        process::run(builder.arg("--cache").arg(path("cache")).arg("--offline"))?.ok().map(drop)
+        builder
+            .arg("build")
+            .arg(path("recipe.toml"))
+            .arg("--out")
+            .arg(path("out"));
+        process::run(builder.arg("--cache").arg(path("cache")).arg("--offline"))?
+            .ok()
+            .map(drop)
     };
     // The first fills the cache, by the tarball as it would have been downloaded.
     let cached = path("cache/releases");
     fs::create_dir_all(&cached)?;
-    fs::copy(&release.tarball, cached.join(format!("{}.tar.gz", release.sha256)))?;
+    fs::copy(
+        &release.tarball,
+        cached.join(format!("{}.tar.gz", release.sha256)),
+    )?;
     let cold = timed(build)?;
     let overlay = path("out/image/overlay.tar.gz");
     let tree = path("tree");
     fs::create_dir(&tree)?;
     let untar = [Path::new("-xzf"), &overlay, Path::new("-C"), &tree];
-    process::run(Command::new("tar").args(untar))?.ok().context("unpacking the overlay")?;
+    process::run(Command::new("tar").args(untar))?
+        .ok()
+        .context("unpacking the overlay")?;
 
     let by_hand = || -> Result<()> {
         let mut shell = Command::new("sh");
-        process::run(shell.args(["-c", BY_HAND, "sh"]).arg(&tree).arg(path("by-hand.tar.gz")))?.ok().map(drop)
+        process::run(
+            shell
+                .args(["-c", BY_HAND, "sh"])
+                .arg(&tree)
+                .arg(path("by-hand.tar.gz")),
+        )?
+        .ok()
+        .map(drop)
     };
     by_hand()?;
     let mut times: [Vec<_>; 3] = Default::default();
     for nth in 0..runs {
         times[0].push(timed(build)?);
         times[2].push(timed(by_hand)?);
-        let changed = format!("{recipe}\n[tuning.sysctl]\n\"vm.swappiness\" = \"{}\"\n", nth % 100);
+        let changed = format!(
+            "{recipe}\n[tuning.sysctl]\n\"vm.swappiness\" = \"{}\"\n",
+            nth % 100
+        );
         fs::write(path("recipe.toml"), changed)?;
         times[1].push(timed(build)?);
         fs::write(path("recipe.toml"), &recipe)?;
     }
-    let size = |path: &Path| fs::metadata(path).map(|about| about.len()).with_context(|| path.display().to_string());
+    let size = |path: &Path| {
+        fs::metadata(path)
+            .map(|about| about.len())
+            .with_context(|| path.display().to_string())
+    };
     let [same, changed, tar] = times;
     let bytes = Some(size(&overlay)?);
     let rows = [
-        Row { name: "builder build".to_owned(), times: same, bytes },
-        Row { name: "builder build, a sysctl changed".to_owned(), times: changed, bytes },
-        Row { name: "tar | gzip -6".to_owned(), times: tar, bytes: Some(size(&path("by-hand.tar.gz"))?) },
+        Row {
+            name: "builder build".to_owned(),
+            times: same,
+            bytes,
+        },
+        Row {
+            name: "builder build, a sysctl changed".to_owned(),
+            times: changed,
+            bytes,
+        },
+        Row {
+            name: "tar | gzip -6".to_owned(),
+            times: tar,
+            bytes: Some(size(&path("by-hand.tar.gz"))?),
+        },
     ];
-    Ok(format!("{}{runs} runs of each, in turns; the first build, with a cold cache, took {cold:.1?}\n", table(&rows)))
+    Ok(format!(
+        "{}{runs} runs of each, in turns; the first build, with a cold cache, took {cold:.1?}\n",
+        table(&rows)
+    ))
 }

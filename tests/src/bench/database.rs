@@ -32,11 +32,14 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// The size to measure with, in MiB.
 pub fn mib() -> u64 {
-    std::env::var("ETCD_IMAGE_BENCH_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(MIB)
+    std::env::var("ETCD_IMAGE_BENCH_MIB")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(MIB)
 }
 
-/// A running etcd of that version in a folder, whose database is so many MiB large. Its data stay there, in `data`,
-/// after it was stopped.
+/// A running etcd of that version in a folder, whose database is so many MiB large. Its data stay
+/// there, in `data`, after it was stopped.
 pub fn make(version: &str, folder: &Path, mib: u64) -> Result<StandaloneEtcd> {
     let etcd = StandaloneEtcd::start(version, folder, &ARGUMENTS)?;
     fill(mib, BATCH, |pairs| etcd.put(&pairs))?;
@@ -60,7 +63,9 @@ pub fn fill(mib: u64, batch: u64, put: impl Fn(Vec<Pair>) -> Result<()> + Sync) 
             }
         };
         let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a writer panicked"))?)
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a writer panicked"))?)
     })
 }
 

@@ -1,7 +1,9 @@
-//! How long an fsync of a write-ahead log takes while another program writes, with the guide's dirty ratios and with
-//! ours; and what reading costs the disk with relatime. In a virtual machine, since the ratios are the whole kernel's.
+//! How long an fsync of a write-ahead log takes while another program writes, with the guide's
+//! dirty ratios and with ours; and what reading costs the disk with relatime. In a virtual machine,
+//! since the ratios are the whole kernel's.
 //!
-//! The machine's disk is held to the speed of a plain one: on one that swallows all the ratios make no difference.
+//! The machine's disk is held to the speed of a plain one: on one that swallows all the ratios make
+//! no difference.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -19,10 +21,19 @@ use crate::vm::{self, Vm};
 use crate::{base, process};
 
 /// Ratio, background ratio, and whose they are.
-const RATIOS: [(&str, &str, &str); 2] = [("60", "5", "the guide's 60 and 5"), ("10", "3", "this image's 10 and 3")];
+const RATIOS: [(&str, &str, &str); 2] = [
+    ("60", "5", "the guide's 60 and 5"),
+    ("10", "3", "this image's 10 and 3"),
+];
 /// What the other program does: its name, how much it writes at once, and after how long again.
-const NEIGHBOURS: [(&str, u64, Duration); 2] =
-    [("writes 128 MiB every 8 s", 128 << 20, Duration::from_secs(8)), ("never stops writing", 1 << 20, Duration::ZERO)];
+const NEIGHBOURS: [(&str, u64, Duration); 2] = [
+    (
+        "writes 128 MiB every 8 s",
+        128 << 20,
+        Duration::from_secs(8),
+    ),
+    ("never stops writing", 1 << 20, Duration::ZERO),
+];
 const RECORD: usize = 2048;
 /// A record is due after each of these, whether the one before it is on the disk or not.
 const PACE: Duration = Duration::from_millis(20);
@@ -47,14 +58,28 @@ pub fn run(runs: usize) -> Result<String> {
     let vm = Vm::new(&base::base()?, 8 << 30, |root| {
         fs::copy(&own, root.join("root/bench"))?;
         fs::copy(vm::busybox()?, root.join("root/busybox"))?;
-        fs::write(root.join("root/init"), INIT.replace("RUNS", &runs.to_string()))?;
-        process::check("chmod", &["0755", &root.join("root/init").to_string_lossy()]).map(drop)
+        fs::write(
+            root.join("root/init"),
+            INIT.replace("RUNS", &runs.to_string()),
+        )?;
+        process::check(
+            "chmod",
+            &["0755", &root.join("root/init").to_string_lossy()],
+        )
+        .map(drop)
     })?;
     let vm = vm.with_slow_disk(DISK);
     let lap = LAP + LEAD + Duration::from_secs(60);
-    let timeout = Duration::from_secs(300) + lap * u32::try_from(RATIOS.len() * NEIGHBOURS.len() * runs)?;
-    vm.run("init=/root/init quiet", ([10, 101, 15, 101].into(), "52:54:00:00:00:01"), timeout)?;
-    vm.mounted(|root| fs::read_to_string(root.join("root/result")).context("the machine said nothing"))
+    let timeout =
+        Duration::from_secs(300) + lap * u32::try_from(RATIOS.len() * NEIGHBOURS.len() * runs)?;
+    vm.run(
+        "init=/root/init quiet",
+        ([10, 101, 15, 101].into(), "52:54:00:00:00:01"),
+        timeout,
+    )?;
+    vm.mounted(|root| {
+        fs::read_to_string(root.join("root/result")).context("the machine said nothing")
+    })
 }
 
 /// What the machine runs.
@@ -86,14 +111,26 @@ pub fn inside(runs: usize) -> Result<String> {
     for (times, (neighbour, ..)) in times.into_iter().zip(NEIGHBOURS) {
         for (mut times, (_, _, name)) in times.into_iter().zip(RATIOS) {
             times.sort();
-            let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
+            let at =
+                |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
             let row = format!("{neighbour}, {name}");
-            writeln!(out, "{row:50} {:>8} {:>9.1} {:>9.1} {:>9.1}", times.len(), at(50), at(99), at(100))?;
+            writeln!(
+                out,
+                "{row:50} {:>8} {:>9.1} {:>9.1} {:>9.1}",
+                times.len(),
+                at(50),
+                at(99),
+                at(100)
+            )?;
         }
     }
     for option in ["relatime", "noatime"] {
         let sectors = reading(option)?;
-        writeln!(out, "{FILES} files read once, {option}: {} KiB written to the disk", sectors / 2)?;
+        writeln!(
+            out,
+            "{FILES} files read once, {option}: {} KiB written to the disk",
+            sectors / 2
+        )?;
     }
     Ok(out)
 }
@@ -119,8 +156,8 @@ fn beside_a_writer(piece: u64, every: Duration) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// One file that only grows: what is cut off or written over before it is on the disk never gets there, and costs nobody
-/// anything.
+/// One file that only grows: what is cut off or written over before it is on the disk never gets
+/// there, and costs nobody anything.
 fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<()> {
     let mut file = File::create(path)?;
     let megabyte = vec![0xa5_u8; 1 << 20];
@@ -142,10 +179,11 @@ fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<(
     Ok(())
 }
 
-/// How long each record took from when it was due. As in etcd, those that came while the disk was busy go in one write.
+/// How long each record took from when it was due. As in etcd, those that came while the disk was
+/// busy go in one write.
 ///
-/// Not one after the other as fast as it goes: then a disk that is quick for a second counts more than one that stands
-/// still for ten.
+/// Not one after the other as fast as it goes: then a disk that is quick for a second counts more
+/// than one that stands still for ten.
 fn records(file: &File) -> Result<Vec<Duration>> {
     let (begun, record) = (Instant::now(), [0x5a_u8; RECORD]);
     let mut times = Vec::new();
@@ -180,9 +218,10 @@ fn reading(option: &str) -> Result<u64> {
     for number in 0..FILES {
         fs::write(path(number), b"text")?;
     }
-    process::run(
-        Command::new("sh").args(["-c", "find /var/tmp/read -type f -exec touch -a -d '2 days ago' {} +; sync"]),
-    )?
+    process::run(Command::new("sh").args([
+        "-c",
+        "find /var/tmp/read -type f -exec touch -a -d '2 days ago' {} +; sync",
+    ]))?
     .ok()?;
     let before = sectors()?;
     for number in 0..FILES {
@@ -197,6 +236,12 @@ fn reading(option: &str) -> Result<u64> {
 /// The sectors of 512 bytes written to the machine's disk so far (kernel, Documentation/iostats).
 fn sectors() -> Result<u64> {
     let stats = fs::read_to_string("/proc/diskstats")?;
-    let line = stats.lines().find(|line| line.split_whitespace().nth(2) == Some("vda")).context("no vda")?;
-    line.split_whitespace().nth(9).and_then(|word| word.parse().ok()).context("no count of sectors")
+    let line = stats
+        .lines()
+        .find(|line| line.split_whitespace().nth(2) == Some("vda"))
+        .context("no vda")?;
+    line.split_whitespace()
+        .nth(9)
+        .and_then(|word| word.parse().ok())
+        .context("no count of sectors")
 }

@@ -18,7 +18,10 @@ pub fn run(runs: usize) -> Result<String> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
     provisioning.build(&programs::recipe("demo"))?;
-    let mut hosts = NAMES.iter().map(|name| provisioning.node(name)).collect::<Result<Vec<Host>>>()?;
+    let mut hosts = NAMES
+        .iter()
+        .map(|name| provisioning.node(name))
+        .collect::<Result<Vec<Host>>>()?;
     boot_all(&mut hosts)?;
     for host in &hosts {
         wait_healthy(host, 3, Duration::from_secs(60))?;
@@ -50,14 +53,25 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// CPU time and peak memory (KiB) of a command and all that it waited for: measured by a process that has no other
-/// children, since the system adds them all up.
+/// CPU time and peak memory (KiB) of a command and all that it waited for: measured by a process
+/// that has no other children, since the system adds them all up.
 pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
     let mut measure = Command::new(std::env::current_exe()?);
-    measure.arg("cost").arg(command.get_program()).args(command.get_args());
+    measure
+        .arg("cost")
+        .arg(command.get_program())
+        .args(command.get_args());
     let said = process::run(&mut measure)?.ok()?;
-    let numbers: Vec<u64> = said.lines().last().unwrap_or_default().split(' ').flat_map(str::parse).collect();
-    let [micros, kib] = numbers[..] else { anyhow::bail!("the measurement says {said:?}") };
+    let numbers: Vec<u64> = said
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .split(' ')
+        .flat_map(str::parse)
+        .collect();
+    let [micros, kib] = numbers[..] else {
+        anyhow::bail!("the measurement says {said:?}")
+    };
     Ok((Duration::from_micros(micros), kib))
 }
 
@@ -68,5 +82,9 @@ pub fn print_cost(words: &[&str]) -> Result<String> {
     process::run(Command::new(program).args(arguments))?.ok()?;
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let micros = |time: nix::sys::time::TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();
-    Ok(format!("{} {}\n", micros(usage.user_time()) + micros(usage.system_time()), usage.max_rss()))
+    Ok(format!(
+        "{} {}\n",
+        micros(usage.user_time()) + micros(usage.system_time()),
+        usage.max_rss()
+    ))
 }

@@ -1,7 +1,8 @@
 //! What `make bench` measures, one file for each measurement.
 //!
-//! Two ways to do the same are run in turns (A B A B), so that what else the machine does meets both, and the medians
-//! are compared. Nothing is asserted: a table is printed, and a person judges.
+//! Two ways to do the same are run in turns (A B A B), so that what else the machine does meets
+//! both, and the medians are compared. Nothing is asserted: a table is printed, and a person
+//! judges.
 
 pub mod boot;
 pub mod build;
@@ -28,10 +29,14 @@ pub fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// The middle one; of an even number the lower of the two in the middle, so that it is one that was measured.
+/// The middle one; of an even number the lower of the two in the middle, so that it is one that was
+/// measured.
 pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
-    times.get(times.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+    times
+        .get(times.len().saturating_sub(1) / 2)
+        .copied()
+        .unwrap_or_default()
 }
 
 /// One way of doing something, measured.
@@ -48,10 +53,19 @@ pub struct Row {
 /// The rows as a table, with each one's ratios to the last, which is the yardstick.
 pub fn table(rows: &[Row]) -> String {
     let seconds = |time: Duration| format!("{:.3} s", time.as_secs_f64());
-    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
-    let mut out = format!("{:width$}  {:>9}  {:>9}  {:>9}  {:>6}", "", "median", "fastest", "slowest", "ratio");
+    let width = rows
+        .iter()
+        .map(|row| row.name.len())
+        .max()
+        .unwrap_or_default();
+    let mut out = format!(
+        "{:width$}  {:>9}  {:>9}  {:>9}  {:>6}",
+        "", "median", "fastest", "slowest", "ratio"
+    );
     // Writing into a string cannot fail.
-    let Some(yardstick) = rows.last() else { return out };
+    let Some(yardstick) = rows.last() else {
+        return out;
+    };
     if yardstick.bytes.is_some() {
         let _ = write!(out, "  {:>11}  {:>6}", "bytes", "ratio");
     }
@@ -69,7 +83,10 @@ pub fn table(rows: &[Row]) -> String {
             middle.as_secs_f64() / base,
         );
         if let (Some(bytes), Some(base)) = (row.bytes, yardstick.bytes) {
-            #[expect(clippy::cast_precision_loss, reason = "sizes of files, shown with three digits")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "sizes of files, shown with three digits"
+            )]
             let size = bytes as f64 / base as f64;
             let _ = write!(out, "  {bytes:>11}  {size:>6.3}");
         }
@@ -83,7 +100,11 @@ mod tests {
 
     #[test]
     fn the_median_is_one_of_the_times() {
-        let seconds = |list: &[u64]| list.iter().map(|s| Duration::from_secs(*s)).collect::<Vec<_>>();
+        let seconds = |list: &[u64]| {
+            list.iter()
+                .map(|s| Duration::from_secs(*s))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(median(seconds(&[9, 1, 5])), Duration::from_secs(5));
         assert_eq!(median(seconds(&[9, 1, 5, 7])), Duration::from_secs(5));
         assert_eq!(median(Vec::new()), Duration::ZERO);
@@ -91,14 +112,23 @@ mod tests {
 
     #[test]
     fn a_table_compares_with_its_last_row() {
-        let row = |name: &str, ms, bytes| Row { name: name.into(), times: vec![Duration::from_millis(ms)], bytes };
+        let row = |name: &str, ms, bytes| Row {
+            name: name.into(),
+            times: vec![Duration::from_millis(ms)],
+            bytes,
+        };
         let words = |rows: &[Row]| {
             let line = table(rows).lines().nth(1).unwrap_or_default().to_owned();
-            line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+            line.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         };
         let times = ["builder", "0.300", "s", "0.300", "s", "0.300", "s", "0.100"];
         let with = words(&[row("builder", 300, Some(90)), row("tar", 3000, Some(100))]);
         assert_eq!(with, [&times[..], &["90", "0.900"]].concat());
-        assert_eq!(words(&[row("builder", 300, None), row("tar", 3000, None)]), times);
+        assert_eq!(
+            words(&[row("builder", 300, None), row("tar", 3000, None)]),
+            times
+        );
     }
 }

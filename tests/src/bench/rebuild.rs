@@ -1,4 +1,5 @@
-//! A node that lost its disk, from power-on to voter again, against the best that an operator's script can do.
+//! A node that lost its disk, from power-on to voter again, against the best that an operator's
+//! script can do.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -12,15 +13,16 @@ use crate::host::Host;
 use crate::{etcd, programs, reference_setup};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
-/// More keys than the 10,000 entries after which etcd keeps a snapshot instead of its log: who joins gets a snapshot, as
-/// with any database that has lived.
+/// More keys than the 10,000 entries after which etcd keeps a snapshot instead of its log: who
+/// joins gets a snapshot, as with any database that has lived.
 const KEYS: usize = 20_000;
 /// So that all of them make 256 MB.
 const VALUE: usize = 13_400;
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What an operator runs on another member, beginning with the power-on of the machine, whose etcd.conf says that it
-/// joins. It checks nothing, and knows that the machine is the one that is lost.
+/// What an operator runs on another member, beginning with the power-on of the machine, whose
+/// etcd.conf says that it joins. It checks nothing, and knows that the machine is the one that is
+/// lost.
 const SCRIPT: &str = ". /etc/profile.d/etcdctl.sh
 old=$(etcdctl member list | grep etcd-3 | cut -d, -f1)
 until etcdctl member remove $old; do :; done
@@ -43,7 +45,10 @@ pub fn run(runs: usize) -> Result<String> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
     provisioning.build(&programs::recipe("demo"))?;
-    let mut hosts = NAMES.iter().map(|name| provisioning.machine(name)).collect::<Result<Vec<Host>>>()?;
+    let mut hosts = NAMES
+        .iter()
+        .map(|name| provisioning.machine(name))
+        .collect::<Result<Vec<Host>>>()?;
     for host in &mut hosts {
         provisioning.install(host)?;
         host.snapshot()?;
@@ -54,7 +59,10 @@ pub fn run(runs: usize) -> Result<String> {
     wait_healthy(&hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let addresses: Vec<_> = hosts.iter().map(Host::address).collect();
     client.fill(&addresses, KEYS, VALUE)?;
-    let size = hosts[0].path("/var/lib/etcd/data/member/snap/db").metadata()?.len();
+    let size = hosts[0]
+        .path("/var/lib/etcd/data/member/snap/db")
+        .metadata()?
+        .len();
     let mut seen: [Measurement; 2] = Default::default();
     for _ in 0..runs {
         for (scripted, seen) in seen.iter_mut().enumerate() {
@@ -63,14 +71,33 @@ pub fn run(runs: usize) -> Result<String> {
     }
     let [ours, theirs] = seen;
     let compare = |what: &str, ours, theirs| {
-        let row = |name: &str, times| Row { name: name.to_owned(), times, bytes: None };
-        format!("{what}\n{}", table(&[row("firstboot", ours), row("etcdctl in a script", theirs)]))
+        let row = |name: &str, times| Row {
+            name: name.to_owned(),
+            times,
+            bytes: None,
+        };
+        format!(
+            "{what}\n{}",
+            table(&[row("firstboot", ours), row("etcdctl in a script", theirs)])
+        )
     };
     Ok(format!(
         "{}\n{}\n{}{runs} runs of each, in turns; the database has {} MiB\n",
-        compare("a wiped node, from power-on to voter", ours.whole, theirs.whole),
-        compare("two voters, from the removal to the promotion", ours.window, theirs.window),
-        compare("longest gap for all writers meanwhile", ours.gap, theirs.gap),
+        compare(
+            "a wiped node, from power-on to voter",
+            ours.whole,
+            theirs.whole
+        ),
+        compare(
+            "two voters, from the removal to the promotion",
+            ours.window,
+            theirs.window
+        ),
+        compare(
+            "longest gap for all writers meanwhile",
+            ours.gap,
+            theirs.gap
+        ),
         size >> 20,
     ))
 }
@@ -82,7 +109,9 @@ fn once(
     scripted: bool,
     seen: &mut Measurement,
 ) -> Result<()> {
-    let [helper, second, lost] = hosts else { unreachable!("there are three") };
+    let [helper, second, lost] = hosts else {
+        unreachable!("there are three")
+    };
     lost.cut_power()?;
     lost.revert()?;
     if scripted {
@@ -90,16 +119,22 @@ fn once(
     } else {
         provisioning.give_document(lost, lost.name())?;
     }
-    // The two that are left have elected their leader. For five seconds after that etcd calls a cluster unhealthy
-    // (server.go, HealthInterval), which is no matter of who is faster.
+    // The two that are left have elected their leader. For five seconds after that etcd calls a
+    // cluster unhealthy (server.go, HealthInterval), which is no matter of who is faster.
     sleep(Duration::from_secs(8));
 
     let left = [helper.address(), second.address()];
     let members = || client::insist(|| client.members(left[0]));
-    let old = members()?.into_iter().find(|member| member.name == "etcd-3").context("no etcd-3")?.id;
+    let old = members()?
+        .into_iter()
+        .find(|member| member.name == "etcd-3")
+        .context("no etcd-3")?
+        .id;
     let is_back = || -> Result<bool> {
         let members = members()?;
-        let back = members.iter().any(|member| member.name == "etcd-3" && !member.is_learner);
+        let back = members
+            .iter()
+            .any(|member| member.name == "etcd-3" && !member.is_learner);
         Ok(back && members.iter().all(|member| member.id != old))
     };
 
@@ -110,10 +145,20 @@ fn once(
     script.stdout(std::process::Stdio::null());
     let whole = timed(|| {
         lost.boot()?;
-        let mut running = if scripted { Some(script.spawn().context("cannot start the script")?) } else { None };
+        let mut running = if scripted {
+            Some(script.spawn().context("cannot start the script")?)
+        } else {
+            None
+        };
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         while !is_back()? {
-            let log = || anyhow::Ok(format!("{}\n{}", lost.journal("firstboot")?, lost.journal("etcd")?));
+            let log = || {
+                anyhow::Ok(format!(
+                    "{}\n{}",
+                    lost.journal("firstboot")?,
+                    lost.journal("etcd")?
+                ))
+            };
             ensure!(
                 Instant::now() < end,
                 "etcd-3 is no voter after {CONVERGENCE_TIMEOUT:?} (script: {scripted}):\n{}",
@@ -121,12 +166,21 @@ fn once(
             );
             sleep(Duration::from_millis(10));
         }
-        running.as_mut().map_or(Ok(true), |script| script.wait().map(|status| status.success())).map(drop)?;
+        running
+            .as_mut()
+            .map_or(Ok(true), |script| {
+                script.wait().map(|status| status.success())
+            })
+            .map(drop)?;
         Ok(())
     })?;
     let window = voters.stop(3)?;
     let written = writers.stop()?;
-    ensure!(window.len() == 1, "there were two voters {} times", window.len());
+    ensure!(
+        window.len() == 1,
+        "there were two voters {} times",
+        window.len()
+    );
     seen.whole.push(whole);
     seen.window.extend(window);
     seen.gap.push(written.longest_gaps().1);

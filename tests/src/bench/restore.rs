@@ -1,5 +1,5 @@
-//! A member that begins again from a snapshot: from etcd's stop to the first write again, against the guide's own
-//! commands (4.2.2) in a script.
+//! A member that begins again from a snapshot: from etcd's stop to the first write again, against
+//! the guide's own commands (4.2.2) in a script.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -24,7 +24,8 @@ const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(300);
 const OURS: [&str; 3] = ["firstboot", "restore", "/snapshots/snapshot.db"];
 const THEIRS: [&str; 3] = ["bash", "-c", SCRIPT];
 
-/// The old data is moved away where the guide has it removed after a backup: another copy would only cost them time.
+/// The old data is moved away where the guide has it removed after a backup: another copy would
+/// only cost them time.
 const SCRIPT: &str = "set -e
 systemctl stop etcd
 mv /var/lib/etcd/data /var/lib/etcd/before
@@ -59,7 +60,10 @@ pub fn run(runs: usize) -> Result<String> {
 
     let provisioning = Provisioning::new()?;
     let recipe = work.path().join("recipe.toml");
-    fs::write(&recipe, one_member(&fs::read_to_string(programs::recipe("demo"))?)?)?;
+    fs::write(
+        &recipe,
+        one_member(&fs::read_to_string(programs::recipe("demo"))?)?,
+    )?;
     provisioning.build(&recipe)?;
     let mut host = provisioning.node("etcd-1")?;
     host.bind(work.path(), "/snapshots");
@@ -80,12 +84,26 @@ pub fn run(runs: usize) -> Result<String> {
     }
     let [ours, theirs] = seen;
     let compare = |what: &str, ours, theirs| {
-        let row = |name: &str, times| Row { name: name.to_owned(), times, bytes: None };
-        format!("{what}\n{}", table(&[row("firstboot restore", ours), row("the guide's commands", theirs)]))
+        let row = |name: &str, times| Row {
+            name: name.to_owned(),
+            times,
+            bytes: None,
+        };
+        format!(
+            "{what}\n{}",
+            table(&[
+                row("firstboot restore", ours),
+                row("the guide's commands", theirs)
+            ])
+        )
     };
     Ok(format!(
         "{}\n{}\npeak extra disk: {} MiB against {} MiB\n{runs} runs of each, in turns; the snapshot has {} MiB\n",
-        compare("from stop to serving: the longest time without a write", ours.gap, theirs.gap),
+        compare(
+            "from stop to serving: the longest time without a write",
+            ours.gap,
+            theirs.gap
+        ),
         compare(
             "the whole command; firstboot's checks every page and makes the new data while etcd still runs",
             ours.whole,
@@ -99,9 +117,16 @@ pub fn run(runs: usize) -> Result<String> {
 
 /// The demo's recipe with its first node only, and room for the database.
 fn one_member(demo: &str) -> Result<String> {
-    let (rest, end) = (demo.find("[[node]]\nname = \"etcd-2\""), demo.find("[network]"));
-    let (rest, end) = rest.zip(end).context("the demo's recipe has another form")?;
-    Ok([&demo[..rest], &demo[end..]].concat().replace("[etcd]\n", "[etcd]\nquota = \"8 GiB\"\n"))
+    let (rest, end) = (
+        demo.find("[[node]]\nname = \"etcd-2\""),
+        demo.find("[network]"),
+    );
+    let (rest, end) = rest
+        .zip(end)
+        .context("the demo's recipe has another form")?;
+    Ok([&demo[..rest], &demo[end..]]
+        .concat()
+        .replace("[etcd]\n", "[etcd]\nquota = \"8 GiB\"\n"))
 }
 
 /// One run, with somebody who writes all the while.
@@ -140,13 +165,17 @@ impl Disk {
 
     fn stop(self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("who watched the disk panicked"))
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("who watched the disk panicked"))
     }
 }
 
 /// What a folder's files take of the disk, in bytes. What vanishes meanwhile takes nothing.
 fn taken(folder: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
     let size = |entry: fs::DirEntry| match entry.metadata() {
         Ok(meta) if meta.is_dir() => taken(&entry.path()),
         Ok(meta) => meta.blocks() * 512,

@@ -1,4 +1,5 @@
-//! What `builder serve` takes to hand the overlay to many machines at once, against nginx as Debian configures it.
+//! What `builder serve` takes to hand the overlay to many machines at once, against nginx as Debian
+//! configures it.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -27,15 +28,25 @@ const THEIRS: &str = "10.101.15.1:8082";
 pub fn run(runs: usize) -> Result<String> {
     let nginx_program = match packages::unpacked("nginx") {
         Ok(package) => package.join("usr/sbin/nginx"),
-        Err(error) => return Ok(format!("skipped: there is no nginx to compare with: {error:#}\n")),
+        Err(error) => {
+            return Ok(format!(
+                "skipped: there is no nginx to compare with: {error:#}\n"
+            ));
+        }
     };
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;
     provisioning.build(&programs::recipe("demo"))?;
     let folder = run::current()?.folder("serve")?;
-    let (world, client) = (provisioning.network.world(), provisioning.network.add("client")?.namespace);
+    let (world, client) = (
+        provisioning.network.world(),
+        provisioning.network.add("client")?.namespace,
+    );
     let mut builder = world.command(&programs::builder()?.to_string_lossy());
-    builder.arg("serve").arg(provisioning.out()).args(["--listen", OURS]);
+    builder
+        .arg("serve")
+        .arg(provisioning.out())
+        .args(["--listen", OURS]);
     let ours = KillOnDrop::spawn(&builder, &File::create(folder.join("log"))?)?;
     let theirs = nginx(&nginx_program, world, &provisioning.out(), &folder)?;
     let size = fs::metadata(provisioning.out().join("image/overlay.tar.gz"))?.len();
@@ -57,7 +68,11 @@ pub fn run(runs: usize) -> Result<String> {
     let ratio = median(cpu[0].clone()).as_secs_f64() / median(cpu[1].clone()).as_secs_f64();
     let memory = [&ours, &theirs].map(|server| peak_kib(server.id()).unwrap_or_default() / 1024);
     let rows = |[one, other]: [Vec<Duration>; 2], what: &str| {
-        let row = |name: &str, times| Row { name: format!("{name}, {what}"), times, bytes: None };
+        let row = |name: &str, times| Row {
+            name: format!("{name}, {what}"),
+            times,
+            bytes: None,
+        };
         table(&[row("builder serve", one), row("nginx", other)])
     };
     Ok(format!(
@@ -101,34 +116,50 @@ fn wait(from: &Namespace, address: &str) -> Result<()> {
         let address = address.to_owned();
         match from.within(move || TcpStream::connect(address))? {
             Ok(_) => return Ok(()),
-            Err(error) if Instant::now() >= end => return Err(error).context("the server does not begin"),
+            Err(error) if Instant::now() >= end => {
+                return Err(error).context("the server does not begin");
+            }
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     }
 }
 
-/// How long it takes until so many clients have the overlay. They throw it away, so that their own part stays small.
+/// How long it takes until so many clients have the overlay. They throw it away, so that their own
+/// part stays small.
 fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<Duration> {
-    let connect = || -> std::io::Result<Vec<TcpStream>> { (0..clients).map(|_| TcpStream::connect(address)).collect() };
+    let connect = || -> std::io::Result<Vec<TcpStream>> {
+        (0..clients).map(|_| TcpStream::connect(address)).collect()
+    };
     let mut streams = from.within(connect)??;
     let begun = Instant::now();
     for stream in &mut streams {
-        stream.write_all(b"GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(
+            b"GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        )?;
     }
     let mut left: Vec<(TcpStream, u64)> = streams.into_iter().map(|stream| (stream, 0)).collect();
     let mut buffer = vec![0; 1 << 20];
     while !left.is_empty() {
-        let mut polled: Vec<PollFd> =
-            left.iter().map(|(stream, _)| PollFd::new(stream.as_fd(), PollFlags::POLLIN)).collect();
+        let mut polled: Vec<PollFd> = left
+            .iter()
+            .map(|(stream, _)| PollFd::new(stream.as_fd(), PollFlags::POLLIN))
+            .collect();
         poll(&mut polled, PollTimeout::from(60_000_u16))?;
-        let ready: Vec<bool> = polled.iter().map(|one| one.any().unwrap_or_default()).collect();
+        let ready: Vec<bool> = polled
+            .iter()
+            .map(|one| one.any().unwrap_or_default())
+            .collect();
         let mut ready = ready.into_iter();
         let mut error = None;
         left.retain_mut(|(stream, got)| {
             if !ready.next().unwrap_or_default() {
                 return true;
             }
-            match recv(stream.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT) {
+            match recv(
+                stream.as_raw_fd(),
+                &mut buffer,
+                MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT,
+            ) {
                 Ok(0) if *got < size => error = Some(format!("a client has {got} bytes of {size}")),
                 Ok(0) => return false,
                 Ok(count) => *got += count as u64,
@@ -147,9 +178,15 @@ fn cpu_of(pid: u32) -> Result<Duration> {
     let mut ticks = 0;
     for pid in std::iter::once(pid).chain(children(pid)) {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        let fields: Vec<&str> = stat
+            .rsplit(") ")
+            .next()
+            .unwrap_or_default()
+            .split(' ')
+            .collect();
         // proc(5): utime and stime, in ticks of 10 ms.
-        ticks += fields.get(11).context("stat")?.parse::<u64>()? + fields.get(12).context("stat")?.parse::<u64>()?;
+        ticks += fields.get(11).context("stat")?.parse::<u64>()?
+            + fields.get(12).context("stat")?.parse::<u64>()?;
     }
     Ok(Duration::from_millis(ticks * 10))
 }

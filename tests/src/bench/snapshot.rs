@@ -1,4 +1,5 @@
-//! `firstboot snapshot`, which checks all of it, against `etcdctl snapshot save`, which checks nothing.
+//! `firstboot snapshot`, which checks all of it, against `etcdctl snapshot save`, which checks
+//! nothing.
 
 use std::process::Command;
 use std::time::Duration;
@@ -32,18 +33,27 @@ impl Node {
         host.boot()?;
         wait_healthy(&host, 1, Duration::from_secs(90))?;
         let client = Client::new(&provisioning)?;
-        database::fill(mib, BATCH, |pairs| client::insist(|| client.put_all(host.address(), &pairs)))?;
+        database::fill(mib, BATCH, |pairs| {
+            client::insist(|| client.put_all(host.address(), &pairs))
+        })?;
         Ok(Self { host, provisioning })
     }
 
     /// `etcdctl snapshot save` in the environment that the image gives it.
     pub(super) fn save(&self, path: &str) -> Result<Command> {
-        self.host.command(&["sh", "-c", &format!(". /etc/profile.d/etcdctl.sh && exec etcdctl snapshot save {path}")])
+        self.host.command(&[
+            "sh",
+            "-c",
+            &format!(". /etc/profile.d/etcdctl.sh && exec etcdctl snapshot save {path}"),
+        ])
     }
 
     /// Removes what a run left, and waits until the disk has nothing more to write.
     pub(super) fn clear(&self) -> Result<()> {
-        self.host.sh("rm -rf /root/bench; mkdir /root/bench; sync")?.ok().map(drop)
+        self.host
+            .sh("rm -rf /root/bench; mkdir /root/bench; sync")?
+            .ok()
+            .map(drop)
     }
 }
 
@@ -55,7 +65,9 @@ pub fn run(runs: usize) -> Result<String> {
         for (theirs, (times, cpus, memory)) in seen.iter_mut().enumerate() {
             node.clear()?;
             let mut command = match theirs {
-                0 => node.host.command(&["firstboot", "snapshot", "/root/bench/a.db"])?,
+                0 => node
+                    .host
+                    .command(&["firstboot", "snapshot", "/root/bench/a.db"])?,
                 _ => node.save("/root/bench/a.db")?,
             };
             times.push(timed(|| {
@@ -68,12 +80,19 @@ pub fn run(runs: usize) -> Result<String> {
     }
     let bytes = node.host.path("/root/bench/a.db").metadata()?.len();
     let [ours, theirs] = seen;
-    let row = |name: &str, times, bytes| Row { name: name.to_owned(), times, bytes: Some(bytes) };
+    let row = |name: &str, times, bytes| Row {
+        name: name.to_owned(),
+        times,
+        bytes: Some(bytes),
+    };
     let (cpu, their_cpu) = (median(ours.1), median(theirs.1));
     Ok(format!(
         "{}{runs} runs of each, in turns; client's CPU {cpu:.2?} against {their_cpu:.2?}, ratio {:.3}; peak memory \
          {} MiB against {} MiB\n",
-        table(&[row("firstboot snapshot", ours.0, bytes), row("etcdctl snapshot save", theirs.0, bytes)]),
+        table(&[
+            row("firstboot snapshot", ours.0, bytes),
+            row("etcdctl snapshot save", theirs.0, bytes)
+        ]),
         cpu.as_secs_f64() / their_cpu.as_secs_f64(),
         ours.2 >> 10,
         theirs.2 >> 10

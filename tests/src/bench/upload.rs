@@ -12,8 +12,9 @@ use crate::{process, s3};
 
 const ADDRESS: &str = "10.101.15.1:9000";
 const BUCKET: &str = "backups";
-/// Amazon's own client library, with what `aws s3 cp` does by default: parts of 8 MiB, ten at a time. The store is to keep
-/// the same digest of both: it makes that once more when it puts the parts together.
+/// Amazon's own client library, with what `aws s3 cp` does by default: parts of 8 MiB, ten at a
+/// time. The store is to keep the same digest of both: it makes that once more when it puts the
+/// parts together.
 const UPLOAD: &str = "import sys, boto3
 store = boto3.client('s3', endpoint_url='http://10.101.15.1:9000', region_name='us-east-1',
                      aws_access_key_id='AKIATEST', aws_secret_access_key='hush')
@@ -21,7 +22,9 @@ store.upload_file(sys.argv[1], 'backups', sys.argv[2], ExtraArgs={'ChecksumAlgor
 
 /// Measures so many runs of each, in turns, from one member into one store.
 pub fn run(runs: usize) -> Result<String> {
-    let recipe = format!("[backup]\ndestination = \"s3://{BUCKET}/\"\n[backup.s3]\nendpoint = \"http://{ADDRESS}\"");
+    let recipe = format!(
+        "[backup]\ndestination = \"s3://{BUCKET}/\"\n[backup.s3]\nendpoint = \"http://{ADDRESS}\""
+    );
     let node = Node::new(database::mib(), &recipe)?;
     let keys = "AWS_ACCESS_KEY_ID=AKIATEST\nAWS_SECRET_ACCESS_KEY=hush\n";
     node.host.write("/etc/firstboot/s3-keys", keys, 0o600)?;
@@ -43,7 +46,9 @@ pub fn run(runs: usize) -> Result<String> {
                 process::run(&mut node.save("/root/bench/a.db")?)?.ok()?;
                 let mut upload: Command = world.command("python3");
                 upload.args(["-c", UPLOAD, &saved.to_string_lossy(), &format!("{nth}.db")]);
-                process::run(upload.env("PYTHONPATH", s3::library()?))?.ok().map(drop)
+                process::run(upload.env("PYTHONPATH", s3::library()?))?
+                    .ok()
+                    .map(drop)
             })?);
             if theirs == 1 {
                 bytes = saved.metadata().context("nothing was saved")?.len();
@@ -52,10 +57,17 @@ pub fn run(runs: usize) -> Result<String> {
     }
     ensure!(bytes > 0, "nothing was measured");
     let [ours, theirs] = seen;
-    let row = |name: &str, times| Row { name: name.to_owned(), times, bytes: None };
+    let row = |name: &str, times| Row {
+        name: name.to_owned(),
+        times,
+        bytes: None,
+    };
     Ok(format!(
         "{}{runs} runs of each, in turns; {} MiB into moto on the same machine; firstboot's peak memory {} MiB\n",
-        table(&[row("firstboot snapshot s3://", ours), row("etcdctl snapshot save, then boto3", theirs)]),
+        table(&[
+            row("firstboot snapshot s3://", ours),
+            row("etcdctl snapshot save, then boto3", theirs)
+        ]),
         bytes >> 20,
         memory >> 10
     ))

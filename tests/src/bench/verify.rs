@@ -1,5 +1,5 @@
-//! `firstboot snapshot verify` against `etcdutl snapshot status` of the newest 3.5 and 3.6. etcdutl makes no SHA-256, which
-//! alone takes most of firstboot's time; `sha256sum` shows how much.
+//! `firstboot snapshot verify` against `etcdutl snapshot status` of the newest 3.5 and 3.6. etcdutl
+//! makes no SHA-256, which alone takes most of firstboot's time; `sha256sum` shows how much.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,7 +20,10 @@ fn command(way: &str, snapshot: &Path) -> Result<Command> {
     let (program, words): (_, &[&str]) = match way {
         "firstboot" => (programs::firstboot()?, &["snapshot", "verify"]),
         "sha256sum" => ("sha256sum".into(), &[]),
-        version => (etcd::binaries(version)?.join("etcdutl"), &["snapshot", "status"]),
+        version => (
+            etcd::binaries(version)?.join("etcdutl"),
+            &["snapshot", "status"],
+        ),
     };
     let mut command = Command::new(program);
     command.args(words).arg(snapshot);
@@ -42,19 +45,29 @@ pub fn run(runs: usize) -> Result<String> {
             "sha256sum" => "sha256sum".to_owned(),
             version => format!("etcdutl {version} snapshot status"),
         };
-        Row { name, times: Vec::new(), bytes: Some(bytes) }
+        Row {
+            name,
+            times: Vec::new(),
+            bytes: Some(bytes),
+        }
     });
     for _ in 0..runs {
         for (way, row) in ways.iter().zip(&mut rows) {
             let mut command = command(way, &snapshot)?;
-            row.times.push(timed(|| process::run(&mut command)?.ok().map(drop))?);
+            row.times
+                .push(timed(|| process::run(&mut command)?.ok().map(drop))?);
         }
     }
     let mut out = table(&rows);
     for (way, row) in ways.iter().zip(&rows) {
         let (cpu, memory) = cost(&mut command(way, &snapshot)?)?;
         // Writing into a string cannot fail.
-        let _ = writeln!(out, "{:<32} CPU {cpu:.1?}, peak memory {} MiB", row.name, memory >> 10);
+        let _ = writeln!(
+            out,
+            "{:<32} CPU {cpu:.1?}, peak memory {} MiB",
+            row.name,
+            memory >> 10
+        );
     }
     let [ours, other] = [&rows[0], &rows[2]].map(|row| median(row.times.clone()).as_secs_f64());
     Ok(format!(

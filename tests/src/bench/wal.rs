@@ -1,7 +1,8 @@
-//! What the guide's mount options do to a write-ahead log, on this machine's own XFS: a record, an fdatasync, as etcd does it.
+//! What the guide's mount options do to a write-ahead log, on this machine's own XFS: a record, an
+//! fdatasync, as etcd does it.
 //!
-//! etcd preallocates its log in files of 64 MB and overwrites them; a file that grows is measured beside it, since that is
-//! what allocsize is for. And so is the space that small open files hold.
+//! etcd preallocates its log in files of 64 MB and overwrites them; a file that grows is measured
+//! beside it, since that is what allocsize is for. And so is the space that small open files hold.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -22,7 +23,8 @@ const RECORD: usize = 2048;
 const SEGMENT: i64 = 64_000_000;
 /// What each run writes.
 const RECORDS: usize = 300;
-/// As on a node that keeps logs: so many files of this size each, written in small pieces and still open.
+/// As on a node that keeps logs: so many files of this size each, written in small pieces and still
+/// open.
 const FILES: usize = 20;
 const SMALL: usize = 100 << 10;
 
@@ -30,14 +32,21 @@ const SMALL: usize = 100 << 10;
 pub fn run(runs: usize) -> Result<String> {
     let mut rows: Vec<(String, Vec<Duration>)> = Vec::new();
     let mut held = Vec::new();
-    let volumes = OPTIONS.iter().map(|options| Volume::new(options)).collect::<Result<Vec<_>>>()?;
+    let volumes = OPTIONS
+        .iter()
+        .map(|options| Volume::new(options))
+        .collect::<Result<Vec<_>>>()?;
     for turn in 0..runs {
         let mut number = 0;
         for (volume, options) in volumes.iter().zip(OPTIONS) {
             for preallocated in [true, false] {
                 let times = log(&volume.folder, preallocated)?;
                 if turn == 0 {
-                    let kind = if preallocated { "preallocated" } else { "growing" };
+                    let kind = if preallocated {
+                        "preallocated"
+                    } else {
+                        "growing"
+                    };
                     rows.push((format!("{kind}, {options}"), Vec::new()));
                 }
                 rows[number].1.extend(times);
@@ -64,7 +73,11 @@ pub fn run(runs: usize) -> Result<String> {
     }
     for (options, bytes) in held {
         let written = (FILES * SMALL) >> 10;
-        writeln!(out, "{FILES} growing files, {written} KiB written, {options}: {} KiB held", bytes >> 10)?;
+        writeln!(
+            out,
+            "{FILES} growing files, {written} KiB written, {options}: {} KiB held",
+            bytes >> 10
+        )?;
     }
     Ok(out)
 }
@@ -85,7 +98,10 @@ impl Volume {
         };
         mount(Some(disk.device()), &folder, Some("xfs"), flags, data)
             .with_context(|| format!("cannot mount {} with {options}", disk.device().display()))?;
-        Ok(Self { folder, _disk: disk })
+        Ok(Self {
+            folder,
+            _disk: disk,
+        })
     }
 }
 
@@ -127,6 +143,9 @@ fn space(folder: &Path) -> Result<u64> {
         }
         files.push(file);
     }
-    let blocks = files.iter().map(|file| file.metadata().map(|data| data.blocks())).sum::<std::io::Result<u64>>()?;
+    let blocks = files
+        .iter()
+        .map(|file| file.metadata().map(|data| data.blocks()))
+        .sum::<std::io::Result<u64>>()?;
     Ok(blocks * 512)
 }

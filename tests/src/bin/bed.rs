@@ -45,9 +45,11 @@ fn release(version: &str, out: Option<PathBuf>) -> Result<()> {
     let path = match out {
         None => made.tarball,
         Some(folder) => {
-            std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
             let path = folder.join(etcd::file_name(version));
-            std::fs::copy(&made.tarball, &path).with_context(|| format!("cannot write {}", path.display()))?;
+            std::fs::copy(&made.tarball, &path)
+                .with_context(|| format!("cannot write {}", path.display()))?;
             path
         }
     };
@@ -71,6 +73,9 @@ fn anaconda(file: &str, machine: &[&str]) -> Result<()> {
         let name = name.rsplit('/').next().unwrap_or(name);
         std::fs::read_to_string(path.with_file_name(name)).ok()
     };
-    print!("{}", installer::model(&text, &|name| Ok(included(name)), &hardware, words));
+    print!(
+        "{}",
+        installer::model(&text, &|name| Ok(included(name)), &hardware, words)
+    );
     Ok(())
 }

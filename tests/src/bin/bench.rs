@@ -77,7 +77,12 @@ const PARTS: [Part; 11] = [
         runs: 3,
         run: bench::dirty::run,
     },
-    Part { name: "wal", what: "the guide's allocsize under a write-ahead log", runs: 5, run: bench::wal::run },
+    Part {
+        name: "wal",
+        what: "the guide's allocsize under a write-ahead log",
+        runs: 5,
+        run: bench::wal::run,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -92,7 +97,11 @@ fn main() -> ExitCode {
     }
     // In the virtual machine that bench::dirty makes there is nothing to keep apart.
     if let ["dirty-inside", runs] = words.as_slice() {
-        return print(runs.parse().context("RUNS is a number").and_then(bench::dirty::inside));
+        return print(
+            runs.parse()
+                .context("RUNS is a number")
+                .and_then(bench::dirty::inside),
+        );
     }
     if let Err(error) = run::enter() {
         eprintln!("bench: {error:#}");
@@ -117,7 +126,12 @@ fn print(outcome: Result<String>) -> ExitCode {
 }
 
 fn act(words: &[&str]) -> Result<String> {
-    let part = |name: &str| PARTS.iter().find(|part| part.name == name).with_context(usage);
+    let part = |name: &str| {
+        PARTS
+            .iter()
+            .find(|part| part.name == name)
+            .with_context(usage)
+    };
     match words {
         [] => {
             for part in &PARTS {
@@ -126,12 +140,24 @@ fn act(words: &[&str]) -> Result<String> {
             Ok(String::new())
         }
         [name] => part(name).and_then(|part| (part.run)(part.runs)),
-        [name, runs] => part(name).and_then(|part| (part.run)(runs.parse().context("RUNS is a number")?)),
+        [name, runs] => {
+            part(name).and_then(|part| (part.run)(runs.parse().context("RUNS is a number")?))
+        }
         _ => bail!(usage()),
     }
 }
 
 fn usage() -> String {
-    let lines = PARTS.iter().map(|part| format!("\nbench {:<18} {}", format!("{} [RUNS]", part.name), part.what));
-    format!("what is to be measured? The ways to call it:\nbench{:20}all of it{}", "", lines.collect::<String>())
+    let lines = PARTS.iter().map(|part| {
+        format!(
+            "\nbench {:<18} {}",
+            format!("{} [RUNS]", part.name),
+            part.what
+        )
+    });
+    format!(
+        "what is to be measured? The ways to call it:\nbench{:20}all of it{}",
+        "",
+        lines.collect::<String>()
+    )
 }

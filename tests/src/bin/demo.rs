@@ -1,5 +1,5 @@
-//! `make demo`: the main job, for a person to watch. One recipe becomes an image; three hosts are installed by the
-//! image's own kickstart and boot into a healthy cluster.
+//! `make demo`: the main job, for a person to watch. One recipe becomes an image; three hosts are
+//! installed by the image's own kickstart and boot into a healthy cluster.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -13,8 +13,13 @@ use tests::host::Host;
 use tests::requirement::{self, Requirement};
 use tests::{base, etcd, kernel, programs, run};
 
-const REQUIREMENTS: [Requirement; 5] =
-    [Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+const REQUIREMENTS: [Requirement; 5] = [
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+];
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
 fn main() -> ExitCode {
@@ -60,38 +65,63 @@ fn demo() -> Result<()> {
     if let Some(reason) = requirement::missing(&REQUIREMENTS) {
         bail!("{reason}");
     }
-    let mut stages = Stages { began: Instant::now(), taken: Vec::new() };
+    let mut stages = Stages {
+        began: Instant::now(),
+        taken: Vec::new(),
+    };
     stages.run("the hosts' base system (once; kept in .cache)", base::base)?;
     let (version, why_not_newer) = etcd::newest();
     if let Some(reason) = why_not_newer {
         println!("\nThe demo runs etcd {version}. For a newer one {reason}.");
-        println!("Do not use {version} in production: later releases of its line fix data corruption.");
+        println!(
+            "Do not use {version} in production: later releases of its line fix data corruption."
+        );
     }
-    let release = stages.run(&format!("etcd {version} (once; kept in .cache)"), || etcd::release(version))?;
+    let release = stages.run(&format!("etcd {version} (once; kept in .cache)"), || {
+        etcd::release(version)
+    })?;
     let provisioning = Provisioning::new()?;
     let recipe = recipe(&release)?;
-    stages.run(&format!("builder build recipes/demo.toml, with etcd {version}"), || {
-        let said = provisioning.build(&recipe)?;
-        print!("{said}");
-        Ok(())
-    })?;
-    let mut hosts = stages.run("three machines installed by the kickstart's own scripts", || {
-        NAMES.iter().map(|name| install(&provisioning, name)).collect::<Result<Vec<Host>>>()
-    })?;
+    stages.run(
+        &format!("builder build recipes/demo.toml, with etcd {version}"),
+        || {
+            let said = provisioning.build(&recipe)?;
+            print!("{said}");
+            Ok(())
+        },
+    )?;
+    let mut hosts = stages.run(
+        "three machines installed by the kickstart's own scripts",
+        || {
+            NAMES
+                .iter()
+                .map(|name| install(&provisioning, name))
+                .collect::<Result<Vec<Host>>>()
+        },
+    )?;
     stages.run("power on, first boot, a healthy cluster", || {
         boot_all(&mut hosts)?;
-        hosts.iter().try_for_each(|host| wait_healthy(host, NAMES.len(), Duration::from_secs(120)).map(drop))
+        hosts.iter().try_for_each(|host| {
+            wait_healthy(host, NAMES.len(), Duration::from_secs(120)).map(drop)
+        })
     })?;
-    for line in hosts[0].journal("firstboot")?.lines().filter(|line| line.contains("firstboot[")) {
+    for line in hosts[0]
+        .journal("firstboot")?
+        .lines()
+        .filter(|line| line.contains("firstboot["))
+    {
         println!("{line}");
     }
-    stages.run("a key written through etcd-1 is read through etcd-3", || {
-        etcdctl(&hosts[0], "put greeting hello")?;
-        let read = etcdctl(&hosts[2], "get greeting --print-value-only")?;
-        println!("etcd-3 reads: {}", read.trim());
-        ensure!(read.trim() == "hello", "etcd-3 reads {read:?}");
-        Ok(())
-    })?;
+    stages.run(
+        "a key written through etcd-1 is read through etcd-3",
+        || {
+            etcdctl(&hosts[0], "put greeting hello")?;
+            let read = etcdctl(&hosts[2], "get greeting --print-value-only")?;
+            println!("etcd-3 reads: {}", read.trim());
+            ensure!(read.trim() == "hello", "etcd-3 reads {read:?}");
+            Ok(())
+        },
+    )?;
     println!("\n== firstboot status, on etcd-1");
     print!("{}", hosts[0].check(&["firstboot", "status"])?);
     stages.print();
@@ -124,11 +154,16 @@ fn install(provisioning: &Provisioning, name: &str) -> Result<Host> {
     Ok(host)
 }
 
-/// Leaves the hosts on until somebody has seen enough. They live in namespaces of this process and go with it.
+/// Leaves the hosts on until somebody has seen enough. They live in namespaces of this process and
+/// go with it.
 fn keep(hosts: &[Host]) -> Result<()> {
     println!("\nThe hosts stay on as long as this runs. To enter one:");
     for host in hosts {
-        println!("  {}: nsenter --all --target {} -- bash -l", host.name(), host.init()?);
+        println!(
+            "  {}: nsenter --all --target {} -- bash -l",
+            host.name(),
+            host.init()?
+        );
     }
     print!("Press Enter to end it. ");
     std::io::stdout().flush()?;

@@ -1,4 +1,5 @@
-//! Runs every test; see [`tests::suite`]. It reads what `cargo test --no-run --message-format=json` wrote.
+//! Runs every test; see [`tests::suite`]. It reads what `cargo test --no-run --message-format=json`
+//! wrote.
 
 use std::io::read_to_string;
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! `tracer FOLDER PROGRAM ARGUMENT…`: runs a program as the order in the folder says (see `tests::crash::tracer`).
+//! `tracer FOLDER PROGRAM ARGUMENT…`: runs a program as the order in the folder says (see
+//! `tests::crash::tracer`).
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::Provisioning;
 
-/// How long a member has for its answer. An election takes one to two seconds; who waits much longer for a member that
-/// is dead loses more by that than by asking another.
+/// How long a member has for its answer. An election takes one to two seconds; who waits much
+/// longer for a member that is dead loses more by that than by asking another.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How many keys come with one answer.
 const KEYS_PER_PAGE: usize = 5000;
@@ -52,9 +52,15 @@ impl Client {
         // Whoever comes first installs it; an Err says only that it is done.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pki = provisioning.pki();
-        let read = |name: &str| fs::read(pki.join(name)).with_context(|| format!("cannot read {name} of the pki"));
+        let read = |name: &str| {
+            fs::read(pki.join(name)).with_context(|| format!("cannot read {name} of the pki"))
+        };
         let cas = Certificate::from_pem_bundle(&read("ca.crt")?)?;
-        let own = [read("nodes/etcd-1/client.key")?, read("nodes/etcd-1/client.crt")?].concat();
+        let own = [
+            read("nodes/etcd-1/client.key")?,
+            read("nodes/etcd-1/client.crt")?,
+        ]
+        .concat();
         let builder = blocking::Client::builder()
             .tls_certs_only(cas)
             .identity(Identity::from_pem(&own)?)
@@ -62,14 +68,29 @@ impl Client {
             .connect_timeout(Duration::from_secs(1))
             .timeout(CALL_TIMEOUT);
         // Its own thread, which does all the work, begins here and stays in the namespace.
-        let client = provisioning.network.world().within(move || builder.build())?;
-        client.map(Self).context("cannot make an http client with the cluster's certificates")
+        let client = provisioning
+            .network
+            .world()
+            .within(move || builder.build())?;
+        client
+            .map(Self)
+            .context("cannot make an http client with the cluster's certificates")
     }
 
     /// Calls a method of a member's, such as `kv/put`.
-    pub fn call<T: DeserializeOwned>(&self, member: Ipv4Addr, method: &str, request: &Value) -> Result<T> {
+    pub fn call<T: DeserializeOwned>(
+        &self,
+        member: Ipv4Addr,
+        method: &str,
+        request: &Value,
+    ) -> Result<T> {
         let url = format!("https://{member}:2379/v3/{method}");
-        let answer = self.0.post(&url).body(request.to_string()).send().map_err(|error| anyhow!(deepest(&error)))?;
+        let answer = self
+            .0
+            .post(&url)
+            .body(request.to_string())
+            .send()
+            .map_err(|error| anyhow!(deepest(&error)))?;
         let status = answer.status();
         let body = answer.text().map_err(|error| anyhow!(deepest(&error)))?;
         ensure!(status.is_success(), "{url} answers {status}: {body}");
@@ -88,7 +109,13 @@ impl Client {
         }
         let request = json!({ "key": BASE64.encode(key), "value": BASE64.encode(value) });
         let done: Done = self.call(member, "kv/put", &request)?;
-        ensure!(done.header.revision.parse::<u64>().is_ok_and(|revision| revision > 1), "a write without a revision");
+        ensure!(
+            done.header
+                .revision
+                .parse::<u64>()
+                .is_ok_and(|revision| revision > 1),
+            "a write without a revision"
+        );
         Ok(())
     }
 
@@ -101,7 +128,8 @@ impl Client {
         Ok(())
     }
 
-    /// All keys with that prefix, as this member itself has them once it has all that was acknowledged by now.
+    /// All keys with that prefix, as this member itself has them once it has all that was
+    /// acknowledged by now.
     pub fn all(&self, member: Ipv4Addr, prefix: &str) -> Result<BTreeMap<String, String>> {
         #[derive(Deserialize)]
         struct Page {
@@ -117,18 +145,24 @@ impl Client {
             value: String,
         }
         // A read through raft ends when the member has caught up.
-        self.call::<Value>(member, "kv/range", &json!({ "key": BASE64.encode("caught up") }))?;
+        self.call::<Value>(
+            member,
+            "kv/range",
+            &json!({ "key": BASE64.encode("caught up") }),
+        )?;
         let end = BASE64.encode(end_of(prefix));
-        let text = |base64: &str| -> Result<String> { Ok(String::from_utf8(BASE64.decode(base64)?)?) };
+        let text =
+            |base64: &str| -> Result<String> { Ok(String::from_utf8(BASE64.decode(base64)?)?) };
         let (mut from, mut found) = (prefix.as_bytes().to_vec(), BTreeMap::new());
         loop {
-            let request =
-                json!({ "key": BASE64.encode(&from), "range_end": end, "limit": KEYS_PER_PAGE, "serializable": true });
+            let request = json!({ "key": BASE64.encode(&from), "range_end": end, "limit": KEYS_PER_PAGE, "serializable": true });
             let page: Page = self.call(member, "kv/range", &request)?;
             for pair in &page.kvs {
                 found.insert(text(&pair.key)?, text(&pair.value)?);
             }
-            let Some((last, _)) = found.last_key_value().filter(|_| page.more) else { return Ok(found) };
+            let Some((last, _)) = found.last_key_value().filter(|_| page.more) else {
+                return Ok(found);
+            };
             from = [last.as_bytes(), b"\0"].concat();
         }
     }
@@ -151,14 +185,18 @@ impl Client {
                 })
             };
             let writers: Vec<_> = (0..12).map(write).collect();
-            writers.into_iter().try_for_each(|writer| writer.join().map_err(|_| anyhow!("a writer panicked"))?)
+            writers
+                .into_iter()
+                .try_for_each(|writer| writer.join().map_err(|_| anyhow!("a writer panicked"))?)
         })
     }
 
     /// Removes all keys with that prefix.
     pub fn delete_all(&self, member: Ipv4Addr, prefix: &str) -> Result<()> {
-        let request = json!({ "key": BASE64.encode(prefix), "range_end": BASE64.encode(end_of(prefix)) });
-        self.call::<Value>(member, "kv/deleterange", &request).map(drop)
+        let request =
+            json!({ "key": BASE64.encode(prefix), "range_end": BASE64.encode(end_of(prefix)) });
+        self.call::<Value>(member, "kv/deleterange", &request)
+            .map(drop)
     }
 
     /// Whether this member leads.
@@ -182,7 +220,9 @@ impl Client {
         struct List {
             members: Vec<Member>,
         }
-        Ok(self.call::<List>(member, "cluster/member/list", &json!({}))?.members)
+        Ok(self
+            .call::<List>(member, "cluster/member/list", &json!({}))?
+            .members)
     }
 }
 

@@ -1,7 +1,8 @@
-//! What an application is to a cluster: a client outside of the nodes, with a certificate of its own.
+//! What an application is to a cluster: a client outside of the nodes, with a certificate of its
+//! own.
 //!
-//! It speaks etcd's JSON gateway, whose answer to a write says whether it was done, over connections that stay open:
-//! etcdctl would spend more on its start than on the write.
+//! It speaks etcd's JSON gateway, whose answer to a write says whether it was done, over
+//! connections that stay open: etcdctl would spend more on its start than on the write.
 
 mod connection;
 mod registers;

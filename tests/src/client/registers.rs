@@ -1,4 +1,5 @@
-//! Clients that read, write and compare-and-set a few keys all the time, and remember when they did what and what they saw.
+//! Clients that read, write and compare-and-set a few keys all the time, and remember when they did
+//! what and what they saw.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -17,8 +18,8 @@ use crate::linearizability::{Action, Operation, check};
 
 /// Between two operations of one client.
 const OPERATION_INTERVAL: Duration = Duration::from_millis(10);
-/// So many operations are done on one key before the next one's turn comes: what is not answered stays possible forever, and
-/// makes the search for an order longer.
+/// So many operations are done on one key before the next one's turn comes: what is not answered
+/// stays possible forever, and makes the search for an order longer.
 const OPERATIONS_PER_REGISTER: u64 = 60;
 /// Two clients for each member: one writes while another reads.
 const CLIENTS_PER_MEMBER: usize = 2;
@@ -47,7 +48,8 @@ struct Shared {
 }
 
 impl Registers {
-    /// Each client begins with a member of its own, and goes on to the next when that does not answer.
+    /// Each client begins with a member of its own, and goes on to the next when that does not
+    /// answer.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let shared = Arc::new(Shared {
@@ -62,7 +64,10 @@ impl Registers {
             let (shared, members) = (shared.clone(), members.to_vec());
             thread::spawn(move || shared.work(number, &members))
         };
-        Self { stop, threads: (0..members.len() * CLIENTS_PER_MEMBER).map(begin).collect() }
+        Self {
+            stop,
+            threads: (0..members.len() * CLIENTS_PER_MEMBER).map(begin).collect(),
+        }
     }
 
     /// Stops them.
@@ -96,18 +101,38 @@ impl Shared {
                 _ => Action::Exchange(last.1, value),
             };
             let begun = self.now();
-            let answer = self.client.register(members[at % members.len()], &format!("{}{key}", self.prefix), deed);
+            let answer = self.client.register(
+                members[at % members.len()],
+                &format!("{}{key}", self.prefix),
+                deed,
+            );
             let ended = self.now();
             if let Ok(deed) = answer {
                 last.1 = match deed {
                     Action::Read(value) | Action::Refused(_, value) => value,
                     Action::Write(value) | Action::Exchange(_, value) => Some(value),
                 };
-                done.push((key, Operation { client: number, begun, ended: Some(ended), action: deed }));
+                done.push((
+                    key,
+                    Operation {
+                        client: number,
+                        begun,
+                        ended: Some(ended),
+                        action: deed,
+                    },
+                ));
             } else {
                 at += 1;
                 if !matches!(deed, Action::Read(_)) {
-                    done.push((key, Operation { client: number, begun, ended: None, action: deed }));
+                    done.push((
+                        key,
+                        Operation {
+                            client: number,
+                            begun,
+                            ended: None,
+                            action: deed,
+                        },
+                    ));
                 }
             }
             sleep(OPERATION_INTERVAL);
@@ -121,20 +146,30 @@ impl Shared {
 }
 
 impl Client {
-    /// Does that to a key by this member, and says what came of it. After an error it may have been done all the same.
+    /// Does that to a key by this member, and says what came of it. After an error it may have been
+    /// done all the same.
     fn register(&self, member: Ipv4Addr, key: &str, deed: Action) -> Result<Action> {
         let name = BASE64.encode(key);
         let put = |value: u64| json!({ "key": name, "value": BASE64.encode(value.to_string()) });
         match deed {
-            Action::Read(_) => Ok(Action::Read(value_in(&self.call(member, "kv/range", &json!({ "key": name }))?)?)),
+            Action::Read(_) => Ok(Action::Read(value_in(&self.call(
+                member,
+                "kv/range",
+                &json!({ "key": name }),
+            )?)?)),
             Action::Write(value) => {
                 let done: Value = self.call(member, "kv/put", &put(value))?;
-                ensure!(done["header"]["revision"].is_string(), "a write without a revision: {done}");
+                ensure!(
+                    done["header"]["revision"].is_string(),
+                    "a write without a revision: {done}"
+                );
                 Ok(deed)
             }
             Action::Exchange(expected, value) => {
                 let compare = match expected {
-                    None => json!({ "key": name, "target": "VERSION", "result": "EQUAL", "version": "0" }),
+                    None => {
+                        json!({ "key": name, "target": "VERSION", "result": "EQUAL", "version": "0" })
+                    }
                     Some(expected) => json!({
                         "key": name, "target": "VALUE", "result": "EQUAL", "value": BASE64.encode(expected.to_string())
                     }),
@@ -148,8 +183,14 @@ impl Client {
                 if done["succeeded"] == true {
                     return Ok(deed);
                 }
-                ensure!(done["header"]["revision"].is_string(), "an exchange without a revision: {done}");
-                Ok(Action::Refused(expected, value_in(&done["responses"][0]["response_range"])?))
+                ensure!(
+                    done["header"]["revision"].is_string(),
+                    "an exchange without a revision: {done}"
+                );
+                Ok(Action::Refused(
+                    expected,
+                    value_in(&done["responses"][0]["response_range"])?,
+                ))
             }
             Action::Refused(..) => bail!("nobody asks to be refused"),
         }
@@ -159,15 +200,23 @@ impl Client {
 /// The value in the answer to a range.
 fn value_in(answer: &Value) -> Result<Option<u64>> {
     ensure!(answer.is_object(), "no answer to a range: {answer}");
-    let Some(pair) = answer["kvs"].get(0) else { return Ok(None) };
+    let Some(pair) = answer["kvs"].get(0) else {
+        return Ok(None);
+    };
     let text = BASE64.decode(pair["value"].as_str().unwrap_or_default())?;
-    Ok(Some(String::from_utf8(text)?.parse().with_context(|| format!("{pair} is not a value of ours"))?))
+    Ok(Some(String::from_utf8(text)?.parse().with_context(
+        || format!("{pair} is not a value of ours"),
+    )?))
 }
 
 impl Histories {
     /// How many operations were answered.
     pub fn count(&self) -> usize {
-        self.0.values().flatten().filter(|operation| operation.ended.is_some()).count()
+        self.0
+            .values()
+            .flatten()
+            .filter(|operation| operation.ended.is_some())
+            .count()
     }
 
     /// Each key's history is linearizable.

@@ -21,14 +21,16 @@ pub struct Voters {
 }
 
 impl Voters {
-    /// Begins to ask these members. Who answers is asked again; who does not makes way for the next.
+    /// Begins to ask these members. Who answers is asked again; who does not makes way for the
+    /// next.
     pub fn watch(client: &Client, members: &[Ipv4Addr]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (told, client, members) = (stop.clone(), client.clone(), members.to_vec());
         let seen = thread::spawn(move || {
             let (mut seen, mut at) = (Vec::<(Instant, usize)>::new(), 0);
             loop {
-                // Told to stop it looks once more: what made somebody stop it may be newer than its last look.
+                // Told to stop it looks once more: what made somebody stop it may be newer than its
+                // last look.
                 let told = told.load(Ordering::Relaxed);
                 match client.members(members[at % members.len()]) {
                     Ok(list) => {
@@ -48,11 +50,17 @@ impl Voters {
         Self { stop, seen }
     }
 
-    /// Stops, and gives how long there was one voter less than `whole`, each time that this came to an end.
+    /// Stops, and gives how long there was one voter less than `whole`, each time that this came to
+    /// an end.
     pub fn stop(self, whole: usize) -> Result<Vec<Duration>> {
         self.stop.store(true, Ordering::Relaxed);
-        let seen = self.seen.join().map_err(|_| anyhow!("the watch over the member list panicked"))?;
-        let pairs = seen.windows(2).filter(|pair| pair[0].1 + 1 == whole && pair[1].1 == whole);
+        let seen = self
+            .seen
+            .join()
+            .map_err(|_| anyhow!("the watch over the member list panicked"))?;
+        let pairs = seen
+            .windows(2)
+            .filter(|pair| pair[0].1 + 1 == whole && pair[1].1 == whole);
         Ok(pairs.map(|pair| pair[1].0 - pair[0].0).collect())
     }
 }

@@ -42,12 +42,13 @@ pub struct Written {
 }
 
 impl Writers {
-    /// Each writer begins with a member of its own, and goes on to the next when a write fails there. No key is
-    /// written twice, so that one whose write failed says nothing about another.
+    /// Each writer begins with a member of its own, and goes on to the next when a write fails
+    /// there. No key is written twice, so that one whose write failed says nothing about another.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let trouble = Arc::new(Mutex::new(String::new()));
-        let counts: Arc<Vec<AtomicUsize>> = Arc::new(members.iter().map(|_| AtomicUsize::new(0)).collect());
+        let counts: Arc<Vec<AtomicUsize>> =
+            Arc::new(members.iter().map(|_| AtomicUsize::new(0)).collect());
         let write = |own: usize| {
             let (stop, counts, trouble) = (stop.clone(), counts.clone(), trouble.clone());
             let (client, members, prefix) = (client.clone(), members.to_vec(), prefix.to_owned());
@@ -57,10 +58,17 @@ impl Writers {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    let (key, value) = (format!("{prefix}{own}/{number}"), format!("{number} by {own}"));
+                    let (key, value) = (
+                        format!("{prefix}{own}/{number}"),
+                        format!("{number} by {own}"),
+                    );
                     match client.put(members[at % members.len()], &key, &value) {
                         Ok(()) => {
-                            acknowledged.push(Acknowledged { key, value, at: Instant::now() });
+                            acknowledged.push(Acknowledged {
+                                key,
+                                value,
+                                at: Instant::now(),
+                            });
                             counts[own].fetch_add(1, Ordering::Relaxed);
                         }
                         Err(error) => {
@@ -76,16 +84,40 @@ impl Writers {
             })
         };
         let threads = (0..members.len()).map(write).collect();
-        Self { stop, counts, trouble, threads }
+        Self {
+            stop,
+            counts,
+            trouble,
+            threads,
+        }
     }
 
     /// Waits until each writer has had so many more writes acknowledged.
     pub fn go_on(&self, more: usize, timeout: Duration) -> Result<()> {
-        let now = || self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let now = || {
+            self.counts
+                .iter()
+                .map(|count| count.load(Ordering::Relaxed))
+                .collect::<Vec<_>>()
+        };
         let (before, end) = (now(), Instant::now() + timeout);
-        while now().iter().zip(&before).any(|(now, before)| now - before < more) {
-            let why = || self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            ensure!(Instant::now() < end, "after {timeout:?} {before:?} writes are {:?}; {}", now(), why());
+        while now()
+            .iter()
+            .zip(&before)
+            .any(|(now, before)| now - before < more)
+        {
+            let why = || {
+                self.trouble
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone()
+            };
+            ensure!(
+                Instant::now() < end,
+                "after {timeout:?} {before:?} writes are {:?}; {}",
+                now(),
+                why()
+            );
             sleep(Duration::from_millis(20));
         }
         Ok(())
@@ -94,7 +126,10 @@ impl Writers {
     /// Stops them.
     pub fn stop(self) -> Result<Written> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut written = Written { writers: Vec::new(), failed: 0 };
+        let mut written = Written {
+            writers: Vec::new(),
+            failed: 0,
+        };
         for thread in self.threads {
             let (acknowledged, failed) = thread.join().map_err(|_| anyhow!("a writer panicked"))?;
             written.writers.push(acknowledged);
@@ -110,10 +145,16 @@ impl Written {
         self.writers.iter().map(Vec::len).sum()
     }
 
-    /// The longest time without an acknowledgement: for the writer that had to wait longest, and for all together.
+    /// The longest time without an acknowledgement: for the writer that had to wait longest, and
+    /// for all together.
     pub fn longest_gaps(&self) -> (Duration, Duration) {
-        let times = |writer: &Vec<Acknowledged>| writer.iter().map(|one| one.at).collect::<Vec<_>>();
-        let one = self.writers.iter().map(|writer| longest(times(writer))).max();
+        let times =
+            |writer: &Vec<Acknowledged>| writer.iter().map(|one| one.at).collect::<Vec<_>>();
+        let one = self
+            .writers
+            .iter()
+            .map(|writer| longest(times(writer)))
+            .max();
         let all = longest(self.writers.iter().flat_map(times).collect());
         (one.unwrap_or_default(), all)
     }
@@ -123,16 +164,32 @@ impl Written {
         let all = self.writers.iter().flatten();
         let lost: Vec<String> = all
             .filter(|one| found.get(&one.key) != Some(&one.value))
-            .map(|one| format!("{}, acknowledged {:.1?} ago, is {:?}", one.key, one.at.elapsed(), found.get(&one.key)))
+            .map(|one| {
+                format!(
+                    "{}, acknowledged {:.1?} ago, is {:?}",
+                    one.key,
+                    one.at.elapsed(),
+                    found.get(&one.key)
+                )
+            })
             .collect();
-        ensure!(lost.is_empty(), "of {} acknowledged writes {} are lost: {lost:#?}", self.count(), lost.len());
+        ensure!(
+            lost.is_empty(),
+            "of {} acknowledged writes {} are lost: {lost:#?}",
+            self.count(),
+            lost.len()
+        );
         Ok(())
     }
 }
 
 fn longest(mut times: Vec<Instant>) -> Duration {
     times.sort();
-    times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    times
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .max()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -149,15 +206,28 @@ mod tests {
         };
         let one = vec![written("a", 0), written("b", 100), written("c", 900)];
         let other = vec![written("d", 50), written("e", 500)];
-        let written = Written { writers: vec![one, other], failed: 0 };
-        assert_eq!(written.longest_gaps(), (Duration::from_millis(800), Duration::from_millis(400)));
+        let written = Written {
+            writers: vec![one, other],
+            failed: 0,
+        };
+        assert_eq!(
+            written.longest_gaps(),
+            (Duration::from_millis(800), Duration::from_millis(400))
+        );
 
-        let mut found: BTreeMap<String, String> =
-            ["a", "b", "c", "d", "e", "f"].map(|key| (key.into(), "v".into())).into();
-        assert!(written.kept_in(&found).is_ok(), "one more is no matter: its acknowledgement may have been lost");
+        let mut found: BTreeMap<String, String> = ["a", "b", "c", "d", "e", "f"]
+            .map(|key| (key.into(), "v".into()))
+            .into();
+        assert!(
+            written.kept_in(&found).is_ok(),
+            "one more is no matter: its acknowledgement may have been lost"
+        );
         found.insert("d".into(), "w".into());
         found.remove("e");
         let said = written.kept_in(&found).unwrap_err().to_string();
-        assert!(said.contains("of 5 acknowledged writes 2 are lost") && said.contains("d, ack"), "{said}");
+        assert!(
+            said.contains("of 5 acknowledged writes 2 are lost") && said.contains("d, ack"),
+            "{said}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Three installed hosts that stay on, and are made to forget again and again: a boot for each point would cost more than
-//! the point itself.
+//! Three installed hosts that stay on, and are made to forget again and again: a boot for each
+//! point would cost more than the point itself.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +14,9 @@ use super::state::State;
 use super::traced::CRASH;
 pub use super::traced::Traced;
 use crate::client::Client;
-use crate::cluster::{Provisioning, boot_all, etcdctl, give_document, move_leadership, status, wait_healthy};
+use crate::cluster::{
+    Provisioning, boot_all, etcdctl, give_document, move_leadership, status, wait_healthy,
+};
 use crate::harness::tail;
 use crate::host::Host;
 use crate::lossy::{Disk, Loss, Tree};
@@ -49,8 +51,8 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Three nodes of the demo's recipe, installed and told who they are, off; `ETCD_VERSION` gives them another etcd.
-    /// `tracer` is the program of that name.
+    /// Three nodes of the demo's recipe, installed and told who they are, off; `ETCD_VERSION` gives
+    /// them another etcd. `tracer` is the program of that name.
     pub fn new(tracer: &Path) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
@@ -60,7 +62,8 @@ impl Bed {
             let mut host = provisioning.node(name)?;
             etcd::replace_etcd_binary(&host, &etcd::asked())?;
             let folder = run::current()?.folder("crash")?;
-            fs::copy(tracer, folder.join("tracer")).with_context(|| format!("cannot copy {}", tracer.display()))?;
+            fs::copy(tracer, folder.join("tracer"))
+                .with_context(|| format!("cannot copy {}", tracer.display()))?;
             for traced in Traced::ALL {
                 let own = folder.join(traced.name());
                 fs::create_dir(&own)?;
@@ -68,13 +71,25 @@ impl Bed {
                 traced.install(&host)?;
             }
             host.bind(&folder, CRASH);
-            let (root, tar) = (host.root().display().to_string(), folder.join("installed.tar").display().to_string());
-            process::check("tar", &[&["-C", &root, "-cpf", &tar][..], &WRITTEN].concat())?;
+            let (root, tar) = (
+                host.root().display().to_string(),
+                folder.join("installed.tar").display().to_string(),
+            );
+            process::check(
+                "tar",
+                &[&["-C", &root, "-cpf", &tar][..], &WRITTEN].concat(),
+            )?;
             hosts.push(host);
             folders.push(folder);
         }
         let rotated = rotated(&provisioning)?;
-        Ok(Self { hosts, folders, disks: Vec::new(), provisioning, rotated })
+        Ok(Self {
+            hosts,
+            folders,
+            disks: Vec::new(),
+            provisioning,
+            rotated,
+        })
     }
 
     /// The same, on, and with nothing begun.
@@ -82,8 +97,8 @@ impl Bed {
         Self::new(tracer)?.switched_on()
     }
 
-    /// The same on disks that lose what was not flushed. On etcd's volume names are in order, as on the XFS that it is
-    /// meant for; what firstboot writes for itself must do without that.
+    /// The same on disks that lose what was not flushed. On etcd's volume names are in order, as on
+    /// the XFS that it is meant for; what firstboot writes for itself must do without that.
     pub fn lossy(tracer: &Path) -> Result<Self> {
         let mut bed = Self::new(tracer)?;
         for host in &mut bed.hosts {
@@ -104,7 +119,10 @@ impl Bed {
         let mut bed = self;
         boot_all(&mut bed.hosts)?;
         for host in &bed.hosts {
-            host.wait_for("systemctl is-active --quiet dbus.service", CONVERGENCE_TIMEOUT)?;
+            host.wait_for(
+                "systemctl is-active --quiet dbus.service",
+                CONVERGENCE_TIMEOUT,
+            )?;
         }
         bed.forget_all()?;
         Ok(bed)
@@ -118,8 +136,11 @@ impl Bed {
     /// All hosts forget what they learned since they were installed.
     pub fn forget_all(&self) -> Result<()> {
         std::thread::scope(|scope| {
-            let work: Vec<_> = (0..self.hosts.len()).map(|at| scope.spawn(move || self.forget(at))).collect();
-            work.into_iter().try_for_each(|work| work.join().map_err(|_| anyhow!("forgetting panicked"))?)
+            let work: Vec<_> = (0..self.hosts.len())
+                .map(|at| scope.spawn(move || self.forget(at)))
+                .collect();
+            work.into_iter()
+                .try_for_each(|work| work.join().map_err(|_| anyhow!("forgetting panicked"))?)
         })
     }
 
@@ -130,7 +151,9 @@ impl Bed {
         }
         let script = format!("{FORGET}\nhostname {}", self.hosts[at].name());
         let host = &self.hosts[at];
-        host.sh(&script)?.ok().with_context(|| format!("resetting {}", host.name()))?;
+        host.sh(&script)?
+            .ok()
+            .with_context(|| format!("resetting {}", host.name()))?;
         self.provisioning.give_document(host, host.name())
     }
 
@@ -140,21 +163,30 @@ impl Bed {
         self.hosts[at].sh(script)?.ok().map(drop)
     }
 
-    /// The same; and etcd is started again, whose guard calls firstboot. Returns when firstboot has begun.
+    /// The same; and etcd is started again, whose guard calls firstboot. Returns when firstboot has
+    /// begun.
     pub fn call_firstboot(&self, at: usize) -> Result<()> {
         self.remove_data(at)?;
         self.hosts[at].check(&["systemctl", "restart", "--no-block", "etcd.service"])?;
-        self.hosts[at].wait_for("! systemctl is-active --quiet firstboot.service", CONVERGENCE_TIMEOUT)
+        self.hosts[at].wait_for(
+            "! systemctl is-active --quiet firstboot.service",
+            CONVERGENCE_TIMEOUT,
+        )
     }
 
     /// All hosts are given the documents of the CA that replaces the one they began with.
     pub fn send_rotated_documents(&self) -> Result<()> {
-        self.hosts.iter().try_for_each(|host| give_document(host, &self.rotated, host.name()))
+        self.hosts
+            .iter()
+            .try_for_each(|host| give_document(host, &self.rotated, host.name()))
     }
 
     /// What is there now is on the disks.
     pub fn flush_disks(&self) {
-        self.disks.iter().flatten().for_each(|disk| disk.tree().flush_all());
+        self.disks
+            .iter()
+            .flatten()
+            .for_each(|disk| disk.tree().flush_all());
     }
 
     /// The power of these hosts goes, all at one instant, and comes back.
@@ -173,18 +205,24 @@ impl Bed {
 
     /// Lets firstboot go on these hosts.
     pub fn start(&self, hosts: &[usize]) -> Result<()> {
-        hosts.iter().try_for_each(|at| self.launch(*at, Traced::Firstboot))
+        hosts
+            .iter()
+            .try_for_each(|at| self.launch(*at, Traced::Firstboot))
     }
 
     /// Ends a program that has done what it had to do, so that it can be started again.
     pub fn stop(&self, at: usize, traced: Traced) -> Result<()> {
-        self.hosts[at].check(&["systemctl", "stop", &format!("{}.service", traced.name())]).map(drop)
+        self.hosts[at]
+            .check(&["systemctl", "stop", &format!("{}.service", traced.name())])
+            .map(drop)
     }
 
     /// Starts a program.
     pub fn launch(&self, at: usize, traced: Traced) -> Result<()> {
         let unit = format!("{}.service", traced.name());
-        self.hosts[at].check(&["systemctl", "start", "--no-block", &unit]).map(drop)
+        self.hosts[at]
+            .check(&["systemctl", "start", "--no-block", &unit])
+            .map(drop)
     }
 
     /// Sees to it that all three are a healthy cluster, and this one leads it.
@@ -198,7 +236,8 @@ impl Bed {
         move_leadership(&self.hosts, leader)
     }
 
-    /// Waits until all three are healthy members of one cluster, and firstboot on each has ended well.
+    /// Waits until all three are healthy members of one cluster, and firstboot on each has ended
+    /// well.
     pub fn wait_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_finished(host)?;
@@ -213,11 +252,16 @@ impl Bed {
         let mut tokens = Vec::new();
         for host in &self.hosts {
             let list = etcdctl(host, "endpoint status --write-out=json")?;
-            let (_, id) = list.split_once("\"cluster_id\":").with_context(|| format!("no cluster in {list}"))?;
+            let (_, id) = list
+                .split_once("\"cluster_id\":")
+                .with_context(|| format!("no cluster in {list}"))?;
             tokens.push(id.split(',').next().unwrap_or_default().to_owned());
         }
         tokens.dedup();
-        ensure!(tokens.len() == 1, "the members are in different clusters: {tokens:?}");
+        ensure!(
+            tokens.len() == 1,
+            "the members are in different clusters: {tokens:?}"
+        );
         Ok(())
     }
 
@@ -230,7 +274,11 @@ impl Bed {
                 // It may have come by, and been started again, since the last look.
                 return Ok(TracerOrder::was_reached(&orders));
             }
-            ensure!(Instant::now() < end, "the point is not reached, and nothing finished\n{}", self.journals());
+            ensure!(
+                Instant::now() < end,
+                "the point is not reached, and nothing finished\n{}",
+                self.journals()
+            );
             sleep(Duration::from_millis(10));
         }
         Ok(true)
@@ -243,7 +291,10 @@ impl Bed {
 
     /// What firstboot said last on each host.
     pub fn journals(&self) -> String {
-        let tails = self.hosts.iter().map(|host| tail(&host.journal("firstboot").unwrap_or_default(), 15));
+        let tails = self
+            .hosts
+            .iter()
+            .map(|host| tail(&host.journal("firstboot").unwrap_or_default(), 15));
         tails.collect::<Vec<_>>().join("\n--\n")
     }
 
@@ -257,7 +308,14 @@ impl Bed {
 fn rotated(provisioning: &Provisioning) -> Result<PathBuf> {
     let folder = run::current()?.folder("rotated")?;
     let (out, pki) = (folder.join("out"), folder.join("pki"));
-    process::check("cp", &["-a", &provisioning.pki().to_string_lossy(), &pki.to_string_lossy()])?;
+    process::check(
+        "cp",
+        &[
+            "-a",
+            &provisioning.pki().to_string_lossy(),
+            &pki.to_string_lossy(),
+        ],
+    )?;
     let pki = pki.to_string_lossy();
     for command in ["rotate", "retire"] {
         programs::run_builder(&["pki", command, &pki])?.ok()?;
@@ -269,8 +327,18 @@ fn rotated(provisioning: &Provisioning) -> Result<PathBuf> {
 /// Whether a program has done all it had to do, and what its unit says.
 pub fn has_finished(host: &Host, traced: Traced) -> Result<(bool, String)> {
     let unit = format!("{}.service", traced.name());
-    let shown = host.run(&["systemctl", "show", "--property=ActiveState,SubState,StatusText", &unit])?.stdout;
-    Ok((shown.contains("ActiveState=active\n") && shown.contains("SubState=exited\n"), shown))
+    let shown = host
+        .run(&[
+            "systemctl",
+            "show",
+            "--property=ActiveState,SubState,StatusText",
+            &unit,
+        ])?
+        .stdout;
+    Ok((
+        shown.contains("ActiveState=active\n") && shown.contains("SubState=exited\n"),
+        shown,
+    ))
 }
 
 /// Waits until firstboot has done all it had to do, by itself.
@@ -284,7 +352,10 @@ pub fn wait_finished(host: &Host) -> Result<()> {
         if Instant::now() >= end {
             let journal = tail(&host.journal("firstboot").unwrap_or_default(), 40);
             let etcd = tail(&host.journal("etcd").unwrap_or_default(), 10);
-            bail!("firstboot on {} has not finished:\n{shown}\n{journal}\netcd:\n{etcd}", host.name());
+            bail!(
+                "firstboot on {} has not finished:\n{shown}\n{journal}\netcd:\n{etcd}",
+                host.name()
+            );
         }
         sleep(Duration::from_millis(50));
     }

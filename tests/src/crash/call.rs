@@ -1,4 +1,5 @@
-//! Which system calls change something that outlives the process or that others see, and how each is named.
+//! Which system calls change something that outlives the process or that others see, and how each
+//! is named.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -29,7 +30,11 @@ impl Process {
     pub(super) fn new(pid: Pid) -> Result<Self> {
         let path = format!("/proc/{pid}/mem");
         let memory = File::open(&path).with_context(|| format!("cannot open {path}"))?;
-        Ok(Self { pid, memory, sockets: HashMap::new() })
+        Ok(Self {
+            pid,
+            memory,
+            sockets: HashMap::new(),
+        })
     }
 
     /// After an exec its memory is another.
@@ -50,7 +55,9 @@ impl Process {
             libc::SYS_open if second & writes != 0 => name("create", plain(first)?),
             libc::SYS_openat if third & writes != 0 => name("create", at(first, second)?),
             libc::SYS_creat => name("create", plain(first)?),
-            libc::SYS_write | libc::SYS_writev | libc::SYS_pwrite64 | libc::SYS_pwritev => self.write(fd(first)?),
+            libc::SYS_write | libc::SYS_writev | libc::SYS_pwrite64 | libc::SYS_pwritev => {
+                self.write(fd(first)?)
+            }
             libc::SYS_sendto if fifth != 0 => self.tell(fifth, sixth, second, third),
             libc::SYS_sendto | libc::SYS_sendmsg => name("send", self.socket(fd(first)?)?),
             libc::SYS_connect => {
@@ -83,18 +90,26 @@ impl Process {
             libc::SYS_sethostname => name("sethostname", String::new()),
             // A program that is started; threads have no vfork in their flags.
             libc::SYS_vfork | libc::SYS_fork => name("spawn", String::new()),
-            libc::SYS_clone if first & libc::CLONE_VFORK as u64 != 0 => name("spawn", String::new()),
-            libc::SYS_clone3 if self.word(first)? & libc::CLONE_VFORK as u64 != 0 => name("spawn", String::new()),
+            libc::SYS_clone if first & libc::CLONE_VFORK as u64 != 0 => {
+                name("spawn", String::new())
+            }
+            libc::SYS_clone3 if self.word(first)? & libc::CLONE_VFORK as u64 != 0 => {
+                name("spawn", String::new())
+            }
             _ => None,
         }
     }
 
     /// A call on its way out: descriptors that it made lead elsewhere now.
     pub(super) fn returned(&mut self, number: i64, result: i64) {
-        let Ok(fd) = i32::try_from(result) else { return };
+        let Ok(fd) = i32::try_from(result) else {
+            return;
+        };
         match number {
             libc::SYS_socket => drop(self.sockets.remove(&fd)),
-            libc::SYS_accept | libc::SYS_accept4 => drop(self.sockets.insert(fd, "who asked".to_owned())),
+            libc::SYS_accept | libc::SYS_accept4 => {
+                drop(self.sockets.insert(fd, "who asked".to_owned()));
+            }
             _ => {}
         }
     }
@@ -167,7 +182,10 @@ impl Process {
                 Some(format!("{}:{port}", Ipv4Addr::from(address)))
             }
             (libc::AF_UNIX, path) => {
-                let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
+                let end = path
+                    .iter()
+                    .position(|byte| *byte == 0)
+                    .unwrap_or(path.len());
                 Some(String::from_utf8_lossy(&path[..end]).into_owned())
             }
             _ => None,
@@ -177,17 +195,25 @@ impl Process {
 
 /// What the kernel takes of an argument that is an int.
 fn low_half(argument: u64) -> Option<i32> {
-    u32::try_from(argument & u64::from(u32::MAX)).ok().map(u32::cast_signed)
+    u32::try_from(argument & u64::from(u32::MAX))
+        .ok()
+        .map(u32::cast_signed)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the arms of one match")]
 fn name(deed: &str, object: impl AsRef<str>) -> Option<String> {
-    Some(format!("{deed} {}", steady(object.as_ref())).trim_end().to_owned())
+    Some(
+        format!("{deed} {}", steady(object.as_ref()))
+            .trim_end()
+            .to_owned(),
+    )
 }
 
 /// A path, unless it is the kernel's own: a pipe, a device, a knob.
 fn lasting(path: &str) -> Option<String> {
-    let own = ["/dev/", "/proc/", "/sys/"].iter().any(|folder| path.starts_with(folder));
+    let own = ["/dev/", "/proc/", "/sys/"]
+        .iter()
+        .any(|folder| path.starts_with(folder));
     (path.starts_with('/') && !own).then(|| path.to_owned())
 }
 

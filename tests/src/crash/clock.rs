@@ -1,8 +1,8 @@
-//! A clock that is off, for one program alone: a machine's clock is one for all hosts on it, and there is no namespace
-//! for it.
+//! A clock that is off, for one program alone: a machine's clock is one for all hosts on it, and
+//! there is no namespace for it.
 //!
-//! Programs read the clock from memory that the kernel maps into them (vDSO). Hidden from a program, its libc asks the
-//! kernel instead, and the answer is changed on its way out.
+//! Programs read the clock from memory that the kernel maps into them (vDSO). Hidden from a
+//! program, its libc asks the kernel instead, and the answer is changed on its way out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,19 +33,23 @@ pub fn set_right(folder: &Path) -> Result<()> {
 
 impl Clock {
     pub(super) fn new(folder: &Path) -> Self {
-        Self { file: folder.join("clock") }
+        Self {
+            file: folder.join("clock"),
+        }
     }
 
     pub(super) fn is_off(&self) -> bool {
         self.file.exists()
     }
 
-    /// A program has just been loaded: its stack holds arguments, environment, and what the kernel tells it.
+    /// A program has just been loaded: its stack holds arguments, environment, and what the kernel
+    /// tells it.
     pub(super) fn loaded(&self, pid: Pid) -> Result<()> {
         if !self.is_off() {
             return Ok(());
         }
-        let word = |at: u64| ptrace::read(pid, at as ptrace::AddressType).map(libc::c_long::cast_unsigned);
+        let word =
+            |at: u64| ptrace::read(pid, at as ptrace::AddressType).map(libc::c_long::cast_unsigned);
         let stack = ptrace::getregs(pid)?.rsp;
         let arguments = word(stack)?;
         let mut at = stack + 8 * (arguments + 2);
@@ -56,7 +60,8 @@ impl Clock {
         while word(at)? != libc::AT_NULL {
             if word(at)? == libc::AT_SYSINFO_EHDR {
                 let ignore = libc::AT_IGNORE.cast_signed();
-                ptrace::write(pid, at as ptrace::AddressType, ignore).context("cannot hide the vDSO")?;
+                ptrace::write(pid, at as ptrace::AddressType, ignore)
+                    .context("cannot hide the vDSO")?;
             }
             at += 16;
         }
@@ -71,7 +76,9 @@ impl Clock {
         if !asked || registers.rax != 0 || !self.is_off() {
             return Ok(());
         }
-        let off: i64 = fs::read_to_string(&self.file)?.parse().context("a clock is off by whole seconds")?;
+        let off: i64 = fs::read_to_string(&self.file)?
+            .parse()
+            .context("a clock is off by whole seconds")?;
         let seconds = registers.rsi as ptrace::AddressType;
         let now = ptrace::read(pid, seconds)?;
         ptrace::write(pid, seconds, now + off)?;

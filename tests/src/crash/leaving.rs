@@ -21,8 +21,9 @@ pub(super) const LEAVE: Scenario = Scenario {
     traced: Traced::Leave,
     prepare: |bed| {
         bed.make_healthy(LEAVE.victim)?;
-        // etcd lets nobody go before all have been connected for five seconds (etcdserver, HealthInterval): most of that
-        // is waited for here, since asking again and again is not what is swept.
+        // etcd lets nobody go before all have been connected for five seconds (etcdserver,
+        // HealthInterval): most of that is waited for here, since asking again and again is not
+        // what is swept.
         sleep(Duration::from_secs(4));
         Ok(())
     },
@@ -38,12 +39,14 @@ pub(super) const LEAVE: Scenario = Scenario {
 /// The others, as many as two of them are enough for.
 const OTHERS: [usize; 2] = [1, 2];
 
-/// Whoever stays can write, and who may be needed for that is there: etcd runs on the node as long as it is a member.
+/// Whoever stays can write, and who may be needed for that is there: etcd runs on the node as long
+/// as it is a member.
 fn majority(bed: &Bed) -> Result<()> {
     let (client, leaver) = (bed.client()?, &bed.hosts[LEAVE.victim]);
     for at in OTHERS {
         let other = &bed.hosts[at];
-        insist(|| client.put(other.address(), "crash", other.name())).context("no write is acknowledged")?;
+        insist(|| client.put(other.address(), "crash", other.name()))
+            .context("no write is acknowledged")?;
         let list = insist(|| client.members(other.address()))?;
         if list.iter().any(|member| member.name == leaver.name()) {
             leaver
@@ -54,8 +57,8 @@ fn majority(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// The operator says it until it is done. After a power cut he does so once the machine is up, and firstboot.service has
-/// done by then what was written down.
+/// The operator says it until it is done. After a power cut he does so once the machine is up, and
+/// firstboot.service has done by then what was written down.
 fn insist_on_leaving(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[LEAVE.victim];
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
@@ -65,12 +68,17 @@ fn insist_on_leaving(bed: &Bed) -> Result<()> {
         if done {
             return Ok(());
         }
-        let idle = shown.contains("ActiveState=failed\n") || shown.contains("ActiveState=inactive\n");
+        let idle =
+            shown.contains("ActiveState=failed\n") || shown.contains("ActiveState=inactive\n");
         if idle && ["running", "degraded"].contains(&up.trim()) {
             bed.launch(LEAVE.victim, Traced::Leave)?;
         }
         let said = || tail(&host.journal("leave").unwrap_or_default(), 20);
-        ensure!(Instant::now() < end, "it has not left: the machine is {up}\n{shown}\n{}", said());
+        ensure!(
+            Instant::now() < end,
+            "it has not left: the machine is {up}\n{shown}\n{}",
+            said()
+        );
         sleep(Duration::from_millis(50));
     }
 }
@@ -81,10 +89,23 @@ fn is_out(host: &Host) -> Result<()> {
         "systemctl show -p StatusText firstboot.service | grep -q 'has left its cluster'",
         CONVERGENCE_TIMEOUT,
     )?;
-    host.wait_for("systemctl is-failed --quiet firstboot.service", CONVERGENCE_TIMEOUT)?;
-    let etcd = host.check(&["systemctl", "show", "--property=ActiveState,MainPID", "etcd.service"])?;
-    ensure!(etcd.contains("MainPID=0\n") && !etcd.contains("activating"), "etcd is not down: {etcd}");
-    let there = host.sh("ls -d /var/lib/etcd/data /var/lib/etcd/aside/* /var/lib/etcd/aside/left-*/member/wal")?.stdout;
+    host.wait_for(
+        "systemctl is-failed --quiet firstboot.service",
+        CONVERGENCE_TIMEOUT,
+    )?;
+    let etcd = host.check(&[
+        "systemctl",
+        "show",
+        "--property=ActiveState,MainPID",
+        "etcd.service",
+    ])?;
+    ensure!(
+        etcd.contains("MainPID=0\n") && !etcd.contains("activating"),
+        "etcd is not down: {etcd}"
+    );
+    let there = host
+        .sh("ls -d /var/lib/etcd/data /var/lib/etcd/aside/* /var/lib/etcd/aside/left-*/member/wal")?
+        .stdout;
     let aside: Vec<&str> = there.lines().collect();
     ensure!(
         matches!(aside[..], [one, wal] if one.contains("/left-") && wal == format!("{one}/member/wal")),
@@ -100,9 +121,14 @@ fn stay(bed: &Bed) -> Result<()> {
     for at in OTHERS {
         let list = etcdctl(&bed.hosts[at], "member list")?;
         let voters = list.lines().filter(|line| line.ends_with("false")).count();
-        ensure!(list.lines().count() == 2 && voters == 2 && !list.contains(leaver), "the members are\n{list}");
-        bed.hosts[at]
-            .wait_for(". /etc/profile.d/etcdctl.sh && etcdctl endpoint health --cluster", CONVERGENCE_TIMEOUT)?;
+        ensure!(
+            list.lines().count() == 2 && voters == 2 && !list.contains(leaver),
+            "the members are\n{list}"
+        );
+        bed.hosts[at].wait_for(
+            ". /etc/profile.d/etcdctl.sh && etcdctl endpoint health --cluster",
+            CONVERGENCE_TIMEOUT,
+        )?;
     }
     Ok(())
 }

@@ -13,8 +13,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-/// One call of a program that others can see: what it does to what, and the how-manieth of its kind it is. It is found
-/// again in another run whatever else that run does more or less often, such as asking a peer.
+/// One call of a program that others can see: what it does to what, and the how-manieth of its kind
+/// it is. It is found again in another run whatever else that run does more or less often, such as
+/// asking a peer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
     /// The call and its object, such as `rename /etc/etcd/etcd.conf`.
@@ -33,8 +34,15 @@ impl std::str::FromStr for Point {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (what, nth) = text.rsplit_once(" #").with_context(|| format!("{text:?} is not a point"))?;
-        Ok(Self { what: what.to_owned(), nth: nth.parse().with_context(|| format!("{text:?} is not a point"))? })
+        let (what, nth) = text
+            .rsplit_once(" #")
+            .with_context(|| format!("{text:?} is not a point"))?;
+        Ok(Self {
+            what: what.to_owned(),
+            nth: nth
+                .parse()
+                .with_context(|| format!("{text:?} is not a point"))?,
+        })
     }
 }
 
@@ -70,7 +78,9 @@ impl TracerOrder {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
         };
         remove(&path)?;
         Ok(Some(match text.split_once(' ') {
@@ -89,7 +99,8 @@ impl TracerOrder {
     /// The points that were passed, in order.
     pub fn points(folder: &Path) -> Result<Vec<Point>> {
         let path = folder.join("points");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         text.lines().map(str::parse).collect()
     }
 }
@@ -111,8 +122,15 @@ mod tests {
     fn an_order_is_taken_once() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(TracerOrder::take(folder.path()).unwrap(), None);
-        let point = Point { what: "write /a #b".to_owned(), nth: 12 };
-        for order in [TracerOrder::List, TracerOrder::Kill(point.clone()), TracerOrder::Hold(point)] {
+        let point = Point {
+            what: "write /a #b".to_owned(),
+            nth: 12,
+        };
+        for order in [
+            TracerOrder::List,
+            TracerOrder::Kill(point.clone()),
+            TracerOrder::Hold(point),
+        ] {
             order.give(folder.path()).unwrap();
             assert_eq!(TracerOrder::take(folder.path()).unwrap(), Some(order));
             assert_eq!(TracerOrder::take(folder.path()).unwrap(), None);

@@ -11,7 +11,16 @@ use super::sweep::Scenario;
 use super::traced::Traced;
 
 /// All of them.
-pub const ALL: [Scenario; 8] = [TOGETHER, EARLY, LATE, REBUILD, EMPTIED, EMPTIED_ALONE, LEAVE, ROTATE];
+pub const ALL: [Scenario; 8] = [
+    TOGETHER,
+    EARLY,
+    LATE,
+    REBUILD,
+    EMPTIED,
+    EMPTIED_ALONE,
+    LEAVE,
+    ROTATE,
+];
 
 /// Three machines come up at once and begin a cluster.
 pub const TOGETHER: Scenario = Scenario {
@@ -70,7 +79,8 @@ pub const REBUILD: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// A member's data is removed under a system that is as it was. The guard of etcd.service calls firstboot.
+/// A member's data is removed under a system that is as it was. The guard of etcd.service calls
+/// firstboot.
 pub const EMPTIED: Scenario = Scenario {
     name: "emptied",
     victim: 0,
@@ -81,14 +91,17 @@ pub const EMPTIED: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// The same while another member is down: the one that is left and the one that lost its data must never be a quorum.
+/// The same while another member is down: the one that is left and the one that lost its data must
+/// never be a quorum.
 pub const EMPTIED_ALONE: Scenario = Scenario {
     name: "emptied, with another down",
     victim: 0,
     traced: Traced::Firstboot,
     prepare: |bed| {
         bed.make_healthy(1)?;
-        bed.hosts[2].check(&["systemctl", "stop", "firstboot.service", "etcd.service"]).map(drop)
+        bed.hosts[2]
+            .check(&["systemctl", "stop", "firstboot.service", "etcd.service"])
+            .map(drop)
     },
     begin: |bed| {
         bed.call_firstboot(0)?;
@@ -102,18 +115,25 @@ pub const EMPTIED_ALONE: Scenario = Scenario {
 /// Nothing is acknowledged by those that would need the lost data for a majority.
 fn no_write(bed: &Bed) -> Result<()> {
     let client = bed.client()?;
-    let down =
-        |at: usize| bed.hosts[at].run(&["systemctl", "is-active", "--quiet", "etcd.service"]).map(|ran| !ran.success());
+    let down = |at: usize| {
+        bed.hosts[at]
+            .run(&["systemctl", "is-active", "--quiet", "etcd.service"])
+            .map(|ran| !ran.success())
+    };
     if down(2)? {
         for at in [0, 1] {
             let written = client.put(bed.hosts[at].address(), "crash", "lost");
-            ensure!(written.is_err() || !down(2)?, "a write was acknowledged without the data that was lost");
+            ensure!(
+                written.is_err() || !down(2)?,
+                "a write was acknowledged without the data that was lost"
+            );
         }
     }
     Ok(())
 }
 
-/// A CA is replaced by another at once, with no document in between that names both: all members are told at one instant.
+/// A CA is replaced by another at once, with no document in between that names both: all members
+/// are told at one instant.
 pub const ROTATE: Scenario = Scenario {
     name: "rotation",
     victim: 0,

@@ -1,4 +1,5 @@
-//! What firstboot leaves on a node, in a form that can be compared: whatever happened on the way, it must be the same.
+//! What firstboot leaves on a node, in a form that can be compared: whatever happened on the way,
+//! it must be the same.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +9,9 @@ use sha2::{Digest as _, Sha256};
 use crate::base::hex;
 use crate::host::Host;
 
-/// Every file and folder of firstboot's with kind, mode, owner and digest, and etcd's configuration in words. What is
-/// another on each way to the same end is left out: tokens, times, and what was put aside.
+/// Every file and folder of firstboot's with kind, mode, owner and digest, and etcd's configuration
+/// in words. What is another on each way to the same end is left out: tokens, times, and what was
+/// put aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     lines: BTreeSet<String>,
@@ -35,27 +37,62 @@ impl State {
     /// Looks at a host on which firstboot has finished.
     ///
     /// # Errors
-    /// Where the journal is not whole, the lock is held, or firstboot itself would do anything more.
+    /// Where the journal is not whole, the lock is held, or firstboot itself would do anything
+    /// more.
     pub fn of(host: &Host) -> Result<Self> {
-        let said = host.sh(SCRIPT)?.ok().with_context(|| format!("looking at {}", host.name()))?;
+        let said = host
+            .sh(SCRIPT)?
+            .ok()
+            .with_context(|| format!("looking at {}", host.name()))?;
         let separator = format!("{PART}\n");
         let mut parts = said.split(separator.as_str());
-        let mut part = || parts.next().with_context(|| format!("not enough in {said}"));
+        let mut part = || {
+            parts
+                .next()
+                .with_context(|| format!("not enough in {said}"))
+        };
         let (files, conf, journal, end) = (part()?, part()?, part()?, part()?);
         for (number, line) in journal.lines().enumerate() {
-            ensure!(is_whole(line), "{}: line {} of the journal is damaged: {line}", host.name(), number + 1);
+            ensure!(
+                is_whole(line),
+                "{}: line {} of the journal is damaged: {line}",
+                host.name(),
+                number + 1
+            );
         }
-        ensure!(journal.ends_with('\n'), "{}: the journal has a torn end:\n{journal}", host.name());
-        ensure!(end.starts_with("free\n"), "{}: the lock is held: {end}", host.name());
-        ensure!(end.contains("no changes"), "{}: firstboot is not done: {end}", host.name());
-        let lines = files.lines().map(str::to_owned).chain(conf.lines().map(steady)).collect();
+        ensure!(
+            journal.ends_with('\n'),
+            "{}: the journal has a torn end:\n{journal}",
+            host.name()
+        );
+        ensure!(
+            end.starts_with("free\n"),
+            "{}: the lock is held: {end}",
+            host.name()
+        );
+        ensure!(
+            end.contains("no changes"),
+            "{}: firstboot is not done: {end}",
+            host.name()
+        );
+        let lines = files
+            .lines()
+            .map(str::to_owned)
+            .chain(conf.lines().map(steady))
+            .collect();
         Ok(Self { lines })
     }
 
     /// What is otherwise than in another state; nothing where they are the same.
     pub fn differs_from(&self, other: &Self) -> Option<String> {
-        let more = self.lines.difference(&other.lines).map(|line| format!("+ {line}"));
-        let less = other.lines.difference(&self.lines).map(|line| format!("- {line}"));
+        let more = self
+            .lines
+            .difference(&other.lines)
+            .map(|line| format!("+ {line}"));
+        let less = other
+            .lines
+            .difference(&self.lines)
+            .map(|line| format!("- {line}"));
         let lines: Vec<String> = more.chain(less).collect();
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
@@ -68,12 +105,16 @@ fn steady(line: &str) -> String {
             let members: BTreeSet<&str> = list.split(',').collect();
             format!("{key}={members:?}")
         }
-        Some((key @ ("ETCD_INITIAL_CLUSTER_TOKEN" | "ETCD_INITIAL_CLUSTER_STATE"), _)) => key.to_owned(),
+        Some((key @ ("ETCD_INITIAL_CLUSTER_TOKEN" | "ETCD_INITIAL_CLUSTER_STATE"), _)) => {
+            key.to_owned()
+        }
         _ => line.to_owned(),
     }
 }
 
-/// Whether a line of the journal is as firstboot wrote it: sixteen digits of a digest, a space, and what it is of.
+/// Whether a line of the journal is as firstboot wrote it: sixteen digits of a digest, a space, and
+/// what it is of.
 fn is_whole(line: &str) -> bool {
-    line.split_once(' ').is_some_and(|(check, json)| hex(&Sha256::digest(json.as_bytes())).get(..16) == Some(check))
+    line.split_once(' ')
+        .is_some_and(|(check, json)| hex(&Sha256::digest(json.as_bytes())).get(..16) == Some(check))
 }

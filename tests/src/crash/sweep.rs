@@ -1,4 +1,5 @@
-//! The sweep: a scenario is run once to list its points, and then once for each point, at which firstboot is killed.
+//! The sweep: a scenario is run once to list its points, and then once for each point, at which
+//! firstboot is killed.
 
 use std::fmt;
 
@@ -22,7 +23,8 @@ pub struct Scenario {
     pub prepare: fn(&Bed) -> Result<()>,
     /// Begins it. The order has been given.
     pub begin: fn(&Bed) -> Result<()>,
-    /// What must hold at each point: firstboot is dead, or stands still, and nobody has started it again.
+    /// What must hold at each point: firstboot is dead, or stands still, and nobody has started it
+    /// again.
     pub between: fn(&Bed) -> Result<()>,
     /// Waits until it has come to its end, which is the same whatever happened on the way.
     pub end: fn(&Bed) -> Result<()>,
@@ -35,8 +37,9 @@ pub struct Report {
     pub all: usize,
     /// How many came to the right end.
     pub passed: usize,
-    /// How many are there only where something is done more often than it had to be in any run since, such as asking a
-    /// peer that is not there yet; the last time that it was done is among those that passed.
+    /// How many are there only where something is done more often than it had to be in any run
+    /// since, such as asking a peer that is not there yet; the last time that it was done is among
+    /// those that passed.
     pub fewer: usize,
     /// Those that no run came by.
     pub missed: Vec<String>,
@@ -54,7 +57,8 @@ impl Report {
         self.failed.extend(other.failed);
     }
 
-    /// An error that shows them, if any point failed, or if so many were not reached that the runs cannot be the same.
+    /// An error that shows them, if any point failed, or if so many were not reached that the runs
+    /// cannot be the same.
     pub fn ok(&self) -> Result<()> {
         ensure!(self.failed.is_empty(), "{self}\n{}", self.failed.join("\n"));
         let missed = self.missed.len();
@@ -69,9 +73,18 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { all, passed, fewer, missed, failed } = self;
+        let Self {
+            all,
+            passed,
+            fewer,
+            missed,
+            failed,
+        } = self;
         let [missed, failed] = [missed, failed].map(Vec::len);
-        write!(f, "{passed} of {all} points passed, {failed} failed, {fewer} came fewer times, {missed} not reached")
+        write!(
+            f,
+            "{passed} of {all} points passed, {failed} failed, {fewer} came fewer times, {missed} not reached"
+        )
     }
 }
 
@@ -87,8 +100,19 @@ pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
     (scenario.end)(bed).with_context(|| format!("{}, undisturbed", scenario.name))?;
     let unit = format!("{}.service", scenario.traced.name());
     let host = &bed.hosts[scenario.victim];
-    let restarts = host.check(&["systemctl", "show", "--property=NRestarts", "--value", &unit])?;
-    ensure!(restarts.trim() == "0", "{}, undisturbed, was started {} times more", scenario.name, restarts.trim());
+    let restarts = host.check(&[
+        "systemctl",
+        "show",
+        "--property=NRestarts",
+        "--value",
+        &unit,
+    ])?;
+    ensure!(
+        restarts.trim() == "0",
+        "{}, undisturbed, was started {} times more",
+        scenario.name,
+        restarts.trim()
+    );
     Ok((TracerOrder::points(&folder)?, bed.state(scenario.victim)?))
 }
 
@@ -113,15 +137,24 @@ const MAX_FAILURES_IN_A_ROW: usize = 5;
 const POINTS_PER_ALLOWED_MISS: usize = 10;
 
 /// Runs a scenario once for each of these points.
-pub fn sweep(bed: &mut Bed, scenario: &Scenario, points: &[(Point, Disturbance)], wanted: &State) -> Report {
-    let mut report = Report { all: points.len(), ..Report::default() };
+pub fn sweep(
+    bed: &mut Bed,
+    scenario: &Scenario,
+    points: &[(Point, Disturbance)],
+    wanted: &State,
+) -> Report {
+    let mut report = Report {
+        all: points.len(),
+        ..Report::default()
+    };
     let mut done = Vec::new();
     let mut in_a_row = 0;
     for (number, (point, blow)) in points.iter().enumerate() {
         if in_a_row == MAX_FAILURES_IN_A_ROW {
-            report
-                .failed
-                .push(format!("{}: {MAX_FAILURES_IN_A_ROW} in a row failed; the others were not tried", scenario.name));
+            report.failed.push(format!(
+                "{}: {MAX_FAILURES_IN_A_ROW} in a row failed; the others were not tried",
+                scenario.name
+            ));
             break;
         }
         let name = format!("{}: {blow:?} before {point}", scenario.name);
@@ -130,7 +163,11 @@ pub fn sweep(bed: &mut Bed, scenario: &Scenario, points: &[(Point, Disturbance)]
         let line = match reached {
             Ok(Reached::Point(it)) => {
                 report.passed += 1;
-                let line = if it == *point { "ok".to_owned() } else { format!("ok, with #{}, the last", it.nth) };
+                let line = if it == *point {
+                    "ok".to_owned()
+                } else {
+                    format!("ok, with #{}, the last", it.nth)
+                };
                 done.push((it, *blow));
                 line
             }
@@ -164,8 +201,8 @@ enum Reached {
     Nothing,
 }
 
-/// Runs a scenario until it comes by the point. Where a run does something fewer times than it was listed, the last time
-/// takes the place of the one that is missing.
+/// Runs a scenario until it comes by the point. Where a run does something fewer times than it was
+/// listed, the last time takes the place of the one that is missing.
 fn reach(
     bed: &mut Bed,
     scenario: &Scenario,
@@ -176,7 +213,8 @@ fn reach(
 ) -> Result<Reached> {
     let mut point = listed.clone();
     for _ in 0..MAX_ATTEMPTS_PER_POINT {
-        let Some(times) = once(bed, scenario, &point, blow, wanted).with_context(|| format!("at #{}", point.nth))?
+        let Some(times) = once(bed, scenario, &point, blow, wanted)
+            .with_context(|| format!("at #{}", point.nth))?
         else {
             return Ok(Reached::Point(point));
         };
@@ -191,9 +229,15 @@ fn reach(
     Ok(Reached::Nothing)
 }
 
-/// None where the point was reached, and how often the same was done where it was not. An error where what came after was
-/// not the right end.
-fn once(bed: &mut Bed, scenario: &Scenario, point: &Point, blow: Disturbance, wanted: &State) -> Result<Option<usize>> {
+/// None where the point was reached, and how often the same was done where it was not. An error
+/// where what came after was not the right end.
+fn once(
+    bed: &mut Bed,
+    scenario: &Scenario,
+    point: &Point,
+    blow: Disturbance,
+    wanted: &State,
+) -> Result<Option<usize>> {
     let folder = bed.orders(scenario.victim, scenario.traced);
     (scenario.prepare)(bed).context("preparing")?;
     bed.flush_disks();
@@ -212,7 +256,10 @@ fn once(bed: &mut Bed, scenario: &Scenario, point: &Point, blow: Disturbance, wa
         Disturbance::Power(loss) if reached => bed.power_cut(&[scenario.victim], loss)?,
         Disturbance::AllPower(loss) if reached => bed.power_cut(&[0, 1, 2], loss)?,
         Disturbance::Empty if reached => bed.remove_data(scenario.victim)?,
-        Disturbance::Kill | Disturbance::Power(_) | Disturbance::AllPower(_) | Disturbance::Empty => {}
+        Disturbance::Kill
+        | Disturbance::Power(_)
+        | Disturbance::AllPower(_)
+        | Disturbance::Empty => {}
     }
     (scenario.end)(bed)?;
     let now = bed.state(scenario.victim)?;
@@ -222,5 +269,10 @@ fn once(bed: &mut Bed, scenario: &Scenario, point: &Point, blow: Disturbance, wa
     if reached {
         return Ok(None);
     }
-    Ok(Some(TracerOrder::points(&folder)?.iter().filter(|passed| passed.what == point.what).count()))
+    Ok(Some(
+        TracerOrder::points(&folder)?
+            .iter()
+            .filter(|passed| passed.what == point.what)
+            .count(),
+    ))
 }

@@ -45,16 +45,25 @@ impl Traced {
     /// firstboot again at once when it was killed, and whoever is stopped is so at once.
     pub(super) fn install(self, host: &Host) -> Result<()> {
         let name = self.name();
-        let start = |command| format!("ExecStart={CRASH}/tracer {CRASH}/{name} /usr/local/bin/{command}\n");
+        let start =
+            |command| format!("ExecStart={CRASH}/tracer {CRASH}/{name} /usr/local/bin/{command}\n");
         let (file, text) = match self {
-            Self::Leave => {
-                (format!("{name}.service"), format!("Type=oneshot\nRemainAfterExit=yes\n{}", start("firstboot leave")))
-            }
-            Self::Firstboot => (self.addition(), ADDITION.to_owned() + "RestartSec=100ms\n" + &start("firstboot run")),
+            Self::Leave => (
+                format!("{name}.service"),
+                format!(
+                    "Type=oneshot\nRemainAfterExit=yes\n{}",
+                    start("firstboot leave")
+                ),
+            ),
+            Self::Firstboot => (
+                self.addition(),
+                ADDITION.to_owned() + "RestartSec=100ms\n" + &start("firstboot run"),
+            ),
             // It forbids everything outside its data.
-            Self::Etcd => {
-                (self.addition(), ADDITION.to_owned() + "ReadWriteDirectories=/crash/etcd\n" + &start("etcd"))
-            }
+            Self::Etcd => (
+                self.addition(),
+                ADDITION.to_owned() + "ReadWriteDirectories=/crash/etcd\n" + &start("etcd"),
+            ),
         };
         let path = Path::new("/etc/systemd/system").join(file);
         host.write(&path.to_string_lossy(), format!("[Service]\n{text}"), 0o644)

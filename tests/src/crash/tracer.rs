@@ -1,8 +1,8 @@
-//! Runs a program and sees every system call of it before the kernel does. At the point that the order names the
-//! program is killed, or stands still, and the call never happens.
+//! Runs a program and sees every system call of it before the kernel does. At the point that the
+//! order names the program is killed, or stands still, and the call never happens.
 //!
-//! Why not strace's own injection: it counts the calls of one kind, and how often a peer is asked depends on the time
-//! it takes to come up. A point here is named by what is done to what.
+//! Why not strace's own injection: it counts the calls of one kind, and how often a peer is asked
+//! depends on the time it takes to come up. A point here is named by what is done to what.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,12 +25,15 @@ use super::order::{Point, TracerOrder};
 /// Waits until it is watched, then becomes the program.
 const GATE: &str = r#"read -r _; exec "$@" < /dev/null"#;
 
-/// Runs the command as the folder's order says; where there is none, and no clock is off, it becomes the command.
+/// Runs the command as the folder's order says; where there is none, and no clock is off, it
+/// becomes the command.
 pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
     let (program, arguments) = command.split_first().context("no command to run")?;
     let clock = Clock::new(folder);
-    let Some(order) = TracerOrder::take(folder)?.or(clock.is_off().then_some(TracerOrder::List)) else {
-        return Err(Command::new(program).args(arguments).exec()).with_context(|| format!("cannot run {program}"));
+    let Some(order) = TracerOrder::take(folder)?.or(clock.is_off().then_some(TracerOrder::List))
+    else {
+        return Err(Command::new(program).args(arguments).exec())
+            .with_context(|| format!("cannot run {program}"));
     };
     let mut child = Command::new("sh")
         .args(["-c", GATE, "gate", program])
@@ -39,15 +42,23 @@ pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
         .spawn()
         .context("cannot run sh")?;
     let pid = Pid::from_raw(i32::try_from(child.id())?);
-    // It dies with the tracer, so that systemd can stop both. Programs that it starts are none of its own calls.
+    // It dies with the tracer, so that systemd can stop both. Programs that it starts are none of
+    // its own calls.
     let options = Options::PTRACE_O_TRACESYSGOOD
         | Options::PTRACE_O_TRACECLONE
         | Options::PTRACE_O_TRACEEXEC
         | Options::PTRACE_O_EXITKILL;
     ptrace::seize(pid, options).context("cannot trace")?;
     ptrace::interrupt(pid)?;
-    child.stdin.take().context("no standard input")?.write_all(b"\n")?;
-    let points = File::options().create(true).append(true).open(folder.join("points"));
+    child
+        .stdin
+        .take()
+        .context("no standard input")?
+        .write_all(b"\n")?;
+    let points = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("points"));
     let tracer = Tracer {
         main: pid,
         process: None,
@@ -107,7 +118,9 @@ impl Tracer {
 
     /// A thread is about to make a call, or has made one.
     fn call(&mut self, pid: Pid) -> Result<()> {
-        let Some(process) = &mut self.process else { return Ok(()) };
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
         let info = ptrace::syscall_info(pid)?;
         let registers = ptrace::getregs(pid)?;
         let number = registers.orig_rax.cast_signed();
@@ -115,9 +128,20 @@ impl Tracer {
             process.returned(number, registers.rax.cast_signed());
             return self.clock.returned(pid, &registers);
         }
-        let registers_of_arguments =
-            [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
-        let Some(what) = process.change(Call { number, arguments: registers_of_arguments }) else { return Ok(()) };
+        let registers_of_arguments = [
+            registers.rdi,
+            registers.rsi,
+            registers.rdx,
+            registers.r10,
+            registers.r8,
+            registers.r9,
+        ];
+        let Some(what) = process.change(Call {
+            number,
+            arguments: registers_of_arguments,
+        }) else {
+            return Ok(());
+        };
         let nth = self.passed.entry(what.clone()).or_default();
         *nth += 1;
         let point = Point { what, nth: *nth };
@@ -126,7 +150,13 @@ impl Tracer {
             TracerOrder::Kill(at) if *at == point => {
                 std::fs::write(&self.reached, "")?;
                 // The signal alone ends the call too; this makes it certain.
-                ptrace::setregs(pid, libc::user_regs_struct { orig_rax: u64::MAX, ..registers })?;
+                ptrace::setregs(
+                    pid,
+                    libc::user_regs_struct {
+                        orig_rax: u64::MAX,
+                        ..registers
+                    },
+                )?;
                 kill(self.main, Signal::SIGKILL)?;
             }
             TracerOrder::Hold(at) if *at == point => {

@@ -1,8 +1,9 @@
 //! A node with another etcd than its image's.
 //!
-//! The builder packs what upstream has published and what runs on CentOS 7, and neither is true of a release that was
-//! built here or by Debian. So an installed machine, which is off, is made what an image of that release would have
-//! made of it: its programs, the version in the cluster's document, and the stamp over both.
+//! The builder packs what upstream has published and what runs on CentOS 7, and neither is true of
+//! a release that was built here or by Debian. So an installed machine, which is off, is made what
+//! an image of that release would have made of it: its programs, the version in the cluster's
+//! document, and the stamp over both.
 
 use std::fs;
 
@@ -17,7 +18,8 @@ const CLUSTER: &str = "/etc/firstboot/cluster.json";
 
 /// Takes the release of that version onto the machine, unless it has that one.
 pub fn replace_etcd_binary(host: &Host, version: &str) -> Result<()> {
-    let mut cluster: serde_json::Value = serde_json::from_str(&host.read(CLUSTER)?).context(CLUSTER)?;
+    let mut cluster: serde_json::Value =
+        serde_json::from_str(&host.read(CLUSTER)?).context(CLUSTER)?;
     if cluster["etcd"]["version"] == version {
         return Ok(());
     }
@@ -26,7 +28,8 @@ pub fn replace_etcd_binary(host: &Host, version: &str) -> Result<()> {
     for program in PROGRAMS {
         let (from, to) = (release.join(program), format!("/usr/local/bin/{program}"));
         if from.exists() {
-            let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+            let bytes =
+                fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
             stamped(host, &mut stamp, &to, &bytes)?;
         } else {
             fs::remove_file(host.path(&to)).with_context(|| format!("cannot remove {to}"))?;

@@ -1,8 +1,9 @@
 //! Real etcd releases in upstream's layout, and the mirror that serves them.
 //!
-//! Upstream's download hosts are out of a test's reach, so the releases are put together from what can be had:
-//! see [`sources`]. Their tarballs are the same, byte for byte, wherever the same binaries went in, so a test's
-//! recipe can pin them; they are not upstream's own tarballs and have other digests.
+//! Upstream's download hosts are out of a test's reach, so the releases are put together from what
+//! can be had: see [`sources`]. Their tarballs are the same, byte for byte, wherever the same
+//! binaries went in, so a test's recipe can pin them; they are not upstream's own tarballs and have
+//! other digests.
 
 mod binary;
 mod digest;
@@ -28,8 +29,8 @@ pub use binary::replace_etcd_binary;
 /// What recipes/demo.toml names: upstream's own programs, which need no compiler.
 pub const DEMO: &str = "3.5.1";
 
-/// The newest releases that Go can build here, newest first. The builder's table of upstream's digests has none of them: it
-/// would refuse what is built here.
+/// The newest releases that Go can build here, newest first. The builder's table of upstream's
+/// digests has none of them: it would refuse what is built here.
 const NEWEST: [&str; 2] = ["3.7.3", "3.6.16"];
 
 /// The newest release that can be made on this machine, and why it is not a newer one.
@@ -46,7 +47,10 @@ pub fn newest() -> (&'static str, Option<String>) {
 
 /// The version to run a suite with: `ETCD_VERSION`, or the demo's.
 pub fn asked() -> String {
-    std::env::var("ETCD_VERSION").ok().filter(|version| !version.is_empty()).unwrap_or_else(|| DEMO.to_owned())
+    std::env::var("ETCD_VERSION")
+        .ok()
+        .filter(|version| !version.is_empty())
+        .unwrap_or_else(|| DEMO.to_owned())
 }
 
 /// A release as a file of the mirror.
@@ -71,24 +75,34 @@ pub fn need(version: &str) -> Requirement {
     }
 }
 
-/// The folder to serve as a release mirror: `vX.Y.Z/etcd-vX.Y.Z-linux-amd64.tar.gz` and `vX.Y.Z/SHA256SUMS` for each
-/// release made so far, as upstream's own download hosts have it.
+/// The folder to serve as a release mirror: `vX.Y.Z/etcd-vX.Y.Z-linux-amd64.tar.gz` and
+/// `vX.Y.Z/SHA256SUMS` for each release made so far, as upstream's own download hosts have it.
 pub fn mirror() -> PathBuf {
     cache::folder().join("mirror")
 }
 
-/// The release of that version in the mirror; made when it is not there yet, which takes minutes where Go builds it.
+/// The release of that version in the mirror; made when it is not there yet, which takes minutes
+/// where Go builds it.
 pub fn release(version: &str) -> Result<Release> {
     let name = file_name(version);
     let binaries = binaries(version)?;
     let folder = cache::entry(&format!("mirror/v{version}"), |folder| {
         let digest = tarball::write(&folder.join(&name), version, &binaries)?;
-        fs::write(folder.join("SHA256SUMS"), format!("{digest}  {name}\n")).context("cannot write SHA256SUMS")
+        fs::write(folder.join("SHA256SUMS"), format!("{digest}  {name}\n"))
+            .context("cannot write SHA256SUMS")
     })?;
     let sums = fs::read_to_string(folder.join("SHA256SUMS"))
         .with_context(|| format!("cannot read {}", folder.join("SHA256SUMS").display()))?;
-    let sha256 = sums.split_whitespace().next().unwrap_or_default().to_owned();
-    Ok(Release { version: version.to_owned(), tarball: folder.join(name), sha256 })
+    let sha256 = sums
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    Ok(Release {
+        version: version.to_owned(),
+        tarball: folder.join(name),
+        sha256,
+    })
 }
 
 /// The name of a release's tarball.

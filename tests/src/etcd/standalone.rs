@@ -1,4 +1,5 @@
-//! An etcd by itself, on sockets in its own folder: it needs no port, no network and no certificate.
+//! An etcd by itself, on sockets in its own folder: it needs no port, no network and no
+//! certificate.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -29,21 +30,43 @@ pub struct StandaloneEtcd {
 }
 
 impl StandaloneEtcd {
-    /// Starts it in a folder (its data is in `data` there), and waits until it serves. The arguments come after the
-    /// usual ones.
+    /// Starts it in a folder (its data is in `data` there), and waits until it serves. The
+    /// arguments come after the usual ones.
     pub fn start(version: &str, folder: &Path, arguments: &[&str]) -> Result<StandaloneEtcd> {
         Self::start_within(ETCD_TIMEOUT, version, folder, arguments)
     }
 
     /// The same, and gives it up after so long.
-    pub fn start_within(timeout: Duration, version: &str, folder: &Path, arguments: &[&str]) -> Result<StandaloneEtcd> {
+    pub fn start_within(
+        timeout: Duration,
+        version: &str,
+        folder: &Path,
+        arguments: &[&str],
+    ) -> Result<StandaloneEtcd> {
         let programs = binaries(version)?;
         let (client, peer) = (format!("unix://{CLIENT}"), format!("unix://{PEER}"));
         let mut etcd = Command::new(programs.join("etcd"));
         etcd.current_dir(folder)
-            .args(["--name", "alone", "--data-dir", "data", "--listen-client-urls", &client])
-            .args(["--advertise-client-urls", &client, "--listen-peer-urls", &peer])
-            .args(["--initial-advertise-peer-urls", &peer, "--initial-cluster", &format!("alone={peer}")])
+            .args([
+                "--name",
+                "alone",
+                "--data-dir",
+                "data",
+                "--listen-client-urls",
+                &client,
+            ])
+            .args([
+                "--advertise-client-urls",
+                &client,
+                "--listen-peer-urls",
+                &peer,
+            ])
+            .args([
+                "--initial-advertise-peer-urls",
+                &peer,
+                "--initial-cluster",
+                &format!("alone={peer}"),
+            ])
             .args(arguments);
         let log = File::create(folder.join("log")).context("cannot make etcd's log")?;
         let mut alone = StandaloneEtcd {
@@ -53,11 +76,17 @@ impl StandaloneEtcd {
         };
         let begun = Instant::now();
         // With an alarm it serves, too.
-        while !alone.get("/health?exclude=NOSPACE&exclude=CORRUPT").is_ok_and(|body| body.contains("true")) {
+        while !alone
+            .get("/health?exclude=NOSPACE&exclude=CORRUPT")
+            .is_ok_and(|body| body.contains("true"))
+        {
             let ended = alone.process.ended()?;
             if ended.is_some() || begun.elapsed() > timeout {
                 let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-                bail!("etcd {version} does not serve ({ended:?}):\n{}", crate::harness::tail(&log, 20));
+                bail!(
+                    "etcd {version} does not serve ({ended:?}):\n{}",
+                    crate::harness::tail(&log, 20)
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -72,7 +101,9 @@ impl StandaloneEtcd {
     /// Runs etcdctl of the same version against it, and gives what it prints.
     pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
         let mut ctl = Command::new(binaries(&self.version)?.join("etcdctl"));
-        ctl.current_dir(&self.folder).env("ETCDCTL_API", "3").args(["--endpoints", &format!("unix://{CLIENT}")]);
+        ctl.current_dir(&self.folder)
+            .env("ETCDCTL_API", "3")
+            .args(["--endpoints", &format!("unix://{CLIENT}")]);
         process::run(ctl.args(arguments))?.ok()
     }
 
@@ -85,7 +116,11 @@ impl StandaloneEtcd {
                 format!(r#"{{"requestPut":{{"key":"{key}","value":"{value}"}}}}"#)
             })
             .collect();
-        self.post("/v3/kv/txn", &format!(r#"{{"success":[{}]}}"#, operations.join(","))).map(drop)
+        self.post(
+            "/v3/kv/txn",
+            &format!(r#"{{"success":[{}]}}"#, operations.join(",")),
+        )
+        .map(drop)
     }
 
     /// Asks it over HTTP.
@@ -103,14 +138,25 @@ impl StandaloneEtcd {
         self.ask("POST", path, &format!("Authorization: {token}\r\n"), body)
     }
 
-    /// Restores a snapshot in a folder where [`Alone::start`] starts it then. Its digest is not looked at.
+    /// Restores a snapshot in a folder where [`Alone::start`] starts it then. Its digest is not
+    /// looked at.
     pub fn restore(version: &str, folder: &Path, snapshot: &Path) -> Result<()> {
         let peer = format!("unix://{PEER}");
         let programs = binaries(version)?;
-        let restore = ["etcdutl", "etcdctl"].map(|name| programs.join(name)).into_iter().find(|path| path.is_file());
+        let restore = ["etcdutl", "etcdctl"]
+            .map(|name| programs.join(name))
+            .into_iter()
+            .find(|path| path.is_file());
         let mut restore = Command::new(restore.context("no program for snapshots")?);
-        restore.current_dir(folder).env("ETCDCTL_API", "3").env("ETCD_VERIFY", "all");
-        restore.args(["snapshot", "restore"]).arg(snapshot).args(["--skip-hash-check", "--data-dir", "data"]);
+        restore
+            .current_dir(folder)
+            .env("ETCDCTL_API", "3")
+            .env("ETCD_VERIFY", "all");
+        restore.args(["snapshot", "restore"]).arg(snapshot).args([
+            "--skip-hash-check",
+            "--data-dir",
+            "data",
+        ]);
         restore.args(["--name", "alone", "--initial-advertise-peer-urls", &peer]);
         restore.args(["--initial-cluster", &format!("alone={peer}")]);
         process::run(&mut restore)?.ok().map(drop)
@@ -118,7 +164,14 @@ impl StandaloneEtcd {
 
     /// Saves a snapshot, as an operator does.
     pub fn save(&self, path: &Path) -> Result<()> {
-        self.ctl(&["--command-timeout", "300s", "snapshot", "save", &path.to_string_lossy()]).map(drop)
+        self.ctl(&[
+            "--command-timeout",
+            "300s",
+            "snapshot",
+            "save",
+            &path.to_string_lossy(),
+        ])
+        .map(drop)
     }
 
     /// Stops it as systemd would; gives its data folder.
@@ -126,7 +179,11 @@ impl StandaloneEtcd {
         process::check("kill", &["-TERM", &self.process.id().to_string()])?;
         let begun = Instant::now();
         while self.process.ended()?.is_none() {
-            ensure!(begun.elapsed() < ETCD_TIMEOUT, "etcd did not end within {} s", ETCD_TIMEOUT.as_secs());
+            ensure!(
+                begun.elapsed() < ETCD_TIMEOUT,
+                "etcd did not end within {} s",
+                ETCD_TIMEOUT.as_secs()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(self.folder.join("data"))
@@ -137,13 +194,20 @@ impl StandaloneEtcd {
         let mut socket = UnixStream::connect(self.folder.join(CLIENT)).context("etcd's socket")?;
         socket.set_read_timeout(Some(ETCD_TIMEOUT))?;
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.0\r\nHost: {CLIENT}\r\nContent-Length: {length}\r\n{headers}\r\n");
+        let head = format!(
+            "{method} {path} HTTP/1.0\r\nHost: {CLIENT}\r\nContent-Length: {length}\r\n{headers}\r\n"
+        );
         socket.write_all(head.as_bytes())?;
         socket.write_all(body.as_bytes())?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("etcd's answer has no end of head")?;
-        ensure!(head.starts_with("HTTP/1.0 200"), "{method} {path}: {head}\n{body}");
+        let (head, body) = answer
+            .split_once("\r\n\r\n")
+            .context("etcd's answer has no end of head")?;
+        ensure!(
+            head.starts_with("HTTP/1.0 200"),
+            "{method} {path}: {head}\n{body}"
+        );
         Ok(body.to_owned())
     }
 }

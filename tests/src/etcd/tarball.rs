@@ -13,20 +13,42 @@ use super::programs::PROGRAMS;
 
 const README: &str = "An etcd release put together for tests, in the layout of upstream's own.\n";
 
-/// Writes the tarball and returns its sha256. The order, times, owners and modes are fixed, and so are the gzip
-/// header and level; the compressor is a crate pinned by the lock file.
+/// Writes the tarball and returns its sha256. The order, times, owners and modes are fixed, and so
+/// are the gzip header and level; the compressor is a crate pinned by the lock file.
 pub(super) fn write(path: &Path, version: &str, binaries: &Path) -> Result<String> {
     let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
-    let gzip = GzBuilder::new().mtime(0).operating_system(255).write(file, Compression::new(6));
+    let gzip = GzBuilder::new()
+        .mtime(0)
+        .operating_system(255)
+        .write(file, Compression::new(6));
     let mut tar = Builder::new(gzip);
     let top = top_folder(version);
-    add(&mut tar, &format!("{top}/"), EntryType::Directory, 0o755, &[])?;
-    add(&mut tar, &format!("{top}/README.md"), EntryType::Regular, 0o644, README.as_bytes())?;
+    add(
+        &mut tar,
+        &format!("{top}/"),
+        EntryType::Directory,
+        0o755,
+        &[],
+    )?;
+    add(
+        &mut tar,
+        &format!("{top}/README.md"),
+        EntryType::Regular,
+        0o644,
+        README.as_bytes(),
+    )?;
     for program in PROGRAMS {
         let binary = binaries.join(program);
         if binary.exists() {
-            let bytes = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
-            add(&mut tar, &format!("{top}/{program}"), EntryType::Regular, 0o755, &bytes)?;
+            let bytes =
+                fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
+            add(
+                &mut tar,
+                &format!("{top}/{program}"),
+                EntryType::Regular,
+                0o755,
+                &bytes,
+            )?;
         }
     }
     tar.into_inner()
@@ -36,7 +58,13 @@ pub(super) fn write(path: &Path, version: &str, binaries: &Path) -> Result<Strin
     sha256(path)
 }
 
-fn add(tar: &mut Builder<impl std::io::Write>, name: &str, kind: EntryType, mode: u32, bytes: &[u8]) -> Result<()> {
+fn add(
+    tar: &mut Builder<impl std::io::Write>,
+    name: &str,
+    kind: EntryType,
+    mode: u32,
+    bytes: &[u8],
+) -> Result<()> {
     let mut header = Header::new_ustar();
     header.set_entry_type(kind);
     header.set_mode(mode);
@@ -44,7 +72,8 @@ fn add(tar: &mut Builder<impl std::io::Write>, name: &str, kind: EntryType, mode
     header.set_gid(0);
     header.set_mtime(0);
     header.set_size(bytes.len() as u64);
-    tar.append_data(&mut header, name, bytes).with_context(|| format!("cannot add {name}"))
+    tar.append_data(&mut header, name, bytes)
+        .with_context(|| format!("cannot add {name}"))
 }
 
 pub(super) fn top_folder(version: &str) -> String {
@@ -66,7 +95,11 @@ mod tests {
             for program in ["etcdctl", "etcd"] {
                 fs::write(binaries.join(program), program.repeat(1000))?;
             }
-            digests.push(write(&folder.path().join(format!("{name}.tar.gz")), "3.4.23", &binaries)?);
+            digests.push(write(
+                &folder.path().join(format!("{name}.tar.gz")),
+                "3.4.23",
+                &binaries,
+            )?);
         }
         assert_eq!(digests[0], digests[1]);
         Ok(())

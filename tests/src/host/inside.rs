@@ -15,11 +15,19 @@ use crate::process::{self, Output};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Host {
-    /// A command that will run on the host, in all its namespaces, with a login's PATH and nothing else.
+    /// A command that will run on the host, in all its namespaces, with a login's PATH and nothing
+    /// else.
     pub fn command(&self, program: &[&str]) -> Result<Command> {
         let mut command = kernel::command("nsenter", &self.ported)?;
         command
-            .args(["--all", "--target", &self.init()?.to_string(), "--", "/usr/bin/env", "-i"])
+            .args([
+                "--all",
+                "--target",
+                &self.init()?.to_string(),
+                "--",
+                "/usr/bin/env",
+                "-i",
+            ])
             .args([&format!("PATH={PATH}"), "HOME=/root", "LANG=C.UTF-8"])
             .args(program);
         Ok(command)
@@ -32,7 +40,9 @@ impl Host {
 
     /// Runs a program on the host that must succeed, and returns its standard output.
     pub fn check(&self, program: &[&str]) -> Result<String> {
-        self.run(program)?.ok().with_context(|| format!("on {}", self.name()))
+        self.run(program)?
+            .ok()
+            .with_context(|| format!("on {}", self.name()))
     }
 
     /// Runs a shell script on the host, whatever its exit code.
@@ -46,7 +56,10 @@ impl Host {
         while !self.sh(condition)?.success() {
             if Instant::now() >= end {
                 let journal = self.journal("firstboot").unwrap_or_default();
-                bail!("on {} `{condition}` does not hold after {timeout:?}; firstboot:\n{journal}", self.name());
+                bail!(
+                    "on {} `{condition}` does not hold after {timeout:?}; firstboot:\n{journal}",
+                    self.name()
+                );
             }
             sleep(Duration::from_millis(50));
         }
@@ -57,10 +70,21 @@ impl Host {
     pub fn journal(&self, unit: &str) -> Result<String> {
         let unit = format!("--unit={unit}");
         // It may have gone off by itself.
-        if self.init().is_ok_and(|init| Path::new(&format!("/proc/{init}")).exists()) {
-            return self.check(&["journalctl", "--no-pager", "--output=short-monotonic", &unit]);
+        if self
+            .init()
+            .is_ok_and(|init| Path::new(&format!("/proc/{init}")).exists())
+        {
+            return self.check(&[
+                "journalctl",
+                "--no-pager",
+                "--output=short-monotonic",
+                &unit,
+            ]);
         }
         let folder = format!("--directory={}", self.path("/var/log/journal").display());
-        process::check("journalctl", &["--no-pager", "--output=short-monotonic", &folder, &unit])
+        process::check(
+            "journalctl",
+            &["--no-pager", "--output=short-monotonic", &folder, &unit],
+        )
     }
 }

@@ -1,10 +1,13 @@
-//! A real systemd host: an overlay on some root, booted by systemd-nspawn in the host's network namespace.
+//! A real systemd host: an overlay on some root, booted by systemd-nspawn in the host's network
+//! namespace.
 //!
-//! Its kernel has no system call that is newer than 3.10 (see [`crate::kernel`]), and its systemd no seccomp, as on CentOS 7.9.
+//! Its kernel has no system call that is newer than 3.10 (see [`crate::kernel`]), and its systemd
+//! no seccomp, as on CentOS 7.9.
 //!
-//! What is missing against a machine: `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable /proc/sys outside net.*,
-//! SELinux, a kernel of its own. [`Host::pull_the_plug`] ends all processes at one instant, but what they wrote
-//! without fsync survives, since the kernel goes on: losing that takes a virtual machine.
+//! What is missing against a machine: `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable /proc/sys
+//! outside net.*, SELinux, a kernel of its own. [`Host::pull_the_plug`] ends all processes at one
+//! instant, but what they wrote without fsync survives, since the kernel goes on: losing that takes
+//! a virtual machine.
 
 mod inside;
 mod machine;
@@ -33,7 +36,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// A host. It is off when made; on drop it is killed and its files are removed.
 #[derive(Debug)]
 pub struct Host {
-    // The order is the order of the drop: first the machine stops, then its root goes, then its network.
+    // The order is the order of the drop: first the machine stops, then its root goes, then its
+    // network.
     machine: Option<Machine>,
     overlay: Overlay,
     arguments: Vec<String>,
@@ -56,7 +60,15 @@ impl Host {
         let run = run::current()?;
         let console = run.consoles().join(format!("{}-{name}", run.number()));
         let ported = vec![Ported::Seccomp, Ported::Getrandom];
-        Ok(Host { machine: None, overlay, arguments: Vec::new(), ported, console, link, network: network.clone() })
+        Ok(Host {
+            machine: None,
+            overlay,
+            arguments: Vec::new(),
+            ported,
+            console,
+            link,
+            network: network.clone(),
+        })
     }
 
     /// Its name.
@@ -79,12 +91,14 @@ impl Host {
         &self.network
     }
 
-    /// One more argument for nspawn from the next boot on, such as `--bind=/dev/loop0` or `--capability=CAP_SYS_TIME`.
+    /// One more argument for nspawn from the next boot on, such as `--bind=/dev/loop0` or
+    /// `--capability=CAP_SYS_TIME`.
     pub fn nspawn_argument(&mut self, argument: impl Into<String>) {
         self.arguments.push(argument.into());
     }
 
-    /// From the next boot on its kernel has, of what is newer than 3.10, nothing but what firstboot cannot do without.
+    /// From the next boot on its kernel has, of what is newer than 3.10, nothing but what firstboot
+    /// cannot do without.
     pub fn restrict_to_kernel_3_10(&mut self) {
         self.ported = vec![Ported::Seccomp];
     }
@@ -118,7 +132,8 @@ impl Host {
     /// Reads a file of the host's.
     pub fn read(&self, path: &str) -> Result<String> {
         let file = self.path(path);
-        fs::read_to_string(&file).with_context(|| format!("{}: cannot read {}", self.name(), file.display()))
+        fs::read_to_string(&file)
+            .with_context(|| format!("{}: cannot read {}", self.name(), file.display()))
     }
 
     /// Switches the host on. It returns as soon as its first process is there.
@@ -133,7 +148,9 @@ impl Host {
             &self.console,
         );
         self.machine =
-            Some(machine.with_context(|| format!("{} does not boot:\n{}", self.name(), self.console_tail()))?);
+            Some(machine.with_context(|| {
+                format!("{} does not boot:\n{}", self.name(), self.console_tail())
+            })?);
         Ok(())
     }
 
@@ -141,16 +158,25 @@ impl Host {
     pub fn wait_running(&mut self, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
         loop {
-            let state = self.run(&["systemctl", "is-system-running"]).map(|ran| ran.stdout);
+            let state = self
+                .run(&["systemctl", "is-system-running"])
+                .map(|ran| ran.stdout);
             match state.as_deref().map(str::trim) {
                 Ok("running") => return Ok(()),
                 Ok("degraded") => {
                     let failed =
                         self.sh("systemctl --failed --plain --no-legend; systemctl status --failed --no-pager");
-                    bail!("{} has failed units:\n{}", self.name(), failed.map(|ran| ran.stdout).unwrap_or_default());
+                    bail!(
+                        "{} has failed units:\n{}",
+                        self.name(),
+                        failed.map(|ran| ran.stdout).unwrap_or_default()
+                    );
                 }
                 other if Instant::now() >= deadline => {
-                    let jobs = self.run(&["systemctl", "list-jobs"]).map(|ran| ran.stdout).unwrap_or_default();
+                    let jobs = self
+                        .run(&["systemctl", "list-jobs"])
+                        .map(|ran| ran.stdout)
+                        .unwrap_or_default();
                     bail!(
                         "{} is not running after {timeout:?}: systemd says {other:?}; its jobs:\n{jobs}\nits console:\n{}",
                         self.name(),
@@ -159,7 +185,12 @@ impl Host {
                 }
                 _ => {}
             }
-            ensure!(self.is_on()?, "{} went off while it booted; its console:\n{}", self.name(), self.console_tail());
+            ensure!(
+                self.is_on()?,
+                "{} went off while it booted; its console:\n{}",
+                self.name(),
+                self.console_tail()
+            );
             sleep(Duration::from_millis(50));
         }
     }
@@ -178,10 +209,13 @@ impl Host {
         }
     }
 
-    /// The host's first process, as the machine's /proc numbers it: for nsenter, strace and signals.
+    /// The host's first process, as the machine's /proc numbers it: for nsenter, strace and
+    /// signals.
     pub fn init(&self) -> Result<u32> {
         let machine = self.machine.as_ref();
-        machine.map(Machine::init).with_context(|| format!("{} is off", self.name()))
+        machine
+            .map(Machine::init)
+            .with_context(|| format!("{} is off", self.name()))
     }
 
     /// Shuts the host down in an orderly way.
@@ -189,7 +223,11 @@ impl Host {
         // The answer may be cut short: the host is going.
         self.run(&["systemctl", "--no-block", "poweroff"])?;
         let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
-        ensure!(off == Off::PoweredOff, "{} was told to power off, but: {off:?}", self.name());
+        ensure!(
+            off == Off::PoweredOff,
+            "{} was told to power off, but: {off:?}",
+            self.name()
+        );
         Ok(())
     }
 
@@ -197,15 +235,22 @@ impl Host {
     pub fn reboot(&mut self) -> Result<()> {
         self.run(&["systemctl", "--no-block", "reboot"])?;
         let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
-        ensure!(off == Off::Rebooted, "{} was told to reboot, but: {off:?}", self.name());
+        ensure!(
+            off == Off::Rebooted,
+            "{} was told to reboot, but: {off:?}",
+            self.name()
+        );
         self.start()
     }
 
     /// Kills all that runs on the host at one instant. Its files are as they were at that instant.
     pub fn cut_power(&mut self) -> Result<()> {
         let init = i32::try_from(self.init()?).context("a pid does not fit")?;
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(init), nix::sys::signal::Signal::SIGKILL)
-            .with_context(|| format!("cannot kill the first process of {}", self.name()))?;
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(init),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .with_context(|| format!("cannot kill the first process of {}", self.name()))?;
         self.wait_off(Duration::from_secs(10)).map(drop)
     }
 
@@ -221,7 +266,11 @@ impl Host {
                 return Ok(off);
             }
             if Instant::now() >= deadline {
-                bail!("{} is still on after {timeout:?}; its console:\n{}", self.name(), self.console_tail());
+                bail!(
+                    "{} is still on after {timeout:?}; its console:\n{}",
+                    self.name(),
+                    self.console_tail()
+                );
             }
             sleep(Duration::from_millis(20));
         }
@@ -238,21 +287,34 @@ impl Host {
         self.overlay.is_fresh()
     }
 
-    /// Gives a host with a new disk what was written to another's, which takes no time. It must be off.
+    /// Gives a host with a new disk what was written to another's, which takes no time. It must be
+    /// off.
     pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
-        ensure!(!self.is_on()?, "{} must be off for its disk to be written", self.name());
+        ensure!(
+            !self.is_on()?,
+            "{} must be off for its disk to be written",
+            self.name()
+        );
         self.overlay.use_layer(layer)
     }
 
     /// Keeps the disk as it is, for [`Host::revert`]. It must be off.
     pub fn snapshot(&mut self) -> Result<()> {
-        ensure!(!self.is_on()?, "{} must be off for its disk to be kept", self.name());
+        ensure!(
+            !self.is_on()?,
+            "{} must be off for its disk to be kept",
+            self.name()
+        );
         self.overlay.snapshot()
     }
 
     /// Its disk is as it was at [`Host::keep`], which takes no time. It must be off.
     pub fn revert(&mut self) -> Result<()> {
-        ensure!(!self.is_on()?, "{} must be off for its disk to be reverted", self.name());
+        ensure!(
+            !self.is_on()?,
+            "{} must be off for its disk to be reverted",
+            self.name()
+        );
         self.overlay.revert()
     }
 

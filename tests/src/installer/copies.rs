@@ -7,15 +7,25 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 /// anaconda leaves the kickstart and the scripts' logs in the target, unless it is told not to.
-pub(super) fn leave_copies(kickstart: &str, cmdline: &str, root: &Path, target: &Path) -> Result<()> {
+pub(super) fn leave_copies(
+    kickstart: &str,
+    cmdline: &str,
+    root: &Path,
+    target: &Path,
+) -> Result<()> {
     let saved = |what: &str| {
         !cmdline.split_whitespace().any(|word| {
             word.strip_prefix("inst.nosave=").is_some_and(|list| {
-                list.split(',').any(|item| item == what || item == "all" || (item == "all_ks" && what.ends_with("_ks")))
+                list.split(',').any(|item| {
+                    item == what || item == "all" || (item == "all_ks" && what.ends_with("_ks"))
+                })
             })
         })
     };
-    let copies = [("input_ks", "root/original-ks.cfg"), ("output_ks", "root/anaconda-ks.cfg")];
+    let copies = [
+        ("input_ks", "root/original-ks.cfg"),
+        ("output_ks", "root/anaconda-ks.cfg"),
+    ];
     for (what, path) in copies.into_iter().filter(|(what, _)| saved(what)) {
         let forbidden = what == "input_ks" && root.join("tmp/NOSAVE_INPUT_KS").exists();
         if !forbidden {
@@ -24,11 +34,16 @@ pub(super) fn leave_copies(kickstart: &str, cmdline: &str, root: &Path, target: 
     }
     if saved("logs") {
         for folder in [root.join("tmp"), target.join("tmp")] {
-            for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?.flatten() {
+            for entry in fs::read_dir(&folder)
+                .with_context(|| format!("cannot list {}", folder.display()))?
+                .flatten()
+            {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                if name.starts_with("ks-script-") && Path::new(&name).extension().is_some_and(|end| end == "log") {
-                    let text =
-                        fs::read(entry.path()).with_context(|| format!("cannot read {}", entry.path().display()))?;
+                if name.starts_with("ks-script-")
+                    && Path::new(&name).extension().is_some_and(|end| end == "log")
+                {
+                    let text = fs::read(entry.path())
+                        .with_context(|| format!("cannot read {}", entry.path().display()))?;
                     leave(&target.join("var/log/anaconda").join(name), &text)?;
                 }
             }

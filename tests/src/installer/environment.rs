@@ -1,4 +1,5 @@
-//! The installer's own root: a copy of the base in which only those programs are left that CentOS 7.9's has.
+//! The installer's own root: a copy of the base in which only those programs are left that CentOS
+//! 7.9's has.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -17,7 +18,14 @@ const POWER: &str = include_str!("power.sh");
 const UDEVADM: &str = include_str!("udevadm.sh");
 const POWER_NAMES: [&str; 5] = ["poweroff", "reboot", "halt", "shutdown", "systemctl"];
 
-const FOLDERS: [&str; 6] = ["bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin"];
+const FOLDERS: [&str; 6] = [
+    "bin",
+    "sbin",
+    "usr/bin",
+    "usr/sbin",
+    "usr/local/bin",
+    "usr/local/sbin",
+];
 
 /// The installer's root. Its changes are thrown away on drop.
 #[derive(Debug)]
@@ -43,7 +51,8 @@ impl Environment {
         }
         write_program(&programs.join("udevadm"), UDEVADM)?;
         for folder in ["mnt/sysimage", "run", "tmp"] {
-            fs::create_dir_all(root.join(folder)).with_context(|| format!("cannot make /{folder} in the installer"))?;
+            fs::create_dir_all(root.join(folder))
+                .with_context(|| format!("cannot make /{folder} in the installer"))?;
         }
         Ok(environment)
     }
@@ -73,7 +82,8 @@ fn write_program(path: &Path, text: &str) -> Result<()> {
 }
 
 fn keep_what_is_present(folder: &Path) -> Result<()> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
         let name = entry.file_name();
@@ -95,7 +105,11 @@ pub fn is_present(name: &str) -> bool {
         .lines()
         .filter(|line| !line.starts_with('#'))
         .flat_map(str::split_whitespace)
-        .any(|known| known.strip_suffix('*').map_or(known == name, |start| name.starts_with(start)))
+        .any(|known| {
+            known
+                .strip_suffix('*')
+                .map_or(known == name, |start| name.starts_with(start))
+        })
 }
 
 #[cfg(test)]
@@ -107,8 +121,18 @@ mod tests {
         for name in ["sha256sum", "curl", "xfs_growfs", "mkfs.xfs", "tar"] {
             assert!(is_present(name), "{name}");
         }
-        for name in ["gpg", "openssl", "sha512sum", "stat", "install", "timeout", "base64", "diff", "useradd", "printf"]
-        {
+        for name in [
+            "gpg",
+            "openssl",
+            "sha512sum",
+            "stat",
+            "install",
+            "timeout",
+            "base64",
+            "diff",
+            "useradd",
+            "printf",
+        ] {
             assert!(!is_present(name), "{name}");
         }
     }

@@ -19,7 +19,8 @@ pub(super) fn mount_points(partitions: &[Partition], target: &Path) -> Result<()
     Ok(())
 }
 
-/// Carries out one effect. The inner error is one that ends anaconda (KickstartError in an `execute`).
+/// Carries out one effect. The inner error is one that ends anaconda (KickstartError in an
+/// `execute`).
 pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), String>> {
     match effect {
         // In the installer itself there is nothing to be seen of it.
@@ -45,14 +46,21 @@ pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), Strin
 
 /// The exit code is not looked at (iutil.py, execInSysroot), but the program must be there.
 fn program(words: &[String], target: &Path) -> Result<Result<(), String>> {
-    let [program, arguments @ ..] = words else { return Ok(Ok(())) };
+    let [program, arguments @ ..] = words else {
+        return Ok(Ok(()));
+    };
     if program.starts_with('/') && !within(target, program).exists() {
-        // Authconfig.execute runs it in any case, and minds its absence only where the kickstart has the command.
+        // Authconfig.execute runs it in any case, and minds its absence only where the kickstart
+        // has the command.
         let asked = match program.rsplit('/').next() {
             Some("authconfig") => arguments.len() > 2,
             _ => arguments.iter().any(|argument| argument == "--enabled"),
         };
-        return Ok(if asked { Err(format!("{program} is missing. Cannot set it up.")) } else { Ok(()) });
+        return Ok(if asked {
+            Err(format!("{program} is missing. Cannot set it up."))
+        } else {
+            Ok(())
+        });
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     inside(target, program, &arguments)?;
@@ -61,10 +69,15 @@ fn program(words: &[String], target: &Path) -> Result<Result<(), String>> {
 
 fn set(target: &Path, path: &str, key: &str, value: &str) -> Result<()> {
     let path = within(target, path);
-    let old = fs::read_to_string(&path).unwrap_or_else(|_| "SELINUX=enforcing\nSELINUXTYPE=targeted\n".into());
+    let old = fs::read_to_string(&path)
+        .unwrap_or_else(|_| "SELINUX=enforcing\nSELINUXTYPE=targeted\n".into());
     let line = |line: &str| {
         let ours = line.split_once('=').is_some_and(|(found, _)| found == key);
-        if ours { format!("{key}={value}\n") } else { format!("{line}\n") }
+        if ours {
+            format!("{key}={value}\n")
+        } else {
+            format!("{line}\n")
+        }
     };
     write(&path, &old.lines().map(line).collect::<String>(), 0o644)
 }
@@ -101,13 +114,16 @@ fn root(target: &Path, password: Option<&str>, locked: bool) -> Result<()> {
     Ok(())
 }
 
-/// users.py, createUser: the account, a group of its name, and its home. A home that is there already becomes its own.
+/// users.py, createUser: the account, a group of its name, and its home. A home that is there
+/// already becomes its own.
 fn new_user(target: &Path, user: &User) -> Result<()> {
-    let known = |database: &str| inside(target, "getent", &[database, &user.name]).map(|ran| ran.success());
+    let known =
+        |database: &str| inside(target, "getent", &[database, &user.name]).map(|ran| ran.success());
     if known("passwd")? {
         return Ok(());
     }
-    // "Error when creating new group" ends the creation half way: the account is not locked, and its home not its own.
+    // "Error when creating new group" ends the creation half way: the account is not locked, and
+    // its home not its own.
     let half = known("group")?;
     let gid = user.gid.map(|gid| gid.to_string());
     if !half {
@@ -118,14 +134,26 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
     let (uid, groups) = (user.uid.map(|uid| uid.to_string()), user.groups.join(","));
     let mut arguments = vec!["--gid", &user.name, "--home-dir", &user.home];
     let there = within(target, &user.home).exists();
-    arguments.push(if there { "--no-create-home" } else { "--create-home" });
+    arguments.push(if there {
+        "--no-create-home"
+    } else {
+        "--create-home"
+    });
     for (option, value) in [
         ("--uid", uid.as_deref()),
         ("--shell", user.shell.as_deref()),
         ("--comment", user.gecos.as_deref()),
-        ("--groups", Some(groups.as_str()).filter(|groups| !groups.is_empty())),
+        (
+            "--groups",
+            Some(groups.as_str()).filter(|groups| !groups.is_empty()),
+        ),
         // In clear text it is hashed by anaconda; the tests need none.
-        ("--password", user.password.as_deref().filter(|hash| hash.starts_with('$'))),
+        (
+            "--password",
+            user.password
+                .as_deref()
+                .filter(|hash| hash.starts_with('$')),
+        ),
     ] {
         arguments.extend(value.iter().flat_map(|value| [option, value]));
     }
@@ -135,7 +163,12 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
         return Ok(());
     }
     if there {
-        inside(target, "chown", &["--recursive", &format!("{0}:{0}", user.name), &user.home])?.ok()?;
+        inside(
+            target,
+            "chown",
+            &["--recursive", &format!("{0}:{0}", user.name), &user.home],
+        )?
+        .ok()?;
     }
     if user.locked {
         inside(target, "usermod", &["--lock", &user.name])?.ok()?;
@@ -156,7 +189,13 @@ fn ssh_key(target: &Path, user: &str, key: &str) -> Result<()> {
     let folder = path.parent().unwrap_or(&path);
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
         .with_context(|| format!("cannot set the mode of {}", folder.display()))?;
-    inside(target, "chown", &["-R", &format!("{user}:"), &format!("{home}/.ssh")])?.ok().map(drop)
+    inside(
+        target,
+        "chown",
+        &["-R", &format!("{user}:"), &format!("{home}/.ssh")],
+    )?
+    .ok()
+    .map(drop)
 }
 
 fn within(target: &Path, path: &str) -> PathBuf {
@@ -167,7 +206,12 @@ fn inside(target: &Path, program: &str, arguments: &[&str]) -> Result<Output> {
     if !target.is_dir() {
         bail!("there is no new system at {}", target.display());
     }
-    process::run(Command::new("chroot").arg(target).arg(program).args(arguments))
+    process::run(
+        Command::new("chroot")
+            .arg(target)
+            .arg(program)
+            .args(arguments),
+    )
 }
 
 fn make_folder(path: &Path) -> Result<()> {

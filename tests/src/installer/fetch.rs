@@ -16,12 +16,25 @@ pub struct Machine {
     pub serial: Option<String>,
 }
 
-/// Fetches the kickstart that the kernel line names. Several `inst.ks=` are tried in their order, as 7 does.
+/// Fetches the kickstart that the kernel line names. Several `inst.ks=` are tried in their order,
+/// as 7 does.
 pub fn fetch(cmdline: &str, machine: &Machine, namespace: &Namespace) -> Result<String> {
     let mut errors = Vec::new();
-    for url in cmdline.split_whitespace().filter_map(|word| word.strip_prefix("inst.ks=")) {
+    for url in cmdline
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("inst.ks="))
+    {
         let mut curl: Command = namespace.command("curl");
-        curl.args(["--silent", "--show-error", "--fail", "--location", "--noproxy", "*", "--max-time", "60"]);
+        curl.args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--location",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "60",
+        ]);
         for header in headers(cmdline, machine) {
             curl.args(["--header", &header]);
         }
@@ -30,11 +43,18 @@ pub fn fetch(cmdline: &str, machine: &Machine, namespace: &Namespace) -> Result<
             Err(error) => errors.push(format!("{error:#}")),
         }
     }
-    bail!("no inst.ks= of `{cmdline}` gives a kickstart:\n{}", errors.join("\n"))
+    bail!(
+        "no inst.ks= of `{cmdline}` gives a kickstart:\n{}",
+        errors.join("\n")
+    )
 }
 
 fn headers(cmdline: &str, machine: &Machine) -> Vec<String> {
-    let sends = |flag: &str| cmdline.split_whitespace().any(|word| word == flag || word == format!("{flag}=1"));
+    let sends = |flag: &str| {
+        cmdline
+            .split_whitespace()
+            .any(|word| word == flag || word == format!("{flag}=1"))
+    };
     let mut headers = Vec::new();
     if let Some(mac) = machine.mac.as_ref().filter(|_| sends("inst.ks.sendmac")) {
         headers.push(format!("X-RHN-Provisioning-MAC-0: eth0 {mac}"));
@@ -51,9 +71,15 @@ mod tests {
 
     #[test]
     fn a_machine_tells_only_what_the_kernel_line_asks_for() {
-        let machine = Machine { mac: Some("52:54:0a:65:0f:65".into()), serial: Some("ABC".into()) };
+        let machine = Machine {
+            mac: Some("52:54:0a:65:0f:65".into()),
+            serial: Some("ABC".into()),
+        };
         assert!(headers("inst.ks=http://10.101.15.1/ks", &machine).is_empty());
         let headers = headers("inst.ks=http://10.101.15.1/ks inst.ks.sendmac", &machine);
-        assert_eq!(headers, ["X-RHN-Provisioning-MAC-0: eth0 52:54:0a:65:0f:65"]);
+        assert_eq!(
+            headers,
+            ["X-RHN-Provisioning-MAC-0: eth0 52:54:0a:65:0f:65"]
+        );
     }
 }

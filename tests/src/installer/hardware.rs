@@ -1,4 +1,5 @@
-//! The machine that an installer finds: its firmware and its disks, as the kernel and udev show them.
+//! The machine that an installer finds: its firmware and its disks, as the kernel and udev show
+//! them.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -77,14 +78,20 @@ impl Disk {
 impl Default for Hardware {
     /// A machine with a BIOS and one disk of the guide's size.
     fn default() -> Self {
-        Self { efi: false, disks: vec![Disk::new("sda", 20 << 30)] }
+        Self {
+            efi: false,
+            disks: vec![Disk::new("sda", 20 << 30)],
+        }
     }
 }
 
 impl Hardware {
     /// A machine with a BIOS and these disks.
     pub fn with(disks: impl IntoIterator<Item = Disk>) -> Self {
-        Self { efi: false, disks: disks.into_iter().collect() }
+        Self {
+            efi: false,
+            disks: disks.into_iter().collect(),
+        }
     }
 
     /// The same, started by UEFI.
@@ -94,7 +101,8 @@ impl Hardware {
         self
     }
 
-    /// Writes what the kernel and udev show of it below a folder: `block`, `firmware`, `dev`, `udev`.
+    /// Writes what the kernel and udev show of it below a folder: `block`, `firmware`, `dev`,
+    /// `udev`.
     pub fn lay_out(&self, folder: &Path) -> Result<()> {
         for part in ["block", "firmware", "dev", "udev"] {
             make(&folder.join(part))?;
@@ -110,7 +118,10 @@ impl Hardware {
             let flag = |on: bool| if on { "1\n" } else { "0\n" }.to_owned();
             // In blocks of 512 bytes, whatever the disk's own are.
             write(&sys.join("size"), &format!("{}\n", disk.bytes / 512))?;
-            write(&sys.join("queue/logical_block_size"), &format!("{}\n", disk.block))?;
+            write(
+                &sys.join("queue/logical_block_size"),
+                &format!("{}\n", disk.block),
+            )?;
             write(&sys.join("removable"), &flag(disk.is(Quirk::Removable)))?;
             write(&sys.join("ro"), &flag(disk.is(Quirk::ReadOnly)))?;
             // A number that no disk of the bed's own machine has.
@@ -120,13 +131,19 @@ impl Hardware {
             }
             if disk.is(Quirk::Multipath) {
                 make(&sys.join("holders/dm-0/dm"))?;
-                write(&sys.join("holders/dm-0/dm/uuid"), "mpath-3600508b400105e210000900000490000\n")?;
+                write(
+                    &sys.join("holders/dm-0/dm/uuid"),
+                    "mpath-3600508b400105e210000900000490000\n",
+                )?;
             }
             for (name, number) in &disk.partitions {
                 make(&sys.join(name))?;
                 write(&sys.join(name).join("dev"), &format!("{number}\n"))?;
             }
-            write(&folder.join("udev").join(&kernel), &(disk.properties.join("\n") + "\n"))?;
+            write(
+                &folder.join("udev").join(&kernel),
+                &(disk.properties.join("\n") + "\n"),
+            )?;
             for link in &disk.links {
                 let link = folder.join("dev").join(link);
                 make(link.parent().unwrap_or(folder))?;

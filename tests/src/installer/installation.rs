@@ -9,11 +9,13 @@ use super::script::Script;
 /// How an installation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// All went through, and the machine restarts; failures of scripts without --erroronfail are in the log.
+    /// All went through, and the machine restarts; failures of scripts without --erroronfail are in
+    /// the log.
     Installed,
     /// The machine is switched off, by these words.
     PoweredOff(String),
-    /// The machine restarts with a half-made system on its disk: for this reason, or by these words.
+    /// The machine restarts with a half-made system on its disk: for this reason, or by these
+    /// words.
     Restarted(String),
     /// anaconda is gone for this reason: the machine stays on, and no one is told.
     Dead(String),
@@ -35,8 +37,10 @@ pub struct Installation {
 impl Installation {
     /// All scripts' outputs, each under a line that says which it was.
     pub fn log(&self) -> String {
-        let parts =
-            self.scripts.iter().map(|script| format!("--- {}: {:?}\n{}", script.name, script.ended, script.output));
+        let parts = self
+            .scripts
+            .iter()
+            .map(|script| format!("--- {}: {:?}\n{}", script.name, script.ended, script.output));
         parts.collect()
     }
 
@@ -44,19 +48,31 @@ impl Installation {
     pub fn installed(&self) -> Result<()> {
         match &self.outcome {
             Outcome::Installed => Ok(()),
-            other => bail!("the installation ended as {other:?}; its log:\n{}", self.log()),
+            other => bail!(
+                "the installation ended as {other:?}; its log:\n{}",
+                self.log()
+            ),
         }
     }
 
     /// The commands of a name, in file order.
     pub fn commands(&self, name: &str) -> Vec<&Command> {
-        self.kickstart.commands.iter().filter(|command| command.name == name).collect()
+        self.kickstart
+            .commands
+            .iter()
+            .filter(|command| command.name == name)
+            .collect()
     }
 
     /// The lines of all %packages sections that are no comments.
     pub fn packages(&self) -> Vec<String> {
-        let lines = self.kickstart.sections(Kind::Packages).flat_map(|section| section.body.lines());
+        let lines = self
+            .kickstart
+            .sections(Kind::Packages)
+            .flat_map(|section| section.body.lines());
         let bare = lines.map(|line| line.split('#').next().unwrap_or_default().trim());
-        bare.filter(|line| !line.is_empty()).map(str::to_owned).collect()
+        bare.filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 }

@@ -79,7 +79,10 @@ impl Kind {
     ];
 
     fn of(word: &str) -> Option<Kind> {
-        Kind::ALL.iter().find(|(name, _)| *name == word).map(|(_, kind)| *kind)
+        Kind::ALL
+            .iter()
+            .find(|(name, _)| *name == word)
+            .map(|(_, kind)| *kind)
     }
 
     fn is_script(self) -> bool {
@@ -89,12 +92,16 @@ impl Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Kind::ALL.iter().find(|(_, kind)| kind == self).map_or("", |(name, _)| name);
+        let name = Kind::ALL
+            .iter()
+            .find(|(_, kind)| kind == self)
+            .map_or("", |(name, _)| name);
         formatter.write_str(name)
     }
 }
 
-/// What becomes of a `%include`: the included text, or none to pass over it, as the first reading before %pre does.
+/// What becomes of a `%include`: the included text, or none to pass over it, as the first reading
+/// before %pre does.
 pub type Include<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
 impl Kickstart {
@@ -107,11 +114,16 @@ impl Kickstart {
 
     /// The sections of a kind, in file order.
     pub fn sections(&self, kind: Kind) -> impl Iterator<Item = &Section> {
-        self.sections.iter().filter(move |section| section.kind == kind)
+        self.sections
+            .iter()
+            .filter(move |section| section.kind == kind)
     }
 
     fn read(&mut self, text: &str, name: &str, include: Include<'_>, depth: u8) -> Result<()> {
-        ensure!(depth < 10, "{name}: files include each other more than ten deep");
+        ensure!(
+            depth < 10,
+            "{name}: files include each other more than ten deep"
+        );
         let mut lines = text.lines().enumerate();
         while let Some((number, line)) = lines.next() {
             let place = format!("{name}:{}", number + 1);
@@ -120,18 +132,35 @@ impl Kickstart {
                 continue;
             };
             if first == "%include" {
-                let [file] = rest else { bail!("{place}: %include takes one file or URL") };
-                if let Some(text) = include(file).with_context(|| format!("{place}: cannot include {file}"))? {
+                let [file] = rest else {
+                    bail!("{place}: %include takes one file or URL")
+                };
+                if let Some(text) =
+                    include(file).with_context(|| format!("{place}: cannot include {file}"))?
+                {
                     self.read(&text, file, include, depth + 1)?;
                 }
             } else if let Some(kind) = Kind::of(first) {
                 let (options, arguments) = header(kind, rest).with_context(|| place.clone())?;
                 let body = body(kind, &mut lines).with_context(|| place.clone())?;
-                self.sections.push(Section { place, kind, options, arguments, body });
+                self.sections.push(Section {
+                    place,
+                    kind,
+                    options,
+                    arguments,
+                    body,
+                });
             } else {
-                ensure!(!first.starts_with('%'), "{place}: 7 knows no section {first}");
+                ensure!(
+                    !first.starts_with('%'),
+                    "{place}: 7 knows no section {first}"
+                );
                 known(first, rest).with_context(|| place.clone())?;
-                self.commands.push(Command { place, name: first.clone(), arguments: rest.to_vec() });
+                self.commands.push(Command {
+                    place,
+                    name: first.clone(),
+                    arguments: rest.to_vec(),
+                });
             }
         }
         Ok(())
@@ -146,7 +175,10 @@ impl Command {
             if argument == name {
                 return arguments.next().map(String::as_str);
             }
-            if let Some(value) = argument.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
+            if let Some(value) = argument
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('='))
+            {
                 return Some(value);
             }
         }
@@ -192,11 +224,16 @@ fn header(kind: Kind, words: &[String]) -> Result<Header> {
             arguments.push(word.clone());
             continue;
         }
-        let (name, value) = word.split_once('=').map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
+        let (name, value) = word
+            .split_once('=')
+            .map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
         let value = match (kind.is_script(), name) {
             (true, "--interpreter" | "--log" | "--logfile") => match value {
                 Some(value) => value.to_owned(),
-                None => words.next().with_context(|| format!("{name} needs a value"))?.clone(),
+                None => words
+                    .next()
+                    .with_context(|| format!("{name} needs a value"))?
+                    .clone(),
             },
             (true, "--erroronfail") => String::new(),
             (true, "--nochroot") if kind == Kind::Post => String::new(),
@@ -233,9 +270,15 @@ fn known(name: &str, arguments: &[String]) -> Result<()> {
         .find(|line| line.split(' ').next() == Some(name))
         .with_context(|| format!("7 knows no command {name}"))?;
     let options: Vec<&str> = line.split(' ').skip(1).collect();
-    for argument in arguments.iter().filter(|argument| argument.starts_with("--")) {
+    for argument in arguments
+        .iter()
+        .filter(|argument| argument.starts_with("--"))
+    {
         let given = argument.split('=').next().unwrap_or_default();
-        let meant = options.iter().filter(|option| option.starts_with(given)).count();
+        let meant = options
+            .iter()
+            .filter(|option| option.starts_with(given))
+            .count();
         let fits = options == ["*"] || options.contains(&given) || meant == 1;
         ensure!(fits, "{name} has no option {given} on 7");
     }

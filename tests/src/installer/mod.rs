@@ -1,12 +1,15 @@
 //! The stand-in for anaconda: carries a kickstart out on a root that is there already.
 //!
-//! What anaconda does with each command is decided by a model of it (`anaconda`), function by function, and carried out in its order:
-//! %pre, storage, %pre-install, packages, configuration, %post, its exit handler. yum's requests are made, and their answers checked as
-//! yum does; no package is installed, and no disk is touched. %onerror and %traceback do not run, as on 7 in cmdline mode.
+//! What anaconda does with each command is decided by a model of it (`anaconda`), function by
+//! function, and carried out in its order: %pre, storage, %pre-install, packages, configuration,
+//! %post, its exit handler. yum's requests are made, and their answers checked as yum does; no
+//! package is installed, and no disk is touched. %onerror and %traceback do not run, as on 7 in
+//! cmdline mode.
 //!
-//! Scripts run in an environment that has what CentOS 7.9's installer has and no more: the programs, the PATH, bash as sh, a
-//! /proc/cmdline with the kernel's arguments, the described disks, no name service. Order, log files, modes and the copies of the
-//! kickstart follow anaconda 21.48.22.159.
+//! Scripts run in an environment that has what CentOS 7.9's installer has and no more: the
+//! programs, the PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the described
+//! disks, no name service. Order, log files, modes and the copies of the kickstart follow anaconda
+//! 21.48.22.159.
 
 mod anaconda;
 mod copies;
@@ -94,7 +97,8 @@ impl Installer {
         self
     }
 
-    /// Lays a file with this content over one that is there in all scripts' view, in /sys or /proc for instance.
+    /// Lays a file with this content over one that is there in all scripts' view, in /sys or /proc
+    /// for instance.
     #[must_use]
     pub fn overlay_file(mut self, place: &str, content: &str) -> Installer {
         self.laid.push((place.to_owned(), content.to_owned()));
@@ -125,7 +129,8 @@ impl Installer {
         let mut laid = Vec::new();
         for (number, (place, content)) in self.laid.iter().enumerate() {
             let file = work.join(format!("laid-{number}"));
-            fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
+            fs::write(&file, content)
+                .with_context(|| format!("cannot write {}", file.display()))?;
             laid.push((file, place.trim_start_matches('/').to_owned()));
         }
         let stage = Stage {
@@ -147,8 +152,13 @@ impl Installer {
         Ok(installation)
     }
 
-    /// The steps of anaconda in their order, each with its inner errors: what ended anaconda, or the machine.
-    fn steps(&self, stage: &Stage<'_>, installation: &mut Installation) -> Result<Result<(), Break>> {
+    /// The steps of anaconda in their order, each with its inner errors: what ended anaconda, or
+    /// the machine.
+    fn steps(
+        &self,
+        stage: &Stage<'_>,
+        installation: &mut Installation,
+    ) -> Result<Result<(), Break>> {
         let root = stage.environment.root();
         macro_rules! go_on {
             ($step:expr) => {
@@ -158,7 +168,8 @@ impl Installer {
                 }
             };
         }
-        // kickstart.py, preScriptPass: the first reading takes the scripts only, since what %pre is to make is not there yet.
+        // kickstart.py, preScriptPass: the first reading takes the scripts only, since what %pre is
+        // to make is not there yet.
         let first = Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok()));
         let first = go_on!(first.map_err(|error| Stop::Early(format!("{error:#}"))));
         go_on!(scripts(stage, &first, Kind::Pre, installation)?.map_err(Break::early));
@@ -168,10 +179,14 @@ impl Installer {
         installation.kickstart = kickstart.clone();
         let data = go_on!(Data::read(&kickstart, &self.hardware));
         installation.plan.end = data.end;
-        // Here the program registers its exit handler. The spokes of storage, source and software follow.
+        // Here the program registers its exit handler. The spokes of storage, source and software
+        // follow.
         let plan = go_on!(anaconda::plan(&kickstart, &self.hardware, &self.cmdline));
         installation.plan = plan.clone();
-        let yum = Yum { namespace: self.namespace.as_ref(), root: &root };
+        let yum = Yum {
+            namespace: self.namespace.as_ref(),
+            root: &root,
+        };
         let available = go_on!(yum.gather(&data)?.map_err(Stop::Late));
         // ui/tui/spokes/software.py, checkSoftwareSelection: before anything is written to a disk.
         go_on!(available.select(&plan.software).map_err(Stop::Late));
@@ -182,7 +197,8 @@ impl Installer {
         yum.install()?;
         // doConfiguration.
         for effect in &plan.after {
-            let done = execute::execute(effect, &self.target).with_context(|| format!("cannot carry out: {effect}"))?;
+            let done = execute::execute(effect, &self.target)
+                .with_context(|| format!("cannot carry out: {effect}"))?;
             go_on!(done.map_err(Stop::Late));
         }
         go_on!(scripts(stage, &kickstart, Kind::Post, installation)?);
@@ -191,8 +207,8 @@ impl Installer {
     }
 }
 
-/// What the model of anaconda says that it would do with a kickstart whose %pre has run, a line each; for tests that compare it with
-/// what anaconda said.
+/// What the model of anaconda says that it would do with a kickstart whose %pre has run, a line
+/// each; for tests that compare it with what anaconda said.
 pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str) -> String {
     let kickstart = match Kickstart::parse(text, include) {
         Ok(kickstart) => kickstart,

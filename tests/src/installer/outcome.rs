@@ -33,9 +33,14 @@ impl Break {
     }
 }
 
-/// How the machine ends. exitHandler in the program anaconda asks systemd for what the kickstart says; systemd first stops the
-/// units of the installer, of which the kickstart may have started one.
-pub(super) fn end(stage: &Stage<'_>, installation: &mut Installation, ended: Result<(), Break>) -> Result<Outcome> {
+/// How the machine ends. exitHandler in the program anaconda asks systemd for what the kickstart
+/// says; systemd first stops the units of the installer, of which the kickstart may have started
+/// one.
+pub(super) fn end(
+    stage: &Stage<'_>,
+    installation: &mut Installation,
+    ended: Result<(), Break>,
+) -> Result<Outcome> {
     let reason = match &ended {
         Err(Break::Power(words)) => return Ok(outcome(Some(words), words)),
         Err(Break::Stop(Stop::Early(reason) | Stop::Late(reason))) => Some(reason.clone()),
@@ -65,11 +70,14 @@ pub(super) fn end(stage: &Stage<'_>, installation: &mut Installation, ended: Res
     })
 }
 
-/// What comes of a machine of which this was asked, with the reason why the installation did not finish.
+/// What comes of a machine of which this was asked, with the reason why the installation did not
+/// finish.
 fn outcome(unfinished: Option<&str>, words: &str) -> Outcome {
     let asked = words.trim_start_matches("reboot(2): ");
     if !asked.contains("reboot") && !asked.contains("restart") {
         return Outcome::PoweredOff(words.to_owned());
     }
-    unfinished.map_or(Outcome::Installed, |reason| Outcome::Restarted(reason.to_owned()))
+    unfinished.map_or(Outcome::Installed, |reason| {
+        Outcome::Restarted(reason.to_owned())
+    })
 }

@@ -20,8 +20,7 @@ use crate::process::KillOnDrop;
 const ENTER: &str = include_str!("enter.sh");
 
 /// anaconda.service's own. Before the installation nothing is under /mnt/sysimage.
-const PATH: &str =
-    "/usr/bin:/bin:/sbin:/usr/sbin:/mnt/sysimage/bin:/mnt/sysimage/usr/bin:/mnt/sysimage/usr/sbin:/mnt/sysimage/sbin";
+const PATH: &str = "/usr/bin:/bin:/sbin:/usr/sbin:/mnt/sysimage/bin:/mnt/sysimage/usr/bin:/mnt/sysimage/usr/sbin:/mnt/sysimage/sbin";
 
 /// What all scripts of an installation share.
 #[derive(Debug)]
@@ -71,12 +70,18 @@ impl Stage<'_> {
             None => own_root.join(format!("{name}.log")),
         };
         let log = open_log(&log_path)?;
-        let ended = self.supervise(section, in_target, &name, &log).with_context(|| {
-            let output = fs::read_to_string(&log_path).unwrap_or_default();
-            format!("{}: the script and its stage have said:\n{output}", section.place)
-        })?;
+        let ended = self
+            .supervise(section, in_target, &name, &log)
+            .with_context(|| {
+                let output = fs::read_to_string(&log_path).unwrap_or_default();
+                format!(
+                    "{}: the script and its stage have said:\n{output}",
+                    section.place
+                )
+            })?;
         let _ = fs::remove_file(&script);
-        let output = fs::read(&log_path).with_context(|| format!("cannot read {}", log_path.display()))?;
+        let output =
+            fs::read(&log_path).with_context(|| format!("cannot read {}", log_path.display()))?;
         Ok(Script {
             name: format!("{} at {}", section.kind, section.place),
             ended,
@@ -84,58 +89,112 @@ impl Stage<'_> {
         })
     }
 
-    fn supervise(&self, section: &Section, in_target: bool, name: &str, log: &File) -> Result<Ended> {
+    fn supervise(
+        &self,
+        section: &Section,
+        in_target: bool,
+        name: &str,
+        log: &File,
+    ) -> Result<Ended> {
         let (status, sysrq) = (self.work.join("status"), self.work.join("sysrq"));
         let _ = fs::remove_file(&status);
         fs::write(&sysrq, "").with_context(|| format!("cannot write {}", sysrq.display()))?;
-        let mut outer = KillOnDrop::spawn(&self.command(section, in_target, name, &status, &sysrq), log)?;
+        let mut outer = KillOnDrop::spawn(
+            &self.command(section, in_target, name, &status, &sysrq),
+            log,
+        )?;
         loop {
             if let Some(asked) = self.environment.power() {
                 return Ok(Ended::Power(asked));
             }
-            if let Some(key) = fs::read_to_string(&sysrq).ok().filter(|text| !text.is_empty()) {
+            if let Some(key) = fs::read_to_string(&sysrq)
+                .ok()
+                .filter(|text| !text.is_empty())
+            {
                 return Ok(Ended::Power(format!("sysrq {}", key.trim())));
             }
             if let Some(how) = outer.ended()? {
                 if let Ok(code) = fs::read_to_string(&status) {
                     let code = code.trim().parse();
-                    return Ok(Ended::Exited(code.context("the script's exit code is not a number")?));
+                    return Ok(Ended::Exited(
+                        code.context("the script's exit code is not a number")?,
+                    ));
                 }
-                // reboot(2) in a pid namespace ends the namespace, with the signal that tells which it was.
-                return match how.signal().and_then(|signal| Signal::try_from(signal).ok()) {
+                // reboot(2) in a pid namespace ends the namespace, with the signal that tells which
+                // it was.
+                return match how
+                    .signal()
+                    .and_then(|signal| Signal::try_from(signal).ok())
+                {
                     Some(Signal::SIGINT) => Ok(Ended::Power("reboot(2): power off".into())),
                     Some(Signal::SIGHUP) => Ok(Ended::Power("reboot(2): restart".into())),
-                    _ => bail!("{}: the stage for the script could not be set: {how}", section.place),
+                    _ => bail!(
+                        "{}: the stage for the script could not be set: {how}",
+                        section.place
+                    ),
                 };
             }
             if Instant::now() >= self.deadline {
-                bail!("{}: the script takes longer than the installation may", section.place);
+                bail!(
+                    "{}: the script takes longer than the installation may",
+                    section.place
+                );
             }
             sleep(Duration::from_millis(10));
         }
     }
 
-    fn command(&self, section: &Section, in_target: bool, name: &str, status: &Path, sysrq: &Path) -> Command {
+    fn command(
+        &self,
+        section: &Section,
+        in_target: bool,
+        name: &str,
+        status: &Path,
+        sysrq: &Path,
+    ) -> Command {
         let mut command = match self.namespace {
             Some(namespace) => namespace.command("unshare"),
             None => Command::new("unshare"),
         };
-        command.args(["--mount", "--pid", "--fork", "--kill-child=KILL", "--", "sh", "-c", ENTER, "enter.sh"]);
+        command.args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child=KILL",
+            "--",
+            "sh",
+            "-c",
+            ENTER,
+            "enter.sh",
+        ]);
         command.arg(self.environment.root());
         match section.kind {
             Kind::Pre => command.arg("-"),
             _ => command.arg(self.target),
         };
         command.arg(if in_target { "mnt/sysimage" } else { "" });
-        command.arg(status).arg(self.work.join("cmdline")).arg(sysrq).arg(self.work.join("hardware"));
+        command
+            .arg(status)
+            .arg(self.work.join("cmdline"))
+            .arg(sysrq)
+            .arg(self.work.join("hardware"));
         for (file, place) in self.laid {
             command.arg(file).arg(place);
         }
         command.args(["--", "/usr/bin/env", "-i"]);
-        command.args([&format!("PATH={PATH}"), "HOME=/root", "LANG=C", "TERM=vt100"]);
+        command.args([
+            &format!("PATH={PATH}"),
+            "HOME=/root",
+            "LANG=C",
+            "TERM=vt100",
+        ]);
         // The kickstart's guard gives a person a minute to read why; nobody reads here.
         command.arg("ETCD_IMAGE_PAUSE=0");
-        match section.options.get("--interpreter").map_or("/bin/sh", String::as_str) {
+        match section
+            .options
+            .get("--interpreter")
+            .map_or("/bin/sh", String::as_str)
+        {
             // On 7 sh is bash in its POSIX mode; here the target's may be dash, which knows less.
             "/bin/sh" => command.args(["/bin/bash", "-c", r#"exec -a /bin/sh /bin/bash "$0""#]),
             other => command.arg(other),

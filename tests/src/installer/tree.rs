@@ -1,4 +1,5 @@
-//! An installation tree and its repositories, as small as they can be: metadata as createrepo writes it, and no package.
+//! An installation tree and its repositories, as small as they can be: metadata as createrepo
+//! writes it, and no package.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -38,11 +39,11 @@ pub const PACKAGES: [&str; 22] = [
     "xfsprogs",
 ];
 
-/// Writes `.treeinfo` and the metadata of a tree with these packages. Returns the digest of its repomd.xml.
+/// Writes `.treeinfo` and the metadata of a tree with these packages. Returns the digest of its
+/// repomd.xml.
 pub fn write_tree(folder: &Path, packages: &[&str]) -> Result<String> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let info =
-        "[general]\nfamily = CentOS\nversion = 7.9.2009\narch = x86_64\n\n[stage2]\nmainimage = LiveOS/squashfs.img\n";
+    let info = "[general]\nfamily = CentOS\nversion = 7.9.2009\narch = x86_64\n\n[stage2]\nmainimage = LiveOS/squashfs.img\n";
     fs::write(folder.join(".treeinfo"), info)?;
     write_repository(folder, packages)
 }
@@ -56,8 +57,10 @@ pub fn write_repository(folder: &Path, packages: &[&str]) -> Result<String> {
         packages.len()
     );
     for package in packages {
-        let _ =
-            writeln!(primary, "<package type=\"rpm\">\n  <name>{package}</name>\n  <arch>x86_64</arch>\n</package>");
+        let _ = writeln!(
+            primary,
+            "<package type=\"rpm\">\n  <name>{package}</name>\n  <arch>x86_64</arch>\n</package>"
+        );
     }
     primary += "</metadata>\n";
     let comps = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<comps>\n  <group>\n    <id>core</id>\n  </group>\n  <group>\n    \
@@ -65,7 +68,10 @@ pub fn write_repository(folder: &Path, packages: &[&str]) -> Result<String> {
     let mut repomd =
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<repomd xmlns=\"http://linux.duke.edu/metadata/repo\">\n"
             .to_owned();
-    for (kind, file, text) in [("primary", "primary.xml.gz", primary.as_str()), ("group", "comps.xml.gz", comps)] {
+    for (kind, file, text) in [
+        ("primary", "primary.xml.gz", primary.as_str()),
+        ("group", "comps.xml.gz", comps),
+    ] {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         gzip.write_all(text.as_bytes())?;
         let bytes = gzip.finish()?;

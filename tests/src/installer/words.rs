@@ -18,9 +18,12 @@ pub(super) fn split(line: &str) -> Result<Vec<String>> {
             (None, '#') => break,
             (None, space) if space.is_whitespace() => words.extend(word.take()),
             (None | Some('"'), '\\') => {
-                let Some(next) = characters.next() else { bail!("the line ends with a backslash") };
+                let Some(next) = characters.next() else {
+                    bail!("the line ends with a backslash")
+                };
                 let kept = word.get_or_insert_default();
-                // Between double quotes a backslash stands for itself, unless it guards a quote or a backslash.
+                // Between double quotes a backslash stands for itself, unless it guards a quote or
+                // a backslash.
                 if quote.is_some() && !matches!(next, '"' | '\\') {
                     kept.push('\\');
                 }
@@ -43,7 +46,14 @@ mod tests {
     #[test]
     fn quotes_hold_words_together_and_guard_comments() {
         let words = split(r#"user --gecos="A B" 'c#d' e\ f "\"g\n" # h"#);
-        assert_eq!(words.ok(), Some(["user", "--gecos=A B", "c#d", "e f", r#""g\n"#].map(String::from).to_vec()));
+        assert_eq!(
+            words.ok(),
+            Some(
+                ["user", "--gecos=A B", "c#d", "e f", r#""g\n"#]
+                    .map(String::from)
+                    .to_vec()
+            )
+        );
     }
 
     #[test]

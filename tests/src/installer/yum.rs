@@ -1,4 +1,5 @@
-//! What yum fetches for an installation, as anaconda has it do so: the requests, their order, and what is in its cache.
+//! What yum fetches for an installation, as anaconda has it do so: the requests, their order, and
+//! what is in its cache.
 //!
 //! The order is that of anaconda's own YumPayload with yum 3.4.3, watched from a server's side.
 
@@ -41,10 +42,12 @@ pub(super) struct Yum<'a> {
 }
 
 impl Yum<'_> {
-    /// yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error is what ends anaconda; a repository
-    /// that fails is left out, and only the log says so.
+    /// yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error is what
+    /// ends anaconda; a repository that fails is left out, and only the log says so.
     pub(super) fn gather(&self, data: &Data) -> Result<Result<Available, String>> {
-        let Some(url) = &data.url else { return Ok(Ok(Available::default())) };
+        let Some(url) = &data.url else {
+            return Ok(Ok(Available::default()));
+        };
         self.get(&format!("{url}/.treeinfo"))?;
         let mut repositories = Vec::new();
         // _addYumRepo fetches repomd.xml, and the add-ons of a tree are looked for.
@@ -59,7 +62,9 @@ impl Yum<'_> {
             if self.repomd(name, url)? {
                 repositories.push((name.clone(), url.clone()));
             } else {
-                self.log(&format!("repo {name} setup failed: Cannot retrieve repository metadata (repomd.xml)"))?;
+                self.log(&format!(
+                    "repo {name} setup failed: Cannot retrieve repository metadata (repomd.xml)"
+                ))?;
             }
             if self.get(&format!("{url}/.treeinfo"))?.is_none() {
                 self.get(&format!("{url}/treeinfo"))?;
@@ -67,7 +72,10 @@ impl Yum<'_> {
         }
         for (_, url) in &repositories {
             // RepoMDMetaHash: another download, whose digest anaconda only compares with itself.
-            self.get(&format!("{}//repodata/repomd.xml", url.trim_end_matches('/')))?;
+            self.get(&format!(
+                "{}//repodata/repomd.xml",
+                url.trim_end_matches('/')
+            ))?;
         }
         let mut available = Available::default();
         for (name, url) in &repositories {
@@ -78,18 +86,22 @@ impl Yum<'_> {
                 }
                 Err(error) => {
                     self.log(&format!("failed to grab repo metadata for {name}: {error}"))?;
-                    self.log(&format!("metadata download for repo {name} failed after 10 retries"))?;
+                    self.log(&format!(
+                        "metadata download for repo {name} failed after 10 retries"
+                    ))?;
                 }
             }
         }
         Ok(Ok(available))
     }
 
-    /// install.py, doInstall: the cache moves to the new system for the transaction, and goes with it (yumpayload.py, install).
+    /// install.py, doInstall: the cache moves to the new system for the transaction, and goes with
+    /// it (yumpayload.py, install).
     pub(super) fn install(&self) -> Result<()> {
         let cache = self.cache();
         if cache.exists() {
-            fs::remove_dir_all(&cache).with_context(|| format!("cannot remove {}", cache.display()))?;
+            fs::remove_dir_all(&cache)
+                .with_context(|| format!("cannot remove {}", cache.display()))?;
         }
         Ok(())
     }
@@ -99,7 +111,11 @@ impl Yum<'_> {
     }
 
     fn repomd(&self, name: &str, url: &str) -> Result<bool> {
-        let Some(text) = self.get(&format!("{}/repodata/repomd.xml", url.trim_end_matches('/')))? else {
+        let Some(text) = self.get(&format!(
+            "{}/repodata/repomd.xml",
+            url.trim_end_matches('/')
+        ))?
+        else {
             return Ok(false);
         };
         self.keep(name, "repomd.xml", &text)?;
@@ -118,12 +134,16 @@ impl Yum<'_> {
                 continue;
             };
             let href = between(data, "href=\"", "\"").next().unwrap_or_default();
-            let digest = between(data, "<checksum type=\"sha256\">", "<").next().unwrap_or_default();
+            let digest = between(data, "<checksum type=\"sha256\">", "<")
+                .next()
+                .unwrap_or_default();
             let Some(bytes) = self.get(&format!("{}/{href}", url.trim_end_matches('/')))? else {
                 return Ok(Err(format!("failure: {href} from {name}: 404")));
             };
             if hex(&Sha256::digest(&bytes)) != digest {
-                return Ok(Err(format!("failure: {href} from {name}: Metadata file does not match checksum")));
+                return Ok(Err(format!(
+                    "failure: {href} from {name}: Metadata file does not match checksum"
+                )));
             }
             self.keep(name, href.rsplit('/').next().unwrap_or(kind), &bytes)?;
             let mut text = String::new();
@@ -143,18 +163,37 @@ impl Yum<'_> {
     fn keep(&self, name: &str, file: &str, content: &[u8]) -> Result<()> {
         let folder = self.cache().join(name);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        fs::write(folder.join(file), content).with_context(|| format!("cannot write {file} into {}", folder.display()))
+        fs::write(folder.join(file), content)
+            .with_context(|| format!("cannot write {file} into {}", folder.display()))
     }
 
     /// A body, or none where the server does not have it.
     fn get(&self, url: &str) -> Result<Option<Vec<u8>>> {
-        let mut curl = self.namespace.map_or_else(|| Command::new("curl"), |namespace| namespace.command("curl"));
+        let mut curl = self.namespace.map_or_else(
+            || Command::new("curl"),
+            |namespace| namespace.command("curl"),
+        );
         let body = tempfile::NamedTempFile::new()?;
-        curl.args(["--silent", "--show-error", "--fail", "--location", "--noproxy", "*", "--max-time", "60"]);
+        curl.args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--location",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "60",
+        ]);
         // yum's own name, by which a server can tell it from curl.
-        curl.args(["--user-agent", "CentOS (anaconda)/7", "--output"]).arg(body.path()).arg(url);
+        curl.args(["--user-agent", "CentOS (anaconda)/7", "--output"])
+            .arg(body.path())
+            .arg(url);
         let ran = process::run(&mut curl)?;
-        if ran.success() { Ok(Some(fs::read(body.path())?)) } else { Ok(None) }
+        if ran.success() {
+            Ok(Some(fs::read(body.path())?))
+        } else {
+            Ok(None)
+        }
     }
 
     fn log(&self, message: &str) -> Result<()> {
@@ -163,7 +202,8 @@ impl Yum<'_> {
 }
 
 impl Available {
-    /// yumpayload.py, `_applyYumSelections`: what is listed and missing ends anaconda in cmdline mode (`_handleMissing`).
+    /// yumpayload.py, `_applyYumSelections`: what is listed and missing ends anaconda in cmdline
+    /// mode (`_handleMissing`).
     pub(super) fn select(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
             // There is no tree: what the stand-in's base has is all that is wanted.
@@ -172,15 +212,26 @@ impl Available {
         if selection.core && !self.groups.contains("core") {
             return Err("NoSuchGroup: core".into());
         }
-        if let Some((group, _)) = selection.groups.iter().find(|(group, _)| !self.groups.contains(group)) {
-            return Err(format!("CmdlineError: Missing package: No such group: {group}"));
+        if let Some((group, _)) = selection
+            .groups
+            .iter()
+            .find(|(group, _)| !self.groups.contains(group))
+        {
+            return Err(format!(
+                "CmdlineError: Missing package: No such group: {group}"
+            ));
         }
         self.all(&selection.packages)
     }
 
-    /// The same with what anaconda itself needs, which it only knows in doInstall (yumpayload.py, selectRequiredPackages).
+    /// The same with what anaconda itself needs, which it only knows in doInstall (yumpayload.py,
+    /// selectRequiredPackages).
     pub(super) fn require(&self, selection: &Selection) -> Result<(), String> {
-        if self.packages.is_empty() { Ok(()) } else { self.all(&selection.required) }
+        if self.packages.is_empty() {
+            Ok(())
+        } else {
+            self.all(&selection.required)
+        }
     }
 
     fn all(&self, packages: &BTreeSet<String>) -> Result<(), String> {
@@ -197,7 +248,9 @@ impl Available {
         }
         self.packages.contains(package)
             || self.packages.iter().any(|name| {
-                package.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('-'))
+                package
+                    .strip_prefix(name.as_str())
+                    .is_some_and(|rest| rest.starts_with('.') || rest.starts_with('-'))
             })
     }
 }
@@ -206,13 +259,19 @@ impl Available {
 fn matches(pattern: &str, name: &str) -> bool {
     match (pattern.as_bytes(), name.as_bytes()) {
         ([], []) => true,
-        ([b'*', ..], _) => matches(&pattern[1..], name) || (!name.is_empty() && matches(pattern, &name[1..])),
-        ([wanted, ..], [found, ..]) if *wanted == b'?' || wanted == found => matches(&pattern[1..], &name[1..]),
+        ([b'*', ..], _) => {
+            matches(&pattern[1..], name) || (!name.is_empty() && matches(pattern, &name[1..]))
+        }
+        ([wanted, ..], [found, ..]) if *wanted == b'?' || wanted == found => {
+            matches(&pattern[1..], &name[1..])
+        }
         _ => false,
     }
 }
 
 /// All that stands between two texts.
 fn between<'t>(text: &'t str, first: &'t str, last: &'t str) -> impl Iterator<Item = &'t str> {
-    text.split(first).skip(1).filter_map(move |rest| rest.split(last).next())
+    text.split(first)
+        .skip(1)
+        .filter_map(move |rest| rest.split(last).next())
 }

@@ -5,7 +5,12 @@ use fastrand::Rng;
 use super::*;
 
 fn operation(client: usize, begun: u64, ended: impl Into<Option<u64>>, deed: Action) -> Operation {
-    Operation { client, begun, ended: ended.into(), action: deed }
+    Operation {
+        client,
+        begun,
+        ended: ended.into(),
+        action: deed,
+    }
 }
 
 #[test]
@@ -36,10 +41,22 @@ fn what_is_under_way_may_be_seen_or_not_but_not_taken_back() {
     let write = operation(1, 0, 10, Action::Write(1));
     let (seen, unseen) = (Action::Read(Some(1)), Action::Read(None));
     assert!(check(&[write, operation(2, 1, 2, unseen), operation(2, 3, 4, seen)]).is_ok());
-    assert!(check(&[write, operation(2, 1, 2, seen), operation(2, 3, 4, unseen)]).is_err(), "a read went back");
-    assert!(check(&[write, operation(2, 1, 2, seen), operation(3, 3, 4, unseen)]).is_err(), "another's read went back");
-    assert!(check(&[write, operation(2, 1, 4, seen), operation(3, 3, 5, unseen)]).is_ok(), "they overlap");
-    assert!(check(&[write, operation(2, 11, 12, unseen)]).is_err(), "what was acknowledged is lost");
+    assert!(
+        check(&[write, operation(2, 1, 2, seen), operation(2, 3, 4, unseen)]).is_err(),
+        "a read went back"
+    );
+    assert!(
+        check(&[write, operation(2, 1, 2, seen), operation(3, 3, 4, unseen)]).is_err(),
+        "another's read went back"
+    );
+    assert!(
+        check(&[write, operation(2, 1, 4, seen), operation(3, 3, 5, unseen)]).is_ok(),
+        "they overlap"
+    );
+    assert!(
+        check(&[write, operation(2, 11, 12, unseen)]).is_err(),
+        "what was acknowledged is lost"
+    );
 }
 
 #[test]
@@ -48,14 +65,41 @@ fn what_was_not_answered_may_be_done_late_once_or_never() {
     let write = operation(2, 5, 6, Action::Write(2));
     let read = |at, value| operation(3, at, at + 1, Action::Read(value));
     assert!(check(&[lost, write, read(7, Some(2))]).is_ok(), "never");
-    assert!(check(&[lost, write, read(7, Some(2)), read(9, Some(1))]).is_ok(), "late");
-    assert!(check(&[lost, write, read(7, Some(1)), read(9, Some(2)), read(11, Some(1))]).is_err(), "twice");
-    assert!(check(&[write, operation(1, 9, None, Action::Write(1)), read(7, Some(1))]).is_err(), "before it was sent");
+    assert!(
+        check(&[lost, write, read(7, Some(2)), read(9, Some(1))]).is_ok(),
+        "late"
+    );
+    assert!(
+        check(&[
+            lost,
+            write,
+            read(7, Some(1)),
+            read(9, Some(2)),
+            read(11, Some(1))
+        ])
+        .is_err(),
+        "twice"
+    );
+    assert!(
+        check(&[
+            write,
+            operation(1, 9, None, Action::Write(1)),
+            read(7, Some(1))
+        ])
+        .is_err(),
+        "before it was sent"
+    );
     let exchange = operation(1, 0, None, Action::Exchange(Some(2), 3));
     assert!(check(&[exchange, write, read(9, Some(3))]).is_ok());
-    assert!(check(&[exchange, read(9, Some(3))]).is_err(), "there was nothing to exchange");
+    assert!(
+        check(&[exchange, read(9, Some(3))]).is_err(),
+        "there was nothing to exchange"
+    );
     let more = operation(1, 1, None, Action::Exchange(Some(3), 4));
-    assert!(check(&[exchange, more, write, read(9, Some(4))]).is_ok(), "one on the other");
+    assert!(
+        check(&[exchange, more, write, read(9, Some(4))]).is_ok(),
+        "one on the other"
+    );
 }
 
 #[test]
@@ -83,7 +127,11 @@ fn real(random: &mut Rng, clients: usize, count: usize) -> Vec<Operation> {
         let ended = now + random.u64(0..30);
         free[client] = ended + 1;
         let answered = random.u8(..10) > 0;
-        let expected = if random.bool() { state } else { Some(random.u64(1..=number)) };
+        let expected = if random.bool() {
+            state
+        } else {
+            Some(random.u64(1..=number))
+        };
         let (deed, new) = match random.u8(..3) {
             0 => (Action::Read(state), state),
             1 => (Action::Write(number), Some(number)),
@@ -93,7 +141,12 @@ fn real(random: &mut Rng, clients: usize, count: usize) -> Vec<Operation> {
         };
         now = now.max(begun);
         state = new;
-        history.push(operation(client, begun, answered.then_some(ended.max(now)), deed));
+        history.push(operation(
+            client,
+            begun,
+            answered.then_some(ended.max(now)),
+            deed,
+        ));
     }
     history
 }
@@ -111,11 +164,15 @@ fn what_one_register_did_is_always_accepted_and_soon() {
 /// Every order, without any cleverness.
 fn by_force(history: &[Operation], state: Option<u64>, left: &[usize]) -> bool {
     let answered = || left.iter().filter_map(|at| history[*at].ended);
-    let Some(first_end) = answered().min() else { return true };
-    left.iter().filter(|at| history[**at].begun <= first_end).any(|at| {
-        let rest: Vec<usize> = left.iter().copied().filter(|other| other != at).collect();
-        after(history[*at].action, state).is_ok_and(|state| by_force(history, state, &rest))
-    })
+    let Some(first_end) = answered().min() else {
+        return true;
+    };
+    left.iter()
+        .filter(|at| history[**at].begun <= first_end)
+        .any(|at| {
+            let rest: Vec<usize> = left.iter().copied().filter(|other| other != at).collect();
+            after(history[*at].action, state).is_ok_and(|state| by_force(history, state, &rest))
+        })
 }
 
 #[test]

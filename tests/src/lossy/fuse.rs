@@ -1,13 +1,14 @@
-//! The tree as the kernel wants it. What a program writes comes here at once, without a cache in between.
+//! The tree as the kernel wants it. What a program writes comes here at once, without a cache in
+//! between.
 
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyStatfs,
-    ReplyWrite, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyEmpty, ReplyEntry, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
 use super::tree::{Body, Tree};
@@ -65,7 +66,10 @@ fn attributes(tree: &Tree, at: u64) -> Answer<FileAttr> {
 impl Filesystem for Shared {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let tree = self.tree();
-        match tree.find(parent.0, name).and_then(|at| attributes(&tree, at)) {
+        match tree
+            .find(parent.0, name)
+            .and_then(|at| attributes(&tree, at))
+        {
             Ok(found) => reply.entry(&TTL, &found, Generation(0)),
             Err(errno) => reply.error(no(errno)),
         }
@@ -103,7 +107,10 @@ impl Filesystem for Shared {
             }
             let content = tree.get_mut(at.0)?;
             content.mode = mode.map_or(content.mode, |mode| mode & 0o7777);
-            content.owner = (uid.unwrap_or(content.owner.0), gid.unwrap_or(content.owner.1));
+            content.owner = (
+                uid.unwrap_or(content.owner.0),
+                gid.unwrap_or(content.owner.1),
+            );
             attributes(tree, at.0)
         };
         match set(&mut tree) {
@@ -112,21 +119,56 @@ impl Filesystem for Shared {
         }
     }
 
-    fn mkdir(&self, who: &Request, parent: INodeNo, name: &OsStr, mode: u32, mask: u32, reply: ReplyEntry) {
+    fn mkdir(
+        &self,
+        who: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        mask: u32,
+        reply: ReplyEntry,
+    ) {
         let mut tree = self.tree();
-        let own = tree.create(parent.0, name, mode & !mask & 0o7777, (who.uid(), who.gid()), true);
+        let own = tree.create(
+            parent.0,
+            name,
+            mode & !mask & 0o7777,
+            (who.uid(), who.gid()),
+            true,
+        );
         match own.and_then(|at| attributes(&tree, at)) {
             Ok(found) => reply.entry(&TTL, &found, Generation(0)),
             Err(errno) => reply.error(no(errno)),
         }
     }
 
-    fn create(&self, who: &Request, parent: INodeNo, name: &OsStr, mode: u32, mask: u32, _: i32, reply: ReplyCreate) {
+    fn create(
+        &self,
+        who: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        mask: u32,
+        _: i32,
+        reply: ReplyCreate,
+    ) {
         let mut tree = self.tree();
-        let own = tree.create(parent.0, name, mode & !mask & 0o7777, (who.uid(), who.gid()), false);
+        let own = tree.create(
+            parent.0,
+            name,
+            mode & !mask & 0o7777,
+            (who.uid(), who.gid()),
+            false,
+        );
         match own.and_then(|at| attributes(&tree, at)) {
             Ok(found) => {
-                reply.created(&TTL, &found, Generation(0), FileHandle(0), FopenFlags::empty());
+                reply.created(
+                    &TTL,
+                    &found,
+                    Generation(0),
+                    FileHandle(0),
+                    FopenFlags::empty(),
+                );
             }
             Err(errno) => reply.error(no(errno)),
         }
@@ -153,7 +195,11 @@ impl Filesystem for Shared {
         if !flags.is_empty() {
             return reply.error(Errno::EINVAL);
         }
-        done(self.tree().rename((parent.0, name), (new_parent.0, new_name)), reply);
+        done(
+            self.tree()
+                .rename((parent.0, name), (new_parent.0, new_name)),
+            reply,
+        );
     }
 
     fn read(
@@ -204,17 +250,33 @@ impl Filesystem for Shared {
         done(self.tree().flush(at.0), reply);
     }
 
-    fn readdir(&self, _: &Request, at: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(
+        &self,
+        _: &Request,
+        at: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
         let tree = self.tree();
         let names = match tree.names(at.0) {
             Ok(names) => names,
             Err(errno) => return reply.error(no(errno)),
         };
         let own = [(OsStr::new("."), at.0), (OsStr::new(".."), at.0)];
-        let all = own.into_iter().chain(names.iter().map(|(name, at)| (name.as_os_str(), *at)));
-        for (number, (name, at)) in (1_u64..).zip(all).skip(usize::try_from(offset).unwrap_or(usize::MAX)) {
+        let all = own
+            .into_iter()
+            .chain(names.iter().map(|(name, at)| (name.as_os_str(), *at)));
+        for (number, (name, at)) in (1_u64..)
+            .zip(all)
+            .skip(usize::try_from(offset).unwrap_or(usize::MAX))
+        {
             let is_folder = tree.get(at).is_ok_and(super::tree::Content::is_folder);
-            let kind = if is_folder { FileType::Directory } else { FileType::RegularFile };
+            let kind = if is_folder {
+                FileType::Directory
+            } else {
+                FileType::RegularFile
+            };
             if reply.add(INodeNo(at), number, kind, name) {
                 break;
             }

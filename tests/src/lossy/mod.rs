@@ -1,5 +1,6 @@
-//! A disk that loses what was not flushed: a file system of the tests' own, mounted by FUSE. A host's folders are bound to
-//! it; when the host's plug was pulled, the power cut is made here, and what a real disk might have lost is lost.
+//! A disk that loses what was not flushed: a file system of the tests' own, mounted by FUSE. A
+//! host's folders are bound to it; when the host's plug was pulled, the power cut is made here, and
+//! what a real disk might have lost is lost.
 //!
 //! `tree` is the file system, `fuse` its way to the kernel.
 
@@ -28,7 +29,11 @@ impl Disk {
     /// Mounts a disk that holds this.
     pub fn new(tree: Tree) -> Result<Self> {
         let folder = run::current()?.folder("lossy")?;
-        let mut disk = Self { tree: Arc::new(Mutex::new(tree)), folder, session: None };
+        let mut disk = Self {
+            tree: Arc::new(Mutex::new(tree)),
+            folder,
+            session: None,
+        };
         disk.mount()?;
         Ok(disk)
     }
@@ -38,12 +43,14 @@ impl Disk {
         &self.folder
     }
 
-    /// Makes the power cut. All who had files open must be gone: what the kernel remembers goes, too.
+    /// Makes the power cut. All who had files open must be gone: what the kernel remembers goes,
+    /// too.
     pub fn cut(&mut self, loss: Loss) -> Result<()> {
         self.unmount()?;
         let mut tree = self.tree().clone();
         tree.cut(loss);
-        // Another one for the kernel as well: other hosts' mount namespaces hold on to the old mount.
+        // Another one for the kernel as well: other hosts' mount namespaces hold on to the old
+        // mount.
         self.tree = Arc::new(Mutex::new(tree));
         self.mount()
     }
@@ -55,18 +62,25 @@ impl Disk {
 
     fn mount(&mut self) -> Result<()> {
         let mut config = Config::default();
-        config.mount_options = vec![MountOption::FSName("lossy".to_owned()), MountOption::DefaultPermissions];
+        config.mount_options = vec![
+            MountOption::FSName("lossy".to_owned()),
+            MountOption::DefaultPermissions,
+        ];
         config.acl = SessionACL::All;
         let session = fuser::spawn_mount(fuse::Shared(self.tree.clone()), &self.folder, &config);
-        self.session = Some(session.with_context(|| format!("cannot mount on {}", self.folder.display()))?);
+        self.session =
+            Some(session.with_context(|| format!("cannot mount on {}", self.folder.display()))?);
         Ok(())
     }
 
     fn unmount(&mut self) -> Result<()> {
-        let Some(session) = self.session.take() else { return Ok(()) };
+        let Some(session) = self.session.take() else {
+            return Ok(());
+        };
         umount2(&self.folder, MntFlags::MNT_DETACH)
             .with_context(|| format!("cannot unmount {}", self.folder.display()))?;
-        // Its thread ends when the last namespace that has the mount is gone, so it is not waited for.
+        // Its thread ends when the last namespace that has the mount is gone, so it is not waited
+        // for.
         drop(session);
         Ok(())
     }

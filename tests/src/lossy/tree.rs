@@ -1,9 +1,11 @@
-//! A file system as two pictures: how programs see it, and what of it would be there after a power cut.
+//! A file system as two pictures: how programs see it, and what of it would be there after a power
+//! cut.
 //!
-//! It is as strict as POSIX allows, and stricter than any real disk: what was not flushed by the file's or the folder's
-//! own fsync is lost. Only a rename between two folders is one thing, as every journalling file system has it. Where the
-//! names are in order it is as XFS and ext4 are: they write names to a log, and whatever is flushed takes all earlier
-//! names along. etcd builds on that: it flushes its files, and few of its folders.
+//! It is as strict as POSIX allows, and stricter than any real disk: what was not flushed by the
+//! file's or the folder's own fsync is lost. Only a rename between two folders is one thing, as
+//! every journalling file system has it. Where the names are in order it is as XFS and ext4 are:
+//! they write names to a log, and whatever is flushed takes all earlier names along. etcd builds on
+//! that: it flushes its files, and few of its folders.
 
 mod content;
 
@@ -28,7 +30,8 @@ pub enum Loss {
     Nothing,
     /// All of it is lost, each file and each folder for itself.
     Unflushed,
-    /// Names, modes and owners are kept, contents are lost: a renamed file is empty. The classic on XFS.
+    /// Names, modes and owners are kept, contents are lost: a renamed file is empty. The classic on
+    /// XFS.
     Contents,
     /// As before, but files have their new lengths, with zeros where contents were lost.
     Zeros,
@@ -62,15 +65,26 @@ pub struct Tree {
 impl Default for Tree {
     fn default() -> Self {
         let root = Content::folder(0o755, (0, 0));
-        let root = Inode { kept: Some(root.clone()), now: root };
-        Self { inodes: BTreeMap::from([(ROOT, root)]), next: ROOT + 1, moves: Vec::new(), in_order: false }
+        let root = Inode {
+            kept: Some(root.clone()),
+            now: root,
+        };
+        Self {
+            inodes: BTreeMap::from([(ROOT, root)]),
+            next: ROOT + 1,
+            moves: Vec::new(),
+            in_order: false,
+        }
     }
 }
 
 impl Tree {
     /// An empty one in which names become durable in order.
     pub fn in_order() -> Self {
-        Self { in_order: true, ..Self::default() }
+        Self {
+            in_order: true,
+            ..Self::default()
+        }
     }
 
     /// Takes a folder of the machine's in under a name, with all in it.
@@ -81,7 +95,8 @@ impl Tree {
     }
 
     fn copy(&mut self, from: &Path, into: u64, name: &OsStr) -> Result<()> {
-        let meta = fs::symlink_metadata(from).with_context(|| format!("cannot look at {}", from.display()))?;
+        let meta = fs::symlink_metadata(from)
+            .with_context(|| format!("cannot look at {}", from.display()))?;
         let (mode, owner) = (meta.mode() & 0o7777, (meta.uid(), meta.gid()));
         if meta.is_dir() {
             let own = self.create(into, name, mode, owner, true)?;
@@ -121,7 +136,10 @@ impl Tree {
                     }
                     kept
                 }
-                (Loss::Contents, Body::File { .. }) => Content { body: kept.body, ..inode.now.clone() },
+                (Loss::Contents, Body::File { .. }) => Content {
+                    body: kept.body,
+                    ..inode.now.clone()
+                },
                 (Loss::Zeros, Body::File { .. }) => inode.now.mixed(&kept, || false),
                 (Loss::Torn(_), Body::File { .. }) => inode.now.mixed(&kept, || random.coin()),
             };
@@ -135,7 +153,14 @@ impl Tree {
         let mut open = vec![ROOT];
         while let Some(at) = open.pop() {
             if reached.insert(at)
-                && let Some(Inode { now: Content { body: Body::Folder(names), .. }, .. }) = self.inodes.get(&at)
+                && let Some(Inode {
+                    now:
+                        Content {
+                            body: Body::Folder(names),
+                            ..
+                        },
+                    ..
+                }) = self.inodes.get(&at)
             {
                 open.extend(names.values());
             }
@@ -144,11 +169,17 @@ impl Tree {
     }
 
     pub(super) fn get(&self, at: u64) -> Answer<&Content> {
-        self.inodes.get(&at).map(|inode| &inode.now).ok_or(Errno::ENOENT)
+        self.inodes
+            .get(&at)
+            .map(|inode| &inode.now)
+            .ok_or(Errno::ENOENT)
     }
 
     pub(super) fn get_mut(&mut self, at: u64) -> Answer<&mut Content> {
-        self.inodes.get_mut(&at).map(|inode| &mut inode.now).ok_or(Errno::ENOENT)
+        self.inodes
+            .get_mut(&at)
+            .map(|inode| &mut inode.now)
+            .ok_or(Errno::ENOENT)
     }
 
     pub(super) fn names(&self, at: u64) -> Answer<&BTreeMap<OsString, u64>> {
@@ -182,7 +213,11 @@ impl Tree {
         }
         let own = self.next;
         self.next += 1;
-        let now = if is_folder { Content::folder(mode, owner) } else { Content::file(mode, owner) };
+        let now = if is_folder {
+            Content::folder(mode, owner)
+        } else {
+            Content::file(mode, owner)
+        };
         self.inodes.insert(own, Inode { now, kept: None });
         self.names_mut(folder)?.insert(name.to_owned(), own);
         Ok(own)
@@ -208,7 +243,10 @@ impl Tree {
         self.names_mut(from.0)?.remove(from.1);
         self.names_mut(to.0)?.insert(to.1.to_owned(), own);
         if from.0 != to.0 {
-            self.moves.push(Move { from: (from.0, from.1.to_owned()), to: (to.0, to.1.to_owned()) });
+            self.moves.push(Move {
+                from: (from.0, from.1.to_owned()),
+                to: (to.0, to.1.to_owned()),
+            });
         }
         Ok(())
     }
@@ -230,17 +268,27 @@ impl Tree {
         let inode = self.inodes.get_mut(&at).ok_or(Errno::ENOENT)?;
         inode.kept = Some(inode.now.clone());
         if self.in_order {
-            for folder in self.inodes.values_mut().filter(|inode| inode.now.is_folder()) {
+            for folder in self
+                .inodes
+                .values_mut()
+                .filter(|inode| inode.now.is_folder())
+            {
                 folder.kept = Some(folder.now.clone());
             }
             self.moves.clear();
             return Ok(());
         }
-        let (done, open) = self.moves.drain(..).partition(|it: &Move| it.from.0 == at || it.to.0 == at);
+        let (done, open) = self
+            .moves
+            .drain(..)
+            .partition(|it: &Move| it.from.0 == at || it.to.0 == at);
         self.moves = open;
         let done: Vec<Move> = done;
         for Move { from, to } in done {
-            let own = self.names(to.0).ok().and_then(|names| names.get(&to.1).copied());
+            let own = self
+                .names(to.0)
+                .ok()
+                .and_then(|names| names.get(&to.1).copied());
             if let Some(names) = self.kept_names(from.0) {
                 names.remove(&from.1);
             }
@@ -264,7 +312,10 @@ struct Random(u64);
 
 impl Random {
     fn coin(&mut self) -> bool {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 40 & 1 == 1
     }
 }

@@ -18,8 +18,8 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition(pub String, pub String);
 
-/// The whole table for nft, replacing the one that is there. It is of the bridge family: hosts of one bridge talk
-/// below IP, where an `inet` table sees nothing.
+/// The whole table for nft, replacing the one that is there. It is of the bridge family: hosts of
+/// one bridge talk below IP, where an `inet` table sees nothing.
 pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
     let mut text = String::from(
         "table bridge bed\ndelete table bridge bed\ntable bridge bed {\n chain forward {\n  \
@@ -41,9 +41,10 @@ pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
     text
 }
 
-/// A table by which the first question "who has this address" that a machine asks before it takes the address is lost,
-/// and no other: its sender has no address yet. It takes two packets, one to be answered to it, one to everybody. Counted
-/// are the packets that were sent and those that were lost.
+/// A table by which the first question "who has this address" that a machine asks before it takes
+/// the address is lost, and no other: its sender has no address yet. It takes two packets, one to
+/// be answered to it, one to everybody. Counted are the packets that were sent and those that were
+/// lost.
 pub(super) fn lose_first_probe(host: &str) -> String {
     format!(
         "table bridge question {{\n chain forward {{\n  type filter hook forward priority 0\n  iifname {host} arp operation \
@@ -67,19 +68,41 @@ mod tests {
 
     #[test]
     fn what_nft_counted_is_read_in_order() {
-        let listed =
-            "  iifname \"a\" counter packets 3 bytes 84 numgen inc mod 65536 0 counter packets 1 bytes 28 drop\n";
+        let listed = "  iifname \"a\" counter packets 3 bytes 84 numgen inc mod 65536 0 counter packets 1 bytes 28 drop\n";
         assert_eq!(counted(listed), [3, 1]);
     }
 
     #[test]
     fn a_share_is_drawn_at_random_and_the_whole_is_not() {
-        let [from, to] = [Ipv4Addr::new(10, 101, 15, 101), Ipv4Addr::new(10, 101, 15, 102)];
-        let all = table(&[Fault { from, to, percent: 100 }], &[]);
-        assert!(all.contains("ip saddr 10.101.15.101 ip daddr 10.101.15.102 drop\n"), "{all}");
-        let some = table(&[Fault { from, to, percent: 10 }], &[]);
+        let [from, to] = [
+            Ipv4Addr::new(10, 101, 15, 101),
+            Ipv4Addr::new(10, 101, 15, 102),
+        ];
+        let all = table(
+            &[Fault {
+                from,
+                to,
+                percent: 100,
+            }],
+            &[],
+        );
+        assert!(
+            all.contains("ip saddr 10.101.15.101 ip daddr 10.101.15.102 drop\n"),
+            "{all}"
+        );
+        let some = table(
+            &[Fault {
+                from,
+                to,
+                percent: 10,
+            }],
+            &[],
+        );
         assert!(some.contains("numgen random mod 100 < 10 drop\n"), "{some}");
         let wall = table(&[], &[Partition("a".into(), "b".into())]);
-        assert!(wall.contains("iifname a oifname b drop\n  iifname b oifname a drop\n"), "{wall}");
+        assert!(
+            wall.contains("iifname a oifname b drop\n  iifname b oifname a drop\n"),
+            "{wall}"
+        );
     }
 }

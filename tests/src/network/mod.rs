@@ -1,7 +1,9 @@
-//! Networks of the test's own: a bridge in a namespace of its own ("the world"), and one namespace for each host.
+//! Networks of the test's own: a bridge in a namespace of its own ("the world"), and one namespace
+//! for each host.
 //!
-//! The world has 10.101.15.1/24 and is every host's gateway; servers that hosts are to reach run in it. Nothing of
-//! the machine's own network is touched, and no packet can leave: the world has no way out.
+//! The world has 10.101.15.1/24 and is every host's gateway; servers that hosts are to reach run in
+//! it. Nothing of the machine's own network is touched, and no packet can leave: the world has no
+//! way out.
 
 mod faults;
 mod namespace;
@@ -26,7 +28,8 @@ pub const WORLD: Ipv4Addr = Ipv4Addr::new(10, 101, 15, 1);
 /// The last byte of the first host's address.
 const FIRST: u8 = 101;
 
-/// A network with its hosts. Cloning gives another handle; it is removed when the last one is dropped.
+/// A network with its hosts. Cloning gives another handle; it is removed when the last one is
+/// dropped.
 #[derive(Debug, Clone)]
 pub struct Network(Arc<Inner>);
 
@@ -49,7 +52,9 @@ impl State {
     /// The last byte of the next host's addresses.
     fn next(&self) -> Result<u8> {
         let number = u8::try_from(self.hosts.len()).ok();
-        number.and_then(|number| FIRST.checked_add(number)).context("a network has room for 100 hosts")
+        number
+            .and_then(|number| FIRST.checked_add(number))
+            .context("a network has room for 100 hosts")
     }
 }
 
@@ -71,20 +76,48 @@ impl Network {
     pub fn new() -> Result<Network> {
         let number = run::current()?.number();
         let world = Namespace::create(&format!("{number}-world"))?;
-        let inner = Inner { number, world: world.clone(), state: Mutex::default() };
+        let inner = Inner {
+            number,
+            world: world.clone(),
+            state: Mutex::default(),
+        };
         let network = Network(Arc::new(inner));
         let name = world.name();
-        ip(&["-n", name, "link", "add", "br0", "type", "bridge", "forward_delay", "0"])?;
-        ip(&["-n", name, "addr", "add", &format!("{WORLD}/24"), "dev", "br0"])?;
+        ip(&[
+            "-n",
+            name,
+            "link",
+            "add",
+            "br0",
+            "type",
+            "bridge",
+            "forward_delay",
+            "0",
+        ])?;
+        ip(&[
+            "-n",
+            name,
+            "addr",
+            "add",
+            &format!("{WORLD}/24"),
+            "dev",
+            "br0",
+        ])?;
         ip(&["-n", name, "link", "set", "br0", "up"])?;
         Ok(network)
     }
 
-    /// Adds a host: the first gets 10.101.15.101, and so on. Its namespace outlives reboots of the host.
+    /// Adds a host: the first gets 10.101.15.101, and so on. Its namespace outlives reboots of the
+    /// host.
     pub fn add(&self, host: &str) -> Result<Link> {
         let mut state = self.state()?;
         let last = state.next()?;
-        self.connect(&mut state, host, mac(last), Ipv4Addr::new(10, 101, 15, last))
+        self.connect(
+            &mut state,
+            host,
+            mac(last),
+            Ipv4Addr::new(10, 101, 15, last),
+        )
     }
 
     /// Adds a host that has another's address, and a hardware address of its own.
@@ -95,21 +128,52 @@ impl Network {
         self.connect(&mut state, host, mac(last), address)
     }
 
-    /// Adds a host that has another's address and its hardware address, too, as a copy of a virtual machine has.
+    /// Adds a host that has another's address and its hardware address, too, as a copy of a virtual
+    /// machine has.
     pub fn add_clone(&self, host: &str, of: &str) -> Result<Link> {
         let Link { address, mac, .. } = self.link(of)?;
         self.connect(&mut *self.state()?, host, mac, address)
     }
 
-    fn connect(&self, state: &mut State, host: &str, mac: String, address: Ipv4Addr) -> Result<Link> {
+    fn connect(
+        &self,
+        state: &mut State,
+        host: &str,
+        mac: String,
+        address: Ipv4Addr,
+    ) -> Result<Link> {
         let namespace = Namespace::create(&format!("{}-{host}", self.0.number))?;
         let (world, own) = (self.0.world.name(), namespace.name());
-        ip(&["-n", world, "link", "add", host, "type", "veth", "peer", "name", "eth0", "address", &mac, "netns", own])?;
+        ip(&[
+            "-n", world, "link", "add", host, "type", "veth", "peer", "name", "eth0", "address",
+            &mac, "netns", own,
+        ])?;
         ip(&["-n", world, "link", "set", host, "master", "br0", "up"])?;
-        ip(&["-n", own, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
+        ip(&[
+            "-n",
+            own,
+            "addr",
+            "add",
+            &format!("{address}/24"),
+            "dev",
+            "eth0",
+        ])?;
         ip(&["-n", own, "link", "set", "eth0", "up"])?;
-        ip(&["-n", own, "route", "add", "default", "via", &WORLD.to_string()])?;
-        let link = Link { host: host.to_owned(), namespace, address, mac };
+        ip(&[
+            "-n",
+            own,
+            "route",
+            "add",
+            "default",
+            "via",
+            &WORLD.to_string(),
+        ])?;
+        let link = Link {
+            host: host.to_owned(),
+            namespace,
+            address,
+            mac,
+        };
         state.hosts.push(link.clone());
         Ok(link)
     }
@@ -123,23 +187,46 @@ impl Network {
     pub fn link(&self, host: &str) -> Result<Link> {
         let state = self.state()?;
         let link = state.hosts.iter().find(|link| link.host == host);
-        link.cloned().with_context(|| format!("the network has no host {host}"))
+        link.cloned()
+            .with_context(|| format!("the network has no host {host}"))
     }
 
-    /// Gives the world one more address, such as the metadata service's 169.254.169.254/32: hosts reach it through
-    /// their gateway, which the world is.
+    /// Gives the world one more address, such as the metadata service's 169.254.169.254/32: hosts
+    /// reach it through their gateway, which the world is.
     pub fn add_address(&self, address: &str) -> Result<()> {
-        ip(&["-n", self.0.world.name(), "addr", "add", address, "dev", "br0"])
+        ip(&[
+            "-n",
+            self.0.world.name(),
+            "addr",
+            "add",
+            address,
+            "dev",
+            "br0",
+        ])
     }
 
     /// Takes the host's cable out.
     pub fn unplug(&self, host: &str) -> Result<()> {
-        ip(&["-n", self.0.world.name(), "link", "set", &self.link(host)?.host, "down"])
+        ip(&[
+            "-n",
+            self.0.world.name(),
+            "link",
+            "set",
+            &self.link(host)?.host,
+            "down",
+        ])
     }
 
     /// Puts the host's cable in again. Faults between hosts stay.
     pub fn replug(&self, host: &str) -> Result<()> {
-        ip(&["-n", self.0.world.name(), "link", "set", &self.link(host)?.host, "up"])
+        ip(&[
+            "-n",
+            self.0.world.name(),
+            "link",
+            "set",
+            &self.link(host)?.host,
+            "up",
+        ])
     }
 
     /// Drops all packets between two hosts, both ways.
@@ -155,24 +242,45 @@ impl Network {
 
     /// Drops `percent` of the packets from one host to another, at random.
     pub fn drop_share(&self, from: &str, to: &str, percent: u8) -> Result<()> {
-        let fault = Fault { from: self.link(from)?.address, to: self.link(to)?.address, percent };
+        let fault = Fault {
+            from: self.link(from)?.address,
+            to: self.link(to)?.address,
+            percent,
+        };
         let mut state = self.state()?;
         state.faults.push(fault);
         self.apply(&state)
     }
 
-    /// Puts some hosts into a network of their own, apart from the others: nothing passes between the two, not even ARP.
+    /// Puts some hosts into a network of their own, apart from the others: nothing passes between
+    /// the two, not even ARP.
     pub fn partition(&self, some: &[&str], others: &[&str]) -> Result<()> {
         let mut state = self.state()?;
-        let pairs = some.iter().flat_map(|one| others.iter().map(|other| Partition((*one).into(), (*other).into())));
+        let pairs = some.iter().flat_map(|one| {
+            others
+                .iter()
+                .map(|other| Partition((*one).into(), (*other).into()))
+        });
         state.walls.extend(pairs);
         self.apply(&state)
     }
 
-    /// Gives a host its own broadcasts back, as a network does in which two of a machine's ports are wrongly one.
+    /// Gives a host its own broadcasts back, as a network does in which two of a machine's ports
+    /// are wrongly one.
     pub fn reflect_broadcasts(&self, host: &str) -> Result<()> {
         let host = self.link(host)?.host;
-        ip(&["-n", self.0.world.name(), "link", "set", "dev", &host, "type", "bridge_slave", "hairpin", "on"])
+        ip(&[
+            "-n",
+            self.0.world.name(),
+            "link",
+            "set",
+            "dev",
+            &host,
+            "type",
+            "bridge_slave",
+            "hairpin",
+            "on",
+        ])
     }
 
     /// Loses the first ARP question that the host asks on behalf of nobody, and no other.
@@ -184,7 +292,9 @@ impl Network {
     pub fn arp_probes(&self) -> Result<[u64; 2]> {
         let mut nft = self.0.world.command("nft");
         let listed = process::run(nft.args(["list", "table", "bridge", "question"]))?.ok()?;
-        faults::counted(&listed).try_into().map_err(|_| anyhow!("nft does not count as it was told to:\n{listed}"))
+        faults::counted(&listed)
+            .try_into()
+            .map_err(|_| anyhow!("nft does not count as it was told to:\n{listed}"))
     }
 
     /// Ends all faults and walls between hosts, and puts all cables in; what was slowed stays slow.
@@ -203,7 +313,10 @@ impl Network {
     pub fn limit_rate(&self, host: &str, rate: &str) -> Result<()> {
         let host = self.link(host)?.host;
         let mut tc = self.0.world.command("tc");
-        tc.args(["qdisc", "replace", "dev", &host, "root", "tbf", "rate", rate, "burst", "32k", "latency", "400ms"]);
+        tc.args([
+            "qdisc", "replace", "dev", &host, "root", "tbf", "rate", rate, "burst", "32k",
+            "latency", "400ms",
+        ]);
         process::run(&mut tc)?.ok().map(drop)
     }
 
@@ -225,7 +338,11 @@ impl Network {
     /// Ends what [`Network::far`] began.
     pub fn remove_latency(&self, host: &str) -> Result<()> {
         let mut state = self.state()?;
-        let at = state.wires.iter().position(|wire| wire.host == host).with_context(|| format!("{host} is near"))?;
+        let at = state
+            .wires
+            .iter()
+            .position(|wire| wire.host == host)
+            .with_context(|| format!("{host} is near"))?;
         state.wires.remove(at).take_up(self.world())
     }
 
@@ -241,17 +358,25 @@ impl Network {
         let mut nft = self.0.world.command("nft");
         nft.arg("-f").arg(&file);
         process::run(&mut nft)?.ok()?;
-        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
+        std::fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))
     }
 
     fn state(&self) -> Result<MutexGuard<'_, State>> {
-        self.0.state.lock().map_err(|_| anyhow!("a test panicked while it changed the network"))
+        self.0
+            .state
+            .lock()
+            .map_err(|_| anyhow!("a test panicked while it changed the network"))
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let hosts = self.state.get_mut().map(|state| std::mem::take(&mut state.hosts)).unwrap_or_default();
+        let hosts = self
+            .state
+            .get_mut()
+            .map(|state| std::mem::take(&mut state.hosts))
+            .unwrap_or_default();
         for link in hosts {
             link.namespace.remove();
         }

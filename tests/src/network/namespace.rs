@@ -10,7 +10,8 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::process;
 
-/// A named network namespace. The name is all there is to it: [`Namespace::create`] makes it, its network removes it.
+/// A named network namespace. The name is all there is to it: [`Namespace::create`] makes it, its
+/// network removes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace(String);
 
@@ -40,29 +41,44 @@ impl Namespace {
     /// A command that will run in it: only its network differs.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
+        command
+            .arg(format!("--net={}", self.path().display()))
+            .arg("--")
+            .arg(program);
         command
     }
 
-    /// Runs a function on a thread of its own in it, and returns the result. What the function opens, such as
-    /// a socket, stays in the namespace wherever it is used afterwards; threads that it starts do so too.
+    /// Runs a function on a thread of its own in it, and returns the result. What the function
+    /// opens, such as a socket, stays in the namespace wherever it is used afterwards; threads that
+    /// it starts do so too.
     pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T> {
         let path = self.path();
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         std::thread::scope(|scope| {
             let thread = scope.spawn(move || {
-                setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("cannot enter {}", path.display()))?;
+                setns(file, CloneFlags::CLONE_NEWNET)
+                    .with_context(|| format!("cannot enter {}", path.display()))?;
                 Ok(act())
             });
-            thread.join().map_err(|_| anyhow!("the work in the network namespace {} panicked", self.0))?
+            thread
+                .join()
+                .map_err(|_| anyhow!("the work in the network namespace {} panicked", self.0))?
         })
     }
 
     /// A listening socket in it.
-    pub fn listen(&self, address: impl ToSocketAddrs + Send + std::fmt::Debug) -> Result<TcpListener> {
+    pub fn listen(
+        &self,
+        address: impl ToSocketAddrs + Send + std::fmt::Debug,
+    ) -> Result<TcpListener> {
         let text = format!("{address:?}");
         self.within(move || TcpListener::bind(address))?
-            .with_context(|| format!("cannot listen on {text} in the network namespace {}", self.0))
+            .with_context(|| {
+                format!(
+                    "cannot listen on {text} in the network namespace {}",
+                    self.0
+                )
+            })
     }
 }
 

@@ -1,5 +1,5 @@
-//! A host that is far away: every frame from it and to it takes its time. The kernels that the tests run on have no netem,
-//! so it is a program that carries the frames.
+//! A host that is far away: every frame from it and to it takes its time. The kernels that the
+//! tests run on have no netem, so it is a program that carries the frames.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use crate::run;
 const CARRIER: &str = include_str!("wire.py");
 const CARRIER_START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The long way to one host: a bridge behind the wire, on which the host's cable is instead of on the network's own.
+/// The long way to one host: a bridge behind the wire, on which the host's cable is instead of on
+/// the network's own.
 #[derive(Debug)]
 pub(super) struct SlowLink {
     pub(super) host: String,
@@ -30,27 +31,67 @@ impl SlowLink {
         let (script, log) = (folder.join("wire.py"), folder.join("log"));
         std::fs::write(&script, CARRIER)?;
         let mut command = world.command("python3");
-        command.arg(&script).args([&near, &far]).arg(delay.as_millis().to_string());
+        command
+            .arg(&script)
+            .args([&near, &far])
+            .arg(delay.as_millis().to_string());
         let mut carrier = KillOnDrop::spawn(&command, &File::create(&log)?)?;
         let end = Instant::now() + CARRIER_START_TIMEOUT;
         while process::check("ip", &["-n", world.name(), "link", "show", &far]).is_err() {
             if carrier.ended()?.is_some() || Instant::now() >= end {
-                bail!("there is no wire to {host}: {}", std::fs::read_to_string(&log)?);
+                bail!(
+                    "there is no wire to {host}: {}",
+                    std::fs::read_to_string(&log)?
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let on = |device: &str, bridge: &str| ip(&["-n", world.name(), "link", "set", device, "master", bridge, "up"]);
-        ip(&["-n", world.name(), "link", "add", &bridge, "type", "bridge", "forward_delay", "0"])?;
+        let on = |device: &str, bridge: &str| {
+            ip(&[
+                "-n",
+                world.name(),
+                "link",
+                "set",
+                device,
+                "master",
+                bridge,
+                "up",
+            ])
+        };
+        ip(&[
+            "-n",
+            world.name(),
+            "link",
+            "add",
+            &bridge,
+            "type",
+            "bridge",
+            "forward_delay",
+            "0",
+        ])?;
         ip(&["-n", world.name(), "link", "set", &bridge, "up"])?;
         on(&near, "br0")?;
         on(&far, &bridge)?;
         on(host, &bridge)?;
-        Ok(Self { host: host.to_owned(), bridge, _carrier: carrier })
+        Ok(Self {
+            host: host.to_owned(),
+            bridge,
+            _carrier: carrier,
+        })
     }
 
     /// Moves the host's cable back.
     pub(super) fn take_up(self, world: &Namespace) -> Result<()> {
-        ip(&["-n", world.name(), "link", "set", &self.host, "master", "br0", "up"])?;
+        ip(&[
+            "-n",
+            world.name(),
+            "link",
+            "set",
+            &self.host,
+            "master",
+            "br0",
+            "up",
+        ])?;
         ip(&["-n", world.name(), "link", "delete", &self.bridge])
     }
 }

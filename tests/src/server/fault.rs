@@ -29,7 +29,8 @@ pub enum Fault {
     Instead(String, String),
 }
 
-/// The faults that the next request suffers. Those with a count are counted down, and gone at the end.
+/// The faults that the next request suffers. Those with a count are counted down, and gone at the
+/// end.
 pub(super) fn due(faults: &mut Vec<Fault>) -> Vec<Fault> {
     let now = faults
         .iter()
@@ -56,8 +57,15 @@ mod tests {
 
     #[test]
     fn a_counted_fault_ends_by_itself() {
-        let mut faults = vec![Fault::StatusTimes(500, 2), Fault::CutOnceAfter(7), Fault::IgnoreRange];
-        assert_eq!(due(&mut faults), [Fault::Status(500), Fault::CutAfter(7), Fault::IgnoreRange]);
+        let mut faults = vec![
+            Fault::StatusTimes(500, 2),
+            Fault::CutOnceAfter(7),
+            Fault::IgnoreRange,
+        ];
+        assert_eq!(
+            due(&mut faults),
+            [Fault::Status(500), Fault::CutAfter(7), Fault::IgnoreRange]
+        );
         assert_eq!(due(&mut faults), [Fault::Status(500), Fault::IgnoreRange]);
         assert_eq!(due(&mut faults), [Fault::IgnoreRange]);
     }

@@ -1,8 +1,9 @@
 //! A small HTTP/1.1 file server that can be told to misbehave.
 //!
-//! It serves a folder: GET and HEAD, with Range and Content-Length; any other method is recorded and answered with
-//! 204, so that a script's report can be read back. Each connection carries one request: a client must cope with
-//! `Connection: close`, and a fault cannot leak into the next request.
+//! It serves a folder: GET and HEAD, with Range and Content-Length; any other method is recorded
+//! and answered with 204, so that a script's report can be read back. Each connection carries one
+//! request: a client must cope with `Connection: close`, and a fault cannot leak into the next
+//! request.
 
 mod fault;
 mod request;
@@ -40,8 +41,12 @@ impl FileServer {
 
     /// Serves `folder` on a socket, such as one of [`crate::network::Namespace::listen`].
     pub fn start(listener: TcpListener, folder: &Path) -> Result<FileServer> {
-        let address = listener.local_addr().context("cannot tell the address of a socket")?;
-        listener.set_nonblocking(true).context("cannot make a socket non-blocking")?;
+        let address = listener
+            .local_addr()
+            .context("cannot tell the address of a socket")?;
+        listener
+            .set_nonblocking(true)
+            .context("cannot make a socket non-blocking")?;
         let shared = Arc::new(Shared {
             folder: folder.to_path_buf(),
             faults: Mutex::default(),
@@ -50,7 +55,11 @@ impl FileServer {
         });
         let theirs = Arc::clone(&shared);
         let accepting = std::thread::spawn(move || accept(&listener, &theirs));
-        Ok(FileServer { shared, address, accepting: Some(accepting) })
+        Ok(FileServer {
+            shared,
+            address,
+            accepting: Some(accepting),
+        })
     }
 
     /// Where it listens.
@@ -82,7 +91,10 @@ impl FileServer {
     /// The requests for one path.
     pub fn requests_for(&self, path: &str) -> Vec<Request> {
         let path = normal(path);
-        self.requests().into_iter().filter(|request| request.path == path).collect()
+        self.requests()
+            .into_iter()
+            .filter(|request| request.path == path)
+            .collect()
     }
 }
 
@@ -101,7 +113,9 @@ fn normal(path: &str) -> String {
 
 /// Also after a panic elsewhere: what is kept here is only added to.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -109,7 +123,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         match listener.accept() {
             Ok((connection, _)) => {
                 let shared = Arc::clone(shared);
-                // A connection's end is the client's matter; its error tells the test nothing it does not see there.
+                // A connection's end is the client's matter; its error tells the test nothing it
+                // does not see there.
                 std::thread::spawn(move || serve(&connection, &shared));
             }
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
@@ -124,6 +139,9 @@ fn serve(connection: &std::net::TcpStream, shared: &Shared) -> std::io::Result<(
         return Ok(());
     };
     lock(&shared.requests).push(request.clone());
-    let faults = lock(&shared.faults).get_mut(&request.path).map(fault::due).unwrap_or_default();
+    let faults = lock(&shared.faults)
+        .get_mut(&request.path)
+        .map(fault::due)
+        .unwrap_or_default();
     respond::respond(connection, &request, &faults, shared)
 }

@@ -29,7 +29,10 @@ pub struct Request {
 impl Request {
     /// The header's value; its name in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// Reads one request; none if the client closed without asking for anything.
@@ -62,17 +65,24 @@ impl Request {
                 break;
             }
             if let Some((name, value)) = line.trim_end().split_once(':') {
-                request.headers.push((name.to_owned(), value.trim().to_owned()));
+                request
+                    .headers
+                    .push((name.to_owned(), value.trim().to_owned()));
             }
         }
-        let length = request.header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+        let length = request
+            .header("content-length")
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(0);
         // curl waits a second for this before it sends a larger body.
         if length > 0 && request.header("expect").is_some() {
             use std::io::Write as _;
             let mut connection = connection;
             connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
-        reader.take(MAX_BODY_BYTES.min(length)).read_to_end(&mut request.body)?;
+        reader
+            .take(MAX_BODY_BYTES.min(length))
+            .read_to_end(&mut request.body)?;
         Ok(Some(request))
     }
 }

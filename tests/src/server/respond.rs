@@ -14,7 +14,12 @@ use super::{Fault, Request};
 /// The body goes out in pieces of this size, so that faults in its midst can be placed to the byte.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-pub(super) fn respond(connection: &TcpStream, request: &Request, faults: &[Fault], shared: &Shared) -> io::Result<()> {
+pub(super) fn respond(
+    connection: &TcpStream,
+    request: &Request,
+    faults: &[Fault],
+    shared: &Shared,
+) -> io::Result<()> {
     for fault in faults {
         match fault {
             Fault::Status(status) => return plain(connection, *status, ""),
@@ -30,16 +35,24 @@ pub(super) fn respond(connection: &TcpStream, request: &Request, faults: &[Fault
         Fault::Instead(start, path) if agent.starts_with(start.as_str()) => Some(path),
         _ => None,
     });
-    let Some(path) = below(&shared.folder, asked.unwrap_or(&request.path)).filter(|path| path.is_file()) else {
+    let Some(path) =
+        below(&shared.folder, asked.unwrap_or(&request.path)).filter(|path| path.is_file())
+    else {
         return plain(connection, 404, "");
     };
     let size = fs::metadata(&path)?.len();
-    let range = request.header("range").filter(|_| !faults.contains(&Fault::IgnoreRange));
+    let range = request
+        .header("range")
+        .filter(|_| !faults.contains(&Fault::IgnoreRange));
     let (status, first, end) = match range.map(|range| parse_range(range, size)) {
         None => (200, 0, size),
         Some(Some((first, end))) => (206, first, end),
         Some(None) => {
-            return plain(connection, 416, &format!("Content-Range: bytes */{size}\r\n"));
+            return plain(
+                connection,
+                416,
+                &format!("Content-Range: bytes */{size}\r\n"),
+            );
         }
     };
     let length = faults
@@ -49,8 +62,9 @@ pub(super) fn respond(connection: &TcpStream, request: &Request, faults: &[Fault
             _ => None,
         })
         .unwrap_or(end - first);
-    let mut more =
-        format!("Content-Length: {length}\r\nAccept-Ranges: bytes\r\nContent-Type: application/octet-stream\r\n");
+    let mut more = format!(
+        "Content-Length: {length}\r\nAccept-Ranges: bytes\r\nContent-Type: application/octet-stream\r\n"
+    );
     if status == 206 {
         let _ = write!(more, "Content-Range: bytes {first}-{}/{size}\r\n", end - 1);
     }
@@ -95,7 +109,9 @@ fn body(
             _ => {}
         }
         let until = stops.peek().map_or(end, |(place, _)| end.min(*place));
-        let want = usize::try_from(until - at).unwrap_or(CHUNK_BYTES).min(piece(faults));
+        let want = usize::try_from(until - at)
+            .unwrap_or(CHUNK_BYTES)
+            .min(piece(faults));
         let got = file.read(&mut buffer[..want])?;
         if got == 0 {
             break;
@@ -104,7 +120,9 @@ fn body(
             let Fault::FlipByte(place) = fault else {
                 continue;
             };
-            let inside = place.checked_sub(at).and_then(|inside| usize::try_from(inside).ok());
+            let inside = place
+                .checked_sub(at)
+                .and_then(|inside| usize::try_from(inside).ok());
             if let Some(byte) = inside.and_then(|inside| buffer[..got].get_mut(inside)) {
                 *byte ^= 0xff;
             }
@@ -137,23 +155,29 @@ fn pause(time: Duration, shared: &Shared) {
     }
 }
 
-/// The one range `bytes=first-last`, `bytes=first-` or `bytes=-last`, as first and one past the last; none if it
-/// cannot be satisfied.
+/// The one range `bytes=first-last`, `bytes=first-` or `bytes=-last`, as first and one past the
+/// last; none if it cannot be satisfied.
 fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let (first, end) = match (first, last) {
         ("", last) => (size.saturating_sub(last.parse().ok()?), size),
         (first, "") => (first.parse().ok()?, size),
-        (first, last) => (first.parse().ok()?, size.min(last.parse::<u64>().ok()?.checked_add(1)?)),
+        (first, last) => (
+            first.parse().ok()?,
+            size.min(last.parse::<u64>().ok()?.checked_add(1)?),
+        ),
     };
     (first < end).then_some((first, end))
 }
 
-/// The file that the URL's path names, if it stays below the folder. Percent signs stand for themselves: the names
-/// of this project need none.
+/// The file that the URL's path names, if it stays below the folder. Percent signs stand for
+/// themselves: the names of this project need none.
 fn below(folder: &Path, path: &str) -> Option<PathBuf> {
     let relative = Path::new(path.trim_start_matches('/'));
-    relative.components().all(|part| matches!(part, Component::Normal(_))).then(|| folder.join(relative))
+    relative
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)))
+        .then(|| folder.join(relative))
 }
 
 fn plain(connection: &TcpStream, status: u16, more: &str) -> io::Result<()> {
@@ -171,7 +195,9 @@ fn head(mut connection: &TcpStream, status: u16, more: &str) -> io::Result<()> {
         416 => "Range Not Satisfiable",
         _ => "Status",
     };
-    connection.write_all(format!("HTTP/1.1 {status} {reason}\r\nConnection: close\r\n{more}\r\n").as_bytes())
+    connection.write_all(
+        format!("HTTP/1.1 {status} {reason}\r\nConnection: close\r\n{more}\r\n").as_bytes(),
+    )
 }
 
 fn close(connection: &TcpStream) -> io::Result<()> {

@@ -16,7 +16,8 @@ use crate::{harness, run};
 /// A job that takes longer hangs.
 const JOB_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
-/// Programs whose tests share what the first of them made, or are short: all of their tests are one job.
+/// Programs whose tests share what the first of them made, or are short: all of their tests are one
+/// job.
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
 /// The jobs that take longest, longest first.
@@ -77,7 +78,11 @@ pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
         if program.is_unit || SINGLE_JOB_PROGRAMS.contains(&program.name.as_str()) {
             tests.push((program, None));
         } else {
-            tests.extend(names(program)?.into_iter().map(|name| (program, Some(name))));
+            tests.extend(
+                names(program)?
+                    .into_iter()
+                    .map(|name| (program, Some(name))),
+            );
         }
     }
     let mut jobs: Vec<Job> = tests
@@ -97,10 +102,16 @@ pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
 /// The names of a program's tests.
 fn names(program: &Program) -> Result<Vec<String>> {
     let mut list = Command::new(&program.path);
-    let said = process::run(list.args(["--list", "--format", "terse"]).current_dir(&program.folder))?.ok()?;
+    let said = process::run(
+        list.args(["--list", "--format", "terse"])
+            .current_dir(&program.folder),
+    )?
+    .ok()?;
     let names = said.lines().filter_map(|line| line.strip_suffix(": test"));
     // The list has a trial's kind in front of it.
-    Ok(names.map(|name| name.rsplit(' ').next().unwrap_or(name).to_owned()).collect())
+    Ok(names
+        .map(|name| name.rsplit(' ').next().unwrap_or(name).to_owned())
+        .collect())
 }
 
 impl Job {
@@ -112,7 +123,8 @@ impl Job {
         }
     }
 
-    /// The higher, the earlier it runs: what is known to take long, then what is end to end, then the unit tests.
+    /// The higher, the earlier it runs: what is known to take long, then what is end to end, then
+    /// the unit tests.
     fn rank(&self) -> usize {
         let name = self.name();
         match LONGEST_JOBS.iter().position(|long| *long == name) {
@@ -124,7 +136,8 @@ impl Job {
     /// Runs it to its end.
     pub(super) fn run(&self) -> Result<Ended> {
         let started = Instant::now();
-        let log = File::create(&self.log).with_context(|| format!("cannot make {}", self.log.display()))?;
+        let log = File::create(&self.log)
+            .with_context(|| format!("cannot make {}", self.log.display()))?;
         let mut process = KillOnDrop::spawn(&self.command(), &log)?;
         let status = loop {
             if let Some(status) = process.ended()? {
@@ -136,26 +149,42 @@ impl Job {
             }
             sleep(Duration::from_millis(20));
         };
-        let output = fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
+        let output =
+            fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
         let mut output = String::from_utf8_lossy(&output).into_owned();
         if status.is_none() {
             let _ = writeln!(output, "\nit was killed after {JOB_TIMEOUT:?}");
         }
-        let times = if self.program.is_unit { unit_times(&output) } else { self.end_to_end_times()? };
+        let times = if self.program.is_unit {
+            unit_times(&output)
+        } else {
+            self.end_to_end_times()?
+        };
         let is_good = status.is_some_and(|status| status.success());
-        Ok(Ended { name: self.name(), is_good, output, times, took: started.elapsed() })
+        Ok(Ended {
+            name: self.name(),
+            is_good,
+            output,
+            times,
+            took: started.elapsed(),
+        })
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program.path);
-        command.current_dir(&self.program.folder).env(harness::TIMES, &self.times);
+        command
+            .current_dir(&self.program.folder)
+            .env(harness::TIMES, &self.times);
         if let Some(test) = &self.test {
             command.args(["--exact", test]);
         }
         run::share_with(&mut command);
         if self.program.is_unit {
-            // A stable compiler's harness tells times only where this is set. It compiles nothing here.
-            command.env("RUSTC_BOOTSTRAP", "1").args(["-Z", "unstable-options", "--report-time"]);
+            // A stable compiler's harness tells times only where this is set. It compiles nothing
+            // here.
+            command
+                .env("RUSTC_BOOTSTRAP", "1")
+                .args(["-Z", "unstable-options", "--report-time"]);
         }
         command
     }
@@ -164,7 +193,8 @@ impl Job {
         if !self.times.exists() {
             return Ok(Vec::new());
         }
-        let text = fs::read_to_string(&self.times).with_context(|| format!("cannot read {}", self.times.display()))?;
+        let text = fs::read_to_string(&self.times)
+            .with_context(|| format!("cannot read {}", self.times.display()))?;
         text.lines().map(harness::time).collect()
     }
 }
@@ -187,6 +217,9 @@ mod tests {
     fn the_time_of_a_unit_test_is_read() {
         let output = "test a::b ... ok <0.250s>\ntest c - should panic ... FAILED <1.500s>\ntest d ... ignored\n";
         let times = [("a::b", 250), ("c - should panic", 1500)];
-        assert_eq!(unit_times(output), times.map(|(name, time)| (name.to_owned(), Duration::from_millis(time))));
+        assert_eq!(
+            unit_times(output),
+            times.map(|(name, time)| (name.to_owned(), Duration::from_millis(time)))
+        );
     }
 }

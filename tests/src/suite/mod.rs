@@ -1,7 +1,9 @@
-//! Runs every test of the workspace: each end-to-end test in a process of its own, a few side by side.
+//! Runs every test of the workspace: each end-to-end test in a process of its own, a few side by
+//! side.
 //!
-//! An end-to-end test waits for most of its time, so more of them run at once than the machine has cores. The tests that take longest
-//! start first. `tests/run.sh` builds the test programs and hands over what cargo says of them.
+//! An end-to-end test waits for most of its time, so more of them run at once than the machine has
+//! cores. The tests that take longest start first. `tests/run.sh` builds the test programs and
+//! hands over what cargo says of them.
 
 mod job;
 mod programs;
@@ -22,7 +24,8 @@ use report::Report;
 /// The variable that says how many tests run side by side.
 const LANES: &str = "LANES";
 
-/// Runs all tests of these programs in a run that shares, and prints what came of them. Returns whether all passed.
+/// Runs all tests of these programs in a run that shares, and prints what came of them. Returns
+/// whether all passed.
 pub fn run(programs: &[Program]) -> Result<bool> {
     let jobs = job::list(programs, &run::current()?.folder("logs")?)?;
     ensure!(!jobs.is_empty(), "there is no test");
@@ -34,16 +37,24 @@ pub fn run(programs: &[Program]) -> Result<bool> {
     thread::scope(|scope| {
         let work = || -> Result<()> {
             while let Some(job) = next() {
-                let ended = job.run().with_context(|| format!("cannot run {}", job.name()))?;
-                let mut report = report.lock().map_err(|_| anyhow!("another lane panicked"))?;
+                let ended = job
+                    .run()
+                    .with_context(|| format!("cannot run {}", job.name()))?;
+                let mut report = report
+                    .lock()
+                    .map_err(|_| anyhow!("another lane panicked"))?;
                 report.add(&ended);
             }
             Ok(())
         };
         let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(work)).collect();
-        lanes.into_iter().try_for_each(|lane| lane.join().map_err(|_| anyhow!("a lane panicked"))?)
+        lanes
+            .into_iter()
+            .try_for_each(|lane| lane.join().map_err(|_| anyhow!("a lane panicked"))?)
     })?;
-    let report = report.into_inner().map_err(|_| anyhow!("a lane panicked"))?;
+    let report = report
+        .into_inner()
+        .map_err(|_| anyhow!("a lane panicked"))?;
     println!("{}", report.end(started.elapsed()));
     Ok(report.is_good())
 }
@@ -51,9 +62,11 @@ pub fn run(programs: &[Program]) -> Result<bool> {
 /// `LANES`, or one more than the machine has cores.
 fn lanes() -> Result<usize> {
     match std::env::var(LANES) {
-        Ok(lanes) if !lanes.is_empty() => {
-            lanes.parse().ok().filter(|lanes| *lanes > 0).with_context(|| format!("{LANES}={lanes} is not a number"))
-        }
+        Ok(lanes) if !lanes.is_empty() => lanes
+            .parse()
+            .ok()
+            .filter(|lanes| *lanes > 0)
+            .with_context(|| format!("{LANES}={lanes} is not a number")),
         _ => Ok(thread::available_parallelism().map_or(2, usize::from) + 1),
     }
 }

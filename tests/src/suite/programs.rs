@@ -22,7 +22,8 @@ pub struct Program {
 pub fn built(messages: &str) -> Result<Vec<Program>> {
     let mut programs = Vec::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
-        let message: Value = serde_json::from_str(line).with_context(|| format!("cargo says {line}"))?;
+        let message: Value =
+            serde_json::from_str(line).with_context(|| format!("cargo says {line}"))?;
         if message["reason"] == "compiler-artifact" && message["profile"]["test"] == true {
             programs.extend(program(&message));
         }
@@ -36,7 +37,8 @@ fn program(message: &Value) -> Option<Program> {
     Some(Program {
         name: target["name"].as_str()?.to_owned(),
         // The end-to-end tests are those of this package's folder `tests`.
-        is_unit: !folder.ends_with("tests") || target["kind"].as_array()?.iter().all(|kind| kind != "test"),
+        is_unit: !folder.ends_with("tests")
+            || target["kind"].as_array()?.iter().all(|kind| kind != "test"),
         path: message["executable"].as_str()?.into(),
         folder: folder.to_path_buf(),
     })
@@ -63,7 +65,11 @@ mod tests {
         };
         assert_eq!(
             built(messages)?,
-            [program("a", true, "/w/a"), program("c", true, "/w/b"), program("d", false, "/w/tests")]
+            [
+                program("a", true, "/w/a"),
+                program("c", true, "/w/b"),
+                program("d", false, "/w/tests")
+            ]
         );
         Ok(())
     }

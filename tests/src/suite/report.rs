@@ -34,14 +34,27 @@ impl Report {
         self.passed += passed;
         self.failed += failed;
         self.skipped += skipped;
-        self.reasons.extend(ended.output.lines().filter(|line| line.starts_with("ignored: ")).map(str::to_owned));
+        self.reasons.extend(
+            ended
+                .output
+                .lines()
+                .filter(|line| line.starts_with("ignored: "))
+                .map(str::to_owned),
+        );
         for (name, time) in &ended.times {
-            let full = if ended.name.ends_with(name) { ended.name.clone() } else { format!("{}::{name}", ended.name) };
+            let full = if ended.name.ends_with(name) {
+                ended.name.clone()
+            } else {
+                format!("{}::{name}", ended.name)
+            };
             self.times.push((full, *time));
         }
         let word = if ended.is_good { "ok" } else { "FAILED" };
         let took = ended.took.as_secs_f64();
-        println!("{took:7.1} s  {word}  {} ({passed} passed, {failed} failed, {skipped} skipped)", ended.name);
+        println!(
+            "{took:7.1} s  {word}  {} ({passed} passed, {failed} failed, {skipped} skipped)",
+            ended.name
+        );
         if !ended.is_good {
             println!("{}", ended.output.trim_end());
             self.bad.push((ended.name.clone(), reason(&ended.output)));
@@ -57,7 +70,8 @@ impl Report {
         self.failed == 0
     }
 
-    /// Why tests were skipped, the slowest tests, the jobs that failed; and in the last line how many of each there are.
+    /// Why tests were skipped, the slowest tests, the jobs that failed; and in the last line how
+    /// many of each there are.
     pub(super) fn end(&self, took: Duration) -> String {
         let mut reasons = self.reasons.clone();
         reasons.sort();
@@ -76,26 +90,48 @@ impl Report {
             let _ = writeln!(text, "FAILED  {bad}\n{reason}");
         }
         let _ = writeln!(text, "the tests took {:.0} s", took.as_secs_f64());
-        text + &format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+        text + &format!(
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
     }
 }
 
 /// The beginning of what a test program says of its failed tests; of one that died, its last lines.
 fn reason(output: &str) -> String {
     let lines: Vec<&str> = match output.split_once("\nfailures:\n") {
-        Some((_, failures)) => failures.lines().filter(|line| !line.is_empty()).take(REPEATED_LINES).collect(),
-        None => output.lines().skip(output.lines().count().saturating_sub(REPEATED_LINES)).collect(),
+        Some((_, failures)) => failures
+            .lines()
+            .filter(|line| !line.is_empty())
+            .take(REPEATED_LINES)
+            .collect(),
+        None => output
+            .lines()
+            .skip(output.lines().count().saturating_sub(REPEATED_LINES))
+            .collect(),
     };
-    lines.iter().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n")
+    lines
+        .iter()
+        .map(|line| format!("        {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// How many passed, failed and were ignored, from the line with which every test program ends.
 fn counts(output: &str) -> [usize; 3] {
     let mut counts = [0; 3];
-    for line in output.lines().filter(|line| line.starts_with("test result: ")) {
+    for line in output
+        .lines()
+        .filter(|line| line.starts_with("test result: "))
+    {
         for (count, word) in counts.iter_mut().zip(["passed", "failed", "ignored"]) {
-            let number = line.split([' ', ';']).zip(line.split([' ', ';']).skip(1)).find(|(_, next)| *next == word);
-            *count += number.and_then(|(number, _)| number.parse::<usize>().ok()).unwrap_or_default();
+            let number = line
+                .split([' ', ';'])
+                .zip(line.split([' ', ';']).skip(1))
+                .find(|(_, next)| *next == word);
+            *count += number
+                .and_then(|(number, _)| number.parse::<usize>().ok())
+                .unwrap_or_default();
         }
     }
     counts
@@ -107,20 +143,33 @@ mod tests {
 
     fn ended(name: &str, is_good: bool, output: &str, seconds: u64) -> Ended {
         let took = Duration::from_secs(seconds);
-        Ended { name: name.into(), is_good, output: output.into(), times: vec![(name.into(), took)], took }
+        Ended {
+            name: name.into(),
+            is_good,
+            output: output.into(),
+            times: vec![(name.into(), took)],
+            took,
+        }
     }
 
     #[test]
     fn the_last_line_counts_all_programs() {
         let mut report = Report::default();
         let line = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.10s\n";
-        report.add(&ended("one", true, &format!("ignored: a: no root\n{line}"), 1));
+        report.add(&ended(
+            "one",
+            true,
+            &format!("ignored: a: no root\n{line}"),
+            1,
+        ));
         report.add(&ended("two", true, line, 2));
         let text = report.end(Duration::from_secs(3));
         assert!(report.is_good());
         assert_eq!(text.lines().last(), Some("6 passed, 0 failed, 2 skipped"));
         assert!(
-            text.starts_with("ignored: a: no root\nthe slowest of 2 tests:\n    2.0 s  two\n    1.0 s  one\n"),
+            text.starts_with(
+                "ignored: a: no root\nthe slowest of 2 tests:\n    2.0 s  two\n    1.0 s  one\n"
+            ),
             "{text}"
         );
     }
@@ -131,7 +180,10 @@ mod tests {
         report.add(&ended("dies", false, "running 1 test\n", 1));
         let text = report.end(Duration::ZERO);
         assert!(!report.is_good());
-        assert!(text.contains("FAILED  dies\n        running 1 test\n"), "{text}");
+        assert!(
+            text.contains("FAILED  dies\n        running 1 test\n"),
+            "{text}"
+        );
         assert_eq!(text.lines().last(), Some("0 passed, 1 failed, 0 skipped"));
     }
 

@@ -1,7 +1,8 @@
-//! A virtual machine, for what a host in namespaces cannot have: SELinux, a kernel's own memory and settings.
+//! A virtual machine, for what a host in namespaces cannot have: SELinux, a kernel's own memory and
+//! settings.
 //!
-//! QEMU without KVM, so it is some ten times slower than the machine it runs on, and an XFS root made from a folder.
-//! Its kernel is Debian's for clouds, which is fetched and not installed.
+//! QEMU without KVM, so it is some ten times slower than the machine it runs on, and an XFS root
+//! made from a folder. Its kernel is Debian's for clouds, which is fetched and not installed.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -37,13 +38,27 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// With a copy of a root on an XFS of so many bytes, which is changed by `prepare` while it is mounted.
+    /// With a copy of a root on an XFS of so many bytes, which is changed by `prepare` while it is
+    /// mounted.
     pub fn new(root: &Path, bytes: u64, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let disk = Disk::xfs(bytes, "root")?;
-        let vm = Self { disk, folder: run::current()?.folder("vm")?, throttle: String::new(), more: Vec::new() };
+        let vm = Self {
+            disk,
+            folder: run::current()?.folder("vm")?,
+            throttle: String::new(),
+            more: Vec::new(),
+        };
         vm.mounted(|folder| {
             let from = format!("{}/.", root.display());
-            process::check("cp", &["--archive", "--one-file-system", &from, &folder.to_string_lossy()])?;
+            process::check(
+                "cp",
+                &[
+                    "--archive",
+                    "--one-file-system",
+                    &from,
+                    &folder.to_string_lossy(),
+                ],
+            )?;
             prepare(folder)
         })?;
         Ok(vm)
@@ -67,15 +82,28 @@ impl Vm {
     pub fn mounted<T>(&self, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         let folder = self.folder.join("root");
         fs::create_dir_all(&folder)?;
-        mount(Some(self.disk.device()), &folder, Some("xfs"), MsFlags::empty(), None::<&str>)
-            .with_context(|| format!("cannot mount {}", self.disk.device().display()))?;
+        mount(
+            Some(self.disk.device()),
+            &folder,
+            Some("xfs"),
+            MsFlags::empty(),
+            None::<&str>,
+        )
+        .with_context(|| format!("cannot mount {}", self.disk.device().display()))?;
         let done = work(&folder);
-        umount2(&folder, MntFlags::empty()).with_context(|| format!("cannot unmount {}", folder.display()))?;
+        umount2(&folder, MntFlags::empty())
+            .with_context(|| format!("cannot unmount {}", folder.display()))?;
         done
     }
 
-    /// Switches it on with these words on the kernel's line, and waits until it switches itself off.
-    pub fn run(&self, words: &str, (address, mac): (Ipv4Addr, &str), timeout: Duration) -> Result<()> {
+    /// Switches it on with these words on the kernel's line, and waits until it switches itself
+    /// off.
+    pub fn run(
+        &self,
+        words: &str,
+        (address, mac): (Ipv4Addr, &str),
+        timeout: Duration,
+    ) -> Result<()> {
         let kernel = kernel()?;
         let console = self.folder.join("console");
         let mut qemu = Command::new("qemu-system-x86_64");
@@ -95,10 +123,21 @@ impl Vm {
         .arg(kernel.join("vmlinuz"))
         .arg("-initrd")
         .arg(kernel.join("initrd"))
-        .args(["-append", &format!("console=ttyS0 panic=-1 {words}"), "-drive"])
-        .arg(format!("file={},format=raw,if=virtio,cache=none{}", self.disk.device().display(), self.throttle))
+        .args([
+            "-append",
+            &format!("console=ttyS0 panic=-1 {words}"),
+            "-drive",
+        ])
+        .arg(format!(
+            "file={},format=raw,if=virtio,cache=none{}",
+            self.disk.device().display(),
+            self.throttle
+        ))
         // Its whole network is the guest's own address.
-        .args(["-netdev", &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}")])
+        .args([
+            "-netdev",
+            &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}"),
+        ])
         .args(["-device", &format!("virtio-net-pci,netdev=n,mac={mac}")])
         .args(&self.more);
         let mut machine = KillOnDrop::spawn(&qemu, &File::create(&console)?)?;
@@ -118,7 +157,8 @@ impl Vm {
 
     /// What the machine said on its console.
     pub fn console(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.folder.join("console")).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&fs::read(self.folder.join("console")).unwrap_or_default())
+            .into_owned()
     }
 }
 
@@ -133,12 +173,15 @@ pub fn installer(folder: &Path, init: &str) -> Result<()> {
     let work = tempfile::tempdir()?;
     fs::write(work.path().join("init"), init)?;
     fs::set_permissions(work.path().join("init"), fs::Permissions::from_mode(0o755))?;
-    // The kernel unpacks one archive after another, and of two files of one name the last one stays (kernel documentation,
-    // driver-api/early-userspace/buffer-format).
+    // The kernel unpacks one archive after another, and of two files of one name the last one stays
+    // (kernel documentation, driver-api/early-userspace/buffer-format).
     let script = "cp \"$1/vmlinuz\" \"$2/\" && cp \"$1/initrd\" \"$2/initrd.img\" && cd \"$3\" && \
                   echo init | \"$1/busybox\" cpio -o -H newc 2>/dev/null | gzip -1 >> \"$2/initrd.img\"";
     let mut sh = Command::new("sh");
-    sh.args(["-euc", script, "sh"]).arg(kernel).arg(folder).arg(work.path());
+    sh.args(["-euc", script, "sh"])
+        .arg(kernel)
+        .arg(folder)
+        .arg(work.path());
     process::run(&mut sh)?.ok().map(drop)
 }
 
@@ -148,8 +191,11 @@ fn kernel() -> Result<PathBuf> {
     cache::entry(&format!("vm-kernel-{}", &key[..12]), |folder| {
         let work = tempfile::tempdir()?;
         let said = process::check("apt-cache", &["depends", KERNEL])?;
-        let package = said.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
-        let package = package.with_context(|| format!("apt knows no {KERNEL}: run apt-get update"))?;
+        let package = said
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("Depends: "));
+        let package =
+            package.with_context(|| format!("apt knows no {KERNEL}: run apt-get update"))?;
         let mut apt = Command::new("apt-get");
         apt.current_dir(work.path()).args([
             "-q",
@@ -164,7 +210,10 @@ fn kernel() -> Result<PathBuf> {
         for deb in fs::read_dir(work.path())? {
             let deb = deb?.path();
             if deb.extension().is_some_and(|end| end == "deb") {
-                process::check("dpkg-deb", &["-x", &deb.to_string_lossy(), &tree.to_string_lossy()])?;
+                process::check(
+                    "dpkg-deb",
+                    &["-x", &deb.to_string_lossy(), &tree.to_string_lossy()],
+                )?;
             }
         }
         // The kernel's own modules by name, in one folder: that is where init.sh looks.
@@ -174,12 +223,26 @@ fn kernel() -> Result<PathBuf> {
         }
         let script = "find \"$1/lib/modules\" -name '*.ko' -exec cp -t \"$2/modules\" {} + && \
                       cp \"$1/bin/busybox\" \"$2/bin/\" && cp \"$1/bin/busybox\" \"$3/\" && cp \"$1\"/boot/vmlinuz-* \"$3/vmlinuz\"";
-        process::run(Command::new("sh").args(["-euc", script, "sh"]).arg(&tree).arg(&initrd).arg(folder))?.ok()?;
+        process::run(
+            Command::new("sh")
+                .args(["-euc", script, "sh"])
+                .arg(&tree)
+                .arg(&initrd)
+                .arg(folder),
+        )?
+        .ok()?;
         keep_wanted(&initrd.join("modules"))?;
         fs::write(initrd.join("init"), INIT)?;
         fs::set_permissions(initrd.join("init"), fs::Permissions::from_mode(0o755))?;
         let pack = "cd \"$1\" && find . | ./bin/busybox cpio -o -H newc 2>/dev/null | gzip -1 > \"$2/initrd\"";
-        process::run(Command::new("sh").args(["-euc", pack, "sh"]).arg(&initrd).arg(folder))?.ok().map(drop)
+        process::run(
+            Command::new("sh")
+                .args(["-euc", pack, "sh"])
+                .arg(&initrd)
+                .arg(folder),
+        )?
+        .ok()
+        .map(drop)
     })
 }
 
@@ -187,8 +250,15 @@ fn kernel() -> Result<PathBuf> {
 fn keep_wanted(folder: &Path) -> Result<()> {
     for module in fs::read_dir(folder)? {
         let path = module?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if !INIT.split_whitespace().any(|word| word.trim_end_matches(';') == name) {
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if !INIT
+            .split_whitespace()
+            .any(|word| word.trim_end_matches(';') == name)
+        {
             fs::remove_file(&path)?;
         }
     }

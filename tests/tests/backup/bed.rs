@@ -10,8 +10,13 @@ use tests::host::Host;
 use tests::programs::demo;
 use tests::requirement::Requirement;
 
-pub(crate) const REQUIREMENTS: &[Requirement] =
-    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+pub(crate) const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+];
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Installed, told who is who, off.
@@ -28,7 +33,10 @@ impl Bed {
         let provisioning = Provisioning::new()?;
         provisioning.build(&demo(count, "", &format!("[backup]\n{backup}"))?)?;
         let hosts = (1..=count).map(|number| provisioning.node(&format!("etcd-{number}")));
-        Ok(Self { hosts: hosts.collect::<Result<_>>()?, provisioning })
+        Ok(Self {
+            hosts: hosts.collect::<Result<_>>()?,
+            provisioning,
+        })
     }
 
     /// On, and healthy.
@@ -41,15 +49,19 @@ impl Bed {
     }
 }
 
-/// A schedule whose slot does not change for hours, and whose newest run has had more than half its period.
+/// A schedule whose slot does not change for hours, and whose newest run has had more than half its
+/// period.
 pub(crate) fn far() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs());
     format!("schedule = \"{:02}:00\"", (now / 3600 + 6) % 24)
 }
 
 /// Writes so many times a MiB, so that a snapshot takes its time.
 pub(crate) fn fill(host: &Host, mib: u32) -> Result<()> {
-    host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?.ok()?;
+    host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?
+        .ok()?;
     for number in 0..mib {
         etcdctl(host, &format!("put fill/{number} < /root/value"))?;
     }
@@ -64,7 +76,11 @@ pub(crate) fn list(host: &Host, place: &str) -> Result<Vec<Value>> {
 
 /// The names in a folder of a host's.
 pub(crate) fn names(host: &Host, folder: &str) -> Result<Vec<String>> {
-    Ok(host.check(&["ls", "-A", folder])?.lines().map(str::to_owned).collect())
+    Ok(host
+        .check(&["ls", "-A", folder])?
+        .lines()
+        .map(str::to_owned)
+        .collect())
 }
 
 /// A snapshot that both firstboot and etcdutl find good.
@@ -73,10 +89,19 @@ pub(crate) fn good(host: &Host, path: &str) -> Result<Value> {
     let theirs = host.check(&["etcdutl", "snapshot", "status", path, "-w", "json"])?;
     let theirs: Value = serde_json::from_str(&theirs).with_context(|| theirs)?;
     let own: Value = serde_json::from_str(&host.read(&format!("{path}.json"))?)?;
-    ensure!(own["snapshot"]["revision"] == theirs["revision"], "{own} / {theirs}");
-    ensure!(own["snapshot"]["keys"] == theirs["totalKey"], "{own} / {theirs}");
+    ensure!(
+        own["snapshot"]["revision"] == theirs["revision"],
+        "{own} / {theirs}"
+    );
+    ensure!(
+        own["snapshot"]["keys"] == theirs["totalKey"],
+        "{own} / {theirs}"
+    );
     let sum = host.check(&["sha256sum", path])?;
-    ensure!(own["sha256"].as_str() == sum.split(' ').next(), "{own} / {sum}");
+    ensure!(
+        own["sha256"].as_str() == sum.split(' ').next(),
+        "{own} / {sum}"
+    );
     let mode = host.check(&["stat", "-c", "%a %U", path, &format!("{path}.json")])?;
     ensure!(mode == "600 root\n600 root\n", "{mode}");
     Ok(own)

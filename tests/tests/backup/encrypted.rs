@@ -1,5 +1,5 @@
-//! Compressed and encrypted while it comes, into a store and into a folder; read by other programs than ours; restored
-//! from where it is.
+//! Compressed and encrypted while it comes, into a store and into a folder; read by other programs
+//! than ours; restored from where it is.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -26,8 +26,16 @@ const FILE: &str = "/root/a.db.zst.age";
 const KEY: &str = "/root/key";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let needs = [REQUIREMENTS, &[Requirement::Age, Requirement::Zstd, Requirement::Curl]].concat();
-    vec![trial("an_encrypted_snapshot_opens_with_its_key_and_is_restored_in_place", &needs, all)]
+    let needs = [
+        REQUIREMENTS,
+        &[Requirement::Age, Requirement::Zstd, Requirement::Curl],
+    ]
+    .concat();
+    vec![trial(
+        "an_encrypted_snapshot_opens_with_its_key_and_is_restored_in_place",
+        &needs,
+        all,
+    )]
 }
 
 /// A pair of keys: the secret one's file here, and the public one.
@@ -40,22 +48,42 @@ fn keys(name: &str) -> Result<(PathBuf, String)> {
 
 fn all() -> Result<()> {
     let ((secret, one), (other, two)) = (keys("one")?, keys("two")?);
-    let store = "destination = \"s3://backups/etcd\"\n[backup.s3]\nendpoint = \"http://10.101.15.1:9001\"";
-    let mut bed = Bed::new(1, &format!("{}\ncompress = true\nage = [\"{two}\", \"{one}\"]\n{store}", far()))?;
+    let store =
+        "destination = \"s3://backups/etcd\"\n[backup.s3]\nendpoint = \"http://10.101.15.1:9001\"";
+    let mut bed = Bed::new(
+        1,
+        &format!(
+            "{}\ncompress = true\nage = [\"{two}\", \"{one}\"]\n{store}",
+            far()
+        ),
+    )?;
     let store = S3::start(bed.provisioning.network.world(), PROXY, "backups")?;
     bed.boot()?;
     let host = &bed.hosts[0];
-    host.write("/etc/firstboot/s3-keys", "AWS_ACCESS_KEY_ID=AKIATEST\nAWS_SECRET_ACCESS_KEY=hush\n", 0o600)?;
+    host.write(
+        "/etc/firstboot/s3-keys",
+        "AWS_ACCESS_KEY_ID=AKIATEST\nAWS_SECRET_ACCESS_KEY=hush\n",
+        0o600,
+    )?;
     fill(host, 12)?;
     etcdctl(host, "put answer 42")?;
 
     host.check(&["firstboot", "snapshot"])?;
     let listed = list(host, PLACE)?;
     let name = listed[0]["name"].as_str().context("no name")?.to_owned();
-    ensure!(listed.len() == 1 && listed[0]["good"] == true && name.ends_with(".db.zst.age"), "{listed:?}");
-    ensure!(listed[0]["manifest"]["checked"][3] == "stored digest", "{listed:?}");
+    ensure!(
+        listed.len() == 1 && listed[0]["good"] == true && name.ends_with(".db.zst.age"),
+        "{listed:?}"
+    );
+    ensure!(
+        listed[0]["manifest"]["checked"][3] == "stored digest",
+        "{listed:?}"
+    );
     host.check(&["firstboot", "snapshot", "prune"])?;
-    ensure!(names(host, "/var/backups/etcd")?.is_empty(), "the snapshot is open on the node");
+    ensure!(
+        names(host, "/var/backups/etcd")?.is_empty(),
+        "the snapshot is open on the node"
+    );
 
     into_a_folder(host, &secret)?;
     verified(host, &secret, &other)?;
@@ -68,45 +96,105 @@ fn all() -> Result<()> {
 /// What other programs make of it is what the manifest says.
 fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
     let open = host.run(&["firstboot", "snapshot", "/root/a.db"])?;
-    ensure!(open.code() == 3 && open.stderr.contains("a name that ends with .db.zst.age [snapshot-name]"), "{open:?}");
+    ensure!(
+        open.code() == 3
+            && open
+                .stderr
+                .contains("a name that ends with .db.zst.age [snapshot-name]"),
+        "{open:?}"
+    );
     host.check(&["firstboot", "snapshot", FILE])?;
     let manifest: serde_json::Value = serde_json::from_str(&host.read(&format!("{FILE}.json"))?)?;
-    let sum = |path: &str| -> Result<String> { Ok(host.check(&["sha256sum", path])?[..64].to_owned()) };
+    let sum =
+        |path: &str| -> Result<String> { Ok(host.check(&["sha256sum", path])?[..64].to_owned()) };
     ensure!(manifest["sha256"] == sum(FILE)?.as_str(), "{manifest}");
     let (stored, plain) = (host.path(FILE), host.path("/root/plain.db"));
     let compressed = run::current()?.folder("age")?.join("compressed");
-    process::run(Command::new("age").arg("-d").arg("-i").arg(secret).arg("-o").arg(&compressed).arg(&stored))?.ok()?;
-    process::run(Command::new("zstd").args(["-q", "-d", "-f"]).arg(&compressed).arg("-o").arg(&plain))?.ok()?;
-    ensure!(manifest["plain"]["sha256"] == sum("/root/plain.db")?.as_str(), "{manifest}");
-    ensure!(manifest["plain"]["size"] == plain.metadata()?.len() && manifest["size"] == stored.metadata()?.len());
+    process::run(
+        Command::new("age")
+            .arg("-d")
+            .arg("-i")
+            .arg(secret)
+            .arg("-o")
+            .arg(&compressed)
+            .arg(&stored),
+    )?
+    .ok()?;
+    process::run(
+        Command::new("zstd")
+            .args(["-q", "-d", "-f"])
+            .arg(&compressed)
+            .arg("-o")
+            .arg(&plain),
+    )?
+    .ok()?;
+    ensure!(
+        manifest["plain"]["sha256"] == sum("/root/plain.db")?.as_str(),
+        "{manifest}"
+    );
+    ensure!(
+        manifest["plain"]["size"] == plain.metadata()?.len()
+            && manifest["size"] == stored.metadata()?.len()
+    );
     // Random letters of base64 can be made a quarter smaller.
-    ensure!(stored.metadata()?.len() * 6 < plain.metadata()?.len() * 5, "{manifest}");
-    let status = host.check(&["etcdutl", "snapshot", "status", "/root/plain.db", "-w", "json"])?;
+    ensure!(
+        stored.metadata()?.len() * 6 < plain.metadata()?.len() * 5,
+        "{manifest}"
+    );
+    let status = host.check(&[
+        "etcdutl",
+        "snapshot",
+        "status",
+        "/root/plain.db",
+        "-w",
+        "json",
+    ])?;
     let status: serde_json::Value = serde_json::from_str(&status)?;
-    ensure!(status["revision"] == manifest["snapshot"]["revision"], "{status} {manifest}");
+    ensure!(
+        status["revision"] == manifest["snapshot"]["revision"],
+        "{status} {manifest}"
+    );
     Ok(())
 }
 
 /// Only with the key, and only if all of it is there.
 fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
-    let verify = |path: &str, key: &str| host.run(&["firstboot", "snapshot", "verify", path, "--identity", key]);
+    let verify = |path: &str, key: &str| {
+        host.run(&["firstboot", "snapshot", "verify", path, "--identity", key])
+    };
     let refused = |ran: Output, why: &str| -> Result<()> {
-        ensure!(ran.code() == 3 && ran.stderr.contains(why) && ran.stdout.is_empty(), "{ran:?} / {why}");
+        ensure!(
+            ran.code() == 3 && ran.stderr.contains(why) && ran.stdout.is_empty(),
+            "{ran:?} / {why}"
+        );
         Ok(())
     };
     // What cannot be read is not found bad.
     let locked = |ran: Output, why: &str| -> Result<()> {
         ensure!(
-            ran.code() == 1 && ran.stderr.contains(why) && !ran.stderr.contains("not a good snapshot"),
+            ran.code() == 1
+                && ran.stderr.contains(why)
+                && !ran.stderr.contains("not a good snapshot"),
             "{ran:?} / {why}"
         );
         Ok(())
     };
-    locked(host.run(&["firstboot", "snapshot", "verify", FILE])?, "--identity")?;
+    locked(
+        host.run(&["firstboot", "snapshot", "verify", FILE])?,
+        "--identity",
+    )?;
     host.write(KEY, fs::read(secret)?, 0o644)?;
     locked(verify(FILE, KEY)?, "chmod 600")?;
     fs::set_permissions(host.path(KEY), fs::Permissions::from_mode(0o600))?;
-    let well = host.check(&["firstboot", "snapshot", "verify", FILE, "--identity", KEY, "--boot"])?;
+    let well = host.check(&[
+        "firstboot",
+        "snapshot",
+        "verify",
+        FILE,
+        "--identity",
+        KEY,
+        "--boot",
+    ])?;
     ensure!(well.contains("booted"), "{well}");
     // The second recipient opens it, and a third does not.
     host.write("/root/second", fs::read(other)?, 0o600)?;
@@ -116,10 +204,23 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
     let restore = ["firstboot", "restore", FILE, "--identity", "/root/third"];
     refused_restore(host, &restore, "/root/third does not decrypt")?;
     let whole = fs::read(host.path(FILE))?;
-    for damaged in [whole[..whole.len() - 1].to_vec(), whole[..whole.len() / 2].to_vec(), flipped(&whole)] {
+    for damaged in [
+        whole[..whole.len() - 1].to_vec(),
+        whole[..whole.len() / 2].to_vec(),
+        flipped(&whole),
+    ] {
         host.write("/root/damaged.db.zst.age", damaged, 0o600)?;
-        refused(verify("/root/damaged.db.zst.age", KEY)?, "not a good snapshot")?;
-        let restore = ["firstboot", "restore", "/root/damaged.db.zst.age", "--identity", KEY];
+        refused(
+            verify("/root/damaged.db.zst.age", KEY)?,
+            "not a good snapshot",
+        )?;
+        let restore = [
+            "firstboot",
+            "restore",
+            "/root/damaged.db.zst.age",
+            "--identity",
+            KEY,
+        ];
         refused_restore(host, &restore, "not a good snapshot")?;
     }
     let left = names(host, "/root")?;
@@ -136,7 +237,10 @@ fn flipped(bytes: &[u8]) -> Vec<u8> {
 
 fn refused_restore(host: &Host, command: &[&str], why: &str) -> Result<()> {
     let ran = host.run(command)?;
-    ensure!(ran.code() == 3 && ran.stderr.contains(why), "{ran:?} / {why}");
+    ensure!(
+        ran.code() == 3 && ran.stderr.contains(why),
+        "{ran:?} / {why}"
+    );
     let left = names(host, "/var/lib/etcd")?;
     ensure!(!left.iter().any(|name| name == "aside"), "{left:?}");
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT).map(drop)
@@ -145,9 +249,25 @@ fn refused_restore(host: &Host, command: &[&str], why: &str) -> Result<()> {
 /// etcdctl's snapshot, encrypted by the `age` program.
 fn theirs(host: &Host, public: &str) -> Result<()> {
     etcdctl(host, "snapshot save /root/theirs.db")?;
-    let (plain, sealed) = (host.path("/root/theirs.db"), host.path("/root/theirs.db.age"));
-    process::run(Command::new("age").args(["-r", public, "-o"]).arg(&sealed).arg(&plain))?.ok()?;
-    let read = host.check(&["firstboot", "snapshot", "verify", "/root/theirs.db.age", "--identity", KEY])?;
+    let (plain, sealed) = (
+        host.path("/root/theirs.db"),
+        host.path("/root/theirs.db.age"),
+    );
+    process::run(
+        Command::new("age")
+            .args(["-r", public, "-o"])
+            .arg(&sealed)
+            .arg(&plain),
+    )?
+    .ok()?;
+    let read = host.check(&[
+        "firstboot",
+        "snapshot",
+        "verify",
+        "/root/theirs.db.age",
+        "--identity",
+        KEY,
+    ])?;
     let direct = host.check(&["firstboot", "snapshot", "verify", "/root/theirs.db"])?;
     ensure!(read == direct, "{read}\n{direct}");
     Ok(())
@@ -156,19 +276,23 @@ fn theirs(host: &Host, public: &str) -> Result<()> {
 /// What the store says of uploads that are not over.
 fn unfinished(bed: &Bed) -> Result<usize> {
     let mut curl = bed.provisioning.network.world().command("curl");
-    let said = process::run(curl.args(["-sSf", "-m", "30", "http://127.0.0.1:9000/backups?uploads"]))?.ok()?;
+    let said =
+        process::run(curl.args(["-sSf", "-m", "30", "http://127.0.0.1:9000/backups?uploads"]))?
+            .ok()?;
     Ok(said.matches("<Upload>").count())
 }
 
 /// What the store has: uploads that are not over, and objects.
 fn stored(bed: &Bed) -> Result<(usize, usize)> {
     let mut curl = bed.provisioning.network.world().command("curl");
-    let said = process::run(curl.args(["-sSf", "-m", "30", "http://127.0.0.1:9000/backups"]))?.ok()?;
+    let said =
+        process::run(curl.args(["-sSf", "-m", "30", "http://127.0.0.1:9000/backups"]))?.ok()?;
     Ok((unfinished(bed)?, said.matches("<Key>").count()))
 }
 
-/// ^C leaves no parts that no list shows and that cost money, and no object without its manifest: neither where they are
-/// on their way, nor where the store has done what it was asked for and its answer is on the way.
+/// ^C leaves no parts that no list shows and that cost money, and no object without its manifest:
+/// neither where they are on their way, nor where the store has done what it was asked for and its
+/// answer is on the way.
 fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     let host = &bed.hosts[0];
     let before = stored(bed)?;
@@ -181,13 +305,26 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
         // The answer has the upload's id.
         ("-INT", 130, Fault::SlowAnswer("?uploads", 2 * two), begun),
         // The object is there, and firstboot does not know it.
-        ("-INT", 130, Fault::SlowAnswer("POST /backups/etcd/", 2 * two), object),
+        (
+            "-INT",
+            130,
+            Fault::SlowAnswer("POST /backups/etcd/", 2 * two),
+            object,
+        ),
         // It is there, and its manifest is not.
-        ("-TERM", 143, Fault::SlowAnswer(".age.json", 2 * two), object),
+        (
+            "-TERM",
+            143,
+            Fault::SlowAnswer(".age.json", 2 * two),
+            object,
+        ),
     ] {
         store.fault(fault);
         let mut command = host.command(&["firstboot", "snapshot"])?;
-        let child = command.stderr(Stdio::piped()).spawn().context("cannot start firstboot")?;
+        let child = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start firstboot")?;
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         while !until(before, stored(bed)?) {
             ensure!(Instant::now() < end, "nothing was stored");
@@ -197,8 +334,15 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
         let output = child.wait_with_output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         store.heal();
-        ensure!(output.status.code() == Some(code) && !said.contains("could not"), "{fault:?}: {output:?}");
-        ensure!(stored(bed)? == before, "{fault:?}: {:?} are left of what were {before:?}", stored(bed)?);
+        ensure!(
+            output.status.code() == Some(code) && !said.contains("could not"),
+            "{fault:?}: {output:?}"
+        );
+        ensure!(
+            stored(bed)? == before,
+            "{fault:?}: {:?} are left of what were {before:?}",
+            stored(bed)?
+        );
     }
     ensure!(list(host, PLACE)?.len() == 1);
     Ok(())
@@ -210,7 +354,11 @@ fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
     etcdctl(host, "put answer 43")?;
     let url = format!("{PLACE}{name}");
     let restore = ["firstboot", "restore", &url, "--identity", KEY];
-    refused_restore(host, &["firstboot", "restore", "s3://backups/etcd/none.db.age"], "[snapshot-not-found]")?;
+    refused_restore(
+        host,
+        &["firstboot", "restore", "s3://backups/etcd/none.db.age"],
+        "[snapshot-not-found]",
+    )?;
     refused_restore(host, &restore[..3], "--identity")?;
     store.fault(Fault::Flip);
     refused_restore(host, &restore, "has the digest")?;
@@ -219,10 +367,19 @@ fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
     store.fault(Fault::Half(2));
     let said = host.check(&restore)?;
     store.heal();
-    let again: Vec<&str> = said.lines().filter(|line| line.contains("resuming the download at byte ")).collect();
-    ensure!(again.len() == 2 && !again.iter().any(|line| line.ends_with("at byte 0")), "{said}");
+    let again: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("resuming the download at byte "))
+        .collect();
+    ensure!(
+        again.len() == 2 && !again.iter().any(|line| line.ends_with("at byte 0")),
+        "{said}"
+    );
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
-    ensure!(!host.path("/var/lib/etcd/restore").exists(), "what was fetched is left open on the node");
+    ensure!(
+        !host.path("/var/lib/etcd/restore").exists(),
+        "what was fetched is left open on the node"
+    );
     Ok(())
 }
 
@@ -256,25 +413,55 @@ basicConstraints = critical, CA:FALSE
     let folder = run::current()?.folder("https")?;
     fs::write(folder.join("request"), REQUEST)?;
     let request = "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=x -config request";
-    process::run(Command::new("openssl").args(request.split_whitespace()).current_dir(&folder))?.ok()?;
-    fs::copy(host.path("/root/theirs.db.age"), folder.join("theirs.db.age"))?;
+    process::run(
+        Command::new("openssl")
+            .args(request.split_whitespace())
+            .current_dir(&folder),
+    )?
+    .ok()?;
+    fs::copy(
+        host.path("/root/theirs.db.age"),
+        folder.join("theirs.db.age"),
+    )?;
     host.write("/root/cert.pem", fs::read(folder.join("cert.pem"))?, 0o600)?;
     let mut python = world.command("python3");
-    let _server =
-        KillOnDrop::spawn(python.args(["-c", SERVE]).current_dir(&folder), &fs::File::create(folder.join("log"))?)?;
+    let _server = KillOnDrop::spawn(
+        python.args(["-c", SERVE]).current_dir(&folder),
+        &fs::File::create(folder.join("log"))?,
+    )?;
     etcdctl(host, "put answer 44")?;
     let restore = "SSL_CERT_FILE=/root/cert.pem firstboot restore https://10.101.15.1:9443";
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
-    while !process::run(world.command("curl").args(["-sk", "-o", "/dev/null", "https://10.101.15.1:9443/"]))?.success()
+    while !process::run(world.command("curl").args([
+        "-sk",
+        "-o",
+        "/dev/null",
+        "https://10.101.15.1:9443/",
+    ]))?
+    .success()
     {
         ensure!(Instant::now() < end, "the server does not answer");
         sleep(Duration::from_millis(100));
     }
-    let stranger = host.run(&["firstboot", "restore", "https://10.101.15.1:9443/theirs.db.age", "--deadline", "1"])?;
-    ensure!(stranger.code() == 4 && stranger.stderr.contains("certificate"), "{stranger:?}");
+    let stranger = host.run(&[
+        "firstboot",
+        "restore",
+        "https://10.101.15.1:9443/theirs.db.age",
+        "--deadline",
+        "1",
+    ])?;
+    ensure!(
+        stranger.code() == 4 && stranger.stderr.contains("certificate"),
+        "{stranger:?}"
+    );
     let away = host.sh(&format!("{restore}/away/theirs.db.age --identity {KEY}"))?;
-    ensure!(away.code() == 3 && away.stderr.contains("[store-denied]"), "{away:?}");
-    let said = host.sh(&format!("{restore}/moved/theirs.db.age --identity {KEY}"))?.ok()?;
+    ensure!(
+        away.code() == 3 && away.stderr.contains("[store-denied]"),
+        "{away:?}"
+    );
+    let said = host
+        .sh(&format!("{restore}/moved/theirs.db.age --identity {KEY}"))?
+        .ok()?;
     ensure!(said.contains("which has no manifest"), "{said}");
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     Ok(())

@@ -14,11 +14,16 @@ use tests::programs::demo;
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_reinstalled_node_gets_the_store_keys_from_its_document", REQUIREMENTS, travel)]
+    vec![trial(
+        "a_reinstalled_node_gets_the_store_keys_from_its_document",
+        REQUIREMENTS,
+        travel,
+    )]
 }
 
 /// Nothing has to answer there.
-const STORE: &str = "destination = \"s3://backups/etcd\"\n[backup.s3]\nendpoint = \"http://10.101.15.1:9001\"";
+const STORE: &str =
+    "destination = \"s3://backups/etcd\"\n[backup.s3]\nendpoint = \"http://10.101.15.1:9001\"";
 
 const KEYS: &str = "AWS_ACCESS_KEY_ID=AKIATRAVELS\nAWS_SECRET_ACCESS_KEY=veryverysecret\n";
 
@@ -27,7 +32,8 @@ fn travel() -> Result<()> {
     let path = bed.provisioning.pki().join("s3-keys");
     fs::write(&path, KEYS)?;
     fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-    bed.provisioning.build(&demo(1, "", &format!("[backup]\n{STORE}"))?)?;
+    bed.provisioning
+        .build(&demo(1, "", &format!("[backup]\n{STORE}"))?)?;
     for _ in 0..2 {
         let host = &mut bed.hosts[0];
         host.wipe()?;
@@ -37,13 +43,24 @@ fn travel() -> Result<()> {
         wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
         has_keys(host)?;
         let journal = host.journal("firstboot")?;
-        ensure!(!journal.contains("veryverysecret") && !journal.contains("AKIATRAVELS"), "{journal}");
+        ensure!(
+            !journal.contains("veryverysecret") && !journal.contains("AKIATRAVELS"),
+            "{journal}"
+        );
         host.cut_power()?;
     }
-    let image = bed.provisioning.out().join("image").to_string_lossy().into_owned();
+    let image = bed
+        .provisioning
+        .out()
+        .join("image")
+        .to_string_lossy()
+        .into_owned();
     let find = format!("cd {image}; zcat -f * | grep -a -c -e AKIATRAVELS -e veryverysecret");
     let found = process::run(std::process::Command::new("sh").args(["-c", &find]))?;
-    ensure!(found.stdout.trim() == "0", "the image has the keys: {found:?}");
+    ensure!(
+        found.stdout.trim() == "0",
+        "the image has the keys: {found:?}"
+    );
     Ok(())
 }
 

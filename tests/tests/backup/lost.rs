@@ -1,4 +1,5 @@
-//! A member's file loses what the member has: a page of an earlier time stands where the newest was, and is as whole as that.
+//! A member's file loses what the member has: a page of an earlier time stands where the newest
+//! was, and is as whole as that.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,7 +18,10 @@ const DB: &str = "/var/lib/etcd/data/member/snap/db";
 const PAGE: usize = 4096;
 
 fn long(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_le_bytes)
+    bytes
+        .get(at..at + 8)
+        .and_then(|word| word.try_into().ok())
+        .map_or(0, u64::from_le_bytes)
 }
 
 fn word(bytes: &[u8], at: usize) -> usize {
@@ -35,14 +39,21 @@ fn roots(db: &[u8]) -> BTreeMap<Vec<u8>, (usize, u64)> {
         .map(|nth| {
             let row = root + 16 + 16 * nth;
             let (key, length) = (row + word(db, row + 4), word(db, row + 8));
-            (db[key..key + length].to_vec(), (key + length, long(db, key + length)))
+            (
+                db[key..key + length].to_vec(),
+                (key + length, long(db, key + length)),
+            )
         })
         .collect()
 }
 
 /// A field of the newest meta page.
 fn meta(db: &[u8], field: usize) -> u64 {
-    let newest = if long(db, 16 + 48) > long(db, PAGE + 16 + 48) { 0 } else { PAGE };
+    let newest = if long(db, 16 + 48) > long(db, PAGE + 16 + 48) {
+        0
+    } else {
+        PAGE
+    };
     long(db, newest + 16 + field)
 }
 
@@ -51,13 +62,20 @@ fn free(db: &[u8]) -> Result<u64> {
     let mut used = vec![0, 1, meta(db, 16)];
     for (_, root) in roots(db).into_values() {
         used.push(root);
-        let children = if db[at(root) + 8] == 1 { word(db, at(root) + 10) & 0xFFFF } else { 0 };
+        let children = if db[at(root) + 8] == 1 {
+            word(db, at(root) + 10) & 0xFFFF
+        } else {
+            0
+        };
         used.extend((0..children).map(|nth| long(db, at(root) + 16 + 16 * nth + 8)));
     }
-    (2..meta(db, 40)).find(|page| !used.contains(page)).context("no page is free")
+    (2..meta(db, 40))
+        .find(|page| !used.contains(page))
+        .context("no page is free")
 }
 
-/// While the member runs: it remembers what its file has lost. Afterwards the member is not fit for use.
+/// While the member runs: it remembers what its file has lost. Afterwards the member is not fit for
+/// use.
 pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     let put = |from: u32| -> Result<()> {
         for nth in from..from + 15 {
@@ -70,7 +88,10 @@ pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     put(0)?;
     let early = fs::read(host.path(DB))?;
     let (_, page) = roots(&early)[&b"key"[..]];
-    ensure!(page > 0 && early[at(page) + 8] == 2, "the bucket `key` is not a leaf");
+    ensure!(
+        page > 0 && early[at(page) + 8] == 2,
+        "the bucket `key` is not a leaf"
+    );
     put(15)?;
     let now = fs::read(host.path(DB))?;
     let (pointer, _) = roots(&now)[&b"key"[..]];
@@ -82,8 +103,23 @@ pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     file.write_all_at(&place.to_le_bytes(), pointer as u64)?;
     // Unless the member is named, its data is compared with the others' first, and there it ends.
     let endpoint = format!("https://{address}:2379");
-    let taken = host.run(&["firstboot", "snapshot", "--endpoint", &endpoint, "/root/lost.db"])?;
-    ensure!(taken.code() == 3 && taken.stderr.contains("[snapshot-invalid]"), "{taken:?}");
-    ensure!(!names(host, "/root")?.iter().any(|name| name.contains("lost")), "{:?}", names(host, "/root")?);
+    let taken = host.run(&[
+        "firstboot",
+        "snapshot",
+        "--endpoint",
+        &endpoint,
+        "/root/lost.db",
+    ])?;
+    ensure!(
+        taken.code() == 3 && taken.stderr.contains("[snapshot-invalid]"),
+        "{taken:?}"
+    );
+    ensure!(
+        !names(host, "/root")?
+            .iter()
+            .any(|name| name.contains("lost")),
+        "{:?}",
+        names(host, "/root")?
+    );
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! `firstboot snapshot` on real hosts with a real etcd: what is taken is good, what goes wrong leaves nothing behind, and
-//! the schedule is kept whoever is down.
+//! `firstboot snapshot` on real hosts with a real etcd: what is taken is good, what goes wrong
+//! leaves nothing behind, and the schedule is kept whoever is down.
 
 mod bed;
 mod encrypted;
@@ -15,9 +15,15 @@ use tests::harness;
 
 fn main() -> ExitCode {
     harness::main(|| {
-        [snapshot::trials(), schedule::trials(), store::trials(), encrypted::trials(), keys::trials()]
-            .into_iter()
-            .flatten()
-            .collect()
+        [
+            snapshot::trials(),
+            schedule::trials(),
+            store::trials(),
+            encrypted::trials(),
+            keys::trials(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     })
 }

@@ -16,14 +16,20 @@ const NEWEST: &str = "/etcd-image/backup/newest";
 const OWN: &str = "/var/backups/etcd";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_scheduled_snapshot_is_taken_once_whichever_member_is_down", REQUIREMENTS, once)]
+    vec![trial(
+        "a_scheduled_snapshot_is_taken_once_whichever_member_is_down",
+        REQUIREMENTS,
+        once,
+    )]
 }
 
 /// The snapshots of all hosts that are on.
 fn snapshots(hosts: &[Host]) -> Result<BTreeSet<String>> {
     let mut all = BTreeSet::new();
     for host in hosts {
-        let own = names(host, OWN)?.into_iter().filter(|name| name.strip_suffix(".json").is_none());
+        let own = names(host, OWN)?
+            .into_iter()
+            .filter(|name| name.strip_suffix(".json").is_none());
         all.extend(own.map(|name| format!("{} {name}", host.name())));
     }
     Ok(all)
@@ -32,7 +38,8 @@ fn snapshots(hosts: &[Host]) -> Result<BTreeSet<String>> {
 fn once() -> Result<()> {
     let mut bed = Bed::new(3, &far())?;
     for host in &bed.hosts {
-        // As if the timer had gone off long ago last: what was due since is made up for at the start (Persistent=).
+        // As if the timer had gone off long ago last: what was due since is made up for at the
+        // start (Persistent=).
         let stamp = host.path("/var/lib/systemd/timers/stamp-firstboot-snapshot.timer");
         fs::create_dir_all(stamp.parent().context("no folder")?)?;
         File::create(&stamp)?.set_modified(SystemTime::now() - Duration::from_secs(3 * 86_400))?;
@@ -43,55 +50,103 @@ fn once() -> Result<()> {
             "journalctl -u firstboot-snapshot -o cat | grep -qE 'has taken the snapshot|checked: '",
             CONVERGENCE_TIMEOUT,
         )?;
-        let timer = host.check(&["systemctl", "show", "-p", "ActiveState", "firstboot-snapshot.timer"])?;
+        let timer = host.check(&[
+            "systemctl",
+            "show",
+            "-p",
+            "ActiveState",
+            "firstboot-snapshot.timer",
+        ])?;
         ensure!(timer.trim() == "ActiveState=active", "{timer}");
     }
     let taken = snapshots(&bed.hosts)?;
     ensure!(taken.len() == 1, "made by more or less than one: {taken:?}");
-    let maker = taken.first().and_then(|name| name.split(' ').next()).context("nobody")?.to_owned();
+    let maker = taken
+        .first()
+        .and_then(|name| name.split(' ').next())
+        .context("nobody")?
+        .to_owned();
 
     let status = bed.hosts[0].run(&["firstboot", "status"])?.stdout;
-    ensure!(status.contains("snapshot: ") && !status.contains("OVERDUE"), "{status}");
+    ensure!(
+        status.contains("snapshot: ") && !status.contains("OVERDUE"),
+        "{status}"
+    );
 
-    // The same run once more, as it were; the one that took it is off, and one of the others cannot.
+    // The same run once more, as it were; the one that took it is off, and one of the others
+    // cannot.
     etcdctl(&bed.hosts[0], &format!("del {NEWEST}"))?;
-    let at = bed.hosts.iter().position(|host| host.name() == maker).context("who?")?;
+    let at = bed
+        .hosts
+        .iter()
+        .position(|host| host.name() == maker)
+        .context("who?")?;
     bed.hosts[at].cut_power()?;
     let mut down = bed.hosts.remove(at);
     for host in &bed.hosts {
         // Not half a minute for each that is passed over.
         let sooner = "[Service]\nExecStart=\nExecStart=/usr/local/bin/firstboot exec --sockets inet \
                       /usr/local/bin/firstboot snapshot --scheduled --spread 1\n";
-        host.write("/etc/systemd/system/firstboot-snapshot.service.d/sooner.conf", sooner, 0o644)?;
+        host.write(
+            "/etc/systemd/system/firstboot-snapshot.service.d/sooner.conf",
+            sooner,
+            0o644,
+        )?;
         host.check(&["systemctl", "daemon-reload"])?;
     }
     cannot(&bed.hosts[0])?;
     bed.hosts[1].check(&["systemctl", "start", "firstboot-snapshot"])?;
     let taken = snapshots(&bed.hosts)?;
-    ensure!(taken.len() == 1 && taken.iter().all(|name| name.starts_with(bed.hosts[1].name())), "{taken:?}");
+    ensure!(
+        taken.len() == 1
+            && taken
+                .iter()
+                .all(|name| name.starts_with(bed.hosts[1].name())),
+        "{taken:?}"
+    );
 
     // Those that could not, and were not there, find it made.
-    bed.hosts[0].sh("umount /var/backups/etcd && systemctl start firstboot-snapshot")?.ok()?;
+    bed.hosts[0]
+        .sh("umount /var/backups/etcd && systemctl start firstboot-snapshot")?
+        .ok()?;
     down.boot()?;
     down.wait_for("firstboot status", CONVERGENCE_TIMEOUT)?;
     let said = down.check(&["firstboot", "snapshot", "--scheduled", "--spread", "1"])?;
     ensure!(said.contains("has taken the snapshot of"), "{said}");
     bed.hosts.push(down);
-    ensure!(snapshots(&bed.hosts)?.len() == 2, "{:?}", snapshots(&bed.hosts)?);
+    ensure!(
+        snapshots(&bed.hosts)?.len() == 2,
+        "{:?}",
+        snapshots(&bed.hosts)?
+    );
     Ok(())
 }
 
-/// A disk that cannot be written is seen in the unit, in its exit code and, as nobody else takes it, in the status.
+/// A disk that cannot be written is seen in the unit, in its exit code and, as nobody else takes
+/// it, in the status.
 fn cannot(host: &Host) -> Result<()> {
-    host.sh("mount -t tmpfs -o ro none /var/backups/etcd")?.ok()?;
+    host.sh("mount -t tmpfs -o ro none /var/backups/etcd")?
+        .ok()?;
     let started = host.run(&["systemctl", "start", "firstboot-snapshot"])?;
     ensure!(!started.success(), "{started:?}");
-    let shown = host.check(&["systemctl", "show", "-p", "ActiveState,ExecMainStatus", "firstboot-snapshot"])?;
-    ensure!(shown.contains("ActiveState=failed") && shown.contains("ExecMainStatus=1"), "{shown}");
+    let shown = host.check(&[
+        "systemctl",
+        "show",
+        "-p",
+        "ActiveState,ExecMainStatus",
+        "firstboot-snapshot",
+    ])?;
+    ensure!(
+        shown.contains("ActiveState=failed") && shown.contains("ExecMainStatus=1"),
+        "{shown}"
+    );
     let journal = host.journal("firstboot-snapshot")?;
     ensure!(journal.contains("Read-only file system"), "{journal}");
     let status = host.run(&["firstboot", "status"])?.stdout;
-    ensure!(status.contains("snapshot: none yet") && status.contains("OVERDUE"), "{status}");
+    ensure!(
+        status.contains("snapshot: none yet") && status.contains("OVERDUE"),
+        "{status}"
+    );
     let json = host.run(&["firstboot", "status", "--json"])?.stdout;
     let json: serde_json::Value = serde_json::from_str(&json)?;
     ensure!(json["backup"]["overdue"] == true, "{json}");

@@ -17,8 +17,16 @@ const OWN: &str = "/var/backups/etcd";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_snapshot_that_exists_is_good_and_one_that_fails_leaves_nothing", REQUIREMENTS, all),
-        trial("a_snapshot_without_pages_that_its_member_lost_is_refused", REQUIREMENTS, lost),
+        trial(
+            "a_snapshot_that_exists_is_good_and_one_that_fails_leaves_nothing",
+            REQUIREMENTS,
+            all,
+        ),
+        trial(
+            "a_snapshot_without_pages_that_its_member_lost_is_refused",
+            REQUIREMENTS,
+            lost,
+        ),
     ]
 }
 
@@ -30,7 +38,13 @@ fn lost() -> Result<()> {
 
 /// One cluster for all: what each step leaves is looked at before the next.
 fn all() -> Result<()> {
-    let mut bed = Bed::new(3, &format!("{}\n[backup.keep]\nhourly = 1\ndaily = 0\nweekly = 0\nmonthly = 0", far()))?;
+    let mut bed = Bed::new(
+        3,
+        &format!(
+            "{}\n[backup.keep]\nhourly = 1\ndaily = 0\nweekly = 0\nmonthly = 0",
+            far()
+        ),
+    )?;
     bed.boot()?;
     let host = &bed.hosts[0];
     fill(host, 12)?;
@@ -49,7 +63,10 @@ fn all() -> Result<()> {
 fn under_writes(host: &Host) -> Result<()> {
     const WRITER: &str = ". /etc/profile.d/etcdctl.sh; i=0; while [ ! -e /root/stop ]; do i=$((i+1)); \
                           etcdctl put written/$i $i > /dev/null; done";
-    let mut writer = host.command(&["sh", "-c", WRITER])?.spawn().context("cannot start the writer")?;
+    let mut writer = host
+        .command(&["sh", "-c", WRITER])?
+        .spawn()
+        .context("cannot start the writer")?;
     let outcome = (0..3).try_for_each(|nth| -> Result<()> {
         let path = format!("/root/under-writes-{nth}.db");
         host.check(&["firstboot", "snapshot", &path])?;
@@ -64,14 +81,35 @@ fn under_writes(host: &Host) -> Result<()> {
     let name = listed[0]["name"].as_str().unwrap_or_default().to_owned();
     good(host, &format!("{OWN}/{name}"))?;
     let again = host.run(&["firstboot", "snapshot", &format!("{OWN}/{name}")])?;
-    ensure!(again.code() == 3 && again.stderr.contains("never replaces"), "{again:?}");
+    ensure!(
+        again.code() == 3 && again.stderr.contains("never replaces"),
+        "{again:?}"
+    );
     let status = host.run(&["firstboot", "status"])?.stdout;
-    ensure!(status.contains(&name) && !status.contains("OVERDUE"), "{status}");
-    let any = host.check(&["firstboot", "snapshot", "--from-any", "--json", "/root/any.db"])?;
+    ensure!(
+        status.contains(&name) && !status.contains("OVERDUE"),
+        "{status}"
+    );
+    let any = host.check(&[
+        "firstboot",
+        "snapshot",
+        "--from-any",
+        "--json",
+        "/root/any.db",
+    ])?;
     let any: serde_json::Value = serde_json::from_str(&any)?;
-    let leader = tests::cluster::status(host)?.into_iter().find(|member| member.leader).context("no leader")?;
+    let leader = tests::cluster::status(host)?
+        .into_iter()
+        .find(|member| member.leader)
+        .context("no leader")?;
     let address = format!("10.101.15.10{}", leader.name.trim_start_matches("etcd-"));
-    ensure!(!any["endpoint"].as_str().unwrap_or_default().contains(&address), "from the leader {address}: {any}");
+    ensure!(
+        !any["endpoint"]
+            .as_str()
+            .unwrap_or_default()
+            .contains(&address),
+        "from the leader {address}: {any}"
+    );
     Ok(())
 }
 
@@ -82,20 +120,33 @@ fn pruned(host: &Host) -> Result<()> {
     ))?
     .ok()?;
     let newest = list(host, OWN)?;
-    let newest = newest.iter().filter(|one| one["good"] == true).filter_map(|one| one["name"].as_str()).max();
+    let newest = newest
+        .iter()
+        .filter(|one| one["good"] == true)
+        .filter_map(|one| one["name"].as_str())
+        .max();
     let newest = newest.context("none")?.to_owned();
     // A newer one that is not whole is not the newest good one.
     let torn = newest.replace("Z-", "Z-torn-").replacen("20", "21", 1);
-    let tear =
-        format!("cd {OWN} && head -c 5000 {newest} > {torn} && sed 's/{newest}/{torn}/' {newest}.json > {torn}.json");
+    let tear = format!(
+        "cd {OWN} && head -c 5000 {newest} > {torn} && sed 's/{newest}/{torn}/' {newest}.json > {torn}.json"
+    );
     host.sh(&tear)?.ok()?;
     let would = host.check(&["firstboot", "snapshot", "prune", "--dry-run"])?;
-    ensure!(would.lines().count() == 2 && !would.contains(&newest), "{would}");
+    ensure!(
+        would.lines().count() == 2 && !would.contains(&newest),
+        "{would}"
+    );
     host.check(&["firstboot", "snapshot", "prune"])?;
     let mut left = names(host, OWN)?;
     left.sort();
-    let mut expected =
-        ["any.db".to_owned(), newest.clone(), format!("{newest}.json"), torn.clone(), format!("{torn}.json")];
+    let mut expected = [
+        "any.db".to_owned(),
+        newest.clone(),
+        format!("{newest}.json"),
+        torn.clone(),
+        format!("{torn}.json"),
+    ];
     expected.sort();
     ensure!(left == expected, "{left:?} are left, and not {expected:?}");
     good(host, &format!("{OWN}/{newest}")).map(drop)
@@ -106,7 +157,10 @@ fn no_room(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     host.sh("mount -t tmpfs -o size=8m none /root/slow")?.ok()?;
     let small = host.run(&["firstboot", "snapshot", "/root/slow/"])?;
-    ensure!(small.code() == 1 && small.stderr.contains("[disk-full]"), "{small:?}");
+    ensure!(
+        small.code() == 1 && small.stderr.contains("[disk-full]"),
+        "{small:?}"
+    );
     nothing_left(bed)?;
     host.check(&["mount", "-o", "remount,size=40m", "/root/slow"])?;
     let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
@@ -114,15 +168,22 @@ fn no_room(bed: &Bed) -> Result<()> {
     host.sh("cat /dev/zero > /root/slow/other; true")?.ok()?;
     bed.provisioning.network.lift_rate_limit("etcd-1")?;
     let (code, said) = end(child)?;
-    ensure!(code == Some(1) && said.contains("No space left on device"), "{code:?} {said}");
+    ensure!(
+        code == Some(1) && said.contains("No space left on device"),
+        "{code:?} {said}"
+    );
     ensure!(names(host, "/root/slow")? == ["other"]);
     host.check(&["umount", "/root/slow"]).map(drop)
 }
 
 fn read_only(host: &Host) -> Result<()> {
-    host.sh("mkdir /mnt/small && mount -t tmpfs -o ro none /mnt/small")?.ok()?;
+    host.sh("mkdir /mnt/small && mount -t tmpfs -o ro none /mnt/small")?
+        .ok()?;
     let refused = host.run(&["firstboot", "snapshot", "/mnt/small/"])?;
-    ensure!(refused.code() == 1 && refused.stderr.contains("Read-only file system"), "{refused:?}");
+    ensure!(
+        refused.code() == 1 && refused.stderr.contains("Read-only file system"),
+        "{refused:?}"
+    );
     host.check(&["umount", "/mnt/small"]).map(drop)
 }
 
@@ -130,18 +191,30 @@ fn read_only(host: &Host) -> Result<()> {
 fn begin(bed: &Bed, from: &str, path: &str) -> Result<Child> {
     let host = &bed.hosts[0];
     bed.provisioning.network.limit_rate("etcd-1", "8mbit")?;
-    let endpoint = format!("https://{}:2379", bed.provisioning.network.link(from)?.address);
+    let endpoint = format!(
+        "https://{}:2379",
+        bed.provisioning.network.link(from)?.address
+    );
     let mut command = host.command(&["firstboot", "snapshot", "--endpoint", &endpoint, path])?;
-    let child = command.stderr(Stdio::piped()).spawn().context("cannot start firstboot")?;
+    let child = command
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start firstboot")?;
     let folder = path.rsplit_once('/').context("no folder")?.0;
-    host.wait_for(&format!("[ -s {folder}/.firstboot-etcd-1.part ]"), CONVERGENCE_TIMEOUT)?;
+    host.wait_for(
+        &format!("[ -s {folder}/.firstboot-etcd-1.part ]"),
+        CONVERGENCE_TIMEOUT,
+    )?;
     Ok(child)
 }
 
 /// How it ended, and what it said.
 fn end(child: Child) -> Result<(Option<i32>, String)> {
     let output = child.wait_with_output()?;
-    Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    Ok((
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    ))
 }
 
 fn nothing_left(bed: &Bed) -> Result<()> {
@@ -154,7 +227,10 @@ fn two_at_once(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     let first = begin(bed, "etcd-2", "/root/slow/a.db")?;
     let second = host.run(&["firstboot", "snapshot", "/root/slow/b.db"])?;
-    ensure!(second.code() == 4 && second.stderr.contains("another firstboot is writing"), "{second:?}");
+    ensure!(
+        second.code() == 4 && second.stderr.contains("another firstboot is writing"),
+        "{second:?}"
+    );
     bed.provisioning.network.lift_rate_limit("etcd-1")?;
     let (code, said) = end(first)?;
     ensure!(code == Some(0), "{said}");
@@ -168,8 +244,15 @@ fn wrong_certificate(host: &Host) -> Result<()> {
     let swap = "cd /etc/etcd/tls && cp -p client.crt /root/client.crt && cp server.crt client.crt";
     host.sh(swap)?.ok()?;
     let refused = host.run(&["firstboot", "snapshot", "/root/wrong.db"])?;
-    host.sh("cp -p /root/client.crt /etc/etcd/tls/client.crt")?.ok()?;
-    ensure!(refused.code() != 0 && !names(host, "/root")?.iter().any(|name| name.contains("wrong")), "{refused:?}");
+    host.sh("cp -p /root/client.crt /etc/etcd/tls/client.crt")?
+        .ok()?;
+    ensure!(
+        refused.code() != 0
+            && !names(host, "/root")?
+                .iter()
+                .any(|name| name.contains("wrong")),
+        "{refused:?}"
+    );
     Ok(())
 }
 
@@ -179,7 +262,10 @@ fn stopped(bed: &Bed) -> Result<()> {
     let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
     host.check(&["pkill", "-INT", "-x", "firstboot"])?;
     let (code, said) = end(child)?;
-    ensure!(code == Some(130) && said.contains("interrupted; partial files removed"), "{code:?} {said}");
+    ensure!(
+        code == Some(130) && said.contains("interrupted; partial files removed"),
+        "{code:?} {said}"
+    );
     nothing_left(bed)?;
 
     let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
@@ -197,7 +283,10 @@ fn member_killed(bed: &Bed) -> Result<()> {
     bed.hosts[1].check(&["systemctl", "kill", "--signal=KILL", "etcd.service"])?;
     let (code, said) = end(child)?;
     bed.provisioning.network.lift_rate_limit("etcd-1")?;
-    ensure!(code == Some(4) && said.contains("[snapshot-interrupted]"), "{code:?} {said}");
+    ensure!(
+        code == Some(4) && said.contains("[snapshot-interrupted]"),
+        "{code:?} {said}"
+    );
     nothing_left(bed)?;
     // The cluster is none the worse for all of it.
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
@@ -208,8 +297,8 @@ fn member_killed(bed: &Bed) -> Result<()> {
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// One member is stopped in the middle and keeps its connection open, the line to another is cut: both are given up, and
-/// nothing stays.
+/// One member is stopped in the middle and keeps its connection open, the line to another is cut:
+/// both are given up, and nothing stays.
 fn silent(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     host.check(&["mkdir", "/root/slow/other"])?;
@@ -219,7 +308,10 @@ fn silent(bed: &Bed) -> Result<()> {
     bed.provisioning.network.drop_between("etcd-1", "etcd-3")?;
     for child in [stalled, cut] {
         let (code, said) = end(child)?;
-        ensure!(code == Some(4) && said.contains("sent nothing for 30 s"), "{code:?} {said}");
+        ensure!(
+            code == Some(4) && said.contains("sent nothing for 30 s"),
+            "{code:?} {said}"
+        );
     }
     bed.hosts[1].check(&["systemctl", "kill", "--signal=CONT", "etcd.service"])?;
     host.check(&["rmdir", "/root/slow/other"])?;

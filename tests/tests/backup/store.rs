@@ -14,25 +14,40 @@ use crate::bed::{Bed, REQUIREMENTS, far, fill, list, names};
 const PROXY: &str = "10.101.15.1:9001";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("an_object_exists_only_if_the_store_has_it_whole", REQUIREMENTS, all)]
+    vec![trial(
+        "an_object_exists_only_if_the_store_has_it_whole",
+        REQUIREMENTS,
+        all,
+    )]
 }
 
 fn snapshot(host: &Host, name: &str) -> Result<Output> {
-    host.run(&["firstboot", "snapshot", &format!("s3://backups/etcd/{name}")])
+    host.run(&[
+        "firstboot",
+        "snapshot",
+        &format!("s3://backups/etcd/{name}"),
+    ])
 }
 
 fn all() -> Result<()> {
-    let place = "destination = \"s3://backups/etcd\"\n[backup.s3]\nendpoint = \"http://10.101.15.1:9001\"";
+    let place =
+        "destination = \"s3://backups/etcd\"\n[backup.s3]\nendpoint = \"http://10.101.15.1:9001\"";
     let mut bed = Bed::new(1, &format!("{}\n{place}", far()))?;
     let store = S3::start(bed.provisioning.network.world(), PROXY, "backups")?;
     bed.boot()?;
     let host = &bed.hosts[0];
     let without = snapshot(host, "")?;
-    ensure!(without.code() == 3 && without.stderr.contains("/etc/firstboot/s3-keys"), "{without:?}");
+    ensure!(
+        without.code() == 3 && without.stderr.contains("/etc/firstboot/s3-keys"),
+        "{without:?}"
+    );
     let keys = "AWS_ACCESS_KEY_ID=AKIATEST\nAWS_SECRET_ACCESS_KEY=hush\n";
     host.write("/etc/firstboot/s3-keys", keys, 0o644)?;
     let open = snapshot(host, "")?;
-    ensure!(open.code() == 3 && open.stderr.contains("chmod 600"), "{open:?}");
+    ensure!(
+        open.code() == 3 && open.stderr.contains("chmod 600"),
+        "{open:?}"
+    );
     host.write("/etc/firstboot/s3-keys", keys, 0o600)?;
 
     // Of three parts.
@@ -40,7 +55,10 @@ fn all() -> Result<()> {
     snapshot(host, "")?.ok()?;
     let first = list(host, "s3://backups/etcd/")?;
     ensure!(first.len() == 1 && first[0]["good"] == true, "{first:?}");
-    ensure!(first[0]["manifest"]["checked"][3] == "stored digest", "{first:?}");
+    ensure!(
+        first[0]["manifest"]["checked"][3] == "stored digest",
+        "{first:?}"
+    );
 
     store.fault(Fault::Status500("PUT", 2));
     store.fault(Fault::Truncate(1));
@@ -48,25 +66,40 @@ fn all() -> Result<()> {
     snapshot(host, "through-trouble.db")?.ok()?;
     store.heal();
     let twice = snapshot(host, "through-trouble.db")?;
-    ensure!(twice.code() == 3 && twice.stderr.contains("never replaces"), "{twice:?}");
+    ensure!(
+        twice.code() == 3 && twice.stderr.contains("never replaces"),
+        "{twice:?}"
+    );
 
     store.fault(Fault::Lie);
     let lie = snapshot(host, "lie.db")?;
     store.heal();
-    ensure!(lie.code() == 1 && lie.stderr.contains("the store reports the digest"), "{lie:?}");
+    ensure!(
+        lie.code() == 1 && lie.stderr.contains("the store reports the digest"),
+        "{lie:?}"
+    );
 
     store.fault(Fault::Flip);
     let flip = snapshot(host, "flip.db")?;
     store.heal();
-    ensure!(flip.code() == 1 && flip.stderr.contains("when it is read back"), "{flip:?}");
+    ensure!(
+        flip.code() == 1 && flip.stderr.contains("when it is read back"),
+        "{flip:?}"
+    );
 
     store.fault(Fault::Status500("PUT", u32::MAX));
     let down = snapshot(host, "down.db")?;
     store.heal();
-    ensure!(down.code() == 4 && down.stderr.contains("cannot write to s3://backups/etcd/"), "{down:?}");
+    ensure!(
+        down.code() == 4 && down.stderr.contains("cannot write to s3://backups/etcd/"),
+        "{down:?}"
+    );
 
     let left = list(host, "s3://backups/etcd/")?;
-    ensure!(left.len() == 2 && left.iter().all(|one| one["good"] == true), "{left:?}");
+    ensure!(
+        left.len() == 2 && left.iter().all(|one| one["good"] == true),
+        "{left:?}"
+    );
     // Nothing of it stays on the node, and the keys are in no log.
     ensure!(names(host, "/var/backups/etcd")?.is_empty());
     let logs = host.check(&["journalctl", "--no-pager", "-o", "cat"])?;

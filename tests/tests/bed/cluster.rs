@@ -16,28 +16,58 @@ use tests::server::FileServer;
 use tests::{base, etcd, process};
 
 const VERSION: &str = "3.5.1";
-const REQUIREMENTS: &[Requirement] =
-    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+];
 const HOSTS: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("three_hosts_form_a_cluster_and_survive_faults", REQUIREMENTS, cluster),
-        trial("two_partitioned_hosts_still_reach_the_third", &REQUIREMENTS[..4], parted),
+        trial(
+            "three_hosts_form_a_cluster_and_survive_faults",
+            REQUIREMENTS,
+            cluster,
+        ),
+        trial(
+            "two_partitioned_hosts_still_reach_the_third",
+            &REQUIREMENTS[..4],
+            parted,
+        ),
         trial(
             "a_host_mounts_its_own_disk",
-            &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Xfs],
+            &[
+                Requirement::Root,
+                Requirement::Nspawn,
+                Requirement::Debootstrap,
+                Requirement::Network,
+                Requirement::Xfs,
+            ],
             disk,
         ),
-        trial("the_services_of_a_node_run_on_a_host", &REQUIREMENTS[..4], services),
-        trial("other_releases_run", &[Requirement::Apt, Requirement::Go(25)], releases),
+        trial(
+            "the_services_of_a_node_run_on_a_host",
+            &REQUIREMENTS[..4],
+            services,
+        ),
+        trial(
+            "other_releases_run",
+            &[Requirement::Apt, Requirement::Go(25)],
+            releases,
+        ),
     ]
 }
 
 fn cluster() -> Result<()> {
     let network = Network::new()?;
     let began = Instant::now();
-    let mut hosts = HOSTS.iter().map(|name| etcd_host(&network, name)).collect::<Result<Vec<_>>>()?;
+    let mut hosts = HOSTS
+        .iter()
+        .map(|name| etcd_host(&network, name))
+        .collect::<Result<Vec<_>>>()?;
     for host in &mut hosts {
         host.boot()?;
     }
@@ -45,7 +75,10 @@ fn cluster() -> Result<()> {
         host.wait_running(Duration::from_secs(180))?;
     }
     healthy(&network, &[101, 102, 103])?;
-    println!("three hosts are a healthy cluster after {:?}", began.elapsed());
+    println!(
+        "three hosts are a healthy cluster after {:?}",
+        began.elapsed()
+    );
     etcdctl(&network, 101, &["put", "a", "1"])?;
 
     hosts[2].reboot()?;
@@ -53,7 +86,10 @@ fn cluster() -> Result<()> {
 
     network.unplug("etcd-3")?;
     healthy(&network, &[101, 102])?;
-    ensure!(etcdctl(&network, 103, &["get", "a"]).is_err(), "a host that is cut off answers all the same");
+    ensure!(
+        etcdctl(&network, 103, &["get", "a"]).is_err(),
+        "a host that is cut off answers all the same"
+    );
     network.replug("etcd-3")?;
     healthy(&network, &[101, 102, 103])?;
 
@@ -66,13 +102,25 @@ fn cluster() -> Result<()> {
     etcdctl(&network, 101, &["put", "a", "2"])?;
     hosts[2].start()?;
     healthy(&network, &[101, 102, 103])?;
-    ensure!(etcdctl(&network, 103, &["get", "a"])?.contains('2'), "the write of the others has not arrived");
+    ensure!(
+        etcdctl(&network, 103, &["get", "a"])?.contains('2'),
+        "the write of the others has not arrived"
+    );
 
     hosts[2].shutdown()?;
-    ensure!(hosts[2].path("/var/lib/etcd/member").exists(), "etcd's data does not survive a shutdown");
+    ensure!(
+        hosts[2].path("/var/lib/etcd/member").exists(),
+        "etcd's data does not survive a shutdown"
+    );
     hosts[2].wipe()?;
-    ensure!(!hosts[2].path("/var/lib/etcd/member").exists(), "a wiped host still has etcd's data");
-    ensure!(!hosts[2].path("/usr/local/bin/etcd").exists(), "a wiped host still has etcd");
+    ensure!(
+        !hosts[2].path("/var/lib/etcd/member").exists(),
+        "a wiped host still has etcd's data"
+    );
+    ensure!(
+        !hosts[2].path("/usr/local/bin/etcd").exists(),
+        "a wiped host still has etcd"
+    );
     hosts[2].start()?;
     ensure!(hosts[2].run(&["systemctl", "reboot"]).is_ok());
     ensure!(hosts[2].wait_off(Duration::from_secs(120))? == Off::Rebooted);
@@ -87,13 +135,22 @@ fn parted() -> Result<()> {
     let reaches = |from: &str, to: u8| -> Result<bool> {
         let mut ping = network.link(from)?.namespace.command("bash");
         // A connection that is refused has arrived; one that is dropped has not.
-        ping.args(["-c", &format!("timeout 1 bash -c 'exec 3<>/dev/tcp/10.101.15.{to}/9'; [ $? != 124 ]")]);
+        ping.args([
+            "-c",
+            &format!("timeout 1 bash -c 'exec 3<>/dev/tcp/10.101.15.{to}/9'; [ $? != 124 ]"),
+        ]);
         Ok(process::run(&mut ping)?.success())
     };
     ensure!(reaches("etcd-1", 102)? && reaches("etcd-1", 103)? && reaches("etcd-1", 1)?);
     network.drop_between("etcd-1", "etcd-2")?;
-    ensure!(!reaches("etcd-1", 102)? && !reaches("etcd-2", 101)?, "the pair is not parted");
-    ensure!(reaches("etcd-1", 103)? && reaches("etcd-2", 103)?, "the third is out of reach");
+    ensure!(
+        !reaches("etcd-1", 102)? && !reaches("etcd-2", 101)?,
+        "the pair is not parted"
+    );
+    ensure!(
+        reaches("etcd-1", 103)? && reaches("etcd-2", 103)?,
+        "the third is out of reach"
+    );
     network.heal_all()?;
     ensure!(reaches("etcd-1", 102)?, "the pair is not healed");
     network.unplug("etcd-1")?;
@@ -103,7 +160,10 @@ fn parted() -> Result<()> {
     network.limit_rate("etcd-1", "1mbit")?;
     network.lift_rate_limit("etcd-1")?;
 
-    let socket = network.link("etcd-2")?.namespace.listen("10.101.15.102:9")?;
+    let socket = network
+        .link("etcd-2")?
+        .namespace
+        .listen("10.101.15.102:9")?;
     let took = |from: &str| -> Result<Duration> {
         network
             .link(from)?
@@ -115,7 +175,10 @@ fn parted() -> Result<()> {
             .context("no connection")
     };
     network.add_latency("etcd-2", Duration::from_millis(100))?;
-    ensure!(took("etcd-1")? >= Duration::from_millis(200), "the way there and back is too short");
+    ensure!(
+        took("etcd-1")? >= Duration::from_millis(200),
+        "the way there and back is too short"
+    );
     network.remove_latency("etcd-2")?;
     took("etcd-1")?;
     drop(socket);
@@ -140,7 +203,10 @@ fn services() -> Result<()> {
     network.add_address("169.254.169.254/32")?;
     let metadata = tempfile::tempdir()?;
     fs::write(metadata.path().join("hostname"), "etcd-1")?;
-    let _server = FileServer::start(network.world().listen("169.254.169.254:80")?, metadata.path())?;
+    let _server = FileServer::start(
+        network.world().listen("169.254.169.254:80")?,
+        metadata.path(),
+    )?;
     let mut host = Host::new(&network, "etcd-1", &base::base()?)?;
     // chronyd may not set the clock here, and its unit is skipped for that reason.
     host.write(
@@ -153,7 +219,11 @@ fn services() -> Result<()> {
     ensure!(answer == "etcd-1", "{answer}");
     host.check(&["systemctl", "start", "firewalld"])?;
     let state = host.run(&["firewall-cmd", "--state"])?;
-    ensure!(state.stdout.trim() == "running", "{state:?}\n{}", host.journal("firewalld")?);
+    ensure!(
+        state.stdout.trim() == "running",
+        "{state:?}\n{}",
+        host.journal("firewalld")?
+    );
     host.check(&["firewall-cmd", "--add-port=2379/tcp"])?;
     ensure!(
         host.check(&["systemctl", "is-active", "ssh", "chrony"])? == "active\nactive\n",
@@ -175,11 +245,14 @@ fn etcd_host(network: &Network, name: &str) -> Result<Host> {
     let host = Host::new(network, name, &base::base()?)?;
     for program in etcd::PROGRAMS {
         let binary = etcd::binaries(VERSION)?.join(program);
-        let bytes = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
+        let bytes =
+            fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
         host.write(&format!("/usr/local/bin/{program}"), bytes, 0o755)?;
     }
     let own = host.address();
-    let members: Vec<String> = (1..=3).map(|n| format!("etcd-{n}=http://10.101.15.{}:2380", 100 + n)).collect();
+    let members: Vec<String> = (1..=3)
+        .map(|n| format!("etcd-{n}=http://10.101.15.{}:2380", 100 + n))
+        .collect();
     let unit = format!(
         "[Unit]\nAfter=network.target\n[Service]\nType=notify\nTimeoutStartSec=0\nRestart=on-failure\n\
          ExecStart=/usr/local/bin/etcd --name {name} --data-dir /var/lib/etcd \
@@ -198,7 +271,9 @@ fn etcd_host(network: &Network, name: &str) -> Result<Host> {
 }
 
 fn etcdctl(network: &Network, host: u8, arguments: &[&str]) -> Result<String> {
-    let mut etcdctl: Command = network.world().command(&etcd::binaries(VERSION)?.join("etcdctl").to_string_lossy());
+    let mut etcdctl: Command = network
+        .world()
+        .command(&etcd::binaries(VERSION)?.join("etcdctl").to_string_lossy());
     etcdctl
         .args(["--dial-timeout=1s", "--command-timeout=2s"])
         .arg(format!("--endpoints=http://10.101.15.{host}:2379"))

@@ -15,8 +15,16 @@ const CONTENT: &str = "0123456789";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("the_server_serves_ranges_and_records_requests", &[Requirement::Curl], serves),
-        trial("the_server_misbehaves_as_ordered", &[Requirement::Curl], misbehaves),
+        trial(
+            "the_server_serves_ranges_and_records_requests",
+            &[Requirement::Curl],
+            serves,
+        ),
+        trial(
+            "the_server_misbehaves_as_ordered",
+            &[Requirement::Curl],
+            misbehaves,
+        ),
     ]
 }
 
@@ -26,12 +34,30 @@ fn serves() -> Result<()> {
     ensure!(curl(&["-f", &url])?.ok()? == CONTENT);
     ensure!(curl(&["-f", "-r", "3-5", "-H", "X-Test: yes", &url])?.ok()? == "345");
     ensure!(curl(&["-fI", &url])?.ok()?.contains("Content-Length: 10"));
-    ensure!(curl(&["-f", &server.url("b")])?.code() == 22, "a file that is not there is served");
-    curl(&["-f", "--data-binary", "it failed", &server.url("report?node=etcd-1")])?.ok()?;
+    ensure!(
+        curl(&["-f", &server.url("b")])?.code() == 22,
+        "a file that is not there is served"
+    );
+    curl(&[
+        "-f",
+        "--data-binary",
+        "it failed",
+        &server.url("report?node=etcd-1"),
+    ])?
+    .ok()?;
     let requests = server.requests_for("a");
-    ensure!(requests.len() == 3 && requests[1].header("x-test") == Some("yes"), "{requests:?}");
-    let report = server.requests_for("report").pop().context("the report is not recorded")?;
-    ensure!(report.body == b"it failed" && report.query.as_deref() == Some("node=etcd-1"), "{report:?}");
+    ensure!(
+        requests.len() == 3 && requests[1].header("x-test") == Some("yes"),
+        "{requests:?}"
+    );
+    let report = server
+        .requests_for("report")
+        .pop()
+        .context("the report is not recorded")?;
+    ensure!(
+        report.body == b"it failed" && report.query.as_deref() == Some("node=etcd-1"),
+        "{report:?}"
+    );
     Ok(())
 }
 
@@ -46,28 +72,56 @@ fn misbehaves() -> Result<()> {
     ensure!(with(Fault::Status(404), &["-f"])?.code() == 22);
     ensure!(with(Fault::StatusTimes(500, 2), &["-f"])?.code() == 22);
     ensure!(curl(&["-f", &url])?.code() == 22);
-    ensure!(curl(&["-f", &url])?.ok()? == CONTENT, "the third request should have gone well");
+    ensure!(
+        curl(&["-f", &url])?.ok()? == CONTENT,
+        "the third request should have gone well"
+    );
 
     let cut = with(Fault::CutOnceAfter(4), &["-f"])?;
     ensure!(cut.code() != 0 && cut.stdout == "0123", "{cut:?}");
-    ensure!(curl(&["-f", &url])?.ok()? == CONTENT, "it was to be cut only once");
+    ensure!(
+        curl(&["-f", &url])?.ok()? == CONTENT,
+        "it was to be cut only once"
+    );
     ensure!(with(Fault::CutAfter(0), &["-f"])?.code() != 0);
 
-    let flipped = with(Fault::FlipByte(2), &["-fo", "/dev/null", "-w", "%{size_download}"])?;
+    let flipped = with(
+        Fault::FlipByte(2),
+        &["-fo", "/dev/null", "-w", "%{size_download}"],
+    )?;
     ensure!(flipped.ok()? == "10");
-    ensure!(curl(&["-f", "-r", "3-5", &url])?.ok()? == "345", "a flip outside of the range shows");
-    ensure!(curl(&["-f", "-r", "0-2", &url])?.ok()? != "012", "a flip inside of the range does not show");
+    ensure!(
+        curl(&["-f", "-r", "3-5", &url])?.ok()? == "345",
+        "a flip outside of the range shows"
+    );
+    ensure!(
+        curl(&["-f", "-r", "0-2", &url])?.ok()? != "012",
+        "a flip inside of the range does not show"
+    );
 
     ensure!(with(Fault::IgnoreRange, &["-f", "-r", "3-5"])?.stdout == CONTENT);
-    ensure!(with(Fault::ContentLength(20), &["-f"])?.code() == 18, "a body that is too short passes");
+    ensure!(
+        with(Fault::ContentLength(20), &["-f"])?.code() == 18,
+        "a body that is too short passes"
+    );
     ensure!(with(Fault::ContentLength(5), &["-f"])?.stdout == "01234");
     ensure!(with(Fault::Redirect(server.url("c")), &["-fL"])?.ok()? == "elsewhere");
 
-    let stalled = with(Fault::Stall(3, Duration::from_secs(60)), &["-f", "--max-time", "1"])?;
-    ensure!(stalled.code() == 28 && stalled.stdout == "012", "{stalled:?}");
+    let stalled = with(
+        Fault::Stall(3, Duration::from_secs(60)),
+        &["-f", "--max-time", "1"],
+    )?;
+    ensure!(
+        stalled.code() == 28 && stalled.stdout == "012",
+        "{stalled:?}"
+    );
     let began = Instant::now();
     ensure!(with(Fault::Slow(20), &["-f"])?.ok()? == CONTENT);
-    ensure!(began.elapsed() > Duration::from_millis(400), "10 bytes at 20 a second came in {:?}", began.elapsed());
+    ensure!(
+        began.elapsed() > Duration::from_millis(400),
+        "10 bytes at 20 a second came in {:?}",
+        began.elapsed()
+    );
     Ok(())
 }
 
@@ -80,5 +134,9 @@ fn server() -> Result<(tempfile::TempDir, FileServer)> {
 }
 
 fn curl(arguments: &[&str]) -> Result<Output> {
-    process::run(Command::new("curl").args(["-s", "--noproxy", "*"]).args(arguments))
+    process::run(
+        Command::new("curl")
+            .args(["-s", "--noproxy", "*"])
+            .args(arguments),
+    )
 }

@@ -11,15 +11,23 @@ use tests::kernel::{LAST_SYSTEM_CALL, Ported};
 use tests::network::Network;
 use tests::requirement::Requirement;
 
-const REQUIREMENTS: &[Requirement] =
-    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network];
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+];
 const BOOT_TIMEOUT: Duration = Duration::from_secs(180);
 const DBUS: &str = "systemctl is-active --quiet dbus.service";
 const SERVICE: &[&str] = &["systemd-run", "--quiet", "--pipe", "--wait"];
 const PROBE: &str = include_str!("calls.py");
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("hosts_have_no_system_call_newer_than_3_10_and_a_systemd_without_seccomp", REQUIREMENTS, kernel)]
+    vec![trial(
+        "hosts_have_no_system_call_newer_than_3_10_and_a_systemd_without_seccomp",
+        REQUIREMENTS,
+        kernel,
+    )]
 }
 
 fn kernel() -> Result<()> {
@@ -32,15 +40,26 @@ fn kernel() -> Result<()> {
     // The calls of 3.10 are there. These do no harm, and no kernel leaves them out.
     for (first, last) in [(4, 10), (305, 309)] {
         let all: Vec<u32> = (first..=last).collect();
-        ensure!(present(&host, &[], first, last)? == all, "not all of {first} to {last} are there");
+        ensure!(
+            present(&host, &[], first, last)? == all,
+            "not all of {first} to {last} are there"
+        );
     }
 
     // systemd 219 of CentOS 7 takes these and does nothing.
-    let refuse = ["SystemCallFilter=~uname", "RestrictAddressFamilies=AF_UNIX", "SystemCallArchitectures=native"];
+    let refuse = [
+        "SystemCallFilter=~uname",
+        "RestrictAddressFamilies=AF_UNIX",
+        "SystemCallArchitectures=native",
+    ];
     let properties = refuse.map(|word| format!("--property={word}"));
     let mut command = SERVICE.to_vec();
     command.extend(properties.iter().map(String::as_str));
-    command.extend(["python3", "-c", "import os, socket; os.uname(); socket.socket(socket.AF_INET)"]);
+    command.extend([
+        "python3",
+        "-c",
+        "import os, socket; os.uname(); socket.socket(socket.AF_INET)",
+    ]);
     host.check(&command)?;
 
     host.cut_power()?;
@@ -56,7 +75,10 @@ fn newer(host: &Host, left: &[Ported]) -> Result<()> {
     for through in [SERVICE, &[]] {
         // No number above 470 is given yet (Linux 6.18).
         let there = present(host, through, LAST_SYSTEM_CALL + 1, 600)?;
-        ensure!(there == left, "newer than 3.10 and there are {there:?}, not {left:?}");
+        ensure!(
+            there == left,
+            "newer than 3.10 and there are {there:?}, not {left:?}"
+        );
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A run that is killed in the midst of a test leaves nothing that lives, and the next one clears the rest.
+//! A run that is killed in the midst of a test leaves nothing that lives, and the next one clears
+//! the rest.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -14,14 +15,22 @@ use tests::process::KillOnDrop;
 use tests::requirement::Requirement;
 use tests::{base, cache, run};
 
-const REQUIREMENTS: &[Requirement] =
-    &[Requirement::Root, Requirement::Debootstrap, Requirement::Nspawn, Requirement::Network];
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Debootstrap,
+    Requirement::Nspawn,
+    Requirement::Network,
+];
 
 /// Set for the run that is to be killed. It is no test of its own, so it is not listed without it.
 const VICTIM: &str = "BED_VICTIM";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = vec![trial("a_killed_run_leaves_nothing_alive", REQUIREMENTS, killed)];
+    let mut trials = vec![trial(
+        "a_killed_run_leaves_nothing_alive",
+        REQUIREMENTS,
+        killed,
+    )];
     if std::env::var_os(VICTIM).is_some() {
         trials.push(trial("victim", REQUIREMENTS, victim));
     }
@@ -38,9 +47,13 @@ fn victim() -> Result<()> {
 }
 
 fn killed() -> Result<()> {
-    let mut command = Command::new(std::env::current_exe().context("cannot tell which program this is")?);
+    let mut command =
+        Command::new(std::env::current_exe().context("cannot tell which program this is")?);
     command.args(["--exact", "victim"]).env(VICTIM, "1");
-    let nowhere = File::options().write(true).open("/dev/null").context("cannot open /dev/null")?;
+    let nowhere = File::options()
+        .write(true)
+        .open("/dev/null")
+        .context("cannot open /dev/null")?;
     let mut victim = KillOnDrop::spawn(&command, &nowhere)?;
     let folder = cache::folder().join("run").join(victim.id().to_string());
     let marks = folder.to_string_lossy().into_owned();
@@ -48,12 +61,20 @@ fn killed() -> Result<()> {
     sleep(Duration::from_secs(1));
 
     victim.kill();
-    wait("all processes of the victim have ended", || processes(&marks).is_empty())?;
-    ensure!(folder.exists(), "the victim has cleared up, so it was not killed in the midst");
+    wait("all processes of the victim have ended", || {
+        processes(&marks).is_empty()
+    })?;
+    ensure!(
+        folder.exists(),
+        "the victim has cleared up, so it was not killed in the midst"
+    );
     run::reap()?;
     ensure!(!folder.exists(), "{} is still there", folder.display());
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mounts")?;
-    ensure!(!mounts.contains(&marks), "a mount of the victim's is still there");
+    ensure!(
+        !mounts.contains(&marks),
+        "a mount of the victim's is still there"
+    );
     Ok(())
 }
 
@@ -62,13 +83,18 @@ fn processes(folder: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     let texts = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
-    texts.filter(|line| line.contains(&format!("{folder}/"))).collect()
+    texts
+        .filter(|line| line.contains(&format!("{folder}/")))
+        .collect()
 }
 
 fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !done() {
-        ensure!(Instant::now() < deadline, "after 20 s it is not so that {what}");
+        ensure!(
+            Instant::now() < deadline,
+            "after 20 s it is not so that {what}"
+        );
         sleep(Duration::from_millis(50));
     }
     Ok(())

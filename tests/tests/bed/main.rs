@@ -1,4 +1,5 @@
-//! The bed itself: that its hosts, networks, servers and stand-ins do what the tests built on them take for granted.
+//! The bed itself: that its hosts, networks, servers and stand-ins do what the tests built on them
+//! take for granted.
 
 mod cluster;
 mod files;
@@ -15,8 +16,14 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    [files::trials(), kernel::trials(), install::trials(), cluster::trials(), killed::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        files::trials(),
+        kernel::trials(),
+        install::trials(),
+        cluster::trials(),
+        killed::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -15,8 +15,13 @@ use tests::reference_setup;
 use tests::requirement::Requirement;
 use tests::{process, run};
 
-pub(crate) const REQUIREMENTS: &[Requirement] =
-    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+pub(crate) const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+];
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A cluster to be: installed, told who is who, off.
@@ -31,14 +36,16 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// With so many nodes: the demo's three, or more of the same. `ETCD_VERSION` runs the whole suite with another etcd.
+    /// With so many nodes: the demo's three, or more of the same. `ETCD_VERSION` runs the whole
+    /// suite with another etcd.
     pub(crate) fn new(count: usize) -> Result<Self> {
         Self::with_etcd(&etcd::asked(), count)
     }
 
     /// The same with another version of etcd than the suite is run for.
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
-        // Who joins gets a snapshot of the database soon, and not the whole log: so it is with any cluster that has lived.
+        // Who joins gets a snapshot of the database soon, and not the whole log: so it is with any
+        // cluster that has lived.
         Self::compacting(version, count, 1000)
     }
 
@@ -46,7 +53,12 @@ impl Bed {
     pub(crate) fn compacting(version: &str, count: usize, snapshot_count: usize) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
-        let mut bed = Self { hosts: Vec::new(), provisioning, version: version.to_owned(), snapshot_count };
+        let mut bed = Self {
+            hosts: Vec::new(),
+            provisioning,
+            version: version.to_owned(),
+            snapshot_count,
+        };
         bed.grow(count)?;
         Ok(bed)
     }
@@ -55,13 +67,19 @@ impl Bed {
     pub(crate) fn unbuilt() -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let version = etcd::DEMO.to_owned();
-        Ok(Self { hosts: Vec::new(), provisioning: Provisioning::new()?, version, snapshot_count: 1000 })
+        Ok(Self {
+            hosts: Vec::new(),
+            provisioning: Provisioning::new()?,
+            version,
+            snapshot_count: 1000,
+        })
     }
 
     /// Installs new nodes from the image that was built, until there are so many.
     pub(crate) fn install_up_to(&mut self, count: usize) -> Result<()> {
         for number in self.hosts.len() + 1..=count {
-            self.hosts.push(self.provisioning.machine(&format!("etcd-{number}"))?);
+            self.hosts
+                .push(self.provisioning.machine(&format!("etcd-{number}"))?);
             self.reinstall(number - 1)?;
         }
         Ok(())
@@ -70,16 +88,25 @@ impl Bed {
     /// Builds the image again, with so many nodes, and installs the new ones from it.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut text = fs::read_to_string(recipe("demo"))?;
-        text = text.replace("[etcd]\n", &format!("[etcd]\nsnapshot-count = {}\n", self.snapshot_count));
+        text = text.replace(
+            "[etcd]\n",
+            &format!("[etcd]\nsnapshot-count = {}\n", self.snapshot_count),
+        );
         for number in 4..=count {
-            let node = format!("[[node]]\nname = \"etcd-{number}\"\naddress = \"10.101.15.{}\"\n\n", 100 + number);
-            let end = text.find("[network]").context("the demo's recipe has no [network]")?;
+            let node = format!(
+                "[[node]]\nname = \"etcd-{number}\"\naddress = \"10.101.15.{}\"\n\n",
+                100 + number
+            );
+            let end = text
+                .find("[network]")
+                .context("the demo's recipe has no [network]")?;
             text.insert_str(end, &node);
         }
         self.grow_from(&text, count)
     }
 
-    /// Builds the image again from this recipe, and installs new nodes from it until there are so many.
+    /// Builds the image again from this recipe, and installs new nodes from it until there are so
+    /// many.
     pub(crate) fn grow_from(&mut self, recipe: &str, count: usize) -> Result<()> {
         self.build(recipe)?;
         self.install_up_to(count)
@@ -92,7 +119,8 @@ impl Bed {
         self.provisioning.build(&path).map(drop)
     }
 
-    /// A new machine that is installed and told that it is this node, at an address of its own: off.
+    /// A new machine that is installed and told that it is this node, at an address of its own:
+    /// off.
     pub(crate) fn moved(&self, node: &str) -> Result<Host> {
         let mut host = self.provisioning.machine(&format!("{node}-new"))?;
         self.provisioning.install(&mut host)?;
@@ -123,7 +151,8 @@ impl Bed {
         self.reinstall(at)
     }
 
-    /// A new disk in a machine that is off, with plain etcd on it: set up by hand, as one of a new cluster.
+    /// A new disk in a machine that is off, with plain etcd on it: set up by hand, as one of a new
+    /// cluster.
     pub(crate) fn set_up_by_hand(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()?;
         reference_setup::configure(&self.provisioning, &self.hosts[at], "new")
@@ -151,9 +180,15 @@ impl Bed {
         for host in &self.hosts {
             for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
                 let folder = host.path(folder);
-                for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+                for entry in fs::read_dir(&folder)
+                    .with_context(|| format!("cannot list {}", folder.display()))?
+                {
                     let path = entry?.path();
-                    if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }?;
+                    if path.is_dir() {
+                        fs::remove_dir_all(&path)
+                    } else {
+                        fs::remove_file(&path)
+                    }?;
                 }
             }
         }
@@ -167,7 +202,10 @@ impl Bed {
         }
         let mut tokens = self.hosts.iter().map(token).collect::<Result<Vec<_>>>()?;
         tokens.dedup();
-        ensure!(tokens.len() == 1, "the members begin with different tokens: {tokens:?}");
+        ensure!(
+            tokens.len() == 1,
+            "the members begin with different tokens: {tokens:?}"
+        );
         Ok(())
     }
 }
@@ -177,8 +215,8 @@ pub(crate) fn remove(host: &Host, member: &str) -> Result<()> {
     retry_etcdctl(host, &format!("member remove {member}"))
 }
 
-/// Runs etcdctl until it succeeds: for five seconds after an election, or after a member has been away, etcd calls its cluster
-/// unhealthy (server.go, HealthInterval).
+/// Runs etcdctl until it succeeds: for five seconds after an election, or after a member has been
+/// away, etcd calls its cluster unhealthy (server.go, HealthInterval).
 pub(crate) fn retry_etcdctl(host: &Host, arguments: &str) -> Result<()> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(host, arguments) {
@@ -191,42 +229,71 @@ pub(crate) fn retry_etcdctl(host: &Host, arguments: &str) -> Result<()> {
 /// A copy of a folder takes the place of another.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     process::check("rm", &["-rf", &to.to_string_lossy()])?;
-    process::check("cp", &["-a", &from.to_string_lossy(), &to.to_string_lossy()]).map(drop)
+    process::check(
+        "cp",
+        &["-a", &from.to_string_lossy(), &to.to_string_lossy()],
+    )
+    .map(drop)
 }
 
 /// The token that a host's etcd begins with.
 pub(crate) fn token(host: &Host) -> Result<String> {
     let conf = host.read("/etc/etcd/etcd.conf")?;
-    let line = conf.lines().find_map(|line| line.strip_prefix("ETCD_INITIAL_CLUSTER_TOKEN="));
-    Ok(line.with_context(|| format!("no token in\n{conf}"))?.to_owned())
+    let line = conf
+        .lines()
+        .find_map(|line| line.strip_prefix("ETCD_INITIAL_CLUSTER_TOKEN="));
+    Ok(line
+        .with_context(|| format!("no token in\n{conf}"))?
+        .to_owned())
 }
 
 /// The id and the line of a member in etcd's own list.
 pub(crate) fn listed(host: &Host, name: &str) -> Result<Option<(String, String)>> {
     let list = etcdctl(host, "member list")?;
-    let line = list.lines().find(|line| line.contains(&format!(" {name},")));
-    Ok(line.map(|line| (line.split(',').next().unwrap_or_default().to_owned(), line.to_owned())))
+    let line = list
+        .lines()
+        .find(|line| line.contains(&format!(" {name},")));
+    Ok(line.map(|line| {
+        (
+            line.split(',').next().unwrap_or_default().to_owned(),
+            line.to_owned(),
+        )
+    }))
 }
 
 /// firstboot refused in this boot, with these words, and etcd is down.
 pub(crate) fn wait_refused(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
-    host.wait_for("systemctl is-failed --quiet firstboot.service", CONVERGENCE_TIMEOUT)?;
-    host.wait_for("! systemctl is-active --quiet etcd.service", CONVERGENCE_TIMEOUT)
+    host.wait_for(
+        "systemctl is-failed --quiet firstboot.service",
+        CONVERGENCE_TIMEOUT,
+    )?;
+    host.wait_for(
+        "! systemctl is-active --quiet etcd.service",
+        CONVERGENCE_TIMEOUT,
+    )
 }
 
 /// Waits until firstboot's newest words, as `systemctl status` shows them, contain all of these.
 pub(crate) fn wait_said(host: &Host, words: &[&str]) -> Result<String> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     loop {
-        let shown = host.run(&["systemctl", "show", "--property=StatusText", "firstboot.service"]);
+        let shown = host.run(&[
+            "systemctl",
+            "show",
+            "--property=StatusText",
+            "firstboot.service",
+        ]);
         let text = shown.map(|ran| ran.stdout).unwrap_or_default();
         if words.iter().all(|word| text.contains(word)) {
             return Ok(text);
         }
         if Instant::now() >= end {
             let journal = tail(&host.journal("firstboot").unwrap_or_default(), 30);
-            bail!("{} does not say {words:?}, but {text:?}; its journal:\n{journal}", host.name());
+            bail!(
+                "{} does not say {words:?}, but {text:?}; its journal:\n{journal}",
+                host.name()
+            );
         }
         sleep(Duration::from_millis(100));
     }
@@ -234,8 +301,14 @@ pub(crate) fn wait_said(host: &Host, words: &[&str]) -> Result<String> {
 
 /// etcd does not run, and never did: there is no data.
 pub(crate) fn has_no_etcd(host: &Host) -> Result<()> {
-    let state = host.run(&["systemctl", "is-active", "etcd.service"])?.stdout;
-    ensure!(state.trim() == "inactive", "etcd on {} is {state}", host.name());
+    let state = host
+        .run(&["systemctl", "is-active", "etcd.service"])?
+        .stdout;
+    ensure!(
+        state.trim() == "inactive",
+        "etcd on {} is {state}",
+        host.name()
+    );
     let data = host.path("/var/lib/etcd/data");
     ensure!(!data.exists(), "{} exists", data.display());
     Ok(())

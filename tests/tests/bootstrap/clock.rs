@@ -1,4 +1,5 @@
-//! A new disk's clock: a machine whose clock is off joins nobody, for leases and certificates are judged by it.
+//! A new disk's clock: a machine whose clock is off joins nobody, for leases and certificates are
+//! judged by it.
 
 use std::path::Path;
 
@@ -12,11 +13,15 @@ use tests::harness::trial;
 use crate::bed::{REQUIREMENTS, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_new_disk_whose_clock_is_off_waits_until_it_is_set", REQUIREMENTS, off)]
+    vec![trial(
+        "a_new_disk_whose_clock_is_off_waits_until_it_is_set",
+        REQUIREMENTS,
+        off,
+    )]
 }
 
-/// It was behind while the machine was off, so that its own certificates are not valid yet; then it is ahead, and the
-/// members' clocks tell.
+/// It was behind while the machine was off, so that its own certificates are not valid yet; then it
+/// is ahead, and the members' clocks tell.
 fn off() -> Result<()> {
     let bed = Bed::booted(Path::new(env!("CARGO_BIN_EXE_tracer")))?;
     bed.make_healthy(0)?;
@@ -27,15 +32,34 @@ fn off() -> Result<()> {
     bed.forget(2)?;
     clock::set_off(&orders, -86_400)?;
     bed.start(&[2])?;
-    wait_said(&bed.hosts[2], &["it is valid from", "this node's clock says", "chronyc tracking"])?;
+    wait_said(
+        &bed.hosts[2],
+        &[
+            "it is valid from",
+            "this node's clock says",
+            "chronyc tracking",
+        ],
+    )?;
     clock::set_off(&orders, 3600)?;
-    wait_said(&bed.hosts[2], &["the nearest by -3600 s", "[clock-off]", "chronyc tracking"])?;
-    ensure!(etcdctl(&bed.hosts[0], "member list")? == before, "the member list has changed");
+    wait_said(
+        &bed.hosts[2],
+        &["the nearest by -3600 s", "[clock-off]", "chronyc tracking"],
+    )?;
+    ensure!(
+        etcdctl(&bed.hosts[0], "member list")? == before,
+        "the member list has changed"
+    );
 
     clock::set_right(&orders)?;
     bed.wait_healthy()?;
     let after = etcdctl(&bed.hosts[0], "member list")?;
-    ensure!(after.lines().find(own) != before.lines().find(own), "etcd-3 is the member that it was:\n{after}");
-    ensure!(after.lines().count() == 3, "the recipe has three nodes:\n{after}");
+    ensure!(
+        after.lines().find(own) != before.lines().find(own),
+        "etcd-3 is the member that it was:\n{after}"
+    );
+    ensure!(
+        after.lines().count() == 3,
+        "the recipe has three nodes:\n{after}"
+    );
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! etcd cannot run on what the node has: a damaged log or database, a full volume, a masked unit. firstboot says which it is in each
-//! place that an operator looks at, and the way out that docs/operating.md names loses no acknowledged write.
+//! etcd cannot run on what the node has: a damaged log or database, a full volume, a masked unit.
+//! firstboot says which it is in each place that an operator looks at, and the way out that
+//! docs/operating.md names loses no acknowledged write.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,16 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, wait_refused, w
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_damaged_log_or_database_is_named_and_given_up_without_loss", REQUIREMENTS, damaged),
-        trial("a_full_volume_is_named_and_etcd_returns_when_there_is_room", REQUIREMENTS, full),
+        trial(
+            "a_damaged_log_or_database_is_named_and_given_up_without_loss",
+            REQUIREMENTS,
+            damaged,
+        ),
+        trial(
+            "a_full_volume_is_named_and_etcd_returns_when_there_is_room",
+            REQUIREMENTS,
+            full,
+        ),
         trial("a_masked_unit_is_named", REQUIREMENTS, masked),
     ]
 }
@@ -37,21 +46,36 @@ fn nothing_lost(bed: &Bed, client: &Client) -> Result<()> {
     let host = &bed.hosts[2];
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     let found = client::insist(|| client.all(host.address(), "kept/"))?;
-    ensure!(found.len() == KEYS, "of {KEYS} keys {} are there", found.len());
+    ensure!(
+        found.len() == KEYS,
+        "of {KEYS} keys {} are there",
+        found.len()
+    );
     Ok(())
 }
 
-/// etcd does not come up on the third: firstboot.service, `firstboot status` and its exit code say so, and the reason once.
+/// etcd does not come up on the third: firstboot.service, `firstboot status` and its exit code say
+/// so, and the reason once.
 fn named(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
     let ran = host.run(&["firstboot", "status"])?;
-    let row = ran.stdout.lines().find(|line| line.starts_with("etcd-3 ")).context("no row")?;
-    ensure!(ran.code() == 5 && words.iter().all(|word| row.contains(word)), "not {words:?}: {ran:?}");
+    let row = ran
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("etcd-3 "))
+        .context("no row")?;
+    ensure!(
+        ran.code() == 5 && words.iter().all(|word| row.contains(word)),
+        "not {words:?}: {ran:?}"
+    );
     // systemd starts etcd again every five seconds.
     std::thread::sleep(std::time::Duration::from_secs(15));
     let run = "journalctl _SYSTEMD_INVOCATION_ID=$(systemctl show --property=InvocationID --value firstboot)";
     let said = host.sh(run)?.ok()?;
-    ensure!(said.matches("[etcd-ended]").count() == 1, "the reason is not told once:\n{said}");
+    ensure!(
+        said.matches("[etcd-ended]").count() == 1,
+        "the reason is not told once:\n{said}"
+    );
     Ok(())
 }
 
@@ -61,7 +85,8 @@ fn change(path: &Path, how: impl FnOnce(&mut [u8])) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Damages a leaf page of keys and values, and not the pages that firstboot reads: they have how far the database is.
+/// Damages a leaf page of keys and values, and not the pages that firstboot reads: they have how
+/// far the database is.
 fn damage_keys(page: &mut [u8]) {
     const LEAF: u8 = 2;
     let has = |words: &[u8]| page.windows(words.len()).any(|found| found == words);
@@ -71,8 +96,12 @@ fn damage_keys(page: &mut [u8]) {
 }
 
 fn newest_log(member: &Path) -> Result<PathBuf> {
-    let files = fs::read_dir(member.join("wal"))?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    let logs = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    let files = fs::read_dir(member.join("wal"))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    let logs = files
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wal"));
     logs.max().context("no log")
 }
 
@@ -85,15 +114,25 @@ fn damaged() -> Result<()> {
     let member = host.path("/var/lib/etcd/data/member");
     let restart = "systemctl start --no-block etcd; systemctl restart --no-block firstboot";
 
-    // What firstboot itself finds it gives up by itself, since the other members have all of it, and keeps it.
+    // What firstboot itself finds it gives up by itself, since the other members have all of it,
+    // and keeps it.
     for (id, log) in [("data-behind", true), ("data-incomplete", false)] {
         let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
-        host.check(&["sh", "-c", "systemctl stop etcd; rm -rf /var/lib/etcd/aside"])?;
+        host.check(&[
+            "sh",
+            "-c",
+            "systemctl stop etcd; rm -rf /var/lib/etcd/aside",
+        ])?;
         if log {
             change(&newest_log(&member)?, |bytes| {
                 // In the middle of the records: zeros follow the last one.
-                let end = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
-                bytes[end / 2..][..64].iter_mut().for_each(|byte| *byte ^= 0x55);
+                let end = bytes
+                    .iter()
+                    .rposition(|byte| *byte != 0)
+                    .unwrap_or_default();
+                bytes[end / 2..][..64]
+                    .iter_mut()
+                    .for_each(|byte| *byte ^= 0x55);
             })?;
         } else {
             change(&member.join("snap/db"), |bytes| bytes[..8192].fill(0))?;
@@ -115,13 +154,23 @@ fn damaged() -> Result<()> {
 
     // Damage that etcd alone finds.
     host.check(&["systemctl", "stop", "etcd"])?;
-    change(&member.join("snap/db"), |bytes| bytes[8192..].chunks_mut(4096).for_each(damage_keys))?;
-    let found = host.sh("firstboot snapshot verify --skip-hash-check /var/lib/etcd/data/member/snap/db")?;
-    ensure!(found.code() == 3 && found.stderr.contains("is not a good snapshot"), "{found:?}");
+    change(&member.join("snap/db"), |bytes| {
+        bytes[8192..].chunks_mut(4096).for_each(damage_keys);
+    })?;
+    let found =
+        host.sh("firstboot snapshot verify --skip-hash-check /var/lib/etcd/data/member/snap/db")?;
+    ensure!(
+        found.code() == 3 && found.stderr.contains("is not a good snapshot"),
+        "{found:?}"
+    );
     host.sh(restart)?;
     named(host, &["etcd ended at", "[etcd-ended]"])?;
     // As docs/operating.md gives damaged data up.
-    host.check(&["sh", "-c", "systemctl stop etcd; mv /var/lib/etcd/data /root/damaged"])?;
+    host.check(&[
+        "sh",
+        "-c",
+        "systemctl stop etcd; mv /var/lib/etcd/data /root/damaged",
+    ])?;
     host.sh("systemctl restart --no-block firstboot")?;
     nothing_lost(&bed, &client)
 }
@@ -135,9 +184,20 @@ fn full() -> Result<()> {
     let host = &bed.hosts[2];
     let (old, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
     let filled = host.sh("dd if=/dev/zero of=/var/lib/etcd/junk bs=1M")?;
-    ensure!(filled.stderr.contains("No space left on device"), "{filled:?}");
+    ensure!(
+        filled.stderr.contains("No space left on device"),
+        "{filled:?}"
+    );
     client.fill(&[bed.hosts[0].address()], 100, 500_000)?;
-    named(host, &["etcd ended at", "/var/lib/etcd/", "No space left on device", "[etcd-ended]"])?;
+    named(
+        host,
+        &[
+            "etcd ended at",
+            "/var/lib/etcd/",
+            "No space left on device",
+            "[etcd-ended]",
+        ],
+    )?;
     host.check(&["rm", "/var/lib/etcd/junk"])?;
     nothing_lost(&bed, &client)?;
     let (new, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
@@ -160,11 +220,20 @@ fn masked() -> Result<()> {
          systemctl daemon-reload; systemctl stop etcd",
     ])?;
     let ran = host.run(&["firstboot", "status"])?;
-    ensure!(ran.code() == 5 && ran.stdout.contains("[etcd-masked]"), "{ran:?}");
+    ensure!(
+        ran.code() == 5 && ran.stdout.contains("[etcd-masked]"),
+        "{ran:?}"
+    );
     host.sh("systemctl restart --no-block firstboot")?;
-    wait_refused(host, &["etcd.service is a link to /dev/null", "[image-altered]"])?;
+    wait_refused(
+        host,
+        &["etcd.service is a link to /dev/null", "[image-altered]"],
+    )?;
     let ran = host.run(&["firstboot", "run"])?;
-    ensure!(ran.code() == 3 && ran.stderr.contains("[image-altered]"), "{ran:?}");
+    ensure!(
+        ran.code() == 3 && ran.stderr.contains("[image-altered]"),
+        "{ran:?}"
+    );
     host.check(&[
         "sh",
         "-c",

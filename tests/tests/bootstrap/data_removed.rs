@@ -1,5 +1,6 @@
-//! An operator or an accident empties, exchanges or damages the data of a member that was healthy. etcd must never begin
-//! under the old member's id on such data, however it is started (etcd-io/etcd#2780, #8486, #10817).
+//! An operator or an accident empties, exchanges or damages the data of a member that was healthy.
+//! etcd must never begin under the old member's id on such data, however it is started
+//! (etcd-io/etcd#2780, #8486, #10817).
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -17,7 +18,11 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, copy, listed};
 pub(crate) fn trials() -> Vec<Trial> {
     let way = |what: &str, version: &str, run: Kind, test| {
         let needs = [REQUIREMENTS, &[need(version)]].concat();
-        run(&format!("etcd_{}_{what}", version.replace('.', "_")), &needs, test)
+        run(
+            &format!("etcd_{}_{what}", version.replace('.', "_")),
+            &needs,
+            test,
+        )
     };
     let rebuilt = "a_member_without_data_is_rebuilt_and_never_starts_under_its_old_id";
     let kept = "ten_writes_survive_lost_data_and_a_partition";
@@ -29,7 +34,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Three members, of which the third was rebuilt once: its etcd.conf is that of a member that joined.
+/// Three members, of which the third was rebuilt once: its etcd.conf is that of a member that
+/// joined.
 fn rebuilt_once(version: &str) -> Result<Bed> {
     let mut bed = Bed::with_etcd(version, 3)?;
     boot_all(&mut bed.hosts)?;
@@ -42,8 +48,9 @@ fn rebuilt_once(version: &str) -> Result<Bed> {
     Ok(bed)
 }
 
-/// Ways to lose a member's data, as an operator types them. /root/copy is an older copy of it, and /root/other a copy of another
-/// member's. After each, etcd is started by hand, or systemd starts it again.
+/// Ways to lose a member's data, as an operator types them. /root/copy is an older copy of it, and
+///root/other a copy of another member's. After each, etcd is started by hand, or systemd starts
+/// it again.
 const WAYS: [(&str, &str); 11] = [
     ("removed while stopped", "systemctl stop etcd; rm -rf data; systemctl start --no-block etcd"),
     ("removed, and killed", "rm -rf data; systemctl kill --signal=KILL etcd"),
@@ -68,17 +75,31 @@ fn emptied(version: &str) -> Result<()> {
     let mut keys = 0;
     for (what, script) in WAYS {
         let host = &bed.hosts[2];
-        host.check(&["sh", "-c", "rm -rf /root/copy /root/other; cp -a /var/lib/etcd/data /root/copy"])?;
-        copy(&bed.hosts[0].path("/var/lib/etcd/data"), &host.path("/root/other"))?;
+        host.check(&[
+            "sh",
+            "-c",
+            "rm -rf /root/copy /root/other; cp -a /var/lib/etcd/data /root/copy",
+        ])?;
+        copy(
+            &bed.hosts[0].path("/var/lib/etcd/data"),
+            &host.path("/root/other"),
+        )?;
         keys += 10;
         for key in keys - 10..keys {
             client::insist(|| client.put(bed.hosts[0].address(), &format!("kept/{key}"), "v"))?;
         }
         let begun = Instant::now();
         lose(&bed, &format!("cd /var/lib/etcd; {script}")).with_context(|| what.to_owned())?;
-        println!("{what}: a healthy member again after {:.1?}", begun.elapsed());
+        println!(
+            "{what}: a healthy member again after {:.1?}",
+            begun.elapsed()
+        );
         let found = client::insist(|| client.all(host.address(), "kept/"))?;
-        ensure!(found.len() == keys, "{what}: of {keys} keys {} are there", found.len());
+        ensure!(
+            found.len() == keys,
+            "{what}: of {keys} keys {} are there",
+            found.len()
+        );
     }
     Ok(())
 }
@@ -89,24 +110,39 @@ pub(crate) fn lose(bed: &Bed, script: &str) -> Result<()> {
     let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     host.sh(script)?;
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
-    while listed(&bed.hosts[0], "etcd-3").ok().flatten().is_none_or(|(id, _)| id == old) {
-        ensure!(Instant::now() < end, "etcd-3 is still the member {old}\n{}", journals(host)?);
+    while listed(&bed.hosts[0], "etcd-3")
+        .ok()
+        .flatten()
+        .is_none_or(|(id, _)| id == old)
+    {
+        ensure!(
+            Instant::now() < end,
+            "etcd-3 is still the member {old}\n{}",
+            journals(host)?
+        );
         sleep(Duration::from_millis(100));
     }
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     host.wait_for("systemctl is-active --quiet firstboot", CONVERGENCE_TIMEOUT)?;
     let log = host.journal("etcd")?;
-    ensure!(!log.contains("tocommit("), "etcd began with an empty log under an old id:\n{log}");
+    ensure!(
+        !log.contains("tocommit("),
+        "etcd began with an empty log under an old id:\n{log}"
+    );
     Ok(())
 }
 
 fn journals(host: &Host) -> Result<String> {
     let tail = |unit| Ok::<_, anyhow::Error>(tests::harness::tail(&host.journal(unit)?, 20));
-    Ok(format!("firstboot:\n{}\netcd:\n{}", tail("firstboot")?, tail("etcd")?))
+    Ok(format!(
+        "firstboot:\n{}\netcd:\n{}",
+        tail("firstboot")?,
+        tail("etcd")?
+    ))
 }
 
-/// Ten writes that 2 and 3 acknowledged while 1 was off. 3 loses its data; 2 is cut off, and 1 comes back first. 1 and 3
-/// have none of the ten: they must not be a quorum.
+/// Ten writes that 2 and 3 acknowledged while 1 was off. 3 loses its data; 2 is cut off, and 1
+/// comes back first. 1 and 3 have none of the ten: they must not be a quorum.
 fn ten_writes(version: &str) -> Result<()> {
     let mut bed = rebuilt_once(version)?;
     let client = Client::new(&bed.provisioning)?;
@@ -123,7 +159,10 @@ fn ten_writes(version: &str) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
         let written = client.put(first, "after", "v");
-        ensure!(written.is_err(), "1 and 3 acknowledged a write, and have none of the ten");
+        ensure!(
+            written.is_err(),
+            "1 and 3 acknowledged a write, and have none of the ten"
+        );
         sleep(Duration::from_millis(500));
     }
     bed.provisioning.network.replug("etcd-2")?;
@@ -132,7 +171,12 @@ fn ten_writes(version: &str) -> Result<()> {
     }
     for host in &bed.hosts {
         let found = client::insist(|| client.all(host.address(), "acknowledged/"))?;
-        ensure!(found.len() == 10, "of ten acknowledged writes {} has {}", host.name(), found.len());
+        ensure!(
+            found.len() == 10,
+            "of ten acknowledged writes {} has {}",
+            host.name(),
+            found.len()
+        );
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The disasters that plain etcd allows, each twice on the same machines: set up by hand, and with firstboot.
+//! The disasters that plain etcd allows, each twice on the same machines: set up by hand, and with
+//! firstboot.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,9 +14,21 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said}
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("two_members_wiped_at_once_form_no_second_cluster", REQUIREMENTS, two_wiped),
-        trial("a_wiped_member_alone_in_a_partition_does_not_start_over", REQUIREMENTS, wiped_and_parted),
-        trial("a_restart_of_all_with_one_wiped_loses_no_write", REQUIREMENTS, all_restarted),
+        trial(
+            "two_members_wiped_at_once_form_no_second_cluster",
+            REQUIREMENTS,
+            two_wiped,
+        ),
+        trial(
+            "a_wiped_member_alone_in_a_partition_does_not_start_over",
+            REQUIREMENTS,
+            wiped_and_parted,
+        ),
+        trial(
+            "a_restart_of_all_with_one_wiped_loses_no_write",
+            REQUIREMENTS,
+            all_restarted,
+        ),
     ]
 }
 
@@ -30,7 +43,9 @@ pub(crate) fn plain(bed: &mut Bed) -> Result<Client> {
     boot_all(&mut bed.hosts)?;
     let client = Client::new(&bed.provisioning)?;
     for host in &bed.hosts {
-        eventually("plain etcd becomes a cluster", || client.put(host.address(), "begun", "yes"))?;
+        eventually("plain etcd becomes a cluster", || {
+            client.put(host.address(), "begun", "yes")
+        })?;
     }
     Ok(client)
 }
@@ -49,7 +64,9 @@ pub(crate) fn ours(bed: &mut Bed) -> Result<Client> {
 
 pub(crate) fn write(client: &Client, bed: &Bed, at: usize) -> Result<()> {
     let address = bed.hosts[at].address();
-    eventually("the answer is written", || client.put(address, ANSWER.0, ANSWER.1))
+    eventually("the answer is written", || {
+        client.put(address, ANSWER.0, ANSWER.1)
+    })
 }
 
 /// What a member with a quorum behind it has of the answer, once it has a quorum.
@@ -66,14 +83,17 @@ pub(crate) fn answer(client: &Client, bed: &Bed, at: usize) -> Result<Option<Str
 fn eventually(what: &str, mut act: impl FnMut() -> Result<()>) -> Result<()> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = act() {
-        ensure!(Instant::now() < end, "not so after {CONVERGENCE_TIMEOUT:?}: {what}: {error:#}");
+        ensure!(
+            Instant::now() < end,
+            "not so after {CONVERGENCE_TIMEOUT:?}: {what}: {error:#}"
+        );
         sleep(Duration::from_millis(100));
     }
     Ok(())
 }
 
-/// etcd-io/etcd#12227: two of three with new disks, started as `new`, are a quorum. They elect a leader with nothing
-/// in it, and the third, which has the data, follows it.
+/// etcd-io/etcd#12227: two of three with new disks, started as `new`, are a quorum. They elect a
+/// leader with nothing in it, and the third, which has the data, follows it.
 fn two_wiped() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = plain(&mut bed)?;
@@ -94,7 +114,13 @@ fn two_wiped() -> Result<()> {
     // Alone, they cannot know what the third has.
     boot_all(&mut bed.hosts[..2])?;
     for (own, other) in [(0, "etcd-2"), (1, "etcd-1")] {
-        wait_said(&bed.hosts[own], &[&format!("{other} is empty"), "etcd-3 has not answered since"])?;
+        wait_said(
+            &bed.hosts[own],
+            &[
+                &format!("{other} is empty"),
+                "etcd-3 has not answered since",
+            ],
+        )?;
     }
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
@@ -102,18 +128,28 @@ fn two_wiped() -> Result<()> {
     // With it, they do.
     bed.hosts[2].boot()?;
     for host in &bed.hosts[..2] {
-        wait_said(host, &["etcd-3 has run etcd in the cluster", "[no-quorum]", "`firstboot restore`"])?;
+        wait_said(
+            host,
+            &[
+                "etcd-3 has run etcd in the cluster",
+                "[no-quorum]",
+                "`firstboot restore`",
+            ],
+        )?;
     }
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
     // Without a quorum etcd answers no client, so its database is looked into.
     let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
-    ensure!(database.windows(6).any(|bytes| bytes == b"answer"), "etcd-3 has lost what it had");
+    ensure!(
+        database.windows(6).any(|bytes| bytes == b"answer"),
+        "etcd-3 has lost what it had"
+    );
     Ok(())
 }
 
-/// A member with a new disk that reaches nobody starts as `new` with the id that it had. The leader believes that it
-/// still has what it once confirmed, and it dies of that, at every start.
+/// A member with a new disk that reaches nobody starts as `new` with the id that it had. The leader
+/// believes that it still has what it once confirmed, and it dies of that, at every start.
 fn wiped_and_parted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = plain(&mut bed)?;
@@ -126,9 +162,15 @@ fn wiped_and_parted() -> Result<()> {
     bed.hosts[lost].cut_power()?;
     bed.set_up_by_hand(lost)?;
     bed.hosts[lost].boot()?;
-    bed.hosts[lost].wait_for("ls /var/lib/etcd/data/member/wal/*.wal", CONVERGENCE_TIMEOUT)?;
+    bed.hosts[lost].wait_for(
+        "ls /var/lib/etcd/data/member/wal/*.wal",
+        CONVERGENCE_TIMEOUT,
+    )?;
     bed.provisioning.network.replug(&name)?;
-    bed.hosts[lost].wait_for("journalctl -u etcd | grep -q 'tocommit(.*) is out of range'", CONVERGENCE_TIMEOUT)?;
+    bed.hosts[lost].wait_for(
+        "journalctl -u etcd | grep -q 'tocommit(.*) is out of range'",
+        CONVERGENCE_TIMEOUT,
+    )?;
 
     let client = ours(&mut bed)?;
     write(&client, &bed, 0)?;
@@ -136,7 +178,13 @@ fn wiped_and_parted() -> Result<()> {
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
-    wait_said(&bed.hosts[2], &["etcd-1 has not answered since", "etcd-2 has not answered since"])?;
+    wait_said(
+        &bed.hosts[2],
+        &[
+            "etcd-1 has not answered since",
+            "etcd-2 has not answered since",
+        ],
+    )?;
     sleep(Duration::from_secs(5));
     has_no_etcd(&bed.hosts[2])?;
     bed.provisioning.network.replug("etcd-3")?;
@@ -145,9 +193,9 @@ fn wiped_and_parted() -> Result<()> {
     Ok(())
 }
 
-/// One member lags behind; the other two acknowledge a write. Power fails, and one of these two comes back with a new
-/// disk. Started as `new` it is a voter with the old id that has forgotten the write, and with the one that never had
-/// it there is a quorum for forgetting it.
+/// One member lags behind; the other two acknowledge a write. Power fails, and one of these two
+/// comes back with a new disk. Started as `new` it is a voter with the old id that has forgotten
+/// the write, and with the one that never had it there is a quorum for forgetting it.
 fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = plain(&mut bed)?;
@@ -155,7 +203,10 @@ fn all_restarted() -> Result<()> {
     bed.set_up_by_hand(2)?;
     // While one answers that knows it etcd refuses to start as new; it is the first here.
     bed.hosts[2].boot()?;
-    bed.hosts[2].wait_for("ls /var/lib/etcd/data/member/wal/*.wal", CONVERGENCE_TIMEOUT)?;
+    bed.hosts[2].wait_for(
+        "ls /var/lib/etcd/data/member/wal/*.wal",
+        CONVERGENCE_TIMEOUT,
+    )?;
     bed.hosts[1].boot()?;
     let left = answer(&client, &bed, 1)?;
     ensure!(left.is_none(), "plain etcd was to lose the write");
@@ -164,16 +215,29 @@ fn all_restarted() -> Result<()> {
     write_behind(&client, &mut bed)?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
-    wait_said(&bed.hosts[2], &["etcd-1 has not answered since", "etcd-2 has not answered since"])?;
+    wait_said(
+        &bed.hosts[2],
+        &[
+            "etcd-1 has not answered since",
+            "etcd-2 has not answered since",
+        ],
+    )?;
     bed.hosts[1].boot()?;
-    wait_said(&bed.hosts[2], &["etcd-2 has run etcd in the cluster", "[no-quorum]"])?;
+    wait_said(
+        &bed.hosts[2],
+        &["etcd-2 has run etcd in the cluster", "[no-quorum]"],
+    )?;
     sleep(Duration::from_secs(5));
     has_no_etcd(&bed.hosts[2])?;
     bed.hosts[0].boot()?;
     for at in 0..3 {
         wait_healthy(&bed.hosts[at], 3, CONVERGENCE_TIMEOUT)?;
         let left = answer(&client, &bed, at)?;
-        ensure!(left.as_deref() == Some(ANSWER.1), "{} reads {left:?}", bed.hosts[at].name());
+        ensure!(
+            left.as_deref() == Some(ANSWER.1),
+            "{} reads {left:?}",
+            bed.hosts[at].name()
+        );
     }
     Ok(())
 }

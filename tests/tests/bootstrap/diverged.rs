@@ -1,4 +1,5 @@
-//! A member whose data differs from the others': etcd calls all of them healthy; firstboot does not.
+//! A member whose data differs from the others': etcd calls all of them healthy; firstboot does
+//! not.
 
 use std::fs;
 
@@ -13,65 +14,118 @@ use tests::programs::recipe;
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_diverged_member_is_degraded_and_no_snapshot_hides_it", REQUIREMENTS, apart)]
+    vec![trial(
+        "a_diverged_member_is_degraded_and_no_snapshot_hides_it",
+        REQUIREMENTS,
+        apart,
+    )]
 }
 
 fn apart() -> Result<()> {
     let mut bed = Bed::new(0)?;
-    // With it etcd would not start again, which is right; who upgraded from an older image has it off.
-    let text = fs::read_to_string(recipe("demo"))?.replace("[etcd]\n", "[etcd]\ninitial-corrupt-check = false\n");
+    // With it etcd would not start again, which is right; who upgraded from an older image has it
+    // off.
+    let text = fs::read_to_string(recipe("demo"))?
+        .replace("[etcd]\n", "[etcd]\ninitial-corrupt-check = false\n");
     bed.grow_from(&text, 3)?;
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let client = Client::new(&bed.provisioning)?;
     client::insist(|| client.put(bed.hosts[0].address(), "word", "as-it-was-written"))?;
     for host in &bed.hosts {
-        ensure!(client::insist(|| client.all(host.address(), "word"))?["word"] == "as-it-was-written");
+        ensure!(
+            client::insist(|| client.all(host.address(), "word"))?["word"] == "as-it-was-written"
+        );
     }
     let agree = bed.hosts[2].check(&["firstboot", "snapshot", "/root/", "--json"])?;
     ensure!(agree.contains("\"members agree\""), "{agree}");
 
-    // A disk that gives back something else than what was written. A page of bbolt's has no checksum.
+    // A disk that gives back something else than what was written. A page of bbolt's has no
+    // checksum.
     let three = &bed.hosts[2];
     three.check(&["systemctl", "stop", "etcd"])?;
-    three.check(&["sed", "-i", "s/as-it-was-written/as-it-was-changed/", "/var/lib/etcd/data/member/snap/db"])?;
+    three.check(&[
+        "sed",
+        "-i",
+        "s/as-it-was-written/as-it-was-changed/",
+        "/var/lib/etcd/data/member/snap/db",
+    ])?;
     three.check(&["chown", "etcd:etcd", "/var/lib/etcd/data/member/snap/db"])?;
     three.check(&["systemctl", "start", "etcd"])?;
     wait_etcd_healthy(three)?;
-    ensure!(etcdctl(three, "get word --consistency=s --print-value-only")?.trim() == "as-it-was-changed");
+    ensure!(
+        etcdctl(three, "get word --consistency=s --print-value-only")?.trim()
+            == "as-it-was-changed"
+    );
 
     for host in &bed.hosts {
         let shown = host.run(&["firstboot", "status"])?;
-        ensure!(shown.code() == 5 && shown.stdout.contains("[members-differ]"), "{}: {shown:?}", host.name());
-        let apart: Vec<String> =
-            status(host)?.into_iter().filter(|member| !member.healthy).map(|member| member.name).collect();
-        ensure!(apart == ["etcd-3"], "{} calls {apart:?} unhealthy", host.name());
+        ensure!(
+            shown.code() == 5 && shown.stdout.contains("[members-differ]"),
+            "{}: {shown:?}",
+            host.name()
+        );
+        let apart: Vec<String> = status(host)?
+            .into_iter()
+            .filter(|member| !member.healthy)
+            .map(|member| member.name)
+            .collect();
+        ensure!(
+            apart == ["etcd-3"],
+            "{} calls {apart:?} unhealthy",
+            host.name()
+        );
     }
 
     let refused = three.run(&["firstboot", "snapshot", "/root/own.db"])?;
-    ensure!(refused.code() == 3 && refused.stderr.contains("--from-any"), "{refused:?}");
+    ensure!(
+        refused.code() == 3 && refused.stderr.contains("--from-any"),
+        "{refused:?}"
+    );
     ensure!(!three.path("/root/own.db").exists(), "a snapshot was taken");
     let any = three.run(&["firstboot", "snapshot", "/root/any.db", "--from-any"])?;
     ensure!(any.code() == 0, "{any:?}");
     let endpoint = format!("https://{}:2379", three.address());
-    let named = three.run(&["firstboot", "snapshot", "/root/named.db", "--endpoint", &endpoint])?;
-    ensure!(named.code() == 5 && named.stderr.contains("WARNING: etcd-3"), "{named:?}");
+    let named = three.run(&[
+        "firstboot",
+        "snapshot",
+        "/root/named.db",
+        "--endpoint",
+        &endpoint,
+    ])?;
+    ensure!(
+        named.code() == 5 && named.stderr.contains("WARNING: etcd-3"),
+        "{named:?}"
+    );
     let read = |name: &str, words: &str| -> Result<bool> {
         let bytes = fs::read(three.path(name))?;
-        Ok(bytes.windows(words.len()).any(|window| window == words.as_bytes()))
+        Ok(bytes
+            .windows(words.len())
+            .any(|window| window == words.as_bytes()))
     };
-    ensure!(read("/root/any.db", "as-it-was-written")? && read("/root/named.db", "as-it-was-changed")?);
+    ensure!(
+        read("/root/any.db", "as-it-was-written")? && read("/root/named.db", "as-it-was-changed")?
+    );
 
     // Of two that differ nobody knows which one is right.
     bed.hosts[1].cut_power()?;
     let one = &bed.hosts[0];
-    one.wait_for("firstboot status | grep -q members-differ", CONVERGENCE_TIMEOUT)?;
+    one.wait_for(
+        "firstboot status | grep -q members-differ",
+        CONVERGENCE_TIMEOUT,
+    )?;
     let taken = one.run(&["firstboot", "snapshot", "/root/two.db"])?;
-    ensure!(taken.code() == 5 && taken.stderr.contains("WARNING"), "{taken:?}");
+    ensure!(
+        taken.code() == 5 && taken.stderr.contains("WARNING"),
+        "{taken:?}"
+    );
     Ok(())
 }
 
 /// As etcd itself says.
 fn wait_etcd_healthy(host: &Host) -> Result<()> {
-    host.wait_for(". /etc/profile.d/etcdctl.sh; etcdctl endpoint health", CONVERGENCE_TIMEOUT)
+    host.wait_for(
+        ". /etc/profile.d/etcdctl.sh; etcdctl endpoint health",
+        CONVERGENCE_TIMEOUT,
+    )
 }

@@ -1,4 +1,5 @@
-//! The named disaster "a clone of a node booted beside it", and a second machine that was told the same.
+//! The named disaster "a clone of a node booted beside it", and a second machine that was told the
+//! same.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -12,16 +13,37 @@ use crate::disasters::plain;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_second_machine_with_a_members_identity_is_refused", REQUIREMENTS, twin),
-        trial("a_clone_with_the_same_hardware_address_is_refused_by_what_the_others_hear", REQUIREMENTS, cloned),
-        trial("a_clone_that_starts_with_its_original_does_not_join_beside_it", REQUIREMENTS, together),
-        trial("a_machine_that_receives_its_own_broadcasts_is_not_a_duplicate", REQUIREMENTS, echo),
-        trial("a_second_machine_is_found_although_the_first_arp_probe_is_lost", REQUIREMENTS, question_lost),
+        trial(
+            "a_second_machine_with_a_members_identity_is_refused",
+            REQUIREMENTS,
+            twin,
+        ),
+        trial(
+            "a_clone_with_the_same_hardware_address_is_refused_by_what_the_others_hear",
+            REQUIREMENTS,
+            cloned,
+        ),
+        trial(
+            "a_clone_that_starts_with_its_original_does_not_join_beside_it",
+            REQUIREMENTS,
+            together,
+        ),
+        trial(
+            "a_machine_that_receives_its_own_broadcasts_is_not_a_duplicate",
+            REQUIREMENTS,
+            echo,
+        ),
+        trial(
+            "a_second_machine_is_found_although_the_first_arp_probe_is_lost",
+            REQUIREMENTS,
+            question_lost,
+        ),
     ]
 }
 
-/// A clone beside its node: with plain etcd it is the same member, and votes a second time. Here it finds the other by
-/// its address before it says a word to anybody, or knows by its hardware that its disk is another machine's.
+/// A clone beside its node: with plain etcd it is the same member, and votes a second time. Here it
+/// finds the other by its address before it says a word to anybody, or knows by its hardware that
+/// its disk is another machine's.
 fn twin() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -33,15 +55,24 @@ fn twin() -> Result<()> {
     let mut twin = bed.twin("etcd-3")?;
     let mac = bed.hosts[2].link().mac.clone();
     twin.boot()?;
-    wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "[address-in-use]"])?;
+    wait_refused(
+        &twin,
+        &["another machine", &mac, "10.101.15.103", "[address-in-use]"],
+    )?;
     has_no_etcd(&twin)?;
-    ensure!(!twin.path("/var/lib/firstboot/journal").exists(), "it took the identity on");
+    ensure!(
+        !twin.path("/var/lib/firstboot/journal").exists(),
+        "it took the identity on"
+    );
     twin.cut_power()?;
 
     // Whoever is not heard at once is heard when the others name it.
     bed.provisioning.network.lose_first_arp_probe(twin.name())?;
     twin.boot()?;
-    wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "[address-in-use]"])?;
+    wait_refused(
+        &twin,
+        &["another machine", &mac, "10.101.15.103", "[address-in-use]"],
+    )?;
     has_no_etcd(&twin)?;
     twin.cut_power()?;
 
@@ -54,7 +85,10 @@ fn twin() -> Result<()> {
     wait_refused(&twin, &["[machine-copied]", &mac])?;
     bed.provisioning.network.heal_all()?;
     // And with a journal of that disk that knows no machine.
-    process::check("rm", &[&twin.path("/var/lib/firstboot/journal").to_string_lossy()])?;
+    process::check(
+        "rm",
+        &[&twin.path("/var/lib/firstboot/journal").to_string_lossy()],
+    )?;
     twin.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     wait_refused(&twin, &["another machine", &mac])?;
     twin.cut_power()?;
@@ -62,14 +96,18 @@ fn twin() -> Result<()> {
     bed.provisioning.network.unplug(twin.name())?;
 
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
-    ensure!(listed(&bed.hosts[0], "etcd-3")? == before, "the member list has changed");
+    ensure!(
+        listed(&bed.hosts[0], "etcd-3")? == before,
+        "the member list has changed"
+    );
     let now = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
     ensure!(now == boots, "etcd-3 was restarted");
     two_quorums(&mut bed, &mut twin)
 }
 
-/// Plain etcd with a copy of a member's disk: where the network is divided either half has one of the two, and both halves
-/// are a quorum of one cluster, in which each acknowledges another value of one key.
+/// Plain etcd with a copy of a member's disk: where the network is divided either half has one of
+/// the two, and both halves are a quorum of one cluster, in which each acknowledges another value
+/// of one key.
 fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
     bed.cut_power()?;
     let client = plain(bed)?;
@@ -88,19 +126,24 @@ fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
     }
     for (address, value) in sides {
         let found = client::insist(|| client.all(address, "answer"))?;
-        ensure!(found.get("answer").is_some_and(|own| own == value), "{address} reads {found:?}");
+        ensure!(
+            found.get("answer").is_some_and(|own| own == value),
+            "{address} reads {found:?}"
+        );
     }
     twin.cut_power()
 }
 
 /// etcd-1 and etcd-3 hear each other, and etcd-2 and the twin do.
 fn divide(bed: &Bed, twin: &Host) -> Result<()> {
-    bed.provisioning.network.partition(&["etcd-1", "etcd-3"], &["etcd-2", twin.name()])
+    bed.provisioning
+        .network
+        .partition(&["etcd-1", "etcd-3"], &["etcd-2", twin.name()])
 }
 
-/// The lone member of its cluster has a twin with an empty disk. There is no other member to tell the twin of it, and the
-/// first packet that asks for it is lost: only what is asked again in the background keeps the twin from beginning the
-/// cluster a second time.
+/// The lone member of its cluster has a twin with an empty disk. There is no other member to tell
+/// the twin of it, and the first packet that asks for it is lost: only what is asked again in the
+/// background keeps the twin from beginning the cluster a second time.
 fn question_lost() -> Result<()> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -113,10 +156,16 @@ fn question_lost() -> Result<()> {
     let mut twin = provisioning.twin("etcd-1")?;
     provisioning.network.lose_first_arp_probe(twin.name())?;
     twin.boot()?;
-    wait_refused(&twin, &["another machine", &host.link().mac, "10.101.15.101"])?;
+    wait_refused(
+        &twin,
+        &["another machine", &host.link().mac, "10.101.15.101"],
+    )?;
     has_no_etcd(&twin)?;
     let [asked, lost] = provisioning.network.arp_probes()?;
-    ensure!(lost == 2 && asked > 2, "of {asked} questions {lost} were lost");
+    ensure!(
+        lost == 2 && asked > 2,
+        "of {asked} questions {lost} were lost"
+    );
     ensure!(etcdctl(&host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }
@@ -135,9 +184,10 @@ fn echo() -> Result<()> {
     Ok(())
 }
 
-/// A copy of a virtual machine, down to its hardware address: no switch brings the one an answer of the other, each takes the
-/// other's packets, and its disk is as good as the first's, or is empty. That the others hear its member while its own etcd
-/// is off is what it is known by, whether that member follows or leads.
+/// A copy of a virtual machine, down to its hardware address: no switch brings the one an answer of
+/// the other, each takes the other's packets, and its disk is as good as the first's, or is empty.
+/// That the others hear its member while its own etcd is off is what it is known by, whether that
+/// member follows or leads.
 fn cloned() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -159,22 +209,42 @@ fn cloned() -> Result<()> {
         }
         bed.provisioning.network.replug(clone.name())?;
         clone.boot()?;
-        wait_refused(&clone, &["receives raft traffic from this node's member", "[duplicate-running]"])?;
+        wait_refused(
+            &clone,
+            &[
+                "receives raft traffic from this node's member",
+                "[duplicate-running]",
+            ],
+        )?;
         let etcd = clone.journal("etcd")?;
-        ensure!(!etcd.contains("Starting"), "etcd was started on the copy:\n{etcd}");
+        ensure!(
+            !etcd.contains("Starting"),
+            "etcd was started on the copy:\n{etcd}"
+        );
         clone.cut_power()?;
     }
     bed.provisioning.network.unplug(clone.name())?;
 
     bed.wait_all_healthy()?;
-    ensure!(listed(&bed.hosts[0], "etcd-3")?.as_ref() == Some(&before), "the member list has changed");
+    ensure!(
+        listed(&bed.hosts[0], "etcd-3")?.as_ref() == Some(&before),
+        "the member list has changed"
+    );
     let now = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
     ensure!(now == boots, "etcd-3 was restarted");
-    ensure!(etcdctl(&bed.hosts[2], "get answer --print-value-only --consistency=s")?.trim() == "42");
+    ensure!(
+        etcdctl(
+            &bed.hosts[2],
+            "get answer --print-value-only --consistency=s"
+        )?
+        .trim()
+            == "42"
+    );
     Ok(())
 }
 
-/// Power comes back for both at once, so that neither finds the other's etcd: each hears the other ask.
+/// Power comes back for both at once, so that neither finds the other's etcd: each hears the other
+/// ask.
 fn together() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -193,7 +263,9 @@ fn together() -> Result<()> {
             "systemctl is-failed --quiet firstboot || systemctl is-active --quiet firstboot",
             2 * CONVERGENCE_TIMEOUT,
         )?;
-        let failed = host.run(&["systemctl", "is-failed", "--quiet", "firstboot.service"])?.success();
+        let failed = host
+            .run(&["systemctl", "is-failed", "--quiet", "firstboot.service"])?
+            .success();
         if failed {
             wait_refused(host, &["Switch the wrong machine off"])?;
             refused += 1;

@@ -8,7 +8,11 @@ use tests::harness::trial;
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, token, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("the_operator_starts_the_cluster_without_a_missing_member", REQUIREMENTS, without)]
+    vec![trial(
+        "the_operator_starts_the_cluster_without_a_missing_member",
+        REQUIREMENTS,
+        without,
+    )]
 }
 
 fn without() -> Result<()> {
@@ -19,11 +23,17 @@ fn without() -> Result<()> {
         wait_said(host, &["is empty as well", "etcd-3 has not answered since"])?;
     }
     let few = bed.hosts[0].run(&["firstboot", "run", "--without", "etcd-2", "etcd-3"])?;
-    ensure!(few.code() == 3 && few.stderr.contains("1 of 3 members are not a majority"), "{few:?}");
+    ensure!(
+        few.code() == 3 && few.stderr.contains("1 of 3 members are not a majority"),
+        "{few:?}"
+    );
 
     // One side alone changes nothing but what is said.
     bed.hosts[0].check(&["firstboot", "run", "--without", "etcd-3"])?;
-    wait_said(&bed.hosts[0], &["etcd-2 has waited for all members of the recipe"])?;
+    wait_said(
+        &bed.hosts[0],
+        &["etcd-2 has waited for all members of the recipe"],
+    )?;
     wait_said(&bed.hosts[1], &["etcd-1 has waited for all but etcd-3"])?;
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
 
@@ -33,16 +43,25 @@ fn without() -> Result<()> {
     }
     ensure!(token(&bed.hosts[0])? == token(&bed.hosts[1])?);
     let members = etcdctl(&bed.hosts[0], "member list")?;
-    ensure!(members.lines().count() == 2 && !members.contains("etcd-3"), "{members}");
+    ensure!(
+        members.lines().count() == 2 && !members.contains("etcd-3"),
+        "{members}"
+    );
     let status = bed.hosts[0].run(&["firstboot", "status"])?.stdout;
     ensure!(status.contains("excluded from the bootstrap"), "{status}");
     let late = bed.hosts[0].run(&["firstboot", "run", "--without", "etcd-3"])?;
-    ensure!(late.code() == 3 && late.stderr.contains("[exclusion-too-late]"), "{late:?}");
+    ensure!(
+        late.code() == 3 && late.stderr.contains("[exclusion-too-late]"),
+        "{late:?}"
+    );
 
     // The third comes after all. It was not asked: it begins nothing, and joins what lives.
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let said = bed.hosts[2].journal("firstboot")?;
-    ensure!(said.contains("must not bootstrap a new one") && said.contains("this node is a voter now"), "{said}");
+    ensure!(
+        said.contains("must not bootstrap a new one") && said.contains("this node is a voter now"),
+        "{said}"
+    );
     Ok(())
 }

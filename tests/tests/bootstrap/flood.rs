@@ -16,7 +16,11 @@ use tests::network::Namespace;
 use crate::bed::{Bed, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_flood_of_silent_connections_does_not_hold_up_a_bootstrap", REQUIREMENTS, bootstrap)]
+    vec![trial(
+        "a_flood_of_silent_connections_does_not_hold_up_a_bootstrap",
+        REQUIREMENTS,
+        bootstrap,
+    )]
 }
 
 /// How many there are to each member.
@@ -33,7 +37,10 @@ struct Flood {
 impl Flood {
     /// From one host to each of these.
     fn begin(from: &Namespace, to: Vec<SocketAddr>) -> Result<Self> {
-        let (over, opened) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (over, opened) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicUsize::new(0)),
+        );
         let threads = from.within(|| {
             let flood = |to| {
                 let (over, opened) = (over.clone(), opened.clone());
@@ -41,12 +48,18 @@ impl Flood {
             };
             to.into_iter().map(flood).collect()
         })?;
-        Ok(Self { over, opened, threads })
+        Ok(Self {
+            over,
+            opened,
+            threads,
+        })
     }
 
     fn end(self) -> Result<usize> {
         self.over.store(true, Ordering::Relaxed);
-        self.threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a flood panicked")))?;
+        self.threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a flood panicked")))?;
         Ok(self.opened.load(Ordering::Relaxed))
     }
 }
@@ -54,7 +67,9 @@ impl Flood {
 /// Opens as many as are lacking, again and again: what is cut off comes back.
 fn flood(to: SocketAddr, over: &AtomicBool, opened: &AtomicUsize) {
     let silent = |stream: &TcpStream| {
-        let heard = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+        let heard = stream
+            .set_nonblocking(true)
+            .and_then(|()| stream.peek(&mut [0]));
         heard.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     };
     let mut all: Vec<TcpStream> = Vec::new();
@@ -72,19 +87,29 @@ fn flood(to: SocketAddr, over: &AtomicBool, opened: &AtomicUsize) {
 
 fn bootstrap() -> Result<()> {
     let mut bed = Bed::new(3)?;
-    let to = bed.hosts.iter().map(|host| SocketAddr::from((host.address(), 2380))).collect();
+    let to = bed
+        .hosts
+        .iter()
+        .map(|host| SocketAddr::from((host.address(), 2380)))
+        .collect();
     let flood = Flood::begin(bed.provisioning.network.world(), to)?;
     let begun = Instant::now();
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let (took, opened) = (begun.elapsed(), flood.end()?);
     println!("power-on to a healthy cluster under {opened} silent connections: {took:.1?}");
-    ensure!(opened > 3 * CONNECTIONS_PER_MEMBER, "there was no flood: {opened} connections");
+    ensure!(
+        opened > 3 * CONNECTIONS_PER_MEMBER,
+        "there was no flood: {opened} connections"
+    );
     for host in &bed.hosts {
         let said = host.journal("firstboot")?;
-        // A host that is not up yet drops what it is sent: only of a peer that has answered before this says something.
-        let kept_waiting =
-            said.split("no answer in time; ").skip(1).any(|since| !since.starts_with("never heard from"));
+        // A host that is not up yet drops what it is sent: only of a peer that has answered before
+        // this says something.
+        let kept_waiting = said
+            .split("no answer in time; ")
+            .skip(1)
+            .any(|since| !since.starts_with("never heard from"));
         ensure!(!kept_waiting, "{} was kept waiting:\n{said}", host.name());
     }
     Ok(())

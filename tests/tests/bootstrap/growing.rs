@@ -8,7 +8,11 @@ use tests::harness::trial;
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("three_become_five_while_the_three_run_the_old_image", REQUIREMENTS, grow)]
+    vec![trial(
+        "three_become_five_while_the_three_run_the_old_image",
+        REQUIREMENTS,
+        grow,
+    )]
 }
 
 fn grow() -> Result<()> {
@@ -16,22 +20,38 @@ fn grow() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
-    let before = bed.hosts[..3].iter().map(tests::cluster::fingerprint).collect::<Result<Vec<_>>>()?;
+    let before = bed.hosts[..3]
+        .iter()
+        .map(tests::cluster::fingerprint)
+        .collect::<Result<Vec<_>>>()?;
     let old = bed.provisioning.copy_output()?;
     bed.grow(5)?;
 
-    // firstboot on the fourth gives up at its deadline, and nobody starts it again: etcd there runs, and is left a learner.
+    // firstboot on the fourth gives up at its deadline, and nobody starts it again: etcd there
+    // runs, and is left a learner.
     let host = &mut bed.hosts[3];
     let drop_in = "/etc/systemd/system/firstboot.service.d/hold.conf";
-    let impatient = "[Service]\nExecStart=\nExecStart=/usr/local/bin/firstboot run --deadline 0\nRestart=no\n";
+    let impatient =
+        "[Service]\nExecStart=\nExecStart=/usr/local/bin/firstboot run --deadline 0\nRestart=no\n";
     host.write(drop_in, impatient, 0o644)?;
-    host.write("/etc/systemd/system/etcd.service.d/slow.conf", "[Service]\nExecStartPre=/bin/sleep 3\n", 0o644)?;
+    host.write(
+        "/etc/systemd/system/etcd.service.d/slow.conf",
+        "[Service]\nExecStartPre=/bin/sleep 3\n",
+        0o644,
+    )?;
     host.boot()?;
-    host.wait_for("systemctl is-failed --quiet firstboot.service", CONVERGENCE_TIMEOUT)?;
-    let left_over = ". /etc/profile.d/etcdctl.sh; etcdctl member list | grep -q 'started, etcd-4,.*true$'";
+    host.wait_for(
+        "systemctl is-failed --quiet firstboot.service",
+        CONVERGENCE_TIMEOUT,
+    )?;
+    let left_over =
+        ". /etc/profile.d/etcdctl.sh; etcdctl member list | grep -q 'started, etcd-4,.*true$'";
     bed.hosts[0].wait_for(left_over, CONVERGENCE_TIMEOUT)?;
     bed.hosts[4].boot()?;
-    wait_said(&bed.hosts[4], &["etcd-4 is still a learner", "[learner-pending]"])?;
+    wait_said(
+        &bed.hosts[4],
+        &["etcd-4 is still a learner", "[learner-pending]"],
+    )?;
     bed.hosts[0].check(&["sh", "-c", left_over])?;
 
     // The next boot promotes what was left over, and then it is the fifth's turn.
@@ -41,21 +61,43 @@ fn grow() -> Result<()> {
     for host in &bed.hosts {
         wait_healthy(host, 5, CONVERGENCE_TIMEOUT)?;
     }
-    ensure!(etcdctl(&bed.hosts[4], "get answer --print-value-only --consistency=s")?.trim() == "42");
-    let after = bed.hosts[..3].iter().map(tests::cluster::fingerprint).collect::<Result<Vec<_>>>()?;
-    ensure!(before == after, "an old member was touched: {before:?}\n{after:?}");
+    ensure!(
+        etcdctl(
+            &bed.hosts[4],
+            "get answer --print-value-only --consistency=s"
+        )?
+        .trim()
+            == "42"
+    );
+    let after = bed.hosts[..3]
+        .iter()
+        .map(tests::cluster::fingerprint)
+        .collect::<Result<Vec<_>>>()?;
+    ensure!(
+        before == after,
+        "an old member was touched: {before:?}\n{after:?}"
+    );
     let stranger = bed.hosts[0].run(&["firstboot", "status"])?;
-    ensure!(stranger.code() == 0 && stranger.stdout.contains("not in the recipe of this node's image"), "{stranger:?}");
+    ensure!(
+        stranger.code() == 0
+            && stranger
+                .stdout
+                .contains("not in the recipe of this node's image"),
+        "{stranger:?}"
+    );
 
-    // An old member is rebuilt from the old image while one more is down: it counts those that it does not know.
+    // An old member is rebuilt from the old image while one more is down: it counts those that it
+    // does not know.
     bed.provisioning.restore_output(&old)?;
     bed.hosts[2].cut_power()?;
     bed.hosts[1].cut_power()?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
     // This etcd adds nobody while a voter is down, but the dead one of two is gone.
-    bed.hosts[0]
-        .wait_for(". /etc/profile.d/etcdctl.sh; ! etcdctl member list | grep -q etcd-3", CONVERGENCE_TIMEOUT)?;
+    bed.hosts[0].wait_for(
+        ". /etc/profile.d/etcdctl.sh; ! etcdctl member list | grep -q etcd-3",
+        CONVERGENCE_TIMEOUT,
+    )?;
     bed.hosts[1].boot()?;
     for host in &bed.hosts {
         wait_healthy(host, 5, CONVERGENCE_TIMEOUT)?;

@@ -1,4 +1,5 @@
-//! `firstboot leave`: a member goes, the others are whole, and whoever left stays out until it is called back.
+//! `firstboot leave`: a member goes, the others are whole, and whoever left stays out until it is
+//! called back.
 
 use std::process::Command;
 
@@ -22,7 +23,11 @@ const WITH_STRACE: &[Requirement] = &[
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_member_leaves_and_comes_back_and_the_last_one_stays", WITH_STRACE, leave)]
+    vec![trial(
+        "a_member_leaves_and_comes_back_and_the_last_one_stays",
+        WITH_STRACE,
+        leave,
+    )]
 }
 
 fn leave() -> Result<()> {
@@ -30,30 +35,51 @@ fn leave() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
-    let leads = status(&bed.hosts[0])?.iter().position(|member| member.leader).context("nobody leads")?;
+    let leads = status(&bed.hosts[0])?
+        .iter()
+        .position(|member| member.leader)
+        .context("nobody leads")?;
     let [one, other] = [(leads + 1) % 3, (leads + 2) % 3];
     let name = bed.hosts[leads].name().to_owned();
 
     let shown = bed.hosts[leads].check(&["firstboot", "leave", "--dry-run"])?;
     ensure!(
-        shown.contains("would transfer the leadership") && shown.contains("would remove this node's member"),
+        shown.contains("would transfer the leadership")
+            && shown.contains("would remove this node's member"),
         "{shown}"
     );
-    ensure!(listed(&bed.hosts[one], &name)?.is_some(), "a dry run removed it");
+    ensure!(
+        listed(&bed.hosts[one], &name)?.is_some(),
+        "a dry run removed it"
+    );
 
-    // The leader leaves, and power is lost when that is written down and before it is done: the lock's folder and its
-    // parent are flushed, the journal and its folder when it is opened, and both again with the new line.
+    // The leader leaves, and power is lost when that is written down and before it is done: the
+    // lock's folder and its parent are flushed, the journal and its folder when it is opened, and
+    // both again with the new line.
     let killed = killed_at_flush(&bed.hosts[leads], 6, &["firstboot", "leave"])?;
     let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
-    ensure!(journal.lines().last().is_some_and(|line| line.contains("\"leave\"")), "{killed:?}\n{journal}");
-    ensure!(killed.stdout.contains("transferring the leadership"), "{killed:?}");
-    ensure!(listed(&bed.hosts[one], &name)?.is_some(), "it was killed too late");
+    ensure!(
+        journal
+            .lines()
+            .last()
+            .is_some_and(|line| line.contains("\"leave\"")),
+        "{killed:?}\n{journal}"
+    );
+    ensure!(
+        killed.stdout.contains("transferring the leadership"),
+        "{killed:?}"
+    );
+    ensure!(
+        listed(&bed.hosts[one], &name)?.is_some(),
+        "it was killed too late"
+    );
     bed.hosts[leads].cut_power()?;
     bed.hosts[leads].boot()?;
     left(&bed.hosts[leads], &bed.hosts[one])?;
     let story = bed.hosts[leads].check(&["firstboot", "explain"])?;
     ensure!(
-        story.contains("was removed from its cluster") && story.contains("Moving the data directory to"),
+        story.contains("was removed from its cluster")
+            && story.contains("Moving the data directory to"),
         "{story}"
     );
     wait_healthy_but(&bed.hosts[one], &name)?;
@@ -61,18 +87,33 @@ fn leave() -> Result<()> {
     // It stays out.
     bed.hosts[leads].shutdown()?;
     bed.hosts[leads].boot()?;
-    wait_refused(&bed.hosts[leads], &["has left its cluster", "firstboot run --rejoin"])?;
+    wait_refused(
+        &bed.hosts[leads],
+        &["has left its cluster", "firstboot run --rejoin"],
+    )?;
 
     // Of two, none may leave while the other is down.
     bed.hosts[other].cut_power()?;
     let stays = bed.hosts[one].run(&["firstboot", "leave", "--deadline", "3"])?;
-    ensure!(stays.code() == 4 && stays.stderr.contains("remains a member"), "{stays:?}");
+    ensure!(
+        stays.code() == 4 && stays.stderr.contains("remains a member"),
+        "{stays:?}"
+    );
     bed.hosts[other].boot()?;
     wait_healthy_but(&bed.hosts[one], &name)?;
 
     bed.hosts[leads].check(&["firstboot", "run", "--rejoin"])?;
-    bed.hosts.iter().try_for_each(|host| wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop))?;
-    ensure!(etcdctl(&bed.hosts[leads], "get answer --print-value-only --consistency=s")?.trim() == "42");
+    bed.hosts
+        .iter()
+        .try_for_each(|host| wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop))?;
+    ensure!(
+        etcdctl(
+            &bed.hosts[leads],
+            "get answer --print-value-only --consistency=s"
+        )?
+        .trim()
+            == "42"
+    );
 
     // Now without a power cut, and down to one.
     for at in [one, leads] {
@@ -82,18 +123,39 @@ fn leave() -> Result<()> {
         ensure!(again.contains("has left its cluster"), "{again}");
     }
     let last = bed.hosts[other].run(&["firstboot", "leave"])?;
-    ensure!(last.code() == 3 && last.stderr.contains("[last-voter]"), "{last:?}");
+    ensure!(
+        last.code() == 3 && last.stderr.contains("[last-voter]"),
+        "{last:?}"
+    );
     ensure!(etcdctl(&bed.hosts[other], "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }
 
 /// It is no member, etcd is down, and its data is there, aside.
 fn left(host: &Host, other: &Host) -> Result<()> {
-    host.wait_for("systemctl is-failed --quiet firstboot.service", CONVERGENCE_TIMEOUT)?;
-    ensure!(listed(other, host.name())?.is_none(), "{} is still a member", host.name());
-    let state = host.run(&["systemctl", "is-active", "etcd.service"])?.stdout;
-    ensure!(state.trim() == "inactive", "etcd on {} is {state}", host.name());
-    host.check(&["sh", "-c", "! test -e /var/lib/etcd/data && ls -d /var/lib/etcd/aside/left-*/member/wal"]).map(drop)
+    host.wait_for(
+        "systemctl is-failed --quiet firstboot.service",
+        CONVERGENCE_TIMEOUT,
+    )?;
+    ensure!(
+        listed(other, host.name())?.is_none(),
+        "{} is still a member",
+        host.name()
+    );
+    let state = host
+        .run(&["systemctl", "is-active", "etcd.service"])?
+        .stdout;
+    ensure!(
+        state.trim() == "inactive",
+        "etcd on {} is {state}",
+        host.name()
+    );
+    host.check(&[
+        "sh",
+        "-c",
+        "! test -e /var/lib/etcd/data && ls -d /var/lib/etcd/aside/left-*/member/wal",
+    ])
+    .map(drop)
 }
 
 /// All but this one are well, and it is no member.

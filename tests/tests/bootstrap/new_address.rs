@@ -1,4 +1,5 @@
-//! A node gets another address, by a new image: it replaces the member that it was, and not while that lives.
+//! A node gets another address, by a new image: it replaces the member that it was, and not while
+//! that lives.
 
 use std::fs;
 
@@ -8,13 +9,20 @@ use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::programs::recipe;
 
-use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, listed, wait_refused, wait_said};
+use crate::bed::{
+    Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, listed, wait_refused, wait_said,
+};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_node_with_a_new_address_replaces_its_old_member_once_that_is_off", REQUIREMENTS, moved)]
+    vec![trial(
+        "a_node_with_a_new_address_replaces_its_old_member_once_that_is_off",
+        REQUIREMENTS,
+        moved,
+    )]
 }
 
-/// ARP finds nobody at the new address: that the old machine is alive is known from those who are connected to it.
+/// ARP finds nobody at the new address: that the old machine is alive is known from those who are
+/// connected to it.
 fn moved() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -25,13 +33,26 @@ fn moved() -> Result<()> {
     bed.build(&fs::read_to_string(recipe("demo"))?.replace("10.101.15.103", "10.101.15.104"))?;
     let mut new = bed.moved("etcd-3")?;
     new.boot()?;
-    let rival = ["etcd-1 is still connected to this node's member", &before.0, "at https://10.101.15.103:2380"];
+    let rival = [
+        "etcd-1 is still connected to this node's member",
+        &before.0,
+        "at https://10.101.15.103:2380",
+    ];
     wait_said(&new, &rival)?;
     // An answer that did not come in time begins the 60 s again.
-    new.wait_for("systemctl is-failed --quiet firstboot.service", 2 * CONVERGENCE_TIMEOUT)?;
-    wait_refused(&new, &[&rival[..], &["for 60 s now", "[duplicate-suspected]"]].concat())?;
+    new.wait_for(
+        "systemctl is-failed --quiet firstboot.service",
+        2 * CONVERGENCE_TIMEOUT,
+    )?;
+    wait_refused(
+        &new,
+        &[&rival[..], &["for 60 s now", "[duplicate-suspected]"]].concat(),
+    )?;
     has_no_etcd(&new)?;
-    ensure!(listed(&bed.hosts[0], "etcd-3")?.as_ref() == Some(&before), "the member list has changed");
+    ensure!(
+        listed(&bed.hosts[0], "etcd-3")?.as_ref() == Some(&before),
+        "the member list has changed"
+    );
 
     bed.hosts[2].cut_power()?;
     new.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
@@ -39,9 +60,15 @@ fn moved() -> Result<()> {
     // An old image's node knows where it is now.
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let shown = bed.hosts[0].check(&["firstboot", "status"])?;
-    ensure!(shown.contains("the recipe of this node's image has the address 10.101.15.103"), "{shown}");
+    ensure!(
+        shown.contains("the recipe of this node's image has the address 10.101.15.103"),
+        "{shown}"
+    );
     let (id, line) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
-    ensure!(id != before.0 && line.contains("https://10.101.15.104:2380"), "etcd-3 is {line}");
+    ensure!(
+        id != before.0 && line.contains("https://10.101.15.104:2380"),
+        "etcd-3 is {line}"
+    );
     ensure!(etcdctl(&new, "get answer --print-value-only --consistency=s")?.trim() == "42");
 
     // The machine at the old address comes back from the dead: it is the member that was removed.

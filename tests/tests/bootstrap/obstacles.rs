@@ -1,5 +1,6 @@
-//! What keeps etcd from being a healthy member, from outside of the cluster's own life: a proxy, a route, another program, an
-//! owner, a drop-in, the member list. firstboot says which it is and what to do, or puts it right.
+//! What keeps etcd from being a healthy member, from outside of the cluster's own life: a proxy, a
+//! route, another program, an owner, a drop-in, the member list. firstboot says which it is and
+//! what to do, or puts it right.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -8,19 +9,32 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::process;
 
-use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, listed, retry_etcdctl, wait_said};
+use crate::bed::{
+    Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, listed, retry_etcdctl, wait_said,
+};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("no_proxy_of_the_system_reaches_etcd_and_a_wrong_source_address_is_named", REQUIREMENTS, network),
-        trial("firstboot_says_what_stops_etcd_and_puts_its_owner_right", REQUIREMENTS, stopped),
-        trial("status_names_an_alarm_a_wrong_peer_url_and_a_stray_member", REQUIREMENTS, listed_wrong),
+        trial(
+            "no_proxy_of_the_system_reaches_etcd_and_a_wrong_source_address_is_named",
+            REQUIREMENTS,
+            network,
+        ),
+        trial(
+            "firstboot_says_what_stops_etcd_and_puts_its_owner_right",
+            REQUIREMENTS,
+            stopped,
+        ),
+        trial(
+            "status_names_an_alarm_a_wrong_peer_url_and_a_stray_member",
+            REQUIREMENTS,
+            listed_wrong,
+        ),
     ]
 }
 
 /// A proxy that nothing answers for, on all nodes, for all programs that systemd starts.
-const PROXY: &str =
-    "[Manager]\nDefaultEnvironment=HTTPS_PROXY=http://10.101.15.1:3128 https_proxy=http://10.101.15.1:3128\n";
+const PROXY: &str = "[Manager]\nDefaultEnvironment=HTTPS_PROXY=http://10.101.15.1:3128 https_proxy=http://10.101.15.1:3128\n";
 
 fn network() -> Result<()> {
     let mut bed = Bed::new(3)?;
@@ -28,7 +42,12 @@ fn network() -> Result<()> {
         host.write("/etc/systemd/system.conf.d/99-proxy.conf", PROXY, 0o644)?;
     }
     let third = bed.hosts[2].link().namespace.name().to_owned();
-    let ip = |words: &str| process::check("ip", &[&["-n", &third], &words.split(' ').collect::<Vec<_>>()[..]].concat());
+    let ip = |words: &str| {
+        process::check(
+            "ip",
+            &[&["-n", &third], &words.split(' ').collect::<Vec<_>>()[..]].concat(),
+        )
+    };
     ip("addr add 10.101.99.3/32 dev lo")?;
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.99.3")?;
     boot_all(&mut bed.hosts)?;
@@ -38,13 +57,19 @@ fn network() -> Result<()> {
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.15.103")?;
     bed.wait_all_healthy()?;
     let system = bed.hosts[0].check(&["systemctl", "show", "--property=Environment"])?;
-    ensure!(system.contains("HTTPS_PROXY"), "systemd has no proxy to give: {system}");
+    ensure!(
+        system.contains("HTTPS_PROXY"),
+        "systemd has no proxy to give: {system}"
+    );
 
     // A member starts all the same, since the others reach it, and says what is wrong.
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.99.3")?;
     bed.hosts[2].sh("systemctl restart --no-block firstboot etcd")?;
     let run = "_SYSTEMD_INVOCATION_ID=$(systemctl show --property=InvocationID --value firstboot)";
-    bed.hosts[2].wait_for(&format!("journalctl {run} | grep -qF '{route}'"), CONVERGENCE_TIMEOUT)?;
+    bed.hosts[2].wait_for(
+        &format!("journalctl {run} | grep -qF '{route}'"),
+        CONVERGENCE_TIMEOUT,
+    )?;
     let shown = bed.hosts[2].run(&["firstboot", "status"])?.stdout;
     ensure!(shown.contains(route), "{shown}");
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.15.103")?;
@@ -61,7 +86,10 @@ fn stopped() -> Result<()> {
     // Another program has etcd's port.
     host.check(&["systemctl", "stop", "etcd"])?;
     let socket = host.link().namespace.listen("10.101.15.103:2380")?;
-    says(host, &["etcd ended at", "address already in use [etcd-ended]"])?;
+    says(
+        host,
+        &["etcd ended at", "address already in use [etcd-ended]"],
+    )?;
     drop(socket);
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
@@ -71,23 +99,40 @@ fn stopped() -> Result<()> {
         "chown root:root data/member/wal data/member/snap/db; chmod 400 data/member/snap/db",
         "chown root:root .; chmod 700 .",
     ] {
-        let script = format!("systemctl stop etcd; cd /var/lib/etcd; {script}; systemctl start --no-block etcd");
+        let script = format!(
+            "systemctl stop etcd; cd /var/lib/etcd; {script}; systemctl start --no-block etcd"
+        );
         host.check(&["sh", "-c", &script])?;
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT).with_context(|| script.clone())?;
         let (now, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
         ensure!(now == member, "{script}: etcd-3 is another member now");
     }
     let journal = host.journal("etcd")?;
-    ensure!(journal.contains("files and folders in /var/lib/etcd/data to etcd"), "{journal}");
+    ensure!(
+        journal.contains("files and folders in /var/lib/etcd/data to etcd"),
+        "{journal}"
+    );
 
     // A drop-in moves the data.
-    host.write("/etc/moved.env", "ETCD_DATA_DIR=/var/lib/etcd/elsewhere\n", 0o644)?;
+    host.write(
+        "/etc/moved.env",
+        "ETCD_DATA_DIR=/var/lib/etcd/elsewhere\n",
+        0o644,
+    )?;
     let drop_in = "[Service]\nEnvironmentFile=/etc/moved.env\n";
-    host.write("/etc/systemd/system/etcd.service.d/moved.conf", drop_in, 0o644)?;
+    host.write(
+        "/etc/systemd/system/etcd.service.d/moved.conf",
+        drop_in,
+        0o644,
+    )?;
     host.sh("systemctl daemon-reload; systemctl stop etcd")?;
     says(
         host,
-        &["moves etcd's data to /var/lib/etcd/elsewhere", "[data-moved]", "etcd.service.d/moved.conf [etcd-drop-in]"],
+        &[
+            "moves etcd's data to /var/lib/etcd/elsewhere",
+            "[data-moved]",
+            "etcd.service.d/moved.conf [etcd-drop-in]",
+        ],
     )?;
     host.sh("rm -r /etc/systemd/system/etcd.service.d; systemctl daemon-reload")?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
@@ -98,8 +143,14 @@ fn says(host: &Host, words: &[&str]) -> Result<()> {
     host.sh("systemctl start --no-block etcd; systemctl restart --no-block firstboot")?;
     wait_said(host, words)?;
     let shown = host.run(&["firstboot", "status"])?.stdout;
-    let row = shown.lines().find(|line| line.starts_with("etcd-3 ")).context("no row")?;
-    ensure!(words.iter().all(|word| row.contains(word)), "status does not say {words:?}:\n{shown}");
+    let row = shown
+        .lines()
+        .find(|line| line.starts_with("etcd-3 "))
+        .context("no row")?;
+    ensure!(
+        words.iter().all(|word| row.contains(word)),
+        "status does not say {words:?}:\n{shown}"
+    );
     Ok(())
 }
 
@@ -118,22 +169,52 @@ fn listed_wrong() -> Result<()> {
     let body = format!("{{\"action\":\"ACTIVATE\",\"memberID\":\"{id}\",\"alarm\":\"NOSPACE\"}}");
     host.sh(&format!("{FULL} '{body}'"))?.ok()?;
     let refused = etcdctl(host, "put key value").unwrap_err();
-    ensure!(format!("{refused:#}").contains("space exceeded"), "{refused:#}");
-    let shown = degraded(host, "etcd-3", &["alarm NOSPACE: its database has", "the quota is", "[alarm-nospace]"])?;
-    ensure!(shown.matches("NOSPACE").count() == 1 && !shown.contains("memberID:"), "{shown}");
+    ensure!(
+        format!("{refused:#}").contains("space exceeded"),
+        "{refused:#}"
+    );
+    let shown = degraded(
+        host,
+        "etcd-3",
+        &[
+            "alarm NOSPACE: its database has",
+            "the quota is",
+            "[alarm-nospace]",
+        ],
+    )?;
+    ensure!(
+        shown.matches("NOSPACE").count() == 1 && !shown.contains("memberID:"),
+        "{shown}"
+    );
     etcdctl(host, "alarm disarm")?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
-    etcdctl(host, &format!("member update {third} --peer-urls=http://10.101.15.103:2380"))?;
+    etcdctl(
+        host,
+        &format!("member update {third} --peer-urls=http://10.101.15.103:2380"),
+    )?;
     let wrong = "the member list has http://10.101.15.103:2380 as its peer URL";
     let shown = degraded(host, "etcd-3", &[wrong, "[peer-url]"])?;
-    ensure!(shown.lines().filter(|line| line.starts_with("etcd-")).count() == 3, "{shown}");
+    ensure!(
+        shown
+            .lines()
+            .filter(|line| line.starts_with("etcd-"))
+            .count()
+            == 3,
+        "{shown}"
+    );
     mend(host, &shown)?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
-    retry_etcdctl(host, "member add stray --peer-urls=https://10.101.15.109:2380")?;
+    retry_etcdctl(
+        host,
+        "member add stray --peer-urls=https://10.101.15.109:2380",
+    )?;
     let list = etcdctl(host, "member list")?;
-    let stray = list.lines().find(|line| line.contains("10.101.15.109")).and_then(|line| line.split(',').next());
+    let stray = list
+        .lines()
+        .find(|line| line.contains("10.101.15.109"))
+        .and_then(|line| line.split(',').next());
     let stray = stray.with_context(|| format!("no stray in {list}"))?;
     let cost = "it was added but never started, and counts as one of 4 voters, of which 3 must run";
     let shown = degraded(host, stray, &[cost, "[member-never-started]"])?;
@@ -145,14 +226,24 @@ fn listed_wrong() -> Result<()> {
 fn degraded(host: &Host, name: &str, words: &[&str]) -> Result<String> {
     let ran = host.run(&["firstboot", "status"])?;
     ensure!(ran.code() == 5, "{ran:?}");
-    let row = ran.stdout.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name}: {ran:?}"))?;
-    ensure!(words.iter().all(|word| row.contains(word)), "not {words:?}:\n{}", ran.stdout);
+    let row = ran
+        .stdout
+        .lines()
+        .find(|line| line.starts_with(name))
+        .with_context(|| format!("no {name}: {ran:?}"))?;
+    ensure!(
+        words.iter().all(|word| row.contains(word)),
+        "not {words:?}:\n{}",
+        ran.stdout
+    );
     Ok(ran.stdout)
 }
 
 /// Runs the command that stands in a remark.
 fn mend(host: &Host, shown: &str) -> Result<()> {
-    let command = shown.split('`').find_map(|part| part.strip_prefix("etcdctl member "));
+    let command = shown
+        .split('`')
+        .find_map(|part| part.strip_prefix("etcdctl member "));
     let command = command.with_context(|| format!("no command in\n{shown}"))?;
     retry_etcdctl(host, &format!("member {command}"))
 }

@@ -1,5 +1,5 @@
-//! The named disaster "a peer port answering with something else": at a member's address is another machine, or what
-//! answers on its port is something else.
+//! The named disaster "a peer port answering with something else": at a member's address is another
+//! machine, or what answers on its port is something else.
 
 use std::fs::File;
 use std::path::Path;
@@ -21,14 +21,19 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said}
 use crate::disasters::{answer, ours, plain, write};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("an_unknown_responder_on_a_peer_port_agrees_to_nothing", REQUIREMENTS, stranger)]
+    vec![trial(
+        "an_unknown_responder_on_a_peer_port_agrees_to_nothing",
+        REQUIREMENTS,
+        stranger,
+    )]
 }
 
 /// The peer port of etcd-3.
 const PORT: &str = "10.101.15.103:2380";
 
-/// etcd-3 alone has the data, and something else answers at its address. Plain etcd takes that for a member that does not
-/// know the other two, who start as new: they are a quorum, and elect a leader with nothing in it.
+/// etcd-3 alone has the data, and something else answers at its address. Plain etcd takes that for
+/// a member that does not know the other two, who start as new: they are a quorum, and elect a
+/// leader with nothing in it.
 fn stranger() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let folder = run::current()?.folder("stranger")?;
@@ -52,20 +57,32 @@ fn stranger() -> Result<()> {
     bed.replace_disk(1)?;
     let http = FileServer::start(third.listen(PORT)?, &folder)?;
     boot_all(&mut bed.hosts[..2])?;
-    wait_for_both(&bed, &["an unexpected program has answered on etcd-3's peer port since"])?;
+    wait_for_both(
+        &bed,
+        &["an unexpected program has answered on etcd-3's peer port since"],
+    )?;
     drop(http);
 
     // An etcd of another cluster, whose CA is the same: it must be neither followed nor joined.
     let other = Other::start(&bed, &third, &folder)?;
-    wait_for_both(&bed, &["etcd-3 has run etcd in the cluster", "[wrong-responder]"])?;
+    wait_for_both(
+        &bed,
+        &["etcd-3 has run etcd in the cluster", "[wrong-responder]"],
+    )?;
     let members = members(&bed)?;
-    ensure!(members == ["other"], "somebody joined the other cluster: {members:?}");
+    ensure!(
+        members == ["other"],
+        "somebody joined the other cluster: {members:?}"
+    );
     drop(other);
 
     bed.hosts[2].boot()?;
     wait_for_both(&bed, &["etcd-3 has run etcd in the cluster", "[no-quorum]"])?;
     let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
-    ensure!(database.windows(6).any(|bytes| bytes == b"answer"), "etcd-3 has lost what it had");
+    ensure!(
+        database.windows(6).any(|bytes| bytes == b"answer"),
+        "etcd-3 has lost what it had"
+    );
     Ok(())
 }
 
@@ -77,7 +94,8 @@ fn wait_for_both(bed: &Bed, words: &[&str]) -> Result<()> {
     })
 }
 
-/// An etcd of its own cluster at the third's address, with the third's certificates. It goes with the value.
+/// An etcd of its own cluster at the third's address, with the third's certificates. It goes with
+/// the value.
 struct Other(KillOnDrop);
 
 impl Other {
@@ -85,24 +103,53 @@ impl Other {
         let own = bed.provisioning.pki().join("nodes/etcd-3");
         let (ca, data) = (bed.provisioning.pki().join("ca.crt"), folder.join("data"));
         let (peer, client) = (format!("https://{PORT}"), "https://10.101.15.103:2379");
-        let mut etcd = namespace.command(&etcd::binaries(&bed.version)?.join("etcd").to_string_lossy());
-        etcd.args(["--name", "other", "--initial-cluster", &format!("other={peer}")]).arg("--data-dir").arg(data);
-        etcd.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-        etcd.args(["--listen-client-urls", client, "--advertise-client-urls", client]);
+        let mut etcd =
+            namespace.command(&etcd::binaries(&bed.version)?.join("etcd").to_string_lossy());
+        etcd.args([
+            "--name",
+            "other",
+            "--initial-cluster",
+            &format!("other={peer}"),
+        ])
+        .arg("--data-dir")
+        .arg(data);
+        etcd.args([
+            "--listen-peer-urls",
+            &peer,
+            "--initial-advertise-peer-urls",
+            &peer,
+        ]);
+        etcd.args([
+            "--listen-client-urls",
+            client,
+            "--advertise-client-urls",
+            client,
+        ]);
         // etcd would take the suite's own setting for its flag --version.
         etcd.env_remove("ETCD_VERSION");
         for (prefix, pair) in [("", "server"), ("peer-", "peer")] {
-            etcd.arg(format!("--{prefix}client-cert-auth")).arg(format!("--{prefix}trusted-ca-file")).arg(&ca);
-            etcd.arg(format!("--{prefix}cert-file")).arg(own.join(format!("{pair}.crt")));
-            etcd.arg(format!("--{prefix}key-file")).arg(own.join(format!("{pair}.key")));
+            etcd.arg(format!("--{prefix}client-cert-auth"))
+                .arg(format!("--{prefix}trusted-ca-file"))
+                .arg(&ca);
+            etcd.arg(format!("--{prefix}cert-file"))
+                .arg(own.join(format!("{pair}.crt")));
+            etcd.arg(format!("--{prefix}key-file"))
+                .arg(own.join(format!("{pair}.key")));
         }
         let log = folder.join("log");
-        let mut other = Self(KillOnDrop::spawn(&etcd, &File::create(&log).context("cannot make the log")?)?);
+        let mut other = Self(KillOnDrop::spawn(
+            &etcd,
+            &File::create(&log).context("cannot make the log")?,
+        )?);
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         while members(bed).is_err() {
             let ended = other.0.ended()?;
             let said = || tail(&std::fs::read_to_string(&log).unwrap_or_default(), 10);
-            ensure!(ended.is_none() && Instant::now() < end, "the other etcd does not serve ({ended:?}):\n{}", said());
+            ensure!(
+                ended.is_none() && Instant::now() < end,
+                "the other etcd does not serve ({ended:?}):\n{}",
+                said()
+            );
             sleep(Duration::from_millis(100));
         }
         Ok(other)

@@ -16,11 +16,31 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, listed, wa
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_node_with_a_new_disk_returns_while_others_write", REQUIREMENTS, one_of_three),
-        trial("a_node_with_a_new_disk_waits_and_says_why", REQUIREMENTS, waits),
-        trial("two_of_five_with_new_disks_queue_up_and_both_return", REQUIREMENTS, two_of_five),
-        trial("a_member_that_received_a_snapshot_holds_up_no_other", REQUIREMENTS, one_after_the_other),
-        trial("a_learner_is_promoted_once_its_etcd_runs_although_it_serves_no_clients_yet", REQUIREMENTS, vote),
+        trial(
+            "a_node_with_a_new_disk_returns_while_others_write",
+            REQUIREMENTS,
+            one_of_three,
+        ),
+        trial(
+            "a_node_with_a_new_disk_waits_and_says_why",
+            REQUIREMENTS,
+            waits,
+        ),
+        trial(
+            "two_of_five_with_new_disks_queue_up_and_both_return",
+            REQUIREMENTS,
+            two_of_five,
+        ),
+        trial(
+            "a_member_that_received_a_snapshot_holds_up_no_other",
+            REQUIREMENTS,
+            one_after_the_other,
+        ),
+        trial(
+            "a_learner_is_promoted_once_its_etcd_runs_although_it_serves_no_clients_yet",
+            REQUIREMENTS,
+            vote,
+        ),
     ]
 }
 
@@ -33,7 +53,10 @@ fn one_of_three() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let old = etcdctl(&bed.hosts[0], "member list")?;
-    let mut writer = bed.hosts[0].command(&["sh", "-c", WRITER])?.spawn().context("cannot start the writer")?;
+    let mut writer = bed.hosts[0]
+        .command(&["sh", "-c", WRITER])?
+        .spawn()
+        .context("cannot start the writer")?;
 
     let host = &mut bed.hosts[2];
     host.cut_power()?;
@@ -41,22 +64,47 @@ fn one_of_three() -> Result<()> {
     let begun = Instant::now();
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
-    println!("from power-on with a new disk to voter: {:.1?}", begun.elapsed());
+    println!(
+        "from power-on with a new disk to voter: {:.1?}",
+        begun.elapsed()
+    );
 
-    // How many were made meanwhile depends on who led and on the machine; enough for the comparison must be.
-    bed.hosts[0].wait_for("[ $(wc -l < /root/acknowledged) -gt 50 ]", CONVERGENCE_TIMEOUT)?;
+    // How many were made meanwhile depends on who led and on the machine; enough for the comparison
+    // must be.
+    bed.hosts[0].wait_for(
+        "[ $(wc -l < /root/acknowledged) -gt 50 ]",
+        CONVERGENCE_TIMEOUT,
+    )?;
     bed.hosts[0].write("/root/stop", "", 0o600)?;
     writer.wait()?;
-    let acknowledged: BTreeSet<String> = bed.hosts[0].read("/root/acknowledged")?.lines().map(str::to_owned).collect();
-    let kept = etcdctl(&bed.hosts[2], "get written/ --prefix --keys-only --consistency=s")?;
+    let acknowledged: BTreeSet<String> = bed.hosts[0]
+        .read("/root/acknowledged")?
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let kept = etcdctl(
+        &bed.hosts[2],
+        "get written/ --prefix --keys-only --consistency=s",
+    )?;
     let kept: BTreeSet<String> = kept.lines().map(str::to_owned).collect();
     let lost: Vec<&String> = acknowledged.difference(&kept).collect();
     println!("{} writes acknowledged", acknowledged.len());
-    ensure!(lost.is_empty() && acknowledged.len() > 50, "of {} writes {lost:?} are lost", acknowledged.len());
+    ensure!(
+        lost.is_empty() && acknowledged.len() > 50,
+        "of {} writes {lost:?} are lost",
+        acknowledged.len()
+    );
 
     let now = etcdctl(&bed.hosts[0], "member list")?;
-    let id = |list: &str| list.lines().find(|line| line.contains("etcd-3")).map(|line| line[..16].to_owned());
-    ensure!(now.lines().count() == 3 && id(&now) != id(&old), "before:\n{old}\nnow:\n{now}");
+    let id = |list: &str| {
+        list.lines()
+            .find(|line| line.contains("etcd-3"))
+            .map(|line| line[..16].to_owned())
+    };
+    ensure!(
+        now.lines().count() == 3 && id(&now) != id(&old),
+        "before:\n{old}\nnow:\n{now}"
+    );
 
     // It is a member like the others: it boots again as one.
     bed.hosts[2].shutdown()?;
@@ -64,8 +112,8 @@ fn one_of_three() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// The way back is safe only where the others are seen to be a quorum, and there is room for what they have. Until then the
-/// old member stays what it was.
+/// The way back is safe only where the others are seen to be a quorum, and there is room for what
+/// they have. Until then the old member stays what it was.
 fn waits() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -76,12 +124,29 @@ fn waits() -> Result<()> {
     bed.hosts[2].nspawn_argument("--tmpfs=/var/lib/etcd:size=64M,mode=0700,uid=450,gid=450");
     bed.provisioning.network.drop_between("etcd-2", "etcd-3")?;
     bed.hosts[2].boot()?;
-    wait_said(&bed.hosts[2], &["only 1 of 3 voters are healthy; 2 are required", "etcd-2 has not answered since"])?;
+    wait_said(
+        &bed.hosts[2],
+        &[
+            "only 1 of 3 voters are healthy; 2 are required",
+            "etcd-2 has not answered since",
+        ],
+    )?;
     bed.provisioning.network.heal_all()?;
     wait_said(&bed.hosts[2], &["[disk-full]"])?;
     has_no_etcd(&bed.hosts[2])?;
-    ensure!(listed(&bed.hosts[0], "etcd-3")? == old, "its member was touched");
-    bed.hosts[2].check(&["mount", "-t", "tmpfs", "-o", "remount,size=1G", "none", "/var/lib/etcd"])?;
+    ensure!(
+        listed(&bed.hosts[0], "etcd-3")? == old,
+        "its member was touched"
+    );
+    bed.hosts[2].check(&[
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        "remount,size=1G",
+        "none",
+        "/var/lib/etcd",
+    ])?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
@@ -106,14 +171,15 @@ fn two_of_five() -> Result<()> {
     Ok(())
 }
 
-/// A member that took a snapshot counts its peers as connected forever, by its metrics; so the second rebuild once
-/// waited for a machine that was not there.
+/// A member that took a snapshot counts its peers as connected forever, by its metrics; so the
+/// second rebuild once waited for a machine that was not there.
 fn one_after_the_other() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
-    // More than the 5000 entries that etcd keeps of its log (SnapshotCatchUpEntries) and those between two snapshots.
+    // More than the 5000 entries that etcd keeps of its log (SnapshotCatchUpEntries) and those
+    // between two snapshots.
     Client::new(&bed.provisioning)?.fill(&addresses, 7000, 10)?;
     for at in [2, 0, 1] {
         bed.hosts[at].cut_power()?;
@@ -121,13 +187,17 @@ fn one_after_the_other() -> Result<()> {
         bed.hosts[at].boot()?;
         wait_healthy(&bed.hosts[at], 3, CONVERGENCE_TIMEOUT)?;
         let etcd = bed.hosts[at].journal("etcd")?;
-        ensure!(etcd.contains("applied snapshot"), "etcd-{} has replayed the log", at + 1);
+        ensure!(
+            etcd.contains("applied snapshot"),
+            "etcd-{} has replayed the log",
+            at + 1
+        );
     }
     Ok(())
 }
 
-/// etcd serves clients only once the cluster knows of it, which took 3.5 seven seconds in every other rebuild; its peers it
-/// serves from its start on.
+/// etcd serves clients only once the cluster knows of it, which took 3.5 seven seconds in every
+/// other rebuild; its peers it serves from its start on.
 fn vote() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -150,16 +220,28 @@ fn vote() -> Result<()> {
 
     // The third field of `endpoint status` is the version: etcd answers to others.
     let serves = "etcdctl endpoint status --endpoints=https://10.101.15.103:2379";
-    bed.hosts[0]
-        .wait_for(&format!(". /etc/profile.d/etcdctl.sh; unset ETCDCTL_ENDPOINTS; {serves}"), CONVERGENCE_TIMEOUT)?;
+    bed.hosts[0].wait_for(
+        &format!(". /etc/profile.d/etcdctl.sh; unset ETCDCTL_ENDPOINTS; {serves}"),
+        CONVERGENCE_TIMEOUT,
+    )?;
     sleep(Duration::from_secs(3));
-    let is_learner =
-        || Ok::<_, anyhow::Error>(listed(&bed.hosts[0], "etcd-3")?.is_some_and(|(_, line)| line.ends_with("true")));
-    ensure!(is_learner()?, "it has a vote, though its peer port did not answer");
+    let is_learner = || {
+        Ok::<_, anyhow::Error>(
+            listed(&bed.hosts[0], "etcd-3")?.is_some_and(|(_, line)| line.ends_with("true")),
+        )
+    };
+    ensure!(
+        is_learner()?,
+        "it has a vote, though its peer port did not answer"
+    );
     nft(&bed.hosts[2], "delete table inet peers")?;
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while is_learner()? {
-        ensure!(Instant::now() < end, "it has no vote:\n{}", bed.hosts[2].journal("firstboot")?);
+        ensure!(
+            Instant::now() < end,
+            "it has no vote:\n{}",
+            bed.hosts[2].journal("firstboot")?
+        );
         sleep(Duration::from_millis(100));
     }
     let said = bed.hosts[2].journal("firstboot")?;
@@ -169,5 +251,7 @@ fn vote() -> Result<()> {
 }
 
 fn nft(host: &Host, rules: &str) -> Result<()> {
-    process::run(host.link().namespace.command("nft").arg(rules))?.ok().map(drop)
+    process::run(host.link().namespace.command("nft").arg(rules))?
+        .ok()
+        .map(drop)
 }

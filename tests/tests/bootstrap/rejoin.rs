@@ -1,5 +1,6 @@
-//! A member that somebody removed by hand, and one that comes back from the dead after its replacement joined: both say
-//! so and stop before etcd starts; `firstboot run --rejoin` brings one back.
+//! A member that somebody removed by hand, and one that comes back from the dead after its
+//! replacement joined: both say so and stop before etcd starts; `firstboot run --rejoin` brings one
+//! back.
 
 use std::path::Path;
 
@@ -16,8 +17,16 @@ use crate::disasters::{ours, plain};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_removed_member_and_one_with_old_data_stop_and_one_rejoins", REQUIREMENTS, removed),
-        trial("a_removed_member_learns_it_although_another_member_hangs", REQUIREMENTS, beside_one_that_hangs),
+        trial(
+            "a_removed_member_and_one_with_old_data_stop_and_one_rejoins",
+            REQUIREMENTS,
+            removed,
+        ),
+        trial(
+            "a_removed_member_learns_it_although_another_member_hangs",
+            REQUIREMENTS,
+            beside_one_that_hangs,
+        ),
     ]
 }
 
@@ -29,13 +38,19 @@ fn removed() -> Result<()> {
     ours(&mut bed)?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
     let still = bed.hosts[2].run(&["firstboot", "run", "--rejoin"])?;
-    ensure!(still.code() == 3 && still.stderr.contains("still the member"), "{still:?}");
+    ensure!(
+        still.code() == 3 && still.stderr.contains("still the member"),
+        "{still:?}"
+    );
 
     let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     remove(&bed.hosts[0], &old)?;
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
-    wait_refused(&bed.hosts[2], &[&old, "[member-removed]", "firstboot run --rejoin"])?;
+    wait_refused(
+        &bed.hosts[2],
+        &[&old, "[member-removed]", "firstboot run --rejoin"],
+    )?;
 
     // Power is lost somewhere on the way back; its old data is there afterwards.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
@@ -47,7 +62,8 @@ fn removed() -> Result<()> {
     let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     ensure!(new != old, "it is the same member");
 
-    // The disk of now is taken out, a new one joins in its place, and then the old one is put in again.
+    // The disk of now is taken out, a new one joins in its place, and then the old one is put in
+    // again.
     bed.hosts[2].cut_power()?;
     take_out(&bed.hosts[2], &kept)?;
     bed.replace_disk(2)?;
@@ -58,7 +74,10 @@ fn removed() -> Result<()> {
     put_in(&bed.hosts[2], &kept)?;
     bed.hosts[2].boot()?;
     wait_refused(&bed.hosts[2], &[&new, "[member-removed]"])?;
-    ensure!(listed(&bed.hosts[0], "etcd-3")?.is_some_and(|(id, _)| id == third), "it changed the member list");
+    ensure!(
+        listed(&bed.hosts[0], "etcd-3")?.is_some_and(|(id, _)| id == third),
+        "it changed the member list"
+    );
     ensure!(etcdctl(&bed.hosts[0], "get answer --print-value-only")?.trim() == "42");
 
     // Nobody else has its place by now: it may have it.
@@ -66,16 +85,23 @@ fn removed() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Plain etcd on the old disk: it starts, is told that it was removed, and ends. That is said in its log alone, and what
-/// would bring the node back is for its operator to find out.
+/// Plain etcd on the old disk: it starts, is told that it was removed, and ends. That is said in
+/// its log alone, and what would bring the node back is for its operator to find out.
 fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
     let client = plain(bed)?;
     let helper = bed.hosts[0].address();
-    let old = client.members(helper)?.into_iter().find(|member| member.name == "etcd-3").context("no etcd-3")?.id;
+    let old = client
+        .members(helper)?
+        .into_iter()
+        .find(|member| member.name == "etcd-3")
+        .context("no etcd-3")?
+        .id;
     bed.hosts[2].cut_power()?;
     take_out(&bed.hosts[2], kept)?;
     bed.replace_disk(2)?;
-    client::insist(|| client.call::<Value>(helper, "cluster/member/remove", &json!({ "ID": old })))?;
+    client::insist(|| {
+        client.call::<Value>(helper, "cluster/member/remove", &json!({ "ID": old }))
+    })?;
     let new = json!({ "peerURLs": ["https://10.101.15.103:2380"] });
     client::insist(|| client.call::<Value>(helper, "cluster/member/add", &new))?;
     reference_setup::configure(&bed.provisioning, &bed.hosts[2], "existing")?;
@@ -85,8 +111,10 @@ fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
     bed.hosts[2].cut_power()?;
     put_in(&bed.hosts[2], kept)?;
     bed.hosts[2].boot()?;
-    bed.hosts[2]
-        .wait_for("journalctl -u etcd | grep -q 'permanently removed from the cluster'", CONVERGENCE_TIMEOUT)?;
+    bed.hosts[2].wait_for(
+        "journalctl -u etcd | grep -q 'permanently removed from the cluster'",
+        CONVERGENCE_TIMEOUT,
+    )?;
     bed.hosts[2].wait_for("! pidof etcd", CONVERGENCE_TIMEOUT)?;
     let there = client.put(bed.hosts[2].address(), "replaced", "twice");
     ensure!(there.is_err(), "plain etcd was to stay down");
@@ -98,15 +126,18 @@ const DISK: [&str; 2] = ["firstboot", "etcd"];
 
 /// Takes the disk of a machine that is off.
 fn take_out(host: &Host, kept: &Path) -> Result<()> {
-    DISK.iter().try_for_each(|name| copy(&host.path("/var/lib").join(name), &kept.join(name)))
+    DISK.iter()
+        .try_for_each(|name| copy(&host.path("/var/lib").join(name), &kept.join(name)))
 }
 
 /// Puts a disk that was taken out into a machine that is off.
 fn put_in(host: &Host, kept: &Path) -> Result<()> {
-    DISK.iter().try_for_each(|name| copy(&kept.join(name), &host.path("/var/lib").join(name)))
+    DISK.iter()
+        .try_for_each(|name| copy(&kept.join(name), &host.path("/var/lib").join(name)))
 }
 
-/// One of the three that are left takes connections and answers none: what the other two say counts all the same.
+/// One of the three that are left takes connections and answers none: what the other two say counts
+/// all the same.
 fn beside_one_that_hangs() -> Result<()> {
     let mut bed = Bed::new(4)?;
     boot_all(&mut bed.hosts)?;
@@ -115,13 +146,19 @@ fn beside_one_that_hangs() -> Result<()> {
     }
     let (removed, _) = listed(&bed.hosts[0], "etcd-4")?.context("no etcd-4")?;
     move_leadership(&bed.hosts, 0)?;
-    let starts = |host: &Host| Ok::<_, anyhow::Error>(host.journal("etcd")?.matches("Starting").count());
+    let starts =
+        |host: &Host| Ok::<_, anyhow::Error>(host.journal("etcd")?.matches("Starting").count());
     let before = starts(&bed.hosts[3])?;
     bed.hosts[3].cut_power()?;
     remove(&bed.hosts[0], &removed)?;
     bed.hosts[1].check(&["systemctl", "kill", "--signal=STOP", "etcd.service"])?;
     bed.hosts[3].boot()?;
     wait_refused(&bed.hosts[3], &[&removed, "[member-removed]"])?;
-    ensure!(before > 0 && starts(&bed.hosts[3])? == before, "etcd was started");
-    bed.hosts[1].check(&["systemctl", "kill", "--signal=CONT", "etcd.service"]).map(drop)
+    ensure!(
+        before > 0 && starts(&bed.hosts[3])? == before,
+        "etcd was started"
+    );
+    bed.hosts[1]
+        .check(&["systemctl", "kill", "--signal=CONT", "etcd.service"])
+        .map(drop)
 }

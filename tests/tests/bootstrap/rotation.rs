@@ -16,10 +16,15 @@ use tests::{process, programs};
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_ca_is_replaced_while_clients_write_and_a_node_is_rebuilt_meanwhile", REQUIREMENTS, replaced)]
+    vec![trial(
+        "a_ca_is_replaced_while_clients_write_and_a_node_is_rebuilt_meanwhile",
+        REQUIREMENTS,
+        replaced,
+    )]
 }
 
-/// No write is acknowledged for longer than this only if two members were down at a time, or did not believe each other.
+/// No write is acknowledged for longer than this only if two members were down at a time, or did
+/// not believe each other.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 
 fn replaced() -> Result<()> {
@@ -39,28 +44,50 @@ fn replaced() -> Result<()> {
 
     // No member restarts its etcd while another updates itself: two would be down.
     let turn = "/etcd-image/update/turn";
-    etcdctl(&bed.hosts[1], &format!(r#"put {turn} '{{"node":"etcd-2","serial":9,"since":0}}'"#))?;
+    etcdctl(
+        &bed.hosts[1],
+        &format!(r#"put {turn} '{{"node":"etcd-2","serial":9,"since":0}}'"#),
+    )?;
     tell(&bed, &[0])?;
-    wait_said(&bed.hosts[0], &["etcd-2 updates itself", "[members-unhealthy]"])?;
+    wait_said(
+        &bed.hosts[0],
+        &["etcd-2 updates itself", "[members-unhealthy]"],
+    )?;
     etcdctl(&bed.hosts[1], &format!("del {turn}"))?;
-    // The first member trusts both CAs, and presents certificates by the old one until the others do: also after a power cut.
-    let waits = ["etcd-2 does not trust", "etcd-3 does not trust", "[ca-not-trusted]"];
+    // The first member trusts both CAs, and presents certificates by the old one until the others
+    // do: also after a power cut.
+    let waits = [
+        "etcd-2 does not trust",
+        "etcd-3 does not trust",
+        "[ca-not-trusted]",
+    ];
     wait_said(&bed.hosts[0], &waits)?;
     bed.hosts[0].cut_power()?;
     bed.hosts[0].boot()?;
     wait_said(&bed.hosts[0], &waits)?;
-    ensure!(!shows(&bed, 0, &new)?, "etcd-1 shows what the others do not trust");
-    // One that is installed again in between has only the new document, and is let in by those that do not trust its CA.
+    ensure!(
+        !shows(&bed, 0, &new)?,
+        "etcd-1 shows what the others do not trust"
+    );
+    // One that is installed again in between has only the new document, and is let in by those that
+    // do not trust its CA.
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     bed.provisioning.give_document(&bed.hosts[2], "etcd-3")?;
     bed.hosts[2].boot()?;
-    wait_said(&bed.hosts[2], &["etcd-2 does not trust", "[ca-not-trusted]"])?;
+    wait_said(
+        &bed.hosts[2],
+        &["etcd-2 does not trust", "[ca-not-trusted]"],
+    )?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     tell(&bed, &[1])?;
     for at in 0..3 {
         ended(&bed.hosts[at])?;
-        ensure!(shows(&bed, at, &new)?, "etcd-{} does not show the new certificates", at + 1);
+        ensure!(
+            shows(&bed, at, &new)?,
+            "etcd-{} does not show the new certificates",
+            at + 1
+        );
     }
     check(writers, &client, &addresses, "rotate/")?;
 
@@ -74,9 +101,16 @@ fn replaced() -> Result<()> {
     bed.hosts.iter().try_for_each(ended)?;
     check(writers, &after, &addresses, "retire/")?;
     let seen = bed.hosts[0].check(&["firstboot", "status", "--json"])?;
-    ensure!(seen.matches("\"certificate-until\": \"20").count() == 3, "who shows certificates until when?\n{seen}");
+    ensure!(
+        seen.matches("\"certificate-until\": \"20").count() == 3,
+        "who shows certificates until when?\n{seen}"
+    );
     for (host, address) in bed.hosts.iter().zip(&addresses) {
-        ensure!(client.put(*address, "refused", "yes").is_err(), "{} trusts the old CA", host.name());
+        ensure!(
+            client.put(*address, "refused", "yes").is_err(),
+            "{} trusts the old CA",
+            host.name()
+        );
         let said = host.check(&["firstboot", "explain"])?;
         ensure!(said.contains("Restarting etcd so that it trusts"), "{said}");
         let dry = host.check(&["firstboot", "run", "--dry-run"])?;
@@ -84,15 +118,24 @@ fn replaced() -> Result<()> {
     }
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let now = etcdctl(&bed.hosts[0], "member list")?;
-    let kept = |name: &str| members.lines().find(|line| line.contains(name)).is_some_and(|line| now.contains(line));
-    ensure!(kept("etcd-1") && kept("etcd-2") && now.lines().count() == 3, "before:\n{members}\nnow:\n{now}");
+    let kept = |name: &str| {
+        members
+            .lines()
+            .find(|line| line.contains(name))
+            .is_some_and(|line| now.contains(line))
+    };
+    ensure!(
+        kept("etcd-1") && kept("etcd-2") && now.lines().count() == 3,
+        "before:\n{members}\nnow:\n{now}"
+    );
     Ok(())
 }
 
 /// Gives nodes their documents of the last build, and has firstboot look at them, all at once.
 fn tell(bed: &Bed, whom: &[usize]) -> Result<()> {
     for at in whom {
-        bed.provisioning.give_document(&bed.hosts[*at], bed.hosts[*at].name())?;
+        bed.provisioning
+            .give_document(&bed.hosts[*at], bed.hosts[*at].name())?;
     }
     for at in whom {
         bed.hosts[*at].check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
@@ -113,14 +156,18 @@ fn ended(host: &Host) -> Result<()> {
 fn pki(bed: &Bed, command: &str) -> Result<()> {
     let folder = bed.provisioning.pki();
     let ran = programs::run_builder(&["pki", command, &folder.to_string_lossy()])?;
-    ran.ok().with_context(|| format!("builder pki {command}")).map(drop)
+    ran.ok()
+        .with_context(|| format!("builder pki {command}"))
+        .map(drop)
 }
 
 /// The newest CA alone, in a file.
 fn first_ca(bed: &Bed) -> Result<String> {
     let all = fs::read_to_string(bed.provisioning.pki().join("ca.crt"))?;
     ensure!(all.matches("BEGIN").count() == 2, "{all}");
-    let (first, _) = all.split_once("-----END CERTIFICATE-----\n").context("no certificate")?;
+    let (first, _) = all
+        .split_once("-----END CERTIFICATE-----\n")
+        .context("no certificate")?;
     let path = tests::run::current()?.folder("rotation")?.join("new.crt");
     fs::write(&path, format!("{first}-----END CERTIFICATE-----\n"))?;
     Ok(path.to_string_lossy().into_owned())
@@ -132,8 +179,20 @@ fn shows(bed: &Bed, at: usize, ca: &str) -> Result<bool> {
     for port in [2379, 2380] {
         let place = format!("{}:{port}", bed.hosts[at].address());
         let mut openssl = bed.provisioning.network.world().command("openssl");
-        openssl.args(["s_client", "-brief", "-verify_return_error", "-CAfile", ca, "-connect", &place]);
-        openssl.arg("-cert").arg(own.join("peer.crt")).arg("-key").arg(own.join("peer.key"));
+        openssl.args([
+            "s_client",
+            "-brief",
+            "-verify_return_error",
+            "-CAfile",
+            ca,
+            "-connect",
+            &place,
+        ]);
+        openssl
+            .arg("-cert")
+            .arg(own.join("peer.crt"))
+            .arg("-key")
+            .arg(own.join("peer.key"));
         if !process::run(openssl.stdin(Stdio::null()))?.success() {
             return Ok(false);
         }
@@ -141,14 +200,23 @@ fn shows(bed: &Bed, at: usize, ca: &str) -> Result<bool> {
     Ok(true)
 }
 
-fn check(writers: Writers, client: &Client, addresses: &[std::net::Ipv4Addr], prefix: &str) -> Result<()> {
+fn check(
+    writers: Writers,
+    client: &Client,
+    addresses: &[std::net::Ipv4Addr],
+    prefix: &str,
+) -> Result<()> {
     writers.go_on(10, CONVERGENCE_TIMEOUT)?;
     let written = writers.stop()?;
     for address in addresses {
         written.kept_in(&client::insist(|| client.all(*address, prefix))?)?;
     }
     let (_, all) = written.longest_gaps();
-    println!("{prefix}: {} writes acknowledged, longest gap {:.2} s", written.count(), all.as_secs_f64());
+    println!(
+        "{prefix}: {} writes acknowledged, longest gap {:.2} s",
+        written.count(),
+        all.as_secs_f64()
+    );
     ensure!(all < MAX_WRITE_GAP, "for {all:?} nobody could write");
     Ok(())
 }

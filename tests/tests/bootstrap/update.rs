@@ -1,4 +1,5 @@
-//! A newer image rolls through a cluster that is written to: one node at a time, proved, or taken back.
+//! A newer image rolls through a cluster that is written to: one node at a time, proved, or taken
+//! back.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -24,10 +25,26 @@ const PATCH: &str = "3.5.35";
 pub(crate) fn trials() -> Vec<Trial> {
     let patch: Vec<Requirement> = [REQUIREMENTS, &[etcd::need(PATCH)]].concat();
     vec![
-        trial("an_image_rolls_through_a_cluster_that_is_written_to", &patch, rolls),
-        trial("an_image_that_fails_is_taken_back_and_not_tried_again", REQUIREMENTS, fails),
-        trial("an_image_that_is_not_the_next_of_this_cluster_changes_nothing", REQUIREMENTS, refused),
-        trial("power_lost_while_files_are_exchanged_leaves_one_image_whole", REQUIREMENTS, cut),
+        trial(
+            "an_image_rolls_through_a_cluster_that_is_written_to",
+            &patch,
+            rolls,
+        ),
+        trial(
+            "an_image_that_fails_is_taken_back_and_not_tried_again",
+            REQUIREMENTS,
+            fails,
+        ),
+        trial(
+            "an_image_that_is_not_the_next_of_this_cluster_changes_nothing",
+            REQUIREMENTS,
+            refused,
+        ),
+        trial(
+            "power_lost_while_files_are_exchanged_leaves_one_image_whole",
+            REQUIREMENTS,
+            cut,
+        ),
     ]
 }
 
@@ -39,7 +56,13 @@ pub(crate) fn build(bed: &Bed, sections: &str, files: &[(&str, &str)]) -> Result
     }
     let update = "[update]\nfrom = \"http://10.101.15.1:8080/\"\nsoak-seconds = 10\n";
     let path = folder.join("recipe.toml");
-    fs::write(&path, format!("{}\n{update}\n{sections}", fs::read_to_string(recipe("demo"))?))?;
+    fs::write(
+        &path,
+        format!(
+            "{}\n{update}\n{sections}",
+            fs::read_to_string(recipe("demo"))?
+        ),
+    )?;
     bed.provisioning.build(&path).map(drop)
 }
 
@@ -54,7 +77,13 @@ fn bed() -> Result<Bed> {
 
 fn update(host: &Host, words: &str) -> Result<Output> {
     let ran = host.sh(&format!("firstboot update {words}"))?;
-    println!("{}: firstboot update {words}: {}\n{}{}", host.name(), ran.code(), ran.stdout, ran.stderr);
+    println!(
+        "{}: firstboot update {words}: {}\n{}{}",
+        host.name(),
+        ran.code(),
+        ran.stdout,
+        ran.stderr
+    );
     Ok(ran)
 }
 
@@ -62,29 +91,52 @@ fn update(host: &Host, words: &str) -> Result<Output> {
 #[track_caller]
 fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     let said = format!("{}{}", ran.stdout, ran.stderr);
-    ensure!(ran.code() == code, "`{}` ends with {}, expected {code}:\n{said}", ran.command, ran.code());
+    ensure!(
+        ran.code() == code,
+        "`{}` ends with {}, expected {code}:\n{said}",
+        ran.command,
+        ran.code()
+    );
     for word in words {
-        ensure!(said.contains(word), "`{}` does not say {word:?}, but:\n{said}", ran.command);
+        ensure!(
+            said.contains(word),
+            "`{}` does not say {word:?}, but:\n{said}",
+            ran.command
+        );
     }
     Ok(())
 }
 
 /// All nodes have this image, whole; no node has the turn, and no order is open.
 fn all_have(bed: &Bed, etcd: &str) -> Result<()> {
-    let image = repack::read(&bed.provisioning.out())?.overlay.sha256.to_string();
+    let image = repack::read(&bed.provisioning.out())?
+        .overlay
+        .sha256
+        .to_string();
     for host in &bed.hosts {
         let installed = host.read("/etc/firstboot/installed")?;
-        ensure!(installed.trim() == image, "{} has the image {installed}, not {image}", host.name());
+        ensure!(
+            installed.trim() == image,
+            "{} has the image {installed}, not {image}",
+            host.name()
+        );
         is_at_rest(host)?;
     }
     let seen = wait_healthy(&bed.hosts[0], bed.hosts.len(), CONVERGENCE_TIMEOUT)?;
-    ensure!(seen.iter().all(|member| member.version == etcd), "not {etcd}: {seen:?}");
+    ensure!(
+        seen.iter().all(|member| member.version == etcd),
+        "not {etcd}: {seen:?}"
+    );
     Ok(())
 }
 
 fn is_at_rest(host: &Host) -> Result<()> {
     host.check(&["firstboot", "image"])?;
-    ensure!(!host.path("/var/lib/firstboot/update/state.json").exists(), "{}: an order is open", host.name());
+    ensure!(
+        !host.path("/var/lib/firstboot/update/state.json").exists(),
+        "{}: an order is open",
+        host.name()
+    );
     let turn = etcdctl(host, "get /etcd-image/update/turn")?;
     ensure!(turn.trim().is_empty(), "a node has the turn: {turn}");
     Ok(())
@@ -98,7 +150,8 @@ fn rolls() -> Result<()> {
     writers.go_on(10, CONVERGENCE_TIMEOUT)?;
     ends(&update(&bed.hosts[0], "")?, 0, &["has the image 1 already"])?;
 
-    // A kernel setting, and a file of the operator's. nspawn leaves all of /proc/sys read-only; what is below net is the namespace's own.
+    // A kernel setting, and a file of the operator's. nspawn leaves all of /proc/sys read-only;
+    // what is below net is the namespace's own.
     for host in &bed.hosts {
         host.check(&["mount", "--bind", "/proc/sys/net", "/proc/sys/net"])?;
         host.check(&["mount", "-o", "remount,bind,rw", "/proc/sys/net"])?;
@@ -107,15 +160,29 @@ fn rolls() -> Result<()> {
     let own = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n";
     build(&bed, &format!("{sysctl}{own}"), &[("word", "one\n")])?;
     let check = update(&bed.hosts[0], "--check")?;
-    let words = ["+net.ipv4.tcp_keepalive_time = 611", "new      /etc/own/word", "applies the kernel settings"];
+    let words = [
+        "+net.ipv4.tcp_keepalive_time = 611",
+        "new      /etc/own/word",
+        "applies the kernel settings",
+    ];
     ends(&check, 7, &words)?;
-    ensure!(!bed.hosts[0].path("/etc/own").exists(), "--check changed something");
+    ensure!(
+        !bed.hosts[0].path("/etc/own").exists(),
+        "--check changed something"
+    );
     roll(&bed)?;
     all_have(&bed, etcd::DEMO)?;
     for host in &bed.hosts {
-        ensure!(host.read("/etc/own/word")? == "one\n", "not the operator's file");
+        ensure!(
+            host.read("/etc/own/word")? == "one\n",
+            "not the operator's file"
+        );
         let set = host.check(&["cat", "/proc/sys/net/ipv4/tcp_keepalive_time"])?;
-        ensure!(set.trim() == "611", "tcp_keepalive_time on {} is {set}", host.name());
+        ensure!(
+            set.trim() == "611",
+            "tcp_keepalive_time on {} is {set}",
+            host.name()
+        );
     }
 
     // A patch of etcd, and the file with another content.
@@ -125,36 +192,64 @@ fn rolls() -> Result<()> {
     image.pack(3, &bed.provisioning.signing_key()?)?;
     roll(&bed)?;
     all_have(&bed, PATCH)?;
-    ensure!(bed.hosts[1].read("/etc/own/word")? == "two\n", "not the operator's file");
+    ensure!(
+        bed.hosts[1].read("/etc/own/word")? == "two\n",
+        "not the operator's file"
+    );
 
     // The file goes; the etcd stays.
     build(&bed, sysctl, &[])?;
     let mut image = Repack::of(&bed.provisioning.out())?;
     image.etcd(PATCH)?;
     image.pack(4, &bed.provisioning.signing_key()?)?;
-    ends(&update(&bed.hosts[2], "--check")?, 7, &["removed  /etc/own/word"])?;
+    ends(
+        &update(&bed.hosts[2], "--check")?,
+        7,
+        &["removed  /etc/own/word"],
+    )?;
     roll(&bed)?;
     all_have(&bed, PATCH)?;
-    ensure!(!bed.hosts[2].path("/etc/own/word").exists(), "the file is still there");
+    ensure!(
+        !bed.hosts[2].path("/etc/own/word").exists(),
+        "the file is still there"
+    );
 
     let written = writers.stop()?;
     let (one, all) = written.longest_gaps();
-    println!("{} writes acknowledged; longest gap {one:.1?} for one writer, {all:.1?} for all", written.count());
+    println!(
+        "{} writes acknowledged; longest gap {one:.1?} for one writer, {all:.1?} for all",
+        written.count()
+    );
     for address in &addresses {
         written.kept_in(&client::insist(|| client.all(*address, "roll/"))?)?;
     }
-    ensure!(all < Duration::from_secs(10), "no write was acknowledged for {all:?}: were two members down?");
+    ensure!(
+        all < Duration::from_secs(10),
+        "no write was acknowledged for {all:?}: were two members down?"
+    );
 
-    // What a node was updated to it is after a boot, and by the operator's word it has the image before.
+    // What a node was updated to it is after a boot, and by the operator's word it has the image
+    // before.
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(&bed.hosts[2])?;
-    ends(&update(&bed.hosts[2], "--rollback")?, 0, &["restoring the image before the image 4"])?;
-    ensure!(bed.hosts[2].read("/etc/own/word")? == "two\n", "the file did not come back");
+    ends(
+        &update(&bed.hosts[2], "--rollback")?,
+        0,
+        &["restoring the image before the image 4"],
+    )?;
+    ensure!(
+        bed.hosts[2].read("/etc/own/word")? == "two\n",
+        "the file did not come back"
+    );
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(&bed.hosts[2])?;
-    ends(&update(&bed.hosts[2], "--rollback")?, 3, &["[update-no-way-back]"])?;
+    ends(
+        &update(&bed.hosts[2], "--rollback")?,
+        3,
+        &["[update-no-way-back]"],
+    )?;
     ends(&update(&bed.hosts[2], "")?, 3, &["[update-failed-before]"])?;
     ends(&update(&bed.hosts[2], "--retry")?, 0, &[])?;
     all_have(&bed, PATCH)
@@ -164,7 +259,11 @@ fn rolls() -> Result<()> {
 fn roll(bed: &Bed) -> Result<()> {
     for host in &bed.hosts {
         let begun = Instant::now();
-        ends(&update(host, "")?, 0, &["healthy; the member must stay healthy for 10 s"])?;
+        ends(
+            &update(host, "")?,
+            0,
+            &["healthy; the member must stay healthy for 10 s"],
+        )?;
         println!("{} took {:.1?}", host.name(), begun.elapsed());
     }
     Ok(())
@@ -176,18 +275,32 @@ fn fails() -> Result<()> {
     let kept = bed.provisioning.copy_output()?;
     // An etcd that ends at once.
     let image = Repack::of(&bed.provisioning.out())?;
-    fs::write(image.path("usr/local/bin/etcd"), "#!/bin/sh\necho 'no way' >&2\nexit 1\n")?;
+    fs::write(
+        image.path("usr/local/bin/etcd"),
+        "#!/bin/sh\necho 'no way' >&2\nexit 1\n",
+    )?;
     image.pack(2, &bed.provisioning.signing_key()?)?;
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
     let writers = Writers::start(&client, &addresses, "fail/");
-    ends(&update(&bed.hosts[0], "")?, 8, &["the proof of the image 2 failed", "was taken back"])?;
+    ends(
+        &update(&bed.hosts[0], "")?,
+        8,
+        &["the proof of the image 2 failed", "was taken back"],
+    )?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(&bed.hosts[0])?;
     let installed = bed.hosts[0].read("/etc/firstboot/installed")?;
-    ensure!(installed.trim() == before.overlay.sha256.to_string(), "the image before is not there again");
+    ensure!(
+        installed.trim() == before.overlay.sha256.to_string(),
+        "the image before is not there again"
+    );
     for host in &bed.hosts[..2] {
-        ends(&update(host, "")?, 3, &["the image 2 failed on etcd-1", "[update-failed-before]"])?;
+        ends(
+            &update(host, "")?,
+            3,
+            &["the image 2 failed on etcd-1", "[update-failed-before]"],
+        )?;
     }
     writers.go_on(10, CONVERGENCE_TIMEOUT)?;
     let written = writers.stop()?;
@@ -196,18 +309,32 @@ fn fails() -> Result<()> {
     // The same image with a good etcd, as the next release.
     bed.provisioning.restore_output(&kept)?;
     let image = Repack::of(&bed.provisioning.out())?;
-    fs::write(image.path("etc/hosts"), format!("{}# new\n", fs::read_to_string(image.path("etc/hosts"))?))?;
+    fs::write(
+        image.path("etc/hosts"),
+        format!("{}# new\n", fs::read_to_string(image.path("etc/hosts"))?),
+    )?;
     image.pack(3, &bed.provisioning.signing_key()?)?;
     // The operator's halt holds it back.
     ends(&update(&bed.hosts[1], "--halt 'release freeze'")?, 0, &[])?;
-    ends(&update(&bed.hosts[0], "--deadline 3")?, 4, &["release freeze", "[update-halted]"])?;
+    ends(
+        &update(&bed.hosts[0], "--deadline 3")?,
+        4,
+        &["release freeze", "[update-halted]"],
+    )?;
     ends(&update(&bed.hosts[2], "--resume")?, 0, &[])?;
     // So does a member that restarts its etcd for its CA: two would be down.
     etcdctl(&bed.hosts[1], "put /etcd-image/restart etcd-3")?;
-    ends(&update(&bed.hosts[0], "--deadline 3")?, 4, &["etcd-3 restarts its etcd", "[update-turn]"])?;
+    ends(
+        &update(&bed.hosts[0], "--deadline 3")?,
+        4,
+        &["etcd-3 restarts its etcd", "[update-turn]"],
+    )?;
     etcdctl(&bed.hosts[1], "del /etcd-image/restart")?;
     ends(&update(&bed.hosts[0], "")?, 0, &[])?;
-    ensure!(bed.hosts[0].read("/etc/hosts")?.contains("# new"), "not the new file");
+    ensure!(
+        bed.hosts[0].read("/etc/hosts")?.contains("# new"),
+        "not the new file"
+    );
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(&bed.hosts[0])
 }
@@ -235,7 +362,14 @@ fn refused() -> Result<()> {
     // Of another cluster; by another key; with another base.
     let with = |cluster: &str, serial, base: recipes::ImageBase| {
         let cluster = cluster.parse().map_err(|_| anyhow::anyhow!("no name"))?;
-        anyhow::Ok(recipes::ReleaseDocument::new(cluster, serial, good.image, good.overlay, good.etcd, base))
+        anyhow::Ok(recipes::ReleaseDocument::new(
+            cluster,
+            serial,
+            good.image,
+            good.overlay,
+            good.etcd,
+            base,
+        ))
     };
     repack::write(&out, &with("other", 2, good.base_parts.clone())?, &key)?;
     refused("it is for the cluster other")?;
@@ -247,18 +381,26 @@ fn refused() -> Result<()> {
     repack::write(&out, &with("demo", 2, base)?, &key)?;
     refused("[update-base]")?;
     // No node has changed, and the release itself is good.
-    ensure!(tests::cluster::fingerprint(&bed.hosts[0])? == before, "a refused release changed files");
+    ensure!(
+        tests::cluster::fingerprint(&bed.hosts[0])? == before,
+        "a refused release changed files"
+    );
     repack::write(&out, &good, &key)?;
     ends(&update(&bed.hosts[0], "")?, 0, &[])?;
 
-    // An older image is not taken over, neither by the node that had a newer one, nor by one that the cluster tells.
+    // An older image is not taken over, neither by the node that had a newer one, nor by one that
+    // the cluster tells.
     let older = Repack::of(&out)?;
     fs::write(older.path("etc/chrony.conf"), "# a third\n")?;
     older.pack(1, &key)?;
     for host in &bed.hosts[..2] {
         ends(&update(host, "--deadline 30")?, 3, &["[update-older]"])?;
     }
-    ensure!(own.serial == 1, "the first image has the serial {}", own.serial);
+    ensure!(
+        own.serial == 1,
+        "the first image has the serial {}",
+        own.serial
+    );
     let seen = status(&bed.hosts[0])?;
     ensure!(seen.iter().all(|member| member.healthy), "{seen:?}");
     Ok(())
@@ -277,20 +419,40 @@ fn cut() -> Result<()> {
         host.sh("nohup firstboot update > /dev/null 2>&1 &")?.ok()?;
         let state = host.path("/var/lib/firstboot/update/state.json");
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
-        while !fs::read_to_string(&state).unwrap_or_default().contains(&format!("\"phase\":\"{phase}\"")) {
-            ensure!(Instant::now() < end, "no phase {phase}: {}", host.journal("firstboot-update")?);
+        while !fs::read_to_string(&state)
+            .unwrap_or_default()
+            .contains(&format!("\"phase\":\"{phase}\""))
+        {
+            ensure!(
+                Instant::now() < end,
+                "no phase {phase}: {}",
+                host.journal("firstboot-update")?
+            );
         }
         bed.hosts[0].cut_power()?;
-        println!("power failed while {phase}: {}", fs::read_to_string(&state).unwrap_or_default());
+        println!(
+            "power failed while {phase}: {}",
+            fs::read_to_string(&state).unwrap_or_default()
+        );
         bed.hosts[0].boot()?;
         wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
         let host = &bed.hosts[0];
-        host.wait_for("! test -e /var/lib/firstboot/update/state.json", CONVERGENCE_TIMEOUT)?;
+        host.wait_for(
+            "! test -e /var/lib/firstboot/update/state.json",
+            CONVERGENCE_TIMEOUT,
+        )?;
         is_at_rest(host)?;
         let outcome = host.read("/var/lib/firstboot/update/outcome.json")?;
         println!("{outcome}");
-        let expected = if phase == "exchanging" { "taken-back" } else { "updated" };
-        ensure!(outcome.contains(expected), "after power failed while {phase}: {outcome}");
+        let expected = if phase == "exchanging" {
+            "taken-back"
+        } else {
+            "updated"
+        };
+        ensure!(
+            outcome.contains(expected),
+            "after power failed while {phase}: {outcome}"
+        );
         // What was taken back for a power cut's sake is tried again.
         ends(&update(host, "")?, 0, &[]).context(phase)?;
         is_at_rest(host)?;

@@ -1,5 +1,6 @@
-//! etcd is upgraded by a new image: each node is installed again from it, one after the other, while clients write. A version
-//! that etcd cannot take beside the others is refused before anything is changed.
+//! etcd is upgraded by a new image: each node is installed again from it, one after the other,
+//! while clients write. A version that etcd cannot take beside the others is refused before
+//! anything is changed.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -18,7 +19,14 @@ const LAST: &str = "3.7.3";
 
 pub(crate) fn trials() -> Vec<Trial> {
     let versions = |versions: &[&str]| {
-        [REQUIREMENTS, &versions.iter().map(|version| etcd::need(version)).collect::<Vec<_>>()].concat()
+        [
+            REQUIREMENTS,
+            &versions
+                .iter()
+                .map(|version| etcd::need(version))
+                .collect::<Vec<_>>(),
+        ]
+        .concat()
     };
     vec![
         trial(
@@ -26,9 +34,21 @@ pub(crate) fn trials() -> Vec<Trial> {
             &versions(&[OLD, NEW]),
             upgrade,
         ),
-        trial("each_step_waits_for_the_patch_that_it_needs", &versions(&[FIRST, OLD, NEW, LAST]), steps),
-        trial("data_is_not_given_to_a_version_that_cannot_read_it", &versions(&[FIRST, NEW]), data),
-        trial("images_with_incompatible_versions_form_no_cluster", &versions(&[FIRST, NEW]), together),
+        trial(
+            "each_step_waits_for_the_patch_that_it_needs",
+            &versions(&[FIRST, OLD, NEW, LAST]),
+            steps,
+        ),
+        trial(
+            "data_is_not_given_to_a_version_that_cannot_read_it",
+            &versions(&[FIRST, NEW]),
+            data,
+        ),
+        trial(
+            "images_with_incompatible_versions_form_no_cluster",
+            &versions(&[FIRST, NEW]),
+            together,
+        ),
     ]
 }
 
@@ -54,31 +74,44 @@ fn upgrade() -> Result<()> {
         written.kept_in(&client::insist(|| client.all(*address, "w/"))?)?;
     }
     let seen = status(&bed.hosts[0])?;
-    ensure!(seen.iter().all(|member| member.version == NEW), "not {NEW}: {seen:?}");
+    ensure!(
+        seen.iter().all(|member| member.version == NEW),
+        "not {NEW}: {seen:?}"
+    );
     let minor = |version: &str| version.split('.').nth(1).map(str::to_owned);
-    // etcd raises the version of its storage some seconds after that of the cluster (server/etcdserver/server.go,
-    // monitorStorageVersion).
+    // etcd raises the version of its storage some seconds after that of the cluster
+    // (server/etcdserver/server.go, monitorStorageVersion).
     let storage = format!("\"storageVersion\":\"3.{}", minor(NEW).unwrap_or_default());
-    let raised = format!(". /etc/profile.d/etcdctl.sh && etcdctl endpoint status -w json | grep '{storage}'");
+    let raised = format!(
+        ". /etc/profile.d/etcdctl.sh && etcdctl endpoint status -w json | grep '{storage}'"
+    );
     bed.hosts[1].wait_for(&raised, CONVERGENCE_TIMEOUT)?;
 
     // Its member stays until an image comes that can join.
     let before = listed(&bed.hosts[0], "etcd-3")?;
     bed.install_with(2, OLD)?;
     bed.hosts[2].boot()?;
-    let words = format!("the cluster runs as etcd 3.{}, and {OLD} is older", minor(NEW).unwrap_or_default());
+    let words = format!(
+        "the cluster runs as etcd 3.{}, and {OLD} is older",
+        minor(NEW).unwrap_or_default()
+    );
     wait_said(&bed.hosts[2], &[&words])?;
-    ensure!(before.is_some() && listed(&bed.hosts[0], "etcd-3")? == before, "its member was touched");
+    ensure!(
+        before.is_some() && listed(&bed.hosts[0], "etcd-3")? == before,
+        "its member was touched"
+    );
     bed.install_with(2, NEW)?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Between two steps there is more than a log keeps, so that each new member begins with a snapshot.
+/// Between two steps there is more than a log keeps, so that each new member begins with a
+/// snapshot.
 const WRITES_BETWEEN_STEPS: usize = 2000;
 
-/// With the log compacted, nodes of 3.5.1 replaced by ones of 3.6.16 lose the quorum: the second one takes a member for a
-/// learner, and no third can be added (etcd-io/etcd#19557; seen in every run of etcd alone).
+/// With the log compacted, nodes of 3.5.1 replaced by ones of 3.6.16 lose the quorum: the second
+/// one takes a member for a learner, and no third can be added (etcd-io/etcd#19557; seen in every
+/// run of etcd alone).
 fn steps() -> Result<()> {
     let mut bed = Bed::compacting(FIRST, 3, 100)?;
     boot_all(&mut bed.hosts)?;
@@ -92,12 +125,18 @@ fn steps() -> Result<()> {
             NEW,
             "etcd-1 is etcd 3.5.1, and 3.6.16 cannot run beside it: 3.6 needs every member of 3.5 at 3.5.32 or later",
         ),
-        (LAST, "etcd-1 is etcd 3.5.1, and 3.7.3 cannot run beside it: etcd lets no minor be skipped"),
+        (
+            LAST,
+            "etcd-1 is etcd 3.5.1, and 3.7.3 cannot run beside it: etcd lets no minor be skipped",
+        ),
     ] {
         bed.install_with(2, version)?;
         bed.hosts[2].boot()?;
         wait_said(&bed.hosts[2], &[words])?;
-        ensure!(before.is_some() && listed(&bed.hosts[0], "etcd-3")? == before, "its member was touched");
+        ensure!(
+            before.is_some() && listed(&bed.hosts[0], "etcd-3")? == before,
+            "its member was touched"
+        );
     }
     let writers = Writers::start(&client, &addresses[..2], "w/");
     for version in [OLD, NEW, LAST] {
@@ -114,9 +153,17 @@ fn steps() -> Result<()> {
     for (host, address) in bed.hosts.iter().zip(&addresses) {
         written.kept_in(&client::insist(|| client.all(*address, "w/"))?)?;
         let filled = client::insist(|| client.all(*address, "filled/"))?.len();
-        ensure!(filled == WRITES_BETWEEN_STEPS, "{filled} of {WRITES_BETWEEN_STEPS} keys on {}", host.name());
+        ensure!(
+            filled == WRITES_BETWEEN_STEPS,
+            "{filled} of {WRITES_BETWEEN_STEPS} keys on {}",
+            host.name()
+        );
         let seen = status(host)?;
-        ensure!(seen.iter().all(|member| member.version == LAST && member.errors.is_empty()), "{seen:?}");
+        ensure!(
+            seen.iter()
+                .all(|member| member.version == LAST && member.errors.is_empty()),
+            "{seen:?}"
+        );
     }
     Ok(())
 }
@@ -132,8 +179,13 @@ fn data() -> Result<()> {
         bed.hosts[2].boot()
     };
     with(&mut bed, NEW)?;
-    wait_said(&bed.hosts[2], &["the last version on this node's data is etcd 3.5.1, and 3.6.16 cannot run beside it"])?;
-    let state = bed.hosts[2].run(&["systemctl", "is-active", "etcd"])?.stdout;
+    wait_said(
+        &bed.hosts[2],
+        &["the last version on this node's data is etcd 3.5.1, and 3.6.16 cannot run beside it"],
+    )?;
+    let state = bed.hosts[2]
+        .run(&["systemctl", "is-active", "etcd"])?
+        .stdout;
     ensure!(state.trim() == "inactive", "etcd is {state}");
     with(&mut bed, FIRST)?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
@@ -143,8 +195,17 @@ fn together() -> Result<()> {
     let mut bed = Bed::with_etcd(FIRST, 3)?;
     etcd::replace_etcd_binary(&bed.hosts[1], NEW)?;
     boot_all(&mut bed.hosts)?;
-    wait_said(&bed.hosts[0], &["etcd-2", "its image is etcd 3.6.16, and 3.5.1 cannot run beside it"])?;
-    wait_said(&bed.hosts[1], &["its image is etcd 3.5.1, and 3.6.16 cannot run beside it"])?;
+    wait_said(
+        &bed.hosts[0],
+        &[
+            "etcd-2",
+            "its image is etcd 3.6.16, and 3.5.1 cannot run beside it",
+        ],
+    )?;
+    wait_said(
+        &bed.hosts[1],
+        &["its image is etcd 3.5.1, and 3.6.16 cannot run beside it"],
+    )?;
     has_no_etcd(&bed.hosts[2])?;
     bed.hosts[1].shutdown()?;
     etcd::replace_etcd_binary(&bed.hosts[1], FIRST)?;

@@ -1,8 +1,9 @@
-//! A whole life with each version of etcd: first boot, writes, a lost disk, rebuild, reboot, snapshot, restore, leave. The hosts'
-//! kernel has no call that is newer than 3.10 but the one that firstboot needs, not even those that 7.9 has (see
-//! [`tests::kernel`]).
+//! A whole life with each version of etcd: first boot, writes, a lost disk, rebuild, reboot,
+//! snapshot, restore, leave. The hosts' kernel has no call that is newer than 3.10 but the one that
+//! firstboot needs, not even those that 7.9 has (see [`tests::kernel`]).
 //!
-//! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` runs all the rest with another version, too.
+//! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` runs all the rest with another
+//! version, too.
 
 use std::{fs, thread};
 
@@ -19,7 +20,14 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed};
 pub(crate) fn trials() -> Vec<Trial> {
     let way = |version: &str, run: Kind, test| {
         let needs = [REQUIREMENTS, &[etcd::need(version)]].concat();
-        run(&format!("etcd_{}_lives_a_whole_life_on_an_old_kernel", version.replace('.', "_")), &needs, test)
+        run(
+            &format!(
+                "etcd_{}_lives_a_whole_life_on_an_old_kernel",
+                version.replace('.', "_")
+            ),
+            &needs,
+            test,
+        )
     };
     // Most other tests run with 3.5.1.
     vec![
@@ -38,11 +46,20 @@ fn path(version: &str) -> Result<()> {
     bed.wait_all_healthy()?;
     for host in &bed.hosts {
         let seen = status(host)?;
-        ensure!(seen.iter().all(|member| member.version == version), "not {version}: {seen:?}");
+        ensure!(
+            seen.iter().all(|member| member.version == version),
+            "not {version}: {seen:?}"
+        );
         // etcd only warns of a setting that it does not know.
         let unknown = host.journal("etcd")?;
-        let unknown: Vec<&str> = unknown.lines().filter(|line| line.contains("unrecognized environment")).collect();
-        ensure!(unknown.is_empty(), "{version} does not know what firstboot writes: {unknown:#?}");
+        let unknown: Vec<&str> = unknown
+            .lines()
+            .filter(|line| line.contains("unrecognized environment"))
+            .collect();
+        ensure!(
+            unknown.is_empty(),
+            "{version} does not know what firstboot writes: {unknown:#?}"
+        );
     }
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
@@ -64,8 +81,14 @@ fn path(version: &str) -> Result<()> {
         written.kept_in(&client::insist(|| client.all(*address, "w/"))?)?;
     }
     let after = client::insist(|| client.members(addresses[0]))?;
-    let new = after.iter().filter(|member| !before.contains(member)).count();
-    ensure!(after.len() == 3 && new == 1 && !after.iter().any(|member| member.is_learner), "{before:?}\n{after:?}");
+    let new = after
+        .iter()
+        .filter(|member| !before.contains(member))
+        .count();
+    ensure!(
+        after.len() == 3 && new == 1 && !after.iter().any(|member| member.is_learner),
+        "{before:?}\n{after:?}"
+    );
     restored(&bed.hosts)?;
     left(&bed.hosts)
 }
@@ -83,8 +106,15 @@ fn restored(hosts: &[Host]) -> Result<()> {
             host.write(SNAPSHOT, &bytes, 0o600)?;
             host.check(&["firstboot", "restore", SNAPSHOT])
         };
-        let running: Vec<_> = hosts.iter().map(|host| scope.spawn(move || restore(host))).collect();
-        running.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow!("a restore panicked"))?.map(drop))
+        let running: Vec<_> = hosts
+            .iter()
+            .map(|host| scope.spawn(move || restore(host)))
+            .collect();
+        running.into_iter().try_for_each(|one| {
+            one.join()
+                .map_err(|_| anyhow!("a restore panicked"))?
+                .map(drop)
+        })
     })?;
     for host in hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -97,7 +127,11 @@ fn restored(hosts: &[Host]) -> Result<()> {
 /// The last member leaves; the others go on.
 fn left(hosts: &[Host]) -> Result<()> {
     hosts[2].check(&["firstboot", "leave"])?;
-    ensure!(listed(&hosts[0], hosts[2].name())?.is_none(), "{} is still a member", hosts[2].name());
+    ensure!(
+        listed(&hosts[0], hosts[2].name())?.is_none(),
+        "{} is still a member",
+        hosts[2].name()
+    );
     etcdctl(&hosts[0], "put life on")?;
     Ok(())
 }

@@ -18,7 +18,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             REQUIREMENTS,
             third_is_late,
         ),
-        trial("power_may_fail_at_any_moment_of_the_barrier", REQUIREMENTS, plug_pulled),
+        trial(
+            "power_may_fail_at_any_moment_of_the_barrier",
+            REQUIREMENTS,
+            plug_pulled,
+        ),
     ]
 }
 
@@ -32,7 +36,14 @@ fn third_is_late() -> Result<()> {
 
     // The network is cut between the two, and healed.
     bed.provisioning.network.drop_between("etcd-1", "etcd-2")?;
-    wait_said(&bed.hosts[0], &["etcd-2 has not answered since", "last answered at", "as empty"])?;
+    wait_said(
+        &bed.hosts[0],
+        &[
+            "etcd-2 has not answered since",
+            "last answered at",
+            "as empty",
+        ],
+    )?;
     bed.provisioning.network.heal_all()?;
     wait_said(&bed.hosts[0], &["etcd-2 is empty"])?;
 
@@ -42,14 +53,25 @@ fn third_is_late() -> Result<()> {
         let stranger = std::thread::spawn(move || {
             while let Ok((mut stream, _)) = socket.accept() {
                 let mut bytes = [0; 512];
-                if stream.read(&mut bytes).is_ok_and(|count| bytes[..count].starts_with(b"GET /stop")) {
+                if stream
+                    .read(&mut bytes)
+                    .is_ok_and(|count| bytes[..count].starts_with(b"GET /stop"))
+                {
                     return;
                 }
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
             }
         });
-        wait_said(&bed.hosts[0], &["an unexpected program has answered on etcd-3's peer port since"])?;
-        let ask = ["--max-time", "2", "--silent", "http://10.101.15.103:2380/stop"];
+        wait_said(
+            &bed.hosts[0],
+            &["an unexpected program has answered on etcd-3's peer port since"],
+        )?;
+        let ask = [
+            "--max-time",
+            "2",
+            "--silent",
+            "http://10.101.15.103:2380/stop",
+        ];
         let _ = tests::process::run(bed.provisioning.network.world().command("curl").args(ask));
         ensure!(stranger.join().is_ok(), "the stranger panicked");
     }
@@ -59,11 +81,22 @@ fn third_is_late() -> Result<()> {
     bed.hosts[0].cut_power()?;
     bed.replace_disk(0)?;
     bed.hosts[0].boot()?;
-    wait_said(&bed.hosts[0], &["etcd-2 is empty", "etcd-3 has not answered"])?;
+    wait_said(
+        &bed.hosts[0],
+        &["etcd-2 is empty", "etcd-3 has not answered"],
+    )?;
     for host in &bed.hosts[..2] {
         has_no_etcd(host)?;
-        let lines = host.journal("firstboot")?.lines().filter(|line| line.contains("waiting until")).count();
-        ensure!(lines < 20, "{} floods its console: {lines} lines", host.name());
+        let lines = host
+            .journal("firstboot")?
+            .lines()
+            .filter(|line| line.contains("waiting until"))
+            .count();
+        ensure!(
+            lines < 20,
+            "{} floods its console: {lines} lines",
+            host.name()
+        );
     }
 
     frugal(&bed.hosts[1])?;
@@ -73,39 +106,71 @@ fn third_is_late() -> Result<()> {
     far_away(&bed)
 }
 
-/// A member that is farther away than the recipe's heartbeat is meant for: who asks is told what to set.
+/// A member that is farther away than the recipe's heartbeat is meant for: who asks is told what to
+/// set.
 fn far_away(bed: &Bed) -> Result<()> {
     let network = &bed.provisioning.network;
     network.add_latency("etcd-3", Duration::from_millis(120))?;
     let table = bed.hosts[0].check(&["firstboot", "status"])?;
-    let advised: Vec<&str> = table.lines().filter(|line| line.contains("set heartbeat-interval-ms = ")).collect();
-    let [line] = advised.as_slice() else { bail!("one is far away, and status says\n{table}") };
-    ensure!(line.starts_with("etcd-3 ") && line.contains("(now 100 and 1000)"), "{table}");
-    let away = line.split_once(" ms: set heartbeat").and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok());
+    let advised: Vec<&str> = table
+        .lines()
+        .filter(|line| line.contains("set heartbeat-interval-ms = "))
+        .collect();
+    let [line] = advised.as_slice() else {
+        bail!("one is far away, and status says\n{table}")
+    };
+    ensure!(
+        line.starts_with("etcd-3 ") && line.contains("(now 100 and 1000)"),
+        "{table}"
+    );
+    let away = line
+        .split_once(" ms: set heartbeat")
+        .and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok());
     let away: u32 = away.with_context(|| format!("how far away?\n{table}"))?;
     ensure!(away >= 240, "{table}");
     let asked = bed.hosts[2].check(&["firstboot", "status"])?;
-    ensure!(asked.matches("[round-trip-long]").count() == 2, "seen from there the other two are far away\n{asked}");
+    ensure!(
+        asked.matches("[round-trip-long]").count() == 2,
+        "seen from there the other two are far away\n{asked}"
+    );
     network.remove_latency("etcd-3")?;
-    bed.hosts[0]
-        .wait_for("firstboot status > /tmp/status && ! grep -q round-trip-long /tmp/status", CONVERGENCE_TIMEOUT)
+    bed.hosts[0].wait_for(
+        "firstboot status > /tmp/status && ! grep -q round-trip-long /tmp/status",
+        CONVERGENCE_TIMEOUT,
+    )
 }
 
 /// What waiting costs, over all that happened to the node so far.
 fn frugal(host: &Host) -> Result<()> {
-    let pid = host.check(&["systemctl", "show", "--property=MainPID", "--value", "firstboot.service"])?;
+    let pid = host.check(&[
+        "systemctl",
+        "show",
+        "--property=MainPID",
+        "--value",
+        "firstboot.service",
+    ])?;
     let status = host.check(&["cat", &format!("/proc/{}/status", pid.trim())])?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")?.trim().parse().ok());
+    let kib = status.lines().find_map(|line| {
+        line.strip_prefix("VmHWM:")?
+            .strip_suffix("kB")?
+            .trim()
+            .parse()
+            .ok()
+    });
     let peak: u64 = kib.context("no VmHWM")?;
     let time = host.check(&["ps", "-o", "etimes=,cputimes=", "-p", pid.trim()])?;
-    println!("waiting took {peak} KiB at most; seconds up, seconds of CPU: {}", time.trim());
+    println!(
+        "waiting took {peak} KiB at most; seconds up, seconds of CPU: {}",
+        time.trim()
+    );
     ensure!(peak <= 16 << 10, "{peak} KiB");
     Ok(())
 }
 
 fn plug_pulled() -> Result<()> {
     let mut bed = Bed::new(3)?;
-    // From before firstboot starts to after etcd has its data: a host is up in a second, and agrees in another.
+    // From before firstboot starts to after etcd has its data: a host is up in a second, and agrees
+    // in another.
     for round in 0..6_u32 {
         let victim = round as usize % 3;
         for host in &mut bed.hosts {

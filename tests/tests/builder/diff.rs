@@ -10,15 +10,27 @@ use tests::process;
 use crate::fixtures::{Fixture, builder, says};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("two_images_are_compared_setting_by_setting", &[], compared)]
+    vec![trial(
+        "two_images_are_compared_setting_by_setting",
+        &[],
+        compared,
+    )]
 }
 
 fn compared() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
     let (old, new) = (workshop.path("old"), workshop.out());
-    process::check("cp", &["-a", &new.to_string_lossy(), &old.to_string_lossy()])?;
-    let diff = |words: &[&str]| builder(&[&["diff"], words, &[&old.to_string_lossy()]].concat(), &new);
+    process::check(
+        "cp",
+        &["-a", &new.to_string_lossy(), &old.to_string_lossy()],
+    )?;
+    let diff = |words: &[&str]| {
+        builder(
+            &[&["diff"], words, &[&old.to_string_lossy()]].concat(),
+            &new,
+        )
+    };
     let same = diff(&[])?;
     says(&same, 0, &[])?;
     ensure!(same.stdout.is_empty() && same.stderr.is_empty(), "{same:?}");
@@ -28,32 +40,78 @@ fn compared() -> Result<()> {
     let more = "\n[tuning.sysctl]\n\"vm.swappiness\" = 10\n\n[files.overlay]\n\"/etc/motd.d/own\" = \"motd\"\n";
     fs::write(
         workshop.path("recipe.toml"),
-        format!("{}{more}", recipe.replace("[etcd]\n", "[etcd]\nquota = \"4 GiB\"\n")),
+        format!(
+            "{}{more}",
+            recipe.replace("[etcd]\n", "[etcd]\nquota = \"4 GiB\"\n")
+        ),
     )?;
     workshop.built()?;
     let ran = diff(&[])?;
-    says(&ran, 4, &["differences", "/etc/motd.d/own: new, 0644 0:0 6 bytes", "/etc/sysctl.d/95-etcd.conf\n"])?;
+    says(
+        &ran,
+        4,
+        &[
+            "differences",
+            "/etc/motd.d/own: new, 0644 0:0 6 bytes",
+            "/etc/sysctl.d/95-etcd.conf\n",
+        ],
+    )?;
     for line in [
         "  +vm.swappiness = 10",
         "  -    \"quota-backend-bytes\": 2147483648,",
         "  +    \"quota-backend-bytes\": 4294967296,",
     ] {
-        ensure!(ran.stdout.lines().any(|said| said == line), "not said: {line}\n{}", ran.stdout);
+        ensure!(
+            ran.stdout.lines().any(|said| said == line),
+            "not said: {line}\n{}",
+            ran.stdout
+        );
     }
     for follows in ["image.json", "SHA256SUMS", "centos7.ks"] {
-        ensure!(!ran.stdout.contains(follows), "{follows} follows from the rest:\n{}", ran.stdout);
+        ensure!(
+            !ran.stdout.contains(follows),
+            "{follows} follows from the rest:\n{}",
+            ran.stdout
+        );
     }
     let json: serde_json::Value = serde_json::from_str(&diff(&["--json"])?.stdout)?;
-    ensure!(json[0]["what"] == "/etc/firstboot/cluster.json" && json[0]["lines"].is_array(), "{json:#}");
-    // A step that etcd cannot take is said before a node waits for it, also where the old image is about to be replaced.
+    ensure!(
+        json[0]["what"] == "/etc/firstboot/cluster.json" && json[0]["lines"].is_array(),
+        "{json:#}"
+    );
+    // A step that etcd cannot take is said before a node waits for it, also where the old image is
+    // about to be replaced.
     let manifest = old.join("image/manifest.json");
     let text = fs::read_to_string(&manifest)?;
-    fs::write(&manifest, text.replace("\"etcd\": \"3.5.99\"", "\"etcd\": \"3.7.1\""))?;
-    let words = ["etcd: 3.7.1 -> 3.5.99", "warning: no node can be replaced", "lets no minor be skipped"];
+    fs::write(
+        &manifest,
+        text.replace("\"etcd\": \"3.5.99\"", "\"etcd\": \"3.7.1\""),
+    )?;
+    let words = [
+        "etcd: 3.7.1 -> 3.5.99",
+        "warning: no node can be replaced",
+        "lets no minor be skipped",
+    ];
     says(&diff(&[])?, 4, &words)?;
     let json: serde_json::Value = serde_json::from_str(&diff(&["--json"])?.stdout)?;
-    ensure!(json[0]["warning"].as_str().is_some_and(|warning| warning.contains("3.7.1")), "{json:#}");
+    ensure!(
+        json[0]["warning"]
+            .as_str()
+            .is_some_and(|warning| warning.contains("3.7.1")),
+        "{json:#}"
+    );
     fs::copy(&manifest, new.join("image/manifest.json"))?;
-    says(&workshop.build(&[])?, 0, &["warning: no node of the image that", "lets no minor be skipped"])?;
-    says(&builder(&["diff", "/nowhere"], &new)?, 1, &["/nowhere: no image/manifest.json"])
+    says(
+        &workshop.build(&[])?,
+        0,
+        &[
+            "warning: no node of the image that",
+            "lets no minor be skipped",
+        ],
+    )?;
+    says(
+        &builder(&["diff", "/nowhere"], &new)?,
+        1,
+        &["/nowhere: no image/manifest.json"],
+    )
 }

@@ -16,9 +16,21 @@ const REQUIREMENTS: &[Requirement] = &[Requirement::Root];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_full_disk_under_the_output_leaves_the_old_one", REQUIREMENTS, under_out),
-        trial("a_full_disk_under_the_cache_leaves_nothing_half_there", REQUIREMENTS, under_cache),
-        trial("a_full_disk_under_the_pki_leaves_it_usable", REQUIREMENTS, under_pki),
+        trial(
+            "a_full_disk_under_the_output_leaves_the_old_one",
+            REQUIREMENTS,
+            under_out,
+        ),
+        trial(
+            "a_full_disk_under_the_cache_leaves_nothing_half_there",
+            REQUIREMENTS,
+            under_cache,
+        ),
+        trial(
+            "a_full_disk_under_the_pki_leaves_it_usable",
+            REQUIREMENTS,
+            under_pki,
+        ),
     ]
 }
 
@@ -27,14 +39,26 @@ struct Small(PathBuf);
 
 impl Small {
     fn new(folder: &Path, options: &str) -> Result<Self> {
-        mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), Some(options))
-            .with_context(|| format!("cannot mount a tmpfs ({options}) on {}", folder.display()))?;
+        mount(
+            Some("tmpfs"),
+            folder,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some(options),
+        )
+        .with_context(|| format!("cannot mount a tmpfs ({options}) on {}", folder.display()))?;
         Ok(Self(folder.to_path_buf()))
     }
 
     fn resize(&self, options: &str) -> Result<()> {
-        mount(Some("tmpfs"), &self.0, Some("tmpfs"), MsFlags::MS_REMOUNT, Some(options))
-            .with_context(|| format!("cannot resize the tmpfs on {}", self.0.display()))
+        mount(
+            Some("tmpfs"),
+            &self.0,
+            Some("tmpfs"),
+            MsFlags::MS_REMOUNT,
+            Some(options),
+        )
+        .with_context(|| format!("cannot resize the tmpfs on {}", self.0.display()))
     }
 }
 
@@ -46,10 +70,15 @@ impl Drop for Small {
 
 /// Checks that a failure names a path below the folder, and the cause.
 fn names_the_place(ran: &Output, folder: &Path) -> Result<()> {
-    says(ran, 1, &["No space left on device", &folder.to_string_lossy()])
+    says(
+        ran,
+        1,
+        &["No space left on device", &folder.to_string_lossy()],
+    )
 }
 
-/// With room for one output and a part of a second, in steps from almost nothing to almost all of it.
+/// With room for one output and a part of a second, in steps from almost nothing to almost all of
+/// it.
 fn under_out() -> Result<()> {
     let workshop = Fixture::warm()?;
     let folder = workshop.path("out");
@@ -60,7 +89,9 @@ fn under_out() -> Result<()> {
     let blocks = used_kib(&folder)?;
     let mut failed = 0;
     let sizes = (0..8).map(|step| format!("size={}k,nr_inodes=1000", blocks + blocks * step / 8));
-    let counts = (0..inodes).step_by(3).map(|more| format!("size=64m,nr_inodes={}", inodes + more));
+    let counts = (0..inodes)
+        .step_by(3)
+        .map(|more| format!("size=64m,nr_inodes={}", inodes + more));
     for options in sizes.chain(counts) {
         small.resize(&options)?;
         let ran = workshop.build(&[])?;
@@ -69,9 +100,15 @@ fn under_out() -> Result<()> {
             names_the_place(&ran, &folder).context(options.clone())?;
         }
         // Either way: what is there is whole, and it alone is there.
-        ensure!(snapshot(&folder)? == before, "{options}: the output changed, or something is left beside it");
+        ensure!(
+            snapshot(&folder)? == before,
+            "{options}: the output changed, or something is left beside it"
+        );
     }
-    ensure!(failed >= 12, "only {failed} of the builds found their disk full");
+    ensure!(
+        failed >= 12,
+        "only {failed} of the builds found their disk full"
+    );
     small.resize("size=64m,nr_inodes=1000")?;
     workshop.built()
 }
@@ -100,18 +137,39 @@ fn under_cache() -> Result<()> {
             continue;
         }
         names_the_place(&ran, &folder)?;
-        ensure!(ran.stderr.contains("free some space there"), "no remedy in\n{}", ran.stderr);
-        ensure!(names(&workshop.path("out"))?.is_empty(), "{:?} is left", names(&workshop.path("out"))?);
+        ensure!(
+            ran.stderr.contains("free some space there"),
+            "no remedy in\n{}",
+            ran.stderr
+        );
+        ensure!(
+            names(&workshop.path("out"))?.is_empty(),
+            "{:?} is left",
+            names(&workshop.path("out"))?
+        );
         for name in snapshot(&folder).unwrap_or_default().into_keys() {
-            let half = [".part", ".unpacking", ".tmp"].iter().find(|half| name.contains(*half));
-            ensure!(half.is_none(), "{name} is left in a full cache:\n{}", ran.stderr);
+            let half = [".part", ".unpacking", ".tmp"]
+                .iter()
+                .find(|half| name.contains(*half));
+            ensure!(
+                half.is_none(),
+                "{name} is left in a full cache:\n{}",
+                ran.stderr
+            );
         }
         failed.push(ran.stderr);
     }
-    ensure!(failed.len() >= 8, "only {} of the builds found their disk full", failed.len());
+    ensure!(
+        failed.len() >= 8,
+        "only {} of the builds found their disk full",
+        failed.len()
+    );
     // The download, the unpacking and the shelf each met it.
     for place in [".part", ".unpacking", "/gzip/"] {
-        ensure!(failed.iter().any(|said| said.contains(place)), "{place} never met the full disk: {failed:#?}");
+        ensure!(
+            failed.iter().any(|said| said.contains(place)),
+            "{place} never met the full disk: {failed:#?}"
+        );
     }
     small.resize("size=64m")?;
     workshop.built()
@@ -138,15 +196,23 @@ fn under_pki() -> Result<()> {
         let half = before.keys().find(|name| name.contains(".unfinished"));
         ensure!(half.is_none(), "room for {room}: {half:?} is left");
         small.resize("size=4m,nr_inodes=1000")?;
-        workshop.built().with_context(|| format!("with room again, after there was room for {room}"))?;
+        workshop
+            .built()
+            .with_context(|| format!("with room again, after there was room for {room}"))?;
         let after = snapshot(&folder)?;
         // What was made is kept: no key is made twice, and none is set aside.
         for (name, about) in &before {
-            ensure!(after.get(name) == Some(about), "room for {room}: {name} was made again");
+            ensure!(
+                after.get(name) == Some(about),
+                "room for {room}: {name} was made again"
+            );
         }
         ensure!(after.len() == files, "room for {room}: {:?}", after.keys());
         says(&builder(&["pki", "show"], &workshop.pki())?, 0, &[])?;
     }
-    ensure!(failed >= files, "only {failed} of the builds found their disk full");
+    ensure!(
+        failed >= files,
+        "only {failed} of the builds found their disk full"
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A release that stands in for etcd's: of its layout, with programs that are small and would not run.
+//! A release that stands in for etcd's: of its layout, with programs that are small and would not
+//! run.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -37,7 +38,11 @@ pub(crate) struct Part {
 
 /// What is in a good release whose programs have this size.
 pub(crate) fn parts(size: usize) -> Vec<Part> {
-    let part = |name: &str, kind, bytes| Part { path: format!("etcd-v{VERSION}-linux-amd64/{name}"), kind, bytes };
+    let part = |name: &str, kind, bytes| Part {
+        path: format!("etcd-v{VERSION}-linux-amd64/{name}"),
+        kind,
+        bytes,
+    };
     let mut parts = vec![part("", EntryType::Directory, Vec::new())];
     for (seed, name) in (1..).zip(etcd::PROGRAMS) {
         parts.push(part(name, EntryType::Regular, program(seed, size)));
@@ -48,14 +53,19 @@ pub(crate) fn parts(size: usize) -> Vec<Part> {
 /// The part of that name.
 pub(crate) fn part<'a>(parts: &'a mut [Part], name: &str) -> &'a mut Part {
     let end = format!("/{name}");
-    parts.iter_mut().find(|part| part.path.ends_with(&end)).expect("it was made with it")
+    parts
+        .iter_mut()
+        .find(|part| part.path.ends_with(&end))
+        .expect("it was made with it")
 }
 
-/// The header of a static x86-64 program with one segment, and then noise, which no compressor makes smaller.
+/// The header of a static x86-64 program with one segment, and then noise, which no compressor
+/// makes smaller.
 pub(crate) fn program(seed: u64, size: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size);
     let length = size as u64;
-    // e_ident; ET_EXEC, EM_X86_64, version, entry, program headers, no sections; one segment, readable and executable.
+    // e_ident; ET_EXEC, EM_X86_64, version, entry, program headers, no sections; one segment,
+    // readable and executable.
     bytes.extend([0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend([2, 0, 62, 0, 1, 0, 0, 0]);
     for word in [0x40_1000u64, 64, 0] {
@@ -71,7 +81,11 @@ pub(crate) fn program(seed: u64, size: usize) -> Vec<u8> {
         // splitmix64's step.
         noise = noise.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (noise ^ (noise >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bytes.extend((mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb).to_le_bytes());
+        bytes.extend(
+            (mixed ^ (mixed >> 27))
+                .wrapping_mul(0x94d0_49bb_1331_11eb)
+                .to_le_bytes(),
+        );
     }
     bytes.truncate(size);
     bytes
@@ -80,7 +94,8 @@ pub(crate) fn program(seed: u64, size: usize) -> Vec<u8> {
 /// Writes the release into a mirror: its tarball, and SHA256SUMS. Gives the tarball's digest.
 pub(crate) fn write(mirror: &Path, parts: &[Part]) -> Result<String> {
     let path = mirror.join(TARBALL);
-    fs::create_dir_all(mirror.join(FOLDER)).with_context(|| format!("cannot make {}", mirror.display()))?;
+    fs::create_dir_all(mirror.join(FOLDER))
+        .with_context(|| format!("cannot make {}", mirror.display()))?;
     tarball(&path, parts).with_context(|| format!("cannot write {}", path.display()))?;
     let digest = etcd::sha256(&path)?;
     sums(mirror, &digest)?;
@@ -114,6 +129,7 @@ fn tarball(path: &Path, parts: &[Part]) -> io::Result<()> {
 /// A firstboot that stands in for the real one.
 pub(crate) fn firstboot(folder: &Path) -> Result<PathBuf> {
     let path = folder.join("firstboot");
-    fs::write(&path, program(99, 300 << 10)).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::write(&path, program(99, 300 << 10))
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }

@@ -12,7 +12,11 @@ use crate::fake_release;
 use crate::fixtures::{Fixture, names, says};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_firstboot_that_would_not_run_is_refused_with_the_cause", &[], refused)]
+    vec![trial(
+        "a_firstboot_that_would_not_run_is_refused_with_the_cause",
+        &[],
+        refused,
+    )]
 }
 
 fn refused() -> Result<()> {
@@ -21,14 +25,34 @@ fn refused() -> Result<()> {
     let try_with = |bytes: &[u8], words: &[&str]| -> Result<()> {
         fs::write(&path, bytes)?;
         let ran = workshop.refused(&[], words)?;
-        says(&ran, 1, &[&path.to_string_lossy(), "would not run on a node"])?;
-        ensure!(workshop.server.requests().is_empty(), "the release was fetched before");
-        ensure!(names(&workshop.path("pki"))?.is_empty(), "keys were made before");
+        says(
+            &ran,
+            1,
+            &[&path.to_string_lossy(), "would not run on a node"],
+        )?;
+        ensure!(
+            workshop.server.requests().is_empty(),
+            "the release was fetched before"
+        );
+        ensure!(
+            names(&workshop.path("pki"))?.is_empty(),
+            "keys were made before"
+        );
         Ok(())
     };
     let ls = fs::read("/bin/ls").context("cannot read /bin/ls")?;
-    try_with(&ls, &["CentOS 7", "cargo build --release --target x86_64-unknown-linux-musl"]).context("/bin/ls")?;
-    try_with(b"#!/bin/sh\nexit 0\n", &["it is a script", "give the compiled program itself"])?;
+    try_with(
+        &ls,
+        &[
+            "CentOS 7",
+            "cargo build --release --target x86_64-unknown-linux-musl",
+        ],
+    )
+    .context("/bin/ls")?;
+    try_with(
+        b"#!/bin/sh\nexit 0\n",
+        &["it is a script", "give the compiled program itself"],
+    )?;
     try_with(b"", &["it is not an ELF program", "the file is empty"])?;
     let real = fs::read(programs::firstboot()?)?;
     let mut arm = real.clone();
@@ -37,10 +61,21 @@ fn refused() -> Result<()> {
     let mut odd = real.clone();
     odd[18] = 3;
     try_with(&odd, &["it is built for ELF machine 3"])?;
-    try_with(&real[..real.len() / 2], &["it is cut short", "copy or fetch it again"])?;
+    try_with(
+        &real[..real.len() / 2],
+        &["it is cut short", "copy or fetch it again"],
+    )?;
 
     fs::remove_file(&path)?;
-    workshop.refused(&[], &["cannot read firstboot at", &path.to_string_lossy(), "make build", "--firstboot FILE"])?;
+    workshop.refused(
+        &[],
+        &[
+            "cannot read firstboot at",
+            &path.to_string_lossy(),
+            "make build",
+            "--firstboot FILE",
+        ],
+    )?;
     // The real one, and one that only has the right headers, are taken.
     fs::write(&path, &real)?;
     workshop.built().context("the real firstboot")?;
@@ -53,7 +88,19 @@ fn refused() -> Result<()> {
     let builder = alone.join("builder");
     fs::copy(programs::builder()?, &builder)?;
     let mut command = std::process::Command::new(&builder);
-    command.arg("build").arg(workshop.path("recipe.toml")).arg("--out").arg(workshop.path("out/second"));
+    command
+        .arg("build")
+        .arg(workshop.path("recipe.toml"))
+        .arg("--out")
+        .arg(workshop.path("out/second"));
     let ran = process::run(&mut command)?;
-    says(&ran, 1, &["cannot read firstboot at", &alone.join("firstboot").to_string_lossy(), "make build"])
+    says(
+        &ran,
+        1,
+        &[
+            "cannot read firstboot at",
+            &alone.join("firstboot").to_string_lossy(),
+            "make build",
+        ],
+    )
 }

@@ -24,7 +24,8 @@ struct Good {
     sha256: String,
 }
 
-/// The folders are each in a folder of their own, so that whatever is left beside one of them is seen.
+/// The folders are each in a folder of their own, so that whatever is left beside one of them is
+/// seen.
 #[derive(Debug)]
 pub(crate) struct Fixture {
     folder: PathBuf,
@@ -47,7 +48,8 @@ impl Fixture {
         Self::of(&good.sha256, |mirror| copy(&good.folder, mirror))
     }
 
-    /// The same, with a cache that was filled by another builder: for what has nothing to do with fetching.
+    /// The same, with a cache that was filled by another builder: for what has nothing to do with
+    /// fetching.
     pub(crate) fn warm() -> Result<Self> {
         static CACHE: OnceLock<PathBuf> = OnceLock::new();
         let workshop = Self::new()?;
@@ -79,7 +81,11 @@ impl Fixture {
         fill(&folder.join("mirror"))?;
         let server = FileServer::on_loopback(&folder.join("mirror"))?;
         let firstboot = fake_release::firstboot(&folder)?;
-        let workshop = Self { folder, firstboot, server };
+        let workshop = Self {
+            folder,
+            firstboot,
+            server,
+        };
         workshop.write_recipe(sha256, "")?;
         Ok(workshop)
     }
@@ -126,7 +132,13 @@ impl Fixture {
     pub(crate) fn command(&self) -> Result<Command> {
         let mut command = Command::new(programs::builder()?);
         command.arg("build").arg(self.path("recipe.toml"));
-        command.arg("--out").arg(self.out()).arg("--pki").arg(self.pki()).arg("--cache").arg(self.cache());
+        command
+            .arg("--out")
+            .arg(self.out())
+            .arg("--pki")
+            .arg(self.pki())
+            .arg("--cache")
+            .arg(self.cache());
         command.arg("--firstboot").arg(&self.firstboot);
         command.env_remove("SOURCE_DATE_EPOCH");
         Ok(command)
@@ -142,18 +154,27 @@ impl Fixture {
         self.build(&[])?.ok().map(drop)
     }
 
-    /// Builds, which must fail with code 1, name these words, and leave nothing where the output would be.
+    /// Builds, which must fail with code 1, name these words, and leave nothing where the output
+    /// would be.
     pub(crate) fn refused(&self, more: &[&str], words: &[&str]) -> Result<Output> {
         let ran = self.build(more)?;
         says(&ran, 1, words)?;
-        ensure!(names(&self.path("out"))?.is_empty(), "left behind: {:?}", names(&self.path("out"))?);
+        ensure!(
+            names(&self.path("out"))?.is_empty(),
+            "left behind: {:?}",
+            names(&self.path("out"))?
+        );
         Ok(ran)
     }
 
     /// Starts a build and does not wait for it.
     pub(crate) fn start(&self, more: &[&str]) -> Result<Child> {
         let mut command = self.command()?;
-        command.args(more).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         command.spawn().context("cannot start the builder")
     }
 }
@@ -171,12 +192,25 @@ pub(crate) fn builder(words: &[&str], folder: &Path) -> Result<Output> {
 
 /// Checks how a program ended and that it said all of this.
 pub(crate) fn says(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
-    ensure!(ran.code() == code, "exit code {} instead of {code}: {ran:#?}", ran.code());
+    ensure!(
+        ran.code() == code,
+        "exit code {} instead of {code}: {ran:#?}",
+        ran.code()
+    );
     for word in words {
         let said = ran.stderr.contains(word) || ran.stdout.contains(word);
-        ensure!(said, "it does not say {word:?}:\n{}{}", ran.stderr, ran.stdout);
+        ensure!(
+            said,
+            "it does not say {word:?}:\n{}{}",
+            ran.stderr,
+            ran.stdout
+        );
     }
-    ensure!(!ran.stderr.contains("panicked"), "it panicked:\n{}", ran.stderr);
+    ensure!(
+        !ran.stderr.contains("panicked"),
+        "it panicked:\n{}",
+        ran.stderr
+    );
     Ok(())
 }
 
@@ -186,7 +220,9 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let mut names = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?
+    {
         names.push(entry?.file_name().to_string_lossy().into_owned());
     }
     names.sort();
@@ -195,7 +231,9 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
 
 /// Whether the name has this extension.
 pub(crate) fn is_a(name: &str, extension: &str) -> bool {
-    Path::new(name).extension().is_some_and(|found| found == extension)
+    Path::new(name)
+        .extension()
+        .is_some_and(|found| found == extension)
 }
 
 /// All below a folder by path: the mode, and a file's content.
@@ -209,7 +247,11 @@ pub(crate) fn snapshot(folder: &Path) -> Result<Snapshot> {
         for name in names(&next)? {
             let path = next.join(name);
             let about = path.symlink_metadata()?;
-            let content = if about.is_file() { Some(fs::read(&path)?) } else { None };
+            let content = if about.is_file() {
+                Some(fs::read(&path)?)
+            } else {
+                None
+            };
             let name = path.strip_prefix(folder)?.to_string_lossy().into_owned();
             out.insert(name, (about.permissions().mode() & 0o7777, content));
             if about.is_dir() {
@@ -223,7 +265,12 @@ pub(crate) fn snapshot(folder: &Path) -> Result<Snapshot> {
 
 /// Copies a folder and all that is in it, modes and all.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let words = [Path::new("-a"), Path::new("--no-target-directory"), from, to];
+    let words = [
+        Path::new("-a"),
+        Path::new("--no-target-directory"),
+        from,
+        to,
+    ];
     process::run(Command::new("cp").args(words))?.ok().map(drop)
 }
 
@@ -240,6 +287,8 @@ pub(crate) fn wait_for(what: &str, mut is: impl FnMut() -> Result<bool>) -> Resu
 /// Flips the bits of one byte.
 pub(crate) fn flip(path: &Path, at: usize) -> Result<()> {
     let mut bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    *bytes.get_mut(at).with_context(|| format!("{} has no byte {at}", path.display()))? ^= 0xff;
+    *bytes
+        .get_mut(at)
+        .with_context(|| format!("{} has no byte {at}", path.display()))? ^= 0xff;
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }

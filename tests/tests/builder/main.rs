@@ -1,7 +1,8 @@
-//! The builder from outside: the real program, run as an operator runs it, with good and with bad input.
+//! The builder from outside: the real program, run as an operator runs it, with good and with bad
+//! input.
 //!
-//! Most tests give it a release made for tests (see `stand_in`): its programs are small and never run. What upstream
-//! ships is built once, in `same`.
+//! Most tests give it a release made for tests (see `stand_in`): its programs are small and never
+//! run. What upstream ships is built once, in `same`.
 
 mod diff;
 mod disk_full;

@@ -16,10 +16,26 @@ use crate::fixtures::{Fixture, is_a, names, says, snapshot, wait_for};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_failed_build_leaves_the_old_output", &[], failed),
-        trial("an_interrupt_during_the_download_leaves_the_old_output", &[], interrupted_download),
-        trial("an_interrupt_during_the_packing_leaves_the_old_output", &[], interrupted_packing),
-        trial("a_killed_build_leaves_the_old_output_and_the_next_cleans_up", &[], killed),
-        trial("a_folder_that_is_not_an_output_is_never_replaced", &[], not_ours),
+        trial(
+            "an_interrupt_during_the_download_leaves_the_old_output",
+            &[],
+            interrupted_download,
+        ),
+        trial(
+            "an_interrupt_during_the_packing_leaves_the_old_output",
+            &[],
+            interrupted_packing,
+        ),
+        trial(
+            "a_killed_build_leaves_the_old_output_and_the_next_cleans_up",
+            &[],
+            killed,
+        ),
+        trial(
+            "a_folder_that_is_not_an_output_is_never_replaced",
+            &[],
+            not_ours,
+        ),
         trial("cache_and_pki_must_be_outside_the_output", &[], within),
     ]
 }
@@ -40,14 +56,25 @@ fn failed() -> Result<()> {
     Ok(())
 }
 
-/// Sends the signal, and gives the exit code (128 and the signal's number, where it died of it) and what was said.
+/// Sends the signal, and gives the exit code (128 and the signal's number, where it died of it) and
+/// what was said.
 fn end(mut child: Child, signal: Signal) -> Result<(i32, String)> {
     use std::os::unix::process::ExitStatusExt as _;
-    kill(Pid::from_raw(i32::try_from(child.id())?), signal).context("the builder had ended before it was told to")?;
+    kill(Pid::from_raw(i32::try_from(child.id())?), signal)
+        .context("the builder had ended before it was told to")?;
     let status = child.wait()?;
     let mut said = String::new();
-    child.stderr.take().context("no standard error")?.read_to_string(&mut said)?;
-    Ok((status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)), said))
+    child
+        .stderr
+        .take()
+        .context("no standard error")?
+        .read_to_string(&mut said)?;
+    Ok((
+        status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        said,
+    ))
 }
 
 fn interrupted_download() -> Result<()> {
@@ -56,19 +83,36 @@ fn interrupted_download() -> Result<()> {
     let before = snapshot(&workshop.path("out"))?;
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         std::fs::remove_dir_all(workshop.cache())?;
-        workshop.server.fault(TARBALL, Fault::Stall(800_000, std::time::Duration::from_secs(600)));
+        workshop.server.fault(
+            TARBALL,
+            Fault::Stall(800_000, std::time::Duration::from_secs(600)),
+        );
         let child = workshop.start(&[])?;
         let part = || Ok(part(&workshop)?.is_some_and(|bytes| bytes > 0));
         wait_for("the download begins", part)?;
         let (ended, said) = end(child, signal)?;
-        ensure!(ended == code && said.contains("interrupted"), "{ended}: {said}");
-        ensure!(snapshot(&workshop.path("out"))? == before, "{signal} changed the output");
+        ensure!(
+            ended == code && said.contains("interrupted"),
+            "{ended}: {said}"
+        );
+        ensure!(
+            snapshot(&workshop.path("out"))? == before,
+            "{signal} changed the output"
+        );
         workshop.server.heal(TARBALL);
     }
     // What had come serves the next build.
     workshop.built()?;
-    let last = workshop.server.requests_for(TARBALL).pop().context("nothing was asked for")?;
-    ensure!(last.header("range").is_some_and(|range| range.starts_with("bytes=")), "{last:?}");
+    let last = workshop
+        .server
+        .requests_for(TARBALL)
+        .pop()
+        .context("nothing was asked for")?;
+    ensure!(
+        last.header("range")
+            .is_some_and(|range| range.starts_with("bytes=")),
+        "{last:?}"
+    );
     ensure!(snapshot(&workshop.path("out"))? == before);
     Ok(())
 }
@@ -77,7 +121,9 @@ fn interrupted_download() -> Result<()> {
 fn part(workshop: &Fixture) -> Result<Option<u64>> {
     let folder = workshop.cache().join("releases");
     let name = names(&folder)?.into_iter().find(|name| is_a(name, "part"));
-    Ok(name.and_then(|name| folder.join(name).metadata().ok()).map(|about| about.len()))
+    Ok(name
+        .and_then(|name| folder.join(name).metadata().ok())
+        .map(|about| about.len()))
 }
 
 /// Large enough that packing takes its time on any machine.
@@ -96,13 +142,22 @@ fn about_to_pack() -> Result<Fixture> {
 fn packing(workshop: &Fixture) -> Result<Child> {
     let mut child = workshop.start(&[])?;
     let begun = wait_for("the packing begins", || {
-        ensure!(child.try_wait()?.is_none(), "the builder has ended before it began to pack");
-        Ok(names(&workshop.path("out"))?.iter().any(|name| name.starts_with(".out.new-")))
+        ensure!(
+            child.try_wait()?.is_none(),
+            "the builder has ended before it began to pack"
+        );
+        Ok(names(&workshop.path("out"))?
+            .iter()
+            .any(|name| name.starts_with(".out.new-")))
     });
     if let Err(error) = begun {
         let _ = child.kill();
         let mut said = String::new();
-        child.stderr.take().context("no standard error")?.read_to_string(&mut said)?;
+        child
+            .stderr
+            .take()
+            .context("no standard error")?
+            .read_to_string(&mut said)?;
         return Err(error.context(said));
     }
     Ok(child)
@@ -112,8 +167,15 @@ fn interrupted_packing() -> Result<()> {
     let workshop = about_to_pack()?;
     let before = snapshot(&workshop.path("out"))?;
     let (code, said) = end(packing(&workshop)?, Signal::SIGINT)?;
-    ensure!(code == 130 && said.contains("interrupted: what was half-written is removed"), "{code}: {said}");
-    ensure!(names(&workshop.path("out"))? == ["out"], "{:?}", names(&workshop.path("out"))?);
+    ensure!(
+        code == 130 && said.contains("interrupted: what was half-written is removed"),
+        "{code}: {said}"
+    );
+    ensure!(
+        names(&workshop.path("out"))? == ["out"],
+        "{:?}",
+        names(&workshop.path("out"))?
+    );
     ensure!(snapshot(&workshop.path("out"))? == before);
     Ok(())
 }
@@ -125,15 +187,32 @@ fn killed() -> Result<()> {
     ensure!(code == 137, "{code}");
     ensure!(snapshot(&workshop.out())? == before);
     let left = names(&workshop.path("out"))?;
-    ensure!(left.len() == 2 && left[0].starts_with(".out.new-"), "nothing is left to be cleared up: {left:?}");
+    ensure!(
+        left.len() == 2 && left[0].starts_with(".out.new-"),
+        "nothing is left to be cleared up: {left:?}"
+    );
     // A build that begins (and here is short) clears up; so it would if it failed after that.
     let small = Fixture::new()?;
     let recipe = small.path("recipe.toml");
     let mut command = std::process::Command::new(tests::programs::builder()?);
-    command.arg("build").arg(recipe).arg("--out").arg(workshop.out()).arg("--pki").arg(workshop.pki());
-    command.arg("--cache").arg(small.cache()).arg("--firstboot").arg(small.path("firstboot"));
+    command
+        .arg("build")
+        .arg(recipe)
+        .arg("--out")
+        .arg(workshop.out())
+        .arg("--pki")
+        .arg(workshop.pki());
+    command
+        .arg("--cache")
+        .arg(small.cache())
+        .arg("--firstboot")
+        .arg(small.path("firstboot"));
     tests::process::run(&mut command)?.ok()?;
-    ensure!(names(&workshop.path("out"))? == ["out"], "{:?}", names(&workshop.path("out"))?);
+    ensure!(
+        names(&workshop.path("out"))? == ["out"],
+        "{:?}",
+        names(&workshop.path("out"))?
+    );
     Ok(())
 }
 
@@ -144,7 +223,10 @@ fn not_ours() -> Result<()> {
         let before = snapshot(&workshop.path("out"))?;
         says(&workshop.build(&[])?, 1, words)?;
         ensure!(snapshot(&workshop.path("out"))? == before);
-        ensure!(workshop.server.requests().is_empty(), "it was fetched first and refused then");
+        ensure!(
+            workshop.server.requests().is_empty(),
+            "it was fetched first and refused then"
+        );
         ensure!(names(&workshop.path("pki"))?.is_empty(), "keys were made");
         Ok(())
     };
@@ -153,12 +235,20 @@ fn not_ours() -> Result<()> {
     std::fs::remove_file(&out)?;
     std::fs::create_dir(&out)?;
     std::fs::write(out.join("thesis.tex"), "years of work")?;
-    refused(&["out/out", "no output of an earlier build", "name a new or an empty folder"])?;
+    refused(&[
+        "out/out",
+        "no output of an earlier build",
+        "name a new or an empty folder",
+    ])?;
     std::fs::remove_file(out.join("thesis.tex"))?;
     workshop.built()?;
     std::fs::write(out.join("thesis.tex"), "years of work")?;
     let before = snapshot(&workshop.path("out"))?;
-    says(&workshop.build(&[])?, 1, &["`thesis.tex` in it is not the builder's"])?;
+    says(
+        &workshop.build(&[])?,
+        1,
+        &["`thesis.tex` in it is not the builder's"],
+    )?;
     ensure!(snapshot(&workshop.path("out"))? == before);
     Ok(())
 }
@@ -169,13 +259,28 @@ fn within() -> Result<()> {
     let before = snapshot(&workshop.path("out"))?;
     for option in ["--pki", "--cache"] {
         let mut command = std::process::Command::new(tests::programs::builder()?);
-        command.arg("build").arg(workshop.path("recipe.toml")).arg("--out").arg(workshop.out());
-        command.arg(option).arg(workshop.out().join("kept")).arg("--firstboot").arg(workshop.path("firstboot"));
+        command
+            .arg("build")
+            .arg(workshop.path("recipe.toml"))
+            .arg("--out")
+            .arg(workshop.out());
+        command
+            .arg(option)
+            .arg(workshop.out().join("kept"))
+            .arg("--firstboot")
+            .arg(workshop.path("firstboot"));
         if option == "--pki" {
             command.arg("--cache").arg(workshop.cache());
         }
         let ran = tests::process::run(&mut command)?;
-        says(&ran, 1, &["is in the output, which is replaced as a whole", &format!("name another {option}")])?;
+        says(
+            &ran,
+            1,
+            &[
+                "is in the output, which is replaced as a whole",
+                &format!("name another {option}"),
+            ],
+        )?;
         ensure!(snapshot(&workshop.path("out"))? == before);
     }
     Ok(())

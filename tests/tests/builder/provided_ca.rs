@@ -17,9 +17,17 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("an_authority_given_in_the_recipe_signs", &[], authority),
         trial("provided_certificates_are_used_unchanged", &[], ready),
-        trial("ready_certificates_before_the_first_build_leave_it_the_first", &[], first),
+        trial(
+            "ready_certificates_before_the_first_build_leave_it_the_first",
+            &[],
+            first,
+        ),
         trial("a_lost_authority_is_never_replaced_by_a_new_one", &[], lost),
-        trial("two_clusters_in_one_folder_do_not_share_an_authority", &[], two_clusters),
+        trial(
+            "two_clusters_in_one_folder_do_not_share_an_authority",
+            &[],
+            two_clusters,
+        ),
     ]
 }
 
@@ -39,11 +47,18 @@ fn authority() -> Result<()> {
     other.built()?;
     let workshop = Fixture::warm()?;
     let (cert, key) = (workshop.path("our-ca.crt"), workshop.path("our-ca.key"));
-    pinned(&workshop, "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n")?;
+    pinned(
+        &workshop,
+        "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n",
+    )?;
     // `check` opens the files, too, and a build that is refused leaves no folder behind.
     let refused = |words: &[&str]| -> Result<()> {
         let words = [&["recipe.toml:"], words].concat();
-        says(&builder(&["check"], &workshop.path("recipe.toml"))?, 3, &words)?;
+        says(
+            &builder(&["check"], &workshop.path("recipe.toml"))?,
+            3,
+            &words,
+        )?;
         says(&workshop.build(&[])?, 3, &words)?;
         let left = [names(&workshop.path("pki"))?, names(&workshop.path("out"))?];
         ensure!(left.iter().all(Vec::is_empty), "left behind: {left:?}");
@@ -61,17 +76,37 @@ fn authority() -> Result<()> {
     copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
     copy(&other.pki().join("ca.key"), &key, 0o600)?;
     workshop.built()?;
-    ensure!(fs::read(workshop.pki().join("ca.crt"))? == fs::read(&cert)?, "another authority is in the PKI");
-    ensure!(!workshop.pki().join("ca.key").exists(), "the operator's key was copied");
-    says(&builder(&["pki", "show"], &workshop.pki())?, 0, &["nodes/etcd-1/server.crt", "localhost"])?;
+    ensure!(
+        fs::read(workshop.pki().join("ca.crt"))? == fs::read(&cert)?,
+        "another authority is in the PKI"
+    );
+    ensure!(
+        !workshop.pki().join("ca.key").exists(),
+        "the operator's key was copied"
+    );
+    says(
+        &builder(&["pki", "show"], &workshop.pki())?,
+        0,
+        &["nodes/etcd-1/server.crt", "localhost"],
+    )?;
 
     // A folder with an authority of its own does not change hands.
     let own = snapshot(&other.pki())?;
     for name in ["our-ca.crt", "our-ca.key"] {
         fs::copy(workshop.path(name), other.path(name))?;
     }
-    pinned(&other, "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n")?;
-    says(&other.build(&[])?, 1, &["the folder has an authority of its own", "give another folder"])?;
+    pinned(
+        &other,
+        "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n",
+    )?;
+    says(
+        &other.build(&[])?,
+        1,
+        &[
+            "the folder has an authority of its own",
+            "give another folder",
+        ],
+    )?;
     ensure!(snapshot(&other.pki())? == own);
     Ok(())
 }
@@ -83,27 +118,69 @@ fn ready() -> Result<()> {
     let before = snapshot(&workshop.path("pki"))?;
     let nodes = snapshot(&workshop.out().join("nodes"))?;
     workshop.built()?;
-    ensure!(snapshot(&workshop.path("pki"))? == before, "ready certificates were touched");
+    ensure!(
+        snapshot(&workshop.path("pki"))? == before,
+        "ready certificates were touched"
+    );
     ensure!(snapshot(&workshop.out().join("nodes"))? == nodes);
 
     // One that does not fit its node is refused by name, and so is one that is missing.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
-    fs::write(workshop.path("recipe.toml"), recipe.replace("10.101.15.103", "10.101.15.104"))?;
-    says(&workshop.build(&[])?, 1, &["nodes/etcd-3/server.crt", "SANs lack IP:10.101.15.104", "or add ca.key"])?;
+    fs::write(
+        workshop.path("recipe.toml"),
+        recipe.replace("10.101.15.103", "10.101.15.104"),
+    )?;
+    says(
+        &workshop.build(&[])?,
+        1,
+        &[
+            "nodes/etcd-3/server.crt",
+            "SANs lack IP:10.101.15.104",
+            "or add ca.key",
+        ],
+    )?;
     fs::write(workshop.path("recipe.toml"), &recipe)?;
     let peer = workshop.pki().join("nodes/etcd-2/peer.key");
     fs::rename(&peer, workshop.path("aside"))?;
-    says(&workshop.build(&[])?, 1, &["nodes/etcd-2/peer.crt", "its private key is missing"])?;
+    says(
+        &workshop.build(&[])?,
+        1,
+        &["nodes/etcd-2/peer.crt", "its private key is missing"],
+    )?;
     fs::rename(workshop.path("aside"), &peer)?;
-    fs::copy(workshop.pki().join("nodes/etcd-1/client.key"), workshop.pki().join("nodes/etcd-1/server.key"))?;
-    says(&workshop.build(&[])?, 1, &["nodes/etcd-1/server.crt", "the key beside it is not its own"])?;
-    fs::write(workshop.pki().join("nodes/etcd-1/server.crt"), include_str!("expired.crt"))?;
-    says(&workshop.build(&[])?, 1, &["nodes/etcd-1/server.crt", "it expired on 2021-01-01T00:00:00Z"])?;
-    ensure!(snapshot(&workshop.out().join("nodes"))? == nodes, "a refused build changed the output");
+    fs::copy(
+        workshop.pki().join("nodes/etcd-1/client.key"),
+        workshop.pki().join("nodes/etcd-1/server.key"),
+    )?;
+    says(
+        &workshop.build(&[])?,
+        1,
+        &[
+            "nodes/etcd-1/server.crt",
+            "the key beside it is not its own",
+        ],
+    )?;
+    fs::write(
+        workshop.pki().join("nodes/etcd-1/server.crt"),
+        include_str!("expired.crt"),
+    )?;
+    says(
+        &workshop.build(&[])?,
+        1,
+        &[
+            "nodes/etcd-1/server.crt",
+            "it expired on 2021-01-01T00:00:00Z",
+        ],
+    )?;
+    ensure!(
+        snapshot(&workshop.out().join("nodes"))? == nodes,
+        "a refused build changed the output"
+    );
     Ok(())
 }
 
-/// The record of installations begins with the first build, whatever the operator has put into the PKI folder before.
+/// The record of installations begins with the first build, whatever the operator has put into the
+/// PKI folder before.
 fn first() -> Result<()> {
     let other = Fixture::warm()?;
     other.built()?;
@@ -112,16 +189,29 @@ fn first() -> Result<()> {
         process::check("mkdir", &["-m", "0700", &workshop.pki().to_string_lossy()])?;
         for name in brought {
             let [from, to] = [other.pki().join(name), workshop.pki().join(name)];
-            process::check("cp", &["-a", &from.to_string_lossy(), &to.to_string_lossy()])?;
+            process::check(
+                "cp",
+                &["-a", &from.to_string_lossy(), &to.to_string_lossy()],
+            )?;
         }
         let record = workshop.path("pki/pki.state/demo/first-build");
-        says(&workshop.build(&[])?, 0, &["pki.state/demo: made; `builder serve` records there what was installed"])?;
-        ensure!(record.is_file(), "the first build with {brought:?} begins no record");
+        says(
+            &workshop.build(&[])?,
+            0,
+            &["pki.state/demo: made; `builder serve` records there what was installed"],
+        )?;
+        ensure!(
+            record.is_file(),
+            "the first build with {brought:?} begins no record"
+        );
         let begun = fs::read(&record)?;
         fs::remove_dir_all(workshop.path("pki/pki.state"))?;
         let again = workshop.build(&[])?;
         ensure!(again.success(), "{again:?}");
-        ensure!(!record.exists() && !again.stderr.contains("pki.state"), "the second build begins a record: {again:?}");
+        ensure!(
+            !record.exists() && !again.stderr.contains("pki.state"),
+            "the second build begins a record: {again:?}"
+        );
         ensure!(!begun.is_empty(), "the record does not say when it began");
     }
     Ok(())
@@ -137,14 +227,32 @@ fn lost() -> Result<()> {
     says(
         &workshop.build(&[])?,
         1,
-        &["ca.key", "it is missing, and the folder has signed", "restore ca.crt and ca.key"],
+        &[
+            "ca.key",
+            "it is missing, and the folder has signed",
+            "restore ca.crt and ca.key",
+        ],
     )?;
     for name in ["ca.crt", "ca.key"] {
         fs::rename(workshop.path(name), workshop.pki().join(name))?;
     }
-    fs::rename(workshop.pki().join("signing.key"), workshop.path("signing.key"))?;
-    says(&workshop.build(&[])?, 1, &["signing.key", "while images trust its public half", "restore it from a backup"])?;
-    fs::rename(workshop.path("signing.key"), workshop.pki().join("signing.key"))?;
+    fs::rename(
+        workshop.pki().join("signing.key"),
+        workshop.path("signing.key"),
+    )?;
+    says(
+        &workshop.build(&[])?,
+        1,
+        &[
+            "signing.key",
+            "while images trust its public half",
+            "restore it from a backup",
+        ],
+    )?;
+    fs::rename(
+        workshop.path("signing.key"),
+        workshop.pki().join("signing.key"),
+    )?;
     fs::set_permissions(workshop.pki(), Permissions::from_mode(0o777))?;
     says(&workshop.build(&[])?, 1, &["its mode is 0777", "chmod 755"])?;
     fs::set_permissions(workshop.pki(), Permissions::from_mode(0o700))?;
@@ -153,8 +261,8 @@ fn lost() -> Result<()> {
     Ok(())
 }
 
-/// The client certificate of the one cluster would be root in the other. The output of the one is not lost to the other
-/// either.
+/// The client certificate of the one cluster would be root in the other. The output of the one is
+/// not lost to the other either.
 fn two_clusters() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
@@ -167,29 +275,49 @@ fn two_clusters() -> Result<()> {
         Ok(())
     };
     let dev = fs::read_to_string(workshop.path("recipe.toml"))?;
-    let prod = dev.replace("name = \"demo\"", "name = \"prod\"").replace("name = \"etcd-", "name = \"prod-");
+    let prod = dev
+        .replace("name = \"demo\"", "name = \"prod\"")
+        .replace("name = \"etcd-", "name = \"prod-");
     let moved = dev.replace("10.101.15.", "10.101.16.");
     for other in [&prod, &moved] {
         fs::write(workshop.path("recipe.toml"), other)?;
         says(
             &workshop.build(&[])?,
             1,
-            &["this PKI folder belongs to the cluster `demo`", "name another folder by --pki"],
+            &[
+                "this PKI folder belongs to the cluster `demo`",
+                "name another folder by --pki",
+            ],
         )?;
         unchanged()?;
     }
     fs::write(workshop.path("recipe.toml"), &prod)?;
     let own = || -> Result<Command> {
         let mut command = Command::new(programs::builder()?);
-        command.arg("build").arg(workshop.path("recipe.toml")).arg("--out").arg(workshop.out());
-        command.arg("--pki").arg(workshop.path("pki/prod")).arg("--cache").arg(workshop.cache());
+        command
+            .arg("build")
+            .arg(workshop.path("recipe.toml"))
+            .arg("--out")
+            .arg(workshop.out());
+        command
+            .arg("--pki")
+            .arg(workshop.path("pki/prod"))
+            .arg("--cache")
+            .arg(workshop.cache());
         command.arg("--firstboot").arg(workshop.path("firstboot"));
         Ok(command)
     };
-    let words = ["it is an output of another PKI folder, from recipe.toml", "has none yet", "--replace"];
+    let words = [
+        "it is an output of another PKI folder, from recipe.toml",
+        "has none yet",
+        "--replace",
+    ];
     says(&process::run(&mut own()?)?, 1, &words)?;
     unchanged()?;
-    ensure!(names(&workshop.path("pki"))? == ["pki", "pki.state"], "keys were made for an output that is refused");
+    ensure!(
+        names(&workshop.path("pki"))? == ["pki", "pki.state"],
+        "keys were made for an output that is refused"
+    );
     process::run(own()?.arg("--replace"))?.ok()?;
     ensure!(names(&workshop.out().join("nodes"))? == ["prod-1", "prod-2", "prod-3"]);
     ensure!(snapshot(&workshop.pki())? == before[0]);
@@ -200,7 +328,14 @@ fn two_clusters() -> Result<()> {
     fs::write(workshop.path("recipe.toml"), &moved)?;
     let recipe = workshop.path("recipe.toml").display().to_string();
     let mut assign = Command::new(programs::builder()?);
-    assign.args(["pki", "assign"]).arg(workshop.pki()).arg(&recipe);
-    says(&process::run(&mut assign)?, 0, &["cluster.json", "the old one is"])?;
+    assign
+        .args(["pki", "assign"])
+        .arg(workshop.pki())
+        .arg(&recipe);
+    says(
+        &process::run(&mut assign)?,
+        0,
+        &["cluster.json", "the old one is"],
+    )?;
     workshop.build(&["--replace"])?.ok().map(drop)
 }

@@ -13,46 +13,138 @@ use crate::fixtures::{Fixture, builder, names, says};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("each_kind_of_mistake_in_a_recipe_is_shown_where_it_is", &[], each_kind),
+        trial(
+            "each_kind_of_mistake_in_a_recipe_is_shown_where_it_is",
+            &[],
+            each_kind,
+        ),
         trial("all_mistakes_of_a_recipe_come_at_once", &[], at_once),
         trial("check_says_the_same_for_programs", &[], as_json),
         trial("a_warning_is_an_error_only_where_asked_for", &[], warnings),
         trial("a_file_that_is_not_a_recipe_is_refused", &[], no_recipe),
-        trial("what_is_in_the_place_of_a_file_is_named_and_not_waited_for", &[], no_file),
+        trial(
+            "what_is_in_the_place_of_a_file_is_named_and_not_waited_for",
+            &[],
+            no_file,
+        ),
         trial("init_writes_a_whole_recipe_without_findings", &[], init),
     ]
 }
 
 /// In the guide's recipe: a text, what stands there instead, the place, and what is said.
 const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
-    ("domain", "domian", "5:1", &["unknown key `domian`", "did you mean `domain`?"]),
-    ("[firewall]", "[firewal]", "31:2", &["unknown key `firewal`", "did you mean `firewall`?"]),
-    ("\"3.6.14\"", "3.6", "24:11", &["must be a string, not a number", "expected a string"]),
-    ("[cluster]", "[[cluster]]", "3:1", &["`cluster` must be a table, not a list"]),
+    (
+        "domain",
+        "domian",
+        "5:1",
+        &["unknown key `domian`", "did you mean `domain`?"],
+    ),
+    (
+        "[firewall]",
+        "[firewal]",
+        "31:2",
+        &["unknown key `firewal`", "did you mean `firewall`?"],
+    ),
+    (
+        "\"3.6.14\"",
+        "3.6",
+        "24:11",
+        &["must be a string, not a number", "expected a string"],
+    ),
+    (
+        "[cluster]",
+        "[[cluster]]",
+        "3:1",
+        &["`cluster` must be a table, not a list"],
+    ),
     ("\"etcd-1\"", "\"etcd_1\"", "8:8", &["`_` is not allowed"]),
-    ("\"10.101.15.101\"", "\"10.101.15.256\"", "9:11", &["bad value for `address`"]),
-    ("3.6.14", "3.9.1", "24:11", &["etcd 3.9.1 is not supported: 3.4 to 3.7 are"]),
-    ("ffe840", "ffe84", "25:10", &["64 hexadecimal digits", "63 characters"]),
-    ("https://github.com", "ftp://github.com", "27:5", &["expected http:// or https://"]),
-    ("10.101.15.0/24\"]", "10.101.15.7/24\"]", "32:12", &["did you mean 10.101.15.0/24?"]),
-    ("\"etcd-2\"", "\"etcd-1\"", "12:8", &["two nodes have the name etcd-1", "etcd-1 has it already"]),
-    ("10.101.15.102", "10.101.15.101", "13:11", &["two nodes have the address 10.101.15.101"]),
-    ("10.101.15.103", "10.101.16.103", "17:11", &["10.101.16.103 is not an address of a host in the network"]),
-    ("gateway = \"10.101.15.1\"", "gateway = \"10.101.15.102\"", "21:11", &["is the node etcd-2"]),
+    (
+        "\"10.101.15.101\"",
+        "\"10.101.15.256\"",
+        "9:11",
+        &["bad value for `address`"],
+    ),
+    (
+        "3.6.14",
+        "3.9.1",
+        "24:11",
+        &["etcd 3.9.1 is not supported: 3.4 to 3.7 are"],
+    ),
+    (
+        "ffe840",
+        "ffe84",
+        "25:10",
+        &["64 hexadecimal digits", "63 characters"],
+    ),
+    (
+        "https://github.com",
+        "ftp://github.com",
+        "27:5",
+        &["expected http:// or https://"],
+    ),
+    (
+        "10.101.15.0/24\"]",
+        "10.101.15.7/24\"]",
+        "32:12",
+        &["did you mean 10.101.15.0/24?"],
+    ),
+    (
+        "\"etcd-2\"",
+        "\"etcd-1\"",
+        "12:8",
+        &["two nodes have the name etcd-1", "etcd-1 has it already"],
+    ),
+    (
+        "10.101.15.102",
+        "10.101.15.101",
+        "13:11",
+        &["two nodes have the address 10.101.15.101"],
+    ),
+    (
+        "10.101.15.103",
+        "10.101.16.103",
+        "17:11",
+        &["10.101.16.103 is not an address of a host in the network"],
+    ),
+    (
+        "gateway = \"10.101.15.1\"",
+        "gateway = \"10.101.15.102\"",
+        "21:11",
+        &["is the node etcd-2"],
+    ),
     (
         "sha256 =",
         "# sha256 =",
         "23:1",
-        &["`sha256` is missing in [etcd]", "a version without its digest could be anything"],
+        &[
+            "`sha256` is missing in [etcd]",
+            "a version without its digest could be anything",
+        ],
     ),
-    ("[firewall]", "[tls]\nca-cert = \"a\"\n[firewall]", "32:11", &["`ca-cert` without `ca-key`", "--pki folder"]),
-    ("[firewall]", "[tls]\ncertificate-days = 30\n[firewall]", "31:1", &["renew-before-days < certificate-days"]),
-    ("[network]", "[network]\nmode = \"statik\"", "20:8", &["expected one of: dhcp, static", "did you mean `static`?"]),
+    (
+        "[firewall]",
+        "[tls]\nca-cert = \"a\"\n[firewall]",
+        "32:11",
+        &["`ca-cert` without `ca-key`", "--pki folder"],
+    ),
+    (
+        "[firewall]",
+        "[tls]\ncertificate-days = 30\n[firewall]",
+        "31:1",
+        &["renew-before-days < certificate-days"],
+    ),
+    (
+        "[network]",
+        "[network]\nmode = \"statik\"",
+        "20:8",
+        &["expected one of: dhcp, static", "did you mean `static`?"],
+    ),
     ("[network]", "[network", "19:9", &["this is not TOML"]),
 ];
 
 /// A public key, made by `ssh-keygen` 9.2.
-const PUBLIC: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG9B4rFIiw+jpESNIw+TajrS8TLG4p+A6N0NGinRRdn1";
+const PUBLIC: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG9B4rFIiw+jpESNIw+TajrS8TLG4p+A6N0NGinRRdn1";
 
 fn guide() -> Result<String> {
     fs::read_to_string(programs::recipe("three-node")).context("cannot read the guide's recipe")
@@ -60,11 +152,15 @@ fn guide() -> Result<String> {
 
 fn changed(from: &str, to: &str) -> Result<String> {
     let text = guide()?;
-    ensure!(text.contains(from), "the guide's recipe has no {from:?} any more");
+    ensure!(
+        text.contains(from),
+        "the guide's recipe has no {from:?} any more"
+    );
     Ok(text.replacen(from, to, 1))
 }
 
-/// A folder, a FIFO that no program writes to, and nothing. 124 is what timeout says of a command that hangs.
+/// A folder, a FIFO that no program writes to, and nothing. 124 is what timeout says of a command
+/// that hangs.
 fn no_file() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
@@ -72,7 +168,10 @@ fn no_file() -> Result<()> {
     let (folder, fifo, none) = (path("folder"), path("fifo.toml"), path("none"));
     fs::create_dir(&folder)?;
     nix::unistd::mkfifo(fifo.as_str(), nix::sys::stat::Mode::S_IRUSR)?;
-    let (recipe, out) = (path("recipe.toml"), workshop.out().to_string_lossy().into_owned());
+    let (recipe, out) = (
+        path("recipe.toml"),
+        workshop.out().to_string_lossy().into_owned(),
+    );
     let new = path("out/new");
     for (words, code, said) in [
         (
@@ -80,36 +179,120 @@ fn no_file() -> Result<()> {
             1,
             "which must be a recipe; `builder init` writes one: it is a folder, expected a file",
         ),
-        (&["plan", &none], 1, "which must be a recipe; `builder init` writes one: No such file"),
+        (
+            &["plan", &none],
+            1,
+            "which must be a recipe; `builder init` writes one: No such file",
+        ),
         (&["check", &fifo], 3, "the section [cluster] is missing"),
-        (&["check", &folder], 1, "which must be a file of a node: it is a folder"),
-        (&["build", &recipe, "--out", &new, "--firstboot", &fifo], 1, "it is not an ELF program"),
-        (&["build", &recipe, "--out", &new, "--firstboot", &folder], 1, "it is a folder, expected a file"),
-        (&["build", &recipe, "--out", &new, "--release", &fifo], 1, "is not a file: give the release tarball"),
-        (&["init", "--ssh-key", &fifo, "etcd-1=10.0.0.1"], 1, "has no public SSH key"),
-        (&["init", "--ssh-key", &folder, "etcd-1=10.0.0.1"], 1, "which must be a public SSH key"),
+        (
+            &["check", &folder],
+            1,
+            "which must be a file of a node: it is a folder",
+        ),
+        (
+            &["build", &recipe, "--out", &new, "--firstboot", &fifo],
+            1,
+            "it is not an ELF program",
+        ),
+        (
+            &["build", &recipe, "--out", &new, "--firstboot", &folder],
+            1,
+            "it is a folder, expected a file",
+        ),
+        (
+            &["build", &recipe, "--out", &new, "--release", &fifo],
+            1,
+            "is not a file: give the release tarball",
+        ),
+        (
+            &["init", "--ssh-key", &fifo, "etcd-1=10.0.0.1"],
+            1,
+            "has no public SSH key",
+        ),
+        (
+            &["init", "--ssh-key", &folder, "etcd-1=10.0.0.1"],
+            1,
+            "which must be a public SSH key",
+        ),
         (&["verify", &out, "--key", &fifo], 1, "holds no key"),
-        (&["verify", &out, "--key", &folder], 1, "which must be the signing.pub of a PKI folder"),
-        (&["verify", &none], 1, "name the folder that `builder build --out` has written"),
-        (&["serve", &none], 1, "which must be a folder that `builder build --out` has written"),
-        (&["serve", &out, "--tls-cert", &fifo, "--tls-key", &folder], 1, "folder: it is a folder, expected a file"),
-        (&["allow", "--all", "--install", "--out", &none], 1, "which must be a folder that `builder build --out`"),
-        (&["allow", "etcd-1", "--out", &out], 2, "<--install|--document>"),
-        (&["allow", "etcd-1", "--document", "--out", &out, "--state", &recipe], 1, "it is not a folder"),
-        (&["pki", "rotate", &none], 1, "it has no ca.crt; name a folder that `builder build --pki` has made"),
-        (&["pki", "retire", &folder], 1, "it has no ca.crt; name a folder"),
-        (&["pki", "assign", &none, &recipe], 1, "it has no ca.crt; name a folder"),
+        (
+            &["verify", &out, "--key", &folder],
+            1,
+            "which must be the signing.pub of a PKI folder",
+        ),
+        (
+            &["verify", &none],
+            1,
+            "name the folder that `builder build --out` has written",
+        ),
+        (
+            &["serve", &none],
+            1,
+            "which must be a folder that `builder build --out` has written",
+        ),
+        (
+            &["serve", &out, "--tls-cert", &fifo, "--tls-key", &folder],
+            1,
+            "folder: it is a folder, expected a file",
+        ),
+        (
+            &["allow", "--all", "--install", "--out", &none],
+            1,
+            "which must be a folder that `builder build --out`",
+        ),
+        (
+            &["allow", "etcd-1", "--out", &out],
+            2,
+            "<--install|--document>",
+        ),
+        (
+            &[
+                "allow",
+                "etcd-1",
+                "--document",
+                "--out",
+                &out,
+                "--state",
+                &recipe,
+            ],
+            1,
+            "it is not a folder",
+        ),
+        (
+            &["pki", "rotate", &none],
+            1,
+            "it has no ca.crt; name a folder that `builder build --pki` has made",
+        ),
+        (
+            &["pki", "retire", &folder],
+            1,
+            "it has no ca.crt; name a folder",
+        ),
+        (
+            &["pki", "assign", &none, &recipe],
+            1,
+            "it has no ca.crt; name a folder",
+        ),
     ] {
         let mut command = Command::new("timeout");
         command.arg("20").arg(programs::builder()?).args(words);
         says(&process::run(&mut command)?, code, &[said]).with_context(|| words.join(" "))?;
     }
-    ensure!(names(&workshop.path("out"))? == ["out"], "left behind: {:?}", names(&workshop.path("out"))?);
+    ensure!(
+        names(&workshop.path("out"))? == ["out"],
+        "left behind: {:?}",
+        names(&workshop.path("out"))?
+    );
     // A date that no archive can hold is refused before keys are made.
     let other = Fixture::warm()?;
     let mut command = other.command()?;
     command.env("SOURCE_DATE_EPOCH", "99999999999");
-    says(&process::run(&mut command)?, 1, &["SOURCE_DATE_EPOCH is `99999999999`", "at most 8589934591"])?;
+    says(
+        &process::run(&mut command)?,
+        1,
+        &["SOURCE_DATE_EPOCH is `99999999999`", "at most 8589934591"],
+    )?;
     ensure!(names(&other.path("pki"))?.is_empty(), "keys were made");
     Ok(())
 }
@@ -121,30 +304,51 @@ fn each_kind() -> Result<()> {
         fs::write(workshop.path("recipe.toml"), &text)?;
         let ran = workshop.build(&[])?;
         let place = format!("recipe.toml:{place}");
-        says(&ran, 3, words).and_then(|()| says(&ran, 3, &[&place, "nothing was built"])).context(to)?;
+        says(&ran, 3, words)
+            .and_then(|()| says(&ran, 3, &[&place, "nothing was built"]))
+            .context(to)?;
         // The line itself, and a caret below it.
         let lines: Vec<&str> = ran.stderr.lines().collect();
-        let caret = lines.iter().position(|line| line.trim_start().starts_with('|') && line.contains('^'));
+        let caret = lines
+            .iter()
+            .position(|line| line.trim_start().starts_with('|') && line.contains('^'));
         let caret = caret.with_context(|| format!("no caret for {to:?} in\n{}", ran.stderr))?;
-        let quoted = lines[caret - 1].split_once("| ").map_or("", |(_, line)| line);
-        ensure!(!quoted.is_empty() && text.contains(quoted), "{quoted:?} is not a line of the recipe, for {to:?}");
+        let quoted = lines[caret - 1]
+            .split_once("| ")
+            .map_or("", |(_, line)| line);
+        ensure!(
+            !quoted.is_empty() && text.contains(quoted),
+            "{quoted:?} is not a line of the recipe, for {to:?}"
+        );
         for folder in ["out", "pki", "cache"] {
-            ensure!(names(&workshop.path(folder))?.is_empty(), "{to:?} left something in {folder}");
+            ensure!(
+                names(&workshop.path(folder))?.is_empty(),
+                "{to:?} left something in {folder}"
+            );
         }
     }
-    ensure!(workshop.server.requests().is_empty(), "a recipe with mistakes had something fetched");
+    ensure!(
+        workshop.server.requests().is_empty(),
+        "a recipe with mistakes had something fetched"
+    );
     Ok(())
 }
 
 fn at_once() -> Result<()> {
     let workshop = Fixture::new()?;
-    let text = changed("domain", "domian")?.replace("\"etcd-2\"", "\"-x\"").replace("3.6.14", "x");
+    let text = changed("domain", "domian")?
+        .replace("\"etcd-2\"", "\"-x\"")
+        .replace("3.6.14", "x");
     fs::write(workshop.path("recipe.toml"), text)?;
     let ran = workshop.build(&[])?;
     let places = ["recipe.toml:5:1", "recipe.toml:12:8", "recipe.toml:24:11"];
     says(&ran, 3, &places)?;
     let order: Vec<_> = places.iter().map(|place| ran.stderr.find(place)).collect();
-    ensure!(order.is_sorted(), "not in the file's order:\n{}", ran.stderr);
+    ensure!(
+        order.is_sorted(),
+        "not in the file's order:\n{}",
+        ran.stderr
+    );
     let count = ran.stderr.matches("error: ").count();
     says(&ran, 3, &[&format!("{count} errors in ")])
 }
@@ -157,12 +361,23 @@ fn as_json() -> Result<()> {
     says(&ran, 3, &[])?;
     let findings: serde_json::Value = serde_json::from_str(&ran.stdout)?;
     let findings = findings.as_array().context("expected a list")?;
-    let finding = findings.iter().find(|finding| finding["help"] == "did you mean `domain`?");
+    let finding = findings
+        .iter()
+        .find(|finding| finding["help"] == "did you mean `domain`?");
     let finding = finding.with_context(|| format!("{findings:#?}"))?;
-    ensure!(finding["file"] == path.to_string_lossy().as_ref(), "{finding:#}");
-    ensure!(finding["line"] == 5 && finding["column"] == 1 && finding["severity"] == "error", "{finding:#}");
+    ensure!(
+        finding["file"] == path.to_string_lossy().as_ref(),
+        "{finding:#}"
+    );
+    ensure!(
+        finding["line"] == 5 && finding["column"] == 1 && finding["severity"] == "error",
+        "{finding:#}"
+    );
 
-    fs::write(&path, guide()? + &format!("\n[install]\nssh-keys = [\"{PUBLIC}\"]\n"))?;
+    fs::write(
+        &path,
+        guide()? + &format!("\n[install]\nssh-keys = [\"{PUBLIC}\"]\n"),
+    )?;
     let ran = builder(&["check", "--format", "json"], &path)?;
     ensure!(ran.code() == 0 && ran.stdout.trim() == "[]", "{ran:#?}");
     let ran = builder(&["check"], &path)?;
@@ -175,7 +390,11 @@ fn warnings() -> Result<()> {
     let path = workshop.path("recipe.toml");
     let text = guide()? + "\n[[node]]\nname = \"etcd-4\"\naddress = \"10.101.15.104\"\n";
     fs::write(&path, text)?;
-    says(&builder(&["check"], &path)?, 0, &["warning: ", "4 members survive the loss of 1"])?;
+    says(
+        &builder(&["check"], &path)?,
+        0,
+        &["warning: ", "4 members survive the loss of 1"],
+    )?;
     says(&builder(&["check", "--strict"], &path)?, 3, &["4 members"])?;
     says(&workshop.build(&["--strict"])?, 3, &["nothing was built"])
 }
@@ -186,20 +405,38 @@ fn no_recipe() -> Result<()> {
     fs::write(&path, b"name = \"\xff\"")?;
     says(&workshop.build(&[])?, 3, &["not UTF-8 at byte 8"])?;
     fs::write(&path, vec![b'#'; (1 << 20) + 1])?;
-    says(&workshop.build(&[])?, 3, &["recipe.toml has more than 1048576 bytes"])?;
+    says(
+        &workshop.build(&[])?,
+        3,
+        &["recipe.toml has more than 1048576 bytes"],
+    )?;
     fs::write(&path, b"\xff\xfe[\0")?;
-    says(&workshop.build(&[])?, 3, &["recipe.toml is UTF-16 text; save it as UTF-8"])?;
+    says(
+        &workshop.build(&[])?,
+        3,
+        &["recipe.toml is UTF-16 text; save it as UTF-8"],
+    )?;
     fs::write(&path, "")?;
     says(
         &workshop.build(&[])?,
         3,
-        &["the section [cluster] is missing", "no [[node]]", "the section [etcd] is missing"],
+        &[
+            "the section [cluster] is missing",
+            "no [[node]]",
+            "the section [etcd] is missing",
+        ],
     )?;
     fs::remove_file(&path)?;
     let ran = workshop.refused(&[], &["cannot read ", "recipe.toml", "No such file"])?;
-    ensure!(ran.stderr.matches("(os error 2)").count() == 1, "one cause, told more than once:\n{}", ran.stderr);
+    ensure!(
+        ran.stderr.matches("(os error 2)").count() == 1,
+        "one cause, told more than once:\n{}",
+        ran.stderr
+    );
     fs::create_dir(&path)?;
-    workshop.refused(&[], &["cannot read ", "recipe.toml"]).map(drop)
+    workshop
+        .refused(&[], &["cannot read ", "recipe.toml"])
+        .map(drop)
 }
 
 fn init() -> Result<()> {
@@ -210,23 +447,57 @@ fn init() -> Result<()> {
         command.args(["init", "--recipe"]).arg(&path).args(more);
         process::run(command.args(["etcd-1=10.0.0.11", "etcd-2=10.0.0.12", "etcd-3=10.0.0.13"]))
     };
-    fs::write(&key, "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n")?;
-    let (private, public) = (key.to_string_lossy().into_owned(), format!("{}.pub", key.display()));
+    fs::write(
+        &key,
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n",
+    )?;
+    let (private, public) = (
+        key.to_string_lossy().into_owned(),
+        format!("{}.pub", key.display()),
+    );
     fs::write(&public, format!("{PUBLIC} Jane \"of\" C:\\ops\n"))?;
-    says(&init(&["--ssh-key", &private])?, 1, &[&format!("{private} is a private key, which must stay secret")])?;
-    says(&init(&["--ssh-key", "/no/key"])?, 1, &["cannot read /no/key"])?;
+    says(
+        &init(&["--ssh-key", &private])?,
+        1,
+        &[&format!(
+            "{private} is a private key, which must stay secret"
+        )],
+    )?;
+    says(
+        &init(&["--ssh-key", "/no/key"])?,
+        1,
+        &["cannot read /no/key"],
+    )?;
     ensure!(!path.exists(), "a refused key left a recipe");
     let ran = init(&["--ssh-key", &public, "--ssh-key", &public])?;
     ensure!(ran.stderr.is_empty(), "{ran:#?}");
     says(&ran, 0, &["new.toml: written"])?;
     let text = fs::read_to_string(&path)?;
     ensure!(text.matches(PUBLIC).count() == 1, "{text}");
-    ensure!(text.contains(&format!("\"{PUBLIC} Jane \\\"of\\\" C:\\\\ops\"")), "{text}");
+    ensure!(
+        text.contains(&format!("\"{PUBLIC} Jane \\\"of\\\" C:\\\\ops\"")),
+        "{text}"
+    );
     says(&builder(&["check", "--strict"], &path)?, 0, &["no errors"])?;
-    says(&init(&[])?, 1, &["cannot write", "name another by --recipe", "File exists"])?;
-    ensure!(fs::read_to_string(&path)? == text, "a recipe was overwritten");
+    says(
+        &init(&[])?,
+        1,
+        &["cannot write", "name another by --recipe", "File exists"],
+    )?;
+    ensure!(
+        fs::read_to_string(&path)? == text,
+        "a recipe was overwritten"
+    );
 
     fs::remove_file(&path)?;
-    says(&init(&[])?, 0, &["warning: no one can log in to the nodes", "--ssh-key FILE", "new.toml: written"])?;
+    says(
+        &init(&[])?,
+        0,
+        &[
+            "warning: no one can log in to the nodes",
+            "--ssh-key FILE",
+            "new.toml: written",
+        ],
+    )?;
     says(&builder(&["check"], &path)?, 0, &["no errors"])
 }

@@ -15,12 +15,24 @@ use crate::fixtures::{Fixture, flip, names, says};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_release_with_one_flipped_byte_or_cut_short_is_refused", &[], damaged),
-        trial("sums_that_disagree_stop_the_build_and_say_who", &[], sums_disagree),
+        trial(
+            "a_release_with_one_flipped_byte_or_cut_short_is_refused",
+            &[],
+            damaged,
+        ),
+        trial(
+            "sums_that_disagree_stop_the_build_and_say_who",
+            &[],
+            sums_disagree,
+        ),
         trial("the_contents_of_a_release_are_checked", &[], inside),
         trial("an_interrupted_download_is_resumed", &[], resumed),
         trial("the_next_mirror_or_attempt_succeeds", &[], next),
-        trial("no_network_says_what_was_tried_and_what_to_do", &[], no_network),
+        trial(
+            "no_network_says_what_was_tried_and_what_to_do",
+            &[],
+            no_network,
+        ),
         trial("offline_takes_the_cache_or_nothing", &[], offline),
         trial("a_release_from_a_file_is_also_verified", &[], by_hand),
         trial("a_damaged_cache_is_repaired", &[], damaged_cache),
@@ -32,14 +44,25 @@ fn damaged() -> Result<()> {
     let size = fs::metadata(workshop.tarball())?.len();
     for at in [0, size / 2, size - 1] {
         workshop.server.fault(TARBALL, Fault::FlipByte(at));
-        workshop.refused(&[], &["no mirror gave etcd 3.5.99", "wrong digest: expected", "found", "--release FILE"])?;
+        workshop.refused(
+            &[],
+            &[
+                "no mirror gave etcd 3.5.99",
+                "wrong digest: expected",
+                "found",
+                "--release FILE",
+            ],
+        )?;
         workshop.server.heal(TARBALL);
     }
     // The file itself is short: its length is right, its digest not.
     let bytes = fs::read(workshop.tarball())?;
     fs::write(workshop.tarball(), &bytes[..bytes.len() / 2])?;
     workshop.refused(&[], &["wrong digest"])?;
-    ensure!(names(&workshop.path("pki"))?.is_empty(), "keys were made for a build that could not be");
+    ensure!(
+        names(&workshop.path("pki"))?.is_empty(),
+        "keys were made for a build that could not be"
+    );
     // Good again, and nothing of the bad ones is in the way.
     fs::write(workshop.tarball(), bytes)?;
     workshop.built()
@@ -48,12 +71,21 @@ fn damaged() -> Result<()> {
 fn sums_disagree() -> Result<()> {
     let workshop = Fixture::new()?;
     fake_release::sums(&workshop.path("mirror"), &"0".repeat(64))?;
-    let words = ["disagree", "the recipe and the mirror's SHA256SUMS differ", "nothing was used", "compare [etcd]"];
+    let words = [
+        "disagree",
+        "the recipe and the mirror's SHA256SUMS differ",
+        "nothing was used",
+        "compare [etcd]",
+    ];
     let ran = workshop.refused(&[], &words)?;
     says(&ran, 1, &[&"0".repeat(64), &workshop.server.url(SUMS)])?;
-    ensure!(workshop.server.requests_for(TARBALL).is_empty(), "the tarball was fetched all the same");
+    ensure!(
+        workshop.server.requests_for(TARBALL).is_empty(),
+        "the tarball was fetched all the same"
+    );
 
-    // A version that the builder's own table holds, with another digest in the recipe: no network is asked.
+    // A version that the builder's own table holds, with another digest in the recipe: no network
+    // is asked.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?.replace("3.5.99", "3.6.14");
     fs::write(workshop.path("recipe.toml"), recipe)?;
     let before = workshop.server.requests().len();
@@ -67,16 +99,24 @@ fn sums_disagree() -> Result<()> {
     Ok(())
 }
 
-/// Releases whose digest is right and whose content is not: the recipe's author may have been misled.
+/// Releases whose digest is right and whose content is not: the recipe's author may have been
+/// misled.
 fn inside() -> Result<()> {
     type Change = fn(&mut Vec<fake_release::Part>);
     let extra = |parts: &mut Vec<fake_release::Part>, path: &str, kind| {
-        parts.push(fake_release::Part { path: path.to_owned(), kind, bytes: Vec::new() });
+        parts.push(fake_release::Part {
+            path: path.to_owned(),
+            kind,
+            bytes: Vec::new(),
+        });
     };
     let cases: [(&str, Change, &[&str]); 7] = [
         (
             "leads out",
-            |parts| "etcd-v3.5.99-linux-amd64/../etcdctl".clone_into(&mut fake_release::part(parts, "etcdctl").path),
+            |parts| {
+                "etcd-v3.5.99-linux-amd64/../etcdctl"
+                    .clone_into(&mut fake_release::part(parts, "etcdctl").path);
+            },
             &["../etcdctl", "holds `..`"],
         ),
         (
@@ -121,7 +161,10 @@ fn inside() -> Result<()> {
         says(&ran, 1, &["nothing of it was used"])?;
         let unpacked = workshop.cache().join("releases").join(&digest);
         ensure!(!unpacked.exists(), "{} is there", unpacked.display());
-        ensure!(!workshop.path("cache/etcdctl").exists() && !workshop.cache().join("releases/etcdctl").exists());
+        ensure!(
+            !workshop.path("cache/etcdctl").exists()
+                && !workshop.cache().join("releases/etcdctl").exists()
+        );
         Ok(())
     };
     for (what, change, words) in cases {
@@ -130,9 +173,21 @@ fn inside() -> Result<()> {
         try_with(&parts, words).context(what)?;
     }
     for (path, kind, words) in [
-        ("etcd-v3.5.99-linux-amd64/dev", EntryType::Char, &["a character device"][..]),
-        ("/etc/passwd", EntryType::Regular, &["/etc/passwd", "absolute"]),
-        ("etcd-v3.5.1-linux-amd64/README", EntryType::Regular, &["not below etcd-v3.5.99-linux-amd64/"]),
+        (
+            "etcd-v3.5.99-linux-amd64/dev",
+            EntryType::Char,
+            &["a character device"][..],
+        ),
+        (
+            "/etc/passwd",
+            EntryType::Regular,
+            &["/etc/passwd", "absolute"],
+        ),
+        (
+            "etcd-v3.5.1-linux-amd64/README",
+            EntryType::Regular,
+            &["not below etcd-v3.5.99-linux-amd64/"],
+        ),
     ] {
         let mut parts = fake_release::parts(SIZE);
         extra(&mut parts, path, kind);
@@ -143,10 +198,19 @@ fn inside() -> Result<()> {
 
 fn resumed() -> Result<()> {
     let workshop = Fixture::new()?;
-    workshop.server.fault(TARBALL, Fault::CutOnceAfter(1_000_000));
-    says(&workshop.build(&[])?, 0, &["cut off after 1000000 bytes", "trying again"])?;
+    workshop
+        .server
+        .fault(TARBALL, Fault::CutOnceAfter(1_000_000));
+    says(
+        &workshop.build(&[])?,
+        0,
+        &["cut off after 1000000 bytes", "trying again"],
+    )?;
     let requests = workshop.server.requests_for(TARBALL);
-    let ranges: Vec<_> = requests.iter().map(|request| request.header("range")).collect();
+    let ranges: Vec<_> = requests
+        .iter()
+        .map(|request| request.header("range"))
+        .collect();
     ensure!(ranges == [None, Some("bytes=1000000-")], "{ranges:?}");
     // The next build asks nobody.
     let before = workshop.server.requests().len();
@@ -159,9 +223,25 @@ fn next() -> Result<()> {
     let workshop = Fixture::new()?;
     let empty = tempfile::tempdir()?;
     let first = FileServer::on_loopback(empty.path())?;
-    let mirrors = ["--mirror", &first.url(""), "--mirror", &workshop.server.url("")];
-    says(&workshop.build(&mirrors)?, 0, &["HTTP status 404", &first.url(TARBALL), "its digest is the recipe's"])?;
-    ensure!(first.requests_for(TARBALL).len() == 1, "a mirror without the file was asked twice");
+    let mirrors = [
+        "--mirror",
+        &first.url(""),
+        "--mirror",
+        &workshop.server.url(""),
+    ];
+    says(
+        &workshop.build(&mirrors)?,
+        0,
+        &[
+            "HTTP status 404",
+            &first.url(TARBALL),
+            "its digest is the recipe's",
+        ],
+    )?;
+    ensure!(
+        first.requests_for(TARBALL).len() == 1,
+        "a mirror without the file was asked twice"
+    );
 
     let workshop = Fixture::new()?;
     workshop.server.fault(TARBALL, Fault::StatusTimes(500, 1));
@@ -170,7 +250,11 @@ fn next() -> Result<()> {
     // A mirror without SHA256SUMS is told of, and no obstacle.
     let workshop = Fixture::new()?;
     workshop.server.fault(SUMS, Fault::Status(404));
-    says(&workshop.build(&[])?, 0, &["SHA256SUMS could not be had: HTTP status 404"])
+    says(
+        &workshop.build(&[])?,
+        0,
+        &["SHA256SUMS could not be had: HTTP status 404"],
+    )
 }
 
 fn no_network() -> Result<()> {
@@ -178,18 +262,38 @@ fn no_network() -> Result<()> {
     // A port that was free a moment ago: nobody listens there.
     let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let url = format!("http://{nobody}/");
-    let words = ["no mirror gave etcd 3.5.99", &url, "Connection refused", "check the network", "--release FILE"];
+    let words = [
+        "no mirror gave etcd 3.5.99",
+        &url,
+        "Connection refused",
+        "check the network",
+        "--release FILE",
+    ];
     workshop.refused(&["--mirror", &url], &words)?;
     let unknown = "http://mirror.invalid/";
-    workshop.refused(&["--mirror", unknown], &["no mirror gave etcd", unknown, "check the network"])?;
+    workshop.refused(
+        &["--mirror", unknown],
+        &["no mirror gave etcd", unknown, "check the network"],
+    )?;
     ensure!(names(&workshop.path("pki"))?.is_empty());
     Ok(())
 }
 
 fn offline() -> Result<()> {
     let workshop = Fixture::new()?;
-    workshop.refused(&["--offline"], &["not in the cache", "--offline", "build once without", "--release FILE"])?;
-    ensure!(names(&workshop.path("cache"))?.is_empty(), "an empty cache was made");
+    workshop.refused(
+        &["--offline"],
+        &[
+            "not in the cache",
+            "--offline",
+            "build once without",
+            "--release FILE",
+        ],
+    )?;
+    ensure!(
+        names(&workshop.path("cache"))?.is_empty(),
+        "an empty cache was made"
+    );
     workshop.built()?;
     let before = workshop.server.requests().len();
     says(&workshop.build(&["--offline"])?, 0, &["from the cache"])?;
@@ -203,19 +307,41 @@ fn by_hand() -> Result<()> {
     fs::copy(workshop.tarball(), &file)?;
     let name = file.to_string_lossy().into_owned();
     flip(&file, 70_000)?;
-    workshop.refused(&["--release", &name], &[&name, "expected", "found", "copy it again"])?;
+    workshop.refused(
+        &["--release", &name],
+        &[&name, "expected", "found", "copy it again"],
+    )?;
     fs::write(&file, "")?;
     workshop.refused(&["--release", &name], &[&name, "copy it again"])?;
-    workshop.refused(&["--release", "/dev/null"], &["/dev/null is not a file", "give the release tarball"])?;
-    workshop.refused(&["--release", "/no/such.tar.gz"], &["/no/such.tar.gz", "No such file"])?;
+    workshop.refused(
+        &["--release", "/dev/null"],
+        &["/dev/null is not a file", "give the release tarball"],
+    )?;
+    workshop.refused(
+        &["--release", "/no/such.tar.gz"],
+        &["/no/such.tar.gz", "No such file"],
+    )?;
     fs::copy(workshop.tarball(), &file)?;
     // A SHA256SUMS beside it is heard.
     let sums = workshop.path("SHA256SUMS");
-    fs::write(&sums, format!("{}  etcd-v3.5.99-linux-amd64.tar.gz\n", "1".repeat(64)))?;
-    workshop.refused(&["--release", &name], &["disagree", &sums.to_string_lossy()])?;
+    fs::write(
+        &sums,
+        format!("{}  etcd-v3.5.99-linux-amd64.tar.gz\n", "1".repeat(64)),
+    )?;
+    workshop.refused(
+        &["--release", &name],
+        &["disagree", &sums.to_string_lossy()],
+    )?;
     fs::remove_file(&sums)?;
-    says(&workshop.build(&["--release", &name])?, 0, &["release: from the given file"])?;
-    ensure!(workshop.server.requests().is_empty(), "somebody was asked over the network");
+    says(
+        &workshop.build(&["--release", &name])?,
+        0,
+        &["release: from the given file"],
+    )?;
+    ensure!(
+        workshop.server.requests().is_empty(),
+        "somebody was asked over the network"
+    );
     Ok(())
 }
 
@@ -225,7 +351,10 @@ fn damaged_cache() -> Result<()> {
     let image = crate::fixtures::snapshot(&workshop.out())?;
     let releases = workshop.cache().join("releases");
     let names = names(&releases)?;
-    let digest = names.iter().find(|name| name.len() == 64).context("nothing is unpacked in the cache")?;
+    let digest = names
+        .iter()
+        .find(|name| name.len() == 64)
+        .context("nothing is unpacked in the cache")?;
     // The compressed form, the program, the tarball, each alone and then all of them at once.
     let shelf = workshop.cache().join("gzip");
     let programs = releases.join(digest);
@@ -246,13 +375,25 @@ fn damaged_cache() -> Result<()> {
         }
         Ok(())
     };
-    for what in ["gzip", "program", "tarball", "gzip program", "program tarball", "gzip program tarball"] {
+    for what in [
+        "gzip",
+        "program",
+        "tarball",
+        "gzip program",
+        "program tarball",
+        "gzip program tarball",
+    ] {
         damage(what)?;
         // What the damage makes unusable is had again, from this build on or from the next.
         let first = workshop.build(&[])?;
         ensure!(first.success() || first.code() == 1, "{what}: {first:#?}");
-        workshop.built().with_context(|| format!("{what}; before that:\n{}", first.stderr))?;
-        ensure!(crate::fixtures::snapshot(&workshop.out())? == image, "{what}: another image came of it");
+        workshop
+            .built()
+            .with_context(|| format!("{what}; before that:\n{}", first.stderr))?;
+        ensure!(
+            crate::fixtures::snapshot(&workshop.out())? == image,
+            "{what}: another image came of it"
+        );
     }
     // It is the cache that mended itself, not each build that fetches again.
     let before = workshop.server.requests_for(TARBALL).len();
@@ -261,6 +402,8 @@ fn damaged_cache() -> Result<()> {
     ensure!(before <= 4, "{before} downloads");
     // A mirror that is slow is waited for.
     fs::remove_dir_all(workshop.cache())?;
-    workshop.server.fault(TARBALL, Fault::Stall(500_000, Duration::from_millis(300)));
+    workshop
+        .server
+        .fault(TARBALL, Fault::Stall(500_000, Duration::from_millis(300)));
     workshop.built()
 }

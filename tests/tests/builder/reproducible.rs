@@ -15,7 +15,11 @@ use crate::fixtures::{Fixture, Snapshot, builder, names, says, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("upstreams_release_makes_the_same_image_twice", &[Requirement::Pip], upstream),
+        trial(
+            "upstreams_release_makes_the_same_image_twice",
+            &[Requirement::Pip],
+            upstream,
+        ),
         trial("a_cold_cache_makes_the_same_image_as_a_warm_one", &[], cold),
         trial("only_another_date_makes_another_image", &[], date),
     ]
@@ -24,9 +28,13 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// Runs a command under this umask, in a folder, in another time zone and language.
 fn elsewhere(command: &Command, umask: &str, folder: &std::path::Path) -> Result<Output> {
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("umask {umask} && exec \"$0\" \"$@\"")]).arg(command.get_program());
+    shell
+        .args(["-c", &format!("umask {umask} && exec \"$0\" \"$@\"")])
+        .arg(command.get_program());
     shell.args(command.get_args()).current_dir(folder);
-    shell.envs([("TZ", "Pacific/Kiritimati"), ("LC_ALL", "de_DE.UTF-8")]).env_remove("SOURCE_DATE_EPOCH");
+    shell
+        .envs([("TZ", "Pacific/Kiritimati"), ("LC_ALL", "de_DE.UTF-8")])
+        .env_remove("SOURCE_DATE_EPOCH");
     process::run(&mut shell)
 }
 
@@ -41,22 +49,52 @@ fn upstream() -> Result<()> {
         fs::copy(programs::recipe("demo"), own.join("demo.toml"))?;
         let mut command = Command::new(programs::builder()?);
         // By relative paths, so that the folder is all that differs.
-        command.args(["build", "demo.toml", "--pki", "../pki", "--cache", "../cache", "--mirror", &server.url("")]);
+        command.args([
+            "build",
+            "demo.toml",
+            "--pki",
+            "../pki",
+            "--cache",
+            "../cache",
+            "--mirror",
+            &server.url(""),
+        ]);
         elsewhere(&command, umask, &own)
     };
     let first = build("one", "022")?;
-    says(&first, 0, &["its digest is the recipe's", "/pki/ca.crt: made", "nodes/etcd-3/client.crt: made"])?;
+    says(
+        &first,
+        0,
+        &[
+            "its digest is the recipe's",
+            "/pki/ca.crt: made",
+            "nodes/etcd-3/client.crt: made",
+        ],
+    )?;
     let second = build("two", "077")?;
     says(&second, 0, &["from the cache"])?;
-    ensure!(!second.stderr.contains("made"), "the second build issued something:\n{}", second.stderr);
-    ensure!(server.requests().len() == 2, "more than SHA256SUMS and tarball was asked for");
+    ensure!(
+        !second.stderr.contains("made"),
+        "the second build issued something:\n{}",
+        second.stderr
+    );
+    ensure!(
+        server.requests().len() == 2,
+        "more than SHA256SUMS and tarball was asked for"
+    );
 
-    // Modes are compared as well: the web server of an operator with umask 077 must be able to read an image.
+    // Modes are compared as well: the web server of an operator with umask 077 must be able to read
+    // an image.
     for part in ["image", "nodes"] {
-        let [one, two] = ["one", "two"].map(|name| snapshot(&folder.join(name).join("out").join(part)));
+        let [one, two] =
+            ["one", "two"].map(|name| snapshot(&folder.join(name).join("out").join(part)));
         ensure!(one? == two?, "{part} differs");
     }
-    says(&builder(&["verify"], &folder.join("two/out"))?, 0, &["verified: every digest is as the manifest says"])?;
+    says(
+        &builder(&["verify"], &folder.join("two/out"))?,
+        0,
+        &["verified: every digest is as the manifest says"],
+    )?;
     let sums = Command::new("sha256sum")
         .args(["--check", "--strict", "SHA256SUMS"])
         .current_dir(folder.join("one/out/image"))
@@ -80,15 +118,24 @@ fn cold() -> Result<()> {
     elsewhere(&workshop.command()?, "022", &workshop.path("cache"))?.ok()?;
     let again = snapshot(&workshop.out())?;
     for part in ["image/", "nodes/"] {
-        ensure!(snapshot_of(&first, part) == snapshot_of(&again, part), "{part} differs");
+        ensure!(
+            snapshot_of(&first, part) == snapshot_of(&again, part),
+            "{part} differs"
+        );
     }
-    ensure!(names(&workshop.path("out"))? == ["out"], "{:?}", names(&workshop.path("out"))?);
+    ensure!(
+        names(&workshop.path("out"))? == ["out"],
+        "{:?}",
+        names(&workshop.path("out"))?
+    );
     Ok(())
 }
 
 /// What of it is below a folder.
 fn snapshot_of(all: &Snapshot, prefix: &str) -> Snapshot {
-    all.iter().filter_map(|(name, about)| Some((name.strip_prefix(prefix)?.to_owned(), about.clone()))).collect()
+    all.iter()
+        .filter_map(|(name, about)| Some((name.strip_prefix(prefix)?.to_owned(), about.clone())))
+        .collect()
 }
 
 fn date() -> Result<()> {
@@ -103,13 +150,29 @@ fn date() -> Result<()> {
     };
     let [recipes, one, two] = [None, Some("1700000000"), Some("1700000001")].map(at);
     let (recipes, one, two) = (recipes?, one?, two?);
-    ensure!(recipes["overlay.tar.gz"] != one["overlay.tar.gz"], "the date does not reach the overlay");
-    ensure!(one["overlay.tar.gz"] != two["overlay.tar.gz"], "a second later makes the same overlay");
-    ensure!(at(Some("1700000000"))? == one, "the same date makes another image");
-    ensure!(at(None)? == recipes, "the recipe's date makes another image");
+    ensure!(
+        recipes["overlay.tar.gz"] != one["overlay.tar.gz"],
+        "the date does not reach the overlay"
+    );
+    ensure!(
+        one["overlay.tar.gz"] != two["overlay.tar.gz"],
+        "a second later makes the same overlay"
+    );
+    ensure!(
+        at(Some("1700000000"))? == one,
+        "the same date makes another image"
+    );
+    ensure!(
+        at(None)? == recipes,
+        "the recipe's date makes another image"
+    );
     let mut command = workshop.command()?;
     command.env("SOURCE_DATE_EPOCH", "yesterday");
-    says(&process::run(&mut command)?, 1, &["SOURCE_DATE_EPOCH is `yesterday`", "seconds since 1970"])?;
+    says(
+        &process::run(&mut command)?,
+        1,
+        &["SOURCE_DATE_EPOCH is `yesterday`", "seconds since 1970"],
+    )?;
     ensure!(snapshot(&workshop.out().join("image"))? == recipes);
     Ok(())
 }

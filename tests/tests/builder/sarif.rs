@@ -1,4 +1,5 @@
-//! SARIF as others read it: every finding of the corpus before OASIS's own schema, and in a tool of another maker.
+//! SARIF as others read it: every finding of the corpus before OASIS's own schema, and in a tool of
+//! another maker.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,11 @@ use tests::requirement::Requirement;
 use tests::{cache, process, programs};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![long("other_tools_read_a_sarif_log_of_the_whole_corpus", &[Requirement::Pip], read_by_others)]
+    vec![long(
+        "other_tools_read_a_sarif_log_of_the_whole_corpus",
+        &[Requirement::Pip],
+        read_by_others,
+    )]
 }
 
 const TOOLS: [&str; 2] = ["sarif-tools==3.0.5", "jsonschema==4.25.1"];
@@ -48,13 +53,28 @@ fn tools() -> Result<PathBuf> {
         fs::write(carrier.path().join("Cargo.toml"), CARRIER)?;
         fs::write(carrier.path().join("lib.rs"), "")?;
         let cargo = |arguments: &[&str]| {
-            process::run(Command::new(env!("CARGO")).args(arguments).current_dir(carrier.path()))?.ok()
+            process::run(
+                Command::new(env!("CARGO"))
+                    .args(arguments)
+                    .current_dir(carrier.path()),
+            )?
+            .ok()
         };
-        let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1"])?)?;
-        let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
-        let own = packages.iter().find(|package| package["name"] == "serde-sarif").context("no serde-sarif")?;
+        let metadata: Value =
+            serde_json::from_str(&cargo(&["metadata", "--format-version", "1"])?)?;
+        let packages = metadata["packages"]
+            .as_array()
+            .context("cargo metadata lists no packages")?;
+        let own = packages
+            .iter()
+            .find(|package| package["name"] == "serde-sarif")
+            .context("no serde-sarif")?;
         let manifest = Path::new(own["manifest_path"].as_str().unwrap_or_default());
-        fs::copy(manifest.with_file_name("src/schema.json"), folder.join("schema.json")).context("no schema")?;
+        fs::copy(
+            manifest.with_file_name("src/schema.json"),
+            folder.join("schema.json"),
+        )
+        .context("no schema")?;
         Ok(())
     })
 }
@@ -65,12 +85,25 @@ fn corpus(folder: &Path) -> Result<Vec<PathBuf>> {
     for kind in fs::read_dir(cache::workspace().join("builder/src/check/corpus"))? {
         for input in fs::read_dir(kind?.path())? {
             let input = input?.path();
-            if input.extension().is_none_or(|extension| extension != "input") {
+            if input
+                .extension()
+                .is_none_or(|extension| extension != "input")
+            {
                 continue;
             }
-            for (number, part) in fs::read_to_string(&input)?.split("==> ").skip(1).enumerate() {
-                let (header, text) = part.split_once(" <==\n").with_context(|| input.display().to_string())?;
-                let place = header.split(' ').next().unwrap_or_default().trim_start_matches('/');
+            for (number, part) in fs::read_to_string(&input)?
+                .split("==> ")
+                .skip(1)
+                .enumerate()
+            {
+                let (header, text) = part
+                    .split_once(" <==\n")
+                    .with_context(|| input.display().to_string())?;
+                let place = header
+                    .split(' ')
+                    .next()
+                    .unwrap_or_default()
+                    .trim_start_matches('/');
                 // A name with what a URI must escape.
                 let name = format!("{} é{number}", input.with_extension("").display());
                 let path = folder.join(name.trim_start_matches('/')).join(place);
@@ -86,7 +119,9 @@ fn corpus(folder: &Path) -> Result<Vec<PathBuf>> {
 fn seen(tools: &Path, log: &Path) -> Result<Seen> {
     let script = cache::workspace().join("tests/tests/builder/read_sarif.py");
     let mut python = Command::new("python3");
-    python.env("PYTHONPATH", tools).env("PYTHONDONTWRITEBYTECODE", "1");
+    python
+        .env("PYTHONPATH", tools)
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     let said = process::run(python.arg(script).arg(tools.join("schema.json")).arg(log))?;
     serde_json::from_str(&said.ok()?).context("read_sarif.py says something else")
 }
@@ -97,30 +132,54 @@ fn read_by_others() -> Result<()> {
     let (mut logs, mut results) = (Vec::new(), 0);
     // Each by itself: beside each other they would say different things of one file.
     for path in corpus(folder.path())? {
-        let ran = programs::run_builder(&["check", "--format", "sarif", &path.display().to_string()])?;
+        let ran =
+            programs::run_builder(&["check", "--format", "sarif", &path.display().to_string()])?;
         // What is nowhere in particular has no kind, and is no matter here.
         if let Ok(log) = serde_json::from_str::<Value>(&ran.stdout) {
             results += log["runs"][0]["results"].as_array().map_or(0, Vec::len);
             logs.push(log);
         }
     }
-    ensure!(logs.len() > 150 && results > 200, "only {} logs with {results} findings", logs.len());
+    ensure!(
+        logs.len() > 150 && results > 200,
+        "only {} logs with {results} findings",
+        logs.len()
+    );
     let mut whole = logs[0].clone();
     whole["runs"] = logs.iter().map(|log| log["runs"][0].clone()).collect();
     let path = folder.path().join("log.sarif");
     fs::write(&path, whole.to_string())?;
     let seen = seen(&tools, &path)?;
-    ensure!(seen.wrong.is_empty(), "the schema objects: {:#?}", seen.wrong);
-    ensure!(seen.tools == ["builder check"] && seen.errors > seen.warnings, "{seen:?}");
-    ensure!((seen.errors + seen.warnings, seen.placed) == (results, results), "{results} findings, but {seen:?}");
+    ensure!(
+        seen.wrong.is_empty(),
+        "the schema objects: {:#?}",
+        seen.wrong
+    );
+    ensure!(
+        seen.tools == ["builder check"] && seen.errors > seen.warnings,
+        "{seen:?}"
+    );
+    ensure!(
+        (seen.errors + seen.warnings, seen.placed) == (results, results),
+        "{results} findings, but {seen:?}"
+    );
     let mut sarif = Command::new("python3");
-    sarif.env("PYTHONPATH", &tools).env("PYTHONDONTWRITEBYTECODE", "1").args(["-m", "sarif", "summary"]);
+    sarif
+        .env("PYTHONPATH", &tools)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .args(["-m", "sarif", "summary"]);
     let summary = process::run(sarif.arg(&path))?.ok()?;
-    ensure!(summary.contains(&format!("error: {}", seen.errors)), "{summary}");
+    ensure!(
+        summary.contains(&format!("error: {}", seen.errors)),
+        "{summary}"
+    );
     // A schema that takes everything would prove nothing.
     whole["runs"][0]["results"][0]["level"] = "wrong".into();
     fs::write(&path, whole.to_string())?;
     let wrong = self::seen(&tools, &path)?.wrong;
-    ensure!(wrong.len() == 1 && wrong[0].contains("is not one of"), "the schema does not see a wrong level: {wrong:?}");
+    ensure!(
+        wrong.len() == 1 && wrong[0].contains("is not one of"),
+        "the schema does not see a wrong level: {wrong:?}"
+    );
     Ok(())
 }

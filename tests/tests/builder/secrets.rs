@@ -22,50 +22,78 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The whole tar stream of an overlay.
 pub(crate) fn unpacked(overlay: &Path) -> Result<Vec<u8>> {
     let mut tar = Vec::new();
-    MultiGzDecoder::new(File::open(overlay)?).read_to_end(&mut tar).context("the overlay is not gzip file")?;
+    MultiGzDecoder::new(File::open(overlay)?)
+        .read_to_end(&mut tar)
+        .context("the overlay is not gzip file")?;
     Ok(tar)
 }
 
 fn has(text: &[u8], needle: &str) -> bool {
-    text.windows(needle.len()).any(|window| window == needle.as_bytes())
+    text.windows(needle.len())
+        .any(|window| window == needle.as_bytes())
 }
 
 fn no_secret() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
-    // The first line of each key's base64 is already its own: the fixed head of PKCS #8 has 36 characters of it.
+    // The first line of each key's base64 is already its own: the fixed head of PKCS #8 has 36
+    // characters of it.
     let keys: Vec<PathBuf> = snapshot(&workshop.pki())?
         .into_keys()
         .filter(|name| is_a(name, "key"))
         .map(|name| workshop.pki().join(name))
         .collect();
-    ensure!(keys.len() == 11, "an authority's, a signing one and three for each of three nodes: {keys:?}");
+    ensure!(
+        keys.len() == 11,
+        "an authority's, a signing one and three for each of three nodes: {keys:?}"
+    );
     let mut needles = vec!["PRIVATE KEY".to_owned()];
     for key in &keys {
         let text = fs::read_to_string(key)?;
-        let line = text.lines().find(|line| !line.starts_with('-')).context("an empty key")?;
+        let line = text
+            .lines()
+            .find(|line| !line.starts_with('-'))
+            .context("an empty key")?;
         needles.push(line.to_owned());
     }
     // The programs are noise and take long to search; what is text has no share in them.
     let image = workshop.out().join("image");
-    let mut texts = vec![("the unpacked overlay".to_owned(), text_of(&unpacked(&image.join("overlay.tar.gz"))?))];
-    for name in ["centos7.ks", "manifest.json", "manifest.json.sig", "SHA256SUMS"] {
+    let mut texts = vec![(
+        "the unpacked overlay".to_owned(),
+        text_of(&unpacked(&image.join("overlay.tar.gz"))?),
+    )];
+    for name in [
+        "centos7.ks",
+        "manifest.json",
+        "manifest.json.sig",
+        "SHA256SUMS",
+    ] {
         texts.push((name.to_owned(), fs::read(image.join(name))?));
     }
-    ensure!(snapshot(&image)?.len() == texts.len(), "a file of the image is not searched");
+    ensure!(
+        snapshot(&image)?.len() == texts.len(),
+        "a file of the image is not searched"
+    );
     for (name, text) in &texts {
         ensure!(text.len() > 200, "{name} is not what it was");
         for needle in &needles {
             ensure!(!has(text, needle), "{name} holds {needle}");
         }
     }
-    ensure!(has(&texts[0].1, "etc/firstboot/trust.pub"), "the search looks at nothing");
+    ensure!(
+        has(&texts[0].1, "etc/firstboot/trust.pub"),
+        "the search looks at nothing"
+    );
     Ok(())
 }
 
 /// A tar stream without the programs' noise: only what a text can hold.
 fn text_of(tar: &[u8]) -> Vec<u8> {
-    tar.chunks(512).filter(|block| block.iter().all(u8::is_ascii)).flatten().copied().collect()
+    tar.chunks(512)
+        .filter(|block| block.iter().all(u8::is_ascii))
+        .flatten()
+        .copied()
+        .collect()
 }
 
 fn modes() -> Result<()> {
@@ -83,20 +111,30 @@ fn modes() -> Result<()> {
                 (false, true) => 0o755,
                 (false, false) => 0o644,
             };
-            ensure!(mode == expected, "umask {umask}: out/{name} has the mode {mode:04o}, expected {expected:04o}");
+            ensure!(
+                mode == expected,
+                "umask {umask}: out/{name} has the mode {mode:04o}, expected {expected:04o}"
+            );
         }
         for (name, (mode, content)) in snapshot(&workshop.path("pki"))? {
-            let secret = is_a(&name, "key") || name.ends_with("/.lock") || name.starts_with("pki.state/");
+            let secret =
+                is_a(&name, "key") || name.ends_with("/.lock") || name.starts_with("pki.state/");
             let expected = match (content.is_none(), secret) {
                 (true, _) => 0o700,
                 (false, true) => 0o600,
                 (false, false) => 0o644,
             };
-            ensure!(mode == expected, "umask {umask}: {name} has the mode {mode:04o}, expected {expected:04o}");
+            ensure!(
+                mode == expected,
+                "umask {umask}: {name} has the mode {mode:04o}, expected {expected:04o}"
+            );
         }
         for (name, (mode, content)) in snapshot(&workshop.path("cache"))? {
             let own = if content.is_none() { mode & 0o022 } else { 0 };
-            ensure!(own == 0, "umask {umask}: others can write into {name} ({mode:04o})");
+            ensure!(
+                own == 0,
+                "umask {umask}: others can write into {name} ({mode:04o})"
+            );
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! What a user brings is checked before anything is fetched, and packed as it is; single files are checked by their kind.
+//! What a user brings is checked before anything is fetched, and packed as it is; single files are
+//! checked by their kind.
 
 use std::fs;
 
@@ -11,14 +12,21 @@ use crate::fixtures::{Fixture, builder, says};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_users_files_are_in_the_image_with_their_owner_and_mode", &[], brought),
-        trial("a_users_wrong_file_stops_the_build_before_anything_is_fetched", &[], wrong),
+        trial(
+            "a_users_files_are_in_the_image_with_their_owner_and_mode",
+            &[],
+            brought,
+        ),
+        trial(
+            "a_users_wrong_file_stops_the_build_before_anything_is_fetched",
+            &[],
+            wrong,
+        ),
         trial("single_files_are_checked_by_their_kind", &[], loose),
     ]
 }
 
-const UNIT: &str =
-    "[Unit]\nDescription=a\n[Service]\nExecStart=/usr/local/bin/own\n[Install]\nWantedBy=multi-user.target\n";
+const UNIT: &str = "[Unit]\nDescription=a\n[Service]\nExecStart=/usr/local/bin/own\n[Install]\nWantedBy=multi-user.target\n";
 
 const FILES: &str = r#"
 [files]
@@ -52,16 +60,29 @@ fn brought() -> Result<()> {
     let manifest: Value = serde_json::from_slice(&fs::read(image.join("manifest.json"))?)?;
     let entry = |path: &str| {
         let entries = manifest["overlay"].as_array().context("no list")?;
-        entries.iter().find(|entry| entry["path"] == path).cloned().with_context(|| format!("no {path}"))
+        entries
+            .iter()
+            .find(|entry| entry["path"] == path)
+            .cloned()
+            .with_context(|| format!("no {path}"))
     };
     let own = entry("usr/local/bin/own")?;
-    ensure!(own["mode"] == "0750" && own["uid"] == 450 && own["gid"] == 450 && own["size"] == 6, "{own:#}");
+    ensure!(
+        own["mode"] == "0750" && own["uid"] == 450 && own["gid"] == 450 && own["size"] == 6,
+        "{own:#}"
+    );
     let script = entry("etc/firstboot/post/01-motd.sh")?;
     ensure!(script["mode"] == "0700" && script["uid"] == 0, "{script:#}");
     entry("etc/systemd/system/own.service")?;
     let kickstart = fs::read_to_string(image.join("centos7.ks"))?;
-    ensure!(kickstart.contains("systemctl preset 'own.service'"), "its unit is not preset");
-    ensure!(kickstart.contains("bash -eu /etc/firstboot/post/01-motd.sh"), "its script is not run");
+    ensure!(
+        kickstart.contains("systemctl preset 'own.service'"),
+        "its unit is not preset"
+    );
+    ensure!(
+        kickstart.contains("bash -eu /etc/firstboot/post/01-motd.sh"),
+        "its script is not run"
+    );
     says(&builder(&["verify"], &workshop.out())?, 0, &[])
 }
 
@@ -69,8 +90,20 @@ fn wrong() -> Result<()> {
     let workshop = with_files(&UNIT.replace("[Install]", "StateDirectory=own\n[Install]"))?;
     let ran = workshop.build(&[])?;
     let place = format!("{}:5:1", workshop.path("files/own.service").display());
-    says(&ran, 3, &["StateDirectory= came with systemd 235", &place, "tmpfiles.d", "nothing was built"])?;
-    ensure!(workshop.server.requests().is_empty() && !workshop.out().exists(), "it went on");
+    says(
+        &ran,
+        3,
+        &[
+            "StateDirectory= came with systemd 235",
+            &place,
+            "tmpfiles.d",
+            "nothing was built",
+        ],
+    )?;
+    ensure!(
+        workshop.server.requests().is_empty() && !workshop.out().exists(),
+        "it went on"
+    );
 
     // Off, because nobody enables it.
     fs::write(workshop.path("files/own.service"), UNIT)?;
@@ -81,15 +114,31 @@ fn wrong() -> Result<()> {
 
     // A script that no shell reads; a file in place of the image's own; a link out of the folder.
     fs::write(workshop.path("files/motd.sh"), "if true; do\n")?;
-    says(&workshop.build(&[])?, 3, &["files/motd.sh:1", "bash cannot read this"])?;
+    says(
+        &workshop.build(&[])?,
+        3,
+        &["files/motd.sh:1", "bash cannot read this"],
+    )?;
     fs::write(workshop.path("files/motd.sh"), "true\n")?;
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
-    fs::write(workshop.path("recipe.toml"), recipe.replace("/etc/systemd/system/own", "/etc/systemd/system/etcd"))?;
-    says(&workshop.build(&[])?, 3, &["the image has /etc/systemd/system/etcd.service itself"])?;
+    fs::write(
+        workshop.path("recipe.toml"),
+        recipe.replace("/etc/systemd/system/own", "/etc/systemd/system/etcd"),
+    )?;
+    says(
+        &workshop.build(&[])?,
+        3,
+        &["the image has /etc/systemd/system/etcd.service itself"],
+    )?;
     fs::write(workshop.path("recipe.toml"), recipe)?;
     fs::remove_file(workshop.path("files/own"))?;
     std::os::unix::fs::symlink("/etc/shadow", workshop.path("files/own"))?;
-    says(&workshop.build(&[])?, 3, &["is a link that leads out of the recipe's folder"]).map(drop)
+    says(
+        &workshop.build(&[])?,
+        3,
+        &["is a link that leads out of the recipe's folder"],
+    )
+    .map(drop)
 }
 
 fn loose() -> Result<()> {
@@ -98,15 +147,34 @@ fn loose() -> Result<()> {
     fs::create_dir_all(&folder)?;
     let path = folder.join("00-own.conf");
     fs::write(&path, "net.ipv4.conf.all.rp_filter = 2\n")?;
-    says(&builder(&["check"], &path)?, 0, &["warning: ", "50-default.conf is read later"])?;
-    says(&builder(&["check", "--strict"], &path)?, 3, &["1 error in "])?;
+    says(
+        &builder(&["check"], &path)?,
+        0,
+        &["warning: ", "50-default.conf is read later"],
+    )?;
+    says(
+        &builder(&["check", "--strict"], &path)?,
+        3,
+        &["1 error in "],
+    )?;
     let ran = builder(&["check", "--strict", "--format", "sarif"], &path)?;
     let log: Value = serde_json::from_str(&ran.stdout)?;
-    ensure!(ran.code() == 3 && log["runs"][0]["results"][0]["ruleId"] == "sysctl/overridden", "{log:#}");
+    ensure!(
+        ran.code() == 3 && log["runs"][0]["results"][0]["ruleId"] == "sysctl/overridden",
+        "{log:#}"
+    );
 
     let other = workshop.path("own.conf");
     fs::write(&other, "server a iburst nts\n")?;
-    says(&builder(&["check"], &other)?, 1, &["does not say what it is", "--as"])?;
+    says(
+        &builder(&["check"], &other)?,
+        1,
+        &["does not say what it is", "--as"],
+    )?;
     let ran = builder(&["check", "--as", "/etc/chrony.conf"], &other)?;
-    says(&ran, 3, &["chrony 3.4 has no option nts", "chronyd does not start"])
+    says(
+        &ran,
+        3,
+        &["chrony 3.4 has no option nts", "chronyd does not start"],
+    )
 }

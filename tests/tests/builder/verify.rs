@@ -22,7 +22,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("verify_checks_the_contents_of_the_overlay", &[], overlay),
         trial("verify_checks_who_signed", &[], signature),
         trial("verify_names_a_nodes_file_that_differs", &[], nodes),
-        trial("a_closed_pipe_does_not_change_the_exit_code", &[], reader_gone),
+        trial(
+            "a_closed_pipe_does_not_change_the_exit_code",
+            &[],
+            reader_gone,
+        ),
         trial("pki_show_names_every_problem", &[], pki),
     ]
 }
@@ -39,14 +43,24 @@ fn verify(workshop: &Fixture) -> Result<Output> {
 }
 
 fn good(workshop: &Fixture) -> Result<()> {
-    says(&verify(workshop)?, 0, &["verified: every digest is as the manifest says", "signature  good"])
+    says(
+        &verify(workshop)?,
+        0,
+        &[
+            "verified: every digest is as the manifest says",
+            "signature  good",
+        ],
+    )
 }
 
 /// Verifies what differs: the exit code, and a line that begins with the name.
 fn differs(workshop: &Fixture, name: &str) -> Result<()> {
     let ran = verify(workshop)?;
     says(&ran, 4, &["NOT verified", "is not what was built"]).with_context(|| name.to_owned())?;
-    let line = ran.stdout.lines().any(|line| line.starts_with(&format!("{name}: ")));
+    let line = ran
+        .stdout
+        .lines()
+        .any(|line| line.starts_with(&format!("{name}: ")));
     ensure!(line, "{name} is not named:\n{}", ran.stdout);
     Ok(())
 }
@@ -67,9 +81,14 @@ fn files() -> Result<()> {
         // Without its manifest a folder is not an image: that is another answer.
         fs::remove_file(&path)?;
         if name == "manifest.json" {
-            says(&verify(&workshop)?, 1, &["no image/manifest.json", "builder build --out"])?;
+            says(
+                &verify(&workshop)?,
+                1,
+                &["no image/manifest.json", "builder build --out"],
+            )?;
         } else {
-            // An image without signature may be one of an earlier build; the list of digests knows better.
+            // An image without signature may be one of an earlier build; the list of digests knows
+            // better.
             differs(&workshop, &name)?;
         }
         fs::write(&path, &bytes)?;
@@ -87,12 +106,19 @@ fn files() -> Result<()> {
     for name in ["centos7.ks", "overlay.tar.gz"] {
         differs(&workshop, name)?;
     }
-    says(&builder(&["verify"], Path::new("/no/such/folder"))?, 1, &["/no/such/folder", "builder build --out"])
+    says(
+        &builder(&["verify"], Path::new("/no/such/folder"))?,
+        1,
+        &["/no/such/folder", "builder build --out"],
+    )
 }
 
 /// Packs a tar stream as the overlay.
 fn pack(image: &Path, tar: &[u8]) -> Result<()> {
-    let mut gzip = GzEncoder::new(File::create(image.join("overlay.tar.gz"))?, Compression::fast());
+    let mut gzip = GzEncoder::new(
+        File::create(image.join("overlay.tar.gz"))?,
+        Compression::fast(),
+    );
     gzip.write_all(tar)?;
     gzip.finish()?;
     Ok(())
@@ -104,7 +130,10 @@ fn entry(tar: &[u8], path: &str) -> Result<(usize, usize)> {
     for entry in archive.entries()? {
         let entry = entry?;
         if entry.path_bytes().as_ref() == path.as_bytes() {
-            return Ok((usize::try_from(entry.raw_header_position())?, usize::try_from(entry.raw_file_position())?));
+            return Ok((
+                usize::try_from(entry.raw_header_position())?,
+                usize::try_from(entry.raw_file_position())?,
+            ));
         }
     }
     anyhow::bail!("there is no {path} in the overlay")
@@ -147,24 +176,51 @@ fn overlay() -> Result<()> {
 
 fn with_key(workshop: &Fixture, key: &Path) -> Result<Output> {
     let mut command = std::process::Command::new(programs::builder()?);
-    process::run(command.arg("verify").arg(workshop.out()).arg("--key").arg(key))
+    process::run(
+        command
+            .arg("verify")
+            .arg(workshop.out())
+            .arg("--key")
+            .arg(key),
+    )
 }
 
 fn signature() -> Result<()> {
     let workshop = built()?;
     let other = Fixture::warm()?;
     other.built()?;
-    says(&with_key(&workshop, &workshop.pki().join("signing.pub"))?, 0, &["good, by the given key"])?;
+    says(
+        &with_key(&workshop, &workshop.pki().join("signing.pub"))?,
+        0,
+        &["good, by the given key"],
+    )?;
     // The image is as it was built: the report does not say that a file of it differs.
     let ran = with_key(&workshop, &other.pki().join("signing.pub"))?;
     says(
         &ran,
         4,
-        &["not by the given key", "NOT verified", "is as it was built, but the key", "give the signing.pub of"],
+        &[
+            "not by the given key",
+            "NOT verified",
+            "is as it was built, but the key",
+            "give the signing.pub of",
+        ],
     )?;
-    ensure!(!ran.stdout.contains("manifest.json.sig: ") && !ran.stdout.contains("nodes/"), "{}", ran.stdout);
-    says(&with_key(&workshop, &workshop.pki().join("ca.crt"))?, 1, &["ca.crt", "holds no key"])?;
-    says(&with_key(&workshop, Path::new("/no/key"))?, 1, &["cannot read /no/key"])?;
+    ensure!(
+        !ran.stdout.contains("manifest.json.sig: ") && !ran.stdout.contains("nodes/"),
+        "{}",
+        ran.stdout
+    );
+    says(
+        &with_key(&workshop, &workshop.pki().join("ca.crt"))?,
+        1,
+        &["ca.crt", "holds no key"],
+    )?;
+    says(
+        &with_key(&workshop, Path::new("/no/key"))?,
+        1,
+        &["cannot read /no/key"],
+    )?;
 
     // Who changes an image and every digest of it still cannot sign it.
     let image = workshop.out().join("image");
@@ -175,7 +231,9 @@ fn signature() -> Result<()> {
     };
     let digest = |name: &str| etcd::sha256(&image.join(name));
     let (kickstart, manifest) = (digest("centos7.ks")?, digest("manifest.json")?);
-    let mut file = File::options().append(true).open(image.join("centos7.ks"))?;
+    let mut file = File::options()
+        .append(true)
+        .open(image.join("centos7.ks"))?;
     let size = file.seek(SeekFrom::End(0))?;
     file.write_all(b"# and more\n")?;
     replace("manifest.json", &kickstart, &digest("centos7.ks")?)?;
@@ -183,14 +241,24 @@ fn signature() -> Result<()> {
     replace("SHA256SUMS", &kickstart, &digest("centos7.ks")?)?;
     replace("SHA256SUMS", &manifest, &digest("manifest.json")?)?;
     let ran = verify(&workshop)?;
-    let faults =
-        ["manifest.json.sig: what is signed is another manifest", "release.json: it is the release of another image"];
-    says(&ran, 4, &[&faults[..], &["NOT verified: 2 problems"]].concat())?;
+    let faults = [
+        "manifest.json.sig: what is signed is another manifest",
+        "release.json: it is the release of another image",
+    ];
+    says(
+        &ran,
+        4,
+        &[&faults[..], &["NOT verified: 2 problems"]].concat(),
+    )?;
     // Taking the signature away does not help against who has the key.
     let sig = digest("manifest.json.sig")?;
     fs::remove_file(image.join("manifest.json.sig"))?;
     replace("SHA256SUMS", &format!("{sig}  manifest.json.sig\n"), "")?;
-    says(&with_key(&workshop, &workshop.pki().join("signing.pub"))?, 4, &["manifest.json.sig: it is missing"])
+    says(
+        &with_key(&workshop, &workshop.pki().join("signing.pub"))?,
+        4,
+        &["manifest.json.sig: it is missing"],
+    )
 }
 
 fn nodes() -> Result<()> {
@@ -207,7 +275,10 @@ fn nodes() -> Result<()> {
         good(&workshop)?;
     }
     // A document in another node's folder.
-    fs::copy(workshop.out().join("nodes/etcd-1/node.json"), node.join("node.json"))?;
+    fs::copy(
+        workshop.out().join("nodes/etcd-1/node.json"),
+        node.join("node.json"),
+    )?;
     differs(&workshop, "nodes/etcd-2/node.json")?;
     says(&verify(&workshop)?, 4, &["it is the document of `etcd-1`"])
 }
@@ -219,14 +290,26 @@ fn pki() -> Result<()> {
     says(
         &show()?,
         0,
-        &["ca.crt", "nodes/etcd-1/server.crt", "DNS:localhost", "IP:127.0.0.1", "clientAuth, serverAuth"],
+        &[
+            "ca.crt",
+            "nodes/etcd-1/server.crt",
+            "DNS:localhost",
+            "IP:127.0.0.1",
+            "clientAuth, serverAuth",
+        ],
     )?;
     ensure!(!show()?.stdout.contains("PRIVATE KEY") && !show()?.stdout.contains("PROBLEM"));
     let ran = builder(&["pki", "show", "--json"], &pki)?;
     let list: serde_json::Value = serde_json::from_str(&ran.stdout)?;
-    ensure!(list.as_array().is_some_and(|list| list.len() == 10), "{list:#}");
+    ensure!(
+        list.as_array().is_some_and(|list| list.len() == 10),
+        "{list:#}"
+    );
 
-    let (cert, key) = (pki.join("nodes/etcd-1/server.crt"), pki.join("nodes/etcd-1/server.key"));
+    let (cert, key) = (
+        pki.join("nodes/etcd-1/server.crt"),
+        pki.join("nodes/etcd-1/server.key"),
+    );
     let good = (fs::read(&cert)?, fs::read(&key)?);
     let problem = |what: &str| -> Result<()> {
         says(&show()?, 4, &["PROBLEM: ", what, "with problems in"])?;
@@ -250,16 +333,31 @@ fn pki() -> Result<()> {
 
     // An expired one is replaced by the next build, and kept aside.
     fs::write(&cert, include_str!("expired.crt"))?;
-    says(&workshop.build(&[])?, 0, &["server.crt: replaced, since", "it expired on 2021-01-01"])?;
+    says(
+        &workshop.build(&[])?,
+        0,
+        &["server.crt: replaced, since", "it expired on 2021-01-01"],
+    )?;
     let aside = names(&pki.join("nodes/etcd-1"))?;
-    ensure!(aside.iter().any(|name| name.starts_with("server.crt.old-")), "{aside:?}");
+    ensure!(
+        aside.iter().any(|name| name.starts_with("server.crt.old-")),
+        "{aside:?}"
+    );
     says(&show()?, 0, &[])?;
     // One that others can read stops a build.
     let before = snapshot(&workshop.out())?;
     fs::set_permissions(&key, Permissions::from_mode(0o604))?;
-    says(&workshop.build(&[])?, 1, &["server.key", "its mode is 0604", "chmod 600"])?;
+    says(
+        &workshop.build(&[])?,
+        1,
+        &["server.key", "its mode is 0604", "chmod 600"],
+    )?;
     ensure!(snapshot(&workshop.out())? == before);
-    says(&builder(&["pki", "show"], Path::new("/no/pki"))?, 1, &["/no/pki/ca.crt", "builder build --pki"])
+    says(
+        &builder(&["pki", "show"], Path::new("/no/pki"))?,
+        1,
+        &["/no/pki/ca.crt", "builder build --pki"],
+    )
 }
 
 /// As `builder verify | head -1` has it: the reader is gone before all is said.
@@ -269,10 +367,16 @@ fn reader_gone() -> Result<()> {
     let script = "\"$0\" \"$@\" | true; exit ${PIPESTATUS[0]}";
     for (words, code) in [(vec!["verify"], 4), (vec!["verify", "--json"], 4)] {
         let mut bash = std::process::Command::new("bash");
-        bash.args(["-c", script]).arg(programs::builder()?).args(words).arg(workshop.out());
+        bash.args(["-c", script])
+            .arg(programs::builder()?)
+            .args(words)
+            .arg(workshop.out());
         says(&process::run(&mut bash)?, code, &["is not what was built"])?;
     }
     let mut bash = std::process::Command::new("bash");
-    bash.args(["-c", script]).arg(programs::builder()?).args(["pki", "show"]).arg(workshop.pki());
+    bash.args(["-c", script])
+        .arg(programs::builder()?)
+        .args(["pki", "show"])
+        .arg(workshop.pki());
     says(&process::run(&mut bash)?, 0, &[])
 }

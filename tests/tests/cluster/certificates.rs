@@ -11,7 +11,11 @@ use crate::path::REQUIREMENTS;
 use crate::refusals::{give, provisioned, refused};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("certificates_that_would_not_work_are_refused", REQUIREMENTS, certificates)]
+    vec![trial(
+        "certificates_that_would_not_work_are_refused",
+        REQUIREMENTS,
+        certificates,
+    )]
 }
 
 fn certificates() -> Result<()> {
@@ -25,8 +29,14 @@ fn certificates() -> Result<()> {
         give(&host, &ours.sign(&document)?)?;
         refused(&mut host, expected)
     };
-    try_one(&|it| put(it, "/cluster", "other"), "it is for the cluster other, and this image is for demo")?;
-    let key = good["tls"]["server"]["key"].as_str().unwrap_or_default().to_owned();
+    try_one(
+        &|it| put(it, "/cluster", "other"),
+        "it is for the cluster other, and this image is for demo",
+    )?;
+    let key = good["tls"]["server"]["key"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     try_one(
         &|it| put(it, "/tls/peer/key", &key),
         "the peer certificate of etcd-1 cannot be used: its key does not match",
@@ -34,19 +44,37 @@ fn certificates() -> Result<()> {
 
     let ca = fs::read_to_string(ours.pki().join("ca.crt"))?;
     let ca_key = fs::read_to_string(ours.pki().join("ca.key"))?;
-    let names = ["etcd-1", "etcd-1.cluster.local", "10.101.15.101", "127.0.0.1", "localhost"];
+    let names = [
+        "etcd-1",
+        "etcd-1.cluster.local",
+        "10.101.15.101",
+        "127.0.0.1",
+        "localhost",
+    ];
     let (cert, key) = issue(&ca, &ca_key, &names, 2024)?;
-    let replace = |it: &mut Value| put(it, "/tls/server/cert", &cert).and_then(|()| put(it, "/tls/server/key", &key));
+    let replace = |it: &mut Value| {
+        put(it, "/tls/server/cert", &cert).and_then(|()| put(it, "/tls/server/key", &key))
+    };
     try_one(&replace, "it expired on 2024-01-01")?;
     let (cert, key) = issue(&ca, &ca_key, &names[..4], 2035)?;
-    let replace = |it: &mut Value| put(it, "/tls/server/cert", &cert).and_then(|()| put(it, "/tls/server/key", &key));
-    try_one(&replace, "localhost is not among its subject alternative names")?;
-    ensure!(!host.path("/etc/etcd/tls/server.key").exists(), "a refused document's key was installed");
+    let replace = |it: &mut Value| {
+        put(it, "/tls/server/cert", &cert).and_then(|()| put(it, "/tls/server/key", &key))
+    };
+    try_one(
+        &replace,
+        "localhost is not among its subject alternative names",
+    )?;
+    ensure!(
+        !host.path("/etc/etcd/tls/server.key").exists(),
+        "a refused document's key was installed"
+    );
     Ok(())
 }
 
 fn put(document: &mut Value, place: &str, text: &str) -> Result<()> {
-    *document.pointer_mut(place).with_context(|| format!("no {place}"))? = text.into();
+    *document
+        .pointer_mut(place)
+        .with_context(|| format!("no {place}"))? = text.into();
     Ok(())
 }
 
@@ -54,10 +82,14 @@ fn put(document: &mut Value, place: &str, text: &str) -> Result<()> {
 fn issue(ca: &str, ca_key: &str, names: &[&str], until: i32) -> Result<(String, String)> {
     use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
     let issuer = Issuer::from_ca_cert_pem(ca, KeyPair::from_pem(ca_key)?)?;
-    let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let mut params =
+        CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     params.not_before = date_time_ymd(2023, 1, 1);
     params.not_after = date_time_ymd(until, 1, 1);
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     let key = KeyPair::generate()?;
     Ok((params.signed_by(&key, &issuer)?.pem(), key.serialize_pem()))
 }

@@ -1,4 +1,5 @@
-//! A node that learns who it is from the metadata service of its cloud, with all that such a service can refuse.
+//! A node that learns who it is from the metadata service of its cloud, with all that such a
+//! service can refuse.
 
 use std::fs;
 use std::io::Write as _;
@@ -17,25 +18,46 @@ use crate::refusals::{give, provisioned, refused};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_node_on_openstack_waits_for_a_port_that_listens_for_50_s", REQUIREMENTS, openstack),
+        trial(
+            "a_node_on_openstack_waits_for_a_port_that_listens_for_50_s",
+            REQUIREMENTS,
+            openstack,
+        ),
         trial("a_node_on_ec2_asks_with_tokens_only", REQUIREMENTS, ec2),
         trial("a_node_on_gce_believes_no_stranger", REQUIREMENTS, gce),
-        trial("a_node_on_azure_is_named_by_the_kernels_command_line", REQUIREMENTS, azure),
-        trial("two_sources_that_disagree_are_refused", REQUIREMENTS, disagreement),
+        trial(
+            "a_node_on_azure_is_named_by_the_kernels_command_line",
+            REQUIREMENTS,
+            azure,
+        ),
+        trial(
+            "two_sources_that_disagree_are_refused",
+            REQUIREMENTS,
+            disagreement,
+        ),
     ]
 }
 
-/// Files of /sys and /proc as firstboot.service is to see them: this machine has no firmware of the kind.
+/// Files of /sys and /proc as firstboot.service is to see them: this machine has no firmware of the
+/// kind.
 fn shows(host: &Host, over: &str, files: &[(&str, &str)]) -> Result<()> {
     for (path, content) in files {
         host.write(&format!("/opt/shown/{path}"), format!("{content}\n"), 0o444)?;
     }
     let unit = format!("[Service]\nBindReadOnlyPaths=/opt/shown{over}:{over}\n");
-    host.write("/etc/systemd/system/firstboot.service.d/shown.conf", unit, 0o644)
+    host.write(
+        "/etc/systemd/system/firstboot.service.d/shown.conf",
+        unit,
+        0o644,
+    )
 }
 
 fn has_firmware(host: &Host, field: &str, value: &str) -> Result<()> {
-    shows(host, "/sys/class", &[(&format!("sys/class/dmi/id/{field}"), value)])
+    shows(
+        host,
+        "/sys/class",
+        &[(&format!("sys/class/dmi/id/{field}"), value)],
+    )
 }
 
 /// A machine without a seed.
@@ -55,14 +77,25 @@ fn explained(host: &Host, source: &str) -> Result<(String, String, Option<String
     let json: serde_json::Value =
         serde_json::from_str(&host.check(&["firstboot", "explain", "--sources", "--json"])?)?;
     let rows = json["sources"].as_array().context("no sources")?;
-    let row = rows.iter().find(|row| row["source"] == source).with_context(|| format!("no {source}: {json}"))?;
+    let row = rows
+        .iter()
+        .find(|row| row["source"] == source)
+        .with_context(|| format!("no {source}: {json}"))?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    Ok((text(&row["outcome"]), text(&row["saw"]), json["taken"].as_str().map(str::to_owned)))
+    Ok((
+        text(&row["outcome"]),
+        text(&row["saw"]),
+        json["taken"].as_str().map(str::to_owned),
+    ))
 }
 
 fn openstack() -> Result<()> {
     let ours = provisioned()?;
-    let service = MetadataService::start(&ours.network, Cloud::Openstack, Some(user_data(&ours, "etcd-1")?))?;
+    let service = MetadataService::start(
+        &ours.network,
+        Cloud::Openstack,
+        Some(user_data(&ours, "etcd-1")?),
+    )?;
     // Nova fails, and Neutron does not know the port yet.
     service.state().failures = vec![404, 503];
     let mut host = machine(&ours)?;
@@ -74,57 +107,102 @@ fn openstack() -> Result<()> {
         Duration::from_secs(30),
     )?;
     let (outcome, saw, taken) = explained(&host, "openstack")?;
-    ensure!(outcome == "asking" && saw.contains("waiting") && taken.is_none(), "{outcome} {saw} {taken:?}");
+    ensure!(
+        outcome == "asking" && saw.contains("waiting") && taken.is_none(),
+        "{outcome} {saw} {taken:?}"
+    );
     sleep(Duration::from_secs(50));
     ensure!(service.requests().is_empty() && !host.sh(ACCEPTED)?.success());
     ours.network.replug("etcd-1")?;
     host.wait_for(ACCEPTED, Duration::from_secs(40))?;
-    let restarts = host.journal("firstboot")?.matches("Scheduled restart").count();
+    let restarts = host
+        .journal("firstboot")?
+        .matches("Scheduled restart")
+        .count();
     ensure!(restarts == 0, "firstboot gave up {restarts} times");
     let requests = service.requests();
     let meta = "GET /openstack/latest/meta_data.json";
-    ensure!(requests == [meta, meta, meta, "GET /openstack/latest/user_data"], "{requests:?}");
+    ensure!(
+        requests == [meta, meta, meta, "GET /openstack/latest/user_data"],
+        "{requests:?}"
+    );
 
     let (outcome, saw, taken) = explained(&host, "openstack")?;
-    ensure!(outcome == "taken" && taken.as_deref() == Some("the user data of openstack"), "{outcome} {saw} {taken:?}");
+    ensure!(
+        outcome == "taken" && taken.as_deref() == Some("the user data of openstack"),
+        "{outcome} {saw} {taken:?}"
+    );
     let (outcome, saw, _) = explained(&host, "ec2")?;
-    ensure!(outcome == "not-asked" && saw.contains("product_name is OpenStack Nova"), "{outcome} {saw}");
+    ensure!(
+        outcome == "not-asked" && saw.contains("product_name is OpenStack Nova"),
+        "{outcome} {saw}"
+    );
     let text = host.check(&["firstboot", "explain", "--sources"])?;
-    ensure!(text.ends_with("firstboot uses the node document from the user data of openstack.\n"), "{text}");
+    ensure!(
+        text.ends_with("firstboot uses the node document from the user data of openstack.\n"),
+        "{text}"
+    );
     Ok(())
 }
 
 fn ec2() -> Result<()> {
     let ours = provisioned()?;
-    let service = MetadataService::start(&ours.network, Cloud::Ec2, Some(user_data(&ours, "etcd-1")?))?;
+    let service =
+        MetadataService::start(&ours.network, Cloud::Ec2, Some(user_data(&ours, "etcd-1")?))?;
     let mut host = machine(&ours)?;
     has_firmware(&host, "sys_vendor", "Amazon EC2")?;
     service.state().is_off = true;
     refused(&mut host, "switched off for this instance")?;
-    ensure!(service.requests() == ["PUT /latest/api/token"], "{:?}", service.requests());
+    ensure!(
+        service.requests() == ["PUT /latest/api/token"],
+        "{:?}",
+        service.requests()
+    );
     service.state().is_off = false;
     // Each token has expired as soon as it is there: one renewal, and then it is enough.
     service.state().token_life = Some(Duration::ZERO);
     refused(&mut host, "answered 401")?;
-    let [new_token, instance, data] =
-        ["PUT /latest/api/token", "GET /2021-03-23/meta-data/instance-id", "GET /2021-03-23/user-data"];
+    let [new_token, instance, data] = [
+        "PUT /latest/api/token",
+        "GET /2021-03-23/meta-data/instance-id",
+        "GET /2021-03-23/user-data",
+    ];
     let asked = service.requests();
-    ensure!(asked[1..] == [new_token, instance, new_token, instance], "{asked:?}");
+    ensure!(
+        asked[1..] == [new_token, instance, new_token, instance],
+        "{asked:?}"
+    );
     service.state().token_life = None;
     host.boot()?;
     // It is set up when it has its copy of the document.
-    host.wait_for("test -s /var/lib/firstboot/node.json", Duration::from_secs(60))?;
+    host.wait_for(
+        "test -s /var/lib/firstboot/node.json",
+        Duration::from_secs(60),
+    )?;
     let asked = service.requests();
     ensure!(asked[5..] == [new_token, instance, data], "{asked:?}");
 
     // A node that is set up needs no service.
     host.cut_power()?;
     host.boot()?;
-    host.wait_for("test -e /run/firstboot/sources.json", Duration::from_secs(30))?;
+    host.wait_for(
+        "test -e /run/firstboot/sources.json",
+        Duration::from_secs(30),
+    )?;
     let (outcome, saw, taken) = explained(&host, "ec2")?;
-    ensure!(outcome == "not-asked" && saw.contains("has a document already"), "{outcome} {saw}");
-    ensure!(taken.as_deref() == Some("/var/lib/firstboot/node.json"), "{taken:?}");
-    ensure!(service.requests().len() == asked.len(), "{:?}", service.requests());
+    ensure!(
+        outcome == "not-asked" && saw.contains("has a document already"),
+        "{outcome} {saw}"
+    );
+    ensure!(
+        taken.as_deref() == Some("/var/lib/firstboot/node.json"),
+        "{taken:?}"
+    );
+    ensure!(
+        service.requests().len() == asked.len(),
+        "{:?}",
+        service.requests()
+    );
     Ok(())
 }
 
@@ -145,24 +223,42 @@ fn gce() -> Result<()> {
 
 fn azure() -> Result<()> {
     let ours = provisioned()?;
-    let service = MetadataService::start(&ours.network, Cloud::Azure, Some(user_data(&ours, "etcd-1")?))?;
+    let service = MetadataService::start(
+        &ours.network,
+        Cloud::Azure,
+        Some(user_data(&ours, "etcd-1")?),
+    )?;
     service.state().failures = vec![429, 410, 404];
     let mut host = machine(&ours)?;
     // No firmware and no word: nobody asks.
     host.boot()?;
-    host.wait_for("journalctl -u firstboot | grep -q 'no node document for this machine'", Duration::from_secs(30))?;
+    host.wait_for(
+        "journalctl -u firstboot | grep -q 'no node document for this machine'",
+        Duration::from_secs(30),
+    )?;
     let (outcome, saw, _) = explained(&host, "azure")?;
-    ensure!(outcome == "not-asked" && saw.contains("names azure"), "{outcome} {saw}");
+    ensure!(
+        outcome == "not-asked" && saw.contains("names azure"),
+        "{outcome} {saw}"
+    );
     ensure!(service.requests().is_empty(), "{:?}", service.requests());
     host.cut_power()?;
-    shows(&host, "/proc/cmdline", &[("proc/cmdline", "ro quiet firstboot.platform=azure")])?;
+    shows(
+        &host,
+        "/proc/cmdline",
+        &[("proc/cmdline", "ro quiet firstboot.platform=azure")],
+    )?;
     host.boot()?;
     host.wait_for(ACCEPTED, Duration::from_secs(30))
 }
 
 fn disagreement() -> Result<()> {
     let ours = provisioned()?;
-    let service = MetadataService::start(&ours.network, Cloud::Openstack, Some(user_data(&ours, "etcd-2")?))?;
+    let service = MetadataService::start(
+        &ours.network,
+        Cloud::Openstack,
+        Some(user_data(&ours, "etcd-2")?),
+    )?;
     let mut host = machine(&ours)?;
     has_firmware(&host, "product_name", "OpenStack Nova")?;
     give(&host, &user_data(&ours, "etcd-1")?)?;

@@ -29,7 +29,17 @@ fn fat(image: &Path, kib: u64, arguments: &[&str], tree: &Path) -> Result<()> {
     let path = image.to_string_lossy();
     process::check("mkfs.vfat", &[arguments, &[&path]].concat())?;
     for entry in fs::read_dir(tree)? {
-        process::check("mcopy", &["-s", "-o", "-i", &path, &entry?.path().to_string_lossy(), "::"])?;
+        process::check(
+            "mcopy",
+            &[
+                "-s",
+                "-o",
+                "-i",
+                &path,
+                &entry?.path().to_string_lossy(),
+                "::",
+            ],
+        )?;
     }
     Ok(())
 }
@@ -37,7 +47,11 @@ fn fat(image: &Path, kib: u64, arguments: &[&str], tree: &Path) -> Result<()> {
 /// A disk of ISO 9660 by genisoimage, or by xorriso, which takes the same arguments.
 fn iso(image: &Path, command: &[&str], tree: &Path) -> Result<()> {
     let paths = [&image.to_string_lossy(), &tree.to_string_lossy()].map(ToString::to_string);
-    process::check(command[0], &[&command[1..], &["-o", &paths[0], &paths[1]]].concat()).map(drop)
+    process::check(
+        command[0],
+        &[&command[1..], &["-o", &paths[0], &paths[1]]].concat(),
+    )
+    .map(drop)
 }
 
 /// Changes the boot sector of a FAT.
@@ -48,21 +62,73 @@ fn boot_sector(image: &Path, change: impl FnOnce(&mut [u8])) -> Result<()> {
 }
 
 /// A name, and what makes the image from a tree.
-type Maker = (&'static str, &'static str, Box<dyn Fn(&Path, &Path) -> Result<()>>);
+type Maker = (
+    &'static str,
+    &'static str,
+    Box<dyn Fn(&Path, &Path) -> Result<()>>,
+);
 
 fn makers() -> Vec<Maker> {
     let isos = |name, label, command: &'static [&'static str]| -> Maker {
-        (name, label, Box::new(move |image, tree| iso(image, command, tree)))
+        (
+            name,
+            label,
+            Box::new(move |image, tree| iso(image, command, tree)),
+        )
     };
     let fats = |name, label, kib, arguments: &'static [&'static str]| -> Maker {
-        (name, label, Box::new(move |image, tree| fat(image, kib, arguments, tree)))
+        (
+            name,
+            label,
+            Box::new(move |image, tree| fat(image, kib, arguments, tree)),
+        )
     };
     let (seed, drive) = ("cidata", "config-2");
     vec![
-        isos("cloud-localds", seed, &["genisoimage", "-quiet", "-volid", "cidata", "-joliet", "-rock"]),
-        fats("cloud-localds --filesystem vfat", seed, 366, &["-n", "CIDATA"]),
-        isos("Proxmox, NoCloud", seed, &["genisoimage", "-quiet", "-iso-level", "3", "-R", "-V", "cidata"]),
-        isos("Proxmox, configdrive2", drive, &["genisoimage", "-quiet", "-iso-level", "3", "-R", "-V", "config-2"]),
+        isos(
+            "cloud-localds",
+            seed,
+            &[
+                "genisoimage",
+                "-quiet",
+                "-volid",
+                "cidata",
+                "-joliet",
+                "-rock",
+            ],
+        ),
+        fats(
+            "cloud-localds --filesystem vfat",
+            seed,
+            366,
+            &["-n", "CIDATA"],
+        ),
+        isos(
+            "Proxmox, NoCloud",
+            seed,
+            &[
+                "genisoimage",
+                "-quiet",
+                "-iso-level",
+                "3",
+                "-R",
+                "-V",
+                "cidata",
+            ],
+        ),
+        isos(
+            "Proxmox, configdrive2",
+            drive,
+            &[
+                "genisoimage",
+                "-quiet",
+                "-iso-level",
+                "3",
+                "-R",
+                "-V",
+                "config-2",
+            ],
+        ),
         isos(
             "Nova and Ironic",
             drive,
@@ -79,30 +145,84 @@ fn makers() -> Vec<Maker> {
                 "config-2",
             ],
         ),
-        fats("Nova, config_drive_format=vfat", drive, 64 << 10, &["-n", "config-2"]),
-        fats("a config drive with a label in capitals", drive, 1440, &["-n", "CONFIG-2"]),
-        isos("Joliet alone", drive, &["genisoimage", "-quiet", "-J", "-V", "config-2"]),
-        isos("neither, level 1", seed, &["genisoimage", "-quiet", "-V", "CIDATA"]),
-        isos("neither, level 3", drive, &["genisoimage", "-quiet", "-iso-level", "3", "-V", "CONFIG-2"]),
-        isos("xorriso", drive, &["xorriso", "-as", "mkisofs", "-quiet", "-V", "config-2", "-J", "-r"]),
-        isos("xorriso, neither", seed, &["xorriso", "-as", "mkisofs", "-quiet", "-V", "CIDATA", "--norock"]),
+        fats(
+            "Nova, config_drive_format=vfat",
+            drive,
+            64 << 10,
+            &["-n", "config-2"],
+        ),
+        fats(
+            "a config drive with a label in capitals",
+            drive,
+            1440,
+            &["-n", "CONFIG-2"],
+        ),
+        isos(
+            "Joliet alone",
+            drive,
+            &["genisoimage", "-quiet", "-J", "-V", "config-2"],
+        ),
+        isos(
+            "neither, level 1",
+            seed,
+            &["genisoimage", "-quiet", "-V", "CIDATA"],
+        ),
+        isos(
+            "neither, level 3",
+            drive,
+            &["genisoimage", "-quiet", "-iso-level", "3", "-V", "CONFIG-2"],
+        ),
+        isos(
+            "xorriso",
+            drive,
+            &[
+                "xorriso", "-as", "mkisofs", "-quiet", "-V", "config-2", "-J", "-r",
+            ],
+        ),
+        isos(
+            "xorriso, neither",
+            seed,
+            &[
+                "xorriso", "-as", "mkisofs", "-quiet", "-V", "CIDATA", "--norock",
+            ],
+        ),
         (
             "FAT32 with few clusters",
             seed,
-            // mkfs.vfat makes them on small disks, but mcopy writes to none: it is made smaller afterwards.
+            // mkfs.vfat makes them on small disks, but mcopy writes to none: it is made smaller
+            // afterwards.
             Box::new(|image, tree| {
-                fat(image, 64 << 10, &["-F", "32", "-s", "1", "-n", "CIDATA"], tree)?;
-                boot_sector(image, |sector| sector[32..36].copy_from_slice(&8192u32.to_le_bytes()))
+                fat(
+                    image,
+                    64 << 10,
+                    &["-F", "32", "-s", "1", "-n", "CIDATA"],
+                    tree,
+                )?;
+                boot_sector(image, |sector| {
+                    sector[32..36].copy_from_slice(&8192u32.to_le_bytes());
+                })
             }),
         ),
-        fats("FAT16", drive, 20 << 10, &["-F", "16", "-s", "2", "-n", "CONFIG-2"]),
-        fats("FAT with sectors of 2048 bytes", seed, 4096, &["-S", "2048", "-n", "CIDATA"]),
+        fats(
+            "FAT16",
+            drive,
+            20 << 10,
+            &["-F", "16", "-s", "2", "-n", "CONFIG-2"],
+        ),
+        fats(
+            "FAT with sectors of 2048 bytes",
+            seed,
+            4096,
+            &["-S", "2048", "-n", "CIDATA"],
+        ),
         (
             "FAT with both counts of sectors",
             seed,
             Box::new(|image, tree| {
                 fat(image, 1440, &["-n", "CIDATA"], tree)?;
-                boot_sector(image, |sector| sector[32..36].copy_from_slice(&2880u32.to_le_bytes()))
+                boot_sector(image, |sector| {
+                    sector[32..36].copy_from_slice(&2880u32.to_le_bytes());
+                })
             }),
         ),
         (
@@ -137,7 +257,10 @@ fn tools() -> Result<()> {
     ours.install(&mut host)?;
     host.nspawn_argument(format!("--bind={}", disk.device().display()));
     host.boot()?;
-    host.wait_for("journalctl -u firstboot | grep -q 'no node document for this machine'", Duration::from_secs(30))?;
+    host.wait_for(
+        "journalctl -u firstboot | grep -q 'no node document for this machine'",
+        Duration::from_secs(30),
+    )?;
     host.check(&["systemctl", "stop", "firstboot"])?;
 
     let folder = tempfile::tempdir()?;
@@ -148,23 +271,43 @@ fn tools() -> Result<()> {
     for file in ["user-data", "meta-data"] {
         fs::copy(node.join(file), seed.join(file))?;
     }
-    fs::copy(node.join("user-data"), drive.join("openstack/latest/user_data"))?;
-    fs::write(drive.join("openstack/latest/meta_data.json"), r#"{"uuid": "u-1", "hostname": "etcd-1"}"#)?;
+    fs::copy(
+        node.join("user-data"),
+        drive.join("openstack/latest/user_data"),
+    )?;
+    fs::write(
+        drive.join("openstack/latest/meta_data.json"),
+        r#"{"uuid": "u-1", "hostname": "etcd-1"}"#,
+    )?;
     fs::create_dir_all(drive.join("openstack/content"))?;
-    fs::write(drive.join("openstack/content/0000"), "a file of somebody else's")?;
+    fs::write(
+        drive.join("openstack/content/0000"),
+        "a file of somebody else's",
+    )?;
     for (name, label, make) in makers() {
         let image = folder.path().join("image");
         let _ = fs::remove_file(&image);
-        make(&image, if label == "cidata" { &seed } else { &drive }).with_context(|| format!("cannot make {name}"))?;
+        make(&image, if label == "cidata" { &seed } else { &drive })
+            .with_context(|| format!("cannot make {name}"))?;
         let said = told_by(&host, &disk, &image).context(name)?;
-        ensure!(said.contains("etcd-1 of cluster demo at 10.101.15.101"), "{name}:\n{said}");
+        ensure!(
+            said.contains("etcd-1 of cluster demo at 10.101.15.101"),
+            "{name}:\n{said}"
+        );
     }
 
     // A config drive without user data is no refusal, and says which instance it is of.
     fs::remove_file(drive.join("openstack/latest/user_data"))?;
     let image = folder.path().join("image");
-    iso(&image, &["genisoimage", "-quiet", "-J", "-r", "-V", "config-2"], &drive)?;
+    iso(
+        &image,
+        &["genisoimage", "-quiet", "-J", "-r", "-V", "config-2"],
+        &drive,
+    )?;
     let said = told_by(&host, &disk, &image)?;
-    ensure!(said.contains("of the instance u-1 has no user data"), "{said}");
+    ensure!(
+        said.contains("of the instance u-1 has no user data"),
+        "{said}"
+    );
     Ok(())
 }

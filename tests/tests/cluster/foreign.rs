@@ -14,7 +14,11 @@ use crate::path::REQUIREMENTS;
 use crate::refusals::refused;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("data_unknown_to_the_journal_is_not_touched", REQUIREMENTS, foreign)]
+    vec![trial(
+        "data_unknown_to_the_journal_is_not_touched",
+        REQUIREMENTS,
+        foreign,
+    )]
 }
 
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -30,25 +34,47 @@ fn foreign() -> Result<()> {
     wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(&host, "put answer 42")?;
     host.cut_power()?;
-    let kept = run::current()?.folder("kept")?.join("volume").display().to_string();
+    let kept = run::current()?
+        .folder("kept")?
+        .join("volume")
+        .display()
+        .to_string();
     let volume = host.path(VOLUME).display().to_string();
     process::check("cp", &["-a", &volume, &kept])?;
 
     // A new system over the old volume.
-    process::check("find", &[&host.path(STATE).display().to_string(), "-mindepth", "1", "-delete"])?;
+    process::check(
+        "find",
+        &[
+            &host.path(STATE).display().to_string(),
+            "-mindepth",
+            "1",
+            "-delete",
+        ],
+    )?;
     let refuses = |host: &mut Host, words: &str| -> Result<()> {
         let before = picture(host)?;
         refused(host, words)?;
-        ensure!(picture(host)? == before, "what was refused ({words}) was touched");
+        ensure!(
+            picture(host)? == before,
+            "what was refused ({words}) was touched"
+        );
         Ok(())
     };
     refuses(&mut host, "[data-unknown]")?;
 
-    // Moved away, as the refusal says; and then that volume comes back under the journal of the new life.
-    fs::rename(host.path("/var/lib/etcd/data"), host.path("/var/lib/etcd/moved"))?;
+    // Moved away, as the refusal says; and then that volume comes back under the journal of the new
+    // life.
+    fs::rename(
+        host.path("/var/lib/etcd/data"),
+        host.path("/var/lib/etcd/moved"),
+    )?;
     host.boot()?;
     wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
-    ensure!(etcdctl(&host, "get answer")?.is_empty(), "the new cluster has the old one's data");
+    ensure!(
+        etcdctl(&host, "get answer")?.is_empty(),
+        "the new cluster has the old one's data"
+    );
     host.cut_power()?;
     process::check("rm", &["-rf", &volume])?;
     process::check("cp", &["-a", &kept, &volume])?;
@@ -56,7 +82,10 @@ fn foreign() -> Result<()> {
 
     // A journal of which nothing can be believed.
     let journal = host.read(&format!("{STATE}/journal"))?;
-    fs::write(host.path(STATE).join("journal"), journal.replacen("accepted", "excepted", 1))?;
+    fs::write(
+        host.path(STATE).join("journal"),
+        journal.replacen("accepted", "excepted", 1),
+    )?;
     refuses(&mut host, "journal:1 is damaged")
 }
 
@@ -65,7 +94,10 @@ fn picture(host: &Host) -> Result<Vec<String>> {
     let data = host.path(VOLUME).join("data").display().to_string();
     let found = process::check("find", &[&data, "-printf", "%p %m %U:%G %s %i %T@\n"])?;
     let mut lines: Vec<String> = found.lines().map(str::to_owned).collect();
-    ensure!(lines.iter().any(|line| line.contains("member/wal")), "there is no data: {lines:?}");
+    ensure!(
+        lines.iter().any(|line| line.contains("member/wal")),
+        "there is no data: {lines:?}"
+    );
     lines.sort();
     Ok(lines)
 }

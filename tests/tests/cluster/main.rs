@@ -13,11 +13,21 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        let refusals = [refusals::trials(), certificates::trials(), older::trials(), foreign::trials()];
-        [path::trials(), sources::trials(), clouds::trials(), disks::trials()]
-            .into_iter()
-            .chain(refusals)
-            .flatten()
-            .collect()
+        let refusals = [
+            refusals::trials(),
+            certificates::trials(),
+            older::trials(),
+            foreign::trials(),
+        ];
+        [
+            path::trials(),
+            sources::trials(),
+            clouds::trials(),
+            disks::trials(),
+        ]
+        .into_iter()
+        .chain(refusals)
+        .flatten()
+        .collect()
     })
 }

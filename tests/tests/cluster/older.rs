@@ -14,7 +14,11 @@ use tests::{etcd, process, programs};
 use crate::path::REQUIREMENTS;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_document_of_an_earlier_build_is_refused_by_its_date", REQUIREMENTS, older)]
+    vec![trial(
+        "a_document_of_an_earlier_build_is_refused_by_its_date",
+        REQUIREMENTS,
+        older,
+    )]
 }
 
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -22,7 +26,8 @@ const SEED: &str = "/var/lib/cloud/seed/nocloud/user-data";
 const FILE: &str = "/etc/firstboot/node.json";
 const SERVED: &str = "metadata/node.json";
 
-/// The metadata server still has what the node began with when its certificates were renewed by a later build.
+/// The metadata server still has what the node began with when its certificates were renewed by a
+/// later build.
 fn older() -> Result<()> {
     etcd::release("3.5.1")?;
     let ours = Provisioning::new()?;
@@ -41,7 +46,10 @@ fn older() -> Result<()> {
     ensure!(asked == 1, "the server was asked {asked} times");
 
     // The image was installed since: the dates differ, whose unit is a second.
-    fs::rename(ours.pki().join("nodes/etcd-1"), ours.pki().join("nodes/set-aside"))?;
+    fs::rename(
+        ours.pki().join("nodes/etcd-1"),
+        ours.pki().join("nodes/set-aside"),
+    )?;
     ours.build(&recipe)?;
     let new_certificate = certificate(&ours)?;
     host.write(FILE, document()?, 0o600)?;
@@ -53,21 +61,40 @@ fn older() -> Result<()> {
     fs::remove_file(host.path(FILE))?;
     host.boot()?;
     lives_by(&host, &new_certificate)?;
-    ensure!(ours.server.requests_for(SERVED).len() == asked, "a server was asked that has an old document");
+    ensure!(
+        ours.server.requests_for(SERVED).len() == asked,
+        "a server was asked that has an old document"
+    );
 
     // Whoever hands it the old one is named, with both dates.
     host.cut_power()?;
     host.write(SEED, &old, 0o600)?;
     host.boot()?;
     host.wait_for("systemctl is-failed --quiet firstboot", CONVERGENCE_TIMEOUT)?;
-    let shown =
-        host.check(&["systemctl", "show", "firstboot", "etcd", "-p", "ActiveState,ExecMainStatus,StatusText"])?;
+    let shown = host.check(&[
+        "systemctl",
+        "show",
+        "firstboot",
+        "etcd",
+        "-p",
+        "ActiveState,ExecMainStatus,StatusText",
+    ])?;
     let [from_old, from_new] = [valid_from(&old_certificate)?, valid_from(&new_certificate)?];
-    let dates = format!("its newest certificate is valid from {from_old}, that of the accepted one from {from_new}.");
-    for words in ["ExecMainStatus=3\n", &format!("from {SEED} is older"), &dates, "ActiveState=inactive\n"] {
+    let dates = format!(
+        "its newest certificate is valid from {from_old}, that of the accepted one from {from_new}."
+    );
+    for words in [
+        "ExecMainStatus=3\n",
+        &format!("from {SEED} is older"),
+        &dates,
+        "ActiveState=inactive\n",
+    ] {
         ensure!(shown.contains(words), "{words:?} is missing in\n{shown}");
     }
-    ensure!(host.read("/etc/etcd/tls/server.crt")? == new_certificate, "a refused document was installed");
+    ensure!(
+        host.read("/etc/etcd/tls/server.crt")? == new_certificate,
+        "a refused document was installed"
+    );
 
     // And what the refusal says for anyone who wants the old one all the same.
     host.check(&["rm", "/var/lib/firstboot/node.json"])?;
@@ -84,7 +111,10 @@ fn certificate(ours: &Provisioning) -> Result<String> {
 fn lives_by(host: &Host, certificate: &str) -> Result<()> {
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     host.wait_for("systemctl is-active --quiet firstboot", CONVERGENCE_TIMEOUT)?;
-    ensure!(host.read("/etc/etcd/tls/server.crt")? == certificate, "the node has another certificate");
+    ensure!(
+        host.read("/etc/etcd/tls/server.crt")? == certificate,
+        "the node has another certificate"
+    );
     Ok(())
 }
 
@@ -93,8 +123,20 @@ fn valid_from(certificate: &str) -> Result<String> {
     let file = tempfile::NamedTempFile::new()?;
     fs::write(file.path(), certificate)?;
     let mut openssl = Command::new("openssl");
-    openssl.args(["x509", "-noout", "-startdate", "-dateopt", "iso_8601", "-in"]).arg(file.path());
+    openssl
+        .args([
+            "x509",
+            "-noout",
+            "-startdate",
+            "-dateopt",
+            "iso_8601",
+            "-in",
+        ])
+        .arg(file.path());
     let said = process::run(&mut openssl)?.ok()?;
-    let date = said.trim().strip_prefix("notBefore=").with_context(|| format!("openssl says {said}"))?;
+    let date = said
+        .trim()
+        .strip_prefix("notBefore=")
+        .with_context(|| format!("openssl says {said}"))?;
     Ok(date.replacen(' ', "T", 1))
 }

@@ -11,22 +11,35 @@ use tests::host::Host;
 use tests::programs::recipe;
 use tests::requirement::Requirement;
 
-pub(crate) const REQUIREMENTS: &[Requirement] =
-    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+pub(crate) const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+];
 /// Holds on a host that has taken on who it is.
-pub(crate) const ACCEPTED: &str = "grep -q '\"event\":\"accepted\",\"name\":\"etcd-1\"' /var/lib/firstboot/journal";
+pub(crate) const ACCEPTED: &str =
+    "grep -q '\"event\":\"accepted\",\"name\":\"etcd-1\"' /var/lib/firstboot/journal";
 pub(crate) const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("one_recipe_makes_a_healthy_cluster_that_stays_healthy", REQUIREMENTS, whole)]
+    vec![trial(
+        "one_recipe_makes_a_healthy_cluster_that_stays_healthy",
+        REQUIREMENTS,
+        whole,
+    )]
 }
 
 fn whole() -> Result<()> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
     provisioning.build(&recipe("demo"))?;
-    let mut hosts = NAMES.iter().map(|name| provisioning.node(name)).collect::<Result<Vec<Host>>>()?;
+    let mut hosts = NAMES
+        .iter()
+        .map(|name| provisioning.node(name))
+        .collect::<Result<Vec<Host>>>()?;
     boot_all(&mut hosts)?;
     for host in &hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -47,14 +60,18 @@ fn whole() -> Result<()> {
     for (host, before) in hosts.iter().zip(before) {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         let after = fingerprint(host)?;
-        ensure!(before == after, "{} rewrote something:\n{before}\n{after}", host.name());
+        ensure!(
+            before == after,
+            "{} rewrote something:\n{before}\n{after}",
+            host.name()
+        );
     }
     ensure!(etcdctl(&hosts[2], "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }
 
-/// No question of firstboot's to an etcd that starts was broken off: it would be a warning in etcd's log. Of later ones
-/// etcdctl leaves its share.
+/// No question of firstboot's to an etcd that starts was broken off: it would be a warning in
+/// etcd's log. Of later ones etcdctl leaves its share.
 fn is_left_in_peace(host: &Host) -> Result<()> {
     let log =
         host.sh("journalctl -u etcd -o cat | sed '/ready to serve client requests/q' | grep 'rejected connection'")?;
@@ -62,15 +79,24 @@ fn is_left_in_peace(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// firstboot run again, and once more, writes nothing: everything is already as it should be. What etcd and the system's own
-/// services write meanwhile does not count; nor does the folder in which each run makes and removes its lock.
+/// firstboot run again, and once more, writes nothing: everything is already as it should be. What
+/// etcd and the system's own services write meanwhile does not count; nor does the folder in which
+/// each run makes and removes its lock.
 fn runs_twice(host: &Host) -> Result<()> {
     let written =
         host.sh("touch /tmp/before && sleep 0.1 && firstboot run >/tmp/said 2>&1 && firstboot run >>/tmp/said 2>&1 &&
          find /boot /etc /home /opt /root /run/firstboot /srv /usr /var/backups /var/lib/etcd /var/lib/firstboot \\
               -path /var/lib/etcd/data -prune -o ! -path /run/firstboot -cnewer /tmp/before -print")?;
-    ensure!(written.stdout.is_empty() && written.success(), "{} has written {written:?}", host.name());
+    ensure!(
+        written.stdout.is_empty() && written.success(),
+        "{} has written {written:?}",
+        host.name()
+    );
     let said = host.check(&["cat", "/tmp/said"])?;
-    ensure!(said.matches("is a healthy member").count() == 2, "{}: {said}", host.name());
+    ensure!(
+        said.matches("is a healthy member").count() == 2,
+        "{}: {said}",
+        host.name()
+    );
     Ok(())
 }

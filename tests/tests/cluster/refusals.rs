@@ -1,5 +1,5 @@
-//! The wrong machine gets nothing: each wrong document, seed or overlay is refused with its reason, and etcd does not
-//! start. And a running member refuses who has no business with it.
+//! The wrong machine gets nothing: each wrong document, seed or overlay is refused with its reason,
+//! and etcd does not start. And a running member refuses who has no business with it.
 
 use std::fs;
 use std::path::Path;
@@ -21,13 +21,37 @@ use crate::path::{ACCEPTED, NAMES, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_wrong_document_is_refused_with_its_reason", REQUIREMENTS, documents),
-        trial("a_seed_disk_is_read_and_garbage_on_it_is_refused", REQUIREMENTS, seed_disk),
-        trial("a_cloned_disk_and_an_altered_file_are_refused", REQUIREMENTS, clone_and_altered),
+        trial(
+            "a_wrong_document_is_refused_with_its_reason",
+            REQUIREMENTS,
+            documents,
+        ),
+        trial(
+            "a_seed_disk_is_read_and_garbage_on_it_is_refused",
+            REQUIREMENTS,
+            seed_disk,
+        ),
+        trial(
+            "a_cloned_disk_and_an_altered_file_are_refused",
+            REQUIREMENTS,
+            clone_and_altered,
+        ),
         trial("a_member_refuses_strangers", REQUIREMENTS, strangers),
-        trial("an_overlay_with_another_digest_is_not_unpacked", REQUIREMENTS, wrong_overlay),
-        trial("a_user_script_that_alters_the_image_fails_the_installation", REQUIREMENTS, altering_script),
-        trial("a_host_uses_only_the_address_in_its_document", REQUIREMENTS, addresses),
+        trial(
+            "an_overlay_with_another_digest_is_not_unpacked",
+            REQUIREMENTS,
+            wrong_overlay,
+        ),
+        trial(
+            "a_user_script_that_alters_the_image_fails_the_installation",
+            REQUIREMENTS,
+            altering_script,
+        ),
+        trial(
+            "a_host_uses_only_the_address_in_its_document",
+            REQUIREMENTS,
+            addresses,
+        ),
     ]
 }
 
@@ -43,16 +67,38 @@ fn refusal(host: &mut Host) -> Result<(String, i32)> {
     host.boot()?;
     let end = Instant::now() + Duration::from_secs(180);
     loop {
-        let shown = host.run(&["systemctl", "show", "firstboot", "-p", "ActiveState,ExecMainStatus"])?.stdout;
+        let shown = host
+            .run(&[
+                "systemctl",
+                "show",
+                "firstboot",
+                "-p",
+                "ActiveState,ExecMainStatus",
+            ])?
+            .stdout;
         if shown.contains("ActiveState=failed") {
-            let code = shown.lines().find_map(|line| line.strip_prefix("ExecMainStatus=")?.parse().ok());
+            let code = shown
+                .lines()
+                .find_map(|line| line.strip_prefix("ExecMainStatus=")?.parse().ok());
             let journal = host.journal("firstboot")?;
-            let said = journal.lines().rfind(|line| line.contains("firstboot: ")).unwrap_or(&journal).to_owned();
+            let said = journal
+                .lines()
+                .rfind(|line| line.contains("firstboot: "))
+                .unwrap_or(&journal)
+                .to_owned();
             let etcd = host.run(&["systemctl", "is-active", "etcd"])?.stdout;
-            ensure!(etcd.trim() == "inactive", "etcd is {etcd} though firstboot said {said}");
+            ensure!(
+                etcd.trim() == "inactive",
+                "etcd is {etcd} though firstboot said {said}"
+            );
             return Ok((said, code.context("no exit code")?));
         }
-        ensure!(Instant::now() < end, "firstboot on {} goes on: {shown}\n{}", host.name(), host.journal("firstboot")?);
+        ensure!(
+            Instant::now() < end,
+            "firstboot on {} goes on: {shown}\n{}",
+            host.name(),
+            host.journal("firstboot")?
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -61,7 +107,10 @@ fn refusal(host: &mut Host) -> Result<(String, i32)> {
 pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
     let (said, code) = refusal(host)?;
     ensure!(code == 3, "exit code {code}: {said}");
-    ensure!(said.contains(expected), "expected {expected:?}, but firstboot says:\n{said}");
+    ensure!(
+        said.contains(expected),
+        "expected {expected:?}, but firstboot says:\n{said}"
+    );
     host.cut_power()
 }
 
@@ -77,11 +126,18 @@ fn documents() -> Result<()> {
     ours.install(&mut host)?;
 
     give(&host, &own("etcd-2", "user-data")?)?;
-    refused(&mut host, "etcd-2 must have the address 10.101.15.102, but eth0 has 10.101.15.101")?;
+    refused(
+        &mut host,
+        "etcd-2 must have the address 10.101.15.102, but eth0 has 10.101.15.101",
+    )?;
 
     give(&host, b"#cloud-config\n")?;
     refused(&mut host, "is not a node document")?;
-    let altered = String::from_utf8(own("etcd-1", "user-data")?)?.replacen("\"payload\": \"ey", "\"payload\": \"eY", 1);
+    let altered = String::from_utf8(own("etcd-1", "user-data")?)?.replacen(
+        "\"payload\": \"ey",
+        "\"payload\": \"eY",
+        1,
+    );
     give(&host, altered.as_bytes())?;
     refused(&mut host, "it was altered after signing")?;
 
@@ -110,12 +166,18 @@ fn documents() -> Result<()> {
         host.wait_for("test -s /etc/etcd/tls/client.crt", Duration::from_secs(180))?;
         host.check(&["firstboot", "run", "--dry-run"])?
     };
-    ensure!(plan.contains("etcd-1 of cluster demo at 10.101.15.101") && !plan.contains("/etc/hostname"), "{plan}");
+    ensure!(
+        plan.contains("etcd-1 of cluster demo at 10.101.15.101") && !plan.contains("/etc/hostname"),
+        "{plan}"
+    );
 
     // From now on it is this node; another document does not make it another.
     host.cut_power()?;
     give(&host, &own("etcd-2", "user-data")?)?;
-    refused(&mut host, "this disk was set up as etcd-1, but the node document is for etcd-2")
+    refused(
+        &mut host,
+        "this disk was set up as etcd-1, but the node document is for etcd-2",
+    )
 }
 
 fn seed_disk() -> Result<()> {
@@ -149,13 +211,34 @@ fn clone_and_altered() -> Result<()> {
     let journal = host.read("/var/lib/firstboot/journal")?;
     let mut clone = ours.node("etcd-2")?;
     // The second machine with the first one's disk.
-    process::check("cp", &["-a", &path(&host, "/var/lib/firstboot/."), &path(&clone, "/var/lib/firstboot")])?;
-    process::check("cp", &["-a", &path(&host, "/var/lib/cloud/."), &path(&clone, "/var/lib/cloud")])?;
+    process::check(
+        "cp",
+        &[
+            "-a",
+            &path(&host, "/var/lib/firstboot/."),
+            &path(&clone, "/var/lib/firstboot"),
+        ],
+    )?;
+    process::check(
+        "cp",
+        &[
+            "-a",
+            &path(&host, "/var/lib/cloud/."),
+            &path(&clone, "/var/lib/cloud"),
+        ],
+    )?;
     refused(&mut clone, "[machine-copied]")?;
-    ensure!(clone.read("/var/lib/firstboot/journal")? == journal, "a refused clone wrote to its journal");
+    ensure!(
+        clone.read("/var/lib/firstboot/journal")? == journal,
+        "a refused clone wrote to its journal"
+    );
 
     let conf = host.read("/etc/sysctl.d/95-etcd.conf")?;
-    host.write("/etc/sysctl.d/95-etcd.conf", conf.replacen("vm.swappiness = 1", "vm.swappiness = 9", 1), 0o644)?;
+    host.write(
+        "/etc/sysctl.d/95-etcd.conf",
+        conf.replacen("vm.swappiness = 1", "vm.swappiness = 9", 1),
+        0o644,
+    )?;
     refused(&mut host, "/etc/sysctl.d/95-etcd.conf was altered")?;
     fs::remove_file(host.path("/etc/firstboot/installed"))?;
     refused(&mut host, "the installation of this node did not finish")
@@ -167,7 +250,10 @@ fn path(host: &Host, path: &str) -> String {
 
 fn strangers() -> Result<()> {
     let ours = provisioned()?;
-    let mut hosts = NAMES.iter().map(|name| ours.node(name)).collect::<Result<Vec<Host>>>()?;
+    let mut hosts = NAMES
+        .iter()
+        .map(|name| ours.node(name))
+        .collect::<Result<Vec<Host>>>()?;
     boot_all(&mut hosts)?;
     wait_healthy(&hosts[0], 3, Duration::from_secs(180))?;
 
@@ -175,33 +261,56 @@ fn strangers() -> Result<()> {
         let script = format!("curl -sS -m 5 {arguments}");
         process::run(ours.network.world().command("bash").args(["-c", &script]))
     };
-    // The bridge's own address is in the network that may be client; the firewall lets it through to 2379.
+    // The bridge's own address is in the network that may be client; the firewall lets it through
+    // to 2379.
     for port in [2379, 2380] {
         let plain = curl(&format!("http://10.101.15.101:{port}/version"))?;
-        ensure!(!plain.success() && plain.stdout.is_empty(), "plain http to {port}: {plain:?}");
+        ensure!(
+            !plain.success() && plain.stdout.is_empty(),
+            "plain http to {port}: {plain:?}"
+        );
     }
     let bare = curl("-k https://10.101.15.101:2379/version")?;
-    ensure!(!bare.success(), "a client without a certificate is served: {bare:?}");
+    ensure!(
+        !bare.success(),
+        "a client without a certificate is served: {bare:?}"
+    );
     let own = ours.pki().join("nodes/etcd-1");
     let with = |folder: &Path| {
         let folder = folder.display();
-        format!("-k --cert {folder}/client.crt --key {folder}/client.key https://10.101.15.101:2379/version")
+        format!(
+            "-k --cert {folder}/client.crt --key {folder}/client.key https://10.101.15.101:2379/version"
+        )
     };
     let good = curl(&with(&own))?;
-    ensure!(good.stdout.contains("3.5.1"), "the cluster's own client is refused: {good:?}");
+    ensure!(
+        good.stdout.contains("3.5.1"),
+        "the cluster's own client is refused: {good:?}"
+    );
 
     let foreign = tempfile::tempdir()?;
     let command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=root \
                    -keyout client.key -out client.crt -days 1";
-    let made = process::run(std::process::Command::new("bash").args(["-c", command]).current_dir(foreign.path()))?;
+    let made = process::run(
+        std::process::Command::new("bash")
+            .args(["-c", command])
+            .current_dir(foreign.path()),
+    )?;
     made.ok()?;
     let refused = curl(&with(foreign.path()))?;
-    ensure!(!refused.success(), "a client of a foreign CA is served: {refused:?}");
+    ensure!(
+        !refused.success(),
+        "a client of a foreign CA is served: {refused:?}"
+    );
 
-    // From a peer's machine: the firewall drops others, and etcd compares a certificate's addresses with the sender's.
+    // From a peer's machine: the firewall drops others, and etcd compares a certificate's addresses
+    // with the sender's.
     let own = ours.pki().join("nodes/etcd-2");
     for (pair, served) in [("peer", true), ("client", false)] {
-        let (cert, key) = (fs::read(own.join(format!("{pair}.crt")))?, fs::read(own.join(format!("{pair}.key")))?);
+        let (cert, key) = (
+            fs::read(own.join(format!("{pair}.crt")))?,
+            fs::read(own.join(format!("{pair}.key")))?,
+        );
         hosts[1].write("/root/as", [cert, key].concat(), 0o600)?;
         let asked = hosts[1].run(&[
             "curl",
@@ -212,7 +321,10 @@ fn strangers() -> Result<()> {
             "/root/as",
             "https://10.101.15.101:2380/version",
         ])?;
-        ensure!(asked.stdout.contains("3.5.1") == served, "with the {pair}'s certificate a peer port says {asked:?}");
+        ensure!(
+            asked.stdout.contains("3.5.1") == served,
+            "with the {pair}'s certificate a peer port says {asked:?}"
+        );
     }
     Ok(())
 }
@@ -220,7 +332,8 @@ fn strangers() -> Result<()> {
 fn wrong_overlay() -> Result<()> {
     let ours = provisioned()?;
     let host = ours.machine("etcd-1")?;
-    ours.server.fault("image/overlay.tar.gz", Fault::FlipByte(1000));
+    ours.server
+        .fault("image/overlay.tar.gz", Fault::FlipByte(1000));
     let installation = ours.try_install(&host)?;
     ensure!(
         matches!(installation.outcome, Outcome::PoweredOff(_)),
@@ -229,8 +342,14 @@ fn wrong_overlay() -> Result<()> {
         installation.log()
     );
     let log = installation.log();
-    ensure!(log.contains("this kickstart wants") && log.contains("INSTALLATION FAILED"), "{log}");
-    ensure!(!host.path("/usr/local/bin/etcd").exists(), "something of a wrong overlay was unpacked");
+    ensure!(
+        log.contains("this kickstart wants") && log.contains("INSTALLATION FAILED"),
+        "{log}"
+    );
+    ensure!(
+        !host.path("/usr/local/bin/etcd").exists(),
+        "something of a wrong overlay was unpacked"
+    );
     ensure!(!host.path("/etc/firstboot/installed").exists());
     ensure!(host.read("/etc/issue")?.contains("not an etcd node"));
     Ok(())
@@ -239,7 +358,10 @@ fn wrong_overlay() -> Result<()> {
 fn altering_script() -> Result<()> {
     let ours = provisioned()?;
     let own = tempfile::tempdir()?;
-    fs::write(own.path().join("own.sh"), "echo '# mine' >> /etc/sysctl.d/95-etcd.conf\n")?;
+    fs::write(
+        own.path().join("own.sh"),
+        "echo '# mine' >> /etc/sysctl.d/95-etcd.conf\n",
+    )?;
     let text = fs::read_to_string(recipe("demo"))? + "\n[files]\npost = [\"own.sh\"]\n";
     let path = own.path().join("own.toml");
     fs::write(&path, text)?;
@@ -247,8 +369,16 @@ fn altering_script() -> Result<()> {
     let host = ours.machine("etcd-1")?;
     let installation = ours.try_install(&host)?;
     let log = installation.log();
-    ensure!(matches!(installation.outcome, Outcome::PoweredOff(_)), "{:?}\n{log}", installation.outcome);
-    ensure!(log.contains("INSTALLATION FAILED") && log.contains("/etc/sysctl.d/95-etcd.conf was altered"), "{log}");
+    ensure!(
+        matches!(installation.outcome, Outcome::PoweredOff(_)),
+        "{:?}\n{log}",
+        installation.outcome
+    );
+    ensure!(
+        log.contains("INSTALLATION FAILED")
+            && log.contains("/etc/sysctl.d/95-etcd.conf was altered"),
+        "{log}"
+    );
     ensure!(!host.path("/etc/firstboot/installed").exists());
     Ok(())
 }
@@ -256,18 +386,30 @@ fn altering_script() -> Result<()> {
 fn addresses() -> Result<()> {
     let ours = provisioned()?;
     let fixed = tempfile::tempdir()?;
-    let text = fs::read_to_string(recipe("demo"))?.replacen("[network]", "[network]\nmode = \"static\"", 1);
+    let text = fs::read_to_string(recipe("demo"))?.replacen(
+        "[network]",
+        "[network]\nmode = \"static\"",
+        1,
+    );
     let path = fixed.path().join("static.toml");
     fs::write(&path, text)?;
     ours.build(&path)?;
     let mut host = ours.node("etcd-1")?;
     let link = host.link().clone();
-    process::run(link.namespace.command("ip").args(["address", "flush", "dev", "eth0"]))?.ok()?;
+    process::run(
+        link.namespace
+            .command("ip")
+            .args(["address", "flush", "dev", "eth0"]),
+    )?
+    .ok()?;
     host.boot()?;
     host.wait_for(ACCEPTED, Duration::from_secs(180))?;
     let shown = host.check(&["ip", "-4", "-o", "address", "show", "dev", "eth0"])?;
     ensure!(shown.contains("10.101.15.101/24"), "{shown}");
     let ifcfg = host.read("/etc/sysconfig/network-scripts/ifcfg-eth0")?;
-    ensure!(ifcfg.contains("IPADDR=10.101.15.101") && ifcfg.contains("GATEWAY=10.101.15.1"), "{ifcfg}");
+    ensure!(
+        ifcfg.contains("IPADDR=10.101.15.101") && ifcfg.contains("GATEWAY=10.101.15.1"),
+        "{ifcfg}"
+    );
     Ok(())
 }

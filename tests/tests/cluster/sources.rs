@@ -1,4 +1,5 @@
-//! Each place where a node may learn who it is. The seed folder is the main path's; the seed disk is with the refusals.
+//! Each place where a node may learn who it is. The seed folder is the main path's; the seed disk
+//! is with the refusals.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,11 +21,23 @@ use crate::path::{ACCEPTED, REQUIREMENTS};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_node_learns_who_it_is_from_a_file", REQUIREMENTS, file),
-        trial("a_node_learns_who_it_is_from_the_kernels_command_line", REQUIREMENTS, cmdline),
-        trial("a_node_learns_who_it_is_from_a_server_that_is_late", REQUIREMENTS, server),
+        trial(
+            "a_node_learns_who_it_is_from_the_kernels_command_line",
+            REQUIREMENTS,
+            cmdline,
+        ),
+        trial(
+            "a_node_learns_who_it_is_from_a_server_that_is_late",
+            REQUIREMENTS,
+            server,
+        ),
         trial(
             "a_node_learns_who_it_is_from_its_firmware",
-            &[REQUIREMENTS, &[Requirement::Qemu, Requirement::Apt, Requirement::Xfs]].concat(),
+            &[
+                REQUIREMENTS,
+                &[Requirement::Qemu, Requirement::Apt, Requirement::Xfs],
+            ]
+            .concat(),
             firmware,
         ),
     ]
@@ -51,7 +64,11 @@ fn file() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.machine("etcd-1")?;
     ours.install(&mut host)?;
-    host.write("/etc/firstboot/node.json", fs::read(ours.out().join("nodes/etcd-1/node.json"))?, 0o600)?;
+    host.write(
+        "/etc/firstboot/node.json",
+        fs::read(ours.out().join("nodes/etcd-1/node.json"))?,
+        0o600,
+    )?;
     becomes_the_node(&mut host)
 }
 
@@ -61,11 +78,22 @@ fn cmdline() -> Result<()> {
     ours.install(&mut host)?;
     let folder = ours.www().join("cmdline");
     fs::create_dir(&folder)?;
-    fs::copy(ours.out().join("nodes/etcd-1/user-data"), folder.join("user-data"))?;
-    // A container's /proc/cmdline is its machine's; nspawn cannot lay another over it before systemd is there.
-    host.write("/root/cmdline", "ro quiet \"ds=nocloud;s=http://10.101.15.1:8080/cmdline/\"\n", 0o644)?;
+    fs::copy(
+        ours.out().join("nodes/etcd-1/user-data"),
+        folder.join("user-data"),
+    )?;
+    // A container's /proc/cmdline is its machine's; nspawn cannot lay another over it before
+    // systemd is there.
+    host.write(
+        "/root/cmdline",
+        "ro quiet \"ds=nocloud;s=http://10.101.15.1:8080/cmdline/\"\n",
+        0o644,
+    )?;
     host.boot()?;
-    host.wait_for("journalctl -u firstboot | grep -q 'waiting for http'", Duration::from_secs(180))?;
+    host.wait_for(
+        "journalctl -u firstboot | grep -q 'waiting for http'",
+        Duration::from_secs(180),
+    )?;
     host.check(&["mount", "--bind", "/root/cmdline", "/proc/cmdline"])?;
     host.check(&["systemctl", "restart", "--no-block", "firstboot"])?;
     host.wait_for(ACCEPTED, Duration::from_secs(180))?;
@@ -79,13 +107,20 @@ fn server() -> Result<()> {
     ours.install(&mut host)?;
     let folder = ours.www().join("metadata");
     fs::create_dir(&folder)?;
-    fs::copy(ours.out().join("nodes/etcd-1/node.json"), folder.join("node.json"))?;
-    ours.server.fault("metadata/node.json", Fault::StatusTimes(503, 2));
+    fs::copy(
+        ours.out().join("nodes/etcd-1/node.json"),
+        folder.join("node.json"),
+    )?;
+    ours.server
+        .fault("metadata/node.json", Fault::StatusTimes(503, 2));
     becomes_the_node(&mut host)?;
     let asked = ours.server.requests_for("metadata/node.json");
     ensure!(asked.len() == 3, "{asked:?}");
     let query = asked[0].query.as_deref().unwrap_or_default();
-    ensure!(query.contains("mac=52%3A54%3A0a%3A65%3A0f%3A65"), "it is not said who asks: {query}");
+    ensure!(
+        query.contains("mac=52%3A54%3A0a%3A65%3A0f%3A65"),
+        "it is not said who asks: {query}"
+    );
 
     // A second boot asks nobody: it knows who it is.
     host.cut_power()?;
@@ -94,8 +129,8 @@ fn server() -> Result<()> {
     Ok(())
 }
 
-/// Runs in place of systemd, and says what firstboot finds with all of the firmware's tables, without its strings, and without
-/// QEMU's store.
+/// Runs in place of systemd, and says what firstboot finds with all of the firmware's tables,
+/// without its strings, and without QEMU's store.
 const FIRMWARE: &str = "#!/bin/sh
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin
 mount -t proc proc /proc
@@ -111,7 +146,8 @@ firstboot run --dry-run
 exec busybox sh -c 'sync; reboot -f'
 ";
 
-/// A virtual machine's: an OEM string that names the place, and QEMU's own store, which has another node's document here.
+/// A virtual machine's: an OEM string that names the place, and QEMU's own store, which has another
+/// node's document here.
 fn firmware() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.machine("etcd-1")?;
@@ -121,17 +157,49 @@ fn firmware() -> Result<()> {
         fs::copy(document("etcd-1"), root.join("root/node.json"))?;
         fs::copy(vm::busybox()?, root.join("usr/local/bin/busybox"))?;
         fs::write(root.join("root/firmware.sh"), FIRMWARE)?;
-        Ok(fs::set_permissions(root.join("root/firmware.sh"), Permissions::from_mode(0o755))?)
+        Ok(fs::set_permissions(
+            root.join("root/firmware.sh"),
+            Permissions::from_mode(0o755),
+        )?)
     })?;
-    let stored = format!("name=opt/etcd-image/node.json,file={}", document("etcd-2").display());
-    let words = ["-smbios", "type=11,value=vendor,value=firstboot.node=/root/node.json", "-fw_cfg", &stored];
+    let stored = format!(
+        "name=opt/etcd-image/node.json,file={}",
+        document("etcd-2").display()
+    );
+    let words = [
+        "-smbios",
+        "type=11,value=vendor,value=firstboot.node=/root/node.json",
+        "-fw_cfg",
+        &stored,
+    ];
     let vm = vm.with_arguments(&words.map(str::to_owned));
-    vm.run("init=/root/firmware.sh", (host.address(), &host.link().mac), Duration::from_secs(300))?;
+    vm.run(
+        "init=/root/firmware.sh",
+        (host.address(), &host.link().mac),
+        Duration::from_secs(300),
+    )?;
     let said = vm.mounted(|root| Ok(fs::read_to_string(root.join("root/said"))?));
-    let said = said.with_context(|| format!("the machine said nothing; its console:\n{}", tail(&vm.console(), 30)))?;
-    ensure!(said.matches("mode 400\n").count() == 2, "others than root can read it:\n{said}");
-    let found: Vec<&str> = said.lines().filter(|line| line.contains(" of cluster demo at ")).collect();
-    ensure!(said.contains("two sources disagree: opt/etcd-image/node.json"), "{said}");
-    ensure!(found.len() == 2 && found[0].starts_with("etcd-2 ") && found[1].starts_with("etcd-1 "), "{said}");
+    let said = said.with_context(|| {
+        format!(
+            "the machine said nothing; its console:\n{}",
+            tail(&vm.console(), 30)
+        )
+    })?;
+    ensure!(
+        said.matches("mode 400\n").count() == 2,
+        "others than root can read it:\n{said}"
+    );
+    let found: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains(" of cluster demo at "))
+        .collect();
+    ensure!(
+        said.contains("two sources disagree: opt/etcd-image/node.json"),
+        "{said}"
+    );
+    ensure!(
+        found.len() == 2 && found[0].starts_with("etcd-2 ") && found[1].starts_with("etcd-1 "),
+        "{said}"
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What a node has told others is on its disk, even where it was killed before it could see to that.
+//! What a node has told others is on its disk, even where it was killed before it could see to
+//! that.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -11,26 +12,46 @@ use tests::requirement::Requirement;
 use crate::requirements::{REQUIREMENTS, tracer};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let with_fuse: Vec<Requirement> = REQUIREMENTS.iter().copied().chain([Requirement::Fuse]).collect();
-    vec![trial("a_kill_and_then_a_power_cut_revoke_no_promise_to_other_members", &with_fuse, ready)]
+    let with_fuse: Vec<Requirement> = REQUIREMENTS
+        .iter()
+        .copied()
+        .chain([Requirement::Fuse])
+        .collect();
+    vec![trial(
+        "a_kill_and_then_a_power_cut_revoke_no_promise_to_other_members",
+        &with_fuse,
+        ready,
+    )]
 }
 
-/// firstboot is killed between writing down that it is ready and flushing that. Started again it reads so, tells so,
-/// and then the power goes.
+/// firstboot is killed between writing down that it is ready and flushing that. Started again it
+/// reads so, tells so, and then the power goes.
 fn ready() -> Result<()> {
     const JOURNAL: &str = "/var/lib/firstboot/journal";
     let mut bed = Bed::lossy(tracer())?;
     bed.flush_disks();
     // It accepts its identity, begins a life, is ready: three lines.
-    let third = Point { what: format!("fsync {JOURNAL}"), nth: 3 };
+    let third = Point {
+        what: format!("fsync {JOURNAL}"),
+        nth: 3,
+    };
     TracerOrder::Kill(third).give(&bed.orders(0, Traced::Firstboot))?;
     // The others do not see each other, and so are never ready.
     bed.hosts[0].network().drop_between("etcd-2", "etcd-3")?;
     bed.start(&[0, 1, 2])?;
-    ensure!(bed.reaches_point(0, Traced::Firstboot)?, "firstboot was not killed");
+    ensure!(
+        bed.reaches_point(0, Traced::Firstboot)?,
+        "firstboot was not killed"
+    );
     // Of its second start: the first was killed before it could say for whom it waits.
-    bed.hosts[0].wait_for("systemctl show -p NRestarts firstboot | grep -q =1", CONVERGENCE_TIMEOUT)?;
-    bed.hosts[0].wait_for("systemctl show -p StatusText firstboot | grep -q 'waiting until'", CONVERGENCE_TIMEOUT)?;
+    bed.hosts[0].wait_for(
+        "systemctl show -p NRestarts firstboot | grep -q =1",
+        CONVERGENCE_TIMEOUT,
+    )?;
+    bed.hosts[0].wait_for(
+        "systemctl show -p StatusText firstboot | grep -q 'waiting until'",
+        CONVERGENCE_TIMEOUT,
+    )?;
     let before = bed.hosts[0].check(&["cat", JOURNAL])?;
     ensure!(
         before.lines().count() == 3 && before.contains("\"ready\""),
@@ -40,7 +61,10 @@ fn ready() -> Result<()> {
     bed.power_cut(&[0], Loss::Unflushed)?;
     bed.hosts[0].wait_for(&format!("test -s {JOURNAL}"), CONVERGENCE_TIMEOUT)?;
     let after = bed.hosts[0].check(&["cat", JOURNAL])?;
-    ensure!(after.starts_with(&before), "a line was told and is lost; before:\n{before}\nafter:\n{after}");
+    ensure!(
+        after.starts_with(&before),
+        "a line was told and is lost; before:\n{before}\nafter:\n{after}"
+    );
     bed.hosts[0].network().heal_all()?;
     bed.wait_healthy()
 }

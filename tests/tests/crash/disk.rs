@@ -10,7 +10,11 @@ use tests::lossy::{Disk, Loss, Tree};
 use tests::requirement::Requirement;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_lossy_disk_keeps_what_was_flushed_and_loses_the_rest", &[Requirement::Root, Requirement::Fuse], disk)]
+    vec![trial(
+        "a_lossy_disk_keeps_what_was_flushed_and_loses_the_rest",
+        &[Requirement::Root, Requirement::Fuse],
+        disk,
+    )]
 }
 
 fn disk() -> Result<()> {
@@ -30,17 +34,29 @@ fn disk() -> Result<()> {
         names.sort();
         Ok(names)
     };
-    ensure!(names()? == ["kept", "renamed"] && fs::read(at("kept"))?.len() == 5004, "it is not a file system");
+    ensure!(
+        names()? == ["kept", "renamed"] && fs::read(at("kept"))?.len() == 5004,
+        "it is not a file system"
+    );
     drop(kept);
 
     disk.cut(Loss::Unflushed)?;
     let at = |name: &str| disk.path().join(name);
-    ensure!(!at("renamed").exists(), "a name that was not flushed is still there");
-    ensure!(fs::read(at("kept"))? == [b'x'; 5000], "what was flushed is not what is there");
+    ensure!(
+        !at("renamed").exists(),
+        "a name that was not flushed is still there"
+    );
+    ensure!(
+        fs::read(at("kept"))? == [b'x'; 5000],
+        "what was flushed is not what is there"
+    );
 
     fs::write(at("new"), "lost")?;
     fs::rename(at("new"), at("renamed"))?;
     disk.cut(Loss::Contents)?;
-    ensure!(fs::read(disk.path().join("renamed"))?.is_empty(), "a content that was not flushed is still there");
+    ensure!(
+        fs::read(disk.path().join("renamed"))?.is_empty(),
+        "a content that was not flushed is still there"
+    );
     Ok(())
 }

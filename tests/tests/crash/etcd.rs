@@ -15,24 +15,42 @@ use crate::requirements::{REQUIREMENTS, tracer};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_partial_data_directory_is_archived_and_never_deleted", REQUIREMENTS, half_born),
-        trial("an_interrupted_promotion_is_finished_at_the_next_boot", REQUIREMENTS, promotion),
+        trial(
+            "a_partial_data_directory_is_archived_and_never_deleted",
+            REQUIREMENTS,
+            half_born,
+        ),
+        trial(
+            "an_interrupted_promotion_is_finished_at_the_next_boot",
+            REQUIREMENTS,
+            promotion,
+        ),
     ]
 }
 
-/// etcd-io/etcd#16596: etcd that was cut short while it made its first data refuses that data forever.
+/// etcd-io/etcd#16596: etcd that was cut short while it made its first data refuses that data
+/// forever.
 fn half_born() -> Result<()> {
     let mut bed = Bed::booted(tracer())?;
     let victim = TOGETHER.victim;
     let orders = bed.orders(victim, Traced::Etcd);
     // Its database is there, its write-ahead log is made, and not yet called so.
-    let point = Point { what: "rename /var/lib/etcd/data/member/wal".to_owned(), nth: 1 };
+    let point = Point {
+        what: "rename /var/lib/etcd/data/member/wal".to_owned(),
+        nth: 1,
+    };
     TracerOrder::Hold(point).give(&orders)?;
     (TOGETHER.begin)(&bed)?;
-    ensure!(bed.reaches_point(victim, Traced::Etcd)?, "etcd made its data without coming by the point");
+    ensure!(
+        bed.reaches_point(victim, Traced::Etcd)?,
+        "etcd made its data without coming by the point"
+    );
     bed.hosts[victim].cut_power()?;
     let data = bed.hosts[victim].path("/var/lib/etcd/data/member");
-    ensure!(data.join("snap/db").exists() && data.join("wal.tmp").exists(), "etcd was not cut short as it should be");
+    ensure!(
+        data.join("snap/db").exists() && data.join("wal.tmp").exists(),
+        "etcd was not cut short as it should be"
+    );
     ensure!(!data.join("wal").exists(), "etcd has its log already");
     let database = fs::read(data.join("snap/db"))?;
 
@@ -40,12 +58,23 @@ fn half_born() -> Result<()> {
     bed.wait_healthy()?;
     let aside = bed.hosts[victim].path("/var/lib/etcd/aside");
     let put: Vec<_> = fs::read_dir(&aside)?.collect::<Result<_, _>>()?;
-    let [put] = put.as_slice() else { anyhow::bail!("{} holds {put:?}", aside.display()) };
-    ensure!(put.file_name().to_string_lossy().starts_with("half-born-"), "it was put aside as {put:?}");
+    let [put] = put.as_slice() else {
+        anyhow::bail!("{} holds {put:?}", aside.display())
+    };
+    ensure!(
+        put.file_name().to_string_lossy().starts_with("half-born-"),
+        "it was put aside as {put:?}"
+    );
     let kept = fs::read(put.path().join("member/snap/db"))?;
-    ensure!(kept == database && put.path().join("member/wal.tmp").exists(), "what was put aside is not what was there");
+    ensure!(
+        kept == database && put.path().join("member/wal.tmp").exists(),
+        "what was put aside is not what was there"
+    );
     let said = bed.hosts[victim].journal("firstboot")?;
-    ensure!(said.contains("first start was interrupted") && said.contains("/data goes to"), "{said}");
+    ensure!(
+        said.contains("first start was interrupted") && said.contains("/data goes to"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -54,25 +83,44 @@ fn promotion() -> Result<()> {
     let mut bed = Bed::booted(tracer())?;
     let victim = REBUILD.victim;
     let (points, wanted) = list(&bed, &REBUILD)?;
-    let start = points.iter().rposition(|point| point.what == "spawn").context("etcd was never started")?;
+    let start = points
+        .iter()
+        .rposition(|point| point.what == "spawn")
+        .context("etcd was never started")?;
     let own = "127.0.0.1";
     let matters = |point: &&Point| {
-        let to_a_voter = point.what.starts_with("send ") && point.what.ends_with(":2379") && !point.what.contains(own);
+        let to_a_voter = point.what.starts_with("send ")
+            && point.what.ends_with(":2379")
+            && !point.what.contains(own);
         point.what == "spawn" || point.what.ends_with("/journal") || to_a_voter
     };
     let points: Vec<&Point> = points[start..].iter().filter(matters).take(6).collect();
-    ensure!(points.len() > 3, "there is nothing between start and promotion: {points:?}");
+    ensure!(
+        points.len() > 3,
+        "there is nothing between start and promotion: {points:?}"
+    );
     for point in points {
         (REBUILD.prepare)(&bed)?;
         TracerOrder::Hold(point.clone()).give(&bed.orders(victim, Traced::Firstboot))?;
         (REBUILD.begin)(&bed)?;
         let reached = bed.reaches_point(victim, Traced::Firstboot)?;
-        println!("power is lost {} {point}", if reached { "before" } else { "though it did not come by" });
+        println!(
+            "power is lost {} {point}",
+            if reached {
+                "before"
+            } else {
+                "though it did not come by"
+            }
+        );
         bed.power_cut(&[victim], Loss::Nothing)?;
-        (REBUILD.end)(&bed)
-            .with_context(|| format!("after power was lost before {point}, in {CONVERGENCE_TIMEOUT:?}"))?;
+        (REBUILD.end)(&bed).with_context(|| {
+            format!("after power was lost before {point}, in {CONVERGENCE_TIMEOUT:?}")
+        })?;
         let difference = bed.state(victim)?.differs_from(&wanted);
-        ensure!(difference.is_none(), "after power was lost before {point}: {difference:?}");
+        ensure!(
+            difference.is_none(),
+            "after power was lost before {point}: {difference:?}"
+        );
     }
     Ok(())
 }

@@ -12,6 +12,14 @@ use tests::harness;
 
 fn main() -> ExitCode {
     harness::main(|| {
-        [disk::trials(), etcd::trials(), sweep::trials(), announced::trials()].into_iter().flatten().collect()
+        [
+            disk::trials(),
+            etcd::trials(),
+            sweep::trials(),
+            announced::trials(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     })
 }

@@ -4,8 +4,13 @@ use std::path::Path;
 
 use tests::requirement::Requirement;
 
-pub(crate) const REQUIREMENTS: &[Requirement] =
-    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+pub(crate) const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+];
 
 /// The program that ends others.
 pub(crate) fn tracer() -> &'static Path {

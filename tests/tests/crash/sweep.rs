@@ -1,5 +1,5 @@
-//! firstboot is killed at each of its points, and finishes the same job all the same. So it does where the power goes and
-//! the disk loses what was not flushed.
+//! firstboot is killed at each of its points, and finishes the same job all the same. So it does
+//! where the power goes and the disk loses what was not flushed.
 
 use std::collections::BTreeSet;
 
@@ -18,34 +18,70 @@ use crate::requirements::{REQUIREMENTS, tracer};
 const SAMPLE: [usize; 2] = [1, 4];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let with_fuse: Vec<Requirement> = REQUIREMENTS.iter().copied().chain([Requirement::Fuse]).collect();
+    let with_fuse: Vec<Requirement> = REQUIREMENTS
+        .iter()
+        .copied()
+        .chain([Requirement::Fuse])
+        .collect();
     vec![
-        trial("firstboot_killed_at_any_point_finishes_the_same_job", REQUIREMENTS, killed),
-        trial("power_lost_at_any_point_with_all_unflushed_writes", &with_fuse, power_lost),
-        trial("data_removed_at_any_point_is_rebuilt", REQUIREMENTS, emptied),
+        trial(
+            "firstboot_killed_at_any_point_finishes_the_same_job",
+            REQUIREMENTS,
+            killed,
+        ),
+        trial(
+            "power_lost_at_any_point_with_all_unflushed_writes",
+            &with_fuse,
+            power_lost,
+        ),
+        trial(
+            "data_removed_at_any_point_is_rebuilt",
+            REQUIREMENTS,
+            emptied,
+        ),
     ]
 }
 
 fn killed() -> Result<()> {
     let settings = Settings::read()?;
-    run(&mut Bed::booted(tracer())?, &settings, &scenarios::ALL, |_| Disturbance::Kill)
+    run(
+        &mut Bed::booted(tracer())?,
+        &settings,
+        &scenarios::ALL,
+        |_| Disturbance::Kill,
+    )
 }
 
-/// An operator or an accident removes the data at a moment that nobody chose. Who leaves wants to keep it.
+/// An operator or an accident removes the data at a moment that nobody chose. Who leaves wants to
+/// keep it.
 fn emptied() -> Result<()> {
     let settings = Settings::read()?;
-    let comes: Vec<Scenario> =
-        scenarios::ALL.into_iter().filter(|scenario| scenario.traced == Traced::Firstboot).collect();
-    run(&mut Bed::booted(tracer())?, &settings, &comes, |_| Disturbance::Empty)
+    let comes: Vec<Scenario> = scenarios::ALL
+        .into_iter()
+        .filter(|scenario| scenario.traced == Traced::Firstboot)
+        .collect();
+    run(&mut Bed::booted(tracer())?, &settings, &comes, |_| {
+        Disturbance::Empty
+    })
 }
 
 fn power_lost() -> Result<()> {
     let settings = Settings::read()?;
-    let losses = [Loss::Unflushed, Loss::Contents, Loss::Zeros, Loss::Torn(settings.seed), Loss::Nothing];
+    let losses = [
+        Loss::Unflushed,
+        Loss::Contents,
+        Loss::Zeros,
+        Loss::Torn(settings.seed),
+        Loss::Nothing,
+    ];
     // Neither count divides the other, so each loss meets one node and all three.
     let blow = |number: usize| {
         let loss = losses[number % losses.len()];
-        if number % 3 == 2 { Disturbance::AllPower(loss) } else { Disturbance::Power(loss) }
+        if number % 3 == 2 {
+            Disturbance::AllPower(loss)
+        } else {
+            Disturbance::Power(loss)
+        }
     };
     run(&mut Bed::lossy(tracer())?, &settings, &scenarios::ALL, blow)
 }
@@ -72,54 +108,91 @@ impl Settings {
         let points = match var("CRASH_POINTS").as_str() {
             "" => SAMPLE[usize::from(is_all())],
             "all" => usize::MAX,
-            count => count.parse().context("CRASH_POINTS is neither a number nor `all`")?,
+            count => count
+                .parse()
+                .context("CRASH_POINTS is neither a number nor `all`")?,
         };
         let part = match var("CRASH_PART").as_str() {
             "" => (1, 1),
             part => {
-                let numbers = part.split_once('/').and_then(|(nth, of)| Some((nth.parse().ok()?, of.parse().ok()?)));
-                numbers.filter(|(nth, of)| (1..=*of).contains(nth)).context("CRASH_PART is not a part such as 2/5")?
+                let numbers = part
+                    .split_once('/')
+                    .and_then(|(nth, of)| Some((nth.parse().ok()?, of.parse().ok()?)));
+                numbers
+                    .filter(|(nth, of)| (1..=*of).contains(nth))
+                    .context("CRASH_PART is not a part such as 2/5")?
             }
         };
-        Ok(Self { points, only: var("CRASH_SCENARIO"), seed, part })
+        Ok(Self {
+            points,
+            only: var("CRASH_SCENARIO"),
+            seed,
+            part,
+        })
     }
 
     /// What this run takes of a scenario.
     fn take<T>(&self, points: Vec<T>) -> Vec<T> {
         let (nth, of) = self.part;
-        sample(points, self.points, self.seed).into_iter().skip(nth - 1).step_by(of).collect()
+        sample(points, self.points, self.seed)
+            .into_iter()
+            .skip(nth - 1)
+            .step_by(of)
+            .collect()
     }
 }
 
-fn run(bed: &mut Bed, settings: &Settings, scenarios: &[Scenario], blow: impl Fn(usize) -> Disturbance) -> Result<()> {
+fn run(
+    bed: &mut Bed,
+    settings: &Settings,
+    scenarios: &[Scenario],
+    blow: impl Fn(usize) -> Disturbance,
+) -> Result<()> {
     let mut total = Report::default();
     let mut known = 0;
-    for scenario in scenarios.iter().filter(|scenario| scenario.name.contains(&settings.only)) {
+    for scenario in scenarios
+        .iter()
+        .filter(|scenario| scenario.name.contains(&settings.only))
+    {
         let (points, wanted) = list(bed, scenario)?;
         known += points.len();
         println!("{}: {} points", scenario.name, points.len());
         let drawn = settings.take(points);
         let first = total.all;
-        let points: Vec<_> = drawn.into_iter().zip(first..).map(|(point, number)| (point, blow(number))).collect();
+        let points: Vec<_> = drawn
+            .into_iter()
+            .zip(first..)
+            .map(|(point, number)| (point, blow(number)))
+            .collect();
         total.add(sweep(bed, scenario, &points, &wanted));
     }
-    println!("crash sweep: {} of {known} points, seed {}: {total}", total.all, settings.seed);
+    println!(
+        "crash sweep: {} of {known} points, seed {}: {total}",
+        total.all, settings.seed
+    );
     for missed in &total.missed {
         println!("not reached: {missed}");
     }
     total.ok()
 }
 
-/// Some of them: one of each of as many equal stretches, drawn by a linear congruential generator (Knuth's MMIX).
+/// Some of them: one of each of as many equal stretches, drawn by a linear congruential generator
+/// (Knuth's MMIX).
 fn sample<T>(all: Vec<T>, wanted: usize, seed: u64) -> Vec<T> {
     let (mut state, count) = (seed, all.len());
     let wanted = wanted.min(count);
     let drawn: BTreeSet<usize> = (0..wanted)
         .map(|stretch| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let (first, next) = (stretch * count / wanted, (stretch + 1) * count / wanted);
             first + usize::try_from(state >> 33).unwrap_or_default() % (next - first).max(1)
         })
         .collect();
-    all.into_iter().enumerate().filter(|(at, _)| drawn.contains(at)).map(|(_, point)| point).collect()
+    all.into_iter()
+        .enumerate()
+        .filter(|(at, _)| drawn.contains(at))
+        .map(|(_, point)| point)
+        .collect()
 }

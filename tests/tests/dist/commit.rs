@@ -13,31 +13,60 @@ use tests::{cache, process, programs, run};
 pub(crate) fn trials() -> Vec<Trial> {
     let needs = &[Requirement::Make];
     vec![
-        trial("both_programs_say_the_commit_they_were_built_from", needs, programs_say_it),
-        trial("a_changed_source_is_named_beside_the_commit", needs, changed_source),
+        trial(
+            "both_programs_say_the_commit_they_were_built_from",
+            needs,
+            programs_say_it,
+        ),
+        trial(
+            "a_changed_source_is_named_beside_the_commit",
+            needs,
+            changed_source,
+        ),
         trial("a_build_outside_git_has_no_commit", needs, outside_git),
     ]
 }
 
 /// What `make build` in this folder would pass; empty outside git.
 pub(crate) fn commit(folder: &Path) -> Result<String> {
-    let said = process::run(Command::new("make").args(["--dry-run", "build"]).current_dir(folder))?.ok()?;
-    let (_, rest) = said.split_once("ETCD_IMAGE_COMMIT=").context("make build passes no ETCD_IMAGE_COMMIT")?;
-    Ok(rest.split([' ', '\n']).next().unwrap_or_default().to_owned())
+    let said = process::run(
+        Command::new("make")
+            .args(["--dry-run", "build"])
+            .current_dir(folder),
+    )?
+    .ok()?;
+    let (_, rest) = said
+        .split_once("ETCD_IMAGE_COMMIT=")
+        .context("make build passes no ETCD_IMAGE_COMMIT")?;
+    Ok(rest
+        .split([' ', '\n'])
+        .next()
+        .unwrap_or_default()
+        .to_owned())
 }
 
 /// What `--version` of a program of this workspace prints.
 pub(crate) fn version_line(program: &str) -> Result<String> {
     let commit = commit(&cache::workspace())?;
-    let commit = if commit.is_empty() { String::new() } else { format!(" ({commit})") };
+    let commit = if commit.is_empty() {
+        String::new()
+    } else {
+        format!(" ({commit})")
+    };
     Ok(format!("{program} {}{commit}\n", env!("CARGO_PKG_VERSION")))
 }
 
 fn programs_say_it() -> Result<()> {
-    for (name, path) in [("builder", programs::builder()?), ("firstboot", programs::firstboot()?)] {
+    for (name, path) in [
+        ("builder", programs::builder()?),
+        ("firstboot", programs::firstboot()?),
+    ] {
         let said = process::check(&path.to_string_lossy(), &["--version"])?;
         let expected = version_line(name)?;
-        ensure!(said == expected, "{name} says {said:?}, and the sources {expected:?}: run `make build`");
+        ensure!(
+            said == expected,
+            "{name} says {said:?}, and the sources {expected:?}: run `make build`"
+        );
     }
     Ok(())
 }
@@ -46,14 +75,40 @@ fn changed_source() -> Result<()> {
     let folder = copy()?;
     git(&folder, &["init", "--quiet"])?;
     git(&folder, &["add", "."])?;
-    git(&folder, &["-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "--message", "x"])?;
-    let head = git(&folder, &["rev-parse", "--short=12", "HEAD"])?.trim().to_owned();
-    ensure!(commit(&folder)? == head, "{:?} instead of {head}", commit(&folder)?);
+    git(
+        &folder,
+        &[
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x",
+            "commit",
+            "--quiet",
+            "--message",
+            "x",
+        ],
+    )?;
+    let head = git(&folder, &["rev-parse", "--short=12", "HEAD"])?
+        .trim()
+        .to_owned();
+    ensure!(
+        commit(&folder)? == head,
+        "{:?} instead of {head}",
+        commit(&folder)?
+    );
     fs::create_dir(folder.join("docs"))?;
     fs::write(folder.join("docs/new.md"), "no source of the programs\n")?;
-    ensure!(commit(&folder)? == head, "{:?} instead of {head}", commit(&folder)?);
+    ensure!(
+        commit(&folder)? == head,
+        "{:?} instead of {head}",
+        commit(&folder)?
+    );
     fs::write(folder.join("recipes/new.rs"), "\n")?;
-    ensure!(commit(&folder)? == format!("{head}-dirty"), "{:?} with a new source", commit(&folder)?);
+    ensure!(
+        commit(&folder)? == format!("{head}-dirty"),
+        "{:?} with a new source",
+        commit(&folder)?
+    );
     Ok(())
 }
 
@@ -61,10 +116,31 @@ fn changed_source() -> Result<()> {
 fn outside_git() -> Result<()> {
     let folder = copy()?;
     let outer = folder.parent().context("a folder has a parent")?;
-    ensure!(commit(&folder)?.is_empty(), "{:?} outside git", commit(&folder)?);
+    ensure!(
+        commit(&folder)?.is_empty(),
+        "{:?} outside git",
+        commit(&folder)?
+    );
     git(outer, &["init", "--quiet"])?;
-    git(outer, &["-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "--allow-empty", "--message", "x"])?;
-    ensure!(commit(&folder)?.is_empty(), "{:?} is the commit of another repository", commit(&folder)?);
+    git(
+        outer,
+        &[
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x",
+            "commit",
+            "--quiet",
+            "--allow-empty",
+            "--message",
+            "x",
+        ],
+    )?;
+    ensure!(
+        commit(&folder)?.is_empty(),
+        "{:?} is the commit of another repository",
+        commit(&folder)?
+    );
     Ok(())
 }
 

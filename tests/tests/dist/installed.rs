@@ -1,4 +1,5 @@
-//! Each package is installed as its users install it, in a root that has nothing else of the project, and is used there.
+//! Each package is installed as its users install it, in a root that has nothing else of the
+//! project, and is used there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,12 @@ use crate::contents::{shown, unpacked};
 use crate::packages::package;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let bare = [Requirement::Root, Requirement::Packaging, Requirement::Mandoc, Requirement::Make];
+    let bare = [
+        Requirement::Root,
+        Requirement::Packaging,
+        Requirement::Mandoc,
+        Requirement::Make,
+    ];
     vec![
         trial("the_tarball_runs_in_an_empty_root", &bare, tarball),
         trial(
@@ -24,7 +30,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             &[&bare[..], &[Requirement::Debootstrap]].concat(),
             deb,
         ),
-        trial("the_rpm_installs_runs_and_is_removed_in_an_empty_root", &bare, rpm),
+        trial(
+            "the_rpm_installs_runs_and_is_removed_in_an_empty_root",
+            &bare,
+            rpm,
+        ),
     ]
 }
 
@@ -36,13 +46,17 @@ struct Installed {
 
 impl Installed {
     fn path(&self, path: &str) -> PathBuf {
-        self.root.join(format!("{}/{path}", self.prefix).trim_start_matches('/'))
+        self.root
+            .join(format!("{}/{path}", self.prefix).trim_start_matches('/'))
     }
 
     /// Runs a program in the root.
     fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
         let mut chroot = Command::new("chroot");
-        chroot.arg(&self.root).arg(format!("{}/bin/{program}", self.prefix)).args(arguments);
+        chroot
+            .arg(&self.root)
+            .arg(format!("{}/bin/{program}", self.prefix))
+            .args(arguments);
         process::run(&mut chroot)?.ok()
     }
 
@@ -50,19 +64,38 @@ impl Installed {
     fn works(&self) -> Result<()> {
         for program in ["builder", "firstboot"] {
             let said = self.run(program, &["--version"])?;
-            ensure!(said == version_line(program)?, "{program} --version: {said:?}");
+            ensure!(
+                said == version_line(program)?,
+                "{program} --version: {said:?}"
+            );
         }
-        let recipe = format!("{}/share/doc/etcd-image/recipes/three-node.toml", self.prefix);
+        let recipe = format!(
+            "{}/share/doc/etcd-image/recipes/three-node.toml",
+            self.prefix
+        );
         let said = self.run("builder", &["check", &recipe])?;
         ensure!(said.contains("no errors"), "builder check: {said:?}");
         let page = self.path("share/man/man1/builder-check.1.gz");
         let shown = shown(&page)?;
-        ensure!(shown.contains("builder check [--as]") && shown.contains("--strict"), "{}:\n{shown}", page.display());
+        ensure!(
+            shown.contains("builder check [--as]") && shown.contains("--strict"),
+            "{}:\n{shown}",
+            page.display()
+        );
         self.completes("builder", "ver", "verify")?;
         self.completes("firstboot", "sna", "snapshot")?;
-        for file in ["README.md", "LICENSE", "licences/crates.txt", "licences/glibc.txt", "docs/operating.md"] {
+        for file in [
+            "README.md",
+            "LICENSE",
+            "licences/crates.txt",
+            "licences/glibc.txt",
+            "docs/operating.md",
+        ] {
             let path = self.path(&format!("share/doc/etcd-image/{file}"));
-            let size = path.metadata().with_context(|| path.display().to_string())?.len();
+            let size = path
+                .metadata()
+                .with_context(|| path.display().to_string())?
+                .len();
             ensure!(size > 0, "{} is empty", path.display());
         }
         Ok(())
@@ -74,16 +107,30 @@ impl Installed {
             \"_$2\" \"$2\" \"$3\" \"$2\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
         let completions = self.path(&format!("share/bash-completion/completions/{program}"));
         let mut bash = Command::new("bash");
-        bash.args(["--norc", "-c", script, "bash"]).arg(completions).args([program, typed]);
+        bash.args(["--norc", "-c", script, "bash"])
+            .arg(completions)
+            .args([program, typed]);
         let said = process::run(&mut bash)?.ok()?;
-        ensure!(said == format!("{whole}\n"), "bash completes `{program} {typed}` to {said:?}");
+        ensure!(
+            said == format!("{whole}\n"),
+            "bash completes `{program} {typed}` to {said:?}"
+        );
         Ok(())
     }
 
     /// That nothing of the package is left.
     fn is_gone(&self) -> Result<()> {
-        for path in ["bin/builder", "bin/firstboot", "share/doc/etcd-image", "share/man/man1/builder.1.gz"] {
-            ensure!(!self.path(path).exists(), "{} is left", self.path(path).display());
+        for path in [
+            "bin/builder",
+            "bin/firstboot",
+            "share/doc/etcd-image",
+            "share/man/man1/builder.1.gz",
+        ] {
+            ensure!(
+                !self.path(path).exists(),
+                "{} is left",
+                self.path(path).display()
+            );
         }
         Ok(())
     }
@@ -91,23 +138,52 @@ impl Installed {
 
 fn tarball() -> Result<()> {
     let folder = unpacked()?;
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let root = folder.parent().context("the tarball has a folder")?.to_path_buf();
-    let owners = process::check("tar", &["-tvzf", &package(".tar.gz")?.to_string_lossy(), "--numeric-owner"])?;
+    let name = folder
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let root = folder
+        .parent()
+        .context("the tarball has a folder")?
+        .to_path_buf();
+    let owners = process::check(
+        "tar",
+        &[
+            "-tvzf",
+            &package(".tar.gz")?.to_string_lossy(),
+            "--numeric-owner",
+        ],
+    )?;
     let others = owners.lines().find(|line| !line.contains(" 0/0 "));
     ensure!(others.is_none(), "the tarball has {others:?}");
-    Installed { root, prefix: format!("/{name}") }.works()
+    Installed {
+        root,
+        prefix: format!("/{name}"),
+    }
+    .works()
 }
 
 fn deb() -> Result<()> {
     let overlay = Overlay::new("deb", &base::base()?)?;
     let root = overlay.root();
     fs::copy(package(".deb")?, root.join("etcd-image.deb"))?;
-    let dpkg = |arguments: &[&str]| process::run(Command::new("chroot").arg(&root).arg("dpkg").args(arguments))?.ok();
+    let dpkg = |arguments: &[&str]| {
+        process::run(
+            Command::new("chroot")
+                .arg(&root)
+                .arg("dpkg")
+                .args(arguments),
+        )?
+        .ok()
+    };
     dpkg(&["--install", "/etcd-image.deb"])?;
     let altered = dpkg(&["--verify", "etcd-image"])?;
     ensure!(altered.is_empty(), "dpkg --verify: {altered}");
-    let installed = Installed { root: root.clone(), prefix: "/usr".into() };
+    let installed = Installed {
+        root: root.clone(),
+        prefix: "/usr".into(),
+    };
     installed.works()?;
     dpkg(&["--purge", "etcd-image"])?;
     installed.is_gone()
@@ -116,14 +192,22 @@ fn deb() -> Result<()> {
 fn rpm() -> Result<()> {
     let root = run::current()?.folder("rpm")?;
     let rpm = |arguments: &[&str], file: Option<&Path>| {
-        // Debian's rpm keeps its database in the caller's home, and asks not to be used for Debian's own root.
+        // Debian's rpm keeps its database in the caller's home, and asks not to be used for
+        // Debian's own root.
         let mut rpm = Command::new("rpm");
-        rpm.arg("--root").arg(&root).args(["--dbpath", "/var/lib/rpm"]).args(arguments).args(file);
+        rpm.arg("--root")
+            .arg(&root)
+            .args(["--dbpath", "/var/lib/rpm"])
+            .args(arguments)
+            .args(file);
         process::run(&mut rpm)?.ok()
     };
     rpm(&["--install"], Some(&package(".rpm")?))?;
     rpm(&["--verify", "etcd-image"], None)?;
-    let installed = Installed { root: root.clone(), prefix: "/usr".into() };
+    let installed = Installed {
+        root: root.clone(),
+        prefix: "/usr".into(),
+    };
     installed.works()?;
     rpm(&["--erase", "etcd-image"], None)?;
     installed.is_gone()

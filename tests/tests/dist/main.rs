@@ -1,4 +1,5 @@
-//! The packages of `make dist`: the same bytes each time, and each is installed and used in a root that has nothing else.
+//! The packages of `make dist`: the same bytes each time, and each is installed and used in a root
+//! that has nothing else.
 
 mod commit;
 mod contents;
@@ -9,6 +10,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        [packages::trials(), contents::trials(), installed::trials(), commit::trials()].into_iter().flatten().collect()
+        [
+            packages::trials(),
+            contents::trials(),
+            installed::trials(),
+            commit::trials(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     })
 }

@@ -12,7 +12,11 @@ use tests::requirement::Requirement;
 use tests::{cache, process, programs, run};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("the_same_programs_give_the_same_packages", &[Requirement::Packaging], same_bytes)]
+    vec![trial(
+        "the_same_programs_give_the_same_packages",
+        &[Requirement::Packaging],
+        same_bytes,
+    )]
 }
 
 /// The folder with the packages; made for the first test that asks.
@@ -22,7 +26,10 @@ pub(crate) fn packages() -> Result<PathBuf> {
         return Ok(folder.clone());
     }
     let folder = run::current()?.folder("packages")?;
-    make(Command::new(script()).current_dir(cache::workspace()), &folder)?;
+    make(
+        Command::new(script()).current_dir(cache::workspace()),
+        &folder,
+    )?;
     Ok(MADE.get_or_init(|| folder).clone())
 }
 
@@ -39,12 +46,17 @@ fn script() -> PathBuf {
 
 fn make(script: &mut Command, out: &Path) -> Result<()> {
     let programs = programs::builder()?;
-    process::run(script.arg(programs.parent().unwrap_or(&programs)).arg(out))?.ok().map(drop)
+    process::run(script.arg(programs.parent().unwrap_or(&programs)).arg(out))?
+        .ok()
+        .map(drop)
 }
 
 fn names(folder: &Path) -> Result<Vec<String>> {
     let list = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let mut names: Vec<String> = list.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = list
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     Ok(names)
 }
@@ -54,14 +66,35 @@ fn same_bytes() -> Result<()> {
     let first = packages()?;
     let second = run::current()?.folder("packages-again")?;
     let mut again = Command::new("sh");
-    again.args(["-c", "umask 077; exec \"$@\"", "sh"]).arg(script()).current_dir("/");
-    make(again.env("TZ", "Pacific/Auckland").env("LC_ALL", "C.UTF-8"), &second)?;
+    again
+        .args(["-c", "umask 077; exec \"$@\"", "sh"])
+        .arg(script())
+        .current_dir("/");
+    make(
+        again.env("TZ", "Pacific/Auckland").env("LC_ALL", "C.UTF-8"),
+        &second,
+    )?;
     let names = names(&first)?;
-    ensure!(names.len() == 4 && names == self::names(&second)?, "{names:?} and {:?}", self::names(&second)?);
+    ensure!(
+        names.len() == 4 && names == self::names(&second)?,
+        "{names:?} and {:?}",
+        self::names(&second)?
+    );
     for name in names {
         let differ = fs::read(first.join(&name))? != fs::read(second.join(&name))?;
-        ensure!(!differ, "{name} has other bytes the second time: {} and {}", first.display(), second.display());
+        ensure!(
+            !differ,
+            "{name} has other bytes the second time: {} and {}",
+            first.display(),
+            second.display()
+        );
     }
     let mut check = Command::new("sha256sum");
-    process::run(check.args(["--check", "--strict", "SHA256SUMS"]).current_dir(first))?.ok().map(drop)
+    process::run(
+        check
+            .args(["--check", "--strict", "SHA256SUMS"])
+            .current_dir(first),
+    )?
+    .ok()
+    .map(drop)
 }

@@ -1,5 +1,5 @@
-//! Only a finished installation may restart the machine. The installer's systemd is real here, and anaconda a script that comes to an
-//! end at each of the stages where anaconda can.
+//! Only a finished installation may restart the machine. The installer's systemd is real here, and
+//! anaconda a script that comes to an end at each of the stages where anaconda can.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -19,9 +19,19 @@ use tests::vm::{self, Vm};
 
 use crate::planned::Planned;
 
-const HOST: &[Requirement] = &[Requirement::Root, Requirement::Debootstrap, Requirement::Nspawn, Requirement::Network];
-const VM: &[Requirement] =
-    &[Requirement::Root, Requirement::Debootstrap, Requirement::Xfs, Requirement::Qemu, Requirement::Apt];
+const HOST: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Debootstrap,
+    Requirement::Nspawn,
+    Requirement::Network,
+];
+const VM: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Debootstrap,
+    Requirement::Xfs,
+    Requirement::Qemu,
+    Requirement::Apt,
+];
 const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(240);
 
 const ANACONDA: &str = include_str!("anaconda.sh");
@@ -37,23 +47,46 @@ const CMDLINE: &str = "initrd=initrd.img etcd-image.report=http://10.0.0.1/repor
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_machine_restarts_only_after_a_finished_installation", HOST, hosts),
+        trial(
+            "a_machine_restarts_only_after_a_finished_installation",
+            HOST,
+            hosts,
+        ),
         // The same under a kernel of its own, which takes minutes without KVM.
-        long("a_virtual_machine_restarts_only_after_a_finished_installation", VM, machines),
+        long(
+            "a_virtual_machine_restarts_only_after_a_finished_installation",
+            VM,
+            machines,
+        ),
     ]
 }
 
 /// How a stage ends, what the consoles then say, and what is reported.
 const STAGES: [(&str, Off, &str, &[&str]); 8] = [
-    ("unguarded", Off::PoweredOff, "INSTALLATION FAILED. %pre could not start its guard", &[]),
+    (
+        "unguarded",
+        Off::PoweredOff,
+        "INSTALLATION FAILED. %pre could not start its guard",
+        &[],
+    ),
     (
         "pre",
         Off::PoweredOff,
         "INSTALLATION FAILED. %pre failed: no disk for the node",
         &["started", "failed %pre failed: no disk for the node"],
     ),
-    ("parse", Off::PoweredOff, ENDED, &["started", "installing", "failed anaconda ended before"]),
-    ("killed", Off::PoweredOff, ENDED, &["started", "installing", "failed anaconda ended before"]),
+    (
+        "parse",
+        Off::PoweredOff,
+        ENDED,
+        &["started", "installing", "failed anaconda ended before"],
+    ),
+    (
+        "killed",
+        Off::PoweredOff,
+        ENDED,
+        &["started", "installing", "failed anaconda ended before"],
+    ),
     (
         "storage",
         Off::PoweredOff,
@@ -64,33 +97,68 @@ const STAGES: [(&str, Off, &str, &[&str]); 8] = [
         "post",
         Off::PoweredOff,
         "INSTALLATION FAILED. %post (fetch the overlay) failed: no server for the overlay",
-        &["started", "installing", "failed %post (fetch the overlay) failed: no server for the overlay"],
+        &[
+            "started",
+            "installing",
+            "failed %post (fetch the overlay) failed: no server for the overlay",
+        ],
     ),
-    ("finished", Off::Rebooted, "installed; the machine restarts", &["started", "installing", "installed"]),
-    ("crashed-at-last", Off::Rebooted, "installed; the machine restarts", &["started", "installing", "installed"]),
+    (
+        "finished",
+        Off::Rebooted,
+        "installed; the machine restarts",
+        &["started", "installing", "installed"],
+    ),
+    (
+        "crashed-at-last",
+        Off::Rebooted,
+        "installed; the machine restarts",
+        &["started", "installing", "installed"],
+    ),
 ];
 const ENDED: &str = "INSTALLATION FAILED. anaconda ended before the installation was finished";
 
-/// A folder `ks` for the root of an installer: the scripts of the single-node recipe's kickstart, and what stands for anaconda.
+/// A folder `ks` for the root of an installer: the scripts of the single-node recipe's kickstart,
+/// and what stands for anaconda.
 fn lay_out(root: &Path, stage: &str) -> Result<()> {
     let work = tempfile::tempdir()?;
-    let planned =
-        Planned::new(work.path(), "planned", &programs::recipe("single-node"), "bed0")?.context("it is refused")?;
+    let planned = Planned::new(
+        work.path(),
+        "planned",
+        &programs::recipe("single-node"),
+        "bed0",
+    )?
+    .context("it is refused")?;
     let (ks, scripts) = (root.join("ks"), planned.scripts()?);
     fs::create_dir_all(ks.join("bin"))?;
-    let of = |kind: Kind| scripts.iter().filter(move |(of, _)| *of == kind).map(|(_, script)| script);
+    let of = |kind: Kind| {
+        scripts
+            .iter()
+            .filter(move |(of, _)| *of == kind)
+            .map(|(_, script)| script)
+    };
     let post: Vec<&String> = of(Kind::Post).collect();
     let last = post.last().context("no %post")?;
     fs::write(ks.join("pre"), of(Kind::Pre).next().context("no %pre")?)?;
     fs::write(ks.join("fetch"), post.first().context("no %post")?)?;
     fs::write(ks.join("last"), last)?;
-    let digest = last.split_once("!= ").and_then(|(_, rest)| rest.split_whitespace().next()).context("no digest")?;
+    let digest = last
+        .split_once("!= ")
+        .and_then(|(_, rest)| rest.split_whitespace().next())
+        .context("no digest")?;
     fs::write(ks.join("digest"), digest)?;
-    let end =
-        planned.kickstart.lines().find(|line| ["poweroff", "reboot"].contains(line)).context("no last command")?;
+    let end = planned
+        .kickstart
+        .lines()
+        .find(|line| ["poweroff", "reboot"].contains(line))
+        .context("no last command")?;
     fs::write(ks.join("end"), end)?;
     fs::write(ks.join("stage"), stage)?;
-    let hardware = if stage == "pre" { Hardware::with([]) } else { Hardware::default() };
+    let hardware = if stage == "pre" {
+        Hardware::with([])
+    } else {
+        Hardware::default()
+    };
     hardware.lay_out(&ks.join("hardware"))?;
     fs::write(ks.join("cmdline"), format!("{CMDLINE}\n"))?;
     write_program(&ks.join("bin/curl"), CURL)?;
@@ -98,9 +166,15 @@ fn lay_out(root: &Path, stage: &str) -> Result<()> {
     write_program(&ks.join("anaconda.sh"), ANACONDA)?;
     let units = root.join("etc/systemd/system");
     fs::create_dir_all(units.join("multi-user.target.wants"))?;
-    for (name, unit) in [("anaconda.service", UNIT), ("NetworkManager.service", NETWORK)] {
+    for (name, unit) in [
+        ("anaconda.service", UNIT),
+        ("NetworkManager.service", NETWORK),
+    ] {
         fs::write(units.join(name), unit)?;
-        std::os::unix::fs::symlink(format!("../{name}"), units.join("multi-user.target.wants").join(name))?;
+        std::os::unix::fs::symlink(
+            format!("../{name}"),
+            units.join("multi-user.target.wants").join(name),
+        )?;
     }
     Ok(())
 }
@@ -118,15 +192,27 @@ fn hosts() -> Result<()> {
         let mut host = Host::new(&network, &format!("installer-{number}"), &base::base()?)?;
         lay_out(&host.root(), stage)?;
         host.boot()?;
-        let off = host.wait_off(POWER_OFF_TIMEOUT).with_context(|| stage.to_owned())?;
+        let off = host
+            .wait_off(POWER_OFF_TIMEOUT)
+            .with_context(|| stage.to_owned())?;
         ensure!(off == ends, "{stage}: {off:?}\n{}", host.console());
-        ensure!(host.console().contains(says), "{stage}: the console does not say {says}:\n{}", host.console());
+        ensure!(
+            host.console().contains(says),
+            "{stage}: the console does not say {says}:\n{}",
+            host.console()
+        );
         let issue = host.read("/mnt/sysimage/etc/issue").unwrap_or_default();
         let guarded = stage != "unguarded" && ends == Off::PoweredOff;
-        ensure!(issue.contains("This is not an etcd node") == guarded, "{stage}: {issue}");
+        ensure!(
+            issue.contains("This is not an etcd node") == guarded,
+            "{stage}: {issue}"
+        );
         let reported = host.read("/ks/reports").unwrap_or_default();
         let same = reported.lines().count() == reports.len()
-            && reported.lines().zip(reports).all(|(line, start)| line.starts_with(start));
+            && reported
+                .lines()
+                .zip(reports)
+                .all(|(line, start)| line.starts_with(start));
         ensure!(same, "{stage} is reported as\n{reported}{}", host.console());
     }
     // An operator presses the power button, or Ctrl-Alt-Del, while anaconda runs.
@@ -134,30 +220,55 @@ fn hosts() -> Result<()> {
         let mut host = Host::new(&network, &format!("pressed-{number}"), &base::base()?)?;
         lay_out(&host.root(), "hangs")?;
         host.boot()?;
-        host.wait_for("systemctl is-active --quiet etcd-image-guard.service", POWER_OFF_TIMEOUT)?;
+        host.wait_for(
+            "systemctl is-active --quiet etcd-image-guard.service",
+            POWER_OFF_TIMEOUT,
+        )?;
         host.run(&["systemctl", "--no-block", asked])?;
-        let off = host.wait_off(POWER_OFF_TIMEOUT).with_context(|| asked.to_owned())?;
-        ensure!(off == Off::PoweredOff, "{asked} in the middle: {off:?}\n{}", host.console());
-        ensure!(host.console().contains("INSTALLATION FAILED"), "{}", host.console());
+        let off = host
+            .wait_off(POWER_OFF_TIMEOUT)
+            .with_context(|| asked.to_owned())?;
+        ensure!(
+            off == Off::PoweredOff,
+            "{asked} in the middle: {off:?}\n{}",
+            host.console()
+        );
+        ensure!(
+            host.console().contains("INSTALLATION FAILED"),
+            "{}",
+            host.console()
+        );
     }
     Ok(())
 }
 
 fn machines() -> Result<()> {
     let base = base::base()?;
-    for (stage, ends, says, _) in
-        STAGES.into_iter().filter(|(stage, ..)| ["killed", "storage", "finished"].contains(stage))
+    for (stage, ends, says, _) in STAGES
+        .into_iter()
+        .filter(|(stage, ..)| ["killed", "storage", "finished"].contains(stage))
     {
         let vm = Vm::new(&base, 2 << 30, |root| {
             fs::copy(vm::busybox()?, root.join("usr/local/bin/busybox"))?;
             lay_out(root, stage)
         })?;
-        vm.run("", (Ipv4Addr::new(10, 101, 15, 101), "52:54:00:00:00:65"), Duration::from_secs(600))
-            .with_context(|| stage.to_owned())?;
+        vm.run(
+            "",
+            (Ipv4Addr::new(10, 101, 15, 101), "52:54:00:00:00:65"),
+            Duration::from_secs(600),
+        )
+        .with_context(|| stage.to_owned())?;
         let console = vm.console();
         // The kernel's last words (kernel/reboot.c).
-        let last = if ends == Off::Rebooted { "reboot: Restarting system" } else { "reboot: Power down" };
-        ensure!(console.contains(last) && console.contains(says), "{stage}:\n{console}");
+        let last = if ends == Off::Rebooted {
+            "reboot: Restarting system"
+        } else {
+            "reboot: Power down"
+        };
+        ensure!(
+            console.contains(last) && console.contains(says),
+            "{stage}:\n{console}"
+        );
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The kickstart before a pykickstart of its own, a shell and shellcheck; and with whatever a recipe can hold in it.
+//! The kickstart before a pykickstart of its own, a shell and shellcheck; and with whatever a
+//! recipe can hold in it.
 
 mod guard;
 mod installer;
@@ -12,9 +13,15 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        [shipped_recipes::trials(), property::trials(), post::trials(), installer::trials(), guard::trials()]
-            .into_iter()
-            .flatten()
-            .collect()
+        [
+            shipped_recipes::trials(),
+            property::trials(),
+            post::trials(),
+            installer::trials(),
+            guard::trials(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     })
 }

@@ -50,11 +50,21 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
-    /// Renders a recipe into a new folder `name`, and runs its %pre for a machine with this disk. Nothing comes of one
-    /// that does not pass the check.
-    pub(crate) fn new(within: &Path, name: &str, recipe: &Path, disk: &str) -> Result<Option<Self>> {
+    /// Renders a recipe into a new folder `name`, and runs its %pre for a machine with this disk.
+    /// Nothing comes of one that does not pass the check.
+    pub(crate) fn new(
+        within: &Path,
+        name: &str,
+        recipe: &Path,
+        disk: &str,
+    ) -> Result<Option<Self>> {
         let folder = within.join(name);
-        let arguments = ["plan", &recipe.display().to_string(), "--files", &folder.display().to_string()];
+        let arguments = [
+            "plan",
+            &recipe.display().to_string(),
+            "--files",
+            &folder.display().to_string(),
+        ];
         let ran = programs::run_builder(&arguments)?;
         if ran.status.code() == Some(REFUSED) {
             return Ok(None);
@@ -70,7 +80,12 @@ impl Planned {
     pub(crate) fn scripts(&self) -> Result<Vec<(Kind, String)>> {
         let read = Kickstart::parse(&self.kickstart, &|_| Ok(None))?;
         let is_script = |kind| !matches!(kind, Kind::Packages | Kind::Addon | Kind::Anaconda);
-        Ok(read.sections.into_iter().filter(|s| is_script(s.kind)).map(|s| (s.kind, s.body)).collect())
+        Ok(read
+            .sections
+            .into_iter()
+            .filter(|s| is_script(s.kind))
+            .map(|s| (s.kind, s.body))
+            .collect())
     }
 
     /// A file of the overlay.
@@ -82,11 +97,17 @@ impl Planned {
     /// Makes tree.ks and disk.ks, as %pre does.
     fn run_pre(&self, disk: &str) -> Result<()> {
         let scripts = self.scripts()?;
-        let (_, pre) = scripts.iter().find(|(kind, _)| *kind == Kind::Pre).context("no %pre")?;
+        let (_, pre) = scripts
+            .iter()
+            .find(|(kind, _)| *kind == Kind::Pre)
+            .context("no %pre")?;
         let script = self.folder.join("pre");
         fs::write(&script, pre)?;
         let mut bash = Command::new("bash");
-        bash.args(["-c", include_str!("pre.sh"), "pre.sh"]).arg(&script).arg(&self.folder).arg(disk);
+        bash.args(["-c", include_str!("pre.sh"), "pre.sh"])
+            .arg(&script)
+            .arg(&self.folder)
+            .arg(disk);
         process::run(&mut bash)?.ok().map(drop)
     }
 }
@@ -95,13 +116,30 @@ impl Planned {
 pub(crate) fn seen<'a>(planned: impl Iterator<Item = &'a Planned>) -> Result<Vec<Seen>> {
     let library = cache::entry(&PYKICKSTART.replace("==", "-"), |folder| {
         let mut pip = Command::new("pip");
-        pip.args(["install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--target"]);
-        process::run(pip.arg(folder).arg(PYKICKSTART))?.ok().map(drop)
+        pip.args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--root-user-action=ignore",
+            "--target",
+        ]);
+        process::run(pip.arg(folder).arg(PYKICKSTART))?
+            .ok()
+            .map(drop)
     })?;
     let folders: Vec<&Path> = planned.map(|planned| planned.folder.as_path()).collect();
     let script = cache::workspace().join("tests/tests/kickstart/read.py");
-    let said = process::run(Command::new("python3").env("PYTHONPATH", library).arg(script).args(&folders))?;
-    let said = if said.success() { said.stdout } else { bail!("read.py: {}", said.stderr) };
+    let said = process::run(
+        Command::new("python3")
+            .env("PYTHONPATH", library)
+            .arg(script)
+            .args(&folders),
+    )?;
+    let said = if said.success() {
+        said.stdout
+    } else {
+        bail!("read.py: {}", said.stderr)
+    };
     let seen: Vec<Seen> = serde_json::from_str(&said).context("read.py")?;
     ensure!(seen.len() == folders.len());
     Ok(seen)

@@ -1,5 +1,5 @@
-//! The user's own scripts, `[files] post`: run by the installer in their order, and the end of an installation where one
-//! fails.
+//! The user's own scripts, `[files] post`: run by the installer in their order, and the end of an
+//! installation where one fails.
 
 use std::fs;
 
@@ -12,11 +12,19 @@ use tests::programs::recipe;
 use tests::requirement::Requirement;
 use tests::{etcd, run};
 
-const REQUIREMENTS: &[Requirement] =
-    &[Requirement::Root, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("user_scripts_run_in_the_new_system_and_their_failure_ends_the_installation", REQUIREMENTS, scripts)]
+    vec![trial(
+        "user_scripts_run_in_the_new_system_and_their_failure_ends_the_installation",
+        REQUIREMENTS,
+        scripts,
+    )]
 }
 
 fn scripts() -> Result<()> {
@@ -37,10 +45,17 @@ fn scripts() -> Result<()> {
     let mut host = provisioning.machine("etcd-1")?;
     provisioning.install(&mut host)?;
     let said = host.read("/root/said")?;
-    ensure!(said == "brought\n450\n/etc/firstboot/post/01-b_first.sh\nsecond\n", "{said}");
-    ensure!(host.path("/etc/firstboot/installed").exists(), "the installation does not count as done");
+    ensure!(
+        said == "brought\n450\n/etc/firstboot/post/01-b_first.sh\nsecond\n",
+        "{said}"
+    );
+    ensure!(
+        host.path("/etc/firstboot/installed").exists(),
+        "the installation does not count as done"
+    );
 
-    // -u: a variable that is not set. What comes after must not run, and the node must not take itself for one.
+    // -u: a variable that is not set. What comes after must not run, and the node must not take
+    // itself for one.
     fs::write(folder.join("b first.sh"), "echo \"$NOT_SET\"\n")?;
     provisioning.build(&path)?;
     let host = provisioning.machine("etcd-2")?;
@@ -50,9 +65,20 @@ fn scripts() -> Result<()> {
         "{installation:?}"
     );
     let log = installation.log();
-    ensure!(log.contains("INSTALLATION FAILED") && log.contains("01-b_first.sh failed, with exit code"), "{log}");
-    let issue = host.read("/etc/issue").context("nobody is told at the console")?;
-    ensure!(issue.contains("01-b_first.sh") && !host.path("/root/said").exists(), "{issue}");
-    ensure!(!host.path("/etc/firstboot/installed").exists(), "a failed installation counts as done");
+    ensure!(
+        log.contains("INSTALLATION FAILED") && log.contains("01-b_first.sh failed, with exit code"),
+        "{log}"
+    );
+    let issue = host
+        .read("/etc/issue")
+        .context("nobody is told at the console")?;
+    ensure!(
+        issue.contains("01-b_first.sh") && !host.path("/root/said").exists(),
+        "{issue}"
+    );
+    ensure!(
+        !host.path("/etc/firstboot/installed").exists(),
+        "a failed installation counts as done"
+    );
     Ok(())
 }

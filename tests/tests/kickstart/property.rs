@@ -1,5 +1,5 @@
-//! Whatever a recipe that passes the check holds: its kickstart parses, its scripts parse, its XML is well-formed, and
-//! each string comes out on the other side as it was put in.
+//! Whatever a recipe that passes the check holds: its kickstart parses, its scripts parse, its XML
+//! is well-formed, and each string comes out on the other side as it was put in.
 
 use std::fs;
 use std::process::Command;
@@ -20,7 +20,11 @@ use crate::strings;
 const RENDERED_RECIPES: usize = 60;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("every_string_of_a_recipe_comes_out_unchanged", REQUIREMENTS, round_trip)]
+    vec![trial(
+        "every_string_of_a_recipe_comes_out_unchanged",
+        REQUIREMENTS,
+        round_trip,
+    )]
 }
 
 fn round_trip() -> Result<()> {
@@ -29,7 +33,9 @@ fn round_trip() -> Result<()> {
     let mut cases: Vec<(String, Recipe, Planned)> = Vec::new();
     let mut refused = 0;
     while cases.len() < RENDERED_RECIPES {
-        let made = strategy.new_tree(&mut runner).map_err(|reason| anyhow::anyhow!("{reason}"))?;
+        let made = strategy
+            .new_tree(&mut runner)
+            .map_err(|reason| anyhow::anyhow!("{reason}"))?;
         let text = made.current();
         let mut render = |recipe: &Recipe| {
             let name = cases.len().to_string();
@@ -38,11 +44,19 @@ fn round_trip() -> Result<()> {
             Planned::new(folder.path(), &name, &path, &strings::disk(recipe))
         };
         let recipe = recipes::recipe::read(&text).recipe;
-        // What the reader refuses the builder would, too; not to start it for that saves most of the time.
-        let planned = recipe.as_ref().map(&mut render).transpose().with_context(|| format!("the recipe is\n{text}"))?;
+        // What the reader refuses the builder would, too; not to start it for that saves most of
+        // the time.
+        let planned = recipe
+            .as_ref()
+            .map(&mut render)
+            .transpose()
+            .with_context(|| format!("the recipe is\n{text}"))?;
         let (Some(recipe), Some(planned)) = (recipe, planned.flatten()) else {
             refused += 1;
-            ensure!(refused < 50 * RENDERED_RECIPES, "next to nothing passes the check");
+            ensure!(
+                refused < 50 * RENDERED_RECIPES,
+                "next to nothing passes the check"
+            );
             continue;
         };
         cases.push((text.clone(), recipe, planned));
@@ -58,56 +72,116 @@ fn round_trip() -> Result<()> {
 fn same(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
     let install = &recipe.install;
     ensure!(seen.error.is_none(), "pykickstart: {:?}", seen.error);
-    ensure!(seen.password == install.root_password.as_ref().map(ToString::to_string), "password");
+    ensure!(
+        seen.password == install.root_password.as_ref().map(ToString::to_string),
+        "password"
+    );
     ensure!(seen.locked == install.root_password.is_none());
     // %post writes them: two lines of sshkey for one user crash 7's parser.
-    ensure!(seen.keys.is_empty() && keys(planned)? == texts(&install.ssh_keys), "keys");
+    ensure!(
+        seen.keys.is_empty() && keys(planned)? == texts(&install.ssh_keys),
+        "keys"
+    );
     ensure!(seen.timezone == install.timezone.to_string() && seen.lang == install.lang.to_string());
     ensure!(seen.keyboard == install.keyboard.to_string());
     for package in texts(&install.packages) {
         match package.strip_prefix('@') {
-            Some(group) => ensure!(seen.groups.iter().any(|seen| seen == group), "no group {group}"),
+            Some(group) => ensure!(
+                seen.groups.iter().any(|seen| seen == group),
+                "no group {group}"
+            ),
             None => ensure!(seen.packages.contains(&package), "no package {package}"),
         }
     }
     ensure!(seen.disk == [strings::disk(recipe)], "disk");
-    ensure!(format!("{}/", seen.url) == install.trees[0].to_string(), "url");
-    let repos: Vec<String> = install.repos.iter().map(|repo| repo.name.to_string()).collect();
+    ensure!(
+        format!("{}/", seen.url) == install.trees[0].to_string(),
+        "url"
+    );
+    let repos: Vec<String> = install
+        .repos
+        .iter()
+        .map(|repo| repo.name.to_string())
+        .collect();
     ensure!(seen.repos == repos, "{:?}", seen.repos);
     if let Some(console) = &install.console {
-        ensure!(seen.append.ends_with(&format!(" console=tty0 console={console}")), "console");
+        ensure!(
+            seen.append
+                .ends_with(&format!(" console=tty0 console={console}")),
+            "console"
+        );
     }
     let guide = recipe.tuning.profile == recipes::recipe::Profile::Guide;
-    let options = if guide { "defaults,noatime,nodiratime,allocsize=64m" } else { "defaults,noatime" };
-    let volume = seen.parts.iter().find(|part| part.0 == "/var/lib/etcd").context("no volume for etcd")?;
+    let options = if guide {
+        "defaults,noatime,nodiratime,allocsize=64m"
+    } else {
+        "defaults,noatime"
+    };
+    let volume = seen
+        .parts
+        .iter()
+        .find(|part| part.0 == "/var/lib/etcd")
+        .context("no volume for etcd")?;
     ensure!(volume.3.as_deref() == Some(options), "{volume:?}");
-    ensure!(seen.append.contains(&format!(" rootflags={options}")) == guide, "{}", seen.append);
-    ensure!(seen.users.len() == 1 && seen.scripts.len() == 5, "a user or a script more or less");
+    ensure!(
+        seen.append.contains(&format!(" rootflags={options}")) == guide,
+        "{}",
+        seen.append
+    );
+    ensure!(
+        seen.users.len() == 1 && seen.scripts.len() == 5,
+        "a user or a script more or less"
+    );
     for (_, script) in planned.scripts()? {
-        process::run(Command::new("bash").args(["-n", "-c", &script]))?.ok().context("bash -n")?;
+        process::run(Command::new("bash").args(["-n", "-c", &script]))?
+            .ok()
+            .context("bash -n")?;
     }
     ensure!(trees(planned)? == texts(&install.trees), "trees");
-    ensure!(array(planned, Kind::Post, "servers")? == texts(&install.servers), "servers");
+    ensure!(
+        array(planned, Kind::Post, "servers")? == texts(&install.servers),
+        "servers"
+    );
     files(recipe, planned, seen)
 }
 
 /// The files of the overlay that hold a string of the recipe's.
 fn files(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
     let chrony = planned.overlay("etc/chrony.conf")?;
-    for (word, hosts) in [("server", &recipe.time.servers), ("pool", &recipe.time.pools)] {
-        let found = chrony.lines().filter_map(|line| line.strip_prefix(word)?.strip_suffix(" iburst"));
-        ensure!(found.map(str::trim).collect::<Vec<_>>() == texts(hosts), "{chrony}");
+    for (word, hosts) in [
+        ("server", &recipe.time.servers),
+        ("pool", &recipe.time.pools),
+    ] {
+        let found = chrony
+            .lines()
+            .filter_map(|line| line.strip_prefix(word)?.strip_suffix(" iburst"));
+        ensure!(
+            found.map(str::trim).collect::<Vec<_>>() == texts(hosts),
+            "{chrony}"
+        );
     }
-    let clients: Vec<String> = seen.rules.iter().filter(|rule| rule.2 == "2379").map(|rule| rule.1.clone()).collect();
+    let clients: Vec<String> = seen
+        .rules
+        .iter()
+        .filter(|rule| rule.2 == "2379")
+        .map(|rule| rule.1.clone())
+        .collect();
     for client in texts(&recipe.firewall.clients) {
-        ensure!(clients.contains(&client), "{client} is not a client in {clients:?}");
+        ensure!(
+            clients.contains(&client),
+            "{client} is not a client in {clients:?}"
+        );
     }
     let sysctl = planned.overlay("etc/sysctl.d/95-etcd.conf")?;
     for (key, value) in &recipe.tuning.sysctl {
         let set = |line: &str| {
-            line.split_once('=').is_some_and(|(k, v)| (k.trim(), v.trim()) == (&key.to_string(), value.trim()))
+            line.split_once('=')
+                .is_some_and(|(k, v)| (k.trim(), v.trim()) == (&key.to_string(), value.trim()))
         };
-        ensure!(sysctl.lines().any(set), "{key} = {value} is not in\n{sysctl}");
+        ensure!(
+            sysctl.lines().any(set),
+            "{key} = {value} is not in\n{sysctl}"
+        );
     }
     let is_line = |line: &str| line.is_empty() || line.starts_with('#') || line.contains(" = ");
     ensure!(sysctl.lines().all(is_line), "{sysctl}");
@@ -118,15 +192,24 @@ fn files(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
 fn keys(planned: &Planned) -> Result<Vec<String>> {
     let scripts = planned.scripts()?;
     let lines = scripts.iter().flat_map(|(_, script)| script.lines());
-    let keys = lines.skip_while(|line| !line.ends_with("<<'KEYS'")).skip(1).take_while(|line| *line != "KEYS");
+    let keys = lines
+        .skip_while(|line| !line.ends_with("<<'KEYS'"))
+        .skip(1)
+        .take_while(|line| *line != "KEYS");
     Ok(keys.map(str::to_owned).collect())
 }
 
 /// What bash reads behind `answers 'the installation tree' DIGEST` in %pre.
 fn trees(planned: &Planned) -> Result<Vec<String>> {
     let scripts = planned.scripts()?;
-    let line = scripts.iter().flat_map(|(_, script)| script.lines()).find(|line| line.starts_with("answers 'the inst"));
-    let script = format!("answers() {{ shift 2; printf '%s\\n' \"$@\"; }}\n{}", line.context("no tree is asked for")?);
+    let line = scripts
+        .iter()
+        .flat_map(|(_, script)| script.lines())
+        .find(|line| line.starts_with("answers 'the inst"));
+    let script = format!(
+        "answers() {{ shift 2; printf '%s\\n' \"$@\"; }}\n{}",
+        line.context("no tree is asked for")?
+    );
     let said = process::run(Command::new("bash").args(["-c", &script]))?.ok()?;
     Ok(said.lines().map(str::to_owned).collect())
 }
@@ -134,10 +217,16 @@ fn trees(planned: &Planned) -> Result<Vec<String>> {
 /// What bash reads in a script's line `NAME=(…)`.
 fn array(planned: &Planned, kind: Kind, name: &str) -> Result<Vec<String>> {
     let scripts = planned.scripts()?;
-    let lines = scripts.iter().filter(|(of, _)| *of == kind).flat_map(|(_, script)| script.lines());
-    let line =
-        lines.clone().find(|line| line.starts_with(&format!("{name}=("))).with_context(|| format!("no {name}"))?;
-    let script = format!("{line}\nfor word in \"${{{name}[@]}}\"; do printf '%s\\n' \"$word\"; done");
+    let lines = scripts
+        .iter()
+        .filter(|(of, _)| *of == kind)
+        .flat_map(|(_, script)| script.lines());
+    let line = lines
+        .clone()
+        .find(|line| line.starts_with(&format!("{name}=(")))
+        .with_context(|| format!("no {name}"))?;
+    let script =
+        format!("{line}\nfor word in \"${{{name}[@]}}\"; do printf '%s\\n' \"$word\"; done");
     let said = process::run(Command::new("bash").args(["-c", &script]))?.ok()?;
     Ok(said.lines().map(str::to_owned).collect())
 }

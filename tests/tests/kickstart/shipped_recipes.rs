@@ -13,15 +13,24 @@ use crate::planned::{Planned, REQUIREMENTS, seen};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("pykickstart_reads_the_shipped_recipes_as_intended", REQUIREMENTS, ready),
-        trial("shellcheck_finds_nothing", &[Requirement::Shellcheck], shellcheck),
+        trial(
+            "pykickstart_reads_the_shipped_recipes_as_intended",
+            REQUIREMENTS,
+            ready,
+        ),
+        trial(
+            "shellcheck_finds_nothing",
+            &[Requirement::Shellcheck],
+            shellcheck,
+        ),
     ]
 }
 
 fn planned(folder: &Path) -> Result<Vec<Planned>> {
     let names = ["single-node", "three-node", "demo"];
     let planned = |name: &&str| {
-        Planned::new(folder, name, &programs::recipe(name), "bed0")?.with_context(|| format!("{name} is refused"))
+        Planned::new(folder, name, &programs::recipe(name), "bed0")?
+            .with_context(|| format!("{name} is refused"))
     };
     names.iter().map(planned).collect()
 }
@@ -30,22 +39,43 @@ fn ready() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for seen in seen(planned(folder.path())?.iter())? {
         ensure!(seen.error.is_none(), "{:?}", seen.error);
-        ensure!(seen.locked && seen.password.is_none() && seen.keys.is_empty(), "{seen:?}");
-        ensure!(seen.users == [("etcd".into(), 450, 450, "/sbin/nologin".into(), true)], "{:?}", seen.users);
+        ensure!(
+            seen.locked && seen.password.is_none() && seen.keys.is_empty(),
+            "{seen:?}"
+        );
+        ensure!(
+            seen.users == [("etcd".into(), 450, 450, "/sbin/nologin".into(), true)],
+            "{:?}",
+            seen.users
+        );
         ensure!(seen.selinux == 1, "SELinux is {}", seen.selinux);
         ensure!(seen.scripts.len() == 5 && seen.disk == ["bed0"], "{seen:?}");
-        let parts: Vec<_> = seen.parts.iter().map(|part| (part.0.as_str(), part.1.as_str(), part.2.as_str())).collect();
+        let parts: Vec<_> = seen
+            .parts
+            .iter()
+            .map(|part| (part.0.as_str(), part.1.as_str(), part.2.as_str()))
+            .collect();
         ensure!(
-            parts.contains(&("/var/lib/etcd", "xfs", "etcd")) && parts.contains(&("/", "xfs", "root")),
+            parts.contains(&("/var/lib/etcd", "xfs", "etcd"))
+                && parts.contains(&("/", "xfs", "root")),
             "{parts:?}"
         );
-        ensure!(seen.excluded.iter().any(|package| package == "tuned"), "{:?}", seen.excluded);
-        ensure!(seen.append.contains("transparent_hugepage=never"), "{}", seen.append);
+        ensure!(
+            seen.excluded.iter().any(|package| package == "tuned"),
+            "{:?}",
+            seen.excluded
+        );
+        ensure!(
+            seen.append.contains("transparent_hugepage=never"),
+            "{}",
+            seen.append
+        );
     }
     Ok(())
 }
 
-/// On every script of the kickstart, the guard that %pre writes for the others, and the project's own.
+/// On every script of the kickstart, the guard that %pre writes for the others, and the project's
+/// own.
 fn shellcheck() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut scripts: Vec<PathBuf> = Vec::new();
@@ -55,7 +85,9 @@ fn shellcheck() -> Result<()> {
             fs::write(&path, script)?;
             scripts.push(path);
         }
-        scripts.extend(["guard.sh", "end.sh"].map(|name| planned.folder.join("run/etcd-image").join(name)));
+        scripts.extend(
+            ["guard.sh", "end.sh"].map(|name| planned.folder.join("run/etcd-image").join(name)),
+        );
     }
     // SC1091: the guard is not where it will be. SC2034: it sets variables for who reads it.
     check(&["--shell=bash", "--exclude=SC1091,SC2034"], &scripts)?;
@@ -64,15 +96,23 @@ fn shellcheck() -> Result<()> {
     let listed = process::check("git", &["-C", &workspace.display().to_string(), "ls-files"])?;
     // Those below kickstart/ are templates; they are looked at as they are rendered, above.
     let is_script = |path: &&str| {
-        let shell = Path::new(path).extension().is_some_and(|end| end == "sh") && !path.starts_with("kickstart/");
+        let shell = Path::new(path).extension().is_some_and(|end| end == "sh")
+            && !path.starts_with("kickstart/");
         shell || *path == ".ci/run"
     };
-    let own: Vec<PathBuf> = listed.lines().filter(is_script).map(|path| workspace.join(path)).collect();
+    let own: Vec<PathBuf> = listed
+        .lines()
+        .filter(is_script)
+        .map(|path| workspace.join(path))
+        .collect();
     ensure!(own.len() >= 5, "only {own:?}");
     check(&["--severity=style"], &own)
 }
 
 fn check(options: &[&str], scripts: &[PathBuf]) -> Result<()> {
     let mut command = std::process::Command::new("shellcheck");
-    process::run(command.args(options).args(scripts))?.ok().map(drop).context("shellcheck")
+    process::run(command.args(options).args(scripts))?
+        .ok()
+        .map(drop)
+        .context("shellcheck")
 }

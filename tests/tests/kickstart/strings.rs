@@ -14,17 +14,28 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
         value("Europe/Berlin|Asia/Colombo|Etc/GMT-14|UTC|America/Argentina/Buenos_Aires"),
         value("en_US\\.UTF-8|de_DE\\.UTF-8|sr_RS\\.UTF-8@latin"),
         value("us|de-latin1|fr-latin9"),
-        vec(value("@?[a-z][a-z0-9+._-]{0,12}|lib[a-z*?]{1,3}-devel"), 0..3),
+        vec(
+            value("@?[a-z][a-z0-9+._-]{0,12}|lib[a-z*?]{1,3}-devel"),
+            0..3,
+        ),
         value("ttyS[0-9],115200n8"),
         value("sd[a-z]|nvme[0-9]n1|cciss/c0d[0-9]"),
-        vec(value("https?://[a-z]{1,8}\\.example(:[0-9]{2,4})?/[a-z%20~_/-]{0,9}"), 1..4),
-        vec(value("https?://[a-z]{1,8}\\.example/[a-z,;@=+-]{0,9}"), 0..3),
+        vec(
+            value("https?://[a-z]{1,8}\\.example(:[0-9]{2,4})?/[a-z%20~_/-]{0,9}"),
+            1..4,
+        ),
+        vec(
+            value("https?://[a-z]{1,8}\\.example/[a-z,;@=+-]{0,9}"),
+            0..3,
+        ),
     );
     let rest = (
         vec(value("[a-z0-9]{1,9}(\\.[a-z0-9]{1,5}){0,3}"), 1..3),
         vec(
             (
-                value("vm\\.(swappiness|min_free_kbytes)|kernel\\.pid_max|net\\.core\\.(somaxconn|rmem_max)"),
+                value(
+                    "vm\\.(swappiness|min_free_kbytes)|kernel\\.pid_max|net\\.core\\.(somaxconn|rmem_max)",
+                ),
                 value("[1-9][0-9]{0,4}( 2 3)?"),
             ),
             0..3,
@@ -33,7 +44,8 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
         any::<[bool; 13]>(),
     );
     (install, rest).prop_map(|(install, rest)| {
-        let (keys, password, timezone, lang, keyboard, packages, console, disk, trees, servers) = install;
+        let (keys, password, timezone, lang, keyboard, packages, console, disk, trees, servers) =
+            install;
         let (hosts, sysctl, clients, chosen) = rest;
         let mut text = BASE.to_owned() + "[install]\n";
         let lines = [
@@ -48,7 +60,8 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
             ("trees", list(&trees)),
             ("servers", list(&servers)),
         ];
-        // Not all at once: most of what somebody might write is refused, and one of ten strings would decide for all.
+        // Not all at once: most of what somebody might write is refused, and one of ten strings
+        // would decide for all.
         for ((key, value), _) in lines.iter().zip(chosen).filter(|(_, chosen)| *chosen) {
             let _ = writeln!(text, "{key} = {value}");
         }
@@ -104,16 +117,29 @@ fn ssh_key() -> impl Strategy<Value = String> {
 }
 
 fn list(values: &[String]) -> String {
-    format!("[{}]", values.iter().map(|value| quoted(value)).collect::<Vec<_>>().join(", "))
+    format!(
+        "[{}]",
+        values
+            .iter()
+            .map(|value| quoted(value))
+            .collect::<Vec<_>>()
+            .join(", ")
+    )
 }
 
 /// As TOML's basic string, whose escapes JSON's are.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007F")
+    serde_json::Value::from(text)
+        .to_string()
+        .replace('\u{7f}', "\\u007F")
 }
 
-/// The disk that the recipe asks for, else one that no machine has: what is mounted on the bed's own is passed over.
+/// The disk that the recipe asks for, else one that no machine has: what is mounted on the bed's
+/// own is passed over.
 pub(crate) fn disk(recipe: &Recipe) -> String {
     let wanted = recipe.install.disk.as_ref().map(ToString::to_string);
-    wanted.map_or_else(|| "bed0".to_owned(), |disk| disk.trim_start_matches("/dev/").to_owned())
+    wanted.map_or_else(
+        || "bed0".to_owned(),
+        |disk| disk.trim_start_matches("/dev/").to_owned(),
+    )
 }

@@ -11,8 +11,13 @@ use tests::programs::recipe;
 use tests::requirement::Requirement;
 use tests::run;
 
-pub(crate) const REQUIREMENTS: &[Requirement] =
-    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+pub(crate) const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+];
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A healthy member on a host that is on.
@@ -22,13 +27,18 @@ pub(crate) struct Bed {
     pub(crate) provisioning: Provisioning,
 }
 
-/// The demo's first node alone, installed and off, with these lines at the end of `[install]` and of the whole.
+/// The demo's first node alone, installed and off, with these lines at the end of `[install]` and
+/// of the whole.
 fn off(install: &str, more: &str) -> Result<Bed> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
     let demo = fs::read_to_string(recipe("demo"))?;
-    let (first, rest) = demo.split_once("[[node]]\nname = \"etcd-2\"").context("the demo has no etcd-2")?;
-    let (_, rest) = rest.split_once("[network]").context("the demo has no [network]")?;
+    let (first, rest) = demo
+        .split_once("[[node]]\nname = \"etcd-2\"")
+        .context("the demo has no etcd-2")?;
+    let (_, rest) = rest
+        .split_once("[network]")
+        .context("the demo has no [network]")?;
     let path = run::current()?.folder("recipe")?.join("recipe.toml");
     fs::write(&path, format!("{first}[network]{rest}{install}\n{more}"))?;
     provisioning.build(&path)?;

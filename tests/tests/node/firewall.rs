@@ -20,13 +20,21 @@ use crate::bed::{Bed, REQUIREMENTS};
 const RULES: &str = "\n[firewall]\npeers = [\"10.101.15.101/32\", \"10.101.15.102/32\"]\n\
                      clients = [\"10.101.15.103/32\", \"10.101.15.1/32\"]\nadmins = [\"10.101.15.104/32\"]\n";
 /// In the order in which the network hands out addresses, and what each may reach.
-const CALLERS: [(&str, &[u16]); 4] =
-    [("peer", &[2379, 2380]), ("client", &[2379]), ("admin", &[22]), ("stranger", &[])];
+const CALLERS: [(&str, &[u16]); 4] = [
+    ("peer", &[2379, 2380]),
+    ("client", &[2379]),
+    ("admin", &[22]),
+    ("stranger", &[]),
+];
 /// How many ports are knocked at in one go: a socket each.
 const PORTS_AT_ONCE: u16 = 4096;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("each_host_reaches_its_own_ports_and_no_other", REQUIREMENTS, callers)]
+    vec![trial(
+        "each_host_reaches_its_own_ports_and_no_other",
+        REQUIREMENTS,
+        callers,
+    )]
 }
 
 fn callers() -> Result<()> {
@@ -34,10 +42,22 @@ fn callers() -> Result<()> {
     let (host, network) = (&bed.host, &bed.provisioning.network);
     let links = CALLERS.map(|(name, _)| network.add(name));
     // Something that listens beside etcd and sshd, on every address, as a forgotten service would.
-    host.check(&["systemd-run", "--unit=forgotten", "--", "python3", "-m", "http.server", "8000"])?;
+    host.check(&[
+        "systemd-run",
+        "--unit=forgotten",
+        "--",
+        "python3",
+        "-m",
+        "http.server",
+        "8000",
+    ])?;
     host.wait_for("ss -tln | grep -q ':8000 '", Duration::from_secs(30))?;
     let listening = host.check(&["ss", "-Htln"])?;
-    let outside = |port: &str| listening.lines().any(|line| line.contains(port) && !line.contains("127.0.0.1"));
+    let outside = |port: &str| {
+        listening
+            .lines()
+            .any(|line| line.contains(port) && !line.contains("127.0.0.1"))
+    };
     for port in [":22 ", ":2379 ", ":2380 ", ":8000 "] {
         ensure!(outside(port), "nothing listens on {port}:\n{listening}");
     }
@@ -46,34 +66,64 @@ fn callers() -> Result<()> {
     for ((name, open), link) in CALLERS.into_iter().zip(links) {
         let link = link?;
         for port in open {
-            reaches(&link, host.address(), *port).with_context(|| format!("the {name} at {}", link.address))?;
+            reaches(&link, host.address(), *port)
+                .with_context(|| format!("the {name} at {}", link.address))?;
         }
         // A stranger knocks at every door there is, the others where somebody listens or might.
-        let ports = if open.is_empty() { 1..=u16::MAX } else { 1..=PORTS_AT_ONCE };
+        let ports = if open.is_empty() {
+            1..=u16::MAX
+        } else {
+            1..=PORTS_AT_ONCE
+        };
         let answered = answering(&link, host.address(), ports.chain([8000]))?;
-        ensure!(answered == open, "to the {name} at {} these ports answer: {answered:?}", link.address);
-        let ping = link.namespace.command("ping").args(["-c", "1", "-W", "1", &host.address().to_string()]).output();
-        ensure!(!ping.is_ok_and(|output| output.status.success()), "the {name} is answered when it pings");
+        ensure!(
+            answered == open,
+            "to the {name} at {} these ports answer: {answered:?}",
+            link.address
+        );
+        let ping = link
+            .namespace
+            .command("ping")
+            .args(["-c", "1", "-W", "1", &host.address().to_string()])
+            .output();
+        ensure!(
+            !ping.is_ok_and(|output| output.status.success()),
+            "the {name} is answered when it pings"
+        );
     }
 
-    // The same node without its firewall answers at once, and at the forgotten port: what was measured was the firewall.
+    // The same node without its firewall answers at once, and at the forgotten port: what was
+    // measured was the firewall.
     host.check(&["systemctl", "stop", "firewalld"])?;
     let stranger = network.link("stranger")?;
     let answered = answering(&stranger, host.address(), 1..=PORTS_AT_ONCE)?;
-    ensure!(answered.len() == usize::from(PORTS_AT_ONCE), "{} ports answer without a firewall", answered.len());
+    ensure!(
+        answered.len() == usize::from(PORTS_AT_ONCE),
+        "{} ports answer without a firewall",
+        answered.len()
+    );
     reaches(&stranger, host.address(), 8000)
 }
 
 fn reaches(link: &Link, node: Ipv4Addr, port: u16) -> Result<()> {
     let address = SocketAddr::from((node, port));
-    let connected = link.namespace.within(move || TcpStream::connect_timeout(&address, Duration::from_secs(30)))?;
-    connected.map(drop).with_context(|| format!("does not reach {address}"))
+    let connected = link
+        .namespace
+        .within(move || TcpStream::connect_timeout(&address, Duration::from_secs(30)))?;
+    connected
+        .map(drop)
+        .with_context(|| format!("does not reach {address}"))
 }
 
-/// Those of some TCP ports of a node that answer a host in any way: open and closed ones do, a dropped packet's does not.
+/// Those of some TCP ports of a node that answer a host in any way: open and closed ones do, a
+/// dropped packet's does not.
 fn answering(link: &Link, node: Ipv4Addr, ports: impl Iterator<Item = u16>) -> Result<Vec<u16>> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard.min(u64::from(2 * PORTS_AT_ONCE)), hard)?;
+    setrlimit(
+        Resource::RLIMIT_NOFILE,
+        hard.min(u64::from(2 * PORTS_AT_ONCE)),
+        hard,
+    )?;
     let ports: Vec<u16> = ports.collect();
     let mut answered = Vec::new();
     for some in ports.chunks(usize::from(PORTS_AT_ONCE)) {
@@ -88,7 +138,10 @@ fn knock(node: Ipv4Addr, ports: &[u16]) -> Result<Vec<u16>> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let own = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
         let [a, b, c, d] = node.octets();
-        match connect(std::os::fd::AsRawFd::as_raw_fd(&own), &SockaddrIn::new(a, b, c, d, *port)) {
+        match connect(
+            std::os::fd::AsRawFd::as_raw_fd(&own),
+            &SockaddrIn::new(a, b, c, d, *port),
+        ) {
             Ok(()) | Err(Errno::EINPROGRESS | Errno::ECONNREFUSED) => knocked.push((*port, own)),
             Err(error) => return Err(error).with_context(|| format!("cannot knock at {port}")),
         }

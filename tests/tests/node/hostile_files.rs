@@ -1,5 +1,5 @@
-//! Whatever etcd's user plants on etcd's volume, root's firstboot follows nothing of it, changes nothing outside, and waits for
-//! nothing.
+//! Whatever etcd's user plants on etcd's volume, root's firstboot follows nothing of it, changes
+//! nothing outside, and waits for nothing.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -11,8 +11,16 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("etcd_can_write_only_in_its_data_directory", REQUIREMENTS, layout),
-        trial("hostile_files_on_etcds_volume_are_not_followed", REQUIREMENTS, planted),
+        trial(
+            "etcd_can_write_only_in_its_data_directory",
+            REQUIREMENTS,
+            layout,
+        ),
+        trial(
+            "hostile_files_on_etcds_volume_are_not_followed",
+            REQUIREMENTS,
+            planted,
+        ),
     ]
 }
 
@@ -33,9 +41,15 @@ const KINDS: [(&str, &str); 10] = [
         "a socket",
         "python3 -c 'import os,socket; socket.socket(socket.AF_UNIX).bind(os.environ[\"AT\"])' 2> /dev/null || mkfifo $AT",
     ),
-    ("a folder", "mkdir $AT && echo own > $AT/inner && ln -s /outside/folder $AT/link"),
+    (
+        "a folder",
+        "mkdir $AT && echo own > $AT/inner && ln -s /outside/folder $AT/link",
+    ),
     ("a file", "echo own > $AT"),
-    ("a file of a terabyte, of which nothing takes room", "truncate -s 1T $AT"),
+    (
+        "a file of a terabyte, of which nothing takes room",
+        "truncate -s 1T $AT",
+    ),
     (DEVICE, "mknod -m 0666 $AT c 1 5 && chown 450:450 $AT"),
 ];
 
@@ -58,8 +72,8 @@ const PATHS: [&str; 12] = [
     "/var/lib/etcd/data/member/snap/db",
 ];
 
-/// Puts something in the place of a path as etcd's user, on a volume as earlier versions left it, and has firstboot do all that
-/// it does there. 124 is what timeout says of a command that hangs.
+/// Puts something in the place of a path as etcd's user, on a volume as earlier versions left it,
+/// and has firstboot do all that it does there. 124 is what timeout says of a command that hangs.
 const ATTACK: &str = "systemctl stop firstboot etcd
 chown etcd:etcd /var/lib/etcd && chmod 0700 /var/lib/etcd
 [ ! -e $AT ] || mv $AT /root/kept
@@ -78,23 +92,43 @@ case $AT in */aside | */restore | */data)
 esac
 [ $hung = 0 ]";
 
-/// As it was, for the next one. The data is a copy, and the journal one of an earlier version, which goes by the ids in the log.
+/// As it was, for the next one. The data is a copy, and the journal one of an earlier version,
+/// which goes by the ids in the log.
 const CLEAR: &str = "systemctl stop firstboot etcd; rm -rf /var/lib/etcd /root/kept /run/firstboot/ready
 cp -a /root/volume /var/lib/etcd && cp -a /root/journal /var/lib/firstboot/journal; systemctl reset-failed";
 
 fn layout() -> Result<()> {
     let bed = Bed::new("", "")?;
     let host = &bed.host;
-    let modes =
-        host.check(&["stat", "-c", "%a %U:%G", "/var/lib/etcd", "/var/lib/etcd/data", "/var/lib/etcd/firstboot-life"])?;
-    ensure!(modes.lines().eq(["750 root:etcd", "700 etcd:etcd", "644 root:root"]), "{modes}");
+    let modes = host.check(&[
+        "stat",
+        "-c",
+        "%a %U:%G",
+        "/var/lib/etcd",
+        "/var/lib/etcd/data",
+        "/var/lib/etcd/firstboot-life",
+    ])?;
+    ensure!(
+        modes
+            .lines()
+            .eq(["750 root:etcd", "700 etcd:etcd", "644 root:root"]),
+        "{modes}"
+    );
     for attempt in [
         "touch /var/lib/etcd/x",
         "ln -s /etc /var/lib/etcd/aside",
         "mv /var/lib/etcd/data /var/lib/etcd/x",
         "rm /var/lib/etcd/firstboot-life",
     ] {
-        let tried = host.run(&["setpriv", "--reuid=450", "--regid=450", "--clear-groups", "sh", "-c", attempt])?;
+        let tried = host.run(&[
+            "setpriv",
+            "--reuid=450",
+            "--regid=450",
+            "--clear-groups",
+            "sh",
+            "-c",
+            attempt,
+        ])?;
         ensure!(!tried.success(), "etcd's user can {attempt}");
     }
 
@@ -110,12 +144,32 @@ fn layout() -> Result<()> {
         "chown etcd:etcd /var/lib/etcd /var/lib/etcd/aside && chmod 0700 /var/lib/etcd /var/lib/etcd/aside",
     ])?;
     // And so is a journal that knows nothing of the data.
-    host.check(&["sed", "-i", "/\"data-made\"\\|\"data-begun\"/d", "/var/lib/firstboot/journal"])?;
-    host.check(&["sh", "-c", "rm /var/lib/etcd/firstboot-progress /run/firstboot/ready; systemctl start firstboot"])?;
+    host.check(&[
+        "sed",
+        "-i",
+        "/\"data-made\"\\|\"data-begun\"/d",
+        "/var/lib/firstboot/journal",
+    ])?;
+    host.check(&[
+        "sh",
+        "-c",
+        "rm /var/lib/etcd/firstboot-progress /run/firstboot/ready; systemctl start firstboot",
+    ])?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
-    let modes =
-        host.check(&["stat", "-c", "%a %U:%G", "/var/lib/etcd", "/var/lib/etcd/aside", "/var/lib/etcd/data"])?;
-    ensure!(modes.lines().eq(["750 root:etcd", "700 root:root", "700 etcd:etcd"]), "{modes}");
+    let modes = host.check(&[
+        "stat",
+        "-c",
+        "%a %U:%G",
+        "/var/lib/etcd",
+        "/var/lib/etcd/aside",
+        "/var/lib/etcd/data",
+    ])?;
+    ensure!(
+        modes
+            .lines()
+            .eq(["750 root:etcd", "700 root:root", "700 etcd:etcd"]),
+        "{modes}"
+    );
     let journal = host.read("/var/lib/firstboot/journal")?;
     ensure!(journal.contains("\"data-begun\""), "{journal}");
     Ok(())
@@ -134,20 +188,29 @@ fn planted() -> Result<()> {
     let before = outside(host)?;
     for path in PATHS {
         for (kind, plant) in KINDS {
-            let planter = if kind == DEVICE { "env" } else { "setpriv --reuid=450 --regid=450 --clear-groups" };
+            let planter = if kind == DEVICE {
+                "env"
+            } else {
+                "setpriv --reuid=450 --regid=450 --clear-groups"
+            };
             let plant = plant.replace('\'', "'\\''");
             let script = format!("export AT={path} PLANTER='{planter}' PLANT='{plant}'\n{ATTACK}");
             let ran = host.sh(&script)?;
             let what = format!("{kind} at {path}");
             ensure!(ran.code() != 99, "{what} could not be planted: {ran:?}");
             ensure!(ran.success(), "{what}: something hangs: {ran:?}");
-            ensure!(outside(host)? == before, "{what}: something outside has changed: {ran:?}\n{}", outside(host)?);
+            ensure!(
+                outside(host)? == before,
+                "{what}: something outside has changed: {ran:?}\n{}",
+                outside(host)?
+            );
             host.sh(CLEAR)?;
         }
     }
     // What each attack began from is a member's data.
     host.check(&["systemctl", "start", "firstboot"])?;
-    wait_healthy(host, 1, CONVERGENCE_TIMEOUT).context("the volume that was kept is of no use: nothing was proved")?;
+    wait_healthy(host, 1, CONVERGENCE_TIMEOUT)
+        .context("the volume that was kept is of no use: nothing was proved")?;
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }

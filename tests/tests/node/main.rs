@@ -1,4 +1,5 @@
-//! What a node lets be done to it, and what not: each protection of its units is tried out, each port is knocked at.
+//! What a node lets be done to it, and what not: each protection of its units is tried out, each
+//! port is knocked at.
 
 mod bed;
 mod firewall;

@@ -1,7 +1,9 @@
-//! Each protection of the units is tried out twice: as the unit stands, where the forbidden is refused, and without the
-//! directive, where it is not. systemd would run a unit with a misspelt or unknown protection all the same.
+//! Each protection of the units is tried out twice: as the unit stands, where the forbidden is
+//! refused, and without the directive, where it is not. systemd would run a unit with a misspelt or
+//! unknown protection all the same.
 //!
-//! The hosts' systemd has no seccomp, as CentOS 7's: what a filter forbids here is forbidden by `firstboot exec`.
+//! The hosts' systemd has no seccomp, as CentOS 7's: what a filter forbids here is forbidden by
+//! `firstboot exec`.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -22,12 +24,22 @@ struct Case {
     answer: &'static str,
 }
 
-const fn case(directive: &'static str, attempts: &'static [&'static str], answer: &'static str) -> Case {
-    Case { directive, beside: &[], attempts, answer }
+const fn case(
+    directive: &'static str,
+    attempts: &'static [&'static str],
+    answer: &'static str,
+) -> Case {
+    Case {
+        directive,
+        beside: &[],
+        attempts,
+        answer,
+    }
 }
 
-/// `firstboot exec` sets no_new_privs as well, and forbids the processes that the attempts start. Where a user without
-/// capabilities has PrivateDevices=, a newer systemd sets no_new_privs by itself; 219 does not.
+/// `firstboot exec` sets no_new_privs as well, and forbids the processes that the attempts start.
+/// Where a user without capabilities has PrivateDevices=, a newer systemd sets no_new_privs by
+/// itself; 219 does not.
 const BESIDE_PRIVILEGES: &[&str] = &[EXEC, "PrivateDevices", "CapabilityBoundingSet"];
 const BESIDE_CAPABILITIES: &[&str] = &[EXEC, "PrivateDevices", "NoNewPrivileges"];
 
@@ -39,7 +51,11 @@ const COMMON: [Case; 2] = [
         attempts: &["another=/opt/probe/id"],
         answer: "refused EPERM",
     },
-    case("PrivateTmp", &["read=/tmp/probe", "read=/var/tmp/probe"], "refused ENOENT"),
+    case(
+        "PrivateTmp",
+        &["read=/tmp/probe", "read=/var/tmp/probe"],
+        "refused ENOENT",
+    ),
 ];
 
 const ETCD: [Case; 11] = [
@@ -53,12 +69,25 @@ const ETCD: [Case; 11] = [
     },
     case("PrivateDevices", &["read=/dev/probe"], "refused ENOENT"),
     PROTECT_SYSTEM,
-    case("ProtectHome", &["read=/home/probe/file", "read=/run/user/probe"], "refused EACCES"),
+    case(
+        "ProtectHome",
+        &["read=/home/probe/file", "read=/run/user/probe"],
+        "refused EACCES",
+    ),
     READ_ONLY,
-    case("ReadWriteDirectories", &["create=/var/lib/etcd/data"], "done"),
+    case(
+        "ReadWriteDirectories",
+        &["create=/var/lib/etcd/data"],
+        "done",
+    ),
     case(
         "InaccessibleDirectories",
-        &["read=/boot/probe", "read=/etc/ssh/probe", "read=/var/lib/firstboot/probe", "read=/var/backups/probe"],
+        &[
+            "read=/boot/probe",
+            "read=/etc/ssh/probe",
+            "read=/var/lib/firstboot/probe",
+            "read=/var/backups/probe",
+        ],
         "refused EACCES",
     ),
     case("User", &["read=/opt/probe/roots"], "refused EACCES"),
@@ -71,8 +100,12 @@ const ETCD: [Case; 11] = [
 ];
 
 /// firstboot sets the same mask for itself.
-const UMASK: Case =
-    Case { directive: "UMask", beside: &[EXEC], attempts: &["shared=/var/lib/etcd/data"], answer: "refused EACCES" };
+const UMASK: Case = Case {
+    directive: "UMask",
+    beside: &[EXEC],
+    attempts: &["shared=/var/lib/etcd/data"],
+    answer: "refused EACCES",
+};
 
 /// ReadOnlyDirectories=/ forbids it as well.
 const PROTECT_SYSTEM: Case = Case {
@@ -82,8 +115,15 @@ const PROTECT_SYSTEM: Case = Case {
     answer: "refused EROFS",
 };
 
-const READ_ONLY: Case =
-    case("ReadOnlyDirectories", &["create=/opt/probe", "create=/var/probe", "create=/run/probe"], "refused EROFS");
+const READ_ONLY: Case = case(
+    "ReadOnlyDirectories",
+    &[
+        "create=/opt/probe",
+        "create=/var/probe",
+        "create=/run/probe",
+    ],
+    "refused EROFS",
+);
 
 /// Where there is a filter, it is in the way of two of these.
 const CAPABILITIES: Case = Case {
@@ -96,24 +136,48 @@ const CAPABILITIES: Case = Case {
 const FIRSTBOOT: [Case; 4] = [
     UMASK,
     CAPABILITIES,
-    case("ProtectSystem", &["create=/usr/probe", "create=/boot/probe.d"], "refused EROFS"),
-    case("ProtectHome", &["create=/home/probe", "create=/root"], "refused EROFS"),
+    case(
+        "ProtectSystem",
+        &["create=/usr/probe", "create=/boot/probe.d"],
+        "refused EROFS",
+    ),
+    case(
+        "ProtectHome",
+        &["create=/home/probe", "create=/root"],
+        "refused EROFS",
+    ),
 ];
 
 /// It is root and may look into any folder: what is hidden from it is not there.
 const SNAPSHOT: [Case; 10] = [
-    Case { attempts: &["shared=/var/backups/etcd"], ..UMASK },
+    Case {
+        attempts: &["shared=/var/backups/etcd"],
+        ..UMASK
+    },
     case(EXEC, &SERVER_ONLY, "refused ENOSYS"),
     case(EXEC, &INTERNET_ONLY, "refused ENOSYS"),
     CAPABILITIES,
     case("PrivateDevices", &["read=/dev/probe"], "refused ENOENT"),
     PROTECT_SYSTEM,
-    case("ProtectHome", &["read=/home/probe/file", "read=/run/user/probe"], "refused ENOENT"),
+    case(
+        "ProtectHome",
+        &["read=/home/probe/file", "read=/run/user/probe"],
+        "refused ENOENT",
+    ),
     READ_ONLY,
-    case("ReadWriteDirectories", &["create=/var/backups/etcd"], "done"),
+    case(
+        "ReadWriteDirectories",
+        &["create=/var/backups/etcd"],
+        "done",
+    ),
     case(
         "InaccessibleDirectories",
-        &["read=/boot/probe", "read=/etc/ssh/probe", "read=/var/lib/etcd/probe", "read=/var/lib/firstboot/probe"],
+        &[
+            "read=/boot/probe",
+            "read=/etc/ssh/probe",
+            "read=/var/lib/etcd/probe",
+            "read=/var/lib/firstboot/probe",
+        ],
         "refused ENOENT",
     ),
 ];
@@ -122,20 +186,35 @@ const SNAPSHOT: [Case; 10] = [
 const ELSEWHERE: [&str; 2] = ["LimitCORE", "LimitNOFILE"];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("each_protection_of_the_units_is_enforced_by_that_setting_alone", REQUIREMENTS, protections)]
+    vec![trial(
+        "each_protection_of_the_units_is_enforced_by_that_setting_alone",
+        REQUIREMENTS,
+        protections,
+    )]
 }
 
 fn protections() -> Result<()> {
     let bed = Bed::new("", "[backup]\n")?;
     running_member(&bed.host)?;
     prepare(&bed.host)?;
-    for (unit, own) in [("etcd", &ETCD[..]), ("firstboot", &FIRSTBOOT[..]), ("firstboot-snapshot", &SNAPSHOT[..])] {
+    for (unit, own) in [
+        ("etcd", &ETCD[..]),
+        ("firstboot", &FIRSTBOOT[..]),
+        ("firstboot-snapshot", &SNAPSHOT[..]),
+    ] {
         let sandbox = Sandbox::of(&bed.host, unit)?;
         let cases: Vec<&Case> = COMMON.iter().chain(own).collect();
         for directive in sandbox.directives() {
-            ensure!(!SECCOMP.contains(&directive), "{unit}.service has {directive}=, which does nothing on CentOS 7");
-            let known = ELSEWHERE.contains(&directive) || cases.iter().any(|case| case.directive == directive);
-            ensure!(known, "{unit}.service has {directive}=, and no attempt here shows that it works");
+            ensure!(
+                !SECCOMP.contains(&directive),
+                "{unit}.service has {directive}=, which does nothing on CentOS 7"
+            );
+            let known = ELSEWHERE.contains(&directive)
+                || cases.iter().any(|case| case.directive == directive);
+            ensure!(
+                known,
+                "{unit}.service has {directive}=, and no attempt here shows that it works"
+            );
         }
         for case in cases {
             try_case(&bed.host, unit, &sandbox, case)?;
@@ -143,42 +222,98 @@ fn protections() -> Result<()> {
         if sandbox.directives().contains(&EXEC) {
             system_calls::check(&bed.host, &sandbox)?;
         }
-        println!("{unit}.service: {} directives tried out", sandbox.directives().len());
+        println!(
+            "{unit}.service: {} directives tried out",
+            sandbox.directives().len()
+        );
     }
     Ok(())
 }
 
 /// What the member that runs is bound to, as the kernel says.
 fn running_member(host: &Host) -> Result<()> {
-    let pid = host.check(&["systemctl", "show", "--property=MainPID", "--value", "etcd.service"])?;
+    let pid = host.check(&[
+        "systemctl",
+        "show",
+        "--property=MainPID",
+        "--value",
+        "etcd.service",
+    ])?;
     let status = host.check(&["cat", &format!("/proc/{}/status", pid.trim())])?;
-    for line in ["Uid:\t450\t450\t450\t450", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"] {
-        ensure!(status.lines().any(|found| found == line), "{line:?} is not in\n{status}");
+    for line in [
+        "Uid:\t450\t450\t450\t450",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+    ] {
+        ensure!(
+            status.lines().any(|found| found == line),
+            "{line:?} is not in\n{status}"
+        );
     }
-    // The process that systemd started as firstboot is etcd now, and has one filter more than systemd, which has the bed's.
+    // The process that systemd started as firstboot is etcd now, and has one filter more than
+    // systemd, which has the bed's.
     let program = host.check(&["readlink", &format!("/proc/{}/exe", pid.trim())])?;
-    ensure!(program.trim() == "/usr/local/bin/etcd", "the main process of etcd.service is {program}");
-    let named =
-        host.check(&["journalctl", "-q", "-o", "cat", "--unit=etcd.service", "--identifier=etcd", "-n", "1"])?;
-    ensure!(!named.is_empty(), "the journal does not call etcd by its name");
+    ensure!(
+        program.trim() == "/usr/local/bin/etcd",
+        "the main process of etcd.service is {program}"
+    );
+    let named = host.check(&[
+        "journalctl",
+        "-q",
+        "-o",
+        "cat",
+        "--unit=etcd.service",
+        "--identifier=etcd",
+        "-n",
+        "1",
+    ])?;
+    ensure!(
+        !named.is_empty(),
+        "the journal does not call etcd by its name"
+    );
     let filters = |status: &str| -> Result<u32> {
-        let line = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
-        Ok(line.context("the kernel does not count filters")?.trim().parse()?)
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Seccomp_filters:"));
+        Ok(line
+            .context("the kernel does not count filters")?
+            .trim()
+            .parse()?)
     };
-    ensure!(filters(&status)? == filters(&host.check(&["cat", "/proc/1/status"])?)? + 1, "etcd has no filter");
+    ensure!(
+        filters(&status)? == filters(&host.check(&["cat", "/proc/1/status"])?)? + 1,
+        "etcd has no filter"
+    );
     let limit = |pid: &str, what: &str| -> Result<u64> {
         let limits = host.check(&["cat", &format!("/proc/{pid}/limits")])?;
-        let line = limits.lines().find_map(|line| line.strip_prefix(what)).with_context(|| format!("no {what}"))?;
-        line.split_whitespace().nth(1).context("no hard limit")?.parse().with_context(|| format!("{what}{line}"))
+        let line = limits
+            .lines()
+            .find_map(|line| line.strip_prefix(what))
+            .with_context(|| format!("no {what}"))?;
+        line.split_whitespace()
+            .nth(1)
+            .context("no hard limit")?
+            .parse()
+            .with_context(|| format!("{what}{line}"))
     };
-    ensure!(limit(pid.trim(), "Max core file size")? == 0, "etcd may dump its memory");
+    ensure!(
+        limit(pid.trim(), "Max core file size")? == 0,
+        "etcd may dump its memory"
+    );
     // No more than the bed's own machine lets a host have.
-    let (files, most) = (limit(pid.trim(), "Max open files")?, limit("1", "Max open files")?);
-    ensure!(files == most.min(65536), "etcd may open {files} files, and its host {most}");
+    let (files, most) = (
+        limit(pid.trim(), "Max open files")?,
+        limit("1", "Max open files")?,
+    );
+    ensure!(
+        files == most.min(65536),
+        "etcd may open {files} files, and its host {most}"
+    );
     Ok(())
 }
 
-/// Lays out what the attempts reach for: open to everybody, so that nothing but the sandbox is in the way.
+/// Lays out what the attempts reach for: open to everybody, so that nothing but the sandbox is in
+/// the way.
 fn prepare(host: &Host) -> Result<()> {
     let script = r"
         set -e
@@ -203,13 +338,22 @@ fn prepare(host: &Host) -> Result<()> {
 }
 
 fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<()> {
-    let attempts: Vec<String> = case.attempts.iter().map(|attempt| (*attempt).to_owned()).collect();
+    let attempts: Vec<String> = case
+        .attempts
+        .iter()
+        .map(|attempt| (*attempt).to_owned())
+        .collect();
     let (directive, answer) = (case.directive, case.answer);
     let stands = sandbox.without(case.beside);
     for (attempt, found) in stands.try_out(host, &attempts)? {
-        // EACCES and EPERM both say that somebody was not allowed; which of them is the kernel's affair.
-        let same = found == answer || (answer.ends_with("EPERM") && found == answer.replace("EPERM", "EACCES"));
-        ensure!(same, "{unit}.service, {directive}=: expected `{attempt}` to be {answer}, it was {found}");
+        // EACCES and EPERM both say that somebody was not allowed; which of them is the kernel's
+        // affair.
+        let same = found == answer
+            || (answer.ends_with("EPERM") && found == answer.replace("EPERM", "EACCES"));
+        ensure!(
+            same,
+            "{unit}.service, {directive}=: expected `{attempt}` to be {answer}, it was {found}"
+        );
     }
     for (attempt, found) in stands.without(&[directive]).try_out(host, &attempts)? {
         ensure!(
@@ -217,10 +361,20 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
             "{unit}.service: `{attempt}` is {found} without {directive}= as well: it shows nothing"
         );
         // A thing that can be done can be done; the others only change their answer.
-        let hidden = ["opened", "pair", "process=0x", "request", "create=/var/lib/etcd", "create=/var/backups"]
-            .iter()
-            .any(|name| attempt.starts_with(name));
-        ensure!(hidden || found == "done", "{unit}.service without {directive}=: `{attempt}` is {found}");
+        let hidden = [
+            "opened",
+            "pair",
+            "process=0x",
+            "request",
+            "create=/var/lib/etcd",
+            "create=/var/backups",
+        ]
+        .iter()
+        .any(|name| attempt.starts_with(name));
+        ensure!(
+            hidden || found == "done",
+            "{unit}.service without {directive}=: `{attempt}` is {found}"
+        );
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What a loaded policy lets etcd's domain do, and that is all: asked of the policy itself, and so true of what nobody tried.
+//! What a loaded policy lets etcd's domain do, and that is all: asked of the policy itself, and so
+//! true of what nobody tried.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,28 +10,105 @@ use tests::process;
 /// What is asked of sesearch, and the types that may be its answer.
 const RULES: &[(&[&str], &[&str])] = &[
     // It is one program, and starts no other: no shell, nothing in /usr/bin.
-    (&["-s", "etcd_t", "-c", "file", "-p", "entrypoint"], &["etcd_exec_t"]),
-    (&["-s", "etcd_t", "-c", "file", "-p", "execute_no_trans"], &[]),
-    (&["-s", "etcd_t", "-c", "file", "-p", "execute"], &["etcd_exec_t", "ld_so_t", "lib_t", "textrel_shlib_t"]),
-    (&["-s", "etcd_t", "-c", "process", "-p", "transition,dyntransition,ptrace"], &[]),
+    (
+        &["-s", "etcd_t", "-c", "file", "-p", "entrypoint"],
+        &["etcd_exec_t"],
+    ),
+    (
+        &["-s", "etcd_t", "-c", "file", "-p", "execute_no_trans"],
+        &[],
+    ),
+    (
+        &["-s", "etcd_t", "-c", "file", "-p", "execute"],
+        &["etcd_exec_t", "ld_so_t", "lib_t", "textrel_shlib_t"],
+    ),
+    (
+        &[
+            "-s",
+            "etcd_t",
+            "-c",
+            "process",
+            "-p",
+            "transition,dyntransition,ptrace",
+        ],
+        &[],
+    ),
     // It writes its data, and what the kernel has of itself in /proc.
     (
-        &["-s", "etcd_t", "-c", "file", "-p", "write,append,create,unlink,rename,link,setattr"],
+        &[
+            "-s",
+            "etcd_t",
+            "-c",
+            "file",
+            "-p",
+            "write,append,create,unlink,rename,link,setattr",
+        ],
         &["etcd_t", "etcd_var_lib_t"],
     ),
-    (&["-s", "etcd_t", "-c", "dir", "-p", "write,add_name,remove_name,create,rmdir"], &["etcd_var_lib_t"]),
+    (
+        &[
+            "-s",
+            "etcd_t",
+            "-c",
+            "dir",
+            "-p",
+            "write,add_name,remove_name,create,rmdir",
+        ],
+        &["etcd_var_lib_t"],
+    ),
     // Nobody's password, and nobody's home.
     (&["-s", "etcd_t", "-t", "shadow_t"], &[]),
     (&["-s", "etcd_t", "-t", "user_home_t"], &[]),
     (&["-s", "etcd_t", "-t", "user_home_dir_t"], &[]),
-    (&["-s", "etcd_t", "-c", "tcp_socket", "-p", "name_bind"], &["etcd_port_t"]),
-    (&["-s", "etcd_t", "-c", "tcp_socket", "-p", "name_connect"], &["dns_port_t", "etcd_port_t"]),
-    (&["-s", "etcd_t", "-c", "udp_socket,rawip_socket", "-p", "name_bind"], &[]),
-    (&["-s", "etcd_t", "-c", "capability,capability2,security,system"], &[]),
+    (
+        &["-s", "etcd_t", "-c", "tcp_socket", "-p", "name_bind"],
+        &["etcd_port_t"],
+    ),
+    (
+        &["-s", "etcd_t", "-c", "tcp_socket", "-p", "name_connect"],
+        &["dns_port_t", "etcd_port_t"],
+    ),
+    (
+        &[
+            "-s",
+            "etcd_t",
+            "-c",
+            "udp_socket,rawip_socket",
+            "-p",
+            "name_bind",
+        ],
+        &[],
+    ),
+    (
+        &[
+            "-s",
+            "etcd_t",
+            "-c",
+            "capability,capability2,security,system",
+        ],
+        &[],
+    ),
     // Otherwise etcd's unit, with NoNewPrivileges=yes, would leave it in systemd's own domain.
-    (&["-s", "init_t", "-t", "etcd_t", "-c", "process2", "-p", "nnp_transition"], &["etcd_t"]),
+    (
+        &[
+            "-s",
+            "init_t",
+            "-t",
+            "etcd_t",
+            "-c",
+            "process2",
+            "-p",
+            "nnp_transition",
+        ],
+        &["etcd_t"],
+    ),
     // Otherwise an empty answer would say nothing.
-    (&["-s", "passwd_t", "-t", "shadow_t", "-c", "file", "-p", "write"], &["shadow_t"]),
+    (
+        &[
+            "-s", "passwd_t", "-t", "shadow_t", "-c", "file", "-p", "write",
+        ],
+        &["shadow_t"],
+    ),
 ];
 
 /// Asks a policy, as the kernel gives it in /sys/fs/selinux/policy.
@@ -40,16 +118,27 @@ pub(crate) fn check(policy: &Path) -> Result<()> {
         let said = process::check("sesearch", &[&["-A"], *question, &[policy]].concat())?;
         let expected: BTreeSet<&str> = expected.iter().copied().collect();
         let found: BTreeSet<&str> = said.lines().filter_map(target).collect();
-        ensure!(found == expected, "{} is answered with {found:?}, not {expected:?}:\n{said}", question.join(" "));
+        ensure!(
+            found == expected,
+            "{} is answered with {found:?}, not {expected:?}:\n{said}",
+            question.join(" ")
+        );
     }
     for port in ["2379", "2380", "2381"] {
         let said = process::check("seinfo", &[&format!("--portcon={port}"), policy])?;
-        ensure!(said.contains("portcon tcp 2379-2381 system_u:object_r:etcd_port_t:s0"), "{said}");
+        ensure!(
+            said.contains("portcon tcp 2379-2381 system_u:object_r:etcd_port_t:s0"),
+            "{said}"
+        );
     }
     Ok(())
 }
 
 /// Of `allow SOURCE TARGET:CLASS …`.
 fn target(line: &str) -> Option<&str> {
-    line.strip_prefix("allow ")?.split_once(' ')?.1.split(':').next()
+    line.strip_prefix("allow ")?
+        .split_once(' ')?
+        .1
+        .split(':')
+        .next()
 }

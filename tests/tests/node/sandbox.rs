@@ -1,4 +1,5 @@
-//! A unit's sandbox with a probe in it instead of its program: as the unit stands, and with a directive taken away.
+//! A unit's sandbox with a probe in it instead of its program: as the unit stands, and with a
+//! directive taken away.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +9,18 @@ use tests::host::Host;
 const PROBE: &str = include_str!("probe.py");
 const UNIT: &str = "etcd-image-probe";
 
-/// Stands for `firstboot exec` and its options before a unit's program: it protects as a directive does.
+/// Stands for `firstboot exec` and its options before a unit's program: it protects as a directive
+/// does.
 pub(crate) const EXEC: &str = "firstboot exec";
 
 /// What systemd 219 of CentOS 7 takes and does nothing about, since it is built without seccomp
 /// (load-fragment-gperf.gperf.m4).
-pub(crate) const SECCOMP: [&str; 4] =
-    ["SystemCallFilter", "SystemCallArchitectures", "SystemCallErrorNumber", "RestrictAddressFamilies"];
+pub(crate) const SECCOMP: [&str; 4] = [
+    "SystemCallFilter",
+    "SystemCallArchitectures",
+    "SystemCallErrorNumber",
+    "RestrictAddressFamilies",
+];
 
 /// Words of `[Service]` that protect nothing, and would keep a probe from running to its end.
 const NO_PROTECTION: [&str; 15] = [
@@ -53,16 +59,32 @@ impl Sandbox {
         let text = host.read(&format!("/etc/systemd/system/{unit}.service"))?;
         let (_, service) = text.split_once("[Service]\n").context("no [Service]")?;
         let service = service.split("\n[").next().unwrap_or_default();
-        let lines = service.lines().filter(|line| line.contains('=') && !line.starts_with('#'));
-        let start = lines.clone().find_map(|line| line.strip_prefix("ExecStart=")).context("no ExecStart=")?;
-        let words = start.split(' ').skip(1).take_while(|word| !word.starts_with('/'));
+        let lines = service
+            .lines()
+            .filter(|line| line.contains('=') && !line.starts_with('#'));
+        let start = lines
+            .clone()
+            .find_map(|line| line.strip_prefix("ExecStart="))
+            .context("no ExecStart=")?;
+        let words = start
+            .split(' ')
+            .skip(1)
+            .take_while(|word| !word.starts_with('/'));
         let exec = match start.strip_prefix("/usr/local/bin/firstboot exec ") {
-            Some(_) => format!("/usr/local/bin/firstboot {} ", words.collect::<Vec<_>>().join(" ")),
+            Some(_) => format!(
+                "/usr/local/bin/firstboot {} ",
+                words.collect::<Vec<_>>().join(" ")
+            ),
             None => String::new(),
         };
-        let protects = |line: &&str| !name(line).starts_with("Exec") && !NO_PROTECTION.contains(&name(line));
+        let protects =
+            |line: &&str| !name(line).starts_with("Exec") && !NO_PROTECTION.contains(&name(line));
         let lines = lines.filter(protects).map(str::to_owned).collect();
-        Ok(Self { unit: unit.to_owned(), lines, exec })
+        Ok(Self {
+            unit: unit.to_owned(),
+            lines,
+            exec,
+        })
     }
 
     /// Its directives' names, each once; [`EXEC`] is one.
@@ -76,9 +98,22 @@ impl Sandbox {
 
     /// The same without some directives.
     pub(crate) fn without(&self, directives: &[&str]) -> Self {
-        let lines = self.lines.iter().filter(|line| !directives.contains(&name(line))).cloned().collect();
-        let exec = if directives.contains(&EXEC) { String::new() } else { self.exec.clone() };
-        Self { unit: self.unit.clone(), lines, exec }
+        let lines = self
+            .lines
+            .iter()
+            .filter(|line| !directives.contains(&name(line)))
+            .cloned()
+            .collect();
+        let exec = if directives.contains(&EXEC) {
+            String::new()
+        } else {
+            self.exec.clone()
+        };
+        Self {
+            unit: self.unit.clone(),
+            lines,
+            exec,
+        }
     }
 
     /// The signal that kills a program that is started in it; none if the program ends well.
@@ -88,21 +123,42 @@ impl Sandbox {
         if started.success() {
             return Ok(None);
         }
-        let shown = host.check(&["systemctl", "show", "--property=ExecMainCode,ExecMainStatus", UNIT])?;
+        let shown = host.check(&[
+            "systemctl",
+            "show",
+            "--property=ExecMainCode,ExecMainStatus",
+            UNIT,
+        ])?;
         host.check(&["systemctl", "reset-failed", UNIT])?;
         // CLD_KILLED of waitid(2).
         let killer = shown.trim().strip_prefix("ExecMainCode=2\nExecMainStatus=");
-        Ok(Some(killer.with_context(|| format!("{program} was not killed: {shown}\n{}", started.stderr))?.parse()?))
+        Ok(Some(
+            killer
+                .with_context(|| format!("{program} was not killed: {shown}\n{}", started.stderr))?
+                .parse()?,
+        ))
     }
 
     /// Makes attempts in it, in one process and in this order.
     pub(crate) fn try_out(&self, host: &Host, attempts: &[String]) -> Result<Answers> {
         host.write("/usr/local/lib/probe.py", PROBE, 0o644)?;
-        let said = self.start(host, &format!("/usr/bin/python3 /usr/local/lib/probe.py {}", attempts.join(" ")))?;
+        let said = self.start(
+            host,
+            &format!(
+                "/usr/bin/python3 /usr/local/lib/probe.py {}",
+                attempts.join(" ")
+            ),
+        )?;
         let mut answers = Answers::new();
         for attempt in attempts {
-            let line = said.lines().find_map(|line| line.strip_prefix(attempt.as_str())?.strip_prefix(' '));
-            ensure!(line.is_some(), "no answer for {attempt} in {}:\n{said}", self.unit);
+            let line = said
+                .lines()
+                .find_map(|line| line.strip_prefix(attempt.as_str())?.strip_prefix(' '));
+            ensure!(
+                line.is_some(),
+                "no answer for {attempt} in {}:\n{said}",
+                self.unit
+            );
             answers.insert(attempt.clone(), line.unwrap_or_default().to_owned());
         }
         Ok(answers)
@@ -111,15 +167,24 @@ impl Sandbox {
     /// Starts a program in it, and gives what its journal has of it, however it ended.
     fn start(&self, host: &Host, program: &str) -> Result<String> {
         self.write(host, program)?;
-        let cursor = host.sh("journalctl --sync; journalctl -n 0 --show-cursor -q | sed 's/-- cursor: //'")?.ok()?;
+        let cursor = host
+            .sh("journalctl --sync; journalctl -n 0 --show-cursor -q | sed 's/-- cursor: //'")?
+            .ok()?;
         host.run(&["systemctl", "start", UNIT])?;
-        let query = format!("journalctl --sync; journalctl -q -o cat -u {UNIT} --after-cursor='{}'", cursor.trim());
+        let query = format!(
+            "journalctl --sync; journalctl -q -o cat -u {UNIT} --after-cursor='{}'",
+            cursor.trim()
+        );
         host.sh(&query)?.ok()
     }
 
     /// Writes a unit with this sandbox and this program.
     fn write(&self, host: &Host, program: &str) -> Result<()> {
-        let text = format!("[Service]\nType=oneshot\nExecStart={}{program}\n{}\n", self.exec, self.lines.join("\n"));
+        let text = format!(
+            "[Service]\nType=oneshot\nExecStart={}{program}\n{}\n",
+            self.exec,
+            self.lines.join("\n")
+        );
         host.write(&format!("/etc/systemd/system/{UNIT}.service"), text, 0o644)?;
         host.check(&["systemctl", "daemon-reload"]).map(drop)
     }

@@ -1,6 +1,8 @@
-//! etcd in its own SELinux domain: a node that the stand-in installer made, in a virtual machine that enforces.
+//! etcd in its own SELinux domain: a node that the stand-in installer made, in a virtual machine
+//! that enforces.
 //!
-//! The policy is Debian 12's, of the same family as 7.9's (both are the reference policy's), and not 7.9's own.
+//! The policy is Debian 12's, of the same family as 7.9's (both are the reference policy's), and
+//! not 7.9's own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +35,11 @@ const VM_TIMEOUT: Duration = Duration::from_secs(900);
 const MODULE: &str = "/usr/share/selinux/packages/etcd.cil";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("etcd_runs_in_its_own_domain_where_selinux_enforces", REQUIREMENTS, confined)]
+    vec![trial(
+        "etcd_runs_in_its_own_domain_where_selinux_enforces",
+        REQUIREMENTS,
+        confined,
+    )]
 }
 
 /// Debian's policy, built, with the store it was built from.
@@ -42,21 +48,37 @@ fn policy() -> Result<PathBuf> {
         let root = Overlay::new("policy", &base::base()?)?;
         let script = "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends \
                       selinux-policy-default";
-        process::run(Command::new("chroot").arg(root.root()).args(["sh", "-euc", script]))?.ok()?;
+        process::run(
+            Command::new("chroot")
+                .arg(root.root())
+                .args(["sh", "-euc", script]),
+        )?
+        .ok()?;
         for path in ["etc/selinux", "var/lib/selinux"] {
             let to = folder.join(path);
             fs::create_dir_all(to.parent().unwrap_or(&to))?;
-            process::check("cp", &["--archive", &root.root().join(path).to_string_lossy(), &to.to_string_lossy()])?;
+            process::check(
+                "cp",
+                &[
+                    "--archive",
+                    &root.root().join(path).to_string_lossy(),
+                    &to.to_string_lossy(),
+                ],
+            )?;
         }
         Ok(())
     })
 }
 
-/// Runs a script in a root that is not a host; with /proc, through which setfiles goes to each file.
+/// Runs a script in a root that is not a host; with /proc, through which setfiles goes to each
+/// file.
 fn inside(root: &Path, script: &str) -> Result<String> {
     let enter = "mount --make-rprivate / && mount -t proc proc \"$1/proc\" && exec chroot \"$1\" sh -euc \"$2\"";
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-euc", enter, "sh"]).arg(root).arg(script);
+    command
+        .args(["--mount", "sh", "-euc", enter, "sh"])
+        .arg(root)
+        .arg(script);
     process::run(&mut command)?.ok()
 }
 
@@ -68,40 +90,69 @@ fn prepare(root: &Path) -> Result<()> {
         fs::create_dir_all(to.parent().unwrap_or(&to))?;
         process::check(
             "cp",
-            &["--archive", "--no-target-directory", &policy.join(path).to_string_lossy(), &to.to_string_lossy()],
+            &[
+                "--archive",
+                "--no-target-directory",
+                &policy.join(path).to_string_lossy(),
+                &to.to_string_lossy(),
+            ],
         )?;
     }
     // The image's own configuration says targeted, which is this one's name on CentOS.
     std::os::unix::fs::symlink("default", root.join("etc/selinux/targeted"))?;
     fs::copy(vm::busybox()?, root.join("usr/local/bin/busybox"))?;
     fs::write(root.join("root/confined.sh"), include_str!("confined.sh"))?;
-    let unit = "[Unit]\nAfter=network-online.target\n[Service]\nExecStart=/bin/bash /root/confined.sh\n";
+    let unit =
+        "[Unit]\nAfter=network-online.target\n[Service]\nExecStart=/bin/bash /root/confined.sh\n";
     fs::write(root.join("etc/systemd/system/confined.service"), unit)?;
-    fs::write(root.join("etc/systemd/network/10-all.network"), "[Match]\nName=e*\n[Network]\nDHCP=ipv4\n")?;
+    fs::write(
+        root.join("etc/systemd/network/10-all.network"),
+        "[Match]\nName=e*\n[Network]\nDHCP=ipv4\n",
+    )?;
     let links = "ln -s ../confined.service /etc/systemd/system/multi-user.target.wants/ && systemctl enable systemd-networkd && \
                  systemctl mask firewalld chrony ssh systemd-networkd-wait-online";
     inside(root, links)?;
     // As the kickstart does on CentOS, there for targeted.
     inside(root, &format!("semodule -n -s default -i {MODULE}"))?;
-    inside(root, "setfiles -F /etc/selinux/default/contexts/files/file_contexts /").map(drop)
+    inside(
+        root,
+        "setfiles -F /etc/selinux/default/contexts/files/file_contexts /",
+    )
+    .map(drop)
 }
 
 fn confined() -> Result<()> {
     let node = bed::installed("[selinux]\nmodule = true\n")?;
     let kickstart = node.provisioning.kickstart()?;
-    let (load, labels) =
-        (kickstart.find(&format!("semodule -n -s targeted -i {MODULE}")), kickstart.find("restorecon -F -f -"));
-    ensure!(load.is_some() && load < labels, "the kickstart does not load the module before it labels the files");
+    let (load, labels) = (
+        kickstart.find(&format!("semodule -n -s targeted -i {MODULE}")),
+        kickstart.find("restorecon -F -f -"),
+    );
+    ensure!(
+        load.is_some() && load < labels,
+        "the kickstart does not load the module before it labels the files"
+    );
     let vm = Vm::new(&node.host.root(), 3 << 30, prepare)?;
-    // The rest of a Debian node is not what this is about: it boots with denials logged, and etcd is then restarted with
-    // them enforced. fstab=no: the volumes are all one here.
+    // The rest of a Debian node is not what this is about: it boots with denials logged, and etcd
+    // is then restarted with them enforced. fstab=no: the volumes are all one here.
     let words = "security=selinux selinux=1 enforcing=0 audit_backlog_limit=8192 fstab=no net.ifnames=0 loglevel=4";
-    vm.run(words, (node.host.address(), &node.host.link().mac), VM_TIMEOUT)?;
+    vm.run(
+        words,
+        (node.host.address(), &node.host.link().mac),
+        VM_TIMEOUT,
+    )?;
     let read = |name: &str| {
-        vm.mounted(|root| fs::read_to_string(root.join("root").join(name)).context("the machine said nothing"))
+        vm.mounted(|root| {
+            fs::read_to_string(root.join("root").join(name)).context("the machine said nothing")
+        })
     };
     let (said, denials) = (read("result")?, read("avc")?);
-    let all = || format!("{said}\ndenials:\n{denials}\nconsole:\n{}", tail(&vm.console(), 30));
+    let all = || {
+        format!(
+            "{said}\ndenials:\n{denials}\nconsole:\n{}",
+            tail(&vm.console(), 30)
+        )
+    };
     for line in [
         "active: active active",
         "enforcing: 1",
@@ -120,12 +171,23 @@ fn confined() -> Result<()> {
         "attempt elsewhere: 1",
         "attempt port: 1",
     ] {
-        ensure!(said.lines().any(|said| said == line), "not said: {line}\n{}", all());
+        ensure!(
+            said.lines().any(|said| said == line),
+            "not said: {line}\n{}",
+            all()
+        );
     }
     vm.mounted(|root| rules::check(&root.join("root/policy")))?;
-    ensure!(denials.trim().is_empty(), "etcd was denied something\n{}", all());
+    ensure!(
+        denials.trim().is_empty(),
+        "etcd was denied something\n{}",
+        all()
+    );
     // Otherwise that would say nothing.
-    let told = said.lines().any(|line| line.strip_prefix("denials: ").is_some_and(|count| count != "0"));
+    let told = said.lines().any(|line| {
+        line.strip_prefix("denials: ")
+            .is_some_and(|count| count != "0")
+    });
     ensure!(told, "nobody writes down what is denied\n{}", all());
     Ok(())
 }

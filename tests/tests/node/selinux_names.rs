@@ -1,5 +1,5 @@
-//! Every name in the SELinux module for etcd is one that CentOS 7's own policy has: semodule refuses a module with another,
-//! and with it the installation. The table says where each was read.
+//! Every name in the SELinux module for etcd is one that CentOS 7's own policy has: semodule
+//! refuses a module with another, and with it the installation. The table says where each was read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +12,23 @@ const POLICY: &str = include_str!("policy-el7.txt");
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("the_selinux_module_uses_only_names_of_the_el7_policy", &[], module),
+        trial(
+            "the_selinux_module_uses_only_names_of_the_el7_policy",
+            &[],
+            module,
+        ),
         trial("a_name_missing_from_the_el7_policy_is_found", &[], strange),
     ]
 }
 
 fn module() -> Result<()> {
     let absent = absent(MODULE)?;
-    // It stands in a block of its own, which is left out as a whole where a name in it is not there.
-    ensure!(absent.optional == BTreeSet::from(["permission file map".to_owned()]), "{absent:?}");
+    // It stands in a block of its own, which is left out as a whole where a name in it is not
+    // there.
+    ensure!(
+        absent.optional == BTreeSet::from(["permission file map".to_owned()]),
+        "{absent:?}"
+    );
     ensure!(absent.needed.is_empty(), "{absent:?}");
     let named = MODULE.matches("(allow ").count();
     ensure!(named > 50, "only {named} rules were read");
@@ -30,16 +38,31 @@ fn module() -> Result<()> {
 fn strange() -> Result<()> {
     for (text, name) in [
         ("(allow init_t etcd2_t (file (read)))", "type etcd2_t"),
-        ("(allow init_t self (file (read map)))", "permission file map"),
+        (
+            "(allow init_t self (file (read map)))",
+            "permission file map",
+        ),
         ("(allow init_t self (bpf (prog_run)))", "class bpf"),
-        ("(typeattributeset file_types (init_t))", "attribute file_types"),
+        (
+            "(typeattributeset file_types (init_t))",
+            "attribute file_types",
+        ),
         ("(roletype staff_r init_t)", "role staff_r"),
-        ("(filecon \"/a\" file (system_v object_r init_t ((s0) (s0))))", "user system_v"),
+        (
+            "(filecon \"/a\" file (system_v object_r init_t ((s0) (s0))))",
+            "user system_v",
+        ),
     ] {
         let absent = absent(text)?.needed;
-        ensure!(absent == BTreeSet::from([name.to_owned()]), "{text}: {absent:?}");
+        ensure!(
+            absent == BTreeSet::from([name.to_owned()]),
+            "{text}: {absent:?}"
+        );
     }
-    ensure!(absent("(block own)").is_err(), "a statement that nobody reads is passed over");
+    ensure!(
+        absent("(block own)").is_err(),
+        "a statement that nobody reads is passed over"
+    );
     Ok(())
 }
 
@@ -55,17 +78,21 @@ fn absent(module: &str) -> Result<Absent> {
     let mut classes: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for line in POLICY.lines().filter(|line| !line.starts_with('#')) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [kind, name, _, rest @ ..] = words.as_slice() else { bail!("the table has {line:?}") };
+        let [kind, name, _, rest @ ..] = words.as_slice() else {
+            bail!("the table has {line:?}")
+        };
         known.insert(format!("{kind} {name}"));
         if *kind == "class" {
             classes.insert(name, rest.iter().copied().collect());
         }
     }
     let statements = read(module)?;
-    let own = statements.iter().filter_map(|statement| match statement.list() {
-        [Item::Word("type"), Item::Word(name)] => Some(format!("type {name}")),
-        _ => None,
-    });
+    let own = statements
+        .iter()
+        .filter_map(|statement| match statement.list() {
+            [Item::Word("type"), Item::Word(name)] => Some(format!("type {name}")),
+            _ => None,
+        });
     known.extend(own.collect::<Vec<_>>());
     known.insert("type self".to_owned());
     let mut absent = Absent::default();
@@ -74,9 +101,19 @@ fn absent(module: &str) -> Result<Absent> {
             [Item::Word("optional"), Item::Word(_), inside @ ..] => (inside, &mut absent.optional),
             _ => (std::slice::from_ref(statement), &mut absent.needed),
         };
-        for name in inside.iter().map(names).collect::<Result<Vec<_>>>()?.concat() {
-            let there = match name.strip_prefix("permission ").and_then(|pair| pair.split_once(' ')) {
-                Some((class, permission)) => classes.get(class).is_none_or(|known| known.contains(permission)),
+        for name in inside
+            .iter()
+            .map(names)
+            .collect::<Result<Vec<_>>>()?
+            .concat()
+        {
+            let there = match name
+                .strip_prefix("permission ")
+                .and_then(|pair| pair.split_once(' '))
+            {
+                Some((class, permission)) => classes
+                    .get(class)
+                    .is_none_or(|known| known.contains(permission)),
                 None => known.contains(&name),
             };
             if !there {
@@ -90,22 +127,46 @@ fn absent(module: &str) -> Result<Absent> {
 /// What a statement names, each with its kind.
 fn names(statement: &Item) -> Result<Vec<String>> {
     use Item::Word;
-    let words = |kind: &str, item: &Item| item.words().iter().map(|word| format!("{kind} {word}")).collect::<Vec<_>>();
+    let words = |kind: &str, item: &Item| {
+        item.words()
+            .iter()
+            .map(|word| format!("{kind} {word}"))
+            .collect::<Vec<_>>()
+    };
     let context = |context: &Item| match context.list() {
-        [user, role, name, _] => Ok([words("user", user), words("role", role), words("type", name)].concat()),
+        [user, role, name, _] => Ok([
+            words("user", user),
+            words("role", role),
+            words("type", name),
+        ]
+        .concat()),
         _ => bail!("no context: {context:?}"),
     };
     Ok(match statement.list() {
         [Word("type"), Word(_)] => vec![],
         [Word("roletype"), role, name] => [words("role", role), words("type", name)].concat(),
-        [Word("typeattributeset"), attribute, types] => [words("attribute", attribute), words("type", types)].concat(),
-        [Word("typetransition"), from, to, class, name] => {
-            [words("type", from), words("type", to), words("class", class), words("type", name)].concat()
+        [Word("typeattributeset"), attribute, types] => {
+            [words("attribute", attribute), words("type", types)].concat()
         }
+        [Word("typetransition"), from, to, class, name] => [
+            words("type", from),
+            words("type", to),
+            words("class", class),
+            words("type", name),
+        ]
+        .concat(),
         [Word("allow"), from, to, Item::List(rights)] => {
-            let [class @ Word(of), permissions] = rights.as_slice() else { bail!("{statement:?}") };
+            let [class @ Word(of), permissions] = rights.as_slice() else {
+                bail!("{statement:?}")
+            };
             let permissions = words(&format!("permission {of}"), permissions);
-            [words("type", from), words("type", to), words("class", class), permissions].concat()
+            [
+                words("type", from),
+                words("type", to),
+                words("class", class),
+                permissions,
+            ]
+            .concat()
         }
         [Word("portcon" | "filecon"), _, _, name] => context(name)?,
         _ => bail!("a statement that this test cannot read: {statement:?}"),
@@ -136,7 +197,8 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The statements of a module. No string in it has a blank, a parenthesis that is not closed, or a semicolon.
+/// The statements of a module. No string in it has a blank, a parenthesis that is not closed, or a
+/// semicolon.
 fn read(text: &str) -> Result<Vec<Item<'_>>> {
     let mut open = vec![Vec::new()];
     for line in text.lines() {
@@ -154,9 +216,14 @@ fn read(text: &str) -> Result<Vec<Item<'_>>> {
                 "(" => open.push(Vec::new()),
                 ")" => {
                     let items = open.pop().context("a parenthesis too many")?;
-                    open.last_mut().context("a parenthesis too many")?.push(Item::List(items));
+                    open.last_mut()
+                        .context("a parenthesis too many")?
+                        .push(Item::List(items));
                 }
-                word => open.last_mut().context("a parenthesis too many")?.push(Item::Word(word)),
+                word => open
+                    .last_mut()
+                    .context("a parenthesis too many")?
+                    .push(Item::Word(word)),
             }
         }
     }

@@ -1,4 +1,5 @@
-//! What `firstboot exec` allows and what not, from within: a program in the place of etcd, behind the filter that etcd has.
+//! What `firstboot exec` allows and what not, from within: a program in the place of etcd, behind
+//! the filter that etcd has.
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
@@ -52,7 +53,8 @@ const SERVER: [&str; 9] = [
 /// What `firstboot exec` does with each system call of the kernel.
 const CALLS: &str = include_str!("../../../firstboot/src/exec/calls.txt");
 
-/// Refused calls that may show nothing: Linux 6 has them no more, never had them, or is built without modules, kexec, ports.
+/// Refused calls that may show nothing: Linux 6 has them no more, never had them, or is built
+/// without modules, kexec, ports.
 const SILENT: [&str; 23] = [
     "uselib",
     "_sysctl",
@@ -97,34 +99,63 @@ fn allowed(host: &Host, sandbox: &Sandbox) -> Result<()> {
 /// Every call that calls.txt refuses is refused, and by nothing else.
 fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     const NONE: &str = "refused ENOSYS";
-    let refused = CALLS.lines().filter_map(|line| line.strip_prefix("refuse ")).flat_map(|calls| calls.split(' '));
+    let refused = CALLS
+        .lines()
+        .filter_map(|line| line.strip_prefix("refuse "))
+        .flat_map(|calls| calls.split(' '));
     let calls: Vec<(&str, &str)> = refused.filter_map(|call| call.split_once(':')).collect();
     ensure!(calls.len() > 100, "only {} calls are refused", calls.len());
-    let attempts: Vec<String> = calls.iter().map(|(number, _)| format!("call={number}")).collect();
+    let attempts: Vec<String> = calls
+        .iter()
+        .map(|(number, _)| format!("call={number}"))
+        .collect();
     for (attempt, found) in sandbox.try_out(host, &attempts)? {
         ensure!(found == NONE, "{attempt} is {found}");
     }
-    // The bed's own kernel has no call that is newer than 3.10. fork and vfork would do what they are for.
+    // The bed's own kernel has no call that is newer than 3.10. fork and vfork would do what they
+    // are for.
     let shows = |call: &&(&str, &str)| {
         let (number, name) = *call;
-        number.parse().is_ok_and(|number: u32| number <= LAST_SYSTEM_CALL)
+        number
+            .parse()
+            .is_ok_and(|number: u32| number <= LAST_SYSTEM_CALL)
             && !SILENT.contains(name)
             && !name.ends_with("fork")
     };
-    let attempts: Vec<String> = calls.iter().filter(shows).map(|(number, _)| format!("call={number}")).collect();
+    let attempts: Vec<String> = calls
+        .iter()
+        .filter(shows)
+        .map(|(number, _)| format!("call={number}"))
+        .collect();
     let without = sandbox.without(&[EXEC]).try_out(host, &attempts)?;
-    let silent: Vec<&String> = without.iter().filter(|(_, found)| *found == NONE).map(|(attempt, _)| attempt).collect();
-    ensure!(silent.is_empty(), "refused without firstboot exec as well, so that they show nothing: {silent:?}");
+    let silent: Vec<&String> = without
+        .iter()
+        .filter(|(_, found)| *found == NONE)
+        .map(|(attempt, _)| attempt)
+        .collect();
+    ensure!(
+        silent.is_empty(),
+        "refused without firstboot exec as well, so that they show nothing: {silent:?}"
+    );
     Ok(())
 }
 
-/// A program for another architecture is killed by its first system call: their numbers mean other calls.
+/// A program for another architecture is killed by its first system call: their numbers mean other
+/// calls.
 fn other_architecture(host: &Host, sandbox: &Sandbox) -> Result<()> {
     host.write("/opt/probe/i386", I386, 0o755)?;
     let killer = sandbox.killer_of(host, "/opt/probe/i386")?;
-    ensure!(killer == Some(Signal::SIGSYS as i32), "killed by {killer:?}");
-    let killer = sandbox.without(&[EXEC]).killer_of(host, "/opt/probe/i386")?;
-    ensure!(killer.is_none(), "without firstboot exec killed by {killer:?}");
+    ensure!(
+        killer == Some(Signal::SIGSYS as i32),
+        "killed by {killer:?}"
+    );
+    let killer = sandbox
+        .without(&[EXEC])
+        .killer_of(host, "/opt/probe/i386")?;
+    ensure!(
+        killer.is_none(),
+        "without firstboot exec killed by {killer:?}"
+    );
     Ok(())
 }
 

@@ -10,8 +10,16 @@ use crate::orders::{SNAPSHOT, cluster, content, restore, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("another_snapshot_on_one_of_three_is_refused_by_name_and_digest", REQUIREMENTS, wrong_snapshot),
-        trial("a_full_disk_rolls_the_restore_back", REQUIREMENTS, full_disk),
+        trial(
+            "another_snapshot_on_one_of_three_is_refused_by_name_and_digest",
+            REQUIREMENTS,
+            wrong_snapshot,
+        ),
+        trial(
+            "a_full_disk_rolls_the_restore_back",
+            REQUIREMENTS,
+            full_disk,
+        ),
     ]
 }
 
@@ -19,16 +27,30 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn as_before(bed: &Bed, first: &str, before: &serde_json::Value) -> Result<()> {
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
-        ensure!(content(host)? == *before && token(host)? == *first, "{} is not as it was", host.name());
-        ensure!(!host.path("/var/lib/etcd/aside").exists(), "{} has set its data aside", host.name());
-        ensure!(!host.path("/var/lib/etcd/restore").exists(), "{} keeps what was in the making", host.name());
+        ensure!(
+            content(host)? == *before && token(host)? == *first,
+            "{} is not as it was",
+            host.name()
+        );
+        ensure!(
+            !host.path("/var/lib/etcd/aside").exists(),
+            "{} has set its data aside",
+            host.name()
+        );
+        ensure!(
+            !host.path("/var/lib/etcd/restore").exists(),
+            "{} keeps what was in the making",
+            host.name()
+        );
     }
     Ok(())
 }
 
 fn wrong_snapshot() -> Result<()> {
     let bed = cluster("3.5.1")?;
-    let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
+    let [one, two, three] = &bed.hosts[..] else {
+        anyhow::bail!("not three hosts")
+    };
     etcdctl(one, "put answer 42")?;
     snapshot(&bed, 0)?;
     etcdctl(one, "put answer 43")?;
@@ -37,9 +59,13 @@ fn wrong_snapshot() -> Result<()> {
 
     // Nobody but one was told: its etcd stops, and comes back when it was enough.
     let lonely = one.run(&["firstboot", "restore", SNAPSHOT, "--deadline", "4"])?;
-    ensure!(lonely.code() == 4 && lonely.stderr.contains("[restore-cancelled]"), "{lonely:?}");
     ensure!(
-        lonely.stdout.contains("etcd-2 runs etcd in the cluster") && lonely.stdout.contains("has no order yet"),
+        lonely.code() == 4 && lonely.stderr.contains("[restore-cancelled]"),
+        "{lonely:?}"
+    );
+    ensure!(
+        lonely.stdout.contains("etcd-2 runs etcd in the cluster")
+            && lonely.stdout.contains("has no order yet"),
         "{lonely:?}"
     );
     as_before(&bed, &first, &before)?;
@@ -52,13 +78,20 @@ fn wrong_snapshot() -> Result<()> {
         (three, &[&newer, deadline[0], deadline[1]]),
     ];
     let came = restore(&told)?;
-    ensure!(came.iter().all(|ran| ran.code() == 3 || ran.code() == 4), "{came:?}");
+    ensure!(
+        came.iter().all(|ran| ran.code() == 3 || ran.code() == 4),
+        "{came:?}"
+    );
     let digest = |host: &tests::host::Host, path: &str| -> Result<String> {
         Ok(host.check(&["sha256sum", path])?[..16].to_owned())
     };
     let (right, wrong) = (digest(one, SNAPSHOT)?, digest(three, &newer)?);
-    let named = |ran: &tests::process::Output| ran.stderr.contains(&right) && ran.stderr.contains(&wrong);
-    ensure!(came.iter().any(|ran| ran.code() == 3 && named(ran)), "{came:?}");
+    let named =
+        |ran: &tests::process::Output| ran.stderr.contains(&right) && ran.stderr.contains(&wrong);
+    ensure!(
+        came.iter().any(|ran| ran.code() == 3 && named(ran)),
+        "{came:?}"
+    );
     as_before(&bed, &first, &before)?;
 
     // A file that is none, and a member that is none.
@@ -66,11 +99,17 @@ fn wrong_snapshot() -> Result<()> {
     for (arguments, why) in [
         (&["/root/none.db"][..], "not a good snapshot"),
         (&["--from", "etcd-9"], "[restore-source]"),
-        (&[SNAPSHOT, "--without", "etcd-2", "etcd-3"], "not a majority"),
+        (
+            &[SNAPSHOT, "--without", "etcd-2", "etcd-3"],
+            "not a majority",
+        ),
         (&["--rollback"], "no restore has archived data"),
     ] {
         let ran = one.run(&[&["firstboot", "restore"], arguments].concat())?;
-        ensure!(ran.code() == 3 && ran.stderr.contains(why), "{arguments:?}: {ran:?}");
+        ensure!(
+            ran.code() == 3 && ran.stderr.contains(why),
+            "{arguments:?}: {ran:?}"
+        );
     }
     as_before(&bed, &first, &before)
 }
@@ -80,7 +119,9 @@ fn full_disk() -> Result<()> {
     bed.hosts[2].nspawn_argument("--tmpfs=/var/lib/etcd:size=700M,mode=0700");
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
-    let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
+    let [one, two, three] = &bed.hosts[..] else {
+        anyhow::bail!("not three hosts")
+    };
     etcdctl(one, "put answer 42")?;
     snapshot(&bed, 0)?;
     let (before, first) = (content(one)?, token(one)?);
@@ -88,16 +129,29 @@ fn full_disk() -> Result<()> {
     // It waits for the others, who were not told yet; meanwhile its disk fills up.
     let command = ["firstboot", "restore", SNAPSHOT, "--deadline", "60"];
     let mut waiting = three.command(&command)?;
-    waiting.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    waiting
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let waiting = waiting.spawn()?;
-    three.wait_for("grep -q '\"event\":\"told\"' /var/lib/firstboot/journal", CONVERGENCE_TIMEOUT)?;
-    three.sh("dd if=/dev/zero of=/var/lib/etcd/filler bs=1M; truncate -s -1M /var/lib/etcd/filler")?;
+    three.wait_for(
+        "grep -q '\"event\":\"told\"' /var/lib/firstboot/journal",
+        CONVERGENCE_TIMEOUT,
+    )?;
+    three.sh(
+        "dd if=/dev/zero of=/var/lib/etcd/filler bs=1M; truncate -s -1M /var/lib/etcd/filler",
+    )?;
     let arguments: &[&str] = &[SNAPSHOT, "--deadline", "60"];
     let came = restore(&[(one, arguments), (two, arguments)])?;
-    ensure!(came.iter().all(|ran| ran.code() == 3 || ran.code() == 4), "{came:?}");
+    ensure!(
+        came.iter().all(|ran| ran.code() == 3 || ran.code() == 4),
+        "{came:?}"
+    );
     let full = waiting.wait_with_output()?;
     let said = String::from_utf8_lossy(&full.stderr);
-    ensure!(full.status.code() == Some(1) && said.contains("etcd starts with its previous data"), "{full:?}");
+    ensure!(
+        full.status.code() == Some(1) && said.contains("etcd starts with its previous data"),
+        "{full:?}"
+    );
     println!("{said}");
     three.check(&["rm", "/var/lib/etcd/filler"])?;
     // Its data is on a disk of its own, so that there is none to be looked for from outside.

@@ -20,22 +20,39 @@ const SNAPSHOT: &str = "/snapshots/large.db";
 const MIB: u64 = 256;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_large_snapshot_is_restored_on_three_members_under_writes", REQUIREMENTS, large)]
+    vec![trial(
+        "a_large_snapshot_is_restored_on_three_members_under_writes",
+        REQUIREMENTS,
+        large,
+    )]
 }
 
 /// How many keys of the snapshot a host's member has, and its hash over all of them at a revision.
 fn held(host: &Host, revision: i64) -> Result<(u64, u64)> {
     // After a read that all agree on it is no revision behind.
     etcdctl(host, "get none")?;
-    let fields = etcdctl(host, "get /bench/ --prefix --count-only --consistency=s --write-out=fields")?;
-    let count = fields.lines().find_map(|line| line.strip_prefix("\"Count\" : ")?.parse().ok());
-    let hash = etcdctl(host, &format!("endpoint hashkv --rev={revision} --write-out=json"))?;
+    let fields = etcdctl(
+        host,
+        "get /bench/ --prefix --count-only --consistency=s --write-out=fields",
+    )?;
+    let count = fields
+        .lines()
+        .find_map(|line| line.strip_prefix("\"Count\" : ")?.parse().ok());
+    let hash = etcdctl(
+        host,
+        &format!("endpoint hashkv --rev={revision} --write-out=json"),
+    )?;
     let hash: serde_json::Value = serde_json::from_str(&hash)?;
-    count.zip(hash[0]["HashKV"]["hash"].as_u64()).with_context(|| format!("{fields} {hash}"))
+    count
+        .zip(hash[0]["HashKV"]["hash"].as_u64())
+        .with_context(|| format!("{fields} {hash}"))
 }
 
 fn large() -> Result<()> {
-    let mib = std::env::var("ETCD_IMAGE_RESTORE_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(MIB);
+    let mib = std::env::var("ETCD_IMAGE_RESTORE_MIB")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(MIB);
     let folder = run::current()?.folder("large")?;
     let alone = database::make(VERSION, &folder, mib)?;
     alone.save(&folder.join("large.db"))?;
@@ -52,8 +69,14 @@ fn large() -> Result<()> {
     let members: Vec<Ipv4Addr> = bed.hosts.iter().map(Host::address).collect();
     let writers = Writers::start(&client, &members, "meanwhile/");
     writers.go_on(20, CONVERGENCE_TIMEOUT)?;
-    let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
-    let told: [(_, &[&str]); 3] = [(one, &[SNAPSHOT]), (two, &["--from", "etcd-1"]), (three, &[SNAPSHOT])];
+    let [one, two, three] = &bed.hosts[..] else {
+        anyhow::bail!("not three hosts")
+    };
+    let told: [(_, &[&str]); 3] = [
+        (one, &[SNAPSHOT]),
+        (two, &["--from", "etcd-1"]),
+        (three, &[SNAPSHOT]),
+    ];
     all_restore(&told)?;
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -65,10 +88,21 @@ fn large() -> Result<()> {
     let (_, hash) = held(one, revision)?;
     for host in &bed.hosts {
         let found = held(host, revision)?;
-        ensure!(found == (keys, hash), "{} has {found:?}, and not {keys} keys as etcd-1, {hash}", host.name());
+        ensure!(
+            found == (keys, hash),
+            "{} has {found:?}, and not {keys} keys as etcd-1, {hash}",
+            host.name()
+        );
         // What was written before is aside, and the snapshot that came from elsewhere is gone.
-        ensure!(host.check(&["firstboot", "restore", "--list"])?.contains("--rollback restores"));
-        ensure!(!host.path("/var/lib/etcd/restore").exists(), "{} keeps what was in the making", host.name());
+        ensure!(
+            host.check(&["firstboot", "restore", "--list"])?
+                .contains("--rollback restores")
+        );
+        ensure!(
+            !host.path("/var/lib/etcd/restore").exists(),
+            "{} keeps what was in the making",
+            host.name()
+        );
     }
     bed.wait_all_healthy()
 }

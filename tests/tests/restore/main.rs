@@ -1,7 +1,11 @@
-//! A restore loses nothing that was there and mixes no snapshots: on real hosts, with snapshots by etcdctl.
+//! A restore loses nothing that was there and mixes no snapshots: on real hosts, with snapshots by
+//! etcdctl.
 
 #[path = "../bootstrap/bed.rs"]
-#[expect(dead_code, reason = "shared with the tests of the bootstrap, and not all of it is needed here")]
+#[expect(
+    dead_code,
+    reason = "shared with the tests of the bootstrap, and not all of it is needed here"
+)]
 mod bed;
 mod cancelled;
 mod large;

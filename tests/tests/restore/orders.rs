@@ -30,15 +30,25 @@ pub(crate) fn snapshot(bed: &Bed, of: usize) -> Result<()> {
 /// Gives the snapshot of one host to all.
 pub(crate) fn give(bed: &Bed, of: usize) -> Result<()> {
     let bytes = fs::read(bed.hosts[of].path(SNAPSHOT))?;
-    bed.hosts.iter().try_for_each(|host| host.write(SNAPSHOT, &bytes, 0o600))
+    bed.hosts
+        .iter()
+        .try_for_each(|host| host.write(SNAPSHOT, &bytes, 0o600))
 }
 
 /// Runs `firstboot restore` on these hosts at once, and gives what came of each.
 pub(crate) fn restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     thread::scope(|scope| {
-        let run = |(host, arguments): (&Host, &[&str])| host.run(&[&["firstboot", "restore"], arguments].concat());
-        let running: Vec<_> = told.iter().map(|told| scope.spawn(move || run(*told))).collect();
-        running.into_iter().map(|one| one.join().map_err(|_| anyhow!("a command panicked"))?).collect()
+        let run = |(host, arguments): (&Host, &[&str])| {
+            host.run(&[&["firstboot", "restore"], arguments].concat())
+        };
+        let running: Vec<_> = told
+            .iter()
+            .map(|told| scope.spawn(move || run(*told)))
+            .collect();
+        running
+            .into_iter()
+            .map(|one| one.join().map_err(|_| anyhow!("a command panicked"))?)
+            .collect()
     })
 }
 
@@ -46,7 +56,11 @@ pub(crate) fn restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
 pub(crate) fn all_restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     let came = restore(told)?;
     for (ran, (host, arguments)) in came.iter().zip(told) {
-        ensure!(ran.success(), "firstboot restore {arguments:?} on {}: {ran:?}", host.name());
+        ensure!(
+            ran.success(),
+            "firstboot restore {arguments:?} on {}: {ran:?}",
+            host.name()
+        );
     }
     Ok(came)
 }
@@ -62,5 +76,7 @@ pub(crate) fn content(host: &Host) -> Result<serde_json::Value> {
 pub(crate) fn revision(host: &Host) -> Result<i64> {
     let json = etcdctl(host, "endpoint status --write-out=json")?;
     let answer: serde_json::Value = serde_json::from_str(&json)?;
-    answer[0]["Status"]["header"]["revision"].as_i64().context("no revision")
+    answer[0]["Status"]["header"]["revision"]
+        .as_i64()
+        .context("no revision")
 }

@@ -14,7 +14,11 @@ use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
 use crate::orders::{SNAPSHOT, cluster, content, restore, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("power_may_fail_at_any_step_of_a_restore", REQUIREMENTS, pulled)]
+    vec![trial(
+        "power_may_fail_at_any_step_of_a_restore",
+        REQUIREMENTS,
+        pulled,
+    )]
 }
 
 /// How often an event stands in a host's journal; on or off.
@@ -28,7 +32,13 @@ fn pulled() -> Result<()> {
     etcdctl(&bed.hosts[0], "put answer 42")?;
     snapshot(&bed, 0)?;
     let wanted = content(&bed.hosts[0])?;
-    for (step, all) in [("told", false), ("ready", false), ("exchange", false), ("exchanged", false), ("ready", true)] {
+    for (step, all) in [
+        ("told", false),
+        ("ready", false),
+        ("exchange", false),
+        ("exchanged", false),
+        ("ready", true),
+    ] {
         etcdctl(&bed.hosts[1], "put later 1")?;
         let first = token(&bed.hosts[0])?;
         let before: Vec<usize> = bed.hosts.iter().map(|host| count(host, step)).collect();
@@ -36,13 +46,20 @@ fn pulled() -> Result<()> {
         let victim = &mut victim[0];
         let arguments: &[&str] = &[SNAPSHOT, "--deadline", "60"];
         thread::scope(|scope| -> Result<()> {
-            let (told, last) = ([(&others[0], arguments), (&others[1], arguments)], before[2]);
+            let (told, last) = (
+                [(&others[0], arguments), (&others[1], arguments)],
+                before[2],
+            );
             let waiting = scope.spawn(move || restore(&told));
             let mut command = victim.command(&[&["firstboot", "restore"], arguments].concat())?;
             let mut child = command.stdout(std::process::Stdio::null()).spawn()?;
             let end = Instant::now() + CONVERGENCE_TIMEOUT;
             while count(victim, step) == last {
-                ensure!(Instant::now() < end, "{} never came to {step}", victim.name());
+                ensure!(
+                    Instant::now() < end,
+                    "{} never came to {step}",
+                    victim.name()
+                );
                 sleep(Duration::from_millis(1));
             }
             victim.cut_power()?;
@@ -50,10 +67,14 @@ fn pulled() -> Result<()> {
             if !all {
                 victim.boot()?;
             }
-            let came = waiting.join().map_err(|_| anyhow!("a command panicked"))??;
+            let came = waiting
+                .join()
+                .map_err(|_| anyhow!("a command panicked"))??;
             println!(
                 "cut at {step}: the others ended with {:?}",
-                came.iter().map(tests::process::Output::code).collect::<Vec<_>>()
+                came.iter()
+                    .map(tests::process::Output::code)
+                    .collect::<Vec<_>>()
             );
             Ok(())
         })?;
@@ -66,13 +87,27 @@ fn pulled() -> Result<()> {
         }
         bed.wait_all_healthy()?;
         let restored = token(&bed.hosts[0])? != first;
-        println!("cut at {step}: {}", if restored { "restored" } else { "rolled back" });
+        println!(
+            "cut at {step}: {}",
+            if restored { "restored" } else { "rolled back" }
+        );
         for host in &bed.hosts {
             let later = etcdctl(host, "get later --consistency=s")?;
-            ensure!(later.is_empty() == restored, "{} after a cut at {step}", host.name());
-            ensure!(!restored || content(host)? == wanted, "{} after a cut at {step}", host.name());
+            ensure!(
+                later.is_empty() == restored,
+                "{} after a cut at {step}",
+                host.name()
+            );
+            ensure!(
+                !restored || content(host)? == wanted,
+                "{} after a cut at {step}",
+                host.name()
+            );
         }
-        ensure!(restored || all, "a cut at {step} on one of three, and nothing was restored");
+        ensure!(
+            restored || all,
+            "a cut at {step} on one of three, and nothing was restored"
+        );
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Who waits for nobody makes the new data while etcd still runs. Whatever becomes of that, etcd lives on.
+//! Who waits for nobody makes the new data while etcd still runs. Whatever becomes of that, etcd
+//! lives on.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -22,12 +23,20 @@ const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
 const MAX_ATTEMPTS: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("etcd_survives_every_failure_of_the_prebuilt_data", REQUIREMENTS, all)]
+    vec![trial(
+        "etcd_survives_every_failure_of_the_prebuilt_data",
+        REQUIREMENTS,
+        all,
+    )]
 }
 
 fn begin(host: &Host) -> Result<Child> {
     let mut command = host.command(&["firstboot", "restore", SNAPSHOT])?;
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot start it")
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start it")
 }
 
 /// As it was before a restore.
@@ -41,12 +50,16 @@ impl Before {
 
     fn still(&self, host: &Host) -> Result<()> {
         wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
-        ensure!(content(host)? == self.0 && token(host)? == self.1, "it is not as it was");
+        ensure!(
+            content(host)? == self.0 && token(host)? == self.1,
+            "it is not as it was"
+        );
         Ok(())
     }
 }
 
-/// Sends a signal to etcdutl while it works for a restore. The image's etcdutl cannot be another: firstboot sees that.
+/// Sends a signal to etcdutl while it works for a restore. The image's etcdutl cannot be another:
+/// firstboot sees that.
 fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
     for _ in 0..MAX_ATTEMPTS {
         let before = Before::of(host)?;
@@ -54,7 +67,10 @@ fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
         let script = format!(
             "until [ -e /root/enough ]; do if pkill -{signal} -x etcdutl; then touch /root/there; exit; fi; done"
         );
-        let mut catcher = host.command(&["sh", "-c", &script])?.spawn().context("cannot start the catcher")?;
+        let mut catcher = host
+            .command(&["sh", "-c", &script])?
+            .spawn()
+            .context("cannot start the catcher")?;
         let mut restore = begin(host)?;
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         while !host.path("/root/there").exists() && restore.try_wait()?.is_none() {
@@ -81,7 +97,8 @@ fn all() -> Result<()> {
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(host, "put answer 42")?;
     // So that etcdutl has something to do.
-    host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?.ok()?;
+    host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?
+        .ok()?;
     for number in 0..30 {
         etcdctl(host, &format!("put fill/{number} < /root/value"))?;
     }
@@ -91,8 +108,14 @@ fn all() -> Result<()> {
     let (restore, before) = caught(host, "KILL")?;
     let failed = restore.wait_with_output()?;
     let said = String::from_utf8_lossy(&failed.stderr);
-    ensure!(failed.status.code() == Some(1) && said.contains("etcd keeps running"), "{failed:?}");
-    ensure!(!host.path(IN_THE_MAKING).exists(), "half of the new data is left");
+    ensure!(
+        failed.status.code() == Some(1) && said.contains("etcd keeps running"),
+        "{failed:?}"
+    );
+    ensure!(
+        !host.path(IN_THE_MAKING).exists(),
+        "half of the new data is left"
+    );
     before.still(host)?;
 
     // The power is cut while it works.
@@ -105,7 +128,8 @@ fn all() -> Result<()> {
     // And when the node was told: the next boot ends it. What the cut one left is in nobody's way.
     let before = Before::of(host)?;
     let told = |host: &Host| {
-        let journal = fs::read_to_string(host.path("/var/lib/firstboot/journal")).unwrap_or_default();
+        let journal =
+            fs::read_to_string(host.path("/var/lib/firstboot/journal")).unwrap_or_default();
         journal.matches("\"event\":\"told\"").count()
     };
     let count = told(host);
@@ -119,7 +143,10 @@ fn all() -> Result<()> {
     restore.wait()?;
     host.boot()?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
-    ensure!(token(host)? != before.1, "what was told before the cut was not done");
+    ensure!(
+        token(host)? != before.1,
+        "what was told before the cut was not done"
+    );
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     ensure!(!host.path(IN_THE_MAKING).exists(), "what was made is left");
     Ok(())

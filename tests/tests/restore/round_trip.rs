@@ -18,9 +18,17 @@ use crate::orders::{SNAPSHOT, all_restore, cluster, content, give, revision};
 pub(crate) fn trials() -> Vec<Trial> {
     let way = |version: &str, run: Kind, test| {
         let needs = [REQUIREMENTS, &[need(version)]].concat();
-        run(&format!("three_members_of_{}_go_to_a_snapshot_and_back", version.replace('.', "_")), &needs, test)
+        run(
+            &format!(
+                "three_members_of_{}_go_to_a_snapshot_and_back",
+                version.replace('.', "_")
+            ),
+            &needs,
+            test,
+        )
     };
-    // Of those whose revision can be raised, and of those whose cannot, one each: the others live a whole life with a restore in it.
+    // Of those whose revision can be raised, and of those whose cannot, one each: the others live a
+    // whole life with a restore in it.
     vec![
         way("3.4.23", long, || there_and_back("3.4.23")),
         way("3.5.1", trial, || there_and_back("3.5.1")),
@@ -41,7 +49,8 @@ fn raises(version: &str) -> bool {
 /// Keys with and without a lease, deleted ones and history; users with roles.
 fn fill(host: &Host) -> Result<String> {
     let put = "for i in $(seq 50); do etcdctl put old/$i $i; done > /dev/null; etcdctl del old/7; etcdctl del old/9";
-    host.sh(&format!(". /etc/profile.d/etcdctl.sh; {put}"))?.ok()?;
+    host.sh(&format!(". /etc/profile.d/etcdctl.sh; {put}"))?
+        .ok()?;
     etcdctl(host, "compaction 20")?;
     let lease = etcdctl(host, "lease grant 86400")?;
     let lease = lease.split(' ').nth(1).context("no lease")?.to_owned();
@@ -61,33 +70,55 @@ fn fill(host: &Host) -> Result<String> {
 
 /// How many seconds of its day a lease has left.
 fn left(host: &Host, lease: &str) -> Result<u64> {
-    let json: Value = serde_json::from_str(&etcdctl(host, &format!("lease timetolive {lease} --write-out=json"))?)?;
+    let json: Value = serde_json::from_str(&etcdctl(
+        host,
+        &format!("lease timetolive {lease} --write-out=json"),
+    )?)?;
     json["ttl"].as_u64().with_context(|| json.to_string())
 }
 
 /// Who may do what, and which leases there are.
 fn accounts(host: &Host) -> Result<Vec<String>> {
-    let asked = ["user list", "user get alice", "user get root", "role list", "role get reader", "lease list"];
+    let asked = [
+        "user list",
+        "user get alice",
+        "user get root",
+        "role list",
+        "role get reader",
+        "lease list",
+    ];
     asked.iter().map(|words| etcdctl(host, words)).collect()
 }
 
-/// A snapshot with authentication on, and with an alarm and a learner in it. The cluster itself is without them
-/// afterwards.
+/// A snapshot with authentication on, and with an alarm and a learner in it. The cluster itself is
+/// without them afterwards.
 fn snapshot(bed: &Bed) -> Result<()> {
     let one = &bed.hosts[0];
     let ctl = |words: &str| format!(". /etc/profile.d/etcdctl.sh; etcdctl {words}");
-    one.wait_for(&ctl(&format!("member add ghost --learner --peer-urls={GHOST}")), CONVERGENCE_TIMEOUT)?;
+    one.wait_for(
+        &ctl(&format!("member add ghost --learner --peer-urls={GHOST}")),
+        CONVERGENCE_TIMEOUT,
+    )?;
     let client = Client::new(&bed.provisioning)?;
     let members = client::insist(|| client.members(one.address()))?;
-    let own = members.iter().find(|member| member.name == one.name()).context("no etcd-1")?;
+    let own = members
+        .iter()
+        .find(|member| member.name == one.name())
+        .context("no etcd-1")?;
     let raise = json!({ "action": "ACTIVATE", "memberID": own.id, "alarm": "NOSPACE" });
     client.call::<Value>(one.address(), "maintenance/alarm", &raise)?;
     etcdctl(one, "auth enable")?;
     etcdctl(one, &format!("snapshot save {SNAPSHOT}"))?;
     etcdctl(one, "auth disable")?;
     etcdctl(one, "alarm disarm")?;
-    let ghost = members.iter().find(|member| member.peer_urls == [GHOST]).context("no ghost")?;
-    etcdctl(one, &format!("member remove {:x}", ghost.id.parse::<u64>()?))?;
+    let ghost = members
+        .iter()
+        .find(|member| member.peer_urls == [GHOST])
+        .context("no ghost")?;
+    etcdctl(
+        one,
+        &format!("member remove {:x}", ghost.id.parse::<u64>()?),
+    )?;
     give(bed, 0)
 }
 
@@ -97,13 +128,19 @@ fn came_back(bed: &Bed) -> Result<()> {
     let alice = etcdctl(two, "get old/1 --print-value-only --user alice:secret")?;
     ensure!(alice.trim() == "1", "{alice}");
     let refused = two.sh(". /etc/profile.d/etcdctl.sh; etcdctl get leased --user alice:secret")?;
-    ensure!(!refused.success() && refused.stderr.contains("permission denied"), "{refused:?}");
+    ensure!(
+        !refused.success() && refused.stderr.contains("permission denied"),
+        "{refused:?}"
+    );
     etcdctl(two, "auth disable")?;
     let alarms = etcdctl(two, "alarm list")?;
     ensure!(alarms.contains("NOSPACE"), "{alarms:?}");
     etcdctl(two, "alarm disarm")?;
     let members = etcdctl(two, "member list")?;
-    ensure!(members.lines().count() == 3 && !members.contains(GHOST), "{members}");
+    ensure!(
+        members.lines().count() == 3 && !members.contains(GHOST),
+        "{members}"
+    );
     Ok(())
 }
 
@@ -117,8 +154,11 @@ fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
             host.name()
         );
     }
-    let status: Value = serde_json::from_str(&etcdctl(&bed.hosts[0], "endpoint status --write-out=json")?)?;
-    let cluster = status[0]["Status"]["header"]["cluster_id"].as_u64().context("no cluster id")?;
+    let status: Value =
+        serde_json::from_str(&etcdctl(&bed.hosts[0], "endpoint status --write-out=json")?)?;
+    let cluster = status[0]["Status"]["header"]["cluster_id"]
+        .as_u64()
+        .context("no cluster id")?;
     ensure!(
         said.contains(&format!("the new cluster has the id {cluster:x}")),
         "it is {cluster:x}, and was said to be:\n{said}"
@@ -128,7 +168,9 @@ fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
 
 fn there_and_back(version: &str) -> Result<()> {
     let bed = cluster(version)?;
-    let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
+    let [one, two, three] = &bed.hosts[..] else {
+        anyhow::bail!("not three hosts")
+    };
     let lease = fill(one)?;
     snapshot(&bed)?;
     let wanted = (content(one)?, accounts(one)?);
@@ -138,17 +180,35 @@ fn there_and_back(version: &str) -> Result<()> {
     let (before, seen, first) = (content(one)?, revision(one)?, token(one)?);
 
     // A client that has seen what will be no more.
-    let watch = format!(". /etc/profile.d/etcdctl.sh; exec etcdctl watch later --rev={seen} > /root/watched 2>&1");
-    let mut watch = one.command(&["sh", "-c", &watch])?.spawn().context("cannot start the watch")?;
-    one.wait_for("grep -q changed /root/watched || sleep 1", CONVERGENCE_TIMEOUT)?;
+    let watch = format!(
+        ". /etc/profile.d/etcdctl.sh; exec etcdctl watch later --rev={seen} > /root/watched 2>&1"
+    );
+    let mut watch = one
+        .command(&["sh", "-c", &watch])?
+        .spawn()
+        .context("cannot start the watch")?;
+    one.wait_for(
+        "grep -q changed /root/watched || sleep 1",
+        CONVERGENCE_TIMEOUT,
+    )?;
 
     let plan = one.check(&["firstboot", "restore", "--dry-run", SNAPSHOT])?;
-    ensure!(plan.contains("etcd-1, etcd-2, etcd-3") && plan.contains("sha256"), "{plan}");
-    ensure!(plan.contains("token demo-r-") && plan.contains("the members draw the rest"), "{plan}");
+    ensure!(
+        plan.contains("etcd-1, etcd-2, etcd-3") && plan.contains("sha256"),
+        "{plan}"
+    );
+    ensure!(
+        plan.contains("token demo-r-") && plan.contains("the members draw the rest"),
+        "{plan}"
+    );
     ensure!(content(one)? == before, "a dry run changed something");
 
     fs::remove_file(two.path(SNAPSHOT))?;
-    let told: [(_, &[&str]); 3] = [(one, &[SNAPSHOT]), (two, &["--from", "etcd-1"]), (three, &[SNAPSHOT])];
+    let told: [(_, &[&str]); 3] = [
+        (one, &[SNAPSHOT]),
+        (two, &["--from", "etcd-1"]),
+        (three, &[SNAPSHOT]),
+    ];
     let fewer = "grep -qE 'remaining\\(863([0-8][0-9]|9[0-6])s\\)'";
     one.wait_for(
         &format!(". /etc/profile.d/etcdctl.sh; etcdctl lease timetolive {lease} | {fewer}"),
@@ -159,27 +219,48 @@ fn there_and_back(version: &str) -> Result<()> {
     came_back(&bed)?;
     // Leases start again: had it gone on it would have less.
     let (left, passed) = (left(three, &lease)?, begun.elapsed().as_secs());
-    ensure!(left + passed + 1 >= 86_400, "the lease has {left} s left, {passed} s after the restore began");
+    ensure!(
+        left + passed + 1 >= 86_400,
+        "the lease has {left} s left, {passed} s after the restore began"
+    );
     for ran in &came {
-        ensure!(ran.stdout.contains("(etcd-1, etcd-2, etcd-3) are ready"), "{}", ran.stdout);
+        ensure!(
+            ran.stdout.contains("(etcd-1, etcd-2, etcd-3) are ready"),
+            "{}",
+            ran.stdout
+        );
         ids_as_printed(&bed, &ran.stdout)?;
     }
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         let found = (content(host)?, accounts(host)?);
-        ensure!(found == wanted, "{} has {found:#?}, and the snapshot {wanted:#?}", host.name());
+        ensure!(
+            found == wanted,
+            "{} has {found:#?}, and the snapshot {wanted:#?}",
+            host.name()
+        );
     }
     bed.wait_all_healthy()?;
     let second = token(one)?;
     ensure!(second.starts_with("demo-r-") && second != first, "{second}");
 
-    ensure!(came[0].stdout.contains("cannot raise the revision") != raises(version), "{}", came[0].stdout);
+    ensure!(
+        came[0].stdout.contains("cannot raise the revision") != raises(version),
+        "{}",
+        came[0].stdout
+    );
     if raises(version) {
         // The watch that went on through the restore, and one that begins where it was.
         one.wait_for("grep -q compacted /root/watched", CONVERGENCE_TIMEOUT)?;
-        let again = one.sh(&format!(". /etc/profile.d/etcdctl.sh; timeout 20 etcdctl watch later --rev={seen}"))?;
+        let again = one.sh(&format!(
+            ". /etc/profile.d/etcdctl.sh; timeout 20 etcdctl watch later --rev={seen}"
+        ))?;
         ensure!(format!("{again:?}").contains("compacted"), "{again:?}");
-        ensure!(revision(three)? >= seen + 1_000_000_000, "{}", revision(three)?);
+        ensure!(
+            revision(three)? >= seen + 1_000_000_000,
+            "{}",
+            revision(three)?
+        );
     }
     let _ = watch.kill();
     watch.wait()?;
@@ -190,21 +271,36 @@ fn there_and_back(version: &str) -> Result<()> {
 
 /// And back to what was there before, with nothing of it lost.
 fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
-    let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
+    let [one, two, three] = &bed.hosts[..] else {
+        anyhow::bail!("not three hosts")
+    };
     let listed = two.check(&["firstboot", "restore", "--list"])?;
     ensure!(
-        listed.contains("/var/lib/etcd/aside/before-restore-") && listed.contains("--rollback restores"),
+        listed.contains("/var/lib/etcd/aside/before-restore-")
+            && listed.contains("--rollback restores"),
         "{listed}"
     );
     for host in &bed.hosts {
-        ensure!(!host.path("/var/lib/etcd/restore").exists(), "{} keeps what was in the making", host.name());
+        ensure!(
+            !host.path("/var/lib/etcd/restore").exists(),
+            "{} keeps what was in the making",
+            host.name()
+        );
     }
 
-    let told: [(_, &[&str]); 3] = [(one, &["--rollback"]), (two, &["--rollback"]), (three, &["--rollback"])];
+    let told: [(_, &[&str]); 3] = [
+        (one, &["--rollback"]),
+        (two, &["--rollback"]),
+        (three, &["--rollback"]),
+    ];
     all_restore(&told)?;
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
-        ensure!(content(host)? == *before, "{} is not as it was", host.name());
+        ensure!(
+            content(host)? == *before,
+            "{} is not as it was",
+            host.name()
+        );
     }
     ensure!(token(one)? == first);
 
@@ -214,13 +310,25 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     last.boot()?;
     wait_healthy(last, 3, CONVERGENCE_TIMEOUT)?;
     let listed = last.check(&["firstboot", "restore", "--list"])?;
-    ensure!(listed.lines().count() == 1, "what was restored is set aside now, and nothing else:\n{listed}");
+    ensure!(
+        listed.lines().count() == 1,
+        "what was restored is set aside now, and nothing else:\n{listed}"
+    );
     // The member is well before its firstboot has ended, which holds the lock until then.
     last.wait_for("firstboot restore --prune 1", CONVERGENCE_TIMEOUT)?;
-    ensure!(last.check(&["firstboot", "restore", "--list"])? == listed, "too young to be deleted");
+    ensure!(
+        last.check(&["firstboot", "restore", "--list"])? == listed,
+        "too young to be deleted"
+    );
     last.wait_for("sleep 1; firstboot restore --prune 0", CONVERGENCE_TIMEOUT)?;
-    ensure!(last.check(&["firstboot", "restore", "--list"])?.contains("no data is archived"));
+    ensure!(
+        last.check(&["firstboot", "restore", "--list"])?
+            .contains("no data is archived")
+    );
     let none = last.run(&["firstboot", "restore", "--rollback"])?;
-    ensure!(none.code() == 3 && none.stderr.contains("[archive-unusable]"), "{none:?}");
+    ensure!(
+        none.code() == 3 && none.stderr.contains("[archive-unusable]"),
+        "{none:?}"
+    );
     Ok(())
 }

@@ -10,25 +10,53 @@ use crate::orders::cluster;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("the_last_member_restores_its_own_database_and_two_new_disks_join_it", REQUIREMENTS, alone),
-        trial("after_two_separate_restores_a_new_disk_joins_neither_until_one_gives_way", REQUIREMENTS, two_clusters),
+        trial(
+            "the_last_member_restores_its_own_database_and_two_new_disks_join_it",
+            REQUIREMENTS,
+            alone,
+        ),
+        trial(
+            "after_two_separate_restores_a_new_disk_joins_neither_until_one_gives_way",
+            REQUIREMENTS,
+            two_clusters,
+        ),
     ]
 }
 
 fn alone() -> Result<()> {
     let mut bed = cluster("3.5.1")?;
     etcdctl(&bed.hosts[1], "put answer 42")?;
-    let seen = etcdctl(&bed.hosts[0], "get answer --consistency=s --print-value-only")?;
+    let seen = etcdctl(
+        &bed.hosts[0],
+        "get answer --consistency=s --print-value-only",
+    )?;
     ensure!(seen.trim() == "42", "{seen}");
 
     // As long as others live nobody restores alone.
     bed.hosts[0].check(&["cp", "/var/lib/etcd/data/member/snap/db", "/root/live.db"])?;
-    let arguments = ["firstboot", "restore", "/root/live.db", "--skip-hash-check", "--solo", "--deadline", "4"];
+    let arguments = [
+        "firstboot",
+        "restore",
+        "/root/live.db",
+        "--skip-hash-check",
+        "--solo",
+        "--deadline",
+        "4",
+    ];
     let refused = bed.hosts[0].run(&arguments)?;
-    ensure!([3, 4].contains(&refused.code()) && !refused.stdout.contains("are ready"), "{refused:?}");
+    ensure!(
+        [3, 4].contains(&refused.code()) && !refused.stdout.contains("are ready"),
+        "{refused:?}"
+    );
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
-    ensure!(refused.stdout.contains("etcdutl snapshot restore"), "nothing was made ahead: {refused:?}");
-    ensure!(!bed.hosts[0].path("/var/lib/etcd/restore").exists(), "what was made ahead is left");
+    ensure!(
+        refused.stdout.contains("etcdutl snapshot restore"),
+        "nothing was made ahead: {refused:?}"
+    );
+    ensure!(
+        !bed.hosts[0].path("/var/lib/etcd/restore").exists(),
+        "what was made ahead is left"
+    );
 
     for host in &mut bed.hosts[1..] {
         host.cut_power()?;
@@ -36,8 +64,17 @@ fn alone() -> Result<()> {
     bed.hosts[0].check(&["systemctl", "stop", "etcd"])?;
     bed.hosts[0].check(&["cp", "/var/lib/etcd/data/member/snap/db", "/root/copy.db"])?;
     let without = bed.hosts[0].run(&["firstboot", "restore", "/root/copy.db", "--solo"])?;
-    ensure!(without.code() == 3 && without.stderr.contains("--skip-hash-check"), "{without:?}");
-    bed.hosts[0].check(&["firstboot", "restore", "/root/copy.db", "--solo", "--skip-hash-check"])?;
+    ensure!(
+        without.code() == 3 && without.stderr.contains("--skip-hash-check"),
+        "{without:?}"
+    );
+    bed.hosts[0].check(&[
+        "firstboot",
+        "restore",
+        "/root/copy.db",
+        "--solo",
+        "--skip-hash-check",
+    ])?;
     let value = etcdctl(&bed.hosts[0], "get answer --print-value-only")?;
     ensure!(value.trim() == "42", "{value}");
 
@@ -47,12 +84,19 @@ fn alone() -> Result<()> {
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     }
-    ensure!(etcdctl(&bed.hosts[2], "get answer --print-value-only --consistency=s")?.trim() == "42");
+    ensure!(
+        etcdctl(
+            &bed.hosts[2],
+            "get answer --print-value-only --consistency=s"
+        )?
+        .trim()
+            == "42"
+    );
     Ok(())
 }
 
-/// Two operators, or one in a hurry: two machines that do not hear each other both go on alone. Whoever comes now must not
-/// choose between the two.
+/// Two operators, or one in a hurry: two machines that do not hear each other both go on alone.
+/// Whoever comes now must not choose between the two.
 fn two_clusters() -> Result<()> {
     let mut bed = cluster("3.5.1")?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
@@ -61,7 +105,13 @@ fn two_clusters() -> Result<()> {
     for host in &bed.hosts[..2] {
         host.check(&["systemctl", "stop", "etcd"])?;
         host.check(&["cp", "/var/lib/etcd/data/member/snap/db", "/root/copy.db"])?;
-        host.check(&["firstboot", "restore", "/root/copy.db", "--solo", "--skip-hash-check"])?;
+        host.check(&[
+            "firstboot",
+            "restore",
+            "/root/copy.db",
+            "--solo",
+            "--skip-hash-check",
+        ])?;
         etcdctl(host, &format!("put kept-by {}", host.name()))?;
     }
     bed.provisioning.network.heal_all()?;
@@ -72,7 +122,11 @@ fn two_clusters() -> Result<()> {
     has_no_etcd(&bed.hosts[2])?;
     for host in &bed.hosts[..2] {
         let kept = etcdctl(host, "get kept-by --print-value-only --consistency=s")?;
-        ensure!(kept.trim() == host.name(), "{} has what {kept} kept", host.name());
+        ensure!(
+            kept.trim() == host.name(),
+            "{} has what {kept} kept",
+            host.name()
+        );
         let members = etcdctl(host, "member list")?;
         ensure!(members.lines().count() == 1, "{members}");
     }
@@ -84,7 +138,11 @@ fn two_clusters() -> Result<()> {
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         let kept = etcdctl(host, "get kept-by --print-value-only --consistency=s")?;
-        ensure!(kept.trim() == "etcd-1", "{} has what {kept} kept", host.name());
+        ensure!(
+            kept.trim() == "etcd-1",
+            "{} has what {kept} kept",
+            host.name()
+        );
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Who asks is judged by what the kernel knows of the network, not by what the asker says: a second machine with a node's address,
-//! every state of an ARP entry, several networks, routers.
+//! Who asks is judged by what the kernel knows of the network, not by what the asker says: a second
+//! machine with a node's address, every state of an ARP entry, several networks, routers.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -16,16 +16,41 @@ use tests::requirement::Requirement;
 
 use crate::bed::{SERVER, Server, ask, built, connect, curl, document_of, expect, read_all};
 
-const REQUIREMENTS: &[Requirement] = &[Requirement::Root, Requirement::Network, Requirement::Pip, Requirement::Curl];
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Network,
+    Requirement::Pip,
+    Requirement::Curl,
+];
 const ADDRESS: &str = "10.101.15.101";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_machine_that_withholds_arp_replies_gets_nothing", REQUIREMENTS, held_back),
-        trial("only_a_card_that_answered_identifies_a_machine", REQUIREMENTS, states),
-        trial("a_card_in_another_network_is_not_the_clients", REQUIREMENTS, networks),
-        trial("a_machine_behind_a_router_is_known_by_its_address", REQUIREMENTS, routers),
-        trial("ipv6_is_refused_with_a_reason_and_mapped_ipv4_is_ipv4", REQUIREMENTS, ipv6),
+        trial(
+            "a_machine_that_withholds_arp_replies_gets_nothing",
+            REQUIREMENTS,
+            held_back,
+        ),
+        trial(
+            "only_a_card_that_answered_identifies_a_machine",
+            REQUIREMENTS,
+            states,
+        ),
+        trial(
+            "a_card_in_another_network_is_not_the_clients",
+            REQUIREMENTS,
+            networks,
+        ),
+        trial(
+            "a_machine_behind_a_router_is_known_by_its_address",
+            REQUIREMENTS,
+            routers,
+        ),
+        trial(
+            "ipv6_is_refused_with_a_reason_and_mapped_ipv4_is_ipv4",
+            REQUIREMENTS,
+            ipv6,
+        ),
         trial("what_hides_the_machine_is_named", REQUIREMENTS, hidden),
     ]
 }
@@ -46,18 +71,29 @@ fn silent(ours: &Provisioning, machine: &Link) -> Result<TcpStream> {
     let stream = connect(&machine.namespace)?;
     let (name, world) = (machine.namespace.name(), ours.network.world().name());
     let shown = process::check("ip", &["-n", world, "-brief", "link", "show", "br0"])?;
-    let bridge = shown.split_whitespace().nth(2).unwrap_or_default().to_owned();
+    let bridge = shown
+        .split_whitespace()
+        .nth(2)
+        .unwrap_or_default()
+        .to_owned();
     // In this order: the change of the link empties its table.
     ip(&format!("-n {name} link set eth0 arp off"))?;
-    ip(&format!("-n {name} neigh replace 10.101.15.1 lladdr {bridge} dev eth0 nud permanent"))?;
+    ip(&format!(
+        "-n {name} neigh replace 10.101.15.1 lladdr {bridge} dev eth0 nud permanent"
+    ))?;
     Ok(stream)
 }
 
 /// Sends a request on it, and answers ARP again only after a moment.
 fn ask_silently(machine: &Link, mut stream: TcpStream, page: &str) -> Result<String> {
-    stream.write_all(format!("GET /{page} HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    stream.write_all(
+        format!("GET /{page} HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
     sleep(Duration::from_secs(2));
-    ip(&format!("-n {} link set eth0 arp on", machine.namespace.name()))?;
+    ip(&format!(
+        "-n {} link set eth0 arp on",
+        machine.namespace.name()
+    ))?;
     read_all(&mut stream, Duration::from_secs(15))
 }
 
@@ -69,18 +105,27 @@ fn held_back() -> Result<()> {
     for (page, words) in [
         (document_of(&one.mac), "503 "),
         (format!("boot.ipxe?mac={}", one.mac), "sleep 2\nchain "),
-        (format!("boot.ipxe?mac={}&again=5", one.mac), "no network card has answered for 10.101.15.101"),
+        (
+            format!("boot.ipxe?mac={}&again=5", one.mac),
+            "no network card has answered for 10.101.15.101",
+        ),
     ] {
         let stream = silent(&ours, &evil)?;
         ip(&format!("-n {world} neigh del {ADDRESS} dev br0"))?;
         let said = ask_silently(&evil, stream, &page)?;
         ensure!(said.contains(words), "{page} is answered:\n{said}");
-        ensure!(!said.contains("payload") && !said.contains("kernel "), "{page} gives the node's away:\n{said}");
+        ensure!(
+            !said.contains("payload") && !said.contains("kernel "),
+            "{page} gives the node's away:\n{said}"
+        );
     }
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;
     server.says("[card-unknown]")?;
     // The log names the card that asked.
-    server.says(&format!("{ADDRESS} ({}) refused: it says that it is etcd-1, whose card is {}", evil.mac, one.mac))?;
+    server.says(&format!(
+        "{ADDRESS} ({}) refused: it says that it is etcd-1, whose card is {}",
+        evil.mac, one.mac
+    ))?;
     Ok(())
 }
 
@@ -100,13 +145,22 @@ fn states() -> Result<()> {
         ("incomplete", false),
     ] {
         let stream = silent(&ours, &one)?;
-        ip(&format!("-n {world} neigh replace {ADDRESS} lladdr {} dev br0 nud {state}", one.mac))?;
+        ip(&format!(
+            "-n {world} neigh replace {ADDRESS} lladdr {} dev br0 nud {state}",
+            one.mac
+        ))?;
         let said = ask_silently(&one, stream, &document_of(&one.mac))?;
         ensure!(said.contains("payload") == good, "{state}: {said}");
-        ensure!(said.contains(if good { "200 OK" } else { "[card-unknown]" }), "{state}: {said}");
+        ensure!(
+            said.contains(if good { "200 OK" } else { "[card-unknown]" }),
+            "{state}: {said}"
+        );
         ip(&format!("-n {world} neigh flush dev br0 nud all"))?;
     }
-    server.says(&format!("{ADDRESS} ({}) etcd-1: its document is handed out", one.mac))?;
+    server.says(&format!(
+        "{ADDRESS} ({}) etcd-1: its document is handed out",
+        one.mac
+    ))?;
     Ok(())
 }
 
@@ -128,15 +182,25 @@ fn networks() -> Result<()> {
     let world = ours.network.world().name();
     side(&ours, "10.101.16.1/24", "10.101.16.2/24")?;
     // An entry with the node's address and card, in a network that leads to another machine.
-    ip(&format!("-n {world} neigh replace {ADDRESS} lladdr {} dev side nud permanent", one.mac))?;
+    ip(&format!(
+        "-n {world} neigh replace {ADDRESS} lladdr {} dev side nud permanent",
+        one.mac
+    ))?;
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;
-    // A machine of this network with an address of another, by a route over the link: its card counts as well.
+    // A machine of this network with an address of another, by a route over the link: its card
+    // counts as well.
     ip(&format!("-n {world} route add 10.9.0.2/32 dev br0"))?;
     let stranger = &ours.network.add("stranger")?.namespace;
-    ip(&format!("-n {} addr add 10.9.0.2/32 dev eth0", stranger.name()))?;
+    ip(&format!(
+        "-n {} addr add 10.9.0.2/32 dev eth0",
+        stranger.name()
+    ))?;
     let url = format!("http://{SERVER}/{}", document_of(&one.mac));
     let (status, text) = curl(stranger, &["--interface", "10.9.0.2"], &url)?;
-    ensure!(status == 403 && text.contains("[wrong-card]"), "{status}: {text}");
+    ensure!(
+        status == 403 && text.contains("[wrong-card]"),
+        "{status}: {text}"
+    );
     Ok(())
 }
 
@@ -159,21 +223,39 @@ fn routers() -> Result<()> {
     ip(&format!("-n {} addr add 10.9.0.2/24 dev eth0", far.name()))?;
     ip(&format!("-n {} route add default via 10.9.0.1", far.name()))?;
     ip(&format!("-n {name} route add {ADDRESS}/32 dev side"))?;
-    ip(&format!("-n {world} route add 10.9.0.0/24 via {}", router.address))?;
+    ip(&format!(
+        "-n {world} route add 10.9.0.0/24 via {}",
+        router.address
+    ))?;
     let mut forward = router.namespace.command("sysctl");
-    process::run(forward.args(["-q", "-w", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0"]))?.ok()?;
+    process::run(forward.args([
+        "-q",
+        "-w",
+        "net.ipv4.ip_forward=1",
+        "net.ipv4.conf.all.rp_filter=0",
+    ]))?
+    .ok()?;
     // Reached by 10.9.0.2 it has not the node's address, whatever it says of its card.
     let mac = "52:54:0a:65:0f:65";
     let url = format!("http://{SERVER}/{}", document_of(mac));
     let (status, text) = curl(&far, &["--interface", "10.9.0.2"], &url)?;
-    ensure!(status == 403 && text.contains("[wrong-address]"), "{status}: {text}");
+    ensure!(
+        status == 403 && text.contains("[wrong-address]"),
+        "{status}: {text}"
+    );
     // Its address is all that can be known of a machine behind a router.
-    ip(&format!("-n {world} route add {ADDRESS}/32 via {}", router.address))?;
+    ip(&format!(
+        "-n {world} route add {ADDRESS}/32 via {}",
+        router.address
+    ))?;
     let (status, text) = curl(&far, &["--interface", ADDRESS], &url)?;
     ensure!(status == 200, "{status}: {text}");
     // The router's own card and address are not the node's.
     let (status, text) = ask(&router.namespace, &document_of(mac))?;
-    ensure!(status == 403 && text.contains("[wrong-card]"), "{status}: {text}");
+    ensure!(
+        status == 403 && text.contains("[wrong-card]"),
+        "{status}: {text}"
+    );
     Ok(())
 }
 
@@ -181,21 +263,39 @@ fn ipv6() -> Result<()> {
     let ours = built()?;
     let (world, one) = (ours.network.world().name(), ours.network.add("etcd-1")?);
     ip(&format!("-n {world} addr add fd00::1/64 dev br0 nodad"))?;
-    ip(&format!("-n {} addr add fd00::65/64 dev eth0 nodad", one.namespace.name()))?;
+    ip(&format!(
+        "-n {} addr add fd00::65/64 dev eth0 nodad",
+        one.namespace.name()
+    ))?;
     let server = Server::serve(&ours, &ours.out(), &["--listen", "[::]:8081"])?;
-    let by6 = |page: &str| curl(&one.namespace, &[], &format!("http://[fd00::1]:8081/{page}"));
+    let by6 = |page: &str| {
+        curl(
+            &one.namespace,
+            &[],
+            &format!("http://[fd00::1]:8081/{page}"),
+        )
+    };
     let (status, text) = by6(&document_of(&one.mac))?;
     ensure!(status == 403 && text.contains("[ipv6]"), "{status}: {text}");
     let (status, text) = by6(&format!("boot.ipxe?mac={}", one.mac))?;
-    ensure!(status == 200 && text.contains("IPv4 address") && text.ends_with("exit 1\n"), "{status}: {text}");
+    ensure!(
+        status == 200 && text.contains("IPv4 address") && text.ends_with("exit 1\n"),
+        "{status}: {text}"
+    );
     let (status, text) = by6("boot.ipxe")?;
-    ensure!(status == 200 && text.contains("chain http://[fd00::1]:8081/boot.ipxe?"), "{status}: {text}");
+    ensure!(
+        status == 200 && text.contains("chain http://[fd00::1]:8081/boot.ipxe?"),
+        "{status}: {text}"
+    );
     let (status, _) = by6("image/centos7.ks?node=etcd-1")?;
     ensure!(status == 200, "the image is public: {status}");
     server.says("fd00::65 refused: nodes have IPv4 addresses")?;
     server.says("fd00::65 takes the kickstart, and nothing is recorded")?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
-    server.says(&format!("{ADDRESS} ({}) etcd-1: its document is handed out", one.mac))?;
+    server.says(&format!(
+        "{ADDRESS} ({}) etcd-1: its document is handed out",
+        one.mac
+    ))?;
     Ok(())
 }
 
@@ -203,20 +303,41 @@ fn hidden() -> Result<()> {
     let ours = built()?;
     let server = Server::start(&ours, &[])?;
     let one = ours.network.add("etcd-1")?;
-    server.says("etcd-1 10.101.15.101: in this host's network, known by its card 52:54:0a:65:0f:65")?;
+    server.says(
+        "etcd-1 10.101.15.101: in this host's network, known by its card 52:54:0a:65:0f:65",
+    )?;
     let url = format!("http://{SERVER}/{}", document_of(&one.mac));
-    for header in ["X-Forwarded-For: 10.101.15.101", "Forwarded: for=10.101.15.101", "Via: 1.1 squid", "X-Real-IP: 1"] {
+    for header in [
+        "X-Forwarded-For: 10.101.15.101",
+        "Forwarded: for=10.101.15.101",
+        "Via: 1.1 squid",
+        "X-Real-IP: 1",
+    ] {
         let (status, text) = curl(&one.namespace, &["--header", header], &url)?;
-        ensure!(status == 403 && text.contains("[proxied]"), "{header}: {status}: {text}");
+        ensure!(
+            status == 403 && text.contains("[proxied]"),
+            "{header}: {status}: {text}"
+        );
     }
     // A proxy or a mapped port on this host: all machines are this host.
-    expect(ours.network.world(), &document_of(&one.mac), 403, "[this-host]")?;
+    expect(
+        ours.network.world(),
+        &document_of(&one.mac),
+        403,
+        "[this-host]",
+    )?;
     server.says("[this-host]")?;
     drop(server);
     for listen in ["localhost:8082", "127.0.0.1:8082"] {
         let server = Server::serve(&ours, &ours.out(), &["--listen", listen])?;
-        server.says("warning: only this host can connect. A proxy in front hides which machine asks")?;
-        let (status, _) = curl(ours.network.world(), &[], "http://127.0.0.1:8082/image/SHA256SUMS")?;
+        server.says(
+            "warning: only this host can connect. A proxy in front hides which machine asks",
+        )?;
+        let (status, _) = curl(
+            ours.network.world(),
+            &[],
+            "http://127.0.0.1:8082/image/SHA256SUMS",
+        )?;
         ensure!(status == 200, "{listen}: {status}");
     }
     Ok(())

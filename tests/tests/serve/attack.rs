@@ -1,4 +1,5 @@
-//! What a hostile client can write into a request: nothing of it opens a window, reaches another file, or hides a second request.
+//! What a hostile client can write into a request: nothing of it opens a window, reaches another
+//! file, or hides a second request.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -15,9 +16,17 @@ use tests::programs;
 use tests::requirement::Requirement;
 use tests::run;
 
-use crate::bed::{SERVER, Server, ask, built, connect, curl, document_of, expect, installs, raw, read_all, script_of};
+use crate::bed::{
+    SERVER, Server, ask, built, connect, curl, document_of, expect, installs, raw, read_all,
+    script_of,
+};
 
-const REQUIREMENTS: &[Requirement] = &[Requirement::Root, Requirement::Network, Requirement::Pip, Requirement::Curl];
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Network,
+    Requirement::Pip,
+    Requirement::Curl,
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -27,13 +36,20 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_request_is_one_request", REQUIREMENTS, smuggled),
         trial("no_client_can_fill_the_log", REQUIREMENTS, log),
         trial("a_full_disk_refuses_no_machine", REQUIREMENTS, full),
-        trial("the_server_stops_and_listens_as_ordered", REQUIREMENTS, told),
+        trial(
+            "the_server_stops_and_listens_as_ordered",
+            REQUIREMENTS,
+            told,
+        ),
     ]
 }
 
 fn head() -> Result<()> {
     let ours = built()?;
-    let server = Server::start(&ours, &["--open", "0", "--tree", "http://10.101.15.1:8081/none/"])?;
+    let server = Server::start(
+        &ours,
+        &["--open", "0", "--tree", "http://10.101.15.1:8081/none/"],
+    )?;
     let one = ours.network.add("etcd-1")?;
     for (page, status) in [
         (document_of(&one.mac), 405),
@@ -41,21 +57,36 @@ fn head() -> Result<()> {
         ("image/centos7.ks?node=etcd-1".to_owned(), 200),
         ("image/overlay.tar.gz".to_owned(), 200),
     ] {
-        let (found, text) = curl(&one.namespace, &["--head"], &format!("http://{SERVER}/{page}"))?;
+        let (found, text) = curl(
+            &one.namespace,
+            &["--head"],
+            &format!("http://{SERVER}/{page}"),
+        )?;
         ensure!(found == status, "{page}: {found}: {text}");
     }
     // The connection is not out of step after the HEAD of a file.
-    let both =
-        "HEAD /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\nGET /image/SHA256SUMS HTTP/1.1\r\nHost: a\r\n\r\n";
+    let both = "HEAD /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\nGET /image/SHA256SUMS HTTP/1.1\r\nHost: a\r\n\r\n";
     let said = raw(&one.namespace, both)?;
-    ensure!(said.matches("200 OK").count() == 2 && said.contains("  overlay.tar.gz"), "{said}");
+    ensure!(
+        said.matches("200 OK").count() == 2 && said.contains("  overlay.tar.gz"),
+        "{said}"
+    );
     std::thread::sleep(Duration::from_millis(300));
     let said = server.said()?;
-    ensure!(!said.contains("etcd-1: "), "a HEAD is logged as if something was given:\n{said}");
+    ensure!(
+        !said.contains("etcd-1: "),
+        "a HEAD is logged as if something was given:\n{said}"
+    );
     let state = ours.out().with_file_name("out.state").join("demo/etcd-1");
-    ensure!(!state.join("document.json").exists(), "a HEAD opens the window");
+    ensure!(
+        !state.join("document.json").exists(),
+        "a HEAD opens the window"
+    );
     let installation = fs::read_to_string(state.join("install.json"))?;
-    ensure!(!installation.contains("\"last\""), "a HEAD is recorded: {installation}");
+    ensure!(
+        !installation.contains("\"last\""),
+        "a HEAD is recorded: {installation}"
+    );
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     Ok(())
 }
@@ -65,15 +96,31 @@ fn paths() -> Result<()> {
     let server = Server::start(&ours, &["--tree", "http://10.101.15.1:8081/none/"])?;
     let one = ours.network.add("etcd-1")?;
     let kickstart = ours.kickstart()?;
-    let written =
-        ["image//centos7.ks", "image/%63entos7.ks", "/image/./centos7.ks", "image%2Fcentos7.ks", "%69mage/centos7.ks"];
+    let written = [
+        "image//centos7.ks",
+        "image/%63entos7.ks",
+        "/image/./centos7.ks",
+        "image%2Fcentos7.ks",
+        "%69mage/centos7.ks",
+    ];
     for page in written {
         let found = expect(&one.namespace, &format!("{page}?node=etcd-1"), 200, "%pre")?;
         ensure!(found == kickstart, "{page} is another file");
     }
     server.says("etcd-1: takes the kickstart")?;
-    let taken = || Ok::<_, anyhow::Error>(server.said()?.matches("etcd-1: takes the kickstart").count());
-    ensure!(taken()? == written.len(), "not every kickstart is logged:\n{}", server.said()?);
+    let taken = || {
+        Ok::<_, anyhow::Error>(
+            server
+                .said()?
+                .matches("etcd-1: takes the kickstart")
+                .count(),
+        )
+    };
+    ensure!(
+        taken()? == written.len(),
+        "not every kickstart is logged:\n{}",
+        server.said()?
+    );
     for page in [
         "nodes/etcd-1/node.json",
         "image/../nodes/etcd-1/node.json",
@@ -89,7 +136,10 @@ fn paths() -> Result<()> {
         "..",
     ] {
         let (status, text) = ask(&one.namespace, page)?;
-        ensure!(matches!(status, 400 | 404) && !text.contains("payload"), "{page} is answered {status}: {text}");
+        ensure!(
+            matches!(status, 400 | 404) && !text.contains("payload"),
+            "{page} is answered {status}: {text}"
+        );
     }
     Ok(())
 }
@@ -101,23 +151,43 @@ fn links() -> Result<()> {
     fs::write(tree.join("images/pxeboot/vmlinuz"), "kernel")?;
     let _server = Server::start(&ours, &["--tree", &tree.to_string_lossy()])?;
     let one = ours.network.add("etcd-1")?;
-    expect(&one.namespace, "tree//images/pxeboot/vmlinuz", 200, "kernel")?;
+    expect(
+        &one.namespace,
+        "tree//images/pxeboot/vmlinuz",
+        200,
+        "kernel",
+    )?;
     let secret = ours.out().join("nodes/etcd-1/node.json");
     for folder in [ours.out().join("image"), tree] {
         symlink(&secret, folder.join("file"))?;
         symlink(ours.out().join("nodes"), folder.join("folder"))?;
         symlink("/", folder.join("root"))?;
         nix::unistd::mkfifo(&folder.join("fifo"), nix::sys::stat::Mode::S_IRUSR)?;
-        let place = if folder.ends_with("image") { "image" } else { "tree" };
+        let place = if folder.ends_with("image") {
+            "image"
+        } else {
+            "tree"
+        };
         for path in ["file", "folder/etcd-1/node.json", "root/etc/passwd", "fifo"] {
-            expect(&one.namespace, &format!("{place}/{path}"), 404, "[not-found]")?;
+            expect(
+                &one.namespace,
+                &format!("{place}/{path}"),
+                404,
+                "[not-found]",
+            )?;
         }
     }
     // A node's own folder is no exception.
-    fs::rename(ours.out().join("nodes/etcd-2"), ours.out().join("nodes-of-2"))?;
+    fs::rename(
+        ours.out().join("nodes/etcd-2"),
+        ours.out().join("nodes-of-2"),
+    )?;
     symlink("../nodes-of-2", ours.out().join("nodes/etcd-2"))?;
     let (status, text) = ask(&one.namespace, &document_of("52:54:0a:65:0f:66"))?;
-    ensure!(status != 200 && !text.contains("payload"), "{status}: {text}");
+    ensure!(
+        status != 200 && !text.contains("payload"),
+        "{status}: {text}"
+    );
     Ok(())
 }
 
@@ -129,12 +199,18 @@ fn smuggled() -> Result<()> {
     let length = inner.len();
     for head in [
         format!("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"),
-        format!("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: {length}\r\n\r\n"),
-        format!("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: {length}\r\n\r\n"
+        ),
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ),
         "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
         "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n".to_owned(),
-        "POST /report HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
-        "POST /report HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n".to_owned() + &"a".repeat(4990),
+        "POST /report HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            .to_owned(),
+        "POST /report HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n".to_owned()
+            + &"a".repeat(4990),
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(),
         "GET / HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(),
         "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n folded\r\nbroken\r\n\r\n".to_owned(),
@@ -144,20 +220,38 @@ fn smuggled() -> Result<()> {
         "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".to_owned(),
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
         format!("GET /?{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(20_000)),
-        format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(200)),
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+            "X: y\r\n".repeat(200)
+        ),
     ] {
         let shown = &head[..head.len().min(120)];
         let said = raw(&one.namespace, &(head.clone() + &inner))?;
-        ensure!(!said.contains("payload"), "{shown}: the second request is answered:\n{said}");
         ensure!(
-            said.lines().filter(|line| line.starts_with("HTTP/1.1 ")).count() <= 1,
+            !said.contains("payload"),
+            "{shown}: the second request is answered:\n{said}"
+        );
+        ensure!(
+            said.lines()
+                .filter(|line| line.starts_with("HTTP/1.1 "))
+                .count()
+                <= 1,
             "{shown}: several answers:\n{said}"
         );
-        ensure!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{shown}:\n{said}");
+        ensure!(
+            said.is_empty() || said.starts_with("HTTP/1.1 4"),
+            "{shown}:\n{said}"
+        );
     }
-    ensure!(raw(&one.namespace, "GET / HTTP/1.0\r\n\r\n")?.contains(" 200 OK"), "HTTP/1.0 needs no Host");
+    ensure!(
+        raw(&one.namespace, "GET / HTTP/1.0\r\n\r\n")?.contains(" 200 OK"),
+        "HTTP/1.0 needs no Host"
+    );
     let script = raw(&one.namespace, "GET /boot.ipxe HTTP/1.0\r\n\r\n")?;
-    ensure!(script.contains("chain http://10.101.15.1:8081/boot.ipxe?"), "{script}");
+    ensure!(
+        script.contains("chain http://10.101.15.1:8081/boot.ipxe?"),
+        "{script}"
+    );
     ensure!(!server.said()?.contains("handed out"), "{}", server.said()?);
     Ok(())
 }
@@ -166,15 +260,24 @@ fn log() -> Result<()> {
     let ours = built()?;
     let server = Server::start(&ours, &[])?;
     let (one, two) = (ours.network.add("etcd-1")?, ours.network.add("etcd-2")?);
-    let macs: Vec<String> = (0..600).map(|n| format!("mac=52:54:00:01:{:02x}:{:02x}", n / 256, n % 256)).collect();
+    let macs: Vec<String> = (0..600)
+        .map(|n| format!("mac=52:54:00:01:{:02x}:{:02x}", n / 256, n % 256))
+        .collect();
     let odd = "serial=%E2%80%AE%1B%5B2Jreversed%0A10.0.0.1%20etcd-1:%20its%20document%20is%20handed%20out";
-    let pages = [format!("node.json?{}", macs.join("&")), format!("boot.ipxe?{odd}"), format!("node.json?{odd}")];
+    let pages = [
+        format!("node.json?{}", macs.join("&")),
+        format!("boot.ipxe?{odd}"),
+        format!("node.json?{odd}"),
+    ];
     let mut stream = connect(&one.namespace)?;
     for _ in 0..1000 {
         for page in &pages {
             stream.write_all(format!("GET /{page} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())?;
             let mut answer = [0; 4096];
-            ensure!(stream.read(&mut answer)? > 0, "the server ended the connection");
+            ensure!(
+                stream.read(&mut answer)? > 0,
+                "the server ended the connection"
+            );
         }
     }
     drop(read_all(&mut stream, Duration::from_millis(200))?);
@@ -182,8 +285,15 @@ fn log() -> Result<()> {
     ensure!(said.len() < 64 << 10, "{} bytes of log", said.len());
     let longest = said.lines().map(str::len).max().unwrap_or_default();
     ensure!(longest < 700, "a line of {longest} bytes");
-    ensure!(said.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)), "odd characters:\n{said}");
-    ensure!(!said.lines().any(|line| line.starts_with("10.0.0.1")), "a line is forged:\n{said}");
+    ensure!(
+        said.bytes()
+            .all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)),
+        "odd characters:\n{said}"
+    );
+    ensure!(
+        !said.lines().any(|line| line.starts_with("10.0.0.1")),
+        "a line is forged:\n{said}"
+    );
     // What another machine is given is logged all the same.
     expect(&two.namespace, &document_of(&two.mac), 200, "payload")?;
     server.says("etcd-2: its document is handed out")?;
@@ -194,33 +304,76 @@ fn full() -> Result<()> {
     let ours = built()?;
     let one = ours.network.add("etcd-1")?;
     let state = run::current()?.folder("state")?;
-    mount(Some("tmpfs"), &state, Some("tmpfs"), MsFlags::empty(), Some("size=64k"))?;
+    mount(
+        Some("tmpfs"),
+        &state,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("size=64k"),
+    )?;
     let done = full_at(&ours, &one, &state);
     umount2(&state, MntFlags::empty())?;
     done
 }
 
-fn full_at(ours: &tests::cluster::Provisioning, one: &tests::network::Link, state: &Path) -> Result<()> {
+fn full_at(
+    ours: &tests::cluster::Provisioning,
+    one: &tests::network::Link,
+    state: &Path,
+) -> Result<()> {
     let demo = ours.out().with_file_name("out.state").join("demo");
-    tests::process::check("cp", &["-a", &demo.to_string_lossy(), &state.to_string_lossy()])?;
+    tests::process::check(
+        "cp",
+        &["-a", &demo.to_string_lossy(), &state.to_string_lossy()],
+    )?;
     let mut filler = fs::File::create(state.join("filler"))?;
     while filler.write_all(&[0; 4096]).is_ok() {}
     let builder = programs::builder()?;
     let mut command = ours.network.world().command("sh");
     // Its log goes to a full disk, too.
-    command.args(["-c", "exec \"$@\" > /dev/full", "sh"]).arg(builder).arg("serve").arg(ours.out());
-    command.args(["--listen", SERVER, "--open", "0", "--tree", "http://10.101.15.1:8081/none/", "--state"]).arg(state);
+    command
+        .args(["-c", "exec \"$@\" > /dev/full", "sh"])
+        .arg(builder)
+        .arg("serve")
+        .arg(ours.out());
+    command
+        .args([
+            "--listen",
+            SERVER,
+            "--open",
+            "0",
+            "--tree",
+            "http://10.101.15.1:8081/none/",
+            "--state",
+        ])
+        .arg(state);
     let server = Server::run(&command)?;
     expect(&one.namespace, "image/centos7.ks?node=etcd-1", 200, "%pre")?;
-    let script = expect(&one.namespace, &script_of(one), 200, "cannot record an installation")?;
-    ensure!(!installs(&script), "a machine is wiped by what is not recorded: {script}");
+    let script = expect(
+        &one.namespace,
+        &script_of(one),
+        200,
+        "cannot record an installation",
+    )?;
+    ensure!(
+        !installs(&script),
+        "a machine is wiped by what is not recorded: {script}"
+    );
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     std::thread::sleep(Duration::from_millis(20));
-    expect(&one.namespace, &document_of(&one.mac), 403, "[document-closed]")?;
+    expect(
+        &one.namespace,
+        &document_of(&one.mac),
+        403,
+        "[document-closed]",
+    )?;
     server.says("remembered until this server ends")?;
     fs::remove_file(state.join("filler"))?;
     let script = expect(&one.namespace, &script_of(one), 200, "#!ipxe")?;
-    ensure!(!installs(&script), "a machine that has its document is installed: {script}");
+    ensure!(
+        !installs(&script),
+        "a machine that has its document is installed: {script}"
+    );
     Ok(())
 }
 
@@ -229,30 +382,65 @@ fn told() -> Result<()> {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let (found, said) = Server::start(&ours, &[])?.end(signal)?;
         ensure!(found == Some(code), "{signal}: {found:?}");
-        ensure!(said.ends_with("\ninterrupted\n"), "it speaks of files that it did not write:\n{said}");
+        ensure!(
+            said.ends_with("\ninterrupted\n"),
+            "it speaks of files that it did not write:\n{said}"
+        );
     }
     // The disk that its words go to is full.
     let mut command = ours.network.world().command("sh");
-    command.args(["-c", "exec \"$@\" > /dev/full 2>&1", "sh"]).arg(programs::builder()?).arg("serve").arg(ours.out());
+    command
+        .args(["-c", "exec \"$@\" > /dev/full 2>&1", "sh"])
+        .arg(programs::builder()?)
+        .arg("serve")
+        .arg(ours.out());
     let silent = Server::unheard(command.args(["--listen", SERVER]), ours.network.world())?;
     let (found, _) = silent.end(Signal::SIGTERM)?;
-    ensure!(found == Some(143), "without a place for its words: {found:?}");
+    ensure!(
+        found == Some(143),
+        "without a place for its words: {found:?}"
+    );
     let builder = programs::builder()?;
     let mut none = std::process::Command::new("sh");
-    none.args(["-c", "\"$@\" > /dev/full 2>&1", "sh"]).arg(builder).args(["serve", "/nowhere"]);
+    none.args(["-c", "\"$@\" > /dev/full 2>&1", "sh"])
+        .arg(builder)
+        .args(["serve", "/nowhere"]);
     let code = tests::process::run(&mut none)?.code();
-    ensure!(code == 1, "an error that cannot be printed has the exit code {code}");
+    ensure!(
+        code == 1,
+        "an error that cannot be printed has the exit code {code}"
+    );
     let refused = |options: &[&str], code, words: &str| -> Result<()> {
         let out = ours.out().to_string_lossy().into_owned();
         let ran = programs::run_builder(&[&["serve", &out], options].concat())?;
-        ensure!(ran.code() == code && ran.stderr.contains(words), "{options:?}: {ran:?}");
+        ensure!(
+            ran.code() == code && ran.stderr.contains(words),
+            "{options:?}: {ran:?}"
+        );
         Ok(())
     };
-    refused(&["--listen", "builder.example:80"], 2, "`builder.example` is not an address of this host")?;
-    refused(&["--state", "/etc/passwd"], 1, "/etc/passwd: it is not a folder; --state names")?;
-    refused(&["--tree", "https://vault.centos.org/7.9.2009/os/x86_64/"], 2, "iPXE as it is distributed has no https")?;
+    refused(
+        &["--listen", "builder.example:80"],
+        2,
+        "`builder.example` is not an address of this host",
+    )?;
+    refused(
+        &["--state", "/etc/passwd"],
+        1,
+        "/etc/passwd: it is not a folder; --state names",
+    )?;
+    refused(
+        &["--tree", "https://vault.centos.org/7.9.2009/os/x86_64/"],
+        2,
+        "iPXE as it is distributed has no https",
+    )?;
     let own = ours.pki().join("nodes/etcd-1");
-    let [cert, key] = ["server.crt", "server.key"].map(|name| own.join(name).to_string_lossy().into_owned());
+    let [cert, key] =
+        ["server.crt", "server.key"].map(|name| own.join(name).to_string_lossy().into_owned());
     tests::process::check("chmod", &["640", &key])?;
-    refused(&["--tls-cert", &cert, "--tls-key", &key], 1, "its mode is 0640")
+    refused(
+        &["--tls-cert", &cert, "--tls-key", &key],
+        1,
+        "its mode is 0640",
+    )
 }

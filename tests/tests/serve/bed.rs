@@ -23,9 +23,20 @@ pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The demo's cluster, whose nodes are known by their cards, ask the builder and may be installed.
 pub(crate) fn built() -> Result<Provisioning> {
-    let copy = |from: &Path, to: &Path| process::check("cp", &["-a", &from.to_string_lossy(), &to.to_string_lossy()]);
-    let folder =
-        |ours: &Provisioning| Ok::<_, anyhow::Error>(ours.out().parent().context("out is in a folder")?.to_owned());
+    let copy = |from: &Path, to: &Path| {
+        process::check(
+            "cp",
+            &["-a", &from.to_string_lossy(), &to.to_string_lossy()],
+        )
+    };
+    let folder = |ours: &Provisioning| {
+        Ok::<_, anyhow::Error>(
+            ours.out()
+                .parent()
+                .context("out is in a folder")?
+                .to_owned(),
+        )
+    };
     let made = ["out", "out.pki", "out.state"];
     if let Some(kept) = BUILT.get() {
         let ours = Provisioning::new()?;
@@ -64,7 +75,9 @@ pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning>
 pub(crate) fn recipe_with(machine: impl Fn(u8) -> String) -> Result<PathBuf> {
     let mut text = fs::read_to_string(recipe("demo"))?.replace(
         "servers = [\"http://10.101.15.1:8080/image/\"]",
-        &format!("servers = [\"http://{SERVER}/image/\"]\n\n[metadata]\nurl = \"http://{SERVER}/\""),
+        &format!(
+            "servers = [\"http://{SERVER}/image/\"]\n\n[metadata]\nurl = \"http://{SERVER}/\""
+        ),
     );
     for last in [101, 102, 103] {
         let address = format!("address = \"10.101.15.{last}\"\n");
@@ -84,12 +97,19 @@ pub(crate) struct Server {
 impl Server {
     /// It serves the output that was built, with these options besides.
     pub(crate) fn start(ours: &Provisioning, options: &[&str]) -> Result<Self> {
-        Self::serve(ours, &ours.out(), &[&["--listen", SERVER], options].concat())
+        Self::serve(
+            ours,
+            &ours.out(),
+            &[&["--listen", SERVER], options].concat(),
+        )
     }
 
     /// The same with another output, and all options.
     pub(crate) fn serve(ours: &Provisioning, out: &Path, options: &[&str]) -> Result<Self> {
-        let mut builder = ours.network.world().command(&programs::builder()?.to_string_lossy());
+        let mut builder = ours
+            .network
+            .world()
+            .command(&programs::builder()?.to_string_lossy());
         builder.arg("serve").arg(out).args(options);
         Self::run(&builder)
     }
@@ -97,7 +117,10 @@ impl Server {
     /// The same by a command line of the test's own.
     pub(crate) fn run(command: &Command) -> Result<Self> {
         let log = run::current()?.folder("serve")?.join("log");
-        let mut server = Self { process: KillOnDrop::spawn(command, &File::create(&log)?)?, log };
+        let mut server = Self {
+            process: KillOnDrop::spawn(command, &File::create(&log)?)?,
+            log,
+        };
         let end = Instant::now() + START_TIMEOUT;
         while !server.said()?.contains("serving ") {
             let over = server.process.ended()?.is_some() || Instant::now() >= end;
@@ -110,7 +133,10 @@ impl Server {
     /// The same where its words go elsewhere: it has begun when it answers.
     pub(crate) fn unheard(command: &Command, world: &Namespace) -> Result<Self> {
         let log = run::current()?.folder("serve")?.join("log");
-        let mut server = Self { process: KillOnDrop::spawn(command, &File::create(&log)?)?, log };
+        let mut server = Self {
+            process: KillOnDrop::spawn(command, &File::create(&log)?)?,
+            log,
+        };
         let end = Instant::now() + START_TIMEOUT;
         while ask(world, "image/SHA256SUMS").is_err() {
             let over = server.process.ended()?.is_some() || Instant::now() >= end;
@@ -129,7 +155,11 @@ impl Server {
     pub(crate) fn says(&self, words: &str) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60);
         while !self.said()?.contains(words) {
-            ensure!(Instant::now() < end, "the server does not say `{words}`:\n{}", self.said()?);
+            ensure!(
+                Instant::now() < end,
+                "the server does not say `{words}`:\n{}",
+                self.said()?
+            );
             sleep(Duration::from_millis(20));
         }
         Ok(())
@@ -143,7 +173,10 @@ impl Server {
     /// Sends it a signal and gives its exit code.
     pub(crate) fn end(mut self, signal: nix::sys::signal::Signal) -> Result<(Option<i32>, String)> {
         // `setpriv` and `nsenter` become the builder: it has their process.
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(self.id())?), signal)?;
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(i32::try_from(self.id())?),
+            signal,
+        )?;
         let end = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.process.ended()? {
@@ -163,8 +196,20 @@ pub(crate) fn ask(from: &Namespace, page: &str) -> Result<(u16, String)> {
 /// The same with options of curl's, and a whole URL.
 pub(crate) fn curl(from: &Namespace, options: &[&str], url: &str) -> Result<(u16, String)> {
     let mut curl = from.command("curl");
-    curl.args(["--silent", "--show-error", "--path-as-is", "--globoff", "--max-time", "10"]);
-    let said = process::run(curl.args(options).args(["--write-out", "\n%{http_code}"]).arg(url))?.ok()?;
+    curl.args([
+        "--silent",
+        "--show-error",
+        "--path-as-is",
+        "--globoff",
+        "--max-time",
+        "10",
+    ]);
+    let said = process::run(
+        curl.args(options)
+            .args(["--write-out", "\n%{http_code}"])
+            .arg(url),
+    )?
+    .ok()?;
     let (text, status) = said.rsplit_once('\n').context("curl says no status")?;
     Ok((status.parse()?, text.to_owned()))
 }
@@ -172,7 +217,10 @@ pub(crate) fn curl(from: &Namespace, options: &[&str], url: &str) -> Result<(u16
 /// Asks for something and expects an answer with this status and these words.
 pub(crate) fn expect(from: &Namespace, page: &str, status: u16, words: &str) -> Result<String> {
     let (found, text) = ask(from, page)?;
-    ensure!(found == status && text.contains(words), "{page}: expected {status} with `{words}`, got {found}: {text}");
+    ensure!(
+        found == status && text.contains(words),
+        "{page}: expected {status} with `{words}`, got {found}: {text}"
+    );
     Ok(text)
 }
 
@@ -187,15 +235,33 @@ pub(crate) fn script_of(link: &Link) -> String {
 }
 
 /// Reports a stage as a script that boots a machine was told to, from that machine.
-pub(crate) fn report(from: &Namespace, script: &str, stage: &str, why: &str) -> Result<(u16, String)> {
+pub(crate) fn report(
+    from: &Namespace,
+    script: &str,
+    stage: &str,
+    why: &str,
+) -> Result<(u16, String)> {
     let url = report_url(script)?;
-    curl(from, &["--data-urlencode", &format!("stage={stage}"), "--data-urlencode", &format!("why={why}")], &url)
+    curl(
+        from,
+        &[
+            "--data-urlencode",
+            &format!("stage={stage}"),
+            "--data-urlencode",
+            &format!("why={why}"),
+        ],
+        &url,
+    )
 }
 
 /// Where a script has the machine report to.
 pub(crate) fn report_url(script: &str) -> Result<String> {
-    let word = script.split_whitespace().find_map(|word| word.strip_prefix("etcd-image.report="));
-    Ok(word.with_context(|| format!("no report in {script}"))?.to_owned())
+    let word = script
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("etcd-image.report="));
+    Ok(word
+        .with_context(|| format!("no report in {script}"))?
+        .to_owned())
 }
 
 /// Whether a script installs.
@@ -212,12 +278,14 @@ pub(crate) fn allow(ours: &Provisioning, words: &[&str]) -> Result<String> {
 /// A connection to the server from a namespace.
 pub(crate) fn connect(from: &Namespace) -> Result<TcpStream> {
     let server: SocketAddr = SERVER.parse()?;
-    let stream = from.within(move || TcpStream::connect_timeout(&server, Duration::from_secs(10)))??;
+    let stream =
+        from.within(move || TcpStream::connect_timeout(&server, Duration::from_secs(10)))??;
     stream.set_read_timeout(Some(Duration::from_secs(15)))?;
     Ok(stream)
 }
 
-/// What the server answers to these bytes, until it closes the connection or says nothing for a while.
+/// What the server answers to these bytes, until it closes the connection or says nothing for a
+/// while.
 pub(crate) fn raw(from: &Namespace, request: &str) -> Result<String> {
     let mut stream = connect(from)?;
     stream.write_all(request.as_bytes())?;

@@ -12,7 +12,8 @@ use tests::process;
 use tests::requirement::Requirement;
 
 use crate::bed::{
-    SERVER, START_TIMEOUT, Server, allow, ask, built, curl, document_of, expect, installs, report_url, script_of,
+    SERVER, START_TIMEOUT, Server, allow, ask, built, curl, document_of, expect, installs,
+    report_url, script_of,
 };
 
 const REQUIREMENTS: &[Requirement] = &[
@@ -26,61 +27,112 @@ const REQUIREMENTS: &[Requirement] = &[
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("machines_become_their_nodes_by_the_builder_alone", REQUIREMENTS, cluster),
-        trial("an_installation_that_fails_says_why_and_is_tried_again", REQUIREMENTS, failed),
-        trial("no_machine_gets_the_document_of_another", REQUIREMENTS, others),
+        trial(
+            "machines_become_their_nodes_by_the_builder_alone",
+            REQUIREMENTS,
+            cluster,
+        ),
+        trial(
+            "an_installation_that_fails_says_why_and_is_tried_again",
+            REQUIREMENTS,
+            failed,
+        ),
+        trial(
+            "no_machine_gets_the_document_of_another",
+            REQUIREMENTS,
+            others,
+        ),
         trial("files_arrive_whole_by_http_and_https", REQUIREMENTS, whole),
-        trial("documents_are_served_by_https_with_a_certificate", REQUIREMENTS, https),
+        trial(
+            "documents_are_served_by_https_with_a_certificate",
+            REQUIREMENTS,
+            https,
+        ),
     ]
 }
 
 /// The kernel's words in the script that iPXE on a machine is sent.
 fn words(host: &Host) -> Result<String> {
-    let script = expect(&host.link().namespace, &script_of(host.link()), 200, "kernel ")?;
-    let kernel = script.lines().find(|line| line.starts_with("kernel ")).unwrap_or_default();
-    Ok(kernel.trim_start_matches("kernel ").trim_end_matches(" || exit 1").to_owned())
+    let script = expect(
+        &host.link().namespace,
+        &script_of(host.link()),
+        200,
+        "kernel ",
+    )?;
+    let kernel = script
+        .lines()
+        .find(|line| line.starts_with("kernel "))
+        .unwrap_or_default();
+    Ok(kernel
+        .trim_start_matches("kernel ")
+        .trim_end_matches(" || exit 1")
+        .to_owned())
 }
 
 /// Installs a machine by the kernel's words, as anaconda would.
 fn install(host: &Host, words: &str) -> Result<Installation> {
     let kickstart = kickstart(host, words)?;
-    Installer::new(&kickstart, &host.root()).cmdline(words).namespace(&host.link().namespace).run()
+    Installer::new(&kickstart, &host.root())
+        .cmdline(words)
+        .namespace(&host.link().namespace)
+        .run()
 }
 
 /// The kickstart that a machine fetches by the kernel's words.
 fn kickstart(host: &Host, words: &str) -> Result<String> {
-    let machine = Machine { mac: Some(host.link().mac.clone()), serial: None };
+    let machine = Machine {
+        mac: Some(host.link().mac.clone()),
+        serial: None,
+    };
     fetch(words, &machine, &host.link().namespace)
 }
 
 fn line_of(ours: &Provisioning, node: &str) -> Result<String> {
     let (_, board) = ask(ours.network.world(), "")?;
-    Ok(board.lines().find(|line| line.starts_with(node)).unwrap_or_default().to_owned())
+    Ok(board
+        .lines()
+        .find(|line| line.starts_with(node))
+        .unwrap_or_default()
+        .to_owned())
 }
 
-/// From the network boot of three machines to a cluster; then one of them is lost, and comes back once the operator says so. Each
-/// document is handed out once: no machine loses the answer to its request.
+/// From the network boot of three machines to a cluster; then one of them is lost, and comes back
+/// once the operator says so. Each document is handed out once: no machine loses the answer to its
+/// request.
 fn cluster() -> Result<()> {
     let ours = built()?;
     let tree = format!("http://{SERVER}/none/");
     let server = Server::start(&ours, &["--open", "0", "--tree", &tree])?;
-    let mut hosts =
-        ["etcd-1", "etcd-2", "etcd-3"].map(|name| ours.machine(name)).into_iter().collect::<Result<Vec<_>>>()?;
+    let mut hosts = ["etcd-1", "etcd-2", "etcd-3"]
+        .map(|name| ours.machine(name))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
     for host in &mut hosts {
         let words = words(host)?;
         install(host, &words)?.installed()?;
         let line = line_of(&ours, host.name())?;
         ensure!(line.contains(" installed "), "{line}");
-        let left = expect(&host.link().namespace, &script_of(host.link()), 200, "was installed at")?;
+        let left = expect(
+            &host.link().namespace,
+            &script_of(host.link()),
+            200,
+            "was installed at",
+        )?;
         ensure!(!installs(&left), "it would be installed again: {left}");
         let url = host.read("/etc/firstboot/report")?;
         ensure!(url.trim() == report_url(&words)?, "{url}");
-        process::check("test", &["600", "=", &mode(&host.path("/etc/firstboot/report"))?])?;
+        process::check(
+            "test",
+            &["600", "=", &mode(&host.path("/etc/firstboot/report"))?],
+        )?;
         host.snapshot()?;
     }
     let said = server.said()?;
     for stage in ["started", "installing", "installed"] {
-        ensure!(said.matches(&format!(": reports {stage}")).count() == 3, "{stage}:\n{said}");
+        ensure!(
+            said.matches(&format!(": reports {stage}")).count() == 3,
+            "{stage}:\n{said}"
+        );
     }
     boot_all(&mut hosts)?;
     for host in &hosts {
@@ -92,27 +144,46 @@ fn cluster() -> Result<()> {
     lost.cut_power()?;
     lost.revert()?;
     lost.boot()?;
-    let refused =
-        "journalctl -u firstboot | grep -q 'was handed out at .* `builder allow etcd-3 --document` .*document-closed'";
+    let refused = "journalctl -u firstboot | grep -q 'was handed out at .* `builder allow etcd-3 --document` .*document-closed'";
     lost.wait_for(refused, START_TIMEOUT)?;
-    lost.wait_for("systemctl is-failed --quiet firstboot.service", START_TIMEOUT)?;
+    lost.wait_for(
+        "systemctl is-failed --quiet firstboot.service",
+        START_TIMEOUT,
+    )?;
     server.says("etcd-3: reports refused: ")?;
     let line = line_of(&ours, "etcd-3")?;
-    ensure!(line.contains(" refused ") && line.contains("document-closed"), "{line}");
+    ensure!(
+        line.contains(" refused ") && line.contains("document-closed"),
+        "{line}"
+    );
     allow(&ours, &["etcd-3", "--document"])?;
     lost.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     wait_healthy(lost, 3, START_TIMEOUT)?;
-    let left = expect(&lost.link().namespace, &script_of(lost.link()), 200, "was installed at")?;
-    ensure!(!installs(&left), "the remedy for the document reinstalls the machine: {left}");
+    let left = expect(
+        &lost.link().namespace,
+        &script_of(lost.link()),
+        200,
+        "was installed at",
+    )?;
+    ensure!(
+        !installs(&left),
+        "the remedy for the document reinstalls the machine: {left}"
+    );
     let said = server.said()?;
-    ensure!(said.matches("etcd-3: its document is handed out").count() == 2, "{said}");
+    ensure!(
+        said.matches("etcd-3: its document is handed out").count() == 2,
+        "{said}"
+    );
     ensure!(!said.contains("PRIVATE KEY"), "a key is in the log");
     Ok(())
 }
 
 fn mode(path: &std::path::Path) -> Result<String> {
     use std::os::unix::fs::PermissionsExt as _;
-    Ok(format!("{:o}", fs::metadata(path)?.permissions().mode() & 0o777))
+    Ok(format!(
+        "{:o}",
+        fs::metadata(path)?.permissions().mode() & 0o777
+    ))
 }
 
 fn failed() -> Result<()> {
@@ -125,13 +196,25 @@ fn failed() -> Result<()> {
     let kept = fs::read(&overlay)?;
     fs::write(&overlay, "another")?;
     let ended = install(&host, &words(&host)?)?;
-    ensure!(matches!(ended.outcome, Outcome::PoweredOff(_)), "{:?}", ended.outcome);
+    ensure!(
+        matches!(ended.outcome, Outcome::PoweredOff(_)),
+        "{:?}",
+        ended.outcome
+    );
     server.says("etcd-1: reports failed: %post (fetch the overlay) failed: no server has the overlay with sha256")?;
     let line = line_of(&ours, "etcd-1")?;
-    ensure!(line.contains(" failed ") && line.contains("no server has the overlay"), "{line}");
+    ensure!(
+        line.contains(" failed ") && line.contains("no server has the overlay"),
+        "{line}"
+    );
     fs::write(&overlay, kept)?;
     for (what, with, hardware, why) in [
-        ("no disk", "@core --nodefaults", Hardware::with([]), "%pre failed: no disk for the node"),
+        (
+            "no disk",
+            "@core --nodefaults",
+            Hardware::with([]),
+            "%pre failed: no disk for the node",
+        ),
         // It fails inside anaconda, where no script of the kickstart runs.
         (
             "no package",
@@ -142,14 +225,28 @@ fn failed() -> Result<()> {
     ] {
         let words = words(&host)?;
         let kickstart = kickstart(&host, &words)?.replace("@core --nodefaults", with);
-        let installer = Installer::new(&kickstart, &host.root()).cmdline(&words).hardware(hardware);
+        let installer = Installer::new(&kickstart, &host.root())
+            .cmdline(&words)
+            .hardware(hardware);
         let ended = installer.namespace(&host.link().namespace).run()?;
-        ensure!(matches!(ended.outcome, Outcome::PoweredOff(_)), "{what}: {:?}", ended.outcome);
+        ensure!(
+            matches!(ended.outcome, Outcome::PoweredOff(_)),
+            "{what}: {:?}",
+            ended.outcome
+        );
         server.says(&format!("etcd-1: reports failed: {why}"))?;
-        ensure!(line_of(&ours, "etcd-1")?.contains(why), "{what}: {}", line_of(&ours, "etcd-1")?);
+        ensure!(
+            line_of(&ours, "etcd-1")?.contains(why),
+            "{what}: {}",
+            line_of(&ours, "etcd-1")?
+        );
     }
     install(&host, &words(&host)?)?.installed()?;
-    ensure!(line_of(&ours, "etcd-1")?.contains(" installed "), "{}", line_of(&ours, "etcd-1")?);
+    ensure!(
+        line_of(&ours, "etcd-1")?.contains(" installed "),
+        "{}",
+        line_of(&ours, "etcd-1")?
+    );
     Ok(())
 }
 
@@ -160,12 +257,23 @@ fn others() -> Result<()> {
     let (one, two) = (one?, two?);
 
     let (status, text) = ask(&one.namespace, &document_of(&two.mac))?;
-    ensure!(status == 403 && text.contains(&one.mac) && text.contains(&two.mac), "{status}: {text}");
-    expect(&one.namespace, &document_of("52:54:00:00:00:09"), 404, "mac 52:54:00:00:00:09 [unknown-machine]")?;
+    ensure!(
+        status == 403 && text.contains(&one.mac) && text.contains(&two.mac),
+        "{status}: {text}"
+    );
+    expect(
+        &one.namespace,
+        &document_of("52:54:00:00:00:09"),
+        404,
+        "mac 52:54:00:00:00:09 [unknown-machine]",
+    )?;
     expect(&one.namespace, "node.json", 404, "[unknown-machine]")?;
 
     let text = expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
-    ensure!(text == fs::read_to_string(ours.out().join("nodes/etcd-1/node.json"))?, "{text}");
+    ensure!(
+        text == fs::read_to_string(ours.out().join("nodes/etcd-1/node.json"))?,
+        "{text}"
+    );
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     server.says("[wrong-card]")?;
     server.says("etcd-1: its document is handed out")?;
@@ -177,10 +285,17 @@ fn whole() -> Result<()> {
     let one = ours.network.add("etcd-1")?;
     let image = ours.out().join("image");
     let sums = fs::read_to_string(image.join("SHA256SUMS"))?;
-    let wanted = sums.lines().find(|line| line.ends_with("  overlay.tar.gz")).unwrap_or_default();
+    let wanted = sums
+        .lines()
+        .find(|line| line.ends_with("  overlay.tar.gz"))
+        .unwrap_or_default();
     let own = ours.pki().join("nodes/etcd-1");
-    let [cert, key] = ["server.crt", "server.key"].map(|name| own.join(name).to_string_lossy().into_owned());
-    for (scheme, options) in [("http", &[][..]), ("https", &["--tls-cert", &cert, "--tls-key", &key])] {
+    let [cert, key] =
+        ["server.crt", "server.key"].map(|name| own.join(name).to_string_lossy().into_owned());
+    for (scheme, options) in [
+        ("http", &[][..]),
+        ("https", &["--tls-cert", &cert, "--tls-key", &key]),
+    ] {
         let _server = Server::start(&ours, options)?;
         // Whole, resumed, in the middle, two files on one connection, and many at once.
         let script = "set -eu; cd \"$(mktemp -d)\"; get() { curl -skS --fail --max-time 60 \"$@\"; }\n\
@@ -193,9 +308,13 @@ fn whole() -> Result<()> {
              for n in 1 2 3 4 5 6 7 8; do cmp \"many-$n\" whole; done\n\
              sha256sum whole; rm -rf \"$PWD\"";
         let mut bash = one.namespace.command("bash");
-        bash.args(["-c", script, "bash", &format!("{scheme}://{SERVER}/image")]).arg(&image);
+        bash.args(["-c", script, "bash", &format!("{scheme}://{SERVER}/image")])
+            .arg(&image);
         let said = process::run(&mut bash)?.ok()?;
-        ensure!(said.split(' ').next() == wanted.split(' ').next(), "{scheme}: {said} is not {wanted}");
+        ensure!(
+            said.split(' ').next() == wanted.split(' ').next(),
+            "{scheme}: {said} is not {wanted}"
+        );
     }
     Ok(())
 }
@@ -203,22 +322,38 @@ fn whole() -> Result<()> {
 fn https() -> Result<()> {
     let ours = built()?;
     let own = ours.pki().join("nodes/etcd-1");
-    let [cert, key] = ["server.crt", "server.key"].map(|name| own.join(name).to_string_lossy().into_owned());
+    let [cert, key] =
+        ["server.crt", "server.key"].map(|name| own.join(name).to_string_lossy().into_owned());
     let server = Server::start(&ours, &["--json", "--tls-cert", &cert, "--tls-key", &key])?;
     let one = ours.network.add("etcd-1")?;
     let ca = ours.pki().join("ca.crt").to_string_lossy().into_owned();
     let to = format!("etcd-1:443:{SERVER}");
     let url = format!("https://etcd-1/{}", document_of(&one.mac));
-    let (status, document) = curl(&one.namespace, &["--cacert", &ca, "--connect-to", &to], &url)?;
-    ensure!(status == 200 && document == fs::read_to_string(ours.out().join("nodes/etcd-1/node.json"))?, "{document}");
+    let (status, document) = curl(
+        &one.namespace,
+        &["--cacert", &ca, "--connect-to", &to],
+        &url,
+    )?;
+    ensure!(
+        status == 200 && document == fs::read_to_string(ours.out().join("nodes/etcd-1/node.json"))?,
+        "{document}"
+    );
     let plain = ask(&one.namespace, "node.json");
     ensure!(plain.is_err(), "plain http is answered: {plain:?}");
     let names_node = "\"node\":\"etcd-1\"";
     server.says(names_node)?;
     let said = server.said()?;
     // A line about the plain request may follow.
-    let line = said.lines().find(|line| line.contains(names_node)).unwrap_or_default();
+    let line = said
+        .lines()
+        .find(|line| line.contains(names_node))
+        .unwrap_or_default();
     let line: serde_json::Value = serde_json::from_str(line)?;
-    ensure!(line["card"] == one.mac.as_str() && line["from"] == "10.101.15.101" && line["time"].is_string(), "{line}");
+    ensure!(
+        line["card"] == one.mac.as_str()
+            && line["from"] == "10.101.15.101"
+            && line["time"].is_string(),
+        "{line}"
+    );
     Ok(())
 }

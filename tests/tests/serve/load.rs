@@ -1,4 +1,5 @@
-//! Many clients, slow clients, clients that say nothing: a machine that asks once is answered all the same.
+//! Many clients, slow clients, clients that say nothing: a machine that asks once is answered all
+//! the same.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +16,12 @@ use tests::requirement::Requirement;
 
 use crate::bed::{SERVER, Server, built, document_of, expect, read_all};
 
-const REQUIREMENTS: &[Requirement] = &[Requirement::Root, Requirement::Network, Requirement::Pip, Requirement::Curl];
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Network,
+    Requirement::Pip,
+    Requirement::Curl,
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -24,21 +30,39 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// So many connections to the server from each of some addresses of a namespace, after each has said something.
-fn connections(from: &Namespace, addresses: &[String], each: usize, words: &str) -> Result<Vec<TcpStream>> {
+/// So many connections to the server from each of some addresses of a namespace, after each has
+/// said something.
+fn connections(
+    from: &Namespace,
+    addresses: &[String],
+    each: usize,
+    words: &str,
+) -> Result<Vec<TcpStream>> {
     let server: SocketAddr = SERVER.parse()?;
     let addresses = addresses.to_vec();
     let words = words.to_owned();
     from.within(move || -> Result<Vec<TcpStream>> {
-        let SocketAddr::V4(server) = server else { unreachable!("it is IPv4") };
+        let SocketAddr::V4(server) = server else {
+            unreachable!("it is IPv4")
+        };
         let mut all = Vec::new();
         for address in &addresses {
             for _ in 0..each {
-                let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+                let fd = socket(
+                    AddressFamily::Inet,
+                    SockType::Stream,
+                    SockFlag::SOCK_CLOEXEC,
+                    None,
+                )?;
                 let own: SocketAddr = format!("{address}:0").parse()?;
-                let SocketAddr::V4(own) = own else { unreachable!("it is IPv4") };
+                let SocketAddr::V4(own) = own else {
+                    unreachable!("it is IPv4")
+                };
                 bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(own))?;
-                connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(server))?;
+                connect(
+                    std::os::fd::AsRawFd::as_raw_fd(&fd),
+                    &SockaddrIn::from(server),
+                )?;
                 let mut stream = TcpStream::from(fd);
                 // The server may have ended it already.
                 let _ = stream.write_all(words.as_bytes());
@@ -54,30 +78,56 @@ fn crowd() -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, most.min(8192), most)?;
     let ours = built()?;
     let server = Server::start(&ours, &[])?;
-    let (one, crowd) = (ours.network.add("etcd-1")?, ours.network.add("crowd")?.namespace);
+    let (one, crowd) = (
+        ours.network.add("etcd-1")?,
+        ours.network.add("crowd")?.namespace,
+    );
     let mut addresses = Vec::new();
     for last in 200..210 {
         let address = format!("10.101.15.{last}");
-        process::check("ip", &["-n", crowd.name(), "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
+        process::check(
+            "ip",
+            &[
+                "-n",
+                crowd.name(),
+                "addr",
+                "add",
+                &format!("{address}/24"),
+                "dev",
+                "eth0",
+            ],
+        )?;
         addresses.push(address);
     }
     let get = "GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\n";
     for (what, from, each, words) in [
         ("550 that do not read", &addresses[..1], 550, get),
         ("2000 that say nothing", &addresses[..1], 2000, ""),
-        ("2000 of ten addresses that do not read", &addresses[..], 200, get),
+        (
+            "2000 of ten addresses that do not read",
+            &addresses[..],
+            200,
+            get,
+        ),
     ] {
         let held = connections(&crowd, from, each, words)?;
         for _ in 0..5 {
             let begun = Instant::now();
             expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
             expect(&one.namespace, "image/SHA256SUMS", 200, "overlay")?;
-            ensure!(begun.elapsed() < Duration::from_secs(3), "{what}: answered after {:?}", begun.elapsed());
+            ensure!(
+                begun.elapsed() < Duration::from_secs(3),
+                "{what}: answered after {:?}",
+                begun.elapsed()
+            );
         }
         drop(held);
     }
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.id()))?;
-    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    let peak = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap_or_default();
     let kib: u64 = peak.split_whitespace().nth(1).unwrap_or_default().parse()?;
     ensure!(kib < 64 << 10, "2,000 connections take {peak}");
     Ok(())
@@ -88,16 +138,25 @@ fn slow() -> Result<()> {
     let _server = Server::start(&ours, &[])?;
     let one = ours.network.add("etcd-1")?;
     let address = [one.address.to_string()];
-    let open = |words: &str| -> Result<TcpStream> { Ok(connections(&one.namespace, &address, 1, words)?.remove(0)) };
+    let open = |words: &str| -> Result<TcpStream> {
+        Ok(connections(&one.namespace, &address, 1, words)?.remove(0))
+    };
     let overlay = "GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let mut drip = open("GET /")?;
     let mut waiting = [
         ("no head", open("")?),
-        ("half a body", open("POST /report HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na")?),
-        ("no second request", open("GET /image/SHA256SUMS HTTP/1.1\r\nHost: a\r\n\r\n")?),
+        (
+            "half a body",
+            open("POST /report HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na")?,
+        ),
+        (
+            "no second request",
+            open("GET /image/SHA256SUMS HTTP/1.1\r\nHost: a\r\n\r\n")?,
+        ),
     ];
     let mut deaf = open(overlay)?;
-    // One of many on a line that becomes slow, 30 KB in a second, when the kernel's buffers have grown.
+    // One of many on a line that becomes slow, 30 KB in a second, when the kernel's buffers have
+    // grown.
     let mut steady = open(overlay)?;
     let mut taken = 8_000_000;
     steady.read_exact(&mut vec![0; taken])?;
@@ -118,13 +177,23 @@ fn slow() -> Result<()> {
         ensure!(is_over(stream)?, "{what} is still waited for after 14 s");
     }
     until(26)?;
-    ensure!(is_over(&mut drip)?, "a head by drops is still waited for after 26 s");
+    ensure!(
+        is_over(&mut drip)?,
+        "a head by drops is still waited for after 26 s"
+    );
     let mut rest = Vec::new();
     steady.read_to_end(&mut rest)?;
     let size = usize::try_from(std::fs::metadata(ours.out().join("image/overlay.tar.gz"))?.len())?;
-    ensure!(taken + rest.len() > size, "a slow client has {} bytes of {size}", taken + rest.len());
+    ensure!(
+        taken + rest.len() > size,
+        "a slow client has {} bytes of {size}",
+        taken + rest.len()
+    );
     let sent = read_all(&mut deaf, Duration::from_secs(2))?.len();
-    ensure!(sent < 20_000_000, "a client that does not read for 26 s has all {sent} bytes");
+    ensure!(
+        sent < 20_000_000,
+        "a client that does not read for 26 s has all {sent} bytes"
+    );
     Ok(())
 }
 

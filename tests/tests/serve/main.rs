@@ -1,4 +1,5 @@
-//! `builder serve`: a machine that is switched on becomes its node without an operator; and no other machine does.
+//! `builder serve`: a machine that is switched on becomes its node without an operator; and no
+//! other machine does.
 
 mod arp;
 mod attack;
@@ -12,9 +13,16 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        [handout::trials(), install_once::trials(), arp::trials(), attack::trials(), load::trials(), firmware::trials()]
-            .into_iter()
-            .flatten()
-            .collect()
+        [
+            handout::trials(),
+            install_once::trials(),
+            arp::trials(),
+            attack::trials(),
+            load::trials(),
+            firmware::trials(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     })
 }

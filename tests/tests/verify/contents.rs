@@ -23,7 +23,8 @@ impl Visitor for Contents {
     }
 
     fn entry(&mut self, entry: &Entry<'_>, _: &mut Faults) {
-        self.bucket(&String::from_utf8_lossy(entry.bucket.name)).insert(entry.key.to_vec(), entry.value.to_vec());
+        self.bucket(&String::from_utf8_lossy(entry.bucket.name))
+            .insert(entry.key.to_vec(), entry.value.to_vec());
     }
 }
 
@@ -31,7 +32,12 @@ impl Contents {
     /// Those of a snapshot without its digest.
     pub(crate) fn of(image: &Image) -> Result<Self> {
         let mut contents = Self::default();
-        let report = bolt::check(&image.0[..], image.0.len() as u64, FileKind::Snapshot, &mut contents)?;
+        let report = bolt::check(
+            &image.0[..],
+            image.0.len() as u64,
+            FileKind::Snapshot,
+            &mut contents,
+        )?;
         ensure!(report.faults.count() == 0, "{:?}", report.faults.first());
         Ok(contents)
     }
@@ -89,14 +95,27 @@ impl Pages {
                 size = 0;
             }
             size += own;
-            leaves.last_mut().unwrap_or(&mut Vec::new()).push((0, key.clone(), value.clone()));
+            leaves
+                .last_mut()
+                .unwrap_or(&mut Vec::new())
+                .push((0, key.clone(), value.clone()));
         }
         let mut level: Vec<(Vec<u8>, usize)> = leaves
             .iter()
-            .map(|leaf| (leaf.first().map(|(_, key, _)| key.clone()).unwrap_or_default(), self.leaf(leaf)))
+            .map(|leaf| {
+                (
+                    leaf.first()
+                        .map(|(_, key, _)| key.clone())
+                        .unwrap_or_default(),
+                    self.leaf(leaf),
+                )
+            })
             .collect();
         while level.len() > 1 {
-            level = level.chunks(50).map(|part| (part[0].0.clone(), self.branch(part))).collect();
+            level = level
+                .chunks(50)
+                .map(|part| (part[0].0.clone(), self.branch(part)))
+                .collect();
         }
         level[0].1
     }
@@ -105,7 +124,11 @@ impl Pages {
         let (mut table, mut data) = (Vec::new(), Vec::new());
         for (index, (flags, key, value)) in elements.iter().enumerate() {
             table.extend(flags.to_le_bytes());
-            for number in [(elements.len() - index) * 16 + data.len(), key.len(), value.len()] {
+            for number in [
+                (elements.len() - index) * 16 + data.len(),
+                key.len(),
+                value.len(),
+            ] {
                 table.extend(word(number));
             }
             data.extend_from_slice(key);

@@ -91,7 +91,9 @@ impl Image {
         for at in [16, PAGE + 16] {
             let sum = self.0[at..at + 56]
                 .iter()
-                .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+                .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                    (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+                });
             self.0[at + 56..at + 64].copy_from_slice(&sum.to_le_bytes());
         }
     }

@@ -1,4 +1,5 @@
-//! Files that no etcd has sent: that of a running etcd, copies of it, and files that are longer than what is in them.
+//! Files that no etcd has sent: that of a running etcd, copies of it, and files that are longer
+//! than what is in them.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -26,8 +27,16 @@ pub(crate) fn trials() -> Vec<Trial> {
     let need = [etcd::need("3.5.1")];
     vec![
         trial("the_file_of_a_running_etcd_is_not_read", &need, running),
-        trial("a_copy_of_a_running_etcds_file_is_refused_or_complete", &need, copies),
-        trial("a_file_that_is_longer_than_its_contents_takes_little_memory", &[], sparse),
+        trial(
+            "a_copy_of_a_running_etcds_file_is_refused_or_complete",
+            &need,
+            copies,
+        ),
+        trial(
+            "a_file_that_is_longer_than_its_contents_takes_little_memory",
+            &[],
+            sparse,
+        ),
     ]
 }
 
@@ -35,8 +44,15 @@ fn running() -> Result<()> {
     let etcd = StandaloneEtcd::start("3.5.1", &run::current()?.folder("etcd")?, &[])?;
     let database = etcd.folder().join("data/member/snap/db");
     let mut verify = Command::new(programs::firstboot()?);
-    let ran = process::run(verify.args(["snapshot", "verify", "--skip-hash-check"]).arg(&database))?;
-    ensure!(ran.code() == 1 && ran.stderr.contains("[snapshot-in-use]"), "{ran:?}");
+    let ran = process::run(
+        verify
+            .args(["snapshot", "verify", "--skip-hash-check"])
+            .arg(&database),
+    )?;
+    ensure!(
+        ran.code() == 1 && ran.stderr.contains("[snapshot-in-use]"),
+        "{ran:?}"
+    );
     etcd.stop()?;
     let (code, _) = ours(&database, &["--skip-hash-check"])?;
     ensure!(code == 0);
@@ -46,10 +62,14 @@ fn running() -> Result<()> {
 /// The revision that a running etcd says it is at.
 fn revision(etcd: &StandaloneEtcd) -> Result<i64> {
     let status: Value = serde_json::from_str(&etcd.post("/v3/maintenance/status", "{}")?)?;
-    status["header"]["revision"].as_str().and_then(|revision| revision.parse().ok()).context("no revision")
+    status["header"]["revision"]
+        .as_str()
+        .and_then(|revision| revision.parse().ok())
+        .context("no revision")
 }
 
-/// A copy of which a part is older than another may be whole pages, each in its place, and hold next to nothing.
+/// A copy of which a part is older than another may be whole pages, each in its place, and hold
+/// next to nothing.
 fn copies() -> Result<()> {
     let folder = run::current()?.folder("etcd")?;
     let etcd = StandaloneEtcd::start("3.5.1", &folder, &["--unsafe-no-fsync"])?;
@@ -75,7 +95,10 @@ fn copies() -> Result<()> {
 fn copy(etcd: &StandaloneEtcd, to: &Path, nth: usize) -> Result<()> {
     let least = revision(etcd)?;
     if nth % 3 == 2 {
-        etcd.post("/v3/kv/compaction", &format!("{{\"revision\":\"{}\"}}", least - 20))?;
+        etcd.post(
+            "/v3/kv/compaction",
+            &format!("{{\"revision\":\"{}\"}}", least - 20),
+        )?;
     }
     // By then etcd has committed what it had.
     sleep(Duration::from_millis(700));
@@ -91,10 +114,17 @@ fn copy(etcd: &StandaloneEtcd, to: &Path, nth: usize) -> Result<()> {
     }
     let (code, answer) = ours(to, &["--skip-hash-check"])?;
     let number = |name: &str| answer[name].as_i64().unwrap_or_default();
-    println!("copy {nth}: {code}, revision {} of {least} and more, {} entries", number("revision"), number("keys"));
+    println!(
+        "copy {nth}: {code}, revision {} of {least} and more, {} entries",
+        number("revision"),
+        number("keys")
+    );
     if code == 0 {
         ensure!(number("revision") >= least, "{answer:#}");
-        ensure!(number("keys") > number("revision") - number("compacted"), "{answer:#}");
+        ensure!(
+            number("keys") > number("revision") - number("compacted"),
+            "{answer:#}"
+        );
     }
     Ok(())
 }
@@ -111,7 +141,12 @@ fn sparse() -> Result<()> {
     file.write_all_at(&image.0, 0)?;
     for nth in 0..8 {
         let id = 2 + nth * span;
-        let mut page = [&id.to_le_bytes()[..], &[2, 0, 2, 0], &u32::try_from(span - 1)?.to_le_bytes()].concat();
+        let mut page = [
+            &id.to_le_bytes()[..],
+            &[2, 0, 2, 0],
+            &u32::try_from(span - 1)?.to_le_bytes(),
+        ]
+        .concat();
         // A bucket whose root is the next leaf, and a value that makes the page long.
         for word in [1_u32, 32, 1, 16, 0, 33, 1, LONG - 48 - 18 - 1] {
             page.extend(word.to_le_bytes());
@@ -124,9 +159,15 @@ fn sparse() -> Result<()> {
     }
     file.set_len((2 + 8 * span) * PAGE as u64)?;
     let mut verify = Command::new("prlimit");
-    verify.args(["--as=167772160", "timeout", "120"]).arg(programs::firstboot()?).args(["snapshot", "verify"]);
+    verify
+        .args(["--as=167772160", "timeout", "120"])
+        .arg(programs::firstboot()?)
+        .args(["snapshot", "verify"]);
     let ran = process::run(verify.arg("--skip-hash-check").arg(&path))?;
     fs::remove_file(&path)?;
-    ensure!(ran.code() == 3 && ran.stdout.contains("from the root to here"), "{ran:?}");
+    ensure!(
+        ran.code() == 3 && ran.stdout.contains("from the root to here"),
+        "{ran:?}"
+    );
     Ok(())
 }

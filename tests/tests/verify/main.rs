@@ -1,4 +1,5 @@
-//! `firstboot snapshot verify` on snapshots that real etcds made, whole and damaged, against what etcdutl says of them.
+//! `firstboot snapshot verify` on snapshots that real etcds made, whole and damaged, against what
+//! etcdutl says of them.
 
 mod contents;
 mod corpus;
@@ -14,9 +15,15 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        [whole::trials(), corpus::trials(), damage::trials(), live::trials(), mutated::trials()]
-            .into_iter()
-            .flatten()
-            .collect()
+        [
+            whole::trials(),
+            corpus::trials(),
+            damage::trials(),
+            live::trials(),
+            mutated::trials(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     })
 }

@@ -1,7 +1,8 @@
-//! Snapshots damaged at random, several times over, with a digest that is right again: whatever the bytes are, the
-//! check ends, in little memory, and finds all that etcdutl finds.
+//! Snapshots damaged at random, several times over, with a digest that is right again: whatever the
+//! bytes are, the check ends, in little memory, and finds all that etcdutl finds.
 //!
-//! `MUTATIONS=100000 SEED=7 cargo test -p tests --test verify -- at_random` goes on for longer, and elsewhere.
+//! `MUTATIONS=100000 SEED=7 cargo test -p tests --test verify -- at_random` goes on for longer, and
+//! elsewhere.
 
 use std::fs;
 use std::path::Path;
@@ -18,11 +19,16 @@ use crate::random::Random;
 
 /// How many files, where nobody says.
 const FILES: u64 = 400;
-/// What the check may have of memory, the program and its stacks among it: much less than a length that lies could ask for.
+/// What the check may have of memory, the program and its stacks among it: much less than a length
+/// that lies could ask for.
 const MEMORY: &str = "--as=268435456";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_snapshot_damaged_at_random_is_checked_to_its_end", &[etcd::need("3.5.1")], at_random)]
+    vec![trial(
+        "a_snapshot_damaged_at_random_is_checked_to_its_end",
+        &[etcd::need("3.5.1")],
+        at_random,
+    )]
 }
 
 fn setting(name: &str) -> Option<u64> {
@@ -50,7 +56,9 @@ fn at_random() -> Result<()> {
         fs::write(&path, if lived { harmed.0 } else { harmed.sealed() })?;
         let outcome = check(&path, lived).and_then(|is_good| match is_good {
             false => Ok(true),
-            true if theirs("3.5.1", &path)?.is_none() => bail!("etcdutl finds it damaged, and firstboot does not"),
+            true if theirs("3.5.1", &path)?.is_none() => {
+                bail!("etcdutl finds it damaged, and firstboot does not")
+            }
             true => Ok(false),
         });
         match outcome {
@@ -63,7 +71,10 @@ fn at_random() -> Result<()> {
             }
         }
     }
-    println!("of {} files {found} were found damaged, and {missed} by nobody", found + missed);
+    println!(
+        "of {} files {found} were found damaged, and {missed} by nobody",
+        found + missed
+    );
     ensure!(found > 0, "nothing was found in any of them");
     Ok(())
 }
@@ -71,20 +82,45 @@ fn at_random() -> Result<()> {
 /// Whether firstboot finds nothing wrong.
 fn check(path: &Path, lived: bool) -> Result<bool> {
     let mut command = Command::new("prlimit");
-    command.args([MEMORY, "timeout", "120"]).arg(programs::firstboot()?).args(["snapshot", "verify", "--json"]);
+    command
+        .args([MEMORY, "timeout", "120"])
+        .arg(programs::firstboot()?)
+        .args(["snapshot", "verify", "--json"]);
     let ran = process::run(command.arg(path).args(lived.then_some("--skip-hash-check")))?;
     let code = ran.code();
-    ensure!(code == 0 || code == 3, "`{}` ended with {code}:\n{}", ran.command, ran.stderr);
-    let answer: serde_json::Value = serde_json::from_str(&ran.stdout).context("its answer is not JSON")?;
-    ensure!(answer["good"] == (code == 0), "exit code {code}, and {answer:#}");
+    ensure!(
+        code == 0 || code == 3,
+        "`{}` ended with {code}:\n{}",
+        ran.command,
+        ran.stderr
+    );
+    let answer: serde_json::Value =
+        serde_json::from_str(&ran.stdout).context("its answer is not JSON")?;
+    ensure!(
+        answer["good"] == (code == 0),
+        "exit code {code}, and {answer:#}"
+    );
     Ok(code == 0)
 }
 
 /// Does one thing to it: mostly where pages say what they are, which is what a reader goes by.
 fn harm(image: &mut Image, used: &[Used], random: &mut Random) {
     let pages = image.0.len() / PAGE;
-    let strange =
-        [0, 1, 2, 3, 0x10, 0x7FFF, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF, usize::MAX, usize::MAX >> 1, pages - 1, pages];
+    let strange = [
+        0,
+        1,
+        2,
+        3,
+        0x10,
+        0x7FFF,
+        0xFFFF,
+        0x7FFF_FFFF,
+        0xFFFF_FFFF,
+        usize::MAX,
+        usize::MAX >> 1,
+        pages - 1,
+        pages,
+    ];
     let page = *random.of(used);
     match random.below(11) {
         0 => {
@@ -103,12 +139,18 @@ fn harm(image: &mut Image, used: &[Used], random: &mut Random) {
         }
         5 => {
             let field = 8 * random.below(7);
-            let number = if random.below(2) == 0 { *random.of(&strange) } else { random.below(pages) };
+            let number = if random.below(2) == 0 {
+                *random.of(&strange)
+            } else {
+                random.below(pages)
+            };
             image.set_meta(field, number);
         }
         6 => {
             let (from, skip) = (random.of(used).at(), *random.of(&[0, 8]));
-            image.0.copy_within(from + skip..from + PAGE, page.at() + skip);
+            image
+                .0
+                .copy_within(from + skip..from + PAGE, page.at() + skip);
         }
         7 => {
             let (at, length) = (random.below(image.0.len()), random.below(2 * PAGE));

@@ -13,11 +13,31 @@ use crate::fixtures::{ours, snapshot, theirs};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_snapshot_of_3_4_23_is_good_and_says_what_etcdctl_says", &[etcd::need("3.4.23")], || good("3.4.23")),
-        trial("a_snapshot_of_3_5_1_is_good_and_says_what_etcdutl_says", &[etcd::need("3.5.1")], || good("3.5.1")),
-        trial("a_snapshot_of_3_6_16_is_good_and_says_what_etcdutl_says", &[etcd::need("3.6.16")], || good("3.6.16")),
-        trial("a_snapshot_of_3_7_3_is_good_and_says_what_etcdutl_says", &[etcd::need("3.7.3")], || good("3.7.3")),
-        trial("a_database_without_a_digest_must_be_allowed", &[etcd::need("3.5.1")], without_digest),
+        trial(
+            "a_snapshot_of_3_4_23_is_good_and_says_what_etcdctl_says",
+            &[etcd::need("3.4.23")],
+            || good("3.4.23"),
+        ),
+        trial(
+            "a_snapshot_of_3_5_1_is_good_and_says_what_etcdutl_says",
+            &[etcd::need("3.5.1")],
+            || good("3.5.1"),
+        ),
+        trial(
+            "a_snapshot_of_3_6_16_is_good_and_says_what_etcdutl_says",
+            &[etcd::need("3.6.16")],
+            || good("3.6.16"),
+        ),
+        trial(
+            "a_snapshot_of_3_7_3_is_good_and_says_what_etcdutl_says",
+            &[etcd::need("3.7.3")],
+            || good("3.7.3"),
+        ),
+        trial(
+            "a_database_without_a_digest_must_be_allowed",
+            &[etcd::need("3.5.1")],
+            without_digest,
+        ),
     ]
 }
 
@@ -25,9 +45,14 @@ fn good(version: &str) -> Result<()> {
     let path = snapshot(version)?;
     let (code, own) = ours(&path, &[])?;
     ensure!(code == 0, "not good: {own:#}");
-    let Some(their) = theirs(version, &path)? else { anyhow::bail!("etcdutl {version} finds {} bad", path.display()) };
+    let Some(their) = theirs(version, &path)? else {
+        anyhow::bail!("etcdutl {version} finds {} bad", path.display())
+    };
     for name in ["hash", "revision"] {
-        ensure!(own[name] == their[name], "{name}: {own:#} against {their:#}");
+        ensure!(
+            own[name] == their[name],
+            "{name}: {own:#} against {their:#}"
+        );
     }
     // From 3.6 on it counts keys that are there, and before all entries.
     let storage = match version {
@@ -36,9 +61,15 @@ fn good(version: &str) -> Result<()> {
         _ => Value::Null,
     };
     if storage.is_null() {
-        ensure!(own["keys"] == their["totalKey"], "{own:#} against {their:#}");
+        ensure!(
+            own["keys"] == their["totalKey"],
+            "{own:#} against {their:#}"
+        );
     }
-    ensure!(own["compacted"] == 6 && own["leases"] == 1 && own["users"] == 1, "{own:#}");
+    ensure!(
+        own["compacted"] == 6 && own["leases"] == 1 && own["users"] == 1,
+        "{own:#}"
+    );
     ensure!(own["members"][0]["name"] == "alone", "{own:#}");
     ensure!(own["storage-version"] == storage, "{own:#}");
     booted(version, &path)
@@ -50,12 +81,20 @@ fn booted(version: &str, path: &Path) -> Result<()> {
     let programs = etcd::binaries(version)?;
     let mut command = std::process::Command::new(tests::programs::firstboot()?);
     command.env("PATH", format!("{}:/usr/bin:/bin", programs.display()));
-    let ran = tests::process::run(command.args(["snapshot", "verify", "--boot", "--json"]).arg(path))?.ok()?;
+    let ran = tests::process::run(
+        command
+            .args(["snapshot", "verify", "--boot", "--json"])
+            .arg(path),
+    )?
+    .ok()?;
     let answer: Value = serde_json::from_str(&ran)?;
     ensure!(answer["booted"]["etcd"] == version, "{answer:#}");
     // 3000 put and 2 big ones, of which 100 (00xx) and 100 (01xx) were deleted.
     ensure!(answer["booted"]["live-keys"] == 2802, "{answer:#}");
-    ensure!(fs::read_dir(path.parent().unwrap_or(path))?.count() == before, "something is left");
+    ensure!(
+        fs::read_dir(path.parent().unwrap_or(path))?.count() == before,
+        "something is left"
+    );
     Ok(())
 }
 
@@ -63,8 +102,16 @@ fn without_digest() -> Result<()> {
     let path = snapshot("3.5.1")?;
     let database = path.with_file_name("data/member/snap/db");
     let (code, own) = ours(&database, &[])?;
-    ensure!(code == 3 && own["fault-count"] == 1 && own["digest"] == "absent", "{own:#}");
-    ensure!(own["faults"][0]["expected"].to_string().contains("--skip-hash-check"), "{own:#}");
+    ensure!(
+        code == 3 && own["fault-count"] == 1 && own["digest"] == "absent",
+        "{own:#}"
+    );
+    ensure!(
+        own["faults"][0]["expected"]
+            .to_string()
+            .contains("--skip-hash-check"),
+        "{own:#}"
+    );
     let (code, own) = ours(&database, &["--skip-hash-check"])?;
     ensure!(code == 0 && own["good"] == true, "{own:#}");
     Ok(())

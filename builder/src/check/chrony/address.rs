@@ -1,4 +1,5 @@
-//! Addresses in chrony.conf (chrony 3.4, util.c, UTI_StringToIP; conf.c, parse_allow_deny, parse_broadcast).
+//! Addresses in chrony.conf (chrony 3.4, util.c, UTI_StringToIP; conf.c, parse_allow_deny,
+//! parse_broadcast).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -28,32 +29,56 @@ pub(super) fn fits(form: &Form, rest: TextSpan<'_>) -> bool {
     let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
     match (form, &all[..]) {
         (Form::Broadcast, [interval, address]) => number(interval) && is_address(address),
-        (Form::Broadcast, [interval, address, port]) => number(interval) && is_address(address) && number(port),
+        (Form::Broadcast, [interval, address, port]) => {
+            number(interval) && is_address(address) && number(port)
+        }
         (Form::Socket, [path]) if path.starts_with('/') => true,
         (Form::Address | Form::Socket, [address]) => is_address(address),
         _ => false,
     }
 }
 
-/// allow, deny, cmdallow and cmddeny: `all` or not, then nothing, or a network. chronyd asks DNS for a name as it reads,
-/// once, and stops where no answer comes.
+/// allow, deny, cmdallow and cmddeny: `all` or not, then nothing, or a network. chronyd asks DNS
+/// for a name as it reads, once, and stops where no answer comes.
 pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Option<Finding> {
-    let network = if rest.text.starts_with("all") { split_word(rest).1 } else { rest };
+    let network = if rest.text.starts_with("all") {
+        split_word(rest).1
+    } else {
+        rest
+    };
     if network.text.is_empty() {
         return None;
     }
-    let (address, bits) = network.split_once('/').map_or((network, None), |(address, bits)| (address, Some(bits)));
+    let (address, bits) = network
+        .split_once('/')
+        .map_or((network, None), |(address, bits)| (address, Some(bits)));
     let refuse = |place: TextSpan<'_>, message: String, instead: &str| {
-        Some(Finding::error("chrony/words", place, message).effect(FATAL).fix(instead))
+        Some(
+            Finding::error("chrony/words", place, message)
+                .effect(FATAL)
+                .fix(instead),
+        )
     };
-    let place = if address.text.is_empty() { first } else { address };
+    let place = if address.text.is_empty() {
+        first
+    } else {
+        address
+    };
     match words(address).count() {
         1 => {}
-        0 => return refuse(place, format!("{name} without an address"), "write a network, as in 10.0.0.0/24"),
+        0 => {
+            return refuse(
+                place,
+                format!("{name} without an address"),
+                "write a network, as in 10.0.0.0/24",
+            );
+        }
         _ => {
             let extra = words(address).nth(1)?;
             let many = || {
-                let finding = Finding::error("chrony/words", extra, format!("too many words for {name}")).effect(FATAL);
+                let finding =
+                    Finding::error("chrony/words", extra, format!("too many words for {name}"))
+                        .effect(FATAL);
                 finding.fix("write a line for each network")
             };
             return Some(comment_or_else(extra, many));
@@ -65,15 +90,27 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
             return None;
         }
         let message = format!("`{}` is not an address", address.text);
-        return refuse(place, message, "write a network, as in 10.0.0.0/24; DNS may not answer as chronyd starts");
+        return refuse(
+            place,
+            message,
+            "write a network, as in 10.0.0.0/24; DNS may not answer as chronyd starts",
+        );
     }
     let bits = bits?;
     if number(bits.text) {
         // It reads the number and looks no further.
         let extra = words(bits).nth(1)?;
         let finding = Finding::warning("chrony/words", extra, format!("too many words for {name}"));
-        return Some(finding.effect("chronyd ignores them").fix("write a line for each network"));
+        return Some(
+            finding
+                .effect("chronyd ignores them")
+                .fix("write a line for each network"),
+        );
     }
     let place = if bits.text.is_empty() { network } else { bits };
-    refuse(place, format!("`{}` is not a number of bits", bits.text), "write a network, as in 10.0.0.0/24")
+    refuse(
+        place,
+        format!("`{}` is not a number of bits", bits.text),
+        "write a network, as in 10.0.0.0/24",
+    )
 }

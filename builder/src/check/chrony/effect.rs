@@ -7,46 +7,70 @@ use crate::check::text::TextSpan;
 /// What a directive does that is read, and ends chronyd.
 pub(super) const STOPS: &str = "chronyd reads the file, and stops";
 
-/// A file that chronyd has to find: only a pattern may match nothing (conf.c, parse_include, CNF_ReadFile).
+/// A file that chronyd has to find: only a pattern may match nothing (conf.c, parse_include,
+/// CNF_ReadFile).
 pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
     if rest.text.contains(['*', '?', '[']) || rest.text.is_empty() || words(rest).count() > 1 {
         return None;
     }
     let message = format!("chronyd needs the file {}", rest.text);
-    let likely = ["/etc/", "/run/", "/usr/", "/var/"].iter().any(|folder| rest.text.starts_with(folder));
+    let likely = ["/etc/", "/run/", "/usr/", "/var/"]
+        .iter()
+        .any(|folder| rest.text.starts_with(folder));
     let finding = if likely {
-        Finding::warning("chrony/include", rest, message).effect("it does not start where the file is missing")
+        Finding::warning("chrony/include", rest, message)
+            .effect("it does not start where the file is missing")
     } else {
-        Finding::error("chrony/include", rest, message).effect("it does not start: the file does not exist")
+        Finding::error("chrony/include", rest, message)
+            .effect("it does not start: the file does not exist")
     };
     Some(finding.fix("write an absolute path, or a pattern, which may match nothing"))
 }
 
 /// What chronyd takes for a source, and can do nothing with.
 pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
-    let Some(host) = words(rest).next() else { return };
-    let good = host.text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:%".contains(c));
+    let Some(host) = words(rest).next() else {
+        return;
+    };
+    let good = host
+        .text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || ".-_:%".contains(c));
     if !good {
         out.push(
-            Finding::warning("chrony/host", host, format!("`{}` is not a host", host.text))
-                .effect("chronyd starts, and asks for that name again and again")
-                .fix("write a name or an address, without http:// or a port"),
+            Finding::warning(
+                "chrony/host",
+                host,
+                format!("`{}` is not a host", host.text),
+            )
+            .effect("chronyd starts, and asks for that name again and again")
+            .fix("write a name or an address, without http:// or a port"),
         );
     }
     if kind != "pool" {
-        for word in words(rest).skip(1).filter(|word| word.text.eq_ignore_ascii_case("maxsources")) {
+        for word in words(rest)
+            .skip(1)
+            .filter(|word| word.text.eq_ignore_ascii_case("maxsources"))
+        {
             out.push(
-                Finding::warning("chrony/option", word, format!("maxsources has no effect for {kind}"))
-                    .effect("chronyd takes one address of the name")
-                    .fix("write pool, or take it away"),
+                Finding::warning(
+                    "chrony/option",
+                    word,
+                    format!("maxsources has no effect for {kind}"),
+                )
+                .effect("chronyd takes one address of the name")
+                .fix("write pool, or take it away"),
             );
         }
     }
 }
 
-/// The driver of a reference clock, which chronyd looks up after it has read the file (refclock.c, RCL_AddRefclock).
+/// The driver of a reference clock, which chronyd looks up after it has read the file (refclock.c,
+/// RCL_AddRefclock).
 pub(super) fn driver(rest: TextSpan<'_>, out: &mut Vec<Finding>) {
-    let Some(name) = words(rest).next().filter(|_| words(rest).count() >= 2) else { return };
+    let Some(name) = words(rest).next().filter(|_| words(rest).count() >= 2) else {
+        return;
+    };
     if !["SHM", "SOCK", "PPS", "PHC"].contains(&name.text) {
         let message = format!("chrony 3.4 has no driver `{}`", name.text);
         let finding = Finding::warning("chrony/refclock", name, message).effect(STOPS);

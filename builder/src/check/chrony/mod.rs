@@ -1,4 +1,5 @@
-//! chrony.conf, as chrony 3.4 takes it (conf.c, cmdparse.c): what it cannot read, and chronyd does not start.
+//! chrony.conf, as chrony 3.4 takes it (conf.c, cmdparse.c): what it cannot read, and chronyd does
+//! not start.
 
 mod address;
 mod effect;
@@ -40,22 +41,34 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             "refclock" => {
                 sources += 1;
                 effect::driver(rest, &mut out);
-                tai = tai.or_else(|| words(rest).skip(2).find(|word| word.text.eq_ignore_ascii_case("tai")));
+                tai = tai.or_else(|| {
+                    words(rest)
+                        .skip(2)
+                        .find(|word| word.text.eq_ignore_ascii_case("tai"))
+                });
             }
             "include" => out.extend(effect::include(rest)),
             "manual" | "local" => sources += 1,
             "leapsectz" => leap_zone = true,
             "commandkey" | "generatecommandkey" | "linux_freq_scale" | "linux_hz" => out.push(
-                Finding::warning("chrony/dead", first, format!("{name} has no meaning any more"))
-                    .effect("a warning at each start")
-                    .fix("take it away"),
+                Finding::warning(
+                    "chrony/dead",
+                    first,
+                    format!("{name} has no meaning any more"),
+                )
+                .effect("a warning at each start")
+                .fix("take it away"),
             ),
             _ => {}
         }
     }
     if let Some(option) = tai.filter(|_| !leap_zone) {
-        let finding =
-            Finding::warning("chrony/refclock", option, "tai without the directive leapsectz").effect(effect::STOPS);
+        let finding = Finding::warning(
+            "chrony/refclock",
+            option,
+            "tai without the directive leapsectz",
+        )
+        .effect(effect::STOPS);
         out.push(finding.fix("add leapsectz right/UTC"));
     }
     if sources == 0 {
@@ -69,9 +82,16 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
 }
 
 fn unknown(word: TextSpan<'_>, name: &str) -> Finding {
-    let finding = Finding::error("chrony/directive", word, format!("chrony 3.4 has no directive {name}")).effect(FATAL);
+    let finding = Finding::error(
+        "chrony/directive",
+        word,
+        format!("chrony 3.4 has no directive {name}"),
+    )
+    .effect(FATAL);
     match nearest(name, table::directives().keys().copied()) {
-        _ if ["sourcedir", "confdir"].contains(&name) => finding.fix("it came later: name the file by include"),
+        _ if ["sourcedir", "confdir"].contains(&name) => {
+            finding.fix("it came later: name the file by include")
+        }
         _ if known::CHRONY_LATER.contains(name) => finding.fix("it came later: take it away"),
         Some(near) => finding.fix(format!("did you mean {near}?")),
         None => finding.fix("take it away"),
@@ -79,7 +99,13 @@ fn unknown(word: TextSpan<'_>, name: &str) -> Finding {
 }
 
 /// What chrony cannot read behind a directive.
-fn directive(first: TextSpan<'_>, name: &str, form: &'static Form, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
+fn directive(
+    first: TextSpan<'_>,
+    name: &str,
+    form: &'static Form,
+    rest: TextSpan<'_>,
+    out: &mut Vec<Finding>,
+) {
     // A place that is not empty, for a message.
     let place = if rest.text.is_empty() { first } else { rest };
     match form {
@@ -87,15 +113,27 @@ fn directive(first: TextSpan<'_>, name: &str, form: &'static Form, rest: TextSpa
         Form::Words(forms) => out.extend(exactly(first, name, forms, rest)),
         Form::Options(count, group) => options(first, name, *count, group, rest, out),
         Form::One(known) => {
-            if !known.split('|').any(|word| word.eq_ignore_ascii_case(rest.text)) {
+            if !known
+                .split('|')
+                .any(|word| word.eq_ignore_ascii_case(rest.text))
+            {
                 let expected = known.replace('|', ", ");
-                out.push(wrong(place, format!("{name} takes one word"), format!("write one of: {expected}")));
+                out.push(wrong(
+                    place,
+                    format!("{name} takes one word"),
+                    format!("write one of: {expected}"),
+                ));
             }
         }
         Form::Any(known) => {
-            for word in words(rest).filter(|word| !known.split('|').any(|known| known == word.text)) {
+            for word in words(rest).filter(|word| !known.split('|').any(|known| known == word.text))
+            {
                 out.push(comment_or_else(word, || {
-                    let finding = wrong(word, format!("{name} does not know `{}`", word.text), "take it away");
+                    let finding = wrong(
+                        word,
+                        format!("{name} does not know `{}`", word.text),
+                        "take it away",
+                    );
                     match nearest(word.text, known.split('|')) {
                         Some(near) => finding.fix(format!("did you mean {near}?")),
                         None => finding.fix(format!("it has: {}", known.replace('|', ", "))),
@@ -111,30 +149,53 @@ fn directive(first: TextSpan<'_>, name: &str, form: &'static Form, rest: TextSpa
                     Form::Socket => "an address, or the path of a socket",
                     _ => "an address without a prefix",
                 };
-                out.push(wrong(place, format!("{name} takes {expected}"), format!("write {expected}")));
+                out.push(wrong(
+                    place,
+                    format!("{name} takes {expected}"),
+                    format!("write {expected}"),
+                ));
             }
         }
         Form::InitStepSlew => {
             if Scan::Float.take(rest.text).is_none() {
-                out.push(wrong(place, format!("{name} takes a number first"), "write the threshold in seconds"));
+                out.push(wrong(
+                    place,
+                    format!("{name} takes a number first"),
+                    "write the threshold in seconds",
+                ));
             }
         }
     }
 }
 
 /// A directive with a fixed number of words.
-fn exactly(first: TextSpan<'_>, name: &str, forms: &[Vec<Scan>], rest: TextSpan<'_>) -> Option<Finding> {
+fn exactly(
+    first: TextSpan<'_>,
+    name: &str,
+    forms: &[Vec<Scan>],
+    rest: TextSpan<'_>,
+) -> Option<Finding> {
     let given = words(rest).count();
     let Some(form) = forms.iter().find(|form| form.len() == given) else {
         let (least, most) = (forms[0].len(), forms[forms.len() - 1].len());
         if given < most {
-            let counts = if least == most { least.to_string() } else { format!("{least} or {most}") };
+            let counts = if least == most {
+                least.to_string()
+            } else {
+                format!("{least} or {most}")
+            };
             let plural = if counts == "1" { "" } else { "s" };
             let message = format!("{name} takes {counts} word{plural}, here are {given}");
             return Some(wrong(first, message, "give what is missing"));
         }
         let extra = words(rest).nth(most)?;
-        return Some(comment_or_else(extra, || wrong(extra, format!("too many words for {name}"), "take them away")));
+        return Some(comment_or_else(extra, || {
+            wrong(
+                extra,
+                format!("too many words for {name}"),
+                "take them away",
+            )
+        }));
     };
     let mut left = rest;
     for (at, scan) in form.iter().enumerate() {
@@ -171,7 +232,9 @@ fn options(
         }
         left = behind;
     }
-    let Some(known) = table::options(group) else { return };
+    let Some(known) = table::options(group) else {
+        return;
+    };
     loop {
         let (word, behind) = split_word(left);
         if word.text.is_empty() {
@@ -209,7 +272,12 @@ fn options(
     }
 }
 
-fn unknown_option(directive: &str, word: TextSpan<'_>, name: &str, known: &'static table::Options) -> Finding {
+fn unknown_option(
+    directive: &str,
+    word: TextSpan<'_>,
+    name: &str,
+    known: &'static table::Options,
+) -> Finding {
     let message = format!("chrony 3.4 has no option {name} for {directive}");
     let finding = Finding::error("chrony/option", word, message).effect(FATAL);
     match nearest(name, known.keys().copied()) {

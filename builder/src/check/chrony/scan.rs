@@ -1,5 +1,5 @@
-//! What sscanf of the C library takes from the beginning of a text: chronyd reads every number by it, and what it leaves
-//! is read as the next option.
+//! What sscanf of the C library takes from the beginning of a text: chronyd reads every number by
+//! it, and what it leaves is read as the next option.
 
 use super::words::is_space;
 
@@ -32,8 +32,14 @@ impl Scan {
             "s" => Self::Word,
             "d" => Self::Int(i32::MIN, i32::MAX),
             word if word.contains('|') => Self::Choice(word),
-            word => match word.strip_prefix('d').and_then(|bounds| bounds.split_once('-')) {
-                Some((least, most)) => Self::Int(least.parse().unwrap_or(i32::MIN), most.parse().unwrap_or(i32::MAX)),
+            word => match word
+                .strip_prefix('d')
+                .and_then(|bounds| bounds.split_once('-'))
+            {
+                Some((least, most)) => Self::Int(
+                    least.parse().unwrap_or(i32::MIN),
+                    most.parse().unwrap_or(i32::MAX),
+                ),
                 None => Self::Literal(word),
             },
         }
@@ -53,7 +59,8 @@ impl Scan {
         }
     }
 
-    /// How many bytes it takes from the beginning of `text`, white space before it as well. `None`: it does not match.
+    /// How many bytes it takes from the beginning of `text`, white space before it as well. `None`:
+    /// it does not match.
     pub(super) fn take(self, text: &str) -> Option<usize> {
         let rest = text.trim_start_matches(is_space);
         let skipped = text.len() - rest.len();
@@ -81,16 +88,22 @@ impl Scan {
             Self::Literal(known) => word.eq_ignore_ascii_case(known).then_some(word.len())?,
             Self::Choice(words) => {
                 let length = first_four_bytes(word)?;
-                words.split('|').any(|known| known.eq_ignore_ascii_case(&word[..length])).then_some(length)?
+                words
+                    .split('|')
+                    .any(|known| known.eq_ignore_ascii_case(&word[..length]))
+                    .then_some(length)?
             }
         };
         Some(skipped + taken)
     }
 }
 
-/// The length of the first four bytes of a word, or what is next to it where a character lies across.
+/// The length of the first four bytes of a word, or what is next to it where a character lies
+/// across.
 fn first_four_bytes(word: &str) -> Option<usize> {
-    (0..=word.len().min(4)).rev().find(|at| word.is_char_boundary(*at))
+    (0..=word.len().min(4))
+        .rev()
+        .find(|at| word.is_char_boundary(*at))
 }
 
 /// The length of an optional sign and digits.
@@ -100,21 +113,35 @@ fn integer(text: &str) -> Option<usize> {
     (digits > 0).then_some(sign + digits)
 }
 
-/// The length of a number as strtod's, with what glibc's scanf takes besides: an exponent without digits.
+/// The length of a number as strtod's, with what glibc's scanf takes besides: an exponent without
+/// digits.
 fn float(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let at = usize::from(text.starts_with(['+', '-']));
-    let begins =
-        |word: &str| bytes.get(at..at + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+    let begins = |word: &str| {
+        bytes
+            .get(at..at + word.len())
+            .is_some_and(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    };
     if begins("nan") {
         return Some(at + 3);
     }
     if begins("inf") {
-        return if begins("infi") { begins("infinity").then_some(at + 8) } else { Some(at + 3) };
+        return if begins("infi") {
+            begins("infinity").then_some(at + 8)
+        } else {
+            Some(at + 3)
+        };
     }
     let hexadecimal = begins("0x");
     let mut end = at + if hexadecimal { 2 } else { 0 };
-    let is_digit = |byte: u8| if hexadecimal { byte.is_ascii_hexdigit() } else { byte.is_ascii_digit() };
+    let is_digit = |byte: u8| {
+        if hexadecimal {
+            byte.is_ascii_hexdigit()
+        } else {
+            byte.is_ascii_digit()
+        }
+    };
     let (mut digits, mut point) = (0, false);
     while let Some(byte) = bytes.get(end).copied() {
         match byte {
@@ -128,10 +155,16 @@ fn float(text: &str) -> Option<usize> {
         return None;
     }
     let exponent = if hexadecimal { b'p' } else { b'e' };
-    if bytes.get(end).is_some_and(|byte| byte.to_ascii_lowercase() == exponent) {
+    if bytes
+        .get(end)
+        .is_some_and(|byte| byte.to_ascii_lowercase() == exponent)
+    {
         end += 1;
         end += usize::from(matches!(bytes.get(end), Some(b'+' | b'-')));
-        end += bytes[end..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        end += bytes[end..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
     }
     Some(end)
 }
@@ -174,13 +207,41 @@ mod tests {
             assert_eq!(Scan::Float.take(text), length, "{text}");
         }
         let (any, stratum) = (Scan::of("d"), Scan::of("d1-15"));
-        assert_eq!((any.take("0x10"), any.take(".5"), any.take("-5abc"), any.take("")), (Some(1), None, Some(2), None));
-        assert_eq!((stratum.take("15"), stratum.take("16"), stratum.take("4294967297")), (Some(2), None, Some(10)));
         assert_eq!(
-            (Scan::Unsigned.take("0"), Scan::Unsigned.take("4294967296"), Scan::Unsigned.take("-1")),
+            (
+                any.take("0x10"),
+                any.take(".5"),
+                any.take("-5abc"),
+                any.take("")
+            ),
+            (Some(1), None, Some(2), None)
+        );
+        assert_eq!(
+            (
+                stratum.take("15"),
+                stratum.take("16"),
+                stratum.take("4294967297")
+            ),
+            (Some(2), None, Some(10))
+        );
+        assert_eq!(
+            (
+                Scan::Unsigned.take("0"),
+                Scan::Unsigned.take("4294967296"),
+                Scan::Unsigned.take("-1")
+            ),
             (None, None, Some(2))
         );
-        assert_eq!((Scan::Four.take("GPSPPS"), Scan::Four.take(" é€")), (Some(4), Some(3)));
-        assert_eq!((Scan::of("none|ntp").take("NTPx"), Scan::of("none|ntp").take("ntp x")), (None, Some(3)));
+        assert_eq!(
+            (Scan::Four.take("GPSPPS"), Scan::Four.take(" é€")),
+            (Some(4), Some(3))
+        );
+        assert_eq!(
+            (
+                Scan::of("none|ntp").take("NTPx"),
+                Scan::of("none|ntp").take("ntp x")
+            ),
+            (None, Some(3))
+        );
     }
 }

@@ -29,9 +29,11 @@ impl Form {
     fn of(text: &'static str) -> Option<Self> {
         let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
         Some(match kind {
-            "=" => {
-                Self::Words(rest.split(" | ").map(|words| words.split_whitespace().map(Scan::of).collect()).collect())
-            }
+            "=" => Self::Words(
+                rest.split(" | ")
+                    .map(|words| words.split_whitespace().map(Scan::of).collect())
+                    .collect(),
+            ),
             "options" => {
                 let (count, group) = rest.split_once(' ')?;
                 Self::Options(count.parse().ok()?, group)
@@ -67,10 +69,16 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         match (line.strip_prefix('['), group) {
             (Some(name), _) => group = Some(name.trim_end_matches(']')),
             (None, Some(group)) => {
-                table.groups.entry(group).or_default().insert(name, (rest != "-").then(|| Scan::of(rest)));
+                table
+                    .groups
+                    .entry(group)
+                    .or_default()
+                    .insert(name, (rest != "-").then(|| Scan::of(rest)));
             }
             (None, None) => {
-                table.directives.extend(Form::of(rest).map(|form| (name, form)));
+                table
+                    .directives
+                    .extend(Form::of(rest).map(|form| (name, form)));
             }
         }
     }
@@ -102,7 +110,10 @@ mod tests {
                 assert!(super::options(group).is_some(), "{group}");
             }
         }
-        assert_eq!(directives()["makestep"], Form::Words(vec![vec![Scan::Float, Scan::of("d")]]));
+        assert_eq!(
+            directives()["makestep"],
+            Form::Words(vec![vec![Scan::Float, Scan::of("d")]])
+        );
         assert_eq!(directives()["manual"], Form::Words(vec![vec![]]));
     }
 }

@@ -35,11 +35,17 @@ pub(super) fn words(line: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
 pub(super) fn comment_or_else(word: TextSpan<'_>, other: impl FnOnce() -> Finding) -> Finding {
     if word.text.starts_with(['#', '!', ';', '%']) {
         let message = "a comment behind a directive".to_owned();
-        return wrong(word, message, "3.4 has none there: move it to a line of its own");
+        return wrong(
+            word,
+            message,
+            "3.4 has none there: move it to a line of its own",
+        );
     }
     other()
 }
 
 pub(super) fn wrong(place: TextSpan<'_>, message: String, instead: impl Into<String>) -> Finding {
-    Finding::error("chrony/words", place, message).effect(FATAL).fix(instead)
+    Finding::error("chrony/words", place, message)
+        .effect(FATAL)
+        .fix(instead)
 }

@@ -1,5 +1,5 @@
-//! firewalld.conf (firewalld 0.6.3, src/firewall/core/io/firewalld_conf.py; AllowZoneDrifting is Red Hat's back-port, its
-//! article 4855631).
+//! firewalld.conf (firewalld 0.6.3, src/firewall/core/io/firewalld_conf.py; AllowZoneDrifting is
+//! Red Hat's back-port, its article 4855631).
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,9 @@ pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
         if line.text.is_empty() || line.text.starts_with(['#', ';']) {
             continue;
         }
-        let pair = line.split_once('=').filter(|(_, value)| !value.text.contains('='));
+        let pair = line
+            .split_once('=')
+            .filter(|(_, value)| !value.text.contains('='));
         let Some((key, value)) = pair.map(|(key, value)| (key.trim(), value.trim())) else {
             out.push(wrong(line, "not KEY=VALUE").fix("write KEY=VALUE"));
             continue;
@@ -54,11 +56,19 @@ pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
     }
     for (missing, does) in [
         ("DefaultZone", "firewalld takes public"),
-        ("MinimalMark", "firewalld fails on it, and takes its own settings instead of this file"),
+        (
+            "MinimalMark",
+            "firewalld fails on it, and takes its own settings instead of this file",
+        ),
     ] {
         if !seen.contains(missing) {
-            let finding = Finding::error("firewalld/conf", 0..0, format!("{missing} is missing")).effect(does);
-            out.push(finding.fix(if missing == "DefaultZone" { "add DefaultZone=" } else { "add MinimalMark=100" }));
+            let finding = Finding::error("firewalld/conf", 0..0, format!("{missing} is missing"))
+                .effect(does);
+            out.push(finding.fix(if missing == "DefaultZone" {
+                "add DefaultZone="
+            } else {
+                "add MinimalMark=100"
+            }));
         }
     }
     out
@@ -73,10 +83,20 @@ fn value_of(name: &str, words: &str, value: TextSpan<'_>) -> Option<Finding> {
     let (good, expected) = match name {
         "DefaultZone" => (true, String::new()),
         "MinimalMark" => (decimal(value.text).is_some(), "a whole number".to_owned()),
-        "LogDenied" => (known(value.text), format!("one of: {}", words.replace(' ', ", "))),
-        _ => (known(&value.text.to_lowercase()), format!("one of: {}", words.replace(' ', ", "))),
+        "LogDenied" => (
+            known(value.text),
+            format!("one of: {}", words.replace(' ', ", ")),
+        ),
+        _ => (
+            known(&value.text.to_lowercase()),
+            format!("one of: {}", words.replace(' ', ", ")),
+        ),
     };
     let message = format!("bad value for {name}: `{}`", value.text);
     let finding = Finding::error("firewalld/conf", value, message);
-    (!good).then(|| finding.effect("firewalld takes the default").fix(format!("expected {expected}")))
+    (!good).then(|| {
+        finding
+            .effect("firewalld takes the default")
+            .fix(format!("expected {expected}"))
+    })
 }

@@ -10,7 +10,8 @@ use crate::check::python::decimal;
 #[derive(Debug, Default)]
 pub(super) struct Direct {
     begun: bool,
-    /// What the element that is open has said: the beginning of a rule or passthrough that is right so far.
+    /// What the element that is open has said: the beginning of a rule or passthrough that is right
+    /// so far.
     open: Option<String>,
     seen: Seen,
 }
@@ -25,19 +26,38 @@ impl Reader for Direct {
             return;
         }
         if !self.begun {
-            out.push(at.misplaced(format!("<{name}> outside of <direct>"), IGNORED, "put it into <direct>"));
+            out.push(at.misplaced(
+                format!("<{name}> outside of <direct>"),
+                IGNORED,
+                "put it into <direct>",
+            ));
             return;
         }
-        at.expect("ipv", |ipv| ["ipv4", "ipv6", "eb"].contains(&ipv), "ipv4, ipv6 or eb", out);
+        at.expect(
+            "ipv",
+            |ipv| ["ipv4", "ipv6", "eb"].contains(&ipv),
+            "ipv4, ipv6 or eb",
+            out,
+        );
         if name != "passthrough" {
             let tables: &[&str] = if at.text("ipv") == "eb" {
                 &["nat", "filter"]
             } else {
                 &["security", "raw", "mangle", "nat", "filter"]
             };
-            at.expect("table", |table| tables.contains(&table), &tables.join(", "), out);
+            at.expect(
+                "table",
+                |table| tables.contains(&table),
+                &tables.join(", "),
+                out,
+            );
         }
-        let of = format!("{name} {} {} {}", at.text("ipv"), at.text("table"), at.text("chain"));
+        let of = format!(
+            "{name} {} {} {}",
+            at.text("ipv"),
+            at.text("table"),
+            at.text("chain")
+        );
         match name {
             "chain" => self.seen.add(at, of, out),
             "rule" => {

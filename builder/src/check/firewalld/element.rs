@@ -32,7 +32,10 @@ impl<'a> Element<'a> {
 
     /// Where an attribute's value stands.
     pub(super) fn place(&self, attribute: &str) -> Range<usize> {
-        let found = self.node.attributes().find(|known| known.name() == attribute);
+        let found = self
+            .node
+            .attributes()
+            .find(|known| known.name() == attribute);
         found.map_or_else(|| self.span.clone(), |known| known.range_value())
     }
 
@@ -44,7 +47,13 @@ impl<'a> Element<'a> {
     }
 
     /// Says that a value is bad, unless it is good.
-    pub(super) fn expect(&self, attribute: &str, good: impl Fn(&str) -> bool, expected: &str, out: &mut Vec<Finding>) {
+    pub(super) fn expect(
+        &self,
+        attribute: &str,
+        good: impl Fn(&str) -> bool,
+        expected: &str,
+        out: &mut Vec<Finding>,
+    ) {
         if !good(self.text(attribute)) {
             out.push(self.invalid_value(attribute, expected));
         }
@@ -52,13 +61,20 @@ impl<'a> Element<'a> {
 
     /// Says that a port is bad, unless it is a port or a range of ports.
     pub(super) fn expect_port(&self, attribute: &str, out: &mut Vec<Finding>) {
-        self.expect(attribute, |text| ports(text).is_some(), "a port or a range, as in 2379 or 2379-2380", out);
+        self.expect(
+            attribute,
+            |text| ports(text).is_some(),
+            "a port or a range, as in 2379 or 2379-2380",
+            out,
+        );
     }
 
     /// An attribute that firewalld reads and does nothing with.
     pub(super) fn deprecated(&self, attribute: &str, instead: &str) -> Finding {
         let message = format!("the attribute {attribute} has no meaning any more");
-        Finding::warning("firewalld/deprecated", self.place(attribute), message).effect(IGNORED).fix(instead)
+        Finding::warning("firewalld/deprecated", self.place(attribute), message)
+            .effect(IGNORED)
+            .fix(instead)
     }
 
     /// Whether a source or destination is inverted.
@@ -68,12 +84,21 @@ impl<'a> Element<'a> {
 
     /// Something that is there already.
     pub(super) fn duplicate(&self, message: impl Into<String>) -> Finding {
-        Finding::warning("firewalld/twice", self.span.clone(), message).effect(IGNORED).fix("take it away")
+        Finding::warning("firewalld/twice", self.span.clone(), message)
+            .effect(IGNORED)
+            .fix("take it away")
     }
 
     /// Something that firewalld ignores where it stands.
-    pub(super) fn misplaced(&self, message: impl Into<String>, does: &str, instead: &str) -> Finding {
-        Finding::error("firewalld/rule", self.span.clone(), message).effect(does).fix(instead)
+    pub(super) fn misplaced(
+        &self,
+        message: impl Into<String>,
+        does: &str,
+        instead: &str,
+    ) -> Finding {
+        Finding::error("firewalld/rule", self.span.clone(), message)
+            .effect(does)
+            .fix(instead)
     }
 }
 

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use super::element::{Element, IGNORED, REFUSED, Seen};
 use super::reader::Reader;
-use super::value::{is_interface, is_ipv4, is_ipv6, is_mac, is_network, is_network4, is_protocol, ports};
+use super::value::{
+    is_interface, is_ipv4, is_ipv6, is_mac, is_network, is_network4, is_protocol, ports,
+};
 use crate::check::finding::Finding;
 use crate::check::python::{decimal, int};
 
@@ -32,7 +34,8 @@ const ICMP_NAMES: &str = "echo-reply pong network-unreachable host-unreachable p
     required-option-missing timestamp-request timestamp-reply address-mask-request address-mask-reply";
 const ICMP_TYPES: &str = "0/0 3/0 3/1 3/2 3/3 3/4 3/5 3/6 3/7 3/9 3/10 3/11 3/12 3/13 3/14 3/15 4/0 5/0 5/1 5/2 5/3 8/0 9/0 \
     10/0 11/0 11/1 12/0 12/1 13/0 14/0 17/0 18/0";
-const ICMPV6_TYPES: &str = "1/0 1/1 1/3 1/4 2/0 3/0 3/1 4/0 4/1 4/2 128/0 129/0 133/0 134/0 135/0 136/0 137/0";
+const ICMPV6_TYPES: &str =
+    "1/0 1/1 1/3 1/4 2/0 3/0 3/1 4/0 4/1 4/2 128/0 129/0 133/0 134/0 135/0 136/0 137/0";
 
 /// A set as far as it is read.
 #[derive(Debug, Default)]
@@ -68,16 +71,31 @@ impl Reader for IpSet {
     }
 
     fn finish(&mut self, out: &mut Vec<Finding>) {
-        let timed = self.options.get("timeout").is_some_and(|timeout| timeout != "0");
+        let timed = self
+            .options
+            .get("timeout")
+            .is_some_and(|timeout| timeout != "0");
         if let Some((_, place)) = self.entries.first().filter(|_| timed) {
             out.push(
-                Finding::error("firewalld/entry", place.clone(), "entries in a set with a timeout")
-                    .effect("firewalld ignores all of them")
-                    .fix("take the timeout away, or the entries"),
+                Finding::error(
+                    "firewalld/entry",
+                    place.clone(),
+                    "entries in a set with a timeout",
+                )
+                .effect("firewalld ignores all of them")
+                .fix("take the timeout away, or the entries"),
             );
             return;
         }
-        let family = if self.options.get("family").is_some_and(|family| family == "inet6") { "ipv6" } else { "ipv4" };
+        let family = if self
+            .options
+            .get("family")
+            .is_some_and(|family| family == "inet6")
+        {
+            "ipv6"
+        } else {
+            "ipv4"
+        };
         for (entry, place) in &self.entries {
             if let Err(expected) = entry_fits(entry, &self.kind, family) {
                 let message = match self.kind.as_str() {
@@ -96,25 +114,45 @@ impl IpSet {
         let (name, value) = (at.text("name"), at.text("value"));
         match name {
             "timeout" | "hashsize" | "maxelem" => {
-                at.expect("value", |text| decimal(text).is_some_and(|number| number >= 0), "a number", out);
+                at.expect(
+                    "value",
+                    |text| decimal(text).is_some_and(|number| number >= 0),
+                    "a number",
+                    out,
+                );
             }
             "family" if self.kind == "hash:mac" => {
                 out.push(at.misplaced("hash:mac has no family", REFUSED, "take it away"));
             }
-            "family" => at.expect("value", |text| ["inet", "inet6"].contains(&text), "inet or inet6", out),
+            "family" => at.expect(
+                "value",
+                |text| ["inet", "inet6"].contains(&text),
+                "inet or inet6",
+                out,
+            ),
             _ => out.push(at.invalid_value("name", "family, timeout, hashsize or maxelem")),
         }
         self.seen.add(at, format!("the option {name}"), out);
-        self.options.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        self.options
+            .entry(name.to_owned())
+            .or_insert_with(|| value.to_owned());
     }
 }
 
 /// Whether an entry is one for a set of a type; else what is expected.
 fn entry_fits(entry: &str, kind: &str, family: &str) -> Result<(), String> {
-    let flags: Vec<&str> = kind.strip_prefix("hash:").unwrap_or_default().split(',').collect();
+    let flags: Vec<&str> = kind
+        .strip_prefix("hash:")
+        .unwrap_or_default()
+        .split(',')
+        .collect();
     let items: Vec<&str> = entry.split(',').collect();
     if flags.len() != items.len() || !TYPES.contains(&kind) {
-        return Err(if kind.is_empty() { "type=\"hash:ip\"".to_owned() } else { flags.join(",") });
+        return Err(if kind.is_empty() {
+            "type=\"hash:ip\"".to_owned()
+        } else {
+            flags.join(",")
+        });
     }
     for (at, (flag, item)) in flags.iter().zip(&items).enumerate() {
         let good = match *flag {
@@ -123,7 +161,11 @@ fn entry_fits(entry: &str, kind: &str, family: &str) -> Result<(), String> {
             "mac" => is_mac(item) && *item != "00:00:00:00:00:00",
             "port" => port(item, family),
             "mark" => {
-                let number = if item.starts_with("0x") { int(item, 16) } else { decimal(item) };
+                let number = if item.starts_with("0x") {
+                    int(item, 16)
+                } else {
+                    decimal(item)
+                };
                 number.is_some_and(|number| (0..=i64::from(u32::MAX)).contains(&number))
             }
             "iface" => is_interface(item) && item.chars().count() <= 15,
@@ -149,12 +191,19 @@ fn ip(item: &str, family: &str, at: usize) -> bool {
 }
 
 fn net(item: &str, family: &str, at: usize, kind: &str) -> bool {
-    let address = |text: &str| if family == "ipv6" { is_ipv6(text) } else { is_ipv4(text) };
+    let address = |text: &str| {
+        if family == "ipv6" {
+            is_ipv6(text)
+        } else {
+            is_ipv4(text)
+        }
+    };
     if item.contains('-') {
         let ends: Vec<&str> = item.split('-').collect();
         return ends.len() == 2 && address(ends[0]) && is_network(family, ends[1]);
     }
-    let everything = item.ends_with("/0") && !(family == "ipv6" && at == 0 && kind == "hash:net,iface");
+    let everything =
+        item.ends_with("/0") && !(family == "ipv6" && at == 0 && kind == "hash:net,iface");
     !everything && is_network(family, item)
 }
 
@@ -165,9 +214,12 @@ fn port(item: &str, family: &str) -> bool {
         [port] => ports(port).is_some(),
         ["icmp", kind] => family == "ipv4" && (has(ICMP_NAMES, kind) || has(ICMP_TYPES, kind)),
         // It looks the names of ICMPv6 up among those of ICMP.
-        ["icmpv6" | "ipv6-icmp", kind] => family == "ipv6" && (has(ICMP_NAMES, kind) || has(ICMPV6_TYPES, kind)),
+        ["icmpv6" | "ipv6-icmp", kind] => {
+            family == "ipv6" && (has(ICMP_NAMES, kind) || has(ICMPV6_TYPES, kind))
+        }
         [protocol, port] => {
-            (["tcp", "sctp", "udp", "udplite"].contains(&protocol) || is_protocol(protocol)) && ports(port).is_some()
+            (["tcp", "sctp", "udp", "udplite"].contains(&protocol) || is_protocol(protocol))
+                && ports(port).is_some()
         }
         _ => false,
     }

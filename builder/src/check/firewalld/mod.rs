@@ -1,5 +1,6 @@
-//! firewalld 0.6.3: its XML files (src/firewall/core/io/*.py, core/rich.py, functions.py) and firewalld.conf. An element,
-//! attribute or value that it does not know, and it ignores the whole file; a rule that does not fit, and it ignores that.
+//! firewalld 0.6.3: its XML files (src/firewall/core/io/*.py, core/rich.py, functions.py) and
+//! firewalld.conf. An element, attribute or value that it does not know, and it ignores the whole
+//! file; a rule that does not fit, and it ignores that.
 
 mod conf;
 mod direct;
@@ -28,7 +29,10 @@ pub(super) use conf::conf;
 
 /// What is wrong with a file.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
-    let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
+    let options = ParsingOptions {
+        allow_dtd: true,
+        ..ParsingOptions::default()
+    };
     let document = match Document::parse_with_options(text, options) {
         Ok(document) => document,
         Err(error) => {
@@ -41,10 +45,14 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         }
     };
     let mut out: Vec<Finding> = encoding(text).into_iter().collect();
-    let root = Element { node: document.root_element(), span: name_span(text, document.root_element()) };
+    let root = Element {
+        node: document.root_element(),
+        span: name_span(text, document.root_element()),
+    };
     let Some(kind) = Kind::of(path, root.name()) else {
         let message = format!("firewalld 0.6.3 reads no file of <{}>", root.name());
-        let finding = Finding::error("firewalld/element", root.span.clone(), message).effect(REFUSED);
+        let finding =
+            Finding::error("firewalld/element", root.span.clone(), message).effect(REFUSED);
         let has = "it has zone, service, ipset, icmptype, helper, direct and whitelist; policies came with 0.9";
         out.push(finding.fix(has));
         return out;
@@ -53,18 +61,46 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     match kind {
         Kind::Zone => walk(text, root.node, kind, &mut zone::Zone::default(), &mut out),
         Kind::Service | Kind::Helper | Kind::IcmpType => {
-            walk(text, root.node, kind, &mut service::Service::of(kind), &mut out);
+            walk(
+                text,
+                root.node,
+                kind,
+                &mut service::Service::of(kind),
+                &mut out,
+            );
         }
-        Kind::IpSet => walk(text, root.node, kind, &mut ipset::IpSet::default(), &mut out),
-        Kind::Direct => walk(text, root.node, kind, &mut direct::Direct::default(), &mut out),
-        Kind::Whitelist => walk(text, root.node, kind, &mut whitelist::Whitelist::default(), &mut out),
+        Kind::IpSet => walk(
+            text,
+            root.node,
+            kind,
+            &mut ipset::IpSet::default(),
+            &mut out,
+        ),
+        Kind::Direct => walk(
+            text,
+            root.node,
+            kind,
+            &mut direct::Direct::default(),
+            &mut out,
+        ),
+        Kind::Whitelist => walk(
+            text,
+            root.node,
+            kind,
+            &mut whitelist::Whitelist::default(),
+            &mut out,
+        ),
     }
     out
 }
 
 /// A file that says another encoding than it has: expat refuses it.
 fn encoding(text: &str) -> Option<Finding> {
-    let declaration = text.trim_start_matches('\u{feff}').strip_prefix("<?xml")?.split("?>").next()?;
+    let declaration = text
+        .trim_start_matches('\u{feff}')
+        .strip_prefix("<?xml")?
+        .split("?>")
+        .next()?;
     let lower = declaration.to_ascii_lowercase();
     let at = lower.find("utf-16")?;
     let start = text.len() - text.trim_start_matches('\u{feff}').len() + 5 + at;
@@ -79,24 +115,44 @@ fn name(path: &str, kind: Kind) -> Option<Finding> {
     // A file in a folder of a zone is a part of that zone; the folder's name is what counts.
     let is_part = kind == Kind::Zone && !folder.ends_with("/zones");
     let name = file.strip_suffix(".xml").filter(|_| !is_part)?;
-    let message = if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || signs.contains(c)) {
+    let message = if name.is_empty()
+        || !name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || signs.contains(c))
+    {
         format!("`{name}` is not a name: it has letters, digits and {signs}")
     } else if kind == Kind::Zone && name.len() > 17 {
-        format!("the zone's name has {} characters, and 17 are allowed", name.len())
+        format!(
+            "the zone's name has {} characters, and 17 are allowed",
+            name.len()
+        )
     } else {
         return None;
     };
-    Some(Finding::error("firewalld/name", 0..0, message).effect(REFUSED).fix("name the file otherwise"))
+    Some(
+        Finding::error("firewalld/name", 0..0, message)
+            .effect(REFUSED)
+            .fix("name the file otherwise"),
+    )
 }
 
 /// Hands a reader every element of a file, as it begins and ends.
-fn walk(text: &str, root: Node<'_, '_>, kind: Kind, reader: &mut dyn Reader, out: &mut Vec<Finding>) {
+fn walk(
+    text: &str,
+    root: Node<'_, '_>,
+    kind: Kind,
+    reader: &mut dyn Reader,
+    out: &mut Vec<Finding>,
+) {
     let mut words = String::new();
     let mut open = vec![(root, root.first_child())];
     begin(text, root, kind, reader, out);
     while let Some((node, next)) = open.last_mut() {
         let Some(child) = *next else {
-            let at = Element { node: *node, span: name_span(text, *node) };
+            let at = Element {
+                node: *node,
+                span: name_span(text, *node),
+            };
             reader.end(&at, &words, out);
             open.pop();
             continue;
@@ -113,8 +169,17 @@ fn walk(text: &str, root: Node<'_, '_>, kind: Kind, reader: &mut dyn Reader, out
     reader.finish(out);
 }
 
-fn begin(text: &str, node: Node<'_, '_>, kind: Kind, reader: &mut dyn Reader, out: &mut Vec<Finding>) {
-    let at = Element { node, span: name_span(text, node) };
+fn begin(
+    text: &str,
+    node: Node<'_, '_>,
+    kind: Kind,
+    reader: &mut dyn Reader,
+    out: &mut Vec<Finding>,
+) {
+    let at = Element {
+        node,
+        span: name_span(text, node),
+    };
     if !reader.ignores() {
         if !known(&at, kind, out) {
             return;
@@ -125,17 +190,24 @@ fn begin(text: &str, node: Node<'_, '_>, kind: Kind, reader: &mut dyn Reader, ou
 
 /// roxmltree counts lines from 1, and columns in characters.
 fn offset(text: &str, at: roxmltree::TextPos) -> usize {
-    let line = TextSpan::whole(text).split('\n').nth(at.row.saturating_sub(1) as usize);
+    let line = TextSpan::whole(text)
+        .split('\n')
+        .nth(at.row.saturating_sub(1) as usize);
     let Some(line) = line else { return text.len() };
-    let within = line.text.char_indices().nth(at.col.saturating_sub(1) as usize).map_or(line.text.len(), |(at, _)| at);
+    let within = line
+        .text
+        .char_indices()
+        .nth(at.col.saturating_sub(1) as usize)
+        .map_or(line.text.len(), |(at, _)| at);
     line.span().start + within
 }
 
 /// The name in an element's opening tag.
 fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
     let start = node.range().start + 1;
-    let end =
-        text[start..].find(|c: char| c.is_whitespace() || c == '>' || c == '/').map_or(text.len(), |at| start + at);
+    let end = text[start..]
+        .find(|c: char| c.is_whitespace() || c == '>' || c == '/')
+        .map_or(text.len(), |at| start + at);
     start..end
 }
 
@@ -145,10 +217,16 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
     let name = at.name();
     // expat has no namespaces: xmlns is an attribute like any other.
     let spaces = at.node.namespaces().count();
-    let above = at.node.parent_element().map_or(0, |parent| parent.namespaces().count());
+    let above = at
+        .node
+        .parent_element()
+        .map_or(0, |parent| parent.namespaces().count());
     if at.node.tag_name().namespace().is_some() || spaces > above {
-        let finding =
-            Finding::error("firewalld/attribute", at.span.clone(), format!("<{name}> has no attribute xmlns"));
+        let finding = Finding::error(
+            "firewalld/attribute",
+            at.span.clone(),
+            format!("<{name}> has no attribute xmlns"),
+        );
         out.push(finding.effect(REFUSED).fix("take it away"));
     }
     let Some((_, needed, optional)) = schema.iter().find(|(known, ..)| *known == name) else {
@@ -180,7 +258,11 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
         complete = false;
         let message = format!("<{name}> needs the attribute {missing}");
         let finding = Finding::error("firewalld/attribute", at.span.clone(), message);
-        out.push(finding.effect(REFUSED).fix(format!("write {missing}=\"…\"")));
+        out.push(
+            finding
+                .effect(REFUSED)
+                .fix(format!("write {missing}=\"…\"")),
+        );
     }
     complete
 }

@@ -8,7 +8,8 @@ pub(super) trait Reader {
     /// An element begins. Its attributes are known.
     fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>);
 
-    /// An element ends. `text`: what stands between the last tag that opened and this one that closes.
+    /// An element ends. `text`: what stands between the last tag that opened and this one that
+    /// closes.
     fn end(&mut self, at: &Element<'_>, text: &str, out: &mut Vec<Finding>);
 
     /// The file ends.

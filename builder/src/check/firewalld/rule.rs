@@ -8,7 +8,9 @@ use std::ops::Range;
 use super::element::Element;
 
 /// The levels of a log.
-pub(super) const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "error", "warning", "notice", "info", "debug"];
+pub(super) const LEVELS: [&str; 8] = [
+    "emerg", "alert", "crit", "error", "warning", "notice", "info", "debug",
+];
 
 /// A rule as it stands in a zone.
 #[derive(Debug)]
@@ -43,7 +45,12 @@ pub(super) enum Kind {
     IcmpBlock(String),
     IcmpType(String),
     Masquerade,
-    ForwardPort { port: String, protocol: String, to_port: String, to: String },
+    ForwardPort {
+        port: String,
+        protocol: String,
+        to_port: String,
+        to: String,
+    },
 }
 
 /// A log.
@@ -93,15 +100,25 @@ impl Kind {
 
 impl Action {
     pub(super) fn of(at: &Element<'_>) -> Self {
-        let value = at.get("set").or(at.get("type")).unwrap_or_default().to_owned();
-        Self { name: at.name().to_owned(), value, limit: None }
+        let value = at
+            .get("set")
+            .or(at.get("type"))
+            .unwrap_or_default()
+            .to_owned();
+        Self {
+            name: at.name().to_owned(),
+            value,
+            limit: None,
+        }
     }
 }
 
 /// A limit, with its unit cut short.
 pub(super) fn limit(text: &str) -> String {
     match text.split_once('/') {
-        Some((rate, unit @ ("second" | "minute" | "hour" | "day"))) => format!("{rate}/{}", &unit[..1]),
+        Some((rate, unit @ ("second" | "minute" | "hour" | "day"))) => {
+            format!("{rate}/{}", &unit[..1])
+        }
         _ => text.to_owned(),
     }
 }
@@ -129,8 +146,17 @@ impl fmt::Display for Rule {
             write!(f, " {family}")?;
         }
         if let Some(source) = &self.source {
-            let value = source.address.as_ref().or(source.mac.as_ref()).or(source.ipset.as_ref());
-            write!(f, " from {}{}", if source.invert { "not " } else { "" }, value.map_or("", String::as_str))?;
+            let value = source
+                .address
+                .as_ref()
+                .or(source.mac.as_ref())
+                .or(source.ipset.as_ref());
+            write!(
+                f,
+                " from {}{}",
+                if source.invert { "not " } else { "" },
+                value.map_or("", String::as_str)
+            )?;
         }
         if let Some((address, invert, _)) = &self.destination {
             write!(f, " to {}{address}", if *invert { "not " } else { "" })?;
@@ -144,11 +170,20 @@ impl fmt::Display for Rule {
             Some(Kind::IcmpBlock(name)) => write!(f, " icmp-block {name}")?,
             Some(Kind::IcmpType(name)) => write!(f, " icmp-type {name}")?,
             Some(Kind::Masquerade) => write!(f, " masquerade")?,
-            Some(Kind::ForwardPort { port, protocol, to_port, to }) => {
+            Some(Kind::ForwardPort {
+                port,
+                protocol,
+                to_port,
+                to,
+            }) => {
                 write!(f, " forward-port {port}/{protocol} to {to_port}@{to}")?;
             }
         }
-        let limited = |limit: &Option<String>| limit.as_ref().map_or(String::new(), |limit| format!(" limit {limit}"));
+        let limited = |limit: &Option<String>| {
+            limit
+                .as_ref()
+                .map_or(String::new(), |limit| format!(" limit {limit}"))
+        };
         if let Some(log) = &self.log {
             let level = log.level.as_deref().unwrap_or_default();
             write!(f, " log {} {level}{}", log.prefix, limited(&log.limit))?;
@@ -157,7 +192,13 @@ impl fmt::Display for Rule {
             write!(f, " audit{}", limited(&audit.limit))?;
         }
         if let Some(action) = &self.action {
-            write!(f, " {} {}{}", action.name, action.value, limited(&action.limit))?;
+            write!(
+                f,
+                " {} {}{}",
+                action.name,
+                action.value,
+                limited(&action.limit)
+            )?;
         }
         Ok(())
     }

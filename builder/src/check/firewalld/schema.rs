@@ -1,8 +1,12 @@
-//! What may stand in the files of firewalld 0.6.3 (src/firewall/core/io/*.py, PARSER_REQUIRED_ELEMENT_ATTRS and
-//! PARSER_OPTIONAL_ELEMENT_ATTRS).
+//! What may stand in the files of firewalld 0.6.3 (src/firewall/core/io/*.py,
+//! PARSER_REQUIRED_ELEMENT_ATTRS and PARSER_OPTIONAL_ELEMENT_ATTRS).
 
 /// Element, attributes that it needs, attributes that it may have.
-pub(super) type Schema = &'static [(&'static str, &'static [&'static str], &'static [&'static str])];
+pub(super) type Schema = &'static [(
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+)];
 
 /// The kinds of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +47,8 @@ impl Kind {
         })
     }
 
-    /// Its elements and attributes. What a reader asks for without its table naming it is needed as well.
+    /// Its elements and attributes. What a reader asks for without its table naming it is needed as
+    /// well.
     pub(super) fn schema(self) -> Schema {
         match self {
             Self::Zone => ZONE,
@@ -80,9 +85,17 @@ const ZONE: Schema = &[
     ("icmp-type", &["name"], &[]),
     ("icmp-block-inversion", &[], &[]),
     ("masquerade", &[], &["enabled"]),
-    ("forward-port", &["port", "protocol"], &["to-port", "to-addr"]),
+    (
+        "forward-port",
+        &["port", "protocol"],
+        &["to-port", "to-addr"],
+    ),
     ("interface", &["name"], &[]),
-    ("source", &[], &["address", "mac", "invert", "family", "ipset"]),
+    (
+        "source",
+        &[],
+        &["address", "mac", "invert", "family", "ipset"],
+    ),
     ("rule", &[], &["family"]),
     ("destination", &["address"], &["invert"]),
     ("log", &[], &["prefix", "level"]),

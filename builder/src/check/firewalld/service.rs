@@ -15,7 +15,10 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn of(kind: Kind) -> Self {
-        Self { kind, seen: Seen::default() }
+        Self {
+            kind,
+            seen: Seen::default(),
+        }
     }
 
     fn port(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
@@ -27,8 +30,14 @@ impl Service {
             return;
         }
         at.expect_port("port", out);
-        at.expect("protocol", |text| TRANSPORTS.contains(&text), "tcp, udp, sctp or dccp", out);
-        self.seen.add(at, format!("{} {port}/{protocol}", at.name()), out);
+        at.expect(
+            "protocol",
+            |text| TRANSPORTS.contains(&text),
+            "tcp, udp, sctp or dccp",
+            out,
+        );
+        self.seen
+            .add(at, format!("{} {port}/{protocol}", at.name()), out);
     }
 }
 
@@ -37,16 +46,22 @@ const PROTOCOL: &str = "a name of /etc/protocols, or a number up to 255";
 impl Reader for Service {
     fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         match (self.kind, at.name()) {
-            (Kind::Service, "service") | (Kind::IcmpType, "icmptype") if at.get("name").is_some() => {
+            (Kind::Service, "service") | (Kind::IcmpType, "icmptype")
+                if at.get("name").is_some() =>
+            {
                 out.push(at.deprecated("name", "take it away: the file's name is the name"));
             }
             (Kind::Service | Kind::Helper, "port" | "source-port") => self.port(at, out),
             (Kind::Service, "protocol") => {
                 at.expect("value", is_protocol, PROTOCOL, out);
-                self.seen.add(at, format!("protocol {}", at.text("value")), out);
+                self.seen
+                    .add(at, format!("protocol {}", at.text("value")), out);
             }
             (Kind::Service, "destination") => {
-                for (family, good) in [("ipv4", is_network4 as fn(&str) -> bool), ("ipv6", is_network6)] {
+                for (family, good) in [
+                    ("ipv4", is_network4 as fn(&str) -> bool),
+                    ("ipv6", is_network6),
+                ] {
                     if at.get(family).is_some() {
                         at.expect(family, good, "an address or network of that family", out);
                         self.seen.add(at, format!("destination {family}"), out);
@@ -64,11 +79,23 @@ impl Reader for Service {
             }
             (Kind::Helper, "helper") => {
                 if at.get("family").is_some() {
-                    at.expect("family", |family| ["ipv4", "ipv6"].contains(&family), "ipv4 or ipv6", out);
+                    at.expect(
+                        "family",
+                        |family| ["ipv4", "ipv6"].contains(&family),
+                        "ipv4 or ipv6",
+                        out,
+                    );
                 }
-                let named =
-                    |name: &str| name.starts_with("nf_conntrack_") && !name.replace("nf_conntrack_", "").is_empty();
-                at.expect("module", named, "a name that begins with nf_conntrack_", out);
+                let named = |name: &str| {
+                    name.starts_with("nf_conntrack_")
+                        && !name.replace("nf_conntrack_", "").is_empty()
+                };
+                at.expect(
+                    "module",
+                    named,
+                    "a name that begins with nf_conntrack_",
+                    out,
+                );
             }
             _ => {}
         }

@@ -9,7 +9,11 @@ use crate::check::python::{any_radix, decimal};
 pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     let id = |text: &str| {
         let text = text.trim();
-        decimal(text).or_else(|| known::PORT_NAMES.get(text).and_then(|port| port.parse().ok()))
+        decimal(text).or_else(|| {
+            known::PORT_NAMES
+                .get(text)
+                .and_then(|port| port.parse().ok())
+        })
     };
     let valid = |text: &str| id(text).filter(|id| (0..=65535).contains(id));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -28,7 +32,9 @@ pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
                     break;
                 }
             }
-            (Some(one), other) => found.extend(valid(other).map(|other| (one.min(other), one.max(other)))),
+            (Some(one), other) => {
+                found.extend(valid(other).map(|other| (one.min(other), one.max(other))));
+            }
             (None, _) => {}
         }
     }
@@ -60,13 +66,22 @@ pub(super) fn is_ipv6(text: &str) -> bool {
 
 /// An address, with a mask or not.
 pub(super) fn is_network4(text: &str) -> bool {
-    let Some((address, mask)) = text.split_once('/') else { return is_ipv4(text) };
-    is_ipv4(address) && if mask.contains('.') { is_ipv4(mask) } else { bits(mask, 32) }
+    let Some((address, mask)) = text.split_once('/') else {
+        return is_ipv4(text);
+    };
+    is_ipv4(address)
+        && if mask.contains('.') {
+            is_ipv4(mask)
+        } else {
+            bits(mask, 32)
+        }
 }
 
 /// The same of the other family.
 pub(super) fn is_network6(text: &str) -> bool {
-    let Some((address, mask)) = text.split_once('/') else { return is_ipv6(text) };
+    let Some((address, mask)) = text.split_once('/') else {
+        return is_ipv6(text);
+    };
     is_ipv6(address) && bits(mask, 128)
 }
 
@@ -85,7 +100,13 @@ pub(super) fn is_network(family: &str, text: &str) -> bool {
 
 pub(super) fn is_mac(text: &str) -> bool {
     text.len() == 17
-        && text.bytes().enumerate().all(|(at, byte)| if at % 3 == 2 { byte == b':' } else { byte.is_ascii_hexdigit() })
+        && text.bytes().enumerate().all(|(at, byte)| {
+            if at % 3 == 2 {
+                byte == b':'
+            } else {
+                byte.is_ascii_hexdigit()
+            }
+        })
 }
 
 pub(super) fn is_interface(text: &str) -> bool {

@@ -1,5 +1,5 @@
-//! lockdown-whitelist.xml (firewalld 0.6.3, core/io/lockdown_whitelist.py; functions.py, checkCommand, checkUser,
-//! checkContext).
+//! lockdown-whitelist.xml (firewalld 0.6.3, core/io/lockdown_whitelist.py; functions.py,
+//! checkCommand, checkUser, checkContext).
 
 use super::element::{Element, IGNORED, REFUSED};
 use super::reader::Reader;
@@ -28,7 +28,12 @@ impl Reader for Whitelist {
         }
         let item = match at.name() {
             "command" => {
-                at.expect("name", is_command, "an absolute path, and its arguments", out);
+                at.expect(
+                    "name",
+                    is_command,
+                    "an absolute path, and its arguments",
+                    out,
+                );
                 format!("command {}", at.text("name"))
             }
             "selinux" => {
@@ -42,7 +47,12 @@ impl Reader for Whitelist {
                         return;
                     }
                     Some(number) => {
-                        at.expect("id", |_| (0..=i64::from(i32::MAX)).contains(&number), "a number from 0", out);
+                        at.expect(
+                            "id",
+                            |_| (0..=i64::from(i32::MAX)).contains(&number),
+                            "a number from 0",
+                            out,
+                        );
                         format!("id {number}")
                     }
                 },
@@ -66,7 +76,10 @@ fn is_command(text: &str) -> bool {
 }
 
 fn is_user(text: &str) -> bool {
-    (1..=256).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_$".contains(c))
+    (1..=256).contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".-_$".contains(c))
 }
 
 fn is_context(text: &str) -> bool {

@@ -36,8 +36,8 @@ impl Reader for Zone {
         match at.name() {
             "zone" => zone(at, out),
             "rule" => self.begin_rule(at, out),
-            "service" | "port" | "protocol" | "icmp-block" | "icmp-type" | "masquerade" | "forward-port"
-            | "source-port" => self.element(at, out),
+            "service" | "port" | "protocol" | "icmp-block" | "icmp-type" | "masquerade"
+            | "forward-port" | "source-port" => self.element(at, out),
             "interface" => self.interface(at, out),
             "source" => self.source(at, out),
             "destination" => self.destination(at, out),
@@ -58,7 +58,11 @@ impl Reader for Zone {
                     return;
                 }
                 let Some(rule) = rule else {
-                    out.push(at.misplaced("a rule within a rule", RULE, "write one after the other"));
+                    out.push(at.misplaced(
+                        "a rule within a rule",
+                        RULE,
+                        "write one after the other",
+                    ));
                     return;
                 };
                 match rule.check() {
@@ -79,9 +83,17 @@ impl Reader for Zone {
 fn zone(at: &Element<'_>, out: &mut Vec<Finding>) {
     const TARGETS: [&str; 5] = ["ACCEPT", "%%REJECT%%", "DROP", "{chain}_{zone}", "default"];
     if at.get("target").is_some() {
-        at.expect("target", |target| TARGETS.contains(&target), "ACCEPT, DROP, %%REJECT%% or default", out);
+        at.expect(
+            "target",
+            |target| TARGETS.contains(&target),
+            "ACCEPT, DROP, %%REJECT%% or default",
+            out,
+        );
     }
-    for name in ["name", "immutable"].into_iter().filter(|name| at.get(name).is_some()) {
+    for name in ["name", "immutable"]
+        .into_iter()
+        .filter(|name| at.get(name).is_some())
+    {
         out.push(at.deprecated(name, "take it away: the file's name is the zone's"));
     }
 }
@@ -106,7 +118,9 @@ impl Zone {
     /// What a rule, or the zone itself, is about.
     fn element(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         let name = at.name();
-        if name == "masquerade" && ["no", "false"].contains(&at.text("enabled").to_lowercase().as_str()) {
+        if name == "masquerade"
+            && ["no", "false"].contains(&at.text("enabled").to_lowercase().as_str())
+        {
             out.push(at.deprecated("enabled", "take <masquerade> away"));
             return;
         }
@@ -130,15 +144,23 @@ impl Zone {
             self.break_off(finding, out);
             return;
         }
-        self.seen.add(at, format!("interface {}", at.text("name")), out);
+        self.seen
+            .add(at, format!("interface {}", at.text("name")), out);
     }
 
     fn source(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
-        let filled = |name: &str| at.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        let filled = |name: &str| {
+            at.get(name)
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+        };
         if let Some(rule) = &mut self.rule {
             if rule.source.is_some() {
                 let message = "a rule with more than one source";
-                self.break_off(at.misplaced(message, RULE, "write a rule for each, or name an ipset"), out);
+                self.break_off(
+                    at.misplaced(message, RULE, "write a rule for each, or name an ipset"),
+                    out,
+                );
                 return;
             }
             let source = Source {
@@ -158,7 +180,11 @@ impl Zone {
         match item::source(at, out) {
             // It wants to warn, and asks for the address that is not there.
             Some((true, ipset)) if !self.sets.insert(ipset.clone()) => {
-                out.push(at.misplaced(format!("the source ipset {ipset} twice"), REFUSED, "take one away"));
+                out.push(at.misplaced(
+                    format!("the source ipset {ipset} twice"),
+                    REFUSED,
+                    "take one away",
+                ));
             }
             Some((false, address)) => self.seen.add(at, format!("source {address}"), out),
             _ => {}
@@ -167,15 +193,27 @@ impl Zone {
 
     fn destination(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         let Some(rule) = &mut self.rule else {
-            let finding = at.misplaced("<destination> outside of a rule", REST, "put it into a <rule>");
+            let finding = at.misplaced(
+                "<destination> outside of a rule",
+                REST,
+                "put it into a <rule>",
+            );
             self.break_off(finding, out);
             return;
         };
         if rule.destination.is_some() {
-            out.push(at.misplaced("a rule with more than one destination", IGNORED, "write a rule for each"));
+            out.push(at.misplaced(
+                "a rule with more than one destination",
+                IGNORED,
+                "write a rule for each",
+            ));
             return;
         }
-        rule.destination = Some((at.text("address").to_owned(), at.inverts(), at.place("address")));
+        rule.destination = Some((
+            at.text("address").to_owned(),
+            at.inverts(),
+            at.place("address"),
+        ));
     }
 
     fn action(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
@@ -185,7 +223,14 @@ impl Zone {
             return;
         };
         if rule.action.is_some() {
-            self.break_off(at.misplaced("a rule with more than one action", RULE, "write a rule for each"), out);
+            self.break_off(
+                at.misplaced(
+                    "a rule with more than one action",
+                    RULE,
+                    "write a rule for each",
+                ),
+                out,
+            );
             return;
         }
         rule.action = Some(Action::of(at));
@@ -202,13 +247,20 @@ impl Zone {
             return;
         }
         let level = at.get("level").map(str::to_owned);
-        if level.as_deref().is_some_and(|level| !LEVELS.contains(&level)) {
+        if level
+            .as_deref()
+            .is_some_and(|level| !LEVELS.contains(&level))
+        {
             let expected = LEVELS.join(", ");
             let finding = at.invalid_value("level", &expected).effect(RULE);
             self.break_off(finding, out);
             return;
         }
-        rule.log = Some(Log { prefix: at.text("prefix").to_owned(), level, limit: None });
+        rule.log = Some(Log {
+            prefix: at.text("prefix").to_owned(),
+            level,
+            limit: None,
+        });
         self.limited = Some(LimitTarget::Log);
     }
 
@@ -218,7 +270,10 @@ impl Zone {
             return;
         };
         if rule.audit.is_some() {
-            self.break_off(at.misplaced("a rule with more than one audit", RULE, "take one away"), out);
+            self.break_off(
+                at.misplaced("a rule with more than one audit", RULE, "take one away"),
+                out,
+            );
             return;
         }
         rule.audit = Some(Audit::default());
@@ -235,10 +290,16 @@ impl Zone {
         match slot {
             None => {
                 let message = "<limit> outside of an action, log or audit";
-                self.break_off(at.misplaced(message, if inside { RULE } else { REST }, "put it into one"), out);
+                self.break_off(
+                    at.misplaced(message, if inside { RULE } else { REST }, "put it into one"),
+                    out,
+                );
             }
             Some(Some(_)) => {
-                self.break_off(at.misplaced("more than one limit", RULE, "take one away"), out);
+                self.break_off(
+                    at.misplaced("more than one limit", RULE, "take one away"),
+                    out,
+                );
             }
             Some(slot) => *slot = Some(super::rule::limit(at.text("value"))),
         }

@@ -1,7 +1,8 @@
 //! The mount options of XFS on kernel 3.10, of mount(8), and of systemd 219.
 
-/// Options that XFS looks at only when a volume is mounted for the first time: a remount ignores them and reports success
-/// (kernel 3.10, fs/xfs/xfs_super.c, xfs_fs_remount: all but ro, rw, barrier, nobarrier, inode64, inode32).
+/// Options that XFS looks at only when a volume is mounted for the first time: a remount ignores
+/// them and reports success (kernel 3.10, fs/xfs/xfs_super.c, xfs_fs_remount: all but ro, rw,
+/// barrier, nobarrier, inode64, inode32).
 pub(in crate::check) fn only_at_first_mount(option: &str) -> bool {
     let name = option.split('=').next().unwrap_or_default();
     [
@@ -104,8 +105,9 @@ pub(super) const GENERIC: &[&str] = &[
     "seclabel",
 ];
 
-/// systemd's own, as 219 has them (man/systemd.mount.xml). x-systemd.requires and -requires-mounts-for are back-ports of
-/// RHEL's 219-3, x-systemd.idle-timeout of 219-32 (the changelog of its systemd.spec: #1164334, #1354410).
+/// systemd's own, as 219 has them (man/systemd.mount.xml). x-systemd.requires and
+/// -requires-mounts-for are back-ports of RHEL's 219-3, x-systemd.idle-timeout of 219-32 (the
+/// changelog of its systemd.spec: #1164334, #1354410).
 pub(super) const SYSTEMD: &[&str] = &[
     "x-systemd.automount",
     "x-systemd.device-timeout",
@@ -129,15 +131,28 @@ pub(super) const XFS: &[&str] = &[
 ];
 
 pub(super) fn known_to_xfs(name: &str) -> bool {
-    GENERIC.contains(&name) || XFS.contains(&name) || only_at_first_mount(name) || name.starts_with("x-")
+    GENERIC.contains(&name)
+        || XFS.contains(&name)
+        || only_at_first_mount(name)
+        || name.starts_with("x-")
 }
 
 pub(super) fn xfs_only(name: &str) -> bool {
-    ["allocsize", "logbsize", "logbufs", "inode64", "largeio", "swalloc"].contains(&name)
+    [
+        "allocsize",
+        "logbsize",
+        "logbufs",
+        "inode64",
+        "largeio",
+        "swalloc",
+    ]
+    .contains(&name)
 }
 
 pub(super) fn is_allocsize(option: &str) -> bool {
-    let Some(value) = option.strip_prefix("allocsize=") else { return false };
+    let Some(value) = option.strip_prefix("allocsize=") else {
+        return false;
+    };
     let digits = value.trim_end_matches(['k', 'm', 'g', 'K', 'M', 'G']);
     let shift = match value[digits.len()..].to_ascii_lowercase().as_str() {
         "" => 0,
@@ -146,6 +161,9 @@ pub(super) fn is_allocsize(option: &str) -> bool {
         "g" => 30,
         _ => return false,
     };
-    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift));
     bytes.is_some_and(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes))
 }

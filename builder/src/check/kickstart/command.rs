@@ -1,5 +1,6 @@
-//! What pykickstart's RHEL7 handler refuses by its table: unknown commands, missing options, too few or too many words,
-//! options and commands that exclude each other (rhel7-branch, handlers/rhel7.py, commands/, base.py).
+//! What pykickstart's RHEL7 handler refuses by its table: unknown commands, missing options, too
+//! few or too many words, options and commands that exclude each other (rhel7-branch,
+//! handlers/rhel7.py, commands/, base.py).
 
 use recipes::diagnostic::nearest;
 
@@ -23,7 +24,10 @@ pub(super) fn read<'a>(
         return None;
     };
     let read = if command.words == Words::Raw {
-        options::Arguments { words: rest.to_vec(), given: Vec::new() }
+        options::Arguments {
+            words: rest.to_vec(),
+            given: Vec::new(),
+        }
     } else {
         options::read(command, &name.value, rest, out)
     };
@@ -61,24 +65,44 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
         Words::Raw => {}
         Words::Any => {
             // A word that is the end of a line has a warning of its own.
-            let ignored = line.words.iter().find(|word| !word.value.contains(['\n', '\r']));
+            let ignored = line
+                .words
+                .iter()
+                .find(|word| !word.value.contains(['\n', '\r']));
             if let Some(word) = ignored.filter(|_| wants.is_empty()) {
                 let message = format!("{shown} ignores the word `{}`", word.value.escape_default());
                 let finding = Finding::warning("kickstart/ignored", word.span.clone(), message);
-                out.push(finding.effect("it has no effect").fix("take it away, or write its option with --"));
+                out.push(
+                    finding
+                        .effect("it has no effect")
+                        .fix("take it away, or write its option with --"),
+                );
             }
         }
         Words::Between(least, _) if line.words.len() < least => {
             let message = format!("{shown} needs {wants}");
-            out.push(stops_anaconda("kickstart/words", line, message, format!("write {shown}, and {wants} behind it")));
+            out.push(stops_anaconda(
+                "kickstart/words",
+                line,
+                message,
+                format!("write {shown}, and {wants} behind it"),
+            ));
         }
         Words::Between(_, most) => {
-            let Some(word) = line.words.get(most) else { return };
-            let message = format!("`{}` is one word too many for {shown}", word.value.escape_default());
-            let finding = Finding::error("kickstart/words", word.span.clone(), message).effect("anaconda stops");
+            let Some(word) = line.words.get(most) else {
+                return;
+            };
+            let message = format!(
+                "`{}` is one word too many for {shown}",
+                word.value.escape_default()
+            );
+            let finding = Finding::error("kickstart/words", word.span.clone(), message)
+                .effect("anaconda stops");
             out.push(match wants {
                 "" => finding.fix(format!("{shown} takes no words: take it away")),
-                wants => finding.fix(format!("{shown} takes {wants}, and no more: take it away or quote it")),
+                wants => finding.fix(format!(
+                    "{shown} takes {wants}, and no more: take it away or quote it"
+                )),
             });
         }
     }
@@ -89,10 +113,24 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
     let shown = &line.name.value;
     let says = |name: &str| earlier.is_set(line, name);
     let value = |name: &str| {
-        let flag = line.command.options.iter().any(|option| option.names.contains(&name) && option.form == Form::Flag);
-        if flag { name.to_owned() } else { format!("{name}=") }
+        let flag = line
+            .command
+            .options
+            .iter()
+            .any(|option| option.names.contains(&name) && option.form == Form::Flag);
+        if flag {
+            name.to_owned()
+        } else {
+            format!("{name}=")
+        }
     };
-    let all = |names: &[&str]| names.iter().map(|name| value(name)).collect::<Vec<_>>().join(" or ");
+    let all = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| value(name))
+            .collect::<Vec<_>>()
+            .join(" or ")
+    };
     match rule {
         Rule::Any(names) if !names.iter().any(|name| says(name)) => Some(stops_anaconda(
             "kickstart/needed-option",
@@ -107,20 +145,42 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
                 0 => format!("{shown} needs {}", all(names)),
                 _ => format!("{shown} takes only one of {}", all(names)),
             };
-            Some(stops_anaconda("kickstart/contradiction", line, message, "write exactly one of them"))
+            Some(stops_anaconda(
+                "kickstart/contradiction",
+                line,
+                message,
+                "write exactly one of them",
+            ))
         }
         Rule::Apart(one, other) if says(one) && says(other) => {
             let message = format!("{} with {}", value(one), value(other));
-            Some(stops_anaconda("kickstart/contradiction", line, message, "take one of them away"))
+            Some(stops_anaconda(
+                "kickstart/contradiction",
+                line,
+                message,
+                "take one of them away",
+            ))
         }
         Rule::Needs(one, others) if says(one) && !others.iter().any(|name| says(name)) => {
             let message = format!("{} without {}", value(one), all(others));
-            Some(stops_anaconda("kickstart/needed-option", line, message, "add it"))
+            Some(stops_anaconda(
+                "kickstart/needed-option",
+                line,
+                message,
+                "add it",
+            ))
         }
         Rule::After(commands) => {
-            let other = commands.iter().find(|name| earlier.commands.contains(**name))?;
+            let other = commands
+                .iter()
+                .find(|name| earlier.commands.contains(**name))?;
             let message = format!("{shown} after {other}: 7 takes only one of them");
-            Some(stops_anaconda("kickstart/contradiction", line, message, "take one of them away"))
+            Some(stops_anaconda(
+                "kickstart/contradiction",
+                line,
+                message,
+                "take one of them away",
+            ))
         }
         _ => None,
     }
@@ -128,11 +188,17 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
 
 fn unknown(command: &Token) -> Finding {
     let name = command.value.escape_debug().to_string();
-    let finding = Finding::error("kickstart/command", command.span.clone(), format!("7 has no command {name}"));
+    let finding = Finding::error(
+        "kickstart/command",
+        command.span.clone(),
+        format!("7 has no command {name}"),
+    );
     let finding = finding.effect("anaconda stops: unknown command");
     let instead = match command.value.as_str() {
         "authselect" => "authselect came with 8: write authconfig",
-        "timesource" => "timesource came with 8.4: bring a chrony.conf, or write timezone --ntpservers=",
+        "timesource" => {
+            "timesource came with 8.4: bring a chrony.conf, or write timezone --ntpservers="
+        }
         "module" => "modules came with 8: name the packages",
         "syspurpose" | "rhsm" => "take it away",
         "ostreecontainer" | "bootc" => "it came with later releases; there is ostreesetup",
@@ -140,7 +206,9 @@ fn unknown(command: &Token) -> Finding {
             "take it away: it is gone since 6 or before"
         }
         "key" => "take it away: installation numbers are gone",
-        name if name.starts_with('\u{feff}') => "the file begins with a byte order mark: save it as UTF-8 without one",
+        name if name.starts_with('\u{feff}') => {
+            "the file begins with a byte order mark: save it as UTF-8 without one"
+        }
         name => {
             return match nearest(name, table::commands()) {
                 Some(near) => finding.fix(format!("did you mean {near}?")),

@@ -1,5 +1,6 @@
-//! What anaconda makes of a command that pykickstart takes: secrets, what has no effect, what does harm (anaconda
-//! 21.48.22.159, pyanaconda/kickstart.py, users.py, bootloader.py; blivet 0.61, formats/, platform.py).
+//! What anaconda makes of a command that pykickstart takes: secrets, what has no effect, what does
+//! harm (anaconda 21.48.22.159, pyanaconda/kickstart.py, users.py, bootloader.py; blivet 0.61,
+//! formats/, platform.py).
 
 use super::line::Line;
 use super::options::GivenOption;
@@ -37,15 +38,24 @@ pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
     }
     disk::names(&line.given, out);
     for name in ["--wepkey", "--wpakey", "--reverse-password"] {
-        out.extend(line.find(name).map(|secret| clear(secret, "hand it over another way")));
+        out.extend(
+            line.find(name)
+                .map(|secret| clear(secret, "hand it over another way")),
+        );
     }
     if line.is(&["iscsi", "vnc"]) {
-        out.extend(line.find("--password").map(|secret| clear(secret, "hand it over another way")));
+        out.extend(
+            line.find("--password")
+                .map(|secret| clear(secret, "hand it over another way")),
+        );
     }
 }
 
 fn waits(line: &Line<'_>, out: &mut Vec<Finding>) {
-    let message = format!("after an error {} mode waits at a prompt, indefinitely", line.name.value);
+    let message = format!(
+        "after an error {} mode waits at a prompt, indefinitely",
+        line.name.value
+    );
     let finding = Finding::warning("kickstart/waits", line.span(), message);
     out.push(finding.effect("no one learns of it").fix("write cmdline"));
 }
@@ -55,16 +65,27 @@ fn firewall(line: &Line<'_>, out: &mut Vec<Finding>) {
     if line.has("--use-system-defaults") {
         return;
     }
-    let off = line
-        .given
-        .iter()
-        .rfind(|given| ["--disable", "--disabled", "--enable", "--enabled"].contains(&given.option.names[0]));
+    let off = line.given.iter().rfind(|given| {
+        ["--disable", "--disabled", "--enable", "--enabled"].contains(&given.option.names[0])
+    });
     if off.is_some_and(|given| given.option.names[0].starts_with("--disable")) {
         let finding = Finding::warning("kickstart/firewall", line.span(), "the firewall is off");
-        out.push(finding.effect("etcd's ports are open to everyone").fix(ZONE));
+        out.push(
+            finding
+                .effect("etcd's ports are open to everyone")
+                .fix(ZONE),
+        );
     } else if !line.list("--remove-service").any(|name| name == "ssh") {
-        let finding = Finding::warning("kickstart/firewall", line.span(), "this opens ssh to everyone");
-        out.push(finding.effect("anaconda adds ssh to what stands here").fix(ZONE));
+        let finding = Finding::warning(
+            "kickstart/firewall",
+            line.span(),
+            "this opens ssh to everyone",
+        );
+        out.push(
+            finding
+                .effect("anaconda adds ssh to what stands here")
+                .fix(ZONE),
+        );
     }
 }
 
@@ -73,43 +94,73 @@ fn services(line: &Line<'_>, out: &mut Vec<Finding>) {
         let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
         if ["timer", "socket", "path", "target", "mount"].contains(&kind) {
             out.push(
-                Finding::warning("kickstart/services", line.span(), format!("services cannot enable a .{kind}"))
-                    .effect(format!("anaconda looks for {name}.service, and ignores that it fails"))
-                    .fix("write a preset file"),
+                Finding::warning(
+                    "kickstart/services",
+                    line.span(),
+                    format!("services cannot enable a .{kind}"),
+                )
+                .effect(format!(
+                    "anaconda looks for {name}.service, and ignores that it fails"
+                ))
+                .fix("write a preset file"),
             );
         }
     }
 }
 
 fn bootloader(line: &Line<'_>, out: &mut Vec<Finding>) {
-    if let Some(place) = line.find("--location").filter(|given| given.value.as_deref() == Some("partition")) {
+    if let Some(place) = line
+        .find("--location")
+        .filter(|given| given.value.as_deref() == Some("partition"))
+    {
         out.push(
-            Finding::error("kickstart/bootloader", place.span.clone(), "--location=partition")
-                .effect("anaconda stops: GRUB 2 does not go into a partition")
-                .fix("write --location=mbr"),
+            Finding::error(
+                "kickstart/bootloader",
+                place.span.clone(),
+                "--location=partition",
+            )
+            .effect("anaconda stops: GRUB 2 does not go into a partition")
+            .fix("write --location=mbr"),
         );
     }
     // --md5pass is a password and --iscrypted in one.
-    let secret = line.given.iter().rfind(|given| ["--password", "--md5pass"].contains(&given.option.names[0]));
+    let secret = line
+        .given
+        .iter()
+        .rfind(|given| ["--password", "--md5pass"].contains(&given.option.names[0]));
     let crypted = line.find("--iscrypted").or_else(|| line.find("--md5pass"));
-    let hashed = |given: &GivenOption| given.value.as_deref().is_some_and(|value| value.starts_with("grub.pbkdf2."));
+    let hashed = |given: &GivenOption| {
+        given
+            .value
+            .as_deref()
+            .is_some_and(|value| value.starts_with("grub.pbkdf2."))
+    };
     match (secret, crypted) {
         (Some(secret), _) if hashed(secret) => {}
         (secret, Some(crypted)) => {
             let place = secret.unwrap_or(crypted).span.clone();
             out.push(
-                Finding::error("kickstart/bootloader", place, "GRUB 2 does not take this password")
-                    .effect("anaconda stops: not in grub.pbkdf2 format")
-                    .fix("it must begin with grub.pbkdf2.: grub2-mkpasswd-pbkdf2 makes it"),
+                Finding::error(
+                    "kickstart/bootloader",
+                    place,
+                    "GRUB 2 does not take this password",
+                )
+                .effect("anaconda stops: not in grub.pbkdf2 format")
+                .fix("it must begin with grub.pbkdf2.: grub2-mkpasswd-pbkdf2 makes it"),
             );
         }
-        (Some(secret), None) => out.push(clear(secret, "write --iscrypted and what grub2-mkpasswd-pbkdf2 says")),
+        (Some(secret), None) => out.push(clear(
+            secret,
+            "write --iscrypted and what grub2-mkpasswd-pbkdf2 says",
+        )),
         (None, None) => {}
     }
 }
 
 fn label(line: &Line<'_>, out: &mut Vec<Finding>) {
-    let Some(given) = line.find("--disklabel") else { return };
+    let Some(given) = line.find("--disklabel") else {
+        return;
+    };
     let label = given.value.as_deref().unwrap_or_default();
     if !["", "msdos", "gpt"].contains(&label) {
         out.push(
@@ -126,7 +177,10 @@ fn label(line: &Line<'_>, out: &mut Vec<Finding>) {
 
 fn static_network(line: &Line<'_>, out: &mut Vec<Finding>) {
     for (missing, does) in [
-        ("--ip", "anaconda writes an empty address: the card has none"),
+        (
+            "--ip",
+            "anaconda writes an empty address: the card has none",
+        ),
         ("--netmask", "anaconda writes an empty netmask"),
         ("--device", "it goes to the card that the installer came by"),
     ] {
@@ -154,7 +208,9 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
     if line.is(&["sshpw"]) && line.has("--sshkey") {
         return;
     }
-    let hashed = ["$1$", "$5$", "$6$", "!", "*"].iter().any(|kind| text.starts_with(kind));
+    let hashed = ["$1$", "$5$", "$6$", "!", "*"]
+        .iter()
+        .any(|kind| text.starts_with(kind));
     let locked = line.has("--lock") && text.is_empty();
     if !line.has("--iscrypted") && !locked {
         let finding = Finding::error("kickstart/secret", span, "a password in clear");
@@ -164,8 +220,16 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
                 .fix("write --iscrypted and a hash from openssl passwd -6"),
         );
     } else if line.has("--iscrypted") && text.starts_with("$y$") {
-        let finding = Finding::error("kickstart/hash-kind", span, "glibc 2.17 does not know yescrypt ($y$)");
-        out.push(finding.effect("no one can log in with it").fix("make the hash with openssl passwd -6"));
+        let finding = Finding::error(
+            "kickstart/hash-kind",
+            span,
+            "glibc 2.17 does not know yescrypt ($y$)",
+        );
+        out.push(
+            finding
+                .effect("no one can log in with it")
+                .fix("make the hash with openssl passwd -6"),
+        );
     } else if line.has("--iscrypted") && !hashed {
         let finding = Finding::error("kickstart/hash-kind", span, "--iscrypted without a hash");
         out.push(
@@ -179,25 +243,43 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
 fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
     if let Some(open) = line.find("--noverifyssl") {
         out.push(
-            Finding::warning("kickstart/unverified", open.span.clone(), "the server's certificate is not checked")
-                .effect("7 checks no signature of a package either: who is on the way is root on the node")
-                .fix("give its CA by --sslcacert="),
+            Finding::warning(
+                "kickstart/unverified",
+                open.span.clone(),
+                "the server's certificate is not checked",
+            )
+            .effect(
+                "7 checks no signature of a package either: who is on the way is root on the node",
+            )
+            .fix("give its CA by --sslcacert="),
         );
     }
     if line.is(&["liveimg"]) && !line.has("--checksum") {
         out.push(
-            Finding::warning("kickstart/unverified", line.span(), "liveimg without --checksum=")
-                .effect("whatever is fetched is unpacked as the system")
-                .fix("write --checksum= and its sha256"),
+            Finding::warning(
+                "kickstart/unverified",
+                line.span(),
+                "liveimg without --checksum=",
+            )
+            .effect("whatever is fetched is unpacked as the system")
+            .fix("write --checksum= and its sha256"),
         );
     }
-    let old =
-        |given: &&GivenOption| given.value.as_deref().is_some_and(|value| value.contains("mirrorlist.centos.org"));
+    let old = |given: &&GivenOption| {
+        given
+            .value
+            .as_deref()
+            .is_some_and(|value| value.contains("mirrorlist.centos.org"))
+    };
     for given in line.given.iter().filter(old) {
         out.push(
-            Finding::error("kickstart/gone", given.span.clone(), "CentOS 7's mirrors are gone since July 2024")
-                .effect("the server does not exist any more")
-                .fix("write https://vault.centos.org/7.9.2009/os/x86_64/ or a mirror of your own"),
+            Finding::error(
+                "kickstart/gone",
+                given.span.clone(),
+                "CentOS 7's mirrors are gone since July 2024",
+            )
+            .effect("the server does not exist any more")
+            .fix("write https://vault.centos.org/7.9.2009/os/x86_64/ or a mirror of your own"),
         );
     }
 }
@@ -223,29 +305,43 @@ const FILE_SYSTEMS: [&str; 15] = [
 
 fn partition(line: &Line<'_>, out: &mut Vec<Finding>) {
     if let Some(secret) = line.find("--passphrase") {
-        out.push(clear(secret, "use --escrowcert, or encrypt after the installation"));
+        out.push(clear(
+            secret,
+            "use --escrowcert, or encrypt after the installation",
+        ));
     }
     if let Some(given) = line.find("--fstype") {
         let kind = given.value.as_deref().unwrap_or_default();
         if !kind.is_empty() && !FILE_SYSTEMS.contains(&kind) {
             let message = format!("7 does not make the file system `{kind}`");
             let finding = Finding::warning("kickstart/filesystem", given.span.clone(), message);
-            out.push(finding.effect("anaconda stops").fix("write xfs, ext4, vfat or swap"));
+            out.push(
+                finding
+                    .effect("anaconda stops")
+                    .fix("write xfs, ext4, vfat or swap"),
+            );
         }
     }
     let point = line.words.first().map_or("", |word| word.value.as_str());
-    if line.is(&["partition"]) && line.has("--grow") && !line.has("--size") && !line.has("--onpart") {
+    if line.is(&["partition"]) && line.has("--grow") && !line.has("--size") && !line.has("--onpart")
+    {
         out.push(
-            Finding::warning("kickstart/mount-options", line.span(), "--grow without --size=")
-                .effect("anaconda begins with 500 MiB and fails only where these do not fit")
-                .fix("write --size= in MiB; with --grow it is the least"),
+            Finding::warning(
+                "kickstart/mount-options",
+                line.span(),
+                "--grow without --size=",
+            )
+            .effect("anaconda begins with 500 MiB and fails only where these do not fit")
+            .fix("write --size= in MiB; with --grow it is the least"),
         );
     }
     mount_options(line, point, out);
 }
 
 fn mount_options(line: &Line<'_>, point: &str, out: &mut Vec<Finding>) {
-    let Some(given) = line.find("--fsoptions") else { return };
+    let Some(given) = line.find("--fsoptions") else {
+        return;
+    };
     let options = given.value.as_deref().unwrap_or_default();
     if options.split(',').any(|option| option == "nobarrier") {
         let message = "nobarrier lets the disk hold back what fsync promised";
@@ -258,9 +354,15 @@ fn mount_options(line: &Line<'_>, point: &str, out: &mut Vec<Finding>) {
     let late = |option: &&str| point == "/" && crate::check::fstab::only_at_first_mount(option);
     if let Some(option) = options.split(',').find(late) {
         out.push(
-            Finding::warning("kickstart/mount-options", given.span.clone(), format!("{option} has no effect on /"))
-                .effect("the initramfs has mounted it already, and XFS ignores the option in the remount")
-                .fix(format!("write bootloader --append=\"rootflags={option}\"")),
+            Finding::warning(
+                "kickstart/mount-options",
+                given.span.clone(),
+                format!("{option} has no effect on /"),
+            )
+            .effect(
+                "the initramfs has mounted it already, and XFS ignores the option in the remount",
+            )
+            .fix(format!("write bootloader --append=\"rootflags={option}\"")),
         );
     }
 }

@@ -1,5 +1,5 @@
-//! What the commands of a kickstart say together (anaconda 21.48.22.159: the mandatory spokes of ui/tui/spokes/, kickstart.py,
-//! doKickstartStorage, users.py).
+//! What the commands of a kickstart say together (anaconda 21.48.22.159: the mandatory spokes of
+//! ui/tui/spokes/, kickstart.py, doKickstartStorage, users.py).
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,18 @@ pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         missing(kickstart, out);
         undefined(kickstart, out);
     }
-    for (at, line) in kickstart.commands.iter().enumerate().filter(|(_, line)| line.is(&["user"])) {
+    for (at, line) in kickstart
+        .commands
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.is(&["user"]))
+    {
         let earlier = &kickstart.commands[..at];
-        let twice =
-            |name: &&str| earlier.iter().any(|other| other.is(&["group"]) && other.value("--name") == Some(*name));
+        let twice = |name: &&str| {
+            earlier
+                .iter()
+                .any(|other| other.is(&["group"]) && other.value("--name") == Some(*name))
+        };
         if let Some(name) = line.value("--name").filter(twice) {
             out.push(
                 Finding::warning("kickstart/group-twice", line.span(), format!("the group {name} is made twice"))
@@ -28,25 +36,44 @@ pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Commands without which an unattended installation stops. Language, keyboard and boot loader have defaults.
+/// Commands without which an unattended installation stops. Language, keyboard and boot loader have
+/// defaults.
 fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let has = |names: &[&str]| kickstart.commands.iter().any(|line| line.is(names));
-    let wheel = |line: &Line<'_>| line.is(&["user"]) && line.list("--groups").any(|group| group == "wheel");
+    let wheel =
+        |line: &Line<'_>| line.is(&["user"]) && line.list("--groups").any(|group| group == "wheel");
     let root = has(&["rootpw"]) || kickstart.commands.iter().any(wheel);
-    let disk = has(&["autopart", "partition", "logvol", "btrfs", "raid", "volgroup", "mount", "reqpart"]);
-    for (there, name) in [(has(&["timezone"]), "timezone"), (root, "rootpw"), (disk, "part or autopart")] {
+    let disk = has(&[
+        "autopart",
+        "partition",
+        "logvol",
+        "btrfs",
+        "raid",
+        "volgroup",
+        "mount",
+        "reqpart",
+    ]);
+    for (there, name) in [
+        (has(&["timezone"]), "timezone"),
+        (root, "rootpw"),
+        (disk, "part or autopart"),
+    ] {
         if !there {
             out.push(
-                Finding::error("kickstart/needed", 0..0, format!("the command {name} is missing"))
-                    .effect("cmdline ends with an error, text and graphical wait for an answer")
-                    .fix(format!("add {name}")),
+                Finding::error(
+                    "kickstart/needed",
+                    0..0,
+                    format!("the command {name} is missing"),
+                )
+                .effect("cmdline ends with an error, text and graphical wait for an answer")
+                .fix(format!("add {name}")),
             );
         }
     }
 }
 
-/// Members and volume groups that nothing here makes. Their order does not matter: anaconda makes partitions, arrays, groups
-/// and volumes in this order, wherever they stand.
+/// Members and volume groups that nothing here makes. Their order does not matter: anaconda makes
+/// partitions, arrays, groups and volumes in this order, wherever they stand.
 fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let made: BTreeSet<&str> = kickstart
         .commands
@@ -57,9 +84,16 @@ fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         .collect();
     for line in &kickstart.commands {
         if line.is(&["volgroup", "raid", "btrfs"]) {
-            let ours = |name: &str| ["pv.", "raid.", "btrfs."].iter().any(|kind| name.starts_with(kind));
-            for member in
-                line.words.iter().skip(1).filter(|word| ours(&word.value) && !made.contains(word.value.as_str()))
+            let ours = |name: &str| {
+                ["pv.", "raid.", "btrfs."]
+                    .iter()
+                    .any(|kind| name.starts_with(kind))
+            };
+            for member in line
+                .words
+                .iter()
+                .skip(1)
+                .filter(|word| ours(&word.value) && !made.contains(word.value.as_str()))
             {
                 let message = format!("nothing here makes {}", member.value);
                 out.push(
@@ -73,9 +107,13 @@ fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         let exists = line.has("--useexisting") || line.has("--noformat");
         if let Some(group) = group.filter(|group| !exists && !made.contains(group)) {
             out.push(
-                Finding::warning("kickstart/undefined", line.span(), format!("nothing here makes the group {group}"))
-                    .effect("anaconda stops, unless the disks have a group of that name")
-                    .fix(format!("add volgroup {group} pv.01")),
+                Finding::warning(
+                    "kickstart/undefined",
+                    line.span(),
+                    format!("nothing here makes the group {group}"),
+                )
+                .effect("anaconda stops, unless the disks have a group of that name")
+                .fix(format!("add volgroup {group} pv.01")),
             );
         }
     }

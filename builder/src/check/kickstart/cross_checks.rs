@@ -9,13 +9,22 @@ use crate::check::finding::Finding;
 /// Whether a kickstart installs a package.
 pub(in crate::check) fn installs(text: &str, package: &str) -> bool {
     let kickstart = read(text, &mut Vec::new());
-    let lists = kickstart.sections.iter().filter(|section| section.name() == "%packages");
-    lists.into_iter().any(|section| packages::entries(section).any(|line| line.text == package))
+    let lists = kickstart
+        .sections
+        .iter()
+        .filter(|section| section.name() == "%packages");
+    lists
+        .into_iter()
+        .any(|section| packages::entries(section).any(|line| line.text == package))
 }
 
 pub(in crate::check) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
-    for (index, file) in files.iter().enumerate().filter(|(_, file)| Kind::of(&file.path) == Some(Kind::Kickstart)) {
+    for (index, file) in files
+        .iter()
+        .enumerate()
+        .filter(|(_, file)| Kind::of(&file.path) == Some(Kind::Kickstart))
+    {
         let kickstart: Kickstart<'_> = read(file.text, &mut Vec::new());
         for line in &kickstart.commands {
             let mut found = Vec::new();
@@ -32,19 +41,29 @@ pub(in crate::check) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)>
 
 fn services(line: &Line<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
     for name in line.list("--enabled") {
-        let unit = if name.ends_with(".service") { name.to_owned() } else { format!("{name}.service") };
-        if files.iter().any(|file| file.path.ends_with(&format!("/systemd/system/{unit}"))) {
+        let unit = if name.ends_with(".service") {
+            name.to_owned()
+        } else {
+            format!("{name}.service")
+        };
+        if files
+            .iter()
+            .any(|file| file.path.ends_with(&format!("/systemd/system/{unit}")))
+        {
             let message = format!("{unit} is not there yet: the overlay brings it");
             out.push(
                 Finding::error("kickstart/services", line.span(), message)
-                    .effect("anaconda enables before %post and ignores the failure: the unit stays off")
+                    .effect(
+                        "anaconda enables before %post and ignores the failure: the unit stays off",
+                    )
                     .fix(format!("write `enable {unit}` into a preset file")),
             );
         }
     }
 }
 
-/// What the timezone command does to chrony (kickstart.py, Timezone.setup and execute, Services.execute; ntp.py).
+/// What the timezone command does to chrony (kickstart.py, Timezone.setup and execute,
+/// Services.execute; ntp.py).
 fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
     if !files.iter().any(|file| file.path == "/etc/chrony.conf") {
         return;
@@ -56,15 +75,36 @@ fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mu
                 .fix("take --ntpservers away, and write the servers into the overlay's file; no --nontp either"),
         );
     }
-    let names_it = |line: &Line<'_>| line.list("--enabled").any(|name| ["chronyd", "chronyd.service"].contains(&name));
-    let scripts = kickstart.sections.iter().filter(|section| section.name() == "%post");
-    let by_script = |body: &str| body.lines().any(|line| line.contains("enable") && line.contains("chronyd"));
-    let enabled = kickstart.commands.iter().any(|line| line.is(&["services"]) && names_it(line));
-    if line.has("--nontp") && !enabled && !scripts.into_iter().any(|section| by_script(section.body.text)) {
+    let names_it = |line: &Line<'_>| {
+        line.list("--enabled")
+            .any(|name| ["chronyd", "chronyd.service"].contains(&name))
+    };
+    let scripts = kickstart
+        .sections
+        .iter()
+        .filter(|section| section.name() == "%post");
+    let by_script = |body: &str| {
+        body.lines()
+            .any(|line| line.contains("enable") && line.contains("chronyd"))
+    };
+    let enabled = kickstart
+        .commands
+        .iter()
+        .any(|line| line.is(&["services"]) && names_it(line));
+    if line.has("--nontp")
+        && !enabled
+        && !scripts
+            .into_iter()
+            .any(|section| by_script(section.body.text))
+    {
         out.push(
-            Finding::error("kickstart/nontp", line.span(), "--nontp and a chrony.conf in the overlay")
-                .effect("anaconda disables chronyd before %post: the node's clock drifts")
-                .fix("take --nontp away: anaconda then enables chronyd and leaves its file alone"),
+            Finding::error(
+                "kickstart/nontp",
+                line.span(),
+                "--nontp and a chrony.conf in the overlay",
+            )
+            .effect("anaconda disables chronyd before %post: the node's clock drifts")
+            .fix("take --nontp away: anaconda then enables chronyd and leaves its file alone"),
         );
     }
 }

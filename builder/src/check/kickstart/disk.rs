@@ -1,16 +1,33 @@
-//! Disks by the names that the kernel gives them, by driver and in the order it finds them (packer#7320: sda written,
-//! vda there, and the only symptom a timeout). What anaconda does with one that is not there: its rhel7-branch,
-//! pyanaconda/kickstart.py, parse of IgnoreDisk and ClearPart, execute of Bootloader and PartData.
+//! Disks by the names that the kernel gives them, by driver and in the order it finds them
+//! (packer#7320: sda written, vda there, and the only symptom a timeout). What anaconda does with
+//! one that is not there: its rhel7-branch, pyanaconda/kickstart.py, parse of IgnoreDisk and
+//! ClearPart, execute of Bootloader and PartData.
 
 use super::options::GivenOption;
 use crate::check::finding::Finding;
 
 /// The options that take disks or partitions, of whatever command.
-const OPTIONS: &[&str] = &["--drives", "--only-use", "--list", "--boot-drive", "--ondisk", "--onpart"];
+const OPTIONS: &[&str] = &[
+    "--drives",
+    "--only-use",
+    "--list",
+    "--boot-drive",
+    "--ondisk",
+    "--onpart",
+];
 
 pub(super) fn names(given: &[GivenOption], out: &mut Vec<Finding>) {
-    for given in given.iter().filter(|given| OPTIONS.iter().any(|option| given.option.names.contains(option))) {
-        let Some(name) = given.value.iter().flat_map(|list| list.split(',')).map(str::trim).find(|name| kernel(name))
+    for given in given.iter().filter(|given| {
+        OPTIONS
+            .iter()
+            .any(|option| given.option.names.contains(option))
+    }) {
+        let Some(name) = given
+            .value
+            .iter()
+            .flat_map(|list| list.split(','))
+            .map(str::trim)
+            .find(|name| kernel(name))
         else {
             continue;
         };
@@ -29,12 +46,19 @@ pub(super) fn names(given: &[GivenOption], out: &mut Vec<Finding>) {
 /// Whether a name is one of the kernel's own, and no pattern.
 fn kernel(name: &str) -> bool {
     let name = name.strip_prefix("/dev/").unwrap_or(name);
-    let lettered = ["xvd", "sd", "hd", "vd"].iter().find_map(|kind| name.strip_prefix(kind)).is_some_and(|rest| {
-        let number = rest.trim_start_matches(|letter: char| letter.is_ascii_lowercase());
-        number.len() < rest.len() && number.bytes().all(|digit| digit.is_ascii_digit())
-    });
-    let counted = ["nvme", "mmcblk"].iter().find_map(|kind| name.strip_prefix(kind)).is_some_and(|rest| {
-        rest.starts_with(|digit: char| digit.is_ascii_digit()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    });
+    let lettered = ["xvd", "sd", "hd", "vd"]
+        .iter()
+        .find_map(|kind| name.strip_prefix(kind))
+        .is_some_and(|rest| {
+            let number = rest.trim_start_matches(|letter: char| letter.is_ascii_lowercase());
+            number.len() < rest.len() && number.bytes().all(|digit| digit.is_ascii_digit())
+        });
+    let counted = ["nvme", "mmcblk"]
+        .iter()
+        .find_map(|kind| name.strip_prefix(kind))
+        .is_some_and(|rest| {
+            rest.starts_with(|digit: char| digit.is_ascii_digit())
+                && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        });
     lettered || counted
 }

@@ -25,7 +25,9 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
         if is_blank_or_comment(line) {
             continue;
         }
-        let Some(words) = words_of(line, out) else { continue };
+        let Some(words) = words_of(line, out) else {
+            continue;
+        };
         let Some(first) = words.first() else { continue };
         match first.value.as_str() {
             "%include" => {
@@ -37,27 +39,48 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
                 out.extend(append(first, line));
             }
             "" => out.push(
-                Finding::error("kickstart/command", first.span.clone(), "an empty word where a command should be")
-                    .effect("anaconda crashes: IndexError")
-                    .fix("take the line away"),
+                Finding::error(
+                    "kickstart/command",
+                    first.span.clone(),
+                    "an empty word where a command should be",
+                )
+                .effect("anaconda crashes: IndexError")
+                .fix("take the line away"),
             ),
             name if name.starts_with('%') => {
                 let (section, includes) = section::read(whole, line, &words, &mut lines, out);
                 kickstart.includes |= includes;
                 kickstart.sections.extend(section);
             }
-            _ => kickstart.commands.extend(command::read(&words, line, &mut earlier, out)),
+            _ => kickstart
+                .commands
+                .extend(command::read(&words, line, &mut earlier, out)),
         }
     }
     kickstart
 }
 
-/// `%ksappend` is the initramfs's: it takes what stands behind the first blank, and a failure there leaves anaconda without
-/// any kickstart (dracut/parse-kickstart; pykickstart, `_preprocessStateMachine`).
+/// `%ksappend` is the initramfs's: it takes what stands behind the first blank, and a failure there
+/// leaves anaconda without any kickstart (dracut/parse-kickstart; pykickstart,
+/// `_preprocessStateMachine`).
 fn append(first: &Token, line: TextSpan<'_>) -> Option<Finding> {
-    if line.text.trim_matches(is_space).split(' ').nth(1).is_some_and(|address| !address.is_empty()) {
+    if line
+        .text
+        .trim_matches(is_space)
+        .split(' ')
+        .nth(1)
+        .is_some_and(|address| !address.is_empty())
+    {
         return None;
     }
-    let finding = Finding::error("kickstart/include", first.span.clone(), "which file is to be appended?");
-    Some(finding.effect("the initramfs drops the whole kickstart").fix("write %ksappend http://HOST/FILE"))
+    let finding = Finding::error(
+        "kickstart/include",
+        first.span.clone(),
+        "which file is to be appended?",
+    );
+    Some(
+        finding
+            .effect("the initramfs drops the whole kickstart")
+            .fix("write %ksappend http://HOST/FILE"),
+    )
 }

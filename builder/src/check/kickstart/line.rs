@@ -23,8 +23,19 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(name: Token, command: &'static Command, text: TextSpan<'a>, read: Arguments) -> Self {
-        Self { name, command, text, words: read.words, given: read.given }
+    pub(super) fn new(
+        name: Token,
+        command: &'static Command,
+        text: TextSpan<'a>,
+        read: Arguments,
+    ) -> Self {
+        Self {
+            name,
+            command,
+            text,
+            words: read.words,
+            given: read.given,
+        }
     }
 
     /// Where the command's name stands.
@@ -39,7 +50,9 @@ impl<'a> Line<'a> {
 
     /// An option, where it is given last.
     pub(super) fn find(&self, name: &str) -> Option<&GivenOption> {
-        self.given.iter().rfind(|given| given.option.names.contains(&name))
+        self.given
+            .iter()
+            .rfind(|given| given.option.names.contains(&name))
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -79,10 +92,15 @@ impl EarlierLines {
     /// Takes a line in, after it was checked.
     pub(super) fn add(&mut self, line: &Line<'_>) {
         self.commands.insert(line.command.name);
-        self.seen.extend(line.given.iter().map(|given| (line.command.name, given.option.names[0])));
+        self.seen.extend(
+            line.given
+                .iter()
+                .map(|given| (line.command.name, given.option.names[0])),
+        );
         for given in line.given.iter().filter(|given| given.option.kept) {
             let value = given.value.clone().unwrap_or_default();
-            self.kept.insert((line.command.name, given.option.names[0]), value);
+            self.kept
+                .insert((line.command.name, given.option.names[0]), value);
         }
     }
 
@@ -93,23 +111,41 @@ impl EarlierLines {
 
     /// The value that counts for an option: of this line, or of an earlier one.
     pub(super) fn value<'s>(&'s self, line: &'s Line<'_>, option: &KsOption) -> Option<&'s str> {
-        let own = line.given.iter().filter(|given| given.option.names[0] == option.names[0]);
+        let own = line
+            .given
+            .iter()
+            .filter(|given| given.option.names[0] == option.names[0]);
         let mut own = own.map(|given| given.value.as_deref().unwrap_or_default());
         let own = match option.form {
             // A callback that sets a value only once: the first counts.
-            Form::Lenient(words) => own.find(|value| words.split('|').any(|word| word.eq_ignore_ascii_case(value))),
+            Form::Lenient(words) => own.find(|value| {
+                words
+                    .split('|')
+                    .any(|word| word.eq_ignore_ascii_case(value))
+            }),
             Form::Device => own.next(),
             _ => own.next_back(),
         };
-        own.or_else(|| self.kept.get(&(line.command.name, option.names[0])).map(String::as_str))
+        own.or_else(|| {
+            self.kept
+                .get(&(line.command.name, option.names[0]))
+                .map(String::as_str)
+        })
     }
 
     /// Whether an option says something: Python's truth of what it leaves behind.
     pub(super) fn is_set(&self, line: &Line<'_>, name: &str) -> bool {
-        let Some(option) = line.command.options.iter().find(|option| option.names.contains(&name)) else {
+        let Some(option) = line
+            .command
+            .options
+            .iter()
+            .find(|option| option.names.contains(&name))
+        else {
             return false;
         };
-        let Some(value) = self.value(line, option) else { return false };
+        let Some(value) = self.value(line, option) else {
+            return false;
+        };
         match option.form {
             Form::Flag | Form::List | Form::Lenient(_) | Form::Boolean => true,
             Form::Text | Form::Choice(_) | Form::Dropped => !value.is_empty(),
@@ -121,7 +157,11 @@ impl EarlierLines {
 
     /// The value that counts for an option by its name.
     pub(super) fn text<'s>(&'s self, line: &'s Line<'_>, name: &str) -> Option<&'s str> {
-        let option = line.command.options.iter().find(|option| option.names.contains(&name))?;
+        let option = line
+            .command
+            .options
+            .iter()
+            .find(|option| option.names.contains(&name))?;
         self.value(line, option)
     }
 }
@@ -133,5 +173,7 @@ pub(super) fn stops_anaconda(
     message: impl Into<String>,
     instead: impl Into<String>,
 ) -> Finding {
-    Finding::error(rule, line.span(), message).effect("anaconda stops").fix(instead)
+    Finding::error(rule, line.span(), message)
+        .effect("anaconda stops")
+        .fix(instead)
 }

@@ -4,13 +4,21 @@ use super::split::{SplitError, Token, split};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// The lines of a text, each with its end, as Python's splitlines has them: a lone carriage return ends one, too.
+/// The lines of a text, each with its end, as Python's splitlines has them: a lone carriage return
+/// ends one, too.
 pub(super) fn lines(text: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let bytes = rest.text.as_bytes();
-        let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
-        let end = end + if bytes[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        let end = bytes
+            .iter()
+            .position(|byte| matches!(byte, b'\n' | b'\r'))?;
+        let end = end
+            + if bytes[end..].starts_with(b"\r\n") {
+                2
+            } else {
+                1
+            };
         let line = rest.slice(0..end);
         rest = rest.from(end);
         Some(line)
@@ -38,18 +46,31 @@ pub(super) fn words_of(line: TextSpan<'_>, out: &mut Vec<Finding>) -> Option<Vec
         Ok((words, cut)) => {
             if let Some(at) = cut {
                 out.push(
-                    Finding::warning("kickstart/hash", at..at + 1, "a # within a word begins a comment")
-                        .effect("the rest of the line is ignored")
-                        .fix("put the word into single quotes, or a space before the #"),
+                    Finding::warning(
+                        "kickstart/hash",
+                        at..at + 1,
+                        "a # within a word begins a comment",
+                    )
+                    .effect("the rest of the line is ignored")
+                    .fix("put the word into single quotes, or a space before the #"),
                 );
             }
             if let Some(word) = words.iter().find(|word| word.value.contains(['\n', '\r'])) {
-                let backslash = line.text.trim_end_matches(['\n', '\r']).len().saturating_sub(1) + line.span().start;
+                let backslash = line
+                    .text
+                    .trim_end_matches(['\n', '\r'])
+                    .len()
+                    .saturating_sub(1)
+                    + line.span().start;
                 let at = backslash.max(word.span.start);
                 out.push(
-                    Finding::warning("kickstart/continuation", at..at + 1, "a kickstart has no continued lines")
-                        .effect("the end of the line becomes a word, and the next line is a command")
-                        .fix("write the command on one line"),
+                    Finding::warning(
+                        "kickstart/continuation",
+                        at..at + 1,
+                        "a kickstart has no continued lines",
+                    )
+                    .effect("the end of the line becomes a word, and the next line is a command")
+                    .fix("write the command on one line"),
                 );
             }
             Some(words)
@@ -64,12 +85,18 @@ pub(super) fn words_of(line: TextSpan<'_>, out: &mut Vec<Finding>) -> Option<Vec
 /// A line that shlex cannot split: anaconda does not catch its ValueError.
 pub(super) fn cannot_split(broken: &SplitError) -> Finding {
     match *broken {
-        SplitError::Quote(at) => Finding::error("kickstart/quote", at..at + 1, "the quote is not closed")
-            .effect("anaconda crashes: no closing quotation")
-            .fix("close it on the same line; a ' within single quotes is '\\''"),
-        SplitError::Escape(at) => Finding::error("kickstart/quote", at..at + 1, "a backslash at the end of the file")
-            .effect("anaconda crashes: no escaped character")
-            .fix("take it away"),
+        SplitError::Quote(at) => {
+            Finding::error("kickstart/quote", at..at + 1, "the quote is not closed")
+                .effect("anaconda crashes: no closing quotation")
+                .fix("close it on the same line; a ' within single quotes is '\\''")
+        }
+        SplitError::Escape(at) => Finding::error(
+            "kickstart/quote",
+            at..at + 1,
+            "a backslash at the end of the file",
+        )
+        .effect("anaconda crashes: no escaped character")
+        .fix("take it away"),
     }
 }
 
@@ -77,8 +104,16 @@ pub(super) fn include(words: &[Token]) -> Option<Finding> {
     if words.get(1).is_some_and(|word| !word.value.is_empty()) {
         return None;
     }
-    let finding = Finding::error("kickstart/include", words[0].span.clone(), "which file is to be included?");
-    Some(finding.effect("anaconda stops").fix("write %include /path/to/file"))
+    let finding = Finding::error(
+        "kickstart/include",
+        words[0].span.clone(),
+        "which file is to be included?",
+    );
+    Some(
+        finding
+            .effect("anaconda stops")
+            .fix("write %include /path/to/file"),
+    )
 }
 
 #[cfg(test)]
@@ -87,7 +122,11 @@ mod tests {
 
     #[test]
     fn lines_are_pythons() {
-        let all = |text: &'static str| lines(TextSpan::whole(text)).map(|line| line.text).collect::<Vec<_>>();
+        let all = |text: &'static str| {
+            lines(TextSpan::whole(text))
+                .map(|line| line.text)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(all("a\nb\r\nc\rd"), ["a\n", "b\r\n", "c\r", "d"]);
         assert_eq!(all("a\n\n"), ["a\n", "\n"]);
         assert_eq!(all("\r"), ["\r"]);

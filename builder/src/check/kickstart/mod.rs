@@ -1,8 +1,9 @@
 //! Kickstarts, as anaconda 21.48.22.159 and its pykickstart (rhel7-branch) take them.
 //!
-//! `split`, `lines` and `options` read a line, `document` the whole, `table` has the commands and sections. `command` and
-//! `parse_rules` say what pykickstart refuses; `command_rules`, `disk`, `script`, `completeness` and `cross_checks` say what
-//! anaconda then does with what pykickstart takes.
+//! `split`, `lines` and `options` read a line, `document` the whole, `table` has the commands and
+//! sections. `command` and `parse_rules` say what pykickstart refuses; `command_rules`, `disk`,
+//! `script`, `completeness` and `cross_checks` say what anaconda then does with what pykickstart
+//! takes.
 
 mod command;
 mod command_rules;
@@ -56,5 +57,10 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
 /// What bash says of the scripts.
 pub(super) fn bash(text: &str) -> Vec<Finding> {
     let kickstart = read(text, &mut Vec::new());
-    kickstart.sections.iter().filter(|section| section.is_script()).filter_map(script::bash).collect()
+    kickstart
+        .sections
+        .iter()
+        .filter(|section| section.is_script())
+        .filter_map(script::bash)
+        .collect()
 }

@@ -1,5 +1,6 @@
-//! How a command's words and options are read: optparse of Python 2.7 below pykickstart's KSOptionParser (options.py).
-//! An option may be cut short while it stays unique, its value may stand in the next word, and `--` ends the options.
+//! How a command's words and options are read: optparse of Python 2.7 below pykickstart's
+//! KSOptionParser (options.py). An option may be cut short while it stays unique, its value may
+//! stand in the next word, and `--` ends the options.
 
 use std::ops::Range;
 
@@ -27,7 +28,12 @@ pub(super) struct Arguments {
 }
 
 /// Pairs each option with what it means and its value.
-pub(super) fn read(command: &'static Command, shown: &str, rest: &[Token], out: &mut Vec<Finding>) -> Arguments {
+pub(super) fn read(
+    command: &'static Command,
+    shown: &str,
+    rest: &[Token],
+    out: &mut Vec<Finding>,
+) -> Arguments {
     let mut read = Arguments::default();
     let mut words = rest.iter();
     while let Some(word) = words.next() {
@@ -44,10 +50,16 @@ pub(super) fn read(command: &'static Command, shown: &str, rest: &[Token], out: 
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (text, None),
         };
-        let Some(option) = matching(command, shown, word, name, out) else { continue };
+        let Some(option) = matching(command, shown, word, name, out) else {
+            continue;
+        };
         let value = match (option.form, inline) {
             (Form::Dropped, _) => {
-                out.push(refused(word, format!("{shown} no longer takes {name}"), "take it away".into()));
+                out.push(refused(
+                    word,
+                    format!("{shown} no longer takes {name}"),
+                    "take it away".into(),
+                ));
                 continue;
             }
             (Form::Flag, Some(_)) => {
@@ -63,17 +75,25 @@ pub(super) fn read(command: &'static Command, shown: &str, rest: &[Token], out: 
         if option.form != Form::Flag {
             out.extend(value_mismatch(word, name, option, value.as_deref()));
         }
-        read.given.push(GivenOption { span: word.span.clone(), option, value });
+        read.given.push(GivenOption {
+            span: word.span.clone(),
+            option,
+            value,
+        });
     }
     read
 }
 
 fn refused(word: &Token, message: String, instead: String) -> Finding {
-    Finding::error("kickstart/option", word.span.clone(), message).effect("anaconda stops").fix(instead)
+    Finding::error("kickstart/option", word.span.clone(), message)
+        .effect("anaconda stops")
+        .fix(instead)
 }
 
 fn bad_value(word: &Token, message: String, instead: String) -> Finding {
-    Finding::error("kickstart/option-value", word.span.clone(), message).effect("anaconda stops").fix(instead)
+    Finding::error("kickstart/option-value", word.span.clone(), message)
+        .effect("anaconda stops")
+        .fix(instead)
 }
 
 /// The option that a name means: the one of that name, or the one name that begins with it.
@@ -84,17 +104,28 @@ fn matching(
     name: &str,
     out: &mut Vec<Finding>,
 ) -> Option<&'static KsOption> {
-    let names = || command.options.iter().flat_map(|option| option.names.iter().map(move |name| (*name, option)));
+    let names = || {
+        command
+            .options
+            .iter()
+            .flat_map(|option| option.names.iter().map(move |name| (*name, option)))
+    };
     if let Some((_, option)) = names().find(|(known, _)| *known == name) {
         return Some(option);
     }
-    let short: Vec<_> = names().filter(|(known, _)| known.starts_with(name) && name.starts_with("--")).collect();
+    let short: Vec<_> = names()
+        .filter(|(known, _)| known.starts_with(name) && name.starts_with("--"))
+        .collect();
     match short[..] {
         [(full, option)] => {
             out.push(
-                Finding::warning("kickstart/abbreviation", word.span.clone(), format!("{name} is short for {full}"))
-                    .effect("7 takes it, later releases do not")
-                    .fix(format!("write {full}")),
+                Finding::warning(
+                    "kickstart/abbreviation",
+                    word.span.clone(),
+                    format!("{name} is short for {full}"),
+                )
+                .effect("7 takes it, later releases do not")
+                .fix(format!("write {full}")),
             );
             Some(option)
         }
@@ -102,13 +133,27 @@ fn matching(
             let instead = match nearest(name, names().map(|(known, _)| known)) {
                 _ if command.options.is_empty() => format!("{shown} has no options"),
                 Some(near) => format!("did you mean {near}?"),
-                None => format!("it has: {}", names().map(|(known, _)| known).collect::<Vec<_>>().join(", ")),
+                None => format!(
+                    "it has: {}",
+                    names()
+                        .map(|(known, _)| known)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
             };
-            out.push(refused(word, format!("{shown} has no option {name}"), instead));
+            out.push(refused(
+                word,
+                format!("{shown} has no option {name}"),
+                instead,
+            ));
             None
         }
         _ => {
-            let all = short.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
+            let all = short
+                .iter()
+                .map(|(known, _)| *known)
+                .collect::<Vec<_>>()
+                .join(", ");
             out.push(refused(
                 word,
                 format!("{name} is short for more than one option"),
@@ -120,36 +165,65 @@ fn matching(
 }
 
 /// What is wrong with an option's value.
-fn value_mismatch(word: &Token, name: &str, option: &KsOption, value: Option<&str>) -> Option<Finding> {
+fn value_mismatch(
+    word: &Token,
+    name: &str,
+    option: &KsOption,
+    value: Option<&str>,
+) -> Option<Finding> {
     let Some(value) = value else {
-        return Some(bad_value(word, format!("{name} has no value"), format!("write {name}=VALUE")));
+        return Some(bad_value(
+            word,
+            format!("{name} has no value"),
+            format!("write {name}=VALUE"),
+        ));
     };
     // pykickstart takes it for a forgotten value (options.py, _check_string).
     let swallowed = value.len() > 2 && value.starts_with("--");
     let (message, expected) = match option.form {
         Form::Int(least, most) => match python::optparse(value) {
-            None => (format!("{name} takes a whole number, not `{value}`"), "sizes are in MiB, without a unit".into()),
+            None => (
+                format!("{name} takes a whole number, not `{value}`"),
+                "sizes are in MiB, without a unit".into(),
+            ),
             Some(number) if number < least || number > most => {
-                let expected = if most == i64::MAX { format!("{least} or more") } else { format!("{least} to {most}") };
-                (format!("{name} takes {expected}, not {value}"), format!("expected {expected}"))
+                let expected = if most == i64::MAX {
+                    format!("{least} or more")
+                } else {
+                    format!("{least} to {most}")
+                };
+                (
+                    format!("{name} takes {expected}, not {value}"),
+                    format!("expected {expected}"),
+                )
             }
             Some(_) => return None,
         },
         Form::Boolean
-            if !["on", "yes", "true", "1", "off", "no", "false", "0"].contains(&value.to_lowercase().as_str()) =>
+            if !["on", "yes", "true", "1", "off", "no", "false", "0"]
+                .contains(&value.to_lowercase().as_str()) =>
         {
-            (format!("{name} takes yes or no, not `{value}`"), "write yes or no".into())
+            (
+                format!("{name} takes yes or no, not `{value}`"),
+                "write yes or no".into(),
+            )
         }
-        Form::Choice(words) if !words.split('|').any(|known| known == value) => {
-            (format!("{name} does not know `{value}`"), one_of(value, words))
-        }
-        Form::Text | Form::List | Form::Items | Form::Device | Form::Lenient(_) if swallowed => {
-            (format!("{name} has no value: `{value}` is read as its value"), format!("write {name}=VALUE"))
-        }
-        Form::Lenient(words) if !words.split('|').any(|known| known.eq_ignore_ascii_case(value)) => {
+        Form::Choice(words) if !words.split('|').any(|known| known == value) => (
+            format!("{name} does not know `{value}`"),
+            one_of(value, words),
+        ),
+        Form::Text | Form::List | Form::Items | Form::Device | Form::Lenient(_) if swallowed => (
+            format!("{name} has no value: `{value}` is read as its value"),
+            format!("write {name}=VALUE"),
+        ),
+        Form::Lenient(words)
+            if !words
+                .split('|')
+                .any(|known| known.eq_ignore_ascii_case(value)) =>
+        {
             let message = format!("{name} does not know `{value}`");
-            let finding =
-                Finding::warning("kickstart/ignored", word.span.clone(), message).effect("anaconda ignores it");
+            let finding = Finding::warning("kickstart/ignored", word.span.clone(), message)
+                .effect("anaconda ignores it");
             return Some(finding.fix(one_of(value, words)));
         }
         _ => return None,
@@ -159,7 +233,12 @@ fn value_mismatch(word: &Token, name: &str, option: &KsOption, value: Option<&st
 
 fn one_of(value: &str, words: &'static str) -> String {
     nearest(value, words.split('|')).map_or_else(
-        || format!("expected one of: {}", words.trim_end_matches('|').replace('|', ", ")),
+        || {
+            format!(
+                "expected one of: {}",
+                words.trim_end_matches('|').replace('|', ", ")
+            )
+        },
         |near| format!("did you mean {near}?"),
     )
 }

@@ -1,4 +1,5 @@
-//! The lines of `%packages` (pykickstart rhel7-branch, parser.py, Packages.add and `_processGroup`).
+//! The lines of `%packages` (pykickstart rhel7-branch, parser.py, Packages.add and
+//! `_processGroup`).
 
 use super::line::{EarlierLines, Line};
 use super::lines::{is_blank_or_comment, is_space, lines};
@@ -12,9 +13,13 @@ use crate::check::text::TextSpan;
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     if let Some(given) = section.header.find("--nobase") {
         out.push(
-            Finding::warning("kickstart/deprecated", given.span.clone(), "--nobase is deprecated on 7")
-                .effect("it has no effect: anaconda installs no @base of itself")
-                .fix("take it away"),
+            Finding::warning(
+                "kickstart/deprecated",
+                given.span.clone(),
+                "--nobase is deprecated on 7",
+            )
+            .effect("it has no effect: anaconda installs no @base of itself")
+            .fix("take it away"),
         );
     }
     if let Some(given) = section.header.find("--ignoremissing") {
@@ -41,7 +46,11 @@ pub(super) fn entries<'a>(section: &Section<'a>) -> impl Iterator<Item = TextSpa
 fn entry(line: TextSpan<'_>, out: &mut Vec<Finding>) {
     if line.text == "-" {
         let finding = Finding::error("kickstart/words", line, "a - without a package");
-        out.push(finding.effect("anaconda crashes: IndexError").fix("name the package behind it"));
+        out.push(
+            finding
+                .effect("anaconda crashes: IndexError")
+                .fix("name the package behind it"),
+        );
     }
     if line.text.starts_with("@module") || (line.text.starts_with('@') && line.text.contains(':')) {
         out.push(
@@ -52,13 +61,21 @@ fn entry(line: TextSpan<'_>, out: &mut Vec<Finding>) {
     }
     if line.text.ends_with('\\') {
         out.push(
-            Finding::error("kickstart/continuation", line, "a kickstart has no continued lines")
-                .effect("taken for a part of the name")
-                .fix("write each package on a line of its own"),
+            Finding::error(
+                "kickstart/continuation",
+                line,
+                "a kickstart has no continued lines",
+            )
+            .effect("taken for a part of the name")
+            .fix("write each package on a line of its own"),
         );
     }
-    let Some(group) = line.strip("@").filter(|group| !group.text.starts_with('^')) else { return };
-    let Some(known) = table::command("%packages:@") else { return };
+    let Some(group) = line.strip("@").filter(|group| !group.text.starts_with('^')) else {
+        return;
+    };
+    let Some(known) = table::command("%packages:@") else {
+        return;
+    };
     let start = group.span().start;
     let words: Vec<Token> = group
         .text
@@ -66,11 +83,25 @@ fn entry(line: TextSpan<'_>, out: &mut Vec<Finding>) {
         .filter(|word| !word.is_empty())
         .map(|word| {
             let at = start + (word.as_ptr() as usize - group.text.as_ptr() as usize);
-            Token { value: word.to_owned(), span: at..at + word.len() }
+            Token {
+                value: word.to_owned(),
+                span: at..at + word.len(),
+            }
         })
         .collect();
     let read = options::read(known, "a group", &words, out);
-    let name = Token { value: "a group".into(), span: line.span() };
-    let header = Line::new(name, known, line, options::Arguments { words: Vec::new(), given: read.given });
+    let name = Token {
+        value: "a group".into(),
+        span: line.span(),
+    };
+    let header = Line::new(
+        name,
+        known,
+        line,
+        options::Arguments {
+            words: Vec::new(),
+            given: read.given,
+        },
+    );
     command::check(&header, &EarlierLines::default(), out);
 }

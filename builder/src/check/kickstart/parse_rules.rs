@@ -1,4 +1,5 @@
-//! What single commands of pykickstart refuse beyond the table (rhel7-branch, commands/, the parse method of each).
+//! What single commands of pykickstart refuse beyond the table (rhel7-branch, commands/, the parse
+//! method of each).
 
 use super::line::{EarlierLines, Line, stops_anaconda};
 use super::realm;
@@ -10,16 +11,35 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
     let says = |name: &str| earlier.is_set(line, name);
     match line.command.name {
         "autopart" => autopart(line, earlier, out),
-        "bootloader" if line.value("--boot-drive").is_some_and(|drives| drives.contains(',')) => {
-            out.push(value(line, "--boot-drive", "--boot-drive takes one disk", "name one disk"));
+        "bootloader"
+            if line
+                .value("--boot-drive")
+                .is_some_and(|drives| drives.contains(',')) =>
+        {
+            out.push(value(
+                line,
+                "--boot-drive",
+                "--boot-drive takes one disk",
+                "name one disk",
+            ));
         }
         "driverdisk" => driverdisk(line, earlier, out),
         "install" if line.value("--root-device") == Some("") => {
-            out.push(value(line, "--root-device", "--root-device without a device", "take it away"));
+            out.push(value(
+                line,
+                "--root-device",
+                "--root-device without a device",
+                "take it away",
+            ));
         }
         "keyboard" if line.words.is_empty() && !says("--vckeymap") && !says("--xlayouts") => {
             let message = "keyboard needs a keymap, --vckeymap= or --xlayouts=";
-            out.push(stops_anaconda("kickstart/words", line, message, "write keyboard --vckeymap=us"));
+            out.push(stops_anaconda(
+                "kickstart/words",
+                line,
+                message,
+                "write keyboard --vckeymap=us",
+            ));
         }
         "method" => out.push(
             stops_anaconda(
@@ -35,13 +55,28 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
         "nvdimm" => nvdimm(line, earlier, out),
         "ostreesetup" => {
             let url = line.value("--url").unwrap_or("http:");
-            if !["file:", "http:", "https:"].iter().any(|kind| url.starts_with(kind)) {
-                out.push(value(line, "--url", "ostreesetup takes file:, http: or https:", "write the whole address"));
+            if !["file:", "http:", "https:"]
+                .iter()
+                .any(|kind| url.starts_with(kind))
+            {
+                out.push(value(
+                    line,
+                    "--url",
+                    "ostreesetup takes file:, http: or https:",
+                    "write the whole address",
+                ));
             }
         }
-        "partition" if line.value("--fstype") == Some("tmpfs") && (says("--grow") || says("--maxsize")) => {
+        "partition"
+            if line.value("--fstype") == Some("tmpfs") && (says("--grow") || says("--maxsize")) =>
+        {
             let message = "a tmpfs with --grow or --maxsize=";
-            out.push(stops_anaconda("kickstart/contradiction", line, message, "take it away: --size= is its size"));
+            out.push(stops_anaconda(
+                "kickstart/contradiction",
+                line,
+                message,
+                "take it away: --size= is its size",
+            ));
         }
         "raid" | "volgroup" => members(line, out),
         "realm" => out.extend(realm::check(line, earlier)),
@@ -67,7 +102,12 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
         "vnc" => {
             let password = earlier.text(line, "--password").unwrap_or_default();
             if !password.is_empty() && !(6..=8).contains(&password.len()) {
-                out.push(value(line, "--password", "a VNC password has 6 to 8 characters", "take another one"));
+                out.push(value(
+                    line,
+                    "--password",
+                    "a VNC password has 6 to 8 characters",
+                    "take another one",
+                ));
             }
         }
         _ => {}
@@ -76,27 +116,50 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
 
 /// An error at an option's value.
 fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding {
-    let span = line.find(option).map_or_else(|| line.span(), |given| given.span.clone());
-    Finding::error("kickstart/option-value", span, message).effect("anaconda stops").fix(instead)
+    let span = line
+        .find(option)
+        .map_or_else(|| line.span(), |given| given.span.clone());
+    Finding::error("kickstart/option-value", span, message)
+        .effect("anaconda stops")
+        .fix(instead)
 }
 
 fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     // --nolvm is a type as well: the first of both counts.
-    let first = line.given.iter().find(|given| ["--nolvm", "--type"].contains(&given.option.names[0]));
+    let first = line
+        .given
+        .iter()
+        .find(|given| ["--nolvm", "--type"].contains(&given.option.names[0]));
     let plain = first.is_some_and(|given| given.option.names[0] == "--nolvm");
-    let kind = earlier.text(line, "--type").filter(|_| !plain).unwrap_or_default();
+    let kind = earlier
+        .text(line, "--type")
+        .filter(|_| !plain)
+        .unwrap_or_default();
     let fstype = earlier.text(line, "--fstype").unwrap_or_default();
     if fstype == "btrfs" {
-        out.push(value(line, "--fstype", "autopart knows no --fstype=btrfs", "write --type=btrfs"));
+        out.push(value(
+            line,
+            "--fstype",
+            "autopart knows no --fstype=btrfs",
+            "write --type=btrfs",
+        ));
     }
     if kind.eq_ignore_ascii_case("btrfs") && !fstype.is_empty() {
         let message = "--type=btrfs with --fstype=";
-        out.push(stops_anaconda("kickstart/contradiction", line, message, "take one of them away"));
+        out.push(stops_anaconda(
+            "kickstart/contradiction",
+            line,
+            message,
+            "take one of them away",
+        ));
     }
 }
 
 fn driverdisk(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
-    let options = ["--source", "--biospart"].iter().filter(|name| earlier.is_set(line, name)).count();
+    let options = ["--source", "--biospart"]
+        .iter()
+        .filter(|name| earlier.is_set(line, name))
+        .count();
     match (line.words.len(), options) {
         (0, 0) => out.push(stops_anaconda(
             "kickstart/words",
@@ -115,10 +178,13 @@ fn driverdisk(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
 }
 
 fn mount_point(line: &Line<'_>, out: &mut Vec<Finding>) {
-    let Some(point) = line.words.get(1) else { return };
+    let Some(point) = line.words.get(1) else {
+        return;
+    };
     if point.value.to_lowercase() != "none" && !point.value.starts_with('/') {
         let message = format!("`{}` is not a mount point", point.value);
-        let finding = Finding::error("kickstart/option-value", point.span.clone(), message).effect("anaconda stops");
+        let finding = Finding::error("kickstart/option-value", point.span.clone(), message)
+            .effect("anaconda stops");
         out.push(finding.fix("write an absolute path, or none"));
     }
 }
@@ -131,24 +197,46 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
         None => None,
     };
     // The rule for names that begin with vlan comes second, and its number is the one that counts.
-    let number = name.strip_prefix("vlan").map(decimal).map_or(number, |second| match number {
-        Some(None) => Some(None),
-        _ => Some(second),
-    });
+    let number = name
+        .strip_prefix("vlan")
+        .map(decimal)
+        .map_or(number, |second| match number {
+            Some(None) => Some(None),
+            _ => Some(second),
+        });
     if number.is_some_and(|id| !id.is_some_and(|id| (0..=4095).contains(&id))) {
         let message = format!("`{name}` ends with no VLAN number from 0 to 4095");
-        out.push(value(line, "--interfacename", &message, "write it as in ens7.171, or vlan171"));
+        out.push(value(
+            line,
+            "--interfacename",
+            &message,
+            "write it as in ens7.171, or vlan171",
+        ));
     }
-    let wrong = |option: &str| option.split_once('=').is_none_or(|(_, value)| value.is_empty() || value.contains('='));
+    let wrong = |option: &str| {
+        option
+            .split_once('=')
+            .is_none_or(|(_, value)| value.is_empty() || value.contains('='))
+    };
     let options = line.value("--bridgeopts").unwrap_or_default();
     if !options.is_empty() && options.split(',').any(wrong) {
         let message = "--bridgeopts takes KEY=VALUE, separated by commas";
-        out.push(value(line, "--bridgeopts", message, "write it as in stp=no,forward-delay=2"));
+        out.push(value(
+            line,
+            "--bridgeopts",
+            message,
+            "write it as in stp=no,forward-delay=2",
+        ));
     }
     let set = |name: &str| line.value(name).is_some_and(|value| !value.is_empty());
     if line.value("--bindto") == Some("mac") && set("--vlanid") && !set("--bondopts") {
         let message = "--bindto=mac with --vlanid=";
-        out.push(stops_anaconda("kickstart/contradiction", line, message, "take --bindto=mac away"));
+        out.push(stops_anaconda(
+            "kickstart/contradiction",
+            line,
+            message,
+            "take --bindto=mac away",
+        ));
     }
 }
 
@@ -157,14 +245,26 @@ fn nvdimm(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     let missing = match line.words.first().map(|word| word.value.as_str()) {
         Some("reconfigure") if !says("--namespace") => "nvdimm reconfigure needs --namespace=",
         Some("reconfigure") if !says("--sectorsize") => "nvdimm reconfigure needs --sectorsize=",
-        Some("use") if !says("--namespace") && !says("--blockdevs") => "nvdimm use needs --namespace= or --blockdevs=",
+        Some("use") if !says("--namespace") && !says("--blockdevs") => {
+            "nvdimm use needs --namespace= or --blockdevs="
+        }
         Some("reconfigure" | "use") | None => return,
         Some(_) => {
-            out.push(stops_anaconda("kickstart/words", line, "nvdimm knows reconfigure and use", "write one of them"));
+            out.push(stops_anaconda(
+                "kickstart/words",
+                line,
+                "nvdimm knows reconfigure and use",
+                "write one of them",
+            ));
             return;
         }
     };
-    out.push(stops_anaconda("kickstart/needed-option", line, missing, "add it"));
+    out.push(stops_anaconda(
+        "kickstart/needed-option",
+        line,
+        missing,
+        "add it",
+    ));
 }
 
 /// raid and volgroup: members of what is new, none of what exists.
@@ -187,10 +287,20 @@ fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
         )),
         _ => {}
     }
-    let device = line.given.iter().find(|given| given.option.names[0] == "--device");
-    let device = device.and_then(|given| given.value.as_deref()).unwrap_or("md0");
+    let device = line
+        .given
+        .iter()
+        .find(|given| given.option.names[0] == "--device");
+    let device = device
+        .and_then(|given| given.value.as_deref())
+        .unwrap_or("md0");
     if line.is(&["raid"]) && exists && ["", "md"].contains(&device) {
-        out.push(value(line, "--device", "raid --useexisting needs the name of the array", "write --device=NAME"));
+        out.push(value(
+            line,
+            "--device",
+            "raid --useexisting needs the name of the array",
+            "write --device=NAME",
+        ));
     }
 }
 
@@ -200,25 +310,41 @@ fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>)
         if parts.len() != 2 || parts.contains(&"") {
             let message = format!("`{}` is not VOLUME-GROUP/VOLUME", origin.value);
             let finding = Finding::error("kickstart/option-value", origin.span.clone(), message);
-            out.push(finding.effect("anaconda stops").fix("write it as in cl/root"));
+            out.push(
+                finding
+                    .effect("anaconda stops")
+                    .fix("write it as in cl/root"),
+            );
         }
     }
-    if !earlier.names.insert(("snapshot", line.value("--name").unwrap_or_default().to_owned())) {
-        let finding = stops_anaconda("kickstart/twice", line, "two snapshots of one name", "take another name");
+    if !earlier.names.insert((
+        "snapshot",
+        line.value("--name").unwrap_or_default().to_owned(),
+    )) {
+        let finding = stops_anaconda(
+            "kickstart/twice",
+            line,
+            "two snapshots of one name",
+            "take another name",
+        );
         out.push(finding);
     }
 }
 
-/// A second key or password for one user: pykickstart wants to warn of it, asks for an attribute that its data does not
-/// have, and crashes (commands/sshkey.py, sshpw.py: `ud.name`).
+/// A second key or password for one user: pykickstart wants to warn of it, asks for an attribute
+/// that its data does not have, and crashes (commands/sshkey.py, sshpw.py: `ud.name`).
 fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
     let user = line.value("--username").unwrap_or_default().to_owned();
     let message = format!("a second {} for the user {user}", line.command.name);
     if !earlier.names.insert((line.command.name, user)) {
         let finding = Finding::error("kickstart/twice", line.span(), message);
-        out.push(finding.effect("anaconda crashes: AttributeError").fix(match line.command.name {
-            "sshkey" => "keep one; write further keys into ~/.ssh/authorized_keys in %post",
-            _ => "keep one",
-        }));
+        out.push(
+            finding
+                .effect("anaconda crashes: AttributeError")
+                .fix(match line.command.name {
+                    "sshkey" => "keep one; write further keys into ~/.ssh/authorized_keys in %post",
+                    _ => "keep one",
+                }),
+        );
     }
 }

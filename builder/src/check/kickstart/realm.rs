@@ -1,4 +1,5 @@
-//! The command realm, which reads its line itself (pykickstart rhel7-branch, commands/realm.py; getopt of Python 2.7).
+//! The command realm, which reads its line itself (pykickstart rhel7-branch, commands/realm.py;
+//! getopt of Python 2.7).
 
 use super::line::{EarlierLines, Line, stops_anaconda};
 use super::split::split;
@@ -17,14 +18,23 @@ const OPTIONS: [(&str, bool); 6] = [
 
 /// What pykickstart refuses of the line.
 pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Finding> {
-    let refuse = |message: &str, instead: &str| Some(stops_anaconda("kickstart/words", line, message, instead));
+    let refuse = |message: &str, instead: &str| {
+        Some(stops_anaconda("kickstart/words", line, message, instead))
+    };
     if !earlier.names.is_empty() && earlier.names.contains(&("realm", String::new())) {
         return refuse("a second realm join", "keep one");
     }
     // It cuts the length of its name off the line, indented or not, and knows no comments.
-    let raw = line.text.text.get(line.name.value.len()..).unwrap_or_default().trim();
+    let raw = line
+        .text
+        .text
+        .get(line.name.value.len()..)
+        .unwrap_or_default()
+        .trim();
     let quoted = split(TextSpan::whole(raw), false);
-    let Ok((words, _)) = quoted else { return refuse("a quote in realm is not closed", "close it") };
+    let Ok((words, _)) = quoted else {
+        return refuse("a quote in realm is not closed", "close it");
+    };
     let words: Vec<&str> = words.iter().map(|word| word.value.as_str()).collect();
     match words.split_first() {
         None => refuse("realm needs a command", "write realm join REALM"),
@@ -36,7 +46,8 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
             None
         }
         Some((other, _)) => {
-            let message = format!("7 knows no realm {other}: only join, at the beginning of its line");
+            let message =
+                format!("7 knows no realm {other}: only join, at the beginning of its line");
             refuse(&message, "write realm join REALM")
         }
     }
@@ -55,8 +66,13 @@ fn join(mut words: &[&str]) -> Result<(), String> {
             }
             break;
         };
-        let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
-        let begins: Vec<_> = OPTIONS.iter().filter(|(known, _)| known.starts_with(name)).collect();
+        let (name, value) = option
+            .split_once('=')
+            .map_or((option, None), |(name, value)| (name, Some(value)));
+        let begins: Vec<_> = OPTIONS
+            .iter()
+            .filter(|(known, _)| known.starts_with(name))
+            .collect();
         let exact = OPTIONS.iter().find(|(known, _)| *known == name);
         let takes = match (exact, &begins[..]) {
             (Some((_, takes)), _) | (None, [(_, takes)]) => *takes,
@@ -65,9 +81,18 @@ fn join(mut words: &[&str]) -> Result<(), String> {
         words = rest;
         match (takes, value) {
             (false, Some(_)) => return Err(format!("--{name} takes no value")),
-            (true, None) => words = words.split_first().ok_or(format!("--{name} has no value"))?.1,
+            (true, None) => {
+                words = words
+                    .split_first()
+                    .ok_or(format!("--{name} has no value"))?
+                    .1;
+            }
             _ => {}
         }
     }
-    if words.len() == 1 { Ok(()) } else { Err("realm join takes one realm".to_owned()) }
+    if words.len() == 1 {
+        Ok(())
+    } else {
+        Err("realm join takes one realm".to_owned())
+    }
 }

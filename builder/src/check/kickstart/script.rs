@@ -1,5 +1,6 @@
 //! The scripts of a kickstart: what runs them, with which commands, and whether bash can read them
-//! (anaconda 21.48.22.159, pyanaconda/kickstart.py, AnacondaKSScript; lorax 19.7.28, runtime-cleanup.tmpl).
+//! (anaconda 21.48.22.159, pyanaconda/kickstart.py, AnacondaKSScript; lorax 19.7.28,
+//! runtime-cleanup.tmpl).
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -20,16 +21,24 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     if in_installer && known::INSTALLER_ABSENT.contains(program) {
         let place = section.header.span();
         out.push(
-            Finding::error("kickstart/interpreter", place, format!("the installer does not have {program}"))
-                .effect("the script does not run")
-                .fix("write it for /bin/bash or /usr/bin/python"),
+            Finding::error(
+                "kickstart/interpreter",
+                place,
+                format!("the installer does not have {program}"),
+            )
+            .effect("the script does not run")
+            .fix("write it for /bin/bash or /usr/bin/python"),
         );
     } else if in_installer && ["python3", "ruby", "zsh", "ksh"].contains(&program) {
         let place = section.header.span();
         out.push(
-            Finding::error("kickstart/interpreter", place, format!("the installer does not have {program}"))
-                .effect("the script does not run")
-                .fix("write it for /bin/bash, or /usr/bin/python, which is 2.7"),
+            Finding::error(
+                "kickstart/interpreter",
+                place,
+                format!("the installer does not have {program}"),
+            )
+            .effect("the script does not run")
+            .fix("write it for /bin/bash, or /usr/bin/python, which is 2.7"),
         );
     }
     if in_installer && is_shell(interpreter) {
@@ -44,7 +53,10 @@ fn is_shell(interpreter: &str) -> bool {
 /// The commands that a script runs and the installer does not have, each where it first stands.
 fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
     let words = commands(section.body);
-    let functions: BTreeSet<&str> = words.iter().filter_map(|word| word.text.strip_suffix("()")).collect();
+    let functions: BTreeSet<&str> = words
+        .iter()
+        .filter_map(|word| word.text.strip_suffix("()"))
+        .collect();
     // A script that asks whether a command is there does so to do without.
     let asked: BTreeSet<&str> = section
         .body
@@ -63,9 +75,8 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
             continue;
         }
         let instead = match name {
-            "gpg" | "gpg2" | "openssl" | "sha512sum" | "sha224sum" | "sha384sum" | "cksum" | "sum" => {
-                "sha256sum is there: pin a digest"
-            }
+            "gpg" | "gpg2" | "openssl" | "sha512sum" | "sha224sum" | "sha384sum" | "cksum"
+            | "sum" => "sha256sum is there: pin a digest",
             "stat" => "ls -l, or [ with its tests, is there",
             "diff" | "cmp" => "compare what sha256sum says",
             "base64" => "python -c 'import base64 …' is there",
@@ -81,15 +92,19 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
             _ => "do it in a %post in the chroot, or without it",
         };
         out.push(
-            Finding::error("kickstart/absent-command", word, format!("the installer does not have {name}"))
-                .effect("127: command not found")
-                .fix(instead),
+            Finding::error(
+                "kickstart/absent-command",
+                word,
+                format!("the installer does not have {name}"),
+            )
+            .effect("127: command not found")
+            .fix(instead),
         );
     }
 }
 
-/// The words in the place of a command, and `NAME()` for functions. Not a shell: what is within quotes, comments and
-/// heredocs is left out, and so is a command that is the value of a variable.
+/// The words in the place of a command, and `NAME()` for functions. Not a shell: what is within
+/// quotes, comments and heredocs is left out, and so is a command that is the value of a variable.
 fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;
@@ -110,7 +125,11 @@ fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
             if quoted(&open) {
                 if open.last() == Some(&c) && !was_escaped {
                     open.pop();
-                } else if open.last() == Some(&'"') && c == '(' && line.text[..at].ends_with('$') && !was_escaped {
+                } else if open.last() == Some(&'"')
+                    && c == '('
+                    && line.text[..at].ends_with('$')
+                    && !was_escaped
+                {
                     open.push(')');
                     expecting = true;
                 }
@@ -123,16 +142,27 @@ fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
             if let Some(from) = start.take() {
                 let word = line.slice(from..at);
                 let is_function = line.text[at..].trim_start().starts_with("()");
-                let goes_on = KEYWORDS.contains(&word.text) || (assigns(word.text) && c.is_whitespace());
+                let goes_on =
+                    KEYWORDS.contains(&word.text) || (assigns(word.text) && c.is_whitespace());
                 if expecting && is_function {
                     found.push(line.slice(from..(at + 2).min(line.text.len())));
-                } else if expecting && !goes_on && !assigns(word.text) && (c != ')' || open.last() == Some(&')')) {
+                } else if expecting
+                    && !goes_on
+                    && !assigns(word.text)
+                    && (c != ')' || open.last() == Some(&')'))
+                {
                     found.push(word);
                 }
                 expecting = expecting && goes_on;
             }
             match c {
-                '#' if line.text[..at].chars().next_back().is_none_or(|c| c.is_whitespace() || c == ';') => break,
+                '#' if line.text[..at]
+                    .chars()
+                    .next_back()
+                    .is_none_or(|c| c.is_whitespace() || c == ';') =>
+                {
+                    break;
+                }
                 '\'' | '"' if !was_escaped => {
                     open.push(c);
                     expecting = false;
@@ -155,23 +185,32 @@ fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
 }
 
 /// Words after which a command is to come.
-const KEYWORDS: [&str; 13] =
-    ["if", "then", "else", "elif", "do", "while", "until", "!", "{", "time", "exec", "env", "command"];
+const KEYWORDS: [&str; 13] = [
+    "if", "then", "else", "elif", "do", "while", "until", "!", "{", "time", "exec", "env",
+    "command",
+];
 
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || "_-./+=$@:%~[]{}!?*,".contains(c)
 }
 
 fn assigns(word: &str) -> bool {
-    let name = word.split_once('=').map_or("", |(name, _)| name.trim_end_matches('+'));
+    let name = word
+        .split_once('=')
+        .map_or("", |(name, _)| name.trim_end_matches('+'));
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// The word that ends the heredoc whose `<<` begins here.
 fn heredoc_end(line: &str, at: usize) -> Option<String> {
-    let begins = line[at..].starts_with("<<") && !line[at..].starts_with("<<<") && !line[..at].ends_with('<');
+    let begins = line[at..].starts_with("<<")
+        && !line[at..].starts_with("<<<")
+        && !line[..at].ends_with('<');
     let word = begins.then(|| line[at + 2..].trim_start_matches('-').trim_start())?;
-    let name = word.trim_start_matches(['\'', '"', '\\']).split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+    let name = word
+        .trim_start_matches(['\'', '"', '\\'])
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .next()?;
     (!name.is_empty()).then(|| name.to_owned())
 }
 
@@ -181,11 +220,19 @@ pub(super) fn bash(section: &Section<'_>) -> Option<Finding> {
         return None;
     }
     let (line, message) = bash_says(section.body.text)?;
-    let place = section.body.lines().nth(line - 1).map_or(section.header.span(), |line| line.trim().span());
+    let place = section
+        .body
+        .lines()
+        .nth(line - 1)
+        .map_or(section.header.span(), |line| line.trim().span());
     Some(
-        Finding::error("kickstart/bash", place, format!("bash cannot read {}: {message}", section.name()))
-            .effect("the script stops here, with what stands above it done")
-            .fix("correct it; `bash -n` says the same"),
+        Finding::error(
+            "kickstart/bash",
+            place,
+            format!("bash cannot read {}: {message}", section.name()),
+        )
+        .effect("the script stops here, with what stands above it done")
+        .fix("correct it; `bash -n` says the same"),
     )
 }
 

@@ -1,5 +1,5 @@
-//! Sections: where one begins and ends, and what may stand in its header (pykickstart rhel7-branch, parser.py,
-//! `_readSection`, sections.py; anaconda, addons.py and kickstart.py, AnacondaSection).
+//! Sections: where one begins and ends, and what may stand in its header (pykickstart rhel7-branch,
+//! parser.py, `_readSection`, sections.py; anaconda, addons.py and kickstart.py, AnacondaSection).
 
 use recipes::diagnostic::nearest;
 
@@ -12,8 +12,16 @@ use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
 /// The sections of 7.
-pub(super) const SECTIONS: [&str; 8] =
-    ["%packages", "%pre", "%pre-install", "%post", "%traceback", "%onerror", "%addon", "%anaconda"];
+pub(super) const SECTIONS: [&str; 8] = [
+    "%packages",
+    "%pre",
+    "%pre-install",
+    "%post",
+    "%traceback",
+    "%onerror",
+    "%addon",
+    "%anaconda",
+];
 
 /// A section: its header and the lines between that and its %end.
 #[derive(Debug)]
@@ -37,7 +45,8 @@ fn is_script(name: &str) -> bool {
     !["%packages", "%addon", "%anaconda"].contains(&name)
 }
 
-/// Reads a section whose header is `words`, up to its end. Whether it includes other files, as well.
+/// Reads a section whose header is `words`, up to its end. Whether it includes other files, as
+/// well.
 pub(super) fn read<'a>(
     whole: TextSpan<'a>,
     line: TextSpan<'a>,
@@ -46,7 +55,10 @@ pub(super) fn read<'a>(
     out: &mut Vec<Finding>,
 ) -> (Option<Section<'a>>, bool) {
     let first = &words[0];
-    let known = SECTIONS.contains(&first.value.as_str()).then(|| table::command(&first.value)).flatten();
+    let known = SECTIONS
+        .contains(&first.value.as_str())
+        .then(|| table::command(&first.value))
+        .flatten();
     let Some(command) = known else {
         out.push(unknown(first));
         if first.value != "%end" {
@@ -55,7 +67,10 @@ pub(super) fn read<'a>(
         return (None, false);
     };
     let read = if command.words == Words::Raw {
-        options::Arguments { words: words[1..].to_vec(), given: Vec::new() }
+        options::Arguments {
+            words: words[1..].to_vec(),
+            given: Vec::new(),
+        }
     } else {
         options::read(command, &first.value, &words[1..], out)
     };
@@ -78,7 +93,8 @@ fn unknown(first: &Token) -> Finding {
     }
 }
 
-/// The lines up to `%end`, which may be indented. Whether one of them includes another file, as well.
+/// The lines up to `%end`, which may be indented. Whether one of them includes another file, as
+/// well.
 fn body<'a>(
     whole: TextSpan<'a>,
     header: TextSpan<'a>,
@@ -89,7 +105,12 @@ fn body<'a>(
     let start = header.span().end;
     let mut includes = false;
     for line in lines {
-        let first = line.text.trim_start_matches(is_space).split(is_space).next().unwrap_or_default();
+        let first = line
+            .text
+            .trim_start_matches(is_space)
+            .split(is_space)
+            .next()
+            .unwrap_or_default();
         let ours = first == "%end" || first == "%include" || SECTIONS.contains(&first);
         if !ours || (!is_script(name) && is_blank_or_comment(line)) {
             continue;
@@ -109,9 +130,13 @@ fn body<'a>(
                 out.extend(include(&words));
                 if is_script(name) && !name.is_empty() {
                     out.push(
-                        Finding::warning("kickstart/include-in-script", words[0].span.clone(), "%include in a script")
-                            .effect("anaconda includes the file as a part of the script")
-                            .fix("break the word if it belongs to the script, as in '%'include"),
+                        Finding::warning(
+                            "kickstart/include-in-script",
+                            words[0].span.clone(),
+                            "%include in a script",
+                        )
+                        .effect("anaconda includes the file as a part of the script")
+                        .fix("break the word if it belongs to the script, as in '%'include"),
                     );
                 }
             }
@@ -128,9 +153,13 @@ fn body<'a>(
         }
     }
     out.push(
-        Finding::error("kickstart/not-closed", header.trim(), "the section has no %end")
-            .effect("anaconda stops: the section does not end with %end")
-            .fix("write %end on a line of its own"),
+        Finding::error(
+            "kickstart/not-closed",
+            header.trim(),
+            "the section has no %end",
+        )
+        .effect("anaconda stops: the section does not end with %end")
+        .fix("write %end on a line of its own"),
     );
     (whole.from(start), includes)
 }
@@ -138,8 +167,12 @@ fn body<'a>(
 /// `%anaconda` has two commands of its own.
 pub(super) fn anaconda(section: &Section<'_>, out: &mut Vec<Finding>) {
     for line in lines(section.body).filter(|line| !is_blank_or_comment(*line)) {
-        let Some(words) = words_of(line, out) else { continue };
-        let Some((first, rest)) = words.split_first() else { continue };
+        let Some(words) = words_of(line, out) else {
+            continue;
+        };
+        let Some((first, rest)) = words.split_first() else {
+            continue;
+        };
         if first.value == "%include" {
             continue;
         }
@@ -153,14 +186,27 @@ pub(super) fn anaconda(section: &Section<'_>, out: &mut Vec<Finding>) {
             continue;
         };
         let read = options::read(command, &first.value, rest, out);
-        command::check(&Line::new(first.clone(), command, line, read), &EarlierLines::default(), out);
+        command::check(
+            &Line::new(first.clone(), command, line, read),
+            &EarlierLines::default(),
+            out,
+        );
     }
 }
 
 /// `%addon` needs the name of the addon.
 pub(super) fn addon(section: &Section<'_>, out: &mut Vec<Finding>) {
-    if section.header.words.first().is_none_or(|word| word.value.is_empty()) {
+    if section
+        .header
+        .words
+        .first()
+        .is_none_or(|word| word.value.is_empty())
+    {
         let finding = Finding::error("kickstart/words", section.header.span(), "%addon of what?");
-        out.push(finding.effect("anaconda crashes: IndexError").fix("write %addon com_redhat_kdump --disable"));
+        out.push(
+            finding
+                .effect("anaconda crashes: IndexError")
+                .fix("write %addon com_redhat_kdump --disable"),
+        );
     }
 }

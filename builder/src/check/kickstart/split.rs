@@ -1,6 +1,6 @@
-//! How pykickstart splits a line: shlex of Python 2.7 in POSIX mode (rhel7-branch, parser.py, `_stateMachine` and
-//! `_readSection`). A line is split together with its end, so a backslash at its end makes that end a word: there are no
-//! continued lines.
+//! How pykickstart splits a line: shlex of Python 2.7 in POSIX mode (rhel7-branch, parser.py,
+//! `_stateMachine` and `_readSection`). A line is split together with its end, so a backslash at
+//! its end makes that end a word: there are no continued lines.
 
 use std::ops::Range;
 
@@ -25,15 +25,22 @@ pub(super) enum SplitError {
 /// What shlex takes for white space.
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// The words of a line, and where a comment in it begins that cut a word off. `comments`: whether # begins one.
-pub(super) fn split(line: TextSpan<'_>, comments: bool) -> Result<(Vec<Token>, Option<usize>), SplitError> {
+/// The words of a line, and where a comment in it begins that cut a word off. `comments`: whether #
+/// begins one.
+pub(super) fn split(
+    line: TextSpan<'_>,
+    comments: bool,
+) -> Result<(Vec<Token>, Option<usize>), SplitError> {
     let (mut words, mut current): (Vec<Token>, Option<Token>) = (Vec::new(), None);
     let start = line.span().start;
     let mut chars = line.text.char_indices().map(|(at, c)| (start + at, c));
     while let Some((at, c)) = chars.next() {
         let begun = current.is_some();
         let mut push = |c: Option<char>, end: usize| {
-            let word = current.get_or_insert_with(|| Token { value: String::new(), span: at..at });
+            let word = current.get_or_insert_with(|| Token {
+                value: String::new(),
+                span: at..at,
+            });
             word.value.extend(c);
             word.span.end = end;
         };
@@ -91,16 +98,30 @@ mod tests {
     use super::*;
 
     fn values(line: &str) -> Vec<String> {
-        split(TextSpan::whole(line), true).unwrap().0.into_iter().map(|word| word.value).collect()
+        split(TextSpan::whole(line), true)
+            .unwrap()
+            .0
+            .into_iter()
+            .map(|word| word.value)
+            .collect()
     }
 
     #[test]
     fn words_are_pythons() {
-        assert_eq!(values(r#"a 'b c'd "e\"f" g\ h '' # i"#), ["a", "b cd", "e\"f", "g h", ""]);
+        assert_eq!(
+            values(r#"a 'b c'd "e\"f" g\ h '' # i"#),
+            ["a", "b cd", "e\"f", "g h", ""]
+        );
         assert_eq!(values(r#""$HOME \x""#), [r"$HOME \x"]);
         assert_eq!(split(TextSpan::whole("a b#c"), true).unwrap().1, Some(3));
-        assert_eq!(split(TextSpan::whole("a 'b"), true), Err(SplitError::Quote(2)));
-        assert_eq!(split(TextSpan::whole("a \\"), true), Err(SplitError::Escape(2)));
+        assert_eq!(
+            split(TextSpan::whole("a 'b"), true),
+            Err(SplitError::Quote(2))
+        );
+        assert_eq!(
+            split(TextSpan::whole("a \\"), true),
+            Err(SplitError::Escape(2))
+        );
         assert_eq!(values("a \\\n"), ["a", "\n"]);
         assert_eq!(values("a\u{a0}b\u{b}c"), ["a\u{a0}b\u{b}c"]);
         assert_eq!(split(TextSpan::whole("a #b"), false).unwrap().0.len(), 2);

@@ -1,4 +1,5 @@
-//! The table of commands and sections, known/kickstart-rhel7.txt: which words and options each takes.
+//! The table of commands and sections, known/kickstart-rhel7.txt: which words and options each
+//! takes.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -82,7 +83,10 @@ impl Form {
     fn of(word: &'static str) -> Self {
         let bounds = |text: &str| {
             let (least, most) = text.split_once('-').unwrap_or_default();
-            (least.parse().unwrap_or(i64::MIN), most.parse().unwrap_or(i64::MAX))
+            (
+                least.parse().unwrap_or(i64::MIN),
+                most.parse().unwrap_or(i64::MAX),
+            )
         };
         match word {
             "flag" => Self::Flag,
@@ -107,7 +111,12 @@ impl KsOption {
         let names = words.next().unwrap_or_default().split('/').collect();
         let form = Form::of(words.next().unwrap_or_default());
         let rest: Vec<_> = words.collect();
-        Self { names, form, needed: rest.contains(&"needed"), kept: rest.contains(&"kept") }
+        Self {
+            names,
+            form,
+            needed: rest.contains(&"needed"),
+            kept: rest.contains(&"kept"),
+        }
     }
 }
 
@@ -153,7 +162,16 @@ static TABLE: LazyLock<Vec<(Vec<&'static str>, Command)>> = LazyLock::new(|| {
             let names: Vec<_> = parts.next().unwrap_or_default().split('/').collect();
             let words = Words::of(parts.next().unwrap_or_default());
             let (name, wants) = (names[0], parts.next().unwrap_or_default());
-            table.push((names, Command { name, words, wants, options: Vec::new(), rules: Vec::new() }));
+            table.push((
+                names,
+                Command {
+                    name,
+                    words,
+                    wants,
+                    options: Vec::new(),
+                    rules: Vec::new(),
+                },
+            ));
         }
     }
     table
@@ -161,7 +179,10 @@ static TABLE: LazyLock<Vec<(Vec<&'static str>, Command)>> = LazyLock::new(|| {
 
 /// The commands and sections by name.
 static BY_NAME: LazyLock<BTreeMap<&'static str, &'static Command>> = LazyLock::new(|| {
-    TABLE.iter().flat_map(|(names, command)| names.iter().map(move |name| (*name, command))).collect()
+    TABLE
+        .iter()
+        .flat_map(|(names, command)| names.iter().map(move |name| (*name, command)))
+        .collect()
 });
 
 /// The command or section of a name.
@@ -171,7 +192,10 @@ pub(super) fn command(name: &str) -> Option<&'static Command> {
 
 /// The names of all commands that may stand at the top of a kickstart.
 pub(super) fn commands() -> impl Iterator<Item = &'static str> {
-    BY_NAME.keys().copied().filter(|name| !name.starts_with('%'))
+    BY_NAME
+        .keys()
+        .copied()
+        .filter(|name| !name.starts_with('%'))
 }
 
 #[cfg(test)]
@@ -182,25 +206,49 @@ mod tests {
     fn every_line_of_the_table_is_understood() {
         assert_eq!(commands().count(), 68);
         for (names, command) in TABLE.iter() {
-            let has = |name: &str| command.options.iter().any(|option| option.names.contains(&name));
+            let has = |name: &str| {
+                command
+                    .options
+                    .iter()
+                    .any(|option| option.names.contains(&name))
+            };
             for rule in &command.rules {
                 let named: Vec<&str> = match rule {
                     Rule::Any(names) | Rule::One(names) => names.clone(),
                     Rule::Apart(one, other) => vec![one, other],
                     Rule::Needs(one, others) => others.iter().copied().chain([*one]).collect(),
                     Rule::After(commands) => {
-                        assert!(commands.iter().all(|name| BY_NAME.contains_key(name)), "{names:?}");
+                        assert!(
+                            commands.iter().all(|name| BY_NAME.contains_key(name)),
+                            "{names:?}"
+                        );
                         continue;
                     }
                 };
                 assert!(named.iter().all(|name| has(name)), "{names:?}: {rule:?}");
             }
-            assert!(command.options.iter().all(|option| option.names.iter().all(|name| name.starts_with("--"))));
+            assert!(
+                command
+                    .options
+                    .iter()
+                    .all(|option| option.names.iter().all(|name| name.starts_with("--")))
+            );
         }
         let text = include_str!("../known/kickstart-rhel7.txt");
         let rules = text.lines().filter(|line| line.starts_with("  = ")).count();
-        assert_eq!(TABLE.iter().map(|(_, command)| command.rules.len()).sum::<usize>(), rules);
-        let percent = command("logvol").unwrap().options.iter().find(|option| option.names[0] == "--percent").unwrap();
+        assert_eq!(
+            TABLE
+                .iter()
+                .map(|(_, command)| command.rules.len())
+                .sum::<usize>(),
+            rules
+        );
+        let percent = command("logvol")
+            .unwrap()
+            .options
+            .iter()
+            .find(|option| option.names[0] == "--percent")
+            .unwrap();
         assert_eq!(percent.form, Form::Int(0, 100));
         assert_eq!(command("part").unwrap().words, Words::Between(1, 1));
     }

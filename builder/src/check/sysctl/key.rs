@@ -34,9 +34,12 @@ pub(super) fn in_table(key: &str) -> Option<String> {
     let parts: Vec<&str> = key.split('.').collect();
     match parts[..] {
         ["net", version @ ("ipv4" | "ipv6"), "conf", _, member] => {
-            Some(format!("net.{version}.conf.all.{member}")).filter(|key| known::SYSCTL_KEYS.contains(key.as_str()))
+            Some(format!("net.{version}.conf.all.{member}"))
+                .filter(|key| known::SYSCTL_KEYS.contains(key.as_str()))
         }
-        ["net", "ipv4" | "ipv6", "neigh", _, _] | ["kernel", "sched_domain", ..] => Some(key.to_owned()),
+        ["net", "ipv4" | "ipv6", "neigh", _, _] | ["kernel", "sched_domain", ..] => {
+            Some(key.to_owned())
+        }
         _ => None,
     }
 }
@@ -45,9 +48,13 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
     let (key, place) = (setting.key.as_str(), setting.place);
     if key.starts_with('-') {
         return Some(
-            Finding::error("sysctl/dash", place.slice(0..1), "219 does not know a - before a key")
-                .effect("taken for a part of the name, so no such key: skipped in silence")
-                .fix("take it away: a key that is not there does no harm"),
+            Finding::error(
+                "sysctl/dash",
+                place.slice(0..1),
+                "219 does not know a - before a key",
+            )
+            .effect("taken for a part of the name, so no such key: skipped in silence")
+            .fix("take it away: a key that is not there does no harm"),
         );
     }
     if key.contains(['*', '?', '[']) {
@@ -68,10 +75,16 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
                 format!("{key} is there only while the module {module} is loaded"),
             )
             .effect("skipped in silence where the module is loaded later")
-            .fix(format!("load it before: a line `{module}` in /etc/modules-load.d/{module}.conf")),
+            .fix(format!(
+                "load it before: a line `{module}` in /etc/modules-load.d/{module}.conf"
+            )),
         );
     }
-    let finding = Finding::error("sysctl/unknown-key", place, format!("kernel 3.10.0-1160 has no key {key}"));
+    let finding = Finding::error(
+        "sysctl/unknown-key",
+        place,
+        format!("kernel 3.10.0-1160 has no key {key}"),
+    );
     let finding = finding.effect("skipped in silence");
     Some(match (known::SYSCTL_ABSENT.get(key), nearest_key(key)) {
         (Some(why), _) => finding.fix(*why),
@@ -83,7 +96,11 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
 /// The key that was probably meant: a sibling with a name like it, or the same name elsewhere.
 fn nearest_key(key: &str) -> Option<&'static str> {
     let (parent, name) = key.rsplit_once('.')?;
-    let split = |known: &&'static str| known.rsplit_once('.').map(|(parent, name)| (parent, name, *known));
+    let split = |known: &&'static str| {
+        known
+            .rsplit_once('.')
+            .map(|(parent, name)| (parent, name, *known))
+    };
     let all: Vec<_> = known::SYSCTL_KEYS.iter().filter_map(split).collect();
     let siblings = all.iter().filter(|(other, ..)| *other == parent);
     let near = nearest(name, siblings.clone().map(|(_, name, _)| *name));

@@ -20,9 +20,13 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>
     for line in TextSpan::whole(text).split('\n').map(strip) {
         if line.text.len() > MAX_LINE_BYTES {
             out.push(
-                Finding::error("sysctl/no-assignment", line, format!("a line of more than {MAX_LINE_BYTES} bytes"))
-                    .effect("219 reads it in pieces, and takes each for a line")
-                    .fix("write a shorter one"),
+                Finding::error(
+                    "sysctl/no-assignment",
+                    line,
+                    format!("a line of more than {MAX_LINE_BYTES} bytes"),
+                )
+                .effect("219 reads it in pieces, and takes each for a line")
+                .fix("write a shorter one"),
             );
             continue;
         }
@@ -31,22 +35,37 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>
         }
         let Some((key, value)) = line.split_once('=') else {
             out.push(
-                Finding::error("sysctl/no-assignment", line, "neither a comment nor KEY = VALUE")
-                    .effect("219 ignores the line, and systemd-sysctl fails")
-                    .fix("write KEY = VALUE; there are no continued lines"),
+                Finding::error(
+                    "sysctl/no-assignment",
+                    line,
+                    "neither a comment nor KEY = VALUE",
+                )
+                .effect("219 ignores the line, and systemd-sysctl fails")
+                .fix("write KEY = VALUE; there are no continued lines"),
             );
             continue;
         };
         let (key, value) = (strip(key), strip(value));
         // A first separator that is a slash makes slashes the separators and dots a part of names.
-        let slashes = key.text.find(['/', '.']).is_some_and(|at| key.text[at..].starts_with('/'));
+        let slashes = key
+            .text
+            .find(['/', '.'])
+            .is_some_and(|at| key.text[at..].starts_with('/'));
         let swap = |c| match c {
             '/' => '.',
             '.' => '/',
             c => c,
         };
-        let name = if slashes { key.text.chars().map(swap).collect() } else { key.text.to_owned() };
-        settings.push(Setting { key: name, place: key, value });
+        let name = if slashes {
+            key.text.chars().map(swap).collect()
+        } else {
+            key.text.to_owned()
+        };
+        settings.push(Setting {
+            key: name,
+            place: key,
+            value,
+        });
     }
     settings
 }

@@ -9,10 +9,18 @@ use crate::check::systemd::number;
 pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     let value = setting.value;
     let wrong = |message: String, does: &str, expected: &str| {
-        Some(Finding::error("sysctl/value", value, message).effect(does).fix(format!("expected {expected}")))
+        Some(
+            Finding::error("sysctl/value", value, message)
+                .effect(does)
+                .fix(format!("expected {expected}")),
+        )
     };
     if value.text.is_empty() {
-        return wrong(format!("{} has no value", setting.key), "the kernel refuses it", "a value behind the =");
+        return wrong(
+            format!("{} has no value", setting.key),
+            "the kernel refuses it",
+            "a value behind the =",
+        );
     }
     let table = in_table(&setting.key)?;
     let form = known::SYSCTL_FORMS.get(table.as_str()).copied();
@@ -21,10 +29,16 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     }
     if let Some(at) = value.text.find(['#', ';']) {
         let place = value.from(at);
-        let finding = Finding::error("sysctl/comment-behind", place, "there are no comments behind a value");
+        let finding = Finding::error(
+            "sysctl/comment-behind",
+            place,
+            "there are no comments behind a value",
+        );
         return Some(
             finding
-                .effect("219 writes it with the value, the kernel refuses it, and systemd-sysctl fails")
+                .effect(
+                    "219 writes it with the value, the kernel refuses it, and systemd-sysctl fails",
+                )
                 .fix("move it to a line of its own"),
         );
     }
@@ -38,8 +52,10 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
         });
     }
     // The kernel reads 0x10 as 16 and 010 as 8 (proc_get_long of kernel/sysctl.c).
-    let numbers: Option<Vec<i64>> =
-        value.words().map(|word| number::long(word.text).filter(|_| !word.text.starts_with('+'))).collect();
+    let numbers: Option<Vec<i64>> = value
+        .words()
+        .map(|word| number::long(word.text).filter(|_| !word.text.starts_with('+')))
+        .collect();
     let Some(numbers) = numbers else {
         return wrong(
             format!("{} takes numbers", setting.key),
@@ -47,7 +63,9 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
             "whole numbers, without units",
         );
     };
-    if form == Some("range") && !matches!(numbers[..], [low, high] if 0 < low && low < high && high <= 65535) {
+    if form == Some("range")
+        && !matches!(numbers[..], [low, high] if 0 < low && low < high && high <= 65535)
+    {
         return wrong(
             "this is not a range of ports".into(),
             "the kernel refuses it",
@@ -57,7 +75,11 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     if let Some(count) = form.and_then(|form| form.strip_prefix("rising ")?.parse::<usize>().ok()) {
         if numbers.len() != count {
             return wrong(
-                format!("{} takes {count} numbers, here are {}", setting.key, numbers.len()),
+                format!(
+                    "{} takes {count} numbers, here are {}",
+                    setting.key,
+                    numbers.len()
+                ),
                 "the numbers that are missing stay as they were",
                 &format!("{count} numbers"),
             );
@@ -95,9 +117,10 @@ fn text_value(setting: &Setting<'_>) -> Option<Finding> {
     };
     match (key, value.text) {
         ("net.ipv4.tcp_congestion_control", "bbr" | "bbr2") => missing("BBR", "leave it at cubic"),
-        ("net.core.default_qdisc", "cake" | "fq_pie") => {
-            missing("such queue", "leave it at pfifo_fast, or write fq or fq_codel")
-        }
+        ("net.core.default_qdisc", "cake" | "fq_pie") => missing(
+            "such queue",
+            "leave it at pfifo_fast, or write fq or fq_codel",
+        ),
         _ => None,
     }
 }

@@ -35,17 +35,25 @@ pub(in crate::check) fn parse(text: &str) -> Result<Family, Wrong> {
         return port(rest.strip_prefix(':').ok_or(Wrong::Form)?);
     }
     if text.starts_with('/') {
-        return (text.len() < 108).then_some(Family::Unix).ok_or(Wrong::Form);
+        return (text.len() < 108)
+            .then_some(Family::Unix)
+            .ok_or(Wrong::Form);
     }
     if let Some(name) = text.strip_prefix('@') {
-        return (name.len() < 107).then_some(Family::Unix).ok_or(Wrong::Form);
+        return (name.len() < 107)
+            .then_some(Family::Unix)
+            .ok_or(Wrong::Form);
     }
-    let Some((host, number)) = text.split_once(':') else { return port(text) };
+    let Some((host, number)) = text.split_once(':') else {
+        return port(text);
+    };
     let family = port(number)?;
     match host {
         "lo" => Ok(family),
         _ if host.parse::<Ipv4Addr>().is_ok() => Ok(family),
-        _ if host.is_empty() || host.len() > 15 || host.contains([' ', '*', '.']) => Err(Wrong::Form),
+        _ if host.is_empty() || host.len() > 15 || host.contains([' ', '*', '.']) => {
+            Err(Wrong::Form)
+        }
         _ => Err(Wrong::Interface),
     }
 }
@@ -71,9 +79,12 @@ const NETLINK: [&str; 18] = [
     "rdma",
 ];
 
-/// `socket_address_parse_netlink`: a family by name or number, and a group, which 219 does not check.
+/// `socket_address_parse_netlink`: a family by name or number, and a group, which 219 does not
+/// check.
 pub(in crate::check) fn is_netlink(text: &str) -> bool {
-    let family = text.split(|c: char| c.is_ascii_whitespace() || c == '\x0b').find(|word| !word.is_empty());
+    let family = text
+        .split(|c: char| c.is_ascii_whitespace() || c == '\x0b')
+        .find(|word| !word.is_empty());
     let number = |name| number::unsigned(name).is_some_and(|number| i32::try_from(number).is_ok());
     family.is_some_and(|name| NETLINK.contains(&name) || number(name))
 }
@@ -87,12 +98,30 @@ mod tests {
         for text in ["80", "0x50", "127.0.0.1:80", "[::1]:80", "lo:80"] {
             assert_eq!(parse(text), Ok(Family::Internet), "{text}");
         }
-        assert_eq!((parse("/run/x"), parse("@x")), (Ok(Family::Unix), Ok(Family::Unix)));
-        for text in ["", "0", "65536", "*:80", "127.0.0.1", "[::1]", "127.0.0.01:80", "a b:80", "::1:80", "x"] {
+        assert_eq!(
+            (parse("/run/x"), parse("@x")),
+            (Ok(Family::Unix), Ok(Family::Unix))
+        );
+        for text in [
+            "",
+            "0",
+            "65536",
+            "*:80",
+            "127.0.0.1",
+            "[::1]",
+            "127.0.0.01:80",
+            "a b:80",
+            "::1:80",
+            "x",
+        ] {
             assert_eq!(parse(text), Err(Wrong::Form), "{text}");
         }
         assert_eq!(parse("eth0:80"), Err(Wrong::Interface));
-        assert!(["route", "audit 1", "7", "route x"].into_iter().all(is_netlink));
+        assert!(
+            ["route", "audit 1", "7", "route x"]
+                .into_iter()
+                .all(is_netlink)
+        );
         assert!(!["", "x", "-1", "Route"].into_iter().any(is_netlink));
     }
 }

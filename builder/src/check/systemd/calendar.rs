@@ -55,14 +55,24 @@ fn weekdays(text: &str) -> Option<&str> {
             // A comma or - with nothing behind it: the blank stays in front of the date.
             return Some(rest);
         }
-        let day = DAYS.iter().position(|(long, short)| rest.starts_with(long) || rest.starts_with(short));
-        let Some(day) = day else { return first.then_some(rest) };
+        let day = DAYS
+            .iter()
+            .position(|(long, short)| rest.starts_with(long) || rest.starts_with(short));
+        let Some(day) = day else {
+            return first.then_some(rest);
+        };
         let (long, short) = DAYS[day];
-        let behind = rest.strip_prefix(long).or_else(|| rest.strip_prefix(short))?;
-        if !behind.is_empty() && !behind.starts_with(['-', ',', ' ']) || from.is_some_and(|from| from > day) {
+        let behind = rest
+            .strip_prefix(long)
+            .or_else(|| rest.strip_prefix(short))?;
+        if !behind.is_empty() && !behind.starts_with(['-', ',', ' '])
+            || from.is_some_and(|from| from > day)
+        {
             return None;
         }
-        let Some(separator) = behind.chars().next() else { return Some("") };
+        let Some(separator) = behind.chars().next() else {
+            return Some("");
+        };
         if separator == ' ' {
             return Some(behind.trim_start_matches(' '));
         }
@@ -84,7 +94,10 @@ fn chain(text: &str) -> Option<(Vec<Component>, &str)> {
         // strtoul, whose number must fit an int.
         let number = |text| {
             let scan = scan(text, 10)?;
-            Some((i64::from(i32::try_from(scan.unsigned()?.cast_signed()).ok()?), scan.rest))
+            Some((
+                i64::from(i32::try_from(scan.unsigned()?.cast_signed()).ok()?),
+                scan.rest,
+            ))
         };
         let (value, behind) = number(rest)?;
         let (step, behind) = match behind.strip_prefix('/') {
@@ -103,7 +116,10 @@ fn chain(text: &str) -> Option<(Vec<Component>, &str)> {
 }
 
 fn within(components: &[Component], low: i64, high: i64) -> Option<()> {
-    components.iter().all(|(value, step)| (low..=high).contains(value) && value + step <= high).then_some(())
+    components
+        .iter()
+        .all(|(value, step)| (low..=high).contains(value) && value + step <= high)
+        .then_some(())
 }
 
 /// What stands behind a date, which may be missing.

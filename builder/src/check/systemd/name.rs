@@ -20,7 +20,15 @@ pub(in crate::check) const TYPES: [&str; 13] = [
 ];
 
 /// The types of which 219 makes no instances (`no_instances` in src/core/*.c).
-const WITHOUT_INSTANCES: [&str; 7] = ["automount", "device", "mount", "scope", "slice", "snapshot", "swap"];
+const WITHOUT_INSTANCES: [&str; 7] = [
+    "automount",
+    "device",
+    "mount",
+    "scope",
+    "slice",
+    "snapshot",
+    "swap",
+];
 
 /// The form of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +55,10 @@ pub(in crate::check) fn type_of(name: &str) -> Option<&'static str> {
 pub(in crate::check) fn form(name: &str) -> Option<Form> {
     type_of(name)?;
     let (stem, _) = name.rsplit_once('.')?;
-    if stem.is_empty() || name.len() >= 256 || !stem.chars().all(|c| c == '@' || is_name_character(c)) {
+    if stem.is_empty()
+        || name.len() >= 256
+        || !stem.chars().all(|c| c == '@' || is_name_character(c))
+    {
         return None;
     }
     match stem.split_once('@') {
@@ -79,17 +90,23 @@ pub(in crate::check) fn stem(name: &str) -> &str {
 
 /// The name up to the @, or without its type.
 pub(in crate::check) fn prefix(name: &str) -> &str {
-    name.split_once('@').map_or_else(|| stem(name), |(prefix, _)| prefix)
+    name.split_once('@')
+        .map_or_else(|| stem(name), |(prefix, _)| prefix)
 }
 
 /// What stands between the @ and the type.
 pub(in crate::check) fn instance(name: &str) -> Option<&str> {
-    stem(name).split_once('@').map(|(_, instance)| instance).filter(|instance| !instance.is_empty())
+    stem(name)
+        .split_once('@')
+        .map(|(_, instance)| instance)
+        .filter(|instance| !instance.is_empty())
 }
 
 /// Whether a name is one of a template (`unit_name_is_template`).
 pub(in crate::check) fn is_template(name: &str) -> bool {
-    name.split_once('@').and_then(|(_, rest)| rest.rsplit_once('.')).is_some_and(|(instance, _)| instance.is_empty())
+    name.split_once('@')
+        .and_then(|(_, rest)| rest.rsplit_once('.'))
+        .is_some_and(|(instance, _)| instance.is_empty())
 }
 
 /// The template of an instance.
@@ -111,7 +128,9 @@ pub(in crate::check) fn unescape(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        let code = text.get(at + 2..at + 4).filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let code = text
+            .get(at + 2..at + 4)
+            .filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()));
         match (bytes[at], code.map(|code| u8::from_str_radix(code, 16))) {
             (b'-', _) => out.push(b'/'),
             (b'\\', Some(Ok(code))) if bytes[at + 1] == b'x' => {
@@ -128,7 +147,11 @@ pub(in crate::check) fn unescape(text: &str) -> String {
 /// `unit_name_path_unescape`: the path that a part of a name stands for.
 pub(in crate::check) fn to_path(text: &str) -> String {
     let path = unescape(text);
-    if path.starts_with('/') { path } else { format!("/{path}") }
+    if path.starts_with('/') {
+        path
+    } else {
+        format!("/{path}")
+    }
 }
 
 /// The name of the unit that stands for a path (`unit_name_from_path`).
@@ -142,7 +165,9 @@ pub(in crate::check) fn from_path(path: &str, kind: &str) -> String {
     for (at, byte) in path.bytes().enumerate() {
         match char::from(byte) {
             '/' => out.push('-'),
-            c if c != '-' && c != '\\' && is_name_character(c) && (at, c) != (0, '.') => out.push(c),
+            c if c != '-' && c != '\\' && is_name_character(c) && (at, c) != (0, '.') => {
+                out.push(c);
+            }
             _ => out.extend(['\\', 'x', hex(byte >> 4), hex(byte & 0xf)]),
         }
     }
@@ -165,13 +190,38 @@ mod tests {
         assert_eq!(form("a@b@c.service"), Some(Form::Instance));
         assert_eq!(form("a@.service"), Some(Form::Template));
         assert!(
-            ["a", ".service", "@b.service", "a b.service", "a.svc", "a/b.mount", "%n.service"].map(form) == [None; 7]
+            [
+                "a",
+                ".service",
+                "@b.service",
+                "a b.service",
+                "a.svc",
+                "a/b.mount",
+                "%n.service"
+            ]
+            .map(form)
+                == [None; 7]
         );
-        assert!(is_loadable("a@b.service") && !is_loadable("a@b.mount") && !is_loadable("a@.service"));
+        assert!(
+            is_loadable("a@b.service") && !is_loadable("a@b.mount") && !is_loadable("a@.service")
+        );
         assert_eq!(with_instance("a@.service", "x"), "a@x.service");
-        assert_eq!((prefix("a@b.service"), instance("a@b.service"), prefix("c.d.timer")), ("a", Some("b"), "c.d"));
-        assert_eq!(from_path("/var/lib//etcd-1/", "mount"), "var-lib-etcd\\x2d1.mount");
-        assert_eq!((from_path("/", "mount"), from_path("/.x", "swap")), ("-.mount".into(), "\\x2ex.swap".into()));
+        assert_eq!(
+            (
+                prefix("a@b.service"),
+                instance("a@b.service"),
+                prefix("c.d.timer")
+            ),
+            ("a", Some("b"), "c.d")
+        );
+        assert_eq!(
+            from_path("/var/lib//etcd-1/", "mount"),
+            "var-lib-etcd\\x2d1.mount"
+        );
+        assert_eq!(
+            (from_path("/", "mount"), from_path("/.x", "swap")),
+            ("-.mount".into(), "\\x2ex.swap".into())
+        );
         assert_eq!(to_path("var-lib-etcd\\x2d1"), "/var/lib/etcd-1");
     }
 

@@ -18,7 +18,8 @@ fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r')
 }
 
-/// The number at the beginning of a text, behind white space and a sign. Base 0 reads `0x10` as 16 and `010` as 8.
+/// The number at the beginning of a text, behind white space and a sign. Base 0 reads `0x10` as 16
+/// and `010` as 8.
 pub(in crate::check) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
     let trimmed = text.trim_start_matches(is_space);
     let unsigned = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
@@ -28,9 +29,12 @@ pub(in crate::check) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
         (0, _) => (10, unsigned),
         (base, _) => (base, unsigned),
     };
-    let length = digits.find(|c: char| !c.is_digit(base)).unwrap_or(digits.len());
+    let length = digits
+        .find(|c: char| !c.is_digit(base))
+        .unwrap_or(digits.len());
     let add = |sum: u128, c: char| {
-        sum.saturating_mul(u128::from(base)).saturating_add(u128::from(c.to_digit(base).unwrap_or(0)))
+        sum.saturating_mul(u128::from(base))
+            .saturating_add(u128::from(c.to_digit(base).unwrap_or(0)))
     };
     (length > 0).then(|| Scan {
         negative: trimmed.starts_with('-'),
@@ -49,7 +53,11 @@ impl Scan<'_> {
     /// The value of strtoul, strtoull, which wrap a negative number. `None`: out of range.
     pub(in crate::check) fn unsigned(self) -> Option<u64> {
         let value = u64::try_from(self.magnitude).ok()?;
-        Some(if self.negative { value.wrapping_neg() } else { value })
+        Some(if self.negative {
+            value.wrapping_neg()
+        } else {
+            value
+        })
     }
 }
 
@@ -105,15 +113,17 @@ pub(in crate::check) fn range(text: &str) -> Option<(u32, u32)> {
 
 /// The names of signals (`signal_from_string_try_harder`), without SIG.
 const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 /// Whether a text names a signal: by name, with or without SIG, by number, or as `RTMIN+N`.
 pub(in crate::check) fn is_signal(text: &str) -> bool {
     let one = |text: &str| {
-        let (number, first) = text.strip_prefix("RTMIN+").map_or((text, 0), |number| (number, 34));
+        let (number, first) = text
+            .strip_prefix("RTMIN+")
+            .map_or((text, 0), |number| (number, 34));
         // 219 adds as C's int, and takes the sum for a signal where it is one.
         let sum = unsigned(number).map(|number| number.cast_signed().wrapping_add(first));
         SIGNALS.contains(&text) || sum.is_some_and(|sum| (1..65).contains(&sum))
@@ -127,15 +137,29 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_c() {
-        assert_eq!(["0x10", "010", "+5", " 5", "-0"].map(int), [Some(16), Some(8), Some(5), Some(5), Some(0)]);
-        assert_eq!(["", "0x", "08", "5 ", "5a", "2147483648"].map(int), [None; 6]);
+        assert_eq!(
+            ["0x10", "010", "+5", " 5", "-0"].map(int),
+            [Some(16), Some(8), Some(5), Some(5), Some(0)]
+        );
+        assert_eq!(
+            ["", "0x", "08", "5 ", "5a", "2147483648"].map(int),
+            [None; 6]
+        );
         assert_eq!(unsigned("-1"), None);
         assert_eq!(unsigned("-18446744073709551615"), Some(1));
         assert_eq!(unsigned_long("-1"), Some(u64::MAX));
         assert_eq!(unsigned_long("18446744073709551616"), None);
         assert_eq!(range("0-3"), Some((0, 3)));
         assert_eq!(["", "-", "3-", "0-3-5", "a"].map(range), [None; 5]);
-        assert!(["TERM", "SIGTERM", "15", "RTMIN+3", "SIGRTMIN+30", "64"].into_iter().all(is_signal));
-        assert!(!["", "term", "RTMIN", "RTMIN+31", "65", "0", "SIGSIGTERM"].into_iter().any(is_signal));
+        assert!(
+            ["TERM", "SIGTERM", "15", "RTMIN+3", "SIGRTMIN+30", "64"]
+                .into_iter()
+                .all(is_signal)
+        );
+        assert!(
+            !["", "term", "RTMIN", "RTMIN+31", "65", "0", "SIGSIGTERM"]
+                .into_iter()
+                .any(is_signal)
+        );
     }
 }

@@ -1,17 +1,22 @@
-//! Amounts: bytes, percent, limits (src/shared/util.c; `parse_rlimit_range` of src/core/load-fragment.c).
+//! Amounts: bytes, percent, limits (src/shared/util.c; `parse_rlimit_range` of
+//! src/core/load-fragment.c).
 
 use super::number::{self, Scan, scan};
 use super::time;
 use super::words::Extract;
 use crate::check::text::TextSpan;
 
-/// `parse_size`: bytes, as numbers with the suffixes E, P, T, G, M, K and B in this order. `base`: 1024 or 1000.
+/// `parse_size`: bytes, as numbers with the suffixes E, P, T, G, M, K and B in this order. `base`:
+/// 1024 or 1000.
 pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
     const SUFFIXES: [&str; 8] = ["E", "P", "T", "G", "M", "K", "B", ""];
     let (mut rest, mut first, mut sum) = (text, 0, 0u64);
     loop {
         let number = scan(rest, 10)?;
-        let whole = number.signed().filter(|number| *number >= 0)?.cast_unsigned();
+        let whole = number
+            .signed()
+            .filter(|number| *number >= 0)?
+            .cast_unsigned();
         let (mut behind, mut fraction) = (number.rest, 0.0);
         if let Some(digits) = behind.strip_prefix('.') {
             behind = digits;
@@ -31,7 +36,11 @@ pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
         if whole + u64::from(fraction > 0.0) > u64::MAX / factor {
             return None;
         }
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss
+        )]
         let part = (fraction * factor as f64) as u64;
         sum = sum.checked_add((whole * factor).wrapping_add(part))?;
         rest = &behind[SUFFIXES[index].len()..];
@@ -71,7 +80,11 @@ pub(in crate::check) enum LimitValue {
 /// One limit, or two as `soft:hard`. 219 does not look at what stands behind a second colon.
 pub(in crate::check) fn limit(text: &str, kind: Limit) -> LimitValue {
     let mut fields = Extract::fields(TextSpan::whole(text), ":");
-    let mut next = || fields.next().map(|field| field.map(|(text, _)| one_limit(&text, kind)));
+    let mut next = || {
+        fields
+            .next()
+            .map(|field| field.map(|(text, _)| one_limit(&text, kind)))
+    };
     match (next(), next()) {
         (Ok(Some(Some(_))), Ok(None)) => LimitValue::Taken,
         (Ok(Some(Some(soft))), Ok(Some(Some(hard)))) if soft <= hard => LimitValue::Taken,
@@ -87,11 +100,21 @@ fn one_limit(text: &str, kind: Limit) -> Option<u64> {
     match kind {
         Limit::Count => number::unsigned_long(text).filter(|number| *number < u64::MAX),
         Limit::Bytes => size(text, 1024).filter(|bytes| *bytes < u64::MAX),
-        Limit::Seconds => time::sec(text).map(|usec| if usec == u64::MAX { usec } else { usec.div_ceil(1_000_000) }),
+        Limit::Seconds => time::sec(text).map(|usec| {
+            if usec == u64::MAX {
+                usec
+            } else {
+                usec.div_ceil(1_000_000)
+            }
+        }),
         Limit::Microseconds => time::usec(text),
         Limit::Nice => match (text.strip_prefix('+'), text.strip_prefix('-')) {
-            (Some(level), _) => number::unsigned_long(level).filter(|level| *level < 20).map(|level| 20 - level),
-            (_, Some(level)) => number::unsigned_long(level).filter(|level| *level <= 20).map(|level| 20 + level),
+            (Some(level), _) => number::unsigned_long(level)
+                .filter(|level| *level < 20)
+                .map(|level| 20 - level),
+            (_, Some(level)) => number::unsigned_long(level)
+                .filter(|level| *level <= 20)
+                .map(|level| 20 + level),
             _ => number::unsigned_long(text).filter(|raw| *raw <= 40),
         },
     }
@@ -99,7 +122,9 @@ fn one_limit(text: &str, kind: Limit) -> Option<u64> {
 
 /// `CPUQuota=`: a number above 0 and a %, with anything between them (`sscanf` with %lf).
 pub(in crate::check) fn is_quota(text: &str) -> bool {
-    text.is_empty() || (text.ends_with('%') && double(text).is_some_and(|percent| percent > 0.0 || percent.is_nan()))
+    text.is_empty()
+        || (text.ends_with('%')
+            && double(text).is_some_and(|percent| percent > 0.0 || percent.is_nan()))
 }
 
 /// The floating-point number at the beginning of a text, as scanf reads it.
@@ -110,31 +135,53 @@ fn double(text: &str) -> Option<f64> {
     let lower = unsigned.to_ascii_lowercase();
     if lower.starts_with("inf") {
         // scanf reads on after `inf` where an `i` follows, and then wants all of `infinity`.
-        return (!lower.starts_with("infi") || lower.starts_with("infinity")).then_some(sign * f64::INFINITY);
+        return (!lower.starts_with("infi") || lower.starts_with("infinity"))
+            .then_some(sign * f64::INFINITY);
     }
     if lower.starts_with("nan") {
         return Some(f64::NAN);
     }
     let hex = lower.strip_prefix("0x");
-    let (digits, radix, exponent) = hex.map_or((lower.as_str(), 10, 'e'), |digits| (digits, 16, 'p'));
-    let length = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
+    let (digits, radix, exponent) =
+        hex.map_or((lower.as_str(), 10, 'e'), |digits| (digits, 16, 'p'));
+    let length = digits
+        .find(|c: char| !c.is_digit(radix))
+        .unwrap_or(digits.len());
     let (whole, rest) = digits.split_at(length);
     let (fraction, rest) = match rest.strip_prefix('.') {
-        Some(rest) => rest.split_at(rest.find(|c: char| !c.is_digit(radix)).unwrap_or(rest.len())),
+        Some(rest) => rest.split_at(
+            rest.find(|c: char| !c.is_digit(radix))
+                .unwrap_or(rest.len()),
+        ),
         None => ("", rest),
     };
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }
     let base = f64::from(radix);
-    let value =
-        |digits: &str| digits.chars().fold(0.0, |sum, c| sum * base + f64::from(c.to_digit(radix).unwrap_or(0)));
+    let value = |digits: &str| {
+        digits.chars().fold(0.0, |sum, c| {
+            sum * base + f64::from(c.to_digit(radix).unwrap_or(0))
+        })
+    };
     let mantissa = value(whole) + value(fraction) / base.powi(i32::try_from(fraction.len()).ok()?);
-    let Some(rest) = rest.strip_prefix(exponent) else { return Some(sign * mantissa) };
+    let Some(rest) = rest.strip_prefix(exponent) else {
+        return Some(sign * mantissa);
+    };
     // An exponent without digits is read, and counts for nothing.
-    let power = scan(rest, 10).filter(|_| !rest.starts_with(' ')).and_then(Scan::signed).unwrap_or(0);
+    let power = scan(rest, 10)
+        .filter(|_| !rest.starts_with(' '))
+        .and_then(Scan::signed)
+        .unwrap_or(0);
     let power = f64::from(i32::try_from(power).unwrap_or(if power < 0 { -9999 } else { 9999 }));
-    Some(sign * mantissa * if radix == 16 { power.exp2() } else { 10f64.powf(power) })
+    Some(
+        sign * mantissa
+            * if radix == 16 {
+                power.exp2()
+            } else {
+                10f64.powf(power)
+            },
+    )
 }
 
 /// `parse_percent`: a whole number up to 100 and a %.
@@ -144,7 +191,9 @@ fn percent(text: &str) -> Option<u32> {
 
 /// `TasksMax=`: a number above 0, a percentage of what the system allows, or nothing.
 pub(in crate::check) fn is_tasks_max(text: &str) -> bool {
-    let number = percent(text).map(u64::from).or_else(|| number::unsigned_long(text));
+    let number = percent(text)
+        .map(u64::from)
+        .or_else(|| number::unsigned_long(text));
     matches!(text, "" | "infinity") || number.is_some_and(|number| number > 0 && number < u64::MAX)
 }
 
@@ -159,7 +208,13 @@ mod tests {
             [Some(1_598_029_824), Some(10), Some(1500)]
         );
         assert_eq!(
-            [size("10KiB", 1024), size("10KB", 1024), size("5 5", 1024), size("", 1024), size("16E", 1024)],
+            [
+                size("10KiB", 1024),
+                size("10KB", 1024),
+                size("5 5", 1024),
+                size("", 1024),
+                size("16E", 1024)
+            ],
             [None; 5]
         );
         assert_eq!(limit("1024:2048", Limit::Count), LimitValue::Taken);
@@ -170,11 +225,24 @@ mod tests {
         }
         assert_eq!(limit("64K:infinity", Limit::Bytes), LimitValue::Taken);
         assert_eq!(
-            [limit("-20", Limit::Nice), limit("+19", Limit::Nice), limit("40", Limit::Nice)],
+            [
+                limit("-20", Limit::Nice),
+                limit("+19", Limit::Nice),
+                limit("40", Limit::Nice)
+            ],
             [LimitValue::Taken; 3]
         );
-        assert_eq!([limit("+20", Limit::Nice), limit("infinity", Limit::Nice)], [LimitValue::Unreadable; 2]);
-        assert!(["20%", "0.5%", "5 x%", "1e3%", "0x5%", "inf%", "nan%", "8E%", ""].into_iter().all(is_quota));
+        assert_eq!(
+            [limit("+20", Limit::Nice), limit("infinity", Limit::Nice)],
+            [LimitValue::Unreadable; 2]
+        );
+        assert!(
+            [
+                "20%", "0.5%", "5 x%", "1e3%", "0x5%", "inf%", "nan%", "8E%", ""
+            ]
+            .into_iter()
+            .all(is_quota)
+        );
         assert!(!["20", "0%", "-5%", "x%", "%"].into_iter().any(is_quota));
         assert!(["10%", "100", "infinity", ""].into_iter().all(is_tasks_max));
         assert!(!["0", "0%", "101%", "x", "-1"].into_iter().any(is_tasks_max));

@@ -54,7 +54,8 @@ impl Subject {
         name::instance(&self.id)
     }
 
-    /// The text that a specifier stands for. `Ok(None)`: it is none, and stays as it is. `Err`: 219 cannot resolve it.
+    /// The text that a specifier stands for. `Ok(None)`: it is none, and stays as it is. `Err`: 219
+    /// cannot resolve it.
     fn value(&self, table: Table, letter: char) -> Result<Option<String>, char> {
         let id = self.id.as_str();
         let prefix = name::prefix(id);
@@ -124,7 +125,10 @@ mod tests {
 
     #[test]
     fn specifiers_are_those_of_219() {
-        let unit = |id: &str, user| Subject { id: id.into(), user };
+        let unit = |id: &str, user| Subject {
+            id: id.into(),
+            user,
+        };
         let plain = unit("a-b.service", Some(User::Root));
         assert_eq!(
             plain.expand(Table::Full, "%n %N %p %P [%i] %t %h %% %z %"),
@@ -134,7 +138,10 @@ mod tests {
         assert_eq!(plain.expand(Table::Full, "x%I"), Err('I'));
         assert_eq!(plain.expand(Table::Name, "%I%t"), Ok("%I%t".into()));
         let instance = unit("a@b-c.service", Some(User::Other("etcd".into())));
-        assert_eq!(instance.expand(Table::Full, "%i %I %f %u"), Ok("b-c b/c /b/c etcd".into()));
+        assert_eq!(
+            instance.expand(Table::Full, "%i %I %f %u"),
+            Ok("b-c b/c /b/c etcd".into())
+        );
         assert_eq!(instance.expand(Table::Full, "%h"), Err('h'));
         assert_eq!(unit("a.timer", None).expand(Table::Full, "%u"), Err('u'));
     }

@@ -55,7 +55,10 @@ fn span(text: &str, bare: u64, factor: u64, more: &[(&str, u64)]) -> Option<u64>
     let blank = [' ', '\t', '\n', '\r'];
     let mut rest = text.trim_start_matches(blank);
     if let Some(behind) = rest.strip_prefix("infinity") {
-        return behind.trim_start_matches(blank).is_empty().then_some(u64::MAX);
+        return behind
+            .trim_start_matches(blank)
+            .is_empty()
+            .then_some(u64::MAX);
     }
     let (mut sum, mut any) = (0u64, false);
     loop {
@@ -65,7 +68,11 @@ fn span(text: &str, bare: u64, factor: u64, more: &[(&str, u64)]) -> Option<u64>
         }
         let whole = scan(rest, 10);
         let behind = whole.map_or(rest, |whole| whole.rest);
-        let number = whole.map_or(Some(0), |whole| whole.signed().filter(|number| *number >= 0))?.cast_unsigned();
+        let number = whole
+            .map_or(Some(0), |whole| {
+                whole.signed().filter(|number| *number >= 0)
+            })?
+            .cast_unsigned();
         let (mut part, mut behind_number) = (0, behind);
         let mut digits = 0;
         if let Some(fraction) = behind.strip_prefix('.') {
@@ -77,13 +84,18 @@ fn span(text: &str, bare: u64, factor: u64, more: &[(&str, u64)]) -> Option<u64>
             return None;
         }
         let unit_text = behind_number.trim_start_matches(blank);
-        let known = UNITS.iter().map(|(name, unit)| (*name, unit * factor)).chain(more.iter().copied());
+        let known = UNITS
+            .iter()
+            .map(|(name, unit)| (*name, unit * factor))
+            .chain(more.iter().copied());
         let (length, unit) = known
             .into_iter()
             .find(|(name, _)| unit_text.starts_with(name))
             .map_or((0, bare), |(name, unit)| (name.len(), unit));
         part = (0..digits).fold(part.wrapping_mul(unit), |part, _| part / 10);
-        sum = sum.wrapping_add(number.wrapping_mul(unit)).wrapping_add(part);
+        sum = sum
+            .wrapping_add(number.wrapping_mul(unit))
+            .wrapping_add(part);
         rest = &unit_text[length..];
         any = true;
     }
@@ -97,11 +109,32 @@ mod tests {
     fn times_are_those_of_219() {
         assert_eq!(sec("5min 20s"), Some(320 * SECOND));
         assert_eq!(
-            [sec("1.5"), sec(".5"), sec("5 5"), sec("infinity "), sec("1m30")].map(|time| time.is_some()),
+            [
+                sec("1.5"),
+                sec(".5"),
+                sec("5 5"),
+                sec("infinity "),
+                sec("1m30")
+            ]
+            .map(|time| time.is_some()),
             [true; 5]
         );
-        assert_eq!([sec("5."), sec("5sek"), sec("5ns"), sec("-1"), sec(""), sec("infinityx"), sec("5x")], [None; 7]);
-        assert_eq!((nsec("5ns"), nsec("1us"), nsec("3")), (Some(5), Some(1000), Some(3)));
+        assert_eq!(
+            [
+                sec("5."),
+                sec("5sek"),
+                sec("5ns"),
+                sec("-1"),
+                sec(""),
+                sec("infinityx"),
+                sec("5x")
+            ],
+            [None; 7]
+        );
+        assert_eq!(
+            (nsec("5ns"), nsec("1us"), nsec("3")),
+            (Some(5), Some(1000), Some(3))
+        );
         assert_eq!(usec("3"), Some(3));
     }
 }

@@ -1,5 +1,6 @@
-//! Words and quotes. 219 has two ways: [`Words`] (`split`, FOREACH_WORD_QUOTED) knows a quote only where a word begins, and
-//! keeps backslashes; [`Extract`] (`extract_first_word`) joins quoted pieces, and takes backslashes away.
+//! Words and quotes. 219 has two ways: [`Words`] (`split`, FOREACH_WORD_QUOTED) knows a quote only
+//! where a word begins, and keeps backslashes; [`Extract`] (`extract_first_word`) joins quoted
+//! pieces, and takes backslashes away.
 
 use crate::check::text::TextSpan;
 
@@ -20,7 +21,11 @@ pub(in crate::check) fn bare(text: TextSpan<'_>) -> impl Iterator<Item = TextSpa
     let mut rest = text;
     std::iter::from_fn(move || {
         let word = skip_blank(rest);
-        let length = word.text.bytes().take_while(|byte| !is_blank(*byte)).count();
+        let length = word
+            .text
+            .bytes()
+            .take_while(|byte| !is_blank(*byte))
+            .count();
         rest = word.from(length);
         (length > 0).then(|| word.slice(0..length))
     })
@@ -44,8 +49,8 @@ fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
     text.len() - usize::from(escaped)
 }
 
-/// The words of a value. When they end, [`Words::rest`] holds what 219 cannot split: a quote that is not closed or has a
-/// character right behind it, a backslash at the end.
+/// The words of a value. When they end, [`Words::rest`] holds what 219 cannot split: a quote that
+/// is not closed or has a character right behind it, a backslash at the end.
 #[derive(Debug)]
 pub(in crate::check) struct Words<'a> {
     pub(in crate::check) rest: TextSpan<'a>,
@@ -105,12 +110,22 @@ pub(in crate::check) struct Extract<'a> {
 impl<'a> Extract<'a> {
     /// Words between `separators`, with quotes.
     pub(in crate::check) fn quoted(value: TextSpan<'a>, separators: &'static str) -> Self {
-        Self { rest: Some(value), separators, quotes: true, coalesce: true }
+        Self {
+            rest: Some(value),
+            separators,
+            quotes: true,
+            coalesce: true,
+        }
     }
 
     /// Fields between single separators: none of them is left out where it is empty.
     pub(in crate::check) fn fields(value: TextSpan<'a>, separators: &'static str) -> Self {
-        Self { rest: Some(value), separators, quotes: false, coalesce: false }
+        Self {
+            rest: Some(value),
+            separators,
+            quotes: false,
+            coalesce: false,
+        }
     }
 
     /// The text that is left. `None`: the last word had no separator behind it.
@@ -124,9 +139,14 @@ impl<'a> Extract<'a> {
 
     /// The next one. `Err`: a quote that is not closed, or a backslash at the end.
     pub(in crate::check) fn next(&mut self) -> Result<Option<Extracted<'a>>, TextSpan<'a>> {
-        let Some(text) = self.rest.take() else { return Ok(None) };
+        let Some(text) = self.rest.take() else {
+            return Ok(None);
+        };
         let bytes = text.text.as_bytes();
-        let start = bytes.iter().take_while(|byte| self.coalesce && self.is_separator(**byte)).count();
+        let start = bytes
+            .iter()
+            .take_while(|byte| self.coalesce && self.is_separator(**byte))
+            .count();
         if start == bytes.len() && self.coalesce {
             return Ok(None);
         }
@@ -153,13 +173,18 @@ impl<'a> Extract<'a> {
         Ok(Some((text_of(word), text.from(start))))
     }
 
-    /// What stands behind the separator at `at`; nothing more is there where only separators follow.
+    /// What stands behind the separator at `at`; nothing more is there where only separators
+    /// follow.
     fn after_separator(&self, text: TextSpan<'a>, at: usize) -> Option<TextSpan<'a>> {
         let rest = text.from(at + 1);
         if !self.coalesce {
             return Some(rest);
         }
-        let skip = rest.text.bytes().take_while(|byte| self.is_separator(*byte)).count();
+        let skip = rest
+            .text
+            .bytes()
+            .take_while(|byte| self.is_separator(*byte))
+            .count();
         Some(rest.from(skip)).filter(|rest| !rest.text.is_empty())
     }
 }
@@ -169,12 +194,16 @@ fn text_of(word: Vec<u8>) -> String {
     String::from_utf8(word).unwrap_or_default()
 }
 
-/// A word with C's escapes resolved (`cunescape_length`): an unknown one stays as it is. Escapes can make bytes that are no text.
+/// A word with C's escapes resolved (`cunescape_length`): an unknown one stays as it is. Escapes
+/// can make bytes that are no text.
 pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
     let bytes = word.as_bytes();
     let digits = |at: usize, count: usize, base: u32| {
         let text = word.get(at..at + count)?;
-        let value = text.chars().all(|c| c.is_digit(base)).then(|| u32::from_str_radix(text, base).ok())??;
+        let value = text
+            .chars()
+            .all(|c| c.is_digit(base))
+            .then(|| u32::from_str_radix(text, base).ok())??;
         // C's char takes the lower 8 bits.
         (value != 0).then_some(u8::try_from(value & 0xff).unwrap_or(0))
     };
@@ -215,7 +244,8 @@ pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
 
 /// `utf8_is_valid`: what Unicode has assigned to no character is refused as well.
 pub(in crate::check) fn is_utf8(bytes: &[u8]) -> bool {
-    let no_character = |c: char| ('\u{fdd0}'..='\u{fdef}').contains(&c) || u32::from(c) & 0xfffe == 0xfffe;
+    let no_character =
+        |c: char| ('\u{fdd0}'..='\u{fdef}').contains(&c) || u32::from(c) & 0xfffe == 0xfffe;
     std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(no_character))
 }
 
@@ -240,7 +270,10 @@ mod tests {
 
     fn words(text: &str) -> (Vec<&str>, Option<&str>) {
         let (words, rest) = Words::of(TextSpan::whole(text)).all();
-        (words.into_iter().map(|word| word.text).collect(), rest.map(|rest| rest.text))
+        (
+            words.into_iter().map(|word| word.text).collect(),
+            rest.map(|rest| rest.text),
+        )
     }
 
     fn extracted(mut words: Extract<'_>) -> Result<Vec<String>, ()> {
@@ -253,7 +286,10 @@ mod tests {
 
     #[test]
     fn a_quote_is_one_only_where_a_word_begins() {
-        assert_eq!(words(r#"a "b c" 'd' e"f"#), (vec!["a", "b c", "d", "e\"f"], None));
+        assert_eq!(
+            words(r#"a "b c" 'd' e"f"#),
+            (vec!["a", "b c", "d", "e\"f"], None)
+        );
         assert_eq!(words(r#"a "b"c"#), (vec!["a"], Some("\"b\"c")));
         assert_eq!(words(r#""a\"b" c\ d"#), (vec!["a\\\"b", "c\\ d"], None));
         assert_eq!(words(r"a b\"), (vec!["a"], Some(r"b\")));
@@ -263,10 +299,19 @@ mod tests {
     #[test]
     fn extracting_joins_quoted_pieces() {
         let quoted = |text| extracted(Extract::quoted(TextSpan::whole(text), " ,"));
-        assert_eq!(quoted(r#"a"b c"d,, e\ f "#), Ok(vec!["ab cd".into(), "e f".into()]));
-        assert_eq!((quoted("\"a"), quoted(r"a\"), quoted(" , ")), (Err(()), Err(()), Ok(vec![])));
+        assert_eq!(
+            quoted(r#"a"b c"d,, e\ f "#),
+            Ok(vec!["ab cd".into(), "e f".into()])
+        );
+        assert_eq!(
+            (quoted("\"a"), quoted(r"a\"), quoted(" , ")),
+            (Err(()), Err(()), Ok(vec![]))
+        );
         let fields = |text| extracted(Extract::fields(TextSpan::whole(text), ":"));
-        assert_eq!(fields("1::2:"), Ok(["1", "", "2", ""].map(String::from).to_vec()));
+        assert_eq!(
+            fields("1::2:"),
+            Ok(["1", "", "2", ""].map(String::from).to_vec())
+        );
         assert_eq!(fields(""), Ok(vec![String::new()]));
     }
 

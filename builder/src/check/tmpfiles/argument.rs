@@ -8,9 +8,17 @@ use crate::check::text::TextSpan;
 const RULE: &str = "tmpfiles/argument";
 
 /// What is wrong with the argument of a line of this type.
-pub(super) fn check(letter: char, kind: TextSpan<'_>, argument: Option<TextSpan<'_>>) -> Option<Finding> {
+pub(super) fn check(
+    letter: char,
+    kind: TextSpan<'_>,
+    argument: Option<TextSpan<'_>>,
+) -> Option<Finding> {
     let needed = |instead: &str| {
-        let finding = Finding::error(RULE, kind, format!("a line of type {letter} needs an argument"));
+        let finding = Finding::error(
+            RULE,
+            kind,
+            format!("a line of type {letter} needs an argument"),
+        );
         Some(finding.effect("219 ignores the line").fix(instead))
     };
     match (letter, argument) {
@@ -21,14 +29,22 @@ pub(super) fn check(letter: char, kind: TextSpan<'_>, argument: Option<TextSpan<
         ('h' | 'H', None) => needed("write attributes behind the age, as in +C"),
         ('d' | 'v' | 'e' | 'D' | 'p' | 'x' | 'X' | 'r' | 'R' | 'm' | 'z' | 'Z', Some(argument)) => {
             let message = format!("a line of type {letter} takes no argument");
-            Some(Finding::warning(RULE, argument, message).effect("219 ignores it, and warns").fix("remove it"))
+            Some(
+                Finding::warning(RULE, argument, message)
+                    .effect("219 ignores it, and warns")
+                    .fix("remove it"),
+            )
         }
-        ('C', Some(argument)) if !unquoted(argument.text).starts_with('/') => {
-            Some(wrong(argument, "an absolute path", "write the path to copy from, beginning with /"))
-        }
-        ('b' | 'c', Some(argument)) if !is_device(unquoted(argument.text)) => {
-            Some(wrong(argument, "MAJOR:MINOR", "write two numbers, as in 1:3"))
-        }
+        ('C', Some(argument)) if !unquoted(argument.text).starts_with('/') => Some(wrong(
+            argument,
+            "an absolute path",
+            "write the path to copy from, beginning with /",
+        )),
+        ('b' | 'c', Some(argument)) if !is_device(unquoted(argument.text)) => Some(wrong(
+            argument,
+            "MAJOR:MINOR",
+            "write two numbers, as in 1:3",
+        )),
         ('h' | 'H', Some(argument)) => attributes(argument),
         ('a' | 'A', Some(argument)) => acl(argument),
         ('t' | 'T', Some(argument)) => extended(argument),
@@ -43,7 +59,9 @@ fn wrong(argument: TextSpan<'_>, what: &str, instead: &str) -> Finding {
 
 /// Without the quotes around it (`unquote`).
 fn unquoted(text: &str) -> &str {
-    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+    text.strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(text)
 }
 
 /// Two numbers, as sscanf reads them with `%u:%u`; it sees no further.
@@ -55,17 +73,34 @@ fn is_device(text: &str) -> bool {
 fn attributes(argument: TextSpan<'_>) -> Option<Finding> {
     let text = unquoted(argument.text);
     let letters = text.strip_prefix(['+', '-', '=']).unwrap_or(text);
-    let right = letters.chars().all(|c| "ASDacdeijsutTC".contains(c)) && (!letters.is_empty() || text == "=");
-    (!right).then(|| wrong(argument, "a set of attributes", "write +, - or =, and letters of chattr(1), as in +C"))
+    let right = letters.chars().all(|c| "ASDacdeijsutTC".contains(c))
+        && (!letters.is_empty() || text == "=");
+    (!right).then(|| {
+        wrong(
+            argument,
+            "a set of attributes",
+            "write +, - or =, and letters of chattr(1), as in +C",
+        )
+    })
 }
 
-/// An ACL (`parse_acl` of src/shared/acl-util.c, acl_from_text(3)). Whether its users exist is not known here.
+/// An ACL (`parse_acl` of src/shared/acl-util.c, acl_from_text(3)). Whether its users exist is not
+/// known here.
 fn acl(argument: TextSpan<'_>) -> Option<Finding> {
-    let entries = unquoted(argument.text).split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
+    let entries = unquoted(argument.text)
+        .split([',', ' ', '\t'])
+        .filter(|entry| !entry.is_empty());
     let plain = |entry: &'_ str| -> bool {
-        let entry = entry.strip_prefix("default:").or_else(|| entry.strip_prefix("d:")).unwrap_or(entry);
+        let entry = entry
+            .strip_prefix("default:")
+            .or_else(|| entry.strip_prefix("d:"))
+            .unwrap_or(entry);
         let mut fields = entry.split(':').map(str::trim);
-        let (tag, second, third) = (fields.next().unwrap_or_default(), fields.next(), fields.next());
+        let (tag, second, third) = (
+            fields.next().unwrap_or_default(),
+            fields.next(),
+            fields.next(),
+        );
         let permissions = match (tag, second, third) {
             ("u" | "user" | "g" | "group", Some(_), third) => third,
             ("m" | "mask" | "o" | "other", Some(""), Some(third)) => Some(third),
@@ -76,31 +111,56 @@ fn acl(argument: TextSpan<'_>) -> Option<Finding> {
     };
     let any = entries.clone().next().is_some();
     let right = any && entries.clone().all(plain);
-    (!right).then(|| wrong(argument, "an ACL", "write entries as in u:etcd:r-x,d:g:etcd:r--, separated by commas"))
+    (!right).then(|| {
+        wrong(
+            argument,
+            "an ACL",
+            "write entries as in u:etcd:r-x,d:g:etcd:r--, separated by commas",
+        )
+    })
 }
 
 /// Each of r, w and x once, or - in its place.
 fn is_permissions(text: &str) -> bool {
     let once = |c: char| text.matches(c).count() <= 1;
-    (1..=3).contains(&text.len()) && text.chars().all(|c| "rwx-".contains(c)) && ['r', 'w', 'x'].into_iter().all(once)
+    (1..=3).contains(&text.len())
+        && text.chars().all(|c| "rwx-".contains(c))
+        && ['r', 'w', 'x'].into_iter().all(once)
 }
 
 /// Extended attributes: 219 ignores a word that is none.
 fn extended(argument: TextSpan<'_>) -> Option<Finding> {
-    let mut words =
-        Extract::quoted(argument.from(usize::from(unquoted(argument.text).len() < argument.text.len())), " \t\n\r");
+    let mut words = Extract::quoted(
+        argument.from(usize::from(
+            unquoted(argument.text).len() < argument.text.len(),
+        )),
+        " \t\n\r",
+    );
     loop {
         let (word, place) = match words.next() {
             Ok(Some(word)) => word,
             Ok(None) => return None,
             Err(rest) => {
-                let finding = Finding::error(RULE, rest, "a quote that is not closed, or a \\ at the end");
-                return Some(finding.effect("219 ignores everything from here on").fix("close the quote"));
+                let finding =
+                    Finding::error(RULE, rest, "a quote that is not closed, or a \\ at the end");
+                return Some(
+                    finding
+                        .effect("219 ignores everything from here on")
+                        .fix("close the quote"),
+                );
             }
         };
-        if !word.split_once('=').is_some_and(|(name, value)| !name.is_empty() && !value.is_empty()) {
-            let finding = Finding::error(RULE, place, format!("`{}` is not NAME=VALUE", place.text));
-            return Some(finding.effect("219 ignores the word").fix("write NAME=VALUE, as in user.comment=\"a b\""));
+        if !word
+            .split_once('=')
+            .is_some_and(|(name, value)| !name.is_empty() && !value.is_empty())
+        {
+            let finding =
+                Finding::error(RULE, place, format!("`{}` is not NAME=VALUE", place.text));
+            return Some(
+                finding
+                    .effect("219 ignores the word")
+                    .fix("write NAME=VALUE, as in user.comment=\"a b\""),
+            );
         }
     }
 }

@@ -15,21 +15,41 @@ impl Assignment<'_> {
     /// 219 does not take the value, and ignores the line.
     pub(super) fn refuse(&self, rule: &'static str, expected: &str) -> Finding {
         if self.value.text.is_empty() {
-            let finding =
-                Finding::error(rule, self.key, format!("systemd 219 does not take an empty {}=", self.key.text));
-            return finding.effect("219 ignores the line").fix(format!("write {expected}"));
+            let finding = Finding::error(
+                rule,
+                self.key,
+                format!("systemd 219 does not take an empty {}=", self.key.text),
+            );
+            return finding
+                .effect("219 ignores the line")
+                .fix(format!("write {expected}"));
         }
         refuse(rule, self.key, self.value, expected)
     }
 }
 
 /// 219 does not take a part of a value, and ignores the whole line.
-pub(super) fn refuse(rule: &'static str, key: TextSpan<'_>, part: TextSpan<'_>, expected: &str) -> Finding {
-    let finding = Finding::error(rule, part, format!("systemd 219 does not take `{}` for {}=", part.text, key.text));
-    finding.effect("219 ignores the line").fix(format!("write {expected}"))
+pub(super) fn refuse(
+    rule: &'static str,
+    key: TextSpan<'_>,
+    part: TextSpan<'_>,
+    expected: &str,
+) -> Finding {
+    let finding = Finding::error(
+        rule,
+        part,
+        format!(
+            "systemd 219 does not take `{}` for {}=",
+            part.text, key.text
+        ),
+    );
+    finding
+        .effect("219 ignores the line")
+        .fix(format!("write {expected}"))
 }
 
 /// 219 ignores one word of a value.
 pub(super) fn refuse_word(rule: &'static str, word: TextSpan<'_>, expected: &str) -> Finding {
-    Finding::error(rule, word, format!("`{}` is not {expected}", word.text)).effect("219 ignores the word")
+    Finding::error(rule, word, format!("`{}` is not {expected}", word.text))
+        .effect("219 ignores the word")
 }

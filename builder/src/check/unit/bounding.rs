@@ -1,5 +1,6 @@
-//! Several lines of CapabilityBoundingSet=. RHEL's 219 joins them by OR, also those with a ~ (src/core/load-fragment.c,
-//! config_parse_capability_set): the set without A, or the set without B, is the whole set.
+//! Several lines of CapabilityBoundingSet=. RHEL's 219 joins them by OR, also those with a ~
+//! (src/core/load-fragment.c, config_parse_capability_set): the set without A, or the set without
+//! B, is the whole set.
 
 use super::loaded::Line;
 use crate::check::finding::Finding;
@@ -8,13 +9,20 @@ use crate::check::finding::Finding;
 pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut narrowed = false;
-    for line in lines.iter().filter(|line| line.assignment.key.text == "CapabilityBoundingSet") {
+    for line in lines
+        .iter()
+        .filter(|line| line.assignment.key.text == "CapabilityBoundingSet")
+    {
         let value = line.assignment.value;
         if value.text.starts_with('~') && narrowed {
             out.push(
-                Finding::error("unit/capability-merge", value, "a second CapabilityBoundingSet=, with ~")
-                    .effect("219 adds all but these to the set: what the lines before removed is back")
-                    .fix("write one line with all that is to go"),
+                Finding::error(
+                    "unit/capability-merge",
+                    value,
+                    "a second CapabilityBoundingSet=, with ~",
+                )
+                .effect("219 adds all but these to the set: what the lines before removed is back")
+                .fix("write one line with all that is to go"),
             );
         }
         // An empty one removes all; the next is then the first that says anything.

@@ -8,7 +8,8 @@ use crate::check::systemd::number;
 use crate::check::systemd::words::{Extract, Words, bare};
 use crate::check::text::TextSpan;
 
-/// The capabilities of kernel 3.10 (include/uapi/linux/capability.h, up to CAP_BLOCK_SUSPEND), without CAP_.
+/// The capabilities of kernel 3.10 (include/uapi/linux/capability.h, up to CAP_BLOCK_SUSPEND),
+/// without CAP_.
 const NAMES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE \
     NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT \
     SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE \
@@ -16,7 +17,8 @@ const NAMES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGI
 
 fn is_name(text: &str) -> bool {
     let name = text.to_ascii_uppercase();
-    name.strip_prefix("CAP_").is_some_and(|name| NAMES.split_whitespace().any(|known| known == name))
+    name.strip_prefix("CAP_")
+        .is_some_and(|name| NAMES.split_whitespace().any(|known| known == name))
 }
 
 /// A set of capabilities: names or numbers, all others behind a ~ (`config_parse_capability_set`).
@@ -40,8 +42,16 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         let upper = name.to_ascii_uppercase();
         if upper == "CAP_AUDIT_READ" {
             // 219's own journald unit names it, so that it does no harm anywhere.
-            let finding = Finding::warning("unit/capability", place, "kernel 3.10 has no CAP_AUDIT_READ");
-            out.push(finding.effect("it is neither given nor kept").fix("remove it"));
+            let finding = Finding::warning(
+                "unit/capability",
+                place,
+                "kernel 3.10 has no CAP_AUDIT_READ",
+            );
+            out.push(
+                finding
+                    .effect("it is neither given nor kept")
+                    .fix("remove it"),
+            );
             continue;
         }
         let instead = match nearest(upper.trim_start_matches("CAP_"), NAMES.split_whitespace()) {
@@ -55,7 +65,8 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
     }
 }
 
-/// Capabilities= in libcap's text form (`cap_from_text` of libcap 2.22): clauses as `cap_chown,cap_kill=ep`.
+/// Capabilities= in libcap's text form (`cap_from_text` of libcap 2.22): clauses as
+/// `cap_chown,cap_kill=ep`.
 pub(super) fn is_text(text: &str) -> bool {
     text.split_ascii_whitespace().all(is_clause)
 }
@@ -65,8 +76,11 @@ fn is_clause(clause: &str) -> bool {
     let names_end = clause.find(['=', '+', '-']).unwrap_or(clause.len());
     let (list, actions) = clause.split_at(names_end);
     let is_listed = |name: &str| {
-        let number = name.starts_with(|c: char| c.is_ascii_digit()).then(|| number::unsigned_long(name));
-        name.eq_ignore_ascii_case("all") || number.map_or_else(|| is_name(name), |n| n.is_some_and(|n| n < 64))
+        let number = name
+            .starts_with(|c: char| c.is_ascii_digit())
+            .then(|| number::unsigned_long(name));
+        name.eq_ignore_ascii_case("all")
+            || number.map_or_else(|| is_name(name), |n| n.is_some_and(|n| n < 64))
     };
     if (named && !list.split(',').all(is_listed)) || (!named && !list.is_empty()) {
         return false;
@@ -75,7 +89,9 @@ fn is_clause(clause: &str) -> bool {
     let mut rest = actions;
     if let Some(behind) = rest.strip_prefix('=') {
         // `=+` and `=-` are one operator.
-        let (joined, behind) = behind.strip_prefix(['+', '-']).map_or((false, behind), |behind| (true, behind));
+        let (joined, behind) = behind
+            .strip_prefix(['+', '-'])
+            .map_or((false, behind), |behind| (true, behind));
         let end = behind.find(['+', '-']).unwrap_or(behind.len());
         if !flags(&behind[..end]) || (joined && (end == 0 || !named)) {
             return false;
@@ -84,21 +100,41 @@ fn is_clause(clause: &str) -> bool {
     }
     // What is left are `+FLAGS` and `-FLAGS`, for which capabilities have to be named.
     (rest.is_empty() && !actions.is_empty())
-        || (named && !rest.is_empty() && rest[1..].split(['+', '-']).all(|part| !part.is_empty() && flags(part)))
+        || (named
+            && !rest.is_empty()
+            && rest[1..]
+                .split(['+', '-'])
+                .all(|part| !part.is_empty() && flags(part)))
 }
 
 /// SecureBits= (`config_parse_exec_secure_bits`): one wrong word, and 219 leaves off.
 pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
-    const BITS: [&str; 6] =
-        ["keep-caps", "keep-caps-locked", "no-setuid-fixup", "no-setuid-fixup-locked", "noroot", "noroot-locked"];
+    const BITS: [&str; 6] = [
+        "keep-caps",
+        "keep-caps-locked",
+        "no-setuid-fixup",
+        "no-setuid-fixup-locked",
+        "noroot",
+        "noroot-locked",
+    ];
     let (words, rest) = Words::of(assignment.value).all();
-    // 219 compares with the text from the word on, up to a blank: a quote behind it is a part of it.
+    // 219 compares with the text from the word on, up to a blank: a quote behind it is a part of
+    // it.
     let is_bit = |word: &&TextSpan<'_>| {
-        let from = assignment.value.from(word.span().start - assignment.value.span().start);
-        bare(from).next().is_some_and(|word| BITS.contains(&word.text))
+        let from = assignment
+            .value
+            .from(word.span().start - assignment.value.span().start);
+        bare(from)
+            .next()
+            .is_some_and(|word| BITS.contains(&word.text))
     };
     if let Some(word) = words.iter().find(|word| !is_bit(word)) {
-        out.push(refuse("unit/value-word", assignment.key, *word, &format!("some of: {}", BITS.join(", "))));
+        out.push(refuse(
+            "unit/value-word",
+            assignment.key,
+            *word,
+            &format!("some of: {}", BITS.join(", ")),
+        ));
         return 0;
     }
     out.extend(rest.map(super::split::quote));
@@ -124,9 +160,17 @@ mod tests {
         ] {
             assert!(is_text(text), "{text}");
         }
-        for text in
-            ["cap_chown", "CAP_FOO=e", "+e", "=+e", "cap_chown=x", "cap_chown+", "cap_chown,=e", "64=e", "cap_chown=e="]
-        {
+        for text in [
+            "cap_chown",
+            "CAP_FOO=e",
+            "+e",
+            "=+e",
+            "cap_chown=x",
+            "cap_chown+",
+            "cap_chown,=e",
+            "64=e",
+            "cap_chown=e=",
+        ] {
             assert!(!is_text(text), "{text}");
         }
     }

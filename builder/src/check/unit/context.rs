@@ -36,17 +36,35 @@ impl Context {
         let user = runs.then_some(if drop_in { User::Unknown } else { User::Root });
         let ids = if name::is_template(id) {
             // As a name, a number and a path.
-            ["x", "1", "-x"].map(|instance| name::with_instance(id, instance)).to_vec()
+            ["x", "1", "-x"]
+                .map(|instance| name::with_instance(id, instance))
+                .to_vec()
         } else {
             vec![id.to_owned()]
         };
-        let subjects = ids.into_iter().map(|id| Subject { id, user: user.clone() }).collect();
-        Self { kind, subjects, priorities: 0..=0, triggers: false }
+        let subjects = ids
+            .into_iter()
+            .map(|id| Subject {
+                id,
+                user: user.clone(),
+            })
+            .collect();
+        Self {
+            kind,
+            subjects,
+            priorities: 0..=0,
+            triggers: false,
+        }
     }
 
     /// For the configuration of a daemon, in which nothing is expanded.
     pub(super) fn of_daemon() -> Self {
-        Self { kind: "", subjects: Vec::new(), priorities: 0..=0, triggers: false }
+        Self {
+            kind: "",
+            subjects: Vec::new(),
+            priorities: 0..=0,
+            triggers: false,
+        }
     }
 
     /// Notes what a line that 219 took has set.
@@ -57,10 +75,18 @@ impl Context {
                 let user = match value {
                     "" | "root" | "0" => User::Root,
                     other => User::Other(
-                        self.expand(Table::Full, other).into_iter().next().and_then(Result::ok).unwrap_or_default(),
+                        self.expand(Table::Full, other)
+                            .into_iter()
+                            .next()
+                            .and_then(Result::ok)
+                            .unwrap_or_default(),
                     ),
                 };
-                for own in self.subjects.iter_mut().filter_map(|subject| subject.user.as_mut()) {
+                for own in self
+                    .subjects
+                    .iter_mut()
+                    .filter_map(|subject| subject.user.as_mut())
+                {
                     *own = user.clone();
                 }
             }
@@ -81,13 +107,19 @@ impl Context {
         if self.subjects.is_empty() || !text.contains('%') {
             return vec![Ok(text.to_owned())];
         }
-        self.subjects.iter().map(|subject| subject.expand(table, text)).collect()
+        self.subjects
+            .iter()
+            .map(|subject| subject.expand(table, text))
+            .collect()
     }
 
     /// Whether 219 takes a text whose specifiers it resolves, by what `takes` says of the result.
     pub(super) fn judge(&self, table: Table, text: &str, takes: impl Fn(&str) -> bool) -> Resolved {
         let all = self.expand(table, text);
-        if all.iter().any(|one| one.as_ref().is_ok_and(|text| takes(text))) {
+        if all
+            .iter()
+            .any(|one| one.as_ref().is_ok_and(|text| takes(text)))
+        {
             return Resolved::Right;
         }
         match all.first() {
@@ -96,13 +128,14 @@ impl Context {
         }
     }
 
-    /// The name of a unit that a word stands for: a template's own instance goes into another template
-    /// (`resolve_template` of src/core/unit.c).
+    /// The name of a unit that a word stands for: a template's own instance goes into another
+    /// template (`resolve_template` of src/core/unit.c).
     pub(super) fn resolve(&self, word: &str) -> String {
         match self.subjects.first() {
-            Some(own) if name::is_template(word) => {
-                name::with_instance(word, name::instance(&own.id).unwrap_or_else(|| name::prefix(&own.id)))
-            }
+            Some(own) if name::is_template(word) => name::with_instance(
+                word,
+                name::instance(&own.id).unwrap_or_else(|| name::prefix(&own.id)),
+            ),
             _ => word.to_owned(),
         }
     }

@@ -8,9 +8,17 @@ use crate::check::systemd::number;
 use crate::check::systemd::words::Extract;
 
 /// What 219 cannot read here makes it refuse the whole unit (`config_parse_exec_cpu_affinity`).
-pub(super) fn check(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
+pub(super) fn check(
+    assignment: &Assignment<'_>,
+    context: &Context,
+    out: &mut Vec<Finding>,
+) -> usize {
     let mut words = Extract::quoted(assignment.value, " \t\n\r,");
-    let what = if context.kind.is_empty() { "219 stops reading the file here" } else { "219 refuses to load the unit" };
+    let what = if context.kind.is_empty() {
+        "219 stops reading the file here"
+    } else {
+        "219 refuses to load the unit"
+    };
     let expected = "write numbers and ranges, as in 0 2-3; each below 1024";
     loop {
         let (text, place) = match words.next() {
@@ -24,12 +32,23 @@ pub(super) fn check(assignment: &Assignment<'_>, context: &Context, out: &mut Ve
         match number::range(&text) {
             Some((low, high)) if low <= high && high < 1024 => {}
             Some((low, high)) if low < 1024 && high < 1024 => {
-                let finding = Finding::error("unit/value-form", place, format!("the range {low}-{high} is empty"));
-                out.push(finding.effect("219 leaves it out").fix("write the lower number first"));
+                let finding = Finding::error(
+                    "unit/value-form",
+                    place,
+                    format!("the range {low}-{high} is empty"),
+                );
+                out.push(
+                    finding
+                        .effect("219 leaves it out")
+                        .fix("write the lower number first"),
+                );
             }
             _ => {
-                let finding =
-                    Finding::error("unit/value-form", place, format!("`{}` is not a range of CPUs", place.text));
+                let finding = Finding::error(
+                    "unit/value-form",
+                    place,
+                    format!("`{}` is not a range of CPUs", place.text),
+                );
                 out.push(finding.effect(what).fix(expected));
                 return 0;
             }

@@ -12,16 +12,23 @@ use crate::check::known;
 use crate::check::systemd::name;
 
 /// The folders of units, the first that 219 looks into first (src/shared/path-lookup.c).
-const FOLDERS: [&str; 4] =
-    ["/etc/systemd/system/", "/run/systemd/system/", "/usr/local/lib/systemd/system/", "/usr/lib/systemd/system/"];
+const FOLDERS: [&str; 4] = [
+    "/etc/systemd/system/",
+    "/run/systemd/system/",
+    "/usr/local/lib/systemd/system/",
+    "/usr/lib/systemd/system/",
+];
 
 /// How early 219 looks at a path.
 fn rank(path: &str) -> usize {
-    FOLDERS.iter().position(|folder| path.starts_with(folder)).unwrap_or(FOLDERS.len())
+    FOLDERS
+        .iter()
+        .position(|folder| path.starts_with(folder))
+        .unwrap_or(FOLDERS.len())
 }
 
-/// The files of one unit: its own, and its drop-ins in the order in which 219 reads them. Of two with one name it reads that
-/// in the earlier folder.
+/// The files of one unit: its own, and its drop-ins in the order in which 219 reads them. Of two
+/// with one name it reads that in the earlier folder.
 #[derive(Debug, Default)]
 struct Sources {
     own: Option<usize>,
@@ -31,7 +38,10 @@ struct Sources {
 fn sources<'a>(files: &'a [File<'_>], whole: bool) -> BTreeMap<&'a str, Sources> {
     let mut all: BTreeMap<&str, Sources> = BTreeMap::new();
     for (index, file) in files.iter().enumerate() {
-        let Some(id) = name_of(&file.path).filter(|_| !whole || file.path.contains("systemd/")) else { continue };
+        let Some(id) = name_of(&file.path).filter(|_| !whole || file.path.contains("systemd/"))
+        else {
+            continue;
+        };
         let unit = all.entry(id).or_default();
         let earlier = |other: &usize| rank(&files[*other].path) <= rank(&file.path);
         if is_drop_in(&file.path) {
@@ -46,27 +56,56 @@ fn sources<'a>(files: &'a [File<'_>], whole: bool) -> BTreeMap<&'a str, Sources>
     all
 }
 
-/// What is wrong among the units of `files`: each finding with the file it is in. `whole`: nothing else is on the node, so
-/// that a unit which is not among them and not CentOS's does not exist.
+/// What is wrong among the units of `files`: each finding with the file it is in. `whole`: nothing
+/// else is on the node, so that a unit which is not among them and not CentOS's does not exist.
 pub(crate) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
-    let joined: Vec<_> = files.iter().map(|file| name_of(&file.path).map(|_| read::join(file.text))).collect();
-    let examined: Vec<Option<Examined<'_>>> =
-        files.iter().zip(&joined).map(|(file, text)| Some(examine(&file.path, &text.as_ref()?.text))).collect();
+    let joined: Vec<_> = files
+        .iter()
+        .map(|file| name_of(&file.path).map(|_| read::join(file.text)))
+        .collect();
+    let examined: Vec<Option<Examined<'_>>> = files
+        .iter()
+        .zip(&joined)
+        .map(|(file, text)| Some(examine(&file.path, &text.as_ref()?.text)))
+        .collect();
     let sources = sources(files, whole);
     let mut units = Units::new();
     for (id, own) in &sources {
         // The drop-ins of an instance belong to its template.
         let template = name::template(id);
         let base = own.own.or_else(|| sources.get(template.as_deref()?)?.own);
-        let files_of: Vec<usize> = base.into_iter().chain(own.drop_ins.values().copied()).collect();
-        let read = || files_of.iter().filter_map(|index| Some((*index, examined[*index].as_ref()?)));
-        let lines = read().flat_map(|(index, file)| file.lines.iter().map(move |line| (index, *line))).collect();
-        let sections = read().flat_map(|(index, file)| file.sections.iter().map(move |section| (index, *section)));
+        let files_of: Vec<usize> = base
+            .into_iter()
+            .chain(own.drop_ins.values().copied())
+            .collect();
+        let read = || {
+            files_of
+                .iter()
+                .filter_map(|index| Some((*index, examined[*index].as_ref()?)))
+        };
+        let lines = read()
+            .flat_map(|(index, file)| file.lines.iter().map(move |line| (index, *line)))
+            .collect();
+        let sections = read()
+            .flat_map(|(index, file)| file.sections.iter().map(move |section| (index, *section)));
         let void = base.is_some_and(|index| {
-            files[index].text.is_empty() || examined[index].as_ref().is_some_and(|examined| examined.stopped.is_some())
+            files[index].text.is_empty()
+                || examined[index]
+                    .as_ref()
+                    .is_some_and(|examined| examined.stopped.is_some())
         });
-        let dropped = base.and_then(|index| Some((index, joined[index].as_ref()?.dropped.clone()?)));
-        units.insert(id, Unit { sections: sections.collect(), lines, complete: base.is_some(), void, dropped });
+        let dropped =
+            base.and_then(|index| Some((index, joined[index].as_ref()?.dropped.clone()?)));
+        units.insert(
+            id,
+            Unit {
+                sections: sections.collect(),
+                lines,
+                complete: base.is_some(),
+                void,
+                dropped,
+            },
+        );
     }
     let mut out = order::cycles(&units);
     for (name, unit) in &units {
@@ -87,50 +126,82 @@ pub(crate) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usize, Findin
 /// A second unit to trigger, which 219 ignores (`config_parse_trigger_unit`).
 fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     let of_trigger = |(_, line): &&(usize, super::loaded::Line<'_>)| {
-        ["Timer", "Path"].contains(&line.assignment.section.text) && line.assignment.key.text == "Unit"
+        ["Timer", "Path"].contains(&line.assignment.section.text)
+            && line.assignment.key.text == "Unit"
     };
-    let (file, line) =
-        unit.lines.iter().filter(of_trigger).nth(1).filter(|(file, _)| is_drop_in(&files[*file].path))?;
+    let (file, line) = unit
+        .lines
+        .iter()
+        .filter(of_trigger)
+        .nth(1)
+        .filter(|(file, _)| is_drop_in(&files[*file].path))?;
     let finding = Finding::error("unit/unit-name", line.assignment.value, "a second Unit=");
     Some((
         *file,
-        finding.effect("219 takes the first, in the unit itself, and ignores this line").fix("change it there"),
+        finding
+            .effect("219 takes the first, in the unit itself, and ignores this line")
+            .fix("change it there"),
     ))
 }
 
 /// Templates stand for all their instances.
 fn exists(name: &str, units: &Units<'_>) -> bool {
-    let template = name.split_once('@').and_then(|(base, rest)| Some(format!("{base}@.{}", rest.rsplit_once('.')?.1)));
+    let template = name
+        .split_once('@')
+        .and_then(|(base, rest)| Some(format!("{base}@.{}", rest.rsplit_once('.')?.1)));
     let there = |name: &str| units.contains_key(name) || known::STOCK_UNITS.contains(name);
     // Mounts and devices come from fstab and udev.
     there(name)
         || template.is_some_and(|name| there(&name))
-        || name.rsplit_once('.').is_some_and(|(_, kind)| ["mount", "device", "slice"].contains(&kind))
+        || name
+            .rsplit_once('.')
+            .is_some_and(|(_, kind)| ["mount", "device", "slice"].contains(&kind))
         || name.contains('%')
 }
 
-fn unknown_names(name: &str, unit: &Unit<'_>, units: &Units<'_>, whole: bool) -> Vec<(usize, Finding)> {
+fn unknown_names(
+    name: &str,
+    unit: &Unit<'_>,
+    units: &Units<'_>,
+    whole: bool,
+) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     for key in ["WantedBy", "RequiredBy"] {
-        for (file, word) in
-            unit.words("Install", key).filter(|(_, word)| word.text.contains('.') && !exists(word.text, units))
+        for (file, word) in unit
+            .words("Install", key)
+            .filter(|(_, word)| word.text.contains('.') && !exists(word.text, units))
         {
             // Beside this file there may be others, where it is checked alone.
-            let level = if whole { Finding::error } else { Finding::warning };
-            let finding = level("unit/enables-nothing", word.span(), format!("no unit {} on the node", word.text));
+            let level = if whole {
+                Finding::error
+            } else {
+                Finding::warning
+            };
+            let finding = level(
+                "unit/enables-nothing",
+                word.span(),
+                format!("no unit {} on the node", word.text),
+            );
             out.push((
                 file,
                 finding
                     .effect(format!("the link is made, and nothing ever starts {name}"))
-                    .fix("for a service write WantedBy=multi-user.target, for a timer timers.target"),
+                    .fix(
+                        "for a service write WantedBy=multi-user.target, for a timer timers.target",
+                    ),
             ));
         }
     }
     for key in ["Requires", "BindsTo", "Requisite"] {
-        for (file, word) in
-            unit.words("Unit", key).filter(|(_, word)| whole && word.text.contains('.') && !exists(word.text, units))
+        for (file, word) in unit
+            .words("Unit", key)
+            .filter(|(_, word)| whole && word.text.contains('.') && !exists(word.text, units))
         {
-            let finding = Finding::error("unit/requires-nothing", word, format!("no unit {} on the node", word.text));
+            let finding = Finding::error(
+                "unit/requires-nothing",
+                word,
+                format!("no unit {} on the node", word.text),
+            );
             out.push((
                 file,
                 finding
@@ -145,23 +216,55 @@ fn unknown_names(name: &str, unit: &Unit<'_>, units: &Units<'_>, whole: bool) ->
 /// An [Install] that names nothing: without one of these no enabling does anything.
 fn installs_nothing(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     const KEYS: [&str; 4] = ["WantedBy", "RequiredBy", "Alias", "Also"];
-    let (file, section) = unit.section("Install").filter(|(file, _)| !is_drop_in(&files[*file].path))?;
-    if KEYS.iter().any(|key| unit.words("Install", key).next().is_some()) {
+    let (file, section) = unit
+        .section("Install")
+        .filter(|(file, _)| !is_drop_in(&files[*file].path))?;
+    if KEYS
+        .iter()
+        .any(|key| unit.words("Install", key).next().is_some())
+    {
         return None;
     }
-    let finding = Finding::error("unit/enables-nothing", section, "[Install] names nothing that would start the unit");
-    Some((file, finding.effect("enabling it has no effect").fix("write WantedBy=multi-user.target")))
+    let finding = Finding::error(
+        "unit/enables-nothing",
+        section,
+        "[Install] names nothing that would start the unit",
+    );
+    Some((
+        file,
+        finding
+            .effect("enabling it has no effect")
+            .fix("write WantedBy=multi-user.target"),
+    ))
 }
 
-fn timer_without_service(name: &str, unit: &Unit<'_>, units: &Units<'_>) -> Option<(usize, Finding)> {
-    let (base, kind) = name.rsplit_once('.').filter(|(_, kind)| ["timer", "path"].contains(kind))?;
+fn timer_without_service(
+    name: &str,
+    unit: &Unit<'_>,
+    units: &Units<'_>,
+) -> Option<(usize, Finding)> {
+    let (base, kind) = name
+        .rsplit_once('.')
+        .filter(|(_, kind)| ["timer", "path"].contains(kind))?;
     let section = if kind == "timer" { "Timer" } else { "Path" };
     let named = unit.words(section, "Unit").last();
-    let started = named.map_or_else(|| format!("{base}.service"), |(_, word)| word.text.to_owned());
+    let started = named.map_or_else(
+        || format!("{base}.service"),
+        |(_, word)| word.text.to_owned(),
+    );
     if exists(&started, units) {
         return None;
     }
     let (file, place): LocatedSpan<'_> = named.or_else(|| unit.section(section))?;
-    let finding = Finding::error("unit/enables-nothing", place, format!("no unit {started} on the node"));
-    Some((file, finding.effect(format!("the {kind} has nothing to start")).fix("bring it, or name another by Unit=")))
+    let finding = Finding::error(
+        "unit/enables-nothing",
+        place,
+        format!("no unit {started} on the node"),
+    );
+    Some((
+        file,
+        finding
+            .effect(format!("the {kind} has nothing to start"))
+            .fix("bring it, or name another by Unit="),
+    ))
 }

@@ -1,4 +1,5 @@
-//! journald.conf, system.conf and their drop-ins: what systemd's daemons read for themselves, in the manner of unit files.
+//! journald.conf, system.conf and their drop-ins: what systemd's daemons read for themselves, in
+//! the manner of unit files.
 
 use recipes::diagnostic::nearest;
 
@@ -14,23 +15,39 @@ pub(in crate::check) fn section_of(path: &str) -> Option<&'static str> {
     let mut names = path.rsplit('/');
     let (name, folder) = (names.next()?, names.next().unwrap_or_default());
     let is_drop_in = |file: &str| {
-        folder.strip_suffix(".d") == Some(file) && name.rsplit_once('.').is_some_and(|(_, suffix)| suffix == "conf")
+        folder.strip_suffix(".d") == Some(file)
+            && name
+                .rsplit_once('.')
+                .is_some_and(|(_, suffix)| suffix == "conf")
     };
-    FILES.iter().find(|(file, _)| name == *file || is_drop_in(file)).map(|(_, section)| *section)
+    FILES
+        .iter()
+        .find(|(file, _)| name == *file || is_drop_in(file))
+        .map(|(_, section)| *section)
 }
 
 /// What is wrong with one of them.
 pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
-    let Some(section) = section_of(path) else { return Vec::new() };
+    let Some(section) = section_of(path) else {
+        return Vec::new();
+    };
     let joined = read::join(text);
     let mut out = joined.findings;
     let reading = read::read(&joined.text, Reader::Daemon, |name| name == section);
     out.extend(reading.findings);
-    for other in reading.sections.iter().filter(|other| other.text != section && !other.text.starts_with("X-")) {
+    for other in reading
+        .sections
+        .iter()
+        .filter(|other| other.text != section && !other.text.starts_with("X-"))
+    {
         out.push(
-            Finding::error("unit/section", *other, format!("this file has no section [{}]", other.text))
-                .effect("219 ignores it with all that is in it")
-                .fix(format!("write [{section}]")),
+            Finding::error(
+                "unit/section",
+                *other,
+                format!("this file has no section [{}]", other.text),
+            )
+            .effect("219 ignores it with all that is in it")
+            .fix(format!("write [{section}]")),
         );
     }
     let directives = &known::DAEMONS[section];
@@ -45,13 +62,21 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
             continue;
         }
         let finding = |message: String| {
-            Finding::error("unit/unknown-directive", assignment.key, message).effect("219 ignores the line")
+            Finding::error("unit/unknown-directive", assignment.key, message)
+                .effect("219 ignores the line")
         };
-        out.push(match (known::DAEMONS_LATER.get(key), nearest(key, directives.keys().copied())) {
-            (Some(instead), _) => finding(format!("{key}= came after 219")).fix(*instead),
-            (None, Some(near)) => finding(format!("219 has no {key}= here")).fix(format!("did you mean {near}=?")),
-            (None, None) => finding(format!("219 has no {key}= here")).fix("remove it"),
-        });
+        out.push(
+            match (
+                known::DAEMONS_LATER.get(key),
+                nearest(key, directives.keys().copied()),
+            ) {
+                (Some(instead), _) => finding(format!("{key}= came after 219")).fix(*instead),
+                (None, Some(near)) => {
+                    finding(format!("219 has no {key}= here")).fix(format!("did you mean {near}=?"))
+                }
+                (None, None) => finding(format!("219 has no {key}= here")).fix("remove it"),
+            },
+        );
     }
     out
 }

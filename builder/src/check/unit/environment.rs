@@ -8,7 +8,8 @@ use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::{Extract, Words, is_utf8, unescape};
 use crate::check::text::TextSpan;
 
-const WITHIN: &str = "219 knows a quote only where a word begins: write \"NAME=a b\", not NAME=\"a b\"";
+const WITHIN: &str =
+    "219 knows a quote only where a word begins: write \"NAME=a b\", not NAME=\"a b\"";
 
 fn is_environment_name(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit())
@@ -18,30 +19,54 @@ fn is_environment_name(name: &str) -> bool {
 
 /// `env_assignment_is_valid`.
 pub(super) fn is_environment(bytes: &[u8]) -> bool {
-    let Some(at) = bytes.iter().position(|byte| *byte == b'=') else { return false };
-    let (name, value) = (std::str::from_utf8(&bytes[..at]).unwrap_or_default(), &bytes[at + 1..]);
+    let Some(at) = bytes.iter().position(|byte| *byte == b'=') else {
+        return false;
+    };
+    let (name, value) = (
+        std::str::from_utf8(&bytes[..at]).unwrap_or_default(),
+        &bytes[at + 1..],
+    );
     is_environment_name(name)
         && is_utf8(value)
-        && !value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
+        && !value
+            .iter()
+            .any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
 }
 
-/// A value whose specifiers are resolved before it is split. The words then have no places of their own where there are any.
-fn expanded<'a>(assignment: &Assignment<'a>, context: &Context, out: &mut Vec<Finding>) -> Option<String> {
+/// A value whose specifiers are resolved before it is split. The words then have no places of their
+/// own where there are any.
+fn expanded<'a>(
+    assignment: &Assignment<'a>,
+    context: &Context,
+    out: &mut Vec<Finding>,
+) -> Option<String> {
     let value: TextSpan<'a> = assignment.value;
     match context.first(Table::Full, value.text) {
         Ok(text) => (text != value.text).then_some(text),
         Err(letter) => {
-            out.push(super::value_error::unresolved(assignment, letter).effect(super::value_error::KEPT));
+            out.push(
+                super::value_error::unresolved(assignment, letter).effect(super::value_error::KEPT),
+            );
             None
         }
     }
 }
 
-pub(super) fn assignments(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
+pub(super) fn assignments(
+    assignment: &Assignment<'_>,
+    context: &Context,
+    out: &mut Vec<Finding>,
+) -> usize {
     let right = |word: TextSpan<'_>| is_environment(&unescape(word.text));
-    let within = ["=\"", "='"].iter().any(|quote| assignment.value.text.contains(quote));
+    let within = ["=\"", "='"]
+        .iter()
+        .any(|quote| assignment.value.text.contains(quote));
     let wrong = |place: TextSpan<'_>, shown: &str| {
-        let finding = Finding::error("unit/environment", place, format!("`{shown}` is not NAME=VALUE"));
+        let finding = Finding::error(
+            "unit/environment",
+            place,
+            format!("`{shown}` is not NAME=VALUE"),
+        );
         finding.effect("219 ignores the word").fix(if within {
             WITHIN
         } else {
@@ -58,7 +83,12 @@ pub(super) fn assignments(assignment: &Assignment<'_>, context: &Context, out: &
         }),
         Some(text) => {
             let (words, rest) = Words::of(TextSpan::whole(&text)).all();
-            out.extend(words.iter().filter(|word| !right(**word)).map(|word| wrong(assignment.value, word.text)));
+            out.extend(
+                words
+                    .iter()
+                    .filter(|word| !right(**word))
+                    .map(|word| wrong(assignment.value, word.text)),
+            );
             out.extend(rest.map(|_| quote(assignment.value)));
             words.into_iter().filter(|word| right(*word)).count()
         }
@@ -68,21 +98,47 @@ pub(super) fn assignments(assignment: &Assignment<'_>, context: &Context, out: &
 /// `documentation_url_is_valid`.
 fn is_documentation(url: &str) -> bool {
     let schemes = ["http://", "https://", "file:/", "info:", "man:"];
-    url.is_ascii() && schemes.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
+    url.is_ascii()
+        && schemes.iter().any(|scheme| {
+            url.strip_prefix(scheme)
+                .is_some_and(|rest| !rest.is_empty())
+        })
 }
 
-pub(super) fn documentation(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
+pub(super) fn documentation(
+    assignment: &Assignment<'_>,
+    context: &Context,
+    out: &mut Vec<Finding>,
+) -> usize {
     let text = expanded(assignment, context, out);
-    let value = text.as_ref().map_or(assignment.value, |text| TextSpan::whole(text));
+    let value = text
+        .as_ref()
+        .map_or(assignment.value, |text| TextSpan::whole(text));
     let (words, rest) = Words::of(value).all();
     for word in words.iter().filter(|word| !is_documentation(word.text)) {
-        let place = if text.is_some() { assignment.value } else { *word };
-        let finding = Finding::error("unit/value-form", place, format!("`{}` is not a URL that 219 knows", word.text));
+        let place = if text.is_some() {
+            assignment.value
+        } else {
+            *word
+        };
+        let finding = Finding::error(
+            "unit/value-form",
+            place,
+            format!("`{}` is not a URL that 219 knows", word.text),
+        );
         out.push(
-            finding.effect("219 ignores the word").fix("write http://, https://, file:/, info: or man:, in ASCII"),
+            finding
+                .effect("219 ignores the word")
+                .fix("write http://, https://, file:/, info: or man:, in ASCII"),
         );
     }
-    out.extend(rest.map(|rest| quote(if text.is_some() { assignment.value } else { rest })));
+    out.extend(rest.map(|rest| {
+        quote(if text.is_some() {
+            assignment.value
+        } else {
+            rest
+        })
+    }));
     words.len()
 }
 
@@ -94,7 +150,8 @@ pub(super) fn names(value: TextSpan<'_>, out: &mut Vec<Finding>) -> usize {
         match words.next() {
             Ok(Some((name, _))) if is_environment_name(&name) => right += 1,
             Ok(Some((_, place))) => out.push(
-                refuse_word("unit/environment", place, "the name of a variable").fix("write names without values"),
+                refuse_word("unit/environment", place, "the name of a variable")
+                    .fix("write names without values"),
             ),
             Ok(None) => return right,
             Err(rest) => {

@@ -29,12 +29,33 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
     let own = section_of(id).unwrap_or("Service");
     let drop_in = is_drop_in(path);
     let known = |section: &str| ["Unit", "Install", own].contains(&section);
-    let reading = read::read(joined, if drop_in { Reader::DropIn } else { Reader::Unit }, known);
-    let mut out = Examined { findings: reading.findings, stopped: reading.stopped, ..Examined::default() };
-    let unknown_sections =
-        reading.sections.iter().filter(|section| !known(section.text) && !section.text.starts_with("X-"));
-    out.findings.extend(unknown_sections.map(|section| unknown_section(*section, own)));
-    if let (Some(install), true) = (reading.sections.iter().find(|section| section.text == "Install"), drop_in) {
+    let reading = read::read(
+        joined,
+        if drop_in {
+            Reader::DropIn
+        } else {
+            Reader::Unit
+        },
+        known,
+    );
+    let mut out = Examined {
+        findings: reading.findings,
+        stopped: reading.stopped,
+        ..Examined::default()
+    };
+    let unknown_sections = reading
+        .sections
+        .iter()
+        .filter(|section| !known(section.text) && !section.text.starts_with("X-"));
+    out.findings
+        .extend(unknown_sections.map(|section| unknown_section(*section, own)));
+    if let (Some(install), true) = (
+        reading
+            .sections
+            .iter()
+            .find(|section| section.text == "Install"),
+        drop_in,
+    ) {
         out.findings.push(
             Finding::warning("unit/no-effect", *install, "[Install] in a drop-in")
                 .effect("systemctl enable does not read it")
@@ -44,7 +65,9 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
     let mut context = Context::of_unit(id, drop_in);
     for assignment in reading.assignments {
         let section = assignment.section.text;
-        let form = known::UNITS.get(section).and_then(|directives| directives.get(assignment.key.text));
+        let form = known::UNITS
+            .get(section)
+            .and_then(|directives| directives.get(assignment.key.text));
         let before = out.findings.len();
         let taken = if let Some(form) = form {
             value::check(form, &assignment, &context, &mut out.findings)
@@ -58,11 +81,13 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
         }
         if form == Some(&"trigger") && taken > 0 && std::mem::replace(&mut context.triggers, true) {
             let finding = assignment.refuse("unit/unit-name", "one Unit= only");
-            out.findings.push(finding.effect("219 takes the first Unit=, and ignores this line"));
+            out.findings
+                .push(finding.effect("219 takes the first Unit=, and ignores this line"));
             continue;
         }
         let resets = assignment.value.text.is_empty() && out.findings.len() == before;
-        let is_read = out.stopped.is_none_or(|stopped| at < stopped) && !(drop_in && section == "Install");
+        let is_read =
+            out.stopped.is_none_or(|stopped| at < stopped) && !(drop_in && section == "Install");
         if is_read && (taken > 0 || resets) {
             context.note(&assignment);
             out.lines.push(Line { assignment, taken });
@@ -74,7 +99,11 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
 }
 
 fn unknown_section(section: TextSpan<'_>, own: &str) -> Finding {
-    let finding = Finding::error("unit/section", section, format!("this unit has no section [{}]", section.text));
+    let finding = Finding::error(
+        "unit/section",
+        section,
+        format!("this unit has no section [{}]", section.text),
+    );
     let finding = finding.effect("219 ignores it with all that is in it");
     let known = ["Unit", "Install", own];
     match nearest(section.text, known) {
@@ -89,22 +118,41 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
     if key.starts_with("X-") {
         return None;
     }
-    let has = |name: &str| known::UNITS.get(name).is_some_and(|directives: &Directives| directives.contains_key(key));
+    let has = |name: &str| {
+        known::UNITS
+            .get(name)
+            .is_some_and(|directives: &Directives| directives.contains_key(key))
+    };
     // 219 has it elsewhere: later releases moved it, or it was put into the wrong section.
     if let Some(home) = ["Unit", "Install", own].into_iter().find(|name| has(name)) {
         return Some(
-            Finding::error("unit/wrong-section", assignment.key, format!("{key}= does not belong into [{section}]"))
-                .effect("219 ignores the line")
-                .fix(format!("in 219 it belongs into [{home}]")),
+            Finding::error(
+                "unit/wrong-section",
+                assignment.key,
+                format!("{key}= does not belong into [{section}]"),
+            )
+            .effect("219 ignores the line")
+            .fix(format!("in 219 it belongs into [{home}]")),
         );
     }
-    let finding = |message: String| Finding::error("unit/unknown-directive", assignment.key, message);
+    let finding =
+        |message: String| Finding::error("unit/unknown-directive", assignment.key, message);
     if let Some(later) = known::LATER.get(key) {
-        let since = later.since.map_or("after 219".to_owned(), |since| format!("with systemd {since}"));
-        return Some(finding(format!("{key}= came {since}")).effect("219 ignores the line").fix(later.instead));
+        let since = later.since.map_or("after 219".to_owned(), |since| {
+            format!("with systemd {since}")
+        });
+        return Some(
+            finding(format!("{key}= came {since}"))
+                .effect("219 ignores the line")
+                .fix(later.instead),
+        );
     }
-    let finding = finding(format!("219 has no {key}= in [{section}]")).effect("219 ignores the line");
-    let names = known::UNITS.get(section).into_iter().flat_map(|directives| directives.keys().copied());
+    let finding =
+        finding(format!("219 has no {key}= in [{section}]")).effect("219 ignores the line");
+    let names = known::UNITS
+        .get(section)
+        .into_iter()
+        .flat_map(|directives| directives.keys().copied());
     Some(match nearest(key, names) {
         Some(near) => finding.fix(format!("did you mean {near}=?")),
         None => finding.fix("remove it, or write X- before it if another program reads it"),

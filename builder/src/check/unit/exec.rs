@@ -6,7 +6,8 @@ use crate::check::systemd::specifier;
 use crate::check::systemd::words::{Words, is_utf8, strip, unescape};
 use crate::check::text::TextSpan;
 
-/// What is wrong with the commands of a line; how many of them 219 takes. It reads no further than the first wrong one.
+/// What is wrong with the commands of a line; how many of them 219 takes. It reads no further than
+/// the first wrong one.
 pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let mut rest = assignment.value;
     let mut commands = 0;
@@ -36,7 +37,9 @@ fn is_separator(word: TextSpan<'_>) -> bool {
 
 /// The words of one command, up to a `;`.
 fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(), Finding> {
-    let Some(first) = words.next() else { return Err(quote(words.rest)) };
+    let Some(first) = words.next() else {
+        return Err(quote(words.rest));
+    };
     let (program, own_name) = prefixes(first);
     let mut arguments = Vec::new();
     loop {
@@ -47,8 +50,9 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
             None => break,
         }
     }
-    let error =
-        |rule, place: TextSpan<'_>, message: &str, instead: String| Finding::error(rule, place, message).fix(instead);
+    let error = |rule, place: TextSpan<'_>, message: &str, instead: String| {
+        Finding::error(rule, place, message).fix(instead)
+    };
     if program.text.is_empty() {
         return Err(error(
             "unit/exec-path",
@@ -60,7 +64,12 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
     let garbled = |word: &&TextSpan<'_>| !is_utf8(&unescape(word.text));
     if let Some(word) = arguments.iter().chain([&program]).find(garbled) {
         let instead = "write the characters themselves".into();
-        return Err(error("unit/value-form", *word, "escapes that make no UTF-8", instead));
+        return Err(error(
+            "unit/value-form",
+            *word,
+            "escapes that make no UTF-8",
+            instead,
+        ));
     }
     if own_name && arguments.is_empty() {
         return Err(error(
@@ -77,7 +86,8 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
     Ok(())
 }
 
-/// The program behind the prefixes - and @, in any order, each once; and whether the next word is its name.
+/// The program behind the prefixes - and @, in any order, each once; and whether the next word is
+/// its name.
 fn prefixes(first: TextSpan<'_>) -> (TextSpan<'_>, bool) {
     let (mut rest, mut ignore, mut own_name) = (first, false, false);
     for _ in 0..2 {
@@ -105,26 +115,43 @@ fn wrong_program(program: TextSpan<'_>, key: &str) -> Option<Finding> {
     if !path.starts_with(b"/") {
         return Some(not_absolute(program, key));
     }
-    path.ends_with(b"/")
-        .then(|| Finding::error("unit/exec-path", program, "the command is a folder").fix("name the program in it"))
+    path.ends_with(b"/").then(|| {
+        Finding::error("unit/exec-path", program, "the command is a folder")
+            .fix("name the program in it")
+    })
 }
 
 fn not_absolute(program: TextSpan<'_>, key: &str) -> Finding {
     if program.text.starts_with(['-', '@']) {
-        let finding = Finding::error("unit/exec-prefix", program.slice(0..1), "219 takes each prefix once");
+        let finding = Finding::error(
+            "unit/exec-prefix",
+            program.slice(0..1),
+            "219 takes each prefix once",
+        );
         return finding.fix("write - and @ once each, and the absolute path right behind them");
     }
     if let Some(prefix) = program.text.chars().next().filter(|c| "+!:|".contains(*c)) {
         let instead = match prefix {
-            '+' | '!' if key != "ExecStart" => "write PermissionsStartOnly=yes: then all but ExecStart= runs as root",
-            '+' | '!' => "put what needs root into ExecStartPre= of a unit with PermissionsStartOnly=yes",
+            '+' | '!' if key != "ExecStart" => {
+                "write PermissionsStartOnly=yes: then all but ExecStart= runs as root"
+            }
+            '+' | '!' => {
+                "put what needs root into ExecStartPre= of a unit with PermissionsStartOnly=yes"
+            }
             _ => "write the command without it",
         };
-        let finding =
-            Finding::error("unit/exec-prefix", program.slice(0..1), format!("219 does not know the prefix {prefix}"));
+        let finding = Finding::error(
+            "unit/exec-prefix",
+            program.slice(0..1),
+            format!("219 does not know the prefix {prefix}"),
+        );
         return finding.fix(instead);
     }
-    let finding = Finding::error("unit/exec-path", program, format!("`{}` is not an absolute path", program.text));
+    let finding = Finding::error(
+        "unit/exec-path",
+        program,
+        format!("`{}` is not an absolute path", program.text),
+    );
     finding.fix(if program.text.starts_with(['$', '%', '~']) {
         "219 expands nothing in the path of a program: write it out, beginning with /".to_owned()
     } else {
@@ -141,21 +168,37 @@ fn quote(rest: TextSpan<'_>) -> Finding {
 
 /// 219 resolves specifiers in the arguments alone.
 fn unexpanded(program: TextSpan<'_>) -> Option<Finding> {
-    let mut letters = program.text.match_indices('%').filter_map(|(at, _)| program.text[at + 1..].chars().next());
+    let mut letters = program
+        .text
+        .match_indices('%')
+        .filter_map(|(at, _)| program.text[at + 1..].chars().next());
     letters.any(specifier::is_known).then(|| {
-        Finding::warning("unit/specifier", program, "219 expands no specifiers in the path of a program")
-            .effect("it starts a program of exactly this name, or fails with 203/EXEC")
-            .fix("write the path out, or start it by /bin/sh -c '…'")
+        Finding::warning(
+            "unit/specifier",
+            program,
+            "219 expands no specifiers in the path of a program",
+        )
+        .effect("it starts a program of exactly this name, or fails with 203/EXEC")
+        .fix("write the path out, or start it by /bin/sh -c '…'")
     })
 }
 
 fn shell_words(value: TextSpan<'_>, out: &mut Vec<Finding>) {
-    let of_a_shell = |word: &TextSpan<'_>| matches!(word.text, "|" | "||" | "&&" | ">" | ">>" | "<" | "2>&1" | "&");
+    let of_a_shell = |word: &TextSpan<'_>| {
+        matches!(
+            word.text,
+            "|" | "||" | "&&" | ">" | ">>" | "<" | "2>&1" | "&"
+        )
+    };
     if let Some(word) = value.words().skip(1).find(of_a_shell) {
         out.push(
-            Finding::warning("unit/exec-shell", word, format!("`{}` means nothing here", word.text))
-                .effect("no shell reads this line: the program gets it as an argument")
-                .fix("write /bin/sh -c '…', or StandardOutput="),
+            Finding::warning(
+                "unit/exec-shell",
+                word,
+                format!("`{}` means nothing here", word.text),
+            )
+            .effect("no shell reads this line: the program gets it as an argument")
+            .fix("write /bin/sh -c '…', or StandardOutput="),
         );
     }
 }

@@ -8,9 +8,9 @@ use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::is_utf8;
 
 const PATH: &str = "an absolute path, which begins with /";
-const ADDRESS: &str = "a port from 1 to 65535, ADDRESS:PORT, [IPv6]:PORT, a path, or an abstract name behind an @";
-const INTERFACE: &str =
-    "an IP address before the port: 219 looks the interface up while it reads the unit, before the network is there";
+const ADDRESS: &str =
+    "a port from 1 to 65535, ADDRESS:PORT, [IPv6]:PORT, a path, or an abstract name behind an @";
+const INTERFACE: &str = "an IP address before the port: 219 looks the interface up while it reads the unit, before the network is there";
 
 /// What 219 takes for a value of one form.
 struct Form<'a> {
@@ -24,11 +24,28 @@ struct Form<'a> {
 pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     let is_absolute = |text: &str| text.starts_with('/');
     let is_path = |text: &str| text.starts_with('/') && is_utf8(text.as_bytes());
-    let path = |takes| Form { table: Table::Full, rule: "unit/relative-path", expected: PATH, takes };
-    let value = |expected, takes| Form { table: Table::Full, rule: "unit/value-form", expected, takes };
+    let path = |takes| Form {
+        table: Table::Full,
+        rule: "unit/relative-path",
+        expected: PATH,
+        takes,
+    };
+    let value = |expected, takes| Form {
+        table: Table::Full,
+        rule: "unit/value-form",
+        expected,
+        takes,
+    };
     let is_file = |text: &str| text.strip_prefix('-').unwrap_or(text).starts_with('/');
     let is_local = |text: &str| address::parse(text) == Ok(Family::Unix);
-    let resets = ["watched-path", "condition-path", "environment-file", "listen", "listen-packet", "listen-netlink"];
+    let resets = [
+        "watched-path",
+        "condition-path",
+        "environment-file",
+        "listen",
+        "listen-packet",
+        "listen-netlink",
+    ];
     if text.is_empty() && resets.contains(&form) {
         return Some(Ok(()));
     }
@@ -40,27 +57,43 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
         "environment-file" => path(&is_file),
         "bus-name" => value("the name of a bus, as in org.example.Service", &is_bus_name),
         "listen-file" => value("a path", &|_| true),
-        "listen-netlink" => value("a netlink family and a group, as in audit 1", &address::is_netlink),
+        "listen-netlink" => value(
+            "a netlink family and a group, as in audit 1",
+            &address::is_netlink,
+        ),
         "listen-packet" => value("a path, or an abstract name behind an @", &is_local),
         "listen" if address::parse(text) == Err(Wrong::Interface) => value(INTERFACE, &|_| false),
         "listen" => value(ADDRESS, &|text| address::parse(text).is_ok()),
         "instance" => value("a text of letters, digits and :-_.\\@", &name::is_instance),
         _ => return unit(form, text, context),
     };
-    let text = if form.starts_with("condition") { condition(text) } else { text };
+    let text = if form.starts_with("condition") {
+        condition(text)
+    } else {
+        text
+    };
     Some(judge(&rule, text, context))
 }
 
 /// The name of one unit.
 fn unit(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     let is_other = |text: &str| {
-        name::type_of(text).is_some_and(|kind| kind != context.kind) && name::is_loadable(&context.resolve(text))
+        name::type_of(text).is_some_and(|kind| kind != context.kind)
+            && name::is_loadable(&context.resolve(text))
     };
     let is_service = |text: &str| name::type_of(text) == Some("service") && name::is_loadable(text);
     let is_slice = |text: &str| name::type_of(text) == Some("slice") && name::is_loadable(text);
-    let rule = |expected, takes| Form { table: Table::Name, rule: "unit/unit-name", expected, takes };
+    let rule = |expected, takes| Form {
+        table: Table::Name,
+        rule: "unit/unit-name",
+        expected,
+        takes,
+    };
     let rule = match form {
-        "trigger" => rule("the name of a unit of another type, as in NAME.service", &is_other),
+        "trigger" => rule(
+            "the name of a unit of another type, as in NAME.service",
+            &is_other,
+        ),
         "service" => rule("the name of a service, as in NAME.service", &is_service),
         "slice" => rule("the name of a slice, as in NAME.slice", &is_slice),
         _ => return None,
@@ -78,10 +111,14 @@ fn judge(form: &Form<'_>, text: &str, context: &Context) -> ValueResult {
 
 /// `service_name_is_valid` of sd-bus.
 fn is_bus_name(text: &str) -> bool {
-    let (unique, rest) = text.strip_prefix(':').map_or((false, text), |rest| (true, rest));
+    let (unique, rest) = text
+        .strip_prefix(':')
+        .map_or((false, text), |rest| (true, rest));
     let element = |element: &str| {
         !element.is_empty()
-            && element.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+            && element
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
             && (unique || !element.starts_with(|c: char| c.is_ascii_digit()))
     };
     text.len() <= 255 && rest.contains('.') && rest.split('.').all(element)

@@ -5,7 +5,11 @@ use crate::check::finding::Finding;
 
 /// For a word that 219 does not know.
 pub(super) fn word(key: &str, text: &str) -> Option<&'static str> {
-    let to_file = || ["append:", "file:", "truncate:"].iter().any(|prefix| text.starts_with(prefix));
+    let to_file = || {
+        ["append:", "file:", "truncate:"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+    };
     Some(match (key, text) {
         ("ProtectSystem", "strict") => {
             "strict came with systemd 232: write ProtectSystem=full, ReadOnlyDirectories=/ and ReadWriteDirectories= for what it writes"
@@ -22,7 +26,9 @@ pub(super) fn word(key: &str, text: &str) -> Option<&'static str> {
 
 /// For a calendar event that 219 does not take.
 pub(super) fn calendar(text: &str) -> String {
-    let zone = |word: &str| word == "UTC" || (word.contains('/') && word.starts_with(|c: char| c.is_ascii_uppercase()));
+    let zone = |word: &str| {
+        word == "UTC" || (word.contains('/') && word.starts_with(|c: char| c.is_ascii_uppercase()))
+    };
     let after = |at: usize| text[at + 1..].starts_with(|c: char| c.is_ascii_digit());
     if text.contains("..") {
         "Mon-Fri for days, a list as 1,2,3 for anything else: ranges with .. came with systemd 231"
@@ -42,13 +48,16 @@ pub(super) fn calendar(text: &str) -> String {
 pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding {
     let key = assignment.key.text;
     let compiled_out = |without: &str, instead: &str| {
-        let message = format!("{key}= does nothing on CentOS 7.9: its systemd is built without {without}");
+        let message =
+            format!("{key}= does nothing on CentOS 7.9: its systemd is built without {without}");
         Finding::warning("unit/compiled-out", assignment.key, message)
             .effect("219 ignores the line, and says so at debug level only")
             .fix(instead)
     };
     match (form, key) {
-        ("compiled-out", "AppArmorProfile") => compiled_out("AppArmor", "write SELinuxContext=, or remove the line"),
+        ("compiled-out", "AppArmorProfile") => {
+            compiled_out("AppArmor", "write SELinuxContext=, or remove the line")
+        }
         ("compiled-out", "RestrictAddressFamilies") => compiled_out(
             "seccomp",
             "do not count on it: PrivateNetwork=yes takes the whole network away, and firewalld limits what others reach",
@@ -57,9 +66,13 @@ pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding
             "seccomp",
             "do not count on it: 219 enforces CapabilityBoundingSet=, NoNewPrivileges=, User= and ReadOnlyDirectories=",
         ),
-        ("removed", _) => Finding::error("unit/value-form", assignment.key, format!("systemd 219 ignores {key}="))
-            .effect("219 says that it is gone, and ignores the line")
-            .fix("remove it"),
+        ("removed", _) => Finding::error(
+            "unit/value-form",
+            assignment.key,
+            format!("systemd 219 ignores {key}="),
+        )
+        .effect("219 says that it is gone, and ignores the line")
+        .fix("remove it"),
         _ => Finding::error(
             "unit/value-form",
             assignment.key,

@@ -1,4 +1,5 @@
-//! Values that are lists of words, as src/core/load-fragment.c takes them apart: 219 ignores a wrong word, and keeps the others.
+//! Values that are lists of words, as src/core/load-fragment.c takes them apart: 219 ignores a
+//! wrong word, and keeps the others.
 
 use super::assignment::{Assignment, refuse, refuse_word};
 use super::context::{Context, Resolved};
@@ -11,7 +12,8 @@ use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf8};
 use crate::check::text::TextSpan;
 
-/// The value of a directive that is a list. `None`: the form is none. Else how many words 219 takes.
+/// The value of a directive that is a list. `None`: the form is none. Else how many words 219
+/// takes.
 pub(super) fn check(
     form: &str,
     assignment: &Assignment<'_>,
@@ -24,9 +26,9 @@ pub(super) fn check(
         "units" => words(value, out, |word, out| unit(word, context, out)),
         "sockets" => words(value, out, |word, out| socket(word, context, out)),
         "folders" => words(value, out, |word, out| folder(word, context, out)),
-        "protected-paths" => {
-            words(value, out, |word, out| path(word, word.text.strip_prefix('-').unwrap_or(word.text), out))
-        }
+        "protected-paths" => words(value, out, |word, out| {
+            path(word, word.text.strip_prefix('-').unwrap_or(word.text), out)
+        }),
         "paths-below-mounts" => words(value, out, below_mount),
         "paths%" => symlinks(assignment, context, out),
         "environment" => environment::assignments(assignment, context, out),
@@ -43,15 +45,19 @@ pub(super) fn check(
 fn string(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     let right = is_utf8(word.text.as_bytes());
     if !right {
-        out.push(refuse_word("unit/value-form", word, "a text in UTF-8").fix("remove what is not a character"));
+        out.push(
+            refuse_word("unit/value-form", word, "a text in UTF-8")
+                .fix("remove what is not a character"),
+        );
     }
     right
 }
 
 /// A unit that another depends on (`config_parse_unit_deps`).
 fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
-    let right =
-        context.judge(Table::Name, word.text, |text| name::is_loadable(&context.resolve(text))) == Resolved::Right;
+    let right = context.judge(Table::Name, word.text, |text| {
+        name::is_loadable(&context.resolve(text))
+    }) == Resolved::Right;
     if !right {
         let finding = refuse_word("unit/unit-name", word, "the name of a unit");
         out.push(match name::form(word.text) {
@@ -60,10 +66,13 @@ fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
             None if name::type_of(word.text).is_some() && word.text.contains('%') => {
                 finding.fix("219 expands only %n, %N, %p and %i in the names of units")
             }
-            None if name::type_of(word.text).is_some() => {
-                finding.fix("a name has letters, digits and :-_.\\ and one @; `systemd-escape` writes others")
-            }
-            None => finding.fix(format!("write the type as well, as in {}.service", word.text.trim_end_matches('.'))),
+            None if name::type_of(word.text).is_some() => finding.fix(
+                "a name has letters, digits and :-_.\\ and one @; `systemd-escape` writes others",
+            ),
+            None => finding.fix(format!(
+                "write the type as well, as in {}.service",
+                word.text.trim_end_matches('.')
+            )),
         });
     }
     right
@@ -73,21 +82,31 @@ fn socket(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool
     let test = |text: &str| text.ends_with(".socket") && name::is_loadable(&context.resolve(text));
     let right = context.judge(Table::Name, word.text, test) == Resolved::Right;
     if !right {
-        out.push(refuse_word("unit/unit-name", word, "the name of a socket unit").fix("write it as NAME.socket"));
+        out.push(
+            refuse_word("unit/unit-name", word, "the name of a socket unit")
+                .fix("write it as NAME.socket"),
+        );
     }
     right
 }
 
 /// A unit in [Install], for which `systemctl enable` makes a link (src/shared/install.c).
 fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
-    let right = context.judge(Table::Full, word.text, |text| name::form(text).is_some()) == Resolved::Right;
+    let right =
+        context.judge(Table::Full, word.text, |text| name::form(text).is_some()) == Resolved::Right;
     if !right {
-        let finding =
-            Finding::error("unit/enables-nothing", word, format!("`{}` is not the name of a unit", word.text));
+        let finding = Finding::error(
+            "unit/enables-nothing",
+            word,
+            format!("`{}` is not the name of a unit", word.text),
+        );
         out.push(
             finding
                 .effect("systemctl enable makes no link for it, and fails")
-                .fix(format!("write the type as well, as in {}.target", word.text.trim_end_matches('.'))),
+                .fix(format!(
+                    "write the type as well, as in {}.target",
+                    word.text.trim_end_matches('.')
+                )),
         );
     }
     right
@@ -95,7 +114,8 @@ fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> b
 
 /// A folder below /run (`config_parse_runtime_directory`, `filename_is_valid`).
 fn folder(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
-    let test = |text: &str| !matches!(text, "" | "." | "..") && !text.contains('/') && text.len() <= 4096;
+    let test =
+        |text: &str| !matches!(text, "" | "." | "..") && !text.contains('/') && text.len() <= 4096;
     let right = context.judge(Table::Name, word.text, test) == Resolved::Right;
     if !right {
         let finding = refuse_word("unit/value-form", word, "the name of one folder");
@@ -121,10 +141,23 @@ fn path(word: TextSpan<'_>, path: &str, out: &mut Vec<Finding>) -> bool {
 
 /// A specifier where 219 expands none.
 pub(super) fn unexpanded(part: TextSpan<'_>) -> Option<Finding> {
-    let letters = part.text.match_indices('%').filter_map(|(at, _)| Some((at, part.text[at + 1..].chars().next()?)));
-    let (at, letter) = letters.into_iter().find(|(_, letter)| crate::check::systemd::specifier::is_known(*letter))?;
-    let finding = Finding::warning("unit/specifier", part.slice(at..at + 2), "219 expands no specifiers here");
-    Some(finding.effect(format!("%{letter} stays as these two characters")).fix("write the text that you mean"))
+    let letters = part
+        .text
+        .match_indices('%')
+        .filter_map(|(at, _)| Some((at, part.text[at + 1..].chars().next()?)));
+    let (at, letter) = letters
+        .into_iter()
+        .find(|(_, letter)| crate::check::systemd::specifier::is_known(*letter))?;
+    let finding = Finding::warning(
+        "unit/specifier",
+        part.slice(at..at + 2),
+        "219 expands no specifiers here",
+    );
+    Some(
+        finding
+            .effect(format!("%{letter} stays as these two characters"))
+            .fix("write the text that you mean"),
+    )
 }
 
 /// RequiresMountsFor= (`unit_require_mounts_for`).
@@ -134,7 +167,10 @@ fn below_mount(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     }
     let right = is_safe_path(&clean_path(word.text));
     if !right {
-        out.push(refuse_word("unit/value-form", word, "a path without . and .. in it").fix("write it without them"));
+        out.push(
+            refuse_word("unit/value-form", word, "a path without . and .. in it")
+                .fix("write it without them"),
+        );
     }
     right
 }
@@ -143,12 +179,20 @@ fn below_mount(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
 fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
     let (words, rest) = Words::of(assignment.value).all();
     for (at, word) in words.iter().enumerate() {
-        if context.judge(Table::Full, word.text, |text| text.starts_with('/') && is_utf8(text.as_bytes()))
-            != Resolved::Right
+        if context.judge(Table::Full, word.text, |text| {
+            text.starts_with('/') && is_utf8(text.as_bytes())
+        }) != Resolved::Right
         {
-            let finding =
-                Finding::error("unit/relative-path", *word, format!("`{}` is not an absolute path", word.text));
-            out.push(finding.effect("219 ignores it, and what follows it").fix("begin it with /"));
+            let finding = Finding::error(
+                "unit/relative-path",
+                *word,
+                format!("`{}` is not an absolute path", word.text),
+            );
+            out.push(
+                finding
+                    .effect("219 ignores it, and what follows it")
+                    .fix("begin it with /"),
+            );
             return at;
         }
     }
@@ -159,17 +203,30 @@ fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Findin
 /// An exit code or a signal (`config_parse_set_status`).
 fn status(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     let code = number::int(word.text);
-    let right = code.map_or_else(|| number::is_signal(word.text), |code| (0..=255).contains(&code));
+    let right = code.map_or_else(
+        || number::is_signal(word.text),
+        |code| (0..=255).contains(&code),
+    );
     if !right {
-        let finding = refuse_word("unit/value-form", word, "an exit code from 0 to 255 or a signal");
+        let finding = refuse_word(
+            "unit/value-form",
+            word,
+            "an exit code from 0 to 255 or a signal",
+        );
         out.push(finding.fix("write numbers and names of signals; names of exit codes came later"));
     }
     right
 }
 
-/// MountFlags= (`config_parse_exec_mount_flags`): the last flag wins. 219 compares `private` with all that is left of the line.
+/// MountFlags= (`config_parse_exec_mount_flags`): the last flag wins. 219 compares `private` with
+/// all that is left of the line.
 fn mount_flags(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
-    let words: Vec<&str> = assignment.value.text.split([',', ' ']).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = assignment
+        .value
+        .text
+        .split([',', ' '])
+        .filter(|word| !word.is_empty())
+        .collect();
     let last = words.len().saturating_sub(1);
     let ends_bare = |word: &str| assignment.value.text.ends_with(word);
     let right = |(at, word): (usize, &&str)| match *word {

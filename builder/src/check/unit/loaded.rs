@@ -29,28 +29,33 @@ impl<'a> Unit<'a> {
         self.since_reset(section, &[key])
     }
 
-    /// The lines of several directives, since the last of them that is empty and takes all of them back.
+    /// The lines of several directives, since the last of them that is empty and takes all of them
+    /// back.
     pub(super) fn since_reset(&self, section: &str, keys: &[&str]) -> Vec<(usize, Line<'a>)> {
         let of_keys = |(_, line): &&(usize, Line<'_>)| {
             line.assignment.section.text == section && keys.contains(&line.assignment.key.text)
         };
         let lines: Vec<_> = self.lines.iter().filter(of_keys).copied().collect();
-        let reset = lines.iter().rposition(|(_, line)| line.assignment.value.text.is_empty());
+        let reset = lines
+            .iter()
+            .rposition(|(_, line)| line.assignment.value.text.is_empty());
         lines[reset.map_or(0, |at| at + 1)..].to_vec()
     }
 
     /// The last value of a directive.
     pub(super) fn last(&self, section: &str, key: &str) -> Option<LocatedSpan<'a>> {
-        self.all(section, key).pop().map(|(file, line)| (file, line.assignment.value))
+        self.all(section, key)
+            .pop()
+            .map(|(file, line)| (file, line.assignment.value))
     }
 
     /// The words of all values of a directive. Dependencies cannot be taken back by an empty line.
     pub(super) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = LocatedSpan<'a>> {
-        let matching = self
-            .lines
-            .iter()
-            .filter(move |(_, line)| line.assignment.section.text == section && line.assignment.key.text == key);
-        matching.flat_map(|(file, line)| line.assignment.value.words().map(move |word| (*file, word)))
+        let matching = self.lines.iter().filter(move |(_, line)| {
+            line.assignment.section.text == section && line.assignment.key.text == key
+        });
+        matching
+            .flat_map(|(file, line)| line.assignment.value.words().map(move |word| (*file, word)))
     }
 
     /// The last value of a switch.
@@ -60,7 +65,10 @@ impl<'a> Unit<'a> {
 
     /// Where a section begins that the unit's files have.
     pub(super) fn section(&self, name: &str) -> Option<LocatedSpan<'a>> {
-        self.sections.iter().find(|(_, section)| section.text == name).copied()
+        self.sections
+            .iter()
+            .find(|(_, section)| section.text == name)
+            .copied()
     }
 }
 
@@ -68,7 +76,8 @@ impl<'a> Unit<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line<'a> {
     pub(super) assignment: Assignment<'a>,
-    /// Commands or words; 1 for anything else that 219 takes. 0: it ignores the line, or the value is empty.
+    /// Commands or words; 1 for anything else that 219 takes. 0: it ignores the line, or the value
+    /// is empty.
     pub(super) taken: usize,
 }
 

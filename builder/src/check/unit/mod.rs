@@ -51,5 +51,6 @@ pub(super) fn installable<'a>(file: &'a File<'_>) -> Option<&'a str> {
         .or_else(|| file.path.strip_prefix("/usr/lib/systemd/system/"))?;
     let is_unit = !name.contains('/') && name_of(&file.path) == Some(name);
     // A template is enabled as one of its instances.
-    (is_unit && !name.contains('@') && file.text.lines().any(|line| line.trim() == "[Install]")).then_some(name)
+    (is_unit && !name.contains('@') && file.text.lines().any(|line| line.trim() == "[Install]"))
+        .then_some(name)
 }

@@ -1,5 +1,5 @@
-//! Ordering cycles: 219 breaks one by leaving out a unit of its own choice, at each boot perhaps another
-//! (src/core/transaction.c, transaction_verify_order_one).
+//! Ordering cycles: 219 breaks one by leaving out a unit of its own choice, at each boot perhaps
+//! another (src/core/transaction.c, transaction_verify_order_one).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -7,22 +7,56 @@ use std::ops::Range;
 use super::loaded::{Unit, Units};
 use crate::check::finding::Finding;
 
-/// The order of a boot, from the units of 219 itself (units/*.in): a unit, and those that it waits for.
+/// The order of a boot, from the units of 219 itself (units/*.in): a unit, and those that it waits
+/// for.
 const BOOT: &[(&str, &[&str])] = &[
-    ("basic.target", &["sysinit.target", "sockets.target", "paths.target", "slices.target"]),
+    (
+        "basic.target",
+        &[
+            "sysinit.target",
+            "sockets.target",
+            "paths.target",
+            "slices.target",
+        ],
+    ),
     ("sysinit.target", SYSINIT),
-    ("local-fs.target", &["local-fs-pre.target", "systemd-remount-fs.service"]),
+    (
+        "local-fs.target",
+        &["local-fs-pre.target", "systemd-remount-fs.service"],
+    ),
     ("remote-fs.target", &["remote-fs-pre.target"]),
     // By systemd-tmpfiles-clean.timer.
     ("timers.target", &["sysinit.target"]),
-    ("sockets.target", &["systemd-journald.socket", "systemd-udevd-control.socket", "systemd-udevd-kernel.socket"]),
-    ("systemd-journal-flush.service", &["systemd-journald.service", "systemd-remount-fs.service"]),
-    ("systemd-tmpfiles-setup.service", &["local-fs.target", "systemd-journal-flush.service"]),
+    (
+        "sockets.target",
+        &[
+            "systemd-journald.socket",
+            "systemd-udevd-control.socket",
+            "systemd-udevd-kernel.socket",
+        ],
+    ),
+    (
+        "systemd-journal-flush.service",
+        &["systemd-journald.service", "systemd-remount-fs.service"],
+    ),
+    (
+        "systemd-tmpfiles-setup.service",
+        &["local-fs.target", "systemd-journal-flush.service"],
+    ),
     ("systemd-sysctl.service", &["systemd-modules-load.service"]),
-    ("systemd-update-utmp.service", &["systemd-tmpfiles-setup.service", "auditd.service"]),
-    ("systemd-user-sessions.service", &["remote-fs.target", "nss-user-lookup.target", "basic.target"]),
+    (
+        "systemd-update-utmp.service",
+        &["systemd-tmpfiles-setup.service", "auditd.service"],
+    ),
+    (
+        "systemd-user-sessions.service",
+        &["remote-fs.target", "nss-user-lookup.target", "basic.target"],
+    ),
     ("multi-user.target", &["basic.target", "rescue.target"]),
-    ("graphical.target", &["multi-user.target", "display-manager.service"]),
+    (
+        "graphical.target",
+        &["multi-user.target", "display-manager.service"],
+    ),
     ("rescue.target", &["sysinit.target"]),
     ("network.target", &["network-pre.target"]),
     ("network-online.target", &["network.target"]),
@@ -72,14 +106,16 @@ type Said = Option<(usize, Range<usize>)>;
 /// Which unit waits for which.
 type Waits<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Said>>;
 
-/// What a unit waits for, and what waits for it, without its saying so (`*_add_default_dependencies` in src/core/*.c).
+/// What a unit waits for, and what waits for it, without its saying so
+/// (`*_add_default_dependencies` in src/core/*.c).
 fn defaults(id: &str, unit: &Unit<'_>) -> (&'static [&'static str], &'static [&'static str]) {
     match id.rsplit_once('.').map(|(_, kind)| kind) {
         Some("service") => (&["basic.target"], &["shutdown.target"]),
         Some("socket") => (&["sysinit.target"], &["sockets.target", "shutdown.target"]),
-        Some("timer") if unit.last("Timer", "OnCalendar").is_some() => {
-            (&["sysinit.target", "time-sync.target"], &["timers.target", "shutdown.target"])
-        }
+        Some("timer") if unit.last("Timer", "OnCalendar").is_some() => (
+            &["sysinit.target", "time-sync.target"],
+            &["timers.target", "shutdown.target"],
+        ),
         Some("timer") => (&["sysinit.target"], &["timers.target", "shutdown.target"]),
         Some("path") => (&["sysinit.target"], &["paths.target", "shutdown.target"]),
         Some("mount" | "automount") => (&[], &["umount.target"]),
@@ -99,7 +135,11 @@ fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Said)> {
     };
     Some(match unit.last(section, key) {
         Some((file, name)) => (name.text.to_owned(), Some((file, name.span()))),
-        None => (format!("{base}.service"), unit.section(section).map(|(file, section)| (file, section.span()))),
+        None => (
+            format!("{base}.service"),
+            unit.section(section)
+                .map(|(file, section)| (file, section.span())),
+        ),
     })
 }
 
@@ -108,7 +148,11 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
     let mut add = |later, earlier, place| {
         // 219 ignores what a unit says of itself.
         if later != earlier {
-            waits.entry(later).or_default().entry(earlier).or_insert(place);
+            waits
+                .entry(later)
+                .or_default()
+                .entry(earlier)
+                .or_insert(place);
         }
     };
     for (later, earlier) in BOOT {
@@ -135,22 +179,40 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
         }
     }
     for (name, unit) in units {
-        // It comes before the unit that it triggers, which matters where something else starts that as well.
+        // It comes before the unit that it triggers, which matters where something else starts that
+        // as well.
         if let Some((started, place)) = triggered(name, unit)
             && let Some((own, other)) = units.get_key_value(started.as_str())
-            && ["WantedBy", "RequiredBy"].iter().any(|key| other.words("Install", key).next().is_some())
+            && ["WantedBy", "RequiredBy"]
+                .iter()
+                .any(|key| other.words("Install", key).next().is_some())
         {
             waits.entry(own).or_default().entry(name).or_insert(place);
         }
     }
-    // A target waits for what it wants, unless it comes before that already (`unit_add_default_target_dependency`).
+    // A target waits for what it wants, unless it comes before that already
+    // (`unit_add_default_target_dependency`).
     for (name, unit) in units.iter().filter(|(_, unit)| has_defaults(unit)) {
-        let wanted = unit.words("Install", "WantedBy").chain(unit.words("Install", "RequiredBy"));
-        let of_target = |target: &str| units.get(target).map_or(!BARE.contains(&target), has_defaults);
-        for (file, word) in wanted.filter(|(_, word)| word.text.ends_with(".target") && of_target(word.text)) {
-            let is_before = waits.get(name).is_some_and(|earlier| earlier.contains_key(word.text));
+        let wanted = unit
+            .words("Install", "WantedBy")
+            .chain(unit.words("Install", "RequiredBy"));
+        let of_target = |target: &str| {
+            units
+                .get(target)
+                .map_or(!BARE.contains(&target), has_defaults)
+        };
+        for (file, word) in
+            wanted.filter(|(_, word)| word.text.ends_with(".target") && of_target(word.text))
+        {
+            let is_before = waits
+                .get(name)
+                .is_some_and(|earlier| earlier.contains_key(word.text));
             if !is_before && word.text != *name {
-                waits.entry(word.text).or_default().entry(name).or_insert(Some((file, word.span())));
+                waits
+                    .entry(word.text)
+                    .or_default()
+                    .entry(name)
+                    .or_insert(Some((file, word.span())));
             }
         }
     }
@@ -163,7 +225,9 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     let mut reported = BTreeSet::new();
     for name in units.keys() {
-        let Some(cycle) = shortest_cycle(name, &waits) else { continue };
+        let Some(cycle) = shortest_cycle(name, &waits) else {
+            continue;
+        };
         let mut sorted = cycle.clone();
         sorted.sort_unstable();
         if !reported.insert(sorted) {
@@ -171,10 +235,16 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
         }
         // Blamed is a line that one of the units itself has.
         let mut steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
-        let Some((file, span)) = steps.find_map(|(later, earlier)| waits[later][earlier].clone()) else {
+        let Some((file, span)) = steps.find_map(|(later, earlier)| waits[later][earlier].clone())
+        else {
             continue;
         };
-        let shown = cycle.iter().chain([name]).copied().collect::<Vec<_>>().join(" after ");
+        let shown = cycle
+            .iter()
+            .chain([name])
+            .copied()
+            .collect::<Vec<_>>()
+            .join(" after ");
         out.push((
             file,
             Finding::error("unit/ordering-cycle", span, format!("the units wait for each other: {shown}"))
@@ -193,7 +263,10 @@ fn shortest_cycle<'a>(name: &'a str, waits: &Waits<'a>) -> Option<Vec<&'a str>> 
         for next in waits.get(at).into_iter().flat_map(BTreeMap::keys) {
             if *next == name {
                 let mut way = vec![at];
-                while let Some(before) = came.get(way[way.len() - 1]).filter(|_| way[way.len() - 1] != name) {
+                while let Some(before) = came
+                    .get(way[way.len() - 1])
+                    .filter(|_| way[way.len() - 1] != name)
+                {
                     way.push(before);
                 }
                 way.reverse();

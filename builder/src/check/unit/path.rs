@@ -33,16 +33,25 @@ pub(in crate::check) fn name_of(path: &str) -> Option<&str> {
 /// The section of its own that a unit has.
 pub(super) fn section_of(name: &str) -> Option<&'static str> {
     let (_, kind) = name.rsplit_once('.')?;
-    KINDS.iter().find(|(own, _)| *own == kind).map(|(_, section)| *section)
+    KINDS
+        .iter()
+        .find(|(own, _)| *own == kind)
+        .map(|(_, section)| *section)
 }
 
 /// Whether a file only adds to a unit.
 pub(super) fn is_drop_in(path: &str) -> bool {
-    path.rsplit('/').next().is_some_and(|name| Some(name) != name_of(path))
+    path.rsplit('/')
+        .next()
+        .is_some_and(|name| Some(name) != name_of(path))
 }
 
 /// Whether 219 loads units of a name at all.
 pub(super) fn is_loadable(id: &str) -> bool {
-    let id = if name::is_template(id) { name::with_instance(id, "x") } else { id.to_owned() };
+    let id = if name::is_template(id) {
+        name::with_instance(id, "x")
+    } else {
+        id.to_owned()
+    };
     name::is_loadable(&id)
 }

@@ -10,7 +10,11 @@ use crate::check::systemd::{calendar, number, time};
 /// Whether 219 takes a value of this form. `None`: the form is not one of these.
 pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     Some(match form {
-        "bool" => expect(number::boolean(text).is_some(), "unit/value-word", "yes or no"),
+        "bool" => expect(
+            number::boolean(text).is_some(),
+            "unit/value-word",
+            "yes or no",
+        ),
         "condition-bool" => expect(
             text.is_empty() || number::boolean(condition(text)).is_some(),
             "unit/value-word",
@@ -23,13 +27,32 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
             "unit/relative-path",
             "an absolute path, which begins with /",
         ),
-        "mode" => value(number::mode(text).is_some(), "permissions in octal, as in 0750"),
-        "signal" => value(number::is_signal(text), "the name or the number of a signal, as in SIGTERM"),
-        "sec" => value(time::sec(text).is_some(), "a time, as in 10, 5min 20s or infinity"),
-        "timer" => value(text.is_empty() || time::sec(text).is_some(), "a time, as in 10, 5min 20s or 1d"),
+        "mode" => value(
+            number::mode(text).is_some(),
+            "permissions in octal, as in 0750",
+        ),
+        "signal" => value(
+            number::is_signal(text),
+            "the name or the number of a signal, as in SIGTERM",
+        ),
+        "sec" => value(
+            time::sec(text).is_some(),
+            "a time, as in 10, 5min 20s or infinity",
+        ),
+        "timer" => value(
+            text.is_empty() || time::sec(text).is_some(),
+            "a time, as in 10, 5min 20s or 1d",
+        ),
         "nsec" => value(time::nsec(text).is_some(), "a time, as in 50us or 100000"),
-        "calendar" => expect(text.is_empty() || calendar::is_calendar(text), "unit/calendar", &hint::calendar(text)),
-        "capabilities" => value(capability::is_text(text), "capabilities in the form of libcap, as in cap_net_raw=ep"),
+        "calendar" => expect(
+            text.is_empty() || calendar::is_calendar(text),
+            "unit/calendar",
+            &hint::calendar(text),
+        ),
+        "capabilities" => value(
+            capability::is_text(text),
+            "capabilities in the form of libcap, as in cap_net_raw=ep",
+        ),
         "bus-policy" => value(is_bus_policy(text), "a name and one of see, talk, own"),
         _ => return amount(form, text).or_else(|| number(form, text, context)),
     })
@@ -43,7 +66,10 @@ fn number(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     Some(match form {
         "int" => value(number::int(text).is_some(), "a whole number"),
         "long" => value(number::long(text).is_some(), "a whole number"),
-        "unsigned" => value(number::unsigned(text).is_some(), "a whole number, not below 0"),
+        "unsigned" => value(
+            number::unsigned(text).is_some(),
+            "a whole number, not below 0",
+        ),
         "cpu-priority" => value(
             number::int(text).is_some_and(|number| context.priorities.contains(&number)),
             "a number from 1 to 99, below CPUSchedulingPolicy=fifo or rr; the other policies have only 0",
@@ -54,26 +80,43 @@ fn number(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
 
 /// Bytes, percentages, and amounts for a device.
 fn amount(form: &str, text: &str) -> Option<ValueResult> {
-    let weight = |text: &str| number::unsigned_long(text).is_some_and(|weight| (10..=1000).contains(&weight));
+    let weight = |text: &str| {
+        number::unsigned_long(text).is_some_and(|weight| (10..=1000).contains(&weight))
+    };
     Some(match form {
-        "size" => value(quantities::size(text, 1024).is_some(), "a number of bytes, as in 1048576, 512K or 8M"),
+        "size" => value(
+            quantities::size(text, 1024).is_some(),
+            "a number of bytes, as in 1048576, 512K or 8M",
+        ),
         "line-max" => value(
             text.is_empty() || quantities::size(text, 1024).is_some_and(|bytes| bytes >= 79),
             "a number of bytes from 79 on, as in 48K",
         ),
         "memory" => value(
-            matches!(text, "" | "infinity") || quantities::size(text, 1024).is_some_and(is_positive),
+            matches!(text, "" | "infinity")
+                || quantities::size(text, 1024).is_some_and(is_positive),
             "a number of bytes, as in 512M or 2G, or infinity",
         ),
-        "tasks" => value(quantities::is_tasks_max(text), "a number, a percentage, or infinity"),
-        "quota" => value(quantities::is_quota(text), "a percentage of one CPU, as in 20% or 200%"),
+        "tasks" => value(
+            quantities::is_tasks_max(text),
+            "a number, a percentage, or infinity",
+        ),
+        "quota" => value(
+            quantities::is_quota(text),
+            "a percentage of one CPU, as in 20% or 200%",
+        ),
         "device" => value(
             is_device(text),
             "a path below /dev, or char-NAME or block-NAME, and of r, w and m what is allowed, as in /dev/null rw",
         ),
-        "device-weight" => value(on_device(text, weight), "a path below /dev and a weight from 10 to 1000"),
+        "device-weight" => value(
+            on_device(text, weight),
+            "a path below /dev and a weight from 10 to 1000",
+        ),
         "device-bandwidth" => value(
-            on_device(text, |size| quantities::size(size, 1000).is_some_and(is_positive)),
+            on_device(text, |size| {
+                quantities::size(size, 1000).is_some_and(is_positive)
+            }),
             "a path below /dev and bytes per second, as in /dev/sda 5M",
         ),
         _ => return None,
@@ -83,13 +126,26 @@ fn amount(form: &str, text: &str) -> Option<ValueResult> {
 /// Limits of resources.
 fn limit(form: &str, text: &str) -> Option<ValueResult> {
     let (kind, expected) = match form {
-        "limit" => (Limit::Count, "a number without a suffix, as in 65536, infinity, or SOFT:HARD"),
-        "limit-bytes" => (Limit::Bytes, "a number of bytes, as in 1048576 or 512M, infinity, or SOFT:HARD"),
-        "limit-seconds" => (Limit::Seconds, "a time, as in 10 or 5min, infinity, or SOFT:HARD"),
-        "limit-microseconds" => {
-            (Limit::Microseconds, "a time, as in 100ms, infinity, or SOFT:HARD; a number alone is microseconds")
-        }
-        "limit-nice" => (Limit::Nice, "a nice level with its sign, as in -5 or +5, or a number from 0 to 40"),
+        "limit" => (
+            Limit::Count,
+            "a number without a suffix, as in 65536, infinity, or SOFT:HARD",
+        ),
+        "limit-bytes" => (
+            Limit::Bytes,
+            "a number of bytes, as in 1048576 or 512M, infinity, or SOFT:HARD",
+        ),
+        "limit-seconds" => (
+            Limit::Seconds,
+            "a time, as in 10 or 5min, infinity, or SOFT:HARD",
+        ),
+        "limit-microseconds" => (
+            Limit::Microseconds,
+            "a time, as in 100ms, infinity, or SOFT:HARD; a number alone is microseconds",
+        ),
+        "limit-nice" => (
+            Limit::Nice,
+            "a nice level with its sign, as in -5 or +5, or a number from 0 to 40",
+        ),
         _ => return None,
     };
     Some(match quantities::limit(text, kind) {
@@ -102,15 +158,21 @@ fn limit(form: &str, text: &str) -> Option<ValueResult> {
 /// `int:LOW:HIGH`, and `weight:LOW:HIGH`, which may be empty and has no sign.
 fn bounded(form: &str, text: &str) -> Option<ValueResult> {
     let mut parts = form.split(':');
-    let kind = parts.next().filter(|kind| ["int", "weight"].contains(kind))?;
+    let kind = parts
+        .next()
+        .filter(|kind| ["int", "weight"].contains(kind))?;
     let low: i64 = parts.next()?.parse().ok()?;
     let high: i64 = parts.next()?.parse().ok()?;
     let number = match kind {
         "int" => number::int(text).map(i64::from),
         _ => number::unsigned_long(text).and_then(|number| i64::try_from(number).ok()),
     };
-    let right = number.is_some_and(|number| (low..=high).contains(&number)) || (kind == "weight" && text.is_empty());
-    Some(value(right, &format!("a whole number from {low} to {high}")))
+    let right = number.is_some_and(|number| (low..=high).contains(&number))
+        || (kind == "weight" && text.is_empty());
+    Some(value(
+        right,
+        &format!("a whole number from {low} to {high}"),
+    ))
 }
 
 /// Bytes are a signed number to 219.
@@ -121,7 +183,10 @@ fn is_positive(bytes: u64) -> bool {
 /// A first word, and the text behind it.
 fn first_word(text: &str) -> (&str, &str) {
     let length = text.bytes().take_while(|byte| !is_blank(*byte)).count();
-    (&text[..length], text[length..].trim_start_matches([' ', '\t', '\n', '\r']))
+    (
+        &text[..length],
+        text[length..].trim_start_matches([' ', '\t', '\n', '\r']),
+    )
 }
 
 fn is_bus_policy(text: &str) -> bool {
@@ -130,12 +195,15 @@ fn is_bus_policy(text: &str) -> bool {
 
 fn is_device(text: &str) -> bool {
     let (device, rights) = first_word(text);
-    let named = ["/dev/", "block-", "char-"].iter().any(|prefix| device.starts_with(prefix));
+    let named = ["/dev/", "block-", "char-"]
+        .iter()
+        .any(|prefix| device.starts_with(prefix));
     text.is_empty() || (named && rights.chars().all(|c| "rwm".contains(c)))
 }
 
 fn on_device(text: &str, takes: impl Fn(&str) -> bool) -> bool {
     let (device, amount) = first_word(text);
-    let below = device.starts_with('/') && device.split('/').find(|name| !name.is_empty()) == Some("dev");
+    let below =
+        device.starts_with('/') && device.split('/').find(|name| !name.is_empty()) == Some("dev");
     text.is_empty() || (below && takes(amount))
 }

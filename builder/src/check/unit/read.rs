@@ -1,5 +1,6 @@
-//! How systemd 219 reads a unit file (`config_parse` of src/shared/conf-parser.c): lines, sections, assignments. A line may be
-//! long: that it was read in pieces of 2047 bytes ended with Red Hat's 219-48 (#1503106; the changelog of its systemd.spec).
+//! How systemd 219 reads a unit file (`config_parse` of src/shared/conf-parser.c): lines, sections,
+//! assignments. A line may be long: that it was read in pieces of 2047 bytes ended with Red Hat's
+//! 219-48 (#1503106; the changelog of its systemd.spec).
 
 use std::ops::Range;
 
@@ -42,7 +43,8 @@ pub(super) struct Reading<'a> {
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// Whether a line ends within an escape, so that the next line belongs to it. A carriage return behind the \ is a character.
+/// Whether a line ends within an escape, so that the next line belongs to it. A carriage return
+/// behind the \ is a character.
 fn continues(line: &str) -> bool {
     line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
@@ -51,7 +53,8 @@ fn comment(line: &str) -> bool {
     strip(TextSpan::whole(line)).text.starts_with(['#', ';'])
 }
 
-/// A text with each continued line joined to the next: as long as before, so that places stay what they are.
+/// A text with each continued line joined to the next: as long as before, so that places stay what
+/// they are.
 #[derive(Debug)]
 pub(super) struct Joined {
     pub(super) text: String,
@@ -69,24 +72,36 @@ pub(super) fn join(text: &str) -> Joined {
         let span = line.span();
         if within && comment(line.text) {
             findings.push(
-                Finding::warning("unit/comment-in-continuation", strip(line), "a comment in the middle of a value")
-                    .effect("219 takes it for a part of the value; later releases skip it")
-                    .fix("move it above the first line"),
+                Finding::warning(
+                    "unit/comment-in-continuation",
+                    strip(line),
+                    "a comment in the middle of a value",
+                )
+                .effect("219 takes it for a part of the value; later releases skip it")
+                .fix("move it above the first line"),
             );
         }
         if line.text.strip_suffix('\r').is_some_and(continues) {
             findings.push(
-                Finding::warning("unit/continuation", span.end - 2..span.end, "a carriage return behind the \\")
-                    .effect("219 does not continue the line")
-                    .fix("end lines with a line feed alone, as dos2unix makes them"),
+                Finding::warning(
+                    "unit/continuation",
+                    span.end - 2..span.end,
+                    "a carriage return behind the \\",
+                )
+                .effect("219 does not continue the line")
+                .fix("end lines with a line feed alone, as dos2unix makes them"),
             );
         }
         let goes_on = continues(line.text);
         if goes_on && !within && comment(line.text) {
             findings.push(
-                Finding::warning("unit/comment-swallows", span.end - 1..span.end, "the comment ends with a \\")
-                    .effect("219 takes the next line for a part of the comment")
-                    .fix("remove the \\"),
+                Finding::warning(
+                    "unit/comment-swallows",
+                    span.end - 1..span.end,
+                    "the comment ends with a \\",
+                )
+                .effect("219 takes the next line for a part of the comment")
+                .fix("remove the \\"),
             );
         }
         if !within {
@@ -95,7 +110,11 @@ pub(super) fn join(text: &str) -> Joined {
         within = goes_on;
         if goes_on {
             // The backslash, and the line's end with it.
-            joined.iter_mut().skip(span.end - 1).take(2).for_each(|byte| *byte = b' ');
+            joined
+                .iter_mut()
+                .skip(span.end - 1)
+                .take(2)
+                .for_each(|byte| *byte = b' ');
             if matches!(&text[span.end..], "" | "\n") && !comment(&text[start..]) {
                 findings.push(
                     Finding::warning(
@@ -111,7 +130,11 @@ pub(super) fn join(text: &str) -> Joined {
             }
         }
     }
-    Joined { text: String::from_utf8_lossy(&joined).into_owned(), findings, dropped }
+    Joined {
+        text: String::from_utf8_lossy(&joined).into_owned(),
+        findings,
+        dropped,
+    }
 }
 
 /// Reads the text that [`join`] made. 219 skips what stands in sections that `known` does not name.
@@ -120,7 +143,10 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
     let mut section = None;
     let mut ignored = false;
     let mut marked = false;
-    for line in TextSpan::whole(joined).split('\n').flat_map(|line| line.split('\0')) {
+    for line in TextSpan::whole(joined)
+        .split('\n')
+        .flat_map(|line| line.split('\0'))
+    {
         // A byte order mark may stand before any line, once.
         let bare = line.strip(BYTE_ORDER_MARK).filter(|_| !marked);
         marked |= bare.is_some();
@@ -131,12 +157,20 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
         if line.text.starts_with(".include ") {
             reading.findings.push(include(line, reader));
         } else if let Some(name) = line.strip("[") {
-            let Some(name) = name.text.strip_suffix(']').map(|text| name.slice(0..text.len())) else {
+            let Some(name) = name
+                .text
+                .strip_suffix(']')
+                .map(|text| name.slice(0..text.len()))
+            else {
                 reading.stopped.get_or_insert(line.span().start);
                 reading.findings.push(
-                    Finding::error("unit/section-header", line, format!("`{}` is not a section header", line.text))
-                        .effect(reader.stops())
-                        .fix("write [NAME], and nothing behind it"),
+                    Finding::error(
+                        "unit/section-header",
+                        line,
+                        format!("`{}` is not a section header", line.text),
+                    )
+                    .effect(reader.stops())
+                    .fix("write [NAME], and nothing behind it"),
                 );
                 continue;
             };
@@ -145,16 +179,24 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
             section = (!ignored).then_some(name);
         } else if let Some(section) = section {
             if let Some((key, value)) = line.split_once('=') {
-                reading.assignments.push(Assignment { section, key: strip(key), value: strip(value) });
+                reading.assignments.push(Assignment {
+                    section,
+                    key: strip(key),
+                    value: strip(value),
+                });
             } else {
                 reading.stopped.get_or_insert(line.span().start);
                 reading.findings.push(no_assignment(line, reader));
             }
         } else if !ignored {
             reading.findings.push(
-                Finding::error("unit/no-section", line, "a setting before the first section")
-                    .effect("219 ignores the line")
-                    .fix("put it under [Unit], [Service] or [Install]"),
+                Finding::error(
+                    "unit/no-section",
+                    line,
+                    "a setting before the first section",
+                )
+                .effect("219 ignores the line")
+                .fix("put it under [Unit], [Service] or [Install]"),
             );
         }
     }
@@ -162,14 +204,23 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
 }
 
 fn no_assignment(line: TextSpan<'_>, reader: Reader) -> Finding {
-    let finding = Finding::error("unit/no-assignment", line, "neither a section nor KEY=VALUE");
-    finding.effect(reader.stops()).fix("end the line before with a \\ if this belongs to it")
+    let finding = Finding::error(
+        "unit/no-assignment",
+        line,
+        "neither a section nor KEY=VALUE",
+    );
+    finding
+        .effect(reader.stops())
+        .fix("end the line before with a \\ if this belongs to it")
 }
 
 fn include(line: TextSpan<'_>, reader: Reader) -> Finding {
     match reader {
-        Reader::Unit => Finding::warning("unit/include", line, ".include is gone from later releases"),
-        _ => Finding::error("unit/include", line, ".include is not allowed here").effect("219 ignores the line"),
+        Reader::Unit => {
+            Finding::warning("unit/include", line, ".include is gone from later releases")
+        }
+        _ => Finding::error("unit/include", line, ".include is not allowed here")
+            .effect("219 ignores the line"),
     }
     .fix("use a drop-in: NAME.service.d/10-own.conf")
 }
@@ -198,6 +249,11 @@ mod tests {
         assert_eq!(read("Junk\n[Service]\nA=1\n").stopped, None);
         assert_eq!(read("[X-Own]\nJunk\n[Other]\nJunk\n").stopped, None);
         assert_eq!(read("[Service]\nJunk\n").stopped, Some(10));
-        assert_eq!(read("\u{feff}[Service]\n\u{a0}A=1\nB = 2\0C=3").assignments.len(), 3);
+        assert_eq!(
+            read("\u{feff}[Service]\n\u{a0}A=1\nB = 2\0C=3")
+                .assignments
+                .len(),
+            3
+        );
     }
 }

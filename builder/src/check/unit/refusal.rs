@@ -10,6 +10,10 @@ pub(super) type Verified<'a> = Option<Refusal<'a>>;
 const REFUSED: &str = "unit/refused";
 
 /// A refusal by the most common rule.
-pub(super) fn refused<'a>(place: Option<LocatedSpan<'a>>, message: String, instead: &'static str) -> Refusal<'a> {
+pub(super) fn refused<'a>(
+    place: Option<LocatedSpan<'a>>,
+    message: String,
+    instead: &'static str,
+) -> Refusal<'a> {
     (place, REFUSED, message, instead)
 }

@@ -1,5 +1,5 @@
-//! What a service must be as a whole: `service_verify` of systemd 219 (src/core/service.c), and what a service on a node
-//! should not be.
+//! What a service must be as a whole: `service_verify` of systemd 219 (src/core/service.c), and
+//! what a service on a node should not be.
 
 use super::loaded::Line;
 use super::loaded::{LocatedSpan, Unit};
@@ -11,13 +11,20 @@ const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idl
 
 /// The commands of a directive, a place for each.
 fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<LocatedSpan<'a>> {
-    let of_line = |(file, line): (usize, Line<'a>)| std::iter::repeat_n((file, line.assignment.value), line.taken);
-    unit.all("Service", key).into_iter().flat_map(of_line).collect()
+    let of_line = |(file, line): (usize, Line<'a>)| {
+        std::iter::repeat_n((file, line.assignment.value), line.taken)
+    };
+    unit.all("Service", key)
+        .into_iter()
+        .flat_map(of_line)
+        .collect()
 }
 
 /// The type of a service, and where it is said.
 fn kind<'a>(unit: &Unit<'a>) -> (&'a str, Option<LocatedSpan<'a>>) {
-    let at = unit.last("Service", "Type").filter(|(_, kind)| TYPES.contains(&kind.text));
+    let at = unit
+        .last("Service", "Type")
+        .filter(|(_, kind)| TYPES.contains(&kind.text));
     let guessed = if unit.last("Service", "BusName").is_some() {
         "dbus"
     } else if commands(unit, "ExecStart").is_empty() {
@@ -33,34 +40,52 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
     let (kind, kind_at) = kind(unit);
     if starts.is_empty() {
         if stops.is_empty() {
-            return Some(refused(None, "the service has neither ExecStart= nor ExecStop=".into(), "write ExecStart="));
+            return Some(refused(
+                None,
+                "the service has neither ExecStart= nor ExecStop=".into(),
+                "write ExecStart=",
+            ));
         }
         if kind != "oneshot" || unit.switch("Service", "RemainAfterExit") != Some(true) {
-            let message = "without ExecStart= a service must be Type=oneshot with RemainAfterExit=yes";
+            let message =
+                "without ExecStart= a service must be Type=oneshot with RemainAfterExit=yes";
             return Some(refused(None, message.into(), "write ExecStart="));
         }
     }
     if let (Some(second), true) = (starts.get(1), kind != "oneshot") {
         let message = format!("a second command to start a service of Type={kind}");
-        let instead =
-            "only Type=oneshot may have several: put the first into ExecStartPre=; a ; for the program is written \\;";
+        let instead = "only Type=oneshot may have several: put the first into ExecStartPre=; a ; for the program is written \\;";
         return Some((Some(*second), "unit/second-command", message, instead));
     }
     if kind == "oneshot" {
-        if let Some(at) = unit.last("Service", "Restart").filter(|(_, restart)| restart.text != "no") {
+        if let Some(at) = unit
+            .last("Service", "Restart")
+            .filter(|(_, restart)| restart.text != "no")
+        {
             let message = format!("Type=oneshot with Restart={}", at.1.text);
-            let instead = "write Type=notify or Type=simple with RemainAfterExit=yes, or start it by a timer";
+            let instead =
+                "write Type=notify or Type=simple with RemainAfterExit=yes, or start it by a timer";
             return Some(refused(Some(at), message, instead));
         }
         if let Some(at) = unit.last("Service", "RestartForceExitStatus") {
-            return Some(refused(Some(at), "Type=oneshot with RestartForceExitStatus=".into(), "remove it"));
+            return Some(refused(
+                Some(at),
+                "Type=oneshot with RestartForceExitStatus=".into(),
+                "remove it",
+            ));
         }
     }
     if kind == "dbus" && unit.last("Service", "BusName").is_none() {
-        return Some(refused(kind_at, "Type=dbus without BusName=".into(), "write BusName="));
+        return Some(refused(
+            kind_at,
+            "Type=dbus without BusName=".into(),
+            "write BusName=",
+        ));
     }
     let pam = unit.last("Service", "PAMName")?;
-    let kill = unit.last("Service", "KillMode").filter(|(_, mode)| !["control-group", "mixed"].contains(&mode.text))?;
+    let kill = unit
+        .last("Service", "KillMode")
+        .filter(|(_, mode)| !["control-group", "mixed"].contains(&mode.text))?;
     Some(refused(
         Some(kill),
         format!("PAMName={} with KillMode={}", pam.1.text, kill.1.text),
@@ -83,23 +108,54 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
         ));
     }
     if let (Some((file, at)), true) = (unit.last("Service", "BusName"), name != "dbus") {
-        let finding = Finding::warning("unit/no-effect", at, format!("BusName= in a service of Type={name}"));
-        out.push((file, finding.effect("219 ignores it").fix("write Type=dbus, or remove it")));
+        let finding = Finding::warning(
+            "unit/no-effect",
+            at,
+            format!("BusName= in a service of Type={name}"),
+        );
+        out.push((
+            file,
+            finding
+                .effect("219 ignores it")
+                .fix("write Type=dbus, or remove it"),
+        ));
     }
-    let hides = unit.last("Service", "ProtectHome").filter(|_| unit.switch("Service", "ProtectHome") == Some(true));
-    if let (Some((file, at)), true) = (hides, uses_folder(&starts, &["/home/", "/root/", "/run/user/"])) {
-        let finding = Finding::warning("unit/hidden-program", at, "ExecStart= is below what ProtectHome= hides");
-        out.push((file, finding.effect("the program is not found (203/EXEC)").fix("put it into /usr/local/bin")));
+    let hides = unit
+        .last("Service", "ProtectHome")
+        .filter(|_| unit.switch("Service", "ProtectHome") == Some(true));
+    if let (Some((file, at)), true) = (
+        hides,
+        uses_folder(&starts, &["/home/", "/root/", "/run/user/"]),
+    ) {
+        let finding = Finding::warning(
+            "unit/hidden-program",
+            at,
+            "ExecStart= is below what ProtectHome= hides",
+        );
+        out.push((
+            file,
+            finding
+                .effect("the program is not found (203/EXEC)")
+                .fix("put it into /usr/local/bin"),
+        ));
     }
-    let labelled = starts.iter().filter(|start| uses_folder(&[**start], &["/tmp/", "/root/", "/home/"]));
+    let labelled = starts
+        .iter()
+        .filter(|start| uses_folder(&[**start], &["/tmp/", "/root/", "/home/"]));
     out.extend(labelled.map(|(file, start)| (*file, mislabelled(*start))));
     out
 }
 
 fn mislabelled(start: TextSpan<'_>) -> Finding {
-    Finding::warning("unit/labelled-program", start, "the program is where files have a label of their own")
-        .effect("enforcing SELinux refuses to start it from tmp_t, admin_home_t or user_home_t (203/EXEC)")
-        .fix("put it into /usr/local/bin, which restorecon labels bin_t")
+    Finding::warning(
+        "unit/labelled-program",
+        start,
+        "the program is where files have a label of their own",
+    )
+    .effect(
+        "enforcing SELinux refuses to start it from tmp_t, admin_home_t or user_home_t (203/EXEC)",
+    )
+    .fix("put it into /usr/local/bin, which restorecon labels bin_t")
 }
 
 fn uses_folder(commands: &[LocatedSpan<'_>], folders: &[&str]) -> bool {

@@ -12,9 +12,14 @@ pub(super) fn quote(rest: TextSpan<'_>) -> Finding {
             "quote the whole word, as in \"NAME=a b\"; a quote within a word is written \\x22 or \\x27",
         )
     } else {
-        ("a \\ at the end, with nothing behind it", "write \\\\ for a backslash")
+        (
+            "a \\ at the end, with nothing behind it",
+            "write \\\\ for a backslash",
+        )
     };
-    Finding::error("unit/quote", rest, message).effect("219 ignores everything from here on").fix(instead)
+    Finding::error("unit/quote", rest, message)
+        .effect("219 ignores everything from here on")
+        .fix(instead)
 }
 
 /// Each word of a value; how many of them are right.

@@ -1,4 +1,5 @@
-//! The verdicts of the real systemd 219 in ../verdicts: builder says an error where 219 refuses or ignores, and only there.
+//! The verdicts of the real systemd 219 in ../verdicts: builder says an error where 219 refuses or
+//! ignores, and only there.
 
 use std::collections::BTreeSet;
 
@@ -33,13 +34,15 @@ fn unit_with(section: &str) -> &'static str {
 /// The lines of a table: its headers, and the verdicts below each.
 fn table(text: &'static str) -> impl Iterator<Item = (&'static str, char, &'static str)> {
     let mut header = "";
-    text.lines().filter(|line| !line.starts_with("# ")).filter_map(move |line| {
-        if let Some((verdict @ ("a " | "r " | "c "), value)) = line.split_at_checked(2) {
-            return Some((header, verdict.chars().next()?, value));
-        }
-        header = line;
-        None
-    })
+    text.lines()
+        .filter(|line| !line.starts_with("# "))
+        .filter_map(move |line| {
+            if let Some((verdict @ ("a " | "r " | "c "), value)) = line.split_at_checked(2) {
+                return Some((header, verdict.chars().next()?, value));
+            }
+            header = line;
+            None
+        })
 }
 
 fn line_of(finding: &Finding, text: &str) -> usize {
@@ -59,18 +62,26 @@ fn every_value_is_judged_as_219_judges_it() {
         let (section, key) = directive.split_once('.').unwrap();
         let path = format!("/etc/systemd/system/{}", unit_with(section));
         let findings = check(&path, &format!("[{section}]\n{key}={value}\n"));
-        let said = match (findings.iter().any(refuses), findings.iter().any(|f| f.rule == "unit/compiled-out")) {
+        let said = match (
+            findings.iter().any(refuses),
+            findings.iter().any(|f| f.rule == "unit/compiled-out"),
+        ) {
             (true, _) => 'r',
             (false, true) => 'c',
             (false, false) => 'a',
         };
         if said != verdict {
-            wrong.push(format!("{directive}={value}: 219 says {verdict}, builder {said}"));
+            wrong.push(format!(
+                "{directive}={value}: 219 says {verdict}, builder {said}"
+            ));
         }
         seen.insert(known::UNITS[section][key]);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let forms = known::UNITS.iter().filter(|(section, _)| **section != "Install").flat_map(|(_, keys)| keys.values());
+    let forms = known::UNITS
+        .iter()
+        .filter(|(section, _)| **section != "Install")
+        .flat_map(|(_, keys)| keys.values());
     let unseen: Vec<_> = forms.filter(|form| !seen.contains(**form)).collect();
     assert!(unseen.is_empty(), "no verdict for {unseen:?}");
 }
@@ -79,9 +90,18 @@ fn every_value_is_judged_as_219_judges_it() {
 fn every_command_line_is_judged_as_219_judges_it() {
     let mut wrong = Vec::new();
     for (kind, verdict, value) in table(COMMANDS) {
-        let first = if kind == "oneshot" { "ExecStart=/bin/true\n" } else { "" };
+        let first = if kind == "oneshot" {
+            "ExecStart=/bin/true\n"
+        } else {
+            ""
+        };
         let text = format!("[Service]\nType={kind}\n{first}ExecStart={value}\n");
-        let file = File { shown: "x".into(), path: "/etc/systemd/system/ex.service".into(), text: &text, mode: None };
+        let file = File {
+            shown: "x".into(),
+            path: "/etc/systemd/system/ex.service".into(),
+            text: &text,
+            mode: None,
+        };
         let said = check_files(&[file], false).remove(0).iter().any(refuses);
         if said != (verdict == 'r') {
             wrong.push(format!("{kind} {value}: 219 says {verdict}"));
@@ -101,9 +121,15 @@ fn cases() -> Vec<Case> {
     for part in UNITS.split("==> ").skip(1) {
         let (header, text) = part.split_once(" <==\n").unwrap();
         let (name, words) = header.split_once(' ').unwrap();
-        let lines = words.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let lines = words
+            .split(' ')
+            .filter_map(|word| word.parse().ok())
+            .collect();
         if !name.contains('/') {
-            cases.push(Case { refused: words.starts_with("refused"), files: Vec::new() });
+            cases.push(Case {
+                refused: words.starts_with("refused"),
+                files: Vec::new(),
+            });
         }
         cases.last_mut().unwrap().files.push((name, lines, text));
     }
@@ -119,21 +145,52 @@ fn every_unit_is_judged_as_219_judges_it() {
     for case in cases() {
         let file = |(name, _, text): &(&str, _, &'static str)| {
             let path = format!("/etc/systemd/system/{name}");
-            File { shown: path.clone(), path, text, mode: None }
+            File {
+                shown: path.clone(),
+                path,
+                text,
+                mode: None,
+            }
         };
         let files: Vec<File<'_>> = case.files.iter().map(file).collect();
         let all = check_files(&files, false);
-        let own = all[0].iter().chain(all.iter().flatten()).filter(|finding| refuses(finding));
-        let refused = own.clone().any(|finding| finding.diagnostic.label.contains("refuses to load the unit"));
+        let own = all[0]
+            .iter()
+            .chain(all.iter().flatten())
+            .filter(|finding| refuses(finding));
+        let refused = own.clone().any(|finding| {
+            finding
+                .diagnostic
+                .label
+                .contains("refuses to load the unit")
+        });
         if refused != case.refused {
-            wrong.push(format!("{}: 219 refuses: {}\n{}", case.files[0].0, case.refused, case.files[0].2));
+            wrong.push(format!(
+                "{}: 219 refuses: {}\n{}",
+                case.files[0].0, case.refused, case.files[0].2
+            ));
         }
-        let unread = all[0].iter().any(|finding| ["unit/no-assignment", "unit/section-header"].contains(&finding.rule));
+        let unread = all[0]
+            .iter()
+            .any(|finding| ["unit/no-assignment", "unit/section-header"].contains(&finding.rule));
         for ((name, lines, text), findings) in case.files.iter().zip(&all) {
-            let stop = findings.iter().filter(|finding| finding.diagnostic.label.starts_with("219 reads no further"));
-            let stop = stop.chain(findings.iter().filter(|finding| finding.rule == "unit/section-header"));
-            let stop = stop.chain(findings.iter().filter(|finding| finding.rule == "unit/no-assignment"));
-            let stop = stop.map(|finding| line_of(finding, text)).min().unwrap_or(usize::MAX);
+            let stop = findings
+                .iter()
+                .filter(|finding| finding.diagnostic.label.starts_with("219 reads no further"));
+            let stop = stop.chain(
+                findings
+                    .iter()
+                    .filter(|finding| finding.rule == "unit/section-header"),
+            );
+            let stop = stop.chain(
+                findings
+                    .iter()
+                    .filter(|finding| finding.rule == "unit/no-assignment"),
+            );
+            let stop = stop
+                .map(|finding| line_of(finding, text))
+                .min()
+                .unwrap_or(usize::MAX);
             let mut said: BTreeSet<usize> = findings
                 .iter()
                 .filter(|finding| refuses(finding) && !OF_THE_UNIT.contains(&finding.rule))
@@ -144,7 +201,9 @@ fn every_unit_is_judged_as_219_judges_it() {
                 said.clear();
             }
             if said != *lines {
-                wrong.push(format!("{name}: 219 logs {lines:?}, builder {said:?}\n{text}"));
+                wrong.push(format!(
+                    "{name}: 219 logs {lines:?}, builder {said:?}\n{text}"
+                ));
             }
         }
     }

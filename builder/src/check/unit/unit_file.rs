@@ -8,7 +8,11 @@ use crate::check::systemd::name;
 pub(super) fn check(path: &str, text: &str) -> Option<Finding> {
     let id = name_of(path)?;
     if !is_loadable(id) {
-        let finding = Finding::error("unit/unit-name", 0..0, format!("`{id}` is not a name that 219 loads"));
+        let finding = Finding::error(
+            "unit/unit-name",
+            0..0,
+            format!("`{id}` is not a name that 219 loads"),
+        );
         return Some(finding.effect("219 never reads the file").fix(if name::form(id).is_some() {
             "a unit of this type has no instances: rename it without the @"
         } else {

@@ -1,4 +1,5 @@
-//! The value of a directive, by its form: forms stand in known/systemd-219-units.txt, and each is a parser of systemd 219.
+//! The value of a directive, by its form: forms stand in known/systemd-219-units.txt, and each is a
+//! parser of systemd 219.
 
 use recipes::diagnostic::nearest;
 
@@ -11,8 +12,14 @@ use crate::check::systemd::number;
 use crate::check::systemd::specifier;
 use crate::check::text::TextSpan;
 
-/// What is wrong with the value of a directive of this form. How much of it 219 takes: the commands, the words; else 1 or 0.
-pub(super) fn check(form: &str, assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
+/// What is wrong with the value of a directive of this form. How much of it 219 takes: the
+/// commands, the words; else 1 or 0.
+pub(super) fn check(
+    form: &str,
+    assignment: &Assignment<'_>,
+    context: &Context,
+    out: &mut Vec<Finding>,
+) -> usize {
     let (key, value) = (assignment.key.text, assignment.value);
     specifiers(form, key, value, out);
     if key.starts_with("Smack") {
@@ -40,7 +47,12 @@ pub(super) fn check(form: &str, assignment: &Assignment<'_>, context: &Context, 
 }
 
 /// A value that is one thing: 1 if 219 takes it, else 0.
-fn check_single(form: &str, assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
+fn check_single(
+    form: &str,
+    assignment: &Assignment<'_>,
+    context: &Context,
+    out: &mut Vec<Finding>,
+) -> usize {
     let text = assignment.value.text;
     let judged = expanded::check(form, text, context).or_else(|| plain::check(form, text, context));
     let Some(judged) = judged else {
@@ -51,7 +63,14 @@ fn check_single(form: &str, assignment: &Assignment<'_>, context: &Context, out:
     };
     // What 219 cannot resolve it keeps as it is in some places.
     let keeps = text.starts_with('/')
-        && ["watched-path", "environment-file", "listen", "listen-file", "listen-packet"].contains(&form);
+        && [
+            "watched-path",
+            "environment-file",
+            "listen",
+            "listen-file",
+            "listen-packet",
+        ]
+        .contains(&form);
     match judged {
         Ok(()) => return 1,
         Err(ValueError::Form(rule, expected)) => out.push(assignment.refuse(rule, &expected)),
@@ -64,11 +83,14 @@ fn check_single(form: &str, assignment: &Assignment<'_>, context: &Context, out:
     0
 }
 
-/// One of a few words. `bool` among them stands for all its spellings, `..N` for any number up to N.
+/// One of a few words. `bool` among them stands for all its spellings, `..N` for any number up to
+/// N.
 fn word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
     let text = assignment.value.text;
-    let up_to =
-        |most: &str| number::unsigned(text).is_some_and(|number| most.parse().is_ok_and(|most: u32| number <= most));
+    let up_to = |most: &str| {
+        number::unsigned(text)
+            .is_some_and(|number| most.parse().is_ok_and(|most: u32| number <= most))
+    };
     let is = |word: &str| match word.strip_prefix("..") {
         Some(most) => up_to(most),
         None if word == "bool" => number::boolean(text).is_some(),
@@ -84,14 +106,24 @@ fn word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
         .map(|word| if *word == "bool" { "yes, no" } else { word })
         .collect();
     let finding = assignment.refuse("unit/value-word", &format!("one of: {}", shown.join(", ")));
-    let near = || nearest(text, words.iter().copied().filter(|word| *word != "bool" && !word.starts_with("..")));
+    let near = || {
+        nearest(
+            text,
+            words
+                .iter()
+                .copied()
+                .filter(|word| *word != "bool" && !word.starts_with("..")),
+        )
+    };
     Some(match (hint::word(assignment.key.text, text), near()) {
         (Some(instead), _) => finding.fix(instead),
         (None, Some(near)) if !text.is_empty() => finding.fix(format!("did you mean {near}?")),
         _ => finding,
     })
     .map(|finding| match assignment.key.text {
-        "ProtectSystem" | "ProtectHome" => finding.effect("219 ignores the line: nothing is protected"),
+        "ProtectSystem" | "ProtectHome" => {
+            finding.effect("219 ignores the line: nothing is protected")
+        }
         "Type" => finding.effect("219 ignores the line: the other lines decide the type"),
         _ => finding,
     })
@@ -99,13 +131,24 @@ fn word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
 
 /// Specifiers that stay as they are: those that came later, and all where 219 expands none.
 fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
-    if ["path", "condition-bool", "listen-file"].contains(&form) && value.text.starts_with('/') && form == "path" {
+    if ["path", "condition-bool", "listen-file"].contains(&form)
+        && value.text.starts_with('/')
+        && form == "path"
+    {
         out.extend(list::unexpanded(value));
         return;
     }
     let expands = form.ends_with('%')
-        || ["exec", "environment", "units", "folders", "environment-file", "watched-path", "condition-path"]
-            .contains(&form);
+        || [
+            "exec",
+            "environment",
+            "units",
+            "folders",
+            "environment-file",
+            "watched-path",
+            "condition-path",
+        ]
+        .contains(&form);
     // The format of a date has the same letters, and means them.
     if !expands || value.text.contains('+') || key == "Description" {
         return;
@@ -113,13 +156,20 @@ fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>
     let mut rest = value;
     while let Some(at) = rest.text.find('%') {
         let letter = rest.text[at + 1..].chars().next();
-        if let Some((later, instead)) = specifier::LATER.iter().find(|(later, _)| Some(*later) == letter) {
+        if let Some((later, instead)) = specifier::LATER
+            .iter()
+            .find(|(later, _)| Some(*later) == letter)
+        {
             let finding = Finding::warning(
                 "unit/specifier",
                 rest.slice(at..at + 2),
                 format!("219 does not know the specifier %{later}"),
             );
-            out.push(finding.effect("it stays as these two characters").fix(format!("write {instead}")));
+            out.push(
+                finding
+                    .effect("it stays as these two characters")
+                    .fix(format!("write {instead}")),
+            );
         }
         rest = rest.from(at + 1 + letter.map_or(0, char::len_utf8));
     }

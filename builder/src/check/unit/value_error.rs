@@ -17,7 +17,11 @@ pub(super) type ValueResult = Result<(), ValueError>;
 
 /// By whether it is right.
 pub(super) fn expect(right: bool, rule: &'static str, expected: &str) -> ValueResult {
-    if right { Ok(()) } else { Err(ValueError::Form(rule, expected.to_owned())) }
+    if right {
+        Ok(())
+    } else {
+        Err(ValueError::Form(rule, expected.to_owned()))
+    }
 }
 
 /// What 219 does in some places with a specifier that it cannot resolve.
@@ -25,7 +29,11 @@ pub(super) const KEPT: &str = "219 says so, and keeps these two characters";
 
 /// 219 cannot resolve a specifier, and ignores the line.
 pub(super) fn unresolved(assignment: &Assignment<'_>, letter: char) -> Finding {
-    let at = assignment.value.text.find(&format!("%{letter}")).unwrap_or(0);
+    let at = assignment
+        .value
+        .text
+        .find(&format!("%{letter}"))
+        .unwrap_or(0);
     let finding = Finding::error(
         "unit/unresolved-specifier",
         assignment.value.slice(at..at + 1 + letter.len_utf8()),

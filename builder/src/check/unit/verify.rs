@@ -1,5 +1,6 @@
-//! What a unit must be as a whole: the `*_verify` functions of systemd 219, and what fails while it loads a unit
-//! (src/core/service.c, socket.c, timer.c, path.c, mount.c, automount.c, swap.c, slice.c, unit.c). 219 stops at the first.
+//! What a unit must be as a whole: the `*_verify` functions of systemd 219, and what fails while it
+//! loads a unit (src/core/service.c, socket.c, timer.c, path.c, mount.c, automount.c, swap.c,
+//! slice.c, unit.c). 219 stops at the first.
 
 use super::context::Context;
 use super::loaded::{LocatedSpan, Unit};
@@ -21,9 +22,13 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
         "socket" => socket(unit).or_else(|| killed_by_pam(unit, section)),
         "timer" => timer(unit),
         "path" => path(unit),
-        "mount" => mount(id, unit).or_else(|| unsafe_folders(unit, section)).or_else(|| killed_by_pam(unit, section)),
+        "mount" => mount(id, unit)
+            .or_else(|| unsafe_folders(unit, section))
+            .or_else(|| killed_by_pam(unit, section)),
         "automount" => automount(id, unit),
-        "swap" => swap(id, unit).or_else(|| unsafe_folders(unit, section)).or_else(|| killed_by_pam(unit, section)),
+        "swap" => swap(id, unit)
+            .or_else(|| unsafe_folders(unit, section))
+            .or_else(|| killed_by_pam(unit, section)),
         "slice" => slice(id, unit),
         "scope" => Some(refused(
             None,
@@ -34,30 +39,53 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     };
     let (place, rule, message, instead) = refusal.or_else(|| isolating(unit))?;
     if let (None, Some((file, span))) = (place, unit.dropped.clone()) {
-        let finding = Finding::error("unit/continuation", span, format!("{message}: 219 drops this line"));
-        return Some((file, finding.effect("219 refuses to load the unit").fix("remove the \\ at the end")));
+        let finding = Finding::error(
+            "unit/continuation",
+            span,
+            format!("{message}: 219 drops this line"),
+        );
+        return Some((
+            file,
+            finding
+                .effect("219 refuses to load the unit")
+                .fix("remove the \\ at the end"),
+        ));
     }
     let place = place.or_else(|| unit.section(section));
     let (file, span) = place.map_or((0, 0..0), |(file, part)| (file, part.span()));
-    Some((file, Finding::error(rule, span, message).effect("219 refuses to load the unit").fix(instead)))
+    Some((
+        file,
+        Finding::error(rule, span, message)
+            .effect("219 refuses to load the unit")
+            .fix(instead),
+    ))
 }
 
 /// What 219 does not require mounts for (`unit_require_mounts_for`).
 fn unsafe_path(at: LocatedSpan<'_>) -> Verified<'_> {
     let text = at.1.text;
     let is_safe = text.contains('%') || (text.starts_with('/') && is_safe_path(&clean_path(text)));
-    (!is_safe)
-        .then(|| refused(Some(at), format!("`{text}` is not an absolute path without . and .."), "write the path out"))
+    (!is_safe).then(|| {
+        refused(
+            Some(at),
+            format!("`{text}` is not an absolute path without . and .."),
+            "write the path out",
+        )
+    })
 }
 
 fn unsafe_folders<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
-    ["WorkingDirectory", "RootDirectory"].into_iter().find_map(|key| unsafe_path(unit.last(section, key)?))
+    ["WorkingDirectory", "RootDirectory"]
+        .into_iter()
+        .find_map(|key| unsafe_path(unit.last(section, key)?))
 }
 
 /// PAM without a manager that kills what its session leaves behind.
 fn killed_by_pam<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
     let pam = unit.last(section, "PAMName")?;
-    let mode = unit.last(section, "KillMode").filter(|(_, mode)| mode.text != "control-group")?;
+    let mode = unit
+        .last(section, "KillMode")
+        .filter(|(_, mode)| mode.text != "control-group")?;
     let message = format!("PAMName={} with KillMode={}", pam.1.text, mode.1.text);
     Some(refused(Some(mode), message, "write KillMode=control-group"))
 }
@@ -102,13 +130,25 @@ fn ports<'a>(unit: &Unit<'a>) -> Vec<Port<'a>> {
 
 fn socket<'a>(unit: &Unit<'a>) -> Verified<'a> {
     let ports = ports(unit);
-    if let Some(refusal) = ports.iter().find_map(|port| unsafe_path((port.at.0, port.path?))) {
+    if let Some(refusal) = ports
+        .iter()
+        .find_map(|port| unsafe_path((port.at.0, port.path?)))
+    {
         return Some(refusal);
     }
     if ports.is_empty() {
-        return Some(refused(None, "the socket listens on nothing".into(), "write ListenStream= or another Listen…="));
+        return Some(refused(
+            None,
+            "the socket listens on nothing".into(),
+            "write ListenStream= or another Listen…=",
+        ));
     }
-    let runs = ["ExecStartPre", "ExecStartPost", "ExecStopPre", "ExecStopPost"];
+    let runs = [
+        "ExecStartPre",
+        "ExecStartPost",
+        "ExecStopPre",
+        "ExecStopPost",
+    ];
     if runs.iter().any(|key| !unit.all("Socket", key).is_empty())
         && let Some(refusal) = unsafe_folders(unit, "Socket")
     {
@@ -117,52 +157,109 @@ fn socket<'a>(unit: &Unit<'a>) -> Verified<'a> {
     if unit.switch("Socket", "Accept") == Some(true) {
         let no = "write Accept=no";
         if let Some(port) = ports.iter().find(|port| !port.accepts) {
-            return Some(refused(Some(port.at), "Accept=yes on a socket that accepts no connections".into(), no));
+            return Some(refused(
+                Some(port.at),
+                "Accept=yes on a socket that accepts no connections".into(),
+                no,
+            ));
         }
-        let most = unit.last("Socket", "MaxConnections").filter(|(_, most)| number::unsigned(most.text) == Some(0));
+        let most = unit
+            .last("Socket", "MaxConnections")
+            .filter(|(_, most)| number::unsigned(most.text) == Some(0));
         if let Some(most) = most {
-            return Some(refused(Some(most), "Accept=yes with MaxConnections=0".into(), "allow at least one"));
+            return Some(refused(
+                Some(most),
+                "Accept=yes with MaxConnections=0".into(),
+                "allow at least one",
+            ));
         }
         if let Some(service) = unit.last("Socket", "Service") {
-            return Some(refused(Some(service), "Accept=yes with Service=: 219 starts NAME@.service then".into(), no));
+            return Some(refused(
+                Some(service),
+                "Accept=yes with Service=: 219 starts NAME@.service then".into(),
+                no,
+            ));
         }
     }
     let links = unit.last("Socket", "Symlinks")?;
     (ports.iter().filter(|port| port.is_node).count() != 1).then(|| {
-        refused(Some(links), "Symlinks= needs exactly one socket or FIFO in the file system".into(), "remove it")
+        refused(
+            Some(links),
+            "Symlinks= needs exactly one socket or FIFO in the file system".into(),
+            "remove it",
+        )
     })
 }
 
 fn timer<'a>(unit: &Unit<'a>) -> Verified<'a> {
-    const KEYS: [&str; 6] =
-        ["OnCalendar", "OnActiveSec", "OnBootSec", "OnStartupSec", "OnUnitActiveSec", "OnUnitInactiveSec"];
-    unit.since_reset("Timer", &KEYS)
-        .is_empty()
-        .then(|| refused(None, "the timer has no time to go off".into(), "write OnCalendar= or another On…Sec="))
+    const KEYS: [&str; 6] = [
+        "OnCalendar",
+        "OnActiveSec",
+        "OnBootSec",
+        "OnStartupSec",
+        "OnUnitActiveSec",
+        "OnUnitInactiveSec",
+    ];
+    unit.since_reset("Timer", &KEYS).is_empty().then(|| {
+        refused(
+            None,
+            "the timer has no time to go off".into(),
+            "write OnCalendar= or another On…Sec=",
+        )
+    })
 }
 
 fn path<'a>(unit: &Unit<'a>) -> Verified<'a> {
-    const KEYS: [&str; 5] = ["PathExists", "PathExistsGlob", "PathChanged", "PathModified", "DirectoryNotEmpty"];
+    const KEYS: [&str; 5] = [
+        "PathExists",
+        "PathExistsGlob",
+        "PathChanged",
+        "PathModified",
+        "DirectoryNotEmpty",
+    ];
     let watched = unit.since_reset("Path", &KEYS);
-    if let Some(refusal) = watched.iter().find_map(|(file, line)| unsafe_path((*file, line.assignment.value))) {
+    if let Some(refusal) = watched
+        .iter()
+        .find_map(|(file, line)| unsafe_path((*file, line.assignment.value)))
+    {
         return Some(refusal);
     }
-    watched
-        .is_empty()
-        .then(|| refused(None, "the path unit watches nothing".into(), "write PathExists= or another of its kind"))
+    watched.is_empty().then(|| {
+        refused(
+            None,
+            "the path unit watches nothing".into(),
+            "write PathExists= or another of its kind",
+        )
+    })
 }
 
 /// The path that a unit is for, by its directive or its name.
-fn subject<'a>(id: &str, unit: &Unit<'a>, section: &str, key: &str) -> (Option<LocatedSpan<'a>>, String) {
+fn subject<'a>(
+    id: &str,
+    unit: &Unit<'a>,
+    section: &str,
+    key: &str,
+) -> (Option<LocatedSpan<'a>>, String) {
     let at = unit.last(section, key);
-    (at, clean_path(&at.map_or_else(|| name::to_path(name::prefix(id)), |(_, path)| path.text.to_owned())))
+    (
+        at,
+        clean_path(&at.map_or_else(
+            || name::to_path(name::prefix(id)),
+            |(_, path)| path.text.to_owned(),
+        )),
+    )
 }
 
 /// The name of a unit must be that of its path.
 fn name_mismatch<'a>(id: &str, at: Option<LocatedSpan<'a>>, path: &str, key: &str) -> Verified<'a> {
     let own = name::from_path(path, name::type_of(id)?);
-    (own != id)
-        .then(|| refused(at, format!("{key}={path} in a unit named {id}: its name has to be {own}"), "rename the unit"))
+    (own != id).then(|| {
+        refused(
+            at,
+            format!("{key}={path} in a unit named {id}: its name has to be {own}"),
+            "rename the unit",
+        )
+    })
 }
 
 fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
@@ -188,7 +285,10 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     let is_network = |unit: &Unit<'_>| {
         let has = |key: &str, words: &[&str]| {
             unit.last("Mount", key).is_some_and(|(_, value)| {
-                value.text.split(',').any(|word| words.contains(&word.strip_prefix("fuse.").unwrap_or(word)))
+                value
+                    .text
+                    .split(',')
+                    .any(|word| words.contains(&word.strip_prefix("fuse.").unwrap_or(word)))
             })
         };
         let types = [
@@ -211,7 +311,11 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
         has("Options", &["_netdev"]) || has("Type", &types)
     };
     if !is_safe_path(&path) {
-        return Some(refused(at, format!("`{path}` is not an absolute path without . and .."), "write the path out"));
+        return Some(refused(
+            at,
+            format!("`{path}` is not an absolute path without . and .."),
+            "write the path out",
+        ));
     }
     if let Some(what) = what.filter(|(_, what)| what.text.starts_with('/') && !is_network(unit))
         && let Some(refusal) = unsafe_path(what)
@@ -221,16 +325,31 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     if let Some(refusal) = name_mismatch(id, at, &path, "Where") {
         return Some(refusal);
     }
-    if OWN.contains(&path.as_str()) || path == "/dev/console" || path.starts_with("/sys/fs/cgroup/") {
-        return Some(refused(at, format!("{path} is a file system that 219 mounts itself"), "remove the unit"));
+    if OWN.contains(&path.as_str()) || path == "/dev/console" || path.starts_with("/sys/fs/cgroup/")
+    {
+        return Some(refused(
+            at,
+            format!("{path} is a file system that 219 mounts itself"),
+            "remove the unit",
+        ));
     }
-    what.is_none().then(|| refused(None, "a mount without What=".into(), "write What=, the device or the directory"))
+    what.is_none().then(|| {
+        refused(
+            None,
+            "a mount without What=".into(),
+            "write What=, the device or the directory",
+        )
+    })
 }
 
 fn automount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     let (at, path) = subject(id, unit, "Automount", "Where");
     if path == "/" || !is_safe_path(&path) {
-        return Some(refused(at, format!("219 cannot automount {path}"), "name a folder below /, without . and .."));
+        return Some(refused(
+            at,
+            format!("219 cannot automount {path}"),
+            "name a folder below /, without . and ..",
+        ));
     }
     name_mismatch(id, at, &path, "Where")
 }
@@ -238,17 +357,32 @@ fn automount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
 fn swap<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     let (at, path) = subject(id, unit, "Swap", "What");
     if !is_safe_path(&path) {
-        return Some(refused(at, format!("`{path}` is not an absolute path without . and .."), "write the path out"));
+        return Some(refused(
+            at,
+            format!("`{path}` is not an absolute path without . and .."),
+            "write the path out",
+        ));
     }
     name_mismatch(id, at, &path, "What")
 }
 
 fn slice<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     let at = unit.last("Slice", "Slice")?;
-    let parent = name::stem(id).rsplit_once('-').map_or("-.slice".to_owned(), |(parent, _)| format!("{parent}.slice"));
-    let own = Context::of_unit(id, false).first(Table::Name, at.1.text).ok()?;
-    (own != parent)
-        .then(|| refused(Some(at), format!("{id} is below {parent} by its name, not below {own}"), "remove Slice="))
+    let parent = name::stem(id)
+        .rsplit_once('-')
+        .map_or("-.slice".to_owned(), |(parent, _)| {
+            format!("{parent}.slice")
+        });
+    let own = Context::of_unit(id, false)
+        .first(Table::Name, at.1.text)
+        .ok()?;
+    (own != parent).then(|| {
+        refused(
+            Some(at),
+            format!("{id} is below {parent} by its name, not below {own}"),
+            "remove Slice=",
+        )
+    })
 }
 
 /// Several units to start on a failure, each of which would stop the others (`unit_load`).
@@ -259,11 +393,18 @@ fn isolating<'a>(unit: &Unit<'a>) -> Verified<'a> {
     });
     let (file, line) = modes?;
     let value = line.assignment.value;
-    let mut units: Vec<&str> = unit.words("Unit", "OnFailure").map(|(_, word)| word.text).collect();
+    let mut units: Vec<&str> = unit
+        .words("Unit", "OnFailure")
+        .map(|(_, word)| word.text)
+        .collect();
     units.sort_unstable();
     units.dedup();
     let isolates = value.text == "isolate" || number::boolean(value.text) == Some(true);
     (isolates && units.len() > 1).then(|| {
-        refused(Some((*file, value)), "more than one OnFailure= with OnFailureJobMode=isolate".into(), "name one unit")
+        refused(
+            Some((*file, value)),
+            "more than one OnFailure= with OnFailureJobMode=isolate".into(),
+            "name one unit",
+        )
     })
 }

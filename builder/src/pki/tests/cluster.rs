@@ -12,9 +12,18 @@ fn other(change: impl FnOnce(&mut Cluster)) -> Cluster {
 
 fn clusters() -> [(&'static str, Cluster); 3] {
     [
-        ("another name", other(|cluster| cluster.name = "prod".parse().unwrap())),
-        ("another domain", other(|cluster| cluster.domain = "example.com".parse().unwrap())),
-        ("other addresses under default names", Node::new("etcd-1").cluster(201)),
+        (
+            "another name",
+            other(|cluster| cluster.name = "prod".parse().unwrap()),
+        ),
+        (
+            "another domain",
+            other(|cluster| cluster.domain = "example.com".parse().unwrap()),
+        ),
+        (
+            "other addresses under default names",
+            Node::new("etcd-1").cluster(201),
+        ),
     ]
 }
 
@@ -24,16 +33,27 @@ fn open_for(folder: &Folder, cluster: &Cluster) -> Result<Pki, PkiError> {
 
 /// Every file below, with its content.
 fn contents(folder: &Folder) -> Vec<(String, Vec<u8>)> {
-    let files = folder.modes().into_iter().filter(|(name, _)| folder.file(name).is_file());
-    files.map(|(name, _)| (name.clone(), fs::read(folder.file(&name)).unwrap())).collect()
+    let files = folder
+        .modes()
+        .into_iter()
+        .filter(|(name, _)| folder.file(name).is_file());
+    files
+        .map(|(name, _)| (name.clone(), fs::read(folder.file(&name)).unwrap()))
+        .collect()
 }
 
 #[track_caller]
 fn refused(what: &str, folder: &Folder, cluster: &Cluster) -> String {
     let before = contents(folder);
     let error = open_for(folder, cluster).map(drop).unwrap_err().to_string();
-    assert!(error.contains("this PKI folder belongs to the cluster `demo`"), "{what}: {error}");
-    assert!(error.contains("--pki") && error.contains("builder pki assign"), "{what}: {error}");
+    assert!(
+        error.contains("this PKI folder belongs to the cluster `demo`"),
+        "{what}: {error}"
+    );
+    assert!(
+        error.contains("--pki") && error.contains("builder pki assign"),
+        "{what}: {error}"
+    );
     assert_eq!(contents(folder), before, "{what}: a refused build wrote");
     error
 }
@@ -61,8 +81,11 @@ fn a_cluster_that_changes_step_by_step_keeps_its_folder() {
     open_for(
         &folder,
         &other(|cluster| {
-            cluster.nodes =
-                [("etcd-1".parse().unwrap(), [10, 101, 15, 201].into()), ("etcd-2".parse().unwrap(), two)].into();
+            cluster.nodes = [
+                ("etcd-1".parse().unwrap(), [10, 101, 15, 201].into()),
+                ("etcd-2".parse().unwrap(), two),
+            ]
+            .into();
         }),
     )
     .unwrap();
@@ -76,11 +99,20 @@ fn a_folder_without_a_record_is_judged_by_its_certificates() {
     for (what, cluster) in clusters() {
         fs::remove_file(folder.file("cluster.json")).unwrap();
         let before = contents(&folder);
-        let error = open_for(&folder, &cluster).map(drop).unwrap_err().to_string();
-        assert!(error.contains("this PKI folder belongs to the cluster") && error.contains(".crt"), "{what}: {error}");
+        let error = open_for(&folder, &cluster)
+            .map(drop)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("this PKI folder belongs to the cluster") && error.contains(".crt"),
+            "{what}: {error}"
+        );
         assert_eq!(contents(&folder), before, "{what}: a refused build wrote");
         open_for(&folder, &super::cluster()).unwrap();
-        assert!(folder.file("cluster.json").exists(), "{what}: it was not taken over");
+        assert!(
+            folder.file("cluster.json").exists(),
+            "{what}: it was not taken over"
+        );
     }
 }
 
@@ -89,19 +121,34 @@ fn a_folder_that_two_clusters_have_shared_is_refused_to_both() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     let (_, prod) = &clusters()[0];
-    // As a builder without records did it: the second cluster's node replaced the first one's certificates.
+    // As a builder without records did it: the second cluster's node replaced the first one's
+    // certificates.
     assign(&folder.path(), prod, now()).unwrap();
     let mut pki = open_for(&folder, prod).unwrap();
-    let node = Node { cluster: prod.name.clone(), ..Node::new("etcd-1") };
+    let node = Node {
+        cluster: prod.name.clone(),
+        ..Node::new("etcd-1")
+    };
     fs::remove_dir_all(folder.file("nodes/etcd-1")).unwrap();
     folder_of(&mut pki, &node, 101);
     drop(pki);
-    let (name, pair) = ("nodes/etcd-1/server.crt.old-20270115T080000Z", Folder::new());
+    let (name, pair) = (
+        "nodes/etcd-1/server.crt.old-20270115T080000Z",
+        Folder::new(),
+    );
     pair.node(now(), 101).unwrap();
     fs::copy(pair.file("nodes/etcd-1/server.crt"), folder.file(name)).unwrap();
     fs::remove_file(folder.file("cluster.json")).unwrap();
-    let errors = [&cluster(), prod].map(|cluster| open_for(&folder, cluster).map(drop).unwrap_err().to_string());
-    assert!(errors[0].contains("`prod`") && errors[1].contains("`demo`") && errors[1].contains(".old-"), "{errors:?}");
+    let errors = [&cluster(), prod].map(|cluster| {
+        open_for(&folder, cluster)
+            .map(drop)
+            .unwrap_err()
+            .to_string()
+    });
+    assert!(
+        errors[0].contains("`prod`") && errors[1].contains("`demo`") && errors[1].contains(".old-"),
+        "{errors:?}"
+    );
 }
 
 fn folder_of(pki: &mut Pki, node: &Node, last: u8) {
@@ -118,7 +165,10 @@ fn a_folder_that_has_issued_nothing_is_anybodys() {
 }
 
 fn refused_by_prod(folder: &Folder) {
-    let error = open_for(folder, &cluster()).map(drop).unwrap_err().to_string();
+    let error = open_for(folder, &cluster())
+        .map(drop)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("belongs to the cluster `prod`"), "{error}");
 }
 
@@ -131,7 +181,9 @@ fn a_renamed_cluster_takes_its_folder_along_when_told_to() {
     assert!(event.to_string().contains(".old-"), "{event}");
     open_for(&folder, prod).unwrap();
     refused_by_prod(&folder);
-    let error = assign(Path::new("/no/folder"), prod, now()).unwrap_err().to_string();
+    let error = assign(Path::new("/no/folder"), prod, now())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("no ca.crt"), "{error}");
 }
 
@@ -140,8 +192,14 @@ fn a_damaged_record_is_named() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     fs::write(folder.file("cluster.json"), "{\"name\":").unwrap();
-    let error = open_for(&folder, &cluster()).map(drop).unwrap_err().to_string();
-    assert!(error.contains("cluster.json") && error.contains("builder pki assign"), "{error}");
+    let error = open_for(&folder, &cluster())
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("cluster.json") && error.contains("builder pki assign"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -153,7 +211,10 @@ fn ready_made_certificates_tell_by_the_names_they_cover() {
     // Whoever issued them chose the organization.
     open_for(&folder, &clusters()[0].1).unwrap();
     fs::remove_file(folder.file("cluster.json")).unwrap();
-    let error = open_for(&folder, &clusters()[1].1).map(drop).unwrap_err().to_string();
+    let error = open_for(&folder, &clusters()[1].1)
+        .map(drop)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("DNS:etcd-1.cluster.local"), "{error}");
     assert!(!folder.file("cluster.json").exists());
 }

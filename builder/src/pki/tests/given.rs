@@ -8,32 +8,59 @@ use super::*;
 
 /// A CA made by openssl, as a user would bring it.
 fn foreign_authority(dir: &Path, name: &str, key: &[&str]) -> Option<Authority> {
-    let (cert, key_path) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
+    let (cert, key_path) = (
+        dir.join(format!("{name}.crt")),
+        dir.join(format!("{name}.key")),
+    );
     let mut args = vec!["req", "-x509", "-nodes", "-days", "1000", "-newkey"];
     args.extend(key);
     let subject = format!("/O=Example/CN={name}");
-    args.extend(["-subj", &subject, "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out"]);
+    args.extend([
+        "-subj",
+        &subject,
+        "-addext",
+        "keyUsage=critical,keyCertSign,cRLSign",
+        "-out",
+    ]);
     args.extend([cert.to_str().unwrap(), "-keyout"]);
     openssl(&args, &[&key_path])?;
-    Some(Authority::Provided { cert, key: key_path })
+    Some(Authority::Provided {
+        cert,
+        key: key_path,
+    })
 }
 
 #[test]
 fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
-    let keys: [&[&str]; 3] = [&["rsa:2048"], &["ec", "-pkeyopt", "ec_paramgen_curve:P-384"], &["ed25519"]];
+    let keys: [&[&str]; 3] = [
+        &["rsa:2048"],
+        &["ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+        &["ed25519"],
+    ];
     for key in keys {
         let folder = Folder::new();
-        let Some(authority) = foreign_authority(folder.0.path(), "given", key) else { return };
+        let Some(authority) = foreign_authority(folder.0.path(), "given", key) else {
+            return;
+        };
         let mut pki = open(&folder.path(), &cluster(), &authority, LIFETIMES, now()).unwrap();
         pki.node_tls(&Node::new("etcd-1").at(101)).unwrap();
         drop(pki);
         assert!(!folder.file("ca.key").exists());
-        openssl(&["verify", "-CAfile"], &[&folder.file("ca.crt"), &folder.file("nodes/etcd-1/server.crt")]);
+        openssl(
+            &["verify", "-CAfile"],
+            &[
+                &folder.file("ca.crt"),
+                &folder.file("nodes/etcd-1/server.crt"),
+            ],
+        );
         // Without its key at hand what was issued is taken as it is.
         let (_, events) = folder.node(now(), 101).unwrap();
         assert_eq!(events, []);
         let error = folder.node(now(), 102).unwrap_err().to_string();
-        assert!(error.contains("server.crt") && error.contains("IP:10.101.15.102"), "{error}");
+        assert!(
+            error.contains("server.crt") && error.contains("IP:10.101.15.102"),
+            "{error}"
+        );
     }
 }
 
@@ -41,24 +68,45 @@ fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
 fn an_authority_changes_only_by_way_of_both() {
     let folder = Folder::new();
     let key = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    let Some(Authority::Provided { cert: one, key: one_key }) = foreign_authority(folder.0.path(), "one", key) else {
+    let Some(Authority::Provided {
+        cert: one,
+        key: one_key,
+    }) = foreign_authority(folder.0.path(), "one", key)
+    else {
         return;
     };
-    let Some(Authority::Provided { cert: two, key: two_key }) = foreign_authority(folder.0.path(), "two", key) else {
+    let Some(Authority::Provided {
+        cert: two,
+        key: two_key,
+    }) = foreign_authority(folder.0.path(), "two", key)
+    else {
         return;
     };
     let build = |cert: &Path, key: &Path| {
-        let authority = Authority::Provided { cert: cert.to_owned(), key: key.to_owned() };
+        let authority = Authority::Provided {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+        };
         let mut pki = open(&folder.path(), &cluster(), &authority, LIFETIMES, now())?;
         pki.node_tls(&Node::new("etcd-1").at(101))
     };
     build(&one, &one_key).unwrap();
     let error = build(&two, &two_key).unwrap_err().to_string();
-    assert!(error.contains("CN=one") && error.contains("CN=two") && error.contains("both"), "{error}");
+    assert!(
+        error.contains("CN=one") && error.contains("CN=two") && error.contains("both"),
+        "{error}"
+    );
     let error = build(&one, &two_key).unwrap_err().to_string();
-    assert!(error.contains("two.key") && error.contains("not the key of"), "{error}");
+    assert!(
+        error.contains("two.key") && error.contains("not the key of"),
+        "{error}"
+    );
     let both = folder.0.path().join("both.crt");
-    fs::write(&both, fs::read_to_string(&one).unwrap() + &fs::read_to_string(&two).unwrap()).unwrap();
+    fs::write(
+        &both,
+        fs::read_to_string(&one).unwrap() + &fs::read_to_string(&two).unwrap(),
+    )
+    .unwrap();
     let tls = build(&both, &one_key).unwrap();
     assert_eq!(tls.0.ca.matches("BEGIN").count(), 2);
     assert_eq!(folder.leaf("server").issuer, "O=Example, CN=one");
@@ -67,22 +115,42 @@ fn an_authority_changes_only_by_way_of_both() {
     build(&two, &two_key).unwrap();
 }
 
-/// A certificate that is not a CA's, a key of another, and a CA that has run out: each of them once spoiled the folder.
+/// A certificate that is not a CA's, a key of another, and a CA that has run out: each of them once
+/// spoiled the folder.
 #[test]
 fn an_authority_that_is_refused_leaves_nothing_behind() {
     let folder = Folder::new();
     let key = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
     let base = folder.0.path();
-    let Some(Authority::Provided { cert, key: ca_key }) = foreign_authority(base, "good", key) else { return };
-    let Some(Authority::Provided { key: other_key, .. }) = foreign_authority(base, "other", key) else { return };
+    let Some(Authority::Provided { cert, key: ca_key }) = foreign_authority(base, "good", key)
+    else {
+        return;
+    };
+    let Some(Authority::Provided { key: other_key, .. }) = foreign_authority(base, "other", key)
+    else {
+        return;
+    };
     let leaf = base.join("leaf.crt");
     let leaf_key = base.join("leaf.key");
-    let args = ["req", "-x509", "-nodes", "-days", "9", "-newkey", "ed25519", "-subj", "/CN=leaf", "-addext"];
-    let more = ["basicConstraints=critical,CA:FALSE", "-out", leaf.to_str().unwrap(), "-keyout"];
+    let args = [
+        "req", "-x509", "-nodes", "-days", "9", "-newkey", "ed25519", "-subj", "/CN=leaf",
+        "-addext",
+    ];
+    let more = [
+        "basicConstraints=critical,CA:FALSE",
+        "-out",
+        leaf.to_str().unwrap(),
+        "-keyout",
+    ];
     openssl(&[&args[..], &more[..]].concat(), &[&leaf_key]);
     let build = |cert: &Path, key: &Path, now| {
-        let authority = Authority::Provided { cert: cert.to_owned(), key: key.to_owned() };
-        open(&folder.path(), &cluster(), &authority, LIFETIMES, now).map(drop).map_err(|error| error.to_string())
+        let authority = Authority::Provided {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+        };
+        open(&folder.path(), &cluster(), &authority, LIFETIMES, now)
+            .map(drop)
+            .map_err(|error| error.to_string())
     };
     let broken = base.join("broken.crt");
     fs::write(&broken, "nothing").unwrap();
@@ -94,23 +162,39 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
     ] {
         let error = build(cert, key, now).unwrap_err();
         assert!(error.contains(expected), "{error}");
-        assert!(!folder.path().exists(), "{expected}: it left {:?}", folder.modes());
+        assert!(
+            !folder.path().exists(),
+            "{expected}: it left {:?}",
+            folder.modes()
+        );
     }
     // What an earlier builder has left of such a build is not a node's authority.
     fs::create_dir(folder.path()).unwrap();
     fs::copy(&leaf, folder.file("ca.crt")).unwrap();
     build(&cert, &ca_key, now()).unwrap();
-    assert_eq!(fs::read(folder.file("ca.crt")).unwrap(), fs::read(&cert).unwrap());
+    assert_eq!(
+        fs::read(folder.file("ca.crt")).unwrap(),
+        fs::read(&cert).unwrap()
+    );
     // A folder with an authority of its own does not change hands.
     let own = Folder::new();
     own.node(now(), 101).unwrap();
-    let given = Authority::Provided { cert: cert.clone(), key: ca_key.clone() };
-    let error = open(&own.path(), &cluster(), &given, LIFETIMES, now()).map(drop).unwrap_err().to_string();
+    let given = Authority::Provided {
+        cert: cert.clone(),
+        key: ca_key.clone(),
+    };
+    let error = open(&own.path(), &cluster(), &given, LIFETIMES, now())
+        .map(drop)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("has an authority of its own"), "{error}");
     // In a folder that is in use a refused authority changes nothing.
     let before = folder.modes();
     build(&leaf, &leaf_key, now()).unwrap_err();
-    assert_eq!((folder.modes(), fs::read(folder.file("ca.crt")).unwrap()), (before, fs::read(&cert).unwrap()));
+    assert_eq!(
+        (folder.modes(), fs::read(folder.file("ca.crt")).unwrap()),
+        (before, fs::read(&cert).unwrap())
+    );
 }
 
 #[test]
@@ -125,14 +209,21 @@ fn ready_certificates_are_judged_like_our_own() {
     let ours = [server("crt"), server("key")].map(|name| fs::read(folder.file(&name)).unwrap());
     let fails = |what: &str, expected: &str| {
         let error = folder.node(now(), 101).unwrap_err().to_string();
-        assert!(error.contains("server.crt") && error.contains(expected), "{what}: {error}");
+        assert!(
+            error.contains("server.crt") && error.contains(expected),
+            "{what}: {error}"
+        );
     };
     fs::copy(other.file(&server("key")), folder.file(&server("key"))).unwrap();
     fails("another's key", "the key beside it is not its own");
     fs::copy(other.file(&server("crt")), folder.file(&server("crt"))).unwrap();
     fails("another authority's", "it is signed by");
     for kind in ["crt", "key"] {
-        fs::copy(folder.file(&format!("nodes/etcd-1/client.{kind}")), folder.file(&server(kind))).unwrap();
+        fs::copy(
+            folder.file(&format!("nodes/etcd-1/client.{kind}")),
+            folder.file(&server(kind)),
+        )
+        .unwrap();
     }
     fails("a client's", "its extended key usage lacks serverAuth");
     fails("a client's", "its SANs lack");
@@ -141,7 +232,10 @@ fn ready_certificates_are_judged_like_our_own() {
     for (kind, bytes) in ["crt", "key"].iter().zip(&ours) {
         fs::write(folder.file(&server(kind)), bytes).unwrap();
     }
-    let error = folder.node(now() + Duration::days(366), 101).unwrap_err().to_string();
+    let error = folder
+        .node(now() + Duration::days(366), 101)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("it expired on"), "{error}");
     fs::remove_file(folder.file(&server("crt"))).unwrap();
     fails("none", "there is no ca.key");

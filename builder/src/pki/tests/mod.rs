@@ -13,13 +13,20 @@ use time::Duration;
 use super::certificate::Certificate;
 use super::*;
 
-const LIFETIMES: Lifetimes = Lifetimes { authority: 3650, certificate: 365, renew_before: 30 };
+const LIFETIMES: Lifetimes = Lifetimes {
+    authority: 3650,
+    certificate: 365,
+    renew_before: 30,
+};
 
-/// One moment for all, so that no test depends on how long it takes. A little ahead: what openssl makes by
-/// its own clock during a test has begun by then, and what is made here, an hour back, has begun for openssl.
+/// One moment for all, so that no test depends on how long it takes. A little ahead: what openssl
+/// makes by its own clock during a test has begun by then, and what is made here, an hour back, has
+/// begun for openssl.
 fn now() -> OffsetDateTime {
     static NOW: std::sync::OnceLock<OffsetDateTime> = std::sync::OnceLock::new();
-    *NOW.get_or_init(|| OffsetDateTime::now_utc().replace_nanosecond(0).unwrap() + Duration::minutes(10))
+    *NOW.get_or_init(|| {
+        OffsetDateTime::now_utc().replace_nanosecond(0).unwrap() + Duration::minutes(10)
+    })
 }
 
 struct Node {
@@ -30,19 +37,36 @@ struct Node {
 
 impl Node {
     fn new(name: &str) -> Self {
-        Self { cluster: "demo".parse().unwrap(), domain: "cluster.local".parse().unwrap(), name: name.parse().unwrap() }
+        Self {
+            cluster: "demo".parse().unwrap(),
+            domain: "cluster.local".parse().unwrap(),
+            name: name.parse().unwrap(),
+        }
     }
 
     /// The cluster of this node alone.
     fn cluster(&self, last: u8) -> Cluster {
-        let Self { cluster: name, domain, name: node } = self;
+        let Self {
+            cluster: name,
+            domain,
+            name: node,
+        } = self;
         let nodes = [(node.clone(), [10, 101, 15, last].into())].into();
-        Cluster { name: name.clone(), domain: domain.clone(), nodes }
+        Cluster {
+            name: name.clone(),
+            domain: domain.clone(),
+            nodes,
+        }
     }
 
     fn at(&self, last: u8) -> Subject<'_> {
         let address = [10, 101, 15, last].into();
-        Subject { cluster: &self.cluster, domain: &self.domain, name: &self.name, address }
+        Subject {
+            cluster: &self.cluster,
+            domain: &self.domain,
+            name: &self.name,
+            address,
+        }
     }
 }
 
@@ -78,7 +102,11 @@ impl Folder {
 
     /// What a node's document has of the authority before.
     fn before(&self) -> Option<NodeTls> {
-        self.open(now()).unwrap().node_tls(&Node::new("etcd-1").at(101)).unwrap().1
+        self.open(now())
+            .unwrap()
+            .node_tls(&Node::new("etcd-1").at(101))
+            .unwrap()
+            .1
     }
 
     fn node(&self, now: OffsetDateTime, last: u8) -> Result<(NodeTls, Vec<Event>), PkiError> {
@@ -94,7 +122,15 @@ impl Folder {
         while let Some(folder) = folders.pop() {
             for entry in folder.read_dir().unwrap().map(Result::unwrap) {
                 let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
-                out.push((entry.path().strip_prefix(self.path()).unwrap().display().to_string(), mode));
+                out.push((
+                    entry
+                        .path()
+                        .strip_prefix(self.path())
+                        .unwrap()
+                        .display()
+                        .to_string(),
+                    mode,
+                ));
                 if entry.path().is_dir() {
                     folders.push(entry.path());
                 }
@@ -113,7 +149,8 @@ fn openssl(args: &[&str], paths: &[&Path]) -> Option<String> {
             return None;
         }
     };
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "openssl {args:?}: {text}");
     Some(text)
 }
@@ -126,10 +163,19 @@ fn a_new_folder_gets_an_authority_and_a_nodes_certificates() {
     assert_eq!(events.len(), 5, "{events:?}");
     let server = folder.leaf("server");
     assert_eq!(server.common_name.as_deref(), Some("etcd-1.cluster.local"));
-    let sans =
-        ["DNS:etcd-1", "DNS:etcd-1.cluster.local", "DNS:localhost", "IP:10.101.15.101", "IP:127.0.0.1", "IP:::1"];
+    let sans = [
+        "DNS:etcd-1",
+        "DNS:etcd-1.cluster.local",
+        "DNS:localhost",
+        "IP:10.101.15.101",
+        "IP:127.0.0.1",
+        "IP:::1",
+    ];
     assert_eq!(server.sans, sans.map(str::to_owned).into());
-    assert_eq!(server.ekus, ["clientAuth", "serverAuth"].map(str::to_owned).into());
+    assert_eq!(
+        server.ekus,
+        ["clientAuth", "serverAuth"].map(str::to_owned).into()
+    );
     assert_eq!(server.not_before, now_hour_before(&server));
     assert_eq!(folder.leaf("peer").ekus, server.ekus);
     let client = folder.leaf("client");
@@ -179,7 +225,11 @@ fn openssl_agrees() {
     for expected in ["CA:TRUE, pathlen:0", "Certificate Sign, CRL Sign"] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    let text = openssl(&["x509", "-noout", "-fingerprint", "-sha256", "-in"], &[&cert]).unwrap();
+    let text = openssl(
+        &["x509", "-noout", "-fingerprint", "-sha256", "-in"],
+        &[&cert],
+    )
+    .unwrap();
     let shown = folder.leaf("server").fingerprint().to_string();
     assert!(text.replace(':', "").to_lowercase().contains(&shown));
 }
@@ -202,10 +252,20 @@ fn a_certificate_is_renewed_in_time_and_the_old_one_kept() {
     assert_ne!(first.server, second.server);
     assert_eq!(first.ca, second.ca);
     let text: Vec<String> = events.iter().map(ToString::to_string).collect();
-    assert!(text[0].contains("too soon") && text[0].contains(".old-"), "{text:?}");
-    let kept = folder.modes().into_iter().filter(|(name, _)| name.contains(".old-")).collect::<Vec<_>>();
+    assert!(
+        text[0].contains("too soon") && text[0].contains(".old-"),
+        "{text:?}"
+    );
+    let kept = folder
+        .modes()
+        .into_iter()
+        .filter(|(name, _)| name.contains(".old-"))
+        .collect::<Vec<_>>();
     assert_eq!(kept.len(), 6, "{kept:?}");
-    assert!(kept.iter().all(|(name, mode)| !name.contains(".key") || *mode == 0o600));
+    assert!(
+        kept.iter()
+            .all(|(name, mode)| !name.contains(".key") || *mode == 0o600)
+    );
 }
 
 #[test]
@@ -213,8 +273,16 @@ fn another_address_is_a_reason_to_issue_anew() {
     let folder = Folder::new();
     let (first, _) = folder.node(now(), 101).unwrap();
     let (second, events) = folder.node(now(), 102).unwrap();
-    assert!(first.server != second.server && first.peer != second.peer && first.client == second.client);
-    assert!(events[0].to_string().contains("its SANs lack IP:10.101.15.102"), "{}", events[0]);
+    assert!(
+        first.server != second.server && first.peer != second.peer && first.client == second.client
+    );
+    assert!(
+        events[0]
+            .to_string()
+            .contains("its SANs lack IP:10.101.15.102"),
+        "{}",
+        events[0]
+    );
 }
 
 #[test]
@@ -223,19 +291,33 @@ fn a_certificate_never_outlives_its_authority_and_is_not_renewed_for_nothing() {
     let late = now() + Duration::days(3640);
     folder.node(now(), 101).unwrap();
     folder.node(late, 101).unwrap();
-    let ca = Certificate::all(&fs::read_to_string(folder.file("ca.crt")).unwrap()).unwrap().remove(0);
+    let ca = Certificate::all(&fs::read_to_string(folder.file("ca.crt")).unwrap())
+        .unwrap()
+        .remove(0);
     assert_eq!(folder.leaf("server").not_after, ca.not_after);
     let (_, events) = folder.node(late, 101).unwrap();
-    assert!(matches!(events.as_slice(), [Event::Warning { .. }]), "{events:?}");
-    let error = folder.node(now() + Duration::days(3651), 101).unwrap_err().to_string();
-    assert!(error.contains("ca.crt") && error.contains("expired on"), "{error}");
+    assert!(
+        matches!(events.as_slice(), [Event::Warning { .. }]),
+        "{events:?}"
+    );
+    let error = folder
+        .node(now() + Duration::days(3651), 101)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("ca.crt") && error.contains("expired on"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_build_killed_between_key_and_certificate_is_finished_by_the_next() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
-    for (gone, kept) in [("ca.crt", "ca.key"), ("nodes/etcd-1/peer.crt", "nodes/etcd-1/peer.key")] {
+    for (gone, kept) in [
+        ("ca.crt", "ca.key"),
+        ("nodes/etcd-1/peer.crt", "nodes/etcd-1/peer.key"),
+    ] {
         let key = fs::read(folder.file(kept)).unwrap();
         fs::remove_file(folder.file(gone)).unwrap();
         fs::write(folder.file(".unfinished-x"), "half").unwrap();
@@ -246,7 +328,10 @@ fn a_build_killed_between_key_and_certificate_is_finished_by_the_next() {
     // A certificate whose key is gone helps nobody.
     fs::remove_file(folder.file("nodes/etcd-1/peer.key")).unwrap();
     let (_, events) = folder.node(now(), 101).unwrap();
-    assert!(events[0].to_string().contains("its private key is missing"), "{events:?}");
+    assert!(
+        events[0].to_string().contains("its private key is missing"),
+        "{events:?}"
+    );
 }
 
 #[test]
@@ -255,7 +340,10 @@ fn what_is_lost_is_never_silently_made_anew() {
     folder.node(now(), 101).unwrap();
     fs::remove_file(folder.file("signing.key")).unwrap();
     let error = folder.open(now()).unwrap_err().to_string();
-    assert!(error.contains("signing.key") && error.contains("backup"), "{error}");
+    assert!(
+        error.contains("signing.key") && error.contains("backup"),
+        "{error}"
+    );
     for name in ["ca.key", "ca.crt"] {
         fs::remove_file(folder.file(name)).unwrap();
     }
@@ -275,7 +363,10 @@ fn keys_are_for_the_owner_alone_under_any_umask() {
             .output()
             .unwrap();
         assert!(output.status.success(), "umask {umask}: {output:?}");
-        assert_eq!(fs::metadata(folder.path()).unwrap().permissions().mode() & 0o7777, 0o700);
+        assert_eq!(
+            fs::metadata(folder.path()).unwrap().permissions().mode() & 0o7777,
+            0o700
+        );
         let modes = folder.modes();
         assert!(modes.len() >= 12);
         for (name, mode) in modes {
@@ -302,8 +393,13 @@ fn child() {
 fn builds_at_once_share_one_authority() {
     let folder = Folder::new();
     let all: Vec<NodeTls> = std::thread::scope(|scope| {
-        let builds: Vec<_> = (0..6).map(|_| scope.spawn(|| folder.node(now(), 101).unwrap().0)).collect();
-        builds.into_iter().map(|build| build.join().unwrap()).collect()
+        let builds: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| folder.node(now(), 101).unwrap().0))
+            .collect();
+        builds
+            .into_iter()
+            .map(|build| build.join().unwrap())
+            .collect()
     });
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
 }
@@ -316,7 +412,10 @@ fn a_key_that_others_can_read_stops_the_build() {
         let path = folder.file(name);
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         let error = folder.node(now(), 101).unwrap_err().to_string();
-        assert!(error.contains(name) && error.contains("0644") && error.contains("chmod 600"), "{error}");
+        assert!(
+            error.contains(name) && error.contains("0644") && error.contains("chmod 600"),
+            "{error}"
+        );
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     }
 }
@@ -327,12 +426,26 @@ fn an_object_store_s_keys_in_the_folder_are_read_and_must_be_secret() {
     let pki = folder.open(now()).unwrap();
     assert_eq!(pki.store_keys().unwrap(), None);
     let path = folder.file("s3-keys");
-    fs::write(&path, "AWS_ACCESS_KEY_ID=AKIA\nAWS_SECRET_ACCESS_KEY=secret\n").unwrap();
+    fs::write(
+        &path,
+        "AWS_ACCESS_KEY_ID=AKIA\nAWS_SECRET_ACCESS_KEY=secret\n",
+    )
+    .unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-    assert!(pki.store_keys().unwrap_err().to_string().contains("its mode is 0640"));
+    assert!(
+        pki.store_keys()
+            .unwrap_err()
+            .to_string()
+            .contains("its mode is 0640")
+    );
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     assert_eq!(pki.store_keys().unwrap().unwrap().id, "AKIA");
     fs::write(&path, "AWS_ACCESS_KEY_ID=AKIA\n").unwrap();
     let said = pki.store_keys().unwrap_err().to_string();
-    assert!(said.contains("s3-keys") && said.contains("AWS_SECRET_ACCESS_KEY") && !said.contains("AKIA"), "{said}");
+    assert!(
+        said.contains("s3-keys")
+            && said.contains("AWS_SECRET_ACCESS_KEY")
+            && !said.contains("AKIA"),
+        "{said}"
+    );
 }

@@ -4,7 +4,11 @@ use super::*;
 
 fn subjects(folder: &Folder) -> Vec<String> {
     let pem = fs::read_to_string(folder.file("ca.crt")).unwrap();
-    Certificate::all(&pem).unwrap().into_iter().map(|certificate| certificate.subject).collect()
+    Certificate::all(&pem)
+        .unwrap()
+        .into_iter()
+        .map(|certificate| certificate.subject)
+        .collect()
 }
 
 fn built() -> (Folder, NodeTls) {
@@ -23,20 +27,39 @@ fn the_next_authority_signs_and_the_one_before_is_trusted_until_it_is_retired() 
     let old = subjects(&folder);
     rotate_now(&folder).unwrap();
     let both = subjects(&folder);
-    assert!(both.len() == 2 && both[1..] == old[..] && both[0] != old[0], "{both:?}");
+    assert!(
+        both.len() == 2 && both[1..] == old[..] && both[0] != old[0],
+        "{both:?}"
+    );
     let error = retire(&folder.path(), now()).unwrap_err().to_string();
-    assert!(error.contains("nodes/etcd-1/") && error.contains("build, hand every node"), "{error}");
+    assert!(
+        error.contains("nodes/etcd-1/") && error.contains("build, hand every node"),
+        "{error}"
+    );
 
     let (tls, _) = folder.node(now(), 101).unwrap();
     assert_eq!(tls.ca, fs::read_to_string(folder.file("ca.crt")).unwrap());
     for name in ["server", "peer", "client"] {
         assert_eq!(folder.leaf(name).issuer, both[0]);
     }
-    assert_ne!(tls.peer.key, before.peer.key, "a new CA is no reason to keep an old key");
+    assert_ne!(
+        tls.peer.key, before.peer.key,
+        "a new CA is no reason to keep an old key"
+    );
     let until_then = folder.before().unwrap();
-    assert_eq!(until_then, NodeTls { ca: tls.ca.clone(), ..before }, "what members trust that have no news yet");
+    assert_eq!(
+        until_then,
+        NodeTls {
+            ca: tls.ca.clone(),
+            ..before
+        },
+        "what members trust that have no news yet"
+    );
     let error = rotate_now(&folder).unwrap_err().to_string();
-    assert!(error.contains(&both[0]) && error.contains("builder pki retire"), "{error}");
+    assert!(
+        error.contains(&both[0]) && error.contains("builder pki retire"),
+        "{error}"
+    );
 
     retire(&folder.path(), now()).unwrap();
     assert_eq!(subjects(&folder), both[..1]);
@@ -46,23 +69,51 @@ fn the_next_authority_signs_and_the_one_before_is_trusted_until_it_is_retired() 
         "what is there stays, what is left of the old goes: {events:?}"
     );
     assert!(folder.before().is_none());
-    assert!(retire(&folder.path(), now()).unwrap_err().to_string().contains("nothing to retire"));
+    assert!(
+        retire(&folder.path(), now())
+            .unwrap_err()
+            .to_string()
+            .contains("nothing to retire")
+    );
     // What was replaced is there, the keys as narrow as they were.
-    let kept: Vec<_> =
-        folder.modes().into_iter().filter(|(name, _)| name.starts_with("ca.") && name.contains("old")).collect();
-    let modes = |start: &str| kept.iter().filter(|(name, _)| name.starts_with(start)).map(|(_, mode)| *mode).collect();
+    let kept: Vec<_> = folder
+        .modes()
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("ca.") && name.contains("old"))
+        .collect();
+    let modes = |start: &str| {
+        kept.iter()
+            .filter(|(name, _)| name.starts_with(start))
+            .map(|(_, mode)| *mode)
+            .collect()
+    };
     let (keys, certs): (Vec<u32>, Vec<u32>) = (modes("ca.key"), modes("ca.crt"));
     assert!(keys == [0o600] && certs == [0o644, 0o644], "{kept:?}");
-    openssl(&["verify", "-CAfile"], &[&folder.file("ca.crt"), &folder.file("nodes/etcd-1/peer.crt")]);
+    openssl(
+        &["verify", "-CAfile"],
+        &[
+            &folder.file("ca.crt"),
+            &folder.file("nodes/etcd-1/peer.crt"),
+        ],
+    );
 }
 
-/// What a kill leaves after each of the three files that it writes: each time a build works, and `rotate` goes on.
+/// What a kill leaves after each of the three files that it writes: each time a build works, and
+/// `rotate` goes on.
 #[test]
 fn one_that_was_killed_goes_on_with_the_same_authority() {
     let (whole, _) = built();
     rotate_now(&whole).unwrap();
-    let (both, next) = (fs::read(whole.file("ca.crt")).unwrap(), fs::read(whole.file("ca.key")).unwrap());
-    let old = whole.modes().into_iter().map(|(name, _)| name).find(|name| name.starts_with("ca.key.old")).unwrap();
+    let (both, next) = (
+        fs::read(whole.file("ca.crt")).unwrap(),
+        fs::read(whole.file("ca.key")).unwrap(),
+    );
+    let old = whole
+        .modes()
+        .into_iter()
+        .map(|(name, _)| name)
+        .find(|name| name.starts_with("ca.key.old"))
+        .unwrap();
     for cut in 0..3 {
         let (folder, _) = built();
         if cut > 0 {
@@ -70,7 +121,11 @@ fn one_that_was_killed_goes_on_with_the_same_authority() {
             fs::copy(whole.file(&old), folder.file("ca.key")).unwrap();
             let first = String::from_utf8(both.clone()).unwrap();
             let first = first.split_once("-----END CERTIFICATE-----\n").unwrap().1;
-            fs::write(folder.file("ca.crt"), if cut == 2 { both.clone() } else { first.into() }).unwrap();
+            fs::write(
+                folder.file("ca.crt"),
+                if cut == 2 { both.clone() } else { first.into() },
+            )
+            .unwrap();
             fs::remove_dir_all(folder.file("nodes")).unwrap();
             fs::write(folder.file("next-ca.key"), &next).unwrap();
             fs::set_permissions(folder.file("next-ca.key"), Permissions::from_mode(0o600)).unwrap();
@@ -82,7 +137,11 @@ fn one_that_was_killed_goes_on_with_the_same_authority() {
         assert!(!folder.file("next-ca.key").exists());
         assert_eq!(subjects(&folder).len(), 2);
         if cut > 0 {
-            assert_eq!(fs::read(folder.file("ca.key")).unwrap(), next, "another was made");
+            assert_eq!(
+                fs::read(folder.file("ca.key")).unwrap(),
+                next,
+                "another was made"
+            );
         }
         folder.node(now(), 101).unwrap();
         assert_eq!(folder.leaf("peer").issuer, subjects(&folder)[0]);

@@ -12,16 +12,29 @@ fn show_lists_every_certificate_with_its_problems_and_no_key() {
     folder.node(now(), 101).unwrap();
     let infos = crate::pki::show(&folder.path(), now()).unwrap();
     assert_eq!(infos.len(), 4);
-    assert!(infos.iter().all(|info| info.problems.is_empty()), "{infos:?}");
+    assert!(
+        infos.iter().all(|info| info.problems.is_empty()),
+        "{infos:?}"
+    );
     assert_eq!((infos[0].days_left, infos[1].days_left), (3650, 365));
     fs::set_permissions(folder.file("ca.key"), Permissions::from_mode(0o644)).unwrap();
-    fs::copy(folder.file("nodes/etcd-1/peer.key"), folder.file("nodes/etcd-1/server.key")).unwrap();
+    fs::copy(
+        folder.file("nodes/etcd-1/peer.key"),
+        folder.file("nodes/etcd-1/server.key"),
+    )
+    .unwrap();
     let infos = crate::pki::show(&folder.path(), now() + Duration::days(366)).unwrap();
     let text = table(&infos, &folder.path());
-    let expected =
-        ["mode of its key is 0644", "it expired on", "the key beside it is not its own", "etcd-1/client.crt"];
+    let expected = [
+        "mode of its key is 0644",
+        "it expired on",
+        "the key beside it is not its own",
+        "etcd-1/client.crt",
+    ];
     for expected in expected {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    assert!(!text.contains("PRIVATE") && !serde_json::to_string(&infos).unwrap().contains("PRIVATE"));
+    assert!(
+        !text.contains("PRIVATE") && !serde_json::to_string(&infos).unwrap().contains("PRIVATE")
+    );
 }

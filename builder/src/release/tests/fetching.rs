@@ -5,7 +5,9 @@ use super::*;
 
 fn tried(error: ReleaseError) -> Vec<Trouble> {
     match error {
-        ReleaseError::Mirrors { tried, .. } => tried.into_iter().map(|(_, trouble)| trouble).collect(),
+        ReleaseError::Mirrors { tried, .. } => {
+            tried.into_iter().map(|(_, trouble)| trouble).collect()
+        }
         other => panic!("{other}"),
     }
 }
@@ -28,10 +30,27 @@ fn a_cut_download_goes_on_where_it_ended() {
     let server = Server::with(&bytes, &[Act::Cut(100_000), Act::Cut(50_000), Act::Serve]);
     let release = bench.obtain(&bytes, &[&server]).unwrap();
     assert_eq!(std::fs::read(release.tarball).unwrap(), bytes);
-    let ranges: Vec<_> = server.asked().into_iter().map(|asked| asked.range).collect();
-    assert_eq!(ranges, [None, Some("bytes=100000-".to_owned()), Some("bytes=150000-".to_owned())]);
+    let ranges: Vec<_> = server
+        .asked()
+        .into_iter()
+        .map(|asked| asked.range)
+        .collect();
+    assert_eq!(
+        ranges,
+        [
+            None,
+            Some("bytes=100000-".to_owned()),
+            Some("bytes=150000-".to_owned())
+        ]
+    );
     assert!(server.asked()[1].if_range.is_some());
-    assert!(bench.said().contains("cut off after 100000 bytes of 300000"), "{}", bench.said());
+    assert!(
+        bench
+            .said()
+            .contains("cut off after 100000 bytes of 300000"),
+        "{}",
+        bench.said()
+    );
 }
 
 #[test]
@@ -39,7 +58,9 @@ fn tries_that_bring_it_on_are_not_counted() {
     let (bench, bytes) = (Bench::new(), noise(900_000));
     let mut acts = vec![Act::Cut(70_000); 10];
     acts.push(Act::Serve);
-    bench.obtain(&bytes, &[&Server::with(&bytes, &acts)]).unwrap();
+    bench
+        .obtain(&bytes, &[&Server::with(&bytes, &acts)])
+        .unwrap();
 }
 
 #[test]
@@ -67,8 +88,15 @@ fn another_build_and_another_mirror_go_on_with_what_is_there() {
 fn a_part_of_another_file_is_found_out_and_thrown_away() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     std::fs::create_dir_all(bench.cache().join("releases")).unwrap();
-    let part = bench.cache().join(format!("releases/{}.part", Sha256::of(&bytes)));
-    for (stale, requests) in [(vec![1; 1000], 2), (bytes.clone(), 1), (vec![1; 300_000], 2), (vec![1; 400_000], 2)] {
+    let part = bench
+        .cache()
+        .join(format!("releases/{}.part", Sha256::of(&bytes)));
+    for (stale, requests) in [
+        (vec![1; 1000], 2),
+        (bytes.clone(), 1),
+        (vec![1; 300_000], 2),
+        (vec![1; 400_000], 2),
+    ] {
         std::fs::write(&part, &stale).unwrap();
         let server = Server::with(&bytes, &[Act::Serve]);
         let release = bench.obtain(&bytes, &[&server]).unwrap();
@@ -89,7 +117,14 @@ fn a_range_that_was_not_asked_for_is_not_used() {
 #[test]
 fn an_error_that_may_pass_is_tried_again_and_the_pause_asked_for_kept() {
     let (bench, bytes) = (Bench::new(), noise(1000));
-    let server = Server::with(&bytes, &[Act::Status(500, ""), Act::Status(429, "Retry-After: 1\r\n"), Act::Serve]);
+    let server = Server::with(
+        &bytes,
+        &[
+            Act::Status(500, ""),
+            Act::Status(429, "Retry-After: 1\r\n"),
+            Act::Serve,
+        ],
+    );
     let start = std::time::Instant::now();
     bench.obtain(&bytes, &[&server]).unwrap();
     assert!(start.elapsed() >= Duration::from_secs(1));
@@ -118,7 +153,8 @@ fn a_mirror_without_the_file_is_left_at_once_for_the_next() {
 fn a_stalled_server_is_not_waited_for() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let stuck = Server::with(&bytes, &[Act::Stall(0), Act::Stall(1000)]);
-    // The server says nothing for as long as somebody listens: that this ends at all is the client's doing.
+    // The server says nothing for as long as somebody listens: that this ends at all is the
+    // client's doing.
     let trouble = tried(bench.obtain(&bytes, &[&stuck]).unwrap_err());
     assert_eq!(trouble, [Trouble::Stalled(impatient().stall)]);
 }
@@ -127,8 +163,21 @@ fn a_stalled_server_is_not_waited_for() {
 fn what_is_too_large_is_not_taken_whether_it_says_so_or_not() {
     let (bench, bytes) = (Bench::new(), noise((1 << 20) + 1));
     for act in [Act::Serve, Act::NoLength, Act::Claim(1 << 40)] {
-        let trouble = tried(bench.obtain(&bytes, &[&Server::with(&bytes, &[act])]).unwrap_err());
-        assert!(matches!(trouble[..], [Trouble::TooLarge { limit: 0x0010_0000, .. }]), "{trouble:?}");
+        let trouble = tried(
+            bench
+                .obtain(&bytes, &[&Server::with(&bytes, &[act])])
+                .unwrap_err(),
+        );
+        assert!(
+            matches!(
+                trouble[..],
+                [Trouble::TooLarge {
+                    limit: 0x0010_0000,
+                    ..
+                }]
+            ),
+            "{trouble:?}"
+        );
         assert_eq!(bench.files(), [""; 0]);
     }
 }
@@ -138,7 +187,10 @@ fn one_flipped_byte_is_found_and_the_next_mirror_asked() {
     let (bench, bytes) = (Bench::new(), noise(1000));
     let mut flipped = bytes.clone();
     flipped[500] ^= 1;
-    let (bad, good) = (Server::with(&flipped, &[Act::Serve]), Server::with(&bytes, &[Act::Serve]));
+    let (bad, good) = (
+        Server::with(&flipped, &[Act::Serve]),
+        Server::with(&bytes, &[Act::Serve]),
+    );
     bench.obtain(&bytes, &[&bad, &good]).unwrap();
     assert_eq!(bad.asked().len(), 1);
 
@@ -146,7 +198,8 @@ fn one_flipped_byte_is_found_and_the_next_mirror_asked() {
     let error = bench.obtain(&bytes, &[&bad]).unwrap_err();
     let text = error.to_string();
     assert!(
-        text.contains(&Sha256::of(&bytes).to_string()) && text.contains(&Sha256::of(&flipped).to_string()),
+        text.contains(&Sha256::of(&bytes).to_string())
+            && text.contains(&Sha256::of(&flipped).to_string()),
         "{text}"
     );
     assert!(text.contains("--release FILE"), "{text}");
@@ -156,18 +209,36 @@ fn one_flipped_byte_is_found_and_the_next_mirror_asked() {
 #[test]
 fn a_tarball_cut_short_without_a_length_is_found() {
     let (bench, bytes) = (Bench::new(), noise(1000));
-    let trouble = tried(bench.obtain(&bytes, &[&Server::with(&bytes[..900], &[Act::NoLength])]).unwrap_err());
-    assert!(matches!(trouble[..], [Trouble::Digest { .. }]), "{trouble:?}");
+    let trouble = tried(
+        bench
+            .obtain(&bytes, &[&Server::with(&bytes[..900], &[Act::NoLength])])
+            .unwrap_err(),
+    );
+    assert!(
+        matches!(trouble[..], [Trouble::Digest { .. }]),
+        "{trouble:?}"
+    );
 }
 
 #[test]
 fn nobody_there_is_said_with_the_url() {
     let bench = Bench::new();
-    let mirrors = ["http://127.0.0.1:9/etcd".parse().unwrap(), "ftp://mirror.test/etcd".parse().unwrap()];
-    let error = bench.obtain_as(Sha256::of(b""), &mirrors, false).unwrap_err();
+    let mirrors = [
+        "http://127.0.0.1:9/etcd".parse().unwrap(),
+        "ftp://mirror.test/etcd".parse().unwrap(),
+    ];
+    let error = bench
+        .obtain_as(Sha256::of(b""), &mirrors, false)
+        .unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("http://127.0.0.1:9/etcd/v3.5.1/etcd-v3.5.1-linux-amd64.tar.gz"), "{text}");
-    assert!(text.contains("refused") && text.contains("not an http or https URL"), "{text}");
+    assert!(
+        text.contains("http://127.0.0.1:9/etcd/v3.5.1/etcd-v3.5.1-linux-amd64.tar.gz"),
+        "{text}"
+    );
+    assert!(
+        text.contains("refused") && text.contains("not an http or https URL"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -176,7 +247,10 @@ fn a_redirect_is_followed_on_each_try() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let storage = Server::with(&bytes, &[Act::Cut(100_000), Act::Serve]);
     let place = address::on(&storage.mirror(), version(), &address::tarball(version())).unwrap();
-    let front = Server::with(b"", &[Act::Status(302, format!("Location: {place}\r\n").leak())]);
+    let front = Server::with(
+        b"",
+        &[Act::Status(302, format!("Location: {place}\r\n").leak())],
+    );
     let release = bench.obtain(&bytes, &[&front]).unwrap();
     assert_eq!(std::fs::read(release.tarball).unwrap(), bytes);
     assert_eq!(front.asked().len(), 2);
@@ -189,7 +263,16 @@ fn a_redirect_is_followed_on_each_try() {
 fn a_host_name_that_does_not_resolve_is_told_in_words() {
     let bench = Bench::new();
     let mirrors = ["http://mirror.invalid/etcd/".parse().unwrap()];
-    let trouble = tried(bench.obtain_as(Sha256::of(b"x"), &mirrors, false).unwrap_err());
-    let [Trouble::Connection(text)] = trouble.as_slice() else { panic!("{trouble:?}") };
-    assert!(text.starts_with("its host name cannot be resolved"), "{text}");
+    let trouble = tried(
+        bench
+            .obtain_as(Sha256::of(b"x"), &mirrors, false)
+            .unwrap_err(),
+    );
+    let [Trouble::Connection(text)] = trouble.as_slice() else {
+        panic!("{trouble:?}")
+    };
+    assert!(
+        text.starts_with("its host name cannot be resolved"),
+        "{text}"
+    );
 }

@@ -1,5 +1,5 @@
-//! A release fetched from a real server on loopback, and opened. What goes wrong on a network and in a tarball is
-//! made to go wrong here.
+//! A release fetched from a real server on loopback, and opened. What goes wrong on a network and
+//! in a tarball is made to go wrong here.
 
 mod fetching;
 mod opening;
@@ -18,7 +18,8 @@ use url::Url;
 use super::*;
 use server::Server;
 
-/// A version that the table of known digests has not, so that a test's own tarball can stand for it.
+/// A version that the table of known digests has not, so that a test's own tarball can stand for
+/// it.
 fn version() -> EtcdVersion {
     "3.5.1".parse().unwrap()
 }
@@ -59,7 +60,10 @@ impl Progress for Heard {
 
 impl Bench {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), said: Heard::default() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            said: Heard::default(),
+        }
     }
 
     fn cache(&self) -> &Path {
@@ -76,16 +80,32 @@ impl Bench {
         self.obtain_as(Sha256::of(bytes), &mirrors, false)
     }
 
-    fn obtain_as(&self, sha256: Sha256, mirrors: &[Url], offline: bool) -> Result<Release, ReleaseError> {
-        let wanted = Wanted { version: version(), sha256, mirrors, cache: self.cache(), offline, file: None };
+    fn obtain_as(
+        &self,
+        sha256: Sha256,
+        mirrors: &[Url],
+        offline: bool,
+    ) -> Result<Release, ReleaseError> {
+        let wanted = Wanted {
+            version: version(),
+            sha256,
+            mirrors,
+            cache: self.cache(),
+            offline,
+            file: None,
+        };
         obtain_within(&wanted, &impatient(), &self.said)
     }
 
     /// The files in the cache, without the empty lock.
     fn files(&self) -> Vec<String> {
         let folder = self.cache().join("releases");
-        let Ok(list) = std::fs::read_dir(folder) else { return Vec::new() };
-        let mut names: Vec<_> = list.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let Ok(list) = std::fs::read_dir(folder) else {
+            return Vec::new();
+        };
+        let mut names: Vec<_> = list
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.retain(|name| name.rsplit('.').next() != Some("lock"));
         names.sort();
         names

@@ -14,8 +14,17 @@ impl Bench {
     fn open(&self, bytes: &[u8]) -> Result<Binaries, ReleaseError> {
         let tarball = self.cache().join("given.tar.gz");
         std::fs::write(&tarball, bytes).unwrap();
-        let evidence = Evidence { origin: Origin::File, in_table: false, sums: Sums::NotAsked };
-        let release = Release { tarball, sha256: Sha256::of(bytes), size: bytes.len() as u64, evidence };
+        let evidence = Evidence {
+            origin: Origin::File,
+            in_table: false,
+            sums: Sums::NotAsked,
+        };
+        let release = Release {
+            tarball,
+            sha256: Sha256::of(bytes),
+            size: bytes.len() as u64,
+            evidence,
+        };
         open(&release, version(), self.cache(), |_| None, &self.said)
     }
 
@@ -37,15 +46,37 @@ fn a_good_release_is_unpacked_once_and_verified_after() {
     assert_eq!(names, ["etcd", "etcdctl", "etcdutl"]);
     for binary in first.iter() {
         let found = std::fs::read(&binary.path).unwrap();
-        assert_eq!((Sha256::of(&found), found.len() as u64), (binary.sha256, binary.size));
-        assert_eq!(std::fs::metadata(&binary.path).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(
+            (Sha256::of(&found), found.len() as u64),
+            (binary.sha256, binary.size)
+        );
+        assert_eq!(
+            std::fs::metadata(&binary.path)
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o755
+        );
     }
     // The second time the tarball is not even read.
     std::fs::write(bench.cache().join("given.tar.gz"), "gone").unwrap();
-    let evidence = Evidence { origin: Origin::File, in_table: false, sums: Sums::NotAsked };
+    let evidence = Evidence {
+        origin: Origin::File,
+        in_table: false,
+        sums: Sums::NotAsked,
+    };
     let tarball = bench.cache().join("given.tar.gz");
-    let release = Release { tarball, sha256: Sha256::of(&bytes), size: 0, evidence };
-    assert_eq!(open(&release, version(), bench.cache(), |_| None, &bench.said).unwrap(), first);
+    let release = Release {
+        tarball,
+        sha256: Sha256::of(&bytes),
+        size: 0,
+        evidence,
+    };
+    assert_eq!(
+        open(&release, version(), bench.cache(), |_| None, &bench.said).unwrap(),
+        first
+    );
 }
 
 #[test]
@@ -65,7 +96,9 @@ fn a_damaged_unpacked_program_is_unpacked_anew() {
 #[test]
 fn what_a_killed_builder_left_does_not_hinder() {
     let (bench, bytes) = (Bench::new(), Tarball::good().gzip());
-    let left = bench.cache().join(format!("releases/{}.unpacking", Sha256::of(&bytes)));
+    let left = bench
+        .cache()
+        .join(format!("releases/{}.unpacking", Sha256::of(&bytes)));
     std::fs::create_dir_all(&left).unwrap();
     std::fs::write(left.join("etcd"), "half").unwrap();
     bench.open(&bytes).unwrap();
@@ -83,12 +116,18 @@ fn paths_that_lead_elsewhere_are_refused() {
         "./etcd-v3.5.1-linux-amd64/etcd",
         "etcd-v3.5.1-linux-amd64/a\nb",
     ] {
-        let (entry, problem) = bench.problem(Tarball::empty().raw(path, EntryType::Regular, b"x", 0o644));
+        let (entry, problem) =
+            bench.problem(Tarball::empty().raw(path, EntryType::Regular, b"x", 0o644));
         assert_eq!(problem, Problem::Escapes, "{path}");
         assert_eq!(entry, path.escape_debug().to_string());
     }
-    for path in ["etcd-v3.5.2-linux-amd64/etcd", "etcd", "etcd-v3.5.1-linux-amd64x/etcd"] {
-        let (_, problem) = bench.problem(Tarball::empty().raw(path, EntryType::Regular, b"x", 0o644));
+    for path in [
+        "etcd-v3.5.2-linux-amd64/etcd",
+        "etcd",
+        "etcd-v3.5.1-linux-amd64x/etcd",
+    ] {
+        let (_, problem) =
+            bench.problem(Tarball::empty().raw(path, EntryType::Regular, b"x", 0o644));
         assert!(matches!(problem, Problem::Outside(_)), "{path}: {problem}");
     }
 }
@@ -104,7 +143,8 @@ fn only_files_and_folders_may_be_inside() {
         (EntryType::Fifo, "a named pipe"),
         (EntryType::new(b'Z'), "unknown type"),
     ] {
-        let (entry, problem) = bench.problem(Tarball::empty().raw("etcd-v3.5.1-linux-amd64/odd", kind, b"", 0o644));
+        let (entry, problem) =
+            bench.problem(Tarball::empty().raw("etcd-v3.5.1-linux-amd64/odd", kind, b"", 0o644));
         assert_eq!(entry, "etcd-v3.5.1-linux-amd64/odd");
         assert!(problem.to_string().contains(says), "{problem}");
     }
@@ -116,7 +156,10 @@ fn only_files_and_folders_may_be_inside() {
 fn programs_must_be_there_once_and_be_programs() {
     let bench = Bench::new();
     let (entry, problem) = bench.problem(Tarball::empty().program("etcd").program("etcdctl"));
-    assert_eq!((entry.as_str(), problem), ("etcd-v3.5.1-linux-amd64/etcdutl", Problem::Missing));
+    assert_eq!(
+        (entry.as_str(), problem),
+        ("etcd-v3.5.1-linux-amd64/etcdutl", Problem::Missing)
+    );
     let (_, problem) = bench.problem(Tarball::good().program("etcd"));
     assert_eq!(problem, Problem::Twice);
     let elf = TestElf::fixed();
@@ -125,14 +168,21 @@ fn programs_must_be_there_once_and_be_programs() {
     let (_, problem) = bench.problem(Tarball::empty().file("etcd", b"#!/bin/sh\n", 0o755));
     assert_eq!(problem, Problem::Size(10));
     let (_, problem) = bench.problem(Tarball::empty().file("etcd", &noise(1 << 20), 0o755));
-    assert!(problem.to_string().contains("not an ELF program"), "{problem}");
-    let (_, problem) = bench.problem(Tarball::empty().file("etcd", &elf.machine(183).bytes(1 << 20), 0o755));
+    assert!(
+        problem.to_string().contains("not an ELF program"),
+        "{problem}"
+    );
+    let (_, problem) =
+        bench.problem(Tarball::empty().file("etcd", &elf.machine(183).bytes(1 << 20), 0o755));
     assert!(problem.to_string().contains("arm64"), "{problem}");
 }
 
 #[test]
 fn three_four_has_no_etcdutl() {
-    assert_eq!(Program::of("3.4.45".parse().unwrap()), [Program::Etcd, Program::Etcdctl]);
+    assert_eq!(
+        Program::of("3.4.45".parse().unwrap()),
+        [Program::Etcd, Program::Etcdctl]
+    );
 }
 
 #[test]
@@ -140,7 +190,9 @@ fn a_bomb_is_refused_by_its_headers() {
     let bench = Bench::new();
     let (_, problem) = bench.problem(Tarball::empty().claim("etcd", 1 << 40));
     assert_eq!(problem, Problem::TooMuch);
-    let many = (0..10_001).fold(Tarball::empty(), |tarball, nth| tarball.file(&nth.to_string(), b"", 0o644));
+    let many = (0..10_001).fold(Tarball::empty(), |tarball, nth| {
+        tarball.file(&nth.to_string(), b"", 0o644)
+    });
     assert_eq!(bench.problem(many).1, Problem::TooMany);
 }
 
@@ -151,7 +203,13 @@ fn a_tarball_that_cannot_be_read_to_its_end_is_named() {
     let mut wrong_sum = good.clone();
     let at = wrong_sum.len() - 6;
     wrong_sum[at] ^= 1;
-    for bytes in [&good[..good.len() / 2], &good[..good.len() - 4], &wrong_sum, b"no gzip", b""] {
+    for bytes in [
+        &good[..good.len() / 2],
+        &good[..good.len() - 4],
+        &wrong_sum,
+        b"no gzip",
+        b"",
+    ] {
         let error = bench.open(bytes).unwrap_err();
         assert!(matches!(error, ReleaseError::Archive { .. }), "{error}");
         assert!(error.to_string().contains("given.tar.gz"), "{error}");
@@ -164,8 +222,17 @@ fn a_tarball_changed_after_it_was_verified_is_not_used() {
     let (bench, bytes) = (Bench::new(), Tarball::good().gzip());
     let tarball = bench.cache().join("given.tar.gz");
     std::fs::write(&tarball, &bytes).unwrap();
-    let evidence = Evidence { origin: Origin::File, in_table: false, sums: Sums::NotAsked };
-    let release = Release { tarball, sha256: Sha256::of(b"verified"), size: 0, evidence };
+    let evidence = Evidence {
+        origin: Origin::File,
+        in_table: false,
+        sums: Sums::NotAsked,
+    };
+    let release = Release {
+        tarball,
+        sha256: Sha256::of(b"verified"),
+        size: 0,
+        evidence,
+    };
     let error = open(&release, version(), bench.cache(), |_| None, &bench.said).unwrap_err();
     assert!(matches!(error, ReleaseError::Changed { .. }), "{error}");
     assert_eq!(bench.files(), [""; 0]);

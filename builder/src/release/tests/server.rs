@@ -1,5 +1,5 @@
-//! An HTTP server on loopback that misbehaves as told. Each file has a list of behaviours, one for each request; the
-//! last one stays.
+//! An HTTP server on loopback that misbehaves as told. Each file has a list of behaviours, one for
+//! each request; the last one stays.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -59,7 +59,9 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let url = format!("http://{}/etcd", listener.local_addr().unwrap()).parse().unwrap();
+        let url = format!("http://{}/etcd", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -82,7 +84,11 @@ impl Server {
     }
 
     pub(super) fn file(self, name: &str, bytes: &[u8], acts: &[Act]) -> Self {
-        self.state.lock().unwrap().files.insert(name.to_owned(), (bytes.to_vec(), acts.to_vec()));
+        self.state
+            .lock()
+            .unwrap()
+            .files
+            .insert(name.to_owned(), (bytes.to_vec(), acts.to_vec()));
         self
     }
 
@@ -93,7 +99,10 @@ impl Server {
     /// The requests for the tarball.
     pub(super) fn asked(&self) -> Vec<Asked> {
         let asked = self.state.lock().unwrap().asked.clone();
-        asked.into_iter().filter(|asked| asked.name.ends_with(".tar.gz")).collect()
+        asked
+            .into_iter()
+            .filter(|asked| asked.name.ends_with(".tar.gz"))
+            .collect()
     }
 
     /// The requests for anything.
@@ -103,12 +112,21 @@ impl Server {
 }
 
 fn answer(stream: &TcpStream, state: &Mutex<State>) {
-    let mut lines = BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+    let mut lines = BufReader::new(stream)
+        .lines()
+        .map_while(Result::ok)
+        .take_while(|line| !line.is_empty());
     let Some(first) = lines.next() else { return };
     let path = first.split(' ').nth(1).unwrap_or_default();
-    let name = path.strip_prefix(&format!("/etcd/v{}/", version())).unwrap_or(path).to_owned();
+    let name = path
+        .strip_prefix(&format!("/etcd/v{}/", version()))
+        .unwrap_or(path)
+        .to_owned();
     let (mut range, mut if_range) = (None, None);
-    for (key, value) in lines.filter_map(|line| line.split_once(": ").map(|(k, v)| (k.to_lowercase(), v.to_owned()))) {
+    for (key, value) in lines.filter_map(|line| {
+        line.split_once(": ")
+            .map(|(k, v)| (k.to_lowercase(), v.to_owned()))
+    }) {
         match key.as_str() {
             "range" => range = Some(value),
             "if-range" => if_range = Some(value),
@@ -117,9 +135,20 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) {
     }
     let (bytes, act) = {
         let mut state = state.lock().unwrap();
-        state.asked.push(Asked { name: name.clone(), range: range.clone(), if_range: if_range.clone() });
+        state.asked.push(Asked {
+            name: name.clone(),
+            range: range.clone(),
+            if_range: if_range.clone(),
+        });
         match state.files.get_mut(&name) {
-            Some((bytes, acts)) => (bytes.clone(), if acts.len() > 1 { acts.remove(0) } else { acts[0].clone() }),
+            Some((bytes, acts)) => (
+                bytes.clone(),
+                if acts.len() > 1 {
+                    acts.remove(0)
+                } else {
+                    acts[0].clone()
+                },
+            ),
             None => (Vec::new(), Act::Status(404, "")),
         }
     };
@@ -135,22 +164,35 @@ fn reply(
     if_range: Option<&str>,
 ) -> std::io::Result<()> {
     let etag = format!("\"{}\"", recipes::Sha256::of(bytes));
-    let from: Option<usize> = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let from: Option<usize> = range.and_then(|range| {
+        range
+            .strip_prefix("bytes=")?
+            .strip_suffix('-')?
+            .parse()
+            .ok()
+    });
     let from = from.filter(|_| !matches!(act, Act::IgnoreRange | Act::NoLength | Act::Claim(_)));
     let from = from.filter(|_| if_range.is_none_or(|given| given == etag));
     let size = bytes.len();
     let body = &bytes[from.unwrap_or(0).min(size)..];
     let head = match (act, from) {
         (Act::Status(status, more), _) => {
-            return write!(stream, "HTTP/1.1 {status} told so\r\nContent-Length: 0\r\nConnection: close\r\n{more}\r\n");
+            return write!(
+                stream,
+                "HTTP/1.1 {status} told so\r\nContent-Length: 0\r\nConnection: close\r\n{more}\r\n"
+            );
         }
         (Act::NoLength, _) => "HTTP/1.0 200 OK\r\n".to_owned(),
         (Act::Claim(length), _) => format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n"),
         (Act::WrongRange, _) => {
-            format!("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 1-9/{size}\r\nContent-Length: 9\r\n")
+            format!(
+                "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 1-9/{size}\r\nContent-Length: 9\r\n"
+            )
         }
         (_, Some(from)) if from >= size => {
-            format!("HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{size}\r\nContent-Length: 0\r\n")
+            format!(
+                "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{size}\r\nContent-Length: 0\r\n"
+            )
         }
         (_, Some(from)) => format!(
             "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{}/{size}\r\nContent-Length: {}\r\n",

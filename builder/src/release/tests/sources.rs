@@ -13,19 +13,30 @@ fn sums_that_agree_are_evidence_and_sums_that_are_missing_a_note() {
     let bench = Bench::new();
     let server = Server::with(&bytes, &[Act::Serve]).sums(&line(&bytes));
     let release = bench.obtain(&bytes, &[&server]).unwrap();
-    assert!(matches!(release.evidence.sums, Sums::Agrees(place) if place.ends_with("/v3.5.1/SHA256SUMS")));
+    assert!(
+        matches!(release.evidence.sums, Sums::Agrees(place) if place.ends_with("/v3.5.1/SHA256SUMS"))
+    );
     assert!(!release.evidence.in_table);
 
     let long = "x".repeat(5000);
     for (server, why) in [
         (Server::with(&bytes, &[Act::Serve]), "404"),
-        (Server::with(&bytes, &[Act::Serve]).sums("nonsense"), "does not name"),
+        (
+            Server::with(&bytes, &[Act::Serve]).sums("nonsense"),
+            "does not name",
+        ),
         (Server::with(&bytes, &[Act::Serve]).sums(&long), "larger"),
-        (Server::with(&bytes, &[Act::Serve]).file("SHA256SUMS", b"late", &[Act::Stall(0)]), "nothing came"),
+        (
+            Server::with(&bytes, &[Act::Serve]).file("SHA256SUMS", b"late", &[Act::Stall(0)]),
+            "nothing came",
+        ),
     ] {
         let bench = Bench::new();
         let release = bench.obtain(&bytes, &[&server]).unwrap();
-        assert!(matches!(&release.evidence.sums, Sums::Missing(_, found) if found.contains(why)), "{release:?}");
+        assert!(
+            matches!(&release.evidence.sums, Sums::Missing(_, found) if found.contains(why)),
+            "{release:?}"
+        );
         assert!(bench.said().contains("note: "), "{}", bench.said());
     }
 }
@@ -37,8 +48,16 @@ fn sums_that_disagree_stop_the_build_before_the_tarball_is_asked_for() {
     let second = Server::with(&bytes, &[Act::Serve]);
     let error = bench.obtain(&bytes, &[&server, &second]).unwrap_err();
     assert!(matches!(error, ReleaseError::Disagreement(_)), "{error}");
-    assert!(error.to_string().contains(&Sha256::of(b"another").to_string()), "{error}");
-    assert!(error.to_string().contains(server.mirror().as_str()), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains(&Sha256::of(b"another").to_string()),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains(server.mirror().as_str()),
+        "{error}"
+    );
     assert_eq!((server.asked().len(), second.count()), (0, 0));
 }
 
@@ -48,7 +67,14 @@ fn a_recipe_that_contradicts_the_table_is_refused_without_a_network() {
     let mirrors = [server.mirror()];
     let version = "3.6.14".parse().unwrap();
     let sha256 = Sha256::of(b"another");
-    let wanted = Wanted { version, sha256, mirrors: &mirrors, cache: bench.cache(), offline: false, file: None };
+    let wanted = Wanted {
+        version,
+        sha256,
+        mirrors: &mirrors,
+        cache: bench.cache(),
+        offline: false,
+        file: None,
+    };
     let error = obtain_within(&wanted, &impatient(), &bench.said).unwrap_err();
     assert!(error.to_string().contains("ffe840ff"), "{error}");
     assert_eq!((server.count(), bench.files()), (0, Vec::new()));
@@ -61,7 +87,9 @@ fn a_warm_cache_needs_no_network_and_offline_none_either() {
     bench.obtain(&bytes, &[&server]).unwrap();
     let before = server.count();
     for offline in [false, true] {
-        let release = bench.obtain_as(Sha256::of(&bytes), &[server.mirror()], offline).unwrap();
+        let release = bench
+            .obtain_as(Sha256::of(&bytes), &[server.mirror()], offline)
+            .unwrap();
         assert_eq!(release.evidence.origin, Origin::Cache);
     }
     assert_eq!(server.count(), before);
@@ -70,8 +98,14 @@ fn a_warm_cache_needs_no_network_and_offline_none_either() {
 #[test]
 fn offline_with_an_empty_cache_says_what_to_do_and_leaves_nothing() {
     let (bench, server) = (Bench::new(), Server::new());
-    let error = bench.obtain_as(Sha256::of(b""), &[server.mirror()], true).unwrap_err().to_string();
-    assert!(error.contains("--offline") && error.contains("--release FILE"), "{error}");
+    let error = bench
+        .obtain_as(Sha256::of(b""), &[server.mirror()], true)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("--offline") && error.contains("--release FILE"),
+        "{error}"
+    );
     assert_eq!(server.count(), 0);
     assert_eq!(std::fs::read_dir(bench.cache()).unwrap().count(), 0);
 }
@@ -98,9 +132,14 @@ fn two_builders_at_once_fetch_once() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let server = Server::with(&bytes, &[Act::Serve]);
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| bench.obtain(&bytes, &[&server]).unwrap())).collect();
+        let threads: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| bench.obtain(&bytes, &[&server]).unwrap()))
+            .collect();
         for thread in threads {
-            assert_eq!(std::fs::read(thread.join().unwrap().tarball).unwrap(), bytes);
+            assert_eq!(
+                std::fs::read(thread.join().unwrap().tarball).unwrap(),
+                bytes
+            );
         }
     });
     assert_eq!(server.asked().len(), 1);
@@ -114,33 +153,73 @@ fn a_file_is_verified_like_a_download_and_the_cache_not_touched() {
     let obtain = |path: &Path| {
         let sha256 = Sha256::of(&bytes);
         let file = Some(path);
-        let wanted = Wanted { version: version(), sha256, mirrors: &[], cache: bench.cache(), offline: true, file };
+        let wanted = Wanted {
+            version: version(),
+            sha256,
+            mirrors: &[],
+            cache: bench.cache(),
+            offline: true,
+            file,
+        };
         obtain_within(&wanted, &impatient(), &bench.said)
     };
     std::fs::write(&file, &bytes).unwrap();
     let release = obtain(&file).unwrap();
-    assert_eq!((release.evidence.origin, release.evidence.sums), (Origin::File, Sums::NotAsked));
+    assert_eq!(
+        (release.evidence.origin, release.evidence.sums),
+        (Origin::File, Sums::NotAsked)
+    );
 
     std::fs::write(folder.path().join("SHA256SUMS"), line(&bytes)).unwrap();
-    assert!(matches!(obtain(&file).unwrap().evidence.sums, Sums::Agrees(_)));
+    assert!(matches!(
+        obtain(&file).unwrap().evidence.sums,
+        Sums::Agrees(_)
+    ));
     std::fs::write(folder.path().join("SHA256SUMS"), line(b"another")).unwrap();
     assert!(matches!(obtain(&file), Err(ReleaseError::Disagreement(_))));
     std::fs::remove_file(folder.path().join("SHA256SUMS")).unwrap();
 
     std::fs::write(&file, &bytes[1..]).unwrap();
     let text = obtain(&file).unwrap_err().to_string();
-    assert!(text.contains(&Sha256::of(&bytes[1..]).to_string()) && text.contains("brought.tar.gz"), "{text}");
-    assert!(matches!(obtain(folder.path()), Err(ReleaseError::NoRelease { .. })));
-    assert!(obtain(&folder.path().join("gone")).unwrap_err().to_string().contains("gone"));
+    assert!(
+        text.contains(&Sha256::of(&bytes[1..]).to_string()) && text.contains("brought.tar.gz"),
+        "{text}"
+    );
+    assert!(matches!(
+        obtain(folder.path()),
+        Err(ReleaseError::NoRelease { .. })
+    ));
+    assert!(
+        obtain(&folder.path().join("gone"))
+            .unwrap_err()
+            .to_string()
+            .contains("gone")
+    );
     std::fs::write(&file, noise((1 << 20) + 1)).unwrap();
-    assert!(obtain(&file).unwrap_err().to_string().contains("larger than any release"));
+    assert!(
+        obtain(&file)
+            .unwrap_err()
+            .to_string()
+            .contains("larger than any release")
+    );
     assert_eq!(std::fs::read_dir(bench.cache()).unwrap().count(), 0);
 }
 
 #[test]
 fn a_cache_that_cannot_be_written_is_named() {
     let (bench, bytes) = (Bench::new(), noise(1000));
-    std::fs::write(bench.cache().join("releases"), "a file where the folder should be").unwrap();
-    let error = bench.obtain(&bytes, &[&Server::with(&bytes, &[Act::Serve])]).unwrap_err();
-    assert!(error.to_string().contains(&bench.cache().display().to_string()), "{error}");
+    std::fs::write(
+        bench.cache().join("releases"),
+        "a file where the folder should be",
+    )
+    .unwrap();
+    let error = bench
+        .obtain(&bytes, &[&Server::with(&bytes, &[Act::Serve])])
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains(&bench.cache().display().to_string()),
+        "{error}"
+    );
 }

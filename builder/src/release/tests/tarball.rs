@@ -20,8 +20,13 @@ impl Tarball {
 
     /// As upstream's: programs and a README.
     pub(super) fn good() -> Self {
-        let all = Program::of(version()).iter().fold(Self::empty(), |tarball, program| tarball.program(program.name()));
-        all.file("README.md", b"# etcd\n", 0o644).folder("Documentation/")
+        let all = Program::of(version())
+            .iter()
+            .fold(Self::empty(), |tarball, program| {
+                tarball.program(program.name())
+            });
+        all.file("README.md", b"# etcd\n", 0o644)
+            .folder("Documentation/")
     }
 
     /// A program of a plausible size.

@@ -4,7 +4,11 @@ use super::*;
 
 fn read(request: hyper::http::request::Builder) -> Result<ClientRequest, Refusal> {
     let (head, ()) = request.body(()).unwrap().into_parts();
-    ClientRequest::read(&head, "[::ffff:10.0.0.1]:999".parse().unwrap(), "[::]:80".parse().unwrap())
+    ClientRequest::read(
+        &head,
+        "[::ffff:10.0.0.1]:999".parse().unwrap(),
+        "[::]:80".parse().unwrap(),
+    )
 }
 
 fn get(uri: &str) -> hyper::http::request::Builder {
@@ -26,11 +30,30 @@ fn one_file_has_one_path() {
         "/image/centos7.ks/",
         "/image/centos7.ks?x=1",
     ] {
-        assert_eq!(read(get(same)).unwrap().path, ["image", "centos7.ks"], "{same}");
+        assert_eq!(
+            read(get(same)).unwrap().path,
+            ["image", "centos7.ks"],
+            "{same}"
+        );
     }
-    assert_eq!(read(get("/tree/libstdc%2B%2B.rpm")).unwrap().path, ["tree", "libstdc++.rpm"]);
-    assert_eq!(read(get("/image/%2563entos7.ks")).unwrap().path, ["image", "%63entos7.ks"], "decoded once");
-    for bad in ["/image/../nodes", "/image/%2e%2e/nodes", "/a%00b", "/a%0ab", "/a%zz", "/a%4", "/%ff"] {
+    assert_eq!(
+        read(get("/tree/libstdc%2B%2B.rpm")).unwrap().path,
+        ["tree", "libstdc++.rpm"]
+    );
+    assert_eq!(
+        read(get("/image/%2563entos7.ks")).unwrap().path,
+        ["image", "%63entos7.ks"],
+        "decoded once"
+    );
+    for bad in [
+        "/image/../nodes",
+        "/image/%2e%2e/nodes",
+        "/a%00b",
+        "/a%0ab",
+        "/a%zz",
+        "/a%4",
+        "/%ff",
+    ] {
         assert_eq!(id(read(get(bad))), "path", "{bad}");
     }
 }
@@ -38,22 +61,49 @@ fn one_file_has_one_path() {
 #[test]
 fn a_request_names_one_host() {
     assert_eq!(id(read(Request::get("/"))), "host", "HTTP/1.1 requires it");
-    assert_eq!(read(Request::get("/").version(Version::HTTP_10)).unwrap().host, None);
+    assert_eq!(
+        read(Request::get("/").version(Version::HTTP_10))
+            .unwrap()
+            .host,
+        None
+    );
     assert_eq!(id(read(get("/").header(HOST, "other"))), "host");
-    for bad in ["", "a b", "a/b", "a;b", "${net0/mac}", "ä", &"a".repeat(256)] {
-        assert_eq!(id(read(Request::get("/").header(HOST, bad))), "host", "{bad}");
+    for bad in [
+        "",
+        "a b",
+        "a/b",
+        "a;b",
+        "${net0/mac}",
+        "ä",
+        &"a".repeat(256),
+    ] {
+        assert_eq!(
+            id(read(Request::get("/").header(HOST, bad))),
+            "host",
+            "{bad}"
+        );
     }
-    assert_eq!(read(get("http://named/board")).unwrap().host.as_deref(), Some("named"), "the URI comes first");
+    assert_eq!(
+        read(get("http://named/board")).unwrap().host.as_deref(),
+        Some("named"),
+        "the URI comes first"
+    );
     assert_eq!(read(get("/")).unwrap().host.as_deref(), Some("server:8080"));
 }
 
 #[test]
 fn what_could_hide_a_second_request_is_refused() {
     assert_eq!(id(read(get("/").header(CONTENT_LENGTH, "5"))), "body");
-    assert_eq!(id(read(get("/").header(TRANSFER_ENCODING, "chunked"))), "body");
+    assert_eq!(
+        id(read(get("/").header(TRANSFER_ENCODING, "chunked"))),
+        "body"
+    );
     assert_eq!(id(read(get("/").header(CONTENT_LENGTH, "0"))), "taken");
     let post = || Request::post("/report").header(HOST, "server");
-    assert_eq!(id(read(post().header(TRANSFER_ENCODING, "chunked"))), "body");
+    assert_eq!(
+        id(read(post().header(TRANSFER_ENCODING, "chunked"))),
+        "body"
+    );
     assert_eq!(id(read(post().header(CONTENT_LENGTH, "5"))), "taken");
     for method in ["PUT", "DELETE", "CONNECT", "TRACE", "OPTIONS", "GETT"] {
         assert_eq!(id(read(get("/").method(method))), "method", "{method}");
@@ -62,13 +112,19 @@ fn what_could_hide_a_second_request_is_refused() {
 
 #[test]
 fn an_ipv4_address_in_its_ipv6_form_is_the_ipv4_address() {
-    assert_eq!(read(get("/")).unwrap().from, "10.0.0.1".parse::<IpAddr>().unwrap());
+    assert_eq!(
+        read(get("/")).unwrap().from,
+        "10.0.0.1".parse::<IpAddr>().unwrap()
+    );
 }
 
 #[test]
 fn a_proxy_gives_itself_away() {
     for name in ["Forwarded", "Via", "X-Forwarded-For", "X-Real-IP"] {
-        assert!(read(get("/").header(name, "x")).unwrap().proxy.is_some(), "{name}");
+        assert!(
+            read(get("/").header(name, "x")).unwrap().proxy.is_some(),
+            "{name}"
+        );
     }
     assert_eq!(read(get("/")).unwrap().proxy, None);
 }

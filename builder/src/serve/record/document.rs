@@ -1,4 +1,5 @@
-//! The handing out of one node's document, as a pure state: for how long after the first time it is handed out again.
+//! The handing out of one node's document, as a pure state: for how long after the first time it is
+//! handed out again.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,12 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 
-/// What is recorded of a node's document. A node without a record was not given its document since the record began.
+/// What is recorded of a node's document. A node without a record was not given its document since
+/// the record began.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DocumentDelivery {
     /// When it was handed out first, since that was last allowed.
-    #[serde(default, with = "time::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) first: Option<SystemTime>,
 }
 
@@ -21,10 +27,18 @@ impl DocumentDelivery {
         Self::default()
     }
 
-    /// Whether it may be handed out. It may for the whole `window` after the first time: the answer may be lost, or the
-    /// machine's power. A machine whose newest installation `began` after that has lost its document, and a new window begins.
-    pub(crate) fn is_open(&self, began: Option<SystemTime>, now: SystemTime, window: Duration) -> bool {
-        let Some(first) = self.since(began) else { return true };
+    /// Whether it may be handed out. It may for the whole `window` after the first time: the answer
+    /// may be lost, or the machine's power. A machine whose newest installation `began` after that
+    /// has lost its document, and a new window begins.
+    pub(crate) fn is_open(
+        &self,
+        began: Option<SystemTime>,
+        now: SystemTime,
+        window: Duration,
+    ) -> bool {
+        let Some(first) = self.since(began) else {
+            return true;
+        };
         // A clock that was set back closes nothing.
         now.duration_since(first).unwrap_or_default() <= window
     }
@@ -36,7 +50,8 @@ impl DocumentDelivery {
 
     /// When it was handed out first since the newest installation began.
     fn since(&self, began: Option<SystemTime>) -> Option<SystemTime> {
-        self.first.filter(|first| began.is_none_or(|began| began <= *first))
+        self.first
+            .filter(|first| began.is_none_or(|began| began <= *first))
     }
 }
 
@@ -59,7 +74,10 @@ mod tests {
         assert_eq!(delivery.first, Some(at(0)), "the first time counts");
         assert!(delivery.is_open(None, at(900), WINDOW));
         assert!(!delivery.is_open(None, at(901), WINDOW));
-        assert!(delivery.is_open(None, at(0) - Duration::from_secs(5), WINDOW), "the clock was set back");
+        assert!(
+            delivery.is_open(None, at(0) - Duration::from_secs(5), WINDOW),
+            "the clock was set back"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The installation of one node's machine, as a pure state: when it may begin, how far it is, what ends it.
+//! The installation of one node's machine, as a pure state: when it may begin, how far it is, what
+//! ends it.
 
 use std::time::SystemTime;
 
@@ -7,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 
-/// What is recorded of a node's installation. The operator begins the record by allowing one: a machine without a record may be
-/// a member of a cluster that runs, and its disk is not wiped.
+/// What is recorded of a node's installation. The operator begins the record by allowing one: a
+/// machine without a record may be a member of a cluster that runs, and its disk is not wiped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Installation {
@@ -21,10 +22,19 @@ pub(crate) struct Installation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<Event>,
     /// When the newest attempt began.
-    #[serde(default, with = "time::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) began: Option<SystemTime>,
-    /// When the installation was complete. It ends the installation: the machine boots from its disk from then on.
-    #[serde(default, with = "time::option", skip_serializing_if = "Option::is_none")]
+    /// When the installation was complete. It ends the installation: the machine boots from its
+    /// disk from then on.
+    #[serde(
+        default,
+        with = "time::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) installed: Option<SystemTime>,
 }
 
@@ -50,7 +60,8 @@ pub(crate) enum Step {
     Sent,
     /// The kickstart was fetched for this node, by a machine that was sent the installer.
     Kickstart,
-    /// The kickstart was fetched by the node's machine, which something else booted into the installer.
+    /// The kickstart was fetched by the node's machine, which something else booted into the
+    /// installer.
     ByHand,
     /// The node document was handed out, so that the machine is installed.
     Document,
@@ -82,7 +93,8 @@ impl Installation {
         Self::default()
     }
 
-    /// What the machine is to do. `retries`: how often an installation that does not finish is tried again.
+    /// What the machine is to do. `retries`: how often an installation that does not finish is
+    /// tried again.
     pub(crate) fn next(&self, retries: u32) -> NextBoot {
         match self.installed {
             Some(at) => NextBoot::Disk(at),
@@ -124,8 +136,8 @@ impl Installation {
         Ok(())
     }
 
-    /// The node's kickstart was fetched. Without an attempt of this server's something else installs the machine and will
-    /// not report: the record must not let iPXE install over that.
+    /// The node's kickstart was fetched. Without an attempt of this server's something else
+    /// installs the machine and will not report: the record must not let iPXE install over that.
     pub(crate) fn kickstart(&mut self, now: SystemTime) {
         if self.installed.is_none() && self.attempts == 0 {
             self.began = Some(now);
@@ -136,8 +148,8 @@ impl Installation {
         }
     }
 
-    /// The node document was handed out: only an installed system asks for it, so its report was lost, or something else
-    /// installed it.
+    /// The node document was handed out: only an installed system asks for it, so its report was
+    /// lost, or something else installed it.
     pub(crate) fn document(&mut self, now: SystemTime) {
         if self.installed.is_none() {
             self.installed = Some(now);
@@ -189,7 +201,11 @@ mod tests {
         record.report("t", Stage::Installed, None, at(5)).unwrap();
         assert_eq!(record.next(RETRIES), NextBoot::Disk(at(5)));
         record.report("t", Stage::Healthy, None, at(9)).unwrap();
-        assert_eq!(record.next(RETRIES), NextBoot::Disk(at(5)), "the first time counts");
+        assert_eq!(
+            record.next(RETRIES),
+            NextBoot::Disk(at(5)),
+            "the first time counts"
+        );
     }
 
     #[test]
@@ -200,7 +216,9 @@ mod tests {
             record.send(format!("t{attempt}"), at(u64::from(attempt)));
         }
         assert_eq!(record.next(RETRIES), NextBoot::Held);
-        record.report("t4", Stage::Failed, Some("no disk".to_owned()), at(9)).unwrap();
+        record
+            .report("t4", Stage::Failed, Some("no disk".to_owned()), at(9))
+            .unwrap();
         assert_eq!(record.next(RETRIES), NextBoot::Held);
         assert_eq!(record.last.unwrap().why.as_deref(), Some("no disk"));
     }
@@ -208,11 +226,18 @@ mod tests {
     #[test]
     fn a_report_of_an_older_attempt_changes_nothing() {
         let mut record = Installation::allowed();
-        assert_eq!(record.report("", Stage::Installed, None, at(0)), Err(StaleReport), "no attempt has an empty token");
+        assert_eq!(
+            record.report("", Stage::Installed, None, at(0)),
+            Err(StaleReport),
+            "no attempt has an empty token"
+        );
         record.send("one".to_owned(), at(0));
         record.send("two".to_owned(), at(1));
         let before = record.clone();
-        assert_eq!(record.report("one", Stage::Installed, None, at(2)), Err(StaleReport));
+        assert_eq!(
+            record.report("one", Stage::Installed, None, at(2)),
+            Err(StaleReport)
+        );
         assert_eq!(record, before);
     }
 
@@ -221,7 +246,10 @@ mod tests {
         let mut record = Installation::allowed();
         record.send("t".to_owned(), at(0));
         record.report("t", Stage::Installed, None, at(1)).unwrap();
-        assert_eq!(record.report("t", Stage::Failed, None, at(2)), Err(StaleReport));
+        assert_eq!(
+            record.report("t", Stage::Failed, None, at(2)),
+            Err(StaleReport)
+        );
         assert_eq!(record.next(RETRIES), NextBoot::Disk(at(1)));
     }
 
@@ -230,10 +258,18 @@ mod tests {
         let mut record = Installation::allowed();
         record.send("t".to_owned(), at(0));
         record.document(at(7));
-        assert_eq!(record.next(RETRIES), NextBoot::Disk(at(7)), "its report was lost");
+        assert_eq!(
+            record.next(RETRIES),
+            NextBoot::Disk(at(7)),
+            "its report was lost"
+        );
         let mut record = Installation::allowed();
         record.document(at(7));
-        assert_eq!(record.next(RETRIES), NextBoot::Disk(at(7)), "something else installed it");
+        assert_eq!(
+            record.next(RETRIES),
+            NextBoot::Disk(at(7)),
+            "something else installed it"
+        );
     }
 
     #[test]
@@ -247,11 +283,19 @@ mod tests {
     fn a_record_is_the_same_after_it_was_written() {
         let mut record = Installation::allowed();
         record.send("t".to_owned(), at(0));
-        record.report("t", Stage::Failed, Some("why".to_owned()), at(1)).unwrap();
+        record
+            .report("t", Stage::Failed, Some("why".to_owned()), at(1))
+            .unwrap();
         let text = serde_json::to_string(&record).unwrap();
         assert!(text.contains(r#""step":"failed""#), "{text}");
         assert_eq!(serde_json::from_str::<Installation>(&text).unwrap(), record);
-        for step in [Step::Sent, Step::ByHand, Step::Kickstart, Step::Document, Step::Reported(Stage::Started)] {
+        for step in [
+            Step::Sent,
+            Step::ByHand,
+            Step::Kickstart,
+            Step::Document,
+            Step::Reported(Stage::Started),
+        ] {
             let text = serde_json::to_string(&step).unwrap();
             assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step, "{text}");
         }

@@ -1,5 +1,5 @@
-//! What `builder serve` remembers of each node: how its installation went, and when its document was handed out. Two files for
-//! each, because an operator allows one or the other again.
+//! What `builder serve` remembers of each node: how its installation went, and when its document
+//! was handed out. Two files for each, because an operator allows one or the other again.
 //!
 //! ```text
 //! STATE/CLUSTER/first-build        begun by the cluster's first build: a document without a record was not handed out
@@ -7,10 +7,11 @@
 //! STATE/CLUSTER/NODE/document.json
 //! ```
 //!
-//! The folder belongs to the cluster and not to one output: another output, another build and a copy on another host must not
-//! have the machines of a running cluster installed again. So the server installs only what `builder allow` has named: no
-//! build can know what is on the disk of a machine. A document is different: the first build makes its keys, so that no machine
-//! had it before.
+//! The folder belongs to the cluster and not to one output: another output, another build and a
+//! copy on another host must not have the machines of a running cluster installed again. So the
+//! server installs only what `builder allow` has named: no build can know what is on the disk of a
+//! machine. A document is different: the first build makes its keys, so that no machine had it
+//! before.
 
 mod document;
 mod install;
@@ -49,11 +50,16 @@ pub(crate) struct Record {
 pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
     let folder = given.map_or_else(|| beside(out), Path::to_owned);
     let is_other = folder.exists() && !folder.is_dir();
-    ensure!(!is_other, "{}: it is not a folder; --state names the folder of the server's records", folder.display());
+    ensure!(
+        !is_other,
+        "{}: it is not a folder; --state names the folder of the server's records",
+        folder.display()
+    );
     Ok(folder)
 }
 
-/// The default folder of records: `out` has `out.state` beside it, as its certificates have `out.pki`.
+/// The default folder of records: `out` has `out.state` beside it, as its certificates have
+/// `out.pki`.
 fn beside(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".state");
@@ -63,13 +69,19 @@ fn beside(out: &Path) -> PathBuf {
 impl Record {
     /// The record of a cluster in a folder of records. It need not be there.
     pub(crate) fn new(state: &Path, cluster: &Label) -> Self {
-        Self { folder: state.join(cluster.as_str()) }
+        Self {
+            folder: state.join(cluster.as_str()),
+        }
     }
 
     /// Begins the record of a cluster at its first build.
     pub(crate) fn begin(&self, now: SystemTime) -> Result<()> {
         make(&self.folder)?;
-        put(&self.folder, FIRST_BUILD, (time::text(now) + "\n").as_bytes())
+        put(
+            &self.folder,
+            FIRST_BUILD,
+            (time::text(now) + "\n").as_bytes(),
+        )
     }
 
     /// Where it is.
@@ -107,24 +119,39 @@ impl Record {
         make(&self.folder)?;
         let path = self.folder.join(".lock");
         let lock = || -> io::Result<File> {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .mode(0o600)
+                .open(&path)?;
             rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
             Ok(file)
         };
         lock().with_context(|| format!("cannot lock {}", path.display()))
     }
 
-    fn read<T: DeserializeOwned>(&self, node: &Label, name: &str, option: &str) -> Result<Option<T>> {
+    fn read<T: DeserializeOwned>(
+        &self,
+        node: &Label,
+        name: &str,
+        option: &str,
+    ) -> Result<Option<T>> {
         let path = self.folder.join(node.as_str()).join(name);
         let bytes = match read_bounded(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
         };
         let record = serde_json::from_slice(&bytes);
-        record
-            .map(Some)
-            .with_context(|| format!("{} is damaged; `builder allow {node} {option}` replaces it", path.display()))
+        record.map(Some).with_context(|| {
+            format!(
+                "{} is damaged; `builder allow {node} {option}` replaces it",
+                path.display()
+            )
+        })
     }
 
     fn write<T: Serialize>(&self, node: &Label, name: &str, record: &T) -> Result<()> {
@@ -139,13 +166,18 @@ impl Record {
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_RECORD_BYTES).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take(MAX_RECORD_BYTES)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// Makes a folder for its owner alone: the tokens of running installations lie in it.
 fn make(folder: &Path) -> Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder);
     made.with_context(|| format!("cannot make {}", folder.display()))
 }
 
@@ -184,10 +216,18 @@ mod tests {
         let mut delivery = DocumentDelivery::allowed();
         delivery.mark_delivered(None, now);
         record.put_delivery(&node, &delivery).unwrap();
-        record.put_delivery(&node, &DocumentDelivery::allowed()).unwrap();
+        record
+            .put_delivery(&node, &DocumentDelivery::allowed())
+            .unwrap();
         assert_eq!(record.installation(&node).unwrap(), Some(installation));
-        assert_eq!(record.delivery(&node).unwrap(), Some(DocumentDelivery::allowed()));
-        let mode = fs::metadata(root.path().join("out.state/demo/etcd-1")).unwrap().permissions().mode();
+        assert_eq!(
+            record.delivery(&node).unwrap(),
+            Some(DocumentDelivery::allowed())
+        );
+        let mode = fs::metadata(root.path().join("out.state/demo/etcd-1"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o700, "a token is for the node alone");
     }
 
@@ -195,7 +235,9 @@ mod tests {
     fn only_the_first_build_begins_a_record_that_reaches_back() {
         let root = tempfile::tempdir().unwrap();
         let record = record(root.path());
-        record.put_installation(&"etcd-1".parse().unwrap(), &Installation::allowed()).unwrap();
+        record
+            .put_installation(&"etcd-1".parse().unwrap(), &Installation::allowed())
+            .unwrap();
         assert!(!record.is_complete());
         record.begin(SystemTime::now()).unwrap();
         assert!(record.is_complete());
@@ -206,11 +248,20 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let record = record(root.path());
         let node: Label = "etcd-1".parse().unwrap();
-        record.put_installation(&node, &Installation::allowed()).unwrap();
+        record
+            .put_installation(&node, &Installation::allowed())
+            .unwrap();
         for damage in ["", "{", "{\"attempts\":-1}", "{\"attempts\":0,\"more\":1}"] {
-            fs::write(root.path().join("out.state/demo/etcd-1/install.json"), damage).unwrap();
+            fs::write(
+                root.path().join("out.state/demo/etcd-1/install.json"),
+                damage,
+            )
+            .unwrap();
             let error = format!("{:#}", record.installation(&node).unwrap_err());
-            assert!(error.contains("install.json is damaged; `builder allow etcd-1 --install`"), "{error}");
+            assert!(
+                error.contains("install.json is damaged; `builder allow etcd-1 --install`"),
+                "{error}"
+            );
         }
     }
 }

@@ -8,18 +8,29 @@ use serde::{Deserialize as _, Deserializer, Serializer, de, ser};
 
 /// The time to the second, for people.
 pub(crate) fn text(time: SystemTime) -> String {
-    let time = OffsetDateTime::from(time).replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let time = OffsetDateTime::from(time)
+        .replace_nanosecond(0)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
     time.format(&Rfc3339).unwrap_or_default()
 }
 
-pub(crate) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let text = OffsetDateTime::from(*time).format(&Rfc3339).map_err(ser::Error::custom)?;
+pub(crate) fn serialize<S: Serializer>(
+    time: &SystemTime,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let text = OffsetDateTime::from(*time)
+        .format(&Rfc3339)
+        .map_err(ser::Error::custom)?;
     serializer.serialize_str(&text)
 }
 
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<SystemTime, D::Error> {
     let text = String::deserialize(deserializer)?;
-    OffsetDateTime::parse(&text, &Rfc3339).map(SystemTime::from).map_err(de::Error::custom)
+    OffsetDateTime::parse(&text, &Rfc3339)
+        .map(SystemTime::from)
+        .map_err(de::Error::custom)
 }
 
 /// The same for a time that may be missing.
@@ -27,14 +38,19 @@ pub(crate) mod option {
     use super::{Deserializer, Serializer, SystemTime};
 
     #[expect(clippy::ref_option, reason = "serde's signature")]
-    pub(crate) fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        time: &Option<SystemTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match time {
             Some(time) => super::serialize(time, serializer),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SystemTime>, D::Error> {
         super::deserialize(deserializer).map(Some)
     }
 }

@@ -14,7 +14,8 @@ impl Visitor for Touch {
     }
 }
 
-/// Where the meta pages' checksums lie, for every page size there can be: a fuzzer does not guess them.
+/// Where the meta pages' checksums lie, for every page size there can be: a fuzzer does not guess
+/// them.
 fn seal(bytes: &mut [u8]) {
     for at in [0, 1 << 10, 1 << 12, 1 << 16] {
         let Some(meta) = bytes.get_mut(at + 16..at + 80) else { continue };

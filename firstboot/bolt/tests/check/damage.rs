@@ -10,7 +10,10 @@ fn found(words: &str, harm: impl FnOnce(&mut Vec<u8>, Places)) {
     let (_, mut bytes, places) = sample(true);
     harm(&mut bytes, places);
     let faults = faults(&bytes);
-    assert!(faults.iter().any(|fault| fault.contains(words)), "{words:?} is not in {faults:#?}");
+    assert!(
+        faults.iter().any(|fault| fault.contains(words)),
+        "{words:?} is not in {faults:#?}"
+    );
 }
 
 fn at(page: u64) -> usize {
@@ -27,9 +30,17 @@ fn metas(bytes: &mut [u8], root: u64, freelist: u64, pages: u64) {
 
 #[test]
 fn pages_that_are_not_who_they_say() {
-    found("page 3, byte 3072: expected the page's id, 3, found 4", |bytes, places| bytes[at(places.first)] = 4);
-    found("expected a branch or leaf page, found a freelist page", |bytes, places| bytes[at(places.first) + 8] = 16);
-    found("found a page of unknown kind 0x0003", |bytes, places| bytes[at(places.first) + 8] = 3);
+    found(
+        "page 3, byte 3072: expected the page's id, 3, found 4",
+        |bytes, places| bytes[at(places.first)] = 4,
+    );
+    found(
+        "expected a branch or leaf page, found a freelist page",
+        |bytes, places| bytes[at(places.first) + 8] = 16,
+    );
+    found("found a page of unknown kind 0x0003", |bytes, places| {
+        bytes[at(places.first) + 8] = 3;
+    });
     found("expected a leaf page inline", |bytes, places| {
         let name = bytes.windows(5).position(|five| five == b"empty").unwrap();
         assert!(name > at(places.root));
@@ -39,17 +50,31 @@ fn pages_that_are_not_who_they_say() {
 
 #[test]
 fn pages_that_are_longer_or_shorter_than_their_elements() {
-    found("an overflow of 3 pages", |bytes, places| bytes[at(places.long) + 12] = 2);
-    found("an overflow of 0 pages", |bytes, places| bytes[at(places.first) + 12] = 1);
-    found("an overflow of at most", |bytes, places| bytes[at(places.first) + 15] = 1);
-    found("at most 63 elements", |bytes, places| bytes[at(places.first) + 11] = 9);
+    found("an overflow of 3 pages", |bytes, places| {
+        bytes[at(places.long) + 12] = 2;
+    });
+    found("an overflow of 0 pages", |bytes, places| {
+        bytes[at(places.first) + 12] = 1;
+    });
+    found("an overflow of at most", |bytes, places| {
+        bytes[at(places.first) + 15] = 1;
+    });
+    found("at most 63 elements", |bytes, places| {
+        bytes[at(places.first) + 11] = 9;
+    });
 }
 
 #[test]
 fn elements_that_lie_elsewhere() {
-    found("expected element 1's key at byte", |bytes, places| bytes[at(places.first) + 16 + 12] += 1);
-    found("expected element 0's flags 0 or 1", |bytes, places| bytes[at(places.first) + 16] = 2);
-    found("nothing but buckets outside of buckets", |bytes, places| bytes[at(places.root) + 16] = 0);
+    found("expected element 1's key at byte", |bytes, places| {
+        bytes[at(places.first) + 16 + 12] += 1;
+    });
+    found("expected element 0's flags 0 or 1", |bytes, places| {
+        bytes[at(places.first) + 16] = 2;
+    });
+    found("nothing but buckets outside of buckets", |bytes, places| {
+        bytes[at(places.root) + 16] = 0;
+    });
     found("expected element 0's key not empty", |bytes, places| {
         let element = at(places.first) + 16;
         bytes[element + 12] += bytes[element + 8];
@@ -62,24 +87,44 @@ fn keys_out_of_order_and_out_of_range() {
     let leaf = |harm: fn(&mut [u8], usize)| {
         move |bytes: &mut Vec<u8>, places: Places| harm(bytes, at(places.first) + 16 + 2 * 16)
     };
-    found("expected element 1's key above 7a31, found 6132", leaf(|bytes, data| bytes[data] = b'z'));
-    found("expected keys below 6231", leaf(|bytes, data| bytes[data + 5] = b'c'));
-    found("expected keys from 6131 on", leaf(|bytes, data| bytes[data] = b'A'));
-    found("expected element 1's key above 6331", |bytes, places| bytes[at(places.branch) + 16 + 2 * 16] = b'c');
+    found(
+        "expected element 1's key above 7a31, found 6132",
+        leaf(|bytes, data| bytes[data] = b'z'),
+    );
+    found(
+        "expected keys below 6231",
+        leaf(|bytes, data| bytes[data + 5] = b'c'),
+    );
+    found(
+        "expected keys from 6131 on",
+        leaf(|bytes, data| bytes[data] = b'A'),
+    );
+    found("expected element 1's key above 6331", |bytes, places| {
+        bytes[at(places.branch) + 16 + 2 * 16] = b'c';
+    });
 }
 
 #[test]
 fn pages_that_two_point_to_and_trees_that_bite_their_tails() {
     let child = |places: Places, index: usize| at(places.branch) + 16 + index * 16 + 8;
-    found("found page 3 once more", |bytes, places| bytes[child(places, 1)] = 3);
+    found("found page 3 once more", |bytes, places| {
+        bytes[child(places, 1)] = 3;
+    });
     found("found page 8 once more", |bytes, places| {
         assert_eq!(places.branch, 8);
         bytes[child(places, 1)] = 8;
     });
-    found("a page from 2 to 10, found 200", |bytes, places| bytes[child(places, 0)] = 200);
-    found("expected element 0's page to be 2 or more, found 1", |bytes, places| bytes[child(places, 0)] = 1);
+    found("a page from 2 to 10, found 200", |bytes, places| {
+        bytes[child(places, 0)] = 200;
+    });
+    found(
+        "expected element 0's page to be 2 or more, found 1",
+        |bytes, places| bytes[child(places, 0)] = 1,
+    );
     // The long page's overflow: no header, so no page.
-    found("expected the page's id, 5", |bytes, places| bytes[child(places, 0)] = 5);
+    found("expected the page's id, 5", |bytes, places| {
+        bytes[child(places, 0)] = 5;
+    });
 }
 
 #[test]
@@ -97,47 +142,92 @@ fn trees_without_end() {
 #[test]
 fn freelists_that_are_wrong() {
     let list = |places: Places| at(places.freelist);
-    found("a page that is not free, found page 3, in the freelist", |bytes, places| bytes[list(places) + 16] = 3);
-    found("page 2, byte 2048: expected page reachable or in the freelist, found neither", |bytes, places| {
-        bytes[list(places) + 10] = 0;
+    found(
+        "a page that is not free, found page 3, in the freelist",
+        |bytes, places| bytes[list(places) + 16] = 3,
+    );
+    found(
+        "page 2, byte 2048: expected page reachable or in the freelist, found neither",
+        |bytes, places| {
+            bytes[list(places) + 10] = 0;
+        },
+    );
+    found(
+        "a free page above 2, the one before, found 2",
+        |bytes, places| {
+            bytes[list(places) + 10] = 2;
+            bytes[list(places) + 24] = 2;
+        },
+    );
+    found(
+        "a free page that is not the freelist's own",
+        |bytes, places| bytes[list(places) + 16] = 10,
+    );
+    found("a free page from 2 to 10, found 99", |bytes, places| {
+        bytes[list(places) + 16] = 99;
     });
-    found("a free page above 2, the one before, found 2", |bytes, places| {
-        bytes[list(places) + 10] = 2;
-        bytes[list(places) + 24] = 2;
+    found("at most 126 free pages", |bytes, places| {
+        bytes[list(places) + 10] = 127;
     });
-    found("a free page that is not the freelist's own", |bytes, places| bytes[list(places) + 16] = 10);
-    found("a free page from 2 to 10, found 99", |bytes, places| bytes[list(places) + 16] = 99);
-    found("at most 126 free pages", |bytes, places| bytes[list(places) + 10] = 127);
     found("at most 125 free pages", |bytes, places| {
         bytes[list(places) + 10..list(places) + 12].fill(0xFF);
         bytes[list(places) + 17] = 9;
     });
-    found("expected a freelist page, found a leaf page", |bytes, places| metas(bytes, places.root, places.first, 11));
-    found("the freelist on a page from 2 to 10, found 99", |bytes, places| metas(bytes, places.root, 99, 11));
+    found(
+        "expected a freelist page, found a leaf page",
+        |bytes, places| metas(bytes, places.root, places.first, 11),
+    );
+    found(
+        "the freelist on a page from 2 to 10, found 99",
+        |bytes, places| metas(bytes, places.root, 99, 11),
+    );
 }
 
 #[test]
 fn meta_pages_that_are_wrong() {
-    found("expected the checksum", |bytes, _| bytes[at(1) + 16 + 20] ^= 1);
-    found("expected bbolt's magic number ed0cdaed", |bytes, _| bytes[16] = 0);
-    found("expected format version 2, found 3", |bytes, _| bytes[20] = 3);
-    found("page 1, byte 1024: expected the page's id, 1, found 0", |bytes, _| bytes[at(1)] = 0);
-    found("expected a meta page, found a leaf page", |bytes, _| bytes[8] = 2);
-    found("the first meta page's fields and the transaction before", |bytes, places| {
-        let page = meta(1, places.root, NONE, 11, 6);
-        bytes[at(1)..at(1) + page.len()].copy_from_slice(&page);
+    found("expected the checksum", |bytes, _| {
+        bytes[at(1) + 16 + 20] ^= 1;
     });
-    found("a page from 2 to 10, found 99", |bytes, places| metas(bytes, 99, places.freelist, 11));
+    found("expected bbolt's magic number ed0cdaed", |bytes, _| {
+        bytes[16] = 0;
+    });
+    found("expected format version 2, found 3", |bytes, _| {
+        bytes[20] = 3;
+    });
+    found(
+        "page 1, byte 1024: expected the page's id, 1, found 0",
+        |bytes, _| bytes[at(1)] = 0,
+    );
+    found("expected a meta page, found a leaf page", |bytes, _| {
+        bytes[8] = 2;
+    });
+    found(
+        "the first meta page's fields and the transaction before",
+        |bytes, places| {
+            let page = meta(1, places.root, NONE, 11, 6);
+            bytes[at(1)..at(1) + page.len()].copy_from_slice(&page);
+        },
+    );
+    found("a page from 2 to 10, found 99", |bytes, places| {
+        metas(bytes, 99, places.freelist, 11);
+    });
 }
 
 #[test]
 fn files_of_another_length() {
-    found("expected 11 pages of 1024 bytes, as the meta page says, found 10240 bytes", |bytes, _| {
-        bytes.truncate(10 * PAGE);
-    });
+    found(
+        "expected 11 pages of 1024 bytes, as the meta page says, found 10240 bytes",
+        |bytes, _| {
+            bytes.truncate(10 * PAGE);
+        },
+    );
     found("found 11265 bytes", |bytes, _| bytes.push(0));
-    found("expected 200 pages", |bytes, places| metas(bytes, places.root, places.freelist, 200));
-    found("expected 9 pages", |bytes, places| metas(bytes, places.root, places.freelist, 9));
+    found("expected 200 pages", |bytes, places| {
+        metas(bytes, places.root, places.freelist, 200);
+    });
+    found("expected 9 pages", |bytes, places| {
+        metas(bytes, places.root, places.freelist, 9);
+    });
     found("two meta pages", |bytes, _| bytes.truncate(50));
     found("two meta pages", |bytes, _| bytes.truncate(0));
 }
@@ -152,7 +242,10 @@ fn the_first_faults_are_kept_and_all_are_counted() {
     let root = writer.leaf(&[]);
     let freelist = writer.freelist(&(0..300).map(|n| 3 + 2 * n).collect::<Vec<_>>());
     let (report, _) = look(&writer.finish(root, freelist), FileKind::Snapshot);
-    assert_eq!((report.faults.count(), report.faults.first().len()), (300, bolt::Faults::KEPT));
+    assert_eq!(
+        (report.faults.count(), report.faults.first().len()),
+        (300, bolt::Faults::KEPT)
+    );
 }
 
 #[test]
@@ -164,7 +257,11 @@ fn no_byte_that_means_something_can_change_unseen() {
             for flip in [0x01, 0x80, 0xFF] {
                 let mut harmed = bytes.clone();
                 harmed[at] ^= flip;
-                assert!(!faults(&harmed).is_empty(), "byte {at} of page {} ^ {flip:#x} goes unseen", at / PAGE);
+                assert!(
+                    !faults(&harmed).is_empty(),
+                    "byte {at} of page {} ^ {flip:#x} goes unseen",
+                    at / PAGE
+                );
                 looked += 1;
             }
         }

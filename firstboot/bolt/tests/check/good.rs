@@ -12,9 +12,20 @@ fn every_key_of_every_bucket_is_shown_in_order() {
         let (report, seen) = look(&bytes, FileKind::Snapshot);
         assert_eq!(report.faults.first(), []);
         assert!(report.complete);
-        assert_eq!(seen, ["tree/a1=one", "tree/a2=two", "tree/b1=3000 bytes", "tree/b2/in=side"]);
+        assert_eq!(
+            seen,
+            [
+                "tree/a1=one",
+                "tree/a2=two",
+                "tree/b1=3000 bytes",
+                "tree/b2/in=side"
+            ]
+        );
         let meta = report.meta.unwrap();
-        assert_eq!((meta.pages, meta.txid, meta.freelist.is_some()), (bytes.len() as u64 / PAGE as u64, 7, freelist));
+        assert_eq!(
+            (meta.pages, meta.txid, meta.freelist.is_some()),
+            (bytes.len() as u64 / PAGE as u64, 7, freelist)
+        );
         assert_eq!(report.used, meta.pages - 1, "all but the unused page");
     }
 }
@@ -41,17 +52,31 @@ fn a_freelist_may_be_longer_than_its_header_can_count() {
 fn a_file_that_lived_is_longer_and_may_have_a_torn_meta_page() {
     let (_, mut bytes, _) = sample(false);
     bytes.resize(bytes.len() + 5 * PAGE, 0);
-    assert!(!faults(&bytes).is_empty(), "a snapshot ends with its last page");
+    assert!(
+        !faults(&bytes).is_empty(),
+        "a snapshot ends with its last page"
+    );
     let odd = [&bytes[..], b"x"].concat();
-    assert_eq!(look(&odd, FileKind::Live).0.faults.count(), 1, "but by whole pages");
-    // The older of the two; with the newer one torn the older one counts, and in this file they say the same.
+    assert_eq!(
+        look(&odd, FileKind::Live).0.faults.count(),
+        1,
+        "but by whole pages"
+    );
+    // The older of the two; with the newer one torn the older one counts, and in this file they say
+    // the same.
     for page in [1, 0] {
         let mut torn = bytes.clone();
         torn[page * PAGE + 60] ^= 1;
         let (report, seen) = look(&torn, FileKind::Live);
         assert_eq!(report.faults.first(), []);
-        assert_eq!((report.meta.unwrap().txid, seen.len()), (if page == 0 { 6 } else { 7 }, 4));
-        assert!(!faults(&torn[..torn.len() - 5 * PAGE]).is_empty(), "nothing tears a snapshot's");
+        assert_eq!(
+            (report.meta.unwrap().txid, seen.len()),
+            (if page == 0 { 6 } else { 7 }, 4)
+        );
+        assert!(
+            !faults(&torn[..torn.len() - 5 * PAGE]).is_empty(),
+            "nothing tears a snapshot's"
+        );
     }
 }
 
@@ -70,12 +95,29 @@ fn buckets_may_lie_in_buckets() {
 #[test]
 fn a_value_is_found_by_its_bucket_and_key() {
     let (_, bytes, _) = sample(true);
-    let get = |bucket: &str, key: &str| bolt::get(&bytes[..], bytes.len() as u64, bucket.as_bytes(), key.as_bytes());
-    for (key, value) in [("a1", &b"one"[..]), ("a2", b"two"), ("b1", "x".repeat(3000).as_bytes())] {
+    let get = |bucket: &str, key: &str| {
+        bolt::get(
+            &bytes[..],
+            bytes.len() as u64,
+            bucket.as_bytes(),
+            key.as_bytes(),
+        )
+    };
+    for (key, value) in [
+        ("a1", &b"one"[..]),
+        ("a2", b"two"),
+        ("b1", "x".repeat(3000).as_bytes()),
+    ] {
         assert_eq!(get("tree", key).unwrap().as_deref(), Some(value), "{key}");
     }
-    for (bucket, key) in [("tree", "a3"), ("tree", "0"), ("tree", "z"), ("tree", "b2"), ("empty", "a1"), ("none", "a1")]
-    {
+    for (bucket, key) in [
+        ("tree", "a3"),
+        ("tree", "0"),
+        ("tree", "z"),
+        ("tree", "b2"),
+        ("empty", "a1"),
+        ("none", "a1"),
+    ] {
         assert_eq!(get(bucket, key).unwrap(), None, "{bucket}/{key}");
     }
     assert!(bolt::get(&[0; 5000][..], 5000, b"tree", b"a1").is_err());
@@ -87,11 +129,24 @@ fn a_leaf_s_data_is_all_its_keys_and_values_in_order() {
     let first = writer.leaf(&[pair("a1", "one"), pair("a2", "")]);
     let second = writer.leaf(&[pair("b", &"x".repeat(3000))]);
     let branch = writer.branch(&[(b"a1", first), (b"b", second)]);
-    let root = writer.leaf(&[bucket("big", branch), inline("empty", &[]), inline("small", &[pair("in", "side")])]);
+    let root = writer.leaf(&[
+        bucket("big", branch),
+        inline("empty", &[]),
+        inline("small", &[pair("in", "side")]),
+    ]);
     let bytes = writer.finish(root, NONE);
     let mut seen = Seen::default();
-    bolt::check(&bytes[..], bytes.len() as u64, FileKind::Snapshot, &mut seen).unwrap();
-    assert_eq!(seen.data, [b"a1onea2b", &[b'x'; 3000][..], b"inside"].concat());
+    bolt::check(
+        &bytes[..],
+        bytes.len() as u64,
+        FileKind::Snapshot,
+        &mut seen,
+    )
+    .unwrap();
+    assert_eq!(
+        seen.data,
+        [b"a1onea2b", &[b'x'; 3000][..], b"inside"].concat()
+    );
     assert_eq!(seen.data, seen.entries);
 }
 
@@ -115,7 +170,10 @@ fn the_meta_pages_of_a_file_that_lived_are_of_transactions_in_a_row() {
         let page = meta(1, places.root, NONE, pages, txid);
         live[PAGE..PAGE + page.len()].copy_from_slice(&page);
         let faults = look(&live, FileKind::Live).0.faults;
-        let found = faults.first().iter().any(|fault| fault.to_string().contains("one or two transactions"));
+        let found = faults
+            .first()
+            .iter()
+            .any(|fault| fault.to_string().contains("one or two transactions"));
         assert_eq!(!found, good, "{txid} {pages}: {:?}", faults.first());
     }
 }

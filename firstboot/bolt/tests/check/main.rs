@@ -33,8 +33,13 @@ impl Visitor for Seen {
             path = format!("{}/{path}", String::from_utf8_lossy(here.name));
             bucket = here.parent;
         }
-        let value = if entry.value.len() > 20 { format!("{} bytes", entry.value.len()) } else { lossy(entry.value) };
-        self.pairs.push(format!("{path}{}={value}", lossy(entry.key)));
+        let value = if entry.value.len() > 20 {
+            format!("{} bytes", entry.value.len())
+        } else {
+            lossy(entry.value)
+        };
+        self.pairs
+            .push(format!("{path}{}={value}", lossy(entry.key)));
     }
 }
 
@@ -44,13 +49,20 @@ fn lossy(bytes: &[u8]) -> String {
 
 fn look(bytes: &[u8], form: FileKind) -> (Report, Vec<String>) {
     let mut seen = Seen::default();
-    let report = bolt::check(bytes, bytes.len() as u64, form, &mut seen).expect("bytes in memory can be read");
+    let report = bolt::check(bytes, bytes.len() as u64, form, &mut seen)
+        .expect("bytes in memory can be read");
     (report, seen.pairs)
 }
 
 /// What is wrong with a snapshot.
 fn faults(bytes: &[u8]) -> Vec<String> {
-    look(bytes, FileKind::Snapshot).0.faults.first().iter().map(ToString::to_string).collect()
+    look(bytes, FileKind::Snapshot)
+        .0
+        .faults
+        .first()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// Where the parts of [`sample`] lie.
@@ -63,17 +75,34 @@ struct Places {
     freelist: u64,
 }
 
-/// A file with everything in it: a tree of two levels, a page with overflow, a bucket inline and one within a bucket,
-/// and, where it is wanted, a freelist.
+/// A file with everything in it: a tree of two levels, a page with overflow, a bucket inline and
+/// one within a bucket, and, where it is wanted, a freelist.
 fn sample(freelist: bool) -> (Writer, Vec<u8>, Places) {
     let mut writer = Writer::new();
     let unused = writer.unused();
     let first = writer.leaf(&[pair("a1", "one"), pair("a2", "two")]);
-    let elements: [Element; 2] = [pair("b1", &"x".repeat(3000)), inline("b2", &[pair("in", "side")])];
+    let elements: [Element; 2] = [
+        pair("b1", &"x".repeat(3000)),
+        inline("b2", &[pair("in", "side")]),
+    ];
     let long = writer.leaf(&elements);
     let branch = writer.branch(&[(b"a1", first), (b"b1", long)]);
     let root = writer.leaf(&[inline("empty", &[]), bucket("tree", branch)]);
-    let freelist = if freelist { writer.freelist(&[unused]) } else { NONE };
+    let freelist = if freelist {
+        writer.freelist(&[unused])
+    } else {
+        NONE
+    };
     let bytes = writer.finish(root, freelist);
-    (writer, bytes, Places { first, long, branch, root, freelist })
+    (
+        writer,
+        bytes,
+        Places {
+            first,
+            long,
+            branch,
+            root,
+            freelist,
+        },
+    )
 }

@@ -1,4 +1,5 @@
-//! Files that are long and hold next to nothing: neither memory nor time goes by the length that a file has or states.
+//! Files that are long and hold next to nothing: neither memory nor time goes by the length that a
+//! file has or states.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +22,10 @@ impl ReadAt for Sparse {
         self.read.fetch_add(buffer.len(), Ordering::Relaxed);
         for (at, byte) in (offset..).zip(buffer) {
             let page = self.pages.get(&(at / PAGE as u64));
-            *byte = page.and_then(|page| page.get(usize::try_from(at % PAGE as u64).unwrap())).copied().unwrap_or(0);
+            *byte = page
+                .and_then(|page| page.get(usize::try_from(at % PAGE as u64).unwrap()))
+                .copied()
+                .unwrap_or(0);
         }
         Ok(())
     }
@@ -30,17 +34,29 @@ impl ReadAt for Sparse {
 impl Sparse {
     /// The pages of a file, the first so many of which are stated to exist.
     fn of(bytes: &[u8], root: u64, freelist: u64, stated: u64) -> Self {
-        let mut pages: BTreeMap<u64, Vec<u8>> = (0..).zip(bytes.chunks(PAGE).map(<[u8]>::to_vec)).collect();
+        let mut pages: BTreeMap<u64, Vec<u8>> =
+            (0..).zip(bytes.chunks(PAGE).map(<[u8]>::to_vec)).collect();
         for (id, txid) in [(0, 7), (1, 6)] {
             pages.insert(id, meta(id, root, freelist, stated, txid));
         }
-        Self { pages, read: AtomicUsize::new(0) }
+        Self {
+            pages,
+            read: AtomicUsize::new(0),
+        }
     }
 
     /// What is wrong with it, and how much was read to find it.
     fn check(&self, stated: u64, form: FileKind) -> (Vec<String>, usize) {
         let report = bolt::check(self, stated * PAGE as u64, form, &mut Seen::default()).unwrap();
-        (report.faults.first().iter().map(ToString::to_string).collect(), self.read.load(Ordering::Relaxed))
+        (
+            report
+                .faults
+                .first()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            self.read.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -54,7 +70,11 @@ fn a_long_file_with_a_small_tree_is_read_as_a_small_one() {
     let root = writer.leaf(&[bucket("tree", leaf)]);
     let bytes = writer.finish(root, NONE);
     let (faults, read) = Sparse::of(&bytes, root, NONE, STATED).check(STATED, FileKind::Live);
-    assert_eq!((faults, read < 1 << 20), (vec![], true), "{read} bytes were read");
+    assert_eq!(
+        (faults, read < 1 << 20),
+        (vec![], true),
+        "{read} bytes were read"
+    );
 }
 
 #[test]
@@ -65,7 +85,10 @@ fn lost_pages_are_counted_without_a_look_at_each() {
     let bytes = writer.finish(root, freelist);
     let (faults, _) = Sparse::of(&bytes, root, freelist, STATED).check(STATED, FileKind::Live);
     assert_eq!(faults.len(), 1, "{faults:?}");
-    assert!(faults[0].contains(&format!("{} pages from here on", STATED - 4)), "{faults:?}");
+    assert!(
+        faults[0].contains(&format!("{} pages from here on", STATED - 4)),
+        "{faults:?}"
+    );
 }
 
 #[test]
@@ -80,7 +103,11 @@ fn a_freelist_of_holes_ends_soon() {
     bytes[at + 16..at + 24].copy_from_slice(&((1_u64 << 39) - 4).to_le_bytes());
     bytes.truncate(at + PAGE);
     let (faults, read) = Sparse::of(&bytes, root, freelist, STATED).check(STATED, FileKind::Live);
-    assert!(faults.len() == bolt::Faults::KEPT && read < 1 << 20, "{} faults, {read} bytes", faults.len());
+    assert!(
+        faults.len() == bolt::Faults::KEPT && read < 1 << 20,
+        "{} faults, {read} bytes",
+        faults.len()
+    );
 }
 
 /// Each page is in itself as bbolt writes it, but for the length of its one value.
@@ -108,6 +135,11 @@ fn long_pages_within_long_pages_are_refused() {
         file.pages.insert(id, bytes);
     }
     let (faults, read) = file.check(STATED, FileKind::Live);
-    assert!(faults.iter().any(|fault| fault.contains("from the root to here")), "{faults:?}");
+    assert!(
+        faults
+            .iter()
+            .any(|fault| fault.contains("from the root to here")),
+        "{faults:?}"
+    );
     assert!(read < 100 << 20, "{read}");
 }

@@ -17,14 +17,18 @@ pub(crate) type Element = (u32, Vec<u8>, Vec<u8>);
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     bytes: Vec<u8>,
-    /// Bytes that mean something to a reader: headers, tables, pointers. Keys and values are not among them, nor how
-    /// long the last ones of a page are: nothing comes after them that would be in another place.
+    /// Bytes that mean something to a reader: headers, tables, pointers. Keys and values are not
+    /// among them, nor how long the last ones of a page are: nothing comes after them that would be
+    /// in another place.
     pub(crate) structure: Vec<std::ops::Range<usize>>,
 }
 
 impl Writer {
     pub(crate) fn new() -> Self {
-        Self { bytes: vec![0; 2 * PAGE], structure: Vec::new() }
+        Self {
+            bytes: vec![0; 2 * PAGE],
+            structure: Vec::new(),
+        }
     }
 
     /// The id that the next page will have.
@@ -48,7 +52,8 @@ impl Writer {
             let row = start + 16 + index * 16;
             let last = index + 1 == elements.len();
             // A bucket that is no longer flagged as one is a key like another.
-            self.structure.push(row + usize::from(*flags == 1)..row + if last { 8 } else { 16 });
+            self.structure
+                .push(row + usize::from(*flags == 1)..row + if last { 8 } else { 16 });
             at += key.len();
             if *flags == 1 {
                 self.structure.push(at..at + 8);
@@ -65,7 +70,8 @@ impl Writer {
     pub(crate) fn branch(&mut self, children: &[(&[u8], u64)]) -> u64 {
         let start = self.bytes.len();
         let last = start + children.len() * 16;
-        self.structure.extend([start..last + 4, last + 8..last + 16]);
+        self.structure
+            .extend([start..last + 4, last + 8..last + 16]);
         let mut bytes = header(self.next(), BRANCH, children.len());
         let mut data = Vec::new();
         for (index, (key, child)) in children.iter().enumerate() {
@@ -81,7 +87,11 @@ impl Writer {
     pub(crate) fn freelist(&mut self, free: &[u64]) -> u64 {
         let start = self.bytes.len();
         let full = free.len() >= 0xFFFF;
-        let mut bytes = header(self.next(), FREELIST, if full { 0xFFFF } else { free.len() });
+        let mut bytes = header(
+            self.next(),
+            FREELIST,
+            if full { 0xFFFF } else { free.len() },
+        );
         if full {
             bytes.extend((free.len() as u64).to_le_bytes());
         }
@@ -129,12 +139,18 @@ pub(crate) fn meta(id: u64, root: u64, freelist: u64, pages: u64, txid: u64) -> 
 
 /// FNV-1a, 64 bits.
 pub(crate) fn sum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// A bucket whose root is a page.
 pub(crate) fn bucket(name: &str, root: u64) -> Element {
-    (1, name.into(), [root.to_le_bytes(), 0_u64.to_le_bytes()].concat())
+    (
+        1,
+        name.into(),
+        [root.to_le_bytes(), 0_u64.to_le_bytes()].concat(),
+    )
 }
 
 /// A bucket that is in its parent's page.
@@ -164,7 +180,13 @@ fn leaf(id: u64, elements: &[Element]) -> Vec<u8> {
 
 fn header(id: u64, kind: u16, count: usize) -> Vec<u8> {
     let count = u16::try_from(count).expect("a page has no more elements");
-    [&id.to_le_bytes()[..], &kind.to_le_bytes(), &count.to_le_bytes(), &[0; 4]].concat()
+    [
+        &id.to_le_bytes()[..],
+        &kind.to_le_bytes(),
+        &count.to_le_bytes(),
+        &[0; 4],
+    ]
+    .concat()
 }
 
 fn word(number: usize) -> [u8; 4] {

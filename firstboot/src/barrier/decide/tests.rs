@@ -1,4 +1,5 @@
-//! Every combination of what three members can remember and say, against what must hold for each answer.
+//! Every combination of what three members can remember and say, against what must hold for each
+//! answer.
 
 use super::*;
 
@@ -7,49 +8,89 @@ fn label(name: &str) -> Label {
 }
 
 fn epoch(number: u64, disk_ids: [u128; 3]) -> Epoch {
-    let disk_ids: DiskIds = ["a", "b", "c"].map(label).into_iter().zip(disk_ids.map(DiskId::of)).collect();
+    let disk_ids: DiskIds = ["a", "b", "c"]
+        .map(label)
+        .into_iter()
+        .zip(disk_ids.map(DiskId::of))
+        .collect();
     let (id, token) = (Sha256::of(&number.to_be_bytes()), format!("t{number}"));
-    Epoch { id, disk_ids, mode: BootstrapMode::New, token, cluster_id: number }
+    Epoch {
+        id,
+        disk_ids,
+        mode: BootstrapMode::New,
+        token,
+        cluster_id: number,
+    }
 }
 
 /// What `a` may remember: nothing, one epoch, two, and with or without `c`.
 fn memories() -> Vec<LocalState> {
     let (one, two) = (epoch(1, [1, 1, 1]), epoch(2, [1, 2, 1]));
-    let pasts = [vec![], vec![one.clone()], vec![two.clone()], vec![one.clone(), two.clone()], vec![two, one]];
+    let pasts = [
+        vec![],
+        vec![one.clone()],
+        vec![two.clone()],
+        vec![one.clone(), two.clone()],
+        vec![two, one],
+    ];
     let mut memories = Vec::new();
     for epochs in pasts {
         for without in [BTreeSet::new(), BTreeSet::from([label("c")])] {
             let all = BTreeSet::from(["a", "b", "c"].map(label));
             let initial = &all - &without;
             let (name, disk_id, epochs) = (label("a"), DiskId::of(1), epochs.clone());
-            memories.push(LocalState { name, initial, without, disk_id, epochs, mode: BootstrapMode::New });
+            memories.push(LocalState {
+                name,
+                initial,
+                without,
+                disk_id,
+                epochs,
+                mode: BootstrapMode::New,
+            });
         }
     }
     memories
 }
 
-/// All observations of another member that has one of these orders. Epoch 3 and cluster 3 are unknown to this node.
+/// All observations of another member that has one of these orders. Epoch 3 and cluster 3 are
+/// unknown to this node.
 fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
     let mut all = vec![None];
-    let ready = [1, 2, 3].map(|number: u64| Phase::Ready { epoch: Sha256::of(&number.to_be_bytes()) });
+    let ready = [1, 2, 3].map(|number: u64| Phase::Ready {
+        epoch: Sha256::of(&number.to_be_bytes()),
+    });
     for disk_id in [1, 2].map(DiskId::of) {
         for phase in [Phase::Empty].into_iter().chain(ready) {
             for without in [BTreeSet::new(), BTreeSet::from([label("c")])] {
                 for mode in tasks.iter().copied() {
-                    all.push(Some(PeerState::Firstboot { disk_id, phase, without: without.clone(), mode }));
+                    all.push(Some(PeerState::Firstboot {
+                        disk_id,
+                        phase,
+                        without: without.clone(),
+                        mode,
+                    }));
                 }
             }
         }
     }
     all.extend([1, 2, 3].map(|cluster_id| Some(PeerState::Etcd { cluster_id })));
     all.into_iter()
-        .flat_map(|state| [true, false].map(|fresh| PeerObservation { state: state.clone(), fresh }))
+        .flat_map(|state| {
+            [true, false].map(|fresh| PeerObservation {
+                state: state.clone(),
+                fresh,
+            })
+        })
         .collect()
 }
 
 fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
     let id = |view: &PeerObservation| {
-        if let Some(PeerState::Etcd { cluster_id }) = view.state { Some(cluster_id) } else { None }
+        if let Some(PeerState::Etcd { cluster_id }) = view.state {
+            Some(cluster_id)
+        } else {
+            None
+        }
     };
     views.values().filter_map(id).collect()
 }
@@ -57,9 +98,12 @@ fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
 /// What an initial member said, if firstboot said it and goes with the same members.
 fn agreed<'a>(memory: &LocalState, view: &'a PeerObservation) -> Option<(&'a DiskId, &'a Phase)> {
     match &view.state {
-        Some(PeerState::Firstboot { disk_id, phase, without, mode })
-            if *without == memory.without && memory.mode.with(*mode).is_some() =>
-        {
+        Some(PeerState::Firstboot {
+            disk_id,
+            phase,
+            without,
+            mode,
+        }) if *without == memory.without && memory.mode.with(*mode).is_some() => {
             Some((disk_id, phase))
         }
         _ => None,
@@ -69,7 +113,9 @@ fn agreed<'a>(memory: &LocalState, view: &'a PeerObservation) -> Option<(&'a Dis
 fn check(memory: &LocalState, views: &PeerObservations) {
     let step = decide(memory, views);
     let said = format!("{step:?} from {memory:?} and {views:?}");
-    let strangers = clusters(views).iter().any(|id| !memory.epochs.iter().any(|epoch| epoch.cluster_id == *id));
+    let strangers = clusters(views)
+        .iter()
+        .any(|id| !memory.epochs.iter().any(|epoch| epoch.cluster_id == *id));
     let others = || memory.others().map(|name| &views[name]);
     match step {
         Action::Start(id) => {
@@ -78,17 +124,23 @@ fn check(memory: &LocalState, views: &PeerObservations) {
             let follows = clusters(views) == BTreeSet::from([epoch.cluster_id]);
             let begins = clusters(views).is_empty()
                 && memory.epochs.last() == Some(epoch)
-                && others().all(|view| agreed(memory, view).is_some_and(|(_, p)| *p == Phase::Ready { epoch: id }));
+                && others().all(|view| {
+                    agreed(memory, view).is_some_and(|(_, p)| *p == Phase::Ready { epoch: id })
+                });
             assert!(follows || begins, "{said}");
         }
         Action::GiveUp(_) => panic!("{said}"),
         Action::BeReady(disk_ids, mode) => {
             assert_eq!(mode, BootstrapMode::New);
             assert!(
-                clusters(views).is_empty() && !memory.epochs.iter().any(|epoch| epoch.disk_ids == disk_ids),
+                clusters(views).is_empty()
+                    && !memory.epochs.iter().any(|epoch| epoch.disk_ids == disk_ids),
                 "{said}"
             );
-            assert!(disk_ids.keys().eq(&memory.initial) && disk_ids[&memory.name] == memory.disk_id, "{said}");
+            assert!(
+                disk_ids.keys().eq(&memory.initial) && disk_ids[&memory.name] == memory.disk_id,
+                "{said}"
+            );
             for name in memory.others() {
                 let seen = agreed(memory, &views[name]).map(|(disk_id, _)| disk_id);
                 assert!(views[name].fresh && seen == Some(&disk_ids[name]), "{said}");
@@ -97,7 +149,10 @@ fn check(memory: &LocalState, views: &PeerObservations) {
         Action::Alive => assert!(strangers || clusters(views).len() > 1, "{said}"),
         Action::Wait => assert!(clusters(views).is_empty(), "{said}"),
     }
-    assert!(!strangers || decide(memory, views) == Action::Alive, "a stranger's cluster: {said}");
+    assert!(
+        !strangers || decide(memory, views) == Action::Alive,
+        "a stranger's cluster: {said}"
+    );
 }
 
 #[test]
@@ -106,7 +161,10 @@ fn every_combination_keeps_to_the_rule() {
     for memory in memories() {
         for b in views(&[BootstrapMode::New]) {
             for c in views(&[BootstrapMode::New]) {
-                check(&memory, &PeerObservations::from([(label("b"), b.clone()), (label("c"), c)]));
+                check(
+                    &memory,
+                    &PeerObservations::from([(label("b"), b.clone()), (label("c"), c)]),
+                );
                 combinations += 1;
             }
         }
@@ -118,14 +176,25 @@ fn every_combination_keeps_to_the_rule() {
 fn a_lone_member_agrees_with_itself() {
     let mut memory = memories().remove(0);
     memory.initial = BTreeSet::from([label("a")]);
-    let Action::BeReady(disk_ids, _) = decide(&memory, &PeerObservations::new()) else { panic!("not ready") };
+    let Action::BeReady(disk_ids, _) = decide(&memory, &PeerObservations::new()) else {
+        panic!("not ready")
+    };
     assert_eq!(disk_ids, DiskIds::from([(label("a"), DiskId::of(1))]));
-    memory.epochs.push(Epoch { disk_ids, ..epoch(1, [1, 1, 1]) });
-    assert_eq!(decide(&memory, &PeerObservations::new()), Action::Start(memory.epochs[0].id));
+    memory.epochs.push(Epoch {
+        disk_ids,
+        ..epoch(1, [1, 1, 1])
+    });
+    assert_eq!(
+        decide(&memory, &PeerObservations::new()),
+        Action::Start(memory.epochs[0].id)
+    );
 }
 
 fn restore(number: u8) -> BootstrapMode {
-    BootstrapMode::Restore { snapshot: Sha256::of(&[number]), seen: Some(1) }
+    BootstrapMode::Restore {
+        snapshot: Sha256::of(&[number]),
+        seen: Some(1),
+    }
 }
 
 /// Like `check`, where `a` has an order to restore or to roll back.
@@ -136,20 +205,32 @@ fn check_ordered(memory: &LocalState, views: &PeerObservations) {
     let back = |view: &PeerObservation| matches!((&view.state, memory.mode), (Some(PeerState::Etcd { cluster_id }), BootstrapMode::Rollback { cluster }) if *cluster_id == cluster);
     match step {
         Action::Start(id) => {
-            let epoch = memory.epochs.iter().find(|epoch| epoch.id == id).unwrap_or_else(|| panic!("{said}"));
-            let follows =
-                matches!(memory.mode, BootstrapMode::Restore { .. }) && clusters(views).contains(&epoch.cluster_id);
-            let ready =
-                |view: &PeerObservation| agreed(memory, view).is_some_and(|(_, p)| *p == Phase::Ready { epoch: id });
-            let begins = memory.epochs.last() == Some(epoch) && others().all(|view| ready(view) || back(view));
+            let epoch = memory
+                .epochs
+                .iter()
+                .find(|epoch| epoch.id == id)
+                .unwrap_or_else(|| panic!("{said}"));
+            let follows = matches!(memory.mode, BootstrapMode::Restore { .. })
+                && clusters(views).contains(&epoch.cluster_id);
+            let ready = |view: &PeerObservation| {
+                agreed(memory, view).is_some_and(|(_, p)| *p == Phase::Ready { epoch: id })
+            };
+            let begins = memory.epochs.last() == Some(epoch)
+                && others().all(|view| ready(view) || back(view));
             assert!(follows || begins, "{said}");
         }
         Action::BeReady(disk_ids, mode) => {
-            assert!(memory.mode.with(mode) == Some(mode) && disk_ids[&memory.name] == memory.disk_id, "{said}");
+            assert!(
+                memory.mode.with(mode) == Some(mode) && disk_ids[&memory.name] == memory.disk_id,
+                "{said}"
+            );
             for (name, view) in views {
                 if memory.initial.contains(name) {
                     let seen = agreed(memory, view).map(|(disk_id, _)| disk_id);
-                    assert!(view.fresh && (seen.is_some() && seen == disk_ids.get(name) || back(view)), "{said}");
+                    assert!(
+                        view.fresh && (seen.is_some() && seen == disk_ids.get(name) || back(view)),
+                        "{said}"
+                    );
                 } else {
                     let runs = matches!(view.state, Some(PeerState::Etcd { .. })) && view.fresh;
                     assert!(!runs || back(view), "one that was left out lives: {said}");
@@ -158,7 +239,10 @@ fn check_ordered(memory: &LocalState, views: &PeerObservations) {
         }
         Action::GiveUp(name) => {
             let view = &views[&name];
-            assert!(view.fresh && memory.initial.contains(&name) && agreed(memory, view).is_none(), "{said}");
+            assert!(
+                view.fresh && memory.initial.contains(&name) && agreed(memory, view).is_none(),
+                "{said}"
+            );
             let etcd = matches!(view.state, Some(PeerState::Etcd { .. }));
             assert_eq!(etcd, !memory.epochs.is_empty(), "{said}");
         }
@@ -174,7 +258,10 @@ fn a_node_with_an_order_acts_only_with_all_others_or_where_it_agreed() {
             memory.mode = mode;
             for b in views(&[BootstrapMode::New, mode, restore(2)]) {
                 for c in views(&[BootstrapMode::New, mode, restore(2)]) {
-                    check_ordered(&memory, &PeerObservations::from([(label("b"), b.clone()), (label("c"), c)]));
+                    check_ordered(
+                        &memory,
+                        &PeerObservations::from([(label("b"), b.clone()), (label("c"), c)]),
+                    );
                 }
             }
         }
@@ -186,23 +273,49 @@ fn two_snapshots_are_told_apart_at_once() {
     let mut memory = memories().remove(0);
     memory.mode = restore(1);
     let ordered = |mode| {
-        let state =
-            PeerState::Firstboot { disk_id: DiskId::of(1), phase: Phase::Empty, without: BTreeSet::new(), mode };
-        PeerObservation { state: Some(state), fresh: true }
+        let state = PeerState::Firstboot {
+            disk_id: DiskId::of(1),
+            phase: Phase::Empty,
+            without: BTreeSet::new(),
+            mode,
+        };
+        PeerObservation {
+            state: Some(state),
+            fresh: true,
+        }
     };
     let views = |b, c| PeerObservations::from([(label("b"), ordered(b)), (label("c"), ordered(c))]);
-    assert_eq!(decide(&memory, &views(restore(1), restore(2))), Action::GiveUp(label("c")));
-    assert_eq!(decide(&memory, &views(restore(1), BootstrapMode::New)), Action::Wait);
-    assert!(matches!(decide(&memory, &views(restore(1), restore(1))), Action::BeReady(..)));
+    assert_eq!(
+        decide(&memory, &views(restore(1), restore(2))),
+        Action::GiveUp(label("c"))
+    );
+    assert_eq!(
+        decide(&memory, &views(restore(1), BootstrapMode::New)),
+        Action::Wait
+    );
+    assert!(matches!(
+        decide(&memory, &views(restore(1), restore(1))),
+        Action::BeReady(..)
+    ));
 }
 
 #[test]
 fn one_that_stayed_behind_returns_alone_to_those_that_never_left() {
     let mut memory = memories().remove(0);
     memory.mode = BootstrapMode::Rollback { cluster: 3 };
-    let there = || PeerObservation { state: Some(PeerState::Etcd { cluster_id: 3 }), fresh: true };
+    let there = || PeerObservation {
+        state: Some(PeerState::Etcd { cluster_id: 3 }),
+        fresh: true,
+    };
     let views = PeerObservations::from([(label("b"), there()), (label("c"), there())]);
-    let Action::BeReady(disk_ids, mode) = decide(&memory, &views) else { panic!("not ready") };
-    memory.epochs.push(Epoch { disk_ids, mode, cluster_id: 3, ..epoch(1, [1, 1, 1]) });
+    let Action::BeReady(disk_ids, mode) = decide(&memory, &views) else {
+        panic!("not ready")
+    };
+    memory.epochs.push(Epoch {
+        disk_ids,
+        mode,
+        cluster_id: 3,
+        ..epoch(1, [1, 1, 1])
+    });
     assert_eq!(decide(&memory, &views), Action::Start(memory.epochs[0].id));
 }

@@ -23,7 +23,13 @@ pub(super) struct Explored {
 }
 
 /// Explores every order of events.
-pub(super) fn every(count: usize, begin: Begin<'_>, look: Look, faults: Faults, rule: Rule) -> Explored {
+pub(super) fn every(
+    count: usize,
+    begin: Begin<'_>,
+    look: Look,
+    faults: Faults,
+    rule: Rule,
+) -> Explored {
     let mut explorer = Explorer::new(count, rule);
     let first = explorer.first(begin, faults);
     let mut known = HashSet::from([first.clone()]);
@@ -51,8 +57,15 @@ pub(super) fn every(count: usize, begin: Begin<'_>, look: Look, faults: Faults, 
     found
 }
 
-/// Explores many random orders of events, each to its final state. The same orders are drawn every time.
-pub(super) fn some(count: usize, begin: Begin<'_>, walks: u32, faults: Faults, rule: Rule) -> Explored {
+/// Explores many random orders of events, each to its final state. The same orders are drawn every
+/// time.
+pub(super) fn some(
+    count: usize,
+    begin: Begin<'_>,
+    walks: u32,
+    faults: Faults,
+    rule: Rule,
+) -> Explored {
     let mut explorer = Explorer::new(count, rule);
     let mut found = Explored::default();
     // A xorshift generator (Marsaglia, 2003).
@@ -72,7 +85,8 @@ pub(super) fn some(count: usize, begin: Begin<'_>, walks: u32, faults: Faults, r
                 explorer.end(&world, &mut found);
             }
             let mut faults = explorer.faults(&world);
-            // Faults are rare; otherwise all of them would happen before the nodes agree on anything.
+            // Faults are rare; otherwise all of them would happen before the nodes agree on
+            // anything.
             if !faults.is_empty() && (done || draw(25) == 0) {
                 steps = std::mem::take(&mut faults);
             }
@@ -81,7 +95,9 @@ pub(super) fn some(count: usize, begin: Begin<'_>, walks: u32, faults: Faults, r
             }
             let next = steps.swap_remove(draw(steps.len()));
             found.states += 1;
-            found.violation = explorer.overwritten(&world, &next).or_else(|| explorer.wrong(&next));
+            found.violation = explorer
+                .overwritten(&world, &next)
+                .or_else(|| explorer.wrong(&next));
             if found.violation.is_some() {
                 return found;
             }
@@ -95,43 +111,64 @@ impl Explorer {
     fn end(&mut self, world: &World, found: &mut Explored) {
         found.ends += 1;
         let count = self.names.len();
-        let began: BTreeSet<Option<u8>> = (0..count).map(|at| self.node(world, at).started).collect();
+        let began: BTreeSet<Option<u8>> =
+            (0..count).map(|at| self.node(world, at).started).collect();
         found.whole += usize::from(began.len() == 1 && !began.contains(&None));
-        let is_restored = |epoch: Option<u8>| epoch.is_some_and(|epoch| self.epochs.values[usize::from(epoch)].1 != 0);
+        let is_restored = |epoch: Option<u8>| {
+            epoch.is_some_and(|epoch| self.epochs.values[usize::from(epoch)].1 != 0)
+        };
         found.restored += usize::from(began.iter().any(|epoch| is_restored(*epoch)));
-        let waits =
-            |at: usize| self.node(world, at).started.is_none() && self.step(at, world.nodes[at]) == Action::Wait;
+        let waits = |at: usize| {
+            self.node(world, at).started.is_none() && self.step(at, world.nodes[at]) == Action::Wait
+        };
         found.stuck += usize::from((0..count).any(waits));
     }
 
     /// Whether a node lost its data although it kept its disk.
     fn overwritten(&self, before: &World, after: &World) -> Option<String> {
-        (0..self.names.len()).filter(|at| before.nodes[*at] != after.nodes[*at]).find_map(|at| {
-            let (old, new): (&Node, &Node) = (self.node(before, at), self.node(after, at));
-            let kept = old.started.is_none() || old.started == new.started || new.life > old.life;
-            // A restore archives the data that it replaces. Until then the data must exist, whether the restore succeeds or not.
-            let lost = old.data.is_some() && new.data != old.data && new.told == 0 && {
-                let (back, forth) = (new.started == old.data.map(|(epoch, _)| epoch), new.started.is_some());
-                let told = new.started.map(|epoch| self.epochs.values[usize::from(epoch)].1);
-                !(back || forth && told == Some(old.told)) && new.newest == old.newest
-            };
-            (!kept || lost).then(|| format!("n{at} overwrote its data"))
-        })
+        (0..self.names.len())
+            .filter(|at| before.nodes[*at] != after.nodes[*at])
+            .find_map(|at| {
+                let (old, new): (&Node, &Node) = (self.node(before, at), self.node(after, at));
+                let kept =
+                    old.started.is_none() || old.started == new.started || new.life > old.life;
+                // A restore archives the data that it replaces. Until then the data must exist,
+                // whether the restore succeeds or not.
+                let lost = old.data.is_some() && new.data != old.data && new.told == 0 && {
+                    let (back, forth) = (
+                        new.started == old.data.map(|(epoch, _)| epoch),
+                        new.started.is_some(),
+                    );
+                    let told = new
+                        .started
+                        .map(|epoch| self.epochs.values[usize::from(epoch)].1);
+                    !(back || forth && told == Some(old.told)) && new.newest == old.newest
+                };
+                (!kept || lost).then(|| format!("n{at} overwrote its data"))
+            })
     }
 
     /// Checks the requirements on every state.
     fn wrong(&self, world: &World) -> Option<String> {
         let count = self.names.len();
-        let started: Vec<(usize, u8)> =
-            (0..count).filter_map(|at| self.node(world, at).started.map(|epoch| (at, epoch))).collect();
+        let started: Vec<(usize, u8)> = (0..count)
+            .filter_map(|at| self.node(world, at).started.map(|epoch| (at, epoch)))
+            .collect();
         let ready = &self.ready.values[world.ever_ready as usize];
         let lives_of = |epoch: u8| &self.epochs.values[usize::from(epoch)].0;
         let told = |epoch: u8| self.epochs.values[usize::from(epoch)].1;
         for (at, epoch) in &started {
             let disk_ids = lives_of(*epoch);
-            let mut members = disk_ids.iter().enumerate().filter(|(_, life)| **life != ABSENT);
-            if let Some((member, life)) = members.find(|(member, _)| !ready.contains(&(*epoch, *member))) {
-                return Some(format!("n{at} began {disk_ids:?}, in which n{member} (life {life}) was never ready"));
+            let mut members = disk_ids
+                .iter()
+                .enumerate()
+                .filter(|(_, life)| **life != ABSENT);
+            if let Some((member, life)) =
+                members.find(|(member, _)| !ready.contains(&(*epoch, *member)))
+            {
+                return Some(format!(
+                    "n{at} began {disk_ids:?}, in which n{member} (life {life}) was never ready"
+                ));
             }
             if disk_ids[*at] != self.node(world, *at).life {
                 return Some(format!("n{at} began {disk_ids:?} in another life"));
@@ -139,19 +176,30 @@ impl Explorer {
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
                 let theirs = lives_of(*second);
-                // A node that gave up a restore when all were ready runs next to nodes that did not; the next check covers that.
+                // A node that gave up a restore when all were ready runs next to nodes that did
+                // not; the next check covers that.
                 let both = told(*epoch) == 0 && told(*second) == 0;
                 if epoch != second && both && disk_ids.iter().zip(theirs).all(same_members) {
-                    return Some(format!("n{at} runs in {disk_ids:?}, n{other} in {theirs:?}"));
+                    return Some(format!(
+                        "n{at} runs in {disk_ids:?}, n{other} in {theirs:?}"
+                    ));
                 }
             }
         }
-        // With other members (the operator's --without) another epoch may have begun. It must never have a quorum.
+        // With other members (the operator's --without) another epoch may have begun. It must never
+        // have a quorum.
         let quorate = |epoch: &u8| {
-            let members = lives_of(*epoch).iter().filter(|life| **life != ABSENT).count();
+            let members = lives_of(*epoch)
+                .iter()
+                .filter(|life| **life != ABSENT)
+                .count();
             started.iter().filter(|(_, own)| own == epoch).count() > members / 2
         };
-        let living: BTreeSet<u8> = started.iter().map(|(_, epoch)| *epoch).filter(quorate).collect();
+        let living: BTreeSet<u8> = started
+            .iter()
+            .map(|(_, epoch)| *epoch)
+            .filter(quorate)
+            .collect();
         (living.len() > 1).then(|| format!("{} clusters have a quorum", living.len()))
     }
 }

@@ -25,7 +25,13 @@ impl Explorer {
         for at in 0..self.names.len() {
             if world.wipes > 0 {
                 let mut after = self.with(world, at, |node| {
-                    *node = Node { without: 0, started: None, told: 0, data: None, ..node.clone() };
+                    *node = Node {
+                        without: 0,
+                        started: None,
+                        told: 0,
+                        data: None,
+                        ..node.clone()
+                    };
                     node.init_disk_id();
                 });
                 after.wipes -= 1;

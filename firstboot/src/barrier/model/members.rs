@@ -1,13 +1,16 @@
-//! A model checker for members whose data is emptied, or replaced by an older copy or by another member's data, at any moment and
-//! while any others are down. It proves that no acknowledged write is missing on an elected leader.
+//! A model checker for members whose data is emptied, or replaced by an older copy or by another
+//! member's data, at any moment and while any others are down. It proves that no acknowledged write
+//! is missing on an elected leader.
 //!
-//! Raft is reduced to what matters here. A log is a list of writes. A majority of the voters that run can elect the one with the
-//! newest log. The leader adds a write, which is acknowledged once a majority has it. A new member receives the leader's log and
-//! then gets its vote. The rules of the node are the real ones: `judge` decides whether etcd may start, and `standing` decides
-//! how firstboot continues.
+//! Raft is reduced to what matters here. A log is a list of writes. A majority of the voters that
+//! run can elect the one with the newest log. The leader adds a write, which is acknowledged once a
+//! majority has it. A new member receives the leader's log and then gets its vote. The rules of the
+//! node are the real ones: `judge` decides whether etcd may start, and `standing` decides how
+//! firstboot continues.
 //!
-//! One thing is simplified. In reality, some milliseconds pass between the creation of etcd's first log and the entry in
-//! firstboot's journal, and etcd may vote meanwhile. In the model both happen at the same instant.
+//! One thing is simplified. In reality, some milliseconds pass between the creation of etcd's first
+//! log and the entry in firstboot's journal, and etcd may vote meanwhile. In the model both happen
+//! at the same instant.
 
 use crate::data::{Expected, Seen, Verdict, judge};
 use crate::journal::DiskState;
@@ -55,7 +58,11 @@ impl World {
         let node = |number| Node {
             on: true,
             running: Some(Vec::new()),
-            disk: Disk::Data { inode: 0, member: (number, 0), entries: Vec::new() },
+            disk: Disk::Data {
+                inode: 0,
+                member: (number, 0),
+                entries: Vec::new(),
+            },
             known: Some((0, (number, 0))),
             permit: Some((0, (number, 0))),
             copy: None,
@@ -77,7 +84,9 @@ impl World {
 
     fn votes(&self, at: usize) -> bool {
         let node = &self.nodes[at];
-        node.running.is_some() && self.voters[at].is_some() && node.runs_as() == self.voters[at].map(|nth| (at, nth))
+        node.running.is_some()
+            && self.voters[at].is_some()
+            && node.runs_as() == self.voters[at].map(|nth| (at, nth))
     }
 
     fn quorum(&self) -> usize {
@@ -89,8 +98,12 @@ impl World {
         let (running, quorum) = (self.running(), self.quorum());
         let mut found = Vec::new();
         for bits in 0_u32..1 << running.len() {
-            let some: Vec<usize> =
-                running.iter().enumerate().filter(|(nth, _)| bits >> nth & 1 == 1).map(|(_, at)| *at).collect();
+            let some: Vec<usize> = running
+                .iter()
+                .enumerate()
+                .filter(|(nth, _)| bits >> nth & 1 == 1)
+                .map(|(_, at)| *at)
+                .collect();
             if some.len() == quorum || some.len() == running.len() && some.len() > quorum {
                 let newest = some.iter().copied().max_by_key(|at| {
                     let entries = self.nodes[*at].running.clone().unwrap_or_default();
@@ -105,11 +118,17 @@ impl World {
     /// What the leader of some majority has; an error where that is not all that was acknowledged.
     fn led(&self, leader: usize) -> Result<Entries, String> {
         let entries = self.nodes[leader].running.clone().unwrap_or_default();
-        let lost: Vec<&u8> = self.acknowledged.iter().filter(|write| !entries.contains(write)).collect();
+        let lost: Vec<&u8> = self
+            .acknowledged
+            .iter()
+            .filter(|write| !entries.contains(write))
+            .collect();
         if lost.is_empty() {
             Ok(entries)
         } else {
-            Err(format!("n{leader} leads, and has not the writes {lost:?}: {self:?}"))
+            Err(format!(
+                "n{leader} leads, and has not the writes {lost:?}: {self:?}"
+            ))
         }
     }
 
@@ -133,8 +152,9 @@ impl World {
         Ok(next)
     }
 
-    /// firstboot on a node that waits to be taken in again, once a majority of the others can do it: its old member is removed, and
-    /// another joins with the leader's log. Two steps, for a node may go off in between.
+    /// firstboot on a node that waits to be taken in again, once a majority of the others can do
+    /// it: its old member is removed, and another joins with the leader's log. Two steps, for a
+    /// node may go off in between.
     fn rebuild(&self, at: usize) -> Result<Vec<Self>, String> {
         let mut next = Vec::new();
         for (leader, majority) in self.majorities() {
@@ -150,7 +170,11 @@ impl World {
                 after.voters[at] = Some(after.members[at]);
                 let node = &mut after.nodes[at];
                 let inode = node.new_inode();
-                node.disk = Disk::Data { inode, member, entries: entries.clone() };
+                node.disk = Disk::Data {
+                    inode,
+                    member,
+                    entries: entries.clone(),
+                };
                 (node.known, node.permit) = (Some((inode, member)), Some((inode, member)));
                 node.running = Some(entries);
             }
@@ -213,7 +237,9 @@ impl World {
             with(&|after| after.nodes[at].on = true);
         }
         if self.left.copies > 0
-            && let Disk::Data { member, entries, .. } = &node.disk
+            && let Disk::Data {
+                member, entries, ..
+            } = &node.disk
         {
             with(&|after| {
                 after.left.copies -= 1;
@@ -233,7 +259,11 @@ impl World {
                     after.left.losses -= 1;
                     let node = &mut after.nodes[at];
                     let inode = node.new_inode();
-                    node.disk = Disk::Data { inode, member, entries: entries.clone() };
+                    node.disk = Disk::Data {
+                        inode,
+                        member,
+                        entries: entries.clone(),
+                    };
                 });
             }
         }

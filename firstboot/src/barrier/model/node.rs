@@ -4,7 +4,12 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum ModelMessage {
     Nothing,
-    Firstboot { life: u8, ready: Option<u8>, without: u8, told: u8 },
+    Firstboot {
+        life: u8,
+        ready: Option<u8>,
+        without: u8,
+        told: u8,
+    },
     Etcd(u8),
 }
 
@@ -19,7 +24,8 @@ pub(super) struct Node {
     pub(super) started: Option<u8>,
     /// The number of the snapshot that it has an order to restore, or 0 without an order.
     pub(super) told: u8,
-    /// While it has an order: the epoch of the data on its disk, and the life of the node in which that epoch began.
+    /// While it has an order: the epoch of the data on its disk, and the life of the node in which
+    /// that epoch began.
     pub(super) data: Option<(u8, u8)>,
     pub(super) seen: Vec<ModelMessage>,
 }

@@ -13,7 +13,10 @@ pub(super) struct Table<T> {
 
 impl<T: Clone + Eq + Hash> Table<T> {
     pub(super) fn new() -> Self {
-        Self { values: Vec::new(), numbers: HashMap::new() }
+        Self {
+            values: Vec::new(),
+            numbers: HashMap::new(),
+        }
     }
 
     pub(super) fn number(&mut self, value: T) -> u32 {

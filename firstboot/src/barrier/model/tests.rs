@@ -3,7 +3,13 @@
 use super::explore::{Explored, every, some};
 use super::*;
 
-const NONE: Faults = Faults { wipes: 0, crashes: 0, switches: 0, give_ups: 0, tells: 0 };
+const NONE: Faults = Faults {
+    wipes: 0,
+    crashes: 0,
+    switches: 0,
+    give_ups: 0,
+    tells: 0,
+};
 
 #[track_caller]
 fn safe(what: &str, explored: Explored) -> Explored {
@@ -18,44 +24,118 @@ fn safe(what: &str, explored: Explored) -> Explored {
 #[test]
 fn without_faults_all_become_members_of_one_cluster() {
     for count in 1..=4 {
-        let explored = safe(&format!("{count} nodes"), every(count, Begin::Empty, Look::AtOne, NONE, RULE));
+        let explored = safe(
+            &format!("{count} nodes"),
+            every(count, Begin::Empty, Look::AtOne, NONE, RULE),
+        );
         assert_eq!((explored.ends, explored.whole), (1, 1), "{count} nodes");
     }
 }
 
 #[test]
 fn a_disk_lost_and_a_restart_at_any_moment_make_no_second_cluster() {
-    let faults = Faults { wipes: 1, crashes: 1, ..NONE };
-    let explored = safe("3 nodes, a wipe and a crash", every(3, Begin::Empty, Look::AtOne, faults, RULE));
-    assert_eq!(explored.stuck, 0, "a node waits forever, though it can see all others");
+    let faults = Faults {
+        wipes: 1,
+        crashes: 1,
+        ..NONE
+    };
+    let explored = safe(
+        "3 nodes, a wipe and a crash",
+        every(3, Begin::Empty, Look::AtOne, faults, RULE),
+    );
+    assert_eq!(
+        explored.stuck, 0,
+        "a node waits forever, though it can see all others"
+    );
 }
 
 #[test]
 fn members_given_up_while_they_are_only_slow_make_no_second_quorum() {
-    safe("3 nodes, given up twice", every(3, Begin::Empty, Look::AtOne, Faults { switches: 2, ..NONE }, RULE));
-    let faults = Faults { wipes: 1, switches: 1, ..NONE };
-    safe("3 nodes, a wipe and one given up", every(3, Begin::Empty, Look::AtOne, faults, RULE));
+    safe(
+        "3 nodes, given up twice",
+        every(
+            3,
+            Begin::Empty,
+            Look::AtOne,
+            Faults {
+                switches: 2,
+                ..NONE
+            },
+            RULE,
+        ),
+    );
+    let faults = Faults {
+        wipes: 1,
+        switches: 1,
+        ..NONE
+    };
+    safe(
+        "3 nodes, a wipe and one given up",
+        every(3, Begin::Empty, Look::AtOne, faults, RULE),
+    );
 }
 
 #[test]
 fn five_nodes_at_random() {
-    let explored =
-        safe("5 nodes at random, events", some(5, Begin::Empty, 400, Faults { wipes: 2, crashes: 2, ..NONE }, RULE));
+    let explored = safe(
+        "5 nodes at random, events",
+        some(
+            5,
+            Begin::Empty,
+            400,
+            Faults {
+                wipes: 2,
+                crashes: 2,
+                ..NONE
+            },
+            RULE,
+        ),
+    );
     assert_eq!(explored.stuck, 0);
-    let faults = Faults { wipes: 2, crashes: 1, switches: 3, ..NONE };
-    safe("5 nodes at random, some given up, events", some(5, Begin::Empty, 400, faults, RULE));
+    let faults = Faults {
+        wipes: 2,
+        crashes: 1,
+        switches: 3,
+        ..NONE
+    };
+    safe(
+        "5 nodes at random, some given up, events",
+        some(5, Begin::Empty, 400, faults, RULE),
+    );
 }
 
 #[test]
 fn two_lost_disks_make_no_second_cluster() {
-    safe("3 nodes, two wipes", every(3, Begin::Empty, Look::AtOne, Faults { wipes: 2, ..NONE }, RULE));
+    safe(
+        "3 nodes, two wipes",
+        every(
+            3,
+            Begin::Empty,
+            Look::AtOne,
+            Faults { wipes: 2, ..NONE },
+            RULE,
+        ),
+    );
 }
 
 #[test]
 fn five_nodes_that_look_at_all_others_at_once() {
     for (what, crashes) in [("5 nodes", 0), ("5 nodes, a crash", 1)] {
-        let explored = safe(what, every(5, Begin::Empty, Look::AtAll, Faults { crashes, ..NONE }, RULE));
-        assert_eq!((explored.stuck, explored.whole), (0, explored.ends), "{what}");
+        let explored = safe(
+            what,
+            every(
+                5,
+                Begin::Empty,
+                Look::AtAll,
+                Faults { crashes, ..NONE },
+                RULE,
+            ),
+        );
+        assert_eq!(
+            (explored.stuck, explored.whole),
+            (0, explored.ends),
+            "{what}"
+        );
     }
 }
 
@@ -63,34 +143,83 @@ fn five_nodes_that_look_at_all_others_at_once() {
 fn all_that_are_told_one_snapshot_become_one_cluster_of_it() {
     for orders in [&[1][..], &[1, 1], &[1, 1, 1]] {
         let count = orders.len();
-        let explored = safe(&format!("{count} told"), every(count, Begin::Told(orders), Look::AtOne, NONE, RULE));
-        assert_eq!((explored.ends, explored.whole, explored.restored), (1, 1, 1), "{count} told");
+        let explored = safe(
+            &format!("{count} told"),
+            every(count, Begin::Told(orders), Look::AtOne, NONE, RULE),
+        );
+        assert_eq!(
+            (explored.ends, explored.whole, explored.restored),
+            (1, 1, 1),
+            "{count} told"
+        );
     }
 }
 
 #[test]
 fn nobody_restores_where_one_is_told_another_snapshot_or_nothing() {
     for orders in [[1, 1, 2], [1, 2, 3], [1, 1, 0], [1, 0, 0]] {
-        let explored = safe(&format!("{orders:?} told"), every(3, Begin::Told(&orders), Look::AtOne, NONE, RULE));
-        assert!(explored.ends > 0 && explored.restored == 0, "{orders:?}: {explored:?}");
+        let explored = safe(
+            &format!("{orders:?} told"),
+            every(3, Begin::Told(&orders), Look::AtOne, NONE, RULE),
+        );
+        assert!(
+            explored.ends > 0 && explored.restored == 0,
+            "{orders:?}: {explored:?}"
+        );
     }
 }
 
 #[test]
 fn a_restore_called_off_told_again_or_cut_short_mixes_nothing_and_loses_nothing() {
     let told = Begin::Told(&[1, 1, 1]);
-    let explored = safe("3 told, two crashes", every(3, told, Look::AtAll, Faults { crashes: 2, ..NONE }, RULE));
-    assert_eq!((explored.whole, explored.restored), (explored.ends, explored.ends));
+    let explored = safe(
+        "3 told, two crashes",
+        every(3, told, Look::AtAll, Faults { crashes: 2, ..NONE }, RULE),
+    );
+    assert_eq!(
+        (explored.whole, explored.restored),
+        (explored.ends, explored.ends)
+    );
     safe(
         "3 told, one gives up, a crash",
-        every(3, told, Look::AtOne, Faults { give_ups: 1, crashes: 1, ..NONE }, RULE),
+        every(
+            3,
+            told,
+            Look::AtOne,
+            Faults {
+                give_ups: 1,
+                crashes: 1,
+                ..NONE
+            },
+            RULE,
+        ),
     );
-    let faults = Faults { give_ups: 1, tells: 1, ..NONE };
-    safe("3 told, one gives up, one told again", every(3, told, Look::AtAll, faults, RULE));
-    let faults = Faults { wipes: 1, tells: 1, ..NONE };
-    safe("3 told, one wiped, one told again", every(3, told, Look::AtAll, faults, RULE));
+    let faults = Faults {
+        give_ups: 1,
+        tells: 1,
+        ..NONE
+    };
+    safe(
+        "3 told, one gives up, one told again",
+        every(3, told, Look::AtAll, faults, RULE),
+    );
+    let faults = Faults {
+        wipes: 1,
+        tells: 1,
+        ..NONE
+    };
+    safe(
+        "3 told, one wiped, one told again",
+        every(3, told, Look::AtAll, faults, RULE),
+    );
     let told = Begin::Told(&[1, 1, 2, 1, 1]);
-    let faults = Faults { wipes: 1, crashes: 2, give_ups: 2, tells: 3, ..NONE };
+    let faults = Faults {
+        wipes: 1,
+        crashes: 2,
+        give_ups: 2,
+        tells: 3,
+        ..NONE
+    };
     safe("5 told at random", some(5, told, 300, faults, RULE));
 }
 
@@ -105,7 +234,13 @@ fn restores_alone(memory: &LocalState, views: &PeerObservations) -> Action {
 
 #[test]
 fn a_wrong_rule_of_restore_is_caught() {
-    let alone = every(3, Begin::Told(&[1, 1, 1]), Look::AtOne, NONE, restores_alone);
+    let alone = every(
+        3,
+        Begin::Told(&[1, 1, 1]),
+        Look::AtOne,
+        NONE,
+        restores_alone,
+    );
     assert!(alone.violation.is_some(), "{alone:?}");
 }
 
@@ -120,22 +255,39 @@ fn phases(memory: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, 
 
 /// Wrong: all that are empty are taken for agreed.
 fn starts_when_all_are_empty(memory: &LocalState, views: &PeerObservations) -> Action {
-    let (Some(epoch), Some(said)) = (memory.epochs.last(), phases(memory, views)) else { return decide(memory, views) };
-    let same = memory.others().zip(&said).all(|(name, (disk_id, _))| epoch.disk_ids[name] == *disk_id);
-    if same { Action::Start(epoch.id) } else { decide(memory, views) }
+    let (Some(epoch), Some(said)) = (memory.epochs.last(), phases(memory, views)) else {
+        return decide(memory, views);
+    };
+    let same = memory
+        .others()
+        .zip(&said)
+        .all(|(name, (disk_id, _))| epoch.disk_ids[name] == *disk_id);
+    if same {
+        Action::Start(epoch.id)
+    } else {
+        decide(memory, views)
+    }
 }
 
 /// Wrong: ready is ready, in whatever epoch.
 fn starts_by_stale_nonces(memory: &LocalState, views: &PeerObservations) -> Action {
-    let (Some(epoch), Some(said)) = (memory.epochs.last(), phases(memory, views)) else { return decide(memory, views) };
+    let (Some(epoch), Some(said)) = (memory.epochs.last(), phases(memory, views)) else {
+        return decide(memory, views);
+    };
     let ready = said.iter().all(|(_, phase)| *phase != Phase::Empty);
-    if ready { Action::Start(epoch.id) } else { decide(memory, views) }
+    if ready {
+        Action::Start(epoch.id)
+    } else {
+        decide(memory, views)
+    }
 }
 
 /// Wrong: a node that sees a living cluster goes on with those that are empty.
 fn overlooks_living_clusters(memory: &LocalState, views: &PeerObservations) -> Action {
     let step = decide(memory, views);
-    let (Action::Alive, Some(epoch)) = (&step, memory.epochs.last()) else { return step };
+    let (Action::Alive, Some(epoch)) = (&step, memory.epochs.last()) else {
+        return step;
+    };
     Action::Start(epoch.id)
 }
 
@@ -147,8 +299,17 @@ fn a_wrong_rule_is_caught() {
         ("living clusters overlooked", overlooks_living_clusters),
     ];
     for (what, rule) in rules {
-        let explored = every(3, Begin::Empty, Look::AtOne, Faults { wipes: 1, ..NONE }, rule);
-        println!("{what}: {:?} after {} states", explored.violation, explored.states);
+        let explored = every(
+            3,
+            Begin::Empty,
+            Look::AtOne,
+            Faults { wipes: 1, ..NONE },
+            rule,
+        );
+        println!(
+            "{what}: {:?} after {} states",
+            explored.violation, explored.states
+        );
         assert!(explored.violation.is_some(), "{what} was not caught");
     }
 }

@@ -9,7 +9,9 @@ fn the_table_has_each_call_of_the_kernel_once() -> Result<()> {
     let names: BTreeSet<&str> = calls.iter().map(|(_, name, _)| *name).collect();
     assert_eq!(numbers.len(), calls.len());
     assert_eq!(names.len(), calls.len());
-    let ported_back = [314, 315, 316, 317, 318, 319, 320, 321, 323, 324, 326, 329, 330, 331];
+    let ported_back = [
+        314, 315, 316, 317, 318, 319, 320, 321, 323, 324, 326, 329, 330, 331,
+    ];
     assert_eq!(numbers, (0..=313).chain(ported_back).collect());
     Ok(())
 }
@@ -38,7 +40,10 @@ fn numbers_are_those_of_the_names() -> Result<()> {
         ("pkey_free", libc::SYS_pkey_free),
     ];
     for (name, number) in known {
-        assert!(calls.iter().any(|call| (call.0, call.1) == (number, name)), "{name} is not {number}");
+        assert!(
+            calls.iter().any(|call| (call.0, call.1) == (number, name)),
+            "{name} is not {number}"
+        );
     }
     Ok(())
 }
@@ -46,7 +51,11 @@ fn numbers_are_those_of_the_names() -> Result<()> {
 #[test]
 fn a_filter_fits_into_the_kernel_s_limit_whatever_the_sockets() -> Result<()> {
     // BPF_MAXINSNS (include/uapi/linux/bpf_common.h).
-    for sockets in [&[][..], &[Sockets::Inet], &[Sockets::Inet, Sockets::Unix, Sockets::Netlink]] {
+    for sockets in [
+        &[][..],
+        &[Sockets::Inet],
+        &[Sockets::Inet, Sockets::Unix, Sockets::Netlink],
+    ] {
         assert!(compile(sockets)?.len() < 4096, "{sockets:?}");
     }
     Ok(())

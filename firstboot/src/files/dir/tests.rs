@@ -1,4 +1,5 @@
-//! Whatever another user plants where firstboot works, nothing of it is followed, nothing outside changes, and nothing waits.
+//! Whatever another user plants where firstboot works, nothing of it is followed, nothing outside
+//! changes, and nothing waits.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -44,14 +45,20 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let bed = Self { root: tempfile::tempdir().unwrap() };
+        let bed = Self {
+            root: tempfile::tempdir().unwrap(),
+        };
         fs::create_dir(bed.volume()).unwrap();
         fs::create_dir(bed.outside("folder")).unwrap_or_default();
         fs::create_dir_all(bed.outside("folder")).unwrap();
         fs::write(bed.outside("folder/inner"), "inner").unwrap();
         fs::write(bed.outside("file"), "precious").unwrap();
         // Anyone can write there.
-        fs::set_permissions(bed.volume(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        fs::set_permissions(
+            bed.volume(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o777),
+        )
+        .unwrap();
         bed
     }
 
@@ -72,7 +79,12 @@ impl Bed {
             Planted::HardLink => fs::hard_link(self.outside("file"), at).unwrap(),
             Planted::Fifo => mkfifo(at, Mode::from_bits_truncate(0o666)).unwrap(),
             Planted::Device => {
-                let made = mknod(at, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 5));
+                let made = mknod(
+                    at,
+                    SFlag::S_IFCHR,
+                    Mode::from_bits_truncate(0o666),
+                    makedev(1, 5),
+                );
                 return geteuid().is_root() && made.is_ok();
             }
             Planted::Folder => {
@@ -91,9 +103,17 @@ impl Bed {
         while let Some(path) = open.pop() {
             let about = fs::symlink_metadata(&path).unwrap();
             if about.is_dir() {
-                open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                open.extend(
+                    fs::read_dir(&path)
+                        .unwrap()
+                        .map(|entry| entry.unwrap().path()),
+                );
             }
-            let content = if about.is_file() { fs::read_to_string(&path).unwrap() } else { String::new() };
+            let content = if about.is_file() {
+                fs::read_to_string(&path).unwrap()
+            } else {
+                String::new()
+            };
             // A hard link changes how many names a file has.
             picture.push((path, about.mode(), about.uid(), about.ino(), content));
         }
@@ -108,20 +128,51 @@ type Deed = (&'static str, fn(&Path) -> bool);
 /// Each says whether it was done, whether with what is there or in its place.
 const DEEDS: [Deed; 13] = [
     ("read a file", |at| files::read(at).is_ok()),
-    ("read a file that may be missing", |at| files::read_if_there(at).is_ok_and(|found| found.is_some())),
-    ("read a part of a file", |at| files::read_bounded(at, 100).is_ok()),
+    ("read a file that may be missing", |at| {
+        files::read_if_there(at).is_ok_and(|found| found.is_some())
+    }),
+    ("read a part of a file", |at| {
+        files::read_bounded(at, 100).is_ok()
+    }),
     ("hash a file", |at| files::digest(at).is_ok()),
-    ("see whether a file is as it should be", |at| DesiredFile::new(at, "precious").is_current().unwrap_or(false)),
-    ("write a file", |at| DesiredFile::new(at, "new").mode(0o600, own()).write().is_ok()),
+    ("see whether a file is as it should be", |at| {
+        DesiredFile::new(at, "precious")
+            .is_current()
+            .unwrap_or(false)
+    }),
+    ("write a file", |at| {
+        DesiredFile::new(at, "new")
+            .mode(0o600, own())
+            .write()
+            .is_ok()
+    }),
     ("begin a file that grows", |at| {
-        let name = at.file_name().unwrap().to_str().unwrap().trim_start_matches('.').trim_end_matches(".part");
+        let name = at
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .trim_start_matches('.')
+            .trim_end_matches(".part");
         PartialFile::begin(at.parent().unwrap(), name).is_ok()
     }),
-    ("make a folder", |at| DesiredDir::new(at, 0o750, own()).make().is_ok()),
-    ("see whether a folder is as it should be", |at| DesiredDir::new(at, 0o750, own()).is_current().unwrap_or(false)),
-    ("give a folder to an owner", |at| files::chown_and_sync(at, own()).is_ok()),
-    ("list a folder", |at| Dir::open(at).and_then(|dir| dir.names()).is_ok()),
-    ("move it away", |at| files::rename(at, &at.with_file_name("moved")).is_ok()),
+    ("make a folder", |at| {
+        DesiredDir::new(at, 0o750, own()).make().is_ok()
+    }),
+    ("see whether a folder is as it should be", |at| {
+        DesiredDir::new(at, 0o750, own())
+            .is_current()
+            .unwrap_or(false)
+    }),
+    ("give a folder to an owner", |at| {
+        files::chown_and_sync(at, own()).is_ok()
+    }),
+    ("list a folder", |at| {
+        Dir::open(at).and_then(|dir| dir.names()).is_ok()
+    }),
+    ("move it away", |at| {
+        files::rename(at, &at.with_file_name("moved")).is_ok()
+    }),
     ("remove all of it", |at| files::remove_all(at).is_ok()),
 ];
 
@@ -129,11 +180,13 @@ fn own() -> (u32, u32) {
     (geteuid().as_raw(), nix::unistd::getegid().as_raw())
 }
 
-/// Does it in a thread: what waits for somebody to write to a FIFO is an error of the test, and no end of it.
+/// Does it in a thread: what waits for somebody to write to a FIFO is an error of the test, and no
+/// end of it.
 fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
     let (send, done) = mpsc::channel();
     std::thread::spawn(move || send.send(act()));
-    done.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{what}: it hangs"))
+    done.recv_timeout(Duration::from_secs(20))
+        .unwrap_or_else(|_| panic!("{what}: it hangs"))
 }
 
 #[test]
@@ -141,9 +194,13 @@ fn whatever_is_planted_nothing_outside_changes_and_nothing_hangs() {
     for (what, deed) in DEEDS {
         for planted in ALL {
             // The name itself, the one that a file has until it is whole, and a folder on the way.
-            for (place, at) in
-                [("x", "x"), (".x.new", "x"), (".x.part", ".x.part"), ("x", "x/inner"), ("x", "x/deep/inner")]
-            {
+            for (place, at) in [
+                ("x", "x"),
+                (".x.new", "x"),
+                (".x.part", ".x.part"),
+                ("x", "x/inner"),
+                ("x", "x/deep/inner"),
+            ] {
                 let bed = Bed::new();
                 if !bed.plant(planted, &bed.volume().join(place)) {
                     continue;
@@ -152,10 +209,18 @@ fn whatever_is_planted_nothing_outside_changes_and_nothing_hangs() {
                 let said = format!("{what} at {at}, {planted:?} at {place}");
                 let path = bed.volume().join(at);
                 let done = in_time(&said, move || deed(&path));
-                assert_eq!(bed.picture(), before, "{said}: something outside has changed (done: {done})");
+                assert_eq!(
+                    bed.picture(),
+                    before,
+                    "{said}: something outside has changed (done: {done})"
+                );
                 let through_a_link = at.starts_with("x/")
-                    && matches!(planted, Planted::LinkToFile | Planted::LinkToFolder | Planted::DanglingLink);
-                let nothing_there = what == "remove all of it" || what == "see whether a file is as it should be";
+                    && matches!(
+                        planted,
+                        Planted::LinkToFile | Planted::LinkToFolder | Planted::DanglingLink
+                    );
+                let nothing_there =
+                    what == "remove all of it" || what == "see whether a file is as it should be";
                 assert!(
                     !(through_a_link && done) || nothing_there && planted == Planted::DanglingLink,
                     "{said}: it was followed"
@@ -178,14 +243,23 @@ fn a_link_of_roots_is_followed_and_one_of_anybody_elses_is_not() {
     for name in ["link/inner", "link-to-link/inner", "link/../folder/inner"] {
         assert_eq!(files::read(closed.join(name)).unwrap(), b"inner", "{name}");
         let error = format!("{:#}", files::read(bed.volume().join(name)).unwrap_err());
-        assert!(error.contains("a link that another user can have created"), "{error}");
+        assert!(
+            error.contains("a link that another user can have created"),
+            "{error}"
+        );
     }
     assert!(files::read(closed.join("itself")).is_err());
     if geteuid().is_root() {
         std::os::unix::fs::lchown(closed.join("link"), Some(450), Some(450)).unwrap();
-        assert!(files::read(closed.join("link/inner")).is_err(), "it was made before the folder was root's");
+        assert!(
+            files::read(closed.join("link/inner")).is_err(),
+            "it was made before the folder was root's"
+        );
     }
-    assert_eq!(files::read_if_there(closed.join("absent/inner")).unwrap(), None);
+    assert_eq!(
+        files::read_if_there(closed.join("absent/inner")).unwrap(),
+        None
+    );
 }
 
 #[test]
@@ -210,7 +284,9 @@ fn an_exchange_between_two_looks_is_noticed_or_harmless() {
         let _ = files::remove_all(&at);
         let _ = files::chown_and_sync(&at, own());
         let _ = Dir::open(&at).and_then(|folder| folder.give(own()));
-        let _ = DesiredFile::new(at.join("inner"), "new").mode(0o600, own()).write();
+        let _ = DesiredFile::new(at.join("inner"), "new")
+            .mode(0o600, own())
+            .write();
         let _ = DesiredDir::new(&at, 0o700, own()).make();
     }
     stop.send(()).unwrap();
@@ -228,7 +304,10 @@ fn all_that_lies_in_a_folder_is_counted_and_removed_but_not_endlessly() {
         fs::write(path.join("file"), "12345").unwrap();
         path.push("d");
     }
-    assert_eq!(Dir::open(&at).unwrap().size().unwrap(), 5 * (DEEPEST as u64 - 2));
+    assert_eq!(
+        Dir::open(&at).unwrap().size().unwrap(),
+        5 * (DEEPEST as u64 - 2)
+    );
     files::remove_all(&at).unwrap();
     assert!(!at.exists());
     fs::create_dir_all((0..DEEPEST + 5).fold(at.clone(), |path, _| path.join("d"))).unwrap();
@@ -241,7 +320,10 @@ fn a_second_name_keeps_a_file_from_being_given_away() {
     let tree = bed.volume().join("tree");
     fs::create_dir(&tree).unwrap();
     fs::hard_link(bed.outside("file"), tree.join("file")).unwrap();
-    assert!(format!("{:#}", files::chown_and_sync(&tree, own()).unwrap_err()).contains("has a second name"));
+    assert!(
+        format!("{:#}", files::chown_and_sync(&tree, own()).unwrap_err())
+            .contains("has a second name")
+    );
 }
 
 #[test]
@@ -258,7 +340,11 @@ fn what_belongs_to_another_or_is_closed_is_given_once() {
     }
     let give = || Dir::open(&tree).unwrap().give(own()).unwrap();
     assert_eq!(give(), 0);
-    fs::set_permissions(tree.join("member/wal/0.wal"), fs::Permissions::from_mode(0o400)).unwrap();
+    fs::set_permissions(
+        tree.join("member/wal/0.wal"),
+        fs::Permissions::from_mode(0o400),
+    )
+    .unwrap();
     fs::set_permissions(tree.join("member/wal"), fs::Permissions::from_mode(0o500)).unwrap();
     assert_eq!((give(), give()), (2, 0));
     fs::hard_link(tree.join("member/db"), tree.join("second")).unwrap();

@@ -6,7 +6,12 @@ use super::*;
 use crate::data::{Contents, Verdict};
 
 fn state(events: Vec<Event>) -> NodeState {
-    NodeState::from(&events.into_iter().map(|event| Entry { at: 0, event }).collect::<Vec<_>>())
+    NodeState::from(
+        &events
+            .into_iter()
+            .map(|event| Entry { at: 0, event })
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// A member of cluster 1 that has executed an order to restore, and is a member of cluster 2 now.
@@ -15,7 +20,10 @@ pub(crate) fn restored() -> Vec<Event> {
     let snapshot = recipes::Sha256::of(b"s");
     let order = RestoreOrder {
         disk_id: DiskId::of(2),
-        mode: BootstrapMode::Restore { snapshot, seen: Some(5) },
+        mode: BootstrapMode::Restore {
+            snapshot,
+            seen: Some(5),
+        },
         without: BTreeSet::new(),
         source: None,
         until: 0,
@@ -32,13 +40,29 @@ pub(crate) fn restored() -> Vec<Event> {
     };
     let disk_ids = DiskIds::from([("a".parse().unwrap(), DiskId::of(2))]);
     vec![
-        Event::Life { disk_id: DiskId::of(1) },
-        Event::Bootstrap { token: "t".to_owned(), members },
-        Event::Uses { etcd: "3.5.1".parse().unwrap() },
-        Event::Healthy { cluster: 1, member: 10 },
-        Event::Ready { disk_ids: disk_ids.clone(), mode: BootstrapMode::New },
+        Event::Life {
+            disk_id: DiskId::of(1),
+        },
+        Event::Bootstrap {
+            token: "t".to_owned(),
+            members,
+        },
+        Event::Uses {
+            etcd: "3.5.1".parse().unwrap(),
+        },
+        Event::Healthy {
+            cluster: 1,
+            member: 10,
+        },
+        Event::Ready {
+            disk_ids: disk_ids.clone(),
+            mode: BootstrapMode::New,
+        },
         Event::RestoreOrdered(Box::new(order.clone())),
-        Event::Ready { disk_ids, mode: order.mode },
+        Event::Ready {
+            disk_ids,
+            mode: order.mode,
+        },
         Event::Exchange(Box::new(exchange)),
         Event::Exchanged,
     ]
@@ -48,26 +72,60 @@ pub(crate) fn restored() -> Vec<Event> {
 fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
     let state = state(restored());
     assert!(state.order.is_none() && state.exchange.is_none() && !state.healthy);
-    assert_eq!((state.cluster, state.member, state.revision), (Some(2), Some(20), 9));
+    assert_eq!(
+        (state.cluster, state.member, state.revision),
+        (Some(2), Some(20), 9)
+    );
     let aside = state.archived.clone().unwrap();
-    assert_eq!((aside.path, aside.cluster, aside.member), ("/aside/1".into(), 1, Some(10)));
-    assert_eq!((aside.begun.state, aside.begun.token.as_str()), ("new", "t"));
-    assert_eq!((state.etcd, aside.etcd.map(|etcd| etcd.patch)), (None, Some(1)));
-    // After it lost its data, it must not start as an empty member: the others would take its new log for the old one.
-    for (contents, verdict) in [(Contents::Empty, Verdict::Fresh), (Contents::NoLog, Verdict::CutShort)] {
+    assert_eq!(
+        (aside.path, aside.cluster, aside.member),
+        ("/aside/1".into(), 1, Some(10))
+    );
+    assert_eq!(
+        (aside.begun.state, aside.begun.token.as_str()),
+        ("new", "t")
+    );
+    assert_eq!(
+        (state.etcd, aside.etcd.map(|etcd| etcd.patch)),
+        (None, Some(1))
+    );
+    // After it lost its data, it must not start as an empty member: the others would take its new
+    // log for the old one.
+    for (contents, verdict) in [
+        (Contents::Empty, Verdict::Fresh),
+        (Contents::NoLog, Verdict::CutShort),
+    ] {
         let standing = classify_disk(&state, contents, verdict, DiskIdFile::Matches);
-        assert_eq!(standing, DiskState::Fresh { disk_id: None, aside: contents == Contents::NoLog });
+        assert_eq!(
+            standing,
+            DiskState::Fresh {
+                disk_id: None,
+                aside: contents == Contents::NoLog
+            }
+        );
     }
 }
 
 #[test]
 fn until_it_is_exchanged_it_is_what_it_was() {
     let events = restored();
-    for (cut, order, ready, exchange) in [(6, true, 0, false), (7, true, 1, false), (8, true, 1, true)] {
+    for (cut, order, ready, exchange) in
+        [(6, true, 0, false), (7, true, 1, false), (8, true, 1, true)]
+    {
         let mut events = events[..cut].to_vec();
         let now = state(events.clone());
-        assert_eq!((now.order.is_some(), now.ready_for_order.len(), now.exchange.is_some()), (order, ready, exchange));
-        assert_eq!((now.cluster, now.member, now.healthy), (Some(1), Some(10), true));
+        assert_eq!(
+            (
+                now.order.is_some(),
+                now.ready_for_order.len(),
+                now.exchange.is_some()
+            ),
+            (order, ready, exchange)
+        );
+        assert_eq!(
+            (now.cluster, now.member, now.healthy),
+            (Some(1), Some(10), true)
+        );
         events.push(Event::GivenUp);
         let after = state(events);
         assert!(after.order.is_none() && after.exchange.is_none());
@@ -83,15 +141,37 @@ fn the_operators_word_holds_until_it_is_carried_out() {
         journal.add(event).unwrap();
         NodeState::of(&journal)
     };
-    after(Event::Life { disk_id: DiskId::of(1) });
-    after(Event::Join { token: "t".into(), members: vec![] });
-    after(Event::Healthy { cluster: 1, member: 2 });
-    assert_eq!(after(Event::Leave { member: 2 }).intent, MembershipIntent::Leaving(2));
-    assert_eq!(after(Event::Stay { member: 2 }).intent, MembershipIntent::None);
+    after(Event::Life {
+        disk_id: DiskId::of(1),
+    });
+    after(Event::Join {
+        token: "t".into(),
+        members: vec![],
+    });
+    after(Event::Healthy {
+        cluster: 1,
+        member: 2,
+    });
+    assert_eq!(
+        after(Event::Leave { member: 2 }).intent,
+        MembershipIntent::Leaving(2)
+    );
+    assert_eq!(
+        after(Event::Stay { member: 2 }).intent,
+        MembershipIntent::None
+    );
     after(Event::Leave { member: 2 });
-    assert_eq!(after(Event::Left { member: 2 }).intent, MembershipIntent::Left(2));
+    assert_eq!(
+        after(Event::Left { member: 2 }).intent,
+        MembershipIntent::Left(2)
+    );
     let again = after(Event::Rejoin { member: 2 });
-    assert_eq!((again.intent, again.disk_id, again.begun), (MembershipIntent::Rejoining, Some(DiskId::of(1)), None));
-    let new = after(Event::Life { disk_id: DiskId::of(3) });
+    assert_eq!(
+        (again.intent, again.disk_id, again.begun),
+        (MembershipIntent::Rejoining, Some(DiskId::of(1)), None)
+    );
+    let new = after(Event::Life {
+        disk_id: DiskId::of(3),
+    });
     assert_eq!((new.intent, new.member), (MembershipIntent::None, None));
 }

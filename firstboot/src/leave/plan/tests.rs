@@ -6,7 +6,11 @@ use super::*;
 use crate::etcd::Member;
 
 fn member(id: u64) -> Member {
-    Member { id, name: format!("etcd-{id}"), ..Member::default() }
+    Member {
+        id,
+        name: format!("etcd-{id}"),
+        ..Member::default()
+    }
 }
 
 fn peer(id: u64, members: &[Member]) -> Peer {
@@ -42,7 +46,9 @@ fn observed() -> Observed {
 fn waits(change: impl FnOnce(&mut Observed), expected: ReasonId) {
     let mut observed = observed();
     change(&mut observed);
-    let Plan::Wait(why) = plan(&observed) else { panic!("it does not wait: {:?}", plan(&observed)) };
+    let Plan::Wait(why) = plan(&observed) else {
+        panic!("it does not wait: {:?}", plan(&observed))
+    };
     assert_eq!(why.id, Some(expected), "{why}");
 }
 
@@ -50,11 +56,19 @@ fn waits(change: impl FnOnce(&mut Observed), expected: ReasonId) {
 fn a_leader_hands_over_before_it_is_removed() {
     let mut now = observed();
     now.leader = Some(3);
-    assert_eq!(plan(&now), Plan::TransferLeadership(2), "it has applied most entries");
+    assert_eq!(
+        plan(&now),
+        Plan::TransferLeadership(2),
+        "it has applied most entries"
+    );
     now.leader = Some(2);
     assert_eq!(plan(&now), Plan::Remove("https://10.0.0.1:2379".into()));
     now.leader = None;
-    assert_eq!(plan(&now), Plan::Remove("https://10.0.0.1:2379".into()), "etcd here is down: it does not lead");
+    assert_eq!(
+        plan(&now),
+        Plan::Remove("https://10.0.0.1:2379".into()),
+        "etcd here is down: it does not lead"
+    );
     now.peers = vec![peer(1, &[1, 2].map(member)), peer(2, &[1, 2].map(member))];
     assert_eq!(plan(&now), Plan::AlreadyRemoved);
 }
@@ -63,17 +77,42 @@ fn a_leader_hands_over_before_it_is_removed() {
 fn it_stays_while_another_member_is_unhealthy() {
     waits(|now| now.peers.clear(), ReasonId::NoQuorum);
     waits(|now| now.peers.truncate(1), ReasonId::MembersUnhealthy);
-    waits(|now| now.peers[0].members.truncate(2), ReasonId::MemberListsDiffer);
-    let with_learner = [member(1), member(2), member(3), Member { is_learner: true, ..member(4) }];
-    waits(|now| now.peers = vec![peer(1, &with_learner), peer(2, &with_learner)], ReasonId::LearnerPending);
-    let alone = Observed { alone: true, peers: vec![], leader: Some(3), ..observed() };
-    let elsewhere = Observed { cluster: Some(8), ..observed() };
-    assert!(matches!(plan(&elsewhere), Plan::Refuse(why) if why.id == Some(ReasonId::AnotherCluster)));
+    waits(
+        |now| now.peers[0].members.truncate(2),
+        ReasonId::MemberListsDiffer,
+    );
+    let with_learner = [
+        member(1),
+        member(2),
+        member(3),
+        Member {
+            is_learner: true,
+            ..member(4)
+        },
+    ];
+    waits(
+        |now| now.peers = vec![peer(1, &with_learner), peer(2, &with_learner)],
+        ReasonId::LearnerPending,
+    );
+    let alone = Observed {
+        alone: true,
+        peers: vec![],
+        leader: Some(3),
+        ..observed()
+    };
+    let elsewhere = Observed {
+        cluster: Some(8),
+        ..observed()
+    };
+    assert!(
+        matches!(plan(&elsewhere), Plan::Refuse(why) if why.id == Some(ReasonId::AnotherCluster))
+    );
     assert!(matches!(plan(&alone), Plan::Refuse(why) if why.id == Some(ReasonId::LastVoter)));
 }
 
 proptest! {
-    /// For every observation, a removal leaves a cluster whose voters are all healthy, and so have a quorum.
+    /// For every observation, a removal leaves a cluster whose voters are all healthy, and so have
+    /// a quorum.
     #[test]
     fn no_quorum_is_ever_broken(
         lists in prop::collection::vec((any::<bool>(), prop::collection::vec(0..3_u8, 7)), 0..7),
@@ -108,5 +147,8 @@ proptest! {
 }
 
 fn lists_one(observed: &Observed) -> bool {
-    observed.peers.iter().any(|peer| peer.members.iter().any(|member| member.id == 1))
+    observed
+        .peers
+        .iter()
+        .any(|peer| peer.members.iter().any(|member| member.id == 1))
 }

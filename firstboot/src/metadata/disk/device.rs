@@ -21,23 +21,33 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("cannot open the disk {}", path.display()))?;
-        Ok(Self { file, left: Cell::new(BUDGET) })
+        let file =
+            File::open(path).with_context(|| format!("cannot open the disk {}", path.display()))?;
+        Ok(Self {
+            file,
+            left: Cell::new(BUDGET),
+        })
     }
 
     /// Reads `length` bytes at the offset `at`.
     pub(super) fn bytes(&self, at: u64, length: usize) -> Result<Vec<u8>> {
         let left = self.left.get().checked_sub(length as u64);
-        self.left.set(left.context("its file system is damaged: a chain or folder has no end")?);
+        self.left
+            .set(left.context("its file system is damaged: a chain or folder has no end")?);
         let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, at).with_context(|| format!("cannot read {length} bytes at {at}"))?;
+        self.file
+            .read_exact_at(&mut bytes, at)
+            .with_context(|| format!("cannot read {length} bytes at {at}"))?;
         Ok(bytes)
     }
 }
 
 /// The size of a file on a disk, where a node document can be that large.
 pub(super) fn checked_size(size: u32) -> Result<usize> {
-    ensure!(u64::from(size) <= LIMIT, "the file has {size} bytes, and a node document has {LIMIT} at most");
+    ensure!(
+        u64::from(size) <= LIMIT,
+        "the file has {size} bytes, and a node document has {LIMIT} at most"
+    );
     Ok(usize::try_from(size)?)
 }
 

@@ -1,6 +1,7 @@
-//! Reads one file of a FAT volume. It accepts what CentOS 7's kernel mounts (3.10.0-1160, fs/fat/inode.c,
-//! `fat_fill_super`), which is more than Microsoft's specification allows: the FAT32 with few clusters that
-//! `mkfs.vfat -F 32` makes on a small disk, both counts of sectors, and a boot sector without its signature.
+//! Reads one file of a FAT volume. It accepts what CentOS 7's kernel mounts (3.10.0-1160,
+//! fs/fat/inode.c, `fat_fill_super`), which is more than Microsoft's specification allows: the
+//! FAT32 with few clusters that `mkfs.vfat -F 32` makes on a small disk, both counts of sectors,
+//! and a boot sector without its signature.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -24,7 +25,9 @@ pub(super) fn read(disk: &Disk, path: &str) -> Result<Option<Vec<u8>>> {
     let mut folder = volume.root()?;
     let mut names = path.split('/').peekable();
     while let Some(name) = names.next() {
-        let Some(entry) = find(&folder, name) else { return Ok(None) };
+        let Some(entry) = find(&folder, name) else {
+            return Ok(None);
+        };
         let is_last = names.peek().is_none();
         if entry.is_directory == is_last {
             return Ok(None);
@@ -32,7 +35,10 @@ pub(super) fn read(disk: &Disk, path: &str) -> Result<Option<Vec<u8>>> {
         if is_last {
             let size = checked_size(entry.size)?;
             let mut content = volume.chain(entry.cluster, size)?;
-            ensure!(content.len() >= size, "its file system is damaged: {path} ends too early");
+            ensure!(
+                content.len() >= size,
+                "its file system is damaged: {path} ends too early"
+            );
             content.truncate(size);
             return Ok(Some(content));
         }
@@ -96,7 +102,9 @@ impl<'a> Volume<'a> {
         let root = (reserved + tables * table_sectors) * bytes;
         let root_length = usize::from(root_entries) * ENTRY;
         let data = root + root_length as u64;
-        let clusters = sectors.checked_sub(data / bytes).context("its FAT is damaged: it has no room for data")?;
+        let clusters = sectors
+            .checked_sub(data / bytes)
+            .context("its FAT is damaged: it has no room for data")?;
         let clusters = u32::try_from(clusters / u64::from(per_cluster))?;
         let width = match (is_32, clusters > MAX_FAT12) {
             (true, _) => Width::Fat32,
@@ -127,11 +135,19 @@ impl<'a> Volume<'a> {
         let mut content = Vec::new();
         let mut next = (enough > 0).then_some(first);
         while let Some(cluster) = next {
-            ensure!((2..self.end).contains(&cluster), "its FAT is damaged: there is no cluster {cluster}");
+            ensure!(
+                (2..self.end).contains(&cluster),
+                "its FAT is damaged: there is no cluster {cluster}"
+            );
             let at = self.data + u64::from(cluster - 2) * u64::from(self.cluster);
-            let length = usize::try_from(self.cluster)?.min((enough - content.len()).next_multiple_of(ENTRY));
+            let length = usize::try_from(self.cluster)?
+                .min((enough - content.len()).next_multiple_of(ENTRY));
             content.extend(self.disk.bytes(at, length)?);
-            next = if content.len() < enough { self.after(cluster)? } else { None };
+            next = if content.len() < enough {
+                self.after(cluster)?
+            } else {
+                None
+            };
         }
         Ok(content)
     }
@@ -142,10 +158,23 @@ impl<'a> Volume<'a> {
         let (next, end) = match self.width {
             Width::Fat12 => {
                 let pair = u16_at(&self.disk.bytes(self.table + number * 3 / 2, 2)?, 0)?;
-                (u32::from(if cluster.is_multiple_of(2) { pair & 0xFFF } else { pair >> 4 }), 0xFF8)
+                (
+                    u32::from(if cluster.is_multiple_of(2) {
+                        pair & 0xFFF
+                    } else {
+                        pair >> 4
+                    }),
+                    0xFF8,
+                )
             }
-            Width::Fat16 => (u32::from(u16_at(&self.disk.bytes(self.table + number * 2, 2)?, 0)?), 0xFFF8),
-            Width::Fat32 => (u32_at(&self.disk.bytes(self.table + number * 4, 4)?, 0)? & 0x0FFF_FFFF, 0x0FFF_FFF8),
+            Width::Fat16 => (
+                u32::from(u16_at(&self.disk.bytes(self.table + number * 2, 2)?, 0)?),
+                0xFFF8,
+            ),
+            Width::Fat32 => (
+                u32_at(&self.disk.bytes(self.table + number * 4, 4)?, 0)? & 0x0FFF_FFFF,
+                0x0FFF_FFF8,
+            ),
         };
         Ok((next < end).then_some(next))
     }
@@ -205,25 +234,46 @@ impl LongName {
     fn add(&mut self, entry: &[u8]) {
         let (place, checksum) = (entry[0], entry[13]);
         if place & 0x40 != 0 {
-            *self = Self { parts: Vec::new(), checksum };
+            *self = Self {
+                parts: Vec::new(),
+                checksum,
+            };
         } else if self.checksum != checksum {
             self.parts.clear();
             return;
         }
-        let units =
-            entry[1..11].chunks_exact(2).chain(entry[14..26].chunks_exact(2)).chain(entry[28..32].chunks_exact(2));
-        self.parts.push((place & 0x3F, units.map(|unit| u16::from_le_bytes([unit[0], unit[1]])).collect()));
+        let units = entry[1..11]
+            .chunks_exact(2)
+            .chain(entry[14..26].chunks_exact(2))
+            .chain(entry[28..32].chunks_exact(2));
+        self.parts.push((
+            place & 0x3F,
+            units
+                .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
+                .collect(),
+        ));
     }
 
     /// The name, if it is this short entry's: its parts are complete, and the checksum fits.
     fn of(self, entry: &[u8]) -> Option<String> {
-        let sum = entry[..11].iter().fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
+        let sum = entry[..11]
+            .iter()
+            .fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
         let count = u8::try_from(self.parts.len()).ok()?;
-        let in_order = self.parts.iter().map(|(place, _)| *place).eq((1..=count).rev());
+        let in_order = self
+            .parts
+            .iter()
+            .map(|(place, _)| *place)
+            .eq((1..=count).rev());
         if count == 0 || !in_order || sum != self.checksum {
             return None;
         }
-        let units = self.parts.iter().rev().flat_map(|(_, units)| units).copied();
+        let units = self
+            .parts
+            .iter()
+            .rev()
+            .flat_map(|(_, units)| units)
+            .copied();
         let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
         String::from_utf16(&units).ok()
     }

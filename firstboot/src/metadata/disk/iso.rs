@@ -1,4 +1,5 @@
-//! Reads one file of an ISO 9660 disk (ECMA-119), by the names of Rock Ridge, of Joliet, or of neither.
+//! Reads one file of an ISO 9660 disk (ECMA-119), by the names of Rock Ridge, of Joliet, or of
+//! neither.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -16,15 +17,18 @@ const MAX_CONTINUATIONS: usize = 8;
 /// What precedes a record's name (ECMA-119, 9.1).
 const RECORD: usize = 33;
 
-/// Whether the disk has an ISO 9660 file system: the first descriptor's name stands behind its type.
+/// Whether the disk has an ISO 9660 file system: the first descriptor's name stands behind its
+/// type.
 pub(super) fn is_iso(disk: &Disk) -> bool {
-    disk.bytes(FIRST_DESCRIPTOR * SECTOR as u64 + 1, 5).is_ok_and(|magic| magic == b"CD001")
+    disk.bytes(FIRST_DESCRIPTOR * SECTOR as u64 + 1, 5)
+        .is_ok_and(|magic| magic == b"CD001")
 }
 
 /// The content of the file; `None` where the disk has no such file.
 pub(super) fn read(disk: &Disk, path: &str) -> Result<Option<Vec<u8>>> {
     let mut trees = trees(disk)?;
-    // The primary tree has Rock Ridge's names and the plain ones; a disk without Rock Ridge may have a Joliet tree besides.
+    // The primary tree has Rock Ridge's names and the plain ones; a disk without Rock Ridge may
+    // have a Joliet tree besides.
     trees.sort_by_key(|tree| tree.names);
     for tree in trees {
         if let Some(content) = tree.read(path)? {
@@ -62,7 +66,10 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
     let mut trees = Vec::new();
     for number in FIRST_DESCRIPTOR..FIRST_DESCRIPTOR + MAX_DESCRIPTORS {
         let descriptor = disk.bytes(number * SECTOR as u64, SECTOR)?;
-        ensure!(descriptor[1..6] == *b"CD001", "its ISO 9660 is damaged: the list of descriptors has no end");
+        ensure!(
+            descriptor[1..6] == *b"CD001",
+            "its ISO 9660 is damaged: the list of descriptors has no end"
+        );
         let names = match descriptor[0] {
             1 => Names::Primary,
             2 if matches!(descriptor[88..91], [b'%', b'/', b'@' | b'C' | b'E']) => Names::Joliet,
@@ -70,20 +77,38 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
             _ => continue,
         };
         let block = u32::from(u16_at(&descriptor, 128)?);
-        ensure!(matches!(block, 512 | 1024 | 2048), "its ISO 9660 is damaged: blocks of {block} bytes");
-        trees.push(Tree { disk, names, block, root: Entry::parse(&descriptor[156..190])? });
+        ensure!(
+            matches!(block, 512 | 1024 | 2048),
+            "its ISO 9660 is damaged: blocks of {block} bytes"
+        );
+        trees.push(Tree {
+            disk,
+            names,
+            block,
+            root: Entry::parse(&descriptor[156..190])?,
+        });
     }
-    ensure!(!trees.is_empty(), "its ISO 9660 is damaged: it has no primary descriptor");
+    ensure!(
+        !trees.is_empty(),
+        "its ISO 9660 is damaged: it has no primary descriptor"
+    );
     Ok(trees)
 }
 
 impl Entry {
-    /// A directory record (ECMA-119, 9.1). Numbers stand there in both byte orders, the little-endian one first.
+    /// A directory record (ECMA-119, 9.1). Numbers stand there in both byte orders, the
+    /// little-endian one first.
     fn parse(record: &[u8]) -> Result<Self> {
         let attributes: [u8; 1] = array(record, 1)?;
         let flags: [u8; 1] = array(record, 25)?;
-        let block = u32_at(record, 2)?.checked_add(attributes[0].into()).context("its ISO 9660 is damaged")?;
-        Ok(Self { is_directory: flags[0] & 2 != 0, block, size: u32_at(record, 10)? })
+        let block = u32_at(record, 2)?
+            .checked_add(attributes[0].into())
+            .context("its ISO 9660 is damaged")?;
+        Ok(Self {
+            is_directory: flags[0] & 2 != 0,
+            block,
+            size: u32_at(record, 10)?,
+        })
     }
 }
 
@@ -94,7 +119,11 @@ impl Tree<'_> {
             if !entry.is_directory {
                 return Ok(None);
             }
-            ensure!(entry.size <= MAX_FOLDER, "its ISO 9660 is damaged: a folder of {} bytes", entry.size);
+            ensure!(
+                entry.size <= MAX_FOLDER,
+                "its ISO 9660 is damaged: a folder of {} bytes",
+                entry.size
+            );
             let folder = self.content(entry, usize::try_from(entry.size)?)?;
             match self.find(&folder, name)? {
                 Some(found) => entry = found,
@@ -108,18 +137,22 @@ impl Tree<'_> {
     }
 
     fn content(&self, entry: Entry, size: usize) -> Result<Vec<u8>> {
-        self.disk.bytes(u64::from(entry.block) * u64::from(self.block), size)
+        self.disk
+            .bytes(u64::from(entry.block) * u64::from(self.block), size)
     }
 
     fn find(&self, folder: &[u8], name: &str) -> Result<Option<Entry>> {
         let mut at = 0;
         while let Some(length) = folder.get(at).map(|length| usize::from(*length)) {
             if length == 0 {
-                // A record does not cross the border of a sector: zeroes fill it up (ECMA-119, 6.8.1.1).
+                // A record does not cross the border of a sector: zeroes fill it up (ECMA-119,
+                // 6.8.1.1).
                 at = (at + 1).next_multiple_of(SECTOR);
                 continue;
             }
-            let record = folder.get(at..at + length).context("its ISO 9660 is damaged: a record ends too early")?;
+            let record = folder
+                .get(at..at + length)
+                .context("its ISO 9660 is damaged: a record ends too early")?;
             at += length;
             if length > RECORD && self.is_named(record, name)? {
                 return Entry::parse(record).map(Some);
@@ -130,20 +163,29 @@ impl Tree<'_> {
 
     fn is_named(&self, record: &[u8], name: &str) -> Result<bool> {
         let length = usize::from(record[RECORD - 1]);
-        let own = record.get(RECORD..RECORD + length).context("its ISO 9660 is damaged: a name ends too early")?;
+        let own = record
+            .get(RECORD..RECORD + length)
+            .context("its ISO 9660 is damaged: a name ends too early")?;
         if self.names == Names::Joliet {
-            let units: Vec<u16> = own.chunks_exact(2).map(|unit| u16::from_be_bytes([unit[0], unit[1]])).collect();
-            return Ok(String::from_utf16(&units).is_ok_and(|own| without_version(&own).eq_ignore_ascii_case(name)));
+            let units: Vec<u16> = own
+                .chunks_exact(2)
+                .map(|unit| u16::from_be_bytes([unit[0], unit[1]]))
+                .collect();
+            return Ok(String::from_utf16(&units)
+                .is_ok_and(|own| without_version(&own).eq_ignore_ascii_case(name)));
         }
         // The record is filled up to an even length before the fields of Rock Ridge.
-        let fields = record.get((RECORD + length).next_multiple_of(2)..).unwrap_or_default();
+        let fields = record
+            .get((RECORD + length).next_multiple_of(2)..)
+            .unwrap_or_default();
         Ok(match self.rock_ridge_name(fields)? {
             Some(long) => long.eq_ignore_ascii_case(name.as_bytes()),
             None => is_plain_name(without_version(&String::from_utf8_lossy(own)), name),
         })
     }
 
-    /// The name in the fields of Rock Ridge (IEEE P1282, 4.1.4), which may continue elsewhere (P1281, 5.1).
+    /// The name in the fields of Rock Ridge (IEEE P1282, 4.1.4), which may continue elsewhere
+    /// (P1281, 5.1).
     fn rock_ridge_name(&self, fields: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut name: Option<Vec<u8>> = None;
         let mut area = fields.to_vec();
@@ -156,13 +198,20 @@ impl Tree<'_> {
                     (b"NM", [_, _, _, _, flags, part @ ..]) if flags & 6 == 0 => {
                         name.get_or_insert_default().extend(part);
                     }
-                    (b"CE", _) => next = Some((u32_at(field, 4)?, u32_at(field, 12)?, u32_at(field, 20)?)),
+                    (b"CE", _) => {
+                        next = Some((u32_at(field, 4)?, u32_at(field, 12)?, u32_at(field, 20)?));
+                    }
                     _ => {}
                 }
                 rest = &rest[length..];
             }
-            let Some((block, offset, length)) = next else { return Ok(name) };
-            ensure!(length <= u32::try_from(SECTOR)?, "its Rock Ridge is damaged: a continuation of {length} bytes");
+            let Some((block, offset, length)) = next else {
+                return Ok(name);
+            };
+            ensure!(
+                length <= u32::try_from(SECTOR)?,
+                "its Rock Ridge is damaged: a continuation of {length} bytes"
+            );
             let at = u64::from(block) * u64::from(self.block) + u64::from(offset);
             area = self.disk.bytes(at, usize::try_from(length)?)?;
         }
@@ -183,10 +232,24 @@ fn without_version(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Whether a plain ISO 9660 name stands for the wanted one. Such names have capitals, digits and underscores, and at level 1
-/// only eight of them: `user-data` becomes `USER_DATA` or `USER_DAT`.
+/// Whether a plain ISO 9660 name stands for the wanted one. Such names have capitals, digits and
+/// underscores, and at level 1 only eight of them: `user-data` becomes `USER_DATA` or `USER_DAT`.
 fn is_plain_name(own: &str, wanted: &str) -> bool {
-    let plain: String = wanted.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' }).collect();
-    let eight = plain.get(..8).filter(|_| !plain.contains('.')).unwrap_or(&plain);
-    [wanted, &plain, eight].iter().any(|name| own.eq_ignore_ascii_case(name))
+    let plain: String = wanted
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    let eight = plain
+        .get(..8)
+        .filter(|_| !plain.contains('.'))
+        .unwrap_or(&plain);
+    [wanted, &plain, eight]
+        .iter()
+        .any(|name| own.eq_ignore_ascii_case(name))
 }

@@ -6,11 +6,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-/// The disks with a label, in any case. udev's links cost nothing, so they are read first. blkid reads every disk; it runs
-/// only where udev has made no links.
+/// The disks with a label, in any case. udev's links cost nothing, so they are read first. blkid
+/// reads every disk; it runs only where udev has made no links.
 pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
     if let Ok(folder) = fs::read_dir(links) {
-        let named = folder.flatten().filter(|link| link.file_name().to_string_lossy().eq_ignore_ascii_case(label));
+        let named = folder.flatten().filter(|link| {
+            link.file_name()
+                .to_string_lossy()
+                .eq_ignore_ascii_case(label)
+        });
         let mut disks: Vec<PathBuf> = named.map(|link| link.path()).collect();
         disks.sort();
         return Ok(disks);
@@ -28,8 +32,12 @@ pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
 fn among(listing: &str, label: &str) -> Vec<PathBuf> {
     let mut disks = Vec::new();
     for disk in listing.split("\n\n") {
-        let value = |key: &str| disk.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        // FAT has its label twice. Where the one in the root folder is lost, the one in the boot sector counts.
+        let value = |key: &str| {
+            disk.lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        };
+        // FAT has its label twice. Where the one in the root folder is lost, the one in the boot
+        // sector counts.
         let found = value("LABEL").or_else(|| value("LABEL_FATBOOT"));
         if found.is_some_and(|found| found.eq_ignore_ascii_case(label)) {
             disks.extend(value("DEVNAME").map(PathBuf::from));
@@ -48,7 +56,10 @@ mod tests {
     fn a_disk_is_found_by_either_label_in_any_case() {
         let listing = "DEVNAME=/dev/vda1\nLABEL=boot\nTYPE=xfs\n\nDEVNAME=/dev/vdb\nLABEL_FATBOOT=CIDATA\nTYPE=vfat\n\n\
                        DEVNAME=/dev/sr0\nLABEL=cidata\nTYPE=iso9660\n";
-        assert_eq!(among(listing, "cidata"), [PathBuf::from("/dev/vdb"), "/dev/sr0".into()]);
+        assert_eq!(
+            among(listing, "cidata"),
+            [PathBuf::from("/dev/vdb"), "/dev/sr0".into()]
+        );
         assert!(among("DEVNAME=/dev/vda1\nLABEL=boot\n", "cidata").is_empty());
         assert!(among("DEVNAME=/dev/vda1\nLABEL=cidata2\n", "cidata").is_empty());
         assert!(among("", "cidata").is_empty());
@@ -61,7 +72,10 @@ mod tests {
             fs::write(links.path().join(name), "").unwrap();
         }
         let found = find(links.path(), "config-2").unwrap();
-        assert_eq!(found, [links.path().join("CONFIG-2"), links.path().join("config-2")]);
+        assert_eq!(
+            found,
+            [links.path().join("CONFIG-2"), links.path().join("config-2")]
+        );
         assert!(find(links.path(), "cidata").unwrap().is_empty());
     }
 

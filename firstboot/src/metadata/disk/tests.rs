@@ -5,7 +5,13 @@ use proptest::prelude::*;
 use super::*;
 
 /// A FAT volume with the label and a file at `path`, behind others.
-fn fat(options: fatfs::FormatVolumeOptions, sectors: usize, others: u32, path: &str, content: &[u8]) -> Vec<u8> {
+fn fat(
+    options: fatfs::FormatVolumeOptions,
+    sectors: usize,
+    others: u32,
+    path: &str,
+    content: &[u8],
+) -> Vec<u8> {
     let mut image = io::Cursor::new(vec![0; sectors * 512]);
     fatfs::format_volume(&mut image, options.volume_label(*b"CIDATA     ")).unwrap();
     {
@@ -19,15 +25,29 @@ fn fat(options: fatfs::FormatVolumeOptions, sectors: usize, others: u32, path: &
         folder.create_file("removed with a long name").unwrap();
         folder.remove("removed with a long name").unwrap();
         for number in 0..others {
-            folder.create_file(&format!("another file {number}")).unwrap().write_all(&[b'o'; 700]).unwrap();
+            folder
+                .create_file(&format!("another file {number}"))
+                .unwrap()
+                .write_all(&[b'o'; 700])
+                .unwrap();
         }
-        folder.create_file(name).unwrap().write_all(content).unwrap();
+        folder
+            .create_file(name)
+            .unwrap()
+            .write_all(content)
+            .unwrap();
     }
     image.into_inner()
 }
 
 fn small(content: &[u8]) -> Vec<u8> {
-    fat(fatfs::FormatVolumeOptions::new(), 256, 3, "user-data", content)
+    fat(
+        fatfs::FormatVolumeOptions::new(),
+        256,
+        3,
+        "user-data",
+        content,
+    )
 }
 
 fn read_image(image: &[u8], path: &str) -> Result<Option<Vec<u8>>> {
@@ -40,27 +60,63 @@ fn read_image(image: &[u8], path: &str) -> Result<Option<Vec<u8>>> {
 #[test]
 fn a_file_is_read_from_each_width_of_fat() {
     let content: Vec<u8> = (0..30_000u32).map(|number| (number % 251) as u8).collect();
-    for (width, sectors) in
-        [(fatfs::FatType::Fat12, 2000), (fatfs::FatType::Fat16, 20_000), (fatfs::FatType::Fat32, 70_000)]
-    {
-        let options = || fatfs::FormatVolumeOptions::new().fat_type(width).bytes_per_cluster(512);
+    for (width, sectors) in [
+        (fatfs::FatType::Fat12, 2000),
+        (fatfs::FatType::Fat16, 20_000),
+        (fatfs::FatType::Fat32, 70_000),
+    ] {
+        let options = || {
+            fatfs::FormatVolumeOptions::new()
+                .fat_type(width)
+                .bytes_per_cluster(512)
+        };
         let root = fat(options(), sectors, 40, "user-data", &content);
-        assert!(read_image(&root, "user-data").unwrap().unwrap() == content, "{width:?}");
-        assert!(read_image(&root, "User-Data").unwrap().is_some(), "vfat compares names in any case");
-        let below = fat(options(), sectors, 40, "openstack/latest/user_data", &content);
-        assert!(read_image(&below, "openstack/latest/user_data").unwrap().unwrap() == content, "{width:?}");
-        for absent in ["openstack/latest", "openstack/user_data", "user_data", "openstack/latest/user_data/x"] {
-            assert!(read_image(&below, absent).unwrap().is_none(), "{width:?} {absent}");
+        assert!(
+            read_image(&root, "user-data").unwrap().unwrap() == content,
+            "{width:?}"
+        );
+        assert!(
+            read_image(&root, "User-Data").unwrap().is_some(),
+            "vfat compares names in any case"
+        );
+        let below = fat(
+            options(),
+            sectors,
+            40,
+            "openstack/latest/user_data",
+            &content,
+        );
+        assert!(
+            read_image(&below, "openstack/latest/user_data")
+                .unwrap()
+                .unwrap()
+                == content,
+            "{width:?}"
+        );
+        for absent in [
+            "openstack/latest",
+            "openstack/user_data",
+            "user_data",
+            "openstack/latest/user_data/x",
+        ] {
+            assert!(
+                read_image(&below, absent).unwrap().is_none(),
+                "{width:?} {absent}"
+            );
         }
     }
 }
 
-/// A FAT32 as `mkfs.vfat -F 32` makes it on a disk of 1 MiB: fewer clusters than Microsoft's rule wants.
+/// A FAT32 as `mkfs.vfat -F 32` makes it on a disk of 1 MiB: fewer clusters than Microsoft's rule
+/// wants.
 fn small_fat32(content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 2048 * 512];
     image[..3].copy_from_slice(&[0xEB, 0x58, 0x90]);
-    let put = |image: &mut Vec<u8>, at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
-    // 512 bytes a sector, 1 sector a cluster, 32 reserved, 2 tables of 16 sectors, the root folder in cluster 2.
+    let put = |image: &mut Vec<u8>, at: usize, bytes: &[u8]| {
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+    };
+    // 512 bytes a sector, 1 sector a cluster, 32 reserved, 2 tables of 16 sectors, the root folder
+    // in cluster 2.
     put(&mut image, 11, &[0, 2, 1, 32, 0, 2, 0, 0]);
     image[21] = 0xF8;
     put(&mut image, 32, &2048u32.to_le_bytes());
@@ -73,20 +129,38 @@ fn small_fat32(content: &[u8]) -> Vec<u8> {
     let data = (32 + 2 * 16) * 512;
     put(&mut image, data, b"NODE    TXT ");
     put(&mut image, data + 26, &[3, 0]);
-    put(&mut image, data + 28, &u32::try_from(content.len()).unwrap().to_le_bytes());
+    put(
+        &mut image,
+        data + 28,
+        &u32::try_from(content.len()).unwrap().to_le_bytes(),
+    );
     put(&mut image, data + 512, content);
     image
 }
 
 #[test]
 fn fat_that_the_kernel_mounts_is_read() {
-    assert_eq!(read_image(&small_fat32(b"small"), "node.txt").unwrap().unwrap(), b"small", "a FAT32 with few clusters");
+    assert_eq!(
+        read_image(&small_fat32(b"small"), "node.txt")
+            .unwrap()
+            .unwrap(),
+        b"small",
+        "a FAT32 with few clusters"
+    );
     let mut both_counts = small(b"both");
     both_counts[32..36].copy_from_slice(&256u32.to_le_bytes());
-    assert_eq!(read_image(&both_counts, "user-data").unwrap().unwrap(), b"both", "both counts of sectors");
+    assert_eq!(
+        read_image(&both_counts, "user-data").unwrap().unwrap(),
+        b"both",
+        "both counts of sectors"
+    );
     let mut unsigned = small(b"unsigned");
     unsigned[510..512].fill(0);
-    assert_eq!(read_image(&unsigned, "user-data").unwrap().unwrap(), b"unsigned", "no signature in the boot sector");
+    assert_eq!(
+        read_image(&unsigned, "user-data").unwrap().unwrap(),
+        b"unsigned",
+        "no signature in the boot sector"
+    );
 }
 
 /// A directory record of ISO 9660. `fields` are Rock Ridge's.
@@ -108,8 +182,8 @@ fn joliet(name: &str) -> Vec<u8> {
     name.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }
 
-/// An ISO 9660 disk with two trees: the file has the first name, behind Rock Ridge's fields, in the primary one, and the
-/// second in Joliet's. Its content is in sector 21.
+/// An ISO 9660 disk with two trees: the file has the first name, behind Rock Ridge's fields, in the
+/// primary one, and the second in Joliet's. Its content is in sector 21.
 fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 24 * 2048];
     let mut put = |sector: usize, at: usize, bytes: &[u8]| {
@@ -122,7 +196,10 @@ fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8>
         put(sector, 156, &record(&[0], true, root, 2048, &[]));
     }
     put(17, 88, b"%/E");
-    for (sector, name, fields) in [(19, plain.as_bytes().to_vec(), fields), (20, joliet(joliet_name), &[][..])] {
+    for (sector, name, fields) in [
+        (19, plain.as_bytes().to_vec(), fields),
+        (20, joliet(joliet_name), &[][..]),
+    ] {
         let own = record(&[0], true, 19, 2048, &[]);
         let file = record(&name, false, 21, content.len(), fields);
         put(sector, 0, &[own.clone(), own, file].concat());
@@ -136,20 +213,48 @@ fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8>
 #[test]
 fn a_file_is_read_by_each_kind_of_name() {
     let found = |image: &[u8]| read_image(image, "user-data").unwrap();
-    for plain in ["USER_DATA.;1", "USER_DATA;1", "USER-DATA.;1", "USER_DAT.;1", "user-data"] {
-        assert_eq!(found(&iso(plain, &[], "x", b"plain")).unwrap(), b"plain", "{plain}");
+    for plain in [
+        "USER_DATA.;1",
+        "USER_DATA;1",
+        "USER-DATA.;1",
+        "USER_DAT.;1",
+        "user-data",
+    ] {
+        assert_eq!(
+            found(&iso(plain, &[], "x", b"plain")).unwrap(),
+            b"plain",
+            "{plain}"
+        );
     }
-    assert_eq!(found(&iso("A.;1", b"RR\x05\x01\x81NM\x0e\x01\0user-data", "x", b"rock")).unwrap(), b"rock");
-    assert_eq!(found(&iso("A.;1", &[], "user-data;1", b"joliet")).unwrap(), b"joliet");
+    assert_eq!(
+        found(&iso(
+            "A.;1",
+            b"RR\x05\x01\x81NM\x0e\x01\0user-data",
+            "x",
+            b"rock"
+        ))
+        .unwrap(),
+        b"rock"
+    );
+    assert_eq!(
+        found(&iso("A.;1", &[], "user-data;1", b"joliet")).unwrap(),
+        b"joliet"
+    );
     let mut continued = b"NM\x09\x01\x01user".to_vec();
     continued.extend(b"CE\x1c\x01");
     for number in [22u32, 100, 10] {
         continued.extend(number.to_le_bytes());
         continued.extend(number.to_be_bytes());
     }
-    assert_eq!(found(&iso("A.;1", &continued, "x", b"continued")).unwrap(), b"continued");
+    assert_eq!(
+        found(&iso("A.;1", &continued, "x", b"continued")).unwrap(),
+        b"continued"
+    );
     assert!(found(&iso("A.;1", b"NM\x0a\x01\0other", "x", b"")).is_none());
-    assert!(found(&iso("USER_DATA.;1", b"NM\x0a\x01\0other", "x", b"")).is_none(), "the name of Rock Ridge counts");
+    assert!(
+        found(&iso("USER_DATA.;1", b"NM\x0a\x01\0other", "x", b"")).is_none(),
+        "the name of Rock Ridge counts"
+    );
 }
 
 #[test]
@@ -162,7 +267,10 @@ fn what_is_no_file_system_is_an_error() {
     circle[32 * 512 + 8..32 * 512 + 12].copy_from_slice(&2u32.to_le_bytes());
     let data = (32 + 2 * 16) * 512;
     circle[data..data + 512].fill(b'x');
-    assert!(read_image(&circle, "node.txt").unwrap().is_none(), "a folder without an end");
+    assert!(
+        read_image(&circle, "node.txt").unwrap().is_none(),
+        "a folder without an end"
+    );
 }
 
 proptest! {

@@ -1,4 +1,5 @@
-//! A small http server for one test: it answers each request by a function and keeps what was asked.
+//! A small http server for one test: it answers each request by a function and keeps what was
+//! asked.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -15,7 +16,10 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -37,7 +41,9 @@ impl Server {
         let seen = Arc::clone(&requests);
         std::thread::spawn(move || {
             for mut connection in listener.incoming().flatten() {
-                let mut lines = BufReader::new(connection.try_clone().unwrap()).lines().map_while(Result::ok);
+                let mut lines = BufReader::new(connection.try_clone().unwrap())
+                    .lines()
+                    .map_while(Result::ok);
                 let Some(first) = lines.next() else { continue };
                 let headers = lines.take_while(|line| !line.is_empty());
                 let headers = headers.filter_map(|line| {
@@ -45,12 +51,16 @@ impl Server {
                     Some((name.to_ascii_lowercase(), value.trim().to_owned()))
                 });
                 let headers = headers.collect();
-                let request = Request { line: first.trim_end_matches(" HTTP/1.1").to_owned(), headers };
+                let request = Request {
+                    line: first.trim_end_matches(" HTTP/1.1").to_owned(),
+                    headers,
+                };
                 seen.lock().unwrap().push(request.clone());
                 let (status, more, body) = answer(&request);
                 let length = body.len();
-                let head =
-                    format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n");
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n"
+                );
                 let _ = connection.write_all(&[head.as_bytes(), &body].concat());
             }
         });
@@ -58,6 +68,11 @@ impl Server {
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
-        self.requests.lock().unwrap().iter().map(|request| request.line.clone()).collect()
+        self.requests
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|request| request.line.clone())
+            .collect()
     }
 }

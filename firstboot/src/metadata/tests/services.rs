@@ -17,10 +17,20 @@ fn status(status: u16) -> Response {
 fn ask_on(platform: Platform, source: &Source, server: &Server) -> Result<Answer> {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("proc")).unwrap();
-    fs::write(root.path().join("proc/cmdline"), format!("firstboot.platform={}", platform.name())).unwrap();
+    fs::write(
+        root.path().join("proc/cmdline"),
+        format!("firstboot.platform={}", platform.name()),
+    )
+    .unwrap();
     let platforms = Platforms::observe(root.path(), None).unwrap();
     install_tls();
-    with_query(|query| (source.find)(&Query { platforms: &platforms, services: &server.url, ..*query }))
+    with_query(|query| {
+        (source.find)(&Query {
+            platforms: &platforms,
+            services: &server.url,
+            ..*query
+        })
+    })
 }
 
 /// reqwest makes no client without it, not even for plain http. Another test may have been first.
@@ -49,12 +59,22 @@ fn error(answer: Result<Answer>) -> String {
 #[test]
 fn a_service_is_asked_on_its_own_platform_only() {
     let server = Server::start(|_| panic!("asked"));
-    for (platform, source) in
-        [(Platform::Ec2, &openstack::SOURCE), (Platform::Gce, &ec2::SOURCE), (Platform::Vmware, &azure::SOURCE)]
-    {
-        assert!(matches!(ask_on(platform, source, &server).unwrap(), Answer::NotAsked(_)));
+    for (platform, source) in [
+        (Platform::Ec2, &openstack::SOURCE),
+        (Platform::Gce, &ec2::SOURCE),
+        (Platform::Vmware, &azure::SOURCE),
+    ] {
+        assert!(matches!(
+            ask_on(platform, source, &server).unwrap(),
+            Answer::NotAsked(_)
+        ));
     }
-    let known = with_query(|query| (gce::SOURCE.find)(&Query { known: true, ..*query }));
+    let known = with_query(|query| {
+        (gce::SOURCE.find)(&Query {
+            known: true,
+            ..*query
+        })
+    });
     assert!(matches!(known.unwrap(), Answer::NotAsked(why) if why == KNOWN));
 }
 
@@ -72,16 +92,31 @@ fn openstack_gives_the_user_data() {
     assert_eq!(place(ask(&server)), "the user data of openstack");
     assert_eq!(server.lines().len(), 4);
 
-    let without =
-        Server::start(|request| if request.line.ends_with("meta_data.json") { ok(META) } else { status(404) });
+    let without = Server::start(|request| {
+        if request.line.ends_with("meta_data.json") {
+            ok(META)
+        } else {
+            status(404)
+        }
+    });
     assert_eq!(nothing(ask(&without)), "the instance u-1 has no user data");
     let foreign = Server::start(|_| ok("<html>"));
     assert!(error(ask(&foreign)).contains("is not OpenStack's meta_data.json"));
     let refusing = Server::start(|_| status(403));
     assert!(error(ask(&refusing)).contains("answered 403 Forbidden: no"));
-    let cloud_config = Server::start(|request| ok(if request.line.ends_with("json") { META } else { "#cloud-config" }));
+    let cloud_config = Server::start(|request| {
+        ok(if request.line.ends_with("json") {
+            META
+        } else {
+            "#cloud-config"
+        })
+    });
     let said = error(ask(&cloud_config));
-    assert!(said.contains("runs on openstack (firstboot.platform=") && said.contains("not a node document"), "{said}");
+    assert!(
+        said.contains("runs on openstack (firstboot.platform=")
+            && said.contains("not a node document"),
+        "{said}"
+    );
 }
 
 /// EC2's service: it wants a token that it gave, and each is good for so many requests.
@@ -89,14 +124,19 @@ fn ec2_service(uses: u32, user_data: Response) -> Server {
     let (mut number, mut left) = (0, 0);
     Server::start(move |request: &Request| {
         if request.line == "PUT /latest/api/token" {
-            let lifetime = request.header("x-aws-ec2-metadata-token-ttl-seconds").and_then(|text| text.parse().ok());
-            if !matches!(lifetime, Some(1..=21_600)) || request.header("x-forwarded-for").is_some() {
+            let lifetime = request
+                .header("x-aws-ec2-metadata-token-ttl-seconds")
+                .and_then(|text| text.parse().ok());
+            if !matches!(lifetime, Some(1..=21_600)) || request.header("x-forwarded-for").is_some()
+            {
                 return status(400);
             }
             (number, left) = (number + 1, uses);
             return ok(format!("token-{number}"));
         }
-        if left == 0 || request.header("x-aws-ec2-metadata-token") != Some(&format!("token-{number}")) {
+        if left == 0
+            || request.header("x-aws-ec2-metadata-token") != Some(&format!("token-{number}"))
+        {
             return status(401);
         }
         left -= 1;
@@ -118,28 +158,51 @@ fn ec2_is_asked_with_a_token_that_is_renewed_once() {
     let expiring = ec2_service(1, ok(FIRST));
     assert_eq!(place(ask(&expiring)), "the user data of ec2");
     let asked = ["PUT /latest/api/token", "GET /2021-03-23/user-data"];
-    assert_eq!(expiring.lines()[2..], ["GET /2021-03-23/user-data", asked[0], asked[1]]);
+    assert_eq!(
+        expiring.lines()[2..],
+        ["GET /2021-03-23/user-data", asked[0], asked[1]]
+    );
 
     let never = ec2_service(0, ok(FIRST));
     assert!(error(ask(&never)).contains("401"));
-    assert_eq!(never.lines().len(), 4, "the token is renewed once: {:?}", never.lines());
-    assert_eq!(nothing(ask(&ec2_service(9, status(404)))), "the instance i-0123 has no user data");
+    assert_eq!(
+        never.lines().len(),
+        4,
+        "the token is renewed once: {:?}",
+        never.lines()
+    );
+    assert_eq!(
+        nothing(ask(&ec2_service(9, status(404)))),
+        "the instance i-0123 has no user data"
+    );
 }
 
 #[test]
 fn ec2_is_never_asked_by_version_1() {
-    for (status_of_put, words) in [(403, "switched off"), (404, "answered 404"), (400, "answered 400")] {
+    for (status_of_put, words) in [
+        (403, "switched off"),
+        (404, "answered 404"),
+        (400, "answered 400"),
+    ] {
         // A service of version 1 would answer the other requests.
-        let server = Server::start(
-            move |request| {
-                if request.line.starts_with("PUT") { status(status_of_put) } else { ok(FIRST) }
-            },
-        );
+        let server = Server::start(move |request| {
+            if request.line.starts_with("PUT") {
+                status(status_of_put)
+            } else {
+                ok(FIRST)
+            }
+        });
         let said = error(ask_on(Platform::Ec2, &ec2::SOURCE, &server));
         assert!(said.contains(words), "{said}");
         assert_eq!(server.lines(), ["PUT /latest/api/token"]);
     }
-    let off_later = Server::start(|request| if request.line.starts_with("PUT") { ok("t") } else { status(403) });
+    let off_later = Server::start(|request| {
+        if request.line.starts_with("PUT") {
+            ok("t")
+        } else {
+            status(403)
+        }
+    });
     assert!(error(ask_on(Platform::Ec2, &ec2::SOURCE, &off_later)).contains("switched off"));
     assert_eq!(off_later.lines().len(), 2, "a 403 stops");
     let no_token = Server::start(|_| ok("\n"));
@@ -158,13 +221,21 @@ fn gce_has_the_header_both_ways() {
             }
             match request.line.as_str() {
                 "GET /computeMetadata/v1/instance/id" => (200, flavored, b"42".to_vec()),
-                "GET /computeMetadata/v1/instance/attributes/user-data" => (data.0, flavored, data.2.clone()),
+                "GET /computeMetadata/v1/instance/attributes/user-data" => {
+                    (data.0, flavored, data.2.clone())
+                }
                 _ => status(404),
             }
         })
     };
-    assert_eq!(place(ask(&google(FLAVOR, ok(FIRST)))), "the user data of gce");
-    assert_eq!(nothing(ask(&google(FLAVOR, status(404)))), "the instance 42 has no attribute user-data");
+    assert_eq!(
+        place(ask(&google(FLAVOR, ok(FIRST)))),
+        "the user data of gce"
+    );
+    assert_eq!(
+        nothing(ask(&google(FLAVOR, status(404)))),
+        "the instance 42 has no attribute user-data"
+    );
     let stranger = google("", ok(FIRST));
     assert!(error(ask(&stranger)).contains("not GCE's metadata server"));
     assert_eq!(stranger.lines().len(), 1);
@@ -177,10 +248,18 @@ fn azure_gives_base64() {
         // The service does not know a machine that has just started.
         let mut early = vec![status(429), status(410), status(404)];
         Server::start(move |request| {
-            if request.header("metadata") != Some("true") || !request.line.contains("api-version=2021-01-01") {
+            if request.header("metadata") != Some("true")
+                || !request.line.contains("api-version=2021-01-01")
+            {
                 return status(400);
             }
-            early.pop().unwrap_or_else(|| ok(if request.line.contains("/userData?") { data } else { "v-1" }))
+            early.pop().unwrap_or_else(|| {
+                ok(if request.line.contains("/userData?") {
+                    data
+                } else {
+                    "v-1"
+                })
+            })
         })
     };
     let document = "eyJwYXlsb2FkVHlwZSI6InQiLCJwYXlsb2FkIjoiWm1seWMzUT0iLCJzaWduYXR1cmVzIjpbXX0=";
@@ -195,9 +274,15 @@ fn no_redirect_is_followed_and_no_flood_is_read() {
     let to: &'static str = format!("Location: {}\r\n", elsewhere.url).leak();
     let server = Server::start(move |_| (302, to, Vec::new()));
     let said = error(ask_on(Platform::Gce, &gce::SOURCE, &server));
-    assert!(said.contains("302 Found, a redirect, which firstboot does not follow"), "{said}");
+    assert!(
+        said.contains("302 Found, a redirect, which firstboot does not follow"),
+        "{said}"
+    );
     let flood = Server::start(|_| ok(vec![b'x'; 2 << 20]));
-    assert!(error(ask_on(Platform::Openstack, &openstack::SOURCE, &flood)).contains("more than 1048576 bytes"));
+    assert!(
+        error(ask_on(Platform::Openstack, &openstack::SOURCE, &flood))
+            .contains("more than 1048576 bytes")
+    );
 }
 
 #[test]
@@ -208,10 +293,18 @@ fn a_service_is_only_compared_with_a_document_that_is_there() {
     let compared = |services: Option<&Url>| {
         with_query(|query| {
             let services = services.unwrap_or(query.services);
-            (gce::SOURCE.find)(&Query { platforms: &platforms, patience: Patience::Compare, services, ..*query })
+            (gce::SOURCE.find)(&Query {
+                platforms: &platforms,
+                patience: Patience::Compare,
+                services,
+                ..*query
+            })
         })
     };
-    assert!(nothing(compared(None)).starts_with("it gave nothing in 2 s"), "no server is there");
+    assert!(
+        nothing(compared(None)).starts_with("it gave nothing in 2 s"),
+        "no server is there"
+    );
     let refusing = Server::start(|_| status(403));
     assert!(nothing(compared(Some(&refusing.url))).starts_with("it refuses: "));
     assert_eq!(refusing.lines().len(), 1);

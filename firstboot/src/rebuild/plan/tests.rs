@@ -53,7 +53,9 @@ fn members(observed: &mut Observed, members: &[Member]) {
 fn waits(change: impl FnOnce(&mut Observed), expected: &str) {
     let mut observed = observed();
     change(&mut observed);
-    let Plan::Wait(why) = plan(&observed) else { panic!("it does not wait: {:?}", plan(&observed)) };
+    let Plan::Wait(why) = plan(&observed) else {
+        panic!("it does not wait: {:?}", plan(&observed))
+    };
     let why = why.to_string();
     assert!(why.contains(expected), "{why}");
 }
@@ -64,9 +66,18 @@ fn a_node_is_removed_added_and_joins() {
     assert_eq!(plan(&now), Plan::Remove(3));
     members(&mut now, &[member(1), member(2)]);
     assert_eq!(plan(&now), Plan::Add(7));
-    let new = Member { id: 9, name: String::new(), is_learner: true, ..member(3) };
+    let new = Member {
+        id: 9,
+        name: String::new(),
+        is_learner: true,
+        ..member(3)
+    };
     members(&mut now, &[member(1), member(2), new]);
-    assert_eq!(plan(&now), Plan::Remove(9), "another disk id may have added it");
+    assert_eq!(
+        plan(&now),
+        Plan::Remove(9),
+        "another disk id may have added it"
+    );
     now.added = Some(9);
     let list = [1, 2, 3].map(|id| (format!("etcd-{id}"), format!("https://10.0.0.{id}:2380")));
     assert_eq!(plan(&now), Plan::Join(list.to_vec()));
@@ -75,18 +86,31 @@ fn a_node_is_removed_added_and_joins() {
 #[test]
 fn a_quorum_is_never_put_at_risk() {
     waits(|now| now.peers.clear(), "[no-quorum]");
-    waits(|now| now.peers.truncate(1), "only 1 of 3 voters are healthy; 2 are required [no-quorum]");
-    waits(|now| now.clusters = BTreeSet::from([7, 8]), "[clusters-differ]");
-    waits(|now| now.peers[1].members.truncate(2), "[member-lists-differ]");
+    waits(
+        |now| now.peers.truncate(1),
+        "only 1 of 3 voters are healthy; 2 are required [no-quorum]",
+    );
+    waits(
+        |now| now.clusters = BTreeSet::from([7, 8]),
+        "[clusters-differ]",
+    );
+    waits(
+        |now| now.peers[1].members.truncate(2),
+        "[member-lists-differ]",
+    );
 }
 
 #[test]
 fn a_second_machine_with_this_identity_is_noticed() {
     let mut now = observed();
     now.peers[0].connected = BTreeMap::from([(3, 1)]);
-    let Plan::DuplicateMember(why) = plan(&now) else { panic!("{:?}", plan(&now)) };
+    let Plan::DuplicateMember(why) = plan(&now) else {
+        panic!("{:?}", plan(&now))
+    };
     assert!(
-        why.text.starts_with("etcd-1 is still connected to this node's member 3 at https://10.0.0.3:2380"),
+        why.text.starts_with(
+            "etcd-1 is still connected to this node's member 3 at https://10.0.0.3:2380"
+        ),
         "{why}"
     );
 }
@@ -96,9 +120,19 @@ fn a_node_with_another_address_replaces_its_old_self() {
     let mut now = observed();
     now.peer_url = "https://10.0.0.33:2380".into();
     assert_eq!(plan(&now), Plan::Remove(3));
-    now.peers.push(Peer { member_id: 3, name: "etcd-3".into(), ..now.peers[1].clone() });
-    let Plan::DuplicateMember(why) = plan(&now) else { panic!("{:?}", plan(&now)) };
-    assert!(why.text.contains("this node's member 3 at https://10.0.0.3:2380"), "{why}");
+    now.peers.push(Peer {
+        member_id: 3,
+        name: "etcd-3".into(),
+        ..now.peers[1].clone()
+    });
+    let Plan::DuplicateMember(why) = plan(&now) else {
+        panic!("{:?}", plan(&now))
+    };
+    assert!(
+        why.text
+            .contains("this node's member 3 at https://10.0.0.3:2380"),
+        "{why}"
+    );
     now.peers.pop();
     members(&mut now, &[member(1), member(2)]);
     assert_eq!(plan(&now), Plan::Add(7));
@@ -110,7 +144,10 @@ fn a_node_with_another_address_replaces_its_old_self() {
 
 #[test]
 fn a_node_never_joins_another_cluster_at_an_address_of_its_own() {
-    let other = Member { name: "other".into(), ..member(1) };
+    let other = Member {
+        name: "other".into(),
+        ..member(1)
+    };
     waits(
         |now| {
             now.peers.truncate(1);
@@ -122,14 +159,26 @@ fn a_node_never_joins_another_cluster_at_an_address_of_its_own() {
 
 #[test]
 fn only_one_learner_is_added_at_a_time() {
-    let learner = Member { is_learner: true, ..member(4) };
-    waits(|now| members(now, &[member(1), member(2), member(3), learner]), "[learner-pending]");
+    let learner = Member {
+        is_learner: true,
+        ..member(4)
+    };
+    waits(
+        |now| members(now, &[member(1), member(2), member(3), learner]),
+        "[learner-pending]",
+    );
 }
 
 #[test]
 fn a_node_that_could_not_run_does_not_join() {
-    waits(|now| now.free = 100 << 20, "this node has 100 MiB free for etcd");
-    waits(|now| now.peers.iter_mut().for_each(|peer| peer.ahead = -60), "the nearest by -60 s");
+    waits(
+        |now| now.free = 100 << 20,
+        "this node has 100 MiB free for etcd",
+    );
+    waits(
+        |now| now.peers.iter_mut().for_each(|peer| peer.ahead = -60),
+        "the nearest by -60 s",
+    );
     let mut one_is_off = observed();
     one_is_off.peers[0].ahead = 60;
     assert_eq!(plan(&one_is_off), Plan::Remove(3));
@@ -138,8 +187,14 @@ fn a_node_that_could_not_run_does_not_join() {
 #[test]
 fn a_node_joins_only_with_a_version_that_all_members_support() {
     let version = |text: &str| text.parse().unwrap();
-    waits(|now| now.version = version("3.7.1"), "etcd-1 is etcd 3.5.33, and 3.7.1 cannot run beside it");
-    waits(|now| now.version = version("3.4.45"), "the cluster runs as etcd 3.5, and 3.4.45 is older");
+    waits(
+        |now| now.version = version("3.7.1"),
+        "etcd-1 is etcd 3.5.33, and 3.7.1 cannot run beside it",
+    );
+    waits(
+        |now| now.version = version("3.4.45"),
+        "the cluster runs as etcd 3.5, and 3.4.45 is older",
+    );
     let newer = |now: &mut Observed| now.version = version("3.6.14");
     waits(
         |now| {
@@ -148,7 +203,10 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
         },
         "etcd-2 is etcd 3.5.1, and 3.6.14 cannot run beside it: 3.6 needs every member of 3.5 at 3.5.32 or later",
     );
-    waits(|now| now.peers[0].downgrading = true, "a downgrade is in force");
+    waits(
+        |now| now.peers[0].downgrading = true,
+        "a downgrade is in force",
+    );
     let mut now = observed();
     newer(&mut now);
     assert_eq!(plan(&now), Plan::Remove(3));
@@ -157,15 +215,20 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
         |now| {
             newer(now);
             members(now, &[1, 2, 3, 4, 5].map(member));
-            now.peers.push(Peer { member_id: 4, name: "etcd-4".into(), ..now.peers[1].clone() });
+            now.peers.push(Peer {
+                member_id: 4,
+                name: "etcd-4".into(),
+                ..now.peers[1].clone()
+            });
         },
         "etcd-5 does not answer: a change of the minor version needs the version of every member",
     );
 }
 
 proptest! {
-    /// For every observation, no member is removed or added unless the healthy voters are a quorum before and after,
-    /// only what has this node's own name or address is removed, and only one learner is there at a time.
+    /// For every observation, no member is removed or added unless the healthy voters are a quorum
+    /// before and after, only what has this node's own name or address is removed, and only one
+    /// learner is there at a time.
     #[test]
     fn no_step_puts_a_quorum_at_risk(
         kinds in prop::collection::vec(0..3_u8, 7),

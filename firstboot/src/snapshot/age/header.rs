@@ -1,4 +1,5 @@
-//! The header of an age file: stanzas, each with the encrypted file key for one recipient, and a MAC over all of them.
+//! The header of an age file: stanzas, each with the encrypted file key for one recipient, and a
+//! MAC over all of them.
 
 use std::io::{self, BufRead, Error, ErrorKind, Read as _};
 
@@ -18,9 +19,13 @@ const COLUMNS: usize = 64;
 /// Reads the header and decrypts the file key.
 ///
 /// # Errors
-/// [`ErrorKind::PermissionDenied`] where the header is valid and none of the identities decrypts it.
+/// [`ErrorKind::PermissionDenied`] where the header is valid and none of the identities decrypts
+/// it.
 pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Result<FileKey> {
-    let mut header = Header { from: from.by_ref().take(LIMIT), read: Vec::new() };
+    let mut header = Header {
+        from: from.by_ref().take(LIMIT),
+        read: Vec::new(),
+    };
     if header.line()?.as_bytes() != &MAGIC[..MAGIC.len() - 1] {
         return Err(wrong("it does not begin like an age file"));
     }
@@ -30,12 +35,18 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
         if let Some(mac) = line.strip_prefix("--- ") {
             break decoded::<32>(mac)?;
         }
-        let Stanza { kind, arguments, body } = header.stanza(&line)?;
+        let Stanza {
+            kind,
+            arguments,
+            body,
+        } = header.stanza(&line)?;
         stanzas += 1;
         passphrase |= kind == "scrypt";
         // Stanzas of other types are for other recipients.
         if kind == "X25519" {
-            let [share] = arguments[..] else { return Err(wrong("its header has a stanza with other arguments")) };
+            let [share] = arguments[..] else {
+                return Err(wrong("its header has a stanza with other arguments"));
+            };
             let (share, body) = (decoded::<32>(share)?, <[u8; 32]>::try_from(body));
             let body = body.map_err(|_| wrong("its header has a key of another length"))?;
             for own in &identities.0 {
@@ -50,7 +61,9 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
         let why = if passphrase {
             "it is encrypted with a passphrase, which firstboot does not support".to_owned()
         } else {
-            format!("it was not encrypted for any of these identities, but for {stanzas} recipients")
+            format!(
+                "it was not encrypted for any of these identities, but for {stanzas} recipients"
+            )
         };
         Error::new(ErrorKind::PermissionDenied, why)
     };
@@ -91,16 +104,23 @@ impl<R: BufRead> Header<R> {
         if self.from.limit() == 0 {
             return Err(wrong("its header is longer than 4 MiB"));
         }
-        let line = self.read[start..].strip_suffix(b"\n").ok_or_else(|| wrong("its header has no end"))?;
+        let line = self.read[start..]
+            .strip_suffix(b"\n")
+            .ok_or_else(|| wrong("its header has no end"))?;
         String::from_utf8(line.to_vec()).map_err(|_| wrong("its header is not text"))
     }
 
-    /// Reads the stanza that begins with this line: words of visible characters, and lines of base64, all full except the
-    /// last.
+    /// Reads the stanza that begins with this line: words of visible characters, and lines of
+    /// base64, all full except the last.
     fn stanza<'l>(&mut self, line: &'l str) -> io::Result<Stanza<'l>> {
-        let words = line.strip_prefix("-> ").ok_or_else(|| wrong("a line of its header is not a stanza"))?;
+        let words = line
+            .strip_prefix("-> ")
+            .ok_or_else(|| wrong("a line of its header is not a stanza"))?;
         let mut arguments: Vec<&str> = words.split(' ').collect();
-        if !arguments.iter().all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic())) {
+        if !arguments
+            .iter()
+            .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
             return Err(wrong("a stanza of its header has an invalid argument"));
         }
         let kind = arguments.remove(0);
@@ -114,12 +134,21 @@ impl<R: BufRead> Header<R> {
                 _ => return Err(wrong("a line of its header is too long")),
             }
         }
-        let body = BASE64.decode(&body).map_err(|_| wrong("a stanza of its header is not in base64"))?;
-        Ok(Stanza { kind, arguments, body })
+        let body = BASE64
+            .decode(&body)
+            .map_err(|_| wrong("a stanza of its header is not in base64"))?;
+        Ok(Stanza {
+            kind,
+            arguments,
+            body,
+        })
     }
 }
 
 fn decoded<const N: usize>(text: &str) -> io::Result<[u8; N]> {
-    let bytes = BASE64.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    let bytes = BASE64
+        .decode(text)
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or_else(|| wrong("its header has a key of another length or with other letters"))
 }

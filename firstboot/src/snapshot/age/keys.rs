@@ -38,7 +38,9 @@ impl Identities {
     /// Reads a file of `age-keygen`, which only its owner may be able to read.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let no = |why: String| refused(ReasonId::DecryptionKeys.because(why));
-        let about = path.metadata().with_context(|| format!("cannot read the attributes of {}", path.display()))?;
+        let about = path
+            .metadata()
+            .with_context(|| format!("cannot read the attributes of {}", path.display()))?;
         if about.mode() & 0o077 != 0 {
             return Err(no(format!(
                 "{0}, which holds secret keys, is accessible to users other than its owner. Run `chmod 600 {0}`",
@@ -59,7 +61,11 @@ impl Identities {
                 })?);
             }
         }
-        if keys.is_empty() { Err("the file contains no identity".to_owned()) } else { Ok(Self(keys)) }
+        if keys.is_empty() {
+            Err("the file contains no identity".to_owned())
+        } else {
+            Ok(Self(keys))
+        }
     }
 }
 
@@ -68,17 +74,27 @@ pub(super) fn derived(secret: &[u8], salt: &[u8], info: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, salt);
     // HKDF fails only for more than 255 digest lengths.
-    let _ = salt.extract(secret).expand(&[info], hkdf::HKDF_SHA256).and_then(|key| key.fill(&mut out));
+    let _ = salt
+        .extract(secret)
+        .expand(&[info], hkdf::HKDF_SHA256)
+        .and_then(|key| key.fill(&mut out));
     out
 }
 
 pub(super) fn aead(key: &[u8; 32]) -> io::Result<LessSafeKey> {
-    UnboundKey::new(&CHACHA20_POLY1305, key).map(LessSafeKey::new).map_err(|_| Error::other("no key of 32 bytes"))
+    UnboundKey::new(&CHACHA20_POLY1305, key)
+        .map(LessSafeKey::new)
+        .map_err(|_| Error::other("no key of 32 bytes"))
 }
 
-/// The key that encrypts the file key for one recipient, or `None` if the two keys have no common secret, which only a
-/// malicious key causes.
-pub(super) fn wrapping(own: [u8; 32], theirs: [u8; 32], share: &[u8; 32], recipient: &[u8; 32]) -> Option<[u8; 32]> {
+/// The key that encrypts the file key for one recipient, or `None` if the two keys have no common
+/// secret, which only a malicious key causes.
+pub(super) fn wrapping(
+    own: [u8; 32],
+    theirs: [u8; 32],
+    share: &[u8; 32],
+    recipient: &[u8; 32],
+) -> Option<[u8; 32]> {
     let shared = x25519(own, theirs);
     (shared != [0; 32]).then(|| derived(&shared, &[*share, *recipient].concat(), LABEL))
 }

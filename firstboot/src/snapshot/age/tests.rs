@@ -1,4 +1,5 @@
-//! Tests encryption with decryption, and each of them with the `age` program if it is installed (tests/tools.sh installs it).
+//! Tests encryption with decryption, and each of them with the `age` program if it is installed
+//! (tests/tools.sh installs it).
 
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
@@ -16,7 +17,16 @@ pub(in super::super) static PUBLIC: LazyLock<String> =
     LazyLock::new(|| text("age", &x25519(OWN, X25519_BASEPOINT_BYTES)));
 const OWN: [u8; 32] = [7; 32];
 const OTHER: &str = "age1kjnnl093096ucux0wcx4pfpkvx88gg4f0j55k5azuvg9f6zqd9nqj72pce";
-const SIZES: [usize; 8] = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK - 7, 5 * CHUNK];
+const SIZES: [usize; 8] = [
+    0,
+    1,
+    CHUNK - 1,
+    CHUNK,
+    CHUNK + 1,
+    2 * CHUNK,
+    3 * CHUNK - 7,
+    5 * CHUNK,
+];
 
 fn text(prefix: &str, key: &[u8]) -> String {
     bech32::encode::<Bech32>(Hrp::parse(prefix).unwrap(), key).unwrap()
@@ -29,7 +39,9 @@ fn recipients(texts: &[&str]) -> Vec<Recipient> {
 fn sealed(plain: &[u8], to: &[&str]) -> Vec<u8> {
     let mut sealer = Encryptor::begin(&recipients(to), Vec::new()).unwrap();
     // In pieces that do not fit the chunks.
-    plain.chunks(10_007).for_each(|piece| sealer.write_all(piece).unwrap());
+    plain
+        .chunks(10_007)
+        .for_each(|piece| sealer.write_all(piece).unwrap());
     sealer.finish().unwrap()
 }
 
@@ -40,23 +52,36 @@ fn opened(sealed: &[u8], identity: &str) -> io::Result<Vec<u8>> {
 }
 
 fn some(length: usize) -> Vec<u8> {
-    (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect()
+    (0..length)
+        .map(|at| u8::try_from(at % 251).unwrap())
+        .collect()
 }
 
 #[test]
 fn every_recipient_opens_it_and_nobody_else() {
     for size in SIZES {
         let plain = some(size);
-        assert_eq!(opened(&sealed(&plain, &[OTHER, &PUBLIC]), &SECRET).unwrap(), plain, "{size}");
+        assert_eq!(
+            opened(&sealed(&plain, &[OTHER, &PUBLIC]), &SECRET).unwrap(),
+            plain,
+            "{size}"
+        );
     }
-    let error = opened(&sealed(b"x", &[OTHER]), &SECRET).unwrap_err().to_string();
+    let error = opened(&sealed(b"x", &[OTHER]), &SECRET)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("not encrypted for any"), "{error}");
 }
 
-/// The sizes to try with the `age` program. Without the program there are none; that is printed where the capture of output cannot
-/// hide it. With snapshots the same is tried end to end.
+/// The sizes to try with the `age` program. Without the program there are none; that is printed
+/// where the capture of output cannot hide it. With snapshots the same is tried end to end.
 fn sizes_for_age(test: &str) -> Vec<usize> {
-    if Command::new("age").arg("--version").stdout(Stdio::null()).status().is_ok() {
+    if Command::new("age")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok()
+    {
         return SIZES.to_vec();
     }
     let _ = writeln!(io::stderr(), "ignored: {test}: it needs age (Debian: age)");
@@ -70,8 +95,18 @@ fn the_age_program_opens_what_is_sealed_here() {
         let (key, file) = (folder.path().join("key"), folder.path().join("file"));
         std::fs::write(&key, SECRET.as_str()).unwrap();
         std::fs::write(&file, sealed(&some(size), &[OTHER, &PUBLIC])).unwrap();
-        let theirs = Command::new("age").arg("-d").arg("-i").arg(&key).arg(&file).output().unwrap();
-        assert!(theirs.status.success() && theirs.stdout == some(size), "{size}: {:?}", theirs.status);
+        let theirs = Command::new("age")
+            .arg("-d")
+            .arg("-i")
+            .arg(&key)
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert!(
+            theirs.status.success() && theirs.stdout == some(size),
+            "{size}: {:?}",
+            theirs.status
+        );
     }
 }
 
@@ -81,26 +116,49 @@ fn what_the_age_program_seals_opens_here() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, some(size)).unwrap();
-        let theirs = Command::new("age").args(["-r", OTHER, "-r", &PUBLIC]).arg(&file).output().unwrap();
+        let theirs = Command::new("age")
+            .args(["-r", OTHER, "-r", &PUBLIC])
+            .arg(&file)
+            .output()
+            .unwrap();
         assert!(theirs.status.success());
-        assert_eq!(opened(&theirs.stdout, &SECRET).unwrap(), some(size), "{size}");
+        assert_eq!(
+            opened(&theirs.stdout, &SECRET).unwrap(),
+            some(size),
+            "{size}"
+        );
     }
 }
 
-/// A file for [`OWN`] with these stanzas beside its own, and a MAC that is right. `own` may spoil its own stanza.
+/// A file for [`OWN`] with these stanzas beside its own, and a MAC that is right. `own` may spoil
+/// its own stanza.
 fn with(more: &str, own: impl FnOnce(String) -> String) -> Vec<u8> {
     let (file_key, ephemeral) = ([3; 16], [9; 32]);
     let recipient = x25519(OWN, X25519_BASEPOINT_BYTES);
     let share = x25519(ephemeral, X25519_BASEPOINT_BYTES);
     let mut body = file_key.to_vec();
     let key = aead(&wrapping(ephemeral, recipient, &share, &recipient).unwrap()).unwrap();
-    key.seal_in_place_append_tag(zero(), Aad::empty(), &mut body).unwrap();
-    let stanza = own(format!("-> X25519 {}\n{}\n", BASE64.encode(share), BASE64.encode(body)));
+    key.seal_in_place_append_tag(zero(), Aad::empty(), &mut body)
+        .unwrap();
+    let stanza = own(format!(
+        "-> X25519 {}\n{}\n",
+        BASE64.encode(share),
+        BASE64.encode(body)
+    ));
     let header = format!("age-encryption.org/v1\n{more}{stanza}---");
     let tag = BASE64.encode(mac(&file_key, header.as_bytes()));
-    let mut sealer = Encryptor { to: Vec::new(), chunks: payload(&file_key, &[5; 16]).unwrap(), filling: Vec::new() };
+    let mut sealer = Encryptor {
+        to: Vec::new(),
+        chunks: payload(&file_key, &[5; 16]).unwrap(),
+        filling: Vec::new(),
+    };
     sealer.write_all(b"plain").unwrap();
-    [format!("{header} {tag}\n").as_bytes(), &[5; 16], &sealer.finish().unwrap()].concat()
+    [
+        format!("{header} {tag}\n").as_bytes(),
+        &[5; 16],
+        &sealer.finish().unwrap(),
+    ]
+    .concat()
 }
 
 #[test]
@@ -112,7 +170,11 @@ fn stanzas_of_other_kinds_are_for_others_and_must_be_stanzas() {
         format!("-> long\n{full}\n{full}\n\n"),
         format!("-> long\n{full}\nAAAA\n"),
     ] {
-        assert_eq!(opened(&with(&good, |own| own), &SECRET).unwrap(), b"plain", "{good}");
+        assert_eq!(
+            opened(&with(&good, |own| own), &SECRET).unwrap(),
+            b"plain",
+            "{good}"
+        );
     }
     for bad in [
         "-> \n\n".to_owned(),
@@ -150,42 +212,79 @@ fn its_own_stanza_must_be_one() {
         assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
     }
     // A key share that results in the same secret for every identity.
-    let low = with("", |own| format!("-> X25519 {zeros}\n{}", own.split_once('\n').unwrap().1));
-    assert!(opened(&low, &SECRET).unwrap_err().to_string().contains("invalid key share"));
+    let low = with("", |own| {
+        format!("-> X25519 {zeros}\n{}", own.split_once('\n').unwrap().1)
+    });
+    assert!(
+        opened(&low, &SECRET)
+            .unwrap_err()
+            .to_string()
+            .contains("invalid key share")
+    );
 }
 
 /// The secret key is not the file's: that says nothing against the file.
 #[test]
 fn a_wrong_identity_is_told_from_a_damaged_header() {
     let error = opened(&sealed(b"x", &[OTHER, OTHER]), &SECRET).unwrap_err();
-    assert!(error.kind() == ErrorKind::PermissionDenied && error.to_string().contains("2 recipients"), "{error}");
-    let phrase =
-        "age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 10\nAAAA\n--- ".to_owned() + &BASE64.encode([0; 32]);
+    assert!(
+        error.kind() == ErrorKind::PermissionDenied && error.to_string().contains("2 recipients"),
+        "{error}"
+    );
+    let phrase = "age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 10\nAAAA\n--- "
+        .to_owned()
+        + &BASE64.encode([0; 32]);
     let error = opened((phrase + "\n").as_bytes(), &SECRET).unwrap_err();
-    assert!(error.kind() == ErrorKind::PermissionDenied && error.to_string().contains("passphrase"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::PermissionDenied && error.to_string().contains("passphrase"),
+        "{error}"
+    );
 }
 
 /// As many bytes as 3,000 recipients take.
 #[test]
 fn a_long_header_opens_and_one_that_would_not_is_not_written() {
     assert_eq!(
-        opened(&with(&format!("-> x {}\n\n", "y".repeat(90)).repeat(3_000), |own| own), &SECRET).unwrap(),
+        opened(
+            &with(
+                &format!("-> x {}\n\n", "y".repeat(90)).repeat(3_000),
+                |own| own
+            ),
+            &SECRET
+        )
+        .unwrap(),
         b"plain"
     );
-    let error = Encryptor::begin(&vec![OTHER.parse().unwrap(); 43_000], Vec::new()).err().unwrap();
+    let error = Encryptor::begin(&vec![OTHER.parse().unwrap(); 43_000], Vec::new())
+        .err()
+        .unwrap();
     assert!(error.to_string().contains("43000 recipients"), "{error}");
     let endless = "age-encryption.org/v1\n".to_owned() + &"-> x\n\n".repeat(1 << 20);
-    assert!(opened(endless.as_bytes(), &SECRET).unwrap_err().to_string().contains("longer than 4 MiB"));
+    assert!(
+        opened(endless.as_bytes(), &SECRET)
+            .unwrap_err()
+            .to_string()
+            .contains("longer than 4 MiB")
+    );
 }
 
 #[test]
 fn a_file_without_an_identity_is_refused_and_shows_no_secret() {
-    assert_eq!(Identities::parse(&format!("# made today\n\n {} \n", *SECRET)).unwrap().0.len(), 1);
+    assert_eq!(
+        Identities::parse(&format!("# made today\n\n {} \n", *SECRET))
+            .unwrap()
+            .0
+            .len(),
+        1
+    );
     for bad in ["", "# nothing\n", &PUBLIC, &SECRET[..70]] {
         let error = Identities::parse(bad).unwrap_err();
         assert!(bad.is_empty() || !error.contains(bad), "{error}");
     }
-    assert_eq!(format!("{:?}", Identities::parse(&SECRET).unwrap()), "1 identities");
+    assert_eq!(
+        format!("{:?}", Identities::parse(&SECRET).unwrap()),
+        "1 identities"
+    );
 }
 
 #[test]
@@ -194,8 +293,15 @@ fn identities_that_others_can_read_are_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), SECRET.as_str()).unwrap();
     Identities::read(file.path()).unwrap();
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(Identities::read(file.path()).unwrap_err().to_string().contains("chmod 600"));
+    file.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(0o640))
+        .unwrap();
+    assert!(
+        Identities::read(file.path())
+            .unwrap_err()
+            .to_string()
+            .contains("chmod 600")
+    );
 }
 
 proptest! {
@@ -216,7 +322,8 @@ proptest! {
         prop_assert!(opened(&[&file[..], &vec![0; more]].concat(), &SECRET).is_err());
     }
 
-    /// Cut where a chunk ends, which is where a reader that looks at chunks alone would see nothing wrong.
+    /// Cut where a chunk ends, which is where a reader that looks at chunks alone would see nothing
+    /// wrong.
     #[test]
     fn whole_chunks_may_not_be_missing_or_swapped(count in 2..5usize, gone in 0..5usize) {
         let file = sealed(&some(count * CHUNK), &[&PUBLIC]);

@@ -30,13 +30,18 @@ impl Sink for Shared {
 
 /// Bytes with meta pages that state that there are so many of 1 KiB, and other bytes after them.
 fn database(pages: u64, length: usize) -> Vec<u8> {
-    let mut bytes: Vec<u8> = (0..length.max(2048)).map(|at: usize| u8::try_from(at / 7 % 256).unwrap()).collect();
+    let mut bytes: Vec<u8> = (0..length.max(2048))
+        .map(|at: usize| u8::try_from(at / 7 % 256).unwrap())
+        .collect();
     for at in [0, 1024] {
         let fields = [0x2_ED0C_DAED_u64, 1024, 3, 0, u64::MAX, pages, 7];
-        let meta: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
-        let sum = meta
+        let meta: Vec<u8> = fields
             .iter()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+            .flat_map(|field| field.to_le_bytes())
+            .collect();
+        let sum = meta.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
         bytes[at..at + 16].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
         bytes[at + 16..at + 72].copy_from_slice(&meta);
         bytes[at + 72..at + 80].copy_from_slice(&sum.to_le_bytes());
@@ -45,7 +50,11 @@ fn database(pages: u64, length: usize) -> Vec<u8> {
 }
 
 fn encoded(plain: &[u8], compress: bool, encrypt: bool) -> Vec<u8> {
-    let age = if encrypt { vec![PUBLIC.parse().unwrap()] } else { Vec::new() };
+    let age = if encrypt {
+        vec![PUBLIC.parse().unwrap()]
+    } else {
+        Vec::new()
+    };
     let backup = Backup {
         schedule: "hourly".parse().unwrap(),
         destination: "/var/backups/etcd".parse().unwrap(),
@@ -55,12 +64,17 @@ fn encoded(plain: &[u8], compress: bool, encrypt: bool) -> Vec<u8> {
         s3: S3::default(),
     };
     let out = Shared::default();
-    let mut sink = Encoding::of(Some(&backup)).before(Box::new(out.clone())).unwrap();
+    let mut sink = Encoding::of(Some(&backup))
+        .before(Box::new(out.clone()))
+        .unwrap();
     sink.write_all(plain).unwrap();
     let stored = sink.finish().unwrap();
     let bytes = out.0.lock().unwrap().clone();
     if let Some(stored) = stored {
-        assert_eq!((stored.size, stored.sha256), (bytes.len() as u64, recipes::Sha256::of(&bytes)));
+        assert_eq!(
+            (stored.size, stored.sha256),
+            (bytes.len() as u64, recipes::Sha256::of(&bytes))
+        );
     }
     bytes
 }
@@ -83,7 +97,11 @@ fn what_was_encoded_comes_back() {
         for size in [2048, 65_536, 1_000_003] {
             let plain = database(size as u64 / 1024, size);
             let stored = encoded(&plain, compress, encrypt);
-            assert_eq!(decoded(&stored, Some(&SECRET)).unwrap(), plain, "{compress} {encrypt} {size}");
+            assert_eq!(
+                decoded(&stored, Some(&SECRET)).unwrap(),
+                plain,
+                "{compress} {encrypt} {size}"
+            );
             assert!(!compress || size < 65_536 || stored.len() < size / 2);
         }
     }
@@ -93,19 +111,28 @@ fn what_was_encoded_comes_back() {
 #[test]
 fn without_its_key_a_file_is_locked_and_not_damaged() {
     // The identity of the age specification's own example.
-    const OTHER: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
+    const OTHER: &str =
+        "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
     let stored = encoded(&database(2, 0), true, true);
-    for (identity, words) in
-        [(None, "--identity"), (Some(OTHER), "does not decrypt"), (Some("rubbish"), "AGE-SECRET-KEY-1")]
-    {
+    for (identity, words) in [
+        (None, "--identity"),
+        (Some(OTHER), "does not decrypt"),
+        (Some("rubbish"), "AGE-SECRET-KEY-1"),
+    ] {
         let error = decoded(&stored, identity).unwrap_err();
         assert!(error.downcast_ref::<Locked>().is_some(), "{error}");
-        assert!(error.to_string().contains(words) && !error.to_string().contains("not a good snapshot"), "{error}");
+        assert!(
+            error.to_string().contains(words) && !error.to_string().contains("not a good snapshot"),
+            "{error}"
+        );
         assert_eq!(code_of(&error), Exit::Failed);
     }
     let mut damaged = stored;
     *damaged.last_mut().unwrap() ^= 1;
-    assert_eq!(code_of(&decoded(&damaged, Some(&SECRET)).unwrap_err()), Exit::Refused);
+    assert_eq!(
+        code_of(&decoded(&damaged, Some(&SECRET)).unwrap_err()),
+        Exit::Refused
+    );
 }
 
 #[test]
@@ -124,16 +151,29 @@ fn other_formats_are_named() {
         (b"{\n  \"format\"", "manifest"),
     ] {
         let error = open(begin).unwrap_err();
-        assert!(error.to_string().contains(words) && code_of(&error) == Exit::Refused, "{error}");
+        assert!(
+            error.to_string().contains(words) && code_of(&error) == Exit::Refused,
+            "{error}"
+        );
         // Below age, too.
         let error = decoded(&encoded(begin, false, true), Some(&SECRET)).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
-    assert!(!open(&database(2, 0)).unwrap() && !open(b"").unwrap() && !open(b"x").unwrap() && !open(b"P").unwrap());
-    assert!(open(&encoded(b"x", true, false)).unwrap() && open(&encoded(b"x", true, true)).unwrap());
+    assert!(
+        !open(&database(2, 0)).unwrap()
+            && !open(b"").unwrap()
+            && !open(b"x").unwrap()
+            && !open(b"P").unwrap()
+    );
+    assert!(
+        open(&encoded(b"x", true, false)).unwrap() && open(&encoded(b"x", true, true)).unwrap()
+    );
     // pzstd begins with a frame that is skipped.
-    let skipped =
-        [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4], &encoded(&database(2, 0), true, false)[..]].concat();
+    let skipped = [
+        &[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4],
+        &encoded(&database(2, 0), true, false)[..],
+    ]
+    .concat();
     assert_eq!(decoded(&skipped, None).unwrap(), database(2, 0));
 }
 
@@ -152,7 +192,10 @@ fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_named() {
         assert_eq!(decoded(&with(log), None).unwrap(), plain, "{log}");
     }
     let error = decoded(&with(28), None).unwrap_err().to_string();
-    assert!(error.contains("128 MiB") && error.contains("--long"), "{error}");
+    assert!(
+        error.contains("128 MiB") && error.contains("--long"),
+        "{error}"
+    );
 }
 
 /// A gigabyte of zeros, and one behind meta pages that state little, in a few KiB.
@@ -168,9 +211,10 @@ fn what_holds_more_than_it_states_is_not_written_out() {
             Ok(())
         }
     }
-    for (begin, words, most) in
-        [(vec![0; 4096], "meta page", 1 << 20), (database(10, 10 << 10), "first pages state", 65 << 20)]
-    {
+    for (begin, words, most) in [
+        (vec![0; 4096], "meta page", 1 << 20),
+        (database(10, 10 << 10), "first pages state", 65 << 20),
+    ] {
         let mut bomb = zstd::Encoder::new(Vec::new(), 1).unwrap();
         bomb.write_all(&begin).unwrap();
         (0..1024).for_each(|_| bomb.write_all(&vec![0; 1 << 20]).unwrap());
@@ -178,7 +222,11 @@ fn what_holds_more_than_it_states_is_not_written_out() {
         std::fs::write(file.path(), bomb.finish().unwrap()).unwrap();
         let mut out = Counted(0);
         let error = decode(file.path(), None, &mut out).unwrap_err().to_string();
-        assert!(error.contains(words) && out.0 < most, "{error}: {} bytes came out", out.0);
+        assert!(
+            error.contains(words) && out.0 < most,
+            "{error}: {} bytes came out",
+            out.0
+        );
     }
 }
 
@@ -195,7 +243,8 @@ proptest! {
         let at = at.index(stored.len());
         let mut flipped = stored.clone();
         flipped[at] ^= 1 << bit;
-        // By its first bytes it may be no such file at all; then the walk over its pages refuses it.
+        // By its first bytes it may be no such file at all; then the walk over its pages refuses
+        // it.
         if at >= age::MAGIC.len() {
             prop_assert!(decoded(&stored[..at], Some(&SECRET)).is_err());
             // zstd has bits that mean nothing.

@@ -1,7 +1,8 @@
 //! The buckets `auth`, `authUsers` and `authRoles` (auth/store.go; api/authpb/auth.proto).
 //!
-//! etcd reads `auth` only if it has exactly the bytes that it looks for: whatever else stands there leaves the cluster
-//! without authentication. So all that etcd keeps true of these buckets is held against what they contain.
+//! etcd reads `auth` only if it has exactly the bytes that it looks for: whatever else stands there
+//! leaves the cluster without authentication. So all that etcd keeps true of these buckets is held
+//! against what they contain.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -12,7 +13,8 @@ use super::wire::{Fields, Malformed, Value};
 
 /// The user and the role without whom etcd does not switch authentication on.
 const ROOT: &[u8] = b"root";
-/// So many roles are remembered, as a hash each. With more of them it is not checked that users have none that is missing.
+/// So many roles are remembered, as a hash each. With more of them it is not checked that users
+/// have none that is missing.
 const REMEMBERED: usize = 1 << 17;
 
 /// What was seen so far. `authRoles` comes before `authUsers`.
@@ -50,7 +52,9 @@ impl Auth {
         if self.roles.len() < REMEMBERED {
             self.roles.insert(self.hasher.hash_one(key));
         }
-        let Ok((name, ordered)) = role(value) else { return Some("a role, as etcd encodes it") };
+        let Ok((name, ordered)) = role(value) else {
+            return Some("a role, as etcd encodes it");
+        };
         match () {
             () if name != key => Some("a role with the name that its key is"),
             () if !ordered => Some("a role's permissions in the order of their keys"),
@@ -62,16 +66,24 @@ impl Auth {
     pub(super) fn user(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let user = User::read(value);
         // One fault for one cause: a `root` that cannot be read is not missing too.
-        self.root |= key == ROOT && user.as_ref().map_or(true, |user| user.roles.contains(&ROOT));
-        let Ok(user) = user else { return Some("a user, as etcd encodes it") };
-        let known = |role: &&[u8]| *role == ROOT || self.roles.contains(&self.hasher.hash_one(*role));
+        self.root |= key == ROOT
+            && user
+                .as_ref()
+                .map_or(true, |user| user.roles.contains(&ROOT));
+        let Ok(user) = user else {
+            return Some("a user, as etcd encodes it");
+        };
+        let known =
+            |role: &&[u8]| *role == ROOT || self.roles.contains(&self.hasher.hash_one(*role));
         match () {
             () if user.name != key => Some("a user with the name that its key is"),
             () if !user.password.is_empty() && !is_bcrypt(user.password) => {
                 Some("a user's password as bcrypt hashes it")
             }
             // etcd looks for a role by halves.
-            () if !user.roles.is_sorted_by(|a, b| a < b) => Some("a user's roles in ascending order"),
+            () if !user.roles.is_sorted_by(|a, b| a < b) => {
+                Some("a user's roles in ascending order")
+            }
             () if self.roles.len() < REMEMBERED && !user.roles.iter().all(known) => {
                 Some("a user's roles in `authRoles`")
             }
@@ -82,7 +94,12 @@ impl Auth {
     /// What must be there, once all was seen.
     pub(super) fn finish(&self, faults: &mut Faults) {
         if !self.revision {
-            faults.add(None, 0, "the key `authRevision` (bucket `auth`)", "no such key");
+            faults.add(
+                None,
+                0,
+                "the key `authRevision` (bucket `auth`)",
+                "no such key",
+            );
         }
         if self.enabled && !self.root {
             let expected = "the user `root` with the role `root`, for authentication is on (bucket `authUsers`)";
@@ -109,7 +126,8 @@ fn role(bytes: &[u8]) -> Result<(&[u8], bool), Malformed> {
     Ok((name, ordered))
 }
 
-/// The key of a permission. etcd before 3.5.2 accepted every key, even an empty one, and every end of a range.
+/// The key of a permission. etcd before 3.5.2 accepted every key, even an empty one, and every end
+/// of a range.
 fn permission(value: Value<'_>) -> Result<&[u8], Malformed> {
     let mut key = &[][..];
     let mut fields = Fields::of(value.bytes()?, 0);
@@ -162,15 +180,24 @@ fn options(bytes: &[u8]) -> Result<(), Malformed> {
 }
 
 fn text(bytes: &[u8]) -> Result<&[u8], Malformed> {
-    std::str::from_utf8(bytes).map(|_| bytes).map_err(|_| Malformed)
+    std::str::from_utf8(bytes)
+        .map(|_| bytes)
+        .map_err(|_| Malformed)
 }
 
-/// `$2a$`, two digits of cost, `$`, 22 characters of salt and 31 of the hash (golang.org/x/crypto/bcrypt).
+/// `$2a$`, two digits of cost, `$`, 22 characters of salt and 31 of the hash
+/// (golang.org/x/crypto/bcrypt).
 fn is_bcrypt(hash: &[u8]) -> bool {
     let letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
-    let Some((head, rest)) = hash.split_at_checked(7) else { return false };
-    let [b'$', b'2', b'a' | b'b' | b'y', b'$', tens, ones, b'$'] = head else { return false };
-    let cost = tens.is_ascii_digit() && ones.is_ascii_digit() && (b"04"..=b"31").contains(&&[*tens, *ones]);
+    let Some((head, rest)) = hash.split_at_checked(7) else {
+        return false;
+    };
+    let [b'$', b'2', b'a' | b'b' | b'y', b'$', tens, ones, b'$'] = head else {
+        return false;
+    };
+    let cost = tens.is_ascii_digit()
+        && ones.is_ascii_digit()
+        && (b"04"..=b"31").contains(&&[*tens, *ones]);
     cost && rest.len() == 53 && rest.iter().all(letter)
 }
 

@@ -21,7 +21,9 @@ impl Cluster {
         match key {
             b"clusterVersion" => {
                 self.minor = minor(value);
-                self.minor.is_none().then_some("a cluster version, 3.MINOR.0")
+                self.minor
+                    .is_none()
+                    .then_some("a cluster version, 3.MINOR.0")
             }
             b"downgrade" => match serde_json::from_slice::<Downgrade>(value) {
                 Ok(Downgrade { target, enabled }) => {
@@ -80,13 +82,32 @@ pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
     if stored.id != id {
         return Err("a member with the ID that its key says");
     }
-    let is_url =
-        |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "unix" | "unixs"));
-    if stored.peer_urls.is_empty() || !stored.peer_urls.iter().chain(&stored.client_urls).all(is_url) {
+    let is_url = |url: &String| {
+        Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "unix" | "unixs"))
+    };
+    if stored.peer_urls.is_empty()
+        || !stored
+            .peer_urls
+            .iter()
+            .chain(&stored.client_urls)
+            .all(is_url)
+    {
         return Err("a member with at least one peer URL, and URLs that are some");
     }
-    let Stored { id, name, peer_urls, client_urls, learner } = stored;
-    Ok(Member { id, name, peer_urls, client_urls, learner })
+    let Stored {
+        id,
+        name,
+        peer_urls,
+        client_urls,
+        learner,
+    } = stored;
+    Ok(Member {
+        id,
+        name,
+        peer_urls,
+        client_urls,
+        learner,
+    })
 }
 
 /// What is wrong with a key of `members_removed`.
@@ -117,15 +138,30 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_etcd_writes_them() {
-        assert_eq!((minor(b"3.0.0"), minor(b"3.6.0"), minor(b"3.7.0")), (Some(0), Some(6), Some(7)));
-        for wrong in ["", "3.6", "3.8.0", "3.6.1", "2.6.0", "3.06.0", "3.+6.0", "3.6.0 ", "3x6.0", "v3.6.0", "3..0"] {
+        assert_eq!(
+            (minor(b"3.0.0"), minor(b"3.6.0"), minor(b"3.7.0")),
+            (Some(0), Some(6), Some(7))
+        );
+        for wrong in [
+            "", "3.6", "3.8.0", "3.6.1", "2.6.0", "3.06.0", "3.+6.0", "3.6.0 ", "3x6.0", "v3.6.0",
+            "3..0",
+        ] {
             assert_eq!(minor(wrong.as_bytes()), None, "{wrong}");
         }
         let mut cluster = Cluster::default();
         assert_eq!(cluster.setting(b"clusterVersion", b"3.5.0"), None);
-        assert_eq!(cluster.setting(b"downgrade", br#"{"target-version":"","enabled":false}"#), None);
+        assert_eq!(
+            cluster.setting(b"downgrade", br#"{"target-version":"","enabled":false}"#),
+            None
+        );
         assert_eq!((cluster.minor, cluster.downgrade), (Some(5), None));
-        assert_eq!(cluster.setting(b"downgrade", br#"{"target-version":"3.5.0","enabled":true}"#), None);
+        assert_eq!(
+            cluster.setting(
+                b"downgrade",
+                br#"{"target-version":"3.5.0","enabled":true}"#
+            ),
+            None
+        );
         assert_eq!(cluster.downgrade, Some(5));
         for (key, value) in [
             (&b"clusterVersion"[..], &b"3.5.x"[..]),
@@ -133,9 +169,16 @@ mod tests {
             (b"downgrade", b"{"),
             (b"downgrade", b"{}"),
             (b"downgrade", br#"{"target-version":"","enabled":true}"#),
-            (b"downgrade", br#"{"target-version":"3.5.0","enablee":true}"#),
+            (
+                b"downgrade",
+                br#"{"target-version":"3.5.0","enablee":true}"#,
+            ),
         ] {
-            assert!(cluster.setting(key, value).is_some(), "{}", String::from_utf8_lossy(value));
+            assert!(
+                cluster.setting(key, value).is_some(),
+                "{}",
+                String::from_utf8_lossy(value)
+            );
         }
     }
 
@@ -146,7 +189,14 @@ mod tests {
         let found = member(b"1e54d73227f9a88e", json).unwrap();
         assert_eq!((found.name.as_str(), found.learner), ("a", false));
         // One that never started.
-        assert!(member(b"1", br#"{"id":1,"peerURLs":["http://a:1"],"isLearner":true}"#).unwrap().learner);
+        assert!(
+            member(
+                b"1",
+                br#"{"id":1,"peerURLs":["http://a:1"],"isLearner":true}"#
+            )
+            .unwrap()
+            .learner
+        );
         for (key, value) in [
             ("2", r#"{"id":1,"peerURLs":["http://a:1"]}"#),
             ("01", r#"{"id":1,"peerURLs":["http://a:1"]}"#),
@@ -158,11 +208,23 @@ mod tests {
             ("1", "{"),
             ("x", "{}"),
         ] {
-            assert!(member(key.as_bytes(), value.as_bytes()).is_err(), "{key} {value}");
+            assert!(
+                member(key.as_bytes(), value.as_bytes()).is_err(),
+                "{key} {value}"
+            );
         }
         assert_eq!(removed_objection(b"1e54d73227f9a88e", b"removed"), None);
-        for (key, value) in [("1", "remowed"), ("1", ""), ("x", "removed"), ("", "removed"), ("001", "removed")] {
-            assert!(removed_objection(key.as_bytes(), value.as_bytes()).is_some(), "{key} {value}");
+        for (key, value) in [
+            ("1", "remowed"),
+            ("1", ""),
+            ("x", "removed"),
+            ("", "removed"),
+            ("001", "removed"),
+        ] {
+            assert!(
+                removed_objection(key.as_bytes(), value.as_bytes()).is_some(),
+                "{key} {value}"
+            );
         }
     }
 

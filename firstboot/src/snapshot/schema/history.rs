@@ -1,8 +1,9 @@
 //! Whether the bucket `key` has all revisions that it must have.
 //!
-//! Each transaction that changes anything takes the next main revision, and numbers its changes from 0 (mvcc, kvstore_txn.go).
-//! etcd commits whole transactions. Only compaction removes revisions, none above the one up to which it compacts. So
-//! above that one no revision is missing, and no change of one: what is missing was lost.
+//! Each transaction that changes anything takes the next main revision, and numbers its changes
+//! from 0 (mvcc, kvstore_txn.go). etcd commits whole transactions. Only compaction removes
+//! revisions, none above the one up to which it compacts. So above that one no revision is missing,
+//! and no change of one: what is missing was lost.
 
 use bolt::{Faults, Offset};
 
@@ -31,8 +32,8 @@ impl History {
         self.last = Some(revision);
     }
 
-    /// Takes note of a record without content. `etcdutl snapshot restore --bump-revision` makes one, and marks all up to it
-    /// as compacted.
+    /// Takes note of a record without content. `etcdutl snapshot restore --bump-revision` makes
+    /// one, and marks all up to it as compacted.
     pub(super) fn empty(&mut self, revision: Revision, place: Offset) {
         self.empty = Some((revision, place));
     }
@@ -50,11 +51,20 @@ impl History {
             && (found.main > first || found.main == first && found.sub > 0)
         {
             let wanted = match before {
-                Some(before) if before.main >= first => format!("the revision after {}.{}", before.main, before.sub),
+                Some(before) if before.main >= first => {
+                    format!("the revision after {}.{}", before.main, before.sub)
+                }
                 _ => format!("revision {first}.0"),
             };
-            let expected = format!("{wanted}, for history was compacted up to {compacted} only (bucket `key`)");
-            faults.add(Some(place.page), place.offset, expected, format!("{}.{}", found.main, found.sub));
+            let expected = format!(
+                "{wanted}, for history was compacted up to {compacted} only (bucket `key`)"
+            );
+            faults.add(
+                Some(place.page),
+                place.offset,
+                expected,
+                format!("{}.{}", found.main, found.sub),
+            );
         }
         if let Some((found, place)) = self.empty
             && found.main > compacted
@@ -72,7 +82,17 @@ mod tests {
     fn faults(revisions: &[(i64, i64)], compacted: i64) -> Vec<String> {
         let mut history = History::default();
         for (main, sub) in revisions {
-            history.next(Revision { main: *main, sub: *sub, deletion: false }, Offset { page: 7, offset: 28_700 });
+            history.next(
+                Revision {
+                    main: *main,
+                    sub: *sub,
+                    deletion: false,
+                },
+                Offset {
+                    page: 7,
+                    offset: 28_700,
+                },
+            );
         }
         let mut faults = Faults::default();
         history.check(compacted, &mut faults);
@@ -92,20 +112,39 @@ mod tests {
             (&[(3, 1)], 9),
             (&[(1_000_000_000, 0), (1_000_000_001, 0)], 1_000_000_000),
         ] {
-            assert_eq!(faults(whole, compacted), Vec::<String>::new(), "{whole:?} {compacted}");
+            assert_eq!(
+                faults(whole, compacted),
+                Vec::<String>::new(),
+                "{whole:?} {compacted}"
+            );
         }
         for (holed, compacted, expected) in [
-            (&[(3, 0)][..], 0, "revision 2.0, for history was compacted up to 0 only (bucket `key`), found 3.0"),
+            (
+                &[(3, 0)][..],
+                0,
+                "revision 2.0, for history was compacted up to 0 only (bucket `key`), found 3.0",
+            ),
             (&[(2, 1)], 0, "expected revision 2.0"),
-            (&[(2, 0), (3, 0), (5, 0), (6, 0)], 0, "expected the revision after 3.0"),
+            (
+                &[(2, 0), (3, 0), (5, 0), (6, 0)],
+                0,
+                "expected the revision after 3.0",
+            ),
             (&[(2, 0), (3, 1)], 0, "expected the revision after 2.0"),
-            (&[(2, 0), (3, 0), (3, 2)], 0, "expected the revision after 3.0"),
+            (
+                &[(2, 0), (3, 0), (3, 2)],
+                0,
+                "expected the revision after 3.0",
+            ),
             (&[(5, 0), (9, 0), (11, 0)], 9, "expected revision 10.0"),
             (&[(9, 0), (10, 1)], 9, "expected revision 10.0"),
             (&[(i64::MAX, i64::MAX)], 9, "expected revision 10.0"),
         ] {
             let found = faults(holed, compacted);
-            assert!(found.len() == 1 && found[0].contains(expected), "{holed:?} {compacted}: {found:?}");
+            assert!(
+                found.len() == 1 && found[0].contains(expected),
+                "{holed:?} {compacted}: {found:?}"
+            );
         }
     }
 }

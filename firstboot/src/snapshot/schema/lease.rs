@@ -1,4 +1,5 @@
-//! The buckets `lease` and `alarm` (lease/leasepb/lease.proto; AlarmMember of api/etcdserverpb/rpc.proto).
+//! The buckets `lease` and `alarm` (lease/leasepb/lease.proto; AlarmMember of
+//! api/etcdserverpb/rpc.proto).
 
 use super::wire::{Fields, Malformed};
 
@@ -7,8 +8,12 @@ const LONGEST: i64 = 9_000_000_000;
 
 /// What is wrong with a lease.
 pub(super) fn objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
-    let Ok(key) = <[u8; 8]>::try_from(key) else { return Some("a lease's ID of 8 bytes as the key") };
-    let Ok([id, ttl, remaining]) = lease(value) else { return Some("a lease, as etcd encodes it") };
+    let Ok(key) = <[u8; 8]>::try_from(key) else {
+        return Some("a lease's ID of 8 bytes as the key");
+    };
+    let Ok([id, ttl, remaining]) = lease(value) else {
+        return Some("a lease, as etcd encodes it");
+    };
     if id != i64::from_be_bytes(key) || id == 0 {
         return Some("a lease with the ID that its key says");
     }
@@ -21,7 +26,9 @@ fn lease(bytes: &[u8]) -> Result<[i64; 3], Malformed> {
     let mut lease = [0; 3];
     let mut fields = Fields::of(bytes, 0);
     while let Some((field, value)) = fields.next()? {
-        let at = usize::try_from(field).ok().and_then(|field| lease.get_mut(field - 1));
+        let at = usize::try_from(field)
+            .ok()
+            .and_then(|field| lease.get_mut(field - 1));
         *at.ok_or(Malformed)? = value.number()?.cast_signed();
     }
     Ok(lease)
@@ -32,7 +39,8 @@ pub(super) fn alarm_objection(key: &[u8], value: &[u8]) -> Option<&'static str> 
     if !value.is_empty() {
         return Some("no value beside the alarm");
     }
-    // NOSPACE and CORRUPT. (3.4 raises one of no kind where a client asks for it, and is never healthy again.)
+    // NOSPACE and CORRUPT. (3.4 raises one of no kind where a client asks for it, and is never
+    // healthy again.)
     let known = matches!(alarm(key), Ok((_, 1 | 2)));
     (!known).then_some("a member's alarm, as etcd encodes it")
 }
@@ -63,7 +71,12 @@ mod tests {
         for (id, value) in [
             (5, &[0x08, 5, 0x10, 2][..]),
             (7, &[0x08, 7, 0x10, 0x80, 0xb4, 0xc4, 0xc3, 0x21]),
-            (-5, &[0x08, 0xfb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0x10, 60]),
+            (
+                -5,
+                &[
+                    0x08, 0xfb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0x10, 60,
+                ],
+            ),
             (9, &[0x08, 9, 0x10, 60, 0x18, 59]),
         ] {
             assert_eq!(objection(&i64::to_be_bytes(id), value), None, "{id}");
@@ -76,14 +89,26 @@ mod tests {
             (5, &[0x08, 5, 0x10, 2, 0x20, 3], "as etcd encodes it"),
             (5, &[0x08, 5, 0x12, 2], "as etcd encodes it"),
         ] {
-            assert!(objection(&i64::to_be_bytes(id), value).unwrap().contains(why), "{id} {value:?}");
+            assert!(
+                objection(&i64::to_be_bytes(id), value)
+                    .unwrap()
+                    .contains(why),
+                "{id} {value:?}"
+            );
         }
-        assert!(objection(&[0; 7], &[0x08, 5, 0x10, 2]).unwrap().contains("8 bytes"));
+        assert!(
+            objection(&[0; 7], &[0x08, 5, 0x10, 2])
+                .unwrap()
+                .contains("8 bytes")
+        );
         assert_eq!(alarm_objection(&[0x08, 5, 0x10, 2], b""), None);
         assert_eq!(alarm_objection(&[0x10, 1], b""), None);
-        for (key, value) in
-            [(&[0x08, 5, 0x10, 3][..], &b""[..]), (&[0x08, 5], b""), (&[0x08, 5, 0x10, 0], b""), (&[0x10, 1], b"x")]
-        {
+        for (key, value) in [
+            (&[0x08, 5, 0x10, 3][..], &b""[..]),
+            (&[0x08, 5], b""),
+            (&[0x08, 5, 0x10, 0], b""),
+            (&[0x10, 1], b"x"),
+        ] {
             assert!(alarm_objection(key, value).is_some(), "{key:?}");
         }
     }

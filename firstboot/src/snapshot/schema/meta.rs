@@ -34,8 +34,14 @@ struct ConfState {
 impl Meta {
     /// A key of `meta`. Returns what is wrong with it.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
-        let number = || <[u8; 8]>::try_from(value).ok().map(u64::from_be_bytes).filter(|number| *number > 0);
-        let revision = || Revision::parse(value).filter(|revision| !revision.deletion && revision.sub == 0);
+        let number = || {
+            <[u8; 8]>::try_from(value)
+                .ok()
+                .map(u64::from_be_bytes)
+                .filter(|number| *number > 0)
+        };
+        let revision =
+            || Revision::parse(value).filter(|revision| !revision.deletion && revision.sub == 0);
         let is_read = match key {
             b"consistent_index" => {
                 self.index = number();
@@ -58,7 +64,8 @@ impl Meta {
                 self.storage = minor(value).filter(|minor| *minor >= 6);
                 self.storage.is_some()
             }
-            b"confState" => serde_json::from_slice::<ConfState>(value).is_ok_and(|state| !state.voters.is_empty()),
+            b"confState" => serde_json::from_slice::<ConfState>(value)
+                .is_ok_and(|state| !state.voters.is_empty()),
             _ => return Some("a key that etcd 3.4 to 3.7 knows"),
         };
         if is_read {
@@ -85,15 +92,22 @@ impl Meta {
     /// What does not fit together, or not to the newest revision of which there is a record.
     pub(super) fn objection(&self, newest: i64) -> Option<&'static str> {
         match () {
-            () if self.finished > self.scheduled => Some("a compaction that was scheduled before it was finished"),
-            // A compaction goes from old to new, and is finished by what removes the last. (Where that is a deletion,
-            // and as many go at a time as there are, 3.4 and 3.5 write the end a moment later.)
+            () if self.finished > self.scheduled => {
+                Some("a compaction that was scheduled before it was finished")
+            }
+            // A compaction goes from old to new, and is finished by what removes the last. (Where
+            // that is a deletion, and as many go at a time as there are, 3.4 and 3.5 write the end
+            // a moment later.)
             () if self.compacting() && self.scheduled > Some(newest) => Some(
                 "a compaction under way up to a revision that there is; or it is taken while it ended: take another",
             ),
-            () if self.term.is_some() && self.index.is_none() => Some("`consistent_index`, for there is a `term`"),
+            () if self.term.is_some() && self.index.is_none() => {
+                Some("`consistent_index`, for there is a `term`")
+            }
             // From 3.5 on etcd writes both together.
-            () if self.storage.is_some() && self.term.is_none() => Some("`term`, for there is a `storageVersion`"),
+            () if self.storage.is_some() && self.term.is_none() => {
+                Some("`term`, for there is a `storageVersion`")
+            }
             () => None,
         }
     }
@@ -119,11 +133,17 @@ mod tests {
             // `etcdctl compaction 0` is a compaction.
             (b"finishedCompactRev", &revision(0, 0)),
             (b"storageVersion", b"3.6.0"),
-            (b"confState", br#"{"voters":[1,2],"learners":[3],"auto_leave":false}"#),
+            (
+                b"confState",
+                br#"{"voters":[1,2],"learners":[3],"auto_leave":false}"#,
+            ),
         ] {
             assert_eq!(meta.setting(key, value), None, "{key:?}");
         }
-        assert_eq!((meta.compacted(), meta.compacting(), meta.objection(9)), (9, true, None));
+        assert_eq!(
+            (meta.compacted(), meta.compacting(), meta.objection(9)),
+            (9, true, None)
+        );
         for (key, value) in [
             (&b"consistent_index"[..], &[0; 8][..]),
             (b"consistent_index", &[1; 7]),
@@ -139,7 +159,10 @@ mod tests {
             (b"confState", br#"{"voterr":[1],"auto_leave":false}"#),
             (b"confState", b"{}"),
         ] {
-            assert!(Meta::default().setting(key, value).is_some(), "{key:?} {value:?}");
+            assert!(
+                Meta::default().setting(key, value).is_some(),
+                "{key:?} {value:?}"
+            );
         }
     }
 
@@ -157,12 +180,19 @@ mod tests {
             }
             meta.objection(9)
         };
-        for good in
-            [&[][..], &["consistent_index"], &["consistent_index", "term", "storageVersion"], &["scheduledCompactRev"]]
-        {
+        for good in [
+            &[][..],
+            &["consistent_index"],
+            &["consistent_index", "term", "storageVersion"],
+            &["scheduledCompactRev"],
+        ] {
             assert_eq!(with(good), None, "{good:?}");
         }
-        for wrong in [&["term"][..], &["consistent_index", "storageVersion"], &["finishedCompactRev"]] {
+        for wrong in [
+            &["term"][..],
+            &["consistent_index", "storageVersion"],
+            &["finishedCompactRev"],
+        ] {
             assert!(with(wrong).is_some(), "{wrong:?}");
         }
     }

@@ -21,7 +21,11 @@ impl Revision {
         };
         let number = |at: usize| bytes[at..at + 8].try_into().ok().map(i64::from_be_bytes);
         let (main, sub) = (number(0)?, number(9)?);
-        (bytes[8] == b'_' && main >= 0 && sub >= 0).then_some(Self { main, sub, deletion })
+        (bytes[8] == b'_' && main >= 0 && sub >= 0).then_some(Self {
+            main,
+            sub,
+            deletion,
+        })
     }
 }
 
@@ -61,12 +65,20 @@ impl<'a> Record<'a> {
 
     /// What is wrong with it as the record of this revision.
     pub(crate) fn objection(&self, revision: Revision) -> Option<&'static str> {
-        let Self { created, modified, version, .. } = *self;
+        let Self {
+            created,
+            modified,
+            version,
+            ..
+        } = *self;
         if self.key.is_empty() {
             return Some("a key that is not empty");
         }
         if revision.deletion {
-            let deleted = Record { key: self.key, ..Record::default() };
+            let deleted = Record {
+                key: self.key,
+                ..Record::default()
+            };
             return (*self != deleted).then_some("nothing but the key, for it was deleted");
         }
         if modified != revision.main {

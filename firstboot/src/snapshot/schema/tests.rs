@@ -6,37 +6,69 @@ use super::{BUCKETS, Contents, Reader};
 
 type Entries<'a> = Vec<(&'a str, &'a [u8], &'a [u8])>;
 
-const PLACE: Offset = Offset { page: 7, offset: 28_700 };
+const PLACE: Offset = Offset {
+    page: 7,
+    offset: 28_700,
+};
 
 /// What comes of these entries, bucket, key and value, in all of etcd's buckets.
 fn read(entries: &[(&str, &[u8], &[u8])]) -> (Contents, Vec<String>) {
     let mut progress = |_| ();
     let mut reader = Reader::new(&mut progress);
     let mut faults = Faults::default();
-    let names = entries.iter().map(|(bucket, ..)| bucket.as_bytes()).chain(BUCKETS);
+    let names = entries
+        .iter()
+        .map(|(bucket, ..)| bucket.as_bytes())
+        .chain(BUCKETS);
     for name in names.collect::<std::collections::BTreeSet<_>>() {
         let bucket = Path { name, parent: None };
         reader.bucket(&bucket, PLACE, &mut faults);
-        for (_, key, value) in entries.iter().filter(|(bucket, ..)| bucket.as_bytes() == name) {
-            reader.entry(&Entry { bucket: &bucket, key, value, place: PLACE }, &mut faults);
+        for (_, key, value) in entries
+            .iter()
+            .filter(|(bucket, ..)| bucket.as_bytes() == name)
+        {
+            reader.entry(
+                &Entry {
+                    bucket: &bucket,
+                    key,
+                    value,
+                    place: PLACE,
+                },
+                &mut faults,
+            );
         }
     }
     let contents = reader.finish(&mut faults);
-    (contents, faults.first().iter().map(ToString::to_string).collect())
+    (
+        contents,
+        faults.first().iter().map(ToString::to_string).collect(),
+    )
 }
 
 /// These entries and those without which no database of etcd's is good.
 fn with<'a>(entries: &[(&'a str, &'a [u8], &'a [u8])]) -> Entries<'a> {
-    [entries, &[("auth", b"authRevision", &[0, 0, 0, 0, 0, 0, 0, 9])]].concat()
+    [
+        entries,
+        &[("auth", b"authRevision", &[0, 0, 0, 0, 0, 0, 0, 9])],
+    ]
+    .concat()
 }
 
 fn revision(main: i64, sub: i64, mark: &str) -> Vec<u8> {
-    [&main.to_be_bytes()[..], b"_", &sub.to_be_bytes(), mark.as_bytes()].concat()
+    [
+        &main.to_be_bytes()[..],
+        b"_",
+        &sub.to_be_bytes(),
+        mark.as_bytes(),
+    ]
+    .concat()
 }
 
 /// A record of the key `k`, of small numbers.
 fn record(created: u8, modified: u8, version: u8) -> Vec<u8> {
-    vec![0x0a, 1, b'k', 0x10, created, 0x18, modified, 0x20, version, 0x2a, 1, b'v']
+    vec![
+        0x0a, 1, b'k', 0x10, created, 0x18, modified, 0x20, version, 0x2a, 1, b'v',
+    ]
 }
 
 const DELETED: &[u8] = &[0x0a, 1, b'k'];
@@ -55,7 +87,11 @@ fn contents_are_counted() {
         ("key", &revision(4, 0, "t"), DELETED),
         ("key", &revision(4, 1, ""), &record(4, 4, 1)),
         ("lease", &9_i64.to_be_bytes(), &[0x08, 9, 0x10, 60]),
-        ("members", b"8e9e05c52164694d", br#"{"id":10276657743932975437,"peerURLs":["http://a_b:2380"],"name":"a"}"#),
+        (
+            "members",
+            b"8e9e05c52164694d",
+            br#"{"id":10276657743932975437,"peerURLs":["http://a_b:2380"],"name":"a"}"#,
+        ),
         ("members_removed", b"1", b"removed"),
         ("meta", b"consistent_index", &12_u64.to_be_bytes()),
         ("meta", b"term", &3_u64.to_be_bytes()),
@@ -64,16 +100,42 @@ fn contents_are_counted() {
         ("meta", b"storageVersion", b"3.6.0"),
     ]));
     assert_eq!(faults, Vec::<String>::new());
-    assert_eq!((contents.revision, contents.compacted, contents.compacting, contents.keys), (4, 3, true, 18));
-    assert_eq!((contents.index, contents.term, contents.storage_version.as_deref()), (12, 3, Some("3.6.0")));
-    assert_eq!((contents.auth_enabled, contents.leases, contents.members[0].name.as_str()), (true, 1, "a"));
+    assert_eq!(
+        (
+            contents.revision,
+            contents.compacted,
+            contents.compacting,
+            contents.keys
+        ),
+        (4, 3, true, 18)
+    );
+    assert_eq!(
+        (
+            contents.index,
+            contents.term,
+            contents.storage_version.as_deref()
+        ),
+        (12, 3, Some("3.6.0"))
+    );
+    assert_eq!(
+        (
+            contents.auth_enabled,
+            contents.leases,
+            contents.members[0].name.as_str()
+        ),
+        (true, 1, "a")
+    );
     assert_eq!((contents.users, contents.roles, contents.alarms), (1, 1, 1));
 }
 
 #[test]
 fn a_member_starts_no_lower_than_history_was_compacted() {
     for (compacted, stands) in [(9, 9), (4, 5)] {
-        let (five, record, compacted) = (revision(5, 0, ""), record(5, 5, 1), revision(compacted, 0, ""));
+        let (five, record, compacted) = (
+            revision(5, 0, ""),
+            record(5, 5, 1),
+            revision(compacted, 0, ""),
+        );
         let entries = [
             ("key", &five[..], &record[..]),
             ("meta", b"scheduledCompactRev", &compacted),
@@ -88,11 +150,19 @@ fn a_member_starts_no_lower_than_history_was_compacted() {
 #[test]
 fn a_bumped_revision_has_nothing_in_it_and_is_compacted() {
     let (bumped, record) = (revision(1_000_000_005, 0, ""), record(2, 2, 1));
-    let entries = [("key", &revision(2, 0, "")[..], &record[..]), ("key", &bumped, b"")];
-    let (contents, faults) = read(&with(&[&entries[..], &[("meta", b"scheduledCompactRev", &bumped)]].concat()));
+    let entries = [
+        ("key", &revision(2, 0, "")[..], &record[..]),
+        ("key", &bumped, b""),
+    ];
+    let (contents, faults) = read(&with(
+        &[&entries[..], &[("meta", b"scheduledCompactRev", &bumped)]].concat(),
+    ));
     assert_eq!((contents.revision, faults), (1_000_000_005, vec![]));
     let (_, faults) = read(&with(&entries));
-    assert!(faults.len() == 2 && faults[1].contains("found nothing"), "{faults:?}");
+    assert!(
+        faults.len() == 2 && faults[1].contains("found nothing"),
+        "{faults:?}"
+    );
 }
 
 #[test]
@@ -109,28 +179,88 @@ fn what_is_wrong_is_said_with_its_place_and_without_its_contents() {
     );
     for (bucket, key, value, why) in [
         ("key", &two[..], &b"secret"[..], "a key with its value"),
-        ("key", &two, &record(2, 3, 1), "the mod_revision that the entry's key has"),
-        ("key", &two, &record(3, 2, 1), "a create_revision of at least 1"),
+        (
+            "key",
+            &two,
+            &record(2, 3, 1),
+            "the mod_revision that the entry's key has",
+        ),
+        (
+            "key",
+            &two,
+            &record(3, 2, 1),
+            "a create_revision of at least 1",
+        ),
         ("key", &two, &record(2, 2, 2), "a version not above"),
-        ("key", &revision(2, 0, "t"), &record(2, 2, 1), "nothing but the key"),
+        (
+            "key",
+            &revision(2, 0, "t"),
+            &record(2, 2, 1),
+            "nothing but the key",
+        ),
         ("key", &revision(3, 0, ""), &record(3, 3, 1), "revision 2.0"),
-        ("lease", &[0; 8], &[0x08, 9, 0x10, 60], "a lease with the ID"),
+        (
+            "lease",
+            &[0; 8],
+            &[0x08, 9, 0x10, 60],
+            "a lease with the ID",
+        ),
         ("alarm", b"\x10\x01", b"x", "no value beside the alarm"),
-        ("members", b"ff", br#"{"id":1,"peerURLs":["http://a:1"]}"#, "the ID that its key says"),
+        (
+            "members",
+            b"ff",
+            br#"{"id":1,"peerURLs":["http://a:1"]}"#,
+            "the ID that its key says",
+        ),
         ("members", b"1", b"{", "a member in JSON"),
         ("members_removed", b"1", b"", "the word `removed`"),
         ("meta", b"term", b"1", "8 bytes that are 1 or more"),
         ("meta", b"finishedCompactRev", b"1", "17 bytes"),
-        ("meta", b"scheduledCompactRev", &revision(9, 0, ""), "a compaction under way up to a revision that there is"),
-        ("meta", b"surprise", b"1", "a key that etcd 3.4 to 3.7 knows"),
-        ("meta", b"term", &[1; 8], "`consistent_index`, for there is a `term`"),
+        (
+            "meta",
+            b"scheduledCompactRev",
+            &revision(9, 0, ""),
+            "a compaction under way up to a revision that there is",
+        ),
+        (
+            "meta",
+            b"surprise",
+            b"1",
+            "a key that etcd 3.4 to 3.7 knows",
+        ),
+        (
+            "meta",
+            b"term",
+            &[1; 8],
+            "`consistent_index`, for there is a `term`",
+        ),
         ("cluster", b"clusterVersion", b"3x", "3.MINOR.0"),
-        ("cluster", b"clusterVersion", b"3.6.0", "`storageVersion` as `clusterVersion`"),
+        (
+            "cluster",
+            b"clusterVersion",
+            b"3.6.0",
+            "`storageVersion` as `clusterVersion`",
+        ),
         ("auth", b"authEnabled", &[3], "authEnabled as one byte"),
         ("auth", b"authEnabled", &[1], "the user `root`"),
-        ("authUsers", b"joe", b"\x0a\x03jof", "the name that its key is"),
-        ("authRoles", b"joe", b"\x0a\x03jof", "the name that its key is"),
-        ("auti", b"authEnabled", &[1], "a bucket that etcd 3.4 to 3.7 has"),
+        (
+            "authUsers",
+            b"joe",
+            b"\x0a\x03jof",
+            "the name that its key is",
+        ),
+        (
+            "authRoles",
+            b"joe",
+            b"\x0a\x03jof",
+            "the name that its key is",
+        ),
+        (
+            "auti",
+            b"authEnabled",
+            &[1],
+            "a bucket that etcd 3.4 to 3.7 has",
+        ),
     ] {
         let found = found(bucket, key, value);
         assert!(found.contains(why), "{bucket} {value:?}: {found}");
@@ -145,11 +275,18 @@ fn another_program_s_database_is_not_etcd_s() {
     Reader::new(&mut progress).finish(&mut faults);
     let faults: Vec<String> = faults.first().iter().map(ToString::to_string).collect();
     assert_eq!(faults.len(), BUCKETS.len(), "{faults:?}");
-    assert_eq!(faults[1], "byte 0: expected etcd's bucket `auth`, found no such bucket");
-    assert!(!faults.iter().any(|fault| fault.contains("`cluster`")), "a restore by 3.5 leaves it out: {faults:?}");
+    assert_eq!(
+        faults[1],
+        "byte 0: expected etcd's bucket `auth`, found no such bucket"
+    );
+    assert!(
+        !faults.iter().any(|fault| fault.contains("`cluster`")),
+        "a restore by 3.5 leaves it out: {faults:?}"
+    );
 }
 
-/// Each minor's etcd was started on what each other one wrote: 3.4.23, 3.4.45, 3.5.1, 3.5.35, 3.6.16, 3.7.3.
+/// Each minor's etcd was started on what each other one wrote: 3.4.23, 3.4.45, 3.5.1, 3.5.35,
+/// 3.6.16, 3.7.3.
 #[test]
 fn an_etcd_that_does_not_start_from_it_is_named() {
     let wrote = |storage: u64, cluster: u64| Contents {
@@ -158,10 +295,26 @@ fn an_etcd_that_does_not_start_from_it_is_named() {
         ..Contents::default()
     };
     for (contents, starts, does_not) in [
-        (wrote(0, 0), &["3.4.23", "3.4.45", "3.5.1", "3.6.16", "3.7.3"][..], &[][..]),
-        (wrote(0, 5), &["3.4.23", "3.4.45", "3.5.1", "3.6.16", "3.7.3"], &[]),
-        (wrote(6, 6), &["3.4.23", "3.5.1", "3.5.35", "3.6.16", "3.7.3"], &["3.4.31", "3.4.45"]),
-        (wrote(7, 7), &["3.4.23", "3.5.1", "3.5.35", "3.7.3"], &["3.4.45", "3.6.16"]),
+        (
+            wrote(0, 0),
+            &["3.4.23", "3.4.45", "3.5.1", "3.6.16", "3.7.3"][..],
+            &[][..],
+        ),
+        (
+            wrote(0, 5),
+            &["3.4.23", "3.4.45", "3.5.1", "3.6.16", "3.7.3"],
+            &[],
+        ),
+        (
+            wrote(6, 6),
+            &["3.4.23", "3.5.1", "3.5.35", "3.6.16", "3.7.3"],
+            &["3.4.31", "3.4.45"],
+        ),
+        (
+            wrote(7, 7),
+            &["3.4.23", "3.5.1", "3.5.35", "3.7.3"],
+            &["3.4.45", "3.6.16"],
+        ),
         (wrote(6, 7), &["3.5.35", "3.7.3"], &["3.6.16"]),
         (wrote(7, 6), &["3.7.3"], &["3.6.16"]),
     ] {
@@ -170,12 +323,22 @@ fn an_etcd_that_does_not_start_from_it_is_named() {
             assert_eq!(objection(etcd), None, "{etcd} {contents:?}");
         }
         for etcd in does_not {
-            assert!(objection(etcd).unwrap().contains(etcd), "{etcd} {contents:?}");
+            assert!(
+                objection(etcd).unwrap().contains(etcd),
+                "{etcd} {contents:?}"
+            );
         }
     }
-    let downgrade = |target: &str| Contents { downgrade: Some(target.into()), ..wrote(6, 6) };
+    let downgrade = |target: &str| Contents {
+        downgrade: Some(target.into()),
+        ..wrote(6, 6)
+    };
     let objection = |target, etcd: &str| downgrade(target).objection_of(etcd.parse().unwrap());
-    assert!(objection("3.6.0", "3.5.35").unwrap().contains("downgraded to etcd 3.6"));
+    assert!(
+        objection("3.6.0", "3.5.35")
+            .unwrap()
+            .contains("downgraded to etcd 3.6")
+    );
     for (target, etcd) in [("3.5.0", "3.5.35"), ("3.6.0", "3.6.16"), ("3.6.0", "3.7.3")] {
         assert_eq!(objection(target, etcd), None, "{target} {etcd}");
     }

@@ -1,6 +1,7 @@
-//! Protocol buffers, as etcd's encoders write them and no other way: fields in ascending order, none with the value that
-//! a missing one has, each number in as few bytes as it takes (gogo/protobuf in etcd 3.4 to 3.6, google.golang.org's
-//! in 3.7). So a bit that changes in a tag or a length shows, although a decoder would skip what it does not know.
+//! Protocol buffers, as etcd's encoders write them and no other way: fields in ascending order,
+//! none with the value that a missing one has, each number in as few bytes as it takes
+//! (gogo/protobuf in etcd 3.4 to 3.6, google.golang.org's in 3.7). So a bit that changes in a tag
+//! or a length shows, although a decoder would skip what it does not know.
 
 /// A field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,17 +16,31 @@ pub(super) struct Malformed;
 
 impl<'a> Value<'a> {
     pub(super) fn number(self) -> Result<u64, Malformed> {
-        if let Self::Number(number) = self { Ok(number) } else { Err(Malformed) }
+        if let Self::Number(number) = self {
+            Ok(number)
+        } else {
+            Err(Malformed)
+        }
     }
 
     /// Bytes, which may be none: a message that a message holds, and one of several texts.
     pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
-        if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(Malformed) }
+        if let Self::Bytes(bytes) = self {
+            Ok(bytes)
+        } else {
+            Err(Malformed)
+        }
     }
 
     /// Bytes of a field that is there only if it has any.
     pub(super) fn some_bytes(self) -> Result<&'a [u8], Malformed> {
-        self.bytes().and_then(|bytes| if bytes.is_empty() { Err(Malformed) } else { Ok(bytes) })
+        self.bytes().and_then(|bytes| {
+            if bytes.is_empty() {
+                Err(Malformed)
+            } else {
+                Ok(bytes)
+            }
+        })
     }
 }
 
@@ -38,9 +53,14 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a message in which the one with this number may come several times; 0: none may.
+    /// The fields of a message in which the one with this number may come several times; 0: none
+    /// may.
     pub(super) fn of(bytes: &'a [u8], repeated: u64) -> Self {
-        Self { rest: bytes, last: 0, repeated }
+        Self {
+            rest: bytes,
+            last: 0,
+            repeated,
+        }
     }
 
     /// The next field's number and value.
@@ -55,9 +75,13 @@ impl<'a> Fields<'a> {
         }
         self.last = field;
         let value = match tag & 7 {
-            0 => Value::Number(
-                number(&mut self.rest).and_then(|number| if number == 0 { Err(Malformed) } else { Ok(number) })?,
-            ),
+            0 => Value::Number(number(&mut self.rest).and_then(|number| {
+                if number == 0 {
+                    Err(Malformed)
+                } else {
+                    Ok(number)
+                }
+            })?),
             2 => {
                 let length = usize::try_from(number(&mut self.rest)?).map_err(|_| Malformed)?;
                 let (taken, left) = self.rest.split_at_checked(length).ok_or(Malformed)?;
@@ -109,18 +133,24 @@ mod tests {
     #[test]
     fn fields_are_read_in_order_and_only_in_order() {
         let (one, two) = ((1, Value::Number(300)), (2, Value::Bytes(b"ab")));
-        assert_eq!(all(&[0x08, 0xAC, 2, 0x12, 2, b'a', b'b'], 0), Ok(vec![one, two]));
-        assert_eq!(all(&[0x12, 2, b'a', b'b', 0x12, 0], 2), Ok(vec![two, (2, Value::Bytes(b""))]));
+        assert_eq!(
+            all(&[0x08, 0xAC, 2, 0x12, 2, b'a', b'b'], 0),
+            Ok(vec![one, two])
+        );
+        assert_eq!(
+            all(&[0x12, 2, b'a', b'b', 0x12, 0], 2),
+            Ok(vec![two, (2, Value::Bytes(b""))])
+        );
         for wrong in [
             &[0x12, 2, b'a', b'b', 0x12, 0][..],                     // twice
             &[0x12, 0, 0x08, 1],                                     // descending
             &[0x08, 0],                                              // a default
-            &[0x08, 0x80, 0],                                        // a number in more bytes than it takes
-            &[0x88, 0, 1],                                           // a tag in more bytes than it takes
-            &[0x08],                                                 // cut short
-            &[0x12, 3, b'a', b'b'],                                  // cut short
-            &[0x0D, 0, 0, 0, 0],                                     // a kind that etcd does not use
-            &[0x00, 1],                                              // field 0
+            &[0x08, 0x80, 0],       // a number in more bytes than it takes
+            &[0x88, 0, 1],          // a tag in more bytes than it takes
+            &[0x08],                // cut short
+            &[0x12, 3, b'a', b'b'], // cut short
+            &[0x0D, 0, 0, 0, 0],    // a kind that etcd does not use
+            &[0x00, 1],             // field 0
             &[0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 2], // more than 64 bits
         ] {
             assert_eq!(all(wrong, 0), Err(Malformed), "{wrong:?}");

@@ -11,7 +11,8 @@ use bolt::{Entry, Faults, FileKind, Visitor};
 use crate::snapshot::examine::{Digest, TRAILER, VerifiedSnapshot};
 use crate::snapshot::schema::record::{Record, Revision};
 
-/// The number of keys whose digests are in memory at a time. The file is read once for each group of that many keys.
+/// The number of keys whose digests are in memory at a time. The file is read once for each group
+/// of that many keys.
 const AT_ONCE: u64 = 200_000;
 
 /// The result.
@@ -19,8 +20,9 @@ const AT_ONCE: u64 = 200_000;
 pub(super) struct Counted {
     /// The number of keys at the newest revision.
     pub(super) live: u64,
-    /// HashKV at the newest revision: CRC-32C of the bucket's name and of all revisions, where revisions up to the compacted one
-    /// count only if they are the newest of their key (mvcc/hash.go).
+    /// HashKV at the newest revision: CRC-32C of the bucket's name and of all revisions, where
+    /// revisions up to the compacted one count only if they are the newest of their key
+    /// (mvcc/hash.go).
     pub(super) hash: u32,
 }
 
@@ -32,15 +34,25 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
         Digest::Good | Digest::Wrong => (verified.size - TRAILER, FileKind::Snapshot),
     };
     let walk = |visit: &mut dyn Visitor| {
-        bolt::check(&file, pages, form, visit).with_context(|| format!("cannot read {}", path.display()))
+        bolt::check(&file, pages, form, visit)
+            .with_context(|| format!("cannot read {}", path.display()))
     };
     let shares = verified.keys.div_ceil(AT_ONCE).max(1);
     let hasher = RandomState::new();
-    let mut history = History { compacted: verified.compacted, outlived: Vec::new() };
+    let mut history = History {
+        compacted: verified.compacted,
+        outlived: Vec::new(),
+    };
     let mut live = 0;
     for share in 0..shares {
-        let mut turn =
-            Pass { share, shares, hasher: &hasher, newest: HashMap::new(), history: &mut history, record: 0 };
+        let mut turn = Pass {
+            share,
+            shares,
+            hasher: &hasher,
+            newest: HashMap::new(),
+            history: &mut history,
+            record: 0,
+        };
         walk(&mut turn)?;
         live += turn.newest.len() as u64;
     }
@@ -48,9 +60,16 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
         // Like etcd: if no revision is to be kept, none is omitted.
         history.outlived.clear();
     }
-    let mut sum = Sum { hash: crc32c::crc32c(b"key"), history: &history, record: 0 };
+    let mut sum = Sum {
+        hash: crc32c::crc32c(b"key"),
+        history: &history,
+        record: 0,
+    };
     walk(&mut sum)?;
-    Ok(Counted { live, hash: sum.hash })
+    Ok(Counted {
+        live,
+        hash: sum.hash,
+    })
 }
 
 /// The numbers of the records up to the compacted revision that are not the newest of their keys.
@@ -68,7 +87,9 @@ impl History {
     }
 
     fn is_outlived(&self, record: usize) -> bool {
-        self.outlived.get(record / 64).is_some_and(|word| word >> (record % 64) & 1 == 1)
+        self.outlived
+            .get(record / 64)
+            .is_some_and(|word| word >> (record % 64) & 1 == 1)
     }
 }
 
@@ -91,7 +112,11 @@ impl Visitor for Pass<'_> {
         }
         let number = self.record;
         self.record += 1;
-        let (Some(revision), Some(record)) = (Revision::parse(entry.key), Record::parse(entry.value)) else { return };
+        let (Some(revision), Some(record)) =
+            (Revision::parse(entry.key), Record::parse(entry.value))
+        else {
+            return;
+        };
         let key = self.hasher.hash_one(record.key);
         if key % self.shares != self.share {
             return;
@@ -124,7 +149,8 @@ impl Visitor for Sum<'_> {
             return;
         }
         if !self.history.is_outlived(self.record) {
-            self.hash = crc32c::crc32c_append(crc32c::crc32c_append(self.hash, entry.key), entry.value);
+            self.hash =
+                crc32c::crc32c_append(crc32c::crc32c_append(self.hash, entry.key), entry.value);
         }
         self.record += 1;
     }

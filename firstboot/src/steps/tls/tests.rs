@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose as Eku, IsCa, KeyPair as Key,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose as Eku,
+    IsCa, KeyPair as Key,
 };
 use recipes::node::NodeTls;
 use recipes::{NodeDocument, SigningKey};
@@ -12,7 +13,13 @@ use super::*;
 use crate::exit::{Exit, code_of};
 use crate::identity::Identity;
 
-const NAMES: [&str; 5] = ["etcd-1", "etcd-1.cluster.local", "10.101.15.101", "localhost", "127.0.0.1"];
+const NAMES: [&str; 5] = [
+    "etcd-1",
+    "etcd-1.cluster.local",
+    "10.101.15.101",
+    "localhost",
+    "127.0.0.1",
+];
 
 type Ca = CertifiedIssuer<'static, Key>;
 
@@ -21,7 +28,10 @@ static CAS: AtomicU32 = AtomicU32::new(1);
 fn ca() -> Ca {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.distinguished_name.push(DnType::CommonName, format!("test CA {}", CAS.fetch_add(1, Ordering::Relaxed)));
+    params.distinguished_name.push(
+        DnType::CommonName,
+        format!("test CA {}", CAS.fetch_add(1, Ordering::Relaxed)),
+    );
     CertifiedIssuer::self_signed(params, Key::generate().unwrap()).unwrap()
 }
 
@@ -30,18 +40,24 @@ fn pair(ca: &Ca, names: &[&str], usages: &[Eku]) -> KeyPair {
 }
 
 fn pair_valid(ca: &Ca, names: &[&str], usages: &[Eku], years: std::ops::Range<i32>) -> KeyPair {
-    let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+    let mut params =
+        CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
     params.extended_key_usages = usages.to_vec();
     params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
     params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
     let key = Key::generate().unwrap();
-    KeyPair { cert: params.signed_by(&key, ca).unwrap().pem(), key: key.serialize_pem() }
+    KeyPair {
+        cert: params.signed_by(&key, ca).unwrap().pem(),
+        key: key.serialize_pem(),
+    }
 }
 
 const BOTH: [Eku; 2] = [Eku::ServerAuth, Eku::ClientAuth];
 
 fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
-    let recipe = recipes::recipe::read(include_str!("../../../../recipes/three-node.toml")).recipe.unwrap();
+    let recipe = recipes::recipe::read(include_str!("../../../../recipes/three-node.toml"))
+        .recipe
+        .unwrap();
     let cluster = recipe.cluster_document();
     let mut tls = NodeTls {
         ca: ca.pem(),
@@ -63,7 +79,13 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
     };
     let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
     let tls = node.tls.clone();
-    Identity { node, envelope: key.sign("t", b""), place: "a test".into(), cluster, tls }
+    Identity {
+        node,
+        envelope: key.sign("t", b""),
+        place: "a test".into(),
+        cluster,
+        tls,
+    }
 }
 
 /// A node with all that it needs.
@@ -71,10 +93,13 @@ pub(crate) fn issued() -> Identity {
     issued_in(2020)
 }
 
-/// The same, with a peer certificate that is valid from the first of January on; the others are from 2020.
+/// The same, with a peer certificate that is valid from the first of January on; the others are
+/// from 2020.
 pub(crate) fn issued_in(year: i32) -> Identity {
     let ca = ca();
-    identity(&ca, |tls| tls.peer = pair_valid(&ca, &NAMES, &BOTH, year..2040))
+    identity(&ca, |tls| {
+        tls.peer = pair_valid(&ca, &NAMES, &BOTH, year..2040);
+    })
 }
 
 /// 2026-11-22.
@@ -99,7 +124,10 @@ fn a_key_that_does_not_match_is_refused() {
     let ca = ca();
     let stranger = pair(&ca, &NAMES, &BOTH);
     let said = said(&ca, |tls| tls.peer.key = stranger.key);
-    assert!(said.contains("the peer certificate of etcd-1") && said.contains("key does not match"), "{said}");
+    assert!(
+        said.contains("the peer certificate of etcd-1") && said.contains("key does not match"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -107,10 +135,16 @@ fn the_clock_is_named_beside_the_dates() {
     let ca = ca();
     let old = pair_valid(&ca, &NAMES, &BOTH, 2020..2021);
     let answer = said(&ca, |tls| tls.server = old);
-    assert!(answer.contains("it expired on 2021-01-01") && answer.contains("clock says 2026-11-22"), "{answer}");
+    assert!(
+        answer.contains("it expired on 2021-01-01") && answer.contains("clock says 2026-11-22"),
+        "{answer}"
+    );
     let future = pair_valid(&ca, &NAMES, &BOTH, 2030..2031);
     let answer = said(&ca, |tls| tls.server = future);
-    assert!(answer.contains("valid from 2030-01-01") && answer.contains("clock says 2026-11-22"), "{answer}");
+    assert!(
+        answer.contains("valid from 2030-01-01") && answer.contains("clock says 2026-11-22"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -131,7 +165,9 @@ fn each_missing_name_is_named() {
         let short = pair(&ca, &names, &BOTH);
         let answer = said(&ca, |tls| tls.server = short);
         assert!(
-            answer.contains(&format!("{missing} is not among its subject alternative names")),
+            answer.contains(&format!(
+                "{missing} is not among its subject alternative names"
+            )),
             "{missing}: {answer}"
         );
     }
@@ -142,18 +178,36 @@ fn usages_and_issuers_are_checked() {
     let (ca, other) = (ca(), ca());
     let server_only = pair(&ca, &NAMES, &[Eku::ServerAuth]);
     let answer = said(&ca, |tls| tls.peer = server_only);
-    assert!(answer.contains("does not allow it to act as a client"), "{answer}");
+    assert!(
+        answer.contains("does not allow it to act as a client"),
+        "{answer}"
+    );
     let foreign = pair(&other, &NAMES, &BOTH);
     let answer = said(&ca, |tls| tls.server = foreign);
-    assert!(answer.contains("the CA in the same document did not sign it"), "{answer}");
+    assert!(
+        answer.contains("the CA in the same document did not sign it"),
+        "{answer}"
+    );
 }
 
 #[test]
 fn garbage_causes_an_error_and_no_panic() {
     let ca = ca();
-    for garbage in ["", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-        assert_ne!(said(&ca, |tls| tls.server.cert = garbage.into()), "", "{garbage}");
-        assert_ne!(said(&ca, |tls| tls.server.key = garbage.into()), "", "{garbage}");
+    for garbage in [
+        "",
+        "x",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        assert_ne!(
+            said(&ca, |tls| tls.server.cert = garbage.into()),
+            "",
+            "{garbage}"
+        );
+        assert_ne!(
+            said(&ca, |tls| tls.server.key = garbage.into()),
+            "",
+            "{garbage}"
+        );
         assert_ne!(said(&ca, |tls| tls.ca = garbage.into()), "", "{garbage}");
     }
 }

@@ -21,11 +21,15 @@ use crate::{output, paths, release, systemd};
 /// How long a transfer of the leadership may take.
 const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Logs a line to the journal and for the command that follows the order. It never fails, so that an exchange does not stop for a message.
+/// Logs a line to the journal and for the command that follows the order. It never fails, so that
+/// an exchange does not stop for a message.
 pub(super) fn say(line: impl AsRef<str>) {
     let line = line.as_ref();
     output::say(line);
-    let log = File::options().create(true).append(true).open(paths::UPDATE_LOG);
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(paths::UPDATE_LOG);
     if let Ok(mut file) = log {
         let _ = writeln!(file, "{line}");
     }
@@ -33,13 +37,22 @@ pub(super) fn say(line: impl AsRef<str>) {
 
 /// Installs the files of the new image.
 pub(super) fn put_new(state: &mut State, runtime: &Runtime) -> Result<()> {
-    let release = state.order.release.as_ref().context("the order names no release")?;
+    let release = state
+        .order
+        .release
+        .as_ref()
+        .context("the order names no release")?;
     let staged = stage::staged(release, &state.node)?;
     let places = Places::of_node();
     state.exchange = places.plan(&check::own_stamp()?, &staged.stamp)?;
-    // The files kept from the last update are replaced, so that update cannot be rolled back any more.
+    // The files kept from the last update are replaced, so that update cannot be rolled back any
+    // more.
     if let Some(updated) = Updated::read()?.filter(|updated| updated.exchange.is_some()) {
-        Updated { exchange: None, ..updated }.write()?;
+        Updated {
+            exchange: None,
+            ..updated
+        }
+        .write()?;
     }
     places.keep(&state.exchange)?;
     runtime.block_on(give_up_leadership(&Own::read()?));
@@ -53,12 +66,17 @@ pub(super) fn put_new(state: &mut State, runtime: &Runtime) -> Result<()> {
     apply::before(&state.exchange.files, &mut say);
     state.enter(Phase::Exchanging)?;
     places.exchange(&state.exchange, Path::new(paths::UPDATE_NEW))?;
-    apply::after(&state.exchange.files, places.present(&state.exchange, false), &mut say)?;
+    apply::after(
+        &state.exchange.files,
+        places.present(&state.exchange, false),
+        &mut say,
+    )?;
     state.boots = 0;
     state.enter(Phase::Proving)
 }
 
-/// Restores the files of the previous image. Afterwards firstboot.service must be started; at boot it starts by itself.
+/// Restores the files of the previous image. Afterwards firstboot.service must be started; at boot
+/// it starts by itself.
 pub(super) fn put_back(state: &mut State) -> Result<()> {
     say(format!(
         "restoring the image before the image {}: {}",
@@ -80,7 +98,9 @@ pub(super) fn put_back(state: &mut State) -> Result<()> {
 fn stop() -> Result<()> {
     let is_up = |unit: &str| -> Result<bool> {
         let state = systemd::properties(unit, &["ActiveState"])?;
-        Ok(state.get("ActiveState").is_some_and(|state| state != "inactive"))
+        Ok(state
+            .get("ActiveState")
+            .is_some_and(|state| state != "inactive"))
     };
     // At boot neither unit is active yet, and their queued start jobs must stay.
     if is_up(UNIT)? {
@@ -97,7 +117,10 @@ pub(super) async fn give_up_leadership(own: &Own) {
     match tokio::time::timeout(LEADERSHIP_TIMEOUT, transfer(own)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => say(format!("the leadership was not transferred: {error:#}")),
-        Err(_) => say(format!("this node still leads after {} s", LEADERSHIP_TIMEOUT.as_secs())),
+        Err(_) => say(format!(
+            "this node still leads after {} s",
+            LEADERSHIP_TIMEOUT.as_secs()
+        )),
     }
 }
 
@@ -106,7 +129,9 @@ async fn transfer(own: &Own) -> Result<()> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
     loop {
-        let peers = others(&identity, &peer_client, &credentials, QUERY_TIMEOUT).await.0;
+        let peers = others(&identity, &peer_client, &credentials, QUERY_TIMEOUT)
+            .await
+            .0;
         match transfer_leadership(&client, &peers).await {
             Ok(leads) if !leads || peers.is_empty() => return Ok(()),
             Ok(_) => {}

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A whole disk, without `/dev/`: the kernel's name for it (`sda`, `nvme0n1`, `cciss/c0d0`), or a link that udev keeps
-/// below `disk/by-id/` or `disk/by-path/`.
+/// A whole disk, without `/dev/`: the kernel's name for it (`sda`, `nvme0n1`, `cciss/c0d0`), or a
+/// link that udev keeps below `disk/by-id/` or `disk/by-path/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk(String);
 
-const EXPECTED: &str =
-    "expected a whole disk, as in \"sda\", \"nvme0n1\" or \"/dev/disk/by-id/wwn-0x5000c500a0b1c2d3\"";
+const EXPECTED: &str = "expected a whole disk, as in \"sda\", \"nvme0n1\" or \"/dev/disk/by-id/wwn-0x5000c500a0b1c2d3\"";
 
 /// What the kernel calls disks that anaconda does not install on, or not by that name.
 const VIRTUAL: [(&str, &str); 8] = [
@@ -32,21 +31,33 @@ impl FromStr for Disk {
             return udev_link(link).map(|()| Self(name.to_owned()));
         }
         if name.starts_with("mapper/") {
-            return Err("a multipath or device-mapper disk cannot be installed on; name a local disk".to_owned());
+            return Err(
+                "a multipath or device-mapper disk cannot be installed on; name a local disk"
+                    .to_owned(),
+            );
         }
         if text.contains('=') {
-            return Err(format!("labels and UUIDs name what is on a disk, and the installation wipes it; {EXPECTED}"));
+            return Err(format!(
+                "labels and UUIDs name what is on a disk, and the installation wipes it; {EXPECTED}"
+            ));
         }
-        let plain = |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let plain = |name: &str| {
+            name.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+        };
         let known = match name.split_once('/') {
-            Some((driver, disk)) => ["cciss", "ida", "rd"].contains(&driver) && !disk.is_empty() && plain(disk),
+            Some((driver, disk)) => {
+                ["cciss", "ida", "rd"].contains(&driver) && !disk.is_empty() && plain(disk)
+            }
             None => plain(name) && name.starts_with(|c: char| c.is_ascii_lowercase()),
         };
-        let numbered = |rest: &str| rest.is_empty() || rest.starts_with(|c: char| c.is_ascii_digit() || c == '-');
-        if let Some((_, what)) = VIRTUAL
-            .iter()
-            .find(|(start, _)| name.strip_prefix(start).is_some_and(|rest| numbered(rest) || *start == "dm-"))
-        {
+        let numbered = |rest: &str| {
+            rest.is_empty() || rest.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+        };
+        if let Some((_, what)) = VIRTUAL.iter().find(|(start, _)| {
+            name.strip_prefix(start)
+                .is_some_and(|rest| numbered(rest) || *start == "dm-")
+        }) {
             return Err(format!("this is {what}; {EXPECTED}"));
         }
         if !known {
@@ -68,22 +79,34 @@ fn udev_link(link: &str) -> Result<(), String> {
     };
     let safe = |c: char| c.is_ascii_alphanumeric() || "_.:+-".contains(c);
     if name.is_empty() || name.len() > 200 || !name.chars().all(safe) {
-        return Err(format!("expected the name of a link in /dev/disk/{folder}, as `ls /dev/disk/{folder}` shows it"));
+        return Err(format!(
+            "expected the name of a link in /dev/disk/{folder}, as `ls /dev/disk/{folder}` shows it"
+        ));
     }
-    let part = name.rsplit_once("-part").filter(|(_, number)| number.parse::<u16>().is_ok());
-    part.map_or(Ok(()), |(disk, _)| Err(format!("this is a partition; write its disk, \"/dev/disk/{folder}/{disk}\"")))
+    let part = name
+        .rsplit_once("-part")
+        .filter(|(_, number)| number.parse::<u16>().is_ok());
+    part.map_or(Ok(()), |(disk, _)| {
+        Err(format!(
+            "this is a partition; write its disk, \"/dev/disk/{folder}/{disk}\""
+        ))
+    })
 }
 
-/// The disk that a partition's name belongs to: a number follows disks that end with a letter, `p` and a number all others.
+/// The disk that a partition's name belongs to: a number follows disks that end with a letter, `p`
+/// and a number all others.
 fn disk_of_partition(name: &str) -> Option<&str> {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
     if stem.len() == name.len() {
         return None;
     }
     let lettered = ["sd", "vd", "xvd", "hd"].iter().any(|kind| {
-        stem.strip_prefix(kind).is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase()))
+        stem.strip_prefix(kind)
+            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_lowercase()))
     });
-    let counted = stem.strip_suffix('p').filter(|disk| disk.ends_with(|c: char| c.is_ascii_digit()));
+    let counted = stem
+        .strip_suffix('p')
+        .filter(|disk| disk.ends_with(|c: char| c.is_ascii_digit()));
     if lettered { Some(stem) } else { counted }
 }
 
@@ -107,9 +130,15 @@ mod tests {
             ("xvda", "xvda"),
             ("/dev/cciss/c0d0", "cciss/c0d0"),
             ("/dev/disk/by-id/ata-X_1", "disk/by-id/ata-X_1"),
-            ("disk/by-path/pci-0000:00:1f.2-ata-1.0", "disk/by-path/pci-0000:00:1f.2-ata-1.0"),
+            (
+                "disk/by-path/pci-0000:00:1f.2-ata-1.0",
+                "disk/by-path/pci-0000:00:1f.2-ata-1.0",
+            ),
         ] {
-            assert_eq!(text.parse::<Disk>().map(|disk| disk.to_string()), Ok(name.to_owned()));
+            assert_eq!(
+                text.parse::<Disk>().map(|disk| disk.to_string()),
+                Ok(name.to_owned())
+            );
         }
     }
 
@@ -120,7 +149,10 @@ mod tests {
             ("/dev/nvme0n1p2", "write its disk, \"nvme0n1\""),
             ("mmcblk0p1", "write its disk, \"mmcblk0\""),
             ("cciss/c0d0p1", "write its disk, \"cciss/c0d0\""),
-            ("/dev/disk/by-id/wwn-0x5000-part1", "write its disk, \"/dev/disk/by-id/wwn-0x5000\""),
+            (
+                "/dev/disk/by-id/wwn-0x5000-part1",
+                "write its disk, \"/dev/disk/by-id/wwn-0x5000\"",
+            ),
             ("LABEL=root", "labels and UUIDs"),
             ("UUID=1234", "labels and UUIDs"),
             ("/dev/disk/by-uuid/1234", "by-id or by-path"),

@@ -16,8 +16,11 @@ type Repository = (&'static str, &'static [&'static str]);
 
 impl Family {
     /// The words of `[install] family`.
-    pub(crate) const WORDS: [(&'static str, Self); 3] =
-        [("centos", Self::Centos), ("rhel", Self::Rhel), ("oracle", Self::Oracle)];
+    pub(crate) const WORDS: [(&'static str, Self); 3] = [
+        ("centos", Self::Centos),
+        ("rhel", Self::Rhel),
+        ("oracle", Self::Oracle),
+    ];
 
     /// Its word in the recipe.
     pub const fn word(self) -> &'static str {
@@ -51,7 +54,10 @@ impl Family {
         match self {
             Self::Centos => Some(("updates", &CENTOS_UPDATES)),
             Self::Rhel => None,
-            Self::Oracle => Some(("ol7_latest", &["https://yum.oracle.com/repo/OracleLinux/OL7/latest/x86_64/"])),
+            Self::Oracle => Some((
+                "ol7_latest",
+                &["https://yum.oracle.com/repo/OracleLinux/OL7/latest/x86_64/"],
+            )),
         }
     }
 
@@ -73,7 +79,8 @@ impl Family {
     }
 }
 
-/// CentOS 7.9 is in the vault since mirrorlist.centos.org is gone, and few mirrors carry it (DataDog/datadog-agent#54987).
+/// CentOS 7.9 is in the vault since mirrorlist.centos.org is gone, and few mirrors carry it
+/// (DataDog/datadog-agent#54987).
 const CENTOS_TREES: [&str; 3] = [
     "https://vault.centos.org/7.9.2009/os/x86_64/",
     "https://linuxsoft.cern.ch/centos-vault/7.9.2009/os/x86_64/",

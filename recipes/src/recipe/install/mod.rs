@@ -66,13 +66,16 @@ pub struct Partitions {
 pub(super) fn read(root: &Table<'_>) -> Option<Install> {
     let table = root.table("install");
     let table = table.as_ref();
-    let family = table.and_then(|table| table.choice("family", &Family::WORDS)).map_or(Family::Centos, |at| at.value);
+    let family = table
+        .and_then(|table| table.choice("family", &Family::WORDS))
+        .map_or(Family::Centos, |at| at.value);
     let trees = read_trees(root, table, family)?;
     let repos = repo::read(table, family, &trees);
     if !trees.is_empty() && !repos.iter().any(Repo::has_updates) {
-        let place = table.map_or(0..0, |table| table.place("repo").unwrap_or_else(|| table.header()));
-        let message =
-            "no repository of updates: nodes get the packages of the day 7.9 was released, and no fix after it";
+        let place = table.map_or(0..0, |table| {
+            table.place("repo").unwrap_or_else(|| table.header())
+        });
+        let message = "no repository of updates: nodes get the packages of the day 7.9 was released, and no fix after it";
         let help = if repos.is_empty() {
             "add [[install.repo]] with the `name` and `urls` of a repository that has the updates"
         } else {
@@ -84,10 +87,14 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
     let install = Install {
         family,
         trees,
-        repomd_sha256: table.and_then(|table| table.value("repomd-sha256")).map(|at| at.value),
+        repomd_sha256: table
+            .and_then(|table| table.value("repomd-sha256"))
+            .map(|at| at.value),
         repos,
         servers: values(table.and_then(|table| table.list("servers"))).unwrap_or_default(),
-        disk: table.and_then(|table| table.value("disk")).map(|at| at.value),
+        disk: table
+            .and_then(|table| table.value("disk"))
+            .map(|at| at.value),
         partitions: table
             .and_then(|table| table.table("partitions"))
             .map_or(DEFAULT_PARTITIONS, |t| read_partitions(&t)),
@@ -95,11 +102,21 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
         lang: value(table, "lang", "en_US.UTF-8")?,
         keyboard: value(table, "keyboard", "us")?,
         ssh_keys: values(table.and_then(|table| table.list("ssh-keys"))).unwrap_or_default(),
-        root_password: table.and_then(|table| table.value("root-password")).map(|at| at.value),
-        packages: table.and_then(|table| table.list("packages")).map_or_else(Vec::new, |packages| {
-            packages.into_iter().map(|at: Located<Package>| at.value.at(at.span)).collect()
-        }),
-        console: table.and_then(|table| table.value("console")).map(|at| at.value),
+        root_password: table
+            .and_then(|table| table.value("root-password"))
+            .map(|at| at.value),
+        packages: table.and_then(|table| table.list("packages")).map_or_else(
+            Vec::new,
+            |packages| {
+                packages
+                    .into_iter()
+                    .map(|at: Located<Package>| at.value.at(at.span))
+                    .collect()
+            },
+        ),
+        console: table
+            .and_then(|table| table.value("console"))
+            .map(|at| at.value),
     };
     if let Some(table) = table {
         table.finish();
@@ -111,9 +128,16 @@ fn values<T>(found: Option<Vec<Located<T>>>) -> Option<Vec<T>> {
     found.map(|list| list.into_iter().map(|at| at.value).collect())
 }
 
-/// A value with a default. A bad one is reported and the default stands for it, so that the reading goes on.
-fn value<T: std::str::FromStr<Err = String>>(table: Option<&Table<'_>>, key: &'static str, default: &str) -> Option<T> {
-    table.and_then(|table| table.value(key)).map_or_else(|| default.parse().ok(), |at| Some(at.value))
+/// A value with a default. A bad one is reported and the default stands for it, so that the reading
+/// goes on.
+fn value<T: std::str::FromStr<Err = String>>(
+    table: Option<&Table<'_>>,
+    key: &'static str,
+    default: &str,
+) -> Option<T> {
+    table
+        .and_then(|table| table.value(key))
+        .map_or_else(|| default.parse().ok(), |at| Some(at.value))
 }
 
 fn read_trees(root: &Table<'_>, table: Option<&Table<'_>>, family: Family) -> Option<Vec<Base>> {
@@ -126,29 +150,47 @@ fn read_trees(root: &Table<'_>, table: Option<&Table<'_>>, family: Family) -> Op
         return Some(trees);
     }
     if family.trees().is_empty() {
-        let place = table.map_or(0..0, |table| table.place("family").unwrap_or_else(|| table.header()));
+        let place = table.map_or(0..0, |table| {
+            table.place("family").unwrap_or_else(|| table.header())
+        });
         let message = format!("{} has no tree that is open to everyone", family.name());
-        let help = "serve the contents of its DVD by http, and write the address: trees = [\"http://…/\"]";
-        root.report(Diagnostic::error(place, message).label("`trees` is missing").help(help));
+        let help =
+            "serve the contents of its DVD by http, and write the address: trees = [\"http://…/\"]";
+        root.report(
+            Diagnostic::error(place, message)
+                .label("`trees` is missing")
+                .help(help),
+        );
     }
-    family.trees().iter().map(|text| text.parse().ok()).collect()
+    family
+        .trees()
+        .iter()
+        .map(|text| text.parse().ok())
+        .collect()
 }
 
-const DEFAULT_PARTITIONS: Partitions = Partitions { boot: Size(1 << 30), root: Size(8 << 30), etcd: None };
+const DEFAULT_PARTITIONS: Partitions = Partitions {
+    boot: Size(1 << 30),
+    root: Size(8 << 30),
+    etcd: None,
+};
 
 fn read_partitions(table: &Table<'_>) -> Partitions {
     let size = |key, least: u64| {
         let at: Located<Size> = table.value(key)?;
         if at.value.0 < least {
             let expected = format!("expected {} or more", Size(least));
-            table.report(Diagnostic::error(at.span, format!("`{key}` is too small")).label(expected));
+            table.report(
+                Diagnostic::error(at.span, format!("`{key}` is too small")).label(expected),
+            );
         }
         Some(at.value)
     };
     let partitions = Partitions {
         boot: size("boot", 256 << 20).unwrap_or(DEFAULT_PARTITIONS.boot),
         root: size("root", 4 << 30).unwrap_or(DEFAULT_PARTITIONS.root),
-        // Two databases of etcd's default quota, since a snapshot from the leader arrives beside the old one.
+        // Two databases of etcd's default quota, since a snapshot from the leader arrives beside
+        // the old one.
         etcd: size("etcd", 4 << 30),
     };
     table.finish();

@@ -1,4 +1,5 @@
-//! Names of time zones, locales and keymaps: those that 7.9's installer knows, since it replaces any other in silence.
+//! Names of time zones, locales and keymaps: those that 7.9's installer knows, since it replaces
+//! any other in silence.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +11,10 @@ const LOCALES: &str = include_str!("known/locales.txt");
 const KEYMAPS: &str = include_str!("known/keymaps.txt");
 
 fn words(table: &'static str) -> impl Iterator<Item = &'static str> {
-    table.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace)
+    table
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(str::split_whitespace)
 }
 
 macro_rules! name {
@@ -41,18 +45,20 @@ macro_rules! name {
 }
 
 name!(
-    /// A time zone that anaconda knows. For any other it writes America/New_York (pyanaconda/kickstart.py, Timezone).
+    /// A time zone that anaconda knows. For any other it writes America/New_York
+    /// (pyanaconda/kickstart.py, Timezone).
     Timezone, TIMEZONES, "time zone", "America/New_York", "\"Europe/Berlin\" or \"UTC\""
 );
 
 name!(
-    /// A locale that anaconda writes as it is given. For any other it writes the nearest that it knows, or en_US.UTF-8
-    /// (pyanaconda/localization.py, setup_locale_environment).
+    /// A locale that anaconda writes as it is given. For any other it writes the nearest that it
+    /// knows, or en_US.UTF-8 (pyanaconda/localization.py, setup_locale_environment).
     Locale, LOCALES, "locale", "another one", "\"en_US.UTF-8\""
 );
 
 name!(
-    /// A keymap of the console. A name that loadkeys does not find becomes `us` (pyanaconda/keyboard.py, activate_keyboard).
+    /// A keymap of the console. A name that loadkeys does not find becomes `us`
+    /// (pyanaconda/keyboard.py, activate_keyboard).
     Keymap, KEYMAPS, "keymap", "us", "\"us\" or \"de-latin1\""
 );
 
@@ -72,17 +78,32 @@ const LANGUAGES: [(&str, &str); 12] = [
     ("swiss", "ch"),
 ];
 
-/// The known name that was probably meant: the one of the same letters, one that begins or ends the same way, or one that
-/// looks alike.
+/// The known name that was probably meant: the one of the same letters, one that begins or ends the
+/// same way, or one that looks alike.
 fn similar(text: &str, table: &'static str) -> Option<&'static str> {
     let lower = text.to_lowercase();
     let same = |name: &&str| name.to_lowercase() == lower;
     // `de_DE` and `en` mean a locale, `Berlin` a zone, `german` the keymap of `de`.
-    let starts = |name: &&str| name.split(['.', '-', '@']).next().is_some_and(|start| start.to_lowercase() == lower);
-    let ends = |name: &&str| name.rsplit('/').next().is_some_and(|end| end.to_lowercase() == lower);
+    let starts = |name: &&str| {
+        name.split(['.', '-', '@'])
+            .next()
+            .is_some_and(|start| start.to_lowercase() == lower)
+    };
+    let ends = |name: &&str| {
+        name.rsplit('/')
+            .next()
+            .is_some_and(|end| end.to_lowercase() == lower)
+    };
     let language = format!("{lower}_");
     let of_language = |name: &&str| name.to_lowercase().starts_with(&language);
-    let preferred = format!("{lower}_{}.utf-8", if lower == "en" { "us".to_owned() } else { lower.clone() });
+    let preferred = format!(
+        "{lower}_{}.utf-8",
+        if lower == "en" {
+            "us".to_owned()
+        } else {
+            lower.clone()
+        }
+    );
     words(table)
         .find(same)
         .or_else(|| words(table).find(starts))
@@ -91,7 +112,12 @@ fn similar(text: &str, table: &'static str) -> Option<&'static str> {
         .or_else(|| words(table).find(of_language))
         .or_else(|| words(table).find(|name| LANGUAGES.contains(&(&lower, name))))
         // A much shorter name is alike in its first letters only.
-        .or_else(|| nearest(text, words(table).filter(|name| name.len() + 1 >= text.len())))
+        .or_else(|| {
+            nearest(
+                text,
+                words(table).filter(|name| name.len() + 1 >= text.len()),
+            )
+        })
 }
 
 #[cfg(test)]
@@ -100,13 +126,38 @@ mod tests {
 
     #[test]
     fn what_7_knows_is_taken() {
-        for zone in ["UTC", "Etc/UTC", "Europe/Berlin", "Asia/Colombo", "Etc/GMT-14", "America/New_York", "Japan"] {
-            assert_eq!(zone.parse::<Timezone>().map(|zone| zone.to_string()), Ok(zone.to_owned()));
+        for zone in [
+            "UTC",
+            "Etc/UTC",
+            "Europe/Berlin",
+            "Asia/Colombo",
+            "Etc/GMT-14",
+            "America/New_York",
+            "Japan",
+        ] {
+            assert_eq!(
+                zone.parse::<Timezone>().map(|zone| zone.to_string()),
+                Ok(zone.to_owned())
+            );
         }
-        for locale in ["en_US.UTF-8", "de_DE.UTF-8", "sr_RS.UTF-8@latin", "zh_CN.UTF-8"] {
+        for locale in [
+            "en_US.UTF-8",
+            "de_DE.UTF-8",
+            "sr_RS.UTF-8@latin",
+            "zh_CN.UTF-8",
+        ] {
             assert!(locale.parse::<Locale>().is_ok(), "{locale}");
         }
-        for keymap in ["us", "uk", "de", "de-latin1", "de-nodeadkeys", "fr-latin9", "gb", "dvorak"] {
+        for keymap in [
+            "us",
+            "uk",
+            "de",
+            "de-latin1",
+            "de-nodeadkeys",
+            "fr-latin9",
+            "gb",
+            "dvorak",
+        ] {
             assert!(keymap.parse::<Keymap>().is_ok(), "{keymap}");
         }
     }
@@ -131,7 +182,11 @@ mod tests {
         assert!(keymap("DE").ends_with("did you mean \"de\"?"));
         assert!(keymap("nokb").ends_with("would take us; write one as in \"us\" or \"de-latin1\""));
         for (language, name) in LANGUAGES {
-            assert!(keymap(language).ends_with(&format!("did you mean \"{name}\"?")), "{}", keymap(language));
+            assert!(
+                keymap(language).ends_with(&format!("did you mean \"{name}\"?")),
+                "{}",
+                keymap(language)
+            );
         }
         assert!(keymap("").contains("write one as in"));
     }

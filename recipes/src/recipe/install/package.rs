@@ -18,19 +18,27 @@ impl Package {
         Self { span, ..self }
     }
 
-    /// Whether this line means a package that a name or pattern leaves out. anaconda installs no package that is both listed
-    /// and left out, and does not report it (yumpayload.py, `_applyYumSelections`; yum 3.4.3, transactioninfo.py, deselect).
+    /// Whether this line means a package that a name or pattern leaves out. anaconda installs no
+    /// package that is both listed and left out, and does not report it (yumpayload.py,
+    /// `_applyYumSelections`; yum 3.4.3, transactioninfo.py, deselect).
     pub fn is_excluded_by(&self, pattern: &str) -> bool {
-        !self.text.starts_with('@') && self.names().any(|name| overlap(pattern.as_bytes(), name.as_bytes()))
+        !self.text.starts_with('@')
+            && self
+                .names()
+                .any(|name| overlap(pattern.as_bytes(), name.as_bytes()))
     }
 
-    /// The text, and what is left of it without an architecture and without a version: yum takes `NAME`, `NAME.ARCH`,
-    /// `NAME-VERSION` and longer forms.
+    /// The text, and what is left of it without an architecture and without a version: yum takes
+    /// `NAME`, `NAME.ARCH`, `NAME-VERSION` and longer forms.
     fn names(&self) -> impl Iterator<Item = &str> {
         let arches = [".x86_64", ".i686", ".noarch"];
-        let plain = arches.iter().find_map(|arch| self.text.strip_suffix(arch)).unwrap_or(&self.text);
-        let versions =
-            plain.match_indices('-').filter(|(at, _)| plain[at + 1..].starts_with(|c: char| c.is_ascii_digit()));
+        let plain = arches
+            .iter()
+            .find_map(|arch| self.text.strip_suffix(arch))
+            .unwrap_or(&self.text);
+        let versions = plain
+            .match_indices('-')
+            .filter(|(at, _)| plain[at + 1..].starts_with(|c: char| c.is_ascii_digit()));
         let name = versions.map(|(at, _)| &plain[..at]).next().unwrap_or(plain);
         [&self.text, plain, name].into_iter()
     }
@@ -41,23 +49,38 @@ impl FromStr for Package {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.contains(char::is_whitespace) {
-            return Err("expected one package; write each as a text of its own, as in [\"vim-enhanced\", \"tmux\"]");
+            return Err(
+                "expected one package; write each as a text of its own, as in [\"vim-enhanced\", \"tmux\"]",
+            );
         }
         if text.starts_with("@^") {
-            return Err("an environment group brings more than a node needs; expected a package, or @ and a group");
+            return Err(
+                "an environment group brings more than a node needs; expected a package, or @ and a group",
+            );
         }
         if text.starts_with('-') {
-            return Err("packages are only added here; the image already leaves out what a node does not need");
+            return Err(
+                "packages are only added here; the image already leaves out what a node does not need",
+            );
         }
-        // What begins with `%` would end the section, and `#` begins a comment. yum reads `*`, `?` and `[` as patterns.
+        // What begins with `%` would end the section, and `#` begins a comment. yum reads `*`, `?`
+        // and `[` as patterns.
         let name = text.strip_prefix('@').unwrap_or(text);
-        let safe =
-            |c: char| c.is_ascii_alphanumeric() || "_.:+-~".contains(c) || (!text.starts_with('@') && "*?".contains(c));
+        let safe = |c: char| {
+            c.is_ascii_alphanumeric()
+                || "_.:+-~".contains(c)
+                || (!text.starts_with('@') && "*?".contains(c))
+        };
         let named = name.starts_with(|c: char| c.is_ascii_alphanumeric());
         if named && name.len() < 200 && name.chars().all(safe) {
-            return Ok(Self { text: text.to_owned(), span: 0..0 });
+            return Ok(Self {
+                text: text.to_owned(),
+                span: 0..0,
+            });
         }
-        Err("expected the name of a package, a pattern as in lib*-devel, or @ and the name of a group")
+        Err(
+            "expected the name of a package, a pattern as in lib*-devel, or @ and the name of a group",
+        )
     }
 }
 
@@ -67,11 +90,14 @@ impl fmt::Display for Package {
     }
 }
 
-/// Whether there is a name that two of a shell's patterns of `*` and `?` match. A name is a pattern that matches itself.
+/// Whether there is a name that two of a shell's patterns of `*` and `?` match. A name is a pattern
+/// that matches itself.
 fn overlap(one: &[u8], other: &[u8]) -> bool {
     match (one, other) {
         ([], []) => true,
-        ([b'*', rest @ ..], _) => overlap(rest, other) || (!other.is_empty() && overlap(one, &other[1..])),
+        ([b'*', rest @ ..], _) => {
+            overlap(rest, other) || (!other.is_empty() && overlap(one, &other[1..]))
+        }
         (_, [b'*', ..]) => overlap(other, one),
         ([b'?', ..], [_, ..]) | ([_, ..], [b'?', ..]) => overlap(&one[1..], &other[1..]),
         ([a, ..], [b, ..]) if a == b => overlap(&one[1..], &other[1..]),
@@ -85,22 +111,50 @@ mod tests {
 
     #[test]
     fn a_package_is_no_line_of_another_kind() {
-        for good in ["vim-enhanced", "@base", "libstdc++", "python3.6", "iwl*", "lib*-devel", "glibc.i686", "a?c"] {
+        for good in [
+            "vim-enhanced",
+            "@base",
+            "libstdc++",
+            "python3.6",
+            "iwl*",
+            "lib*-devel",
+            "glibc.i686",
+            "a?c",
+        ] {
             assert!(good.parse::<Package>().is_ok(), "{good}");
         }
-        for bad in ["%end", "-tuned", "@", "@^minimal", "a b", "#x", "", "*", "@ba*"] {
+        for bad in [
+            "%end",
+            "-tuned",
+            "@",
+            "@^minimal",
+            "a b",
+            "#x",
+            "",
+            "*",
+            "@ba*",
+        ] {
             assert!(bad.parse::<Package>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn what_is_listed_and_left_out_is_found() {
-        let excluded = |package: &str, pattern: &str| package.parse::<Package>().unwrap().is_excluded_by(pattern);
+        let excluded = |package: &str, pattern: &str| {
+            package.parse::<Package>().unwrap().is_excluded_by(pattern)
+        };
         assert!(excluded("postfix", "postfix") && excluded("iwl7260-firmware", "iwl*firmware"));
         assert!(excluded("iwl*firmware", "iwl*firmware"));
         assert!(!excluded("postfix-perl-scripts", "postfix") && !excluded("@postfix", "postfix"));
-        // yum takes an architecture and a version as part of the name, and a pattern for all names that it matches.
-        for package in ["postfix.x86_64", "postfix-2.10.1-9.el7", "postfix-2.10.1-9.el7.x86_64", "post*", "p?stfix"] {
+        // yum takes an architecture and a version as part of the name, and a pattern for all names
+        // that it matches.
+        for package in [
+            "postfix.x86_64",
+            "postfix-2.10.1-9.el7",
+            "postfix-2.10.1-9.el7.x86_64",
+            "post*",
+            "p?stfix",
+        ] {
             assert!(excluded(package, "postfix"), "{package}");
         }
         assert!(excluded("iwl7*", "iwl*firmware") && excluded("a*-firmware", "aic94xx-firmware"));

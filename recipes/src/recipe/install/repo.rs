@@ -24,12 +24,17 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// Whether its name or an address says that it holds updates, in a word that distributions and vendors use for it.
+    /// Whether its name or an address says that it holds updates, in a word that distributions and
+    /// vendors use for it.
     pub(super) fn has_updates(&self) -> bool {
         let name = self.name.to_string();
-        let texts = std::iter::once(name.as_str()).chain(self.urls.iter().map(|url| url.url().path()));
+        let texts =
+            std::iter::once(name.as_str()).chain(self.urls.iter().map(|url| url.url().path()));
         let mut words = texts.flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric()));
-        words.any(|word| ["updates", "update", "latest", "els", "eus", "errata"].contains(&&*word.to_ascii_lowercase()))
+        words.any(|word| {
+            ["updates", "update", "latest", "els", "eus", "errata"]
+                .contains(&&*word.to_ascii_lowercase())
+        })
     }
 }
 
@@ -51,19 +56,32 @@ impl FromStr for RepoName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let safe = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
-        if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || text.len() > 64 || !text.chars().all(safe) {
-            return Err("expected letters, digits and any of _ . : -, as in \"updates\"".to_owned());
-        }
-        // "anaconda" is the tree; the product's name would become the base repository in place of it; anaconda removes
-        // those that it takes for sources and for unfinished releases (yumpayload.py, updateBaseRepo). "main" and "base" are
-        // sections of the node's own file.
-        let taken = ["anaconda", "main", "base", "centos", "rawhide", "red", "oracle"];
-        if taken.contains(&text) {
-            return Err(format!("`{text}` has a meaning of its own for the installer or for yum; choose another name"));
-        }
-        if let Some(part) = ["-source", "-debuginfo", "rawhide", "development"].iter().find(|part| text.contains(*part))
+        if !text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            || text.len() > 64
+            || !text.chars().all(safe)
         {
-            return Err(format!("the installer removes a repository with `{part}` in its name; choose another name"));
+            return Err(
+                "expected letters, digits and any of _ . : -, as in \"updates\"".to_owned(),
+            );
+        }
+        // "anaconda" is the tree; the product's name would become the base repository in place of
+        // it; anaconda removes those that it takes for sources and for unfinished releases
+        // (yumpayload.py, updateBaseRepo). "main" and "base" are sections of the node's own file.
+        let taken = [
+            "anaconda", "main", "base", "centos", "rawhide", "red", "oracle",
+        ];
+        if taken.contains(&text) {
+            return Err(format!(
+                "`{text}` has a meaning of its own for the installer or for yum; choose another name"
+            ));
+        }
+        if let Some(part) = ["-source", "-debuginfo", "rawhide", "development"]
+            .iter()
+            .find(|part| text.contains(*part))
+        {
+            return Err(format!(
+                "the installer removes a repository with `{part}` in its name; choose another name"
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -82,27 +100,41 @@ pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) ->
     };
     let mut repos: Vec<Repo> = Vec::new();
     for entry in table.tables("repo") {
-        let name = entry.required::<RepoName>("name", "yum and the installer know a repository by it");
+        let name =
+            entry.required::<RepoName>("name", "yum and the installer know a repository by it");
         let urls = entry.list::<Base>("urls");
         if urls.is_none() && entry.place("urls").is_none() {
             entry.report(
-                Diagnostic::error(entry.header(), "`urls` is missing in [[install.repo]]").label("where it is served"),
+                Diagnostic::error(entry.header(), "`urls` is missing in [[install.repo]]")
+                    .label("where it is served"),
             );
         }
         let repomd_sha256 = entry.value("repomd-sha256").map(|at| at.value);
         let key = read_key(&entry);
         entry.finish();
-        let (Some(name), Some(urls)) = (name, urls) else { continue };
+        let (Some(name), Some(urls)) = (name, urls) else {
+            continue;
+        };
         if urls.is_empty() {
             let place = entry.place("urls").unwrap_or(0..0);
-            entry.report(Diagnostic::error(place, "`urls` is empty").label("expected one address or more"));
+            entry.report(
+                Diagnostic::error(place, "`urls` is empty").label("expected one address or more"),
+            );
         }
         if repos.iter().any(|repo| repo.name == name.value) {
             let message = format!("two repositories are named `{}`", name.value);
-            entry.report(Diagnostic::error(name.span.clone(), message).label("the first has this name already"));
+            entry.report(
+                Diagnostic::error(name.span.clone(), message)
+                    .label("the first has this name already"),
+            );
         }
         let urls = urls.into_iter().map(|at| at.value).collect();
-        repos.push(Repo { name: name.value, urls, repomd_sha256, key });
+        repos.push(Repo {
+            name: name.value,
+            urls,
+            repomd_sha256,
+            key,
+        });
     }
     repos
 }
@@ -117,24 +149,49 @@ fn read_key(entry: &Table<'_>) -> Option<RepoKey> {
         return Some(RepoKey::OnNode(text.value));
     }
     let finding = Diagnostic::error(text.span, "bad value for `key`");
-    entry.report(finding.label("expected a file of the recipe's folder, or a whole path on the node"));
+    entry.report(
+        finding.label("expected a file of the recipe's folder, or a whole path on the node"),
+    );
     None
 }
 
-/// The updates that belong to the trees: the family's own, or those beside each tree that is laid out like CentOS's.
+/// The updates that belong to the trees: the family's own, or those beside each tree that is laid
+/// out like CentOS's.
 fn beside(family: Family, trees: &[Base]) -> Option<Repo> {
-    let own = family.trees().iter().copied().eq(trees.iter().map(|tree| tree.url().as_str()));
+    let own = family
+        .trees()
+        .iter()
+        .copied()
+        .eq(trees.iter().map(|tree| tree.url().as_str()));
     let (name, urls): (&str, Vec<Base>) = match family.updates() {
-        Some((name, urls)) if own => (name, urls.iter().filter_map(|url| url.parse().ok()).collect()),
+        Some((name, urls)) if own => (
+            name,
+            urls.iter().filter_map(|url| url.parse().ok()).collect(),
+        ),
         _ => {
             let updates = |tree: &Base| {
-                tree.url().as_str().strip_suffix("/os/x86_64/").map(|start| format!("{start}/updates/x86_64/"))
+                tree.url()
+                    .as_str()
+                    .strip_suffix("/os/x86_64/")
+                    .map(|start| format!("{start}/updates/x86_64/"))
             };
-            ("updates", trees.iter().filter_map(updates).filter_map(|url| url.parse().ok()).collect())
+            (
+                "updates",
+                trees
+                    .iter()
+                    .filter_map(updates)
+                    .filter_map(|url| url.parse().ok())
+                    .collect(),
+            )
         }
     };
     let key = Some(RepoKey::OnNode(family.key().to_owned()));
-    (!urls.is_empty()).then_some(Repo { name: name.parse().ok()?, urls, repomd_sha256: None, key })
+    (!urls.is_empty()).then_some(Repo {
+        name: name.parse().ok()?,
+        urls,
+        repomd_sha256: None,
+        key,
+    })
 }
 
 #[cfg(test)]
@@ -155,7 +212,10 @@ mod tests {
             ("", "letters, digits"),
             ("-x", "letters, digits"),
         ] {
-            assert!(bad.parse::<RepoName>().expect_err(bad).contains(said), "{bad}");
+            assert!(
+                bad.parse::<RepoName>().expect_err(bad).contains(said),
+                "{bad}"
+            );
         }
     }
 }

@@ -7,20 +7,44 @@ use super::*;
 fn what_cannot_work_on_the_nodes_is_refused() {
     let named = |name: &str| changed("\"etcd-1\"", &format!("\"{name}\""));
     refused(&named("localhost"), "a node cannot be called localhost");
-    refused(&named(&"x".repeat(51)), "has 65 characters, and a host name at most 64");
+    refused(
+        &named(&"x".repeat(51)),
+        "has 65 characters, and a host name at most 64",
+    );
     assert!(read(&named(&"x".repeat(50))).recipe.is_some());
     let peers = |list: &str| changed("[firewall]", &format!("[firewall]\npeers = [{list}]"));
-    refused(&peers("\"10.101.15.101/32\", \"10.101.15.102/32\""), "`peers` shuts out etcd-3 (10.101.15.103)");
+    refused(
+        &peers("\"10.101.15.101/32\", \"10.101.15.102/32\""),
+        "`peers` shuts out etcd-3 (10.101.15.103)",
+    );
     assert!(read(&peers("\"10.101.15.96/28\"")).recipe.is_some());
     let any = changed("admins = [\"10.101.15.0/24\"]", "admins = [\"0.0.0.0/0\"]");
-    assert!(said(&any)[0].contains("0.0.0.0/0 lets everybody in, to ssh, port 22"), "{:?}", said(&any));
+    assert!(
+        said(&any)[0].contains("0.0.0.0/0 lets everybody in, to ssh, port 22"),
+        "{:?}",
+        said(&any)
+    );
     let cidr = |cidr: &str| changed("\"10.101.15.0/24\"", &format!("\"{cidr}\""));
-    for (text, words) in [("0.0.0.0/0", "not a network of machines"), ("10.101.15.101/32", "that is one address")] {
-        assert!(said(&cidr(text)).iter().any(|line| line.contains(words)), "{:?}", said(&cidr(text)));
+    for (text, words) in [
+        ("0.0.0.0/0", "not a network of machines"),
+        ("10.101.15.101/32", "that is one address"),
+    ] {
+        assert!(
+            said(&cidr(text)).iter().any(|line| line.contains(words)),
+            "{:?}",
+            said(&cidr(text))
+        );
     }
     let dns = changed("[network]", "[network]\ndns = [\"10.0.0.1\"]");
-    assert!(said(&dns)[0].contains("`dns` has no effect: the name servers come by DHCP"), "{:?}", said(&dns));
-    assert_eq!(said(&dns.replace("[network]", "[network]\nmode = \"static\"")), Vec::<String>::new());
+    assert!(
+        said(&dns)[0].contains("`dns` has no effect: the name servers come by DHCP"),
+        "{:?}",
+        said(&dns)
+    );
+    assert_eq!(
+        said(&dns.replace("[network]", "[network]\nmode = \"static\"")),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -30,10 +54,34 @@ fn what_follows_from_a_mistake_is_not_told_besides() {
         (changed("[cluster]", "[clutser]"), 1),
         (changed("[etcd]", "[ectd]"), 1),
         (changed("\"10.101.15.0/24\"", "\"10.101.15.0\""), 1),
-        (changed("[firewall]", "[install]\ntrees = [\"ftp://x/\"]\n[firewall]"), 1),
-        (changed("[firewall]", "[backup]\ndestination = \"s3://X/\"\n[backup.s3]\nregion = \"x\"\n[firewall]"), 1),
-        (changed("[firewall]", "[backup]\ndestination = \"s3://b12/\"\n[backup.s3]\nendpoint = \"x\"\n[firewall]"), 1),
-        (changed("[network]", "[network]\nmode = \"manual\"\ndns = [\"10.0.0.1\"]"), 1),
+        (
+            changed(
+                "[firewall]",
+                "[install]\ntrees = [\"ftp://x/\"]\n[firewall]",
+            ),
+            1,
+        ),
+        (
+            changed(
+                "[firewall]",
+                "[backup]\ndestination = \"s3://X/\"\n[backup.s3]\nregion = \"x\"\n[firewall]",
+            ),
+            1,
+        ),
+        (
+            changed(
+                "[firewall]",
+                "[backup]\ndestination = \"s3://b12/\"\n[backup.s3]\nendpoint = \"x\"\n[firewall]",
+            ),
+            1,
+        ),
+        (
+            changed(
+                "[network]",
+                "[network]\nmode = \"manual\"\ndns = [\"10.0.0.1\"]",
+            ),
+            1,
+        ),
     ] {
         assert_eq!(said(&text).len(), count, "{:#?}", said(&text));
         assert!(read(&text).recipe.is_none());
@@ -42,7 +90,12 @@ fn what_follows_from_a_mistake_is_not_told_besides() {
 
 #[test]
 fn machines_that_nobody_can_log_in_to_are_warned_of() {
-    let warned = |text: &str| read(text).findings.iter().any(|finding| finding.message.contains(NO_KEY));
+    let warned = |text: &str| {
+        read(text)
+            .findings
+            .iter()
+            .any(|finding| finding.message.contains(NO_KEY))
+    };
     assert!(warned(GOOD) && read(GOOD).recipe.is_some());
     for line in [
         "ssh-keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHJ1c3R5a2V5cnVzdHlrZXlydXN0eWtleXJ1c3R5a2V5 me\"]"
@@ -53,7 +106,10 @@ fn machines_that_nobody_can_log_in_to_are_warned_of() {
     }
     assert!(warned(&format!("{GOOD}\n[install]\nssh-keys = []\n")));
     // A recipe with mistakes may lack its key for one of them.
-    for line in ["[install]\nssh-keys = [\"~/.ssh/id_ed25519.pub\"]", "[instal]\nssh-keys = [\"x\"]"] {
+    for line in [
+        "[install]\nssh-keys = [\"~/.ssh/id_ed25519.pub\"]",
+        "[instal]\nssh-keys = [\"x\"]",
+    ] {
         assert!(!warned(&format!("{GOOD}\n{line}\n")), "{line}");
     }
     assert!(!warned("# nothing yet\n"));
@@ -65,6 +121,13 @@ fn a_release_that_damages_data_is_warned_of() {
     let demo = include_str!("../../../demo.toml");
     assert!(read(demo).recipe.is_some());
     let said = said(demo);
-    assert!(said.len() == 1 && said[0].contains("etcd 3.5.1 is known to damage data: members can differ"), "{said:?}");
-    assert!(said[0].contains("etcd-io/etcd#13766") && said[0].ends_with("| take 3.5.23 or later"), "{said:?}");
+    assert!(
+        said.len() == 1
+            && said[0].contains("etcd 3.5.1 is known to damage data: members can differ"),
+        "{said:?}"
+    );
+    assert!(
+        said[0].contains("etcd-io/etcd#13766") && said[0].ends_with("| take 3.5.23 or later"),
+        "{said:?}"
+    );
 }

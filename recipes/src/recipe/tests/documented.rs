@@ -38,30 +38,64 @@ fn asked() -> BTreeMap<String, BTreeSet<String>> {
     let sections = SECTIONS.map(|section| format!("{section}\nzzz = 1\n"));
     let text = format!("zzz = 1\n{}", sections.concat());
     let unknown = |finding: Diagnostic| {
-        let place = finding.message.strip_prefix("unknown key `zzz` in ")?.replace("\"/etc/x\"", "[files.overlay]");
-        let keys = finding.help.unwrap().split_once(" knows: ")?.1.split(", ").map(str::to_owned).collect();
+        let place = finding
+            .message
+            .strip_prefix("unknown key `zzz` in ")?
+            .replace("\"/etc/x\"", "[files.overlay]");
+        let keys = finding
+            .help
+            .unwrap()
+            .split_once(" knows: ")?
+            .1
+            .split(", ")
+            .map(str::to_owned)
+            .collect();
         Some((place, keys))
     };
-    read(&text).findings.into_iter().filter_map(unknown).collect()
+    read(&text)
+        .findings
+        .into_iter()
+        .filter_map(unknown)
+        .collect()
 }
 
-/// The keys of each section of the page: the names in the first cells of its tables, and its subsections.
+/// The keys of each section of the page: the names in the first cells of its tables, and its
+/// subsections.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let mut sections: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let (mut section, mut in_table) = (String::new(), false);
     for line in PAGE.lines() {
-        if let Some(title) = line.strip_prefix('#').map(|title| title.trim_start_matches(['#', ' '])) {
-            section = if title.starts_with('[') { title.to_owned() } else { String::new() };
-            if let Some(name) = title.strip_prefix('[').map(|_| title.trim_matches(['[', ']'])) {
+        if let Some(title) = line
+            .strip_prefix('#')
+            .map(|title| title.trim_start_matches(['#', ' ']))
+        {
+            section = if title.starts_with('[') {
+                title.to_owned()
+            } else {
+                String::new()
+            };
+            if let Some(name) = title
+                .strip_prefix('[')
+                .map(|_| title.trim_matches(['[', ']']))
+            {
                 let (parent, key) = name.rsplit_once('.').unwrap_or(("", name));
-                let parent = if parent.is_empty() { "a recipe".to_owned() } else { format!("[{parent}]") };
+                let parent = if parent.is_empty() {
+                    "a recipe".to_owned()
+                } else {
+                    format!("[{parent}]")
+                };
                 sections.entry(parent).or_default().insert(key.to_owned());
             }
         }
         in_table = line.starts_with("| Key ") || in_table && line.starts_with('|');
         if let (false, true, Some(cell)) = (section.is_empty(), in_table, line.split('|').nth(1)) {
-            let names = cell.split(", ").filter_map(|name| name.trim().strip_prefix('`')?.strip_suffix('`'));
-            sections.entry(section.clone()).or_default().extend(names.map(str::to_owned));
+            let names = cell
+                .split(", ")
+                .filter_map(|name| name.trim().strip_prefix('`')?.strip_suffix('`'));
+            sections
+                .entry(section.clone())
+                .or_default()
+                .extend(names.map(str::to_owned));
         }
     }
     sections
@@ -72,20 +106,40 @@ fn each_key_is_in_the_manual_and_the_manual_has_no_other() {
     let (asked, documented) = (asked(), documented());
     assert_eq!(asked.len(), SECTIONS.len() + 1, "{:?}", asked.keys());
     for name in asked.keys().chain(documented.keys()) {
-        assert_eq!(asked.get(name), documented.get(name), "the keys of {name}: the reader's, and docs/recipe.md's");
+        assert_eq!(
+            asked.get(name),
+            documented.get(name),
+            "the keys of {name}: the reader's, and docs/recipe.md's"
+        );
     }
 }
 
 /// Each example of the page, with the sections that it lacks.
 #[test]
 fn each_example_of_the_manual_is_read() {
-    let examples: Vec<&str> = PAGE.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let examples: Vec<&str> = PAGE
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
     assert!(examples.len() > 12, "{}", examples.len());
     for example in examples {
         let needed = [
-            ("[cluster]", "[cluster]\nname = \"a\"\ndomain = \"b\"\n".to_owned()),
-            ("[[node]]", "[[node]]\nname = \"etcd-1\"\naddress = \"10.0.0.11\"\n".to_owned()),
-            ("[etcd]", format!("[etcd]\nversion = \"3.6.14\"\nsha256 = \"{}\"\n", "7".repeat(64))),
+            (
+                "[cluster]",
+                "[cluster]\nname = \"a\"\ndomain = \"b\"\n".to_owned(),
+            ),
+            (
+                "[[node]]",
+                "[[node]]\nname = \"etcd-1\"\naddress = \"10.0.0.11\"\n".to_owned(),
+            ),
+            (
+                "[etcd]",
+                format!(
+                    "[etcd]\nversion = \"3.6.14\"\nsha256 = \"{}\"\n",
+                    "7".repeat(64)
+                ),
+            ),
         ];
         // The page shortens the key.
         let key = format!("{SHORT}IHJ1c3R5a2V5cnVzdHlrZXlydXN0eWtleXJ1c3R5a2V5");

@@ -129,13 +129,27 @@ fn check(text: &str) {
     let reading = read(text);
     for finding in &reading.findings {
         let span = finding.span.clone();
-        assert!(text.get(span.clone()).is_some(), "{span:?} is not a place of {text:?}: {finding:?}");
+        assert!(
+            text.get(span.clone()).is_some(),
+            "{span:?} is not a place of {text:?}: {finding:?}"
+        );
         let (line, column) = finding.position(text);
-        assert!(line >= 1 && column >= 1 && line <= text.matches('\n').count() + 1, "{line}:{column} of {text:?}");
+        assert!(
+            line >= 1 && column >= 1 && line <= text.matches('\n').count() + 1,
+            "{line}:{column} of {text:?}"
+        );
         assert!(!finding.render("recipe.toml", text, false).is_empty());
     }
-    let failed = reading.findings.iter().any(|finding| finding.severity == Severity::Error);
-    assert_eq!(reading.recipe.is_none(), failed, "{:?} of {text:?}", reading.findings);
+    let failed = reading
+        .findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error);
+    assert_eq!(
+        reading.recipe.is_none(),
+        failed,
+        "{:?} of {text:?}",
+        reading.findings
+    );
 }
 
 #[test]
@@ -155,7 +169,11 @@ fn a_deep_text_ends_the_reading_and_not_the_program() {
         ("", "[", "", "]"),
         ("a = ", "\"", "", ""),
     ] {
-        check(&format!("{before}{}{middle}{}", one.repeat(5_000), end.repeat(5_000)));
+        check(&format!(
+            "{before}{}{middle}{}",
+            one.repeat(5_000),
+            end.repeat(5_000)
+        ));
         check(&format!("{before}{}{middle}", one.repeat(5_000)));
     }
 }
@@ -165,7 +183,11 @@ fn of_many_mistakes_in_the_syntax_the_first_are_told() {
     for line in ["[a]\n", "a = x\n", "- x\n", "= 1\n"] {
         let text = line.repeat(2_000);
         check(&text);
-        assert!((1..=21).contains(&read(&text).findings.len()), "{line:?}: {}", read(&text).findings.len());
+        assert!(
+            (1..=21).contains(&read(&text).findings.len()),
+            "{line:?}: {}",
+            read(&text).findings.len()
+        );
     }
 }
 
@@ -179,7 +201,10 @@ fn a_file_that_ends_early_is_read_to_its_end() {
 
 /// The last boundary between characters at or before a place.
 fn floor(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+    (0..=at.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
 }
 
 proptest! {

@@ -1,4 +1,5 @@
-//! install.py, doConfiguration: what is written into the new system after its packages and before %post, in this order.
+//! install.py, doConfiguration: what is written into the new system after its packages and before
+//! %post, in this order.
 
 use super::data::Data;
 use super::types::{Effect, User};
@@ -8,11 +9,18 @@ const TIMEZONES: &str = include_str!("../../../../recipes/src/recipe/install/kno
 const LOCALES: &str = include_str!("../../../../recipes/src/recipe/install/known/locales.txt");
 const KEYMAPS: &str = include_str!("../../../../recipes/src/recipe/install/known/keymaps.txt");
 
-/// The name itself where a table has it, else what anaconda takes in its place. (Of a locale it takes the nearest that langtable
-/// knows; here that is always the default.)
+/// The name itself where a table has it, else what anaconda takes in its place. (Of a locale it
+/// takes the nearest that langtable knows; here that is always the default.)
 fn known<'a>(table: &str, name: &'a str, otherwise: &'a str) -> &'a str {
-    let mut names = table.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace);
-    if names.any(|known| known == name) { name } else { otherwise }
+    let mut names = table
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(str::split_whitespace);
+    if names.any(|known| known == name) {
+        name
+    } else {
+        otherwise
+    }
 }
 
 /// The services that are switched off, and on.
@@ -22,9 +30,13 @@ pub(super) struct Services {
     enabled: Vec<String>,
 }
 
-/// kickstart.py, Timezone.setup, before the packages: chronyd is switched off with --nontp, and on without it.
+/// kickstart.py, Timezone.setup, before the packages: chronyd is switched off with --nontp, and on
+/// without it.
 pub(super) fn services(data: &Data) -> Services {
-    let mut services = Services { disabled: data.disabled.clone(), enabled: data.enabled.clone() };
+    let mut services = Services {
+        disabled: data.disabled.clone(),
+        enabled: data.enabled.clone(),
+    };
     let named = |list: &[String]| list.iter().any(|name| name == "chronyd");
     if data.timezone.nontp || data.excluded.contains("chrony") {
         if !named(&services.disabled) {
@@ -42,47 +54,100 @@ fn words(words: &[&str]) -> Vec<String> {
 
 pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
     let mut effects = Vec::new();
-    // Authconfig.execute: whatever the kickstart says, where the program is there. The stand-in's base has none.
+    // Authconfig.execute: whatever the kickstart says, where the program is there. The stand-in's
+    // base has none.
     let mut authconfig = words(&["/usr/sbin/authconfig", "--update", "--nostart"]);
-    authconfig.extend(data.authconfig.iter().flat_map(|given| given.split_whitespace()).map(str::to_owned));
+    authconfig.extend(
+        data.authconfig
+            .iter()
+            .flat_map(|given| given.split_whitespace())
+            .map(str::to_owned),
+    );
     effects.push(Effect::Target(authconfig));
     // SELinux.execute.
     if let Some(mode) = data.selinux {
-        effects.push(Effect::Set { path: "/etc/selinux/config", key: "SELINUX", value: mode.to_owned() });
+        effects.push(Effect::Set {
+            path: "/etc/selinux/config",
+            key: "SELINUX",
+            value: mode.to_owned(),
+        });
     }
     // Services.execute: what systemctl says is not looked at.
-    for (verb, names) in [("disable", &services.disabled), ("enable", &services.enabled)] {
+    for (verb, names) in [
+        ("disable", &services.disabled),
+        ("enable", &services.enabled),
+    ] {
         for name in names {
-            let unit = if name.ends_with(".service") { name.clone() } else { format!("{name}.service") };
+            let unit = if name.ends_with(".service") {
+                name.clone()
+            } else {
+                format!("{name}.service")
+            };
             effects.push(Effect::Target(vec!["systemctl".into(), verb.into(), unit]));
         }
     }
-    // Keyboard.execute: keyboard.py, write_keyboard_config. Before that activate_keyboard has thrown away what loadkeys refuses.
-    let content = format!("KEYMAP=\"{}\"\nFONT=\"latarcyrheb-sun16\"\n", known(KEYMAPS, &data.keymap, "us"));
-    effects.push(Effect::File { path: "/etc/vconsole.conf", content });
+    // Keyboard.execute: keyboard.py, write_keyboard_config. Before that activate_keyboard has
+    // thrown away what loadkeys refuses.
+    let content = format!(
+        "KEYMAP=\"{}\"\nFONT=\"latarcyrheb-sun16\"\n",
+        known(KEYMAPS, &data.keymap, "us")
+    );
+    effects.push(Effect::File {
+        path: "/etc/vconsole.conf",
+        content,
+    });
     timezone(data, &mut effects);
     // Lang.execute: localization.py, write_language_configuration, after setup_locale_environment.
     let content = format!("LANG=\"{}\"\n", known(LOCALES, &data.lang, "en_US.UTF-8"));
-    effects.push(Effect::File { path: "/etc/locale.conf", content });
+    effects.push(Effect::File {
+        path: "/etc/locale.conf",
+        content,
+    });
     firewall(data, &mut effects);
-    // XConfig.execute and SkipX.execute: desktop.py, Desktop.write. Any but a graphical installation implies skipx.
-    let target = if data.graphical { "graphical" } else { "multi-user" };
+    // XConfig.execute and SkipX.execute: desktop.py, Desktop.write. Any but a graphical
+    // installation implies skipx.
+    let target = if data.graphical {
+        "graphical"
+    } else {
+        "multi-user"
+    };
     let to = format!("/lib/systemd/system/{target}.target");
-    effects.push(Effect::Link { path: "/etc/systemd/system/default.target", to });
+    effects.push(Effect::Link {
+        path: "/etc/systemd/system/default.target",
+        to,
+    });
     // Network.execute: network.py, write_hostname.
     let hostname = data.hostname.as_deref().unwrap_or("localhost.localdomain");
-    effects.push(Effect::File { path: "/etc/hostname", content: format!("{hostname}\n") });
+    effects.push(Effect::File {
+        path: "/etc/hostname",
+        content: format!("{hostname}\n"),
+    });
     // RootPw.execute: locked where the kickstart says nothing.
     let (password, locked) = data.root.clone().unwrap_or((None, true));
     effects.push(Effect::Root { password, locked });
-    effects.extend(data.groups.iter().map(|(name, gid)| Effect::Group { name: name.clone(), gid: *gid }));
-    // users.py, createUser: where a group of that name is there, it stops half way, before password and lock.
+    effects.extend(data.groups.iter().map(|(name, gid)| Effect::Group {
+        name: name.clone(),
+        gid: *gid,
+    }));
+    // users.py, createUser: where a group of that name is there, it stops half way, before password
+    // and lock.
     effects.extend(data.users.iter().cloned().map(|user| {
         let half = data.groups.iter().any(|(name, _)| *name == user.name);
-        Effect::User(if half { User { password: None, locked: false, ..user } } else { user })
+        Effect::User(if half {
+            User {
+                password: None,
+                locked: false,
+                ..user
+            }
+        } else {
+            user
+        })
     }));
     // SshKey.execute: users.py, setUserSshKey.
-    let key = |(user, key): &(String, String)| Effect::SshKey { user: user.clone(), key: key.clone() };
+    let key = |(user, key): &(String, String)| Effect::SshKey {
+        user: user.clone(),
+        key: key.clone(),
+    };
     effects.extend(data.keys.iter().map(key));
     effects
 }
@@ -90,9 +155,15 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
 /// Timezone.execute: timezone.py, write_timezone_config; ntp.py, save_servers_to_config.
 fn timezone(data: &Data, effects: &mut Vec<Effect>) {
     let zone = known(TIMEZONES, &data.timezone.zone, "America/New_York");
-    effects.push(Effect::Link { path: "/etc/localtime", to: format!("../usr/share/zoneinfo/{zone}") });
+    effects.push(Effect::Link {
+        path: "/etc/localtime",
+        to: format!("../usr/share/zoneinfo/{zone}"),
+    });
     let clock = if data.timezone.utc { "UTC" } else { "LOCAL" };
-    effects.push(Effect::File { path: "/etc/adjtime", content: format!("0.0 0 0.0\n0\n{clock}\n") });
+    effects.push(Effect::File {
+        path: "/etc/adjtime",
+        content: format!("0.0 0 0.0\n0\n{clock}\n"),
+    });
     if !data.timezone.nontp && !data.timezone.servers.is_empty() {
         effects.push(Effect::Servers(data.timezone.servers.clone()));
     }
@@ -104,8 +175,19 @@ fn firewall(data: &Data, effects: &mut Vec<Effect>) {
     if firewall.system_defaults {
         return;
     }
-    let mut arguments = vec![if firewall.disabled { "--disabled" } else { "--enabled" }.to_owned()];
-    let ssh = firewall.services.iter().chain(&firewall.remove_services).any(|service| service == "ssh");
+    let mut arguments = vec![
+        if firewall.disabled {
+            "--disabled"
+        } else {
+            "--enabled"
+        }
+        .to_owned(),
+    ];
+    let ssh = firewall
+        .services
+        .iter()
+        .chain(&firewall.remove_services)
+        .any(|service| service == "ssh");
     if !ssh && !firewall.ports.iter().any(|port| port == "22:tcp") {
         arguments.push("--service=ssh".into());
     }

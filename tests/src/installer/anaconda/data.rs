@@ -39,12 +39,17 @@ pub(in super::super) struct Data {
 }
 
 impl Data {
-    /// Reads all commands and packages. Errors are those that end anaconda before its exit handler is registered
-    /// (kickstart.py, parseKickstart and check_kickstart_error).
+    /// Reads all commands and packages. Errors are those that end anaconda before its exit handler
+    /// is registered (kickstart.py, parseKickstart and check_kickstart_error).
     pub(in super::super) fn read(kickstart: &Kickstart, hardware: &Hardware) -> Result<Self, Stop> {
-        let mut data = Self { lang: "en_US.UTF-8".into(), keymap: "us".into(), ..Self::default() };
+        let mut data = Self {
+            lang: "en_US.UTF-8".into(),
+            keymap: "us".into(),
+            ..Self::default()
+        };
         for command in &kickstart.commands {
-            data.command(command, hardware).map_err(|error| Stop::Early(format!("{}: {error}", command.place)))?;
+            data.command(command, hardware)
+                .map_err(|error| Stop::Early(format!("{}: {error}", command.place)))?;
         }
         for section in kickstart.sections(Kind::Packages) {
             data.nocore |= section.has("--nocore");
@@ -63,8 +68,12 @@ impl Data {
             "bootloader" => self.boot_loader(command)?,
             "clearpart" => self.clear_part(command, hardware)?,
             "firewall" => self.firewall(command),
-            "firstboot" => self.firstboot = Some(command.has("--enable") || command.has("--enabled")),
-            "group" => self.groups.push((needed(command, "--name")?, number(command, "--gid")?)),
+            "firstboot" => {
+                self.firstboot = Some(command.has("--enable") || command.has("--enabled"));
+            }
+            "group" => self
+                .groups
+                .push((needed(command, "--name")?, number(command, "--gid")?)),
             "halt" => self.end = Some(End::Halt),
             "ignoredisk" => {
                 self.only_use = list("--only-use");
@@ -72,7 +81,11 @@ impl Data {
                     there(hardware, disk, "ignoredisk")?;
                 }
             }
-            "keyboard" => self.keymap = value("--vckeymap").or_else(|| bare(command)).unwrap_or_default(),
+            "keyboard" => {
+                self.keymap = value("--vckeymap")
+                    .or_else(|| bare(command))
+                    .unwrap_or_default();
+            }
             "lang" => self.lang = bare(command).ok_or("it names no language")?,
             "network" => self.hostname = value("--hostname").or(self.hostname.take()),
             "part" | "partition" => self.parts.push(command.clone()),
@@ -81,7 +94,10 @@ impl Data {
             "repo" => {
                 let (base, list) = (value("--baseurl"), value("--mirrorlist"));
                 if base.is_some() && list.is_some() {
-                    return Err("Only one of --baseurl and --mirrorlist may be specified for repo command.".into());
+                    return Err(
+                        "Only one of --baseurl and --mirrorlist may be specified for repo command."
+                            .into(),
+                    );
                 }
                 let name = needed(command, "--name")?;
                 // Without an address it is one of the installer's own, which is switched on.
@@ -89,8 +105,9 @@ impl Data {
             }
             "rootpw" => self.root = Some((bare(command), command.has("--lock"))),
             "selinux" => {
-                self.selinux =
-                    ["enforcing", "permissive", "disabled"].into_iter().find(|mode| command.has(&format!("--{mode}")));
+                self.selinux = ["enforcing", "permissive", "disabled"]
+                    .into_iter()
+                    .find(|mode| command.has(&format!("--{mode}")));
             }
             "services" => {
                 self.enabled = list("--enabled");
@@ -101,7 +118,8 @@ impl Data {
             "url" => self.url = value("--url"),
             "user" => self.user(command)?,
             "xconfig" => self.graphical = command.has("--startxonboot"),
-            "autopart" | "logvol" | "volgroup" | "raid" | "btrfs" | "reqpart" | "mount" | "snapshot" => {
+            "autopart" | "logvol" | "volgroup" | "raid" | "btrfs" | "reqpart" | "mount"
+            | "snapshot" => {
                 return Err(format!("the stand-in has no model of {}", command.name));
             }
             // What concerns the installer itself, or hardware that the stand-in does not have.
@@ -117,7 +135,9 @@ impl Data {
             return Err("GRUB2 does not support installation to a partition".into());
         }
         let password = command.option("--password");
-        if command.has("--iscrypted") && password.is_none_or(|hash| !hash.starts_with("grub.pbkdf2.")) {
+        if command.has("--iscrypted")
+            && password.is_none_or(|hash| !hash.starts_with("grub.pbkdf2."))
+        {
             return Err("GRUB2's encrypted password must be in grub.pbkdf2 format".into());
         }
         self.boot = BootLoader {
@@ -132,14 +152,27 @@ impl Data {
     /// kickstart.py, ClearPart.parse.
     fn clear_part(&mut self, command: &Command, hardware: &Hardware) -> Result<(), String> {
         let label = command.option("--disklabel").map(str::to_owned);
-        let known: &[&str] = if hardware.efi { &["gpt"] } else { &["msdos", "gpt"] };
-        if let Some(label) = label.as_ref().filter(|label| !known.contains(&label.as_str())) {
-            return Err(format!("disklabel {label} is not supported on this platform"));
+        let known: &[&str] = if hardware.efi {
+            &["gpt"]
+        } else {
+            &["msdos", "gpt"]
+        };
+        if let Some(label) = label
+            .as_ref()
+            .filter(|label| !known.contains(&label.as_str()))
+        {
+            return Err(format!(
+                "disklabel {label} is not supported on this platform"
+            ));
         }
         for disk in split(command.option("--drives")) {
             there(hardware, &disk, "clearpart")?;
         }
-        self.clear = ClearPart { all: command.has("--all"), init: command.has("--initlabel"), label };
+        self.clear = ClearPart {
+            all: command.has("--all"),
+            init: command.has("--initlabel"),
+            label,
+        };
         Ok(())
     }
 
@@ -147,7 +180,10 @@ impl Data {
     fn firewall(&mut self, command: &Command) {
         let mut services = split(command.option("--service"));
         services.extend(
-            ["ssh", "http", "smtp", "ftp"].iter().filter(|s| command.has(&format!("--{s}"))).map(|s| (*s).to_owned()),
+            ["ssh", "http", "smtp", "ftp"]
+                .iter()
+                .filter(|s| command.has(&format!("--{s}")))
+                .map(|s| (*s).to_owned()),
         );
         self.firewall = Firewall {
             seen: true,
@@ -157,18 +193,31 @@ impl Data {
             // "22" means tcp as well (commands/firewall.py, firewall_port_cb).
             ports: split(command.option("--port"))
                 .into_iter()
-                .map(|port| if port.contains(':') { port } else { format!("{port}:tcp") })
+                .map(|port| {
+                    if port.contains(':') {
+                        port
+                    } else {
+                        format!("{port}:tcp")
+                    }
+                })
                 .collect(),
             services,
             remove_services: split(command.option("--remove-service")),
         };
     }
 
-    /// commands/sshkey.py, F22_SshKey.parse: the warning about a second key looks for a name that its data has not.
+    /// commands/sshkey.py, F22_SshKey.parse: the warning about a second key looks for a name that
+    /// its data has not.
     fn ssh_key(&mut self, command: &Command) -> Result<(), String> {
         let user = needed(command, "--username")?;
-        let bare: Vec<&String> = command.arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-        let [key] = bare.as_slice() else { return Err("A single argument is expected for the sshkey command".into()) };
+        let bare: Vec<&String> = command
+            .arguments
+            .iter()
+            .filter(|argument| !argument.starts_with("--"))
+            .collect();
+        let [key] = bare.as_slice() else {
+            return Err("A single argument is expected for the sshkey command".into());
+        };
         if self.keys.iter().any(|(known, _)| *known == user) {
             return Err("AttributeError: 'F22_SshKeyData' object has no attribute 'name'".into());
         }
@@ -179,28 +228,42 @@ impl Data {
     /// commands/timezone.py.
     fn timezone(&mut self, command: &Command) -> Result<(), String> {
         let zone = bare(command).ok_or("it names no zone")?;
-        let (nontp, servers) = (command.has("--nontp"), split(command.option("--ntpservers")));
+        let (nontp, servers) = (
+            command.has("--nontp"),
+            split(command.option("--ntpservers")),
+        );
         if nontp && !servers.is_empty() {
             return Err("Options --nontp and --ntpservers are mutually exclusive".into());
         }
         // It keeps them in a set.
         let servers: BTreeSet<String> = servers.into_iter().collect();
         let servers = servers.into_iter().collect();
-        self.timezone = Timezone { zone, utc: command.has("--isUtc") || command.has("--utc"), nontp, servers };
+        self.timezone = Timezone {
+            zone,
+            utc: command.has("--isUtc") || command.has("--utc"),
+            nontp,
+            servers,
+        };
         Ok(())
     }
 
-    /// commands/user.py and kickstart.py, User.execute: without a password an account stays as it is made, locked.
+    /// commands/user.py and kickstart.py, User.execute: without a password an account stays as it
+    /// is made, locked.
     fn user(&mut self, command: &Command) -> Result<(), String> {
         let name = needed(command, "--name")?;
         self.users.push(User {
             uid: number(command, "--uid")?,
             gid: number(command, "--gid")?,
             groups: split(command.option("--groups")),
-            home: command.option("--homedir").map_or_else(|| format!("/home/{name}"), str::to_owned),
+            home: command
+                .option("--homedir")
+                .map_or_else(|| format!("/home/{name}"), str::to_owned),
             shell: command.option("--shell").map(str::to_owned),
             gecos: command.option("--gecos").map(str::to_owned),
-            password: command.option("--password").filter(|text| !text.is_empty()).map(str::to_owned),
+            password: command
+                .option("--password")
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned),
             locked: command.has("--lock"),
             name,
         });
@@ -211,8 +274,13 @@ impl Data {
     fn package(&mut self, line: &str) {
         if line.is_empty() || line.starts_with("@^") || line.starts_with("-@") {
         } else if let Some(group) = line.strip_prefix('@') {
-            let (required, optional) = (group.contains("--nodefaults"), group.contains("--optional"));
-            let name = group.split_whitespace().filter(|word| !word.starts_with("--")).collect::<Vec<_>>().join(" ");
+            let (required, optional) =
+                (group.contains("--nodefaults"), group.contains("--optional"));
+            let name = group
+                .split_whitespace()
+                .filter(|word| !word.starts_with("--"))
+                .collect::<Vec<_>>()
+                .join(" ");
             let what = if required {
                 "mandatory"
             } else if optional {
@@ -227,7 +295,8 @@ impl Data {
             self.packages.remove(name);
             self.excluded.insert(name.to_owned());
         } else {
-            // What is listed after it was left out is no longer left out; the other way round both stay.
+            // What is listed after it was left out is no longer left out; the other way round both
+            // stay.
             self.excluded.remove(line);
             self.packages.insert(line.to_owned());
         }
@@ -236,28 +305,49 @@ impl Data {
 
 fn split(list: Option<&str>) -> Vec<String> {
     let words = list.unwrap_or_default().split(',').map(str::trim);
-    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    words
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn needed(command: &Command, option: &str) -> Result<String, String> {
-    command.option(option).map(str::to_owned).ok_or_else(|| format!("{} needs {option}", command.name))
+    command
+        .option(option)
+        .map(str::to_owned)
+        .ok_or_else(|| format!("{} needs {option}", command.name))
 }
 
 fn number(command: &Command, option: &str) -> Result<Option<u32>, String> {
     let text = command.option(option);
-    text.map(|text| text.parse().map_err(|_| format!("{option} {text} is not a number"))).transpose()
+    text.map(|text| {
+        text.parse()
+            .map_err(|_| format!("{option} {text} is not a number"))
+    })
+    .transpose()
 }
 
 /// The argument that is not an option.
 fn bare(command: &Command) -> Option<String> {
-    command.arguments.iter().rfind(|argument| !argument.starts_with("--")).cloned()
+    command
+        .arguments
+        .iter()
+        .rfind(|argument| !argument.starts_with("--"))
+        .cloned()
 }
 
-/// kickstart.py, IgnoreDisk.parse and ClearPart.parse: a disk that is not there ends the reading (device_matches).
+/// kickstart.py, IgnoreDisk.parse and ClearPart.parse: a disk that is not there ends the reading
+/// (device_matches).
 fn there(hardware: &Hardware, disk: &str, command: &str) -> Result<(), String> {
     let name = disk.strip_prefix("/dev/").unwrap_or(disk);
-    if hardware.disks.iter().any(|disk| disk.name == name || disk.links.iter().any(|link| link == name)) {
+    if hardware
+        .disks
+        .iter()
+        .any(|disk| disk.name == name || disk.links.iter().any(|link| link == name))
+    {
         return Ok(());
     }
-    Err(format!("Disk \"{disk}\" given in {command} command does not exist."))
+    Err(format!(
+        "Disk \"{disk}\" given in {command} command does not exist."
+    ))
 }

@@ -1,7 +1,8 @@
 //! What anaconda 21.48.22.159 makes of a kickstart: decided here, carried out elsewhere.
 //!
-//! Each part names the function of anaconda, pykickstart or blivet that it is a model of. What the real classes said of many
-//! kickstarts is in `said.txt`, and a test compares it with what this model says.
+//! Each part names the function of anaconda, pykickstart or blivet that it is a model of. What the
+//! real classes said of many kickstarts is in `said.txt`, and a test compares it with what this
+//! model says.
 
 mod configuration;
 mod data;
@@ -18,16 +19,28 @@ pub(super) use types::Stop;
 pub use types::{Effect, Partition, Plan, Selection, User};
 pub use values::End;
 
-/// What anaconda does with a kickstart whose %pre has run, on this machine. An error is what ends it before the packages.
+/// What anaconda does with a kickstart whose %pre has run, on this machine. An error is what ends
+/// it before the packages.
 pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> Result<Plan, Stop> {
     let data = Data::read(kickstart, hardware)?;
-    let mut plan = Plan { end: data.end, ..Plan::default() };
+    let mut plan = Plan {
+        end: data.end,
+        ..Plan::default()
+    };
     // The program `anaconda`, after it has read the kickstart.
     if !data.timezone.nontp {
-        plan.before.push(Effect::Installer(vec!["systemctl".into(), "start".into(), "chronyd".into()]));
+        plan.before.push(Effect::Installer(vec![
+            "systemctl".into(),
+            "start".into(),
+            "chronyd".into(),
+        ]));
         // Timezone.setup.
         if data.excluded.contains("chrony") {
-            plan.before.push(Effect::Installer(vec!["systemctl".into(), "stop".into(), "chronyd".into()]));
+            plan.before.push(Effect::Installer(vec![
+                "systemctl".into(),
+                "stop".into(),
+                "chronyd".into(),
+            ]));
         }
     }
     storage::decide(&data, hardware, words, &mut plan)?;

@@ -20,7 +20,13 @@ pub(super) fn select(data: &Data, hardware: &Hardware, plan: &Plan) -> Selection
     // bootloader.py, packages of GRUB2 and EFIGRUB.
     if !data.boot.disabled && !plan.labels.is_empty() {
         let packages: &[&str] = if hardware.efi {
-            &["efibootmgr", "grub2", "grub2-efi-x64", "grub2-tools", "shim-x64"]
+            &[
+                "efibootmgr",
+                "grub2",
+                "grub2-efi-x64",
+                "grub2-tools",
+                "shim-x64",
+            ]
         } else {
             &["grub2", "grub2-tools"]
         };
@@ -29,5 +35,11 @@ pub(super) fn select(data: &Data, hardware: &Hardware, plan: &Plan) -> Selection
     required.retain(|name| !data.excluded.contains(name));
     let mut groups = data.package_groups.clone();
     groups.sort();
-    Selection { groups, packages, excluded: data.excluded.clone(), required, core: !data.nocore }
+    Selection {
+        groups,
+        packages,
+        excluded: data.excluded.clone(),
+        required,
+        core: !data.nocore,
+    }
 }

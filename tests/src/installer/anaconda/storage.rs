@@ -1,4 +1,5 @@
-//! ui/tui/spokes/storage.py, execute: kickstart.py, doKickstartStorage, and then storage_utils.py, StorageChecker.
+//! ui/tui/spokes/storage.py, execute: kickstart.py, doKickstartStorage, and then storage_utils.py,
+//! StorageChecker.
 
 use super::super::hardware::{Disk, Hardware, Quirk};
 use super::super::kickstart::Command;
@@ -8,9 +9,14 @@ use super::types::{Partition, Plan, Stop};
 /// libparted: the last sector that a partition of an MBR can begin at.
 const MBR_SECTORS: u64 = 0xffff_ffff;
 
-/// Decides on the disks. Errors of the check leave the storage spoke incomplete, which ends anaconda in cmdline mode
-/// (ui/tui/hubs/summary.py, prompt).
-pub(super) fn decide(data: &Data, hardware: &Hardware, words: &str, plan: &mut Plan) -> Result<(), Stop> {
+/// Decides on the disks. Errors of the check leave the storage spoke incomplete, which ends
+/// anaconda in cmdline mode (ui/tui/hubs/summary.py, prompt).
+pub(super) fn decide(
+    data: &Data,
+    hardware: &Hardware,
+    words: &str,
+    plan: &mut Plan,
+) -> Result<(), Stop> {
     if data.parts.is_empty() {
         // Not what anaconda does, which would end here: tests of other things leave the disks out.
         return Ok(());
@@ -19,13 +25,18 @@ pub(super) fn decide(data: &Data, hardware: &Hardware, words: &str, plan: &mut P
         .disks
         .iter()
         .filter(|disk| {
-            !disk.is(Quirk::Virtual) && (data.only_use.is_empty() || data.only_use.iter().any(|name| names(name, disk)))
+            !disk.is(Quirk::Virtual)
+                && (data.only_use.is_empty() || data.only_use.iter().any(|name| names(name, disk)))
         })
         .collect();
     for disk in &usable {
-        plan.labels.push((disk.name.clone(), label(data, hardware, disk, words)));
+        plan.labels
+            .push((disk.name.clone(), label(data, hardware, disk, words)));
     }
-    let first = usable.first().map(|disk| disk.name.clone()).unwrap_or_default();
+    let first = usable
+        .first()
+        .map(|disk| disk.name.clone())
+        .unwrap_or_default();
     for part in &data.parts {
         plan.partitions.push(partition(part, &first).map_err(late)?);
     }
@@ -48,7 +59,8 @@ fn late(error: impl std::fmt::Display) -> Stop {
     Stop::Late(format!("{message}: {error}"))
 }
 
-/// blivet, platform.py, bestDiskLabelType, which ClearPart.execute and inst.gpt can give another default.
+/// blivet, platform.py, bestDiskLabelType, which ClearPart.execute and inst.gpt can give another
+/// default.
 fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static str {
     let gpt = words.split_whitespace().any(|word| word == "inst.gpt");
     let prefers_gpt = match data.clear.label.as_deref() {
@@ -56,14 +68,24 @@ fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static
         _ => gpt,
     };
     let too_large = disk.bytes / u64::from(disk.block) >= MBR_SECTORS;
-    if hardware.efi || prefers_gpt || too_large { "gpt" } else { "msdos" }
+    if hardware.efi || prefers_gpt || too_large {
+        "gpt"
+    } else {
+        "msdos"
+    }
 }
 
 /// kickstart.py, PartitionData.execute.
 fn partition(part: &Command, first: &str) -> Result<Partition, String> {
-    let mount =
-        part.arguments.iter().find(|argument| !argument.starts_with("--")).ok_or("part names no mount point")?;
-    let number = |option: &str| part.option(option).and_then(|text| text.parse::<u64>().ok());
+    let mount = part
+        .arguments
+        .iter()
+        .find(|argument| !argument.starts_with("--"))
+        .ok_or("part names no mount point")?;
+    let number = |option: &str| {
+        part.option(option)
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     let efi = mount == "/boot/efi";
     let kind = match part.option("--fstype") {
         _ if efi => "efi",
@@ -73,14 +95,22 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
     };
     // Whatever the line says of the options of the EFI partition.
     let given = part.option("--fsoptions").unwrap_or("defaults");
-    let options = if efi { "defaults,uid=0,gid=0,umask=0077,shortname=winnt" } else { given };
+    let options = if efi {
+        "defaults,uid=0,gid=0,umask=0077,shortname=winnt"
+    } else {
+        given
+    };
     Ok(Partition {
         mount: mount.clone(),
         kind: kind.to_owned(),
         mib: number("--size").unwrap_or(0),
         grows: part.has("--grow"),
         label: part.option("--label").map(str::to_owned),
-        options: if kind == "biosboot" { "-".into() } else { options.to_owned() },
+        options: if kind == "biosboot" {
+            "-".into()
+        } else {
+            options.to_owned()
+        },
         disk: part.option("--ondisk").unwrap_or(first).to_owned(),
     })
 }
@@ -88,45 +118,86 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
 /// blivet, partitioning.py, allocatePartitions.
 fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<(), String> {
     for disk in disks {
-        let needed: u64 = plan.partitions.iter().filter(|part| part.disk == disk.name).map(|part| part.mib).sum();
+        let needed: u64 = plan
+            .partitions
+            .iter()
+            .filter(|part| part.disk == disk.name)
+            .map(|part| part.mib)
+            .sum();
         // A mebibyte at the start for alignment.
         if needed + 1 > disk.bytes >> 20 {
-            return Err(format!("Unable to allocate requested partition scheme on {}", disk.name));
+            return Err(format!(
+                "Unable to allocate requested partition scheme on {}",
+                disk.name
+            ));
         }
     }
-    match plan.partitions.iter().find(|part| !disks.iter().any(|disk| disk.name == part.disk)) {
-        Some(part) => Err(format!("Disk \"{}\" given in part command does not exist.", part.disk)),
+    match plan
+        .partitions
+        .iter()
+        .find(|part| !disks.iter().any(|disk| disk.name == part.disk))
+    {
+        Some(part) => Err(format!(
+            "Disk \"{}\" given in part command does not exist.",
+            part.disk
+        )),
         None => Ok(()),
     }
 }
 
 /// kickstart.py, Bootloader.execute; bootloader.py, set_stage1_device.
-fn boot_loader(data: &Data, hardware: &Hardware, first: String, plan: &mut Plan) -> Result<(), String> {
+fn boot_loader(
+    data: &Data,
+    hardware: &Hardware,
+    first: String,
+    plan: &mut Plan,
+) -> Result<(), String> {
     let drive = data.boot.drive.clone().unwrap_or(first);
     if !plan.labels.iter().any(|(disk, _)| *disk == drive) {
-        return Err(format!("Requested boot drive \"{drive}\" doesn't exist or cannot be used."));
+        return Err(format!(
+            "Requested boot drive \"{drive}\" doesn't exist or cannot be used."
+        ));
     }
-    let mut arguments: Vec<String> = data.boot.append.split_whitespace().map(str::to_owned).collect();
+    let mut arguments: Vec<String> = data
+        .boot
+        .append
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     arguments.sort();
     arguments.dedup();
     let program = if hardware.efi { "EFIGRUB" } else { "GRUB2" };
-    if hardware.efi && !plan.partitions.iter().any(|part| part.kind == "efi" && part.disk == drive) {
-        return Err("Failed to find a suitable stage1 device: there is no EFI system partition".into());
+    if hardware.efi
+        && !plan
+            .partitions
+            .iter()
+            .any(|part| part.kind == "efi" && part.disk == drive)
+    {
+        return Err(
+            "Failed to find a suitable stage1 device: there is no EFI system partition".into(),
+        );
     }
     plan.boot_loader = Some((program, drive, arguments));
     Ok(())
 }
 
-/// storage_utils.py: verify_root, verify_gpt_biosboot. Sizes below what it recommends and a missing swap are warnings.
+/// storage_utils.py: verify_root, verify_gpt_biosboot. Sizes below what it recommends and a missing
+/// swap are warnings.
 fn check(plan: &Plan, hardware: &Hardware) -> Result<(), String> {
     let mounted = |place: &str| plan.partitions.iter().find(|part| part.mount == place);
     if mounted("/").is_none() {
         return Err("You have not defined a root partition (/)".into());
     }
     if let Some((_, drive, _)) = plan.boot_loader.as_ref().filter(|_| !hardware.efi) {
-        let gpt = plan.labels.iter().any(|(disk, label)| disk == drive && *label == "gpt");
+        let gpt = plan
+            .labels
+            .iter()
+            .any(|(disk, label)| disk == drive && *label == "gpt");
         if gpt && mounted("biosboot").is_none_or(|part| part.disk != *drive) {
-            return Err("Your BIOS-based system needs a special partition to boot from a GPT disk label".into());
+            return Err(
+                "Your BIOS-based system needs a special partition to boot from a GPT disk label"
+                    .into(),
+            );
         }
     }
     Ok(())

@@ -22,22 +22,39 @@ fn cases() -> Result<Vec<Case>> {
     let table = SAID.split_once("\n== ").context("the table has no case")?.1;
     for text in table.split("\n== ") {
         let (header, rest) = text.split_once('\n').context("a case ends with its name")?;
-        let (kickstart, answer) = rest.split_once("-- says").with_context(|| format!("{header} has no answer"))?;
+        let (kickstart, answer) = rest
+            .split_once("-- says")
+            .with_context(|| format!("{header} has no answer"))?;
         let mut words = header.split_whitespace().map(str::to_owned);
         let name = words.next().unwrap_or_default();
-        let mut case = Case { name, machine: words.collect(), ..Case::default() };
-        let lines = |text: &str| text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        let mut case = Case {
+            name,
+            machine: words.collect(),
+            ..Case::default()
+        };
+        let lines = |text: &str| {
+            text.lines()
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         (case.kickstart, case.answer) = match cases.first() {
             None => (lines(kickstart), lines(answer)),
-            Some(first) if answer.trim().starts_with("stops") => (changed(&first.kickstart, kickstart)?, lines(answer)),
-            Some(first) => (changed(&first.kickstart, kickstart)?, changed(&first.answer, answer)?),
+            Some(first) if answer.trim().starts_with("stops") => {
+                (changed(&first.kickstart, kickstart)?, lines(answer))
+            }
+            Some(first) => (
+                changed(&first.kickstart, kickstart)?,
+                changed(&first.answer, answer)?,
+            ),
         };
         cases.push(case);
     }
     Ok(cases)
 }
 
-/// The first case's lines with a case's changes: `@N` says where, `-` takes the line there away, `+` puts one in.
+/// The first case's lines with a case's changes: `@N` says where, `-` takes the line there away,
+/// `+` puts one in.
 fn changed(first: &[String], changes: &str) -> Result<Vec<String>> {
     let (mut out, mut at) = (Vec::new(), 0);
     for change in changes.lines().filter(|line| !line.is_empty()) {
@@ -45,17 +62,32 @@ fn changed(first: &[String], changes: &str) -> Result<Vec<String>> {
         match sign {
             "@" => {
                 let next: usize = text.parse()?;
-                out.extend(first.get(at..next).context("changes out of order")?.iter().cloned());
+                out.extend(
+                    first
+                        .get(at..next)
+                        .context("changes out of order")?
+                        .iter()
+                        .cloned(),
+                );
                 at = next;
             }
             "-" => {
-                ensure!(first.get(at).is_some_and(|line| line == text), "line {at} is not {text}");
+                ensure!(
+                    first.get(at).is_some_and(|line| line == text),
+                    "line {at} is not {text}"
+                );
                 at += 1;
             }
             _ => out.push(text.to_owned()),
         }
     }
-    out.extend(first.get(at..).context("changes out of order")?.iter().cloned());
+    out.extend(
+        first
+            .get(at..)
+            .context("changes out of order")?
+            .iter()
+            .cloned(),
+    );
     Ok(out)
 }
 
@@ -72,7 +104,10 @@ fn says(case: &Case) -> Result<Vec<String>> {
     let said = model(&text, &|_| Ok(None), &hardware, words);
     // Why it stops is said in words of its own.
     let stop = said.split(':').next().filter(|_| said.starts_with("stops"));
-    Ok(stop.map_or_else(|| said.lines().map(str::to_owned).collect(), |stop| vec![stop.to_owned()]))
+    Ok(stop.map_or_else(
+        || said.lines().map(str::to_owned).collect(),
+        |stop| vec![stop.to_owned()],
+    ))
 }
 
 #[test]
@@ -82,9 +117,18 @@ fn the_model_does_with_each_kickstart_what_anaconda_does() -> Result<()> {
     for case in &cases {
         let model = says(case).with_context(|| case.name.clone())?;
         // "a " and "a": a list of no words.
-        let trimmed = |lines: &[String]| lines.iter().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
+        let trimmed = |lines: &[String]| {
+            lines
+                .iter()
+                .map(|line| line.trim_end().to_owned())
+                .collect::<Vec<_>>()
+        };
         let (model, anaconda) = (trimmed(&model), trimmed(&case.answer));
-        assert_eq!(model, anaconda, "{} (left: the model, right: anaconda)", case.name);
+        assert_eq!(
+            model, anaconda,
+            "{} (left: the model, right: anaconda)",
+            case.name
+        );
     }
     Ok(())
 }

@@ -10,7 +10,8 @@ use super::values::End;
 pub(in super::super) enum Stop {
     /// It ends before it has registered its exit handler: the machine stays on, with a dead screen.
     Early(String),
-    /// It ends through its exit handler, which does what the kickstart says last: `reboot`, for instance.
+    /// It ends through its exit handler, which does what the kickstart says last: `reboot`, for
+    /// instance.
     Late(String),
 }
 
@@ -155,11 +156,25 @@ impl fmt::Display for Effect {
             Self::Set { path, key, value } => write!(f, "{path} has {key}={value}"),
             Self::File { path, content } => write!(f, "{path} is {content:?}"),
             Self::Link { path, to } => write!(f, "{path} -> {to}"),
-            Self::Servers(servers) => write!(f, "/etc/chrony.conf has server {}", servers.join(", ")),
-            Self::Root { password, locked } => write!(f, "root password {password:?} locked {locked}"),
+            Self::Servers(servers) => {
+                write!(f, "/etc/chrony.conf has server {}", servers.join(", "))
+            }
+            Self::Root { password, locked } => {
+                write!(f, "root password {password:?} locked {locked}")
+            }
             Self::Group { name, gid } => write!(f, "group {name} {gid:?}"),
             Self::User(user) => {
-                let User { name, uid, gid, groups, home, shell, gecos, password, locked } = user;
+                let User {
+                    name,
+                    uid,
+                    gid,
+                    groups,
+                    home,
+                    shell,
+                    gecos,
+                    password,
+                    locked,
+                } = user;
                 write!(
                     f,
                     "user {name} {uid:?} {gid:?} {groups:?} {home} {shell:?} {gecos:?} {password:?} locked {locked}"
@@ -175,12 +190,33 @@ impl fmt::Display for Plan {
         for (disk, label) in &self.labels {
             writeln!(f, "disk {disk} {label}")?;
         }
-        for Partition { mount, kind, mib, grows, label, options, disk } in &self.partitions {
-            let size = if *grows { "the rest".to_owned() } else { format!("{mib} MiB") };
-            writeln!(f, "part {mount} {kind} {size} {} {options} on {disk}", label.as_deref().unwrap_or("-"))?;
+        for Partition {
+            mount,
+            kind,
+            mib,
+            grows,
+            label,
+            options,
+            disk,
+        } in &self.partitions
+        {
+            let size = if *grows {
+                "the rest".to_owned()
+            } else {
+                format!("{mib} MiB")
+            };
+            writeln!(
+                f,
+                "part {mount} {kind} {size} {} {options} on {disk}",
+                label.as_deref().unwrap_or("-")
+            )?;
         }
         if let Some((program, stage1, arguments)) = &self.boot_loader {
-            writeln!(f, "boot loader {program} on {stage1} with {}", arguments.join(" "))?;
+            writeln!(
+                f,
+                "boot loader {program} on {stage1} with {}",
+                arguments.join(" ")
+            )?;
         }
         write!(f, "{}", self.software)?;
         for effect in self.before.iter().chain(&self.after) {
@@ -196,7 +232,11 @@ impl fmt::Display for Plan {
 impl fmt::Display for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = |words: &BTreeSet<String>| words.iter().cloned().collect::<Vec<_>>().join(" ");
-        let groups: Vec<String> = self.groups.iter().map(|(name, what)| format!("{name} ({what})")).collect();
+        let groups: Vec<String> = self
+            .groups
+            .iter()
+            .map(|(name, what)| format!("{name} ({what})"))
+            .collect();
         writeln!(f, "core {}", self.core)?;
         writeln!(f, "groups {}", groups.join(" "))?;
         writeln!(f, "packages {}", line(&self.packages))?;

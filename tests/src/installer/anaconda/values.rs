@@ -48,7 +48,8 @@ pub(super) struct Firewall {
 #[derive(Debug, Default)]
 pub(super) struct BootLoader {
     pub(super) none: bool,
-    /// Not the same as none: only then its packages are left out as well (install.py, willInstallBootloader).
+    /// Not the same as none: only then its packages are left out as well (install.py,
+    /// willInstallBootloader).
     pub(super) disabled: bool,
     pub(super) drive: Option<String>,
     pub(super) append: String,

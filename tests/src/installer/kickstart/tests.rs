@@ -22,11 +22,24 @@ fn sections_and_commands_are_told_apart() -> Result<()> {
          %packages --nobase\n@core\n-postfix\n%end\n\
          %post --nochroot --log=/tmp/p.log --erroronfail --interpreter /bin/bash\n# kept\necho 50% ; %include x\n%end\n",
     )?;
-    let [text, user] = kickstart.commands.as_slice() else { bail!("{:?}", kickstart.commands) };
-    assert_eq!((text.name.as_str(), text.place.as_str()), ("text", "kickstart:2"));
-    assert_eq!((user.option("--name"), user.option("--uid")), (Some("etcd"), Some("900")));
-    let [packages, post] = kickstart.sections.as_slice() else { bail!("{:?}", kickstart.sections) };
-    assert_eq!((packages.kind, packages.body.as_str()), (Kind::Packages, "@core\n-postfix\n"));
+    let [text, user] = kickstart.commands.as_slice() else {
+        bail!("{:?}", kickstart.commands)
+    };
+    assert_eq!(
+        (text.name.as_str(), text.place.as_str()),
+        ("text", "kickstart:2")
+    );
+    assert_eq!(
+        (user.option("--name"), user.option("--uid")),
+        (Some("etcd"), Some("900"))
+    );
+    let [packages, post] = kickstart.sections.as_slice() else {
+        bail!("{:?}", kickstart.sections)
+    };
+    assert_eq!(
+        (packages.kind, packages.body.as_str()),
+        (Kind::Packages, "@core\n-postfix\n")
+    );
     assert_eq!(post.body, "# kept\necho 50% ; %include x\n");
     assert!(post.has("--nochroot") && post.has("--erroronfail"));
     assert_eq!(post.options["--log"], "/tmp/p.log");
@@ -36,16 +49,34 @@ fn sections_and_commands_are_told_apart() -> Result<()> {
 
 #[test]
 fn a_section_must_end() {
-    assert_eq!(refused("%post\necho\n"), "kickstart:1: Section %post does not end with %end.");
-    assert_eq!(refused("\n%pre\necho\n%post\n%end\n"), "kickstart:2: Section %pre does not end with %end.");
+    assert_eq!(
+        refused("%post\necho\n"),
+        "kickstart:1: Section %post does not end with %end."
+    );
+    assert_eq!(
+        refused("\n%pre\necho\n%post\n%end\n"),
+        "kickstart:2: Section %pre does not end with %end."
+    );
 }
 
 #[test]
 fn what_7_does_not_know_is_refused() {
-    assert_eq!(refused("zipl --secure-boot"), "kickstart:1: 7 knows no command zipl");
-    assert_eq!(refused("user --name=a --sshkey=b"), "kickstart:1: user has no option --sshkey on 7");
-    assert_eq!(refused("%pre --nochroot\n%end"), "kickstart:1: %pre has no option --nochroot");
-    assert_eq!(refused("%certificate\n%end"), "kickstart:1: 7 knows no section %certificate");
+    assert_eq!(
+        refused("zipl --secure-boot"),
+        "kickstart:1: 7 knows no command zipl"
+    );
+    assert_eq!(
+        refused("user --name=a --sshkey=b"),
+        "kickstart:1: user has no option --sshkey on 7"
+    );
+    assert_eq!(
+        refused("%pre --nochroot\n%end"),
+        "kickstart:1: %pre has no option --nochroot"
+    );
+    assert_eq!(
+        refused("%certificate\n%end"),
+        "kickstart:1: 7 knows no section %certificate"
+    );
 }
 
 #[test]
@@ -59,8 +90,15 @@ fn an_included_file_stands_in_the_place_of_its_line() -> Result<()> {
     let kickstart = Kickstart::parse("text\n%include /tmp/disk\nreboot\n", &|file| {
         Ok((file == "/tmp/disk").then(|| "zerombr\nclearpart --all\n".into()))
     })?;
-    let places: Vec<_> = kickstart.commands.iter().map(|command| command.place.as_str()).collect();
-    assert_eq!(places, ["kickstart:1", "/tmp/disk:1", "/tmp/disk:2", "kickstart:3"]);
+    let places: Vec<_> = kickstart
+        .commands
+        .iter()
+        .map(|command| command.place.as_str())
+        .collect();
+    assert_eq!(
+        places,
+        ["kickstart:1", "/tmp/disk:1", "/tmp/disk:2", "kickstart:3"]
+    );
     assert!(refused("%include /tmp/disk").contains("cannot include /tmp/disk"));
     Ok(())
 }

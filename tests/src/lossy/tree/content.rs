@@ -14,7 +14,10 @@ pub(in crate::lossy) type Answer<T> = std::result::Result<T, Errno>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::lossy) enum Body {
     Folder(BTreeMap<OsString, u64>),
-    File { size: u64, sectors: BTreeMap<u64, Arc<[u8]>> },
+    File {
+        size: u64,
+        sectors: BTreeMap<u64, Arc<[u8]>>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +29,22 @@ pub(in crate::lossy) struct Content {
 
 impl Content {
     pub(super) fn folder(mode: u32, owner: (u32, u32)) -> Self {
-        Self { mode, owner, body: Body::Folder(BTreeMap::new()) }
+        Self {
+            mode,
+            owner,
+            body: Body::Folder(BTreeMap::new()),
+        }
     }
 
     pub(super) fn file(mode: u32, owner: (u32, u32)) -> Self {
-        Self { mode, owner, body: Body::File { size: 0, sectors: BTreeMap::new() } }
+        Self {
+            mode,
+            owner,
+            body: Body::File {
+                size: 0,
+                sectors: BTreeMap::new(),
+            },
+        }
     }
 
     /// The same with nothing in it.
@@ -46,7 +60,9 @@ impl Content {
     }
 
     pub(super) fn read(&self, offset: u64, count: u64) -> Answer<Vec<u8>> {
-        let Body::File { size, sectors } = &self.body else { return Err(Errno::EISDIR) };
+        let Body::File { size, sectors } = &self.body else {
+            return Err(Errno::EISDIR);
+        };
         let end = (offset + count).min(*size);
         let mut bytes = Vec::new();
         let mut position = offset;
@@ -64,13 +80,17 @@ impl Content {
     }
 
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Answer<()> {
-        let Body::File { size, sectors } = &mut self.body else { return Err(Errno::EISDIR) };
+        let Body::File { size, sectors } = &mut self.body else {
+            return Err(Errno::EISDIR);
+        };
         let mut rest = bytes;
         let mut position = offset;
         while !rest.is_empty() {
             let (number, within) = (position / SECTOR, usize_of(position % SECTOR));
             let (first, others) = rest.split_at(rest.len().min(usize_of(SECTOR) - within));
-            let old = sectors.get(&number).map_or_else(|| vec![0; usize_of(SECTOR)], |sector| sector.to_vec());
+            let old = sectors
+                .get(&number)
+                .map_or_else(|| vec![0; usize_of(SECTOR)], |sector| sector.to_vec());
             let mut sector = old;
             sector[within..within + first.len()].copy_from_slice(first);
             sectors.insert(number, sector.into());
@@ -82,7 +102,9 @@ impl Content {
     }
 
     pub(super) fn resize(&mut self, to: u64) -> Answer<()> {
-        let Body::File { size, sectors } = &mut self.body else { return Err(Errno::EISDIR) };
+        let Body::File { size, sectors } = &mut self.body else {
+            return Err(Errno::EISDIR);
+        };
         *size = to;
         sectors.split_off(&to.div_ceil(SECTOR));
         // What is behind the end is zero if the file grows again.
@@ -96,15 +118,27 @@ impl Content {
 
     /// A file as long as it is now, in which each changed sector is new or old.
     pub(super) fn mixed(&self, kept: &Self, mut is_new: impl FnMut() -> bool) -> Self {
-        let (Body::File { size, sectors: new }, Body::File { sectors: old, .. }) = (&self.body, &kept.body) else {
+        let (Body::File { size, sectors: new }, Body::File { sectors: old, .. }) =
+            (&self.body, &kept.body)
+        else {
             return self.clone();
         };
         let mut sectors = BTreeMap::new();
         for (number, sector) in new {
-            let sector = if old.get(number) == Some(sector) || is_new() { Some(sector) } else { old.get(number) };
+            let sector = if old.get(number) == Some(sector) || is_new() {
+                Some(sector)
+            } else {
+                old.get(number)
+            };
             sectors.extend(sector.map(|sector| (*number, sector.clone())));
         }
-        Self { body: Body::File { size: *size, sectors }, ..self.clone() }
+        Self {
+            body: Body::File {
+                size: *size,
+                sectors,
+            },
+            ..self.clone()
+        }
     }
 }
 

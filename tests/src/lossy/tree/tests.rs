@@ -1,13 +1,16 @@
 use super::*;
 
 fn file(tree: &mut Tree, folder: u64, name: &str, text: &str) -> u64 {
-    let own = tree.create(folder, OsStr::new(name), 0o600, (0, 0), false).unwrap();
+    let own = tree
+        .create(folder, OsStr::new(name), 0o600, (0, 0), false)
+        .unwrap();
     tree.write(own, 0, text.as_bytes()).unwrap();
     own
 }
 
 fn folder(tree: &mut Tree, name: &str) -> u64 {
-    tree.create(ROOT, OsStr::new(name), 0o700, (0, 0), true).unwrap()
+    tree.create(ROOT, OsStr::new(name), 0o700, (0, 0), true)
+        .unwrap()
 }
 
 fn text(tree: &Tree, folder: u64, name: &str) -> Option<String> {
@@ -16,10 +19,12 @@ fn text(tree: &Tree, folder: u64, name: &str) -> Option<String> {
 }
 
 fn rename(tree: &mut Tree, from: &str, to: &str) {
-    tree.rename((ROOT, OsStr::new(from)), (ROOT, OsStr::new(to))).unwrap();
+    tree.rename((ROOT, OsStr::new(from)), (ROOT, OsStr::new(to)))
+        .unwrap();
 }
 
-/// An old file, and a new one that is renamed over it: flushed before, or not; the folder flushed after, or not.
+/// An old file, and a new one that is renamed over it: flushed before, or not; the folder flushed
+/// after, or not.
 fn replaced(flush_file: bool, flush_folder: bool) -> Tree {
     let mut tree = Tree::default();
     file(&mut tree, ROOT, "a", "old");
@@ -37,7 +42,14 @@ fn replaced(flush_file: bool, flush_folder: bool) -> Tree {
 
 #[test]
 fn what_was_flushed_outlives_every_cut() {
-    for loss in [Loss::Nothing, Loss::Unflushed, Loss::Contents, Loss::Zeros, Loss::Torn(1), Loss::Torn(2)] {
+    for loss in [
+        Loss::Nothing,
+        Loss::Unflushed,
+        Loss::Contents,
+        Loss::Zeros,
+        Loss::Torn(1),
+        Loss::Torn(2),
+    ] {
         let mut tree = replaced(true, true);
         tree.cut(loss);
         assert_eq!(text(&tree, ROOT, "a").as_deref(), Some("new"), "{loss:?}");
@@ -56,7 +68,9 @@ fn what_was_not_flushed_is_lost_in_each_way() {
     assert_eq!(after(false, false, Loss::Contents), "");
     assert_eq!(after(false, false, Loss::Zeros), "\0\0\0");
     assert_eq!(after(false, false, Loss::Nothing), "new");
-    let torn: BTreeSet<String> = (0..64).map(|seed| after(false, false, Loss::Torn(seed))).collect();
+    let torn: BTreeSet<String> = (0..64)
+        .map(|seed| after(false, false, Loss::Torn(seed)))
+        .collect();
     assert_eq!(torn, ["old", "new", "\0\0\0"].map(str::to_owned).into());
 }
 
@@ -82,7 +96,8 @@ fn a_file_between_two_folders_is_never_in_both_nor_in_none() {
         let folders = [folder(&mut tree, "from"), folder(&mut tree, "to")];
         file(&mut tree, folders[0], "x", "1");
         tree.flush_all();
-        tree.rename((folders[0], OsStr::new("x")), (folders[1], OsStr::new("x"))).unwrap();
+        tree.rename((folders[0], OsStr::new("x")), (folders[1], OsStr::new("x")))
+            .unwrap();
         if let Some(at) = flush {
             tree.flush(folders[at]).unwrap();
         }
@@ -97,8 +112,16 @@ fn reads_and_writes_are_a_files() {
     let mut tree = Tree::default();
     let own = file(&mut tree, ROOT, "a", "");
     let mut model = Vec::new();
-    for (at, count) in [(0_usize, 700_usize), (300, 10), (2000, 600), (511, 2), (4096, 1)] {
-        let bytes: Vec<u8> = (0..count).map(|i| u8::try_from((at + i) % 251).unwrap()).collect();
+    for (at, count) in [
+        (0_usize, 700_usize),
+        (300, 10),
+        (2000, 600),
+        (511, 2),
+        (4096, 1),
+    ] {
+        let bytes: Vec<u8> = (0..count)
+            .map(|i| u8::try_from((at + i) % 251).unwrap())
+            .collect();
         model.resize(model.len().max(at + count), 0);
         model[at..at + count].copy_from_slice(&bytes);
         tree.write(own, at as u64, &bytes).unwrap();
@@ -115,7 +138,10 @@ fn reads_and_writes_are_a_files() {
 #[test]
 fn where_names_are_in_order_a_flush_takes_the_earlier_ones_along() {
     for in_order in [false, true] {
-        let mut tree = Tree { in_order, ..Tree::default() };
+        let mut tree = Tree {
+            in_order,
+            ..Tree::default()
+        };
         let inner = folder(&mut tree, "inner");
         file(&mut tree, inner, "a", "lost");
         let own = file(&mut tree, inner, "b", "kept");

@@ -12,8 +12,8 @@ pub(crate) struct Round {
     pub(crate) victim: usize,
     /// How it goes down.
     pub(crate) end: End,
-    /// Whether its new disk is installed by the kickstart; else it gets a copy of one that was, which is the same and
-    /// quicker.
+    /// Whether its new disk is installed by the kickstart; else it gets a copy of one that was,
+    /// which is the same and quicker.
     pub(crate) reinstall: bool,
     /// What is wrong with the network when it comes back.
     pub(crate) trouble: Trouble,
@@ -32,8 +32,8 @@ pub(crate) enum End {
     Shutdown,
 }
 
-/// What is wrong with the network. The two that are left always hear each other: a quorum that is cut is no matter of
-/// a rebuild.
+/// What is wrong with the network. The two that are left always hear each other: a quorum that is
+/// cut is no matter of a rebuild.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Trouble {
     /// Nothing.
@@ -76,12 +76,18 @@ impl fmt::Display for Round {
             End::Silence => "falls silent",
             End::Shutdown => "is shut down",
         };
-        let disk = if self.reinstall { "is installed again" } else { "gets a new disk" };
+        let disk = if self.reinstall {
+            "is installed again"
+        } else {
+            "gets a new disk"
+        };
         write!(f, "etcd-{} {end}, {disk}, ", self.victim + 1)?;
         let seconds = self.healed_after.as_secs_f64();
         match self.trouble {
             Trouble::None => write!(f, "comes back;"),
-            Trouble::Loss(percent) => write!(f, "comes back while {percent} % of all packets are lost;"),
+            Trouble::Loss(percent) => {
+                write!(f, "comes back while {percent} % of all packets are lost;")
+            }
             Trouble::Slow(rate) => write!(f, "comes back behind {rate};"),
             Trouble::Cut(_) => write!(f, "comes back parted from one for {seconds:.1} s;"),
             Trouble::Deaf(_) => write!(f, "comes back deaf to one for {seconds:.1} s;"),

@@ -1,6 +1,8 @@
-//! A random node gets a new disk, again and again, while writers write through all members over a bad network.
+//! A random node gets a new disk, again and again, while writers write through all members over a
+//! bad network.
 //!
-//! `ROUNDS` and `HOURS` make it longer than the 6 rounds it has, and `SEED` brings back what was drawn.
+//! `ROUNDS` and `HOURS` make it longer than the 6 rounds it has, and `SEED` brings back what was
+//! drawn.
 
 mod draw;
 
@@ -19,22 +21,31 @@ use draw::{End, Round, Trouble};
 /// A network that loses packets makes all slower.
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// No write is acknowledged for longer than this only if the cluster has stopped. What may happen takes less: the
-/// writer waits 3 s for the member that is gone; an election takes 1 to 2 s, and on a machine that is busy it may fail
-/// some times before it succeeds. While a member is rebuilt two voters remain, which must both be there, and always are.
+/// No write is acknowledged for longer than this only if the cluster has stopped. What may happen
+/// takes less: the writer waits 3 s for the member that is gone; an election takes 1 to 2 s, and on
+/// a machine that is busy it may fail some times before it succeeds. While a member is rebuilt two
+/// voters remain, which must both be there, and always are.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(30);
 
 /// Rounds of `make test`, and of `make test-all`.
 const ROUNDS: [u64; 2] = [6, 20];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("rebuilds_under_load_lose_no_write", REQUIREMENTS, rebuilds)]
+    vec![trial(
+        "rebuilds_under_load_lose_no_write",
+        REQUIREMENTS,
+        rebuilds,
+    )]
 }
 
 fn setting(name: &str) -> Result<Option<u64>> {
-    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
     let number = value.to_str().and_then(|value| value.parse().ok());
-    Ok(Some(number.with_context(|| format!("{name} is to be a number, and is {}", value.display()))?))
+    Ok(Some(number.with_context(|| {
+        format!("{name} is to be a number, and is {}", value.display())
+    })?))
 }
 
 fn rebuilds() -> Result<()> {
@@ -67,22 +78,41 @@ fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
     for number in 1..=rounds {
         let round = Round::draw(&mut random, bed.hosts.len());
         let begun = Instant::now();
-        rebuild(bed, &writers, &round).with_context(|| format!("round {number}, SEED={seed}: {round:?}"))?;
-        println!("round {number:>2}: {round} {:.1} s", begun.elapsed().as_secs_f64());
+        rebuild(bed, &writers, &round)
+            .with_context(|| format!("round {number}, SEED={seed}: {round:?}"))?;
+        println!(
+            "round {number:>2}: {round} {:.1} s",
+            begun.elapsed().as_secs_f64()
+        );
     }
     let (written, histories) = (writers.stop()?, registers.stop()?);
     let mut windows = voters.stop(bed.hosts.len())?;
-    histories.check().context("reads, writes and compare-and-sets are not linearizable")?;
+    histories
+        .check()
+        .context("reads, writes and compare-and-sets are not linearizable")?;
 
     for address in &addresses {
         let found = client::insist(|| client.all(*address, &prefix))?;
-        written.kept_in(&found).with_context(|| format!("as {address} has it"))?;
+        written
+            .kept_in(&found)
+            .with_context(|| format!("as {address} has it"))?;
         let members = client::insist(|| client.members(*address))?;
-        let mut urls: Vec<&String> = members.iter().flat_map(|member| &member.peer_urls).collect();
+        let mut urls: Vec<&String> = members
+            .iter()
+            .flat_map(|member| &member.peer_urls)
+            .collect();
         urls.sort();
-        let recipe: Vec<String> = addresses.iter().map(|address| format!("https://{address}:2380")).collect();
-        let named = members.iter().all(|member| !member.is_learner && !member.name.is_empty());
-        ensure!(named && urls == recipe.iter().collect::<Vec<_>>(), "{address} lists {members:#?}");
+        let recipe: Vec<String> = addresses
+            .iter()
+            .map(|address| format!("https://{address}:2380"))
+            .collect();
+        let named = members
+            .iter()
+            .all(|member| !member.is_learner && !member.name.is_empty());
+        ensure!(
+            named && urls == recipe.iter().collect::<Vec<_>>(),
+            "{address} lists {members:#?}"
+        );
     }
     client::insist(|| client.delete_all(addresses[0], &prefix))?;
 
@@ -126,8 +156,12 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
     // The two that are left are a quorum.
     writers.go_on(2, CONVERGENCE_TIMEOUT)?;
 
-    let others: Vec<String> =
-        bed.hosts.iter().map(|host| host.name().to_owned()).filter(|other| *other != name).collect();
+    let others: Vec<String> = bed
+        .hosts
+        .iter()
+        .map(|host| host.name().to_owned())
+        .filter(|other| *other != name)
+        .collect();
     match round.trouble {
         Trouble::None => {}
         Trouble::Loss(percent) => {
@@ -144,7 +178,10 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
         Trouble::Alone => network.unplug(&name)?,
     }
     bed.hosts[round.victim].boot()?;
-    if matches!(round.trouble, Trouble::Cut(_) | Trouble::Deaf(_) | Trouble::Alone) {
+    if matches!(
+        round.trouble,
+        Trouble::Cut(_) | Trouble::Deaf(_) | Trouble::Alone
+    ) {
         sleep(round.healed_after);
         network.heal_all()?;
     }

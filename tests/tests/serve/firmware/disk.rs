@@ -1,4 +1,5 @@
-//! A disk that any firmware boots, and that says so on the first serial line: what an installation would leave.
+//! A disk that any firmware boots, and that says so on the first serial line: what an installation
+//! would leave.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -10,7 +11,8 @@ use tests::process;
 /// What the disk says.
 pub(super) const BOOTED: &str = "this is the disk";
 
-/// Makes it: a FAT of 16 bits with a boot sector for BIOS and an EFI application at UEFI's default path.
+/// Makes it: a FAT of 16 bits with a boot sector for BIOS and an EFI application at UEFI's default
+/// path.
 pub(super) fn make(path: &Path) -> Result<()> {
     File::create(path)?.set_len(16 << 20)?;
     let shown = path.to_string_lossy();
@@ -18,7 +20,15 @@ pub(super) fn make(path: &Path) -> Result<()> {
     let application = path.with_extension("efi");
     std::fs::write(&application, efi_application())?;
     process::check("mmd", &["-i", &shown, "::/EFI", "::/EFI/BOOT"])?;
-    process::check("mcopy", &["-i", &shown, &application.to_string_lossy(), "::/EFI/BOOT/BOOTX64.EFI"])?;
+    process::check(
+        "mcopy",
+        &[
+            "-i",
+            &shown,
+            &application.to_string_lossy(),
+            "::/EFI/BOOT/BOOTX64.EFI",
+        ],
+    )?;
     let mut disk = OpenOptions::new().write(true).open(path)?;
     // The sector begins with a jump over the file system's own 59 bytes.
     disk.write_all(&[0xeb, 0x3c, 0x90])?;
@@ -56,7 +66,11 @@ fn efi_application() -> Vec<u8> {
         0xff, 0x51, 0x08, // call [rcx + 8]: OutputString
         0xeb, 0xfe, // here: jmp here
     ];
-    code.extend(format!("\r\n{BOOTED}\r\n\0").encode_utf16().flat_map(u16::to_le_bytes));
+    code.extend(
+        format!("\r\n{BOOTED}\r\n\0")
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes),
+    );
     let mut out = vec![0; 0x400];
     let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"MZ");
@@ -67,14 +81,28 @@ fn efi_application() -> Vec<u8> {
     put(0x56, &0x22_u16.to_le_bytes());
     let header = 0x58;
     put(header, &0x20b_u16.to_le_bytes());
-    for (at, value) in [(4, 0x200), (16, TEXT), (20, TEXT), (32, 0x1000), (36, 0x200), (56, 0x2000), (60, 0x200)] {
+    for (at, value) in [
+        (4, 0x200),
+        (16, TEXT),
+        (20, TEXT),
+        (32, 0x1000),
+        (36, 0x200),
+        (56, 0x2000),
+        (60, 0x200),
+    ] {
         put(header + at, &u32::to_le_bytes(value));
     }
     // An EFI application, without data directories.
     put(header + 68, &10_u16.to_le_bytes());
     let section = header + 0x70;
     put(section, b".text\0\0\0");
-    for (at, value) in [(8, 0x200), (12, TEXT), (16, 0x200), (20, 0x200), (36, 0x6000_0020)] {
+    for (at, value) in [
+        (8, 0x200),
+        (12, TEXT),
+        (16, 0x200),
+        (20, 0x200),
+        (36, 0x6000_0020),
+    ] {
         put(section + at, &u32::to_le_bytes(value));
     }
     put(0x200, &code);

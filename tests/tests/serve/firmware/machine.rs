@@ -51,7 +51,13 @@ impl Machine {
         let folder = run::current()?.folder("machine")?;
         disk::make(&folder.join("disk"))?;
         fs::copy(ovmf()?.join("OVMF_VARS_4M.fd"), folder.join("vars"))?;
-        Ok(Self { folder, firmware, chained: false, cards: vec![MAC.to_owned()], more: Vec::new() })
+        Ok(Self {
+            folder,
+            firmware,
+            chained: false,
+            cards: vec![MAC.to_owned()],
+            more: Vec::new(),
+        })
     }
 
     /// iPXE is loaded by TFTP.
@@ -72,7 +78,8 @@ impl Machine {
         self
     }
 
-    /// Switches it on until something holds of its console and of what the server said, and gives its console.
+    /// Switches it on until something holds of its console and of what the server said, and gives
+    /// its console.
     pub(super) fn run(
         &self,
         ours: &Provisioning,
@@ -83,17 +90,33 @@ impl Machine {
         let tap = ours.network.world().name();
         if process::check("ip", &["-n", tap, "link", "show", "pxe0"]).is_err() {
             process::check("ip", &["-n", tap, "tuntap", "add", "pxe0", "mode", "tap"])?;
-            process::check("ip", &["-n", tap, "link", "set", "pxe0", "master", "br0", "up"])?;
+            process::check(
+                "ip",
+                &["-n", tap, "link", "set", "pxe0", "master", "br0", "up"],
+            )?;
         }
         let mut qemu = ours.network.world().command("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "768", "-nodefaults", "-display", "none"]);
+        qemu.args([
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+            "-m",
+            "768",
+            "-nodefaults",
+            "-display",
+            "none",
+        ]);
         qemu.args(["-serial", "stdio"]);
         let path = |name: &str| self.folder.join(name).display().to_string();
         match self.firmware {
             Firmware::Bios => qemu.args(["-machine", "q35,graphics=off"]),
             Firmware::Uefi => qemu.args(["-machine", "q35"]).args([
                 "-drive",
-                &format!("if=pflash,unit=0,format=raw,readonly=on,file={}/OVMF_CODE_4M.fd", ovmf()?.display()),
+                &format!(
+                    "if=pflash,unit=0,format=raw,readonly=on,file={}/OVMF_CODE_4M.fd",
+                    ovmf()?.display()
+                ),
                 "-drive",
                 &format!("if=pflash,unit=1,format=raw,file={}", path("vars")),
                 // Its wait for an answer by IPv6 proves nothing here.
@@ -114,20 +137,30 @@ impl Machine {
                 _ => "",
             };
             let boots = if is_last { ",bootindex=1" } else { "" };
-            qemu.args(["-device", &format!("virtio-net-pci,netdev=n{number},mac={mac}{boots}{rom}")]);
+            qemu.args([
+                "-device",
+                &format!("virtio-net-pci,netdev=n{number},mac={mac}{boots}{rom}"),
+            ]);
         }
-        qemu.args(["-drive", &format!("if=none,id=d,format=raw,file={}", path("disk"))]);
-        qemu.args(["-device", "virtio-blk-pci,drive=d,bootindex=2"]).args(&self.more);
+        qemu.args([
+            "-drive",
+            &format!("if=none,id=d,format=raw,file={}", path("disk")),
+        ]);
+        qemu.args(["-device", "virtio-blk-pci,drive=d,bootindex=2"])
+            .args(&self.more);
         let monitor = self.folder.join("monitor");
-        qemu.args(["-monitor", &format!("unix:{},server,nowait", monitor.display())]);
+        qemu.args([
+            "-monitor",
+            &format!("unix:{},server,nowait", monitor.display()),
+        ]);
         let mut machine = KillOnDrop::spawn(&qemu, &File::create(&console)?)?;
         let begun = Instant::now();
         let mut is_plugged = true;
         loop {
             let said = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
             let told = server.said()?;
-            // UEFI goes on to the disk, but tries every other protocol of the card before that: a minute each, unless its cable is
-            // out.
+            // UEFI goes on to the disk, but tries every other protocol of the card before that: a
+            // minute each, unless its cable is out.
             if is_plugged && said.contains("failed to start Boot") {
                 let cable = format!("set_link n{} off\n", self.cards.len() - 1);
                 UnixStream::connect(&monitor)?.write_all(cable.as_bytes())?;
@@ -137,7 +170,11 @@ impl Machine {
                 return Ok(said);
             }
             let over = machine.ended()?.is_some() || begun.elapsed() >= VM_TIMEOUT;
-            ensure!(!over, "its console:\n{}\nthe server:\n{told}", tail(&said, 60));
+            ensure!(
+                !over,
+                "its console:\n{}\nthe server:\n{told}",
+                tail(&said, 60)
+            );
             sleep(Duration::from_millis(100));
         }
     }
@@ -149,18 +186,31 @@ pub(super) fn dhcp(ours: &Provisioning) -> Result<KillOnDrop> {
     let tftp = folder.join("tftp");
     fs::create_dir(&tftp)?;
     for name in ["undionly.kpxe", "snponly.efi"] {
-        fs::copy(packages::unpacked("ipxe")?.join("usr/lib/ipxe").join(name), tftp.join(name))?;
+        fs::copy(
+            packages::unpacked("ipxe")?.join("usr/lib/ipxe").join(name),
+            tftp.join(name),
+        )?;
     }
     let page = fs::read_to_string(cache::workspace().join("docs/operating.md"))?;
-    let lines =
-        page.split("```text\n").find_map(|block| block.split("```").next().filter(|block| block.contains("dhcp-boot")));
+    let lines = page.split("```text\n").find_map(|block| {
+        block
+            .split("```")
+            .next()
+            .filter(|block| block.contains("dhcp-boot"))
+    });
     let lines = lines.context("docs/operating.md shows no dhcp-boot")?;
     let own = lines
         .replace("10.0.0.5:8080", SERVER)
-        .replace("52:54:00:00:00:11,10.0.0.11", &format!("{MAC},10.101.15.101"))
+        .replace(
+            "52:54:00:00:00:11,10.0.0.11",
+            &format!("{MAC},10.101.15.101"),
+        )
         .replace("10.0.0.100,10.0.0.200", "10.101.15.150,10.101.15.160")
         .replace("/srv/tftp", &tftp.to_string_lossy());
-    ensure!(!own.contains("10.0.0."), "docs/operating.md has an address that the test does not replace:\n{own}");
+    ensure!(
+        !own.contains("10.0.0."),
+        "docs/operating.md has an address that the test does not replace:\n{own}"
+    );
     let conf = folder.join("dnsmasq.conf");
     fs::write(&conf, own)?;
     let mut dnsmasq = ours.network.world().command("dnsmasq");
@@ -173,6 +223,9 @@ pub(super) fn dhcp(ours: &Provisioning) -> Result<KillOnDrop> {
         "--log-dhcp",
     ]);
     dnsmasq.arg(format!("--conf-file={}", conf.display()));
-    dnsmasq.arg(format!("--dhcp-leasefile={}", folder.join("leases").display()));
+    dnsmasq.arg(format!(
+        "--dhcp-leasefile={}",
+        folder.join("leases").display()
+    ));
     KillOnDrop::spawn(&dnsmasq, &File::create(folder.join("log"))?)
 }

@@ -1,5 +1,5 @@
-//! Real firmware: a machine boots from its network card, by iPXE in the card's ROM or loaded by TFTP, into the installer; and once
-//! it was installed, from its disk.
+//! Real firmware: a machine boots from its network card, by iPXE in the card's ROM or loaded by
+//! TFTP, into the installer; and once it was installed, from its disk.
 
 mod disk;
 mod machine;
@@ -40,13 +40,21 @@ pub(crate) fn trials() -> Vec<Trial> {
         long("uefi_reports_the_uuid", REQUIREMENTS, uefi_uuid),
         long("the_second_card_boots_bios", REQUIREMENTS, bios_two_cards),
         long("the_second_card_boots_uefi", REQUIREMENTS, uefi_two_cards),
-        long("a_power_cut_after_the_kickstart_is_tried_again_and_then_held", REQUIREMENTS, power_cut),
-        long("an_expired_window_reinstalls_no_machine", REQUIREMENTS, window),
+        long(
+            "a_power_cut_after_the_kickstart_is_tried_again_and_then_held",
+            REQUIREMENTS,
+            power_cut,
+        ),
+        long(
+            "an_expired_window_reinstalls_no_machine",
+            REQUIREMENTS,
+            window,
+        ),
     ]
 }
 
-/// In the place of anaconda's initramfs: says what is on its line, fetches the kickstart and reports as the kickstart would, up to
-/// the stage that the test's word on the line names.
+/// In the place of anaconda's initramfs: says what is on its line, fetches the kickstart and
+/// reports as the kickstart would, up to the stage that the test's word on the line names.
 const INSTALLER: &str = "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys
 /bin/busybox mount -t proc proc /proc
@@ -104,27 +112,60 @@ impl Bed {
     /// With these options of the server's besides.
     fn new(ours: Provisioning, options: &[&str]) -> Result<Self> {
         let tree = tree()?.to_string_lossy().into_owned();
-        let append: &[&str] = if options.contains(&"--append") { &[] } else { &["--append", "console=ttyS0"] };
+        let append: &[&str] = if options.contains(&"--append") {
+            &[]
+        } else {
+            &["--append", "console=ttyS0"]
+        };
         let server = Server::start(&ours, &[&["--tree", &tree], append, options].concat())?;
         let dhcp = dhcp(&ours)?;
-        Ok(Self { ours, server, _dhcp: dhcp })
+        Ok(Self {
+            ours,
+            server,
+            _dhcp: dhcp,
+        })
     }
 
     /// Installs a machine that is empty, and boots its disk from then on.
     fn install_once(&self, machine: &Machine) -> Result<()> {
-        let console = machine.run(&self.ours, &self.server, |console, _| console.contains(disk::BOOTED))?;
+        let console = machine.run(&self.ours, &self.server, |console, _| {
+            console.contains(disk::BOOTED)
+        })?;
         let said = self.server.said()?;
-        let line = console.lines().find(|line| line.contains("on the line: ")).unwrap_or_default();
-        ensure!(line.contains("inst.ks=http://10.101.15.1:8081/image/centos7.ks?node=etcd-1"), "{console}");
-        ensure!(console.contains("the installer has come to its end"), "{console}");
-        ensure!(said.matches("is sent the installer").count() == 1, "it was installed twice:\n{said}");
-        for words in
-            ["takes the kickstart", "reports started", "reports installed", "was installed, and boots from its disk"]
-        {
-            ensure!(said.contains(&format!("etcd-1: {words}")), "{words}:\n{said}");
+        let line = console
+            .lines()
+            .find(|line| line.contains("on the line: "))
+            .unwrap_or_default();
+        ensure!(
+            line.contains("inst.ks=http://10.101.15.1:8081/image/centos7.ks?node=etcd-1"),
+            "{console}"
+        );
+        ensure!(
+            console.contains("the installer has come to its end"),
+            "{console}"
+        );
+        ensure!(
+            said.matches("is sent the installer").count() == 1,
+            "it was installed twice:\n{said}"
+        );
+        for words in [
+            "takes the kickstart",
+            "reports started",
+            "reports installed",
+            "was installed, and boots from its disk",
+        ] {
+            ensure!(
+                said.contains(&format!("etcd-1: {words}")),
+                "{words}:\n{said}"
+            );
         }
         let (_, board) = ask(self.ours.network.world(), "")?;
-        ensure!(board.lines().any(|line| line.starts_with("etcd-1") && line.contains("installed")), "{board}");
+        ensure!(
+            board
+                .lines()
+                .any(|line| line.starts_with("etcd-1") && line.contains("installed")),
+            "{board}"
+        );
         Ok(())
     }
 }
@@ -147,7 +188,16 @@ fn uefi_rom() -> Result<()> {
 
 /// etcd-1 is known by this word alone, and its card is another than the recipe would have.
 fn by_firmware(word: &str) -> Result<Bed> {
-    Bed::new(built_with(|last| if last == 101 { format!("{word}\n") } else { String::new() })?, &[])
+    Bed::new(
+        built_with(|last| {
+            if last == 101 {
+                format!("{word}\n")
+            } else {
+                String::new()
+            }
+        })?,
+        &[],
+    )
 }
 
 fn bios_serial() -> Result<()> {
@@ -157,7 +207,9 @@ fn bios_serial() -> Result<()> {
 
 fn uefi_uuid() -> Result<()> {
     let uuid = "4c4c4544-0042-3010-8052-b4c04f563232";
-    let machine = Machine::new(Firmware::Uefi)?.chained().with(&["-uuid", uuid]);
+    let machine = Machine::new(Firmware::Uefi)?
+        .chained()
+        .with(&["-uuid", uuid]);
     by_firmware(&format!("uuid = \"{uuid}\""))?.install_once(&machine)
 }
 
@@ -169,19 +221,41 @@ fn bios_two_cards() -> Result<()> {
 }
 
 fn uefi_two_cards() -> Result<()> {
-    Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?.chained().cards(&TWO_CARDS))
+    Bed::new(built()?, &[])?
+        .install_once(&Machine::new(Firmware::Uefi)?.chained().cards(&TWO_CARDS))
 }
 
 fn power_cut() -> Result<()> {
-    let bed = Bed::new(built()?, &["--retries", "1", "--append", "console=ttyS0 test.last=kickstart"])?;
+    let bed = Bed::new(
+        built()?,
+        &[
+            "--retries",
+            "1",
+            "--append",
+            "console=ttyS0 test.last=kickstart",
+        ],
+    )?;
     let machine = Machine::new(Firmware::Bios)?;
-    let console = machine.run(&bed.ours, &bed.server, |console, _| console.contains(disk::BOOTED))?;
+    let console = machine.run(&bed.ours, &bed.server, |console, _| {
+        console.contains(disk::BOOTED)
+    })?;
     let said = bed.server.said()?;
-    ensure!(said.contains("attempt 1 of 2") && said.contains("attempt 2 of 2"), "{said}");
-    ensure!(said.matches("etcd-1: takes the kickstart").count() == 2 && said.contains("[held]"), "{said}");
-    ensure!(console.contains("etcd-1 is held after 2 attempts to install it"), "{console}");
+    ensure!(
+        said.contains("attempt 1 of 2") && said.contains("attempt 2 of 2"),
+        "{said}"
+    );
+    ensure!(
+        said.matches("etcd-1: takes the kickstart").count() == 2 && said.contains("[held]"),
+        "{said}"
+    );
+    ensure!(
+        console.contains("etcd-1 is held after 2 attempts to install it"),
+        "{console}"
+    );
     allow(&bed.ours, &["etcd-1", "--install"])?;
-    machine.run(&bed.ours, &bed.server, |_, said| said.matches("attempt 1 of 2").count() == 2)?;
+    machine.run(&bed.ours, &bed.server, |_, said| {
+        said.matches("attempt 1 of 2").count() == 2
+    })?;
     Ok(())
 }
 
@@ -193,12 +267,22 @@ fn window() -> Result<()> {
     let one = bed.ours.network.add("etcd-1")?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     std::thread::sleep(std::time::Duration::from_millis(20));
-    expect(&one.namespace, &document_of(&one.mac), 403, "`builder allow etcd-1 --document`")?;
+    expect(
+        &one.namespace,
+        &document_of(&one.mac),
+        403,
+        "`builder allow etcd-1 --document`",
+    )?;
     allow(&bed.ours, &["etcd-1", "--document"])?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     bed.ours.network.unplug("etcd-1")?;
-    machine.run(&bed.ours, &bed.server, |console, _| console.contains(disk::BOOTED))?;
+    machine.run(&bed.ours, &bed.server, |console, _| {
+        console.contains(disk::BOOTED)
+    })?;
     let said = bed.server.said()?;
-    ensure!(said.matches("is sent the installer").count() == 1, "the remedy for the document reinstalled it:\n{said}");
+    ensure!(
+        said.matches("is sent the installer").count() == 1,
+        "the remedy for the document reinstalled it:\n{said}"
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What a real etcd makes of a snapshot: it is restored, started, asked for all that it has, worked with, started again.
+//! What a real etcd makes of a snapshot: it is restored, started, asked for all that it has, worked
+//! with, started again.
 
 use std::path::Path;
 use std::time::Duration;
@@ -62,12 +63,23 @@ pub(crate) fn judge(version: &str, snapshot: &Path, folder: &Path) -> Result<Out
         Ok(etcd) => etcd,
         Err(error) => return Ok(Outcome::NotStarted(last(&error))),
     };
-    if etcd.post("/v3/kv/range", &format!(r#"{{"key":"{}"}}"#, code("k2"))).is_ok() {
+    if etcd
+        .post("/v3/kv/range", &format!(r#"{{"key":"{}"}}"#, code("k2")))
+        .is_ok()
+    {
         return Ok(Outcome::Open);
     }
-    let login = etcd.post("/v3/auth/authenticate", r#"{"name":"root","password":"pw"}"#);
-    let Ok(login) = login else { return Ok(Outcome::Locked) };
-    let token = parsed(&login)?["token"].as_str().context("no token")?.to_owned();
+    let login = etcd.post(
+        "/v3/auth/authenticate",
+        r#"{"name":"root","password":"pw"}"#,
+    );
+    let Ok(login) = login else {
+        return Ok(Outcome::Locked);
+    };
+    let token = parsed(&login)?["token"]
+        .as_str()
+        .context("no token")?
+        .to_owned();
     let worked = disarm(&etcd, &token).and_then(|alarms| {
         let mut state = state(&etcd, &token)?;
         state["alarms"] = alarms;
@@ -88,8 +100,16 @@ pub(crate) fn judge(version: &str, snapshot: &Path, folder: &Path) -> Result<Out
 /// The line that says why: etcd's last words are a trace.
 fn last(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
-    let telling = |line: &&str| ["panic", "fatal", "rror"].iter().any(|word| line.contains(word));
-    let line = text.lines().filter(|line| !line.contains("ended with")).find(telling).or_else(|| text.lines().last());
+    let telling = |line: &&str| {
+        ["panic", "fatal", "rror"]
+            .iter()
+            .any(|word| line.contains(word))
+    };
+    let line = text
+        .lines()
+        .filter(|line| !line.contains("ended with"))
+        .find(telling)
+        .or_else(|| text.lines().last());
     line.unwrap_or_default().chars().take(300).collect()
 }
 
@@ -98,8 +118,8 @@ fn code(text: &str) -> String {
 }
 
 fn parsed(answer: &str) -> Result<Value> {
-    let mut value: Value =
-        serde_json::from_str(answer.lines().next().unwrap_or_default()).context(answer.to_owned())?;
+    let mut value: Value = serde_json::from_str(answer.lines().next().unwrap_or_default())
+        .context(answer.to_owned())?;
     let mut answers = vec![&mut value];
     while let Some(answer) = answers.pop() {
         if let Some(object) = answer.as_object_mut() {
@@ -132,23 +152,38 @@ fn state(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     state.insert("revision".into(), full["header"]["revision"].clone());
     for revision in [15, 20, 33, 34] {
         // One that is not there any more, or not yet, is an answer.
-        let keys = ask("/v3/kv/range", &format!(r#"{{{all},"revision":"{revision}"}}"#));
-        state.insert(format!("keys at {revision}"), keys.unwrap_or_else(|error| format!("{error:#}").into()));
+        let keys = ask(
+            "/v3/kv/range",
+            &format!(r#"{{{all},"revision":"{revision}"}}"#),
+        );
+        state.insert(
+            format!("keys at {revision}"),
+            keys.unwrap_or_else(|error| format!("{error:#}").into()),
+        );
     }
     for (kind, field) in [("user", "name"), ("role", "role")] {
         let list = ask(&format!("/v3/auth/{kind}/list"), "{}")?;
         for name in list[format!("{kind}s")].as_array().into_iter().flatten() {
-            let one = ask(&format!("/v3/auth/{kind}/get"), &format!("{{\"{field}\":{name}}}"))?;
+            let one = ask(
+                &format!("/v3/auth/{kind}/get"),
+                &format!("{{\"{field}\":{name}}}"),
+            )?;
             state.insert(format!("{kind} {name}"), one);
         }
     }
     let leases = ask("/v3/lease/leases", "{}")?;
     for lease in leases["leases"].as_array().into_iter().flatten() {
-        let mut one = ask("/v3/lease/timetolive", &format!(r#"{{"ID":{},"keys":true}}"#, lease["ID"]))?;
+        let mut one = ask(
+            "/v3/lease/timetolive",
+            &format!(r#"{{"ID":{},"keys":true}}"#, lease["ID"]),
+        )?;
         one.as_object_mut().and_then(|one| one.remove("TTL"));
         state.insert(format!("lease {}", lease["ID"]), one);
     }
-    let joe = etcd.post("/v3/auth/authenticate", r#"{"name":"joe","password":"pw2"}"#);
+    let joe = etcd.post(
+        "/v3/auth/authenticate",
+        r#"{"name":"joe","password":"pw2"}"#,
+    );
     state.insert("joe logs in".into(), joe.is_ok().into());
     Ok(state.into())
 }
@@ -158,22 +193,37 @@ fn work(etcd: &StandaloneEtcd, token: &str) -> Result<()> {
     let tell = |path: &str, body: &str| etcd.post_as(token, path, body);
     let mut put = String::new();
     for (key, value) in [("k2", "again"), ("new", "value")] {
-        put = tell("/v3/kv/put", &format!(r#"{{"key":"{}","value":"{}"}}"#, code(key), code(value)))?;
+        put = tell(
+            "/v3/kv/put",
+            &format!(r#"{{"key":"{}","value":"{}"}}"#, code(key), code(value)),
+        )?;
     }
     let put: Value = serde_json::from_str(&put)?;
     let revision = put["header"]["revision"].as_str().context("no revision")?;
-    tell("/v3/kv/compaction", &format!(r#"{{"revision":"{revision}","physical":true}}"#))?;
-    tell("/v3/kv/deleterange", &format!(r#"{{"key":"{}","range_end":"{}"}}"#, code("k"), code("l")))?;
+    tell(
+        "/v3/kv/compaction",
+        &format!(r#"{{"revision":"{revision}","physical":true}}"#),
+    )?;
+    tell(
+        "/v3/kv/deleterange",
+        &format!(r#"{{"key":"{}","range_end":"{}"}}"#, code("k"), code("l")),
+    )?;
     tell("/v3/auth/user/add", r#"{"name":"new","password":"x"}"#)?;
     tell("/v3/auth/user/grant", r#"{"user":"new","role":"reader"}"#)?;
     tell("/v3/auth/role/delete", r#"{"role":"reader"}"#)?;
     let leases = parsed(&tell("/v3/lease/leases", "{}")?)?;
     for lease in leases["leases"].as_array().into_iter().flatten() {
-        tell("/v3/lease/keepalive", &format!(r#"{{"ID":{}}}"#, lease["ID"]))?;
+        tell(
+            "/v3/lease/keepalive",
+            &format!(r#"{{"ID":{}}}"#, lease["ID"]),
+        )?;
         tell("/v3/lease/revoke", &format!(r#"{{"ID":{}}}"#, lease["ID"]))?;
     }
     let left = parsed(&tell("/v3/lease/leases", "{}")?)?;
-    ensure!(left["leases"].is_null(), "leases are left that cannot be revoked: {left}");
+    ensure!(
+        left["leases"].is_null(),
+        "leases are left that cannot be revoked: {left}"
+    );
     tell("/v3/maintenance/defragment", "{}")?;
     if !etcd.get("/health")?.contains("true") {
         bail!("it is not healthy any more");

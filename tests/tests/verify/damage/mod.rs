@@ -1,11 +1,13 @@
 //! Damaged contents, held against what real etcds make of them.
 //!
-//! `verdicts.txt` has what three etcds did with each damaged database: one of 3.5, 3.6 and 3.7, each restored it, started on
-//! it and was worked with. Whatever made one of them fail, or start without authentication, firstboot refuses; where it
-//! refuses what they take, that is written down. Each run asks the etcds again about a share of the cases.
+//! `verdicts.txt` has what three etcds did with each damaged database: one of 3.5, 3.6 and 3.7,
+//! each restored it, started on it and was worked with. Whatever made one of them fail, or start
+//! without authentication, firstboot refuses; where it refuses what they take, that is written
+//! down. Each run asks the etcds again about a share of the cases.
 //!
-//! `JUDGE= cargo test -p tests --test verify -- etcd_would_do` asks about all of them (an hour), `JUDGE=alarm,meta` about
-//! those with one of these words in their names, and writes the file with what they said as `target/verdicts.txt`.
+//! `JUDGE= cargo test -p tests --test verify -- etcd_would_do` asks about all of them (an hour),
+//! `JUDGE=alarm,meta` about those with one of these words in their names, and writes the file with
+//! what they said as `target/verdicts.txt`.
 
 mod base;
 mod judge;
@@ -37,8 +39,9 @@ const VERDICTS: &str = include_str!("verdicts.txt");
 const SHARE: usize = 12;
 /// What etcd did that a snapshot that is called good must not make it do.
 const WORSE: [&str; 4] = ["no-restore", "no-start", "fails", "open"];
-/// But these are what whole clusters have, and no damage: one that has, or had, no authentication; and those that only the
-/// etcd of another minor does not start from, which `firstboot restore` asks about.
+/// But these are what whole clusters have, and no damage: one that has, or had, no authentication;
+/// and those that only the etcd of another minor does not start from, which `firstboot restore`
+/// asks about.
 const WHOLE: [&str; 6] = [
     "auth: authEnabled: bit 0 of byte 0 of the value",
     "auth: authEnabled: gone",
@@ -51,7 +54,11 @@ const WHOLE: [&str; 6] = [
 pub(crate) fn trials() -> Vec<Trial> {
     let needs: Vec<_> = ETCDS.iter().map(|version| etcd::need(version)).collect();
     vec![
-        trial("every_database_that_etcd_would_fail_on_is_refused", &[], recorded),
+        trial(
+            "every_database_that_etcd_would_fail_on_is_refused",
+            &[],
+            recorded,
+        ),
         trial("etcd_does_what_was_recorded", &needs, asked),
     ]
 }
@@ -65,11 +72,15 @@ pub(crate) fn whole() -> Image {
 type Row<'a> = ([&'a str; 3], &'a str);
 
 fn table() -> Result<BTreeMap<&'static str, Row<'static>>> {
-    let lines = VERDICTS.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let lines = VERDICTS
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
     lines
         .map(|line| {
             let cells: Vec<&str> = line.split('\t').collect();
-            let [name, a, b, c, own] = cells[..] else { anyhow::bail!("{line:?} has {} cells", cells.len()) };
+            let [name, a, b, c, own] = cells[..] else {
+                anyhow::bail!("{line:?} has {} cells", cells.len())
+            };
             Ok((name, ([a, b, c], own)))
         })
         .collect()
@@ -85,20 +96,40 @@ fn verdict(case: &Case, folder: &Path) -> Result<&'static str> {
 
 fn recorded() -> Result<()> {
     let folder = run::current()?.folder("damage")?;
-    let whole = Case { name: "whole".into(), contents: base() };
-    ensure!(Contents::of(&base().image())? == base(), "what is written reads back as something else");
-    ensure!(verdict(&whole, &folder)? == "good", "what is not damaged is refused");
+    let whole = Case {
+        name: "whole".into(),
+        contents: base(),
+    };
+    ensure!(
+        Contents::of(&base().image())? == base(),
+        "what is written reads back as something else"
+    );
+    ensure!(
+        verdict(&whole, &folder)? == "good",
+        "what is not damaged is refused"
+    );
     let table = table()?;
     let cases = cases();
-    ensure!(table.len() == cases.len(), "{} cases, and {} are written down", cases.len(), table.len());
+    ensure!(
+        table.len() == cases.len(),
+        "{} cases, and {} are written down",
+        cases.len(),
+        table.len()
+    );
     let mut wrong = String::new();
     for case in &cases {
-        let (etcds, expected) =
-            table.get(case.name.as_str()).with_context(|| format!("no verdict on {}", case.name))?;
+        let (etcds, expected) = table
+            .get(case.name.as_str())
+            .with_context(|| format!("no verdict on {}", case.name))?;
         let found = verdict(case, &folder)?;
-        let worse = etcds.iter().any(|outcome| WORSE.contains(outcome)) && !WHOLE.contains(&case.name.as_str());
+        let worse = etcds.iter().any(|outcome| WORSE.contains(outcome))
+            && !WHOLE.contains(&case.name.as_str());
         if found != *expected || worse && found == "good" {
-            let _ = writeln!(wrong, "{}: {found}, and it was {expected}; etcd: {etcds:?}", case.name);
+            let _ = writeln!(
+                wrong,
+                "{}: {found}, and it was {expected}; etcd: {etcds:?}",
+                case.name
+            );
         }
     }
     ensure!(wrong.is_empty(), "{wrong}");
@@ -110,18 +141,25 @@ fn outcome(version: &str, case: &Case) -> Result<Outcome> {
     let folder = run::current()?.folder("judged")?;
     let path = folder.join("damaged.db");
     fs::write(&path, case.contents.image().sealed())?;
-    let outcome = judge(version, &path, &folder).with_context(|| format!("{} and etcd {version}", case.name));
+    let outcome =
+        judge(version, &path, &folder).with_context(|| format!("{} and etcd {version}", case.name));
     fs::remove_dir_all(&folder)?;
     outcome
 }
 
 fn asked() -> Result<()> {
-    let whole = Case { name: "whole".into(), contents: base() };
+    let whole = Case {
+        name: "whole".into(),
+        contents: base(),
+    };
     let whole = ETCDS.map(|version| outcome(version, &whole));
     let [a, b, c] = whole;
     let whole = [a?, b?, c?];
     for (outcome, version) in whole.iter().zip(ETCDS) {
-        ensure!(matches!(outcome, Outcome::Lives(_)), "etcd {version} on what is not damaged: {outcome:?}");
+        ensure!(
+            matches!(outcome, Outcome::Lives(_)),
+            "etcd {version} on what is not damaged: {outcome:?}"
+        );
     }
     if let Ok(words) = std::env::var("JUDGE") {
         return all(&whole, &words);
@@ -130,7 +168,9 @@ fn asked() -> Result<()> {
     for (nth, case) in cases().iter().step_by(SHARE).enumerate() {
         let which = nth % ETCDS.len();
         let found = outcome(ETCDS[which], case)?;
-        let (etcds, _) = table.get(case.name.as_str()).with_context(|| format!("no verdict on {}", case.name))?;
+        let (etcds, _) = table
+            .get(case.name.as_str())
+            .with_context(|| format!("no verdict on {}", case.name))?;
         let word = found.word(&whole[which]);
         ensure!(
             word == etcds[which],
@@ -144,12 +184,15 @@ fn asked() -> Result<()> {
     Ok(())
 }
 
-/// Asks all three about all cases with one of these words in their names; of the others they have spoken.
+/// Asks all three about all cases with one of these words in their names; of the others they have
+/// spoken.
 fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
     let table = table()?;
     let folder = run::current()?.folder("damage")?;
-    let mut lines =
-        format!("# What etcd {} did with each damaged database, and firstboot's verdict.\n", ETCDS.join(", "));
+    let mut lines = format!(
+        "# What etcd {} did with each damaged database, and firstboot's verdict.\n",
+        ETCDS.join(", ")
+    );
     let mut reasons = String::new();
     for case in cases() {
         let wanted = words.split(',').any(|word| case.name.contains(word));
@@ -158,9 +201,21 @@ fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
         for (version, whole) in ETCDS.iter().zip(whole).filter(|_| known.is_none()) {
             let found = outcome(version, &case)?;
             said.push(found.word(whole));
-            let _ = writeln!(reasons, "{}\t{version}\t{}\t{}", case.name, found.word(whole), found.why());
+            let _ = writeln!(
+                reasons,
+                "{}\t{version}\t{}\t{}",
+                case.name,
+                found.word(whole),
+                found.why()
+            );
         }
-        let _ = writeln!(lines, "{}\t{}\t{}", case.name, said.join("\t"), verdict(&case, &folder)?);
+        let _ = writeln!(
+            lines,
+            "{}\t{}\t{}",
+            case.name,
+            said.join("\t"),
+            verdict(&case, &folder)?
+        );
         fs::write(cache::workspace().join("target/verdicts.txt"), &lines)?;
         fs::write(cache::workspace().join("target/reasons.txt"), &reasons)?;
     }

@@ -1,4 +1,5 @@
-//! What is done to the contents: to bits, to whole keys, to whole buckets; and [`super::odd`], what only etcd finds odd.
+//! What is done to the contents: to bits, to whole keys, to whole buckets; and [`super::odd`], what
+//! only etcd finds odd.
 
 use super::base::base;
 use crate::contents::Contents;
@@ -70,26 +71,36 @@ impl Cases {
                 let target = if in_key { &key } else { &value };
                 let (at, bit) = (random.below(target.len()), random.below(8));
                 let part = if in_key { "key" } else { "value" };
-                self.add(format!("{bucket}: {}: bit {bit} of byte {at} of the {part}", shown(&key)), |contents| {
-                    let bucket = contents.bucket(&bucket);
-                    let (mut key, mut value) = (key.clone(), bucket.remove(&key).unwrap_or_default());
-                    if in_key {
-                        key[at] ^= 1 << bit;
-                    } else {
-                        value[at] ^= 1 << bit;
-                    }
-                    bucket.insert(key, value);
-                });
+                self.add(
+                    format!(
+                        "{bucket}: {}: bit {bit} of byte {at} of the {part}",
+                        shown(&key)
+                    ),
+                    |contents| {
+                        let bucket = contents.bucket(&bucket);
+                        let (mut key, mut value) =
+                            (key.clone(), bucket.remove(&key).unwrap_or_default());
+                        if in_key {
+                            key[at] ^= 1 << bit;
+                        } else {
+                            value[at] ^= 1 << bit;
+                        }
+                        bucket.insert(key, value);
+                    },
+                );
             }
         }
         for name in base().0.keys() {
             for at in [0, name.len() - 1] {
-                self.add(format!("bucket {}: bit 0 of byte {at} of its name", shown(name)), |contents| {
-                    let bucket = contents.0.remove(name).unwrap_or_default();
-                    let mut name = name.clone();
-                    name[at] ^= 1;
-                    contents.0.insert(name, bucket);
-                });
+                self.add(
+                    format!("bucket {}: bit 0 of byte {at} of its name", shown(name)),
+                    |contents| {
+                        let bucket = contents.0.remove(name).unwrap_or_default();
+                        let mut name = name.clone();
+                        name[at] ^= 1;
+                        contents.0.insert(name, bucket);
+                    },
+                );
             }
         }
     }
@@ -100,35 +111,69 @@ impl Cases {
         for (bucket, key, value) in &entries {
             let name = |what: &str| format!("{bucket}: {}: {what}", shown(key));
             let set = |value: Vec<u8>| {
-                move |contents: &mut Contents| drop(contents.bucket(bucket).insert(key.clone(), value))
+                move |contents: &mut Contents| {
+                    drop(contents.bucket(bucket).insert(key.clone(), value));
+                }
             };
-            self.add(name("gone"), |contents| drop(contents.bucket(bucket).remove(key)));
+            self.add(name("gone"), |contents| {
+                drop(contents.bucket(bucket).remove(key));
+            });
             self.add(name("emptied"), set(Vec::new()));
-            self.add(name("its last byte gone"), set(value[..value.len().saturating_sub(1)].to_vec()));
+            self.add(
+                name("its last byte gone"),
+                set(value[..value.len().saturating_sub(1)].to_vec()),
+            );
             self.add(name("a byte more"), set([&value[..], &[0]].concat()));
             self.add(name("zeros"), set(vec![0; value.len()]));
             self.add(name("ones"), set(vec![0xFF; value.len()]));
             self.add(name("garbage"), set(b"these are twenty byte".to_vec()));
         }
-        for pair in entries.windows(2).filter(|pair| pair[0].0 == pair[1].0 && pair[0].2 != pair[1].2) {
-            let [(bucket, one, first), (_, two, second)] = pair else { continue };
-            self.add(format!("{bucket}: {} and {} exchanged", shown(one), shown(two)), |contents| {
-                contents.bucket(bucket).extend([(one.clone(), second.clone()), (two.clone(), first.clone())]);
-            });
+        for pair in entries
+            .windows(2)
+            .filter(|pair| pair[0].0 == pair[1].0 && pair[0].2 != pair[1].2)
+        {
+            let [(bucket, one, first), (_, two, second)] = pair else {
+                continue;
+            };
+            self.add(
+                format!("{bucket}: {} and {} exchanged", shown(one), shown(two)),
+                |contents| {
+                    contents
+                        .bucket(bucket)
+                        .extend([(one.clone(), second.clone()), (two.clone(), first.clone())]);
+                },
+            );
         }
     }
 
     /// Whole buckets that are gone or empty, and some that etcd does not have.
     fn buckets(&mut self) {
         for name in base().0.keys() {
-            self.add(format!("bucket {}: gone", shown(name)), |contents| drop(contents.0.remove(name)));
+            self.add(format!("bucket {}: gone", shown(name)), |contents| {
+                drop(contents.0.remove(name));
+            });
             self.add(format!("bucket {}: empty", shown(name)), |contents| {
-                contents.0.insert(name.clone(), std::collections::BTreeMap::new());
+                contents
+                    .0
+                    .insert(name.clone(), std::collections::BTreeMap::new());
             });
-            self.add(format!("bucket {}: a key of another kind", shown(name)), |contents| {
-                contents.0.entry(name.clone()).or_default().insert(b"surprise".to_vec(), b"x".to_vec());
-            });
+            self.add(
+                format!("bucket {}: a key of another kind", shown(name)),
+                |contents| {
+                    contents
+                        .0
+                        .entry(name.clone())
+                        .or_default()
+                        .insert(b"surprise".to_vec(), b"x".to_vec());
+                },
+            );
         }
-        self.add("bucket surprise", |contents| drop(contents.bucket("surprise").insert(b"a".to_vec(), b"b".to_vec())));
+        self.add("bucket surprise", |contents| {
+            drop(
+                contents
+                    .bucket("surprise")
+                    .insert(b"a".to_vec(), b"b".to_vec()),
+            );
+        });
     }
 }

@@ -1,8 +1,11 @@
-//! Why firewalld ignores a rule (firewalld 0.6.3, core/rich.py, Rich_Rule.check; base.py, REJECT_TYPES).
+//! Why firewalld ignores a rule (firewalld 0.6.3, core/rich.py, Rich_Rule.check; base.py,
+//! REJECT_TYPES).
 
 use std::ops::Range;
 
-use super::super::value::{TRANSPORTS, is_ipv4, is_ipv6, is_mac, is_network, is_protocol, is_uint32, ports};
+use super::super::value::{
+    TRANSPORTS, is_ipv4, is_ipv6, is_mac, is_network, is_protocol, is_uint32, ports,
+};
 use super::{Kind, Rule};
 use crate::check::finding::Finding;
 use crate::check::python::decimal;
@@ -28,46 +31,79 @@ impl Rule {
     }
 
     fn fault(&self, message: &str, instead: &str) -> Finding {
-        Finding::error("firewalld/rule", self.span.clone(), message).effect(RULE).fix(instead)
+        Finding::error("firewalld/rule", self.span.clone(), message)
+            .effect(RULE)
+            .fix(instead)
     }
 
     /// A value that does not fit.
     fn bad(place: &Range<usize>, what: &str, value: &str, instead: &str) -> Finding {
         let message = format!("bad value for {what}: `{value}`");
-        Finding::error("firewalld/value", place.clone(), message).effect(RULE).fix(instead)
+        Finding::error("firewalld/value", place.clone(), message)
+            .effect(RULE)
+            .fix(instead)
     }
 
     /// A family that is missing or the other.
     fn family(place: &Range<usize>, message: &str, address: &str) -> Finding {
-        let family = if address.contains(':') { "ipv6" } else { "ipv4" };
+        let family = if address.contains(':') {
+            "ipv6"
+        } else {
+            "ipv4"
+        };
         let finding = Finding::error("firewalld/family", place.clone(), message).effect(RULE);
         finding.fix(format!("write <rule family=\"{family}\">"))
     }
 
     fn check_shape(&self) -> Option<Finding> {
         if self.family.is_none() {
-            let source = self.source.as_ref().and_then(|source| Some((source.address.as_deref()?, &source.span)));
-            let destination = self.destination.as_ref().map(|(address, _, span)| (address.as_str(), span));
+            let source = self
+                .source
+                .as_ref()
+                .and_then(|source| Some((source.address.as_deref()?, &source.span)));
+            let destination = self
+                .destination
+                .as_ref()
+                .map(|(address, _, span)| (address.as_str(), span));
             if let Some((address, span)) = source.or(destination) {
-                return Some(Self::family(span, "a rule with an address needs its family", address));
+                return Some(Self::family(
+                    span,
+                    "a rule with an address needs its family",
+                    address,
+                ));
             }
             if let Some((Kind::ForwardPort { .. }, span)) = &self.element {
-                return Some(Self::family(span, "a rule with a forward-port needs its family", ""));
+                return Some(Self::family(
+                    span,
+                    "a rule with a forward-port needs its family",
+                    "",
+                ));
             }
         }
-        let own = matches!(self.element, Some((Kind::IcmpBlock(_) | Kind::ForwardPort { .. } | Kind::Masquerade, _)));
+        let own = matches!(
+            self.element,
+            Some((
+                Kind::IcmpBlock(_) | Kind::ForwardPort { .. } | Kind::Masquerade,
+                _
+            ))
+        );
         if self.element.is_none() && self.action.is_none() {
-            return Some(
-                self.fault("a rule without an action", "say what is to be done: accept, reject, drop or mark"),
-            );
+            return Some(self.fault(
+                "a rule without an action",
+                "say what is to be done: accept, reject, drop or mark",
+            ));
         }
         if self.element.is_none() && self.source.is_none() && self.destination.is_none() {
-            return Some(self.fault("a rule for nothing", "name a service or port, a source or a destination"));
+            return Some(self.fault(
+                "a rule for nothing",
+                "name a service or port, a source or a destination",
+            ));
         }
         if !own && self.log.is_none() && self.audit.is_none() && self.action.is_none() {
-            return Some(
-                self.fault("a rule without accept, reject, drop, mark, log or audit", "say what is to be done"),
-            );
+            return Some(self.fault(
+                "a rule without accept, reject, drop, mark, log or audit",
+                "say what is to be done",
+            ));
         }
         None
     }
@@ -77,21 +113,39 @@ impl Rule {
         let family = self.family.as_deref().unwrap_or_default();
         match (&source.address, &source.mac, &source.ipset) {
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (None, Some(_), Some(_)) => {
-                Some(self.fault("a source with more than one of address, mac and ipset", "write one of them"))
+                Some(self.fault(
+                    "a source with more than one of address, mac and ipset",
+                    "write one of them",
+                ))
             }
             (Some(address), None, None) if !is_network(family, address) => {
                 let other = if family == "ipv4" { "ipv6" } else { "ipv4" };
                 if is_network(other, address) {
-                    return Some(Self::family(&source.span, "the rule's family does not fit this address", address));
+                    return Some(Self::family(
+                        &source.span,
+                        "the rule's family does not fit this address",
+                        address,
+                    ));
                 }
-                Some(Self::bad(&source.span, "address", address, "write an address or network, as in 10.0.0.0/24"))
+                Some(Self::bad(
+                    &source.span,
+                    "address",
+                    address,
+                    "write an address or network, as in 10.0.0.0/24",
+                ))
             }
-            (None, Some(mac), None) if !is_mac(mac) => {
-                Some(Self::bad(&source.span, "mac", mac, "write it as in 52:54:00:00:00:11"))
-            }
-            (None, None, Some(ipset)) if ipset.chars().count() > 32 => {
-                Some(Self::bad(&source.span, "ipset", ipset, "a name has up to 32 characters"))
-            }
+            (None, Some(mac), None) if !is_mac(mac) => Some(Self::bad(
+                &source.span,
+                "mac",
+                mac,
+                "write it as in 52:54:00:00:00:11",
+            )),
+            (None, None, Some(ipset)) if ipset.chars().count() > 32 => Some(Self::bad(
+                &source.span,
+                "ipset",
+                ipset,
+                "a name has up to 32 characters",
+            )),
             _ => None,
         }
     }
@@ -103,51 +157,102 @@ impl Rule {
             return None;
         }
         if is_network("ipv4", address) || is_network("ipv6", address) {
-            return Some(Self::family(span, "the rule's family does not fit this address", address));
+            return Some(Self::family(
+                span,
+                "the rule's family does not fit this address",
+                address,
+            ));
         }
-        Some(Self::bad(span, "address", address, "write an address or network, as in 10.0.0.0/24"))
+        Some(Self::bad(
+            span,
+            "address",
+            address,
+            "write an address or network, as in 10.0.0.0/24",
+        ))
     }
 
     fn check_element(&self) -> Option<Finding> {
         let (kind, span) = self.element.as_ref()?;
         let transport = |protocol: &str| {
             let good = TRANSPORTS.contains(&protocol);
-            if good { None } else { Some(Self::bad(span, "protocol", protocol, "write tcp, udp, sctp or dccp")) }
+            if good {
+                None
+            } else {
+                Some(Self::bad(
+                    span,
+                    "protocol",
+                    protocol,
+                    "write tcp, udp, sctp or dccp",
+                ))
+            }
         };
         let acts = self.action.is_some();
         match kind {
-            Kind::Service(name) if name.is_empty() => Some(Self::bad(span, "name", name, "name the service")),
-            Kind::IcmpBlock(name) | Kind::IcmpType(name) if name.is_empty() => {
-                Some(Self::bad(span, "name", name, "name the type, as in echo-request"))
+            Kind::Service(name) if name.is_empty() => {
+                Some(Self::bad(span, "name", name, "name the service"))
             }
+            Kind::IcmpBlock(name) | Kind::IcmpType(name) if name.is_empty() => Some(Self::bad(
+                span,
+                "name",
+                name,
+                "name the type, as in echo-request",
+            )),
             Kind::Port(port, _) | Kind::SourcePort(port, _) | Kind::ForwardPort { port, .. }
                 if ports(port).is_none() =>
             {
                 Some(Self::bad(span, "port", port, PORT))
             }
             Kind::Port(_, protocol) | Kind::SourcePort(_, protocol) => transport(protocol),
-            Kind::Protocol(value) if !is_protocol(value) => {
-                Some(Self::bad(span, "value", value, "write a name of /etc/protocols, or a number up to 255"))
+            Kind::Protocol(value) if !is_protocol(value) => Some(Self::bad(
+                span,
+                "value",
+                value,
+                "write a name of /etc/protocols, or a number up to 255",
+            )),
+            Kind::Masquerade if acts => {
+                Some(self.fault("masquerade with an action", "take the action away"))
             }
-            Kind::Masquerade if acts => Some(self.fault("masquerade with an action", "take the action away")),
-            Kind::Masquerade if self.source.as_ref().is_some_and(|source| source.mac.is_some()) => {
+            Kind::Masquerade
+                if self
+                    .source
+                    .as_ref()
+                    .is_some_and(|source| source.mac.is_some()) =>
+            {
                 Some(self.fault("masquerade with the mac of a source", "write an address"))
             }
-            Kind::IcmpBlock(_) if acts => {
-                Some(self.fault("icmp-block with an action", "take the action away, or write <icmp-type>"))
-            }
-            Kind::ForwardPort { protocol, to_port, to, .. } => transport(protocol).or_else(|| {
+            Kind::IcmpBlock(_) if acts => Some(self.fault(
+                "icmp-block with an action",
+                "take the action away, or write <icmp-type>",
+            )),
+            Kind::ForwardPort {
+                protocol,
+                to_port,
+                to,
+                ..
+            } => transport(protocol).or_else(|| {
                 let family = self.family.as_deref().unwrap_or_default();
-                let address = if family == "ipv4" { is_ipv4(to) } else { is_ipv6(to) };
+                let address = if family == "ipv4" {
+                    is_ipv4(to)
+                } else {
+                    is_ipv6(to)
+                };
                 match (to_port.as_str(), to.as_str()) {
-                    ("", "") => Some(self.fault("a forward-port that leads nowhere", "add to-port or to-addr")),
+                    ("", "") => Some(self.fault(
+                        "a forward-port that leads nowhere",
+                        "add to-port or to-addr",
+                    )),
                     (port, _) if !port.is_empty() && ports(port).is_none() => {
                         Some(Self::bad(span, "to-port", port, PORT))
                     }
-                    (_, to) if !to.is_empty() && !address => {
-                        Some(Self::bad(span, "to-addr", to, "write an address of the rule's family"))
+                    (_, to) if !to.is_empty() && !address => Some(Self::bad(
+                        span,
+                        "to-addr",
+                        to,
+                        "write an address of the rule's family",
+                    )),
+                    _ if acts => {
+                        Some(self.fault("forward-port with an action", "take the action away"))
                     }
-                    _ if acts => Some(self.fault("forward-port with an action", "take the action away")),
                     _ => None,
                 }
             }),
@@ -156,13 +261,24 @@ impl Rule {
     }
 
     fn check_actions(&self) -> Option<Finding> {
-        let too = |value: &Option<String>| value.as_deref().filter(|value| !is_limit(value)).map(str::to_owned);
+        let too = |value: &Option<String>| {
+            value
+                .as_deref()
+                .filter(|value| !is_limit(value))
+                .map(str::to_owned)
+        };
         if let Some(value) = self.log.as_ref().and_then(|log| too(&log.limit)) {
             return Some(Self::bad(&self.span, "limit", &value, LIMIT));
         }
         if let Some(audit) = &self.audit {
-            if self.action.as_ref().is_none_or(|action| action.name == "mark") {
-                return Some(self.fault("an audit without accept, reject or drop", "add one of them"));
+            if self
+                .action
+                .as_ref()
+                .is_none_or(|action| action.name == "mark")
+            {
+                return Some(
+                    self.fault("an audit without accept, reject or drop", "add one of them"),
+                );
             }
             if let Some(value) = too(&audit.limit) {
                 return Some(Self::bad(&self.span, "limit", &value, LIMIT));
@@ -171,7 +287,11 @@ impl Rule {
         let action = self.action.as_ref()?;
         if action.name == "reject" && !action.value.is_empty() {
             let Some(family) = &self.family else {
-                return Some(Self::family(&self.span, "a reject with a type needs the rule's family", ""));
+                return Some(Self::family(
+                    &self.span,
+                    "a reject with a type needs the rule's family",
+                    "",
+                ));
             };
             let known = if family == "ipv4" { REJECTS4 } else { REJECTS6 };
             if !known.split_whitespace().any(|kind| kind == action.value) {
@@ -195,7 +315,9 @@ impl Rule {
 
 /// A rate that iptables takes.
 fn is_limit(text: &str) -> bool {
-    let Some((rate, unit)) = text.split_once('/') else { return false };
+    let Some((rate, unit)) = text.split_once('/') else {
+        return false;
+    };
     let seconds = match unit {
         "s" => 1,
         "m" => 60,
@@ -203,5 +325,6 @@ fn is_limit(text: &str) -> bool {
         "d" => 24 * 60 * 60,
         _ => return false,
     };
-    decimal(rate).is_some_and(|rate| rate >= 1 && 10_000 * seconds / rate > 0 && (rate, unit) != (1, "d"))
+    decimal(rate)
+        .is_some_and(|rate| rate >= 1 && 10_000 * seconds / rate > 0 && (rate, unit) != (1, "d"))
 }

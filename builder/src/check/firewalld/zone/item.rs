@@ -1,7 +1,9 @@
 //! What a zone itself names, outside of its rules.
 
 use super::super::element::{Element, IGNORED};
-use super::super::value::{TRANSPORTS, is_ipv4, is_ipv6, is_mac, is_network4, is_network6, is_protocol, port_key};
+use super::super::value::{
+    TRANSPORTS, is_ipv4, is_ipv6, is_mac, is_network4, is_network6, is_protocol, port_key,
+};
 use crate::check::finding::Finding;
 
 /// A service, port or the like, for comparison.
@@ -10,13 +12,23 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     let (port, protocol) = (at.text("port"), at.text("protocol"));
     if ["port", "source-port", "forward-port"].contains(&name) {
         at.expect_port("port", out);
-        at.expect("protocol", |text| TRANSPORTS.contains(&text), "tcp, udp, sctp or dccp", out);
+        at.expect(
+            "protocol",
+            |text| TRANSPORTS.contains(&text),
+            "tcp, udp, sctp or dccp",
+            out,
+        );
     }
     let item = match name {
         "service" | "icmp-block" => format!("{name} {}", at.text("name")),
         "port" | "source-port" => format!("{name} {}/{protocol}", port_key(port)),
         "protocol" => {
-            at.expect("value", is_protocol, "a name of /etc/protocols, or a number up to 255", out);
+            at.expect(
+                "value",
+                is_protocol,
+                "a name of /etc/protocols, or a number up to 255",
+                out,
+            );
             format!("protocol {}", at.text("value"))
         }
         "icmp-type" => {
@@ -33,17 +45,30 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
                 at.expect_port("to-port", out);
             }
             if !to.is_empty() {
-                at.expect("to-addr", |text| is_ipv4(text) || is_ipv6(text), "an address", out);
+                at.expect(
+                    "to-addr",
+                    |text| is_ipv4(text) || is_ipv6(text),
+                    "an address",
+                    out,
+                );
             }
-            format!("forward-port {}/{protocol} to {}@{to}", port_key(port), port_key(to_port))
+            format!(
+                "forward-port {}/{protocol} to {}@{to}",
+                port_key(port),
+                port_key(to_port)
+            )
         }
         name => name.to_owned(),
     };
     if name == "port" && ["2379", "2380", "2379-2380"].contains(&port) {
         out.push(
-            Finding::warning("firewalld/open", at.span.clone(), "etcd's port, open to everyone in the zone")
-                .effect("any client that reaches the node can try its certificates")
-                .fix("put it into a <rule> with the sources that may"),
+            Finding::warning(
+                "firewalld/open",
+                at.span.clone(),
+                "etcd's port, open to everyone in the zone",
+            )
+            .effect("any client that reaches the node can try its certificates")
+            .fix("put it into a <rule> with the sources that may"),
         );
     }
     Some(item)
@@ -53,19 +78,32 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
 pub(super) fn source(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<(bool, String)> {
     let (address, ipset) = (at.get("address"), at.get("ipset"));
     if address.is_some() == ipset.is_some() {
-        out.push(at.misplaced("a source needs an address or an ipset, and not both", IGNORED, "write one of them"));
+        out.push(at.misplaced(
+            "a source needs an address or an ipset, and not both",
+            IGNORED,
+            "write one of them",
+        ));
         return None;
     }
     if at.get("family").is_some() {
         out.push(at.deprecated("family", "take it away: the address says it"));
     }
     if at.get("invert").is_some() {
-        out.push(at.misplaced("a zone's source cannot be inverted", IGNORED, "write a <rule> with that source"));
+        out.push(at.misplaced(
+            "a zone's source cannot be inverted",
+            IGNORED,
+            "write a <rule> with that source",
+        ));
         return None;
     }
     if let Some(address) = address {
         let good = |text: &str| is_network4(text) || is_network6(text) || is_mac(text);
-        at.expect("address", good, "an address or network, as in 10.0.0.0/24", out);
+        at.expect(
+            "address",
+            good,
+            "an address or network, as in 10.0.0.0/24",
+            out,
+        );
         return Some((false, address.to_owned()));
     }
     Some((true, ipset.unwrap_or_default().to_owned()))

@@ -47,9 +47,16 @@ pub(super) fn some(count: u8, walks: u32, left: Budget, guard: Guard) -> Explore
             random ^= random << 17;
             let mut next = match world.next(guard) {
                 Ok(next) => next,
-                Err(violation) => return Explored { violation: Some(violation), ..found },
+                Err(violation) => {
+                    return Explored {
+                        violation: Some(violation),
+                        ..found
+                    };
+                }
             };
-            let Some(count) = u64::try_from(next.len()).ok().filter(|count| *count > 0) else { break };
+            let Some(count) = u64::try_from(next.len()).ok().filter(|count| *count > 0) else {
+                break;
+            };
             world = next.swap_remove(usize::try_from(random % count).unwrap_or_default());
             found.states += 1;
         }

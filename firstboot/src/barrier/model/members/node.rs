@@ -10,13 +10,18 @@ use crate::journal::{DiskIdFile, DiskState, NodeState, classify_disk};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Disk {
     Nothing,
-    Data { inode: u8, member: Member, entries: Entries },
+    Data {
+        inode: u8,
+        member: Member,
+        entries: Entries,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub(super) on: bool,
-    /// The log in etcd's memory while it runs. The files of the log may have been deleted meanwhile.
+    /// The log in etcd's memory while it runs. The files of the log may have been deleted
+    /// meanwhile.
     pub(super) running: Option<Entries>,
     pub(super) disk: Disk,
     /// The data according to the journal: its directory and its member.
@@ -35,29 +40,66 @@ fn id((node, nth): Member) -> u64 {
 }
 
 fn directories(inode: u8) -> Directories {
-    let [data, member, snap, wal] = [0, 1, 2, 3].map(|nth| Inode::numbered(u64::from(inode) * 4 + nth));
-    Directories { data, member, snap, wal }
+    let [data, member, snap, wal] =
+        [0, 1, 2, 3].map(|nth| Inode::numbered(u64::from(inode) * 4 + nth));
+    Directories {
+        data,
+        member,
+        snap,
+        wal,
+    }
 }
 
 fn expected(known: Option<(u8, Member)>) -> Expected {
-    let known =
-        known.map(|(inode, member)| Known { directories: directories(inode), member: id(member), cluster: CLUSTER });
+    let known = known.map(|(inode, member)| Known {
+        directories: directories(inode),
+        member: id(member),
+        cluster: CLUSTER,
+    });
     let ids = known.map_or_else(Ids::default, |known| known.ids());
-    Expected { life: Some(DiskId::of(1)), made: None, known, ids }
+    Expected {
+        life: Some(DiskId::of(1)),
+        made: None,
+        known,
+        ids,
+    }
 }
 
 impl Disk {
     fn seen(&self) -> Seen {
         let gone = || "it is not there".to_owned();
-        let Self::Data { inode, member, entries } = self else {
+        let Self::Data {
+            inode,
+            member,
+            entries,
+        } = self
+        else {
             let contents = Contents::Empty;
-            return Seen { contents, data: None, directories: None, log: Err(gone()), applied: Err(gone()) };
+            return Seen {
+                contents,
+                data: None,
+                directories: None,
+                log: Err(gone()),
+                applied: Err(gone()),
+            };
         };
         let last = entries.len() as u64;
-        let log = Log { member: id(*member), cluster: CLUSTER, last, commit: last, ..Log::default() };
+        let log = Log {
+            member: id(*member),
+            cluster: CLUSTER,
+            last,
+            commit: last,
+            ..Log::default()
+        };
         let directories = directories(*inode);
         let (contents, data) = (Contents::Log, Some(directories.data));
-        Seen { contents, data, directories: Some(directories), log: Ok(log), applied: Ok(last) }
+        Seen {
+            contents,
+            data,
+            directories: Some(directories),
+            log: Ok(log),
+            applied: Ok(last),
+        }
     }
 }
 
@@ -72,7 +114,8 @@ impl Node {
         self.permit.map(|(_, (node, nth))| (usize::from(node), nth))
     }
 
-    /// Replaces the log by a leader's. If the files of the own log are gone, the new entries are only in memory.
+    /// Replaces the log by a leader's. If the files of the own log are gone, the new entries are
+    /// only in memory.
     pub(super) fn takes(&mut self, now: &Entries) {
         self.running = Some(now.clone());
         if let (Disk::Data { inode, entries, .. }, Some((known, _))) = (&mut self.disk, self.known)
@@ -95,7 +138,11 @@ impl Node {
             // etcd does this with an etcd.conf that still names the cluster.
             Disk::Nothing => {
                 started.running = Some(Vec::new());
-                started.disk = Disk::Data { inode, member, entries: Vec::new() };
+                started.disk = Disk::Data {
+                    inode,
+                    member,
+                    entries: Vec::new(),
+                };
             }
         }
         Some(started)
@@ -103,7 +150,11 @@ impl Node {
 
     /// firstboot's reaction to the state of the data.
     pub(super) fn is_current(&self) -> DiskState {
-        let start = Start { state: "new", token: "t".into(), members: vec![] };
+        let start = Start {
+            state: "new",
+            token: "t".into(),
+            members: vec![],
+        };
         let known = expected(self.known);
         let past = NodeState {
             disk_id: known.life,
@@ -113,6 +164,11 @@ impl Node {
             ..NodeState::default()
         };
         let seen = self.disk.seen();
-        classify_disk(&past, seen.contents, judge(&known, &seen, None), DiskIdFile::Matches)
+        classify_disk(
+            &past,
+            seen.contents,
+            judge(&known, &seen, None),
+            DiskIdFile::Matches,
+        )
     }
 }

@@ -3,10 +3,19 @@
 use super::explore::{Explored, every, some};
 use super::*;
 
-const ONE: Budget = Budget { writes: 2, losses: 1, copies: 1, kills: 1, offs: 1 };
+const ONE: Budget = Budget {
+    writes: 2,
+    losses: 1,
+    copies: 1,
+    kills: 1,
+    offs: 1,
+};
 
 fn safe(what: &str, explored: &Explored) {
-    println!("{what}: {} states, a member rebuilt in {}", explored.states, explored.rebuilt);
+    println!(
+        "{what}: {} states, a member rebuilt in {}",
+        explored.states, explored.rebuilt
+    );
     assert_eq!(explored.violation, None, "{what}");
     assert!(explored.rebuilt > 0, "{what}: nothing was ever rebuilt");
 }
@@ -14,13 +23,25 @@ fn safe(what: &str, explored: &Explored) {
 #[test]
 fn data_lost_at_any_moment_of_three_members_loses_no_write() {
     safe("3 members, one loss", &every(3, ONE, GUARD));
-    let two = Budget { writes: 2, losses: 2, copies: 0, kills: 2, offs: 1 };
+    let two = Budget {
+        writes: 2,
+        losses: 2,
+        copies: 0,
+        kills: 2,
+        offs: 1,
+    };
     safe("3 members, two losses", &every(3, two, GUARD));
 }
 
 #[test]
 fn data_lost_at_any_moment_of_five_members_loses_no_write() {
-    let left = Budget { writes: 4, losses: 3, copies: 2, kills: 4, offs: 4 };
+    let left = Budget {
+        writes: 4,
+        losses: 3,
+        copies: 2,
+        kills: 4,
+        offs: 4,
+    };
     safe("5 members at random, events", &some(5, 3000, left, GUARD));
 }
 
@@ -32,19 +53,34 @@ fn anything(_: &Expected, _: &Seen) -> bool {
 /// Whose the log is, and not which directory it is in.
 fn by_the_ids(expected: &Expected, seen: &Seen) -> bool {
     let own = expected.known.map(|known| (known.member, known.cluster));
-    seen.log.as_ref().is_ok_and(|log| Some((log.member, log.cluster)) == own)
+    seen.log
+        .as_ref()
+        .is_ok_and(|log| Some((log.member, log.cluster)) == own)
 }
 
 #[test]
 fn a_guard_that_lets_too_much_start_is_caught() {
-    // The scenario of etcd-io/etcd#10817: emptied, killed, and with one that was off it is a quorum.
-    let left = Budget { writes: 1, losses: 1, copies: 0, kills: 1, offs: 1 };
+    // The scenario of etcd-io/etcd#10817: emptied, killed, and with one that was off it is a
+    // quorum.
+    let left = Budget {
+        writes: 1,
+        losses: 1,
+        copies: 0,
+        kills: 1,
+        offs: 1,
+    };
     let anything = every(3, left, anything);
-    println!("no guard: {:?} after {} states", anything.violation, anything.states);
+    println!(
+        "no guard: {:?} after {} states",
+        anything.violation, anything.states
+    );
     assert!(anything.violation.is_some());
     let left = Budget { copies: 1, ..left };
     let by_the_ids = every(3, left, by_the_ids);
-    println!("ids alone: {:?} after {} states", by_the_ids.violation, by_the_ids.states);
+    println!(
+        "ids alone: {:?} after {} states",
+        by_the_ids.violation, by_the_ids.states
+    );
     assert!(by_the_ids.violation.is_some());
     assert_eq!(every(3, left, GUARD).violation, None);
 }

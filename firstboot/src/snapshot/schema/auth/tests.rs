@@ -5,15 +5,23 @@ use super::*;
 const HASH: &str = "$2a$10$66Ny6jHLEagDYg7/yx1PTeC3srxcw58ZbXG1lO.cd3FvfdbzbN5ty";
 
 fn message(fields: &[(u8, &[u8])]) -> Vec<u8> {
-    let field =
-        |(number, value): &(u8, &[u8])| [&[number << 3 | 2, u8::try_from(value.len()).unwrap()], *value].concat();
+    let field = |(number, value): &(u8, &[u8])| {
+        [
+            &[number << 3 | 2, u8::try_from(value.len()).unwrap()],
+            *value,
+        ]
+        .concat()
+    };
     fields.iter().flat_map(field).collect()
 }
 
 fn auth() -> Auth {
     let mut auth = Auth::default();
     for name in ["reader", "writer"] {
-        assert_eq!(auth.role(name.as_bytes(), &message(&[(1, name.as_bytes())])), None);
+        assert_eq!(
+            auth.role(name.as_bytes(), &message(&[(1, name.as_bytes())])),
+            None
+        );
     }
     auth
 }
@@ -42,7 +50,13 @@ fn settings_are_exactly_what_etcd_looks_for() {
 fn roles_are_read_as_etcd_writes_them() {
     let permission = |kind: u8, key: &[u8], end: &[u8]| {
         let kind = if kind == 0 { vec![] } else { vec![0x08, kind] };
-        let some = |number, value: &[u8]| if value.is_empty() { vec![] } else { message(&[(number, value)]) };
+        let some = |number, value: &[u8]| {
+            if value.is_empty() {
+                vec![]
+            } else {
+                message(&[(number, value)])
+            }
+        };
         [kind, some(2, key), some(3, end)].concat()
     };
     let [a, kl, k, everything, unknown] = [
@@ -54,18 +68,26 @@ fn roles_are_read_as_etcd_writes_them() {
     ];
     let mut auth = Auth::default();
     for good in [&[][..], &[&a], &[&a, &kl, &k], &[&everything, &a]] {
-        let fields: Vec<(u8, &[u8])> =
-            std::iter::once((1, &b"r"[..])).chain(good.iter().map(|one| (2, &one[..]))).collect();
+        let fields: Vec<(u8, &[u8])> = std::iter::once((1, &b"r"[..]))
+            .chain(good.iter().map(|one| (2, &one[..])))
+            .collect();
         assert_eq!(auth.role(b"r", &message(&fields)), None, "{good:?}");
     }
     for (key, fields, why) in [
         (&b"s"[..], &[(1, &b"r"[..])][..], "the name that its key is"),
-        (b"r", &[(1, b"r"), (2, &k[..]), (2, &a[..])], "in the order of their keys"),
+        (
+            b"r",
+            &[(1, b"r"), (2, &k[..]), (2, &a[..])],
+            "in the order of their keys",
+        ),
         (b"r", &[(1, b"r"), (2, &unknown[..])], "as etcd encodes it"),
         (b"r", &[(1, b"r"), (3, b"x")], "as etcd encodes it"),
         (b"r", &[], "the name that its key is"),
     ] {
-        assert!(auth.role(key, &message(fields)).unwrap().contains(why), "{fields:?}");
+        assert!(
+            auth.role(key, &message(fields)).unwrap().contains(why),
+            "{fields:?}"
+        );
     }
 }
 
@@ -73,32 +95,64 @@ fn roles_are_read_as_etcd_writes_them() {
 fn users_are_read_as_etcd_writes_them() {
     let hash = HASH.as_bytes();
     for good in [
-        &[(1, &b"joe"[..]), (2, hash), (3, b"reader"), (3, b"writer"), (4, b"")][..],
+        &[
+            (1, &b"joe"[..]),
+            (2, hash),
+            (3, b"reader"),
+            (3, b"writer"),
+            (4, b""),
+        ][..],
         &[(1, b"joe"), (2, hash)],
         &[(1, b"joe"), (3, b"reader"), (3, b"root"), (4, &[0x08, 1])],
     ] {
         assert_eq!(auth().user(b"joe", &message(good)), None, "{good:?}");
     }
     for (fields, why) in [
-        (&[(1, &b"jof"[..]), (2, hash), (4, b"")][..], "the name that its key is"),
-        (&[(1, b"joe"), (2, &hash[1..]), (4, b"")], "as bcrypt hashes it"),
-        (&[(1, b"joe"), (2, hash), (3, b"writer"), (3, b"reader")], "ascending order"),
-        (&[(1, b"joe"), (2, hash), (3, b"reader"), (3, b"reader")], "ascending order"),
+        (
+            &[(1, &b"jof"[..]), (2, hash), (4, b"")][..],
+            "the name that its key is",
+        ),
+        (
+            &[(1, b"joe"), (2, &hash[1..]), (4, b"")],
+            "as bcrypt hashes it",
+        ),
+        (
+            &[(1, b"joe"), (2, hash), (3, b"writer"), (3, b"reader")],
+            "ascending order",
+        ),
+        (
+            &[(1, b"joe"), (2, hash), (3, b"reader"), (3, b"reader")],
+            "ascending order",
+        ),
         (&[(1, b"joe"), (2, hash), (3, b"readers")], "in `authRoles`"),
-        (&[(1, b"joe"), (2, hash), (3, &[0xFF])], "as etcd encodes it"),
-        (&[(1, b"joe"), (2, hash), (4, &[0x08, 2])], "as etcd encodes it"),
+        (
+            &[(1, b"joe"), (2, hash), (3, &[0xFF])],
+            "as etcd encodes it",
+        ),
+        (
+            &[(1, b"joe"), (2, hash), (4, &[0x08, 2])],
+            "as etcd encodes it",
+        ),
         (&[(1, b"joe"), (2, hash), (5, b"")], "as etcd encodes it"),
     ] {
-        assert!(auth().user(b"joe", &message(fields)).unwrap().contains(why), "{fields:?}");
+        assert!(
+            auth().user(b"joe", &message(fields)).unwrap().contains(why),
+            "{fields:?}"
+        );
     }
 }
 
 #[test]
 fn a_password_is_one_that_bcrypt_made() {
     assert!(is_bcrypt(HASH.as_bytes()));
-    for wrong in
-        ["", "$2a$", &HASH[..59], &HASH.replace("2a", "2c"), &HASH.replace("$10", "$32"), &HASH.replace('y', "!")]
-    {
+    for wrong in [
+        "",
+        "$2a$",
+        &HASH[..59],
+        &HASH.replace("2a", "2c"),
+        &HASH.replace("$10", "$32"),
+        &HASH.replace('y', "!"),
+    ] {
         assert!(!is_bcrypt(wrong.as_bytes()), "{wrong}");
     }
 }
@@ -108,7 +162,12 @@ fn with_authentication_on_there_is_a_root() {
     let found = |auth: &Auth| {
         let mut faults = Faults::default();
         auth.finish(&mut faults);
-        faults.first().iter().map(|fault| fault.expected.clone()).collect::<Vec<_>>().join("; ")
+        faults
+            .first()
+            .iter()
+            .map(|fault| fault.expected.clone())
+            .collect::<Vec<_>>()
+            .join("; ")
     };
     let mut auth = auth();
     assert!(found(&auth).contains("`authRevision`"));
