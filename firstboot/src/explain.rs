@@ -13,7 +13,7 @@ use time::macros::format_description;
 use crate::data::Known;
 use crate::exit::Exit;
 use crate::journal::{DataSwap, Entry, Event, Line, lines};
-use crate::output::show;
+use crate::output::{show, show_json};
 use crate::{files, paths};
 
 /// The command line of `firstboot explain`.
@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let bytes = files::read_if_there(paths::JOURNAL)?.unwrap_or_default();
     let story = lines(&String::from_utf8_lossy(&bytes));
     if options.json {
-        show(&(serde_json::to_string_pretty(&rows(&story))? + "\n"))?;
+        show_json(&rows(&story))?;
     } else {
         show(&text(&story))?;
     }

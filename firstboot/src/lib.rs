@@ -125,6 +125,9 @@ impl Command {
             Self::Explain(options) => options.json,
             Self::Image(options) => options.json,
             Self::Snapshot(options) => options.prints_json(),
+            Self::Run(options) => options.json,
+            Self::Restore(options) => options.json,
+            Self::Leave(options) => options.json,
             _ => false,
         }
     }
@@ -147,6 +150,9 @@ pub fn main() -> ExitCode {
     }
     let command = Cli::parse().command;
     let json = command.prints_json();
+    if json {
+        output::keep_stdout_for_json();
+    }
     let outcome = match command {
         Command::Run(options) => run::run(&options).map(|()| None),
         Command::Restore(options) => restore::run(&options).map(|()| None),

@@ -1,7 +1,17 @@
 //! The output of firstboot: one line for each fact, on the console and in the systemd journal
 //! (firstboot.service sends its output to both). `systemctl status` shows the newest line.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::exit::reason_of;
+
+/// Whether standard output is for the JSON of the result alone.
+static STDOUT_IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Keeps standard output for the JSON of the result: `say` prints on standard error from now on.
+pub(crate) fn keep_stdout_for_json() {
+    STDOUT_IS_JSON.store(true, Ordering::Relaxed);
+}
 
 /// Prints the result of a command on standard output. A reader that closes the pipe early (`|
 /// head`) is not an error.
@@ -13,6 +23,11 @@ pub(crate) fn show(text: &str) -> std::io::Result<()> {
     }
 }
 
+/// Prints the result of a command as JSON on standard output.
+pub(crate) fn show_json<T: serde::Serialize + ?Sized>(result: &T) -> anyhow::Result<()> {
+    Ok(show(&(serde_json::to_string_pretty(result)? + "\n"))?)
+}
+
 /// Prints an error as JSON on standard output, for a command with `--json`.
 pub(crate) fn show_error(error: &anyhow::Error) {
     let error = serde_json::json!({ "error": reason_of(error) });
@@ -22,6 +37,10 @@ pub(crate) fn show_error(error: &anyhow::Error) {
 
 /// Logs a fact.
 pub(crate) fn say(line: impl AsRef<str>) {
-    println!("{}", line.as_ref());
+    if STDOUT_IS_JSON.load(Ordering::Relaxed) {
+        eprintln!("{}", line.as_ref());
+    } else {
+        println!("{}", line.as_ref());
+    }
     crate::systemd::status(line.as_ref());
 }

@@ -1,6 +1,8 @@
 //! `firstboot run`: turns a machine into a member in its first minute, and verifies that it is one
 //! at every later boot.
 
+mod dry_run;
+
 use std::time::Duration;
 
 use anyhow::Result;
@@ -15,7 +17,7 @@ use crate::journal::{Event, Journal, MembershipIntent, NodeState};
 use crate::lock::Lock;
 use crate::metadata::SourceLog;
 use crate::node::{adopt_identity, check_before, identify};
-use crate::output::say;
+use crate::output::{say, show, show_json};
 use crate::report::report;
 use crate::steps;
 use crate::steps::etcd_conf;
@@ -26,6 +28,10 @@ use crate::{
 
 /// The command line of `firstboot run`.
 #[derive(Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
 #[command(
     after_help = "Exit codes: 0 healthy; 1 failed; 3 refused; 4 not ready, worth another attempt. \
     docs/exit-codes.md explains each id that stands in brackets at the end of a message.\n\n\
@@ -35,6 +41,9 @@ pub(crate) struct Options {
     /// Print the planned changes without making them
     #[arg(long)]
     dry_run: bool,
+    /// Print the planned changes as JSON
+    #[arg(long, requires = "dry_run")]
+    pub(crate) json: bool,
     /// Wait this many seconds for a healthy member once etcd runs
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     deadline: u64,
@@ -63,7 +72,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return accept_data::accept();
     }
     if options.dry_run {
-        return plan(&identify(&mut SourceLog::default())?.0);
+        let planned = dry_run::plan(&identify(&mut SourceLog::default())?.0)?;
+        return if options.json {
+            show_json(&planned)
+        } else {
+            Ok(show(&planned.to_string())?)
+        };
     }
     let _lock = Lock::take()?;
     match converge(options) {
@@ -164,36 +178,4 @@ fn allow_etcd(identity: &Identity, journal: &mut Journal, expected: &data::Expec
         journal.add(Event::Uses { etcd })?;
     }
     release::release(expected)
-}
-
-/// Prints the planned changes.
-fn plan(identity: &Identity) -> Result<()> {
-    let node = &identity.node;
-    println!(
-        "{} of cluster {} at {}",
-        node.name, node.cluster, node.address
-    );
-    let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
-    changes.extend(steps::plan(identity)?);
-    let journal = Journal::look(paths::JOURNAL)?;
-    let past = NodeState::of(&journal);
-    let begun = &past.begun;
-    if let Some(start) = begun {
-        changes.extend(etcd_conf::plan(identity, start, past.data.is_some())?);
-    }
-    for change in &changes {
-        println!("would do: {change}");
-    }
-    if begun.is_none() {
-        println!(
-            "would then bootstrap a cluster with the other members, or join the running one, and start etcd"
-        );
-    } else if !rotation::is_complete(identity) {
-        println!(
-            "would then switch to the document's CAs and certificates, when all other members are ready for them"
-        );
-    } else if changes.is_empty() {
-        println!("no changes");
-    }
-    Ok(())
 }

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use crate::metadata::{Outcome, SourceLog};
-use crate::output::show;
+use crate::output::{show, show_json};
 
 /// Prints the answers of this boot.
 pub(super) fn run(json: bool) -> Result<()> {
     let log = SourceLog::load()?;
     if json {
-        show(&(serde_json::to_string_pretty(&log.unwrap_or_default())? + "\n"))?;
+        show_json(&log.unwrap_or_default())?;
     } else {
         show(&tell(log.as_ref()))?;
     }

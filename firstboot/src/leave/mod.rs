@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use serde::Serialize;
 
 use crate::etcd::{Client, Credentials};
 use crate::exit::{not_ready, refused};
@@ -15,7 +16,7 @@ use crate::journal::{Event, Journal, MembershipIntent, NodeState, archive_data};
 use crate::membership::{PeerClient, QUERY_TIMEOUT, is_listed, others, removed};
 use crate::metadata::SourceLog;
 use crate::node::identify;
-use crate::output::say;
+use crate::output::{say, show_json};
 use crate::reason::{Reason, ReasonId};
 use crate::{files, operator, paths, release};
 use plan::{Observed, Plan, plan};
@@ -33,25 +34,57 @@ pub(crate) struct Options {
     /// Print the planned changes without making them
     #[arg(long)]
     dry_run: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Give up after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     deadline: u64,
 }
 
+/// The result as JSON.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Answer {
+    /// The member id, in hexadecimal digits.
+    member: String,
+    /// Whether the member has left the cluster.
+    left: bool,
+    /// What the command would do, in this order.
+    planned: Vec<String>,
+}
+
+impl Answer {
+    fn left(member: u64) -> Self {
+        Self {
+            member: format!("{member:x}"),
+            left: true,
+            planned: Vec::new(),
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) fn command(options: &Options) -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
-    if options.dry_run {
-        return show(&identity);
+    let answer = if options.dry_run {
+        plan_only(&identity)?
+    } else {
+        operator::with_journal(|journal| {
+            if let MembershipIntent::Left(member) = NodeState::of(journal).intent {
+                enforce_left(journal)?;
+                say(left(member).to_string());
+                return Ok(Answer::left(member));
+            }
+            let member = own(journal)?;
+            leave(&identity, journal, Duration::from_secs(options.deadline))?;
+            Ok(Answer::left(member))
+        })?
+    };
+    if options.json {
+        show_json(&answer)?;
     }
-    operator::with_journal(|journal| {
-        if let MembershipIntent::Left(member) = NodeState::of(journal).intent {
-            enforce_left(journal)?;
-            say(left(member).to_string());
-            return Ok(());
-        }
-        leave(&identity, journal, Duration::from_secs(options.deadline))
-    })
+    Ok(())
 }
 
 /// The message of a node that has left its cluster.
@@ -233,28 +266,41 @@ pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) ->
     }
 }
 
-fn show(identity: &Identity) -> Result<()> {
+/// Prints what the command would do.
+fn plan_only(identity: &Identity) -> Result<Answer> {
     let journal = Journal::look(paths::JOURNAL)?;
     if let MembershipIntent::Left(member) = NodeState::of(&journal).intent {
-        println!("{}", left(member));
-        return Ok(());
+        say(left(member).to_string());
+        return Ok(Answer::left(member));
     }
     let member = own(&journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let mut planned = Vec::new();
     match plan(&runtime.block_on(look(identity, &NodeState::of(&journal), member))?) {
-        Plan::AlreadyRemoved => println!("{}", removed(member)),
+        Plan::AlreadyRemoved => {
+            say(removed(member).to_string());
+            return Ok(Answer::left(member));
+        }
         Plan::Refuse(why) => return Err(refused(why)),
         Plan::Wait(why) => return Err(not_ready(why)),
-        step => {
-            if let Plan::TransferLeadership(to) = step {
-                println!("would transfer the leadership to {to:x}");
-            }
-            println!("would remove this node's member {member:x} from the cluster");
-            println!("would stop etcd in this boot and all later ones");
-            println!("would move {} to {}", paths::DATA, paths::ASIDE);
+        Plan::TransferLeadership(to) => {
+            planned.push(format!("transfer the leadership to {to:x}"));
         }
+        Plan::Remove(_) => {}
     }
-    Ok(())
+    planned.push(format!(
+        "remove this node's member {member:x} from the cluster"
+    ));
+    planned.push("stop etcd in this boot and all later ones".to_owned());
+    planned.push(format!("move {} to {}", paths::DATA, paths::ASIDE));
+    for step in &planned {
+        say(format!("would {step}"));
+    }
+    Ok(Answer {
+        member: format!("{member:x}"),
+        left: false,
+        planned,
+    })
 }

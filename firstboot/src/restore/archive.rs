@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use time::PrimitiveDateTime;
+use serde::Serialize;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 use crate::data;
 use crate::exit::refused;
@@ -51,45 +53,70 @@ fn unusable(path: &Path, why: &str) -> anyhow::Error {
     refused(ReasonId::ArchiveUnusable.because(format!("{} {why}", path.display())))
 }
 
+/// One folder of the archive, for the operator.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Archived {
+    path: PathBuf,
+    /// When the data was archived, as in RFC 3339.
+    time: String,
+    #[serde(skip)]
+    at: OffsetDateTime,
+    /// The size on the disk, in bytes.
+    size: u64,
+    /// The id of the data's cluster, in hexadecimal digits, if the journal knows it.
+    cluster_id: Option<String>,
+    /// Whether `--rollback` restores it.
+    rollback: bool,
+}
+
 /// Lists the archive, oldest first.
-pub(super) fn list(journal: &Journal) -> Result<String> {
+pub(super) fn list(journal: &Journal) -> Result<Vec<Archived>> {
     let back = NodeState::of(journal).archived.map(|aside| aside.path);
-    let mut lines = Vec::new();
-    for aside in all()? {
-        let at = aside.at.format(format_description!(
-            "[year]-[month]-[day] [hour]:[minute]:[second] UTC"
-        ))?;
+    let archived = |aside: Aside| {
         let size = Dir::open(&aside.path).and_then(|folder| folder.size());
-        let mib = size.with_context(|| format!("cannot look into {}", aside.path.display()))? >> 20;
-        let cluster = journal
-            .entries
-            .iter()
-            .enumerate()
-            .rev()
-            .find_map(|(number, entry)| match &entry.event {
-                Event::Exchange(exchange) if exchange.aside.as_ref() == Some(&aside.path) => {
-                    NodeState::from(&journal.entries[..number]).cluster
-                }
-                _ => None,
-            });
-        let of = cluster
-            .map(|cluster| format!(", of the cluster {cluster:x}"))
-            .unwrap_or_default();
-        let note = if back.as_ref() == Some(&aside.path) {
-            "; --rollback restores it"
-        } else {
-            ""
-        };
-        lines.push(format!(
-            "{at}  {mib} MiB  {}{of}{note}\n",
-            aside.path.display()
-        ));
+        let size = size.with_context(|| format!("cannot look into {}", aside.path.display()))?;
+        let entries = journal.entries.iter().enumerate().rev();
+        let cluster = entries
+            .filter(|(_, entry)| match &entry.event {
+                Event::Exchange(exchange) => exchange.aside.as_ref() == Some(&aside.path),
+                _ => false,
+            })
+            .find_map(|(number, _)| NodeState::from(&journal.entries[..number]).cluster);
+        Ok(Archived {
+            time: aside.at.assume_utc().format(&Rfc3339)?,
+            at: aside.at.assume_utc(),
+            size,
+            cluster_id: cluster.map(|cluster| format!("{cluster:x}")),
+            rollback: back.as_ref() == Some(&aside.path),
+            path: aside.path,
+        })
+    };
+    all()?.into_iter().map(archived).collect()
+}
+
+/// The list as text.
+pub(super) fn table(archived: &[Archived]) -> Result<String> {
+    if archived.is_empty() {
+        return Ok("no data is archived\n".to_owned());
     }
-    Ok(if lines.is_empty() {
-        "no data is archived\n".to_owned()
-    } else {
-        lines.concat()
-    })
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+    let line = |archived: &Archived| {
+        let of = archived.cluster_id.as_ref();
+        let of = of.map_or_else(String::new, |id| format!(", of the cluster {id}"));
+        Ok(format!(
+            "{}  {} MiB  {}{of}{}\n",
+            archived.at.format(format)?,
+            archived.size >> 20,
+            archived.path.display(),
+            if archived.rollback {
+                "; --rollback restores it"
+            } else {
+                ""
+            }
+        ))
+    };
+    archived.iter().map(line).collect()
 }
 
 /// Deletes folders that are older than this many days.

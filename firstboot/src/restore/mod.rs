@@ -30,7 +30,7 @@ use crate::journal::{Event, Journal, NodeState, RestoreOrder};
 use crate::metadata::SourceLog;
 use crate::node::{check_before, identify};
 use crate::operator::{self, UNIT};
-use crate::output::{say, show};
+use crate::output::{say, show, show_json};
 use crate::paths;
 use crate::reason::ReasonId;
 pub(crate) use execute::resume;
@@ -41,7 +41,12 @@ pub(crate) use options::Options;
 pub(crate) fn run(options: &Options) -> Result<()> {
     let journal = Journal::look(paths::JOURNAL)?;
     if options.list {
-        return Ok(show(&archive::list(&journal)?)?);
+        let archived = archive::list(&journal)?;
+        return if options.json {
+            show_json(&archived)
+        } else {
+            Ok(show(&archive::table(&archived)?)?)
+        };
     }
     if let Some(days) = options.prune {
         return archive::prune(&journal, days);
@@ -80,9 +85,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let restore = plan::mode(options.keep_revision, &identity, &state, &source)?;
         (restore, Some(source))
     };
-    plan::print_plan(&identity, &state, mode, source.as_ref(), &without)?;
+    let planned = plan::plan(&identity, &state, mode, source.as_ref(), &without)?;
+    if !(options.json && options.dry_run) {
+        say(planned.to_string().trim_end());
+    }
     if options.dry_run {
-        return Ok(());
+        return if options.json {
+            show_json(&planned)
+        } else {
+            Ok(())
+        };
     }
     let mut order = RestoreOrder {
         disk_id: DiskId::draw()?,
@@ -106,13 +118,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match outcome {
         Outcome::Swapped(line) => {
             say(line);
-            wait::until_healthy(&identity, patience)
+            wait::until_healthy(&identity, patience)?;
         }
-        Outcome::HandedOver => Ok(()),
+        Outcome::HandedOver => {}
         Outcome::GivenUp(why) => {
-            Err(why.context("nothing was restored, and etcd starts with its previous data"))
+            return Err(why.context("nothing was restored, and etcd starts with its previous data"));
         }
     }
+    if options.json {
+        show_json(&planned)?;
+    }
+    Ok(())
 }
 
 /// The members that the restore does not wait for.

@@ -54,6 +54,9 @@ pub(crate) struct Options {
     /// Print the planned changes without making them
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// Print the plan of the restore, or the list, as JSON once the command has succeeded
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Wait this many seconds for the other members before the restore is abandoned, and for a
     /// quorum afterwards
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]

@@ -1,10 +1,13 @@
 //! The plan of a restore, for the operator.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use recipes::{ClusterDocument, Label};
+use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::build::{self, MARGIN};
@@ -12,7 +15,7 @@ use crate::domain::{BootstrapMode, short};
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
 use crate::journal::{NodeState, SnapshotFile};
-use crate::output::{say, show};
+use crate::output::say;
 
 /// The mode for a restore of this snapshot, with the newest revision that any member knows.
 pub(super) fn mode(
@@ -72,43 +75,89 @@ fn newest(cluster: &ClusterDocument) -> Result<u64> {
     }))
 }
 
-/// Prints the plan.
-pub(super) fn print_plan(
+/// The plan of a restore.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Planned {
+    node: Label,
+    cluster: Label,
+    /// What the node will do.
+    action: String,
+    snapshot: Option<PlannedSnapshot>,
+    /// The id of the cluster now, in hexadecimal digits.
+    cluster_id: Option<String>,
+    /// The cluster afterwards.
+    then: String,
+    /// The members that take part.
+    members: Vec<Label>,
+    /// The members that do not.
+    without: Vec<Label>,
+}
+
+/// The snapshot of a restore.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct PlannedSnapshot {
+    path: PathBuf,
+    sha256: String,
+    revision: u64,
+    /// The revision that the new cluster exceeds; none if it continues with the snapshot's.
+    raised_above: Option<u64>,
+    /// The newest revision that any member knows.
+    newest_observed: Option<u64>,
+}
+
+impl PlannedSnapshot {
+    fn of(source: &SnapshotFile, mode: BootstrapMode) -> Self {
+        let seen = match mode {
+            BootstrapMode::Restore { seen, .. } => seen,
+            _ => None,
+        };
+        Self {
+            path: source.path.clone(),
+            sha256: source.sha256.to_string(),
+            revision: source.revision,
+            raised_above: seen.map(|seen| seen + MARGIN - 1),
+            newest_observed: seen,
+        }
+    }
+}
+
+/// Makes the plan. Refuses one for which the disk has no room.
+pub(super) fn plan(
     identity: &Identity,
     state: &NodeState,
     mode: BootstrapMode,
     source: Option<&SnapshotFile>,
     without: &BTreeSet<Label>,
-) -> Result<()> {
-    let cluster = &identity.cluster;
-    let mut lines = vec![format!(
-        "{} of cluster {} will {mode}",
-        identity.node.name, cluster.name
-    )];
+) -> Result<Planned> {
     if let Some(source) = source {
-        build::check_room(
-            std::fs::metadata(&source.path)
-                .context("the snapshot is gone")?
-                .len(),
-        )?;
-        lines.push(format!("  snapshot   {}", source.path.display()));
-        lines.push(format!("  sha256     {}", source.sha256));
-        let revision = match mode {
-            BootstrapMode::Restore {
-                seen: Some(seen), ..
-            } => format!(
-                "{}, will be raised above {} (the newest observed is {seen}); older watches fail as compacted",
-                source.revision,
-                seen + MARGIN - 1
-            ),
-            _ => format!("{}, with which the cluster continues", source.revision),
-        };
-        lines.push(format!("  revision   {revision}"));
+        let size = std::fs::metadata(&source.path).context("the snapshot is gone")?;
+        build::check_room(size.len())?;
     }
-    let now = state
-        .cluster
-        .map_or_else(|| "unknown".to_owned(), |id| format!("{id:x}"));
-    let then = match (mode, state.archived.as_ref()) {
+    let cluster = &identity.cluster;
+    let mut members: Vec<Label> = cluster
+        .members
+        .iter()
+        .map(|member| member.name.clone())
+        .filter(|name| !without.contains(name))
+        .collect();
+    members.sort_unstable();
+    Ok(Planned {
+        node: identity.node.name.clone(),
+        cluster: cluster.name.clone(),
+        action: mode.to_string(),
+        snapshot: source.map(|source| PlannedSnapshot::of(source, mode)),
+        cluster_id: state.cluster.map(|id| format!("{id:x}")),
+        then: then(&cluster.name, state, mode),
+        members,
+        without: without.iter().cloned().collect(),
+    })
+}
+
+/// The cluster after the restore.
+fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
+    match (mode, state.archived.as_ref()) {
         (BootstrapMode::Rollback { cluster }, Some(aside)) => {
             let member = aside
                 .member
@@ -119,31 +168,45 @@ pub(super) fn print_plan(
         // If the ids were known before, two restores of one file would make one cluster with two
         // histories.
         (BootstrapMode::Restore { snapshot, .. }, _) => format!(
-            "a new one, token {}-r-{}-…; the members draw the rest of the token when all have the order. firstboot \
+            "a new one, token {cluster}-r-{}-…; the members draw the rest of the token when all have the order. firstboot \
              prints the ids, which follow from the token, before it replaces any data",
-            cluster.name,
             &short(&snapshot)[..8]
         ),
         _ => "new".to_owned(),
-    };
-    lines.push(format!("  cluster    {now} now; then {then}"));
-    let names = |mut names: Vec<&str>| {
-        names.sort_unstable();
-        if names.is_empty() {
-            "-".to_owned()
-        } else {
-            names.join(", ")
+    }
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} of cluster {} will {}",
+            self.node, self.cluster, self.action
+        )?;
+        if let Some(snapshot) = &self.snapshot {
+            writeln!(f, "  snapshot   {}", snapshot.path.display())?;
+            writeln!(f, "  sha256     {}", snapshot.sha256)?;
+            write!(f, "  revision   {}, ", snapshot.revision)?;
+            match (snapshot.raised_above, snapshot.newest_observed) {
+                (Some(above), Some(seen)) => writeln!(
+                    f,
+                    "will be raised above {above} (the newest observed is {seen}); older watches fail as compacted"
+                )?,
+                _ => writeln!(f, "with which the cluster continues")?,
+            }
         }
-    };
-    let all = cluster.members.iter().map(|member| &member.name);
-    let with: Vec<&str> = all
-        .filter(|name| !without.contains(*name))
-        .map(Label::as_str)
-        .collect();
-    lines.push(format!("  members    {}", names(with)));
-    lines.push(format!(
-        "  without    {}",
-        names(without.iter().map(Label::as_str).collect())
-    ));
-    Ok(show(&(lines.join("\n") + "\n"))?)
+        let now = self.cluster_id.as_deref().unwrap_or("unknown");
+        writeln!(f, "  cluster    {now} now; then {}", self.then)?;
+        writeln!(f, "  members    {}", names(&self.members))?;
+        writeln!(f, "  without    {}", names(&self.without))
+    }
+}
+
+fn names(names: &[Label]) -> String {
+    let names: Vec<&str> = names.iter().map(Label::as_str).collect();
+    if names.is_empty() {
+        "-".to_owned()
+    } else {
+        names.join(", ")
+    }
 }

@@ -9,7 +9,7 @@ use super::listed::ListedSnapshot;
 use super::manifest::Manifest;
 use super::store::Store;
 use crate::identity;
-use crate::output::show;
+use crate::output::{show, show_json};
 
 /// The command line of `firstboot snapshot list`.
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let now = now();
     if options.json {
         let rows: Vec<Row<'_>> = found.iter().map(|found| row(found, now)).collect();
-        show(&(serde_json::to_string_pretty(&rows)? + "\n"))?;
+        show_json(&rows)?;
     } else {
         show(&table(&found, now))?;
     }

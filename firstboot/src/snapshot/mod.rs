@@ -78,7 +78,8 @@ impl Options {
         match &self.command {
             None => self.take.json,
             Some(Command::List(options)) => options.json,
-            Some(Command::Verify(_) | Command::Prune(_)) => false,
+            Some(Command::Verify(options)) => options.json,
+            Some(Command::Prune(options)) => options.json,
         }
     }
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use recipes::Label;
 use recipes::backup::Keep;
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::listed::ListedSnapshot;
 use super::store::Store;
 use crate::identity;
-use crate::output::say;
+use crate::output::{say, show_json};
 
 /// The command line of `firstboot snapshot prune`.
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,19 @@ pub(crate) struct Options {
     /// Print the snapshots that would be deleted, without deleting them
     #[arg(long)]
     dry_run: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The result as JSON.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Answer {
+    /// Whether the snapshots are still there.
+    dry_run: bool,
+    /// The names of the snapshots that were or would be deleted.
+    removed: Vec<String>,
 }
 
 /// The facts about a snapshot on which the decision depends.
@@ -91,20 +105,27 @@ fn month(time: u64) -> i64 {
     })
 }
 
-/// Deletes the snapshots that `keep` does not keep, and logs each.
-pub(super) async fn prune(place: &Store, cluster: &Label, keep: Keep, dry_run: bool) -> Result<()> {
+/// Deletes the snapshots that `keep` does not keep, and logs each. Returns their names.
+pub(super) async fn prune(
+    place: &Store,
+    cluster: &Label,
+    keep: Keep,
+    dry_run: bool,
+) -> Result<Vec<String>> {
     let found = place.list().await?;
     let seen: Vec<Candidate> = found.iter().map(|found| seen(found, cluster)).collect();
+    let mut removed = Vec::new();
     for at in doomed(&seen, keep) {
         let name = &found[at].name;
         if dry_run {
-            println!("would remove {name}");
+            say(format!("would remove {name}"));
         } else {
             place.remove(name).await?;
             say(format!("removed {name} from {place}"));
         }
+        removed.push(name.clone());
     }
-    Ok(())
+    Ok(removed)
 }
 
 fn seen(found: &ListedSnapshot, cluster: &Label) -> Candidate {
@@ -124,7 +145,14 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         .backup
         .as_ref()
         .map_or_else(Keep::default, |backup| backup.keep);
-    prune(&place, &cluster.name, keep, options.dry_run).await
+    let removed = prune(&place, &cluster.name, keep, options.dry_run).await?;
+    if options.json {
+        show_json(&Answer {
+            dry_run: options.dry_run,
+            removed,
+        })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::schema::Contents;
 use super::trial_start::{self, TrialReport};
 use crate::exit::{Exit, failed, reason_of};
 use crate::files::{self, partial_file::PartialFile};
-use crate::output::{show, show_error};
+use crate::output::{show, show_json};
 use crate::reason::Reason;
 
 /// The command line of `firstboot snapshot verify`.
@@ -40,19 +40,15 @@ pub(crate) struct Options {
     dir: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Prints the contents of the snapshot, or its faults.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
-    let (examined, booted) = check(options).inspect_err(|error| {
-        if options.json {
-            show_error(error);
-        }
-    })?;
+    let (examined, booted) = check(options)?;
     let went_well = booted.as_ref().and_then(|booted| booted.as_ref().ok());
     if options.json {
-        show(&(serde_json::to_string_pretty(&Answer::of(&examined, booted.as_ref()))? + "\n"))?;
+        show_json(&Answer::of(&examined, booted.as_ref()))?;
     } else if examined.faults.count() == 0 {
         show(&table(&examined.verified, went_well))?;
     } else {

@@ -137,7 +137,15 @@ fn pruned(host: &Host) -> Result<()> {
         would.lines().count() == 2 && !would.contains(&newest),
         "{would}"
     );
-    host.check(&["firstboot", "snapshot", "prune"])?;
+    let json = host.check(&["firstboot", "snapshot", "prune", "--json"])?;
+    let json: serde_json::Value = serde_json::from_str(&json)?;
+    ensure!(
+        json["dry-run"] == false
+            && json["removed"]
+                .as_array()
+                .is_some_and(|names| names.len() == 2),
+        "{json}"
+    );
     let mut left = names(host, OWN)?;
     left.sort();
     let mut expected = [

@@ -48,6 +48,15 @@ fn leave() -> Result<()> {
             && shown.contains("would remove this node's member"),
         "{shown}"
     );
+    let json = bed.hosts[leads].check(&["firstboot", "leave", "--dry-run", "--json"])?;
+    let json: serde_json::Value = serde_json::from_str(&json)?;
+    ensure!(
+        json["left"] == false
+            && json["planned"]
+                .as_array()
+                .is_some_and(|steps| steps.len() == 4),
+        "{json}"
+    );
     ensure!(
         listed(&bed.hosts[one], &name)?.is_some(),
         "a dry run removed it"

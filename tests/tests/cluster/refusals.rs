@@ -170,6 +170,12 @@ fn documents() -> Result<()> {
         plan.contains("etcd-1 of cluster demo at 10.101.15.101") && !plan.contains("/etc/hostname"),
         "{plan}"
     );
+    let json = host.check(&["firstboot", "run", "--dry-run", "--json"])?;
+    let json: serde_json::Value = serde_json::from_str(&json)?;
+    ensure!(
+        json["node"] == "etcd-1" && json["next"] == "bootstrap-or-join",
+        "{json}"
+    );
 
     // From now on it is this node; another document does not make it another.
     host.cut_power()?;

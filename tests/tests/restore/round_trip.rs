@@ -201,6 +201,13 @@ fn there_and_back(version: &str) -> Result<()> {
         plan.contains("token demo-r-") && plan.contains("the members draw the rest"),
         "{plan}"
     );
+    let json = one.check(&["firstboot", "restore", "--dry-run", "--json", SNAPSHOT])?;
+    let json: serde_json::Value = serde_json::from_str(&json)?;
+    ensure!(
+        json["members"] == serde_json::json!(["etcd-1", "etcd-2", "etcd-3"])
+            && json["snapshot"]["path"] == SNAPSHOT,
+        "{json}"
+    );
     ensure!(content(one)? == before, "a dry run changed something");
 
     fs::remove_file(two.path(SNAPSHOT))?;
@@ -313,6 +320,12 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     ensure!(
         listed.lines().count() == 1,
         "what was restored is set aside now, and nothing else:\n{listed}"
+    );
+    let json = last.check(&["firstboot", "restore", "--list", "--json"])?;
+    let json: serde_json::Value = serde_json::from_str(&json)?;
+    ensure!(
+        json[0]["rollback"] == true && listed.contains(json[0]["path"].as_str().unwrap_or("-")),
+        "{json}"
     );
     // The member is well before its firstboot has ended, which holds the lock until then.
     last.wait_for("firstboot restore --prune 1", CONVERGENCE_TIMEOUT)?;

@@ -1,0 +1,82 @@
+//! `firstboot run --dry-run`: what the run would change.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use recipes::Label;
+use serde::Serialize;
+
+use crate::change::Change;
+use crate::identity::Identity;
+use crate::journal::{Journal, NodeState};
+use crate::steps::etcd_conf;
+use crate::{paths, rotation, steps};
+
+/// What `--dry-run` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Planned {
+    node: Label,
+    cluster: Label,
+    address: Ipv4Addr,
+    /// The changes of this machine.
+    changes: Vec<String>,
+    next: Option<Next>,
+}
+
+/// What follows the changes.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Next {
+    BootstrapOrJoin,
+    SwitchCertificates,
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (node, cluster, address) = (&self.node, &self.cluster, self.address);
+        writeln!(f, "{node} of cluster {cluster} at {address}")?;
+        for change in &self.changes {
+            writeln!(f, "would do: {change}")?;
+        }
+        match self.next {
+            Some(Next::BootstrapOrJoin) => writeln!(
+                f,
+                "would then bootstrap a cluster with the other members, or join the running one, and start etcd"
+            ),
+            Some(Next::SwitchCertificates) => writeln!(
+                f,
+                "would then switch to the document's CAs and certificates, when all other members are ready for them"
+            ),
+            None if self.changes.is_empty() => writeln!(f, "no changes"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Plans the run.
+pub(super) fn plan(identity: &Identity) -> Result<Planned> {
+    let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
+    changes.extend(steps::plan(identity)?);
+    let journal = Journal::look(paths::JOURNAL)?;
+    let past = NodeState::of(&journal);
+    if let Some(start) = &past.begun {
+        changes.extend(etcd_conf::plan(identity, start, past.data.is_some())?);
+    }
+    let next = if past.begun.is_none() {
+        Some(Next::BootstrapOrJoin)
+    } else if !rotation::is_complete(identity) {
+        Some(Next::SwitchCertificates)
+    } else {
+        None
+    };
+    let node = &identity.node;
+    Ok(Planned {
+        node: node.name.clone(),
+        cluster: node.cluster.clone(),
+        address: node.address,
+        changes: changes.iter().map(ToString::to_string).collect(),
+        next,
+    })
+}
