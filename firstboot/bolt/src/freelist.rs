@@ -13,8 +13,18 @@ const PIECE: usize = 64 << 10;
 /// A count of this says: the count is the list's first word.
 const OVERFULL: u16 = 0xFFFF;
 
-/// Reads the list, and marks the pages it is in as used. On the disk its two forms, array and hash
-/// map, are one: page ids in ascending order.
+/// Where the ids of a list are.
+struct Ids {
+    /// The pages that the list takes.
+    span: u64,
+    /// The offset in the file of the first id.
+    from: u64,
+    /// The number of ids.
+    count: u64,
+}
+
+/// Reads the list, and marks the pages that hold it as used. On the disk its two forms, array and
+/// hash map, are the same: page ids in ascending order.
 pub(crate) fn read<R: ReadAt + ?Sized>(
     file: &R,
     id: u64,
@@ -24,77 +34,12 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     faults: &mut Faults,
 ) -> io::Result<Bitmap> {
     let mut free = Bitmap::default();
-    if id < 2 || id >= pages {
-        faults.add(
-            None,
-            HEADER as u64 + 32,
-            format!(
-                "the freelist on a page from 2 to {}",
-                pages.saturating_sub(1)
-            ),
-            id.to_string(),
-        );
+    let Some(Ids { span, from, count }) = locate(file, id, size, pages, faults)? else {
         return Ok(free);
-    }
-    let start = id * size;
-    let mut first = [0; HEADER + 8];
-    file.read_exact_at(&mut first, start)?;
-    let header = Header::parse(&first);
-    if header.kind != page::FREELIST {
-        faults.add(
-            Some(id),
-            start + 8,
-            "a freelist page",
-            page::kind(header.kind),
-        );
-        return Ok(free);
-    }
-    if header.id != id {
-        faults.add(
-            Some(id),
-            start,
-            format!("the page's id, {id}"),
-            header.id.to_string(),
-        );
-    }
-    let span = u64::from(header.overflow) + 1;
-    if span > pages - id {
-        faults.add(
-            Some(id),
-            start + 12,
-            format!("an overflow of at most {} pages", pages - id - 1),
-            header.overflow.to_string(),
-        );
-        return Ok(free);
-    }
-    let (skip, count) = match header.count {
-        OVERFULL => (HEADER as u64 + 8, u64_at(&first, HEADER)),
-        count => (HEADER as u64, u64::from(count)),
     };
-    let room = (span * size - skip) / 8;
-    if count > room {
-        faults.add(
-            Some(id),
-            start + 10,
-            format!("at most {room} free pages, for there is no room for more"),
-            count.to_string(),
-        );
-        return Ok(free);
-    }
-    // bbolt takes the pages for the list out of the list, so the list may be that much shorter than
-    // its pages allow.
-    let needed = (skip + count * 8) / size + 1;
-    if span > needed + 1 + span / 64 {
-        let expected = format!(
-            "an overflow of {} pages, for the list has {count} pages in it",
-            needed - 1
-        );
-        faults.add(Some(id), start + 12, expected, header.overflow.to_string());
-        return Ok(free);
-    }
     let mut piece = vec![0; PIECE];
     let mut before = 1;
-    let mut at = start + skip;
+    let mut at = from;
     let end = at + count * 8;
     // A list with so much wrong in it is not a list; the rest of it may be as long as the file says
     // that it is.
@@ -137,4 +82,100 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
         (id..id + span).for_each(|page| _ = used.insert(page));
     }
     Ok(free)
+}
+
+/// Checks the page's header. Returns nothing if the page holds no list that can be read.
+fn locate<R: ReadAt + ?Sized>(
+    file: &R,
+    id: u64,
+    size: u64,
+    pages: u64,
+    faults: &mut Faults,
+) -> io::Result<Option<Ids>> {
+    if id < 2 || id >= pages {
+        faults.add(
+            None,
+            HEADER as u64 + 32,
+            format!(
+                "the freelist on a page from 2 to {}",
+                pages.saturating_sub(1)
+            ),
+            id.to_string(),
+        );
+        return Ok(None);
+    }
+    let start = id * size;
+    let mut first = [0; HEADER + 8];
+    file.read_exact_at(&mut first, start)?;
+    let header = Header::parse(&first);
+    if header.kind != page::FREELIST {
+        faults.add(
+            Some(id),
+            start + 8,
+            "a freelist page",
+            page::kind(header.kind),
+        );
+        return Ok(None);
+    }
+    if header.id != id {
+        faults.add(
+            Some(id),
+            start,
+            format!("the page's id, {id}"),
+            header.id.to_string(),
+        );
+    }
+    Ok(extent(&header, &first, id, size, pages, faults))
+}
+
+/// Checks the number of pages and of ids in a list's header, whose first bytes are `first`.
+fn extent(
+    header: &Header,
+    first: &[u8; HEADER + 8],
+    id: u64,
+    size: u64,
+    pages: u64,
+    faults: &mut Faults,
+) -> Option<Ids> {
+    let start = id * size;
+    let span = u64::from(header.overflow) + 1;
+    if span > pages - id {
+        faults.add(
+            Some(id),
+            start + 12,
+            format!("an overflow of at most {} pages", pages - id - 1),
+            header.overflow.to_string(),
+        );
+        return None;
+    }
+    let (skip, count) = match header.count {
+        OVERFULL => (HEADER as u64 + 8, u64_at(first, HEADER)),
+        count => (HEADER as u64, u64::from(count)),
+    };
+    let room = (span * size - skip) / 8;
+    if count > room {
+        faults.add(
+            Some(id),
+            start + 10,
+            format!("at most {room} free pages, for there is no room for more"),
+            count.to_string(),
+        );
+        return None;
+    }
+    // bbolt takes the pages for the list out of the list, so the list may be that much shorter than
+    // its pages allow.
+    let needed = (skip + count * 8) / size + 1;
+    if span > needed + 1 + span / 64 {
+        let expected = format!(
+            "an overflow of {} pages, for the list has {count} pages in it",
+            needed - 1
+        );
+        faults.add(Some(id), start + 12, expected, header.overflow.to_string());
+        return None;
+    }
+    Some(Ids {
+        span,
+        from: start + skip,
+        count,
+    })
 }

@@ -52,6 +52,11 @@ impl Header {
     }
 }
 
+/// The name of a part of an element, for a message.
+fn element_part(index: usize, part: &str) -> String {
+    format!("element {index}'s {part}")
+}
+
 /// One row of the table.
 struct Element {
     /// Byte of the page at which the key begins; the value follows it.
@@ -113,7 +118,6 @@ impl<'a> Node<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Wrong> {
         let header = Header::parse(bytes);
         let count = usize::from(header.count);
-        let name = |index: usize, part: &str| format!("element {index}'s {part}");
         if header.table_end() > bytes.len() {
             let expected = format!(
                 "at most {} elements, for there is no room for more",
@@ -133,50 +137,57 @@ impl<'a> Node<'a> {
             let row = HEADER + index * ELEMENT;
             let element = Element::parse(header.kind, bytes, index);
             if element.start != next {
-                let expected = format!("{} at byte {next} of the page", name(index, "key"));
+                let expected = format!("{} at byte {next} of the page", element_part(index, "key"));
                 return Err((row, expected, element.start.to_string()));
             }
             next = element.start + element.key + element.value;
             if next > bytes.len() as u64 {
                 let expected = format!(
                     "{} inside the page's {} bytes",
-                    name(index, "end"),
+                    element_part(index, "end"),
                     bytes.len()
                 );
                 return Err((row, expected, next.to_string()));
             }
-            if element.key == 0 {
-                return Err((
-                    row,
-                    format!("{} not empty", name(index, "key")),
-                    "length 0".to_owned(),
-                ));
-            }
-            if element.flags > BUCKET {
-                return Err((
-                    row,
-                    format!("{} 0 or 1", name(index, "flags")),
-                    format!("{:#x}", element.flags),
-                ));
-            }
-            if header.kind == BRANCH && node.child(index) < 2 {
-                return Err((
-                    row + 8,
-                    name(index, "page to be 2 or more"),
-                    node.child(index).to_string(),
-                ));
-            }
+            node.check_fields(&element, index)?;
             let key = node.key(index);
             if let Some(before) = before
                 && before >= key
             {
-                let expected = format!("{} above {}", name(index, "key"), shown(before));
+                let expected = format!("{} above {}", element_part(index, "key"), shown(before));
                 return Err((node.key_at(index), expected, shown(key)));
             }
             before = Some(key);
         }
         node.end = at(next);
         Ok(node)
+    }
+
+    /// Checks what an element's row says beside its place.
+    fn check_fields(&self, element: &Element, index: usize) -> Result<(), Wrong> {
+        let row = HEADER + index * ELEMENT;
+        if element.key == 0 {
+            return Err((
+                row,
+                format!("{} not empty", element_part(index, "key")),
+                "length 0".to_owned(),
+            ));
+        }
+        if element.flags > BUCKET {
+            return Err((
+                row,
+                format!("{} 0 or 1", element_part(index, "flags")),
+                format!("{:#x}", element.flags),
+            ));
+        }
+        if self.kind == BRANCH && self.child(index) < 2 {
+            return Err((
+                row + 8,
+                element_part(index, "page to be 2 or more"),
+                self.child(index).to_string(),
+            ));
+        }
+        Ok(())
     }
 
     pub(crate) fn is_branch(&self) -> bool {

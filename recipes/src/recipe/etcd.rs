@@ -60,54 +60,15 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
     let sha256 =
         table.required::<Sha256>("sha256", "a version without its digest could be anything");
     let mirrors: Option<Vec<_>> = table.list::<Base>("mirrors");
-    let number =
-        |key, bounds, default: i64| table.integer(key, bounds).map_or(default, |at| at.value);
-    let heartbeat = number("heartbeat-interval-ms", 10..=5_000, 100);
-    let written_election = table.integer("election-timeout-ms", 50..=50_000);
-    let election = written_election
-        .as_ref()
-        .map_or(1_000.max(heartbeat * 10), |at| at.value);
-    // etcd refuses to start below five heartbeats (server/config: "election-timeout ... should be
-    // at least 5 times").
-    if election < heartbeat * 5
-        && let Some(at) = written_election
-    {
-        let message = "`election-timeout-ms` is too short for this heartbeat";
-        table.report(
-            Diagnostic::error(at.span, message)
-                .label(format!("expected {} or more", heartbeat * 5)),
-        );
-    }
-    let quota = table.value::<Size>("quota").map(|at| {
-        // Above 8 GiB etcd itself warns at its start; its default is 2 GiB.
-        if at.value.0 > 8 << 30 {
-            table.report(Diagnostic::warning(
-                at.span.clone(),
-                "etcd is not tested with more than 8 GiB of data",
-            ));
-        }
-        if at.value.0 < 16 << 20 {
-            table.report(
-                Diagnostic::error(at.span, "`quota` is out of bounds")
-                    .label("expected 16 MiB or more"),
-            );
-        }
-        at.value.0
-    });
-    let compaction = number("auto-compaction-hours", 0..=8_760, 10);
+    let (heartbeat, election) = read_raft_timing(&table);
+    let quota = read_quota(&table);
+    let compaction = table
+        .integer("auto-compaction-hours", 0..=8_760)
+        .map_or(10, |at| at.value);
     let snapshot_count = table
         .integer("snapshot-count", 100..=10_000_000)
         .map(|at| at.value);
-    // etcd's default is 1.5 MiB; it advises against more than 10 MiB (server/embed/config.go).
-    let max_request = table
-        .value::<Size>("max-request")
-        .map_or(Size(3 << 19), |at| {
-            if !(64 << 10..=10 << 20).contains(&at.value.0) {
-                let finding = Diagnostic::error(at.span, "`max-request` is out of bounds");
-                table.report(finding.label("expected 64 KiB to 10 MiB"));
-            }
-            at.value
-        });
+    let max_request = read_max_request(&table);
     let corrupt_check = table
         .boolean("initial-corrupt-check")
         .is_none_or(|at| at.value);
@@ -129,16 +90,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
         initial_corrupt_check: corrupt_check,
         compact_hash_check: hash_check,
     };
-    let mirrors = match mirrors {
-        Some(bases) => bases
-            .into_iter()
-            .map(|base| base.value.url().clone())
-            .collect(),
-        None => UPSTREAM
-            .iter()
-            .filter_map(|text| Url::parse(text).ok())
-            .collect(),
-    };
+    let mirrors = mirror_urls(mirrors);
     let Located {
         value: sha256,
         span: sha256_span,
@@ -149,4 +101,75 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
         sha256_span,
         mirrors,
     })
+}
+
+/// The heartbeat interval and the election timeout, in milliseconds.
+fn read_raft_timing(table: &Table<'_>) -> (i64, i64) {
+    let heartbeat = table
+        .integer("heartbeat-interval-ms", 10..=5_000)
+        .map_or(100, |at| at.value);
+    let written_election = table.integer("election-timeout-ms", 50..=50_000);
+    let election = written_election
+        .as_ref()
+        .map_or(1_000.max(heartbeat * 10), |at| at.value);
+    // etcd refuses to start below five heartbeats (server/config: "election-timeout ... should be
+    // at least 5 times").
+    if election < heartbeat * 5
+        && let Some(at) = written_election
+    {
+        let message = "`election-timeout-ms` is too short for this heartbeat";
+        table.report(
+            Diagnostic::error(at.span, message)
+                .label(format!("expected {} or more", heartbeat * 5)),
+        );
+    }
+    (heartbeat, election)
+}
+
+/// The size in bytes up to which the database may grow.
+fn read_quota(table: &Table<'_>) -> Option<u64> {
+    table.value::<Size>("quota").map(|at| {
+        // Above 8 GiB etcd itself warns at its start; its default is 2 GiB.
+        if at.value.0 > 8 << 30 {
+            table.report(Diagnostic::warning(
+                at.span.clone(),
+                "etcd is not tested with more than 8 GiB of data",
+            ));
+        }
+        if at.value.0 < 16 << 20 {
+            table.report(
+                Diagnostic::error(at.span, "`quota` is out of bounds")
+                    .label("expected 16 MiB or more"),
+            );
+        }
+        at.value.0
+    })
+}
+
+/// The largest request that etcd accepts.
+fn read_max_request(table: &Table<'_>) -> Size {
+    // etcd's default is 1.5 MiB; it advises against more than 10 MiB (server/embed/config.go).
+    table
+        .value::<Size>("max-request")
+        .map_or(Size(3 << 19), |at| {
+            if !(64 << 10..=10 << 20).contains(&at.value.0) {
+                let finding = Diagnostic::error(at.span, "`max-request` is out of bounds");
+                table.report(finding.label("expected 64 KiB to 10 MiB"));
+            }
+            at.value
+        })
+}
+
+/// The URLs of the mirrors that the recipe names, or of upstream's sites.
+fn mirror_urls(written: Option<Vec<Located<Base>>>) -> Vec<Url> {
+    match written {
+        Some(bases) => bases
+            .into_iter()
+            .map(|base| base.value.url().clone())
+            .collect(),
+        None => UPSTREAM
+            .iter()
+            .filter_map(|text| Url::parse(text).ok())
+            .collect(),
+    }
 }

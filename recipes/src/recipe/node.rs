@@ -103,51 +103,27 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<Lo
         value: at.value.0,
         span: at.span,
     });
-    let machine = (
-        table.value("mac"),
-        table.value("serial"),
-        table.value("uuid"),
-    );
+    let mac: Option<Located<crate::Mac>> = table.value("mac");
+    let serial: Option<Located<crate::FirmwareId>> = table.value("serial");
+    let uuid: Option<Located<crate::FirmwareId>> = table.value("uuid");
     table.finish();
 
     let own = name
         .as_ref()
         .map_or_else(|| "another node".to_owned(), |name| name.value.to_string());
-    let mut once = |what: &str, value: Option<(String, std::ops::Range<usize>)>| {
-        let Some((value, span)) = value else { return };
+    let values = [
+        ("name", text_and_span(name.as_ref())),
+        ("address", text_and_span(address.as_ref())),
+        ("MAC address", text_and_span(mac.as_ref())),
+        ("serial", text_and_span(serial.as_ref())),
+        ("uuid", text_and_span(uuid.as_ref())),
+    ];
+    for (what, value) in values {
+        let Some((value, span)) = value else { continue };
         if let Some(first) = seen.insert(format!("{what} {value}"), own.clone()) {
             table.report(duplicates(span, what, &value, &first));
         }
-    };
-    let text = |at: &Located<_>| (ToString::to_string(&at.value), at.span.clone());
-    once("name", name.as_ref().map(text));
-    once(
-        "address",
-        address
-            .as_ref()
-            .map(|at| (at.value.to_string(), at.span.clone())),
-    );
-    once(
-        "MAC address",
-        machine
-            .0
-            .as_ref()
-            .map(|at: &Located<crate::Mac>| (at.value.to_string(), at.span.clone())),
-    );
-    once(
-        "serial",
-        machine
-            .1
-            .as_ref()
-            .map(|at: &Located<crate::FirmwareId>| (at.value.to_string(), at.span.clone())),
-    );
-    once(
-        "uuid",
-        machine
-            .2
-            .as_ref()
-            .map(|at: &Located<crate::FirmwareId>| (at.value.to_string(), at.span.clone())),
-    );
+    }
 
     let address = address?;
     if address.value.is_loopback() || address.value.is_unspecified() || address.value.is_multicast()
@@ -159,23 +135,25 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<Lo
         return None;
     }
     let machine = MachineMatch {
-        mac: machine.0.map(|at| at.value),
-        serial: machine.1.map(|at| at.value),
-        uuid: machine.2.map(|at| at.value),
+        mac: mac.map(|at| at.value),
+        serial: serial.map(|at| at.value),
+        uuid: uuid.map(|at| at.value),
     };
-    let Located {
-        value: name,
-        span: named,
-    } = name?;
+    let name = name?;
     Some(Located {
         value: Node {
-            name,
+            name: name.value,
             address: address.value,
             machine,
-            named,
+            named: name.span,
         },
         span: address.span,
     })
+}
+
+/// A value as text, and its place.
+fn text_and_span<T: ToString>(at: Option<&Located<T>>) -> Option<(String, Range<usize>)> {
+    at.map(|at| (at.value.to_string(), at.span.clone()))
 }
 
 /// Without a `cidr` the network is the /24 of the first node, as in the guide.
@@ -226,38 +204,9 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
         .and_then(|node| Ipv4Net::new(node.value.address, 24).ok())
         .map(|net| net.trunc());
     let cidr = written.as_ref().map(|at| at.value.trunc()).or(guessed)?;
-    let outside = |address: Ipv4Addr| {
-        !cidr.contains(&address)
-            || (cidr.prefix_len() < 31
-                && (address == cidr.network() || address == cidr.broadcast()))
-    };
-    for node in nodes.iter().filter(|node| outside(node.value.address)) {
-        let message = format!(
-            "{} is not an address of a host in the network {cidr}",
-            node.value.address
-        );
-        let mut finding = Diagnostic::error(node.span.clone(), message);
-        if written.is_none() {
-            finding = finding.help(
-                "the network was taken from the first node; write it under [network] as `cidr`",
-            );
-        }
-        root.report(finding);
-    }
+    check_nodes(root, nodes, cidr, written.is_none());
     if let Some(gateway) = &gateway {
-        let taken = nodes
-            .iter()
-            .find(|node| node.value.address == gateway.value);
-        if let Some(node) = taken {
-            let message = format!(
-                "the gateway {} is the node {}",
-                gateway.value, node.value.name
-            );
-            root.report(Diagnostic::error(gateway.span.clone(), message));
-        } else if outside(gateway.value) {
-            let message = format!("the gateway {} is not in the network {cidr}", gateway.value);
-            root.report(Diagnostic::error(gateway.span.clone(), message));
-        }
+        check_gateway(root, nodes, cidr, gateway);
     }
     Some(Network {
         mode,
@@ -265,6 +214,54 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
         gateway: gateway.map(|at| at.value),
         dns: dns.into_iter().map(|at| at.value.0).collect(),
     })
+}
+
+/// Refuses nodes outside the network. `is_guessed`: the recipe names no network.
+fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_guessed: bool) {
+    for node in nodes
+        .iter()
+        .filter(|node| !is_host(cidr, node.value.address))
+    {
+        let message = format!(
+            "{} is not an address of a host in the network {cidr}",
+            node.value.address
+        );
+        let mut finding = Diagnostic::error(node.span.clone(), message);
+        if is_guessed {
+            finding = finding.help(
+                "the network was taken from the first node; write it under [network] as `cidr`",
+            );
+        }
+        root.report(finding);
+    }
+}
+
+/// Refuses a gateway that is a node, or that is outside the network.
+fn check_gateway(
+    root: &Table<'_>,
+    nodes: &[Located<Node>],
+    cidr: Ipv4Net,
+    gateway: &Located<Ipv4Addr>,
+) {
+    let taken = nodes
+        .iter()
+        .find(|node| node.value.address == gateway.value);
+    if let Some(node) = taken {
+        let message = format!(
+            "the gateway {} is the node {}",
+            gateway.value, node.value.name
+        );
+        root.report(Diagnostic::error(gateway.span.clone(), message));
+    } else if !is_host(cidr, gateway.value) {
+        let message = format!("the gateway {} is not in the network {cidr}", gateway.value);
+        root.report(Diagnostic::error(gateway.span.clone(), message));
+    }
+}
+
+/// Whether a host of the network can have the address.
+fn is_host(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
+    cidr.contains(&address)
+        && (cidr.prefix_len() >= 31 || (address != cidr.network() && address != cidr.broadcast()))
 }
 
 /// By default everyone on the nodes' network is let in, so that it must be one.

@@ -1,8 +1,10 @@
 //! A recipe's mistakes, each with the words it is answered with.
 
 mod accepted;
+mod backup;
 mod documented;
 mod hostile;
+mod install;
 
 use super::*;
 
@@ -126,117 +128,6 @@ fn a_wrong_type_says_what_was_expected_and_found() {
     );
 }
 
-fn installed(install: &str) -> Install {
-    let text = format!("{GOOD}\n[install]\n{install}");
-    read(&text)
-        .recipe
-        .unwrap_or_else(|| panic!("{:?}", said(&text)))
-        .install
-}
-
-/// Each repository as `name: addresses`.
-fn repos(install: &str) -> Vec<String> {
-    let text = |repo: &Repo| {
-        let urls: Vec<&str> = repo.urls.iter().map(|url| url.url().as_str()).collect();
-        format!("{}: {}", repo.name, urls.join(" "))
-    };
-    installed(install).repos.iter().map(text).collect()
-}
-
-#[test]
-fn nodes_get_the_updates_that_belong_to_the_trees() {
-    assert!(
-        repos("")[0]
-            .starts_with("updates: https://vault.centos.org/7.9.2009/updates/x86_64/ https://")
-    );
-    let local = "trees = [\"http://10.0.0.5/centos/7.9.2009/os/x86_64\", \"http://10.0.0.6/dvd/\"]";
-    assert_eq!(
-        repos(local),
-        ["updates: http://10.0.0.5/centos/7.9.2009/updates/x86_64/"]
-    );
-    assert!(repos("family = \"oracle\"")[0].starts_with("ol7_latest: https://yum.oracle.com/"));
-    let own = "[[install.repo]]\nname = \"els\"\nurls = [\"http://a/els\", \"http://b/els\"]\nkey = \"els.asc\"\n";
-    assert_eq!(repos(own), ["els: http://a/els/ http://b/els/"]);
-    assert!(
-        matches!(&installed(own).repos[0].key, Some(RepoKey::File(file)) if file.source == "els.asc")
-    );
-}
-
-#[test]
-fn a_recipe_without_updates_is_warned_of() {
-    for install in ["trees = [\"http://10.0.0.6/dvd/\"]", "repo = []"] {
-        let said = said(&format!("{GOOD}\n[install]\n{install}"));
-        assert!(
-            said.len() == 1 && said[0].contains("no repository of updates"),
-            "{said:?}"
-        );
-        assert!(repos(install).is_empty());
-    }
-    // [[install.repo]] replaces the default.
-    let one = |name: &str, url: &str| {
-        format!("{GOOD}\n[[install.repo]]\nname = \"{name}\"\nurls = [\"{url}\"]")
-    };
-    let without = said(&one("epel", "http://a/models/7/"));
-    assert!(
-        without.len() == 1 && without[0].contains("[[install.repo]] replaces the default"),
-        "{without:?}"
-    );
-    for (name, url) in [
-        ("updates", "http://a/7/"),
-        ("ol7_latest", "http://a/"),
-        ("own", "http://a/centos7-ELS/x86_64/"),
-    ] {
-        assert!(said(&one(name, url)).is_empty(), "{name} {url}");
-    }
-    let text = format!("{GOOD}\n[install]\nfamily = \"rhel\"");
-    refused(
-        &text,
-        "RHEL 7.9 has no tree that is open to everyone | `trees` is missing | serve the contents of its DVD",
-    );
-}
-
-#[test]
-fn a_bad_repository_says_why() {
-    let refused = |more: &str, expected: &str| {
-        refused(&format!("{GOOD}\n[[install.repo]]\n{more}"), expected);
-    };
-    refused(
-        "urls = [\"http://a/\"]",
-        "`name` is missing in [[install.repo]]",
-    );
-    refused("name = \"els\"", "`urls` is missing in [[install.repo]]");
-    refused("name = \"els\"\nurls = []", "`urls` is empty");
-    refused(
-        "name = \"els\"\nurls = [\"http://a/\"]\nkey = \"../els\"",
-        "leads out of the recipe's folder",
-    );
-    let twice = "name = \"els\"\nurls = [\"http://a/\"]\n[[install.repo]]\nname = \"els\"\nurls = [\"http://b/\"]";
-    refused(twice, "two repositories are named `els`");
-}
-
-#[test]
-fn a_name_that_the_installer_would_replace_is_refused() {
-    let refused =
-        |line: &str, expected: &str| refused(&format!("{GOOD}\n[install]\n{line}"), expected);
-    refused(
-        "timezone = \"Europe/Berln\"",
-        "would take America/New_York; did you mean \"Europe/Berlin\"?",
-    );
-    refused("lang = \"en\"", "did you mean \"en_US.UTF-8\"?");
-    refused(
-        "keyboard = \"nokb\"",
-        "the installer knows no keymap `nokb`, and would take us",
-    );
-    refused(
-        "disk = \"/dev/sda1\"",
-        "this is a partition; write its disk, \"sda\"",
-    );
-    refused(
-        "packages = [\"vim-enhanced htop\"]",
-        "write each as a text of its own",
-    );
-}
-
 #[test]
 fn a_bad_value_says_why() {
     refused(
@@ -353,119 +244,6 @@ fn a_contradiction_names_both_sides() {
         &changed("[firewall]", "[metadata]\nplatform = \"aws\"\n[firewall]"),
         "expected one of: openstack, ec2, gce",
     );
-}
-
-#[test]
-fn a_backup_has_defaults_and_no_secrets() {
-    let with = |lines: &str| changed("[firewall]", &format!("[backup]\n{lines}\n[firewall]"));
-    let plain = read(&with("")).recipe.unwrap().backup.unwrap();
-    assert_eq!(
-        (plain.schedule.to_string(), plain.destination.to_string()),
-        ("hourly".into(), "/var/backups/etcd".into())
-    );
-    assert_eq!(read(GOOD).recipe.unwrap().backup, None);
-    let text = with(
-        "destination = \"s3://backups/etcd\"\nschedule = \"every 6 hours\"\n[backup.s3]\nendpoint = \"https://s3.example.com\"\n[backup.keep]\ndaily = 30",
-    );
-    let full = read(&text)
-        .recipe
-        .unwrap_or_else(|| panic!("{:?}", said(&text)))
-        .backup
-        .unwrap();
-    assert!(
-        full.s3.path_style && full.keep.daily == 30 && full.keep.hourly == 24,
-        "{full:?}"
-    );
-    refused(
-        &with("schedule = \"every 7 hours\""),
-        "expected hours that divide a day",
-    );
-    refused(
-        &with("destination = \"/home/backups\""),
-        "no snapshot can be written below /home",
-    );
-    refused(
-        &with("destination = \"s3://backups/etcd\""),
-        "the store of the bucket is not named",
-    );
-    refused(
-        &with("[backup.s3]\nregion = \"x\""),
-        "without a destination that is s3://",
-    );
-    refused(
-        &with("[backup.s3]\nsecret-access-key = \"x\""),
-        "the store's keys do not stand in a recipe",
-    );
-    refused(
-        &with("[backup.keep]\nhourly = 0\ndaily = 0\nweekly = 0\nmonthly = 0"),
-        "no snapshot would be kept",
-    );
-    let path =
-        "destination = \"s3://b12/x\"\n[backup.s3]\nendpoint = \"https://s3.example.com/b12\"";
-    refused(
-        &with(path),
-        "`endpoint` has a path | expected the store's address alone",
-    );
-    let http =
-        with("destination = \"s3://backups\"\n[backup.s3]\nendpoint = \"http://10.0.0.9:9000\"");
-    assert!(
-        said(&http)[0].contains("plain http shows the snapshots"),
-        "{:?}",
-        said(&http)
-    );
-}
-
-#[test]
-fn snapshots_may_be_compressed_and_encrypted_for_somebody() {
-    const ONE: &str = "age15lp306z7aly3hwtvzc8mm90wjwkrf3slwk5nqpnxdjh293aae3esqjjpc0";
-    const TWO: &str = "age1kjnnl093096ucux0wcx4pfpkvx88gg4f0j55k5azuvg9f6zqd9nqj72pce";
-    let with = |lines: &str| changed("[firewall]", &format!("[backup]\n{lines}\n[firewall]"));
-    let plain = read(&with("")).recipe.unwrap().backup.unwrap();
-    assert!(!plain.compress && plain.age.is_empty());
-    let text = with(&format!("compress = true\nage = [\"{ONE}\", \"{TWO}\"]"));
-    let both = read(&text)
-        .recipe
-        .unwrap_or_else(|| panic!("{:?}", said(&text)))
-        .backup
-        .unwrap();
-    assert!(both.compress && both.age[1].to_string() == TWO, "{both:?}");
-    refused(
-        &with("compress = \"yes\""),
-        "`compress` must be true or false",
-    );
-    refused(
-        &with(&format!("age = \"{ONE}\"")),
-        "`age` must be a list of strings",
-    );
-    refused(
-        &with("age = []"),
-        "names nobody who could read the snapshots",
-    );
-    refused(
-        &with(&format!("age = [\"{ONE}\", \"{ONE}\"]")),
-        "is there twice",
-    );
-    refused(
-        &with("age = [\"age1abc\"]"),
-        "bad value for `age` | expected an X25519 recipient",
-    );
-    refused(
-        &with("age = [\"AGE-SECRET-KEY-1X\"]"),
-        "this is a secret key",
-    );
-    // The place is that of the one that is wrong.
-    let text = with(&format!(
-        "age = [\n  \"{ONE}\",\n  \"{}\",\n]",
-        TWO.replace('k', "m")
-    ));
-    let line = 1 + text.lines().position(|line| line.contains("mjn")).unwrap();
-    assert!(read(&text).recipe.is_none());
-    assert!(
-        said(&text)[0].starts_with(&format!("{line}:3 ")),
-        "{:?}",
-        said(&text)
-    );
-    refused(&text, "its checksum is wrong");
 }
 
 #[test]

@@ -1,0 +1,149 @@
+//! Tests of the answers to broken syntax.
+
+use crate::recipe::read;
+
+/// The first finding: the text that it marks, what it says, and its help.
+fn said(text: &str) -> Vec<(String, String, String)> {
+    let marked = |finding: &crate::Diagnostic| {
+        text.get(finding.span.clone())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let findings = read(text).findings;
+    findings
+        .into_iter()
+        .map(|f| {
+            (
+                marked(&f),
+                f.message.clone() + " | " + &f.label,
+                f.help.unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+/// Each slip: the recipe, the text that is marked, the message and the help.
+const SLIPS: &[(&str, &str, &str, &str)] = &[
+    (
+        "name = prod\n",
+        "prod",
+        "`prod` needs quotes",
+        "write \"prod\"",
+    ),
+    (
+        "address = 10.20.30.11\n",
+        "10.20.30.11",
+        "needs quotes",
+        "write \"10.20.30.11\"",
+    ),
+    (
+        "mac = 52:54:00:aa:00:11 # its card\n",
+        "52:54:00:aa:00:11",
+        "needs quotes",
+        "write \"52:54:00:aa:00:11\"",
+    ),
+    (
+        "dns = [10.0.0.1, \"10.0.0.2\"]\n",
+        "10.0.0.1",
+        "needs quotes",
+        "write \"10.0.0.1\"",
+    ),
+    (
+        "a = { source = \"x\", mode = 0644 }\n",
+        "0644",
+        "needs quotes",
+        "write \"0644\"",
+    ),
+    ("module = True\n", "True", "lower case", "write true"),
+    (
+        "module = yes\n",
+        "yes",
+        "neither true nor false",
+        "write true; or \"yes\"",
+    ),
+    (
+        "// mine\n",
+        "//",
+        "a comment in TOML begins with #",
+        "write #",
+    ),
+    (
+        "-- mine\n",
+        "--",
+        "a comment in TOML begins with #",
+        "write #",
+    ),
+    ("---\n", "-", "JSON or YAML", "builder init"),
+    (
+        "- name: n1\n",
+        "-",
+        "a list of YAML",
+        "write name = \"n1\", below a line [[node]]",
+    ),
+    ("cluster:\n", "cluster", "this is YAML", "write [cluster]"),
+    (
+        "name: 'prod'\n",
+        "name",
+        "expected `=`",
+        "write name = \"prod\"",
+    ),
+    (
+        "dns = [\"a\" \"b\"]\n",
+        "\"b\"",
+        "a comma is missing",
+        "between two values",
+    ),
+    (
+        "\"/etc/motd\" = { source = \"x\", mode = 0644 }\n",
+        "0644",
+        "needs quotes",
+        "write \"0644\"",
+    ),
+    ("{\"cluster\": {}}\n", "{", "JSON or YAML", "builder init"),
+    (
+        "/etc/motd = \"motd\"\n",
+        "/etc/motd",
+        "needs quotes",
+        "write \"/etc/motd\" =",
+    ),
+    ("name = “prod”\n", "“", "typographic", "the plain one"),
+    ("name =\u{a0}\"prod\"\n", "\u{a0}", "U+00A0", "plain space"),
+    ("a = 1\rb = 2\n", "\r", "carriage return", "LF or CRLF"),
+    ("a = 1\n\0\n", "\0", "U+0000", "UTF-8"),
+    ("name = \"prod\n", "\"prod", "not closed", "end the text"),
+    (
+        "[etcd]\nquota = \"1\"\nx = 1\nquota = \"2\"\n",
+        "quota",
+        "set twice in [etcd] | line 2 has the first",
+        "remove one",
+    ),
+    (
+        "[a]\nx = 1\n[b]\nx = 1\n[a]\n",
+        "a",
+        "[a] occurs twice | line 1",
+        "remove one",
+    ),
+    (
+        "[node]\na = 1\n[[node]]\na = 2\n[[node]]\n",
+        "node",
+        "line 1 has [node]",
+        "write [[node]] on line 1",
+    ),
+];
+
+#[test]
+fn each_slip_is_answered_with_what_to_write() {
+    for &(text, marked, message, help) in SLIPS {
+        let all = said(text);
+        let (found, what, how) = &all[0];
+        assert!(all.len() == 1, "{text:?}: {all:#?}");
+        assert!(
+            found.starts_with(marked) && what.contains(message) && how.contains(help),
+            "{text:?}: {all:#?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_known_is_said_as_the_parser_does() {
+    assert!(said("[cluster\n")[0].1.starts_with("this is not TOML"));
+}

@@ -1,0 +1,186 @@
+//! Tests of the rules of an upgrade.
+
+use super::*;
+
+fn version(text: &str) -> EtcdVersion {
+    text.parse().unwrap()
+}
+
+fn cluster(members: &[&str], agreed: Option<u64>) -> ClusterVersions {
+    let member = |(at, text): (usize, &&str)| RunningMember {
+        name: format!("etcd-{}", at + 1),
+        version: version(text),
+    };
+    ClusterVersions {
+        members: members.iter().enumerate().map(member).collect(),
+        agreed,
+        downgrading: false,
+    }
+}
+
+#[track_caller]
+fn says(own: &str, entry: Entry, cluster: &ClusterVersions, expected: &str) {
+    let said = obstacle(version(own), entry, cluster)
+        .map_or_else(String::new, |obstacle| obstacle.to_string());
+    assert!(
+        if expected.is_empty() {
+            said.is_empty()
+        } else {
+            said.contains(expected)
+        },
+        "{own} {entry:?}: {said:?}"
+    );
+}
+
+#[test]
+fn each_step_has_its_floor() {
+    for (own, others, expected) in [
+        ("3.5.33", "3.4.23", ""),
+        ("3.5.1", "3.5.33", ""),
+        ("3.6.14", "3.5.32", ""),
+        (
+            "3.6.14",
+            "3.5.31",
+            "etcd-1 is etcd 3.5.31, and 3.6.14 cannot run beside it: 3.6 needs every member of 3.5 at 3.5.32",
+        ),
+        ("3.6.0", "3.5.33", ""),
+        ("3.7.1", "3.6.11", ""),
+        ("3.7.1", "3.6.10", "at 3.6.11 or later"),
+        ("3.6.14", "3.4.45", "lets no minor be skipped"),
+        ("3.7.1", "3.5.33", "lets no minor be skipped"),
+        ("3.7.1", "3.7.0", ""),
+    ] {
+        says(own, Entry::Join, &cluster(&[others], None), expected);
+        // The lower one of a pair may no more run beside the higher one than the other way
+        // round.
+        if !expected.is_empty() {
+            says(
+                others,
+                Entry::Data(None),
+                &cluster(&[own], Some(version(others).minor)),
+                "cannot run beside it",
+            );
+        }
+    }
+}
+
+#[test]
+fn every_member_counts() {
+    says(
+        "3.6.14",
+        Entry::Join,
+        &cluster(&["3.6.14", "3.5.33", "3.5.1"], Some(5)),
+        "etcd-3 is etcd 3.5.1",
+    );
+    says(
+        "3.6.14",
+        Entry::Join,
+        &cluster(&["3.6.14", "3.5.33", "3.5.32"], Some(5)),
+        "",
+    );
+    says("3.6.14", Entry::Join, &cluster(&[], None), "");
+}
+
+#[test]
+fn an_older_one_is_let_in_as_long_as_the_cluster_is_not_newer() {
+    let mixed = cluster(&["3.6.14", "3.5.33"], Some(5));
+    says("3.5.33", Entry::Join, &mixed, "");
+    says("3.5.33", Entry::Data(Some(version("3.5.33"))), &mixed, "");
+    let upgraded = cluster(&["3.6.14", "3.6.14"], Some(5));
+    says(
+        "3.5.33",
+        Entry::Data(Some(version("3.5.33"))),
+        &upgraded,
+        "",
+    );
+    says(
+        "3.5.33",
+        Entry::Join,
+        &upgraded,
+        "the cluster runs as etcd 3.6, and 3.5.33 is older",
+    );
+    let agreed = cluster(&["3.6.14", "3.6.14"], Some(6));
+    says(
+        "3.5.33",
+        Entry::Data(None),
+        &agreed,
+        "the cluster runs as etcd 3.6",
+    );
+    says(
+        "3.5.33",
+        Entry::Data(None),
+        &cluster(&["3.6.14"], None),
+        "the cluster runs as etcd 3.6",
+    );
+}
+
+#[test]
+fn data_is_used_by_the_next_version_only() {
+    let off = ClusterVersions::default();
+    says(
+        "3.6.14",
+        Entry::Data(Some(version("3.5.1"))),
+        &off,
+        "the last version on this node's data is etcd 3.5.1",
+    );
+    says("3.6.14", Entry::Data(Some(version("3.5.33"))), &off, "");
+    says("3.6.14", Entry::Data(Some(version("3.6.0"))), &off, "");
+    says(
+        "3.7.1",
+        Entry::Data(Some(version("3.5.33"))),
+        &off,
+        "lets no minor be skipped",
+    );
+    says("3.6.14", Entry::Data(None), &off, "");
+}
+
+#[test]
+fn a_step_from_one_image_to_the_next_is_judged_as_the_join_will_be() {
+    let said = |from, to| step(version(from), version(to)).map(|obstacle| obstacle.to_string());
+    assert_eq!(
+        (said("3.5.33", "3.6.14"), said("3.6.14", "3.6.11")),
+        (None, None)
+    );
+    assert!(
+        said("3.5.1", "3.6.14")
+            .unwrap()
+            .starts_with("a node of the old image is etcd 3.5.1")
+    );
+    assert!(
+        said("3.6.14", "3.5.33")
+            .unwrap()
+            .contains("the cluster runs as etcd 3.6, and 3.5.33 is older")
+    );
+}
+
+#[test]
+fn nobody_joins_during_a_downgrade() {
+    let down = ClusterVersions {
+        downgrading: true,
+        ..cluster(&["3.6.14", "3.6.14"], Some(5))
+    };
+    for own in ["3.5.33", "3.6.14"] {
+        says(own, Entry::Join, &down, "etcdctl downgrade cancel");
+        says(own, Entry::Data(None), &down, "");
+    }
+}
+
+#[test]
+fn a_release_that_damages_data_is_known_for_it() {
+    let count = |text: &str| faults(version(text)).len();
+    assert_eq!(
+        (
+            count("3.5.0"),
+            count("3.5.5"),
+            count("3.5.22"),
+            count("3.5.23")
+        ),
+        (5, 3, 1, 0)
+    );
+    assert_eq!(
+        (count("3.4.20"), count("3.4.21"), count("3.4.38")),
+        (4, 3, 0)
+    );
+    assert_eq!((count("3.6.4"), count("3.6.5"), count("3.7.0")), (1, 0, 0));
+    assert!(faults(version("3.5.1"))[0].what.contains("#13766"));
+}
