@@ -1,16 +1,19 @@
 //! `builder build`: one recipe in, one image and a folder for each node out.
 
+mod folders;
+
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context as _, Result, ensure};
-use recipes::{NodeDocument, PublicKey, Recipe, Sha256, upgrade};
+use anyhow::{Context as _, Result};
+use recipes::{EtcdVersion, NodeDocument, PublicKey, Recipe, Sha256, upgrade};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use self::folders::{default_cache, default_pki, default_state, must_be_outside};
 use crate::check::{self, CheckedRecipe};
 use crate::manifest::{self, FileDigest, ManifestInputs};
 use crate::output::{self, Output, Replaceable};
@@ -97,42 +100,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         user_files,
     } = check::checked_recipe(&options.recipe, options.strict)?;
     let date = date(&recipe)?;
-    let place = output::resolve(&options.out)?;
-    let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
-    let pki_folder = options.pki.clone().unwrap_or_else(|| default_pki(&place));
-    must_be_outside(&cache, &place, "--cache")?;
-    must_be_outside(&pki_folder, &place, "--pki")?;
+    let Folders {
+        place,
+        cache,
+        pki: pki_folder,
+    } = folders(options)?;
     // Before anything is fetched: a folder that may not be replaced will not be in the end either.
     let replaced = output::check(&place, &options.replaceable(pki::trust(&pki_folder)))?;
-    if let Some(obstacle) =
-        replaced.and_then(|etcd| upgrade::step(etcd, recipe.etcd.settings.version))
-    {
-        let path = place.display();
-        progress.say(&format!(
-            "warning: no node of the image that {path} holds can be replaced by one of the new: {obstacle}"
-        ));
+    if let Some(etcd) = replaced {
+        warn_of_obstacle(&recipe, etcd, &place, &*progress);
     }
     let (firstboot, firstboot_input) = firstboot(options)?;
     let (release, binaries) = fetch(options, &recipe, &cache, &*progress)?;
 
     let mut pki = open_pki(options, &recipe, &pki_folder)?;
-    // Before the first document, which publishes the key: a build that ends here begins the record
-    // again.
-    let begun = if pki.is_new() {
-        Some(begin_record(&recipe, &pki_folder)?)
-    } else {
-        None
-    };
-    let mut documents = documents(&recipe, &mut pki)?;
-    for event in pki.events() {
-        progress.say(&event.to_string());
-    }
-    if let Some(record) = begun {
-        progress.say(&format!(
-            "{}: made; `builder serve` records there what was installed",
-            record.folder().display()
-        ));
-    }
+    let mut documents = issue_documents(&recipe, &mut pki, &pki_folder, &*progress)?;
 
     let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;
     let image = output.path().join("image");
@@ -155,22 +137,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         &image.join("centos7.ks"),
         &render::kickstart(&recipe, packed.sha256)?,
     )?;
-    let name = options
-        .recipe
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
     let manifest_inputs = ManifestInputs {
-        recipe: input(&name, text.as_bytes()),
+        recipe: recipe_input(&options.recipe, &text),
         etcd: recipe.etcd.settings.version,
         trust: pki.trust(),
         inputs: vec![release_input(&recipe, &release), firstboot_input],
-        packed: Some(FileDigest {
-            name: manifest::OVERLAY.to_owned(),
-            size: packed.size,
-            sha256: packed.sha256,
-        }),
+        packed: Some(packed_overlay(&packed)),
         overlay: tree.listed,
     };
     let manifest = manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
@@ -192,6 +164,80 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     )
 }
 
+/// Issues each node's document, and begins the record of what is installed if the PKI is new.
+fn issue_documents(
+    recipe: &Recipe,
+    pki: &mut Pki,
+    pki_folder: &Path,
+    progress: &dyn Progress,
+) -> Result<Vec<NodeDocument>> {
+    // Before the first document, which publishes the key: a build that ends here begins the record
+    // again.
+    let begun = if pki.is_new() {
+        Some(begin_record(recipe, pki_folder)?)
+    } else {
+        None
+    };
+    let documents = documents(recipe, pki)?;
+    for event in pki.events() {
+        progress.say(&event.to_string());
+    }
+    if let Some(record) = begun {
+        progress.say(&format!(
+            "{}: made; `builder serve` records there what was installed",
+            record.folder().display()
+        ));
+    }
+    Ok(documents)
+}
+
+/// The recipe as an input of the image: its file name and digest.
+fn recipe_input(path: &Path, text: &str) -> FileDigest {
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    input(&name, text.as_bytes())
+}
+
+/// The overlay as an output of the image.
+fn packed_overlay(packed: &Packed) -> FileDigest {
+    FileDigest {
+        name: manifest::OVERLAY.to_owned(),
+        size: packed.size,
+        sha256: packed.sha256,
+    }
+}
+
+/// The folders that a build reads and writes.
+struct Folders {
+    /// The output.
+    place: PathBuf,
+    cache: PathBuf,
+    pki: PathBuf,
+}
+
+/// Resolves the folders. The cache and the PKI must be outside the output.
+fn folders(options: &Options) -> Result<Folders> {
+    let place = output::resolve(&options.out)?;
+    let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
+    let pki = options.pki.clone().unwrap_or_else(|| default_pki(&place));
+    must_be_outside(&cache, &place, "--cache")?;
+    must_be_outside(&pki, &place, "--pki")?;
+    Ok(Folders { place, cache, pki })
+}
+
+/// Warns if no node of the image in `place`, which has the release `etcd`, can be replaced.
+fn warn_of_obstacle(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
+    if let Some(obstacle) = upgrade::step(etcd, recipe.etcd.settings.version) {
+        let path = place.display();
+        progress.say(&format!(
+            "warning: no node of the image that {path} holds can be replaced by one of the new: {obstacle}"
+        ));
+    }
+}
+
 /// SOURCE_DATE_EPOCH where it is set (reproducible-builds.org/specs/source-date-epoch), else the
 /// recipe's date.
 fn date(recipe: &Recipe) -> Result<u64> {
@@ -207,54 +253,11 @@ fn date(recipe: &Recipe) -> Result<u64> {
     })
 }
 
-fn default_cache() -> Result<PathBuf> {
-    let from = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache")));
-    cache
-        .map(|cache| cache.join("etcd-image"))
-        .context("neither XDG_CACHE_HOME nor HOME is set; name a folder by --cache")
-}
-
-/// The PKI's default place: `out` has `out.pki` beside it, so that two clusters in one folder do
-/// not share one.
-fn default_pki(out: &Path) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".pki");
-    out.with_file_name(name)
-}
-
-/// The default place of the server's records, beside the PKI: `out.pki` has `out.state` beside it.
-fn default_state(pki: &Path) -> PathBuf {
-    let name = pki.file_name().unwrap_or_default().to_string_lossy();
-    pki.with_file_name(format!(
-        "{}.state",
-        name.strip_suffix(".pki").unwrap_or(&name)
-    ))
-}
-
 /// Begins the record of what `builder serve` installs.
 fn begin_record(recipe: &Recipe, pki: &Path) -> Result<Record> {
     let record = Record::new(&default_state(pki), &recipe.cluster.name);
     record.begin(SystemTime::now())?;
     Ok(record)
-}
-
-/// Refuses a folder within the output, which the next build would take away with it.
-fn must_be_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
-    let real = folder
-        .canonicalize()
-        .or_else(|_| std::path::absolute(folder))
-        .unwrap_or_default();
-    let place = folder.display();
-    ensure!(
-        !real.starts_with(out),
-        "{place} is in the output, which is replaced as a whole; name another {option}"
-    );
-    Ok(())
 }
 
 /// The firstboot to pack, once it is sure that CentOS 7 can run it.

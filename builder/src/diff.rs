@@ -116,30 +116,39 @@ fn differences(old: &Image, new: &Image) -> Vec<Difference> {
             ..Difference::default()
         });
     }
+    out.extend(overlay_differences(old, new));
+    out
+}
+
+/// What differs between the overlays, file by file.
+fn overlay_differences(old: &Image, new: &Image) -> Vec<Difference> {
     let (ours, theirs) = (entries(old), entries(new));
     let paths: BTreeSet<&str> = ours.keys().chain(theirs.keys()).copied().collect();
-    out.extend(paths.into_iter().filter_map(|path| {
-        let (before, after) = (ours.get(path).copied(), theirs.get(path).copied());
-        if before == after {
-            return None;
-        }
-        let lines =
-            match [old, new].map(|image| image.contents.get(path).and_then(|bytes| text(bytes))) {
+    paths
+        .into_iter()
+        .filter_map(|path| {
+            let (before, after) = (ours.get(path).copied(), theirs.get(path).copied());
+            if before == after {
+                return None;
+            }
+            let lines = match [old, new]
+                .map(|image| image.contents.get(path).and_then(|bytes| text(bytes)))
+            {
                 [Some(before), Some(after)] => self::lines(&before, &after),
                 _ => Vec::new(),
             };
-        let describe =
-            |entry: Option<&OverlayEntry>| entry.map(|entry| describe(entry, lines.is_empty()));
-        let (old, new) = (describe(before), describe(after));
-        Some(Difference {
-            what: format!("/{path}"),
-            old,
-            new,
-            lines,
-            warning: None,
+            let describe =
+                |entry: Option<&OverlayEntry>| entry.map(|entry| describe(entry, lines.is_empty()));
+            let (old, new) = (describe(before), describe(after));
+            Some(Difference {
+                what: format!("/{path}"),
+                old,
+                new,
+                lines,
+                warning: None,
+            })
         })
-    }));
-    out
+        .collect()
 }
 
 /// The kickstart without the overlay's digest, which changes with everything.

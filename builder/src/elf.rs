@@ -93,28 +93,8 @@ fn header(bytes: &[u8]) -> Result<&FileHeader64<LittleEndian>, NotForCentos7> {
             found: format!("a {width} {order} machine"),
         });
     }
-    match header.e_machine(LittleEndian) {
-        elf::EM_X86_64 => {}
-        elf::EM_AARCH64 => {
-            return Err(NotForCentos7::Architecture {
-                found: "arm64 (AArch64)".to_owned(),
-            });
-        }
-        elf::EM_PPC64 => {
-            return Err(NotForCentos7::Architecture {
-                found: "ppc64le".to_owned(),
-            });
-        }
-        elf::EM_RISCV => {
-            return Err(NotForCentos7::Architecture {
-                found: "riscv64".to_owned(),
-            });
-        }
-        other => {
-            return Err(NotForCentos7::Architecture {
-                found: format!("ELF machine {}", other.0),
-            });
-        }
+    if let Some(found) = other_machine(header) {
+        return Err(NotForCentos7::Architecture { found });
     }
     if ![elf::ELFOSABI_SYSV, elf::ELFOSABI_GNU].contains(&ident.os_abi) {
         return Err(NotForCentos7::System(ident.os_abi.0));
@@ -124,6 +104,17 @@ fn header(bytes: &[u8]) -> Result<&FileHeader64<LittleEndian>, NotForCentos7> {
         elf::ET_REL => Err(NotForCentos7::NotProgram("an object file (.o)")),
         elf::ET_CORE => Err(NotForCentos7::NotProgram("a core dump")),
         _ => Err(NotForCentos7::NotProgram("an ELF file of unknown type")),
+    }
+}
+
+/// The name of the machine, if it is not x86-64.
+fn other_machine(header: &FileHeader64<LittleEndian>) -> Option<String> {
+    match header.e_machine(LittleEndian) {
+        elf::EM_X86_64 => None,
+        elf::EM_AARCH64 => Some("arm64 (AArch64)".to_owned()),
+        elf::EM_PPC64 => Some("ppc64le".to_owned()),
+        elf::EM_RISCV => Some("riscv64".to_owned()),
+        other => Some(format!("ELF machine {}", other.0)),
     }
 }
 

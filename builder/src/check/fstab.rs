@@ -124,34 +124,7 @@ fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
 
 fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
     let (target, kind) = (entry.target, entry.kind.text);
-    if !target.text.contains('/') && kind != "swap" {
-        out.push(
-            Finding::error(
-                "fstab/mount-point",
-                target,
-                format!("`{}` is not a mount point", target.text),
-            )
-            .effect("219 ignores the line: the volume is not mounted")
-            .fix(format!("write /{}", target.text)),
-        );
-    } else if !target.text.starts_with('/') && kind != "swap" {
-        out.push(
-            Finding::warning("fstab/mount-point", target, "a mount point begins with /")
-                .effect("219 mounts at the path below /, and mount(8) below its own folder")
-                .fix(format!("write /{}", target.text)),
-        );
-    }
-    if target.text.len() > 1 && target.text.ends_with('/') {
-        out.push(
-            Finding::warning(
-                "fstab/mount-point",
-                target,
-                "a / at the end of a mount point",
-            )
-            .effect("other programs compare the text and miss it")
-            .fix("remove it"),
-        );
-    }
+    check_mount_point(target, kind, out);
     let name = entry.source.text.strip_prefix("/dev/").unwrap_or_default();
     if ["sd", "vd", "hd", "xvd", "nvme"]
         .iter()
@@ -187,9 +160,40 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
     }
 }
 
+fn check_mount_point(target: TextSpan<'_>, kind: &str, out: &mut Vec<Finding>) {
+    if !target.text.contains('/') && kind != "swap" {
+        out.push(
+            Finding::error(
+                "fstab/mount-point",
+                target,
+                format!("`{}` is not a mount point", target.text),
+            )
+            .effect("219 ignores the line: the volume is not mounted")
+            .fix(format!("write /{}", target.text)),
+        );
+    } else if !target.text.starts_with('/') && kind != "swap" {
+        out.push(
+            Finding::warning("fstab/mount-point", target, "a mount point begins with /")
+                .effect("219 mounts at the path below /, and mount(8) below its own folder")
+                .fix(format!("write /{}", target.text)),
+        );
+    }
+    if target.text.len() > 1 && target.text.ends_with('/') {
+        out.push(
+            Finding::warning(
+                "fstab/mount-point",
+                target,
+                "a / at the end of a mount point",
+            )
+            .effect("other programs compare the text and miss it")
+            .fix("remove it"),
+        );
+    }
+}
+
 fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>) {
     let name = option.text.split('=').next().unwrap_or_default();
-    let (root, xfs) = (entry.target.text == "/", entry.kind.text == "xfs");
+    let root = entry.target.text == "/";
     if root && ["noauto", "nofail", "x-systemd.automount"].contains(&name) {
         let finding = Finding::warning(
             "fstab/option",
@@ -230,8 +234,16 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
                     "it came later: write a .mount unit, or x-systemd.requires= where that will do",
                 ),
         );
-    } else if xfs && name == "nobarrier" {
-        out.push(
+    } else {
+        out.extend(file_system_option(entry, option, name));
+    }
+}
+
+/// Checks an option of the volume's file system.
+fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option<Finding> {
+    let (root, xfs) = (entry.target.text == "/", entry.kind.text == "xfs");
+    if xfs && name == "nobarrier" {
+        Some(
             Finding::error(
                 "fstab/nobarrier",
                 option,
@@ -239,9 +251,9 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
             )
             .effect("a power cut can lose writes that etcd acknowledged")
             .fix("remove it"),
-        );
+        )
     } else if xfs && name == "allocsize" && !is_allocsize(option.text) {
-        out.push(
+        Some(
             Finding::error(
                 "fstab/option",
                 option,
@@ -249,9 +261,9 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
             )
             .effect("the volume is not mounted, and the boot stops in emergency mode")
             .fix("write allocsize=64m"),
-        );
+        )
     } else if xfs && root && only_at_first_mount(option.text) {
-        out.push(
+        Some(
             Finding::warning(
                 "fstab/only-at-first-mount",
                 option,
@@ -264,16 +276,25 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
                 "write rootflags={} on the kernel line, or give the data a volume of its own",
                 option.text
             )),
-        );
+        )
     } else if name == "nodiratime"
         && entry
             .options
             .split(',')
             .any(|other| other.text == "noatime")
     {
-        // True, and harmless: noatime says it already.
-    } else if (entry.kind.text == "ext4" || entry.kind.text == "ext3") && xfs_only(name) {
-        out.push(
+        // This is harmless: noatime includes nodiratime.
+        None
+    } else {
+        unknown_option(entry, option, name)
+    }
+}
+
+/// A finding if XFS or ext4 on CentOS 7 does not have the option.
+fn unknown_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option<Finding> {
+    let xfs = entry.kind.text == "xfs";
+    if (entry.kind.text == "ext4" || entry.kind.text == "ext3") && xfs_only(name) {
+        Some(
             Finding::error(
                 "fstab/option",
                 option,
@@ -281,7 +302,7 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
             )
             .effect("the volume is not mounted, and the boot stops in emergency mode")
             .fix("remove it"),
-        );
+        )
     } else if xfs && !known_to_xfs(name) {
         let finding = Finding::error(
             "fstab/option",
@@ -290,9 +311,11 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
         )
         .effect("the volume is not mounted, and the boot stops in emergency mode");
         let near = recipes::diagnostic::nearest(name, GENERIC.iter().chain(XFS).copied());
-        out.push(finding.fix(near.map_or_else(
+        Some(finding.fix(near.map_or_else(
             || "remove it".to_owned(),
             |near| format!("did you mean {near}?"),
-        )));
+        )))
+    } else {
+        None
     }
 }

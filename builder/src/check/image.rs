@@ -146,26 +146,7 @@ fn rendered(
     let mut places = std::collections::BTreeSet::new();
     for file in user_files {
         let path = format!("/{}", file.path);
-        if files[..rendered].iter().any(|own| own.path == path) {
-            let finding =
-                Diagnostic::error(file.span.clone(), format!("the image has {path} itself"));
-            own.push(
-                finding.help("bring another file beside it, such as a drop-in, or change it by the recipe's sections"),
-            );
-        }
-        let below = |other: &str| {
-            other.starts_with(&format!("{path}/")) || path.starts_with(&format!("{other}/"))
-        };
-        if let Some(other) = files
-            .iter()
-            .find(|other| other.path.starts_with('/') && below(&other.path))
-        {
-            let message = format!(
-                "{path} and {} cannot both be: one is a folder of the other",
-                other.path
-            );
-            own.push(Diagnostic::error(file.span.clone(), message));
-        }
+        own.extend(conflict_findings(file, &path, &files, rendered));
         places.insert(path.clone());
         let text = match std::str::from_utf8(&file.bytes) {
             Ok(text) => text,
@@ -198,6 +179,37 @@ fn rendered(
             findings,
         });
     Ok(checked.filter(|file| !file.findings.is_empty()).collect())
+}
+
+/// Findings if a user's file is one of the image's own, or if one of two files is a folder of the
+/// other. The first `rendered` of `files` are the image's own.
+fn conflict_findings(
+    file: &UserFile,
+    path: &str,
+    files: &[File<'_>],
+    rendered: usize,
+) -> Vec<Diagnostic> {
+    let mut own = Vec::new();
+    if files[..rendered].iter().any(|own| own.path == path) {
+        let finding = Diagnostic::error(file.span.clone(), format!("the image has {path} itself"));
+        own.push(
+                finding.help("bring another file beside it, such as a drop-in, or change it by the recipe's sections"),
+            );
+    }
+    let below = |other: &str| {
+        other.starts_with(&format!("{path}/")) || path.starts_with(&format!("{other}/"))
+    };
+    if let Some(other) = files
+        .iter()
+        .find(|other| other.path.starts_with('/') && below(&other.path))
+    {
+        let message = format!(
+            "{path} and {} cannot both be: one is a folder of the other",
+            other.path
+        );
+        own.push(Diagnostic::error(file.span.clone(), message));
+    }
+    own
 }
 
 #[cfg(test)]

@@ -23,17 +23,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
             continue;
         };
         if !["enable", "disable"].contains(&verb.text) {
-            let finding = Finding::error(
-                "preset/verb",
-                *verb,
-                format!("219 does not know `{}` in a preset", verb.text),
-            )
-            .effect("219 ignores the line");
-            out.push(finding.fix(if verb.text == "ignore" {
-                "ignore came later: leave the unit out"
-            } else {
-                "write enable or disable"
-            }));
+            out.push(unknown_verb(*verb));
             continue;
         }
         let Some(pattern) = rest.first() else {
@@ -75,6 +65,20 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         }
     }
     out
+}
+
+fn unknown_verb(verb: TextSpan<'_>) -> Finding {
+    let finding = Finding::error(
+        "preset/verb",
+        verb,
+        format!("219 does not know `{}` in a preset", verb.text),
+    )
+    .effect("219 ignores the line");
+    finding.fix(if verb.text == "ignore" {
+        "ignore came later: leave the unit out"
+    } else {
+        "write enable or disable"
+    })
 }
 
 /// fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. A pattern with many stars would be tried in

@@ -28,30 +28,6 @@ pub(super) struct Rule {
     pub(super) about: &'static str,
 }
 
-const fn parser(name: &'static str, about: &'static str) -> Rule {
-    Rule {
-        name,
-        kind: RuleKind::Parser,
-        about,
-    }
-}
-
-const fn effect(name: &'static str, about: &'static str) -> Rule {
-    Rule {
-        name,
-        kind: RuleKind::Effect,
-        about,
-    }
-}
-
-const fn advice(name: &'static str, about: &'static str) -> Rule {
-    Rule {
-        name,
-        kind: RuleKind::Advice,
-        about,
-    }
-}
-
 /// The index of a rule in [`RULES`].
 pub(super) fn index(name: &str) -> Option<usize> {
     RULES.binary_search_by_key(&name, |rule| rule.name).ok()
@@ -62,408 +38,152 @@ pub(super) fn kind(name: &str) -> RuleKind {
     index(name).map_or(RuleKind::Parser, |index| RULES[index].kind)
 }
 
+/// The rules, one a line: kind, name and subject.
+macro_rules! rules {
+    ($($kind:ident $name:literal $about:literal)*) => {
+        &[$(Rule { name: $name, kind: RuleKind::$kind, about: $about }),*]
+    };
+}
+
 /// All rules, in the order of their names.
-pub(super) const RULES: &[Rule] = &[
-    parser(
-        "chrony/dead",
-        "A directive of chrony that has no meaning any more",
-    ),
-    parser(
-        "chrony/directive",
-        "A directive that chrony 3.4 does not know",
-    ),
-    effect("chrony/host", "A source of time that is not a host"),
-    parser(
-        "chrony/include",
-        "A file that chronyd needs and may not find",
-    ),
-    advice(
-        "chrony/no-source",
-        "A chrony.conf in which nobody tells the time",
-    ),
-    parser(
-        "chrony/option",
-        "An option that chrony 3.4 does not know or cannot read",
-    ),
-    effect(
-        "chrony/refclock",
-        "A reference clock that chronyd takes and cannot start",
-    ),
-    parser(
-        "chrony/words",
-        "A directive of chrony with too few, too many or wrong words",
-    ),
-    parser(
-        "firewalld/attribute",
-        "An attribute that firewalld 0.6.3 does not know, or needs",
-    ),
-    parser(
-        "firewalld/conf",
-        "A line of firewalld.conf that 0.6.3 does not take",
-    ),
-    parser(
-        "firewalld/deprecated",
-        "An attribute without a meaning in 0.6.3",
-    ),
-    parser(
-        "firewalld/element",
-        "An element that firewalld 0.6.3 does not know",
-    ),
-    parser("firewalld/entry", "An entry that its ipset does not take"),
-    parser(
-        "firewalld/family",
-        "A rule whose family does not fit its addresses",
-    ),
-    parser(
-        "firewalld/name",
-        "A name that a file of firewalld cannot have",
-    ),
-    advice("firewalld/open", "A port of etcd that is open to everyone"),
-    parser("firewalld/rule", "A rule that firewalld leaves out"),
-    parser("firewalld/twice", "Something that is there already"),
-    parser("firewalld/value", "A value that firewalld refuses"),
-    parser("firewalld/xml", "A text that is not XML"),
-    advice(
-        "fstab/device-name",
-        "A disk by a name that differs from machine to machine",
-    ),
-    parser(
-        "fstab/fields",
-        "A line of fstab with too few or too many fields",
-    ),
-    effect("fstab/fsck", "A check at boot that XFS does not have"),
-    parser(
-        "fstab/mount-point",
-        "A mount point that is none, or is written oddly",
-    ),
-    advice(
-        "fstab/nobarrier",
-        "A mount option that breaks the promise of fsync",
-    ),
-    effect(
-        "fstab/only-at-first-mount",
-        "An XFS option that has no effect on /",
-    ),
-    parser(
-        "fstab/option",
-        "A mount option that kernel 3.10 or systemd 219 does not know",
-    ),
-    advice("fstab/swap", "Swap on a node of etcd"),
-    parser("fstab/twice", "Two lines for one mount point"),
-    advice(
-        "kickstart/abbreviation",
-        "An option that is not written out",
-    ),
-    effect(
-        "kickstart/absent-command",
-        "A command that the installer has not",
-    ),
-    effect("kickstart/bash", "A script that bash cannot read"),
-    effect(
-        "kickstart/bootloader",
-        "A boot loader setting that anaconda refuses",
-    ),
-    parser(
-        "kickstart/command",
-        "A command that 7's kickstart does not know",
-    ),
-    effect(
-        "kickstart/continuation",
-        "A continued line, which kickstart does not have",
-    ),
-    parser(
-        "kickstart/contradiction",
-        "Commands or options that exclude each other",
-    ),
-    effect(
-        "kickstart/deprecated",
-        "A word that has no meaning any more",
-    ),
-    advice(
-        "kickstart/disk-name",
-        "A disk by a name that the kernel gives out",
-    ),
-    effect(
-        "kickstart/filesystem",
-        "A file system or disk label that anaconda does not make",
-    ),
-    advice(
-        "kickstart/firewall",
-        "A firewall that is open to more than it should be",
-    ),
-    effect(
-        "kickstart/gone",
-        "A server that is gone, or a command that anaconda no longer carries out",
-    ),
-    effect("kickstart/group-twice", "A group that is made twice"),
-    effect("kickstart/hash", "A # that cuts a word off"),
-    effect(
-        "kickstart/hash-kind",
-        "A password hash that glibc 2.17 does not know",
-    ),
-    advice(
-        "kickstart/ignore-missing",
-        "A missing package that nobody would notice",
-    ),
-    effect("kickstart/ignored", "A word that pykickstart ignores"),
-    parser("kickstart/include", "An %include of nothing"),
-    effect(
-        "kickstart/include-in-script",
-        "An %include that a script did not mean",
-    ),
-    effect(
-        "kickstart/interpreter",
-        "A script for an interpreter that the installer has not",
-    ),
-    effect("kickstart/module", "A module, which 7 does not have"),
-    effect(
-        "kickstart/mount-options",
-        "Mount options that do harm or nothing",
-    ),
-    effect(
-        "kickstart/needed",
-        "A command that an unattended installation needs",
-    ),
-    parser(
-        "kickstart/needed-option",
-        "An option that its command needs",
-    ),
-    effect(
-        "kickstart/nontp",
-        "A clock that anaconda leaves without chronyd",
-    ),
-    parser("kickstart/not-closed", "A section without its %end"),
-    parser(
-        "kickstart/option",
-        "An option that the command does not have on 7",
-    ),
-    parser(
-        "kickstart/option-value",
-        "A value that the option does not take",
-    ),
-    effect(
-        "kickstart/overwritten",
-        "A setting that the overlay overwrites",
-    ),
-    parser(
-        "kickstart/quote",
-        "A quote that is not closed, or a backslash before nothing",
-    ),
-    advice("kickstart/secret", "A secret in a file that all can read"),
-    parser("kickstart/section", "A section that 7 does not know"),
-    advice("kickstart/selinux", "SELinux switched off"),
-    effect(
-        "kickstart/services",
-        "A services command that cannot do what it says",
-    ),
-    effect(
-        "kickstart/static-network",
-        "A static address that says too little",
-    ),
-    parser(
-        "kickstart/twice",
-        "A second command for one name, which pykickstart does not survive",
-    ),
-    effect(
-        "kickstart/undefined",
-        "A device that nothing in the kickstart makes",
-    ),
-    advice("kickstart/unverified", "A download that nothing checks"),
-    advice(
-        "kickstart/waits",
-        "An installer that waits for somebody after an error",
-    ),
-    parser(
-        "kickstart/words",
-        "A command with too few, too many or wrong words",
-    ),
-    advice("place/mode", "Permissions that do harm"),
-    effect(
-        "place/network",
-        "A file of a network service that CentOS 7 does not run",
-    ),
-    effect(
-        "place/policies",
-        "A policy, which firewalld 0.6.3 does not have",
-    ),
-    advice("place/secret", "A private key in the image"),
-    effect("place/sshd", "A file that OpenSSH 7.4 does not read"),
-    effect("place/suffix", "A file whose name its reader passes over"),
-    effect(
-        "place/sysusers",
-        "A file of sysusers, which CentOS 7 does not have",
-    ),
-    effect(
-        "place/volatile",
-        "A file in a folder that is empty after each start",
-    ),
-    effect("preset/off", "A unit that stays off"),
-    effect("preset/pattern", "A preset that names no unit"),
-    effect(
-        "preset/too-late",
-        "A preset that is read when all is decided",
-    ),
-    parser(
-        "preset/verb",
-        "A word that systemd 219 does not know in presets",
-    ),
-    parser("recipe", "A mistake in the recipe"),
-    parser("script/bash", "A script that bash cannot read"),
-    parser(
-        "sysctl/comment-behind",
-        "A comment that becomes part of the value",
-    ),
-    parser("sysctl/dash", "A - before a key, which came later"),
-    advice("sysctl/dirty", "Dirty ratios that contradict each other"),
-    advice("sysctl/etcd-ports", "Local ports that include etcd's"),
-    parser("sysctl/glob", "A pattern in a key, which came later"),
-    effect("sysctl/module", "A key that is there only with a module"),
-    parser("sysctl/no-assignment", "A line that is not a setting"),
-    advice("sysctl/not-rising", "Numbers that must rise and do not"),
-    effect(
-        "sysctl/overridden",
-        "A setting that a later file sets again",
-    ),
-    effect("sysctl/tuned", "A setting that tuned sets, too"),
-    effect("sysctl/twice", "A key that is set twice"),
-    parser(
-        "sysctl/unknown-key",
-        "A key that kernel 3.10.0-1160 has not",
-    ),
-    parser("sysctl/value", "A value that the kernel refuses"),
-    parser("tmpfiles/age", "An age that is not a time"),
-    parser(
-        "tmpfiles/argument",
-        "An argument that a line of tmpfiles.d needs, or cannot have",
-    ),
-    parser("tmpfiles/fields", "A line that says too little"),
-    parser("tmpfiles/mode", "Permissions that systemd 219 cannot read"),
-    parser("tmpfiles/path", "A path that does not begin at the root"),
-    effect(
-        "tmpfiles/specifier",
-        "A specifier that systemd 219 does not know",
-    ),
-    parser("tmpfiles/twice", "Two lines for one path"),
-    parser(
-        "tmpfiles/type",
-        "A type or modifier that systemd 219 does not know",
-    ),
-    parser(
-        "unit/calendar",
-        "A time in a form that came after systemd 219",
-    ),
-    parser("unit/capability", "A capability that kernel 3.10 has not"),
-    effect(
-        "unit/capability-merge",
-        "A line that gives back the capabilities that another took",
-    ),
-    parser(
-        "unit/comment-in-continuation",
-        "A comment that becomes part of the value",
-    ),
-    parser(
-        "unit/comment-swallows",
-        "A comment that swallows the next line",
-    ),
-    parser(
-        "unit/compiled-out",
-        "A directive that the systemd of CentOS 7.9 is built without",
-    ),
-    parser(
-        "unit/continuation",
-        "A continued line that systemd 219 does not continue, or drops",
-    ),
-    effect(
-        "unit/enables-nothing",
-        "An [Install] or a timer that starts nothing",
-    ),
-    parser(
-        "unit/environment",
-        "A word of Environment= that is not an assignment",
-    ),
-    parser("unit/exec-path", "A command that is not an absolute path"),
-    parser(
-        "unit/exec-prefix",
-        "A prefix of a command that came after systemd 219",
-    ),
-    effect(
-        "unit/exec-shell",
-        "A word that means something only to a shell",
-    ),
-    advice(
-        "unit/forking",
-        "A forking service whose main process has to be guessed",
-    ),
-    effect(
-        "unit/hidden-program",
-        "A program that its own protection hides",
-    ),
-    advice("unit/include", "A way to include that is gone"),
-    effect(
-        "unit/labelled-program",
-        "A program where SELinux lets no service start it",
-    ),
-    parser(
-        "unit/no-assignment",
-        "A line that makes systemd 219 refuse the unit",
-    ),
-    effect(
-        "unit/no-effect",
-        "A setting or a file that has no effect where it stands",
-    ),
-    parser("unit/no-section", "A setting outside of all sections"),
-    effect("unit/ordering-cycle", "Units that wait for each other"),
-    parser(
-        "unit/quote",
-        "A quote or a backslash at which systemd 219 stops reading the value",
-    ),
-    parser(
-        "unit/refused",
-        "Settings that together make systemd 219 refuse the unit",
-    ),
-    parser(
-        "unit/relative-path",
-        "A path that does not begin at the root",
-    ),
-    effect(
-        "unit/requires-nothing",
-        "A unit that requires one which is not there",
-    ),
-    parser(
-        "unit/second-command",
-        "A second command where systemd 219 takes one",
-    ),
-    parser(
-        "unit/section",
-        "A section that the kind of unit does not have",
-    ),
-    parser(
-        "unit/section-header",
-        "A section header that makes systemd 219 refuse the unit",
-    ),
-    effect(
-        "unit/specifier",
-        "A specifier that systemd 219 does not expand",
-    ),
-    parser("unit/unit-name", "A word that is not a name of a unit"),
-    parser(
-        "unit/unknown-directive",
-        "A directive that systemd 219 does not know",
-    ),
-    parser(
-        "unit/unresolved-specifier",
-        "A specifier that systemd 219 cannot resolve in this unit",
-    ),
-    parser(
-        "unit/value-form",
-        "A value in a form that systemd 219 does not take",
-    ),
-    parser(
-        "unit/value-word",
-        "A word that systemd 219 does not know for this directive",
-    ),
-    parser(
-        "unit/wrong-section",
-        "A directive that systemd 219 has in another section",
-    ),
-];
+#[rustfmt::skip]
+pub(super) const RULES: &[Rule] = rules! {
+    Parser "chrony/dead" "A directive of chrony that has no meaning any more"
+    Parser "chrony/directive" "A directive that chrony 3.4 does not know"
+    Effect "chrony/host" "A source of time that is not a host"
+    Parser "chrony/include" "A file that chronyd needs and may not find"
+    Advice "chrony/no-source" "A chrony.conf in which nobody tells the time"
+    Parser "chrony/option" "An option that chrony 3.4 does not know or cannot read"
+    Effect "chrony/refclock" "A reference clock that chronyd takes and cannot start"
+    Parser "chrony/words" "A directive of chrony with too few, too many or wrong words"
+    Parser "firewalld/attribute" "An attribute that firewalld 0.6.3 does not know, or needs"
+    Parser "firewalld/conf" "A line of firewalld.conf that 0.6.3 does not take"
+    Parser "firewalld/deprecated" "An attribute without a meaning in 0.6.3"
+    Parser "firewalld/element" "An element that firewalld 0.6.3 does not know"
+    Parser "firewalld/entry" "An entry that its ipset does not take"
+    Parser "firewalld/family" "A rule whose family does not fit its addresses"
+    Parser "firewalld/name" "A name that a file of firewalld cannot have"
+    Advice "firewalld/open" "A port of etcd that is open to everyone"
+    Parser "firewalld/rule" "A rule that firewalld leaves out"
+    Parser "firewalld/twice" "Something that is there already"
+    Parser "firewalld/value" "A value that firewalld refuses"
+    Parser "firewalld/xml" "A text that is not XML"
+    Advice "fstab/device-name" "A disk by a name that differs from machine to machine"
+    Parser "fstab/fields" "A line of fstab with too few or too many fields"
+    Effect "fstab/fsck" "A check at boot that XFS does not have"
+    Parser "fstab/mount-point" "A mount point that is none, or is written oddly"
+    Advice "fstab/nobarrier" "A mount option that breaks the promise of fsync"
+    Effect "fstab/only-at-first-mount" "An XFS option that has no effect on /"
+    Parser "fstab/option" "A mount option that kernel 3.10 or systemd 219 does not know"
+    Advice "fstab/swap" "Swap on a node of etcd"
+    Parser "fstab/twice" "Two lines for one mount point"
+    Advice "kickstart/abbreviation" "An option that is not written out"
+    Effect "kickstart/absent-command" "A command that the installer has not"
+    Effect "kickstart/bash" "A script that bash cannot read"
+    Effect "kickstart/bootloader" "A boot loader setting that anaconda refuses"
+    Parser "kickstart/command" "A command that 7's kickstart does not know"
+    Effect "kickstart/continuation" "A continued line, which kickstart does not have"
+    Parser "kickstart/contradiction" "Commands or options that exclude each other"
+    Effect "kickstart/deprecated" "A word that has no meaning any more"
+    Advice "kickstart/disk-name" "A disk by a name that the kernel gives out"
+    Effect "kickstart/filesystem" "A file system or disk label that anaconda does not make"
+    Advice "kickstart/firewall" "A firewall that is open to more than it should be"
+    Effect "kickstart/gone" "A server that is gone, or a command that anaconda no longer carries out"
+    Effect "kickstart/group-twice" "A group that is made twice"
+    Effect "kickstart/hash" "A # that cuts a word off"
+    Effect "kickstart/hash-kind" "A password hash that glibc 2.17 does not know"
+    Advice "kickstart/ignore-missing" "A missing package that nobody would notice"
+    Effect "kickstart/ignored" "A word that pykickstart ignores"
+    Parser "kickstart/include" "An %include of nothing"
+    Effect "kickstart/include-in-script" "An %include that a script did not mean"
+    Effect "kickstart/interpreter" "A script for an interpreter that the installer has not"
+    Effect "kickstart/module" "A module, which 7 does not have"
+    Effect "kickstart/mount-options" "Mount options that do harm or nothing"
+    Effect "kickstart/needed" "A command that an unattended installation needs"
+    Parser "kickstart/needed-option" "An option that its command needs"
+    Effect "kickstart/nontp" "A clock that anaconda leaves without chronyd"
+    Parser "kickstart/not-closed" "A section without its %end"
+    Parser "kickstart/option" "An option that the command does not have on 7"
+    Parser "kickstart/option-value" "A value that the option does not take"
+    Effect "kickstart/overwritten" "A setting that the overlay overwrites"
+    Parser "kickstart/quote" "A quote that is not closed, or a backslash before nothing"
+    Advice "kickstart/secret" "A secret in a file that all can read"
+    Parser "kickstart/section" "A section that 7 does not know"
+    Advice "kickstart/selinux" "SELinux switched off"
+    Effect "kickstart/services" "A services command that cannot do what it says"
+    Effect "kickstart/static-network" "A static address that says too little"
+    Parser "kickstart/twice" "A second command for one name, which pykickstart does not survive"
+    Effect "kickstart/undefined" "A device that nothing in the kickstart makes"
+    Advice "kickstart/unverified" "A download that nothing checks"
+    Advice "kickstart/waits" "An installer that waits for somebody after an error"
+    Parser "kickstart/words" "A command with too few, too many or wrong words"
+    Advice "place/mode" "Permissions that do harm"
+    Effect "place/network" "A file of a network service that CentOS 7 does not run"
+    Effect "place/policies" "A policy, which firewalld 0.6.3 does not have"
+    Advice "place/secret" "A private key in the image"
+    Effect "place/sshd" "A file that OpenSSH 7.4 does not read"
+    Effect "place/suffix" "A file whose name its reader passes over"
+    Effect "place/sysusers" "A file of sysusers, which CentOS 7 does not have"
+    Effect "place/volatile" "A file in a folder that is empty after each start"
+    Effect "preset/off" "A unit that stays off"
+    Effect "preset/pattern" "A preset that names no unit"
+    Effect "preset/too-late" "A preset that is read when all is decided"
+    Parser "preset/verb" "A word that systemd 219 does not know in presets"
+    Parser "recipe" "A mistake in the recipe"
+    Parser "script/bash" "A script that bash cannot read"
+    Parser "sysctl/comment-behind" "A comment that becomes part of the value"
+    Parser "sysctl/dash" "A - before a key, which came later"
+    Advice "sysctl/dirty" "Dirty ratios that contradict each other"
+    Advice "sysctl/etcd-ports" "Local ports that include etcd's"
+    Parser "sysctl/glob" "A pattern in a key, which came later"
+    Effect "sysctl/module" "A key that is there only with a module"
+    Parser "sysctl/no-assignment" "A line that is not a setting"
+    Advice "sysctl/not-rising" "Numbers that must rise and do not"
+    Effect "sysctl/overridden" "A setting that a later file sets again"
+    Effect "sysctl/tuned" "A setting that tuned sets, too"
+    Effect "sysctl/twice" "A key that is set twice"
+    Parser "sysctl/unknown-key" "A key that kernel 3.10.0-1160 has not"
+    Parser "sysctl/value" "A value that the kernel refuses"
+    Parser "tmpfiles/age" "An age that is not a time"
+    Parser "tmpfiles/argument" "An argument that a line of tmpfiles.d needs, or cannot have"
+    Parser "tmpfiles/fields" "A line that says too little"
+    Parser "tmpfiles/mode" "Permissions that systemd 219 cannot read"
+    Parser "tmpfiles/path" "A path that does not begin at the root"
+    Effect "tmpfiles/specifier" "A specifier that systemd 219 does not know"
+    Parser "tmpfiles/twice" "Two lines for one path"
+    Parser "tmpfiles/type" "A type or modifier that systemd 219 does not know"
+    Parser "unit/calendar" "A time in a form that came after systemd 219"
+    Parser "unit/capability" "A capability that kernel 3.10 has not"
+    Effect "unit/capability-merge" "A line that gives back the capabilities that another took"
+    Parser "unit/comment-in-continuation" "A comment that becomes part of the value"
+    Parser "unit/comment-swallows" "A comment that swallows the next line"
+    Parser "unit/compiled-out" "A directive that the systemd of CentOS 7.9 is built without"
+    Parser "unit/continuation" "A continued line that systemd 219 does not continue, or drops"
+    Effect "unit/enables-nothing" "An [Install] or a timer that starts nothing"
+    Parser "unit/environment" "A word of Environment= that is not an assignment"
+    Parser "unit/exec-path" "A command that is not an absolute path"
+    Parser "unit/exec-prefix" "A prefix of a command that came after systemd 219"
+    Effect "unit/exec-shell" "A word that means something only to a shell"
+    Advice "unit/forking" "A forking service whose main process has to be guessed"
+    Effect "unit/hidden-program" "A program that its own protection hides"
+    Advice "unit/include" "A way to include that is gone"
+    Effect "unit/labelled-program" "A program where SELinux lets no service start it"
+    Parser "unit/no-assignment" "A line that makes systemd 219 refuse the unit"
+    Effect "unit/no-effect" "A setting or a file that has no effect where it stands"
+    Parser "unit/no-section" "A setting outside of all sections"
+    Effect "unit/ordering-cycle" "Units that wait for each other"
+    Parser "unit/quote" "A quote or a backslash at which systemd 219 stops reading the value"
+    Parser "unit/refused" "Settings that together make systemd 219 refuse the unit"
+    Parser "unit/relative-path" "A path that does not begin at the root"
+    Effect "unit/requires-nothing" "A unit that requires one which is not there"
+    Parser "unit/second-command" "A second command where systemd 219 takes one"
+    Parser "unit/section" "A section that the kind of unit does not have"
+    Parser "unit/section-header" "A section header that makes systemd 219 refuse the unit"
+    Effect "unit/specifier" "A specifier that systemd 219 does not expand"
+    Parser "unit/unit-name" "A word that is not a name of a unit"
+    Parser "unit/unknown-directive" "A directive that systemd 219 does not know"
+    Parser "unit/unresolved-specifier" "A specifier that systemd 219 cannot resolve in this unit"
+    Parser "unit/value-form" "A value in a form that systemd 219 does not take"
+    Parser "unit/value-word" "A word that systemd 219 does not know for this directive"
+    Parser "unit/wrong-section" "A directive that systemd 219 has in another section"
+};

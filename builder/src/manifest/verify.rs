@@ -1,20 +1,21 @@
 //! `builder verify`: every digest again. One pass reads, the rest are pure comparisons.
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
+mod compare;
+
 use std::fs;
 use std::path::Path;
 
 use recipes::node::NODE_TYPE;
-use recipes::{Envelope, EnvelopeError, NodeDocument, PublicKey, Sha256};
+use recipes::{Envelope, EnvelopeError, NodeDocument, PublicKey};
 
+use self::compare::{against_outputs, against_overlay, against_sums};
 use super::error::ManifestError;
 use super::files::{self, Listing};
 use super::format::{
-    FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, OVERLAY, OverlayEntry, SIGNATURE, SUMS, json,
+    FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, OVERLAY, SIGNATURE, SUMS, json,
 };
 use super::open;
-use super::overlay::{self, TRUST, TRUST_LIMIT};
+use super::overlay::{self, OverlayContents, TRUST, TRUST_LIMIT};
 use super::release;
 use super::report::{Problem, Report, SignatureState};
 use crate::nodes;
@@ -31,62 +32,19 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
         files: found,
         strange,
     } = files::list(&image, None)?;
-    let read = |name: &str| {
-        let path = image.join(name);
-        fs::read(&path).map_err(ManifestError::io("read it", &path))
-    };
     let mut problems: Vec<_> = strange
         .into_iter()
         .map(|(name, what)| Problem::new(name, what))
         .collect();
-    let bytes = read(MANIFEST)?;
+    let bytes = read(&image, MANIFEST)?;
     let manifest = serde_json::from_slice::<Manifest>(&bytes);
-    let keep = |name: &str, size| name == TRUST && size <= TRUST_LIMIT;
-    let overlay = image
-        .join(OVERLAY)
-        .is_file()
-        .then(|| overlay::read(&image.join(OVERLAY), keep));
-    let mut entries = 0;
-    match &manifest {
-        Err(error) => {
-            problems.push(Problem::new(
-                MANIFEST,
-                format!("it is not a manifest of this builder's ({error})"),
-            ));
-        }
-        Ok(manifest) => {
-            problems.extend(against_outputs(&manifest.outputs, &found));
-            if let Some(Ok(overlay)) = &overlay {
-                entries = overlay.entries.len();
-                problems.extend(against_overlay(&manifest.overlay, &overlay.entries));
-            }
-        }
-    }
-    let mut own = None;
-    match overlay {
-        Some(Err(ManifestError::Wrong { found, .. })) => {
-            problems.push(Problem::new(OVERLAY, found));
-        }
-        Some(Err(error)) => return Err(error),
-        Some(Ok(overlay)) => {
-            own = overlay
-                .contents
-                .get(TRUST)
-                .and_then(|text| String::from_utf8_lossy(text).parse::<PublicKey>().ok());
-        }
-        // The manifest names it, so its absence is a problem already.
-        None => {}
-    }
-    if let (Ok(manifest), Some(own)) = (&manifest, &own)
-        && manifest.trust != own.id()
-    {
-        let what = "the image trusts another key than it says";
-        problems.push(Problem::differs(MANIFEST, what, &own.id(), &manifest.trust));
-    }
+    let overlay = read_overlay(&image);
+    let entries = against_manifest(&manifest, &found, overlay.as_ref(), &mut problems);
+    let own = overlay_key(overlay, manifest.as_ref().ok(), &mut problems)?;
     let envelope = found
         .iter()
         .any(|file| file.name == SIGNATURE)
-        .then(|| read(SIGNATURE))
+        .then(|| read(&image, SIGNATURE))
         .transpose()?;
     let signature = signature(
         envelope.as_deref(),
@@ -95,35 +53,8 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
         own.as_ref(),
         &mut problems,
     );
-    let mut from_sums = if found.iter().any(|file| file.name == SUMS) {
-        against_sums(&read(SUMS)?, &found)
-    } else {
-        vec![Problem::new(SUMS, "it is missing")]
-    };
-    // A signature says nothing of the blanks around it: only one that is written as the builder
-    // writes it is as it was.
-    let as_written = || {
-        let envelope = serde_json::from_slice::<Envelope>(envelope.as_deref()?).ok()?;
-        json(&envelope, &image).ok()
-    };
-    let signed = !matches!(
-        signature,
-        SignatureState::Unsigned | SignatureState::Bad | SignatureState::NoKey
-    ) && as_written() == envelope;
-    for problem in from_sums.iter_mut().filter(|problem| problem.path != SUMS) {
-        if manifest
-            .as_ref()
-            .is_ok_and(|manifest| is_fault_of_sums(&problem.path, manifest, signed, &found))
-        {
-            *problem = Problem::new(
-                SUMS,
-                format!(
-                    "its line for `{}` is wrong or missing",
-                    problem.path.escape_debug()
-                ),
-            );
-        }
-    }
+    let signed = is_signed_as_written(&signature, envelope.as_deref(), &image);
+    let from_sums = against_listed_sums(&image, &found, manifest.as_ref().ok(), signed)?;
     problems.splice(0..0, from_sums);
     let trusted = if matches!(signature, SignatureState::OtherKey { .. }) {
         own.as_ref()
@@ -149,6 +80,119 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
     })
 }
 
+/// Reads a file of the image.
+fn read(image: &Path, name: &str) -> Result<Vec<u8>, ManifestError> {
+    let path = image.join(name);
+    fs::read(&path).map_err(ManifestError::io("read it", &path))
+}
+
+/// Reads the overlay, if the image has one.
+fn read_overlay(image: &Path) -> Option<Result<OverlayContents, ManifestError>> {
+    let keep = |name: &str, size| name == TRUST && size <= TRUST_LIMIT;
+    image
+        .join(OVERLAY)
+        .is_file()
+        .then(|| overlay::read(&image.join(OVERLAY), keep))
+}
+
+/// Compares the image's files and the overlay's entries with the manifest. Returns the number of
+/// entries.
+fn against_manifest(
+    manifest: &serde_json::Result<Manifest>,
+    found: &[FileDigest],
+    overlay: Option<&Result<OverlayContents, ManifestError>>,
+    problems: &mut Vec<Problem>,
+) -> usize {
+    let mut entries = 0;
+    match manifest {
+        Err(error) => {
+            problems.push(Problem::new(
+                MANIFEST,
+                format!("it is not a manifest of this builder's ({error})"),
+            ));
+        }
+        Ok(manifest) => {
+            problems.extend(against_outputs(&manifest.outputs, found));
+            if let Some(Ok(overlay)) = overlay {
+                entries = overlay.entries.len();
+                problems.extend(against_overlay(&manifest.overlay, &overlay.entries));
+            }
+        }
+    }
+    entries
+}
+
+/// The key in the overlay, which must be the one that the manifest names.
+fn overlay_key(
+    overlay: Option<Result<OverlayContents, ManifestError>>,
+    manifest: Option<&Manifest>,
+    problems: &mut Vec<Problem>,
+) -> Result<Option<PublicKey>, ManifestError> {
+    let mut own = None;
+    match overlay {
+        Some(Err(ManifestError::Wrong { found, .. })) => {
+            problems.push(Problem::new(OVERLAY, found));
+        }
+        Some(Err(error)) => return Err(error),
+        Some(Ok(overlay)) => {
+            own = overlay
+                .contents
+                .get(TRUST)
+                .and_then(|text| String::from_utf8_lossy(text).parse::<PublicKey>().ok());
+        }
+        // The manifest names it, so its absence is a problem already.
+        None => {}
+    }
+    if let (Some(manifest), Some(own)) = (manifest, &own)
+        && manifest.trust != own.id()
+    {
+        let what = "the image trusts another key than it says";
+        problems.push(Problem::differs(MANIFEST, what, &own.id(), &manifest.trust));
+    }
+    Ok(own)
+}
+
+/// Compares the image's files with `SHA256SUMS`. Where the manifest, or the signature for it,
+/// vouches for a file, the problem is that of `SHA256SUMS`.
+fn against_listed_sums(
+    image: &Path,
+    found: &[FileDigest],
+    manifest: Option<&Manifest>,
+    signed: bool,
+) -> Result<Vec<Problem>, ManifestError> {
+    let mut from_sums = if found.iter().any(|file| file.name == SUMS) {
+        against_sums(&read(image, SUMS)?, found)
+    } else {
+        vec![Problem::new(SUMS, "it is missing")]
+    };
+    for problem in from_sums.iter_mut().filter(|problem| problem.path != SUMS) {
+        if manifest.is_some_and(|manifest| is_fault_of_sums(&problem.path, manifest, signed, found))
+        {
+            *problem = Problem::new(
+                SUMS,
+                format!(
+                    "its line for `{}` is wrong or missing",
+                    problem.path.escape_debug()
+                ),
+            );
+        }
+    }
+    Ok(from_sums)
+}
+
+/// Whether the manifest is signed, by a signature that is written as the builder writes it: a
+/// signature does not cover the blanks around it.
+fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, image: &Path) -> bool {
+    let as_written = || {
+        let envelope = serde_json::from_slice::<Envelope>(envelope?).ok()?;
+        json(&envelope, image).ok()
+    };
+    !matches!(
+        signature,
+        SignatureState::Unsigned | SignatureState::Bad | SignatureState::NoKey
+    ) && as_written().as_deref() == envelope
+}
+
 /// A file that differs is named by `SHA256SUMS` and by the manifest: once is enough.
 fn dedup(problems: &mut Vec<Problem>) {
     let mut seen = Vec::new();
@@ -168,121 +212,6 @@ fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[File
     let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();
     // One that neither has is a name that only the list knows.
     of(&manifest.outputs) == of(found)
-}
-
-fn against_sums(text: &[u8], found: &[FileDigest]) -> Vec<Problem> {
-    let expected = match files::parse_sums(&String::from_utf8_lossy(text)) {
-        Ok(expected) => expected.into_iter().collect::<BTreeMap<_, _>>(),
-        Err(why) => return vec![Problem::new(SUMS, why)],
-    };
-    let found = found
-        .iter()
-        .filter(|file| file.name != SUMS)
-        .map(|file| (file.name.clone(), file.sha256));
-    compare(
-        &expected,
-        &found.collect(),
-        "",
-        |name, expected: &Sha256, found| {
-            (expected != found)
-                .then(|| Problem::differs(name, "its sha256 is another", expected, found))
-        },
-    )
-}
-
-fn against_outputs(expected: &[FileDigest], found: &[FileDigest]) -> Vec<Problem> {
-    let map = |files: &[FileDigest]| -> BTreeMap<_, _> {
-        let files = files
-            .iter()
-            .filter(|file| ![SUMS, MANIFEST, SIGNATURE].contains(&file.name.as_str()));
-        files.map(|file| (file.name.clone(), file.sha256)).collect()
-    };
-    compare(
-        &map(expected),
-        &map(found),
-        "",
-        |name, expected: &Sha256, found| {
-            (expected != found)
-                .then(|| Problem::differs(name, "its sha256 is another", expected, found))
-        },
-    )
-}
-
-fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry]) -> Vec<Problem> {
-    let map = |entries: &[OverlayEntry]| -> BTreeMap<_, _> {
-        entries
-            .iter()
-            .map(|entry| (entry.path.clone(), entry.clone()))
-            .collect()
-    };
-    let prefix = format!("{OVERLAY}: ");
-    compare(
-        &map(expected),
-        &map(found),
-        &prefix,
-        |name, expected: &OverlayEntry, found| {
-            let differs = |what: &str, expected: &dyn Debug, found: &dyn Debug| {
-                Some(Problem::differs(
-                    name,
-                    what,
-                    &format!("{expected:?}"),
-                    &format!("{found:?}"),
-                ))
-            };
-            if expected.sha256 != found.sha256 {
-                let text = |digest: &Option<Sha256>| {
-                    digest.map_or("none".to_owned(), |digest| digest.to_string())
-                };
-                return Some(Problem::differs(
-                    name,
-                    "its sha256 is another",
-                    &text(&expected.sha256),
-                    &text(&found.sha256),
-                ));
-            }
-            if expected.mode != found.mode {
-                return Some(Problem::differs(
-                    name,
-                    "its mode is another",
-                    &expected.mode,
-                    &found.mode,
-                ));
-            }
-            if (expected.uid, expected.gid) != (found.uid, found.gid) {
-                return differs(
-                    "its owner is another",
-                    &(expected.uid, expected.gid),
-                    &(found.uid, found.gid),
-                );
-            }
-            if expected != found {
-                return differs("it is another", expected, found);
-            }
-            None
-        },
-    )
-}
-
-/// Missing, unexpected and differing ones, by name.
-fn compare<T>(
-    expected: &BTreeMap<String, T>,
-    found: &BTreeMap<String, T>,
-    prefix: &str,
-    differ: impl Fn(&str, &T, &T) -> Option<Problem>,
-) -> Vec<Problem> {
-    let mut out = Vec::new();
-    for (name, expected) in expected {
-        let path = format!("{prefix}{name}");
-        match found.get(name) {
-            None => out.push(Problem::new(path, "it is missing")),
-            Some(found) => out.extend(differ(&path, expected, found)),
-        }
-    }
-    let unexpected = found.keys().filter(|name| !expected.contains_key(*name));
-    out.extend(
-        unexpected.map(|name| Problem::new(format!("{prefix}{name}"), "it is not in the manifest")),
-    );
-    out
 }
 
 fn signature(

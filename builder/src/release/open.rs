@@ -183,34 +183,49 @@ fn unpack(
         elf::runs_on_centos7(&bytes).map_err(|why| wrong(&path, Problem::Runs(why)))?;
         // The name is the program's own and not the tarball's: whatever that says, nothing else is
         // written.
-        let place = folder.join(program.name());
-        fs::write(&place, &bytes).map_err(ReleaseError::io("write", &place))?;
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(&place, mode).map_err(ReleaseError::io("write", &place))?;
+        write_program(folder, program, &bytes)?;
         found.push((program, Sha256::of(&bytes), bytes.len() as u64));
     }
     // To the end: the gzip trailer's check, and bytes behind the archive's end, are only met there.
     io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(archive)?;
     io::copy(&mut raw, &mut io::sink()).map_err(archive)?;
-    let read = raw.hash.finish();
-    if read != release.sha256 {
-        return Err(ReleaseError::Changed {
-            tarball: tarball.clone(),
-            expected: release.sha256,
-            found: read,
-        });
-    }
+    check_digest(release, raw.hash.finish())?;
     if let Some(path) = contents.missing() {
         return Err(wrong(path.as_bytes(), Problem::Missing));
     }
     found.sort_by_key(|(program, ..)| *program);
+    write_list(folder, &found)?;
+    Ok(found)
+}
+
+/// Writes a program into `folder`.
+fn write_program(folder: &Path, program: Program, bytes: &[u8]) -> Result<(), ReleaseError> {
+    let place = folder.join(program.name());
+    fs::write(&place, bytes).map_err(ReleaseError::io("write", &place))?;
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&place, mode).map_err(ReleaseError::io("write", &place))
+}
+
+/// Writes the list of the programs' digests into `folder`.
+fn write_list(folder: &Path, found: &[(Program, Sha256, u64)]) -> Result<(), ReleaseError> {
     let list = sums::write(
         found
             .iter()
             .map(|(program, sha256, _)| (*sha256, program.name())),
     );
-    fs::write(folder.join(LIST), list).map_err(ReleaseError::io("write", &folder.join(LIST)))?;
-    Ok(found)
+    fs::write(folder.join(LIST), list).map_err(ReleaseError::io("write", &folder.join(LIST)))
+}
+
+/// Refuses a tarball that is not the same as when its digest was checked.
+fn check_digest(release: &Release, read: Sha256) -> Result<(), ReleaseError> {
+    if read != release.sha256 {
+        return Err(ReleaseError::Changed {
+            tarball: release.tarball.clone(),
+            expected: release.sha256,
+            found: read,
+        });
+    }
+    Ok(())
 }
 
 /// Takes the digest of what is read through it: what is unpacked is what was verified, and not what

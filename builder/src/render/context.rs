@@ -147,7 +147,7 @@ fn text<T: ToString>(value: Option<&T>) -> String {
 impl Rendering {
     /// `overlay` is known only when the overlay is packed; what is in the overlay cannot name it.
     pub(super) fn new(recipe: &Recipe, overlay: Option<Sha256>) -> Result<Self> {
-        let (install, document) = (&recipe.install, recipe.cluster_document());
+        let document = recipe.cluster_document();
         let tuning = tuning(recipe)?;
         Ok(Self {
             cluster: Names {
@@ -174,31 +174,7 @@ impl Rendering {
                     NetworkMode::Static => "static",
                 },
             },
-            install: Install {
-                family_name: install.family.name(),
-                trees: texts(&install.trees),
-                repomd_sha256: text(install.repomd_sha256.as_ref()),
-                key: install.family.key(),
-                repos: install.repos.iter().map(repo).collect(),
-                servers: texts(&install.servers),
-                disk: text(install.disk.as_ref()),
-                boot_mb: install.partitions.boot.mib(),
-                root_mb: install.partitions.root.mib(),
-                etcd_mb: install
-                    .partitions
-                    .etcd
-                    .map_or(0, recipes::recipe::Size::mib),
-                timezone: install.timezone.to_string(),
-                lang: install.lang.to_string(),
-                keyboard: install.keyboard.to_string(),
-                root_password: text(install.root_password.as_ref()),
-                console: text(install.console.as_ref()),
-                ssh_keys: texts(&install.ssh_keys).join("\n"),
-                packages: packages::listed(recipe),
-                excluded: packages::excluded(recipe),
-                units: files::units(&recipe.files).map(str::to_owned).collect(),
-                post: files::post_paths(&recipe.files).collect(),
-            },
+            install: Self::install(recipe),
             time: Time {
                 servers: texts(&recipe.time.servers),
                 pools: texts(&recipe.time.pools),
@@ -218,6 +194,36 @@ impl Rendering {
                 sha256: digest.to_string(),
             }),
         })
+    }
+
+    /// What the installer does.
+    fn install(recipe: &Recipe) -> Install {
+        let install = &recipe.install;
+        Install {
+            family_name: install.family.name(),
+            trees: texts(&install.trees),
+            repomd_sha256: text(install.repomd_sha256.as_ref()),
+            key: install.family.key(),
+            repos: install.repos.iter().map(repo).collect(),
+            servers: texts(&install.servers),
+            disk: text(install.disk.as_ref()),
+            boot_mb: install.partitions.boot.mib(),
+            root_mb: install.partitions.root.mib(),
+            etcd_mb: install
+                .partitions
+                .etcd
+                .map_or(0, recipes::recipe::Size::mib),
+            timezone: install.timezone.to_string(),
+            lang: install.lang.to_string(),
+            keyboard: install.keyboard.to_string(),
+            root_password: text(install.root_password.as_ref()),
+            console: text(install.console.as_ref()),
+            ssh_keys: texts(&install.ssh_keys).join("\n"),
+            packages: packages::listed(recipe),
+            excluded: packages::excluded(recipe),
+            units: files::units(&recipe.files).map(str::to_owned).collect(),
+            post: files::post_paths(&recipe.files).collect(),
+        }
     }
 }
 

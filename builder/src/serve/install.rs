@@ -56,16 +56,7 @@ fn decide(
     server: &str,
 ) -> Result<String> {
     let name = &node.name;
-    let tree = match &state.tree {
-        Some(Tree::Url(url)) => url.url().to_string(),
-        Some(Tree::Folder(_)) => format!("{server}tree/"),
-        None => {
-            let why = format!(
-                "{name} boots from its disk: this server was started without --tree, and installs no machine"
-            );
-            return Err(Refusal::forbidden("no-tree", why).into());
-        }
-    };
+    let tree = tree_url(state, name, server)?;
     let _lock = record
         .lock()
         .map_err(|error| cannot_record(state, name, &error))?;
@@ -118,26 +109,46 @@ fn decide(
                 time::text(at)
             )))
         }
-        NextBoot::Held => {
-            let last = installation.last.as_ref();
-            let step = last.map_or("allowed", |last| last.step.as_str());
-            let reason = last
-                .and_then(|last| last.why.as_deref())
-                .map_or_else(String::new, |why| format!(": {why}"));
+        NextBoot::Held => Err(held(name, &installation, &again).into()),
+        NextBoot::Unknown => Err(without_record(name).into()),
+    }
+}
+
+/// The URL of the installation tree.
+fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
+    match &state.tree {
+        Some(Tree::Url(url)) => Ok(url.url().to_string()),
+        Some(Tree::Folder(_)) => Ok(format!("{server}tree/")),
+        None => {
             let why = format!(
-                "{name} is held after {} attempts to install it. The last one: {step}{reason}. {again}",
-                installation.attempts
+                "{name} boots from its disk: this server was started without --tree, and installs no machine"
             );
-            Err(Refusal::forbidden("held", why).into())
-        }
-        NextBoot::Unknown => {
-            let why = format!(
-                "{name} boots from its disk: this server has no record that allows its installation. `builder allow {name} \
-                 --install` on the server installs it, which wipes its disk"
-            );
-            Err(Refusal::forbidden("no-record", why).into())
+            Err(Refusal::forbidden("no-tree", why).into())
         }
     }
+}
+
+/// The refusal to install a machine whose attempts all failed.
+fn held(name: &Label, installation: &Installation, again: &str) -> Refusal {
+    let last = installation.last.as_ref();
+    let step = last.map_or("allowed", |last| last.step.as_str());
+    let reason = last
+        .and_then(|last| last.why.as_deref())
+        .map_or_else(String::new, |why| format!(": {why}"));
+    let why = format!(
+        "{name} is held after {} attempts to install it. The last one: {step}{reason}. {again}",
+        installation.attempts
+    );
+    Refusal::forbidden("held", why)
+}
+
+/// The refusal to install a machine that no record allows.
+fn without_record(name: &Label) -> Refusal {
+    let why = format!(
+        "{name} boots from its disk: this server has no record that allows its installation. `builder allow {name} \
+                 --install` on the server installs it, which wipes its disk"
+    );
+    Refusal::forbidden("no-record", why)
 }
 
 /// Whether the newest installation began before a time; one that the operator allowed did not begin

@@ -52,37 +52,13 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
     let (address, bits) = network
         .split_once('/')
         .map_or((network, None), |(address, bits)| (address, Some(bits)));
-    let refuse = |place: TextSpan<'_>, message: String, instead: &str| {
-        Some(
-            Finding::error("chrony/words", place, message)
-                .effect(FATAL)
-                .fix(instead),
-        )
-    };
     let place = if address.text.is_empty() {
         first
     } else {
         address
     };
-    match words(address).count() {
-        1 => {}
-        0 => {
-            return refuse(
-                place,
-                format!("{name} without an address"),
-                "write a network, as in 10.0.0.0/24",
-            );
-        }
-        _ => {
-            let extra = words(address).nth(1)?;
-            let many = || {
-                let finding =
-                    Finding::error("chrony/words", extra, format!("too many words for {name}"))
-                        .effect(FATAL);
-                finding.fix("write a line for each network")
-            };
-            return Some(comment_or_else(extra, many));
-        }
+    if let Some(finding) = not_one_word(place, name, address) {
+        return Some(finding);
     }
     let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
     if !is_address(address.text) && !number(address.text) {
@@ -90,11 +66,11 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
             return None;
         }
         let message = format!("`{}` is not an address", address.text);
-        return refuse(
+        return Some(refused(
             place,
             message,
             "write a network, as in 10.0.0.0/24; DNS may not answer as chronyd starts",
-        );
+        ));
     }
     let bits = bits?;
     if number(bits.text) {
@@ -108,9 +84,36 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
         );
     }
     let place = if bits.text.is_empty() { network } else { bits };
-    refuse(
+    Some(refused(
         place,
         format!("`{}` is not a number of bits", bits.text),
         "write a network, as in 10.0.0.0/24",
-    )
+    ))
+}
+
+/// A finding if the address is missing or has words behind it.
+fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Option<Finding> {
+    if words(address).next().is_none() {
+        return Some(refused(
+            place,
+            format!("{name} without an address"),
+            "write a network, as in 10.0.0.0/24",
+        ));
+    }
+    let extra = words(address).nth(1)?;
+    let many = || {
+        refused(
+            extra,
+            format!("too many words for {name}"),
+            "write a line for each network",
+        )
+    };
+    Some(comment_or_else(extra, many))
+}
+
+/// A finding for a line that makes chronyd stop.
+fn refused(place: TextSpan<'_>, message: String, instead: &str) -> Finding {
+    Finding::error("chrony/words", place, message)
+        .effect(FATAL)
+        .fix(instead)
 }

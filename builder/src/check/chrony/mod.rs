@@ -50,15 +50,9 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             "include" => out.extend(effect::include(rest)),
             "manual" | "local" => sources += 1,
             "leapsectz" => leap_zone = true,
-            "commandkey" | "generatecommandkey" | "linux_freq_scale" | "linux_hz" => out.push(
-                Finding::warning(
-                    "chrony/dead",
-                    first,
-                    format!("{name} has no meaning any more"),
-                )
-                .effect("a warning at each start")
-                .fix("take it away"),
-            ),
+            "commandkey" | "generatecommandkey" | "linux_freq_scale" | "linux_hz" => {
+                out.push(without_meaning(first, &name));
+            }
             _ => {}
         }
     }
@@ -79,6 +73,16 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         );
     }
     out
+}
+
+fn without_meaning(directive: TextSpan<'_>, name: &str) -> Finding {
+    Finding::warning(
+        "chrony/dead",
+        directive,
+        format!("{name} has no meaning any more"),
+    )
+    .effect("a warning at each start")
+    .fix("take it away")
 }
 
 fn unknown(word: TextSpan<'_>, name: &str) -> Finding {

@@ -173,37 +173,40 @@ fn float(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    /// Texts, and how many bytes of each glibc reads as a number.
+    const FLOATS: &[(&str, Option<usize>)] = &[
+        ("1", Some(1)),
+        ("1e", Some(2)),
+        ("1e+", Some(3)),
+        ("1e5x", Some(3)),
+        (".5", Some(2)),
+        ("5.", Some(2)),
+        (".", None),
+        ("-.", None),
+        ("0x10", Some(4)),
+        ("0x", None),
+        ("0x1p", Some(4)),
+        ("0x.8", Some(4)),
+        ("0xg", None),
+        ("INF", Some(3)),
+        ("infinit", None),
+        ("infinityx", Some(8)),
+        ("nan(1)", Some(3)),
+        ("-inf", Some(4)),
+        ("1.2.3", Some(3)),
+        ("++1", None),
+        ("- 1", None),
+        ("", None),
+        (".e5", None),
+        ("0X1P+2z", Some(6)),
+        ("1p3", Some(1)),
+        ("  7 8", Some(3)),
+    ];
+
     /// What glibc says of each, by a program that asked it.
     #[test]
     fn numbers_are_glibcs() {
-        for (text, length) in [
-            ("1", Some(1)),
-            ("1e", Some(2)),
-            ("1e+", Some(3)),
-            ("1e5x", Some(3)),
-            (".5", Some(2)),
-            ("5.", Some(2)),
-            (".", None),
-            ("-.", None),
-            ("0x10", Some(4)),
-            ("0x", None),
-            ("0x1p", Some(4)),
-            ("0x.8", Some(4)),
-            ("0xg", None),
-            ("INF", Some(3)),
-            ("infinit", None),
-            ("infinityx", Some(8)),
-            ("nan(1)", Some(3)),
-            ("-inf", Some(4)),
-            ("1.2.3", Some(3)),
-            ("++1", None),
-            ("- 1", None),
-            ("", None),
-            (".e5", None),
-            ("0X1P+2z", Some(6)),
-            ("1p3", Some(1)),
-            ("  7 8", Some(3)),
-        ] {
+        for &(text, length) in FLOATS {
             assert_eq!(Scan::Float.take(text), length, "{text}");
         }
         let (any, stratum) = (Scan::of("d"), Scan::of("d1-15"));

@@ -58,40 +58,21 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         return out;
     };
     out.extend(name(path, kind));
-    match kind {
-        Kind::Zone => walk(text, root.node, kind, &mut zone::Zone::default(), &mut out),
-        Kind::Service | Kind::Helper | Kind::IcmpType => {
-            walk(
-                text,
-                root.node,
-                kind,
-                &mut service::Service::of(kind),
-                &mut out,
-            );
-        }
-        Kind::IpSet => walk(
-            text,
-            root.node,
-            kind,
-            &mut ipset::IpSet::default(),
-            &mut out,
-        ),
-        Kind::Direct => walk(
-            text,
-            root.node,
-            kind,
-            &mut direct::Direct::default(),
-            &mut out,
-        ),
-        Kind::Whitelist => walk(
-            text,
-            root.node,
-            kind,
-            &mut whitelist::Whitelist::default(),
-            &mut out,
-        ),
-    }
+    walk_kind(text, root.node, kind, &mut out);
     out
+}
+
+/// Checks the elements of a file of the kind.
+fn walk_kind(text: &str, root: Node<'_, '_>, kind: Kind, out: &mut Vec<Finding>) {
+    match kind {
+        Kind::Zone => walk(text, root, kind, &mut zone::Zone::default(), out),
+        Kind::Service | Kind::Helper | Kind::IcmpType => {
+            walk(text, root, kind, &mut service::Service::of(kind), out);
+        }
+        Kind::IpSet => walk(text, root, kind, &mut ipset::IpSet::default(), out),
+        Kind::Direct => walk(text, root, kind, &mut direct::Direct::default(), out),
+        Kind::Whitelist => walk(text, root, kind, &mut whitelist::Whitelist::default(), out),
+    }
 }
 
 /// A file that says another encoding than it has: expat refuses it.

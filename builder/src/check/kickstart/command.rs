@@ -112,25 +112,7 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
 fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Finding> {
     let shown = &line.name.value;
     let says = |name: &str| earlier.is_set(line, name);
-    let value = |name: &str| {
-        let flag = line
-            .command
-            .options
-            .iter()
-            .any(|option| option.names.contains(&name) && option.form == Form::Flag);
-        if flag {
-            name.to_owned()
-        } else {
-            format!("{name}=")
-        }
-    };
-    let all = |names: &[&str]| {
-        names
-            .iter()
-            .map(|name| value(name))
-            .collect::<Vec<_>>()
-            .join(" or ")
-    };
+    let all = |names: &[&str]| spelled_out(line, names);
     match rule {
         Rule::Any(names) if !names.iter().any(|name| says(name)) => Some(stops_anaconda(
             "kickstart/needed-option",
@@ -153,7 +135,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
             ))
         }
         Rule::Apart(one, other) if says(one) && says(other) => {
-            let message = format!("{} with {}", value(one), value(other));
+            let message = format!("{} with {}", spelled(line, one), spelled(line, other));
             Some(stops_anaconda(
                 "kickstart/contradiction",
                 line,
@@ -162,7 +144,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
             ))
         }
         Rule::Needs(one, others) if says(one) && !others.iter().any(|name| says(name)) => {
-            let message = format!("{} without {}", value(one), all(others));
+            let message = format!("{} without {}", spelled(line, one), all(others));
             Some(stops_anaconda(
                 "kickstart/needed-option",
                 line,
@@ -184,6 +166,25 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
         }
         _ => None,
     }
+}
+
+/// An option as it is written: with `=` if it takes a value.
+fn spelled(line: &Line<'_>, name: &str) -> String {
+    let is_flag = line
+        .command
+        .options
+        .iter()
+        .any(|option| option.names.contains(&name) && option.form == Form::Flag);
+    if is_flag {
+        name.to_owned()
+    } else {
+        format!("{name}=")
+    }
+}
+
+fn spelled_out(line: &Line<'_>, names: &[&str]) -> String {
+    let names: Vec<_> = names.iter().map(|name| spelled(line, name)).collect();
+    names.join(" or ")
 }
 
 fn unknown(command: &Token) -> Finding {

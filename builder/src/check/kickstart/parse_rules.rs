@@ -8,21 +8,9 @@ use crate::check::python::decimal;
 
 /// What the command's own parse method refuses.
 pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
-    let says = |name: &str| earlier.is_set(line, name);
     match line.command.name {
         "autopart" => autopart(line, earlier, out),
-        "bootloader"
-            if line
-                .value("--boot-drive")
-                .is_some_and(|drives| drives.contains(',')) =>
-        {
-            out.push(value(
-                line,
-                "--boot-drive",
-                "--boot-drive takes one disk",
-                "name one disk",
-            ));
-        }
+        "bootloader" => out.extend(bootloader(line)),
         "driverdisk" => driverdisk(line, earlier, out),
         "install" if line.value("--root-device") == Some("") => {
             out.push(value(
@@ -32,15 +20,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
                 "take it away",
             ));
         }
-        "keyboard" if line.words.is_empty() && !says("--vckeymap") && !says("--xlayouts") => {
-            let message = "keyboard needs a keymap, --vckeymap= or --xlayouts=";
-            out.push(stops_anaconda(
-                "kickstart/words",
-                line,
-                message,
-                "write keyboard --vckeymap=us",
-            ));
-        }
+        "keyboard" => out.extend(keyboard(line, earlier)),
         "method" => out.push(
             stops_anaconda(
                 "kickstart/command",
@@ -53,31 +33,8 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
         "mount" => mount_point(line, out),
         "network" => network(line, out),
         "nvdimm" => nvdimm(line, earlier, out),
-        "ostreesetup" => {
-            let url = line.value("--url").unwrap_or("http:");
-            if !["file:", "http:", "https:"]
-                .iter()
-                .any(|kind| url.starts_with(kind))
-            {
-                out.push(value(
-                    line,
-                    "--url",
-                    "ostreesetup takes file:, http: or https:",
-                    "write the whole address",
-                ));
-            }
-        }
-        "partition"
-            if line.value("--fstype") == Some("tmpfs") && (says("--grow") || says("--maxsize")) =>
-        {
-            let message = "a tmpfs with --grow or --maxsize=";
-            out.push(stops_anaconda(
-                "kickstart/contradiction",
-                line,
-                message,
-                "take it away: --size= is its size",
-            ));
-        }
+        "ostreesetup" => out.extend(ostreesetup(line)),
+        "partition" => out.extend(tmpfs(line, earlier)),
         "raid" | "volgroup" => members(line, out),
         "realm" => out.extend(realm::check(line, earlier)),
         "rootpw" if line.words.len() != 1 && !line.has("--lock") => {
@@ -99,19 +56,77 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
                 "write timezone Etc/UTC --isUtc",
             ));
         }
-        "vnc" => {
-            let password = earlier.text(line, "--password").unwrap_or_default();
-            if !password.is_empty() && !(6..=8).contains(&password.len()) {
-                out.push(value(
-                    line,
-                    "--password",
-                    "a VNC password has 6 to 8 characters",
-                    "take another one",
-                ));
-            }
-        }
+        "vnc" => out.extend(vnc(line, earlier)),
         _ => {}
     }
+}
+
+fn bootloader(line: &Line<'_>) -> Option<Finding> {
+    let has_two = line
+        .value("--boot-drive")
+        .is_some_and(|drives| drives.contains(','));
+    has_two.then(|| {
+        value(
+            line,
+            "--boot-drive",
+            "--boot-drive takes one disk",
+            "name one disk",
+        )
+    })
+}
+
+fn keyboard(line: &Line<'_>, earlier: &EarlierLines) -> Option<Finding> {
+    let says = |name: &str| earlier.is_set(line, name);
+    let is_empty = line.words.is_empty() && !says("--vckeymap") && !says("--xlayouts");
+    is_empty.then(|| {
+        stops_anaconda(
+            "kickstart/words",
+            line,
+            "keyboard needs a keymap, --vckeymap= or --xlayouts=",
+            "write keyboard --vckeymap=us",
+        )
+    })
+}
+
+fn ostreesetup(line: &Line<'_>) -> Option<Finding> {
+    let url = line.value("--url").unwrap_or("http:");
+    let is_known = ["file:", "http:", "https:"]
+        .iter()
+        .any(|kind| url.starts_with(kind));
+    (!is_known).then(|| {
+        value(
+            line,
+            "--url",
+            "ostreesetup takes file:, http: or https:",
+            "write the whole address",
+        )
+    })
+}
+
+fn tmpfs(line: &Line<'_>, earlier: &EarlierLines) -> Option<Finding> {
+    let says = |name: &str| earlier.is_set(line, name);
+    let grows = says("--grow") || says("--maxsize");
+    (line.value("--fstype") == Some("tmpfs") && grows).then(|| {
+        stops_anaconda(
+            "kickstart/contradiction",
+            line,
+            "a tmpfs with --grow or --maxsize=",
+            "take it away: --size= is its size",
+        )
+    })
+}
+
+fn vnc(line: &Line<'_>, earlier: &EarlierLines) -> Option<Finding> {
+    let password = earlier.text(line, "--password").unwrap_or_default();
+    let is_refused = !password.is_empty() && !(6..=8).contains(&password.len());
+    is_refused.then(|| {
+        value(
+            line,
+            "--password",
+            "a VNC password has 6 to 8 characters",
+            "take another one",
+        )
+    })
 }
 
 /// An error at an option's value.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::ops::Range;
 use std::process::{Command, Stdio};
 
 use super::section::Section;
@@ -123,16 +124,7 @@ fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
             let was_escaped = escaped;
             escaped = !escaped && c == '\\' && open.last() != Some(&'\'');
             if quoted(&open) {
-                if open.last() == Some(&c) && !was_escaped {
-                    open.pop();
-                } else if open.last() == Some(&'"')
-                    && c == '('
-                    && line.text[..at].ends_with('$')
-                    && !was_escaped
-                {
-                    open.push(')');
-                    expecting = true;
-                }
+                expecting |= opens_command(&mut open, &line.text[..at], c, was_escaped);
                 continue;
             }
             if is_word(c) {
@@ -141,17 +133,11 @@ fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
             }
             if let Some(from) = start.take() {
                 let word = line.slice(from..at);
-                let is_function = line.text[at..].trim_start().starts_with("()");
                 let goes_on =
                     KEYWORDS.contains(&word.text) || (assigns(word.text) && c.is_whitespace());
-                if expecting && is_function {
-                    found.push(line.slice(from..(at + 2).min(line.text.len())));
-                } else if expecting
-                    && !goes_on
-                    && !assigns(word.text)
-                    && (c != ')' || open.last() == Some(&')'))
-                {
-                    found.push(word);
+                if expecting {
+                    let is_closed = c == ')' && open.last() != Some(&')');
+                    found.extend(command_at(line, from..at, !goes_on && !is_closed));
                 }
                 expecting = expecting && goes_on;
             }
@@ -182,6 +168,33 @@ fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
         }
     }
     found
+}
+
+/// Follows quoted text by one character, which may close it. Returns whether the character opens a
+/// command, as `$(` does.
+fn opens_command(open: &mut Vec<char>, before: &str, c: char, was_escaped: bool) -> bool {
+    if was_escaped {
+        return false;
+    }
+    if open.last() == Some(&c) {
+        open.pop();
+        return false;
+    }
+    let opens = open.last() == Some(&'"') && c == '(' && before.ends_with('$');
+    if opens {
+        open.push(')');
+    }
+    opens
+}
+
+/// The function or the command that begins at a word in a command's place. `can_run`: the word is
+/// not a keyword, and not a pattern of a `case`.
+fn command_at(line: TextSpan<'_>, word: Range<usize>, can_run: bool) -> Option<TextSpan<'_>> {
+    if line.text[word.end..].trim_start().starts_with("()") {
+        return Some(line.slice(word.start..(word.end + 2).min(line.text.len())));
+    }
+    let word = line.slice(word);
+    (can_run && !assigns(word.text)).then_some(word)
 }
 
 /// Words after which a command is to come.

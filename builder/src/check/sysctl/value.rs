@@ -5,15 +5,12 @@ use super::setting::Setting;
 use crate::check::finding::Finding;
 use crate::check::known;
 use crate::check::systemd::number;
+use crate::check::text::TextSpan;
 
 pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     let value = setting.value;
     let wrong = |message: String, does: &str, expected: &str| {
-        Some(
-            Finding::error("sysctl/value", value, message)
-                .effect(does)
-                .fix(format!("expected {expected}")),
-        )
+        Some(wrong_value(setting, message, does, expected))
     };
     if value.text.is_empty() {
         return wrong(
@@ -28,19 +25,7 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
         return text_value(setting);
     }
     if let Some(at) = value.text.find(['#', ';']) {
-        let place = value.from(at);
-        let finding = Finding::error(
-            "sysctl/comment-behind",
-            place,
-            "there are no comments behind a value",
-        );
-        return Some(
-            finding
-                .effect(
-                    "219 writes it with the value, the kernel refuses it, and systemd-sysctl fails",
-                )
-                .fix("move it to a line of its own"),
-        );
+        return Some(comment_behind(value.from(at)));
     }
     if form == Some("ports") {
         return (ports(value.text).is_none()).then_some(()).and_then(|()| {
@@ -72,9 +57,35 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
             "two ports, the second above the first",
         );
     }
-    if let Some(count) = form.and_then(|form| form.strip_prefix("rising ")?.parse::<usize>().ok()) {
+    check_bounds(setting, form?, &numbers)
+}
+
+fn wrong_value(setting: &Setting<'_>, message: String, does: &str, expected: &str) -> Finding {
+    Finding::error("sysctl/value", setting.value, message)
+        .effect(does)
+        .fix(format!("expected {expected}"))
+}
+
+fn comment_behind(place: TextSpan<'_>) -> Finding {
+    Finding::error(
+        "sysctl/comment-behind",
+        place,
+        "there are no comments behind a value",
+    )
+    .effect("219 writes it with the value, the kernel refuses it, and systemd-sysctl fails")
+    .fix("move it to a line of its own")
+}
+
+/// Checks numbers of a form that has bounds: `rising COUNT`, or `LOW:HIGH`.
+fn check_bounds(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<Finding> {
+    let value = setting.value;
+    if let Some(count) = form
+        .strip_prefix("rising ")
+        .and_then(|count| count.parse::<usize>().ok())
+    {
         if numbers.len() != count {
-            return wrong(
+            return Some(wrong_value(
+                setting,
                 format!(
                     "{} takes {count} numbers, here are {}",
                     setting.key,
@@ -82,7 +93,7 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
                 ),
                 "the numbers that are missing stay as they were",
                 &format!("{count} numbers"),
-            );
+            ));
         }
         if !numbers.is_sorted() {
             let message = format!("the numbers of {} do not rise", setting.key);
@@ -93,14 +104,15 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
                     .fix("write low, middle, high"),
             );
         }
-    } else if let Some((low, high)) = form.and_then(|form| form.split_once(':')) {
+    } else if let Some((low, high)) = form.split_once(':') {
         let bounds = low.parse::<i64>().ok()?..=high.parse().ok()?;
         if numbers.len() != 1 || !bounds.contains(&numbers[0]) {
-            return wrong(
+            return Some(wrong_value(
+                setting,
                 format!("{} = {} is out of bounds", setting.key, value.text),
                 "the kernel refuses it",
                 &format!("{low} to {high}"),
-            );
+            ));
         }
     }
     None

@@ -107,11 +107,16 @@ pub(crate) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usize, Findin
             },
         );
     }
-    let mut out = order::cycles(&units);
-    for (name, unit) in &units {
-        out.extend(unknown_names(name, unit, &units, whole));
+    check_units(&units, files, whole)
+}
+
+/// What is wrong with the units, alone and with each other.
+fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
+    let mut out = order::cycles(units);
+    for (name, unit) in units {
+        out.extend(unknown_names(name, unit, units, whole));
         out.extend(installs_nothing(unit, files));
-        out.extend(timer_without_service(name, unit, &units).filter(|_| whole));
+        out.extend(timer_without_service(name, unit, units).filter(|_| whole));
         out.extend(second_trigger(unit, files));
         if unit.complete && !unit.void && is_loadable(name) {
             out.extend(verify::check(name, unit));

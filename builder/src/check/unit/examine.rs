@@ -43,25 +43,8 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
         stopped: reading.stopped,
         ..Examined::default()
     };
-    let unknown_sections = reading
-        .sections
-        .iter()
-        .filter(|section| !known(section.text) && !section.text.starts_with("X-"));
     out.findings
-        .extend(unknown_sections.map(|section| unknown_section(*section, own)));
-    if let (Some(install), true) = (
-        reading
-            .sections
-            .iter()
-            .find(|section| section.text == "Install"),
-        drop_in,
-    ) {
-        out.findings.push(
-            Finding::warning("unit/no-effect", *install, "[Install] in a drop-in")
-                .effect("systemctl enable does not read it")
-                .fix(format!("write it into {id} itself, or bring the link, as in /etc/systemd/system/multi-user.target.wants/{id}")),
-        );
-    }
+        .extend(check_sections(&reading.sections, id, own, drop_in));
     let mut context = Context::of_unit(id, drop_in);
     for assignment in reading.assignments {
         let section = assignment.section.text;
@@ -96,6 +79,27 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
     out.findings.extend(bounding::check(&out.lines));
     out.sections = reading.sections;
     out
+}
+
+/// Checks the sections of a unit whose own section is `own`.
+fn check_sections(sections: &[TextSpan<'_>], id: &str, own: &str, drop_in: bool) -> Vec<Finding> {
+    let known = |section: &str| ["Unit", "Install", own].contains(&section);
+    let mut findings = Vec::new();
+    let unknown_sections = sections
+        .iter()
+        .filter(|section| !known(section.text) && !section.text.starts_with("X-"));
+    findings.extend(unknown_sections.map(|section| unknown_section(*section, own)));
+    if let (Some(install), true) = (
+        sections.iter().find(|section| section.text == "Install"),
+        drop_in,
+    ) {
+        findings.push(
+            Finding::warning("unit/no-effect", *install, "[Install] in a drop-in")
+                .effect("systemctl enable does not read it")
+                .fix(format!("write it into {id} itself, or bring the link, as in /etc/systemd/system/multi-user.target.wants/{id}")),
+        );
+    }
+    findings
 }
 
 fn unknown_section(section: TextSpan<'_>, own: &str) -> Finding {

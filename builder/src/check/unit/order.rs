@@ -160,7 +160,6 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
             add(later, earlier, None);
         }
     }
-    let has_defaults = |unit: &Unit<'_>| unit.switch("Unit", "DefaultDependencies") != Some(false);
     for (name, unit) in units {
         for (file, word) in unit.words("Unit", "After") {
             add(name, word.text, Some((file, word.span())));
@@ -190,6 +189,17 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
             waits.entry(own).or_default().entry(name).or_insert(place);
         }
     }
+    add_targets(units, &mut waits);
+    waits
+}
+
+/// Whether 219 adds the default dependencies to a unit.
+fn has_defaults(unit: &Unit<'_>) -> bool {
+    unit.switch("Unit", "DefaultDependencies") != Some(false)
+}
+
+/// Adds what targets wait for.
+fn add_targets<'a>(units: &Units<'a>, waits: &mut Waits<'a>) {
     // A target waits for what it wants, unless it comes before that already
     // (`unit_add_default_target_dependency`).
     for (name, unit) in units.iter().filter(|(_, unit)| has_defaults(unit)) {
@@ -216,7 +226,6 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
             }
         }
     }
-    waits
 }
 
 /// A finding for each cycle that one of these units is part of.

@@ -70,40 +70,8 @@ pub(super) fn join(text: &str) -> Joined {
     let (mut within, mut start) = (false, 0);
     for line in TextSpan::whole(text).split('\n') {
         let span = line.span();
-        if within && comment(line.text) {
-            findings.push(
-                Finding::warning(
-                    "unit/comment-in-continuation",
-                    strip(line),
-                    "a comment in the middle of a value",
-                )
-                .effect("219 takes it for a part of the value; later releases skip it")
-                .fix("move it above the first line"),
-            );
-        }
-        if line.text.strip_suffix('\r').is_some_and(continues) {
-            findings.push(
-                Finding::warning(
-                    "unit/continuation",
-                    span.end - 2..span.end,
-                    "a carriage return behind the \\",
-                )
-                .effect("219 does not continue the line")
-                .fix("end lines with a line feed alone, as dos2unix makes them"),
-            );
-        }
+        findings.extend(check_continuation(line, within));
         let goes_on = continues(line.text);
-        if goes_on && !within && comment(line.text) {
-            findings.push(
-                Finding::warning(
-                    "unit/comment-swallows",
-                    span.end - 1..span.end,
-                    "the comment ends with a \\",
-                )
-                .effect("219 takes the next line for a part of the comment")
-                .fix("remove the \\"),
-            );
-        }
         if !within {
             start = span.start;
         }
@@ -135,6 +103,46 @@ pub(super) fn join(text: &str) -> Joined {
         findings,
         dropped,
     }
+}
+
+/// What is wrong with where a line is continued. `within`: it continues the line before.
+fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
+    let span = line.span();
+    let mut findings = Vec::new();
+    if within && comment(line.text) {
+        findings.push(
+            Finding::warning(
+                "unit/comment-in-continuation",
+                strip(line),
+                "a comment in the middle of a value",
+            )
+            .effect("219 takes it for a part of the value; later releases skip it")
+            .fix("move it above the first line"),
+        );
+    }
+    if line.text.strip_suffix('\r').is_some_and(continues) {
+        findings.push(
+            Finding::warning(
+                "unit/continuation",
+                span.end - 2..span.end,
+                "a carriage return behind the \\",
+            )
+            .effect("219 does not continue the line")
+            .fix("end lines with a line feed alone, as dos2unix makes them"),
+        );
+    }
+    if continues(line.text) && !within && comment(line.text) {
+        findings.push(
+            Finding::warning(
+                "unit/comment-swallows",
+                span.end - 1..span.end,
+                "the comment ends with a \\",
+            )
+            .effect("219 takes the next line for a part of the comment")
+            .fix("remove the \\"),
+        );
+    }
+    findings
 }
 
 /// Reads the text that [`join`] made. 219 skips what stands in sections that `known` does not name.
@@ -189,18 +197,20 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
                 reading.findings.push(no_assignment(line, reader));
             }
         } else if !ignored {
-            reading.findings.push(
-                Finding::error(
-                    "unit/no-section",
-                    line,
-                    "a setting before the first section",
-                )
-                .effect("219 ignores the line")
-                .fix("put it under [Unit], [Service] or [Install]"),
-            );
+            reading.findings.push(without_section(line));
         }
     }
     reading
+}
+
+fn without_section(line: TextSpan<'_>) -> Finding {
+    Finding::error(
+        "unit/no-section",
+        line,
+        "a setting before the first section",
+    )
+    .effect("219 ignores the line")
+    .fix("put it under [Unit], [Service] or [Install]")
 }
 
 fn no_assignment(line: TextSpan<'_>, reader: Reader) -> Finding {

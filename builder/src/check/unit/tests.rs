@@ -174,23 +174,7 @@ fn every_unit_is_judged_as_219_judges_it() {
             .iter()
             .any(|finding| ["unit/no-assignment", "unit/section-header"].contains(&finding.rule));
         for ((name, lines, text), findings) in case.files.iter().zip(&all) {
-            let stop = findings
-                .iter()
-                .filter(|finding| finding.diagnostic.label.starts_with("219 reads no further"));
-            let stop = stop.chain(
-                findings
-                    .iter()
-                    .filter(|finding| finding.rule == "unit/section-header"),
-            );
-            let stop = stop.chain(
-                findings
-                    .iter()
-                    .filter(|finding| finding.rule == "unit/no-assignment"),
-            );
-            let stop = stop
-                .map(|finding| line_of(finding, text))
-                .min()
-                .unwrap_or(usize::MAX);
+            let stop = first_stop(findings, text);
             let mut said: BTreeSet<usize> = findings
                 .iter()
                 .filter(|finding| refuses(finding) && !OF_THE_UNIT.contains(&finding.rule))
@@ -208,6 +192,26 @@ fn every_unit_is_judged_as_219_judges_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The first line at which 219 reads no further.
+fn first_stop(findings: &[Finding], text: &str) -> usize {
+    let stop = findings
+        .iter()
+        .filter(|finding| finding.diagnostic.label.starts_with("219 reads no further"));
+    let stop = stop.chain(
+        findings
+            .iter()
+            .filter(|finding| finding.rule == "unit/section-header"),
+    );
+    let stop = stop.chain(
+        findings
+            .iter()
+            .filter(|finding| finding.rule == "unit/no-assignment"),
+    );
+    stop.map(|finding| line_of(finding, text))
+        .min()
+        .unwrap_or(usize::MAX)
 }
 
 proptest! {

@@ -2,16 +2,17 @@
 //! loads a unit (src/core/service.c, socket.c, timer.c, path.c, mount.c, automount.c, swap.c,
 //! slice.c, unit.c). 219 stops at the first.
 
+mod ports;
+
+use self::ports::ports;
 use super::context::Context;
 use super::loaded::{LocatedSpan, Unit};
 use super::refusal::{Verified, refused};
 use crate::check::finding::Finding;
-use crate::check::systemd::address::{self, Family};
 use crate::check::systemd::name;
 use crate::check::systemd::number;
 use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::{clean_path, is_safe_path};
-use crate::check::text::TextSpan;
 
 /// The first reason for which 219 refuses a unit.
 pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
@@ -88,44 +89,6 @@ fn killed_by_pam<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
         .filter(|(_, mode)| mode.text != "control-group")?;
     let message = format!("PAMName={} with KillMode={}", pam.1.text, mode.1.text);
     Some(refused(Some(mode), message, "write KillMode=control-group"))
-}
-
-/// A port of a socket.
-struct Port<'a> {
-    at: LocatedSpan<'a>,
-    /// A path in the file system, where it has one.
-    path: Option<TextSpan<'a>>,
-    /// Whether connections can be accepted on it.
-    accepts: bool,
-    is_node: bool,
-}
-
-fn ports<'a>(unit: &Unit<'a>) -> Vec<Port<'a>> {
-    const KEYS: [&str; 7] = [
-        "ListenStream",
-        "ListenDatagram",
-        "ListenSequentialPacket",
-        "ListenFIFO",
-        "ListenNetlink",
-        "ListenSpecial",
-        "ListenMessageQueue",
-    ];
-    let mut ports = Vec::new();
-    for (file, line) in unit.since_reset("Socket", &KEYS) {
-        let (key, value) = (line.assignment.key.text, line.assignment.value);
-        let is_path = match key {
-            "ListenFIFO" | "ListenSpecial" => true,
-            "ListenNetlink" | "ListenMessageQueue" => false,
-            _ => value.text.starts_with('/') && address::parse(value.text) == Ok(Family::Unix),
-        };
-        ports.push(Port {
-            at: (file, value),
-            path: is_path.then_some(value),
-            accepts: ["ListenStream", "ListenSequentialPacket"].contains(&key),
-            is_node: is_path && key != "ListenSpecial",
-        });
-    }
-    ports
 }
 
 fn socket<'a>(unit: &Unit<'a>) -> Verified<'a> {
@@ -262,24 +225,42 @@ fn name_mismatch<'a>(id: &str, at: Option<LocatedSpan<'a>>, path: &str, key: &st
     })
 }
 
+// File systems that 219 mounts itself (src/core/mount-setup.c).
+const MOUNTED_BY_SYSTEMD: [&str; 14] = [
+    "/sys",
+    "/proc",
+    "/dev",
+    "/sys/kernel/security",
+    "/sys/fs/smackfs",
+    "/dev/shm",
+    "/dev/pts",
+    "/run",
+    "/sys/fs/cgroup",
+    "/sys/fs/pstore",
+    "/sys/firmware/efi/efivars",
+    "/sys/fs/selinux",
+    "/proc/sys",
+    "/proc/kmsg",
+];
+/// The file systems that 219 takes for network file systems.
+const NETWORK: [&str; 15] = [
+    "afs",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "sshfs",
+    "ncpfs",
+    "ncp",
+    "nfs",
+    "nfs4",
+    "gfs",
+    "gfs2",
+    "glusterfs",
+    "pvfs2",
+    "ocfs2",
+    "lustre",
+];
 fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
-    // File systems that 219 mounts itself (src/core/mount-setup.c).
-    const OWN: [&str; 14] = [
-        "/sys",
-        "/proc",
-        "/dev",
-        "/sys/kernel/security",
-        "/sys/fs/smackfs",
-        "/dev/shm",
-        "/dev/pts",
-        "/run",
-        "/sys/fs/cgroup",
-        "/sys/fs/pstore",
-        "/sys/firmware/efi/efivars",
-        "/sys/fs/selinux",
-        "/proc/sys",
-        "/proc/kmsg",
-    ];
     let (at, path) = subject(id, unit, "Mount", "Where");
     let what = unit.last("Mount", "What");
     let is_network = |unit: &Unit<'_>| {
@@ -291,24 +272,7 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
                     .any(|word| words.contains(&word.strip_prefix("fuse.").unwrap_or(word)))
             })
         };
-        let types = [
-            "afs",
-            "cifs",
-            "smb3",
-            "smbfs",
-            "sshfs",
-            "ncpfs",
-            "ncp",
-            "nfs",
-            "nfs4",
-            "gfs",
-            "gfs2",
-            "glusterfs",
-            "pvfs2",
-            "ocfs2",
-            "lustre",
-        ];
-        has("Options", &["_netdev"]) || has("Type", &types)
+        has("Options", &["_netdev"]) || has("Type", &NETWORK)
     };
     if !is_safe_path(&path) {
         return Some(refused(
@@ -325,7 +289,9 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     if let Some(refusal) = name_mismatch(id, at, &path, "Where") {
         return Some(refusal);
     }
-    if OWN.contains(&path.as_str()) || path == "/dev/console" || path.starts_with("/sys/fs/cgroup/")
+    if MOUNTED_BY_SYSTEMD.contains(&path.as_str())
+        || path == "/dev/console"
+        || path.starts_with("/sys/fs/cgroup/")
     {
         return Some(refused(
             at,

@@ -130,19 +130,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
     else {
         return;
     };
-    let leaf = base.join("leaf.crt");
-    let leaf_key = base.join("leaf.key");
-    let args = [
-        "req", "-x509", "-nodes", "-days", "9", "-newkey", "ed25519", "-subj", "/CN=leaf",
-        "-addext",
-    ];
-    let more = [
-        "basicConstraints=critical,CA:FALSE",
-        "-out",
-        leaf.to_str().unwrap(),
-        "-keyout",
-    ];
-    openssl(&[&args[..], &more[..]].concat(), &[&leaf_key]);
+    let (leaf, leaf_key) = leaf_certificate(base);
     let build = |cert: &Path, key: &Path, now| {
         let authority = Authority::Provided {
             cert: cert.to_owned(),
@@ -176,18 +164,10 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
         fs::read(folder.file("ca.crt")).unwrap(),
         fs::read(&cert).unwrap()
     );
-    // A folder with an authority of its own does not change hands.
-    let own = Folder::new();
-    own.node(now(), 101).unwrap();
-    let given = Authority::Provided {
+    refuses_another_authority(&Authority::Provided {
         cert: cert.clone(),
         key: ca_key.clone(),
-    };
-    let error = open(&own.path(), &cluster(), &given, LIFETIMES, now())
-        .map(drop)
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("has an authority of its own"), "{error}");
+    });
     // In a folder that is in use a refused authority changes nothing.
     let before = folder.modes();
     build(&leaf, &leaf_key, now()).unwrap_err();
@@ -195,6 +175,35 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
         (folder.modes(), fs::read(folder.file("ca.crt")).unwrap()),
         (before, fs::read(&cert).unwrap())
     );
+}
+
+/// A certificate that is not a CA's, and its key.
+fn leaf_certificate(base: &Path) -> (PathBuf, PathBuf) {
+    let leaf = base.join("leaf.crt");
+    let leaf_key = base.join("leaf.key");
+    let args = [
+        "req", "-x509", "-nodes", "-days", "9", "-newkey", "ed25519", "-subj", "/CN=leaf",
+        "-addext",
+    ];
+    let more = [
+        "basicConstraints=critical,CA:FALSE",
+        "-out",
+        leaf.to_str().unwrap(),
+        "-keyout",
+    ];
+    openssl(&[&args[..], &more[..]].concat(), &[&leaf_key]);
+    (leaf, leaf_key)
+}
+
+/// A folder with a CA of its own refuses a provided one.
+fn refuses_another_authority(given: &Authority) {
+    let own = Folder::new();
+    own.node(now(), 101).unwrap();
+    let error = open(&own.path(), &cluster(), given, LIFETIMES, now())
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("has an authority of its own"), "{error}");
 }
 
 #[test]

@@ -75,7 +75,18 @@ fn the_next_authority_signs_and_the_one_before_is_trusted_until_it_is_retired() 
             .to_string()
             .contains("nothing to retire")
     );
-    // What was replaced is there, the keys as narrow as they were.
+    keeps_replaced_files(&folder);
+    openssl(
+        &["verify", "-CAfile"],
+        &[
+            &folder.file("ca.crt"),
+            &folder.file("nodes/etcd-1/peer.crt"),
+        ],
+    );
+}
+
+/// The replaced CA's files are kept, and its keys are as narrow as before.
+fn keeps_replaced_files(folder: &Folder) {
     let kept: Vec<_> = folder
         .modes()
         .into_iter()
@@ -89,13 +100,6 @@ fn the_next_authority_signs_and_the_one_before_is_trusted_until_it_is_retired() 
     };
     let (keys, certs): (Vec<u32>, Vec<u32>) = (modes("ca.key"), modes("ca.crt"));
     assert!(keys == [0o600] && certs == [0o644, 0o644], "{kept:?}");
-    openssl(
-        &["verify", "-CAfile"],
-        &[
-            &folder.file("ca.crt"),
-            &folder.file("nodes/etcd-1/peer.crt"),
-        ],
-    );
 }
 
 /// What a kill leaves after each of the three files that it writes: each time a build works, and

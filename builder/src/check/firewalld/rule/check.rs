@@ -173,19 +173,6 @@ impl Rule {
 
     fn check_element(&self) -> Option<Finding> {
         let (kind, span) = self.element.as_ref()?;
-        let transport = |protocol: &str| {
-            let good = TRANSPORTS.contains(&protocol);
-            if good {
-                None
-            } else {
-                Some(Self::bad(
-                    span,
-                    "protocol",
-                    protocol,
-                    "write tcp, udp, sctp or dccp",
-                ))
-            }
-        };
         let acts = self.action.is_some();
         match kind {
             Kind::Service(name) if name.is_empty() => {
@@ -202,7 +189,9 @@ impl Rule {
             {
                 Some(Self::bad(span, "port", port, PORT))
             }
-            Kind::Port(_, protocol) | Kind::SourcePort(_, protocol) => transport(protocol),
+            Kind::Port(_, protocol) | Kind::SourcePort(_, protocol) => {
+                Self::not_a_transport(span, protocol)
+            }
             Kind::Protocol(value) if !is_protocol(value) => Some(Self::bad(
                 span,
                 "value",
@@ -229,33 +218,41 @@ impl Rule {
                 to_port,
                 to,
                 ..
-            } => transport(protocol).or_else(|| {
-                let family = self.family.as_deref().unwrap_or_default();
-                let address = if family == "ipv4" {
-                    is_ipv4(to)
-                } else {
-                    is_ipv6(to)
-                };
-                match (to_port.as_str(), to.as_str()) {
-                    ("", "") => Some(self.fault(
-                        "a forward-port that leads nowhere",
-                        "add to-port or to-addr",
-                    )),
-                    (port, _) if !port.is_empty() && ports(port).is_none() => {
-                        Some(Self::bad(span, "to-port", port, PORT))
-                    }
-                    (_, to) if !to.is_empty() && !address => Some(Self::bad(
-                        span,
-                        "to-addr",
-                        to,
-                        "write an address of the rule's family",
-                    )),
-                    _ if acts => {
-                        Some(self.fault("forward-port with an action", "take the action away"))
-                    }
-                    _ => None,
-                }
-            }),
+            } => Self::not_a_transport(span, protocol)
+                .or_else(|| self.check_forward_port(span, to_port, to)),
+            _ => None,
+        }
+    }
+
+    fn not_a_transport(span: &Range<usize>, protocol: &str) -> Option<Finding> {
+        (!TRANSPORTS.contains(&protocol))
+            .then(|| Self::bad(span, "protocol", protocol, "write tcp, udp, sctp or dccp"))
+    }
+
+    fn check_forward_port(&self, span: &Range<usize>, to_port: &str, to: &str) -> Option<Finding> {
+        let family = self.family.as_deref().unwrap_or_default();
+        let address = if family == "ipv4" {
+            is_ipv4(to)
+        } else {
+            is_ipv6(to)
+        };
+        match (to_port, to) {
+            ("", "") => Some(self.fault(
+                "a forward-port that leads nowhere",
+                "add to-port or to-addr",
+            )),
+            (port, _) if !port.is_empty() && ports(port).is_none() => {
+                Some(Self::bad(span, "to-port", port, PORT))
+            }
+            (_, to) if !to.is_empty() && !address => Some(Self::bad(
+                span,
+                "to-addr",
+                to,
+                "write an address of the rule's family",
+            )),
+            _ if self.action.is_some() => {
+                Some(self.fault("forward-port with an action", "take the action away"))
+            }
             _ => None,
         }
     }

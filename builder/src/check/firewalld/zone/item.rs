@@ -61,17 +61,20 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
         name => name.to_owned(),
     };
     if name == "port" && ["2379", "2380", "2379-2380"].contains(&port) {
-        out.push(
-            Finding::warning(
-                "firewalld/open",
-                at.span.clone(),
-                "etcd's port, open to everyone in the zone",
-            )
-            .effect("any client that reaches the node can try its certificates")
-            .fix("put it into a <rule> with the sources that may"),
-        );
+        out.push(open_to_everyone(at));
     }
     Some(item)
+}
+
+/// The warning of a port of etcd that the whole zone can reach.
+fn open_to_everyone(at: &Element<'_>) -> Finding {
+    Finding::warning(
+        "firewalld/open",
+        at.span.clone(),
+        "etcd's port, open to everyone in the zone",
+    )
+    .effect("any client that reaches the node can try its certificates")
+    .fix("put it into a <rule> with the sources that may")
 }
 
 /// A source: whether it is an ipset, and which.

@@ -1,0 +1,48 @@
+//! The default folders of a build.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+pub(super) fn default_cache() -> Result<PathBuf> {
+    let from = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache")));
+    cache
+        .map(|cache| cache.join("etcd-image"))
+        .context("neither XDG_CACHE_HOME nor HOME is set; name a folder by --cache")
+}
+
+/// The PKI's default place: `out` has `out.pki` beside it, so that two clusters in one folder do
+/// not share one.
+pub(super) fn default_pki(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".pki");
+    out.with_file_name(name)
+}
+
+/// The default place of the server's records, beside the PKI: `out.pki` has `out.state` beside it.
+pub(super) fn default_state(pki: &Path) -> PathBuf {
+    let name = pki.file_name().unwrap_or_default().to_string_lossy();
+    pki.with_file_name(format!(
+        "{}.state",
+        name.strip_suffix(".pki").unwrap_or(&name)
+    ))
+}
+
+/// Refuses a folder within the output, which the next build would take away with it.
+pub(super) fn must_be_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
+    let real = folder
+        .canonicalize()
+        .or_else(|_| std::path::absolute(folder))
+        .unwrap_or_default();
+    let place = folder.display();
+    ensure!(
+        !real.starts_with(out),
+        "{place} is in the output, which is replaced as a whole; name another {option}"
+    );
+    Ok(())
+}
