@@ -48,12 +48,11 @@ fn each_effect_applied_twice_is_as_applied_once() {
     .unwrap();
 }
 
-/// A firstboot that is killed before it knows that its line is durable writes the line again.
-#[test]
-fn a_journal_with_every_line_twice_means_the_same() {
+/// The events of a node that bootstraps, leaves and joins again.
+fn rejoined() -> Vec<Event> {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
     let disk_ids = DiskIds::from([("a".parse().unwrap(), DiskId::of(1))]);
-    let history = vec![
+    vec![
         Event::Without {
             names: ["b".parse().unwrap()].into(),
         },
@@ -101,9 +100,14 @@ fn a_journal_with_every_line_twice_means_the_same() {
         Event::Show {
             authorities: [CaSubject::of("b")].into(),
         },
-    ];
+    ]
+}
+
+/// A firstboot that is killed before it knows that its line is durable writes the line again.
+#[test]
+fn a_journal_with_every_line_twice_means_the_same() {
     for events in [
-        history,
+        rejoined(),
         restored(),
         [&restored()[..8], &[Event::GivenUp]].concat(),
     ] {

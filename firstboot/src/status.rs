@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::certificates::date;
 use crate::compare::{Compared, Voter, compare};
-use crate::etcd::{Client, Credentials, StatusResponse};
+use crate::etcd::{AlarmMember, Client, Credentials, Member, StatusResponse};
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
 use crate::output::show;
@@ -179,20 +179,7 @@ fn newest<T>(pick: impl Fn(Event) -> Option<T>) -> Option<T> {
 }
 
 async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
-    let answers = async {
-        let client = Client::connect(&endpoint, credentials).await?;
-        let status = client.status().await?;
-        let health = if status.is_learner {
-            Ok(())
-        } else {
-            client.healthy().await
-        };
-        let alarms = client.alarms().await.unwrap_or_default();
-        // The member's own list: read through raft, every member would return the leader's.
-        let list = client.members(false).await.unwrap_or_default();
-        Ok::<_, anyhow::Error>((status, health, alarms, list))
-    };
-    let answers = answers.await;
+    let answers = query(&endpoint, credentials).await;
     let (round_trip_ms, until) = if answers.is_ok() {
         (
             pace::round_trip(&endpoint).await,
@@ -204,7 +191,12 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     let mut errors = Vec::new();
     let (mut status, mut votes, mut alarms, mut list) = (None, false, Vec::new(), Vec::new());
     match answers {
-        Ok((said, health, all, members)) => {
+        Ok(Answers {
+            status: said,
+            health,
+            alarms: all,
+            members,
+        }) => {
             votes = health.is_ok() && !said.is_learner;
             errors.extend(
                 said.errors
@@ -253,6 +245,34 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
         notes: expiry::advice(until, UnixTime::now()).into_iter().collect(),
         ..Row::default()
     }
+}
+
+/// What a member says of itself.
+struct Answers {
+    status: StatusResponse,
+    health: Result<()>,
+    alarms: Vec<AlarmMember>,
+    /// The member's own list: read through raft, every member would return the leader's.
+    members: Vec<Member>,
+}
+
+/// Queries a member.
+async fn query(endpoint: &str, credentials: &Credentials) -> Result<Answers> {
+    let client = Client::connect(endpoint, credentials).await?;
+    let status = client.status().await?;
+    let health = if status.is_learner {
+        Ok(())
+    } else {
+        client.healthy().await
+    };
+    let alarms = client.alarms().await.unwrap_or_default();
+    let members = client.members(false).await.unwrap_or_default();
+    Ok(Answers {
+        status,
+        health,
+        alarms,
+        members,
+    })
 }
 
 /// Compares the data of all healthy voters.
@@ -305,114 +325,4 @@ fn verdict(rows: &[Row]) -> Option<Exit> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(name: &str, healthy: bool) -> Row {
-        Row {
-            name: name.into(),
-            endpoint: format!("https://{name}:2379"),
-            healthy,
-            leader: name == "a",
-            learner: false,
-            version: if healthy {
-                "3.6.14".into()
-            } else {
-                String::new()
-            },
-            db_size: 3 << 19,
-            revision: 7,
-            raft_term: 2,
-            raft_index: 9,
-            member: true,
-            votes: healthy,
-            errors: if healthy {
-                vec![]
-            } else {
-                vec!["connection refused".into()]
-            },
-            ..Row::default()
-        }
-    }
-
-    #[test]
-    fn the_verdict_counts_the_quorum() {
-        assert_eq!(
-            verdict(&[row("a", true), row("b", true), row("c", true)]),
-            None
-        );
-        assert_eq!(
-            verdict(&[row("a", true), row("b", true), row("c", false)]),
-            Some(Exit::Degraded)
-        );
-        assert_eq!(
-            verdict(&[row("a", true), row("b", false), row("c", false)]),
-            Some(Exit::NoQuorum)
-        );
-        assert_eq!(verdict(&[row("a", false)]), Some(Exit::NoQuorum));
-        let learner = Row {
-            learner: true,
-            votes: false,
-            ..row("b", true)
-        };
-        assert_eq!(verdict(&[row("a", true), learner]), Some(Exit::Degraded));
-        let apart = |name| Row {
-            apart: true,
-            votes: true,
-            ..row(name, false)
-        };
-        assert_eq!(
-            verdict(&[row("a", true), row("b", true), apart("c")]),
-            Some(Exit::Degraded)
-        );
-        assert_eq!(
-            verdict(&[apart("a"), apart("b")]),
-            Some(Exit::Degraded),
-            "they have a quorum, but different data"
-        );
-        let full = |name| Row {
-            healthy: false,
-            ..row(name, true)
-        };
-        assert_eq!(
-            verdict(&[full("a"), full("b"), full("c")]),
-            Some(Exit::Degraded),
-            "a member with an alarm still votes"
-        );
-    }
-
-    #[test]
-    fn only_members_count_for_the_quorum() {
-        let left_out = |name| Row {
-            member: false,
-            ..row(name, false)
-        };
-        let three_of_five = [
-            row("a", true),
-            row("b", true),
-            row("c", false),
-            left_out("d"),
-            left_out("e"),
-        ];
-        assert_eq!(
-            verdict(&three_of_five),
-            Some(Exit::Degraded),
-            "two of the three voters are a quorum"
-        );
-        assert_eq!(verdict(&three_of_five[1..]), Some(Exit::NoQuorum));
-    }
-
-    #[test]
-    fn the_table_shows_the_leader_and_unreachable_members() {
-        let shown = table(&[row("a", true), row("b", false)]);
-        let lines: Vec<&str> = shown.lines().collect();
-        assert!(
-            lines[1].contains("leader") && lines[1].contains("1.5 MiB"),
-            "{shown}"
-        );
-        assert!(
-            lines[2].contains("UNHEALTHY") && lines[2].ends_with("connection refused"),
-            "{shown}"
-        );
-    }
-}
+mod tests;

@@ -199,17 +199,9 @@ pub(crate) async fn negotiate(
     mut memory: LocalState,
     mut session: Option<RestoreSession>,
 ) -> Result<BarrierOutcome> {
-    let (cluster, node) = (&identity.cluster, &identity.node);
+    let cluster = &identity.cluster;
     let peer_client = PeerClient::new(cluster, &identity.tls)?;
-    let listener = Listener::open(
-        node.address,
-        peer_tls::server(&identity.tls)?,
-        protocol::write(&cluster.name, cluster.etcd.version, &memory.announcement()),
-    )
-    .await?;
-    if let Some((digest, path)) = session.as_ref().and_then(|session| session.file.clone()) {
-        listener.offer(digest, path);
-    }
+    let listener = open_listener(identity, &memory, session.as_ref()).await?;
     let mut tracker = PeerTracker::default();
     let mut answers = ask_all(&peer_client, identity, &listener);
     let mut rebuild = Rebuild::new(identity, peer_client.clone());
@@ -226,14 +218,8 @@ pub(crate) async fn negotiate(
                 why = session.cancelled() => Some(why),
             },
         };
-        match cancelled {
-            None => {}
-            Some(Cancellation::HandOver) => return Ok(BarrierOutcome::HandedOver),
-            Some(Cancellation::GiveUp(why)) => {
-                let why =
-                    ReasonId::RestoreCancelled.because(format!("{why}. Last status: {logged}"));
-                return Ok(BarrierOutcome::Abandoned(not_ready(why)));
-            }
+        if let Some(why) = cancelled {
+            return Ok(cancelled_outcome(why, &logged));
         }
         let action = decide(&memory, &tracker.views());
         match action {
@@ -247,25 +233,11 @@ pub(crate) async fn negotiate(
                 // First to the disk, then to the others: a node that was ready stays ready.
                 journal.add(Event::Ready { disk_ids, mode })?;
                 memory.epochs.push(epoch);
-                listener.say(protocol::write(
-                    &cluster.name,
-                    cluster.etcd.version,
-                    &memory.announcement(),
-                ));
+                listener.say(announcement(identity, &memory));
             }
             Action::Start(id) => {
-                let epoch = memory.epochs.iter().find(|epoch| epoch.id == id).cloned();
-                let epoch =
-                    epoch.with_context(|| format!("a bug: never ready in the epoch {id}"))?;
-                // A member that does not know yet would wait for etcd's answer instead, which costs
-                // it time only.
-                let others = cluster
-                    .members
-                    .iter()
-                    .filter(|member| memory.others().any(|name| *name == member.name));
-                listener
-                    .wait_until_acked(&others.map(|member| member.address.into()).collect(), PAUSE)
-                    .await;
+                let epoch = agreed_epoch(&memory, id)?;
+                wait_until_others_know(identity, &memory, &listener).await;
                 return Ok(BarrierOutcome::Agreed(epoch));
             }
             Action::GiveUp(name) => {
@@ -274,29 +246,14 @@ pub(crate) async fn negotiate(
                 )));
             }
             Action::Wait | Action::Alive => {
-                if trust_checked.elapsed() >= TRUST_CHECK_INTERVAL {
-                    if rotation::is_left_behind(identity).await? {
-                        return Err(not_ready(ReasonId::CertificatesOutdated.because(
-                            "the other members no longer trust the CA of this node's certificates; firstboot restarts \
-                             and installs the certificates in the node document",
-                        )));
-                    }
-                    trust_checked = Instant::now();
-                }
+                check_trust(identity, &mut trust_checked).await?;
                 let mut now = tracker.describe(&memory, &action);
                 if action == Action::Alive {
-                    match rebuild
-                        .round(identity, journal, &tracker.live_clusters())
-                        .await?
-                    {
+                    let living = tracker.live_clusters();
+                    match rebuild.round(identity, journal, &living).await? {
                         JoinProgress::Join(start) => return Ok(BarrierOutcome::Join(start)),
                         JoinProgress::Wait(why) => {
-                            now = why.map(|why| {
-                                format!(
-                                    "this node cannot join the running cluster yet: {why} ({})",
-                                    now.text
-                                )
-                            });
+                            now = why.map(|why| cannot_join(&why, &now.text))
                         }
                     }
                     tokio::time::sleep(PAUSE).await;
@@ -309,6 +266,79 @@ pub(crate) async fn negotiate(
             }
         }
     }
+}
+
+/// Opens the peer port, which announces the state and offers the session's snapshot.
+async fn open_listener(
+    identity: &Identity,
+    memory: &LocalState,
+    session: Option<&RestoreSession>,
+) -> Result<Listener> {
+    let listener = Listener::open(
+        identity.node.address,
+        peer_tls::server(&identity.tls)?,
+        announcement(identity, memory),
+    )
+    .await?;
+    if let Some((digest, path)) = session.and_then(|session| session.file.clone()) {
+        listener.offer(digest, path);
+    }
+    Ok(listener)
+}
+
+/// What the peer port announces.
+fn announcement(identity: &Identity, memory: &LocalState) -> Vec<u8> {
+    let cluster = &identity.cluster;
+    protocol::write(&cluster.name, cluster.etcd.version, &memory.announcement())
+}
+
+/// The outcome of a restore that was cancelled.
+fn cancelled_outcome(why: Cancellation, last_status: &str) -> BarrierOutcome {
+    match why {
+        Cancellation::HandOver => BarrierOutcome::HandedOver,
+        Cancellation::GiveUp(why) => {
+            let why = format!("{why}. Last status: {last_status}");
+            BarrierOutcome::Abandoned(not_ready(ReasonId::RestoreCancelled.because(why)))
+        }
+    }
+}
+
+/// The epoch in which this node was ready.
+fn agreed_epoch(memory: &LocalState, id: recipes::Sha256) -> Result<Epoch> {
+    let epoch = memory.epochs.iter().find(|epoch| epoch.id == id).cloned();
+    epoch.with_context(|| format!("a bug: never ready in the epoch {id}"))
+}
+
+/// Waits until the other members know this node's state. A member that does not know it yet would
+/// wait for etcd's answer instead, which costs only time.
+async fn wait_until_others_know(identity: &Identity, memory: &LocalState, listener: &Listener) {
+    let others = identity
+        .cluster
+        .members
+        .iter()
+        .filter(|member| memory.others().any(|name| *name == member.name));
+    listener
+        .wait_until_acked(&others.map(|member| member.address.into()).collect(), PAUSE)
+        .await;
+}
+
+/// Refuses to wait any longer if the others no longer trust this node's certificates.
+async fn check_trust(identity: &Identity, checked: &mut Instant) -> Result<()> {
+    if checked.elapsed() < TRUST_CHECK_INTERVAL {
+        return Ok(());
+    }
+    if rotation::is_left_behind(identity).await? {
+        return Err(not_ready(ReasonId::CertificatesOutdated.because(
+            "the other members no longer trust the CA of this node's certificates; firstboot restarts \
+            and installs the certificates in the node document",
+        )));
+    }
+    *checked = Instant::now();
+    Ok(())
+}
+
+fn cannot_join(why: &str, status: &str) -> String {
+    format!("this node cannot join the running cluster yet: {why} ({status})")
 }
 
 /// The answers of the others, in the order in which they arrive.

@@ -142,8 +142,7 @@ fn wait_until_unique(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let quiet = BETWEEN_LOOKS
-        + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into());
+    let quiet = quiet_time(identity);
     let (mut streams, mut pulse, mut patience) = (
         ActiveStreams::default(),
         LivenessDetector::default(),
@@ -164,20 +163,7 @@ fn wait_until_unique(
             &credentials,
             ANSWER_TIMEOUT,
         ));
-        if let Some(why) = not_of_them(&peers, state) {
-            return Err(refused(why));
-        }
-        if state.member.is_some()
-            && let Some(obstacle) = upgrade::obstacle(
-                identity.cluster.etcd.version,
-                Entry::Data(None),
-                &membership::versions(&peers),
-            )
-        {
-            return Err(not_ready(
-                ReasonId::EtcdVersion.because(format!("{obstacle}. etcd does not start")),
-            ));
-        }
+        check_peers(identity, state, &peers)?;
         member = member.or_else(|| membership::listed(&peers, own.name.as_str(), &own.peer_url()));
         streams.judge(&mut peers, Instant::now());
         let connected = member.and_then(|member| membership::find_duplicate(&peers, member));
@@ -192,10 +178,7 @@ fn wait_until_unique(
             continue;
         };
         if !logged {
-            let line = why.clone().map(|why| {
-                format!("{why}. Checking whether a second machine runs this node's member")
-            });
-            say(line.to_string());
+            say(suspicion(why));
             logged = true;
         }
         let verdict = match member {
@@ -216,20 +199,46 @@ fn wait_until_unique(
             return Err(alive(&witness));
         }
         let over = patience.still_suspected(why).err();
-        if (over.is_some() || watch.is_none())
-            && (verdict == Liveness::Silent || cannot_live(identity))
-        {
+        let is_over = over.is_some() || watch.is_none();
+        if is_over && (verdict == Liveness::Silent || cannot_live(identity)) {
             return Ok(());
         }
         if let Some(error) = over {
-            return Err(if connected.is_some() {
-                error
-            } else {
-                unconfirmed(why)
-            });
+            return Err(connected.map_or_else(|| unconfirmed(why), |_| error));
         }
         sleep(quiet);
     }
+}
+
+/// How long no traffic of a member means that it does not run.
+fn quiet_time(identity: &Identity) -> Duration {
+    BETWEEN_LOOKS + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into())
+}
+
+/// Refuses a member that the others removed, and one whose etcd may not run beside theirs.
+fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result<()> {
+    if let Some(why) = not_of_them(peers, state) {
+        return Err(refused(why));
+    }
+    if state.member.is_some()
+        && let Some(obstacle) = upgrade::obstacle(
+            identity.cluster.etcd.version,
+            Entry::Data(None),
+            &membership::versions(peers),
+        )
+    {
+        return Err(not_ready(
+            ReasonId::EtcdVersion.because(format!("{obstacle}. etcd does not start")),
+        ));
+    }
+    Ok(())
+}
+
+fn suspicion(why: &Reason) -> String {
+    let line = why
+        .clone()
+        .map(|why| format!("{why}. Checking whether a second machine runs this node's member"));
+    line.to_string()
 }
 
 /// True if, even counting a duplicate of this member, too many members refuse connections for a

@@ -99,92 +99,90 @@ impl NodeState {
     pub(crate) fn from(entries: &[Entry]) -> Self {
         let mut state = Self::default();
         for entry in entries {
-            match &entry.event {
-                Event::Without { names } => {
-                    state.without.clone_from(names);
-                    state.disk_id = None;
-                }
-                Event::Life { disk_id } => {
-                    let Self {
-                        without, agreed, ..
-                    } = state;
-                    state = Self {
-                        disk_id: Some(*disk_id),
-                        without,
-                        agreed,
-                        ..Self::default()
-                    };
-                }
-                Event::Ready { disk_ids, mode } => {
-                    if state.order.is_some() {
-                        state.ready_for_order.push((disk_ids.clone(), *mode));
-                    } else {
-                        state.ready.push(disk_ids.clone());
-                    }
-                    state.agreed.push(disk_ids.clone());
-                }
-                Event::Bootstrap { token, members } => {
-                    state.begun = Some(Start {
-                        state: "new",
-                        token: token.clone(),
-                        members: members.clone(),
-                    });
-                }
-                Event::Join { token, members } => {
-                    state.begun = Some(Start {
-                        state: "existing",
-                        token: token.clone(),
-                        members: members.clone(),
-                    });
-                }
-                Event::Add { cluster } => state.joining = Some(*cluster),
-                Event::DataMade { directory } => {
-                    (state.made, state.data) = (Some(*directory), None);
-                }
-                Event::DataBegun(known) => state.data = Some(*known),
-                Event::DataAccepted => (state.made, state.data) = (None, None),
-                Event::Added { member } => {
-                    (state.added, state.member) = (Some(*member), Some(*member));
-                }
-                Event::Healthy { cluster, member } => {
-                    (state.healthy, state.cluster, state.member) =
-                        (true, Some(*cluster), Some(*member));
-                }
-                Event::Uses { etcd } => state.etcd = Some(*etcd),
-                Event::RestoreOrdered(order) => {
-                    (state.order, state.ready_for_order) = (Some((**order).clone()), Vec::new());
-                }
-                Event::GivenUp => (state.order, state.exchange) = (None, None),
-                Event::Exchange(exchange) => state.exchange = Some((**exchange).clone()),
-                Event::Exchanged => state.exchanged(),
-                Event::Show { authorities } => state.cleared.clone_from(authorities),
-                Event::Leave { member } => state.intent = MembershipIntent::Leaving(*member),
-                Event::Stay { .. } => state.intent = MembershipIntent::None,
-                Event::Left { member } => state.intent = MembershipIntent::Left(*member),
-                Event::Rejoin { .. } => {
-                    // The life stays until its data is put aside, since by it the volume is known.
-                    let Self {
-                        disk_id,
-                        without,
-                        agreed,
-                        ..
-                    } = state;
-                    state = Self {
-                        disk_id,
-                        without,
-                        agreed,
-                        intent: MembershipIntent::Rejoining,
-                        ..Self::default()
-                    };
-                }
-                Event::Accepted { .. }
-                | Event::Aside { .. }
-                | Event::Remove { .. }
-                | Event::Promote { .. }
-                | Event::Trust { .. } => {}
-            }
+            state.apply(&entry.event);
         }
         state
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Without { names } => {
+                self.without.clone_from(names);
+                self.disk_id = None;
+            }
+            Event::Life { disk_id } => {
+                *self = Self {
+                    disk_id: Some(*disk_id),
+                    without: std::mem::take(&mut self.without),
+                    agreed: std::mem::take(&mut self.agreed),
+                    ..Self::default()
+                };
+            }
+            Event::Ready { disk_ids, mode } => {
+                self.add_ready(disk_ids, *mode);
+            }
+            Event::Bootstrap { token, members } => {
+                self.begin("new", token, members);
+            }
+            Event::Join { token, members } => {
+                self.begin("existing", token, members);
+            }
+            Event::Add { cluster } => self.joining = Some(*cluster),
+            Event::DataMade { directory } => {
+                (self.made, self.data) = (Some(*directory), None);
+            }
+            Event::DataBegun(known) => self.data = Some(*known),
+            Event::DataAccepted => (self.made, self.data) = (None, None),
+            Event::Added { member } => {
+                (self.added, self.member) = (Some(*member), Some(*member));
+            }
+            Event::Healthy { cluster, member } => {
+                (self.healthy, self.cluster, self.member) = (true, Some(*cluster), Some(*member));
+            }
+            Event::Uses { etcd } => self.etcd = Some(*etcd),
+            Event::RestoreOrdered(order) => {
+                (self.order, self.ready_for_order) = (Some((**order).clone()), Vec::new());
+            }
+            Event::GivenUp => (self.order, self.exchange) = (None, None),
+            Event::Exchange(exchange) => self.exchange = Some((**exchange).clone()),
+            Event::Exchanged => self.exchanged(),
+            Event::Show { authorities } => self.cleared.clone_from(authorities),
+            Event::Leave { member } => self.intent = MembershipIntent::Leaving(*member),
+            Event::Stay { .. } => self.intent = MembershipIntent::None,
+            Event::Left { member } => self.intent = MembershipIntent::Left(*member),
+            Event::Rejoin { .. } => {
+                // The disk id stays until the data is archived: it identifies the volume.
+                *self = Self {
+                    disk_id: self.disk_id,
+                    without: std::mem::take(&mut self.without),
+                    agreed: std::mem::take(&mut self.agreed),
+                    intent: MembershipIntent::Rejoining,
+                    ..Self::default()
+                };
+            }
+            Event::Accepted { .. }
+            | Event::Aside { .. }
+            | Event::Remove { .. }
+            | Event::Promote { .. }
+            | Event::Trust { .. } => {}
+        }
+    }
+
+    fn begin(&mut self, state: &'static str, token: &str, members: &[(String, String)]) {
+        self.begun = Some(Start {
+            state,
+            token: token.to_owned(),
+            members: members.to_vec(),
+        });
+    }
+
+    fn add_ready(&mut self, disk_ids: &DiskIds, mode: BootstrapMode) {
+        if self.order.is_some() {
+            self.ready_for_order.push((disk_ids.clone(), mode));
+        } else {
+            self.ready.push(disk_ids.clone());
+        }
+        self.agreed.push(disk_ids.clone());
     }
 
     /// The previous data is archived, and the new data is in place.

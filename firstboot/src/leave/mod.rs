@@ -171,13 +171,7 @@ async fn remove_member(
                     "this node is the leader; transferring the leadership to {to:x}"
                 ));
                 let credentials = Credentials::installed()?;
-                async {
-                    Client::connect(paths::OWN_CLIENT_URL, &credentials)
-                        .await?
-                        .move_leader(to)
-                        .await
-                }
-                .await
+                move_leader(to, &credentials).await
             }
             Plan::Remove(through) => {
                 journal.record_intent(
@@ -185,13 +179,7 @@ async fn remove_member(
                     &format!("removing this node's member {member:x}"),
                 )?;
                 let credentials = Credentials::installed()?;
-                async {
-                    Client::connect(&through, &credentials)
-                        .await?
-                        .remove(member)
-                        .await
-                }
-                .await
+                remove_through(&through, member, &credentials).await
             }
         };
         if let Err(error) = done {
@@ -203,6 +191,18 @@ async fn remove_member(
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Transfers the leadership to another member, through this node's etcd.
+async fn move_leader(to: u64, credentials: &Credentials) -> Result<()> {
+    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
+    client.move_leader(to).await
+}
+
+/// Removes the member through another member.
+async fn remove_through(url: &str, member: u64, credentials: &Credentials) -> Result<()> {
+    let client = Client::connect(url, credentials).await?;
+    client.remove(member).await
 }
 
 /// Cancels the intent to leave, so that no later boot resumes it unexpectedly.

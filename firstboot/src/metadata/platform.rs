@@ -194,75 +194,82 @@ mod tests {
             .collect()
     }
 
+    const UUID: &str = "ec2e1916-9099-7caf-fd21-012345abcdef";
+
+    /// A file of the firmware, and its content.
+    type FirmwareFile = (&'static str, &'static str);
+
+    /// What the firmware says, and the platforms that it names.
+    const FIRMWARES: &[(&[FirmwareFile], &[Platform])] = &[
+        (
+            &[("sys/class/dmi/id/product_name", "OpenStack Nova\n")],
+            &[Platform::Openstack],
+        ),
+        (
+            &[("sys/class/dmi/id/chassis_asset_tag", "OpenTelekomCloud\n")],
+            &[Platform::Openstack],
+        ),
+        (
+            &[("sys/class/dmi/id/sys_vendor", "Amazon EC2\n")],
+            &[Platform::Ec2],
+        ),
+        (
+            &[(
+                "sys/hypervisor/uuid",
+                "ec2a41b5-7f6f-4d0b-8c2a-0c8c22f0b5a1\n",
+            )],
+            &[Platform::Ec2],
+        ),
+        (&[("sys/class/dmi/id/product_uuid", UUID)], &[]),
+        (
+            &[
+                ("sys/class/dmi/id/product_uuid", UUID),
+                (
+                    "sys/class/dmi/id/product_serial",
+                    "EC2E1916-9099-7CAF-FD21-012345ABCDEF",
+                ),
+            ],
+            &[Platform::Ec2],
+        ),
+        (
+            &[("sys/class/dmi/id/product_name", "Google Compute Engine\n")],
+            &[Platform::Gce],
+        ),
+        (
+            &[("sys/class/dmi/id/product_serial", "GoogleCloud-0123\n")],
+            &[Platform::Gce],
+        ),
+        (
+            &[("sys/class/dmi/id/chassis_asset_tag", AZURE)],
+            &[Platform::Azure],
+        ),
+        (
+            &[("sys/class/dmi/id/product_name", "VMware Virtual Platform\n")],
+            &[Platform::Vmware],
+        ),
+        (
+            &[
+                ("sys/class/dmi/id/product_name", "VMware7,1\n"),
+                ("sys/class/dmi/id/chassis_asset_tag", "SAP CCloud VM\n"),
+            ],
+            &[Platform::Openstack, Platform::Vmware],
+        ),
+        // The name of a cloud in a field that does not identify it.
+        (&[("sys/class/dmi/id/product_name", "HUAWEICLOUD\n")], &[]),
+        (
+            &[(
+                "sys/class/dmi/id/product_name",
+                "Standard PC (Q35 + ICH9, 2009)\n",
+            )],
+            &[],
+        ),
+        (&[], &[]),
+    ];
+
     #[test]
     fn the_firmware_names_the_platform() {
-        const UUID: &str = "ec2e1916-9099-7caf-fd21-012345abcdef";
-        for (files, platforms) in [
-            (
-                &[("sys/class/dmi/id/product_name", "OpenStack Nova\n")][..],
-                vec![Platform::Openstack],
-            ),
-            (
-                &[("sys/class/dmi/id/chassis_asset_tag", "OpenTelekomCloud\n")],
-                vec![Platform::Openstack],
-            ),
-            (
-                &[("sys/class/dmi/id/sys_vendor", "Amazon EC2\n")],
-                vec![Platform::Ec2],
-            ),
-            (
-                &[(
-                    "sys/hypervisor/uuid",
-                    "ec2a41b5-7f6f-4d0b-8c2a-0c8c22f0b5a1\n",
-                )],
-                vec![Platform::Ec2],
-            ),
-            (&[("sys/class/dmi/id/product_uuid", UUID)], vec![]),
-            (
-                &[
-                    ("sys/class/dmi/id/product_uuid", UUID),
-                    ("sys/class/dmi/id/product_serial", &UUID.to_uppercase()),
-                ],
-                vec![Platform::Ec2],
-            ),
-            (
-                &[("sys/class/dmi/id/product_name", "Google Compute Engine\n")],
-                vec![Platform::Gce],
-            ),
-            (
-                &[("sys/class/dmi/id/product_serial", "GoogleCloud-0123\n")],
-                vec![Platform::Gce],
-            ),
-            (
-                &[("sys/class/dmi/id/chassis_asset_tag", AZURE)],
-                vec![Platform::Azure],
-            ),
-            (
-                &[("sys/class/dmi/id/product_name", "VMware Virtual Platform\n")],
-                vec![Platform::Vmware],
-            ),
-            (
-                &[
-                    ("sys/class/dmi/id/product_name", "VMware7,1\n"),
-                    ("sys/class/dmi/id/chassis_asset_tag", "SAP CCloud VM\n"),
-                ],
-                vec![Platform::Openstack, Platform::Vmware],
-            ),
-            // The name of a cloud in a field that does not identify it.
-            (
-                &[("sys/class/dmi/id/product_name", "HUAWEICLOUD\n")],
-                vec![],
-            ),
-            (
-                &[(
-                    "sys/class/dmi/id/product_name",
-                    "Standard PC (Q35 + ICH9, 2009)\n",
-                )],
-                vec![],
-            ),
-            (&[], vec![]),
-        ] {
-            assert_eq!(on(files), platforms, "{files:?}");
+        for (files, platforms) in FIRMWARES {
+            assert_eq!(on(files), *platforms, "{files:?}");
         }
         assert!(is_ec2("45E12AEC-DCD1-B213-94ED-012345ABCDEF") && !is_ec2("45e12afc-dcd1"));
     }

@@ -100,15 +100,7 @@ impl Rebuild {
                 return Ok(Some(JoinProgress::Wait(why)));
             }
             (Plan::Join(members), _) => {
-                let token = identity.cluster.name.to_string();
-                let start = Start {
-                    state: "existing",
-                    token,
-                    members,
-                };
-                say(format!("joining as one of {} members", start.members.len()));
-                let Start { token, members, .. } = start.clone();
-                journal.add(Event::Join { token, members })?;
+                let start = join(identity, journal, members)?;
                 return Ok(Some(JoinProgress::Join(start)));
             }
             (Plan::Remove(member), Some(helper)) => {
@@ -119,13 +111,7 @@ impl Rebuild {
                     "removing the member {member:x}, which this node was before it lost its data"
                 );
                 journal.record_intent(Event::Remove { member }, &line)?;
-                async {
-                    Client::connect(helper, &credentials)
-                        .await?
-                        .remove(member)
-                        .await
-                }
-                .await
+                remove(helper, member, &credentials).await
             }
             (Plan::Add(cluster), Some(helper)) => {
                 let line = format!("adding this node to the cluster {cluster:x} as a learner");
@@ -150,4 +136,28 @@ impl Rebuild {
             )
         }))
     }
+}
+
+/// Writes to the journal how etcd joins the cluster.
+fn join(
+    identity: &Identity,
+    journal: &mut Journal,
+    members: Vec<(String, String)>,
+) -> Result<Start> {
+    let token = identity.cluster.name.to_string();
+    let start = Start {
+        state: "existing",
+        token,
+        members,
+    };
+    say(format!("joining as one of {} members", start.members.len()));
+    let Start { token, members, .. } = start.clone();
+    journal.add(Event::Join { token, members })?;
+    Ok(start)
+}
+
+/// Removes the member through another member.
+async fn remove(url: &str, member: u64, credentials: &Credentials) -> Result<()> {
+    let client = Client::connect(url, credentials).await?;
+    client.remove(member).await
 }

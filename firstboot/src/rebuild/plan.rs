@@ -65,14 +65,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         peers, clusters, ..
     } = observed;
     if clusters.len() > 1 {
-        let ids: Vec<String> = clusters.iter().map(|id| format!("{id:x}")).collect();
-        return wait(
-            ReasonId::ClustersDiffer,
-            format!(
-                "the other members belong to different clusters: {}. Stop the ones that do not belong to this cluster",
-                ids.join(", ")
-            ),
-        );
+        return clusters_differ(clusters);
     }
     let Some(first) = peers.first() else {
         return wait(
@@ -101,19 +94,8 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     {
         return Plan::Join(names(observed, first));
     }
-    let well = peers
-        .iter()
-        .filter(|peer| voters.contains(&peer.member_id))
-        .count();
-    let quorum = voters.len() / 2 + 1;
-    if well < quorum {
-        return wait(
-            ReasonId::NoQuorum,
-            format!(
-                "only {well} of {} voters are healthy; {quorum} are required",
-                voters.len()
-            ),
-        );
+    if let Some(plan) = without_quorum(peers, &voters) {
+        return plan;
     }
     if let Some(why) = unfit(observed) {
         return Plan::Wait(why);
@@ -132,22 +114,55 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     match own.as_slice() {
         [] => Plan::Add(first.cluster_id),
         [old] => find_duplicate(peers, old.id).map_or(Plan::Remove(old.id), Plan::DuplicateMember),
-        _ => {
-            let ids: Vec<String> = own
-                .iter()
-                .map(|member| format!("{:x} at {}", member.id, place(member)))
-                .collect();
-            wait(
-                ReasonId::MemberAmbiguous,
-                format!(
-                    "several members have this node's name or its address {}: {}. Remove all but one with `etcdctl member \
-                     remove`",
-                    observed.peer_url,
-                    ids.join(", ")
-                ),
-            )
-        }
+        _ => ambiguous(observed, &own),
     }
+}
+
+fn clusters_differ(clusters: &BTreeSet<u64>) -> Plan {
+    let ids: Vec<String> = clusters.iter().map(|id| format!("{id:x}")).collect();
+    wait(
+        ReasonId::ClustersDiffer,
+        format!(
+            "the other members belong to different clusters: {}. Stop the ones that do not belong to this cluster",
+            ids.join(", ")
+        ),
+    )
+}
+
+/// Waits if too few voters answer.
+fn without_quorum(peers: &[Peer], voters: &BTreeSet<u64>) -> Option<Plan> {
+    let well = peers
+        .iter()
+        .filter(|peer| voters.contains(&peer.member_id))
+        .count();
+    let quorum = voters.len() / 2 + 1;
+    if well < quorum {
+        return Some(wait(
+            ReasonId::NoQuorum,
+            format!(
+                "only {well} of {} voters are healthy; {quorum} are required",
+                voters.len()
+            ),
+        ));
+    }
+    None
+}
+
+/// Waits if several members have this node's name or address.
+fn ambiguous(observed: &Observed, own: &[&Member]) -> Plan {
+    let ids: Vec<String> = own
+        .iter()
+        .map(|member| format!("{:x} at {}", member.id, place(member)))
+        .collect();
+    wait(
+        ReasonId::MemberAmbiguous,
+        format!(
+            "several members have this node's name or its address {}: {}. Remove all but one with `etcdctl member \
+                     remove`",
+            observed.peer_url,
+            ids.join(", ")
+        ),
+    )
 }
 
 /// The message where another member answers at a member's address. Several clusters may share a CA,

@@ -1,7 +1,7 @@
 //! Executes an order to restore: the command itself does, or the next `firstboot run` after a power
 //! cut.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -165,10 +165,6 @@ fn negotiate(
     order: &RestoreOrder,
     at_terminal: bool,
 ) -> Result<Result<DataSwap, Outcome>> {
-    let own = identity
-        .cluster
-        .member(&identity.node.name)
-        .context("the member vanished from the cluster document")?;
     let memory = LocalState::of_order(state, &identity.cluster, &identity.node.name, order);
     let build = build_of(identity, order)?;
     let archived = state.archived.clone();
@@ -213,7 +209,30 @@ fn negotiate(
     let aside = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path("before-restore"))
         .transpose()?;
-    let exchange = match (order.mode, &order.source, archived) {
+    let exchange = data_swap(identity, order, archived, &epoch, aside)?;
+    let who: Vec<&str> = epoch.disk_ids.keys().map(recipes::Label::as_str).collect();
+    say(format!(
+        "all members ({}) are ready to {}: the cluster {:x}",
+        who.join(", "),
+        order.mode,
+        exchange.cluster
+    ));
+    Ok(Ok(exchange))
+}
+
+/// The swap by which etcd gets the data of the epoch. The previous data moves to `aside`.
+fn data_swap(
+    identity: &Identity,
+    order: &RestoreOrder,
+    archived: Option<ArchivedData>,
+    epoch: &Epoch,
+    aside: Option<PathBuf>,
+) -> Result<DataSwap> {
+    let own = identity
+        .cluster
+        .member(&identity.node.name)
+        .context("the member vanished from the cluster document")?;
+    Ok(match (order.mode, &order.source, archived) {
         (BootstrapMode::Restore { .. }, Some(source), _) => {
             let Start { token, members, .. } =
                 Start::new_cluster(&identity.cluster, &epoch.token, epoch.disk_ids.keys());
@@ -257,15 +276,7 @@ fn negotiate(
             }
         }
         (mode, ..) => return Err(anyhow!("a bug: the order to {mode} has no source")),
-    };
-    let who: Vec<&str> = epoch.disk_ids.keys().map(recipes::Label::as_str).collect();
-    say(format!(
-        "all members ({}) are ready to {}: the cluster {:x}",
-        who.join(", "),
-        order.mode,
-        exchange.cluster
-    ));
-    Ok(Ok(exchange))
+    })
 }
 
 /// Makes sure that the data exists that an epoch begins with.

@@ -26,7 +26,7 @@ use crate::barrier;
 use crate::domain::{BootstrapMode, DiskId};
 use crate::exit::refused;
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, NodeState, RestoreOrder};
+use crate::journal::{Event, Journal, NodeState, RestoreOrder, SnapshotFile};
 use crate::metadata::SourceLog;
 use crate::node::{check_before, identify};
 use crate::operator::{self, UNIT};
@@ -65,26 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let without = without(options, &identity, &state)?;
     let patience = Duration::from_secs(options.deadline);
-    let (mode, source) = if options.rollback {
-        let aside = state.archived.as_ref();
-        let aside = aside.ok_or_else(|| {
-            refused(
-                ReasonId::ArchiveUnusable
-                    .because("no restore has archived data of this node: no rollback is possible"),
-            )
-        })?;
-        archive::check(aside)?;
-        (
-            BootstrapMode::Rollback {
-                cluster: aside.cluster,
-            },
-            None,
-        )
-    } else {
-        let source = source::get(options, &identity, patience)?;
-        let restore = plan::mode(options.keep_revision, &identity, &state, &source)?;
-        (restore, Some(source))
-    };
+    let (mode, source) = choose_source(options, &identity, &state, patience)?;
     let planned = plan::plan(&identity, &state, mode, source.as_ref(), &without)?;
     if !(options.json && options.dry_run) {
         say(planned.to_string().trim_end());
@@ -129,6 +110,33 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         show_json(&planned)?;
     }
     Ok(())
+}
+
+/// Chooses between a rollback to the archived data and a restore of a snapshot.
+fn choose_source(
+    options: &Options,
+    identity: &Identity,
+    state: &NodeState,
+    patience: Duration,
+) -> Result<(BootstrapMode, Option<SnapshotFile>)> {
+    if options.rollback {
+        let aside = state.archived.as_ref();
+        let aside = aside.ok_or_else(|| {
+            refused(
+                ReasonId::ArchiveUnusable
+                    .because("no restore has archived data of this node: no rollback is possible"),
+            )
+        })?;
+        archive::check(aside)?;
+        let mode = BootstrapMode::Rollback {
+            cluster: aside.cluster,
+        };
+        Ok((mode, None))
+    } else {
+        let source = source::get(options, identity, patience)?;
+        let restore = plan::mode(options.keep_revision, identity, state, &source)?;
+        Ok((restore, Some(source)))
+    }
 }
 
 /// The members that the restore does not wait for.

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use recipes::{Label, Sha256};
+use recipes::{ClusterDocument, Label, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::agreement::Agreement;
@@ -106,32 +106,15 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         .position(|name| name.as_str() == host())
         .unwrap_or(order.len());
     let target = Target::of(None, Some(backup))?;
-    let turn = spread * u32::try_from(rank).unwrap_or(u32::MAX);
-    if rank > 0 {
-        say(format!(
-            "{1} comes first for the snapshot of {0}; checking again in {2} s",
-            stamp(slot),
-            order[0],
-            turn.as_secs()
-        ));
-        tokio::time::sleep(turn).await;
-    }
+    wait_turn(rank, order[0], slot, spread).await;
     let mut exit = None;
     while now() < slot + backup.schedule.period() {
         let source = Endpoint::at(None, &credentials).await?;
         let (record, _) = match read(&source.client).await {
             Ok(found) => found,
             Err(error) => {
-                // Without a quorum the members cannot coordinate. A snapshot is most valuable then,
-                // so each takes its own.
-                say(format!(
-                    "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
-                ));
-                let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
-                let exit = judge(&agreement, &source, false)?;
-                let manifest = take(&cluster, &target, &source, &agreement).await?;
-                say(describe(&target.place, &manifest));
-                return Ok(exit);
+                return take_alone(&cluster, &credentials, &target, &source, any_size, &error)
+                    .await;
             }
         };
         if let Some(record) = record.filter(|record| record.slot >= slot) {
@@ -166,6 +149,42 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         "no member took the snapshot of {} before the next one was due",
         stamp(slot)
     ))))
+}
+
+/// Waits until the members that come before this one had the time to take the snapshot.
+async fn wait_turn(rank: usize, first: &Label, slot: u64, spread: Duration) {
+    let turn = spread * u32::try_from(rank).unwrap_or(u32::MAX);
+    if rank > 0 {
+        say(format!(
+            "{1} comes first for the snapshot of {0}; checking again in {2} s",
+            stamp(slot),
+            first,
+            turn.as_secs()
+        ));
+        tokio::time::sleep(turn).await;
+    }
+}
+
+/// Takes a snapshot of this member's own.
+async fn take_alone(
+    cluster: &ClusterDocument,
+    credentials: &Credentials,
+    target: &Target,
+    source: &Endpoint,
+    any_size: bool,
+    error: &anyhow::Error,
+) -> Result<Option<Exit>> {
+    // Without a quorum the members cannot coordinate. A snapshot is most valuable then,
+    // so each takes its own.
+    say(format!(
+        "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
+    ));
+    let agreement = Agreement::ask(cluster, credentials, any_size).await;
+    let exit = judge(&agreement, source, false)?;
+    let manifest = take(cluster, target, source, &agreement).await?;
+    say(describe(&target.place, &manifest));
+
+    Ok(exit)
 }
 
 /// Takes the snapshot and records it in etcd; `false` where another member was faster.

@@ -148,6 +148,37 @@ impl<'a> Answer<'a> {
 }
 
 fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
+    let mut rows = contents_rows(verified);
+    if verified.alarms > 0 {
+        let alarms = format!(
+            "{}; etcd refuses writes or all requests until they are disarmed",
+            verified.alarms
+        );
+        rows.push(("alarms", alarms));
+    }
+    if let Some(TrialReport {
+        etcd,
+        live_keys,
+        hash_kv,
+        milliseconds,
+    }) = booted
+    {
+        rows.push((
+            "booted",
+            format!(
+                "etcd {etcd} has the same revision, {live_keys} keys and hash {hash_kv:08x}; took {milliseconds} ms"
+            ),
+        ));
+    }
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|(name, value)| format!("{name:<18} {value}"))
+        .collect();
+    lines.join("\n") + "\n"
+}
+
+/// What the snapshot holds, by name.
+fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
     let Contents {
         revision,
         compacted,
@@ -174,7 +205,7 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
         (false, 0) => "off",
         (false, _) => "off, although there are users",
     };
-    let mut rows = vec![
+    vec![
         (
             "revision",
             format!("{revision}, compacted up to {compacted}"),
@@ -203,31 +234,5 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
         ("size", format!("{} bytes", verified.size)),
         ("digest at its end", digest.to_owned()),
         ("sha256", verified.sha256.to_string()),
-    ];
-    if verified.alarms > 0 {
-        let alarms = format!(
-            "{}; etcd refuses writes or all requests until they are disarmed",
-            verified.alarms
-        );
-        rows.push(("alarms", alarms));
-    }
-    if let Some(TrialReport {
-        etcd,
-        live_keys,
-        hash_kv,
-        milliseconds,
-    }) = booted
-    {
-        rows.push((
-            "booted",
-            format!(
-                "etcd {etcd} has the same revision, {live_keys} keys and hash {hash_kv:08x}; took {milliseconds} ms"
-            ),
-        ));
-    }
-    let lines: Vec<String> = rows
-        .iter()
-        .map(|(name, value)| format!("{name:<18} {value}"))
-        .collect();
-    lines.join("\n") + "\n"
+    ]
 }

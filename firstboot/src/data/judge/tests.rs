@@ -75,8 +75,12 @@ fn what_etcd_left_is_intact() {
     );
 }
 
+fn id(seen: &Seen) -> Option<ReasonId> {
+    lost(seen).reason().id
+}
+
 #[test]
-fn emptied_incomplete_exchanged_and_foreign_data_is_lost() {
+fn emptied_and_incomplete_data_is_lost() {
     let gone = || Err("it is missing".to_owned());
     let empty = Seen {
         contents: Contents::Empty,
@@ -98,7 +102,6 @@ fn emptied_incomplete_exchanged_and_foreign_data_is_lost() {
         log: gone_log(),
         ..left()
     };
-    let id = |seen: &Seen| lost(seen).reason().id;
     assert_eq!(id(&no_log), Some(ReasonId::DataIncomplete));
     assert_eq!(
         id(&Seen {
@@ -114,6 +117,10 @@ fn emptied_incomplete_exchanged_and_foreign_data_is_lost() {
         }),
         Some(ReasonId::DataIncomplete)
     );
+}
+
+#[test]
+fn exchanged_foreign_and_older_data_is_lost() {
     for (at, path) in [
         (0, "data"),
         (1, "data/member"),

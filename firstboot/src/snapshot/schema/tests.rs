@@ -165,20 +165,29 @@ fn a_bumped_revision_has_nothing_in_it_and_is_compacted() {
     );
 }
 
+/// The first fault that is found in an entry, in words.
+fn fault_of(bucket: &str, key: &[u8], value: &[u8]) -> String {
+    let (_, faults) = read(&with(&[(bucket, key, value)]));
+    faults.first().cloned().unwrap_or_default()
+}
+
+fn assert_faults(cases: &[(&str, &[u8], &[u8], &str)]) {
+    for (bucket, key, value, why) in cases {
+        let found = fault_of(bucket, key, value);
+        assert!(found.contains(why), "{bucket} {value:?}: {found}");
+    }
+}
+
 #[test]
-fn what_is_wrong_is_said_with_its_place_and_without_its_contents() {
-    let found = |bucket: &str, key: &[u8], value: &[u8]| {
-        let (_, faults) = read(&with(&[(bucket, key, value)]));
-        faults.first().cloned().unwrap_or_default()
-    };
+fn faults_of_keys_name_their_place_and_not_their_contents() {
     let two = revision(2, 0, "");
     assert_eq!(
-        found("key", b"secret", b""),
+        fault_of("key", b"secret", b""),
         "page 7, byte 28700: expected a revision: 17 bytes, or 18 for a deletion (bucket `key`), found a key of 6 bytes \
          with 0 bytes of value"
     );
-    for (bucket, key, value, why) in [
-        ("key", &two[..], &b"secret"[..], "a key with its value"),
+    assert_faults(&[
+        ("key", &two, b"secret", "a key with its value"),
         (
             "key",
             &two,
@@ -199,6 +208,12 @@ fn what_is_wrong_is_said_with_its_place_and_without_its_contents() {
             "nothing but the key",
         ),
         ("key", &revision(3, 0, ""), &record(3, 3, 1), "revision 2.0"),
+    ]);
+}
+
+#[test]
+fn faults_of_members_leases_and_metadata_name_their_place() {
+    assert_faults(&[
         (
             "lease",
             &[0; 8],
@@ -234,6 +249,12 @@ fn what_is_wrong_is_said_with_its_place_and_without_its_contents() {
             &[1; 8],
             "`consistent_index`, for there is a `term`",
         ),
+    ]);
+}
+
+#[test]
+fn faults_of_versions_and_auth_name_their_place() {
+    assert_faults(&[
         ("cluster", b"clusterVersion", b"3x", "3.MINOR.0"),
         (
             "cluster",
@@ -261,10 +282,7 @@ fn what_is_wrong_is_said_with_its_place_and_without_its_contents() {
             &[1],
             "a bucket that etcd 3.4 to 3.7 has",
         ),
-    ] {
-        let found = found(bucket, key, value);
-        assert!(found.contains(why), "{bucket} {value:?}: {found}");
-    }
+    ]);
 }
 
 /// Every bucket is looked for, and so is the key that is always there.

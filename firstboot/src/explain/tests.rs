@@ -1,0 +1,245 @@
+//! Tests of the words for the journal's events.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::data::{Directories, Inode};
+use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
+use crate::journal;
+use crate::machine::Machine;
+
+fn bootstrap_events() -> Vec<(Event, &'static str)> {
+    let name: Label = "etcd-3".parse().unwrap();
+    let disk_ids = DiskIds::from([(name.clone(), DiskId::of(1))]);
+    let mode = BootstrapMode::Rollback { cluster: 0xc };
+    vec![
+        (
+            Event::Accepted {
+                name: name.clone(),
+                machine: Machine::default(),
+            },
+            ") as etcd-3",
+        ),
+        (
+            Event::Without {
+                names: BTreeSet::from([name]),
+            },
+            "excluded etcd-3",
+        ),
+        (
+            Event::Life {
+                disk_id: DiskId::of(1),
+            },
+            "The disk was empty",
+        ),
+        (
+            Event::Ready {
+                disk_ids: disk_ids.clone(),
+                mode: BootstrapMode::New,
+            },
+            "are empty (etcd-3)",
+        ),
+        (Event::Ready { disk_ids, mode }, "the same order (etcd-3)"),
+        (
+            Event::Bootstrap {
+                token: "demo-1".to_owned(),
+                members: members("etcd-3"),
+            },
+            "of one member with the token demo-1",
+        ),
+    ]
+}
+
+fn members(name: &str) -> Vec<(String, String)> {
+    vec![(name.to_owned(), "https://10.0.0.3:2380".to_owned())]
+}
+
+fn restore_events() -> Vec<(Event, &'static str)> {
+    let mode = BootstrapMode::Rollback { cluster: 0xc };
+    let order = journal::RestoreOrder {
+        disk_id: DiskId::of(2),
+        mode,
+        without: BTreeSet::new(),
+        source: None,
+        until: 0,
+    };
+    let exchange = DataSwap {
+        from: "/var/lib/etcd/restore/demo-r".into(),
+        aside: Some("/var/lib/etcd/aside/x".into()),
+        token: "demo-1".to_owned(),
+        members: members("etcd-3"),
+        cluster: 0xc,
+        member: None,
+        revision: 7,
+        data: None,
+    };
+    vec![
+        (
+            Event::RestoreOrdered(Box::new(order)),
+            "ordered this node to return to the cluster c",
+        ),
+        (
+            Event::Exchange(Box::new(exchange.clone())),
+            "moves to /var/lib/etcd/aside/x",
+        ),
+        (
+            Event::Exchange(Box::new(DataSwap {
+                aside: None,
+                ..exchange
+            })),
+            "no previous data",
+        ),
+        (Event::Exchanged, "data was replaced"),
+        (Event::GivenUp, "keeps its previous data"),
+    ]
+}
+
+fn join_events() -> Vec<(Event, &'static str)> {
+    let [data, member, snap, wal] = [1, 2, 3, 4].map(Inode::numbered);
+    let known = Known {
+        directories: Directories {
+            data,
+            member,
+            snap,
+            wal,
+        },
+        member: 0xab,
+        cluster: 0xc,
+    };
+    vec![
+        (Event::Remove { member: 0xab }, "member ab"),
+        (Event::Add { cluster: 0xc }, "cluster c as a learner"),
+        (
+            Event::Added { member: 0xab },
+            "added this node as the member ab",
+        ),
+        (
+            Event::Join {
+                token: "demo-1".to_owned(),
+                members: [members("etcd-3"), members("etcd-3")].concat(),
+            },
+            "one of 2 members",
+        ),
+        (
+            Event::DataMade {
+                directory: Inode::numbered(1),
+            },
+            "an empty data directory",
+        ),
+        (Event::DataBegun(known), "as the member ab of the cluster c"),
+        (Event::DataAccepted, "holds this member's newest data"),
+        (Event::Promote { member: 0xab }, "learner ab"),
+    ]
+}
+
+fn membership_events() -> Vec<(Event, &'static str)> {
+    vec![
+        (
+            Event::Trust {
+                authorities: [CaSubject::of("a"), CaSubject::of("b")].into(),
+            },
+            "trusts a, b",
+        ),
+        (
+            Event::Show {
+                authorities: [CaSubject::of("b")].into(),
+            },
+            "members trust b",
+        ),
+        (Event::Leave { member: 0xab }, "removing its member ab"),
+        (Event::Stay { member: 0xab }, "remains a member"),
+        (Event::Left { member: 0xab }, "etcd stays stopped"),
+        (
+            Event::Rejoin { member: 0xab },
+            "formerly the member ab, to join",
+        ),
+        (
+            Event::Aside {
+                path: "/var/lib/etcd/aside/x".into(),
+            },
+            "directory to /var/lib/etcd/aside/x",
+        ),
+        (
+            Event::Uses {
+                etcd: "3.5.1".parse().unwrap(),
+            },
+            "etcd 3.5.1 to use",
+        ),
+        (
+            Event::Healthy {
+                cluster: 0xc,
+                member: 0xab,
+            },
+            "member ab of the cluster c",
+        ),
+    ]
+}
+
+fn events() -> Vec<(Event, &'static str)> {
+    let events = [
+        bootstrap_events(),
+        restore_events(),
+        join_events(),
+        membership_events(),
+    ];
+    events.concat()
+}
+
+#[test]
+fn each_event_is_one_plain_sentence() {
+    for (event, expected) in events() {
+        let said = sentence(&event);
+        assert!(said.contains(expected), "{said}");
+        assert!(
+            said.ends_with('.') && said.matches(". ").count() == 0 && !said.contains('\n'),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn each_line_has_its_time_and_the_time_since_the_previous_one() {
+    let at = |at, event| Line::Entry(Entry { at, event });
+    let story = [
+        at(1_795_341_365, Event::Add { cluster: 1 }),
+        at(1_795_341_368, Event::Added { member: 2 }),
+        at(1_795_345_000, Event::Promote { member: 2 }),
+        at(1_795_344_000, Event::Left { member: 2 }),
+        Line::Torn,
+    ];
+    let text = text(&story);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("2026-11-22 09:56:05 UTC   "), "{text}");
+    assert!(
+        lines[1].contains("+3 s  The cluster added") && lines[2].contains("+1 h 0 m"),
+        "{text}"
+    );
+    assert!(
+        lines[3].contains("-16 m 40 s"),
+        "a clock that was set back is visible: {text}"
+    );
+    assert!(
+        lines[4].starts_with("/var/lib/firstboot/journal:5 is incomplete"),
+        "{text}"
+    );
+    assert!(super::text(&[]).contains("is empty"));
+    assert!(super::text(&[Line::Damaged]).contains("journal:1 is damaged"));
+}
+
+#[test]
+fn the_json_has_every_line_with_its_number() {
+    let story = [
+        Line::Entry(Entry {
+            at: 1_795_341_365,
+            event: Event::Added { member: 2 },
+        }),
+        Line::Damaged,
+    ];
+    let json = serde_json::to_value(rows(&story)).unwrap();
+    assert_eq!(json[0]["event"], "added");
+    assert_eq!(json[0]["time"], "2026-11-22T09:56:05Z");
+    assert_eq!(
+        (&json[1]["line"], &json[1]["state"]),
+        (&2.into(), &"damaged".into())
+    );
+}

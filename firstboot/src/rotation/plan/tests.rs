@@ -1,0 +1,270 @@
+//! Tests of the plan of a rotation, and its proof over all states of three nodes.
+
+use super::*;
+
+fn name(text: &str) -> CaSubject {
+    CaSubject::new(text.as_bytes())
+}
+
+fn names(text: &str) -> BTreeSet<CaSubject> {
+    text.chars().map(|one| name(&one.to_string())).collect()
+}
+
+fn port(trusts: &str, issuer: &str) -> ServedCertificate {
+    let until = rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::ZERO);
+    ServedCertificate {
+        trusts: names(trusts),
+        issuer: name(issuer),
+        until,
+    }
+}
+
+/// A member that trusts these CAs and presents a certificate of that one, on both ports.
+#[expect(clippy::unnecessary_wraps, reason = "other observations are errors")]
+fn seen(trusts: &str, issuer: &str) -> Observation {
+    Ok(vec![port(trusts, issuer); 2])
+}
+
+/// `o` is the old CA, `n` the new one.
+fn observed(
+    wanted: &str,
+    installed: &str,
+    held: bool,
+    own: Observation,
+    others: [Observation; 2],
+) -> Observed {
+    let [two, three] = others;
+    Observed {
+        wanted: names(wanted),
+        installed: names(installed),
+        issuers: names("n"),
+        held,
+        own,
+        others: BTreeMap::from([("etcd-2".to_owned(), two), ("etcd-3".to_owned(), three)]),
+        ill: Vec::new(),
+    }
+}
+
+fn waits(observed: &Observed, words: &[&str]) {
+    let Plan::Wait(why) = plan(observed) else {
+        panic!("{observed:?}: {:?}", plan(observed))
+    };
+    let why = why.to_string();
+    assert!(words.iter().all(|word| why.contains(word)), "{why}");
+}
+
+#[test]
+fn it_trusts_then_shows_then_drops() {
+    let (old, both) = (seen("o", "o"), seen("no", "o"));
+    // With a document of both, or of the new one alone.
+    for wanted in ["no", "n"] {
+        let step = observed(wanted, "no", true, old.clone(), [old.clone(), old.clone()]);
+        assert_eq!(plan(&step), Plan::Restart);
+        let step = observed(
+            wanted,
+            "no",
+            true,
+            both.clone(),
+            [both.clone(), old.clone()],
+        );
+        waits(&step, &["etcd-3 does not trust", "[ca-not-trusted]"]);
+        let step = observed(
+            wanted,
+            "no",
+            true,
+            both.clone(),
+            [both.clone(), both.clone()],
+        );
+        assert_eq!(plan(&step), Plan::SwitchCertificates);
+    }
+    let shown = seen("no", "n");
+    let step = observed(
+        "no",
+        "no",
+        false,
+        shown.clone(),
+        [both.clone(), both.clone()],
+    );
+    assert_eq!(plan(&step), Plan::Done, "the document has both");
+    let step = observed(
+        "n",
+        "no",
+        false,
+        shown.clone(),
+        [both.clone(), shown.clone()],
+    );
+    waits(&step, &["etcd-2 presents a certificate by", "[ca-in-use]"]);
+    let step = observed(
+        "n",
+        "no",
+        false,
+        shown.clone(),
+        [shown.clone(), seen("n", "n")],
+    );
+    assert_eq!(plan(&step), Plan::DropOldCa);
+    let step = observed(
+        "n",
+        "n",
+        false,
+        shown.clone(),
+        [shown.clone(), shown.clone()],
+    );
+    assert_eq!(plan(&step), Plan::Restart);
+    let step = observed("n", "n", false, seen("n", "n"), [shown.clone(), both]);
+    assert_eq!(plan(&step), Plan::Done);
+}
+
+#[test]
+fn etcd_does_not_restart_while_another_voter_is_unhealthy() {
+    let old = seen("o", "o");
+    let step = observed("no", "no", true, old.clone(), [old.clone(), old]);
+    waits(
+        &Observed {
+            ill: vec!["etcd-2".to_owned()],
+            ..step
+        },
+        &["etcd-2 is not healthy", "[members-unhealthy]"],
+    );
+}
+
+#[test]
+fn a_member_that_cannot_be_probed_is_waited_for() {
+    let (both, down) = (seen("no", "o"), Err("connection refused".to_owned()));
+    waits(
+        &observed("no", "no", true, both.clone(), [both.clone(), down.clone()]),
+        &["etcd-3", "refused"],
+    );
+    let shown = seen("no", "n");
+    waits(
+        &observed("n", "no", false, shown.clone(), [down.clone(), shown]),
+        &["etcd-2", "refused"],
+    );
+    waits(
+        &observed("no", "no", true, down, [both.clone(), both]),
+        &["on this node", "refused"],
+    );
+}
+
+#[test]
+fn a_member_is_ready_only_when_both_ports_are() {
+    let half = Ok(vec![port("no", "o"), port("o", "o")]);
+    let both = seen("no", "o");
+    waits(
+        &observed("no", "no", true, both.clone(), [both.clone(), half.clone()]),
+        &["etcd-3"],
+    );
+    assert_eq!(
+        plan(&observed("no", "no", true, half, [both.clone(), both])),
+        Plan::Restart
+    );
+}
+
+#[test]
+fn node_catches_up_only_if_all_that_answer_trust_the_new_ca() {
+    let is_behind = |others: &[&str]| {
+        let others: Vec<_> = others.iter().map(|trusted| names(trusted)).collect();
+        is_left_behind(&names("o"), &names("n"), &others)
+    };
+    assert!(is_behind(&["n"]) && is_behind(&["n", "n"]) && is_behind(&["n", "no"]));
+    for others in [&[][..], &["no"], &["no", "no"], &["o", "n"], &["o"], &["x"]] {
+        assert!(!is_behind(others), "{others:?}");
+    }
+}
+
+/// Three nodes get their documents in any order and take one step at a time by this rule. No
+/// member ever presents a certificate that another does not trust, at most one restarts at a
+/// time, and in the end all follow the document.
+#[test]
+fn no_order_of_steps_locks_a_member_out() {
+    explore::all("no");
+    explore::all("n");
+}
+
+mod explore {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+    struct Node {
+        told: bool,
+        /// On the disk.
+        trusts: String,
+        issuer: String,
+        /// What etcd has read at its start.
+        runs: String,
+    }
+
+    fn look(node: &Node) -> Observation {
+        seen(&node.runs, &node.issuer)
+    }
+
+    fn sorted(text: &str) -> String {
+        let mut all: Vec<char> = text.chars().collect();
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter().collect()
+    }
+
+    /// What happens next to one node, by the rule; a kill at any time leaves it as it is.
+    fn next(nodes: &[Node; 3], at: usize, wanted: &str) -> Option<Node> {
+        let mut node = nodes[at].clone();
+        if !node.told {
+            node.told = true;
+            node.trusts = sorted(&format!("{}{wanted}", node.trusts));
+            return Some(node);
+        }
+        let others = [1, 2].map(|step| look(&nodes[(at + step) % 3]));
+        let held = node.issuer != "n";
+        match plan(&observed(wanted, &node.trusts, held, look(&node), others)) {
+            Plan::Done | Plan::Wait(_) => return None,
+            Plan::Restart => node.runs.clone_from(&node.trusts),
+            Plan::SwitchCertificates => node.issuer = "n".to_owned(),
+            Plan::DropOldCa => node.trusts = sorted(wanted),
+        }
+        Some(node)
+    }
+
+    pub(super) fn all(wanted: &str) {
+        let first = Node {
+            told: false,
+            trusts: "o".into(),
+            issuer: "o".into(),
+            runs: "o".into(),
+        };
+        let mut open = vec![[first.clone(), first.clone(), first]];
+        let mut known: HashSet<_> = open.iter().cloned().collect();
+        while let Some(nodes) = open.pop() {
+            for (one, other) in [(0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1)] {
+                let (one, other) = (&nodes[one], &nodes[other]);
+                assert!(other.runs.contains(&one.issuer), "locked out: {nodes:?}");
+                assert!(
+                    other.trusts.contains(&one.issuer),
+                    "locked out after its next start: {nodes:?}"
+                );
+            }
+            let successors: Vec<_> = (0..3)
+                .filter_map(|at| {
+                    let mut nodes = nodes.clone();
+                    nodes[at] = next(&nodes, at, wanted)?;
+                    Some(nodes)
+                })
+                .collect();
+            if successors.is_empty() {
+                let done = |node: &Node| {
+                    node.issuer == "n" && node.runs == sorted(wanted) && node.trusts == node.runs
+                };
+                assert!(
+                    nodes.iter().all(done),
+                    "no member makes progress: {nodes:?}"
+                );
+            }
+            open.extend(
+                successors
+                    .into_iter()
+                    .filter(|nodes| known.insert(nodes.clone())),
+            );
+        }
+        assert!(known.len() > 30, "only {} states", known.len());
+    }
+}

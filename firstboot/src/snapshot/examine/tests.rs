@@ -1,0 +1,129 @@
+//! Tests of the examination of a snapshot file.
+
+use super::*;
+use crate::snapshot::manifest::Plain;
+use crate::snapshot::manifest::tests::some;
+
+fn found(path: &Path, sha256: Sha256, revision: i64) -> Vec<String> {
+    let contents = Contents {
+        revision,
+        ..Contents::default()
+    };
+    let digest = Digest::Good;
+    let verified = VerifiedSnapshot {
+        sha256,
+        size: 5,
+        digest,
+        pages: 3,
+        used: 3,
+        page_size: 4096,
+        contents,
+    };
+    let mut examined = CheckResult {
+        verified,
+        faults: Faults::default(),
+        hashed: true,
+    };
+    examined.compare(path);
+    examined
+        .faults
+        .first()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn a_snapshot_is_what_the_manifest_beside_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db.zst");
+    let (stored, plain, other) = (
+        Sha256::of(b"stored"),
+        Sha256::of(b"plain"),
+        Sha256::of(b"other"),
+    );
+    assert_eq!(
+        found(&path, other, 1),
+        Vec::<String>::new(),
+        "there is no manifest"
+    );
+    let mut manifest = some(1_795_312_800, 5);
+    let write =
+        |manifest: &Manifest| std::fs::write(beside(&path), manifest.text().unwrap()).unwrap();
+    manifest.sha256 = stored;
+    write(&manifest);
+    assert_eq!(
+        found(&path, other, 1),
+        Vec::<String>::new(),
+        "it is another file's"
+    );
+    manifest.file = "a.db.zst".into();
+    write(&manifest);
+    assert_eq!(found(&path, stored, 7), Vec::<String>::new());
+    assert!(
+        found(&path, other, 1)[0]
+            .contains(&format!("expected the SHA-256 {stored}, as its manifest"))
+    );
+    assert!(found(&path, stored, 6)[0].contains("expected revision 7, as its manifest"));
+    manifest.plain = Some(Plain {
+        sha256: plain,
+        size: 9,
+    });
+    write(&manifest);
+    assert_eq!(found(&path, plain, 7), Vec::<String>::new());
+    assert_eq!(found(&path, stored, 7).len(), 1);
+}
+
+/// etcd's user can put anything in the place of etcd's database, which an operator then checks
+/// as root.
+#[test]
+fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    for path in [&fifo, folder.path(), Path::new("/dev/zero")] {
+        for error in [
+            at_rest(path).unwrap_err(),
+            verify(path, Hash::Required).unwrap_err(),
+        ] {
+            let said = format!("{error:#}");
+            assert!(
+                said.contains("cannot open") && said.contains("not a regular file"),
+                "{said}"
+            );
+        }
+    }
+}
+
+/// To read its terabyte would take an hour.
+#[test]
+fn a_large_file_that_does_not_begin_as_a_database_is_not_read_to_its_end() {
+    let file = tempfile::tempfile().unwrap();
+    for length in [1 << 40, (1 << 40) + TRAILER] {
+        file.set_len(length).unwrap();
+        let examined = examine(&file, Hash::Required, &mut |_| ()).unwrap();
+        let said = format!("{:#}", examined.good(Path::new("huge")).unwrap_err());
+        assert!(
+            said.contains(
+                "huge is not a good snapshot: page 0, byte 16: expected bbolt's magic number"
+            ),
+            "{said}"
+        );
+    }
+}
+
+/// bbolt locks its open file (flock(2)).
+#[test]
+fn the_file_of_a_running_etcd_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    at_rest(file.path()).unwrap();
+    let lock = Flock::lock(file.reopen().unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
+    assert!(
+        at_rest(file.path())
+            .unwrap_err()
+            .to_string()
+            .contains("[snapshot-in-use]")
+    );
+    drop(lock);
+    at_rest(file.path()).unwrap();
+}
