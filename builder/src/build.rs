@@ -103,7 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let Folders {
         place,
         cache,
-        pki: pki_folder,
+        pki_folder,
     } = folders(options)?;
     // Before anything is fetched: a folder that may not be replaced will not be in the end either.
     let replaced = output::check(&place, &options.replaceable(pki::trust(&pki_folder)))?;
@@ -150,10 +150,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let serial = pki.serial(manifest.image())?;
     let release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
     image_release::write(output.path(), &release, pki.signing())?;
-    for document in &mut documents {
-        document.release = Some(serial);
-        nodes::write(output.path(), document, pki.signing())?;
-    }
+    write_documents(&output, &mut documents, serial, &pki)?;
     output.commit()?;
     report(
         options,
@@ -191,6 +188,20 @@ fn issue_documents(
     Ok(documents)
 }
 
+/// Writes the documents, each with the serial of the release.
+fn write_documents(
+    output: &Output,
+    documents: &mut [NodeDocument],
+    serial: u64,
+    pki: &Pki,
+) -> Result<()> {
+    for document in documents {
+        document.release = Some(serial);
+        nodes::write(output.path(), document, pki.signing())?;
+    }
+    Ok(())
+}
+
 /// The recipe as an input of the image: its file name and digest.
 fn recipe_input(path: &Path, text: &str) -> FileDigest {
     let name = path
@@ -215,17 +226,21 @@ struct Folders {
     /// The output.
     place: PathBuf,
     cache: PathBuf,
-    pki: PathBuf,
+    pki_folder: PathBuf,
 }
 
 /// Resolves the folders. The cache and the PKI must be outside the output.
 fn folders(options: &Options) -> Result<Folders> {
     let place = output::resolve(&options.out)?;
     let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
-    let pki = options.pki.clone().unwrap_or_else(|| default_pki(&place));
+    let pki_folder = options.pki.clone().unwrap_or_else(|| default_pki(&place));
     must_be_outside(&cache, &place, "--cache")?;
-    must_be_outside(&pki, &place, "--pki")?;
-    Ok(Folders { place, cache, pki })
+    must_be_outside(&pki_folder, &place, "--pki")?;
+    Ok(Folders {
+        place,
+        cache,
+        pki_folder,
+    })
 }
 
 /// Warns if no node of the image in `place`, which has the release `etcd`, can be replaced.

@@ -191,22 +191,10 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     let mut errors = Vec::new();
     let (mut status, mut votes, mut alarms, mut list) = (None, false, Vec::new(), Vec::new());
     match answers {
-        Ok(Answers {
-            status: said,
-            health,
-            alarms: all,
-            members,
-        }) => {
-            votes = health.is_ok() && !said.is_learner;
-            errors.extend(
-                said.errors
-                    .iter()
-                    .filter(|error| !alarm::is_one(error))
-                    .cloned()
-                    .map(Reason::from),
-            );
-            errors.extend(health.err().map(|error| Reason::from(format!("{error:#}"))));
-            (status, alarms, list) = (Some(said), all, members);
+        Ok(answers) => {
+            votes = answers.health.is_ok() && !answers.status.is_learner;
+            errors = errors_of(&answers);
+            (status, alarms, list) = (Some(answers.status), answers.alarms, answers.members);
         }
         Err(error) => errors.push(format!("{error:#}").into()),
     }
@@ -254,6 +242,20 @@ struct Answers {
     alarms: Vec<AlarmMember>,
     /// The member's own list: read through raft, every member would return the leader's.
     members: Vec<Member>,
+}
+
+/// What the member itself reports as wrong, without its alarms.
+fn errors_of(answers: &Answers) -> Vec<Reason> {
+    let reported = answers.status.errors.iter();
+    let mut errors: Vec<Reason> = reported
+        .filter(|error| !alarm::is_one(error))
+        .cloned()
+        .map(Reason::from)
+        .collect();
+    if let Err(error) = &answers.health {
+        errors.push(Reason::from(format!("{error:#}")));
+    }
+    errors
 }
 
 /// Queries a member.

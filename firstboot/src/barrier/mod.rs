@@ -208,16 +208,7 @@ pub(crate) async fn negotiate(
     let mut logged = String::new();
     let mut trust_checked = Instant::now();
     loop {
-        let cancelled = match &mut session {
-            None => {
-                answers.hear(&mut tracker).await;
-                None
-            }
-            Some(session) => tokio::select! {
-                () = answers.hear(&mut tracker) => None,
-                why = session.cancelled() => Some(why),
-            },
-        };
+        let cancelled = hear(&mut answers, &mut tracker, session.as_mut()).await;
         if let Some(why) = cancelled {
             return Ok(cancelled_outcome(why, &logged));
         }
@@ -253,7 +244,7 @@ pub(crate) async fn negotiate(
                     match rebuild.round(identity, journal, &living).await? {
                         JoinProgress::Join(start) => return Ok(BarrierOutcome::Join(start)),
                         JoinProgress::Wait(why) => {
-                            now = why.map(|why| cannot_join(&why, &now.text))
+                            now = why.map(|why| cannot_join(why, &now.text));
                         }
                     }
                     tokio::time::sleep(PAUSE).await;
@@ -265,6 +256,22 @@ pub(crate) async fn negotiate(
                 }
             }
         }
+    }
+}
+
+/// Waits for an answer of a member. Returns early if the restore is cancelled.
+async fn hear(
+    answers: &mut Answers,
+    tracker: &mut PeerTracker,
+    session: Option<&mut RestoreSession>,
+) -> Option<Cancellation> {
+    let Some(session) = session else {
+        answers.hear(tracker).await;
+        return None;
+    };
+    tokio::select! {
+        () = answers.hear(tracker) => None,
+        why = session.cancelled() => Some(why),
     }
 }
 

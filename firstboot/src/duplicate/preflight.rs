@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use recipes::upgrade::{self, ClusterVersions, Entry};
+use tokio::runtime::Runtime;
 
 use super::address::SuspectedDuplicate;
 use super::conflict_monitor::ConflictMonitor;
@@ -181,20 +182,7 @@ fn wait_until_unique(
             say(suspicion(why));
             logged = true;
         }
-        let verdict = match member {
-            Some(member) => {
-                let whom = membership::known(identity)
-                    .into_iter()
-                    .chain(membership::unknown(identity, &peers))
-                    .collect();
-                pulse.look(
-                    member,
-                    &runtime.block_on(membership::listen(whom, &peer_client)),
-                )
-            }
-            None if peers.is_empty() => Liveness::Unknown,
-            None => Liveness::Silent,
-        };
+        let verdict = observe(identity, &peers, member, &mut pulse, &runtime, &peer_client);
         if let Liveness::Alive(witness) = verdict {
             return Err(alive(&witness));
         }
@@ -210,7 +198,30 @@ fn wait_until_unique(
     }
 }
 
-/// How long no traffic of a member means that it does not run.
+/// Whether the others receive traffic of the member.
+fn observe(
+    identity: &Identity,
+    peers: &[Peer],
+    member: Option<u64>,
+    pulse: &mut LivenessDetector,
+    runtime: &Runtime,
+    peer_client: &PeerClient,
+) -> Liveness {
+    match member {
+        Some(member) => {
+            let whom = membership::known(identity)
+                .into_iter()
+                .chain(membership::unknown(identity, peers))
+                .collect();
+            let heard = runtime.block_on(membership::listen(whom, peer_client));
+            pulse.look(member, &heard)
+        }
+        None if peers.is_empty() => Liveness::Unknown,
+        None => Liveness::Silent,
+    }
+}
+
+/// How long a member must be silent to count as stopped.
 fn quiet_time(identity: &Identity) -> Duration {
     BETWEEN_LOOKS + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into())
 }
