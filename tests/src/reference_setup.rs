@@ -52,6 +52,21 @@ pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Resul
         .map(|(key, value)| format!("ETCD_{key}={value}\n"))
         .collect();
     host.write("/etc/etcd/etcd.conf", conf.concat(), 0o644)?;
+    start_without_firstboot(host)?;
+    // The root of the volume is root's: tmpfiles.d sees to that at each boot.
+    fs::create_dir_all(host.path("/var/lib/etcd/data"))?;
+    fs::set_permissions(
+        host.path("/var/lib/etcd/data"),
+        Permissions::from_mode(0o700),
+    )?;
+    let owned = [host.path("/etc/etcd/tls"), host.path("/var/lib/etcd")]
+        .map(|path| path.display().to_string());
+    process::check("chown", &["-R", "450:450", &owned[0], &owned[1]])?;
+    Ok(())
+}
+
+/// Makes the unit start etcd itself.
+fn start_without_firstboot(host: &Host) -> Result<()> {
     let unit = host.read("/etc/systemd/system/etcd.service")?;
     let is_start = |line: &str| line.starts_with("ExecStart=");
     let unit = unit.lines().map(|line| {
@@ -68,14 +83,5 @@ pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Resul
         0o644,
     )?;
     fs::remove_file(host.path("/etc/systemd/system/multi-user.target.wants/firstboot.service"))?;
-    // The root of the volume is root's: tmpfiles.d sees to that at each boot.
-    fs::create_dir_all(host.path("/var/lib/etcd/data"))?;
-    fs::set_permissions(
-        host.path("/var/lib/etcd/data"),
-        Permissions::from_mode(0o700),
-    )?;
-    let owned = [host.path("/etc/etcd/tls"), host.path("/var/lib/etcd")]
-        .map(|path| path.display().to_string());
-    process::check("chown", &["-R", "450:450", &owned[0], &owned[1]])?;
     Ok(())
 }

@@ -66,14 +66,7 @@ impl Requirement {
                 Some("it needs root: run the tests with sudo".into())
             }
             // In a container root may be without that right.
-            Requirement::Root => program("unshare", "util-linux").or_else(|| {
-                let refused =
-                    process::check("unshare", &["--mount", "--net", "--pid", "--fork", "true"])
-                        .err()?;
-                Some(format!(
-                    "it needs the right to make namespaces, but {refused:#}"
-                ))
-            }),
+            Requirement::Root => program("unshare", "util-linux").or_else(|| namespaces()),
             Requirement::Nspawn => program("systemd-nspawn", "systemd-container")
                 .or_else(|| program("setpriv", "util-linux")),
             Requirement::Debootstrap => {
@@ -93,11 +86,10 @@ impl Requirement {
             Requirement::Apt => program("apt-get", "apt").or_else(|| program("dpkg-deb", "dpkg")),
             Requirement::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
             Requirement::Dnsmasq => program("dnsmasq", "dnsmasq-base"),
-            Requirement::Tun => {
-                let there = Path::new("/dev/net/tun").exists();
-                (!there)
-                    .then(|| "it needs taps: modprobe tun, and /dev/net/tun in a container".into())
-            }
+            Requirement::Tun => device(
+                "/dev/net/tun",
+                "it needs taps: modprobe tun, and /dev/net/tun in a container",
+            ),
             Requirement::Setools => program("sesearch", "setools"),
             Requirement::Curl => program("curl", "curl"),
             Requirement::Age => program("age", "age").or_else(|| program("age-keygen", "age")),
@@ -115,11 +107,10 @@ impl Requirement {
             }
             Requirement::Mandoc => program("mandoc", "mandoc"),
             Requirement::Make => program("git", "git").or_else(|| program("make", "make")),
-            Requirement::Fuse => {
-                let there = Path::new("/dev/fuse").exists();
-                (!there)
-                    .then(|| "it needs FUSE: modprobe fuse, and /dev/fuse in a container".into())
-            }
+            Requirement::Fuse => device(
+                "/dev/fuse",
+                "it needs FUSE: modprobe fuse, and /dev/fuse in a container",
+            ),
             Requirement::Iso => {
                 program("genisoimage", "genisoimage").or_else(|| program("xorriso", "xorriso"))
             }
@@ -128,6 +119,19 @@ impl Requirement {
             }
         }
     }
+}
+
+fn namespaces() -> Option<String> {
+    let refused =
+        process::check("unshare", &["--mount", "--net", "--pid", "--fork", "true"]).err()?;
+    Some(format!(
+        "it needs the right to make namespaces, but {refused:#}"
+    ))
+}
+
+/// Says what is needed if the device is not there.
+fn device(path: &str, needed: &str) -> Option<String> {
+    (!Path::new(path).exists()).then(|| needed.to_owned())
 }
 
 /// The reasons why a test with these needs cannot run here; none, if it can.

@@ -203,17 +203,7 @@ fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
             .write_all(b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
     let mut server = TcpStream::connect(("127.0.0.1", PORT))?;
-    let mut lines = head.lines();
-    let mut passed = format!(
-        "{}\r\nConnection: close\r\n",
-        lines.next().unwrap_or_default()
-    );
-    for line in lines.filter(|line| !line.to_lowercase().starts_with("connection:")) {
-        passed.push_str(line);
-        passed.push_str("\r\n");
-    }
-    passed.push_str("\r\n");
-    server.write_all(passed.as_bytes())?;
+    server.write_all(forwarded(&head).as_bytes())?;
     server.write_all(&body)?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer)?;
@@ -235,6 +225,22 @@ fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
         answer = altered(&answer, &head, due.contains(&Fault::Flip));
     }
     client.write_all(&answer)
+}
+
+/// The head of a request for a connection that ends after it.
+fn forwarded(head: &str) -> String {
+    let mut lines = head.lines();
+    let mut passed = format!(
+        "{}\r\nConnection: close\r\n",
+        lines.next().unwrap_or_default()
+    );
+    for line in lines.filter(|line| !line.to_lowercase().starts_with("connection:")) {
+        passed.push_str(line);
+        passed.push_str("\r\n");
+    }
+    passed.push_str("\r\n");
+
+    passed
 }
 
 /// A request's head, with whatever of the body came along.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -76,14 +77,23 @@ pub fn run(runs: usize) -> Result<String> {
         times[1].push(timed(build)?);
         fs::write(path("recipe.toml"), &recipe)?;
     }
+    let rows = rows(times, &overlay, &path("by-hand.tar.gz"))?;
+    Ok(format!(
+        "{}{runs} runs of each, in turns; the first build, with a cold cache, took {cold:.1?}\n",
+        table(&rows)
+    ))
+}
+
+/// The rows of the table: the times of each kind of run, and the size of what it packed.
+fn rows(times: [Vec<Duration>; 3], overlay: &Path, by_hand: &Path) -> Result<[Row; 3]> {
     let size = |path: &Path| {
         fs::metadata(path)
             .map(|about| about.len())
             .with_context(|| path.display().to_string())
     };
     let [same, changed, tar] = times;
-    let bytes = Some(size(&overlay)?);
-    let rows = [
+    let bytes = Some(size(overlay)?);
+    Ok([
         Row {
             name: "builder build".to_owned(),
             times: same,
@@ -97,11 +107,7 @@ pub fn run(runs: usize) -> Result<String> {
         Row {
             name: "tar | gzip -6".to_owned(),
             times: tar,
-            bytes: Some(size(&path("by-hand.tar.gz"))?),
+            bytes: Some(size(by_hand)?),
         },
-    ];
-    Ok(format!(
-        "{}{runs} runs of each, in turns; the first build, with a cold cache, took {cold:.1?}\n",
-        table(&rows)
-    ))
+    ])
 }

@@ -150,22 +150,7 @@ fn once(
         } else {
             None
         };
-        let end = Instant::now() + CONVERGENCE_TIMEOUT;
-        while !is_back()? {
-            let log = || {
-                anyhow::Ok(format!(
-                    "{}\n{}",
-                    lost.journal("firstboot")?,
-                    lost.journal("etcd")?
-                ))
-            };
-            ensure!(
-                Instant::now() < end,
-                "etcd-3 is no voter after {CONVERGENCE_TIMEOUT:?} (script: {scripted}):\n{}",
-                log()?
-            );
-            sleep(Duration::from_millis(10));
-        }
+        wait_until_back(lost, &is_back, scripted)?;
         running
             .as_mut()
             .map_or(Ok(true), |script| {
@@ -186,4 +171,25 @@ fn once(
     seen.gap.push(written.longest_gaps().1);
     client::insist(|| client.delete_all(left[0], "meanwhile/"))?;
     wait_healthy(helper, 3, CONVERGENCE_TIMEOUT).map(drop)
+}
+
+/// Waits until the lost member is a voter again.
+fn wait_until_back(lost: &Host, is_back: &dyn Fn() -> Result<bool>, scripted: bool) -> Result<()> {
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
+    while !is_back()? {
+        let log = || {
+            anyhow::Ok(format!(
+                "{}\n{}",
+                lost.journal("firstboot")?,
+                lost.journal("etcd")?
+            ))
+        };
+        ensure!(
+            Instant::now() < end,
+            "etcd-3 is no voter after {CONVERGENCE_TIMEOUT:?} (script: {scripted}):\n{}",
+            log()?
+        );
+        sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }

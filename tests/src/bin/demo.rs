@@ -105,22 +105,10 @@ fn demo() -> Result<()> {
             wait_healthy(host, NAMES.len(), Duration::from_secs(120)).map(drop)
         })
     })?;
-    for line in hosts[0]
-        .journal("firstboot")?
-        .lines()
-        .filter(|line| line.contains("firstboot["))
-    {
-        println!("{line}");
-    }
+    print_journal(&hosts[0])?;
     stages.run(
         "a key written through etcd-1 is read through etcd-3",
-        || {
-            etcdctl(&hosts[0], "put greeting hello")?;
-            let read = etcdctl(&hosts[2], "get greeting --print-value-only")?;
-            println!("etcd-3 reads: {}", read.trim());
-            ensure!(read.trim() == "hello", "etcd-3 reads {read:?}");
-            Ok(())
-        },
+        || read_back(&hosts),
     )?;
     println!("\n== firstboot status, on etcd-1");
     print!("{}", hosts[0].check(&["firstboot", "status"])?);
@@ -131,6 +119,26 @@ fn demo() -> Result<()> {
     println!(
         "\nAll of it is gone now. `make demo KEEP=1` keeps the hosts to look at; docs/operating.md goes on from here."
     );
+    Ok(())
+}
+
+fn print_journal(host: &Host) -> Result<()> {
+    for line in host
+        .journal("firstboot")?
+        .lines()
+        .filter(|line| line.contains("firstboot["))
+    {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// Writes a key through the first member, and reads it through the third.
+fn read_back(hosts: &[Host]) -> Result<()> {
+    etcdctl(&hosts[0], "put greeting hello")?;
+    let read = etcdctl(&hosts[2], "get greeting --print-value-only")?;
+    println!("etcd-3 reads: {}", read.trim());
+    ensure!(read.trim() == "hello", "etcd-3 reads {read:?}");
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Compressed and encrypted while it comes, into a store and into a folder; read by other programs
 //! than ours; restored from where it is.
 
+mod https;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -13,17 +15,17 @@ use libtest_mimic::Trial;
 use tests::cluster::{etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
-use tests::process::{self, KillOnDrop, Output};
+use tests::process::{self, Output};
 use tests::requirement::Requirement;
 use tests::run;
 use tests::s3::{Fault, S3};
 
+use self::https::{KEY, from_a_server};
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, far, fill, list, names};
 
 const PROXY: &str = "10.101.15.1:9001";
 const PLACE: &str = "s3://backups/etcd/";
 const FILE: &str = "/root/a.db.zst.age";
-const KEY: &str = "/root/key";
 
 pub(crate) fn trials() -> Vec<Trial> {
     let needs = [
@@ -159,16 +161,6 @@ fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
 
 /// Only with the key, and only if all of it is there.
 fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
-    let verify = |path: &str, key: &str| {
-        host.run(&["firstboot", "snapshot", "verify", path, "--identity", key])
-    };
-    let refused = |ran: Output, why: &str| -> Result<()> {
-        ensure!(
-            ran.code() == 3 && ran.stderr.contains(why) && ran.stdout.is_empty(),
-            "{ran:?} / {why}"
-        );
-        Ok(())
-    };
     // What cannot be read is not found bad.
     let locked = |ran: Output, why: &str| -> Result<()> {
         ensure!(
@@ -184,7 +176,7 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
         "--identity",
     )?;
     host.write(KEY, fs::read(secret)?, 0o644)?;
-    locked(verify(FILE, KEY)?, "chmod 600")?;
+    locked(verify(host, FILE, KEY)?, "chmod 600")?;
     fs::set_permissions(host.path(KEY), fs::Permissions::from_mode(0o600))?;
     let well = host.check(&[
         "firstboot",
@@ -198,11 +190,26 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
     ensure!(well.contains("booted"), "{well}");
     // The second recipient opens it, and a third does not.
     host.write("/root/second", fs::read(other)?, 0o600)?;
-    verify(FILE, "/root/second")?.ok()?;
+    verify(host, FILE, "/root/second")?.ok()?;
     host.write("/root/third", fs::read(keys("three")?.0)?, 0o600)?;
-    locked(verify(FILE, "/root/third")?, "/root/third does not decrypt")?;
+    locked(
+        verify(host, FILE, "/root/third")?,
+        "/root/third does not decrypt",
+    )?;
     let restore = ["firstboot", "restore", FILE, "--identity", "/root/third"];
     refused_restore(host, &restore, "/root/third does not decrypt")?;
+    refuses_damaged(host)?;
+    let left = names(host, "/root")?;
+    ensure!(!left.iter().any(|name| name.contains(".part")), "{left:?}");
+    Ok(())
+}
+
+fn verify(host: &Host, path: &str, key: &str) -> Result<Output> {
+    host.run(&["firstboot", "snapshot", "verify", path, "--identity", key])
+}
+
+/// A snapshot that is cut short or changed is refused.
+fn refuses_damaged(host: &Host) -> Result<()> {
     let whole = fs::read(host.path(FILE))?;
     for damaged in [
         whole[..whole.len() - 1].to_vec(),
@@ -210,10 +217,11 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
         flipped(&whole),
     ] {
         host.write("/root/damaged.db.zst.age", damaged, 0o600)?;
-        refused(
-            verify("/root/damaged.db.zst.age", KEY)?,
-            "not a good snapshot",
-        )?;
+        let ran = verify(host, "/root/damaged.db.zst.age", KEY)?;
+        ensure!(
+            ran.code() == 3 && ran.stderr.contains("not a good snapshot") && ran.stdout.is_empty(),
+            "{ran:?}"
+        );
         let restore = [
             "firstboot",
             "restore",
@@ -223,8 +231,6 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
         ];
         refused_restore(host, &restore, "not a good snapshot")?;
     }
-    let left = names(host, "/root")?;
-    ensure!(!left.iter().any(|name| name.contains(".part")), "{left:?}");
     Ok(())
 }
 
@@ -380,89 +386,5 @@ fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
         !host.path("/var/lib/etcd/restore").exists(),
         "what was fetched is left open on the node"
     );
-    Ok(())
-}
-
-/// A server with a certificate, which knows nothing of ranges and has no manifest.
-fn from_a_server(bed: &Bed) -> Result<()> {
-    // What is under /away/ is by its word on a plain server, what is under /moved/ here.
-    const SERVE: &str = "import http.server, ssl
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def do_GET(self):
-        for begin, to in (('/away/', 'http://10.101.15.1:9444/'), ('/moved/', 'https://10.101.15.1:9443/')):
-            if self.path.startswith(begin):
-                self.send_response(302)
-                self.send_header('Location', to + self.path[len(begin):])
-                self.send_header('Content-Length', '0')
-                return self.end_headers()
-        super().do_GET()
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain('cert.pem', 'key.pem')
-server = http.server.HTTPServer(('10.101.15.1', 9443), Handler)
-server.socket = context.wrap_socket(server.socket, server_side=True)
-server.serve_forever()";
-    const REQUEST: &str = "[req]
-distinguished_name = name
-x509_extensions = server
-[name]
-[server]
-subjectAltName = IP:10.101.15.1
-basicConstraints = critical, CA:FALSE
-";
-    let (host, world) = (&bed.hosts[0], bed.provisioning.network.world());
-    let folder = run::current()?.folder("https")?;
-    fs::write(folder.join("request"), REQUEST)?;
-    let request = "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=x -config request";
-    process::run(
-        Command::new("openssl")
-            .args(request.split_whitespace())
-            .current_dir(&folder),
-    )?
-    .ok()?;
-    fs::copy(
-        host.path("/root/theirs.db.age"),
-        folder.join("theirs.db.age"),
-    )?;
-    host.write("/root/cert.pem", fs::read(folder.join("cert.pem"))?, 0o600)?;
-    let mut python = world.command("python3");
-    let _server = KillOnDrop::spawn(
-        python.args(["-c", SERVE]).current_dir(&folder),
-        &fs::File::create(folder.join("log"))?,
-    )?;
-    etcdctl(host, "put answer 44")?;
-    let restore = "SSL_CERT_FILE=/root/cert.pem firstboot restore https://10.101.15.1:9443";
-    let end = Instant::now() + CONVERGENCE_TIMEOUT;
-    while !process::run(world.command("curl").args([
-        "-sk",
-        "-o",
-        "/dev/null",
-        "https://10.101.15.1:9443/",
-    ]))?
-    .success()
-    {
-        ensure!(Instant::now() < end, "the server does not answer");
-        sleep(Duration::from_millis(100));
-    }
-    let stranger = host.run(&[
-        "firstboot",
-        "restore",
-        "https://10.101.15.1:9443/theirs.db.age",
-        "--deadline",
-        "1",
-    ])?;
-    ensure!(
-        stranger.code() == 4 && stranger.stderr.contains("certificate"),
-        "{stranger:?}"
-    );
-    let away = host.sh(&format!("{restore}/away/theirs.db.age --identity {KEY}"))?;
-    ensure!(
-        away.code() == 3 && away.stderr.contains("[store-denied]"),
-        "{away:?}"
-    );
-    let said = host
-        .sh(&format!("{restore}/moved/theirs.db.age --identity {KEY}"))?
-        .ok()?;
-    ensure!(said.contains("which has no manifest"), "{said}");
-    ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }

@@ -27,36 +27,8 @@ fn grow() -> Result<()> {
     let old = bed.provisioning.copy_output()?;
     bed.grow(5)?;
 
-    // firstboot on the fourth gives up at its deadline, and nobody starts it again: etcd there
-    // runs, and is left a learner.
-    let host = &mut bed.hosts[3];
-    let drop_in = "/etc/systemd/system/firstboot.service.d/hold.conf";
-    let impatient =
-        "[Service]\nExecStart=\nExecStart=/usr/local/bin/firstboot run --deadline 0\nRestart=no\n";
-    host.write(drop_in, impatient, 0o644)?;
-    host.write(
-        "/etc/systemd/system/etcd.service.d/slow.conf",
-        "[Service]\nExecStartPre=/bin/sleep 3\n",
-        0o644,
-    )?;
-    host.boot()?;
-    host.wait_for(
-        "systemctl is-failed --quiet firstboot.service",
-        CONVERGENCE_TIMEOUT,
-    )?;
-    let left_over =
-        ". /etc/profile.d/etcdctl.sh; etcdctl member list | grep -q 'started, etcd-4,.*true$'";
-    bed.hosts[0].wait_for(left_over, CONVERGENCE_TIMEOUT)?;
-    bed.hosts[4].boot()?;
-    wait_said(
-        &bed.hosts[4],
-        &["etcd-4 is still a learner", "[learner-pending]"],
-    )?;
-    bed.hosts[0].check(&["sh", "-c", left_over])?;
-
-    // The next boot promotes what was left over, and then it is the fifth's turn.
-    std::fs::remove_file(bed.hosts[3].path(drop_in))?;
-    bed.hosts[3].cut_power()?;
+    leave_a_learner(&mut bed)?;
+    // The next boot promotes the learner, and then the fifth node joins.
     bed.hosts[3].boot()?;
     for host in &bed.hosts {
         wait_healthy(host, 5, CONVERGENCE_TIMEOUT)?;
@@ -103,5 +75,38 @@ fn grow() -> Result<()> {
         wait_healthy(host, 5, CONVERGENCE_TIMEOUT)?;
     }
     ensure!(listed(&bed.hosts[0], "etcd-3")?.is_some());
+    Ok(())
+}
+
+/// firstboot on the fourth node gives up at its deadline and is not started again: etcd there runs
+/// as a learner, and the fifth node waits for it.
+fn leave_a_learner(bed: &mut Bed) -> Result<()> {
+    let host = &mut bed.hosts[3];
+    let drop_in = "/etc/systemd/system/firstboot.service.d/hold.conf";
+    let impatient =
+        "[Service]\nExecStart=\nExecStart=/usr/local/bin/firstboot run --deadline 0\nRestart=no\n";
+    host.write(drop_in, impatient, 0o644)?;
+    host.write(
+        "/etc/systemd/system/etcd.service.d/slow.conf",
+        "[Service]\nExecStartPre=/bin/sleep 3\n",
+        0o644,
+    )?;
+    host.boot()?;
+    host.wait_for(
+        "systemctl is-failed --quiet firstboot.service",
+        CONVERGENCE_TIMEOUT,
+    )?;
+    let left_over =
+        ". /etc/profile.d/etcdctl.sh; etcdctl member list | grep -q 'started, etcd-4,.*true$'";
+    bed.hosts[0].wait_for(left_over, CONVERGENCE_TIMEOUT)?;
+    bed.hosts[4].boot()?;
+    wait_said(
+        &bed.hosts[4],
+        &["etcd-4 is still a learner", "[learner-pending]"],
+    )?;
+    bed.hosts[0].check(&["sh", "-c", left_over])?;
+
+    std::fs::remove_file(bed.hosts[3].path(drop_in))?;
+    bed.hosts[3].cut_power()?;
     Ok(())
 }

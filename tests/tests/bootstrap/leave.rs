@@ -62,36 +62,7 @@ fn leave() -> Result<()> {
         "a dry run removed it"
     );
 
-    // The leader leaves, and power is lost when that is written down and before it is done: the
-    // lock's folder and its parent are flushed, the journal and its folder when it is opened, and
-    // both again with the new line.
-    let killed = killed_at_flush(&bed.hosts[leads], 6, &["firstboot", "leave"])?;
-    let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
-    ensure!(
-        journal
-            .lines()
-            .last()
-            .is_some_and(|line| line.contains("\"leave\"")),
-        "{killed:?}\n{journal}"
-    );
-    ensure!(
-        killed.stdout.contains("transferring the leadership"),
-        "{killed:?}"
-    );
-    ensure!(
-        listed(&bed.hosts[one], &name)?.is_some(),
-        "it was killed too late"
-    );
-    bed.hosts[leads].cut_power()?;
-    bed.hosts[leads].boot()?;
-    left(&bed.hosts[leads], &bed.hosts[one])?;
-    let story = bed.hosts[leads].check(&["firstboot", "explain"])?;
-    ensure!(
-        story.contains("was removed from its cluster")
-            && story.contains("Moving the data directory to"),
-        "{story}"
-    );
-    wait_healthy_but(&bed.hosts[one], &name)?;
+    killed_leader_leaves(&mut bed, leads, one)?;
 
     // It stays out.
     bed.hosts[leads].shutdown()?;
@@ -125,6 +96,46 @@ fn leave() -> Result<()> {
     );
 
     // Now without a power cut, and down to one.
+    leave_down_to_one(&bed, one, leads, other)?;
+    Ok(())
+}
+
+/// The leader leaves. Power is lost when that is in the journal and not yet done.
+fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
+    let name = bed.hosts[leads].name().to_owned();
+    // The sixth flush: of the lock's folder and its parent, of the journal and its folder when it
+    // is opened, and of both with the new line.
+    let killed = killed_at_flush(&bed.hosts[leads], 6, &["firstboot", "leave"])?;
+    let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
+    ensure!(
+        journal
+            .lines()
+            .last()
+            .is_some_and(|line| line.contains("\"leave\"")),
+        "{killed:?}\n{journal}"
+    );
+    ensure!(
+        killed.stdout.contains("transferring the leadership"),
+        "{killed:?}"
+    );
+    ensure!(
+        listed(&bed.hosts[one], &name)?.is_some(),
+        "it was killed too late"
+    );
+    bed.hosts[leads].cut_power()?;
+    bed.hosts[leads].boot()?;
+    left(&bed.hosts[leads], &bed.hosts[one])?;
+    let story = bed.hosts[leads].check(&["firstboot", "explain"])?;
+    ensure!(
+        story.contains("was removed from its cluster")
+            && story.contains("Moving the data directory to"),
+        "{story}"
+    );
+    wait_healthy_but(&bed.hosts[one], &name)?;
+    Ok(())
+}
+
+fn leave_down_to_one(bed: &Bed, one: usize, leads: usize, other: usize) -> Result<()> {
     for at in [one, leads] {
         bed.hosts[at].check(&["firstboot", "leave"])?;
         left(&bed.hosts[at], &bed.hosts[other])?;

@@ -1,6 +1,7 @@
 //! The CA is replaced under a cluster that is written to, by documents that come in any order.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
@@ -42,18 +43,7 @@ fn replaced() -> Result<()> {
     let writers = Writers::start(&client, &addresses, "rotate/");
     writers.go_on(10, CONVERGENCE_TIMEOUT)?;
 
-    // No member restarts its etcd while another updates itself: two would be down.
-    let turn = "/etcd-image/update/turn";
-    etcdctl(
-        &bed.hosts[1],
-        &format!(r#"put {turn} '{{"node":"etcd-2","serial":9,"since":0}}'"#),
-    )?;
-    tell(&bed, &[0])?;
-    wait_said(
-        &bed.hosts[0],
-        &["etcd-2 updates itself", "[members-unhealthy]"],
-    )?;
-    etcdctl(&bed.hosts[1], &format!("del {turn}"))?;
+    waits_for_an_update(&bed)?;
     // The first member trusts both CAs, and presents certificates by the old one until the others
     // do: also after a power cut.
     let waits = [
@@ -100,12 +90,36 @@ fn replaced() -> Result<()> {
     tell(&bed, &[0, 1, 2])?;
     bed.hosts.iter().try_for_each(ended)?;
     check(writers, &after, &addresses, "retire/")?;
+    old_ca_is_refused(&bed, &client, &addresses)?;
+    wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
+    members_are_kept(&bed.hosts[0], &members)?;
+    Ok(())
+}
+
+/// No member restarts its etcd while another updates itself: two would be down.
+fn waits_for_an_update(bed: &Bed) -> Result<()> {
+    let turn = "/etcd-image/update/turn";
+    etcdctl(
+        &bed.hosts[1],
+        &format!(r#"put {turn} '{{"node":"etcd-2","serial":9,"since":0}}'"#),
+    )?;
+    tell(bed, &[0])?;
+    wait_said(
+        &bed.hosts[0],
+        &["etcd-2 updates itself", "[members-unhealthy]"],
+    )?;
+    etcdctl(&bed.hosts[1], &format!("del {turn}"))?;
+    Ok(())
+}
+
+/// All members have the new certificates and refuse those of the old CA.
+fn old_ca_is_refused(bed: &Bed, client: &Client, addresses: &[Ipv4Addr]) -> Result<()> {
     let seen = bed.hosts[0].check(&["firstboot", "status", "--json"])?;
     ensure!(
         seen.matches("\"certificate-until\": \"20").count() == 3,
         "who shows certificates until when?\n{seen}"
     );
-    for (host, address) in bed.hosts.iter().zip(&addresses) {
+    for (host, address) in bed.hosts.iter().zip(addresses) {
         ensure!(
             client.put(*address, "refused", "yes").is_err(),
             "{} trusts the old CA",
@@ -116,8 +130,11 @@ fn replaced() -> Result<()> {
         let dry = host.check(&["firstboot", "run", "--dry-run"])?;
         ensure!(dry.contains("no changes"), "{dry}");
     }
-    wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
-    let now = etcdctl(&bed.hosts[0], "member list")?;
+    Ok(())
+}
+
+fn members_are_kept(host: &Host, members: &str) -> Result<()> {
+    let now = etcdctl(host, "member list")?;
     let kept = |name: &str| {
         members
             .lines()

@@ -2,6 +2,7 @@
 //! back.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -150,12 +151,8 @@ fn rolls() -> Result<()> {
     writers.go_on(10, CONVERGENCE_TIMEOUT)?;
     ends(&update(&bed.hosts[0], "")?, 0, &["has the image 1 already"])?;
 
-    // A kernel setting, and a file of the operator's. nspawn leaves all of /proc/sys read-only;
-    // what is below net is the namespace's own.
-    for host in &bed.hosts {
-        host.check(&["mount", "--bind", "/proc/sys/net", "/proc/sys/net"])?;
-        host.check(&["mount", "-o", "remount,bind,rw", "/proc/sys/net"])?;
-    }
+    // A kernel setting, and a file of the operator's.
+    make_sysctls_writable(&bed)?;
     let sysctl = "[tuning]\nsysctl = { \"net.ipv4.tcp_keepalive_time\" = \"611\" }\n";
     let own = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n";
     build(&bed, &format!("{sysctl}{own}"), &[("word", "one\n")])?;
@@ -172,18 +169,7 @@ fn rolls() -> Result<()> {
     );
     roll(&bed)?;
     all_have(&bed, etcd::DEMO)?;
-    for host in &bed.hosts {
-        ensure!(
-            host.read("/etc/own/word")? == "one\n",
-            "not the operator's file"
-        );
-        let set = host.check(&["cat", "/proc/sys/net/ipv4/tcp_keepalive_time"])?;
-        ensure!(
-            set.trim() == "611",
-            "tcp_keepalive_time on {} is {set}",
-            host.name()
-        );
-    }
+    have_setting_and_file(&bed)?;
 
     // A patch of etcd, and the file with another content.
     build(&bed, &format!("{sysctl}{own}"), &[("word", "two\n")])?;
@@ -214,45 +200,77 @@ fn rolls() -> Result<()> {
         "the file is still there"
     );
 
+    no_write_is_lost(writers, &client, &addresses)?;
+
+    // A node keeps the image that it was updated to after a boot.
+    bed.hosts[2].shutdown()?;
+    bed.hosts[2].boot()?;
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
+    is_at_rest(&bed.hosts[2])?;
+    rolls_back(&bed.hosts[2])?;
+    all_have(&bed, PATCH)
+}
+
+/// nspawn makes all of /proc/sys read-only; the part below net belongs to the network namespace.
+fn make_sysctls_writable(bed: &Bed) -> Result<()> {
+    for host in &bed.hosts {
+        host.check(&["mount", "--bind", "/proc/sys/net", "/proc/sys/net"])?;
+        host.check(&["mount", "-o", "remount,bind,rw", "/proc/sys/net"])?;
+    }
+    Ok(())
+}
+
+fn have_setting_and_file(bed: &Bed) -> Result<()> {
+    for host in &bed.hosts {
+        ensure!(
+            host.read("/etc/own/word")? == "one\n",
+            "not the operator's file"
+        );
+        let set = host.check(&["cat", "/proc/sys/net/ipv4/tcp_keepalive_time"])?;
+        ensure!(
+            set.trim() == "611",
+            "tcp_keepalive_time on {} is {set}",
+            host.name()
+        );
+    }
+    Ok(())
+}
+
+/// No acknowledged write is lost, and writes never stop for long.
+fn no_write_is_lost(writers: Writers, client: &Client, addresses: &[Ipv4Addr]) -> Result<()> {
     let written = writers.stop()?;
     let (one, all) = written.longest_gaps();
     println!(
         "{} writes acknowledged; longest gap {one:.1?} for one writer, {all:.1?} for all",
         written.count()
     );
-    for address in &addresses {
+    for address in addresses {
         written.kept_in(&client::insist(|| client.all(*address, "roll/"))?)?;
     }
     ensure!(
         all < Duration::from_secs(10),
         "no write was acknowledged for {all:?}: were two members down?"
     );
+    Ok(())
+}
 
-    // What a node was updated to it is after a boot, and by the operator's word it has the image
-    // before.
-    bed.hosts[2].shutdown()?;
-    bed.hosts[2].boot()?;
-    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
-    is_at_rest(&bed.hosts[2])?;
+/// By the operator's order a node has its previous image again.
+fn rolls_back(host: &Host) -> Result<()> {
     ends(
-        &update(&bed.hosts[2], "--rollback")?,
+        &update(host, "--rollback")?,
         0,
         &["restoring the image before the image 4"],
     )?;
     ensure!(
-        bed.hosts[2].read("/etc/own/word")? == "two\n",
+        host.read("/etc/own/word")? == "two\n",
         "the file did not come back"
     );
-    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
-    is_at_rest(&bed.hosts[2])?;
-    ends(
-        &update(&bed.hosts[2], "--rollback")?,
-        3,
-        &["[update-no-way-back]"],
-    )?;
-    ends(&update(&bed.hosts[2], "")?, 3, &["[update-failed-before]"])?;
-    ends(&update(&bed.hosts[2], "--retry")?, 0, &[])?;
-    all_have(&bed, PATCH)
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+    is_at_rest(host)?;
+    ends(&update(host, "--rollback")?, 3, &["[update-no-way-back]"])?;
+    ends(&update(host, "")?, 3, &["[update-failed-before]"])?;
+    ends(&update(host, "--retry")?, 0, &[])?;
+    Ok(())
 }
 
 /// Updates all nodes. At each moment at least two members are healthy.
@@ -314,22 +332,7 @@ fn fails() -> Result<()> {
         format!("{}# new\n", fs::read_to_string(image.path("etc/hosts"))?),
     )?;
     image.pack(3, &bed.provisioning.signing_key()?)?;
-    // The operator's halt holds it back.
-    ends(&update(&bed.hosts[1], "--halt 'release freeze'")?, 0, &[])?;
-    ends(
-        &update(&bed.hosts[0], "--deadline 3")?,
-        4,
-        &["release freeze", "[update-halted]"],
-    )?;
-    ends(&update(&bed.hosts[2], "--resume")?, 0, &[])?;
-    // So does a member that restarts its etcd for its CA: two would be down.
-    etcdctl(&bed.hosts[1], "put /etcd-image/restart etcd-3")?;
-    ends(
-        &update(&bed.hosts[0], "--deadline 3")?,
-        4,
-        &["etcd-3 restarts its etcd", "[update-turn]"],
-    )?;
-    etcdctl(&bed.hosts[1], "del /etcd-image/restart")?;
+    halts_and_restarts_hold_it_back(&bed)?;
     ends(&update(&bed.hosts[0], "")?, 0, &[])?;
     ensure!(
         bed.hosts[0].read("/etc/hosts")?.contains("# new"),
@@ -337,6 +340,26 @@ fn fails() -> Result<()> {
     );
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     is_at_rest(&bed.hosts[0])
+}
+
+/// The operator's halt holds an update back, and so does a member that restarts its etcd for its
+/// CA.
+fn halts_and_restarts_hold_it_back(bed: &Bed) -> Result<()> {
+    ends(&update(&bed.hosts[1], "--halt 'release freeze'")?, 0, &[])?;
+    ends(
+        &update(&bed.hosts[0], "--deadline 3")?,
+        4,
+        &["release freeze", "[update-halted]"],
+    )?;
+    ends(&update(&bed.hosts[2], "--resume")?, 0, &[])?;
+    etcdctl(&bed.hosts[1], "put /etcd-image/restart etcd-3")?;
+    ends(
+        &update(&bed.hosts[0], "--deadline 3")?,
+        4,
+        &["etcd-3 restarts its etcd", "[update-turn]"],
+    )?;
+    etcdctl(&bed.hosts[1], "del /etcd-image/restart")?;
+    Ok(())
 }
 
 fn refused() -> Result<()> {

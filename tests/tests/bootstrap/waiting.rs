@@ -47,34 +47,7 @@ fn third_is_late() -> Result<()> {
     bed.provisioning.network.heal_all()?;
     wait_said(&bed.hosts[0], &["etcd-2 is empty"])?;
 
-    // Something else answers where the third should.
-    {
-        let socket = bed.hosts[2].link().namespace.listen("10.101.15.103:2380")?;
-        let stranger = std::thread::spawn(move || {
-            while let Ok((mut stream, _)) = socket.accept() {
-                let mut bytes = [0; 512];
-                if stream
-                    .read(&mut bytes)
-                    .is_ok_and(|count| bytes[..count].starts_with(b"GET /stop"))
-                {
-                    return;
-                }
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
-            }
-        });
-        wait_said(
-            &bed.hosts[0],
-            &["an unexpected program has answered on etcd-3's peer port since"],
-        )?;
-        let ask = [
-            "--max-time",
-            "2",
-            "--silent",
-            "http://10.101.15.103:2380/stop",
-        ];
-        let _ = tests::process::run(bed.provisioning.network.world().command("curl").args(ask));
-        ensure!(stranger.join().is_ok(), "the stranger panicked");
-    }
+    names_a_stranger(&bed)?;
     wait_said(&bed.hosts[0], &["etcd-3 has not answered since"])?;
 
     // The first gets a new disk.
@@ -104,6 +77,36 @@ fn third_is_late() -> Result<()> {
     bed.hosts[2].boot()?;
     bed.wait_all_healthy()?;
     far_away(&bed)
+}
+
+/// firstboot names another program that answers on a member's peer port.
+fn names_a_stranger(bed: &Bed) -> Result<()> {
+    let socket = bed.hosts[2].link().namespace.listen("10.101.15.103:2380")?;
+    let stranger = std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = socket.accept() {
+            let mut bytes = [0; 512];
+            if stream
+                .read(&mut bytes)
+                .is_ok_and(|count| bytes[..count].starts_with(b"GET /stop"))
+            {
+                return;
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+        }
+    });
+    wait_said(
+        &bed.hosts[0],
+        &["an unexpected program has answered on etcd-3's peer port since"],
+    )?;
+    let ask = [
+        "--max-time",
+        "2",
+        "--silent",
+        "http://10.101.15.103:2380/stop",
+    ];
+    let _ = tests::process::run(bed.provisioning.network.world().command("curl").args(ask));
+    ensure!(stranger.join().is_ok(), "the stranger panicked");
+    Ok(())
 }
 
 /// A member that is farther away than the recipe's heartbeat is meant for: who asks is told what to

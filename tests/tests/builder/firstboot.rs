@@ -1,6 +1,7 @@
 //! A firstboot that would not run on CentOS 7 is not packed.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -66,7 +67,18 @@ fn refused() -> Result<()> {
         &["it is cut short", "copy or fetch it again"],
     )?;
 
-    fs::remove_file(&path)?;
+    is_missing(&workshop, &path)?;
+    // The real one, and one that only has the right headers, are taken.
+    fs::write(&path, &real)?;
+    workshop.built().context("the real firstboot")?;
+    fs::write(&path, fake_release::program(1, 4096))?;
+    workshop.built()?;
+
+    is_beside_the_builder(&workshop)
+}
+
+fn is_missing(workshop: &Fixture, path: &Path) -> Result<()> {
+    fs::remove_file(path)?;
     workshop.refused(
         &[],
         &[
@@ -76,13 +88,11 @@ fn refused() -> Result<()> {
             "--firstboot FILE",
         ],
     )?;
-    // The real one, and one that only has the right headers, are taken.
-    fs::write(&path, &real)?;
-    workshop.built().context("the real firstboot")?;
-    fs::write(&path, fake_release::program(1, 4096))?;
-    workshop.built()?;
+    Ok(())
+}
 
-    // By default it is the one beside the builder.
+/// By default firstboot is the one beside the builder.
+fn is_beside_the_builder(workshop: &Fixture) -> Result<()> {
     let alone = workshop.path("alone");
     fs::create_dir(&alone)?;
     let builder = alone.join("builder");

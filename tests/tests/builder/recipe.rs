@@ -1,5 +1,7 @@
 //! What the builder says to a recipe with a mistake in it.
 
+mod no_file;
+
 use std::fs;
 use std::process::Command;
 
@@ -25,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial(
             "what_is_in_the_place_of_a_file_is_named_and_not_waited_for",
             &[],
-            no_file,
+            no_file::no_file,
         ),
         trial("init_writes_a_whole_recipe_without_findings", &[], init),
     ]
@@ -157,144 +159,6 @@ fn changed(from: &str, to: &str) -> Result<String> {
         "the guide's recipe has no {from:?} any more"
     );
     Ok(text.replacen(from, to, 1))
-}
-
-/// A folder, a FIFO that no program writes to, and nothing. 124 is what timeout says of a command
-/// that hangs.
-fn no_file() -> Result<()> {
-    let workshop = Fixture::warm()?;
-    workshop.built()?;
-    let path = |name: &str| workshop.path(name).to_string_lossy().into_owned();
-    let (folder, fifo, none) = (path("folder"), path("fifo.toml"), path("none"));
-    fs::create_dir(&folder)?;
-    nix::unistd::mkfifo(fifo.as_str(), nix::sys::stat::Mode::S_IRUSR)?;
-    let (recipe, out) = (
-        path("recipe.toml"),
-        workshop.out().to_string_lossy().into_owned(),
-    );
-    let new = path("out/new");
-    for (words, code, said) in [
-        (
-            &["build", &folder][..],
-            1,
-            "which must be a recipe; `builder init` writes one: it is a folder, expected a file",
-        ),
-        (
-            &["plan", &none],
-            1,
-            "which must be a recipe; `builder init` writes one: No such file",
-        ),
-        (&["check", &fifo], 3, "the section [cluster] is missing"),
-        (
-            &["check", &folder],
-            1,
-            "which must be a file of a node: it is a folder",
-        ),
-        (
-            &["build", &recipe, "--out", &new, "--firstboot", &fifo],
-            1,
-            "it is not an ELF program",
-        ),
-        (
-            &["build", &recipe, "--out", &new, "--firstboot", &folder],
-            1,
-            "it is a folder, expected a file",
-        ),
-        (
-            &["build", &recipe, "--out", &new, "--release", &fifo],
-            1,
-            "is not a file: give the release tarball",
-        ),
-        (
-            &["init", "--ssh-key", &fifo, "etcd-1=10.0.0.1"],
-            1,
-            "has no public SSH key",
-        ),
-        (
-            &["init", "--ssh-key", &folder, "etcd-1=10.0.0.1"],
-            1,
-            "which must be a public SSH key",
-        ),
-        (&["verify", &out, "--key", &fifo], 1, "holds no key"),
-        (
-            &["verify", &out, "--key", &folder],
-            1,
-            "which must be the signing.pub of a PKI folder",
-        ),
-        (
-            &["verify", &none],
-            1,
-            "name the folder that `builder build --out` has written",
-        ),
-        (
-            &["serve", &none],
-            1,
-            "which must be a folder that `builder build --out` has written",
-        ),
-        (
-            &["serve", &out, "--tls-cert", &fifo, "--tls-key", &folder],
-            1,
-            "folder: it is a folder, expected a file",
-        ),
-        (
-            &["allow", "--all", "--install", "--out", &none],
-            1,
-            "which must be a folder that `builder build --out`",
-        ),
-        (
-            &["allow", "etcd-1", "--out", &out],
-            2,
-            "<--install|--document>",
-        ),
-        (
-            &[
-                "allow",
-                "etcd-1",
-                "--document",
-                "--out",
-                &out,
-                "--state",
-                &recipe,
-            ],
-            1,
-            "it is not a folder",
-        ),
-        (
-            &["pki", "rotate", &none],
-            1,
-            "it has no ca.crt; name a folder that `builder build --pki` has made",
-        ),
-        (
-            &["pki", "retire", &folder],
-            1,
-            "it has no ca.crt; name a folder",
-        ),
-        (
-            &["pki", "assign", &none, &recipe],
-            1,
-            "it has no ca.crt; name a folder",
-        ),
-    ] {
-        let mut command = Command::new("timeout");
-        command.arg("20").arg(programs::builder()?).args(words);
-        says(&process::run(&mut command)?, code, &[said]).with_context(|| words.join(" "))?;
-    }
-    ensure!(
-        names(&workshop.path("out"))? == ["out"],
-        "left behind: {:?}",
-        names(&workshop.path("out"))?
-    );
-    // A date that no archive can hold is refused before keys are made.
-    let other = Fixture::warm()?;
-    let mut command = other.command()?;
-    command.env("SOURCE_DATE_EPOCH", "99999999999");
-    says(
-        &process::run(&mut command)?,
-        1,
-        &["SOURCE_DATE_EPOCH is `99999999999`", "at most 8589934591"],
-    )?;
-    ensure!(names(&other.path("pki"))?.is_empty(), "keys were made");
-    Ok(())
 }
 
 fn each_kind() -> Result<()> {

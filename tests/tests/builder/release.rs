@@ -1,16 +1,17 @@
 //! Releases that are not what they should be, and mirrors that do not do what they should.
 
+mod contents;
+
 use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tar::EntryType;
 use tests::harness::trial;
 use tests::server::{Fault, FileServer};
 
-use crate::fake_release::{self, SIZE, SUMS, TARBALL};
+use crate::fake_release::{self, SUMS, TARBALL};
 use crate::fixtures::{Fixture, flip, names, says};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -25,7 +26,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             &[],
             sums_disagree,
         ),
-        trial("the_contents_of_a_release_are_checked", &[], inside),
+        trial(
+            "the_contents_of_a_release_are_checked",
+            &[],
+            contents::inside,
+        ),
         trial("an_interrupted_download_is_resumed", &[], resumed),
         trial("the_next_mirror_or_attempt_succeeds", &[], next),
         trial(
@@ -96,103 +101,6 @@ fn sums_disagree() -> Result<()> {
     ];
     says(&workshop.build(&[])?, 3, &words)?;
     ensure!(workshop.server.requests().len() == before && names(&workshop.path("out"))?.is_empty());
-    Ok(())
-}
-
-/// Releases whose digest is right and whose content is not: the recipe's author may have been
-/// misled.
-fn inside() -> Result<()> {
-    type Change = fn(&mut Vec<fake_release::Part>);
-    let extra = |parts: &mut Vec<fake_release::Part>, path: &str, kind| {
-        parts.push(fake_release::Part {
-            path: path.to_owned(),
-            kind,
-            bytes: Vec::new(),
-        });
-    };
-    let cases: [(&str, Change, &[&str]); 7] = [
-        (
-            "leads out",
-            |parts| {
-                "etcd-v3.5.99-linux-amd64/../etcdctl"
-                    .clone_into(&mut fake_release::part(parts, "etcdctl").path);
-            },
-            &["../etcdctl", "holds `..`"],
-        ),
-        (
-            "missing",
-            |parts| parts.retain(|part| !part.path.ends_with("/etcd")),
-            &["/etcd: missing", "another version's"],
-        ),
-        (
-            "arm64",
-            |parts| fake_release::part(parts, "etcdctl").bytes[18] = 183,
-            &["/etcdctl", "arm64 (AArch64)", "x86-64"],
-        ),
-        (
-            "a script",
-            |parts| fake_release::part(parts, "etcdutl").bytes[..2].copy_from_slice(b"#!"),
-            &["/etcdutl", "script"],
-        ),
-        (
-            "a link",
-            |parts| fake_release::part(parts, "etcdutl").kind = EntryType::Symlink,
-            &["/etcdutl", "symbolic link"],
-        ),
-        (
-            "too small",
-            |parts| fake_release::part(parts, "etcd").bytes.truncate(4096),
-            &["/etcd", "a program of 4096 bytes"],
-        ),
-        (
-            "twice",
-            |parts| {
-                let again = fake_release::part(parts, "etcd").clone();
-                parts.push(again);
-            },
-            &["/etcd", "there twice"],
-        ),
-    ];
-    let workshop = Fixture::new()?;
-    let try_with = |parts: &[fake_release::Part], words: &[&str]| -> Result<()> {
-        let digest = fake_release::write(&workshop.path("mirror"), parts)?;
-        workshop.write_recipe(&digest, "")?;
-        let ran = workshop.refused(&[], words)?;
-        says(&ran, 1, &["nothing of it was used"])?;
-        let unpacked = workshop.cache().join("releases").join(&digest);
-        ensure!(!unpacked.exists(), "{} is there", unpacked.display());
-        ensure!(
-            !workshop.path("cache/etcdctl").exists()
-                && !workshop.cache().join("releases/etcdctl").exists()
-        );
-        Ok(())
-    };
-    for (what, change, words) in cases {
-        let mut parts = fake_release::parts(SIZE);
-        change(&mut parts);
-        try_with(&parts, words).context(what)?;
-    }
-    for (path, kind, words) in [
-        (
-            "etcd-v3.5.99-linux-amd64/dev",
-            EntryType::Char,
-            &["a character device"][..],
-        ),
-        (
-            "/etc/passwd",
-            EntryType::Regular,
-            &["/etc/passwd", "absolute"],
-        ),
-        (
-            "etcd-v3.5.1-linux-amd64/README",
-            EntryType::Regular,
-            &["not below etcd-v3.5.99-linux-amd64/"],
-        ),
-    ] {
-        let mut parts = fake_release::parts(SIZE);
-        extra(&mut parts, path, kind);
-        try_with(&parts, words).context(path)?;
-    }
     Ok(())
 }
 

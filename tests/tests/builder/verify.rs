@@ -222,7 +222,11 @@ fn signature() -> Result<()> {
         &["cannot read /no/key"],
     )?;
 
-    // Who changes an image and every digest of it still cannot sign it.
+    needs_the_key(&workshop)
+}
+
+/// An image that is changed with every digest of it cannot be signed without the key.
+fn needs_the_key(workshop: &Fixture) -> Result<()> {
     let image = workshop.out().join("image");
     let replace = |name: &str, from: &str, to: &str| -> Result<()> {
         let text = fs::read_to_string(image.join(name))?;
@@ -240,7 +244,7 @@ fn signature() -> Result<()> {
     replace("manifest.json", &size.to_string(), &(size + 11).to_string())?;
     replace("SHA256SUMS", &kickstart, &digest("centos7.ks")?)?;
     replace("SHA256SUMS", &manifest, &digest("manifest.json")?)?;
-    let ran = verify(&workshop)?;
+    let ran = verify(workshop)?;
     let faults = [
         "manifest.json.sig: what is signed is another manifest",
         "release.json: it is the release of another image",
@@ -255,7 +259,7 @@ fn signature() -> Result<()> {
     fs::remove_file(image.join("manifest.json.sig"))?;
     replace("SHA256SUMS", &format!("{sig}  manifest.json.sig\n"), "")?;
     says(
-        &with_key(&workshop, &workshop.pki().join("signing.pub"))?,
+        &with_key(workshop, &workshop.pki().join("signing.pub"))?,
         4,
         &["manifest.json.sig: it is missing"],
     )
@@ -331,8 +335,14 @@ fn pki() -> Result<()> {
     fs::write(&key, "no key")?;
     problem("its key is not a private key")?;
 
-    // An expired one is replaced by the next build, and kept aside.
-    fs::write(&cert, include_str!("expired.crt"))?;
+    next_build_renews(&workshop, &cert, &key)
+}
+
+/// The next build replaces an expired certificate and keeps the old one. A key that others can read
+/// stops a build.
+fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> {
+    let pki = workshop.pki();
+    fs::write(cert, include_str!("expired.crt"))?;
     says(
         &workshop.build(&[])?,
         0,
@@ -343,10 +353,9 @@ fn pki() -> Result<()> {
         aside.iter().any(|name| name.starts_with("server.crt.old-")),
         "{aside:?}"
     );
-    says(&show()?, 0, &[])?;
-    // One that others can read stops a build.
+    says(&builder(&["pki", "show"], &pki)?, 0, &[])?;
     let before = snapshot(&workshop.out())?;
-    fs::set_permissions(&key, Permissions::from_mode(0o604))?;
+    fs::set_permissions(key, Permissions::from_mode(0o604))?;
     says(
         &workshop.build(&[])?,
         1,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tests::harness::trial;
 
 use crate::path::REQUIREMENTS;
-use crate::refusals::{give, provisioned, refused};
+use crate::refusal::{give, provisioned, refused};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(

@@ -14,7 +14,7 @@ use tests::harness::trial;
 use tests::host::Host;
 
 use crate::path::{ACCEPTED, REQUIREMENTS};
-use crate::refusals::{give, provisioned, refused};
+use crate::refusal::{give, provisioned, refused};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

@@ -13,7 +13,7 @@ use tests::process;
 use tests::requirement::Requirement;
 
 use crate::path::REQUIREMENTS;
-use crate::refusals::provisioned;
+use crate::refusal::provisioned;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
@@ -68,14 +68,63 @@ type Maker = (
     Box<dyn Fn(&Path, &Path) -> Result<()>>,
 );
 
+/// Every program and way that clouds use to make such a disk.
 fn makers() -> Vec<Maker> {
-    let isos = |name, label, command: &'static [&'static str]| -> Maker {
+    iso_makers().into_iter().chain(fat_makers()).collect()
+}
+
+fn iso_makers() -> Vec<Maker> {
+    let isos = |name, label, command: &'static str| -> Maker {
+        let command: Vec<&str> = command.split(' ').collect();
         (
             name,
             label,
-            Box::new(move |image, tree| iso(image, command, tree)),
+            Box::new(move |image, tree| iso(image, &command, tree)),
         )
     };
+    let (seed, drive) = ("cidata", "config-2");
+    vec![
+        isos(
+            "cloud-localds",
+            seed,
+            "genisoimage -quiet -volid cidata -joliet -rock",
+        ),
+        isos(
+            "Proxmox, NoCloud",
+            seed,
+            "genisoimage -quiet -iso-level 3 -R -V cidata",
+        ),
+        isos(
+            "Proxmox, configdrive2",
+            drive,
+            "genisoimage -quiet -iso-level 3 -R -V config-2",
+        ),
+        isos(
+            "Nova and Ironic",
+            drive,
+            "genisoimage -quiet -ldots -allow-lowercase -allow-multidot -l -J -r -V config-2",
+        ),
+        isos("Joliet alone", drive, "genisoimage -quiet -J -V config-2"),
+        isos("neither, level 1", seed, "genisoimage -quiet -V CIDATA"),
+        isos(
+            "neither, level 3",
+            drive,
+            "genisoimage -quiet -iso-level 3 -V CONFIG-2",
+        ),
+        isos(
+            "xorriso",
+            drive,
+            "xorriso -as mkisofs -quiet -V config-2 -J -r",
+        ),
+        isos(
+            "xorriso, neither",
+            seed,
+            "xorriso -as mkisofs -quiet -V CIDATA --norock",
+        ),
+    ]
+}
+
+fn fat_makers() -> Vec<Maker> {
     let fats = |name, label, kib, arguments: &'static [&'static str]| -> Maker {
         (
             name,
@@ -84,66 +133,12 @@ fn makers() -> Vec<Maker> {
         )
     };
     let (seed, drive) = ("cidata", "config-2");
-    vec![
-        isos(
-            "cloud-localds",
-            seed,
-            &[
-                "genisoimage",
-                "-quiet",
-                "-volid",
-                "cidata",
-                "-joliet",
-                "-rock",
-            ],
-        ),
+    let mut makers = vec![
         fats(
             "cloud-localds --filesystem vfat",
             seed,
             366,
             &["-n", "CIDATA"],
-        ),
-        isos(
-            "Proxmox, NoCloud",
-            seed,
-            &[
-                "genisoimage",
-                "-quiet",
-                "-iso-level",
-                "3",
-                "-R",
-                "-V",
-                "cidata",
-            ],
-        ),
-        isos(
-            "Proxmox, configdrive2",
-            drive,
-            &[
-                "genisoimage",
-                "-quiet",
-                "-iso-level",
-                "3",
-                "-R",
-                "-V",
-                "config-2",
-            ],
-        ),
-        isos(
-            "Nova and Ironic",
-            drive,
-            &[
-                "genisoimage",
-                "-quiet",
-                "-ldots",
-                "-allow-lowercase",
-                "-allow-multidot",
-                "-l",
-                "-J",
-                "-r",
-                "-V",
-                "config-2",
-            ],
         ),
         fats(
             "Nova, config_drive_format=vfat",
@@ -157,35 +152,27 @@ fn makers() -> Vec<Maker> {
             1440,
             &["-n", "CONFIG-2"],
         ),
-        isos(
-            "Joliet alone",
+        fats(
+            "FAT16",
             drive,
-            &["genisoimage", "-quiet", "-J", "-V", "config-2"],
+            20 << 10,
+            &["-F", "16", "-s", "2", "-n", "CONFIG-2"],
         ),
-        isos(
-            "neither, level 1",
+        fats(
+            "FAT with sectors of 2048 bytes",
             seed,
-            &["genisoimage", "-quiet", "-V", "CIDATA"],
+            4096,
+            &["-S", "2048", "-n", "CIDATA"],
         ),
-        isos(
-            "neither, level 3",
-            drive,
-            &["genisoimage", "-quiet", "-iso-level", "3", "-V", "CONFIG-2"],
-        ),
-        isos(
-            "xorriso",
-            drive,
-            &[
-                "xorriso", "-as", "mkisofs", "-quiet", "-V", "config-2", "-J", "-r",
-            ],
-        ),
-        isos(
-            "xorriso, neither",
-            seed,
-            &[
-                "xorriso", "-as", "mkisofs", "-quiet", "-V", "CIDATA", "--norock",
-            ],
-        ),
+    ];
+    makers.extend(unusual_fat_makers());
+    makers
+}
+
+/// FATs whose boot sector is changed after they are made.
+fn unusual_fat_makers() -> [Maker; 3] {
+    let seed = "cidata";
+    [
         (
             "FAT32 with few clusters",
             seed,
@@ -202,18 +189,6 @@ fn makers() -> Vec<Maker> {
                     sector[32..36].copy_from_slice(&8192u32.to_le_bytes());
                 })
             }),
-        ),
-        fats(
-            "FAT16",
-            drive,
-            20 << 10,
-            &["-F", "16", "-s", "2", "-n", "CONFIG-2"],
-        ),
-        fats(
-            "FAT with sectors of 2048 bytes",
-            seed,
-            4096,
-            &["-S", "2048", "-n", "CIDATA"],
         ),
         (
             "FAT with both counts of sectors",

@@ -11,7 +11,7 @@ use tests::host::Host;
 use tests::{etcd, process, programs, run};
 
 use crate::path::REQUIREMENTS;
-use crate::refusals::refused;
+use crate::refusal::refused;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(

@@ -6,6 +6,7 @@ mod disks;
 mod foreign;
 mod older;
 mod path;
+mod refusal;
 mod refusals;
 mod sources;
 

@@ -66,9 +66,23 @@ fn older() -> Result<()> {
         "a server was asked that has an old document"
     );
 
-    // Whoever hands it the old one is named, with both dates.
+    refuses_older(&mut host, &old, &old_certificate, &new_certificate)?;
+
+    // And what the refusal says for anyone who wants the old one all the same.
+    host.check(&["rm", "/var/lib/firstboot/node.json"])?;
+    host.check(&["systemctl", "restart", "firstboot"])?;
+    lives_by(&host, &old_certificate)
+}
+
+/// firstboot refuses an older document, names where it comes from and gives both dates.
+fn refuses_older(
+    host: &mut Host,
+    old: &[u8],
+    old_certificate: &str,
+    new_certificate: &str,
+) -> Result<()> {
     host.cut_power()?;
-    host.write(SEED, &old, 0o600)?;
+    host.write(SEED, old, 0o600)?;
     host.boot()?;
     host.wait_for("systemctl is-failed --quiet firstboot", CONVERGENCE_TIMEOUT)?;
     let shown = host.check(&[
@@ -79,7 +93,7 @@ fn older() -> Result<()> {
         "-p",
         "ActiveState,ExecMainStatus,StatusText",
     ])?;
-    let [from_old, from_new] = [valid_from(&old_certificate)?, valid_from(&new_certificate)?];
+    let [from_old, from_new] = [valid_from(old_certificate)?, valid_from(new_certificate)?];
     let dates = format!(
         "its newest certificate is valid from {from_old}, that of the accepted one from {from_new}."
     );
@@ -95,11 +109,7 @@ fn older() -> Result<()> {
         host.read("/etc/etcd/tls/server.crt")? == new_certificate,
         "a refused document was installed"
     );
-
-    // And what the refusal says for anyone who wants the old one all the same.
-    host.check(&["rm", "/var/lib/firstboot/node.json"])?;
-    host.check(&["systemctl", "restart", "firstboot"])?;
-    lives_by(&host, &old_certificate)
+    Ok(())
 }
 
 /// The server certificate of etcd-1 in the builder's folder.

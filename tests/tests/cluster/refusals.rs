@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::{Provisioning, boot_all, wait_healthy};
 use tests::disk::Disk;
@@ -18,6 +18,7 @@ use tests::programs::recipe;
 use tests::server::Fault;
 
 use crate::path::{ACCEPTED, NAMES, REQUIREMENTS};
+use crate::refusal::{give, provisioned, refused};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -53,70 +54,6 @@ pub(crate) fn trials() -> Vec<Trial> {
             addresses,
         ),
     ]
-}
-
-pub(crate) fn provisioned() -> Result<Provisioning> {
-    etcd::release("3.5.1")?;
-    let provisioning = Provisioning::new()?;
-    provisioning.build(&recipe("demo"))?;
-    Ok(provisioning)
-}
-
-/// Boots a host and waits until firstboot has ended for good; what it said last, and its exit code.
-fn refusal(host: &mut Host) -> Result<(String, i32)> {
-    host.boot()?;
-    let end = Instant::now() + Duration::from_secs(180);
-    loop {
-        let shown = host
-            .run(&[
-                "systemctl",
-                "show",
-                "firstboot",
-                "-p",
-                "ActiveState,ExecMainStatus",
-            ])?
-            .stdout;
-        if shown.contains("ActiveState=failed") {
-            let code = shown
-                .lines()
-                .find_map(|line| line.strip_prefix("ExecMainStatus=")?.parse().ok());
-            let journal = host.journal("firstboot")?;
-            let said = journal
-                .lines()
-                .rfind(|line| line.contains("firstboot: "))
-                .unwrap_or(&journal)
-                .to_owned();
-            let etcd = host.run(&["systemctl", "is-active", "etcd"])?.stdout;
-            ensure!(
-                etcd.trim() == "inactive",
-                "etcd is {etcd} though firstboot said {said}"
-            );
-            return Ok((said, code.context("no exit code")?));
-        }
-        ensure!(
-            Instant::now() < end,
-            "firstboot on {} goes on: {shown}\n{}",
-            host.name(),
-            host.journal("firstboot")?
-        );
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// Boots a host that must refuse with these words, and pulls its plug.
-pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
-    let (said, code) = refusal(host)?;
-    ensure!(code == 3, "exit code {code}: {said}");
-    ensure!(
-        said.contains(expected),
-        "expected {expected:?}, but firstboot says:\n{said}"
-    );
-    host.cut_power()
-}
-
-/// Gives a host another document in place of its own.
-pub(crate) fn give(host: &Host, document: &[u8]) -> Result<()> {
-    host.write("/var/lib/cloud/seed/nocloud/user-data", document, 0o600)
 }
 
 fn documents() -> Result<()> {
@@ -309,16 +246,20 @@ fn strangers() -> Result<()> {
         "a client of a foreign CA is served: {refused:?}"
     );
 
-    // From a peer's machine: the firewall drops others, and etcd compares a certificate's addresses
-    // with the sender's.
+    takes_only_peers(&ours, &hosts[1])
+}
+
+/// From a peer's machine: the firewall drops others, and etcd compares a certificate's addresses
+/// with the sender's.
+fn takes_only_peers(ours: &Provisioning, peer: &Host) -> Result<()> {
     let own = ours.pki().join("nodes/etcd-2");
     for (pair, served) in [("peer", true), ("client", false)] {
         let (cert, key) = (
             fs::read(own.join(format!("{pair}.crt")))?,
             fs::read(own.join(format!("{pair}.key")))?,
         );
-        hosts[1].write("/root/as", [cert, key].concat(), 0o600)?;
-        let asked = hosts[1].run(&[
+        peer.write("/root/as", [cert, key].concat(), 0o600)?;
+        let asked = peer.run(&[
             "curl",
             "-sSk",
             "--http1.1",

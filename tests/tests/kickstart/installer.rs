@@ -1,19 +1,23 @@
 //! The rendered kickstart before the model of anaconda: which disk it takes, which repositories,
 //! and what is left where it cannot go on.
 
+mod bed;
+mod disks;
+
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::cluster::{Provisioning, TREE};
+use tests::cluster::TREE;
 use tests::harness::trial;
-use tests::host::Host;
-use tests::installer::{self, Disk, Hardware, Installation, Installer, Outcome, Quirk};
+use tests::installer::{self, Disk, Hardware, Outcome, Quirk};
 use tests::requirement::Requirement;
 use tests::server::Fault;
 use tests::{etcd, process, programs, run};
+
+use self::bed::{Bed, in_use, install};
+use self::disks::disks;
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -72,206 +76,6 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// A machine that is installed with the demo's recipe, changed.
-struct Bed {
-    provisioning: Provisioning,
-    host: Host,
-}
-
-impl Bed {
-    fn new() -> Result<Self> {
-        let provisioning = Provisioning::new()?;
-        let host = provisioning.machine("etcd-1")?;
-        Ok(Self { provisioning, host })
-    }
-
-    /// Installs with these lines at the recipe's end, up to the overlay, which is not there.
-    fn install(&self, more: &str, hardware: &Hardware) -> Result<Installation> {
-        let folder = run::current()?.folder("recipe")?;
-        let recipe = folder.join("recipe.toml");
-        fs::write(
-            &recipe,
-            fs::read_to_string(programs::recipe("demo"))? + more,
-        )?;
-        let planned = folder.join("planned");
-        let arguments = [
-            "plan",
-            &recipe.display().to_string(),
-            "--files",
-            &planned.display().to_string(),
-        ];
-        programs::run_builder(&arguments)?.ok()?;
-        let kickstart = fs::read_to_string(planned.join("centos7.ks"))?;
-        let installer = Installer::new(&kickstart, &self.host.root()).hardware(hardware.clone());
-        installer.namespace(&self.host.link().namespace).run()
-    }
-}
-
-/// The disk and the partition table that were chosen, and the partitions.
-fn chosen(installation: &Installation) -> String {
-    let parts: Vec<&str> = installation
-        .plan
-        .partitions
-        .iter()
-        .map(|part| part.mount.as_str())
-        .collect();
-    let labels: Vec<String> = installation
-        .plan
-        .labels
-        .iter()
-        .map(|(disk, label)| format!("{disk} {label}"))
-        .collect();
-    format!("{}: {}", labels.join(", "), parts.join(" "))
-}
-
-const USUAL: &str = "/ /boot /var/lib/etcd";
-const LARGE: u64 = 3 << 40;
-/// The last size that an MBR reaches, in blocks of 512 bytes.
-const LAST: u64 = 0xffff_fffe * 512;
-
-fn disks() -> Result<()> {
-    let bed = Bed::new()?;
-    let disk = |name: &str| Disk::new(name, 20 << 30);
-    let large = |bytes: u64, block: u32| Disk {
-        block,
-        ..Disk::new("sda", bytes)
-    };
-    let mounted = Disk {
-        partitions: vec![("sdaa1".into(), in_use()?)],
-        ..disk("sdaa")
-    };
-    let link = Disk {
-        links: vec!["disk/by-id/ata-X_1".into()],
-        ..disk("sdc")
-    };
-    for (hardware, more, expected) in [
-        (Hardware::default(), "", format!("sda msdos: {USUAL}")),
-        (
-            Hardware::default().uefi(),
-            "",
-            "sda gpt: / /boot /boot/efi /var/lib/etcd".into(),
-        ),
-        (
-            Hardware::with([large(LAST, 512)]),
-            "",
-            format!("sda msdos: {USUAL}"),
-        ),
-        (
-            Hardware::with([large(LAST + 512, 512)]),
-            "",
-            format!("sda gpt: {USUAL} biosboot"),
-        ),
-        (
-            Hardware::with([large(LARGE, 512)]),
-            "",
-            format!("sda gpt: {USUAL} biosboot"),
-        ),
-        (
-            Hardware::with([large(LARGE, 4096)]),
-            "",
-            format!("sda msdos: {USUAL}"),
-        ),
-        (
-            Hardware::with([large(LARGE, 512)]).uefi(),
-            "",
-            "sda gpt: / /boot /boot/efi /var/lib/etcd".into(),
-        ),
-        (
-            Hardware::with([disk("cciss/c0d0")]),
-            "",
-            format!("cciss/c0d0 msdos: {USUAL}"),
-        ),
-        (
-            Hardware::with([disk("cciss/c0d0"), disk("cciss/c0d1")]),
-            "disk = \"cciss/c0d1\"",
-            format!("cciss/c0d1 msdos: {USUAL}"),
-        ),
-        // Compressed swap and loop devices are no disks, however large.
-        (
-            Hardware::with([disk("zram0").but(Quirk::Virtual), disk("vda")]),
-            "",
-            format!("vda msdos: {USUAL}"),
-        ),
-        (
-            Hardware::with([disk("sda").but(Quirk::Multipath), disk("sdb")]),
-            "",
-            format!("sdb msdos: {USUAL}"),
-        ),
-        (
-            Hardware::with([
-                Disk {
-                    properties: vec!["ID_FS_TYPE=mpath_member".into()],
-                    ..disk("sda")
-                },
-                disk("sdb"),
-            ]),
-            "",
-            format!("sdb msdos: {USUAL}"),
-        ),
-        (
-            Hardware::with([
-                Disk {
-                    properties: vec!["ID_FS_TYPE=isw_raid_member".into()],
-                    ..disk("sda")
-                },
-                disk("sdb"),
-            ]),
-            "",
-            format!("sdb msdos: {USUAL}"),
-        ),
-        // What another disk of a longer name has mounted does not count.
-        (
-            Hardware::with([mounted.clone(), disk("sda")]),
-            "",
-            format!("sda msdos: {USUAL}"),
-        ),
-        (
-            Hardware::with([disk("sda"), link]),
-            "disk = \"/dev/disk/by-id/ata-X_1\"",
-            format!("sdc msdos: {USUAL}"),
-        ),
-        (
-            Hardware::with([disk("sda"), disk("sdb").but(Quirk::Removable)]),
-            "disk = \"sdb\"",
-            format!("sdb msdos: {USUAL}"),
-        ),
-    ] {
-        let installation = bed.install(&install(more), &hardware)?;
-        let log = installation.log();
-        ensure!(
-            chosen(&installation) == expected,
-            "{hardware:?} {more}\n{}\nnot {expected}\n{log}",
-            chosen(&installation)
-        );
-        // It went on to %post, where no server has the overlay.
-        ensure!(
-            log.contains("no server has the overlay"),
-            "{hardware:?}\n{log}"
-        );
-        ensure!(
-            installation.outcome == Outcome::PoweredOff("systemctl --force poweroff".into()),
-            "{:?}",
-            installation.outcome
-        );
-    }
-    Ok(())
-}
-
-/// A line of [install]: the demo's recipe ends with that section.
-fn install(line: &str) -> String {
-    format!("{line}\n")
-}
-
-/// The number of a device that is mounted in the installer: the one that the stand-in lays its
-/// description of disks from.
-fn in_use() -> Result<String> {
-    let device = fs::metadata(run::current()?.folder("device")?)?.dev();
-    Ok(format!(
-        "{}:{}",
-        nix::sys::stat::major(device),
-        nix::sys::stat::minor(device)
-    ))
-}
-
 fn no_disk() -> Result<()> {
     let bed = Bed::new()?;
     let disk = |name: &str| Disk::new(name, 20 << 30);

@@ -111,6 +111,25 @@ fn same(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
             "console"
         );
     }
+    same_options(recipe, seen)?;
+    ensure!(
+        seen.users.len() == 1 && seen.scripts.len() == 5,
+        "a user or a script more or less"
+    );
+    for (_, script) in planned.scripts()? {
+        process::run(Command::new("bash").args(["-n", "-c", &script]))?
+            .ok()
+            .context("bash -n")?;
+    }
+    ensure!(trees(planned)? == texts(&install.trees), "trees");
+    ensure!(
+        array(planned, Kind::Post, "servers")? == texts(&install.servers),
+        "servers"
+    );
+    files(recipe, planned, seen)
+}
+
+fn same_options(recipe: &Recipe, seen: &Seen) -> Result<()> {
     let guide = recipe.tuning.profile == recipes::recipe::Profile::Guide;
     let options = if guide {
         "defaults,noatime,nodiratime,allocsize=64m"
@@ -128,21 +147,7 @@ fn same(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
         "{}",
         seen.append
     );
-    ensure!(
-        seen.users.len() == 1 && seen.scripts.len() == 5,
-        "a user or a script more or less"
-    );
-    for (_, script) in planned.scripts()? {
-        process::run(Command::new("bash").args(["-n", "-c", &script]))?
-            .ok()
-            .context("bash -n")?;
-    }
-    ensure!(trees(planned)? == texts(&install.trees), "trees");
-    ensure!(
-        array(planned, Kind::Post, "servers")? == texts(&install.servers),
-        "servers"
-    );
-    files(recipe, planned, seen)
+    Ok(())
 }
 
 /// The files of the overlay that hold a string of the recipe's.

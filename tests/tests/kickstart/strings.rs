@@ -65,23 +65,34 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
         for ((key, value), _) in lines.iter().zip(chosen).filter(|(_, chosen)| *chosen) {
             let _ = writeln!(text, "{key} = {value}");
         }
-        if chosen[10] {
-            let _ = writeln!(text, "[time]\nservers = {}", list(&hosts));
-        }
-        if chosen[11] {
-            let profile = if chosen[12] { "guide" } else { "etcd" };
-            let _ = writeln!(text, "[tuning]\nprofile = \"{profile}\"\n[tuning.sysctl]");
-            for (key, value) in &sysctl {
-                let _ = writeln!(text, "{} = {}", quoted(key), quoted(value));
-            }
-        }
-        let networks: Vec<String> = clients
-            .iter()
-            .filter_map(|(address, prefix)| ipnet::Ipv4Net::new((*address).into(), *prefix).ok())
-            .map(|network| network.trunc().to_string())
-            .collect();
-        text + "[firewall]\nclients = " + &list(&networks) + "\n"
+        text + &sections(chosen, &hosts, &sysctl, &clients)
     })
+}
+
+/// The sections after `[install]`.
+fn sections(
+    chosen: [bool; 13],
+    hosts: &[String],
+    sysctl: &[(String, String)],
+    clients: &[(u32, u8)],
+) -> String {
+    let mut text = String::new();
+    if chosen[10] {
+        let _ = writeln!(text, "[time]\nservers = {}", list(hosts));
+    }
+    if chosen[11] {
+        let profile = if chosen[12] { "guide" } else { "etcd" };
+        let _ = writeln!(text, "[tuning]\nprofile = \"{profile}\"\n[tuning.sysctl]");
+        for (key, value) in sysctl {
+            let _ = writeln!(text, "{} = {}", quoted(key), quoted(value));
+        }
+    }
+    let networks: Vec<String> = clients
+        .iter()
+        .filter_map(|(address, prefix)| ipnet::Ipv4Net::new((*address).into(), *prefix).ok())
+        .map(|network| network.trunc().to_string())
+        .collect();
+    text + "[firewall]\nclients = " + &list(&networks) + "\n"
 }
 
 const BASE: &str = r#"

@@ -132,7 +132,11 @@ fn layout() -> Result<()> {
         ensure!(!tried.success(), "etcd's user can {attempt}");
     }
 
-    // A volume as earlier versions left it is taken over.
+    takes_over_older(host)
+}
+
+/// firstboot takes over a volume and a journal as earlier versions left them.
+fn takes_over_older(host: &Host) -> Result<()> {
     host.check(&[
         "sh",
         "-c",
@@ -143,7 +147,7 @@ fn layout() -> Result<()> {
         "-c",
         "chown etcd:etcd /var/lib/etcd /var/lib/etcd/aside && chmod 0700 /var/lib/etcd /var/lib/etcd/aside",
     ])?;
-    // And so is a journal that knows nothing of the data.
+    // A journal that knows nothing of the data.
     host.check(&[
         "sed",
         "-i",

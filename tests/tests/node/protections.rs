@@ -284,6 +284,11 @@ fn running_member(host: &Host) -> Result<()> {
         filters(&status)? == filters(&host.check(&["cat", "/proc/1/status"])?)? + 1,
         "etcd has no filter"
     );
+    has_limits(host, pid.trim())
+}
+
+/// etcd dumps no memory, and may open no more files than the bed's own machine allows.
+fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     let limit = |pid: &str, what: &str| -> Result<u64> {
         let limits = host.check(&["cat", &format!("/proc/{pid}/limits")])?;
         let line = limits
@@ -297,12 +302,11 @@ fn running_member(host: &Host) -> Result<()> {
             .with_context(|| format!("{what}{line}"))
     };
     ensure!(
-        limit(pid.trim(), "Max core file size")? == 0,
+        limit(etcd, "Max core file size")? == 0,
         "etcd may dump its memory"
     );
-    // No more than the bed's own machine lets a host have.
     let (files, most) = (
-        limit(pid.trim(), "Max open files")?,
+        limit(etcd, "Max open files")?,
         limit("1", "Max open files")?,
     );
     ensure!(

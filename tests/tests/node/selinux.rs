@@ -121,6 +121,26 @@ fn prepare(root: &Path) -> Result<()> {
     .map(drop)
 }
 
+/// What the machine must say.
+const LINES: [&str; 16] = [
+    "active: active active",
+    "enforcing: 1",
+    "domain: system_u:system_r:etcd_t:s0",
+    "read: value",
+    "defragmented",
+    "label: system_u:object_r:etcd_var_lib_t:s0",
+    "key: system_u:object_r:etcd_cert_t:s0",
+    "metrics answer",
+    "attempt unconfined shadow: 0",
+    "attempt own: 0",
+    "attempt certificate: 0",
+    "attempt shadow: 1",
+    "attempt journal: 1",
+    "attempt write: 1",
+    "attempt elsewhere: 1",
+    "attempt port: 1",
+];
+
 fn confined() -> Result<()> {
     let node = bed::installed("[selinux]\nmodule = true\n")?;
     let kickstart = node.provisioning.kickstart()?;
@@ -153,24 +173,7 @@ fn confined() -> Result<()> {
             tail(&vm.console(), 30)
         )
     };
-    for line in [
-        "active: active active",
-        "enforcing: 1",
-        "domain: system_u:system_r:etcd_t:s0",
-        "read: value",
-        "defragmented",
-        "label: system_u:object_r:etcd_var_lib_t:s0",
-        "key: system_u:object_r:etcd_cert_t:s0",
-        "metrics answer",
-        "attempt unconfined shadow: 0",
-        "attempt own: 0",
-        "attempt certificate: 0",
-        "attempt shadow: 1",
-        "attempt journal: 1",
-        "attempt write: 1",
-        "attempt elsewhere: 1",
-        "attempt port: 1",
-    ] {
+    for line in LINES {
         ensure!(
             said.lines().any(|said| said == line),
             "not said: {line}\n{}",

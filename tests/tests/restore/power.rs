@@ -44,40 +44,7 @@ fn pulled() -> Result<()> {
         let before: Vec<usize> = bed.hosts.iter().map(|host| count(host, step)).collect();
         let (others, victim) = bed.hosts.split_at_mut(2);
         let victim = &mut victim[0];
-        let arguments: &[&str] = &[SNAPSHOT, "--deadline", "60"];
-        thread::scope(|scope| -> Result<()> {
-            let (told, last) = (
-                [(&others[0], arguments), (&others[1], arguments)],
-                before[2],
-            );
-            let waiting = scope.spawn(move || restore(&told));
-            let mut command = victim.command(&[&["firstboot", "restore"], arguments].concat())?;
-            let mut child = command.stdout(std::process::Stdio::null()).spawn()?;
-            let end = Instant::now() + CONVERGENCE_TIMEOUT;
-            while count(victim, step) == last {
-                ensure!(
-                    Instant::now() < end,
-                    "{} never came to {step}",
-                    victim.name()
-                );
-                sleep(Duration::from_millis(1));
-            }
-            victim.cut_power()?;
-            child.wait()?;
-            if !all {
-                victim.boot()?;
-            }
-            let came = waiting
-                .join()
-                .map_err(|_| anyhow!("a command panicked"))??;
-            println!(
-                "cut at {step}: the others ended with {:?}",
-                came.iter()
-                    .map(tests::process::Output::code)
-                    .collect::<Vec<_>>()
-            );
-            Ok(())
-        })?;
+        cut(others, victim, step, before[2], all)?;
         if all {
             victim.boot()?;
         }
@@ -110,4 +77,39 @@ fn pulled() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Restores on three nodes, and cuts the power of the third once its journal has the step.
+fn cut(others: &[Host], victim: &mut Host, step: &str, last: usize, all: bool) -> Result<()> {
+    let arguments: &[&str] = &[SNAPSHOT, "--deadline", "60"];
+    thread::scope(|scope| -> Result<()> {
+        let told = [(&others[0], arguments), (&others[1], arguments)];
+        let waiting = scope.spawn(move || restore(&told));
+        let mut command = victim.command(&[&["firstboot", "restore"], arguments].concat())?;
+        let mut child = command.stdout(std::process::Stdio::null()).spawn()?;
+        let end = Instant::now() + CONVERGENCE_TIMEOUT;
+        while count(victim, step) == last {
+            ensure!(
+                Instant::now() < end,
+                "{} never came to {step}",
+                victim.name()
+            );
+            sleep(Duration::from_millis(1));
+        }
+        victim.cut_power()?;
+        child.wait()?;
+        if !all {
+            victim.boot()?;
+        }
+        let came = waiting
+            .join()
+            .map_err(|_| anyhow!("a command panicked"))??;
+        println!(
+            "cut at {step}: the others ended with {:?}",
+            came.iter()
+                .map(tests::process::Output::code)
+                .collect::<Vec<_>>()
+        );
+        Ok(())
+    })
 }

@@ -1,6 +1,7 @@
 //! There and back again, with each etcd.
 
 use std::fs;
+use std::process::Child;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,6 +12,7 @@ use tests::cluster::{etcdctl, wait_healthy};
 use tests::etcd::need;
 use tests::harness::{Kind, long, trial};
 use tests::host::Host;
+use tests::process::Output;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, token};
 use crate::orders::{SNAPSHOT, all_restore, cluster, content, give, revision};
@@ -180,34 +182,9 @@ fn there_and_back(version: &str) -> Result<()> {
     let (before, seen, first) = (content(one)?, revision(one)?, token(one)?);
 
     // A client that has seen what will be no more.
-    let watch = format!(
-        ". /etc/profile.d/etcdctl.sh; exec etcdctl watch later --rev={seen} > /root/watched 2>&1"
-    );
-    let mut watch = one
-        .command(&["sh", "-c", &watch])?
-        .spawn()
-        .context("cannot start the watch")?;
-    one.wait_for(
-        "grep -q changed /root/watched || sleep 1",
-        CONVERGENCE_TIMEOUT,
-    )?;
+    let mut watch = start_watch(one, seen)?;
 
-    let plan = one.check(&["firstboot", "restore", "--dry-run", SNAPSHOT])?;
-    ensure!(
-        plan.contains("etcd-1, etcd-2, etcd-3") && plan.contains("sha256"),
-        "{plan}"
-    );
-    ensure!(
-        plan.contains("token demo-r-") && plan.contains("the members draw the rest"),
-        "{plan}"
-    );
-    let json = one.check(&["firstboot", "restore", "--dry-run", "--json", SNAPSHOT])?;
-    let json: serde_json::Value = serde_json::from_str(&json)?;
-    ensure!(
-        json["members"] == serde_json::json!(["etcd-1", "etcd-2", "etcd-3"])
-            && json["snapshot"]["path"] == SNAPSHOT,
-        "{json}"
-    );
+    plans(one)?;
     ensure!(content(one)? == before, "a dry run changed something");
 
     fs::remove_file(two.path(SNAPSHOT))?;
@@ -230,14 +207,7 @@ fn there_and_back(version: &str) -> Result<()> {
         left + passed + 1 >= 86_400,
         "the lease has {left} s left, {passed} s after the restore began"
     );
-    for ran in &came {
-        ensure!(
-            ran.stdout.contains("(etcd-1, etcd-2, etcd-3) are ready"),
-            "{}",
-            ran.stdout
-        );
-        ids_as_printed(&bed, &ran.stdout)?;
-    }
+    print_ids(&bed, &came)?;
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         let found = (content(host)?, accounts(host)?);
@@ -257,23 +227,75 @@ fn there_and_back(version: &str) -> Result<()> {
         came[0].stdout
     );
     if raises(version) {
-        // The watch that went on through the restore, and one that begins where it was.
-        one.wait_for("grep -q compacted /root/watched", CONVERGENCE_TIMEOUT)?;
-        let again = one.sh(&format!(
-            ". /etc/profile.d/etcdctl.sh; timeout 20 etcdctl watch later --rev={seen}"
-        ))?;
-        ensure!(format!("{again:?}").contains("compacted"), "{again:?}");
-        ensure!(
-            revision(three)? >= seen + 1_000_000_000,
-            "{}",
-            revision(three)?
-        );
+        watches_fail(one, three, seen)?;
     }
     let _ = watch.kill();
     watch.wait()?;
 
     etcdctl(three, "put after 1")?;
     back(bed, &before, &first)
+}
+
+fn start_watch(one: &Host, seen: i64) -> Result<Child> {
+    let watch = format!(
+        ". /etc/profile.d/etcdctl.sh; exec etcdctl watch later --rev={seen} > /root/watched 2>&1"
+    );
+    let watch = one
+        .command(&["sh", "-c", &watch])?
+        .spawn()
+        .context("cannot start the watch")?;
+    one.wait_for(
+        "grep -q changed /root/watched || sleep 1",
+        CONVERGENCE_TIMEOUT,
+    )?;
+    Ok(watch)
+}
+
+fn plans(one: &Host) -> Result<()> {
+    let plan = one.check(&["firstboot", "restore", "--dry-run", SNAPSHOT])?;
+    ensure!(
+        plan.contains("etcd-1, etcd-2, etcd-3") && plan.contains("sha256"),
+        "{plan}"
+    );
+    ensure!(
+        plan.contains("token demo-r-") && plan.contains("the members draw the rest"),
+        "{plan}"
+    );
+    let json = one.check(&["firstboot", "restore", "--dry-run", "--json", SNAPSHOT])?;
+    let json: serde_json::Value = serde_json::from_str(&json)?;
+    ensure!(
+        json["members"] == serde_json::json!(["etcd-1", "etcd-2", "etcd-3"])
+            && json["snapshot"]["path"] == SNAPSHOT,
+        "{json}"
+    );
+    Ok(())
+}
+
+fn print_ids(bed: &Bed, came: &[Output]) -> Result<()> {
+    for ran in came {
+        ensure!(
+            ran.stdout.contains("(etcd-1, etcd-2, etcd-3) are ready"),
+            "{}",
+            ran.stdout
+        );
+        ids_as_printed(bed, &ran.stdout)?;
+    }
+    Ok(())
+}
+
+/// The watch that went on through the restore fails, and so does one that begins at its revision.
+fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
+    one.wait_for("grep -q compacted /root/watched", CONVERGENCE_TIMEOUT)?;
+    let again = one.sh(&format!(
+        ". /etc/profile.d/etcdctl.sh; timeout 20 etcdctl watch later --rev={seen}"
+    ))?;
+    ensure!(format!("{again:?}").contains("compacted"), "{again:?}");
+    ensure!(
+        revision(three)? >= seen + 1_000_000_000,
+        "{}",
+        revision(three)?
+    );
+    Ok(())
 }
 
 /// And back to what was there before, with nothing of it lost.

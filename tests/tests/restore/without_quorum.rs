@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
+use tests::host::Host;
 
 use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said};
 use crate::orders::cluster;
@@ -32,31 +33,8 @@ fn alone() -> Result<()> {
     )?;
     ensure!(seen.trim() == "42", "{seen}");
 
-    // As long as others live nobody restores alone.
-    bed.hosts[0].check(&["cp", "/var/lib/etcd/data/member/snap/db", "/root/live.db"])?;
-    let arguments = [
-        "firstboot",
-        "restore",
-        "/root/live.db",
-        "--skip-hash-check",
-        "--solo",
-        "--deadline",
-        "4",
-    ];
-    let refused = bed.hosts[0].run(&arguments)?;
-    ensure!(
-        [3, 4].contains(&refused.code()) && !refused.stdout.contains("are ready"),
-        "{refused:?}"
-    );
-    wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
-    ensure!(
-        refused.stdout.contains("etcdutl snapshot restore"),
-        "nothing was made ahead: {refused:?}"
-    );
-    ensure!(
-        !bed.hosts[0].path("/var/lib/etcd/restore").exists(),
-        "what was made ahead is left"
-    );
+    // A node does not restore alone while others run.
+    refuses_beside_others(&bed.hosts[0])?;
 
     for host in &mut bed.hosts[1..] {
         host.cut_power()?;
@@ -91,6 +69,34 @@ fn alone() -> Result<()> {
         )?
         .trim()
             == "42"
+    );
+    Ok(())
+}
+
+fn refuses_beside_others(host: &Host) -> Result<()> {
+    host.check(&["cp", "/var/lib/etcd/data/member/snap/db", "/root/live.db"])?;
+    let arguments = [
+        "firstboot",
+        "restore",
+        "/root/live.db",
+        "--skip-hash-check",
+        "--solo",
+        "--deadline",
+        "4",
+    ];
+    let refused = host.run(&arguments)?;
+    ensure!(
+        [3, 4].contains(&refused.code()) && !refused.stdout.contains("are ready"),
+        "{refused:?}"
+    );
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+    ensure!(
+        refused.stdout.contains("etcdutl snapshot restore"),
+        "nothing was made ahead: {refused:?}"
+    );
+    ensure!(
+        !host.path("/var/lib/etcd/restore").exists(),
+        "what was made ahead is left"
     );
     Ok(())
 }

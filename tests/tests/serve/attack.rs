@@ -1,25 +1,21 @@
 //! What a hostile client can write into a request: nothing of it opens a window, reaches another
 //! file, or hides a second request.
 
+mod log;
+
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 use tests::harness::trial;
 use tests::programs;
 use tests::requirement::Requirement;
 use tests::run;
 
-use crate::bed::{
-    SERVER, Server, ask, built, connect, curl, document_of, expect, installs, raw, read_all,
-    script_of,
-};
+use crate::bed::{SERVER, Server, ask, built, curl, document_of, expect, raw, script_of};
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -34,8 +30,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_file_is_found_under_one_path_only", REQUIREMENTS, paths),
         trial("links_are_not_followed", REQUIREMENTS, links),
         trial("a_request_is_one_request", REQUIREMENTS, smuggled),
-        trial("no_client_can_fill_the_log", REQUIREMENTS, log),
-        trial("a_full_disk_refuses_no_machine", REQUIREMENTS, full),
+        trial("no_client_can_fill_the_log", REQUIREMENTS, log::log),
+        trial("a_full_disk_refuses_no_machine", REQUIREMENTS, log::full),
         trial(
             "the_server_stops_and_listens_as_ordered",
             REQUIREMENTS,
@@ -196,35 +192,7 @@ fn smuggled() -> Result<()> {
     let server = Server::start(&ours, &[])?;
     let one = ours.network.add("etcd-1")?;
     let inner = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", document_of(&one.mac));
-    let length = inner.len();
-    for head in [
-        format!("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"),
-        format!(
-            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: {length}\r\n\r\n"
-        ),
-        format!(
-            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n"
-        ),
-        "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
-        "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n".to_owned(),
-        "POST /report HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-            .to_owned(),
-        "POST /report HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n".to_owned()
-            + &"a".repeat(4990),
-        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(),
-        "GET / HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(),
-        "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n folded\r\nbroken\r\n\r\n".to_owned(),
-        "GET / HTTP/1.1\r\n\r\n".to_owned(),
-        "GET / HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(),
-        "PUT / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
-        "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".to_owned(),
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
-        format!("GET /?{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(20_000)),
-        format!(
-            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
-            "X: y\r\n".repeat(200)
-        ),
-    ] {
+    for head in heads(inner.len()) {
         let shown = &head[..head.len().min(120)];
         let said = raw(&one.namespace, &(head.clone() + &inner))?;
         ensure!(
@@ -256,125 +224,36 @@ fn smuggled() -> Result<()> {
     Ok(())
 }
 
-fn log() -> Result<()> {
-    let ours = built()?;
-    let server = Server::start(&ours, &[])?;
-    let (one, two) = (ours.network.add("etcd-1")?, ours.network.add("etcd-2")?);
-    let macs: Vec<String> = (0..600)
-        .map(|n| format!("mac=52:54:00:01:{:02x}:{:02x}", n / 256, n % 256))
-        .collect();
-    let odd = "serial=%E2%80%AE%1B%5B2Jreversed%0A10.0.0.1%20etcd-1:%20its%20document%20is%20handed%20out";
-    let pages = [
-        format!("node.json?{}", macs.join("&")),
-        format!("boot.ipxe?{odd}"),
-        format!("node.json?{odd}"),
-    ];
-    let mut stream = connect(&one.namespace)?;
-    for _ in 0..1000 {
-        for page in &pages {
-            stream.write_all(format!("GET /{page} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())?;
-            let mut answer = [0; 4096];
-            ensure!(
-                stream.read(&mut answer)? > 0,
-                "the server ended the connection"
-            );
-        }
-    }
-    drop(read_all(&mut stream, Duration::from_millis(200))?);
-    let said = server.said()?;
-    ensure!(said.len() < 64 << 10, "{} bytes of log", said.len());
-    let longest = said.lines().map(str::len).max().unwrap_or_default();
-    ensure!(longest < 700, "a line of {longest} bytes");
-    ensure!(
-        said.bytes()
-            .all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)),
-        "odd characters:\n{said}"
-    );
-    ensure!(
-        !said.lines().any(|line| line.starts_with("10.0.0.1")),
-        "a line is forged:\n{said}"
-    );
-    // What another machine is given is logged all the same.
-    expect(&two.namespace, &document_of(&two.mac), 200, "payload")?;
-    server.says("etcd-2: its document is handed out")?;
-    Ok(())
-}
-
-fn full() -> Result<()> {
-    let ours = built()?;
-    let one = ours.network.add("etcd-1")?;
-    let state = run::current()?.folder("state")?;
-    mount(
-        Some("tmpfs"),
-        &state,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("size=64k"),
-    )?;
-    let done = full_at(&ours, &one, &state);
-    umount2(&state, MntFlags::empty())?;
-    done
-}
-
-fn full_at(
-    ours: &tests::cluster::Provisioning,
-    one: &tests::network::Link,
-    state: &Path,
-) -> Result<()> {
-    let demo = ours.out().with_file_name("out.state").join("demo");
-    tests::process::check(
-        "cp",
-        &["-a", &demo.to_string_lossy(), &state.to_string_lossy()],
-    )?;
-    let mut filler = fs::File::create(state.join("filler"))?;
-    while filler.write_all(&[0; 4096]).is_ok() {}
-    let builder = programs::builder()?;
-    let mut command = ours.network.world().command("sh");
-    // Its log goes to a full disk, too.
-    command
-        .args(["-c", "exec \"$@\" > /dev/full", "sh"])
-        .arg(builder)
-        .arg("serve")
-        .arg(ours.out());
-    command
-        .args([
-            "--listen",
-            SERVER,
-            "--open",
-            "0",
-            "--tree",
-            "http://10.101.15.1:8081/none/",
-            "--state",
-        ])
-        .arg(state);
-    let server = Server::run(&command)?;
-    expect(&one.namespace, "image/centos7.ks?node=etcd-1", 200, "%pre")?;
-    let script = expect(
-        &one.namespace,
-        &script_of(one),
-        200,
-        "cannot record an installation",
-    )?;
-    ensure!(
-        !installs(&script),
-        "a machine is wiped by what is not recorded: {script}"
-    );
-    expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
-    std::thread::sleep(Duration::from_millis(20));
-    expect(
-        &one.namespace,
-        &document_of(&one.mac),
-        403,
-        "[document-closed]",
-    )?;
-    server.says("remembered until this server ends")?;
-    fs::remove_file(state.join("filler"))?;
-    let script = expect(&one.namespace, &script_of(one), 200, "#!ipxe")?;
-    ensure!(
-        !installs(&script),
-        "a machine that has its document is installed: {script}"
-    );
-    Ok(())
+/// Heads that hide a second request of `length` bytes, and others that no server may accept.
+fn heads(length: usize) -> Vec<String> {
+    vec![
+        format!("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"),
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: {length}\r\n\r\n"
+        ),
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ),
+        "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n".to_owned(),
+        "POST /report HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            .to_owned(),
+        "POST /report HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n".to_owned()
+            + &"a".repeat(4990),
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n folded\r\nbroken\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(),
+        "PUT / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        format!("GET /?{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(20_000)),
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+            "X: y\r\n".repeat(200)
+        ),
+    ]
 }
 
 fn told() -> Result<()> {

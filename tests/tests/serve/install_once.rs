@@ -1,20 +1,18 @@
 //! A machine is installed once: what iPXE is sent, what is recorded, and what the operator can
 //! allow.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+mod elsewhere;
+mod machine;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::network::{Link, Namespace};
 use tests::requirement::Requirement;
-use tests::{process, programs};
 
-use crate::bed::{
-    SERVER, Server, allow, ask, built, built_with, by_card, document_of, expect, installs,
-    recipe_with, report, script_of,
-};
+use self::elsewhere::{another_build, elsewhere};
+use self::machine::{TREE, board_of, expect_report, on_board, script};
+use crate::bed::{Server, allow, ask, built, built_with, document_of, expect, installs, report};
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -22,7 +20,6 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement::Pip,
     Requirement::Curl,
 ];
-const TREE: &[&str] = &["--tree", "http://10.101.15.1:8081/none/"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -64,29 +61,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// What iPXE on a machine is sent.
-fn script(link: &Link) -> Result<String> {
-    expect(&link.namespace, &script_of(link), 200, "#!ipxe\n")
-}
-
-fn expect_report(from: &Namespace, script: &str, stage: &str, status: u16, id: &str) -> Result<()> {
-    let (found, text) = report(from, script, stage, "")?;
-    ensure!(
-        found == status && text.contains(id),
-        "{stage}: expected {status} {id}, got {found}: {text}"
-    );
-    Ok(())
-}
-
-fn board_of(world: &Namespace, node: &str) -> Result<String> {
-    let (_, board) = ask(world, "")?;
-    Ok(board
-        .lines()
-        .find(|line| line.starts_with(node))
-        .unwrap_or_default()
-        .to_owned())
-}
-
 fn stages() -> Result<()> {
     let ours = built()?;
     let server = Server::start(&ours, TREE)?;
@@ -104,18 +78,10 @@ fn stages() -> Result<()> {
             && sent.contains("inst.ks=http://10.101.15.1:8081/image/centos7.ks?node=etcd-1 "),
         "{sent}"
     );
-    ensure!(
-        board_of(&world, "etcd-1")?.contains("sent the installer"),
-        "{}",
-        board_of(&world, "etcd-1")?
-    );
+    on_board(&world, "sent the installer")?;
     // A power cut after the kickstart, and after each stage but the last.
     expect(&one.namespace, "image/centos7.ks?node=etcd-1", 200, "%pre")?;
-    ensure!(
-        board_of(&world, "etcd-1")?.contains("took the kickstart"),
-        "{}",
-        board_of(&world, "etcd-1")?
-    );
+    on_board(&world, "took the kickstart")?;
     let again = script(&one)?;
     ensure!(
         installs(&again),
@@ -124,26 +90,11 @@ fn stages() -> Result<()> {
     expect_report(&one.namespace, &sent, "started", 403, "[stale-report]")?;
     for stage in ["started", "installing"] {
         expect_report(&one.namespace, &again, stage, 200, "recorded")?;
-        ensure!(
-            board_of(&world, "etcd-1")?.contains(stage),
-            "{}",
-            board_of(&world, "etcd-1")?
-        );
+        on_board(&world, stage)?;
     }
     let third = script(&one)?;
     ensure!(installs(&third), "{third}");
-    let (status, text) = report(
-        &one.namespace,
-        &third,
-        "failed",
-        "no disk for the node\u{202e}\n(wanted: any)",
-    )?;
-    ensure!(status == 200, "{text}");
-    let line = board_of(&world, "etcd-1")?;
-    ensure!(
-        line.contains("failed") && line.contains("no disk for the node\\u{202e}\\n(wanted: any)"),
-        "{line}"
-    );
+    fail(&one, &world, &third)?;
     let last = script(&one)?;
     ensure!(
         installs(&last) && last.contains("(attempt 4 of 4)"),
@@ -159,11 +110,7 @@ fn stages() -> Result<()> {
     );
     expect_report(&one.namespace, &last, "failed", 403, "[stale-report]")?;
     expect_report(&one.namespace, &last, "healthy", 200, "recorded")?;
-    ensure!(
-        board_of(&world, "etcd-1")?.contains("healthy"),
-        "{}",
-        board_of(&world, "etcd-1")?
-    );
+    on_board(&world, "healthy")?;
     server.says("etcd-1: reports failed: no disk for the node\\u{202e}\\n(wanted: any)")?;
 
     allow(&ours, &["etcd-1", "--install"])?;
@@ -171,6 +118,23 @@ fn stages() -> Result<()> {
     ensure!(
         installs(&again) && again.contains("(attempt 1 of 4)"),
         "{again}"
+    );
+    Ok(())
+}
+
+/// Reports a failure whose reason has characters that no terminal should get.
+fn fail(one: &Link, world: &Namespace, script: &str) -> Result<()> {
+    let (status, text) = report(
+        &one.namespace,
+        script,
+        "failed",
+        "no disk for the node\u{202e}\n(wanted: any)",
+    )?;
+    ensure!(status == 200, "{text}");
+    let line = board_of(world, "etcd-1")?;
+    ensure!(
+        line.contains("failed") && line.contains("no disk for the node\\u{202e}\\n(wanted: any)"),
+        "{line}"
     );
     Ok(())
 }
@@ -282,135 +246,6 @@ fn window() -> Result<()> {
         !installs(&script(&one)?),
         "a machine that took its document is installed again"
     );
-    Ok(())
-}
-
-fn elsewhere() -> Result<()> {
-    let ours = built()?;
-    let one = ours.network.add("etcd-1")?;
-    let two = ours.network.add("etcd-2")?;
-    let server = Server::start(&ours, TREE)?;
-    let sent = script(&one)?;
-    expect_report(&one.namespace, &sent, "installed", 200, "recorded")?;
-    drop(server);
-    let again = allow(&ours, &["--all", "--install"])?;
-    ensure!(
-        again.matches("unchanged, because it has a record").count() == 3,
-        "{again}"
-    );
-
-    // The same record for another build, whose output is elsewhere.
-    let state = ours
-        .out()
-        .with_file_name("out.state")
-        .to_string_lossy()
-        .into_owned();
-    let other = ours.out().with_file_name("other");
-    process::check(
-        "cp",
-        &[
-            "-a",
-            &ours.out().to_string_lossy(),
-            &other.to_string_lossy(),
-        ],
-    )?;
-    let options = [&["--listen", SERVER, "--state", &state], TREE].concat();
-    let server = Server::serve(&ours, &other, &options)?;
-    ensure!(
-        !installs(&script(&one)?),
-        "another output reinstalls the machine"
-    );
-    ensure!(installs(&script(&two)?), "a new machine is not installed");
-    drop(server);
-
-    // Another host, which has the output alone.
-    let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
-    server.says("is not the record that the cluster's first build began")?;
-    for machine in [&one, &two] {
-        let left = script(machine)?;
-        ensure!(
-            !installs(&left) && left.contains("--install"),
-            "a server without a record installs: {left}"
-        );
-        expect(
-            &machine.namespace,
-            &document_of(&machine.mac),
-            403,
-            "[no-record]",
-        )?;
-    }
-    let out = other.to_string_lossy().into_owned();
-    let allowed =
-        |words: &[&str]| programs::run_builder(&[&["allow", "--out", &out], words].concat());
-    allowed(&["etcd-1", "--document"])?.ok()?;
-    expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
-    ensure!(
-        !installs(&script(&one)?),
-        "the word for a document is taken for one for an installation"
-    );
-    allowed(&["etcd-2", "--install"])?.ok()?;
-    ensure!(installs(&script(&two)?), "the operator's word is not heard");
-    ensure!(
-        !installs(&script(&one)?),
-        "the word for one machine is taken for another's"
-    );
-    let wrong = allowed(&["etcd-9", "--install"])?;
-    ensure!(
-        wrong.code() == 1 && wrong.stderr.contains("etcd-9 is not a node of"),
-        "{wrong:?}"
-    );
-    ensure!(
-        allowed(&["etcd-1"])?.code() == 2,
-        "what is allowed has to be said"
-    );
-    ensure!(
-        !fs::exists(other.with_file_name("other.state").join("demo/first-build"))?,
-        "an allowance is not a first build"
-    );
-    Ok(())
-}
-
-/// A first build of its own: on another host, which has the recipe and not the PKI, or with another
-/// `--out`.
-fn another_build() -> Result<()> {
-    let ours = built()?;
-    let other = ours.out().with_file_name("other");
-    // The operator's umask is strict; image/ is public all the same.
-    let mut build = ours.network.world().command("sh");
-    build
-        .args(["-c", "umask 077; exec \"$@\"", "sh"])
-        .arg(programs::builder()?)
-        .arg("build")
-        .arg(recipe_with(by_card)?);
-    build
-        .arg("--cache")
-        .arg(ours.out().with_file_name("cache"))
-        .arg("--out")
-        .arg(&other);
-    process::run(&mut build)?.ok()?;
-    for (path, mode) in [
-        (".", 0o755),
-        ("image", 0o755),
-        ("image/centos7.ks", 0o644),
-        ("nodes", 0o700),
-        ("nodes/etcd-1/node.json", 0o600),
-    ] {
-        let found = fs::metadata(other.join(path))?.permissions().mode() & 0o777;
-        ensure!(found == mode, "{path} has the mode {found:o}");
-    }
-    let one = ours.network.add("etcd-1")?;
-    let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
-    server.says(
-        "not installed before `builder allow --all --install`, which wipes their disks: etcd-1, etcd-2, etcd-3",
-    )?;
-    let left = script(&one)?;
-    ensure!(
-        !installs(&left) && left.contains("builder allow etcd-1 --install"),
-        "a build wipes what runs: {left}"
-    );
-    server.says("[no-record]")?;
-    // Its documents are as new as its keys.
-    expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     Ok(())
 }
 

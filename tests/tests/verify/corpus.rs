@@ -1,5 +1,8 @@
 //! Damaged snapshots: whatever etcdutl finds, firstboot finds.
 
+mod case;
+mod pointers;
+
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -8,6 +11,8 @@ use libtest_mimic::Trial;
 use tests::etcd;
 use tests::harness::trial;
 
+use self::case::{Case, free_pages};
+use self::pointers::pointers;
 use crate::fixtures::{ours, snapshot, theirs};
 use crate::image::{Image, PAGE, Used};
 use crate::random::Random;
@@ -21,13 +26,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         &[etcd::need("3.5.1")],
         corpus,
     )]
-}
-
-/// One damaged file: what was done to it, and its bytes.
-struct Case {
-    kind: &'static str,
-    what: String,
-    bytes: Vec<u8>,
 }
 
 fn corpus() -> Result<()> {
@@ -92,26 +90,8 @@ fn flips(image: &Image, cases: &mut Vec<Case>) {
     let used = image.used();
     let (leaves, branches): (Vec<Used>, Vec<Used>) = used.iter().partition(|page| page.leaf);
     let mut random = Random(1);
-    let mut flip = |kind: &'static str, range: &dyn Fn(&mut Random) -> std::ops::Range<usize>| {
-        for _ in 0..FLIPS {
-            let range = range(&mut random);
-            let (at, mask) = (
-                range.start + random.below(range.len()),
-                1 << random.below(8),
-            );
-            let mut harmed = image.clone();
-            harmed.0[at] ^= mask;
-            let what = format!(
-                "{kind}: byte {} of page {} ^ {mask:#04x}",
-                at % PAGE,
-                at / PAGE
-            );
-            cases.push(Case {
-                kind,
-                what,
-                bytes: harmed.sealed(),
-            });
-        }
+    let mut flip = |kind, range: &dyn Fn(&mut Random) -> std::ops::Range<usize>| {
+        flip_bytes(image, cases, &mut random, kind, range);
     };
     let full: Vec<Used> = leaves
         .iter()
@@ -151,18 +131,41 @@ fn flips(image: &Image, cases: &mut Vec<Case>) {
         let end = page.at() + (page.overflow + 1) * PAGE;
         end - 1..end
     });
-    let taken = |id: usize| {
-        id < 2
-            || used
-                .iter()
-                .any(|page| (page.id..=page.id + page.overflow).contains(&id))
-    };
-    let free: Vec<usize> = (0..image.0.len() / PAGE).filter(|id| !taken(*id)).collect();
+    let free = free_pages(image, &used);
     assert!(!free.is_empty(), "the test's database has no free page");
     flip("a byte of a free page", &|random| {
         let at = *random.of(&free) * PAGE;
         at..at + PAGE
     });
+}
+
+/// Changes one bit in a range, in several copies.
+fn flip_bytes(
+    image: &Image,
+    cases: &mut Vec<Case>,
+    random: &mut Random,
+    kind: &'static str,
+    range: &dyn Fn(&mut Random) -> std::ops::Range<usize>,
+) {
+    for _ in 0..FLIPS {
+        let range = range(random);
+        let (at, mask) = (
+            range.start + random.below(range.len()),
+            1 << random.below(8),
+        );
+        let mut harmed = image.clone();
+        harmed.0[at] ^= mask;
+        let what = format!(
+            "{kind}: byte {} of page {} ^ {mask:#04x}",
+            at % PAGE,
+            at / PAGE
+        );
+        cases.push(Case {
+            kind,
+            what,
+            bytes: harmed.sealed(),
+        });
+    }
 }
 
 fn header(page: &Used) -> std::ops::Range<usize> {
@@ -229,150 +232,6 @@ fn lengths(image: &Image, cases: &mut Vec<Case>) {
             bytes: wrong,
         });
     }
-}
-
-/// Pages in the wrong place, and pointers to the wrong page.
-fn pointers(image: &Image, cases: &mut Vec<Case>) {
-    let used = image.used();
-    let single: Vec<Used> = used
-        .iter()
-        .copied()
-        .filter(|page| page.leaf && page.overflow == 0 && page.count > 1)
-        .collect();
-    let branch = used
-        .iter()
-        .find(|page| !page.leaf && page.count > 4)
-        .expect("a tree of two levels");
-    let child = |n: usize| branch.at() + 16 + 16 * n + 8;
-    let mut add = |kind: &'static str, what: String, harm: &dyn Fn(&mut Image)| {
-        let mut harmed = image.clone();
-        harm(&mut harmed);
-        cases.push(Case {
-            kind,
-            what,
-            bytes: harmed.sealed(),
-        });
-    };
-    for pair in single.chunks_exact(2).take(4) {
-        let [a, b] = [pair[0], pair[1]];
-        let swap = |image: &mut Image, skip: usize| {
-            let (first, second) = (
-                image.0[a.at() + skip..a.at() + PAGE].to_vec(),
-                image.0[b.at() + skip..b.at() + PAGE].to_vec(),
-            );
-            image.0[a.at() + skip..a.at() + PAGE].copy_from_slice(&second);
-            image.0[b.at() + skip..b.at() + PAGE].copy_from_slice(&first);
-        };
-        add(
-            "two pages swapped",
-            format!("{} and {}", a.id, b.id),
-            &|image| swap(image, 0),
-        );
-        add(
-            "two pages' contents swapped",
-            format!("{} and {}", a.id, b.id),
-            &|image| swap(image, 8),
-        );
-        add(
-            "a page with another's id",
-            format!("{} says {}", a.id, b.id),
-            &|image| image.set_long(a.at(), b.id),
-        );
-        add(
-            "a page twice, the second in another's place",
-            format!("{} over {}", a.id, b.id),
-            &|image| {
-                let copy = image.0[a.at() + 8..a.at() + PAGE].to_vec();
-                image.0[b.at() + 8..b.at() + PAGE].copy_from_slice(&copy);
-            },
-        );
-        add("a page of zeros", a.id.to_string(), &|image| {
-            image.0[a.at()..a.at() + PAGE].fill(0);
-        });
-    }
-    add(
-        "a page that two point to",
-        "children 1 and 2".into(),
-        &|image| image.set_long(child(1), image.long(child(2))),
-    );
-    add(
-        "a branch that points to itself",
-        branch.id.to_string(),
-        &|image| image.set_long(child(1), branch.id),
-    );
-    for to in [0, 1, image.0.len() / PAGE, usize::MAX >> 1] {
-        add("a pointer out of range", to.to_string(), &|image| {
-            image.set_long(child(1), to);
-        });
-    }
-    let (root, freelist, pages) = (16, 32, 40);
-    for to in [0, 1, branch.id, image.0.len() / PAGE] {
-        add("the root elsewhere", to.to_string(), &|image| {
-            image.set_meta(root, to);
-        });
-    }
-    for to in [0, branch.id, single[0].id, image.0.len() / PAGE] {
-        add("a freelist where there is none", to.to_string(), &|image| {
-            image.set_meta(freelist, to);
-        });
-    }
-    for to in [
-        2,
-        image.0.len() / PAGE - 1,
-        image.0.len() / PAGE + 1,
-        1 << 40,
-    ] {
-        add("another high-water mark", to.to_string(), &|image| {
-            image.set_meta(pages, to);
-        });
-    }
-    // The list itself, in a page that is free: all others that are free, and something besides.
-    let taken = |id: usize| {
-        id < 2
-            || used
-                .iter()
-                .any(|page| (page.id..=page.id + page.overflow).contains(&id))
-    };
-    let free: Vec<usize> = (0..image.0.len() / PAGE).filter(|id| !taken(*id)).collect();
-    let (home, rest) = free.split_first().expect("a free page");
-    let list = |image: &mut Image, ids: &[usize]| {
-        let at = home * PAGE;
-        image.0[at..at + PAGE].fill(0);
-        image.set_long(at, *home);
-        image.0[at + 8] = 16;
-        image.0[at + 10..at + 12]
-            .copy_from_slice(&u16::try_from(ids.len()).unwrap_or(u16::MAX).to_le_bytes());
-        for (n, id) in ids.iter().enumerate() {
-            image.set_long(at + 16 + 8 * n, *id);
-        }
-        image.set_meta(freelist, *home);
-    };
-    add(
-        "a freelist with a page in use",
-        single[0].id.to_string(),
-        &|image| {
-            list(image, &[rest, &[single[0].id]].concat());
-        },
-    );
-    add(
-        "a freelist with a page missing",
-        "the last".into(),
-        &|image| list(image, &rest[..rest.len() - 1]),
-    );
-    add(
-        "a freelist with a page twice",
-        "the last".into(),
-        &|image| {
-            list(image, &[rest, &rest[rest.len() - 1..]].concat());
-        },
-    );
-    add(
-        "a freelist with a page out of range",
-        "the next".into(),
-        &|image| {
-            list(image, &[rest, &[image.0.len() / PAGE]].concat());
-        },
-    );
 }
 
 /// Pages that bbolt finds nothing wrong with, and etcd would.

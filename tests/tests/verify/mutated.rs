@@ -106,21 +106,7 @@ fn check(path: &Path, lived: bool) -> Result<bool> {
 /// Does one thing to it: mostly where pages say what they are, which is what a reader goes by.
 fn harm(image: &mut Image, used: &[Used], random: &mut Random) {
     let pages = image.0.len() / PAGE;
-    let strange = [
-        0,
-        1,
-        2,
-        3,
-        0x10,
-        0x7FFF,
-        0xFFFF,
-        0x7FFF_FFFF,
-        0xFFFF_FFFF,
-        usize::MAX,
-        usize::MAX >> 1,
-        pages - 1,
-        pages,
-    ];
+    let strange = strange_numbers(pages);
     let page = *random.of(used);
     match random.below(11) {
         0 => {
@@ -168,4 +154,23 @@ fn harm(image: &mut Image, used: &[Used], random: &mut Random) {
             image.set_long(at, random.below(pages));
         }
     }
+}
+
+/// Numbers at and beyond the bounds of fields.
+fn strange_numbers(pages: usize) -> [usize; 13] {
+    [
+        0,
+        1,
+        2,
+        3,
+        0x10,
+        0x7FFF,
+        0xFFFF,
+        0x7FFF_FFFF,
+        0xFFFF_FFFF,
+        usize::MAX,
+        usize::MAX >> 1,
+        pages - 1,
+        pages,
+    ]
 }

@@ -54,16 +54,7 @@ fn words(words: &[&str]) -> Vec<String> {
 
 pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
     let mut effects = Vec::new();
-    // Authconfig.execute: whatever the kickstart says, where the program is there. The stand-in's
-    // base has none.
-    let mut authconfig = words(&["/usr/sbin/authconfig", "--update", "--nostart"]);
-    authconfig.extend(
-        data.authconfig
-            .iter()
-            .flat_map(|given| given.split_whitespace())
-            .map(str::to_owned),
-    );
-    effects.push(Effect::Target(authconfig));
+    effects.push(authconfig(data));
     // SELinux.execute.
     if let Some(mode) = data.selinux {
         effects.push(Effect::Set {
@@ -72,20 +63,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
             value: mode.to_owned(),
         });
     }
-    // Services.execute: what systemctl says is not looked at.
-    for (verb, names) in [
-        ("disable", &services.disabled),
-        ("enable", &services.enabled),
-    ] {
-        for name in names {
-            let unit = if name.ends_with(".service") {
-                name.clone()
-            } else {
-                format!("{name}.service")
-            };
-            effects.push(Effect::Target(vec!["systemctl".into(), verb.into(), unit]));
-        }
-    }
+    effects.extend(enabled_services(services));
     // Keyboard.execute: keyboard.py, write_keyboard_config. Before that activate_keyboard has
     // thrown away what loadkeys refuses.
     let content = format!(
@@ -129,20 +107,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         name: name.clone(),
         gid: *gid,
     }));
-    // users.py, createUser: where a group of that name is there, it stops half way, before password
-    // and lock.
-    effects.extend(data.users.iter().cloned().map(|user| {
-        let half = data.groups.iter().any(|(name, _)| *name == user.name);
-        Effect::User(if half {
-            User {
-                password: None,
-                locked: false,
-                ..user
-            }
-        } else {
-            user
-        })
-    }));
+    effects.extend(data.users.iter().cloned().map(|user| new_user(data, user)));
     // SshKey.execute: users.py, setUserSshKey.
     let key = |(user, key): &(String, String)| Effect::SshKey {
         user: user.clone(),
@@ -150,6 +115,53 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
     };
     effects.extend(data.keys.iter().map(key));
     effects
+}
+
+/// Authconfig.execute: it runs where the program exists, whatever the kickstart says. The stand-in's
+/// base does not have the program.
+fn authconfig(data: &Data) -> Effect {
+    let mut authconfig = words(&["/usr/sbin/authconfig", "--update", "--nostart"]);
+    authconfig.extend(
+        data.authconfig
+            .iter()
+            .flat_map(|given| given.split_whitespace())
+            .map(str::to_owned),
+    );
+
+    Effect::Target(authconfig)
+}
+
+/// Services.execute: it does not look at what systemctl says.
+fn enabled_services(services: &Services) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for (verb, names) in [
+        ("disable", &services.disabled),
+        ("enable", &services.enabled),
+    ] {
+        for name in names {
+            let unit = if name.ends_with(".service") {
+                name.clone()
+            } else {
+                format!("{name}.service")
+            };
+            effects.push(Effect::Target(vec!["systemctl".into(), verb.into(), unit]));
+        }
+    }
+    effects
+}
+
+/// users.py, createUser: where a group has the user's name, it stops before password and lock.
+fn new_user(data: &Data, user: User) -> Effect {
+    let half = data.groups.iter().any(|(name, _)| *name == user.name);
+    Effect::User(if half {
+        User {
+            password: None,
+            locked: false,
+            ..user
+        }
+    } else {
+        user
+    })
 }
 
 /// Timezone.execute: timezone.py, write_timezone_config; ntp.py, save_servers_to_config.

@@ -92,16 +92,7 @@ impl Data {
             "poweroff" | "shutdown" => self.end = Some(End::Poweroff),
             "reboot" => self.end = Some(End::Reboot),
             "repo" => {
-                let (base, list) = (value("--baseurl"), value("--mirrorlist"));
-                if base.is_some() && list.is_some() {
-                    return Err(
-                        "Only one of --baseurl and --mirrorlist may be specified for repo command."
-                            .into(),
-                    );
-                }
-                let name = needed(command, "--name")?;
-                // Without an address it is one of the installer's own, which is switched on.
-                self.repos.extend(base.or(list).map(|url| (name, url)));
+                self.repo(command)?;
             }
             "rootpw" => self.root = Some((bare(command), command.has("--lock"))),
             "selinux" => {
@@ -125,6 +116,20 @@ impl Data {
             // What concerns the installer itself, or hardware that the stand-in does not have.
             _ => {}
         }
+        Ok(())
+    }
+
+    fn repo(&mut self, command: &Command) -> Result<(), String> {
+        let value = |name: &str| command.option(name).map(str::to_owned);
+        let (base, list) = (value("--baseurl"), value("--mirrorlist"));
+        if base.is_some() && list.is_some() {
+            return Err(
+                "Only one of --baseurl and --mirrorlist may be specified for repo command.".into(),
+            );
+        }
+        let name = needed(command, "--name")?;
+        // Without an address it is one of the installer's own, which is switched on.
+        self.repos.extend(base.or(list).map(|url| (name, url)));
         Ok(())
     }
 

@@ -6,12 +6,13 @@
 
 mod draw;
 
+use std::net::Ipv4Addr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::client::{self, Client, Registers, Voters, Writers};
+use tests::client::{self, Client, Registers, Voters, Writers, Written};
 use tests::cluster::{boot_all, wait_healthy};
 use tests::harness::{is_all, trial};
 
@@ -92,27 +93,7 @@ fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
         .context("reads, writes and compare-and-sets are not linearizable")?;
 
     for address in &addresses {
-        let found = client::insist(|| client.all(*address, &prefix))?;
-        written
-            .kept_in(&found)
-            .with_context(|| format!("as {address} has it"))?;
-        let members = client::insist(|| client.members(*address))?;
-        let mut urls: Vec<&String> = members
-            .iter()
-            .flat_map(|member| &member.peer_urls)
-            .collect();
-        urls.sort();
-        let recipe: Vec<String> = addresses
-            .iter()
-            .map(|address| format!("https://{address}:2380"))
-            .collect();
-        let named = members
-            .iter()
-            .all(|member| !member.is_learner && !member.name.is_empty());
-        ensure!(
-            named && urls == recipe.iter().collect::<Vec<_>>(),
-            "{address} lists {members:#?}"
-        );
+        is_complete(&client, *address, &addresses, &prefix, &written)?;
     }
     client::insist(|| client.delete_all(addresses[0], &prefix))?;
 
@@ -131,6 +112,38 @@ fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
         windows.last().copied().unwrap_or_default(),
     );
     ensure!(all < MAX_WRITE_GAP, "for {all:?} nobody could write");
+    Ok(())
+}
+
+/// The member has all acknowledged writes, and lists the members of the recipe.
+fn is_complete(
+    client: &Client,
+    address: Ipv4Addr,
+    addresses: &[Ipv4Addr],
+    prefix: &str,
+    written: &Written,
+) -> Result<()> {
+    let found = client::insist(|| client.all(address, prefix))?;
+    written
+        .kept_in(&found)
+        .with_context(|| format!("as {address} has it"))?;
+    let members = client::insist(|| client.members(address))?;
+    let mut urls: Vec<&String> = members
+        .iter()
+        .flat_map(|member| &member.peer_urls)
+        .collect();
+    urls.sort();
+    let recipe: Vec<String> = addresses
+        .iter()
+        .map(|address| format!("https://{address}:2380"))
+        .collect();
+    let named = members
+        .iter()
+        .all(|member| !member.is_learner && !member.name.is_empty());
+    ensure!(
+        named && urls == recipe.iter().collect::<Vec<_>>(),
+        "{address} lists {members:#?}"
+    );
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -109,39 +110,8 @@ impl Machine {
         ]);
         qemu.args(["-serial", "stdio"]);
         let path = |name: &str| self.folder.join(name).display().to_string();
-        match self.firmware {
-            Firmware::Bios => qemu.args(["-machine", "q35,graphics=off"]),
-            Firmware::Uefi => qemu.args(["-machine", "q35"]).args([
-                "-drive",
-                &format!(
-                    "if=pflash,unit=0,format=raw,readonly=on,file={}/OVMF_CODE_4M.fd",
-                    ovmf()?.display()
-                ),
-                "-drive",
-                &format!("if=pflash,unit=1,format=raw,file={}", path("vars")),
-                // Its wait for an answer by IPv6 proves nothing here.
-                "-fw_cfg",
-                "name=opt/org.tianocore/IPv6PXESupport,string=n",
-            ]),
-        };
-        for (number, mac) in self.cards.iter().enumerate() {
-            let is_last = number + 1 == self.cards.len();
-            let backend = if is_last {
-                "tap,ifname=pxe0,script=no,downscript=no".to_owned()
-            } else {
-                "user,restrict=on".to_owned()
-            };
-            qemu.args(["-netdev", &format!("{backend},id=n{number}")]);
-            let rom = match (is_last, self.chained) {
-                (false, _) | (true, true) if self.firmware == Firmware::Uefi => ",romfile=",
-                _ => "",
-            };
-            let boots = if is_last { ",bootindex=1" } else { "" };
-            qemu.args([
-                "-device",
-                &format!("virtio-net-pci,netdev=n{number},mac={mac}{boots}{rom}"),
-            ]);
-        }
+        self.add_firmware(&mut qemu)?;
+        self.add_cards(&mut qemu);
         qemu.args([
             "-drive",
             &format!("if=none,id=d,format=raw,file={}", path("disk")),
@@ -176,6 +146,47 @@ impl Machine {
                 tail(&said, 60)
             );
             sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn add_firmware(&self, qemu: &mut Command) -> Result<()> {
+        let path = |name: &str| self.folder.join(name).display().to_string();
+        match self.firmware {
+            Firmware::Bios => qemu.args(["-machine", "q35,graphics=off"]),
+            Firmware::Uefi => qemu.args(["-machine", "q35"]).args([
+                "-drive",
+                &format!(
+                    "if=pflash,unit=0,format=raw,readonly=on,file={}/OVMF_CODE_4M.fd",
+                    ovmf()?.display()
+                ),
+                "-drive",
+                &format!("if=pflash,unit=1,format=raw,file={}", path("vars")),
+                // Its wait for an answer by IPv6 proves nothing here.
+                "-fw_cfg",
+                "name=opt/org.tianocore/IPv6PXESupport,string=n",
+            ]),
+        };
+        Ok(())
+    }
+
+    fn add_cards(&self, qemu: &mut Command) {
+        for (number, mac) in self.cards.iter().enumerate() {
+            let is_last = number + 1 == self.cards.len();
+            let backend = if is_last {
+                "tap,ifname=pxe0,script=no,downscript=no".to_owned()
+            } else {
+                "user,restrict=on".to_owned()
+            };
+            qemu.args(["-netdev", &format!("{backend},id=n{number}")]);
+            let rom = match (is_last, self.chained) {
+                (false, _) | (true, true) if self.firmware == Firmware::Uefi => ",romfile=",
+                _ => "",
+            };
+            let boots = if is_last { ",bootindex=1" } else { "" };
+            qemu.args([
+                "-device",
+                &format!("virtio-net-pci,netdev=n{number},mac={mac}{boots}{rom}"),
+            ]);
         }
     }
 }

@@ -6,6 +6,12 @@ use crate::contents::Contents;
 
 impl Cases {
     pub(super) fn auth(&mut self) {
+        self.auth_settings();
+        self.auth_roles();
+        self.auth_users();
+    }
+
+    fn auth_settings(&mut self) {
         for value in [&[0][..], &[2], &[3], &[1, 1], &[0x31]] {
             self.set("auth", b"authEnabled", value, &format!("{value:?}"));
         }
@@ -17,6 +23,9 @@ impl Cases {
                 &value.to_string(),
             );
         }
+    }
+
+    fn auth_roles(&mut self) {
         let permission =
             |fields: &[Vec<u8>]| [bytes(1, b"reader"), bytes(2, &fields.concat())].concat();
         for (what, fields) in [
@@ -48,6 +57,9 @@ impl Cases {
             &unordered,
             "permissions out of order",
         );
+    }
+
+    fn auth_users(&mut self) {
         let root = |roles: &[&str]| {
             let roles: Vec<u8> = roles
                 .iter()
@@ -159,6 +171,13 @@ impl Cases {
     }
 
     pub(super) fn key(&mut self) {
+        self.missing_revisions();
+        self.misplaced_records();
+        self.wrong_records();
+        self.wrong_deletions();
+    }
+
+    fn missing_revisions(&mut self) {
         let gone = |mains: std::ops::Range<u64>| {
             move |contents: &mut Contents| {
                 contents.bucket("key").retain(|key, _| {
@@ -189,6 +208,9 @@ impl Cases {
         self.add("key: the first change of a transaction gone", |contents| {
             drop(contents.bucket("key").remove(&revision(34, 0, false)));
         });
+    }
+
+    fn misplaced_records(&mut self) {
         for (main, sub) in [
             (0, 0),
             (1, 0),
@@ -205,6 +227,9 @@ impl Cases {
                 );
             });
         }
+    }
+
+    fn wrong_records(&mut self) {
         for (what, value) in [
             ("empty", Vec::new()),
             ("without a key", record("", 35, 35, 1, "v")),
@@ -239,6 +264,9 @@ impl Cases {
                 drop(contents.bucket("key").insert(revision(35, 0, false), value));
             });
         }
+    }
+
+    fn wrong_deletions(&mut self) {
         self.add("key: a deletion of what is not there", |contents| {
             contents
                 .bucket("key")

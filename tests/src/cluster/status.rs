@@ -1,0 +1,76 @@
+//! The state of the members, as `firstboot status` has it.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use crate::host::Host;
+
+/// A member as `firstboot status --json` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct MemberStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it answers and has a quorum.
+    pub healthy: bool,
+    /// Whether it leads.
+    pub leader: bool,
+    /// Whether it has no vote yet.
+    pub learner: bool,
+    /// What runs on it.
+    pub version: String,
+    /// The newest revision it knows.
+    pub revision: i64,
+    /// Its errors.
+    pub errors: Vec<MemberError>,
+}
+
+/// An error of a member, as `firstboot status --json` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct MemberError {
+    /// Its id, if it has one.
+    pub id: Option<String>,
+    /// The message.
+    pub text: String,
+}
+
+/// The whole of it.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    members: Vec<MemberStatus>,
+}
+
+/// The cluster as a host sees it.
+pub fn status(host: &Host) -> Result<Vec<MemberStatus>> {
+    let ran = host.run(&["firstboot", "status", "--json"])?;
+    let answer: Answer = serde_json::from_str(&ran.stdout)
+        .with_context(|| format!("firstboot status on {} said {ran:?}", host.name()))?;
+    Ok(answer.members)
+}
+
+/// Waits until a host sees so many healthy members and no other.
+pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Vec<MemberStatus>> {
+    let end = Instant::now() + timeout;
+    loop {
+        let seen = status(host);
+        if let Ok(seen) = &seen
+            && seen.len() == members
+            && seen.iter().all(|member| member.healthy && !member.learner)
+        {
+            return Ok(seen.clone());
+        }
+        if Instant::now() >= end {
+            let journal = host.journal("firstboot").unwrap_or_default();
+            let etcd = host.journal("etcd").unwrap_or_default();
+            bail!(
+                "{} does not see {members} healthy members after {timeout:?}, but {seen:?}\nfirstboot:\n{}\netcd:\n{}",
+                host.name(),
+                crate::harness::tail(&journal, 30),
+                crate::harness::tail(&etcd, 15)
+            );
+        }
+        sleep(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,103 @@
+//! Releases whose digest is right and whose content is not: the recipe's author may have been
+//! misled.
+
+use anyhow::{Context as _, Result, ensure};
+use tar::EntryType;
+
+use crate::fake_release::{self, SIZE};
+use crate::fixtures::{Fixture, says};
+
+type Change = fn(&mut Vec<fake_release::Part>);
+
+/// What is changed in a good release, how, and what the builder says of it.
+const CHANGES: [(&str, Change, &[&str]); 7] = [
+    (
+        "leads out",
+        |parts| {
+            "etcd-v3.5.99-linux-amd64/../etcdctl"
+                .clone_into(&mut fake_release::part(parts, "etcdctl").path);
+        },
+        &["../etcdctl", "holds `..`"],
+    ),
+    (
+        "missing",
+        |parts| parts.retain(|part| !part.path.ends_with("/etcd")),
+        &["/etcd: missing", "another version's"],
+    ),
+    (
+        "arm64",
+        |parts| fake_release::part(parts, "etcdctl").bytes[18] = 183,
+        &["/etcdctl", "arm64 (AArch64)", "x86-64"],
+    ),
+    (
+        "a script",
+        |parts| fake_release::part(parts, "etcdutl").bytes[..2].copy_from_slice(b"#!"),
+        &["/etcdutl", "script"],
+    ),
+    (
+        "a link",
+        |parts| fake_release::part(parts, "etcdutl").kind = EntryType::Symlink,
+        &["/etcdutl", "symbolic link"],
+    ),
+    (
+        "too small",
+        |parts| fake_release::part(parts, "etcd").bytes.truncate(4096),
+        &["/etcd", "a program of 4096 bytes"],
+    ),
+    (
+        "twice",
+        |parts| {
+            let again = fake_release::part(parts, "etcd").clone();
+            parts.push(again);
+        },
+        &["/etcd", "there twice"],
+    ),
+];
+
+pub(super) fn inside() -> Result<()> {
+    let workshop = Fixture::new()?;
+    let try_with = |parts: &[fake_release::Part], words: &[&str]| -> Result<()> {
+        let digest = fake_release::write(&workshop.path("mirror"), parts)?;
+        workshop.write_recipe(&digest, "")?;
+        let ran = workshop.refused(&[], words)?;
+        says(&ran, 1, &["nothing of it was used"])?;
+        let unpacked = workshop.cache().join("releases").join(&digest);
+        ensure!(!unpacked.exists(), "{} is there", unpacked.display());
+        ensure!(
+            !workshop.path("cache/etcdctl").exists()
+                && !workshop.cache().join("releases/etcdctl").exists()
+        );
+        Ok(())
+    };
+    for (what, change, words) in CHANGES {
+        let mut parts = fake_release::parts(SIZE);
+        change(&mut parts);
+        try_with(&parts, words).context(what)?;
+    }
+    for (path, kind, words) in [
+        (
+            "etcd-v3.5.99-linux-amd64/dev",
+            EntryType::Char,
+            &["a character device"][..],
+        ),
+        (
+            "/etc/passwd",
+            EntryType::Regular,
+            &["/etc/passwd", "absolute"],
+        ),
+        (
+            "etcd-v3.5.1-linux-amd64/README",
+            EntryType::Regular,
+            &["not below etcd-v3.5.99-linux-amd64/"],
+        ),
+    ] {
+        let mut parts = fake_release::parts(SIZE);
+        parts.push(fake_release::Part {
+            path: path.to_owned(),
+            kind,
+            bytes: Vec::new(),
+        });
+        try_with(&parts, words).context(path)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! A machine that the installer runs on.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use anyhow::Result;
+use tests::cluster::Provisioning;
+use tests::host::Host;
+use tests::installer::{Hardware, Installation, Installer};
+use tests::{programs, run};
+
+pub(super) struct Bed {
+    pub(super) provisioning: Provisioning,
+    pub(super) host: Host,
+}
+
+impl Bed {
+    pub(super) fn new() -> Result<Self> {
+        let provisioning = Provisioning::new()?;
+        let host = provisioning.machine("etcd-1")?;
+        Ok(Self { provisioning, host })
+    }
+
+    /// Installs with these lines at the recipe's end, up to the overlay, which is not there.
+    pub(super) fn install(&self, more: &str, hardware: &Hardware) -> Result<Installation> {
+        let folder = run::current()?.folder("recipe")?;
+        let recipe = folder.join("recipe.toml");
+        fs::write(
+            &recipe,
+            fs::read_to_string(programs::recipe("demo"))? + more,
+        )?;
+        let planned = folder.join("planned");
+        let arguments = [
+            "plan",
+            &recipe.display().to_string(),
+            "--files",
+            &planned.display().to_string(),
+        ];
+        programs::run_builder(&arguments)?.ok()?;
+        let kickstart = fs::read_to_string(planned.join("centos7.ks"))?;
+        let installer = Installer::new(&kickstart, &self.host.root()).hardware(hardware.clone());
+        installer.namespace(&self.host.link().namespace).run()
+    }
+}
+
+/// The disk and the partition table that were chosen, and the partitions.
+pub(super) fn chosen(installation: &Installation) -> String {
+    let parts: Vec<&str> = installation
+        .plan
+        .partitions
+        .iter()
+        .map(|part| part.mount.as_str())
+        .collect();
+    let labels: Vec<String> = installation
+        .plan
+        .labels
+        .iter()
+        .map(|(disk, label)| format!("{disk} {label}"))
+        .collect();
+    format!("{}: {}", labels.join(", "), parts.join(" "))
+}
+
+/// A line of [install]: the demo's recipe ends with that section.
+pub(super) fn install(line: &str) -> String {
+    format!("{line}\n")
+}
+
+/// The number of a device that is mounted in the installer: the one that holds the stand-in's
+/// description of disks.
+pub(super) fn in_use() -> Result<String> {
+    let device = fs::metadata(run::current()?.folder("device")?)?.dev();
+    Ok(format!(
+        "{}:{}",
+        nix::sys::stat::major(device),
+        nix::sys::stat::minor(device)
+    ))
+}

@@ -1,0 +1,148 @@
+//! The record of installations in another place, or of another build.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use tests::network::Link;
+use tests::{process, programs};
+
+use super::machine::{TREE, expect_report, script};
+use crate::bed::{
+    SERVER, Server, allow, built, by_card, document_of, expect, installs, recipe_with,
+};
+
+pub(super) fn elsewhere() -> Result<()> {
+    let ours = built()?;
+    let one = ours.network.add("etcd-1")?;
+    let two = ours.network.add("etcd-2")?;
+    let server = Server::start(&ours, TREE)?;
+    let sent = script(&one)?;
+    expect_report(&one.namespace, &sent, "installed", 200, "recorded")?;
+    drop(server);
+    let again = allow(&ours, &["--all", "--install"])?;
+    ensure!(
+        again.matches("unchanged, because it has a record").count() == 3,
+        "{again}"
+    );
+
+    // The same record for another build, whose output is elsewhere.
+    let state = ours
+        .out()
+        .with_file_name("out.state")
+        .to_string_lossy()
+        .into_owned();
+    let other = ours.out().with_file_name("other");
+    process::check(
+        "cp",
+        &[
+            "-a",
+            &ours.out().to_string_lossy(),
+            &other.to_string_lossy(),
+        ],
+    )?;
+    let options = [&["--listen", SERVER, "--state", &state], TREE].concat();
+    let server = Server::serve(&ours, &other, &options)?;
+    ensure!(
+        !installs(&script(&one)?),
+        "another output reinstalls the machine"
+    );
+    ensure!(installs(&script(&two)?), "a new machine is not installed");
+    drop(server);
+
+    // Another host, which has the output alone.
+    let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
+    server.says("is not the record that the cluster's first build began")?;
+    for machine in [&one, &two] {
+        let left = script(machine)?;
+        ensure!(
+            !installs(&left) && left.contains("--install"),
+            "a server without a record installs: {left}"
+        );
+        expect(
+            &machine.namespace,
+            &document_of(&machine.mac),
+            403,
+            "[no-record]",
+        )?;
+    }
+    obey_orders(&other, &one, &two)
+}
+
+/// An order for one machine, or for a document, is not one for another machine or an installation.
+fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
+    let out = other.to_string_lossy().into_owned();
+    let allowed =
+        |words: &[&str]| programs::run_builder(&[&["allow", "--out", &out], words].concat());
+    allowed(&["etcd-1", "--document"])?.ok()?;
+    expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
+    ensure!(
+        !installs(&script(one)?),
+        "the word for a document is taken for one for an installation"
+    );
+    allowed(&["etcd-2", "--install"])?.ok()?;
+    ensure!(installs(&script(two)?), "the operator's word is not heard");
+    ensure!(
+        !installs(&script(one)?),
+        "the word for one machine is taken for another's"
+    );
+    let wrong = allowed(&["etcd-9", "--install"])?;
+    ensure!(
+        wrong.code() == 1 && wrong.stderr.contains("etcd-9 is not a node of"),
+        "{wrong:?}"
+    );
+    ensure!(
+        allowed(&["etcd-1"])?.code() == 2,
+        "what is allowed has to be said"
+    );
+    ensure!(
+        !fs::exists(other.with_file_name("other.state").join("demo/first-build"))?,
+        "an allowance is not a first build"
+    );
+    Ok(())
+}
+
+/// A first build of its own: on another host, which has the recipe and not the PKI, or with another
+/// `--out`.
+pub(super) fn another_build() -> Result<()> {
+    let ours = built()?;
+    let other = ours.out().with_file_name("other");
+    // The operator's umask is strict; image/ is public all the same.
+    let mut build = ours.network.world().command("sh");
+    build
+        .args(["-c", "umask 077; exec \"$@\"", "sh"])
+        .arg(programs::builder()?)
+        .arg("build")
+        .arg(recipe_with(by_card)?);
+    build
+        .arg("--cache")
+        .arg(ours.out().with_file_name("cache"))
+        .arg("--out")
+        .arg(&other);
+    process::run(&mut build)?.ok()?;
+    for (path, mode) in [
+        (".", 0o755),
+        ("image", 0o755),
+        ("image/centos7.ks", 0o644),
+        ("nodes", 0o700),
+        ("nodes/etcd-1/node.json", 0o600),
+    ] {
+        let found = fs::metadata(other.join(path))?.permissions().mode() & 0o777;
+        ensure!(found == mode, "{path} has the mode {found:o}");
+    }
+    let one = ours.network.add("etcd-1")?;
+    let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
+    server.says(
+        "not installed before `builder allow --all --install`, which wipes their disks: etcd-1, etcd-2, etcd-3",
+    )?;
+    let left = script(&one)?;
+    ensure!(
+        !installs(&left) && left.contains("builder allow etcd-1 --install"),
+        "a build wipes what runs: {left}"
+    );
+    server.says("[no-record]")?;
+    // Its documents are as new as its keys.
+    expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
+    Ok(())
+}
