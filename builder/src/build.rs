@@ -1,8 +1,9 @@
 //! `builder build`: one recipe in, one image and a folder for each node out.
 
+mod digests;
 mod folders;
+mod summary;
 
-use std::fmt;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,11 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use recipes::{EtcdVersion, NodeDocument, PublicKey, Recipe, Sha256, upgrade};
-use serde::Serialize;
 use time::OffsetDateTime;
 
+use self::digests::{input, packed_overlay, recipe_input, release_input};
 use self::folders::{default_cache, default_pki, default_state, must_be_outside};
+use self::summary::Summary;
 use crate::check::{self, CheckedRecipe};
 use crate::manifest::{self, FileDigest, ManifestInputs};
 use crate::output::{self, Output, Replaceable};
@@ -78,19 +80,6 @@ impl Options {
     }
 }
 
-/// What was built, for people and programs.
-#[derive(Debug, Serialize)]
-struct Summary {
-    serial: u64,
-    out: PathBuf,
-    pki: PathBuf,
-    etcd: String,
-    overlay_sha256: Sha256,
-    overlay_size: u64,
-    trust: String,
-    nodes: Vec<String>,
-}
-
 /// Builds.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let progress = release::for_stderr();
@@ -100,21 +89,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         user_files,
     } = check::checked_recipe(&options.recipe, options.strict)?;
     let date = date(&recipe)?;
-    let Folders {
-        place,
-        cache,
-        pki_folder,
-    } = folders(options)?;
+    let folders = folders(options)?;
     // Before anything is fetched: a folder that may not be replaced will not be in the end either.
-    let replaced = output::check(&place, &options.replaceable(pki::trust(&pki_folder)))?;
+    let replaced = output::check(
+        &folders.place,
+        &options.replaceable(pki::trust(&folders.pki)),
+    )?;
     if let Some(etcd) = replaced {
-        warn_of_obstacle(&recipe, etcd, &place, &*progress);
+        warn_of_obstacle(&recipe, etcd, &folders.place, &*progress);
     }
     let (firstboot, firstboot_input) = firstboot(options)?;
-    let (release, binaries) = fetch(options, &recipe, &cache, &*progress)?;
+    let (release, binaries) = fetch(options, &recipe, &folders.cache, &*progress)?;
 
-    let mut pki = open_pki(options, &recipe, &pki_folder)?;
-    let mut documents = issue_documents(&recipe, &mut pki, &pki_folder, &*progress)?;
+    let mut pki = open_pki(options, &recipe, &folders.pki)?;
+    let mut documents = issue_documents(&recipe, &mut pki, &folders.pki, &*progress)?;
 
     let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;
     let image = output.path().join("image");
@@ -132,7 +120,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         pki.trust(),
         &base,
     )?;
-    let packed = overlay::pack(tree.entries, date, &cache, &image.join(manifest::OVERLAY))?;
+    let packed = overlay::pack(
+        tree.entries,
+        date,
+        &folders.cache,
+        &image.join(manifest::OVERLAY),
+    )?;
     write(
         &image.join("centos7.ks"),
         &render::kickstart(&recipe, packed.sha256)?,
@@ -156,7 +149,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         options,
         &recipe,
         &packed,
-        &pki_folder,
+        &folders.pki,
         (pki.trust(), serial),
     )
 }
@@ -202,45 +195,22 @@ fn write_documents(
     Ok(())
 }
 
-/// The recipe as an input of the image: its file name and digest.
-fn recipe_input(path: &Path, text: &str) -> FileDigest {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    input(&name, text.as_bytes())
-}
-
-/// The overlay as an output of the image.
-fn packed_overlay(packed: &Packed) -> FileDigest {
-    FileDigest {
-        name: manifest::OVERLAY.to_owned(),
-        size: packed.size,
-        sha256: packed.sha256,
-    }
-}
-
 /// The folders that a build reads and writes.
 struct Folders {
     /// The output.
     place: PathBuf,
     cache: PathBuf,
-    pki_folder: PathBuf,
+    pki: PathBuf,
 }
 
 /// Resolves the folders. The cache and the PKI must be outside the output.
 fn folders(options: &Options) -> Result<Folders> {
     let place = output::resolve(&options.out)?;
     let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
-    let pki_folder = options.pki.clone().unwrap_or_else(|| default_pki(&place));
+    let pki = options.pki.clone().unwrap_or_else(|| default_pki(&place));
     must_be_outside(&cache, &place, "--cache")?;
-    must_be_outside(&pki_folder, &place, "--pki")?;
-    Ok(Folders {
-        place,
-        cache,
-        pki_folder,
-    })
+    must_be_outside(&pki, &place, "--pki")?;
+    Ok(Folders { place, cache, pki })
 }
 
 /// Warns if no node of the image in `place`, which has the release `etcd`, can be replaced.
@@ -378,23 +348,6 @@ fn documents(recipe: &Recipe, pki: &mut Pki) -> Result<Vec<NodeDocument>> {
     recipe.nodes.iter().map(document).collect()
 }
 
-fn input(name: &str, bytes: &[u8]) -> FileDigest {
-    FileDigest {
-        name: name.to_owned(),
-        size: bytes.len() as u64,
-        sha256: Sha256::of(bytes),
-    }
-}
-
-fn release_input(recipe: &Recipe, release: &release::Release) -> FileDigest {
-    let name = format!("etcd-v{}-linux-amd64.tar.gz", recipe.etcd.settings.version);
-    FileDigest {
-        name,
-        size: release.size,
-        sha256: release.sha256,
-    }
-}
-
 /// The folder that a web server serves: its umask's owner may be another than the server's.
 fn make_public(folder: &Path) -> Result<()> {
     fs::create_dir(folder)
@@ -434,34 +387,4 @@ fn report(
         console::result(summary)?;
     }
     Ok(())
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (out, nodes) = (self.out.display(), self.nodes.join(", "));
-        writeln!(
-            f,
-            "{out}/image/   etcd {}, public, the same for every node: serve it over http",
-            self.etcd
-        )?;
-        writeln!(
-            f,
-            "{out}/nodes/   {nodes}: secret, one for each: hand it to that machine alone"
-        )?;
-        writeln!(
-            f,
-            "{}   certificates and keys of the cluster: keep it, back it up",
-            self.pki.display()
-        )?;
-        writeln!(
-            f,
-            "{out}/release.json   serial {}, public: by it running nodes find the image",
-            self.serial
-        )?;
-        writeln!(
-            f,
-            "overlay.tar.gz {} bytes, sha256 {}",
-            self.overlay_size, self.overlay_sha256
-        )
-    }
 }

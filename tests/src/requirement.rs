@@ -66,7 +66,7 @@ impl Requirement {
                 Some("it needs root: run the tests with sudo".into())
             }
             // In a container root may be without that right.
-            Requirement::Root => program("unshare", "util-linux").or_else(|| namespaces()),
+            Requirement::Root => program("unshare", "util-linux").or_else(namespaces),
             Requirement::Nspawn => program("systemd-nspawn", "systemd-container")
                 .or_else(|| program("setpriv", "util-linux")),
             Requirement::Debootstrap => {

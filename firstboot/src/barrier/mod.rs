@@ -5,6 +5,7 @@
 //! `journal` says by its events and the volume whether a cluster has begun. `server` and
 //! `membership::peer_client` speak the protocol. `decide` is the rule, and `model` is its proof.
 
+mod answers;
 mod decide;
 mod epoch;
 mod exclusion;
@@ -18,13 +19,9 @@ mod server;
 mod start_order;
 mod unproven;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use recipes::Label;
-use recipes::cluster::Member;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
 pub(crate) use decide::LocalState;
 pub(crate) use epoch::Epoch;
@@ -37,18 +34,16 @@ use crate::identity::Identity;
 use crate::journal::{
     self, DiskState, Event, Journal, MembershipIntent, NodeState, archive_data, classify_disk,
 };
-use crate::membership::{PeerClient, ProbeResult, peer_tls, protocol};
+use crate::membership::{PeerClient, peer_tls, protocol};
 use crate::output::say;
 use crate::reason::ReasonId;
 use crate::rebuild::{JoinProgress, Rebuild};
 use crate::{data, duplicate, paths, release, rotation};
+use answers::{Answers, PAUSE, ask_all};
 use decide::{Action, decide};
 use peer_tracker::PeerTracker;
 use restore_session::Cancellation;
-use server::{ChangeNotifier, Listener};
-
-/// The pause between two probes of one member, unless one of the two has changed its state.
-const PAUSE: Duration = Duration::from_millis(300);
+use server::Listener;
 
 /// The interval at which a waiting node checks that the others still trust its certificates.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -346,69 +341,4 @@ async fn check_trust(identity: &Identity, checked: &mut Instant) -> Result<()> {
 
 fn cannot_join(why: &str, status: &str) -> String {
     format!("this node cannot join the running cluster yet: {why} ({status})")
-}
-
-/// The answers of the others, in the order in which they arrive.
-#[derive(Debug)]
-struct Answers {
-    answers: mpsc::Receiver<(Label, ProbeResult)>,
-    /// The tasks that probe them. They end when this is dropped.
-    _asking: JoinSet<()>,
-}
-
-impl Answers {
-    /// Waits for an answer, and records all that have arrived.
-    async fn hear(&mut self, tracker: &mut PeerTracker) {
-        let mut next = self.answers.recv().await;
-        while let Some((name, heard)) = next {
-            tracker.record(&name, heard, SystemTime::now());
-            next = self.answers.try_recv().ok();
-        }
-    }
-}
-
-/// Probes all others, each by its own task, so that a member that does not answer delays no other.
-fn ask_all(peer_client: &PeerClient, identity: &Identity, listener: &Listener) -> Answers {
-    let mut asking = JoinSet::new();
-    let (send, answers) = mpsc::channel(1);
-    for member in identity
-        .cluster
-        .members
-        .iter()
-        .filter(|member| member.name != identity.node.name)
-    {
-        asking.spawn(keep_asking(
-            peer_client.clone(),
-            member.clone(),
-            listener.notifier(),
-            send.clone(),
-        ));
-    }
-    Answers {
-        answers,
-        _asking: asking,
-    }
-}
-
-/// Probes one member repeatedly: after a pause, or at once when either side has changed its state.
-async fn keep_asking(
-    peer_client: PeerClient,
-    member: Member,
-    mut notifier: watch::Receiver<ChangeNotifier>,
-    send: mpsc::Sender<(Label, ProbeResult)>,
-) {
-    let mut delivered = 0;
-    loop {
-        let ChangeNotifier { answers, news, .. } = notifier.borrow_and_update().clone();
-        let heard = peer_client.ask(&member, answers > delivered).await;
-        if matches!(heard, ProbeResult::State(_)) {
-            delivered = answers;
-        }
-        if send.send((member.name.clone(), heard)).await.is_err() {
-            return;
-        }
-        let rung = notifier.wait_for(|notifier| notifier.answers > answers || notifier.news > news);
-        // After the pause, or after a notification.
-        let _ = tokio::time::timeout(PAUSE, rung).await;
-    }
 }

@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result};
 use crate::modules::CrateMap;
 
 /// A file above this many lines has a second subject.
-const LONGEST_FILE: usize = 600;
+const LONGEST_FILE: usize = 400;
 
 fn main() -> Result<ExitCode> {
     let workspace = PathBuf::from(

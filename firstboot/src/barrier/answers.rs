@@ -1,0 +1,85 @@
+//! Probes the other members, each repeatedly.
+
+use std::time::{Duration, SystemTime};
+
+use recipes::Label;
+use recipes::cluster::Member;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::peer_tracker::PeerTracker;
+use super::server::{ChangeNotifier, Listener};
+use crate::identity::Identity;
+use crate::membership::{PeerClient, ProbeResult};
+
+/// The pause between two probes of one member, unless one of the two has changed its state.
+pub(super) const PAUSE: Duration = Duration::from_millis(300);
+
+/// The answers of the others, in the order in which they arrive.
+#[derive(Debug)]
+pub(super) struct Answers {
+    answers: mpsc::Receiver<(Label, ProbeResult)>,
+    /// The tasks that probe them. They end when this is dropped.
+    _asking: JoinSet<()>,
+}
+
+impl Answers {
+    /// Waits for an answer, and records all that have arrived.
+    pub(super) async fn hear(&mut self, tracker: &mut PeerTracker) {
+        let mut next = self.answers.recv().await;
+        while let Some((name, heard)) = next {
+            tracker.record(&name, heard, SystemTime::now());
+            next = self.answers.try_recv().ok();
+        }
+    }
+}
+
+/// Probes all others, each by its own task, so that a member that does not answer delays no other.
+pub(super) fn ask_all(
+    peer_client: &PeerClient,
+    identity: &Identity,
+    listener: &Listener,
+) -> Answers {
+    let mut asking = JoinSet::new();
+    let (send, answers) = mpsc::channel(1);
+    for member in identity
+        .cluster
+        .members
+        .iter()
+        .filter(|member| member.name != identity.node.name)
+    {
+        asking.spawn(keep_asking(
+            peer_client.clone(),
+            member.clone(),
+            listener.notifier(),
+            send.clone(),
+        ));
+    }
+    Answers {
+        answers,
+        _asking: asking,
+    }
+}
+
+/// Probes one member repeatedly: after a pause, or at once when either side has changed its state.
+async fn keep_asking(
+    peer_client: PeerClient,
+    member: Member,
+    mut notifier: watch::Receiver<ChangeNotifier>,
+    send: mpsc::Sender<(Label, ProbeResult)>,
+) {
+    let mut delivered = 0;
+    loop {
+        let ChangeNotifier { answers, news, .. } = notifier.borrow_and_update().clone();
+        let heard = peer_client.ask(&member, answers > delivered).await;
+        if matches!(heard, ProbeResult::State(_)) {
+            delivered = answers;
+        }
+        if send.send((member.name.clone(), heard)).await.is_err() {
+            return;
+        }
+        let rung = notifier.wait_for(|notifier| notifier.answers > answers || notifier.news > news);
+        // After the pause, or after a notification.
+        let _ = tokio::time::timeout(PAUSE, rung).await;
+    }
+}
