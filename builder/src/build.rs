@@ -90,19 +90,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } = check::checked_recipe(&options.recipe, options.strict)?;
     let date = date(&recipe)?;
     let folders = folders(options)?;
+    let (cache, pki_folder) = (&folders.cache, &folders.pki);
     // Before anything is fetched: a folder that may not be replaced will not be in the end either.
-    let replaced = output::check(
-        &folders.place,
-        &options.replaceable(pki::trust(&folders.pki)),
-    )?;
+    let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
     if let Some(etcd) = replaced {
         warn_of_obstacle(&recipe, etcd, &folders.place, &*progress);
     }
     let (firstboot, firstboot_input) = firstboot(options)?;
-    let (release, binaries) = fetch(options, &recipe, &folders.cache, &*progress)?;
+    let (release, binaries) = fetch(options, &recipe, cache, &*progress)?;
 
-    let mut pki = open_pki(options, &recipe, &folders.pki)?;
-    let mut documents = issue_documents(&recipe, &mut pki, &folders.pki, &*progress)?;
+    let mut pki = open_pki(options, &recipe, pki_folder)?;
+    let mut documents = issue_documents(&recipe, &mut pki, pki_folder, &*progress)?;
 
     let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;
     let image = output.path().join("image");
@@ -120,12 +118,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         pki.trust(),
         &base,
     )?;
-    let packed = overlay::pack(
-        tree.entries,
-        date,
-        &folders.cache,
-        &image.join(manifest::OVERLAY),
-    )?;
+    let packed = overlay::pack(tree.entries, date, cache, &image.join(manifest::OVERLAY))?;
     write(
         &image.join("centos7.ks"),
         &render::kickstart(&recipe, packed.sha256)?,
@@ -145,13 +138,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     image_release::write(output.path(), &release, pki.signing())?;
     write_documents(&output, &mut documents, serial, &pki)?;
     output.commit()?;
-    report(
-        options,
-        &recipe,
-        &packed,
-        &folders.pki,
-        (pki.trust(), serial),
-    )
+    report(options, &recipe, &packed, pki_folder, (pki.trust(), serial))
 }
 
 /// Issues each node's document, and begins the record of what is installed if the PKI is new.

@@ -41,12 +41,7 @@ pub(crate) use options::Options;
 pub(crate) fn run(options: &Options) -> Result<()> {
     let journal = Journal::look(paths::JOURNAL)?;
     if options.list {
-        let archived = archive::list(&journal)?;
-        return if options.json {
-            show_json(&archived)
-        } else {
-            Ok(show(&archive::table(&archived)?)?)
-        };
+        return list(options, &journal);
     }
     if let Some(days) = options.prune {
         return archive::prune(&journal, days);
@@ -96,20 +91,35 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
         execute(&identity, journal, true)
     })?;
-    match outcome {
-        Outcome::Swapped(line) => {
-            say(line);
-            wait::until_healthy(&identity, patience)?;
-        }
-        Outcome::HandedOver => {}
-        Outcome::GivenUp(why) => {
-            return Err(why.context("nothing was restored, and etcd starts with its previous data"));
-        }
-    }
+    finish(outcome, &identity, patience)?;
     if options.json {
         show_json(&planned)?;
     }
     Ok(())
+}
+
+/// Prints the archived data.
+fn list(options: &Options, journal: &Journal) -> Result<()> {
+    let archived = archive::list(journal)?;
+    if options.json {
+        show_json(&archived)
+    } else {
+        Ok(show(&archive::table(&archived)?)?)
+    }
+}
+
+/// Waits until etcd is healthy with the new data.
+fn finish(outcome: Outcome, identity: &Identity, patience: Duration) -> Result<()> {
+    match outcome {
+        Outcome::Swapped(line) => {
+            say(line);
+            wait::until_healthy(identity, patience)
+        }
+        Outcome::HandedOver => Ok(()),
+        Outcome::GivenUp(why) => {
+            Err(why.context("nothing was restored, and etcd starts with its previous data"))
+        }
+    }
 }
 
 /// Chooses between a rollback to the archived data and a restore of a snapshot.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
+use tests::cluster::Provisioning;
 use tests::harness::trial;
 use tests::programs;
 use tests::requirement::Requirement;
@@ -266,29 +267,7 @@ fn told() -> Result<()> {
             "it speaks of files that it did not write:\n{said}"
         );
     }
-    // The disk that its words go to is full.
-    let mut command = ours.network.world().command("sh");
-    command
-        .args(["-c", "exec \"$@\" > /dev/full 2>&1", "sh"])
-        .arg(programs::builder()?)
-        .arg("serve")
-        .arg(ours.out());
-    let silent = Server::unheard(command.args(["--listen", SERVER]), ours.network.world())?;
-    let (found, _) = silent.end(Signal::SIGTERM)?;
-    ensure!(
-        found == Some(143),
-        "without a place for its words: {found:?}"
-    );
-    let builder = programs::builder()?;
-    let mut none = std::process::Command::new("sh");
-    none.args(["-c", "\"$@\" > /dev/full 2>&1", "sh"])
-        .arg(builder)
-        .args(["serve", "/nowhere"]);
-    let code = tests::process::run(&mut none)?.code();
-    ensure!(
-        code == 1,
-        "an error that cannot be printed has the exit code {code}"
-    );
+    needs_no_output(&ours)?;
     let refused = |options: &[&str], code, words: &str| -> Result<()> {
         let out = ours.out().to_string_lossy().into_owned();
         let ran = programs::run_builder(&[&["serve", &out], options].concat())?;
@@ -322,4 +301,31 @@ fn told() -> Result<()> {
         1,
         "its mode is 0640",
     )
+}
+
+/// The server runs although the disk that its output goes to is full.
+fn needs_no_output(ours: &Provisioning) -> Result<()> {
+    let mut command = ours.network.world().command("sh");
+    command
+        .args(["-c", "exec \"$@\" > /dev/full 2>&1", "sh"])
+        .arg(programs::builder()?)
+        .arg("serve")
+        .arg(ours.out());
+    let silent = Server::unheard(command.args(["--listen", SERVER]), ours.network.world())?;
+    let (found, _) = silent.end(Signal::SIGTERM)?;
+    ensure!(
+        found == Some(143),
+        "without a place for its words: {found:?}"
+    );
+    let builder = programs::builder()?;
+    let mut none = std::process::Command::new("sh");
+    none.args(["-c", "\"$@\" > /dev/full 2>&1", "sh"])
+        .arg(builder)
+        .args(["serve", "/nowhere"]);
+    let code = tests::process::run(&mut none)?.code();
+    ensure!(
+        code == 1,
+        "an error that cannot be printed has the exit code {code}"
+    );
+    Ok(())
 }

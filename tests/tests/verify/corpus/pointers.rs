@@ -23,11 +23,14 @@ pub(super) fn pointers(image: &Image, cases: &mut Vec<Case>) {
     freelists(image, single[0], cases);
 }
 
+/// Does the damage.
+type Harm<'a> = &'a dyn Fn(&mut Image);
+
 /// A function that adds a case: its kind, what was done, and the function that does it.
 fn adder<'a>(
     image: &'a Image,
     cases: &'a mut Vec<Case>,
-) -> impl FnMut(&'static str, String, &dyn Fn(&mut Image)) + 'a {
+) -> impl FnMut(&'static str, String, Harm<'_>) + 'a {
     |kind, what, harm| {
         let mut harmed = image.clone();
         harm(&mut harmed);
