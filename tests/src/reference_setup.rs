@@ -53,7 +53,7 @@ pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Resul
         .collect();
     host.write("/etc/etcd/etcd.conf", conf.concat(), 0o644)?;
     start_without_firstboot(host)?;
-    // The root of the volume is root's: tmpfiles.d sees to that at each boot.
+    // tmpfiles.d gives the root of the volume to root at each boot.
     fs::create_dir_all(host.path("/var/lib/etcd/data"))?;
     fs::set_permissions(
         host.path("/var/lib/etcd/data"),

@@ -33,7 +33,7 @@ pub(super) fn default_state(pki: &Path) -> PathBuf {
     ))
 }
 
-/// Refuses a folder within the output, which the next build would take away with it.
+/// Refuses a folder inside the output: the next build would delete it.
 pub(super) fn must_be_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
     let real = folder
         .canonicalize()

@@ -46,7 +46,6 @@ macro_rules! rules {
 }
 
 /// All rules, in the order of their names.
-#[rustfmt::skip]
 pub(super) const RULES: &[Rule] = rules! {
     Parser "chrony/dead" "A directive of chrony that has no meaning any more"
     Parser "chrony/directive" "A directive that chrony 3.4 does not know"

@@ -19,7 +19,7 @@ pub struct MemberStatus {
     pub leader: bool,
     /// Whether it has no vote yet.
     pub learner: bool,
-    /// What runs on it.
+    /// The version of etcd that it runs.
     pub version: String,
     /// The newest revision it knows.
     pub revision: i64,
@@ -36,7 +36,7 @@ pub struct MemberError {
     pub text: String,
 }
 
-/// The whole of it.
+/// The output of `firstboot status --json`.
 #[derive(Debug, Deserialize)]
 struct Answer {
     members: Vec<MemberStatus>,

@@ -61,7 +61,7 @@ fn all() -> Result<()> {
     );
 
     survives_faults(host, &store)?;
-    // Nothing of it stays on the node, and the keys are in no log.
+    // No part of a snapshot stays on the node, and no log contains the keys.
     ensure!(names(host, "/var/backups/etcd")?.is_empty());
     let logs = host.check(&["journalctl", "--no-pager", "-o", "cat"])?;
     ensure!(!logs.contains("hush"), "the secret key is in the journal");

@@ -64,7 +64,7 @@ fn apart() -> Result<()> {
 
     snapshots_warn(three)?;
 
-    // Of two that differ nobody knows which one is right.
+    // If two members differ, no one knows which of them is right.
     bed.hosts[1].cut_power()?;
     let one = &bed.hosts[0];
     one.wait_for(

@@ -47,7 +47,7 @@ fn refused() -> Result<()> {
     bytes[middle] ^= 1;
     fs::write(&overlay, &bytes)?;
 
-    // Of another cluster; by another key; with another base.
+    // Releases of another cluster, by another key, and with another base.
     let with = |cluster: &str, serial, base: recipes::ImageBase| {
         let cluster = cluster.parse().map_err(|_| anyhow::anyhow!("no name"))?;
         anyhow::Ok(recipes::ReleaseDocument::new(
@@ -76,8 +76,8 @@ fn refused() -> Result<()> {
     repack::write(&out, &good, &key)?;
     ends(&update(&bed.hosts[0], "")?, 0, &[])?;
 
-    // An older image is not taken over, neither by the node that had a newer one, nor by one that
-    // the cluster tells.
+    // No node accepts an older image: neither the node that had a newer one, nor one that learns
+    // of the newer one from the cluster.
     let older = Repack::of(&out)?;
     fs::write(older.path("etc/chrony.conf"), "# a third\n")?;
     older.pack(1, &key)?;

@@ -54,8 +54,7 @@ fn compared() -> Result<()> {
         json[0]["what"] == "/etc/firstboot/cluster.json" && json[0]["lines"].is_array(),
         "{json:#}"
     );
-    // A step that etcd cannot take is said before a node waits for it, also where the old image is
-    // about to be replaced.
+    // builder warns of an upgrade that etcd does not allow, also before it replaces the old image.
     warns_of_a_skipped_minor(&workshop, &old, &diff)
 }
 

@@ -68,7 +68,7 @@ fn refused() -> Result<()> {
     )?;
 
     is_missing(&workshop, &path)?;
-    // The real one, and one that only has the right headers, are taken.
+    // builder accepts the real program, and one that only has the right headers.
     fs::write(&path, &real)?;
     workshop.built().context("the real firstboot")?;
     fs::write(&path, fake_release::program(1, 4096))?;

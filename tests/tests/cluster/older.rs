@@ -68,7 +68,7 @@ fn older() -> Result<()> {
 
     refuses_older(&mut host, &old, &old_certificate, &new_certificate)?;
 
-    // And what the refusal says for anyone who wants the old one all the same.
+    // The remedy that the refusal names for an operator who wants the old document.
     host.check(&["rm", "/var/lib/firstboot/node.json"])?;
     host.check(&["systemctl", "restart", "firstboot"])?;
     lives_by(&host, &old_certificate)

@@ -15,7 +15,7 @@ pub(crate) fn provisioned() -> Result<Provisioning> {
     Ok(provisioning)
 }
 
-/// Boots a host and waits until firstboot has ended for good; what it said last, and its exit code.
+/// Boots a host and waits until firstboot fails. Returns its last message and its exit code.
 pub(crate) fn refusal(host: &mut Host) -> Result<(String, i32)> {
     host.boot()?;
     let end = Instant::now() + Duration::from_secs(180);
@@ -56,7 +56,7 @@ pub(crate) fn refusal(host: &mut Host) -> Result<(String, i32)> {
     }
 }
 
-/// Boots a host that must refuse with these words, and pulls its plug.
+/// Boots a host whose firstboot must refuse with this text, and cuts its power.
 pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
     let (said, code) = refusal(host)?;
     ensure!(code == 3, "exit code {code}: {said}");

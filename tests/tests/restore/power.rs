@@ -41,10 +41,9 @@ fn pulled() -> Result<()> {
     ] {
         etcdctl(&bed.hosts[1], "put later 1")?;
         let first = token(&bed.hosts[0])?;
-        let before: Vec<usize> = bed.hosts.iter().map(|host| count(host, step)).collect();
         let (others, victim) = bed.hosts.split_at_mut(2);
         let victim = &mut victim[0];
-        cut(others, victim, step, before[2], all)?;
+        cut(others, victim, step, all)?;
         if all {
             victim.boot()?;
         }
@@ -80,7 +79,8 @@ fn pulled() -> Result<()> {
 }
 
 /// Restores on three nodes, and cuts the power of the third once its journal has the step.
-fn cut(others: &[Host], victim: &mut Host, step: &str, last: usize, all: bool) -> Result<()> {
+fn cut(others: &[Host], victim: &mut Host, step: &str, all: bool) -> Result<()> {
+    let last = count(victim, step);
     let arguments: &[&str] = &[SNAPSHOT, "--deadline", "60"];
     thread::scope(|scope| -> Result<()> {
         let told = [(&others[0], arguments), (&others[1], arguments)];

@@ -102,7 +102,7 @@ pub(super) fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry])
     )
 }
 
-/// Missing, unexpected and differing ones, by name.
+/// The problems, by name: what is missing, unexpected or different.
 fn compare<T>(
     expected: &BTreeMap<String, T>,
     found: &BTreeMap<String, T>,

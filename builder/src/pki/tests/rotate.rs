@@ -85,7 +85,7 @@ fn the_next_authority_signs_and_the_one_before_is_trusted_until_it_is_retired() 
     );
 }
 
-/// The replaced CA's files are kept, and its keys are as narrow as before.
+/// builder keeps the files of the replaced CA, with the modes that they had.
 fn keeps_replaced_files(folder: &Folder) {
     let kept: Vec<_> = folder
         .modes()

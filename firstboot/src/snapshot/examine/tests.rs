@@ -95,7 +95,7 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
     }
 }
 
-/// To read its terabyte would take an hour.
+/// Reading its terabyte would take an hour.
 #[test]
 fn a_large_file_that_does_not_begin_as_a_database_is_not_read_to_its_end() {
     let file = tempfile::tempfile().unwrap();

@@ -128,7 +128,7 @@ impl Data {
             );
         }
         let name = needed(command, "--name")?;
-        // Without an address it is one of the installer's own, which is switched on.
+        // A repository without an address is one of the installer's own, which this enables.
         self.repos.extend(base.or(list).map(|url| (name, url)));
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT};
 /// The secret key on the node.
 pub(super) const KEY: &str = "/root/key";
 
-// What is under /away/ is by its word on a plain server, what is under /moved/ here.
+// Redirects /away/ to a server without TLS, and /moved/ to this server.
 const SERVE: &str = "import http.server, ssl
 class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
@@ -39,7 +39,7 @@ x509_extensions = server
 subjectAltName = IP:10.101.15.1
 basicConstraints = critical, CA:FALSE
 ";
-/// A server with a certificate, which knows nothing of ranges and has no manifest.
+/// The server supports no ranges and has no manifest.
 pub(super) fn from_a_server(bed: &Bed) -> Result<()> {
     let (host, world) = (&bed.hosts[0], bed.provisioning.network.world());
     let folder = run::current()?.folder("https")?;

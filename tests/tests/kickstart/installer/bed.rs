@@ -21,7 +21,7 @@ impl Bed {
         Ok(Self { provisioning, host })
     }
 
-    /// Installs with these lines at the recipe's end, up to the overlay, which is not there.
+    /// Installs with these lines at the recipe's end, up to the overlay, which no server has.
     pub(super) fn install(&self, more: &str, hardware: &Hardware) -> Result<Installation> {
         let folder = run::current()?.folder("recipe")?;
         let recipe = folder.join("recipe.toml");

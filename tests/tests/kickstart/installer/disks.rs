@@ -85,7 +85,7 @@ fn choice_cases() -> Result<Vec<DiskCase>> {
             "disk = \"cciss/c0d1\"",
             usual("cciss/c0d1"),
         ),
-        // Compressed swap and loop devices are no disks, however large.
+        // Compressed swap and loop devices are not disks, whatever their size.
         (
             Hardware::with([disk("zram0").but(Quirk::Virtual), disk("vda")]),
             "",
@@ -106,7 +106,7 @@ fn choice_cases() -> Result<Vec<DiskCase>> {
             "",
             usual("sdb"),
         ),
-        // What another disk of a longer name has mounted does not count.
+        // A mounted partition of a disk with a longer name does not count.
         (Hardware::with([mounted, disk("sda")]), "", usual("sda")),
         (
             Hardware::with([disk("sda"), link]),
@@ -131,7 +131,7 @@ pub(super) fn disks() -> Result<()> {
             "{hardware:?} {more}\n{}\nnot {expected}\n{log}",
             chosen(&installation)
         );
-        // It went on to %post, where no server has the overlay.
+        // The installation reached %post, where no server has the overlay.
         ensure!(
             log.contains("no server has the overlay"),
             "{hardware:?}\n{log}"

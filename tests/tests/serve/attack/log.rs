@@ -50,7 +50,7 @@ pub(super) fn log() -> Result<()> {
         !said.lines().any(|line| line.starts_with("10.0.0.1")),
         "a line is forged:\n{said}"
     );
-    // What another machine is given is logged all the same.
+    // The server still logs what it gives another machine.
     expect(&two.namespace, &document_of(&two.mac), 200, "payload")?;
     server.says("etcd-2: its document is handed out")?;
     Ok(())
@@ -86,7 +86,7 @@ fn full_at(
     while filler.write_all(&[0; 4096]).is_ok() {}
     let builder = programs::builder()?;
     let mut command = ours.network.world().command("sh");
-    // Its log goes to a full disk, too.
+    // Its log also goes to a full disk.
     command
         .args(["-c", "exec \"$@\" > /dev/full", "sh"])
         .arg(builder)

@@ -161,7 +161,7 @@ impl Machine {
                 ),
                 "-drive",
                 &format!("if=pflash,unit=1,format=raw,file={}", path("vars")),
-                // Its wait for an answer by IPv6 proves nothing here.
+                // Without this the firmware first waits for an answer by IPv6.
                 "-fw_cfg",
                 "name=opt/org.tianocore/IPv6PXESupport,string=n",
             ]),

@@ -103,12 +103,11 @@ fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     Ok(())
 }
 
-/// A first build of its own: on another host, which has the recipe and not the PKI, or with another
-/// `--out`.
+/// Another first build: on a host that has the recipe and not the PKI, or with another `--out`.
 pub(super) fn another_build() -> Result<()> {
     let ours = built()?;
     let other = ours.out().with_file_name("other");
-    // The operator's umask is strict; image/ is public all the same.
+    // image/ is public, although the operator's umask is strict.
     let mut build = ours.network.world().command("sh");
     build
         .args(["-c", "umask 077; exec \"$@\"", "sh"])

@@ -23,7 +23,7 @@ pub(super) fn pointers(image: &Image, cases: &mut Vec<Case>) {
     freelists(image, single[0], cases);
 }
 
-/// Does the damage.
+/// Damages an image.
 type Harm<'a> = &'a dyn Fn(&mut Image);
 
 /// A function that adds a case: its kind, what was done, and the function that does it.
@@ -143,7 +143,7 @@ fn write_freelist(image: &mut Image, home: usize, ids: &[usize]) {
     image.set_meta(FREELIST, home);
 }
 
-/// The list itself, in a page that is free: all others that are free, and something besides.
+/// Writes the list itself to a free page: the ids of all other free pages, and a wrong one.
 fn freelists(image: &Image, leaf: Used, cases: &mut Vec<Case>) {
     let mut add = adder(image, cases);
     let free = free_pages(image, &image.used());

@@ -7,7 +7,7 @@ use crate::check::unit::loaded::{LocatedSpan, Unit};
 /// A port of a socket.
 pub(super) struct Port<'a> {
     pub(super) at: LocatedSpan<'a>,
-    /// A path in the file system, where it has one.
+    /// Its path in the file system, if it has one.
     pub(super) path: Option<TextSpan<'a>>,
     /// Whether connections can be accepted on it.
     pub(super) accepts: bool,
