@@ -111,6 +111,7 @@ pub(super) const RULES: &[Rule] = rules! {
     Advice "kickstart/selinux" "SELinux switched off"
     Effect "kickstart/services" "A services command that cannot do what it says"
     Effect "kickstart/static-network" "A static address that says too little"
+    Effect "kickstart/storage" "A storage command that pykickstart takes and anaconda refuses"
     Parser "kickstart/twice" "A second command for one name, which pykickstart does not survive"
     Effect "kickstart/undefined" "A device that nothing in the kickstart makes"
     Advice "kickstart/unverified" "A download that nothing checks"

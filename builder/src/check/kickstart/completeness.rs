@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::document::Kickstart;
 use super::line::Line;
+use super::storage;
 use crate::check::finding::Finding;
 
 /// What the commands say together.
@@ -13,6 +14,7 @@ pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     if !kickstart.sections.is_empty() && !kickstart.includes {
         missing(kickstart, out);
         undefined(kickstart, out);
+        storage::check(kickstart, out);
     }
     for (at, line) in kickstart
         .commands

@@ -20,6 +20,7 @@ mod realm;
 mod script;
 mod section;
 mod split;
+mod storage;
 mod table;
 
 use self::document::read;
