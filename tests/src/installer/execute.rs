@@ -7,13 +7,13 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::anaconda::{Effect, Partition, User};
+use super::anaconda::{Effect, Plan, User};
 use crate::process::{self, Output};
 
 /// blivet, turnOnFilesystems: the mount points are there before the packages are.
-pub(super) fn mount_points(partitions: &[Partition], target: &Path) -> Result<()> {
-    for part in partitions.iter().filter(|part| part.mount.starts_with('/')) {
-        let folder = within(target, &part.mount);
+pub(super) fn mount_points(plan: &Plan, target: &Path) -> Result<()> {
+    for mount in plan.mounts() {
+        let folder = within(target, mount);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     Ok(())

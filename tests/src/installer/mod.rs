@@ -35,7 +35,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::network::Namespace;
 use crate::run;
 
-pub use anaconda::{Effect, End, Partition, Plan, Selection, User};
+pub use anaconda::{Effect, End, Partition, Plan, Selection, User, Volume};
 pub use environment::is_present;
 pub use fetch::{Machine, fetch};
 pub use hardware::{Disk, Hardware, Quirk};
@@ -191,7 +191,7 @@ impl Installer {
         // ui/tui/spokes/software.py, checkSoftwareSelection: before anything is written to a disk.
         go_on!(available.select(&plan.software).map_err(Stop::Late));
         // install.py, doInstall.
-        execute::mount_points(&plan.partitions, &self.target)?;
+        execute::mount_points(&plan, &self.target)?;
         go_on!(scripts(stage, &kickstart, Kind::PreInstall, installation)?);
         go_on!(available.require(&plan.software).map_err(Stop::Late));
         yum.install()?;

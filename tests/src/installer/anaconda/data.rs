@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::hardware::Hardware;
 use super::super::kickstart::{Command, Kickstart, Kind};
+use super::commands;
 use super::types::{Stop, User};
 use super::values::{BootLoader, ClearPart, End, Firewall, Timezone};
 
@@ -29,6 +30,8 @@ pub(in super::super) struct Data {
     pub(super) clear: ClearPart,
     pub(super) boot: BootLoader,
     pub(super) parts: Vec<Command>,
+    /// The commands of storage other than `part`, in file order.
+    pub(super) volumes: Vec<Command>,
     pub(in super::super) url: Option<String>,
     pub(in super::super) repos: Vec<(String, String)>,
     pub(super) packages: BTreeSet<String>,
@@ -88,7 +91,16 @@ impl Data {
             }
             "lang" => self.lang = bare(command).ok_or("it names no language")?,
             "network" => self.hostname = value("--hostname").or(self.hostname.take()),
-            "part" | "partition" => self.parts.push(command.clone()),
+            "part" | "partition" => {
+                commands::read(command, &self.volumes)?;
+                self.parts.push(command.clone());
+            }
+            "autopart" | "logvol" | "volgroup" | "raid" | "btrfs" | "reqpart" | "mount"
+            | "snapshot" => {
+                commands::read(command, &self.parts)?;
+                commands::read(command, &self.volumes)?;
+                self.volumes.push(command.clone());
+            }
             "poweroff" | "shutdown" => self.end = Some(End::Poweroff),
             "reboot" => self.end = Some(End::Reboot),
             "repo" => {
@@ -109,10 +121,6 @@ impl Data {
             "url" => self.url = value("--url"),
             "user" => self.user(command)?,
             "xconfig" => self.graphical = command.has("--startxonboot"),
-            "autopart" | "logvol" | "volgroup" | "raid" | "btrfs" | "reqpart" | "mount"
-            | "snapshot" => {
-                return Err(format!("the stand-in has no model of {}", command.name));
-            }
             // What concerns the installer itself, or hardware that the stand-in does not have.
             _ => {}
         }

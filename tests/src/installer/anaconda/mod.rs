@@ -4,19 +4,22 @@
 //! real classes said of many kickstarts is in `said.txt`, and a test compares it with what this
 //! model says.
 
+mod automatic;
+mod commands;
 mod configuration;
 mod data;
 mod software;
 mod storage;
 mod types;
 mod values;
+mod volumes;
 
 use super::hardware::Hardware;
 use super::kickstart::Kickstart;
 
 pub(super) use data::Data;
 pub(super) use types::Stop;
-pub use types::{Effect, Partition, Plan, Selection, User};
+pub use types::{Effect, Partition, Plan, Selection, User, Volume};
 pub use values::End;
 
 /// What anaconda does with a kickstart whose %pre has run, on this machine. An error is what ends

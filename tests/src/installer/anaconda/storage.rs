@@ -4,7 +4,8 @@
 use super::super::hardware::{Disk, Hardware, Quirk};
 use super::super::kickstart::Command;
 use super::data::Data;
-use super::types::{Partition, Plan, Stop};
+use super::types::{Partition, Plan, Stop, Volume};
+use super::{automatic, commands, volumes};
 
 /// libparted: the last sector that a partition of an MBR can begin at.
 const MBR_SECTORS: u64 = 0xffff_ffff;
@@ -17,7 +18,7 @@ pub(super) fn decide(
     words: &str,
     plan: &mut Plan,
 ) -> Result<(), Stop> {
-    if data.parts.is_empty() {
+    if data.parts.is_empty() && data.volumes.is_empty() {
         // Not what anaconda does, which would end here: tests of other things leave the disks out.
         return Ok(());
     }
@@ -37,11 +38,13 @@ pub(super) fn decide(
         .first()
         .map(|disk| disk.name.clone())
         .unwrap_or_default();
+    automatic::make(data, hardware, &usable, plan).map_err(late)?;
     for part in &data.parts {
         plan.partitions.push(partition(part, &first).map_err(late)?);
     }
     plan.partitions.sort();
     allocate(plan, &usable).map_err(late)?;
+    volumes::make(data, plan).map_err(late)?;
     if !data.boot.none && !data.boot.disabled {
         boot_loader(data, hardware, first, plan).map_err(late)?;
     }
@@ -87,12 +90,12 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
             .and_then(|text| text.parse::<u64>().ok())
     };
     let efi = mount == "/boot/efi";
-    let kind = match part.option("--fstype") {
-        _ if efi => "efi",
-        _ if mount == "biosboot" => "biosboot",
-        Some(kind) => kind,
-        None => "xfs",
+    let kind = match mount.as_str() {
+        _ if efi => "efi".to_owned(),
+        "biosboot" => "biosboot".to_owned(),
+        _ => commands::format(part, mount)?,
     };
+    let is_member = ["lvmpv", "mdmember", "btrfs"].contains(&kind.as_str());
     // Whatever the line says of the options of the EFI partition.
     let given = part.option("--fsoptions").unwrap_or("defaults");
     let options = if efi {
@@ -100,17 +103,18 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
     } else {
         given
     };
+    let has_options = !["biosboot", "lvmpv", "mdmember", "swap"].contains(&kind.as_str());
     Ok(Partition {
-        mount: mount.clone(),
-        kind: kind.to_owned(),
+        mount: if is_member && !mount.starts_with('/') {
+            kind.clone()
+        } else {
+            mount.clone()
+        },
         mib: number("--size").unwrap_or(0),
         grows: part.has("--grow"),
         label: part.option("--label").map(str::to_owned),
-        options: if kind == "biosboot" {
-            "-".into()
-        } else {
-            options.to_owned()
-        },
+        options: if has_options { options } else { "-" }.to_owned(),
+        kind,
         disk: part.option("--ondisk").unwrap_or(first).to_owned(),
     })
 }
@@ -185,8 +189,21 @@ fn boot_loader(
 /// swap are warnings.
 fn check(plan: &Plan, hardware: &Hardware) -> Result<(), String> {
     let mounted = |place: &str| plan.partitions.iter().find(|part| part.mount == place);
-    if mounted("/").is_none() {
+    if !plan.mounts().any(|mount| mount == "/") {
         return Err("You have not defined a root partition (/)".into());
+    }
+    // bootloader.py, GRUB2: its stage2_device_types are partitions and arrays.
+    let on_lvm = |volume: &&Volume| volume.mount.as_deref() == Some("/boot");
+    if let Some(volume) = plan
+        .volumes
+        .iter()
+        .find(on_lvm)
+        .filter(|v| v.device.starts_with("lvm"))
+    {
+        return Err(format!(
+            "/boot file system cannot be of type {}",
+            volume.device
+        ));
     }
     if let Some((_, drive, _)) = plan.boot_loader.as_ref().filter(|_| !hardware.efi) {
         let gpt = plan

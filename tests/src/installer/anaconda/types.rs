@@ -114,6 +114,26 @@ pub struct Partition {
     pub disk: String,
 }
 
+/// A device that is made on partitions or on other such devices: an array, a volume group, a
+/// logical volume, a Btrfs volume. Its size is left out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Volume {
+    /// Its name in blivet's device tree.
+    pub name: String,
+    /// blivet's type of device.
+    pub device: &'static str,
+    /// What it holds, such as a file system.
+    pub format: Option<String>,
+    /// Where it is mounted.
+    pub mount: Option<String>,
+    /// Its label.
+    pub label: Option<String>,
+    /// Its options in fstab.
+    pub options: Option<String>,
+    /// The disks of its partitions, or the devices that it is made on.
+    pub on: Vec<String>,
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -121,6 +141,8 @@ pub struct Plan {
     pub labels: Vec<(String, &'static str)>,
     /// The partitions, by mount point.
     pub partitions: Vec<Partition>,
+    /// The other devices, by name.
+    pub volumes: Vec<Volume>,
     /// The boot loader, the disk or partition that it starts from, and the kernel's arguments.
     pub boot_loader: Option<(&'static str, String, Vec<String>)>,
     /// The packages.
@@ -131,6 +153,20 @@ pub struct Plan {
     pub after: Vec<Effect>,
     /// How anaconda ends.
     pub end: Option<End>,
+}
+
+impl Plan {
+    /// The mount points of all file systems.
+    pub fn mounts(&self) -> impl Iterator<Item = &str> {
+        let partitions = self.partitions.iter().map(|part| part.mount.as_str());
+        let volumes = self
+            .volumes
+            .iter()
+            .filter_map(|volume| volume.mount.as_deref());
+        partitions
+            .chain(volumes)
+            .filter(|mount| mount.starts_with('/'))
+    }
 }
 
 /// What is selected.
@@ -185,6 +221,23 @@ impl fmt::Display for Effect {
     }
 }
 
+impl fmt::Display for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        write!(
+            f,
+            "volume {} {} {} {} {} {} on {}",
+            self.name,
+            self.device,
+            text(&self.format),
+            text(&self.mount),
+            text(&self.label),
+            text(&self.options),
+            self.on.join(" ")
+        )
+    }
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (disk, label) in &self.labels {
@@ -210,6 +263,9 @@ impl fmt::Display for Plan {
                 "part {mount} {kind} {size} {} {options} on {disk}",
                 label.as_deref().unwrap_or("-")
             )?;
+        }
+        for volume in &self.volumes {
+            writeln!(f, "{volume}")?;
         }
         if let Some((program, stage1, arguments)) = &self.boot_loader {
             writeln!(
