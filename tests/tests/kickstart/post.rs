@@ -20,11 +20,18 @@ const REQUIREMENTS: &[Requirement] = &[
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial(
-        "user_scripts_run_in_the_new_system_and_their_failure_ends_the_installation",
-        REQUIREMENTS,
-        scripts,
-    )]
+    vec![
+        trial(
+            "user_scripts_run_in_the_new_system_and_their_failure_ends_the_installation",
+            REQUIREMENTS,
+            scripts,
+        ),
+        trial(
+            "a_system_that_could_not_start_is_not_installed",
+            REQUIREMENTS,
+            not_bootable,
+        ),
+    ]
 }
 
 fn scripts() -> Result<()> {
@@ -80,5 +87,48 @@ fn scripts() -> Result<()> {
         !host.path("/etc/firstboot/installed").exists(),
         "a failed installation counts as done"
     );
+    Ok(())
+}
+
+/// anaconda only logs that there is no kernel, no initramfs or no boot loader, and Oracle Linux
+/// brings another kernel: `%post` refuses each on CentOS and its family.
+fn not_bootable() -> Result<()> {
+    const KERNEL: &str = "3.10.0-1160.el7.x86_64";
+    const WORK: &str = "/var/tmp/etcd-image";
+    const UEK: &str = "5.4.17-2102.201.3.el7uek.x86_64";
+    etcd::release("3.5.1")?;
+    let provisioning = Provisioning::new()?;
+    provisioning.build(&recipe("demo"))?;
+    let host = provisioning.machine("etcd-1")?;
+    host.write("/etc/redhat-release", b"7.9\n", 0o644)?;
+    fs::create_dir_all(host.path("/boot"))?;
+    let kernel = format!("/boot/vmlinuz-{KERNEL}");
+    let uek = format!("/boot/vmlinuz-{UEK}");
+    let other = format!("{uek} is not the kernel that this image is checked against, 3.10.0");
+    // Each installation has one file more than the one before.
+    for (file, why) in [
+        (None, "no kernel is installed"),
+        (Some(&kernel), &format!("{kernel} has no initramfs")),
+        (
+            Some(&format!("/boot/initramfs-{KERNEL}.img")),
+            "the boot loader has no menu",
+        ),
+        (Some(&uek), &other),
+    ] {
+        if let Some(file) = file {
+            host.write(file, b"x", 0o600)?;
+        }
+        // A real installation begins with an empty disk.
+        if host.path(WORK).exists() {
+            fs::remove_dir_all(host.path(WORK))?;
+        }
+        let installation = provisioning.try_install(&host)?;
+        let log = installation.log();
+        ensure!(
+            matches!(&installation.outcome, Outcome::PoweredOff(_)) && log.contains(why),
+            "{why}: {log}"
+        );
+        ensure!(!host.path("/etc/firstboot/installed").exists(), "{why}");
+    }
     Ok(())
 }
