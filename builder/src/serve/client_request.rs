@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 
 use hyper::header::{
-    self, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
-    VIA,
+    CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, VIA,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Version};
 use recipes::Mac;
 
+use super::conditions::Conditions;
 use super::identify::{Machine, RequestOrigin};
 use super::log::Log;
 use super::peer_link::PeerLink;
@@ -45,20 +45,12 @@ pub(super) struct ClientRequest {
     pub(super) proxy: Option<HeaderName>,
     /// What anaconda's initramfs says of its machine in headers.
     pub(super) installer: Machine,
-    /// `Range`, `If-Range` and `If-Modified-Since`.
+    /// On which conditions a file is sent, and which part of it.
     pub(super) conditions: Conditions,
     /// The body of a POST.
     pub(super) form: Vec<(String, String)>,
     /// Where it comes from, once a page has asked for that.
     origin: OnceLock<Result<RequestOrigin, Refusal>>,
-}
-
-/// Which part of a file is wanted, and when.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Conditions {
-    pub(super) range: Option<String>,
-    pub(super) if_range: Option<String>,
-    pub(super) if_modified_since: Option<String>,
 }
 
 impl ClientRequest {
@@ -86,12 +78,6 @@ impl ClientRequest {
         let query = url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes())
             .into_owned()
             .collect();
-        let text = |name| {
-            headers
-                .get(name)
-                .and_then(|value: &HeaderValue| value.to_str().ok())
-                .map(str::to_owned)
-        };
         Ok(Self {
             verb,
             path,
@@ -101,11 +87,7 @@ impl ClientRequest {
             local,
             proxy: proxy(headers),
             installer: installer(headers),
-            conditions: Conditions {
-                range: text(header::RANGE),
-                if_range: text(header::IF_RANGE),
-                if_modified_since: text(header::IF_MODIFIED_SINCE),
-            },
+            conditions: Conditions::read(headers),
             form: Vec::new(),
             origin: OnceLock::new(),
         })

@@ -14,7 +14,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use time::OffsetDateTime;
 
-use super::client_request::Conditions;
+use super::conditions::{Conditions, Precondition};
 
 /// A part of a file.
 #[derive(Debug, Clone)]
@@ -30,6 +30,16 @@ pub(super) struct FileAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) piece: Option<Piece>,
+}
+
+impl FileAnswer {
+    fn without_file(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        Self {
+            status,
+            headers,
+            piece: None,
+        }
+    }
 }
 
 /// Opens a regular file below a folder. No link is followed on the way: anyone who can write a link
@@ -69,7 +79,8 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
 pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Result<FileAnswer> {
     let about = file.metadata()?;
     let size = about.len();
-    let modified = about.modified().ok().and_then(http_date);
+    let modified_at = about.modified().ok();
+    let modified = modified_at.and_then(http_date);
     let mut headers = vec![
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
         (CONTENT_TYPE, kind(name)),
@@ -79,12 +90,13 @@ pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Res
             .as_deref()
             .and_then(|date| Some((LAST_MODIFIED, HeaderValue::from_str(date).ok()?))),
     );
-    if modified.is_some() && conditions.if_modified_since == modified {
-        return Ok(FileAnswer {
-            status: StatusCode::NOT_MODIFIED,
-            headers,
-            piece: None,
-        });
+    let refused = match conditions.decide(modified_at) {
+        Precondition::Send => None,
+        Precondition::NotModified => Some(StatusCode::NOT_MODIFIED),
+        Precondition::Failed => Some(StatusCode::PRECONDITION_FAILED),
+    };
+    if let Some(status) = refused {
+        return Ok(FileAnswer::without_file(status, headers));
     }
     // Another file than the one that the range is of is sent whole (RFC 9110, 13.1.5).
     let same = conditions.if_range.is_none() || conditions.if_range == modified;
@@ -110,11 +122,8 @@ pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Res
                     .ok()
                     .map(|text| (CONTENT_RANGE, text)),
             );
-            return Ok(FileAnswer {
-                status: StatusCode::RANGE_NOT_SATISFIABLE,
-                headers,
-                piece: None,
-            });
+            let status = StatusCode::RANGE_NOT_SATISFIABLE;
+            return Ok(FileAnswer::without_file(status, headers));
         }
     };
     Ok(FileAnswer {
@@ -305,5 +314,27 @@ mod tests {
             ..Conditions::default()
         };
         assert_eq!(ask(&conditions).status, StatusCode::NOT_MODIFIED);
+    }
+
+    #[test]
+    fn a_condition_that_does_not_hold_sends_no_byte() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("manifest.json");
+        fs::write(&path, "{}").unwrap();
+        let ask = |conditions: &Conditions| {
+            let answer = answer(File::open(&path).unwrap(), "manifest.json", conditions).unwrap();
+            (answer.status, answer.piece.is_some())
+        };
+        let none_match = Conditions {
+            if_none_match: Some("*".to_owned()),
+            ..Conditions::default()
+        };
+        assert_eq!(ask(&none_match), (StatusCode::NOT_MODIFIED, false));
+        let other = Conditions {
+            if_match: Some("\"other\"".to_owned()),
+            range: Some("bytes=0-0".to_owned()),
+            ..Conditions::default()
+        };
+        assert_eq!(ask(&other), (StatusCode::PRECONDITION_FAILED, false));
     }
 }

@@ -10,6 +10,7 @@
 mod body;
 mod boot;
 mod client_request;
+mod conditions;
 mod connections;
 mod files;
 mod identify;
