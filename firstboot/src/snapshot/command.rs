@@ -8,9 +8,9 @@ use anyhow::Result;
 use super::agreement::Agreement;
 use super::choose::best_member;
 use super::scheduled;
-use super::source::Endpoint;
+use super::source::{ClientUrl, Endpoint};
 use super::take::{describe, judge, take};
-use super::target::Target;
+use super::target::{GivenTarget, Target};
 use crate::etcd::Credentials;
 use crate::exit::Exit;
 use crate::identity;
@@ -26,10 +26,10 @@ use crate::output::{say, show};
 pub(crate) struct Options {
     /// The file or s3://BUCKET/OBJECT to create, or a folder for it [default: the recipe's
     /// destination]
-    target: Option<String>,
+    target: Option<GivenTarget>,
     /// Take the snapshot from the member at this client URL [default: this node's member]
     #[arg(long, value_name = "URL", conflicts_with = "from_any")]
-    endpoint: Option<String>,
+    endpoint: Option<ClientUrl>,
     /// Take the snapshot from the healthy member with the newest revision, preferring followers
     #[arg(long)]
     from_any: bool,
@@ -60,13 +60,17 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
         return scheduled::run(Duration::from_secs(options.spread), options.compare).await;
     }
     let cluster = identity::cluster()?;
-    let target = Target::of(options.target.as_deref(), cluster.backup.as_ref())?;
+    let target = Target::of(options.target.as_ref(), cluster.backup.as_ref())?;
     let credentials = Credentials::installed()?;
     let agreement = Agreement::ask(&cluster, &credentials, options.compare).await;
     let source = if options.from_any {
         best_member(&cluster, &credentials, &agreement).await?
     } else {
-        Endpoint::at(options.endpoint.as_deref(), &credentials).await?
+        Endpoint::at(
+            options.endpoint.as_ref().map(ClientUrl::as_str),
+            &credentials,
+        )
+        .await?
     };
     // An operator who names a member wants a snapshot of exactly that one, for example to examine
     // it.

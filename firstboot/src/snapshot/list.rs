@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use recipes::backup::Destination;
 use serde::Serialize;
 
 use super::listed::ListedSnapshot;
@@ -15,7 +16,7 @@ use crate::output::{show, show_json};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The folder or s3://BUCKET/PREFIX/ [default: the recipe's destination]
-    place: Option<String>,
+    place: Option<Destination>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -39,7 +40,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         .as_ref()
         .ok()
         .and_then(|cluster| cluster.backup.as_ref());
-    let place = Store::of(options.place.as_deref(), backup)?;
+    let place = Store::of(options.place.as_ref(), backup)?;
     let found = place.list().await?;
     let now = now();
     if options.json {

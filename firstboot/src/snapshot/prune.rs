@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use recipes::Label;
-use recipes::backup::Keep;
+use recipes::backup::{Destination, Keep};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -17,7 +17,7 @@ use crate::output::{say, show_json};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The folder or s3://BUCKET/PREFIX/ [default: the recipe's destination]
-    place: Option<String>,
+    place: Option<Destination>,
     /// Print the snapshots that would be deleted, without deleting them
     #[arg(long)]
     dry_run: bool,
@@ -140,7 +140,7 @@ fn seen(found: &ListedSnapshot, cluster: &Label) -> Candidate {
 /// `firstboot snapshot prune`.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let cluster = identity::cluster()?;
-    let place = Store::of(options.place.as_deref(), cluster.backup.as_ref())?;
+    let place = Store::of(options.place.as_ref(), cluster.backup.as_ref())?;
     let keep = cluster
         .backup
         .as_ref()

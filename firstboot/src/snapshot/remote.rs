@@ -4,6 +4,7 @@ use anyhow::{Result, bail, ensure};
 use http::StatusCode;
 use http::header::{CONTENT_RANGE, RANGE};
 use recipes::Backup;
+use recipes::backup::Destination;
 use reqwest::{Client, Response};
 use url::{Position, Url};
 
@@ -46,7 +47,8 @@ impl Remote {
                 "{text} is not the URL of a snapshot, such as s3://BUCKET/PREFIX/NAME.db"
             ))
         })?;
-        match Store::of(Some(&format!("s3://{place}/")), backup)? {
+        let place: Destination = format!("s3://{place}/").parse().map_err(no)?;
+        match Store::of(Some(&place), backup)? {
             Store::Bucket(bucket) => Ok(Some(Self::Object {
                 bucket,
                 name: name.to_owned(),

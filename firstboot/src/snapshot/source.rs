@@ -1,6 +1,9 @@
 //! The member from which a snapshot is taken.
 
+use std::str::FromStr;
+
 use anyhow::Result;
+use http::Uri;
 
 use crate::etcd::{Client, Credentials, StatusResponse};
 use crate::exit::{not_ready, refused};
@@ -10,6 +13,34 @@ use crate::reason::ReasonId;
 const LOCAL: &str = "https://127.0.0.1:2379";
 /// etcd's number for the alarm CORRUPT.
 const CORRUPT: i32 = 2;
+
+/// A member's client URL on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ClientUrl(String);
+
+impl ClientUrl {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ClientUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fits = text.parse::<Uri>().is_ok_and(|url| {
+            url.scheme_str() == Some("https")
+                && url.host().is_some_and(|host| !host.is_empty())
+                && url.port_u16().is_some()
+                && url.path_and_query().is_none_or(|path| path.as_str() == "/")
+        });
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected https://HOST:PORT, as in https://10.0.0.11:2379".to_owned())
+        }
+    }
+}
 
 /// A member that answers.
 #[derive(Debug)]
@@ -50,5 +81,38 @@ impl Endpoint {
         alarms
             .iter()
             .any(|alarm| alarm.alarm == CORRUPT && Some(alarm.member_id) == own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_https_url_with_a_host_and_a_port_names_a_member() {
+        for text in [
+            "https://10.0.0.11:2379",
+            "https://etcd-1.example.com:2379/",
+            "https://[fd00::11]:2379",
+        ] {
+            assert_eq!(text.parse(), Ok(ClientUrl(text.to_owned())));
+        }
+        for text in [
+            "",
+            "bogus",
+            "10.0.0.11",
+            "10.0.0.11:2379",
+            "http://10.0.0.11:2379",
+            "https://",
+            "https://:2379",
+            "https://10.0.0.11",
+            "https://10.0.0.11:99999",
+            "https://10.0.0.11:2379/v3",
+            "https://10.0.0.11:2379?x",
+            "https://a b:2379",
+        ] {
+            let error = text.parse::<ClientUrl>().unwrap_err();
+            assert!(error.contains("https://HOST:PORT"), "{text}: {error}");
+        }
     }
 }

@@ -16,11 +16,11 @@ pub(super) enum Store {
 }
 
 impl Store {
-    /// Parses a URL or the path of a folder. Without it the store is the recipe's destination, or
-    /// the default folder.
-    pub(super) fn of(text: Option<&str>, backup: Option<&Backup>) -> Result<Self> {
-        let destination = match (text, backup) {
-            (Some(text), _) => text.parse().map_err(anyhow::Error::msg)?,
+    /// Opens a destination. Without one the store is the recipe's destination, or the default
+    /// folder.
+    pub(super) fn of(given: Option<&Destination>, backup: Option<&Backup>) -> Result<Self> {
+        let destination = match (given, backup) {
+            (Some(given), _) => given.clone(),
             (None, Some(backup)) => backup.destination.clone(),
             (None, None) => FOLDER.parse().map_err(anyhow::Error::msg)?,
         };

@@ -1,9 +1,11 @@
 //! The destination of a snapshot: a file or an object. It gets its name only after the check.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
+use recipes::backup::Destination;
 use recipes::{Backup, Label};
 
 use super::dir_store::{DirStore, beside};
@@ -18,6 +20,37 @@ use crate::machine::host;
 use crate::paths;
 use crate::reason::ReasonId;
 
+/// The target that the command line names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum GivenTarget {
+    /// The path of a file or a folder.
+    Path(PathBuf),
+    /// A bucket, and the name of the object in it, if the command line has one.
+    Object(Destination, Option<String>),
+}
+
+impl FromStr for GivenTarget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some(rest) = text.strip_prefix("s3://") else {
+            return match text.split_once("://") {
+                Some(_) => {
+                    Err("expected the path of a file or a folder, or s3://BUCKET/OBJECT".to_owned())
+                }
+                None => Ok(Self::Path(PathBuf::from(text))),
+            };
+        };
+        match rest.rsplit_once('/') {
+            Some((place, name)) if is_snapshot(name) => {
+                let place = format!("s3://{place}/").parse()?;
+                Ok(Self::Object(place, Some(name.to_owned())))
+            }
+            _ => Ok(Self::Object(text.parse()?, None)),
+        }
+    }
+}
+
 /// The store, and the name in it.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -27,29 +60,27 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Parses the command line: the path of a file, the URL of an object, or a folder or prefix for
-    /// the default name. Without it the target is the recipe's destination.
-    pub(super) fn of(text: Option<&str>, backup: Option<&Backup>) -> Result<Self> {
-        let Some(text) = text else {
-            return Ok(Self {
-                place: Store::of(None, backup)?,
-                name: None,
-            });
-        };
-        if let Some(rest) = text.strip_prefix("s3://") {
-            return Ok(match rest.rsplit_once('/') {
-                Some((place, name)) if is_snapshot(name) => Self {
-                    place: Store::of(Some(&format!("s3://{place}/")), backup)?,
-                    name: Some(name.to_owned()),
-                },
-                _ => Self {
-                    place: Store::of(Some(text), backup)?,
+    /// Opens the target that the command line names. Without it the target is the recipe's
+    /// destination.
+    pub(super) fn of(given: Option<&GivenTarget>, backup: Option<&Backup>) -> Result<Self> {
+        let given = match given {
+            None => {
+                return Ok(Self {
+                    place: Store::of(None, backup)?,
                     name: None,
-                },
-            });
-        }
-        let path = std::path::absolute(text).with_context(|| format!("{text} is not a path"))?;
-        if path.is_dir() || text.ends_with('/') {
+                });
+            }
+            Some(GivenTarget::Object(place, name)) => {
+                return Ok(Self {
+                    place: Store::of(Some(place), backup)?,
+                    name: name.clone(),
+                });
+            }
+            Some(GivenTarget::Path(path)) => path,
+        };
+        let text = given.display();
+        let path = std::path::absolute(given).with_context(|| format!("{text} is not a path"))?;
+        if path.is_dir() || given.as_os_str().as_encoded_bytes().ends_with(b"/") {
             return Ok(Self {
                 place: Store::Folder(DirStore(path)),
                 name: None,
@@ -131,4 +162,35 @@ pub(super) fn commit(part: PartialFile, path: &Path, manifest: &Manifest) -> Res
     DesiredFile::new(beside(path), manifest.text()?)
         .mode(0o600, files::ROOT)
         .write()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_a_path_or_an_object() {
+        let path = |text: &str| Ok(GivenTarget::Path(PathBuf::from(text)));
+        for text in ["/root/", "etcd.db", "/var/backups/etcd/a.db"] {
+            assert_eq!(text.parse(), path(text));
+        }
+        let place: Destination = "s3://backups/etcd/".parse().unwrap();
+        for (text, name) in [
+            ("s3://backups/etcd/", None),
+            ("s3://backups/etcd/a.db", Some("a.db".to_owned())),
+        ] {
+            let wanted = GivenTarget::Object(place.clone(), name);
+            assert_eq!(text.parse(), Ok(wanted), "{text}");
+        }
+        for (text, why) in [
+            ("s3://", "not a name of a bucket"),
+            ("s3://B/a.db", "not a name of a bucket"),
+            ("s3://backups/a b/", "not a prefix"),
+            ("http://10.0.0.1/a.db", "s3://BUCKET/OBJECT"),
+            ("ftp://x", "s3://BUCKET/OBJECT"),
+        ] {
+            let error = text.parse::<GivenTarget>().unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
 }
