@@ -147,6 +147,8 @@ pub(crate) enum ReasonId {
     UpdateTurn,
     UpdateBusy,
     UpdateFailedBefore,
+    UpdateManual,
+    UpdateWindow,
 }
 
 impl ReasonId {

@@ -34,10 +34,11 @@ pub(super) enum Effect {
 }
 
 /// Units that an update always restarts, or must not touch.
-const OWN: [&str; 4] = [
+const OWN: [&str; 5] = [
     "etcd.service",
     "firstboot.service",
     "firstboot-update.service",
+    "firstboot-auto-update.service",
     "firstboot-snapshot.service",
 ];
 /// Kinds of units that can be enabled and started.
@@ -212,6 +213,7 @@ mod tests {
             "etc/systemd/system/etcd.service",
             "etc/systemd/system/etcd.service.d/a.conf",
             "etc/systemd/system/firstboot-update.service",
+            "etc/systemd/system/firstboot-auto-update.service",
             "etc/systemd/system/own@.service",
             "etc/motd",
         ];

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use recipes::{Label, ReleaseDocument};
+use recipes::{Label, ReleaseDocument, Sha256, Window};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,9 @@ pub(super) struct Order {
     pub(super) soak: u32,
     /// When to stop waiting for the turn, in seconds since 1970.
     pub(super) until: u64,
+    /// When the update may begin; `None` for always, as for an order of the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) window: Option<Window>,
 }
 
 /// The progress of an order. In `Exchanging` and `TakingBack` the files may be a mixture of both
@@ -89,6 +92,23 @@ pub(super) struct Updated {
     pub(super) serial_before: Option<u64>,
     /// The exchange to undo for a rollback; `None` after a rollback.
     pub(super) exchange: Option<Exchange>,
+}
+
+/// What the last look for a newer image found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Look {
+    /// The digest of the overlay of this node's image.
+    pub(super) overlay: Sha256,
+    /// In seconds since 1970.
+    pub(super) at: u64,
+    /// The serial of the release; `None` if there was none to read.
+    pub(super) serial: Option<u64>,
+    /// The serial of this node's image, from the last release that was this image.
+    pub(super) own: Option<u64>,
+    /// Why the node did not begin to install a newer image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) why: Option<String>,
 }
 
 /// How an order ended.
@@ -190,6 +210,18 @@ impl Outcome {
     /// How the last order ended.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_OUTCOME)
+    }
+}
+
+impl Look {
+    /// The last look.
+    pub(super) fn read() -> Result<Option<Self>> {
+        read(paths::UPDATE_LOOK)
+    }
+
+    /// Makes it durable.
+    pub(super) fn write(&self) -> Result<()> {
+        write(paths::UPDATE_LOOK, self)
     }
 }
 

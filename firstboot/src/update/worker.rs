@@ -12,8 +12,8 @@ use tokio::runtime::Runtime;
 use super::cluster::{Agreed, Decision, Failed};
 use super::own::Own;
 use super::prove::{Proof, Watch};
-use super::ready;
 use super::state::{End, Phase, State, Updated, boot};
+use super::{ready, window};
 use crate::etcd::{Client, Credentials};
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
@@ -167,6 +167,10 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
         say("taking a snapshot first");
         ready::take_snapshot()?;
         *snapshot = true;
+    }
+    // A snapshot may have taken long, so this comes last.
+    if let Some(why) = window::objection(state.order.window)? {
+        return Ok(Decision::Wait(why));
     }
     if decision == Decision::Take {
         // This is written first: after a power cut the node must know that it may have the turn.

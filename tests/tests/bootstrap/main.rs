@@ -20,6 +20,7 @@ mod rebuild;
 mod rejoin;
 mod rotation;
 mod update;
+mod update_auto;
 mod update_failure;
 mod upgrade;
 mod versions;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
             versions::trials(),
             upgrade::trials(),
             update::trials(),
+            update_auto::trials(),
             update_failure::trials(),
         ];
         subjects.into_iter().flatten().collect()
