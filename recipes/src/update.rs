@@ -22,6 +22,9 @@ pub struct Update {
     /// For how many seconds a member must stay healthy on a new image before the next member may
     /// take it.
     pub soak_seconds: u32,
+    /// When an update reboots the node.
+    #[serde(default, skip_serializing_if = "Reboot::is_never")]
+    pub reboot: Reboot,
 }
 
 impl Default for Update {
@@ -30,6 +33,7 @@ impl Default for Update {
             mode: UpdateMode::Manual,
             from: None,
             soak_seconds: SOAK,
+            reboot: Reboot::Never,
         }
     }
 }
@@ -42,6 +46,26 @@ pub enum UpdateMode {
     Manual,
     /// Each node itself, by `firstboot-update.timer`.
     Auto(Auto),
+}
+
+/// When an update reboots the node, before the member proves itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reboot {
+    /// The operator reboots the node.
+    #[default]
+    Never,
+    /// If the update changes a file that only a boot applies.
+    WhenNeeded,
+    /// With each update.
+    Always,
+}
+
+impl Reboot {
+    /// Whether an update never reboots the node; the default, which documents omit.
+    pub const fn is_never(&self) -> bool {
+        matches!(self, Self::Never)
+    }
 }
 
 /// When a node updates itself.

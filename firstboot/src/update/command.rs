@@ -174,7 +174,7 @@ fn look(options: &Options, own: &Own) -> Result<Next> {
     }
     let staged = stage::stage(&source, &release, &own.node)?;
     if options.check {
-        let report = check::report(&release, &staged)?;
+        let report = check::report(&release, &staged, settings.reboot)?;
         if options.json {
             answer(&Answer {
                 newer: true,
@@ -187,11 +187,11 @@ fn look(options: &Options, own: &Own) -> Result<Next> {
         }
         return Ok(Next::Done(Some(Exit::Newer)));
     }
-    let (serial, soak) = (release.serial, settings.soak_seconds);
     Ok(Next::Order(Box::new(Order {
+        serial: release.serial,
         release: Some(release),
-        serial,
-        soak,
+        soak: settings.soak_seconds,
+        reboot: settings.reboot,
         until: now() + options.deadline,
         window: None,
     })))
@@ -205,11 +205,12 @@ fn back(options: &Options, own: &Own) -> Result<Next> {
             "this node has no earlier image: it was not updated, or was rolled back already",
         ))
     })?;
-    let soak = own.cluster.update.clone().unwrap_or_default().soak_seconds;
+    let settings = own.cluster.update.clone().unwrap_or_default();
     Ok(Next::Order(Box::new(Order {
         release: None,
         serial: updated.serial,
-        soak,
+        soak: settings.soak_seconds,
+        reboot: settings.reboot,
         until: now() + options.deadline,
         window: None,
     })))

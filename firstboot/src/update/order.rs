@@ -29,6 +29,7 @@ pub(super) fn begin(own: &Own, order: Order) -> Result<State> {
         exchange,
         turn: false,
         boot: String::new(),
+        exchange_boot: String::new(),
         boots: 0,
         why: None,
         blame: false,

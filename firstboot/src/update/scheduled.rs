@@ -115,6 +115,7 @@ fn decide(own: &Own, settings: &Update, auto: Auto, seen: &mut Look) -> Result<N
         serial: release.serial,
         release: Some(release),
         soak: settings.soak_seconds,
+        reboot: settings.reboot,
         until,
         window: auto.window,
     })))

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use recipes::update::Reboot;
 use recipes::{Label, ReleaseDocument, Sha256, Window};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,10 @@ pub(super) struct State {
     pub(super) turn: bool,
     /// In which boot this was written.
     pub(super) boot: String,
-    /// In how many boots the new image has been proving itself.
+    /// In which boot the exchange of files began; empty before it, and for a rollback.
+    #[serde(default)]
+    pub(super) exchange_boot: String,
+    /// In how many boots, after the one that the update itself ordered, the new image has been proving itself.
     pub(super) boots: u32,
     /// Why the previous image is restored.
     pub(super) why: Option<String>,
@@ -48,6 +52,9 @@ pub(super) struct Order {
     pub(super) serial: u64,
     /// For how many seconds the member must stay healthy.
     pub(super) soak: u32,
+    /// When the node reboots.
+    #[serde(default)]
+    pub(super) reboot: Reboot,
     /// When to stop waiting for the turn, in seconds since 1970.
     pub(super) until: u64,
     /// When the update may begin; `None` for always, as for an order of the operator.
@@ -64,10 +71,14 @@ pub(super) enum Phase {
     Waiting,
     /// The files of the new image are being installed.
     Exchanging,
+    /// All files belong to the new image, and the node reboots to apply them.
+    Rebooting,
     /// All files belong to the new image, and the member must prove itself.
     Proving,
     /// The files of the previous image are being restored.
     TakingBack,
+    /// All files belong to the previous image, and the node reboots to apply them.
+    RebootingBack,
     /// All files belong to the previous image; the member must become healthy.
     Recovering,
 }

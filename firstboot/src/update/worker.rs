@@ -21,7 +21,7 @@ use crate::planned_stop::Turn;
 use crate::reason::ReasonId;
 use crate::snapshot::list::now;
 use crate::{files, image_integrity, paths, systemd};
-use steps::{give_up_leadership, last_of, put_back, put_new, say};
+use steps::{give_up_leadership, last_of, put_back, put_new, reboot, say};
 
 /// The unit.
 pub(super) const UNIT: &str = "firstboot-update.service";
@@ -42,6 +42,10 @@ pub(super) fn work() -> Result<()> {
         return Ok(());
     };
     recover(&mut state)?;
+    if is_rebooting(&state) {
+        // Before firstboot.service and etcd start.
+        reboot(&mut state)?;
+    }
     // firstboot.service starts after this. All files belong to one image now.
     systemd::ready();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -50,6 +54,7 @@ pub(super) fn work() -> Result<()> {
     loop {
         let ended = match state.phase {
             Phase::Waiting => wait(&mut state, &runtime)?,
+            Phase::Rebooting | Phase::RebootingBack => reboot(&mut state).map(|()| false)?,
             Phase::Exchanging | Phase::Proving => prove(&mut state, &runtime)?,
             Phase::TakingBack | Phase::Recovering => recovered(&state, &runtime)?,
         };
@@ -57,6 +62,11 @@ pub(super) fn work() -> Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Whether the node must reboot before the update can continue.
+const fn is_rebooting(state: &State) -> bool {
+    matches!(state.phase, Phase::Rebooting | Phase::RebootingBack)
 }
 
 /// After an interrupted exchange, makes all files those of one image.
@@ -70,7 +80,10 @@ fn recover(state: &mut State) -> Result<()> {
             put_back(state)
         }
         Phase::TakingBack => put_back(state),
-        Phase::Proving if state.boot == boot()? => Ok(()),
+        Phase::Rebooting | Phase::RebootingBack | Phase::Proving if state.boot == boot()? => Ok(()),
+        // The boot that the update ordered.
+        Phase::Rebooting => state.enter(Phase::Proving),
+        Phase::RebootingBack => state.enter(Phase::Recovering),
         Phase::Proving if state.boots + 1 < BOOTS => {
             state.boots += 1;
             state.enter(Phase::Proving)
@@ -249,11 +262,11 @@ fn prove(state: &mut State, runtime: &Runtime) -> Result<bool> {
     }
     release_turn_patiently(state, runtime, None)?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
-    let reboot = last_of(state);
-    let note = if reboot.is_empty() {
+    let files = last_of(state)?;
+    let note = if files.is_empty() {
         String::new()
     } else {
-        format!("; reboot to apply {}", reboot.join(", "))
+        format!("; reboot to apply {}", files.join(", "))
     };
     say(format!(
         "{} has the image {}{note}",

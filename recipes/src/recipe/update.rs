@@ -6,7 +6,7 @@ use super::values::Base;
 use crate::diagnostic::Diagnostic;
 use crate::reader::Table;
 use crate::schedule::Schedule;
-use crate::update::{Auto, SOAK, Update, UpdateMode};
+use crate::update::{Auto, Reboot, SOAK, Update, UpdateMode};
 use crate::window::Window;
 
 /// How often a node looks for a newer image, by default.
@@ -39,6 +39,14 @@ pub(super) fn read(root: &Table<'_>) -> Option<Update> {
     let mode = table.choice("mode", &[("manual", Mode::Manual), ("auto", Mode::Auto)]);
     let from = table.value::<Base>("from");
     let soak = table.integer("soak-seconds", 10..=86_400);
+    let reboot = table.choice(
+        "reboot",
+        &[
+            ("never", Reboot::Never),
+            ("when-needed", Reboot::WhenNeeded),
+            ("always", Reboot::Always),
+        ],
+    );
     let auto = read_auto(&table);
     let mode = match mode.map(|at| at.value) {
         Some(Mode::Auto) => {
@@ -64,6 +72,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Update> {
         soak_seconds: soak
             .and_then(|at| u32::try_from(at.value).ok())
             .unwrap_or(SOAK),
+        reboot: reboot.map(|at| at.value).unwrap_or_default(),
     })
 }
 

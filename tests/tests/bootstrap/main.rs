@@ -22,6 +22,7 @@ mod rotation;
 mod update;
 mod update_auto;
 mod update_failure;
+mod update_reboot;
 mod upgrade;
 mod versions;
 mod waiting;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
             upgrade::trials(),
             update::trials(),
             update_auto::trials(),
+            update_reboot::trials(),
             update_failure::trials(),
         ];
         subjects.into_iter().flatten().collect()

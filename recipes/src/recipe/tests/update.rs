@@ -25,6 +25,15 @@ fn nodes_update_themselves_only_from_a_named_place_and_in_a_window_they_do_not_m
     );
     assert_eq!(serde_json::from_value::<crate::Update>(json).unwrap(), full);
 
+    assert!(!serde_json::to_string(&full).unwrap().contains("reboot"));
+    let reboots = update("reboot = \"when-needed\"");
+    assert_eq!(reboots.reboot, crate::update::Reboot::WhenNeeded);
+    assert_eq!(
+        serde_json::to_value(&reboots).unwrap()["reboot"],
+        "when-needed"
+    );
+    refused(&with("reboot = true"), "`reboot` must be a string");
+
     refused(
         &with("mode = \"auto\""),
         "`mode = \"auto\"` without `from` | the nodes do not know where to look",
