@@ -132,6 +132,9 @@ pub(super) struct Outcome {
     pub(super) end: End,
     /// Why, or what needs a reboot.
     pub(super) why: String,
+    /// The boot after which a reboot is still needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) boot: Option<String>,
     /// In seconds since 1970.
     pub(super) at: u64,
 }
@@ -191,12 +194,14 @@ impl State {
 
     /// Writes how the order ended, and ends it.
     pub(super) fn end(&self, end: End, why: impl Into<String>) -> Result<Outcome> {
-        let (id, serial) = (self.id.clone(), self.order.serial);
+        let (id, serial, why) = (self.id.clone(), self.order.serial, why.into());
+        let needs_reboot = end == End::Updated && !why.is_empty();
         let outcome = Outcome {
             id,
             serial,
             end,
-            why: why.into(),
+            why,
+            boot: needs_reboot.then(boot).transpose()?,
             at: crate::snapshot::list::now(),
         };
         write(paths::UPDATE_OUTCOME, &outcome)?;
