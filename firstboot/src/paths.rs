@@ -37,6 +37,8 @@ pub(crate) const UPDATE_BEFORE: &str = "/var/lib/firstboot/update/before";
 pub(crate) const UPDATE_STATE: &str = "/var/lib/firstboot/update/state.json";
 /// The image that this node was updated to, and what leads back from it.
 pub(crate) const UPDATED: &str = "/var/lib/firstboot/update/updated.json";
+/// What the last look for a newer image found.
+pub(crate) const UPDATE_LOOK: &str = "/var/lib/firstboot/update/look.json";
 /// How the last update ended.
 pub(crate) const UPDATE_OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
 /// This program.

@@ -147,6 +147,10 @@ pub(crate) enum ReasonId {
     UpdateTurn,
     UpdateBusy,
     UpdateFailedBefore,
+    UpdateManual,
+    UpdateWindow,
+    UpdateTakenBack,
+    UpdateReboot,
 }
 
 impl ReasonId {
@@ -183,6 +187,18 @@ pub(crate) struct Reason {
 }
 
 impl Reason {
+    /// Reads back the text of a reason with its id. A text that ends with no known id has none.
+    pub(crate) fn parse(line: &str) -> Self {
+        let known = line
+            .strip_suffix(']')
+            .and_then(|rest| rest.rsplit_once(" ["));
+        let known = known.and_then(|(text, id)| Some((text, ReasonId::from_str(id, false).ok()?)));
+        match known {
+            Some((text, id)) => id.because(text),
+            None => line.into(),
+        }
+    }
+
     /// The same reason with another text.
     pub(crate) fn map(self, text: impl FnOnce(&str) -> String) -> Self {
         Self {
@@ -249,5 +265,16 @@ mod tests {
             "a drop-in moves etcd's data. Remove it [data-moved]"
         );
         assert_eq!(Reason::from("no route").to_string(), "no route");
+    }
+
+    #[test]
+    fn a_message_gives_its_id_back() {
+        for reason in [
+            ReasonId::DataMoved.because("a drop-in [of etcd] moves etcd's data"),
+            Reason::from("no route [to host]"),
+            Reason::from("[data-moved]"),
+        ] {
+            assert_eq!(Reason::parse(&reason.to_string()), reason);
+        }
     }
 }

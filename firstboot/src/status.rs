@@ -25,6 +25,7 @@ use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
 use crate::output::show;
 use crate::reason::Reason;
+use crate::update::summary::Summary;
 use crate::{diagnosis, files, identity, paths};
 use roster::Roster;
 use row::Row;
@@ -52,6 +53,7 @@ struct Answer<'a> {
     members: &'a [Row],
     #[serde(skip_serializing_if = "Option::is_none")]
     backup: Option<&'a backup::Backup>,
+    update: &'a Summary,
 }
 
 /// Prints the table. The exit code is the state of the cluster.
@@ -61,9 +63,15 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (mut rows, backup) = runtime.block_on(async {
+    let (mut rows, backup, update) = runtime.block_on(async {
         let rows = survey(&cluster, &credentials, options.compare).await;
-        (rows, backup::Backup::ask(&cluster, &credentials).await)
+        let voter = rows.iter().find(|row| row.votes);
+        let endpoint = voter.map(|row| &*row.endpoint);
+        let (backup, update) = tokio::join!(
+            backup::Backup::ask(&cluster, &credentials),
+            Summary::ask(&cluster, endpoint, &credentials),
+        );
+        (rows, backup, update)
     });
     diagnose(&mut rows, &cluster);
     if options.json {
@@ -71,10 +79,12 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
             &(serde_json::to_string_pretty(&Answer {
                 members: &rows,
                 backup: backup.as_ref(),
+                update: &update,
             })? + "\n"),
         )?;
     } else {
-        show(&(table(&rows) + &backup.map_or_else(String::new, |backup| backup.line())))?;
+        let backup = backup.map_or_else(String::new, |backup| backup.line());
+        show(&(table(&rows) + &backup + &update.lines()))?;
     }
     Ok(verdict(&rows))
 }

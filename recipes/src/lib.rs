@@ -21,6 +21,7 @@ pub mod store_keys;
 pub mod update;
 pub mod upgrade;
 pub mod version;
+pub mod window;
 
 pub use backup::Backup;
 pub use cluster::{ClusterDocument, ETCD_ID};
@@ -40,3 +41,4 @@ pub use stage::Stage;
 pub use store_keys::StoreKeys;
 pub use update::{Update, UpdateMode};
 pub use version::EtcdVersion;
+pub use window::Window;

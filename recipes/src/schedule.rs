@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-const MINUTE: u64 = 60;
-const HOUR: u64 = 60 * MINUTE;
+pub(crate) const MINUTE: u64 = 60;
+pub(crate) const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 const WEEK: u64 = 7 * DAY;
 /// In the order of the epoch's own week: 1970-01-01 was a Thursday.

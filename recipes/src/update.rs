@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::schedule::Schedule;
+use crate::window::Window;
+
 /// The default number of seconds for which a member must stay healthy on a new image.
 pub const SOAK: u32 = 60;
 
@@ -12,12 +15,16 @@ pub const SOAK: u32 = 60;
 pub struct Update {
     /// Who begins an update.
     pub mode: UpdateMode,
-    /// The folder that holds `release.json` and `image/`, unless the operator gives another.
+    /// The folder that holds `release.json` and `image/`, unless the operator gives another. The
+    /// recipe's reader requires it for [`UpdateMode::Auto`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Url>,
     /// For how many seconds a member must stay healthy on a new image before the next member may
     /// take it.
     pub soak_seconds: u32,
+    /// When an update reboots the node.
+    #[serde(default, skip_serializing_if = "Reboot::is_never")]
+    pub reboot: Reboot,
 }
 
 impl Default for Update {
@@ -26,6 +33,7 @@ impl Default for Update {
             mode: UpdateMode::Manual,
             from: None,
             soak_seconds: SOAK,
+            reboot: Reboot::Never,
         }
     }
 }
@@ -36,4 +44,47 @@ impl Default for Update {
 pub enum UpdateMode {
     /// The operator, by `firstboot update` on each node.
     Manual,
+    /// Each node itself, by `firstboot-update.timer`.
+    Auto(Auto),
+}
+
+/// When an update reboots the node, before the member proves itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reboot {
+    /// The operator reboots the node.
+    #[default]
+    Never,
+    /// If the update changes a file that only a boot applies.
+    WhenNeeded,
+    /// With each update.
+    Always,
+}
+
+impl Reboot {
+    /// Whether an update never reboots the node; the default, which documents omit.
+    pub const fn is_never(&self) -> bool {
+        matches!(self, Self::Never)
+    }
+}
+
+/// When a node updates itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Auto {
+    /// When the node looks for a newer image.
+    pub every: Schedule,
+    /// When an update may begin, in the time zone of the node; `None` for always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+}
+
+impl Update {
+    /// When the node updates itself, if it does.
+    pub const fn auto(&self) -> Option<Auto> {
+        match self.mode {
+            UpdateMode::Manual => None,
+            UpdateMode::Auto(auto) => Some(auto),
+        }
+    }
 }

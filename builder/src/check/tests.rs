@@ -175,14 +175,18 @@ fn json_tells_the_parsers_refusals_from_advice() {
 }
 
 fn ready() -> impl Iterator<Item = Recipe> {
+    let three = include_str!("../../../recipes/three-node.toml");
+    let auto = "[update]\nmode = \"auto\"\nfrom = \"http://10.101.15.1/\"\n";
     let texts = [
-        include_str!("../../../recipes/three-node.toml"),
-        include_str!("../../../recipes/single-node.toml"),
-        include_str!("../../../recipes/demo.toml"),
+        three.to_owned(),
+        include_str!("../../../recipes/single-node.toml").to_owned(),
+        include_str!("../../../recipes/demo.toml").to_owned(),
+        // Its units are in no other ready recipe.
+        format!("{three}\n{auto}"),
     ];
     texts
         .into_iter()
-        .map(|text| recipes::recipe::read(text).recipe.unwrap())
+        .map(|text| recipes::recipe::read(&text).recipe.unwrap())
 }
 
 /// Every file that a recipe renders, with its path.

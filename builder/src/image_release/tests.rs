@@ -74,6 +74,8 @@ fn what_an_update_changes_is_not_in_the_base() {
         &[],
     );
     differs(&with("[update]", "soak-seconds = 20"), &[]);
+    let auto = "mode = \"auto\"\nfrom = \"http://10.101.15.1/\"";
+    differs(&with("[update]", auto), &[]);
     differs(&with("[backup]", "schedule = \"daily\""), &[]);
     differs(&with("[etcd]", "snapshot-count = 5000"), &[]);
 }

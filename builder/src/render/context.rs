@@ -4,6 +4,7 @@ use anyhow::Result;
 use recipes::backup::{self, Destination};
 use recipes::cluster::NetworkMode;
 use recipes::recipe::{self, RepoKey};
+use recipes::update::{Auto, Update};
 use recipes::{ETCD_ID, Recipe, Sha256};
 use serde::Serialize;
 
@@ -25,6 +26,8 @@ pub(super) struct Rendering {
     selinux: Selinux,
     /// None: nothing is backed up by itself.
     backup: Option<Backup>,
+    /// None: the operator begins each update.
+    auto_update: Option<AutoUpdate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<Digest>,
 }
@@ -132,6 +135,13 @@ struct Backup {
 }
 
 #[derive(Debug, Serialize)]
+struct AutoUpdate {
+    on_calendar: String,
+    /// The longest random delay, in seconds.
+    delay: u64,
+}
+
+#[derive(Debug, Serialize)]
 struct Digest {
     sha256: String,
 }
@@ -190,6 +200,11 @@ impl Rendering {
                 module: recipe.selinux.module,
             },
             backup: recipe.backup.as_ref().map(backup),
+            auto_update: recipe
+                .update
+                .as_ref()
+                .and_then(Update::auto)
+                .map(auto_update),
             overlay: overlay.map(|digest| Digest {
                 sha256: digest.to_string(),
             }),
@@ -276,5 +291,13 @@ fn backup(backup: &backup::Backup) -> Backup {
     Backup {
         on_calendar: backup.schedule.on_calendar(),
         folder,
+    }
+}
+
+fn auto_update(auto: Auto) -> AutoUpdate {
+    AutoUpdate {
+        on_calendar: auto.every.on_calendar(),
+        // docs/recipe.md names this part.
+        delay: auto.every.period() / 10,
     }
 }

@@ -130,6 +130,38 @@ fn only_a_recipe_with_backup_has_the_timer() {
 }
 
 #[test]
+fn only_a_recipe_with_automatic_updates_has_their_timer() {
+    const TIMER: &str = "etc/systemd/system/firstboot-update.timer";
+    const SERVICE: &str = "etc/systemd/system/firstboot-auto-update.service";
+    const PRESET: &str = "usr/lib/systemd/system-preset/10-etcd.preset";
+    let from = "[update]\nfrom = \"http://10.101.15.1/\"\n";
+    let manual = recipe(from);
+    let files = overlay(&manual).unwrap();
+    assert!(
+        files
+            .iter()
+            .all(|file| ![TIMER, SERVICE].contains(&&*file.path))
+    );
+    assert!(!file(&files, PRESET).contains("firstboot-update.timer"));
+    let kickstart = |recipe| kickstart(recipe, Sha256::of(b"")).unwrap();
+    assert!(!kickstart(&manual).contains("firstboot-update.timer"));
+
+    let auto = recipe(&format!("{from}mode = \"auto\"\nevery = \"30 minutes\"\n"));
+    let files = overlay(&auto).unwrap();
+    for line in [
+        "OnCalendar=*-*-* *:00/30:00",
+        "RandomizedDelaySec=180",
+        "Unit=firstboot-auto-update.service",
+    ] {
+        let timer = file(&files, TIMER);
+        assert!(timer.lines().any(|found| found == line), "{timer}");
+    }
+    assert!(file(&files, SERVICE).contains("firstboot update --scheduled\n"));
+    assert!(file(&files, PRESET).ends_with("enable firstboot-update.timer\n"));
+    assert!(kickstart(&auto).contains("systemctl preset firstboot-update.timer\n"));
+}
+
+#[test]
 fn the_guides_profile_says_what_the_guide_says() {
     let text = GOOD.to_owned() + "[tuning]\nprofile = \"guide\"\n";
     let recipe = recipes::recipe::read(&text).recipe.unwrap();

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
+use recipes::update::Reboot;
 use recipes::{ImageStamp, ReleaseDocument};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
 use super::changes::{FileChange, Kind, changes};
-use super::effects::{Effect, effects};
+use super::effects::{effects, only_at_boot, reboots};
 use super::stage::Staged;
 use crate::files;
 use crate::paths;
@@ -22,7 +23,10 @@ pub(super) struct Report {
     etcd: String,
     files: Vec<Shown>,
     effects: Vec<String>,
+    /// Whether only a reboot applies a part of the changes.
     reboot: bool,
+    /// Whether the update reboots the node.
+    reboots: bool,
 }
 
 /// A file that would change.
@@ -41,7 +45,7 @@ pub(super) fn own_stamp() -> Result<ImageStamp> {
 }
 
 /// Compares a staged image with this node's image.
-pub(super) fn report(release: &ReleaseDocument, staged: &Staged) -> Result<Report> {
+pub(super) fn report(release: &ReleaseDocument, staged: &Staged, rule: Reboot) -> Result<Report> {
     let changes = changes(&own_stamp()?, &staged.stamp);
     let all = effects(&changes);
     let files = changes
@@ -52,7 +56,8 @@ pub(super) fn report(release: &ReleaseDocument, staged: &Staged) -> Result<Repor
         serial: release.serial,
         etcd: release.etcd.to_string(),
         files,
-        reboot: all.iter().any(|effect| matches!(effect, Effect::Reboot(_))),
+        reboot: !only_at_boot(&changes).is_empty(),
+        reboots: reboots(rule, &changes),
         effects: all.iter().map(ToString::to_string).collect(),
     })
 }
@@ -128,6 +133,9 @@ impl Report {
         for effect in &self.effects {
             text.push_str(effect);
             text.push('\n');
+        }
+        if self.reboots {
+            text.push_str("reboots the node\n");
         }
         text
     }

@@ -37,8 +37,8 @@ pub(super) struct Failed {
 
 /// The newest release that a member began with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Newest {
-    serial: u64,
+pub(super) struct Newest {
+    pub(super) serial: u64,
 }
 
 /// All keys that decide who may take the turn.
@@ -47,9 +47,9 @@ pub(super) struct Agreed {
     pub(super) turn: Key<Turn>,
     pub(super) halt: Key<Halt>,
     pub(super) failed: Key<Failed>,
-    newest: Key<Newest>,
+    pub(super) newest: Key<Newest>,
     /// The member that restarts its etcd to trust another CA.
-    restart: Option<String>,
+    pub(super) restart: Option<String>,
 }
 
 /// Whether a member may update itself.
@@ -80,6 +80,12 @@ impl Agreed {
         })
     }
 
+    /// The same for the newest release that a member began with.
+    pub(super) async fn latest(client: &Client) -> Result<Self> {
+        let newest: Key<Newest> = Key::read(client, NEWEST).await?;
+        Self::read(client, newest.value.map_or(0, |newest| newest.serial)).await
+    }
+
     /// The rule for an update to this serial. With `back` it is the rule for the rollback from it,
     /// which a failure or a newer release does not prevent.
     pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> Decision {
@@ -89,11 +95,7 @@ impl Agreed {
             .as_ref()
             .is_some_and(|turn| turn.node == *node);
         if let (Some(failed), false) = (&self.failed.value, back) {
-            return Decision::Refuse(ReasonId::UpdateFailedBefore.because(format!(
-                "the image {serial} failed on {}: {}. Correct the cause and build a new image. If the image was not the cause, run \
-                 `firstboot update --retry`",
-                failed.node, failed.why
-            )));
+            return Decision::Refuse(failed.reason(serial));
         }
         if let (Some(newest), false) = (
             self.newest.value.filter(|newest| newest.serial > serial),
@@ -105,10 +107,7 @@ impl Agreed {
             )));
         }
         if let Some(halt) = &self.halt.value {
-            return Decision::Wait(ReasonId::UpdateHalted.because(format!(
-                "{} halted all updates: {}. `firstboot update --resume` ends the halt",
-                halt.node, halt.why
-            )));
+            return Decision::Wait(halt.reason());
         }
         if let Some(member) = &self.restart {
             return Decision::Wait(
@@ -119,12 +118,7 @@ impl Agreed {
         match &self.turn.value {
             None => Decision::Take,
             Some(_) if mine => Decision::Mine,
-            Some(turn) => Decision::Wait(ReasonId::UpdateTurn.because(format!(
-                "{} has the turn, with the image {}, since {}",
-                turn.node,
-                turn.serial,
-                date(turn.since)
-            ))),
+            Some(turn) => Decision::Wait(has_turn(turn)),
         }
     }
 
@@ -170,6 +164,37 @@ impl Agreed {
     }
 }
 
+impl Halt {
+    /// Why no member begins an update.
+    pub(super) fn reason(&self) -> Reason {
+        ReasonId::UpdateHalted.because(format!(
+            "{} halted all updates: {}. `firstboot update --resume` ends the halt",
+            self.node, self.why
+        ))
+    }
+}
+
+impl Failed {
+    /// Why no member installs the release with this serial.
+    pub(super) fn reason(&self, serial: u64) -> Reason {
+        ReasonId::UpdateFailedBefore.because(format!(
+            "the image {serial} failed on {}: {}. Correct the cause and build a new image. If the image was not the cause, run \
+             `firstboot update --retry`",
+            self.node, self.why
+        ))
+    }
+}
+
+/// Why another member must wait.
+pub(super) fn has_turn(turn: &Turn) -> Reason {
+    ReasonId::UpdateTurn.because(format!(
+        "{} has the turn, with the image {}, since {}",
+        turn.node,
+        turn.serial,
+        date(turn.since)
+    ))
+}
+
 /// Prevents every member from beginning an update.
 pub(super) async fn halt(client: &Client, halt: &Halt) -> Result<()> {
     client
@@ -208,7 +233,7 @@ pub(super) fn date(seconds: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn label(name: &str) -> Label {
@@ -222,7 +247,7 @@ mod tests {
         }
     }
 
-    fn turn(node: &str) -> Key<Turn> {
+    pub(in super::super) fn turn(node: &str) -> Key<Turn> {
         key(Turn {
             node: label(node),
             serial: 7,
@@ -230,7 +255,7 @@ mod tests {
         })
     }
 
-    fn halt() -> Key<Halt> {
+    pub(in super::super) fn halt() -> Key<Halt> {
         key(Halt {
             why: "release freeze".into(),
             node: "etcd-3".into(),
@@ -238,12 +263,20 @@ mod tests {
         })
     }
 
-    fn failed() -> Key<Failed> {
+    pub(in super::super) fn failed() -> Key<Failed> {
         key(Failed {
             node: label("etcd-2"),
             why: "etcd died".into(),
             at: 0,
         })
+    }
+
+    /// The state after a member began with this release.
+    pub(in super::super) fn of_newest(serial: u64) -> Agreed {
+        Agreed {
+            newest: key(Newest { serial }),
+            ..Agreed::default()
+        }
     }
 
     fn decide(agreed: &Agreed) -> Decision {

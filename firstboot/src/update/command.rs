@@ -1,18 +1,17 @@
 //! The command line of `firstboot update`.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
-use recipes::{Label, ReleaseDocument};
+use recipes::Label;
 use serde::Serialize;
 
 use super::cluster::{self, Agreed, Halt};
 use super::follow::follow;
 use super::look::{Verdict, judge};
+use super::order::begin;
 use super::own::Own;
 use super::source::Source;
-use super::state::{Exchange, Order, Outcome, Phase, State, Updated};
-use super::{check, stage, worker};
+use super::state::{Look, Order, Outcome, State, Updated};
+use super::{check, scheduled, stage, worker};
 use crate::etcd::{Client, Credentials};
 use crate::exit::{Exit, not_ready, refused};
 use crate::lock::Lock;
@@ -20,8 +19,7 @@ use crate::machine::host;
 use crate::output::{say, show};
 use crate::reason::ReasonId;
 use crate::snapshot::list::now;
-use crate::steps::selinux;
-use crate::{files, paths, systemd};
+use crate::{paths, systemd};
 
 /// The command line of `firstboot update`.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
@@ -56,6 +54,10 @@ pub(crate) struct Options {
     /// Release the turn of a node that will not return with its disk
     #[arg(long, value_name = "NODE", conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume"])]
     break_turn: Option<Label>,
+    /// Look for a newer image, and order the update if it may begin: firstboot-update.timer does
+    /// this
+    #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume", "break_turn", "work"])]
+    scheduled: bool,
     /// Execute the order on the disk: firstboot-update.service does this
     #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume", "break_turn"])]
     work: bool,
@@ -75,6 +77,9 @@ struct Answer<'a> {
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     if options.work {
         return worker::work().map(|()| None);
+    }
+    if options.scheduled {
+        return scheduled::run();
     }
     if let Some(why) = &options.halt {
         let halt = Halt {
@@ -141,13 +146,17 @@ enum Next {
 fn look(options: &Options, own: &Own) -> Result<Next> {
     let settings = own.cluster.update.clone().unwrap_or_default();
     let source = Source::of(options.from.as_deref(), settings.from.as_ref())?;
-    let release = ReleaseDocument::open(&source.release()?, &own.trusted, &own.cluster.name)
-        .map_err(|error| {
-            ReasonId::UpdateRelease
-                .because(format!("the release from {source} is refused: {error}"))
-        })
-        .map_err(refused)?;
+    let release = own.fetch(&source)?;
     if judge(&release, &own.image)? == Verdict::Current {
+        // `firstboot status` shows the serial.
+        Look {
+            overlay: own.image.overlay,
+            at: now(),
+            serial: Some(release.serial),
+            own: Some(release.serial),
+            why: None,
+        }
+        .write()?;
         if options.json {
             answer(&Answer {
                 newer: false,
@@ -165,7 +174,7 @@ fn look(options: &Options, own: &Own) -> Result<Next> {
     }
     let staged = stage::stage(&source, &release, &own.node)?;
     if options.check {
-        let report = check::report(&release, &staged)?;
+        let report = check::report(&release, &staged, settings.reboot)?;
         if options.json {
             answer(&Answer {
                 newer: true,
@@ -178,12 +187,13 @@ fn look(options: &Options, own: &Own) -> Result<Next> {
         }
         return Ok(Next::Done(Some(Exit::Newer)));
     }
-    let (serial, soak) = (release.serial, settings.soak_seconds);
     Ok(Next::Order(Box::new(Order {
+        serial: release.serial,
         release: Some(release),
-        serial,
-        soak,
+        soak: settings.soak_seconds,
+        reboot: settings.reboot,
         until: now() + options.deadline,
+        window: None,
     })))
 }
 
@@ -195,55 +205,15 @@ fn back(options: &Options, own: &Own) -> Result<Next> {
             "this node has no earlier image: it was not updated, or was rolled back already",
         ))
     })?;
-    let soak = own.cluster.update.clone().unwrap_or_default().soak_seconds;
+    let settings = own.cluster.update.clone().unwrap_or_default();
     Ok(Next::Order(Box::new(Order {
         release: None,
         serial: updated.serial,
-        soak,
+        soak: settings.soak_seconds,
+        reboot: settings.reboot,
         until: now() + options.deadline,
+        window: None,
     })))
-}
-
-/// Stores the order durably.
-fn begin(own: &Own, order: Order) -> Result<State> {
-    let exchange = match (&order.release, Updated::read()?) {
-        (
-            None,
-            Some(Updated {
-                exchange: Some(exchange),
-                ..
-            }),
-        ) => exchange,
-        _ => Exchange::default(),
-    };
-    let mut state = State {
-        id: format!("{:032x}", u128::from_be_bytes(random()?)),
-        node: own.node.clone(),
-        order,
-        phase: Phase::Waiting,
-        exchange,
-        turn: false,
-        boot: String::new(),
-        boots: 0,
-        why: None,
-        blame: false,
-    };
-    // The program comes first: a unit that finds an order needs it.
-    files::remove(paths::UPDATE_LOG)?;
-    files::install::install_copy(Path::new(paths::PROGRAM), Path::new(paths::UPDATER))?;
-    if let Some(label) = selinux::one(Path::new(paths::UPDATER)) {
-        label.apply()?;
-    }
-    state.enter(Phase::Waiting)?;
-    Ok(state)
-}
-
-fn random() -> Result<[u8; 16]> {
-    use ring::rand::SecureRandom as _;
-    let mut bytes = [0; 16];
-    let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
-    filled.map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
-    Ok(bytes)
 }
 
 fn answer(answer: &Answer<'_>) -> Result<()> {

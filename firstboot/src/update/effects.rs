@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use recipes::update::Reboot;
+
 use super::changes::{FileChange, Kind};
 
 /// An action that makes the running system use changed files.
@@ -34,10 +36,11 @@ pub(super) enum Effect {
 }
 
 /// Units that an update always restarts, or must not touch.
-const OWN: [&str; 4] = [
+const OWN: [&str; 5] = [
     "etcd.service",
     "firstboot.service",
     "firstboot-update.service",
+    "firstboot-auto-update.service",
     "firstboot-snapshot.service",
 ];
 /// Kinds of units that can be enabled and started.
@@ -50,6 +53,26 @@ pub(super) fn effects(changes: &[FileChange]) -> BTreeSet<Effect> {
         all.remove(&Effect::ReloadFirewall);
     }
     all
+}
+
+/// Whether the node reboots to apply these changes.
+pub(super) fn reboots(rule: Reboot, changes: &[FileChange]) -> bool {
+    match rule {
+        Reboot::Never => false,
+        Reboot::WhenNeeded => !only_at_boot(changes).is_empty(),
+        Reboot::Always => true,
+    }
+}
+
+/// The changed files that only a boot applies.
+pub(super) fn only_at_boot(changes: &[FileChange]) -> Vec<String> {
+    let paths = effects(changes)
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Reboot(path) => Some(format!("/{path}")),
+            _ => None,
+        });
+    paths.collect()
 }
 
 fn effect(change: &FileChange) -> Option<Effect> {
@@ -212,10 +235,34 @@ mod tests {
             "etc/systemd/system/etcd.service",
             "etc/systemd/system/etcd.service.d/a.conf",
             "etc/systemd/system/firstboot-update.service",
+            "etc/systemd/system/firstboot-auto-update.service",
             "etc/systemd/system/own@.service",
             "etc/motd",
         ];
         assert_eq!(of(&paths.map(|path| (path, Kind::Replaced))), [""; 0]);
+    }
+
+    #[test]
+    fn a_node_reboots_if_the_rule_of_the_recipe_says_so() {
+        let change = |path: &str| {
+            [FileChange {
+                path: path.to_owned(),
+                kind: Kind::Replaced,
+            }]
+        };
+        for (rule, fstab, chrony) in [
+            (Reboot::Never, false, false),
+            (Reboot::WhenNeeded, true, false),
+            (Reboot::Always, true, true),
+        ] {
+            assert_eq!(reboots(rule, &change("etc/fstab")), fstab, "{rule:?}");
+            assert_eq!(
+                reboots(rule, &change("etc/chrony.conf")),
+                chrony,
+                "{rule:?}"
+            );
+        }
+        assert_eq!(only_at_boot(&change("etc/fstab")), ["/etc/fstab"]);
     }
 
     #[test]

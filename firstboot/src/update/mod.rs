@@ -7,6 +7,7 @@
 //! running system use them (`apply`) from the list of `effects`. Then it waits until the member has
 //! proved itself (`prove`), or restores the previous image. `state` is stored on the disk: after a
 //! power cut the unit continues from it. `follow` shows the unit's messages to the operator.
+//! `summary` is what `firstboot status` shows of it. `scheduled` is the run of the timer that updates a node without an operator, in its `window`.
 
 mod apply;
 mod changes;
@@ -17,13 +18,17 @@ mod effects;
 mod exchange;
 mod follow;
 mod look;
+mod order;
 mod own;
 mod prove;
 mod ready;
+mod scheduled;
 mod source;
 mod stage;
 mod state;
+pub(crate) mod summary;
 mod turn;
+mod window;
 mod worker;
 
 pub(crate) use command::{Options, run};

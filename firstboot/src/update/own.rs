@@ -2,9 +2,10 @@
 
 use anyhow::{Context as _, Result};
 use recipes::node::NODE_TYPE;
-use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey};
+use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey, ReleaseDocument};
 
 use super::look::OwnImage;
+use super::source::Source;
 use super::state::Updated;
 use crate::exit::refused;
 use crate::identity::Identity;
@@ -66,6 +67,17 @@ impl Own {
             image,
             document,
             envelope,
+        })
+    }
+
+    /// Fetches a release, and checks its signature and its cluster.
+    pub(super) fn fetch(&self, source: &Source) -> Result<ReleaseDocument> {
+        let text = source.release()?;
+        ReleaseDocument::open(&text, &self.trusted, &self.cluster.name).map_err(|error| {
+            refused(
+                ReasonId::UpdateRelease
+                    .because(format!("the release from {source} is refused: {error}")),
+            )
         })
     }
 

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use recipes::{Label, ReleaseDocument};
+use recipes::update::Reboot;
+use recipes::{Label, ReleaseDocument, Sha256, Window};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,10 @@ pub(super) struct State {
     pub(super) turn: bool,
     /// In which boot this was written.
     pub(super) boot: String,
-    /// In how many boots the new image has been proving itself.
+    /// In which boot the exchange of files began; empty before it, and for a rollback.
+    #[serde(default)]
+    pub(super) exchange_boot: String,
+    /// In how many boots, after the one that the update itself ordered, the new image has been proving itself.
     pub(super) boots: u32,
     /// Why the previous image is restored.
     pub(super) why: Option<String>,
@@ -48,8 +52,14 @@ pub(super) struct Order {
     pub(super) serial: u64,
     /// For how many seconds the member must stay healthy.
     pub(super) soak: u32,
+    /// When the node reboots.
+    #[serde(default)]
+    pub(super) reboot: Reboot,
     /// When to stop waiting for the turn, in seconds since 1970.
     pub(super) until: u64,
+    /// When the update may begin; `None` for always, as for an order of the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) window: Option<Window>,
 }
 
 /// The progress of an order. In `Exchanging` and `TakingBack` the files may be a mixture of both
@@ -61,10 +71,14 @@ pub(super) enum Phase {
     Waiting,
     /// The files of the new image are being installed.
     Exchanging,
+    /// All files belong to the new image, and the node reboots to apply them.
+    Rebooting,
     /// All files belong to the new image, and the member must prove itself.
     Proving,
     /// The files of the previous image are being restored.
     TakingBack,
+    /// All files belong to the previous image, and the node reboots to apply them.
+    RebootingBack,
     /// All files belong to the previous image; the member must become healthy.
     Recovering,
 }
@@ -91,6 +105,23 @@ pub(super) struct Updated {
     pub(super) exchange: Option<Exchange>,
 }
 
+/// What the last look for a newer image found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Look {
+    /// The digest of the overlay of this node's image.
+    pub(super) overlay: Sha256,
+    /// In seconds since 1970.
+    pub(super) at: u64,
+    /// The serial of the release; `None` if there was none to read.
+    pub(super) serial: Option<u64>,
+    /// The serial of this node's image, from the last release that was this image.
+    pub(super) own: Option<u64>,
+    /// Why the node did not begin to install a newer image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) why: Option<String>,
+}
+
 /// How an order ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -101,6 +132,9 @@ pub(super) struct Outcome {
     pub(super) end: End,
     /// Why, or what needs a reboot.
     pub(super) why: String,
+    /// The boot after which a reboot is still needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) boot: Option<String>,
     /// In seconds since 1970.
     pub(super) at: u64,
 }
@@ -160,12 +194,14 @@ impl State {
 
     /// Writes how the order ended, and ends it.
     pub(super) fn end(&self, end: End, why: impl Into<String>) -> Result<Outcome> {
-        let (id, serial) = (self.id.clone(), self.order.serial);
+        let (id, serial, why) = (self.id.clone(), self.order.serial, why.into());
+        let needs_reboot = end == End::Updated && !why.is_empty();
         let outcome = Outcome {
             id,
             serial,
             end,
-            why: why.into(),
+            why,
+            boot: needs_reboot.then(boot).transpose()?,
             at: crate::snapshot::list::now(),
         };
         write(paths::UPDATE_OUTCOME, &outcome)?;
@@ -190,6 +226,18 @@ impl Outcome {
     /// How the last order ended.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_OUTCOME)
+    }
+}
+
+impl Look {
+    /// The last look.
+    pub(super) fn read() -> Result<Option<Self>> {
+        read(paths::UPDATE_LOOK)
+    }
+
+    /// Makes it durable.
+    pub(super) fn write(&self) -> Result<()> {
+        write(paths::UPDATE_LOOK, self)
     }
 }
 

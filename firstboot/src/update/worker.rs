@@ -12,8 +12,8 @@ use tokio::runtime::Runtime;
 use super::cluster::{Agreed, Decision, Failed};
 use super::own::Own;
 use super::prove::{Proof, Watch};
-use super::ready;
 use super::state::{End, Phase, State, Updated, boot};
+use super::{ready, window};
 use crate::etcd::{Client, Credentials};
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
@@ -21,7 +21,7 @@ use crate::planned_stop::Turn;
 use crate::reason::ReasonId;
 use crate::snapshot::list::now;
 use crate::{files, image_integrity, paths, systemd};
-use steps::{give_up_leadership, last_of, put_back, put_new, say};
+use steps::{give_up_leadership, last_of, put_back, put_new, reboot, say};
 
 /// The unit.
 pub(super) const UNIT: &str = "firstboot-update.service";
@@ -42,6 +42,10 @@ pub(super) fn work() -> Result<()> {
         return Ok(());
     };
     recover(&mut state)?;
+    if is_rebooting(&state) {
+        // Before firstboot.service and etcd start.
+        reboot(&mut state)?;
+    }
     // firstboot.service starts after this. All files belong to one image now.
     systemd::ready();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -50,6 +54,7 @@ pub(super) fn work() -> Result<()> {
     loop {
         let ended = match state.phase {
             Phase::Waiting => wait(&mut state, &runtime)?,
+            Phase::Rebooting | Phase::RebootingBack => reboot(&mut state).map(|()| false)?,
             Phase::Exchanging | Phase::Proving => prove(&mut state, &runtime)?,
             Phase::TakingBack | Phase::Recovering => recovered(&state, &runtime)?,
         };
@@ -57,6 +62,11 @@ pub(super) fn work() -> Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Whether the node must reboot before the update can continue.
+const fn is_rebooting(state: &State) -> bool {
+    matches!(state.phase, Phase::Rebooting | Phase::RebootingBack)
 }
 
 /// After an interrupted exchange, makes all files those of one image.
@@ -70,7 +80,10 @@ fn recover(state: &mut State) -> Result<()> {
             put_back(state)
         }
         Phase::TakingBack => put_back(state),
-        Phase::Proving if state.boot == boot()? => Ok(()),
+        Phase::Rebooting | Phase::RebootingBack | Phase::Proving if state.boot == boot()? => Ok(()),
+        // The boot that the update ordered.
+        Phase::Rebooting => state.enter(Phase::Proving),
+        Phase::RebootingBack => state.enter(Phase::Recovering),
         Phase::Proving if state.boots + 1 < BOOTS => {
             state.boots += 1;
             state.enter(Phase::Proving)
@@ -168,6 +181,10 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
         ready::take_snapshot()?;
         *snapshot = true;
     }
+    // A snapshot may have taken long, so this comes last.
+    if let Some(why) = window::objection(state.order.window)? {
+        return Ok(Decision::Wait(why));
+    }
     if decision == Decision::Take {
         // This is written first: after a power cut the node must know that it may have the turn.
         state.turn = true;
@@ -245,11 +262,11 @@ fn prove(state: &mut State, runtime: &Runtime) -> Result<bool> {
     }
     release_turn_patiently(state, runtime, None)?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
-    let reboot = last_of(state);
-    let note = if reboot.is_empty() {
+    let files = last_of(state)?;
+    let note = if files.is_empty() {
         String::new()
     } else {
-        format!("; reboot to apply {}", reboot.join(", "))
+        format!("; reboot to apply {}", files.join(", "))
     };
     say(format!(
         "{} has the image {}{note}",

@@ -5,6 +5,7 @@ mod backup;
 mod documented;
 mod hostile;
 mod install;
+mod update;
 
 use super::*;
 

@@ -1,20 +1,101 @@
 //! `[update]`: how running nodes install a newer image.
 
+use std::str::FromStr;
+
 use super::values::Base;
+use crate::diagnostic::Diagnostic;
 use crate::reader::Table;
-use crate::update::{SOAK, Update, UpdateMode};
+use crate::schedule::Schedule;
+use crate::update::{Auto, Reboot, SOAK, Update, UpdateMode};
+use crate::window::Window;
+
+/// How often a node looks for a newer image, by default.
+const EVERY: &str = "1 hour";
+
+const FROM_HELP: &str = "set `from` to the URL of the folder that holds release.json and image/, or set mode = \"manual\"";
+
+/// The words of `mode`.
+#[derive(Clone, Copy)]
+enum Mode {
+    Manual,
+    Auto,
+}
+
+/// `every`: a number of minutes or hours.
+struct Every(Schedule);
+
+impl FromStr for Every {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        format!("every {text}").parse().map(Self).map_err(|_| {
+            "expected 5, 6, 10, 12, 15, 20 or 30 minutes, or 1, 2, 3, 4, 6, 8, 12 or 24 hours, as in `30 minutes`"
+        })
+    }
+}
 
 pub(super) fn read(root: &Table<'_>) -> Option<Update> {
     let table = root.table("update")?;
-    let mode = table.choice("mode", &[("manual", UpdateMode::Manual)]);
+    let mode = table.choice("mode", &[("manual", Mode::Manual), ("auto", Mode::Auto)]);
     let from = table.value::<Base>("from");
     let soak = table.integer("soak-seconds", 10..=86_400);
+    let reboot = table.choice(
+        "reboot",
+        &[
+            ("never", Reboot::Never),
+            ("when-needed", Reboot::WhenNeeded),
+            ("always", Reboot::Always),
+        ],
+    );
+    let auto = read_auto(&table);
+    let mode = match mode.map(|at| at.value) {
+        Some(Mode::Auto) => {
+            if table.place("from").is_none() {
+                let finding = Diagnostic::error(table.header(), "`mode = \"auto\"` without `from`")
+                    .label("the nodes do not know where to look for a newer image");
+                table.report(finding.help(FROM_HELP));
+            }
+            UpdateMode::Auto(auto?)
+        }
+        Some(Mode::Manual) | None => {
+            for key in ["every", "window"] {
+                let message = format!("`{key}` has no effect: the operator begins each update");
+                table.reject(key, &message, "set mode = \"auto\", or remove this key");
+            }
+            UpdateMode::Manual
+        }
+    };
     table.finish();
     Some(Update {
-        mode: mode.map_or(UpdateMode::Manual, |at| at.value),
+        mode,
         from: from.map(|at| at.value.url().clone()),
         soak_seconds: soak
             .and_then(|at| u32::try_from(at.value).ok())
             .unwrap_or(SOAK),
+        reboot: reboot.map(|at| at.value).unwrap_or_default(),
+    })
+}
+
+/// `every` and `window`. A window must have room for two looks: a look may be late, and the cluster
+/// may not be healthy during one of them.
+fn read_auto(table: &Table<'_>) -> Option<Auto> {
+    let every = table.value::<Every>("every");
+    let window = table.value::<Window>("window");
+    let looks = every.map_or_else(|| EVERY.parse().ok(), |at| Some(at.value))?;
+    if let Some(at) = &window
+        && at.value.length() < 2 * looks.0.period()
+    {
+        let finding = Diagnostic::error(
+            at.span.clone(),
+            "the window is too short: a node may not look for a newer image in it",
+        )
+        .label("expected at least twice the time of `every`");
+        table.report(finding.help(format!(
+            "lengthen the window, or set `every` to a shorter time (default: {EVERY})"
+        )));
+    }
+    Some(Auto {
+        every: looks.0,
+        window: window.map(|at| at.value),
     })
 }

@@ -20,7 +20,9 @@ mod rebuild;
 mod rejoin;
 mod rotation;
 mod update;
+mod update_auto;
 mod update_failure;
+mod update_reboot;
 mod upgrade;
 mod versions;
 mod waiting;
@@ -53,6 +55,8 @@ fn main() -> ExitCode {
             versions::trials(),
             upgrade::trials(),
             update::trials(),
+            update_auto::trials(),
+            update_reboot::trials(),
             update_failure::trials(),
         ];
         subjects.into_iter().flatten().collect()

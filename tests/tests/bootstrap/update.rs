@@ -99,7 +99,7 @@ pub(crate) fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
 }
 
 /// All nodes have this image, whole; no node has the turn, and no order is open.
-fn all_have(bed: &Bed, etcd: &str) -> Result<()> {
+pub(crate) fn all_have(bed: &Bed, etcd: &str) -> Result<()> {
     let image = repack::read(&bed.provisioning.out())?
         .overlay
         .sha256

@@ -10,16 +10,18 @@ use tokio::runtime::Runtime;
 
 use super::super::exchange::Places;
 use super::super::own::Own;
-use super::super::state::{Phase, State, Updated};
+use super::super::state::{Phase, State, Updated, boot};
 use super::super::{apply, check, effects, stage};
 use crate::etcd::{Client, Credentials};
 use crate::lock::Lock;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, others, transfer_leadership};
 use crate::operator::UNIT;
-use crate::{output, paths, release, systemd};
+use crate::{output, paths, release, system_command, systemd};
 
 /// How long a transfer of the leadership may take.
 const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long systemd may take to stop all units for a reboot.
+const REBOOT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Logs a line to the journal and for the command that follows the order. It never fails, so that
 /// an exchange does not stop for a message.
@@ -64,6 +66,7 @@ pub(super) fn put_new(state: &mut State, runtime: &Runtime) -> Result<()> {
     stop()?;
     let _lock = Lock::take()?;
     apply::before(&state.exchange.files, &mut say);
+    state.exchange_boot = boot()?;
     state.enter(Phase::Exchanging)?;
     places.exchange(&state.exchange, Path::new(paths::UPDATE_NEW))?;
     apply::after(
@@ -72,7 +75,13 @@ pub(super) fn put_new(state: &mut State, runtime: &Runtime) -> Result<()> {
         &mut say,
     )?;
     state.boots = 0;
-    state.enter(Phase::Proving)
+    state.enter(
+        if effects::reboots(state.order.reboot, &state.exchange.files) {
+            Phase::Rebooting
+        } else {
+            Phase::Proving
+        },
+    )
 }
 
 /// Restores the files of the previous image. Afterwards firstboot.service must be started; at boot
@@ -91,7 +100,15 @@ pub(super) fn put_back(state: &mut State) -> Result<()> {
     let places = Places::of_node();
     places.take_back(&state.exchange)?;
     apply::after(&reversed, places.present(&state.exchange, true), &mut say)?;
-    state.enter(Phase::Recovering)
+    // A system that was not booted since the exchange still uses what the previous image applied.
+    let booted = state.exchange_boot != boot()?;
+    state.enter(
+        if booted && effects::reboots(state.order.reboot, &reversed) {
+            Phase::RebootingBack
+        } else {
+            Phase::Recovering
+        },
+    )
 }
 
 /// Stops etcd. It stays down until firstboot permits its start again.
@@ -141,12 +158,33 @@ async fn transfer(own: &Own) -> Result<()> {
     }
 }
 
-/// The files of the new image that need a reboot.
-pub(super) fn last_of(state: &State) -> Vec<String> {
-    let effects = effects::effects(&state.exchange.files);
-    let reboot = effects.into_iter().filter_map(|effect| match effect {
-        effects::Effect::Reboot(path) => Some(format!("/{path}")),
-        _ => None,
-    });
-    reboot.collect()
+/// The files of the new image that only a reboot applies, and that were not applied since.
+pub(super) fn last_of(state: &State) -> Result<Vec<String>> {
+    Ok(if state.exchange_boot == boot()? {
+        effects::only_at_boot(&state.exchange.files)
+    } else {
+        Vec::new()
+    })
+}
+
+/// Reboots the node. systemd ends this process, and the updater continues after the boot.
+pub(super) fn reboot(state: &mut State) -> Result<()> {
+    say(
+        "rebooting this node to apply the changed files; `firstboot status` shows the end of the update",
+    );
+    if let Err(error) = system_command::run("systemctl", &["reboot"]) {
+        say(format!("{error:#}"));
+    } else {
+        std::thread::sleep(REBOOT_TIMEOUT);
+    }
+    // A member that is down for an update that cannot continue holds up the whole cluster.
+    if state.phase == Phase::RebootingBack {
+        say("this node did not reboot; reboot it to apply the files of the previous image");
+        return state.enter(Phase::Recovering);
+    }
+    state.why = Some(format!(
+        "the node did not reboot within {} s",
+        REBOOT_TIMEOUT.as_secs()
+    ));
+    put_back(state)
 }

@@ -1,0 +1,53 @@
+//! Stores an order, which firstboot-update.service executes.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::own::Own;
+use super::state::{Exchange, Order, Phase, State, Updated};
+use crate::steps::selinux;
+use crate::{files, paths};
+
+/// Stores the order durably.
+pub(super) fn begin(own: &Own, order: Order) -> Result<State> {
+    let exchange = match (&order.release, Updated::read()?) {
+        (
+            None,
+            Some(Updated {
+                exchange: Some(exchange),
+                ..
+            }),
+        ) => exchange,
+        _ => Exchange::default(),
+    };
+    let mut state = State {
+        id: format!("{:032x}", u128::from_be_bytes(random()?)),
+        node: own.node.clone(),
+        order,
+        phase: Phase::Waiting,
+        exchange,
+        turn: false,
+        boot: String::new(),
+        exchange_boot: String::new(),
+        boots: 0,
+        why: None,
+        blame: false,
+    };
+    // The program comes first: a unit that finds an order needs it.
+    files::remove(paths::UPDATE_LOG)?;
+    files::install::install_copy(Path::new(paths::PROGRAM), Path::new(paths::UPDATER))?;
+    if let Some(label) = selinux::one(Path::new(paths::UPDATER)) {
+        label.apply()?;
+    }
+    state.enter(Phase::Waiting)?;
+    Ok(state)
+}
+
+fn random() -> Result<[u8; 16]> {
+    use ring::rand::SecureRandom as _;
+    let mut bytes = [0; 16];
+    let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
+    Ok(bytes)
+}

@@ -1,0 +1,135 @@
+//! `firstboot update --scheduled`: the run of firstboot-update.timer with `mode = "auto"`.
+//!
+//! The run looks for a newer image, and orders the update that an operator orders with `firstboot
+//! update`. It does not wait for the end of the update. If the node does not install a newer image,
+//! `firstboot status` shows the reason.
+
+use anyhow::Result;
+use recipes::update::{Auto, Update};
+
+use super::cluster::{Agreed, Decision};
+use super::look::{Verdict, judge};
+use super::order::begin;
+use super::own::Own;
+use super::source::Source;
+use super::state::{Look, Order, State};
+use super::{ready, stage, window, worker};
+use crate::etcd::Credentials;
+use crate::exit::{Exit, code_of, reason_of, refused};
+use crate::lock::Lock;
+use crate::output::say;
+use crate::reason::{Reason, ReasonId};
+use crate::snapshot::list::now;
+use crate::systemd;
+
+/// The shortest time for which an order waits for its turn, in seconds.
+const WAIT: u64 = 600;
+
+/// Runs the command.
+pub(super) fn run() -> Result<Option<Exit>> {
+    let own = Own::read()?;
+    let settings = own.cluster.update.clone().unwrap_or_default();
+    let auto = settings.auto().ok_or_else(|| {
+        refused(ReasonId::UpdateManual.because(
+            "the recipe of this image does not set mode = \"auto\" in [update]: the operator begins each update",
+        ))
+    })?;
+    // An update that is under way continues by itself.
+    let lock = match Lock::take_updates() {
+        Err(error) if code_of(&error) == Exit::NotReady => return Ok(None),
+        lock => lock?,
+    };
+    if State::read()?.is_some() {
+        return Ok(None);
+    }
+    let known = Look::read()?.filter(|known| known.overlay == own.image.overlay);
+    let mut seen = Look {
+        overlay: own.image.overlay,
+        at: now(),
+        serial: None,
+        own: known.and_then(|known| known.own),
+        why: None,
+    };
+    let decided = decide(&own, &settings, auto, &mut seen);
+    seen.why = match &decided {
+        Ok(Next::Nothing | Next::Begin(_)) => None,
+        Ok(Next::Wait(why)) => Some(why.to_string()),
+        Err(error) => Some(reason_of(error).to_string()),
+    };
+    seen.write()?;
+    match decided? {
+        Next::Nothing => {}
+        Next::Wait(why) => say(format!("this node keeps its image: {why}")),
+        Next::Begin(order) => {
+            say(format!("ordering the update to the image {}", order.serial));
+            begin(&own, *order)?;
+            // The unit takes the lock.
+            drop(lock);
+            systemd::start(worker::UNIT)?;
+        }
+    }
+    Ok(None)
+}
+
+/// What the run does.
+enum Next {
+    /// The node has the newest image.
+    Nothing,
+    /// There is a newer image, and the node does not install it now.
+    Wait(Reason),
+    /// Execute this order.
+    Begin(Box<Order>),
+}
+
+/// Looks for a release. Stages it if this node may install it now.
+fn decide(own: &Own, settings: &Update, auto: Auto, seen: &mut Look) -> Result<Next> {
+    let source = Source::of(None, settings.from.as_ref())?;
+    let release = own.fetch(&source)?;
+    seen.serial = Some(release.serial);
+    match judge(&release, &own.image) {
+        Ok(Verdict::Current) => {
+            seen.own = seen.serial;
+            return Ok(Next::Nothing);
+        }
+        Ok(Verdict::Newer) => {}
+        // Only an operator can act on this, so it is not a failure of each run.
+        Err(error) if code_of(&error) == Exit::Refused => return Ok(Next::Wait(reason_of(&error))),
+        Err(error) => return Err(error),
+    }
+    let until = match auto.window {
+        None => now() + auto.every.period().max(WAIT),
+        Some(window) => match window::open_until(window)? {
+            Some(end) => end,
+            None => return Ok(Next::Wait(window::closed(window))),
+        },
+    };
+    // Before the download: this run may be one of many with the same result.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    if let Some(why) = runtime.block_on(obstacle(own, release.serial))? {
+        return Ok(Next::Wait(why));
+    }
+    stage::stage(&source, &release, &own.node)?;
+    Ok(Next::Begin(Box::new(Order {
+        serial: release.serial,
+        release: Some(release),
+        soak: settings.soak_seconds,
+        reboot: settings.reboot,
+        until,
+        window: auto.window,
+    })))
+}
+
+/// Why this node must not order the update, if it must not.
+async fn obstacle(own: &Own, serial: u64) -> Result<Option<Reason>> {
+    let credentials = Credentials::installed()?;
+    let client = ready::own_member(&credentials).await?;
+    let agreed = Agreed::read(&client, serial).await?;
+    Ok(match agreed.decide(&own.node, serial, false) {
+        Decision::Take | Decision::Mine => ready::objection(own, &credentials, false).await?,
+        // The order waits for the turn, so this node begins as soon as the other one has finished.
+        Decision::Wait(why) if why.id == Some(ReasonId::UpdateTurn) => None,
+        Decision::Wait(why) | Decision::Refuse(why) => Some(why),
+    })
+}

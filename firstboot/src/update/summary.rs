@@ -1,0 +1,238 @@
+//! What `firstboot status` shows of updates: the image of this node, its own update, and what the
+//! members agreed on in etcd.
+
+use anyhow::Result;
+use recipes::{ClusterDocument, Sha256};
+use serde::Serialize;
+
+use super::cluster::{Agreed, Failed, Halt, date, has_turn};
+use super::state::{End, Look, Outcome, Phase, State, Updated, boot};
+use crate::etcd::{Client, Credentials};
+use crate::planned_stop::Turn;
+use crate::reason::{Reason, ReasonId};
+use crate::{files, paths};
+
+/// The updates of this node and of the cluster.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Summary {
+    /// Whether the node updates itself.
+    auto: bool,
+    /// The serial of this node's image. An installed node learns it at its first look for an image.
+    serial: Option<u64>,
+    /// The update of this node that is under way.
+    order: Option<Order>,
+    /// The node that has the turn, with the serial of its image.
+    turn: Option<Turn>,
+    halt: Option<Halt>,
+    /// The newest release, if it failed.
+    failed: Option<FailedRelease>,
+    /// How the last update of this node ended.
+    last: Option<Outcome>,
+    /// What an operator must know.
+    reasons: Vec<Reason>,
+}
+
+/// An update that is under way.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Order {
+    serial: u64,
+    phase: Phase,
+    /// Whether it is a rollback from that image.
+    rollback: bool,
+}
+
+/// A release that failed.
+#[derive(Debug, Serialize)]
+struct FailedRelease {
+    serial: u64,
+    #[serde(flatten)]
+    failed: Failed,
+}
+
+/// What this node's disk says.
+#[derive(Debug, Default)]
+struct Local {
+    /// The digest of the overlay of this node's image.
+    overlay: Option<Sha256>,
+    updated: Option<Updated>,
+    state: Option<State>,
+    last: Option<Outcome>,
+    look: Option<Look>,
+    /// This boot.
+    boot: String,
+}
+
+impl Summary {
+    /// Reads the disk, and queries a member that answers through raft, if there is one.
+    pub(crate) async fn ask(
+        cluster: &ClusterDocument,
+        endpoint: Option<&str>,
+        credentials: &Credentials,
+    ) -> Self {
+        let mut errors = Vec::new();
+        let local = Local::read().unwrap_or_else(|error| {
+            errors.push(Reason::from(format!("{error:#}")));
+            Local::default()
+        });
+        let agreed = async {
+            let Some(endpoint) = endpoint else {
+                return Ok(Agreed::default());
+            };
+            Agreed::latest(&Client::connect(endpoint, credentials).await?).await
+        };
+        let agreed = agreed.await.unwrap_or_else(|error: anyhow::Error| {
+            errors.push(format!("cannot read the state of updates: {error:#}").into());
+            Agreed::default()
+        });
+        let auto = cluster
+            .update
+            .as_ref()
+            .is_some_and(|update| update.auto().is_some());
+        let mut summary = Self::of(auto, local, agreed);
+        summary.reasons.extend(errors);
+        summary
+    }
+
+    /// The summary, as a pure function.
+    fn of(auto: bool, local: Local, agreed: Agreed) -> Self {
+        let serial = local.serial();
+        let mut reasons = Vec::new();
+        let busy = local.state.as_ref().map(under_way);
+        let own = local.state.as_ref().map(|state| &state.node);
+        reasons.extend(busy);
+        let turn = agreed.turn.value.as_ref();
+        reasons.extend(turn.filter(|turn| Some(&turn.node) != own).map(has_turn));
+        reasons.extend(agreed.halt.value.as_ref().map(Halt::reason));
+        let newest = agreed.newest.value.map_or(0, |newest| newest.serial);
+        let failed = agreed.failed.value.clone();
+        let is_newer = |other: u64| serial.is_none_or(|serial| other > serial);
+        if let Some(failed) = failed.as_ref().filter(|_| is_newer(newest)) {
+            reasons.push(failed.reason(newest));
+        }
+        if local.state.is_none() {
+            for reason in local.kept_image(failed.as_ref().map(|_| newest)) {
+                // The cluster's state is newer than what this node noted.
+                if !reasons
+                    .iter()
+                    .any(|known| known.id.is_some() && known.id == reason.id)
+                {
+                    reasons.push(reason);
+                }
+            }
+        }
+        Self {
+            auto,
+            serial,
+            order: local.state.as_ref().map(|state| Order {
+                serial: state.order.serial,
+                phase: state.phase,
+                rollback: state.order.release.is_none(),
+            }),
+            turn: agreed.turn.value,
+            halt: agreed.halt.value,
+            failed: failed.map(|failed| FailedRelease {
+                serial: newest,
+                failed,
+            }),
+            last: local.last,
+            reasons,
+        }
+    }
+
+    /// A line about the image if its serial is known, and one for each reason.
+    pub(crate) fn lines(&self) -> String {
+        let image = self.serial.map(|serial| format!("image: {serial}\n"));
+        let reasons = self
+            .reasons
+            .iter()
+            .map(|reason| format!("update: {reason}\n"));
+        image.into_iter().chain(reasons).collect()
+    }
+}
+
+impl Local {
+    fn read() -> Result<Self> {
+        let overlay = files::read_if_there(paths::INSTALLED)?;
+        Ok(Self {
+            overlay: overlay.and_then(|text| String::from_utf8_lossy(&text).trim().parse().ok()),
+            updated: Updated::read()?,
+            state: State::read()?,
+            last: Outcome::read()?,
+            look: Look::read()?,
+            boot: boot()?,
+        })
+    }
+
+    /// The serial of this node's image, if it is known.
+    fn serial(&self) -> Option<u64> {
+        let updated = self.updated.as_ref().map(|updated| updated.serial);
+        let look = self.look.as_ref();
+        let seen = look.filter(|look| Some(look.overlay) == self.overlay);
+        updated.or_else(|| seen?.own)
+    }
+
+    /// Why the node did not install a newer image, and what the last update left to do.
+    fn kept_image(&self, failed: Option<u64>) -> Vec<Reason> {
+        let serial = self.serial();
+        let is_newer = |other: u64| serial.is_none_or(|serial| other > serial);
+        let mut reasons = Vec::new();
+        if let Some(last) = &self.last {
+            let newer_look = self.look.as_ref().is_some_and(|look| look.at > last.at);
+            match last.end {
+                End::TakenBack if is_newer(last.serial) && failed != Some(last.serial) => {
+                    reasons.push(ReasonId::UpdateTakenBack.because(format!(
+                        "this node took the image {} back on {}: {}",
+                        last.serial,
+                        date(last.at),
+                        last.why
+                    )));
+                }
+                End::GivenUp | End::Refused if is_newer(last.serial) && !newer_look => {
+                    reasons.push(Reason::parse(&last.why).map(|why| {
+                        format!("this node did not install the image {}: {why}", last.serial)
+                    }));
+                }
+                End::Updated if last.boot.as_ref() == Some(&self.boot) => {
+                    reasons.push(ReasonId::UpdateReboot.because(format!(
+                        "the image {} is not fully applied: {}",
+                        last.serial, last.why
+                    )));
+                }
+                _ => {}
+            }
+        }
+        if let Some(look) = &self.look
+            && look.serial.is_none_or(is_newer)
+            && let Some(why) = &look.why
+        {
+            reasons.push(Reason::parse(why).map(|why| match look.serial {
+                Some(serial) => format!("this node does not install the image {serial}: {why}"),
+                None => format!("this node cannot look for a newer image: {why}"),
+            }));
+        }
+        reasons
+    }
+}
+
+/// What this node does.
+fn under_way(state: &State) -> Reason {
+    let serial = state.order.serial;
+    let why = state.why.as_deref().unwrap_or_default();
+    ReasonId::UpdateBusy.because(match state.phase {
+        Phase::Waiting if state.order.release.is_none() => {
+            format!("this node waits for its turn to roll the image {serial} back")
+        }
+        Phase::Waiting => format!("this node waits for its turn to install the image {serial}"),
+        Phase::Exchanging => format!("this node installs the image {serial}"),
+        Phase::Rebooting => format!("this node reboots to apply the image {serial}"),
+        Phase::Proving => format!("this node must prove that it is healthy on the image {serial}"),
+        Phase::TakingBack | Phase::RebootingBack | Phase::Recovering => {
+            format!("this node restores the image before the image {serial}: {why}")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Which facts about updates `firstboot status` shows.
+
+use super::super::cluster::tests::{failed, halt, of_newest, turn};
+use super::super::state::{Exchange, Order as StoredOrder};
+use super::*;
+
+const DIGEST: [u8; 32] = [7; 32];
+
+fn look(serial: Option<u64>, own: Option<u64>, why: Option<&str>) -> Look {
+    Look {
+        overlay: Sha256::new(DIGEST),
+        at: 100,
+        serial,
+        own,
+        why: why.map(str::to_owned),
+    }
+}
+
+/// A node that was updated to the image 6.
+fn local() -> Local {
+    Local {
+        overlay: Some(Sha256::new(DIGEST)),
+        updated: Some(Updated {
+            serial: 6,
+            serial_before: None,
+            exchange: None,
+        }),
+        boot: "now".into(),
+        ..Local::default()
+    }
+}
+
+fn ended(end: End, serial: u64, why: &str) -> Outcome {
+    Outcome {
+        id: String::new(),
+        serial,
+        end,
+        why: why.into(),
+        boot: Some("now".into()),
+        at: 100,
+    }
+}
+
+#[track_caller]
+fn says(local: Local, agreed: Agreed, expected: &[&str]) {
+    let said = Summary::of(true, local, agreed).lines();
+    let mut lines = said.lines();
+    for expected in expected {
+        let line = lines.next().unwrap_or_default();
+        assert!(line.contains(expected), "{line:?} lacks {expected:?}");
+    }
+    assert_eq!(lines.next(), None, "{said}");
+}
+
+#[test]
+fn a_node_knows_its_serial_from_its_last_update_or_its_last_look() {
+    says(local(), Agreed::default(), &["image: 6"]);
+    let installed = |look| Local {
+        updated: None,
+        look: Some(look),
+        ..local()
+    };
+    says(
+        installed(look(Some(5), Some(5), None)),
+        Agreed::default(),
+        &["image: 5"],
+    );
+    says(
+        installed(look(Some(6), Some(5), None)),
+        Agreed::default(),
+        &["image: 5"],
+    );
+    says(installed(look(Some(5), None, None)), Agreed::default(), &[]);
+    // The look was before an installation or a rollback.
+    let other = Look {
+        overlay: Sha256::new([8; 32]),
+        ..look(Some(5), Some(5), None)
+    };
+    says(installed(other), Agreed::default(), &[]);
+}
+
+#[test]
+fn what_the_members_agreed_on_is_shown() {
+    let agreed = || Agreed {
+        turn: turn("etcd-2"),
+        halt: halt(),
+        failed: failed(),
+        ..of_newest(7)
+    };
+    says(
+        local(),
+        agreed(),
+        &[
+            "image: 6",
+            "update: etcd-2 has the turn, with the image 7",
+            "release freeze. `firstboot update --resume` ends the halt [update-halted]",
+            "the image 7 failed on etcd-2: etcd died",
+        ],
+    );
+    // A node that has that image already, as after --retry.
+    let new = Local {
+        updated: Some(Updated {
+            serial: 7,
+            serial_before: None,
+            exchange: None,
+        }),
+        ..local()
+    };
+    let only_failed = Agreed {
+        failed: failed(),
+        ..of_newest(7)
+    };
+    says(new, only_failed, &["image: 7"]);
+}
+
+#[test]
+fn the_update_that_is_under_way_is_shown_instead_of_what_was_before_it() {
+    let state = State {
+        id: String::new(),
+        node: "etcd-1".parse().unwrap(),
+        order: StoredOrder {
+            release: None,
+            serial: 7,
+            soak: 60,
+            reboot: recipes::update::Reboot::Never,
+            until: 0,
+            window: None,
+        },
+        phase: Phase::Recovering,
+        exchange: Exchange::default(),
+        turn: true,
+        boot: String::new(),
+        exchange_boot: String::new(),
+        boots: 0,
+        why: Some("an operator ordered it".into()),
+        blame: true,
+    };
+    let busy = Local {
+        state: Some(state),
+        last: Some(ended(End::TakenBack, 7, "a power cut")),
+        look: Some(look(Some(7), Some(6), Some("closed [update-window]"))),
+        ..local()
+    };
+    let agreed = Agreed {
+        turn: turn("etcd-1"),
+        ..of_newest(7)
+    };
+    let expected = "restores the image before the image 7: an operator ordered it [update-busy]";
+    says(busy, agreed, &["image: 6", expected]);
+}
+
+#[test]
+fn the_reason_for_which_a_newer_image_is_not_installed_is_shown() {
+    let with = |look| Local {
+        look: Some(look),
+        ..local()
+    };
+    says(
+        with(look(
+            Some(7),
+            Some(6),
+            Some("the window is closed [update-window]"),
+        )),
+        Agreed::default(),
+        &[
+            "image: 6",
+            "does not install the image 7: the window is closed [update-window]",
+        ],
+    );
+    says(
+        with(look(None, Some(6), Some("no route"))),
+        Agreed::default(),
+        &["image: 6", "cannot look for a newer image: no route"],
+    );
+    // It was installed since.
+    says(
+        with(look(
+            Some(6),
+            Some(6),
+            Some("the window is closed [update-window]"),
+        )),
+        Agreed::default(),
+        &["image: 6"],
+    );
+    // The halt is in etcd, too.
+    says(
+        with(look(Some(7), Some(6), Some("halted [update-halted]"))),
+        Agreed {
+            halt: halt(),
+            ..Agreed::default()
+        },
+        &["image: 6", "release freeze"],
+    );
+}
+
+#[test]
+fn the_end_of_the_last_update_is_shown_while_it_matters() {
+    let with = |last| Local {
+        last: Some(last),
+        ..local()
+    };
+    says(
+        with(ended(End::TakenBack, 7, "a power cut")),
+        Agreed::default(),
+        &["image: 6", "a power cut [update-taken-back]"],
+    );
+    says(
+        with(ended(End::GivenUp, 7, "etcd-2 has the turn [update-turn]")),
+        Agreed::default(),
+        &["image: 6", "etcd-2 has the turn [update-turn]"],
+    );
+    says(
+        with(ended(End::TakenBack, 5, "x")),
+        Agreed::default(),
+        &["image: 6"],
+    );
+    let reboot = ended(End::Updated, 6, "reboot to apply /etc/fstab");
+    says(
+        with(reboot.clone()),
+        Agreed::default(),
+        &["image: 6", "reboot to apply /etc/fstab [update-reboot]"],
+    );
+    let rebooted = Outcome {
+        boot: Some("before".into()),
+        ..reboot
+    };
+    says(with(rebooted), Agreed::default(), &["image: 6"]);
+}

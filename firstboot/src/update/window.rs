@@ -1,0 +1,97 @@
+//! Whether an update may begin at this time of the day and week.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+use recipes::Window;
+
+use crate::reason::{Reason, ReasonId};
+use crate::snapshot::list::now;
+
+/// When the window closes, in seconds since 1970; `None` if it is closed now.
+pub(super) fn open_until(window: Window) -> Result<Option<u64>> {
+    Ok(open_until_at(window, now(), offset()?))
+}
+
+/// Why an update must not begin now, if it must not.
+pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
+    let Some(window) = window else {
+        return Ok(None);
+    };
+    Ok(match open_until(window)? {
+        Some(_) => None,
+        None => Some(closed(window)),
+    })
+}
+
+/// The reason of a closed window.
+pub(super) fn closed(window: Window) -> Reason {
+    ReasonId::UpdateWindow.because(format!(
+        "an update begins only in the window of [update]: {window}"
+    ))
+}
+
+/// The window is in local time, and `offset` is what the local time is ahead of UTC, in seconds.
+fn open_until_at(window: Window, now: u64, offset: i64) -> Option<u64> {
+    let local = now.checked_add_signed(offset)?;
+    window
+        .open_until(local)?
+        .checked_sub(local)?
+        .checked_add(now)
+}
+
+/// What the local time is ahead of UTC. No function of Rust's standard library knows the time zone.
+fn offset() -> Result<i64> {
+    let said = Command::new("date")
+        .arg("+%z")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run `date +%z`")?;
+    let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+    seconds(&said).with_context(|| format!("`date +%z` says `{said}`, which is not an offset"))
+}
+
+/// The seconds of an offset such as `+0530`.
+fn seconds(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(['+', '-'])?;
+    if digits.len() != 4 || !digits.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let number: i64 = digits.parse().ok()?;
+    let seconds = (number / 100 * 60 + number % 100) * 60;
+    Some(if text.starts_with('-') {
+        -seconds
+    } else {
+        seconds
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_is_in_local_time() {
+        // Sunday, 02:00 UTC.
+        let two = 1_795_312_800;
+        let window = "Sun 02:30 for 2 hours".parse().unwrap();
+        assert_eq!(open_until_at(window, two, 0), None);
+        assert_eq!(open_until_at(window, two, 3600), Some(two + 5400));
+        assert_eq!(open_until_at(window, two + 3600, -3600), None);
+    }
+
+    #[test]
+    fn the_offset_of_the_time_zone_is_read() {
+        for (text, expected) in [
+            ("+0000", Some(0)),
+            ("+0530", Some(19_800)),
+            ("-0930", Some(-34_200)),
+            ("", None),
+            ("UTC", None),
+            ("+05:30", None),
+        ] {
+            assert_eq!(seconds(text), expected, "{text}");
+        }
+        assert!(offset().is_ok());
+    }
+}
