@@ -1,5 +1,5 @@
-//! The kickstart's files are compiled in; cargo is told so, since a new one among them changes no
-//! Rust file.
+//! The kickstart's files are compiled in. Cargo must watch the folder, since a new file in it
+//! changes no Rust file.
 
 fn main() {
     println!("cargo::rerun-if-changed=../kickstart");

@@ -1,5 +1,5 @@
-//! `builder allow`: the operator's word that `builder serve` may install a machine again, or hand
-//! out its document again.
+//! `builder allow`: permits `builder serve` to install a machine again, or to hand out its document
+//! again.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::console;
 use crate::serve::Cluster;
 use crate::serve::record::{self, DocumentDelivery, Installation, Record};
 
-/// What the command line says.
+/// The command-line options.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["install", "document"]))]
 pub(crate) struct Options {
@@ -35,7 +35,7 @@ pub(crate) struct Options {
     state: Option<PathBuf>,
 }
 
-/// Allows it. A server that runs takes it into account at once.
+/// Allows it. A running server takes it into account at once.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.canonicalize().with_context(|| {
         format!(
@@ -80,8 +80,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Allows an installation. Of all nodes only those that have no record: `--all` is what an operator
-/// types for a new cluster, and finds in the shell's history when the cluster runs.
+/// Allows an installation. `--all` covers only the nodes without a record: an operator types it for
+/// a new cluster, and later finds it in the shell's history while the cluster is running.
 fn install(record: &Record, name: &Label, all: bool) -> Result<String> {
     let known = all && (record.installation(name)?.is_some() || record.delivery(name)?.is_some());
     if known {

@@ -1,4 +1,5 @@
-//! `builder pki assign`: a PKI folder serves another cluster, or the same one under new names.
+//! `builder pki assign`: assigns a PKI folder to another cluster, or to the same cluster under new
+//! names.
 
 use std::path::PathBuf;
 
@@ -7,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::{check, console, pki};
 
-/// What the command line says.
+/// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The folder of the cluster's certificates and keys

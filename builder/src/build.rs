@@ -26,10 +26,10 @@ use crate::serve::record::Record;
 use crate::tree::Tree;
 use crate::{console, elf, image_release, newfile, nodes, render, text_file};
 
-/// A firstboot with all its debug symbols is smaller.
+/// Larger than a firstboot with all its debug symbols.
 const LARGEST_FIRSTBOOT: u64 = 1 << 30;
 
-/// What the command line says.
+/// The command-line options.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -70,7 +70,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Which earlier output may be replaced by one that is signed with this key.
+    /// The earlier outputs that may be replaced, given that this build signs with this key.
     fn replaceable(&self, key: Option<PublicKey>) -> Replaceable {
         if self.replace {
             Replaceable::Any
@@ -91,7 +91,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let date = date(&recipe)?;
     let folders = folders(options)?;
     let (cache, pki_folder) = (&folders.cache, &folders.pki);
-    // Before anything is fetched: a folder that may not be replaced will not be in the end either.
+    // This check comes before any download: a folder that may not be replaced now may not be
+    // replaced at the end either.
     let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
     if let Some(etcd) = replaced {
         warn_of_obstacle(&recipe, etcd, &folders.place, &*progress);
@@ -132,7 +133,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         overlay: tree.listed,
     };
     let manifest = manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
-    // Before the output is in its place: two images never have one serial.
+    // This comes before the output is moved into its place, so that two images never share a
+    // serial.
     let serial = pki.serial(manifest.image())?;
     let release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
     image_release::write(output.path(), &release, pki.signing())?;
@@ -148,8 +150,8 @@ fn issue_documents(
     pki_folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<NodeDocument>> {
-    // Before the first document, which publishes the key: a build that ends here begins the record
-    // again.
+    // This comes before the first document, because the document publishes the key. A build that
+    // ends here begins the record again.
     let begun = if pki.is_new() {
         Some(begin_record(recipe, pki_folder)?)
     } else {
@@ -210,7 +212,7 @@ fn warn_of_obstacle(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: 
     }
 }
 
-/// SOURCE_DATE_EPOCH where it is set (reproducible-builds.org/specs/source-date-epoch), else the
+/// SOURCE_DATE_EPOCH if it is set (reproducible-builds.org/specs/source-date-epoch), else the
 /// recipe's date.
 fn date(recipe: &Recipe) -> Result<u64> {
     let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else {
@@ -225,14 +227,14 @@ fn date(recipe: &Recipe) -> Result<u64> {
     })
 }
 
-/// Begins the record of what `builder serve` installs.
+/// Begins the record of the machines that `builder serve` installs.
 fn begin_record(recipe: &Recipe, pki: &Path) -> Result<Record> {
     let record = Record::new(&default_state(pki), &recipe.cluster.name);
     record.begin(SystemTime::now())?;
     Ok(record)
 }
 
-/// The firstboot to pack, once it is sure that CentOS 7 can run it.
+/// Reads the firstboot to pack, and makes sure that CentOS 7 can run it.
 fn firstboot(options: &Options) -> Result<(Content, FileDigest)> {
     let path = match &options.firstboot {
         Some(path) => path.clone(),
@@ -308,7 +310,7 @@ fn open_pki(options: &Options, recipe: &Recipe, folder: &Path) -> Result<Pki> {
     )?)
 }
 
-/// Who each node is.
+/// Makes each node's document.
 fn documents(recipe: &Recipe, pki: &mut Pki) -> Result<Vec<NodeDocument>> {
     let (cluster, domain) = (&recipe.cluster.name, &recipe.cluster.domain);
     let store_keys = pki.store_keys()?;
@@ -335,7 +337,8 @@ fn documents(recipe: &Recipe, pki: &mut Pki) -> Result<Vec<NodeDocument>> {
     recipe.nodes.iter().map(document).collect()
 }
 
-/// The folder that a web server serves: its umask's owner may be another than the server's.
+/// Makes a folder that a web server can read, whatever the umask: the server may run as another
+/// user.
 fn make_public(folder: &Path) -> Result<()> {
     fs::create_dir(folder)
         .and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)))

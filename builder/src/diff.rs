@@ -1,6 +1,6 @@
-//! `builder diff`: what another image has otherwise, as a person would say it: settings line by
-//! line, programs by version and digest. What follows from the rest (the stamp, the manifest, the
-//! overlay's own digest) is left out.
+//! `builder diff`: shows the differences between two images as a person would: settings line by
+//! line, programs by version and digest. It omits derived files (the stamp, the manifest, the
+//! overlay's own digest).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -15,7 +15,7 @@ use crate::console;
 use crate::exit::{Exit, exit_error};
 use crate::manifest::{self, Image, Kind, OverlayEntry};
 
-/// What the command line says.
+/// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The output of `builder build` that the nodes have now, or its image/
@@ -30,26 +30,26 @@ pub(crate) struct Options {
 /// The name of the difference between two versions of etcd.
 const ETCD: &str = "etcd";
 
-/// What is otherwise.
+/// A difference.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Difference {
-    /// A path on the node, or a name of something else.
+    /// The path on the node, or another name.
     what: String,
-    /// What it was; none where it was not there.
+    /// The old state, if it existed.
     #[serde(skip_serializing_if = "Option::is_none")]
     old: Option<String>,
-    /// What it is; none where it is not there any more.
+    /// The new state, if it still exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     new: Option<String>,
-    /// Of a text: the lines that went, with `-`, and those that came, with `+`.
+    /// For a text, the removed lines, with `-`, and the added ones, with `+`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lines: Vec<String>,
-    /// What is to be known of it.
+    /// A remark about the difference.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<String>,
 }
 
-/// Compares two images; says by the exit code whether anything differs.
+/// Compares two images; the exit code says whether anything differs.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let (old, new) = (manifest::open(&options.old)?, manifest::open(&options.new)?);
     let differences = differences(&old, &new);
@@ -151,14 +151,14 @@ fn overlay_differences(old: &Image, new: &Image) -> Vec<Difference> {
         .collect()
 }
 
-/// The kickstart without the overlay's digest, which changes with everything.
+/// The kickstart without the overlay's digest, which changes with every other change.
 fn kickstart(image: &Image) -> String {
     image
         .kickstart
         .replace(&image.overlay.to_string(), "(the overlay's digest)")
 }
 
-/// What is packed, by path, but for what lists the rest.
+/// The entries of the overlay by path, without the files that list the others.
 fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
     const LISTS: [&str; 2] = ["etc/firstboot/image.json", "etc/firstboot/SHA256SUMS"];
     let all = image
@@ -169,7 +169,7 @@ fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
     all.filter(|(path, _)| !LISTS.contains(path)).collect()
 }
 
-/// A file as lines to be compared, if it is a text; JSON has a line for each value.
+/// A file as lines to compare, if it is a text. JSON gets one line for each value.
 fn text(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8(bytes.to_vec()).ok()?;
     let value: Option<serde_json::Value> = serde_json::from_str(&text).ok();
@@ -193,7 +193,7 @@ fn lines(old: &str, new: &str) -> Vec<String> {
     changes.collect()
 }
 
-/// What can be seen of an entry; its content only where it cannot be shown line by line.
+/// Describes an entry; its content is included only if it cannot be shown line by line.
 fn describe(entry: &OverlayEntry, content: bool) -> String {
     let kind = if entry.kind == Kind::Folder {
         "folder "

@@ -1,4 +1,4 @@
-//! SHA-256 over what is too large, or comes too slowly, to be held in memory.
+//! SHA-256 over data that is too large, or arrives too slowly, to hold in memory.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,7 +7,7 @@ use std::path::Path;
 use recipes::Sha256;
 use ring::digest::{Context, SHA256};
 
-/// A digest in the making.
+/// A digest in progress.
 #[derive(Clone)]
 pub(crate) struct Hash(Context);
 
@@ -18,12 +18,12 @@ impl Default for Hash {
 }
 
 impl Hash {
-    /// Takes these bytes in.
+    /// Adds these bytes.
     pub(crate) fn add(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all of them.
+    /// The digest of all bytes.
     pub(crate) fn finish(self) -> Sha256 {
         let digest = self.0.finish();
         let mut bytes = [0; 32];
@@ -32,7 +32,7 @@ impl Hash {
     }
 }
 
-/// The size and the digest of all that can be read.
+/// The size and the digest of everything that a reader returns.
 pub(crate) fn of_all(mut from: impl Read) -> io::Result<(u64, Sha256)> {
     let mut hash = Hash::default();
     let mut buffer = vec![0; 256 << 10];

@@ -1,8 +1,8 @@
-//! Would this program run on CentOS 7? Told from its ELF headers, before it is on a node where it
-//! does not.
+//! Checks whether a program would run on CentOS 7. Its ELF headers tell, before it is on a node
+//! where it does not run.
 //!
-//! What counts is what the kernel and the dynamic linker of CentOS 7.9 look at: program headers and
-//! the dynamic segment. Section headers may be stripped and are not asked.
+//! The check looks at what the kernel and the dynamic linker of CentOS 7.9 look at: program headers
+//! and the dynamic segment. It does not need the section headers, which may be stripped.
 
 mod dynamic;
 mod linkage;
@@ -19,12 +19,12 @@ use dynamic::Segment;
 use linkage::INTERPRETER;
 pub(crate) use linkage::{Linkage, NotForCentos7};
 
-/// The kernel of CentOS 7.9 is 3.10.0: a binary whose ABI note asks for more ends with "FATAL:
-/// kernel too old".
+/// The kernel of CentOS 7.9 is 3.10.0: a binary whose ABI note requires a newer one ends with
+/// "FATAL: kernel too old".
 const KERNEL: [u32; 3] = [3, 10, 0];
 
-/// Says whether the program with these bytes would run on a minimal CentOS 7.9, and how it is
-/// linked.
+/// Checks that the program with these bytes would run on a minimal CentOS 7.9, and returns how it
+/// is linked.
 pub(crate) fn runs_on_centos7(bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
     let header = header(bytes)?;
     let segments = segments(header, bytes)?;
@@ -50,7 +50,7 @@ pub(crate) fn runs_on_centos7(bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
     }
 }
 
-/// The file header, once it is one that CentOS 7 would load.
+/// Reads the file header, and checks that CentOS 7 would load the file.
 fn header(bytes: &[u8]) -> Result<&FileHeader64<LittleEndian>, NotForCentos7> {
     if bytes.starts_with(b"#!") {
         return Err(NotForCentos7::Script);
@@ -118,7 +118,7 @@ fn other_machine(header: &FileHeader64<LittleEndian>) -> Option<String> {
     }
 }
 
-/// The program headers, once each is within the file.
+/// Reads the program headers, and checks that each segment is within the file.
 fn segments<'a>(
     header: &FileHeader64<LittleEndian>,
     bytes: &'a [u8],
@@ -149,7 +149,8 @@ fn segments<'a>(
             });
         }
     }
-    // A shared library has no entry point to jump to, a program without a segment nothing to run.
+    // A shared library has no entry point to jump to, and a program without a segment has nothing
+    // to run.
     if !segments
         .iter()
         .any(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD)
@@ -164,8 +165,7 @@ fn segments<'a>(
     Ok(segments)
 }
 
-/// Checks the oldest kernel that a glibc program's ABI note names, where this note segment holds
-/// one.
+/// Checks the oldest kernel that a glibc program's ABI note names, if this note segment holds one.
 fn kernel(segment: &Segment, bytes: &[u8]) -> Result<(), NotForCentos7> {
     let damaged = |_| NotForCentos7::Damaged("a note segment cannot be read");
     let Some(mut notes) = segment.notes(LittleEndian, bytes).map_err(damaged)? else {

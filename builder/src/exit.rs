@@ -1,13 +1,13 @@
 //! Why builder ends, as exit codes; docs/exit-codes.md has them for the operator.
 
-/// The reason an error ends the program with.
+/// The reason for which an error ends the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// The build failed; the output is as it was before.
     Failed = 1,
     /// The recipe has errors.
     Recipe = 3,
-    /// `verify` or `pki show` found something that is not as it should be.
+    /// `verify` or `pki show` found a problem.
     Different = 4,
 }
 
@@ -26,7 +26,7 @@ impl std::fmt::Display for ExitError {
 
 impl std::error::Error for ExitError {}
 
-/// An error that ends with `exit`.
+/// An error that ends the program with `exit`.
 pub(crate) fn exit_error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
     ExitError {
         exit,
@@ -35,8 +35,8 @@ pub(crate) fn exit_error(exit: Exit, message: impl Into<String>) -> anyhow::Erro
     .into()
 }
 
-/// An error and its causes on one line. A cause that the text before it repeats is left out: many
-/// errors name their cause in their own text and as their source.
+/// An error and its causes on one line. A cause that the preceding text already contains is
+/// omitted: many errors include their cause both in their own text and as their source.
 pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     let mut out = String::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -1,4 +1,4 @@
-//! `[files]`: what a user brings, read from the recipe's folder.
+//! `[files]`: the files that a user adds, read from the recipe's folder.
 
 use std::fs;
 use std::io::Read as _;
@@ -7,29 +7,29 @@ use std::path::{Path, PathBuf};
 use recipes::recipe::{Files, LocalFile, Repo, RepoKey};
 use recipes::{Diagnostic, Recipe};
 
-/// Where the scripts of `post` lie on the node.
+/// The folder on the node for the scripts of `post`.
 const POST: &str = "etc/firstboot/post";
 
-/// More belongs into a package, or onto a volume.
+/// Larger files belong in a package, or on a volume.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// A file of the user's, read.
+/// A file that the user adds, with its contents.
 #[derive(Debug, Clone)]
 pub(crate) struct UserFile {
-    /// Where it will lie on the node, without the leading slash.
+    /// Its path on the node, without the leading slash.
     pub(crate) path: String,
     pub(crate) mode: u32,
-    /// Its user's number, and its group's.
+    /// The numeric ids of its user and group.
     pub(crate) owner: u32,
-    /// Where it was read.
+    /// The path it was read from.
     pub(crate) source: PathBuf,
-    /// Where the recipe names it.
+    /// The place in the recipe that names it.
     pub(crate) span: std::ops::Range<usize>,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Where each script of `post` will lie: numbered, so that their order is that of the recipe and
-/// two may have one name.
+/// The path on the node of each script of `post`. The names are numbered, so that their order is
+/// the recipe's and two scripts may share a name.
 pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
     files.post.iter().enumerate().map(|(index, file)| {
         let name = file.source.rsplit('/').next().unwrap_or_default();
@@ -47,12 +47,13 @@ pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
     })
 }
 
-/// Where the key of a repository will lie, without the leading slash.
+/// The path on the node of a repository's key, without the leading slash.
 pub(crate) fn key_path(repo: &Repo) -> String {
     format!("etc/pki/rpm-gpg/RPM-GPG-KEY-{}", repo.name)
 }
 
-/// Units to be enabled or not as the presets say: those that lie where systemd finds them.
+/// The units to be enabled or disabled by the presets: those in the folders where systemd finds
+/// units.
 pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
     const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
     let folders = ["etc/systemd/system/", "usr/lib/systemd/system/"];
@@ -68,7 +69,8 @@ pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
     names.filter(|name| !name.contains(['/', '@']) && KINDS.iter().any(|kind| name.ends_with(kind)))
 }
 
-/// Reads them; what is wrong with one is told where the recipe names it.
+/// Reads the files. A problem with a file is reported at the place in the recipe that names the
+/// file.
 pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<UserFile>, Vec<Diagnostic>) {
     let overlay = recipe
         .files
@@ -106,7 +108,7 @@ pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<UserFile>, Vec<Diagno
     (user_files, wrong)
 }
 
-/// One file, which must lie below the folder whatever links there are.
+/// Reads one file, which must be inside the folder even after all links are followed.
 fn read_single(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
     let path = folder.join(&file.source);
     let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());

@@ -1,4 +1,4 @@
-//! `builder init`: a first recipe, with all that has no default.
+//! `builder init`: writes a first recipe, with every setting that has no default.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use recipes::{Domain, EtcdVersion, Label, Mac, Sha256};
 
 use crate::{check, console, release, text_file};
 
-/// What the command line says.
+/// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The file to write; an existing file is never overwritten
@@ -73,7 +73,7 @@ impl FromStr for Node {
     }
 }
 
-/// Writes it, and checks it as `builder check` does.
+/// Writes the recipe, and checks it as `builder check` does.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let text = text(options, &ssh_keys(&options.ssh_keys)?)?;
     let path = options.recipe.display();
@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ))?)
 }
 
-/// The keys in these files, each once.
+/// The keys in these files, without duplicates.
 fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
     let mut keys = Vec::new();
     for file in files {
@@ -108,12 +108,12 @@ fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
     Ok(keys)
 }
 
-/// The keys of a `.pub` file or an `authorized_keys` file: one on each line, with empty lines and
-/// comments between them.
+/// The keys of a `.pub` file or an `authorized_keys` file: one per line, between which empty lines
+/// and comments are allowed.
 fn keys_in(file: &Path) -> Result<Vec<SshKey>> {
     let text = text_file::read(file, "a public SSH key such as ~/.ssh/id_ed25519.pub")?;
     let shown = file.display();
-    // A private key has many lines, and only its first names it.
+    // A private key has many lines, and only the first one identifies it.
     if text.contains("PRIVATE KEY-----") || text.starts_with("PuTTY-User-Key-File-") {
         bail!(
             "{shown} is a private key, which must stay secret: give the public key, the file that ends with .pub"
@@ -159,7 +159,7 @@ fn text(options: &Options, ssh_keys: &[SshKey]) -> Result<String> {
         "[etcd]\nversion = \"{version}\"\nsha256 = \"{sha256}\"\n"
     ));
     if !ssh_keys.is_empty() {
-        // A string of JSON without control characters is one of TOML.
+        // A JSON string without control characters is also a TOML string.
         let lines: Vec<String> = ssh_keys
             .iter()
             .map(|key| format!("    {},\n", serde_json::Value::from(key.to_string())))

@@ -1,4 +1,4 @@
-//! The commands that only look: `builder verify` and `builder pki show`.
+//! The commands that only read: `builder verify` and `builder pki show`.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::exit::{Exit, exit_error};
 use crate::manifest::SignatureState;
 use crate::{console, manifest, pki, text_file};
 
-/// What the command line says.
+/// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyOptions {
     /// The output of `builder build`, or its image/
@@ -24,7 +24,7 @@ pub(crate) struct VerifyOptions {
     json: bool,
 }
 
-/// Compares every digest again.
+/// Verifies every digest again.
 pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
     let key: Option<PublicKey> = match &options.key {
         Some(path) => {
@@ -59,7 +59,7 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
     Err(exit_error(Exit::Different, message))
 }
 
-/// What the command line says.
+/// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PkiOptions {
     /// The folder of the cluster's certificates and keys

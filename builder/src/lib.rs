@@ -1,9 +1,9 @@
-//! Reads one recipe, makes the image for every node of an etcd cluster.
+//! Reads one recipe and makes the image for every node of an etcd cluster.
 //!
-//! `build` is the flow: `check` the recipe and what it renders, `release` (what upstream made,
-//! verified), `render` (what the node gets, from kickstart/), `overlay` (packed), `pki` and `nodes`
-//! (who each node is), `manifest`, `image_release` (the signed pointer by which running nodes find
-//! the image), `output` (in its place).
+//! `build` is the flow: `check` (the recipe and what it renders), `release` (upstream's release,
+//! verified), `render` (what the node gets, from kickstart/), `overlay` (packs it), `pki` and
+//! `nodes` (the identity of each node), `manifest`, `image_release` (the signed pointer through
+//! which running nodes find the image), `output` (moves it all into its place).
 
 mod allow;
 mod assign;

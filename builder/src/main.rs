@@ -1,5 +1,5 @@
-//! The program. All of it is in the library, from which `dist` makes the manual pages and the shell
-//! completions.
+//! The program. Its code is in the library, from which `dist` also makes the manual pages and the
+//! shell completions.
 
 fn main() -> std::process::ExitCode {
     builder::main()

@@ -1,18 +1,18 @@
-//! New files of an output: with the mode they should have under any umask, from the first byte on.
+//! New files of an output: they have the right mode under any umask, from the first byte on.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// For everybody to read: an image is handed out by a web server.
+/// Readable by everyone: a web server serves the image.
 pub(crate) const PUBLIC: u32 = 0o644;
 
-/// For its owner alone.
+/// Readable by its owner alone.
 pub(crate) const SECRET: u32 = 0o600;
 
-/// Writes a file that is not there yet. It is not synced: whoever completes the output does that,
-/// once, for all of it.
+/// Writes a file that does not exist yet. It does not sync the file: the commit of the output does
+/// that once for all files.
 pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)

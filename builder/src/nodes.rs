@@ -1,5 +1,6 @@
-//! What one node gets for itself: its signed document, the NoCloud pair that carries it, and the
-//! same as a disk image for virtual machines. All of it is secret: it holds the node's keys.
+//! The files of one node: its signed document, the NoCloud pair that contains the document, and the
+//! same as a disk image for virtual machines. All of it is secret, because it holds the node's
+//! keys.
 
 mod seed;
 
@@ -20,11 +21,11 @@ pub(crate) enum NodesError {
     /// The system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         doing: &'static str,
-        /// On which file or folder.
+        /// The file or folder of the operation.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The seed image could not be made.
@@ -32,7 +33,7 @@ pub(crate) enum NodesError {
     Seed {
         /// Whose.
         node: String,
-        /// What the file system library said.
+        /// The error of the file system library.
         source: io::Error,
     },
     /// A document could not be written as JSON.
@@ -40,12 +41,12 @@ pub(crate) enum NodesError {
     Json {
         /// Whose.
         node: String,
-        /// What the JSON library said.
+        /// The error of the JSON library.
         source: serde_json::Error,
     },
 }
 
-/// NoCloud's `meta-data`. It is read as YAML, of which JSON is a part.
+/// NoCloud's `meta-data`. It is read as YAML, a superset of JSON.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct MetaData<'a> {
@@ -55,8 +56,8 @@ struct MetaData<'a> {
 
 /// A node's files, by name. The same document and key give the same bytes.
 ///
-/// The instance-id has part of the document's digest in it: NoCloud readers take an instance-id
-/// that they have seen for "nothing has changed", so that it must change when the document does.
+/// The instance-id contains a part of the document's digest: a NoCloud reader takes a known
+/// instance-id to mean that nothing has changed, so the id must change when the document does.
 pub(crate) fn documents(
     document: &NodeDocument,
     key: &SigningKey,
@@ -71,9 +72,9 @@ pub(crate) fn documents(
     files_of_signed(document, &payload, envelope)
 }
 
-/// The same for a document that is signed already: `envelope` is the text of the envelope around
-/// `payload`. Everything beside the envelope follows from it, which is how `builder verify` knows
-/// what it must be.
+/// The files of a node whose document is already signed: `envelope` is the text of the envelope
+/// around `payload`. All files besides the envelope follow from it, which is how `builder verify`
+/// knows their contents.
 pub(crate) fn files_of_signed(
     document: &NodeDocument,
     payload: &[u8],
@@ -111,9 +112,9 @@ fn lines<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     Ok(text)
 }
 
-/// Writes a node's files into `nodes/NAME` below the output: the folder 0700, the files 0600 from
-/// the moment they exist, whatever the umask. They must not be there yet; the output puts them on
-/// the disk when it is committed.
+/// Writes a node's files into `nodes/NAME` in the output: the folder with mode 0700, and the files
+/// with 0600 from the moment they exist, whatever the umask. They must not exist yet; the commit of
+/// the output syncs them.
 pub(crate) fn write(
     output: &Path,
     document: &NodeDocument,

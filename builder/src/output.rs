@@ -1,6 +1,6 @@
-//! The output folder, replaced as a whole: what a build makes is written beside it and takes its
-//! place in one step. A build that fails, is interrupted or killed, or finds the disk full leaves
-//! the old output as it was.
+//! The output folder, replaced as a whole: a build writes its output next to the old one and swaps
+//! the two in one step. A build that fails, is interrupted or killed, or finds the disk full leaves
+//! the old output unchanged.
 //!
 //! ```text
 //! .NAME.new-PID    what the build PID is writing; 0700, locked as long as it lives
@@ -30,8 +30,8 @@ use error::io_error;
 use found::{judge, look};
 use interrupt::{discard, lock};
 
-/// Refuses a place where an output may not lie. Gives the version of etcd in the output that is
-/// there.
+/// Refuses a place where an output is not allowed. Returns the version of etcd in the existing
+/// output.
 pub(crate) fn check(
     target: &Path,
     replaceable: &Replaceable,
@@ -46,7 +46,8 @@ pub(crate) fn check(
     Ok(found.etcd())
 }
 
-/// An output that is being written. Dropped before [`Output::commit`], it leaves nothing behind.
+/// An output that is being written. If it is dropped before [`Output::commit`], it leaves nothing
+/// behind.
 #[derive(Debug)]
 pub(crate) struct Output {
     target: PathBuf,
@@ -56,8 +57,8 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Begins an output that should take the place of `target`: checks that it may, removes what
-    /// dead builds have left beside it, and makes the folder to write into.
+    /// Begins an output that is to replace `target`: checks that it may, removes what dead builds
+    /// have left next to it, and creates the folder to write into.
     pub(crate) fn begin(target: &Path, replaceable: Replaceable) -> Result<Self, OutputError> {
         let target = resolve(target)?;
         check(&target, &replaceable)?;
@@ -65,8 +66,8 @@ impl Output {
         recover(&target)?;
         check(&target, &replaceable)?;
         let temp = sibling(&target, &format!("new-{}", serial()));
-        // Registered before it exists: a signal between the two finds nothing to remove, which is
-        // no harm.
+        // The folder is registered before it exists: a signal between the two finds nothing to
+        // remove, which is harmless.
         lock().push(temp.clone());
         let result = make(&temp);
         if result.is_err() {
@@ -85,24 +86,26 @@ impl Output {
         &self.temp
     }
 
-    /// Puts everything written on the disk, then in the place of the old output, in one step.
+    /// Syncs everything that was written, then puts it in the place of the old output in one step.
     pub(crate) fn commit(self) -> Result<(), OutputError> {
         sync(&self.temp)?;
-        // Whatever the umask: a web server of another user reaches image/ through it, and nodes/
-        // keeps everyone else out.
+        // The mode must not depend on the umask: a web server that runs as another user reaches
+        // image/ through this folder, and nodes/ keeps everyone else out.
         let permissions = Permissions::from_mode(0o755);
         fs::set_permissions(&self.temp, permissions)
             .map_err(io_error("set its mode", &self.temp))?;
         let _turn = turn(&self.target)?;
-        // Once more: the build took its time, and somebody may have put something there.
+        // Check again: the build took some time, and someone may have put something there
+        // meanwhile.
         check(&self.target, &self.replaceable)?;
         {
-            // A signal waits here, so that what it removes is always the one that is not in place.
+            // A signal waits for this lock, so it only ever removes the folder that is not in
+            // place.
             let _no_signal = lock();
             replace(&self.temp, &self.target)?;
         }
         sync_folder(parent(&self.target))
-        // Where there was an old output it now has the temporary name, and dropping removes it.
+        // An old output now has the temporary name, and is removed on drop.
     }
 }
 
@@ -112,8 +115,7 @@ impl Drop for Output {
     }
 }
 
-/// The place itself, with its links followed, so that what is exchanged is the folder and not a
-/// link to it.
+/// The real path of the place, so that the exchange replaces the folder and not a link to it.
 pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     let refused = |found: &str, remedy| {
         Err(OutputError::Refused {
@@ -145,7 +147,7 @@ pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     }
 }
 
-/// Makes the folder, for the builder alone as long as it is written.
+/// Creates the folder, which only the builder can access while it is being written.
 fn make(temp: &Path) -> Result<File, OutputError> {
     DirBuilder::new()
         .mode(0o700)
@@ -155,13 +157,13 @@ fn make(temp: &Path) -> Result<File, OutputError> {
         .map_err(io_error("set its mode", temp))?;
     let alive = File::open(temp).map_err(io_error("open it", temp))?;
     match rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive) {
-        // NFS locks no folders. There the process number alone has to tell.
+        // NFS cannot lock folders. There, only the process number can tell.
         Ok(()) | Err(Errno::BADF | Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS) => Ok(alive),
         Err(error) => Err(io_error("lock it", temp)(error.into())),
     }
 }
 
-/// One build at a time begins or ends beside a target: renames must not cross.
+/// Only one build at a time begins or commits next to a target: renames must not interleave.
 fn turn(target: &Path) -> Result<File, OutputError> {
     let folder = parent(target);
     let file = File::open(folder).map_err(io_error("open it", folder))?;
@@ -171,7 +173,7 @@ fn turn(target: &Path) -> Result<File, OutputError> {
     }
 }
 
-/// Everything below a folder, written to the disk.
+/// Syncs everything below a folder.
 fn sync(folder: &Path) -> Result<(), OutputError> {
     for entry in fs::read_dir(folder).map_err(io_error("list it", folder))? {
         let entry = entry.map_err(io_error("list it", folder))?;

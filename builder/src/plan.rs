@@ -1,5 +1,5 @@
-//! `builder plan`: what an image of a recipe would hold, with the guide's settings beside its own.
-//! Nothing is fetched.
+//! `builder plan`: what an image of a recipe would hold, with the guide's settings next to its own.
+//! It downloads nothing.
 
 mod contents;
 mod text;
@@ -18,7 +18,7 @@ use crate::render::Rendered;
 use crate::tuning::{self, Place, value};
 use crate::{console, render};
 
-/// What the command line says.
+/// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The recipe, a TOML file
@@ -136,7 +136,7 @@ fn services(preset: &str) -> impl Iterator<Item = Service> {
     })
 }
 
-/// Writes what is rendered: `centos7.ks` and `overlay/`, laid out as on the node.
+/// Writes the rendered files: `centos7.ks` and `overlay/`, laid out as on the node.
 fn write(folder: &Path, overlay: &[Rendered], kickstart: &str) -> Result<()> {
     fs::create_dir(folder)
         .with_context(|| format!("cannot make {}; expected a new folder", folder.display()))?;

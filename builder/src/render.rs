@@ -1,6 +1,6 @@
-//! Fills the recipe into the files under kickstart/. A value reaches a file in one of four ways
-//! only: as a word that means itself everywhere, quoted by a filter, escaped for XML, or in whole
-//! lines that the builder made (`|lines`); anything else stops the build.
+//! Renders the files under kickstart/ with the recipe's values. A value reaches a file in one of
+//! only four ways: as a word that needs no quoting anywhere, quoted by a filter, escaped for XML,
+//! or in whole lines that the builder made (`|lines`). Anything else stops the build.
 
 mod context;
 mod packages;
@@ -16,23 +16,23 @@ use recipes::{Recipe, Sha256};
 use self::context::Rendering;
 pub(crate) use self::packages::contradictions;
 
-/// The tree under kickstart/overlay/, as it stood when the builder was compiled.
+/// The tree under kickstart/overlay/, as of the compilation of the builder.
 static OVERLAY: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../kickstart/overlay");
 const KICKSTART: &str = include_str!("../../kickstart/centos7.ks");
-/// What the kickstart's scripts include.
+/// The files that the kickstart's scripts include.
 static SCRIPTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../kickstart/scripts");
 const MODES: &str = include_str!("../../kickstart/modes");
 
 /// A file of the overlay, rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rendered {
-    /// From the node's root, without a leading slash.
+    /// The path from the node's root, without a leading slash.
     pub(crate) path: String,
     pub(crate) mode: u32,
     pub(crate) content: String,
 }
 
-/// All files of the overlay, in the order of their paths.
+/// All files of the overlay, in path order.
 pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
     let context = Value::from(Serde(Rendering::new(recipe, None)?));
     let mut files = Vec::new();
@@ -49,7 +49,8 @@ pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
                 .with_context(|| format!("kickstart/overlay/{path} is not UTF-8"))?;
             let rendered = render(path, template, &context)
                 .with_context(|| format!("kickstart/overlay/{path}"))?;
-            // What a recipe has no use for renders to nothing, and is not in its image.
+            // A file that the recipe does not need renders to an empty text, and is not in the
+            // image.
             if rendered.trim().is_empty() {
                 continue;
             }
@@ -64,7 +65,7 @@ pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
     Ok(files)
 }
 
-/// The kickstart, which names the overlay it belongs to.
+/// The kickstart, which contains the digest of its overlay.
 pub(crate) fn kickstart(recipe: &Recipe, overlay: Sha256) -> Result<String> {
     let context = Value::from(Serde(Rendering::new(recipe, Some(overlay))?));
     render("centos7.ks", KICKSTART, &context).context("kickstart/centos7.ks")

@@ -1,4 +1,4 @@
-//! `builder pki rotate` and `builder pki retire`: the cluster's CA is replaced.
+//! `builder pki rotate` and `builder pki retire`: replace the cluster's CA.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::pki::Event;
 use crate::{console, pki};
 
-/// What the command line says.
+/// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RotateOptions {
     /// The folder of the cluster's certificates and keys
@@ -19,7 +19,7 @@ pub(crate) struct RotateOptions {
     days: u32,
 }
 
-/// What the command line says.
+/// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RetireOptions {
     /// The folder of the cluster's certificates and keys
@@ -36,7 +36,7 @@ pub(crate) fn rotate(options: &RotateOptions) -> Result<()> {
     )
 }
 
-/// Has the CA before trusted no longer.
+/// Stops trusting the previous CA.
 pub(crate) fn retire(options: &RetireOptions) -> Result<()> {
     let events = pki::retire(&options.folder, OffsetDateTime::now_utc())?;
     tell(

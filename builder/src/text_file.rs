@@ -13,7 +13,7 @@ use crate::exit::{Exit, exit_error};
 /// A larger file was not written by hand.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
-/// What a file that is not UTF-8 begins with, what it is, and what to do.
+/// The first bytes of a file that is not UTF-8, its kind, and what to do.
 const OTHERS: [(&[u8], &str, &str); 5] = [
     (&[0xff, 0xfe], "UTF-16 text", "save it as UTF-8"),
     (&[0xfe, 0xff], "UTF-16 text", "save it as UTF-8"),
@@ -30,8 +30,8 @@ const OTHERS: [(&[u8], &str, &str); 5] = [
     ),
 ];
 
-/// Opens a file for reading. A FIFO that no program writes to is empty: opened in the usual way it
-/// would be waited for indefinitely. A folder is refused.
+/// Opens a file for reading. A FIFO that no program writes to counts as empty: an ordinary open
+/// would wait for a writer indefinitely. A folder is refused.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let nonblock = OFlags::NONBLOCK;
     let file = OpenOptions::new()
@@ -44,7 +44,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
             "it is a folder, expected a file",
         ));
     }
-    // A program that writes into the FIFO is waited for.
+    // Reading waits for a program that writes into the FIFO.
     fcntl_setfl(&file, fcntl_getfl(&file)? - nonblock)?;
     Ok(file)
 }

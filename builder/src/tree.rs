@@ -1,6 +1,6 @@
-//! Everything in the overlay: the rendered files, the programs, what firstboot reads, the stamp
-//! over it all, and the folders that hold it. The manifest's list of it is made here as well, so
-//! that the two cannot differ.
+//! Everything in the overlay: the rendered files, the programs, the files that firstboot reads, the
+//! stamp over all of them, and the folders that hold them. The manifest's list is also made here,
+//! so that the two cannot differ.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,20 +15,20 @@ use crate::overlay::{Content, Entry, Kind};
 use crate::release::Binaries;
 use crate::render;
 
-/// Files of the overlay that the node goes on to change, so that first boot does not compare them.
+/// Files of the overlay that the node itself changes later, so firstboot does not compare them.
 const MUTABLE: [&str; 1] = ["etc/hosts"];
 
-/// What is to be packed.
+/// What the overlay will contain.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    /// For the packer.
+    /// The entries for the packer.
     pub(crate) entries: Vec<Entry>,
-    /// For the manifest.
+    /// The entries for the manifest.
     pub(crate) listed: Vec<OverlayEntry>,
 }
 
 impl Tree {
-    /// The tree of a recipe, with its user's files and these programs in it.
+    /// The tree of a recipe, including the user's files and these programs.
     pub(crate) fn new(
         recipe: &Recipe,
         user_files: Vec<UserFile>,
@@ -129,13 +129,13 @@ impl Tree {
         Ok(())
     }
 
-    /// The stamp by which the node checks what it was given: as JSON for firstboot, and for
-    /// `sha256sum -c` in the kickstart, which has nothing that reads JSON.
+    /// The stamp with which the node checks the files that it received: as JSON for firstboot, and
+    /// for `sha256sum -c` in the kickstart, where no program can read JSON.
     fn stamp(&mut self) -> Result<()> {
         let stamped = |entry: &OverlayEntry| {
             let (sha256, size) = (entry.sha256?, entry.size?);
             let mutable = MUTABLE.contains(&entry.path.as_str());
-            // Written from a u32, above.
+            // It was written from a u32, above.
             let (uid, gid) = (
                 u32::try_from(entry.uid).ok()?,
                 u32::try_from(entry.gid).ok()?,
@@ -168,8 +168,8 @@ impl Tree {
         )
     }
 
-    /// Every folder above the files, with its mode: where the base system has it, tar leaves its
-    /// own.
+    /// Every folder above the files, with its mode. tar does not change a folder that the base
+    /// system already has.
     fn folders(&mut self) -> Result<()> {
         let paths: BTreeSet<String> = self
             .entries

@@ -1,5 +1,5 @@
-//! What this image sets, what the guide says to it, and why: the table
-//! kickstart/tuning/settings.toml, seen from one recipe.
+//! The settings of this image, the guide's values, and the reasons: the table
+//! kickstart/tuning/settings.toml, applied to one recipe.
 
 mod block;
 mod setting;
@@ -86,7 +86,7 @@ pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
     Ok(settings)
 }
 
-/// The one value of a place and key.
+/// The value of a key in a place.
 pub(crate) fn value(settings: &[Setting], place: Place, key: &str) -> Result<String> {
     let found = settings
         .iter()

@@ -1,9 +1,9 @@
 //! The licences of everything that is linked into the programs: crates, Rust's standard library and
 //! glibc.
 //!
-//! Cargo names the crates, and each brings its licence texts in its own sources. A crate without
-//! one must be available under MIT, whose standard text then stands for it; for any other licence
-//! the build of the packages stops.
+//! Cargo names the crates, and each crate contains its licence texts in its sources. A crate
+//! without a text must be available under MIT, whose standard text is then used; for any other
+//! licence the build of the packages stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,10 +16,10 @@ use serde::Deserialize;
 
 use crate::tree::Tree;
 
-/// What the programs are built for: other targets have other crates.
+/// The target of the programs: other targets have other crates.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// How the name of a file with a licence begins, in capital letters.
+/// The prefixes of licence file names, in capital letters.
 const LICENCE_FILES: [&str; 6] = [
     "LICENSE",
     "LICENCE",
@@ -32,7 +32,7 @@ const LICENCE_FILES: [&str; 6] = [
 const GLIBC: &str = "/usr/share/doc/libc6-dev/copyright";
 const LGPL: &str = "/usr/share/common-licenses/LGPL-2.1";
 
-/// What `cargo metadata` says.
+/// The output of `cargo metadata`.
 #[derive(Debug, Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -66,8 +66,8 @@ pub(crate) fn write(tree: &Tree, workspace: &Path) -> Result<()> {
     tree.document("licences/glibc.txt", glibc(workspace)?.as_bytes())
 }
 
-/// The crates of others that are linked into the programs. Procedural macros and build scripts are
-/// not.
+/// The third-party crates that are linked into the programs. Procedural macros and build scripts
+/// are not included.
 fn linked(workspace: &Path) -> Result<Vec<Package>> {
     let tree = [
         "tree",
@@ -177,7 +177,7 @@ fn licence_texts(package: &Package, mit: &str) -> Result<BTreeSet<String>> {
     Ok(texts)
 }
 
-/// Licence files lie at the top of a crate, and beside sources that it has taken from others.
+/// Licence files are at the top of a crate, and next to sources that it has copied from others.
 fn collect(folder: &Path, texts: &mut BTreeSet<String>) -> Result<()> {
     for entry in
         fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?
@@ -201,7 +201,7 @@ fn collect(folder: &Path, texts: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// glibc is linked statically, so its licence asks for more than a notice (LGPL 2.1, section 6).
+/// glibc is linked statically, so its licence requires more than a notice (LGPL 2.1, section 6).
 fn glibc(workspace: &Path) -> Result<String> {
     let version = run(workspace, "getconf", &["GNU_LIBC_VERSION"])?;
     Ok(format!(

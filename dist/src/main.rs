@@ -1,4 +1,4 @@
-//! Lays out what the packages of the programs hold, as a folder tree. `packages.sh` runs it and
+//! Lays out the contents of the programs' packages as a folder tree. `packages.sh` runs it and
 //! packs the tree.
 //!
 //! `tree` copies the programs and the documents, `manual` writes manual pages and shell completions

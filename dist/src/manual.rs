@@ -7,7 +7,7 @@ use clap_mangen::Man;
 
 use crate::tree::Tree;
 
-/// What each page names as the package that it belongs to.
+/// The package that each page names as its source.
 const SOURCE: &str = concat!("etcd-image ", env!("CARGO_PKG_VERSION"));
 
 /// Writes one page for the program and one for each of its commands, and completions for three
@@ -34,7 +34,8 @@ pub(crate) fn write(tree: &Tree, command: Command, section: &str, date: &str) ->
     pages(tree, &command, section, date)
 }
 
-/// Commands that `--help` hides have no page. Without a date roff would take the next field for it.
+/// Commands that `--help` hides have no page. If the date is empty, roff would use the next field
+/// as the date.
 fn pages(tree: &Tree, command: &Command, section: &str, date: &str) -> Result<()> {
     for command in command
         .get_subcommands()

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 /// Where the documents are installed.
 pub(crate) const DOCUMENTS: &str = "usr/share/doc/etcd-image";
 
-/// What an operator reads beside the manual pages. The paths keep the links between the documents
-/// intact.
+/// The documents for an operator besides the manual pages. The paths keep the links between the
+/// documents intact.
 const READ: [&str; 6] = [
     "README.md",
     "LICENSE",
@@ -20,7 +20,8 @@ const READ: [&str; 6] = [
     "recipes",
 ];
 
-/// What of the folders among them is documentation: Markdown, pictures and the ready recipes.
+/// The file types in the folders above that are documentation: Markdown, pictures and the ready
+/// recipes.
 const READ_EXTENSIONS: [&str; 3] = ["md", "svg", "toml"];
 
 /// A new folder tree. Every file in it can be read by everyone, whatever the umask.
@@ -38,7 +39,7 @@ impl Tree {
         Ok(Tree { root })
     }
 
-    /// Copies both programs from the folder where the build put them.
+    /// Copies both programs from the build's output folder.
     pub(crate) fn programs(&self, folder: &Path) -> Result<()> {
         for program in ["builder", "firstboot"] {
             let from = folder.join(program);

@@ -1,5 +1,5 @@
-//! How the program is called. As cargo builds a program for such a test, the packages' tests need
-//! no build of their own: see `ETCD_IMAGE_DIST` in packages.sh.
+//! The program's arguments. Cargo builds the program for this kind of test, so the packages' tests
+//! need no separate build: see `ETCD_IMAGE_DIST` in packages.sh.
 
 use std::io;
 use std::process::Command;

@@ -25,7 +25,7 @@ fn refused(why: impl Into<String>) -> anyhow::Error {
 /// The start of validity of the newest of a node's certificates.
 ///
 /// # Errors
-/// Where the node's CA did not sign one of them, or one cannot be read.
+/// If the node's CA did not sign one of them, or one cannot be read.
 pub(crate) fn issued(tls: &NodeTls) -> Result<UnixTime> {
     let newest = [&tls.server, &tls.peer, &tls.client].map(|pair| valid_from(pair, &tls.ca));
     newest.into_iter().try_fold(
@@ -83,8 +83,8 @@ impl Authority {
     }
 
     /// Checks that a certificate matches its key, is signed by this authority, is valid now, covers
-    /// all names as a server (none where the list is empty), and may act as a client: etcd's
-    /// servers and peers do both (etcd-io/etcd#9785).
+    /// all names as a server (none if the list is empty), and may act as a client: etcd's servers
+    /// and peers do both (etcd-io/etcd#9785).
     pub(crate) fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<()> {
         let chain: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
@@ -119,7 +119,7 @@ impl Authority {
     }
 }
 
-/// The verifier's error, for the operator. A certificate that is not valid yet is no refusal: the
+/// The verifier's error, for the operator. A certificate that is not valid yet is not refused: the
 /// clock of a machine that was off may be behind until chrony corrects it.
 fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
     let clock = || {

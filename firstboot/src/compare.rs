@@ -23,7 +23,7 @@ const HASH_TIMEOUT: Duration = Duration::from_secs(120);
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A voter that is well.
+/// A healthy voter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Voter {
     pub(crate) name: String,
@@ -102,7 +102,7 @@ pub(crate) async fn compare(
         if again > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        // Every member has at least the lowest revision of a moment ago.
+        // Every member has at least the lowest revision that was observed a moment ago.
         let revision = voters
             .iter()
             .map(|voter| voter.revision)

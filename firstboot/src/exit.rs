@@ -12,14 +12,14 @@ pub(crate) enum Exit {
     Failed = 1,
     /// This machine, its image or its metadata is wrong. Another attempt changes nothing.
     Refused = 3,
-    /// Something outside this machine is missing yet. Another attempt may succeed, and systemd
+    /// Something outside this machine is still missing. Another attempt may succeed, and systemd
     /// makes one.
     NotReady = 4,
     /// `status`: the cluster has its quorum, but not every member is healthy.
     Degraded = 5,
     /// `status`: the cluster has no quorum, or no member answered.
     NoQuorum = 6,
-    /// `update --check`: a newer image is there.
+    /// `update --check`: a newer image is available.
     Newer = 7,
     /// `update`: the new image did not prove itself, and the node has its previous image again.
     TakenBack = 8,

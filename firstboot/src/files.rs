@@ -56,7 +56,7 @@ impl DesiredFile {
         }
     }
 
-    /// The same with another mode and owner.
+    /// The same file with another mode and owner.
     pub(crate) fn mode(self, mode: u32, owner: (u32, u32)) -> Self {
         Self {
             mode,
@@ -179,7 +179,7 @@ impl DesiredDir {
     }
 }
 
-/// The folder of a path's last name, created if it is missing, and that name.
+/// The folder that contains a path's last name, created if it is missing, and that name.
 fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     match dir::entry(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -302,8 +302,8 @@ pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// More than any file has that is read whole. Of a sparse file the length is a claim, which would
-/// fill the memory.
+/// The limit for a file that is read whole: no file of firstboot is larger. A sparse file may claim
+/// any length, and reading it would fill the memory.
 const WHOLE: u64 = 64 << 20;
 
 fn whole(path: &Path) -> io::Result<Vec<u8>> {

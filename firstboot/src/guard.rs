@@ -33,7 +33,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return stopped();
     }
     check().inspect_err(|_| {
-        // A firstboot that is at work notices by itself, and a restart would lose its progress.
+        // A firstboot that is already running notices by itself, and a restart would lose its
+        // progress.
         if !Lock::is_held()
             && let Err(error) = systemd::restart(UNIT)
         {

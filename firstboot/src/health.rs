@@ -76,8 +76,8 @@ fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -
             let seen = Seen::at(Path::new(paths::DATA))?;
             match judge(&past.expected(&identity.node.name), &seen, None) {
                 Verdict::Begun(known) => {
-                    // Before the journal has the event: a run that is interrupted here repeats this
-                    // step.
+                    // The event is not in the journal yet: a run that is interrupted here repeats
+                    // this step.
                     if let (Some(life), Ok(log)) = (past.disk_id, seen.log) {
                         Progress::starting(life, log).write()?;
                     }

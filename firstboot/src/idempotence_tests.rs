@@ -24,14 +24,15 @@ use crate::machine::Machine;
 use crate::system_command::run;
 use crate::{paths, release, steps};
 
-/// What the effects can see of the machine: the programs that they run, and nothing that they write
-/// to.
+/// The only parts of the machine that the effects can see: the programs that they run. They write
+/// to none of them.
 const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]
 fn each_effect_applied_twice_is_as_applied_once() {
     if !nix::unistd::geteuid().is_root() {
-        // Not by a macro, whose words the harness keeps for itself.
+        // `writeln!` and not `eprintln!`, because the test harness captures the output of the
+        // macro.
         let _ = writeln!(
             std::io::stderr(),
             "ignored: each_effect_applied_twice_is_as_applied_once: it needs root"
@@ -135,8 +136,8 @@ fn a_journal_with_every_line_twice_means_the_same() {
     }
 }
 
-/// Everything that a node does to itself, in the order of a first boot, and what a leaving member
-/// does then.
+/// All changes that a node makes to itself, in the order of a first boot, followed by those of a
+/// member that leaves.
 fn all() -> Result<()> {
     run(
         "ip",
@@ -202,7 +203,7 @@ fn twice(what: &str, mut effect: impl FnMut() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// All that is there: files and folders with kind, mode, owner and content, the host name,
+/// The complete state: files and folders with kind, mode, owner and content, the host name,
 /// addresses and routes.
 fn look() -> Result<BTreeMap<String, String>> {
     let mut seen = BTreeMap::new();
@@ -214,8 +215,7 @@ fn look() -> Result<BTreeMap<String, String>> {
         nix::unistd::gethostname()?.to_string_lossy().into_owned(),
     );
     for what in ["address", "route"] {
-        // IPv4 alone, and not whether there is a carrier: the kernel gives the rest in its own
-        // time.
+        // Only IPv4, and without the carrier state: the kernel changes the rest asynchronously.
         let said = Command::new("ip")
             .args(["-4", "-o", what, "show"])
             .output()?;
@@ -242,8 +242,8 @@ fn list(path: &Path, seen: &mut BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-/// Gives the calling thread a root with nothing but the machine's programs on it, a network with
-/// nothing in it, and a host name of its own. All of it goes with the thread.
+/// Gives the calling thread a root with only the machine's programs in it, an empty network, and
+/// its own host name. All of these end with the thread.
 fn on_own_root(root: &Path, act: impl FnOnce() -> Result<()>) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNET)?;
     let none = None::<&str>;

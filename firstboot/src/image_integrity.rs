@@ -125,8 +125,8 @@ fn compare(stamp: &ImageStamp, known: &Known) -> Result<usize> {
     Ok(now.len())
 }
 
-/// What to say of a unit that an operator masked by hand: `systemctl mask` makes such a link where
-/// no unit is yet.
+/// The message for a unit that an operator masked by hand: `systemctl mask` creates such a link if
+/// the unit does not exist yet.
 fn masked(path: &Path) -> Option<String> {
     let target = std::fs::read_link(path).ok()?;
     let path = path.display();

@@ -107,7 +107,7 @@ enum Command {
     Image(image_integrity::Options),
     /// Take, check and manage snapshots
     Snapshot(snapshot::Options),
-    /// Install a newer image on this node while the cluster serves, or return to the image before
+    /// Install a newer image on this node while the cluster serves, or return to the previous image
     Update(update::Options),
     /// Run a program with only the system calls that a server needs, as the units do for etcd and
     /// the scheduled snapshot
@@ -118,7 +118,7 @@ enum Command {
 }
 
 impl Command {
-    /// Whether a failure is to be printed as JSON.
+    /// Whether to print a failure as JSON.
     fn prints_json(&self) -> bool {
         match self {
             Self::Status(options) => options.json,

@@ -16,7 +16,7 @@ use crate::reason::ReasonId;
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 
 impl Lock {
-    /// Whether a firstboot is at work on the node.
+    /// Whether a firstboot is running on the node.
     pub(crate) fn is_held() -> bool {
         let Ok(file) = files::open(Path::new(paths::LOCK)) else {
             return false;
@@ -27,7 +27,7 @@ impl Lock {
     /// Takes the lock.
     ///
     /// # Errors
-    /// Not ready where another firstboot holds it.
+    /// Not ready if another firstboot holds it.
     pub(crate) fn take() -> Result<Self> {
         Self::at(
             paths::LOCK,
@@ -36,7 +36,7 @@ impl Lock {
         )
     }
 
-    /// Takes that of updates, or says that another has it.
+    /// Takes the lock of updates; not ready if another process holds it.
     pub(crate) fn take_updates() -> Result<Self> {
         Self::at(
             paths::UPDATE_LOCK,

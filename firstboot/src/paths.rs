@@ -6,7 +6,7 @@ pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
 pub(crate) const TRUST: &str = "/etc/firstboot/trust.pub";
 /// The list of the overlay's files with their digests.
 pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
-/// What only the installation of this node made, part by part.
+/// The parts of this node that only its installation creates.
 pub(crate) const BASE: &str = "/etc/firstboot/base.json";
 /// The last file that the kickstart writes: the digest of the overlay that it unpacked and checked.
 pub(crate) const INSTALLED: &str = "/etc/firstboot/installed";
@@ -33,34 +33,34 @@ pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
 pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";
 /// The files of the previous image that differ.
 pub(crate) const UPDATE_BEFORE: &str = "/var/lib/firstboot/update/before";
-/// How far an update has come; the unit of updates starts only while it exists.
+/// The progress of an update. The unit of updates starts only while this file exists.
 pub(crate) const UPDATE_STATE: &str = "/var/lib/firstboot/update/state.json";
-/// The image that this node was updated to, and what leads back from it.
+/// The image to which this node was updated, and the data for a return to the previous one.
 pub(crate) const UPDATED: &str = "/var/lib/firstboot/update/updated.json";
 /// What the last look for a newer image found.
 pub(crate) const UPDATE_LOOK: &str = "/var/lib/firstboot/update/look.json";
-/// How the last update ended.
+/// The result of the last update.
 pub(crate) const UPDATE_OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
 /// This program.
 pub(crate) const PROGRAM: &str = "/usr/local/bin/firstboot";
-/// The program that carries an update out: a copy of the firstboot that began it, since the image's
-/// own is exchanged.
+/// The program that performs an update: a copy of the firstboot that began it, because the update
+/// replaces the image's own.
 pub(crate) const UPDATER: &str = "/usr/local/bin/firstboot-updater";
-/// What the updater says, for the command that follows it.
+/// The output of the updater, for the command that follows it.
 pub(crate) const UPDATE_LOG: &str = "/run/firstboot/update.log";
-/// Held by the one process that changes something below [`UPDATE`].
+/// The lock of the one process that may change something below [`UPDATE`].
 pub(crate) const UPDATE_LOCK: &str = "/run/firstboot/update.lock";
 
 /// The file without which etcd.service does not start. It is in /run, so firstboot creates it at
 /// each boot.
 pub(crate) const READY: &str = "/run/firstboot/ready";
 
-/// What firstboot says of this boot.
+/// The folder for firstboot's files of this boot.
 pub(crate) const RUN: &str = "/run/firstboot";
 /// What each metadata source answered in this boot.
 pub(crate) const SOURCES: &str = "/run/firstboot/sources.json";
 
-/// The lock of the firstboot that is at work.
+/// The lock of the running firstboot.
 pub(crate) const LOCK: &str = "/run/firstboot/lock";
 
 /// etcd's configuration.
@@ -92,5 +92,5 @@ pub(crate) const S3_KEYS: &str = "/etc/firstboot/s3-keys";
 pub(crate) const RESTORE: &str = "/var/lib/etcd/restore";
 /// etcd's program for snapshots.
 pub(crate) const ETCDUTL: &str = "/usr/local/bin/etcdutl";
-/// The same for etcd 3.4, which does not have etcdutl.
+/// The program for etcd 3.4, which does not have etcdutl.
 pub(crate) const ETCDCTL: &str = "/usr/local/bin/etcdctl";

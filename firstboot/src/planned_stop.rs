@@ -1,6 +1,6 @@
 //! The two ways in which a member stops its etcd on purpose: the restart that a rotation of the CA
-//! needs, and an update of the image. Both are agreed on in etcd, and each excludes the other, so
-//! that never two members are down for them at once.
+//! needs, and an update of the image. Members coordinate both through etcd, and each excludes the
+//! other, so that they never stop two members at the same time.
 
 use anyhow::{Context as _, Result};
 use recipes::Label;
@@ -10,7 +10,8 @@ use crate::etcd::Client;
 
 /// The lock of a restart: a lease, with the node's name as its value.
 pub(crate) const RESTART: &str = "/etcd-image/restart";
-/// The turn of an update. It has no lease: a member that updates itself may be away for long.
+/// The turn of an update. It has no lease: a member that updates itself may be down for a long
+/// time.
 pub(crate) const TURN: &str = "/etcd-image/update/turn";
 
 /// The member that may update itself.
@@ -39,7 +40,7 @@ impl<T> Default for Key<T> {
 }
 
 impl<T: serde::de::DeserializeOwned> Key<T> {
-    /// Reads it through raft.
+    /// Reads the key through raft.
     pub(crate) async fn read(client: &Client, key: &str) -> Result<Self> {
         let Some(found) = client.get(key).await? else {
             return Ok(Self::default());

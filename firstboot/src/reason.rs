@@ -1,5 +1,5 @@
 //! Stable ids for everything that makes firstboot refuse, wait or warn. The wording of a message
-//! may change at any time; its id stays. An id stands in brackets at the end of the message, and
+//! may change at any time; its id stays. The id appears in brackets at the end of the message, and
 //! docs/exit-codes.md explains each one.
 
 use std::fmt;

@@ -11,8 +11,8 @@ use crate::{paths, systemd};
 
 const UNIT: &str = "etcd.service";
 
-/// Allows etcd to start on data like this, and starts it: systemd may have skipped etcd.service in
-/// an earlier attempt.
+/// Allows etcd to start on data that matches this description, and starts it: systemd may have
+/// skipped etcd.service in an earlier attempt.
 pub(crate) fn release(expected: &Expected) -> Result<()> {
     DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
     renew(expected)?;

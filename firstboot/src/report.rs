@@ -33,7 +33,8 @@ pub(crate) fn report(stage: Stage, why: Option<&str>) {
 
 /// The URL that the installation wrote.
 fn file() -> Result<Option<Url>> {
-    // Only a finished installation reports: the server takes a report as a proof of that.
+    // Only a finished installation reports, because the server takes a report as the proof that it
+    // finished.
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Ok(None);
     }
@@ -113,7 +114,7 @@ mod tests {
             .parse()
             .unwrap();
         assert_eq!(place(&url), "http://10.0.0.5:8080/report");
-        // Nothing listens there: port 9 of this host is the discard service's.
+        // No program listens there: port 9 of this host belongs to the discard service.
         let error = send(
             &"http://127.0.0.1:9/report?token=secret".parse().unwrap(),
             Stage::Healthy,

@@ -89,7 +89,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     Ok(verdict(&rows))
 }
 
-/// All members of the recipe and of the cluster's own list, as they are.
+/// The state of all members of the recipe and of the cluster's own list.
 async fn survey(cluster: &ClusterDocument, credentials: &Credentials, any_size: bool) -> Vec<Row> {
     let roster = Roster::ask(&cluster.members, credentials).await;
     let places = cluster

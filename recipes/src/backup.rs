@@ -1,5 +1,5 @@
-//! How a cluster is backed up: what the image tells every node of `[backup]`. No credential is in
-//! it.
+//! How a cluster is backed up: the parts of `[backup]` that the image gives to every node. It
+//! contains no credential.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use url::Url;
 use crate::recipient::Recipient;
 use crate::schedule::Schedule;
 
-/// Where snapshots lie by default.
+/// The default folder of snapshots.
 pub const FOLDER: &str = "/var/backups/etcd";
 
 /// `[backup]`, as the image carries it.
@@ -22,20 +22,20 @@ pub struct Backup {
     pub schedule: Schedule,
     /// Where to.
     pub destination: Destination,
-    /// How many are kept.
+    /// How many snapshots are kept.
     pub keep: Keep,
-    /// Whether they are made smaller, with zstd.
+    /// Whether snapshots are compressed, with zstd.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub compress: bool,
-    /// For whom they are encrypted; for nobody in particular: they are not.
+    /// The recipients for whom snapshots are encrypted; if empty, they are not encrypted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub age: Vec<Recipient>,
-    /// How the object store is reached.
+    /// How to reach the object store.
     #[serde(default)]
     pub s3: S3,
 }
 
-/// Where snapshots lie: a folder, or a prefix in a bucket of an S3-compatible store.
+/// The destination of snapshots: a folder, or a prefix in a bucket of an S3-compatible store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Destination {
@@ -45,16 +45,16 @@ pub enum Destination {
     Bucket {
         /// Its name.
         bucket: String,
-        /// Empty, or ends with a slash.
+        /// Empty, or with a slash at the end.
         prefix: String,
     },
 }
 
-/// How an S3-compatible object store is reached.
+/// How to reach an S3-compatible object store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct S3 {
-    /// Its address; none: Amazon's, by the region.
+    /// Its address; `None`: Amazon's, by the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Url>,
     /// Its region.
@@ -65,17 +65,17 @@ pub struct S3 {
     pub path_style: bool,
 }
 
-/// How many snapshots are kept: the newest of each of so many hours, days, weeks, months.
+/// How many snapshots are kept: the newest of each of this many hours, days, weeks, months.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Keep {
-    /// Hours that have one.
+    /// The number of hours that have a snapshot.
     pub hourly: u32,
-    /// Days that have one.
+    /// The number of days that have one.
     pub daily: u32,
-    /// Weeks that have one.
+    /// The number of weeks that have one.
     pub weekly: u32,
-    /// Months that have one.
+    /// The number of months that have one.
     pub monthly: u32,
 }
 
@@ -113,7 +113,7 @@ impl FromStr for Destination {
             };
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        // Amazon's rules for names of buckets, which other stores keep to as well.
+        // Amazon's rules for bucket names, which other stores also follow.
         let bucket_ok = (3..=63).contains(&bucket.len())
             && bucket
                 .chars()

@@ -1,4 +1,5 @@
-//! The cluster document: what every node knows of the whole. It is in the image, the same for all.
+//! The cluster document: what every node knows about the cluster. It is in the image, and the same
+//! for all nodes.
 
 use std::net::Ipv4Addr;
 
@@ -8,9 +9,9 @@ use url::Url;
 
 use crate::{Backup, Domain, EtcdVersion, Label, Update};
 
-/// User and group id of etcd on every node. Fixed, so that the overlay can name owners by number;
-/// below 1000, so that it is a system's user; away from 999, from which CentOS 7's packages count
-/// down (useradd -r, login.defs).
+/// The user and group id of etcd on every node. It is fixed, so that the overlay can name owners by
+/// number; below 1000, so that it is a system user; and far from 999, from which CentOS 7's
+/// packages count down (useradd -r, login.defs).
 pub const ETCD_ID: u32 = 450;
 
 /// The cluster as the image carries it, in `/etc/firstboot/cluster.json`.
@@ -19,7 +20,7 @@ pub const ETCD_ID: u32 = 450;
 pub struct ClusterDocument {
     /// Its name; etcd's cluster token begins with it.
     pub name: Label,
-    /// The domain under which the nodes' full names lie.
+    /// The domain of the nodes' full names.
     pub domain: Domain,
     /// The members it should have, in the recipe's order.
     pub members: Vec<Member>,
@@ -27,12 +28,12 @@ pub struct ClusterDocument {
     pub etcd: EtcdSettings,
     /// The network the nodes are on.
     pub network: Network,
-    /// Where a node may learn who it is.
+    /// The sources from which a node may learn its identity.
     pub metadata: MetadataPolicy,
-    /// How it is backed up; by itself it is not.
+    /// How it is backed up; `None`: there are no scheduled backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
-    /// How running nodes take over a newer image.
+    /// How running nodes switch to a newer image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<Update>,
 }
@@ -60,40 +61,41 @@ pub struct Member {
 }
 
 impl Member {
-    /// What it advertises to peers.
+    /// The URL that it advertises to peers.
     pub fn peer_url(&self) -> String {
         format!("https://{}:2380", self.address)
     }
 
-    /// What it advertises to clients.
+    /// The URL that it advertises to clients.
     pub fn client_url(&self) -> String {
         format!("https://{}:2379", self.address)
     }
 }
 
-/// etcd's settings by intent. Which key of etcd.conf says so depends on the version: that is
-/// firstboot's matter.
+/// etcd's settings by intent. The keys of etcd.conf for them depend on the version, which firstboot
+/// handles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct EtcdSettings {
     /// The version in the image.
     pub version: EtcdVersion,
-    /// Between two heartbeats of the leader, in milliseconds.
+    /// The time between two heartbeats of the leader, in milliseconds.
     pub heartbeat_interval_ms: u32,
-    /// Without a heartbeat for this long a follower stands for election, in milliseconds. The same
-    /// on all.
+    /// After this time without a heartbeat a follower starts an election, in milliseconds. It is
+    /// the same on all members.
     pub election_timeout_ms: u32,
-    /// The largest the database may grow, in bytes.
+    /// The maximum size of the database, in bytes.
     pub quota_backend_bytes: u64,
-    /// For how many hours of history a client can ask; 0 keeps all until somebody compacts.
+    /// How many hours of history a client can read; 0 keeps all history until a client compacts it.
     pub auto_compaction_hours: u32,
-    /// After how many entries etcd writes a raft snapshot.
+    /// The number of entries after which etcd writes a raft snapshot.
     pub snapshot_count: u64,
-    /// The largest request, in bytes.
+    /// The maximum size of a request, in bytes.
     pub max_request_bytes: u32,
     /// Whether a member compares its data with its peers' before it serves.
     pub initial_corrupt_check: bool,
-    /// Whether the leader compares the members' data at each compaction, where the version can.
+    /// Whether the leader compares the members' data at each compaction, if the version supports
+    /// it.
     pub compact_hash_check: bool,
 }
 
@@ -101,44 +103,44 @@ pub struct EtcdSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Network {
-    /// Who gives a node its address.
+    /// How a node gets its address.
     pub mode: NetworkMode,
     /// The network, with its prefix.
     pub cidr: Ipv4Net,
-    /// The way out of it.
+    /// The gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Ipv4Addr>,
-    /// Who resolves names.
+    /// The DNS servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<Ipv4Addr>,
 }
 
-/// Who gives a node its address.
+/// How a node gets its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
-    /// A DHCP server that knows the machine, or whoever else; firstboot waits for the address and
-    /// checks it.
+    /// From a DHCP server that knows the machine, or from another source; firstboot waits for the
+    /// address and checks it.
     Dhcp,
     /// firstboot writes it into the interface that matches the node.
     Static,
 }
 
-/// Where a node may learn who it is, in the order of asking.
+/// The sources from which a node may learn its identity, in the order in which it asks them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MetadataPolicy {
-    /// The sources, first asked first.
+    /// The sources, in order.
     pub sources: Vec<MetadataSource>,
-    /// For [`MetadataSource::Url`]: the folder in which the server is asked for `node.json`.
+    /// For [`MetadataSource::Url`]: the folder in which the node requests `node.json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Url>,
-    /// The platform that all nodes run on, where their firmware does not name it.
+    /// The platform that all nodes run on, if their firmware does not name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
 }
 
-/// A platform that has a metadata service of its own.
+/// A platform that has its own metadata service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Platform {
@@ -150,12 +152,12 @@ pub enum Platform {
     Gce,
     /// Microsoft Azure.
     Azure,
-    /// VMware vSphere and its relatives.
+    /// VMware vSphere and related products.
     Vmware,
 }
 
 impl Platform {
-    /// All of them.
+    /// All platforms.
     pub const ALL: [Self; 5] = [
         Self::Openstack,
         Self::Ec2,
@@ -187,11 +189,11 @@ impl std::str::FromStr for Platform {
     }
 }
 
-/// One kind of place where a node document can come from.
+/// A kind of source of a node document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetadataSource {
-    /// `/etc/firstboot/node.json`, put there by whoever made the disk.
+    /// `/etc/firstboot/node.json`, from the maker of the disk.
     File,
     /// `firstboot.node=` or NoCloud's `ds=nocloud;s=` on the kernel's command line.
     Cmdline,
@@ -218,7 +220,7 @@ pub enum MetadataSource {
 }
 
 impl MetadataSource {
-    /// All of them: local and readable by root alone first, the network last.
+    /// All sources: first the local ones that only root can read, the network last.
     pub const ALL: [Self; 12] = [
         Self::File,
         Self::Cmdline,

@@ -6,30 +6,30 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
-/// How bad it is.
+/// Its severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It works, but hardly as meant.
+    /// A warning: it works, but hardly as meant.
     Warning,
-    /// Nothing is built from it.
+    /// The file is refused, and nothing is built.
     Error,
 }
 
-/// So many characters of a text are shown. A sentence of ours is shorter; what makes one longer is
-/// a value that it quotes.
+/// The maximum number of characters of a text that are shown. The builder's own sentences are
+/// shorter; only a quoted value can make one longer.
 const LONGEST: usize = 600;
 
 /// One finding in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// What is wrong: one sentence without a full stop.
     pub message: String,
-    /// Where, in bytes from the file's start.
+    /// Its place, in bytes from the file's start.
     pub span: Range<usize>,
-    /// What was expected there; stands behind the caret. May be empty.
+    /// What was expected there, shown after the caret. May be empty.
     pub label: String,
     /// How to correct it.
     pub help: Option<String>,
@@ -55,14 +55,14 @@ impl Diagnostic {
         }
     }
 
-    /// The same, with words behind the caret.
+    /// Adds text after the caret.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = short(label.into());
         self
     }
 
-    /// The same, with a way to correct it.
+    /// Adds a way to correct it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(short(help.into()));
@@ -79,8 +79,8 @@ impl Diagnostic {
         )
     }
 
-    /// For a terminal (`color`) or a file: the message, `path:line:column`, the line, a caret, the
-    /// help.
+    /// The text for a terminal (`color`) or a file: the message, `path:line:column`, the line, a
+    /// caret, the help.
     pub fn render(&self, path: &str, text: &str, color: bool) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
@@ -112,7 +112,7 @@ impl Diagnostic {
     }
 }
 
-/// A text without its middle if it is too long for a person.
+/// Cuts the middle out of a text that is too long to read.
 fn short(text: String) -> String {
     let count = text.chars().count();
     if count <= LONGEST {

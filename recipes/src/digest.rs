@@ -1,4 +1,4 @@
-//! SHA-256 digests, as they are pinned, compared and printed.
+//! SHA-256 digests, which the project pins, compares and prints.
 
 use std::fmt;
 use std::str::FromStr;

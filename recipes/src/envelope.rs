@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Envelope {
-    /// What the payload is, so that one document is never taken for another of a different kind.
+    /// The kind of payload, so that a document is never mistaken for one of a different kind.
     pub payload_type: String,
     /// The payload in base64.
     pub payload: String,
-    /// At least one of them must be by the key that the reader trusts.
+    /// At least one of them must be by the reader's trusted key.
     pub signatures: Vec<Signature>,
 }
 
@@ -26,27 +26,27 @@ pub struct Envelope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// Which key made it: a hint, never a proof.
+    /// The key that made it: a hint, never a proof.
     pub keyid: String,
     /// The signature in base64.
     pub sig: String,
 }
 
-/// Why an envelope is not believed.
+/// Why an envelope is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// It is of another kind than the reader asked for.
+    /// It is of a kind other than the requested one.
     #[error("it is a `{found}`, expected a `{expected}`")]
     Type {
-        /// What the reader asked for.
+        /// The requested kind.
         expected: String,
-        /// What the envelope says of itself.
+        /// The kind that the envelope states.
         found: String,
     },
-    /// No signature at all.
+    /// It has no signature at all.
     #[error("it is not signed")]
     Unsigned,
-    /// Signed, but by others only.
+    /// It is signed, but only by other keys.
     #[error("it is signed by {found}, and this image trusts {trusted} only")]
     Untrusted {
         /// The key ids in the envelope.
@@ -54,7 +54,7 @@ pub enum EnvelopeError {
         /// The id of the trusted key.
         trusted: String,
     },
-    /// Signed by the trusted key, it says, but the signature does not fit the content.
+    /// It names the trusted key, but the signature does not match the content.
     #[error("its signature by {0} does not fit its content: it was altered after signing")]
     Altered(String),
     /// Not base64.
@@ -62,8 +62,8 @@ pub enum EnvelopeError {
     Encoding(&'static str),
 }
 
-/// What a signature covers (DSSE's pre-authentication encoding): type and payload, each with its
-/// length, so that no byte can move from one to the other.
+/// The bytes that a signature covers (DSSE's pre-authentication encoding): type and payload, each
+/// with its length, so that no byte can move from one to the other.
 fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut out = format!(
         "DSSEv1 {} {payload_type} {} ",
@@ -76,7 +76,8 @@ fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Envelope {
-    /// The payload, whoever wrote it: for anyone who has made the envelope, and only hands it on.
+    /// The payload, without checking the signature: for a program that made the envelope itself, or
+    /// only passes it on.
     pub fn unverified(&self) -> Result<Vec<u8>, EnvelopeError> {
         BASE64
             .decode(&self.payload)
@@ -102,7 +103,7 @@ impl Envelope {
                 .verify(&message, &sig)
                 .is_ok()
             {
-                // The type is compared only now: before this point it is anybody's claim.
+                // The type is compared only now: before this point it is an unverified claim.
                 if self.payload_type != payload_type {
                     let (expected, found) = (payload_type.to_owned(), self.payload_type.clone());
                     return Err(EnvelopeError::Type { expected, found });
@@ -125,7 +126,7 @@ impl Envelope {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
-/// The text or the bytes are no key of this kind.
+/// The text or bytes are not a key of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no {0}")]
 pub struct KeyError(&'static str);
@@ -173,7 +174,7 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// A new key as its PKCS #8 document, from the system's random numbers.
+    /// A new key as a PKCS #8 document, from the system's random numbers.
     pub fn generate() -> Result<Vec<u8>, KeyError> {
         let document = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
         document
@@ -195,8 +196,8 @@ impl SigningKey {
         PublicKey(bytes)
     }
 
-    /// The payload, signed as a `payload_type`. Ed25519 is deterministic: the same payload, the
-    /// same envelope.
+    /// The payload, signed as a `payload_type`. Ed25519 is deterministic: the same payload gives
+    /// the same envelope.
     pub fn sign(&self, payload_type: &str, payload: &[u8]) -> Envelope {
         let sig = self.0.sign(&covered(payload_type, payload));
         Envelope {

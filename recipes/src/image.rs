@@ -1,16 +1,16 @@
-//! The overlay's stamp: what the image put on the node, file by file. It is in
+//! The overlay's stamp: a list of the files that the image put on the node. It is in
 //! `/etc/firstboot/image.json`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Sha256;
 
-/// All files of the overlay but the stamp itself, which the kickstart's digest of the overlay
-/// covers.
+/// All files of the overlay except the stamp itself, which is covered by the overlay's digest in
+/// the kickstart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageStamp {
-    /// In the order of their paths.
+    /// Sorted by path.
     pub files: Vec<StampedFile>,
 }
 
@@ -18,7 +18,7 @@ pub struct ImageStamp {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StampedFile {
-    /// Where it is, from the root, without a leading slash.
+    /// Its path from the root, without a leading slash.
     pub path: String,
     /// Its permission bits.
     pub mode: u32,
@@ -30,7 +30,8 @@ pub struct StampedFile {
     pub size: u64,
     /// Its digest.
     pub sha256: Sha256,
-    /// True for what the node itself goes on to change (`/etc/hosts`): present, but not compared.
+    /// Whether the node itself changes it later (`/etc/hosts`): it must exist, but its content is
+    /// not compared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mutable: bool,
 }

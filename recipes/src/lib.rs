@@ -1,5 +1,5 @@
-//! What a cluster is: the types that builder and firstboot share, and the recipe's reader. No I/O
-//! here.
+//! The description of a cluster: the types that builder and firstboot share, and the recipe's
+//! reader. This crate does no I/O.
 
 pub mod backup;
 pub mod cluster;

@@ -1,4 +1,4 @@
-//! How a machine is recognised: by what its firmware or its network cards say of it.
+//! How a machine is recognised: by the facts that its firmware or its network cards state.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,12 +13,12 @@ pub struct Mac([u8; 6]);
 /// The text is not a hardware address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MacError {
-    /// Not six pairs of hexadecimal digits.
+    /// It is not six pairs of hexadecimal digits.
     #[error(
         "`{0}` is not a MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56"
     )]
     Form(String),
-    /// A multicast or broadcast address, or all zeros: no card has it.
+    /// It is a multicast or broadcast address, or all zeros: no card has such an address.
     #[error(
         "`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)"
     )]
@@ -81,14 +81,14 @@ impl fmt::Display for Mac {
     }
 }
 
-/// A text from SMBIOS (serial number or UUID), as firmware prints it: compared without regard to
-/// case and to the spaces that vendors pad it with. Placeholders that whole product lines share are
-/// refused.
+/// A text from SMBIOS (serial number or UUID), as firmware prints it. Case, and the spaces with
+/// which vendors pad it, are ignored in comparisons. Placeholders that whole product lines share
+/// are refused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FirmwareId(String);
 
-/// The text identifies no machine.
+/// The text does not identify a machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` identifies no machine: it is empty, has control characters, or is a vendor's placeholder"
@@ -142,23 +142,24 @@ impl fmt::Display for FirmwareId {
     }
 }
 
-/// What a recipe says of the machine that should become a node. What is `None` is not looked at.
+/// What a recipe states about the machine that should become a node. A fact that is `None` is not
+/// compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MachineMatch {
     /// One of the machine's network cards has this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
-    /// SMBIOS type 1, serial number.
+    /// The serial number of SMBIOS type 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<FirmwareId>,
-    /// SMBIOS type 1, UUID.
+    /// The UUID of SMBIOS type 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<FirmwareId>,
 }
 
 impl MachineMatch {
-    /// True where the recipe names nothing to recognise the machine by.
+    /// Whether the recipe states no fact about the machine.
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
     }

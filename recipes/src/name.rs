@@ -5,28 +5,29 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is not a name.
+/// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing between two dots, or nothing at all.
+    /// It is empty.
     #[error("a name must not be empty")]
     Empty,
-    /// A dot at an end, or two in a row.
+    /// It has a dot at an end, or two in a row.
     #[error("`{0}` must not begin or end with a dot, nor have two in a row")]
     Dots(String),
-    /// A label of more than 63 or a name of more than 253 octets (RFC 1123, 2.1; RFC 1035, 2.3.4).
+    /// It has a label of more than 63 octets, or more than 253 octets in all (RFC 1123, 2.1; RFC
+    /// 1035, 2.3.4).
     #[error("`{0}` is too long: a label has at most 63 characters, a whole name 253")]
     TooLong(String),
-    /// A character that RFC 1123, 2.1 does not allow.
+    /// It has a character that RFC 1123, 2.1 does not allow.
     #[error("`{1}` is not allowed in `{0}`: a host name has a-z, 0-9 and `-` (RFC 1123)")]
     Character(String, char),
-    /// Several labels where one is expected.
+    /// It has several labels where one is expected.
     #[error("`{0}` has a dot: expected a short name; the domain stands in [cluster] as `domain`")]
     Long(String),
-    /// A hyphen at an end.
+    /// It has a hyphen at an end.
     #[error("`{0}` must not begin or end with `-` (RFC 1123)")]
     Hyphen(String),
-    /// All digits, which some resolvers take for an address.
+    /// It is all digits, which some resolvers read as an address.
     #[error("`{0}` is all digits and would be taken for an address")]
     Digits(String),
 }
@@ -38,8 +39,8 @@ fn check_label(label: &str) -> Result<(), NameError> {
     if label.len() > 63 {
         return Err(NameError::TooLong(label.to_owned()));
     }
-    // Upper case is refused and not folded: certificates, etcd's member names and host names would
-    // otherwise differ in case and some readers compare bytes.
+    // Upper case is refused and not folded: otherwise certificates, etcd's member names and host
+    // names would differ in case, and some programs compare bytes.
     if label.contains('.') {
         return Err(NameError::Long(label.to_owned()));
     }
@@ -111,7 +112,7 @@ name!(
 );
 
 name!(
-    /// One label or several with dots between: a domain, or a host's full name.
+    /// One or more labels separated by dots: a domain, or a host's full name.
     Domain,
     |text| {
         if text.len() > 253 {

@@ -1,4 +1,5 @@
-//! The node document: who one machine is. Secret, signed, one for each node.
+//! The node document: the identity of one machine. It is secret and signed, and each node has its
+//! own.
 
 use std::net::Ipv4Addr;
 
@@ -9,13 +10,13 @@ use crate::{Label, MachineMatch, StoreKeys};
 /// The payload type of a signed node document.
 pub const NODE_TYPE: &str = "application/vnd.etcd-image.node+json";
 
-/// Who a node is, and the keys that prove it to the others.
+/// The identity of a node, and the keys that prove it to the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeDocument {
     /// The cluster it belongs to.
     pub cluster: Label,
-    /// Its short name, which is its etcd member's name too.
+    /// Its short name, which is also its etcd member's name.
     pub name: Label,
     /// The address it must have.
     pub address: Ipv4Addr,
@@ -24,15 +25,16 @@ pub struct NodeDocument {
     pub machine: MachineMatch,
     /// Its certificates.
     pub tls: NodeTls,
-    /// While a CA is replaced: its certificates by the one before, which it shows until all members
-    /// trust the CA of the others.
+    /// While a CA is being replaced: its certificates by the previous CA, which it presents until
+    /// all members trust the new CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<NodeTls>,
-    /// What opens the object store of `[backup]`; none where an operator puts the keys on the node.
+    /// The credentials for the object store of `[backup]`; none if an operator puts the keys on the
+    /// node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_keys: Option<StoreKeys>,
-    /// The serial of the newest release when the document was made: the node takes over no older
-    /// one.
+    /// The serial of the newest release at the time when the document was made: the node does not
+    /// install an older one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<u64>,
 }
@@ -41,13 +43,13 @@ pub struct NodeDocument {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTls {
-    /// The authority (or several, while one replaces another) that all members trust.
+    /// The authority that all members trust (or several, while one replaces another).
     pub ca: String,
-    /// What etcd shows to clients.
+    /// The certificate that etcd presents to clients.
     pub server: KeyPair,
-    /// What etcd, and firstboot on etcd's peer port, shows to peers.
+    /// The certificate that etcd, and firstboot on etcd's peer port, present to peers.
     pub peer: KeyPair,
-    /// What firstboot and etcdctl on the node show to etcd.
+    /// The certificate that firstboot and etcdctl on the node present to etcd.
     pub client: KeyPair,
 }
 

@@ -1,4 +1,4 @@
-//! For whom something is encrypted: age's X25519 recipients (age-encryption.org/v1).
+//! The recipients for encryption: age's X25519 recipients (age-encryption.org/v1).
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use bech32::Bech32;
 use bech32::primitives::decode::CheckedHrpstring;
 use serde::{Deserialize, Serialize};
 
-/// A public key of age's, as `age-keygen` shows it: `age1…`.
+/// A public age key, as `age-keygen` prints it: `age1…`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Recipient {
@@ -18,17 +18,17 @@ pub struct Recipient {
 /// The text is not a recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
-    /// The other half of the pair, which is to be nowhere but where a restore runs.
+    /// It is the secret key of the pair, which must exist only where a restore runs.
     #[error(
         "this is a secret key: give the public one that `age-keygen -y` makes of it, and exchange the pair"
     )]
     Secret,
-    /// A plugin's, an SSH key, a passphrase.
+    /// It is a plugin's recipient, an SSH key or a passphrase.
     #[error(
         "expected an X25519 recipient, as `age-keygen` prints it: `age1` and 58 letters and digits"
     )]
     Form,
-    /// A letter was mistyped.
+    /// It has a mistyped character.
     #[error("its checksum is wrong: a letter was mistyped or is missing")]
     Checksum,
 }
@@ -40,7 +40,8 @@ impl Recipient {
     }
 }
 
-/// The 32 bytes of a key in Bech32 under a prefix in small letters; `None` where it is none.
+/// The 32 bytes of a key in Bech32 with this prefix, which is in lower case; `None` if the text is
+/// not such a key.
 pub fn key(text: &str, prefix: &str) -> Option<[u8; 32]> {
     let read = CheckedHrpstring::new::<Bech32>(text).ok()?;
     let bytes: Vec<u8> = read.byte_iter().collect();

@@ -1,5 +1,5 @@
-//! When something is done again and again: a few words that systemd 219's timers and every member
-//! understand alike.
+//! When a task is repeated: a few words that systemd 219's timers and every member interpret in the
+//! same way.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,14 +10,14 @@ pub(crate) const MINUTE: u64 = 60;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 const WEEK: u64 = 7 * DAY;
-/// In the order of the epoch's own week: 1970-01-01 was a Thursday.
+/// In the order of the week that begins at the epoch: 1970-01-01 was a Thursday.
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 
 /// A schedule: `hourly`, `daily`, `weekly`, `every 15 minutes`, `every 6 hours`, `02:30` or `Sun
 /// 02:30`.
 ///
-/// Its times divide all time into slots of one length, so that machines with one clock agree on the
-/// slot without talking. Calendars with months are left out for that reason.
+/// Its times divide all time into slots of equal length, so that machines with the same time agree
+/// on the slot without communicating. For that reason there are no monthly schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Schedule {
@@ -28,15 +28,15 @@ pub struct Schedule {
 /// The text is not a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// No word of a schedule.
+    /// It is not in the format of a schedule.
     #[error(
         "expected hourly, daily, weekly, `every 15 minutes`, `every 6 hours`, `02:30` or `Sun 02:30`"
     )]
     Form,
-    /// Minutes that do not divide an hour.
+    /// The minutes do not divide an hour.
     #[error("expected minutes that divide an hour: 5, 6, 10, 12, 15, 20, 30")]
     Minutes,
-    /// Hours that do not divide a day.
+    /// The hours do not divide a day.
     #[error("expected hours that divide a day: 1, 2, 3, 4, 6, 8, 12, 24")]
     Hours,
 }
@@ -50,13 +50,13 @@ impl FromStr for Schedule {
         match words[..] {
             ["hourly"] => every(HOUR),
             ["daily"] => every(DAY),
-            // Monday, as systemd has it.
+            // Monday, as in systemd.
             ["weekly"] => Ok(Self {
                 period: WEEK,
                 offset: 4 * DAY,
             }),
             ["every", number, "minute" | "minutes"] => match number.parse::<u64>() {
-                // Below five minutes one run would meet the next.
+                // With less than five minutes, runs would overlap.
                 Ok(minutes @ (5 | 6 | 10 | 12 | 15 | 20 | 30)) => every(minutes * MINUTE),
                 _ => Err(ScheduleError::Minutes),
             },
@@ -97,17 +97,17 @@ fn time_of_day(text: &str) -> Option<u64> {
 }
 
 impl Schedule {
-    /// From one run to the next, in seconds.
+    /// The time between two runs, in seconds.
     pub const fn period(self) -> u64 {
         self.period
     }
 
-    /// When the newest run was due at a time, both in seconds since 1970.
+    /// The due time of the newest run at a given time, both in seconds since 1970.
     pub const fn slot(self, now: u64) -> u64 {
         now - (now + self.period - self.offset) % self.period
     }
 
-    /// As `OnCalendar=` of a timer.
+    /// The schedule as `OnCalendar=` of a timer.
     pub fn on_calendar(self) -> String {
         let (hours, minutes) = (self.offset % DAY / HOUR, self.offset % HOUR / MINUTE);
         match self.period {

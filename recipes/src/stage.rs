@@ -1,4 +1,4 @@
-//! How far a machine is on its way to a member, as it reports to the server that installs it.
+//! A machine's progress towards a member, as it reports it to the server that installs it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ pub enum Stage {
     Refused,
 }
 
-/// The text names no stage.
+/// The text is not the name of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a stage: expected started, installing, installed, failed, healthy or refused"
@@ -52,7 +52,7 @@ impl Stage {
         }
     }
 
-    /// True for a stage that only an installed system can reach.
+    /// Whether only an installed system can reach the stage.
     pub fn follows_installation(self) -> bool {
         matches!(self, Self::Installed | Self::Healthy | Self::Refused)
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What opens an object store.
+/// The credentials for an object store.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreKeys {
@@ -13,12 +13,12 @@ pub struct StoreKeys {
     pub id: String,
     /// `AWS_SECRET_ACCESS_KEY`.
     pub secret: String,
-    /// `AWS_SESSION_TOKEN`, for keys that end.
+    /// `AWS_SESSION_TOKEN`, for temporary keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
 
-// They must not reach a log through a `{:?}`.
+// The keys must not reach a log through a `{:?}`.
 impl fmt::Debug for StoreKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StoreKeys")
@@ -26,8 +26,8 @@ impl fmt::Debug for StoreKeys {
 }
 
 impl StoreKeys {
-    /// From values by their names in the environment. `None`: one of the two that are needed is
-    /// missing or empty.
+    /// Reads the values by their names in the environment. `None`: one of the two required values
+    /// is missing or empty.
     pub fn of(value: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let value = |name| value(name).filter(|value| !value.is_empty());
         Some(Self {

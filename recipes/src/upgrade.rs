@@ -1,10 +1,10 @@
-//! Which releases of etcd can be members of one cluster at one time, and which of them are known to
-//! damage data.
+//! Which releases of etcd can be members of one cluster at the same time, and which ones are known
+//! to damage data.
 //!
 //! Sources: etcd's upgrade guides 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the promotion of a
 //! learner is not saved in the v3 store), #20967 (removed members come back),
 //! `server/etcdserver/cluster_util.go` and `server/etcdserver/version` at v3.5.33, v3.6.14 and
-//! v3.7.1. What is said of joins during a downgrade was tried with 3.6.16, 3.5.35 and 3.7.3.
+//! v3.7.1. The behaviour of joins during a downgrade was tested with 3.6.16, 3.5.35 and 3.7.3.
 
 use crate::EtcdVersion;
 
@@ -17,60 +17,60 @@ pub struct RunningMember {
     pub version: EtcdVersion,
 }
 
-/// What the members of a cluster say of its versions.
+/// What the members of a cluster report about its versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterVersions {
     /// The members that answered.
     pub members: Vec<RunningMember>,
-    /// The minor of the version that they have agreed on, if it is known. It is at most the lowest
-    /// of the members'.
+    /// The minor of the version that they have agreed on, if known. It is at most the lowest of the
+    /// members' minors.
     pub agreed: Option<u64>,
     /// Whether `etcdctl downgrade enable` is in force.
     pub downgrading: bool,
 }
 
-/// How etcd begins on a node.
+/// How etcd starts on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
     /// As a new member, with no data.
     Join,
-    /// On the data that it has. It was last used by this version, where that is known.
+    /// With its existing data, which was last used by this version, if known.
     Data(Option<EtcdVersion>),
 }
 
 /// Why a version of etcd cannot run as a member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
-    /// Two minors lie apart.
+    /// The versions are two or more minors apart.
     #[error(
         "{other} is etcd {theirs}, and {own} cannot run beside it: etcd lets no minor be skipped. Go by the newest release of \
          each minor between them"
     )]
     Skipped {
-        /// Who has the other version.
+        /// The member or data with the other version.
         other: String,
         /// This version.
         own: EtcdVersion,
-        /// The other one.
+        /// The other version.
         theirs: EtcdVersion,
     },
-    /// The lower of two minors is not at the patch that the higher one needs.
+    /// The lower of two minors does not have the patch that the higher one needs.
     #[error(
         "{other} is etcd {theirs}, and {own} cannot run beside it: {higher} needs every member of {lower} at {floor} or later \
          ({why}). Upgrade to that first"
     )]
     Below {
-        /// Who has the other version.
+        /// The member or data with the other version.
         other: String,
         /// This version.
         own: EtcdVersion,
-        /// The other one.
+        /// The other version.
         theirs: EtcdVersion,
         /// The higher minor, as `3.6`.
         higher: String,
         /// The lower minor.
         lower: String,
-        /// What the lower one must be at least.
+        /// The minimum version of the lower minor.
         floor: EtcdVersion,
         /// What goes wrong.
         why: &'static str,
@@ -83,7 +83,7 @@ pub enum Obstacle {
     Older {
         /// This version.
         own: EtcdVersion,
-        /// What the cluster has agreed on.
+        /// The minor that the cluster has agreed on.
         agreed: u64,
     },
     /// A new member is refused as long as a downgrade is in force.
@@ -93,8 +93,8 @@ pub enum Obstacle {
     Downgrading,
 }
 
-/// The patch that every member of a minor must have before one of the next minor starts, with the
-/// reason.
+/// The patch that every member of a minor must have before a member of the next minor starts, and
+/// the reason.
 const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
     match lower_minor {
         5 => Some((
@@ -106,8 +106,8 @@ const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
     }
 }
 
-/// Why two versions cannot be members of one cluster at one time, if so. `other` is who has the
-/// second one.
+/// Why two versions cannot be members of one cluster at the same time, if so. `other` names the
+/// owner of the second version.
 pub fn beside(own: EtcdVersion, other: &str, theirs: EtcdVersion) -> Option<Obstacle> {
     let (low, high) = (own.min(theirs), own.max(theirs));
     let other = other.to_owned();
@@ -129,12 +129,12 @@ pub fn beside(own: EtcdVersion, other: &str, theirs: EtcdVersion) -> Option<Obst
     })
 }
 
-/// Why etcd of this version cannot begin as a member of a cluster, if so.
+/// Why etcd of this version cannot start as a member of a cluster, if so.
 ///
-/// The versions are judged in pairs, also with the one that used the data last: where all members
-/// are off, only that tells what a step skips. A member that is lower than the others is let in as
-/// long as the cluster has not agreed on a newer version. A new member is not: the others may agree
-/// on a newer one as soon as its old self is removed.
+/// The versions are compared in pairs, including the version that last used the data: if all
+/// members are off, only that version reveals a skipped minor. An existing member that is lower
+/// than the others is admitted while the cluster has not agreed on a newer version. A new member is
+/// not, because the others may agree on a newer version as soon as the old member is removed.
 pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Option<Obstacle> {
     if entry == Entry::Join && cluster.downgrading {
         return Some(Obstacle::Downgrading);
@@ -162,8 +162,8 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
     pairs.or(data).or(older)
 }
 
-/// Why the nodes of an image with one version cannot be replaced, one after the other, by those of
-/// an image with another.
+/// Why nodes of an image with one version cannot be replaced, one at a time, with nodes of an image
+/// with another version.
 pub fn step(from: EtcdVersion, to: EtcdVersion) -> Option<Obstacle> {
     let members = vec![RunningMember {
         name: "a node of the old image".to_owned(),
@@ -180,16 +180,16 @@ pub fn step(from: EtcdVersion, to: EtcdVersion) -> Option<Obstacle> {
     )
 }
 
-/// What is known to damage data in a release.
+/// A fault of a release that is known to damage data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// The first patch of the minor without it.
+    /// The first patch of the minor that has no such fault.
     pub fixed_in: u64,
     /// What happens.
     pub what: &'static str,
 }
 
-/// Every fault that loses data or lets members differ, by minor and the patch that mends it (etcd's
+/// Every fault that loses data or lets members differ, by minor and the patch that fixes it (etcd's
 /// CHANGELOG-3.4 to 3.7).
 const FAULTS: [(u64, Fault); 10] = {
     const fn fault(minor: u64, fixed_in: u64, what: &'static str) -> (u64, Fault) {
@@ -222,7 +222,7 @@ const FAULTS: [(u64, Fault); 10] = {
     ]
 };
 
-/// What is known to damage data in a release, the worst first; nothing in most.
+/// The faults of a release that are known to damage data, the worst first; most releases have none.
 pub fn faults(version: EtcdVersion) -> Vec<Fault> {
     let of = FAULTS
         .iter()

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A released version of etcd, as in `3.6.14`. Pre-releases have no place on a node.
+/// A released version of etcd, such as `3.6.14`. Pre-releases are not allowed on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EtcdVersion {
@@ -13,28 +13,29 @@ pub struct EtcdVersion {
     pub major: u64,
     /// The release line: configuration keys differ between them.
     pub minor: u64,
-    /// The fix level.
+    /// The patch level.
     pub patch: u64,
 }
 
 /// Why a text is not a version this project can run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
-    /// Not three numbers with dots.
+    /// It is not three numbers separated by dots.
     #[error("`{0}` is not an etcd version: expected three numbers, as in 3.6.14")]
     Form(String),
-    /// A release line whose configuration keys and snapshot tools are not known here.
+    /// It is a release line whose configuration keys and snapshot tools are unknown to this
+    /// project.
     #[error("etcd {0} is not supported: 3.4 to 3.7 are")]
     Unsupported(String),
 }
 
 impl EtcdVersion {
-    /// True for `minor` 3.MINOR and later.
+    /// Whether the version is 3.`minor` or later.
     pub const fn at_least(&self, minor: u64) -> bool {
         self.minor >= minor
     }
 
-    /// True where upstream's release tarball holds etcdutl (3.5 and later;
+    /// Whether upstream's release tarball contains etcdutl (3.5 and later;
     /// scripts/build-binary.sh).
     pub const fn has_etcdutl(&self) -> bool {
         self.at_least(5)

@@ -1,8 +1,8 @@
 //! The root that hosts and the stand-in installer start from.
 //!
-//! A Debian 12 of the bed's own, made once by debootstrap; or, by `ETCD_IMAGE_BASE_ROOT`, a folder
-//! or a tarball of the user's own, such as the export of a centos:7 container, which is nearer to
-//! the real thing. Whatever it is, nothing writes to it: hosts lie on it as overlays.
+//! The default is a Debian 12 made once by debootstrap for the test bed. `ETCD_IMAGE_BASE_ROOT` can
+//! name a folder or a tarball to use instead, such as the export of a centos:7 container, which is
+//! closer to a real node. Nothing writes to the root: each host is an overlay on top of it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,13 +14,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{cache, process, progress};
 
-/// The setting that names a root of the user's own.
+/// The setting that names a root supplied by the user.
 pub const SETTING: &str = "ETCD_IMAGE_BASE_ROOT";
 
 const SUITE: &str = "bookworm";
 
-/// What debootstrap installs beside the minimal system: a host that boots, and the commands that
-/// the CentOS 7 installer has too.
+/// What debootstrap installs in addition to the minimal system: what a host needs to boot, and the
+/// commands that the CentOS 7 installer also has.
 const PACKAGES: &[&str] = &[
     "systemd",
     "systemd-sysv",
@@ -50,13 +50,12 @@ const PACKAGES: &[&str] = &[
     "policycoreutils",
 ];
 
-/// Installed afterwards: among debootstrap's own packages polkitd, which it needs, fails to
+/// Installed afterwards: among debootstrap's own packages polkitd, which firewalld needs, fails to
 /// configure.
 const LATER: &[&str] = &["firewalld"];
 
-/// Done to the root at the end. Each host gets its own machine id and name at boot; firewalld is
-/// the test's to switch on, since it would close etcd's ports to tests that are about something
-/// else.
+/// The last changes to the root. Each host gets its own machine id and name at boot. Tests switch
+/// firewalld on where they need it, since it would close etcd's ports to tests about other things.
 const FINISH: &str = r#"
 set -eu
 root=$1; shift
@@ -73,7 +72,7 @@ rm -rf "$root/usr/sbin/policy-rc.d" "$root"/var/lib/apt/lists/* "$root/etc/hostn
 umount "$root/proc"
 "#;
 
-/// The base root's folder; made, or unpacked, when it is not in the cache yet.
+/// Returns the base root's folder; makes or unpacks it if the cache does not have it yet.
 pub fn base() -> Result<PathBuf> {
     match std::env::var_os(SETTING) {
         Some(own) if !own.is_empty() => of_the_user(Path::new(&own)),
@@ -107,7 +106,7 @@ fn of_the_user(own: &Path) -> Result<PathBuf> {
     })
 }
 
-/// A changed list of packages is another root.
+/// A different package list makes a different root.
 fn key() -> String {
     let mut hash = Sha256::new();
     for package in PACKAGES.iter().chain(LATER) {
@@ -129,7 +128,8 @@ fn debootstrap(folder: &Path) -> Result<()> {
         .arg(SUITE)
         .arg(folder);
     progress::run("base system", &mut strap)?.ok()?;
-    // In namespaces of its own: what the packages' scripts mount or start ends with them.
+    // Runs in separate namespaces, so that whatever the packages' scripts mount or start ends with
+    // them.
     let mut finish = Command::new("unshare");
     finish
         .args([

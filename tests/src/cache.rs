@@ -21,16 +21,16 @@ pub fn workspace() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-/// The entry `name` (a relative path), made by `build` if it is not there yet.
+/// Returns the entry `name` (a relative path), made by `build` if it does not exist yet.
 ///
-/// `build` gets an empty folder that is renamed to the entry when it succeeds: an entry that exists
-/// is complete. A lock keeps a second process from building the same one; it waits and finds the
-/// entry made.
+/// `build` gets an empty folder that is renamed to the entry when it succeeds, so an existing entry
+/// is always complete. A lock keeps a second process from building the same entry; the second
+/// process waits and finds the entry made.
 pub fn entry(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     entry_of(&folder(), name, build)
 }
 
-/// The same in another folder than the cache's own.
+/// Does the same in another folder than the cache.
 pub fn entry_of(
     cache: &Path,
     name: &str,
@@ -62,14 +62,14 @@ pub fn entry_of(
     Ok(path)
 }
 
-/// Takes the lock file, waiting as long as it takes. It is free again when the value is dropped or
-/// the process dies.
+/// Takes the lock file and waits for it indefinitely. The lock is released when the value is
+/// dropped or the process dies.
 pub fn lock(path: &Path) -> Result<Flock<File>> {
     Flock::lock(open_lock(path)?, FlockArg::LockExclusive)
         .map_err(|(_, error)| anyhow!("cannot lock {}: {error}", path.display()))
 }
 
-/// Takes the lock file if nobody holds it.
+/// Takes the lock file if no other process holds it.
 pub fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
     Ok(Flock::lock(open_lock(path)?, FlockArg::LockExclusiveNonblock).ok())
 }

@@ -1,8 +1,9 @@
 //! A control group for each host.
 //!
-//! nspawn, told to keep the unit it is in, puts its host into a group `payload` below its own. Two
-//! hosts of one test would share that, and their systemds would remove each other's groups: a
-//! service then fails now and then with 219/CGROUP. So each nspawn starts in a group of its own.
+//! nspawn, when told to keep the unit it runs in, puts its host into a group `payload` below its
+//! own. Two hosts of one test would share that group, and their systemds would remove each other's
+//! groups: a service then fails now and then with 219/CGROUP. So each nspawn starts in a separate
+//! group.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// Groups of one name, one in each hierarchy that systemd manages. Removed on drop.
+/// Groups with one name, one in each hierarchy that systemd manages. They are removed on drop.
 #[derive(Debug)]
 pub(crate) struct Cgroup(Vec<PathBuf>);
 
@@ -32,8 +33,8 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Its folders. Who writes a pid into the `cgroup.procs` of each has put the process into the
-    /// group.
+    /// Returns the group's folders. Writing a pid into the `cgroup.procs` of each puts the process
+    /// into the group.
     pub(crate) fn folders(&self) -> &[PathBuf] {
         &self.0
     }
@@ -66,7 +67,7 @@ fn prefix(pid: u32) -> String {
     format!("etcd-image-{pid}-")
 }
 
-/// This process's own group in the unified hierarchy and in systemd's, whichever there are.
+/// Returns this process's own group in the unified hierarchy and in systemd's, whichever exist.
 fn hierarchies() -> Result<Vec<PathBuf>> {
     let mounts =
         fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
@@ -99,8 +100,8 @@ fn own_groups(mounts: &str, own: &str) -> Vec<PathBuf> {
     found
 }
 
-/// A group goes only when the groups in it have gone and its last process has been buried, which
-/// takes a moment.
+/// A group can only be removed when its child groups are gone and its last process has been reaped,
+/// which takes a moment.
 fn remove(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -1,5 +1,4 @@
-//! The metadata services of clouds, as they answer and refuse. Where a rule is from is said beside
-//! it.
+//! The metadata services of clouds, as they answer and refuse. Each rule cites its source.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::network::Network;
 use crate::server::Request;
 
-/// Which cloud's service it is.
+/// Which cloud the service belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cloud {
     /// Nova's, behind Neutron's proxy.
@@ -27,18 +26,18 @@ pub enum Cloud {
     Azure,
 }
 
-/// What the service has to say, which a test can change at any time.
+/// What the service returns; a test can change it at any time.
 #[derive(Debug, Default)]
 pub struct State {
-    /// The user data; none was given.
+    /// The user data; None if there is none.
     pub user_data: Option<Vec<u8>>,
-    /// The next answers, the last one first: the service fails with these statuses.
+    /// The statuses of the next answers, last one first: the service fails with them.
     pub failures: Vec<u16>,
     /// EC2: `HttpEndpoint=disabled`. Every request is answered with 403.
     pub is_off: bool,
-    /// EC2: how long a token is good, whatever lifetime was asked for.
+    /// EC2: how long a token is valid, whatever lifetime was requested.
     pub token_life: Option<Duration>,
-    /// GCE: answers do not bear the header, as another program's at this address.
+    /// GCE: answers lack the header, as if another program answered at this address.
     pub is_stranger: bool,
     tokens: Vec<(String, Instant)>,
 }
@@ -87,7 +86,7 @@ impl MetadataService {
         })
     }
 
-    /// What it has to say.
+    /// What the service returns.
     pub fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.shared.state)
     }
@@ -117,7 +116,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn accept(listener: &TcpListener, shared: &Shared) {
     while !shared.stop.load(Ordering::Relaxed) {
         match listener.accept() {
-            // A connection's end is the client's matter.
+            // How a connection ends is up to the client.
             Ok((connection, _)) => drop(serve(&connection, shared)),
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -165,7 +164,7 @@ fn refuse(status: u16) -> Answer {
     )
 }
 
-/// nova/api/metadata: other paths than these are 404.
+/// nova/api/metadata: paths other than these are 404.
 fn openstack(state: &State, request: &Request) -> Answer {
     match (
         request.method.as_str(),

@@ -1,5 +1,5 @@
-//! A whole cluster, as its operator has it: built from a recipe, installed from the image, told who
-//! is who.
+//! A whole cluster as an operator sets it up: built from a recipe, installed from the image, each
+//! machine given its node document.
 
 mod status;
 
@@ -20,22 +20,22 @@ use crate::overlay::Overlay;
 use crate::server::FileServer;
 use crate::{base, cache, etcd, process, programs, run};
 
-/// What a recipe's image and nodes are served at; the recipes of the tests say so too.
+/// The address at which a recipe's image and nodes are served; the test recipes contain it too.
 const SERVER: &str = "10.101.15.1:8080";
 /// The tree that machines are installed from, below the server, and its updates.
 pub const TREE: &str = "centos/7.9.2009/os/x86_64";
 const UPDATES: &str = "centos/7.9.2009/updates/x86_64";
-/// Where the release mirror answers.
+/// The address of the release mirror.
 const MIRROR: &str = "10.101.15.1:8379";
 
-/// etcdctl 3.5 reads the environment a second time for this command, and calls what it finds a
-/// conflict with itself.
+/// For this command etcdctl 3.5 reads the environment a second time and reports its own values as a
+/// conflict.
 const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
 with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
 unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
 etcdctl --endpoints=https://127.0.0.1:2379 $with move-leader";
 
-/// The network of a cluster, with the provisioning server in it and what the builder made.
+/// The network of a cluster, with the provisioning server and the builder's output in it.
 #[derive(Debug)]
 pub struct Provisioning {
     /// The bridge that hosts are added to.
@@ -110,7 +110,7 @@ impl Provisioning {
         fs::read_to_string(built.join("said")).context("cannot read what the builder said")
     }
 
-    /// The same into another folder, with other certificates: it is not served.
+    /// Builds into another folder, with other certificates; this output is not served.
     pub fn build_elsewhere(&self, recipe: &Path, out: &Path, pki: &str) -> Result<String> {
         let mut builder = self
             .network
@@ -129,7 +129,7 @@ impl Provisioning {
         Ok(said)
     }
 
-    /// Keeps a copy of what was built, for [`Provisioning::put_back`].
+    /// Keeps a copy of the builder's output for [`Provisioning::restore_output`].
     pub fn copy_output(&self) -> Result<PathBuf> {
         let kept = run::current()?.folder("kept")?.join("out");
         process::check(
@@ -139,7 +139,7 @@ impl Provisioning {
         Ok(kept)
     }
 
-    /// Serves what was built earlier: machines are installed from it now.
+    /// Serves an earlier output again: machines are installed from it from now on.
     pub fn restore_output(&self, kept: &Path) -> Result<()> {
         fs::remove_dir_all(self.out())
             .with_context(|| format!("cannot remove {}", self.out().display()))?;
@@ -156,18 +156,18 @@ impl Provisioning {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// A new machine of that name: off, and with nothing on it.
+    /// Adds a new machine of that name, switched off and with an empty disk.
     pub fn machine(&self, name: &str) -> Result<Host> {
         let host = Host::new(&self.network, name, &base::base()?)?;
         Ok(host)
     }
 
-    /// A second machine that is installed and told that it is a node, and has its address: off.
+    /// Adds a second machine that is installed, has the node's document and its address; it is off.
     pub fn twin(&self, node: &str) -> Result<Host> {
         self.second(node, self.network.add_twin(&format!("{node}-twin"), node)?)
     }
 
-    /// The same with its hardware address, too.
+    /// Does the same, also with the node's MAC address.
     pub fn clone_machine(&self, node: &str) -> Result<Host> {
         self.second(
             node,
@@ -182,7 +182,7 @@ impl Provisioning {
         Ok(host)
     }
 
-    /// Runs the kickstart's scripts on a machine, as anaconda would, and says how it went.
+    /// Runs the kickstart's scripts on a machine as anaconda would, and returns the result.
     pub fn try_install(&self, host: &Host) -> Result<Installation> {
         self.run_installer(&host.root(), host)
     }
@@ -224,7 +224,7 @@ impl Provisioning {
         self.folder.join("www")
     }
 
-    /// A node's document, as JSON, for a test to alter.
+    /// Returns a node's document as JSON, for a test to alter.
     pub fn document(&self, node: &str) -> Result<serde_json::Value> {
         let path = self.out().join("nodes").join(node).join("node.json");
         let envelope: Envelope = serde_json::from_slice(&fs::read(&path)?)?;
@@ -251,7 +251,7 @@ impl Provisioning {
         Ok(SigningKey::from_pkcs8(&der)?)
     }
 
-    /// A machine installed and told that it is the node of its own name; off.
+    /// Adds an installed machine with the document of the node of its own name; it is off.
     pub fn node(&self, name: &str) -> Result<Host> {
         let mut host = self.machine(name)?;
         self.install(&mut host)?;
@@ -266,7 +266,7 @@ impl Drop for Provisioning {
     }
 }
 
-/// The digest of the files in a folder, by name and content; of one of them only the content
+/// The digest of the files in a folder, by name and content; for a single file only the content
 /// counts.
 fn digest(folder: &Path, unnamed: Option<&Path>) -> Result<String> {
     let mut files = Vec::new();
@@ -311,7 +311,7 @@ pub fn etcdctl(host: &Host, arguments: &str) -> Result<String> {
         .with_context(|| format!("etcdctl {arguments} on {}", host.name()))
 }
 
-/// Hands the leadership to one of these hosts, unless it has it.
+/// Transfers the leadership to one of these hosts, unless it is already the leader.
 pub fn move_leadership(hosts: &[Host], leader: usize) -> Result<()> {
     let name = hosts[leader].name();
     let seen = status(&hosts[leader])?;
@@ -336,12 +336,13 @@ pub fn move_leadership(hosts: &[Host], leader: usize) -> Result<()> {
         .map(drop)
 }
 
-/// Boots hosts all at once, as a rack comes up.
+/// Boots all hosts at once, as when a rack powers up.
 pub fn boot_all(hosts: &mut [Host]) -> Result<()> {
     hosts.iter_mut().try_for_each(Host::boot)
 }
 
-/// All that identifies what firstboot and etcd have on the disk: that a reboot rewrites nothing.
+/// Identifies everything that firstboot and etcd have on the disk, to show that a reboot rewrites
+/// nothing.
 pub fn fingerprint(host: &Host) -> Result<String> {
     let ran = host.sh(
         "cd / && find etc/etcd etc/firstboot etc/hostname etc/hosts var/lib/firstboot -type f -printf '%p %m %U:%G %i %T@\\n' | sort",

@@ -1,4 +1,4 @@
-//! A disk of the test's own: a sparse file behind a loop device.
+//! A disk for one test: a sparse file behind a loop device.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{process, run};
 
-/// A loop device with a file of the run behind it. Both are gone on drop.
+/// A loop device backed by a file of the run. Both are removed on drop.
 #[derive(Debug)]
 pub struct Disk {
     folder: PathBuf,
@@ -29,7 +29,7 @@ impl Disk {
         })
     }
 
-    /// As [`Disk::new`], with an XFS on it that carries the label.
+    /// Makes a disk as [`Disk::new`] does, with an XFS on it that has the label.
     pub fn xfs(bytes: u64, label: &str) -> Result<Disk> {
         let disk = Disk::new(bytes)?;
         process::check(
@@ -52,7 +52,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Where something still has it mounted the kernel detaches it at the last unmount.
+        // If it is still mounted somewhere, the kernel detaches it at the last unmount.
         if let Err(error) = process::check("losetup", &["--detach", &self.device.to_string_lossy()])
         {
             eprintln!("bed: {error:#}");

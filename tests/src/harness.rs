@@ -1,4 +1,5 @@
-//! The harness of the end-to-end tests: what a machine lacks makes a test ignored, never passed.
+//! The harness of the end-to-end tests: a test whose requirements the machine lacks is ignored,
+//! never passed.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -12,7 +13,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::requirement::{self, Requirement};
 use crate::{kernel, run};
 
-/// The variable that names the file to which each test adds a line with the time that it took.
+/// The variable that names the file to which each test appends a line with its duration.
 pub const TIMES: &str = "ETCD_IMAGE_TIMES";
 
 /// The variable that adds the long tests, which `make test-all` sets.
@@ -24,10 +25,10 @@ const LONG: &str = "long";
 /// How much of a console a failure shows.
 const CONSOLE_TAIL_LINES: usize = 60;
 
-/// A test with its needs. Where one is missing the test is listed as ignored and the reason is
-/// printed.
+/// Makes a test with its requirements. If one is missing, the test is listed as ignored and the
+/// reason is printed.
 pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
-    // To find out takes a while, and most of the time one test of many is run.
+    // Checking the requirements takes a while, and most of the time only one of many tests runs.
     let reason = if is_selected(name) {
         requirement::missing(requirements)
     } else {
@@ -39,7 +40,7 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
     let ignored = reason.is_some();
     let own = name.to_owned();
     Trial::test(name, move || {
-        // `--ignored` runs them all the same; then the reason is why it fails.
+        // `--ignored` runs them all the same; the test then fails with that reason.
         if let Some(reason) = &reason {
             return Err(Failed::from(reason.clone()));
         }
@@ -59,21 +60,22 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
     .with_ignored_flag(ignored)
 }
 
-/// [`trial`] or [`long`].
+/// Makes a [`trial`] or a [`long`] test.
 pub type Kind = fn(&str, &[Requirement], fn() -> Result<()>) -> Trial;
 
-/// A test that tries more of what another one tries: another version, or more of a sample. `make
-/// test-all` runs it; and so does whoever names it, or a part of its name.
+/// Makes a test that covers more of what another test covers: another version, or a larger sample.
+/// `make test-all` runs it, and so does any filter that contains its name or a part of it.
 pub fn long(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
     trial(name, requirements, test).with_kind(LONG)
 }
 
-/// Whether the long tests also run.
+/// Returns whether the long tests run too.
 pub fn is_all() -> bool {
     std::env::var_os(ALL).is_some_and(|value| !value.is_empty())
 }
 
-/// Whether the arguments select the test of that name. Nothing is run where tests are only listed.
+/// Returns whether the arguments select the test of that name. When tests are only listed, none is
+/// run.
 fn is_selected(name: &str) -> bool {
     let arguments = Arguments::from_args();
     let is_wanted = arguments.filter.is_none_or(|filter| {
@@ -86,7 +88,7 @@ fn is_selected(name: &str) -> bool {
     !arguments.list && is_wanted
 }
 
-/// Notes the time that a test took, on drop: so also when the test fails.
+/// Records a test's duration on drop, so also when the test fails.
 struct Timer {
     test: String,
     start: Instant,
@@ -105,7 +107,7 @@ impl Drop for Timer {
     }
 }
 
-/// The test and the time in a line of the file that [`TIMES`] names.
+/// Appends the test and its duration as a line to the file that [`TIMES`] names.
 pub(crate) fn time(line: &str) -> Result<(String, Duration)> {
     let (time, test) = line
         .split_once(' ')
@@ -118,7 +120,7 @@ pub(crate) fn time(line: &str) -> Result<(String, Duration)> {
 
 /// The `main` of an end-to-end test: enters the run, runs the trials one after another, clears up.
 ///
-/// `trials` is a function since what it finds out must be found out inside the run.
+/// `trials` is a function because its checks must be made inside the run.
 pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
     if let Some(code) = kernel::launch() {
         return code;
@@ -146,14 +148,15 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
     conclusion.exit_code()
 }
 
-/// The error and its causes, a line each. The `Debug` form would add a backtrace of the harness
-/// wherever `RUST_BACKTRACE` is set, and bury the cause under it.
+/// Formats the error and its causes, one per line. The `Debug` form would add a backtrace of the
+/// harness whenever `RUST_BACKTRACE` is set, and bury the cause under it.
 fn causes(error: &anyhow::Error) -> String {
     let lines: Vec<String> = error.chain().map(ToString::to_string).collect();
     lines.join("\n  because: ")
 }
 
-/// Shows what hosts wrote to their consoles since a time, on drop: so also when the test panics.
+/// Prints what hosts wrote to their consoles since a given time, on drop, so also when the test
+/// panics.
 struct Consoles {
     test: String,
     since: SystemTime,

@@ -1,12 +1,12 @@
-//! The kernel of a host, as old as CentOS 7.9's: no system call that is newer than Linux 3.10.
+//! The kernel of a host, as old as CentOS 7.9's: it lacks every system call newer than Linux 3.10.
 //!
-//! A host's first process, with it all its services, and each command that a test runs on it get
-//! for a newer call the answer of a kernel that does not have it: ENOSYS. A filter stays with a
-//! process and with all that it starts, so it is loaded by a launcher from outside: the test
-//! program itself, which becomes nspawn or nsenter.
+//! A host's first process, all its services, and each command that a test runs on the host get the
+//! answer of a kernel that lacks the newer calls: ENOSYS. A filter stays with a process and with
+//! everything it starts, so a launcher loads it from outside: the test program itself, which
+//! becomes nspawn or nsenter.
 //!
-//! What makes 3.10 old besides stays new on a host: the flags of calls, file systems, the network,
-//! and what uname(2) says. Virtual machines have kernels of their own.
+//! Other differences from 3.10 remain on a host: the flags of calls, file systems, the network, and
+//! what uname(2) returns. Virtual machines have their own kernels.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -18,25 +18,26 @@ use nix::libc::{self, sock_filter, sock_fprog};
 /// `finit_module`, the last call of Linux 3.10 (arch/x86/syscalls/syscall_64.tbl).
 pub const LAST_SYSTEM_CALL: u32 = 313;
 
-/// A call that is newer than 3.10 and that a host may have all the same: Red Hat ported it back.
-/// There are more of them; whatever gets by without those gets by with them.
-/// firstboot/src/exec/calls.txt has all, with the sources.
+/// A call newer than 3.10 that a host may have all the same, because Red Hat backported it. Red Hat
+/// backported others as well; a program that works without those also works with them.
+/// firstboot/src/exec/calls.txt lists all, with the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ported {
     /// firstboot loads etcd's filter with it.
     Seccomp = 317,
-    /// sshd of Debian needs it: OpenSSL goes by what uname(2) says, and looks for nothing else.
+    /// Debian's sshd needs it: OpenSSL relies on the version from uname(2) and does not probe for
+    /// the call.
     Getrandom = 318,
 }
 
-/// What makes this program the launcher, if it is the first argument: the numbers of the calls that
-/// are left follow.
+/// The first argument that makes this program the launcher: the numbers of the calls that stay
+/// available follow.
 const LAUNCH: &str = "--old-kernel=";
 
 /// `AUDIT_ARCH_X86_64` (include/uapi/linux/audit.h).
 const X86_64: u32 = 0xc000_003e;
 
-/// A program on an old kernel that has only these of the newer calls.
+/// Returns a command that runs a program on an old kernel with only these of the newer calls.
 pub fn command(program: &str, left: &[Ported]) -> Result<Command> {
     let numbers: Vec<String> = left.iter().map(|call| (*call as u32).to_string()).collect();
     let mut command =
@@ -47,8 +48,8 @@ pub fn command(program: &str, left: &[Ported]) -> Result<Command> {
     Ok(command)
 }
 
-/// Becomes another program on an old kernel, if the arguments say so; returns only if they do not,
-/// or if it fails. Programs that make hosts call it first thing in `main`.
+/// Becomes another program on an old kernel if the arguments say so; returns only if they do not,
+/// or on failure. Programs that make hosts call it first in `main`.
 pub fn launch() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next()?.into_string().ok()?;
@@ -72,9 +73,9 @@ pub fn launch() -> Option<ExitCode> {
     })
 }
 
-/// Takes the newer calls, but these, from this process and all that it starts from now on.
+/// Removes the newer calls, except these, from this process and everything it starts from now on.
 fn forget_newer_calls(left: &[u32]) -> Result<()> {
-    // Of struct seccomp_data: the architecture is at 4, the call's number at 0.
+    // In struct seccomp_data the architecture is at offset 4, the call's number at 0.
     let other = [
         load(4),
         jump(libc::BPF_JEQ, X86_64, 1, 0),
@@ -123,8 +124,8 @@ fn statement(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
     }
 }
 
-/// The crates that load filters set no_new_privs first: then no test could see a unit's
-/// NoNewPrivileges= at work. Root may do without.
+/// The crates that load filters set no_new_privs first: no test could then see the effect of a
+/// unit's NoNewPrivileges=. Root can load a filter without it.
 #[expect(
     unsafe_code,
     reason = "prctl takes a pointer, and no crate offers this without no_new_privs"

@@ -1,37 +1,39 @@
-//! Whether all that clients saw of one key can have happened one thing after the other, each while
-//! it was under way: whether it is linearizable (Herlihy and Wing, 1990).
+//! Checks whether everything that clients saw of one key can have happened in some sequence, each
+//! operation at an instant while it was pending: whether it is linearizable (Herlihy and Wing,
+//! 1990).
 //!
-//! The search is Wing and Gong's (1993): of the operations that had begun before any other had
-//! ended, one took place first; each is tried. States that were tried are remembered (Lowe, 2017),
-//! so that what is concurrent costs little.
+//! The search is Wing and Gong's (1993): one of the operations that had started before any other
+//! had ended took place first; each is tried. States already tried are remembered (Lowe, 2017), so
+//! that concurrent operations cost little.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
-/// What a client did with the key. Each value is written once, so that a value says who wrote it;
-/// none: there is no key.
+/// What a client did with the key. Each value is written once, so that a value identifies its
+/// writer; None means that the key does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// It read this.
+    /// The client read this value.
     Read(Option<u64>),
-    /// It wrote this.
+    /// The client wrote this value.
     Write(u64),
-    /// It exchanged the first for the second, or was not answered.
+    /// The client exchanged the first value for the second, or got no answer.
     Exchange(Option<u64>, u64),
-    /// It was to exchange the first, and saw the second in its place.
+    /// The client tried to exchange the first value, and saw the second in its place.
     Refused(Option<u64>, Option<u64>),
 }
 
-/// One operation: when it began and ended, by one clock.
+/// One operation, with its start and end on one clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operation {
-    /// By which client.
+    /// The client that did it.
     pub client: usize,
     /// When it was sent.
     pub begun: u64,
-    /// When its answer came; none: it never did, so it was done at any time since, or never.
+    /// When its answer came. None means never: it was done at any time since it was sent, or not at
+    /// all.
     pub ended: Option<u64>,
-    /// What it was.
+    /// What the client did.
     pub action: Action,
 }
 
@@ -48,7 +50,8 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What the key holds after a deed that finds this, if it can be done then.
+/// Returns what the key holds after an action that finds this state, if the action is possible in
+/// that state.
 fn after(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     let (possible, after) = match deed {
         Action::Read(seen) => (seen == state, state),
@@ -59,10 +62,10 @@ fn after(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     if possible { Ok(after) } else { Err(Impossible) }
 }
 
-/// The deed cannot have found that.
+/// The action cannot have found that state.
 struct Impossible;
 
-/// The values that anybody saw.
+/// Returns the values that any client saw.
 fn seen(history: &[Operation]) -> BTreeSet<u64> {
     let seen = history.iter().filter(|operation| operation.ended.is_some());
     let values = seen.filter_map(|operation| match operation.action {
@@ -72,13 +75,13 @@ fn seen(history: &[Operation]) -> BTreeSet<u64> {
     values.collect()
 }
 
-/// Finds an order for the history of one key that begins without a value.
+/// Looks for an order of one key's history that starts without a value.
 ///
 /// # Errors
-/// The history, where there is none.
+/// The history, if there is no such order.
 pub fn check(history: &[Operation]) -> Result<(), String> {
-    // What was not answered and not seen changes nothing for anybody: each answer says what was
-    // there.
+    // An unanswered write whose value no one saw affects no client: each answer shows the value
+    // that the key had.
     let seen = seen(history);
     let mut operations: Vec<Operation> = history
         .iter()
@@ -102,7 +105,7 @@ pub fn check(history: &[Operation]) -> Result<(), String> {
     ))
 }
 
-/// Whether another unanswered exchange builds on this value.
+/// Returns whether another unanswered exchange builds on this value.
 fn chained(history: &[Operation], value: u64) -> bool {
     history.iter().any(|operation| matches!(operation.action, Action::Exchange(Some(expected), _) if expected == value))
 }
@@ -110,7 +113,7 @@ fn chained(history: &[Operation], value: u64) -> bool {
 /// Which operations have taken place, and what the key holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Done {
-    /// All before this one, by the time that they began …
+    /// All operations before this one, in the order of their start …
     before: usize,
     /// … and these after it, as bits from that place on.
     more: Vec<u64>,
@@ -134,7 +137,7 @@ impl<'a> Search<'a> {
         let mut open = vec![(vec![false; self.operations.len()], None)];
         while let Some((done, state)) = open.pop() {
             let left = || (0..self.operations.len()).filter(|at| !done[*at]);
-            // One that was never answered may never have been done.
+            // An unanswered operation may never have been done.
             let Some(first_end) = left().filter_map(|at| self.operations[at].ended).min() else {
                 return true;
             };

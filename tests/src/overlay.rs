@@ -1,4 +1,4 @@
-//! An overlay mount: a folder nobody changes below, what this host wrote above.
+//! An overlay mount: a lower folder that nothing changes, and above it what this host wrote.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use crate::run;
 pub struct Overlay {
     lower: PathBuf,
     folder: PathBuf,
-    /// A layer between the two that others share; nothing changes it.
+    /// A shared layer between the two; nothing changes it.
     layer: Option<PathBuf>,
-    /// Whether there is a layer above that one, of what was kept.
+    /// Whether there is a layer above that one that holds the kept changes.
     kept: bool,
 }
 
@@ -42,12 +42,12 @@ impl Overlay {
         self.folder.join("root")
     }
 
-    /// What was changed against the lower folder: overlayfs's own form, whiteouts and all.
+    /// Returns the changes to the lower folder, in overlayfs's own format with whiteouts.
     pub fn upper(&self) -> PathBuf {
         self.folder.join("upper")
     }
 
-    /// Throws away all that was written: the root is the lower folder again.
+    /// Discards everything that was written: the root equals the lower folder again.
     pub fn wipe(&mut self) -> Result<()> {
         self.unmount()?;
         self.remove(&["upper", "work", "kept"])?;
@@ -56,14 +56,14 @@ impl Overlay {
         self.mount()
     }
 
-    /// Whether nothing was written, and nothing is between.
+    /// Returns whether nothing was written and there is no layer in between.
     pub fn is_fresh(&self) -> Result<bool> {
         let mut written = fs::read_dir(self.upper())
             .with_context(|| format!("cannot list {}", self.upper().display()))?;
         Ok(!self.kept && self.layer.is_none() && written.next().is_none())
     }
 
-    /// Lays what another overlay wrote under what this one will write.
+    /// Uses what another overlay wrote as a layer below this overlay's own changes.
     pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(self.is_fresh()?, "{} is not empty", self.root().display());
         self.unmount()?;
@@ -72,8 +72,7 @@ impl Overlay {
         self.mount()
     }
 
-    /// Moves what was written to another place of the same file system, as a layer for
-    /// [`Overlay::lay`].
+    /// Moves the changes to another path of the same file system, as a layer for [`Overlay::use_layer`].
     pub fn into_layer(self, to: &Path) -> Result<()> {
         self.unmount()?;
         fs::rename(self.upper(), to)
@@ -82,7 +81,7 @@ impl Overlay {
         self.mount()
     }
 
-    /// Keeps what was written so far: [`Overlay::revert`] goes back to it, in no time.
+    /// Keeps everything written so far: [`Overlay::revert`] returns to it at no cost.
     pub fn snapshot(&mut self) -> Result<()> {
         ensure!(
             !self.kept,
@@ -97,7 +96,7 @@ impl Overlay {
         self.mount()
     }
 
-    /// Throws away all that was written since [`Overlay::keep`].
+    /// Discards everything written since [`Overlay::snapshot`].
     pub fn revert(&mut self) -> Result<()> {
         ensure!(self.kept, "nothing was kept of {}", self.root().display());
         self.unmount()?;

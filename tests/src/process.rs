@@ -24,7 +24,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Whether it ended with exit code 0.
+    /// Returns whether it ended with exit code 0.
     pub fn success(&self) -> bool {
         self.status.success()
     }
@@ -43,7 +43,7 @@ impl Output {
         )
     }
 
-    /// Its exit code; a signal counts as 128 and its number, as a shell has it.
+    /// Returns its exit code; a signal counts as 128 plus its number, as in a shell.
     pub fn code(&self) -> i32 {
         self.status
             .code()
@@ -60,8 +60,8 @@ pub fn describe(command: &Command) -> String {
     line
 }
 
-/// Runs a program to its end, with nothing on its standard input, and returns what came out
-/// whatever its exit code.
+/// Runs a program to its end, with empty standard input, and returns its output whatever its exit
+/// code.
 pub fn run(command: &mut Command) -> Result<Output> {
     let line = describe(command);
     let output = command
@@ -126,7 +126,7 @@ impl KillOnDrop {
         self.child.id()
     }
 
-    /// How it ended, if it has ended.
+    /// Returns how it ended, if it has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child
             .try_wait()
@@ -146,7 +146,7 @@ impl Drop for KillOnDrop {
     }
 }
 
-/// The children of a process, from its main thread.
+/// Returns the children of a process's main thread.
 pub fn children(pid: u32) -> Vec<u32> {
     std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
         .unwrap_or_default()

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{cache, process, run};
 
-/// The folder with both, static and ready to be given to somebody.
+/// The folder with both programs, static and ready to hand out.
 fn folder() -> PathBuf {
     cache::workspace().join("target/dist")
 }
@@ -37,15 +37,15 @@ pub fn run_builder(arguments: &[&str]) -> Result<process::Output> {
     process::run(Command::new(builder()?).args(arguments))
 }
 
-/// A ready recipe.
+/// Returns the path of a ready recipe.
 pub fn recipe(name: &str) -> PathBuf {
     cache::workspace()
         .join("recipes")
         .join(Path::new(name).with_extension("toml"))
 }
 
-/// The demo's recipe with its first so many nodes, these lines at the end of `[etcd]`, and these at
-/// the end.
+/// Returns the demo's recipe with its first so many nodes, with these lines at the end of `[etcd]`
+/// and these at the end of the file.
 pub fn demo(nodes: usize, etcd: &str, more: &str) -> Result<PathBuf> {
     let text = fs::read_to_string(recipe("demo"))?;
     let (head, rest) = text

@@ -1,5 +1,5 @@
-//! Shows how far a program that takes minutes has come: on a terminal its newest line, in place of
-//! the one before; else a line every ten seconds.
+//! Shows the progress of a program that takes minutes: on a terminal its newest line replaces the
+//! previous one; elsewhere it prints a line every ten seconds.
 
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::process::{Command, Stdio};
@@ -9,14 +9,14 @@ use anyhow::{Context as _, Result};
 
 use crate::process::{Output, describe};
 
-/// Where there is no terminal, this much time passes between two lines.
+/// The time between two lines without a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a terminal line may take: a longer one would wrap, and could not be rewritten.
+/// The maximum length of a terminal line: a longer one would wrap and could not be rewritten.
 const COLUMNS: usize = 78;
 
-/// Runs a program to its end and shows its lines, of both outputs, on standard error. What it
-/// printed comes back as its standard output, whatever its exit code.
+/// Runs a program to its end and shows the lines of both outputs on standard error. Returns what it
+/// printed as its standard output, whatever its exit code.
 pub fn run(what: &str, command: &mut Command) -> Result<Output> {
     let line = describe(command);
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
@@ -27,7 +27,7 @@ pub fn run(what: &str, command: &mut Command) -> Result<Output> {
         .stderr(writer)
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    // The command holds the writing ends of the pipe, which would otherwise never end.
+    // The command holds the write ends of the pipe, which would otherwise never close.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut shown = Shown::new(what, std::io::stderr().is_terminal());
     let mut printed = String::new();
@@ -77,7 +77,7 @@ impl<'a> Shown<'a> {
         }
     }
 
-    /// What to write for a line that the program has printed.
+    /// Returns the text to print for a line of the program's output.
     fn show(&mut self, now: Duration, line: &str) -> Option<String> {
         let line = line.trim().trim_start_matches("I: ");
         if line.is_empty() {

@@ -1,5 +1,5 @@
-//! Plain etcd: a machine installed from the image as it would be without firstboot, set up as the
-//! guide says. What firstboot does is measured against it, and what it prevents is shown by it.
+//! Plain etcd: a machine installed from the image without firstboot, set up as the guide says. It
+//! is the baseline for what firstboot does, and shows what firstboot prevents.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,8 +10,8 @@ use crate::cluster::Provisioning;
 use crate::host::Host;
 use crate::process;
 
-/// Writes on an installed machine, which is off, what the guide has an operator write. `state` is
-/// `new` or `existing`.
+/// Writes the files that the guide tells an operator to write on an installed machine that is off.
+/// `state` is `new` or `existing`.
 pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Result<()> {
     let (name, own) = (host.name(), host.address());
     for file in ["server.crt", "server.key", "peer.crt", "peer.key"] {

@@ -1,5 +1,5 @@
-//! An image as another builder would have made it: the overlay of the last build, with files of it
-//! changed, and a release that is signed with the cluster's own key. So tests have releases that
+//! An image as another builder would have made it: the overlay of the last build with some of its
+//! files changed, and a release signed with the cluster's own key. It gives tests releases that
 //! this builder does not make: with an etcd that was built here, with an etcd that dies, with any
 //! serial.
 
@@ -51,12 +51,12 @@ impl Repack {
         })
     }
 
-    /// A file of the overlay, to be changed.
+    /// Returns the path of a file of the overlay, to be changed.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
-    /// Puts the programs of that release of etcd in it.
+    /// Replaces its etcd with the programs of that release.
     pub fn etcd(&mut self, version: &str) -> Result<()> {
         for program in PROGRAMS {
             let (from, to) = (
@@ -102,7 +102,7 @@ impl Repack {
         write(&self.out, &release, key)
     }
 
-    /// Writes the stamp of what is there.
+    /// Writes the stamp of its current content.
     fn stamp(&self) -> Result<()> {
         let mut files = Vec::new();
         walk(&self.root, &self.root, &mut files)?;
@@ -141,7 +141,7 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<StampedFile>) -> Result<()> 
     Ok(())
 }
 
-/// The release of an output.
+/// Returns the release document of an output.
 pub fn read(out: &Path) -> Result<ReleaseDocument> {
     let path = out.join("release.json");
     let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -149,7 +149,7 @@ pub fn read(out: &Path) -> Result<ReleaseDocument> {
     Ok(serde_json::from_slice(&envelope.unverified()?)?)
 }
 
-/// Signs a release, and puts it in the place of an output's.
+/// Signs a release and puts it in the place of the output's release.
 pub fn write(out: &Path, release: &ReleaseDocument, key: &SigningKey) -> Result<()> {
     let envelope = key.sign(RELEASE_TYPE, &serde_json::to_vec(release)?);
     fs::write(out.join("release.json"), serde_json::to_vec(&envelope)?)

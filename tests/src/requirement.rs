@@ -1,4 +1,4 @@
-//! What a test needs of the machine, and why it cannot run where that is missing.
+//! What a test requires of the machine, and why it cannot run if that is missing.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,9 +12,9 @@ pub enum Requirement {
     Root,
     /// systemd-nspawn, and with it hosts that boot.
     Nspawn,
-    /// debootstrap, or a base root of the user's own.
+    /// debootstrap, or a base root supplied by the user.
     Debootstrap,
-    /// iproute2 with nftables, and Python for a slow wire: networks of the test's own.
+    /// iproute2 with nftables, and Python for a slow link: networks for tests.
     Network,
     /// Go 1.MINOR or later, to build etcd releases that have no other source here.
     Go(u32),
@@ -26,9 +26,9 @@ pub enum Requirement {
     Qemu,
     /// dnsmasq, to give addresses by DHCP.
     Dnsmasq,
-    /// Taps in the kernel: a virtual machine on a network of the tests' own.
+    /// Taps in the kernel: a virtual machine on a network of the test bed.
     Tun,
-    /// setools: what an SELinux policy lets whom do.
+    /// setools: to query what an SELinux policy allows.
     Setools,
     /// curl.
     Curl,
@@ -40,7 +40,7 @@ pub enum Requirement {
     Strace,
     /// XFS tools and loop devices.
     Xfs,
-    /// FUSE in the kernel: a file system of the tests' own.
+    /// FUSE in the kernel: a file system for tests.
     Fuse,
     /// mkfs.vfat and mcopy, for seed images.
     Fat,
@@ -59,7 +59,8 @@ pub enum Requirement {
 }
 
 impl Requirement {
-    /// Why the need is not met, if it is not: a sentence that ends with the remedy.
+    /// Returns why the requirement is not met, as a sentence that ends with the remedy; None if it
+    /// is met.
     pub fn missing(self) -> Option<String> {
         match self {
             Requirement::Root if !nix::unistd::geteuid().is_root() => {
@@ -134,7 +135,7 @@ fn device(path: &str, needed: &str) -> Option<String> {
     (!Path::new(path).exists()).then(|| needed.to_owned())
 }
 
-/// The reasons why a test with these needs cannot run here; none, if it can.
+/// Returns the reasons why a test with these requirements cannot run here; None if it can.
 pub fn missing(requirements: &[Requirement]) -> Option<String> {
     let reasons: Vec<String> = requirements
         .iter()
@@ -149,14 +150,14 @@ fn program(name: &str, package: &str) -> Option<String> {
     (!found).then(|| format!("it needs {name}: apt-get install {package}"))
 }
 
-/// As [`program`], for what may lie in the PATH as a shim that does not work.
+/// Like [`program`], for programs that may be only a non-working shim in the PATH.
 fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
     let ran = process::run(Command::new(name).arg(argument));
     let works = ran.is_ok_and(|ran| ran.success());
     (!works).then(|| format!("it needs a working {name}: apt-get install {package}"))
 }
 
-/// Which Go there is; one that would fetch another is told not to.
+/// Checks which Go is installed; a Go that would download another version is told not to.
 fn go(minor: u32) -> Option<String> {
     let said = process::run(
         Command::new("go")

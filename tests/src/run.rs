@@ -1,11 +1,11 @@
 //! One run of a test program: its namespaces, its folder, and what earlier runs that died left
 //! behind.
 //!
-//! A run goes into a mount namespace of its own before it does anything. Mounts, named network
-//! namespaces (their names lie on a tmpfs of the run) and what hangs on them therefore vanish with
-//! the last process of the run, and its processes die with it (see [`crate::process::Tied`]). Only
-//! files, loop devices and control groups can stay; they carry the run's pid, and the next run
-//! removes them when the lock of that run is free.
+//! A run first enters a separate mount namespace. Mounts, named network namespaces (whose names are
+//! on a tmpfs of the run) and everything that depends on them therefore vanish with the last
+//! process of the run, and its processes die with it (see [`crate::process::KillOnDrop`]). Only files,
+//! loop devices and control groups can remain; they carry the run's pid, and the next run removes
+//! them when the lock of that run is free.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -42,12 +42,13 @@ impl Run {
         Ok(path)
     }
 
-    /// A number that this run gives only once.
+    /// Returns a number that is unique in this run.
     pub fn number(&self) -> u32 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Where consoles are written. They outlive their hosts, so that a failed test can show them.
+    /// The folder for console output. The consoles outlive their hosts, so that a failed test can
+    /// show them.
     pub fn consoles(&self) -> PathBuf {
         self.folder.join("consoles")
     }
@@ -89,8 +90,8 @@ pub fn current() -> Result<&'static Run> {
     )
 }
 
-/// From now on what is expensive to make and the same for many tests is made once: in this run, or
-/// in all runs of the suite that this run belongs to.
+/// Makes everything that is expensive and the same for many tests only once from now on: in this
+/// run, or in all runs of the suite that this run belongs to.
 pub fn share() -> Result<()> {
     let folder = match std::env::var_os(SHARE) {
         Some(folder) => PathBuf::from(folder),
@@ -101,13 +102,13 @@ pub fn share() -> Result<()> {
         .map_err(|_| anyhow!("run::share was called twice"))
 }
 
-/// The folder of [`share`]; none if nothing is shared, as where it is measured how long the making
-/// takes.
+/// Returns the folder of [`share`]; None if nothing is shared, for instance where a benchmark
+/// measures the making.
 pub fn shared() -> Option<&'static Path> {
     SHARED.get().map(PathBuf::as_path)
 }
 
-/// The setting by which another program shares what this run does.
+/// Passes the setting by which another program shares what this run shares.
 pub fn share_with(program: &mut Command) {
     program.envs(shared().map(|folder| (SHARE, folder)));
 }
@@ -119,7 +120,7 @@ pub fn leave() {
     }
 }
 
-/// Removes what runs that are dead left: a run is dead when nobody holds its lock.
+/// Removes the leftovers of dead runs: a run is dead if no process holds its lock.
 pub fn reap() -> Result<()> {
     let Ok(left) = fs::read_dir(runs()) else {
         return Ok(());
@@ -176,9 +177,9 @@ fn own_namespace() -> Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context("cannot make the mounts of the run private")?;
-    // nspawn keeps its locks and sockets in /run/systemd and wants it on a file system of its own;
-    // ip keeps the names of network namespaces in /run/netns. Fresh ones keep the machine's own out
-    // of sight and untouched.
+    // nspawn keeps its locks and sockets in /run/systemd and requires it to be a separate file
+    // system; ip keeps the names of network namespaces in /run/netns. New ones hide the machine's
+    // own and keep them untouched.
     for path in ["/run/systemd", "/run/netns"] {
         fs::create_dir_all(path).with_context(|| format!("cannot make {path}"))?;
         mount(

@@ -1,4 +1,4 @@
-//! A real S3 server, moto's, from PyPI; and a proxy before it that can be told to misbehave.
+//! A real S3 server, moto's, from PyPI, and a proxy in front of it that can be told to misbehave.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -16,29 +16,29 @@ use crate::network::Namespace;
 use crate::process::{self, KillOnDrop};
 use crate::{cache, run};
 
-/// The version the tests were written against, and what its server is made of. `moto[server]` would
-/// bring the parsers of all that Amazon has.
+/// The version that the tests were written against, and its server's dependencies. `moto[server]`
+/// would also install the parsers for all of Amazon's services.
 const MOTO: [&str; 3] = ["moto[s3]==5.2.5", "flask", "flask-cors"];
-/// Where the server listens in its namespace; the proxy is told by its caller.
+/// The port on which the server listens in its namespace; the caller gives the proxy's address.
 const PORT: u16 = 9000;
 
-/// What the proxy does wrong.
+/// The faults of the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The next so many requests with this method are answered with 500.
+    /// This many of the next requests with this method are answered with 500.
     Status500(&'static str, u32),
-    /// The next so many answers break off in the middle of their head.
+    /// This many of the next answers break off in the middle of their head.
     Truncate(u32),
-    /// The next so many answers of more than a MiB break off in their middle.
+    /// This many of the next answers larger than one MiB break off in the middle.
     Half(u32),
-    /// Everything that goes up takes so much longer for each request.
+    /// Each request that uploads takes this much longer.
     Slow(Duration),
-    /// The server does what a request whose first line has this word in it asks for, and the answer
-    /// takes so much longer.
+    /// The server carries out a request whose first line contains this text, and its answer is
+    /// delayed by this long.
     SlowAnswer(&'static str, Duration),
-    /// The digest of what is stored is given as another.
+    /// The server reports a wrong digest of the stored object.
     Lie,
-    /// What is read back has its last byte flipped, and no digest is given.
+    /// The last byte of what is read back is flipped, and no digest is returned.
     Flip,
 }
 
@@ -47,7 +47,7 @@ pub enum Fault {
 pub struct Server(#[expect(dead_code, reason = "its drop ends it")] KillOnDrop);
 
 impl Server {
-    /// Starts it in a namespace, at an address of its, with an empty bucket.
+    /// Starts it in a namespace, at one of the namespace's addresses, with an empty bucket.
     pub fn start(world: &Namespace, address: &str, bucket: &str) -> Result<Self> {
         let log = File::create(run::current()?.folder("s3")?.join("log"))?;
         let (host, port) = address
@@ -56,8 +56,8 @@ impl Server {
         let mut moto = world.command("python3");
         moto.args(["-m", "moto.server", "-H", host, "-p", port])
             .env("PYTHONPATH", library()?);
-        // It keeps objects in memory: written to a disk, which is the client's too, each byte would
-        // be so twice.
+        // The server keeps objects in memory: it shares its disk with the client, so each byte
+        // would be written twice.
         moto.env(
             "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE",
             (16_u64 << 30).to_string(),
@@ -80,7 +80,7 @@ impl Server {
     }
 }
 
-/// The server and a proxy before it. Both end on drop.
+/// The server and a proxy in front of it. Both stop on drop.
 #[derive(Debug)]
 pub struct S3 {
     faults: Arc<Mutex<Vec<Fault>>>,
@@ -90,7 +90,8 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// Starts both in a namespace; the proxy listens on the address, and an empty bucket is there.
+    /// Starts both in a namespace; the proxy listens on the address, and the server has an empty
+    /// bucket.
     pub fn start(world: &Namespace, proxy: &str, bucket: &str) -> Result<Self> {
         let server = Server::start(world, &format!("127.0.0.1:{PORT}"), bucket)?;
         let listener = world.listen(proxy.to_owned())?;
@@ -98,7 +99,7 @@ impl S3 {
         let (faults, stop): (Arc<Mutex<Vec<Fault>>>, Arc<AtomicBool>) = Default::default();
         let (theirs, ended) = (Arc::clone(&faults), Arc::clone(&stop));
         let world = world.clone();
-        // Threads of a thread in the namespace are in it, too.
+        // Threads started by a thread in the namespace are in it too.
         let accepting = std::thread::spawn(move || {
             let _ = world.within(|| accept(&listener, &theirs, &ended));
         });
@@ -110,7 +111,7 @@ impl S3 {
         })
     }
 
-    /// From now on, until healed.
+    /// Applies the fault from now on, until it is healed.
     pub fn fault(&self, fault: Fault) {
         lock(&self.faults).push(fault);
     }
@@ -130,7 +131,7 @@ impl Drop for S3 {
     }
 }
 
-/// moto and all it needs, boto3 among it, in a folder for PYTHONPATH.
+/// The folder for PYTHONPATH with moto and all its dependencies, including boto3.
 pub fn library() -> Result<PathBuf> {
     cache::entry("moto-5.2.5", |folder| {
         eprintln!("bed: getting {}", MOTO[0]);
@@ -163,7 +164,7 @@ fn accept(listener: &TcpListener, faults: &Arc<Mutex<Vec<Fault>>>, stop: &Atomic
         match listener.accept() {
             Ok((connection, _)) => {
                 let faults = Arc::clone(faults);
-                // How a connection ends is its client's matter.
+                // How a connection ends is up to its client.
                 std::thread::spawn(move || pass(connection, &faults));
             }
             Err(_) => sleep(Duration::from_millis(5)),
@@ -171,7 +172,7 @@ fn accept(listener: &TcpListener, faults: &Arc<Mutex<Vec<Fault>>>, stop: &Atomic
     }
 }
 
-/// Passes one request and its answer on; each connection carries one.
+/// Forwards one request and its answer; each connection carries one request.
 fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
     client.set_nonblocking(false)?;
     client.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -243,7 +244,7 @@ fn forwarded(head: &str) -> String {
     passed
 }
 
-/// A request's head, with whatever of the body came along.
+/// A request's head, with the part of the body that came with it.
 fn head_of(client: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
@@ -269,7 +270,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
         .map(|(_, value)| value.trim())
 }
 
-/// The faults that this request suffers; those with a count are counted down.
+/// Returns the faults that apply to this request; the faults with a count are counted down.
 fn due(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
     let concerns = |fault: &Fault| match fault {
         Fault::Status500(method, _) => head.starts_with(method),
@@ -290,7 +291,7 @@ fn due(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
     now
 }
 
-/// Whether this large answer is one that breaks off.
+/// Returns whether this large answer is one that breaks off.
 fn spend_half(faults: &mut Vec<Fault>) -> bool {
     let mut spent = false;
     for fault in faults.iter_mut() {
@@ -303,7 +304,7 @@ fn spend_half(faults: &mut Vec<Fault>) -> bool {
     spent
 }
 
-/// An answer with another digest, or with none and another last byte.
+/// Returns an answer with another digest, or without a digest and with another last byte.
 fn altered(answer: &[u8], request: &str, flip: bool) -> Vec<u8> {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return answer.to_vec();

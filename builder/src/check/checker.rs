@@ -1,10 +1,10 @@
-//! Checks files, each by its kind.
+//! Checks each file by the rules for its kind.
 
 use super::file::{File, Kind};
 use super::finding::Finding;
 use super::{chrony, firewalld, fstab, kickstart, place, preset, sysctl, text, tmpfiles, unit};
 
-/// What is wrong with one file by itself, in the order of the places.
+/// Checks one file by itself; the findings are in file order.
 fn check_single(file: &File<'_>) -> Vec<Finding> {
     let mut findings = match Kind::of(&file.path) {
         Some(Kind::Kickstart) => kickstart::check(file.text),
@@ -17,7 +17,7 @@ fn check_single(file: &File<'_>) -> Vec<Finding> {
         Some(Kind::Fstab) => fstab::check(file.text),
         Some(Kind::Preset) => preset::check(&file.path, file.text),
         Some(Kind::Tmpfiles) => tmpfiles::check(file.text),
-        // Nothing but bash knows what is right in a script.
+        // Only bash can check a script.
         Some(Kind::Script) | None => Vec::new(),
     };
     if Kind::of(&file.path) != Some(Kind::Kickstart) {
@@ -26,8 +26,8 @@ fn check_single(file: &File<'_>) -> Vec<Finding> {
     findings
 }
 
-/// What is wrong with each of `files`, by itself and beside the others. `whole`: they are all that
-/// is brought to a node.
+/// Checks each of `files`, by itself and against the others. `whole`: these are all the files that
+/// are added to a node.
 pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let mut all: Vec<Vec<Finding>> = files.iter().map(check_single).collect();
     let tuned = files.iter().any(|file| {
@@ -48,7 +48,7 @@ pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     all
 }
 
-/// What bash says of a script for a shell.
+/// Bash's complaint about a shell script.
 fn script(text: &str) -> Option<Finding> {
     let shell = text
         .lines()
@@ -71,7 +71,7 @@ fn script(text: &str) -> Option<Finding> {
     )
 }
 
-/// The same, and bash's word on scripts, where bash is there.
+/// Like [`check`], and also runs bash on scripts if bash is installed.
 pub(super) fn check_with_bash(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let mut all = check(files, whole);
     for (file, findings) in files.iter().zip(&mut all) {

@@ -12,7 +12,7 @@ use super::{image, sarif};
 use crate::exit::{Exit, exit_error};
 use crate::{console, text_file};
 
-/// What the command line says.
+/// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// A recipe (.toml), which is checked with all files rendered from it, or files of a node
@@ -43,7 +43,7 @@ enum Format {
     Sarif,
 }
 
-/// Checks, and says what it found.
+/// Checks the files, and reports the findings.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let (recipes, loose): (Vec<&PathBuf>, Vec<_>) = options.files.iter().partition(|path| {
         path.extension()
@@ -122,8 +122,8 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
         .collect())
 }
 
-/// Where a file is on the node, by its own path: from the last folder in it on that a root has as
-/// well.
+/// The path on the node, guessed from the file's own path: from the last folder in it that is also
+/// a folder of the node's root.
 fn path_on_node(path: &Path) -> String {
     let text = path.to_string_lossy();
     let at = ["/etc/", "/usr/lib/", "/usr/local/"]

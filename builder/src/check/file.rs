@@ -2,15 +2,15 @@
 
 use super::unit;
 
-/// A file as the node will have it.
+/// A file, as it will be on the node.
 #[derive(Debug, Clone)]
 pub(crate) struct File<'a> {
     /// Its name in findings.
     pub(crate) shown: String,
-    /// Where it is on the node; a kickstart is nowhere, and has just its name.
+    /// The path on the node. A kickstart is not stored on the node, and has only its name.
     pub(crate) path: String,
     pub(crate) text: &'a str,
-    /// Its permissions, where they are known.
+    /// Its permissions, if known.
     pub(crate) mode: Option<u32>,
 }
 

@@ -9,14 +9,14 @@ use super::text::TextSpan;
 /// One finding: a diagnostic, and the name of the rule that found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
-    /// The rule, as `unit/unknown-directive`; rules.rs has them all.
+    /// The rule, such as `unit/unknown-directive`; rules.rs lists them all.
     pub(crate) rule: &'static str,
     /// What is wrong, where, and how to correct it.
     pub(crate) diagnostic: Diagnostic,
 }
 
 impl Finding {
-    /// CentOS 7.9 refuses it, or does not do what it says.
+    /// An error: CentOS 7.9 refuses it, or does not do what it says.
     pub(super) fn error(
         rule: &'static str,
         place: impl Into<Span>,
@@ -28,7 +28,7 @@ impl Finding {
         }
     }
 
-    /// It works, but hardly as meant.
+    /// A warning: it works, but hardly as meant.
     pub(super) fn warning(
         rule: &'static str,
         place: impl Into<Span>,
@@ -40,13 +40,13 @@ impl Finding {
         }
     }
 
-    /// The same, with what CentOS 7.9 does with it: the words behind the caret.
+    /// Adds the effect on CentOS 7.9: the words after the caret.
     pub(super) fn effect(mut self, what: impl Into<String>) -> Self {
         self.diagnostic = self.diagnostic.label(what);
         self
     }
 
-    /// The same, with what to write instead.
+    /// Adds what to write instead.
     pub(super) fn fix(mut self, what: impl Into<String>) -> Self {
         self.diagnostic = self.diagnostic.help(what);
         self

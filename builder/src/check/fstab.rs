@@ -24,9 +24,9 @@ struct Entry<'a> {
     pass: Option<TextSpan<'a>>,
 }
 
-/// What is wrong with a table. At boot systemd reads it with getmntent(3), which fills what a line
-/// lacks (src/fstab-generator/fstab-generator.c); mount(8) reads it with libmount (util-linux
-/// 2.23.2, libmount/src/tab_parse.c).
+/// Checks a table. At boot systemd reads it with getmntent(3), which fills in what a line lacks
+/// (src/fstab-generator/fstab-generator.c); mount(8) reads it with libmount (util-linux 2.23.2,
+/// libmount/src/tab_parse.c).
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
@@ -61,7 +61,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             pass: rest.get(3).copied(),
         };
         out.extend(count(line, rest));
-        // Two lines for one path become one unit; swap has no path but its own.
+        // Two lines for one path become one unit. A swap line has only the path of its source.
         let path = if entry.kind.text == "swap" {
             source.text
         } else {
@@ -87,8 +87,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     out
 }
 
-/// How many fields there are, and whether the last two are numbers. systemd takes a line that
-/// mount(8) cannot read.
+/// Checks how many fields there are, and whether the last two are numbers. systemd accepts lines
+/// that mount(8) cannot read.
 fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
     let unreadable = |place: TextSpan<'_>, message: &str, instead: &str| {
         let finding = Finding::warning("fstab/fields", place, message);
@@ -98,7 +98,7 @@ fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
                 .fix(instead.to_owned()),
         )
     };
-    // A type and options may be missing, but not both for mount(8).
+    // mount(8) accepts a line without a type or without options, but not without both.
     if rest.is_empty() {
         return unreadable(line, "a line without a type", "write a type, or auto");
     }

@@ -1,4 +1,4 @@
-//! A recipe and everything that is rendered from it: what `builder build` packs, before it does.
+//! Checks a recipe and everything that is rendered from it, before `builder build` packs it.
 
 use std::path::Path;
 
@@ -15,17 +15,17 @@ use crate::files::{self, UserFile};
 use crate::pki::{self, Authority, Lifetimes};
 use crate::{release, render, text_file};
 
-/// A recipe that passed.
+/// A recipe that passed the checks.
 #[derive(Debug)]
 pub(crate) struct CheckedRecipe {
     /// Its text.
     pub(crate) text: String,
     pub(crate) recipe: Recipe,
-    /// The files that its user brings.
+    /// The files that the user adds.
     pub(crate) user_files: Vec<UserFile>,
 }
 
-/// Reads a recipe for a build; all that is wrong goes to standard error.
+/// Reads a recipe for a build; all findings go to standard error.
 pub(crate) fn checked_recipe(path: &Path, strict: bool) -> Result<CheckedRecipe> {
     let (report, checked) = check_recipe(path)?;
     report.show();
@@ -33,7 +33,7 @@ pub(crate) fn checked_recipe(path: &Path, strict: bool) -> Result<CheckedRecipe>
     checked.context("a recipe without errors could not be read; this is a bug")
 }
 
-/// What there is to say of a recipe and of what it renders.
+/// Checks a recipe and everything that it renders.
 pub(super) fn check_recipe(path: &Path) -> Result<(Report, Option<CheckedRecipe>)> {
     let text = text_file::read(path, "a recipe; `builder init` writes one")?;
     let reading = recipes::recipe::read(&text);
@@ -76,7 +76,7 @@ pub(super) fn check_recipe(path: &Path) -> Result<(Report, Option<CheckedRecipe>
     Ok((Report(files), checked.filter(|_| !failed)))
 }
 
-/// What is wrong with the files of the recipe's own CA.
+/// Checks the files of the recipe's own CA.
 fn authority(tls: &Tls, folder: &Path) -> Vec<Diagnostic> {
     let (Some(AuthorityFiles { cert, key }), authority) =
         (&tls.authority, Authority::of(tls, folder))
@@ -100,7 +100,7 @@ fn authority(tls: &Tls, folder: &Path) -> Vec<Diagnostic> {
     }
 }
 
-/// A digest that the table of upstream's releases contradicts. The build would refuse it.
+/// Finds a digest that contradicts the table of upstream's releases. The build would refuse it.
 fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     let (version, known) = (etcd.settings.version, release::known(etcd.settings.version));
     let other = release::version_of(etcd.sha256).filter(|other| *other != version);
@@ -120,15 +120,15 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     })
 }
 
-/// Every file of the node, checked. What is wrong with bringing a file at all is reported in the
-/// recipe.
+/// Checks every file of the node. If a file cannot be added at all, the recipe has the finding.
 fn rendered(
     recipe: &Recipe,
     user_files: &[UserFile],
     own: &mut Vec<Diagnostic>,
 ) -> Result<Vec<CheckedFile>> {
     let overlay = render::overlay(recipe)?;
-    // The digest of the overlay is known when it is packed; any other has the same form.
+    // The digest of the overlay is only known once the overlay is packed; any other digest has the
+    // same form.
     let kickstart = render::kickstart(recipe, Sha256::of(b""))?;
     let mut files = vec![File {
         shown: "image/centos7.ks".into(),
@@ -159,7 +159,7 @@ fn rendered(
                 own.push(Diagnostic::error(file.span.clone(), message).help("save it as UTF-8"));
                 continue;
             }
-            // A program, or another thing that nobody reads as a text.
+            // A program or other binary file.
             Err(_) => "",
         };
         files.push(File {

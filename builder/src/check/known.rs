@@ -17,7 +17,7 @@ fn words(table: &'static str) -> BTreeSet<&'static str> {
     lines(table).flat_map(str::split_whitespace).collect()
 }
 
-/// A table of one word and the rest of its line.
+/// A table in which a line is a word and the rest of the line.
 fn pairs(table: &'static str) -> BTreeMap<&'static str, &'static str> {
     lines(table)
         .filter_map(|line| line.split_once(' '))
@@ -38,7 +38,7 @@ fn sections(table: &'static str) -> BTreeMap<&'static str, Directives> {
         } else if let Some(name) = line.strip_prefix('[') {
             current = sections.entry(name.trim_end_matches(']')).or_default();
         } else if line.starts_with('+') {
-            // Taken in below, when all is read.
+            // Resolved below, when the whole table has been read.
             current.insert(line, "");
         } else if let Some((name, form)) = line.split_once(' ') {
             current.insert(name, form);
@@ -66,14 +66,14 @@ pub(super) static UNITS: LazyLock<BTreeMap<&'static str, Directives>> =
 pub(super) static DAEMONS: LazyLock<BTreeMap<&'static str, Directives>> =
     LazyLock::new(|| sections(include_str!("known/systemd-219-daemons.txt")));
 
-/// What later daemons read, and what to write instead.
+/// What later daemons read, and what to write instead on 219.
 pub(super) static DAEMONS_LATER: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/systemd-daemons-later.txt")));
 
 /// A directive of later systemds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Later {
-    /// The release it came with, where that is known.
+    /// The systemd release that introduced it, if known.
     pub(super) since: Option<&'static str>,
     /// What to write instead.
     pub(super) instead: &'static str,
@@ -97,7 +97,7 @@ pub(super) static LATER: LazyLock<BTreeMap<&'static str, Later>> = LazyLock::new
         .collect()
 });
 
-/// The units that are there without anybody bringing them.
+/// The units that CentOS itself installs.
 pub(super) static STOCK_UNITS: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/units-el7.txt")));
 
@@ -113,7 +113,7 @@ pub(super) static SYSCTL_ABSENT: LazyLock<BTreeMap<&'static str, &'static str>> 
 pub(super) static SYSCTL_FORMS: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/sysctl-forms.txt")));
 
-/// Keys that tuned writes as well.
+/// Keys that tuned also writes.
 pub(super) static SYSCTL_TUNED: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/sysctl-tuned.txt")));
 
@@ -131,11 +131,11 @@ pub(super) static SYSCTL_STOCK: LazyLock<Vec<(&'static str, &'static str, &'stat
         settings
     });
 
-/// Commands that the installer has not.
+/// Commands that the installer does not have.
 pub(super) static INSTALLER_ABSENT: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/installer-absent.txt")));
 
-/// Words of later chronies: directives, and options of sources.
+/// Words of later chrony releases: directives, and options of sources.
 pub(super) static CHRONY_LATER: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/chrony-later.txt")));
 

@@ -1,7 +1,7 @@
-//! `builder check`: what CentOS 7.9 will make of a file, before a node finds out.
+//! `builder check`: shows what CentOS 7.9 will do with a file, before a node finds out.
 //!
-//! One file for each kind of file: a pure function from the text to its findings. `known` has the
-//! tables of what 7.9 knows.
+//! There is one file for each kind of file: a pure function from the text to its findings. `known`
+//! has the tables of what CentOS 7.9 knows.
 
 mod checker;
 mod chrony;

@@ -5,7 +5,7 @@
 use super::file::{File, Kind};
 use super::finding::Finding;
 
-/// Folders that are empty again after each start, and what is mounted there.
+/// Folders that are empty after each boot, and what is mounted there.
 const VOLATILE: [(&str, &str); 6] = [
     ("/run/", "tmpfs"),
     ("/var/run/", "a link to /run"),
@@ -15,7 +15,7 @@ const VOLATILE: [(&str, &str); 6] = [
     ("/sys/", "sysfs"),
 ];
 
-/// Folders of which nothing is read: the rule, the folder, why, and what to do instead.
+/// Folders from which nothing is read: the rule, the folder, the reason, and what to do instead.
 const UNREAD: [(&str, &str, &str, &str); 7] = [
     (
         "place/sysusers",
@@ -64,7 +64,7 @@ const UNREAD: [(&str, &str, &str, &str); 7] = [
 const USERADD: &str = "make the user in a script of [files] post, by useradd";
 const IFCFG: &str = "write /etc/sysconfig/network-scripts/ifcfg-NAME, or [network] in the recipe";
 
-/// Folders of which only files with the suffix .conf are read, and who reads them.
+/// Folders from which only files with the suffix .conf are read, and which program reads them.
 const SUFFIX: [(&str, &str); 3] = [
     ("/etc/sysctl.d/", "systemd-sysctl"),
     ("/etc/modprobe.d/", "modprobe"),
@@ -121,7 +121,7 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
     out
 }
 
-/// What is wrong with a file's permissions.
+/// Checks a file's permissions.
 fn permissions(path: &str, mode: u32) -> Option<Finding> {
     let is_unit = Kind::of(path) == Some(Kind::Unit);
     let is_program = path.starts_with("/usr/local/bin/") || path.starts_with("/usr/local/sbin/");

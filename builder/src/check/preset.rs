@@ -1,5 +1,5 @@
-//! Presets: who is switched on. The first line that fits a unit decides, over all files in the
-//! order of their names (systemd 219, src/shared/install.c, unit_file_query_preset).
+//! Presets: which units are enabled. The first line that matches a unit decides, over all files in
+//! the order of their names (systemd 219, src/shared/install.c, unit_file_query_preset).
 
 use super::file::File;
 use super::finding::Finding;
@@ -8,7 +8,7 @@ use super::systemd::words::{bare, strip};
 use super::text::TextSpan;
 use super::unit;
 
-/// CentOS's last word: `disable *`.
+/// CentOS's last preset file: `disable *`.
 const LAST: &str = "99-default-disable.preset";
 
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
@@ -81,8 +81,8 @@ fn unknown_verb(verb: TextSpan<'_>) -> Finding {
     })
 }
 
-/// fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. A pattern with many stars would be tried in
-/// more ways than there is time for, and fits nothing here.
+/// fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. Here a pattern with many stars matches
+/// nothing, because it would take too long to try all ways to match it.
 fn fits(pattern: &str, name: &str) -> bool {
     let stars = pattern.chars().filter(|c| *c == '*').count();
     stars <= 4 && name.len() <= 256 && rest_fits(pattern, name)
@@ -109,7 +109,8 @@ fn rest_fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// The characters of a set up to its ], which may be the first of them; and the pattern behind it.
+/// The characters of a set up to its ], which may be the first of them; and the rest of the
+/// pattern.
 fn set(pattern: &str) -> Option<(&str, &str)> {
     let skip = usize::from(pattern.starts_with(['!', '^']));
     let end = pattern
@@ -132,7 +133,7 @@ pub(super) fn is_preset_file(path: &str) -> bool {
         .is_some_and(|(_, kind)| kind == "preset")
 }
 
-/// Units that are brought and stay off, because no preset enables them.
+/// Finds units that the user adds and that stay off because no preset enables them.
 pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut presets: Vec<&File<'_>> = files
         .iter()
@@ -156,7 +157,7 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
             continue;
         };
         let message = match lines.iter().find(|(_, pattern)| fits(pattern, name)) {
-            // Named by itself it is off on purpose.
+            // A line that names the unit itself disables it on purpose.
             Some((enable, pattern)) if *enable || *pattern == name => continue,
             Some((_, pattern)) => {
                 format!("`disable {pattern}` comes before any line that enables {name}")

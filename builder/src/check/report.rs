@@ -1,4 +1,4 @@
-//! What was found, for people and for programs.
+//! The findings, as text and as JSON or SARIF.
 
 use std::io::IsTerminal as _;
 
@@ -11,7 +11,7 @@ use super::rules::{self, RuleKind};
 use crate::console::{self, counted};
 use crate::exit::{Exit, exit_error};
 
-/// A file and what is wrong with it.
+/// A file and its findings.
 #[derive(Debug)]
 pub(super) struct CheckedFile {
     /// Its name.
@@ -20,11 +20,11 @@ pub(super) struct CheckedFile {
     pub(super) findings: Vec<Finding>,
 }
 
-/// All that was found.
+/// All findings.
 #[derive(Debug)]
 pub(crate) struct Report(pub(super) Vec<CheckedFile>);
 
-/// A finding with its place, for programs.
+/// A finding with its place, for JSON and SARIF.
 #[derive(Debug, Serialize)]
 struct LocatedFinding<'a> {
     file: &'a str,
@@ -44,7 +44,7 @@ impl Report {
             .flat_map(|file| file.findings.iter().map(move |finding| (file, finding)))
     }
 
-    /// To standard error, as a compiler does.
+    /// To standard error, in a compiler's format.
     pub(super) fn show(&self) {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         for (file, finding) in self.all() {
@@ -78,7 +78,7 @@ impl Report {
         Ok(serde_json::to_string_pretty(&list)? + "\n")
     }
 
-    /// An error where something was found that stops a build.
+    /// An error if any finding stops a build.
     pub(super) fn verdict(&self, strict: bool, outcome: &str) -> Result<()> {
         let stopping: Vec<_> = self
             .all()

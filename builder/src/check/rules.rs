@@ -3,25 +3,25 @@
 
 use serde::Serialize;
 
-/// What a rule speaks of: CentOS 7.9's own programs, or this project's judgement.
+/// What a rule is about: CentOS 7.9's own programs, or this project's judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RuleKind {
-    /// The program that reads the file refuses or ignores the text, or reads it differently than it
-    /// looks. Of a recipe, that program is the builder.
+    /// The program that reads the file refuses or ignores the text, or reads it differently from
+    /// how it looks. For a recipe, that program is the builder.
     Parser,
-    /// The program reads the text, and on CentOS 7.9 it does not have the effect that it names: a
-    /// command, unit or file is missing, a later setting replaces it, the kernel or SELinux does
-    /// not allow it.
+    /// The program reads the text, but on CentOS 7.9 the text does not have the effect that it
+    /// names: a command, unit or file is missing, a later setting replaces it, or the kernel or
+    /// SELinux does not allow it.
     Effect,
-    /// The text works as written, and is wrong or risky on a node of etcd.
+    /// The text works as written, but it is wrong or risky on an etcd node.
     Advice,
 }
 
 /// A rule.
 #[derive(Debug)]
 pub(super) struct Rule {
-    /// Its name, as findings have it.
+    /// Its name, as in findings.
     pub(super) name: &'static str,
     pub(super) kind: RuleKind,
     /// Its subject, in a few words.

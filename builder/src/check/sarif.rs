@@ -76,8 +76,8 @@ fn result(file: &CheckedFile, finding: &Finding) -> Value {
     })
 }
 
-/// A relative reference (RFC 3986): what a URI cannot hold is escaped, a colon too, before which
-/// all is a scheme.
+/// A relative reference (RFC 3986). It escapes what a URI cannot hold, and also a colon, since a
+/// colon would end a scheme.
 fn uri(path: &str) -> String {
     let mut out = String::new();
     for byte in path.bytes() {

@@ -14,7 +14,7 @@ use super::known;
 /// etcd's ports: clients, peers, metrics.
 const ETCD_PORTS: std::ops::RangeInclusive<u64> = 2379..=2381;
 
-/// What is wrong with one file.
+/// Checks one file.
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let settings = read(text, &mut out);
@@ -107,8 +107,8 @@ pub(super) fn is_sysctl_file(path: &str) -> bool {
                 .is_some_and(|(_, kind)| kind == "conf"))
 }
 
-/// What to do so that one file is read after another. No name sorts behind /etc/sysctl.conf, which
-/// is read last.
+/// How to have one file read after another. No name sorts after /etc/sysctl.conf, which is read
+/// last.
 fn later_name(own: &str, other: &str) -> String {
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     if other == "/etc/sysctl.conf" {
@@ -124,15 +124,15 @@ fn later_name(own: &str, other: &str) -> String {
     }
 }
 
-/// What a file sets in vain, because a later one sets it again: in the order of the file names,
-/// whatever the folder, and /etc/sysctl.conf last.
+/// Finds settings that have no effect because a later file sets them again. Files are read in the
+/// order of their names, whatever their folder, and /etc/sysctl.conf last.
 pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)> {
     let rank = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();
         (path == "/etc/sysctl.conf", name)
     };
     let mut out = Vec::new();
-    // Who sets what: the file's rank and name, the key, the value.
+    // All settings: the file's rank and name, the key, the value.
     let stock = known::SYSCTL_STOCK
         .iter()
         .map(|(file, key, value)| (rank(file), *file, (*key).to_owned(), *value));

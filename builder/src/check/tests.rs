@@ -1,6 +1,6 @@
-//! The corpus of wrong inputs: corpus/KIND/NAME.input holds files as `==> PATH ON THE NODE <==` and
-//! their text, NAME.expected what is said of them. UPDATE_CORPUS=1 writes the latter again, to be
-//! read before it is committed.
+//! The corpus of faulty inputs: corpus/KIND/NAME.input holds files as `==> PATH ON THE NODE <==`
+//! and their text; NAME.expected holds the findings. UPDATE_CORPUS=1 writes NAME.expected again, to
+//! be read before it is committed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,8 @@ use crate::render;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/check/corpus");
 
-/// The files of an input. `whole` as the first line: they are all that is brought to a node.
+/// The files of an input. `whole` as the first line: these are all the files that are added to a
+/// node.
 fn files(input: &str) -> (Vec<File<'_>>, bool) {
     let whole = input.starts_with("whole\n");
     let mut files = Vec::new();
@@ -85,7 +86,7 @@ fn every_wrong_input_is_answered_as_expected() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // A rule is there because something goes wrong without it: here is what.
+    // Every rule exists because something goes wrong without it; the corpus shows what.
     let known: BTreeSet<&str> = rules::RULES
         .iter()
         .map(|rule| rule.name)
@@ -111,7 +112,7 @@ fn every_later_directive_is_named_wherever_it_is_written() {
     }
 }
 
-/// What SARIF 2.1.0 demands of a log (OASIS, 3.13 to 3.30), as far as this one has it.
+/// What SARIF 2.1.0 requires of a log (OASIS, 3.13 to 3.30), for the parts that this log uses.
 #[test]
 fn a_sarif_log_names_every_rule_and_every_place() {
     let input = "==> /etc/b.service <==\n[Service]\nStateDirectory=ä\nMemoryMax=ü\nExecStart=x\n";
@@ -229,14 +230,14 @@ fn all_that_the_ready_recipes_render_is_right() {
             .into_iter()
             .flatten()
             .collect();
-        // The units name protections that systemd enforces where it has seccomp; 7.9's does not,
-        // and check says so.
+        // The units name protections that systemd enforces only if it is built with seccomp. 7.9's
+        // is not, and check says so.
         findings.retain(|finding| finding.rule != "unit/compiled-out");
         assert_eq!(findings, Vec::new());
     }
 }
 
-/// Nothing panics, every place is within the text, and what is said can be shown.
+/// Nothing panics, every place is within the text, and every finding can be shown.
 pub(super) fn check_robustly(path: &str, text: &str) {
     let files = [File {
         shown: path.into(),
@@ -294,7 +295,7 @@ proptest! {
         check_robustly(path, &String::from_utf8_lossy(&bytes));
     }
 
-    /// The corpus, line by line in another order.
+    /// The lines of the corpus in another order.
     #[test]
     fn no_mixture_of_wrong_inputs_makes_a_checker_panic(which in any::<prop::sample::Index>(), other in any::<prop::sample::Index>(), at in any::<prop::sample::Index>()) {
         static ALL: LazyLock<Vec<String>> =

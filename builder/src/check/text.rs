@@ -1,4 +1,4 @@
-//! A piece of a file that knows where in the file it stands.
+//! A piece of a file that knows its place in the file.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ impl<'a> TextSpan<'a> {
         Self { text, at: 0 }
     }
 
-    /// Where it stands, in bytes from the file's start.
+    /// Its place, in bytes from the start of the file.
     pub(super) fn span(self) -> Range<usize> {
         self.at..self.at + self.text.len()
     }
@@ -31,7 +31,7 @@ impl<'a> TextSpan<'a> {
         }
     }
 
-    /// From a byte on.
+    /// The text from a byte on.
     pub(super) fn from(self, start: usize) -> Self {
         self.slice(start..self.text.len())
     }
@@ -42,7 +42,7 @@ impl<'a> TextSpan<'a> {
             .map(|line| line.slice(0..line.text.strip_suffix('\r').unwrap_or(line.text).len()))
     }
 
-    /// What stands between a character, empty pieces too.
+    /// The pieces between occurrences of a character, including empty ones.
     pub(super) fn split(self, separator: char) -> impl Iterator<Item = Self> {
         let mut at = self.at;
         self.text.split(separator).map(move |text| {
@@ -52,7 +52,7 @@ impl<'a> TextSpan<'a> {
         })
     }
 
-    /// What stands between white space.
+    /// The pieces between white space.
     pub(super) fn words(self) -> impl Iterator<Item = Self> {
         let start = self.text.as_ptr() as usize;
         self.text.split_whitespace().map(move |text| Self {
@@ -61,7 +61,7 @@ impl<'a> TextSpan<'a> {
         })
     }
 
-    /// Without white space at either end.
+    /// The text without surrounding white space.
     pub(super) fn trim(self) -> Self {
         let skip = self.text.len() - self.text.trim_start().len();
         let text = self.text.trim();
@@ -71,13 +71,13 @@ impl<'a> TextSpan<'a> {
         }
     }
 
-    /// What stands before and behind the first of a character.
+    /// The text before and after the first occurrence of a character.
     pub(super) fn split_once(self, separator: char) -> Option<(Self, Self)> {
         let at = self.text.find(separator)?;
         Some((self.slice(0..at), self.from(at + separator.len_utf8())))
     }
 
-    /// What stands behind a beginning.
+    /// The text after a prefix.
     pub(super) fn strip(self, prefix: &str) -> Option<Self> {
         self.text
             .starts_with(prefix)

@@ -1,5 +1,5 @@
-//! tmpfiles.d, as CentOS 7's systemd 219 takes it (`parse_line` of src/tmpfiles/tmpfiles.c). Of its
-//! types, e is Red Hat's back-port of 219-35 (#1225739), and h and H are that of 219-45 (#1299714;
+//! tmpfiles.d, as CentOS 7's systemd 219 reads it (`parse_line` of src/tmpfiles/tmpfiles.c). Of its
+//! types, e is Red Hat's back-port of 219-35 (#1225739), and h and H are those of 219-45 (#1299714;
 //! the changelog of its systemd.spec).
 
 mod argument;
@@ -16,13 +16,13 @@ const TYPES: &str = "fFdDvpLcbCwetTaAxXrRzZmhH";
 /// Types whose path is a pattern (`needs_glob`).
 const GLOBS: &str = "wxXreRmzZtTaA";
 
-/// Types of which a path has one line only (`takes_ownership`).
+/// Types of which only one line per path is allowed (`takes_ownership`).
 const OWNERS: &str = "fFdeDvpLcbCwxXrR";
 
 /// The longest line that 219 reads in one piece (LINE_MAX of glibc, less its end).
 const MAX_LINE_BYTES: usize = 2046;
 
-/// The fields of a line. 219 knows no quotes here but around the argument.
+/// The fields of a line. Here 219 knows quotes only around the argument.
 #[derive(Debug)]
 struct Line<'a> {
     kind: TextSpan<'a>,
@@ -35,7 +35,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// The fields of a text, which are at least two. One that is a - is as good as none.
+    /// The fields of a text, at least two. A field that is a - counts as missing.
     fn of(text: TextSpan<'a>) -> Option<Self> {
         let words: Vec<TextSpan<'a>> = bare(text).collect();
         let field = |index: usize| words.get(index).copied().filter(|field| field.text != "-");
@@ -151,7 +151,7 @@ fn kind(line: &Line<'_>) -> Option<Finding> {
 }
 
 fn path(line: &Line<'_>) -> Option<Finding> {
-    // No specifier of 219 stands for a text that begins with a slash.
+    // No specifier of 219 expands to a text that begins with a slash.
     if line.path.text.starts_with('/') {
         return None;
     }
@@ -165,7 +165,7 @@ fn path(line: &Line<'_>) -> Option<Finding> {
     Some(ignored("tmpfiles/path", line.path, message, instead))
 }
 
-/// Permissions, as sscanf reads them with %o: what stands behind an octal number it does not see.
+/// Permissions, as sscanf reads them with %o: it ignores the text after the octal number.
 fn mode(mode: TextSpan<'_>) -> Option<Finding> {
     let text = mode.text.strip_prefix('~').unwrap_or(mode.text);
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -209,7 +209,7 @@ fn age(age: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// Two lines for one path, which differ: 219 keeps the first (`item_compatible`).
+/// Finds two lines for one path that differ: 219 keeps the first (`item_compatible`).
 fn duplicate(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
     let settings = |line: &Line<'_>| {
         let text = |field: Option<TextSpan<'_>>| field.map(|field| field.text.to_owned());

@@ -1,6 +1,6 @@
-//! What the real programs said of some thousand texts, and whether the checker says the same. Each
-//! table names its program. Rules of advice and effect do not count here: they speak of texts that
-//! the program takes.
+//! The verdicts of the real programs on some thousand texts, compared with the checker's. Each
+//! table names its program. Rules of the kinds advice and effect do not count here: they are about
+//! texts that the program accepts.
 
 use std::sync::LazyLock;
 
@@ -11,14 +11,14 @@ use super::checker::check;
 use super::file::File;
 use super::rules::{self, RuleKind};
 
-/// A text, where it is on the node, and the verdict.
+/// A text, its path on the node, and the verdict.
 struct Judged {
     path: String,
     text: String,
     verdict: &'static str,
 }
 
-/// A cell of a table, with what stands for the ends of lines and the like.
+/// A cell of a table, with its escapes for line ends and the like resolved.
 fn unescape(cell: &str) -> String {
     let mut text = String::new();
     let mut chars = cell.chars();
@@ -79,7 +79,7 @@ fn firewalld() -> Vec<Judged> {
         .collect()
 }
 
-/// What the checker says of each that the program did not say, and the other way round.
+/// The texts on which the checker and the program disagree.
 fn disagreements(all: &[Judged]) -> Vec<String> {
     let mut out = Vec::new();
     for judged in all {
@@ -109,7 +109,8 @@ fn disagreements(all: &[Judged]) -> Vec<String> {
     out
 }
 
-/// At least so many texts, of each verdict at least a tenth, and no disagreement.
+/// Asserts that there are at least `least` texts, that each verdict has at least a tenth of them,
+/// and that there is no disagreement.
 fn agrees(all: &[Judged], least: usize) {
     assert!(all.len() >= least, "only {} texts", all.len());
     let taken = all

@@ -1,4 +1,4 @@
-//! The dynamic segment: which libraries and which versions of their symbols a program asks for.
+//! The dynamic segment: which libraries, and which versions of their symbols, a program needs.
 
 use object::elf::{self, ProgramHeader64, Vernaux, Verneed};
 use object::read::elf::{Dyn as _, ProgramHeader as _};
@@ -6,8 +6,8 @@ use object::{LittleEndian, ReadRef as _};
 
 use super::linkage::{Linkage, NotForCentos7, Version};
 
-/// The libraries of a minimal CentOS 7 that a program may ask for: glibc 2.17's own, and gcc
-/// 4.8.5's libgcc.
+/// The libraries of a minimal CentOS 7 that a program may need: glibc 2.17's own, and gcc 4.8.5's
+/// libgcc.
 const LIBRARIES: [&str; 8] = [
     "libc.so.6",
     "libm.so.6",
@@ -22,7 +22,8 @@ const LIBRARIES: [&str; 8] = [
 /// The newest symbol versions these libraries have.
 const NEWEST: [(&str, [u32; 3]); 2] = [("GLIBC_", [2, 17, 0]), ("GCC_", [4, 8, 0])];
 
-/// The largest number of records believed: a table that loops or lies ends here and not in a hang.
+/// The largest number of records to read, so that a corrupt table that loops ends here and does not
+/// hang.
 const MAX_SYMBOLS: usize = 4096;
 
 impl std::fmt::Display for Version {
@@ -33,8 +34,7 @@ impl std::fmt::Display for Version {
 }
 
 impl Version {
-    /// The version that a name like `GLIBC_2.2.5` carries after `prefix`; none where there is no
-    /// number.
+    /// The version after `prefix` in a name such as `GLIBC_2.2.5`; none if it is not a number.
     fn after(prefix: &str, name: &str) -> Option<Self> {
         let parts: Option<Vec<u32>> = name
             .strip_prefix(prefix)?
@@ -45,7 +45,7 @@ impl Version {
     }
 }
 
-/// Decides over the symbol versions and libraries a program asks for. Each version comes with its
+/// Judges the symbol versions and libraries that a program needs. Each version comes with its
 /// library's name.
 pub(super) fn judge(
     libraries: &[String],
@@ -63,12 +63,12 @@ pub(super) fn judge(
                     glibc = glibc.max(Some(version));
                 }
             }
-            // Newer, private (GLIBC_PRIVATE changes with each build) or a marker like
-            // GLIBC_ABI_DT_RELR (2.36).
+            // A newer version, a private one (GLIBC_PRIVATE changes with each build), or a marker
+            // such as GLIBC_ABI_DT_RELR (2.36).
             _ => needs.push(format!("{name} of {library}")),
         }
     }
-    // The strange library first: that its symbols are strange too is only the consequence.
+    // An unknown library is reported first, since its unknown symbols are only a consequence.
     let strange: Vec<_> = libraries
         .iter()
         .filter(|name| !LIBRARIES.contains(&name.as_str()))
@@ -84,7 +84,7 @@ pub(super) fn judge(
     }
 }
 
-/// Reads what a dynamically linked program asks for and decides.
+/// Reads what a dynamically linked program needs, and judges it.
 pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
     let damaged = NotForCentos7::Damaged;
     let table = segments
@@ -147,7 +147,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
     judge(&libraries, &versions)
 }
 
-/// Where in the file the byte is that is at this address once loaded.
+/// The offset in the file of the byte that is loaded at this address.
 fn offset(segments: &[Segment], address: u64) -> Option<u64> {
     segments
         .iter()

@@ -6,17 +6,17 @@ pub(super) const INTERPRETER: &str = "/lib64/ld-linux-x86-64.so.2";
 /// How a program that runs on CentOS 7 finds its libraries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Linkage {
-    /// It brings everything along; static-pie counts.
+    /// It contains everything that it needs; static-pie counts as static.
     Static,
-    /// It uses libraries that CentOS 7 has; `glibc` is the newest version of its symbols asked for
-    /// (at most 2.17).
+    /// It uses libraries that CentOS 7 has; `glibc` is the newest version of its symbols that it
+    /// needs (at most 2.17).
     Dynamic {
-        /// The newest `GLIBC_x.y` asked for; none where it asks for unversioned symbols only.
+        /// The newest `GLIBC_x.y` that it needs; none if it needs only unversioned symbols.
         glibc: Option<Version>,
     },
 }
 
-/// A version of a library's symbols, as in the 2.17 of `GLIBC_2.17`.
+/// A version of a library's symbols, such as the 2.17 of `GLIBC_2.17`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(super) Vec<u32>);
 
@@ -26,7 +26,7 @@ pub(crate) enum NotForCentos7 {
     /// It is a script.
     #[error("it is a script (`#!…`), not an ELF program: give the compiled program itself")]
     Script,
-    /// It is something else again.
+    /// It is not an ELF file.
     #[error(
         "it is not an ELF program: it starts with {found}, not with 7f 45 4c 46; give a linux x86-64 program"
     )]
@@ -34,27 +34,27 @@ pub(crate) enum NotForCentos7 {
         /// Its first bytes, in hexadecimal.
         found: String,
     },
-    /// It ends before its own headers say.
+    /// It is shorter than its own headers say.
     #[error(
         "it is cut short: {what} ends at byte {needs}, the file at {size}; copy or fetch it again"
     )]
     Truncated {
         /// The part that is incomplete.
         what: &'static str,
-        /// Where that part would end.
+        /// The end of that part, by the headers.
         needs: u64,
-        /// Where the file ends.
+        /// The actual end of the file.
         size: u64,
     },
-    /// It is for another machine.
+    /// It is built for another machine.
     #[error(
         "it is built for {found}, the nodes are 64-bit x86-64: build it for the target x86_64-unknown-linux-musl"
     )]
     Architecture {
-        /// What it is built for.
+        /// The machine that it is built for.
         found: String,
     },
-    /// It is for another system.
+    /// It is built for another system.
     #[error(
         "it is built for another system than Linux (ELF OS ABI {0}): build it for x86_64-unknown-linux-musl"
     )]
@@ -62,22 +62,22 @@ pub(crate) enum NotForCentos7 {
     /// It is an object file, a core or the like.
     #[error("it is not a program but {0}: give the linked program")]
     NotProgram(&'static str),
-    /// It asks for a dynamic linker that is not there.
+    /// It needs a dynamic linker that CentOS 7 does not have.
     #[error("it asks for the dynamic linker {found}, CentOS 7 has {INTERPRETER}; {STATIC}")]
     Interpreter {
-        /// The one asked for.
+        /// The dynamic linker that it needs.
         found: String,
     },
-    /// It asks for symbols that came later.
+    /// It needs symbols from later versions of a library.
     #[error("it is linked against libraries newer than CentOS 7's (glibc 2.17): it needs {}; {STATIC}", .needs.join(", "))]
     TooNew {
-        /// The symbol versions that CentOS 7 has not, each with its library.
+        /// The symbol versions that CentOS 7 does not have, each with its library.
         needs: Vec<String>,
     },
-    /// It asks for a library that a minimal CentOS 7 has not.
+    /// It needs a library that a minimal CentOS 7 does not have.
     #[error("it needs {}, not on a minimal CentOS 7; {STATIC}", .0.join(", "))]
     Libraries(Vec<String>),
-    /// It asks for a newer kernel.
+    /// It needs a newer kernel.
     #[error("it asks for Linux {}.{}.{} or later (ABI note), CentOS 7 has 3.10.0; {STATIC}", .0[0], .0[1], .0[2])]
     Kernel([u32; 3]),
     /// Its headers contradict themselves.

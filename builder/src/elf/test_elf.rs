@@ -1,6 +1,6 @@
-//! ELF programs made by hand, as small as they can be, for tests here and of the release.
+//! Handmade ELF programs, as small as possible, for the tests of this module and of the release.
 
-/// A crafted program: headers that say what a test needs, and zeros after them.
+/// A crafted program: the headers that a test needs, and zeros after them.
 #[derive(Debug, Clone)]
 pub(crate) struct TestElf {
     machine: u16,
@@ -10,7 +10,7 @@ pub(crate) struct TestElf {
 }
 
 impl TestElf {
-    /// A static x86-64 program, as Go's linker makes them.
+    /// A static x86-64 program, as Go's linker produces it.
     pub(crate) fn fixed() -> Self {
         Self {
             machine: 62,
@@ -20,17 +20,17 @@ impl TestElf {
         }
     }
 
-    /// The same for another machine (183: arm64).
+    /// Changes the machine (183: arm64).
     pub(crate) fn machine(self, machine: u16) -> Self {
         Self { machine, ..self }
     }
 
-    /// The same as another type of file (1: object, 3: shared or position independent).
+    /// Changes the file type (1: object, 3: shared or position independent).
     pub(crate) fn kind(self, kind: u16) -> Self {
         Self { kind, ..self }
     }
 
-    /// The same with a dynamic linker.
+    /// Adds a dynamic linker.
     pub(crate) fn interpreter(self, path: &'static str) -> Self {
         Self {
             interpreter: Some(path),
@@ -38,7 +38,7 @@ impl TestElf {
         }
     }
 
-    /// The same with an ABI note that asks for this kernel.
+    /// Adds an ABI note that requires this kernel.
     pub(crate) fn kernel(self, version: [u32; 3]) -> Self {
         Self {
             kernel: Some(version),

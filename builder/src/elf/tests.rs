@@ -46,7 +46,8 @@ fn this_machines_ls_is_refused_by_symbol_version_and_told_the_remedy() {
 
 #[test]
 fn the_running_test_itself_is_read_to_its_symbol_versions() {
-    // Linked against this machine's glibc, which is newer than 2.17 wherever this compiler runs.
+    // Linked against this machine's glibc, which is newer than 2.17 on every machine with this
+    // compiler.
     let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     match runs_on_centos7(&own) {
         Err(NotForCentos7::TooNew { needs }) => {

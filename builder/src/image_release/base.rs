@@ -1,6 +1,6 @@
-//! The base of an image: what of it only an installation brings to a machine. It is read from the
-//! rendered kickstart where the kickstart says it in words of its own, and from the recipe where a
-//! script of the kickstart acts on it.
+//! The base of an image: the parts of it that reach a machine only by an installation. They are
+//! read from the rendered kickstart if they are commands in it, and from the recipe if a script of
+//! the kickstart handles them.
 
 use std::fmt::Display;
 
@@ -77,7 +77,7 @@ fn short(bytes: &[u8]) -> String {
 }
 
 /// The lines before the first section, without comments. A password's hash is public in the
-/// kickstart, and needs no second place.
+/// kickstart, so it is not published a second time here.
 fn commands(kickstart: &str) -> impl Iterator<Item = String> {
     let lines = kickstart
         .lines()
@@ -121,8 +121,8 @@ fn partitions(recipe: &Recipe) -> Vec<String> {
     ]
 }
 
-/// What packages come from: by the digest of the metadata where it is pinned, since a mirror may
-/// change without them.
+/// The sources of the packages: the digest of the metadata if it is pinned, because a mirror may
+/// then change without changing the packages.
 fn repositories(recipe: &Recipe) -> Vec<String> {
     let install = &recipe.install;
     let by = |digest: Option<&Sha256>, urls: Vec<String>| match digest {

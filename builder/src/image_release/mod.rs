@@ -1,8 +1,9 @@
-//! `release.json`: the signed document by which running nodes find a newer image. It is in the
-//! output beside `image/`, since it has the image's serial in it, and the same recipe must give the
-//! same image.
+//! `release.json`: the signed document through which running nodes find a newer image. It is stored
+//! next to `image/` and not in it, because it contains the image's serial, and the same recipe must
+//! give the same image.
 //!
-//! (`release` is upstream's release of etcd; this is the operator's release of an image.)
+//! (The module `release` is about upstream's release of etcd; this one is about the operator's
+//! release of an image.)
 
 mod base;
 #[cfg(test)]

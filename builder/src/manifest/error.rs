@@ -3,20 +3,20 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a manifest cannot be written, or an image not be verified at all.
+/// Why a manifest cannot be written, or why an image cannot be verified at all.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ManifestError {
     /// The system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         doing: &'static str,
-        /// On which file or folder.
+        /// The file or folder of the operation.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Something in an image or an overlay that has no place there.
+    /// An image or an overlay contains something that must not be in it.
     #[error("{path}: {found}", path = path.display())]
     Wrong {
         /// The file.

@@ -10,16 +10,18 @@ use super::error::ManifestError;
 use super::format::FileDigest;
 use crate::digest;
 
-/// What is below a folder.
+/// The contents of a folder.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     /// Every file, by path, with its digest.
     pub(super) files: Vec<FileDigest>,
-    /// What has no place in an image, and why: what is served from there must be what was measured.
+    /// Entries that must not be in an image, each with the reason: everything that is served from
+    /// there must have been measured.
     pub(super) strange: Vec<(String, &'static str)>,
 }
 
-/// All that is below a folder. The file that was `measured` by whoever wrote it is not read.
+/// Everything below a folder. The `measured` file was measured when it was written, and is not read
+/// again.
 pub(super) fn list(folder: &Path, measured: Option<&FileDigest>) -> Result<Listing, ManifestError> {
     let mut out = Listing::default();
     walk(folder, "", measured, &mut out)?;
@@ -76,7 +78,7 @@ pub(super) fn sums(files: &[FileDigest]) -> String {
     out
 }
 
-/// The other way round: names and digests. The error names the line.
+/// Parses the text of `SHA256SUMS` into names and digests. An error names the line.
 pub(super) fn parse_sums(text: &str) -> Result<Vec<(String, Sha256)>, String> {
     let line = |(index, line): (usize, &str)| {
         let wrong = || format!("line {} is not `DIGEST  NAME`", index + 1);

@@ -1,4 +1,4 @@
-//! The manifest's form: what the file holds, and the names of the files around it.
+//! The format of the manifest: the contents of the file, and the names of the files around it.
 
 use std::fmt;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(super) const SUMS: &str = "SHA256SUMS";
 /// The overlay in an image.
 pub(crate) const OVERLAY: &str = "overlay.tar.gz";
 
-/// What an image is made of.
+/// What an image consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Manifest {
@@ -36,11 +36,11 @@ pub(crate) struct Manifest {
     pub etcd: EtcdVersion,
     /// The id of the key that the image trusts.
     pub trust: String,
-    /// The files that went in, by name.
+    /// The input files, by name.
     pub inputs: Vec<FileDigest>,
     /// The files of the image, by path, without the manifest's own three.
     pub outputs: Vec<FileDigest>,
-    /// What is in the overlay, by path.
+    /// The entries of the overlay, by path.
     pub overlay: Vec<OverlayEntry>,
 }
 
@@ -56,29 +56,29 @@ pub(crate) struct FileDigest {
     pub sha256: Sha256,
 }
 
-/// Something in the overlay.
+/// An entry of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct OverlayEntry {
-    /// Where it will lie on the node, without the leading `/`.
+    /// Its path on the node, without the leading `/`.
     pub path: String,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its permissions.
     pub mode: Mode,
-    /// Its owner's number.
+    /// The numeric id of its owner.
     pub uid: u64,
-    /// Its group's number.
+    /// The numeric id of its group.
     pub gid: u64,
-    /// A file's size in bytes.
+    /// For a file, its size in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// A file's digest.
+    /// For a file, its digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Sha256>,
 }
 
-/// What an entry of the overlay is.
+/// The kind of an entry of the overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
@@ -88,7 +88,7 @@ pub(crate) enum Kind {
     Folder,
 }
 
-/// Permissions. Their text is octal, as in `0644`.
+/// Permissions, written in octal, such as `0644`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mode(pub u32);

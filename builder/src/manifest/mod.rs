@@ -1,6 +1,6 @@
-//! The manifest: everything that went into an image and everything that is in it, by digest. It has
-//! no time and no path of the machine it was built on, so that the same recipe gives the same
-//! manifest everywhere.
+//! The manifest: everything that went into an image and everything that is in it, by digest. It
+//! contains neither a time nor a path of the machine on which it was built, so that the same recipe
+//! gives the same manifest everywhere.
 //!
 //! ```text
 //! image/manifest.json       this
@@ -42,17 +42,17 @@ pub(crate) struct ManifestInputs {
     pub etcd: EtcdVersion,
     /// The key that the image trusts.
     pub trust: PublicKey,
-    /// The files that went in, in any order: the release's tarball, firstboot.
+    /// The input files, in any order: the release's tarball, firstboot.
     pub inputs: Vec<FileDigest>,
-    /// The overlay, as it was measured when it was written: it is by far the largest file, and not
-    /// read again.
+    /// The overlay, measured while it was written: it is by far the largest file, and is not read
+    /// again.
     pub packed: Option<FileDigest>,
     /// What was packed into the overlay, in any order.
     pub overlay: Vec<OverlayEntry>,
 }
 
-/// Writes `manifest.json`, its signature where the key is there, and `SHA256SUMS` into a finished
-/// image folder.
+/// Writes `manifest.json`, its signature if there is a key, and `SHA256SUMS` into a finished image
+/// folder.
 pub(crate) fn write(
     image: &Path,
     inputs: ManifestInputs,

@@ -1,4 +1,4 @@
-//! An image as it is compared with another.
+//! An image, opened for a comparison with another.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,23 +10,23 @@ use super::error::ManifestError;
 use super::format::{MANIFEST, Manifest, OVERLAY};
 use super::overlay;
 
-/// Files up to this size are texts, or are compared as bytes.
+/// The size up to which files are compared as texts or bytes.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
-/// An image, read.
+/// An image that has been read.
 #[derive(Debug)]
 pub(crate) struct Image {
-    /// What the builder said of it.
+    /// The builder's description of it.
     pub(crate) manifest: Manifest,
     /// The kickstart.
     pub(crate) kickstart: String,
     /// The digest of the overlay.
     pub(crate) overlay: Sha256,
-    /// What is in the small files of the overlay, by path.
+    /// The contents of the overlay's small files, by path.
     pub(crate) contents: BTreeMap<String, Vec<u8>>,
 }
 
-/// Where an output has its image; or the image itself.
+/// The image folder of an output, or of a path that is itself an image.
 pub(super) fn folder(dir: &Path) -> Result<PathBuf, ManifestError> {
     let image = [dir.join("image"), dir.to_owned()]
         .into_iter()
@@ -36,7 +36,7 @@ pub(super) fn folder(dir: &Path) -> Result<PathBuf, ManifestError> {
     })
 }
 
-/// Reads an output's image. Whether it is as it was built is for `verify` to say.
+/// Reads an output's image. This does not check that the image is as it was built: `verify` does.
 pub(crate) fn open(dir: &Path) -> Result<Image, ManifestError> {
     let image = folder(dir)?;
     let read = |name: &str| {

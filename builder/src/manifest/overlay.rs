@@ -1,4 +1,4 @@
-//! What is in an overlay: read from the packed archive itself, as the node will unpack it.
+//! The contents of an overlay, read from the packed archive itself, as the node will unpack it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,25 +13,25 @@ use super::error::ManifestError;
 use super::format::{Kind, Mode, OverlayEntry};
 use crate::digest;
 
-/// Where the image has the key that it trusts.
+/// The path in the image of the key that it trusts.
 pub(super) const TRUST: &str = "etc/firstboot/trust.pub";
 
 /// Longer than any public key.
 pub(super) const TRUST_LIMIT: u64 = 1024;
 
-/// What is in an overlay.
+/// The contents of an overlay.
 #[derive(Debug, Default)]
 pub(crate) struct OverlayContents {
-    /// Everything, by path.
+    /// All entries, by path.
     pub(crate) entries: Vec<OverlayEntry>,
-    /// What is in those files that were to be kept.
+    /// The contents of the files that `keep` selects.
     pub(crate) contents: BTreeMap<String, Vec<u8>>,
 }
 
-/// Reads it; keeps the contents of the files, by path and size, that `keep` says.
+/// Reads an overlay. `keep` selects, by path and size, the files whose contents are kept.
 ///
-/// An archive that tar would take another way than it reads here is refused: an entry twice (the
-/// last one would win), a path that escapes, a device, a link.
+/// Refuses an archive that tar would read differently: a duplicate entry (tar keeps the last one),
+/// a path that leaves the folder, a device, a link.
 pub(crate) fn read(
     path: &Path,
     keep: impl Fn(&str, u64) -> bool,
@@ -40,8 +40,8 @@ pub(crate) fn read(
         ManifestError::wrong(path, format!("it is not a whole tar.gz ({error})"))
     };
     let file = File::open(path).map_err(ManifestError::io("open it", path))?;
-    // Members, since the overlay may be packed in pieces: gzip files can be put one after the
-    // other.
+    // All gzip members are read, since the overlay may be packed in pieces: gzip files can be
+    // concatenated.
     let mut archive =
         tar::Archive::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
     let (mut contents, mut seen) = (OverlayContents::default(), BTreeSet::new());
@@ -88,8 +88,8 @@ pub(crate) fn read(
             sha256: content.map(|(_, sha256)| sha256),
         });
     }
-    // The checksum of the last gzip member is beyond the archive's end: read on, so that it is
-    // looked at.
+    // The checksum of the last gzip member comes after the archive's end: read on, so that it is
+    // verified.
     std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).map_err(broken)?;
     contents.entries.sort();
     Ok(contents)

@@ -1,4 +1,4 @@
-//! The release beside an image: whether it is signed, and the one of this image.
+//! The release next to an image: whether it is signed and belongs to this image.
 
 use std::fs;
 use std::io;
@@ -14,8 +14,8 @@ use super::report::Problem;
 
 impl Manifest {
     /// The digest of the image: of the names and digests of its files, without the manifest. The
-    /// manifest names the recipe's text and the builder, which may change without any file of a
-    /// node.
+    /// manifest names the recipe's text and the builder, which may change while every file of a
+    /// node stays the same.
     pub(crate) fn image(&self) -> Sha256 {
         Sha256::of(files::sums(&self.outputs).as_bytes())
     }
@@ -26,7 +26,7 @@ impl Manifest {
     }
 }
 
-/// What is wrong with the release in an output, if one is there.
+/// Finds a problem with the release in an output, if there is a release.
 pub(super) fn check(
     output: &Path,
     key: Option<&PublicKey>,
@@ -43,8 +43,8 @@ pub(super) fn check(
 }
 
 fn objection(text: &[u8], key: &PublicKey, manifest: &Manifest) -> Option<String> {
-    // Of which cluster the image is, the manifest does not say: the release is read as one of its
-    // own cluster.
+    // The manifest does not name the image's cluster, so this accepts the cluster that the release
+    // names.
     let named = || {
         let envelope: Envelope =
             serde_json::from_slice(text).map_err(|error| format!("it is not signed ({error})"))?;

@@ -1,4 +1,4 @@
-//! What a verification has found, for people and for programs.
+//! The findings of a verification, as text and as JSON.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::console::counted;
 pub(crate) struct Report {
     /// The image folder.
     pub image: PathBuf,
-    /// How many files of the image were digested.
+    /// How many files of the image were checked.
     pub files: usize,
     /// How many entries of the overlay were compared.
     pub overlay: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Report {
     pub nodes: usize,
     /// Whether the manifest is signed.
     pub signature: SignatureState,
-    /// Everything that is not as it should be; nothing if all is well.
+    /// All problems; empty if the output is good.
     pub problems: Vec<Problem>,
 }
 
@@ -29,27 +29,28 @@ pub(crate) struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub(crate) enum SignatureState {
-    /// By the key that was given.
+    /// It is signed by the given key.
     Good {
         /// The key's id.
         key: String,
     },
-    /// By the key that the image itself carries: the image fits together, whoever made it.
+    /// It is signed by the key in the image itself: the image is consistent, but its maker is not
+    /// proven.
     OwnKey {
         /// The key's id.
         key: String,
     },
-    /// The image's own key made it, and another key was given: the image fits together, and is not
-    /// whose was expected.
+    /// It is signed by the image's own key, but another key was given: the image is consistent, but
+    /// not from the expected builder.
     OtherKey {
-        /// The id of the key that made it.
+        /// The id of the signing key.
         key: String,
         /// The id of the given key.
         given: String,
     },
     /// There is no signature.
     Unsigned,
-    /// It is not good: see the problems.
+    /// The signature is not valid: see the problems.
     Bad,
     /// There is no key to check it with.
     NoKey,
@@ -74,18 +75,19 @@ impl fmt::Display for SignatureState {
     }
 }
 
-/// One thing that is not as it should be.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Problem {
-    /// The file, below the folder that was named; in the overlay as in `overlay.tar.gz: etc/fstab`.
+    /// The file, relative to the verified folder; for a file in the overlay, as `overlay.tar.gz:
+    /// etc/fstab`.
     pub path: String,
-    /// What is wrong.
+    /// The faults.
     pub what: String,
-    /// What was expected, where that can be said.
+    /// What was expected, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
-    /// What was found.
+    /// The most informative line found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
 }
@@ -129,7 +131,7 @@ impl fmt::Display for Problem {
 }
 
 impl Report {
-    /// True where nothing is wrong.
+    /// Whether there are no problems.
     pub(crate) fn is_good(&self) -> bool {
         self.problems.is_empty() && !matches!(self.signature, SignatureState::OtherKey { .. })
     }

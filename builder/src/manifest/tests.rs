@@ -96,7 +96,7 @@ impl Image {
         verify(self.dir.path(), None).unwrap()
     }
 
-    /// The paths that a verification complains inputs, after a change.
+    /// The paths with which a verification finds problems after a change.
     fn after(change: impl FnOnce(&Self)) -> Vec<String> {
         let image = Self::new();
         change(&image);
@@ -256,7 +256,7 @@ fn each_file_that_differs_is_named() {
         Image::after(|image| flip(&image.file(MANIFEST), 0)),
         [MANIFEST, MANIFEST, SIGNATURE]
     );
-    // The version of the builder, so that it is still a manifest.
+    // Only the version of the builder changes, so that the file is still a manifest.
     let found = Image::after(|image| {
         let text = fs::read_to_string(image.file(MANIFEST)).unwrap();
         fs::write(

@@ -1,4 +1,5 @@
-//! `builder verify`: every digest again. One pass reads, the rest are pure comparisons.
+//! `builder verify`: verifies every digest again. One pass reads the files; the rest are pure
+//! comparisons.
 
 mod compare;
 
@@ -21,11 +22,11 @@ use super::report::{Problem, Report, SignatureState};
 use crate::nodes;
 
 /// Verifies an output folder, or its `image/` alone: `SHA256SUMS`, the manifest, everything inside
-/// the overlay, the signature, and the node documents where they are there. `key` is the one that
-/// the signature must be by; without it the key in the overlay has to do, which proves only that
-/// the image fits together.
+/// the overlay, the signature, and the node documents if present. `key` must have made the
+/// signature. Without `key`, the key in the overlay is used, which proves only that the image is
+/// consistent.
 ///
-/// An error means that there was nothing to verify; what is wrong with an image is in the report.
+/// An error means that there was nothing to verify; problems with an image are in the report.
 pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {
     let image = open::folder(dir)?;
     let Listing {
@@ -140,7 +141,7 @@ fn overlay_key(
                 .get(TRUST)
                 .and_then(|text| String::from_utf8_lossy(text).parse::<PublicKey>().ok());
         }
-        // The manifest names it, so its absence is a problem already.
+        // The manifest lists it, so its absence is already a problem.
         None => {}
     }
     if let (Some(manifest), Some(own)) = (manifest, &own)
@@ -193,7 +194,7 @@ fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, ima
     ) && as_written().as_deref() == envelope
 }
 
-/// A file that differs is named by `SHA256SUMS` and by the manifest: once is enough.
+/// Both `SHA256SUMS` and the manifest report a file that differs: one report is enough.
 fn dedup(problems: &mut Vec<Problem>) {
     let mut seen = Vec::new();
     problems.retain(|problem| {
@@ -203,14 +204,14 @@ fn dedup(problems: &mut Vec<Problem>) {
     });
 }
 
-/// Whether a contradiction between `SHA256SUMS` and a file is the former's fault, since somebody
-/// else vouches for the file: the manifest, or the signature for the manifest.
+/// Whether a contradiction between `SHA256SUMS` and a file is the fault of `SHA256SUMS`, because
+/// something else vouches for the file: the manifest, or the signature for the manifest.
 fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[FileDigest]) -> bool {
     if name == MANIFEST || name == SIGNATURE {
         return signed;
     }
     let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();
-    // One that neither has is a name that only the list knows.
+    // If neither has the file, only `SHA256SUMS` knows its name.
     of(&manifest.outputs) == of(found)
 }
 
@@ -222,7 +223,7 @@ fn signature(
     problems: &mut Vec<Problem>,
 ) -> SignatureState {
     let Some(envelope) = envelope else {
-        // Whoever gives a key wants to know that it is by that key.
+        // A caller that gives a key wants proof that this key made the signature.
         if let Some(key) = given {
             let what = format!("it is missing, expected one by {}", key.id());
             problems.push(Problem::new(SIGNATURE, what));
@@ -243,7 +244,7 @@ fn signature(
         }
     };
     let opened = envelope.open(MANIFEST_TYPE, key);
-    // The image is as its builder made it, and the reader's question is whose key that was.
+    // The image is as its builder made it; the reader must decide whose key that was.
     if let (Err(EnvelopeError::Untrusted { .. }), Some(own)) = (&opened, own)
         && envelope
             .open(MANIFEST_TYPE, own)
@@ -270,8 +271,8 @@ fn signature(
     SignatureState::Bad
 }
 
-/// Checks that each node's document is signed by the key that the image trusts: a node would refuse
-/// it else.
+/// Checks that each node's document is signed by the key that the image trusts: otherwise a node
+/// would refuse it.
 fn documents(
     folder: &Path,
     key: Option<&PublicKey>,
@@ -295,7 +296,7 @@ fn documents(
             problems.push(Problem::new(format!("nodes/{name}/{file}"), why));
         };
         match read("node.json").and_then(|bytes| node(bytes, key, &name)) {
-            // The rest follows from the document.
+            // The other files follow from the document.
             Ok(expected) => {
                 for (file, bytes) in expected {
                     match read(file) {
@@ -311,7 +312,7 @@ fn documents(
     Ok(names.len())
 }
 
-/// The files that a node must have, by the document that it has.
+/// The files that a node must have, according to its document.
 fn node(
     bytes: Vec<u8>,
     key: &PublicKey,

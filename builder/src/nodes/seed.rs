@@ -1,6 +1,6 @@
-//! A NoCloud seed as a disk image: FAT with the label `cidata`, the same bytes for the same files.
+//! A NoCloud seed as a disk image: FAT with the label `cidata`. The same files give the same bytes.
 //!
-//! FAT and not ISO 9660: the ISO writers at hand put the time of day into the volume.
+//! FAT and not ISO 9660: the available ISO writers put the time of day into the volume.
 
 use std::io::{self, Cursor, Write as _};
 
@@ -9,12 +9,12 @@ use recipes::Sha256;
 
 const SECTOR: usize = 512;
 
-/// What FAT12 needs beside the files with this geometry, rounded up: boot sector, two tables of at
+/// What FAT12 needs besides the files with this geometry, rounded up: boot sector, two tables of at
 /// most 12 sectors, and the root directory.
 const OVERHEAD: usize = 64;
 
-/// In FAT12 there are fewer clusters than this (Microsoft's "FAT: General Overview of On-Disk
-/// Format"); with a sector for a cluster that is 2 MB, some hundred times a node's files.
+/// FAT12 has fewer clusters than this (Microsoft's "FAT: General Overview of On-Disk Format"). With
+/// one sector per cluster that is 2 MB, some hundred times the size of a node's files.
 const MAX_CLUSTERS: usize = 4084;
 
 /// The image with these files in its root.
@@ -23,7 +23,8 @@ pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
         .iter()
         .map(|(_, bytes)| bytes.len().div_ceil(SECTOR))
         .sum();
-    // In steps, so that a certificate that is a byte longer does not make a disk of another size.
+    // The size grows in steps, so that a certificate that is one byte longer does not change the
+    // size of the disk.
     let sectors = (OVERHEAD + data).next_multiple_of(64);
     let total = u32::try_from(sectors)
         .ok()
@@ -44,15 +45,15 @@ pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
         .total_sectors(total)
         .bytes_per_cluster(512)
         .max_root_dir_entries(16)
-        // One track: readers of so small a disk that care for its geometry find one that holds.
+        // One track: a reader that checks the geometry of so small a disk finds a valid one.
         .sectors_per_track(u16::try_from(sectors).unwrap_or(u16::MAX))
         .heads(1)
         .volume_id(u32::from_be_bytes([a, b, c, d]))
         .volume_label(*b"cidata     ");
     format_volume(Cursor::new(disk.as_mut_slice()), options)?;
     {
-        // Without fatfs' clock (its feature `chrono`) every file is of 1980-01-01, the first day of
-        // FAT.
+        // Without fatfs' clock (its feature `chrono`) every file is dated 1980-01-01, the first day
+        // of FAT.
         let volume = FileSystem::new(Cursor::new(disk.as_mut_slice()), FsOptions::new())?;
         for (name, bytes) in files {
             let mut file = volume.root_dir().create_file(name)?;

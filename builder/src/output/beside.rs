@@ -1,5 +1,4 @@
-//! What happens beside the target: dead builds are cleaned up after, and the new output takes its
-//! place.
+//! Work next to the target: cleans up after dead builds, and moves the new output into its place.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,7 +9,7 @@ use rustix::io::Errno;
 
 use super::error::{OutputError, io_error};
 
-/// Cleans up after dead builds, and finishes what one was killed in.
+/// Cleans up after dead builds, and completes an interrupted replacement.
 pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     let folder = parent(target);
     let [new, old] = ["new-", "old-"].map(|suffix| {
@@ -24,8 +23,8 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = entry.path();
         if name.starts_with(&old) {
-            // Killed between the two renames: the old output goes back. Killed after them: it is
-            // not needed.
+            // If the build was killed between the two renames, the old output goes back. If it was
+            // killed after them, the old output is no longer needed.
             if target.symlink_metadata().is_err() {
                 fs::rename(&path, target)
                     .map_err(io_error("put the old output back from it", &path))?;
@@ -41,9 +40,9 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Whether the build of a temporary folder is gone. The lock tells, since a process number may be
-/// somebody else's by now, or from another container; where folders cannot be locked the number has
-/// to do.
+/// Whether the build of a temporary folder has ended. The lock tells, because the process number
+/// may by now belong to another process or come from another container. If folders cannot be
+/// locked, the number must do.
 fn is_dead(temp: &Path, pid: &str) -> bool {
     let Ok(file) = File::open(temp) else {
         return false;
@@ -67,14 +66,13 @@ fn remove(path: &Path) -> Result<(), OutputError> {
     }
 }
 
-/// Puts `temp` in the place of `target`. Where there was one, it has the name `temp` or is gone
-/// afterwards.
+/// Puts `temp` in the place of `target`. An old `target` then has the name `temp`, or is gone.
 pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
     let failed = io_error("put the new output in its place", target);
     match rustix::fs::renameat_with(CWD, temp, CWD, target, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),
         Err(Errno::NOENT) => fs::rename(temp, target).map_err(failed),
-        // NFS, old overlays and some FUSE file systems cannot exchange.
+        // NFS, old overlay file systems and some FUSE file systems cannot exchange.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => replace_in_two(temp, target),
         Err(Errno::BUSY) => Err(OutputError::Refused {
             path: target.to_owned(),
@@ -85,7 +83,7 @@ pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
     }
 }
 
-/// The same in two renames. A build killed between them is recovered by the next.
+/// Like `replace`, in two renames. If a build is killed between them, the next build recovers.
 pub(super) fn replace_in_two(temp: &Path, target: &Path) -> Result<(), OutputError> {
     let aside = sibling(target, &format!("old-{}", serial()));
     fs::rename(target, &aside).map_err(io_error("move the old output aside", target))?;
@@ -107,8 +105,8 @@ pub(super) fn sibling(target: &Path, suffix: &str) -> PathBuf {
     parent(target).join(format!(".{name}.{suffix}"))
 }
 
-/// A name for this build's folder: the process, for people, and a count, for tests that build in
-/// threads.
+/// A name for this build's folder: the process number, for people, and a count, for tests that
+/// build in threads.
 pub(super) fn serial() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -9,14 +9,14 @@ pub(crate) enum OutputError {
     /// The system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         doing: &'static str,
-        /// On which file or folder.
+        /// The file or folder of the operation.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The folder is not to be replaced.
+    /// The folder must not be replaced.
     #[error("{path}: {found}; {remedy}", path = path.display())]
     Refused {
         /// The folder.

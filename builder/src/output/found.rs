@@ -1,4 +1,4 @@
-//! What is where an output should be, and whether an output may take its place.
+//! What exists at the place of the output, and whether an output may replace it.
 
 use std::fs;
 use std::io;
@@ -10,22 +10,22 @@ use serde::Deserialize;
 
 use super::error::{OutputError, io_error};
 
-/// What is at the top of an output. A folder with anything else in it is not replaced: what a
-/// person has put there, a PKI above all, would be gone.
+/// The names at the top level of an output. A folder with any other name in it is not replaced,
+/// because that would delete what a person has put there, above all a PKI.
 const OURS: [&str; 4] = ["image", "nodes", "pxe", RELEASE_FILE];
 
-/// Which earlier output may be replaced.
+/// Which earlier outputs may be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Replaceable {
     /// Any.
     Any,
-    /// One whose nodes trust the key with this ID, so that it is of the same PKI folder, and thus
-    /// of the same cluster. Without an ID: none.
+    /// An output whose nodes trust the key with this ID: it is of the same PKI folder, and thus of
+    /// the same cluster. Without an ID: none.
     SignedBy(Option<String>),
 }
 
 impl Replaceable {
-    /// Refuses the output with this manifest.
+    /// Refuses the output with this manifest unless it may be replaced.
     fn judge(&self, manifest: &Manifest) -> Result<(), (String, &'static str)> {
         let Self::SignedBy(own) = self else {
             return Ok(());
@@ -51,7 +51,7 @@ impl Replaceable {
     }
 }
 
-/// As much of an output's manifest as tells whose it is.
+/// The part of an output's manifest that identifies its cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Manifest {
     trust: Option<String>,
@@ -64,13 +64,13 @@ struct RecipeName {
     name: String,
 }
 
-/// What was found where the output should be.
+/// What exists at the place of the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
     Nothing,
     Root,
     File,
-    /// A folder: the names in it, and the manifest if one is where an output has it.
+    /// A folder: the names in it, and the manifest if there is one at the usual path.
     Folder(Vec<String>, Option<Manifest>),
 }
 
@@ -84,7 +84,7 @@ impl Found {
     }
 }
 
-/// Why what was found may not be replaced, with the remedy.
+/// Why the existing folder may not be replaced, and the remedy.
 pub(super) fn judge(
     found: &Found,
     replaceable: &Replaceable,
@@ -119,7 +119,7 @@ pub(super) fn judge(
     }
 }
 
-/// Looks at a place.
+/// Inspects a place.
 pub(super) fn look(target: &Path) -> Result<Found, OutputError> {
     match fs::symlink_metadata(target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
@@ -141,7 +141,7 @@ pub(super) fn look(target: &Path) -> Result<Found, OutputError> {
     }
 }
 
-/// One that cannot be read tells nothing.
+/// A manifest that cannot be read identifies nothing.
 fn manifest(path: &Path) -> Result<Option<Manifest>, OutputError> {
     if !path.is_file() {
         return Ok(None);

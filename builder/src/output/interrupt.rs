@@ -1,5 +1,5 @@
-//! Temporary folders and signals: what this process is writing is known to the thread that waits
-//! for signals, so that an interrupt leaves nothing behind.
+//! Temporary folders and signals: the thread that waits for signals knows what this process is
+//! writing, so that an interrupt leaves nothing behind.
 
 use std::fs;
 use std::io;
@@ -15,17 +15,17 @@ pub(super) fn lock() -> MutexGuard<'static, Vec<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes a temporary folder, and forgets it. What cannot be removed now is removed by the next
-/// build.
+/// Removes a temporary folder and forgets it. If it cannot be removed now, the next build removes
+/// it.
 pub(super) fn discard(temp: &Path) {
     let mut unfinished = lock();
     let _ = fs::remove_dir_all(temp);
     unfinished.retain(|path| path != temp);
 }
 
-/// From now on an interrupt (^C, SIGTERM, SIGHUP) ends the program as it should: what is
-/// half-written is removed, a line says so where there was any, and the exit code is 128 plus the
-/// signal's number (130 for ^C), as shells have it. To be called once, early in `main`.
+/// From now on an interrupt (^C, SIGTERM, SIGHUP) ends the program cleanly: it removes half-written
+/// output, reports if there was any, and exits with 128 plus the signal's number (130 for ^C), as
+/// shells do. Call this once, early in `main`.
 pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -35,7 +35,8 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
             let Some(signal) = signals.forever().next() else {
                 return;
             };
-            // Held until the end: no other thread can begin or commit an output any more.
+            // This lock is held until the process ends: no other thread can begin or commit an
+            // output after this.
             let unfinished = lock();
             for temp in unfinished.iter() {
                 // Renamed first, so that the threads that still write into it fail instead of
@@ -48,7 +49,7 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
                 };
                 let _ = fs::remove_dir_all(place);
             }
-            // Not `eprintln!`: on a full disk it panics, and the program would go on.
+            // Not `eprintln!`, which panics on a full disk: the program would then continue.
             console::note(format_args!(
                 "interrupted{}",
                 if unfinished.is_empty() {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use super::beside::replace_in_two;
 use super::*;
 
-/// An output like a build's, with `content` as its manifest.
+/// An output as a build writes it, with `content` as its manifest.
 fn write(output: &Output, content: &str) {
     fs::create_dir_all(output.path().join("image")).unwrap();
     fs::write(output.path().join("image/manifest.json"), content).unwrap();
@@ -24,7 +24,7 @@ fn content(target: &Path) -> String {
     fs::read_to_string(target.join("image/manifest.json")).unwrap()
 }
 
-/// The names beside the target, itself too.
+/// The names next to the target, and the target's own name.
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = folder
         .read_dir()
@@ -115,7 +115,7 @@ fn an_output_of_another_pki_folder_is_replaced_only_when_told_to() {
         );
         assert!(error.contains("--replace"), "{error}");
     }
-    // Begun while there was none, or one of its own.
+    // The build began while there was no output, or one of the same PKI.
     fs::rename(&target, dir.path().join("away")).unwrap();
     let begun = Output::begin(&target, own("bb")).unwrap();
     write(&begun, r#"{"trust": "bb"}"#);
@@ -191,7 +191,7 @@ fn a_build_killed_between_two_renames_is_recovered_by_the_next() {
     fs::create_dir(&aside).unwrap();
     drop(begin(&target).unwrap());
     assert_eq!(names(dir.path()), ["out"]);
-    // And the two renames themselves, which no file system at hand needs.
+    // Tests the two renames directly, because the file systems of the tests do not need them.
     let output = begin(&target).unwrap();
     write(&output, "two");
     replace_in_two(output.path(), &target).unwrap();
@@ -214,7 +214,7 @@ fn builds_at_once_leave_one_whole_output() {
                 (0..8).for_each(|turn| build(target, &format!("{worker} {turn}")).unwrap());
             });
         }
-        // A reader never sees anything but a whole output.
+        // A reader only ever sees a complete output.
         scope.spawn(|| (0..500).for_each(|_| assert!(!content(&target).is_empty())));
     });
     assert!(content(&target).ends_with(" 7"));
@@ -316,7 +316,7 @@ fn child() {
     let output = begin(&target).unwrap();
     write(&output, "two");
     fs::write(target.with_file_name("begun"), "").unwrap();
-    // Writes without end, as a build does that is in the middle of something.
+    // Writes indefinitely, as a build does in the middle of its work.
     for count in 0_u64.. {
         let path = output.path().join(format!("image/{}", count % 64));
         if fs::write(path, count.to_string()).is_err() {

@@ -1,10 +1,10 @@
 //! Large files in their compressed form, kept from build to build.
 //!
 //! CACHE/gzip/DIGEST OF THE CONTENT/COMPRESSOR.SIZE OF THE CONTENT.DIGEST OF THE COMPRESSED
-//! BYTES.gz. All of it is in the name, so that an entry is found by its content and checked, at the
-//! cost of hashing a third of it, before it gets into an image; the content itself need not be read
-//! at all. As with a compiler's cache that guards against damage, not against an owner who forges
-//! his own files.
+//! BYTES.gz. Because all of this is in the name, an entry can be found by its content, and verified
+//! before it gets into an image by hashing only the compressed third; the content itself need not
+//! be read at all. As with a compiler's cache, this guards against damage, but not against an owner
+//! who forges his own files.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
@@ -17,7 +17,8 @@ use recipes::Sha256;
 use super::OverlayError;
 use super::gzip::COMPRESSOR;
 
-/// An entry that no build used for so long goes: every changed firstboot leaves one of 3 MB.
+/// An entry that no build has used for this long is removed: every changed firstboot leaves one of
+/// 3 MB.
 const MAX_UNUSED_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// The compressed files in a cache folder.
@@ -34,7 +35,8 @@ impl CompressedCache {
         self.0.join(content.to_string())
     }
 
-    /// This compressor's entries for a content: each with the content's size and its own digest.
+    /// This compressor's entries for a content, each with the content's size and the entry's own
+    /// digest.
     fn entries(&self, content: Sha256) -> impl Iterator<Item = (PathBuf, u64, Sha256)> + use<> {
         let entry = |entry: fs::DirEntry| {
             let name = entry.file_name().into_string().ok()?;
@@ -52,20 +54,20 @@ impl CompressedCache {
             .filter_map(entry)
     }
 
-    /// The size of the content with this digest, where its compressed form is there. Whether that
-    /// is whole only [`Shelf::take`] finds out.
+    /// The size of the content with this digest, if its compressed form is in the cache. Only
+    /// [`CompressedCache::get`] checks whether that form is intact.
     pub(super) fn size_of(&self, content: Sha256) -> Option<u64> {
         self.entries(content).next().map(|(_, size, _)| size)
     }
 
-    /// The compressed form of the content with this digest and size. A damaged entry is removed,
-    /// and is not there.
+    /// The compressed form of the content with this digest and size. A damaged entry is removed and
+    /// counts as missing.
     pub(super) fn get(&self, content: Sha256, size: u64) -> Option<Vec<u8>> {
         for (path, found, digest) in self.entries(content) {
             let bytes = fs::read(&path).ok()?;
             if found == size && digest == Sha256::of(&bytes) {
-                // For `sweep`: it was of use today. Where that cannot be noted it is only
-                // compressed again some day.
+                // Records for `sweep` that the entry was used today. If that fails, the content is
+                // only compressed again some day.
                 let _ = File::options()
                     .append(true)
                     .open(&path)
@@ -77,7 +79,7 @@ impl CompressedCache {
         None
     }
 
-    /// Puts a compressed form there. Two builders may do so at once: each renames a whole file over
+    /// Stores a compressed form. Two builders may do so at once: each renames a complete file to
     /// the same name.
     pub(super) fn put(
         &self,
@@ -92,7 +94,7 @@ impl CompressedCache {
             .create(&folder);
         made.map_err(OverlayError::io("create", &folder))?;
         let path = folder.join(format!("{COMPRESSOR}.{size}.{}.gz", Sha256::of(compressed)));
-        // No fsync: what a power cut leaves does not fit its name.
+        // No fsync: a file damaged by a power cut does not match its name.
         let mut file =
             tempfile::NamedTempFile::new_in(&folder).map_err(OverlayError::io("write", &folder))?;
         file.write_all(compressed)
@@ -102,8 +104,8 @@ impl CompressedCache {
         Ok(())
     }
 
-    /// Removes what no build has used for long. What cannot be removed stays: it is in nobody's
-    /// way.
+    /// Removes entries that no build has used for a long time. An entry that cannot be removed
+    /// stays, and does no harm.
     pub(super) fn sweep(&self, now: SystemTime) {
         let Ok(folders) = fs::read_dir(&self.0) else {
             return;
@@ -121,7 +123,7 @@ impl CompressedCache {
                     let _ = fs::remove_file(file.path());
                 }
             }
-            // Only an empty one goes.
+            // This removes only an empty folder.
             let _ = fs::remove_dir(&folder);
         }
     }

@@ -9,20 +9,21 @@ use super::path::NodePath;
 /// One file or folder of the node.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// Where it is on the node.
+    /// Its path on the node.
     pub(crate) path: NodePath,
-    /// Its permission bits, at most 07777. Those of the builder's files and its umask do not
-    /// matter.
+    /// Its permission bits, at most 07777. The modes of the builder's own files and its umask do
+    /// not matter.
     pub(crate) mode: u32,
-    /// Its owner's number. Names are not written: the node's passwd may give them to others.
+    /// The numeric id of its owner. Names are not written: the node's passwd may give them to other
+    /// ids.
     pub(crate) uid: u32,
-    /// Its group's number.
+    /// The numeric id of its group.
     pub(crate) gid: u32,
-    /// What it is.
+    /// Its kind.
     pub(crate) kind: Kind,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     /// A file with this content.
@@ -31,13 +32,13 @@ pub(crate) enum Kind {
     Dir,
 }
 
-/// Where a file's content comes from.
+/// The source of a file's content.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
-    /// From memory, as a rendered template.
+    /// From memory, such as a rendered template.
     Bytes(Vec<u8>),
-    /// From this file. Where its compressed form is in the cache the file is not read; where it is
-    /// read, it must have this digest.
+    /// From this file. If its compressed form is in the cache, the file is not read. If it is read,
+    /// it must have this digest.
     Verified {
         /// The file.
         path: PathBuf,
@@ -48,7 +49,7 @@ pub(crate) enum Content {
     },
 }
 
-/// The archive as it was written.
+/// The archive, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Packed {
     /// Its digest.

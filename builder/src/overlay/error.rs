@@ -7,13 +7,13 @@ use recipes::Sha256;
 
 use super::NodePath;
 
-/// Why an overlay cannot be packed. Each names the entry or the file.
+/// Why an overlay cannot be packed. Each reason names the entry or the file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OverlayError {
-    /// Two entries have one path.
+    /// Two entries have the same path.
     #[error("{0} is in the overlay twice: remove one of the two")]
     Twice(NodePath),
-    /// An entry is below one that is not a folder.
+    /// An entry is below an entry that is not a folder.
     #[error("{below} is below {above}, which is not a folder in the overlay: move one of the two")]
     BelowFile {
         /// The entry.
@@ -33,10 +33,10 @@ pub(crate) enum OverlayError {
         what: &'static str,
         /// Its value.
         value: u64,
-        /// The largest there can be.
+        /// The largest possible number.
         most: u64,
     },
-    /// A file is no longer what it was when it was verified.
+    /// A file has changed since it was verified.
     #[error("{} was changed after it was verified\n  {expected}  verified\n  {found}  found now; build again", .path.display())]
     Changed {
         /// The file.
@@ -46,20 +46,20 @@ pub(crate) enum OverlayError {
         /// The digest now.
         found: Sha256,
     },
-    /// The disk did not do its part.
+    /// Reading or writing a file failed.
     #[error("cannot {what} {}: {source}{}", .path.display(), remedy(.source))]
     Io {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         what: &'static str,
-        /// With which file.
+        /// The file of the operation.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl OverlayError {
-    /// Wraps what the system said about a file.
+    /// Wraps a system error about a file.
     pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }

@@ -1,4 +1,4 @@
-//! Compressing, on all cores, to the same bytes whatever their number.
+//! Compresses on all cores; the bytes do not depend on the number of cores.
 
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::{Compression, GzBuilder};
 
-/// Who compresses and how: part of the names in the cache, so that another version or level does
-/// not find the old bytes. A test holds it to Cargo.lock.
+/// The compressor and its level: a part of the names in the cache, so that another version or level
+/// does not find the old bytes. A test compares the version with Cargo.lock.
 pub(super) const COMPRESSOR: &str = "zlib-rs-0.6.8-level9-1m";
 
-/// The most that goes into one gzip member. Each starts with an empty window: at 1 MiB that costs
-/// 0.15 % of etcd's binaries, and 60 members keep any number of cores busy.
+/// The most input for one gzip member. Each member starts with an empty window: at 1 MiB that costs
+/// 0.15 % of the size of etcd's binaries, and 60 members keep any number of cores busy.
 pub(super) const MEMBER_BYTES: usize = 1 << 20;
 
-/// zlib-rs at 9 makes etcd's binaries 0.9 % smaller than gzip -6 in the same time on one core; at 6
-/// to 8 larger.
+/// At level 9, zlib-rs makes etcd's binaries 0.9 % smaller than gzip -6 does, in the same time on
+/// one core; at levels 6 to 8, larger.
 const LEVEL: u32 = 9;
 
-/// Each of these segments as gzip members, in their order.
+/// Compresses each of these segments into gzip members, in order.
 pub(super) fn members(segments: &[&[u8]]) -> Vec<Vec<u8>> {
     let mut jobs: Vec<(usize, &[u8])> = Vec::new();
     for (nth, segment) in segments.iter().enumerate() {
@@ -38,14 +38,14 @@ fn member(bytes: &[u8]) -> Vec<u8> {
         .mtime(0)
         .operating_system(255)
         .write(Vec::with_capacity(bytes.len() / 2), Compression::new(LEVEL));
-    // Writing into memory fails only where memory ends, and then the process does.
+    // Writing into memory fails only if memory runs out, and then the process ends anyway.
     encoder
         .write_all(bytes)
         .expect("memory takes what is written");
     encoder.finish().expect("memory takes what is written")
 }
 
-/// Does the job for each input on all cores; the results in the inputs' order.
+/// Runs the job for each input on all cores; the results are in the order of the inputs.
 pub(super) fn parallel<I: Sync, O: Send>(inputs: &[I], job: impl Fn(&I) -> O + Sync) -> Vec<O> {
     let threads = std::thread::available_parallelism()
         .map_or(1, usize::from)
@@ -82,8 +82,8 @@ mod tests {
 
     #[test]
     fn the_compressors_name_is_that_of_the_locked_version() {
-        // Should this fail after an update: give COMPRESSOR the new version. Images change then,
-        // once, for everybody.
+        // If this fails after an update, put the new version into COMPRESSOR. Everyone's images
+        // then change once.
         let lock =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
         let version = lock

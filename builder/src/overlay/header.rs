@@ -9,14 +9,14 @@ pub(super) const BLOCK: usize = 512;
 
 /// Seven octal digits, for owners.
 const MAX_ID: u64 = 0o7_777_777;
-/// Eleven, for sizes and times.
+/// Eleven octal digits, for sizes and times.
 const MAX_SIZE: u64 = 0o77_777_777_777;
 /// The latest date of a file, in seconds since 1970: a day in 2242.
 pub(crate) const LATEST: u64 = MAX_SIZE;
 
-/// The header of an entry whose content has `size` bytes. Plain ustar: what does not fit is refused
-/// rather than told in an extension (PAX records carry times and ids that would differ from machine
-/// to machine).
+/// The header of an entry whose content has `size` bytes. It is plain ustar: what does not fit is
+/// refused and not put into an extension, because PAX records contain times and ids that would
+/// differ between machines.
 pub(super) fn header(entry: &Entry, size: u64, mtime: u64) -> Result<Header, OverlayError> {
     let fits = |what, value: u64, most| {
         let path = entry.path.clone();

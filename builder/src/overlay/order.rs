@@ -1,11 +1,11 @@
-//! The order of the entries in the archive, and what cannot be in one archive together.
+//! The order of the entries in the archive, and which entries exclude each other.
 
 use std::collections::BTreeMap;
 
 use super::{Entry, Kind, OverlayError};
 
-/// Sorts the entries by path, in byte order: a folder comes before what it holds, on every machine
-/// and in every locale.
+/// Sorts the entries by path, in byte order: on every machine and in every locale, a folder comes
+/// before its contents.
 pub(super) fn order(mut entries: Vec<Entry>) -> Result<Vec<Entry>, OverlayError> {
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     if let Some(pair) = entries.windows(2).find(|pair| pair[0].path == pair[1].path) {
@@ -16,7 +16,7 @@ pub(super) fn order(mut entries: Vec<Entry>) -> Result<Vec<Entry>, OverlayError>
         .map(|entry| (entry.path.as_str(), matches!(entry.kind, Kind::Dir)))
         .collect();
     for entry in &entries {
-        // tar would replace the file by a folder, or fail, by its version.
+        // Depending on its version, tar would replace the file with a folder, or fail.
         if let Some(above) = entry
             .path
             .above()

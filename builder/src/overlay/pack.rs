@@ -1,4 +1,4 @@
-//! Packing: entries in, one tar.gz out.
+//! Packs entries into one tar.gz.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -16,15 +16,15 @@ use super::{Content, Entry, Kind, OverlayError, Packed};
 use crate::digest::Hash;
 use crate::newfile;
 
-/// From this size on a file gets gzip members of its own and a place in the cache. Smaller ones
-/// compress better together, and fast enough each time.
+/// From this size on, a file gets its own gzip members and a place in the cache. Smaller files
+/// compress better together, and are fast enough to compress each time.
 const LARGE_FILE_BYTES: u64 = 256 << 10;
 
-/// A file's content as far as it is needed.
+/// A file's content, in the form in which it is needed.
 enum LoadedBytes {
     /// Its bytes.
     Bytes(Vec<u8>),
-    /// Its bytes are not needed: this is their compressed form.
+    /// Only the compressed form is needed.
     Compressed(Vec<u8>),
 }
 
@@ -39,16 +39,16 @@ struct Loaded {
 enum Segment {
     /// Headers, small contents, padding.
     Plain(Vec<u8>),
-    /// The content of the large file that is entry number so.
+    /// The content of the large file with this entry index.
     Large(usize),
 }
 
 /// Packs the entries into a tar.gz at `out`. Every entry gets the modification time `mtime`
-/// (seconds since 1970); the bytes depend on nothing but the entries and it. Large files are
+/// (seconds since 1970); the bytes depend only on the entries and `mtime`. Large files are
 /// compressed once and kept in `cache`.
 ///
-/// `out` is one file of an output that its caller completes and then syncs as a whole.
-/// On an error there is no `out`.
+/// `out` is one file of an output, which the caller completes and then syncs as a whole. On an
+/// error, `out` does not exist.
 pub(crate) fn pack(
     entries: Vec<Entry>,
     mtime: u64,
@@ -65,13 +65,13 @@ pub(crate) fn pack(
     write(&compressed, out)
 }
 
-/// The size of the content with this digest, where its compressed form is in the cache: `pack` will
-/// then not read it, so that nobody need verify it before.
+/// The size of the content with this digest, if its compressed form is in the cache. `pack` will
+/// then not read the content, so it need not be verified before.
 pub(crate) fn cached_size(cache: &Path, content: Sha256) -> Option<u64> {
     CompressedCache::new(cache).size_of(content)
 }
 
-/// Reads a file's content, or finds that it need not be read; none for what has no content.
+/// Reads a file's content, or finds that it need not be read; none for an entry without content.
 fn load(entry: &Entry, cache: &CompressedCache) -> Result<Option<Loaded>, OverlayError> {
     let Kind::File(source) = &entry.kind else {
         return Ok(None);
@@ -117,7 +117,7 @@ fn load(entry: &Entry, cache: &CompressedCache) -> Result<Option<Loaded>, Overla
     }))
 }
 
-/// The tar stream, cut where a large content begins and ends.
+/// The tar stream, cut at the start and the end of each large content.
 fn segments(
     entries: &[Entry],
     loaded: &[Option<Loaded>],
@@ -151,8 +151,7 @@ fn segments(
     Ok(out)
 }
 
-/// The gzip members of each segment, in order; those of large files that were new are put into the
-/// cache.
+/// The gzip members of each segment, in order; those of new large files are added to the cache.
 fn compress(
     segments: &[Segment],
     loaded: &[Option<Loaded>],
@@ -196,17 +195,17 @@ fn compress(
     Ok(compressed)
 }
 
-/// Writes the members one behind the other: the digest and size of it all.
+/// Writes the members one after the other, and returns the digest and size of the whole.
 fn write(compressed: &[Vec<u8>], out: &Path) -> Result<Packed, OverlayError> {
     let put = || -> io::Result<()> {
         let mut file = File::create(out)?;
         compressed
             .iter()
             .try_for_each(|bytes| file.write_all(bytes))?;
-        // For the web server that hands it out, whatever the umask; there is no secret in it.
+        // Readable by the web server that serves it, whatever the umask; it contains no secret.
         file.set_permissions(fs::Permissions::from_mode(newfile::PUBLIC))?;
-        // The caller syncs the whole output in the end; begun here, beside the hashing, most of
-        // that time is saved.
+        // The caller syncs the whole output at the end. Starting the sync here, in parallel with
+        // the hashing, saves most of that time.
         file.sync_data()
     };
     let mut hash = Hash::default();

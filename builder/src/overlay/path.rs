@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A path on the node, relative to its root and without anything to resolve: `etc/etcd/etcd.conf`.
+/// A path on the node, relative to its root and without `.` or `..`: `etc/etcd/etcd.conf`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodePath(String);
 

@@ -28,7 +28,7 @@ fn file(path: &str, bytes: &[u8]) -> Entry {
     entry(path, 0o640, Kind::File(Content::Bytes(bytes.to_vec())))
 }
 
-/// Bytes that compress a little, as a program's do.
+/// Bytes that compress a little, like a program's.
 fn large(seed: u32, size: usize) -> Vec<u8> {
     (0..u32::try_from(size).unwrap())
         .map(|nth| (nth.wrapping_mul(seed) >> 13).to_le_bytes()[0] & 0x3f)
@@ -225,7 +225,7 @@ fn the_archive_can_be_read_by_everybody_and_the_cache_by_its_owner() {
     assert_eq!((mode("overlay.tar.gz"), mode("cache/gzip")), (0o644, 0o700));
 }
 
-/// The packing of [`tree`] by another process: `run` with a folder in the environment.
+/// Packs [`tree`] in another process: `run` starts it with a folder in the environment.
 #[test]
 fn another_process_packs_where_it_is_told() {
     let Some(folder) = std::env::var_os("OVERLAY_TEST_FOLDER") else {
@@ -271,7 +271,7 @@ fn another_umask_folder_time_zone_and_locale_make_the_same_bytes() {
     }
 }
 
-/// The bytes are pinned: whoever changes them changes every image ever built, and should know.
+/// The bytes are pinned: a change to them changes every image ever built, and must be deliberate.
 #[test]
 fn the_bytes_are_these_on_every_machine() {
     let (packed, _) = Bench::new().pack(tree());

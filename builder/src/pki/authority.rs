@@ -1,5 +1,5 @@
-//! Who signs the nodes' certificates: a CA of our own, made once and kept, the user's, or nobody
-//! here.
+//! The signer of the nodes' certificates: a CA that the builder creates once and keeps, the user's
+//! CA, or none if the certificates are ready-made.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration as StdDuration;
@@ -16,38 +16,39 @@ use time::{Duration, OffsetDateTime};
 use super::certificate::{Certificate, utc};
 use super::{Event, Lifetimes, PkiError, store};
 
-/// Whose CA signs.
+/// The CA that signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Authority {
-    /// Our own. Where the folder has `ca.crt` but no `ca.key`, all certificates are taken as they
-    /// are.
+    /// The builder's own CA. If the folder has `ca.crt` but no `ca.key`, all certificates are
+    /// ready-made and used as they are.
     Own,
     /// The user's.
     Provided {
-        /// Its certificate, PEM. More than one may be in the file, while one authority replaces
-        /// another: all of them are trusted, the one that the key fits signs.
+        /// Its certificate, PEM. While one authority replaces another, the file may hold more than
+        /// one: all of them are trusted, and the one that matches the key signs.
         cert: PathBuf,
         /// Its private key, PEM, PKCS #8.
         key: PathBuf,
     },
 }
 
-/// How far before now a certificate begins: a node whose clock is late must still take it.
+/// How far in the past a certificate's validity begins: a node whose clock is slow must still
+/// accept it.
 const BACKDATE: Duration = Duration::hours(1);
 
 /// The authorities that nodes trust, and the one that signs.
 #[derive(Debug)]
 pub(super) struct Signer {
-    /// All of `ca.crt`, as every node gets it.
+    /// The whole text of `ca.crt`, as every node gets it.
     pub(super) pem: String,
-    /// The same, read.
+    /// The same certificates, parsed.
     pub(super) trusted: Vec<Certificate>,
-    /// Who signs, with its certificate; `None` where certificates are given ready-made.
+    /// The issuer, with its certificate; `None` if the certificates are ready-made.
     pub(super) issuer: Option<(Certificate, Issuer<'static, KeyPair>)>,
 }
 
 impl Signer {
-    /// Reads and judges the files of an authority. Nothing is written.
+    /// Reads and checks the files of an authority. Writes nothing.
     pub(super) fn read(
         cert: &Path,
         key: Option<&Path>,
@@ -69,7 +70,7 @@ impl Signer {
 }
 
 impl Authority {
-    /// The one that a recipe in this folder names.
+    /// The authority that a recipe in this folder names.
     pub(crate) fn of(tls: &Tls, folder: &Path) -> Self {
         match &tls.authority {
             Some(AuthorityFiles { cert, key }) => Self::Provided {
@@ -80,8 +81,7 @@ impl Authority {
         }
     }
 
-    /// Judges the user's authority, if there is one, and gives what is worth a warning. Nothing is
-    /// written.
+    /// Checks the user's authority, if there is one, and returns warnings. Writes nothing.
     pub(crate) fn check(
         &self,
         lifetimes: Lifetimes,
@@ -92,7 +92,7 @@ impl Authority {
         Ok(events)
     }
 
-    /// Reads and judges the user's authority, if there is one. Nothing is written.
+    /// Reads and checks the user's authority, if there is one. Writes nothing.
     pub(super) fn read(
         &self,
         lifetimes: Lifetimes,
@@ -214,15 +214,15 @@ fn issuer(
     Ok((certificate.clone(), issuer))
 }
 
-/// The certificate of an own CA, for so many days.
+/// Makes the certificate of the builder's own CA, valid for this many days.
 pub(super) fn own(
     pair: &KeyPair,
     days: u32,
     now: OffsetDateTime,
 ) -> Result<rcgen::Certificate, rcgen::Error> {
     let mut params = CertificateParams::default();
-    // Part of the key's digest is in the name, so that two CAs of this project are never mistaken
-    // for each other.
+    // The name contains a part of the key's digest, so that two CAs of this project are never
+    // mistaken for each other.
     let digest = Sha256::of(&pair.subject_public_key_info()).to_string();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params
@@ -231,7 +231,7 @@ pub(super) fn own(
     params
         .distinguished_name
         .push(DnType::CommonName, format!("etcd CA {}", &digest[..8]));
-    // It signs leaves only: a CA below it would be one that nobody here made.
+    // It signs only leaf certificates: the builder never makes an intermediate CA.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.serial_number = Some(serial()?);
@@ -239,8 +239,8 @@ pub(super) fn own(
     params.self_signed(pair)
 }
 
-/// From a little before now until so many days from now, or the last day that certificates can
-/// name.
+/// From shortly before now until this many days from now, or until the last date that a certificate
+/// can contain.
 pub(super) fn validity(now: OffsetDateTime, days: u32) -> (OffsetDateTime, OffsetDateTime) {
     // RFC 5280, 4.1.2.5: this means "has no well-defined end".
     let last = OffsetDateTime::UNIX_EPOCH + StdDuration::from_secs(253_402_300_799);
@@ -252,8 +252,8 @@ pub(super) fn validity(now: OffsetDateTime, days: u32) -> (OffsetDateTime, Offse
     )
 }
 
-/// 16 random bytes, positive and always as many (RFC 5280, 4.1.2.2: at most 20; CA/B forum: at
-/// least 8).
+/// 16 random bytes, positive and always of the same length (RFC 5280, 4.1.2.2: at most 20; CA/B
+/// forum: at least 8).
 pub(super) fn serial() -> Result<rcgen::SerialNumber, rcgen::Error> {
     let mut bytes = [0; 16];
     SystemRandom::new()

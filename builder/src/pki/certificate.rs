@@ -1,4 +1,4 @@
-//! A certificate as it was read: the few facts that decide whether it does for a node.
+//! A parsed certificate: the few facts that decide whether a node can use it.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,12 +26,11 @@ pub(super) struct Certificate {
     pub(super) issuer: String,
     pub(super) common_name: Option<String>,
     pub(super) organization: Option<String>,
-    /// As in `DNS:localhost` and `IP:127.0.0.1`.
+    /// Such as `DNS:localhost` and `IP:127.0.0.1`.
     pub(super) sans: BTreeSet<String>,
-    /// As in `serverAuth`.
+    /// Such as `serverAuth`.
     pub(super) ekus: BTreeSet<String>,
-    /// Basic constraints say that it is an authority, and key usage, where there is one, lets it
-    /// sign.
+    /// The basic constraints say that it is a CA, and the key usage, if present, allows signing.
     pub(super) authority: bool,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
@@ -106,7 +105,7 @@ impl Certificate {
     }
 }
 
-/// A moment as people and other programs read it, as in `2027-01-15T08:00:00Z`.
+/// A time as people and other programs read it, such as `2027-01-15T08:00:00Z`.
 pub(super) fn utc(moment: OffsetDateTime) -> String {
     let moment = moment.to_offset(time::UtcOffset::UTC);
     let (date, (hour, minute, second)) = (moment.date(), moment.to_hms());
@@ -150,8 +149,8 @@ pub(super) fn public_half(key_pem: &str) -> Result<Vec<u8>, String> {
         .ok_or_else(|| "a private key without its public half".to_owned())
 }
 
-/// Whether a chain (leaf first) leads to one of the authorities, as the TLS library of the nodes
-/// sees it. The leaf must be for clients too, as every certificate of this project is.
+/// Checks, as the nodes' TLS library does, that a chain (leaf first) leads to one of the
+/// authorities. The leaf must also be valid for clients, as every certificate of this project is.
 pub(super) fn chains(
     chain: &[Certificate],
     authorities: &[Certificate],

@@ -1,7 +1,6 @@
-//! Which cluster a PKI folder belongs to. A client certificate of one cluster is root in every
-//! cluster that trusts its CA, so a folder serves one cluster and no other. It records which in
-//! `cluster.json`; a folder that was made before there was such a record is judged by the
-//! certificates in it.
+//! The cluster that a PKI folder belongs to. A client certificate of one cluster has root access in
+//! every cluster that trusts its CA, so a folder serves only one cluster. `cluster.json` records
+//! which; a folder from before this record existed is judged by the certificates in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,10 +15,10 @@ use super::certificate::Certificate;
 use super::show::list;
 use super::{Event, PkiError, store};
 
-/// The record, within the folder.
+/// The record's name in the folder.
 pub(super) const FILE: &str = "cluster.json";
 
-/// A cluster, as it can be told from others.
+/// The facts that tell a cluster from others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cluster {
@@ -65,7 +64,7 @@ impl fmt::Display for Cluster {
 impl Cluster {
     /// Whether two records describe one cluster at two times. `etcd` is the default name and
     /// `cluster.local` the default domain, so names alone do not tell clusters apart: at least one
-    /// address must have stayed.
+    /// address must be the same.
     fn is(&self, other: &Self) -> bool {
         let addresses = |cluster: &Self| cluster.nodes.values().copied().collect::<BTreeSet<_>>();
         (&self.name, &self.domain) == (&other.name, &other.domain)
@@ -73,7 +72,7 @@ impl Cluster {
     }
 }
 
-/// Refuses a folder of another cluster. Gives the record to write, if there is one to write.
+/// Refuses a folder of another cluster. Returns the record to write, if it has to be written.
 pub(super) fn check(
     dir: &Path,
     cluster: &Cluster,
@@ -126,7 +125,7 @@ fn text(path: &Path, cluster: &Cluster) -> Result<String, PkiError> {
     Ok(json + "\n")
 }
 
-/// What a certificate in the folder says of its cluster.
+/// What a certificate in the folder reveals about its cluster.
 #[derive(Debug)]
 struct Evidence {
     path: PathBuf,
@@ -137,11 +136,11 @@ struct Evidence {
     sans: BTreeSet<String>,
 }
 
-/// Judges a folder without a record. Every certificate in it must be of the cluster, and one server
+/// Checks a folder without a record. Every certificate in it must be of the cluster, and one server
 /// certificate in use must cover a node's full name and address. A folder that has issued nothing
-/// belongs to nobody yet.
+/// does not belong to a cluster yet.
 ///
-/// `ready_made` certificates have an organization of their own choice.
+/// The issuer of `ready_made` certificates chose their organization.
 fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result<(), PkiError> {
     let found = evidence(dir)?;
     let name = Some(cluster.name.to_string());
@@ -181,8 +180,8 @@ fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result
     }
 }
 
-/// The certificates of the nodes, also those that were replaced. One that cannot be read says
-/// nothing.
+/// The certificates of the nodes, including replaced ones. A certificate that cannot be read is
+/// skipped.
 fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
     let mut out = Vec::new();
     for node in list(&dir.join("nodes"))? {
@@ -213,7 +212,8 @@ fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
     Ok(out)
 }
 
-/// Records that a folder belongs to this cluster from now on, whatever it belonged to before.
+/// Records that a folder belongs to this cluster from now on, whichever cluster it belonged to
+/// before.
 pub(crate) fn assign(
     dir: &Path,
     cluster: &Cluster,

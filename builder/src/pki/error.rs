@@ -12,24 +12,24 @@ pub(crate) enum PkiError {
     /// The system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
-        /// What was tried, as in "read it".
+        /// The operation, such as "read it".
         doing: &'static str,
-        /// On which file or folder.
+        /// The file or folder of the operation.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A file or folder is not what it has to be.
+    /// A file or folder is not as it must be.
     #[error("{path}: {found}; {remedy}", path = path.display())]
     Wrong {
         /// The file or folder.
         path: PathBuf,
         /// What is wrong with it, and what was expected.
         found: String,
-        /// What mends it.
+        /// The remedy.
         remedy: String,
     },
-    /// A certificate that was given ready-made does not do for its node.
+    /// A ready-made certificate cannot be used for its node.
     #[error("{path}: {why}; give a certificate without that fault, or add ca.key to have them issued here",
         path = path.display(), why = Mismatch::list(mismatches))]
     Unfit {
@@ -44,7 +44,7 @@ pub(crate) enum PkiError {
     Busy {
         /// The lock file.
         path: PathBuf,
-        /// How long this one waited.
+        /// How long this build waited.
         waited: u64,
     },
     /// A key or a certificate could not be made.
@@ -52,13 +52,13 @@ pub(crate) enum PkiError {
     Make {
         /// The file it was meant for.
         path: PathBuf,
-        /// What the certificate library said.
+        /// The error of the certificate library.
         source: rcgen::Error,
     },
 }
 
 impl PkiError {
-    /// The file or folder that is to blame.
+    /// The file or folder that caused the error.
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Io { path, .. }
@@ -88,7 +88,7 @@ impl PkiError {
         }
     }
 
-    /// For `map_err`: making what a path is to hold.
+    /// For `map_err`: making the contents of a path.
     pub(super) fn make(path: &Path) -> impl FnOnce(rcgen::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Make { path, source }

@@ -14,14 +14,14 @@ pub(crate) enum Event {
         path: PathBuf,
         /// Why.
         why: String,
-        /// Where the old one is.
+        /// The path of the old file.
         kept: PathBuf,
     },
-    /// Something is not as it should be, but works.
+    /// A problem that does not prevent use.
     Warning {
         /// The file.
         path: PathBuf,
-        /// What is the matter with it.
+        /// The problem.
         text: String,
     },
 }

@@ -11,7 +11,7 @@ use super::authority::{serial, validity};
 use super::certificate::Certificate;
 use super::validate::{Role, Subject};
 
-/// The certificate for a key, PEM, signed by the authority. It never outlives the authority.
+/// Makes the certificate for a key, PEM, signed by the authority. It never outlives the authority.
 pub(super) fn issue(
     (authority, issuer): &(Certificate, Issuer<'static, KeyPair>),
     role: Role,

@@ -5,7 +5,7 @@ use recipes::recipe::Tls;
 /// How long certificates live, in days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetimes {
-    /// An own CA.
+    /// The builder's own CA.
     pub authority: u32,
     /// A node's certificates. They end with the CA at the latest.
     pub certificate: u32,

@@ -1,6 +1,6 @@
 //! The PKI of one cluster: a folder with the authority, each node's certificates, and the key that
-//! signs the node documents. What is there is checked and kept, what is missing is made, nothing is
-//! overwritten.
+//! signs the node documents. Existing files are checked and kept, missing ones are made, and
+//! nothing is overwritten.
 //!
 //! ```text
 //! DIR/                0700
@@ -55,7 +55,7 @@ use authority::Signer;
 use plan::AuthorityPlan;
 use validate::{Requirements, Role};
 
-/// An open PKI folder. Others wait until it is dropped.
+/// An open PKI folder. Other builds wait until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Pki {
     dir: PathBuf,
@@ -68,12 +68,12 @@ pub(crate) struct Pki {
     _lock: store::Lock,
 }
 
-/// The file of the object store's keys in the folder, as it is on a node.
+/// The file of the object store's keys in the folder, in the same form as on a node.
 const STORE_KEYS: &str = "s3-keys";
 /// The folder of the nodes' certificates.
 const NODES: &str = "nodes";
 
-/// Where a certificate and its key lie.
+/// The paths of a certificate and its key.
 fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
     (
         folder.join(format!("{}.crt", role.stem())),
@@ -81,7 +81,7 @@ fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
     )
 }
 
-/// Opens the PKI folder of a cluster: makes what is missing and checks what is there.
+/// Opens the PKI folder of a cluster: creates what is missing, and checks what exists.
 pub(crate) fn open(
     dir: &Path,
     cluster: &Cluster,
@@ -94,8 +94,8 @@ pub(crate) fn open(
     store::folder(dir)?;
     let lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
     store::sweep(dir)?;
-    // All is judged before anything is written: what a refused build leaves behind would be taken
-    // for good by the next.
+    // Everything is checked before anything is written: the next build would accept what a refused
+    // build leaves behind.
     let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
     let record = cluster::check(dir, cluster, plan.is_ready_made())?;
     let signing = signing::read(dir)?;
@@ -128,25 +128,26 @@ impl Pki {
         self.signing.public()
     }
 
-    /// Whether no build has published the signing key: no document that is signed with it left the
-    /// builder. The nodes' folder does not tell, because an operator may put ready certificates
-    /// into it before the first build.
+    /// Whether the signing key is still unpublished: no document that is signed with it has left
+    /// the builder. The nodes' folder does not tell, because an operator may put ready-made
+    /// certificates into it before the first build.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// What was made or replaced so far, and what is worth a warning.
+    /// The files made or replaced so far, and warnings.
     pub(crate) fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// The serial of an image, by its digest: one more than the last, if the image differs from it.
+    /// The serial of an image, by its digest: one more than the last if the image differs from the
+    /// last.
     pub(crate) fn serial(&self, image: Sha256) -> Result<u64, PkiError> {
         serial::of(&self.dir, image)
     }
 
-    /// The object store's keys, which an operator put into the folder for all nodes; none where
-    /// there is no file of them.
+    /// The object store's keys, which an operator put into the folder for all nodes; none if their
+    /// file does not exist.
     pub(crate) fn store_keys(&self) -> Result<Option<StoreKeys>, PkiError> {
         let path = self.dir.join(STORE_KEYS);
         let Some(text) = store::read_secret(&path)? else {
@@ -158,13 +159,13 @@ impl Pki {
         Ok(Some(keys))
     }
 
-    /// A node's certificates: those that are there as long as they do, new ones otherwise; and,
-    /// while an authority is replaced, those by the one before.
+    /// A node's certificates: the existing ones while they are valid, otherwise new ones; and,
+    /// while an authority is being replaced, those by the previous authority.
     pub(crate) fn node_tls(
         &mut self,
         subject: &Subject<'_>,
     ) -> Result<(NodeTls, Option<NodeTls>), PkiError> {
-        // The folder is not new from here on.
+        // From here on, the folder no longer counts as new.
         signing::publish(&self.dir, &self.signing)?;
         let nodes = self.dir.join(NODES);
         store::folder(&nodes)?;
@@ -214,8 +215,8 @@ impl Pki {
                     mismatches: mismatches.to_vec(),
                 });
             }
-            // A key without certificate: a build was killed between the two. Nobody has seen the
-            // key, it will do.
+            // A key without a certificate: a build was killed between the two. The key has not been
+            // given to anyone, so it can be used.
             (None, Some(pem), _) if IssuedKey::from_pem(&pem).is_ok() => {}
             (has_cert, has_key, _) => {
                 let wrong = wrong.as_deref();
@@ -251,7 +252,7 @@ impl Pki {
         Requirements {
             role,
             subject: *subject,
-            // What is issued here has to be by the one who issues now, or a CA could never be
+            // A certificate issued here must be from the current issuer, or a CA could never be
             // phased out.
             authorities: issuer.map_or(self.signer.trusted.as_slice(), std::slice::from_ref),
             now: self.now,
@@ -260,7 +261,8 @@ impl Pki {
         }
     }
 
-    /// Judges a ready certificate: what would fail on the node is an error, the rest a warning.
+    /// Checks a ready-made certificate: what would fail on the node is an error, the rest a
+    /// warning.
     fn accept_provided(&mut self, cert: &Path, mismatches: &[Mismatch]) -> Result<(), PkiError> {
         if mismatches.iter().any(Mismatch::is_fatal) {
             let fatal = mismatches
@@ -280,9 +282,10 @@ impl Pki {
         Ok(())
     }
 
-    /// Moves what does not do out of the way. The certificate first: if the build is killed in
-    /// between, the key alone is left, which the next one takes for a new one's; the other way
-    /// round it would find a certificate without key, which is no less harmless.
+    /// Archives a pair that can no longer be used. The certificate goes first: if the build is
+    /// killed in between, only the key is left, and the next build uses it for a new certificate.
+    /// In the other order the next build would find a certificate without a key, which is equally
+    /// harmless.
     fn archive_pair(
         &mut self,
         cert: Option<&Path>,
@@ -293,7 +296,7 @@ impl Pki {
         for path in [cert, key].into_iter().flatten() {
             kept.push((path.to_owned(), store::archive(path, self.now)?));
         }
-        // One line for the pair: the key's fate is the certificate's.
+        // One line for the pair: the key is always replaced together with the certificate.
         if let Some((path, kept)) = kept.into_iter().next() {
             let why = why.map_or_else(|| "it is not a private key".to_owned(), Mismatch::list);
             self.events.push(Event::Replaced { path, why, kept });

@@ -1,5 +1,5 @@
-//! What a build does about the authority of its PKI folder: first judged, and written only when all
-//! of the folder is judged.
+//! What a build does with the authority of its PKI folder. It decides first, and writes only after
+//! the whole folder has been checked.
 
 use std::path::Path;
 
@@ -9,24 +9,24 @@ use time::OffsetDateTime;
 use super::authority::{Signer, own, read_cert, read_key};
 use super::{Event, Lifetimes, PkiError, store};
 
-/// What becomes of a folder's authority: judged, and not yet written.
+/// The planned change to a folder's authority: decided, but not yet written.
 #[derive(Debug)]
 pub(super) enum AuthorityPlan {
-    /// Make one, with this key where a killed build has left it.
+    /// Make one, with this key if a killed build has left one.
     Make(Option<KeyPair>),
-    /// Leave the folder's as it is.
+    /// Keep the folder's authority.
     Keep(Signer),
-    /// Write the user's into the folder.
+    /// Write the user's authority into the folder.
     Take(Signer),
 }
 
 impl AuthorityPlan {
-    /// Whether certificates are given ready-made.
+    /// Whether the certificates are ready-made.
     pub(super) fn is_ready_made(&self) -> bool {
         matches!(self, Self::Keep(Signer { issuer: None, .. }))
     }
 
-    /// Judges what is there. Nothing is written.
+    /// Decides from the folder's current state. Writes nothing.
     pub(super) fn of(
         dir: &Path,
         given: Option<Signer>,
@@ -52,8 +52,7 @@ impl AuthorityPlan {
                 check_replacement(&cert, &signer)?;
                 Ok(Self::Take(signer))
             }
-            // An authority that has signed nothing is what a failed build has left: no node trusts
-            // it.
+            // An authority that has signed nothing was left by a failed build: no node trusts it.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
             // A new CA beside old certificates would cut every running member off at its next
             // rebuild.
@@ -70,7 +69,7 @@ impl AuthorityPlan {
         }
     }
 
-    /// Writes what was planned.
+    /// Writes what has been planned.
     pub(super) fn execute(
         self,
         dir: &Path,
@@ -102,9 +101,9 @@ fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
     Ok(pair)
 }
 
-/// Refuses to replace the authority of issued certificates by one that shares no certificate with
+/// Refuses to replace the authority of issued certificates with one that shares no certificate with
 /// it. If they share one, nodes that trust the old file and nodes that trust the new one have an
-/// authority in common, which is how a CA is changed under a running cluster.
+/// authority in common, which is how to change the CA of a running cluster.
 fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     let (old_pem, old) = read_cert(kept)?;
     if old_pem == given.pem
@@ -125,7 +124,7 @@ fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     ))
 }
 
-/// Copies the given authority into the folder, and keeps the one that was there under another name.
+/// Copies the given authority into the folder, and keeps the existing one under another name.
 fn store_provided(
     given: &Signer,
     kept: &Path,

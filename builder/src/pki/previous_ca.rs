@@ -1,6 +1,6 @@
-//! A node's certificates by the authority that is being replaced. The node shows them until all
-//! others trust the new one; so one that is installed again meanwhile is let in by members that do
-//! not yet.
+//! A node's certificates by the authority that is being replaced. The node presents them until all
+//! others trust the new authority, so that members that do not trust it yet still accept a node
+//! that is reinstalled in the meantime.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use recipes::node::{KeyPair, NodeTls};
 use super::validate::{self, Mismatch, Requirements, Role, Subject};
 use super::{Event, Pki, PkiError, files, store};
 
-/// Their folder, within the node's.
+/// The name of their folder, within the node's.
 const BEFORE: &str = "before";
 
 impl Pki {
-    /// All three. What does not do any more is moved out of the way.
+    /// All three pairs. A pair that can no longer be used is archived.
     pub(super) fn previous_ca_tls(
         &mut self,
         node: &Path,
@@ -51,8 +51,8 @@ impl Pki {
         }))
     }
 
-    /// Keeps a pair that is about to be replaced, if the authority is why. A build that is killed
-    /// here does it again.
+    /// Keeps a pair that is about to be replaced, if the reason is the authority. If the build is
+    /// killed here, the next one repeats this.
     pub(super) fn keep_previous(
         &self,
         node: &Path,
@@ -78,7 +78,7 @@ impl Pki {
         store::link(&cert, &second)
     }
 
-    /// Whether a certificate would work on a node, by whichever of the authorities.
+    /// Whether a certificate would work on a node, under any of the authorities.
     fn is_trusted(&self, cert: &str, key: Option<&str>, role: Role, subject: &Subject<'_>) -> bool {
         let requirements = Requirements {
             authorities: &self.signer.trusted,

@@ -1,5 +1,6 @@
-//! The authority is replaced: `rotate` makes the next one and has both trusted, `retire` leaves the
-//! one that signs. Killed at any moment the folder can be built from, and the same command goes on.
+//! Replaces the authority: `rotate` makes the next one and has both trusted; `retire` keeps only
+//! the one that signs. If either is killed at any moment, the folder is still usable for builds,
+//! and the same command continues.
 
 use std::path::Path;
 
@@ -41,7 +42,7 @@ impl OwnAuthority {
         })
     }
 
-    /// The certificate of the one that signs.
+    /// The certificate of the authority that signs.
     fn signer(&self) -> Result<&Certificate, PkiError> {
         let public = authority::read_key(&self.key)?.subject_public_key_info();
         self.trusted
@@ -65,8 +66,7 @@ impl OwnAuthority {
     }
 }
 
-/// Makes the next authority, which signs from the next build on. The one before is trusted beside
-/// it.
+/// Makes the next authority, which signs from the next build on. The previous one stays trusted.
 pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
     let _lock = store::existing(dir)?;
     let own = OwnAuthority::of(dir)?;
@@ -114,7 +114,7 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
     Ok(events)
 }
 
-/// Leaves the authority that signs as the only one that is trusted.
+/// Keeps the authority that signs as the only trusted one.
 pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
     let _lock = store::existing(dir)?;
     let own = OwnAuthority::of(dir)?;
@@ -163,7 +163,7 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
     }])
 }
 
-/// Each certificate of a PEM text, with what stands before it.
+/// Each certificate of a PEM text, with the text before it.
 fn blocks(pem: &str) -> impl Iterator<Item = &str> {
     pem.split_inclusive("-----END CERTIFICATE-----")
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PkiError, store};
 
-/// The record, within the folder.
+/// The record's name in the folder.
 const FILE: &str = "serial.json";
 
 /// The image that was built last.

@@ -1,4 +1,4 @@
-//! `builder pki show`: every certificate of a folder, and what is the matter with it. Never a key.
+//! `builder pki show`: every certificate of a folder, and its problems. It never shows a key.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,23 +16,24 @@ use super::{PkiError, store};
 pub(crate) struct CertInfo {
     /// Its file.
     pub path: PathBuf,
-    /// Whose it is.
+    /// Its subject.
     pub subject: String,
-    /// Who signed it.
+    /// Its issuer.
     pub issuer: String,
     /// The names and addresses it is good for.
     pub sans: Vec<String>,
     /// The purposes it is good for.
     pub ekus: Vec<String>,
-    /// From when on, RFC 3339.
+    /// The start of its validity, RFC 3339.
     pub not_before: String,
-    /// Until when, RFC 3339.
+    /// The end of its validity, RFC 3339.
     pub not_after: String,
-    /// How many whole days that is from now; negative once it has expired.
+    /// The number of whole days until then; negative once it has expired.
     pub days_left: i64,
-    /// Of its DER, as `openssl x509 -fingerprint -sha256` has it, without the colons.
+    /// The fingerprint of its DER, as `openssl x509 -fingerprint -sha256` prints it, without the
+    /// colons.
     pub fingerprint: Option<Sha256>,
-    /// What is the matter with it; nothing if all is well.
+    /// Its problems; empty if it is good.
     pub problems: Vec<String>,
 }
 
@@ -167,7 +168,7 @@ fn unreadable(path: &Path, why: String) -> CertInfo {
     }
 }
 
-/// The same for people: a line for each certificate, its details and its problems below it.
+/// The same as text: a line for each certificate, with its details and its problems below it.
 pub(crate) fn table(infos: &[CertInfo], dir: &Path) -> String {
     let name = |info: &CertInfo| {
         info.path

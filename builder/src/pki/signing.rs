@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::{Event, PkiError, store};
 
-/// The private half, within the folder.
+/// The private half's name in the folder.
 const KEY: &str = "signing.key";
 /// The public half, which images trust.
 const PUBLIC: &str = "signing.pub";
@@ -24,7 +24,7 @@ pub(crate) fn trust(dir: &Path) -> Option<PublicKey> {
         .ok()
 }
 
-/// Reads and judges the key; `None` if the folder has none yet. Nothing is written.
+/// Reads and checks the key; `None` if the folder has none yet. Writes nothing.
 pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
     let (key, public) = (dir.join(KEY), dir.join(PUBLIC));
     let Some(pem) = store::read_secret(&key)? else {

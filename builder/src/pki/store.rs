@@ -1,4 +1,4 @@
-//! The folder on disk: files that are written durably, never wider than they must be, and never
+//! The folder on disk: files are written durably, with the narrowest mode that works, and are never
 //! overwritten.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -16,8 +16,8 @@ use super::PkiError;
 use super::certificate::utc;
 use crate::text_file;
 
-/// How files begin that are still being written. A build that was killed leaves one; the next one
-/// sweeps it.
+/// The prefix of files that are still being written. A killed build leaves one, and the next build
+/// removes it.
 const UNFINISHED: &str = ".unfinished-";
 
 /// No file of a PKI folder is larger.
@@ -29,13 +29,13 @@ pub(super) const SECRET: u32 = 0o600;
 /// The mode of a certificate.
 pub(super) const PUBLIC: u32 = 0o644;
 
-/// Makes a folder for the owner alone, where there is none. One that exists keeps its mode: it may
-/// be shared on purpose. It must not be writable by others though, or they could swap the
-/// authority.
+/// Creates a folder for the owner alone, if it does not exist. An existing folder keeps its mode,
+/// since it may be shared on purpose, but it must not be writable by others, or they could replace
+/// the authority.
 pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {
-            // Whatever the umask took away is given back: a folder of mode 0 could not be used.
+            // Restores the bits that the umask removed: a folder with mode 0 could not be used.
             fs::set_permissions(path, Permissions::from_mode(0o700))
                 .map_err(PkiError::io("set its mode", path))?;
             sync_parent(path)
@@ -75,7 +75,7 @@ pub(super) fn check_mode(path: &Path, forbidden: u32) -> Result<(), PkiError> {
     }
 }
 
-/// The mode of a file, where it has any of the `forbidden` bits.
+/// The mode of a file, if it has any of the `forbidden` bits.
 pub(super) fn excessive_mode(path: &Path, forbidden: u32) -> Result<Option<u32>, PkiError> {
     let mode = fs::metadata(path)
         .map_err(PkiError::io("look at it", path))?
@@ -85,8 +85,8 @@ pub(super) fn excessive_mode(path: &Path, forbidden: u32) -> Result<Option<u32>,
     Ok((mode & forbidden != 0).then_some(mode))
 }
 
-/// Writes a new file durably. It appears whole or not at all, with this very mode under every
-/// umask, and an existing one is an error: a key that was overwritten is gone for good.
+/// Writes a new file durably. It appears complete or not at all, with exactly this mode under every
+/// umask. An existing file is an error: an overwritten key is lost permanently.
 pub(super) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
     let file = unfinished(path, bytes, mode)?;
     file.persist_noclobber(path)
@@ -94,7 +94,7 @@ pub(super) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> 
     sync_parent(path)
 }
 
-/// The same in the place of another, which is not kept.
+/// Writes a file as `put` does, but replaces an existing one, which is not kept.
 pub(super) fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
     let file = unfinished(path, bytes, mode)?;
     file.persist(path)
@@ -102,8 +102,8 @@ pub(super) fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiE
     sync_parent(path)
 }
 
-/// The same in the place of another, which is kept under a name that says since when; gives that
-/// name. At every moment one of the two is there, whole.
+/// Writes a file as `put` does, but replaces an existing one, which is kept under a name with the
+/// current time. Returns that name. At every moment one of the two exists, complete.
 pub(super) fn replace(
     path: &Path,
     bytes: &[u8],
@@ -118,7 +118,7 @@ pub(super) fn replace(
     Ok(kept)
 }
 
-/// The same with a file that is there already.
+/// Like `replace`, but the new file already exists.
 pub(super) fn supersede(
     path: &Path,
     next: &Path,
@@ -130,7 +130,7 @@ pub(super) fn supersede(
     Ok(kept)
 }
 
-/// Gives a file a second name, durably, in the place of whatever had it.
+/// Gives a file a second name, durably, replacing any file that had it.
 pub(super) fn link(path: &Path, second: &Path) -> Result<(), PkiError> {
     match fs::remove_file(second) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -147,7 +147,7 @@ fn link_to_archive(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError
     Ok(aside)
 }
 
-/// What a file is to be, flushed, under a name that is swept up.
+/// The new contents of a file, flushed, under a temporary name that a later sweep would remove.
 fn unfinished(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, PkiError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
@@ -166,7 +166,7 @@ fn unfinished(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, Pki
     Ok(file)
 }
 
-/// Moves a file out of the way, under a name that says since when, and gives that name.
+/// Archives a file under a name with the current time, and returns that name.
 pub(super) fn archive(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
     let aside = archive_path(path, now);
     fs::rename(path, &aside).map_err(PkiError::io("move it aside", path))?;
@@ -181,7 +181,8 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
         name.push(format!(".old-{stamp}{suffix}"));
         PathBuf::from(name)
     };
-    // Nobody else writes here (the lock), so looking first and renaming then is no race.
+    // No other process writes here because of the lock, so there is no race between this check and
+    // the rename.
     let mut aside = name(String::new());
     let mut count = 1;
     while aside.symlink_metadata().is_ok() {
@@ -191,7 +192,7 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
     aside
 }
 
-/// A text file, or `None` where there is none.
+/// A text file, or `None` if it does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     let read = || -> io::Result<String> {
         let mut text = String::new();
@@ -207,8 +208,8 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     }
 }
 
-/// A private key, or `None` where there is none. One that others can read is refused before it is
-/// read.
+/// A private key, or `None` if it does not exist. A key that others can read is refused before it
+/// is read.
 pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
     if !path.exists() {
         return Ok(None);
@@ -217,7 +218,7 @@ pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
     read(path)
 }
 
-/// Removes what a killed build left half-written in a folder.
+/// Removes the half-written files that a killed build left in a folder.
 pub(super) fn sweep(folder: &Path) -> Result<(), PkiError> {
     for entry in fs::read_dir(folder).map_err(PkiError::io("list it", folder))? {
         let entry = entry.map_err(PkiError::io("list it", folder))?;
@@ -261,7 +262,7 @@ pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
 pub(super) struct Lock(#[allow(dead_code)] File);
 
 impl Lock {
-    /// Waits for the folder to be free, for at most `patience`.
+    /// Waits for the folder's lock, for at most `patience`.
     pub(super) fn take(folder: &Path, patience: Duration) -> Result<Self, PkiError> {
         let path = folder.join(".lock");
         let file = OpenOptions::new()
@@ -290,7 +291,7 @@ impl Lock {
     }
 }
 
-/// How long a build waits for another one to leave the folder: issuing takes milliseconds.
+/// How long a build waits for another one to release the folder: issuing takes milliseconds.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

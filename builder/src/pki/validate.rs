@@ -1,4 +1,4 @@
-//! Whether a certificate does for a node: a pure judgement over what was read.
+//! Whether a node can use a certificate: a pure function of the parsed facts.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -13,7 +13,7 @@ use super::certificate::{Certificate, chains, public_half, utc};
 pub(crate) struct Subject<'a> {
     /// Its cluster.
     pub cluster: &'a Label,
-    /// The domain under which its full name is.
+    /// The domain of its full name.
     pub domain: &'a Domain,
     /// Its short name.
     pub name: &'a Label,
@@ -47,8 +47,8 @@ impl Role {
         }
     }
 
-    /// A peer is both ends of its connections. So is etcd's server certificate: its gRPC gateway
-    /// shows it as a client to its own port (etcd-io/etcd#9785).
+    /// A peer is both ends of its connections. The same is true of etcd's server certificate: its
+    /// gRPC gateway presents it as a client to its own port (etcd-io/etcd#9785).
     pub(super) fn ekus(self) -> &'static [&'static str] {
         match self {
             Self::Server | Self::Peer => &["serverAuth", "clientAuth"],
@@ -56,7 +56,8 @@ impl Role {
         }
     }
 
-    /// The names and addresses under which others reach the node. Nobody reaches a client.
+    /// The names and addresses under which others reach the node. A client has none, since it is
+    /// never connected to.
     ///
     /// `localhost` and the loopback addresses are there for etcdctl on the node, which must work
     /// when the network does not.
@@ -75,12 +76,12 @@ impl Role {
             .collect()
     }
 
-    /// etcd takes the common name of a client's certificate as its user once authentication is on
-    /// (`--client-cert-auth`, etcd's "Using TLS common name"). The node's own client has to be
-    /// `root` then, or firstboot could no longer list, remove and add members. That holds for gRPC;
+    /// etcd uses the common name of a client's certificate as its user once authentication is on
+    /// (`--client-cert-auth`, etcd's "Using TLS common name"). The node's own client must then be
+    /// `root`, or firstboot could no longer list, remove and add members. That holds for gRPC;
     /// etcd's JSON gateway ignores the common name (seen with 3.4.23 and 3.6.14).
     pub(super) fn common_name(self, subject: &Subject<'_>) -> String {
-        // RFC 5280, appendix A: a common name has at most 64 characters. Readers go by the SANs
+        // RFC 5280, appendix A: a common name has at most 64 characters. TLS libraries use the SANs
         // anyway.
         let fqdn = subject.fqdn();
         match self {
@@ -91,10 +92,11 @@ impl Role {
     }
 }
 
-/// Ours have it, since `localhost` is `::1` to some resolvers; ready certificates need not.
+/// The builder's certificates have it, since some resolvers return `::1` for `localhost`;
+/// ready-made certificates need not have it.
 const OPTIONAL_SAN: &str = "IP:::1";
 
-/// One reason why a certificate does not do.
+/// One reason why a node cannot use a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Mismatch {
     /// It cannot be read.
@@ -103,45 +105,45 @@ pub(crate) enum Mismatch {
     /// Its private key cannot be read.
     #[error("its key is {0}")]
     KeyUnreadable(String),
-    /// Its private key is not there.
+    /// Its private key is missing.
     #[error("its private key is missing")]
     NoKey,
-    /// The private key beside it is another's.
+    /// The private key next to it does not match.
     #[error("the key beside it is not its own")]
     WrongKey,
-    /// It has run out.
+    /// It has expired.
     #[error("it expired on {}", utc(*.0))]
     Expired(OffsetDateTime),
-    /// It is for later.
+    /// It is not valid yet.
     #[error("it is valid only from {}", utc(*.0))]
     NotYetValid(OffsetDateTime),
-    /// It runs out soon, and a new one would last longer.
+    /// It expires soon, and a new one would last longer.
     #[error("it expires on {}, too soon", utc(*.0))]
     ExpiresSoon(OffsetDateTime),
-    /// Names or addresses that it should have.
+    /// It lacks these names or addresses.
     #[error("its SANs lack {0}")]
     MissingSans(String),
-    /// Names or addresses that it should not have.
+    /// It has these extra names or addresses.
     #[error("its SANs have {0}, which this node is not")]
     ExtraSans(String),
-    /// Purposes that it should have.
+    /// It lacks these purposes.
     #[error("its extended key usage lacks {0}")]
     MissingEkus(String),
     /// It does not lead to the authority.
     #[error("{0}")]
     Chain(String),
-    /// It is somebody else's.
+    /// It has the wrong common name.
     #[error("its common name is `{found}`, expected `{expected}`")]
     CommonName {
-        /// The name it should have.
+        /// The expected name.
         expected: String,
-        /// The name it has.
+        /// The actual name.
         found: String,
     },
 }
 
 impl Mismatch {
-    /// All of them in one line.
+    /// All mismatches in one line.
     pub(super) fn list(mismatches: &[Self]) -> String {
         mismatches
             .iter()
@@ -150,8 +152,9 @@ impl Mismatch {
             .join("; ")
     }
 
-    /// Whether TLS or etcd would fail with a certificate like that, whoever made it. What is left
-    /// is a matter of taste in certificates of others, and a reason to issue again in ours.
+    /// Whether TLS or etcd would fail with such a certificate, regardless of who made it. Any other
+    /// mismatch is acceptable in ready-made certificates, and a reason to reissue the builder's
+    /// own.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Self::ExpiresSoon(_) | Self::ExtraSans(_) | Self::CommonName { .. } => false,
@@ -168,13 +171,13 @@ pub(super) struct Requirements<'a> {
     pub(super) subject: Subject<'a>,
     pub(super) authorities: &'a [Certificate],
     pub(super) now: OffsetDateTime,
-    /// A certificate that ends before this is renewed...
+    /// A certificate that expires before this time is renewed, if a new one would last longer.
     pub(super) renew_until: OffsetDateTime,
-    /// ...if a new one would last longer than it: until then.
+    /// The end of validity that a new certificate would have.
     pub(super) new_until: OffsetDateTime,
 }
 
-/// Everything that is wrong with a certificate and its key; nothing if it does.
+/// Every mismatch of a certificate and its key; empty if the node can use them.
 pub(super) fn mismatches(
     cert_pem: &str,
     key_pem: Option<&str>,
@@ -211,7 +214,8 @@ pub(super) fn mismatches(
         if leaf.not_after < requirements.renew_until && leaf.not_after < requirements.new_until {
             out.push(Mismatch::ExpiresSoon(leaf.not_after));
         }
-        // Only within its time, and only with a client's purpose, does the chain tell anything new.
+        // The chain reveals something new only if the certificate is valid now and has the client
+        // purpose.
         if let (Err(why), true) = (
             chains(&chain, requirements.authorities, requirements.now),
             leaf.ekus.contains("clientAuth"),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::tuning::Setting;
 
-/// What is to be.
+/// The planned contents of an image.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Plan {

@@ -1,4 +1,4 @@
-//! A plan names all that a build would pack, and both profiles side by side.
+//! A plan names everything that a build would pack, and shows both profiles side by side.
 
 use super::*;
 

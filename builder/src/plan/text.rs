@@ -1,4 +1,4 @@
-//! The plan as a person reads it.
+//! The plan as text.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use super::contents::Plan;
 use crate::console::counted;
 use crate::tuning::{Place, Setting, wrapped};
 
-/// How wide a reason is.
+/// The maximum width of a reason.
 const WIDTH: usize = 100;
 
 pub(super) fn shown(plan: &Plan) -> String {
@@ -52,7 +52,7 @@ pub(super) fn shown(plan: &Plan) -> String {
     out + &settings(&plan.settings)
 }
 
-/// Each place's keys, grouped by their reason; a star where this image differs from the guide.
+/// Each place's keys, grouped by their reason; a star marks a setting that differs from the guide.
 fn settings(settings: &[Setting]) -> String {
     let mut out = String::new();
     let places = [

@@ -1,9 +1,9 @@
-//! Where a release is on a mirror.
+//! The URL of a release on a mirror.
 
 use recipes::EtcdVersion;
 use url::Url;
 
-/// The one folder at the top of a release's tarball.
+/// The single top-level folder of a release's tarball.
 pub(crate) fn top(version: EtcdVersion) -> String {
     format!("etcd-v{version}-linux-amd64")
 }

@@ -1,4 +1,4 @@
-//! What a mirror's answer means for a download. Decided here, done in `fetch`.
+//! What a mirror's answer means for a download. This module decides; `fetch` acts.
 
 use std::time::Duration;
 
@@ -11,49 +11,49 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     /// `Content-Length`.
     pub(crate) length: Option<u64>,
-    /// `Content-Range`, as it came.
+    /// `Content-Range`, as received.
     pub(crate) range: Option<String>,
-    /// `Retry-After`, as it came.
+    /// `Retry-After`, as received.
     pub(crate) retry_after: Option<String>,
 }
 
-/// What to do with it.
+/// How to proceed with the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Add the body to what is there; `total` is the file's size, where it was said.
+    /// Append the body to the existing bytes; `total` is the file's size, if known.
     Append {
         /// The size of the whole file.
         total: Option<u64>,
     },
-    /// Throw away what is there and take the body as the whole file.
+    /// Discard the existing bytes and use the body as the whole file.
     StartOver {
         /// The size of the whole file.
         total: Option<u64>,
     },
-    /// All bytes are there already: have them verified.
+    /// All bytes already exist: verify them.
     Complete,
-    /// What is there does not fit what the server has: throw it away and ask again, without a
+    /// The existing bytes do not match the server's file: discard them and ask again without a
     /// Range.
     Discard,
-    /// Try again, after this time where the server named one.
+    /// Try again, after this time if the server named one.
     Again(Option<Duration>),
-    /// This mirror will not give it.
+    /// This mirror refuses the file.
     Leave,
-    /// It says it is so large that it cannot be a release.
+    /// The mirror states a size that is too large for a release.
     TooLarge(u64),
 }
 
-/// Decides over the answer to a request for the bytes from `have` on (0: no Range was sent).
+/// Decides on the answer to a request for the bytes from `have` on (0: no Range was sent).
 pub(crate) fn decide(have: u64, answer: &Answer, limit: u64) -> Step {
     let range = answer.range.as_deref().and_then(content_range);
     let step = match answer.status.as_u16() {
-        // It ignores Range, or the file is another one than If-Range named.
+        // The server ignores Range, or its file is not the one that If-Range named.
         200 => Step::StartOver {
             total: answer.length,
         },
         206 => match range {
             Some((Some(from), total)) if from == have && have > 0 => Step::Append { total },
-            // Bytes from elsewhere than asked: RFC 9110 lets a server send them, nobody needs them.
+            // A range other than the requested one: RFC 9110 allows it, but it is of no use.
             _ => Step::Discard,
         },
         416 => match range {
@@ -74,8 +74,8 @@ pub(crate) fn decide(have: u64, answer: &Answer, limit: u64) -> Step {
     }
 }
 
-/// `bytes FROM-TO/TOTAL` (206) or `bytes */TOTAL` (416): where it starts, and the whole size; `*`
-/// is not known.
+/// `bytes FROM-TO/TOTAL` (206) or `bytes */TOTAL` (416): the start and the whole size; `*` means
+/// unknown.
 fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let from = match range {
@@ -85,8 +85,8 @@ fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     Some((from, total.trim().parse().ok()))
 }
 
-/// `Retry-After` in seconds. Its other form, a date, needs two clocks that agree: passed over, our
-/// own pause serves.
+/// `Retry-After` in seconds. Its other form, a date, needs two clocks that agree: it is ignored in
+/// favour of the builder's own pause.
 fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
 }

@@ -13,16 +13,16 @@ use super::error::ReleaseError;
 use super::part::Part;
 use super::progress::Progress;
 
-/// One release's places in the cache. The digest in every name is the recipe's: two releases never
-/// meet.
+/// One release's paths in the cache. Every name contains the recipe's digest, so two releases never
+/// collide.
 #[derive(Debug)]
 pub(crate) struct Slot {
     folder: PathBuf,
     sha256: Sha256,
 }
 
-/// As long as it lives, no other builder touches this release's slot. The kernel ends it with the
-/// process.
+/// While it lives, no other builder touches this release's slot. The kernel releases it when the
+/// process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: Flock<File>,
@@ -42,25 +42,26 @@ impl Slot {
         self.folder.join(format!("{}.tar.gz", self.sha256))
     }
 
-    /// The tarball while it comes.
+    /// The tarball during the download.
     pub(crate) fn part(&self) -> Part {
         Part::at(self.folder.join(format!("{}.part", self.sha256)))
     }
 
-    /// The folder with its binaries, unpacked.
+    /// The folder with its unpacked binaries.
     pub(crate) fn unpacked(&self) -> PathBuf {
         self.folder.join(self.sha256.to_string())
     }
 
-    /// The same while it is being filled. One name, not a random one: what a killed builder left is
-    /// found and removed.
+    /// The folder during the unpacking. The name is fixed and not random, so that the remains of a
+    /// killed builder are found and removed.
     pub(crate) fn unpacking(&self) -> PathBuf {
         self.folder.join(format!("{}.unpacking", self.sha256))
     }
 
-    /// Waits until this release is ours alone. Two builders at once would else write one `.part`.
+    /// Waits for exclusive use of this release: otherwise two builders could write one `.part` at
+    /// once.
     pub(crate) fn lock(&self, progress: &dyn Progress) -> Result<Lock, ReleaseError> {
-        // For this user alone: what others could write must not get into an image.
+        // Accessible to this user alone: a file that others could write must not get into an image.
         let made = DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -88,7 +89,7 @@ impl Slot {
     }
 }
 
-/// Removes a folder that may not be there.
+/// Removes a folder if it exists.
 pub(crate) fn clear(path: &Path) -> Result<(), ReleaseError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -1,4 +1,5 @@
-//! What may be in a release's tarball, entry by entry. Decided over the headers; `open` reads them.
+//! What a release's tarball may contain, entry by entry. This module decides from the headers;
+//! `open` reads them.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +12,11 @@ use crate::elf::NotForCentos7;
 /// Upstream's tarballs hold a few dozen entries (3.4's, with its Documentation, a few hundred).
 const MOST_ENTRIES: usize = 10_000;
 
-/// Upstream's unpack to about 60 MB; a bomb to far more.
+/// Upstream's tarballs unpack to about 60 MB; a decompression bomb to far more.
 pub(super) const MOST_BYTES: u64 = 400 << 20;
 
-/// A binary of etcd is 14 to 27 MB; anything outside of this is something else under its name.
+/// A binary of etcd is 14 to 27 MB. Anything outside these limits is something else under the same
+/// name.
 pub(super) const PLAUSIBLE: std::ops::RangeInclusive<u64> = (1 << 20)..=(128 << 20);
 
 /// A program of an etcd release.
@@ -31,12 +33,12 @@ pub(crate) enum Program {
 /// What is wrong with an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
-    /// Its path leads elsewhere than below the top folder.
+    /// Its path leads outside the top-level folder.
     #[error(
         "this path is absolute, holds `..` or is not a plain path: the tarball is not upstream's"
     )]
     Escapes,
-    /// It is beside the one top folder.
+    /// It is next to the single top-level folder.
     #[error(
         "it is not below {0}/, the one folder of this release: is it another version's tarball?"
     )]
@@ -44,32 +46,32 @@ pub(crate) enum Problem {
     /// It is a link, a device or the like.
     #[error("it is {0}: a release holds files and folders only, the tarball is not upstream's")]
     NotPlain(&'static str),
-    /// It is there twice.
+    /// It is a duplicate.
     #[error(
         "it is there twice: which one counts depends on who unpacks, the tarball is not upstream's"
     )]
     Twice,
-    /// There are too many.
+    /// There are too many entries.
     #[error("more than {MOST_ENTRIES} entries: the tarball is not upstream's")]
     TooMany,
-    /// It is too much.
+    /// The content is too large.
     #[error("unpacked it is more than {} MiB: the tarball is not upstream's", MOST_BYTES >> 20)]
     TooMuch,
-    /// A program is not there.
+    /// A program is missing.
     #[error("missing, and this release must have it: is it another version's tarball?")]
     Missing,
-    /// A program nobody may run.
+    /// A program is not executable.
     #[error("a program without execute permission (mode {0:o})")]
     NotExecutable(u32),
-    /// A program of a strange size.
+    /// A program has an implausible size.
     #[error("a program of {0} bytes; upstream's have 14 to 27 million")]
     Size(u64),
-    /// A program that does not run on the nodes.
+    /// A program does not run on the nodes.
     #[error("it does not run on CentOS 7: {0}")]
     Runs(NotForCentos7),
 }
 
-/// What a header says of its entry.
+/// The facts that a header states about its entry.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head<'a> {
     pub(super) path: &'a [u8],
@@ -78,7 +80,7 @@ pub(super) struct Head<'a> {
     pub(super) mode: u32,
 }
 
-/// The rules, and what has been seen so far.
+/// The rules, and the entries seen so far.
 #[derive(Debug)]
 pub(super) struct Contents {
     version: EtcdVersion,
@@ -115,7 +117,7 @@ impl Contents {
         }
     }
 
-    /// Admits one entry, or says what is wrong with it; which program it is, where it is one.
+    /// Admits one entry, or reports what is wrong with it. Returns the program, if it is one.
     pub(super) fn admit(&mut self, head: Head<'_>) -> Result<Option<Program>, Problem> {
         let path = plain(head.path).ok_or(Problem::Escapes)?;
         let top = address::top(self.version);
@@ -161,7 +163,7 @@ impl Contents {
         Ok(program)
     }
 
-    /// The programs that should have come and did not.
+    /// The expected programs that did not appear.
     pub(super) fn missing(&self) -> Option<String> {
         let top = address::top(self.version);
         let paths = Program::of(self.version)
@@ -171,8 +173,7 @@ impl Contents {
     }
 }
 
-/// The path without a folder's last slash, where it is plain: relative, and nothing in it but
-/// names.
+/// The path without a folder's trailing slash, if it is plain: relative, and made of names only.
 fn plain(path: &[u8]) -> Option<&str> {
     let path = std::str::from_utf8(path).ok()?;
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -181,7 +182,7 @@ fn plain(path: &[u8]) -> Option<&str> {
     path.split('/').all(names).then_some(path)
 }
 
-/// What a person calls this type of entry.
+/// The usual word for this type of entry.
 fn kind(kind: EntryType) -> &'static str {
     match kind {
         EntryType::Link => "a hard link",

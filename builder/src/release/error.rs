@@ -1,4 +1,4 @@
-//! Why a release cannot be had.
+//! Why a release cannot be obtained.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use super::contents::Problem;
 use super::judge::Disagreement;
 use super::trouble::Trouble;
 
-/// Why a release cannot be had. Each says what to do.
+/// Why a release cannot be obtained. Each reason says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReleaseError {
-    /// Recipe, table and SHA256SUMS do not say the same.
+    /// The recipe, the table and SHA256SUMS disagree.
     #[error(transparent)]
     Disagreement(#[from] Box<Disagreement>),
-    /// Not in the cache, and the network may not be asked.
+    /// It is not in the cache, and the network may not be used.
     #[error(
         "etcd {version} is not in the cache ({}) and --offline forbids to fetch it: build once without --offline, \
          or give the tarball with --release FILE", .path.display()
@@ -24,16 +24,16 @@ pub(crate) enum ReleaseError {
     Offline {
         /// The version.
         version: EtcdVersion,
-        /// Where it would lie.
+        /// Its path in the cache.
         path: PathBuf,
     },
-    /// No mirror gave it.
+    /// No mirror served it.
     #[error("no mirror gave etcd {version}{}\ncheck the network (HTTPS_PROXY is honoured), add a mirror to [etcd] mirrors, \
          or fetch the tarball elsewhere and give it with --release FILE", list(.tried))]
     Mirrors {
         /// The version.
         version: EtcdVersion,
-        /// Each URL asked, and why it did not serve.
+        /// Each URL tried, and why it failed.
         tried: Vec<(Url, Trouble)>,
     },
     /// The file given with --release is another one.
@@ -44,14 +44,14 @@ pub(crate) enum ReleaseError {
     File {
         /// The file.
         path: PathBuf,
-        /// The version wanted.
+        /// The requested version.
         version: EtcdVersion,
         /// The recipe's digest.
         expected: Sha256,
         /// The file's.
         found: Sha256,
     },
-    /// A file that cannot be a release by its size or kind.
+    /// A file cannot be a release because of its size or kind.
     #[error("{} is {what}: give the release tarball etcd-vX.Y.Z-linux-amd64.tar.gz", .path.display())]
     NoRelease {
         /// The file.
@@ -59,14 +59,14 @@ pub(crate) enum ReleaseError {
         /// What it is instead.
         what: String,
     },
-    /// The tarball holds something it must not, or lacks something.
+    /// The tarball contains a forbidden entry, or lacks something.
     #[error("{}: {entry}: {problem}; nothing of it was used", .tarball.display())]
     Contents {
         /// The tarball.
         tarball: PathBuf,
         /// The entry, by its name in the tarball.
         entry: String,
-        /// What is wrong with it.
+        /// Checks the file.
         problem: Problem,
     },
     /// The tarball cannot be read to its end.
@@ -74,7 +74,7 @@ pub(crate) enum ReleaseError {
     Archive {
         /// The tarball.
         tarball: PathBuf,
-        /// What the reader met.
+        /// The reader's error.
         source: io::Error,
     },
     /// The tarball changed after it was verified.
@@ -82,7 +82,7 @@ pub(crate) enum ReleaseError {
     Changed {
         /// The tarball.
         tarball: PathBuf,
-        /// The digest verified before.
+        /// The digest that was verified.
         expected: Sha256,
         /// The digest of what was unpacked.
         found: Sha256,
@@ -90,20 +90,20 @@ pub(crate) enum ReleaseError {
     /// No HTTP client can be made on this machine.
     #[error("no HTTP client can be set up: {0}; give the tarball with --release FILE instead")]
     Client(String),
-    /// The disk did not do its part.
+    /// Reading or writing a file failed.
     #[error("cannot {what} {}: {source}{}", .path.display(), remedy(.source))]
     Io {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         what: &'static str,
-        /// With which file.
+        /// The file of the operation.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl ReleaseError {
-    /// Wraps what the system said about a file.
+    /// Wraps a system error about a file.
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }

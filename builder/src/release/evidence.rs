@@ -1,4 +1,4 @@
-//! A verified release, and how it is known to be the right one.
+//! A verified release, and the evidence that it is the right one.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,36 +6,36 @@ use std::path::PathBuf;
 use recipes::Sha256;
 use url::Url;
 
-/// A release whose bytes are the recipe's.
+/// A release whose bytes match the recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Release {
-    /// Where the tarball is.
+    /// The path of the tarball.
     pub(crate) tarball: PathBuf,
     /// Its digest.
     pub(crate) sha256: Sha256,
     /// Its size in bytes.
     pub(crate) size: u64,
-    /// How that is known.
+    /// The evidence.
     pub(crate) evidence: Evidence,
 }
 
-/// Who vouched for a release. For a person to read: it depends on the network and the cache, so it
-/// must not get into the image, which is the same from every machine.
+/// Who vouched for a release. This is for people to read: it depends on the network and the cache,
+/// so it must not get into the image, which is the same from every machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Evidence {
-    /// Where the bytes came from.
+    /// The origin of the bytes.
     pub(crate) origin: Origin,
-    /// True where the project's table of upstream digests holds this version (and agrees, else
-    /// there is no release).
+    /// Whether the project's table of upstream digests lists this version. If it does, it agrees,
+    /// or there would be no release.
     pub(crate) in_table: bool,
-    /// What SHA256SUMS said.
+    /// The result from SHA256SUMS.
     pub(crate) sums: Sums,
 }
 
-/// Where a release's bytes came from.
+/// The origin of a release's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// They lay in the cache, verified when they got there and now again.
+    /// From the cache: verified when they were stored, and again now.
     Cache,
     /// From this URL.
     Mirror(Url),
@@ -43,14 +43,15 @@ pub(crate) enum Origin {
     File,
 }
 
-/// What SHA256SUMS said of a release.
+/// The result from SHA256SUMS for a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sums {
-    /// The same as the recipe; this is its URL or path.
+    /// It agrees with the recipe; this is its URL or path.
     Agrees(String),
-    /// It could not be had; where it was looked for, and why.
+    /// It could not be obtained; the place, and the reason.
     Missing(String, String),
-    /// It was not asked: the bytes lay in the cache, or a file came without one beside it.
+    /// It was not consulted: the bytes were in the cache, or the operator's file has no SHA256SUMS
+    /// next to it.
     NotAsked,
 }
 

@@ -1,4 +1,4 @@
-//! Fetching: one URL into one file, resumed and retried as often as it makes sense.
+//! Downloads one URL into one file, and resumes and retries as often as it makes sense.
 
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
@@ -17,30 +17,30 @@ use super::patience::{Patience, dice};
 use super::progress::Progress;
 use super::trouble::Trouble;
 
-/// What fetching needs.
+/// What a download needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Fetch<'a> {
     /// The HTTP client.
     pub(crate) client: &'a Client,
     /// Its limits.
     pub(crate) patience: &'a Patience,
-    /// Where it reports to.
+    /// The receiver of progress reports.
     pub(crate) progress: &'a dyn Progress,
 }
 
-/// How one try ended.
+/// The outcome of one try.
 enum Try {
-    /// All bytes are there.
+    /// All bytes have arrived.
     Whole,
-    /// It may go better the next time, after the pause that the server named.
+    /// Another try may succeed, after the pause that the server named.
     Again(Trouble, Option<Duration>),
-    /// It will not.
+    /// Another try would not succeed.
     Leave(Trouble),
 }
 
 impl Fetch<'_> {
-    /// Brings the file at `url` into `part`, going on where `part` ends. The outer error is this
-    /// machine's (the disk), the inner one the mirror's. The bytes are not verified yet.
+    /// Downloads the file at `url` into `part`, and continues where `part` ends. The outer error is
+    /// this machine's (the disk), the inner one the mirror's. The bytes are not verified yet.
     pub(crate) fn bring(
         &self,
         url: &Url,
@@ -74,8 +74,8 @@ impl Fetch<'_> {
         }
     }
 
-    /// The text at `url`, which is small. Two tries: it is asked for evidence, and not having it is
-    /// no failure.
+    /// Downloads the small text at `url`, with at most two tries: it is only evidence, and its
+    /// absence is not a failure.
     pub(crate) fn text(&self, url: &Url) -> Result<String, Trouble> {
         let limit = self.patience.sums_bytes;
         let ask = || -> Result<String, Try> {
@@ -113,14 +113,14 @@ impl Fetch<'_> {
         }
     }
 
-    /// One request, and its body as far as it comes.
+    /// Sends one request, and reads as much of its body as arrives.
     fn once(&self, url: &Url, part: &Part, deadline: Instant) -> Result<Try, ReleaseError> {
         let have = part.len();
         let mut request = self.client.get(url.clone());
         if have > 0 {
             request = request.header(RANGE, format!("bytes={have}-"));
-            // Without an ETag (or with another mirror's) the range is asked for anyway: should the
-            // file be another one, the digest finds out.
+            // The range is requested even without an ETag (or with another mirror's): if the file
+            // differs, its digest shows it.
             if let Some(etag) = part.etag(url) {
                 request = request.header(IF_RANGE, etag);
             }
@@ -183,7 +183,7 @@ impl Fetch<'_> {
                 break Try::Leave(Trouble::TooLarge { size: at, limit });
             }
             if let Err(error) = file.write_all(&buffer[..count]) {
-                // A full disk is left with no more on it than before.
+                // If the disk is full, the file is cut back to its earlier length.
                 self.progress.end();
                 let _ = part.discard();
                 return Err(ReleaseError::io("write", part.path())(error));
@@ -194,7 +194,7 @@ impl Fetch<'_> {
         Ok(end)
     }
 
-    /// An answer that brings no body worth having.
+    /// Decides on an answer whose body is useless.
     fn refusal(&self, step: &Step, status: u16, limit: u64) -> Try {
         match *step {
             Step::Again(Some(wait)) if wait > self.patience.longest_wait => {
@@ -206,7 +206,8 @@ impl Fetch<'_> {
         }
     }
 
-    /// No answer came. What cannot change (a redirect loop, an unusable URL) is not tried again.
+    /// Decides when no answer came. A permanent failure (a redirect loop, an unusable URL) is not
+    /// tried again.
     fn connection(&self, error: reqwest::Error) -> Try {
         if error.is_timeout() {
             let limit = if error.is_connect() {
@@ -225,7 +226,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// The body broke off.
+    /// The body ended early.
     fn broken(&self, error: &std::io::Error, had: u64, total: Option<u64>) -> Trouble {
         let inner = error
             .get_ref()
@@ -238,11 +239,11 @@ impl Fetch<'_> {
     }
 }
 
-/// The parts of an answer that are decided over.
+/// The parts of an answer that the decision needs.
 fn answer(response: &Response) -> Answer {
     Answer {
         status: response.status(),
-        // Not reqwest's content_length(): it is none for a body that is empty or decoded.
+        // Not reqwest's content_length(), which returns none if the body is empty or decoded.
         length: header(response, &CONTENT_LENGTH).and_then(|text| text.parse().ok()),
         range: header(response, &CONTENT_RANGE),
         retry_after: header(response, &RETRY_AFTER),

@@ -1,4 +1,4 @@
-//! The HTTP client: its certificates, its timeouts, its name.
+//! The HTTP client: its certificates, timeouts and user agent.
 
 use std::error::Error;
 
@@ -8,23 +8,23 @@ use super::error::ReleaseError;
 use super::patience::Patience;
 use super::progress::Progress;
 
-/// A client for mirrors. The proxy environment (`HTTPS_PROXY`, `NO_PROXY`, …) is honoured: the
-/// builder runs on an operator's machine, where a proxy is the operator's own. (On a node, asking
-/// for metadata, it must not be.)
+/// A client for mirrors. It honours the proxy environment (`HTTPS_PROXY`, `NO_PROXY`, …): the
+/// builder runs on an operator's machine, where the proxy is the operator's own. (A client that
+/// asks for metadata on a node must not honour it.)
 pub(crate) fn client(patience: &Patience, progress: &dyn Progress) -> Result<Client, ReleaseError> {
-    // Whoever comes first installs it; an Err says only that it is done.
+    // The first caller installs it; an Err only means that it is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let setup = || -> ClientBuilder {
         Client::builder()
             .user_agent(concat!("etcd-image-builder/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(patience.connect)
-            // In the blocking client this is the time for the answer's head, then for each read of
-            // the body: a stall timeout, which does not punish a slow line.
+            // In the blocking client this timeout applies to the answer's head, and then to each
+            // read of the body: it detects a stall, and does not penalize a slow connection.
             .timeout(patience.stall)
     };
     setup().build().or_else(|error| {
-        // The usual cause: no certificates on this machine. Plain http mirrors need none, the
-        // digests protect them, and https ones then fail by name.
+        // The usual cause: this machine has no CA certificates. Plain http mirrors need none, since
+        // the digests protect the files; https mirrors then fail, each with its name.
         progress.say(&format!(
             "note: https mirrors cannot be used here ({}): install ca-certificates, or set SSL_CERT_FILE",
             causes(&error)
@@ -33,8 +33,8 @@ pub(crate) fn client(patience: &Patience, progress: &dyn Progress) -> Result<Cli
     })
 }
 
-/// The innermost cause: the outer ones ("error sending request") say nothing that the URL beside
-/// them does not. The resolver's own text is a dump of its query (hickory-net 0.26,
+/// The innermost cause: the outer ones ("error sending request") add nothing to the URL next to
+/// them. The resolver's own text is a dump of its query (hickory-net 0.26,
 /// `DnsError::NoRecordsFound`).
 pub(crate) fn causes(error: &dyn Error) -> String {
     let mut chain = Vec::new();

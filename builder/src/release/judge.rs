@@ -1,21 +1,21 @@
-//! Three voices say which bytes a release has: the recipe, the project's table, the mirror's
+//! Three sources state the digest of a release: the recipe, the project's table, and the mirror's
 //! SHA256SUMS. They must agree.
 
 use std::fmt;
 
 use recipes::{EtcdVersion, Sha256};
 
-/// A mirror's (or an operator's) SHA256SUMS, and what it says of the release.
+/// A mirror's (or an operator's) SHA256SUMS, and the digest that it states for the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Voice {
     /// Its URL or path.
     pub(crate) place: String,
-    /// The digest it gives the release.
+    /// The digest that it states for the release.
     pub(crate) sha256: Sha256,
 }
 
-/// The voices do not agree. Its text names all values, who stands alone where that can be told, and
-/// what to do.
+/// The sources disagree. The text names all values, the outlier if it can be determined, and what
+/// to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Disagreement {
     version: EtcdVersion,
@@ -24,25 +24,25 @@ pub(crate) struct Disagreement {
     sums: Option<Voice>,
 }
 
-/// Who stands against the others.
+/// The source that contradicts the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Odd {
-    /// The recipe against both others.
+    /// The recipe contradicts both others.
     Recipe,
-    /// The project's table against recipe and mirror.
+    /// The project's table contradicts the recipe and the mirror.
     Table,
-    /// The mirror's SHA256SUMS against recipe and table.
+    /// The mirror's SHA256SUMS contradicts the recipe and the table.
     Sums,
-    /// Only the recipe and the table spoke, and differ.
+    /// Only the recipe and the table state a digest, and they differ.
     RecipeOrTable,
-    /// Only the recipe and the mirror spoke, and differ.
+    /// Only the recipe and the mirror state a digest, and they differ.
     RecipeOrSums,
-    /// Three voices, three values.
+    /// Three sources, three values.
     All,
 }
 
-/// Compares what was said. Who says nothing (a version the table has not, a mirror without
-/// SHA256SUMS) does not object.
+/// Compares the stated digests. A source without a digest (the table does not have the version, the
+/// mirror has no SHA256SUMS) is no contradiction.
 pub(crate) fn agree(
     version: EtcdVersion,
     recipe: Sha256,
@@ -62,7 +62,7 @@ pub(crate) fn agree(
 }
 
 impl Disagreement {
-    /// Who stands against the others.
+    /// The source that contradicts the others.
     pub(crate) fn odd(&self) -> Odd {
         let sums = self.sums.as_ref().map(|voice| voice.sha256);
         match (self.known, sums) {

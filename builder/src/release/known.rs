@@ -6,14 +6,14 @@ use recipes::{EtcdVersion, Sha256};
 /// VERSION SHA256, one per line; `#` starts a comment. Its head names its source.
 const TABLE: &str = include_str!("known.txt");
 
-/// The digest of this version's linux-amd64 tarball, where the table has it.
+/// The digest of this version's linux-amd64 tarball, if the table has it.
 pub(crate) fn known(version: EtcdVersion) -> Option<Sha256> {
     lines()
         .find(|(name, _)| name.parse() == Ok(version))
         .and_then(|(_, digest)| digest.parse().ok())
 }
 
-/// The version whose linux-amd64 tarball has this digest, where the table has it.
+/// The version whose linux-amd64 tarball has this digest, if the table has it.
 pub(crate) fn version_of(digest: Sha256) -> Option<EtcdVersion> {
     lines()
         .find(|(_, known)| known.parse() == Ok(digest))

@@ -1,12 +1,12 @@
-//! An upstream release of etcd: fetched or found, verified against all who vouch for it, opened and
-//! checked inside.
+//! An upstream release of etcd: downloaded or found, verified against all sources, opened, and its
+//! contents checked.
 //!
-//! Read in this order: `judge` (do recipe, table and mirror agree?), `answer` and `fetch` (getting
-//! the bytes), `contents` and `open` (what is inside).
+//! Read the modules in this order: `judge` (do the recipe, the table and the mirror agree?),
+//! `answer` and `fetch` (get the bytes), `contents` and `open` (check the contents).
 //!
-//! What is in the cache is the operator's own, as a compiler's cache is: its digests guard against
-//! damage. Against a forged release stand the recipe's digest, the table and SHA256SUMS, each
-//! checked before anything is unpacked.
+//! The cache belongs to the operator, like a compiler's cache: its digests guard against damage.
+//! The recipe's digest, the table and SHA256SUMS guard against a forged release; each is checked
+//! before anything is unpacked.
 
 mod address;
 mod answer;
@@ -47,26 +47,26 @@ use judge::{Voice, agree};
 use patience::Patience;
 use trouble::Trouble;
 
-/// Which release is wanted, and where it may come from.
+/// The requested release, and the sources that it may come from.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     /// Its version.
     pub(crate) version: EtcdVersion,
     /// The digest of its linux-amd64 tarball, from the recipe.
     pub(crate) sha256: Sha256,
-    /// Where to fetch it, in this order; `https://github.com/etcd-io/etcd/releases/download` is
+    /// The mirrors to try, in this order; `https://github.com/etcd-io/etcd/releases/download` is
     /// one.
     pub(crate) mirrors: &'a [Url],
-    /// The cache's folder; made where it is not there.
+    /// The cache's folder; created if it does not exist.
     pub(crate) cache: &'a Path,
-    /// Take it from the cache or not at all.
+    /// Use only the cache.
     pub(crate) offline: bool,
-    /// The tarball, brought by the operator; the cache and the mirrors are then not asked.
+    /// The operator's tarball; the cache and the mirrors are then not used.
     pub(crate) file: Option<&'a Path>,
 }
 
-/// Finds or fetches a release and verifies it. Slow where it is not in the cache: `progress` says
-/// how far it is.
+/// Finds or downloads a release, and verifies it. This is slow if the release is not in the cache:
+/// `progress` shows how far it is.
 pub(crate) fn obtain(
     wanted: &Wanted<'_>,
     progress: &dyn Progress,
@@ -79,8 +79,8 @@ fn obtain_within(
     patience: &Patience,
     progress: &dyn Progress,
 ) -> Result<Release, ReleaseError> {
-    // First what needs no network: a recipe with a wrong digest is refused before a byte is
-    // fetched.
+    // The checks that need no network come first: a recipe with a wrong digest is refused before
+    // any download.
     agree(wanted.version, wanted.sha256, known(wanted.version), None)?;
     if let Some(file) = wanted.file {
         return from_file(wanted, file, patience);
@@ -119,7 +119,7 @@ fn release(wanted: &Wanted<'_>, tarball: &Path, size: u64, origin: Origin, sums:
     }
 }
 
-/// The cached tarball, once its bytes are still the right ones. A damaged one is removed.
+/// The cached tarball, if its bytes are still correct. A damaged one is removed.
 fn from_cache(
     wanted: &Wanted<'_>,
     tarball: &Path,
@@ -146,8 +146,7 @@ fn from_cache(
     Ok(None)
 }
 
-/// The operator's file, verified like a download; a SHA256SUMS beside it is heard as a mirror's
-/// would be.
+/// The operator's file, verified like a download. A SHA256SUMS next to it counts like a mirror's.
 fn from_file(
     wanted: &Wanted<'_>,
     file: &Path,
@@ -196,8 +195,9 @@ fn from_file(
     Ok(release(wanted, file, size, Origin::File, sums))
 }
 
-/// Asks one mirror after the other. Whoever gives other bytes than the recipe's is passed over;
-/// whose SHA256SUMS vouches for other bytes stops the build, as that is no accident of the network.
+/// Tries the mirrors in order. A mirror that serves bytes other than the recipe's is skipped. A
+/// mirror whose SHA256SUMS vouches for other bytes stops the build, because that is not a network
+/// fault.
 fn from_mirrors(
     wanted: &Wanted<'_>,
     slot: &Slot,
@@ -247,7 +247,7 @@ fn from_mirrors(
     })
 }
 
-/// What the mirror's SHA256SUMS says; an error where it contradicts.
+/// Reads the mirror's SHA256SUMS; an error if it contradicts the recipe or the table.
 fn vouched(wanted: &Wanted<'_>, fetch: Fetch<'_>, url: &Url) -> Result<Sums, ReleaseError> {
     let place = url.to_string();
     let name = address::tarball(wanted.version);
@@ -269,8 +269,8 @@ fn vouched(wanted: &Wanted<'_>, fetch: Fetch<'_>, url: &Url) -> Result<Sums, Rel
     }
 }
 
-/// Downloads from one mirror into the cache: its size, or why not. The name in the cache is given
-/// only to the bytes that the recipe pins.
+/// Downloads from one mirror into the cache: the size, or why it failed. Only the bytes that the
+/// recipe pins get the final name in the cache.
 fn download(
     wanted: &Wanted<'_>,
     fetch: Fetch<'_>,
@@ -281,8 +281,8 @@ fn download(
     loop {
         let resumed = part.len() > 0;
         if let Err(trouble) = fetch.bring(url, &part)? {
-            // What was cut off serves the next mirror or the next build; what is too large serves
-            // nobody.
+            // The next mirror or the next build can resume a partial file; a file that is too large
+            // is useless.
             if matches!(trouble, Trouble::TooLarge { .. }) {
                 part.discard()?;
             }
@@ -302,8 +302,8 @@ fn download(
         if !resumed {
             return Ok(Err(trouble));
         }
-        // The first half may have been another mirror's, or damaged on our disk: once more from the
-        // start.
+        // The first part may be from another mirror, or damaged on this disk: try once more from
+        // the start.
         fetch.progress.say(&format!(
             "{url}: {trouble}; it was resumed, fetching all of it again"
         ));

@@ -1,5 +1,5 @@
-//! Opening a verified release: its programs checked, unpacked into the cache, found there the next
-//! time.
+//! Opens a verified release: checks its programs, and unpacks them into the cache, where the next
+//! build finds them.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
@@ -28,7 +28,7 @@ pub(crate) struct Binaries(Vec<Binary>);
 pub(crate) struct Binary {
     /// Which one.
     pub(crate) program: Program,
-    /// Where it is in the cache.
+    /// Its path in the cache.
     pub(crate) path: PathBuf,
     /// Its digest.
     pub(crate) sha256: Sha256,
@@ -43,10 +43,10 @@ impl Binaries {
     }
 }
 
-/// Opens a release: its tarball checked from the first entry to the last, its programs unpacked
-/// under `cache`. Where an earlier build did that, the unpacked programs are verified instead, at a
-/// tenth of the time. Those that `shelved` knows are not even read: their compressed form, which
-/// has a digest of its own, goes into the image.
+/// Opens a release: checks its tarball from the first entry to the last, and unpacks its programs
+/// under `cache`. If an earlier build has already unpacked them, it verifies the unpacked programs
+/// instead, in a tenth of the time. Programs that `shelved` knows are not even read: their
+/// compressed form, which has its own digest, goes into the image.
 pub(crate) fn open(
     release: &Release,
     version: EtcdVersion,
@@ -68,7 +68,8 @@ pub(crate) fn open(
     }
     let filling = slot.unpacking();
     cache::clear(&filling)?;
-    // Not by the umask: what others could write must not get into an image.
+    // The mode must not depend on the umask: a file that others could write must not get into an
+    // image.
     DirBuilder::new()
         .mode(0o700)
         .create(&filling)
@@ -87,8 +88,8 @@ pub(crate) fn open(
     Ok(Binaries(list.into_iter().map(found).collect()))
 }
 
-/// What an earlier build unpacked, where every byte of it is as it was listed then. Neither written
-/// nor renamed with fsync: after a power cut the digests tell.
+/// The programs that an earlier build unpacked, if every byte is still as listed then. They are
+/// neither written nor renamed with fsync, since the digests reveal damage after a power cut.
 fn unpacked(
     folder: &Path,
     version: EtcdVersion,
@@ -119,7 +120,8 @@ fn unpacked(
             size,
         })
     };
-    // One thread each: hashing is all there is to do, and all a warm build waits for.
+    // One thread each: hashing is the only work, and the only thing that a build with a warm cache
+    // waits for.
     let found: Option<Vec<_>> = std::thread::scope(|scope| {
         let threads: Vec<_> = programs
             .iter()
@@ -157,7 +159,7 @@ fn unpack(
         inner: file,
         hash: Hash::default(),
     };
-    // Headers and padding come on top of the files' own bytes.
+    // Headers and padding add to the size of the files.
     let inflated = MultiGzDecoder::new(&mut raw).take(MOST_BYTES + (MOST_BYTES >> 3));
     let mut reader = tar::Archive::new(inflated);
     let mut contents = Contents::new(version);
@@ -181,12 +183,13 @@ fn unpack(
         let mut bytes = Vec::with_capacity(usize::try_from(entry.size()).unwrap_or(0));
         entry.read_to_end(&mut bytes).map_err(archive)?;
         elf::runs_on_centos7(&bytes).map_err(|why| wrong(&path, Problem::Runs(why)))?;
-        // The name is the program's own and not the tarball's: whatever that says, nothing else is
-        // written.
+        // The name is the program's own and not the tarball's, so the tarball cannot cause any
+        // other file to be written.
         write_program(folder, program, &bytes)?;
         found.push((program, Sha256::of(&bytes), bytes.len() as u64));
     }
-    // To the end: the gzip trailer's check, and bytes behind the archive's end, are only met there.
+    // Read to the end: only there are the gzip trailer checked and bytes after the archive's end
+    // found.
     io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(archive)?;
     io::copy(&mut raw, &mut io::sink()).map_err(archive)?;
     check_digest(release, raw.hash.finish())?;
@@ -228,8 +231,8 @@ fn check_digest(release: &Release, read: Sha256) -> Result<(), ReleaseError> {
     Ok(())
 }
 
-/// Takes the digest of what is read through it: what is unpacked is what was verified, and not what
-/// is there since.
+/// Computes the digest of the bytes that are read through it, so that exactly the verified bytes
+/// are unpacked, even if the file changes in between.
 struct Counted<R> {
     inner: R,
     hash: Hash,

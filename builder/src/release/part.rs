@@ -1,4 +1,4 @@
-//! A download that is not complete yet: the bytes so far, and whose they are.
+//! An incomplete download: the bytes so far, and their origin.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -8,8 +8,8 @@ use url::Url;
 
 use super::error::ReleaseError;
 
-/// The incomplete file `….part`, and beside it `….part.from`: the URL and the ETag it came with.
-/// Anyone who holds the release's lock owns both.
+/// The incomplete file `….part`, and next to it `….part.from`: the URL, and the ETag that came with
+/// it. The holder of the release's lock owns both.
 #[derive(Debug)]
 pub(crate) struct Part {
     path: PathBuf,
@@ -17,7 +17,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// The incomplete file at this path, there or not.
+    /// The incomplete file at this path, whether or not it exists.
     pub(crate) fn at(path: PathBuf) -> Self {
         let mut from = path.clone().into_os_string();
         from.push(".from");
@@ -32,12 +32,12 @@ impl Part {
         &self.path
     }
 
-    /// How many bytes are there.
+    /// How many bytes it has.
     pub(crate) fn len(&self) -> u64 {
         fs::metadata(&self.path).map_or(0, |found| found.len())
     }
 
-    /// Opens it to write on from its end.
+    /// Opens it to append at its end.
     pub(crate) fn append(&self) -> Result<File, ReleaseError> {
         let open = OpenOptions::new()
             .append(true)
@@ -46,15 +46,15 @@ impl Part {
         open.map_err(ReleaseError::io("write", &self.path))
     }
 
-    /// The ETag that the bytes came with, where they came from this URL.
+    /// The ETag of the bytes, if they are from this URL.
     pub(crate) fn etag(&self, url: &Url) -> Option<String> {
         let text = fs::read_to_string(&self.from).ok()?;
         let (from, etag) = text.trim_end().split_once('\n')?;
         (from == url.as_str()).then(|| etag.to_owned())
     }
 
-    /// Notes where the bytes come from. Only a strong ETag says that bytes are the same (RFC 9110,
-    /// 13.1.5).
+    /// Records the origin of the bytes. Only a strong ETag proves that bytes are the same (RFC
+    /// 9110, 13.1.5).
     pub(crate) fn remember(&self, url: &Url, etag: Option<&str>) -> Result<(), ReleaseError> {
         match etag.filter(|etag| etag.starts_with('"')) {
             Some(etag) => fs::write(&self.from, format!("{url}\n{etag}\n"))
@@ -63,13 +63,13 @@ impl Part {
         }
     }
 
-    /// Throws it away.
+    /// Deletes it.
     pub(crate) fn discard(&self) -> Result<(), ReleaseError> {
         forget(&self.from)?;
         forget(&self.path)
     }
 
-    /// Makes it the complete file: on the disk first, then under its name.
+    /// Makes it the complete file: syncs it, then renames it.
     pub(crate) fn keep(&self, path: &Path) -> Result<(), ReleaseError> {
         File::open(&self.path)
             .and_then(|file| file.sync_all())
@@ -84,7 +84,7 @@ impl Part {
     }
 }
 
-/// Removes a file that may not be there.
+/// Removes a file if it exists.
 fn forget(path: &Path) -> Result<(), ReleaseError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

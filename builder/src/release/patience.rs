@@ -1,37 +1,37 @@
-//! How long to wait, how often to try, how much to take. All of it in one value, so that a test can
-//! be impatient.
+//! How long to wait, how often to try, and how much to accept, all in one value, so that a test can
+//! use short times.
 
 use std::time::Duration;
 
-/// The limits of fetching one release. The numbers are in `Default`, with their reasons.
+/// The limits for downloading one release. `Default` has the numbers and their reasons.
 #[derive(Debug, Clone)]
 pub(crate) struct Patience {
-    /// Tries per mirror; one that brings the file on by [`Patience::PROGRESS`] bytes is not
-    /// counted.
+    /// Tries per mirror; a try that adds at least [`Patience::PROGRESS`] bytes is not counted.
     pub(crate) tries: u32,
     /// The pause after the first failure; each later one is twice as long.
     pub(crate) first_pause: Duration,
-    /// No pause is longer.
+    /// The longest pause.
     pub(crate) longest_pause: Duration,
-    /// The longest `Retry-After` that is obeyed; a mirror that asks for more is left for the next
-    /// one.
+    /// The longest `Retry-After` that is obeyed; a mirror that asks for more is given up for the
+    /// next one.
     pub(crate) longest_wait: Duration,
-    /// For a TCP (and TLS) connection to come about.
+    /// The time limit for a TCP (and TLS) connection to be established.
     pub(crate) connect: Duration,
-    /// For the next byte to come.
+    /// The time limit for the next byte to arrive.
     pub(crate) stall: Duration,
-    /// For the whole file, all tries on one mirror together: against a server that drips.
+    /// The time limit for the whole file, over all tries on one mirror: it guards against a server
+    /// that sends very slowly.
     pub(crate) whole: Duration,
-    /// Bytes of a release; upstream's are about 20 MB.
+    /// The maximum size of a release in bytes; upstream's are about 20 MB.
     pub(crate) release_bytes: u64,
-    /// Bytes of a SHA256SUMS; upstream's are about 1 kB.
+    /// The maximum size of a SHA256SUMS in bytes; upstream's are about 1 kB.
     pub(crate) sums_bytes: u64,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            // 0.5 + 1 + 2 s of pauses: an operator watches, and there is a next mirror.
+            // 0.5 + 1 + 2 s of pauses: an operator is watching, and there are other mirrors.
             tries: 4,
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(8),
@@ -46,11 +46,12 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// A try that brought so many new bytes proves that the mirror works: the count starts again.
+    /// A try that adds this many bytes proves that the mirror works: the count starts again.
     pub(crate) const PROGRESS: u64 = 64 << 10;
 
     /// The pause after the `failures`th failure in a row (from 1). `dice` in 0..1 spreads it over
-    /// its upper half, so that many builders cut off by the same fault do not come back in step.
+    /// its upper half, so that many builders cut off by the same fault do not return at the same
+    /// time.
     pub(crate) fn pause(&self, failures: u32, dice: f64) -> Duration {
         let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
         let whole = self
@@ -61,7 +62,7 @@ impl Patience {
     }
 }
 
-/// A number in 0..1, another each time. Not for secrets.
+/// A number in 0..1, different each time. Not for secrets.
 pub(crate) fn dice() -> f64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     let random = std::collections::hash_map::RandomState::new()

@@ -1,4 +1,4 @@
-//! Showing a person what a long step is at.
+//! Shows a person the progress of a long step.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
@@ -6,19 +6,20 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Where a long step reports to. All of it goes to standard error: standard output is for results.
+/// The receiver of a long step's reports. All of it goes to standard error: standard output is for
+/// results.
 pub(crate) trait Progress: Sync {
-    /// One line of news, as a note or a retry.
+    /// One line of text, such as a note or a retry.
     fn say(&self, line: &str);
-    /// A transfer of `total` bytes begins, of which `from` are there already.
+    /// A transfer of `total` bytes begins; `from` bytes already exist.
     fn begin(&self, what: &str, from: u64, total: Option<u64>);
-    /// So many bytes are there now.
+    /// The number of bytes that exist now.
     fn at(&self, bytes: u64);
-    /// The transfer ended, well or not.
+    /// The transfer ended, successfully or not.
     fn end(&self);
 }
 
-/// A bar on a terminal; a line every few seconds where standard error goes to a file or a log.
+/// A bar on a terminal; a line every few seconds if standard error is a file or a log.
 pub(crate) fn for_stderr() -> Box<dyn Progress> {
     if std::io::stderr().is_terminal() {
         Box::new(Bar::default())
@@ -55,7 +56,7 @@ impl Progress for Bar {
             bar.set_style(style);
         }
         bar.set_message(what.to_owned());
-        // Speed and time left are of this run: what was there already cost nothing.
+        // Speed and remaining time are for this run, without the bytes that already existed.
         bar.set_position(from);
         bar.reset_eta();
         if let Ok(mut place) = self.bar.lock() {
@@ -75,7 +76,7 @@ impl Progress for Bar {
     }
 }
 
-/// Plain lines, none more often than every few seconds.
+/// Plain lines, at most one every few seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     now: Mutex<Option<Transfer>>,
@@ -88,7 +89,7 @@ struct Transfer {
     said: Instant,
 }
 
-/// Often enough to see that it lives, seldom enough for a log.
+/// Often enough to show progress, rarely enough for a log.
 const EVERY: Duration = Duration::from_secs(5);
 
 impl Progress for Lines {
@@ -134,7 +135,7 @@ impl Progress for Lines {
     }
 }
 
-/// A closed standard error is no reason to stop a build.
+/// A closed standard error is not a reason to stop a build.
 fn print(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
@@ -149,7 +150,7 @@ fn line(what: &str, bytes: u64, total: Option<u64>) -> String {
     }
 }
 
-/// Bytes as MiB with one digit after the point, in whole numbers throughout.
+/// Bytes as MiB with one decimal place, computed in integers.
 fn mib(bytes: u64) -> String {
     let tenths = bytes.saturating_mul(10) >> 20;
     format!("{}.{} MiB", tenths / 10, tenths % 10)

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use recipes::Sha256;
 
-/// The digest that SHA256SUMS gives the file of this name. A line that is no `DIGEST  NAME` is
-/// passed over: the file is upstream's and may hold a comment or a signature; what is missing is
+/// The digest that SHA256SUMS lists for the file of this name. A line that is not a `DIGEST NAME`
+/// is skipped: the file is upstream's and may contain a comment or a signature. A missing file is
 /// simply not vouched for.
 pub(crate) fn find(sums: &str, name: &str) -> Option<Sha256> {
     lines(sums)
@@ -23,7 +23,7 @@ pub(crate) fn lines(sums: &str) -> impl Iterator<Item = (Sha256, &str)> {
     })
 }
 
-/// The text that `sha256sum -c` reads, of these digests and names.
+/// Makes the text of these digests and names that `sha256sum -c` reads.
 pub(crate) fn write<'a>(lines: impl IntoIterator<Item = (Sha256, &'a str)>) -> String {
     lines
         .into_iter()

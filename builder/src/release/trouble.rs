@@ -1,4 +1,4 @@
-//! What can go wrong with one mirror. The next one may still do.
+//! Why one mirror failed; the next one may still succeed.
 
 use std::time::Duration;
 
@@ -7,38 +7,38 @@ use recipes::Sha256;
 /// Why one mirror did not give the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Trouble {
-    /// Its URL is not one that can be fetched.
+    /// Its URL cannot be fetched.
     #[error("not an http or https URL")]
     Address,
     /// No connection, a TLS failure, a refused redirect.
     #[error("{0}")]
     Connection(String),
-    /// An answer other than the file.
+    /// The answer is not the file.
     #[error("HTTP status {0}")]
     Status(u16),
-    /// It asked for more time than there is.
+    /// The mirror asks for a longer pause than allowed.
     #[error("HTTP status {status}, and it asks to wait {} s", .wait.as_secs())]
     Wait {
-        /// The status it came with.
+        /// The status of the answer.
         status: u16,
-        /// The time asked for.
+        /// The requested pause.
         wait: Duration,
     },
-    /// Nothing came for too long.
+    /// No data arrived for too long.
     #[error("nothing came for {:.1} s", .0.as_secs_f64())]
     Stalled(Duration),
-    /// Something came, but not all within the time for the whole.
+    /// Data arrived, but not all within the time limit for the whole file.
     #[error("not done after {} s", .0.as_secs())]
     Slow(Duration),
     /// The connection ended early.
     #[error("cut off after {had} bytes{}", .total.map(|total| format!(" of {total}")).unwrap_or_default())]
     Cut {
-        /// Bytes that are there.
+        /// The number of bytes that arrived.
         had: u64,
-        /// Bytes there should be.
+        /// The number of expected bytes.
         total: Option<u64>,
     },
-    /// The part that was there does not belong to this file.
+    /// The existing part does not belong to this file.
     #[error("the part fetched earlier does not fit its file")]
     Misfit,
     /// It is too large to be a release.
@@ -46,18 +46,18 @@ pub(crate) enum Trouble {
     TooLarge {
         /// Its size as far as known.
         size: u64,
-        /// The most that is taken.
+        /// The maximum size.
         limit: u64,
     },
-    /// All of it came, and it is another file.
+    /// The complete file arrived, and it is a different one.
     #[error("wrong digest: expected {expected}, found {found}")]
     Digest {
         /// The recipe's.
         expected: Sha256,
-        /// That of what came.
+        /// The digest of the downloaded file.
         found: Sha256,
     },
-    /// It is no SHA256SUMS with this file in it.
+    /// The SHA256SUMS does not list this file.
     #[error("it does not name {0}")]
     NotListed(String),
 }

@@ -1,4 +1,4 @@
-//! What the templates can name. The field names here are the templates' vocabulary.
+//! The names available to the templates. The fields here are the templates' vocabulary.
 
 use anyhow::Result;
 use recipes::backup::{self, Destination};
@@ -24,7 +24,7 @@ pub(super) struct Rendering {
     tuning: Tuning,
     firewall: Firewall,
     selinux: Selinux,
-    /// None: nothing is backed up by itself.
+    /// None: there are no scheduled backups.
     backup: Option<Backup>,
     /// None: the operator begins each update.
     auto_update: Option<AutoUpdate>,
@@ -62,7 +62,7 @@ struct Install {
     family_name: &'static str,
     trees: Vec<String>,
     repomd_sha256: String,
-    /// The key of the trees' packages, on the node.
+    /// The path on the node of the key that signs the trees' packages.
     key: &'static str,
     repos: Vec<Repo>,
     servers: Vec<String>,
@@ -79,7 +79,7 @@ struct Install {
     ssh_keys: String,
     packages: String,
     excluded: String,
-    /// Units and scripts of the user's.
+    /// The user's units and scripts.
     units: Vec<String>,
     post: Vec<String>,
 }
@@ -89,7 +89,7 @@ struct Repo {
     name: String,
     urls: Vec<String>,
     repomd_sha256: String,
-    /// The file on the node; empty: there is none.
+    /// The file on the node; empty if there is none.
     key: String,
 }
 
@@ -107,7 +107,7 @@ struct Tuning {
     thp: String,
     nofile: String,
     core: String,
-    // Whole lines, made by the builder from its table.
+    // Whole lines that the builder makes from its table.
     sysctl: String,
     journald: String,
     chrony: String,
@@ -130,7 +130,7 @@ struct Selinux {
 #[derive(Debug, Serialize)]
 struct Backup {
     on_calendar: String,
-    /// The one folder that is written to.
+    /// The only folder that the backup may write to.
     folder: String,
 }
 
@@ -155,7 +155,8 @@ fn text<T: ToString>(value: Option<&T>) -> String {
 }
 
 impl Rendering {
-    /// `overlay` is known only when the overlay is packed; what is in the overlay cannot name it.
+    /// `overlay` is known only after the overlay is packed, so a file in the overlay cannot contain
+    /// it.
     pub(super) fn new(recipe: &Recipe, overlay: Option<Sha256>) -> Result<Self> {
         let document = recipe.cluster_document();
         let tuning = tuning(recipe)?;
@@ -285,7 +286,7 @@ fn tuning(recipe: &Recipe) -> Result<Tuning> {
 fn backup(backup: &backup::Backup) -> Backup {
     let folder = match &backup.destination {
         Destination::Folder(path) => path.display().to_string(),
-        // What goes into a bucket is looked at in the default folder.
+        // A snapshot for a bucket is checked in the default folder.
         Destination::Bucket { .. } => backup::FOLDER.to_owned(),
     };
     Backup {

@@ -1,4 +1,4 @@
-//! What `%packages` installs and leaves out.
+//! The packages that `%packages` installs and excludes.
 
 use anyhow::Result;
 use recipes::recipe::Package;
@@ -6,7 +6,7 @@ use recipes::{Diagnostic, Recipe};
 
 use crate::tuning::{self, Place};
 
-/// What @core brings and a node does not need. A recipe that lists one of these gets it.
+/// Packages of @core that a node does not need. A recipe that lists one of these gets it.
 const UNNEEDED: [&str; 11] = [
     "postfix",
     "plymouth",
@@ -32,8 +32,9 @@ pub(super) fn listed(recipe: &Recipe) -> String {
         .join("\n")
 }
 
-/// The lines that leave packages out, but for those of the tuning profile. anaconda installs no
-/// package that is both listed and left out, so what the recipe lists is not left out here.
+/// The lines that exclude packages, without those of the tuning profile. anaconda does not install
+/// a package that is both listed and excluded, so packages that the recipe lists are not excluded
+/// here.
 pub(super) fn excluded(recipe: &Recipe) -> String {
     let listed = |pattern: &str| {
         recipe
@@ -52,7 +53,7 @@ pub(super) fn excluded(recipe: &Recipe) -> String {
         .join("\n")
 }
 
-/// Packages that the recipe lists and its tuning profile leaves out, each with the reason.
+/// Finds packages that the recipe lists and its tuning profile excludes, each with the reason.
 pub(crate) fn contradictions(recipe: &Recipe) -> Result<Vec<Diagnostic>> {
     let settings = tuning::settings(recipe)?;
     let excluded: Vec<_> = settings

@@ -1,4 +1,4 @@
-//! Whatever a recipe holds, what is rendered from it parses, and holds it unchanged.
+//! For any recipe, the rendered files parse and contain the recipe's values unchanged.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -58,7 +58,7 @@ fn bash_accepts(script: &str) -> bool {
         .write_all(script.as_bytes())
         .unwrap();
     let said = bash.wait_with_output().unwrap();
-    // Of a heredoc that does not end it only warns.
+    // bash only warns about a heredoc that does not end.
     said.status.success() && said.stderr.is_empty()
 }
 
@@ -304,7 +304,7 @@ fn a_node_has_the_repositories_of_its_installation() {
     assert!(text.contains("\nused els ''\nused more ''\n"));
 }
 
-/// Each of these lines is right by itself, and together with what anaconda does it ends or spoils
+/// Each of these lines is valid by itself, but with anaconda's own behaviour it ends or corrupts
 /// the installation.
 #[test]
 fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
@@ -358,8 +358,8 @@ fn a_value_that_is_no_word_must_be_quoted() {
     );
 }
 
-/// Of OpenSSH's later words each stops the sshd of CentOS 7, 7.4, at its start (release notes 7.5
-/// to 9.9).
+/// Each of these keywords of later OpenSSH versions keeps CentOS 7's sshd, 7.4, from starting
+/// (release notes 7.5 to 9.9).
 #[test]
 fn sshd_gets_no_word_that_came_after_its_version() {
     const LATER: &str = "exposeauthinfo rdomain setenv permitlisten casignaturealgorithms include pubkeyauthoptions \

@@ -1,19 +1,19 @@
-//! The scripts for iPXE: who it is has to be said first; then the machine of a node that was not
-//! installed is installed, and every other boots from its disk.
+//! The scripts for iPXE. A machine must first identify itself; then the server installs the machine
+//! of a node that has not been installed, and boots any other machine from its disk.
 //!
-//! Each ends with `exit 1`, a failure: after a success UEFI's firmware stays in its setup menu, and
-//! after a failure it goes on to the next entry of its boot order, as BIOS does after both (tried
-//! with OVMF and SeaBIOS).
+//! Each script ends with `exit 1`, a failure: after a success UEFI's firmware stays in its setup
+//! menu, and after a failure it continues with the next entry of its boot order, as BIOS does after
+//! both (tried with OVMF and SeaBIOS).
 
 use std::fmt::Write as _;
 
 use recipes::Label;
 
-/// The query by which a machine says who it is. `netX` is the card that iPXE booted from, which
-/// need not be the first; `:uristring` makes a value fit for a query (iPXE, settings).
+/// The query with which a machine identifies itself. `netX` is the card that iPXE booted from,
+/// which need not be the first; `:uristring` escapes a value for a query (iPXE, settings).
 const IDENTITY_QUERY: &str = "mac=${netX/mac}&serial=${serial:uristring}&uuid=${uuid}";
 
-/// How often a machine asks again whose card is not known yet.
+/// How often a machine whose card is not known yet asks again.
 const MAX_RETRIES: u32 = 5;
 
 /// One installation.
@@ -26,20 +26,20 @@ pub(super) struct Install<'a> {
     pub(super) tree: &'a str,
     /// Proves that a report belongs to this attempt.
     pub(super) token: &'a str,
-    /// The number of the attempt and the last one that is made.
+    /// The number of this attempt and that of the last one allowed.
     pub(super) attempt: (u32, u32),
-    /// More words for the installer's kernel.
+    /// Additional words for the installer's kernel.
     pub(super) append: &'a str,
 }
 
-/// The first script: come again, and say who you are.
+/// The first script: request this script again, with the machine's identity.
 pub(super) fn identify_script(server: &str) -> String {
-    // The whole URL: in one that begins with a name iPXE takes the first colon of the address for
+    // The URL is absolute: in a relative one, iPXE would take the first colon of the address for
     // the end of a scheme.
     format!("#!ipxe\nchain {server}boot.ipxe?{IDENTITY_QUERY} || exit 1\n")
 }
 
-/// The same after a moment; `None` where that was done often enough.
+/// Requests the script again after a moment; `None` after too many requests.
 pub(super) fn retry_script(server: &str, asked: u32) -> Option<String> {
     let next = asked.checked_add(1).filter(|next| *next <= MAX_RETRIES)?;
     Some(format!(
@@ -47,7 +47,7 @@ pub(super) fn retry_script(server: &str, asked: u32) -> Option<String> {
     ))
 }
 
-/// Install this node's machine: from a tree of CentOS 7.9, by the kickstart of this server.
+/// Install this node's machine from a tree of CentOS 7.9, with this server's kickstart.
 pub(super) fn install_script(install: Install<'_>) -> String {
     let Install {
         node,
@@ -62,8 +62,8 @@ pub(super) fn install_script(install: Install<'_>) -> String {
     );
     // `initrd=`: UEFI's kernels find it by its name. `BOOTIF`: the installer uses the card that
     // booted, by which this server knows the machine (anaconda, dracut/parse-anaconda-net.sh). The
-    // report is for the kickstart's scripts. dracut writes a slash of its own after the tree
-    // (dracut/anaconda-netroot.sh), and not every server takes two.
+    // report is for the kickstart's scripts. dracut appends a slash to the tree
+    // (dracut/anaconda-netroot.sh), and not every server accepts two.
     let stage2 = tree.trim_end_matches('/');
     let words = format!(
         "initrd=initrd.img BOOTIF=01-${{netX/mac:hexhyp}} inst.ks={server}image/centos7.ks?node={node} \
@@ -81,9 +81,9 @@ pub(super) fn install_script(install: Install<'_>) -> String {
     script
 }
 
-/// Boot what is on the disk; `why`.
+/// Boot from the disk; `why` is shown.
 pub(super) fn boot_disk_script(why: &str) -> String {
-    // A line of iPXE's: nothing that it would take for more than words.
+    // A line for iPXE, without characters that are special to it.
     let words: String = why
         .chars()
         .map(|c| {

@@ -1,5 +1,5 @@
-//! A request, read: what is asked for, by whom, and with which words. What HTTP allows and this
-//! server does not need is refused here, so that no page has to think of it.
+//! A parsed request: the path, the client, and the parameters. HTTP features that this server does
+//! not need are refused here, so that no page has to handle them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
@@ -17,10 +17,10 @@ use super::log::Log;
 use super::peer_link::PeerLink;
 use super::refusal::Refusal;
 
-/// The longest body that is read: a report.
+/// The maximum size of a body: a report.
 pub(super) const MAX_BODY_BYTES: usize = 4096;
 
-/// What is done with what is asked for.
+/// The method of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
     Get,
@@ -35,21 +35,21 @@ pub(super) struct ClientRequest {
     /// Decoded and normalised: no empty part, no `.` and no `..`.
     pub(super) path: Vec<String>,
     pub(super) query: Vec<(String, String)>,
-    /// This server, as the asker calls it: `NAME`, `NAME:PORT`.
+    /// This server's name as the client uses it: `NAME`, `NAME:PORT`.
     pub(super) host: Option<String>,
-    /// The asker; an IPv4 address in its IPv6 form is the IPv4 address.
+    /// The client's address; an IPv4 address in IPv6 form becomes the IPv4 address.
     pub(super) from: IpAddr,
-    /// The address of this server that the asker is connected to.
+    /// The address of this server that the client is connected to.
     pub(super) local: SocketAddr,
-    /// The header by which a proxy tells that the asker is another.
+    /// The header that shows that a proxy sent the request for another client.
     pub(super) proxy: Option<HeaderName>,
-    /// What anaconda's initramfs says of its machine in headers.
+    /// The identity of the machine in the headers of anaconda's initramfs.
     pub(super) installer: Machine,
     /// On which conditions a file is sent, and which part of it.
     pub(super) conditions: Conditions,
     /// The body of a POST.
     pub(super) form: Vec<(String, String)>,
-    /// Where it comes from, once a page has asked for that.
+    /// The request's origin, once a page has asked for it.
     origin: OnceLock<Result<RequestOrigin, Refusal>>,
 }
 
@@ -93,23 +93,23 @@ impl ClientRequest {
         })
     }
 
-    /// The same with the body of a POST.
+    /// Adds the body of a POST.
     pub(super) fn with_body(mut self, body: &[u8]) -> Self {
         self.form = url::form_urlencoded::parse(body).into_owned().collect();
         self
     }
 
-    /// Where the request comes from. The kernel is asked once.
+    /// The origin of the request. The kernel is asked only once.
     ///
     /// # Errors
-    /// Where that says nothing of the machine that asks.
+    /// If the origin does not identify the requesting machine.
     pub(super) fn origin(&self, log: &Log) -> Result<RequestOrigin, Refusal> {
         self.origin
             .get_or_init(|| RequestOrigin::find(self.from, self.local, self.proxy.as_ref(), log))
             .clone()
     }
 
-    /// The network card that the request came from, where [`ClientRequest::origin`] found one.
+    /// The network card that the request came from, if [`ClientRequest::origin`] found one.
     pub(super) fn card(&self) -> Option<Mac> {
         match self.origin.get()?.as_ref().ok()?.link {
             PeerLink::Card(card) => Some(card),
@@ -117,7 +117,7 @@ impl ClientRequest {
         }
     }
 
-    /// What the machine says of itself in its query.
+    /// The identity that the machine states in its query.
     pub(super) fn machine(&self) -> Machine {
         Machine::read(
             self.query
@@ -126,12 +126,12 @@ impl ClientRequest {
         )
     }
 
-    /// A word of the query.
+    /// A parameter of the query.
     pub(super) fn query_value(&self, key: &str) -> Option<&str> {
         find(&self.query, key)
     }
 
-    /// A word of the body.
+    /// A parameter of the body.
     pub(super) fn form_value(&self, key: &str) -> Option<&str> {
         find(&self.form, key)
     }
@@ -153,7 +153,7 @@ fn verb(method: &Method) -> Result<Verb, Refusal> {
     }
 }
 
-/// Another method than those in `allowed`.
+/// Refuses a method that is not in `allowed`.
 pub(super) fn method_refused(allowed: &str) -> Refusal {
     let status = hyper::StatusCode::METHOD_NOT_ALLOWED;
     Refusal {
@@ -163,8 +163,8 @@ pub(super) fn method_refused(allowed: &str) -> Refusal {
     }
 }
 
-/// The decoded path in its parts. One file has one path here, however it is written: a page is
-/// found by what a request means.
+/// The decoded path in its parts. A file has exactly one path here, however the request writes it:
+/// a page is found by what the path means.
 fn path(raw: &str) -> Result<Vec<String>, Refusal> {
     let bad = || Refusal::bad_request("path", "the path is not one that this server has");
     let decoded: Vec<u8> = percent_decode(raw).ok_or_else(bad)?;
@@ -225,7 +225,7 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
         .authority()
         .map(hyper::http::uri::Authority::as_str)
         .or(header);
-    // It becomes a part of a script for iPXE and a word of a kernel's command line.
+    // It is put into an iPXE script and onto a kernel's command line.
     let fits = |host: &str| {
         !host.is_empty()
             && host.len() <= 255
@@ -241,7 +241,7 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// The header that says that another machine asked.
+/// The header that shows that another machine sent the request.
 fn proxy(headers: &HeaderMap) -> Option<HeaderName> {
     let known = [
         FORWARDED,
@@ -252,7 +252,7 @@ fn proxy(headers: &HeaderMap) -> Option<HeaderName> {
     known.into_iter().find(|name| headers.contains_key(name))
 }
 
-/// What anaconda's initramfs says of its machine, with `inst.ks.sendmac` and `inst.ks.sendsn`
+/// The identity that anaconda's initramfs sends with `inst.ks.sendmac` and `inst.ks.sendsn`
 /// (dracut/anaconda-ks-sendheaders.sh).
 fn installer(headers: &HeaderMap) -> Machine {
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();

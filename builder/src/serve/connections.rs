@@ -1,6 +1,6 @@
-//! How many connections are open at once, and whose. Where all slots are taken, the source that has
-//! most of them gives one up, its oldest: so that a machine that asks once is answered, whatever
-//! others do.
+//! How many connections are open at once, and from which sources. When all slots are in use, the
+//! source with the most connections loses its oldest one, so that a machine that asks once is
+//! always answered.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,9 +11,9 @@ use tokio::task::AbortHandle;
 
 /// The most connections at once.
 const MAX_CONNECTIONS: usize = 1024;
-/// The most of them from one source.
+/// The maximum from one source.
 const MAX_PER_SOURCE: usize = MAX_CONNECTIONS / 2;
-/// Files that are open for other reasons than a connection.
+/// Files that are open for reasons other than a connection.
 const RESERVED_FILES: u64 = 64;
 
 /// All open connections.
@@ -32,7 +32,7 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     id: u64,
-    /// Ends the connection's task; missing for the moment in which the task is started.
+    /// Ends the connection's task; missing until the task has been started.
     task: Option<AbortHandle>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Slot {
     id: u64,
 }
 
-/// What is to be done with a connection that has just come.
+/// What to do with a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
     Admit,
@@ -54,7 +54,7 @@ enum Admission {
 }
 
 impl Connections {
-    /// As many as this process may have files for.
+    /// As many connections as this process may open files for.
     pub(super) fn new() -> Self {
         let files = raise_limit();
         // A connection needs its socket and the file that it sends.
@@ -75,7 +75,7 @@ impl Connections {
         Self(Arc::new(Mutex::new(table)))
     }
 
-    /// A slot for a connection from an address; `None` where it has to be closed.
+    /// A slot for a connection from an address; `None` if the connection must be closed.
     pub(super) fn admit(&self, from: IpAddr) -> Option<Slot> {
         let source = source(from);
         let mut table = lock(&self.0);
@@ -101,13 +101,13 @@ impl Connections {
 }
 
 impl Slot {
-    /// The task that serves the connection, so that it can be ended.
+    /// Sets the task that serves the connection, so that it can be ended.
     pub(super) fn attach_task(table: &Connections, source_of: IpAddr, id: u64, task: AbortHandle) {
         let mut table = lock(&table.0);
         let entries = table.by_source.get_mut(&source(source_of));
         match entries.and_then(|entries| entries.iter_mut().find(|entry| entry.id == id)) {
             Some(entry) => entry.task = Some(task),
-            // It gave up its slot before it had begun, or is through already.
+            // The connection lost its slot before its task began, or has already ended.
             None => task.abort(),
         }
     }
@@ -137,7 +137,8 @@ impl Table {
             .by_source
             .iter()
             .max_by_key(|(_, entries)| entries.len());
-        // Equals do not give way to each other: slots would only change hands.
+        // Sources with equally many connections do not displace each other: slots would only change
+        // hands.
         match largest {
             Some((other, entries)) if entries.len() > own + 1 => Admission::InSlotOf(*other),
             _ => Admission::Refuse,
@@ -175,8 +176,8 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Who counts as one: an IPv4 address; of IPv6 the network of 64 bits, in which a machine has as
-/// many addresses as it wants.
+/// What counts as one source: an IPv4 address, or a 64-bit network of IPv6, in which a machine can
+/// have any number of addresses.
 fn source(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(address) => {
@@ -188,8 +189,8 @@ fn source(from: IpAddr) -> IpAddr {
     }
 }
 
-/// How many files this process may have open, after asking for as many as the system allows and all
-/// connections need.
+/// How many files this process may have open. It first raises the limit to what all connections
+/// need, as far as the system allows.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let needed = MAX_CONNECTIONS as u64 * 2 + RESERVED_FILES;

@@ -1,4 +1,4 @@
-//! Public files: opened below their folder and nowhere else, and which bytes of them an answer has.
+//! Public files: opens them only below their folder, and decides which bytes an answer contains.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +24,7 @@ pub(super) struct Piece {
     pub(super) length: u64,
 }
 
-/// An answer with a file in it.
+/// An answer that contains a file.
 #[derive(Debug)]
 pub(super) struct FileAnswer {
     pub(super) status: StatusCode,
@@ -42,15 +42,15 @@ impl FileAnswer {
     }
 }
 
-/// Opens a regular file below a folder. No link is followed on the way: anyone who can write a link
-/// into a public folder would otherwise publish every file that this program can read.
+/// Opens a regular file below a folder, without following links: otherwise anyone who can create a
+/// link in a public folder could publish every file that this program can read.
 pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let Some((last, above)) = parts.split_last() else {
         return Ok(None);
     };
     let descend = || -> Result<File, Errno> {
-        // The folder itself is the operator's word.
+        // The folder itself may be a link: the operator named it.
         let mut at = openat(
             CWD,
             folder,
@@ -60,14 +60,14 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
         for part in above {
             at = openat(&at, part.as_str(), flags | OFlags::DIRECTORY, Mode::empty())?;
         }
-        // NONBLOCK: a FIFO is opened at once, and found to be no file.
+        // NONBLOCK: a FIFO is opened at once, and then rejected because it is not a file.
         Ok(openat(&at, last.as_str(), flags | OFlags::NONBLOCK, Mode::empty())?.into())
     };
     match descend() {
         Ok(file) => {
             Ok(Some(file).filter(|file| file.metadata().is_ok_and(|about| about.is_file())))
         }
-        // LOOP is a link; NXIO a socket.
+        // LOOP means a link, NXIO a socket.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG) => {
             Ok(None)
         }
@@ -75,7 +75,7 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
     }
 }
 
-/// The answer with a file, or with the part of it that was asked for.
+/// The answer with a file, or with the requested part of it.
 pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Result<FileAnswer> {
     let about = file.metadata()?;
     let size = about.len();
@@ -98,7 +98,7 @@ pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Res
     if let Some(status) = refused {
         return Ok(FileAnswer::without_file(status, headers));
     }
-    // Another file than the one that the range is of is sent whole (RFC 9110, 13.1.5).
+    // If the range is of another version of the file, the whole file is sent (RFC 9110, 13.1.5).
     let same = conditions.if_range.is_none() || conditions.if_range == modified;
     let (status, start, length) = match conditions
         .range
@@ -137,15 +137,15 @@ pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Res
     })
 }
 
-/// Which bytes a `Range` asks for.
+/// The bytes that a `Range` requests.
 #[derive(Debug, PartialEq, Eq)]
 enum Range {
-    /// All: it is not a range of bytes, or several, which a server need not answer (RFC 9110,
-    /// 14.2).
+    /// The whole file: the header is not a range of bytes, or has several ranges, which a server
+    /// need not support (RFC 9110, 14.2).
     Whole,
-    /// So many, from here on.
+    /// The start, and the number of bytes.
     Part(u64, u64),
-    /// None that the file has.
+    /// The range is outside the file.
     Outside,
 }
 

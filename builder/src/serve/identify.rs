@@ -1,4 +1,5 @@
-//! Which node a machine is, as a pure function: from what it says of itself and where it asks from.
+//! Decides which node a machine is, as a pure function of the identity that it states and the
+//! origin of its request.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -12,18 +13,18 @@ use super::refusal::Refusal;
 /// More network cards than a machine has.
 const MAX_CARDS: usize = 64;
 
-/// What a machine says of itself; what it does not say is missing.
+/// The identity that a machine states; facts that it does not state are missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Machine {
     /// Its network cards.
     pub(super) macs: Vec<Mac>,
-    /// SMBIOS type 1, serial number.
+    /// The serial number of SMBIOS type 1.
     pub(super) serial: Option<FirmwareId>,
-    /// SMBIOS type 1, UUID.
+    /// The UUID of SMBIOS type 1.
     pub(super) uuid: Option<FirmwareId>,
 }
 
-/// Where it asks from.
+/// The origin of its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RequestOrigin {
     pub(super) address: Ipv4Addr,
@@ -31,11 +32,11 @@ pub(super) struct RequestOrigin {
 }
 
 impl RequestOrigin {
-    /// Where a request comes from that arrived from `peer` at this server's address `local`;
-    /// `proxy` is the header by which a proxy says that it forwards the request.
+    /// The origin of a request that arrived from `peer` at this server's address `local`; `proxy`
+    /// is the header with which a proxy shows that it forwards the request.
     ///
     /// # Errors
-    /// Where that says nothing of the machine that asks.
+    /// If the origin does not identify the requesting machine.
     pub(super) fn find(
         peer: IpAddr,
         local: SocketAddr,
@@ -70,9 +71,9 @@ impl RequestOrigin {
 }
 
 impl Machine {
-    /// From the parameters of a query; `mac` may come several times. A value that does not identify
-    /// a machine is left out: firmware says odd things of itself, and iPXE leaves empty what it
-    /// does not know.
+    /// Reads the parameters of a query; `mac` may occur several times. A value that does not
+    /// identify a machine is ignored: firmware may state nonsense, and iPXE leaves unknown values
+    /// empty.
     pub(super) fn read<'a>(query: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut machine = Self::default();
         for (key, value) in query {
@@ -101,8 +102,8 @@ impl Machine {
 
 /// The node that a machine is.
 ///
-/// Any machine can say anything of itself, so [`check_location`] has the last word. A node that
-/// names no machine is known by its address alone, as on the node itself.
+/// A machine can claim any identity, so [`check_location`] decides in the end. A node without
+/// machine facts is known only by its address, as on the node itself.
 pub(super) fn identify<'a>(
     nodes: &'a [NodeDocument],
     machine: &Machine,
@@ -122,11 +123,11 @@ pub(super) fn identify<'a>(
     check_location(node, origin).map(|()| node)
 }
 
-/// Whether a machine that says it is a node asks from where that node is.
+/// Checks that a machine that claims to be a node asks from the node's location.
 ///
-/// On a network of this host's own the card that has its address must be the node's: another
-/// machine can take the node's address, but not without its own card answering for it. Behind a
-/// router it must have the node's address.
+/// On a network of this host, the card that answers for the address must be the node's: another
+/// machine can take the node's address, but then its own card answers for it. Behind a router, the
+/// machine must have the node's address.
 pub(super) fn check_location(node: &NodeDocument, origin: RequestOrigin) -> Result<(), Refusal> {
     let (name, address) = (&node.name, origin.address);
     match (origin.link, node.machine.mac) {
@@ -162,7 +163,7 @@ pub(super) fn check_location(node: &NodeDocument, origin: RequestOrigin) -> Resu
     }
 }
 
-/// A machine in words.
+/// A description of a machine.
 pub(super) fn describe(machine: &Machine) -> String {
     let macs = machine.macs.iter().map(|mac| format!("mac {mac}"));
     let serial = machine

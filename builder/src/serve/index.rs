@@ -1,4 +1,4 @@
-//! The table of nodes: which there are, and how far each is.
+//! The table of nodes: all nodes, and the progress of each.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use super::reply::{Reply, text_reply};
 use super::state::ServerState;
 use crate::exit::with_causes;
 
-/// What is shown of one node.
+/// The row of one node.
 #[derive(Debug, Default)]
 struct Row {
     installation: Option<String>,
@@ -34,7 +34,8 @@ pub(super) fn page(state: &ServerState) -> Result<Reply> {
         "WHY",
     ]);
     for node in &cluster.nodes {
-        // A record that cannot be read is shown in its node's line: the others matter as much.
+        // A record that cannot be read is shown in its node's line: the other nodes must still be
+        // listed.
         let row = row(state, &cluster.record, &node.name).unwrap_or_else(|error| Row {
             why: Some(with_causes(&error)),
             ..Row::default()

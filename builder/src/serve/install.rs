@@ -1,4 +1,5 @@
-//! Installing a node's machine once: what iPXE is sent, and what is recorded of the installation.
+//! Installs a node's machine once: what iPXE receives, and what the server records about the
+//! installation.
 
 use std::time::SystemTime;
 
@@ -16,8 +17,8 @@ use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
 use super::tree::Tree;
 
-/// What a machine that boots from the network is to do. Every answer is a script: to iPXE an error
-/// has no words.
+/// What a machine that boots from the network has to do. Every answer is a script, because iPXE
+/// does not show the text of an error.
 pub(super) fn boot_script(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
     let server = state.own_url(request);
     if request.query.is_empty() {
@@ -68,7 +69,7 @@ fn decide(
         .map_err(|error| cannot_record(state, name, &error))?;
     let mut installation = recorded.clone().unwrap_or_default();
     let next = match (&recorded, delivery.and_then(|delivery| delivery.first)) {
-        // It had its document, so that it is installed, but that could not be recorded.
+        // The node has received its document, so it is installed, although recording that failed.
         (_, Some(first)) if began_before(recorded.as_ref(), first) => NextBoot::Disk(first),
         (None, _) => NextBoot::Unknown,
         _ => installation.next(state.retries),
@@ -78,7 +79,7 @@ fn decide(
         NextBoot::Install(attempt) => {
             let token = token()?;
             installation.send(token.clone(), now());
-            // A machine must not be wiped by what no one remembers.
+            // The attempt is recorded first: a machine must not be wiped without a record of it.
             record
                 .put_installation(name, &installation)
                 .map_err(|error| cannot_record(state, name, &error))?;
@@ -151,8 +152,8 @@ fn without_record(name: &Label) -> Refusal {
     Refusal::forbidden("no-record", why)
 }
 
-/// Whether the newest installation began before a time; one that the operator allowed did not begin
-/// yet.
+/// Whether the newest installation began before a time. One that the operator has allowed has not
+/// begun yet.
 fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
     recorded.is_none_or(|installation| installation.began.is_some_and(|began| began <= time))
 }
@@ -165,7 +166,7 @@ fn cannot_record(state: &ServerState, name: &Label, error: &anyhow::Error) -> an
     Refusal::forbidden("unrecorded", why).into()
 }
 
-/// 128 bits that no one can guess, in hexadecimal.
+/// 128 bits that cannot be guessed, in hexadecimal.
 fn token() -> Result<String> {
     let random = ring::rand::generate::<[u8; 16]>(&ring::rand::SystemRandom::new());
     let bytes = random
@@ -175,7 +176,7 @@ fn token() -> Result<String> {
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
-/// Records that the kickstart is fetched, where a node's machine does that. The kickstart itself is
+/// Records the download of the kickstart, if a node's machine downloads it. The kickstart itself is
 /// public.
 pub(super) fn kickstart(state: &ServerState, request: &ClientRequest) {
     let note = || -> Result<()> {

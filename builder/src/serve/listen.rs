@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// One place on the command line. `localhost` is two addresses.
+/// One listening address of the command line. `localhost` stands for two addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listen(pub(super) Vec<SocketAddr>);
 
@@ -27,8 +27,8 @@ impl FromStr for Listen {
                 (Ipv6Addr::LOCALHOST, port).into(),
             ]));
         }
-        // A name may change its address, and a machine may have several: which one is meant is for
-        // the operator to say.
+        // A name's address may change, and a machine may have several addresses, so the operator
+        // must say which one is meant.
         Err(format!(
             "`{host}` is not an address of this host; {expected}"
         ))

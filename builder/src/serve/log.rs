@@ -1,6 +1,6 @@
-//! What is logged: one bounded line of printable ASCII for each event, written by a thread of its
-//! own. No client can fill the disk by it, forge a line, or hold the server up where nobody reads
-//! it; and a disk that is full stops the log alone.
+//! The log: one bounded line of printable ASCII for each event, written by a separate thread. A
+//! client cannot use it to fill the disk, to forge a line, or to block the server when no one reads
+//! the log; and a full disk stops only the log.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,13 +16,13 @@ use crate::exit::with_causes;
 
 /// The longest text in a line.
 const MAX_LINE_CHARS: usize = 400;
-/// So many lines of one asker and of all are written in a period.
+/// The maximum number of lines in a period, for one client and for all.
 const BUDGET_PERIOD: Duration = Duration::from_secs(10);
 const MAX_LINES_PER_SOURCE: u32 = 20;
 const MAX_LINES_PER_PERIOD: u32 = 400;
-/// The source of the server's own trouble.
+/// The source of the server's own errors.
 const OWN_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-/// Lines that wait to be written.
+/// The maximum number of lines that wait to be written.
 const MAX_QUEUED_LINES: usize = 1024;
 
 /// An event.
@@ -31,7 +31,7 @@ pub(super) struct Line {
     #[serde(serialize_with = "as_text")]
     pub(super) time: SystemTime,
     pub(super) from: IpAddr,
-    /// The network card that has the address, where it is known.
+    /// The network card that has the address, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) card: Option<Mac>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +46,7 @@ fn as_text<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok
     serializer.serialize_str(&time::text(*at))
 }
 
-/// What is written: an event on standard output, or what the server itself cannot do, on standard
+/// What is written: an event, on standard output, or an error of the server itself, on standard
 /// error.
 #[derive(Debug)]
 enum Entry {
@@ -54,12 +54,12 @@ enum Entry {
     Trouble(String),
 }
 
-/// The way to the log.
+/// A handle for writing to the log.
 #[derive(Debug, Clone)]
 pub(super) struct Log(SyncSender<Entry>);
 
 impl Log {
-    /// Starts the thread that writes; `json` for programs.
+    /// Starts the thread that writes; `json` selects JSON lines.
     pub(super) fn start(json: bool) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(MAX_QUEUED_LINES);
         std::thread::Builder::new()
@@ -68,13 +68,13 @@ impl Log {
         Ok(Self(sender))
     }
 
-    /// Logs an event, or leaves it out where too many wait: no request waits for its log.
+    /// Logs an event, or drops it if too many are queued: no request waits for the log.
     pub(super) fn add(&self, mut line: Line) {
         line.what = printable(&line.what);
         let _ = self.0.try_send(Entry::Event(line));
     }
 
-    /// Logs what the server itself cannot do: the disk is full, the output is damaged.
+    /// Logs an error of the server itself: the disk is full, the output is damaged.
     pub(super) fn error(&self, error: &anyhow::Error) {
         let _ = self
             .0
@@ -103,7 +103,7 @@ fn write_all(entries: &Receiver<Entry>, json: bool) {
             Ok(Entry::Event(line))
                 if budget.allows(line.from, line.node.is_some() && line.refused.is_none()) =>
             {
-                // What cannot be written is lost: a full disk must not stop the server.
+                // A line that cannot be written is lost: a full disk must not stop the server.
                 let _ = console::result(text(&line, json) + "\n");
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
@@ -134,7 +134,7 @@ fn text(line: &Line, json: bool) -> String {
     )
 }
 
-/// Text of printable ASCII, cut to what a line has room for.
+/// The text in printable ASCII, cut to the length of a line.
 pub(super) fn printable(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -171,7 +171,8 @@ impl Budget {
         }
     }
 
-    /// Begins a new period where the old one is over, and says how many lines that left out.
+    /// Begins a new period if the old one has ended, and returns how many lines the old one
+    /// dropped.
     fn turn(&mut self, now: Instant) -> Option<u32> {
         if now.duration_since(self.since) < BUDGET_PERIOD {
             return None;
@@ -181,9 +182,9 @@ impl Budget {
         (left_out > 0).then_some(left_out)
     }
 
-    /// What was given to a node is logged however much others ask for.
+    /// A delivery to a node is logged even if other clients have used up the budget.
     fn allows(&mut self, from: IpAddr, to_a_node: bool) -> bool {
-        // Only what is written enters the table, so that the table is bounded, too.
+        // Only written lines enter the table, so the table is also bounded.
         let own = self.by_source.get(&from).copied().unwrap_or_default();
         let allowed =
             own < MAX_LINES_PER_SOURCE && (to_a_node || self.written < MAX_LINES_PER_PERIOD);

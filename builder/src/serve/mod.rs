@@ -1,11 +1,11 @@
-//! `builder serve`: an output over http, so that a machine that is switched on becomes its node
-//! without an operator at it. The image is public; a node's document goes to the node's machine,
-//! and not for long; iPXE installs a machine once.
+//! `builder serve`: serves an output over http, so that a machine that is switched on becomes its
+//! node without an operator. The image is public; a node's document goes only to the node's
+//! machine, and only for a limited time; iPXE installs a machine once.
 //!
-//! `server` takes connections and `client_request` reads a request. `pages` answers it:
+//! `server` accepts connections, and `client_request` parses a request. `pages` answers it:
 //! `node_document` with a document, `install` with a script for iPXE, `files` with a public file.
-//! `peer_link` asks the kernel where a machine is, and `identify` decides which node it is.
-//! `record` is what outlives the server.
+//! `peer_link` asks the kernel how a machine is connected, and `identify` decides which node it is.
+//! `record` is the state that outlives the server.
 
 mod body;
 mod boot;
@@ -45,7 +45,7 @@ pub(crate) use state::Cluster;
 use state::ServerState;
 use tree::Tree;
 
-/// What the command line says.
+/// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The output of `builder build`
@@ -81,7 +81,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Serves until it is ended.
+/// Serves until the process ends.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.canonicalize().with_context(|| {
         format!(

@@ -1,6 +1,6 @@
-//! What the kernel knows of the way to an address (rtnetlink(7)): its route, the link that it leads
-//! over, and the neighbours on that link. Only the kernel knows policy routes and link routes, so
-//! no table in /proc does.
+//! What the kernel knows of the path to an address (rtnetlink(7)): its route, the link of that
+//! route, and the neighbours on that link. Only the kernel knows policy routes and link routes; no
+//! table in /proc has them.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -32,7 +32,7 @@ const RTA_VIA: u16 = 18;
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 const INET: u8 = 2;
-/// rtm_type of an address of this host itself.
+/// The rtm_type of an address of this host itself.
 const LOCAL: u8 = 2;
 /// ifi_type and ifi_flags (linux/if_arp.h, linux/if.h).
 const ETHER: u16 = 1;
@@ -41,12 +41,12 @@ const NOARP_LINK: u32 = 0x80;
 /// A header of every message: nlmsghdr.
 const HEADER: usize = 16;
 
-/// The way that packets take to an address.
+/// The path of packets to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     /// It is an address of this host itself.
     Local,
-    /// Over a router.
+    /// Through a router.
     Router,
     /// Directly, over the link with this index.
     Link(u32),
@@ -61,7 +61,7 @@ pub(super) struct Neighbour {
     pub(super) card: Option<Mac>,
 }
 
-/// A question to the kernel.
+/// A socket for queries to the kernel.
 #[derive(Debug)]
 pub(super) struct Netlink(OwnedFd);
 
@@ -74,7 +74,8 @@ impl Netlink {
             SocketFlags::CLOEXEC,
             None,
         )?;
-        // The kernel answers at once; should it not, no request waits forever.
+        // The kernel answers at once. If it does not, the timeout keeps the request from waiting
+        // indefinitely.
         set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(2)))?;
         Ok(Self(socket))
     }
@@ -93,7 +94,7 @@ impl Netlink {
             .ok_or_else(malformed)
     }
 
-    /// Whether the link asks by ARP for the cards of its neighbours.
+    /// Whether the link uses ARP to find its neighbours' cards.
     pub(super) fn has_arp(&self, link: u32) -> io::Result<bool> {
         // ifinfomsg: family, padding, type, index, flags, change
         let mut body = vec![0; 16];
@@ -106,7 +107,7 @@ impl Netlink {
             .ok_or_else(malformed)
     }
 
-    /// The whole neighbour table of IPv4. One entry cannot be asked for before Linux 5.0.
+    /// The whole neighbour table of IPv4. Before Linux 5.0 it is not possible to request one entry.
     pub(super) fn neighbours(&self) -> io::Result<Vec<Neighbour>> {
         // ndmsg: family, padding, ifindex, state, flags, type
         let mut body = vec![0; 12];
@@ -119,14 +120,14 @@ impl Netlink {
             .collect())
     }
 
-    /// Sends one request, and gives the messages of its answer: kinds and bodies.
+    /// Sends one request, and returns the messages of its answer: kinds and bodies.
     fn ask(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<(u16, Vec<u8>)>> {
         let mut request = Vec::with_capacity(HEADER + body.len());
         let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
         request.extend(length.to_ne_bytes());
         request.extend(kind.to_ne_bytes());
         request.extend((REQUEST | flags).to_ne_bytes());
-        // Sequence and port: the socket asks one question at a time.
+        // Sequence and port may be 0: the socket sends one request at a time.
         request.extend([0; 8]);
         request.extend(body);
         send(&self.0, &request, SendFlags::empty())?;
@@ -157,7 +158,7 @@ fn attribute(out: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
     out.extend(value);
 }
 
-/// The messages of one packet. An error message is the error that it names.
+/// The messages of one packet. An error message becomes the error that it names.
 fn messages(mut bytes: &[u8]) -> io::Result<Vec<(u16, Vec<u8>)>> {
     let mut all = Vec::new();
     while bytes.len() >= HEADER {

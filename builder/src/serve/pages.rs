@@ -1,5 +1,5 @@
-//! The pages: which request gets which answer. All of it is plain functions that may wait for the
-//! disk.
+//! The pages: maps each request to its answer. All of these are plain functions that may block on
+//! the disk.
 
 use std::io;
 
@@ -22,7 +22,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
     let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();
     let identity = |reply: &dyn Fn() -> Result<Reply>| match request.verb {
         Verb::Get => reply().unwrap_or_else(|error| failed(state, &error)),
-        // A HEAD would have to do what a GET does, to say what that would answer.
+        // To know the answer, a HEAD would need the side effects of a GET.
         Verb::Head | Verb::Post => not_allowed("GET"),
     };
     match parts.as_slice() {

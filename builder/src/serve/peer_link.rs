@@ -1,4 +1,5 @@
-//! Where a request comes from: what the network itself says of the asker, whatever the asker says.
+//! The origin of a request: what the network itself shows about the client, whatever the client
+//! claims.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -7,23 +8,22 @@ use recipes::Mac;
 
 use super::netlink::{Neighbour, Netlink, Route};
 
-// linux/neighbour.h: the states in which the entry's card is one that answered, or that the
-// operator set.
+// linux/neighbour.h: the states in which the card of the entry has answered, or was set by the
+// operator.
 const REACHABLE: u16 = 0x02;
 const STALE: u16 = 0x04;
 const DELAY: u16 = 0x08;
 const PROBE: u16 = 0x10;
 const PERMANENT: u16 = 0x80;
 
-/// What is known of the machine that has an address.
+/// What is known about the machine that has an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerLink {
-    /// It is on a network of this host's, and this card has its address.
+    /// It is on a network of this host, and this card has its address.
     Card(Mac),
-    /// It is on a network of this host's, and no card has answered for its address.
+    /// It is on a network of this host, and no card has answered for its address.
     NoCard,
-    /// It is behind a router, or on a link without hardware addresses: nothing but its address is
-    /// known.
+    /// It is behind a router, or on a link without hardware addresses: only its address is known.
     Routed,
     /// It is this host.
     Local,
@@ -41,10 +41,10 @@ pub(super) fn find(local: Ipv4Addr, peer: Ipv4Addr) -> io::Result<PeerLink> {
     }
 }
 
-/// What the neighbour table says of an address on a link that has ARP.
+/// The result from the neighbour table for an address on a link with ARP.
 fn judge(table: &[Neighbour], link: u32, peer: Ipv4Addr) -> PeerLink {
-    // INCOMPLETE and FAILED have no card, or one that does not answer any more; NOARP is no answer
-    // of the machine's.
+    // INCOMPLETE and FAILED have no card, or one that no longer answers; NOARP is not an answer
+    // from the machine.
     let known = |entry: &&Neighbour| {
         entry.link == link
             && entry.address == peer
@@ -85,7 +85,7 @@ mod tests {
                 "{state:#x}"
             );
         }
-        // The kernel keeps the last card in an entry that failed.
+        // The kernel keeps the last card in a failed entry.
         for state in [0, INCOMPLETE, FAILED, NOARP] {
             assert_eq!(
                 judge(&[entry(7, state, card)], 7, PEER),

@@ -1,9 +1,9 @@
-//! Why a request gets nothing. Each reason has a fixed id, which tests and programs go by; the
-//! words may change.
+//! Why a request is refused. Each reason has a fixed id, which tests and programs use; the text may
+//! change.
 
 use hyper::StatusCode;
 
-/// A reason, in words for the machine that asked and for the log.
+/// A reason, as text for the requesting machine and for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// The reason's name: lower case, with hyphens.
@@ -16,7 +16,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// No: asking again changes nothing.
+    /// Refused: repeating the request does not help.
     pub(super) fn forbidden(id: &'static str, why: impl Into<String>) -> Self {
         Self {
             id,
@@ -25,7 +25,7 @@ impl Refusal {
         }
     }
 
-    /// Not known here. A later build may know it.
+    /// Unknown here; a later build may know it.
     pub(super) fn not_found(id: &'static str, why: impl Into<String>) -> Self {
         Self {
             id,

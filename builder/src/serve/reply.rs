@@ -14,11 +14,11 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) content: Content,
-    /// Whether the connection ends with it.
+    /// Whether the server closes the connection after it.
     pub(super) close: bool,
 }
 
-/// What an answer holds.
+/// The content of an answer.
 #[derive(Debug)]
 pub(super) enum Content {
     Text(String),
@@ -35,7 +35,7 @@ pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         ),
-        // It is meant for who asked, and for now.
+        // It is meant only for this client, at this time.
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Reply {
@@ -54,7 +54,7 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
             .headers
             .push((RETRY_AFTER, HeaderValue::from_static("2")));
     }
-    // Where the request itself is wrong it is not sure where the next one would begin.
+    // If the request itself is malformed, it is uncertain where the next one would begin.
     reply.close = matches!(
         refusal.status,
         StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED
@@ -62,7 +62,7 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
     reply
 }
 
-/// Now, for records: one time for all that a request changes.
+/// The current time for records, so that all changes of one request have the same time.
 pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }

@@ -1,4 +1,4 @@
-//! Connections: taken, bounded in number and time, and answered.
+//! Connections: accepts them, limits their number and time, and answers them.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -29,14 +29,14 @@ use super::stream::{SendfileStream, StallGuard};
 use crate::console;
 use crate::exit::with_causes;
 
-/// How long a client may take to say what it wants.
+/// How long a client may take to send its request.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest head of a request.
+/// The maximum size of a request's head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
-/// The most headers in it: a machine sends one for each of its cards.
+/// The maximum number of headers in it: a machine sends one for each of its cards.
 const MAX_HEADERS: usize = 100;
 
-/// Serves until the process is ended.
+/// Serves until the process ends.
 pub(super) fn run(
     state: &Arc<ServerState>,
     addresses: &[SocketAddr],
@@ -53,7 +53,7 @@ pub(super) fn run(
             let listener = TcpListener::bind(address).await;
             match listener.with_context(|| format!("cannot listen on {address}")) {
                 Ok(listener) => listeners.push(listener),
-                // `localhost` on a host without IPv6.
+                // This happens for `localhost` on a host without IPv6.
                 Err(error) if address.is_ipv6() && !listeners.is_empty() => {
                     console::error(with_causes(&error));
                 }
@@ -103,11 +103,11 @@ async fn accept(
 ) {
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
-            // Too many files are open, most likely: others close theirs soon.
+            // Most likely too many files are open; other connections will close theirs soon.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        // One that gets no slot is closed at once.
+        // A connection that gets no slot is closed at once.
         let Some(slot) = connections.admit(peer.ip()) else {
             continue;
         };
@@ -133,7 +133,7 @@ async fn connection(
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    // A small answer is not kept back for more.
+    // A small answer is sent at once, without waiting for more data.
     let _ = stream.set_nodelay(true);
     let stream = StallGuard::new(stream);
     match tls {
@@ -174,9 +174,10 @@ async fn serve(
         .header_read_timeout(CLIENT_TIMEOUT)
         .max_header_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS);
-    // Bodies are written from where they are, not copied together: `stream::Plain` needs it.
+    // Bodies are written from their own buffers and not copied together, which `stream::Plain`
+    // requires.
     server.writev(true);
-    // A client that goes away in the middle is its own matter.
+    // A client that disconnects early is not an error of the server.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -202,7 +203,7 @@ async fn respond(
     };
     let reply = match request {
         Err(refusal) => refused(&refusal),
-        // An answer may wait for the disk.
+        // An answer may block on the disk.
         Ok(request) => {
             match tokio::task::spawn_blocking(move || pages::answer(&state, &request)).await {
                 Ok(reply) => reply,
@@ -219,7 +220,7 @@ async fn respond(
     response(reply, outbox)
 }
 
-/// The whole of a short body.
+/// Reads the whole of a short body.
 async fn read(body: Incoming) -> Option<Vec<u8>> {
     let mut body = pin!(body);
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! What is served: the output, the record of the cluster, and what the command line says.
+//! What the server serves: the output, the record of the cluster, and the command-line options.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,28 +19,28 @@ use super::record::{DocumentDelivery, Record};
 use super::refusal::Refusal;
 use super::tree::Tree;
 
-/// The longest node document.
+/// The maximum size of a node document.
 const MAX_DOCUMENT_BYTES: u64 = 1 << 20;
 
-/// All that an answer depends on.
+/// The state that all answers depend on.
 #[derive(Debug)]
 pub(super) struct ServerState {
-    /// The output: another build may replace it at any time.
+    /// The output, which another build may replace at any time.
     pub(super) out: PathBuf,
     /// The folder of records.
     pub(super) record_dir: PathBuf,
-    /// For how long a document is handed out again.
+    /// For how long a document may be downloaded again.
     pub(super) open: Duration,
-    /// How often an installation that does not finish is tried again.
+    /// How often an unfinished installation is tried again.
     pub(super) retries: u32,
-    /// What iPXE installs from.
+    /// The tree from which iPXE installs.
     pub(super) tree: Option<Tree>,
-    /// More words for the installer's kernel.
+    /// Additional words for the installer's kernel.
     pub(super) append: String,
     /// http or https.
     pub(super) scheme: &'static str,
     pub(super) log: Log,
-    /// What could not be recorded: for each node the record as it was, and as it has to be.
+    /// Changes that could not be recorded: for each node, the record as it was and as it should be.
     pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct ServerState {
 pub(crate) struct Cluster {
     /// By name.
     pub(crate) nodes: Vec<NodeDocument>,
-    /// What the server remembers of them.
+    /// The server's record of them.
     pub(crate) record: Record,
 }
 
@@ -82,7 +82,8 @@ fn nodes(out: &Path) -> Result<Vec<NodeDocument>> {
         let name = name.to_string_lossy();
         let read = || -> Result<NodeDocument> {
             let envelope: Envelope = serde_json::from_str(&document(out, &name)?)?;
-            // By whom it is signed is the node's to judge, which knows by its image whom to trust.
+            // The signature is not checked here: the node does that, because its image says which
+            // key to trust.
             Ok(serde_json::from_slice(&envelope.unverified()?)?)
         };
         nodes.push(read().with_context(|| {
@@ -114,7 +115,7 @@ impl ServerState {
         Cluster::read(&self.out, &self.record_dir)
     }
 
-    /// How a node's document was handed out, with what could not be recorded.
+    /// The delivery of a node's document, including what could not be recorded.
     pub(super) fn delivery(
         &self,
         record: &Record,
@@ -128,8 +129,8 @@ impl ServerState {
         })
     }
 
-    /// Records how a node's document was handed out. Where the disk is full this process remembers
-    /// it: a machine must not be refused for that, and the document goes to its own machine only.
+    /// Records the delivery of a node's document. If the disk is full, this process remembers it: a
+    /// machine must not be refused for that reason, and the document goes only to its own machine.
     pub(super) fn put_delivery(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) {
         let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         match record.put_delivery(node, delivery) {
@@ -144,7 +145,7 @@ impl ServerState {
         }
     }
 
-    /// This server, as the asker calls it; by its address where it does not say.
+    /// This server's URL as the client names it, or by its address if the client does not name it.
     pub(super) fn own_url(&self, request: &ClientRequest) -> String {
         let host =
             request
@@ -157,7 +158,7 @@ impl ServerState {
         format!("{}://{host}/", self.scheme)
     }
 
-    /// Logs something that a node was given or that it reported.
+    /// Logs a delivery to a node, or a report from it.
     pub(super) fn log_event(
         &self,
         request: &ClientRequest,
@@ -196,8 +197,8 @@ impl ServerState {
     }
 }
 
-/// What an operator should know before the first request: how each node is recognised, and what
-/// would hide it.
+/// What an operator should know before the first request: how the server recognises each node, and
+/// what would prevent that.
 pub(super) fn startup_notes(
     cluster: &Cluster,
     listening: &[std::net::SocketAddr],
@@ -249,7 +250,8 @@ pub(super) fn startup_notes(
 
 fn how_recognised(node: &NodeDocument) -> String {
     let address = "by its address alone";
-    // The address that the kernel would take stands for the one that the node will connect to.
+    // The address that the kernel would use as the source stands in for the one that the node will
+    // connect to.
     match (find(Ipv4Addr::UNSPECIFIED, node.address), node.machine.mac) {
         (Ok(PeerLink::Local), _) => {
             "warning: it is this host's own address, and gets no document".to_owned()

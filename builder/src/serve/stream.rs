@@ -1,4 +1,4 @@
-//! A connection that does not wait forever, and one that sends files without reading them.
+//! A connection that does not wait indefinitely, and one that sends files without reading them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,17 +13,17 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{Outbox, PLACEHOLDER};
 
-/// A client that takes nothing for so long is given up, by the kernel (tcp(7), TCP_USER_TIMEOUT).
-/// Only the kernel knows: a socket is writable again once a third of its buffer was taken, and of
-/// the 4 MiB that this may be one of 200 clients on a slow line takes 60 KB in a second. A small
-/// buffer costs twice the time of the processor.
+/// The kernel gives up a client that accepts nothing for this long (tcp(7), TCP_USER_TIMEOUT). Only
+/// the kernel can tell: a socket becomes writable again after a third of its buffer has been taken,
+/// and of that buffer, up to 4 MiB, one of 200 clients on a slow line takes 60 KB per second. A
+/// small buffer would cost twice the processor time.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// So long a client may take for anything; after that it has to keep up a rate.
+/// A client may take this long for any answer; after that it must keep up a rate.
 const RATE_GRACE_PERIOD: Duration = Duration::from_secs(60);
-/// Bytes in a second: a modem's.
+/// Bytes per second: a modem's rate.
 const MIN_BYTES_PER_SECOND: u64 = 4096;
 
-/// A connection whose client has to take what it is sent.
+/// A connection whose client must accept the data that it is sent.
 #[derive(Debug)]
 pub(super) struct StallGuard {
     inner: TcpStream,
@@ -34,8 +34,8 @@ pub(super) struct StallGuard {
 
 impl StallGuard {
     pub(super) fn new(inner: TcpStream) -> Self {
-        // Where it fails, and on kernels before 5.11 for a client that keeps its window closed, the
-        // rate below is all there is.
+        // If this fails, and on kernels before 5.11 for a client that keeps its window closed, only
+        // the rate below applies.
         let _ = set_tcp_user_timeout(
             &inner,
             u32::try_from(STALL_TIMEOUT.as_millis()).unwrap_or(u32::MAX),
@@ -48,7 +48,7 @@ impl StallGuard {
         }
     }
 
-    /// Counts what was sent, or waits, but not forever.
+    /// Counts the bytes sent, or waits, but not indefinitely.
     fn progress(
         &mut self,
         cx: &mut Context<'_>,
@@ -79,7 +79,7 @@ impl StallGuard {
         }
     }
 
-    /// An answer begins: the time until it counts from now.
+    /// Begins an answer: its time counts from now.
     fn restart(&mut self) {
         (self.since, self.sent) = (Instant::now(), 0);
     }
@@ -132,10 +132,10 @@ impl AsyncWrite for StallGuard {
     }
 }
 
-/// A plain connection, which sends the files in its outbox where hyper writes their placeholders.
-/// hyper never copies a body's bytes when the connection takes several slices at once, so that the
-/// placeholder arrives here by its own address; should it ever be copied, `poll_write` would send
-/// zeros, and the client's digest would not fit.
+/// A plain connection, which sends the files in its outbox in place of the placeholders that hyper
+/// writes. hyper never copies a body's bytes when the connection accepts several slices at once, so
+/// the placeholder arrives here with its own address. If it were ever copied, `poll_write` would
+/// send zeros, and the client's digest check would fail.
 #[derive(Debug)]
 pub(super) struct SendfileStream {
     inner: StallGuard,
@@ -147,7 +147,7 @@ impl SendfileStream {
         Self { inner, outbox }
     }
 
-    /// Sends at most so many bytes of the next file.
+    /// Sends at most this many bytes of the next file.
     fn send_file(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
         loop {
             let ready = self.inner.inner.poll_write_ready(cx).map_ok(|()| 0);

@@ -1,4 +1,4 @@
-//! The certificate that the server shows.
+//! The certificate that the server presents.
 
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,10 +13,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::text_file;
 
-/// No chain of certificates is larger.
+/// The maximum size of a certificate chain.
 const LIMIT: u64 = 1 << 20;
 
-/// With a certificate chain and its key, PEM.
+/// Uses a certificate chain and its key, PEM.
 pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
     let read = |path: &Path| {
         text_file::bytes(path, LIMIT).with_context(|| format!("cannot read {}", path.display()))

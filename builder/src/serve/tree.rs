@@ -1,4 +1,4 @@
-//! Where iPXE finds the installer.
+//! The place from which iPXE gets the installer.
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -1,14 +1,15 @@
-//! Settings as the lines of a file, with the reason and the source above each group, and what the
-//! other profile has.
+//! Settings as the lines of a file, with the reason and the source above each group, and the value
+//! of the other profile.
 
 use std::fmt::Write as _;
 
 use super::setting::{Place, Setting};
 
-/// How wide a comment is.
+/// The maximum width of a comment.
 const WIDTH: usize = 116;
 
-/// The lines of a place: `line` writes one from key and value. `profile` is the recipe's, by name.
+/// The lines of a place: `line` writes one from key and value. `profile` is the name of the
+/// recipe's profile.
 pub(crate) fn block(
     settings: &[Setting],
     place: Place,
@@ -50,7 +51,7 @@ pub(crate) fn block(
     groups.join("\n").trim_end().to_owned()
 }
 
-/// A text in lines no longer than `width`, broken between words.
+/// Breaks a text into lines no longer than `width`, between words.
 pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

@@ -1,8 +1,8 @@
-//! One setting, and the place that it goes to.
+//! One setting, and the place where it is set.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a setting goes.
+/// Where a setting is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Place {
@@ -26,7 +26,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// The file, for people.
+    /// The file, as text for people.
     pub(crate) const fn file(self) -> &'static str {
         match self {
             Self::Sysctl => "/etc/sysctl.d/95-etcd.conf",
@@ -41,17 +41,17 @@ impl Place {
     }
 }
 
-/// One key, what it is set to and what the two profiles have for it.
+/// One key, its value, and the values in the two profiles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Setting {
     pub(crate) place: Place,
     pub(crate) key: String,
-    /// What the guide says; `None` where it says nothing.
+    /// The guide's value; `None` if the guide does not mention the key.
     pub(crate) guide: Option<String>,
-    /// What the other profile than the recipe's has.
+    /// The value in the profile that the recipe did not choose.
     #[serde(skip)]
     pub(super) other: Option<String>,
-    /// What this image has; `None` where it leaves the key as the system has it.
+    /// The value in this image; `None` if the image keeps the system's value.
     pub(crate) image: Option<String>,
     pub(crate) why: String,
     pub(crate) source: String,

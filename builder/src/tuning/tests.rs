@@ -1,4 +1,4 @@
-//! The table says what the guide says, and holds in one place what three programs do.
+//! The table agrees with the guide, and describes in one place what three programs do.
 
 use std::collections::BTreeSet;
 
@@ -87,8 +87,8 @@ fn every_setting_of_etcd_has_its_row_and_shows_the_recipes_value() {
     }
 }
 
-/// What firstboot writes without asking the recipe is in the table as well: the two must say the
-/// same.
+/// Values that firstboot writes without asking the recipe are also in the table: the two must
+/// agree.
 #[test]
 fn firstboot_writes_what_the_table_says() {
     let code = include_str!("../../../firstboot/src/steps/etcd_conf.rs");
@@ -103,7 +103,7 @@ fn a_file_gives_each_deviation_with_its_reason() {
     let text = block(&settings, Place::Sysctl, "etcd", |key, value| {
         format!("{key} = {value}")
     });
-    // Wherever its lines break.
+    // The text may break between lines anywhere.
     assert!(
         text.replace("\n# ", " ")
             .contains("(Source: tuned 2.11, latency-performance;"),

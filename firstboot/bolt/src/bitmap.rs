@@ -7,13 +7,13 @@ const WORDS: usize = 16;
 /// Ids in one chunk.
 const CHUNK: u64 = 64 * WORDS as u64;
 
-/// One bit for each page. Only chunks with an id in them take memory, so a file that merely says
-/// that it is long costs nothing.
+/// One bit for each page. Only chunks that contain an id take memory, so a file that merely claims
+/// to be long costs nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Bitmap(BTreeMap<u64, [u64; WORDS]>);
 
 impl Bitmap {
-    /// Puts an id in; says whether it was not in before.
+    /// Adds an id. Returns whether the set did not contain it before.
     pub(crate) fn insert(&mut self, id: u64) -> bool {
         let (word, bit) = place(id);
         let chunk = self.0.entry(id / CHUNK).or_insert([0; WORDS]);
@@ -22,7 +22,7 @@ impl Bitmap {
         new
     }
 
-    /// Whether an id is in.
+    /// Whether the set contains an id.
     pub(crate) fn contains(&self, id: u64) -> bool {
         let (word, bit) = place(id);
         self.0
@@ -30,7 +30,7 @@ impl Bitmap {
             .is_some_and(|chunk| chunk[word] & bit != 0)
     }
 
-    /// How many are in.
+    /// The number of ids in the set.
     pub(crate) fn count(&self) -> u64 {
         self.0
             .values()
@@ -39,7 +39,7 @@ impl Bitmap {
             .sum()
     }
 
-    /// The lowest id in the set that is not below this one.
+    /// The lowest id in the set that is not below `from`.
     pub(crate) fn next(&self, from: u64) -> Option<u64> {
         self.0.range(from / CHUNK..).find_map(|(chunk, words)| {
             let start = chunk * CHUNK;
@@ -51,9 +51,9 @@ impl Bitmap {
     }
 }
 
-/// The word of the chunk, and the bit of the word.
+/// The index of the word in its chunk, and the mask of the bit in the word.
 fn place(id: u64) -> (usize, u64) {
-    // Below WORDS, so it fits.
+    // The value is below WORDS, so the conversion cannot fail.
     (
         usize::try_from(id / 64).unwrap_or(usize::MAX) % WORDS,
         1 << (id % 64),

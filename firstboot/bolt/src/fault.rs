@@ -1,19 +1,19 @@
-//! What is wrong, and where.
+//! Describes what is wrong in a file, and where.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// One thing that is not as bbolt writes it.
+/// One difference from what bbolt writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// The page; none where it concerns the whole file.
+    /// The page, or none if the fault concerns the whole file.
     pub page: Option<u64>,
-    /// The byte of the file.
+    /// The offset in the file, in bytes.
     pub offset: u64,
-    /// Which part of the page, and what was expected there.
+    /// Which part of the page is wrong, and its expected value.
     pub expected: String,
-    /// What is there instead.
+    /// The value found instead.
     pub found: String,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The first faults, and how many there are in all.
+/// The first faults, and the total number of faults.
 #[derive(Debug, Default)]
 pub struct Faults {
     first: Vec<Fault>,
@@ -38,7 +38,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// So many are kept: damage repeats itself, and nobody reads a million lines.
+    /// The number of faults that are kept: damage repeats itself, and no one reads a million lines.
     pub const KEPT: usize = 100;
 
     /// Notes one.
@@ -60,18 +60,18 @@ impl Faults {
         }
     }
 
-    /// The first [`Self::KEPT`] of them.
+    /// The first faults, at most [`Self::KEPT`].
     pub fn first(&self) -> &[Fault] {
         &self.first
     }
 
-    /// How many there are.
+    /// The total number of faults.
     pub fn count(&self) -> u64 {
         self.count
     }
 }
 
-/// A key as a message shows it: hexadecimal, and cut where it is long.
+/// Formats a key for a message: in hexadecimal, truncated if it is long.
 pub(crate) fn shown(key: &[u8]) -> String {
     use fmt::Write as _;
     const LONG: usize = 32;

@@ -1,4 +1,4 @@
-//! The list of free pages, which etcd does not write and other users of bbolt do.
+//! The list of free pages. etcd does not write it, but other users of bbolt do.
 
 use std::io;
 
@@ -8,9 +8,9 @@ use crate::node::Header;
 use crate::page::{self, HEADER};
 use crate::read::{ReadAt, u64_at};
 
-/// So many bytes of the list are read at a time.
+/// The number of bytes of the list that are read at a time.
 const PIECE: usize = 64 << 10;
-/// A count of this says: the count is the list's first word.
+/// A count with this value means that the first word of the list contains the real count.
 const OVERFULL: u16 = 0xFFFF;
 
 /// Where the ids of a list are.
@@ -41,8 +41,8 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     let mut before = 1;
     let mut at = from;
     let end = at + count * 8;
-    // A list with so much wrong in it is not a list; the rest of it may be as long as the file says
-    // that it is.
+    // A list with so many faults is not a list, and the rest of it may be as long as the file
+    // claims.
     while at < end && faults.count() < Faults::KEPT as u64 {
         let bytes = &mut piece[..usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
         file.read_exact_at(bytes, at)?;
@@ -162,8 +162,8 @@ fn extent(
         );
         return None;
     }
-    // bbolt takes the pages for the list out of the list, so the list may be that much shorter than
-    // its pages allow.
+    // bbolt takes the list's own pages from the list, so the list may be shorter than its pages
+    // allow by that number.
     let needed = (skip + count * 8) / size + 1;
     if span > needed + 1 + span / 64 {
         let expected = format!(

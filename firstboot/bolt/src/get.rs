@@ -1,4 +1,4 @@
-//! One value, by its bucket and its key: a few pages are read, and no other is looked at.
+//! Looks up one value by its bucket and its key. Reads only the few pages on the path to it.
 
 use std::io;
 
@@ -9,18 +9,20 @@ use crate::page::HEADER;
 use crate::read::{ReadAt, u64_at};
 use crate::types::FileKind;
 
-/// No tree is as deep as this.
+/// The maximum depth of a tree. No real tree is as deep.
 const DEEPEST: usize = 64;
-/// No page with its overflow is as long as this where buckets and small values are looked up.
+/// The maximum length of a page with its overflow. No page with buckets and small values is as
+/// long.
 const LONGEST: u64 = 16 << 20;
-/// A bucket as a value: root page (8), sequence (8); where the root is 0, a leaf page follows.
+/// The length of a bucket's value: root page (8), sequence (8). If the root is 0, a leaf page
+/// follows.
 const BUCKET: usize = 16;
 
-/// The value of a key in one of the outermost buckets of a database that nobody writes to; `None`
-/// where there is no such bucket or key.
+/// The value of a key in one of the outermost buckets of a database that no process writes to;
+/// `None` if the bucket or the key does not exist.
 ///
 /// # Errors
-/// Where the file cannot be read, or a page on the way is not as bbolt writes it.
+/// If the file cannot be read, or a page on the path is not as bbolt writes it.
 pub fn get<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -104,7 +106,7 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
     }
 }
 
-/// Looks for a key in a bucket that is in its parent's page.
+/// Looks for a key in an inline bucket, which is stored in its parent's page.
 fn leaf(bytes: &[u8], key: &[u8]) -> io::Result<Found> {
     if bytes.len() < HEADER {
         return Err(damaged("a bucket's page is too short"));

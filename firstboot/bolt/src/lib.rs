@@ -1,14 +1,14 @@
-//! Reads a bbolt database, the file in which etcd keeps its keys, and checks every page of it.
+//! Reads a bbolt database, the file in which etcd stores its keys, and checks every page of it.
 //!
 //! The format is bbolt's own (go.etcd.io/bbolt, internal/common): pages of one size, each with its
 //! id in its header; two meta pages, of which the valid one with the higher transaction id counts;
 //! from there a B+tree of buckets, each a B+tree itself. Only the meta pages have a checksum, so
-//! everything else is held against what bbolt's writer does without exception: the file is either
-//! as bbolt wrote it, or [`check`] says where it is not.
+//! everything else is compared with what bbolt's writer always does: either the file is as bbolt
+//! wrote it, or [`check`] reports where it is not.
 //!
-//! The file is never mapped: a page that the disk cannot give is an error here and not a signal.
-//! Memory stays at a bit or two for each page in use and the few pages from the root to the one
-//! looked at, however long the file says that it is.
+//! The file is never mapped into memory, so a page that the disk cannot read is an error here and
+//! not a signal. Memory use is limited to one or two bits for each page in use and the few pages
+//! from the root to the current one, whatever length the file claims to have.
 
 mod bitmap;
 mod fault;

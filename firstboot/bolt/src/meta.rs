@@ -11,7 +11,7 @@ const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 /// Header, fields and checksum.
 const LENGTH: usize = HEADER + 64;
-/// Page sizes there can be: those of the systems Go runs on.
+/// The possible page sizes: those of the systems that Go supports.
 const PAGE_SIZES: [u32; 7] = [
     1 << 10,
     1 << 11,
@@ -21,11 +21,11 @@ const PAGE_SIZES: [u32; 7] = [
     1 << 15,
     1 << 16,
 ];
-/// In place of the freelist's page: it was not written, as etcd has it. Every page that is not
-/// reachable is free.
+/// Stands in place of the freelist's page if the freelist was not written, as in etcd's databases.
+/// Every page that is not reachable is free.
 const NO_FREELIST: u64 = u64::MAX;
 
-/// What is wrong with a meta page: byte of the page, expected, found.
+/// What is wrong with a meta page: offset in the page, expected value, found value.
 type Wrong = (u64, String, String);
 
 /// A valid meta page.
@@ -35,7 +35,7 @@ pub struct Meta {
     pub page_size: u32,
     /// The page with the root of the bucket of buckets.
     pub root: u64,
-    /// The page with the list of free pages, where there is one.
+    /// The page with the list of free pages, if there is one.
     pub freelist: Option<u64>,
     /// The high-water mark: pages from this id on do not exist.
     pub pages: u64,
@@ -88,9 +88,9 @@ impl Meta {
     }
 }
 
-/// The meta page that counts. What is wrong with the other one counts too in a [`Form::Snapshot`];
-/// in a file that lived, a meta page that was being written when the power went is what the other
-/// one is for.
+/// Finds the meta page that counts. In a [`FileKind::Snapshot`] the faults of the other one count as
+/// well. In a live file they do not: bbolt has two meta pages so that one remains valid if power
+/// fails while the other is written.
 pub(crate) fn find<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -103,7 +103,7 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
     };
     let second = match &first.meta {
         Ok(meta) => Page::read(file, len, u64::from(meta.page_size))?,
-        // Where the first page does not say how long it is, the second one is looked for.
+        // If the first page does not state its size, the second one is searched for.
         Err(_) => Page::search(file, len)?,
     };
     let mut metas = Vec::new();
@@ -163,10 +163,10 @@ fn newer(a: Meta, b: Meta) -> Meta {
     if b.txid > a.txid { b } else { a }
 }
 
-/// What two valid meta pages of one file must agree on, and do not.
+/// What two valid meta pages of one file must agree on but do not.
 fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
-    // bbolt streams one transaction: both pages have its fields, and the second has the transaction
-    // id before.
+    // bbolt streams one transaction: both pages have its fields, but the second has the previous
+    // transaction id.
     let streamed = Meta {
         txid: first.txid.wrapping_sub(1),
         ..first.clone()
@@ -175,9 +175,9 @@ fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static 
         FileKind::Snapshot => (*second != streamed)
             .then_some("the first meta page's fields and the transaction before"),
         FileKind::Live => {
-            // The pages take turns. In a file that was streamed before it lived, the page that is
-            // written first may be the newer one, so that there are two transactions between them.
-            // A file never has fewer pages than before.
+            // bbolt writes the two pages alternately. In a file that was streamed and then used as
+            // a database, the page that bbolt writes first may be the newer one, so their
+            // transaction ids may differ by two. The number of pages in a file never decreases.
             let (old, new) = if first.txid > second.txid {
                 (second, first)
             } else {
@@ -192,15 +192,16 @@ fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static 
     }
 }
 
-/// The length of the database that begins with these bytes, as its meta pages say; nothing where
-/// neither is valid. The bytes must reach to the end of the second meta page: [`META_PAGES`] do.
+/// The length of the database that begins with these bytes, according to its meta pages; `None` if
+/// neither is valid. The bytes must reach to the end of the second meta page: [`META_PAGES`] bytes
+/// always do.
 pub fn stated_length(begin: &[u8]) -> Option<u64> {
     let mut faults = Faults::default();
     let meta = find(begin, begin.len() as u64, FileKind::Live, &mut faults).ok()??;
     meta.pages.checked_mul(u64::from(meta.page_size))
 }
 
-/// So many bytes hold both meta pages, however large a page is.
+/// The number of bytes that contain both meta pages, whatever the page size is.
 pub const META_PAGES: usize = (1 << 16) + LENGTH;
 
 /// A page that should be a meta page.
@@ -208,7 +209,7 @@ struct Page {
     offset: u64,
     id: u64,
     kind: u16,
-    /// Its count and overflow, which a meta page has not.
+    /// Its count and overflow, which must be 0 in a meta page.
     rest: u64,
     meta: Result<Meta, Wrong>,
 }
@@ -230,7 +231,8 @@ impl Page {
         }))
     }
 
-    /// The second meta page of a file whose first one is damaged: it is where it says that it does.
+    /// Finds the second meta page of a file whose first one is damaged: its offset must match the
+    /// page size that it states.
     fn search<R: ReadAt + ?Sized>(file: &R, len: u64) -> io::Result<Option<Self>> {
         for size in PAGE_SIZES {
             let page = Self::read(file, len, u64::from(size))?;

@@ -1,14 +1,14 @@
-//! One page of a tree, with its overflow: branch or leaf, its keys in order, its parts where
-//! bbolt's writer puts them.
+//! One page of a tree, with its overflow. Checks that it is a branch or leaf, that its keys are in
+//! order, and that its parts are where bbolt's writer puts them.
 
 use crate::fault::shown;
 use crate::page::{BRANCH, HEADER, LEAF};
 use crate::read::{u16_at, u32_at, u64_at};
 
-/// A branch's element: position (4), key's length (4), page (8). A leaf's: flags (4), position (4),
-/// key's length (4), value's length (4).
+/// The length of an element. A branch's element: position (4), key's length (4), page (8). A leaf's
+/// element: flags (4), position (4), key's length (4), value's length (4).
 const ELEMENT: usize = 16;
-/// A leaf element's flag: its value is a bucket.
+/// The flag of a leaf element whose value is a bucket.
 const BUCKET: u32 = 0x01;
 
 /// The header of a page.
@@ -36,12 +36,12 @@ impl Header {
         self.kind == BRANCH || self.kind == LEAF
     }
 
-    /// Where its table of elements ends.
+    /// The end of its table of elements, in bytes.
     pub(crate) fn table_end(&self) -> usize {
         HEADER + usize::from(self.count) * ELEMENT
     }
 
-    /// Where its last element ends, by the table's word: the page's bytes up to the end of the
+    /// The end of its last element according to the table. The page's bytes up to the end of the
     /// table are enough.
     pub(crate) fn extent(&self, table: &[u8]) -> u64 {
         let Some(last) = usize::from(self.count).checked_sub(1) else {
@@ -59,7 +59,7 @@ fn element_part(index: usize, part: &str) -> String {
 
 /// One row of the table.
 struct Element {
-    /// Byte of the page at which the key begins; the value follows it.
+    /// The offset in the page at which the key begins. The value follows it.
     start: u64,
     key: u64,
     value: u64,
@@ -88,33 +88,33 @@ impl Element {
     }
 }
 
-/// Something wrong inside a page: byte of the page, expected, found.
+/// A fault inside a page: offset in the page, expected value, found value.
 pub(crate) type Wrong = (usize, String, String);
 
-/// A branch or leaf whose every element is where it should and whose keys ascend.
+/// A branch or leaf in which every element is at the right position and the keys ascend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node<'a> {
     bytes: &'a [u8],
     kind: u16,
     count: usize,
-    /// Where the last element ends.
+    /// The end of the last element.
     end: usize,
 }
 
 /// One element of a leaf.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pair<'a> {
-    /// Byte of the page at which the key begins.
+    /// The offset in the page at which the key begins.
     pub(crate) at: usize,
     pub(crate) key: &'a [u8],
-    /// It begins where the key ends.
+    /// The value, which begins at the end of the key.
     pub(crate) value: &'a [u8],
     /// Whether the value is a bucket.
     pub(crate) is_bucket: bool,
 }
 
 impl<'a> Node<'a> {
-    /// Checks a page, given with its overflow.
+    /// Checks a page with its overflow.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Wrong> {
         let header = Header::parse(bytes);
         let count = usize::from(header.count);
@@ -198,7 +198,7 @@ impl<'a> Node<'a> {
         self.count
     }
 
-    /// Byte of the page at which a key begins.
+    /// The offset in the page at which a key begins.
     pub(crate) fn key_at(&self, index: usize) -> usize {
         at(Element::parse(self.kind, self.bytes, index).start)
     }
@@ -222,7 +222,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// All keys and values, each value behind its key.
+    /// All keys and values, each key followed by its value.
     pub(crate) fn data(&self) -> &'a [u8] {
         &self.bytes[HEADER + self.count * ELEMENT..self.end]
     }
@@ -232,13 +232,13 @@ impl<'a> Node<'a> {
         u64_at(self.bytes, Self::child_at(index))
     }
 
-    /// Byte of the page at which a branch's element names its page.
+    /// The offset in the page of the page id in a branch's element.
     pub(crate) fn child_at(index: usize) -> usize {
         HEADER + index * ELEMENT + 8
     }
 }
 
-/// Positions that were checked lie inside a slice.
+/// A position that was checked is inside a slice, so the conversion cannot fail.
 fn at(position: u64) -> usize {
     usize::try_from(position).unwrap_or(usize::MAX)
 }

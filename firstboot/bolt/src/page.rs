@@ -1,4 +1,4 @@
-//! What begins every page: its header, which says of what kind the page is.
+//! The header with which every page begins. It contains the kind of the page.
 
 /// The header of every page: id (8 bytes), kind (2), count (2), overflow (4).
 pub(crate) const HEADER: usize = 16;

@@ -1,11 +1,11 @@
-//! Where the bytes come from.
+//! The source of the bytes.
 
 use std::fs::File;
 use std::io;
 
 /// Bytes that can be read at any offset.
 pub trait ReadAt {
-    /// Fills the buffer with what is at this offset, or fails.
+    /// Fills the buffer with the bytes at this offset, or fails.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
@@ -25,21 +25,22 @@ impl ReadAt for [u8] {
     }
 }
 
-/// Pages in a row are read so many bytes at a time: a call for each page costs more than to check
-/// it.
+/// The number of bytes that are read at a time from consecutive pages: a call for each page costs
+/// more than checking the page.
 const AHEAD: usize = 64 << 10;
-/// A read that begins within so many bytes after the one before it is one of a row.
+/// A read that begins within this many bytes after the end of the previous one counts as
+/// sequential.
 const NEAR: u64 = 32 << 10;
 
-/// Reads pages of a file. Where they are asked for in the order in which they are stored, as bbolt
-/// stores what is written in order, it reads ahead.
+/// Reads pages of a file. It reads ahead while pages are requested in the order in which they are
+/// stored, because bbolt stores data in that order if it was written in order.
 pub(crate) struct Pages<'f, R: ReadAt + ?Sized> {
     file: &'f R,
-    /// Where the last page ends.
+    /// The end of the last page.
     end: u64,
     ahead: Vec<u8>,
     ahead_at: u64,
-    /// Where the last read ended.
+    /// The end of the last read.
     next: u64,
 }
 
@@ -54,12 +55,12 @@ impl<'f, R: ReadAt + ?Sized> Pages<'f, R> {
         }
     }
 
-    /// The bytes of all pages.
+    /// The total length of all pages in bytes.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
 
-    /// Fills the buffer with what is stored at this offset.
+    /// Fills the buffer with the bytes stored at this offset.
     pub(crate) fn read(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let row = offset
             .checked_sub(self.next)
@@ -77,7 +78,7 @@ impl<'f, R: ReadAt + ?Sized> Pages<'f, R> {
         self.ahead.resize(left, 0);
         self.ahead_at = offset;
         if self.file.read_exact_at(&mut self.ahead, offset).is_err() {
-            // What is ahead may hold nothing; only a page that is asked for must be readable.
+            // The bytes ahead may be unreadable or missing. Only a requested page must be readable.
             self.ahead.clear();
             return self.file.read_exact_at(buffer, offset);
         }

@@ -11,16 +11,17 @@ use crate::page::{self, HEADER};
 use crate::read::{Pages, ReadAt, u64_at};
 use crate::types::{Entry, Offset, Path, Visitor};
 
-/// No tree is as deep as this, buckets within buckets counted: a page has room for dozens of keys,
-/// and bbolt splits it in halves.
+/// The maximum depth of a tree, including nested buckets. No real tree is as deep: a page has room
+/// for dozens of keys, and bbolt splits it into halves.
 const DEEPEST: usize = 64;
-/// The pages from the root to the one looked at are together no longer than this. Two records fit
-/// into one page, so none of up to 32 MiB is refused: etcd takes requests of 1.5 MiB, and warns
-/// where it is told to take more than 10 MiB.
+/// The maximum total length of the pages from the root to the current one. Two records fit into one
+/// page, so no record of up to 32 MiB is refused: etcd accepts requests of 1.5 MiB, and warns if it
+/// is configured to accept more than 10 MiB.
 const LONGEST: u64 = 64 << 20;
-/// Buffers up to this length are used again.
+/// Buffers up to this length are reused.
 const SPARE: usize = 64 << 10;
-/// A bucket as a value: root page (8), sequence (8); where the root is 0, a leaf page follows.
+/// The length of a bucket's value: root page (8), sequence (8). If the root is 0, a leaf page
+/// follows.
 const BUCKET: usize = 16;
 
 pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
@@ -32,24 +33,24 @@ pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
     pub(crate) complete: bool,
     pub(crate) looked_at: u64,
     pub(crate) visit: &'w mut dyn Visitor,
-    /// Buffers of pages that were done with.
+    /// Buffers of pages that are no longer needed.
     pub(crate) spare: Vec<Vec<u8>>,
-    /// The bytes of the pages from the root to the one looked at.
+    /// The total length of the pages from the root to the current one, in bytes.
     pub(crate) held: u64,
 }
 
-/// What a page's place in the tree says about it.
+/// What a page must contain because of its place in the tree.
 #[derive(Clone, Copy)]
 struct Expected<'a> {
-    /// Who points to it.
+    /// The place that points to the page.
     from: Offset,
-    /// Its keys are not below this one …
+    /// The lower bound of its keys, inclusive.
     min: Option<&'a [u8]>,
-    /// … and below this one.
+    /// The upper bound of its keys, exclusive.
     max: Option<&'a [u8]>,
-    /// The pages above it.
+    /// The number of pages above it.
     depth: usize,
-    /// Its bucket; none in the bucket of buckets.
+    /// Its bucket, or none in the bucket of buckets.
     bucket: Option<&'a Path<'a>>,
 }
 
@@ -72,7 +73,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         )
     }
 
-    /// The ids below which pages exist.
+    /// The end of the page ids: the lowest id without a page.
     fn end(&self) -> u64 {
         self.pages.end() / self.size
     }
@@ -104,7 +105,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(())
     }
 
-    /// Holds a page's keys against its place, and goes on to what is below it.
+    /// Checks a page's keys against its place in the tree, and continues with the pages below it.
     fn node(&mut self, node: Node<'_>, start: Offset, expected: Expected<'_>) -> io::Result<()> {
         let Some(last) = node.count().checked_sub(1) else {
             // The root of a bucket without keys is an empty leaf.
@@ -237,7 +238,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         }
     }
 
-    /// A small bucket: its only page is in its parent's.
+    /// Checks a small bucket, whose only page is inside its parent's page.
     fn inline(&mut self, bytes: &[u8], start: Offset, expected: Expected<'_>) -> io::Result<()> {
         if bytes.len() < HEADER {
             self.wrong(

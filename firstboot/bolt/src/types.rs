@@ -1,25 +1,25 @@
-//! The types in which the walk over a database and its caller speak: what kind of file it is, where
-//! something is in it, and what the caller is shown.
+//! The types shared by the walk over a database and its caller: the kind of a file, a place in it,
+//! and what the visitor receives.
 
 use crate::fault::Faults;
 
 /// How the file came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// Streamed out of one transaction: it ends with its last page, and both meta pages are that
-    /// transaction's.
+    /// Streamed out of one transaction: the file ends with its last page, and both meta pages are
+    /// from that transaction.
     Snapshot,
-    /// The file a database lives in: longer than its pages need, and one of its meta pages may be
-    /// half-written.
+    /// The file that a database uses: it is longer than its pages need, and one of its meta pages
+    /// may be half-written.
     Live,
 }
 
-/// Where a bucket is: its name and those around it.
+/// The path of a bucket: its name and the buckets that contain it.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'a> {
     /// The bucket's name.
     pub name: &'a [u8],
-    /// The bucket it is in; none for one of the outermost.
+    /// The bucket that contains it, or none for one of the outermost.
     pub parent: Option<&'a Path<'a>>,
 }
 
@@ -28,7 +28,7 @@ pub struct Path<'a> {
 pub struct Offset {
     /// The page.
     pub page: u64,
-    /// The byte of the file.
+    /// The offset in the file, in bytes.
     pub offset: u64,
 }
 
@@ -41,19 +41,21 @@ pub struct Entry<'a> {
     pub key: &'a [u8],
     /// The value.
     pub value: &'a [u8],
-    /// Where the key begins. The value follows it.
+    /// The place at which the key begins. The value follows it.
     pub place: Offset,
 }
 
-/// Who is shown everything on the way, in the order of the keys.
+/// Receives everything that the walk finds, in the order of the keys.
 pub trait Visitor {
-    /// A bucket begins. What is wrong with its name by a higher law is added to the faults.
+    /// Receives a bucket at its beginning. Adds to the faults what is wrong with its name by the
+    /// rules of the application.
     fn bucket(&mut self, _bucket: &Path<'_>, _place: Offset, _faults: &mut Faults) {}
-    /// The keys and values of one leaf page, each value behind its key, in order: what a hash over
-    /// all of them is made of.
+    /// Receives the keys and values of one leaf page in order, each key followed by its value: the
+    /// input of a hash over all of them.
     fn data(&mut self, _bucket: &Path<'_>, _bytes: &[u8]) {}
-    /// A key with its value. What is wrong with them by a higher law is added to the faults.
+    /// Receives a key with its value. Adds to the faults what is wrong with them by the rules of
+    /// the application.
     fn entry(&mut self, entry: &Entry<'_>, faults: &mut Faults);
-    /// So many bytes of pages were looked at so far.
+    /// Receives the number of bytes of the pages that were checked so far.
     fn progress(&mut self, _bytes: u64) {}
 }

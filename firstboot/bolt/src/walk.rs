@@ -1,4 +1,4 @@
-//! The walk over a whole file: meta pages, freelist, tree, and what is left over.
+//! The walk over a whole file: meta pages, freelist, tree, and lost pages.
 
 use std::io;
 
@@ -11,23 +11,23 @@ use crate::read::{Pages, ReadAt};
 use crate::tree::Tree;
 use crate::types::{FileKind, Visitor};
 
-/// What the walk found.
+/// The result of the walk.
 #[derive(Debug)]
 pub struct Report {
     /// The meta page that counts, if there is a valid one.
     pub meta: Option<Meta>,
-    /// Pages that hold something.
+    /// The number of pages in use.
     pub used: u64,
-    /// Whether every page that can be reached was looked at: no fault hid one.
+    /// Whether the walk checked every reachable page, so that no fault hid one.
     pub complete: bool,
-    /// What is wrong.
+    /// The faults.
     pub faults: Faults,
 }
 
-/// Checks the first `len` bytes of a file as a database, and shows every key to the visitor.
+/// Checks the first `len` bytes of a file as a database, and passes every key to the visitor.
 ///
 /// # Errors
-/// Only where the file cannot be read; what is wrong with it is in the report.
+/// Only if the file cannot be read. The report contains what is wrong with the file.
 pub fn check<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -93,7 +93,8 @@ pub fn check<R: ReadAt + ?Sized>(
     })
 }
 
-/// Holds the high-water mark against the file's length; gives the pages that are really there.
+/// Compares the high-water mark with the file's length. Returns the number of pages that really
+/// exist.
 fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
     let size = u64::from(meta.page_size);
     let there = len / size;
@@ -107,7 +108,7 @@ fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
         FileKind::Live => wanted.is_some_and(|wanted| wanted <= len) && len.is_multiple_of(size),
     };
     if !right {
-        // The end of the shorter of the two.
+        // The offset is the smaller of the two lengths.
         let said = if form == FileKind::Live {
             format!("{said}, or whole pages more")
         } else {
@@ -131,7 +132,7 @@ fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
     meta.pages.min(there)
 }
 
-/// Pages that are neither reachable nor free: runs of them, so that one fault names many.
+/// Reports pages that are neither reachable nor free, in runs, so that one fault covers many.
 fn left_over(used: &Bitmap, free: &Bitmap, pages: u64, size: u64, faults: &mut Faults) {
     let mut id = 2;
     while id < pages {

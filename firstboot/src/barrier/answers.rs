@@ -79,7 +79,7 @@ async fn keep_asking(
             return;
         }
         let rung = notifier.wait_for(|notifier| notifier.answers > answers || notifier.news > news);
-        // After the pause, or after a notification.
+        // Waits for the pause, or until a notification arrives.
         let _ = tokio::time::timeout(PAUSE, rung).await;
     }
 }

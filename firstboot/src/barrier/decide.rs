@@ -49,7 +49,7 @@ pub(crate) struct LocalState {
     pub(crate) disk_id: DiskId,
     /// The epochs in which this node was ready with this disk id, oldest first.
     pub(crate) epochs: Vec<Epoch>,
-    /// What it begins with.
+    /// Whether it begins with a new cluster, a restore or a rollback.
     pub(crate) mode: BootstrapMode,
 }
 
@@ -83,7 +83,7 @@ impl LocalState {
 pub(crate) enum Action {
     /// Probe again.
     Wait,
-    /// All others answered just now, with the same order and these disk ids: be ready in their
+    /// All others have just answered, with the same order and these disk ids: become ready in their
     /// epoch.
     BeReady(DiskIds, BootstrapMode),
     /// Start etcd as an initial member of the epoch with this hash.
@@ -145,8 +145,8 @@ fn already_rolled_back(memory: &LocalState, state: &PeerState) -> bool {
     matches!((memory.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
-/// The action where etcd runs on another member, or another member has a different order, or none
-/// if neither is so.
+/// The action if etcd runs on another member or another member has a different order, or none if
+/// neither is the case.
 fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Option<Action> {
     let living: BTreeSet<u64> = views
         .values()

@@ -8,8 +8,8 @@ use crate::domain::{BootstrapMode, DiskIds, cluster_id};
 /// How many hexadecimal digits of the epoch's hash the token has: 64 bits, so that no two clusters
 /// share a token.
 const IN_TOKEN: usize = 16;
-/// How many digits of the snapshot's digest come before them, for the reader. The hash covers the
-/// whole digest.
+/// How many digits of the snapshot's digest precede the hash in the token, for the reader. The hash
+/// covers the whole digest.
 const SNAPSHOT_IN_TOKEN: usize = 8;
 
 /// One agreement: these disks may become one cluster.

@@ -54,8 +54,8 @@ fn text(
             all.len()
         ));
     }
-    // A member that was ready with a set of members may have begun with it. Those that are now
-    // excluded must not be able to form a quorum by themselves.
+    // A member that was ready with a set of members may have begun with it. The members that are
+    // now excluded must not be able to form a quorum by themselves.
     let before: BTreeSet<&Label> = state
         .agreed
         .iter()

@@ -8,7 +8,7 @@ use crate::domain::{BootstrapMode, DiskId, DiskIds};
 use crate::journal::{NodeState, RestoreOrder};
 
 impl LocalState {
-    /// For a node with an order to restore or to roll back.
+    /// The state of a node with an order to restore or to roll back.
     pub(crate) fn of_order(
         state: &NodeState,
         cluster: &ClusterDocument,
@@ -29,7 +29,7 @@ impl LocalState {
         }
     }
 
-    /// For a node that begins or joins a cluster with an empty disk.
+    /// The state of a node that begins or joins a cluster with an empty disk.
     pub(crate) fn of_new(
         state: &NodeState,
         cluster: &ClusterDocument,

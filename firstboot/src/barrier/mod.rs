@@ -2,8 +2,9 @@
 //! decide alone that its cluster is new: it waits until all initial members are reachable and
 //! empty, and agree.
 //!
-//! `journal` says by its events and the volume whether a cluster has begun. `server` and
-//! `membership::peer_client` speak the protocol. `decide` is the rule, and `model` is its proof.
+//! `journal` determines from its events and from the volume whether a cluster has begun. `server`
+//! and `membership::peer_client` speak the protocol. `decide` is the rule, and `model` is its
+//! proof.
 
 mod answers;
 mod decide;
@@ -216,7 +217,7 @@ pub(crate) async fn negotiate(
                 {
                     return Ok(BarrierOutcome::Abandoned(why));
                 }
-                // First to the disk, then to the others: a node that was ready stays ready.
+                // Written to the disk first and announced then: a node that was ready stays ready.
                 journal.add(Event::Ready { disk_ids, mode })?;
                 memory.epochs.push(epoch);
                 listener.say(announcement(identity, &memory));

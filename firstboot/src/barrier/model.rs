@@ -64,10 +64,11 @@ struct Explorer {
     names: Vec<Label>,
     rule: Rule,
     nodes: Table<Node>,
-    /// Epochs by the disk ids of all nodes and the snapshot; 255 is a node that does not take part.
+    /// The epochs, each by the disk ids of all nodes and the snapshot; 255 stands for a node that
+    /// does not take part.
     epochs: Table<(Vec<u8>, u8)>,
     real: Vec<Epoch>,
-    /// Sets of an epoch and a node that was ready in it.
+    /// Sets of pairs: an epoch and a node that was ready in it.
     ready: Table<BTreeSet<(u8, usize)>>,
     decided: HashMap<(usize, u32), Option<u32>>,
 }

@@ -13,7 +13,7 @@ use crate::domain::BootstrapMode;
 use crate::membership::{PeerState, Phase, ProbeResult};
 use crate::reason::{Reason, ReasonId};
 
-/// What is known of one member, and since when.
+/// What is known about one member, and since when.
 #[derive(Debug, Clone)]
 struct TrackedPeer {
     view: PeerObservation,
@@ -180,7 +180,7 @@ impl TrackedPeer {
         })
     }
 
-    /// The same where this node has an order to restore.
+    /// Like `describe`, for a node with an order to restore.
     fn describe_for_order(&self, name: &Label, memory: &LocalState, since: &str) -> Option<String> {
         let left_out = memory.without.contains(name);
         Some(match &self.now {

@@ -1,6 +1,6 @@
-//! What a node with an order to restore does at the barrier besides: it prepares its new data
-//! before it announces that it is ready, it serves the snapshot to members that do not have it, and
-//! the operator may cancel it.
+//! What a node with an order to restore also does at the barrier: it prepares its new data before
+//! it announces that it is ready, it serves the snapshot to members that do not have it, and it
+//! lets the operator cancel the restore.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -65,8 +65,8 @@ pub(crate) enum Cancellation {
 }
 
 impl RestoreSession {
-    /// The session is cancelled after `patience`, and by ^C where it runs `at_terminal`. Needs a
-    /// runtime.
+    /// Creates a session that is cancelled after `patience`, or by ^C if it runs `at_terminal`.
+    /// Needs a runtime.
     pub(crate) fn new(
         prepare: Prepare,
         file: Option<(Sha256, PathBuf)>,

@@ -93,7 +93,7 @@ impl Listener {
         Ok(Self { state, task })
     }
 
-    /// Sets the answer. Its content must be durable before.
+    /// Sets the answer. Its content must already be durable.
     pub(crate) fn say(&self, words: Vec<u8>) {
         *self
             .state
@@ -120,7 +120,7 @@ impl Listener {
         self.state.notifier.subscribe()
     }
 
-    /// Waits until all of these have received the present answer, at most for `patience`.
+    /// Waits until all of these peers have received the present answer, but at most for `patience`.
     pub(crate) async fn wait_until_acked(&self, all: &BTreeSet<IpAddr>, patience: Duration) {
         let mut notifier = self.notifier();
         let acked = notifier.wait_for(|notifier| notifier.acked_by.is_superset(all));
@@ -159,7 +159,8 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) 
                     .abort_handle()
                 });
             }
-            // Out of descriptors, or the connection was gone before it was taken.
+            // The process is out of descriptors, or the connection was closed before it was
+            // accepted.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
@@ -284,8 +285,8 @@ mod tests {
             .unwrap()
     }
 
-    /// `ask` gives up after 1.5 s. Once the silent connections of one host kept a peer waiting for
-    /// 6 to 13 s.
+    /// `ask` gives up after 1.5 s. Previously, the silent connections of one host kept a peer
+    /// waiting for 6 to 13 s.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn silent_connections_keep_no_peer_waiting() {
         let identity = crate::steps::issued();
@@ -303,7 +304,7 @@ mod tests {
         });
         tokio::time::sleep(Duration::from_millis(500)).await;
         let mut slowest = Duration::ZERO;
-        // From another address, and from the address of the flood.
+        // The peer probes from another address, and then from the address of the flood.
         for from in [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST] {
             let peer = peer(&identity, from);
             for _ in 0..20 {
@@ -318,7 +319,8 @@ mod tests {
             }
         }
         over.store(true, Ordering::Relaxed);
-        // The server must keep accepting: to the thread each refused connection costs a second.
+        // The server must keep accepting: each refused connection costs the flooding thread a
+        // second.
         tokio::task::spawn_blocking(|| flooding.join().unwrap())
             .await
             .unwrap();

@@ -52,7 +52,7 @@ pub(super) fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {
 /// Returns when etcd on the first member has opened its port, perhaps with a probe that is still
 /// open.
 async fn started(peer_client: &PeerClient, first: &Member) -> Option<JoinHandle<ProbeResult>> {
-    // First its firstboot closes the port.
+    // The firstboot on that member closes the port first.
     loop {
         match peer_client.ask(first, false).await {
             ProbeResult::Unreachable(_) => break,

@@ -69,7 +69,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Which of these, oldest first, to close: the oldest of the source with the most.
+/// Which of these connections (oldest first) to close: the oldest one of the source with the most.
 fn dispensable(sources: &[IpAddr]) -> usize {
     let mut counts = HashMap::new();
     for source in sources {
@@ -125,7 +125,7 @@ mod tests {
             list().all[0].from == peer && !list().all[0].task.is_finished(),
             "the only one of its source stays"
         );
-        // One that has shown its certificate, or has ended, is none of them any more.
+        // A connection that has shown its certificate, or has ended, is removed from the list.
         list()
             .all
             .iter()

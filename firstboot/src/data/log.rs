@@ -76,9 +76,9 @@ struct Snapshot {
     index: u64,
 }
 
-/// A longer record is none of etcd's: it holds one request, of 1.5 MiB by default, and etcd itself
-/// advises against more than 10 MiB (server/embed/config.go, recommendedMaxRequestBytes). A sparse
-/// file costs who plants it nothing, and its reader all its length.
+/// A longer record is not from etcd: a record holds one request, of 1.5 MiB by default, and etcd
+/// itself advises against more than 10 MiB (server/embed/config.go, recommendedMaxRequestBytes). A
+/// sparse file costs nothing to plant, but its reader would read its whole length.
 const LONGEST: u64 = 256 << 20;
 
 const METADATA: i64 = 1;
@@ -103,7 +103,7 @@ impl Log {
     /// everything after a truncated or damaged record.
     ///
     /// # Errors
-    /// Where the file cannot be read, or does not begin like a log of etcd.
+    /// If the file cannot be read, or does not begin like a log of etcd.
     pub(super) fn read(file: File, first: u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(256 << 10, file);
@@ -278,7 +278,7 @@ pub(super) mod tests {
         );
     }
 
-    /// A file whose length is a claim: nothing of it takes room on the disk.
+    /// A file that claims a length but takes no room on the disk.
     #[test]
     fn a_record_of_a_terabyte_takes_no_memory() {
         let mut writer = Writer::new(7, 9);

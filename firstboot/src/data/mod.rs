@@ -40,7 +40,7 @@ pub(crate) fn look(expected: &Expected) -> Result<(Contents, Verdict)> {
 }
 
 /// Whether the directories of etcd's data are the known ones, even while etcd writes in them. False
-/// where none are known yet.
+/// if none are known yet.
 pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     let Some(known) = &expected.known else {
         return Ok(false);
@@ -52,7 +52,7 @@ pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
 /// The identity of the data in a folder that firstboot built or archived.
 ///
 /// # Errors
-/// Where a part of the data is missing.
+/// If a part of the data is missing.
 pub(crate) fn known(folder: &Path) -> Result<Known> {
     match judge(&Expected::default(), &Seen::at(folder)?, None) {
         Verdict::Begun(known) => Ok(known),

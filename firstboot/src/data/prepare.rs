@@ -15,8 +15,8 @@ use crate::journal::{Event, Journal, NodeState};
 use crate::paths;
 use crate::steps::selinux;
 
-/// Creates etcd's data directory, and writes its identity to the journal. Does nothing where etcd
-/// has data, or the directory is the one that firstboot created.
+/// Creates etcd's data directory, and writes its identity to the journal. Does nothing if etcd has
+/// data, or if the directory is the one that firstboot created.
 pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
     let past = NodeState::of(journal);
     if past.data.is_some() {

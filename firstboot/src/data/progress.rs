@@ -33,8 +33,8 @@ impl Progress {
         }
     }
 
-    /// The record after etcd has stopped, with the log as it is now. `None` where etcd did not run,
-    /// or cannot have left this log.
+    /// The record after etcd has stopped, with the log as it is now. `None` if etcd did not run, or
+    /// cannot have left this log.
     pub(crate) fn stopped(&self, log: Log) -> Option<Self> {
         (self.running && self.compare(&log).is_ok()).then_some(Self {
             running: false,
@@ -82,8 +82,7 @@ impl Progress {
                 )
             });
         }
-        // A term and what is known to be committed never go back (raft, section 5.1;
-        // raftpb.HardState).
+        // The term and the committed index never decrease (raft, section 5.1; raftpb.HardState).
         if now.term < before.term || now.commit < before.commit || now.last < before.commit {
             return Err(format!(
                 "its log is at term {} with {} committed entries, but was at term {} with {} when etcd last started",

@@ -1,13 +1,14 @@
-//! Why etcd ended, by its own last line in the journal, as a pure function.
+//! Finds in etcd's last log lines why it ended, as a pure function.
 //!
-//! etcd logs a line of JSON each (zap), and ends with the level `fatal` or `panic`. Go's runtime
-//! writes `panic: …` or `fatal error: …` and goroutines after it. Wrong settings etcd only warns
-//! of, before it ends (server/etcdmain/etcd.go).
+//! etcd logs one JSON object per line (zap), and ends with the level `fatal` or `panic`. Go's
+//! runtime writes `panic: …` or `fatal error: …` and then the goroutines. etcd only warns of wrong
+//! settings before it ends (server/etcdmain/etcd.go).
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// No more of a line goes into a status: etcd's longest have a stack trace of a kilobyte.
+/// The part of a line that goes into a status: etcd's longest lines have a stack trace of a
+/// kilobyte.
 const LONGEST: usize = 300;
 
 /// The number of further entries that are searched for a more informative line of the same process.
@@ -24,13 +25,13 @@ pub(super) struct Entry {
     pub(super) message: String,
 }
 
-/// What etcd said last.
+/// The most informative of etcd's last lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LastWords {
     /// Microseconds since 1970.
     pub(super) at: u64,
     pub(super) pid: u32,
-    /// Whether it says that it ends; else it is the newest warning.
+    /// Whether the line says that etcd ends; otherwise it is the newest warning.
     pub(super) ends: bool,
     /// One line without control characters.
     pub(super) text: String,
@@ -48,7 +49,8 @@ enum Weight {
 }
 
 impl Entry {
-    /// An entry as `journalctl --output=json` has it, or `None` if it has no text.
+    /// Parses an entry as `journalctl --output=json` prints it, or returns `None` if it has no
+    /// text.
     pub(super) fn parse(line: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Raw {
@@ -62,7 +64,7 @@ impl Entry {
         let raw: Raw = serde_json::from_str(line).ok()?;
         let message = match raw.message {
             Value::String(text) => text,
-            // Bytes that are not UTF-8.
+            // journalctl prints text that is not UTF-8 as an array of bytes.
             Value::Array(bytes) => {
                 let bytes: Option<Vec<u8>> = bytes
                     .iter()
@@ -84,7 +86,7 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(super) struct Search {
     best: Option<(Weight, LastWords)>,
-    /// How many entries followed the best one.
+    /// The number of entries after the best one.
     since: usize,
 }
 
@@ -115,7 +117,7 @@ impl Search {
                 .is_none_or(|(weight, _)| *weight != Weight::End)
     }
 
-    /// What was found.
+    /// The most informative line found.
     pub(super) fn found(self) -> Option<LastWords> {
         self.best.map(|(_, words)| words)
     }
@@ -144,8 +146,8 @@ fn weigh(message: &str) -> Option<(Weight, String)> {
     }
 }
 
-/// A line for people: what a client or another program got into etcd's log must not steer their
-/// terminal.
+/// Removes control characters: what a client or another program wrote into etcd's log must not
+/// control the operator's terminal.
 fn plain(text: &str) -> String {
     let mut line = String::new();
     for character in text.chars().take(LONGEST) {
@@ -193,7 +195,7 @@ mod tests {
         );
     }
 
-    /// As etcd 3.5.1 has it with a database that was emptied: the reason stands in the line before
+    /// The log of etcd 3.5.1 with a database that was emptied: the reason is in the line before
     /// Go's own.
     #[test]
     fn etcds_reason_goes_before_go_s() {

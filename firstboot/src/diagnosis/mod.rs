@@ -59,8 +59,8 @@ impl Watch {
     }
 }
 
-/// Whether a reason is the one before. systemd starts etcd again every few seconds, and each time
-/// etcd ends for the same reason at another time, with other numbers.
+/// Whether a reason equals the previous one. systemd restarts etcd every few seconds, and each time
+/// etcd ends for the same reason but with another time and other numbers.
 fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     let words = |reason: &str| {
         reason

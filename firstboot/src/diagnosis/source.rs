@@ -10,7 +10,8 @@ use recipes::{ClusterDocument, Label};
 use crate::paths::PEER_PORT;
 use crate::reason::{Reason, ReasonId};
 
-/// Why other members refuse this node: its route to them has a source address that is not its own.
+/// The reason why other members refuse this node: its route to them has a source address that is
+/// not its own.
 pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Reason> {
     let own = cluster.member(name)?.address;
     let others = cluster.members.iter().filter(|member| member.name != *name);
@@ -21,7 +22,7 @@ pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Re
 }
 
 /// The source address that the kernel uses towards another address. Connecting a UDP socket sends
-/// nothing. `None` where there is no route; every connection attempt reports that.
+/// nothing. `None` if there is no route; every connection attempt reports that.
 fn towards(other: Ipv4Addr) -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((other, PEER_PORT)).ok()?;

@@ -18,7 +18,7 @@ pub(super) const UNIT: &str = "etcd.service";
 /// same reason.
 const RECENT: u64 = 30_000_000;
 
-/// What the text says of an etcd that ended and runs again.
+/// How the text describes an etcd that ended and runs again.
 pub(super) const AGAIN: &str = " and was restarted";
 
 /// The properties of etcd's unit in systemd.

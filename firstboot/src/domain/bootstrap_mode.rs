@@ -36,7 +36,7 @@ impl BootstrapMode {
     }
 
     /// The mode of two nodes together, if their orders agree. The result has the newer of the two
-    /// revisions, so that neither node goes back behind what the other has seen.
+    /// revisions, so that neither node returns to a revision below one that the other has seen.
     pub(crate) fn with(self, other: Self) -> Option<Self> {
         match (self, other) {
             (
@@ -79,7 +79,7 @@ impl fmt::Display for BootstrapMode {
     }
 }
 
-/// The beginning of a digest, as long as a person compares.
+/// The first digits of a digest, as many as a person compares.
 pub(crate) fn short(digest: &Sha256) -> String {
     digest.to_string()[..16].to_owned()
 }

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct CaSubject(Vec<u8>);
 
 impl CaSubject {
-    /// From a subject in DER.
+    /// Creates the subject from its DER form.
     pub(crate) fn new(der: &[u8]) -> Self {
         Self(der.to_vec())
     }
 
-    /// The value of an attribute of a distinguished name, which stands right behind its type
-    /// (X.520: `id-at` is 55 04).
+    /// The value of an attribute of a distinguished name, which directly follows its type (X.520:
+    /// `id-at` is 55 04).
     fn attribute(&self, kind: u8) -> Option<String> {
         let kind = [6, 3, 0x55, 4, kind];
         let at = self.0.windows(kind.len()).position(|bytes| bytes == kind)?;

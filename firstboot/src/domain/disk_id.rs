@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct DiskId(u128);
 
 impl DiskId {
-    /// A new one, from the system.
+    /// A new id, drawn from the system's random numbers.
     pub(crate) fn draw() -> Result<Self> {
         let mut bytes = [0; 16];
         SystemRandom::new()

@@ -4,7 +4,8 @@
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-/// The first eight bytes of a SHA-1, as a number. etcd's choice: it guards nothing here.
+/// The first eight bytes of a SHA-1, as a number. SHA-1 is etcd's choice, and security does not
+/// depend on it here.
 fn hash(bytes: &[u8]) -> u64 {
     let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes);
     digest
@@ -19,7 +20,7 @@ pub(crate) fn member_id(peer_url: &str, token: &str) -> u64 {
     hash(format!("{peer_url}{token}").as_bytes())
 }
 
-/// The id of the cluster that these initial members make.
+/// The id of the cluster that these initial members form.
 pub(crate) fn cluster_id<'a>(peer_urls: impl IntoIterator<Item = &'a str>, token: &str) -> u64 {
     let mut ids: Vec<u64> = peer_urls
         .into_iter()

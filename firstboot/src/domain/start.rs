@@ -1,9 +1,10 @@
-//! How etcd comes into its cluster.
+//! How etcd joins or begins its cluster.
 
 use recipes::cluster::Member;
 use recipes::{ClusterDocument, Label};
 
-/// How a member comes into its cluster. etcd reads it only while its data directory is empty.
+/// How a member joins or begins its cluster. etcd reads these settings only while its data
+/// directory is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Start {
     /// `new` or `existing`.
@@ -15,7 +16,7 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// As one of the initial members of a new cluster.
+    /// The settings of an initial member of a new cluster.
     pub(crate) fn new_cluster<'a>(
         cluster: &ClusterDocument,
         token: &str,
@@ -32,10 +33,10 @@ impl Start {
         }
     }
 
-    /// The same for a member that has its log: etcd then ignores these settings. If the log is
-    /// lost, etcd must join a cluster whose members it does not know, and so it ends: "cannot fetch
-    /// cluster info from peer urls" (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL;
-    /// the same from 3.4 to 3.7).
+    /// The settings of a member that has its log: etcd then ignores them. If the log is lost, etcd
+    /// must join a cluster whose members it does not know, and so it ends: "cannot fetch cluster
+    /// info from peer urls" (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL; the
+    /// same from 3.4 to 3.7).
     pub(crate) fn used_up(&self, own: &Member) -> Self {
         Self {
             state: "existing",

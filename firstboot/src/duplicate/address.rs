@@ -53,7 +53,7 @@ enum ArpEvent {
 /// Begins to probe whether another machine has this address.
 pub(crate) fn ask(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
-    // The receiver is gone where firstboot refused this node for another reason.
+    // The receiver is gone if firstboot has refused this node for another reason.
     thread::spawn(move || {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))
@@ -66,7 +66,7 @@ pub(crate) fn ask(address: Ipv4Addr) -> DuplicateProbe {
 }
 
 impl DuplicateProbe {
-    /// Waits for an answer to the first packets. Returns the suspicion that they leave.
+    /// Waits for an answer to the first packets. Returns the suspicion that remains.
     ///
     /// # Errors
     /// Refused if another machine has the address.
@@ -92,7 +92,7 @@ impl DuplicateProbe {
         }
     }
 
-    /// The same; probes again if the answer is no longer valid.
+    /// Like `all`, but probes again if the answer is no longer valid.
     ///
     /// # Errors
     /// Refused if another machine has the address.
@@ -104,7 +104,7 @@ impl DuplicateProbe {
     }
 }
 
-/// Refuses where another machine has this address. Only an operator knows which of the two is the
+/// Refuses if another machine has this address. Only an operator knows which of the two is the
 /// right one, so firstboot does not continue by itself, not even when the other machine disappears.
 fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
     match second_machine(address, on_silence) {
@@ -184,7 +184,8 @@ fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<Add
                 Some(ArpMessage::BroadcastReply(sender)) if sender == own => {
                     copy = Mac::try_from(sender).ok();
                 }
-                // A network that gives this machine its own packets back makes it answer itself.
+                // On a network that returns this machine's own packets, the machine would answer
+                // itself.
                 Some(ArpMessage::Probe(asked)) if asked == mark => looped = true,
                 _ => {}
             }

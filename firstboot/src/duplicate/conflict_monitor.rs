@@ -22,7 +22,7 @@ pub(crate) struct ConflictMonitor {
 }
 
 impl ConflictMonitor {
-    /// Opens the socket: the kernel keeps the packets until `look` reads them. `None` where this
+    /// Opens the socket: the kernel keeps the packets until `look` reads them. `None` if this
     /// machine does not have the address.
     pub(crate) fn begin(address: Ipv4Addr) -> Result<Option<Self>> {
         let Some(link) = link_of(address)? else {
@@ -48,7 +48,8 @@ impl ConflictMonitor {
     /// the next probe.
     ///
     /// # Errors
-    /// Refused if another machine did: only an operator knows which of the two is the right one.
+    /// Refused if another machine sent one: only an operator knows which of the two is the right
+    /// one.
     pub(crate) fn look(&mut self) -> Result<()> {
         self.socket
             .send(&self.question)

@@ -28,13 +28,13 @@ use crate::reason::{Reason, ReasonId};
 /// How long each of the others may take to answer before etcd starts.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often the query is repeated where no one answers in time. A machine without a running etcd
+/// How often the query is repeated if no member answers in time. A machine without a running etcd
 /// refuses at once.
 const SILENCES: u32 = 5;
 
 /// Refuses a member that was removed while it was stopped, or that runs on another machine, before
-/// etcd starts with its old data. No one needs to answer: the first member of a rack that boots
-/// finds no one.
+/// etcd starts with its old data. An answer is not required: the first member of a rack that boots
+/// finds no other.
 pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
@@ -58,7 +58,7 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
 /// as that member. Then its data may be archived.
 ///
 /// # Errors
-/// Refused if this node is the only member, and where the others say that its member was removed.
+/// Refused if this node is the only member, or if the others report that its member was removed.
 pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -> Result<()> {
     if identity.cluster.members.len() == 1 {
         return Err(refused(why.reason().map(|why| {
@@ -130,8 +130,8 @@ pub(crate) fn rule_out_duplicate(
     wait_until_unique(identity, &NodeState::of(journal), Some(doubt), watch)
 }
 
-/// Queries the others until nothing speaks against etcd's start. Where a copy of this machine may
-/// be starting, that takes a minute in which no copy was detected.
+/// Queries the others until nothing prevents etcd's start. If a copy of this machine may be
+/// starting, that takes a minute in which no copy is detected.
 fn wait_until_unique(
     identity: &Identity,
     state: &NodeState,
@@ -283,7 +283,7 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// The message where the others say through raft that this node was removed. etcd then exits with
+/// The message if the others report through raft that this node was removed. etcd then exits with
 /// success, and only its log says why.
 pub(crate) async fn removed(
     identity: &Identity,

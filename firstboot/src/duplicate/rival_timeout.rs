@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::exit::refused;
 use crate::reason::Reason;
 
-/// How long this node's member has seemed to run on another machine.
+/// The time for which this node's member has seemed to run on another machine.
 ///
 /// etcd closes a stream on which nothing arrived for five seconds (rafthttp's ConnReadTimeout), so
 /// connections from before a power cut end soon. A connection that lasts belongs to a running

@@ -21,8 +21,8 @@ pub(crate) struct LeaseLock<'a> {
 }
 
 impl<'a> LeaseLock<'a> {
-    /// Takes the lock with this key in this name, unless another member holds it or a key in `seen`
-    /// has changed since the revision given there.
+    /// Takes the lock with this key under this name, unless another member holds it or a key in
+    /// `seen` has changed since the revision given there.
     pub(crate) async fn get(
         client: &'a Client,
         key: &str,

@@ -205,7 +205,7 @@ pub(super) fn deepest(error: &dyn std::error::Error) -> String {
 /// The cluster id and the member id of etcd on this node.
 ///
 /// # Errors
-/// Where etcd does not answer, or has no quorum.
+/// If etcd does not answer, or has no quorum.
 pub(crate) async fn probe_local(credentials: &Credentials) -> Result<(u64, u64)> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
     // Read through raft: a learner answers that it must not serve reads.

@@ -59,7 +59,7 @@ impl Client {
 }
 
 impl Pieces {
-    /// The next piece; `None` at the end. An error where the sender sends nothing for longer than
+    /// The next piece; `None` at the end. An error if the sender sends nothing for longer than
     /// `patience`.
     pub(crate) async fn next(&mut self, patience: Duration) -> Result<Option<SnapshotResponse>> {
         match tokio::time::timeout(patience, self.0.message()).await {

@@ -1,4 +1,5 @@
-//! `firstboot explain --sources`: what was asked, what it saw, and why a document was taken or not.
+//! `firstboot explain --sources`: which metadata sources firstboot queried, what each answered, and
+//! why a document was used or not.
 
 use std::fmt::Write as _;
 

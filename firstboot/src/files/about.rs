@@ -104,8 +104,7 @@ pub(crate) struct FileFingerprint {
 }
 
 /// The generation of an inode, which distinguishes it from an earlier one with the same number: XFS
-/// reuses the number of a deleted directory at once. `None` where the file system has no
-/// generation.
+/// reuses the number of a deleted directory at once. `None` if the file system has no generation.
 pub(super) fn generation(fd: impl AsFd) -> Option<u32> {
     let mut generation: nix::libc::c_long = 0;
     // XFS and ext4 fill an int; the rest of the long stays 0 (kernel 3.10, xfs_file_ioctl and

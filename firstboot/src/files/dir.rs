@@ -34,8 +34,8 @@ impl Dir {
     /// Opens a directory.
     ///
     /// # Errors
-    /// `NotFound` if it does not exist; `PermissionDenied` where the path contains a link that
-    /// another user can have created.
+    /// `NotFound` if it does not exist; `PermissionDenied` if the path contains a link that another
+    /// user can have created.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let (at, last) = walk(path, Last::Directory)?;
         debug_assert!(last.is_none(), "a directory was asked for");
@@ -138,7 +138,7 @@ impl Dir {
         }
     }
 
-    /// Removes a directory if it is there and empty.
+    /// Removes a directory if it exists and is empty.
     pub(crate) fn remove_empty(&self, name: &OsStr) -> io::Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
@@ -146,7 +146,7 @@ impl Dir {
         }
     }
 
-    /// The names of all entries, in no order.
+    /// The names of all entries, in no particular order.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let again = openat(&self.fd, ".", directory(), Mode::empty())?;
         let mut names = Vec::new();
@@ -206,12 +206,14 @@ enum Last {
     Target,
 }
 
-/// The directory of a path's last name, and that name. Does not follow a link at the end.
+/// The directory that contains a path's last name, and that name. Does not follow a link at the
+/// end.
 pub(super) fn entry(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Entry)
 }
 
-/// The same for reading a file: follows a link at the end, if only root can have created it.
+/// Like `entry`, but for reading a file: follows a link at the end if only root can have created
+/// it.
 pub(super) fn target(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Target)
 }
@@ -245,7 +247,8 @@ fn walk(path: &Path, last: Last) -> io::Result<(OwnedFd, Option<OsString>)> {
         let there = About::of(&fstat(&next)?);
         match there.kind {
             Kind::Link if !is_last || last == Last::Target => {
-                // The directory may belong to root only since another user created a link in it.
+                // The directory may now belong to root although another user created a link in it
+                // before.
                 if !there.is_ours() || !About::of(&fstat(&at)?).only_we_write() {
                     return Err(io::Error::new(
                         io::ErrorKind::PermissionDenied,

@@ -11,8 +11,8 @@ use super::dir::{self, Dir};
 use super::{absent_or, look, successor};
 
 /// Gives a file a second name, durably, and replaces the previous file with that name in one step.
-/// The first name stays. On the same file system this makes no copy. Owner, mode and label stay
-/// those of the file.
+/// The first name remains. On the same file system this makes no copy. The file keeps its owner,
+/// mode and label.
 pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
     // A rename between two names of one file does nothing and keeps both.
     if let (Some(from), Some(there)) = (look(source)?, look(target)?)
@@ -72,7 +72,7 @@ pub(crate) fn sync_file(path: &Path) -> Result<()> {
         .with_context(|| format!("cannot flush {}", path.display()))
 }
 
-/// Removes a folder, if it is there and empty.
+/// Removes a folder if it exists and is empty.
 pub(crate) fn remove_if_empty(path: &Path) -> Result<()> {
     let removed = dir::entry(path).and_then(|(folder, name)| folder.remove_empty(&name));
     absent_or(removed).with_context(|| format!("cannot remove {}", path.display()))

@@ -1,4 +1,4 @@
-//! Files are whole, narrow and what they should be.
+//! Files are complete, have minimal permissions, and are as desired.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -76,7 +76,8 @@ fn what_a_crash_left_of_a_write_is_removed_and_the_file_is_not() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
 }
 
-/// Who can write where firstboot reads makes a file of any length, and pays for none of it.
+/// A user who can write in a folder that firstboot reads can create a file of any length at no
+/// cost.
 #[test]
 fn a_file_that_is_far_too_large_is_refused_and_not_read() {
     let folder = tempfile::tempdir().unwrap();

@@ -107,7 +107,7 @@ impl Dir {
     }
 }
 
-/// Gives an open file to an owner, with at least these permissions. Returns 1 where that changed
+/// Gives an open file to an owner, with at least these permissions. Returns 1 if that changed
 /// anything.
 fn give(fd: impl AsFd, there: &About, owner: (u32, u32), least: u32) -> io::Result<usize> {
     if there.owner == owner && there.mode & least == least {

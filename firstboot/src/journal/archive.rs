@@ -12,7 +12,7 @@ use crate::files::{self, DesiredDir, ROOT};
 use crate::output::say;
 use crate::paths;
 
-/// The path for data that is archived now; `kind` says why.
+/// The path for data that is archived now. `kind` is the reason.
 pub(crate) fn archive_path(kind: &str) -> Result<PathBuf> {
     let now = OffsetDateTime::now_utc().format(format_description!(
         "[year][month][day]T[hour][minute][second]Z"

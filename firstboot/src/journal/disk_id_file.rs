@@ -1,4 +1,4 @@
-//! The file with the disk id on etcd's volume. By it firstboot recognises the volume.
+//! The file with the disk id on etcd's volume. firstboot recognises the volume by it.
 
 use std::path::Path;
 
@@ -22,7 +22,8 @@ pub(crate) enum DiskIdFile {
 /// Compares the file on the volume with this disk id.
 pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
     let path = Path::new(paths::LIFE);
-    // Earlier versions kept the file where etcd could write. Only a file of root's counts.
+    // Earlier versions kept the file where etcd could write. Only a file that belongs to root
+    // counts.
     let ours = files::look(path)?
         .filter(|there| there.kind == Kind::File && there.owner == ROOT && there.links == 1);
     let mark = if ours.is_some() {

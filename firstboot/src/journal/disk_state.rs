@@ -15,7 +15,8 @@ pub(crate) enum DiskState {
     /// Power was lost before etcd had created its first data: etcd starts again with the same
     /// parameters. `aside`: there is partial data to archive.
     RetryFirstStart { start: Start, aside: bool },
-    /// There is no data that etcd can use. `disk_id` is the id to keep; none: draw a new one.
+    /// There is no data that etcd can use. `disk_id` is the id to keep, or none if a new one must
+    /// be drawn.
     Fresh {
         disk_id: Option<DiskId>,
         aside: bool,
@@ -107,10 +108,10 @@ pub(crate) fn classify_disk(
     }
 }
 
-/// The rule where etcd was never started on this disk.
+/// The rule for a disk on which etcd was never started.
 fn before(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
     match (contents, volume) {
-        // With a new disk id: what the node agreed on with the old one is void.
+        // With a new disk id, because the agreements with the old one are void.
         (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::Fresh {
             disk_id: None,
             aside: false,
@@ -150,7 +151,7 @@ mod tests {
         }
     }
 
-    /// The verdicts that there can be on such contents.
+    /// The possible verdicts on such contents.
     fn verdicts(contents: Contents) -> Vec<Verdict> {
         let exchanged = Verdict::Lost(Lost::Exchanged("data"));
         match contents {

@@ -12,7 +12,7 @@ use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
 use crate::files::FileFingerprint;
 use crate::machine::Machine;
 
-/// One thing that happened. A decision is written before it is acted on.
+/// One event. A decision is written before firstboot acts on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Event {
@@ -40,7 +40,7 @@ pub(crate) enum Event {
         /// The disk ids of all initial members.
         #[serde(rename = "lives")]
         disk_ids: DiskIds,
-        /// What they begin with.
+        /// Whether they begin with a new cluster or with restored data.
         #[serde(
             rename = "task",
             default,
@@ -67,7 +67,7 @@ pub(crate) enum Event {
     },
     /// firstboot adds this node as a learner.
     Add {
-        /// To the cluster with this id.
+        /// The id of the cluster.
         cluster: u64,
     },
     /// etcd added this node.
@@ -104,7 +104,7 @@ pub(crate) enum Event {
     /// All other members trust these CAs, so this node installs its document's certificates, which
     /// they signed.
     Show {
-        /// Who signed them.
+        /// The subjects of the CAs that signed them.
         authorities: BTreeSet<CaSubject>,
     },
     /// The operator ordered that this member leaves its cluster; the cluster can do without it.
@@ -128,8 +128,8 @@ pub(crate) enum Event {
         /// The id it had.
         member: u64,
     },
-    /// firstboot archives the data directory: an interrupted first start left it, or a member that
-    /// was removed.
+    /// firstboot archives the data directory, which an interrupted first start or a removed member
+    /// left behind.
     Aside {
         /// The path in the archive.
         path: PathBuf,
@@ -137,8 +137,8 @@ pub(crate) enum Event {
     /// The operator ordered a restore or a rollback; etcd stops.
     #[serde(rename = "told")]
     RestoreOrdered(Box<RestoreOrder>),
-    /// All members agreed, and the swap of the data begins. From here on firstboot only goes
-    /// forward.
+    /// All members agreed, and the swap of the data begins. From here on firstboot can only
+    /// complete it.
     Exchange(Box<DataSwap>),
     /// The swap is complete.
     Exchanged,
@@ -156,10 +156,10 @@ pub(crate) enum Event {
 /// An order of the operator to restore or to roll back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RestoreOrder {
-    /// Drawn for this order only.
+    /// An id that is drawn for this order only.
     #[serde(rename = "nonce")]
     pub(crate) disk_id: DiskId,
-    /// What the node begins with.
+    /// Whether the node begins with restored data or returns to previous data.
     #[serde(rename = "task")]
     pub(crate) mode: BootstrapMode,
     /// The members of the recipe that the restore does not wait for.
@@ -175,9 +175,9 @@ pub(crate) struct RestoreOrder {
 pub(crate) struct SnapshotFile {
     /// The file.
     pub(crate) path: PathBuf,
-    /// The digest of all of it.
+    /// The digest of the whole file.
     pub(crate) sha256: Sha256,
-    /// The revision in it.
+    /// The revision of the snapshot.
     pub(crate) revision: u64,
     /// Whether it ends with etcd's own digest.
     pub(crate) digest: bool,
@@ -212,7 +212,7 @@ pub(crate) struct DataSwap {
 mod tests {
     use super::*;
 
-    /// Nodes of earlier versions wrote these lines, and read them after a downgrade.
+    /// Nodes of earlier versions wrote these lines, and read them again after a downgrade.
     #[test]
     fn the_names_in_a_line_are_those_of_earlier_versions() {
         let disk_id = DiskId::of(1);

@@ -1,5 +1,5 @@
-//! The journal: append-only, each line with a checksum and flushed before the next action. So after
-//! a power cut it says which actions had begun and which were complete.
+//! The journal: append-only; each line has a checksum and is flushed before the next action. So
+//! after a power cut it shows which actions had begun and which were complete.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use crate::files;
 use crate::output::say;
 use crate::reason::ReasonId;
 
-/// An event and when it happened.
+/// An event and the time at which it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// Seconds since 1970, by the node's clock at that time.
@@ -77,7 +77,7 @@ pub(crate) fn lines(text: &str) -> Vec<Line> {
     lines
 }
 
-/// The entries of a journal's text, and how many of its bytes they fill; or the number of the
+/// The entries of a journal's text, and the number of bytes that they fill; or the number of the
 /// damaged line.
 fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
     let mut entries = Vec::new();
@@ -167,7 +167,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Prints and records what firstboot will do; only once, however often it has to try.
+    /// Prints and records what firstboot is about to do, but only once, however often it tries.
     pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
         if self
             .entries
@@ -180,7 +180,7 @@ impl Journal {
         self.add(event)
     }
 
-    /// The newest event that `pick` takes something from.
+    /// The value that `pick` takes from the newest matching event.
     pub(crate) fn last<'a, T>(&'a self, pick: impl Fn(&'a Event) -> Option<T>) -> Option<T> {
         self.entries
             .iter()
@@ -242,8 +242,8 @@ mod tests {
         );
     }
 
-    /// A power cut leaves any beginning of the file, and perhaps its length with zeros: every whole
-    /// line counts.
+    /// A power cut can leave any prefix of the file, perhaps padded with zeros to its length. Every
+    /// complete line counts.
     #[test]
     fn a_torn_end_loses_one_line_at_most_wherever_it_is_torn() {
         let line = |text: &str| {
@@ -258,7 +258,7 @@ mod tests {
         for cut in 0..=text.len() {
             let whole = text[..cut].matches('\n').count();
             let end = text[..cut].rfind('\n').map_or(0, |at| at + 1);
-            // The end's newline alone may have been written.
+            // Perhaps only the newline at the end was written.
             for tail in [
                 String::new(),
                 "\0".repeat(text.len() - cut),

@@ -1,8 +1,8 @@
-//! What this node did, in order, and what follows from it.
+//! What this node did, in order, and the state that results.
 //!
-//! `file` holds the lines and `event` says what can stand in them; `state` is what they come to,
-//! and `disk_state` what they and etcd's volume together say of the disk. `archive` moves data out
-//! of etcd's way, and writes that down.
+//! `file` stores the lines and `event` defines their content. `state` is the state that results
+//! from them, and `disk_state` classifies the disk by them and by etcd's volume. `archive` moves
+//! data that etcd no longer uses, and records that.
 
 mod archive;
 mod disk_id_file;

@@ -1,4 +1,4 @@
-//! What all events of the journal come to: the state of this node.
+//! The state of this node, as it results from all events of the journal.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::file::{Entry, Journal};
 use crate::data::{Expected, Ids, Inode, Known};
 use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds, Start, cluster_id, member_id};
 
-/// The state of this node, by its journal.
+/// The state of this node according to its journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct NodeState {
     /// The members that the operator excluded.
@@ -20,7 +20,7 @@ pub(crate) struct NodeState {
     pub(crate) disk_id: Option<DiskId>,
     /// The disk ids that this node was ready with since it has its present disk id.
     pub(crate) ready: Vec<DiskIds>,
-    /// The same since the journal began.
+    /// The same disk ids since the journal began.
     pub(crate) agreed: Vec<DiskIds>,
     /// The start parameters of etcd on this disk.
     pub(crate) begun: Option<Start>,
@@ -32,19 +32,19 @@ pub(crate) struct NodeState {
     pub(crate) made: Option<Inode>,
     /// etcd's data, once etcd has created its log.
     pub(crate) data: Option<Known>,
-    /// The member id of etcd on this disk, as last known.
+    /// The last known member id of etcd on this disk.
     pub(crate) member: Option<u64>,
-    /// The cluster id of etcd on this disk, as last known.
+    /// The last known cluster id of etcd on this disk.
     pub(crate) cluster: Option<u64>,
     /// The version of etcd that last used the data.
     pub(crate) etcd: Option<EtcdVersion>,
-    /// Whether etcd was ever a healthy member since then.
+    /// Whether etcd has been a healthy member since then.
     pub(crate) healthy: bool,
     /// The revision that restored data began from, or 0 if the data was not restored.
     pub(crate) revision: u64,
     /// The operator's order that is still open.
     pub(crate) order: Option<RestoreOrder>,
-    /// What this node was ready to begin with by that order.
+    /// What this node was ready to begin with under that order.
     pub(crate) ready_for_order: Vec<(DiskIds, BootstrapMode)>,
     /// The swap of data that has begun and is not complete.
     pub(crate) exchange: Option<DataSwap>,
@@ -56,7 +56,7 @@ pub(crate) struct NodeState {
     pub(crate) intent: MembershipIntent,
 }
 
-/// What the operator ordered about a node's membership.
+/// An order about a node's membership.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum MembershipIntent {
     /// Nothing.
@@ -64,13 +64,13 @@ pub(crate) enum MembershipIntent {
     None,
     /// The member leaves. It may be removed already.
     Leaving(u64),
-    /// The member has left: it is removed.
+    /// The member has left and is removed.
     Left(u64),
     /// The node is no longer a member and joins again. Its old data may still exist.
     Rejoining,
 }
 
-/// Data that this node had before a restore, and what it was with that data.
+/// Data that this node had before a restore, and the node's state with that data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArchivedData {
     /// Its path.
@@ -79,7 +79,7 @@ pub(crate) struct ArchivedData {
     pub(crate) begun: Start,
     /// Its cluster.
     pub(crate) cluster: u64,
-    /// Its member, where that is known.
+    /// Its member, if known.
     pub(crate) member: Option<u64>,
     /// The revision that it began from.
     pub(crate) revision: u64,
@@ -201,8 +201,8 @@ impl NodeState {
         else {
             return;
         };
-        // `existing`: should the data be lost before etcd first runs, it must not begin with an
-        // empty one as a member whose log the others take for the same.
+        // `existing`: if the data is lost before etcd first runs, etcd must not start with an empty
+        // log, which the others would mistake for the member's old log.
         let start = Start {
             state: "existing",
             token,
@@ -213,7 +213,7 @@ impl NodeState {
             self.cluster.replace(cluster),
             std::mem::replace(&mut self.member, member),
         );
-        // It may never have had a quorum; its ids follow from how it began all the same.
+        // It may never have had a quorum, but its ids follow from its start parameters anyway.
         let urls = |start: &Start| {
             start
                 .members
@@ -226,8 +226,7 @@ impl NodeState {
             begun_as.map(|start| cluster_id(urls(start).iter().map(String::as_str), &start.token))
         });
         let old_revision = std::mem::replace(&mut self.revision, revision);
-        // Data that was set aside comes back as it was; other data is made again, and no etcd has
-        // used it.
+        // Archived data returns unchanged. Other data is built again, because no etcd has used it.
         let returns = self.archived.as_ref().filter(|before| before.path == from);
         let old_etcd = std::mem::replace(&mut self.etcd, returns.and_then(|before| before.etcd));
         (self.healthy, self.added, self.joining, self.intent) =
@@ -251,7 +250,7 @@ impl NodeState {
         };
     }
 
-    /// What etcd's data on the node of this name is to be.
+    /// The expected state of etcd's data on the node with this name.
     pub(crate) fn expected(&self, name: &Label) -> Expected {
         let begun = self
             .begun

@@ -113,7 +113,8 @@ pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Durati
 /// Stops etcd and archives its data, so that the removed member never starts again.
 pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
     release::halt()?;
-    // etcd's guard writes the progress when etcd stops, and does not run again on a node that left.
+    // etcd's guard writes the progress when etcd stops. It does not run again on a node that has
+    // left.
     files::remove_unfinished(Path::new(paths::PROGRESS))?;
     archive_data("left", journal)
 }

@@ -26,7 +26,7 @@ pub(crate) struct Observed {
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// This node's member is not in the member list any more.
+    /// This node's member is no longer in the member list.
     AlreadyRemoved,
     /// The member must not leave, for this reason.
     Refuse(Reason),
@@ -84,8 +84,8 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         );
     }
     if observed.leader == Some(*member) {
-        // The member that has applied most entries is in sync. etcd lets the new leader catch up
-        // before it leads.
+        // The member that has applied the most entries is in sync. etcd lets the new leader catch
+        // up before it leads.
         return match peers.iter().max_by_key(|peer| peer.index) {
             Some(next) => Plan::TransferLeadership(next.member_id),
             None => wait(ReasonId::NoQuorum, "no other voter can become the leader"),

@@ -1,4 +1,4 @@
-//! Which members are connected, by etcd's metrics.
+//! Determines from etcd's metrics which members are connected.
 //!
 //! `etcd_network_active_peers` alone is not reliable. A member that received a snapshot from its
 //! leader, as every rebuilt one did, creates all its peers again and never removes the old ones

@@ -1,4 +1,4 @@
-//! Transfers the leadership away from a member that is about to stop.
+//! Transfers the leadership from a member that is about to stop.
 
 use anyhow::Result;
 
@@ -6,9 +6,9 @@ use super::list::Peer;
 use crate::etcd::Client;
 use crate::output::say;
 
-/// Transfers the leadership to the voter in `peers` that has applied most, if the member behind
-/// `client` is the leader. Clients then wait for no election. Returns whether the member was the
-/// leader.
+/// Transfers the leadership to the voter in `peers` that has applied the most entries, if the
+/// member behind `client` is the leader. So clients do not wait for an election. Returns whether
+/// the member was the leader.
 pub(crate) async fn transfer_leadership(client: &Client, peers: &[Peer]) -> Result<bool> {
     let status = client.status().await?;
     let leads = status.leader == status.header.unwrap_or_default().member_id;

@@ -1,4 +1,4 @@
-//! What the other members report of the cluster, and what follows from their member lists.
+//! What the other members report about the cluster, and what follows from their member lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,7 @@ pub(crate) struct Peer {
 }
 
 /// The members with this node's name or peer URL. A new image may have given the node another
-/// address; etcd takes two members with one name for one member with two addresses.
+/// address; etcd treats two members with one name as one member with two addresses.
 pub(crate) fn own<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
     peer.members
         .iter()
@@ -59,8 +59,8 @@ pub(crate) fn listed(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
     }
 }
 
-/// Finds a member that is connected to this one, or this member itself, and says so, or none if no
-/// such member answers.
+/// The suspicion of a duplicate, if a member is connected to this one or is this member itself;
+/// none otherwise.
 pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<Reason> {
     let witness = peers
         .iter()
@@ -93,7 +93,7 @@ pub(crate) fn removed(member: u64) -> Reason {
     ))
 }
 
-/// The message where no peer belongs to this node's cluster, or none if one does.
+/// The message if no peer belongs to this node's cluster, or none if one does.
 pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Reason> {
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {

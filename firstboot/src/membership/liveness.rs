@@ -47,7 +47,8 @@ pub(crate) struct RaftTraffic {
 }
 
 impl RaftTraffic {
-    /// From its metrics (server/etcdserver/metrics.go and api/rafthttp/metrics.go there).
+    /// Reads the traffic from a member's metrics (server/etcdserver/metrics.go and
+    /// api/rafthttp/metrics.go there).
     fn read(metrics: &str) -> Self {
         let is = |gauge: &str| {
             metrics.lines().any(|line| {
@@ -56,7 +57,8 @@ impl RaftTraffic {
             })
         };
         let heard = labelled(metrics, "etcd_network_peer_received_bytes_total{", "From");
-        // Only growth matters, and the bits of a positive number grow with the number.
+        // Only growth matters, and the bits of a positive floating-point number grow with the
+        // number.
         let heard = heard
             .map(|(member, bytes)| (member, bytes.to_bits()))
             .collect();
@@ -101,7 +103,7 @@ pub(crate) enum Liveness {
     Alive(String),
 }
 
-/// The traffic of one member as each other received it so far.
+/// The traffic of one member, as every other member has received it so far.
 #[derive(Debug, Default)]
 pub(crate) struct LivenessDetector {
     before: BTreeMap<String, u64>,
@@ -129,7 +131,7 @@ impl LivenessDetector {
                 Liveness::Alive(name)
             };
         }
-        // Only the leader counts; all count if no member knows a leader.
+        // Only the leader counts. If no member knows a leader, all count.
         let led = ears.values().any(|ear| ear.led);
         let counts = ears
             .iter()

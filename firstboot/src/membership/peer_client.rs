@@ -31,8 +31,8 @@ pub(crate) enum ProbeResult {
     State(PeerState),
     /// No one answered, for this reason.
     Unreachable(String),
-    /// Something else answered, or a member of another cluster; this says why firstboot does not
-    /// accept it.
+    /// Another program answered, or a member of another cluster; the text says why firstboot does
+    /// not accept it.
     UnexpectedResponder(String),
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for ProbeResult {
 }
 
 impl PeerClient {
-    /// With the node's own peer certificate.
+    /// Creates a client that uses the node's own peer certificate.
     pub(crate) fn new(cluster: &ClusterDocument, tls: &NodeTls) -> Result<Self> {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(peer_tls::client(tls)?)
@@ -157,7 +157,8 @@ impl PeerClient {
             let state = protocol::read(&bytes, &self.cluster, self.etcd, &member.name);
             return Ok(state.map_or_else(ProbeResult::UnexpectedResponder, ProbeResult::State));
         }
-        // Not firstboot. etcd serves its member list there, with the cluster's id.
+        // firstboot did not answer. etcd serves its member list at this path, with the cluster's
+        // id.
         let answer = self.client.get(format!("{url}/members")).send().await?;
         let id = answer
             .headers()
@@ -198,7 +199,7 @@ fn no_answer(error: &reqwest::Error) -> ProbeResult {
         }
         deepest = source;
     }
-    // io::Error hides what it carries from source().
+    // io::Error does not return its inner error from source().
     let said = deepest.to_string();
     if error.is_connect() || error.is_decode() || error.is_body() {
         return ProbeResult::UnexpectedResponder(said);

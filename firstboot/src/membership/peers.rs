@@ -59,7 +59,7 @@ pub(crate) fn known(identity: &Identity) -> BTreeSet<(String, String)> {
         .collect()
 }
 
-/// The members that these list and the recipe does not have.
+/// The members that these peers list but the recipe does not have.
 pub(crate) fn unknown(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, String)> {
     let recipe: BTreeSet<String> = identity
         .cluster
@@ -124,7 +124,7 @@ async fn one(
     let (client, status) = timeout_at(end, answer).await??;
     let header = status.header.unwrap_or_default();
     if status.leader == 0 {
-        // It has no quorum, and would need the whole timeout to say so.
+        // The member has no quorum, and would need the whole timeout to report that.
         return Ok((header.cluster_id, None));
     }
     let peer = async {
@@ -153,7 +153,7 @@ async fn one(
     Ok((header.cluster_id, peer))
 }
 
-/// The minor of the cluster version; none before the members have agreed on it, or where a member
+/// The minor of the cluster version; none if the members have not agreed on it yet, or if a member
 /// does not report it.
 async fn agreed(peer_client: &PeerClient, url: &str) -> Option<u64> {
     #[derive(Deserialize)]

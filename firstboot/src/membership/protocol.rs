@@ -40,7 +40,7 @@ struct Document {
     etcd: Option<EtcdVersion>,
 }
 
-/// What a node announces of itself.
+/// What a node announces about itself.
 #[derive(Debug)]
 pub(crate) struct Announcement<'a> {
     /// The name of its member.
@@ -121,7 +121,7 @@ pub(crate) fn read(
 pub(crate) enum Phase {
     /// Its disk is empty.
     Empty,
-    /// It has seen all disk ids of this epoch, and its journal says so.
+    /// It has seen all disk ids of this epoch, and has recorded that in its journal.
     Ready {
         /// The epoch's hash.
         epoch: Sha256,
@@ -207,7 +207,7 @@ mod tests {
             why.contains("its image is etcd 3.5.1, and 3.6.14 cannot run beside it"),
             "{why}"
         );
-        // An earlier image's firstboot says no version.
+        // The firstboot of an earlier image sends no version.
         let mut earlier: serde_json::Value = serde_json::from_slice(&written).unwrap();
         earlier.as_object_mut().unwrap().remove("etcd");
         let earlier = serde_json::to_vec(&earlier).unwrap();

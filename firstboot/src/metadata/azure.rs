@@ -16,7 +16,7 @@ pub(super) const SOURCE: Source = Source {
     find: |query| service::find(query, Platform::Azure, &ask),
 };
 
-/// The service answers these while a machine is new to it.
+/// The service answers with these statuses while it does not know a new machine yet.
 const PASSING: [StatusCode; 2] = [StatusCode::NOT_FOUND, StatusCode::GONE];
 
 async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {

@@ -1,5 +1,5 @@
-//! The kernel's command line names the place. The document itself is never on it: everybody on the
-//! machine can read that.
+//! Reads the place of the document from the kernel's command line. The document itself is never on
+//! the command line, because every user of the machine can read it.
 
 use anyhow::Result;
 use recipes::cluster::MetadataSource;

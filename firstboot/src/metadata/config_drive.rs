@@ -20,7 +20,8 @@ fn find() -> Result<Answer> {
         return Ok(Answer::Nothing(format!("no disk is labelled {LABEL}")));
     }
     seed::read(&disks, "openstack/latest/user_data", |disk| {
-        // Nova and Ironic write it; other makers of such disks write the user data alone.
+        // Nova and Ironic write this file; other tools that create such disks write only the user
+        // data.
         let data = disk::read(disk, "openstack/latest/meta_data.json")
             .context("openstack/latest/meta_data.json")?;
         let data = data.and_then(|bytes| serde_json::from_slice::<MetaData>(&bytes).ok());

@@ -1,4 +1,4 @@
-//! A place named outside of the disk: `firstboot.node=PATH-OR-URL`, or in the syntax of
+//! A place that is named outside the disk: `firstboot.node=PATH-OR-URL`, or in the syntax of
 //! cloud-init's NoCloud, `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`), which
 //! contains `user-data`.
 

@@ -21,7 +21,7 @@ const PAUSES: [u64; 5] = [1, 1, 2, 3, 5];
 /// The answer of a service.
 #[derive(Debug)]
 pub(super) enum UserData {
-    /// It has no user data, but this.
+    /// The service has no user data; the text describes what it has instead.
     Nothing(String),
     /// Its user data.
     Some(Vec<u8>),
@@ -56,7 +56,7 @@ impl Endpoint {
         Ok((request, place.into()))
     }
 
-    /// The same for GET.
+    /// A GET request for a path, and the path's address for messages.
     pub(super) fn get(&self, path: &str) -> Result<(reqwest::RequestBuilder, String), Trouble> {
         self.request(reqwest::Method::GET, path)
     }

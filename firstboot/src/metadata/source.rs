@@ -26,7 +26,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// What a source needs to know.
+/// What a source needs to know about the machine and the query.
 pub(super) struct Query<'a> {
     /// This machine.
     pub(super) machine: &'a Machine,
@@ -54,8 +54,8 @@ pub(super) enum Patience {
     Compare,
 }
 
-/// A network card can get its address by DHCP minutes after the link: a switch port with spanning
-/// tree forwards nothing for 50 s, and DHCP's retries can add a minute (RFC 2131, 4.1).
+/// A network card may get its address by DHCP only minutes after the link is up: a switch port with
+/// spanning tree forwards nothing for 50 s, and DHCP's retries can add a minute (RFC 2131, 4.1).
 const SLOW_NETWORK: Duration = Duration::from_secs(150);
 const COMPARE: Duration = Duration::from_secs(2);
 
@@ -87,7 +87,7 @@ pub(super) const KNOWN: &str = "this node has a document already";
 pub(super) enum Answer {
     /// The source was not queried, for this reason.
     NotAsked(String),
-    /// The source has no document, but this.
+    /// The source has no document; the text describes what it has instead.
     Nothing(String),
     /// The source has a document.
     Found(Found),

@@ -104,7 +104,7 @@ async fn value(tool: &[&str], key: &str) -> Result<Value> {
         status.success(),
         "`{program} \"{command}\"` failed ({status}): {said}"
     );
-    // cloud-init replaces a value that it has read by this.
+    // cloud-init replaces a value that it has read with this one.
     let is_empty = matches!(text.trim_ascii(), b"" | b"---");
     Ok(if is_empty {
         Value::Empty
@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    /// A program that replaces vmtoolsd.
+    /// Runs a script in place of vmtoolsd.
     fn answer(script: &str) -> Result<Answer> {
         let folder = tempfile::tempdir().unwrap();
         let tool = folder.path().join("tool");

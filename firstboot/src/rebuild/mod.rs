@@ -24,7 +24,7 @@ use observe::observe;
 use plan::{Plan, plan};
 pub(crate) use promote::{learner, vote};
 
-/// How far a round came.
+/// How far a round has come.
 #[derive(Debug)]
 pub(crate) enum JoinProgress {
     /// etcd may not start yet, for this reason.
@@ -33,7 +33,7 @@ pub(crate) enum JoinProgress {
     Join(Start),
 }
 
-/// The return into a running cluster.
+/// The return to a running cluster.
 #[derive(Debug)]
 pub(crate) struct Rebuild {
     peer_client: PeerClient,
@@ -43,7 +43,7 @@ pub(crate) struct Rebuild {
 }
 
 impl Rebuild {
-    /// Begins, and probes the network for a second machine in the background.
+    /// Begins the return, and probes the network for a second machine in the background.
     pub(crate) fn new(identity: &Identity, peer_client: PeerClient) -> Self {
         let alone = duplicate::ask(identity.node.address);
         Self {
@@ -68,8 +68,8 @@ impl Rebuild {
         }
     }
 
-    /// Observes and takes one step; returns nothing after a step that succeeded. A step that fails
-    /// is not an error: etcd may have done it all the same, and the next round sees whether it has.
+    /// Observes and takes one step; returns none after a step that succeeded. A failed step is not
+    /// an error: etcd may have executed it anyway, and the next round sees whether it did.
     async fn step(
         &mut self,
         identity: &Identity,
@@ -104,8 +104,8 @@ impl Rebuild {
                 return Ok(Some(JoinProgress::Join(start)));
             }
             (Plan::Remove(member), Some(helper)) => {
-                // This node may have waited for days, and of the other machine only a closed
-                // connection is known.
+                // This node may have waited for days, and all that it knows about the other machine
+                // is a closed connection.
                 self.alone.now()?;
                 let line = format!(
                     "removing the member {member:x}, which this node was before it lost its data"

@@ -1,11 +1,11 @@
 //! How a node with an empty disk joins its running cluster again, as a pure function: from the
 //! reports of the members to the next step. firstboot observes everything again after each step, so
-//! it sees a step that etcd did and did not confirm.
+//! it notices a step that etcd executed but did not confirm.
 //!
 //! etcd's own checks (server/etcdserver/server.go) refuse too late or too vaguely for an operator,
 //! so each of them has its equivalent here, before anything changes. The old member is removed
-//! before the new one is added: etcd refuses two members with one peer URL, and beside the dead
-//! member the new one would raise the quorum.
+//! before the new one is added: etcd refuses two members with one peer URL, and if the dead member
+//! were still listed, the new one would raise the quorum.
 
 use std::collections::BTreeSet;
 
@@ -51,8 +51,8 @@ pub(crate) enum Plan {
     Join(Vec<(String, String)>),
 }
 
-/// Free space that a joining member needs besides the database: for its write-ahead log and the
-/// snapshot it receives.
+/// Free space that a joining member needs in addition to the database: for its write-ahead log and
+/// the snapshot it receives.
 const ROOM: u64 = 256 << 20;
 
 /// How many seconds a node's clock may be off: leases and certificates depend on it. etcd warns
@@ -165,7 +165,7 @@ fn ambiguous(observed: &Observed, own: &[&Member]) -> Plan {
     )
 }
 
-/// The message where another member answers at a member's address. Several clusters may share a CA,
+/// The message if another member answers at a member's address. Several clusters may share a CA,
 /// and an address may go to another machine: a node that is added to the wrong cluster is missing
 /// in its own.
 fn wrong_responder(peers: &[Peer]) -> Option<String> {

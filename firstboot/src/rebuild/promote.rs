@@ -14,8 +14,8 @@ use crate::output::say;
 /// How long one voter may take: shorter than a call's limit, since a voter may be down.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// The id of this node's member, if it is a learner as far as the journal knows. Records that it
-/// will be promoted.
+/// The id of this node's member, if it is a learner according to the journal. Records that it will
+/// be promoted.
 pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
     let Some(member) = state.added.filter(|_| !state.healthy) else {
@@ -81,7 +81,7 @@ async fn promote(identity: &Identity, credentials: &Credentials, member: u64) ->
                 say("in sync: this node is a voter now");
                 return Ok(());
             }
-            // ErrMemberNotLearner: etcd did an earlier request whose answer was lost.
+            // ErrMemberNotLearner: etcd executed an earlier request whose answer was lost.
             Ok(Err(error))
                 if error
                     .to_string()

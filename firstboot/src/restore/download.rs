@@ -174,7 +174,7 @@ async fn go_on(file: &mut Spool, mut answer: Response) -> Result<()> {
         .content_length()
         .context("the answer has no Content-Length")?;
     if file.length == 0 {
-        // Room for the snapshot, and for the data that is built from it.
+        // There must be room for the snapshot, and for the data that is built from it.
         build::check_room(2 * left)?;
     }
     let end = file.length + left;

@@ -1,5 +1,5 @@
-//! Executes an order to restore: the command itself does, or the next `firstboot run` after a power
-//! cut.
+//! Executes an order to restore, either in the command itself or in the next `firstboot run` after
+//! a power cut.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::lock::Lock;
 use crate::output::say;
 use crate::{paths, release};
 
-/// The least time to wait for the others after a power cut: not all boot equally fast.
+/// The minimum time to wait for the others after a power cut: not all machines boot equally fast.
 const AFTER_A_BOOT: Duration = Duration::from_secs(120);
 
 /// How a restore ends.
@@ -36,8 +36,8 @@ pub(super) enum Outcome {
 /// Resumes a restore that a power cut interrupted, if there was one.
 pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     let folder = Path::new(paths::RESTORE);
-    // Earlier versions kept the folder where etcd could replace it. firstboot made nothing in a
-    // folder that is not root's.
+    // Earlier versions kept the folder where etcd could replace it. If the folder does not belong
+    // to root, firstboot did not create its content.
     if files::look(folder)?
         .is_some_and(|there| there.owner != files::ROOT || there.kind != files::Kind::Directory)
     {
@@ -58,9 +58,9 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     Ok(())
 }
 
-/// Where the restore waits for no other member, the agreement is known in advance, and firstboot
+/// If the restore waits for no other member, the agreement is known in advance, and firstboot
 /// builds the new data while etcd still runs. `prepare` finds that data, or builds it if another
-/// firstboot was at work meanwhile.
+/// firstboot was running meanwhile.
 pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     let alone = LocalState::of_order(state, cluster, own, order)
@@ -279,7 +279,7 @@ fn data_swap(
     })
 }
 
-/// Makes sure that the data exists that an epoch begins with.
+/// Makes sure that the data for an epoch exists.
 fn prepare(
     build: Option<&DataDirBuilder>,
     archived: Option<&ArchivedData>,

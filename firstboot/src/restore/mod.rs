@@ -2,8 +2,8 @@
 //!
 //! firstboot verifies the file while etcd still runs. Then etcd stops, and the members meet at the
 //! barrier, on etcd's peer port. A member with the same order as all others builds its new data
-//! beside the old and announces that it is ready. Only when all are ready, each swaps its data.
-//! After any failure before the swap etcd runs with its previous data.
+//! next to the old data and announces that it is ready. Only when all are ready does each member
+//! swap its data. After any failure before the swap etcd runs with its previous data.
 
 mod archive;
 mod build;

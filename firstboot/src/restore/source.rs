@@ -58,7 +58,7 @@ pub(super) fn get(
     })
 }
 
-/// Why what was named cannot be opened: another try changes nothing.
+/// The refusal of a snapshot that cannot be opened: another attempt changes nothing.
 fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
     let scheme = path
         .to_str()

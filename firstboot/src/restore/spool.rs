@@ -34,7 +34,7 @@ impl Spool {
         let begin = || -> io::Result<File> {
             let folder = Dir::open(Path::new(paths::RESTORE))?;
             let name = unfinished.file_name().unwrap_or_default();
-            // A crash may have left one.
+            // A crash may have left such a file.
             folder.remove(name)?;
             folder.create(name)
         };
@@ -70,7 +70,8 @@ impl Spool {
 impl Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.length >= self.checked {
-            // Room for the next bytes, and for the data that is built from the snapshot.
+            // There must be room for the next bytes, and for the data that is built from the
+            // snapshot.
             build::check_room(self.length + STEP)
                 .map_err(|error| io::Error::other(format!("{error:#}")))?;
             self.checked = self.length + STEP;

@@ -17,8 +17,8 @@ enum RemainingRenames {
     Nothing,
 }
 
-/// The renames that remain, by which of three folders exist: the new data at its first path, etcd's
-/// data, and the archived data.
+/// Determines the renames that remain from which of three folders exist: the new data at its first
+/// path, etcd's data, and the archived data.
 fn remaining_renames(
     from: bool,
     data: bool,

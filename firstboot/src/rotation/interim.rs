@@ -13,7 +13,7 @@ fn pairs(tls: &NodeTls) -> [&KeyPair; 3] {
     [&tls.server, &tls.peer, &tls.client]
 }
 
-/// Whether the certificates are the same, whatever the CAs.
+/// Whether the certificates are the same, regardless of the CAs.
 pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     pairs(one) == pairs(other)
 }

@@ -34,9 +34,9 @@ use trust_bundle::{TrustBundle, list};
 /// The others may take days.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
-/// Defers the document's certificates that the others may not trust yet, where this node has others
-/// that work meanwhile: a member has the installed ones, a new node those that came with the
-/// document.
+/// Defers the document's certificates that the other members may not trust yet, if this node has
+/// other certificates that work meanwhile: a member has the installed ones, a new node those that
+/// came with the document.
 pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let installed = if state.begun.is_some() {
@@ -114,8 +114,8 @@ pub(crate) async fn shown_until(address: SocketAddr) -> Result<UnixTime> {
         .until)
 }
 
-/// Continues until this member trusts and presents what its document says, however long the others
-/// take.
+/// Continues until this member trusts the CAs and presents the certificates in its document,
+/// however long the others take.
 pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

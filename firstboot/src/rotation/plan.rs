@@ -28,7 +28,7 @@ pub(super) struct Observed {
     pub(super) held: bool,
     /// What etcd on this node trusts and presents.
     pub(super) own: Observation,
-    /// The same of the other members, by name.
+    /// What the other members trust and present, by name.
     pub(super) others: BTreeMap<String, Observation>,
     /// The other voters that are not healthy.
     pub(super) ill: Vec<String>,
@@ -45,7 +45,7 @@ pub(super) enum Plan {
     Restart,
     /// Install the document's certificates.
     SwitchCertificates,
-    /// Remove all CAs from the disk but the document's.
+    /// Remove all CAs from the disk except the document's.
     DropOldCa,
 }
 

@@ -31,11 +31,12 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     let credentials = Credentials::installed()?;
     let others = peers(identity).await?;
     let Some(helper) = others.first() else {
-        // A cluster of one: to wait for another voter would take forever.
+        // The cluster has only this voter: waiting for another one would take forever.
         alone(member).await?;
         return restart_unit(&credentials).await.map(|()| None);
     };
-    // Through another member: a lock through this one would be lost when etcd stops.
+    // The lock is taken through another member, because one through this member would be lost when
+    // etcd stops.
     let client = Client::connect(&helper.url, &credentials).await?;
     let name = identity.node.name.as_str();
     let turn = Key::<Turn>::read(&client, TURN).await?;

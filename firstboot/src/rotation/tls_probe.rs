@@ -63,8 +63,8 @@ impl ResolvesClientCert for CaHintRecorder {
     }
 }
 
-/// Makes a handshake with the server at this address, with the certificates of `tls`, and finds its
-/// issuer among `authorities`.
+/// Performs a handshake with the server at this address, with the certificates of `tls`, and finds
+/// its issuer among `authorities`.
 pub(super) async fn look(
     address: SocketAddr,
     tls: &NodeTls,
@@ -193,7 +193,7 @@ mod tests {
             })
         };
         let both = TrustBundle::read(&served.ca).unwrap().names();
-        // The tests' certificates end with 2039.
+        // The certificates of the tests expire at the end of 2039.
         let until = UnixTime::since_unix_epoch(Duration::from_secs(2_208_988_800));
         assert_eq!(
             shown(&served).unwrap(),
@@ -244,7 +244,8 @@ mod tests {
         }
     }
 
-    /// A server of this version alone, which accepts only certificates by the CA of `tls`.
+    /// A server that supports only this version of TLS, and accepts only certificates by the CA of
+    /// `tls`.
     fn server(
         tls: &NodeTls,
         version: &'static rustls::SupportedProtocolVersion,

@@ -49,7 +49,7 @@ impl Root {
 
 #[cfg(test)]
 impl CaSubject {
-    /// Of a CA with this common name.
+    /// The subject of a CA with this common name.
     pub(crate) fn of(common_name: &str) -> Self {
         TrustBundle::read(&tests::ca(common_name))
             .unwrap()
@@ -60,10 +60,10 @@ impl CaSubject {
 }
 
 impl TrustBundle {
-    /// All in a PEM text.
+    /// Reads all CAs in a PEM text.
     ///
     /// # Errors
-    /// Where one cannot be read; refused, where two of one name have different keys.
+    /// If one cannot be read. Refused if two with the same name have different keys.
     pub(crate) fn read(pem: &str) -> Result<Self> {
         CertificateDer::pem_slice_iter(pem.as_bytes()).try_fold(
             Self::default(),
@@ -91,12 +91,12 @@ impl TrustBundle {
         self.0.keys().cloned().collect()
     }
 
-    /// Each of them.
+    /// The certificate of each CA.
     pub(super) fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         self.0.values().map(|root| &root.certificate)
     }
 
-    /// These, and those of the others that are not among them.
+    /// These CAs, and those of the others that are not among them.
     ///
     /// # Errors
     /// Refused if two CAs with different keys have the same subject: firstboot could not tell which
@@ -114,12 +114,12 @@ impl TrustBundle {
         Ok(self)
     }
 
-    /// As one PEM text.
+    /// All CAs as one PEM text.
     pub(super) fn pem(&self) -> String {
         let mut text = String::new();
         for root in self.0.values() {
             text.push_str("-----BEGIN CERTIFICATE-----\n");
-            // RFC 7468: 64 characters a line. base64's alphabet is ASCII.
+            // RFC 7468: 64 characters per line. base64's alphabet is ASCII.
             let encoded = STANDARD.encode(&root.certificate);
             for line in encoded.as_bytes().chunks(64) {
                 let _ = writeln!(text, "{}", String::from_utf8_lossy(line));
@@ -129,7 +129,7 @@ impl TrustBundle {
         text
     }
 
-    /// Which of them has signed a certificate that is valid now, or none if none has.
+    /// The CA that has signed a certificate that is valid now, or none if none of them has.
     pub(super) fn issuer(
         &self,
         leaf: &CertificateDer<'_>,
@@ -142,7 +142,7 @@ impl TrustBundle {
             .map(|(name, _)| name.clone())
     }
 
-    /// The end of validity of a certificate that one of them has signed. The verifier reports it
+    /// The end of validity of a certificate that one of the CAs has signed. The verifier reports it
     /// when it is asked about the end of time.
     pub(super) fn until(
         &self,
@@ -162,7 +162,7 @@ impl TrustBundle {
             })
     }
 
-    /// The same of a chain in PEM, leaf first.
+    /// Like `issuer`, for a chain in PEM, leaf first.
     pub(super) fn issuer_of(&self, chain: &str) -> Option<CaSubject> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
             .collect::<Result<_, _>>()
@@ -172,7 +172,7 @@ impl TrustBundle {
     }
 }
 
-/// Names in a sentence.
+/// Lists names for a message.
 pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a CaSubject>) -> String {
     names
         .into_iter()

@@ -123,7 +123,7 @@ impl<W: Write> Encryptor<W> {
         Ok(())
     }
 
-    /// Ends the stream. Without it the written bytes cannot be decrypted.
+    /// Ends the stream. Without the end the written bytes cannot be decrypted.
     pub(super) fn finish(mut self) -> io::Result<W> {
         self.seal(true)?;
         Ok(self.to)

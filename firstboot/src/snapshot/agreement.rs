@@ -70,7 +70,7 @@ impl Agreement {
             .any(|(_, name)| self.compared.apart(name).is_none())
     }
 
-    /// The entry for the manifest, where all members agree.
+    /// The entry for the manifest, if all members agree.
     pub(super) fn checked(&self) -> Option<&'static str> {
         (self.compared == Compared::Same && self.members.len() > 1).then_some("members agree")
     }

@@ -50,7 +50,7 @@ impl Sink for SyncedWriter {
     }
 }
 
-/// Flushes a file in another thread than its writer's.
+/// Flushes a file in a thread other than its writer's.
 struct Flusher {
     orders: SyncSender<()>,
     thread: JoinHandle<io::Result<()>>,

@@ -121,7 +121,7 @@ pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
 /// Writes the decoded snapshot of a stored file. After an error the written bytes must not be used.
 ///
 /// # Errors
-/// [`Locked`] where a key is missing or wrong.
+/// [`Locked`] if a key is missing or wrong.
 pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut plain = open(path, BufReader::with_capacity(PIECE, file), identity)?;

@@ -84,7 +84,7 @@ impl std::ops::Deref for VerifiedSnapshot {
 pub(crate) struct CheckResult {
     pub(crate) verified: VerifiedSnapshot,
     pub(crate) faults: Faults,
-    /// Whether all of it was read for its digest.
+    /// Whether the whole file was read for its digest.
     hashed: bool,
 }
 
@@ -234,8 +234,8 @@ pub(crate) fn examine(
     })
 }
 
-/// A larger file is read to its end only if it begins as a database: of a sparse file the length is
-/// a claim.
+/// A larger file is read to its end only if it begins like a database, because a sparse file may
+/// claim any length.
 const WITHOUT_META: u64 = 64 << 20;
 
 /// Whether a meta page is valid.
@@ -274,7 +274,7 @@ impl Digests {
                 let mut context = digest::Context::new(&digest::SHA256);
                 for piece in filled {
                     context.update(&piece);
-                    // The reader ends before the digest, and then takes no piece back.
+                    // The reader ends before the digest, and then accepts no returned piece.
                     let _ = back.send(piece);
                 }
                 context

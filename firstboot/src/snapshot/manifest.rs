@@ -89,7 +89,7 @@ impl Manifest {
             .filter(|manifest| manifest.format == FORMAT)
     }
 
-    /// As it is written.
+    /// The manifest as the text that is stored.
     pub(crate) fn text(&self) -> serde_json::Result<Vec<u8>> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
@@ -97,8 +97,8 @@ impl Manifest {
     }
 }
 
-/// The name that a snapshot gets by itself: names sort as the snapshots were taken, and two hosts
-/// that write to one place at one time do not meet.
+/// The default name of a snapshot. The names sort in the order in which the snapshots were taken,
+/// and two hosts that write to one place at the same time use different names.
 pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> String {
     format!(
         "{}-{cluster}-{host}-r{revision}.db",

@@ -72,7 +72,7 @@ enum Command {
 }
 
 impl Options {
-    /// Whether a failure is to be printed as JSON. `verify` prints its own, as a part of its
+    /// Whether to print a failure as JSON. `verify` prints its own failures as a part of its
     /// report.
     pub(crate) fn prints_json(&self) -> bool {
         match &self.command {

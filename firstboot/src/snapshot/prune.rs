@@ -250,9 +250,9 @@ mod tests {
                 (0..snapshots.len()).filter(|at| !gone.contains(at)).map(|at| snapshots[at]).collect();
             let own: Vec<&Candidate> = kept.iter().filter(|s| s.ours && s.good).collect();
             prop_assert_eq!(own.iter().map(|s| s.time).max(), newest, "the newest good one stays");
-            // No more stay than are asked for, but for the newest.
+            // No more snapshots are kept than requested, except the newest one.
             prop_assert!(own.len() <= counts.iter().sum::<u32>().max(1) as usize);
-            // A second look finds nothing more to do.
+            // A second run finds nothing more to delete.
             prop_assert!(doomed(&kept, keep).is_empty());
         }
     }

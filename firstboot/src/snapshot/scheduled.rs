@@ -1,10 +1,10 @@
 //! A run of the schedule: the timer runs on every member, and one member takes the snapshot.
 //!
-//! The members coordinate by two keys in etcd itself, which they all reach: a folder belongs to one
-//! member, and an object store has no lock. The key `newest` has the newest snapshot and its slot
-//! of the schedule. The member at work holds the key `claim` under a lease; if it dies, the lease
-//! expires and another member continues. The order of the members is drawn again for each slot, so
-//! that all disks fill evenly.
+//! The members coordinate by two keys in etcd itself, which all of them reach: a folder belongs to
+//! one member, and an object store has no lock. The key `newest` has the newest snapshot and its
+//! slot of the schedule. The member that takes the snapshot holds the key `claim` under a lease; if
+//! it dies, the lease expires and another member continues. The order of the members is drawn again
+//! for each slot, so that all disks fill evenly.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::reason::ReasonId;
 
 /// The key of the newest snapshot.
 pub(crate) const NEWEST: &str = "/etcd-image/backup/newest";
-/// The key of the member at work.
+/// The key of the member that takes the snapshot.
 const CLAIM: &str = "/etcd-image/backup/claim";
 /// The pause between two checks of a member that waits.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -187,7 +187,7 @@ async fn take_alone(
     Ok(exit)
 }
 
-/// Takes the snapshot and records it in etcd; `false` where another member was faster.
+/// Takes the snapshot and records it in etcd; `false` if another member was faster.
 async fn work(
     cluster: &recipes::ClusterDocument,
     target: &Target,
@@ -266,7 +266,7 @@ mod tests {
             let drawn = order(members.iter(), slot);
             assert_eq!(drawn, order(members.iter().rev(), slot));
             *first.entry(drawn[0].clone()).or_insert(0) += 1;
-            // Without the first the others keep their order.
+            // Without the first member the others keep their order.
             let rest = members.iter().filter(|member| *member != drawn[0]);
             assert_eq!(order(rest, slot), drawn[1..]);
         }

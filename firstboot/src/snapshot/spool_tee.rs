@@ -1,6 +1,6 @@
 //! A temporary file that is read while it grows. A snapshot that is uploaded or encoded is read
-//! from it, so that a slow store does not slow down the member, during whose read etcd cannot reuse
-//! old pages.
+//! from it, so that a slow store does not slow down the member: while a member sends its database,
+//! etcd cannot reuse old pages.
 
 use std::fs::File;
 use std::io::{self, Write};

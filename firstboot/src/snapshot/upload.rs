@@ -37,7 +37,7 @@ struct UploadPart {
 pub(super) struct UploadWriter {
     parts: mpsc::UnboundedSender<UploadPart>,
     filling: Option<BytesMut>,
-    /// The sent parts, whose memory is used again.
+    /// The parts that were sent, whose memory is reused.
     empty: mpsc::UnboundedReceiver<BytesMut>,
 }
 
@@ -67,8 +67,8 @@ impl UploadWriter {
     /// The part that is being filled. Waits until one is free.
     fn part(&mut self) -> io::Result<&mut BytesMut> {
         if self.filling.is_none() {
-            // The first is never waited for: what is written before the stream comes is not written
-            // by the thread that may wait.
+            // The first part is never waited for: the bytes before the stream are written by a
+            // thread that must not wait.
             let mut part = match self.empty.try_recv() {
                 Err(TryRecvError::Empty) => Handle::current().block_on(self.empty.recv()),
                 other => other.ok(),
@@ -121,7 +121,7 @@ impl Sink for UploadWriter {
     }
 }
 
-/// What the store has of an incomplete upload.
+/// What an incomplete upload has left in the store.
 enum Left {
     Nothing,
     /// Parts, which no listing shows and which cost money.
@@ -170,8 +170,8 @@ impl<'a> Upload<'a> {
         Ok((upload, inlet))
     }
 
-    /// Makes a request and waits for its answer. If this is dropped meanwhile, the state keeps the
-    /// request.
+    /// Makes a request and waits for its answer. If this future is dropped meanwhile, the state
+    /// keeps the request.
     async fn ask(
         &mut self,
         request: impl Future<Output = (Left, Result<()>)> + Send + 'static,
@@ -204,7 +204,7 @@ impl<'a> Upload<'a> {
                     let bytes = put.map_err(|error| self.bucket.trouble("write to", &error))?;
                     let mut empty = bytes.try_into_mut().unwrap_or_default();
                     empty.clear();
-                    // The writer may have ended, and then takes no part back.
+                    // The writer may have ended, and then accepts no returned part.
                     let _ = self.back.send(empty);
                 }
                 else => return Ok(()),

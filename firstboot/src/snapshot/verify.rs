@@ -80,7 +80,7 @@ fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)
     let mut file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let encoded = is_encoded(path, &file)?;
     if encoded {
-        // No other process sees this file, and it disappears with this one.
+        // No other process sees this file, and it disappears with this process.
         file = PartialFile::begin(room, "firstboot-verify")?
             .file()
             .try_clone()

@@ -17,7 +17,7 @@ const CONNECTIONS: usize = 3;
 /// The time limit of one connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The round trip to an endpoint, in milliseconds; nothing, where no connection comes about.
+/// The round trip to an endpoint, in milliseconds; none if the connection fails.
 pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
     let address = endpoint.strip_prefix("https://")?;
     let mut quickest = None;

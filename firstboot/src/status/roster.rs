@@ -228,7 +228,7 @@ mod tests {
         );
     }
 
-    /// As after `etcdctl member update ID --peer-urls=http://…`.
+    /// The member list is as after `etcdctl member update ID --peer-urls=http://…`.
     #[test]
     fn a_wrong_peer_url_is_reported() {
         let recipe = [Member {

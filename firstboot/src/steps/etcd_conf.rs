@@ -82,11 +82,11 @@ fn render(own: &Member, settings: &EtcdSettings, start: &Start) -> String {
 fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let mut pairs = Vec::new();
     if !settings.version.at_least(5) {
-        // Both are the default since 3.5.
+        // Both have been the default since 3.5.
         pairs.push(("LOGGER", "zap".to_owned()));
         pairs.push(("PRE_VOTE", "true".to_owned()));
     }
-    // The minimum version of TLS exists since 3.5.9; earlier versions do not know the key.
+    // The minimum version of TLS was introduced in 3.5.9; earlier versions do not know the key.
     if settings.version.at_least(6) {
         pairs.push(("TLS_MIN_VERSION", "TLS1.2".to_owned()));
     }
@@ -94,9 +94,9 @@ fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     pairs
 }
 
-/// Off by default in every version. 3.5.5 brought the check at each compaction (CHANGELOG-3.5,
-/// etcd-io/etcd#14039); in 3.6 both became feature gates (server/features/etcd_features.go), and
-/// the old names are gone from 3.7.
+/// Both checks are off by default in every version. 3.5.5 introduced the check at each compaction
+/// (CHANGELOG-3.5, etcd-io/etcd#14039); in 3.6 both became feature gates
+/// (server/features/etcd_features.go), and the old names are gone from 3.7.
 fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let (initial, compact) = (settings.initial_corrupt_check, settings.compact_hash_check);
     let version = settings.version;

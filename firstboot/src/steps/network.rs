@@ -19,7 +19,7 @@ const DHCP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an interface may have another address of the same network before firstboot refuses.
 const WRONG_ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The change that assigns the address: none where the address is assigned, or where DHCP assigns
+/// The change that assigns the address: none if the address is already assigned, or if DHCP assigns
 /// it.
 pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let (network, address) = (&identity.cluster.network, identity.node.address);

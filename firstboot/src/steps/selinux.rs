@@ -20,7 +20,7 @@ pub(crate) fn one(path: &Path) -> Option<Change> {
     enforced().then(|| Change::Relabel(vec![path.to_owned()]))
 }
 
-/// The labels for these paths, and of nothing below them.
+/// The labels for these paths, but not for anything below them.
 pub(crate) fn all(paths: Vec<PathBuf>) -> Option<Change> {
     (enforced() && !paths.is_empty()).then_some(Change::Relabel(paths))
 }

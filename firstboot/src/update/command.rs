@@ -28,8 +28,8 @@ pub(crate) struct Options {
     /// Print what the newest image would change on this node, without changing it
     #[arg(long)]
     check: bool,
-    /// The folder or URL that contains `release.json` and `image/` [default: `from` of the recipe's
-    /// [update]]
+    /// The folder or URL that contains `release.json` and `image/` [default: the recipe's
+    /// `[update] from`]
     #[arg(long, value_name = "FOLDER|URL")]
     from: Option<String>,
     /// Print JSON

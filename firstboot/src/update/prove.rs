@@ -60,6 +60,7 @@ impl<'a> Watch<'a> {
         match (of("ActiveState"), of("SubState")) {
             ("failed", _) => return Ok(Proof::Failed(format!("firstboot: {}", of("StatusText")))),
             ("active", "exited") => {}
+            _ if of("StatusText").is_empty() => return self.not_yet("firstboot starts"),
             _ => return self.not_yet(&format!("firstboot: {}", of("StatusText"))),
         }
         match tokio::time::timeout(ANSWER_TIMEOUT, self.ask()).await {

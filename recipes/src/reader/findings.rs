@@ -1,11 +1,11 @@
-//! Values with their places, and what is wrong with them.
+//! Values with their places, and the findings about them.
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::diagnostic::{Diagnostic, Severity};
 
-/// A value and where it stands in the file.
+/// A value and its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Located<T> {
     /// The value.
@@ -14,7 +14,7 @@ pub(crate) struct Located<T> {
     pub(crate) span: Range<usize>,
 }
 
-/// Collects what is wrong.
+/// Collects the findings.
 #[derive(Debug, Default)]
 pub(crate) struct Findings(RefCell<Vec<Diagnostic>>);
 
@@ -23,7 +23,7 @@ impl Findings {
         self.0.borrow_mut().push(diagnostic);
     }
 
-    /// Whether one of them is an error.
+    /// Whether any finding is an error.
     pub(crate) fn has_errors(&self) -> bool {
         self.0
             .borrow()
@@ -31,7 +31,7 @@ impl Findings {
             .any(|finding| finding.severity == Severity::Error)
     }
 
-    /// All of them, in the order of their places.
+    /// All findings, in the order of their places.
     pub(crate) fn sorted(self) -> Vec<Diagnostic> {
         let mut all = self.0.into_inner();
         all.sort_by_key(|finding| finding.span.start);

@@ -1,4 +1,4 @@
-//! Tables whose keys are the user's own.
+//! Tables whose keys the user chooses.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::{Located, Table};
 
-/// A value of a table with the user's own keys.
+/// A value of a table whose keys the user chooses.
 #[derive(Debug)]
 pub(crate) enum PairValue<'a> {
     /// A text.
@@ -17,7 +17,7 @@ pub(crate) enum PairValue<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Every entry of a table whose keys are the user's own, as texts or numbers.
+    /// Every entry of a table whose keys the user chooses, with texts or numbers as values.
     pub(crate) fn pairs(&self, key: &'static str) -> Vec<(Located<String>, Located<String>)> {
         let Some(found) = self.get(key) else {
             return Vec::new();
@@ -56,7 +56,7 @@ impl<'a> Table<'a> {
             .collect()
     }
 
-    /// Every entry of a table whose keys are the user's own: each a text or a table.
+    /// Every entry of a table whose keys the user chooses, with a text or a table as each value.
     pub(crate) fn entries(&self, key: &'static str) -> Vec<(Located<String>, PairValue<'a>)> {
         let Some(found) = self.get(key) else {
             return Vec::new();

@@ -1,15 +1,15 @@
-//! What the TOML parser says of a broken file, in words that help. It knows what it expected, and
-//! not what a person was about to write; the line itself mostly shows that.
+//! Explains the TOML parser's errors about a broken file. The parser knows what it expected, but
+//! not what the user meant to write; the line itself usually shows that.
 
 use std::ops::Range;
 
 use crate::diagnostic::Diagnostic;
 
-/// More than this a person does not read at once.
+/// The most mistakes that a person can use at once.
 const MAX_MISTAKES: usize = 20;
 
-/// The findings for the parser's errors: one for each line, since the second on a line follows from
-/// the first.
+/// The findings for the parser's errors: one for each line, since a second error on a line is a
+/// consequence of the first.
 pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diagnostic> {
     let mut lines = Vec::new();
     let mut headers = Vec::new();
@@ -64,7 +64,7 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
         return finding;
     }
     if message.starts_with("missing comma") {
-        // The parser's place is the end of the value before.
+        // The parser reports the end of the previous value.
         let next = line
             .text
             .get(span.start.saturating_sub(line.start)..)
@@ -86,7 +86,7 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
     }
 }
 
-/// A line as another language has it.
+/// Finds a line in the syntax of another language.
 fn other_language(line: &Line<'_>) -> Option<Diagnostic> {
     let trimmed = line.text.trim();
     let error = |part: &str, message: &str, help: &str| {
@@ -165,7 +165,7 @@ fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &
         return Diagnostic::error(line.place(value), "the quotation mark is not closed")
             .help("end the text with \"");
     }
-    // The value that is wrong may be one of several.
+    // The wrong value may be one of several on the line.
     let word = line.word(span.start).unwrap_or(value);
     if word.starts_with(['"', '\'', '[', '{']) || word.is_empty() {
         return raw(span, message);
@@ -196,7 +196,7 @@ fn raw(span: &Range<usize>, message: &str) -> Diagnostic {
     Diagnostic::error(span.clone(), format!("this is not TOML: {message}"))
 }
 
-/// A key or a section that is there twice; `[node]` counts as the first `[[node]]`.
+/// Reports a duplicate key or section; `[node]` counts as the first `[[node]]`.
 fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
     let mut section = "";
     let mut first = None;
@@ -257,7 +257,7 @@ fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
 /// One line of the file, without its end.
 struct Line<'a> {
     text: &'a str,
-    /// Where it begins in the file.
+    /// The place in the file where it begins.
     start: usize,
 }
 
@@ -278,7 +278,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Where a part of it stands in the file.
+    /// The place of a part of it in the file.
     fn place(&self, part: &str) -> Range<usize> {
         let at = self.start + (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
         at..at + part.len()
@@ -291,7 +291,7 @@ impl<'a> Line<'a> {
         Some(inner[..inner.find(']')?].trim())
     }
 
-    /// Key and value of `key = value`; a comment behind the value is cut off.
+    /// The key and the value of `key = value`, without a comment after the value.
     fn pair(&self) -> Option<(&'a str, &'a str)> {
         let (key, value) = self.text.split_once('=')?;
         let value = value.trim();
@@ -307,7 +307,7 @@ impl<'a> Line<'a> {
         self.pair().map(|(key, _)| key)
     }
 
-    /// The word that this place of the file is in, up to a comma, a bracket or the line's end.
+    /// The word at this place of the file, up to a comma, a bracket or the end of the line.
     fn word(&self, at: usize) -> Option<&'a str> {
         let at = at
             .checked_sub(self.start)
@@ -319,7 +319,7 @@ impl<'a> Line<'a> {
         Some(rest[..end].trim())
     }
 
-    /// The first character that no line of a recipe has outside of a text in quotes.
+    /// The first character that may only be used within quotes in a recipe.
     fn strange(&self) -> Option<(usize, char)> {
         let mut quoted = false;
         self.text.char_indices().find(|(_, c)| {

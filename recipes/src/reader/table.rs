@@ -11,14 +11,14 @@ use toml::de::{DeTable, DeValue};
 use super::findings::{Findings, Located};
 use crate::diagnostic::{Diagnostic, nearest};
 
-/// One table of the file. It knows which of its keys were asked for; the others are mistakes.
+/// One table of the file. It remembers which of its keys were requested; the others are mistakes.
 #[derive(Debug)]
 pub(crate) struct Table<'a> {
     name: String,
     header: Range<usize>,
     entries: &'a DeTable<'a>,
     asked: RefCell<Vec<&'static str>>,
-    /// Keys that are reported already.
+    /// Keys that have already been reported.
     rejected: RefCell<Vec<&'static str>>,
     pub(super) findings: &'a Findings,
 }
@@ -36,12 +36,12 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Where the table begins: the place to blame for what it lacks.
+    /// The place of the table's header, for findings about missing keys.
     pub(crate) fn header(&self) -> Range<usize> {
         self.header.clone()
     }
 
-    /// Where the value of a key stands.
+    /// The place of a key's value.
     pub(crate) fn place(&self, key: &str) -> Option<Range<usize>> {
         self.entries.get(key).map(Spanned::span)
     }
@@ -56,7 +56,7 @@ impl<'a> Table<'a> {
         self.findings.has_errors()
     }
 
-    /// Reports a key that people look for here, and that has its place elsewhere.
+    /// Reports a key that people try to use here but that belongs elsewhere.
     pub(crate) fn reject(&self, key: &'static str, message: &str, help: &str) {
         if let Some((found, _)) = self.entries.get_key_value(key) {
             self.rejected.borrow_mut().push(key);
@@ -70,7 +70,7 @@ impl<'a> Table<'a> {
         self.entries.get(key)
     }
 
-    /// A text, taken as it is.
+    /// A text without further checks.
     pub(crate) fn text(&self, key: &'static str) -> Option<Located<String>> {
         let found = self.get(key)?;
         let Some(text) = found.get_ref().as_str() else {
@@ -108,7 +108,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The same, and its absence is a mistake. `why` says what it is needed for.
+    /// Like `value`, but its absence is a mistake. `why` says what it is needed for.
     pub(crate) fn required<T: FromStr<Err: Display>>(
         &self,
         key: &'static str,
@@ -124,7 +124,7 @@ impl<'a> Table<'a> {
         self.value(key)
     }
 
-    /// One of a few words.
+    /// One of several words.
     pub(crate) fn choice<T: Copy>(
         &self,
         key: &'static str,
@@ -173,7 +173,7 @@ impl<'a> Table<'a> {
         Some(items.iter().filter_map(read).collect())
     }
 
-    /// How many entries a list has, good and bad.
+    /// How many entries a list has, valid or not.
     pub(crate) fn count(&self, key: &str) -> Option<usize> {
         self.entries
             .get(key)
@@ -208,7 +208,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Yes or no.
+    /// True or false.
     pub(crate) fn boolean(&self, key: &'static str) -> Option<Located<bool>> {
         let found = self.get(key)?;
         let value = found.get_ref().as_bool();
@@ -237,7 +237,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// A list of texts, taken as they are.
+    /// A list of texts without further checks.
     pub(crate) fn texts(&self, key: &'static str) -> Vec<Located<String>> {
         self.list(key).unwrap_or_default()
     }
@@ -275,15 +275,14 @@ impl<'a> Table<'a> {
         items.iter().filter_map(read).collect()
     }
 
-    /// Whether the table has this key, or one that was probably meant for it and is reported as
-    /// unknown.
+    /// Whether the table has this key, or a similar one that is reported as unknown.
     pub(crate) fn has_like(&self, key: &str) -> bool {
         self.entries
             .iter()
             .any(|(name, _)| nearest(name.get_ref(), [key]).is_some())
     }
 
-    /// The name of a table in this one, as its header has it.
+    /// The name of a table in this one, as its header spells it.
     fn below(&self, key: &str) -> String {
         if self.name.is_empty() {
             format!("[{key}]")
@@ -308,7 +307,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every key that was never requested.
     pub(crate) fn finish(&self) {
         let asked = self.asked.borrow();
         for (key, _) in self.entries {

@@ -1,5 +1,4 @@
-//! A value of another type than its key takes: what was expected, what was found, and what to
-//! write.
+//! A value with the wrong type: what was expected, what was found, and what to write.
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -22,7 +21,7 @@ impl Table<'_> {
     }
 }
 
-/// What to write instead, where that can be told.
+/// What to write instead, if that is clear.
 fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
     let in_quotes = |text: &str| Some(format!("write {key} = \"{text}\""));
     match found {

@@ -1,4 +1,4 @@
-//! Addresses and networks, with an answer to what people write in their place.
+//! Addresses and networks, with help for common mistakes.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! `[backup]`: when, where to, how many.
+//! `[backup]`: the schedule, the destination, the number of snapshots.
 
 use super::values::{Base, Word};
 use crate::backup::{Backup, Destination, FOLDER, Keep, S3};
@@ -7,7 +7,7 @@ use crate::reader::Table;
 use crate::recipient::Recipient;
 use crate::schedule::Schedule;
 
-/// What people call the keys of a store.
+/// Common names for the keys of a store.
 const SECRETS: [&str; 4] = [
     "access-key",
     "secret-key",
@@ -15,7 +15,8 @@ const SECRETS: [&str; 4] = [
     "secret-access-key",
 ];
 
-/// Where the unit that takes the snapshots cannot write, whatever the folder's owner and mode.
+/// Folders in which the unit that takes the snapshots cannot write, whatever the folder's owner and
+/// mode.
 const CLOSED: [&str; 13] = [
     "/boot",
     "/dev",
@@ -57,7 +58,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     let bucket = destination
         .as_ref()
         .is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
-    // A destination that cannot be read may have been meant for one.
+    // A destination that cannot be read may have been meant as a bucket.
     let readable = destination.is_some() || table.place("destination").is_none();
     if let (Some(s3), false, true) = (&s3, bucket, readable) {
         let finding = Diagnostic::error(
@@ -157,7 +158,7 @@ fn read_s3(table: &Table<'_>) -> S3 {
     let path_style = table.boolean("path-style");
     table.finish();
     S3 {
-        // A store of one's own rarely has a name for each bucket in its DNS.
+        // A self-hosted store rarely has a DNS name for each bucket.
         path_style: path_style.map_or(endpoint.is_some(), |at| at.value),
         endpoint: endpoint.map(|at| at.value.url().clone()),
         region: region.map(|at| at.value.to_string()),

@@ -1,4 +1,4 @@
-//! `[etcd]`: the release, and how it runs.
+//! `[etcd]`: the release and its settings.
 
 use std::ops::Range;
 
@@ -17,9 +17,9 @@ pub struct Etcd {
     pub settings: EtcdSettings,
     /// The digest of `etcd-vVERSION-linux-amd64.tar.gz`.
     pub sha256: Sha256,
-    /// Where the recipe has the digest.
+    /// The place of the digest in the recipe.
     pub sha256_span: Range<usize>,
-    /// Where to fetch it, first asked first; each holds `vVERSION/FILE`.
+    /// The mirrors to try, in order; each has `vVERSION/FILE`.
     pub mirrors: Vec<Url>,
 }
 

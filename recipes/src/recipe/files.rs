@@ -1,4 +1,4 @@
-//! `[files]`: what a user brings besides.
+//! `[files]`: files that the user adds.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use crate::ETCD_ID;
 use crate::diagnostic::Diagnostic;
 use crate::reader::{Located, PairValue, Table};
 
-/// What a user brings to the overlay.
+/// The files that the user adds to the overlay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
     /// More files of the overlay.
@@ -15,31 +15,31 @@ pub struct Files {
     pub post: Vec<LocalFile>,
 }
 
-/// A file on the machine that builds.
+/// A file on the build machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFile {
-    /// Its path, from the recipe's folder.
+    /// Its path, relative to the recipe's folder.
     pub source: String,
-    /// Where the recipe names it.
+    /// The place in the recipe that names it.
     pub span: Range<usize>,
 }
 
 /// A file of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverlayFile {
-    /// Where it will lie on the node, without the leading slash.
+    /// Its path on the node, without the leading slash.
     pub path: String,
-    /// Where it comes from.
+    /// The source file.
     pub file: LocalFile,
     /// Its permissions.
     pub mode: u32,
-    /// The number of its user and of its group.
+    /// The numeric id of its user and of its group.
     pub owner: u32,
-    /// Where the recipe names its path.
+    /// The place of its path in the recipe.
     pub span: Range<usize>,
 }
 
-/// What the image has itself, and what its user may not put in place of it.
+/// Paths that belong to the image itself, which the user may not replace.
 const OWN: [&str; 3] = [
     "etc/firstboot/",
     "usr/local/bin/etcd",
@@ -64,7 +64,8 @@ pub(super) fn read(root: &Table<'_>) -> Files {
     Files { overlay, post }
 }
 
-/// A path that stays below the recipe's folder. That no link leads out of it only the disk can say.
+/// Checks that a path stays inside the recipe's folder. Whether a link leads out of it is checked
+/// when the file is read.
 pub(super) fn local(table: &Table<'_>, text: Located<String>) -> Option<LocalFile> {
     let Located { value, span } = text;
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";

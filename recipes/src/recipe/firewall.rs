@@ -1,4 +1,4 @@
-//! `[firewall]`: who may connect to what.
+//! `[firewall]`: which addresses may connect to which ports.
 
 use ipnet::Ipv4Net;
 
@@ -8,26 +8,26 @@ use crate::cluster::Network;
 use crate::diagnostic::Diagnostic;
 use crate::reader::{Located, Table};
 
-/// Who may connect to what.
+/// Which addresses may connect to which ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firewall {
     /// To 2379.
     pub clients: Vec<Ipv4Net>,
-    /// To 2380 (and 2379).
+    /// Addresses that may connect to 2380 (and 2379).
     pub peers: Vec<Ipv4Net>,
     /// To 22.
     pub admins: Vec<Ipv4Net>,
 }
 
-/// Who each list lets in, for messages.
+/// The service behind each list, for messages.
 const PORTS: [(&str, &str); 3] = [
     ("clients", "etcd, port 2379"),
     ("peers", "etcd's peers, port 2380"),
     ("admins", "ssh, port 22"),
 ];
 
-/// By default all are everyone on the nodes' network. Peers, too: a member whose image was built
-/// before the cluster grew must let the new ones in.
+/// By default each list is the nodes' whole network. That includes the peers: a member whose image
+/// was built before the cluster grew must accept the new members.
 pub(super) fn read(
     root: &Table<'_>,
     network: Option<&Network>,
@@ -72,7 +72,7 @@ fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv
     Some(list.into_iter().map(|at| at.value.0).collect())
 }
 
-/// Members that the others' firewalls shut out can never join.
+/// Finds members that the others' firewalls would block, so that they could never join.
 fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
     let Some(place) = table.place("peers") else {
         return;

@@ -1,4 +1,4 @@
-//! The recipe: one TOML file that says what a cluster is.
+//! The recipe: one TOML file that describes a cluster.
 
 mod address;
 mod backup;
@@ -32,52 +32,52 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::reader::{Findings, Table, explain};
 use crate::update::Update;
 
-/// A cluster as its operator describes it. A recipe that exists has no error in it.
+/// A cluster as its operator describes it. A `Recipe` value never contains an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
     /// `[cluster]`: the name and the domain.
     pub cluster: Cluster,
     /// `[[node]]`: the machines.
     pub nodes: Vec<Node>,
-    /// `[network]`: the network they share.
+    /// `[network]`: the network that the nodes share.
     pub network: Network,
     /// `[etcd]`: the release and its settings.
     pub etcd: Etcd,
-    /// `[install]`: what anaconda is told.
+    /// `[install]`: the settings for anaconda.
     pub install: Install,
-    /// `[time]`: who tells the time.
+    /// `[time]`: the time servers.
     pub time: Time,
     /// `[tuning]`: the kernel's settings.
     pub tuning: Tuning,
-    /// `[firewall]`: who may connect to what.
+    /// `[firewall]`: which addresses may connect to which ports.
     pub firewall: Firewall,
-    /// `[files]`: what the user brings besides.
+    /// `[files]`: files that the user adds.
     pub files: Files,
     /// `[selinux]`: its mode, and etcd's own domain.
     pub selinux: Selinux,
     /// `[tls]`: the authority and the lifetimes.
     pub tls: Tls,
-    /// `[metadata]`: where a node may learn who it is.
+    /// `[metadata]`: the sources from which a node may learn its identity.
     pub metadata: MetadataPolicy,
-    /// `[backup]`: how the cluster is backed up; without it nothing is done by itself.
+    /// `[backup]`: how the cluster is backed up; without it there are no scheduled backups.
     pub backup: Option<Backup>,
-    /// `[update]`: how running nodes take over a newer image; without it the operator begins each
+    /// `[update]`: how running nodes switch to a newer image; without it the operator begins each
     /// update.
     pub update: Option<Update>,
     /// `[image] date`: the date of every file in the image, in seconds since 1970.
     pub date: u64,
 }
 
-/// What came of reading a recipe.
+/// The result of reading a recipe.
 #[derive(Debug)]
 pub struct RecipeReport {
-    /// The recipe, where no error was found.
+    /// The recipe, if there are no errors.
     pub recipe: Option<Recipe>,
     /// Errors and warnings in the order of their places.
     pub findings: Vec<Diagnostic>,
 }
 
-/// Reads a recipe. Every mistake in it is found in the one reading.
+/// Reads a recipe, and reports all its mistakes at once.
 pub fn read(text: &str) -> RecipeReport {
     let (document, errors) = DeTable::parse_recoverable(text);
     let findings = Findings::default();
@@ -88,7 +88,7 @@ pub fn read(text: &str) -> RecipeReport {
     for finding in explain(text, &syntax) {
         findings.add(finding);
     }
-    // With its syntax broken a file's sections may be torn: what else were reported would be noise.
+    // A syntax error may split sections, so further findings would be noise.
     let recipe = if errors.is_empty() {
         read_sections(&Table::root(document.get_ref(), &findings))
     } else {
@@ -123,7 +123,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let update = update::read(root);
     let date = read_date(root);
     root.finish();
-    // A key or a section that has an error may be what lets someone in.
+    // A key or section with an error may be the one that allows a login.
     if let Some(install) = install.as_ref().filter(|_| !root.has_errors()) {
         check_access(root, install);
     }
@@ -157,8 +157,8 @@ fn check_access(root: &Table<'_>, install: &Install) {
     }
 }
 
-/// A database of its full quota must fit twice: a snapshot of the leader's arrives beside the old
-/// one.
+/// Checks that a database of the full quota fits twice: a snapshot from the leader is stored next
+/// to the old one.
 fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) {
     let (Some(etcd), Some(volume)) = (etcd, install.and_then(|install| install.partitions.etcd))
     else {
@@ -176,7 +176,7 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
     }
 }
 
-/// 2000-01-01: old enough that no clock of a node is before it, so that tar does not warn.
+/// 2000-01-01: earlier than the clock of any node, so that tar does not warn.
 const DEFAULT_DATE: u64 = 946_684_800;
 
 fn read_date(root: &Table<'_>) -> u64 {

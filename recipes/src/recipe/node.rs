@@ -1,4 +1,4 @@
-//! `[cluster]`, `[[node]]` and `[network]`: who is in the cluster, and where.
+//! `[cluster]`, `[[node]]` and `[network]`: the nodes of the cluster, and their addresses.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -17,26 +17,26 @@ use crate::{Domain, Label, MachineMatch};
 pub struct Cluster {
     /// Its own.
     pub name: Label,
-    /// The domain its nodes' full names end with.
+    /// The domain of its nodes' full names.
     pub domain: Domain,
 }
 
 /// One machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Its short name, and its member's.
+    /// Its short name, which is also its member's name.
     pub name: Label,
     /// Its address.
     pub address: Ipv4Addr,
     /// How to recognise it.
     pub machine: MachineMatch,
-    /// Where the recipe names it.
+    /// The place in the recipe that names it.
     pub named: std::ops::Range<usize>,
 }
 
 pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     let Some(table) = root.table("cluster") else {
-        // What stands there in its place is reported itself.
+        // If another value is in its place, that value is already reported.
         if !root.has_like("cluster") {
             let finding = Diagnostic::error(0..0, "the section [cluster] is missing");
             root.report(finding.help("it needs a `name` and a `domain`"));
@@ -55,7 +55,7 @@ pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     })
 }
 
-/// The nodes that can be read; each with its place.
+/// The valid nodes, each with its place.
 pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     let tables = root.tables("node");
     if tables.is_empty() && !root.has_like("node") {
@@ -188,7 +188,7 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
                 Diagnostic::warning(place, "`dns` has no effect: the name servers come by DHCP");
             table.report(finding.help("leave it out, or set mode = \"static\""));
         }
-        // One that cannot be read is reported, and nothing that follows from it.
+        // A node that cannot be read is reported, but not the consequences.
         if written.is_none() && table.place("cidr").is_some() {
             table.finish();
             return None;
@@ -264,7 +264,8 @@ fn is_host(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
         && (cidr.prefix_len() >= 31 || (address != cidr.network() && address != cidr.broadcast()))
 }
 
-/// By default everyone on the nodes' network is let in, so that it must be one.
+/// Checks the size of the network: by default all its addresses may connect, so it must be a
+/// network of machines.
 fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     let expected = match cidr.value.prefix_len() {
         0..8 => "that is not a network of machines, and by default all on it are let in",
@@ -282,7 +283,7 @@ fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     );
 }
 
-/// Names that a node cannot have: etcd and its peers reach it by them.
+/// Refuses names that a node cannot have: etcd and its peers reach the node by its name.
 pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<Node>]) {
     for node in nodes {
         let (name, span) = (&node.value.name, node.value.named.clone());

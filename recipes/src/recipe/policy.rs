@@ -1,5 +1,4 @@
-//! The sections that say what a node does and whom it believes: time, tuning, SELinux, TLS,
-//! metadata.
+//! The sections about what a node does and whom it trusts: time, tuning, SELinux, TLS, metadata.
 
 use super::files::LocalFile;
 use super::values::{Base, Host, Word};
@@ -7,30 +6,30 @@ use crate::cluster::{MetadataPolicy, MetadataSource, Platform};
 use crate::diagnostic::Diagnostic;
 use crate::reader::{Located, Table};
 
-/// Who tells the time.
+/// The time servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Time {
     /// Single servers.
     pub servers: Vec<Host>,
-    /// Names that stand for several.
+    /// Names that each stand for several servers.
     pub pools: Vec<Host>,
 }
 
 /// The kernel's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
-    /// The set to begin with.
+    /// The profile to start from.
     pub profile: Profile,
-    /// Keys of one's own, which go before the profile's.
+    /// The recipe's own keys, which override the profile's.
     pub sysctl: Vec<(Word, String)>,
 }
 
 /// A set of kernel settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// To the letter what the guide says.
+    /// The guide's values, exactly.
     Guide,
-    /// What suits an etcd node on this kernel.
+    /// The values that suit an etcd node on this kernel.
     Etcd,
 }
 
@@ -47,18 +46,18 @@ impl Profile {
 /// How SELinux guards a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selinux {
-    /// Whether denials are more than logged.
+    /// Whether denials are enforced or only logged.
     pub mode: SelinuxMode,
-    /// Whether etcd gets a domain of its own.
+    /// Whether etcd gets its own SELinux domain.
     pub module: bool,
 }
 
 /// SELinux's mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SelinuxMode {
-    /// As it should be.
+    /// Denials are enforced.
     Enforcing,
-    /// Denials are logged and pass.
+    /// Denials are only logged.
     Permissive,
 }
 
@@ -72,7 +71,7 @@ impl SelinuxMode {
     }
 }
 
-/// The authority and the lifetimes of what it signs.
+/// The authority, and the lifetimes of its certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// The files of the operator's own authority.
@@ -81,11 +80,11 @@ pub struct Tls {
     pub authority_days: u32,
     /// How long a node's certificates live, in days.
     pub certificate_days: u32,
-    /// A certificate with fewer days left is issued again by the next build.
+    /// The next build reissues a certificate that has fewer days left.
     pub renew_before_days: u32,
 }
 
-/// The files of an authority, which may lie anywhere.
+/// The files of an authority, at any path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityFiles {
     /// `ca-cert`: its certificate.
@@ -140,7 +139,7 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
         .pairs("sysctl")
         .into_iter()
         .filter_map(|(key, value)| {
-            // An `=` in a key would be the end of it.
+            // An `=` would end the key.
             let part_of_key = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
             let looks_right = key.value.contains('.') && key.value.chars().all(part_of_key);
             let key_ok = key.value.parse::<Word>().ok().filter(|_| looks_right);

@@ -63,7 +63,7 @@ impl fmt::Display for SshKey {
 }
 
 /// Whether a key in base64 begins with its type, and ends where its last field does (RFC 4253, 6.6:
-/// each field has its length before it).
+/// the length of each field precedes it).
 fn is_whole(kind: &str, key: &str) -> bool {
     let Ok(bytes) = BASE64.decode(key) else {
         return false;

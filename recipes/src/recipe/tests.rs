@@ -1,4 +1,4 @@
-//! A recipe's mistakes, each with the words it is answered with.
+//! A recipe's mistakes, each with the text of its finding.
 
 mod accepted;
 mod backup;
@@ -11,7 +11,7 @@ use super::*;
 
 const GOOD: &str = include_str!("../../three-node.toml");
 
-/// What is said of a recipe: `line:column message | label | help`, one line each.
+/// The findings about a recipe: `line:column message | label | help`, one line each.
 fn said(text: &str) -> Vec<String> {
     let line = |finding: &Diagnostic| {
         let (line, column) = finding.position(text);
@@ -21,7 +21,7 @@ fn said(text: &str) -> Vec<String> {
             finding.message, finding.label
         )
     };
-    // That the recipe names no key has a test of its own.
+    // A separate test covers a recipe without a key.
     read(text)
         .findings
         .iter()

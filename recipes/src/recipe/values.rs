@@ -1,4 +1,4 @@
-//! Values that only a recipe has, valid by construction.
+//! Values that only a recipe has; an invalid one cannot be constructed.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::Domain;
 pub struct Size(pub u64);
 
 impl Size {
-    /// In whole MiB, as kickstart counts.
+    /// The amount in whole MiB, as in a kickstart.
     pub const fn mib(self) -> u64 {
         self.0 >> 20
     }
@@ -82,7 +82,7 @@ macro_rules! text {
 }
 
 text!(
-    /// A word that no shell, kickstart or kernel command line reads as anything else.
+    /// A word that needs no quoting in a shell, a kickstart or on a kernel command line.
     Word,
     "expected letters, digits and any of _ . : , @ % + = / -",
     |text| {
@@ -92,14 +92,14 @@ text!(
 );
 
 text!(
-    /// A host that can be asked for something: a name or an address.
+    /// A host that the node can contact: a name or an address.
     Host,
     "expected a host name or an address",
     |text| text.parse::<Domain>().is_ok() || text.parse::<IpAddr>().is_ok()
 );
 
 text!(
-    /// A password as crypt(3) hashed it. glibc 2.17 knows MD5 (`$1$`), SHA-256 (`$5$`) and SHA-512
+    /// A password hashed by crypt(3). glibc 2.17 supports MD5 (`$1$`), SHA-256 (`$5$`) and SHA-512
     /// (`$6$`): crypt/crypt-entry.c.
     CryptHash,
     "expected a hash from `openssl passwd -6`: it begins with $6$ (or $5$); the password itself must not stand here",
@@ -149,7 +149,8 @@ impl FromStr for Base {
                 "`${name}` is a variable of yum's, which has no value here: write its value"
             ));
         }
-        // What the url crate leaves as it is, a shell or a kickstart does not.
+        // Characters that the url crate does not escape, but that are special in a shell or a
+        // kickstart.
         if let Some(c) = url
             .as_str()
             .chars()
@@ -167,7 +168,7 @@ impl fmt::Display for Base {
     }
 }
 
-/// Seconds since 1970 of a TOML date, midnight UTC where it names no time; `None` outside 1980 to
+/// The seconds since 1970 of a TOML date, at midnight UTC if it has no time; `None` outside 1980 to
 /// 2100.
 pub(super) fn unix_seconds(date: &toml::value::Datetime) -> Option<u64> {
     let day = date.date?;

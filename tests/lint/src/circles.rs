@@ -114,8 +114,9 @@ fn graph(map: &CrateMap) -> Graph {
     graph
 }
 
-/// The module that defines what `used` names in the module `from`, and the name that it has there.
-/// None for what other crates define and for a bare module, which is only the way to what is in it.
+/// Returns the module that defines what `used` names in the module `from`, and the name it has
+/// there. Returns None for names from other crates and for a bare module, which is only a step of a
+/// path.
 fn resolve(
     map: &CrateMap,
     from: &ModulePath,
@@ -143,7 +144,7 @@ fn resolve(
     }
 }
 
-/// Where a path begins, and what is left of it.
+/// Where a path begins, and the rest of the path.
 fn start(map: &CrateMap, from: &ModulePath, used: &Segments) -> Option<(ModulePath, Segments)> {
     let (first, rest) = used.split_first()?;
     let mut at = from.clone();

@@ -13,7 +13,7 @@ pub(crate) type Segments = Vec<String>;
 #[derive(Debug, Default)]
 pub(crate) struct Imports {
     pub(crate) children: BTreeSet<String>,
-    /// Local name to the path that it stands for, by `use`.
+    /// Maps each local name to the path that its `use` item gives.
     pub(crate) aliases: BTreeMap<String, Segments>,
     pub(crate) globs: Vec<Segments>,
     pub(crate) used: BTreeSet<Segments>,
@@ -79,7 +79,7 @@ impl Reader {
         }
     }
 
-    /// A macro's arguments are tokens: takes each run of `name :: name` as a path.
+    /// A macro's arguments are tokens: each run of `name :: name` is taken as a path.
     fn add_tokens(&mut self, tokens: TokenStream) {
         let mut path: Segments = Vec::new();
         let mut colons = 0;

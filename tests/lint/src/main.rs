@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result};
 
 use crate::modules::CrateMap;
 
-/// A file above this many lines has a second subject.
+/// A file with more lines than this covers a second subject.
 const LONGEST_FILE: usize = 400;
 
 fn main() -> Result<ExitCode> {
@@ -78,7 +78,7 @@ fn crate_roots(workspace: &Path) -> Result<Vec<PathBuf>> {
     Ok(roots)
 }
 
-/// What a folder holds; nothing where there is no such folder.
+/// Lists a folder; returns nothing if the folder does not exist.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         return Ok(Vec::new());

@@ -20,7 +20,7 @@ pub(crate) struct Module {
     pub(crate) imports: Imports,
 }
 
-/// All modules of one crate but for those compiled only in tests.
+/// All modules of one crate except those compiled only for tests.
 #[derive(Debug)]
 pub(crate) struct CrateMap {
     pub(crate) modules: BTreeMap<ModulePath, Module>,
@@ -46,7 +46,7 @@ impl CrateMap {
             .map(|(path, lines)| (path.as_path(), *lines))
     }
 
-    /// `folder` is where the files of this module's children are.
+    /// `folder` holds the files of this module's children.
     fn load_file(&mut self, file: &Path, folder: &Path, path: ModulePath) -> Result<()> {
         let text =
             fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -96,7 +96,8 @@ impl CrateMap {
     }
 }
 
-/// The file that `#[path = "…"]` names, relative to the folder of the file that has it.
+/// Returns the file that `#[path = "…"]` names, relative to the folder of the file that contains
+/// the attribute.
 fn path_attribute(attributes: &[Attribute]) -> Option<String> {
     attributes
         .iter()

@@ -5,7 +5,7 @@ use std::fs;
 use crate::circles;
 use crate::modules::CrateMap;
 
-/// The circles of a crate with these files, each as it is printed.
+/// Returns the circles of a crate made of these files, each as the linter prints it.
 fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {

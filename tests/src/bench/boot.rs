@@ -1,5 +1,5 @@
-//! Power-on of three installed machines to a healthy cluster, against the same machines with etcd
-//! configured by hand.
+//! The time from power-on of three installed machines to a healthy cluster, compared with the same
+//! machines with etcd configured by hand.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::{etcd, process, programs, reference_setup};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
-/// Measures so many runs of each, in turns, and gives the table.
+/// Measures each `runs` times, alternating, and returns the table.
 pub fn run(runs: usize) -> Result<String> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -35,7 +35,7 @@ pub fn run(runs: usize) -> Result<String> {
                 };
                 configured?;
             }
-            // An installation ends with a reboot, and that with everything on the disk.
+            // An installation ends with a reboot, which leaves everything flushed to the disk.
             nix::unistd::sync();
             times.push(timed(|| {
                 boot_all(&mut hosts)?;
@@ -65,7 +65,7 @@ pub fn run(runs: usize) -> Result<String> {
     ))
 }
 
-/// Asks each member the same way for both: by the health of etcd itself, every 20 ms.
+/// Asks each member in the same way for both, through etcd's own health endpoint, every 20 ms.
 fn wait_until_healthy(provisioning: &Provisioning) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(120);
     let folder = provisioning.pki().join("nodes/etcd-1");

@@ -14,12 +14,12 @@ use crate::{etcd, process, programs};
 /// gzip's header.
 const BY_HAND: &str = "tar --sort=name --mtime=@0 --numeric-owner --owner=0 --group=0 -C \"$1\" -cf - . | gzip -n -6 > \"$2\"";
 
-/// Measures so many runs of each, in turns, and gives the table.
+/// Measures each `runs` times, alternating, and returns the table.
 ///
 /// The builder does more than pack: it checks the release, writes the kickstart and the manifest,
-/// signs, makes each node's documents, and puts all of it on the disk. A run after a change of the
-/// recipe is measured as well, since that is what a warm cache is for: nothing but the small files
-/// is compressed again.
+/// signs, makes each node's documents, and flushes all of it to the disk. A run after a change of
+/// the recipe is measured as well, since a warm cache exists for that case: only the small files
+/// are compressed again.
 pub fn run(runs: usize) -> Result<String> {
     let release = etcd::release("3.5.1")?;
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -37,7 +37,7 @@ pub fn run(runs: usize) -> Result<String> {
             .ok()
             .map(drop)
     };
-    // The first fills the cache, by the tarball as it would have been downloaded.
+    // The first run fills the cache from the tarball, as if it had been downloaded.
     let cached = path("cache/releases");
     fs::create_dir_all(&cached)?;
     fs::copy(

@@ -1,4 +1,5 @@
-//! A database to measure with: as many keys as it takes, with values of 1 KB, put into a real etcd.
+//! A database for measurements: a real etcd filled with as many keys as needed, each with a value
+//! of 1 KB.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +10,13 @@ use crate::etcd::StandaloneEtcd;
 
 /// The length of every value.
 pub const VALUE: usize = 1000;
-/// The size that the README's figures are of, in MiB; `ETCD_IMAGE_BENCH_MIB` sets another.
+/// The database size behind the README's figures, in MiB; `ETCD_IMAGE_BENCH_MIB` sets another.
 const MIB: u64 = 2048;
 /// Keys put by one request.
 const BATCH: u64 = 1000;
-/// Requests under way at one time: etcd applies one while it reads the next.
+/// Concurrent requests: etcd applies one while it reads the next.
 const AT_ONCE: usize = 4;
-/// What fills it fast: nothing that is lost with the power is missed here.
+/// Settings for filling the database fast: a power cut would lose nothing that matters here.
 const ARGUMENTS: [&str; 8] = [
     "--quota-backend-bytes",
     "17179869184",
@@ -38,17 +39,17 @@ pub fn mib() -> u64 {
         .unwrap_or(MIB)
 }
 
-/// A running etcd of that version in a folder, whose database is so many MiB large. Its data stay
-/// there, in `data`, after it was stopped.
+/// Starts an etcd of that version in a folder and fills its database to that many MiB. The data
+/// stays in `data` there after etcd is stopped.
 pub fn make(version: &str, folder: &Path, mib: u64) -> Result<StandaloneEtcd> {
     let etcd = StandaloneEtcd::start(version, folder, &ARGUMENTS)?;
     fill(mib, BATCH, |pairs| etcd.put(&pairs))?;
     Ok(etcd)
 }
 
-/// Puts so many MiB of keys, at most `batch` of them at one time.
+/// Puts that many MiB of keys, at most `batch` keys per request.
 pub fn fill(mib: u64, batch: u64, put: impl Fn(Vec<Pair>) -> Result<()> + Sync) -> Result<()> {
-    // Three values and what goes with them fill a page of 4 KiB.
+    // Three values and their metadata fill a page of 4 KiB.
     let keys = (mib << 20) / 4096 * 3;
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -69,7 +70,7 @@ pub fn fill(mib: u64, batch: u64, put: impl Fn(Vec<Pair>) -> Result<()> + Sync) 
     })
 }
 
-/// Bytes that nothing makes shorter, the same for the same number.
+/// Incompressible bytes, always the same for the same number.
 fn value(number: u64) -> Vec<u8> {
     let mut state = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = || {

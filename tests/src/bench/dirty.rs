@@ -1,9 +1,9 @@
 //! How long an fsync of a write-ahead log takes while another program writes, with the guide's
-//! dirty ratios and with ours; and what reading costs the disk with relatime. In a virtual machine,
-//! since the ratios are the whole kernel's.
+//! dirty ratios and with ours; and how many disk writes reading causes with relatime. Runs in a
+//! virtual machine, since the ratios apply to the whole kernel.
 //!
-//! The machine's disk is held to the speed of a plain one: on one that swallows all the ratios make
-//! no difference.
+//! The machine's disk is throttled to the speed of a plain one: on a disk that absorbs every write
+//! at once the ratios make no difference.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -20,12 +20,12 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use crate::vm::{self, Vm};
 use crate::{base, process};
 
-/// Ratio, background ratio, and whose they are.
+/// The dirty ratio, the background ratio, and which configuration they belong to.
 const RATIOS: [(&str, &str, &str); 2] = [
     ("60", "5", "the guide's 60 and 5"),
     ("10", "3", "this image's 10 and 3"),
 ];
-/// What the other program does: its name, how much it writes at once, and after how long again.
+/// What the other program does: its name, how much it writes at once, and how often.
 const NEIGHBOURS: [(&str, u64, Duration); 2] = [
     (
         "writes 128 MiB every 8 s",
@@ -35,13 +35,13 @@ const NEIGHBOURS: [(&str, u64, Duration); 2] = [
     ("never stops writing", 1 << 20, Duration::ZERO),
 ];
 const RECORD: usize = 2048;
-/// A record is due after each of these, whether the one before it is on the disk or not.
+/// A record is due at this interval, whether or not the previous record is on the disk.
 const PACE: Duration = Duration::from_millis(20);
-/// Of etcd's segments (server/storage/wal, SegmentSizeBytes).
+/// The size of etcd's segments (server/storage/wal, SegmentSizeBytes).
 const SEGMENT: i64 = 64_000_000;
-/// So long the log is written in one run.
+/// How long the log is written in one run.
 const LAP: Duration = Duration::from_secs(24);
-/// So long the other program writes before the log is.
+/// How long the other program writes before the log starts.
 const LEAD: Duration = Duration::from_secs(8);
 /// The disk's speed.
 const DISK: u64 = 40 << 20;
@@ -52,7 +52,7 @@ const FILES: usize = 2000;
 const INIT: &str = "#!/bin/bash\nmount -t proc proc /proc; mount -t sysfs sysfs /sys\nexport PATH=/usr/bin:/usr/sbin\n\
                     /root/bench dirty-inside RUNS > /root/result 2>&1\nsync\n/root/busybox poweroff -f\n";
 
-/// Makes the machine, has it measure, and gives its table.
+/// Makes the machine, runs the measurement in it, and returns its table.
 pub fn run(runs: usize) -> Result<String> {
     let own = std::env::current_exe().context("where is this program?")?;
     let vm = Vm::new(&base::base()?, 8 << 30, |root| {
@@ -82,7 +82,7 @@ pub fn run(runs: usize) -> Result<String> {
     })
 }
 
-/// What the machine runs.
+/// The part that runs in the machine.
 pub fn inside(runs: usize) -> Result<String> {
     let mut times = NEIGHBOURS.map(|_| RATIOS.map(|_| Vec::new()));
     for _ in 0..runs {
@@ -156,8 +156,8 @@ fn beside_a_writer(piece: u64, every: Duration) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// One file that only grows: what is cut off or written over before it is on the disk never gets
-/// there, and costs nobody anything.
+/// Uses one file that only grows: data that is truncated or overwritten before it is flushed never
+/// reaches the disk and costs nothing.
 fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<()> {
     let mut file = File::create(path)?;
     let megabyte = vec![0xa5_u8; 1 << 20];
@@ -179,11 +179,11 @@ fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<(
     Ok(())
 }
 
-/// How long each record took from when it was due. As in etcd, those that came while the disk was
-/// busy go in one write.
+/// How long each record took from the time it was due. As in etcd, records that arrive while the
+/// disk is busy are flushed together in one write.
 ///
-/// Not one after the other as fast as it goes: then a disk that is quick for a second counts more
-/// than one that stands still for ten.
+/// Records are not written back to back: a disk that is fast for one second would then count more
+/// than a disk that stalls for ten.
 fn records(file: &File) -> Result<Vec<Duration>> {
     let (begun, record) = (Instant::now(), [0x5a_u8; RECORD]);
     let mut times = Vec::new();

@@ -13,7 +13,7 @@ use crate::{etcd, process, programs};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
-/// Runs `firstboot run` so many times on a healthy member and gives its cost.
+/// Runs `firstboot run` the given number of times on a healthy member and returns its cost.
 pub fn run(runs: usize) -> Result<String> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -75,7 +75,7 @@ pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
     Ok((Duration::from_micros(micros), kib))
 }
 
-/// The other half of [`cost`]: runs the words, and prints microseconds and KiB.
+/// The other half of [`cost`]: runs the command and prints microseconds and KiB.
 pub fn print_cost(words: &[&str]) -> Result<String> {
     use nix::sys::resource::{UsageWho, getrusage};
     let (program, arguments) = words.split_first().context("nothing to run")?;

@@ -1,8 +1,8 @@
 //! What `make bench` measures, one file for each measurement.
 //!
-//! Two ways to do the same are run in turns (A B A B), so that what else the machine does meets
-//! both, and the medians are compared. Nothing is asserted: a table is printed, and a person
-//! judges.
+//! Two ways of doing the same thing are run alternately (A B A B), so that other load on the
+//! machine affects both, and the medians are compared. Nothing is asserted: the benchmark prints a
+//! table, and a person judges.
 
 pub mod boot;
 pub mod build;
@@ -29,8 +29,8 @@ pub fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// The middle one; of an even number the lower of the two in the middle, so that it is one that was
-/// measured.
+/// The median; of an even number of values the lower of the two in the middle, so that it is a
+/// measured value.
 pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times
@@ -46,7 +46,7 @@ pub struct Row {
     pub name: String,
     /// How long each run took.
     pub times: Vec<Duration>,
-    /// The bytes that came of it, where that matters.
+    /// The number of bytes produced, where that matters.
     pub bytes: Option<u64>,
 }
 

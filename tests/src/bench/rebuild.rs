@@ -1,5 +1,5 @@
-//! A node that lost its disk, from power-on to voter again, against the best that an operator's
-//! script can do.
+//! A node that lost its disk, from power-on until it is a voter again, compared with the best that
+//! an operator's script can do.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,16 +13,16 @@ use crate::host::Host;
 use crate::{etcd, programs, reference_setup};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
-/// More keys than the 10,000 entries after which etcd keeps a snapshot instead of its log: who
-/// joins gets a snapshot, as with any database that has lived.
+/// More keys than the 10,000 entries after which etcd keeps a snapshot instead of its log, so that
+/// a joining member gets a snapshot, as with any database that has been in use.
 const KEYS: usize = 20_000;
-/// So that all of them make 256 MB.
+/// The value size that makes all keys add up to 256 MB.
 const VALUE: usize = 13_400;
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What an operator runs on another member, beginning with the power-on of the machine, whose
-/// etcd.conf says that it joins. It checks nothing, and knows that the machine is the one that is
-/// lost.
+/// What an operator runs on another member, starting with the power-on of the machine, whose
+/// etcd.conf is already set to join. The script checks nothing, and takes for granted that this
+/// machine is the lost one.
 const SCRIPT: &str = ". /etc/profile.d/etcdctl.sh
 old=$(etcdctl member list | grep etcd-3 | cut -d, -f1)
 until etcdctl member remove $old; do :; done
@@ -34,13 +34,13 @@ for try in $(seq 3000); do etcdctl member promote $new 2> /dev/null && exit; don
 struct Measurement {
     /// From power-on to voter.
     whole: Vec<Duration>,
-    /// How long there were two voters.
+    /// How long the cluster had two voters.
     window: Vec<Duration>,
     /// The longest time without an acknowledged write, from power-on to voter.
     gap: Vec<Duration>,
 }
 
-/// Measures so many runs of each, in turns, and gives the table.
+/// Measures each `runs` times, alternating, and returns the table.
 pub fn run(runs: usize) -> Result<String> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -119,8 +119,9 @@ fn once(
     } else {
         provisioning.give_document(lost, lost.name())?;
     }
-    // The two that are left have elected their leader. For five seconds after that etcd calls a
-    // cluster unhealthy (server.go, HealthInterval), which is no matter of who is faster.
+    // The two remaining members have elected their leader. For five seconds after that etcd calls a
+    // cluster unhealthy (server.go, HealthInterval), which has nothing to do with which way is
+    // faster.
     sleep(Duration::from_secs(8));
 
     let left = [helper.address(), second.address()];

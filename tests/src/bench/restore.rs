@@ -1,5 +1,5 @@
-//! A member that begins again from a snapshot: from etcd's stop to the first write again, against
-//! the guide's own commands (4.2.2) in a script.
+//! A member that is restored from a snapshot: the time from etcd's stop to the first write
+//! afterwards, compared with the guide's own commands (4.2.2) in a script.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -20,12 +20,12 @@ use crate::{etcd, programs};
 const VERSION: &str = "3.5.1";
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What is measured, in turns.
+/// What is measured, alternating.
 const OURS: [&str; 3] = ["firstboot", "restore", "/snapshots/snapshot.db"];
 const THEIRS: [&str; 3] = ["bash", "-c", SCRIPT];
 
-/// The old data is moved away where the guide has it removed after a backup: another copy would
-/// only cost them time.
+/// The old data is moved away at the point where the guide removes it after a backup: another copy
+/// would only cost the guide's way more time.
 const SCRIPT: &str = "set -e
 systemctl stop etcd
 mv /var/lib/etcd/data /var/lib/etcd/before
@@ -35,7 +35,7 @@ etcdutl snapshot restore /snapshots/snapshot.db --data-dir /var/lib/etcd/data --
 chown -R etcd:etcd /var/lib/etcd/data
 systemctl start etcd";
 
-/// As it was before: what was set aside is gone.
+/// Restores the initial state: the archived data is removed.
 const TIDY: &str = "rm -rf /var/lib/etcd/before; firstboot restore --prune 0; ! ls /var/lib/etcd/aside/* 2> /dev/null";
 
 /// What the runs of one way showed.
@@ -43,13 +43,13 @@ const TIDY: &str = "rm -rf /var/lib/etcd/before; firstboot restore --prune 0; ! 
 struct Measurement {
     /// The longest time without an acknowledged write.
     gap: Vec<Duration>,
-    /// From the command to its end.
+    /// The time from the start of the command to its end.
     whole: Vec<Duration>,
-    /// The most that it took of etcd's volume beside what was there, in bytes.
+    /// The peak extra space it took on etcd's volume, in bytes.
     disk: u64,
 }
 
-/// Measures so many runs of each, in turns, and gives the table.
+/// Measures each `runs` times, alternating, and returns the table.
 pub fn run(runs: usize) -> Result<String> {
     etcd::release(VERSION)?;
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -71,7 +71,7 @@ pub fn run(runs: usize) -> Result<String> {
     wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
     let client = Client::new(&provisioning)?;
 
-    // The first one sees to it that the old data is as large as the new.
+    // The first run makes the old data as large as the new.
     once(&host, &client, &OURS)?;
     let mut seen: [Measurement; 2] = Default::default();
     for _ in 0..runs {
@@ -115,7 +115,7 @@ pub fn run(runs: usize) -> Result<String> {
     ))
 }
 
-/// The demo's recipe with its first node only, and room for the database.
+/// The demo's recipe with only its first node and enough space for the database.
 fn one_member(demo: &str) -> Result<String> {
     let (rest, end) = (
         demo.find("[[node]]\nname = \"etcd-2\""),
@@ -129,7 +129,7 @@ fn one_member(demo: &str) -> Result<String> {
         .replace("[etcd]\n", "[etcd]\nquota = \"8 GiB\"\n"))
 }
 
-/// One run, with somebody who writes all the while.
+/// One run, with a client that writes all the time.
 fn once(host: &Host, client: &Client, command: &[&str]) -> Result<(Duration, Duration, u64)> {
     host.wait_for(TIDY, CONVERGENCE_TIMEOUT)?;
     nix::unistd::sync();
@@ -141,7 +141,7 @@ fn once(host: &Host, client: &Client, command: &[&str]) -> Result<(Duration, Dur
     Ok((writers.stop()?.longest_gaps().1, whole, disk.stop()?))
 }
 
-/// Watches how much a folder takes.
+/// Watches how much space a folder takes.
 struct Disk {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<u64>,
@@ -171,7 +171,8 @@ impl Disk {
     }
 }
 
-/// What a folder's files take of the disk, in bytes. What vanishes meanwhile takes nothing.
+/// Returns how much disk space a folder's files take, in bytes. A file that vanishes meanwhile
+/// counts as zero.
 fn taken(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;

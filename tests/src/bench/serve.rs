@@ -1,5 +1,5 @@
-//! What `builder serve` takes to hand the overlay to many machines at once, against nginx as Debian
-//! configures it.
+//! What `builder serve` takes to serve the overlay to many machines at once, compared with nginx as
+//! Debian configures it.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -24,7 +24,7 @@ const CLIENTS: usize = 250;
 const OURS: &str = "10.101.15.1:8081";
 const THEIRS: &str = "10.101.15.1:8082";
 
-/// Measures so many runs of each, in turns.
+/// Measures each `runs` times, alternating.
 pub fn run(runs: usize) -> Result<String> {
     let nginx_program = match packages::unpacked("nginx") {
         Ok(package) => package.join("usr/sbin/nginx"),
@@ -124,8 +124,8 @@ fn wait(from: &Namespace, address: &str) -> Result<()> {
     }
 }
 
-/// How long it takes until so many clients have the overlay. They throw it away, so that their own
-/// part stays small.
+/// How long it takes until this many clients have the overlay. They discard it, so that their own
+/// share stays small.
 fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<Duration> {
     let connect = || -> std::io::Result<Vec<TcpStream>> {
         (0..clients).map(|_| TcpStream::connect(address)).collect()
@@ -173,7 +173,7 @@ fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<D
     Ok(begun.elapsed())
 }
 
-/// The time that a process and its children have had.
+/// The CPU time that a process and its children have used.
 fn cpu_of(pid: u32) -> Result<Duration> {
     let mut ticks = 0;
     for pid in std::iter::once(pid).chain(children(pid)) {

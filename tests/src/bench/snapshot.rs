@@ -1,5 +1,5 @@
-//! `firstboot snapshot`, which checks all of it, against `etcdctl snapshot save`, which checks
-//! nothing.
+//! `firstboot snapshot`, which checks the whole snapshot, compared with `etcdctl snapshot save`,
+//! which checks nothing.
 
 use std::process::Command;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use crate::cluster::{Provisioning, wait_healthy};
 use crate::host::Host;
 use crate::{etcd, programs};
 
-/// Keys put by one request: etcd takes no more in one transaction.
+/// Keys put by one request: etcd accepts no more in one transaction.
 const BATCH: u64 = 120;
 
 /// A member with a database to measure with.
 pub(super) struct Node {
-    // The host goes before its network.
+    // The host must be dropped before its network.
     pub(super) host: Host,
     pub(super) provisioning: Provisioning,
 }
 
 impl Node {
-    /// A healthy member of a cluster of one with so many MiB in it.
+    /// Makes a healthy one-member cluster with that many MiB of data.
     pub(super) fn new(mib: u64, recipe: &str) -> Result<Self> {
         etcd::release("3.5.1")?;
         let provisioning = Provisioning::new()?;
@@ -39,7 +39,7 @@ impl Node {
         Ok(Self { host, provisioning })
     }
 
-    /// `etcdctl snapshot save` in the environment that the image gives it.
+    /// Runs `etcdctl snapshot save` in the environment that the image sets.
     pub(super) fn save(&self, path: &str) -> Result<Command> {
         self.host.command(&[
             "sh",
@@ -57,7 +57,7 @@ impl Node {
     }
 }
 
-/// Measures so many runs of each, in turns, from one member.
+/// Measures each `runs` times, alternating, from one member.
 pub fn run(runs: usize) -> Result<String> {
     let node = Node::new(database::mib(), "")?;
     let mut seen: [(Vec<Duration>, Vec<Duration>, u64); 2] = Default::default();

@@ -1,4 +1,5 @@
-//! A snapshot into an object store while it comes, against saving it first and uploading it then.
+//! A snapshot uploaded to an object store while it is being received, compared with saving it first
+//! and uploading it afterwards.
 
 use std::process::Command;
 use std::time::Duration;
@@ -12,15 +13,15 @@ use crate::{process, s3};
 
 const ADDRESS: &str = "10.101.15.1:9000";
 const BUCKET: &str = "backups";
-/// Amazon's own client library, with what `aws s3 cp` does by default: parts of 8 MiB, ten at a
-/// time. The store is to keep the same digest of both: it makes that once more when it puts the
-/// parts together.
+/// Amazon's own client library, with the defaults of `aws s3 cp`: parts of 8 MiB, ten at a time.
+/// The store must keep the same digest of both: it computes the digest once more when it assembles
+/// the parts.
 const UPLOAD: &str = "import sys, boto3
 store = boto3.client('s3', endpoint_url='http://10.101.15.1:9000', region_name='us-east-1',
                      aws_access_key_id='AKIATEST', aws_secret_access_key='hush')
 store.upload_file(sys.argv[1], 'backups', sys.argv[2], ExtraArgs={'ChecksumAlgorithm': 'SHA256'})";
 
-/// Measures so many runs of each, in turns, from one member into one store.
+/// Measures each `runs` times, alternating, from one member into one store.
 pub fn run(runs: usize) -> Result<String> {
     let recipe = format!(
         "[backup]\ndestination = \"s3://{BUCKET}/\"\n[backup.s3]\nendpoint = \"http://{ADDRESS}\""
@@ -35,7 +36,7 @@ pub fn run(runs: usize) -> Result<String> {
     for nth in 0..runs {
         for (theirs, times) in seen.iter_mut().enumerate() {
             node.clear()?;
-            // It holds all objects in its memory, so it begins again.
+            // The server holds all objects in memory, so a new one is started for each run.
             let _server = s3::Server::start(world, ADDRESS, BUCKET)?;
             times.push(timed(|| {
                 if theirs == 0 {

@@ -31,7 +31,7 @@ fn command(way: &str, snapshot: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// Measures so many runs of each, in turns, on the same snapshot in the page cache.
+/// Measures each `runs` times, alternating, on the same snapshot in the page cache.
 pub fn run(runs: usize) -> Result<String> {
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;
     let snapshot = work.path().join("snapshot.db");

@@ -1,8 +1,8 @@
-//! What the guide's mount options do to a write-ahead log, on this machine's own XFS: a record, an
-//! fdatasync, as etcd does it.
+//! What the guide's mount options do to a write-ahead log on an XFS of this machine: write a
+//! record, then fdatasync, as etcd does.
 //!
-//! etcd preallocates its log in files of 64 MB and overwrites them; a file that grows is measured
-//! beside it, since that is what allocsize is for. And so is the space that small open files hold.
+//! etcd preallocates its log in files of 64 MB and overwrites them. A growing file is measured as
+//! well, since allocsize is meant for that, and so is the space that small open files hold.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -19,16 +19,17 @@ use crate::{process, run};
 
 const OPTIONS: [&str; 2] = ["noatime", "noatime,allocsize=64m"];
 const RECORD: usize = 2048;
-/// Of etcd's segments (server/storage/wal, SegmentSizeBytes).
+/// The size of etcd's segments (server/storage/wal, SegmentSizeBytes).
 const SEGMENT: i64 = 64_000_000;
 /// What each run writes.
 const RECORDS: usize = 300;
-/// As on a node that keeps logs: so many files of this size each, written in small pieces and still
-/// open.
+/// As on a node that keeps logs: this many files of this size each, written in small pieces and
+/// still open.
 const FILES: usize = 20;
 const SMALL: usize = 100 << 10;
 
-/// Runs in turns, so that what else the machine does meets all ways alike, and gives the table.
+/// Runs the ways alternately, so that other load on the machine affects all of them alike, and
+/// returns the table.
 pub fn run(runs: usize) -> Result<String> {
     let mut rows: Vec<(String, Vec<Duration>)> = Vec::new();
     let mut held = Vec::new();
@@ -113,7 +114,7 @@ impl Drop for Volume {
     }
 }
 
-/// Writes a log, and says how long each record took.
+/// Writes a log and returns how long each record took.
 fn log(folder: &Path, preallocated: bool) -> Result<Vec<Duration>> {
     let path = folder.join("wal");
     let file = File::create(&path)?;

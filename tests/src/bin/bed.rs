@@ -1,4 +1,5 @@
-//! The bed's things by hand: make an etcd release, the base root, or clear up after runs that died.
+//! The test bed's tasks, run by hand: make an etcd release or the base root, or clear up after runs
+//! that died.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -11,7 +11,7 @@ use tests::run;
 struct Part {
     name: &'static str,
     what: &'static str,
-    /// How often by default; odd, so that the median is a run.
+    /// The default number of runs; odd, so that the median is one of the runs.
     runs: usize,
     run: fn(usize) -> Result<String>,
 }
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // The measurement of one command must have no other children, and no namespace of its own.
+    // The process that measures one command must have no other children and no separate namespace.
     if let ["cost", words @ ..] = words.as_slice() {
         return print(bench::firstboot::print_cost(words));
     }

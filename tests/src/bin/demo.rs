@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says what is done now, and how long what was done took.
+/// Prints the step that starts now, and how long the previous step took.
 struct Stages {
     began: Instant,
     taken: Vec<(String, Duration)>,
@@ -162,8 +162,8 @@ fn install(provisioning: &Provisioning, name: &str) -> Result<Host> {
     Ok(host)
 }
 
-/// Leaves the hosts on until somebody has seen enough. They live in namespaces of this process and
-/// go with it.
+/// Leaves the hosts on until the user has seen enough. The hosts run in namespaces of this process
+/// and end with it.
 fn keep(hosts: &[Host]) -> Result<()> {
     println!("\nThe hosts stay on as long as this runs. To enter one:");
     for host in hosts {
@@ -177,7 +177,7 @@ fn keep(hosts: &[Host]) -> Result<()> {
     std::io::stdout().flush()?;
     let mut byte = [0];
     if std::io::stdin().read(&mut byte)? == 0 {
-        // No terminal: until a signal ends it.
+        // Without a terminal it waits for a signal.
         loop {
             std::thread::sleep(Duration::from_secs(3600));
         }

@@ -1,5 +1,5 @@
-//! Runs every test; see [`tests::suite`]. It reads what `cargo test --no-run --message-format=json`
-//! wrote.
+//! Runs every test; see [`tests::suite`]. It reads the output of `cargo test --no-run
+//! --message-format=json`.
 
 use std::io::read_to_string;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `tracer FOLDER PROGRAM ARGUMENT…`: runs a program as the order in the folder says (see
+//! `tracer FOLDER PROGRAM ARGUMENT…`: runs a program under the order in the folder (see
 //! `tests::crash::tracer`).
 
 use std::path::Path;

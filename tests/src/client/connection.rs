@@ -18,13 +18,13 @@ use serde_json::{Value, json};
 
 use crate::cluster::Provisioning;
 
-/// How long a member has for its answer. An election takes one to two seconds; who waits much
-/// longer for a member that is dead loses more by that than by asking another.
+/// How long to wait for a member's answer. An election takes one to two seconds; a client that
+/// waits much longer for a dead member loses more than it would by asking another.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How many keys come with one answer.
 const KEYS_PER_PAGE: usize = 5000;
 
-/// A client; cloning gives another handle to its connections.
+/// A client; a clone is another handle to the same connections.
 #[derive(Debug, Clone)]
 pub struct Client(blocking::Client);
 
@@ -41,15 +41,15 @@ pub struct Member {
     /// Where its peers reach it.
     #[serde(rename = "peerURLs", default)]
     pub peer_urls: Vec<String>,
-    /// Whether it has no vote yet.
+    /// Whether it is a learner.
     #[serde(default)]
     pub is_learner: bool,
 }
 
 impl Client {
-    /// A client in the world's network, with the certificate of the first node's own.
+    /// Makes a client in the world's network, with the first node's client certificate.
     pub fn new(provisioning: &Provisioning) -> Result<Self> {
-        // Whoever comes first installs it; an Err says only that it is done.
+        // The first caller installs it; an Err only means that it is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pki = provisioning.pki();
         let read = |name: &str| {
@@ -67,7 +67,7 @@ impl Client {
             .no_proxy()
             .connect_timeout(Duration::from_secs(1))
             .timeout(CALL_TIMEOUT);
-        // Its own thread, which does all the work, begins here and stays in the namespace.
+        // The client's thread, which does all the work, starts here and stays in the namespace.
         let client = provisioning
             .network
             .world()
@@ -77,7 +77,7 @@ impl Client {
             .context("cannot make an http client with the cluster's certificates")
     }
 
-    /// Calls a method of a member's, such as `kv/put`.
+    /// Calls a method of a member, such as `kv/put`.
     pub fn call<T: DeserializeOwned>(
         &self,
         member: Ipv4Addr,
@@ -128,7 +128,7 @@ impl Client {
         Ok(())
     }
 
-    /// All keys with that prefix, as this member itself has them once it has all that was
+    /// Returns all keys with that prefix, as this member has them once it has applied everything
     /// acknowledged by now.
     pub fn all(&self, member: Ipv4Addr, prefix: &str) -> Result<BTreeMap<String, String>> {
         #[derive(Deserialize)]
@@ -144,7 +144,7 @@ impl Client {
             #[serde(default)]
             value: String,
         }
-        // A read through raft ends when the member has caught up.
+        // A linearizable read ends when the member has caught up.
         self.call::<Value>(
             member,
             "kv/range",
@@ -167,7 +167,7 @@ impl Client {
         }
     }
 
-    /// Writes so many keys of that size, as fast as it gets.
+    /// Writes that many keys of that size, as fast as possible.
     pub fn fill(&self, members: &[Ipv4Addr], keys: usize, size: usize) -> Result<()> {
         let next = AtomicUsize::new(0);
         let value = "v".repeat(size);
@@ -226,7 +226,7 @@ impl Client {
     }
 }
 
-/// Asks again and again, for some minutes: on a machine that does much else an answer may be late.
+/// Retries for some minutes: on a busy machine an answer may be late.
 pub fn insist<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
     let end = Instant::now() + Duration::from_secs(240);
     loop {
@@ -238,7 +238,7 @@ pub fn insist<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
     }
 }
 
-/// The first key behind all those with the prefix.
+/// Returns the first key after all those with the prefix.
 fn end_of(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
     if let Some(last) = end.last_mut() {

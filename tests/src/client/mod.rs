@@ -1,8 +1,8 @@
-//! What an application is to a cluster: a client outside of the nodes, with a certificate of its
-//! own.
+//! A client application as the cluster sees it: it runs outside the nodes and has its own
+//! certificate.
 //!
-//! It speaks etcd's JSON gateway, whose answer to a write says whether it was done, over
-//! connections that stay open: etcdctl would spend more on its start than on the write.
+//! It speaks etcd's JSON gateway, whose answer to a write says whether the write was done, over
+//! connections that stay open: starting etcdctl would cost more than the write.
 
 mod connection;
 mod registers;

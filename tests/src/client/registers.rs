@@ -1,5 +1,5 @@
-//! Clients that read, write and compare-and-set a few keys all the time, and remember when they did
-//! what and what they saw.
+//! Clients that read, write and compare-and-set a few keys all the time, and record the time and
+//! the result of each operation.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use super::Client;
 use crate::linearizability::{Action, Operation, check};
 
-/// Between two operations of one client.
+/// The pause between two operations of one client.
 const OPERATION_INTERVAL: Duration = Duration::from_millis(10);
-/// So many operations are done on one key before the next one's turn comes: what is not answered
-/// stays possible forever, and makes the search for an order longer.
+/// How many operations are done on one key before moving to the next key: an unanswered operation
+/// remains possible indefinitely and makes the search for an order longer.
 const OPERATIONS_PER_REGISTER: u64 = 60;
 /// Two clients for each member: one writes while another reads.
 const CLIENTS_PER_MEMBER: usize = 2;
@@ -35,20 +35,20 @@ pub struct Registers {
 #[derive(Debug)]
 pub struct Histories(BTreeMap<u64, Vec<Operation>>);
 
-/// What they share.
+/// What the clients share.
 struct Shared {
     client: Client,
     prefix: String,
     begun: Instant,
     /// How many operations were begun; the key follows from it.
     count: AtomicU64,
-    /// The last value that was written: each is written once.
+    /// The last value written; each value is written only once.
     values: AtomicU64,
     stop: Arc<AtomicBool>,
 }
 
 impl Registers {
-    /// Each client begins with a member of its own, and goes on to the next when that does not
+    /// Each client starts with a different member, and moves on to the next when that one does not
     /// answer.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
@@ -86,7 +86,7 @@ impl Registers {
 impl Shared {
     fn work(&self, number: usize, members: &[Ipv4Addr]) -> Vec<(u64, Operation)> {
         let (mut done, mut at) = (Vec::new(), number);
-        // What it saw last: an exchange of anything else is always refused.
+        // The value it saw last: a compare-and-set with any other expected value always fails.
         let mut last = (0, None);
         let mut random = fastrand::Rng::new();
         while !self.stop.load(Ordering::Relaxed) {
@@ -146,8 +146,8 @@ impl Shared {
 }
 
 impl Client {
-    /// Does that to a key by this member, and says what came of it. After an error it may have been
-    /// done all the same.
+    /// Does the operation on a key through this member and returns the result. After an error the
+    /// operation may still have been applied.
     fn register(&self, member: Ipv4Addr, key: &str, deed: Action) -> Result<Action> {
         let name = BASE64.encode(key);
         let put = |value: u64| json!({ "key": name, "value": BASE64.encode(value.to_string()) });
@@ -197,7 +197,7 @@ impl Client {
     }
 }
 
-/// The value in the answer to a range.
+/// Returns the value in the answer to a range request.
 fn value_in(answer: &Value) -> Result<Option<u64>> {
     ensure!(answer.is_object(), "no answer to a range: {answer}");
     let Some(pair) = answer["kvs"].get(0) else {
@@ -219,7 +219,7 @@ impl Histories {
             .count()
     }
 
-    /// Each key's history is linearizable.
+    /// Checks that each key's history is linearizable.
     pub fn check(&self) -> Result<()> {
         for (key, history) in &self.0 {
             check(history).map_err(|why| anyhow!("the key {key}: {why}"))?;

@@ -1,4 +1,4 @@
-//! How many voters a cluster has, watched all the time.
+//! The number of voters in a cluster, watched all the time.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use anyhow::{Result, anyhow};
 
 use super::Client;
 
-/// Between two looks: how exact the windows are.
+/// The interval between two polls; it limits the precision of the measured windows.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Looks at the member list until it is told to stop.
+/// Polls the member list until it is told to stop.
 #[derive(Debug)]
 pub struct Voters {
     stop: Arc<AtomicBool>,
@@ -21,16 +21,16 @@ pub struct Voters {
 }
 
 impl Voters {
-    /// Begins to ask these members. Who answers is asked again; who does not makes way for the
-    /// next.
+    /// Starts to poll these members. A member that answers is asked again; one that does not is
+    /// replaced by the next.
     pub fn watch(client: &Client, members: &[Ipv4Addr]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (told, client, members) = (stop.clone(), client.clone(), members.to_vec());
         let seen = thread::spawn(move || {
             let (mut seen, mut at) = (Vec::<(Instant, usize)>::new(), 0);
             loop {
-                // Told to stop it looks once more: what made somebody stop it may be newer than its
-                // last look.
+                // After the stop signal it polls once more: the change that made the caller stop
+                // may be newer than its last poll.
                 let told = told.load(Ordering::Relaxed);
                 match client.members(members[at % members.len()]) {
                     Ok(list) => {
@@ -50,8 +50,8 @@ impl Voters {
         Self { stop, seen }
     }
 
-    /// Stops, and gives how long there was one voter less than `whole`, each time that this came to
-    /// an end.
+    /// Stops, and returns the length of each completed period in which there was one voter less
+    /// than `whole`.
     pub fn stop(self, whole: usize) -> Result<Vec<Duration>> {
         self.stop.store(true, Ordering::Relaxed);
         let seen = self

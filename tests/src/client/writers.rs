@@ -1,4 +1,5 @@
-//! Writers that never stop while members come and go, and know exactly what they were promised.
+//! Writers that never stop while members come and go, and that know exactly which writes were
+//! acknowledged.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -11,16 +12,16 @@ use anyhow::{Result, anyhow, ensure};
 
 use super::Client;
 
-/// Between two writes of one writer: the cores are needed for the cluster, too.
+/// The pause between two writes of one writer: the cluster needs the cores as well.
 const WRITE_INTERVAL: Duration = Duration::from_millis(15);
 
 /// One writer for each member.
 #[derive(Debug)]
 pub struct Writers {
     stop: Arc<AtomicBool>,
-    /// How many writes each has had acknowledged.
+    /// How many acknowledged writes each writer has.
     counts: Arc<Vec<AtomicUsize>>,
-    /// Why a write failed last.
+    /// Why the last failed write failed.
     trouble: Arc<Mutex<String>>,
     threads: Vec<JoinHandle<(Vec<Acknowledged>, usize)>>,
 }
@@ -32,18 +33,18 @@ struct Acknowledged {
     at: Instant,
 }
 
-/// What they were promised.
+/// The acknowledged writes.
 #[derive(Debug)]
 pub struct Written {
-    /// In the order of each writer.
+    /// In the order in which each writer wrote them.
     writers: Vec<Vec<Acknowledged>>,
-    /// How many writes were not acknowledged; they may have been done all the same.
+    /// How many writes were not acknowledged; they may still have been applied.
     pub failed: usize,
 }
 
 impl Writers {
-    /// Each writer begins with a member of its own, and goes on to the next when a write fails
-    /// there. No key is written twice, so that one whose write failed says nothing about another.
+    /// Each writer starts with a different member, and moves on to the next when a write fails
+    /// there. No key is written twice, so a failed write says nothing about any other key.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let trouble = Arc::new(Mutex::new(String::new()));
@@ -92,7 +93,7 @@ impl Writers {
         }
     }
 
-    /// Waits until each writer has had so many more writes acknowledged.
+    /// Waits until each writer has that many more acknowledged writes.
     pub fn go_on(&self, more: usize, timeout: Duration) -> Result<()> {
         let now = || {
             self.counts
@@ -140,13 +141,13 @@ impl Writers {
 }
 
 impl Written {
-    /// How many writes were acknowledged.
+    /// Returns how many writes were acknowledged.
     pub fn count(&self) -> usize {
         self.writers.iter().map(Vec::len).sum()
     }
 
-    /// The longest time without an acknowledgement: for the writer that had to wait longest, and
-    /// for all together.
+    /// Returns the longest time without an acknowledgement: for the writer that waited longest, and
+    /// for all writers together.
     pub fn longest_gaps(&self) -> (Duration, Duration) {
         let times =
             |writer: &Vec<Acknowledged>| writer.iter().map(|one| one.at).collect::<Vec<_>>();
@@ -159,7 +160,7 @@ impl Written {
         (one.unwrap_or_default(), all)
     }
 
-    /// Every promise is kept: each key is there, with its value.
+    /// Checks that every acknowledged key exists with its value.
     pub fn kept_in(&self, found: &BTreeMap<String, String>) -> Result<()> {
         let all = self.writers.iter().flatten();
         let lost: Vec<String> = all

@@ -13,11 +13,11 @@ use crate::host::Host;
 pub struct MemberStatus {
     /// Its name.
     pub name: String,
-    /// Whether it answers and has a quorum.
+    /// Whether it answers and the cluster has a quorum.
     pub healthy: bool,
     /// Whether it leads.
     pub leader: bool,
-    /// Whether it has no vote yet.
+    /// Whether it is a learner.
     pub learner: bool,
     /// The version of etcd that it runs.
     pub version: String,
@@ -50,7 +50,7 @@ pub fn status(host: &Host) -> Result<Vec<MemberStatus>> {
     Ok(answer.members)
 }
 
-/// Waits until a host sees so many healthy members and no other.
+/// Waits until a host sees exactly this many healthy members and no others.
 pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Vec<MemberStatus>> {
     let end = Instant::now() + timeout;
     loop {

@@ -1,5 +1,5 @@
-//! Three installed hosts that stay on, and are made to forget again and again: a boot for each
-//! point would cost more than the point itself.
+//! Three installed hosts that stay on and are reset to their installed state again and again: a
+//! boot for each point would cost more than the point itself.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,10 +22,10 @@ use crate::host::Host;
 use crate::lossy::{Disk, Loss, Tree};
 use crate::{etcd, process, programs, run};
 
-/// How long anything may take; nothing is judged by how long it took.
+/// How long any step may take; no test judges the time a step took.
 pub const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// A host forgets what it learned since it was installed.
+/// Resets a host to the state right after its installation.
 const FORGET: &str = "set -e
 systemctl stop leave.service firstboot.service etcd.service
 systemctl reset-failed
@@ -33,26 +33,27 @@ find /etc/etcd /var/lib/firstboot /var/lib/etcd -mindepth 1 -delete
 rm -rf /etc/hostname /run/firstboot/*
 tar -C / -xpf /crash/installed.tar";
 
-/// What of a host firstboot writes.
+/// The paths on a host that firstboot writes.
 const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/lib/etcd"];
 
-/// The hosts of a cluster to be.
+/// The hosts of a cluster that does not exist yet.
 #[derive(Debug)]
 pub struct Bed {
-    // The hosts go before their network.
+    // The hosts must be dropped before their network.
     /// etcd-1 to etcd-3.
     pub hosts: Vec<Host>,
     folders: Vec<PathBuf>,
-    /// Of each host: what firstboot writes, and etcd's volume. None where disks lose nothing.
+    /// Per host: the paths that firstboot writes, and etcd's volume. Empty if the disks lose
+    /// nothing.
     disks: Vec<[Disk; 2]>,
     provisioning: Provisioning,
-    /// What was built after the CA was replaced.
+    /// The builder's output after the CA was replaced.
     rotated: PathBuf,
 }
 
 impl Bed {
-    /// Three nodes of the demo's recipe, installed and told who they are, off; `ETCD_VERSION` gives
-    /// them another etcd. `tracer` is the program of that name.
+    /// Makes three installed nodes of the demo's recipe with their node documents, switched off;
+    /// `ETCD_VERSION` selects another etcd. `tracer` is the program of that name.
     pub fn new(tracer: &Path) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
@@ -92,13 +93,14 @@ impl Bed {
         })
     }
 
-    /// The same, on, and with nothing begun.
+    /// Makes the same hosts, switched on, with nothing started yet.
     pub fn booted(tracer: &Path) -> Result<Self> {
         Self::new(tracer)?.switched_on()
     }
 
-    /// The same on disks that lose what was not flushed. On etcd's volume names are in order, as on
-    /// the XFS that it is meant for; what firstboot writes for itself must do without that.
+    /// Makes the same hosts on disks that lose what was not flushed. etcd's volume keeps directory
+    /// operations in order, as the XFS it is meant for does; firstboot's own files must do without
+    /// that order.
     pub fn lossy(tracer: &Path) -> Result<Self> {
         let mut bed = Self::new(tracer)?;
         for host in &mut bed.hosts {
@@ -133,7 +135,7 @@ impl Bed {
         self.folders[at].join(traced.name())
     }
 
-    /// All hosts forget what they learned since they were installed.
+    /// Resets all hosts to the state right after their installation.
     pub fn forget_all(&self) -> Result<()> {
         std::thread::scope(|scope| {
             let work: Vec<_> = (0..self.hosts.len())
@@ -144,7 +146,7 @@ impl Bed {
         })
     }
 
-    /// One of them forgets; it is as if it had a new disk.
+    /// Resets one host, as if it had a new disk.
     pub fn forget(&self, at: usize) -> Result<()> {
         for traced in Traced::ALL {
             TracerOrder::take(&self.orders(at, traced))?;
@@ -157,14 +159,14 @@ impl Bed {
         self.provisioning.give_document(host, host.name())
     }
 
-    /// An operator, or an accident, removes a member's data, and its etcd dies.
+    /// Removes a member's data, as an operator or an accident might, and kills its etcd.
     pub fn remove_data(&self, at: usize) -> Result<()> {
         let script = "rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd.service || true";
         self.hosts[at].sh(script)?.ok().map(drop)
     }
 
-    /// The same; and etcd is started again, whose guard calls firstboot. Returns when firstboot has
-    /// begun.
+    /// Does the same and starts etcd again, whose guard calls firstboot. Returns when firstboot has
+    /// started.
     pub fn call_firstboot(&self, at: usize) -> Result<()> {
         self.remove_data(at)?;
         self.hosts[at].check(&["systemctl", "restart", "--no-block", "etcd.service"])?;
@@ -174,14 +176,14 @@ impl Bed {
         )
     }
 
-    /// All hosts are given the documents of the CA that replaces the one they began with.
+    /// Gives all hosts the node documents of the new CA that replaces their first one.
     pub fn send_rotated_documents(&self) -> Result<()> {
         self.hosts
             .iter()
             .try_for_each(|host| give_document(host, &self.rotated, host.name()))
     }
 
-    /// What is there now is on the disks.
+    /// Flushes everything to the disks.
     pub fn flush_disks(&self) {
         self.disks
             .iter()
@@ -189,7 +191,7 @@ impl Bed {
             .for_each(|disk| disk.tree().flush_all());
     }
 
-    /// The power of these hosts goes, all at one instant, and comes back.
+    /// Cuts the power of these hosts, all at the same instant, and boots them again.
     pub fn power_cut(&mut self, hosts: &[usize], loss: Loss) -> Result<()> {
         for at in hosts {
             self.hosts[*at].cut_power()?;
@@ -203,14 +205,14 @@ impl Bed {
         Ok(())
     }
 
-    /// Lets firstboot go on these hosts.
+    /// Starts firstboot on these hosts.
     pub fn start(&self, hosts: &[usize]) -> Result<()> {
         hosts
             .iter()
             .try_for_each(|at| self.launch(*at, Traced::Firstboot))
     }
 
-    /// Ends a program that has done what it had to do, so that it can be started again.
+    /// Stops a program that has finished its work, so that it can be started again.
     pub fn stop(&self, at: usize, traced: Traced) -> Result<()> {
         self.hosts[at]
             .check(&["systemctl", "stop", &format!("{}.service", traced.name())])
@@ -225,7 +227,7 @@ impl Bed {
             .map(drop)
     }
 
-    /// Sees to it that all three are a healthy cluster, and this one leads it.
+    /// Makes sure that all three form a healthy cluster led by this one.
     pub fn make_healthy(&self, leader: usize) -> Result<()> {
         let seen = status(&self.hosts[leader]).unwrap_or_default();
         if seen.len() != 3 || !seen.iter().all(|member| member.healthy && !member.learner) {
@@ -236,8 +238,8 @@ impl Bed {
         move_leadership(&self.hosts, leader)
     }
 
-    /// Waits until all three are healthy members of one cluster, and firstboot on each has ended
-    /// well.
+    /// Waits until all three are healthy members of one cluster and firstboot on each has
+    /// succeeded.
     pub fn wait_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_finished(host)?;
@@ -245,7 +247,7 @@ impl Bed {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
-        // etcd may have called it once more meanwhile.
+        // etcd may have called firstboot once more meanwhile.
         for host in &self.hosts {
             wait_finished(host)?;
         }
@@ -265,13 +267,14 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until a program came by its point, or what started it has finished and it did not.
+    /// Waits until a program reaches its point, or until the program that starts it finishes
+    /// without reaching the point.
     pub fn reaches_point(&self, at: usize, traced: Traced) -> Result<bool> {
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
         let orders = self.orders(at, traced);
         while !TracerOrder::was_reached(&orders) {
             if has_finished(&self.hosts[at], traced.started_by())?.0 {
-                // It may have come by, and been started again, since the last look.
+                // The program may have reached the point and been restarted since the last poll.
                 return Ok(TracerOrder::was_reached(&orders));
             }
             ensure!(
@@ -284,12 +287,12 @@ impl Bed {
         Ok(true)
     }
 
-    /// A client of the cluster's.
+    /// Makes a client of the cluster.
     pub fn client(&self) -> Result<Client> {
         Client::new(&self.provisioning)
     }
 
-    /// What firstboot said last on each host.
+    /// Returns the last lines of firstboot's journal on each host.
     pub fn journals(&self) -> String {
         let tails = self
             .hosts
@@ -298,7 +301,7 @@ impl Bed {
         tails.collect::<Vec<_>>().join("\n--\n")
     }
 
-    /// What firstboot made of a host.
+    /// Returns the state that firstboot left on a host.
     pub fn state(&self, at: usize) -> Result<State> {
         State::of(&self.hosts[at])
     }
@@ -324,7 +327,7 @@ fn rotated(provisioning: &Provisioning) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// Whether a program has done all it had to do, and what its unit says.
+/// Returns whether a program has finished its work, and what its unit shows.
 pub fn has_finished(host: &Host, traced: Traced) -> Result<(bool, String)> {
     let unit = format!("{}.service", traced.name());
     let shown = host
@@ -341,7 +344,7 @@ pub fn has_finished(host: &Host, traced: Traced) -> Result<(bool, String)> {
     ))
 }
 
-/// Waits until firstboot has done all it had to do, by itself.
+/// Waits until firstboot has finished its work without intervention.
 pub fn wait_finished(host: &Host) -> Result<()> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     loop {

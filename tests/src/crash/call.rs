@@ -10,16 +10,16 @@ use anyhow::{Context as _, Result};
 use nix::libc;
 use nix::unistd::Pid;
 
-/// The traced process, as far as its calls can only be named by what it did before.
+/// The traced process, with the earlier calls that are needed to name later ones.
 #[derive(Debug)]
 pub(super) struct Process {
     pid: Pid,
     memory: File,
-    /// To whom its sockets lead.
+    /// The peer of each socket.
     sockets: HashMap<i32, String>,
 }
 
-/// A call on its way in.
+/// A system call at its entry.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub(super) number: i64,
@@ -37,17 +37,17 @@ impl Process {
         })
     }
 
-    /// After an exec its memory is another.
+    /// After an exec the process has new memory.
     pub(super) fn renew(&mut self) -> Result<()> {
         *self = Self::new(self.pid)?;
         Ok(())
     }
 
-    /// What a call would change, as `DEED OBJECT`; none where it changes nothing.
+    /// Returns what a call would change, as `DEED OBJECT`; None if it changes nothing.
     pub(super) fn change(&mut self, call: Call) -> Option<String> {
         let [first, second, third, fourth, fifth, sixth] = call.arguments;
         let fd = low_half;
-        // With *at calls a descriptor goes before the path; AT_FDCWD has 32 bits.
+        // In the *at calls a descriptor precedes the path; AT_FDCWD has 32 bits.
         let at = |folder: u64, path: u64| self.path(low_half(folder), path);
         let plain = |path: u64| self.path(None, path);
         let writes = (libc::O_CREAT | libc::O_TRUNC) as u64;
@@ -88,7 +88,7 @@ impl Process {
             libc::SYS_mount => name("mount", plain(second)?),
             libc::SYS_umount2 => name("unmount", plain(first)?),
             libc::SYS_sethostname => name("sethostname", String::new()),
-            // A program that is started; threads have no vfork in their flags.
+            // A started program; threads do not have vfork in their flags.
             libc::SYS_vfork | libc::SYS_fork => name("spawn", String::new()),
             libc::SYS_clone if first & libc::CLONE_VFORK as u64 != 0 => {
                 name("spawn", String::new())
@@ -100,7 +100,7 @@ impl Process {
         }
     }
 
-    /// A call on its way out: descriptors that it made lead elsewhere now.
+    /// A call at its exit: descriptors that it made now refer to something else.
     pub(super) fn returned(&mut self, number: i64, result: i64) {
         let Ok(fd) = i32::try_from(result) else {
             return;
@@ -115,7 +115,7 @@ impl Process {
     }
 
     fn write(&self, fd: i32) -> Option<String> {
-        // What it says goes to the console and the journal: words, no deeds.
+        // Output to the console and the journal is only text and changes nothing.
         if fd == 1 || fd == 2 {
             return None;
         }
@@ -135,7 +135,7 @@ impl Process {
         name("tell", format!("{to} {key}"))
     }
 
-    /// The file or folder behind a descriptor, if it is one that lasts.
+    /// Returns the file or folder behind a descriptor if it is a persistent one.
     fn file(&self, fd: i32) -> Option<String> {
         let target = fs::read_link(format!("/proc/{}/fd/{fd}", self.pid)).ok()?;
         lasting(target.to_str()?)
@@ -193,7 +193,7 @@ impl Process {
     }
 }
 
-/// What the kernel takes of an argument that is an int.
+/// Returns the part of an argument that the kernel uses as an int.
 fn low_half(argument: u64) -> Option<i32> {
     u32::try_from(argument & u64::from(u32::MAX))
         .ok()
@@ -209,7 +209,7 @@ fn name(deed: &str, object: impl AsRef<str>) -> Option<String> {
     )
 }
 
-/// A path, unless it is the kernel's own: a pipe, a device, a knob.
+/// Returns a path, unless it belongs to the kernel: a pipe, a device, a sysctl.
 fn lasting(path: &str) -> Option<String> {
     let own = ["/dev/", "/proc/", "/sys/"]
         .iter()
@@ -217,7 +217,7 @@ fn lasting(path: &str) -> Option<String> {
     (path.starts_with('/') && !own).then(|| path.to_owned())
 }
 
-/// Long numbers in names (times, indexes) are another in each run.
+/// Long numbers in names (times, indexes) differ in each run.
 fn steady(object: &str) -> String {
     let (mut text, mut digits) = (String::new(), String::new());
     for letter in object.chars().chain(['\0']) {

@@ -1,8 +1,9 @@
-//! A clock that is off, for one program alone: a machine's clock is one for all hosts on it, and
-//! there is no namespace for it.
+//! A wrong clock for one program alone: all hosts share the machine's clock, and no namespace
+//! separates it.
 //!
-//! Programs read the clock from memory that the kernel maps into them (vDSO). Hidden from a
-//! program, its libc asks the kernel instead, and the answer is changed on its way out.
+//! Programs read the clock from memory that the kernel maps into them (vDSO). If the vDSO is hidden
+//! from a program, its libc asks the kernel instead, and the tracer changes the answer on its way
+//! out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,13 +13,13 @@ use nix::libc;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 
-/// Whose clock is off while the file is there that says by how many seconds.
+/// The program's clock is off as long as this file exists; the file holds the number of seconds.
 #[derive(Debug)]
 pub(super) struct Clock {
     file: PathBuf,
 }
 
-/// From now on the clock of the program with this folder of orders is off by so many seconds.
+/// Sets the clock of the program with this folder of orders off by this many seconds from now on.
 pub fn set_off(folder: &Path, seconds: i64) -> Result<()> {
     // It is read while the program runs.
     let (new, file) = (folder.join("clock.new"), folder.join("clock"));
@@ -26,7 +27,7 @@ pub fn set_off(folder: &Path, seconds: i64) -> Result<()> {
     Ok(())
 }
 
-/// The clock is right again.
+/// Makes the clock right again.
 pub fn set_right(folder: &Path) -> Result<()> {
     Ok(fs::remove_file(folder.join("clock"))?)
 }
@@ -42,8 +43,8 @@ impl Clock {
         self.file.exists()
     }
 
-    /// A program has just been loaded: its stack holds arguments, environment, and what the kernel
-    /// tells it.
+    /// Handles a newly loaded program: its stack holds the arguments, the environment and the
+    /// auxiliary vector.
     pub(super) fn loaded(&self, pid: Pid) -> Result<()> {
         if !self.is_off() {
             return Ok(());
@@ -68,7 +69,7 @@ impl Clock {
         Ok(())
     }
 
-    /// A call has returned, and these were its registers.
+    /// Handles a call that has returned with these registers.
     pub(super) fn returned(&self, pid: Pid, registers: &libc::user_regs_struct) -> Result<()> {
         let realtime = [libc::CLOCK_REALTIME, libc::CLOCK_REALTIME_COARSE].map(i64::from);
         let asked = registers.orig_rax.cast_signed() == libc::SYS_clock_gettime

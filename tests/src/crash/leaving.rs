@@ -1,4 +1,4 @@
-//! `firstboot leave` is a command: when it is cut short nobody but the operator says it again.
+//! `firstboot leave` is a command: if it is interrupted, only the operator can run it again.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -21,9 +21,9 @@ pub(super) const LEAVE: Scenario = Scenario {
     traced: Traced::Leave,
     prepare: |bed| {
         bed.make_healthy(LEAVE.victim)?;
-        // etcd lets nobody go before all have been connected for five seconds (etcdserver,
-        // HealthInterval): most of that is waited for here, since asking again and again is not
-        // what is swept.
+        // etcd removes no member until all have been connected for five seconds (etcdserver,
+        // HealthInterval). Most of that time passes here, since repeated requests are not what the
+        // sweep tests.
         sleep(Duration::from_secs(4));
         Ok(())
     },
@@ -36,11 +36,11 @@ pub(super) const LEAVE: Scenario = Scenario {
     },
 };
 
-/// The others, as many as two of them are enough for.
+/// The other two members, which are enough for a quorum.
 const OTHERS: [usize; 2] = [1, 2];
 
-/// Whoever stays can write, and who may be needed for that is there: etcd runs on the node as long
-/// as it is a member.
+/// Checks that the remaining members can write and that every member they may need is up: etcd runs
+/// on the leaving node as long as that node is a member.
 fn majority(bed: &Bed) -> Result<()> {
     let (client, leaver) = (bed.client()?, &bed.hosts[LEAVE.victim]);
     for at in OTHERS {
@@ -57,8 +57,8 @@ fn majority(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// The operator says it until it is done. After a power cut he does so once the machine is up, and
-/// firstboot.service has done by then what was written down.
+/// Repeats the command until it succeeds, as an operator would. After a power cut the operator does
+/// so once the machine is up; by then firstboot.service has carried out what the journal records.
 fn insist_on_leaving(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[LEAVE.victim];
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
@@ -83,7 +83,8 @@ fn insist_on_leaving(bed: &Bed) -> Result<()> {
     }
 }
 
-/// It says so, etcd is down, and what it had is in one folder, aside.
+/// Checks that the unit reports the departure, etcd is down, and all its data is in one archive
+/// folder.
 fn is_out(host: &Host) -> Result<()> {
     host.wait_for(
         "systemctl show -p StatusText firstboot.service | grep -q 'has left its cluster'",
@@ -114,7 +115,7 @@ fn is_out(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// The others are a healthy cluster of two.
+/// Checks that the other members are a healthy cluster of two.
 fn stay(bed: &Bed) -> Result<()> {
     majority(bed)?;
     let leaver = bed.hosts[LEAVE.victim].name();

@@ -1,4 +1,5 @@
-//! What the harness tells the tracer, and what it says back: files in one folder that both can see.
+//! The harness's orders to the tracer and the tracer's answers: files in one folder that both can
+//! see.
 //!
 //! | file | who writes it | what it says |
 //! |---|---|---|
@@ -13,9 +14,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-/// One call of a program that others can see: what it does to what, and the how-manieth of its kind
-/// it is. It is found again in another run whatever else that run does more or less often, such as
-/// asking a peer.
+/// One call of a program that others can see: what it does to which object, and its ordinal among
+/// equal calls. It is found again in another run whatever else that run does more or less often,
+/// such as asking a peer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
     /// The call and its object, such as `rename /etc/etcd/etcd.conf`.
@@ -49,16 +50,16 @@ impl std::str::FromStr for Point {
 /// What the tracer does to the next program that starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TracerOrder {
-    /// Nothing, but list all points that it passes.
+    /// Do nothing but list all points that it passes.
     List,
     /// Kill it at this point, before the call.
     Kill(Point),
-    /// Let it stand still at this point, before the call, until its machine is switched off.
+    /// Hold it at this point, before the call, until its machine is switched off.
     Hold(Point),
 }
 
 impl TracerOrder {
-    /// Gives it, in place of an earlier one, and forgets what was said to that.
+    /// Gives this order, which replaces an earlier one, and removes the answers to that one.
     pub fn give(&self, folder: &Path) -> Result<()> {
         for file in ["reached", "points"] {
             remove(&folder.join(file))?;
@@ -91,7 +92,7 @@ impl TracerOrder {
         }))
     }
 
-    /// Whether the point that was ordered was reached.
+    /// Returns whether the ordered point was reached.
     pub fn was_reached(folder: &Path) -> bool {
         folder.join("reached").exists()
     }

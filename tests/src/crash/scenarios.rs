@@ -1,4 +1,4 @@
-//! What is swept. One more is one more constant.
+//! The scenarios to sweep. A new scenario is a new constant.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::leaving::LEAVE;
 use super::sweep::Scenario;
 use super::traced::Traced;
 
-/// All of them.
+/// All scenarios.
 pub const ALL: [Scenario; 8] = [
     TOGETHER,
     EARLY,
@@ -22,7 +22,7 @@ pub const ALL: [Scenario; 8] = [
     ROTATE,
 ];
 
-/// Three machines come up at once and begin a cluster.
+/// Three machines come up at once and bootstrap a cluster.
 pub const TOGETHER: Scenario = Scenario {
     name: "first boot, all at once",
     victim: 0,
@@ -33,7 +33,8 @@ pub const TOGETHER: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// One comes up alone and waits for the others: it is asked before it can ask.
+/// One machine comes up alone and waits for the others: it receives requests before it can send
+/// any.
 pub const EARLY: Scenario = Scenario {
     name: "first boot, before the others",
     victim: 1,
@@ -48,7 +49,7 @@ pub const EARLY: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// The others wait for the one that comes last, and begin when it does.
+/// The others wait for the machine that comes up last, and bootstrap when it does.
 pub const LATE: Scenario = Scenario {
     name: "first boot, after the others",
     victim: 2,
@@ -79,8 +80,8 @@ pub const REBUILD: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// A member's data is removed under a system that is as it was. The guard of etcd.service calls
-/// firstboot.
+/// A member's data is removed while the rest of its system stays unchanged. The guard of
+/// etcd.service calls firstboot.
 pub const EMPTIED: Scenario = Scenario {
     name: "emptied",
     victim: 0,
@@ -91,7 +92,7 @@ pub const EMPTIED: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// The same while another member is down: the one that is left and the one that lost its data must
+/// The same while another member is down: the remaining member and the one that lost its data must
 /// never be a quorum.
 pub const EMPTIED_ALONE: Scenario = Scenario {
     name: "emptied, with another down",
@@ -112,7 +113,7 @@ pub const EMPTIED_ALONE: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// Nothing is acknowledged by those that would need the lost data for a majority.
+/// Checks that no write is acknowledged by members that would need the lost data for a majority.
 fn no_write(bed: &Bed) -> Result<()> {
     let client = bed.client()?;
     let down = |at: usize| {
@@ -132,8 +133,8 @@ fn no_write(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// A CA is replaced by another at once, with no document in between that names both: all members
-/// are told at one instant.
+/// The CA is replaced by another at once, with no document in between that names both: all members
+/// get the new document at the same instant.
 pub const ROTATE: Scenario = Scenario {
     name: "rotation",
     victim: 0,

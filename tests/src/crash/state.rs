@@ -9,15 +9,14 @@ use sha2::{Digest as _, Sha256};
 use crate::base::hex;
 use crate::host::Host;
 
-/// Every file and folder of firstboot's with kind, mode, owner and digest, and etcd's configuration
-/// in words. What is another on each way to the same end is left out: tokens, times, and what was
-/// put aside.
+/// Every file and folder of firstboot with kind, mode, owner and digest, and etcd's configuration
+/// as text. What differs on each way to the same end is left out: tokens, times, and archived data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     lines: BTreeSet<String>,
 }
 
-/// Between the parts of the script's answer.
+/// Separates the parts of the script's output.
 const PART: &str = "-----";
 
 const SCRIPT: &str = "cd / && set -e
@@ -37,8 +36,7 @@ impl State {
     /// Looks at a host on which firstboot has finished.
     ///
     /// # Errors
-    /// Where the journal is not whole, the lock is held, or firstboot itself would do anything
-    /// more.
+    /// If the journal is incomplete, the lock is held, or firstboot would still do something.
     pub fn of(host: &Host) -> Result<Self> {
         let said = host
             .sh(SCRIPT)?
@@ -83,7 +81,7 @@ impl State {
         Ok(Self { lines })
     }
 
-    /// What is otherwise than in another state; nothing where they are the same.
+    /// Returns how it differs from another state; None if they are the same.
     pub fn differs_from(&self, other: &Self) -> Option<String> {
         let more = self
             .lines
@@ -98,7 +96,7 @@ impl State {
     }
 }
 
-/// A line of etcd.conf without what each cluster has of its own.
+/// Returns a line of etcd.conf without the values that differ in each cluster.
 fn steady(line: &str) -> String {
     match line.split_once('=') {
         Some((key @ "ETCD_INITIAL_CLUSTER", list)) => {
@@ -112,8 +110,8 @@ fn steady(line: &str) -> String {
     }
 }
 
-/// Whether a line of the journal is as firstboot wrote it: sixteen digits of a digest, a space, and
-/// what it is of.
+/// Returns whether a line of the journal is as firstboot wrote it: sixteen digits of a digest, a
+/// space, and the digested text.
 fn is_whole(line: &str) -> bool {
     line.split_once(' ')
         .is_some_and(|(check, json)| hex(&Sha256::digest(json.as_bytes())).get(..16) == Some(check))

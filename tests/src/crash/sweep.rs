@@ -10,45 +10,45 @@ use super::order::{Point, TracerOrder};
 use super::state::State;
 use crate::lossy::Loss;
 
-/// Something that firstboot does on a node, again and again from the same beginning.
+/// Something that firstboot does on a node, repeated from the same initial state.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
     /// Its name.
     pub name: &'static str,
-    /// On which host firstboot is killed.
+    /// The host on which firstboot is killed.
     pub victim: usize,
-    /// As what: the unit that runs at every boot, or a command.
+    /// The program that is traced: the unit that runs at every boot, or a command.
     pub traced: Traced,
-    /// Brings the hosts to where it begins.
+    /// Brings the hosts to the initial state.
     pub prepare: fn(&Bed) -> Result<()>,
-    /// Begins it. The order has been given.
+    /// Starts the scenario. The order has already been given.
     pub begin: fn(&Bed) -> Result<()>,
-    /// What must hold at each point: firstboot is dead, or stands still, and nobody has started it
+    /// Checks what must hold at each point: firstboot is dead or held, and nothing has started it
     /// again.
     pub between: fn(&Bed) -> Result<()>,
-    /// Waits until it has come to its end, which is the same whatever happened on the way.
+    /// Waits for the end of the scenario, which is the same whatever happened on the way.
     pub end: fn(&Bed) -> Result<()>,
 }
 
-/// What came of a scenario's points.
+/// The results of a scenario's points.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// How many the scenario has.
+    /// How many points the scenario has.
     pub all: usize,
-    /// How many came to the right end.
+    /// How many points led to the right end state.
     pub passed: usize,
-    /// How many are there only where something is done more often than it had to be in any run
-    /// since, such as asking a peer that is not there yet; the last time that it was done is among
-    /// those that passed.
+    /// How many points exist only because the listing run repeated an action more often than any
+    /// later run had to, such as asking a peer that is not up yet; the last repetition of that
+    /// action is among the points that passed.
     pub fewer: usize,
-    /// Those that no run came by.
+    /// The points that no run reached.
     pub missed: Vec<String>,
-    /// Those that came to another end, and which.
+    /// The points that led to another end state, with that state.
     pub failed: Vec<String>,
 }
 
 impl Report {
-    /// Adds another scenario's.
+    /// Adds another scenario's results.
     pub fn add(&mut self, other: Self) {
         self.all += other.all;
         self.passed += other.passed;
@@ -57,8 +57,8 @@ impl Report {
         self.failed.extend(other.failed);
     }
 
-    /// An error that shows them, if any point failed, or if so many were not reached that the runs
-    /// cannot be the same.
+    /// Returns an error that shows the failures, if any point failed, or if so many points were
+    /// missed that the runs cannot be the same.
     pub fn ok(&self) -> Result<()> {
         ensure!(self.failed.is_empty(), "{self}\n{}", self.failed.join("\n"));
         let missed = self.missed.len();
@@ -88,10 +88,10 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs a scenario undisturbed: what it passes, and what is there in the end.
+/// Runs a scenario undisturbed, and returns the points it passes and its end state.
 ///
 /// # Errors
-/// Where what is traced was started more than once: only the points of its first start are listed.
+/// If the traced program was started more than once: only the points of its first start are listed.
 pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
     let folder = bed.orders(scenario.victim, scenario.traced);
     (scenario.prepare)(bed).with_context(|| format!("{}: preparing", scenario.name))?;
@@ -121,19 +121,19 @@ pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
 pub enum Disturbance {
     /// firstboot is killed.
     Kill,
-    /// The victim loses its power, and its disk what it may lose.
+    /// The victim loses its power, and its disk loses what it may lose.
     Power(Loss),
-    /// So do all three.
+    /// All three hosts lose their power, and their disks lose what they may lose.
     AllPower(Loss),
     /// firstboot is killed, the victim's data is removed, and its etcd dies.
     Empty,
 }
 
-/// How often a point is looked for that a run did not come by.
+/// How often a point is tried again when a run did not reach it.
 const MAX_ATTEMPTS_PER_POINT: usize = 4;
-/// So many failures in a row say that the bed is broken.
+/// This many failures in a row mean that the test bed is broken.
 const MAX_FAILURES_IN_A_ROW: usize = 5;
-/// Of so many points one may be missed.
+/// One of this many points may be missed.
 const POINTS_PER_ALLOWED_MISS: usize = 10;
 
 /// Runs a scenario once for each of these points.
@@ -193,16 +193,16 @@ pub fn sweep(
 
 /// Which point a run was disturbed at.
 enum Reached {
-    /// This one, and it came to the right end.
+    /// This point, and the run came to the right end state.
     Point(Point),
-    /// None, but this one would have taken the place of what it was to be, and was one earlier.
+    /// No point, but this earlier one would have replaced the listed point, and it is already done.
     Done(Point),
     /// None.
     Nothing,
 }
 
-/// Runs a scenario until it comes by the point. Where a run does something fewer times than it was
-/// listed, the last time takes the place of the one that is missing.
+/// Runs a scenario until it reaches the point. If a run does something fewer times than the listing
+/// run did, the last time replaces the missing point.
 fn reach(
     bed: &mut Bed,
     scenario: &Scenario,
@@ -218,7 +218,7 @@ fn reach(
         else {
             return Ok(Reached::Point(point));
         };
-        // None at all is chance: it may come by the next time.
+        // That it was not done at all is chance: the next run may do it.
         if times > 0 {
             point.nth = times;
         }
@@ -229,8 +229,8 @@ fn reach(
     Ok(Reached::Nothing)
 }
 
-/// None where the point was reached, and how often the same was done where it was not. An error
-/// where what came after was not the right end.
+/// Returns None if the point was reached, else how often the same thing was done. Returns an error
+/// if the end state was not the right one.
 fn once(
     bed: &mut Bed,
     scenario: &Scenario,

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::host::Host;
 
-/// Where a host finds the tracer and its orders.
+/// The folder on a host that contains the tracer and its orders.
 pub(super) const CRASH: &str = "/crash";
 
 /// A program that starts under the tracer.
@@ -16,7 +16,8 @@ pub enum Traced {
     Firstboot,
     /// etcd.service.
     Etcd,
-    /// `firstboot leave`: what an operator types, as a unit, so that systemd says how it ended.
+    /// `firstboot leave`: a command that an operator types, run as a unit so that systemd reports
+    /// how it ended.
     Leave,
 }
 
@@ -24,7 +25,7 @@ impl Traced {
     /// All of them.
     pub(super) const ALL: [Self; 3] = [Self::Firstboot, Self::Etcd, Self::Leave];
 
-    /// Its unit without `.service`, and the folder of its orders.
+    /// The name of its unit without `.service`, which is also the name of its folder of orders.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Firstboot => "firstboot",
@@ -33,7 +34,7 @@ impl Traced {
         }
     }
 
-    /// Whose end says that it will not come any more: etcd is started by firstboot.
+    /// The program whose end means that this one will not start any more: firstboot starts etcd.
     pub(super) fn started_by(self) -> Self {
         match self {
             Self::Firstboot | Self::Etcd => Self::Firstboot,
@@ -41,8 +42,9 @@ impl Traced {
         }
     }
 
-    /// Puts its unit on a host that is off. Units that are there start under the tracer;
-    /// firstboot again at once when it was killed, and whoever is stopped is so at once.
+    /// Installs its unit on a host that is off. Existing units are changed to start under the
+    /// tracer; firstboot is restarted at once after it was killed, and a stop of any unit takes
+    /// effect at once.
     pub(super) fn install(self, host: &Host) -> Result<()> {
         let name = self.name();
         let start =

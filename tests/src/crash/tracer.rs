@@ -1,8 +1,9 @@
 //! Runs a program and sees every system call of it before the kernel does. At the point that the
-//! order names the program is killed, or stands still, and the call never happens.
+//! order names the program is killed or held, and the call never happens.
 //!
-//! Why not strace's own injection: it counts the calls of one kind, and how often a peer is asked
-//! depends on the time it takes to come up. A point here is named by what is done to what.
+//! strace's own injection does not fit: it counts the calls of one kind, and how often firstboot
+//! asks a peer depends on how long that peer takes to come up. Here a point is named by the action
+//! and its object.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -22,10 +23,10 @@ use super::call::{Call, Process};
 use super::clock::Clock;
 use super::order::{Point, TracerOrder};
 
-/// Waits until it is watched, then becomes the program.
+/// Waits until the tracer is attached, then becomes the program.
 const GATE: &str = r#"read -r _; exec "$@" < /dev/null"#;
 
-/// Runs the command as the folder's order says; where there is none, and no clock is off, it
+/// Runs the command under the folder's order; if there is no order and the clock is right, it
 /// becomes the command.
 pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
     let (program, arguments) = command.split_first().context("no command to run")?;
@@ -42,8 +43,8 @@ pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
         .spawn()
         .context("cannot run sh")?;
     let pid = Pid::from_raw(i32::try_from(child.id())?);
-    // It dies with the tracer, so that systemd can stop both. Programs that it starts are none of
-    // its own calls.
+    // The program dies with the tracer, so that systemd can stop both. Calls of programs that it
+    // starts do not count as its own.
     let options = Options::PTRACE_O_TRACESYSGOOD
         | Options::PTRACE_O_TRACECLONE
         | Options::PTRACE_O_TRACEEXEC
@@ -102,7 +103,7 @@ impl Tracer {
                 }
                 WaitStatus::PtraceEvent(pid, ..) => (pid, None),
                 WaitStatus::PtraceSyscall(pid) => {
-                    // A thread that another one's death has taken along has no more to say.
+                    // A thread that died because another thread died reports nothing more.
                     let _ = self.call(pid);
                     (pid, None)
                 }
@@ -116,7 +117,7 @@ impl Tracer {
         }
     }
 
-    /// A thread is about to make a call, or has made one.
+    /// Handles a thread that is about to make a call or has made one.
     fn call(&mut self, pid: Pid) -> Result<()> {
         let Some(process) = &mut self.process else {
             return Ok(());

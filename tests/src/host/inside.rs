@@ -11,7 +11,7 @@ use super::Host;
 use crate::kernel;
 use crate::process::{self, Output};
 
-/// What a login's PATH is.
+/// The PATH of a login shell.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Host {
@@ -66,10 +66,10 @@ impl Host {
         Ok(())
     }
 
-    /// The unit's journal, of all boots; read from the disk while the host is off.
+    /// Returns the unit's journal, of all boots; reads it from the disk while the host is off.
     pub fn journal(&self, unit: &str) -> Result<String> {
         let unit = format!("--unit={unit}");
-        // It may have gone off by itself.
+        // The host may have gone off on its own.
         if self
             .init()
             .is_ok_and(|init| Path::new(&format!("/proc/{init}")).exists())

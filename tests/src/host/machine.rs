@@ -1,4 +1,4 @@
-//! The machine that a host is while it is on: systemd-nspawn and what is around it.
+//! The machine of a host that is on: systemd-nspawn and the processes around it.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -13,8 +13,7 @@ use crate::network::Namespace;
 use crate::process::{self, KillOnDrop};
 use crate::run;
 
-/// The exit code with which nspawn asks whoever started it to start it again: the host has asked
-/// for a reboot.
+/// The exit code by which nspawn asks to be started again: the host has requested a reboot.
 const REBOOT: i32 = 133;
 
 /// How a host went off.
@@ -33,7 +32,7 @@ pub(super) struct Machine {
     /// `unshare`, whose child is nspawn. nspawn alone would leave its container running when it is
     /// killed; as the first process of a pid namespace it takes everything with it.
     outer: KillOnDrop,
-    /// The host's own first process, as the bed's /proc numbers it.
+    /// The host's own first process, with its pid in the test bed's /proc.
     init: u32,
     /// Empty, and removed, when `outer` is gone.
     _cgroup: Cgroup,
@@ -43,8 +42,8 @@ pub(super) struct Machine {
 const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {
-    /// Starts nspawn on the root, with its output going to the end of the file `console`, on a
-    /// kernel that is old but for the calls `ported`.
+    /// Starts nspawn on the root, with its output appended to the file `console`, on an old kernel
+    /// that has only the newer calls in `ported`.
     pub(super) fn boot(
         name: &str,
         root: &Path,
@@ -59,13 +58,12 @@ impl Machine {
             .open(console)
             .with_context(|| format!("cannot open {}", console.display()))?;
         let cgroup = Cgroup::new(run::current()?.number())?;
-        // A machine that was off knows no firewall rules. The namespace still has those of before,
-        // and firewalld adds to what it finds: after some power cuts each packet would meet
-        // thousands.
+        // A machine that was off has no firewall rules. The namespace still has the old rules, and
+        // firewalld adds to them: after some power cuts each packet would meet thousands.
         process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = kernel::command("sh", ported)?;
-        // nspawn's own filter says EPERM where an old kernel says ENOSYS, and of two filters the
-        // inner one is heard.
+        // nspawn's own filter returns EPERM where an old kernel returns ENOSYS, and of two filters
+        // the inner one decides.
         nspawn.env("SYSTEMD_SECCOMP", "0");
         nspawn
             .args(["-c", INTO_CGROUP, "boot"])
@@ -88,8 +86,8 @@ impl Machine {
                 "--boot",
                 "--console=read-only",
                 "--setenv=TERM=dumb",
-                // The systemd of CentOS 7 is built without seccomp; so is the host's, in effect
-                // (systemd, docs/ENVIRONMENT.md).
+                // The systemd of CentOS 7 is built without seccomp; this makes the host's systemd
+                // behave the same way (systemd, docs/ENVIRONMENT.md).
                 "--setenv=SYSTEMD_SECCOMP=0",
             ])
             .arg(format!("--machine={name}"))
@@ -98,8 +96,8 @@ impl Machine {
                 "--network-namespace-path={}",
                 namespace.path().display()
             ))
-            // The network is the host's own, so it may do there what a machine may: nspawn grants
-            // this only where it makes the network itself.
+            // The network belongs to the host, so the host may do there what a machine may: nspawn
+            // grants this only for a network that it makes itself.
             .arg("--capability=CAP_NET_ADMIN")
             .args(arguments)
             // For the host's systemd: without it the console of a host that fails to boot stays
@@ -119,7 +117,7 @@ impl Machine {
         self.init
     }
 
-    /// How it went off; none while it is on.
+    /// Returns how it went off; None while it is on.
     pub(super) fn off(&mut self) -> Result<Option<Off>> {
         let status = self.outer.ended()?;
         Ok(status.map(|status| match status.code() {
@@ -134,7 +132,7 @@ fn first_process(outer: &mut KillOnDrop) -> Result<u32> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let nspawn = process::children(outer.id());
-        // nspawn starts helpers, too.
+        // nspawn also starts helper processes.
         let mut below = nspawn.iter().flat_map(|pid| process::children(*pid));
         if let Some(init) = below.find(|pid| runs_systemd(*pid)) {
             return Ok(init);
@@ -150,7 +148,7 @@ fn first_process(outer: &mut KillOnDrop) -> Result<u32> {
     }
 }
 
-/// Whether the process has come so far as to be an init: before its exec it is still nspawn itself.
+/// Returns whether the process has become an init: before its exec it is still nspawn itself.
 fn runs_systemd(pid: u32) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
         exe.file_name()

@@ -1,13 +1,13 @@
 //! A real systemd host: an overlay on some root, booted by systemd-nspawn in the host's network
 //! namespace.
 //!
-//! Its kernel has no system call that is newer than 3.10 (see [`crate::kernel`]), and its systemd
+//! Its kernel lacks every system call newer than 3.10 (see [`crate::kernel`]), and its systemd has
 //! no seccomp, as on CentOS 7.9.
 //!
-//! What is missing against a machine: `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable /proc/sys
-//! outside net.*, SELinux, a kernel of its own. [`Host::pull_the_plug`] ends all processes at one
-//! instant, but what they wrote without fsync survives, since the kernel goes on: losing that takes
-//! a virtual machine.
+//! Compared with a machine it lacks: `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable /proc/sys
+//! outside net.*, SELinux, and a separate kernel. [`Host::cut_power`] kills all processes at
+//! one instant, but data they wrote without fsync survives, since the kernel keeps running: losing
+//! that data takes a virtual machine.
 
 mod inside;
 mod machine;
@@ -36,8 +36,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// A host. It is off when made; on drop it is killed and its files are removed.
 #[derive(Debug)]
 pub struct Host {
-    // The order is the order of the drop: first the machine stops, then its root goes, then its
-    // network.
+    // The fields are dropped in this order: first the machine stops, then its root is removed, then
+    // its network.
     machine: Option<Machine>,
     overlay: Overlay,
     arguments: Vec<String>,
@@ -53,7 +53,7 @@ impl Host {
         Self::at(network, network.add(name)?, lower)
     }
 
-    /// A host at a place of the network that was made for it.
+    /// Makes a host at a link of the network that was made for it.
     pub fn at(network: &Network, link: Link, lower: &Path) -> Result<Host> {
         let name = link.host.as_str();
         let overlay = Overlay::new(name, lower)?;
@@ -81,7 +81,7 @@ impl Host {
         self.link.address
     }
 
-    /// Its place in the network.
+    /// Returns its link to the network.
     pub fn link(&self) -> &Link {
         &self.link
     }
@@ -91,34 +91,34 @@ impl Host {
         &self.network
     }
 
-    /// One more argument for nspawn from the next boot on, such as `--bind=/dev/loop0` or
+    /// Adds an argument for nspawn from the next boot on, such as `--bind=/dev/loop0` or
     /// `--capability=CAP_SYS_TIME`.
     pub fn nspawn_argument(&mut self, argument: impl Into<String>) {
         self.arguments.push(argument.into());
     }
 
-    /// From the next boot on its kernel has, of what is newer than 3.10, nothing but what firstboot
+    /// From the next boot on its kernel has only those system calls newer than 3.10 that firstboot
     /// cannot do without.
     pub fn restrict_to_kernel_3_10(&mut self) {
         self.ported = vec![Ported::Seccomp];
     }
 
-    /// Makes a file or folder of the bed's visible in the host from the next boot on.
+    /// Makes a file or folder of the test bed visible in the host from the next boot on.
     pub fn bind(&mut self, from: &Path, to: &str) {
         self.nspawn_argument(format!("--bind={}:{to}", from.display()));
     }
 
-    /// The host's root, as seen from outside. It is there while the host is off, too.
+    /// The host's root, as seen from outside. It also exists while the host is off.
     pub fn root(&self) -> PathBuf {
         self.overlay.root()
     }
 
-    /// A path of the host's, as seen from outside.
+    /// Returns a path of the host, as seen from outside.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root().join(path.trim_start_matches('/'))
     }
 
-    /// Writes a file of the host's with these permission bits, and makes its folder.
+    /// Writes a file on the host with these permission bits, and makes its folder.
     pub fn write(&self, path: &str, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         let file = self.path(path);
@@ -129,14 +129,14 @@ impl Host {
             .with_context(|| format!("cannot set the mode of {}", file.display()))
     }
 
-    /// Reads a file of the host's.
+    /// Reads a file on the host.
     pub fn read(&self, path: &str) -> Result<String> {
         let file = self.path(path);
         fs::read_to_string(&file)
             .with_context(|| format!("{}: cannot read {}", self.name(), file.display()))
     }
 
-    /// Switches the host on. It returns as soon as its first process is there.
+    /// Switches the host on. Returns as soon as its first process exists.
     pub fn boot(&mut self) -> Result<()> {
         ensure!(!self.is_on()?, "{} is on already", self.name());
         let machine = Machine::boot(
@@ -209,7 +209,7 @@ impl Host {
         }
     }
 
-    /// The host's first process, as the machine's /proc numbers it: for nsenter, strace and
+    /// The host's first process, with its pid in the machine's /proc: for nsenter, strace and
     /// signals.
     pub fn init(&self) -> Result<u32> {
         let machine = self.machine.as_ref();
@@ -243,7 +243,8 @@ impl Host {
         self.start()
     }
 
-    /// Kills all that runs on the host at one instant. Its files are as they were at that instant.
+    /// Kills everything that runs on the host at one instant. Its files stay as they were at that
+    /// instant.
     pub fn cut_power(&mut self) -> Result<()> {
         let init = i32::try_from(self.init()?).context("a pid does not fit")?;
         nix::sys::signal::kill(
@@ -254,7 +255,7 @@ impl Host {
         self.wait_off(Duration::from_secs(10)).map(drop)
     }
 
-    /// Waits until the host is off, by its own doing or another's, and says how it went.
+    /// Waits until the host is off, for whatever reason, and returns how it went off.
     pub fn wait_off(&mut self, timeout: Duration) -> Result<Off> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -276,7 +277,7 @@ impl Host {
         }
     }
 
-    /// Throws away all that the host ever wrote: its disk is new. It must be off.
+    /// Discards everything the host ever wrote: its disk is new. The host must be off.
     pub fn wipe(&mut self) -> Result<()> {
         ensure!(!self.is_on()?, "{} must be off to be wiped", self.name());
         self.overlay.wipe()
@@ -287,8 +288,8 @@ impl Host {
         self.overlay.is_fresh()
     }
 
-    /// Gives a host with a new disk what was written to another's, which takes no time. It must be
-    /// off.
+    /// Gives a host with a new disk everything that another host wrote, which takes no time. The
+    /// host must be off.
     pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(
             !self.is_on()?,
@@ -298,7 +299,7 @@ impl Host {
         self.overlay.use_layer(layer)
     }
 
-    /// Keeps the disk as it is, for [`Host::revert`]. It must be off.
+    /// Keeps the current disk for [`Host::revert`]. The host must be off.
     pub fn snapshot(&mut self) -> Result<()> {
         ensure!(
             !self.is_on()?,
@@ -308,7 +309,7 @@ impl Host {
         self.overlay.snapshot()
     }
 
-    /// Its disk is as it was at [`Host::keep`], which takes no time. It must be off.
+    /// Restores the disk as it was at [`Host::snapshot`], which takes no time. The host must be off.
     pub fn revert(&mut self) -> Result<()> {
         ensure!(
             !self.is_on()?,
@@ -318,7 +319,7 @@ impl Host {
         self.overlay.revert()
     }
 
-    /// All that the host wrote to its console, of all boots.
+    /// Returns everything the host wrote to its console, of all boots.
     pub fn console(&self) -> String {
         let bytes = fs::read(&self.console).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

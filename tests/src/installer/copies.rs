@@ -1,4 +1,4 @@
-//! What the installer leaves of itself in the target.
+//! The files that the installer leaves in the target.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

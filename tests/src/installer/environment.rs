@@ -1,5 +1,5 @@
-//! The installer's own root: a copy of the base in which only those programs are left that CentOS
-//! 7.9's has.
+//! The installer's own root: a copy of the base that keeps only the programs that CentOS 7.9's
+//! installer has.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -12,9 +12,9 @@ use crate::overlay::Overlay;
 
 const PRESENT: &str = include_str!("el7-present.txt");
 
-/// What a script calls to end the machine's life.
+/// The program that a script calls to switch off or reboot the machine.
 const POWER: &str = include_str!("power.sh");
-/// What a script asks of udev.
+/// The program that a script calls to query udev.
 const UDEVADM: &str = include_str!("udevadm.sh");
 const POWER_NAMES: [&str; 5] = ["poweroff", "reboot", "halt", "shutdown", "systemctl"];
 
@@ -37,7 +37,7 @@ impl Environment {
         let root = environment.root();
         for folder in FOLDERS {
             let folder = root.join(folder);
-            // On a merged root /bin is a link; its target gets its turn.
+            // On a merged root /bin is a link; its target is handled separately.
             if folder.is_dir() && !folder.is_symlink() {
                 keep_what_is_present(&folder)?;
             }
@@ -67,7 +67,7 @@ impl Environment {
         units.lines().next().map(str::to_owned)
     }
 
-    /// What was asked of the machine's power, if anything was.
+    /// The power-off or reboot that was requested, if any.
     pub(super) fn power(&self) -> Option<String> {
         let asked = fs::read_to_string(self.root().join("run/power")).ok()?;
         Some(asked.trim().to_owned())
@@ -87,7 +87,7 @@ fn keep_what_is_present(folder: &Path) -> Result<()> {
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
         let name = entry.file_name();
-        // sh goes as well, to come back as bash: dash is not in the installer.
+        // sh is removed as well and replaced by bash: the installer does not have dash.
         if name != "sh" && is_present(&name.to_string_lossy()) {
             continue;
         }
@@ -99,7 +99,7 @@ fn keep_what_is_present(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether CentOS 7.9's installer has a program of that name.
+/// Returns whether CentOS 7.9's installer has a program of that name.
 pub fn is_present(name: &str) -> bool {
     PRESENT
         .lines()

@@ -1,4 +1,4 @@
-//! Carrying out what anaconda does to the new system, on a root that is there already.
+//! Carries out what anaconda does to the new system, on a root that already exists.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use super::anaconda::{Effect, Plan, User};
 use crate::process::{self, Output};
 
-/// blivet, turnOnFilesystems: the mount points are there before the packages are.
+/// blivet, turnOnFilesystems: the mount points exist before the packages do.
 pub(super) fn mount_points(plan: &Plan, target: &Path) -> Result<()> {
     for mount in plan.mounts() {
         let folder = within(target, mount);
@@ -23,7 +23,7 @@ pub(super) fn mount_points(plan: &Plan, target: &Path) -> Result<()> {
 /// `execute`).
 pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), String>> {
     match effect {
-        // In the installer itself there is nothing to be seen of it.
+        // An effect on the installer itself is not visible here.
         Effect::Installer(_) => Ok(Ok(())),
         Effect::Target(words) => program(words, target),
         Effect::Set { path, key, value } => set(target, path, key, value).map(Ok),
@@ -36,7 +36,7 @@ pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), Strin
             let gid = gid.map(|gid| gid.to_string());
             arguments.extend(gid.iter().flat_map(|gid| ["--gid", gid]));
             arguments.push(name);
-            // users.py, createGroup: that it exists already is only logged.
+            // users.py, createGroup: if the group already exists, this is only logged.
             inside(target, "groupadd", &arguments).map(|_| Ok(()))
         }
         Effect::User(user) => new_user(target, user).map(Ok),
@@ -44,14 +44,14 @@ pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), Strin
     }
 }
 
-/// The exit code is not looked at (iutil.py, execInSysroot), but the program must be there.
+/// The exit code is ignored (iutil.py, execInSysroot), but the program must exist.
 fn program(words: &[String], target: &Path) -> Result<Result<(), String>> {
     let [program, arguments @ ..] = words else {
         return Ok(Ok(()));
     };
     if program.starts_with('/') && !within(target, program).exists() {
-        // Authconfig.execute runs it in any case, and minds its absence only where the kickstart
-        // has the command.
+        // Authconfig.execute always runs it, and its absence is an error only if the kickstart has
+        // the command.
         let asked = match program.rsplit('/').next() {
             Some("authconfig") => arguments.len() > 2,
             _ => arguments.iter().any(|argument| argument == "--enabled"),
@@ -104,7 +104,7 @@ fn chrony(target: &Path, servers: &[String]) -> Result<()> {
 
 /// users.py, setRootPassword.
 fn root(target: &Path, password: Option<&str>, locked: bool) -> Result<()> {
-    // A text is hashed by anaconda; the tests need no such password.
+    // anaconda hashes plain text; the tests need no such password.
     if let Some(hash) = password.filter(|text| text.starts_with('$')) {
         inside(target, "usermod", &["--password", hash, "root"])?.ok()?;
     }
@@ -114,16 +114,16 @@ fn root(target: &Path, password: Option<&str>, locked: bool) -> Result<()> {
     Ok(())
 }
 
-/// users.py, createUser: the account, a group of its name, and its home. A home that is there
-/// already becomes its own.
+/// users.py, createUser: creates the account, a group of its name, and its home. The account
+/// becomes the owner of an existing home.
 fn new_user(target: &Path, user: &User) -> Result<()> {
     let known =
         |database: &str| inside(target, "getent", &[database, &user.name]).map(|ran| ran.success());
     if known("passwd")? {
         return Ok(());
     }
-    // "Error when creating new group" ends the creation half way: the account is not locked, and
-    // its home not its own.
+    // "Error when creating new group" ends the creation halfway: the account is not locked and does
+    // not own its home.
     let half = known("group")?;
     let gid = user.gid.map(|gid| gid.to_string());
     if !half {
@@ -147,7 +147,7 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
             "--groups",
             Some(groups.as_str()).filter(|groups| !groups.is_empty()),
         ),
-        // In clear text it is hashed by anaconda; the tests need none.
+        // anaconda hashes a password in plain text; the tests need none.
         (
             "--password",
             user.password
@@ -180,7 +180,7 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
 fn ssh_key(target: &Path, user: &str, key: &str) -> Result<()> {
     let entry = inside(target, "getent", &["passwd", user])?;
     let Some(home) = entry.stdout.split(':').nth(5).filter(|_| entry.success()) else {
-        // It is only logged.
+        // anaconda only logs this.
         return Ok(());
     };
     let path = within(target, home).join(".ssh/authorized_keys");
@@ -221,7 +221,7 @@ fn make_folder(path: &Path) -> Result<()> {
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
     make_folder(path)?;
-    // Not through a link: the base may have one where anaconda writes a file.
+    // Does not write through a link: the base may have a link where anaconda writes a file.
     if path.is_symlink() {
         let _ = fs::remove_file(path);
     }

@@ -7,16 +7,16 @@ use anyhow::{Result, bail};
 use crate::network::Namespace;
 use crate::process;
 
-/// What a machine tells of itself when it asks for its kickstart.
+/// What a machine reveals about itself when it requests its kickstart.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
-    /// The hardware address of `eth0`, which goes out where the kernel line has `inst.ks.sendmac`.
+    /// The MAC address of `eth0`, which is sent if the kernel command line has `inst.ks.sendmac`.
     pub mac: Option<String>,
-    /// The serial number, which goes out where it has `inst.ks.sendsn`.
+    /// The serial number, which is sent if the kernel command line has `inst.ks.sendsn`.
     pub serial: Option<String>,
 }
 
-/// Fetches the kickstart that the kernel line names. Several `inst.ks=` are tried in their order,
+/// Fetches the kickstart that the kernel command line names. Several `inst.ks=` are tried in order,
 /// as 7 does.
 pub fn fetch(cmdline: &str, machine: &Machine, namespace: &Namespace) -> Result<String> {
     let mut errors = Vec::new();

@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result};
 /// A machine's firmware and disks.
 #[derive(Debug, Clone)]
 pub struct Hardware {
-    /// Whether it was started by UEFI.
+    /// Whether it was booted by UEFI.
     pub efi: bool,
-    /// Its disks, and other things that the kernel lists among them.
+    /// Its disks and the other block devices that the kernel lists.
     pub disks: Vec<Disk>,
 }
 
@@ -25,9 +25,9 @@ pub struct Disk {
     pub bytes: u64,
     /// The size of a logical block.
     pub block: u32,
-    /// In what it is not a plain disk.
+    /// How it differs from a plain disk.
     pub quirks: Vec<Quirk>,
-    /// What udev knows of it, as `ID_FS_TYPE=…`.
+    /// The properties that udev reports for it, as `ID_FS_TYPE=…`.
     pub properties: Vec<String>,
     /// Links to it, below /dev.
     pub links: Vec<String>,
@@ -35,7 +35,7 @@ pub struct Disk {
     pub partitions: Vec<(String, String)>,
 }
 
-/// In what an entry of /sys/block is not a plain disk.
+/// How an entry of /sys/block differs from a plain disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quirk {
     /// The kernel calls it removable.
@@ -49,14 +49,14 @@ pub enum Quirk {
 }
 
 impl Disk {
-    /// The same with a quirk.
+    /// Adds a quirk to the disk.
     #[must_use]
     pub fn but(mut self, quirk: Quirk) -> Self {
         self.quirks.push(quirk);
         self
     }
 
-    /// Whether it has a quirk.
+    /// Returns whether the disk has a quirk.
     pub fn is(&self, quirk: Quirk) -> bool {
         self.quirks.contains(&quirk)
     }
@@ -94,7 +94,7 @@ impl Hardware {
         }
     }
 
-    /// The same, started by UEFI.
+    /// Makes the same machine, booted by UEFI.
     #[must_use]
     pub fn uefi(mut self) -> Self {
         self.efi = true;
@@ -116,7 +116,7 @@ impl Hardware {
             make(&sys.join("queue"))?;
             make(&sys.join("holders"))?;
             let flag = |on: bool| if on { "1\n" } else { "0\n" }.to_owned();
-            // In blocks of 512 bytes, whatever the disk's own are.
+            // In blocks of 512 bytes, whatever the disk's own block size is.
             write(&sys.join("size"), &format!("{}\n", disk.bytes / 512))?;
             write(
                 &sys.join("queue/logical_block_size"),
@@ -124,7 +124,7 @@ impl Hardware {
             )?;
             write(&sys.join("removable"), &flag(disk.is(Quirk::Removable)))?;
             write(&sys.join("ro"), &flag(disk.is(Quirk::ReadOnly)))?;
-            // A number that no disk of the bed's own machine has.
+            // A device number that no disk of the machine under the test bed has.
             write(&sys.join("dev"), &format!("4095:{number}\n"))?;
             if !disk.is(Quirk::Virtual) {
                 make(&sys.join("device"))?;

@@ -9,15 +9,15 @@ use super::script::Script;
 /// How an installation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// All went through, and the machine restarts; failures of scripts without --erroronfail are in
-    /// the log.
+    /// Every step succeeded, and the machine restarts; failures of scripts without --erroronfail
+    /// are in the log.
     Installed,
-    /// The machine is switched off, by these words.
+    /// The machine is switched off by this command.
     PoweredOff(String),
-    /// The machine restarts with a half-made system on its disk: for this reason, or by these
-    /// words.
+    /// The machine restarts with an incomplete system on its disk: for this reason, or by this
+    /// command.
     Restarted(String),
-    /// anaconda is gone for this reason: the machine stays on, and no one is told.
+    /// anaconda has ended for this reason: the machine stays on, and no one is notified.
     Dead(String),
 }
 
@@ -26,16 +26,17 @@ pub enum Outcome {
 pub struct Installation {
     /// How it ended.
     pub outcome: Outcome,
-    /// The kickstart as it was carried out, with what %pre made; empty, if it could not be read.
+    /// The kickstart as it was carried out, with the parts that %pre made; empty if it could not be
+    /// read.
     pub kickstart: Kickstart,
-    /// What anaconda did with it; empty, if it did not come to that.
+    /// What anaconda did with it; empty if the installation ended before that.
     pub plan: Plan,
-    /// The scripts that ran, in their order, with what ran when the machine went down.
+    /// The scripts that ran, in order, including those that ran when the machine went down.
     pub scripts: Vec<Script>,
 }
 
 impl Installation {
-    /// All scripts' outputs, each under a line that says which it was.
+    /// The output of all scripts, each under a line that names the script.
     pub fn log(&self) -> String {
         let parts = self
             .scripts
@@ -44,7 +45,7 @@ impl Installation {
         parts.collect()
     }
 
-    /// An error with the log, unless it went through.
+    /// Returns an error with the log unless the installation succeeded.
     pub fn installed(&self) -> Result<()> {
         match &self.outcome {
             Outcome::Installed => Ok(()),
@@ -64,7 +65,7 @@ impl Installation {
             .collect()
     }
 
-    /// The lines of all %packages sections that are no comments.
+    /// Returns the lines of all %packages sections, without comments.
     pub fn packages(&self) -> Vec<String> {
         let lines = self
             .kickstart

@@ -10,7 +10,7 @@ use super::words;
 /// The commands that 7.9 knows, each with its options.
 const COMMANDS: &str = include_str!("el7-commands.txt");
 
-/// A kickstart, read.
+/// A parsed kickstart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kickstart {
     /// The commands, in file order.
@@ -22,26 +22,26 @@ pub struct Kickstart {
 /// A command line outside of all sections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// Where it stands: `kickstart:12`, or the name of an included file and its line.
+    /// Its position: `kickstart:12`, or the name of an included file and its line.
     pub place: String,
     /// Its name.
     pub name: String,
-    /// What follows, unquoted.
+    /// The arguments after the name, unquoted.
     pub arguments: Vec<String>,
 }
 
 /// A section from its header to its %end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// Where its header stands.
+    /// The position of its header.
     pub place: String,
-    /// What it is.
+    /// The kind of section.
     pub kind: Kind,
-    /// Its options: `--log` to its value; a flag has an empty one.
+    /// Its options: maps `--log` to its value; a flag maps to an empty value.
     pub options: BTreeMap<String, String>,
-    /// What the header has beside options, such as an add-on's name.
+    /// The header's arguments that are not options, such as an add-on's name.
     pub arguments: Vec<String>,
-    /// The lines between header and %end, as they stand.
+    /// The lines between header and %end, unchanged.
     pub body: String,
 }
 
@@ -52,9 +52,9 @@ pub enum Kind {
     Packages,
     /// `%pre`: before anything else, in the installer.
     Pre,
-    /// `%pre-install`: the target's file systems are there and empty.
+    /// `%pre-install`: the target's file systems exist and are empty.
     PreInstall,
-    /// `%post`: in the target, or beside it with --nochroot.
+    /// `%post`: in the target, or in the installer with --nochroot.
     Post,
     /// `%traceback`: when the installer crashes.
     Traceback,
@@ -100,8 +100,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What becomes of a `%include`: the included text, or none to pass over it, as the first reading
-/// before %pre does.
+/// Resolves an `%include`: the included text, or None to skip it, as the first reading before %pre
+/// does.
 pub type Include<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
 impl Kickstart {
@@ -185,14 +185,14 @@ impl Command {
         None
     }
 
-    /// Whether a flag is given.
+    /// Returns whether a flag is given.
     pub fn has(&self, flag: &str) -> bool {
         self.arguments.iter().any(|argument| argument == flag)
     }
 }
 
 impl Section {
-    /// What systemd runs when it stops a unit, as a script of the installer's.
+    /// Returns what systemd runs when it stops a unit, as a script of the installer.
     pub(super) fn of_unit(unit: &str) -> Section {
         Section {
             place: unit.to_owned(),
@@ -206,7 +206,7 @@ impl Section {
         }
     }
 
-    /// Whether a flag is given.
+    /// Returns whether a flag is given.
     pub fn has(&self, flag: &str) -> bool {
         self.options.contains_key(flag)
     }
@@ -214,7 +214,7 @@ impl Section {
 
 type Header = (BTreeMap<String, String>, Vec<String>);
 
-/// The options of a script's header are checked; those of the other sections are only kept.
+/// Only the options of a script's header are checked; those of the other sections are just kept.
 fn header(kind: Kind, words: &[String]) -> Result<Header> {
     let (mut options, mut arguments) = Header::default();
     let mut words = words.iter();
@@ -246,7 +246,7 @@ fn header(kind: Kind, words: &[String]) -> Result<Header> {
     Ok((options, arguments))
 }
 
-/// Takes the lines up to %end. A script's lines are kept as they are, %include and all.
+/// Takes the lines up to %end. A script's lines are kept unchanged, including %include.
 fn body<'a>(kind: Kind, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<String> {
     let mut body = String::new();
     for (_, line) in lines {

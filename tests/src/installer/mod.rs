@@ -1,10 +1,10 @@
-//! The stand-in for anaconda: carries a kickstart out on a root that is there already.
+//! The stand-in for anaconda: carries out a kickstart on a root that already exists.
 //!
-//! What anaconda does with each command is decided by a model of it (`anaconda`), function by
-//! function, and carried out in its order: %pre, storage, %pre-install, packages, configuration,
-//! %post, its exit handler. yum's requests are made, and their answers checked as yum does; no
-//! package is installed, and no disk is touched. %onerror and %traceback do not run, as on 7 in
-//! cmdline mode.
+//! A model of anaconda (`anaconda`) decides what anaconda does with each command, function by
+//! function; the steps are carried out in anaconda's order: %pre, storage, %pre-install, packages,
+//! configuration, %post, its exit handler. yum's requests are made, and their answers checked as
+//! yum does; no package is installed, and no disk is touched. %onerror and %traceback do not run,
+//! as on 7 in cmdline mode.
 //!
 //! Scripts run in an environment that has what CentOS 7.9's installer has and no more: the
 //! programs, the PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the described
@@ -50,7 +50,7 @@ use outcome::{Break, end};
 use script::Stage;
 use yum::Yum;
 
-/// An installation to be.
+/// An installation that has not started yet.
 #[derive(Debug, Clone)]
 pub struct Installer {
     text: String,
@@ -63,7 +63,7 @@ pub struct Installer {
 }
 
 impl Installer {
-    /// The kickstart's text, and the root to install into.
+    /// Takes the kickstart's text and the root to install into.
     pub fn new(kickstart: &str, target: &Path) -> Installer {
         Installer {
             text: kickstart.to_owned(),
@@ -76,43 +76,44 @@ impl Installer {
         }
     }
 
-    /// What the scripts read in /proc/cmdline.
+    /// Sets what the scripts read in /proc/cmdline.
     #[must_use]
     pub fn cmdline(mut self, cmdline: &str) -> Installer {
         cmdline.clone_into(&mut self.cmdline);
         self
     }
 
-    /// The network the scripts run in: a node's. Without it, it is the machine's.
+    /// Sets the network that the scripts run in: a node's. By default it is the machine's network.
     #[must_use]
     pub fn namespace(mut self, namespace: &Namespace) -> Installer {
         self.namespace = Some(namespace.clone());
         self
     }
 
-    /// The machine's firmware and disks; a BIOS and one disk, if nothing is said.
+    /// Sets the machine's firmware and disks; the default is a BIOS and one disk.
     #[must_use]
     pub fn hardware(mut self, hardware: Hardware) -> Installer {
         self.hardware = hardware;
         self
     }
 
-    /// Lays a file with this content over one that is there in all scripts' view, in /sys or /proc
-    /// for instance.
+    /// Replaces an existing file with this content in the view of all scripts, for instance in /sys
+    /// or /proc.
     #[must_use]
     pub fn overlay_file(mut self, place: &str, content: &str) -> Installer {
         self.laid.push((place.to_owned(), content.to_owned()));
         self
     }
 
-    /// How long the whole may take; five minutes, if nothing is said.
+    /// Sets the time limit for the whole installation; the default is five minutes.
     #[must_use]
     pub fn time_limit(mut self, time_limit: Duration) -> Installer {
         self.time_limit = time_limit;
         self
     }
 
-    /// Carries it out. An error is the bed's own; the kickstart's failures are in the [`Outcome`].
+    /// Carries out the installation. An error is one of the test bed; the kickstart's failures are
+    /// in the [`Outcome`].
     pub fn run(&self) -> Result<Installation> {
         let environment = Environment::new()?;
         let work = run::current()?.folder("anaconda")?;
@@ -152,8 +153,8 @@ impl Installer {
         Ok(installation)
     }
 
-    /// The steps of anaconda in their order, each with its inner errors: what ended anaconda, or
-    /// the machine.
+    /// Runs the steps of anaconda in order. The inner error of each is what ended anaconda or the
+    /// machine.
     fn steps(
         &self,
         stage: &Stage<'_>,
@@ -168,8 +169,8 @@ impl Installer {
                 }
             };
         }
-        // kickstart.py, preScriptPass: the first reading takes the scripts only, since what %pre is
-        // to make is not there yet.
+        // kickstart.py, preScriptPass: the first reading takes only the scripts, since the files
+        // that %pre makes do not exist yet.
         let first = Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok()));
         let first = go_on!(first.map_err(|error| Stop::Early(format!("{error:#}"))));
         go_on!(scripts(stage, &first, Kind::Pre, installation)?.map_err(Break::early));
@@ -207,8 +208,8 @@ impl Installer {
     }
 }
 
-/// What the model of anaconda says that it would do with a kickstart whose %pre has run, a line
-/// each; for tests that compare it with what anaconda said.
+/// Returns what the model of anaconda would do with a kickstart whose %pre has run, one line each,
+/// for tests that compare it with anaconda's real output.
 pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str) -> String {
     let kickstart = match Kickstart::parse(text, include) {
         Ok(kickstart) => kickstart,
@@ -221,7 +222,7 @@ pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str)
     }
 }
 
-/// Runs all scripts of the kind, until one fails that must not or ends the machine's life.
+/// Runs all scripts of the kind, until one fails that must not fail, or ends the machine.
 fn scripts(
     stage: &Stage<'_>,
     kickstart: &Kickstart,
@@ -245,7 +246,7 @@ fn scripts(
     Ok(Ok(()))
 }
 
-/// The text of an included file of the installer's own.
+/// Returns the text of an included file that belongs to the installer.
 fn included(root: &Path, file: &str) -> Result<String> {
     let path = Path::new(file);
     if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {

@@ -1,4 +1,4 @@
-//! How an installation ends, and the machine with it.
+//! How an installation ends, and what happens to the machine.
 
 use anyhow::Result;
 
@@ -8,12 +8,12 @@ use super::kickstart::Section;
 use super::log;
 use super::script::{Ended, Stage};
 
-/// What ends the steps before their time.
+/// What ends the steps early.
 #[derive(Debug)]
 pub(super) enum Break {
     /// anaconda ends.
     Stop(Stop),
-    /// The machine is switched off or restarted, by these words.
+    /// The machine is switched off or restarted by this command.
     Power(String),
 }
 
@@ -24,7 +24,7 @@ impl From<Stop> for Break {
 }
 
 impl Break {
-    /// The same before the exit handler is registered.
+    /// Returns the break as it would be before the exit handler is registered.
     pub(super) fn early(self) -> Self {
         match self {
             Self::Stop(Stop::Late(reason)) => Self::Stop(Stop::Early(reason)),
@@ -33,9 +33,9 @@ impl Break {
     }
 }
 
-/// How the machine ends. exitHandler in the program anaconda asks systemd for what the kickstart
-/// says; systemd first stops the units of the installer, of which the kickstart may have started
-/// one.
+/// Returns how the machine ends. exitHandler in the program anaconda asks systemd for what the
+/// kickstart says; systemd first stops the installer's units, one of which the kickstart may have
+/// started.
 pub(super) fn end(
     stage: &Stage<'_>,
     installation: &mut Installation,
@@ -65,13 +65,13 @@ pub(super) fn end(
         (_, Some(end @ (End::Poweroff | End::Halt))) => {
             outcome(reason.as_deref(), &format!("systemctl --no-wall {end}"))
         }
-        // Without a word of the kickstart's it reboots as well.
+        // It also reboots if the kickstart does not say what to do.
         _ => outcome(reason.as_deref(), "systemctl --no-wall reboot"),
     })
 }
 
-/// What comes of a machine of which this was asked, with the reason why the installation did not
-/// finish.
+/// Returns the outcome for a machine that got this command, with the reason why the installation
+/// did not finish.
 fn outcome(unfinished: Option<&str>, words: &str) -> Outcome {
     let asked = words.trim_start_matches("reboot(2): ");
     if !asked.contains("reboot") && !asked.contains("restart") {

@@ -16,10 +16,10 @@ use super::kickstart::{Kind, Section};
 use crate::network::Namespace;
 use crate::process::KillOnDrop;
 
-/// Sets the stage for a script; see its own comments.
+/// Prepares the environment of a script; see its own comments.
 const ENTER: &str = include_str!("enter.sh");
 
-/// anaconda.service's own. Before the installation nothing is under /mnt/sysimage.
+/// The PATH of anaconda.service. Before the installation nothing is under /mnt/sysimage.
 const PATH: &str = "/usr/bin:/bin:/sbin:/usr/sbin:/mnt/sysimage/bin:/mnt/sysimage/usr/bin:/mnt/sysimage/usr/sbin:/mnt/sysimage/sbin";
 
 /// What all scripts of an installation share.
@@ -28,9 +28,9 @@ pub(super) struct Stage<'a> {
     pub(super) environment: &'a Environment,
     pub(super) target: &'a Path,
     pub(super) namespace: Option<&'a Namespace>,
-    /// Files laid over others: what, and where in the root.
+    /// Files that replace others: the source, and the path in the root.
     pub(super) laid: &'a [(PathBuf, String)],
-    /// A folder of the installation's own, outside of all roots; holds `cmdline` and `hardware`.
+    /// A folder for this installation, outside all roots; holds `cmdline` and `hardware`.
     pub(super) work: &'a Path,
     pub(super) deadline: Instant,
 }
@@ -40,18 +40,18 @@ pub(super) struct Stage<'a> {
 pub enum Ended {
     /// With this exit code.
     Exited(i32),
-    /// It switched the machine off, or had it reboot, in these words.
+    /// It switched the machine off or rebooted it, by this command.
     Power(String),
 }
 
 /// A script that was run.
 #[derive(Debug, Clone)]
 pub struct Script {
-    /// Which it is: `%pre at kickstart:4`.
+    /// The script's kind and position: `%pre at kickstart:4`.
     pub name: String,
     /// How it ended.
     pub ended: Ended,
-    /// What it wrote to both its outputs.
+    /// Its standard output and standard error.
     pub output: String,
 }
 
@@ -61,7 +61,7 @@ impl Stage<'_> {
         let in_target = section.kind == Kind::Post && !section.has("--nochroot");
         let root = self.environment.root();
         let own_root = if in_target { self.target } else { &root };
-        // anaconda's names are random, too; a test reads them from the log, or gives --log.
+        // anaconda's names are random too; a test reads them from the log, or sets --log.
         let name = format!("tmp/ks-script-{number:04}");
         let script = own_root.join(&name);
         write_script(&script, &section.body)?;
@@ -120,8 +120,8 @@ impl Stage<'_> {
                         code.context("the script's exit code is not a number")?,
                     ));
                 }
-                // reboot(2) in a pid namespace ends the namespace, with the signal that tells which
-                // it was.
+                // reboot(2) in a pid namespace ends the namespace, with a signal that tells which
+                // kind of reboot it was.
                 return match how
                     .signal()
                     .and_then(|signal| Signal::try_from(signal).ok())
@@ -188,14 +188,14 @@ impl Stage<'_> {
             "LANG=C",
             "TERM=vt100",
         ]);
-        // The kickstart's guard gives a person a minute to read why; nobody reads here.
+        // The kickstart's guard gives a person one minute to read the reason; here no one reads it.
         command.arg("ETCD_IMAGE_PAUSE=0");
         match section
             .options
             .get("--interpreter")
             .map_or("/bin/sh", String::as_str)
         {
-            // On 7 sh is bash in its POSIX mode; here the target's may be dash, which knows less.
+            // On 7 sh is bash in POSIX mode; here the target's sh may be dash, which supports less.
             "/bin/sh" => command.args(["/bin/bash", "-c", r#"exec -a /bin/sh /bin/bash "$0""#]),
             other => command.arg(other),
         };

@@ -1,5 +1,5 @@
-//! An installation tree and its repositories, as small as they can be: metadata as createrepo
-//! writes it, and no package.
+//! A minimal installation tree with its repositories: metadata as createrepo writes it, and no
+//! packages.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::hex;
 
-/// What 7.9's tree has of that which a kickstart of the builder's can list, or anaconda needs.
+/// The packages and groups of 7.9's tree that the builder's kickstart may list or that anaconda
+/// needs.
 pub const PACKAGES: [&str; 22] = [
     "NetworkManager",
     "authconfig",

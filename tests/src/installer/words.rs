@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-/// The words of a line. `#` begins a comment wherever it is not quoted.
+/// Returns the words of a line. `#` starts a comment unless it is quoted.
 pub(super) fn split(line: &str) -> Result<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -22,8 +22,8 @@ pub(super) fn split(line: &str) -> Result<Vec<String>> {
                     bail!("the line ends with a backslash")
                 };
                 let kept = word.get_or_insert_default();
-                // Between double quotes a backslash stands for itself, unless it guards a quote or
-                // a backslash.
+                // Between double quotes a backslash is literal, unless it precedes a quote or a
+                // backslash.
                 if quote.is_some() && !matches!(next, '"' | '\\') {
                     kept.push('\\');
                 }

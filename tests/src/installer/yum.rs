@@ -1,5 +1,5 @@
-//! What yum fetches for an installation, as anaconda has it do so: the requests, their order, and
-//! what is in its cache.
+//! What yum fetches for an installation under anaconda: the requests, their order, and the content
+//! of its cache.
 //!
 //! The order is that of anaconda's own YumPayload with yum 3.4.3, watched from a server's side.
 
@@ -23,17 +23,18 @@ const BASE: &str = "anaconda";
 /// How a gzip file begins (RFC 1952).
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
-/// What the repositories hold.
+/// The content of the repositories.
 #[derive(Debug, Default)]
 pub(super) struct Available {
     packages: BTreeSet<String>,
     groups: BTreeSet<String>,
 }
 
-/// The names of a repository's packages and of its groups; or why yum cannot use it.
+/// Returns the names of a repository's packages and of its groups, or the reason why yum cannot use
+/// it.
 type Metadata = Result<(Vec<String>, Vec<String>), String>;
 
-/// Who fetches, and where to.
+/// The client that fetches, and the folder it fetches into.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Yum<'a> {
     pub(super) namespace: Option<&'a Namespace>,
@@ -50,7 +51,7 @@ impl Yum<'_> {
         };
         self.get(&format!("{url}/.treeinfo"))?;
         let mut repositories = Vec::new();
-        // _addYumRepo fetches repomd.xml, and the add-ons of a tree are looked for.
+        // _addYumRepo fetches repomd.xml, and anaconda looks for the tree's add-ons.
         if !self.repomd(BASE, url)? {
             return Ok(Err(
                 "CmdlineError: The following mandatory spokes are not completed:\nInstallation source".into()
@@ -95,8 +96,8 @@ impl Yum<'_> {
         Ok(Ok(available))
     }
 
-    /// install.py, doInstall: the cache moves to the new system for the transaction, and goes with
-    /// it (yumpayload.py, install).
+    /// install.py, doInstall: the cache moves to the new system for the transaction and is deleted
+    /// with it (yumpayload.py, install).
     pub(super) fn install(&self) -> Result<()> {
         let cache = self.cache();
         if cache.exists() {
@@ -167,7 +168,7 @@ impl Yum<'_> {
             .with_context(|| format!("cannot write {file} into {}", folder.display()))
     }
 
-    /// A body, or none where the server does not have it.
+    /// Returns a body, or None if the server does not have it.
     fn get(&self, url: &str) -> Result<Option<Vec<u8>>> {
         let mut curl = self.namespace.map_or_else(
             || Command::new("curl"),
@@ -184,7 +185,7 @@ impl Yum<'_> {
             "--max-time",
             "60",
         ]);
-        // yum's own name, by which a server can tell it from curl.
+        // yum's own user agent, by which a server can tell it from curl.
         curl.args(["--user-agent", "CentOS (anaconda)/7", "--output"])
             .arg(body.path())
             .arg(url);
@@ -202,11 +203,11 @@ impl Yum<'_> {
 }
 
 impl Available {
-    /// yumpayload.py, `_applyYumSelections`: what is listed and missing ends anaconda in cmdline
-    /// mode (`_handleMissing`).
+    /// yumpayload.py, `_applyYumSelections`: a missing package that the kickstart lists ends
+    /// anaconda in cmdline mode (`_handleMissing`).
     pub(super) fn select(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
-            // There is no tree: what the stand-in's base has is all that is wanted.
+            // Without a tree nothing is missing: the stand-in's base contains all that is required.
             return Ok(());
         }
         if selection.core && !self.groups.contains("core") {
@@ -224,8 +225,8 @@ impl Available {
         self.all(&selection.packages)
     }
 
-    /// The same with what anaconda itself needs, which it only knows in doInstall (yumpayload.py,
-    /// selectRequiredPackages).
+    /// Checks the packages that anaconda itself needs, which it only knows in doInstall
+    /// (yumpayload.py, selectRequiredPackages).
     pub(super) fn require(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
             Ok(())
@@ -255,7 +256,7 @@ impl Available {
     }
 }
 
-/// Whether a shell's pattern matches.
+/// Returns whether a shell pattern matches.
 fn matches(pattern: &str, name: &str) -> bool {
     match (pattern.as_bytes(), name.as_bytes()) {
         ([], []) => true,
@@ -269,7 +270,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// All that stands between two texts.
+/// Returns all parts between two texts.
 fn between<'t>(text: &'t str, first: &'t str, last: &'t str) -> impl Iterator<Item = &'t str> {
     text.split(first)
         .skip(1)

@@ -1,5 +1,5 @@
-//! The tree as the kernel wants it. What a program writes comes here at once, without a cache in
-//! between.
+//! The tree in the form that the kernel expects. A program's writes arrive here at once, without a
+//! cache in between.
 
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use fuser::{
 
 use super::tree::{Body, Tree};
 
-/// How long the kernel may believe what it was told: a cut changes everything.
+/// How long the kernel may cache an answer: a cut changes everything.
 const TTL: Duration = Duration::ZERO;
 
 pub(super) struct Shared(pub(super) Arc<Mutex<Tree>>);

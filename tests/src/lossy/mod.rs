@@ -1,6 +1,6 @@
-//! A disk that loses what was not flushed: a file system of the tests' own, mounted by FUSE. A
-//! host's folders are bound to it; when the host's plug was pulled, the power cut is made here, and
-//! what a real disk might have lost is lost.
+//! A disk that loses what was not flushed: a file system for tests, mounted by FUSE. A host's
+//! folders are bind mounts of it; after the host's power is cut, the same cut is made here, and the
+//! disk loses what a real disk might lose.
 //!
 //! `tree` is the file system, `fuse` its way to the kernel.
 
@@ -43,19 +43,18 @@ impl Disk {
         &self.folder
     }
 
-    /// Makes the power cut. All who had files open must be gone: what the kernel remembers goes,
-    /// too.
+    /// Simulates the power cut. Every process with open files must be gone by then: the kernel's
+    /// cache is dropped as well.
     pub fn cut(&mut self, loss: Loss) -> Result<()> {
         self.unmount()?;
         let mut tree = self.tree().clone();
         tree.cut(loss);
-        // Another one for the kernel as well: other hosts' mount namespaces hold on to the old
-        // mount.
+        // The kernel also needs a new mount: other hosts' mount namespaces hold on to the old one.
         self.tree = Arc::new(Mutex::new(tree));
         self.mount()
     }
 
-    /// The file system, to look at or to change.
+    /// Returns the file system, to inspect or change.
     pub fn tree(&self) -> MutexGuard<'_, Tree> {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,8 +78,8 @@ impl Disk {
         };
         umount2(&self.folder, MntFlags::MNT_DETACH)
             .with_context(|| format!("cannot unmount {}", self.folder.display()))?;
-        // Its thread ends when the last namespace that has the mount is gone, so it is not waited
-        // for.
+        // Its thread ends when the last namespace with the mount is gone, so this does not wait for
+        // it.
         drop(session);
         Ok(())
     }

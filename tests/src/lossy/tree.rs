@@ -1,11 +1,10 @@
-//! A file system as two pictures: how programs see it, and what of it would be there after a power
-//! cut.
+//! A file system in two versions: what programs see, and what would remain of it after a power cut.
 //!
-//! It is as strict as POSIX allows, and stricter than any real disk: what was not flushed by the
-//! file's or the folder's own fsync is lost. Only a rename between two folders is one thing, as
-//! every journalling file system has it. Where the names are in order it is as XFS and ext4 are:
-//! they write names to a log, and whatever is flushed takes all earlier names along. etcd builds on
-//! that: it flushes its files, and few of its folders.
+//! It is as strict as POSIX allows, and stricter than any real disk: data that was not flushed by
+//! the file's or the folder's own fsync is lost. Only a rename between two folders is atomic, as on
+//! every journalling file system. With names in order it behaves as XFS and ext4 do: they write
+//! names to a log, and any flush includes all earlier names. etcd relies on that: it flushes its
+//! files, but few of its folders.
 
 mod content;
 
@@ -20,7 +19,7 @@ use nix::errno::Errno;
 
 pub(super) use content::{Answer, Body, Content};
 
-/// The inode of the root, as FUSE wants it.
+/// The inode of the root, as FUSE requires.
 pub(super) const ROOT: u64 = 1;
 
 /// What a power cut does to what was not flushed.
@@ -28,14 +27,15 @@ pub(super) const ROOT: u64 = 1;
 pub enum Loss {
     /// Nothing is lost.
     Nothing,
-    /// All of it is lost, each file and each folder for itself.
+    /// All of it is lost, separately for each file and each folder.
     Unflushed,
     /// Names, modes and owners are kept, contents are lost: a renamed file is empty. The classic on
     /// XFS.
     Contents,
-    /// As before, but files have their new lengths, with zeros where contents were lost.
+    /// Like the previous variant, but files have their new lengths, with zeros where contents were
+    /// lost.
     Zeros,
-    /// Each sector is new or old at random; so are all names together.
+    /// Each sector is new or old at random, and the names as a whole are new or old.
     Torn(u64),
 }
 
@@ -79,7 +79,7 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// An empty one in which names become durable in order.
+    /// Makes an empty file system in which names become durable in order.
     pub fn in_order() -> Self {
         Self {
             in_order: true,
@@ -87,7 +87,7 @@ impl Tree {
         }
     }
 
-    /// Takes a folder of the machine's in under a name, with all in it.
+    /// Copies a folder of the machine under a name, with everything in it.
     pub fn take_in(&mut self, folder: &Path, name: &str) -> Result<()> {
         self.copy(folder, ROOT, OsStr::new(name))?;
         self.flush_all();
@@ -113,7 +113,7 @@ impl Tree {
         Ok(())
     }
 
-    /// All that is there is flushed.
+    /// Flushes everything.
     pub fn flush_all(&mut self) {
         self.moves.clear();
         for inode in self.inodes.values_mut() {
@@ -121,7 +121,7 @@ impl Tree {
         }
     }
 
-    /// The power goes, and comes back.
+    /// Simulates a power cut.
     pub fn cut(&mut self, loss: Loss) {
         let mut random = Random(if let Loss::Torn(seed) = loss { seed } else { 0 });
         let names_are_new = random.coin();
@@ -223,7 +223,7 @@ impl Tree {
         Ok(own)
     }
 
-    /// Takes a name away. What it named stays until the next cut: somebody may have it open.
+    /// Removes a name. Its file stays until the next cut, since a process may have it open.
     pub(super) fn remove(&mut self, folder: u64, name: &OsStr) -> Answer<()> {
         let own = self.find(folder, name)?;
         if self.names(own).is_ok_and(|names| !names.is_empty()) {
@@ -263,7 +263,7 @@ impl Tree {
         self.get_mut(at)?.resize(to)
     }
 
-    /// fsync of one file or folder.
+    /// Handles the fsync of one file or folder.
     pub(super) fn flush(&mut self, at: u64) -> Answer<()> {
         let inode = self.inodes.get_mut(&at).ok_or(Errno::ENOENT)?;
         inode.kept = Some(inode.now.clone());
@@ -307,7 +307,7 @@ impl Tree {
     }
 }
 
-/// A linear congruential generator (Knuth's MMIX): the same seed tears the same way.
+/// A linear congruential generator (Knuth's MMIX): the same seed gives the same torn writes.
 struct Random(u64);
 
 impl Random {

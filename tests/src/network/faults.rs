@@ -10,16 +10,16 @@ pub struct Fault {
     pub from: Ipv4Addr,
     /// To whom.
     pub to: Ipv4Addr,
-    /// How many in a hundred are lost; 100 and more is all.
+    /// The percentage that is lost; 100 or more means all.
     pub percent: u8,
 }
 
-/// Two hosts that nothing passes between, not even ARP: as if each were in a network of its own.
+/// Two hosts that cannot exchange packets, not even ARP, as if each were in a separate network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition(pub String, pub String);
 
-/// The whole table for nft, replacing the one that is there. It is of the bridge family: hosts of
-/// one bridge talk below IP, where an `inet` table sees nothing.
+/// The whole table for nft, replacing the existing one. It is of the bridge family: hosts of one
+/// bridge talk below IP, where an `inet` table sees nothing.
 pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
     let mut text = String::from(
         "table bridge bed\ndelete table bridge bed\ntable bridge bed {\n chain forward {\n  \
@@ -41,10 +41,10 @@ pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
     text
 }
 
-/// A table by which the first question "who has this address" that a machine asks before it takes
-/// the address is lost, and no other: its sender has no address yet. It takes two packets, one to
-/// be answered to it, one to everybody. Counted are the packets that were sent and those that were
-/// lost.
+/// A table that drops only the first ARP probe ("who has this address") that a machine sends before
+/// it takes the address: its sender has no address yet. The probe is two packets, one to be
+/// answered by unicast, one by broadcast. The table counts the packets sent and the packets
+/// dropped.
 pub(super) fn lose_first_probe(host: &str) -> String {
     format!(
         "table bridge question {{\n chain forward {{\n  type filter hook forward priority 0\n  iifname {host} arp operation \
@@ -52,7 +52,7 @@ pub(super) fn lose_first_probe(host: &str) -> String {
     )
 }
 
-/// The numbers of packets that nft shows of a table's counters, in their order.
+/// Returns the packet counts that nft shows for a table's counters, in order.
 pub(super) fn counted(listed: &str) -> Vec<u64> {
     let words: Vec<&str> = listed.split_whitespace().collect();
     words

@@ -1,9 +1,9 @@
-//! Networks of the test's own: a bridge in a namespace of its own ("the world"), and one namespace
-//! for each host.
+//! Networks for tests: a bridge in a separate namespace ("the world"), and one namespace for each
+//! host.
 //!
-//! The world has 10.101.15.1/24 and is every host's gateway; servers that hosts are to reach run in
-//! it. Nothing of the machine's own network is touched, and no packet can leave: the world has no
-//! way out.
+//! The world has 10.101.15.1/24 and is every host's gateway; the servers that hosts must reach run
+//! in it. The machine's own network stays untouched, and no packet can leave: the world has no
+//! uplink.
 
 mod faults;
 mod namespace;
@@ -28,8 +28,8 @@ pub const WORLD: Ipv4Addr = Ipv4Addr::new(10, 101, 15, 1);
 /// The last byte of the first host's address.
 const FIRST: u8 = 101;
 
-/// A network with its hosts. Cloning gives another handle; it is removed when the last one is
-/// dropped.
+/// A network with its hosts. A clone is another handle; the network is removed when the last handle
+/// is dropped.
 #[derive(Debug, Clone)]
 pub struct Network(Arc<Inner>);
 
@@ -58,7 +58,7 @@ impl State {
     }
 }
 
-/// A host's place in the network.
+/// A host's link to the network.
 #[derive(Debug, Clone)]
 pub struct Link {
     /// The host's name, which is also its interface's name in the world.
@@ -120,7 +120,7 @@ impl Network {
         )
     }
 
-    /// Adds a host that has another's address, and a hardware address of its own.
+    /// Adds a host that has the address of another one but its own MAC address.
     pub fn add_twin(&self, host: &str, of: &str) -> Result<Link> {
         let address = self.link(of)?.address;
         let mut state = self.state()?;
@@ -128,8 +128,8 @@ impl Network {
         self.connect(&mut state, host, mac(last), address)
     }
 
-    /// Adds a host that has another's address and its hardware address, too, as a copy of a virtual
-    /// machine has.
+    /// Adds a host that has the address and the MAC address of another one, as a copy of a virtual
+    /// machine does.
     pub fn add_clone(&self, host: &str, of: &str) -> Result<Link> {
         let Link { address, mac, .. } = self.link(of)?;
         self.connect(&mut *self.state()?, host, mac, address)
@@ -178,12 +178,12 @@ impl Network {
         Ok(link)
     }
 
-    /// The world's namespace, where servers and clients of the test's own belong.
+    /// Returns the world's namespace, where a test runs its servers and clients.
     pub fn world(&self) -> &Namespace {
         &self.0.world
     }
 
-    /// The host's place in the network.
+    /// Returns the host's link to the network.
     pub fn link(&self, host: &str) -> Result<Link> {
         let state = self.state()?;
         let link = state.hosts.iter().find(|link| link.host == host);
@@ -192,7 +192,7 @@ impl Network {
     }
 
     /// Gives the world one more address, such as the metadata service's 169.254.169.254/32: hosts
-    /// reach it through their gateway, which the world is.
+    /// reach it through their gateway, which is the world.
     pub fn add_address(&self, address: &str) -> Result<()> {
         ip(&[
             "-n",
@@ -205,7 +205,7 @@ impl Network {
         ])
     }
 
-    /// Takes the host's cable out.
+    /// Unplugs the host's cable.
     pub fn unplug(&self, host: &str) -> Result<()> {
         ip(&[
             "-n",
@@ -217,7 +217,7 @@ impl Network {
         ])
     }
 
-    /// Puts the host's cable in again. Faults between hosts stay.
+    /// Plugs the host's cable in again. Faults between hosts remain.
     pub fn replug(&self, host: &str) -> Result<()> {
         ip(&[
             "-n",
@@ -252,8 +252,7 @@ impl Network {
         self.apply(&state)
     }
 
-    /// Puts some hosts into a network of their own, apart from the others: nothing passes between
-    /// the two, not even ARP.
+    /// Separates some hosts from the others: no packet passes between the two groups, not even ARP.
     pub fn partition(&self, some: &[&str], others: &[&str]) -> Result<()> {
         let mut state = self.state()?;
         let pairs = some.iter().flat_map(|one| {
@@ -265,8 +264,8 @@ impl Network {
         self.apply(&state)
     }
 
-    /// Gives a host its own broadcasts back, as a network does in which two of a machine's ports
-    /// are wrongly one.
+    /// Reflects a host's broadcasts back to it, as in a network that connects two ports of a
+    /// machine by mistake.
     pub fn reflect_broadcasts(&self, host: &str) -> Result<()> {
         let host = self.link(host)?.host;
         ip(&[
@@ -283,12 +282,12 @@ impl Network {
         ])
     }
 
-    /// Loses the first ARP question that the host asks on behalf of nobody, and no other.
+    /// Drops only the first ARP probe that the host sends without a sender address.
     pub fn lose_first_arp_probe(&self, host: &str) -> Result<()> {
         self.nft(&faults::lose_first_probe(&self.link(host)?.host))
     }
 
-    /// How many such questions were asked so far, and how many of them were lost.
+    /// Returns how many such probes were sent so far, and how many of them were dropped.
     pub fn arp_probes(&self) -> Result<[u64; 2]> {
         let mut nft = self.0.world.command("nft");
         let listed = process::run(nft.args(["list", "table", "bridge", "question"]))?.ok()?;
@@ -297,7 +296,7 @@ impl Network {
             .map_err(|_| anyhow!("nft does not count as it was told to:\n{listed}"))
     }
 
-    /// Ends all faults and walls between hosts, and puts all cables in; what was slowed stays slow.
+    /// Ends all faults and partitions between hosts, and plugs all cables in; slow links stay slow.
     pub fn heal_all(&self) -> Result<()> {
         let mut state = self.state()?;
         state.faults.clear();
@@ -309,7 +308,7 @@ impl Network {
         Ok(())
     }
 
-    /// Lets no more than `rate` (as tc writes it: `1mbit`, `200kbit`) through to the host.
+    /// Limits the traffic to the host to `rate` (in tc's notation: `1mbit`, `200kbit`).
     pub fn limit_rate(&self, host: &str, rate: &str) -> Result<()> {
         let host = self.link(host)?.host;
         let mut tc = self.0.world.command("tc");
@@ -320,14 +319,14 @@ impl Network {
         process::run(&mut tc)?.ok().map(drop)
     }
 
-    /// Ends what [`Network::slow`] began.
+    /// Ends what [`Network::limit_rate`] began.
     pub fn lift_rate_limit(&self, host: &str) -> Result<()> {
         let mut tc = self.0.world.command("tc");
         tc.args(["qdisc", "del", "dev", &self.link(host)?.host, "root"]);
         process::run(&mut tc)?.ok().map(drop)
     }
 
-    /// Lets everything take so long on its way to the host, and as long on its way from it.
+    /// Delays every packet to the host and every packet from it by this long.
     pub fn add_latency(&self, host: &str, delay: Duration) -> Result<()> {
         let host = self.link(host)?.host;
         let wire = SlowLink::lay(self.world(), &host, delay)?;
@@ -335,7 +334,7 @@ impl Network {
         Ok(())
     }
 
-    /// Ends what [`Network::far`] began.
+    /// Ends what [`Network::add_latency`] began.
     pub fn remove_latency(&self, host: &str) -> Result<()> {
         let mut state = self.state()?;
         let at = state
@@ -346,7 +345,7 @@ impl Network {
         state.wires.remove(at).take_up(self.world())
     }
 
-    /// The rules take effect as one: the whole table is written again.
+    /// The rules take effect atomically: the whole table is rewritten.
     fn apply(&self, state: &State) -> Result<()> {
         self.nft(&faults::table(&state.faults, &state.walls))
     }

@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::process;
 
-/// A named network namespace. The name is all there is to it: [`Namespace::create`] makes it, its
+/// A named network namespace. It consists only of its name: [`Namespace::create`] makes it, its
 /// network removes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace(String);
@@ -33,7 +33,7 @@ impl Namespace {
         &self.0
     }
 
-    /// The file that stands for it, as nspawn and nsenter take it.
+    /// Returns the file that represents it, as nspawn and nsenter take it.
     pub fn path(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.0)
     }
@@ -48,9 +48,9 @@ impl Namespace {
         command
     }
 
-    /// Runs a function on a thread of its own in it, and returns the result. What the function
-    /// opens, such as a socket, stays in the namespace wherever it is used afterwards; threads that
-    /// it starts do so too.
+    /// Runs a function in it on a separate thread, and returns the result. What the function opens,
+    /// such as a socket, stays in the namespace wherever it is used afterwards, and so do the
+    /// threads that it starts.
     pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T> {
         let path = self.path();
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;

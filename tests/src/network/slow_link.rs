@@ -1,5 +1,5 @@
-//! A host that is far away: every frame from it and to it takes its time. The kernels that the
-//! tests run on have no netem, so it is a program that carries the frames.
+//! A host that is far away: every frame to and from it is delayed. The kernels that the tests run
+//! on do not have netem, so a program forwards the frames.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use crate::run;
 const CARRIER: &str = include_str!("wire.py");
 const CARRIER_START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The long way to one host: a bridge behind the wire, on which the host's cable is instead of on
-/// the network's own.
+/// The long path to one host: a bridge behind the delaying program; the host's cable is on that
+/// bridge instead of the network's bridge.
 #[derive(Debug)]
 pub(super) struct SlowLink {
     pub(super) host: String,
@@ -23,7 +23,7 @@ pub(super) struct SlowLink {
 }
 
 impl SlowLink {
-    /// Lays it, and moves the host's cable to its far end.
+    /// Builds the path, and moves the host's cable to its far end.
     pub(super) fn lay(world: &Namespace, host: &str, delay: Duration) -> Result<Self> {
         // An interface's name has room for 15 characters.
         let [bridge, near, far] = ["b", "n", "f"].map(|end| format!("{end}-{host}"));

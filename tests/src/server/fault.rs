@@ -2,35 +2,36 @@
 
 use std::time::Duration;
 
-/// One way to misbehave. Several on one path add up, as far as they can.
+/// One way to misbehave. Several faults on one path combine as far as possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Answer with this status and no file, such as 404.
     Status(u16),
-    /// Answer with this status so many times, and well afterwards.
+    /// Answer with this status this many times, and normally afterwards.
     StatusTimes(u16, u32),
-    /// Close the connection after so many bytes of the body; the Content-Length promised them all.
+    /// Close the connection after this many bytes of the body; the Content-Length announces the
+    /// whole body.
     CutAfter(u64),
-    /// As [`Fault::CutAfter`], once.
+    /// Like [`Fault::CutAfter`], but only once.
     CutOnceAfter(u64),
     /// Flip all bits of the byte at this offset of the file.
     FlipByte(u64),
     /// Send the whole file with 200, whatever range was asked for.
     IgnoreRange,
-    /// Fall silent for so long after so many bytes of the body, then go on.
+    /// Pause for this long after this many bytes of the body, then continue.
     Stall(u64, Duration),
-    /// Send no more than so many bytes a second.
+    /// Send at most this many bytes per second.
     Slow(u64),
     /// Say this Content-Length, whatever the body's length is.
     ContentLength(u64),
-    /// Send the client elsewhere with 302.
+    /// Redirect the client to another URL with 302.
     Redirect(String),
-    /// Send clients whose `User-Agent` begins so another file of the folder.
+    /// Send another file of the folder to clients whose `User-Agent` starts with this text.
     Instead(String, String),
 }
 
-/// The faults that the next request suffers. Those with a count are counted down, and gone at the
-/// end.
+/// Returns the faults that apply to the next request. Faults with a count are counted down and
+/// removed at zero.
 pub(super) fn due(faults: &mut Vec<Fault>) -> Vec<Fault> {
     let now = faults
         .iter()

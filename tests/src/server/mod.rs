@@ -33,7 +33,7 @@ pub struct FileServer {
 }
 
 impl FileServer {
-    /// Serves `folder` on a port of loopback that is free.
+    /// Serves `folder` on a free port of loopback.
     pub fn on_loopback(folder: &Path) -> Result<FileServer> {
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
         FileServer::start(listener, folder)
@@ -72,7 +72,8 @@ impl FileServer {
         format!("http://{}/{}", self.address, path.trim_start_matches('/'))
     }
 
-    /// From now on requests for the path suffer the fault, besides those it suffers already.
+    /// Applies the fault to requests for the path from now on, in addition to the path's other
+    /// faults.
     pub fn fault(&self, path: &str, fault: Fault) {
         let mut faults = lock(&self.shared.faults);
         faults.entry(normal(path)).or_default().push(fault);
@@ -111,7 +112,7 @@ fn normal(path: &str) -> String {
     format!("/{}", path.trim_start_matches('/'))
 }
 
-/// Also after a panic elsewhere: what is kept here is only added to.
+/// Also works after a panic elsewhere: the data behind it is only appended to.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
@@ -123,8 +124,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         match listener.accept() {
             Ok((connection, _)) => {
                 let shared = Arc::clone(shared);
-                // A connection's end is the client's matter; its error tells the test nothing it
-                // does not see there.
+                // How a connection ends is up to the client; its error tells the test nothing that
+                // the client does not show.
                 std::thread::spawn(move || serve(&connection, &shared));
             }
             Err(_) => std::thread::sleep(Duration::from_millis(5)),

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpStream;
 use std::time::SystemTime;
 
-/// No more of a request's body is kept: a script's report is small.
+/// The limit of a request's body that is kept: a script's report is small.
 const MAX_BODY_BYTES: u64 = 1 << 20;
 
 /// A request that the server has seen.
@@ -12,7 +12,7 @@ const MAX_BODY_BYTES: u64 = 1 << 20;
 pub struct Request {
     /// When it came.
     pub at: SystemTime,
-    /// Whom it came from.
+    /// The address it came from.
     pub from: Option<std::net::SocketAddr>,
     /// GET, HEAD, POST, …
     pub method: String,
@@ -27,7 +27,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The header's value; its name in any case.
+    /// Returns the header's value; its name is case-insensitive.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -35,7 +35,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Reads one request; none if the client closed without asking for anything.
+    /// Reads one request; returns None if the client closed the connection without a request.
     pub(crate) fn read(connection: &TcpStream) -> std::io::Result<Option<Request>> {
         let mut reader = BufReader::new(connection);
         let mut line = String::new();

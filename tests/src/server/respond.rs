@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::shared::Shared;
 use super::{Fault, Request};
 
-/// The body goes out in pieces of this size, so that faults in its midst can be placed to the byte.
+/// The body is sent in pieces of this size, so that a fault in the middle of the body takes effect
+/// at the exact byte.
 const CHUNK_BYTES: usize = 16 * 1024;
 
 pub(super) fn respond(
@@ -75,7 +76,7 @@ pub(super) fn respond(
     close(connection)
 }
 
-/// Sends the bytes from `first` up to `end` of the file, as the faults have it.
+/// Sends the bytes from `first` up to `end` of the file, subject to the faults.
 fn body(
     mut connection: &TcpStream,
     path: &Path,
@@ -136,7 +137,7 @@ fn body(
     Ok(())
 }
 
-/// How much goes out at once: a tenth of a second's worth where it is to be slow.
+/// How much to send at once: a tenth of a second's worth if the answer is slowed.
 fn piece(faults: &[Fault]) -> usize {
     let slow = faults.iter().find_map(|fault| match fault {
         Fault::Slow(rate) => usize::try_from((rate / 10).max(1)).ok(),
@@ -155,8 +156,8 @@ fn pause(time: Duration, shared: &Shared) {
     }
 }
 
-/// The one range `bytes=first-last`, `bytes=first-` or `bytes=-last`, as first and one past the
-/// last; none if it cannot be satisfied.
+/// Parses the single range `bytes=first-last`, `bytes=first-` or `bytes=-last` into the first
+/// position and one past the last; returns None if it cannot be satisfied.
 fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let (first, end) = match (first, last) {
@@ -170,8 +171,8 @@ fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     (first < end).then_some((first, end))
 }
 
-/// The file that the URL's path names, if it stays below the folder. Percent signs stand for
-/// themselves: the names of this project need none.
+/// Returns the file that the URL's path names, if it stays below the folder. Percent signs are
+/// literal: the names of this project need no escapes.
 fn below(folder: &Path, path: &str) -> Option<PathBuf> {
     let relative = Path::new(path.trim_start_matches('/'));
     relative

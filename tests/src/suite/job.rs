@@ -1,4 +1,4 @@
-//! What a lane does at a time: one end-to-end test, or all tests of a program.
+//! The unit of work of a lane: one end-to-end test, or all tests of a program.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -13,11 +13,11 @@ use super::programs::Program;
 use crate::process::{self, KillOnDrop};
 use crate::{harness, run};
 
-/// A job that takes longer hangs.
+/// A job that takes longer than this has hung.
 const JOB_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
-/// Programs whose tests share what the first of them made, or are short: all of their tests are one
-/// job.
+/// Programs whose tests share what the first of them made, or are short: all tests of such a
+/// program are one job.
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
 /// The jobs that take longest, longest first.
@@ -48,11 +48,11 @@ const LONGEST_JOBS: [&str; 20] = [
 #[derive(Debug)]
 pub(super) struct Job {
     program: Program,
-    /// The one test that it runs; none: all.
+    /// The single test that it runs; None means all.
     test: Option<String>,
-    /// What it writes.
+    /// The file with its output.
     log: PathBuf,
-    /// Where the harness notes how long each test took.
+    /// The file in which the harness records how long each test took.
     times: PathBuf,
 }
 
@@ -67,11 +67,11 @@ pub(super) struct Ended {
     pub(super) output: String,
     /// Each test with the time that it took.
     pub(super) times: Vec<(String, Duration)>,
-    /// How long the whole took.
+    /// How long the whole job took.
     pub(super) took: Duration,
 }
 
-/// The jobs of these programs; the last is to be run first.
+/// Returns the jobs of these programs; the last one runs first.
 pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
     let mut tests = Vec::new();
     for program in programs {
@@ -123,8 +123,8 @@ impl Job {
         }
     }
 
-    /// The higher, the earlier it runs: what is known to take long, then what is end to end, then
-    /// the unit tests.
+    /// The higher, the earlier it runs: first the tests known to take long, then the end-to-end
+    /// tests, then the unit tests.
     fn rank(&self) -> usize {
         let name = self.name();
         match LONGEST_JOBS.iter().position(|long| *long == name) {
@@ -180,8 +180,8 @@ impl Job {
         }
         run::share_with(&mut command);
         if self.program.is_unit {
-            // A stable compiler's harness tells times only where this is set. It compiles nothing
-            // here.
+            // A stable compiler's harness reports times only if this is set. It has no effect on
+            // compilation here.
             command
                 .env("RUSTC_BOOTSTRAP", "1")
                 .args(["-Z", "unstable-options", "--report-time"]);
@@ -199,7 +199,7 @@ impl Job {
     }
 }
 
-/// What `--report-time` says: `test a::b ... ok <0.012s>`.
+/// The format of `--report-time`: `test a::b ... ok <0.012s>`.
 fn unit_times(output: &str) -> Vec<(String, Duration)> {
     let time = |line: &str| {
         let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ")?;

@@ -1,9 +1,9 @@
-//! Runs every test of the workspace: each end-to-end test in a process of its own, a few side by
-//! side.
+//! Runs every test of the workspace: each end-to-end test in a separate process, several at the
+//! same time.
 //!
-//! An end-to-end test waits for most of its time, so more of them run at once than the machine has
-//! cores. The tests that take longest start first. `tests/run.sh` builds the test programs and
-//! hands over what cargo says of them.
+//! An end-to-end test spends most of its time waiting, so more tests run at once than the machine
+//! has cores. The tests that take longest start first. `tests/run.sh` builds the test programs and
+//! passes cargo's messages about them on.
 
 mod job;
 mod programs;
@@ -24,8 +24,8 @@ use report::Report;
 /// The variable that says how many tests run side by side.
 const LANES: &str = "LANES";
 
-/// Runs all tests of these programs in a run that shares, and prints what came of them. Returns
-/// whether all passed.
+/// Runs all tests of these programs in a shared run, and prints the results. Returns whether all
+/// passed.
 pub fn run(programs: &[Program]) -> Result<bool> {
     let jobs = job::list(programs, &run::current()?.folder("logs")?)?;
     ensure!(!jobs.is_empty(), "there is no test");
@@ -59,7 +59,7 @@ pub fn run(programs: &[Program]) -> Result<bool> {
     Ok(report.is_good())
 }
 
-/// `LANES`, or one more than the machine has cores.
+/// Reads `LANES`; the default is one more than the machine has cores.
 fn lanes() -> Result<usize> {
     match std::env::var(LANES) {
         Ok(lanes) if !lanes.is_empty() => lanes

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use super::job::Ended;
 
-/// So many of the slowest tests are named at the end.
+/// How many of the slowest tests are named at the end.
 const SHOWN_SLOWEST_TESTS: usize = 10;
-/// So many lines of what a failed job said are repeated at the end.
+/// How many lines of a failed job's output are repeated at the end.
 const REPEATED_LINES: usize = 20;
 
-/// What came of all jobs so far.
+/// The results of all jobs so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     passed: usize,
     failed: usize,
     skipped: usize,
-    /// Jobs with a failed test, each with the beginning of what it said of the failure.
+    /// Jobs with a failed test, each with the beginning of its message about the failure.
     bad: Vec<(String, String)>,
     /// Why tests were skipped.
     reasons: Vec<String>,
@@ -65,13 +65,13 @@ impl Report {
         }
     }
 
-    /// Whether no test failed.
+    /// Returns whether no test failed.
     pub(super) fn is_good(&self) -> bool {
         self.failed == 0
     }
 
-    /// Why tests were skipped, the slowest tests, the jobs that failed; and in the last line how
-    /// many of each there are.
+    /// Returns why tests were skipped, the slowest tests, and the failed jobs; the last line has
+    /// the totals.
     pub(super) fn end(&self, took: Duration) -> String {
         let mut reasons = self.reasons.clone();
         reasons.sort();
@@ -97,7 +97,8 @@ impl Report {
     }
 }
 
-/// The beginning of what a test program says of its failed tests; of one that died, its last lines.
+/// Returns the beginning of a test program's message about its failed tests, or its last lines if
+/// it died.
 fn reason(output: &str) -> String {
     let lines: Vec<&str> = match output.split_once("\nfailures:\n") {
         Some((_, failures)) => failures
@@ -117,7 +118,8 @@ fn reason(output: &str) -> String {
         .join("\n")
 }
 
-/// How many passed, failed and were ignored, from the line with which every test program ends.
+/// Returns how many tests passed, failed and were ignored, from the summary line at the end of
+/// every test program.
 fn counts(output: &str) -> [usize; 3] {
     let mut counts = [0; 3];
     for line in output

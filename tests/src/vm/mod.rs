@@ -1,8 +1,8 @@
-//! A virtual machine, for what a host in namespaces cannot have: SELinux, a kernel's own memory and
-//! settings.
+//! A virtual machine, for what a host in namespaces cannot have: SELinux, and a separate kernel's
+//! memory and settings.
 //!
-//! QEMU without KVM, so it is some ten times slower than the machine it runs on, and an XFS root
-//! made from a folder. Its kernel is Debian's for clouds, which is fetched and not installed.
+//! It is QEMU without KVM, so about ten times slower than the machine it runs on, with an XFS root
+//! made from a folder. Its kernel is Debian's cloud kernel, which is downloaded but not installed.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -22,24 +22,24 @@ use crate::harness::tail;
 use crate::process::KillOnDrop;
 use crate::{cache, process, run};
 
-/// The kernel's package, whose only dependency is the one that holds it.
+/// The kernel's metapackage; its only dependency is the package that contains the kernel.
 const KERNEL: &str = "linux-image-cloud-amd64";
 const INIT: &str = include_str!("init.sh");
 
-/// A machine that is off, with a disk of its own.
+/// A machine that is off, with its own disk.
 #[derive(Debug)]
 pub struct Vm {
     disk: Disk,
     folder: PathBuf,
-    /// QEMU's own words for how slow the disk is.
+    /// QEMU's arguments that limit the speed of the disk.
     throttle: String,
-    /// More of QEMU's words.
+    /// Additional QEMU arguments.
     more: Vec<String>,
 }
 
 impl Vm {
-    /// With a copy of a root on an XFS of so many bytes, which is changed by `prepare` while it is
-    /// mounted.
+    /// Makes a machine with a copy of a root on an XFS of this many bytes; `prepare` changes the
+    /// copy while it is mounted.
     pub fn new(root: &Path, bytes: u64, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let disk = Disk::xfs(bytes, "root")?;
         let vm = Self {
@@ -64,21 +64,21 @@ impl Vm {
         Ok(vm)
     }
 
-    /// The same with a disk that writes no more than so many bytes in a second.
+    /// Limits the disk to this many written bytes per second.
     #[must_use]
     pub fn with_slow_disk(mut self, bytes: u64) -> Self {
         self.throttle = format!(",throttling.bps-write={bytes}");
         self
     }
 
-    /// The same with more of QEMU's words.
+    /// Adds QEMU arguments.
     #[must_use]
     pub fn with_arguments(mut self, more: &[String]) -> Self {
         self.more.extend_from_slice(more);
         self
     }
 
-    /// Does something with the disk while the machine is off.
+    /// Runs `work` on the mounted disk while the machine is off.
     pub fn mounted<T>(&self, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         let folder = self.folder.join("root");
         fs::create_dir_all(&folder)?;
@@ -96,8 +96,7 @@ impl Vm {
         done
     }
 
-    /// Switches it on with these words on the kernel's line, and waits until it switches itself
-    /// off.
+    /// Boots it with these words on the kernel command line, and waits until it powers itself off.
     pub fn run(
         &self,
         words: &str,
@@ -155,7 +154,7 @@ impl Vm {
         Ok(())
     }
 
-    /// What the machine said on its console.
+    /// Returns the machine's console output.
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.folder.join("console")).unwrap_or_default())
             .into_owned()
@@ -167,14 +166,14 @@ pub fn busybox() -> Result<PathBuf> {
     Ok(kernel()?.join("busybox"))
 }
 
-/// Puts `vmlinuz` and `initrd.img` into a folder, as an installer's: with another first program.
+/// Puts `vmlinuz` and `initrd.img` into a folder, as for an installer: with another first program.
 pub fn installer(folder: &Path, init: &str) -> Result<()> {
     let kernel = kernel()?;
     let work = tempfile::tempdir()?;
     fs::write(work.path().join("init"), init)?;
     fs::set_permissions(work.path().join("init"), fs::Permissions::from_mode(0o755))?;
-    // The kernel unpacks one archive after another, and of two files of one name the last one stays
-    // (kernel documentation, driver-api/early-userspace/buffer-format).
+    // The kernel unpacks one archive after another, and of two files with the same name the last
+    // one remains (kernel documentation, driver-api/early-userspace/buffer-format).
     let script = "cp \"$1/vmlinuz\" \"$2/\" && cp \"$1/initrd\" \"$2/initrd.img\" && cd \"$3\" && \
                   echo init | \"$1/busybox\" cpio -o -H newc 2>/dev/null | gzip -1 >> \"$2/initrd.img\"";
     let mut sh = Command::new("sh");
@@ -216,7 +215,7 @@ fn kernel() -> Result<PathBuf> {
                 )?;
             }
         }
-        // The kernel's own modules by name, in one folder: that is where init.sh looks.
+        // Puts the kernel's own modules by name into one folder, where init.sh looks for them.
         let initrd = work.path().join("initrd");
         for part in ["bin", "modules"] {
             fs::create_dir_all(initrd.join(part))?;

@@ -19,15 +19,15 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
 ];
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Installed, told who is who, off.
+/// Installed, with node documents, off.
 pub(crate) struct Bed {
-    // The hosts go before their network.
+    // The hosts must be dropped before their network.
     pub(crate) hosts: Vec<Host>,
     pub(crate) provisioning: Provisioning,
 }
 
 impl Bed {
-    /// The demo's first so many nodes with these lines as their `[backup]`.
+    /// Makes this many of the demo's nodes, with these lines as their `[backup]`.
     pub(crate) fn new(count: usize, backup: &str) -> Result<Self> {
         etcd::release("3.5.1")?;
         let provisioning = Provisioning::new()?;
@@ -39,7 +39,7 @@ impl Bed {
         })
     }
 
-    /// On, and healthy.
+    /// Boots the hosts and waits until they are healthy.
     pub(crate) fn boot(&mut self) -> Result<()> {
         boot_all(&mut self.hosts)?;
         for host in &self.hosts {
@@ -49,7 +49,7 @@ impl Bed {
     }
 }
 
-/// A schedule whose slot does not change for hours, and whose newest run has had more than half its
+/// Returns a schedule whose slot does not change for hours, and whose newest run is past half its
 /// period.
 pub(crate) fn far() -> String {
     let now = SystemTime::now()
@@ -58,7 +58,7 @@ pub(crate) fn far() -> String {
     format!("schedule = \"{:02}:00\"", (now / 3600 + 6) % 24)
 }
 
-/// Writes so many times a MiB, so that a snapshot takes its time.
+/// Writes this many MiB, so that a snapshot takes some time.
 pub(crate) fn fill(host: &Host, mib: u32) -> Result<()> {
     host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?
         .ok()?;
@@ -68,13 +68,13 @@ pub(crate) fn fill(host: &Host, mib: u32) -> Result<()> {
     Ok(())
 }
 
-/// What `firstboot snapshot list --json` says on a host.
+/// Returns what `firstboot snapshot list --json` prints on a host.
 pub(crate) fn list(host: &Host, place: &str) -> Result<Vec<Value>> {
     let said = host.check(&["firstboot", "snapshot", "list", "--json", place])?;
     serde_json::from_str(&said).with_context(|| said)
 }
 
-/// The names in a folder of a host's.
+/// Returns the names in a folder of a host.
 pub(crate) fn names(host: &Host, folder: &str) -> Result<Vec<String>> {
     Ok(host
         .check(&["ls", "-A", folder])?
@@ -83,7 +83,7 @@ pub(crate) fn names(host: &Host, folder: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-/// A snapshot that both firstboot and etcdutl find good.
+/// Checks a snapshot that both firstboot and etcdutl must accept.
 pub(crate) fn good(host: &Host, path: &str) -> Result<Value> {
     host.check(&["firstboot", "snapshot", "verify", path])?;
     let theirs = host.check(&["etcdutl", "snapshot", "status", path, "-w", "json"])?;

@@ -1,5 +1,5 @@
-//! Compressed and encrypted while it comes, into a store and into a folder; read by other programs
-//! than ours; restored from where it is.
+//! Snapshots that are compressed and encrypted while they are received, into a store and into a
+//! folder; read by programs other than ours; restored directly from the store.
 
 mod https;
 
@@ -40,7 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// A pair of keys: the secret one's file here, and the public one.
+/// Makes a key pair: returns the path of the secret key's file here, and the public key.
 fn keys(name: &str) -> Result<(PathBuf, String)> {
     let file = run::current()?.folder("age")?.join(name);
     process::run(Command::new("age-keygen").arg("-o").arg(&file))?.ok()?;
@@ -95,7 +95,7 @@ fn all() -> Result<()> {
     from_a_server(&bed)
 }
 
-/// What other programs make of it is what the manifest says.
+/// Checks that other programs read exactly what the manifest says.
 fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
     let open = host.run(&["firstboot", "snapshot", "/root/a.db"])?;
     ensure!(
@@ -138,7 +138,7 @@ fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
         manifest["plain"]["size"] == plain.metadata()?.len()
             && manifest["size"] == stored.metadata()?.len()
     );
-    // Random letters of base64 can be made a quarter smaller.
+    // Random base64 text can be compressed by a quarter.
     ensure!(
         stored.metadata()?.len() * 6 < plain.metadata()?.len() * 5,
         "{manifest}"
@@ -159,9 +159,9 @@ fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
     Ok(())
 }
 
-/// Only with the key, and only if all of it is there.
+/// A snapshot verifies only with the key, and only if it is complete.
 fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
-    // What cannot be read is not found bad.
+    // A snapshot that cannot be read is not reported as bad.
     let locked = |ran: Output, why: &str| -> Result<()> {
         ensure!(
             ran.code() == 1
@@ -188,7 +188,7 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
         "--boot",
     ])?;
     ensure!(well.contains("booted"), "{well}");
-    // The second recipient opens it, and a third does not.
+    // The second recipient's key decrypts it, and a third key does not.
     host.write("/root/second", fs::read(other)?, 0o600)?;
     verify(host, FILE, "/root/second")?.ok()?;
     host.write("/root/third", fs::read(keys("three")?.0)?, 0o600)?;
@@ -279,7 +279,7 @@ fn theirs(host: &Host, public: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the store says of uploads that are not over.
+/// Returns how many unfinished uploads the store lists.
 fn unfinished(bed: &Bed) -> Result<usize> {
     let mut curl = bed.provisioning.network.world().command("curl");
     let said =
@@ -288,7 +288,7 @@ fn unfinished(bed: &Bed) -> Result<usize> {
     Ok(said.matches("<Upload>").count())
 }
 
-/// What the store has: uploads that are not over, and objects.
+/// Returns the store's number of unfinished uploads and of objects.
 fn stored(bed: &Bed) -> Result<(usize, usize)> {
     let mut curl = bed.provisioning.network.world().command("curl");
     let said =
@@ -296,9 +296,9 @@ fn stored(bed: &Bed) -> Result<(usize, usize)> {
     Ok((unfinished(bed)?, said.matches("<Key>").count()))
 }
 
-/// ^C leaves no parts that no list shows and that cost money, and no object without its manifest:
-/// neither where they are on their way, nor where the store has done what it was asked for and its
-/// answer is on the way.
+/// ^C leaves no parts, which no object list shows and which cost money, and no object without its
+/// manifest: neither while the parts are being uploaded, nor when the store has carried out the
+/// request but its answer has not arrived yet.
 fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     let host = &bed.hosts[0];
     let before = stored(bed)?;
@@ -308,16 +308,16 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     for (signal, code, fault, until) in [
         ("-INT", 130, Fault::Slow(two), begun),
         ("-TERM", 143, Fault::Slow(two), begun),
-        // The answer has the upload's id.
+        // The delayed answer contains the upload's id.
         ("-INT", 130, Fault::SlowAnswer("?uploads", 2 * two), begun),
-        // The object is there, and firstboot does not know it.
+        // The object exists, but firstboot does not know that yet.
         (
             "-INT",
             130,
             Fault::SlowAnswer("POST /backups/etcd/", 2 * two),
             object,
         ),
-        // It is there, and its manifest is not.
+        // The object exists, but its manifest does not.
         (
             "-TERM",
             143,
@@ -354,7 +354,7 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     Ok(())
 }
 
-/// Over a line that breaks, and goes on where it broke.
+/// Restores over a connection that breaks, and resumes where it broke.
 fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
     let host = &bed.hosts[0];
     etcdctl(host, "put answer 43")?;

@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Nothing has to answer there.
+/// No server needs to answer at this address.
 const STORE: &str =
     "destination = \"s3://backups/etcd\"\n[backup.s3]\nendpoint = \"http://10.101.15.1:9001\"";
 

@@ -1,5 +1,5 @@
-//! A member's file loses what the member has: a page of an earlier time stands where the newest
-//! was, and is as whole as that.
+//! A member's database file loses data that the running member still has: a page from an earlier
+//! time replaces the newest one, and is just as valid.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -32,7 +32,8 @@ fn at(page: u64) -> usize {
     usize::try_from(page).unwrap_or(0) * PAGE
 }
 
-/// Where each bucket's root page is written down, and which it is; 0: the bucket is there itself.
+/// Returns for each bucket where its root page number is stored, and that number; 0 means that the
+/// bucket is inline.
 fn roots(db: &[u8]) -> BTreeMap<Vec<u8>, (usize, u64)> {
     let root = at(meta(db, 16));
     (0..word(db, root + 10) & 0xFFFF)
@@ -74,14 +75,14 @@ fn free(db: &[u8]) -> Result<u64> {
         .context("no page is free")
 }
 
-/// While the member runs: it remembers what its file has lost. Afterwards the member is not fit for
-/// use.
+/// Runs while the member is up: it still has in memory what its file has lost. Afterwards the
+/// member is unusable.
 pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     let put = |from: u32| -> Result<()> {
         for nth in from..from + 15 {
             etcdctl(host, &format!("put lost/{nth} {}", "x".repeat(100)))?;
         }
-        // Until etcd has committed what it has.
+        // Waits until etcd has committed its pending writes.
         sleep(Duration::from_secs(1));
         Ok(())
     };
@@ -101,7 +102,8 @@ pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     let file = File::options().write(true).open(host.path(DB))?;
     file.write_all_at(&old, at(place) as u64)?;
     file.write_all_at(&place.to_le_bytes(), pointer as u64)?;
-    // Unless the member is named, its data is compared with the others' first, and there it ends.
+    // Unless the member is named, firstboot first compares its data with the others' and stops
+    // there.
     let endpoint = format!("https://{address}:2379");
     let taken = host.run(&[
         "firstboot",

@@ -1,5 +1,5 @@
-//! `firstboot snapshot` on real hosts with a real etcd: what is taken is good, what goes wrong
-//! leaves nothing behind, and the schedule is kept whoever is down.
+//! `firstboot snapshot` on real hosts with a real etcd: a snapshot that is taken is good, a failure
+//! leaves nothing behind, and the schedule is kept whichever member is down.
 
 mod bed;
 mod encrypted;

@@ -1,4 +1,4 @@
-//! The timer: every run is made once per cluster, and with one member down as well.
+//! The timer: every run takes one snapshot per cluster, even with one member down.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -38,7 +38,7 @@ fn snapshots(hosts: &[Host]) -> Result<BTreeSet<String>> {
 fn once() -> Result<()> {
     let mut bed = Bed::new(3, &far())?;
     for host in &bed.hosts {
-        // As if the timer had gone off long ago last: what was due since is made up for at the
+        // Makes the timer's last run look long past: systemd catches up on the missed run at the
         // start (Persistent=).
         let stamp = host.path("/var/lib/systemd/timers/stamp-firstboot-snapshot.timer");
         fs::create_dir_all(stamp.parent().context("no folder")?)?;
@@ -60,8 +60,8 @@ fn once() -> Result<()> {
         "{status}"
     );
 
-    // The same run once more, as it were; the one that took it is off, and one of the others
-    // cannot.
+    // Repeats the same run; the member that took the snapshot is off, and one of the others cannot
+    // take it.
     etcdctl(&bed.hosts[0], &format!("del {NEWEST}"))?;
     let at = bed
         .hosts
@@ -82,7 +82,7 @@ fn once() -> Result<()> {
         "{taken:?}"
     );
 
-    // Those that could not, and were not there, find it made.
+    // The members that could not take it, or were down, find that it has been taken.
     bed.hosts[0]
         .sh("umount /var/backups/etcd && systemctl start firstboot-snapshot")?
         .ok()?;
@@ -133,8 +133,8 @@ fn shorten_turns(hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// A disk that cannot be written is seen in the unit, in its exit code and, as nobody else takes
-/// it, in the status.
+/// A disk that cannot be written shows in the unit, in its exit code and, since no other member
+/// takes the snapshot, in the status.
 fn cannot(host: &Host) -> Result<()> {
     host.sh("mount -t tmpfs -o ro none /var/backups/etcd")?
         .ok()?;

@@ -36,7 +36,7 @@ fn lost() -> Result<()> {
     lost_pages(&bed.hosts[0], bed.hosts[0].address())
 }
 
-/// One cluster for all: what each step leaves is looked at before the next.
+/// One cluster for all steps: what each step leaves is checked before the next.
 fn all() -> Result<()> {
     let mut bed = Bed::new(
         3,
@@ -113,7 +113,8 @@ fn under_writes(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// All but the newest good one may go, and what firstboot did not make stays.
+/// Prune may delete everything but the newest good snapshot, and keeps files that firstboot did not
+/// make.
 fn pruned(host: &Host) -> Result<()> {
     host.sh(&format!(
         "cd {OWN} && for nth in 1 2; do firstboot snapshot; sleep 1; done; cp *.db /root/; cp /root/any.db ."
@@ -126,7 +127,7 @@ fn pruned(host: &Host) -> Result<()> {
         .filter_map(|one| one["name"].as_str())
         .max();
     let newest = newest.context("none")?.to_owned();
-    // A newer one that is not whole is not the newest good one.
+    // A newer snapshot that is incomplete does not count as the newest good one.
     let torn = newest.replace("Z-", "Z-torn-").replacen("20", "21", 1);
     let tear = format!(
         "cd {OWN} && head -c 5000 {newest} > {torn} && sed 's/{newest}/{torn}/' {newest}.json > {torn}.json"
@@ -160,7 +161,7 @@ fn pruned(host: &Host) -> Result<()> {
     good(host, &format!("{OWN}/{newest}")).map(drop)
 }
 
-/// Too small from the start, and full in the middle.
+/// A disk that is too small from the start, and one that becomes full in the middle.
 fn no_room(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     host.sh("mount -t tmpfs -o size=8m none /root/slow")?.ok()?;
@@ -172,7 +173,7 @@ fn no_room(bed: &Bed) -> Result<()> {
     nothing_left(bed)?;
     host.check(&["mount", "-o", "remount,size=40m", "/root/slow"])?;
     let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
-    // As much as there is, by somebody else.
+    // Another program fills all the remaining space.
     host.sh("cat /dev/zero > /root/slow/other; true")?.ok()?;
     bed.provisioning.network.lift_rate_limit("etcd-1")?;
     let (code, said) = end(child)?;
@@ -195,7 +196,7 @@ fn read_only(host: &Host) -> Result<()> {
     host.check(&["umount", "/mnt/small"]).map(drop)
 }
 
-/// A snapshot of another member, over a line so slow that there is time to disturb it.
+/// Starts a snapshot of another member, over a link so slow that there is time to disturb it.
 fn begin(bed: &Bed, from: &str, path: &str) -> Result<Child> {
     let host = &bed.hosts[0];
     bed.provisioning.network.limit_rate("etcd-1", "8mbit")?;
@@ -216,7 +217,7 @@ fn begin(bed: &Bed, from: &str, path: &str) -> Result<Child> {
     Ok(child)
 }
 
-/// How it ended, and what it said.
+/// Returns how it ended, and what it printed.
 fn end(child: Child) -> Result<(Option<i32>, String)> {
     let output = child.wait_with_output()?;
     Ok((
@@ -247,7 +248,7 @@ fn two_at_once(bed: &Bed) -> Result<()> {
     host.sh("rm /root/slow/*")?.ok().map(drop)
 }
 
-/// Without a certificate that etcd trusts nothing comes.
+/// Without a certificate that etcd trusts no snapshot is taken.
 fn wrong_certificate(host: &Host) -> Result<()> {
     let swap = "cd /etc/etcd/tls && cp -p client.crt /root/client.crt && cp server.crt client.crt";
     host.sh(swap)?.ok()?;
@@ -264,7 +265,7 @@ fn wrong_certificate(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// ^C, and a kill that nobody can clear up after.
+/// ^C, and a kill that leaves no chance to clean up.
 fn stopped(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
@@ -296,7 +297,7 @@ fn member_killed(bed: &Bed) -> Result<()> {
         "{code:?} {said}"
     );
     nothing_left(bed)?;
-    // The cluster is none the worse for all of it.
+    // The cluster is unharmed after all of this.
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(&bed.hosts[0], "put after all") {
         ensure!(Instant::now() < end, "{error:#}");
@@ -305,8 +306,8 @@ fn member_killed(bed: &Bed) -> Result<()> {
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// One member is stopped in the middle and keeps its connection open, the line to another is cut:
-/// both are given up, and nothing stays.
+/// One member is stopped in the middle and keeps its connection open, the link to another is cut:
+/// both snapshots are given up, and nothing remains.
 fn silent(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     host.check(&["mkdir", "/root/slow/other"])?;

@@ -1,4 +1,4 @@
-//! An object store, well and not well.
+//! An object store, healthy and faulty.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ fn all() -> Result<()> {
     );
     host.write("/etc/firstboot/s3-keys", keys, 0o600)?;
 
-    // Of three parts.
+    // A snapshot of three parts.
     fill(host, 10)?;
     snapshot(host, "")?.ok()?;
     let first = list(host, "s3://backups/etcd/")?;

@@ -208,7 +208,7 @@ fn services() -> Result<()> {
         metadata.path(),
     )?;
     let mut host = Host::new(&network, "etcd-1", &base::base()?)?;
-    // chronyd may not set the clock here, and its unit is skipped for that reason.
+    // chronyd cannot set the clock here, so its unit is skipped.
     host.write(
         "/etc/systemd/system/chrony.service.d/bed.conf",
         "[Unit]\nConditionCapability=\n[Service]\nExecStart=\nExecStart=!/usr/sbin/chronyd -d -x\nType=simple\nPIDFile=\n",

@@ -37,7 +37,7 @@ fn kernel() -> Result<()> {
     host.boot()?;
     host.wait_for(DBUS, BOOT_TIMEOUT)?;
     newer(&host, &[Ported::Seccomp, Ported::Getrandom])?;
-    // The calls of 3.10 are there. These do no harm, and no kernel leaves them out.
+    // The calls of 3.10 work. These calls do no harm, and no kernel leaves them out.
     for (first, last) in [(4, 10), (305, 309)] {
         let all: Vec<u32> = (first..=last).collect();
         ensure!(
@@ -46,7 +46,7 @@ fn kernel() -> Result<()> {
         );
     }
 
-    // systemd 219 of CentOS 7 takes these and does nothing.
+    // systemd 219 of CentOS 7 accepts these and ignores them.
     let refuse = [
         "SystemCallFilter=~uname",
         "RestrictAddressFamilies=AF_UNIX",
@@ -69,11 +69,11 @@ fn kernel() -> Result<()> {
     newer(&host, &[Ported::Seccomp])
 }
 
-/// A service and a command on a host have these of the newer calls and no other.
+/// A service and a command on a host have only these of the newer calls.
 fn newer(host: &Host, left: &[Ported]) -> Result<()> {
     let left: Vec<u32> = left.iter().map(|call| *call as u32).collect();
     for through in [SERVICE, &[]] {
-        // No number above 470 is given yet (Linux 6.18).
+        // No number above 470 is assigned yet (Linux 6.18).
         let there = present(host, through, LAST_SYSTEM_CALL + 1, 600)?;
         ensure!(
             there == left,

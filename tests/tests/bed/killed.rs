@@ -1,4 +1,4 @@
-//! A run that is killed in the midst of a test leaves nothing that lives, and the next one clears
+//! A run that is killed in the middle of a test leaves no process behind, and the next run removes
 //! the rest.
 
 use std::fs::{self, File};
@@ -22,7 +22,8 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement::Network,
 ];
 
-/// Set for the run that is to be killed. It is no test of its own, so it is not listed without it.
+/// Set for the run that will be killed. That run is not a separate test, so it is not listed unless
+/// this is set.
 const VICTIM: &str = "BED_VICTIM";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -37,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// A host that is on, for as long as it takes to be killed, and no longer than a minute.
+/// Keeps a host on until it is killed, for at most a minute.
 fn victim() -> Result<()> {
     let network = Network::new()?;
     let mut host = Host::new(&network, "victim", &base::base()?)?;

@@ -1,4 +1,4 @@
-//! The bed itself: that its hosts, networks, servers and stand-ins do what the tests built on them
+//! The test bed itself: its hosts, networks, servers and stand-ins do what the tests built on them
 //! take for granted.
 
 mod cluster;

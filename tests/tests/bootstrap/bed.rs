@@ -1,4 +1,4 @@
-//! Installed machines, and what is asked of them.
+//! Installed machines, and helpers to query them.
 
 use std::fs;
 use std::path::Path;
@@ -24,32 +24,32 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
 ];
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// A cluster to be: installed, told who is who, off.
+/// A future cluster: its machines are installed, have their node documents and are off.
 pub(crate) struct Bed {
-    // The hosts go before their network.
+    // The hosts must be dropped before their network.
     pub(crate) hosts: Vec<Host>,
     pub(crate) provisioning: Provisioning,
-    /// Of its etcd.
+    /// The version of its etcd.
     pub(crate) version: String,
-    /// After so many entries etcd makes a snapshot of its log.
+    /// The number of entries after which etcd makes a snapshot of its log.
     snapshot_count: usize,
 }
 
 impl Bed {
-    /// With so many nodes: the demo's three, or more of the same. `ETCD_VERSION` runs the whole
+    /// Makes this many nodes: the demo's three, or more like them. `ETCD_VERSION` runs the whole
     /// suite with another etcd.
     pub(crate) fn new(count: usize) -> Result<Self> {
         Self::with_etcd(&etcd::asked(), count)
     }
 
-    /// The same with another version of etcd than the suite is run for.
+    /// Makes the same with another version of etcd than the suite's.
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
-        // Who joins gets a snapshot of the database soon, and not the whole log: so it is with any
-        // cluster that has lived.
+        // A joining member soon gets a snapshot of the database instead of the whole log, as in any
+        // cluster that has been in use.
         Self::compacting(version, count, 1000)
     }
 
-    /// The same, with a log that etcd compacts after so many entries.
+    /// Makes the same with a log that etcd compacts after this many entries.
     pub(crate) fn compacting(version: &str, count: usize, snapshot_count: usize) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
@@ -75,7 +75,7 @@ impl Bed {
         })
     }
 
-    /// Installs new nodes from the image that was built, until there are so many.
+    /// Installs new nodes from the current image until there are this many.
     pub(crate) fn install_up_to(&mut self, count: usize) -> Result<()> {
         for number in self.hosts.len() + 1..=count {
             self.hosts
@@ -85,7 +85,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Builds the image again, with so many nodes, and installs the new ones from it.
+    /// Rebuilds the image with this many nodes, and installs the new ones from it.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut text = fs::read_to_string(recipe("demo"))?;
         text = text.replace(
@@ -105,7 +105,7 @@ impl Bed {
         self.grow_from(&text, count)
     }
 
-    /// Builds the image again from this recipe, and installs new nodes from it until there are so
+    /// Rebuilds the image from this recipe, and installs new nodes from it until there are this
     /// many.
     pub(crate) fn grow_from(&mut self, recipe: &str, count: usize) -> Result<()> {
         self.build(recipe)?;
@@ -119,8 +119,7 @@ impl Bed {
         self.provisioning.build(&path).map(drop)
     }
 
-    /// A new machine that is installed and told that it is this node, at an address of its own:
-    /// off.
+    /// Adds a new installed machine with this node's document, at another address; it is off.
     pub(crate) fn moved(&self, node: &str) -> Result<Host> {
         let mut host = self.provisioning.machine(&format!("{node}-new"))?;
         self.provisioning.install(&mut host)?;
@@ -129,12 +128,12 @@ impl Bed {
         Ok(host)
     }
 
-    /// A new disk in a machine that is off, as the installer left the first one.
+    /// Gives a machine that is off a new disk, as the installer left the first one.
     pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()
     }
 
-    /// A new disk in a machine that is off, installed from the image.
+    /// Gives a machine that is off a new disk, installed from the image.
     pub(crate) fn reinstall(&mut self, at: usize) -> Result<()> {
         let host = &mut self.hosts[at];
         host.wipe()?;
@@ -144,28 +143,28 @@ impl Bed {
         host.snapshot()
     }
 
-    /// Pulls the plug of a machine, and installs it from an image with that version of etcd.
+    /// Cuts a machine's power, and installs it from an image with that version of etcd.
     pub(crate) fn install_with(&mut self, at: usize, version: &str) -> Result<()> {
         self.hosts[at].cut_power()?;
         version.clone_into(&mut self.version);
         self.reinstall(at)
     }
 
-    /// A new disk in a machine that is off, with plain etcd on it: set up by hand, as one of a new
+    /// Gives a machine that is off a new disk with plain etcd, set up by hand as a member of a new
     /// cluster.
     pub(crate) fn set_up_by_hand(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()?;
         reference_setup::configure(&self.provisioning, &self.hosts[at], "new")
     }
 
-    /// A second machine that is installed and told that it is this node, and has its address: off.
+    /// Adds a second installed machine with this node's document and address; it is off.
     pub(crate) fn twin(&self, node: &str) -> Result<Host> {
         let twin = self.provisioning.twin(node)?;
         etcd::replace_etcd_binary(&twin, &self.version)?;
         Ok(twin)
     }
 
-    /// Pulls all plugs, also of machines that are off.
+    /// Cuts the power of all machines that are on.
     pub(crate) fn cut_power(&mut self) -> Result<()> {
         for host in &mut self.hosts {
             if host.is_on()? {
@@ -175,7 +174,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Takes from machines that are off all that they learned since they were installed.
+    /// Removes all state since the installation from machines that are off.
     pub(crate) fn forget_all(&self) -> Result<()> {
         for host in &self.hosts {
             for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
@@ -195,7 +194,7 @@ impl Bed {
         Ok(())
     }
 
-    /// All three are members of one cluster, and firstboot on each has said so.
+    /// Waits until all three are members of one cluster, and firstboot on each has reported it.
     pub(crate) fn wait_all_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -226,7 +225,7 @@ pub(crate) fn retry_etcdctl(host: &Host, arguments: &str) -> Result<()> {
     Ok(())
 }
 
-/// A copy of a folder takes the place of another.
+/// Replaces a folder with a copy of another.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     process::check("rm", &["-rf", &to.to_string_lossy()])?;
     process::check(
@@ -236,7 +235,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     .map(drop)
 }
 
-/// The token that a host's etcd begins with.
+/// Returns the token with which a host's etcd starts.
 pub(crate) fn token(host: &Host) -> Result<String> {
     let conf = host.read("/etc/etcd/etcd.conf")?;
     let line = conf
@@ -261,7 +260,7 @@ pub(crate) fn listed(host: &Host, name: &str) -> Result<Option<(String, String)>
     }))
 }
 
-/// firstboot refused in this boot, with these words, and etcd is down.
+/// Waits until firstboot has refused in this boot with these words, and etcd is down.
 pub(crate) fn wait_refused(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
     host.wait_for(
@@ -274,7 +273,8 @@ pub(crate) fn wait_refused(host: &Host, words: &[&str]) -> Result<()> {
     )
 }
 
-/// Waits until firstboot's newest words, as `systemctl status` shows them, contain all of these.
+/// Waits until firstboot's current status text, as `systemctl status` shows it, contains all of
+/// these words.
 pub(crate) fn wait_said(host: &Host, words: &[&str]) -> Result<String> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     loop {
@@ -299,7 +299,7 @@ pub(crate) fn wait_said(host: &Host, words: &[&str]) -> Result<String> {
     }
 }
 
-/// etcd does not run, and never did: there is no data.
+/// Checks that etcd is not running and never ran: no data exists.
 pub(crate) fn has_no_etcd(host: &Host) -> Result<()> {
     let state = host
         .run(&["systemctl", "is-active", "etcd.service"])?

@@ -1,5 +1,5 @@
-//! A new disk's clock: a machine whose clock is off joins nobody, for leases and certificates are
-//! judged by it.
+//! The clock of a node with a new disk: a machine whose clock is off joins no cluster, since leases
+//! and certificates depend on the clock.
 
 use std::path::Path;
 
@@ -20,8 +20,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// It was behind while the machine was off, so that its own certificates are not valid yet; then it
-/// is ahead, and the members' clocks tell.
+/// The clock is slow while the machine is off, so that its own certificates are not valid yet; then
+/// it is fast, and the members' clocks reveal that.
 fn off() -> Result<()> {
     let bed = Bed::booted(Path::new(env!("CARGO_BIN_EXE_tracer")))?;
     bed.make_healthy(0)?;

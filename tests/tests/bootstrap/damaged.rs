@@ -1,6 +1,6 @@
-//! etcd cannot run on what the node has: a damaged log or database, a full volume, a masked unit.
-//! firstboot says which it is in each place that an operator looks at, and the way out that
-//! docs/operating.md names loses no acknowledged write.
+//! etcd cannot run on the node's data or system: a damaged log or database, a full volume, a masked
+//! unit. firstboot reports the cause in each place that an operator looks at, and the remedy in
+//! docs/operating.md loses no acknowledged write.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// As many acknowledged writes as must be there in the end.
+/// The number of acknowledged writes that must exist at the end.
 const KEYS: usize = 200;
 
 fn written(bed: &Bed) -> Result<Client> {
@@ -41,7 +41,7 @@ fn written(bed: &Bed) -> Result<Client> {
     Ok(client)
 }
 
-/// The third is a healthy member, and has all that was acknowledged.
+/// Checks that the third is a healthy member and has every acknowledged write.
 fn nothing_lost(bed: &Bed, client: &Client) -> Result<()> {
     let host = &bed.hosts[2];
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -54,8 +54,8 @@ fn nothing_lost(bed: &Bed, client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// etcd does not come up on the third: firstboot.service, `firstboot status` and its exit code say
-/// so, and the reason once.
+/// Checks that etcd does not come up on the third, that firstboot.service, `firstboot status` and
+/// its exit code say so, and that the reason is logged once.
 fn named(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
     let ran = host.run(&["firstboot", "status"])?;
@@ -85,8 +85,8 @@ fn change(path: &Path, how: impl FnOnce(&mut [u8])) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Damages a leaf page of keys and values, and not the pages that firstboot reads: they have how
-/// far the database is.
+/// Damages a leaf page of keys and values, but not the pages that firstboot reads to find out how
+/// far the database has got.
 fn damage_keys(page: &mut [u8]) {
     const LEAF: u8 = 2;
     let has = |words: &[u8]| page.windows(words.len()).any(|found| found == words);
@@ -114,8 +114,8 @@ fn damaged() -> Result<()> {
     let member = host.path("/var/lib/etcd/data/member");
     let restart = "systemctl start --no-block etcd; systemctl restart --no-block firstboot";
 
-    // What firstboot itself finds it gives up by itself, since the other members have all of it,
-    // and keeps it.
+    // firstboot itself gives up and archives data in which it finds damage, since the other members
+    // have all of it.
     for (id, log) in [("data-behind", true), ("data-incomplete", false)] {
         let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
         host.check(&[
@@ -165,7 +165,7 @@ fn damaged() -> Result<()> {
     );
     host.sh(restart)?;
     named(host, &["etcd ended at", "[etcd-ended]"])?;
-    // As docs/operating.md gives damaged data up.
+    // Discards damaged data as docs/operating.md describes.
     host.check(&[
         "sh",
         "-c",
@@ -210,7 +210,7 @@ fn masked() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let host = &bed.hosts[2];
-    // The unit lies where `systemctl mask` would make its link, so that it refuses.
+    // The unit file is where `systemctl mask` would put its link, so systemctl refuses.
     let refused = host.sh("systemctl mask etcd")?;
     ensure!(refused.stderr.contains("already exists"), "{refused:?}");
     host.check(&[

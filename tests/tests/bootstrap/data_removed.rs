@@ -1,6 +1,6 @@
-//! An operator or an accident empties, exchanges or damages the data of a member that was healthy.
-//! etcd must never begin under the old member's id on such data, however it is started
-//! (etcd-io/etcd#2780, #8486, #10817).
+//! An operator or an accident empties, replaces or damages the data of a healthy member. etcd must
+//! never start on such data under the old member's id, however it is started (etcd-io/etcd#2780,
+//! #8486, #10817).
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -34,8 +34,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Three members, of which the third was rebuilt once: its etcd.conf is that of a member that
-/// joined.
+/// Makes three members, the third of which has been rebuilt once: its etcd.conf is that of a member
+/// that joined.
 fn rebuilt_once(version: &str) -> Result<Bed> {
     let mut bed = Bed::with_etcd(version, 3)?;
     boot_all(&mut bed.hosts)?;
@@ -48,9 +48,9 @@ fn rebuilt_once(version: &str) -> Result<Bed> {
     Ok(bed)
 }
 
-/// Ways to lose a member's data, as an operator types them. /root/copy is an older copy of it, and
-///root/other a copy of another member's. After each, etcd is started by hand, or systemd starts
-/// it again.
+/// Ways to lose a member's data, as an operator types them. /root/copy is an older copy of the
+/// data, and /root/other a copy of another member's data. After each, etcd is started by hand, or
+/// systemd restarts it.
 const WAYS: [(&str, &str); 11] = [
     ("removed while stopped", "systemctl stop etcd; rm -rf data; systemctl start --no-block etcd"),
     ("removed, and killed", "rm -rf data; systemctl kill --signal=KILL etcd"),
@@ -104,7 +104,7 @@ fn emptied(version: &str) -> Result<()> {
     Ok(())
 }
 
-/// The third loses its data so. It comes back as another member, by itself.
+/// Makes the third lose its data by the script. It returns as a new member without intervention.
 pub(crate) fn lose(bed: &Bed, script: &str) -> Result<()> {
     let host = &bed.hosts[2];
     let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
@@ -141,8 +141,8 @@ fn journals(host: &Host) -> Result<String> {
     ))
 }
 
-/// Ten writes that 2 and 3 acknowledged while 1 was off. 3 loses its data; 2 is cut off, and 1
-/// comes back first. 1 and 3 have none of the ten: they must not be a quorum.
+/// Members 2 and 3 acknowledge ten writes while 1 is off. Then 3 loses its data, 2 is cut off, and
+/// 1 comes back first. 1 and 3 do not have the ten writes: they must not be a quorum.
 fn ten_writes(version: &str) -> Result<()> {
     let mut bed = rebuilt_once(version)?;
     let client = Client::new(&bed.provisioning)?;

@@ -1,5 +1,5 @@
-//! The disasters that plain etcd allows, each twice on the same machines: set up by hand, and with
-//! firstboot.
+//! The disasters that plain etcd allows, each run twice on the same machines: with etcd set up by
+//! hand, and with firstboot.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -35,7 +35,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The write that must not be lost.
 const ANSWER: (&str, &str) = ("answer", "42");
 
-/// Machines with plain etcd, once they are a cluster that has acknowledged a write.
+/// Sets up machines with plain etcd, and waits until they are a cluster that has acknowledged a
+/// write.
 pub(crate) fn plain(bed: &mut Bed) -> Result<Client> {
     for at in 0..bed.hosts.len() {
         bed.set_up_by_hand(at)?;
@@ -50,7 +51,7 @@ pub(crate) fn plain(bed: &mut Bed) -> Result<Client> {
     Ok(client)
 }
 
-/// The same with firstboot.
+/// Does the same with firstboot.
 pub(crate) fn ours(bed: &mut Bed) -> Result<Client> {
     bed.cut_power()?;
     bed.provisioning.network.heal_all()?;
@@ -69,7 +70,7 @@ pub(crate) fn write(client: &Client, bed: &Bed, at: usize) -> Result<()> {
     })
 }
 
-/// What a member with a quorum behind it has of the answer, once it has a quorum.
+/// Returns the value that a member has for the answer, once it has a quorum.
 pub(crate) fn answer(client: &Client, bed: &Bed, at: usize) -> Result<Option<String>> {
     let address = bed.hosts[at].address();
     let mut found = None;
@@ -92,8 +93,8 @@ fn eventually(what: &str, mut act: impl FnMut() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// etcd-io/etcd#12227: two of three with new disks, started as `new`, are a quorum. They elect a
-/// leader with nothing in it, and the third, which has the data, follows it.
+/// etcd-io/etcd#12227: two of three members with new disks, started as `new`, are a quorum. They
+/// elect a leader without data, and the third, which has the data, follows it.
 fn two_wiped() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = plain(&mut bed)?;
@@ -111,7 +112,7 @@ fn two_wiped() -> Result<()> {
     bed.replace_disk(0)?;
     bed.replace_disk(1)?;
 
-    // Alone, they cannot know what the third has.
+    // Alone, the two cannot know what the third has.
     boot_all(&mut bed.hosts[..2])?;
     for (own, other) in [(0, "etcd-2"), (1, "etcd-1")] {
         wait_said(
@@ -125,7 +126,7 @@ fn two_wiped() -> Result<()> {
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
 
-    // With it, they do.
+    // With the third up, they know.
     bed.hosts[2].boot()?;
     for host in &bed.hosts[..2] {
         wait_said(
@@ -139,7 +140,7 @@ fn two_wiped() -> Result<()> {
     }
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
-    // Without a quorum etcd answers no client, so its database is looked into.
+    // Without a quorum etcd answers no client, so the test reads its database.
     let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
     ensure!(
         database.windows(6).any(|bytes| bytes == b"answer"),
@@ -148,13 +149,14 @@ fn two_wiped() -> Result<()> {
     Ok(())
 }
 
-/// A member with a new disk that reaches nobody starts as `new` with the id that it had. The leader
-/// believes that it still has what it once confirmed, and it dies of that, at every start.
+/// A member with a new disk that reaches no other member starts as `new` with its old id. The
+/// leader assumes that this member still has the entries it once confirmed, and that makes the
+/// member crash at every start.
 fn wiped_and_parted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = plain(&mut bed)?;
     write(&client, &bed, 0)?;
-    // What an old leader knew of others is gone with it, so a follower.
+    // A leader's progress records would be lost with it, so the victim is a follower.
     let leads = |at: usize| client.leads(bed.hosts[at].address());
     let lost = if leads(2)? { 1 } else { 2 };
     let name = bed.hosts[lost].name().to_owned();
@@ -195,13 +197,13 @@ fn wiped_and_parted() -> Result<()> {
 
 /// One member lags behind; the other two acknowledge a write. Power fails, and one of these two
 /// comes back with a new disk. Started as `new` it is a voter with the old id that has forgotten
-/// the write, and with the one that never had it there is a quorum for forgetting it.
+/// the write, and together with the lagging member it is a quorum that has forgotten the write.
 fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = plain(&mut bed)?;
     write_behind(&client, &mut bed)?;
     bed.set_up_by_hand(2)?;
-    // While one answers that knows it etcd refuses to start as new; it is the first here.
+    // etcd refuses to start as `new` while a member that knows it answers; here it starts first.
     bed.hosts[2].boot()?;
     bed.hosts[2].wait_for(
         "ls /var/lib/etcd/data/member/wal/*.wal",
@@ -242,7 +244,7 @@ fn all_restarted() -> Result<()> {
     Ok(())
 }
 
-/// A write that the second does not see; then power fails.
+/// Makes a write that the second member does not see; then power fails.
 fn write_behind(client: &Client, bed: &mut Bed) -> Result<()> {
     bed.provisioning.network.unplug("etcd-2")?;
     write(client, bed, 0).context("the first and the third are a quorum")?;

@@ -1,5 +1,5 @@
-//! A member whose data differs from the others': etcd calls all of them healthy; firstboot does
-//! not.
+//! A member whose data differs from the others' data: etcd reports all members as healthy;
+//! firstboot does not.
 
 use std::fs;
 
@@ -23,8 +23,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn apart() -> Result<()> {
     let mut bed = Bed::new(0)?;
-    // With it etcd would not start again, which is right; who upgraded from an older image has it
-    // off.
+    // With this check etcd would refuse to start again, which is right; on nodes upgraded from an
+    // older image the check is off.
     let text = fs::read_to_string(recipe("demo"))?
         .replace("[etcd]\n", "[etcd]\ninitial-corrupt-check = false\n");
     bed.grow_from(&text, 3)?;
@@ -132,7 +132,7 @@ fn snapshots_warn(three: &Host) -> Result<()> {
     Ok(())
 }
 
-/// As etcd itself says.
+/// Waits until etcd itself reports health.
 fn wait_etcd_healthy(host: &Host) -> Result<()> {
     host.wait_for(
         ". /etc/profile.d/etcdctl.sh; etcdctl endpoint health",

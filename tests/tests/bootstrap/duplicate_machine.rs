@@ -1,5 +1,5 @@
-//! The named disaster "a clone of a node booted beside it", and a second machine that was told the
-//! same.
+//! The named disaster "a clone of a node booted beside it", and a second machine with the same node
+//! document.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -41,9 +41,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A clone beside its node: with plain etcd it is the same member, and votes a second time. Here it
-/// finds the other by its address before it says a word to anybody, or knows by its hardware that
-/// its disk is another machine's.
+/// A clone next to its node: with plain etcd it is the same member and votes a second time. Here
+/// firstboot on the clone finds the other machine by its address before it contacts any member, or
+/// recognizes by the hardware that its disk belongs to another machine.
 fn twin() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -66,7 +66,7 @@ fn twin() -> Result<()> {
     );
     twin.cut_power()?;
 
-    // Whoever is not heard at once is heard when the others name it.
+    // An owner that is not heard at first is heard once the other members name it.
     bed.provisioning.network.lose_first_arp_probe(twin.name())?;
     twin.boot()?;
     wait_refused(
@@ -76,7 +76,7 @@ fn twin() -> Result<()> {
     has_no_etcd(&twin)?;
     twin.cut_power()?;
 
-    // With a copy of the member's disk, where it can hear nobody that has the address.
+    // With a copy of the member's disk, where it cannot hear the owner of the address.
     for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
         copy(&bed.hosts[2].path(folder), &twin.path(folder))?;
     }
@@ -84,7 +84,7 @@ fn twin() -> Result<()> {
     twin.boot()?;
     wait_refused(&twin, &["[machine-copied]", &mac])?;
     bed.provisioning.network.heal_all()?;
-    // And with a journal of that disk that knows no machine.
+    // And with the journal of that disk removed, so that it does not know its machine.
     process::check(
         "rm",
         &[&twin.path("/var/lib/firstboot/journal").to_string_lossy()],
@@ -105,9 +105,9 @@ fn twin() -> Result<()> {
     two_quorums(&mut bed, &mut twin)
 }
 
-/// Plain etcd with a copy of a member's disk: where the network is divided either half has one of
-/// the two, and both halves are a quorum of one cluster, in which each acknowledges another value
-/// of one key.
+/// Plain etcd with a copy of a member's disk: if the network is divided, each half has one of the
+/// two copies, and both halves are a quorum of the same cluster; each acknowledges a different
+/// value of one key.
 fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
     bed.cut_power()?;
     let client = plain(bed)?;
@@ -134,16 +134,16 @@ fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
     twin.cut_power()
 }
 
-/// etcd-1 and etcd-3 hear each other, and etcd-2 and the twin do.
+/// Divides the network: etcd-1 and etcd-3 hear each other, and so do etcd-2 and the twin.
 fn divide(bed: &Bed, twin: &Host) -> Result<()> {
     bed.provisioning
         .network
         .partition(&["etcd-1", "etcd-3"], &["etcd-2", twin.name()])
 }
 
-/// The lone member of its cluster has a twin with an empty disk. There is no other member to tell
-/// the twin of it, and the first packet that asks for it is lost: only what is asked again in the
-/// background keeps the twin from beginning the cluster a second time.
+/// The only member of its cluster has a twin with an empty disk. No other member can tell the twin
+/// about it, and the first packet that asks for the address is lost: only the repeated probes in
+/// the background keep the twin from bootstrapping the cluster a second time.
 fn question_lost() -> Result<()> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -170,7 +170,7 @@ fn question_lost() -> Result<()> {
     Ok(())
 }
 
-/// Its own question comes back, and its own kernel answers it.
+/// The node's own probe comes back to it, and its own kernel answers it.
 fn echo() -> Result<()> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;
@@ -184,10 +184,10 @@ fn echo() -> Result<()> {
     Ok(())
 }
 
-/// A copy of a virtual machine, down to its hardware address: no switch brings the one an answer of
-/// the other, each takes the other's packets, and its disk is as good as the first's, or is empty.
-/// That the others hear its member while its own etcd is off is what it is known by, whether that
-/// member follows or leads.
+/// A copy of a virtual machine, including its MAC address: no switch delivers one machine's answer
+/// to the other, each receives the other's packets, and its disk is as valid as the first one's, or
+/// empty. The only evidence is that the other members hear this member while its own etcd is off,
+/// whether that member follows or leads.
 fn cloned() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -243,8 +243,8 @@ fn cloned() -> Result<()> {
     Ok(())
 }
 
-/// Power comes back for both at once, so that neither finds the other's etcd: each hears the other
-/// ask.
+/// Both machines get their power back at once, so that neither finds the other's etcd: each hears
+/// the other's probe.
 fn together() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -273,7 +273,7 @@ fn together() -> Result<()> {
     }
     ensure!(refused > 0, "both were started");
 
-    // The operator has found out which is which.
+    // The operator has found out which machine is which.
     clone.cut_power()?;
     bed.provisioning.network.unplug(clone.name())?;
     bed.hosts[2].check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;

@@ -1,4 +1,4 @@
-//! `firstboot run --without`: the operator's way past a machine that will not come.
+//! `firstboot run --without`: how an operator continues without a machine that will not come up.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -28,7 +28,7 @@ fn without() -> Result<()> {
         "{few:?}"
     );
 
-    // One side alone changes nothing but what is said.
+    // The option on only one side changes nothing but the status text.
     bed.hosts[0].check(&["firstboot", "run", "--without", "etcd-3"])?;
     wait_said(
         &bed.hosts[0],

@@ -1,4 +1,4 @@
-//! Who opens connections to the barrier and says nothing keeps no member waiting.
+//! A client that opens connections to the barrier and sends nothing keeps no member waiting.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -23,19 +23,19 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// How many there are to each member.
+/// The number of connections to each member.
 const CONNECTIONS_PER_MEMBER: usize = 200;
 
-/// A flood, until it is dropped.
+/// A flood of connections that lasts until it is dropped.
 struct Flood {
     over: Arc<AtomicBool>,
-    /// How many connections came about.
+    /// How many connections were opened.
     opened: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Flood {
-    /// From one host to each of these.
+    /// Starts a flood from one host to each of these addresses.
     fn begin(from: &Namespace, to: Vec<SocketAddr>) -> Result<Self> {
         let (over, opened) = (
             Arc::new(AtomicBool::new(false)),
@@ -64,7 +64,7 @@ impl Flood {
     }
 }
 
-/// Opens as many as are lacking, again and again: what is cut off comes back.
+/// Keeps opening the missing connections: a connection that is cut off is replaced.
 fn flood(to: SocketAddr, over: &AtomicBool, opened: &AtomicUsize) {
     let silent = |stream: &TcpStream| {
         let heard = stream
@@ -104,8 +104,8 @@ fn bootstrap() -> Result<()> {
     );
     for host in &bed.hosts {
         let said = host.journal("firstboot")?;
-        // A host that is not up yet drops what it is sent: only of a peer that has answered before
-        // this says something.
+        // A host that is not up yet drops its packets, so only a peer that has answered before
+        // counts here.
         let kept_waiting = said
             .split("no answer in time; ")
             .skip(1)

@@ -1,4 +1,4 @@
-//! A cluster grows by recipe: an image with more nodes, the old members untouched.
+//! A cluster grows by recipe: the image gets more nodes, the old members stay untouched.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -58,14 +58,15 @@ fn grow() -> Result<()> {
         "{stranger:?}"
     );
 
-    // An old member is rebuilt from the old image while one more is down: it counts those that it
-    // does not know.
+    // An old member is rebuilt from the old image while another one is down: it also counts the
+    // members that its image does not list.
     bed.provisioning.restore_output(&old)?;
     bed.hosts[2].cut_power()?;
     bed.hosts[1].cut_power()?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
-    // This etcd adds nobody while a voter is down, but the dead one of two is gone.
+    // This etcd adds no member while a voter is down, but the old member of the rebuilt node has
+    // been removed.
     bed.hosts[0].wait_for(
         ". /etc/profile.d/etcdctl.sh; ! etcdctl member list | grep -q etcd-3",
         CONVERGENCE_TIMEOUT,

@@ -1,5 +1,5 @@
-//! `firstboot leave`: a member goes, the others are whole, and whoever left stays out until it is
-//! called back.
+//! `firstboot leave`: a member leaves, the others are healthy, and the member that left stays out
+//! until it is called back.
 
 use std::process::Command;
 
@@ -64,7 +64,7 @@ fn leave() -> Result<()> {
 
     killed_leader_leaves(&mut bed, leads, one)?;
 
-    // It stays out.
+    // The member stays out.
     bed.hosts[leads].shutdown()?;
     bed.hosts[leads].boot()?;
     wait_refused(
@@ -72,7 +72,7 @@ fn leave() -> Result<()> {
         &["has left its cluster", "firstboot run --rejoin"],
     )?;
 
-    // Of two, none may leave while the other is down.
+    // Of two members, neither may leave while the other is down.
     bed.hosts[other].cut_power()?;
     let stays = bed.hosts[one].run(&["firstboot", "leave", "--deadline", "3"])?;
     ensure!(
@@ -151,7 +151,7 @@ fn leave_down_to_one(bed: &Bed, one: usize, leads: usize, other: usize) -> Resul
     Ok(())
 }
 
-/// It is no member, etcd is down, and its data is there, aside.
+/// Checks that it is not a member, etcd is down, and its data is archived.
 fn left(host: &Host, other: &Host) -> Result<()> {
     host.wait_for(
         "systemctl is-failed --quiet firstboot.service",
@@ -178,7 +178,7 @@ fn left(host: &Host, other: &Host) -> Result<()> {
     .map(drop)
 }
 
-/// All but this one are well, and it is no member.
+/// Waits until all members but this one are healthy, and this one is not a member.
 fn wait_healthy_but(host: &Host, name: &str) -> Result<()> {
     let script = format!(
         "firstboot status --json | tr -d ' \\n' | grep -q '\"name\":\"{name}\"[^}}]*\"member\":false' && \

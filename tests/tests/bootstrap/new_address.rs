@@ -1,5 +1,5 @@
-//! A node gets another address, by a new image: it replaces the member that it was, and not while
-//! that lives.
+//! A node gets another address from a new image: it replaces its old member, but not while that
+//! member is alive.
 
 use std::fs;
 
@@ -21,8 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// ARP finds nobody at the new address: that the old machine is alive is known from those who are
-/// connected to it.
+/// ARP finds no owner of the new address: only the members connected to the old machine show that
+/// it is alive.
 fn moved() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -39,7 +39,7 @@ fn moved() -> Result<()> {
         "at https://10.101.15.103:2380",
     ];
     wait_said(&new, &rival)?;
-    // An answer that did not come in time begins the 60 s again.
+    // A late answer restarts the 60 s.
     new.wait_for(
         "systemctl is-failed --quiet firstboot.service",
         2 * CONVERGENCE_TIMEOUT,
@@ -57,7 +57,7 @@ fn moved() -> Result<()> {
     bed.hosts[2].cut_power()?;
     new.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     wait_healthy(&new, 3, CONVERGENCE_TIMEOUT)?;
-    // An old image's node knows where it is now.
+    // A node with the old image knows the moved member's address.
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let shown = bed.hosts[0].check(&["firstboot", "status"])?;
     ensure!(
@@ -71,7 +71,7 @@ fn moved() -> Result<()> {
     );
     ensure!(etcdctl(&new, "get answer --print-value-only --consistency=s")?.trim() == "42");
 
-    // The machine at the old address comes back from the dead: it is the member that was removed.
+    // The machine at the old address comes up again: its member has been removed.
     bed.hosts[2].boot()?;
     wait_refused(&bed.hosts[2], &[&before.0, "[member-removed]"])
 }

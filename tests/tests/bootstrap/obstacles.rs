@@ -1,6 +1,6 @@
-//! What keeps etcd from being a healthy member, from outside of the cluster's own life: a proxy, a
-//! route, another program, an owner, a drop-in, the member list. firstboot says which it is and
-//! what to do, or puts it right.
+//! What keeps etcd from being a healthy member for reasons outside the cluster: a proxy, a route,
+//! another program, a file owner, a drop-in, the member list. firstboot reports the cause and the
+//! remedy, or repairs it.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -33,7 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A proxy that nothing answers for, on all nodes, for all programs that systemd starts.
+/// A proxy that does not answer, on all nodes, for all programs that systemd starts.
 const PROXY: &str = "[Manager]\nDefaultEnvironment=HTTPS_PROXY=http://10.101.15.1:3128 https_proxy=http://10.101.15.1:3128\n";
 
 fn network() -> Result<()> {
@@ -62,7 +62,7 @@ fn network() -> Result<()> {
         "systemd has no proxy to give: {system}"
     );
 
-    // A member starts all the same, since the others reach it, and says what is wrong.
+    // The member starts all the same, since the others reach it, and firstboot reports the fault.
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.99.3")?;
     bed.hosts[2].sh("systemctl restart --no-block firstboot etcd")?;
     let run = "_SYSTEMD_INVOCATION_ID=$(systemctl show --property=InvocationID --value firstboot)";
@@ -138,7 +138,8 @@ fn stopped() -> Result<()> {
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// etcd, started again, does not come up: firstboot.service and `firstboot status` say so.
+/// Checks that etcd does not come up after a restart, and that firstboot.service and `firstboot
+/// status` say so.
 fn says(host: &Host, words: &[&str]) -> Result<()> {
     host.sh("systemctl start --no-block etcd; systemctl restart --no-block firstboot")?;
     wait_said(host, words)?;
@@ -154,7 +155,7 @@ fn says(host: &Host, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Raises an alarm as a member does whose database is full.
+/// Raises an alarm like a member with a full database.
 const FULL: &str = "curl --silent --fail --cacert /etc/etcd/tls/ca.crt --cert /etc/etcd/tls/client.crt --key /etc/etcd/tls/client.key \
      https://127.0.0.1:2379/v3/maintenance/alarm --data";
 
@@ -222,7 +223,7 @@ fn listed_wrong() -> Result<()> {
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// `firstboot status` says this at the member, and that there is a quorum.
+/// Checks that `firstboot status` shows this at the member, and that there is a quorum.
 fn degraded(host: &Host, name: &str, words: &[&str]) -> Result<String> {
     let ran = host.run(&["firstboot", "status"])?;
     ensure!(ran.code() == 5, "{ran:?}");
@@ -239,7 +240,7 @@ fn degraded(host: &Host, name: &str, words: &[&str]) -> Result<String> {
     Ok(ran.stdout)
 }
 
-/// Runs the command that stands in a remark.
+/// Runs the command that a remark contains.
 fn mend(host: &Host, shown: &str) -> Result<()> {
     let command = shown
         .split('`')

@@ -1,5 +1,5 @@
-//! The named disaster "a peer port answering with something else": at a member's address is another
-//! machine, or what answers on its port is something else.
+//! The named disaster "a peer port answering with something else": at a member's address there is
+//! another machine, or something else answers on its port.
 
 use std::fs::File;
 use std::path::Path;
@@ -31,9 +31,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The peer port of etcd-3.
 const PORT: &str = "10.101.15.103:2380";
 
-/// etcd-3 alone has the data, and something else answers at its address. Plain etcd takes that for
-/// a member that does not know the other two, who start as new: they are a quorum, and elect a
-/// leader with nothing in it.
+/// Only etcd-3 has the data, and something else answers at its address. Plain etcd takes that for a
+/// member that does not know the other two, which start as new: they are a quorum, and elect a
+/// leader without data.
 fn stranger() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let folder = run::current()?.folder("stranger")?;
@@ -86,7 +86,7 @@ fn stranger() -> Result<()> {
     Ok(())
 }
 
-/// Both that are empty say so, and begin nothing.
+/// Waits until both empty nodes report it, and checks that they bootstrap nothing.
 fn wait_for_both(bed: &Bed, words: &[&str]) -> Result<()> {
     bed.hosts[..2].iter().try_for_each(|host| {
         wait_said(host, words)?;
@@ -94,8 +94,8 @@ fn wait_for_both(bed: &Bed, words: &[&str]) -> Result<()> {
     })
 }
 
-/// An etcd of its own cluster at the third's address, with the third's certificates. It goes with
-/// the value.
+/// An etcd of another cluster at the third's address, with the third's certificates. It stops on
+/// drop.
 struct Other(KillOnDrop);
 
 impl Other {
@@ -156,7 +156,7 @@ impl Other {
     }
 }
 
-/// The names of those whom the etcd at the third's address lists.
+/// Returns the names of the members that the etcd at the third's address lists.
 fn members(bed: &Bed) -> Result<Vec<String>> {
     let list = Client::new(&bed.provisioning)?.members(bed.hosts[2].address())?;
     Ok(list.into_iter().map(|member| member.name).collect())

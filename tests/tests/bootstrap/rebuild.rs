@@ -1,4 +1,4 @@
-//! A node with a new disk comes back by itself, and costs no write.
+//! A node with a new disk comes back without intervention, and loses no write.
 
 use std::collections::BTreeSet;
 use std::thread::sleep;
@@ -44,7 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Writes through the host's own member until told to stop, and notes what was acknowledged.
+/// Writes through the host's own member until told to stop, and records the acknowledged writes.
 const WRITER: &str = ". /etc/profile.d/etcdctl.sh; i=0; while [ ! -e /root/stop ]; do i=$((i+1)); \
                       etcdctl put written/$i $i > /dev/null 2>> /root/failed && echo written/$i >> /root/acknowledged; done";
 
@@ -69,8 +69,8 @@ fn one_of_three() -> Result<()> {
         begun.elapsed()
     );
 
-    // How many were made meanwhile depends on who led and on the machine; enough for the comparison
-    // must be.
+    // The number of writes meanwhile depends on the leader and on the machine; there must be enough
+    // for the comparison.
     bed.hosts[0].wait_for(
         "[ $(wc -l < /root/acknowledged) -gt 50 ]",
         CONVERGENCE_TIMEOUT,
@@ -106,14 +106,14 @@ fn one_of_three() -> Result<()> {
         "before:\n{old}\nnow:\n{now}"
     );
 
-    // It is a member like the others: it boots again as one.
+    // The rebuilt member is like the others: it boots again as a member.
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// The way back is safe only where the others are seen to be a quorum, and there is room for what
-/// they have. Until then the old member stays what it was.
+/// A rebuild is safe only if the others are known to be a quorum and there is space for their data.
+/// Until then the old member stays unchanged.
 fn waits() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -171,15 +171,15 @@ fn two_of_five() -> Result<()> {
     Ok(())
 }
 
-/// A member that took a snapshot counts its peers as connected forever, by its metrics; so the
-/// second rebuild once waited for a machine that was not there.
+/// In the metrics of a member that took a snapshot its peers stay connected indefinitely; therefore
+/// the second rebuild once waited for a machine that did not exist.
 fn one_after_the_other() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
-    // More than the 5000 entries that etcd keeps of its log (SnapshotCatchUpEntries) and those
-    // between two snapshots.
+    // More than the 5000 entries that etcd keeps of its log (SnapshotCatchUpEntries) plus the
+    // entries between two snapshots.
     Client::new(&bed.provisioning)?.fill(&addresses, 7000, 10)?;
     for at in [2, 0, 1] {
         bed.hosts[at].cut_power()?;
@@ -196,15 +196,15 @@ fn one_after_the_other() -> Result<()> {
     Ok(())
 }
 
-/// etcd serves clients only once the cluster knows of it, which took 3.5 seven seconds in every
-/// other rebuild; its peers it serves from its start on.
+/// etcd serves clients only once the cluster knows about it, which took 3.5 seven seconds in every
+/// other rebuild; it serves its peers from the start.
 fn vote() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
-    // It waits, until the ports are closed to it.
+    // The node waits until the ports are closed to it.
     bed.provisioning.network.drop_between("etcd-2", "etcd-3")?;
     bed.hosts[2].boot()?;
     wait_said(&bed.hosts[2], &["only 1 of 3 voters are healthy"])?;
@@ -218,7 +218,7 @@ fn vote() -> Result<()> {
     close("clients", "2379")?;
     bed.provisioning.network.heal_all()?;
 
-    // The third field of `endpoint status` is the version: etcd answers to others.
+    // The third field of `endpoint status` is the version: it shows that etcd answers the others.
     let serves = "etcdctl endpoint status --endpoints=https://10.101.15.103:2379";
     bed.hosts[0].wait_for(
         &format!(". /etc/profile.d/etcdctl.sh; unset ETCDCTL_ENDPOINTS; {serves}"),

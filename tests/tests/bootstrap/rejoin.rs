@@ -1,6 +1,5 @@
-//! A member that somebody removed by hand, and one that comes back from the dead after its
-//! replacement joined: both say so and stop before etcd starts; `firstboot run --rejoin` brings one
-//! back.
+//! A member that an operator removed by hand, and one that comes back after its replacement joined:
+//! both say so and stop before etcd starts; `firstboot run --rejoin` brings one back.
 
 use std::path::Path;
 
@@ -52,7 +51,7 @@ fn removed() -> Result<()> {
         &[&old, "[member-removed]", "firstboot run --rejoin"],
     )?;
 
-    // Power is lost somewhere on the way back; its old data is there afterwards.
+    // Power is lost during the rejoin; the old data is still there afterwards.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
     bed.hosts[2].wait_for("ls -d /var/lib/etcd/aside/removed-*", CONVERGENCE_TIMEOUT)?;
     bed.hosts[2].cut_power()?;
@@ -62,8 +61,8 @@ fn removed() -> Result<()> {
     let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     ensure!(new != old, "it is the same member");
 
-    // The disk of now is taken out, a new one joins in its place, and then the old one is put in
-    // again.
+    // The current disk is taken out, a new one joins in its place, and then the old one is put
+    // back.
     bed.hosts[2].cut_power()?;
     take_out(&bed.hosts[2], &kept)?;
     bed.replace_disk(2)?;
@@ -80,13 +79,13 @@ fn removed() -> Result<()> {
     );
     ensure!(etcdctl(&bed.hosts[0], "get answer --print-value-only")?.trim() == "42");
 
-    // Nobody else has its place by now: it may have it.
+    // No other member has its place any more, so it may take the place.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Plain etcd on the old disk: it starts, is told that it was removed, and ends. That is said in
-/// its log alone, and what would bring the node back is for its operator to find out.
+/// Plain etcd on the old disk: it starts, learns that it was removed, and exits. Only its log says
+/// so, and its operator has to find out what would bring the node back.
 fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
     let client = plain(bed)?;
     let helper = bed.hosts[0].address();
@@ -121,23 +120,23 @@ fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What a node has to live by.
+/// The state that a node needs.
 const DISK: [&str; 2] = ["firstboot", "etcd"];
 
-/// Takes the disk of a machine that is off.
+/// Takes out the disk of a machine that is off.
 fn take_out(host: &Host, kept: &Path) -> Result<()> {
     DISK.iter()
         .try_for_each(|name| copy(&host.path("/var/lib").join(name), &kept.join(name)))
 }
 
-/// Puts a disk that was taken out into a machine that is off.
+/// Puts a removed disk back into a machine that is off.
 fn put_in(host: &Host, kept: &Path) -> Result<()> {
     DISK.iter()
         .try_for_each(|name| copy(&kept.join(name), &host.path("/var/lib").join(name)))
 }
 
-/// One of the three that are left takes connections and answers none: what the other two say counts
-/// all the same.
+/// One of the three remaining members accepts connections and never answers: the other two members'
+/// answers count all the same.
 fn beside_one_that_hangs() -> Result<()> {
     let mut bed = Bed::new(4)?;
     boot_all(&mut bed.hosts)?;

@@ -1,4 +1,4 @@
-//! The CA is replaced under a cluster that is written to, by documents that come in any order.
+//! The CA is replaced in a cluster under writes, by node documents that arrive in any order.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -24,8 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// No write is acknowledged for longer than this only if two members were down at a time, or did
-/// not believe each other.
+/// Writes pause for longer than this only if two members were down at once or did not trust each
+/// other.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 
 fn replaced() -> Result<()> {
@@ -36,7 +36,7 @@ fn replaced() -> Result<()> {
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
 
     pki(&bed, "rotate")?;
-    // By the old CA still, and trusting both.
+    // Its certificate is still from the old CA, and it trusts both.
     let client = Client::new(&bed.provisioning)?;
     bed.grow(3)?;
     let new = first_ca(&bed)?;
@@ -44,8 +44,8 @@ fn replaced() -> Result<()> {
     writers.go_on(10, CONVERGENCE_TIMEOUT)?;
 
     waits_for_an_update(&bed)?;
-    // The first member trusts both CAs, and presents certificates by the old one until the others
-    // do: also after a power cut.
+    // The first member trusts both CAs, and presents certificates of the old one until the others
+    // trust both, even after a power cut.
     let waits = [
         "etcd-2 does not trust",
         "etcd-3 does not trust",
@@ -59,8 +59,8 @@ fn replaced() -> Result<()> {
         !shows(&bed, 0, &new)?,
         "etcd-1 shows what the others do not trust"
     );
-    // One that is installed again in between has only the new document, and is let in by those that
-    // do not trust its CA.
+    // A node that is reinstalled in between has only the new document; members that do not trust
+    // its CA still let it in.
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     bed.provisioning.give_document(&bed.hosts[2], "etcd-3")?;
@@ -81,7 +81,8 @@ fn replaced() -> Result<()> {
     }
     check(writers, &client, &addresses, "rotate/")?;
 
-    // Nobody shows the old one's any more: all may stop trusting it, told at one instant.
+    // No member presents the old CA's certificates any more: all may stop trusting it, at the same
+    // instant.
     pki(&bed, "retire")?;
     bed.grow(3)?;
     let after = Client::new(&bed.provisioning)?;
@@ -148,7 +149,7 @@ fn members_are_kept(host: &Host, members: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives nodes their documents of the last build, and has firstboot look at them, all at once.
+/// Gives nodes their documents of the last build, and restarts firstboot on all of them at once.
 fn tell(bed: &Bed, whom: &[usize]) -> Result<()> {
     for at in whom {
         bed.provisioning
@@ -157,12 +158,12 @@ fn tell(bed: &Bed, whom: &[usize]) -> Result<()> {
     for at in whom {
         bed.hosts[*at].check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     }
-    // Until the new one is there `systemctl show` tells of the old.
+    // Until the new process is there `systemctl show` reports the old one.
     sleep(Duration::from_millis(300));
     Ok(())
 }
 
-/// firstboot has come to its end.
+/// Waits until firstboot has finished.
 fn ended(host: &Host) -> Result<()> {
     host.wait_for(
         "[ \"$(systemctl show --property=SubState --value firstboot.service)\" = exited ]",
@@ -178,7 +179,7 @@ fn pki(bed: &Bed, command: &str) -> Result<()> {
         .map(drop)
 }
 
-/// The newest CA alone, in a file.
+/// Writes the newest CA alone to a file.
 fn first_ca(bed: &Bed) -> Result<String> {
     let all = fs::read_to_string(bed.provisioning.pki().join("ca.crt"))?;
     ensure!(all.matches("BEGIN").count() == 2, "{all}");
@@ -190,7 +191,7 @@ fn first_ca(bed: &Bed) -> Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// Whether a member shows certificates by this CA, to clients and to peers.
+/// Returns whether a member presents certificates of this CA, to clients and to peers.
 fn shows(bed: &Bed, at: usize, ca: &str) -> Result<bool> {
     let own = bed.provisioning.pki().join("nodes/etcd-1");
     for port in [2379, 2380] {

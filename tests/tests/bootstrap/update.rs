@@ -1,5 +1,5 @@
-//! A newer image rolls through a cluster that is written to: one node at a time, proved, or taken
-//! back.
+//! A newer image rolls through a cluster under writes: one node at a time, each update verified or
+//! rolled back.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -20,7 +20,7 @@ use tests::run;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 
-/// A patch of the demo's etcd.
+/// A patch release of the demo's etcd.
 const PATCH: &str = "3.5.35";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -39,7 +39,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The demo's recipe with these sections, and files beside it.
+/// Builds the demo's recipe with these sections, and with these files next to it.
 pub(crate) fn build(bed: &Bed, sections: &str, files: &[(&str, &str)]) -> Result<()> {
     let folder = run::current()?.folder("recipe")?;
     for (name, content) in files {
@@ -78,7 +78,7 @@ pub(crate) fn update(host: &Host, words: &str) -> Result<Output> {
     Ok(ran)
 }
 
-/// It ends with this code, and says these words.
+/// Checks that it ends with this code and prints these words.
 #[track_caller]
 pub(crate) fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     let said = format!("{}{}", ran.stdout, ran.stderr);
@@ -98,7 +98,7 @@ pub(crate) fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// All nodes have this image, whole; no node has the turn, and no order is open.
+/// Checks that all nodes have this image in full, no node has the turn, and no order is open.
 pub(crate) fn all_have(bed: &Bed, etcd: &str) -> Result<()> {
     let image = repack::read(&bed.provisioning.out())?
         .overlay
@@ -161,7 +161,7 @@ fn rolls() -> Result<()> {
     all_have(&bed, etcd::DEMO)?;
     have_setting_and_file(&bed)?;
 
-    // A patch of etcd, and the file with another content.
+    // A patch release of etcd, and the file with other content.
     build(&bed, &format!("{sysctl}{own}"), &[("word", "two\n")])?;
     let mut image = Repack::of(&bed.provisioning.out())?;
     image.etcd(PATCH)?;
@@ -281,7 +281,7 @@ fn fails() -> Result<()> {
     let bed = bed()?;
     let before = repack::read(&bed.provisioning.out())?;
     let kept = bed.provisioning.copy_output()?;
-    // An etcd that ends at once.
+    // An etcd that exits at once.
     let image = Repack::of(&bed.provisioning.out())?;
     fs::write(
         image.path("usr/local/bin/etcd"),

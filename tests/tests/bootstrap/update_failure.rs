@@ -94,7 +94,7 @@ fn refused() -> Result<()> {
     Ok(())
 }
 
-/// Power fails while the order is in this phase, on the node that has it.
+/// Cuts the power of the node that carries out the order, while the order is in this phase.
 fn cut() -> Result<()> {
     let mut bed = bed()?;
     let mut serial = 1;

@@ -1,9 +1,9 @@
-//! A whole life with each version of etcd: first boot, writes, a lost disk, rebuild, reboot,
-//! snapshot, restore, leave. The hosts' kernel has no call that is newer than 3.10 but the one that
-//! firstboot needs, not even those that 7.9 has (see [`tests::kernel`]).
+//! A full life cycle with each version of etcd: first boot, writes, a lost disk, rebuild, reboot,
+//! snapshot, restore, leave. The hosts' kernel lacks every call newer than 3.10 except the one that
+//! firstboot needs, even those that 7.9 has (see [`tests::kernel`]).
 //!
-//! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` runs all the rest with another
-//! version, too.
+//! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` also runs all other tests with
+//! another version.
 
 use std::{fs, thread};
 
@@ -93,7 +93,7 @@ fn path(version: &str) -> Result<()> {
     left(&bed.hosts)
 }
 
-/// A snapshot, from which a throw-away etcd starts and then all members.
+/// Takes a snapshot, from which first a throw-away etcd starts and then all members.
 fn restored(hosts: &[Host]) -> Result<()> {
     const SNAPSHOT: &str = "/root/life.db";
     etcdctl(&hosts[0], "put life before")?;
@@ -124,7 +124,7 @@ fn restored(hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// The last member leaves; the others go on.
+/// Makes the last member leave; the others continue.
 fn left(hosts: &[Host]) -> Result<()> {
     hosts[2].check(&["firstboot", "leave"])?;
     ensure!(

@@ -1,4 +1,5 @@
-//! Who waits says for whom, and nothing that happens meanwhile makes two clusters of one.
+//! A waiting node names the members it waits for, and nothing that happens meanwhile splits the
+//! cluster into two.
 
 use std::io::{Read as _, Write as _};
 use std::thread::sleep;
@@ -109,7 +110,7 @@ fn names_a_stranger(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// A member that is farther away than the recipe's heartbeat is meant for: who asks is told what to
+/// A member is farther away than the recipe's heartbeat allows: `firstboot status` says what to
 /// set.
 fn far_away(bed: &Bed) -> Result<()> {
     let network = &bed.provisioning.network;
@@ -143,7 +144,7 @@ fn far_away(bed: &Bed) -> Result<()> {
     )
 }
 
-/// What waiting costs, over all that happened to the node so far.
+/// Checks the cost of waiting, over everything that happened to the node so far.
 fn frugal(host: &Host) -> Result<()> {
     let pid = host.check(&[
         "systemctl",
@@ -172,8 +173,8 @@ fn frugal(host: &Host) -> Result<()> {
 
 fn plug_pulled() -> Result<()> {
     let mut bed = Bed::new(3)?;
-    // From before firstboot starts to after etcd has its data: a host is up in a second, and agrees
-    // in another.
+    // The times range from before firstboot starts to after etcd has its data: a host is up in one
+    // second, and agrees in another.
     for round in 0..6_u32 {
         let victim = round as usize % 3;
         for host in &mut bed.hosts {

@@ -1,4 +1,4 @@
-//! What another image has otherwise.
+//! How another image differs.
 
 use std::fs;
 use std::path::Path;

@@ -77,8 +77,8 @@ fn names_the_place(ran: &Output, folder: &Path) -> Result<()> {
     )
 }
 
-/// With room for one output and a part of a second, in steps from almost nothing to almost all of
-/// it.
+/// Space for one output and part of a second one, in steps from almost nothing to almost
+/// everything.
 fn under_out() -> Result<()> {
     let workshop = Fixture::warm()?;
     let folder = workshop.path("out");
@@ -99,7 +99,7 @@ fn under_out() -> Result<()> {
             failed += 1;
             names_the_place(&ran, &folder).context(options.clone())?;
         }
-        // Either way: what is there is whole, and it alone is there.
+        // In either case the existing output is complete, and nothing else is left.
         ensure!(
             snapshot(&folder)? == before,
             "{options}: the output changed, or something is left beside it"
@@ -164,7 +164,7 @@ fn under_cache() -> Result<()> {
         "only {} of the builds found their disk full",
         failed.len()
     );
-    // The download, the unpacking and the shelf each met it.
+    // The download, the unpacking and the compressed cache each met the full disk.
     for place in [".part", ".unpacking", "/gzip/"] {
         ensure!(
             failed.iter().any(|said| said.contains(place)),
@@ -182,10 +182,10 @@ fn under_pki() -> Result<()> {
     fs::remove_dir_all(workshop.pki())?;
     let folder = workshop.path("pki");
     let mut failed = 0;
-    // tmpfs counts its root, and the temporary name of a file besides.
+    // tmpfs counts its root and the temporary name of a file as well.
     for room in 1..files + 3 {
         let small = Small::new(&folder, &format!("size=4m,nr_inodes={room}"))?;
-        // An output of the PKI folder before would not be replaced.
+        // The builder would not replace an output built with the previous PKI folder.
         fs::remove_dir_all(workshop.out())?;
         let ran = workshop.build(&[])?;
         if !ran.success() {
@@ -200,7 +200,7 @@ fn under_pki() -> Result<()> {
             .built()
             .with_context(|| format!("with room again, after there was room for {room}"))?;
         let after = snapshot(&folder)?;
-        // What was made is kept: no key is made twice, and none is set aside.
+        // Existing files are kept: no key is made twice, and none is archived.
         for (name, about) in &before {
             ensure!(
                 after.get(name) == Some(about),

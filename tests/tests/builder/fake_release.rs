@@ -1,4 +1,4 @@
-//! A release that stands in for etcd's: of its layout, with programs that are small and would not
+//! A release that stands in for etcd's: it has the same layout, with small programs that would not
 //! run.
 
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use flate2::{Compression, GzBuilder};
 use tar::{Builder, EntryType, Header};
 use tests::etcd;
 
-/// Its version, which upstream never made: no table of known digests holds it.
+/// Its version, which upstream never released: no table of known digests contains it.
 pub(crate) const VERSION: &str = "3.5.99";
 
 /// Its folder in a mirror.
@@ -22,7 +22,7 @@ pub(crate) const TARBALL: &str = "v3.5.99/etcd-v3.5.99-linux-amd64.tar.gz";
 /// The path of its digest's list in a mirror.
 pub(crate) const SUMS: &str = "v3.5.99/SHA256SUMS";
 
-/// The builder takes no program below 1 MiB for one of etcd's.
+/// The builder does not accept a program below 1 MiB as one of etcd's.
 pub(crate) const SIZE: usize = (1 << 20) + 4096;
 
 /// One entry of a tarball.
@@ -36,7 +36,7 @@ pub(crate) struct Part {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What is in a good release whose programs have this size.
+/// Returns the entries of a good release whose programs have this size.
 pub(crate) fn parts(size: usize) -> Vec<Part> {
     let part = |name: &str, kind, bytes| Part {
         path: format!("etcd-v{VERSION}-linux-amd64/{name}"),
@@ -59,8 +59,8 @@ pub(crate) fn part<'a>(parts: &'a mut [Part], name: &str) -> &'a mut Part {
         .expect("it was made with it")
 }
 
-/// The header of a static x86-64 program with one segment, and then noise, which no compressor
-/// makes smaller.
+/// Returns the header of a static x86-64 program with one segment, followed by noise that does not
+/// compress.
 pub(crate) fn program(seed: u64, size: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size);
     let length = size as u64;
@@ -91,7 +91,7 @@ pub(crate) fn program(seed: u64, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// Writes the release into a mirror: its tarball, and SHA256SUMS. Gives the tarball's digest.
+/// Writes the release into a mirror: its tarball, and SHA256SUMS. Returns the tarball's digest.
 pub(crate) fn write(mirror: &Path, parts: &[Part]) -> Result<String> {
     let path = mirror.join(TARBALL);
     fs::create_dir_all(mirror.join(FOLDER))

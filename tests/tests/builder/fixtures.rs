@@ -1,4 +1,4 @@
-//! A folder with all that one builder needs, and the words to say what it made of it.
+//! A folder with everything that one builder needs, and helpers to check its results.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use tests::{programs, run};
 
 use crate::fake_release;
 
-/// Longer than anything here takes on a machine that is busy with something else.
+/// Longer than anything here takes on a busy machine.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A good release, made once.
@@ -24,8 +24,8 @@ struct Good {
     sha256: String,
 }
 
-/// The folders are each in a folder of their own, so that whatever is left beside one of them is
-/// seen.
+/// Each of the folders is in a separate parent folder, so that anything left next to one of them is
+/// noticed.
 #[derive(Debug)]
 pub(crate) struct Fixture {
     folder: PathBuf,
@@ -35,21 +35,21 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// A workshop with a recipe, a mirror with the stand-in release, and nothing built.
+    /// Makes a workshop with a recipe and a mirror with the stand-in release; nothing is built.
     pub(crate) fn new() -> Result<Self> {
         static GOOD: OnceLock<Good> = OnceLock::new();
         if GOOD.get().is_none() {
             let folder = run::current()?.folder("stand-in")?;
             let sha256 = fake_release::write(&folder, &fake_release::parts(fake_release::SIZE))?;
-            // Only this thread comes here: the harness runs one test after the other.
+            // Only this thread gets here: the harness runs one test after the other.
             let _ = GOOD.set(Good { folder, sha256 });
         }
         let good = GOOD.get().context("it was set")?;
         Self::of(&good.sha256, |mirror| copy(&good.folder, mirror))
     }
 
-    /// The same, with a cache that was filled by another builder: for what has nothing to do with
-    /// fetching.
+    /// Makes the same with a cache that another builder has filled, for tests that have nothing to
+    /// do with downloads.
     pub(crate) fn warm() -> Result<Self> {
         static CACHE: OnceLock<PathBuf> = OnceLock::new();
         let workshop = Self::new()?;
@@ -66,7 +66,7 @@ impl Fixture {
         Ok(workshop)
     }
 
-    /// The same with another release.
+    /// Makes the same with another release.
     pub(crate) fn with(parts: &[fake_release::Part]) -> Result<Self> {
         let made = tempfile::tempdir()?;
         let sha256 = fake_release::write(made.path(), parts)?;
@@ -115,7 +115,8 @@ impl Fixture {
         self.path("mirror").join(fake_release::TARBALL)
     }
 
-    /// Writes the demo's recipe with the stand-in release pinned to a digest, and more at its end.
+    /// Writes the demo's recipe with the stand-in release pinned to a digest, and with more text at
+    /// its end.
     pub(crate) fn write_recipe(&self, sha256: &str, more: &str) -> Result<()> {
         let demo = fs::read_to_string(programs::recipe("demo"))?;
         let line = |line: &str| match line.split_once(" = ") {
@@ -128,7 +129,8 @@ impl Fixture {
         fs::write(self.path("recipe.toml"), text + more).context("cannot write the recipe")
     }
 
-    /// `builder build` with this workshop's folders; more arguments may come.
+    /// Returns the command `builder build` with this workshop's folders; the caller may add
+    /// arguments.
     pub(crate) fn command(&self) -> Result<Command> {
         let mut command = Command::new(programs::builder()?);
         command.arg("build").arg(self.path("recipe.toml"));
@@ -149,13 +151,13 @@ impl Fixture {
         process::run(self.command()?.args(more))
     }
 
-    /// Builds, which must go well.
+    /// Runs a build that must succeed.
     pub(crate) fn built(&self) -> Result<()> {
         self.build(&[])?.ok().map(drop)
     }
 
-    /// Builds, which must fail with code 1, name these words, and leave nothing where the output
-    /// would be.
+    /// Runs a build that must fail with code 1, print these words, and leave nothing in place of
+    /// the output.
     pub(crate) fn refused(&self, more: &[&str], words: &[&str]) -> Result<Output> {
         let ran = self.build(more)?;
         says(&ran, 1, words)?;
@@ -185,12 +187,12 @@ impl Drop for Fixture {
     }
 }
 
-/// `builder` with other words than `build`.
+/// Runs `builder` with commands other than `build`.
 pub(crate) fn builder(words: &[&str], folder: &Path) -> Result<Output> {
     process::run(Command::new(programs::builder()?).args(words).arg(folder))
 }
 
-/// Checks how a program ended and that it said all of this.
+/// Checks a program's exit code, and that it printed all of these words.
 pub(crate) fn says(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     ensure!(
         ran.code() == code,
@@ -214,7 +216,7 @@ pub(crate) fn says(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The names in a folder, in order; none where it is not there.
+/// Returns the names in a folder, sorted; none if the folder does not exist.
 pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
     if !folder.exists() {
         return Ok(Vec::new());
@@ -229,17 +231,17 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether the name has this extension.
+/// Returns whether the name has this extension.
 pub(crate) fn is_a(name: &str, extension: &str) -> bool {
     Path::new(name)
         .extension()
         .is_some_and(|found| found == extension)
 }
 
-/// All below a folder by path: the mode, and a file's content.
+/// Everything below a folder by path: the mode, and a file's content.
 pub(crate) type Snapshot = BTreeMap<String, (u32, Option<Vec<u8>>)>;
 
-/// All that is below a folder.
+/// Returns everything below a folder.
 pub(crate) fn snapshot(folder: &Path) -> Result<Snapshot> {
     let mut out = BTreeMap::new();
     let mut todo = vec![folder.to_path_buf()];
@@ -263,7 +265,7 @@ pub(crate) fn snapshot(folder: &Path) -> Result<Snapshot> {
     Ok(out)
 }
 
-/// Copies a folder and all that is in it, modes and all.
+/// Copies a folder and everything in it, including modes.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let words = [
         Path::new("-a"),
@@ -274,7 +276,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     process::run(Command::new("cp").args(words))?.ok().map(drop)
 }
 
-/// Waits for something to come true.
+/// Waits until a condition is true.
 pub(crate) fn wait_for(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
     let end = Instant::now() + WAIT_TIMEOUT;
     while !is()? {

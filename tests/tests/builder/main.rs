@@ -1,8 +1,8 @@
-//! The builder from outside: the real program, run as an operator runs it, with good and with bad
+//! The builder from the outside: runs the real program as an operator does, with good and bad
 //! input.
 //!
-//! Most tests give it a release made for tests (see `stand_in`): its programs are small and never
-//! run. What upstream ships is built once, in `same`.
+//! Most tests use a release made for tests (see `fake_release`): its programs are small and never run.
+//! Upstream's real release is built once, in `reproducible`.
 
 mod diff;
 mod disk_full;

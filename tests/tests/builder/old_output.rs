@@ -1,4 +1,4 @@
-//! A good output stays as it is, byte for byte, whatever becomes of the next build.
+//! A good output stays unchanged, byte for byte, whatever happens to the next build.
 
 use std::io::Read as _;
 use std::process::Child;
@@ -56,8 +56,8 @@ fn failed() -> Result<()> {
     Ok(())
 }
 
-/// Sends the signal, and gives the exit code (128 and the signal's number, where it died of it) and
-/// what was said.
+/// Sends the signal, and returns the exit code (128 plus the signal's number if the program died of
+/// it) and the output.
 fn end(mut child: Child, signal: Signal) -> Result<(i32, String)> {
     use std::os::unix::process::ExitStatusExt as _;
     kill(Pid::from_raw(i32::try_from(child.id())?), signal)
@@ -101,7 +101,7 @@ fn interrupted_download() -> Result<()> {
         );
         workshop.server.heal(TARBALL);
     }
-    // What had come serves the next build.
+    // The next build reuses the part that was downloaded.
     workshop.built()?;
     let last = workshop
         .server
@@ -126,10 +126,10 @@ fn part(workshop: &Fixture) -> Result<Option<u64>> {
         .map(|about| about.len()))
 }
 
-/// Large enough that packing takes its time on any machine.
+/// Large enough that packing takes some time on any machine.
 const LARGE: usize = 4 << 20;
 
-/// A workshop whose next build packs for long, with the output of a short one in it.
+/// Makes a workshop whose next build takes long to pack, with the output of a fast build in it.
 fn about_to_pack() -> Result<Fixture> {
     let workshop = Fixture::with(&fake_release::parts(LARGE))?;
     let small = Fixture::new()?;
@@ -191,7 +191,8 @@ fn killed() -> Result<()> {
         left.len() == 2 && left[0].starts_with(".out.new-"),
         "nothing is left to be cleared up: {left:?}"
     );
-    // A build that begins (and here is short) clears up; so it would if it failed after that.
+    // A build clears up at its start (this one is fast); it would do so even if it failed
+    // afterwards.
     let small = Fixture::new()?;
     let recipe = small.path("recipe.toml");
     let mut command = std::process::Command::new(tests::programs::builder()?);

@@ -1,4 +1,4 @@
-//! Authorities and certificates that the operator brings.
+//! CAs and certificates that the operator supplies.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -31,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The recipe pins what the mirror has.
+/// Pins in the recipe the release that the mirror has.
 fn pinned(workshop: &Fixture, more: &str) -> Result<()> {
     workshop.write_recipe(&etcd::sha256(&workshop.tarball())?, more)
 }
@@ -42,7 +42,7 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
 }
 
 fn authority() -> Result<()> {
-    // Another cluster's authority is as good as any.
+    // Another cluster's CA is as valid as any other.
     let other = Fixture::warm()?;
     other.built()?;
     let workshop = Fixture::warm()?;
@@ -51,7 +51,7 @@ fn authority() -> Result<()> {
         &workshop,
         "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n",
     )?;
-    // `check` opens the files, too, and a build that is refused leaves no folder behind.
+    // `check` also opens the files, and a refused build leaves no folder behind.
     let refused = |words: &[&str]| -> Result<()> {
         let words = [&["recipe.toml:"], words].concat();
         says(
@@ -129,7 +129,7 @@ fn ready() -> Result<()> {
     );
     ensure!(snapshot(&workshop.out().join("nodes"))? == nodes);
 
-    // One that does not fit its node is refused by name, and so is one that is missing.
+    // A certificate that does not fit its node is refused by name, and so is a missing one.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
     fs::write(
         workshop.path("recipe.toml"),
@@ -271,8 +271,8 @@ fn lost() -> Result<()> {
     Ok(())
 }
 
-/// The client certificate of the one cluster would be root in the other. The output of the one is
-/// not lost to the other either.
+/// A client certificate of one cluster would have root's rights in the other. The output of one
+/// cluster must not be overwritten by the other either.
 fn two_clusters() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
@@ -331,7 +331,7 @@ fn two_clusters() -> Result<()> {
     process::run(own()?.arg("--replace"))?.ok()?;
     ensure!(names(&workshop.out().join("nodes"))? == ["prod-1", "prod-2", "prod-3"]);
     ensure!(snapshot(&workshop.pki())? == before[0]);
-    // Nobody has to be told twice.
+    // The operator has to say it only once.
     process::run(&mut own()?)?.ok()?;
 
     is_assigned(&workshop, &moved)

@@ -1,4 +1,4 @@
-//! What the builder says to a recipe with a mistake in it.
+//! The builder's messages about a recipe with a mistake.
 
 mod no_file;
 
@@ -33,7 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// In the guide's recipe: a text, what stands there instead, the place, and what is said.
+/// For the guide's recipe: the original text, its replacement, the position, and the message.
 const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
     (
         "domain",

@@ -1,4 +1,4 @@
-//! Releases that are not what they should be, and mirrors that do not do what they should.
+//! Bad releases, and mirrors that misbehave.
 
 mod contents;
 
@@ -60,7 +60,8 @@ fn damaged() -> Result<()> {
         )?;
         workshop.server.heal(TARBALL);
     }
-    // The file itself is short: its length is right, its digest not.
+    // The file on the mirror is itself truncated: its announced length is right, its digest is
+    // wrong.
     let bytes = fs::read(workshop.tarball())?;
     fs::write(workshop.tarball(), &bytes[..bytes.len() / 2])?;
     workshop.refused(&[], &["wrong digest"])?;
@@ -68,7 +69,7 @@ fn damaged() -> Result<()> {
         names(&workshop.path("pki"))?.is_empty(),
         "keys were made for a build that could not be"
     );
-    // Good again, and nothing of the bad ones is in the way.
+    // The tarball is good again, and leftovers of the bad ones do no harm.
     fs::write(workshop.tarball(), bytes)?;
     workshop.built()
 }
@@ -89,8 +90,8 @@ fn sums_disagree() -> Result<()> {
         "the tarball was fetched all the same"
     );
 
-    // A version that the builder's own table holds, with another digest in the recipe: no network
-    // is asked.
+    // A version in the builder's own table, with another digest in the recipe: the builder makes no
+    // network request.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?.replace("3.5.99", "3.6.14");
     fs::write(workshop.path("recipe.toml"), recipe)?;
     let before = workshop.server.requests().len();
@@ -120,7 +121,7 @@ fn resumed() -> Result<()> {
         .map(|request| request.header("range"))
         .collect();
     ensure!(ranges == [None, Some("bytes=1000000-")], "{ranges:?}");
-    // The next build asks nobody.
+    // The next build makes no request.
     let before = workshop.server.requests().len();
     says(&workshop.build(&[])?, 0, &["release: from the cache"])?;
     ensure!(workshop.server.requests().len() == before);
@@ -155,7 +156,7 @@ fn next() -> Result<()> {
     workshop.server.fault(TARBALL, Fault::StatusTimes(500, 1));
     says(&workshop.build(&[])?, 0, &["HTTP status 500; trying again"])?;
     ensure!(workshop.server.requests_for(TARBALL).len() == 2);
-    // A mirror without SHA256SUMS is told of, and no obstacle.
+    // A mirror without SHA256SUMS is reported, but does not stop the build.
     let workshop = Fixture::new()?;
     workshop.server.fault(SUMS, Fault::Status(404));
     says(
@@ -167,7 +168,7 @@ fn next() -> Result<()> {
 
 fn no_network() -> Result<()> {
     let workshop = Fixture::new()?;
-    // A port that was free a moment ago: nobody listens there.
+    // A port that was free a moment ago: nothing listens there.
     let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let url = format!("http://{nobody}/");
     let words = [
@@ -230,7 +231,7 @@ fn by_hand() -> Result<()> {
         &["/no/such.tar.gz", "No such file"],
     )?;
     fs::copy(workshop.tarball(), &file)?;
-    // A SHA256SUMS beside it is heard.
+    // A SHA256SUMS next to it is checked.
     let sums = workshop.path("SHA256SUMS");
     fs::write(
         &sums,
@@ -292,7 +293,7 @@ fn damaged_cache() -> Result<()> {
         "gzip program tarball",
     ] {
         damage(what)?;
-        // What the damage makes unusable is had again, from this build on or from the next.
+        // What the damage makes unusable is downloaded or made again, by this build or by the next.
         let first = workshop.build(&[])?;
         ensure!(first.success() || first.code() == 1, "{what}: {first:#?}");
         workshop
@@ -303,12 +304,12 @@ fn damaged_cache() -> Result<()> {
             "{what}: another image came of it"
         );
     }
-    // It is the cache that mended itself, not each build that fetches again.
+    // The cache has repaired itself; it is not that each build downloads again.
     let before = workshop.server.requests_for(TARBALL).len();
     workshop.built()?;
     ensure!(workshop.server.requests_for(TARBALL).len() == before);
     ensure!(before <= 4, "{before} downloads");
-    // A mirror that is slow is waited for.
+    // The builder waits for a slow mirror.
     fs::remove_dir_all(workshop.cache())?;
     workshop
         .server

@@ -48,7 +48,7 @@ fn upstream() -> Result<()> {
         fs::create_dir(&own)?;
         fs::copy(programs::recipe("demo"), own.join("demo.toml"))?;
         let mut command = Command::new(programs::builder()?);
-        // By relative paths, so that the folder is all that differs.
+        // The paths are relative, so that only the folder differs.
         command.args([
             "build",
             "demo.toml",
@@ -131,7 +131,7 @@ fn cold() -> Result<()> {
     Ok(())
 }
 
-/// What of it is below a folder.
+/// Returns the part of a snapshot that is below a folder.
 fn snapshot_of(all: &Snapshot, prefix: &str) -> Snapshot {
     all.iter()
         .filter_map(|(name, about)| Some((name.strip_prefix(prefix)?.to_owned(), about.clone())))

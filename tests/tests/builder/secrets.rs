@@ -1,4 +1,4 @@
-//! What is secret, and what must not be.
+//! What must stay secret, and what must not be secret.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -36,8 +36,8 @@ fn has(text: &[u8], needle: &str) -> bool {
 fn no_secret() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
-    // The first line of each key's base64 is already its own: the fixed head of PKCS #8 has 36
-    // characters of it.
+    // The first line of each key's base64 is already unique: the fixed head of PKCS #8 takes only
+    // 36 characters of it.
     let keys: Vec<PathBuf> = snapshot(&workshop.pki())?
         .into_keys()
         .filter(|name| is_a(name, "key"))
@@ -56,7 +56,7 @@ fn no_secret() -> Result<()> {
             .context("an empty key")?;
         needles.push(line.to_owned());
     }
-    // The programs are noise and take long to search; what is text has no share in them.
+    // The programs are noise and slow to search; they contain no text.
     let image = workshop.out().join("image");
     let mut texts = vec![(
         "the unpacked overlay".to_owned(),
@@ -87,7 +87,7 @@ fn no_secret() -> Result<()> {
     Ok(())
 }
 
-/// A tar stream without the programs' noise: only what a text can hold.
+/// Returns a tar stream without the programs' noise: only blocks that can be text.
 fn text_of(tar: &[u8]) -> Vec<u8> {
     tar.chunks(512)
         .filter(|block| block.iter().all(u8::is_ascii))

@@ -1,5 +1,5 @@
-//! What a user brings is checked before anything is fetched, and packed as it is; single files are
-//! checked by their kind.
+//! Files that a user supplies are checked before any download, and packed unchanged; single files
+//! are checked by their kind.
 
 use std::fs;
 
@@ -38,7 +38,7 @@ post = ["files/motd.sh"]
 "/usr/local/bin/own" = { source = "files/own", owner = "etcd", mode = "0750" }
 "#;
 
-/// A workshop whose recipe has files of its user's.
+/// Makes a workshop whose recipe includes user files.
 fn with_files(unit: &str) -> Result<Fixture> {
     let workshop = Fixture::warm()?;
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
@@ -105,14 +105,15 @@ fn wrong() -> Result<()> {
         "it went on"
     );
 
-    // Off, because nobody enables it.
+    // Disabled, because no preset enables it.
     fs::write(workshop.path("files/own.service"), UNIT)?;
     fs::write(workshop.path("files/own.preset"), "# nothing\n")?;
     says(&workshop.build(&[])?, 3, &["no preset enables own.service"])?;
     fs::write(workshop.path("files/own.preset"), "enable own.service\n")?;
     workshop.built()?;
 
-    // A script that no shell reads; a file in place of the image's own; a link out of the folder.
+    // A script that no shell can parse; a file that would replace one of the image's own; a link
+    // out of the folder.
     fs::write(workshop.path("files/motd.sh"), "if true; do\n")?;
     says(
         &workshop.build(&[])?,

@@ -1,4 +1,4 @@
-//! `builder verify` and `builder pki show`: what was changed since is named.
+//! `builder verify` and `builder pki show` name everything that has changed since the build.
 
 use std::fs::{self, File, Permissions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -53,7 +53,7 @@ fn good(workshop: &Fixture) -> Result<()> {
     )
 }
 
-/// Verifies what differs: the exit code, and a line that begins with the name.
+/// Verifies an output that differs: checks the exit code, and a line that starts with the name.
 fn differs(workshop: &Fixture, name: &str) -> Result<()> {
     let ran = verify(workshop)?;
     says(&ran, 4, &["NOT verified", "is not what was built"]).with_context(|| name.to_owned())?;
@@ -78,7 +78,7 @@ fn files() -> Result<()> {
         }
         fs::write(&path, &bytes[..bytes.len() - 1])?;
         differs(&workshop, &name)?;
-        // Without its manifest a folder is not an image: that is another answer.
+        // Without its manifest a folder is not an image, which gives another answer.
         fs::remove_file(&path)?;
         if name == "manifest.json" {
             says(
@@ -87,8 +87,8 @@ fn files() -> Result<()> {
                 &["no image/manifest.json", "builder build --out"],
             )?;
         } else {
-            // An image without signature may be one of an earlier build; the list of digests knows
-            // better.
+            // An image without a signature may be from an earlier build; the list of digests shows
+            // that it is not.
             differs(&workshop, &name)?;
         }
         fs::write(&path, &bytes)?;
@@ -99,7 +99,7 @@ fn files() -> Result<()> {
     symlink("centos7.ks", image.join("ks"))?;
     differs(&workshop, "ks")?;
     fs::remove_file(image.join("ks"))?;
-    // Many at once are all named.
+    // If several files differ, all are named.
     for name in ["centos7.ks", "overlay.tar.gz"] {
         flip(&image.join(name), 20)?;
     }
@@ -124,7 +124,7 @@ fn pack(image: &Path, tar: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Where an entry's header and content are in a tar stream.
+/// Returns the positions of an entry's header and content in a tar stream.
 fn entry(tar: &[u8], path: &str) -> Result<(usize, usize)> {
     let mut archive = tar::Archive::new(tar);
     for entry in archive.entries()? {
@@ -149,7 +149,7 @@ fn overlay() -> Result<()> {
         pack(&image, &changed)?;
         differs(&workshop, &format!("overlay.tar.gz: {path}"))?;
     }
-    // A mode and an owner, with the header's checksum right again.
+    // Another mode and another owner, with the header's checksum corrected.
     for (place, what) in [(100, "its mode is another"), (108, "its owner is another")] {
         let mut changed = tar.clone();
         let (header, _) = entry(&tar, "etc/fstab")?;
@@ -162,7 +162,7 @@ fn overlay() -> Result<()> {
         differs(&workshop, "overlay.tar.gz: etc/fstab")?;
         says(&verify(&workshop)?, 4, &[what])?;
     }
-    // One that a tar would unpack elsewhere, and one that is cut short.
+    // An entry that tar would unpack elsewhere, and a stream that is cut short.
     let mut changed = tar.clone();
     let (header, _) = entry(&tar, "etc/fstab")?;
     changed[header..header + 9].copy_from_slice(b"../etc/fs");
@@ -254,7 +254,7 @@ fn needs_the_key(workshop: &Fixture) -> Result<()> {
         4,
         &[&faults[..], &["NOT verified: 2 problems"]].concat(),
     )?;
-    // Taking the signature away does not help against who has the key.
+    // Removing the signature does not deceive an operator who has the key.
     let sig = digest("manifest.json.sig")?;
     fs::remove_file(image.join("manifest.json.sig"))?;
     replace("SHA256SUMS", &format!("{sig}  manifest.json.sig\n"), "")?;
@@ -369,7 +369,7 @@ fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> 
     )
 }
 
-/// As `builder verify | head -1` has it: the reader is gone before all is said.
+/// As with `builder verify | head -1`: the reader is gone before the whole report is written.
 fn reader_gone() -> Result<()> {
     let workshop = built()?;
     flip(&workshop.out().join("image/centos7.ks"), 9)?;

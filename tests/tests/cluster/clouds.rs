@@ -1,5 +1,5 @@
-//! A node that learns who it is from the metadata service of its cloud, with all that such a
-//! service can refuse.
+//! A node that gets its identity from the metadata service of its cloud, including every way in
+//! which such a service can refuse.
 
 use std::fs;
 use std::io::Write as _;
@@ -38,8 +38,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Files of /sys and /proc as firstboot.service is to see them: this machine has no firmware of the
-/// kind.
+/// Sets the files of /sys and /proc that firstboot.service sees: this machine has no firmware of
+/// that kind.
 fn shows(host: &Host, over: &str, files: &[(&str, &str)]) -> Result<()> {
     for (path, content) in files {
         host.write(&format!("/opt/shown/{path}"), format!("{content}\n"), 0o444)?;
@@ -72,7 +72,8 @@ fn user_data(ours: &Provisioning, node: &str) -> Result<Vec<u8>> {
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// `explain --sources --json`: the outcome of a source, what it saw, and the place that was taken.
+/// Runs `explain --sources --json`; returns the outcome of a source, what it saw, and the location
+/// that was used.
 fn explained(host: &Host, source: &str) -> Result<(String, String, Option<String>)> {
     let json: serde_json::Value =
         serde_json::from_str(&host.check(&["firstboot", "explain", "--sources", "--json"])?)?;
@@ -159,7 +160,7 @@ fn ec2() -> Result<()> {
         service.requests()
     );
     service.state().is_off = false;
-    // Each token has expired as soon as it is there: one renewal, and then it is enough.
+    // Each token expires at once: firstboot renews it one time, and then gives up.
     service.state().token_life = Some(Duration::ZERO);
     refused(&mut host, "answered 401")?;
     let [new_token, instance, data] = [
@@ -174,7 +175,7 @@ fn ec2() -> Result<()> {
     );
     service.state().token_life = None;
     host.boot()?;
-    // It is set up when it has its copy of the document.
+    // The node is set up once it has its copy of the document.
     host.wait_for(
         "test -s /var/lib/firstboot/node.json",
         Duration::from_secs(60),
@@ -182,7 +183,7 @@ fn ec2() -> Result<()> {
     let asked = service.requests();
     ensure!(asked[5..] == [new_token, instance, data], "{asked:?}");
 
-    // A node that is set up needs no service.
+    // A node that is set up does not need the service.
     host.cut_power()?;
     host.boot()?;
     host.wait_for(
@@ -208,7 +209,7 @@ fn ec2() -> Result<()> {
 
 fn gce() -> Result<()> {
     let ours = provisioned()?;
-    // As a tool that compresses.
+    // Compressed, as some tools send it.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(&user_data(&ours, "etcd-1")?)?;
     let service = MetadataService::start(&ours.network, Cloud::Gce, Some(gzip.finish()?))?;
@@ -230,7 +231,7 @@ fn azure() -> Result<()> {
     )?;
     service.state().failures = vec![429, 410, 404];
     let mut host = machine(&ours)?;
-    // No firmware and no word: nobody asks.
+    // Without the firmware and without a setting firstboot asks no service.
     host.boot()?;
     host.wait_for(
         "journalctl -u firstboot | grep -q 'no node document for this machine'",

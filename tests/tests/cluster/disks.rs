@@ -1,4 +1,4 @@
-//! Disks as the tools of the field make them: each makes the machine the node.
+//! Disks as the common tools make them: each gives the machine its identity.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// A disk of FAT: `mkfs.vfat` with its arguments, on an image of so many KiB.
+/// Makes a FAT disk: `mkfs.vfat` with its arguments, on an image of that many KiB.
 fn fat(image: &Path, kib: u64, arguments: &[&str], tree: &Path) -> Result<()> {
     fs::File::create(image)?.set_len(kib << 10)?;
     let path = image.to_string_lossy();
@@ -176,8 +176,8 @@ fn unusual_fat_makers() -> [Maker; 3] {
         (
             "FAT32 with few clusters",
             seed,
-            // mkfs.vfat makes them on small disks, but mcopy writes to none: it is made smaller
-            // afterwards.
+            // mkfs.vfat makes FAT32 on small disks, but mcopy cannot write to them, so the disk is
+            // shrunk afterwards.
             Box::new(|image, tree| {
                 fat(
                     image,
@@ -214,7 +214,7 @@ fn unusual_fat_makers() -> [Maker; 3] {
     ]
 }
 
-/// Writes the image to the disk and asks firstboot who it would be.
+/// Writes the image to the disk and returns the identity that firstboot finds.
 fn told_by(host: &Host, disk: &Disk, image: &Path) -> Result<String> {
     let mut bytes = fs::read(image)?;
     let size = usize::try_from(fs::metadata(disk.image())?.len())?;
@@ -271,7 +271,7 @@ fn tools() -> Result<()> {
         );
     }
 
-    // A config drive without user data is no refusal, and says which instance it is of.
+    // A config drive without user data is not refused, and gives its instance.
     fs::remove_file(drive.join("openstack/latest/user_data"))?;
     let image = folder.path().join("image");
     iso(

@@ -1,4 +1,4 @@
-//! Data that the journal does not know is left as it is, and etcd does not start on it.
+//! Data that the journal does not know stays unchanged, and etcd does not start on it.
 
 use std::fs;
 use std::time::Duration;
@@ -63,8 +63,8 @@ fn foreign() -> Result<()> {
     };
     refuses(&mut host, "[data-unknown]")?;
 
-    // Moved away, as the refusal says; and then that volume comes back under the journal of the new
-    // life.
+    // The data is moved away, as the refusal says; and then that volume comes back under the
+    // journal of the new life.
     fs::rename(
         host.path("/var/lib/etcd/data"),
         host.path("/var/lib/etcd/moved"),
@@ -80,7 +80,7 @@ fn foreign() -> Result<()> {
     process::check("cp", &["-a", &kept, &volume])?;
     refuses(&mut host, "[data-other-volume]")?;
 
-    // A journal of which nothing can be believed.
+    // A journal that cannot be trusted at all.
     let journal = host.read(&format!("{STATE}/journal"))?;
     fs::write(
         host.path(STATE).join("journal"),
@@ -89,7 +89,7 @@ fn foreign() -> Result<()> {
     refuses(&mut host, "journal:1 is damaged")
 }
 
-/// All that is in etcd's data, to the inode and the time of its last change.
+/// Returns everything in etcd's data, including the inode and the time of the last change.
 fn picture(host: &Host) -> Result<Vec<String>> {
     let data = host.path(VOLUME).join("data").display().to_string();
     let found = process::check("find", &[&data, "-printf", "%p %m %U:%G %s %i %T@\n"])?;

@@ -1,4 +1,4 @@
-//! A document that a newer one has replaced is refused, wherever the node finds it.
+//! A document that a newer one has replaced is refused, whatever its source.
 
 use std::fs;
 use std::process::Command;
@@ -26,8 +26,8 @@ const SEED: &str = "/var/lib/cloud/seed/nocloud/user-data";
 const FILE: &str = "/etc/firstboot/node.json";
 const SERVED: &str = "metadata/node.json";
 
-/// The metadata server still has what the node began with when its certificates were renewed by a
-/// later build.
+/// The metadata server still serves the node's first document after a later build has renewed its
+/// certificates.
 fn older() -> Result<()> {
     etcd::release("3.5.1")?;
     let ours = Provisioning::new()?;
@@ -45,7 +45,7 @@ fn older() -> Result<()> {
     let asked = ours.server.requests_for(SERVED).len();
     ensure!(asked == 1, "the server was asked {asked} times");
 
-    // The image was installed since: the dates differ, whose unit is a second.
+    // An installation took place since the first build, so the dates, which count seconds, differ.
     fs::rename(
         ours.pki().join("nodes/etcd-1"),
         ours.pki().join("nodes/set-aside"),
@@ -56,7 +56,7 @@ fn older() -> Result<()> {
     host.check(&["systemctl", "restart", "firstboot"])?;
     lives_by(&host, &new_certificate)?;
 
-    // The new one taken away again, the node has its copy of it, and asks no server.
+    // When the new document is removed again, the node uses its own copy, and asks no server.
     host.cut_power()?;
     fs::remove_file(host.path(FILE))?;
     host.boot()?;
@@ -117,7 +117,7 @@ fn certificate(ours: &Provisioning) -> Result<String> {
     fs::read_to_string(ours.pki().join("nodes/etcd-1/server.crt")).context("no certificate")
 }
 
-/// It is a healthy member with this certificate.
+/// Waits until it is a healthy member with this certificate.
 fn lives_by(host: &Host, certificate: &str) -> Result<()> {
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     host.wait_for("systemctl is-active --quiet firstboot", CONVERGENCE_TIMEOUT)?;
@@ -128,7 +128,7 @@ fn lives_by(host: &Host, certificate: &str) -> Result<()> {
     Ok(())
 }
 
-/// Since when a certificate is valid, as openssl says.
+/// Returns the start of a certificate's validity, from openssl.
 fn valid_from(certificate: &str) -> Result<String> {
     let file = tempfile::NamedTempFile::new()?;
     fs::write(file.path(), certificate)?;

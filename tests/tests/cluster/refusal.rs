@@ -67,7 +67,7 @@ pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
     host.cut_power()
 }
 
-/// Gives a host another document in place of its own.
+/// Gives a host another document instead of its own.
 pub(crate) fn give(host: &Host, document: &[u8]) -> Result<()> {
     host.write("/var/lib/cloud/seed/nocloud/user-data", document, 0o600)
 }

@@ -1,5 +1,5 @@
 //! The wrong machine gets nothing: each wrong document, seed or overlay is refused with its reason,
-//! and etcd does not start. And a running member refuses who has no business with it.
+//! and etcd does not start. A running member also refuses clients that have no right to connect.
 
 use std::fs;
 use std::path::Path;
@@ -95,7 +95,7 @@ fn documents() -> Result<()> {
     give(&host, &fs::read(theirs.join("nodes/etcd-1/user-data"))?)?;
     refused(&mut host, "and this image trusts")?;
 
-    // All of that left no trace: with its own document the machine becomes the node.
+    // None of that left a trace: with its own document the machine becomes the node.
     give(&host, &own("etcd-1", "user-data")?)?;
     let plan = {
         host.boot()?;
@@ -114,7 +114,7 @@ fn documents() -> Result<()> {
         "{json}"
     );
 
-    // From now on it is this node; another document does not make it another.
+    // From now on it is this node; another document does not change that.
     host.cut_power()?;
     give(&host, &own("etcd-2", "user-data")?)?;
     refused(
@@ -133,7 +133,7 @@ fn seed_disk() -> Result<()> {
 
     fs::write(disk.device(), fs::read(&image)?)?;
     let mut garbage = fs::read(&image)?;
-    // Behind the boot sector, which holds the label: the allocation table and all that follows.
+    // Everything after the boot sector, which holds the label: the allocation table and the rest.
     garbage[512..].fill(0xA5);
     fs::write(disk.device(), &garbage)?;
     refused(&mut host, "is labelled cidata and has no user-data")?;
@@ -204,7 +204,7 @@ fn strangers() -> Result<()> {
         let script = format!("curl -sS -m 5 {arguments}");
         process::run(ours.network.world().command("bash").args(["-c", &script]))
     };
-    // The bridge's own address is in the network that may be client; the firewall lets it through
+    // The bridge's own address is in the network of allowed clients; the firewall lets it through
     // to 2379.
     for port in [2379, 2380] {
         let plain = curl(&format!("http://10.101.15.101:{port}/version"))?;
@@ -249,8 +249,8 @@ fn strangers() -> Result<()> {
     takes_only_peers(&ours, &hosts[1])
 }
 
-/// From a peer's machine: the firewall drops others, and etcd compares a certificate's addresses
-/// with the sender's.
+/// From a peer's machine: the firewall drops all other hosts, and etcd compares a certificate's
+/// addresses with the sender's address.
 fn takes_only_peers(ours: &Provisioning, peer: &Host) -> Result<()> {
     let own = ours.pki().join("nodes/etcd-2");
     for (pair, served) in [("peer", true), ("client", false)] {

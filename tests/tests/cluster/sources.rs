@@ -1,5 +1,5 @@
-//! Each place where a node may learn who it is. The seed folder is the main path's; the seed disk
-//! is with the refusals.
+//! Each source from which a node may get its identity. The main path covers the seed folder; the
+//! refusals cover the seed disk.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -43,7 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The demo's recipe with a server to ask.
+/// Builds the demo's recipe with a metadata server.
 fn provisioned() -> Result<Provisioning> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -82,8 +82,7 @@ fn cmdline() -> Result<()> {
         ours.out().join("nodes/etcd-1/user-data"),
         folder.join("user-data"),
     )?;
-    // A container's /proc/cmdline is its machine's; nspawn cannot lay another over it before
-    // systemd is there.
+    // A container's /proc/cmdline is its machine's; nspawn cannot replace it before systemd runs.
     host.write(
         "/root/cmdline",
         "ro quiet \"ds=nocloud;s=http://10.101.15.1:8080/cmdline/\"\n",
@@ -122,7 +121,7 @@ fn server() -> Result<()> {
         "it is not said who asks: {query}"
     );
 
-    // A second boot asks nobody: it knows who it is.
+    // A second boot makes no request: the node knows its identity.
     host.cut_power()?;
     becomes_the_node(&mut host)?;
     ensure!(ours.server.requests_for("metadata/node.json").len() == 3);
@@ -146,8 +145,8 @@ firstboot run --dry-run
 exec busybox sh -c 'sync; reboot -f'
 ";
 
-/// A virtual machine's: an OEM string that names the place, and QEMU's own store, which has another
-/// node's document here.
+/// The firmware of a virtual machine: an OEM string that names the location, and QEMU's own store,
+/// which has another node's document here.
 fn firmware() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.machine("etcd-1")?;

@@ -1,5 +1,4 @@
-//! What a node has told others is on its disk, even where it was killed before it could see to
-//! that.
+//! What a node has told others is on its disk, even if it was killed before it could flush it.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -24,26 +23,27 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// firstboot is killed between writing down that it is ready and flushing that. Started again it
-/// reads so, tells so, and then the power goes.
+/// firstboot is killed after it writes that it is ready and before it flushes that. Started again
+/// it reads the entry and reports it, and then the power fails.
 fn ready() -> Result<()> {
     const JOURNAL: &str = "/var/lib/firstboot/journal";
     let mut bed = Bed::lossy(tracer())?;
     bed.flush_disks();
-    // It accepts its identity, begins a life, is ready: three lines.
+    // It accepts its identity, initializes its disk id, is ready: three lines.
     let third = Point {
         what: format!("fsync {JOURNAL}"),
         nth: 3,
     };
     TracerOrder::Kill(third).give(&bed.orders(0, Traced::Firstboot))?;
-    // The others do not see each other, and so are never ready.
+    // The other two cannot reach each other, and so are never ready.
     bed.hosts[0].network().drop_between("etcd-2", "etcd-3")?;
     bed.start(&[0, 1, 2])?;
     ensure!(
         bed.reaches_point(0, Traced::Firstboot)?,
         "firstboot was not killed"
     );
-    // Of its second start: the first was killed before it could say for whom it waits.
+    // The second start's status: the first was killed before it could report which members it waits
+    // for.
     bed.hosts[0].wait_for(
         "systemctl show -p NRestarts firstboot | grep -q =1",
         CONVERGENCE_TIMEOUT,

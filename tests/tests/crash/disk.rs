@@ -1,4 +1,4 @@
-//! The disk that loses what was not flushed does so, and nothing else.
+//! The lossy disk loses what was not flushed, and nothing else.
 
 use std::fs::{self, File};
 use std::io::Write as _;

@@ -28,13 +28,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// etcd-io/etcd#16596: etcd that was cut short while it made its first data refuses that data
-/// forever.
+/// etcd-io/etcd#16596: an etcd that was interrupted while it made its first data refuses that data
+/// at every later start.
 fn half_born() -> Result<()> {
     let mut bed = Bed::booted(tracer())?;
     let victim = TOGETHER.victim;
     let orders = bed.orders(victim, Traced::Etcd);
-    // Its database is there, its write-ahead log is made, and not yet called so.
+    // Its database exists; its write-ahead log is complete, but not yet renamed into place.
     let point = Point {
         what: "rename /var/lib/etcd/data/member/wal".to_owned(),
         nth: 1,
@@ -78,7 +78,7 @@ fn half_born() -> Result<()> {
     Ok(())
 }
 
-/// From the moment that etcd is let go as a learner until firstboot has finished.
+/// Covers the time from etcd's start as a learner until firstboot has finished.
 fn promotion() -> Result<()> {
     let mut bed = Bed::booted(tracer())?;
     let victim = REBUILD.victim;

@@ -1,4 +1,4 @@
-//! What every trial here takes.
+//! The requirements of every trial here.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
     Requirement::Pip,
 ];
 
-/// The program that ends others.
+/// The program that kills others.
 pub(crate) fn tracer() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_tracer"))
 }

@@ -1,5 +1,5 @@
-//! firstboot is killed at each of its points, and finishes the same job all the same. So it does
-//! where the power goes and the disk loses what was not flushed.
+//! firstboot is killed at each of its points and finishes the same job all the same, even if the
+//! power fails and the disk loses what was not flushed.
 
 use std::collections::BTreeSet;
 
@@ -52,8 +52,8 @@ fn killed() -> Result<()> {
     )
 }
 
-/// An operator or an accident removes the data at a moment that nobody chose. Who leaves wants to
-/// keep it.
+/// An operator or an accident removes the data at an arbitrary moment. An operator who leaves wants
+/// to keep the data.
 fn emptied() -> Result<()> {
     let settings = Settings::read()?;
     let comes: Vec<Scenario> = scenarios::ALL
@@ -74,7 +74,7 @@ fn power_lost() -> Result<()> {
         Loss::Torn(settings.seed),
         Loss::Nothing,
     ];
-    // Neither count divides the other, so each loss meets one node and all three.
+    // Neither count divides the other, so each loss happens both to one node and to all three.
     let blow = |number: usize| {
         let loss = losses[number % losses.len()];
         if number % 3 == 2 {
@@ -86,15 +86,15 @@ fn power_lost() -> Result<()> {
     run(&mut Bed::lossy(tracer())?, &settings, &scenarios::ALL, blow)
 }
 
-/// What of the sweep a run takes, from the environment.
+/// The part of the sweep that a run covers, from the environment.
 struct Settings {
-    /// `CRASH_POINTS`: so many points of each scenario, or `all`.
+    /// `CRASH_POINTS`: the number of points of each scenario, or `all`.
     points: usize,
     /// `CRASH_SCENARIO`: only scenarios with this in their name.
     only: String,
     /// `CRASH_SEED`: which sample.
     seed: u64,
-    /// `CRASH_PART`, such as 2/5: of those, the second of every five.
+    /// `CRASH_PART`, such as 2/5: of these points, the second of every five.
     part: (usize, usize),
 }
 
@@ -131,7 +131,7 @@ impl Settings {
         })
     }
 
-    /// What this run takes of a scenario.
+    /// Returns the points of a scenario that this run covers.
     fn take<T>(&self, points: Vec<T>) -> Vec<T> {
         let (nth, of) = self.part;
         sample(points, self.points, self.seed)
@@ -176,8 +176,8 @@ fn run(
     total.ok()
 }
 
-/// Some of them: one of each of as many equal stretches, drawn by a linear congruential generator
-/// (Knuth's MMIX).
+/// Returns a sample: one point from each of as many equal stretches as are wanted, drawn by a
+/// linear congruential generator (Knuth's MMIX).
 fn sample<T>(all: Vec<T>, wanted: usize, seed: u64) -> Vec<T> {
     let (mut state, count) = (seed, all.len());
     let wanted = wanted.min(count);

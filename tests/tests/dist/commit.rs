@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// What `make build` in this folder would pass; empty outside git.
+/// Returns what `make build` in this folder would pass; empty outside git.
 pub(crate) fn commit(folder: &Path) -> Result<String> {
     let said = process::run(
         Command::new("make")
@@ -45,7 +45,7 @@ pub(crate) fn commit(folder: &Path) -> Result<String> {
         .to_owned())
 }
 
-/// What `--version` of a program of this workspace prints.
+/// Returns what `--version` of a program of this workspace prints.
 pub(crate) fn version_line(program: &str) -> Result<String> {
     let commit = commit(&cache::workspace())?;
     let commit = if commit.is_empty() {
@@ -112,7 +112,8 @@ fn changed_source() -> Result<()> {
     Ok(())
 }
 
-/// Also where the sources are unpacked inside another repository: its commit is not theirs.
+/// The commit is also empty where the sources are unpacked inside another repository, whose commit
+/// does not apply to them.
 fn outside_git() -> Result<()> {
     let folder = copy()?;
     let outer = folder.parent().context("a folder has a parent")?;
@@ -144,7 +145,7 @@ fn outside_git() -> Result<()> {
     Ok(())
 }
 
-/// The Makefile, with something to commit beside it.
+/// Copies the Makefile into a new folder, with a file next to it to commit.
 fn copy() -> Result<std::path::PathBuf> {
     let folder = run::current()?.folder("sources")?.join("etcd-image");
     fs::create_dir_all(folder.join("recipes"))?;

@@ -1,5 +1,5 @@
-//! What is in the packages: a licence for everything that is linked in, a page for each command,
-//! and no path of the builder's.
+//! The contents of the packages: a licence for everything that is linked in, a page for each
+//! command, and no path from the build machine.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Unpacks the tarball, and returns the folder that is in it.
+/// Unpacks the tarball, and returns its top folder.
 pub(crate) fn unpacked() -> Result<PathBuf> {
     let folder = run::current()?.folder("unpacked")?;
     process::run(
@@ -146,7 +146,7 @@ fn manual() -> Result<()> {
     Ok(())
 }
 
-/// A manual page as a terminal shows it, without the overstrikes that make it bold or underlined.
+/// Returns a manual page as a terminal shows it, without the overstrikes for bold and underline.
 pub(crate) fn shown(page: &Path) -> Result<String> {
     let text = process::check("mandoc", &["-T", "utf8", &page.to_string_lossy()])?;
     let mut shown = String::new();
@@ -160,8 +160,8 @@ pub(crate) fn shown(page: &Path) -> Result<String> {
     Ok(shown)
 }
 
-/// The commands that the help of a program lists, with those below them, as `pki-show`; the program
-/// itself is ``.
+/// Returns the commands that a program's help lists, including subcommands, as `pki-show`; the
+/// program itself is ``.
 fn commands(program: &Path, above: &[&str]) -> Result<Vec<String>> {
     let mut arguments = above.to_vec();
     arguments.push("--help");
@@ -171,7 +171,7 @@ fn commands(program: &Path, above: &[&str]) -> Result<Vec<String>> {
         return Ok(found);
     };
     for line in list.lines().take_while(|line| !line.is_empty()) {
-        // A longer description goes on in lines that are set further to the right.
+        // A longer description continues on lines that are indented further.
         let Some(line) = line
             .strip_prefix("  ")
             .filter(|line| !line.starts_with(' '))

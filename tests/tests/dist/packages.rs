@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// The folder with the packages; made for the first test that asks.
+/// Returns the folder with the packages; the first call makes it.
 pub(crate) fn packages() -> Result<PathBuf> {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     if let Some(folder) = MADE.get() {
@@ -33,7 +33,7 @@ pub(crate) fn packages() -> Result<PathBuf> {
     Ok(MADE.get_or_init(|| folder).clone())
 }
 
-/// The one package whose name ends so.
+/// Returns the only package whose name ends with this text.
 pub(crate) fn package(extension: &str) -> Result<PathBuf> {
     let names = names(&packages()?)?;
     let name = names.iter().find(|name| name.ends_with(extension));
@@ -61,7 +61,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The second time under another umask, in another time zone, language and folder.
+/// The second build runs under another umask, in another time zone, language and folder.
 fn same_bytes() -> Result<()> {
     let first = packages()?;
     let second = run::current()?.folder("packages-again")?;

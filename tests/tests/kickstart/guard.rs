@@ -1,5 +1,5 @@
-//! Only a finished installation may restart the machine. The installer's systemd is real here, and
-//! anaconda a script that comes to an end at each of the stages where anaconda can.
+//! Only a finished installation may restart the machine. The installer's systemd is real here;
+//! anaconda is a script that ends at each of the stages at which anaconda can end.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -37,7 +37,7 @@ const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(240);
 const ANACONDA: &str = include_str!("anaconda.sh");
 const UNIT: &str = "[Unit]\nDescription=Stands for anaconda\n\n[Service]\nExecStart=/bin/bash /ks/anaconda.sh\n\
                     [Install]\nWantedBy=multi-user.target\n";
-/// Keeps the guard from its report, if the guard stops after it.
+/// Prevents the guard's report if the guard stops after it.
 const NETWORK: &str = "[Unit]\nDescription=Stands for NetworkManager\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
                        ExecStart=/bin/true\nExecStop=/bin/touch /run/network-is-gone\n\
                        [Install]\nWantedBy=multi-user.target\n";
@@ -52,7 +52,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             HOST,
             hosts,
         ),
-        // The same under a kernel of its own, which takes minutes without KVM.
+        // The same under a separate kernel, which takes minutes without KVM.
         long(
             "a_virtual_machine_restarts_only_after_a_finished_installation",
             VM,
@@ -61,7 +61,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// How a stage ends, what the consoles then say, and what is reported.
+/// How the machine goes off after a stage, what the consoles then show, and what is reported.
 const STAGES: [(&str, Off, &str, &[&str]); 8] = [
     (
         "unguarded",
@@ -118,8 +118,8 @@ const STAGES: [(&str, Off, &str, &[&str]); 8] = [
 ];
 const ENDED: &str = "INSTALLATION FAILED. anaconda ended before the installation was finished";
 
-/// A folder `ks` for the root of an installer: the scripts of the single-node recipe's kickstart,
-/// and what stands for anaconda.
+/// Makes a folder `ks` for the root of an installer: the scripts of the single-node recipe's
+/// kickstart, and the stand-in for anaconda.
 fn lay_out(root: &Path, stage: &str) -> Result<()> {
     let work = tempfile::tempdir()?;
     let planned = Planned::new(

@@ -1,5 +1,5 @@
-//! The rendered kickstart before the model of anaconda: which disk it takes, which repositories,
-//! and what is left where it cannot go on.
+//! The rendered kickstart run by the model of anaconda: which disk and which repositories it takes,
+//! and what remains if it cannot continue.
 
 mod bed;
 mod disks;
@@ -37,7 +37,7 @@ const CREATEREPO: &[Requirement] = &[
     Requirement::Createrepo,
 ];
 
-/// Where the server of the tests is, as the demo's recipe has it.
+/// The address of the tests' server, as in the demo's recipe.
 const SERVER: &str = "http://10.101.15.1:8080";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -75,7 +75,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A machine that is installed with the demo's recipe, changed.
+/// A machine that is installed with a changed demo recipe.
 fn no_disk() -> Result<()> {
     let bed = Bed::new()?;
     let disk = |name: &str| Disk::new(name, 20 << 30);
@@ -134,7 +134,7 @@ fn no_disk() -> Result<()> {
     Ok(())
 }
 
-/// The mirror answers curl with the tree that the recipe pins, and yum with another.
+/// The mirror serves curl the tree that the recipe pins, and yum another one.
 fn lying_mirror() -> Result<()> {
     let bed = Bed::new()?;
     let www = bed.provisioning.www();
@@ -171,7 +171,7 @@ fn lying_mirror() -> Result<()> {
         log.contains("the repomd.xml of anaconda that yum has fetched has sha256"),
         "{log}"
     );
-    // Nothing of what it served was installed: no %post ran.
+    // Nothing from the second tree was installed: no %post ran.
     ensure!(!log.contains("%post at"), "{log}");
     // Without a digest there is nothing to compare with.
     let trusted = bed.install(&install(""), &Hardware::default())?;
@@ -183,8 +183,8 @@ fn lying_mirror() -> Result<()> {
     Ok(())
 }
 
-/// A repository whose metadata does not fit its digests is disabled, and anaconda goes on without
-/// it.
+/// A repository whose metadata does not match its digests is disabled, and anaconda continues
+/// without it.
 fn left_out() -> Result<()> {
     etcd::release(etcd::DEMO)?;
     let bed = Bed::new()?;
@@ -207,13 +207,13 @@ fn left_out() -> Result<()> {
         log.contains("anaconda has installed without one of the repositories"),
         "{log}"
     );
-    // The new system was whole, and had its stamp.
+    // The new system was complete and had its stamp.
     ensure!(
         !bed.host.path("/etc/firstboot/installed").exists(),
         "it counts as installed"
     );
 
-    // One that is not there at all is missed before any package is installed.
+    // A repository that does not exist at all is noticed before any package is installed.
     bed.provisioning.server.heal(&primary);
     let repomd = format!("{updates}/repodata/repomd.xml");
     bed.provisioning.server.fault(
@@ -251,7 +251,7 @@ fn missing_package() -> Result<()> {
     Ok(())
 }
 
-/// A repository of real packages, whose metadata others have made; the recipe pins its digest.
+/// A repository of real packages whose metadata is made by createrepo; the recipe pins its digest.
 fn createrepo() -> Result<()> {
     let bed = Bed::new()?;
     let els = bed.provisioning.www().join("els");

@@ -1,5 +1,5 @@
-//! The kickstart before a pykickstart of its own, a shell and shellcheck; and with whatever a
-//! recipe can hold in it.
+//! The kickstart is checked with pykickstart, a shell and shellcheck, for everything that a recipe
+//! can contain.
 
 mod guard;
 mod installer;

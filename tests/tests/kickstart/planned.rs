@@ -11,7 +11,7 @@ use tests::requirement::Requirement;
 use tests::{cache, process, programs};
 
 pub(crate) const REQUIREMENTS: &[Requirement] = &[Requirement::Pip];
-/// The newest that still has a handler for RHEL 7.
+/// The newest version that still has a handler for RHEL 7.
 const PYKICKSTART: &str = "pykickstart==3.78";
 
 /// The builder's exit code for a recipe that has errors.
@@ -51,7 +51,7 @@ pub(crate) struct Planned {
 
 impl Planned {
     /// Renders a recipe into a new folder `name`, and runs its %pre for a machine with this disk.
-    /// Nothing comes of one that does not pass the check.
+    /// Returns None for a recipe that does not pass the check.
     pub(crate) fn new(
         within: &Path,
         name: &str,
@@ -76,7 +76,7 @@ impl Planned {
         Ok(Some(planned))
     }
 
-    /// The scripts, as the bed's own reading of 7.9's rules finds them.
+    /// Returns the scripts, as the test bed's own implementation of 7.9's rules finds them.
     pub(crate) fn scripts(&self) -> Result<Vec<(Kind, String)>> {
         let read = Kickstart::parse(&self.kickstart, &|_| Ok(None))?;
         let is_script = |kind| !matches!(kind, Kind::Packages | Kind::Addon | Kind::Anaconda);
@@ -112,7 +112,7 @@ impl Planned {
     }
 }
 
-/// What pykickstart sees in each, all read by one process.
+/// Returns what pykickstart reads in each, all read by one process.
 pub(crate) fn seen<'a>(planned: impl Iterator<Item = &'a Planned>) -> Result<Vec<Seen>> {
     let library = cache::entry(&PYKICKSTART.replace("==", "-"), |folder| {
         let mut pip = Command::new("pip");

@@ -1,5 +1,5 @@
-//! The user's own scripts, `[files] post`: run by the installer in their order, and the end of an
-//! installation where one fails.
+//! The user's own scripts, `[files] post`: the installer runs them in order, and a failing one ends
+//! the installation.
 
 use std::fs;
 
@@ -43,7 +43,8 @@ fn scripts() -> Result<()> {
     let post = "\n[files]\npost = [\"b first.sh\", \"a.sh\"]\n[files.overlay]\n\"/etc/own.conf\" = \"own.conf\"\n";
     fs::write(&path, demo + post)?;
     fs::write(folder.join("own.conf"), "brought\n")?;
-    // The overlay is there, and etcd's account; the installation does not count as done yet.
+    // The overlay is in place, and etcd's account exists; the installation does not count as
+    // finished yet.
     let first = "cat /etc/own.conf > /root/said\nid -u etcd >> /root/said\necho \"$0\" >> /root/said\n\
                  [ ! -e /etc/firstboot/installed ]\n";
     fs::write(folder.join("b first.sh"), first)?;
@@ -61,8 +62,8 @@ fn scripts() -> Result<()> {
         "the installation does not count as done"
     );
 
-    // -u: a variable that is not set. What comes after must not run, and the node must not take
-    // itself for one.
+    // -u: a variable that is not set. The rest must not run, and the machine must not take itself
+    // for a finished node.
     fs::write(folder.join("b first.sh"), "echo \"$NOT_SET\"\n")?;
     provisioning.build(&path)?;
     let host = provisioning.machine("etcd-2")?;

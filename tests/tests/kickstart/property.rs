@@ -1,5 +1,5 @@
-//! Whatever a recipe that passes the check holds: its kickstart parses, its scripts parse, its XML
-//! is well-formed, and each string comes out on the other side as it was put in.
+//! Whatever a recipe that passes the check contains: its kickstart parses, its scripts parse, its
+//! XML is well-formed, and each string comes out exactly as it was put in.
 
 use std::fs;
 use std::process::Command;
@@ -16,7 +16,7 @@ use tests::process;
 use crate::planned::{Planned, REQUIREMENTS, Seen, seen};
 use crate::strings;
 
-/// How many recipes are rendered. About every second one that is made up passes the check.
+/// How many recipes are rendered. About half of the generated recipes pass the check.
 const RENDERED_RECIPES: usize = 60;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -44,8 +44,8 @@ fn round_trip() -> Result<()> {
             Planned::new(folder.path(), &name, &path, &strings::disk(recipe))
         };
         let recipe = recipes::recipe::read(&text).recipe;
-        // What the reader refuses the builder would, too; not to start it for that saves most of
-        // the time.
+        // The builder would also refuse what the parser refuses; skipping the builder in that case
+        // saves most of the time.
         let planned = recipe
             .as_ref()
             .map(&mut render)
@@ -150,7 +150,7 @@ fn same_options(recipe: &Recipe, seen: &Seen) -> Result<()> {
     Ok(())
 }
 
-/// The files of the overlay that hold a string of the recipe's.
+/// Checks the files of the overlay that contain a string of the recipe.
 fn files(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
     let chrony = planned.overlay("etc/chrony.conf")?;
     for (word, hosts) in [
@@ -204,7 +204,7 @@ fn keys(planned: &Planned) -> Result<Vec<String>> {
     Ok(keys.map(str::to_owned).collect())
 }
 
-/// What bash reads behind `answers 'the installation tree' DIGEST` in %pre.
+/// Returns what bash reads after `answers 'the installation tree' DIGEST` in %pre.
 fn trees(planned: &Planned) -> Result<Vec<String>> {
     let scripts = planned.scripts()?;
     let line = scripts
@@ -219,7 +219,7 @@ fn trees(planned: &Planned) -> Result<Vec<String>> {
     Ok(said.lines().map(str::to_owned).collect())
 }
 
-/// What bash reads in a script's line `NAME=(…)`.
+/// Returns what bash reads in a script's line `NAME=(…)`.
 fn array(planned: &Planned, kind: Kind, name: &str) -> Result<Vec<String>> {
     let scripts = planned.scripts()?;
     let lines = scripts

@@ -1,4 +1,4 @@
-//! Recipes with anything in them that somebody might write, and what is to be found again.
+//! Recipes with any text that a user might write, and the values that must be found again.
 
 use std::fmt::Write as _;
 
@@ -60,8 +60,8 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
             ("trees", list(&trees)),
             ("servers", list(&servers)),
         ];
-        // Not all at once: most of what somebody might write is refused, and one of ten strings
-        // would decide for all.
+        // Not all at once: most arbitrary text is refused, and one of ten strings would decide for
+        // all of them.
         for ((key, value), _) in lines.iter().zip(chosen).filter(|(_, chosen)| *chosen) {
             let _ = writeln!(text, "{key} = {value}");
         }
@@ -107,7 +107,7 @@ version = "3.6.14"
 sha256 = "ffe840ff9295808e88cce2794a18a5ac87f12a5203c8314d0bf6aa119b41bac5"
 "#;
 
-/// What fits, mostly; and now and then anything.
+/// Mostly a valid value, and now and then arbitrary text.
 fn value(fitting: &'static str) -> impl Strategy<Value = String> {
     let words = "%end|%post|--erroronfail|\\$\\(reboot\\)|`id`|'|\"|\\\\| ;reboot|&&|\\n|#|é|\\t|\u{202e}|<x/>|]]>|\\{\\{ x \\}\\}|=";
     let anything = "\\PC{0,12}";
@@ -138,15 +138,15 @@ fn list(values: &[String]) -> String {
     )
 }
 
-/// As TOML's basic string, whose escapes JSON's are.
+/// Formats text as TOML's basic string, which has the same escapes as JSON.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text)
         .to_string()
         .replace('\u{7f}', "\\u007F")
 }
 
-/// The disk that the recipe asks for, else one that no machine has: what is mounted on the bed's
-/// own is passed over.
+/// Returns the disk that the recipe names, else one that no machine has: mounted disks of the
+/// machine under the test bed are skipped.
 pub(crate) fn disk(recipe: &Recipe) -> String {
     let wanted = recipe.install.disk.as_ref().map(ToString::to_string);
     wanted.map_or_else(

@@ -22,13 +22,13 @@ pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A healthy member on a host that is on.
 pub(crate) struct Bed {
-    // The host goes before its network.
+    // The host must be dropped before its network.
     pub(crate) host: Host,
     pub(crate) provisioning: Provisioning,
 }
 
-/// The demo's first node alone, installed and off, with these lines at the end of `[install]` and
-/// of the whole.
+/// Makes the demo's first node alone, installed and off, with these lines at the end of `[install]`
+/// and at the end of the recipe.
 fn off(install: &str, more: &str) -> Result<Bed> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -52,7 +52,8 @@ pub(crate) fn installed(more: &str) -> Result<Bed> {
 }
 
 impl Bed {
-    /// With these lines at the end of `[install]` and of the whole.
+    /// Makes a healthy member with these lines at the end of `[install]` and at the end of the
+    /// recipe.
     pub(crate) fn new(install: &str, more: &str) -> Result<Self> {
         let mut bed = off(install, more)?;
         bed.host.boot()?;

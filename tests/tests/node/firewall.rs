@@ -1,4 +1,5 @@
-//! Who may connect to what, knocked at from other hosts, with the real firewalld on the node.
+//! Which host may connect to which port: connects from other hosts, with the real firewalld on the
+//! node.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -16,17 +17,18 @@ use tests::network::Link;
 
 use crate::bed::{Bed, REQUIREMENTS};
 
-/// Two who are peers, one client, one admin, and a stranger of the same network.
+/// Two peers, one client, one admin, and a stranger in the same network.
 const RULES: &str = "\n[firewall]\npeers = [\"10.101.15.101/32\", \"10.101.15.102/32\"]\n\
                      clients = [\"10.101.15.103/32\", \"10.101.15.1/32\"]\nadmins = [\"10.101.15.104/32\"]\n";
-/// In the order in which the network hands out addresses, and what each may reach.
+/// The callers in the order in which the network assigns addresses, and the ports that each may
+/// reach.
 const CALLERS: [(&str, &[u16]); 4] = [
     ("peer", &[2379, 2380]),
     ("client", &[2379]),
     ("admin", &[22]),
     ("stranger", &[]),
 ];
-/// How many ports are knocked at in one go: a socket each.
+/// How many ports are probed at once: one socket each.
 const PORTS_AT_ONCE: u16 = 4096;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -41,7 +43,8 @@ fn callers() -> Result<()> {
     let bed = Bed::new("", RULES)?;
     let (host, network) = (&bed.host, &bed.provisioning.network);
     let links = CALLERS.map(|(name, _)| network.add(name));
-    // Something that listens beside etcd and sshd, on every address, as a forgotten service would.
+    // A program that listens in addition to etcd and sshd, on every address, as a forgotten service
+    // would.
     host.check(&[
         "systemd-run",
         "--unit=forgotten",
@@ -69,7 +72,8 @@ fn callers() -> Result<()> {
             reaches(&link, host.address(), *port)
                 .with_context(|| format!("the {name} at {}", link.address))?;
         }
-        // A stranger knocks at every door there is, the others where somebody listens or might.
+        // The stranger probes every port, the others only ports where something listens or might
+        // listen.
         let ports = if open.is_empty() {
             1..=u16::MAX
         } else {
@@ -92,8 +96,8 @@ fn callers() -> Result<()> {
         );
     }
 
-    // The same node without its firewall answers at once, and at the forgotten port: what was
-    // measured was the firewall.
+    // Without its firewall the same node answers at once, also at the forgotten port: the test did
+    // measure the firewall.
     host.check(&["systemctl", "stop", "firewalld"])?;
     let stranger = network.link("stranger")?;
     let answered = answering(&stranger, host.address(), 1..=PORTS_AT_ONCE)?;
@@ -115,8 +119,8 @@ fn reaches(link: &Link, node: Ipv4Addr, port: u16) -> Result<()> {
         .with_context(|| format!("does not reach {address}"))
 }
 
-/// Those of some TCP ports of a node that answer a host in any way: open and closed ones do, a
-/// dropped packet's does not.
+/// Returns which TCP ports of a node answer a host in any way: open and closed ports do, a port
+/// whose packets are dropped does not.
 fn answering(link: &Link, node: Ipv4Addr, ports: impl Iterator<Item = u16>) -> Result<Vec<u16>> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(

@@ -1,5 +1,5 @@
-//! Whatever etcd's user plants on etcd's volume, root's firstboot follows nothing of it, changes
-//! nothing outside, and waits for nothing.
+//! Whatever etcd's user plants on etcd's volume, firstboot, which runs as root, does not follow it,
+//! changes nothing outside, and never hangs.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -24,7 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// What is outside, and who etcd is.
+/// Sets up the files outside the volume and the data of etcd.
 const PREPARE: &str = "set -e
 mkdir -p /outside/folder && echo precious > /outside/file && echo inner > /outside/folder/inner
 chmod 0640 /outside/file && chmod 0750 /outside/folder
@@ -53,7 +53,7 @@ const KINDS: [(&str, &str); 10] = [
     (DEVICE, "mknod -m 0666 $AT c 1 5 && chown 450:450 $AT"),
 ];
 
-/// An endless one, as a restored backup can have it. Only root can make it.
+/// An endless device, as a restored backup may contain. Only root can make it.
 const DEVICE: &str = "a device";
 
 /// Every path that firstboot touches where etcd can write, or could in earlier versions.
@@ -72,8 +72,8 @@ const PATHS: [&str; 12] = [
     "/var/lib/etcd/data/member/snap/db",
 ];
 
-/// Puts something in the place of a path as etcd's user, on a volume as earlier versions left it,
-/// and has firstboot do all that it does there. 124 is what timeout says of a command that hangs.
+/// Replaces a path with something planted by etcd's user, on a volume as earlier versions left it,
+/// and runs everything that firstboot does there. timeout returns 124 for a command that hangs.
 const ATTACK: &str = "systemctl stop firstboot etcd
 chown etcd:etcd /var/lib/etcd && chmod 0700 /var/lib/etcd
 [ ! -e $AT ] || mv $AT /root/kept
@@ -92,8 +92,8 @@ case $AT in */aside | */restore | */data)
 esac
 [ $hung = 0 ]";
 
-/// As it was, for the next one. The data is a copy, and the journal one of an earlier version,
-/// which goes by the ids in the log.
+/// Restores the initial state for the next attack. The data is a copy, and the journal comes from
+/// an earlier version, which relies on the ids in the log.
 const CLEAR: &str = "systemctl stop firstboot etcd; rm -rf /var/lib/etcd /root/kept /run/firstboot/ready
 cp -a /root/volume /var/lib/etcd && cp -a /root/journal /var/lib/firstboot/journal; systemctl reset-failed";
 
@@ -211,7 +211,7 @@ fn planted() -> Result<()> {
             host.sh(CLEAR)?;
         }
     }
-    // What each attack began from is a member's data.
+    // The initial state of each attack is valid member data.
     host.check(&["systemctl", "start", "firstboot"])?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)
         .context("the volume that was kept is of no use: nothing was proved")?;
@@ -219,7 +219,7 @@ fn planted() -> Result<()> {
     Ok(())
 }
 
-/// All that is outside, and the folders of the system that a link could lead to.
+/// Returns everything outside the volume, and the system folders that a link could lead to.
 fn outside(host: &Host) -> Result<String> {
     host.check(&["sh", "-c", "find /outside /etc /root -maxdepth 1 -printf '%p %y %m %U:%G\\n' | grep -v '^/root/kept' | sort; cat /outside/file /outside/folder/*"])
 }

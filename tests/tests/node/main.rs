@@ -1,5 +1,5 @@
-//! What a node lets be done to it, and what not: each protection of its units is tried out, each
-//! port is knocked at.
+//! What a node permits and what it refuses: each protection of its units is tested, each port is
+//! probed.
 
 mod bed;
 mod firewall;

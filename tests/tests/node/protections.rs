@@ -1,9 +1,8 @@
-//! Each protection of the units is tried out twice: as the unit stands, where the forbidden is
-//! refused, and without the directive, where it is not. systemd would run a unit with a misspelt or
-//! unknown protection all the same.
+//! Each protection of the units is tested twice: with the unit unchanged, where the forbidden
+//! action is refused, and without the directive, where it is allowed. systemd would run a unit with
+//! a misspelt or unknown protection without complaint.
 //!
-//! The hosts' systemd has no seccomp, as CentOS 7's: what a filter forbids here is forbidden by
-//! `firstboot exec`.
+//! The hosts' systemd has no seccomp, as on CentOS 7: `firstboot exec` enforces the filters here.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -17,10 +16,10 @@ use crate::system_calls::{self, INTERNET_ONLY, SERVER_ONLY};
 /// A directive and the attempts that show it.
 struct Case {
     directive: &'static str,
-    /// Other directives that would give the same answer; taken away both times.
+    /// Other directives that would give the same answer; they are removed both times.
     beside: &'static [&'static str],
     attempts: &'static [&'static str],
-    /// The answer to each while the directive stands. Without it, it must be another.
+    /// The answer to each attempt with the directive. Without it the answer must differ.
     answer: &'static str,
 }
 
@@ -37,13 +36,13 @@ const fn case(
     }
 }
 
-/// `firstboot exec` sets no_new_privs as well, and forbids the processes that the attempts start.
-/// Where a user without capabilities has PrivateDevices=, a newer systemd sets no_new_privs by
+/// `firstboot exec` also sets no_new_privs, and forbids the processes that the attempts start. For
+/// a user without capabilities and with PrivateDevices=, a newer systemd sets no_new_privs by
 /// itself; 219 does not.
 const BESIDE_PRIVILEGES: &[&str] = &[EXEC, "PrivateDevices", "CapabilityBoundingSet"];
 const BESIDE_CAPABILITIES: &[&str] = &[EXEC, "PrivateDevices", "NoNewPrivileges"];
 
-/// Of all units.
+/// The cases for all units.
 const COMMON: [Case; 2] = [
     Case {
         directive: "NoNewPrivileges",
@@ -125,7 +124,7 @@ const READ_ONLY: Case = case(
     "refused EROFS",
 );
 
-/// Where there is a filter, it is in the way of two of these.
+/// A filter, where there is one, blocks two of these.
 const CAPABILITIES: Case = Case {
     directive: "CapabilityBoundingSet",
     beside: &[EXEC],
@@ -148,7 +147,8 @@ const FIRSTBOOT: [Case; 4] = [
     ),
 ];
 
-/// It is root and may look into any folder: what is hidden from it is not there.
+/// It runs as root and may look into any folder, so a folder that is hidden from it does not exist
+/// for it.
 const SNAPSHOT: [Case; 10] = [
     Case {
         attempts: &["shared=/var/backups/etcd"],
@@ -182,7 +182,7 @@ const SNAPSHOT: [Case; 10] = [
     ),
 ];
 
-/// Shown by no attempt of these: two limits, which are read from the member that runs.
+/// Two limits that no attempt here demonstrates; they are read from the running member.
 const ELSEWHERE: [&str; 2] = ["LimitCORE", "LimitNOFILE"];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -230,7 +230,7 @@ fn protections() -> Result<()> {
     Ok(())
 }
 
-/// What the member that runs is bound to, as the kernel says.
+/// Checks the restrictions of the running member, as the kernel reports them.
 fn running_member(host: &Host) -> Result<()> {
     let pid = host.check(&[
         "systemctl",
@@ -250,8 +250,8 @@ fn running_member(host: &Host) -> Result<()> {
             "{line:?} is not in\n{status}"
         );
     }
-    // The process that systemd started as firstboot is etcd now, and has one filter more than
-    // systemd, which has the bed's.
+    // The process that systemd started as firstboot is etcd now; it has one filter more than
+    // systemd, which has only the test bed's filter.
     let program = host.check(&["readlink", &format!("/proc/{}/exe", pid.trim())])?;
     ensure!(
         program.trim() == "/usr/local/bin/etcd",
@@ -316,8 +316,7 @@ fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     Ok(())
 }
 
-/// Lays out what the attempts reach for: open to everybody, so that nothing but the sandbox is in
-/// the way.
+/// Prepares what the attempts access: open to every user, so that only the sandbox can block it.
 fn prepare(host: &Host) -> Result<()> {
     let script = r"
         set -e
@@ -350,8 +349,7 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
     let (directive, answer) = (case.directive, case.answer);
     let stands = sandbox.without(case.beside);
     for (attempt, found) in stands.try_out(host, &attempts)? {
-        // EACCES and EPERM both say that somebody was not allowed; which of them is the kernel's
-        // affair.
+        // EACCES and EPERM both mean that access was denied; the kernel chooses which one.
         let same = found == answer
             || (answer.ends_with("EPERM") && found == answer.replace("EPERM", "EACCES"));
         ensure!(
@@ -364,7 +362,8 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
             found != answer,
             "{unit}.service: `{attempt}` is {found} without {directive}= as well: it shows nothing"
         );
-        // A thing that can be done can be done; the others only change their answer.
+        // Without the directive the attempt succeeds; attempts of these kinds only give another
+        // answer.
         let hidden = [
             "opened",
             "pair",

@@ -1,5 +1,5 @@
-//! What a loaded policy lets etcd's domain do, and that is all: asked of the policy itself, and so
-//! true of what nobody tried.
+//! Exactly what a loaded policy allows etcd's domain: read from the policy itself, so it also
+//! covers what no test tries.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,9 +7,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use tests::process;
 
-/// What is asked of sesearch, and the types that may be its answer.
+/// The query for sesearch, and the types that its answer may contain.
 const RULES: &[(&[&str], &[&str])] = &[
-    // It is one program, and starts no other: no shell, nothing in /usr/bin.
+    // etcd is one program and starts no other: no shell, nothing in /usr/bin.
     (
         &["-s", "etcd_t", "-c", "file", "-p", "entrypoint"],
         &["etcd_exec_t"],
@@ -33,7 +33,7 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
         &[],
     ),
-    // It writes its data, and what the kernel has of itself in /proc.
+    // etcd writes its data, and the kernel's files about the process itself in /proc.
     (
         &[
             "-s",
@@ -56,7 +56,7 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
         &["etcd_var_lib_t"],
     ),
-    // Nobody's password, and nobody's home.
+    // No passwords, and no home folders.
     (&["-s", "etcd_t", "-t", "shadow_t"], &[]),
     (&["-s", "etcd_t", "-t", "user_home_t"], &[]),
     (&["-s", "etcd_t", "-t", "user_home_dir_t"], &[]),
@@ -88,7 +88,8 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
         &[],
     ),
-    // Otherwise etcd's unit, with NoNewPrivileges=yes, would leave it in systemd's own domain.
+    // Without this rule etcd's unit, with NoNewPrivileges=yes, would leave etcd in systemd's own
+    // domain.
     (
         &[
             "-s",
@@ -102,7 +103,7 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
         &["etcd_t"],
     ),
-    // Otherwise an empty answer would say nothing.
+    // Without this query an empty answer would prove nothing.
     (
         &[
             "-s", "passwd_t", "-t", "shadow_t", "-c", "file", "-p", "write",
@@ -111,7 +112,7 @@ const RULES: &[(&[&str], &[&str])] = &[
     ),
 ];
 
-/// Asks a policy, as the kernel gives it in /sys/fs/selinux/policy.
+/// Checks a policy, in the format that the kernel gives in /sys/fs/selinux/policy.
 pub(crate) fn check(policy: &Path) -> Result<()> {
     let policy = policy.to_str().context("the policy's path is not text")?;
     for (question, expected) in RULES {
@@ -134,7 +135,7 @@ pub(crate) fn check(policy: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Of `allow SOURCE TARGET:CLASS …`.
+/// Returns the target in `allow SOURCE TARGET:CLASS …`.
 fn target(line: &str) -> Option<&str> {
     line.strip_prefix("allow ")?
         .split_once(' ')?

@@ -1,5 +1,5 @@
-//! A unit's sandbox with a probe in it instead of its program: as the unit stands, and with a
-//! directive taken away.
+//! A unit's sandbox with a probe in place of its program: with the unit unchanged, and with a
+//! directive removed.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use tests::host::Host;
 const PROBE: &str = include_str!("probe.py");
 const UNIT: &str = "etcd-image-probe";
 
-/// Stands for `firstboot exec` and its options before a unit's program: it protects as a directive
-/// does.
+/// Represents `firstboot exec` and its options before a unit's program: it protects like a
+/// directive.
 pub(crate) const EXEC: &str = "firstboot exec";
 
-/// What systemd 219 of CentOS 7 takes and does nothing about, since it is built without seccomp
-/// (load-fragment-gperf.gperf.m4).
+/// The directives that systemd 219 of CentOS 7 accepts and ignores, since it is built without
+/// seccomp (load-fragment-gperf.gperf.m4).
 pub(crate) const SECCOMP: [&str; 4] = [
     "SystemCallFilter",
     "SystemCallArchitectures",
@@ -22,7 +22,7 @@ pub(crate) const SECCOMP: [&str; 4] = [
     "RestrictAddressFamilies",
 ];
 
-/// Words of `[Service]` that protect nothing, and would keep a probe from running to its end.
+/// Settings of `[Service]` that protect nothing, and would keep a probe from finishing.
 const NO_PROTECTION: [&str; 15] = [
     "Type",
     "EnvironmentFile",
@@ -46,15 +46,15 @@ const NO_PROTECTION: [&str; 15] = [
 pub(crate) struct Sandbox {
     unit: String,
     lines: Vec<String>,
-    /// `firstboot exec` with its options, or nothing: what stands before the program.
+    /// `firstboot exec` with its options, or nothing: the prefix of the program.
     exec: String,
 }
 
-/// What became of each attempt: `done` or `refused ERRNO`, as the probe tells it.
+/// The result of each attempt: `done` or `refused ERRNO`, as the probe prints it.
 pub(crate) type Answers = BTreeMap<String, String>;
 
 impl Sandbox {
-    /// The sandbox of a unit on a host, as its file there says.
+    /// Reads the sandbox of a unit from its file on a host.
     pub(crate) fn of(host: &Host, unit: &str) -> Result<Self> {
         let text = host.read(&format!("/etc/systemd/system/{unit}.service"))?;
         let (_, service) = text.split_once("[Service]\n").context("no [Service]")?;
@@ -87,7 +87,7 @@ impl Sandbox {
         })
     }
 
-    /// Its directives' names, each once; [`EXEC`] is one.
+    /// Returns the names of its directives, each once; [`EXEC`] is one of them.
     pub(crate) fn directives(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.lines.iter().map(|line| name(line)).collect();
         names.extend((!self.exec.is_empty()).then_some(EXEC));
@@ -96,7 +96,7 @@ impl Sandbox {
         names
     }
 
-    /// The same without some directives.
+    /// Returns the sandbox without some directives.
     pub(crate) fn without(&self, directives: &[&str]) -> Self {
         let lines = self
             .lines
@@ -116,7 +116,7 @@ impl Sandbox {
         }
     }
 
-    /// The signal that kills a program that is started in it; none if the program ends well.
+    /// Returns the signal that kills a program started in it; None if the program succeeds.
     pub(crate) fn killer_of(&self, host: &Host, program: &str) -> Result<Option<i32>> {
         self.write(host, program)?;
         let started = host.run(&["systemctl", "start", UNIT])?;
@@ -164,7 +164,7 @@ impl Sandbox {
         Ok(answers)
     }
 
-    /// Starts a program in it, and gives what its journal has of it, however it ended.
+    /// Starts a program in the sandbox, and returns its journal, however it ended.
     fn start(&self, host: &Host, program: &str) -> Result<String> {
         self.write(host, program)?;
         let cursor = host

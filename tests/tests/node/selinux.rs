@@ -1,8 +1,8 @@
-//! etcd in its own SELinux domain: a node that the stand-in installer made, in a virtual machine
-//! that enforces.
+//! etcd in its own SELinux domain: a node made by the stand-in installer, in a virtual machine in
+//! enforcing mode.
 //!
-//! The policy is Debian 12's, of the same family as 7.9's (both are the reference policy's), and
-//! not 7.9's own.
+//! The policy is Debian 12's, from the same family as 7.9's (both derive from the reference
+//! policy), but not 7.9's own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,8 +70,7 @@ fn policy() -> Result<PathBuf> {
     })
 }
 
-/// Runs a script in a root that is not a host; with /proc, through which setfiles goes to each
-/// file.
+/// Runs a script in a root that is not a host, with /proc, which setfiles needs to reach each file.
 fn inside(root: &Path, script: &str) -> Result<String> {
     let enter = "mount --make-rprivate / && mount -t proc proc \"$1/proc\" && exec chroot \"$1\" sh -euc \"$2\"";
     let mut command = Command::new("unshare");
@@ -82,7 +81,7 @@ fn inside(root: &Path, script: &str) -> Result<String> {
     process::run(&mut command)?.ok()
 }
 
-/// What the policy and the machine want of an installed node's disk.
+/// Prepares an installed node's disk for the policy and the machine.
 fn prepare(root: &Path) -> Result<()> {
     let policy = policy()?;
     for path in ["etc/selinux/default", "var/lib/selinux"] {
@@ -98,7 +97,7 @@ fn prepare(root: &Path) -> Result<()> {
             ],
         )?;
     }
-    // The image's own configuration says targeted, which is this one's name on CentOS.
+    // The image's own configuration says targeted, which is the name of this policy on CentOS.
     std::os::unix::fs::symlink("default", root.join("etc/selinux/targeted"))?;
     fs::copy(vm::busybox()?, root.join("usr/local/bin/busybox"))?;
     fs::write(root.join("root/confined.sh"), include_str!("confined.sh"))?;
@@ -112,7 +111,7 @@ fn prepare(root: &Path) -> Result<()> {
     let links = "ln -s ../confined.service /etc/systemd/system/multi-user.target.wants/ && systemctl enable systemd-networkd && \
                  systemctl mask firewalld chrony ssh systemd-networkd-wait-online";
     inside(root, links)?;
-    // As the kickstart does on CentOS, there for targeted.
+    // As the kickstart does on CentOS for targeted.
     inside(root, &format!("semodule -n -s default -i {MODULE}"))?;
     inside(
         root,
@@ -153,8 +152,8 @@ fn confined() -> Result<()> {
         "the kickstart does not load the module before it labels the files"
     );
     let vm = Vm::new(&node.host.root(), 3 << 30, prepare)?;
-    // The rest of a Debian node is not what this is about: it boots with denials logged, and etcd
-    // is then restarted with them enforced. fstab=no: the volumes are all one here.
+    // The rest of a Debian node is out of scope: it boots with denials only logged, and etcd is
+    // then restarted with them enforced. fstab=no: the volumes are all one here.
     let words = "security=selinux selinux=1 enforcing=0 audit_backlog_limit=8192 fstab=no net.ifnames=0 loglevel=4";
     vm.run(
         words,
@@ -186,7 +185,7 @@ fn confined() -> Result<()> {
         "etcd was denied something\n{}",
         all()
     );
-    // Otherwise that would say nothing.
+    // Otherwise the check would prove nothing.
     let told = said.lines().any(|line| {
         line.strip_prefix("denials: ")
             .is_some_and(|count| count != "0")

@@ -1,5 +1,6 @@
-//! Every name in the SELinux module for etcd is one that CentOS 7's own policy has: semodule
-//! refuses a module with another, and with it the installation. The table says where each was read.
+//! Every name in the SELinux module for etcd exists in CentOS 7's own policy: semodule refuses a
+//! module with an unknown name, and the installation fails with it. The table gives the source of
+//! each name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,8 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn module() -> Result<()> {
     let absent = absent(MODULE)?;
-    // It stands in a block of its own, which is left out as a whole where a name in it is not
-    // there.
+    // The statement is in a separate block, which is left out as a whole if a name in it does not
+    // exist.
     ensure!(
         absent.optional == BTreeSet::from(["permission file map".to_owned()]),
         "{absent:?}"
@@ -66,7 +67,7 @@ fn strange() -> Result<()> {
     Ok(())
 }
 
-/// Names that are not there, outside of `(optional …)` and in it.
+/// Missing names, outside `(optional …)` and inside it.
 #[derive(Debug, Default)]
 struct Absent {
     needed: BTreeSet<String>,
@@ -124,7 +125,7 @@ fn absent(module: &str) -> Result<Absent> {
     Ok(absent)
 }
 
-/// What a statement names, each with its kind.
+/// Returns the names in a statement, each with its kind.
 fn names(statement: &Item) -> Result<Vec<String>> {
     use Item::Word;
     let words = |kind: &str, item: &Item| {
@@ -197,8 +198,8 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The statements of a module. No string in it has a blank, a parenthesis that is not closed, or a
-/// semicolon.
+/// Parses the statements of a module. No string in the module contains a blank, an unclosed
+/// parenthesis, or a semicolon.
 fn read(text: &str) -> Result<Vec<Item<'_>>> {
     let mut open = vec![Vec::new()];
     for line in text.lines() {

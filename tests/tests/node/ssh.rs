@@ -1,4 +1,5 @@
-//! Logging in: with a key of the recipe's, as root, from an admin's host; and not otherwise.
+//! Logging in: possible with a key from the recipe, as root, from an admin's host, and in no other
+//! way.
 
 use std::path::Path;
 
@@ -67,7 +68,7 @@ fn keys_only() -> Result<()> {
         ),
     ] {
         let refused = ssh(&admin, user, options)?;
-        // In brackets it says by which methods one could go on.
+        // The parentheses list the methods that the server still accepts.
         ensure!(
             !refused.success() && refused.stderr.contains("Permission denied (publickey)"),
             "{refused:?}"

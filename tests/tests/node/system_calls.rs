@@ -1,5 +1,5 @@
-//! What `firstboot exec` allows and what not, from within: a program in the place of etcd, behind
-//! the filter that etcd has.
+//! What `firstboot exec` allows and forbids, seen from within: a program in the place of etcd,
+//! behind etcd's filter.
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
@@ -8,7 +8,7 @@ use tests::kernel::LAST_SYSTEM_CALL;
 
 use crate::sandbox::{EXEC, Sandbox};
 
-/// What `firstboot exec` lets no program do, in numbers of x86-64 Linux.
+/// What `firstboot exec` forbids every program, in numbers of x86-64 Linux.
 pub(crate) const SERVER_ONLY: [&str; 15] = [
     // Packets; AF_ALG; AF_VSOCK; raw IP; SCTP and DCCP, whose modules a socket would load.
     "opened=17=3=0",
@@ -17,25 +17,25 @@ pub(crate) const SERVER_ONLY: [&str; 15] = [
     "opened=2=3=1",
     "opened=2=1=132",
     "opened=10=6=33",
-    // Of netlink all but routes: the firewall, audit, udev's events.
+    // All of netlink except routes: the firewall, audit, udev's events.
     "opened=16=3=12",
     "opened=16=3=9",
     "opened=16=3=15",
     "pair=2",
-    // A page written and executed, at once and one after the other.
+    // A page that is writable and executable, at once and in turn.
     "memory=7",
     "memory=3=5",
-    // Another process, and one with a host name of its own.
+    // Another process, and a process with its own host name.
     "process=0",
     "process=0x4000000",
-    // A character as if typed into a terminal, TIOCSTI.
+    // Inserting a character as if typed into a terminal, TIOCSTI.
     "request=0x5412",
 ];
 
-/// What it forbids the snapshot besides: systemd's and the journal's sockets, and routes.
+/// What it also forbids the snapshot: systemd's and the journal's sockets, and routes.
 pub(crate) const INTERNET_ONLY: [&str; 3] = ["opened=1=1=0", "opened=1=2=0", "opened=16=3=0"];
 
-/// What it allows: what a server opens.
+/// What it allows: everything that a server opens.
 const SERVER: [&str; 9] = [
     "opened=2=1=0",
     "opened=2=1=6",
@@ -53,8 +53,8 @@ const SERVER: [&str; 9] = [
 /// What `firstboot exec` does with each system call of the kernel.
 const CALLS: &str = include_str!("../../../firstboot/src/exec/calls.txt");
 
-/// Refused calls that may show nothing: Linux 6 has them no more, never had them, or is built
-/// without modules, kexec, ports.
+/// Refused calls whose refusal may not be visible: Linux 6 no longer has them, never had them, or
+/// is built without modules, kexec, ports.
 const SILENT: [&str; 23] = [
     "uselib",
     "_sysctl",
@@ -81,14 +81,15 @@ const SILENT: [&str; 23] = [
     "ioperm",
 ];
 
-/// What [`crate::protections`] does not try: everything that is allowed, and the calls one by one.
+/// Checks what [`crate::protections`] does not try: everything that is allowed, and the calls one
+/// by one.
 pub(crate) fn check(host: &Host, sandbox: &Sandbox) -> Result<()> {
     allowed(host, sandbox)?;
     refused_calls(host, sandbox)?;
     other_architecture(host, sandbox)
 }
 
-/// What a server does is done.
+/// Checks that everything a server does succeeds.
 fn allowed(host: &Host, sandbox: &Sandbox) -> Result<()> {
     for (attempt, found) in sandbox.try_out(host, &SERVER.map(str::to_owned))? {
         ensure!(found == "done", "`{attempt}` is {found}");
@@ -96,7 +97,7 @@ fn allowed(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Every call that calls.txt refuses is refused, and by nothing else.
+/// Checks that every call that calls.txt refuses is refused, and only by that filter.
 fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     const NONE: &str = "refused ENOSYS";
     let refused = CALLS
@@ -112,8 +113,8 @@ fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     for (attempt, found) in sandbox.try_out(host, &attempts)? {
         ensure!(found == NONE, "{attempt} is {found}");
     }
-    // The bed's own kernel has no call that is newer than 3.10. fork and vfork would do what they
-    // are for.
+    // The test bed's own kernel lacks every call newer than 3.10. fork and vfork would really start
+    // a process.
     let shows = |call: &&(&str, &str)| {
         let (number, name) = *call;
         number
@@ -140,8 +141,8 @@ fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// A program for another architecture is killed by its first system call: their numbers mean other
-/// calls.
+/// Checks that a program for another architecture is killed at its first system call: its call
+/// numbers mean other calls.
 fn other_architecture(host: &Host, sandbox: &Sandbox) -> Result<()> {
     host.write("/opt/probe/i386", I386, 0o755)?;
     let killer = sandbox.killer_of(host, "/opt/probe/i386")?;
@@ -159,7 +160,7 @@ fn other_architecture(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// A program for i386 that ends well: ELF header, program header, `exit(0)` by `int 0x80`.
+/// A program for i386 that succeeds: ELF header, program header, `exit(0)` by `int 0x80`.
 const I386: [u8; 91] = {
     let mut file = [0; 91];
     let parts: [(usize, &[u8]); 9] = [
@@ -169,7 +170,7 @@ const I386: [u8; 91] = {
         (24, &[0x54, 0x80, 0x04, 0x08, 52, 0, 0, 0]),
         (40, &[52, 0, 32, 0, 1, 0]),
         (52, &[1, 0, 0, 0]),
-        // Loaded from the file's start, to be read and executed.
+        // Loaded from the start of the file, readable and executable.
         (60, &[0, 0x80, 0x04, 0x08, 0, 0x80, 0x04, 0x08]),
         (68, &[91, 0, 0, 0, 91, 0, 0, 0, 5, 0, 0, 0, 0, 0x10, 0, 0]),
         (84, &[0x31, 0xdb, 0x31, 0xc0, 0x40]),

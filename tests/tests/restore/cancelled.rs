@@ -1,4 +1,4 @@
-//! What does not come to a restore leaves all as it was.
+//! An order that does not lead to a restore leaves everything unchanged.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -23,7 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// All run on what they had.
+/// Checks that all members run on their previous data.
 fn as_before(bed: &Bed, first: &str, before: &serde_json::Value) -> Result<()> {
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -57,7 +57,7 @@ fn wrong_snapshot() -> Result<()> {
     etcdctl(three, &format!("snapshot save {SNAPSHOT}.new"))?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // Nobody but one was told: its etcd stops, and comes back when it was enough.
+    // Only one member gets the order: its etcd stops, and starts again at the deadline.
     let lonely = one.run(&["firstboot", "restore", SNAPSHOT, "--deadline", "4"])?;
     ensure!(
         lonely.code() == 4 && lonely.stderr.contains("[restore-cancelled]"),
@@ -94,7 +94,7 @@ fn wrong_snapshot() -> Result<()> {
     );
     as_before(&bed, &first, &before)?;
 
-    // A file that is none, and a member that is none.
+    // A file that is not a snapshot, and a name that is not a member.
     one.write("/root/none.db", "nothing", 0o600)?;
     for (arguments, why) in [
         (&["/root/none.db"][..], "not a good snapshot"),
@@ -126,7 +126,8 @@ fn full_disk() -> Result<()> {
     snapshot(&bed, 0)?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // It waits for the others, who were not told yet; meanwhile its disk fills up.
+    // The member waits for the others, which have not got the order yet; meanwhile its disk fills
+    // up.
     let command = ["firstboot", "restore", SNAPSHOT, "--deadline", "60"];
     let mut waiting = three.command(&command)?;
     waiting
@@ -154,6 +155,6 @@ fn full_disk() -> Result<()> {
     );
     println!("{said}");
     three.check(&["rm", "/var/lib/etcd/filler"])?;
-    // Its data is on a disk of its own, so that there is none to be looked for from outside.
+    // Its data is on a separate disk, so it cannot be inspected from outside.
     as_before(&bed, &first, &before)
 }

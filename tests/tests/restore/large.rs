@@ -1,4 +1,4 @@
-//! A large snapshot takes the place of a cluster that is being written to.
+//! A large snapshot replaces the data of a cluster under writes.
 
 use std::net::Ipv4Addr;
 
@@ -27,9 +27,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// How many keys of the snapshot a host's member has, and its hash over all of them at a revision.
+/// Returns how many keys of the snapshot a host's member has, and its hash over all of them at a
+/// revision.
 fn held(host: &Host, revision: i64) -> Result<(u64, u64)> {
-    // After a read that all agree on it is no revision behind.
+    // After a linearizable read the member is not behind by any revision.
     etcdctl(host, "get none")?;
     let fields = etcdctl(
         host,
@@ -81,7 +82,7 @@ fn large() -> Result<()> {
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     }
-    // Who writes goes on by himself.
+    // The writers continue on their own.
     writers.go_on(20, CONVERGENCE_TIMEOUT)?;
     writers.stop()?;
     let revision = crate::orders::revision(one)?;
@@ -93,7 +94,7 @@ fn large() -> Result<()> {
             "{} has {found:?}, and not {keys} keys as etcd-1, {hash}",
             host.name()
         );
-        // What was written before is aside, and the snapshot that came from elsewhere is gone.
+        // The earlier data is archived, and the downloaded snapshot is removed.
         ensure!(
             host.check(&["firstboot", "restore", "--list"])?
                 .contains("--rollback restores")

@@ -1,4 +1,4 @@
-//! A restore loses nothing that was there and mixes no snapshots: on real hosts, with snapshots by
+//! A restore loses no existing data and mixes no snapshots: on real hosts, with snapshots taken by
 //! etcdctl.
 
 #[path = "../bootstrap/bed.rs"]

@@ -10,7 +10,7 @@ use tests::process::Output;
 
 use crate::bed::Bed;
 
-/// Where a host has its snapshot.
+/// The path of a host's snapshot.
 pub(crate) const SNAPSHOT: &str = "/root/snapshot.db";
 
 /// Three members with this etcd, on and healthy.
@@ -21,13 +21,13 @@ pub(crate) fn cluster(version: &str) -> Result<Bed> {
     Ok(bed)
 }
 
-/// Takes a snapshot on one host, and gives it to all.
+/// Takes a snapshot on one host, and copies it to all hosts.
 pub(crate) fn snapshot(bed: &Bed, of: usize) -> Result<()> {
     etcdctl(&bed.hosts[of], &format!("snapshot save {SNAPSHOT}"))?;
     give(bed, of)
 }
 
-/// Gives the snapshot of one host to all.
+/// Copies the snapshot of one host to all hosts.
 pub(crate) fn give(bed: &Bed, of: usize) -> Result<()> {
     let bytes = fs::read(bed.hosts[of].path(SNAPSHOT))?;
     bed.hosts
@@ -35,7 +35,7 @@ pub(crate) fn give(bed: &Bed, of: usize) -> Result<()> {
         .try_for_each(|host| host.write(SNAPSHOT, &bytes, 0o600))
 }
 
-/// Runs `firstboot restore` on these hosts at once, and gives what came of each.
+/// Runs `firstboot restore` on these hosts at once, and returns the result of each.
 pub(crate) fn restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     thread::scope(|scope| {
         let run = |(host, arguments): (&Host, &[&str])| {
@@ -52,7 +52,7 @@ pub(crate) fn restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     })
 }
 
-/// All were told, and all did it.
+/// Gives the order to all, and checks that all carry it out.
 pub(crate) fn all_restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     let came = restore(told)?;
     for (ran, (host, arguments)) in came.iter().zip(told) {
@@ -72,7 +72,7 @@ pub(crate) fn content(host: &Host) -> Result<serde_json::Value> {
     Ok(answer["kvs"].clone())
 }
 
-/// The revision that this host's member stands at.
+/// Returns the current revision of this host's member.
 pub(crate) fn revision(host: &Host) -> Result<i64> {
     let json = etcdctl(host, "endpoint status --write-out=json")?;
     let answer: serde_json::Value = serde_json::from_str(&json)?;

@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// How often an event stands in a host's journal; on or off.
+/// Returns how often a host's journal contains an event; works while the host is on or off.
 fn count(host: &Host, event: &str) -> usize {
     let journal = fs::read_to_string(host.path("/var/lib/firstboot/journal")).unwrap_or_default();
     journal.matches(&format!("\"event\":\"{event}\"")).count()

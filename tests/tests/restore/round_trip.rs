@@ -1,4 +1,4 @@
-//! There and back again, with each etcd.
+//! A restore and its rollback, with each etcd.
 
 use std::fs;
 use std::process::Child;
@@ -29,8 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             test,
         )
     };
-    // Of those whose revision can be raised, and of those whose cannot, one each: the others live a
-    // whole life with a restore in it.
+    // One version whose revision can be raised, and one whose revision cannot: the others run a
+    // full life cycle that includes a restore.
     vec![
         way("3.4.23", long, || there_and_back("3.4.23")),
         way("3.5.1", trial, || there_and_back("3.5.1")),
@@ -43,12 +43,13 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// A learner that never starts.
 const GHOST: &str = "https://10.101.15.109:2380";
 
-/// Whether the revision can be raised, and clients that have seen more be told so.
+/// Returns whether the revision can be raised and clients that have seen a later one can be told
+/// so.
 fn raises(version: &str) -> bool {
     !["3.4.23", "3.5.1"].contains(&version)
 }
 
-/// Keys with and without a lease, deleted ones and history; users with roles.
+/// Writes keys with and without a lease, deleted keys and history, and users with roles.
 fn fill(host: &Host) -> Result<String> {
     let put = "for i in $(seq 50); do etcdctl put old/$i $i; done > /dev/null; etcdctl del old/7; etcdctl del old/9";
     host.sh(&format!(". /etc/profile.d/etcdctl.sh; {put}"))?
@@ -70,7 +71,7 @@ fn fill(host: &Host) -> Result<String> {
     Ok(lease)
 }
 
-/// How many seconds of its day a lease has left.
+/// Returns how many seconds of its day a lease has left.
 fn left(host: &Host, lease: &str) -> Result<u64> {
     let json: Value = serde_json::from_str(&etcdctl(
         host,
@@ -79,7 +80,7 @@ fn left(host: &Host, lease: &str) -> Result<u64> {
     json["ttl"].as_u64().with_context(|| json.to_string())
 }
 
-/// Who may do what, and which leases there are.
+/// Returns the users with their permissions, and the existing leases.
 fn accounts(host: &Host) -> Result<Vec<String>> {
     let asked = [
         "user list",
@@ -92,8 +93,8 @@ fn accounts(host: &Host) -> Result<Vec<String>> {
     asked.iter().map(|words| etcdctl(host, words)).collect()
 }
 
-/// A snapshot with authentication on, and with an alarm and a learner in it. The cluster itself is
-/// without them afterwards.
+/// Takes a snapshot with authentication on, and with an alarm and a learner in it. Afterwards the
+/// cluster itself has none of them.
 fn snapshot(bed: &Bed) -> Result<()> {
     let one = &bed.hosts[0];
     let ctl = |words: &str| format!(". /etc/profile.d/etcdctl.sh; etcdctl {words}");
@@ -124,7 +125,7 @@ fn snapshot(bed: &Bed) -> Result<()> {
     give(bed, 0)
 }
 
-/// What came back besides the keys.
+/// Checks what came back in addition to the keys.
 fn came_back(bed: &Bed) -> Result<()> {
     let two = &bed.hosts[1];
     let alice = etcdctl(two, "get old/1 --print-value-only --user alice:secret")?;
@@ -146,7 +147,7 @@ fn came_back(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// The ids that were printed before any data was replaced are those that etcd has.
+/// Checks that etcd has the ids that were printed before any data was replaced.
 fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
     for host in &bed.hosts {
         let (id, _) = listed(host, host.name())?.context("not listed")?;
@@ -181,7 +182,7 @@ fn there_and_back(version: &str) -> Result<()> {
     etcdctl(two, "user delete alice")?;
     let (before, seen, first) = (content(one)?, revision(one)?, token(one)?);
 
-    // A client that has seen what will be no more.
+    // A client that has seen revisions that the restore removes.
     let mut watch = start_watch(one, seen)?;
 
     plans(one)?;
@@ -201,7 +202,7 @@ fn there_and_back(version: &str) -> Result<()> {
     let begun = Instant::now();
     let came = all_restore(&told)?;
     came_back(&bed)?;
-    // Leases start again: had it gone on it would have less.
+    // Leases start again: a lease that had kept running would have less time left.
     let (left, passed) = (left(three, &lease)?, begun.elapsed().as_secs());
     ensure!(
         left + passed + 1 >= 86_400,
@@ -298,7 +299,7 @@ fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
     Ok(())
 }
 
-/// And back to what was there before, with nothing of it lost.
+/// Rolls back to the earlier data and checks that none of it is lost.
 fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     let [one, two, three] = &bed.hosts[..] else {
         anyhow::bail!("not three hosts")
@@ -352,7 +353,7 @@ fn outlives_a_boot(last: &mut Host) -> Result<()> {
         json[0]["rollback"] == true && listed.contains(json[0]["path"].as_str().unwrap_or("-")),
         "{json}"
     );
-    // The member is well before its firstboot has ended, which holds the lock until then.
+    // The member is healthy before its firstboot has ended, which holds the lock until then.
     last.wait_for("firstboot restore --prune 1", CONVERGENCE_TIMEOUT)?;
     ensure!(
         last.check(&["firstboot", "restore", "--list"])? == listed,

@@ -101,8 +101,8 @@ fn refuses_beside_others(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Two operators, or one in a hurry: two machines that do not hear each other both go on alone.
-/// Whoever comes now must not choose between the two.
+/// Two operators, or one in a hurry: two machines that cannot reach each other both continue alone.
+/// A member that comes up now must not choose between the two clusters.
 fn two_clusters() -> Result<()> {
     let mut bed = cluster("3.5.1")?;
     etcdctl(&bed.hosts[0], "put answer 42")?;

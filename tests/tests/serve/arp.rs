@@ -1,5 +1,6 @@
-//! Who asks is judged by what the kernel knows of the network, not by what the asker says: a second
-//! machine with a node's address, every state of an ARP entry, several networks, routers.
+//! The server judges a client by what the kernel knows of the network, not by what the client
+//! claims: a second machine with a node's address, every state of an ARP entry, several networks,
+//! routers.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -59,7 +60,7 @@ fn ip(words: &str) -> Result<()> {
     process::check("ip", &words.split(' ').collect::<Vec<_>>()).map(drop)
 }
 
-/// A machine that is off, and another with its address and a card of its own.
+/// Makes a machine that is off, and another with the same address and its own network card.
 fn evil(ours: &Provisioning) -> Result<(Link, Link)> {
     let one = ours.network.add("etcd-1")?;
     ours.network.unplug("etcd-1")?;
@@ -76,7 +77,7 @@ fn silent(ours: &Provisioning, machine: &Link) -> Result<TcpStream> {
         .nth(2)
         .unwrap_or_default()
         .to_owned();
-    // In this order: the change of the link empties its table.
+    // The order matters: the change of the link empties its table.
     ip(&format!("-n {name} link set eth0 arp off"))?;
     ip(&format!(
         "-n {name} neigh replace 10.101.15.1 lladdr {bridge} dev eth0 nud permanent"
@@ -84,7 +85,7 @@ fn silent(ours: &Provisioning, machine: &Link) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request on it, and answers ARP again only after a moment.
+/// Sends a request on the connection, and answers ARP again only after a moment.
 fn ask_silently(machine: &Link, mut stream: TcpStream, page: &str) -> Result<String> {
     stream.write_all(
         format!("GET /{page} HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n").as_bytes(),
@@ -121,7 +122,7 @@ fn held_back() -> Result<()> {
     }
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;
     server.says("[card-unknown]")?;
-    // The log names the card that asked.
+    // The log contains the MAC address that asked.
     server.says(&format!(
         "{ADDRESS} ({}) refused: it says that it is etcd-1, whose card is {}",
         evil.mac, one.mac
@@ -164,7 +165,7 @@ fn states() -> Result<()> {
     Ok(())
 }
 
-/// Adds a network of its own to the world, with one machine in it.
+/// Adds a separate network with one machine to the world.
 fn side(ours: &Provisioning, world_has: &str, machine_has: &str) -> Result<Namespace> {
     let machine = ours.network.add("side")?.namespace;
     let (world, name) = (ours.network.world().name(), machine.name());
@@ -181,13 +182,13 @@ fn networks() -> Result<()> {
     let (one, evil) = evil(&ours)?;
     let world = ours.network.world().name();
     side(&ours, "10.101.16.1/24", "10.101.16.2/24")?;
-    // An entry with the node's address and card, in a network that leads to another machine.
+    // An entry with the node's address and MAC, in a network that leads to another machine.
     ip(&format!(
         "-n {world} neigh replace {ADDRESS} lladdr {} dev side nud permanent",
         one.mac
     ))?;
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;
-    // A machine of this network with an address of another, by a route over the link: its card
+    // A machine of this network with an address from another one, by a route over the link: its MAC
     // counts as well.
     ip(&format!("-n {world} route add 10.9.0.2/32 dev br0"))?;
     let stranger = &ours.network.add("stranger")?.namespace;
@@ -208,13 +209,13 @@ fn routers() -> Result<()> {
     let ours = built()?;
     let _server = Server::start(&ours, &[])?;
     let world = ours.network.world().name();
-    // The node's own address is at the far machine below.
+    // The far machine below has the node's own address.
     ours.network.add("etcd-1")?;
     ours.network.unplug("etcd-1")?;
     let router = ours.network.add("router")?;
     let name = router.namespace.name();
     let far = side(&ours, "10.101.16.1/24", "10.101.16.2/24")?;
-    // The far machine goes behind the router.
+    // Moves the far machine behind the router.
     ip(&format!("-n {world} link set side netns {name}"))?;
     ip(&format!("-n {name} addr add 10.9.0.1/24 dev side"))?;
     ip(&format!("-n {name} link set side up"))?;
@@ -235,7 +236,7 @@ fn routers() -> Result<()> {
         "net.ipv4.conf.all.rp_filter=0",
     ]))?
     .ok()?;
-    // Reached by 10.9.0.2 it has not the node's address, whatever it says of its card.
+    // Reached at 10.9.0.2 it does not have the node's address, whatever MAC it claims.
     let mac = "52:54:0a:65:0f:65";
     let url = format!("http://{SERVER}/{}", document_of(mac));
     let (status, text) = curl(&far, &["--interface", "10.9.0.2"], &url)?;
@@ -243,14 +244,14 @@ fn routers() -> Result<()> {
         status == 403 && text.contains("[wrong-address]"),
         "{status}: {text}"
     );
-    // Its address is all that can be known of a machine behind a router.
+    // For a machine behind a router only its address can be known.
     ip(&format!(
         "-n {world} route add {ADDRESS}/32 via {}",
         router.address
     ))?;
     let (status, text) = curl(&far, &["--interface", ADDRESS], &url)?;
     ensure!(status == 200, "{status}: {text}");
-    // The router's own card and address are not the node's.
+    // The router's own MAC and address are not the node's.
     let (status, text) = ask(&router.namespace, &document_of(mac))?;
     ensure!(
         status == 403 && text.contains("[wrong-card]"),
@@ -319,7 +320,7 @@ fn hidden() -> Result<()> {
             "{header}: {status}: {text}"
         );
     }
-    // A proxy or a mapped port on this host: all machines are this host.
+    // A proxy or a mapped port on this host: every client appears as this host.
     expect(
         ours.network.world(),
         &document_of(&one.mac),

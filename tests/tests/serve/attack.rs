@@ -61,7 +61,7 @@ fn head() -> Result<()> {
         )?;
         ensure!(found == status, "{page}: {found}: {text}");
     }
-    // The connection is not out of step after the HEAD of a file.
+    // The connection stays in step after the HEAD of a file.
     let both = "HEAD /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\nGET /image/SHA256SUMS HTTP/1.1\r\nHost: a\r\n\r\n";
     let said = raw(&one.namespace, both)?;
     ensure!(
@@ -174,7 +174,7 @@ fn links() -> Result<()> {
             )?;
         }
     }
-    // A node's own folder is no exception.
+    // A node's own folder may not be a symlink either.
     fs::rename(
         ours.out().join("nodes/etcd-2"),
         ours.out().join("nodes-of-2"),

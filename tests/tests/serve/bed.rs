@@ -1,4 +1,4 @@
-//! The builder that serves, and the machines that ask it.
+//! The builder as a server, and the machines that ask it.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -17,11 +17,12 @@ use tests::process::{self, KillOnDrop};
 use tests::programs::{self, recipe};
 use tests::run;
 
-/// Where it serves.
+/// The address it serves at.
 pub(crate) const SERVER: &str = "10.101.15.1:8081";
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// The demo's cluster, whose nodes are known by their cards, ask the builder and may be installed.
+/// Builds the demo's cluster; its nodes are identified by their MAC, fetch from the builder and may
+/// be installed.
 pub(crate) fn built() -> Result<Provisioning> {
     let copy = |from: &Path, to: &Path| {
         process::check(
@@ -54,15 +55,17 @@ pub(crate) fn built() -> Result<Provisioning> {
     Ok(ours)
 }
 
-/// What the first [`built`] of this program made. The others copy it, since a build takes seconds.
+/// The output of this program's first call to [`built`]. The others copy it, since a build takes
+/// seconds.
 static BUILT: OnceLock<PathBuf> = OnceLock::new();
 
-/// The words of a recipe that name the card of the node whose address ends in that byte.
+/// Returns the recipe line with the MAC of the node whose address ends in that byte.
 pub(crate) fn by_card(last: u8) -> String {
     format!("mac = \"52:54:0a:65:0f:{last:02x}\"\n")
 }
 
-/// The same with other words on the machine of the node whose address ends in that byte.
+/// Does the same with other recipe lines for the machine of the node whose address ends in that
+/// byte.
 pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;
@@ -71,7 +74,8 @@ pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning>
     Ok(provisioning)
 }
 
-/// The demo's recipe with these words on the machine of the node whose address ends in that byte.
+/// Writes the demo's recipe with these lines for the machine of the node whose address ends in that
+/// byte.
 pub(crate) fn recipe_with(machine: impl Fn(u8) -> String) -> Result<PathBuf> {
     let mut text = fs::read_to_string(recipe("demo"))?.replace(
         "servers = [\"http://10.101.15.1:8080/image/\"]",
@@ -95,7 +99,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// It serves the output that was built, with these options besides.
+    /// Serves the current output, with these additional options.
     pub(crate) fn start(ours: &Provisioning, options: &[&str]) -> Result<Self> {
         Self::serve(
             ours,
@@ -104,7 +108,7 @@ impl Server {
         )
     }
 
-    /// The same with another output, and all options.
+    /// Serves another output, with exactly these options.
     pub(crate) fn serve(ours: &Provisioning, out: &Path, options: &[&str]) -> Result<Self> {
         let mut builder = ours
             .network
@@ -114,7 +118,7 @@ impl Server {
         Self::run(&builder)
     }
 
-    /// The same by a command line of the test's own.
+    /// Starts the server with the test's own command line.
     pub(crate) fn run(command: &Command) -> Result<Self> {
         let log = run::current()?.folder("serve")?.join("log");
         let mut server = Self {
@@ -130,7 +134,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The same where its words go elsewhere: it has begun when it answers.
+    /// Starts a server whose output goes elsewhere: it has started once it answers.
     pub(crate) fn unheard(command: &Command, world: &Namespace) -> Result<Self> {
         let log = run::current()?.folder("serve")?.join("log");
         let mut server = Self {
@@ -146,12 +150,12 @@ impl Server {
         Ok(server)
     }
 
-    /// All that it said so far.
+    /// Returns its output so far.
     pub(crate) fn said(&self) -> Result<String> {
         fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
 
-    /// Waits until it has said something: the log is written beside the answers.
+    /// Waits until it has printed this text: the log is written independently of the answers.
     pub(crate) fn says(&self, words: &str) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60);
         while !self.said()?.contains(words) {
@@ -170,9 +174,9 @@ impl Server {
         self.process.id()
     }
 
-    /// Sends it a signal and gives its exit code.
+    /// Sends it a signal and returns its exit code.
     pub(crate) fn end(mut self, signal: nix::sys::signal::Signal) -> Result<(Option<i32>, String)> {
-        // `setpriv` and `nsenter` become the builder: it has their process.
+        // `setpriv` and `nsenter` become the builder, which therefore has their pid.
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(i32::try_from(self.id())?),
             signal,
@@ -193,7 +197,7 @@ pub(crate) fn ask(from: &Namespace, page: &str) -> Result<(u16, String)> {
     curl(from, &[], &format!("http://{SERVER}/{page}"))
 }
 
-/// The same with options of curl's, and a whole URL.
+/// Does the same with curl options and a whole URL.
 pub(crate) fn curl(from: &Namespace, options: &[&str], url: &str) -> Result<(u16, String)> {
     let mut curl = from.command("curl");
     curl.args([
@@ -214,7 +218,7 @@ pub(crate) fn curl(from: &Namespace, options: &[&str], url: &str) -> Result<(u16
     Ok((status.parse()?, text.to_owned()))
 }
 
-/// Asks for something and expects an answer with this status and these words.
+/// Requests a page and expects an answer with this status and these words.
 pub(crate) fn expect(from: &Namespace, page: &str, status: u16, words: &str) -> Result<String> {
     let (found, text) = ask(from, page)?;
     ensure!(
@@ -224,17 +228,17 @@ pub(crate) fn expect(from: &Namespace, page: &str, status: u16, words: &str) -> 
     Ok(text)
 }
 
-/// What a node's machine asks for its document with.
+/// Returns the page that a node's machine requests for its document.
 pub(crate) fn document_of(mac: &str) -> String {
     format!("node.json?mac={}", mac.replace(':', "%3A"))
 }
 
-/// What iPXE on a machine asks for its script with.
+/// Returns the page that iPXE on a machine requests for its script.
 pub(crate) fn script_of(link: &Link) -> String {
     format!("boot.ipxe?mac={}&serial=&uuid=", link.mac)
 }
 
-/// Reports a stage as a script that boots a machine was told to, from that machine.
+/// Reports a stage from that machine, as its boot script says.
 pub(crate) fn report(
     from: &Namespace,
     script: &str,
@@ -254,7 +258,7 @@ pub(crate) fn report(
     )
 }
 
-/// Where a script has the machine report to.
+/// Returns the URL to which a script makes the machine report.
 pub(crate) fn report_url(script: &str) -> Result<String> {
     let word = script
         .split_whitespace()
@@ -264,12 +268,12 @@ pub(crate) fn report_url(script: &str) -> Result<String> {
         .to_owned())
 }
 
-/// Whether a script installs.
+/// Returns whether a script installs.
 pub(crate) fn installs(script: &str) -> bool {
     script.lines().any(|line| line.starts_with("kernel "))
 }
 
-/// Runs `builder allow` beside an output.
+/// Runs `builder allow` on an output.
 pub(crate) fn allow(ours: &Provisioning, words: &[&str]) -> Result<String> {
     let out = ours.out().to_string_lossy().into_owned();
     programs::run_builder(&[&["allow", "--out", &out], words].concat())?.ok()
@@ -284,15 +288,15 @@ pub(crate) fn connect(from: &Namespace) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// What the server answers to these bytes, until it closes the connection or says nothing for a
-/// while.
+/// Returns the server's answer to these bytes, until it closes the connection or sends nothing for
+/// a while.
 pub(crate) fn raw(from: &Namespace, request: &str) -> Result<String> {
     let mut stream = connect(from)?;
     stream.write_all(request.as_bytes())?;
     read_all(&mut stream, Duration::from_secs(3))
 }
 
-/// All that comes until the end of the connection or a silence.
+/// Returns everything up to the end of the connection or a pause.
 pub(crate) fn read_all(stream: &mut TcpStream, silence: Duration) -> Result<String> {
     stream.set_read_timeout(Some(silence))?;
     let (mut all, mut buffer) = (Vec::new(), vec![0; 1 << 16]);

@@ -51,7 +51,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The kernel's words in the script that iPXE on a machine is sent.
+/// Returns the kernel arguments in the script that iPXE on a machine gets.
 fn words(host: &Host) -> Result<String> {
     let script = expect(
         &host.link().namespace,
@@ -69,7 +69,7 @@ fn words(host: &Host) -> Result<String> {
         .to_owned())
 }
 
-/// Installs a machine by the kernel's words, as anaconda would.
+/// Installs a machine with the kernel arguments, as anaconda would.
 fn install(host: &Host, words: &str) -> Result<Installation> {
     let kickstart = kickstart(host, words)?;
     Installer::new(&kickstart, &host.root())
@@ -78,7 +78,7 @@ fn install(host: &Host, words: &str) -> Result<Installation> {
         .run()
 }
 
-/// The kickstart that a machine fetches by the kernel's words.
+/// Returns the kickstart that a machine fetches with the kernel arguments.
 fn kickstart(host: &Host, words: &str) -> Result<String> {
     let machine = Machine {
         mac: Some(host.link().mac.clone()),
@@ -97,8 +97,8 @@ fn line_of(ours: &Provisioning, node: &str) -> Result<String> {
 }
 
 /// From the network boot of three machines to a cluster; then one of them is lost, and comes back
-/// once the operator says so. Each document is handed out once: no machine loses the answer to its
-/// request.
+/// once the operator allows it. Each document is handed out once: no machine loses the answer to
+/// its request.
 fn cluster() -> Result<()> {
     let ours = built()?;
     let tree = format!("http://{SERVER}/none/");
@@ -220,7 +220,7 @@ fn failed() -> Result<()> {
             Hardware::with([]),
             "%pre failed: no disk for the node",
         ),
-        // It fails inside anaconda, where no script of the kickstart runs.
+        // The installation fails inside anaconda, where no script of the kickstart runs.
         (
             "no package",
             "@core --nodefaults\nno-such-package",

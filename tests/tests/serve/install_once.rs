@@ -167,7 +167,7 @@ fn held() -> Result<()> {
         "{line}"
     );
     server.says("[held]")?;
-    // A server that was started again knows it, too.
+    // A restarted server knows it as well.
     drop(server);
     let _server = Server::start(&ours, TREE)?;
     ensure!(
@@ -237,7 +237,7 @@ fn window() -> Result<()> {
     );
     std::thread::sleep(std::time::Duration::from_millis(20));
     expect(&one.namespace, &page, 403, "[document-closed]")?;
-    // An installation that the operator allows includes the document, once it has begun.
+    // Allowing an installation also allows the document, once the installation has started.
     allow(&ours, &["etcd-1", "--install"])?;
     expect(&one.namespace, &page, 403, "[document-closed]")?;
     ensure!(installs(&script(&one)?), "it is not installed again");

@@ -1,5 +1,4 @@
-//! Many clients, slow clients, clients that say nothing: a machine that asks once is answered all
-//! the same.
+//! Many clients, slow clients, silent clients: a machine that asks once still gets its answer.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -30,8 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// So many connections to the server from each of some addresses of a namespace, after each has
-/// said something.
+/// Opens this many connections to the server from each of several addresses of a namespace, and
+/// sends some bytes on each.
 fn connections(
     from: &Namespace,
     addresses: &[String],
@@ -155,7 +154,7 @@ fn slow() -> Result<()> {
         ),
     ];
     let mut deaf = open(overlay)?;
-    // One of many on a line that becomes slow, 30 KB in a second, when the kernel's buffers have
+    // One of many on a link that slows down to 30 KB per second once the kernel's buffers have
     // grown.
     let mut steady = open(overlay)?;
     let mut taken = 8_000_000;
@@ -197,7 +196,7 @@ fn slow() -> Result<()> {
     Ok(())
 }
 
-/// Whether the server has ended a connection.
+/// Returns whether the server has closed a connection.
 fn is_over(stream: &mut TcpStream) -> Result<bool> {
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     let mut buffer = [0; 4096];

@@ -29,7 +29,7 @@ impl Visitor for Contents {
 }
 
 impl Contents {
-    /// Those of a snapshot without its digest.
+    /// Reads the contents of a snapshot without its digest.
     pub(crate) fn of(image: &Image) -> Result<Self> {
         let mut contents = Self::default();
         let report = bolt::check(
@@ -42,12 +42,12 @@ impl Contents {
         Ok(contents)
     }
 
-    /// A bucket, made if it is not there.
+    /// Returns a bucket; makes it if it does not exist.
     pub(crate) fn bucket(&mut self, name: &str) -> &mut Bucket {
         self.0.entry(name.as_bytes().to_vec()).or_default()
     }
 
-    /// Writes them as bbolt would: leaves in order, then what points to them.
+    /// Writes the contents as bbolt would: leaves in order, then the pages that point to them.
     pub(crate) fn image(&self) -> Image {
         let mut pages = Pages(vec![0; 2 * PAGE]);
         let root: Vec<Element> = self
@@ -81,7 +81,7 @@ fn word(number: usize) -> [u8; 4] {
     u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-/// Pages one behind the other.
+/// Consecutive pages.
 struct Pages(Vec<u8>);
 
 impl Pages {

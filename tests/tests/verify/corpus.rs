@@ -17,7 +17,7 @@ use crate::fixtures::{ours, snapshot, theirs};
 use crate::image::{Image, PAGE, Used};
 use crate::random::Random;
 
-/// Flips of each region.
+/// The number of flips in each region.
 const FLIPS: usize = 8;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -60,7 +60,7 @@ fn corpus() -> Result<()> {
     for (kind, [all, ours, theirs]) in &tally {
         println!("{kind:<45} {all:>5} {ours:>9} {theirs:>7}");
     }
-    // What nothing can find without a checksum over it: bytes that are free to be anything.
+    // Damage that only a checksum could reveal: bytes that may have any value.
     let blind = [
         "a byte of a value",
         "a byte of a key",
@@ -172,12 +172,12 @@ fn header(page: &Used) -> std::ops::Range<usize> {
     page.at()..page.at() + 16
 }
 
-/// All but the last element's lengths.
+/// The table without the last element's lengths.
 fn table(page: &Used) -> std::ops::Range<usize> {
     page.at() + 16..page.data() - if page.leaf { 8 } else { 16 }
 }
 
-/// Cut short, and made longer.
+/// Files cut short, and files made longer.
 fn lengths(image: &Image, cases: &mut Vec<Case>) {
     let sealed = image.sealed();
     let pages = image.0.len() / PAGE;
@@ -234,7 +234,7 @@ fn lengths(image: &Image, cases: &mut Vec<Case>) {
     }
 }
 
-/// Pages that bbolt finds nothing wrong with, and etcd would.
+/// Pages that bbolt accepts and etcd would not.
 fn contents(image: &Image, cases: &mut Vec<Case>) {
     let used = image.used();
     // The bucket `key` is the largest; its leaves hold revisions.

@@ -1,4 +1,4 @@
-//! The snapshot that the tests look at, and who looks at it.
+//! The snapshot that the tests check, and the programs that check it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,7 +42,7 @@ pub(crate) fn snapshot(version: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// What firstboot says: its exit code and its answer.
+/// Returns firstboot's result: its exit code and its answer.
 pub(crate) fn ours(path: &Path, more: &[&str]) -> Result<(i32, Value)> {
     let mut command = Command::new(programs::firstboot()?);
     let ran = process::run(
@@ -63,8 +63,8 @@ pub(crate) fn ours(path: &Path, more: &[&str]) -> Result<(i32, Value)> {
     Ok((code, answer))
 }
 
-/// What etcdutl says, if it says that the file is good. On damaged files it may also die or run
-/// forever.
+/// Returns etcdutl's answer if it reports that the file is good. On damaged files it may also die
+/// or never end.
 pub(crate) fn theirs(version: &str, path: &Path) -> Result<Option<Value>> {
     let mut command = Command::new("timeout");
     let programs = etcd::binaries(version)?;

@@ -24,14 +24,14 @@ impl Used {
         self.id * PAGE
     }
 
-    /// Where its table of elements ends and keys begin.
+    /// Returns where its table of elements ends and the keys start.
     pub(crate) fn data(&self) -> usize {
         self.at() + 16 + 16 * self.count
     }
 }
 
 impl Image {
-    /// The file with the right digest at its end, whatever is in it.
+    /// Returns the file with the correct digest at its end, whatever its content.
     pub(crate) fn sealed(&self) -> Vec<u8> {
         [&self.0[..], Sha256::digest(&self.0).as_slice()].concat()
     }
@@ -86,7 +86,7 @@ impl Image {
         self.sum_metas();
     }
 
-    /// Makes the checksums of both meta pages right.
+    /// Updates the checksums of both meta pages.
     pub(crate) fn sum_metas(&mut self) {
         for at in [16, PAGE + 16] {
             let sum = self.0[at..at + 56]

@@ -1,5 +1,5 @@
-//! Files that no etcd has sent: that of a running etcd, copies of it, and files that are longer
-//! than what is in them.
+//! Files that no etcd has sent: the file of a running etcd, copies of it, and files longer than
+//! their contents.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -20,7 +20,7 @@ use tests::{process, programs, run};
 use crate::fixtures::ours;
 use crate::image::{Image, PAGE};
 
-/// Copies that are made while etcd writes.
+/// The number of copies made while etcd writes.
 const COPIES: usize = 12;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -68,7 +68,7 @@ fn revision(etcd: &StandaloneEtcd) -> Result<i64> {
         .context("no revision")
 }
 
-/// A copy of which a part is older than another may be whole pages, each in its place, and hold
+/// A copy with parts of different age may consist of intact pages, each in its place, and contain
 /// next to nothing.
 fn copies() -> Result<()> {
     let folder = run::current()?.folder("etcd")?;
@@ -80,7 +80,7 @@ fn copies() -> Result<()> {
             while !stop.load(Ordering::Relaxed) {
                 number += 1;
                 let value = format!("{number} ").repeat(100).into_bytes();
-                // Where one fails the copies have less in them.
+                // If a put fails, the copies merely contain less.
                 let _ = etcd.put(&[(format!("key-{}", number % 300).into_bytes(), value)]);
             }
         };
@@ -100,7 +100,7 @@ fn copy(etcd: &StandaloneEtcd, to: &Path, nth: usize) -> Result<()> {
             &format!("{{\"revision\":\"{}\"}}", least - 20),
         )?;
     }
-    // By then etcd has committed what it had.
+    // By then etcd has committed its pending writes.
     sleep(Duration::from_millis(700));
     let mut from = File::open(etcd.folder().join("data/member/snap/db"))?;
     let mut copy = File::create(to)?;
@@ -129,7 +129,7 @@ fn copy(etcd: &StandaloneEtcd, to: &Path, nth: usize) -> Result<()> {
     Ok(())
 }
 
-/// Leaves of 250 MiB each, one within the other: a few KiB on the disk.
+/// Leaves of 250 MiB each, nested in each other: a few KiB on the disk.
 fn sparse() -> Result<()> {
     const LONG: u32 = 250 << 20;
     let span = u64::from(LONG) / PAGE as u64;

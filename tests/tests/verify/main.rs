@@ -1,5 +1,5 @@
-//! `firstboot snapshot verify` on snapshots that real etcds made, whole and damaged, against what
-//! etcdutl says of them.
+//! `firstboot snapshot verify` on snapshots that real etcds made, intact and damaged, compared with
+//! etcdutl's results.
 
 mod contents;
 mod corpus;

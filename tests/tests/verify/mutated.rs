@@ -1,8 +1,8 @@
-//! Snapshots damaged at random, several times over, with a digest that is right again: whatever the
-//! bytes are, the check ends, in little memory, and finds all that etcdutl finds.
+//! Snapshots damaged at random in several places, with a corrected digest: whatever the bytes are,
+//! the check ends, uses little memory, and finds everything that etcdutl finds.
 //!
-//! `MUTATIONS=100000 SEED=7 cargo test -p tests --test verify -- at_random` goes on for longer, and
-//! elsewhere.
+//! `MUTATIONS=100000 SEED=7 cargo test -p tests --test verify -- at_random` runs longer, and with
+//! other damage.
 
 use std::fs;
 use std::path::Path;
@@ -17,10 +17,10 @@ use crate::fixtures::{snapshot, theirs};
 use crate::image::{Image, PAGE, Used};
 use crate::random::Random;
 
-/// How many files, where nobody says.
+/// The default number of files.
 const FILES: u64 = 400;
-/// What the check may have of memory, the program and its stacks among it: much less than a length
-/// that lies could ask for.
+/// The memory limit of the check, including the program and its stacks: much less than a false
+/// length could ask for.
 const MEMORY: &str = "--as=268435456";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -79,7 +79,7 @@ fn at_random() -> Result<()> {
     Ok(())
 }
 
-/// Whether firstboot finds nothing wrong.
+/// Returns whether firstboot finds nothing wrong.
 fn check(path: &Path, lived: bool) -> Result<bool> {
     let mut command = Command::new("prlimit");
     command
@@ -103,7 +103,7 @@ fn check(path: &Path, lived: bool) -> Result<bool> {
     Ok(code == 0)
 }
 
-/// Does one thing to it: mostly where pages say what they are, which is what a reader goes by.
+/// Makes one change: mostly in the page headers and tables that a reader relies on.
 fn harm(image: &mut Image, used: &[Used], random: &mut Random) {
     let pages = image.0.len() / PAGE;
     let strange = strange_numbers(pages);

@@ -1,4 +1,4 @@
-//! Snapshots as real etcds make them are good, and hold what etcdutl says that they hold.
+//! Snapshots made by real etcds are good, and contain what etcdutl reports.
 
 use std::fs;
 use std::path::Path;
@@ -54,7 +54,7 @@ fn good(version: &str) -> Result<()> {
             "{name}: {own:#} against {their:#}"
         );
     }
-    // From 3.6 on it counts keys that are there, and before all entries.
+    // From 3.6 on etcdutl counts existing keys, before that all entries.
     let storage = match version {
         "3.6.16" => "3.6.0".into(),
         "3.7.3" => "3.7.0".into(),
@@ -75,7 +75,7 @@ fn good(version: &str) -> Result<()> {
     booted(version, &path)
 }
 
-/// The drill, by the etcd that made it; no process and no folder is left.
+/// Checks the trial start with the etcd that made it: no process and no folder is left.
 fn booted(version: &str, path: &Path) -> Result<()> {
     let before = fs::read_dir(path.parent().unwrap_or(path))?.count();
     let programs = etcd::binaries(version)?;

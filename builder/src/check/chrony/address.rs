@@ -9,7 +9,7 @@ use super::words::{FATAL, comment_or_else, split_word, words};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// Names that /etc/hosts of CentOS 7 has.
+/// Names in CentOS 7's /etc/hosts.
 const LOCAL: [&str; 6] = [
     "localhost",
     "localhost.localdomain",
@@ -23,7 +23,7 @@ fn is_address(text: &str) -> bool {
     text.parse::<Ipv4Addr>().is_ok() || text.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Whether what stands behind a directive is the address that it takes.
+/// Whether the text after a directive is an address that the directive accepts.
 pub(super) fn fits(form: &Form, rest: TextSpan<'_>) -> bool {
     let all: Vec<&str> = words(rest).map(|word| word.text).collect();
     let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
@@ -38,8 +38,8 @@ pub(super) fn fits(form: &Form, rest: TextSpan<'_>) -> bool {
     }
 }
 
-/// allow, deny, cmdallow and cmddeny: `all` or not, then nothing, or a network. chronyd asks DNS
-/// for a name as it reads, once, and stops where no answer comes.
+/// Checks allow, deny, cmdallow and cmddeny: an optional `all`, then nothing or a network. chronyd
+/// resolves a name once, while it reads the file, and exits if DNS does not answer.
 pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Option<Finding> {
     let network = if rest.text.starts_with("all") {
         split_word(rest).1
@@ -74,7 +74,7 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
     }
     let bits = bits?;
     if number(bits.text) {
-        // It reads the number and looks no further.
+        // chronyd reads the number and ignores the rest.
         let extra = words(bits).nth(1)?;
         let finding = Finding::warning("chrony/words", extra, format!("too many words for {name}"));
         return Some(

@@ -1,14 +1,15 @@
-//! What chrony 3.4 reads and chronyd then cannot do (conf.c, parse_include; refclock.c; sources.c).
+//! Directives that chrony 3.4 reads and chronyd then cannot carry out (conf.c, parse_include;
+//! refclock.c; sources.c).
 
 use super::words::words;
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// What a directive does that is read, and ends chronyd.
+/// The effect of a directive that chronyd reads and then exits on.
 pub(super) const STOPS: &str = "chronyd reads the file, and stops";
 
-/// A file that chronyd has to find: only a pattern may match nothing (conf.c, parse_include,
-/// CNF_ReadFile).
+/// Checks an included file, which chronyd must find: only a pattern may match nothing (conf.c,
+/// parse_include, CNF_ReadFile).
 pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
     if rest.text.contains(['*', '?', '[']) || rest.text.is_empty() || words(rest).count() > 1 {
         return None;
@@ -27,7 +28,7 @@ pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
     Some(finding.fix("write an absolute path, or a pattern, which may match nothing"))
 }
 
-/// What chronyd takes for a source, and can do nothing with.
+/// Finds a time source that chronyd accepts and cannot use.
 pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
     let Some(host) = words(rest).next() else {
         return;
@@ -65,8 +66,8 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// The driver of a reference clock, which chronyd looks up after it has read the file (refclock.c,
-/// RCL_AddRefclock).
+/// Checks the driver of a reference clock, which chronyd looks up after it has read the file
+/// (refclock.c, RCL_AddRefclock).
 pub(super) fn driver(rest: TextSpan<'_>, out: &mut Vec<Finding>) {
     let Some(name) = words(rest).next().filter(|_| words(rest).count() >= 2) else {
         return;

@@ -1,5 +1,5 @@
-//! chrony.conf, as chrony 3.4 takes it (conf.c, cmdparse.c): what it cannot read, and chronyd does
-//! not start.
+//! chrony.conf, as chrony 3.4 reads it (conf.c, cmdparse.c). If chrony cannot read a line, chronyd
+//! does not start.
 
 mod address;
 mod effect;
@@ -16,7 +16,7 @@ use super::finding::Finding;
 use super::known;
 use super::text::TextSpan;
 
-/// What is wrong with a chrony.conf.
+/// Checks a chrony.conf.
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut sources = 0;
@@ -102,7 +102,7 @@ fn unknown(word: TextSpan<'_>, name: &str) -> Finding {
     }
 }
 
-/// What chrony cannot read behind a directive.
+/// Checks the text after a directive.
 fn directive(
     first: TextSpan<'_>,
     name: &str,
@@ -172,7 +172,7 @@ fn directive(
     }
 }
 
-/// A directive with a fixed number of words.
+/// Checks a directive with a fixed number of words.
 fn exactly(
     first: TextSpan<'_>,
     name: &str,
@@ -217,7 +217,8 @@ fn exactly(
     None
 }
 
-/// A directive with options: what a number leaves of its word is the next option.
+/// Checks a directive with options. If a number ends within a word, chronyd reads the rest of the
+/// word as the next option.
 fn options(
     first: TextSpan<'_>,
     name: &str,

@@ -1,12 +1,12 @@
-//! What sscanf of the C library takes from the beginning of a text: chronyd reads every number by
-//! it, and what it leaves is read as the next option.
+//! What the C library's sscanf reads at the start of a text. chronyd reads every number with it,
+//! and reads the rest as the next option.
 
 use super::words::is_space;
 
 /// A conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scan {
-    /// `%d`, a whole number from one bound to the other.
+    /// `%d`, a whole number within these bounds.
     Int(i32, i32),
     /// `%u`.
     Unsigned,
@@ -16,9 +16,9 @@ pub(super) enum Scan {
     Four,
     /// A word.
     Word,
-    /// This word and no other, in any case.
+    /// This exact word, in any case.
     Literal(&'static str),
-    /// One of these words in any case, `%4s` of it.
+    /// One of these words in any case, read as `%4s`.
     Choice(&'static str),
 }
 
@@ -59,8 +59,8 @@ impl Scan {
         }
     }
 
-    /// How many bytes it takes from the beginning of `text`, white space before it as well. `None`:
-    /// it does not match.
+    /// How many bytes it reads from the start of `text`, including leading white space. `None`: no
+    /// match.
     pub(super) fn take(self, text: &str) -> Option<usize> {
         let rest = text.trim_start_matches(is_space);
         let skipped = text.len() - rest.len();
@@ -68,7 +68,7 @@ impl Scan {
         let taken = match self {
             Self::Int(least, most) => {
                 let length = integer(rest)?;
-                // strtol, and then the lower half of what it gives.
+                // strtol, then the lower half of its result.
                 let number = rest[..length].trim_start_matches('+').parse::<i64>();
                 let negative = rest.starts_with('-');
                 let number = number.unwrap_or(if negative { i64::MIN } else { i64::MAX });
@@ -98,8 +98,8 @@ impl Scan {
     }
 }
 
-/// The length of the first four bytes of a word, or what is next to it where a character lies
-/// across.
+/// The length of the first four bytes of a word, or of fewer if the fourth byte is within a
+/// character.
 fn first_four_bytes(word: &str) -> Option<usize> {
     (0..=word.len().min(4))
         .rev()
@@ -113,8 +113,8 @@ fn integer(text: &str) -> Option<usize> {
     (digits > 0).then_some(sign + digits)
 }
 
-/// The length of a number as strtod's, with what glibc's scanf takes besides: an exponent without
-/// digits.
+/// The length of a number as strtod reads it, plus what glibc's scanf also accepts: an exponent
+/// without digits.
 fn float(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let at = usize::from(text.starts_with(['+', '-']));
@@ -203,7 +203,7 @@ mod tests {
         ("  7 8", Some(3)),
     ];
 
-    /// What glibc says of each, by a program that asked it.
+    /// The results of glibc's sscanf, from a test program.
     #[test]
     fn numbers_are_glibcs() {
         for &(text, length) in FLOATS {

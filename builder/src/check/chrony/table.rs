@@ -6,12 +6,12 @@ use std::sync::LazyLock;
 use super::scan::Scan;
 use crate::check::known;
 
-/// The form of what stands behind a directive.
+/// The form of the text after a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Exactly the words of one of these.
+    /// Exactly the words of one of these lists.
     Words(Vec<Vec<Scan>>),
-    /// So many words, then options of a group.
+    /// This many words, then options of a group.
     Options(usize, &'static str),
     /// One of these words.
     One(&'static str),
@@ -51,7 +51,7 @@ impl Form {
     }
 }
 
-/// The options of a group, each with what stands behind it.
+/// The options of a group, each with the form of its value.
 pub(super) type Options = BTreeMap<&'static str, Option<Scan>>;
 
 /// The directives, and the groups of options.

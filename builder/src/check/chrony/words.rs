@@ -5,7 +5,7 @@ use crate::check::text::TextSpan;
 
 pub(super) const FATAL: &str = "chronyd does not start";
 
-/// What C's isspace takes for white space.
+/// What C's isspace counts as white space.
 pub(super) fn is_space(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\u{b}'
 }
@@ -15,7 +15,7 @@ pub(super) fn trim(line: TextSpan<'_>) -> TextSpan<'_> {
     line.slice(start..line.text.trim_end_matches(is_space).len().max(start))
 }
 
-/// The first word, and what stands behind it.
+/// The first word, and the text after it.
 pub(super) fn split_word(line: TextSpan<'_>) -> (TextSpan<'_>, TextSpan<'_>) {
     let line = trim(line);
     let end = line.text.find(is_space).unwrap_or(line.text.len());
@@ -31,7 +31,7 @@ pub(super) fn words(line: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     })
 }
 
-/// A word that is a comment, or what else is wrong with it.
+/// The finding for a comment after a directive, or else the other finding.
 pub(super) fn comment_or_else(word: TextSpan<'_>, other: impl FnOnce() -> Finding) -> Finding {
     if word.text.starts_with(['#', '!', ';', '%']) {
         let message = "a comment behind a directive".to_owned();

@@ -9,7 +9,7 @@ use crate::check::finding::Finding;
 use crate::check::python::decimal;
 use crate::check::text::TextSpan;
 
-/// A key and its words, in any case but for LogDenied's.
+/// A key and its possible values, in any case except for LogDenied's.
 const KEYS: [(&str, &str); 10] = [
     ("DefaultZone", ""),
     ("MinimalMark", ""),
@@ -23,7 +23,7 @@ const KEYS: [(&str, &str); 10] = [
     ("AllowZoneDrifting", "yes no"),
 ];
 
-/// What is wrong with it.
+/// Checks the file.
 pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut seen = BTreeSet::new();

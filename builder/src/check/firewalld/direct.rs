@@ -6,12 +6,11 @@ use crate::check::finding::Finding;
 use crate::check::kickstart::shell_words;
 use crate::check::python::decimal;
 
-/// The file as far as it is read.
+/// The file, as far as it has been read.
 #[derive(Debug, Default)]
 pub(super) struct Direct {
     begun: bool,
-    /// What the element that is open has said: the beginning of a rule or passthrough that is right
-    /// so far.
+    /// The text of the open element: the start of a rule or passthrough that is valid so far.
     open: Option<String>,
     seen: Seen,
 }
@@ -63,7 +62,7 @@ impl Reader for Direct {
             "rule" => {
                 let priority = decimal(at.text("priority"));
                 self.open = priority.map(|priority| format!("{of} {priority}"));
-                // The rule's end asks for a rule that is not there.
+                // At the end of the rule, firewalld looks for a rule that does not exist.
                 at.expect("priority", |_| priority.is_some(), "a whole number", out);
             }
             _ => self.open = Some(of),

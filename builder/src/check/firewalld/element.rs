@@ -1,4 +1,4 @@
-//! An element of a file of firewalld, and what can be wrong with it.
+//! An element of a firewalld file, and the faults that it can have.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use roxmltree::Node;
 use super::value::ports;
 use crate::check::finding::Finding;
 
-/// An element, and where it stands.
+/// An element, and its place.
 #[derive(Debug)]
 pub(super) struct Element<'a> {
     pub(super) node: Node<'a, 'a>,
@@ -25,12 +25,12 @@ impl<'a> Element<'a> {
         self.node.attribute(attribute)
     }
 
-    /// An attribute, empty where it is missing.
+    /// An attribute; empty if it is missing.
     pub(super) fn text(&self, attribute: &str) -> &'a str {
         self.get(attribute).unwrap_or_default()
     }
 
-    /// Where an attribute's value stands.
+    /// The place of an attribute's value.
     pub(super) fn place(&self, attribute: &str) -> Range<usize> {
         let found = self
             .node
@@ -39,14 +39,14 @@ impl<'a> Element<'a> {
         found.map_or_else(|| self.span.clone(), |known| known.range_value())
     }
 
-    /// A value for which firewalld refuses the file.
+    /// An error for a value that makes firewalld refuse the file.
     pub(super) fn invalid_value(&self, attribute: &str, expected: &str) -> Finding {
         let message = format!("bad value for {attribute}: `{}`", self.text(attribute));
         let finding = Finding::error("firewalld/value", self.place(attribute), message);
         finding.effect(REFUSED).fix(format!("expected {expected}"))
     }
 
-    /// Says that a value is bad, unless it is good.
+    /// Reports an attribute unless its value is `good`.
     pub(super) fn expect(
         &self,
         attribute: &str,
@@ -59,7 +59,7 @@ impl<'a> Element<'a> {
         }
     }
 
-    /// Says that a port is bad, unless it is a port or a range of ports.
+    /// Reports an attribute unless its value is a port or a range of ports.
     pub(super) fn expect_port(&self, attribute: &str, out: &mut Vec<Finding>) {
         self.expect(
             attribute,
@@ -69,7 +69,7 @@ impl<'a> Element<'a> {
         );
     }
 
-    /// An attribute that firewalld reads and does nothing with.
+    /// A warning about an attribute that firewalld reads and ignores.
     pub(super) fn deprecated(&self, attribute: &str, instead: &str) -> Finding {
         let message = format!("the attribute {attribute} has no meaning any more");
         Finding::warning("firewalld/deprecated", self.place(attribute), message)
@@ -82,14 +82,14 @@ impl<'a> Element<'a> {
         ["yes", "true"].contains(&self.text("invert").to_lowercase().as_str())
     }
 
-    /// Something that is there already.
+    /// A warning about a duplicate.
     pub(super) fn duplicate(&self, message: impl Into<String>) -> Finding {
         Finding::warning("firewalld/twice", self.span.clone(), message)
             .effect(IGNORED)
             .fix("take it away")
     }
 
-    /// Something that firewalld ignores where it stands.
+    /// A warning about something that firewalld ignores in this place.
     pub(super) fn misplaced(
         &self,
         message: impl Into<String>,
@@ -102,7 +102,7 @@ impl<'a> Element<'a> {
     }
 }
 
-/// The items that a file has, to find what it has twice.
+/// The items of a file, to find duplicates.
 #[derive(Debug, Default)]
 pub(super) struct Seen(BTreeSet<String>);
 

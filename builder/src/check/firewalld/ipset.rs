@@ -37,12 +37,12 @@ const ICMP_TYPES: &str = "0/0 3/0 3/1 3/2 3/3 3/4 3/5 3/6 3/7 3/9 3/10 3/11 3/12
 const ICMPV6_TYPES: &str =
     "1/0 1/1 1/3 1/4 2/0 3/0 3/1 4/0 4/1 4/2 128/0 129/0 133/0 134/0 135/0 136/0 137/0";
 
-/// A set as far as it is read.
+/// The set, as far as it has been read.
 #[derive(Debug, Default)]
 pub(super) struct IpSet {
     kind: String,
     options: BTreeMap<String, String>,
-    /// The entries, and where each stands.
+    /// The entries, and the place of each.
     entries: Vec<(String, Range<usize>)>,
     seen: Seen,
 }
@@ -139,7 +139,7 @@ impl IpSet {
     }
 }
 
-/// Whether an entry is one for a set of a type; else what is expected.
+/// Whether an entry is valid in a set of this type; the error says what is expected.
 fn entry_fits(entry: &str, kind: &str, family: &str) -> Result<(), String> {
     let flags: Vec<&str> = kind
         .strip_prefix("hash:")
@@ -213,7 +213,7 @@ fn port(item: &str, family: &str) -> bool {
     match parts[..] {
         [port] => ports(port).is_some(),
         ["icmp", kind] => family == "ipv4" && (has(ICMP_NAMES, kind) || has(ICMP_TYPES, kind)),
-        // It looks the names of ICMPv6 up among those of ICMP.
+        // firewalld looks up the names of ICMPv6 among those of ICMP.
         ["icmpv6" | "ipv6-icmp", kind] => {
             family == "ipv6" && (has(ICMP_NAMES, kind) || has(ICMPV6_TYPES, kind))
         }

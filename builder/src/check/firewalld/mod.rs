@@ -1,6 +1,6 @@
 //! firewalld 0.6.3: its XML files (src/firewall/core/io/*.py, core/rich.py, functions.py) and
-//! firewalld.conf. An element, attribute or value that it does not know, and it ignores the whole
-//! file; a rule that does not fit, and it ignores that.
+//! firewalld.conf. firewalld ignores a whole file with an unknown element, attribute or value. It
+//! ignores only the rule if a rule is not valid.
 
 mod conf;
 mod direct;
@@ -27,7 +27,7 @@ use schema::Kind;
 
 pub(super) use conf::conf;
 
-/// What is wrong with a file.
+/// Checks a file.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let options = ParsingOptions {
         allow_dtd: true,
@@ -75,7 +75,7 @@ fn walk_kind(text: &str, root: Node<'_, '_>, kind: Kind, out: &mut Vec<Finding>)
     }
 }
 
-/// A file that says another encoding than it has: expat refuses it.
+/// expat refuses a file whose encoding differs from the declared one.
 fn encoding(text: &str) -> Option<Finding> {
     let declaration = text
         .trim_start_matches('\u{feff}')
@@ -89,11 +89,11 @@ fn encoding(text: &str) -> Option<Finding> {
     Some(finding.effect(REFUSED).fix("write encoding=\"utf-8\""))
 }
 
-/// The name of a file that firewalld refuses (io_object.py, check_name).
+/// A file name that firewalld refuses (io_object.py, check_name).
 fn name(path: &str, kind: Kind) -> Option<Finding> {
     let (folder, file) = path.rsplit_once('/')?;
     let signs = kind.name_punctuation()?;
-    // A file in a folder of a zone is a part of that zone; the folder's name is what counts.
+    // A file in a zone's folder is a part of that zone, and the name that counts is the folder's.
     let is_part = kind == Kind::Zone && !folder.ends_with("/zones");
     let name = file.strip_suffix(".xml").filter(|_| !is_part)?;
     let message = if name.is_empty()
@@ -117,7 +117,7 @@ fn name(path: &str, kind: Kind) -> Option<Finding> {
     )
 }
 
-/// Hands a reader every element of a file, as it begins and ends.
+/// Passes every start and end of an element in a file to a reader.
 fn walk(
     text: &str,
     root: Node<'_, '_>,
@@ -192,11 +192,11 @@ fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
     start..end
 }
 
-/// Whether firewalld knows an element and has all attributes that it needs.
+/// Whether firewalld knows an element and the element has all the attributes that it needs.
 fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
     let schema = kind.schema();
     let name = at.name();
-    // expat has no namespaces: xmlns is an attribute like any other.
+    // expat does not handle namespaces: xmlns is an attribute like any other.
     let spaces = at.node.namespaces().count();
     let above = at
         .node

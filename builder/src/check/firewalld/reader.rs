@@ -8,14 +8,13 @@ pub(super) trait Reader {
     /// An element begins. Its attributes are known.
     fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>);
 
-    /// An element ends. `text`: what stands between the last tag that opened and this one that
-    /// closes.
+    /// An element ends. `text`: the text between the last opening tag and this closing tag.
     fn end(&mut self, at: &Element<'_>, text: &str, out: &mut Vec<Finding>);
 
     /// The file ends.
     fn finish(&mut self, _out: &mut Vec<Finding>) {}
 
-    /// Whether firewalld passes over everything here, whatever it is.
+    /// Whether firewalld currently skips all elements.
     fn ignores(&self) -> bool {
         false
     }

@@ -25,7 +25,7 @@ pub(super) struct Rule {
     span: Range<usize>,
 }
 
-/// Where the packets of a rule come from.
+/// The source of a rule's packets.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) address: Option<String>,
@@ -35,7 +35,7 @@ pub(super) struct Source {
     pub(super) span: Range<usize>,
 }
 
-/// What a rule is about.
+/// What a rule matches.
 #[derive(Debug)]
 pub(super) enum Kind {
     Service(String),
@@ -67,7 +67,7 @@ pub(super) struct Audit {
     pub(super) limit: Option<String>,
 }
 
-/// What a rule does.
+/// The action of a rule.
 #[derive(Debug)]
 pub(super) struct Action {
     /// accept, reject, drop or mark.
@@ -113,7 +113,7 @@ impl Action {
     }
 }
 
-/// A limit, with its unit cut short.
+/// A limit, with its unit shortened to one letter.
 pub(super) fn limit(text: &str) -> String {
     match text.split_once('/') {
         Some((rate, unit @ ("second" | "minute" | "hour" | "day"))) => {
@@ -138,7 +138,7 @@ impl Rule {
     }
 }
 
-/// The rule for comparison.
+/// The rule in a form for comparison.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the rule")?;

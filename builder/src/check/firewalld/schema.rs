@@ -1,7 +1,7 @@
-//! What may stand in the files of firewalld 0.6.3 (src/firewall/core/io/*.py,
+//! What the files of firewalld 0.6.3 may contain (src/firewall/core/io/*.py,
 //! PARSER_REQUIRED_ELEMENT_ATTRS and PARSER_OPTIONAL_ELEMENT_ATTRS).
 
-/// Element, attributes that it needs, attributes that it may have.
+/// An element, the attributes that it needs, and the attributes that it may have.
 pub(super) type Schema = &'static [(
     &'static str,
     &'static [&'static str],
@@ -21,7 +21,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The kind of a file, by its path; by its root element where the path does not say it.
+    /// The kind of a file, by its path, or by its root element if the path does not show it.
     pub(super) fn of(path: &str, root: &str) -> Option<Self> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let has = |part: &str| folder.split('/').any(|folder| folder == part);
@@ -47,8 +47,8 @@ impl Kind {
         })
     }
 
-    /// Its elements and attributes. What a reader asks for without its table naming it is needed as
-    /// well.
+    /// Its elements and attributes. An attribute that firewalld's reader asks for is listed as
+    /// needed even if firewalld's table does not list it.
     pub(super) fn schema(self) -> Schema {
         match self {
             Self::Zone => ZONE,
@@ -61,7 +61,7 @@ impl Kind {
         }
     }
 
-    /// The signs besides letters and digits that the name of such a file may have.
+    /// The characters, besides letters and digits, that the name of such a file may contain.
     pub(super) fn name_punctuation(self) -> Option<&'static str> {
         match self {
             Self::Zone => Some("_-/"),

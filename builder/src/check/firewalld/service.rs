@@ -6,7 +6,7 @@ use super::schema::Kind;
 use super::value::{TRANSPORTS, is_network4, is_network6, is_protocol};
 use crate::check::finding::Finding;
 
-/// Such a file as far as it is read.
+/// The file, as far as it has been read.
 #[derive(Debug)]
 pub(super) struct Service {
     kind: Kind,
@@ -23,7 +23,7 @@ impl Service {
 
     fn port(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         let (port, protocol) = (at.text("port"), at.text("protocol"));
-        // A service's port without a number is a protocol.
+        // In a service, a port without a number is a protocol.
         if self.kind == Kind::Service && at.name() == "port" && port.is_empty() {
             at.expect("protocol", is_protocol, PROTOCOL, out);
             self.seen.add(at, format!("protocol {protocol}"), out);

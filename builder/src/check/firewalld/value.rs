@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use crate::check::known;
 use crate::check::python::{any_radix, decimal};
 
-/// What a port or a range of ports means: the lowest and the highest.
+/// The lowest and the highest port of a port or a range of ports.
 pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     let id = |text: &str| {
         let text = text.trim();
@@ -20,7 +20,8 @@ pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     if digits(text) {
         return valid(text).map(|port| (port, port));
     }
-    // A name may have a dash: every way to cut the text in two is tried, and only one may fit.
+    // A name may contain a dash, so firewalld tries every way to cut the text in two, and only one
+    // may be valid.
     let parts: Vec<&str> = text.split('-').collect();
     let mut found = Vec::new();
     for at in (1..=parts.len()).rev() {
@@ -41,7 +42,7 @@ pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     if found.len() == 1 { found.pop() } else { None }
 }
 
-/// A port for comparison: firewalld writes ranges one way.
+/// A port in a form for comparison: firewalld writes a range in one way.
 pub(super) fn port_key(text: &str) -> String {
     ports(text).map_or_else(String::new, |(low, high)| format!("{low}-{high}"))
 }
@@ -64,7 +65,7 @@ pub(super) fn is_ipv6(text: &str) -> bool {
     text.parse::<Ipv6Addr>().is_ok()
 }
 
-/// An address, with a mask or not.
+/// Whether a text is an IPv4 address, with or without a mask.
 pub(super) fn is_network4(text: &str) -> bool {
     let Some((address, mask)) = text.split_once('/') else {
         return is_ipv4(text);
@@ -77,7 +78,7 @@ pub(super) fn is_network4(text: &str) -> bool {
         }
 }
 
-/// The same of the other family.
+/// Whether a text is an IPv6 address, with or without a mask.
 pub(super) fn is_network6(text: &str) -> bool {
     let Some((address, mask)) = text.split_once('/') else {
         return is_ipv6(text);
@@ -89,7 +90,7 @@ fn bits(mask: &str, most: i64) -> bool {
     decimal(mask).is_some_and(|bits| (0..=most).contains(&bits))
 }
 
-/// A network of a family.
+/// Whether a text is a network of this family.
 pub(super) fn is_network(family: &str, text: &str) -> bool {
     match family {
         "ipv4" => is_network4(text),
@@ -122,7 +123,7 @@ pub(super) fn is_uint32(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What firewalld 0.6.3's functions.py says of each, under Python 2.7.
+    /// The results of firewalld 0.6.3's functions.py, under Python 2.7.
     #[test]
     fn ports_are_firewallds() {
         for (text, range) in [

@@ -6,7 +6,7 @@ use super::reader::Reader;
 use crate::check::finding::Finding;
 use crate::check::python::decimal;
 
-/// The file as far as it is read.
+/// The file, as far as it has been read.
 #[derive(Debug, Default)]
 pub(super) struct Whitelist {
     begun: bool,

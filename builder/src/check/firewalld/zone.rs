@@ -12,7 +12,7 @@ use crate::check::finding::Finding;
 const RULE: &str = "firewalld ignores the rule";
 const REST: &str = "firewalld ignores it, and what follows up to the end of the next rule";
 
-/// What of a rule a limit would be for.
+/// The part of a rule that a limit would apply to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LimitTarget {
     Log,
@@ -20,11 +20,11 @@ enum LimitTarget {
     Action,
 }
 
-/// A zone as far as it is read.
+/// A zone, as far as it has been read.
 #[derive(Debug, Default)]
 pub(super) struct Zone {
     rule: Option<Rule>,
-    /// Something is wrong: firewalld passes over everything up to the end of a rule.
+    /// Something is wrong: firewalld skips everything up to the end of the rule.
     broken: bool,
     limited: Option<LimitTarget>,
     seen: Seen,
@@ -99,7 +99,7 @@ fn zone(at: &Element<'_>, out: &mut Vec<Finding>) {
 }
 
 impl Zone {
-    /// Whatever follows is passed over.
+    /// firewalld skips everything that follows.
     fn break_off(&mut self, finding: Finding, out: &mut Vec<Finding>) {
         self.broken = true;
         out.push(finding);
@@ -115,7 +115,7 @@ impl Zone {
         self.rule = Some(Rule::new(family, at.span.clone()));
     }
 
-    /// What a rule, or the zone itself, is about.
+    /// Reads an element of a rule, or of the zone itself.
     fn element(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         let name = at.name();
         if name == "masquerade"
@@ -178,7 +178,7 @@ impl Zone {
             return;
         }
         match item::source(at, out) {
-            // It wants to warn, and asks for the address that is not there.
+            // firewalld tries to log a warning, and fails because the source has no address.
             Some((true, ipset)) if !self.sets.insert(ipset.clone()) => {
                 out.push(at.misplaced(
                     format!("the source ipset {ipset} twice"),

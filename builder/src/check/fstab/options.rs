@@ -1,7 +1,7 @@
 //! The mount options of XFS on kernel 3.10, of mount(8), and of systemd 219.
 
-/// Options that XFS looks at only when a volume is mounted for the first time: a remount ignores
-/// them and reports success (kernel 3.10, fs/xfs/xfs_super.c, xfs_fs_remount: all but ro, rw,
+/// Whether XFS reads an option only at the first mount of a volume. A remount ignores such an
+/// option and reports success (kernel 3.10, fs/xfs/xfs_super.c, xfs_fs_remount: all but ro, rw,
 /// barrier, nobarrier, inode64, inode32).
 pub(in crate::check) fn only_at_first_mount(option: &str) -> bool {
     let name = option.split('=').next().unwrap_or_default();
@@ -40,7 +40,8 @@ pub(in crate::check) fn only_at_first_mount(option: &str) -> bool {
     .contains(&name)
 }
 
-/// What mount(8) and the VFS take on any file system (util-linux 2.23, libmount/src/optmap.c).
+/// The options that mount(8) and the VFS accept on any file system (util-linux 2.23,
+/// libmount/src/optmap.c).
 pub(super) const GENERIC: &[&str] = &[
     "defaults",
     "ro",
@@ -105,7 +106,7 @@ pub(super) const GENERIC: &[&str] = &[
     "seclabel",
 ];
 
-/// systemd's own, as 219 has them (man/systemd.mount.xml). x-systemd.requires and
+/// systemd's own options, as of 219 (man/systemd.mount.xml). x-systemd.requires and
 /// -requires-mounts-for are back-ports of RHEL's 219-3, x-systemd.idle-timeout of 219-32 (the
 /// changelog of its systemd.spec: #1164334, #1354410).
 pub(super) const SYSTEMD: &[&str] = &[

@@ -11,7 +11,8 @@ use super::{options, parse_rules};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// Reads a command and says what pykickstart refuses of it. `None`: 7 has no such command.
+/// Reads a command, and reports what pykickstart refuses about it. `None`: pykickstart for 7 has no
+/// such command.
 pub(super) fn read<'a>(
     words: &[Token],
     text: TextSpan<'a>,
@@ -38,7 +39,7 @@ pub(super) fn read<'a>(
     Some(line)
 }
 
-/// What the table says of a line: of a command, or of the header of a section.
+/// Checks a line against the table: a command, or the header of a section.
 pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     for option in line.command.options.iter().filter(|option| option.needed) {
         if !line.has(option.names[0]) {
@@ -58,13 +59,13 @@ pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Findi
     }
 }
 
-/// Whether there are as many words as the command takes.
+/// Checks that there are as many words as the command accepts.
 fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
     let (shown, wants) = (&line.name.value, line.command.wants);
     match line.command.words {
         Words::Raw => {}
         Words::Any => {
-            // A word that is the end of a line has a warning of its own.
+            // A word that is only a line end has its own warning.
             let ignored = line
                 .words
                 .iter()
@@ -108,7 +109,7 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// A rule of the table that a line breaks.
+/// Reports a rule of the table that the line breaks.
 fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Finding> {
     let shown = &line.name.value;
     let says = |name: &str| earlier.is_set(line, name);

@@ -1,5 +1,5 @@
-//! What anaconda makes of a command that pykickstart takes: secrets, what has no effect, what does
-//! harm (anaconda 21.48.22.159, pyanaconda/kickstart.py, users.py, bootloader.py; blivet 0.61,
+//! What anaconda does with a command that pykickstart accepts: secrets, and what has no effect or
+//! does harm (anaconda 21.48.22.159, pyanaconda/kickstart.py, users.py, bootloader.py; blivet 0.61,
 //! formats/, platform.py).
 
 use super::line::Line;
@@ -7,7 +7,7 @@ use super::options::GivenOption;
 use super::{disk, split::Token};
 use crate::check::finding::Finding;
 
-/// What anaconda does not do as it reads, command by command.
+/// Finds what anaconda does differently from what the text suggests, command by command.
 pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
     match line.command.name {
         "rootpw" | "user" | "sshpw" => password(line, out),
@@ -123,7 +123,7 @@ fn bootloader(line: &Line<'_>, out: &mut Vec<Finding>) {
             .fix("write --location=mbr"),
         );
     }
-    // --md5pass is a password and --iscrypted in one.
+    // --md5pass implies a password and --iscrypted.
     let secret = line
         .given
         .iter()
@@ -284,7 +284,7 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// File systems that blivet can make on 7.
+/// File systems that blivet can create on CentOS 7.
 const FILE_SYSTEMS: [&str; 15] = [
     "ext2",
     "ext3",

@@ -1,4 +1,4 @@
-//! What the commands of a kickstart say together (anaconda 21.48.22.159: the mandatory spokes of
+//! Checks of the commands of a kickstart together (anaconda 21.48.22.159: the mandatory spokes of
 //! ui/tui/spokes/, kickstart.py, doKickstartStorage, users.py).
 
 use std::collections::BTreeSet;
@@ -8,9 +8,9 @@ use super::line::Line;
 use super::storage;
 use crate::check::finding::Finding;
 
-/// What the commands say together.
+/// Checks the commands together.
 pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
-    // A part that is included holds no more than its own commands.
+    // An included part need not be complete: it holds only its own commands.
     if !kickstart.sections.is_empty() && !kickstart.includes {
         missing(kickstart, out);
         undefined(kickstart, out);
@@ -74,8 +74,8 @@ fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Members and volume groups that nothing here makes. Their order does not matter: anaconda makes
-/// partitions, arrays, groups and volumes in this order, wherever they stand.
+/// Finds members and volume groups that no command creates. The order of the commands does not
+/// matter: anaconda always creates partitions, arrays, groups and volumes in this order.
 fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let made: BTreeSet<&str> = kickstart
         .commands

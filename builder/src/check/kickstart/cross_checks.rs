@@ -1,4 +1,4 @@
-//! What a kickstart says of the files that the overlay brings.
+//! Checks a kickstart against the files in the overlay.
 
 use super::document::{Kickstart, read};
 use super::line::Line;

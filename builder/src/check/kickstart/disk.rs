@@ -1,12 +1,12 @@
-//! Disks by the names that the kernel gives them, by driver and in the order it finds them
-//! (packer#7320: sda written, vda there, and the only symptom a timeout). What anaconda does with
-//! one that is not there: its rhel7-branch, pyanaconda/kickstart.py, parse of IgnoreDisk and
+//! Disks by their kernel names, which depend on the driver and the order of discovery (packer#7320:
+//! the kickstart names sda, the disk is vda, and the only symptom is a timeout). For a disk that
+//! does not exist, see anaconda's rhel7-branch, pyanaconda/kickstart.py, parse of IgnoreDisk and
 //! ClearPart, execute of Bootloader and PartData.
 
 use super::options::GivenOption;
 use crate::check::finding::Finding;
 
-/// The options that take disks or partitions, of whatever command.
+/// The options of any command that accept disks or partitions.
 const OPTIONS: &[&str] = &[
     "--drives",
     "--only-use",
@@ -43,7 +43,7 @@ pub(super) fn names(given: &[GivenOption], out: &mut Vec<Finding>) {
     }
 }
 
-/// Whether a name is one of the kernel's own, and no pattern.
+/// Whether a name is a kernel name and not a pattern.
 fn kernel(name: &str) -> bool {
     let name = name.strip_prefix("/dev/").unwrap_or(name);
     let lettered = ["xvd", "sd", "hd", "vd"]

@@ -7,12 +7,12 @@ use super::{command, split::Token};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// What a kickstart says, as far as it can be read.
+/// The contents of a kickstart, as far as it can be read.
 #[derive(Debug, Default)]
 pub(super) struct Kickstart<'a> {
     pub(super) commands: Vec<Line<'a>>,
     pub(super) sections: Vec<Section<'a>>,
-    /// Whether parts of it are elsewhere.
+    /// Whether it includes other files.
     pub(super) includes: bool,
 }
 
@@ -60,8 +60,8 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
     kickstart
 }
 
-/// `%ksappend` is the initramfs's: it takes what stands behind the first blank, and a failure there
-/// leaves anaconda without any kickstart (dracut/parse-kickstart; pykickstart,
+/// The initramfs handles `%ksappend`: it reads the text after the first blank, and if it fails,
+/// anaconda has no kickstart at all (dracut/parse-kickstart; pykickstart,
 /// `_preprocessStateMachine`).
 fn append(first: &Token, line: TextSpan<'_>) -> Option<Finding> {
     if line

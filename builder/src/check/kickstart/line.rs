@@ -13,10 +13,10 @@ use crate::check::text::TextSpan;
 /// A command, or the header of a section, with its words and options.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
-    /// The command's name as it stands there.
+    /// The command's name, as written.
     pub(super) name: Token,
     pub(super) command: &'static Command,
-    /// The whole line with its end.
+    /// The whole line with its line end.
     pub(super) text: TextSpan<'a>,
     pub(super) words: Vec<Token>,
     pub(super) given: Vec<GivenOption>,
@@ -38,17 +38,17 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Where the command's name stands.
+    /// The place of the command's name.
     pub(super) fn span(&self) -> Range<usize> {
         self.name.span.clone()
     }
 
-    /// Whether it is one of these commands, whichever of its names it has here.
+    /// Whether it is one of these commands, under any of its names.
     pub(super) fn is(&self, names: &[&str]) -> bool {
         names.contains(&self.command.name)
     }
 
-    /// An option, where it is given last.
+    /// The last occurrence of an option.
     pub(super) fn find(&self, name: &str) -> Option<&GivenOption> {
         self.given
             .iter()
@@ -59,12 +59,12 @@ impl<'a> Line<'a> {
         self.find(name).is_some()
     }
 
-    /// The value of an option, where it is given last.
+    /// The value of the last occurrence of an option.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         self.find(name)?.value.as_deref()
     }
 
-    /// The parts between commas of all values of an option.
+    /// The comma-separated parts of all values of an option.
     pub(super) fn list<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s str> {
         self.given
             .iter()
@@ -75,21 +75,21 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What pykickstart remembers of the commands above.
+/// What pykickstart remembers of earlier commands.
 #[derive(Debug, Default)]
 pub(super) struct EarlierLines {
-    /// The commands, by the first of their names.
+    /// The commands, each by its first name.
     pub(super) commands: BTreeSet<&'static str>,
     /// The values that still count, by command and option.
     pub(super) kept: BTreeMap<(&'static str, &'static str), String>,
-    /// The options that a line of a command had: optparse forgets none of them.
+    /// The options that earlier lines of a command had: optparse remembers all of them.
     seen: BTreeSet<(&'static str, &'static str)>,
-    /// What must not come twice: the command and the name.
+    /// Items that must be unique: the command and the name.
     pub(super) names: BTreeSet<(&'static str, String)>,
 }
 
 impl EarlierLines {
-    /// Takes a line in, after it was checked.
+    /// Adds a line that has been checked.
     pub(super) fn add(&mut self, line: &Line<'_>) {
         self.commands.insert(line.command.name);
         self.seen.extend(
@@ -109,7 +109,7 @@ impl EarlierLines {
         self.seen.contains(&(command, option))
     }
 
-    /// The value that counts for an option: of this line, or of an earlier one.
+    /// The value that applies for an option, from this line or an earlier one.
     pub(super) fn value<'s>(&'s self, line: &'s Line<'_>, option: &KsOption) -> Option<&'s str> {
         let own = line
             .given
@@ -117,7 +117,7 @@ impl EarlierLines {
             .filter(|given| given.option.names[0] == option.names[0]);
         let mut own = own.map(|given| given.value.as_deref().unwrap_or_default());
         let own = match option.form {
-            // A callback that sets a value only once: the first counts.
+            // This callback sets a value only once, so the first one applies.
             Form::Lenient(words) => own.find(|value| {
                 words
                     .split('|')
@@ -133,7 +133,7 @@ impl EarlierLines {
         })
     }
 
-    /// Whether an option says something: Python's truth of what it leaves behind.
+    /// Whether an option is set: the truth value, in Python, of what it stores.
     pub(super) fn is_set(&self, line: &Line<'_>, name: &str) -> bool {
         let Some(option) = line
             .command
@@ -155,7 +155,7 @@ impl EarlierLines {
         }
     }
 
-    /// The value that counts for an option by its name.
+    /// The value that applies for an option, by the option's name.
     pub(super) fn text<'s>(&'s self, line: &'s Line<'_>, name: &str) -> Option<&'s str> {
         let option = line
             .command

@@ -4,8 +4,8 @@ use super::split::{SplitError, Token, split};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// The lines of a text, each with its end, as Python's splitlines has them: a lone carriage return
-/// ends one, too.
+/// The lines of a text, each with its end, as Python's splitlines returns them: a lone carriage
+/// return also ends a line.
 pub(super) fn lines(text: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -29,18 +29,18 @@ pub(super) fn lines(text: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     }))
 }
 
-/// What C's isspace takes for white space.
+/// What C's isspace counts as white space.
 pub(super) fn is_space(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\u{b}'
 }
 
-/// Whether pykickstart passes a line over.
+/// Whether pykickstart skips a line.
 pub(super) fn is_blank_or_comment(line: TextSpan<'_>) -> bool {
     let rest = line.text.trim_start_matches(is_space);
     rest.is_empty() || rest.starts_with('#')
 }
 
-/// The words of a line, with what there is to say of how it is split.
+/// The words of a line. Reports faults in how it is split.
 pub(super) fn words_of(line: TextSpan<'_>, out: &mut Vec<Finding>) -> Option<Vec<Token>> {
     match split(line, true) {
         Ok((words, cut)) => {

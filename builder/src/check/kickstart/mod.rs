@@ -1,9 +1,9 @@
-//! Kickstarts, as anaconda 21.48.22.159 and its pykickstart (rhel7-branch) take them.
+//! Kickstarts, as anaconda 21.48.22.159 and its pykickstart (rhel7-branch) read them.
 //!
-//! `split`, `lines` and `options` read a line, `document` the whole, `table` has the commands and
-//! sections. `command` and `parse_rules` say what pykickstart refuses; `command_rules`, `disk`,
-//! `script`, `completeness` and `cross_checks` say what anaconda then does with what pykickstart
-//! takes.
+//! `split`, `lines` and `options` read a line, `document` the whole; `table` has the commands and
+//! sections. `command` and `parse_rules` report what pykickstart refuses; `command_rules`, `disk`,
+//! `script`, `completeness` and `cross_checks` report what anaconda then does with what pykickstart
+//! accepts.
 
 mod command;
 mod command_rules;
@@ -29,7 +29,7 @@ pub(super) use cross_checks::{cross_check, installs};
 pub(super) use script::bash_says;
 pub(super) use split::shell_words;
 
-/// What is wrong with a kickstart.
+/// Checks a kickstart.
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let kickstart = read(text, &mut out);
@@ -55,7 +55,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     out
 }
 
-/// What bash says of the scripts.
+/// Checks the scripts with bash.
 pub(super) fn bash(text: &str) -> Vec<Finding> {
     let kickstart = read(text, &mut Vec::new());
     kickstart

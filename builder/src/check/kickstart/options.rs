@@ -1,6 +1,6 @@
-//! How a command's words and options are read: optparse of Python 2.7 below pykickstart's
-//! KSOptionParser (options.py). An option may be cut short while it stays unique, its value may
-//! stand in the next word, and `--` ends the options.
+//! How a command's words and options are read: by optparse of Python 2.7, on which pykickstart's
+//! KSOptionParser is based (options.py). An option may be abbreviated as long as it stays unique,
+//! its value may be the next word, and `--` ends the options.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::table::{Command, Form, KsOption};
 use crate::check::finding::Finding;
 use crate::check::python;
 
-/// An option as it is written.
+/// An option, as written.
 #[derive(Debug, Clone)]
 pub(super) struct GivenOption {
     pub(super) span: Range<usize>,
@@ -19,7 +19,7 @@ pub(super) struct GivenOption {
     pub(super) value: Option<String>,
 }
 
-/// What the words behind a command say.
+/// The words after a command, read as options and arguments.
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
     /// The words that are not options.
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     pub(super) given: Vec<GivenOption>,
 }
 
-/// Pairs each option with what it means and its value.
+/// Pairs each option with its definition and its value.
 pub(super) fn read(
     command: &'static Command,
     shown: &str,
@@ -69,7 +69,7 @@ pub(super) fn read(
             }
             (Form::Flag, None) => None,
             (_, Some(value)) => Some(value),
-            // optparse takes the next word whatever it is.
+            // optparse uses the next word as the value, whatever it is.
             (_, None) => words.next().map(|next| next.value.clone()),
         };
         if option.form != Form::Flag {
@@ -96,7 +96,8 @@ fn bad_value(word: &Token, message: String, instead: String) -> Finding {
         .fix(instead)
 }
 
-/// The option that a name means: the one of that name, or the one name that begins with it.
+/// The option that a name stands for: the option with exactly that name, or the only one whose name
+/// begins with it.
 fn matching(
     command: &'static Command,
     shown: &str,
@@ -164,7 +165,7 @@ fn matching(
     }
 }
 
-/// What is wrong with an option's value.
+/// Checks an option's value.
 fn value_mismatch(
     word: &Token,
     name: &str,
@@ -178,7 +179,7 @@ fn value_mismatch(
             format!("write {name}=VALUE"),
         ));
     };
-    // pykickstart takes it for a forgotten value (options.py, _check_string).
+    // pykickstart then assumes that the value was forgotten (options.py, _check_string).
     let swallowed = value.len() > 2 && value.starts_with("--");
     let (message, expected) = match option.form {
         Form::Int(least, most) => match python::optparse(value) {

@@ -9,7 +9,7 @@ use super::{command, options, table};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// What is wrong with the header beyond its options, and with the lines.
+/// Checks the header beyond its options, and the lines.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     if let Some(given) = section.header.find("--nobase") {
         out.push(
@@ -35,7 +35,7 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// The entries of the section, without comments and what is around them.
+/// The entries of the section, without comments and surrounding white space.
 pub(super) fn entries<'a>(section: &Section<'a>) -> impl Iterator<Item = TextSpan<'a>> {
     lines(section.body)
         .filter(|line| !is_blank_or_comment(*line))

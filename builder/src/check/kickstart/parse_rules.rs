@@ -1,12 +1,12 @@
-//! What single commands of pykickstart refuse beyond the table (rhel7-branch, commands/, the parse
-//! method of each).
+//! What pykickstart's individual commands refuse beyond the table (rhel7-branch, commands/, the
+//! parse method of each).
 
 use super::line::{EarlierLines, Line, stops_anaconda};
 use super::realm;
 use crate::check::finding::Finding;
 use crate::check::python::decimal;
 
-/// What the command's own parse method refuses.
+/// Checks a line as the command's own parse method does.
 pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
     match line.command.name {
         "autopart" => autopart(line, earlier, out),
@@ -140,7 +140,7 @@ fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding
 }
 
 fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
-    // --nolvm is a type as well: the first of both counts.
+    // --nolvm also sets the type: the first of the two applies.
     let first = line
         .given
         .iter()
@@ -282,7 +282,7 @@ fn nvdimm(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     ));
 }
 
-/// raid and volgroup: members of what is new, none of what exists.
+/// Checks raid and volgroup: a new one needs members, an existing one may have none.
 fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     let exists = line.has("--useexisting") || line.has("--noformat");
     let shown = &line.name.value;
@@ -346,8 +346,8 @@ fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>)
     }
 }
 
-/// A second key or password for one user: pykickstart wants to warn of it, asks for an attribute
-/// that its data does not have, and crashes (commands/sshkey.py, sshpw.py: `ud.name`).
+/// A second key or password for one user. pykickstart intends to warn about it, but reads an
+/// attribute that its data does not have, and crashes (commands/sshkey.py, sshpw.py: `ud.name`).
 fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
     let user = line.value("--username").unwrap_or_default().to_owned();
     let message = format!("a second {} for the user {user}", line.command.name);

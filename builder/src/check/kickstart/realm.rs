@@ -6,7 +6,7 @@ use super::split::split;
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// The options of `realm join`; `true` for those with a value.
+/// The options of `realm join`; `true` for an option with a value.
 const OPTIONS: [(&str, bool); 6] = [
     ("client-software", true),
     ("server-software", true),
@@ -16,7 +16,7 @@ const OPTIONS: [(&str, bool); 6] = [
     ("computer-ou", true),
 ];
 
-/// What pykickstart refuses of the line.
+/// Reports what pykickstart refuses about the line.
 pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Finding> {
     let refuse = |message: &str, instead: &str| {
         Some(stops_anaconda("kickstart/words", line, message, instead))
@@ -24,7 +24,8 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
     if !earlier.names.is_empty() && earlier.names.contains(&("realm", String::new())) {
         return refuse("a second realm join", "keep one");
     }
-    // It cuts the length of its name off the line, indented or not, and knows no comments.
+    // pykickstart cuts the length of the command's name off the line, even if the line is indented,
+    // and does not recognize comments.
     let raw = line
         .text
         .text
@@ -53,7 +54,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
     }
 }
 
-/// getopt: options up to the first word that is none, then one realm.
+/// Parses as getopt does: options up to the first other word, then one realm.
 fn join(mut words: &[&str]) -> Result<(), String> {
     while let Some((word, rest)) = words.split_first() {
         if *word == "--" {

@@ -1,6 +1,6 @@
-//! The scripts of a kickstart: what runs them, with which commands, and whether bash can read them
-//! (anaconda 21.48.22.159, pyanaconda/kickstart.py, AnacondaKSScript; lorax 19.7.28,
-//! runtime-cleanup.tmpl).
+//! The scripts of a kickstart: the program that runs them, the commands that they can use, and
+//! whether bash can read them (anaconda 21.48.22.159, pyanaconda/kickstart.py, AnacondaKSScript;
+//! lorax 19.7.28, runtime-cleanup.tmpl).
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -12,10 +12,10 @@ use crate::check::finding::Finding;
 use crate::check::known;
 use crate::check::text::TextSpan;
 
-/// What the installer's commands make of a script.
+/// Checks a script against the installer's commands.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     let name = section.name();
-    // In %post the packages of the node are there, whatever they are.
+    // In %post all packages of the node are installed.
     let in_installer = name != "%post" || section.header.has("--nochroot");
     let interpreter = section.header.value("--interpreter").unwrap_or("/bin/sh");
     let program = interpreter.rsplit('/').next().unwrap_or_default();
@@ -51,14 +51,14 @@ fn is_shell(interpreter: &str) -> bool {
     matches!(interpreter.rsplit('/').next(), Some("sh" | "bash"))
 }
 
-/// The commands that a script runs and the installer does not have, each where it first stands.
+/// Finds the commands that a script runs and the installer does not have, each at its first use.
 fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
     let words = commands(section.body);
     let functions: BTreeSet<&str> = words
         .iter()
         .filter_map(|word| word.text.strip_suffix("()"))
         .collect();
-    // A script that asks whether a command is there does so to do without.
+    // A script that tests whether a command exists can do without it.
     let asked: BTreeSet<&str> = section
         .body
         .lines()
@@ -104,12 +104,12 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// The words in the place of a command, and `NAME()` for functions. Not a shell: what is within
-/// quotes, comments and heredocs is left out, and so is a command that is the value of a variable.
+/// The words in command position, and `NAME()` for functions. This is not a shell: it omits the
+/// contents of quotes, comments and heredocs, and any command that is the value of a variable.
 fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;
-    // What is open: `\'`, `"`, or `)` for a `$(` or `(`.
+    // The open delimiter: `\'`, `"`, or `)` for a `$(` or `(`.
     let mut open: Vec<char> = Vec::new();
     for line in body.lines() {
         if let Some(end) = &heredoc {
@@ -197,7 +197,7 @@ fn command_at(line: TextSpan<'_>, word: Range<usize>, can_run: bool) -> Option<T
     (can_run && !assigns(word.text)).then_some(word)
 }
 
-/// Words after which a command is to come.
+/// Words that are followed by a command.
 const KEYWORDS: [&str; 13] = [
     "if", "then", "else", "elif", "do", "while", "until", "!", "{", "time", "exec", "env",
     "command",
@@ -214,7 +214,7 @@ fn assigns(word: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// The word that ends the heredoc whose `<<` begins here.
+/// The delimiter of the heredoc whose `<<` begins here.
 fn heredoc_end(line: &str, at: usize) -> Option<String> {
     let begins = line[at..].starts_with("<<")
         && !line[at..].starts_with("<<<")
@@ -227,7 +227,7 @@ fn heredoc_end(line: &str, at: usize) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// What bash says of a script, where bash is there.
+/// Checks a script with bash, if bash is installed.
 pub(super) fn bash(section: &Section<'_>) -> Option<Finding> {
     if !is_shell(section.header.value("--interpreter").unwrap_or("/bin/sh")) {
         return None;
@@ -259,7 +259,7 @@ pub(in crate::check) fn bash_says(script: &str) -> Option<(usize, String)> {
         .stderr(Stdio::piped())
         .spawn()
         .ok()?;
-    // bash reads all of it before it says much: its complaints fit a pipe.
+    // bash reads the whole script before it reports much, and its complaints fit into a pipe.
     let written = child.stdin.take()?.write_all(script.as_bytes());
     let output = child.wait_with_output().ok()?;
     if output.status.success() && written.is_ok() {

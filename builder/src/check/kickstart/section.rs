@@ -1,4 +1,4 @@
-//! Sections: where one begins and ends, and what may stand in its header (pykickstart rhel7-branch,
+//! Sections: where one begins and ends, and what its header may contain (pykickstart rhel7-branch,
 //! parser.py, `_readSection`, sections.py; anaconda, addons.py and kickstart.py, AnacondaSection).
 
 use recipes::diagnostic::nearest;
@@ -11,7 +11,7 @@ use super::{command, options};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// The sections of 7.
+/// The sections in CentOS 7.
 pub(super) const SECTIONS: [&str; 8] = [
     "%packages",
     "%pre",
@@ -23,7 +23,7 @@ pub(super) const SECTIONS: [&str; 8] = [
     "%anaconda",
 ];
 
-/// A section: its header and the lines between that and its %end.
+/// A section: its header, and the lines up to its %end.
 #[derive(Debug)]
 pub(super) struct Section<'a> {
     pub(super) header: Line<'a>,
@@ -45,8 +45,8 @@ fn is_script(name: &str) -> bool {
     !["%packages", "%addon", "%anaconda"].contains(&name)
 }
 
-/// Reads a section whose header is `words`, up to its end. Whether it includes other files, as
-/// well.
+/// Reads a section whose header is `words`, up to its end. Also returns whether the section
+/// includes other files.
 pub(super) fn read<'a>(
     whole: TextSpan<'a>,
     line: TextSpan<'a>,
@@ -93,8 +93,7 @@ fn unknown(first: &Token) -> Finding {
     }
 }
 
-/// The lines up to `%end`, which may be indented. Whether one of them includes another file, as
-/// well.
+/// The lines up to `%end`, which may be indented, and whether one of them includes another file.
 fn body<'a>(
     whole: TextSpan<'a>,
     header: TextSpan<'a>,
@@ -115,7 +114,7 @@ fn body<'a>(
         if !ours || (!is_script(name) && is_blank_or_comment(line)) {
             continue;
         }
-        // Here a # begins no comment.
+        // Here a # does not begin a comment.
         let words = match split(line, false) {
             Ok((words, _)) => words,
             Err(broken) => {

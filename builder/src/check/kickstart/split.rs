@@ -1,12 +1,12 @@
-//! How pykickstart splits a line: shlex of Python 2.7 in POSIX mode (rhel7-branch, parser.py,
-//! `_stateMachine` and `_readSection`). A line is split together with its end, so a backslash at
-//! its end makes that end a word: there are no continued lines.
+//! How pykickstart splits a line: with shlex of Python 2.7 in POSIX mode (rhel7-branch, parser.py,
+//! `_stateMachine` and `_readSection`). It splits a line together with its line end, so a backslash
+//! at the end turns the line end into a word: continued lines do not exist.
 
 use std::ops::Range;
 
 use crate::check::text::TextSpan;
 
-/// A word as the command gets it, and where it stands with its quotes.
+/// A word as the command gets it, and its place including its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) value: String,
@@ -16,17 +16,17 @@ pub(super) struct Token {
 /// Why a line cannot be split.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SplitError {
-    /// A quote that is not closed, where it opens.
+    /// A quote that is not closed, with its place.
     Quote(usize),
     /// The file ends with a backslash.
     Escape(usize),
 }
 
-/// What shlex takes for white space.
+/// What shlex counts as white space.
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// The words of a line, and where a comment in it begins that cut a word off. `comments`: whether #
-/// begins one.
+/// The words of a line, and the place of a comment that cuts a word off. `comments`: whether #
+/// begins a comment.
 pub(super) fn split(
     line: TextSpan<'_>,
     comments: bool,
@@ -61,7 +61,7 @@ pub(super) fn split(
             '"' => loop {
                 match chars.next() {
                     Some((end, '"')) => break push(None, end + 1),
-                    // Only a quote and a backslash are escaped within double quotes.
+                    // Within double quotes, a backslash escapes only a quote or a backslash.
                     Some((next, '\\')) => match chars.next() {
                         Some((_, c @ ('"' | '\\'))) => push(Some(c), next + 2),
                         Some((end, c)) => {
@@ -85,7 +85,7 @@ fn finish(mut words: Vec<Token>, current: Option<Token>) -> Vec<Token> {
     words
 }
 
-/// The words of a text as Python's shlex has them. `None`: a quote in it is not closed.
+/// The words of a text, as Python's shlex splits it. `None`: a quote in it is not closed.
 pub(in crate::check) fn shell_words(text: &str) -> Option<Vec<String>> {
     let words = split(TextSpan::whole(text), false).ok()?.0;
     Some(words.into_iter().map(|word| word.value).collect())
@@ -128,7 +128,7 @@ mod tests {
     }
 
     proptest! {
-        /// What the builder quotes is read back as it was.
+        /// Text that the builder quotes is read back unchanged.
         #[test]
         fn what_is_quoted_comes_back(text in "[^\\p{Cc}]{0,40}") {
             let line = format!("rootpw {}", crate::render::quoted(&text));

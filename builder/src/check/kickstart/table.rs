@@ -1,5 +1,4 @@
-//! The table of commands and sections, known/kickstart-rhel7.txt: which words and options each
-//! takes.
+//! The table of commands and sections, known/kickstart-rhel7.txt: the words and options of each.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -9,23 +8,24 @@ use crate::check::known;
 /// A command of a kickstart, or the header of a section.
 #[derive(Debug)]
 pub(super) struct Command {
-    /// The first of its names; what pykickstart knows of its earlier lines is filed under it.
+    /// The first of its names; what pykickstart remembers of its earlier lines is stored under this
+    /// name.
     pub(super) name: &'static str,
     pub(super) words: Words,
-    /// What its words are, for a message.
+    /// A description of its words, for a message.
     pub(super) wants: &'static str,
     pub(super) options: Vec<KsOption>,
     pub(super) rules: Vec<Rule>,
 }
 
-/// How many words a command takes besides its options.
+/// How many words a command accepts besides its options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Words {
-    /// The command reads its line itself.
+    /// The command parses its line itself.
     Raw,
-    /// Any number, which it ignores.
+    /// Any number of words, which it ignores.
     Any,
-    /// At least and at most so many.
+    /// At least and at most this many words.
     Between(usize, usize),
 }
 
@@ -35,7 +35,7 @@ pub(super) struct KsOption {
     /// Its names, each with its dashes.
     pub(super) names: Vec<&'static str>,
     pub(super) form: Form,
-    /// Whether the command is refused without it.
+    /// Whether the command is refused without the option.
     pub(super) needed: bool,
     /// Whether a value from an earlier line of the same command still counts.
     pub(super) kept: bool,
@@ -44,27 +44,27 @@ pub(super) struct KsOption {
 /// The form of an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// It takes no value.
+    /// The option has no value.
     Flag,
     Text,
-    /// A text between commas; empty parts count.
+    /// A comma-separated list; empty parts count.
     List,
-    /// A text between commas; empty parts do not count.
+    /// A comma-separated list; empty parts are ignored.
     Items,
-    /// A device; `/dev/` before it does not count.
+    /// A device; a leading `/dev/` is ignored.
     Device,
     /// A whole number within bounds.
     Int(i64, i64),
     Boolean,
     /// One of these words.
     Choice(&'static str),
-    /// One of these words in any case; another word is ignored.
+    /// One of these words in any case; any other word is ignored.
     Lenient(&'static str),
     /// pykickstart refuses the option itself.
     Dropped,
 }
 
-/// What options of one command say together.
+/// Rules about the options of one command together.
 #[derive(Debug)]
 pub(super) enum Rule {
     /// One of them must have a value.
@@ -73,9 +73,9 @@ pub(super) enum Rule {
     One(Vec<&'static str>),
     /// Not both.
     Apart(&'static str, &'static str),
-    /// The first not without one of the others.
+    /// The first may not be given without one of the others.
     Needs(&'static str, Vec<&'static str>),
-    /// Not after one of these commands.
+    /// The command may not follow one of these commands.
     After(Vec<&'static str>),
 }
 
@@ -185,12 +185,12 @@ static BY_NAME: LazyLock<BTreeMap<&'static str, &'static Command>> = LazyLock::n
         .collect()
 });
 
-/// The command or section of a name.
+/// The command or section with this name.
 pub(super) fn command(name: &str) -> Option<&'static Command> {
     BY_NAME.get(name).copied()
 }
 
-/// The names of all commands that may stand at the top of a kickstart.
+/// The names of all commands that may be used at the top level of a kickstart.
 pub(super) fn commands() -> impl Iterator<Item = &'static str> {
     BY_NAME
         .keys()

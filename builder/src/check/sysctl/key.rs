@@ -1,4 +1,4 @@
-//! Keys that kernel 3.10.0-1160 has not.
+//! Keys that kernel 3.10.0-1160 does not have.
 
 use recipes::diagnostic::nearest;
 
@@ -6,7 +6,7 @@ use super::setting::Setting;
 use crate::check::finding::Finding;
 use crate::check::known;
 
-/// Keys that are there once a module is loaded; their names cannot be checked.
+/// Keys that exist once a module is loaded; their names cannot be checked.
 const MODULES: [(&str, &str); 16] = [
     ("dev.ipmi.", "ipmi_poweroff"),
     ("dev.parport.", "parport"),
@@ -26,7 +26,7 @@ const MODULES: [(&str, &str); 16] = [
     ("dev.cdrom.", "cdrom"),
 ];
 
-/// `net.ipv4.conf.eth0.x` is `net.ipv4.conf.all.x` in the table.
+/// The key's entry in the table: `net.ipv4.conf.eth0.x` is listed as `net.ipv4.conf.all.x`.
 pub(super) fn in_table(key: &str) -> Option<String> {
     if known::SYSCTL_KEYS.contains(key) {
         return Some(key.to_owned());

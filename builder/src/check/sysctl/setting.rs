@@ -4,7 +4,7 @@ use crate::check::finding::Finding;
 use crate::check::systemd::words::strip;
 use crate::check::text::TextSpan;
 
-/// `KEY = VALUE`. The key as `/proc/sys` has it, with dots.
+/// `KEY = VALUE`. The key is written as below `/proc/sys`, with dots.
 #[derive(Debug)]
 pub(super) struct Setting<'a> {
     pub(super) key: String,
@@ -46,7 +46,8 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>
             continue;
         };
         let (key, value) = (strip(key), strip(value));
-        // A first separator that is a slash makes slashes the separators and dots a part of names.
+        // If the first separator is a slash, slashes are the separators and dots are a part of the
+        // names.
         let slashes = key
             .text
             .find(['/', '.'])

@@ -4,12 +4,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::number;
 
-/// What an address is of.
+/// The kind of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum Family {
     /// IPv4 or IPv6.
     Internet,
-    /// A path, or an abstract name behind an @.
+    /// A path, or an abstract name after an @.
     Unix,
 }
 
@@ -18,7 +18,7 @@ pub(in crate::check) enum Family {
 pub(in crate::check) enum Wrong {
     /// Its form.
     Form,
-    /// It names an interface, which has to be there when 219 reads the unit.
+    /// It names an interface, which must exist when 219 reads the unit.
     Interface,
 }
 

@@ -31,7 +31,7 @@ const DAYS: [(&str, &str); 7] = [
     ("sunday", "sun"),
 ];
 
-/// Whether 219 takes a text for a calendar event.
+/// Whether 219 accepts a text as a calendar event.
 pub(in crate::check) fn is_calendar(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     NAMES.contains(&lower.as_str()) || parse(&lower).is_some()
@@ -46,13 +46,13 @@ fn parse(text: &str) -> Option<()> {
     time(text)
 }
 
-/// What stands behind the days of the week. A range may not turn around Sunday.
+/// The text after the days of the week. A range may not wrap around Sunday.
 fn weekdays(text: &str) -> Option<&str> {
     let (mut rest, mut from) = (text, None);
     loop {
         let first = rest.len() == text.len();
         if !first && rest.starts_with(' ') {
-            // A comma or - with nothing behind it: the blank stays in front of the date.
+            // A comma or - with nothing after it: the blank stays in front of the date.
             return Some(rest);
         }
         let day = DAYS
@@ -84,14 +84,14 @@ fn weekdays(text: &str) -> Option<&str> {
     }
 }
 
-/// A list of numbers, each with a step of its own, or * for any; and what stands behind it.
+/// A list of numbers, each with its step, or * for any; and the text after it.
 fn chain(text: &str) -> Option<(Vec<Component>, &str)> {
     if let Some(rest) = text.strip_prefix('*') {
         return Some((Vec::new(), rest));
     }
     let (mut components, mut rest) = (Vec::new(), text);
     loop {
-        // strtoul, whose number must fit an int.
+        // strtoul, but the number must fit into an int.
         let number = |text| {
             let scan = scan(text, 10)?;
             Some((
@@ -122,13 +122,13 @@ fn within(components: &[Component], low: i64, high: i64) -> Option<()> {
         .then_some(())
 }
 
-/// What stands behind a date, which may be missing.
+/// The text after a date, which may be missing.
 fn date(text: &str) -> Option<&str> {
     if text.is_empty() {
         return Some(text);
     }
     let (first, rest) = chain(text)?;
-    // That was a time, then.
+    // The text is a time, not a date.
     if rest.is_empty() || rest.starts_with(':') {
         return Some(text);
     }

@@ -19,7 +19,7 @@ pub(in crate::check) const TYPES: [&str; 13] = [
     "scope",
 ];
 
-/// The types of which 219 makes no instances (`no_instances` in src/core/*.c).
+/// The types that have no instances in 219 (`no_instances` in src/core/*.c).
 const WITHOUT_INSTANCES: [&str; 7] = [
     "automount",
     "device",
@@ -33,7 +33,7 @@ const WITHOUT_INSTANCES: [&str; 7] = [
 /// The form of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum Form {
-    /// Without an @.
+    /// A name without an @.
     Plain,
     /// `NAME@INSTANCE.TYPE`.
     Instance,
@@ -45,7 +45,7 @@ fn is_name_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || ":-_.\\".contains(c)
 }
 
-/// The type that a name ends with.
+/// The type at the end of a name.
 pub(in crate::check) fn type_of(name: &str) -> Option<&'static str> {
     let (_, suffix) = name.rsplit_once('.')?;
     TYPES.into_iter().find(|known| *known == suffix)
@@ -78,7 +78,7 @@ pub(in crate::check) fn is_loadable(name: &str) -> bool {
     }
 }
 
-/// Whether a text may stand behind the @ of a name.
+/// Whether a text may follow the @ of a name.
 pub(in crate::check) fn is_instance(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c == '@' || is_name_character(c))
 }
@@ -94,7 +94,7 @@ pub(in crate::check) fn prefix(name: &str) -> &str {
         .map_or_else(|| stem(name), |(prefix, _)| prefix)
 }
 
-/// What stands between the @ and the type.
+/// The text between the @ and the type.
 pub(in crate::check) fn instance(name: &str) -> Option<&str> {
     stem(name)
         .split_once('@')
@@ -102,7 +102,7 @@ pub(in crate::check) fn instance(name: &str) -> Option<&str> {
         .filter(|instance| !instance.is_empty())
 }
 
-/// Whether a name is one of a template (`unit_name_is_template`).
+/// Whether a name is that of a template (`unit_name_is_template`).
 pub(in crate::check) fn is_template(name: &str) -> bool {
     name.split_once('@')
         .and_then(|(_, rest)| rest.rsplit_once('.'))

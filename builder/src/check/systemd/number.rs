@@ -7,18 +7,18 @@ use crate::check::text::TextSpan;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) struct Scan<'a> {
     negative: bool,
-    /// Saturated where it does not fit.
+    /// Saturated if it does not fit.
     magnitude: u128,
-    /// The text behind it.
+    /// The text after it.
     pub(in crate::check) rest: &'a str,
 }
 
-/// White space to C's isspace.
+/// White space according to C's isspace.
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r')
 }
 
-/// The number at the beginning of a text, behind white space and a sign. Base 0 reads `0x10` as 16
+/// The number at the beginning of a text, after white space and a sign. Base 0 reads `0x10` as 16
 /// and `010` as 8.
 pub(in crate::check) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
     let trimmed = text.trim_start_matches(is_space);
@@ -61,7 +61,7 @@ impl Scan<'_> {
     }
 }
 
-/// A whole text that is one number.
+/// A text that is one number as a whole.
 fn whole(text: &str) -> Option<Scan<'_>> {
     scan(text, 0).filter(|scan| scan.rest.is_empty())
 }
@@ -124,7 +124,7 @@ pub(in crate::check) fn is_signal(text: &str) -> bool {
         let (number, first) = text
             .strip_prefix("RTMIN+")
             .map_or((text, 0), |number| (number, 34));
-        // 219 adds as C's int, and takes the sum for a signal where it is one.
+        // 219 adds as a C int, and accepts the sum if it is a signal.
         let sum = unsigned(number).map(|number| number.cast_signed().wrapping_add(first));
         SIGNALS.contains(&text) || sum.is_some_and(|sum| (1..65).contains(&sum))
     };

@@ -24,7 +24,7 @@ pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
                 let scan = scan(digits, 10)?;
                 behind = scan.rest;
                 let length = i32::try_from(digits.len() - behind.len()).ok()?;
-                // As 219 does: what a double loses is lost.
+                // As in 219: digits that a double cannot hold are lost.
                 #[expect(clippy::cast_precision_loss)]
                 let value = scan.unsigned()? as f64;
                 fraction = value / 10f64.powi(length);
@@ -51,10 +51,10 @@ pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
     }
 }
 
-/// Which limit: each has its own parser.
+/// The kind of a limit: each has its own parser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum Limit {
-    /// A number of things.
+    /// A count.
     Count,
     /// Bytes.
     Bytes,
@@ -66,18 +66,18 @@ pub(in crate::check) enum Limit {
     Nice,
 }
 
-/// What 219 makes of a limit.
+/// How 219 reads a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum LimitValue {
-    /// It takes it.
+    /// 219 accepts it.
     Taken,
-    /// It cannot read it.
+    /// 219 cannot read it.
     Unreadable,
     /// The soft limit is above the hard one.
     Reversed,
 }
 
-/// One limit, or two as `soft:hard`. 219 does not look at what stands behind a second colon.
+/// One limit, or two as `soft:hard`. 219 ignores the text after a second colon.
 pub(in crate::check) fn limit(text: &str, kind: Limit) -> LimitValue {
     let mut fields = Extract::fields(TextSpan::whole(text), ":");
     let mut next = || {
@@ -134,7 +134,7 @@ fn double(text: &str) -> Option<f64> {
     let sign = if trimmed.starts_with('-') { -1.0 } else { 1.0 };
     let lower = unsigned.to_ascii_lowercase();
     if lower.starts_with("inf") {
-        // scanf reads on after `inf` where an `i` follows, and then wants all of `infinity`.
+        // If an `i` follows `inf`, scanf reads on, and then requires all of `infinity`.
         return (!lower.starts_with("infi") || lower.starts_with("infinity"))
             .then_some(sign * f64::INFINITY);
     }
@@ -168,7 +168,7 @@ fn double(text: &str) -> Option<f64> {
     let Some(rest) = rest.strip_prefix(exponent) else {
         return Some(sign * mantissa);
     };
-    // An exponent without digits is read, and counts for nothing.
+    // An exponent without digits is read and ignored.
     let power = scan(rest, 10)
         .filter(|_| !rest.starts_with(' '))
         .and_then(Scan::signed)

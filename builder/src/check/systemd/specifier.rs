@@ -2,7 +2,7 @@
 
 use super::name;
 
-/// Which of 219's tables is asked.
+/// Which of 219's tables applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum Table {
     /// `unit_name_printf`: in names of units and folders.
@@ -22,12 +22,12 @@ pub(in crate::check) enum User {
     Unknown,
 }
 
-/// A unit, as its specifiers show it.
+/// The properties of a unit that its specifiers show.
 #[derive(Debug, Clone)]
 pub(in crate::check) struct Subject {
     /// Its name.
     pub(in crate::check) id: String,
-    /// Its user, where it runs processes.
+    /// Its user, if it runs processes.
     pub(in crate::check) user: Option<User>,
 }
 
@@ -44,7 +44,7 @@ pub(in crate::check) const LATER: [(char, &str); 9] = [
     ('l', "%H"),
 ];
 
-/// Whether 219 knows a letter behind a %.
+/// Whether 219 knows the letter after a %.
 pub(in crate::check) fn is_known(letter: char) -> bool {
     "nNpPiIfcrRtUuhsmHbv".contains(letter)
 }
@@ -54,8 +54,8 @@ impl Subject {
         name::instance(&self.id)
     }
 
-    /// The text that a specifier stands for. `Ok(None)`: it is none, and stays as it is. `Err`: 219
-    /// cannot resolve it.
+    /// The text that a specifier stands for. `Ok(None)`: it is not a specifier, and stays as it is.
+    /// `Err`: 219 cannot resolve it.
     fn value(&self, table: Table, letter: char) -> Result<Option<String>, char> {
         let id = self.id.as_str();
         let prefix = name::prefix(id);
@@ -69,11 +69,11 @@ impl Subject {
             'I' => name::unescape(self.instance().ok_or(letter)?),
             'f' => name::to_path(self.instance().unwrap_or(prefix)),
             'c' => format!("/system.slice/{id}"),
-            // 219 has no slice yet when it reads the line; the root of PID 1 is the root.
+            // 219 has no slice yet when it reads the line; PID 1's cgroup root is the root cgroup.
             'r' | 'R' => String::new(),
             't' => "/run".to_owned(),
             'u' | 'U' | 'h' | 's' => return self.of_user(letter).map(Some),
-            // What the machine has, which is not known here.
+            // These values depend on the machine and are not known here.
             'm' | 'b' => "a".repeat(32),
             'H' => "node".to_owned(),
             'v' => "3.10.0-1160.el7.x86_64".to_owned(),
@@ -92,13 +92,14 @@ impl Subject {
             (User::Unknown, _) => "/unknown",
             (User::Other(name), 'u') => name,
             (User::Other(name), 'U') if super::number::unsigned(name).is_some() => name,
-            // PID 1 asks no name service.
+            // PID 1 does not ask a name service.
             (User::Other(_), _) => return Err(letter),
         };
         Ok(value.to_owned())
     }
 
-    /// A text with its specifiers resolved. `Err`: the letter of one that 219 cannot resolve.
+    /// A text with its specifiers resolved. `Err`: the letter of a specifier that 219 cannot
+    /// resolve.
     pub(in crate::check) fn expand(&self, table: Table, text: &str) -> Result<String, char> {
         let mut out = String::new();
         let mut letters = text.chars();

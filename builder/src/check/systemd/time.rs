@@ -1,4 +1,4 @@
-//! Lengths of time (src/shared/time-util.c).
+//! Durations (src/shared/time-util.c).
 
 use super::number::scan;
 
@@ -35,12 +35,12 @@ const UNITS: [(&str, u64); 27] = [
     ("us", 1),
 ];
 
-/// `parse_sec`: microseconds; a number without a unit are seconds.
+/// `parse_sec`: microseconds; a number without a unit means seconds.
 pub(in crate::check) fn sec(text: &str) -> Option<u64> {
     span(text, SECOND, 1, &[])
 }
 
-/// `parse_time` with microseconds for a number without a unit.
+/// `parse_time`, where a number without a unit means microseconds.
 pub(in crate::check) fn usec(text: &str) -> Option<u64> {
     span(text, 1, 1, &[])
 }
@@ -50,7 +50,7 @@ pub(in crate::check) fn nsec(text: &str) -> Option<u64> {
     span(text, 1, 1000, &[("nsec", 1), ("ns", 1)])
 }
 
-/// A sum of numbers with units. An overflow is none to 219: it wraps.
+/// A sum of numbers with units. 219 does not detect an overflow: the sum wraps.
 fn span(text: &str, bare: u64, factor: u64, more: &[(&str, u64)]) -> Option<u64> {
     let blank = [' ', '\t', '\n', '\r'];
     let mut rest = text.trim_start_matches(blank);

@@ -1,6 +1,6 @@
-//! Words and quotes. 219 has two ways: [`Words`] (`split`, FOREACH_WORD_QUOTED) knows a quote only
-//! where a word begins, and keeps backslashes; [`Extract`] (`extract_first_word`) joins quoted
-//! pieces, and takes backslashes away.
+//! Words and quotes. 219 has two ways: [`Words`] (`split`, FOREACH_WORD_QUOTED) recognizes a quote
+//! only at the start of a word, and keeps backslashes; [`Extract`] (`extract_first_word`) joins
+//! quoted pieces, and removes backslashes.
 
 use crate::check::text::TextSpan;
 
@@ -16,7 +16,7 @@ pub(in crate::check) fn strip(text: TextSpan<'_>) -> TextSpan<'_> {
     text.slice(0..end)
 }
 
-/// The words between blanks, without a word on quotes (FOREACH_WORD).
+/// The words between blanks, without regard to quotes (FOREACH_WORD).
 pub(in crate::check) fn bare(text: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -35,7 +35,7 @@ fn skip_blank(text: TextSpan<'_>) -> TextSpan<'_> {
     text.from(text.text.bytes().take_while(|byte| is_blank(*byte)).count())
 }
 
-/// The length of a text up to a byte that is not behind a backslash.
+/// The length of a text up to a stop byte that does not follow a backslash.
 fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {
@@ -49,8 +49,8 @@ fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
     text.len() - usize::from(escaped)
 }
 
-/// The words of a value. When they end, [`Words::rest`] holds what 219 cannot split: a quote that
-/// is not closed or has a character right behind it, a backslash at the end.
+/// The words of a value. At their end, [`Words::rest`] holds what 219 cannot split: a quote that is
+/// not closed or that is directly followed by a character, or a backslash at the end.
 #[derive(Debug)]
 pub(in crate::check) struct Words<'a> {
     pub(in crate::check) rest: TextSpan<'a>,
@@ -61,7 +61,7 @@ impl<'a> Words<'a> {
         Self { rest: value }
     }
 
-    /// All of them, and what cannot be split.
+    /// All words, and the text that cannot be split.
     pub(in crate::check) fn all(mut self) -> (Vec<TextSpan<'a>>, Option<TextSpan<'a>>) {
         let words: Vec<_> = self.by_ref().collect();
         (words, (!self.rest.text.is_empty()).then_some(self.rest))
@@ -95,10 +95,10 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// A word as it is without its quotes, and its place with them.
+/// A word without its quotes, and its place with them.
 pub(in crate::check) type Extracted<'a> = (String, TextSpan<'a>);
 
-/// The words of a value with quotes and backslashes taken away.
+/// The words of a value, with quotes and backslashes removed.
 #[derive(Debug)]
 pub(in crate::check) struct Extract<'a> {
     rest: Option<TextSpan<'a>>,
@@ -118,7 +118,7 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// Fields between single separators: none of them is left out where it is empty.
+    /// Fields between single separators: empty fields are kept.
     pub(in crate::check) fn fields(value: TextSpan<'a>, separators: &'static str) -> Self {
         Self {
             rest: Some(value),
@@ -128,7 +128,7 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// The text that is left. `None`: the last word had no separator behind it.
+    /// The remaining text. `None`: no separator followed the last word.
     pub(in crate::check) fn rest(&self) -> Option<TextSpan<'a>> {
         self.rest
     }
@@ -137,7 +137,7 @@ impl<'a> Extract<'a> {
         self.separators.as_bytes().contains(&byte)
     }
 
-    /// The next one. `Err`: a quote that is not closed, or a backslash at the end.
+    /// The next word. `Err`: a quote that is not closed, or a backslash at the end.
     pub(in crate::check) fn next(&mut self) -> Result<Option<Extracted<'a>>, TextSpan<'a>> {
         let Some(text) = self.rest.take() else {
             return Ok(None);
@@ -173,8 +173,7 @@ impl<'a> Extract<'a> {
         Ok(Some((text_of(word), text.from(start))))
     }
 
-    /// What stands behind the separator at `at`; nothing more is there where only separators
-    /// follow.
+    /// The text after the separator at `at`; `None` if only separators follow.
     fn after_separator(&self, text: TextSpan<'a>, at: usize) -> Option<TextSpan<'a>> {
         let rest = text.from(at + 1);
         if !self.coalesce {
@@ -189,13 +188,13 @@ impl<'a> Extract<'a> {
     }
 }
 
-/// Only whole ASCII characters are taken out of a word, so that it stays a text.
+/// Only whole ASCII characters are removed from a word, so it is still valid UTF-8.
 fn text_of(word: Vec<u8>) -> String {
     String::from_utf8(word).unwrap_or_default()
 }
 
 /// A word with C's escapes resolved (`cunescape_length`): an unknown one stays as it is. Escapes
-/// can make bytes that are no text.
+/// can produce bytes that are not valid UTF-8.
 pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
     let bytes = word.as_bytes();
     let digits = |at: usize, count: usize, base: u32| {
@@ -228,7 +227,8 @@ pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
                 out.push(value);
                 at += length;
             }
-            // An unknown escape is two characters, the second of which is not an escape of its own.
+            // An unknown escape is two characters, and the second one does not begin another
+            // escape.
             None if bytes[at] == b'\\' && at + 1 < bytes.len() => {
                 out.extend(&bytes[at..at + 2]);
                 at += 2;
@@ -242,21 +242,21 @@ pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
     out
 }
 
-/// `utf8_is_valid`: what Unicode has assigned to no character is refused as well.
+/// `utf8_is_valid`, which also refuses code points that Unicode has assigned to no character.
 pub(in crate::check) fn is_utf8(bytes: &[u8]) -> bool {
     let no_character =
         |c: char| ('\u{fdd0}'..='\u{fdef}').contains(&c) || u32::from(c) & 0xfffe == 0xfffe;
     std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(no_character))
 }
 
-/// `path_kill_slashes`: without doubled slashes, and without one at the end.
+/// `path_kill_slashes`: removes repeated slashes, and one at the end.
 pub(in crate::check) fn clean_path(path: &str) -> String {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
     let root = if path.starts_with('/') { "/" } else { "" };
     format!("{root}{}", names.join("/"))
 }
 
-/// `path_is_safe`: no `.` and no `..` among the folders, and no longer than the kernel takes.
+/// `path_is_safe`: no `.` or `..` among the components, and no longer than the kernel accepts.
 pub(in crate::check) fn is_safe_path(path: &str) -> bool {
     let odd = |name: &str| matches!(name, "." | "..");
     !path.is_empty() && path.len() <= 4096 && !path.contains("//") && !path.split('/').any(odd)

@@ -1,4 +1,4 @@
-//! The arguments of lines of tmpfiles.d, by their types (src/tmpfiles/tmpfiles.c).
+//! The arguments of tmpfiles.d lines, by their types (src/tmpfiles/tmpfiles.c).
 
 use crate::check::finding::Finding;
 use crate::check::systemd::number::scan;
@@ -7,7 +7,7 @@ use crate::check::text::TextSpan;
 
 const RULE: &str = "tmpfiles/argument";
 
-/// What is wrong with the argument of a line of this type.
+/// Checks the argument of a line of this type.
 pub(super) fn check(
     letter: char,
     kind: TextSpan<'_>,
@@ -57,14 +57,14 @@ fn wrong(argument: TextSpan<'_>, what: &str, instead: &str) -> Finding {
     finding.effect("219 ignores the line").fix(instead)
 }
 
-/// Without the quotes around it (`unquote`).
+/// The text without its surrounding quotes (`unquote`).
 fn unquoted(text: &str) -> &str {
     text.strip_prefix('"')
         .and_then(|text| text.strip_suffix('"'))
         .unwrap_or(text)
 }
 
-/// Two numbers, as sscanf reads them with `%u:%u`; it sees no further.
+/// Two numbers, as sscanf reads them with `%u:%u`; it ignores the rest.
 fn is_device(text: &str) -> bool {
     let minor = scan(text, 10).and_then(|major| major.rest.strip_prefix(':'));
     minor.and_then(|minor| scan(minor, 10)).is_some()
@@ -128,7 +128,7 @@ fn is_permissions(text: &str) -> bool {
         && ['r', 'w', 'x'].into_iter().all(once)
 }
 
-/// Extended attributes: 219 ignores a word that is none.
+/// Extended attributes: 219 ignores a word that is not an attribute.
 fn extended(argument: TextSpan<'_>) -> Option<Finding> {
     let mut words = Extract::quoted(
         argument.from(usize::from(

@@ -12,7 +12,7 @@ pub(super) struct Assignment<'a> {
 }
 
 impl Assignment<'_> {
-    /// 219 does not take the value, and ignores the line.
+    /// 219 does not accept the value, and ignores the line.
     pub(super) fn refuse(&self, rule: &'static str, expected: &str) -> Finding {
         if self.value.text.is_empty() {
             let finding = Finding::error(
@@ -28,7 +28,7 @@ impl Assignment<'_> {
     }
 }
 
-/// 219 does not take a part of a value, and ignores the whole line.
+/// 219 does not accept a part of a value, and ignores the whole line.
 pub(super) fn refuse(
     rule: &'static str,
     key: TextSpan<'_>,

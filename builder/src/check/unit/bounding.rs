@@ -1,11 +1,11 @@
-//! Several lines of CapabilityBoundingSet=. RHEL's 219 joins them by OR, also those with a ~
-//! (src/core/load-fragment.c, config_parse_capability_set): the set without A, or the set without
-//! B, is the whole set.
+//! Several lines of CapabilityBoundingSet=. RHEL's 219 joins them by OR, including those with a ~
+//! (src/core/load-fragment.c, config_parse_capability_set): the set without A OR the set without B
+//! is the whole set.
 
 use super::loaded::Line;
 use crate::check::finding::Finding;
 
-/// Lines that give back what those before them took.
+/// Finds lines that give back what the lines before them removed.
 pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut narrowed = false;
@@ -25,7 +25,7 @@ pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
                 .fix("write one line with all that is to go"),
             );
         }
-        // An empty one removes all; the next is then the first that says anything.
+        // An empty line removes all capabilities, so the next one is the first that counts.
         narrowed = !value.text.is_empty() && value.text != "~";
     }
     out

@@ -21,11 +21,12 @@ fn is_name(text: &str) -> bool {
         .is_some_and(|name| NAMES.split_whitespace().any(|known| known == name))
 }
 
-/// A set of capabilities: names or numbers, all others behind a ~ (`config_parse_capability_set`).
+/// A set of capabilities: names or numbers, or after a ~ all others
+/// (`config_parse_capability_set`).
 pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let value = assignment.value;
     let mut words = Extract::quoted(value.strip("~").unwrap_or(value), " \t\n\r");
-    // Even a set without a name in it is one.
+    // A set without names is also a set.
     let taken = 1;
     loop {
         let (name, place) = match words.next() {
@@ -41,7 +42,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         }
         let upper = name.to_ascii_uppercase();
         if upper == "CAP_AUDIT_READ" {
-            // 219's own journald unit names it, so that it does no harm anywhere.
+            // 219's own journald unit uses it, so it is harmless.
             let finding = Finding::warning(
                 "unit/capability",
                 place,
@@ -65,7 +66,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
     }
 }
 
-/// Capabilities= in libcap's text form (`cap_from_text` of libcap 2.22): clauses as
+/// Capabilities= in libcap's text form (`cap_from_text` of libcap 2.22): clauses such as
 /// `cap_chown,cap_kill=ep`.
 pub(super) fn is_text(text: &str) -> bool {
     text.split_ascii_whitespace().all(is_clause)
@@ -98,7 +99,7 @@ fn is_clause(clause: &str) -> bool {
         }
         rest = &behind[end..];
     }
-    // What is left are `+FLAGS` and `-FLAGS`, for which capabilities have to be named.
+    // Only `+FLAGS` and `-FLAGS` are left, which require the name of a capability.
     (rest.is_empty() && !actions.is_empty())
         || (named
             && !rest.is_empty()
@@ -107,7 +108,7 @@ fn is_clause(clause: &str) -> bool {
                 .all(|part| !part.is_empty() && flags(part)))
 }
 
-/// SecureBits= (`config_parse_exec_secure_bits`): one wrong word, and 219 leaves off.
+/// SecureBits= (`config_parse_exec_secure_bits`): 219 stops at the first wrong word.
 pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     const BITS: [&str; 6] = [
         "keep-caps",
@@ -118,8 +119,8 @@ pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -
         "noroot-locked",
     ];
     let (words, rest) = Words::of(assignment.value).all();
-    // 219 compares with the text from the word on, up to a blank: a quote behind it is a part of
-    // it.
+    // 219 compares with the text from the word's start to the next blank: a quote after the word is
+    // a part of it.
     let is_bit = |word: &&TextSpan<'_>| {
         let from = assignment
             .value

@@ -1,4 +1,4 @@
-//! What 219 knows of a unit while it reads a line: its name, and what the lines before have set.
+//! What 219 knows about a unit while it reads a line: its name, and what earlier lines have set.
 
 use super::assignment::Assignment;
 use crate::check::systemd::name;
@@ -7,29 +7,30 @@ use crate::check::systemd::specifier::{Subject, Table, User};
 /// The unit whose file is read.
 #[derive(Debug)]
 pub(super) struct Context {
-    /// Its type, as `service`. Empty for the configuration of a daemon.
+    /// Its type, such as `service`. Empty for the configuration of a daemon.
     pub(super) kind: &'static str,
-    /// The unit; of a template a few instances, of which one will do. Of a daemon there is none.
+    /// The unit itself. For a template, a few instances, one of which must be valid. For a daemon,
+    /// none.
     subjects: Vec<Subject>,
     /// The priorities that the scheduling policy allows.
     pub(super) priorities: std::ops::RangeInclusive<i32>,
-    /// Whether a unit to trigger is set already.
+    /// Whether a unit to trigger has already been set.
     pub(super) triggers: bool,
 }
 
-/// What comes of a text when its specifiers are resolved.
+/// What 219 does with a text after it has resolved its specifiers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resolved {
-    /// 219 takes it.
+    /// 219 accepts it.
     Right,
-    /// 219 takes it for no unit of this name.
+    /// 219 does not accept it for any unit of this name.
     Wrong,
     /// 219 cannot resolve this specifier.
     Unresolved(char),
 }
 
 impl Context {
-    /// For the file of a unit, or of a drop-in of it.
+    /// For the file of a unit, or one of its drop-ins.
     pub(super) fn of_unit(id: &str, drop_in: bool) -> Self {
         let kind = name::type_of(id).unwrap_or("service");
         let runs = ["service", "socket", "mount", "swap"].contains(&kind);
@@ -57,7 +58,7 @@ impl Context {
         }
     }
 
-    /// For the configuration of a daemon, in which nothing is expanded.
+    /// For the configuration of a daemon, in which 219 expands no specifiers.
     pub(super) fn of_daemon() -> Self {
         Self {
             kind: "",
@@ -67,7 +68,7 @@ impl Context {
         }
     }
 
-    /// Notes what a line that 219 took has set.
+    /// Records what an accepted line has set.
     pub(super) fn note(&mut self, assignment: &Assignment<'_>) {
         let value = assignment.value.text;
         match assignment.key.text {
@@ -94,7 +95,7 @@ impl Context {
                 self.priorities = match value {
                     "fifo" | "rr" | "1" | "2" => 1..=99,
                     "other" | "batch" | "idle" | "0" | "3" | "5" => 0..=0,
-                    // sched_get_priority_min and _max fail alike for what is not a policy.
+                    // sched_get_priority_min and _max both fail for a number that is not a policy.
                     _ => -1..=-1,
                 };
             }
@@ -102,7 +103,7 @@ impl Context {
         }
     }
 
-    /// The text for each subject.
+    /// The text, resolved for each subject.
     fn expand(&self, table: Table, text: &str) -> Vec<Result<String, char>> {
         if self.subjects.is_empty() || !text.contains('%') {
             return vec![Ok(text.to_owned())];
@@ -113,7 +114,7 @@ impl Context {
             .collect()
     }
 
-    /// Whether 219 takes a text whose specifiers it resolves, by what `takes` says of the result.
+    /// Whether 219 accepts a text after it has resolved its specifiers; `takes` judges the result.
     pub(super) fn judge(&self, table: Table, text: &str, takes: impl Fn(&str) -> bool) -> Resolved {
         let all = self.expand(table, text);
         if all
@@ -128,8 +129,8 @@ impl Context {
         }
     }
 
-    /// The name of a unit that a word stands for: a template's own instance goes into another
-    /// template (`resolve_template` of src/core/unit.c).
+    /// The name of the unit that a word stands for: for a template, it fills in the unit's own
+    /// instance (`resolve_template` of src/core/unit.c).
     pub(super) fn resolve(&self, word: &str) -> String {
         match self.subjects.first() {
             Some(own) if name::is_template(word) => name::with_instance(
@@ -140,7 +141,7 @@ impl Context {
         }
     }
 
-    /// The text for the first subject, where 219 can resolve it.
+    /// The text, resolved for the first subject for which 219 can resolve it.
     pub(super) fn first(&self, table: Table, text: &str) -> Result<String, char> {
         self.expand(table, text).swap_remove(0)
     }

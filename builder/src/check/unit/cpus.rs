@@ -7,7 +7,7 @@ use crate::check::finding::Finding;
 use crate::check::systemd::number;
 use crate::check::systemd::words::Extract;
 
-/// What 219 cannot read here makes it refuse the whole unit (`config_parse_exec_cpu_affinity`).
+/// If 219 cannot read a value here, it refuses the whole unit (`config_parse_exec_cpu_affinity`).
 pub(super) fn check(
     assignment: &Assignment<'_>,
     context: &Context,

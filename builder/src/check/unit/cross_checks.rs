@@ -1,4 +1,4 @@
-//! What units say of each other, and what each is with its drop-ins.
+//! Checks across units, and of each unit with its drop-ins.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::check::finding::Finding;
 use crate::check::known;
 use crate::check::systemd::name;
 
-/// The folders of units, the first that 219 looks into first (src/shared/path-lookup.c).
+/// The unit folders, in the order in which 219 searches them (src/shared/path-lookup.c).
 const FOLDERS: [&str; 4] = [
     "/etc/systemd/system/",
     "/run/systemd/system/",
@@ -19,7 +19,7 @@ const FOLDERS: [&str; 4] = [
     "/usr/lib/systemd/system/",
 ];
 
-/// How early 219 looks at a path.
+/// The position of a path in 219's search order.
 fn rank(path: &str) -> usize {
     FOLDERS
         .iter()
@@ -28,7 +28,7 @@ fn rank(path: &str) -> usize {
 }
 
 /// The files of one unit: its own, and its drop-ins in the order in which 219 reads them. Of two
-/// with one name it reads that in the earlier folder.
+/// drop-ins with the same name, 219 reads the one in the earlier folder.
 #[derive(Debug, Default)]
 struct Sources {
     own: Option<usize>,
@@ -56,8 +56,8 @@ fn sources<'a>(files: &'a [File<'_>], whole: bool) -> BTreeMap<&'a str, Sources>
     all
 }
 
-/// What is wrong among the units of `files`: each finding with the file it is in. `whole`: nothing
-/// else is on the node, so that a unit which is not among them and not CentOS's does not exist.
+/// Checks the units of `files` against each other: each finding with its file. `whole`: the node
+/// has no other units, so a unit that is neither among them nor CentOS's own does not exist.
 pub(crate) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
     let joined: Vec<_> = files
         .iter()
@@ -128,7 +128,7 @@ fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize
     out
 }
 
-/// A second unit to trigger, which 219 ignores (`config_parse_trigger_unit`).
+/// Finds a second unit to trigger, which 219 ignores (`config_parse_trigger_unit`).
 fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     let of_trigger = |(_, line): &&(usize, super::loaded::Line<'_>)| {
         ["Timer", "Path"].contains(&line.assignment.section.text)
@@ -176,7 +176,7 @@ fn unknown_names(
             .words("Install", key)
             .filter(|(_, word)| word.text.contains('.') && !exists(word.text, units))
         {
-            // Beside this file there may be others, where it is checked alone.
+            // A file that is checked alone may have others next to it on the node.
             let level = if whole {
                 Finding::error
             } else {
@@ -218,7 +218,7 @@ fn unknown_names(
     out
 }
 
-/// An [Install] that names nothing: without one of these no enabling does anything.
+/// Finds an `[Install]` section that names no unit: enabling such a unit does nothing.
 fn installs_nothing(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     const KEYS: [&str; 4] = ["WantedBy", "RequiredBy", "Alias", "Also"];
     let (file, section) = unit

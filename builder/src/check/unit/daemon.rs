@@ -1,5 +1,5 @@
-//! journald.conf, system.conf and their drop-ins: what systemd's daemons read for themselves, in
-//! the manner of unit files.
+//! journald.conf, system.conf and their drop-ins: files that systemd's daemons read themselves, in
+//! the format of unit files.
 
 use recipes::diagnostic::nearest;
 
@@ -9,7 +9,7 @@ use super::value;
 use crate::check::finding::Finding;
 use crate::check::known;
 
-/// The section of the daemon whose configuration a path is.
+/// The section of the daemon that the configuration at a path belongs to.
 pub(in crate::check) fn section_of(path: &str) -> Option<&'static str> {
     const FILES: [(&str, &str); 2] = [("journald.conf", "Journal"), ("system.conf", "Manager")];
     let mut names = path.rsplit('/');
@@ -26,7 +26,7 @@ pub(in crate::check) fn section_of(path: &str) -> Option<&'static str> {
         .map(|(_, section)| *section)
 }
 
-/// What is wrong with one of them.
+/// Checks one of these files.
 pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
     let Some(section) = section_of(path) else {
         return Vec::new();

@@ -33,8 +33,8 @@ pub(super) fn is_environment(bytes: &[u8]) -> bool {
             .any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
 }
 
-/// A value whose specifiers are resolved before it is split. The words then have no places of their
-/// own where there are any.
+/// A value whose specifiers are resolved before it is split. If it has specifiers, its words have
+/// no places of their own.
 fn expanded<'a>(
     assignment: &Assignment<'a>,
     context: &Context,

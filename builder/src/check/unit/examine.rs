@@ -1,4 +1,4 @@
-//! What 219 makes of one unit file.
+//! What 219 reads from one unit file.
 
 use recipes::diagnostic::nearest;
 
@@ -12,7 +12,7 @@ use crate::check::finding::Finding;
 use crate::check::known::{self, Directives};
 use crate::check::text::TextSpan;
 
-/// What 219 makes of one unit file.
+/// What 219 reads from one unit file.
 #[derive(Debug, Default)]
 pub(super) struct Examined<'a> {
     /// The headers of its sections.
@@ -116,7 +116,7 @@ fn unknown_section(section: TextSpan<'_>, own: &str) -> Finding {
     }
 }
 
-/// What to say of a directive that 219 does not have in its section.
+/// The finding for a directive that 219 does not have in this section.
 fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
     let (key, section) = (assignment.key.text, assignment.section.text);
     if key.starts_with("X-") {
@@ -127,7 +127,8 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
             .get(name)
             .is_some_and(|directives: &Directives| directives.contains_key(key))
     };
-    // 219 has it elsewhere: later releases moved it, or it was put into the wrong section.
+    // 219 has it in another section: later releases moved it, or the author put it into the wrong
+    // one.
     if let Some(home) = ["Unit", "Install", own].into_iter().find(|name| has(name)) {
         return Some(
             Finding::error(

@@ -6,8 +6,8 @@ use crate::check::systemd::specifier;
 use crate::check::systemd::words::{Words, is_utf8, strip, unescape};
 use crate::check::text::TextSpan;
 
-/// What is wrong with the commands of a line; how many of them 219 takes. It reads no further than
-/// the first wrong one.
+/// Checks the commands of a line, and returns how many of them 219 accepts. 219 stops at the first
+/// wrong one.
 pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let mut rest = assignment.value;
     let mut commands = 0;
@@ -30,7 +30,7 @@ pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usiz
     commands
 }
 
-/// Whether a word ends a command. In quotes it does so as well.
+/// Whether a word ends a command; it does so even in quotes.
 fn is_separator(word: TextSpan<'_>) -> bool {
     word.text == ";"
 }
@@ -86,8 +86,8 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
     Ok(())
 }
 
-/// The program behind the prefixes - and @, in any order, each once; and whether the next word is
-/// its name.
+/// The program after the prefixes - and @, in any order and each at most once; and whether the next
+/// word is its name.
 fn prefixes(first: TextSpan<'_>) -> (TextSpan<'_>, bool) {
     let (mut rest, mut ignore, mut own_name) = (first, false, false);
     for _ in 0..2 {
@@ -166,7 +166,7 @@ fn quote(rest: TextSpan<'_>) -> Finding {
     super::split::quote(strip(rest))
 }
 
-/// 219 resolves specifiers in the arguments alone.
+/// 219 resolves specifiers only in the arguments.
 fn unexpanded(program: TextSpan<'_>) -> Option<Finding> {
     let mut letters = program
         .text

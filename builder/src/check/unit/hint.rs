@@ -24,7 +24,7 @@ pub(super) fn word(key: &str, text: &str) -> Option<&'static str> {
     })
 }
 
-/// For a calendar event that 219 does not take.
+/// For a calendar event that 219 does not accept.
 pub(super) fn calendar(text: &str) -> String {
     let zone = |word: &str| {
         word == "UTC" || (word.contains('/') && word.starts_with(|c: char| c.is_ascii_uppercase()))
@@ -44,7 +44,7 @@ pub(super) fn calendar(text: &str) -> String {
     .to_owned()
 }
 
-/// A directive that 219 reads and does nothing with.
+/// A directive that 219 reads and ignores.
 pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding {
     let key = assignment.key.text;
     let compiled_out = |without: &str, instead: &str| {

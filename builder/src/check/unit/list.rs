@@ -1,5 +1,5 @@
-//! Values that are lists of words, as src/core/load-fragment.c takes them apart: 219 ignores a
-//! wrong word, and keeps the others.
+//! Values that are lists of words, as src/core/load-fragment.c splits them: 219 ignores a wrong
+//! word and keeps the others.
 
 use super::assignment::{Assignment, refuse, refuse_word};
 use super::context::{Context, Resolved};
@@ -12,8 +12,8 @@ use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf8};
 use crate::check::text::TextSpan;
 
-/// The value of a directive that is a list. `None`: the form is none. Else how many words 219
-/// takes.
+/// Checks the value of a directive that is a list, and returns how many words 219 accepts. `None`:
+/// the form is not a list.
 pub(super) fn check(
     form: &str,
     assignment: &Assignment<'_>,
@@ -53,7 +53,7 @@ fn string(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     right
 }
 
-/// A unit that another depends on (`config_parse_unit_deps`).
+/// A unit in a dependency of another (`config_parse_unit_deps`).
 fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let right = context.judge(Table::Name, word.text, |text| {
         name::is_loadable(&context.resolve(text))
@@ -90,7 +90,7 @@ fn socket(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool
     right
 }
 
-/// A unit in [Install], for which `systemctl enable` makes a link (src/shared/install.c).
+/// A unit in `[Install]`, for which `systemctl enable` makes a link (src/shared/install.c).
 fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let right =
         context.judge(Table::Full, word.text, |text| name::form(text).is_some()) == Resolved::Right;
@@ -139,7 +139,7 @@ fn path(word: TextSpan<'_>, path: &str, out: &mut Vec<Finding>) -> bool {
     right
 }
 
-/// A specifier where 219 expands none.
+/// A specifier in a value in which 219 expands none.
 pub(super) fn unexpanded(part: TextSpan<'_>) -> Option<Finding> {
     let letters = part
         .text
@@ -175,7 +175,7 @@ fn below_mount(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     right
 }
 
-/// Symlinks= of a socket: a wrong one ends the line.
+/// Symlinks= of a socket: 219 stops at the first wrong one.
 fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
     let (words, rest) = Words::of(assignment.value).all();
     for (at, word) in words.iter().enumerate() {
@@ -219,7 +219,7 @@ fn status(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
 }
 
 /// MountFlags= (`config_parse_exec_mount_flags`): the last flag wins. 219 compares `private` with
-/// all that is left of the line.
+/// the whole rest of the line.
 fn mount_flags(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let words: Vec<&str> = assignment
         .value

@@ -11,26 +11,25 @@ pub(super) type LocatedSpan<'a> = (usize, TextSpan<'a>);
 /// A unit, with its drop-ins.
 #[derive(Debug, Default)]
 pub(super) struct Unit<'a> {
-    /// The headers of the sections, each with the file that has it.
+    /// The section headers, each with the file that contains it.
     pub(super) sections: Vec<LocatedSpan<'a>>,
-    /// The lines that 219 takes, in its order, each with the file that has it.
+    /// The lines that 219 accepts, in its order, each with the file that contains it.
     pub(super) lines: Vec<(usize, Line<'a>)>,
-    /// Whether its own file is among them; else only drop-ins are known.
+    /// Whether its own file is among the files; if not, only drop-ins are known.
     pub(super) complete: bool,
-    /// Whether 219 refuses or masks it for what its own file is.
+    /// Whether 219 refuses or masks the unit because of its own file.
     pub(super) void: bool,
     /// A line of its own file that 219 drops, because the file ends within it.
     pub(super) dropped: Option<(usize, std::ops::Range<usize>)>,
 }
 
 impl<'a> Unit<'a> {
-    /// The lines of a directive, since the last that empties it.
+    /// The lines of a directive after the last empty one, which resets it.
     pub(super) fn all(&self, section: &str, key: &str) -> Vec<(usize, Line<'a>)> {
         self.since_reset(section, &[key])
     }
 
-    /// The lines of several directives, since the last of them that is empty and takes all of them
-    /// back.
+    /// The lines of several directives after the last empty one, which resets them all.
     pub(super) fn since_reset(&self, section: &str, keys: &[&str]) -> Vec<(usize, Line<'a>)> {
         let of_keys = |(_, line): &&(usize, Line<'_>)| {
             line.assignment.section.text == section && keys.contains(&line.assignment.key.text)
@@ -49,7 +48,7 @@ impl<'a> Unit<'a> {
             .map(|(file, line)| (file, line.assignment.value))
     }
 
-    /// The words of all values of a directive. Dependencies cannot be taken back by an empty line.
+    /// The words of all values of a directive. An empty line does not reset dependencies.
     pub(super) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = LocatedSpan<'a>> {
         let matching = self.lines.iter().filter(move |(_, line)| {
             line.assignment.section.text == section && line.assignment.key.text == key
@@ -58,12 +57,12 @@ impl<'a> Unit<'a> {
             .flat_map(|(file, line)| line.assignment.value.words().map(move |word| (*file, word)))
     }
 
-    /// The last value of a switch.
+    /// The last value of a boolean directive.
     pub(super) fn switch(&self, section: &str, key: &str) -> Option<bool> {
         crate::check::systemd::number::boolean(self.last(section, key)?.1.text)
     }
 
-    /// Where a section begins that the unit's files have.
+    /// The start of a section, in the files of the unit.
     pub(super) fn section(&self, name: &str) -> Option<LocatedSpan<'a>> {
         self.sections
             .iter()
@@ -72,12 +71,12 @@ impl<'a> Unit<'a> {
     }
 }
 
-/// A line of a unit file, and how much of it 219 takes.
+/// A line of a unit file, and how much of it 219 accepts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line<'a> {
     pub(super) assignment: Assignment<'a>,
-    /// Commands or words; 1 for anything else that 219 takes. 0: it ignores the line, or the value
-    /// is empty.
+    /// The number of commands or words; 1 for any other accepted value. 0: 219 ignores the line, or
+    /// the value is empty.
     pub(super) taken: usize,
 }
 

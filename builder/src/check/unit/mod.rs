@@ -1,4 +1,4 @@
-//! Unit files, as systemd 219 with RHEL's back-ports takes them.
+//! Unit files, as systemd 219 with RHEL's back-ports reads them.
 
 mod assignment;
 mod bounding;
@@ -34,7 +34,7 @@ use super::finding::Finding;
 pub(super) use cross_checks::cross_check;
 pub(super) use path::name_of;
 
-/// What is wrong with one unit file.
+/// Checks one unit file.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let joined = read::join(text);
     let mut out = joined.findings;
@@ -43,14 +43,15 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     out
 }
 
-/// The name of a unit that is where systemd looks for units and says how it is enabled.
+/// The name of a unit, if its file is in a folder where systemd looks for units and says how to
+/// enable it.
 pub(super) fn installable<'a>(file: &'a File<'_>) -> Option<&'a str> {
     let name = file
         .path
         .strip_prefix("/etc/systemd/system/")
         .or_else(|| file.path.strip_prefix("/usr/lib/systemd/system/"))?;
     let is_unit = !name.contains('/') && name_of(&file.path) == Some(name);
-    // A template is enabled as one of its instances.
+    // A template is enabled through one of its instances.
     (is_unit && !name.contains('@') && file.text.lines().any(|line| line.trim() == "[Install]"))
         .then_some(name)
 }

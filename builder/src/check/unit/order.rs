@@ -1,5 +1,5 @@
-//! Ordering cycles: 219 breaks one by leaving out a unit of its own choice, at each boot perhaps
-//! another (src/core/transaction.c, transaction_verify_order_one).
+//! Ordering cycles: 219 breaks a cycle by leaving out one of its units, possibly a different one at
+//! each boot (src/core/transaction.c, transaction_verify_order_one).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -7,8 +7,7 @@ use std::ops::Range;
 use super::loaded::{Unit, Units};
 use crate::check::finding::Finding;
 
-/// The order of a boot, from the units of 219 itself (units/*.in): a unit, and those that it waits
-/// for.
+/// The order of a boot, from 219's own units (units/*.in): a unit, and the units that it waits for.
 const BOOT: &[(&str, &[&str])] = &[
     (
         "basic.target",
@@ -79,7 +78,7 @@ const SYSINIT: &[&str] = &[
     "systemd-update-utmp.service",
 ];
 
-/// Targets of 219 with DefaultDependencies=no: they wait for no unit that they only want.
+/// Targets of 219 with DefaultDependencies=no: they do not wait for units that they merely want.
 const BARE: [&str; 17] = [
     "ctrl-alt-del.target",
     "final.target",
@@ -100,13 +99,13 @@ const BARE: [&str; 17] = [
     "umount.target",
 ];
 
-/// Where an ordering is said, if it is said anywhere.
+/// The line that states an ordering, if there is one.
 type Said = Option<(usize, Range<usize>)>;
 
 /// Which unit waits for which.
 type Waits<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Said>>;
 
-/// What a unit waits for, and what waits for it, without its saying so
+/// The implicit orderings of a unit: the units that it waits for, and those that wait for it
 /// (`*_add_default_dependencies` in src/core/*.c).
 fn defaults(id: &str, unit: &Unit<'_>) -> (&'static [&'static str], &'static [&'static str]) {
     match id.rsplit_once('.').map(|(_, kind)| kind) {
@@ -124,7 +123,7 @@ fn defaults(id: &str, unit: &Unit<'_>) -> (&'static [&'static str], &'static [&'
     }
 }
 
-/// The unit that a timer, a path or a socket starts, and where that is said.
+/// The unit that a timer, a path or a socket starts, and the line that names it.
 fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Said)> {
     let (base, kind) = id.rsplit_once('.')?;
     let (section, key) = match kind {
@@ -146,7 +145,7 @@ fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Said)> {
 fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
     let mut waits: Waits<'_> = BTreeMap::new();
     let mut add = |later, earlier, place| {
-        // 219 ignores what a unit says of itself.
+        // 219 ignores an ordering of a unit with itself.
         if later != earlier {
             waits
                 .entry(later)
@@ -178,8 +177,8 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
         }
     }
     for (name, unit) in units {
-        // It comes before the unit that it triggers, which matters where something else starts that
-        // as well.
+        // It is ordered before the unit that it triggers, which matters if something else also
+        // starts that unit.
         if let Some((started, place)) = triggered(name, unit)
             && let Some((own, other)) = units.get_key_value(started.as_str())
             && ["WantedBy", "RequiredBy"]
@@ -200,7 +199,7 @@ fn has_defaults(unit: &Unit<'_>) -> bool {
 
 /// Adds what targets wait for.
 fn add_targets<'a>(units: &Units<'a>, waits: &mut Waits<'a>) {
-    // A target waits for what it wants, unless it comes before that already
+    // A target waits for the units that it wants, unless it is already ordered before them
     // (`unit_add_default_target_dependency`).
     for (name, unit) in units.iter().filter(|(_, unit)| has_defaults(unit)) {
         let wanted = unit
@@ -242,7 +241,7 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
         if !reported.insert(sorted) {
             continue;
         }
-        // Blamed is a line that one of the units itself has.
+        // The finding is at a line of one of the units themselves.
         let mut steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
         let Some((file, span)) = steps.find_map(|(later, earlier)| waits[later][earlier].clone())
         else {
@@ -264,7 +263,7 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
     out
 }
 
-/// The shortest way from a unit, by what it waits for, back to itself.
+/// The shortest cycle from a unit back to itself, along the units that each waits for.
 fn shortest_cycle<'a>(name: &'a str, waits: &Waits<'a>) -> Option<Vec<&'a str>> {
     let mut came: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = std::collections::VecDeque::from([name]);

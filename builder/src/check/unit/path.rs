@@ -18,7 +18,7 @@ const KINDS: [(&str, &str); 12] = [
     ("busname", "BusName"),
 ];
 
-/// The name of the unit that a file is, or is a drop-in of.
+/// The unit that a file defines or is a drop-in of.
 pub(in crate::check) fn name_of(path: &str) -> Option<&str> {
     let mut names = path.rsplit('/');
     let name = names.next()?;
@@ -30,7 +30,7 @@ pub(in crate::check) fn name_of(path: &str) -> Option<&str> {
     (is_unit(unit) && name.rsplit_once('.').is_some_and(|(_, own)| own == "conf")).then_some(unit)
 }
 
-/// The section of its own that a unit has.
+/// The section that is specific to a type of unit.
 pub(super) fn section_of(name: &str) -> Option<&'static str> {
     let (_, kind) = name.rsplit_once('.')?;
     KINDS
@@ -46,7 +46,7 @@ pub(super) fn is_drop_in(path: &str) -> bool {
         .is_some_and(|name| Some(name) != name_of(path))
 }
 
-/// Whether 219 loads units of a name at all.
+/// Whether 219 loads units with this name at all.
 pub(super) fn is_loadable(id: &str) -> bool {
     let id = if name::is_template(id) {
         name::with_instance(id, "x")

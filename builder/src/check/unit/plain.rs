@@ -7,7 +7,7 @@ use crate::check::systemd::quantities::{self, Limit, LimitValue};
 use crate::check::systemd::words::{is_blank, is_utf8};
 use crate::check::systemd::{calendar, number, time};
 
-/// Whether 219 takes a value of this form. `None`: the form is not one of these.
+/// Whether 219 accepts a value of this form. `None`: the form is not one of these.
 pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     Some(match form {
         "bool" => expect(
@@ -123,7 +123,7 @@ fn amount(form: &str, text: &str) -> Option<ValueResult> {
     })
 }
 
-/// Limits of resources.
+/// Resource limits.
 fn limit(form: &str, text: &str) -> Option<ValueResult> {
     let (kind, expected) = match form {
         "limit" => (
@@ -175,12 +175,12 @@ fn bounded(form: &str, text: &str) -> Option<ValueResult> {
     ))
 }
 
-/// Bytes are a signed number to 219.
+/// 219 reads bytes as a signed number.
 fn is_positive(bytes: u64) -> bool {
     i64::try_from(bytes).is_ok_and(|bytes| bytes > 0)
 }
 
-/// A first word, and the text behind it.
+/// The first word, and the text after it.
 fn first_word(text: &str) -> (&str, &str) {
     let length = text.bytes().take_while(|byte| !is_blank(*byte)).count();
     (

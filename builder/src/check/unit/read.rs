@@ -1,6 +1,6 @@
 //! How systemd 219 reads a unit file (`config_parse` of src/shared/conf-parser.c): lines, sections,
-//! assignments. A line may be long: that it was read in pieces of 2047 bytes ended with Red Hat's
-//! 219-48 (#1503106; the changelog of its systemd.spec).
+//! assignments. A line may be long: Red Hat's 219-48 no longer reads it in pieces of 2047 bytes
+//! (#1503106; the changelog of its systemd.spec).
 
 use std::ops::Range;
 
@@ -9,14 +9,14 @@ use crate::check::finding::Finding;
 use crate::check::systemd::words::strip;
 use crate::check::text::TextSpan;
 
-/// Which program reads a file.
+/// The program that reads a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
-    /// PID 1, a unit.
+    /// PID 1 reads a unit.
     Unit,
-    /// PID 1, an addition to a unit.
+    /// PID 1 reads a drop-in of a unit.
     DropIn,
-    /// A daemon, its own configuration.
+    /// A daemon reads its own configuration.
     Daemon,
 }
 
@@ -31,7 +31,7 @@ impl Reader {
     }
 }
 
-/// What a unit file says, and what 219 cannot read of it.
+/// The contents of a unit file, and what 219 cannot read of it.
 #[derive(Debug, Default)]
 pub(super) struct Reading<'a> {
     pub(super) sections: Vec<TextSpan<'a>>,
@@ -44,7 +44,7 @@ pub(super) struct Reading<'a> {
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// Whether a line ends within an escape, so that the next line belongs to it. A carriage return
-/// behind the \ is a character.
+/// after the \ counts as a character.
 fn continues(line: &str) -> bool {
     line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
@@ -53,13 +53,13 @@ fn comment(line: &str) -> bool {
     strip(TextSpan::whole(line)).text.starts_with(['#', ';'])
 }
 
-/// A text with each continued line joined to the next: as long as before, so that places stay what
-/// they are.
+/// A text with each continued line joined to the next. Its length does not change, so places stay
+/// valid.
 #[derive(Debug)]
 pub(super) struct Joined {
     pub(super) text: String,
     pub(super) findings: Vec<Finding>,
-    /// The last line, where it is continued and nothing follows: 219 never reads it.
+    /// The last line, if it is continued and nothing follows: 219 never reads it.
     pub(super) dropped: Option<Range<usize>>,
 }
 
@@ -145,7 +145,7 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
     findings
 }
 
-/// Reads the text that [`join`] made. 219 skips what stands in sections that `known` does not name.
+/// Reads the text that [`join`] made. 219 skips the lines in sections that are not in `known`.
 pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -> Reading<'_> {
     let mut reading = Reading::default();
     let mut section = None;
@@ -155,7 +155,7 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
         .split('\n')
         .flat_map(|line| line.split('\0'))
     {
-        // A byte order mark may stand before any line, once.
+        // One byte order mark is allowed, before any line.
         let bare = line.strip(BYTE_ORDER_MARK).filter(|_| !marked);
         marked |= bare.is_some();
         let line = strip(bare.unwrap_or(line));

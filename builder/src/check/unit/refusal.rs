@@ -2,7 +2,7 @@
 
 use super::loaded::LocatedSpan;
 
-/// A reason for which 219 refuses a unit: where, what, and what to write.
+/// A reason why 219 refuses a unit: the place, what is wrong, and what to write.
 pub(super) type Refusal<'a> = (Option<LocatedSpan<'a>>, &'static str, String, &'static str);
 
 pub(super) type Verified<'a> = Option<Refusal<'a>>;

@@ -1,5 +1,5 @@
-//! What a service must be as a whole: `service_verify` of systemd 219 (src/core/service.c), and
-//! what a service on a node should not be.
+//! Checks a service as a whole: `service_verify` of systemd 219 (src/core/service.c), and what a
+//! service on a node should not be.
 
 use super::loaded::Line;
 use super::loaded::{LocatedSpan, Unit};
@@ -9,7 +9,7 @@ use crate::check::text::TextSpan;
 
 const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idle"];
 
-/// The commands of a directive, a place for each.
+/// The commands of a directive, with the place of each.
 fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<LocatedSpan<'a>> {
     let of_line = |(file, line): (usize, Line<'a>)| {
         std::iter::repeat_n((file, line.assignment.value), line.taken)
@@ -20,7 +20,7 @@ fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<LocatedSpan<'a>> {
         .collect()
 }
 
-/// The type of a service, and where it is said.
+/// The type of a service, and the line that sets it.
 fn kind<'a>(unit: &Unit<'a>) -> (&'a str, Option<LocatedSpan<'a>>) {
     let at = unit
         .last("Service", "Type")
@@ -93,7 +93,7 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
     ))
 }
 
-/// What 219 takes, and what does not do on a node what it says.
+/// Finds settings that 219 accepts but that do not have the stated effect on a node.
 pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     let starts = commands(unit, "ExecStart");

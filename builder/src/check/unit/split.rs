@@ -1,4 +1,4 @@
-//! The words of a value, as 219 splits it.
+//! Splits a value into words as 219 does.
 
 use crate::check::finding::Finding;
 use crate::check::systemd::words::Words;
@@ -22,7 +22,7 @@ pub(super) fn quote(rest: TextSpan<'_>) -> Finding {
         .fix(instead)
 }
 
-/// Each word of a value; how many of them are right.
+/// Checks each word of a value, and returns how many of them are right.
 pub(super) fn words<'a>(
     value: TextSpan<'a>,
     out: &mut Vec<Finding>,

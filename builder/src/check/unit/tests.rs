@@ -1,5 +1,5 @@
-//! The verdicts of the real systemd 219 in ../verdicts: builder says an error where 219 refuses or
-//! ignores, and only there.
+//! The verdicts of the real systemd 219 in ../verdicts: builder reports an error where 219 refuses
+//! or ignores a line, and only there.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ const VALUES: &str = include_str!("../verdicts/values.txt");
 const COMMANDS: &str = include_str!("../verdicts/commands.txt");
 const UNITS: &str = include_str!("../verdicts/units.txt");
 
-/// The name of a unit that has a section.
+/// The name of a unit whose type has this section.
 fn unit_with(section: &str) -> &'static str {
     match section {
         "Mount" => "a-b.mount",
@@ -49,7 +49,7 @@ fn line_of(finding: &Finding, text: &str) -> usize {
     finding.diagnostic.position(text).0
 }
 
-/// Where 219 refuses or ignores a line, or takes it, by a finding.
+/// Whether a finding means that 219 refuses or ignores a line, or accepts it.
 fn refuses(finding: &Finding) -> bool {
     rules::kind(finding.rule) == RuleKind::Parser && finding.stops_build(false)
 }
@@ -110,7 +110,7 @@ fn every_command_line_is_judged_as_219_judges_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A unit and its drop-ins, each with the lines that 219 logs something of.
+/// A unit and its drop-ins, each with the lines about which 219 logs something.
 struct Case {
     refused: bool,
     files: Vec<(&'static str, BTreeSet<usize>, &'static str)>,
@@ -136,7 +136,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Findings of the whole unit; they have no line of which 219 would log something.
+/// Findings about the whole unit; they belong to no line that 219 could log.
 const OF_THE_UNIT: [&str; 3] = ["unit/refused", "unit/second-command", "unit/continuation"];
 
 #[test]
@@ -215,7 +215,8 @@ fn first_stop(findings: &[Finding], text: &str) -> usize {
 }
 
 proptest! {
-    /// Any value of any directive is judged without a panic, and every place is within the file.
+    /// Any value of any directive can be checked without a panic, and every place is within the
+    /// file.
     #[test]
     fn no_value_makes_a_checker_panic(
         which in any::<prop::sample::Index>(),

@@ -1,10 +1,10 @@
-//! A unit file as a whole, without its unit.
+//! A unit file as a whole, independent of its unit.
 
 use super::path::{is_drop_in, is_loadable, name_of};
 use crate::check::finding::Finding;
 use crate::check::systemd::name;
 
-/// What is wrong with the name of a file, or that it is empty.
+/// Checks the name of a file, and that it is not empty.
 pub(super) fn check(path: &str, text: &str) -> Option<Finding> {
     let id = name_of(path)?;
     if !is_loadable(id) {

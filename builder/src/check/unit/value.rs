@@ -1,5 +1,5 @@
-//! The value of a directive, by its form: forms stand in known/systemd-219-units.txt, and each is a
-//! parser of systemd 219.
+//! The value of a directive, by its form: the forms are listed in known/systemd-219-units.txt, and
+//! each is a parser of systemd 219.
 
 use recipes::diagnostic::nearest;
 
@@ -12,8 +12,8 @@ use crate::check::systemd::number;
 use crate::check::systemd::specifier;
 use crate::check::text::TextSpan;
 
-/// What is wrong with the value of a directive of this form. How much of it 219 takes: the
-/// commands, the words; else 1 or 0.
+/// Checks the value of a directive of this form, and returns how much of it 219 accepts: the number
+/// of commands or words, else 1 or 0.
 pub(super) fn check(
     form: &str,
     assignment: &Assignment<'_>,
@@ -46,7 +46,7 @@ pub(super) fn check(
     }
 }
 
-/// A value that is one thing: 1 if 219 takes it, else 0.
+/// A value that is one item: 1 if 219 accepts it, else 0.
 fn check_single(
     form: &str,
     assignment: &Assignment<'_>,
@@ -61,7 +61,7 @@ fn check_single(
         out.extend(wrong);
         return taken;
     };
-    // What 219 cannot resolve it keeps as it is in some places.
+    // In some places 219 keeps a specifier that it cannot resolve.
     let keeps = text.starts_with('/')
         && [
             "watched-path",
@@ -83,8 +83,8 @@ fn check_single(
     0
 }
 
-/// One of a few words. `bool` among them stands for all its spellings, `..N` for any number up to
-/// N.
+/// A value from a short list of words. In the list, `bool` stands for all its spellings, and `..N`
+/// for any number up to N.
 fn word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
     let text = assignment.value.text;
     let up_to = |most: &str| {
@@ -129,7 +129,8 @@ fn word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
     })
 }
 
-/// Specifiers that stay as they are: those that came later, and all where 219 expands none.
+/// Finds specifiers that 219 does not expand: those from later releases, and all specifiers in a
+/// value in which 219 expands none.
 fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
     if ["path", "condition-bool", "listen-file"].contains(&form)
         && value.text.starts_with('/')
@@ -149,7 +150,7 @@ fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>
             "condition-path",
         ]
         .contains(&form);
-    // The format of a date has the same letters, and means them.
+    // A date format uses the same letters for itself.
     if !expands || value.text.contains('+') || key == "Description" {
         return;
     }

@@ -1,21 +1,21 @@
-//! Why 219 does not take a value.
+//! Why 219 does not accept a value.
 
 use super::assignment::Assignment;
 use crate::check::finding::Finding;
 
-/// Why 219 does not take a value.
+/// Why 219 does not accept a value.
 #[derive(Debug)]
 pub(super) enum ValueError {
-    /// It is not what is expected: the rule, and what to write.
+    /// It does not have the expected form: the rule, and what to write.
     Form(&'static str, String),
     /// 219 cannot resolve the specifier.
     Unresolved(char),
 }
 
-/// Whether 219 takes a value.
+/// Whether 219 accepts a value.
 pub(super) type ValueResult = Result<(), ValueError>;
 
-/// By whether it is right.
+/// An error unless the value is right.
 pub(super) fn expect(right: bool, rule: &'static str, expected: &str) -> ValueResult {
     if right {
         Ok(())

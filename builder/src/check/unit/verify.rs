@@ -1,6 +1,6 @@
-//! What a unit must be as a whole: the `*_verify` functions of systemd 219, and what fails while it
-//! loads a unit (src/core/service.c, socket.c, timer.c, path.c, mount.c, automount.c, swap.c,
-//! slice.c, unit.c). 219 stops at the first.
+//! Checks a unit as a whole: the `*_verify` functions of systemd 219, and what fails while it loads
+//! a unit (src/core/service.c, socket.c, timer.c, path.c, mount.c, automount.c, swap.c, slice.c,
+//! unit.c). 219 stops at the first failure.
 
 mod ports;
 
@@ -14,7 +14,7 @@ use crate::check::systemd::number;
 use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::{clean_path, is_safe_path};
 
-/// The first reason for which 219 refuses a unit.
+/// The first reason why 219 refuses a unit.
 pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     let kind = name::type_of(id)?;
     let section = super::path::section_of(id)?;
@@ -62,7 +62,7 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     ))
 }
 
-/// What 219 does not require mounts for (`unit_require_mounts_for`).
+/// The units for which 219 does not require mounts (`unit_require_mounts_for`).
 fn unsafe_path(at: LocatedSpan<'_>) -> Verified<'_> {
     let text = at.1.text;
     let is_safe = text.contains('%') || (text.starts_with('/') && is_safe_path(&clean_path(text)));
@@ -81,7 +81,7 @@ fn unsafe_folders<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
         .find_map(|key| unsafe_path(unit.last(section, key)?))
 }
 
-/// PAM without a manager that kills what its session leaves behind.
+/// PAM requires that the service manager kills what the session leaves behind.
 fn killed_by_pam<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
     let pam = unit.last(section, "PAMName")?;
     let mode = unit
@@ -213,7 +213,7 @@ fn subject<'a>(
     )
 }
 
-/// The name of a unit must be that of its path.
+/// The name of a unit must match its path.
 fn name_mismatch<'a>(id: &str, at: Option<LocatedSpan<'a>>, path: &str, key: &str) -> Verified<'a> {
     let own = name::from_path(path, name::type_of(id)?);
     (own != id).then(|| {
@@ -351,7 +351,7 @@ fn slice<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     })
 }
 
-/// Several units to start on a failure, each of which would stop the others (`unit_load`).
+/// Several OnFailure units, each of which would stop the others (`unit_load`).
 fn isolating<'a>(unit: &Unit<'a>) -> Verified<'a> {
     let modes = unit.lines.iter().rfind(|(_, line)| {
         line.assignment.section.text == "Unit"

@@ -23,7 +23,7 @@ fn problems_of_entries(manifest: &Manifest, change: &dyn Fn(&mut Vec<OverlayEntr
     write(&image.file(""), inputs, None).unwrap();
     let report = image.verify();
     assert_eq!(report.signature, SignatureState::Unsigned);
-    // The key in this overlay is another than in the manifest's: not what is looked for here.
+    // This overlay's key differs from the manifest's, which is not the subject of this test.
     let rest = report
         .problems
         .iter()

@@ -1,4 +1,4 @@
-//! A folder serves one cluster and no other.
+//! A folder serves only one cluster.
 
 use std::net::Ipv4Addr;
 
@@ -31,7 +31,7 @@ fn open_for(folder: &Folder, cluster: &Cluster) -> Result<Pki, PkiError> {
     open(&folder.path(), cluster, &Authority::Own, LIFETIMES, now())
 }
 
-/// Every file below, with its content.
+/// Every file below the folder, with its content.
 fn contents(folder: &Folder) -> Vec<(String, Vec<u8>)> {
     let files = folder
         .modes()
@@ -77,7 +77,7 @@ fn a_cluster_that_changes_step_by_step_keeps_its_folder() {
     let mut grown = cluster();
     grown.nodes.insert("etcd-2".parse().unwrap(), two);
     open_for(&folder, &grown).unwrap();
-    // The first node moves: the second is known from the build before.
+    // The first node moves; the second node is known from the previous build.
     open_for(
         &folder,
         &other(|cluster| {
@@ -121,7 +121,7 @@ fn a_folder_that_two_clusters_have_shared_is_refused_to_both() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     let (_, prod) = &clusters()[0];
-    // As a builder without records did it: the second cluster's node replaced the first one's
+    // As a builder without records did: the second cluster's node replaced the first one's
     // certificates.
     assign(&folder.path(), prod, now()).unwrap();
     let mut pki = open_for(&folder, prod).unwrap();
@@ -208,7 +208,7 @@ fn ready_made_certificates_tell_by_the_names_they_cover() {
     folder.node(now(), 101).unwrap();
     fs::remove_file(folder.file("ca.key")).unwrap();
     fs::remove_file(folder.file("cluster.json")).unwrap();
-    // Whoever issued them chose the organization.
+    // The issuer chose the organization.
     open_for(&folder, &clusters()[0].1).unwrap();
     fs::remove_file(folder.file("cluster.json")).unwrap();
     let error = open_for(&folder, &clusters()[1].1)

@@ -1,4 +1,4 @@
-//! Authorities and certificates that a user brings.
+//! Authorities and certificates that the user provides.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use time::Duration;
 
 use super::*;
 
-/// A CA made by openssl, as a user would bring it.
+/// A CA made by openssl, as a user would provide it.
 fn foreign_authority(dir: &Path, name: &str, key: &[&str]) -> Option<Authority> {
     let (cert, key_path) = (
         dir.join(format!("{name}.crt")),
@@ -53,7 +53,7 @@ fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
                 &folder.file("nodes/etcd-1/server.crt"),
             ],
         );
-        // Without its key at hand what was issued is taken as it is.
+        // If the CA's key is absent, the issued certificates are used as they are.
         let (_, events) = folder.node(now(), 101).unwrap();
         assert_eq!(events, []);
         let error = folder.node(now(), 102).unwrap_err().to_string();
@@ -115,8 +115,7 @@ fn an_authority_changes_only_by_way_of_both() {
     build(&two, &two_key).unwrap();
 }
 
-/// A certificate that is not a CA's, a key of another, and a CA that has run out: each of them once
-/// spoiled the folder.
+/// A leaf certificate, another CA's key, and an expired CA: each of them once corrupted the folder.
 #[test]
 fn an_authority_that_is_refused_leaves_nothing_behind() {
     let folder = Folder::new();
@@ -156,7 +155,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
             folder.modes()
         );
     }
-    // What an earlier builder has left of such a build is not a node's authority.
+    // What an earlier builder left of such a build is not used as a node's authority.
     fs::create_dir(folder.path()).unwrap();
     fs::copy(&leaf, folder.file("ca.crt")).unwrap();
     build(&cert, &ca_key, now()).unwrap();
@@ -168,7 +167,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
         cert: cert.clone(),
         key: ca_key.clone(),
     });
-    // In a folder that is in use a refused authority changes nothing.
+    // In a folder that is in use, a refused authority changes nothing.
     let before = folder.modes();
     build(&leaf, &leaf_key, now()).unwrap_err();
     assert_eq!(

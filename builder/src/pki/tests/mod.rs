@@ -20,9 +20,9 @@ const LIFETIMES: Lifetimes = Lifetimes {
     renew_before: 30,
 };
 
-/// One moment for all, so that no test depends on how long it takes. A little ahead: what openssl
-/// makes by its own clock during a test has begun by then, and what is made here, an hour back, has
-/// begun for openssl.
+/// One fixed time for all tests, so that no test depends on how long it takes. It is slightly in
+/// the future: a certificate that openssl makes by its own clock during a test is already valid
+/// then, and one made here, backdated by an hour, is already valid for openssl.
 fn now() -> OffsetDateTime {
     static NOW: std::sync::OnceLock<OffsetDateTime> = std::sync::OnceLock::new();
     *NOW.get_or_init(|| {
@@ -45,7 +45,7 @@ impl Node {
         }
     }
 
-    /// The cluster of this node alone.
+    /// The cluster with only this node.
     fn cluster(&self, last: u8) -> Cluster {
         let Self {
             cluster: name,
@@ -101,7 +101,7 @@ impl Folder {
         Certificate::all(&pem).unwrap().remove(0)
     }
 
-    /// What a node's document has of the authority before.
+    /// The part of a node's document that is by the previous authority.
     fn before(&self) -> Option<NodeTls> {
         self.open(now())
             .unwrap()
@@ -260,7 +260,7 @@ fn a_build_killed_between_key_and_certificate_is_finished_by_the_next() {
         assert!(folder.file(gone).exists() && !folder.file(".unfinished-x").exists());
         assert_eq!(fs::read(folder.file(kept)).unwrap(), key);
     }
-    // A certificate whose key is gone helps nobody.
+    // A certificate without its key is useless.
     fs::remove_file(folder.file("nodes/etcd-1/peer.key")).unwrap();
     let (_, events) = folder.node(now(), 101).unwrap();
     assert!(

@@ -1,4 +1,4 @@
-//! An authority is replaced without a moment in which a build would fail, or a node trust nobody.
+//! An authority is replaced, and at no moment would a build fail or a node trust no authority.
 
 use super::*;
 
@@ -102,8 +102,8 @@ fn keeps_replaced_files(folder: &Folder) {
     assert!(keys == [0o600] && certs == [0o644, 0o644], "{kept:?}");
 }
 
-/// What a kill leaves after each of the three files that it writes: each time a build works, and
-/// `rotate` goes on.
+/// The states after a kill between the three files that it writes: each time a build works, and
+/// `rotate` continues.
 #[test]
 fn one_that_was_killed_goes_on_with_the_same_authority() {
     let (whole, _) = built();
@@ -121,7 +121,7 @@ fn one_that_was_killed_goes_on_with_the_same_authority() {
     for cut in 0..3 {
         let (folder, _) = built();
         if cut > 0 {
-            // Its first authority is the other folder's.
+            // The first authority in it is the other folder's.
             fs::copy(whole.file(&old), folder.file("ca.key")).unwrap();
             let first = String::from_utf8(both.clone()).unwrap();
             let first = first.split_once("-----END CERTIFICATE-----\n").unwrap().1;

@@ -1,4 +1,4 @@
-//! What `builder pki show` says of a folder.
+//! The output of `builder pki show` for a folder.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What a network does to a download.
+//! The effects of network faults on a download.
 
 use super::server::Act;
 use super::*;
@@ -80,7 +80,7 @@ fn another_build_and_another_mirror_go_on_with_what_is_there() {
     let whole = Server::with(&bytes, &[Act::Serve]);
     bench.obtain(&bytes, &[&whole]).unwrap();
     assert_eq!(whole.asked()[0].range.as_deref(), Some("bytes=100000-"));
-    // The other mirror's ETag means nothing here.
+    // The other mirror's ETag has no meaning here.
     assert_eq!(whole.asked()[0].if_range, None);
 }
 
@@ -153,8 +153,8 @@ fn a_mirror_without_the_file_is_left_at_once_for_the_next() {
 fn a_stalled_server_is_not_waited_for() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let stuck = Server::with(&bytes, &[Act::Stall(0), Act::Stall(1000)]);
-    // The server says nothing for as long as somebody listens: that this ends at all is the
-    // client's doing.
+    // The server sends nothing for as long as the client listens, so only the client can end the
+    // connection.
     let trouble = tried(bench.obtain(&bytes, &[&stuck]).unwrap_err());
     assert_eq!(trouble, [Trouble::Stalled(impatient().stall)]);
 }
@@ -243,7 +243,7 @@ fn nobody_there_is_said_with_the_url() {
 
 #[test]
 fn a_redirect_is_followed_on_each_try() {
-    // As github.com does, to a storage host whose URLs it signs again each time.
+    // Like github.com, which redirects to a storage host and signs its URLs again each time.
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let storage = Server::with(&bytes, &[Act::Cut(100_000), Act::Serve]);
     let place = address::on(&storage.mirror(), version(), &address::tarball(version())).unwrap();

@@ -1,5 +1,5 @@
-//! A release fetched from a real server on loopback, and opened. What goes wrong on a network and
-//! in a tarball is made to go wrong here.
+//! A release downloaded from a real server on loopback, and opened. These tests cause the faults of
+//! a network and of a tarball.
 
 mod fetching;
 mod opening;
@@ -18,13 +18,13 @@ use url::Url;
 use super::*;
 use server::Server;
 
-/// A version that the table of known digests has not, so that a test's own tarball can stand for
-/// it.
+/// A version that the table of known digests does not have, so that a test's own tarball can be
+/// used for it.
 fn version() -> EtcdVersion {
     "3.5.1".parse().unwrap()
 }
 
-/// Milliseconds where a build has seconds.
+/// Milliseconds instead of a build's seconds.
 fn impatient() -> Patience {
     Patience {
         tries: 3,
@@ -39,13 +39,13 @@ fn impatient() -> Patience {
     }
 }
 
-/// A cache of its own, and what was said while it was used.
+/// A separate cache, and the progress lines from its use.
 struct Bench {
     folder: TempDir,
     said: Heard,
 }
 
-/// Keeps the lines.
+/// Stores the lines.
 #[derive(Default)]
 struct Heard(Mutex<Vec<String>>);
 
@@ -112,7 +112,7 @@ impl Bench {
     }
 }
 
-/// Bytes that are different everywhere, as a tarball's are.
+/// Bytes without a pattern, like a tarball's.
 fn noise(size: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let next = || {

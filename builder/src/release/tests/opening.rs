@@ -1,4 +1,4 @@
-//! What may be inside of a tarball whose digest is right.
+//! What a tarball with the right digest may contain.
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,5 +1,5 @@
-//! An HTTP server on loopback that misbehaves as told. Each file has a list of behaviours, one for
-//! each request; the last one stays.
+//! An HTTP server on loopback that misbehaves as configured. Each file has a list of behaviours,
+//! one for each request; the last one repeats.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,27 +12,27 @@ use url::Url;
 use super::super::address;
 use super::version;
 
-/// For a client that never has enough.
+/// For a client that never closes the connection.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How one request is answered.
+/// How the server answers one request.
 #[derive(Debug, Clone)]
 pub(super) enum Act {
-    /// Properly, Range and If-Range included.
+    /// Correctly, including Range and If-Range.
     Serve,
-    /// With the whole file, whatever was asked.
+    /// With the whole file, whatever the request.
     IgnoreRange,
-    /// Properly, but the connection ends after so many bytes of the body.
+    /// Correctly, but the connection ends after this many bytes of the body.
     Cut(usize),
-    /// Properly, but nothing more comes after so many bytes, as long as the client waits.
+    /// Correctly, but it sends nothing after this many bytes, as long as the client waits.
     Stall(usize),
-    /// With this status and these further header lines.
+    /// With this status and these additional header lines.
     Status(u16, &'static str),
-    /// With the whole file and no length: it ends where the connection does.
+    /// With the whole file and without a length: the file ends when the connection does.
     NoLength,
     /// With this length in the header.
     Claim(u64),
-    /// With a range that was not asked for.
+    /// With a range that was not requested.
     WrongRange,
 }
 
@@ -73,12 +73,12 @@ impl Server {
         Self { url, state }
     }
 
-    /// A server with the tarball, which answers as told.
+    /// A server with the tarball and these behaviours.
     pub(super) fn with(bytes: &[u8], acts: &[Act]) -> Self {
         Self::new().file(&address::tarball(version()), bytes, acts)
     }
 
-    /// The same with a SHA256SUMS of this text.
+    /// Adds a SHA256SUMS with this text.
     pub(super) fn sums(self, text: &str) -> Self {
         self.file("SHA256SUMS", text.as_bytes(), &[Act::Serve])
     }
@@ -105,7 +105,7 @@ impl Server {
             .collect()
     }
 
-    /// The requests for anything.
+    /// All requests.
     pub(super) fn count(&self) -> usize {
         self.state.lock().unwrap().asked.len()
     }
@@ -152,7 +152,7 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) {
             None => (Vec::new(), Act::Status(404, "")),
         }
     };
-    // A client that hangs up early is part of some tests.
+    // Some tests include a client that hangs up early.
     let _ = reply(stream, &bytes, &act, range.as_deref(), if_range.as_deref());
 }
 
@@ -206,7 +206,7 @@ fn reply(
         Act::Cut(after) => stream.write_all(&body[..*after.min(&body.len())]),
         Act::Stall(after) => {
             stream.write_all(&body[..*after.min(&body.len())])?;
-            // Until the client has had enough; it is the client that is tested.
+            // Waits until the client gives up, because the client is what the test is about.
             stream.set_read_timeout(Some(READ_TIMEOUT))?;
             stream.read(&mut [0]).map(drop)
         }

@@ -1,4 +1,4 @@
-//! Who vouches for a release, and where it may come from instead of a mirror.
+//! Who vouches for a release, and the sources besides a mirror.
 
 use super::server::Act;
 use super::*;

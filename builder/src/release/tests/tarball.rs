@@ -1,4 +1,4 @@
-//! Tarballs of releases, right and wrong ones.
+//! Tarballs of releases, good and bad.
 
 use std::io::Write as _;
 
@@ -9,16 +9,16 @@ use super::super::contents::Program;
 use super::version;
 use crate::elf::test_elf::TestElf;
 
-/// A tarball in the making.
+/// A tarball under construction.
 pub(super) struct Tarball(Vec<u8>);
 
 impl Tarball {
-    /// The one top folder and nothing in it.
+    /// The top-level folder, empty.
     pub(super) fn empty() -> Self {
         Self(Vec::new()).folder("")
     }
 
-    /// As upstream's: programs and a README.
+    /// Like upstream's: programs and a README.
     pub(super) fn good() -> Self {
         let all = Program::of(version())
             .iter()
@@ -42,7 +42,7 @@ impl Tarball {
         self.raw(&inside(name), EntryType::Directory, b"", 0o755)
     }
 
-    /// An entry with exactly this path, which no tar library would write.
+    /// An entry with exactly this path, which tar libraries refuse to write.
     pub(super) fn raw(mut self, path: &str, kind: EntryType, bytes: &[u8], mode: u32) -> Self {
         let mut header = Header::new_ustar();
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
@@ -59,7 +59,7 @@ impl Tarball {
         self
     }
 
-    /// An entry whose header claims this size and whose body is not there.
+    /// An entry whose header states this size and whose body is missing.
     pub(super) fn claim(mut self, name: &str, size: u64) -> Self {
         let mut header = Header::new_ustar();
         header.set_path(inside(name)).unwrap();

@@ -1,5 +1,5 @@
-//! The handing out of one node's document, as a pure state: for how long after the first time it is
-//! handed out again.
+//! The delivery of one node's document, as a pure state: for how long after the first download it
+//! may be downloaded again.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 
-/// What is recorded of a node's document. A node without a record was not given its document since
-/// the record began.
+/// The record of a node's document. A node without a record has not received its document since the
+/// record began.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DocumentDelivery {
-    /// When it was handed out first, since that was last allowed.
+    /// When it was first handed out since that was last allowed.
     #[serde(
         default,
         with = "time::option",
@@ -27,9 +27,9 @@ impl DocumentDelivery {
         Self::default()
     }
 
-    /// Whether it may be handed out. It may for the whole `window` after the first time: the answer
-    /// may be lost, or the machine's power. A machine whose newest installation `began` after that
-    /// has lost its document, and a new window begins.
+    /// Whether it may be handed out. It may for the whole `window` after the first time, because
+    /// the answer may be lost or the machine may lose power. A machine whose newest installation
+    /// `began` after that has lost its document, so a new window begins.
     pub(crate) fn is_open(
         &self,
         began: Option<SystemTime>,
@@ -39,16 +39,16 @@ impl DocumentDelivery {
         let Some(first) = self.since(began) else {
             return true;
         };
-        // A clock that was set back closes nothing.
+        // If the clock was set back, the window stays open.
         now.duration_since(first).unwrap_or_default() <= window
     }
 
-    /// It is handed out.
+    /// Records that it is handed out.
     pub(crate) fn mark_delivered(&mut self, began: Option<SystemTime>, now: SystemTime) {
         self.first = Some(self.since(began).unwrap_or(now));
     }
 
-    /// When it was handed out first since the newest installation began.
+    /// When it was first handed out since the newest installation began.
     fn since(&self, began: Option<SystemTime>) -> Option<SystemTime> {
         self.first
             .filter(|first| began.is_none_or(|began| began <= *first))

@@ -1,5 +1,5 @@
-//! The installation of one node's machine, as a pure state: when it may begin, how far it is, what
-//! ends it.
+//! The installation of one node's machine, as a pure state: when it may begin, its progress, and
+//! what ends it.
 
 use std::time::SystemTime;
 
@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 
-/// What is recorded of a node's installation. The operator begins the record by allowing one: a
-/// machine without a record may be a member of a cluster that runs, and its disk is not wiped.
+/// The record of a node's installation. The operator begins the record by allowing an installation:
+/// a machine without a record may be a member of a running cluster, and its disk is not wiped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Installation {
-    /// How often the machine was sent the installer since an installation was last allowed.
+    /// How often the machine has received the installer since an installation was last allowed.
     pub(crate) attempts: u32,
     /// Proves that a report comes from the newest attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
-    /// The last thing that happened.
+    /// The last event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<Event>,
-    /// When the newest attempt began.
+    /// The start of the newest attempt.
     #[serde(
         default,
         with = "time::option",
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) began: Option<SystemTime>,
-    /// When the installation was complete. It ends the installation: the machine boots from its
-    /// disk from then on.
+    /// The time of completion. It ends the installation: from then on the machine boots from its
+    /// disk.
     #[serde(
         default,
         with = "time::option",
@@ -47,7 +47,7 @@ pub(crate) struct Event {
     /// When.
     #[serde(with = "time")]
     pub(crate) at: SystemTime,
-    /// Why, where something failed or was refused.
+    /// The reason, if something failed or was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) why: Option<String>,
 }
@@ -56,34 +56,34 @@ pub(crate) struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Step {
-    /// iPXE was sent the script that installs.
+    /// iPXE received the script that installs.
     Sent,
-    /// The kickstart was fetched for this node, by a machine that was sent the installer.
+    /// A machine that had received the installer downloaded the kickstart for this node.
     Kickstart,
-    /// The kickstart was fetched by the node's machine, which something else booted into the
-    /// installer.
+    /// The node's machine, which something else booted into the installer, downloaded the
+    /// kickstart.
     ByHand,
-    /// The node document was handed out, so that the machine is installed.
+    /// The node document was handed out, so the machine is installed.
     Document,
     /// The machine reported a stage.
     #[serde(untagged)]
     Reported(Stage),
 }
 
-/// What a machine that boots from the network is to do.
+/// What a machine that boots from the network has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NextBoot {
-    /// Install: this is the attempt with that number.
+    /// Install: this is the attempt with this number.
     Install(u32),
     /// Boot from the disk: it was installed at this time.
     Disk(SystemTime),
-    /// Boot from the disk: every attempt was made and none was completed.
+    /// Boot from the disk: all attempts were used and none was completed.
     Held,
-    /// Boot from the disk: nothing is recorded of this node, so its disk may hold anything.
+    /// Boot from the disk: this node has no record, so its disk may hold anything.
     Unknown,
 }
 
-/// Why a report is not believed.
+/// Why a report is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StaleReport;
 
@@ -93,8 +93,7 @@ impl Installation {
         Self::default()
     }
 
-    /// What the machine is to do. `retries`: how often an installation that does not finish is
-    /// tried again.
+    /// What the machine has to do. `retries`: how often an unfinished installation is tried again.
     pub(crate) fn next(&self, retries: u32) -> NextBoot {
         match self.installed {
             Some(at) => NextBoot::Disk(at),
@@ -103,7 +102,7 @@ impl Installation {
         }
     }
 
-    /// The machine is sent the installer.
+    /// Records that the machine receives the installer.
     pub(crate) fn send(&mut self, token: String, now: SystemTime) {
         self.attempts += 1;
         self.token = Some(token);
@@ -111,10 +110,10 @@ impl Installation {
         self.note_step(Step::Sent, now, None);
     }
 
-    /// Takes the report of a stage.
+    /// Accepts the report of a stage.
     ///
     /// # Errors
-    /// Where the token is not that of the newest attempt.
+    /// If the token is not that of the newest attempt.
     pub(crate) fn report(
         &mut self,
         token: &str,
@@ -125,7 +124,7 @@ impl Installation {
         if self.token.as_deref() != Some(token) {
             return Err(StaleReport);
         }
-        // What is installed stays so, whatever is reported late.
+        // A late report does not change a completed installation.
         if self.installed.is_some() && !stage.follows_installation() {
             return Err(StaleReport);
         }
@@ -136,8 +135,9 @@ impl Installation {
         Ok(())
     }
 
-    /// The node's kickstart was fetched. Without an attempt of this server's something else
-    /// installs the machine and will not report: the record must not let iPXE install over that.
+    /// Records that the node's kickstart was downloaded. If this server has begun no attempt,
+    /// something else installs the machine and will not report: the record must keep iPXE from
+    /// installing over that.
     pub(crate) fn kickstart(&mut self, now: SystemTime) {
         if self.installed.is_none() && self.attempts == 0 {
             self.began = Some(now);
@@ -148,8 +148,8 @@ impl Installation {
         }
     }
 
-    /// The node document was handed out: only an installed system asks for it, so its report was
-    /// lost, or something else installed it.
+    /// Records that the node document was handed out: only an installed system asks for it, so its
+    /// report was lost, or something else installed it.
     pub(crate) fn document(&mut self, now: SystemTime) {
         if self.installed.is_none() {
             self.installed = Some(now);
@@ -163,7 +163,7 @@ impl Installation {
 }
 
 impl Step {
-    /// The step in words, for the log and the table of nodes.
+    /// The step as text, for the log and the table of nodes.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sent => "sent the installer",

@@ -1,5 +1,6 @@
-//! What `builder serve` remembers of each node: how its installation went, and when its document
-//! was handed out. Two files for each, because an operator allows one or the other again.
+//! What `builder serve` records for each node: the progress of its installation, and when its
+//! document was handed out. There are two files for each node, because an operator allows either
+//! one again.
 //!
 //! ```text
 //! STATE/CLUSTER/first-build        begun by the cluster's first build: a document without a record was not handed out
@@ -7,11 +8,11 @@
 //! STATE/CLUSTER/NODE/document.json
 //! ```
 //!
-//! The folder belongs to the cluster and not to one output: another output, another build and a
-//! copy on another host must not have the machines of a running cluster installed again. So the
-//! server installs only what `builder allow` has named: no build can know what is on the disk of a
-//! machine. A document is different: the first build makes its keys, so that no machine had it
-//! before.
+//! The folder belongs to the cluster and not to one output: another output, another build, or a
+//! copy on another host must not cause the machines of a running cluster to be installed again.
+//! Therefore the server installs only what `builder allow` has named: no build can know what is on
+//! a machine's disk. A document is different: the first build makes its keys, so no machine can
+//! have had it before.
 
 mod document;
 mod install;
@@ -33,11 +34,11 @@ use tempfile::NamedTempFile;
 pub(crate) use document::DocumentDelivery;
 pub(crate) use install::{Installation, NextBoot};
 
-/// The file that says that the record reaches back to the first build.
+/// The file that shows that the record goes back to the first build.
 const FIRST_BUILD: &str = "first-build";
 const INSTALL: &str = "install.json";
 const DOCUMENT: &str = "document.json";
-/// More than a record ever needs.
+/// More than any record needs.
 const MAX_RECORD_BYTES: u64 = 1 << 16;
 
 /// The record of one cluster.
@@ -46,7 +47,7 @@ pub(crate) struct Record {
     folder: PathBuf,
 }
 
-/// The folder of records: the one that is given, or the default one. It need not be there.
+/// The folder of records: the given one, or the default. It need not exist.
 pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
     let folder = given.map_or_else(|| beside(out), Path::to_owned);
     let is_other = folder.exists() && !folder.is_dir();
@@ -58,8 +59,7 @@ pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The default folder of records: `out` has `out.state` beside it, as its certificates have
-/// `out.pki`.
+/// The default folder of records: `out.state` next to `out`, as its certificates are in `out.pki`.
 fn beside(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".state");
@@ -67,7 +67,7 @@ fn beside(out: &Path) -> PathBuf {
 }
 
 impl Record {
-    /// The record of a cluster in a folder of records. It need not be there.
+    /// The record of a cluster in a folder of records. It need not exist.
     pub(crate) fn new(state: &Path, cluster: &Label) -> Self {
         Self {
             folder: state.join(cluster.as_str()),
@@ -84,22 +84,22 @@ impl Record {
         )
     }
 
-    /// Where it is.
+    /// The path of the record.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Whether a document without a record was never handed out.
+    /// Whether a document without a record has certainly never been handed out.
     pub(crate) fn is_complete(&self) -> bool {
         self.folder.join(FIRST_BUILD).is_file()
     }
 
-    /// How a node's installation went; `None` where nothing is recorded.
+    /// The record of a node's installation; `None` if there is none.
     pub(crate) fn installation(&self, node: &Label) -> Result<Option<Installation>> {
         self.read(node, INSTALL, "--install")
     }
 
-    /// How a node's document was handed out; `None` where nothing is recorded.
+    /// The record of a document's delivery; `None` if there is none.
     pub(crate) fn delivery(&self, node: &Label) -> Result<Option<DocumentDelivery>> {
         self.read(node, DOCUMENT, "--document")
     }
@@ -109,7 +109,7 @@ impl Record {
         self.write(node, INSTALL, installation)
     }
 
-    /// Records how a document was handed out.
+    /// Records the delivery of a document.
     pub(crate) fn put_delivery(&self, node: &Label, delivery: &DocumentDelivery) -> Result<()> {
         self.write(node, DOCUMENT, delivery)
     }
@@ -172,7 +172,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes a folder for its owner alone: the tokens of running installations lie in it.
+/// Creates a folder for its owner alone, because it contains the tokens of running installations.
 fn make(folder: &Path) -> Result<()> {
     let made = fs::DirBuilder::new()
         .recursive(true)

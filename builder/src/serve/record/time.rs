@@ -1,4 +1,4 @@
-//! Points in time, as they are written: RFC 3339, UTC.
+//! Points in time, in their written form: RFC 3339, UTC.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use ::time::OffsetDateTime;
 use ::time::format_description::well_known::Rfc3339;
 use serde::{Deserialize as _, Deserializer, Serializer, de, ser};
 
-/// The time to the second, for people.
+/// The time to the second, as text.
 pub(crate) fn text(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time)
         .replace_nanosecond(0)
@@ -33,7 +33,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         .map_err(de::Error::custom)
 }
 
-/// The same for a time that may be missing.
+/// The same format for an optional time.
 pub(crate) mod option {
     use super::{Deserializer, Serializer, SystemTime};
 

@@ -1,11 +1,11 @@
-//! Whatever the bytes are, the walk ends, and nothing panics.
+//! Whatever the input bytes are, the walk terminates and does not panic.
 
 #![no_main]
 
 use bolt::{Entry, Faults, FileKind, Visitor};
 use libfuzzer_sys::fuzz_target;
 
-/// Touches every byte that it is shown.
+/// Touches every byte that the walk passes to it.
 struct Touch(u64);
 
 impl Visitor for Touch {
@@ -14,8 +14,8 @@ impl Visitor for Touch {
     }
 }
 
-/// Where the meta pages' checksums lie, for every page size there can be: a fuzzer does not guess
-/// them.
+/// Corrects the checksums of the meta pages for the smallest, the usual and the largest page size,
+/// because a fuzzer cannot guess them.
 fn seal(bytes: &mut [u8]) {
     for at in [0, 1 << 10, 1 << 12, 1 << 16] {
         let Some(meta) = bytes.get_mut(at + 16..at + 80) else { continue };

@@ -68,8 +68,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(true)
     }
 
-    /// Reads what a page has beyond its own end, if that is as long as the page's elements need:
-    /// what is read then is no longer than what is there, whatever the header says.
+    /// Reads the overflow of a page if its length matches the page's elements. The amount read is
+    /// therefore limited by the real content, whatever the header states.
     fn overflow(&mut self, bytes: &mut Vec<u8>, header: Header, start: Offset) -> io::Result<bool> {
         let at = inside(start, 12);
         let span = u64::from(header.overflow) + 1;
@@ -96,8 +96,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             self.extend(bytes, end, start)?;
         }
         let extent = header.extent(bytes);
-        // bbolt rounded up once, and took one more where there was nothing to round in its first
-        // years.
+        // bbolt rounds up. In its first years it added a page even if the size was already a
+        // multiple of the page size.
         let (least, most) = (extent.saturating_sub(1) / self.size, extent / self.size);
         if !(least..=most).contains(&u64::from(header.overflow)) {
             let expected =
@@ -137,7 +137,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
     fn extend(&mut self, bytes: &mut Vec<u8>, to: usize, start: Offset) -> io::Result<()> {
         let from = bytes.len();
         if to > from {
-            // No more than it takes: of a long page twice its length is a lot.
+            // Reserves exactly what is needed: for a long page, twice its length is a lot of
+            // memory.
             bytes.reserve_exact(to - from);
             bytes.resize(to, 0);
             self.pages

@@ -1,11 +1,11 @@
-//! Files as bbolt does not write them.
+//! Files that bbolt would not write.
 
 use bolt::FileKind;
 
 use crate::writer::{NONE, PAGE, Writer, bucket, meta, pair};
 use crate::{Places, faults, look, sample};
 
-/// The sample after `harm` was done to it; what is found must have the words in it.
+/// Checks the sample after `harm` has changed it: one of the faults must contain the words.
 fn found(words: &str, harm: impl FnOnce(&mut Vec<u8>, Places)) {
     let (_, mut bytes, places) = sample(true);
     harm(&mut bytes, places);
@@ -121,7 +121,7 @@ fn pages_that_two_point_to_and_trees_that_bite_their_tails() {
         "expected element 0's page to be 2 or more, found 1",
         |bytes, places| bytes[child(places, 0)] = 1,
     );
-    // The long page's overflow: no header, so no page.
+    // The overflow of the long page has no header, so it is not a page.
     found("expected the page's id, 5", |bytes, places| {
         bytes[child(places, 0)] = 5;
     });

@@ -62,8 +62,8 @@ fn a_file_that_lived_is_longer_and_may_have_a_torn_meta_page() {
         1,
         "but by whole pages"
     );
-    // The older of the two; with the newer one torn the older one counts, and in this file they say
-    // the same.
+    // Page 1 is the older one. If the newer one is torn, the older one counts, and in this file
+    // both have the same content.
     for page in [1, 0] {
         let mut torn = bytes.clone();
         torn[page * PAGE + 60] ^= 1;
@@ -154,7 +154,7 @@ fn a_leaf_s_data_is_all_its_keys_and_values_in_order() {
 fn the_meta_pages_of_a_file_that_lived_are_of_transactions_in_a_row() {
     let (_, bytes, places) = sample(false);
     let pages = (bytes.len() / PAGE) as u64;
-    // After `bolt` has streamed the file, the page that is written next may be the newer one.
+    // After `bolt` has streamed the file, the page that bbolt writes next may be the newer one.
     for (txid, pages, good) in [
         (6, pages, true),
         (8, pages, true),

@@ -1,4 +1,4 @@
-//! Good files are good, and what is wrong with others is said with its place.
+//! Good files have no faults, and each fault of a damaged file is reported with its place.
 
 mod damage;
 mod good;
@@ -14,7 +14,7 @@ use writer::{Element, NONE, Writer, bucket, inline, pair};
 #[derive(Debug, Default)]
 struct Seen {
     pairs: Vec<String>,
-    /// What the entries come to, and what the leaves did.
+    /// The keys and values of all entries. `data` has those of all leaf pages.
     entries: Vec<u8>,
     data: Vec<u8>,
 }
@@ -54,7 +54,7 @@ fn look(bytes: &[u8], form: FileKind) -> (Report, Vec<String>) {
     (report, seen.pairs)
 }
 
-/// What is wrong with a snapshot.
+/// The faults of a snapshot.
 fn faults(bytes: &[u8]) -> Vec<String> {
     look(bytes, FileKind::Snapshot)
         .0
@@ -65,7 +65,7 @@ fn faults(bytes: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// Where the parts of [`sample`] lie.
+/// The pages of the parts of [`sample`].
 #[derive(Debug, Clone, Copy)]
 struct Places {
     first: u64,
@@ -75,8 +75,8 @@ struct Places {
     freelist: u64,
 }
 
-/// A file with everything in it: a tree of two levels, a page with overflow, a bucket inline and
-/// one within a bucket, and, where it is wanted, a freelist.
+/// A file with every kind of content: a tree of two levels, a page with overflow, an inline bucket,
+/// a nested bucket and, if requested, a freelist.
 fn sample(freelist: bool) -> (Writer, Vec<u8>, Places) {
     let mut writer = Writer::new();
     let unused = writer.unused();

@@ -1,4 +1,4 @@
-//! Whatever the bytes are, the walk ends, and nothing panics.
+//! Whatever the input bytes are, the walk terminates and does not panic.
 
 use bolt::FileKind;
 use proptest::prelude::*;
@@ -33,12 +33,12 @@ proptest! {
         if cut {
             bytes.truncate(end.index(bytes.len()));
         }
-        // Whether it is found or not, looking for one value ends, too.
+        // The lookup of one value also terminates, whether it finds the value or not.
         for (bucket, key) in [("tree", "b1"), ("tree", "a2"), ("empty", "x")] {
             let _ = bolt::get(&bytes[..], bytes.len() as u64, bucket.as_bytes(), key.as_bytes());
         }
         let (report, seen) = look(&bytes, form);
-        // A key is shown once at most: no page is looked at twice.
+        // Each key is passed to the visitor at most once: no page is visited twice.
         prop_assert!(seen.len() <= bytes.len() / 16);
         prop_assert!(report.used <= bytes.len() as u64 / 1024);
     }

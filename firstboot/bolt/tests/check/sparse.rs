@@ -1,5 +1,5 @@
-//! Files that are long and hold next to nothing: neither memory nor time goes by the length that a
-//! file has or states.
+//! Long files with almost no content: neither memory nor time depends on the length that a file has
+//! or claims.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,7 +10,7 @@ use bolt::{FileKind, ReadAt};
 use crate::Seen;
 use crate::writer::{NONE, PAGE, Writer, bucket, meta, pair};
 
-/// A file with holes, which counts the bytes that are read from it.
+/// A sparse file, which counts the bytes that are read from it.
 #[derive(Debug, Default)]
 struct Sparse {
     pages: BTreeMap<u64, Vec<u8>>,
@@ -32,7 +32,7 @@ impl ReadAt for Sparse {
 }
 
 impl Sparse {
-    /// The pages of a file, the first so many of which are stated to exist.
+    /// A file with these pages, which claims to have `stated` pages.
     fn of(bytes: &[u8], root: u64, freelist: u64, stated: u64) -> Self {
         let mut pages: BTreeMap<u64, Vec<u8>> =
             (0..).zip(bytes.chunks(PAGE).map(<[u8]>::to_vec)).collect();
@@ -45,7 +45,7 @@ impl Sparse {
         }
     }
 
-    /// What is wrong with it, and how much was read to find it.
+    /// The faults of the file, and the number of bytes read to find them.
     fn check(&self, stated: u64, form: FileKind) -> (Vec<String>, usize) {
         let report = bolt::check(self, stated * PAGE as u64, form, &mut Seen::default()).unwrap();
         (
@@ -60,7 +60,7 @@ impl Sparse {
     }
 }
 
-/// Page ids of a file as long as a file can be.
+/// The number of pages of the longest possible file.
 const STATED: u64 = 1 << 50;
 
 #[test]
@@ -98,7 +98,7 @@ fn a_freelist_of_holes_ends_soon() {
     let freelist = writer.freelist(&vec![7; 0x1_0000]);
     let mut bytes = writer.finish(root, freelist);
     let at = usize::try_from(freelist).unwrap() * PAGE;
-    // It states 2^39 free pages, and as many pages as such a list takes.
+    // The list claims 2^39 free pages, and as many pages as such a list needs.
     bytes[at + 12..at + 16].fill(0xFF);
     bytes[at + 16..at + 24].copy_from_slice(&((1_u64 << 39) - 4).to_le_bytes());
     bytes.truncate(at + PAGE);
@@ -110,7 +110,7 @@ fn a_freelist_of_holes_ends_soon() {
     );
 }
 
-/// Each page is in itself as bbolt writes it, but for the length of its one value.
+/// Each page by itself is as bbolt writes it, except for the length of its one value.
 #[test]
 fn long_pages_within_long_pages_are_refused() {
     let mut bytes = Writer::new().finish(2, NONE);

@@ -1,8 +1,8 @@
-//! Writes small databases, as bbolt would or nearly so.
+//! Writes small databases as bbolt would, or with small differences.
 
-/// A page is this long.
+/// The length of a page.
 pub(crate) const PAGE: usize = 1024;
-/// No page: the freelist was not written.
+/// The page id that means that the freelist was not written.
 pub(crate) const NONE: u64 = u64::MAX;
 
 const LEAF: u16 = 2;
@@ -17,9 +17,9 @@ pub(crate) type Element = (u32, Vec<u8>, Vec<u8>);
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     bytes: Vec<u8>,
-    /// Bytes that mean something to a reader: headers, tables, pointers. Keys and values are not
-    /// among them, nor how long the last ones of a page are: nothing comes after them that would be
-    /// in another place.
+    /// Bytes that a reader interprets: headers, tables, pointers. Keys and values are excluded, and
+    /// so are the lengths of the last key and value of a page, because nothing follows them that
+    /// would move.
     pub(crate) structure: Vec<std::ops::Range<usize>>,
 }
 
@@ -36,7 +36,7 @@ impl Writer {
         (self.bytes.len() / PAGE) as u64
     }
 
-    /// A page that nobody uses, full of what was there before.
+    /// Adds a page that is not in use, filled with old bytes.
     pub(crate) fn unused(&mut self) -> u64 {
         let id = self.next();
         self.bytes.resize(self.bytes.len() + PAGE, 0xAA);
@@ -51,7 +51,7 @@ impl Writer {
         for (index, (flags, key, value)) in elements.iter().enumerate() {
             let row = start + 16 + index * 16;
             let last = index + 1 == elements.len();
-            // A bucket that is no longer flagged as one is a key like another.
+            // A bucket without its flag is an ordinary key.
             self.structure
                 .push(row + usize::from(*flags == 1)..row + if last { 8 } else { 16 });
             at += key.len();
@@ -100,7 +100,7 @@ impl Writer {
         self.push(bytes)
     }
 
-    /// The whole file, with both meta pages of one transaction, as a snapshot has them.
+    /// The whole file, with both meta pages of one transaction, as in a snapshot.
     pub(crate) fn finish(&mut self, root: u64, freelist: u64) -> Vec<u8> {
         let pages = self.next();
         for (id, txid) in [(0, 7), (1, 6)] {
@@ -153,7 +153,7 @@ pub(crate) fn bucket(name: &str, root: u64) -> Element {
     )
 }
 
-/// A bucket that is in its parent's page.
+/// An inline bucket, which is stored in its parent's page.
 pub(crate) fn inline(name: &str, elements: &[Element]) -> Element {
     (1, name.into(), [vec![0; 16], leaf(0, elements)].concat())
 }

@@ -1,5 +1,5 @@
-//! Every combination of what three members can remember and say, against what must hold for each
-//! answer.
+//! Checks every combination of what three members can remember and report against the requirements
+//! on each action.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn epoch(number: u64, disk_ids: [u128; 3]) -> Epoch {
     }
 }
 
-/// What `a` may remember: nothing, one epoch, two, and with or without `c`.
+/// What `a` may remember: no epoch, one epoch or two, with or without `c`.
 fn memories() -> Vec<LocalState> {
     let (one, two) = (epoch(1, [1, 1, 1]), epoch(2, [1, 2, 1]));
     let pasts = [
@@ -95,7 +95,8 @@ fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
     views.values().filter_map(id).collect()
 }
 
-/// What an initial member said, if firstboot said it and goes with the same members.
+/// The disk id and phase that an initial member reported, if firstboot runs on it and it takes part
+/// with the same members.
 fn agreed<'a>(memory: &LocalState, view: &'a PeerObservation) -> Option<(&'a DiskId, &'a Phase)> {
     match &view.state {
         Some(PeerState::Firstboot {
@@ -197,7 +198,7 @@ fn restore(number: u8) -> BootstrapMode {
     }
 }
 
-/// Like `check`, where `a` has an order to restore or to roll back.
+/// Like `check`, but `a` has an order to restore or to roll back.
 fn check_ordered(memory: &LocalState, views: &PeerObservations) {
     let step = decide(memory, views);
     let said = format!("{step:?} from {memory:?} and {views:?}");

@@ -18,7 +18,7 @@ use node::{Disk, Node};
 
 /// Writes, each by its number: a higher one was written under a later or the same leader.
 type Entries = Vec<u8>;
-/// A node, and the number of the member among all that the node has been.
+/// A node, and the number of the member among all members that the node has been.
 type Member = (u8, u8);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -47,7 +47,7 @@ pub(super) struct Budget {
     pub(super) offs: u8,
 }
 
-/// Whether etcd may start.
+/// The rule that decides whether etcd may start.
 pub(super) type Guard = fn(&Expected, &Seen) -> bool;
 
 /// The real rule.
@@ -77,7 +77,8 @@ impl World {
         }
     }
 
-    /// The voters that run, each with its log. etcd takes its own id only from the log.
+    /// The voters that run. etcd takes its own id only from the log, so the log must be that of the
+    /// voter.
     fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()
     }
@@ -93,7 +94,8 @@ impl World {
         self.voters.iter().flatten().count() / 2 + 1
     }
 
-    /// All majorities of voters that run, and, with the least and the most of them, who leads.
+    /// All smallest majorities of the running voters, and the majority of all running voters, each
+    /// with its leader.
     fn majorities(&self) -> Vec<(usize, Vec<usize>)> {
         let (running, quorum) = (self.running(), self.quorum());
         let mut found = Vec::new();
@@ -115,7 +117,7 @@ impl World {
         found
     }
 
-    /// What the leader of some majority has; an error where that is not all that was acknowledged.
+    /// The log of a majority's leader; an error if an acknowledged write is missing from it.
     fn led(&self, leader: usize) -> Result<Entries, String> {
         let entries = self.nodes[leader].running.clone().unwrap_or_default();
         let lost: Vec<&u8> = self
@@ -152,15 +154,15 @@ impl World {
         Ok(next)
     }
 
-    /// firstboot on a node that waits to be taken in again, once a majority of the others can do
-    /// it: its old member is removed, and another joins with the leader's log. Two steps, for a
-    /// node may go off in between.
+    /// What firstboot does on a node that waits to rejoin, as soon as a majority of the others
+    /// allows it: it removes the node's old member, and then another member joins with the leader's
+    /// log. These are two steps, because a node may be switched off in between.
     fn rebuild(&self, at: usize) -> Result<Vec<Self>, String> {
         let mut next = Vec::new();
         for (leader, majority) in self.majorities() {
             let entries = self.led(leader)?;
             let mut after = self.clone();
-            // The change of members is an entry like others: a majority has all that is before it.
+            // A membership change is an entry like any other: a majority has every entry before it.
             for at in &majority {
                 after.nodes[*at].takes(&entries);
             }
@@ -183,7 +185,7 @@ impl World {
         Ok(next)
     }
 
-    /// All that can happen next.
+    /// All possible next states.
     fn next(&self, guard: Guard) -> Result<Vec<Self>, String> {
         let mut next = self.writes()?;
         for at in 0..self.nodes.len() {
@@ -211,7 +213,7 @@ impl World {
         Ok(next)
     }
 
-    /// What others do to a node.
+    /// The states after each event that happens to a node from outside.
     fn befalls(&self, at: usize) -> Vec<Self> {
         let mut next = Vec::new();
         let mut with = |change: &dyn Fn(&mut Self)| {

@@ -40,7 +40,7 @@ fn expected() -> Expected {
     }
 }
 
-/// As etcd left it.
+/// The data is as etcd left it.
 fn left() -> Seen {
     Seen {
         contents: Contents::Log,

@@ -1,5 +1,5 @@
-//! Whatever another user plants where firstboot works, nothing of it is followed, nothing outside
-//! changes, and nothing waits.
+//! Whatever another user plants in firstboot's folders: firstboot does not follow it, changes
+//! nothing outside, and does not block.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -14,7 +14,7 @@ use super::*;
 use crate::files::tree::DEEPEST;
 use crate::files::{self, DesiredDir, DesiredFile, partial_file::PartialFile};
 
-/// What can stand in the place of a file or folder.
+/// What another user can plant in place of a file or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planted {
     LinkToFile,
@@ -38,7 +38,7 @@ const ALL: [Planted; 8] = [
     Planted::File,
 ];
 
-/// A folder that another user may write in, and what is outside of it.
+/// A folder that another user can write in, and the files outside of it.
 struct Bed {
     root: tempfile::TempDir,
 }
@@ -53,7 +53,7 @@ impl Bed {
         fs::create_dir_all(bed.outside("folder")).unwrap();
         fs::write(bed.outside("folder/inner"), "inner").unwrap();
         fs::write(bed.outside("file"), "precious").unwrap();
-        // Anyone can write there.
+        // Any user can write there.
         fs::set_permissions(
             bed.volume(),
             std::os::unix::fs::PermissionsExt::from_mode(0o777),
@@ -70,7 +70,8 @@ impl Bed {
         self.root.path().join("outside").join(name)
     }
 
-    /// Puts it at a place in the volume; `false` where this user cannot make such a thing.
+    /// Plants an entry at a path in the volume. Returns `false` if the present user cannot create
+    /// such an entry.
     fn plant(&self, planted: Planted, at: &Path) -> bool {
         match planted {
             Planted::LinkToFile => symlink(self.outside("file"), at).unwrap(),
@@ -96,7 +97,7 @@ impl Bed {
         true
     }
 
-    /// All that is outside, to the owner, the mode and the content.
+    /// Everything outside the volume, with mode, owner and content.
     fn picture(&self) -> Vec<(PathBuf, u32, u32, u64, String)> {
         let mut picture = Vec::new();
         let mut open = vec![self.root.path().join("outside")];
@@ -114,7 +115,7 @@ impl Bed {
             } else {
                 String::new()
             };
-            // A hard link changes how many names a file has.
+            // The number of hard links is omitted, because a hard link in the volume changes it.
             picture.push((path, about.mode(), about.uid(), about.ino(), content));
         }
         picture.sort();
@@ -122,10 +123,10 @@ impl Bed {
     }
 }
 
-/// One thing that firstboot does with a path.
+/// An operation of firstboot on a path.
 type Deed = (&'static str, fn(&Path) -> bool);
 
-/// Each says whether it was done, whether with what is there or in its place.
+/// Each returns whether it succeeded, either on the planted entry or by replacing it.
 const DEEDS: [Deed; 13] = [
     ("read a file", |at| files::read(at).is_ok()),
     ("read a file that may be missing", |at| {
@@ -180,8 +181,8 @@ fn own() -> (u32, u32) {
     (geteuid().as_raw(), nix::unistd::getegid().as_raw())
 }
 
-/// Does it in a thread: what waits for somebody to write to a FIFO is an error of the test, and no
-/// end of it.
+/// Runs an operation in a thread, so that one that blocks on a FIFO fails the test instead of
+/// hanging it.
 fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
     let (send, done) = mpsc::channel();
     std::thread::spawn(move || send.send(act()));
@@ -193,7 +194,7 @@ fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'stat
 fn whatever_is_planted_nothing_outside_changes_and_nothing_hangs() {
     for (what, deed) in DEEDS {
         for planted in ALL {
-            // The name itself, the one that a file has until it is whole, and a folder on the way.
+            // The path itself, its temporary name, and a folder on the way to it.
             for (place, at) in [
                 ("x", "x"),
                 (".x.new", "x"),

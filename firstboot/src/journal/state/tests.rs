@@ -1,4 +1,4 @@
-//! What follows from histories.
+//! The states that result from sequences of events.
 
 use super::super::disk_id_file::DiskIdFile;
 use super::super::disk_state::{DiskState, classify_disk};
@@ -89,8 +89,8 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
         (state.etcd, aside.etcd.map(|etcd| etcd.patch)),
         (None, Some(1))
     );
-    // After it lost its data, it must not start as an empty member: the others would take its new
-    // log for the old one.
+    // After it lost its data, it must not start as an empty member: the others would mistake its
+    // new log for the old one.
     for (contents, verdict) in [
         (Contents::Empty, Verdict::Fresh),
         (Contents::NoLog, Verdict::CutShort),

@@ -1,4 +1,5 @@
-//! Each reason to stay; and no observation removes a member that the quorum needs.
+//! Each reason not to leave, and a check that no observation removes a member that the quorum
+//! needs.
 
 use proptest::prelude::*;
 

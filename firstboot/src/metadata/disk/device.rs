@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::metadata::document::LIMIT;
 
-/// The most that firstboot reads from one disk. A damaged chain of clusters can be a circle.
+/// The limit for the bytes that firstboot reads from one disk. A damaged chain of clusters can be
+/// circular.
 const BUDGET: u64 = 16 * LIMIT;
 
 /// An open disk with a budget for what is read from it.
@@ -42,7 +43,7 @@ impl Disk {
     }
 }
 
-/// The size of a file on a disk, where a node document can be that large.
+/// The size of a file on a disk; an error if it is larger than a node document can be.
 pub(super) fn checked_size(size: u32) -> Result<usize> {
     ensure!(
         u64::from(size) <= LIMIT,

@@ -14,12 +14,12 @@ const DIRECTORY: u8 = 0x10;
 const VOLUME: u8 = 0x08;
 /// An entry with a part of a long name (`ATTR_EXT`).
 const LONG: u8 = 0x0F;
-/// The most clusters that FAT12 numbers (fs/fat/fat.h, `MAX_FAT12`).
+/// The maximum number of clusters in FAT12 (fs/fat/fat.h, `MAX_FAT12`).
 const MAX_FAT12: u32 = 0xFF4;
-/// A folder has 65,536 entries at most.
+/// The maximum size of a folder in bytes: 65,536 entries.
 const MAX_FOLDER: usize = ENTRY << 16;
 
-/// The content of the file; `None` where the volume has no such file.
+/// The content of the file; `None` if the volume does not have the file.
 pub(super) fn read(disk: &Disk, path: &str) -> Result<Option<Vec<u8>>> {
     let volume = Volume::open(disk)?;
     let mut folder = volume.root()?;
@@ -60,13 +60,13 @@ struct Volume<'a> {
     width: Width,
     /// Bytes in a cluster.
     cluster: u32,
-    /// Where the allocation table starts, in bytes.
+    /// The offset of the allocation table, in bytes.
     table: u64,
-    /// Where the root folder of FAT12 and FAT16 starts, and its length, in bytes.
+    /// The offset and the length of the root folder of FAT12 and FAT16, in bytes.
     fixed_root: (u64, usize),
     /// The first cluster of FAT32's root folder.
     root_cluster: u32,
-    /// Where cluster 2 starts, in bytes.
+    /// The offset of cluster 2, in bytes.
     data: u64,
     /// One more than the last cluster's number.
     end: u32,
@@ -130,7 +130,7 @@ impl<'a> Volume<'a> {
         }
     }
 
-    /// The content of a chain of clusters, whole clusters of it, until there are `enough` bytes.
+    /// Reads whole clusters of a chain until there are `enough` bytes.
     fn chain(&self, first: u32, enough: usize) -> Result<Vec<u8>> {
         let mut content = Vec::new();
         let mut next = (enough > 0).then_some(first);
@@ -187,7 +187,7 @@ struct Entry {
     size: u32,
 }
 
-/// The entry of this name, in any case, as vfat compares names.
+/// The entry with this name, regardless of case, as vfat compares names.
 fn find(folder: &[u8], name: &str) -> Option<Entry> {
     let mut long = LongName::default();
     for entry in folder.chunks_exact(ENTRY).take_while(|entry| entry[0] != 0) {
@@ -213,7 +213,7 @@ fn find(folder: &[u8], name: &str) -> Option<Entry> {
     None
 }
 
-/// `NAME    EXT` as `NAME.EXT`.
+/// Converts `NAME EXT` to `NAME.EXT`.
 fn short_name(entry: &[u8]) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     match (text(&entry[..8]), text(&entry[8..11])) {
@@ -222,10 +222,10 @@ fn short_name(entry: &[u8]) -> String {
     }
 }
 
-/// A long name, whose parts stand before the entry of the short name, the last part first.
+/// A long name, whose parts are stored before the entry of the short name, the last part first.
 #[derive(Debug, Default)]
 struct LongName {
-    /// Parts by their place.
+    /// The parts by their position.
     parts: Vec<(u8, Vec<u16>)>,
     checksum: u8,
 }
@@ -254,7 +254,8 @@ impl LongName {
         ));
     }
 
-    /// The name, if it is this short entry's: its parts are complete, and the checksum fits.
+    /// The name, if it belongs to this short entry: its parts are complete, and the checksum
+    /// matches.
     fn of(self, entry: &[u8]) -> Option<String> {
         let sum = entry[..11]
             .iter()

@@ -8,27 +8,27 @@ use super::device::{Disk, array, checked_size, u16_at, u32_at};
 /// Descriptors start here and have this size (ECMA-119, 6.2.1).
 const SECTOR: usize = 2048;
 const FIRST_DESCRIPTOR: u64 = 16;
-/// More descriptors than any disk has.
+/// The limit for descriptors: more than any disk has.
 const MAX_DESCRIPTORS: u64 = 64;
-/// A folder of 1 MiB has thousands of entries.
+/// The limit for a folder in bytes: 1 MiB holds thousands of entries.
 const MAX_FOLDER: u32 = 1 << 20;
-/// More continuations than any entry's Rock Ridge fields need.
+/// The limit for continuations: more than the Rock Ridge fields of any entry need.
 const MAX_CONTINUATIONS: usize = 8;
-/// What precedes a record's name (ECMA-119, 9.1).
+/// The length of a record before its name (ECMA-119, 9.1).
 const RECORD: usize = 33;
 
-/// Whether the disk has an ISO 9660 file system: the first descriptor's name stands behind its
+/// Whether the disk has an ISO 9660 file system: the identifier of the first descriptor follows its
 /// type.
 pub(super) fn is_iso(disk: &Disk) -> bool {
     disk.bytes(FIRST_DESCRIPTOR * SECTOR as u64 + 1, 5)
         .is_ok_and(|magic| magic == b"CD001")
 }
 
-/// The content of the file; `None` where the disk has no such file.
+/// The content of the file; `None` if the disk does not have the file.
 pub(super) fn read(disk: &Disk, path: &str) -> Result<Option<Vec<u8>>> {
     let mut trees = trees(disk)?;
     // The primary tree has Rock Ridge's names and the plain ones; a disk without Rock Ridge may
-    // have a Joliet tree besides.
+    // also have a Joliet tree.
     trees.sort_by_key(|tree| tree.names);
     for tree in trees {
         if let Some(content) = tree.read(path)? {
@@ -96,7 +96,7 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
 }
 
 impl Entry {
-    /// A directory record (ECMA-119, 9.1). Numbers stand there in both byte orders, the
+    /// A directory record (ECMA-119, 9.1). Its numbers are stored in both byte orders, the
     /// little-endian one first.
     fn parse(record: &[u8]) -> Result<Self> {
         let attributes: [u8; 1] = array(record, 1)?;
@@ -145,8 +145,8 @@ impl Tree<'_> {
         let mut at = 0;
         while let Some(length) = folder.get(at).map(|length| usize::from(*length)) {
             if length == 0 {
-                // A record does not cross the border of a sector: zeroes fill it up (ECMA-119,
-                // 6.8.1.1).
+                // A record does not cross a sector boundary: the rest of the sector is filled with
+                // zeros (ECMA-119, 6.8.1.1).
                 at = (at + 1).next_multiple_of(SECTOR);
                 continue;
             }
@@ -174,7 +174,7 @@ impl Tree<'_> {
             return Ok(String::from_utf16(&units)
                 .is_ok_and(|own| without_version(&own).eq_ignore_ascii_case(name)));
         }
-        // The record is filled up to an even length before the fields of Rock Ridge.
+        // The name is padded to an even offset before the fields of Rock Ridge.
         let fields = record
             .get((RECORD + length).next_multiple_of(2)..)
             .unwrap_or_default();
@@ -194,7 +194,7 @@ impl Tree<'_> {
             let mut rest = area.as_slice();
             while let Some((length, field)) = field(rest) {
                 match (&field[..2], field) {
-                    // Its flags are behind the header of four bytes; 2 and 4 mean `.` and `..`.
+                    // Its flags follow the header of four bytes; 2 and 4 mean `.` and `..`.
                     (b"NM", [_, _, _, _, flags, part @ ..]) if flags & 6 == 0 => {
                         name.get_or_insert_default().extend(part);
                     }
@@ -219,7 +219,7 @@ impl Tree<'_> {
     }
 }
 
-/// The first field of an area and its length; `None` where no whole field follows.
+/// The first field of an area and its length; `None` if no complete field follows.
 fn field(area: &[u8]) -> Option<(usize, &[u8])> {
     let length = usize::from(*area.get(2)?);
     let field = area.get(..length).filter(|_| length >= 4)?;
@@ -232,8 +232,9 @@ fn without_version(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Whether a plain ISO 9660 name stands for the wanted one. Such names have capitals, digits and
-/// underscores, and at level 1 only eight of them: `user-data` becomes `USER_DATA` or `USER_DAT`.
+/// Whether a plain ISO 9660 name corresponds to the wanted one. Such names consist of capitals,
+/// digits and underscores, and at level 1 only of eight characters: `user-data` becomes `USER_DATA`
+/// or `USER_DAT`.
 fn is_plain_name(own: &str, wanted: &str) -> bool {
     let plain: String = wanted
         .chars()

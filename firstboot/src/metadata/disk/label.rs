@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-/// The disks with a label, in any case. udev's links cost nothing, so they are read first. blkid
-/// reads every disk; it runs only where udev has made no links.
+/// The disks with this label, regardless of case. udev's links cost nothing, so they are read
+/// first. blkid reads every disk, so it runs only if udev has created no links.
 pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
     if let Ok(folder) = fs::read_dir(links) {
         let named = folder.flatten().filter(|link| {
@@ -19,7 +19,7 @@ pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
         disks.sort();
         return Ok(disks);
     }
-    // The null cache keeps blkid from listing a disk that was there yesterday.
+    // The null cache prevents blkid from listing a disk that no longer exists.
     let output = Command::new("blkid")
         .args(["-c", "/dev/null", "-o", "export"])
         .stdin(Stdio::null())
@@ -36,7 +36,7 @@ fn among(listing: &str, label: &str) -> Vec<PathBuf> {
             disk.lines()
                 .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
         };
-        // FAT has its label twice. Where the one in the root folder is lost, the one in the boot
+        // FAT stores its label twice. If the one in the root folder is missing, the one in the boot
         // sector counts.
         let found = value("LABEL").or_else(|| value("LABEL_FATBOOT"));
         if found.is_some_and(|found| found.eq_ignore_ascii_case(label)) {

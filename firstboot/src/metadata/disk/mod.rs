@@ -14,13 +14,13 @@ use anyhow::Result;
 
 use self::device::Disk;
 
-/// The disks with this label, in any case.
+/// The disks with this label, regardless of case.
 pub(super) fn labelled(label: &str) -> Result<Vec<PathBuf>> {
     label::find(Path::new("/dev/disk/by-label"), label)
 }
 
 /// The content of a file on a disk; `path` is relative to the disk's root, with `/` between names.
-/// `None`: the disk has no such file.
+/// `None` if the disk does not have the file.
 pub(super) fn read(disk: &Path, path: &str) -> Result<Option<Vec<u8>>> {
     let disk = Disk::open(disk)?;
     if iso::is_iso(&disk) {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A FAT volume with the label and a file at `path`, behind others.
+/// A FAT volume with the label and a file at `path`, which follows other entries.
 fn fat(
     options: fatfs::FormatVolumeOptions,
     sectors: usize,
@@ -21,7 +21,7 @@ fn fat(
         for name in folders.split('/').filter(|name| !name.is_empty()) {
             folder = folder.create_dir(name).unwrap();
         }
-        // What firstboot has to pass over: a file that was removed, and others.
+        // Entries that firstboot must skip: a deleted file, and other files.
         folder.create_file("removed with a long name").unwrap();
         folder.remove("removed with a long name").unwrap();
         for number in 0..others {
@@ -107,16 +107,16 @@ fn a_file_is_read_from_each_width_of_fat() {
     }
 }
 
-/// A FAT32 as `mkfs.vfat -F 32` makes it on a disk of 1 MiB: fewer clusters than Microsoft's rule
-/// wants.
+/// A FAT32 volume as `mkfs.vfat -F 32` creates it on a disk of 1 MiB: it has fewer clusters than
+/// Microsoft's rule requires.
 fn small_fat32(content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 2048 * 512];
     image[..3].copy_from_slice(&[0xEB, 0x58, 0x90]);
     let put = |image: &mut Vec<u8>, at: usize, bytes: &[u8]| {
         image[at..at + bytes.len()].copy_from_slice(bytes);
     };
-    // 512 bytes a sector, 1 sector a cluster, 32 reserved, 2 tables of 16 sectors, the root folder
-    // in cluster 2.
+    // 512 bytes per sector, 1 sector per cluster, 32 reserved sectors, 2 tables of 16 sectors, the
+    // root folder in cluster 2.
     put(&mut image, 11, &[0, 2, 1, 32, 0, 2, 0, 0]);
     image[21] = 0xF8;
     put(&mut image, 32, &2048u32.to_le_bytes());
@@ -182,8 +182,8 @@ fn joliet(name: &str) -> Vec<u8> {
     name.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }
 
-/// An ISO 9660 disk with two trees: the file has the first name, behind Rock Ridge's fields, in the
-/// primary one, and the second in Joliet's. Its content is in sector 21.
+/// An ISO 9660 disk with two trees: the file has the first name and the fields of Rock Ridge in the
+/// primary tree, and the second name in Joliet's tree. Its content is in sector 21.
 fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 24 * 2048];
     let mut put = |sector: usize, at: usize, bytes: &[u8]| {

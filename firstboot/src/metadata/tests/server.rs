@@ -1,5 +1,5 @@
-//! A small http server for one test: it answers each request by a function and keeps what was
-//! asked.
+//! A small HTTP server for one test: a function answers each request, and the server records the
+//! requests.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;

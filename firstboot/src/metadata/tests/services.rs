@@ -13,7 +13,7 @@ fn status(status: u16) -> Response {
     (status, "", b"no".to_vec())
 }
 
-/// Asks a source on a machine of the platform.
+/// Queries a source on a machine of the platform.
 fn ask_on(platform: Platform, source: &Source, server: &Server) -> Result<Answer> {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("proc")).unwrap();
@@ -33,7 +33,8 @@ fn ask_on(platform: Platform, source: &Source, server: &Server) -> Result<Answer
     })
 }
 
-/// reqwest makes no client without it, not even for plain http. Another test may have been first.
+/// reqwest creates no client without a crypto provider, not even for plain http. Another test may
+/// have installed it already.
 fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
@@ -119,7 +120,8 @@ fn openstack_gives_the_user_data() {
     );
 }
 
-/// EC2's service: it wants a token that it gave, and each is good for so many requests.
+/// EC2's service: it requires a token that it has issued, and each token is valid for a limited
+/// number of requests.
 fn ec2_service(uses: u32, user_data: Response) -> Server {
     let (mut number, mut left) = (0, 0);
     Server::start(move |request: &Request| {

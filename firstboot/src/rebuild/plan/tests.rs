@@ -16,7 +16,7 @@ fn member(id: u64) -> Member {
     }
 }
 
-/// A cluster of 1, 2 and 3, in which 3 is to be rebuilt and 1 and 2 are well.
+/// A cluster of 1, 2 and 3, in which 3 must be rebuilt and 1 and 2 are healthy.
 fn observed() -> Observed {
     let peer = |id: u64| Peer {
         name: format!("etcd-{id}"),
@@ -226,9 +226,9 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
 }
 
 proptest! {
-    /// For every observation, no member is removed or added unless the healthy voters are a quorum
-    /// before and after, only what has this node's own name or address is removed, and only one
-    /// learner is there at a time.
+    /// For every observation: a member is removed or added only if the healthy voters are a quorum
+    /// before and after; only a member with this node's own name or address is removed; and there
+    /// is only one learner at a time.
     #[test]
     fn no_step_puts_a_quorum_at_risk(
         kinds in prop::collection::vec(0..3_u8, 7),

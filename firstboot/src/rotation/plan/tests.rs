@@ -19,7 +19,8 @@ fn port(trusts: &str, issuer: &str) -> ServedCertificate {
     }
 }
 
-/// A member that trusts these CAs and presents a certificate of that one, on both ports.
+/// A member that trusts the CAs `trusts` and presents a certificate of the CA `issuer`, on both
+/// ports.
 #[expect(clippy::unnecessary_wraps, reason = "other observations are errors")]
 fn seen(trusts: &str, issuer: &str) -> Observation {
     Ok(vec![port(trusts, issuer); 2])
@@ -56,7 +57,7 @@ fn waits(observed: &Observed, words: &[&str]) {
 #[test]
 fn it_trusts_then_shows_then_drops() {
     let (old, both) = (seen("o", "o"), seen("no", "o"));
-    // With a document of both, or of the new one alone.
+    // The document contains both CAs, or only the new one.
     for wanted in ["no", "n"] {
         let step = observed(wanted, "no", true, old.clone(), [old.clone(), old.clone()]);
         assert_eq!(plan(&step), Plan::Restart);
@@ -188,10 +189,10 @@ mod explore {
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
     struct Node {
         told: bool,
-        /// On the disk.
+        /// The CAs on the disk.
         trusts: String,
         issuer: String,
-        /// What etcd has read at its start.
+        /// The CAs that etcd has read at its start.
         runs: String,
     }
 
@@ -206,7 +207,8 @@ mod explore {
         all.into_iter().collect()
     }
 
-    /// What happens next to one node, by the rule; a kill at any time leaves it as it is.
+    /// The state of one node after its next step by the rule. A kill at any time leaves the state
+    /// unchanged.
     fn next(nodes: &[Node; 3], at: usize, wanted: &str) -> Option<Node> {
         let mut node = nodes[at].clone();
         if !node.told {

@@ -19,8 +19,7 @@ const COLUMNS: usize = 64;
 /// Reads the header and decrypts the file key.
 ///
 /// # Errors
-/// [`ErrorKind::PermissionDenied`] where the header is valid and none of the identities decrypts
-/// it.
+/// [`ErrorKind::PermissionDenied`] if the header is valid and none of the identities decrypts it.
 pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Result<FileKey> {
     let mut header = Header {
         from: from.by_ref().take(LIMIT),

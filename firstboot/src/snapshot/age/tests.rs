@@ -38,7 +38,7 @@ fn recipients(texts: &[&str]) -> Vec<Recipient> {
 
 fn sealed(plain: &[u8], to: &[&str]) -> Vec<u8> {
     let mut sealer = Encryptor::begin(&recipients(to), Vec::new()).unwrap();
-    // In pieces that do not fit the chunks.
+    // The pieces do not match the chunks.
     plain
         .chunks(10_007)
         .for_each(|piece| sealer.write_all(piece).unwrap());
@@ -74,7 +74,7 @@ fn every_recipient_opens_it_and_nobody_else() {
 }
 
 /// The sizes to try with the `age` program. Without the program there are none; that is printed
-/// where the capture of output cannot hide it. With snapshots the same is tried end to end.
+/// where the capture of output cannot hide it. An end-to-end test does the same with snapshots.
 fn sizes_for_age(test: &str) -> Vec<usize> {
     if Command::new("age")
         .arg("--version")
@@ -130,8 +130,8 @@ fn what_the_age_program_seals_opens_here() {
     }
 }
 
-/// A file for [`OWN`] with these stanzas beside its own, and a MAC that is right. `own` may spoil
-/// its own stanza.
+/// A file for [`OWN`] with these stanzas in addition to its own, and with a correct MAC. `own` may
+/// damage its own stanza.
 fn with(more: &str, own: impl FnOnce(String) -> String) -> Vec<u8> {
     let (file_key, ephemeral) = ([3; 16], [9; 32]);
     let recipient = x25519(OWN, X25519_BASEPOINT_BYTES);
@@ -223,7 +223,7 @@ fn its_own_stanza_must_be_one() {
     );
 }
 
-/// The secret key is not the file's: that says nothing against the file.
+/// A secret key that does not belong to the file does not mean that the file is damaged.
 #[test]
 fn a_wrong_identity_is_told_from_a_damaged_header() {
     let error = opened(&sealed(b"x", &[OTHER, OTHER]), &SECRET).unwrap_err();
@@ -241,7 +241,7 @@ fn a_wrong_identity_is_told_from_a_damaged_header() {
     );
 }
 
-/// As many bytes as 3,000 recipients take.
+/// The header has the size that 3,000 recipients need.
 #[test]
 fn a_long_header_opens_and_one_that_would_not_is_not_written() {
     assert_eq!(
@@ -322,8 +322,8 @@ proptest! {
         prop_assert!(opened(&[&file[..], &vec![0; more]].concat(), &SECRET).is_err());
     }
 
-    /// Cut where a chunk ends, which is where a reader that looks at chunks alone would see nothing
-    /// wrong.
+    /// Truncated at the end of a chunk, where a reader that checks only single chunks would detect
+    /// nothing.
     #[test]
     fn whole_chunks_may_not_be_missing_or_swapped(count in 2..5usize, gone in 0..5usize) {
         let file = sealed(&some(count * CHUNK), &[&PUBLIC]);

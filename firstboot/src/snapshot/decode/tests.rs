@@ -9,7 +9,7 @@ use super::super::encode::{Encoding, Sink, Stored};
 use super::*;
 use crate::exit::{Exit, code_of};
 
-/// Bytes that both hands hold.
+/// Bytes that the encoder and the test share.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -28,7 +28,7 @@ impl Sink for Shared {
     }
 }
 
-/// Bytes with meta pages that state that there are so many of 1 KiB, and other bytes after them.
+/// A file with meta pages that state this many pages of 1 KiB, followed by other bytes.
 fn database(pages: u64, length: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..length.max(2048))
         .map(|at: usize| u8::try_from(at / 7 % 256).unwrap())
@@ -107,7 +107,7 @@ fn what_was_encoded_comes_back() {
     }
 }
 
-/// Neither is a fault of the file's.
+/// A missing or wrong key is not a fault of the file.
 #[test]
 fn without_its_key_a_file_is_locked_and_not_damaged() {
     // The identity of the age specification's own example.
@@ -155,7 +155,7 @@ fn other_formats_are_named() {
             error.to_string().contains(words) && code_of(&error) == Exit::Refused,
             "{error}"
         );
-        // Below age, too.
+        // An encrypted file with the same content is refused as well.
         let error = decoded(&encoded(begin, false, true), Some(&SECRET)).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
@@ -177,7 +177,7 @@ fn other_formats_are_named() {
     assert_eq!(decoded(&skipped, None).unwrap(), database(2, 0));
 }
 
-/// zstd's frames with the window that `--long=NN` makes.
+/// Frames of zstd with the window that `--long=NN` sets.
 #[test]
 fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_named() {
     let plain = database(3000, 3 << 20);
@@ -198,7 +198,8 @@ fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_named() {
     );
 }
 
-/// A gigabyte of zeros, and one behind meta pages that state little, in a few KiB.
+/// A gigabyte of zeros, and a gigabyte after meta pages that state a small size, each compressed to
+/// a few KiB.
 #[test]
 fn what_holds_more_than_it_states_is_not_written_out() {
     struct Counted(usize);
@@ -243,11 +244,11 @@ proptest! {
         let at = at.index(stored.len());
         let mut flipped = stored.clone();
         flipped[at] ^= 1 << bit;
-        // By its first bytes it may be no such file at all; then the walk over its pages refuses
-        // it.
+        // With changed first bytes it may not be recognised as such a file at all; then the walk
+        // over its pages refuses it.
         if at >= age::MAGIC.len() {
             prop_assert!(decoded(&stored[..at], Some(&SECRET)).is_err());
-            // zstd has bits that mean nothing.
+            // Some bits of a zstd frame have no meaning.
             let came = decoded(&flipped, Some(&SECRET));
             prop_assert!(came.is_err() || !encrypt && came.unwrap() == plain);
         }

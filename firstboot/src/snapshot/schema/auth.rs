@@ -1,8 +1,8 @@
 //! The buckets `auth`, `authUsers` and `authRoles` (auth/store.go; api/authpb/auth.proto).
 //!
-//! etcd reads `auth` only if it has exactly the bytes that it looks for: whatever else stands there
-//! leaves the cluster without authentication. So all that etcd keeps true of these buckets is held
-//! against what they contain.
+//! etcd accepts `auth` only if it contains exactly the bytes that etcd expects: any other content
+//! leaves the cluster without authentication. So these buckets are checked against every rule that
+//! etcd maintains for them.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -11,13 +11,13 @@ use bolt::Faults;
 
 use super::wire::{Fields, Malformed, Value};
 
-/// The user and the role without whom etcd does not switch authentication on.
+/// The user and the role that must exist before etcd enables authentication.
 const ROOT: &[u8] = b"root";
-/// So many roles are remembered, as a hash each. With more of them it is not checked that users
-/// have none that is missing.
+/// The number of roles that are remembered, each as a hash. With more roles, it is not checked that
+/// all roles of users exist.
 const REMEMBERED: usize = 1 << 17;
 
-/// What was seen so far. `authRoles` comes before `authUsers`.
+/// What was read so far. `authRoles` comes before `authUsers`.
 #[derive(Debug, Default)]
 pub(super) struct Auth {
     pub(super) enabled: bool,
@@ -28,11 +28,11 @@ pub(super) struct Auth {
     roles: HashSet<u64>,
 }
 
-/// Permission's types: READ, WRITE, READWRITE.
+/// The number of permission types: READ, WRITE, READWRITE.
 const TYPES: u64 = 3;
 
 impl Auth {
-    /// A key of `auth`. Returns what is wrong with it.
+    /// Reads a key of `auth`. Returns what is wrong with it.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match (key, value) {
             (b"authEnabled", [0 | 1]) => self.enabled = value == [1],
@@ -47,7 +47,7 @@ impl Auth {
         None
     }
 
-    /// A key of `authRoles`. Returns what is wrong with it.
+    /// Reads a key of `authRoles`. Returns what is wrong with it.
     pub(super) fn role(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         if self.roles.len() < REMEMBERED {
             self.roles.insert(self.hasher.hash_one(key));
@@ -62,10 +62,11 @@ impl Auth {
         }
     }
 
-    /// A key of `authUsers`. Returns what is wrong with it.
+    /// Reads a key of `authUsers`. Returns what is wrong with it.
     pub(super) fn user(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let user = User::read(value);
-        // One fault for one cause: a `root` that cannot be read is not missing too.
+        // One cause leads to one fault: a `root` that cannot be read is not also reported as
+        // missing.
         self.root |= key == ROOT
             && user
                 .as_ref()
@@ -80,7 +81,7 @@ impl Auth {
             () if !user.password.is_empty() && !is_bcrypt(user.password) => {
                 Some("a user's password as bcrypt hashes it")
             }
-            // etcd looks for a role by halves.
+            // etcd looks for a role by binary search.
             () if !user.roles.is_sorted_by(|a, b| a < b) => {
                 Some("a user's roles in ascending order")
             }
@@ -91,7 +92,7 @@ impl Auth {
         }
     }
 
-    /// What must be there, once all was seen.
+    /// Checks that the required entries exist, after all were read.
     pub(super) fn finish(&self, faults: &mut Faults) {
         if !self.revision {
             faults.add(
@@ -158,7 +159,7 @@ impl<'a> User<'a> {
             match field {
                 1 => user.name = value.some_bytes()?,
                 2 => user.password = value.some_bytes()?,
-                // A string, and 3.7 reads none that is not UTF-8.
+                // The field is a string, and 3.7 reads no string that is not UTF-8.
                 3 => user.roles.push(value.some_bytes().and_then(text)?),
                 4 => options(value.bytes()?)?,
                 _ => return Err(Malformed),
@@ -168,7 +169,7 @@ impl<'a> User<'a> {
     }
 }
 
-/// Whether it has no password; a boolean.
+/// Checks the options of a user: only whether it has no password, as a boolean.
 fn options(bytes: &[u8]) -> Result<(), Malformed> {
     let mut fields = Fields::of(bytes, 0);
     while let Some(field) = fields.next()? {

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-/// What `cluster` says.
+/// The content of the bucket `cluster`.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     /// 3.MINOR.0.
     pub(super) minor: Option<u64>,
-    /// The minor to which a downgrade is under way (from 3.5 on).
+    /// The target minor version of a downgrade in progress (from 3.5 on).
     pub(super) downgrade: Option<u64>,
 }
 
@@ -16,7 +16,7 @@ pub(super) struct Cluster {
 const NEWEST: u64 = 7;
 
 impl Cluster {
-    /// A key of `cluster`. Returns what is wrong with it.
+    /// Reads a key of `cluster`. Returns what is wrong with it.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match key {
             b"clusterVersion" => {
@@ -62,7 +62,7 @@ fn id(key: &[u8]) -> Option<u64> {
     (format!("{id:x}") == text).then_some(id)
 }
 
-/// A key of `members`: the member, or what is wrong with it.
+/// Reads a key of `members`. Returns the member, or what is wrong with it.
 pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -188,7 +188,7 @@ mod tests {
             br#"{"id":2185608329600542862,"peerURLs":["unix://localhost:2"],"name":"a","clientURLs":["http://a:1"]}"#;
         let found = member(b"1e54d73227f9a88e", json).unwrap();
         assert_eq!((found.name.as_str(), found.learner), ("a", false));
-        // One that never started.
+        // A member that never started.
         assert!(
             member(
                 b"1",

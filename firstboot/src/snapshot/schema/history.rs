@@ -1,26 +1,27 @@
-//! Whether the bucket `key` has all revisions that it must have.
+//! Checks that the bucket `key` has all revisions that it must have.
 //!
 //! Each transaction that changes anything takes the next main revision, and numbers its changes
 //! from 0 (mvcc, kvstore_txn.go). etcd commits whole transactions. Only compaction removes
-//! revisions, none above the one up to which it compacts. So above that one no revision is missing,
-//! and no change of one: what is missing was lost.
+//! revisions, and only up to the compacted revision. So above the compacted revision no revision
+//! and no change of a revision may be missing: one that is missing was lost.
 
 use bolt::{Faults, Offset};
 
 use super::record::Revision;
 
-/// The revisions as they come, in ascending order.
+/// The revisions read so far, in ascending order.
 #[derive(Debug, Default)]
 pub(super) struct History {
     last: Option<Revision>,
-    /// Where the last row of revisions without a gap begins, and the revision before the gap.
+    /// The first revision of the last row without a gap, its place, and the revision before the
+    /// gap.
     row: Option<(Revision, Offset, Option<Revision>)>,
     /// The last record without content.
     empty: Option<(Revision, Offset)>,
 }
 
 impl History {
-    /// Takes note of the next revision.
+    /// Records the next revision.
     pub(super) fn next(&mut self, revision: Revision, place: Offset) {
         let follows = self.last.is_some_and(|last| {
             let same = revision.main == last.main && last.sub.checked_add(1) == Some(revision.sub);
@@ -32,8 +33,8 @@ impl History {
         self.last = Some(revision);
     }
 
-    /// Takes note of a record without content. `etcdutl snapshot restore --bump-revision` makes
-    /// one, and marks all up to it as compacted.
+    /// Records a revision without content. `etcdutl snapshot restore --bump-revision` creates one,
+    /// and marks all revisions up to it as compacted.
     pub(super) fn empty(&mut self, revision: Revision, place: Offset) {
         self.empty = Some((revision, place));
     }
@@ -43,9 +44,9 @@ impl History {
         self.last.map_or(0, |last| last.main)
     }
 
-    /// Says what is missing, once it is known up to where history was compacted.
+    /// Reports missing revisions, once the compacted revision is known.
     pub(super) fn check(&self, compacted: i64, faults: &mut Faults) {
-        // The first transaction of all takes revision 2.
+        // The very first transaction takes revision 2.
         let first = compacted.max(1).saturating_add(1);
         if let Some((found, place, before)) = self.row
             && (found.main > first || found.main == first && found.sub > 0)
@@ -106,7 +107,7 @@ mod tests {
             (&[], 9),
             (&[(2, 0), (3, 0), (3, 1), (4, 0)], 0),
             (&[(2, 0)], 1),
-            // Of what was compacted anything may be left.
+            // Any of the compacted revisions may still exist.
             (&[(3, 1), (7, 0), (9, 4), (10, 0)], 9),
             (&[(3, 1), (10, 0), (10, 1)], 9),
             (&[(3, 1)], 9),

@@ -3,7 +3,7 @@
 
 use super::wire::{Fields, Malformed};
 
-/// etcd grants no lease for longer (lease/lessor.go, MaxLeaseTTL), in seconds.
+/// The longest lease that etcd grants, in seconds (lease/lessor.go, MaxLeaseTTL).
 const LONGEST: i64 = 9_000_000_000;
 
 /// What is wrong with a lease.
@@ -21,7 +21,7 @@ pub(super) fn objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
     (!fits).then_some("a lease of 1 to 9,000,000,000 seconds, with no more of them left")
 }
 
-/// Its ID, its seconds, and those that were left at the last checkpoint.
+/// The lease's ID, its seconds, and the seconds that remained at the last checkpoint.
 fn lease(bytes: &[u8]) -> Result<[i64; 3], Malformed> {
     let mut lease = [0; 3];
     let mut fields = Fields::of(bytes, 0);
@@ -34,12 +34,12 @@ fn lease(bytes: &[u8]) -> Result<[i64; 3], Malformed> {
     Ok(lease)
 }
 
-/// What is wrong with an alarm: the key holds it, and the value nothing.
+/// What is wrong with an alarm. The key contains the alarm, and the value is empty.
 pub(super) fn alarm_objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
     if !value.is_empty() {
         return Some("no value beside the alarm");
     }
-    // NOSPACE and CORRUPT. (3.4 raises one of no kind where a client asks for it, and is never
+    // NOSPACE and CORRUPT. (If a client requests it, 3.4 raises an alarm of no kind, and is never
     // healthy again.)
     let known = matches!(alarm(key), Ok((_, 1 | 2)));
     (!known).then_some("a member's alarm, as etcd encodes it")
@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    /// As etcd 3.5.35 stored them.
+    /// The bytes are as etcd 3.5.35 stored them.
     #[test]
     fn leases_and_alarms_are_read_as_etcd_writes_them() {
         for (id, value) in [

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::cluster::minor;
 use super::record::Revision;
 
-/// What `meta` says.
+/// The content of the bucket `meta`.
 #[derive(Debug, Default)]
 pub(super) struct Meta {
     pub(super) index: Option<u64>,
@@ -32,7 +32,7 @@ struct ConfState {
 }
 
 impl Meta {
-    /// A key of `meta`. Returns what is wrong with it.
+    /// Reads a key of `meta`. Returns what is wrong with it.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let number = || {
             <[u8; 8]>::try_from(value)
@@ -60,7 +60,7 @@ impl Meta {
                 self.finished.is_some()
             }
             b"storageVersion" => {
-                // Before 3.6 there was none.
+                // Before 3.6 there was no storage version.
                 self.storage = minor(value).filter(|minor| *minor >= 6);
                 self.storage.is_some()
             }
@@ -89,15 +89,15 @@ impl Meta {
         self.scheduled > self.finished
     }
 
-    /// What does not fit together, or not to the newest revision of which there is a record.
+    /// What is inconsistent within the bucket, or with the newest recorded revision.
     pub(super) fn objection(&self, newest: i64) -> Option<&'static str> {
         match () {
             () if self.finished > self.scheduled => {
                 Some("a compaction that was scheduled before it was finished")
             }
-            // A compaction goes from old to new, and is finished by what removes the last. (Where
-            // that is a deletion, and as many go at a time as there are, 3.4 and 3.5 write the end
-            // a moment later.)
+            // A compaction removes revisions from old to new, and the step that removes the last
+            // one also marks the compaction as finished. (If the last one is a deletion and the
+            // last batch is full, 3.4 and 3.5 write the mark a moment later.)
             () if self.compacting() && self.scheduled > Some(newest) => Some(
                 "a compaction under way up to a revision that there is; or it is taken while it ended: take another",
             ),

@@ -7,7 +7,7 @@ use super::wire::{Fields, Malformed};
 pub(crate) struct Revision {
     pub(crate) main: i64,
     pub(crate) sub: i64,
-    /// Whether what was done is that the key was deleted.
+    /// Whether the change deleted the key.
     pub(crate) deletion: bool,
 }
 
@@ -29,7 +29,7 @@ impl Revision {
     }
 }
 
-/// A value of the bucket `key`, but for the user's own value.
+/// A value of the bucket `key`, without the content of the user's own value.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
     pub(crate) key: &'a [u8],
@@ -63,7 +63,7 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
-    /// What is wrong with it as the record of this revision.
+    /// What makes the record invalid for this revision.
     pub(crate) fn objection(&self, revision: Revision) -> Option<&'static str> {
         let Self {
             created,
@@ -84,7 +84,7 @@ impl<'a> Record<'a> {
         if modified != revision.main {
             return Some("the mod_revision that the entry's key has");
         }
-        // Each put makes the version one higher, and takes a revision.
+        // Each put increments the version and takes a revision.
         let fits = created >= 1 && version >= 1 && version - 1 <= modified - created;
         (!fits).then_some("a create_revision of at least 1, and a version not above mod_revision - create_revision + 1")
     }

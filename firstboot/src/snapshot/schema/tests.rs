@@ -11,7 +11,8 @@ const PLACE: Offset = Offset {
     offset: 28_700,
 };
 
-/// What comes of these entries, bucket, key and value, in all of etcd's buckets.
+/// Reads these entries (bucket, key and value) in a database with all of etcd's buckets. Returns
+/// its contents and faults.
 fn read(entries: &[(&str, &[u8], &[u8])]) -> (Contents, Vec<String>) {
     let mut progress = |_| ();
     let mut reader = Reader::new(&mut progress);
@@ -45,7 +46,7 @@ fn read(entries: &[(&str, &[u8], &[u8])]) -> (Contents, Vec<String>) {
     )
 }
 
-/// These entries and those without which no database of etcd's is good.
+/// These entries, and the entries that every valid etcd database has.
 fn with<'a>(entries: &[(&'a str, &'a [u8], &'a [u8])]) -> Entries<'a> {
     [
         entries,
@@ -64,7 +65,7 @@ fn revision(main: i64, sub: i64, mark: &str) -> Vec<u8> {
     .concat()
 }
 
-/// A record of the key `k`, of small numbers.
+/// A record of the key `k` with small numbers.
 fn record(created: u8, modified: u8, version: u8) -> Vec<u8> {
     vec![
         0x0a, 1, b'k', 0x10, created, 0x18, modified, 0x20, version, 0x2a, 1, b'v',
@@ -146,7 +147,7 @@ fn a_member_starts_no_lower_than_history_was_compacted() {
     }
 }
 
-/// As `etcdutl snapshot restore --bump-revision --mark-compacted` leaves it.
+/// The database is as `etcdutl snapshot restore --bump-revision --mark-compacted` leaves it.
 #[test]
 fn a_bumped_revision_has_nothing_in_it_and_is_compacted() {
     let (bumped, record) = (revision(1_000_000_005, 0, ""), record(2, 2, 1));
@@ -285,7 +286,7 @@ fn faults_of_versions_and_auth_name_their_place() {
     ]);
 }
 
-/// Every bucket is looked for, and so is the key that is always there.
+/// Every bucket must exist, and so must the key that every etcd database has.
 #[test]
 fn another_program_s_database_is_not_etcd_s() {
     let mut progress = |_| ();
@@ -303,8 +304,8 @@ fn another_program_s_database_is_not_etcd_s() {
     );
 }
 
-/// Each minor's etcd was started on what each other one wrote: 3.4.23, 3.4.45, 3.5.1, 3.5.35,
-/// 3.6.16, 3.7.3.
+/// The etcd of each minor was started with the data of each other one: 3.4.23, 3.4.45, 3.5.1,
+/// 3.5.35, 3.6.16, 3.7.3.
 #[test]
 fn an_etcd_that_does_not_start_from_it_is_named() {
     let wrote = |storage: u64, cluster: u64| Contents {

@@ -1,7 +1,7 @@
-//! Protocol buffers, as etcd's encoders write them and no other way: fields in ascending order,
-//! none with the value that a missing one has, each number in as few bytes as it takes
-//! (gogo/protobuf in etcd 3.4 to 3.6, google.golang.org's in 3.7). So a bit that changes in a tag
-//! or a length shows, although a decoder would skip what it does not know.
+//! Protocol buffers, only in the form in which etcd's encoders write them: fields in ascending
+//! order, no field with its default value, each number in as few bytes as possible (gogo/protobuf
+//! in etcd 3.4 to 3.6, google.golang.org's in 3.7). So a changed bit in a tag or a length is
+//! detected, although a decoder would skip unknown fields.
 
 /// A field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(super) enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// Why bytes are not a message.
+/// The error for bytes that are not a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -23,7 +23,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Bytes, which may be none: a message that a message holds, and one of several texts.
+    /// Bytes, which may be empty: an embedded message, or one string of a repeated field.
     pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
         if let Self::Bytes(bytes) = self {
             Ok(bytes)
@@ -32,7 +32,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Bytes of a field that is there only if it has any.
+    /// Bytes of a field that exists only if it is not empty.
     pub(super) fn some_bytes(self) -> Result<&'a [u8], Malformed> {
         self.bytes().and_then(|bytes| {
             if bytes.is_empty() {
@@ -53,8 +53,8 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a message in which the one with this number may come several times; 0: none
-    /// may.
+    /// The fields of a message in which only the field with the number `repeated` may occur several
+    /// times; 0: none may.
     pub(super) fn of(bytes: &'a [u8], repeated: u64) -> Self {
         Self {
             rest: bytes,
@@ -94,7 +94,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A number in as few bytes as it takes.
+/// Reads a number, which must have as few bytes as possible.
 fn number(rest: &mut &[u8]) -> Result<u64, Malformed> {
     let mut number = 0;
     for (index, byte) in (0..10).zip(rest.iter()) {

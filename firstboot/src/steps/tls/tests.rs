@@ -1,4 +1,4 @@
-//! Each way a certificate can be wrong, and the words it is answered with.
+//! Each way in which a certificate can be wrong, and the message for it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -88,13 +88,13 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
     }
 }
 
-/// A node with all that it needs.
+/// A node with everything that it needs.
 pub(crate) fn issued() -> Identity {
     issued_in(2020)
 }
 
-/// The same, with a peer certificate that is valid from the first of January on; the others are
-/// from 2020.
+/// Such a node, with a peer certificate that is valid from the first of January of this year on;
+/// the others are from 2020.
 pub(crate) fn issued_in(year: i32) -> Identity {
     let ca = ca();
     identity(&ca, |tls| {

@@ -2,7 +2,7 @@
 
 use crate::recipe::read;
 
-/// The first finding: the text that it marks, what it says, and its help.
+/// Each finding: the text that it marks, its message, and its help.
 fn said(text: &str) -> Vec<(String, String, String)> {
     let marked = |finding: &crate::Diagnostic| {
         text.get(finding.span.clone())

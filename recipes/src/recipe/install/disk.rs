@@ -4,13 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A whole disk, without `/dev/`: the kernel's name for it (`sda`, `nvme0n1`, `cciss/c0d0`), or a
-/// link that udev keeps below `disk/by-id/` or `disk/by-path/`.
+/// link of udev under `disk/by-id/` or `disk/by-path/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk(String);
 
 const EXPECTED: &str = "expected a whole disk, as in \"sda\", \"nvme0n1\" or \"/dev/disk/by-id/wwn-0x5000c500a0b1c2d3\"";
 
-/// What the kernel calls disks that anaconda does not install on, or not by that name.
+/// Kernel names of devices on which anaconda does not install, or not by that name.
 const VIRTUAL: [(&str, &str); 8] = [
     ("dm-", "a device-mapper device"),
     ("md", "a software RAID"),
@@ -93,8 +93,8 @@ fn udev_link(link: &str) -> Result<(), String> {
     })
 }
 
-/// The disk that a partition's name belongs to: a number follows disks that end with a letter, `p`
-/// and a number all others.
+/// The disk of a partition name: the partition's suffix is a number if the disk's name ends with a
+/// letter, otherwise `p` and a number.
 fn disk_of_partition(name: &str) -> Option<&str> {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
     if stem.len() == name.len() {

@@ -11,7 +11,7 @@ pub enum Family {
     Oracle,
 }
 
-/// A repository of a family's own: its name, and its addresses in order.
+/// A repository of the family: its name, and its addresses in order.
 type Repository = (&'static str, &'static [&'static str]);
 
 impl Family {
@@ -40,7 +40,7 @@ impl Family {
         }
     }
 
-    /// The trees that everyone may install from. RHEL has none without a subscription.
+    /// The trees that can be used without an account. RHEL has none without a subscription.
     pub(crate) const fn trees(self) -> &'static [&'static str] {
         match self {
             Self::Centos => &CENTOS_TREES,
@@ -49,7 +49,7 @@ impl Family {
         }
     }
 
-    /// Where the updates are, for an installation from [`Family::trees`].
+    /// The repository of updates for an installation from [`Family::trees`].
     pub(crate) const fn updates(self) -> Option<Repository> {
         match self {
             Self::Centos => Some(("updates", &CENTOS_UPDATES)),
@@ -61,7 +61,7 @@ impl Family {
         }
     }
 
-    /// The key that signs its packages, as its release package brings it.
+    /// The path of the key that signs its packages; its release package installs the key.
     pub const fn key(self) -> &'static str {
         match self {
             Self::Centos => "/etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7",
@@ -70,7 +70,7 @@ impl Family {
         }
     }
 
-    /// Kernels that are left out, since all that is written for a node is written for 3.10.0-1160.
+    /// Kernels that are excluded, since everything for a node is written for 3.10.0-1160.
     pub const fn other_kernels(self) -> &'static [&'static str] {
         match self {
             Self::Centos | Self::Rhel => &[],
@@ -79,7 +79,7 @@ impl Family {
     }
 }
 
-/// CentOS 7.9 is in the vault since mirrorlist.centos.org is gone, and few mirrors carry it
+/// CentOS 7.9 moved to the vault when mirrorlist.centos.org was shut down, and few mirrors carry it
 /// (DataDog/datadog-agent#54987).
 const CENTOS_TREES: [&str; 3] = [
     "https://vault.centos.org/7.9.2009/os/x86_64/",

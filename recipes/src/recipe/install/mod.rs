@@ -21,16 +21,16 @@ use crate::reader::{Located, Table};
 /// How a machine is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Install {
-    /// Which distribution the trees hold.
+    /// The distribution of the trees.
     pub family: Family,
-    /// Where its packages are, first tried first.
+    /// The URLs of its packages, in the order in which they are tried.
     pub trees: Vec<Base>,
-    /// The digest of a tree's `repodata/repomd.xml`: anaconda 7 checks no package signature
-    /// (yumpayload.py sets no gpgcheck), this pins them all.
+    /// The digest of a tree's `repodata/repomd.xml`. anaconda 7 does not check package signatures
+    /// (yumpayload.py sets no gpgcheck); this digest pins all packages.
     pub repomd_sha256: Option<Sha256>,
     /// More repositories, for the installation and on the node.
     pub repos: Vec<Repo>,
-    /// Where the folder image/ is served; empty: beside the kickstart (`inst.ks=`).
+    /// The URLs of the folder image/; if empty, the folder of the kickstart (`inst.ks=`).
     pub servers: Vec<Base>,
     /// The disk to install on; `None`: the first one found.
     pub disk: Option<Disk>,
@@ -42,7 +42,7 @@ pub struct Install {
     pub lang: Locale,
     /// The console's key map.
     pub keyboard: Keymap,
-    /// Who may log in as root.
+    /// The keys that may log in as root.
     pub ssh_keys: Vec<SshKey>,
     /// root's password, hashed; `None`: locked.
     pub root_password: Option<CryptHash>,
@@ -59,7 +59,7 @@ pub struct Partitions {
     pub boot: Size,
     /// The root.
     pub root: Size,
-    /// /var/lib/etcd; `None`: the rest.
+    /// The size of /var/lib/etcd; `None`: the rest of the disk.
     pub etcd: Option<Size>,
 }
 
@@ -128,8 +128,8 @@ fn values<T>(found: Option<Vec<Located<T>>>) -> Option<Vec<T>> {
     found.map(|list| list.into_iter().map(|at| at.value).collect())
 }
 
-/// A value with a default. A bad one is reported and the default stands for it, so that the reading
-/// goes on.
+/// A value with a default. A bad value is reported and replaced by the default, so that the reading
+/// continues.
 fn value<T: std::str::FromStr<Err = String>>(
     table: Option<&Table<'_>>,
     key: &'static str,
@@ -189,8 +189,8 @@ fn read_partitions(table: &Table<'_>) -> Partitions {
     let partitions = Partitions {
         boot: size("boot", 256 << 20).unwrap_or(DEFAULT_PARTITIONS.boot),
         root: size("root", 4 << 30).unwrap_or(DEFAULT_PARTITIONS.root),
-        // Two databases of etcd's default quota, since a snapshot from the leader arrives beside
-        // the old one.
+        // Twice the database at etcd's default quota, since a snapshot from the leader is stored
+        // next to the old database.
         etcd: size("etcd", 4 << 30),
     };
     table.finish();

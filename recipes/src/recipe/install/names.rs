@@ -1,5 +1,5 @@
-//! Names of time zones, locales and keymaps: those that 7.9's installer knows, since it replaces
-//! any other in silence.
+//! Names of time zones, locales and keymaps: those that 7.9's installer knows, since it silently
+//! replaces any other name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,13 +45,13 @@ macro_rules! name {
 }
 
 name!(
-    /// A time zone that anaconda knows. For any other it writes America/New_York
+    /// A time zone that anaconda knows. It replaces any other with America/New_York
     /// (pyanaconda/kickstart.py, Timezone).
     Timezone, TIMEZONES, "time zone", "America/New_York", "\"Europe/Berlin\" or \"UTC\""
 );
 
 name!(
-    /// A locale that anaconda writes as it is given. For any other it writes the nearest that it
+    /// A locale that anaconda writes unchanged. It replaces any other with the nearest one that it
     /// knows, or en_US.UTF-8 (pyanaconda/localization.py, setup_locale_environment).
     Locale, LOCALES, "locale", "another one", "\"en_US.UTF-8\""
 );
@@ -62,7 +62,7 @@ name!(
     Keymap, KEYMAPS, "keymap", "us", "\"us\" or \"de-latin1\""
 );
 
-/// Languages and countries that people write for a keymap, and its name.
+/// Languages and countries that people use as the name of a keymap, and the actual name.
 const LANGUAGES: [(&str, &str); 12] = [
     ("american", "us"),
     ("british", "uk"),
@@ -78,12 +78,12 @@ const LANGUAGES: [(&str, &str); 12] = [
     ("swiss", "ch"),
 ];
 
-/// The known name that was probably meant: the one of the same letters, one that begins or ends the
-/// same way, or one that looks alike.
+/// The known name that was probably meant: one with the same letters in another case, one with the
+/// same start or end, or a similar one.
 fn similar(text: &str, table: &'static str) -> Option<&'static str> {
     let lower = text.to_lowercase();
     let same = |name: &&str| name.to_lowercase() == lower;
-    // `de_DE` and `en` mean a locale, `Berlin` a zone, `german` the keymap of `de`.
+    // `de_DE` and `en` stand for a locale, `Berlin` for a zone, `german` for the keymap `de`.
     let starts = |name: &&str| {
         name.split(['.', '-', '@'])
             .next()
@@ -111,7 +111,7 @@ fn similar(text: &str, table: &'static str) -> Option<&'static str> {
         .or_else(|| words(table).find(|name| name.to_lowercase() == preferred))
         .or_else(|| words(table).find(of_language))
         .or_else(|| words(table).find(|name| LANGUAGES.contains(&(&lower, name))))
-        // A much shorter name is alike in its first letters only.
+        // A much shorter name would only match in its first letters.
         .or_else(|| {
             nearest(
                 text,
@@ -169,7 +169,7 @@ mod tests {
         assert!(zone("europe/berlin").ends_with("did you mean \"Europe/Berlin\"?"));
         assert!(zone("Berlin").ends_with("did you mean \"Europe/Berlin\"?"));
         assert!(zone("No/Such").contains("would take America/New_York"));
-        // pytz 2016.10 lacks it, and so does anaconda, though 7.9's tzdata has it.
+        // pytz 2016.10, and therefore anaconda, lacks it, although 7.9's tzdata has it.
         assert!(zone("America/Punta_Arenas").contains("would take America/New_York"));
         let locale = |text: &str| text.parse::<Locale>().expect_err(text);
         assert!(locale("en").ends_with("did you mean \"en_US.UTF-8\"?"));

@@ -1,25 +1,25 @@
-//! Packages beside those of the image.
+//! Packages in addition to those of the image.
 
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
-/// A package, a pattern of packages, or `@` and a group of them: a line of `%packages`.
+/// A package, a pattern of packages, or `@` and the name of a group: a line of `%packages`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
     text: String,
-    /// Where the recipe names it.
+    /// The place in the recipe that names it.
     pub span: Range<usize>,
 }
 
 impl Package {
-    /// The same, named at a place of the recipe.
+    /// The same package with its place in the recipe.
     pub(super) fn at(self, span: Range<usize>) -> Self {
         Self { span, ..self }
     }
 
-    /// Whether this line means a package that a name or pattern leaves out. anaconda installs no
-    /// package that is both listed and left out, and does not report it (yumpayload.py,
+    /// Whether this line names a package that a name or pattern excludes. anaconda does not install
+    /// a package that is both listed and excluded, and does not report it (yumpayload.py,
     /// `_applyYumSelections`; yum 3.4.3, transactioninfo.py, deselect).
     pub fn is_excluded_by(&self, pattern: &str) -> bool {
         !self.text.starts_with('@')
@@ -28,8 +28,8 @@ impl Package {
                 .any(|name| overlap(pattern.as_bytes(), name.as_bytes()))
     }
 
-    /// The text, and what is left of it without an architecture and without a version: yum takes
-    /// `NAME`, `NAME.ARCH`, `NAME-VERSION` and longer forms.
+    /// The text, and the text without an architecture and without a version: yum accepts `NAME`,
+    /// `NAME.ARCH`, `NAME-VERSION` and longer forms.
     fn names(&self) -> impl Iterator<Item = &str> {
         let arches = [".x86_64", ".i686", ".noarch"];
         let plain = arches
@@ -63,8 +63,8 @@ impl FromStr for Package {
                 "packages are only added here; the image already leaves out what a node does not need",
             );
         }
-        // What begins with `%` would end the section, and `#` begins a comment. yum reads `*`, `?`
-        // and `[` as patterns.
+        // A line that begins with `%` would end the section, and `#` begins a comment. yum reads
+        // `*`, `?` and `[` as patterns.
         let name = text.strip_prefix('@').unwrap_or(text);
         let safe = |c: char| {
             c.is_ascii_alphanumeric()
@@ -90,8 +90,8 @@ impl fmt::Display for Package {
     }
 }
 
-/// Whether there is a name that two of a shell's patterns of `*` and `?` match. A name is a pattern
-/// that matches itself.
+/// Whether two shell patterns of `*` and `?` have a common match. A plain name is a pattern that
+/// matches only itself.
 fn overlap(one: &[u8], other: &[u8]) -> bool {
     match (one, other) {
         ([], []) => true,
@@ -146,8 +146,8 @@ mod tests {
         assert!(excluded("postfix", "postfix") && excluded("iwl7260-firmware", "iwl*firmware"));
         assert!(excluded("iwl*firmware", "iwl*firmware"));
         assert!(!excluded("postfix-perl-scripts", "postfix") && !excluded("@postfix", "postfix"));
-        // yum takes an architecture and a version as part of the name, and a pattern for all names
-        // that it matches.
+        // yum accepts an architecture and a version as part of the name, and reads a pattern as all
+        // names that match it.
         for package in [
             "postfix.x86_64",
             "postfix-2.10.1-9.el7",

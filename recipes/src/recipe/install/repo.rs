@@ -1,4 +1,4 @@
-//! `[[install.repo]]`: repositories beside the tree, for the installation and for yum on the node.
+//! `[[install.repo]]`: repositories besides the tree, for the installation and for yum on the node.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,17 +15,17 @@ use crate::reader::{Located, Table};
 pub struct Repo {
     /// Its id, for anaconda and for yum.
     pub name: RepoName,
-    /// Its addresses, asked in this order.
+    /// Its addresses, in the order in which they are tried.
     pub urls: Vec<Base>,
     /// The digest of its `repodata/repomd.xml`.
     pub repomd_sha256: Option<Sha256>,
-    /// The key that signs its packages; `None`: yum on the node checks no signature.
+    /// The key that signs its packages; `None`: yum on the node does not check signatures.
     pub key: Option<RepoKey>,
 }
 
 impl Repo {
-    /// Whether its name or an address says that it holds updates, in a word that distributions and
-    /// vendors use for it.
+    /// Whether its name or an address contains one of the words that distributions and vendors use
+    /// for updates.
     pub(super) fn has_updates(&self) -> bool {
         let name = self.name.to_string();
         let texts =
@@ -41,9 +41,9 @@ impl Repo {
 /// The key of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepoKey {
-    /// A file that a package brings to the node, by its whole path.
+    /// A file that a package installs on the node, by its absolute path.
     OnNode(String),
-    /// A file beside the recipe, which the overlay brings.
+    /// A file next to the recipe, which becomes part of the overlay.
     File(LocalFile),
 }
 
@@ -64,9 +64,10 @@ impl FromStr for RepoName {
                 "expected letters, digits and any of _ . : -, as in \"updates\"".to_owned(),
             );
         }
-        // "anaconda" is the tree; the product's name would become the base repository in place of
-        // it; anaconda removes those that it takes for sources and for unfinished releases
-        // (yumpayload.py, updateBaseRepo). "main" and "base" are sections of the node's own file.
+        // "anaconda" is the tree; a repository with the product's name would become the base
+        // repository in its place; anaconda removes those that it considers sources or unfinished
+        // releases (yumpayload.py, updateBaseRepo). "main" and "base" are sections of the node's
+        // own file.
         let taken = [
             "anaconda", "main", "base", "centos", "rawhide", "red", "oracle",
         ];
@@ -93,7 +94,7 @@ impl fmt::Display for RepoName {
     }
 }
 
-/// The repositories of `[[install.repo]]`; without it those that belong to the trees.
+/// The repositories of `[[install.repo]]`, or by default those that belong to the trees.
 pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) -> Vec<Repo> {
     let Some(table) = table.filter(|table| table.place("repo").is_some()) else {
         return beside(family, trees).into_iter().collect();
@@ -155,8 +156,8 @@ fn read_key(entry: &Table<'_>) -> Option<RepoKey> {
     None
 }
 
-/// The updates that belong to the trees: the family's own, or those beside each tree that is laid
-/// out like CentOS's.
+/// The updates that belong to the trees: the family's own repository, or the updates next to each
+/// tree with CentOS's layout.
 fn beside(family: Family, trees: &[Base]) -> Option<Repo> {
     let own = family
         .trees()

@@ -1,8 +1,8 @@
-//! What was once accepted in silence, and what was said besides a mistake.
+//! Mistakes that were once accepted silently, and wrong additional findings.
 
 use super::*;
 
-/// What was once taken without a word.
+/// Mistakes that were once accepted silently.
 #[test]
 fn what_cannot_work_on_the_nodes_is_refused() {
     let named = |name: &str| changed("\"etcd-1\"", &format!("\"{name}\""));
@@ -105,7 +105,7 @@ fn machines_that_nobody_can_log_in_to_are_warned_of() {
         assert!(!warned(&format!("{GOOD}\n[install]\n{line}\n")), "{line}");
     }
     assert!(warned(&format!("{GOOD}\n[install]\nssh-keys = []\n")));
-    // A recipe with mistakes may lack its key for one of them.
+    // A recipe may have no key because of another mistake in it.
     for line in [
         "[install]\nssh-keys = [\"~/.ssh/id_ed25519.pub\"]",
         "[instal]\nssh-keys = [\"x\"]",

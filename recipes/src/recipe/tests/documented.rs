@@ -1,4 +1,4 @@
-//! docs/recipe.md has each key that the reader asks for, and no other.
+//! docs/recipe.md has each key that the reader requests, and no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const PAGE: &str = include_str!("../../../../docs/recipe.md");
 
-/// What each ed25519 key begins with, and all of a key that the page shows.
+/// The common prefix of all ed25519 keys, which is all that the page shows of a key.
 const SHORT: &str = "AAAAC3NzaC1lZDI1NTE5AAAA";
 
 /// Every section.
@@ -33,7 +33,7 @@ const SECTIONS: [&str; 20] = [
     "[image]",
 ];
 
-/// The keys of each section, as the reader lists them where it meets one that no section has.
+/// The keys of each section, as the reader lists them when it finds an unknown one.
 fn asked() -> BTreeMap<String, BTreeSet<String>> {
     let sections = SECTIONS.map(|section| format!("{section}\nzzz = 1\n"));
     let text = format!("zzz = 1\n{}", sections.concat());
@@ -59,7 +59,7 @@ fn asked() -> BTreeMap<String, BTreeSet<String>> {
         .collect()
 }
 
-/// The keys of each section of the page: the names in the first cells of its tables, and its
+/// The keys of each section of the page: the names in the first column of its tables, and its
 /// subsections.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let mut sections: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -114,7 +114,7 @@ fn each_key_is_in_the_manual_and_the_manual_has_no_other() {
     }
 }
 
-/// Each example of the page, with the sections that it lacks.
+/// Each example of the page, with the missing sections added.
 #[test]
 fn each_example_of_the_manual_is_read() {
     let examples: Vec<&str> = PAGE

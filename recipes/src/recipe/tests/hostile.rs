@@ -5,7 +5,7 @@ use proptest::sample::{Index, select};
 
 use super::*;
 
-/// With the guide's recipe: a recipe with every section.
+/// Together with the guide's recipe, this is a recipe with every section.
 const MORE: &str = r#"
 [[install.repo]]
 name = "els"
@@ -42,7 +42,7 @@ url = "https://metadata.example.com/"
 date = 2026-11-22
 "#;
 
-/// What a file may be torn and mixed with.
+/// Pieces that are inserted into a broken file.
 const PIECES: [&str; 46] = [
     "[",
     "]",
@@ -92,7 +92,7 @@ const PIECES: [&str; 46] = [
     "- name: x",
 ];
 
-/// What a key may be set to.
+/// Values that a key is set to.
 const VALUES: [&str; 23] = [
     "1",
     "-1",

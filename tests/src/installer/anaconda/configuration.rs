@@ -4,13 +4,13 @@
 use super::data::Data;
 use super::types::{Effect, User};
 
-/// What anaconda knows, from the recipe's own tables.
+/// The names that anaconda knows, from the recipe's own tables.
 const TIMEZONES: &str = include_str!("../../../../recipes/src/recipe/install/known/timezones.txt");
 const LOCALES: &str = include_str!("../../../../recipes/src/recipe/install/known/locales.txt");
 const KEYMAPS: &str = include_str!("../../../../recipes/src/recipe/install/known/keymaps.txt");
 
-/// The name itself where a table has it, else what anaconda takes in its place. (Of a locale it
-/// takes the nearest that langtable knows; here that is always the default.)
+/// Returns the name itself if a table contains it, else what anaconda uses instead. (For a locale
+/// anaconda uses the nearest one that langtable knows; here that is always the default.)
 fn known<'a>(table: &str, name: &'a str, otherwise: &'a str) -> &'a str {
     let mut names = table
         .lines()
@@ -23,7 +23,7 @@ fn known<'a>(table: &str, name: &'a str, otherwise: &'a str) -> &'a str {
     }
 }
 
-/// The services that are switched off, and on.
+/// The services to disable, and the services to enable.
 #[derive(Debug, Default)]
 pub(super) struct Services {
     disabled: Vec<String>,
@@ -65,7 +65,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
     }
     effects.extend(enabled_services(services));
     // Keyboard.execute: keyboard.py, write_keyboard_config. Before that activate_keyboard has
-    // thrown away what loadkeys refuses.
+    // discarded what loadkeys refuses.
     let content = format!(
         "KEYMAP=\"{}\"\nFONT=\"latarcyrheb-sun16\"\n",
         known(KEYMAPS, &data.keymap, "us")
@@ -100,7 +100,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         path: "/etc/hostname",
         content: format!("{hostname}\n"),
     });
-    // RootPw.execute: locked where the kickstart says nothing.
+    // RootPw.execute: locks the account if the kickstart does not set a password.
     let (password, locked) = data.root.clone().unwrap_or((None, true));
     effects.push(Effect::Root { password, locked });
     effects.extend(data.groups.iter().map(|(name, gid)| Effect::Group {

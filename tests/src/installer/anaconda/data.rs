@@ -1,4 +1,5 @@
-//! What the commands say, as pykickstart's RHEL7 handler and anaconda's own parse methods take it.
+//! The meaning of the commands, as pykickstart's RHEL7 handler and anaconda's own parse methods
+//! read them.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +9,7 @@ use super::commands;
 use super::types::{Stop, User};
 use super::values::{BootLoader, ClearPart, End, Firewall, Timezone};
 
-/// All that the kickstart says.
+/// Everything that the kickstart says.
 #[derive(Debug, Default)]
 pub(in super::super) struct Data {
     pub(super) authconfig: Option<String>,
@@ -121,7 +122,7 @@ impl Data {
             "url" => self.url = value("--url"),
             "user" => self.user(command)?,
             "xconfig" => self.graphical = command.has("--startxonboot"),
-            // What concerns the installer itself, or hardware that the stand-in does not have.
+            // Commands for the installer itself, or for hardware that the stand-in does not have.
             _ => {}
         }
         Ok(())
@@ -220,7 +221,7 @@ impl Data {
     }
 
     /// commands/sshkey.py, F22_SshKey.parse: the warning about a second key looks for a name that
-    /// its data has not.
+    /// its data does not have.
     fn ssh_key(&mut self, command: &Command) -> Result<(), String> {
         let user = needed(command, "--username")?;
         let bare: Vec<&String> = command
@@ -248,7 +249,7 @@ impl Data {
         if nontp && !servers.is_empty() {
             return Err("Options --nontp and --ntpservers are mutually exclusive".into());
         }
-        // It keeps them in a set.
+        // anaconda keeps them in a set.
         let servers: BTreeSet<String> = servers.into_iter().collect();
         let servers = servers.into_iter().collect();
         self.timezone = Timezone {
@@ -260,8 +261,8 @@ impl Data {
         Ok(())
     }
 
-    /// commands/user.py and kickstart.py, User.execute: without a password an account stays as it
-    /// is made, locked.
+    /// commands/user.py and kickstart.py, User.execute: without a password an account stays locked,
+    /// as it was created.
     fn user(&mut self, command: &Command) -> Result<(), String> {
         let name = needed(command, "--name")?;
         self.users.push(User {
@@ -308,8 +309,8 @@ impl Data {
             self.packages.remove(name);
             self.excluded.insert(name.to_owned());
         } else {
-            // What is listed after it was left out is no longer left out; the other way round both
-            // stay.
+            // A package that is listed after it was excluded is no longer excluded; in the other
+            // order both entries stay.
             self.excluded.remove(line);
             self.packages.insert(line.to_owned());
         }
@@ -349,7 +350,7 @@ fn bare(command: &Command) -> Option<String> {
         .cloned()
 }
 
-/// kickstart.py, IgnoreDisk.parse and ClearPart.parse: a disk that is not there ends the reading
+/// kickstart.py, IgnoreDisk.parse and ClearPart.parse: a disk that does not exist ends the reading
 /// (device_matches).
 fn there(hardware: &Hardware, disk: &str, command: &str) -> Result<(), String> {
     let name = disk.strip_prefix("/dev/").unwrap_or(disk);

@@ -1,8 +1,8 @@
 //! What anaconda 21.48.22.159 makes of a kickstart: decided here, carried out elsewhere.
 //!
-//! Each part names the function of anaconda, pykickstart or blivet that it is a model of. What the
-//! real classes said of many kickstarts is in `said.txt`, and a test compares it with what this
-//! model says.
+//! Each part names the function of anaconda, pykickstart or blivet that it models. `said.txt` holds
+//! the output of the real classes for many kickstarts, and a test compares it with this model's
+//! output.
 
 mod automatic;
 mod commands;
@@ -22,8 +22,8 @@ pub(super) use types::Stop;
 pub use types::{Effect, Partition, Plan, Selection, User, Volume};
 pub use values::End;
 
-/// What anaconda does with a kickstart whose %pre has run, on this machine. An error is what ends
-/// it before the packages.
+/// What anaconda does on this machine with a kickstart whose %pre has run. An error is one that
+/// ends anaconda before the packages.
 pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> Result<Plan, Stop> {
     let data = Data::read(kickstart, hardware)?;
     let mut plan = Plan {

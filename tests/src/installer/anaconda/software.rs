@@ -1,4 +1,4 @@
-//! Which packages are asked of yum: yumpayload.py, `_applyYumSelections`.
+//! Which packages anaconda requests from yum: yumpayload.py, `_applyYumSelections`.
 
 use std::collections::BTreeSet;
 

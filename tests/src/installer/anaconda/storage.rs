@@ -19,7 +19,7 @@ pub(super) fn decide(
     plan: &mut Plan,
 ) -> Result<(), Stop> {
     if data.parts.is_empty() && data.volumes.is_empty() {
-        // Not what anaconda does, which would end here: tests of other things leave the disks out.
+        // Here anaconda would end with an error instead: tests of other things leave the disks out.
         return Ok(());
     }
     let usable: Vec<&Disk> = hardware
@@ -51,7 +51,7 @@ pub(super) fn decide(
     check(plan, hardware).map_err(late)
 }
 
-/// storage_utils.py, device_matches: a name with or without /dev/, or a link of udev's.
+/// storage_utils.py, device_matches: a name with or without /dev/, or a udev symlink.
 fn names(name: &str, disk: &Disk) -> bool {
     let name = name.strip_prefix("/dev/").unwrap_or(name);
     disk.name == name || disk.links.iter().any(|link| link == name)
@@ -62,8 +62,7 @@ fn late(error: impl std::fmt::Display) -> Stop {
     Stop::Late(format!("{message}: {error}"))
 }
 
-/// blivet, platform.py, bestDiskLabelType, which ClearPart.execute and inst.gpt can give another
-/// default.
+/// blivet, platform.py, bestDiskLabelType; ClearPart.execute and inst.gpt can change its default.
 fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static str {
     let gpt = words.split_whitespace().any(|word| word == "inst.gpt");
     let prefers_gpt = match data.clear.label.as_deref() {
@@ -96,7 +95,7 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
         _ => commands::format(part, mount)?,
     };
     let is_member = ["lvmpv", "mdmember", "btrfs"].contains(&kind.as_str());
-    // Whatever the line says of the options of the EFI partition.
+    // The EFI partition gets these options whatever the line says.
     let given = part.option("--fsoptions").unwrap_or("defaults");
     let options = if efi {
         "defaults,uid=0,gid=0,umask=0077,shortname=winnt"
@@ -185,8 +184,8 @@ fn boot_loader(
     Ok(())
 }
 
-/// storage_utils.py: verify_root, verify_gpt_biosboot. Sizes below what it recommends and a missing
-/// swap are warnings.
+/// storage_utils.py: verify_root, verify_gpt_biosboot. Sizes below the recommended ones and a
+/// missing swap are only warnings.
 fn check(plan: &Plan, hardware: &Hardware) -> Result<(), String> {
     let mounted = |place: &str| plan.partitions.iter().find(|part| part.mount == place);
     if !plan.mounts().any(|mount| mount == "/") {

@@ -1,4 +1,4 @@
-//! The model beside what anaconda's own classes said: `said.txt`.
+//! Compares the model with the output of anaconda's own classes: `said.txt`.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -16,7 +16,7 @@ struct Case {
     answer: Vec<String>,
 }
 
-/// The cases of the table, each whole.
+/// Reads the cases of the table, each in full.
 fn cases() -> Result<Vec<Case>> {
     let mut cases: Vec<Case> = Vec::new();
     let table = SAID.split_once("\n== ").context("the table has no case")?.1;
@@ -53,8 +53,8 @@ fn cases() -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The first case's lines with a case's changes: `@N` says where, `-` takes the line there away,
-/// `+` puts one in.
+/// Applies a case's changes to the first case's lines: `@N` gives the line, `-` removes the line
+/// there, `+` inserts one.
 fn changed(first: &[String], changes: &str) -> Result<Vec<String>> {
     let (mut out, mut at) = (Vec::new(), 0);
     for change in changes.lines().filter(|line| !line.is_empty()) {
@@ -102,7 +102,7 @@ fn says(case: &Case) -> Result<Vec<String>> {
     }
     let text = case.kickstart.join("\n");
     let said = model(&text, &|_| Ok(None), &hardware, words);
-    // Why it stops is said in words of its own.
+    // The model words the reason for a stop differently.
     let stop = said.split(':').next().filter(|_| said.starts_with("stops"));
     Ok(stop.map_or_else(
         || said.lines().map(str::to_owned).collect(),

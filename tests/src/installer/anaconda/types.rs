@@ -5,13 +5,13 @@ use std::fmt;
 
 use super::values::End;
 
-/// How anaconda's program goes on from an error.
+/// How the program anaconda continues after an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) enum Stop {
     /// It ends before it has registered its exit handler: the machine stays on, with a dead screen.
     Early(String),
-    /// It ends through its exit handler, which does what the kickstart says last: `reboot`, for
-    /// instance.
+    /// It ends through its exit handler, which does what the kickstart asks for at the end, such as
+    /// `reboot`.
     Late(String),
 }
 
@@ -33,16 +33,16 @@ pub enum Effect {
     },
     /// A whole file.
     File {
-        /// Where it is.
+        /// The path of the link.
         path: &'static str,
-        /// What it holds.
+        /// The content of the file.
         content: String,
     },
     /// A symbolic link.
     Link {
-        /// Where it is.
+        /// The path of the link.
         path: &'static str,
-        /// Where it points.
+        /// The target of the link.
         to: String,
     },
     /// The lines that begin with `server` in chrony.conf.
@@ -79,30 +79,30 @@ pub struct User {
     pub name: String,
     /// Its number.
     pub uid: Option<u32>,
-    /// The number of its group.
+    /// The number of its primary group.
     pub gid: Option<u32>,
-    /// More groups, which must exist.
+    /// Additional groups, which must exist.
     pub groups: Vec<String>,
-    /// Where it lives.
+    /// The account's home directory.
     pub home: String,
     /// Its shell.
     pub shell: Option<String>,
     /// Its comment.
     pub gecos: Option<String>,
-    /// The hash of its password; a text is hashed.
+    /// The hash of its password; plain text is hashed.
     pub password: Option<String>,
-    /// Whether it is locked besides.
+    /// Whether it is also locked.
     pub locked: bool,
 }
 
 /// A partition that is made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Partition {
-    /// Where it is mounted, or `biosboot`.
+    /// The mount point, or `biosboot`.
     pub mount: String,
     /// Its file system.
     pub kind: String,
-    /// Its size in MiB, or the least where it grows.
+    /// Its size in MiB, or its minimum size if it grows.
     pub mib: u64,
     /// Whether it takes the rest.
     pub grows: bool,
@@ -134,7 +134,7 @@ pub struct Volume {
     pub on: Vec<String>,
 }
 
-/// What is to be done.
+/// What anaconda will do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The partition table of each disk.
@@ -169,16 +169,16 @@ impl Plan {
     }
 }
 
-/// What is selected.
+/// The selected packages and groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Groups, each with what of it: `mandatory`, `default` or `all`.
+    /// The groups, each with the part of it to install: `mandatory`, `default` or `all`.
     pub groups: Vec<(String, &'static str)>,
-    /// Packages that the kickstart lists: one that is missing ends the installation.
+    /// The packages that the kickstart lists; a missing one ends the installation.
     pub packages: BTreeSet<String>,
-    /// Names and patterns that are taken out again, whoever asked for them.
+    /// The names and patterns that are excluded, even if another part requests them.
     pub excluded: BTreeSet<String>,
-    /// What anaconda needs: it is missing as fatally.
+    /// The packages that anaconda itself needs; a missing one also ends the installation.
     pub required: BTreeSet<String>,
     /// Whether the group core is installed in any case.
     pub core: bool,

@@ -1,4 +1,4 @@
-//! What single commands say.
+//! The arguments of single commands.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ pub enum End {
     Reboot,
     /// `poweroff` or `shutdown`.
     Poweroff,
-    /// `halt`: it asks before it does so.
+    /// `halt`: it asks for confirmation first.
     Halt,
 }
 
@@ -48,8 +48,8 @@ pub(super) struct Firewall {
 #[derive(Debug, Default)]
 pub(super) struct BootLoader {
     pub(super) none: bool,
-    /// Not the same as none: only then its packages are left out as well (install.py,
-    /// willInstallBootloader).
+    /// Not the same as `none`: only a disabled boot loader leaves its packages out as well
+    /// (install.py, willInstallBootloader).
     pub(super) disabled: bool,
     pub(super) drive: Option<String>,
     pub(super) append: String,

@@ -1,4 +1,4 @@
-//! What the reading of a kickstart accepts and refuses.
+//! What the kickstart reader accepts and refuses.
 
 use anyhow::{Result, bail};
 

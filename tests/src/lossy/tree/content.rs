@@ -1,4 +1,4 @@
-//! What one inode holds: names, or bytes in sectors.
+//! The content of one inode: names, or bytes in sectors.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-/// What a disk writes whole, or not at all.
+/// The unit that a disk writes as a whole or not at all.
 const SECTOR: u64 = 512;
 
 pub(in crate::lossy) type Answer<T> = std::result::Result<T, Errno>;
@@ -47,7 +47,7 @@ impl Content {
         }
     }
 
-    /// The same with nothing in it.
+    /// Returns the same file or folder without content.
     pub(super) fn emptied(&self) -> Self {
         match self.body {
             Body::Folder(_) => Self::folder(self.mode, self.owner),
@@ -107,7 +107,7 @@ impl Content {
         };
         *size = to;
         sectors.split_off(&to.div_ceil(SECTOR));
-        // What is behind the end is zero if the file grows again.
+        // The bytes behind the end are zero if the file grows again.
         if let Some(last) = sectors.get_mut(&(to / SECTOR)) {
             let mut bytes = last.to_vec();
             bytes[usize_of(to % SECTOR)..].fill(0);
@@ -116,7 +116,7 @@ impl Content {
         Ok(())
     }
 
-    /// A file as long as it is now, in which each changed sector is new or old.
+    /// Returns a file with the current length in which each changed sector is new or old.
     pub(super) fn mixed(&self, kept: &Self, mut is_new: impl FnMut() -> bool) -> Self {
         let (Body::File { size, sectors: new }, Body::File { sectors: old, .. }) =
             (&self.body, &kept.body)

@@ -1,4 +1,4 @@
-//! What befalls whom in a round, drawn at random.
+//! The faults of a round and their victim, drawn at random.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,12 +12,12 @@ pub(crate) struct Round {
     pub(crate) victim: usize,
     /// How it goes down.
     pub(crate) end: End,
-    /// Whether its new disk is installed by the kickstart; else it gets a copy of one that was,
-    /// which is the same and quicker.
+    /// Whether its new disk is installed by the kickstart; otherwise it gets a copy of an installed
+    /// disk, which is identical and faster.
     pub(crate) reinstall: bool,
     /// What is wrong with the network when it comes back.
     pub(crate) trouble: Trouble,
-    /// After how long a cut is mended.
+    /// After how long a cut is healed.
     pub(crate) healed_after: Duration,
 }
 
@@ -26,27 +26,27 @@ pub(crate) struct Round {
 pub(crate) enum End {
     /// All its processes die; its kernel still tells others so.
     Plug,
-    /// Nothing of it is heard any more, as when power fails.
+    /// Nothing is heard from it any more, as when power fails.
     Silence,
     /// In an orderly way.
     Shutdown,
 }
 
-/// What is wrong with the network. The two that are left always hear each other: a quorum that is
-/// cut is no matter of a rebuild.
+/// The network fault. The two remaining members always hear each other: a divided quorum has
+/// nothing to do with a rebuild.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Trouble {
     /// Nothing.
     None,
-    /// So many packets in a hundred are lost between any two.
+    /// This percentage of packets is lost between any two hosts.
     Loss(u8),
-    /// No more than this comes through to the node.
+    /// The traffic to the node is limited to this rate.
     Slow(&'static str),
     /// The node and one of the others do not hear each other.
     Cut(usize),
-    /// The node does not hear one of the others, which hears it.
+    /// The node cannot hear one of the others, but that one hears it.
     Deaf(usize),
-    /// The node hears nobody.
+    /// The node hears none of the others.
     Alone,
 }
 

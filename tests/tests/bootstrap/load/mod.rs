@@ -1,8 +1,7 @@
 //! A random node gets a new disk, again and again, while writers write through all members over a
 //! bad network.
 //!
-//! `ROUNDS` and `HOURS` make it longer than the 6 rounds it has, and `SEED` brings back what was
-//! drawn.
+//! `ROUNDS` and `HOURS` extend the run beyond its 6 rounds, and `SEED` repeats an earlier draw.
 
 mod draw;
 
@@ -19,13 +18,13 @@ use tests::harness::{is_all, trial};
 use crate::bed::{Bed, REQUIREMENTS};
 use draw::{End, Round, Trouble};
 
-/// A network that loses packets makes all slower.
+/// A network that loses packets slows everything down.
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// No write is acknowledged for longer than this only if the cluster has stopped. What may happen
-/// takes less: the writer waits 3 s for the member that is gone; an election takes 1 to 2 s, and on
-/// a machine that is busy it may fail some times before it succeeds. While a member is rebuilt two
-/// voters remain, which must both be there, and always are.
+/// Writes pause for longer than this only if the cluster has stopped. Expected pauses are shorter:
+/// a writer waits 3 s for the lost member; an election takes 1 to 2 s, and on a busy machine it may
+/// fail several times before it succeeds. While a member is rebuilt two voters remain, which must
+/// both be up, and always are.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(30);
 
 /// Rounds of `make test`, and of `make test-all`.
@@ -65,7 +64,7 @@ fn rebuilds() -> Result<()> {
     Ok(())
 }
 
-/// So many rounds, and then the reckoning.
+/// Runs this many rounds, and then checks the writes.
 fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
     println!("{rounds} rebuilds with SEED={seed}");
     let begun = Instant::now();
@@ -155,7 +154,7 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
         End::Silence => {
             network.unplug(&name)?;
             bed.hosts[round.victim].cut_power()?;
-            // Until the others have noticed by themselves: nothing has told them.
+            // Waits until the others have noticed on their own: nothing has told them.
             writers.go_on(1, CONVERGENCE_TIMEOUT)?;
             network.replug(&name)?;
         }
@@ -166,7 +165,7 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
     } else {
         bed.replace_disk(round.victim)?;
     }
-    // The two that are left are a quorum.
+    // The two remaining members are a quorum.
     writers.go_on(2, CONVERGENCE_TIMEOUT)?;
 
     let others: Vec<String> = bed

@@ -43,7 +43,7 @@ impl Bed {
     }
 }
 
-/// The disk and the partition table that were chosen, and the partitions.
+/// Returns the chosen disk and partition table, and the partitions.
 pub(super) fn chosen(installation: &Installation) -> String {
     let parts: Vec<&str> = installation
         .plan

@@ -7,7 +7,7 @@ use super::bed::{Bed, chosen, in_use, install};
 
 const USUAL: &str = "/ /boot /var/lib/etcd";
 const LARGE: u64 = 3 << 40;
-/// The last size that an MBR reaches, in blocks of 512 bytes.
+/// The largest size that an MBR can address, in blocks of 512 bytes.
 const LAST: u64 = 0xffff_fffe * 512;
 
 /// A disk of 20 GiB.

@@ -1,5 +1,5 @@
-//! A disk that any firmware boots, and that says so on the first serial line: what an installation
-//! would leave.
+//! A disk that any firmware boots, and that reports the boot on the first serial line, as an
+//! installed disk would.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -8,10 +8,10 @@ use std::path::Path;
 use anyhow::Result;
 use tests::process;
 
-/// What the disk says.
+/// The message that the disk prints.
 pub(super) const BOOTED: &str = "this is the disk";
 
-/// Makes it: a FAT of 16 bits with a boot sector for BIOS and an EFI application at UEFI's default
+/// Makes the disk: a FAT16 with a boot sector for BIOS and an EFI application at UEFI's default
 /// path.
 pub(super) fn make(path: &Path) -> Result<()> {
     File::create(path)?.set_len(16 << 20)?;
@@ -37,7 +37,8 @@ pub(super) fn make(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// At 0x7c3e, in real mode: every byte of the message to the port of the first serial line.
+/// Code at 0x7c3e, in real mode: writes every byte of the message to the port of the first serial
+/// line.
 fn boot_code() -> Vec<u8> {
     let mut code = vec![
         0x31, 0xc0, // xor ax, ax
@@ -56,7 +57,7 @@ fn boot_code() -> Vec<u8> {
     code
 }
 
-/// A PE32+ file of one section (UEFI 2.8, 2.1.1), which prints the message and stays.
+/// A PE32+ file with one section (UEFI 2.8, 2.1.1), which prints the message and then loops.
 fn efi_application() -> Vec<u8> {
     const TEXT: u32 = 0x1000;
     let mut code = vec![

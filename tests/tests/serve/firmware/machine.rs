@@ -17,13 +17,13 @@ use tests::{cache, packages, run};
 use super::disk;
 use crate::bed::{SERVER, Server};
 
-/// The card of etcd-1.
+/// The MAC of etcd-1.
 pub(super) const MAC: &str = "52:54:0a:65:0f:65";
 const VM_TIMEOUT: Duration = Duration::from_secs(420);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Firmware {
-    /// SeaBIOS, which QEMU brings.
+    /// SeaBIOS, which comes with QEMU.
     Bios,
     /// OVMF.
     Uefi,
@@ -38,16 +38,16 @@ fn ovmf() -> Result<PathBuf> {
 pub(super) struct Machine {
     folder: PathBuf,
     firmware: Firmware,
-    /// iPXE is loaded by TFTP, and not in the card's ROM.
+    /// Whether iPXE is loaded by TFTP instead of from the card's ROM.
     chained: bool,
-    /// Its cards, in the order of the bus; the last is on the network.
+    /// Its network cards, in bus order; only the last one is on the network.
     cards: Vec<String>,
-    /// More of QEMU's words.
+    /// Additional QEMU arguments.
     more: Vec<String>,
 }
 
 impl Machine {
-    /// With an installed disk, one card and iPXE in its ROM.
+    /// Makes a machine with an installed disk, one network card and iPXE in its ROM.
     pub(super) fn new(firmware: Firmware) -> Result<Self> {
         let folder = run::current()?.folder("machine")?;
         disk::make(&folder.join("disk"))?;
@@ -61,26 +61,26 @@ impl Machine {
         })
     }
 
-    /// iPXE is loaded by TFTP.
+    /// Loads iPXE by TFTP.
     pub(super) fn chained(mut self) -> Self {
         self.chained = true;
         self
     }
 
-    /// With these cards; the last one is on the network, and boots.
+    /// Sets the network cards; the last one is on the network and boots.
     pub(super) fn cards(mut self, cards: &[&str]) -> Self {
         self.cards = cards.iter().map(|card| (*card).to_owned()).collect();
         self
     }
 
-    /// With more of QEMU's words.
+    /// Adds QEMU arguments.
     pub(super) fn with(mut self, more: &[&str]) -> Self {
         self.more.extend(more.iter().map(|word| (*word).to_owned()));
         self
     }
 
-    /// Switches it on until something holds of its console and of what the server said, and gives
-    /// its console.
+    /// Runs the machine until a condition on its console and on the server's output holds, and
+    /// returns its console.
     pub(super) fn run(
         &self,
         ours: &Provisioning,
@@ -129,8 +129,8 @@ impl Machine {
         loop {
             let said = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
             let told = server.said()?;
-            // UEFI goes on to the disk, but tries every other protocol of the card before that: a
-            // minute each, unless its cable is out.
+            // UEFI continues to the disk, but first tries every other protocol of the card, which
+            // takes a minute each unless its cable is unplugged.
             if is_plugged && said.contains("failed to start Boot") {
                 let cable = format!("set_link n{} off\n", self.cards.len() - 1);
                 UnixStream::connect(&monitor)?.write_all(cable.as_bytes())?;
@@ -191,7 +191,7 @@ impl Machine {
     }
 }
 
-/// dnsmasq by the lines of docs/operating.md, with this network's addresses in them.
+/// Starts dnsmasq with the lines of docs/operating.md, with this network's addresses in them.
 pub(super) fn dhcp(ours: &Provisioning) -> Result<KillOnDrop> {
     let folder = run::current()?.folder("dhcp")?;
     let tftp = folder.join("tftp");

@@ -1,5 +1,5 @@
-//! Real firmware: a machine boots from its network card, by iPXE in the card's ROM or loaded by
-//! TFTP, into the installer; and once it was installed, from its disk.
+//! Real firmware: a machine boots from its network card, with iPXE in the card's ROM or loaded by
+//! TFTP, into the installer, and after the installation from its disk.
 
 mod disk;
 mod machine;
@@ -53,8 +53,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// In the place of anaconda's initramfs: says what is on its line, fetches the kickstart and
-/// reports as the kickstart would, up to the stage that the test's word on the line names.
+/// Replaces anaconda's initramfs: prints its command line, fetches the kickstart and reports as the
+/// kickstart would, up to the stage that the test names on the command line.
 const INSTALLER: &str = "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys
 /bin/busybox mount -t proc proc /proc
@@ -101,7 +101,7 @@ fn tree() -> Result<std::path::PathBuf> {
     Ok(tree)
 }
 
-/// A server, with DHCP and TFTP beside it as docs/operating.md has them.
+/// A server, with DHCP and TFTP as in docs/operating.md.
 struct Bed {
     ours: Provisioning,
     server: Server,
@@ -109,7 +109,7 @@ struct Bed {
 }
 
 impl Bed {
-    /// With these options of the server's besides.
+    /// Starts it with these additional server options.
     fn new(ours: Provisioning, options: &[&str]) -> Result<Self> {
         let tree = tree()?.to_string_lossy().into_owned();
         let append: &[&str] = if options.contains(&"--append") {
@@ -126,7 +126,7 @@ impl Bed {
         })
     }
 
-    /// Installs a machine that is empty, and boots its disk from then on.
+    /// Installs an empty machine, and boots its disk from then on.
     fn install_once(&self, machine: &Machine) -> Result<()> {
         let console = machine.run(&self.ours, &self.server, |console, _| {
             console.contains(disk::BOOTED)
@@ -186,7 +186,7 @@ fn uefi_rom() -> Result<()> {
     Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?)
 }
 
-/// etcd-1 is known by this word alone, and its card is another than the recipe would have.
+/// etcd-1 is identified only by this setting, and its MAC differs from the one in the recipe.
 fn by_firmware(word: &str) -> Result<Bed> {
     Bed::new(
         built_with(|last| {
@@ -263,7 +263,7 @@ fn window() -> Result<()> {
     let bed = Bed::new(built()?, &["--open", "0"])?;
     let machine = Machine::new(Firmware::Bios)?;
     bed.install_once(&machine)?;
-    // The installed system, in the machine's place.
+    // The installed system takes the machine's place.
     let one = bed.ours.network.add("etcd-1")?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     std::thread::sleep(std::time::Duration::from_millis(20));

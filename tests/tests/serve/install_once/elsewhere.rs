@@ -51,7 +51,7 @@ pub(super) fn elsewhere() -> Result<()> {
     ensure!(installs(&script(&two)?), "a new machine is not installed");
     drop(server);
 
-    // Another host, which has the output alone.
+    // Another host that has only the output.
     let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
     server.says("is not the record that the cluster's first build began")?;
     for machine in [&one, &two] {

@@ -7,7 +7,7 @@ use crate::bed::{ask, expect, report, script_of};
 
 pub(super) const TREE: &[&str] = &["--tree", "http://10.101.15.1:8081/none/"];
 
-/// What iPXE on a machine is sent.
+/// Returns the script that iPXE on a machine gets.
 pub(super) fn script(link: &Link) -> Result<String> {
     expect(&link.namespace, &script_of(link), 200, "#!ipxe\n")
 }

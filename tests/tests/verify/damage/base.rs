@@ -1,9 +1,9 @@
-//! The contents that are damaged: those of a cluster of etcd 3.6.16 with users, leases, deletions
-//! and a compaction, as that etcd stored them. Password of `root`: `pw`; of `joe`: `pw2`.
+//! The contents to damage: those of a cluster of etcd 3.6.16 with users, leases, deletions and a
+//! compaction, as that etcd stored them. Password of `root`: `pw`; of `joe`: `pw2`.
 
 use crate::contents::Contents;
 
-/// The lease that a key has.
+/// The lease of one of the keys.
 const LEASE: i64 = 0x288e_a21f_ff1d_1622;
 const ROOT: &str = "$2a$10$C3J38Rhshuo6boGOvWmcSO0NUQONy1z8Ffxz5RSqTIGuiideCdB1C";
 const JOE: &str = "$2a$10$FD4McffBMXmZjWfVrwuH/O8VXcaIK.FaaPGueoVgehAMIQP0.zwvS";
@@ -92,7 +92,7 @@ fn user(name: &str, password: &str, roles: &[&str]) -> Vec<u8> {
 /// deleted in one transaction; five put in one.
 fn keys(contents: &mut Contents) {
     let keys = contents.bucket("key");
-    // Of the first round only what is the newest of its key at revision 15 is left.
+    // Of the first round only the newest version of each key at revision 15 is left.
     for round in 0..30_u64 {
         let (key, main) = (round % 12, 2 + round);
         if main >= 4 {
@@ -123,7 +123,7 @@ fn keys(contents: &mut Contents) {
     }
 }
 
-/// All of it.
+/// Returns the complete contents.
 pub(crate) fn base() -> Contents {
     let mut contents = Contents::default();
     keys(&mut contents);

@@ -1,5 +1,5 @@
-//! What a real etcd makes of a snapshot: it is restored, started, asked for all that it has, worked
-//! with, started again.
+//! What a real etcd does with a snapshot: it is restored, started, queried for everything it has,
+//! used, and started again.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,20 +15,20 @@ use tests::etcd::StandaloneEtcd;
 pub(crate) enum Outcome {
     /// Its own program does not restore it.
     NotRestored(String),
-    /// It does not start, or not a second time.
+    /// It does not start, or does not start a second time.
     NotStarted(String),
-    /// It starts, and then something fails that does not with the undamaged one.
+    /// It starts, and then an operation fails that succeeds with the undamaged snapshot.
     Fails(String),
-    /// It starts, and nobody who has the password gets in any more.
+    /// It starts, but no user can log in with the password any more.
     Locked,
     /// It starts without authentication.
     Open,
-    /// It goes on, and this is what it has.
+    /// It keeps working, with these contents.
     Lives(Value),
 }
 
 impl Outcome {
-    /// In a word: against what the undamaged one has.
+    /// Returns the outcome as one word, compared with the undamaged contents.
     pub(crate) fn word(&self, whole: &Self) -> &'static str {
         match self {
             Self::NotRestored(_) => "no-restore",
@@ -41,7 +41,7 @@ impl Outcome {
         }
     }
 
-    /// Why it does not go on.
+    /// Returns why it does not keep working.
     pub(crate) fn why(&self) -> &str {
         match self {
             Self::NotRestored(why) | Self::NotStarted(why) | Self::Fails(why) => why,
@@ -54,7 +54,7 @@ const ARGUMENTS: [&str; 2] = ["--unsafe-no-fsync", "--logger=zap"];
 /// For how long it may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Asks etcd of this version, in an empty folder.
+/// Runs etcd of this version in an empty folder.
 pub(crate) fn judge(version: &str, snapshot: &Path, folder: &Path) -> Result<Outcome> {
     if let Err(error) = StandaloneEtcd::restore(version, folder, snapshot) {
         return Ok(Outcome::NotRestored(last(&error)));
@@ -97,7 +97,7 @@ pub(crate) fn judge(version: &str, snapshot: &Path, folder: &Path) -> Result<Out
     Ok(Outcome::Lives(state))
 }
 
-/// The line that says why: etcd's last words are a trace.
+/// Returns the line with the reason: etcd's last lines are a stack trace.
 fn last(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let telling = |line: &&str| {
@@ -123,7 +123,7 @@ fn parsed(answer: &str) -> Result<Value> {
     let mut answers = vec![&mut value];
     while let Some(answer) = answers.pop() {
         if let Some(object) = answer.as_object_mut() {
-            // Who answers and when is not what it has.
+            // The header, which says who answered and when, is not part of the contents.
             object.remove("header");
             answers.extend(object.values_mut());
         }
@@ -131,7 +131,8 @@ fn parsed(answer: &str) -> Result<Value> {
     Ok(value)
 }
 
-/// The alarms that are raised, and disarms them: with one etcd refuses to write, or to do anything.
+/// Returns the raised alarms, and disarms them: with an alarm etcd refuses to write, or to do
+/// anything.
 fn disarm(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     let alarms = parsed(&etcd.post_as(token, "/v3/maintenance/alarm", r#"{"action":"GET"}"#)?)?;
     for alarm in alarms["alarms"].as_array().into_iter().flatten() {
@@ -142,7 +143,7 @@ fn disarm(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     Ok(alarms)
 }
 
-/// All that it has: keys at each revision, users, roles, leases.
+/// Returns everything it has: keys at each revision, users, roles, leases.
 fn state(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     let ask = |path: &str, body: &str| parsed(&etcd.post_as(token, path, body)?);
     let all = format!(r#""key":"{0}","range_end":"{0}""#, code("\0"));
@@ -151,7 +152,7 @@ fn state(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     let full: Value = serde_json::from_str(&answer)?;
     state.insert("revision".into(), full["header"]["revision"].clone());
     for revision in [15, 20, 33, 34] {
-        // One that is not there any more, or not yet, is an answer.
+        // A revision that is compacted or does not exist yet is also an answer.
         let keys = ask(
             "/v3/kv/range",
             &format!(r#"{{{all},"revision":"{revision}"}}"#),
@@ -188,7 +189,8 @@ fn state(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     Ok(state.into())
 }
 
-/// What a cluster goes through: puts, a compaction, deletions, users, leases, a defragmentation.
+/// Runs what a cluster goes through: puts, a compaction, deletions, users, leases, a
+/// defragmentation.
 fn work(etcd: &StandaloneEtcd, token: &str) -> Result<()> {
     let tell = |path: &str, body: &str| etcd.post_as(token, path, body);
     let mut put = String::new();

@@ -1,13 +1,13 @@
-//! Damaged contents, held against what real etcds make of them.
+//! Damaged contents, compared with what real etcds do with them.
 //!
-//! `verdicts.txt` has what three etcds did with each damaged database: one of 3.5, 3.6 and 3.7,
-//! each restored it, started on it and was worked with. Whatever made one of them fail, or start
-//! without authentication, firstboot refuses; where it refuses what they take, that is written
-//! down. Each run asks the etcds again about a share of the cases.
+//! `verdicts.txt` lists what three etcds did with each damaged database: one of 3.5, 3.6 and 3.7;
+//! each restored it, started on it and was used. firstboot refuses every database that made one of
+//! them fail or start without authentication; where it refuses a database that they accept, the
+//! file says so. Each run asks the etcds again about a share of the cases.
 //!
 //! `JUDGE= cargo test -p tests --test verify -- etcd_would_do` asks about all of them (an hour),
-//! `JUDGE=alarm,meta` about those with one of these words in their names, and writes the file with
-//! what they said as `target/verdicts.txt`.
+//! `JUDGE=alarm,meta` about the cases with one of these words in their names, and writes the file
+//! with the answers as `target/verdicts.txt`.
 
 mod base;
 mod judge;
@@ -32,16 +32,16 @@ use base::base;
 use judge::{Outcome, judge};
 use mutations::{Case, cases};
 
-/// The newest of each line that Go's module proxy had on 2026-11-28.
+/// The newest release of each minor version that Go's module proxy had on 2026-11-28.
 const ETCDS: [&str; 3] = ["3.5.35", "3.6.16", "3.7.3"];
 const VERDICTS: &str = include_str!("verdicts.txt");
-/// One in so many cases is asked about again, each by one of the etcds.
+/// One of this many cases is asked about again, each by one of the etcds.
 const SHARE: usize = 12;
-/// What etcd did that a snapshot that is called good must not make it do.
+/// What etcd must not do with a snapshot that firstboot calls good.
 const WORSE: [&str; 4] = ["no-restore", "no-start", "fails", "open"];
-/// But these are what whole clusters have, and no damage: one that has, or had, no authentication;
-/// and those that only the etcd of another minor does not start from, which `firstboot restore`
-/// asks about.
+/// These cases also occur in intact clusters and are not damage: a cluster that has, or had, no
+/// authentication, and contents from which only an etcd of another minor version does not start,
+/// which `firstboot restore` asks about.
 const WHOLE: [&str; 6] = [
     "auth: authEnabled: bit 0 of byte 0 of the value",
     "auth: authEnabled: gone",
@@ -68,7 +68,7 @@ pub(crate) fn whole() -> Image {
     base().image()
 }
 
-/// What each etcd does, and what firstboot says.
+/// What each etcd does, and firstboot's verdict.
 type Row<'a> = ([&'a str; 3], &'a str);
 
 fn table() -> Result<BTreeMap<&'static str, Row<'static>>> {
@@ -136,7 +136,7 @@ fn recorded() -> Result<()> {
     Ok(())
 }
 
-/// What an etcd makes of a case.
+/// Returns what an etcd does with a case.
 fn outcome(version: &str, case: &Case) -> Result<Outcome> {
     let folder = run::current()?.folder("judged")?;
     let path = folder.join("damaged.db");
@@ -184,8 +184,8 @@ fn asked() -> Result<()> {
     Ok(())
 }
 
-/// Asks all three about all cases with one of these words in their names; of the others they have
-/// spoken.
+/// Asks all three about all cases with one of these words in their names; for the others their
+/// earlier verdicts stand.
 fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
     let table = table()?;
     let folder = run::current()?.folder("damage")?;

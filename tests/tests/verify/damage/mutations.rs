@@ -1,5 +1,5 @@
-//! What is done to the contents: to bits, to whole keys, to whole buckets; and [`super::odd`], what
-//! only etcd finds odd.
+//! The mutations of the contents: of bits, of whole keys, of whole buckets; and [`super::semantic`],
+//! which only etcd finds odd.
 
 use super::base::base;
 use crate::contents::Contents;
@@ -8,12 +8,12 @@ use crate::random::Random;
 /// One damaged database.
 #[derive(Debug)]
 pub(crate) struct Case {
-    /// What was done to it. Names are unique, and the same in every run.
+    /// The mutation. Names are unique, and the same in every run.
     pub(crate) name: String,
     pub(crate) contents: Contents,
 }
 
-/// All of them, in the same order in every run.
+/// Returns all cases, in the same order in every run.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Cases(Vec::new());
     cases.bits();
@@ -27,7 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.0
 }
 
-/// Those that were made so far.
+/// The cases made so far.
 pub(super) struct Cases(Vec<Case>);
 
 fn shown(key: &[u8]) -> String {
@@ -50,7 +50,7 @@ impl Cases {
         });
     }
 
-    /// Every bucket's keys, of which there are many in `key` only.
+    /// Returns every bucket's keys; only `key` has many.
     fn entries() -> Vec<(String, Vec<u8>, Vec<u8>)> {
         let mut all = Vec::new();
         for (name, bucket) in base().0 {
@@ -62,7 +62,7 @@ impl Cases {
         all
     }
 
-    /// A bit of a key, a bit of a value.
+    /// Flips a bit of a key or a bit of a value.
     fn bits(&mut self) {
         let mut random = Random(17);
         for (bucket, key, value) in Self::entries() {
@@ -105,7 +105,7 @@ impl Cases {
         }
     }
 
-    /// Whole keys that are gone, cut, longer, empty, exchanged.
+    /// Removes, truncates, extends, empties and swaps whole keys.
     fn keys(&mut self) {
         let entries = Self::entries();
         for (bucket, key, value) in &entries {
@@ -146,7 +146,7 @@ impl Cases {
         }
     }
 
-    /// Whole buckets that are gone or empty, and some that etcd does not have.
+    /// Removes or empties whole buckets, and adds some that etcd does not have.
     fn buckets(&mut self) {
         for name in base().0.keys() {
             self.add(format!("bucket {}: gone", shown(name)), |contents| {

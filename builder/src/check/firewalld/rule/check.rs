@@ -36,7 +36,7 @@ impl Rule {
             .fix(instead)
     }
 
-    /// A value that does not fit.
+    /// An error for an invalid value.
     fn bad(place: &Range<usize>, what: &str, value: &str, instead: &str) -> Finding {
         let message = format!("bad value for {what}: `{value}`");
         Finding::error("firewalld/value", place.clone(), message)
@@ -44,7 +44,7 @@ impl Rule {
             .fix(instead)
     }
 
-    /// A family that is missing or the other.
+    /// An error for a family that is missing or does not match the address.
     fn family(place: &Range<usize>, message: &str, address: &str) -> Finding {
         let family = if address.contains(':') {
             "ipv6"
@@ -310,7 +310,7 @@ impl Rule {
     }
 }
 
-/// A rate that iptables takes.
+/// Whether iptables accepts a rate.
 fn is_limit(text: &str) -> bool {
     let Some((rate, unit)) = text.split_once('/') else {
         return false;

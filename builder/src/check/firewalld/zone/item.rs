@@ -1,4 +1,4 @@
-//! What a zone itself names, outside of its rules.
+//! The items of a zone itself, outside of its rules.
 
 use super::super::element::{Element, IGNORED};
 use super::super::value::{
@@ -6,7 +6,7 @@ use super::super::value::{
 };
 use crate::check::finding::Finding;
 
-/// A service, port or the like, for comparison.
+/// A service, port or the like, in a form for comparison.
 pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     let name = at.name();
     let (port, protocol) = (at.text("port"), at.text("protocol"));

@@ -9,7 +9,7 @@ pub(super) struct Port<'a> {
     pub(super) at: LocatedSpan<'a>,
     /// Its path in the file system, if it has one.
     pub(super) path: Option<TextSpan<'a>>,
-    /// Whether connections can be accepted on it.
+    /// Whether it can accept connections.
     pub(super) accepts: bool,
     pub(super) is_node: bool,
 }

@@ -1,20 +1,20 @@
-//! Takes the orders of events: every one, or many at random.
+//! Explores the orders of events: all of them, or many random ones.
 
 use std::collections::{HashSet, VecDeque};
 
 use super::{Budget, Guard, World};
 
-/// What came of it.
+/// The result of an exploration.
 #[derive(Debug, Default)]
 pub(super) struct Explored {
     pub(super) states: usize,
-    /// States in which a member was rebuilt.
+    /// The number of states in which a member was rebuilt.
     pub(super) rebuilt: usize,
-    /// The first thing that must not be, if it is.
+    /// The first violation of a requirement.
     pub(super) violation: Option<String>,
 }
 
-/// Takes every order of events.
+/// Explores every order of events.
 pub(super) fn every(count: u8, left: Budget, guard: Guard) -> Explored {
     let first = World::new(count, left);
     let mut known = HashSet::from([first.clone()]);
@@ -34,7 +34,7 @@ pub(super) fn every(count: u8, left: Budget, guard: Guard) -> Explored {
     found
 }
 
-/// Takes many orders of events, drawn at random. The same every time.
+/// Explores many random orders of events. The same orders are drawn every time.
 pub(super) fn some(count: u8, walks: u32, left: Budget, guard: Guard) -> Explored {
     let mut found = Explored::default();
     // A xorshift generator (Marsaglia, 2003).

@@ -28,7 +28,7 @@ pub(super) struct Node {
     pub(super) known: Option<(u8, Member)>,
     /// The permission that firstboot writes for the guard in each boot.
     pub(super) permit: Option<(u8, Member)>,
-    /// A copy of the data that an operator made.
+    /// A copy that an operator made of the data.
     pub(super) copy: Option<(Member, Entries)>,
     pub(super) inodes: u8,
 }
@@ -114,8 +114,8 @@ impl Node {
         self.permit.map(|(_, (node, nth))| (usize::from(node), nth))
     }
 
-    /// Replaces the log by a leader's. If the files of the own log are gone, the new entries are
-    /// only in memory.
+    /// Replaces the log with a leader's. If the files of the node's own log are gone, the new
+    /// entries are only in memory.
     pub(super) fn takes(&mut self, now: &Entries) {
         self.running = Some(now.clone());
         if let (Disk::Data { inode, entries, .. }, Some((known, _))) = (&mut self.disk, self.known)
@@ -125,7 +125,7 @@ impl Node {
         }
     }
 
-    /// Something starts etcd.service.
+    /// The node after an attempt to start etcd.service, or none if etcd does not start.
     pub(super) fn start(&self, guard: Guard) -> Option<Self> {
         self.permit?;
         if !guard(&expected(self.permit), &self.disk.seen()) {
@@ -135,7 +135,7 @@ impl Node {
         let (inode, member) = self.permit?;
         match &self.disk {
             Disk::Data { entries, .. } => started.running = Some(entries.clone()),
-            // etcd does this with an etcd.conf that still names the cluster.
+            // etcd does this if its etcd.conf still names the cluster.
             Disk::Nothing => {
                 started.running = Some(Vec::new());
                 started.disk = Disk::Data {

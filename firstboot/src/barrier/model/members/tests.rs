@@ -1,4 +1,4 @@
-//! What the model checker of emptied members is asked.
+//! The scenarios that the model checker of emptied members explores.
 
 use super::explore::{Explored, every, some};
 use super::*;
@@ -45,12 +45,12 @@ fn data_lost_at_any_moment_of_five_members_loses_no_write() {
     safe("5 members at random, events", &some(5, 3000, left, GUARD));
 }
 
-/// As a unit without a guard: etcd begins on whatever is there.
+/// A wrong rule, like a unit without a guard: etcd starts on any data.
 fn anything(_: &Expected, _: &Seen) -> bool {
     true
 }
 
-/// Whose the log is, and not which directory it is in.
+/// A wrong rule: it checks the ids in the log, but not which directory the log is in.
 fn by_the_ids(expected: &Expected, seen: &Seen) -> bool {
     let own = expected.known.map(|known| (known.member, known.cluster));
     seen.log
@@ -60,8 +60,8 @@ fn by_the_ids(expected: &Expected, seen: &Seen) -> bool {
 
 #[test]
 fn a_guard_that_lets_too_much_start_is_caught() {
-    // The scenario of etcd-io/etcd#10817: emptied, killed, and with one that was off it is a
-    // quorum.
+    // The scenario of etcd-io/etcd#10817: a member is emptied and killed, and then forms a quorum
+    // with a member that was off.
     let left = Budget {
         writes: 1,
         losses: 1,

@@ -187,7 +187,7 @@ proptest! {
         let _ = (auth.setting(&key, &value), auth.role(&key, &value), auth.user(&key, &value), is_bcrypt(&value));
     }
 
-    /// Of 40 such changes the reader saw none when it did not look into the bucket.
+    /// Before the reader checked this bucket, it detected none of 40 such changes.
     #[test]
     fn a_bit_of_a_user_that_means_something_does_not_change_unseen(bit in 0..8u8, at in 0..13_usize) {
         let good = message(&[(1, b"joe"), (3, b"reader")]);
