@@ -1,6 +1,6 @@
 # make demo   the main job, to watch            make test   the tests
 # make test-all  the tests, and those that widen a sample: more versions, more points of a crash, more firmware
-# make build  both programs, in target/dist     make lint   format, clippy, import circles, dependencies
+# make build  both programs, in target/dist     make lint   format, clippy, import cycles, dependencies
 # make bench  the measurements in the README    make clean  what was built and cached
 # make dist   the packages, in target/packages: tar.gz, deb and rpm
 # make soak   rebuilds under load, for hours

@@ -143,7 +143,7 @@ fn read_single(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
         .map_err(cannot)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!(
-            "{} has more than {} MiB; what is so large belongs into a package",
+            "{} has more than {} MiB; what is so large belongs in a package",
             path.display(),
             MAX_FILE_BYTES >> 20
         ));

@@ -25,7 +25,7 @@ pub(crate) enum NodesError {
         doing: &'static str,
         /// The file or folder of the operation.
         path: PathBuf,
-        /// The error of the system.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The seed image could not be made.

@@ -131,7 +131,7 @@ pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     }
     if target.symlink_metadata().is_ok() {
         return refused(
-            "it is a link to nothing",
+            "it is a dangling symbolic link",
             "remove the link, or make the folder that it names",
         );
     }

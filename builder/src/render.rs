@@ -122,7 +122,7 @@ fn render(name: &str, template: &str, context: &Value) -> Result<String, anyhow:
         if value.is_safe() || quote::is_word(&text) {
             return out.write_str(&text).map_err(Error::from);
         }
-        let message = format!("{text:?} is not a plain word and stands here without |sh or |ks");
+        let message = format!("{text:?} is not a plain word and is used here without |sh or |ks");
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
     environment.add_filter("sh", |text: String| {

@@ -8,6 +8,9 @@ use crate::exit::reason_of;
 /// Whether standard output is for the JSON of the result alone.
 static STDOUT_IS_JSON: AtomicBool = AtomicBool::new(false);
 
+/// Whether the JSON of the result was printed.
+static JSON_IS_PRINTED: AtomicBool = AtomicBool::new(false);
+
 /// Keeps standard output for the JSON of the result: `say` prints on standard error from now on.
 pub(crate) fn keep_stdout_for_json() {
     STDOUT_IS_JSON.store(true, Ordering::Relaxed);
@@ -23,13 +26,18 @@ pub(crate) fn show(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// Prints the result of a command as JSON on standard output.
+/// Prints the result of a command as JSON on standard output. A command does this once.
 pub(crate) fn show_json<T: serde::Serialize + ?Sized>(result: &T) -> anyhow::Result<()> {
+    JSON_IS_PRINTED.store(true, Ordering::Relaxed);
     Ok(show(&(serde_json::to_string_pretty(result)? + "\n"))?)
 }
 
-/// Prints an error as JSON on standard output, for a command with `--json`.
+/// Prints an error as JSON on standard output, for a command with `--json`. If the command has
+/// printed its result, the result contains the reasons already, and this prints nothing.
 pub(crate) fn show_error(error: &anyhow::Error) {
+    if JSON_IS_PRINTED.load(Ordering::Relaxed) {
+        return;
+    }
     let error = serde_json::json!({ "error": reason_of(error) });
     // The error itself follows on standard error.
     let _ = show(&format!("{error:#}\n"));

@@ -127,7 +127,7 @@ impl ReleaseDocument {
         let release: Self = serde_json::from_slice(&payload).map_err(content)?;
         if release.base != release.base_parts.digest() {
             return Err(ReleaseError::Contradiction(
-                "the digest of its base is not that of the base's parts",
+                "the digest of its base does not match the base's parts",
             ));
         }
         if release.serial == 0 {

@@ -22,7 +22,7 @@ pub enum NameError {
     #[error("`{1}` is not allowed in `{0}`: a host name has a-z, 0-9 and `-` (RFC 1123)")]
     Character(String, char),
     /// It has several labels where one is expected.
-    #[error("`{0}` has a dot: expected a short name; the domain stands in [cluster] as `domain`")]
+    #[error("`{0}` has a dot: expected a short name; the domain is `domain` in [cluster]")]
     Long(String),
     /// It has a hyphen at an end.
     #[error("`{0}` must not begin or end with `-` (RFC 1123)")]

@@ -50,8 +50,8 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Returns what the key holds after an action that finds this state, if the action is possible in
-/// that state.
+/// Returns what the key holds after the action is applied to `state`, if the action is possible
+/// there.
 fn after(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     let (possible, after) = match deed {
         Action::Read(seen) => (seen == state, state),

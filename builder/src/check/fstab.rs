@@ -185,7 +185,7 @@ fn check_mount_point(target: TextSpan<'_>, kind: &str, out: &mut Vec<Finding>) {
                 target,
                 "a / at the end of a mount point",
             )
-            .effect("other programs compare the text and miss it")
+            .effect("programs that compare mount points as text do not find it")
             .fix("remove it"),
         );
     }
@@ -231,7 +231,7 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
             Finding::error("fstab/option", option, format!("219 does not know {name}"))
                 .effect("219 ignores it")
                 .fix(
-                    "it came later: write a .mount unit, or x-systemd.requires= where that will do",
+                    "a later release added it: write a .mount unit, or x-systemd.requires= where that will do",
                 ),
         );
     } else {

@@ -192,9 +192,9 @@ fn conflict_findings(
     let mut own = Vec::new();
     if files[..rendered].iter().any(|own| own.path == path) {
         let finding = Diagnostic::error(file.span.clone(), format!("the image has {path} itself"));
-        own.push(
-                finding.help("bring another file beside it, such as a drop-in, or change it by the recipe's sections"),
-            );
+        own.push(finding.help(
+            "add another file beside it, such as a drop-in, or change it by the recipe's sections",
+        ));
     }
     let below = |other: &str| {
         other.starts_with(&format!("{path}/")) || path.starts_with(&format!("{other}/"))
@@ -204,7 +204,7 @@ fn conflict_findings(
         .find(|other| other.path.starts_with('/') && below(&other.path))
     {
         let message = format!(
-            "{path} and {} cannot both be: one is a folder of the other",
+            "{path} and {} cannot both exist: one is a folder of the other",
             other.path
         );
         own.push(Diagnostic::error(file.span.clone(), message));

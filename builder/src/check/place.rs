@@ -114,7 +114,7 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
         out.push(
             Finding::error("place/secret", 0..0, "a private key in the image")
                 .effect("the overlay is served to anybody")
-                .fix("hand it to the node with its document"),
+                .fix("give it to the node in its node document"),
         );
     }
     out.extend(file.mode.and_then(|mode| permissions(path, mode)));
@@ -136,12 +136,12 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
     if mode & 0o002 != 0 {
         let finding =
             Finding::error("place/mode", 0..0, shown).effect("everybody on the node may write it");
-        return Some(finding.fix("take the last w away: 0644, or 0755 for a program"));
+        return Some(finding.fix("remove the last w: 0644, or 0755 for a program"));
     }
     if mode & 0o6000 != 0 {
         return warning(
-            "whoever starts it gets its owner's rights",
-            "take the set-id bit away",
+            "any user who executes it gets its owner's rights",
+            "remove the set-id bit",
         );
     }
     if is_unit && mode & 0o111 != 0 {
@@ -155,7 +155,7 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
         return warning(does, "mode 0644, and secrets into an EnvironmentFile=");
     }
     if is_program && mode & 0o111 == 0 {
-        return warning("nobody can start it", "mode 0755");
+        return warning("no one can execute it", "mode 0755");
     }
     None
 }

@@ -168,7 +168,7 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
         let finding = Finding::error("preset/off", at..at + "[Install]".len(), message);
         let finding = finding.effect("the unit stays off: CentOS's last word is `disable *`");
         let instead =
-            format!("bring /usr/lib/systemd/system-preset/20-own.preset with `enable {name}`");
+            format!("add /usr/lib/systemd/system-preset/20-own.preset with `enable {name}`");
         out.push((index, finding.fix(instead)));
     }
     out

@@ -119,8 +119,8 @@ fn later_name(own: &str, other: &str) -> String {
     let bare = own.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
     let later = ["95-", "99-zz-", "zz-"].map(|prefix| format!("{prefix}{bare}"));
     match later.iter().find(|name| **name > other) {
-        Some(later) => format!("rename {own} to {later}, which sorts behind {other}"),
-        None => format!("set it in {other}, which sorts behind all names like {own}"),
+        Some(later) => format!("rename {own} to {later}, which sorts after {other}"),
+        None => format!("set it in {other}, which sorts after all names like {own}"),
     }
 }
 

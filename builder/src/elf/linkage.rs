@@ -56,7 +56,7 @@ pub(crate) enum NotForCentos7 {
     },
     /// It is built for another system.
     #[error(
-        "it is built for another system than Linux (ELF OS ABI {0}): build it for x86_64-unknown-linux-musl"
+        "it is built for a system other than Linux (ELF OS ABI {0}): build it for x86_64-unknown-linux-musl"
     )]
     System(u8),
     /// It is an object file, a core or the like.

@@ -13,7 +13,7 @@ pub(crate) enum ManifestError {
         doing: &'static str,
         /// The file or folder of the operation.
         path: PathBuf,
-        /// The error of the system.
+        /// The operating system's error.
         source: io::Error,
     },
     /// An image or an overlay contains something that must not be in it.

@@ -65,7 +65,7 @@ pub(crate) fn read(
             EntryType::Directory => Kind::Folder,
             other => {
                 return Err(wrong(format!(
-                    "`{name}` in it is a {other:?}, expected files and folders only"
+                    "`{name}` in it is of type {other:?}; expected files and folders only"
                 )));
             }
         };

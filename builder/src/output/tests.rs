@@ -90,7 +90,7 @@ fn what_is_not_ours_is_never_replaced() {
     refused(&dir.path().join("no/out"), "does not exist");
     let link = dir.path().join("link");
     std::os::unix::fs::symlink("nowhere", &link).unwrap();
-    refused(&link, "link to nothing");
+    refused(&link, "dangling symbolic link");
     assert_eq!(names(dir.path()), ["file", "home", "link", "out"]);
 }
 

@@ -53,7 +53,7 @@ pub(crate) enum OverlayError {
         what: &'static str,
         /// The file of the operation.
         path: PathBuf,
-        /// The error of the system.
+        /// The operating system's error.
         source: io::Error,
     },
 }

@@ -11,7 +11,7 @@ pub(super) const BLOCK: usize = 512;
 const MAX_ID: u64 = 0o7_777_777;
 /// Eleven octal digits, for sizes and times.
 const MAX_SIZE: u64 = 0o77_777_777_777;
-/// The latest date of a file, in seconds since 1970: a day in 2242.
+/// The latest date that a file can have, in seconds since 1970: a day in 2242.
 pub(crate) const LATEST: u64 = MAX_SIZE;
 
 /// The header of an entry whose content has `size` bytes. It is plain ustar: what does not fit is

@@ -112,7 +112,7 @@ pub(super) fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiEr
     let missing = || {
         PkiError::wrong(
             path,
-            "the authority's certificate is not there",
+            "the CA's certificate is missing",
             "put it there, in PEM",
         )
     };
@@ -123,13 +123,7 @@ pub(super) fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiEr
 }
 
 pub(super) fn read_key(path: &Path) -> Result<KeyPair, PkiError> {
-    let missing = || {
-        PkiError::wrong(
-            path,
-            "the authority's key is not there",
-            "put it there, in PEM",
-        )
-    };
+    let missing = || PkiError::wrong(path, "the CA's key is missing", "put it there, in PEM");
     let pem = store::read_secret(path)?.ok_or_else(missing)?;
     KeyPair::from_pem(&pem).map_err(|error| {
         PkiError::wrong(

@@ -48,7 +48,7 @@ pub(crate) enum PkiError {
         waited: u64,
     },
     /// A key or a certificate could not be made.
-    #[error("{path}: cannot make it: {source}", path = path.display())]
+    #[error("cannot create {path}: {source}", path = path.display())]
     Make {
         /// The file it was meant for.
         path: PathBuf,

@@ -115,7 +115,7 @@ fn file(
                     if chain
                         .iter()
                         .any(|certificate| certificate.public_key == public) => {}
-                Ok(_) => problems.push("the key beside it is not its own".to_owned()),
+                Ok(_) => problems.push("the key next to it does not belong to it".to_owned()),
                 Err(why) => problems.push(format!("its key is {why}")),
             }
         }

@@ -109,7 +109,7 @@ pub(crate) enum Mismatch {
     #[error("its private key is missing")]
     NoKey,
     /// The private key next to it does not match.
-    #[error("the key beside it is not its own")]
+    #[error("the key next to it does not belong to it")]
     WrongKey,
     /// It has expired.
     #[error("it expired on {}", utc(*.0))]

@@ -335,7 +335,7 @@ fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
         );
         assert!(
             !is("network"),
-            "it would take the address of the kernel line away"
+            "it would remove the address of the kernel line"
         );
         assert!(!is("sshkey") && !is("services"));
     }

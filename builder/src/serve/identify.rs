@@ -173,7 +173,7 @@ pub(super) fn describe(machine: &Machine) -> String {
     let uuid = machine.uuid.iter().map(|uuid| format!("uuid {uuid}"));
     let all: Vec<String> = macs.chain(serial).chain(uuid).collect();
     if all.is_empty() {
-        "a machine that says nothing of itself".to_owned()
+        "a machine that does not identify itself".to_owned()
     } else {
         format!("a machine with {}", all.join(", "))
     }

@@ -171,7 +171,7 @@ fn token() -> Result<String> {
     let random = ring::rand::generate::<[u8; 16]>(&ring::rand::SystemRandom::new());
     let bytes = random
         .ok()
-        .context("the system gives no random numbers")?
+        .context("the system provides no random numbers")?
         .expose();
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

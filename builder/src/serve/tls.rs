@@ -16,7 +16,7 @@ use crate::text_file;
 /// The maximum size of a certificate chain.
 const LIMIT: u64 = 1 << 20;
 
-/// Uses a certificate chain and its key, PEM.
+/// Builds a TLS acceptor from a certificate chain and its key, both in PEM.
 pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
     let read = |path: &Path| {
         text_file::bytes(path, LIMIT).with_context(|| format!("cannot read {}", path.display()))

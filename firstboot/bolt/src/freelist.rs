@@ -41,8 +41,8 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     let mut before = 1;
     let mut at = from;
     let end = at + count * 8;
-    // A list with so many faults is not a list, and the rest of it may be as long as the file
-    // claims.
+    // A list with this many faults is not a freelist; reading on could take as long as the length
+    // that the file claims.
     while at < end && faults.count() < Faults::KEPT as u64 {
         let bytes = &mut piece[..usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
         file.read_exact_at(bytes, at)?;

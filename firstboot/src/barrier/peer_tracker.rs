@@ -151,7 +151,9 @@ impl TrackedPeer {
                 format!("{name} has run etcd in the cluster {cluster_id:x} since {since}")
             }
             ProbeResult::State(PeerState::Firstboot { .. }) if given_up => {
-                format!("{name} has waited since {since}, but this node was ordered to exclude it")
+                format!(
+                    "{name} has been waiting since {since}, but this node was ordered to exclude it"
+                )
             }
             ProbeResult::State(PeerState::Firstboot { mode, .. }) if !mode.is_new() => {
                 format!(

@@ -96,7 +96,7 @@ fn open(folder: &Path) -> io::Result<Option<Dir>> {
     some(Dir::open(folder))
 }
 
-/// Turns a directory that is missing, or is not a directory, into `None`.
+/// Turns the error for a path that is missing, or is not a directory, into `None`.
 fn some(dir: io::Result<Dir>) -> io::Result<Option<Dir>> {
     match dir {
         Err(error)

@@ -38,7 +38,8 @@ pub(crate) struct NodeState {
     pub(crate) cluster: Option<u64>,
     /// The version of etcd that last used the data.
     pub(crate) etcd: Option<EtcdVersion>,
-    /// Whether etcd has been a healthy member since then.
+    /// Whether etcd has been a healthy member on this disk since it was empty, or since its data
+    /// was restored.
     pub(crate) healthy: bool,
     /// The revision that restored data began from, or 0 if the data was not restored.
     pub(crate) revision: u64,

@@ -42,17 +42,17 @@ const FOREIGN: [(&[u8], &str, &str); 9] = [
     (
         b"-----BEGIN AGE ENCRYPTED FILE-----",
         "encrypted by age, in armor",
-        "decrypt it by `age -d -i KEY`",
+        "decrypt it with `age -d -i KEY`",
     ),
     (
         b"-----BEGIN PGP MESSAGE-----",
         "encrypted by gpg",
-        "decrypt it by `gpg -d`",
+        "decrypt it with `gpg -d`",
     ),
     (
         b"Salted__",
         "encrypted by openssl",
-        "decrypt it by `openssl enc -d`",
+        "decrypt it with `openssl enc -d`",
     ),
     (
         b"{",

@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
         let contents = &mut self.contents;
         contents.compacted = compacted;
         contents.compacting = self.meta.compacting();
-        // Like etcd: the first revision is 1, and compacted revisions existed.
+        // As in etcd, the first revision is 1, and revisions that were compacted count too.
         contents.revision = self.history.newest().max(compacted).max(1);
         contents.index = self.meta.index.unwrap_or(0);
         contents.term = self.meta.term.unwrap_or(0);

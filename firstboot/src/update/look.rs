@@ -33,7 +33,7 @@ pub(super) enum Verdict {
 /// The rule.
 ///
 /// # Errors
-/// Refused if the release is older, has another base, or has another minor version of etcd.
+/// Refused if the release is older, has a different base, or has a different minor version of etcd.
 pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<Verdict> {
     if release.overlay.sha256 == own.overlay {
         return Ok(Verdict::Current);

@@ -34,7 +34,8 @@ pub(super) struct State {
     /// In which boot the exchange of files began; empty before it, and for a rollback.
     #[serde(default)]
     pub(super) exchange_boot: String,
-    /// In how many boots, after the one that the update itself ordered, the new image has been proving itself.
+    /// The number of boots for which the new image has been proving itself, not counting the one
+    /// that the update ordered.
     pub(super) boots: u32,
     /// Why the previous image is restored.
     pub(super) why: Option<String>,

@@ -228,8 +228,8 @@ async fn release_turn(client: &Client, state: &State, failed: Option<&Failed>) -
     }
 }
 
-/// Waits for the proof of the new image, or restores the previous one. Returns whether the order
-/// has ended.
+/// Waits until the new image has proved itself, or restores the previous one. Returns whether the
+/// order has ended.
 fn prove(state: &mut State, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);

@@ -26,7 +26,7 @@ impl FromStr for Address {
         } else if text.parse::<Ipv6Addr>().is_ok() {
             "expected an IPv4 address, as in 10.0.0.11: IPv6 is not supported"
         } else if text.contains('/') {
-            "expected an address without a prefix, as in 10.0.0.11: the network stands in [network] as `cidr`"
+            "expected an address without a prefix, as in 10.0.0.11: the network is `cidr` in [network]"
         } else if text.contains(':') {
             "expected an address without a port, as in 10.0.0.11: etcd's ports are 2379 and 2380"
         } else if numbers.len() == 4 && numbers.iter().all(|part| octet(part)) {

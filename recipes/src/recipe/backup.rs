@@ -104,7 +104,7 @@ fn read_age(table: &Table<'_>) -> Vec<Recipient> {
         if found[..nth].iter().any(|other| other.value == at.value) {
             table.report(Diagnostic::error(
                 at.span.clone(),
-                format!("the recipient {} is there twice", at.value),
+                format!("the recipient {} is listed twice", at.value),
             ));
         }
     }
@@ -148,11 +148,11 @@ fn read_s3(table: &Table<'_>) -> S3 {
     if let Some(at) = endpoint.as_ref().filter(|at| at.value.url().path() != "/") {
         let finding = Diagnostic::error(at.span.clone(), "`endpoint` has a path")
             .label("expected the store's address alone");
-        table.report(finding.help("the bucket stands in `destination`, as s3://bucket/prefix/"));
+        table.report(finding.help("the bucket belongs in `destination`, as s3://bucket/prefix/"));
     }
     for key in SECRETS {
-        let message = "the store's keys do not stand in a recipe: the image is public";
-        table.reject(key, message, "docs/backup.md says where they lie on a node");
+        let message = "the store's keys do not belong in a recipe: the image is public";
+        table.reject(key, message, "docs/backup.md says where a node keeps them");
     }
     let region = table.value::<Word>("region");
     let path_style = table.boolean("path-style");

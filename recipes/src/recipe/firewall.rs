@@ -87,7 +87,7 @@ fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
     if !names.is_empty() {
         let message = format!("`peers` shuts out {}", names.join(", "));
         let finding =
-            Diagnostic::error(place, message).label("the other members would not let it in");
+            Diagnostic::error(place, message).label("the other members' firewalls would reject it");
         table.report(finding.help("name every node's address, or the network that they are on"));
     }
 }

@@ -269,7 +269,7 @@ fn is_host(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
 fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     let expected = match cidr.value.prefix_len() {
         0..8 => "that is not a network of machines, and by default all on it are let in",
-        32 => "that is one address, and by default nobody else is let in",
+        32 => "that is a single address, and by default no other client has access",
         _ => return,
     };
     let finding = Diagnostic::error(

@@ -117,9 +117,7 @@ pub(super) fn read_time(root: &Table<'_>) -> Time {
     let pools = pools.unwrap_or_else(default);
     if let (true, true, Some(table)) = (servers.is_empty(), pools.is_empty(), table) {
         let help = "certificates are checked against the clock; name a server or a pool";
-        table.report(
-            Diagnostic::error(table.header(), "nobody tells the nodes the time").help(help),
-        );
+        table.report(Diagnostic::error(table.header(), "the nodes have no time source").help(help));
     }
     Time { servers, pools }
 }

@@ -102,7 +102,7 @@ text!(
     /// A password hashed by crypt(3). glibc 2.17 supports MD5 (`$1$`), SHA-256 (`$5$`) and SHA-512
     /// (`$6$`): crypt/crypt-entry.c.
     CryptHash,
-    "expected a hash from `openssl passwd -6`: it begins with $6$ (or $5$); the password itself must not stand here",
+    "expected a hash from `openssl passwd -6`: it begins with $6$ (or $5$); do not write the password itself here",
     |text| {
         let rest = text.strip_prefix("$6$").or_else(|| text.strip_prefix("$5$"));
         let Some((_, hash)) = rest.and_then(|rest| rest.rsplit_once('$')) else { return false };

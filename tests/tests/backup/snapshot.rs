@@ -306,8 +306,8 @@ fn member_killed(bed: &Bed) -> Result<()> {
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// One member is stopped in the middle and keeps its connection open, the link to another is cut:
-/// both snapshots are given up, and nothing remains.
+/// One member is stopped partway through but keeps its connection open, and the link to another is
+/// cut: both snapshots are abandoned, and nothing is left behind.
 fn silent(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     host.check(&["mkdir", "/root/slow/other"])?;

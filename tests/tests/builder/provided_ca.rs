@@ -171,7 +171,7 @@ fn names_bad_certificates(workshop: &Fixture) -> Result<()> {
         1,
         &[
             "nodes/etcd-1/server.crt",
-            "the key beside it is not its own",
+            "the key next to it does not belong to it",
         ],
     )?;
     fs::write(

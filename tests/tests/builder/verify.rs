@@ -150,7 +150,7 @@ fn overlay() -> Result<()> {
         differs(&workshop, &format!("overlay.tar.gz: {path}"))?;
     }
     // Another mode and another owner, with the header's checksum corrected.
-    for (place, what) in [(100, "its mode is another"), (108, "its owner is another")] {
+    for (place, what) in [(100, "its mode differs"), (108, "its owner differs")] {
         let mut changed = tar.clone();
         let (header, _) = entry(&tar, "etc/fstab")?;
         changed[header + place + 3] ^= 1;
@@ -327,7 +327,7 @@ fn pki() -> Result<()> {
     fs::set_permissions(&key, Permissions::from_mode(0o640))?;
     problem("the mode of its key is 0640: others can get at it, expected 0600")?;
     fs::copy(pki.join("nodes/etcd-2/server.key"), &key)?;
-    problem("the key beside it is not its own")?;
+    problem("the key next to it does not belong to it")?;
     fs::remove_file(&key)?;
     problem("its private key is missing")?;
     fs::write(&cert, "no certificate")?;

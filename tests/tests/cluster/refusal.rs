@@ -1,4 +1,4 @@
-//! A host whose firstboot must refuse.
+//! A host on which firstboot must refuse to start etcd.
 
 use std::time::{Duration, Instant};
 

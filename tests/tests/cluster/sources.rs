@@ -128,8 +128,8 @@ fn server() -> Result<()> {
     Ok(())
 }
 
-/// Runs in place of systemd, and says what firstboot finds with all of the firmware's tables,
-/// without its strings, and without QEMU's store.
+/// Runs in place of systemd, and prints what firstboot finds in three runs: with all of the
+/// firmware's tables, without the OEM strings, and without QEMU's store.
 const FIRMWARE: &str = "#!/bin/sh
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin
 mount -t proc proc /proc

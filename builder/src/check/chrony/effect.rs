@@ -60,7 +60,7 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
                     format!("maxsources has no effect for {kind}"),
                 )
                 .effect("chronyd takes one address of the name")
-                .fix("write pool, or take it away"),
+                .fix("write pool, or remove it"),
             );
         }
     }

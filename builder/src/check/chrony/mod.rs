@@ -82,7 +82,7 @@ fn without_meaning(directive: TextSpan<'_>, name: &str) -> Finding {
         format!("{name} has no meaning any more"),
     )
     .effect("a warning at each start")
-    .fix("take it away")
+    .fix("remove it")
 }
 
 fn unknown(word: TextSpan<'_>, name: &str) -> Finding {
@@ -94,11 +94,13 @@ fn unknown(word: TextSpan<'_>, name: &str) -> Finding {
     .effect(FATAL);
     match nearest(name, table::directives().keys().copied()) {
         _ if ["sourcedir", "confdir"].contains(&name) => {
-            finding.fix("it came later: name the file by include")
+            finding.fix("a later release added it: name the file by include")
         }
-        _ if known::CHRONY_LATER.contains(name) => finding.fix("it came later: take it away"),
+        _ if known::CHRONY_LATER.contains(name) => {
+            finding.fix("a later release added it: remove it")
+        }
         Some(near) => finding.fix(format!("did you mean {near}?")),
-        None => finding.fix("take it away"),
+        None => finding.fix("remove it"),
     }
 }
 
@@ -136,7 +138,7 @@ fn directive(
                     let finding = wrong(
                         word,
                         format!("{name} does not know `{}`", word.text),
-                        "take it away",
+                        "remove it",
                     );
                     match nearest(word.text, known.split('|')) {
                         Some(near) => finding.fix(format!("did you mean {near}?")),
@@ -190,15 +192,11 @@ fn exactly(
             };
             let plural = if counts == "1" { "" } else { "s" };
             let message = format!("{name} takes {counts} word{plural}, here are {given}");
-            return Some(wrong(first, message, "give what is missing"));
+            return Some(wrong(first, message, "add the missing words"));
         }
         let extra = words(rest).nth(most)?;
         return Some(comment_or_else(extra, || {
-            wrong(
-                extra,
-                format!("too many words for {name}"),
-                "take them away",
-            )
+            wrong(extra, format!("too many words for {name}"), "remove them")
         }));
     };
     let mut left = rest;
@@ -232,7 +230,7 @@ fn options(
         let (word, behind) = split_word(left);
         if word.text.is_empty() {
             let message = format!("{name} takes {count} words before its options");
-            out.push(wrong(first, message, "give what is missing"));
+            out.push(wrong(first, message, "add the missing words"));
             return;
         }
         left = behind;
@@ -286,12 +284,14 @@ fn unknown_option(
     let message = format!("chrony 3.4 has no option {name} for {directive}");
     let finding = Finding::error("chrony/option", word, message).effect(FATAL);
     match nearest(name, known.keys().copied()) {
-        _ if name == "nts" => finding.fix("NTS came with chrony 4.0: take it away, or use a key"),
-        _ if known::CHRONY_LATER.contains(name) => finding.fix("it came later: take it away"),
+        _ if name == "nts" => finding.fix("NTS came with chrony 4.0: remove it, or use a key"),
+        _ if known::CHRONY_LATER.contains(name) => {
+            finding.fix("a later release added it: remove it")
+        }
         _ if name.starts_with(['#', '!', ';', '%']) => {
-            finding.fix("3.4 has no comments behind a directive: move it to a line of its own")
+            finding.fix("3.4 has no comments after a directive: move it to a line of its own")
         }
         Some(near) => finding.fix(format!("did you mean {near}?")),
-        None => finding.fix("take it away"),
+        None => finding.fix("remove it"),
     }
 }

@@ -42,14 +42,14 @@ pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
             let finding = wrong(key, format!("firewalld 0.6.3 has no key {}", key.text));
             out.push(match nearest(key.text, KEYS.map(|(known, _)| known)) {
                 Some(near) => finding.fix(format!("did you mean {near}?")),
-                None => finding.fix("it came later, or is misspelt: take it away"),
+                None => finding.fix("a later release added it, or it is misspelt: remove it"),
             });
             continue;
         };
         if value.text.is_empty() {
-            out.push(wrong(line, format!("{name} without a value")).fix("write one behind the ="));
+            out.push(wrong(line, format!("{name} without a value")).fix("write one after the ="));
         } else if !seen.insert(*name) {
-            out.push(wrong(line, format!("{name} is there already")).fix("take it away"));
+            out.push(wrong(line, format!("{name} is listed already")).fix("remove it"));
         } else {
             out.extend(value_of(name, words, value));
         }

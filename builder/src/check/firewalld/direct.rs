@@ -20,7 +20,7 @@ impl Reader for Direct {
         let name = at.name();
         if name == "direct" {
             if std::mem::replace(&mut self.begun, true) {
-                out.push(at.misplaced("a second <direct>", REFUSED, "take it away"));
+                out.push(at.misplaced("a second <direct>", REFUSED, "remove it"));
             }
             return;
         }

@@ -86,7 +86,7 @@ impl<'a> Element<'a> {
     pub(super) fn duplicate(&self, message: impl Into<String>) -> Finding {
         Finding::warning("firewalld/twice", self.span.clone(), message)
             .effect(IGNORED)
-            .fix("take it away")
+            .fix("remove it")
     }
 
     /// A warning about something that firewalld ignores in this place.
@@ -108,7 +108,7 @@ pub(super) struct Seen(BTreeSet<String>);
 
 impl Seen {
     pub(super) fn add(&mut self, at: &Element<'_>, item: String, out: &mut Vec<Finding>) {
-        let message = format!("{item} is there already");
+        let message = format!("{item} is listed already");
         if !self.0.insert(item) {
             out.push(at.duplicate(message));
         }

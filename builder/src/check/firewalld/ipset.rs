@@ -64,7 +64,7 @@ impl Reader for IpSet {
             return;
         }
         if self.entries.iter().any(|(known, _)| known == text) {
-            out.push(at.duplicate(format!("the entry {text} is there already")));
+            out.push(at.duplicate(format!("the entry {text} is listed already")));
         } else {
             self.entries.push((text.to_owned(), at.span.clone()));
         }
@@ -83,7 +83,7 @@ impl Reader for IpSet {
                     "entries in a set with a timeout",
                 )
                 .effect("firewalld ignores all of them")
-                .fix("take the timeout away, or the entries"),
+                .fix("remove the timeout, or the entries"),
             );
             return;
         }
@@ -122,7 +122,7 @@ impl IpSet {
                 );
             }
             "family" if self.kind == "hash:mac" => {
-                out.push(at.misplaced("hash:mac has no family", REFUSED, "take it away"));
+                out.push(at.misplaced("hash:mac has no family", REFUSED, "remove it"));
             }
             "family" => at.expect(
                 "value",

@@ -208,7 +208,7 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
             at.span.clone(),
             format!("<{name}> has no attribute xmlns"),
         );
-        out.push(finding.effect(REFUSED).fix("take it away"));
+        out.push(finding.effect(REFUSED).fix("remove it"));
     }
     let Some((_, needed, optional)) = schema.iter().find(|(known, ..)| *known == name) else {
         out.push(unknown_element(at, schema));
@@ -225,12 +225,12 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
             .effect(REFUSED);
             out.push(match (name, own, nearest(own, needed.iter().chain(*optional).copied())) {
                 ("rule", "priority", _) => finding
-                    .fix("priorities came with 0.7: take it away; drop and reject come before accept by themselves"),
+                    .fix("priorities came with 0.7: remove it; drop and reject come before accept by themselves"),
                 ("zone", "priority" | "ingress-priority" | "egress-priority", _) => {
-                    finding.fix("priorities of zones came later: take it away")
+                    finding.fix("priorities of zones came later: remove it")
                 }
                 (_, _, Some(near)) => finding.fix(format!("did you mean {near}?")),
-                _ => finding.fix("take it away"),
+                _ => finding.fix("remove it"),
             });
         }
     }
@@ -253,13 +253,15 @@ fn unknown_element(at: &Element<'_>, schema: schema::Schema) -> Finding {
     let message = format!("firewalld 0.6.3 has no <{name}> here");
     let finding = Finding::error("firewalld/element", at.span.clone(), message).effect(REFUSED);
     match (name, nearest(name, schema.iter().map(|(known, ..)| *known))) {
-        ("forward", _) => finding.fix("forwarding within a zone came with 0.9: take it away"),
+        ("forward", _) => finding.fix("forwarding within a zone came with 0.9: remove it"),
         ("policy" | "ingress-zone" | "egress-zone", _) => {
             finding.fix("policies came with 0.9: write rich rules in the zone")
         }
-        ("include" | "helper", _) => finding.fix("it came later: write the ports, or a <module>"),
-        ("tcp-mss-clamp" | "nflog", _) => finding.fix("it came later: take it away"),
+        ("include" | "helper", _) => {
+            finding.fix("a later release added it: write the ports, or a <module>")
+        }
+        ("tcp-mss-clamp" | "nflog", _) => finding.fix("a later release added it: remove it"),
         (_, Some(near)) => finding.fix(format!("did you mean <{near}>?")),
-        (_, None) => finding.fix("take it away"),
+        (_, None) => finding.fix("remove it"),
     }
 }

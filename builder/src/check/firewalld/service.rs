@@ -49,7 +49,7 @@ impl Reader for Service {
             (Kind::Service, "service") | (Kind::IcmpType, "icmptype")
                 if at.get("name").is_some() =>
             {
-                out.push(at.deprecated("name", "take it away: the file's name is the name"));
+                out.push(at.deprecated("name", "remove it: the file's name is the name"));
             }
             (Kind::Service | Kind::Helper, "port" | "source-port") => self.port(at, out),
             (Kind::Service, "protocol") => {

@@ -17,7 +17,7 @@ impl Reader for Whitelist {
     fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         if at.name() == "whitelist" {
             if std::mem::replace(&mut self.begun, true) {
-                out.push(at.misplaced("a second <whitelist>", REFUSED, "take it away"));
+                out.push(at.misplaced("a second <whitelist>", REFUSED, "remove it"));
             }
             return;
         }
@@ -64,7 +64,7 @@ impl Reader for Whitelist {
             },
         };
         if !self.seen.insert(item.clone()) {
-            out.push(at.misplaced(format!("{item} twice"), REFUSED, "take one away"));
+            out.push(at.misplaced(format!("{item} twice"), REFUSED, "remove one"));
         }
     }
 

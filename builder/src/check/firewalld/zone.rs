@@ -61,7 +61,7 @@ impl Reader for Zone {
                     out.push(at.misplaced(
                         "a rule within a rule",
                         RULE,
-                        "write one after the other",
+                        "write the rules one after the other",
                     ));
                     return;
                 };
@@ -94,7 +94,7 @@ fn zone(at: &Element<'_>, out: &mut Vec<Finding>) {
         .into_iter()
         .filter(|name| at.get(name).is_some())
     {
-        out.push(at.deprecated(name, "take it away: the file's name is the zone's"));
+        out.push(at.deprecated(name, "remove it: the file's name is the zone's"));
     }
 }
 
@@ -121,7 +121,7 @@ impl Zone {
         if name == "masquerade"
             && ["no", "false"].contains(&at.text("enabled").to_lowercase().as_str())
         {
-            out.push(at.deprecated("enabled", "take <masquerade> away"));
+            out.push(at.deprecated("enabled", "remove <masquerade>"));
             return;
         }
         if let Some(rule) = &mut self.rule {
@@ -183,7 +183,7 @@ impl Zone {
                 out.push(at.misplaced(
                     format!("the source ipset {ipset} twice"),
                     REFUSED,
-                    "take one away",
+                    "remove one",
                 ));
             }
             Some((false, address)) => self.seen.add(at, format!("source {address}"), out),
@@ -243,7 +243,7 @@ impl Zone {
             return;
         };
         if rule.log.is_some() {
-            out.push(at.misplaced("a rule with more than one log", IGNORED, "take one away"));
+            out.push(at.misplaced("a rule with more than one log", IGNORED, "remove one"));
             return;
         }
         let level = at.get("level").map(str::to_owned);
@@ -271,7 +271,7 @@ impl Zone {
         };
         if rule.audit.is_some() {
             self.break_off(
-                at.misplaced("a rule with more than one audit", RULE, "take one away"),
+                at.misplaced("a rule with more than one audit", RULE, "remove one"),
                 out,
             );
             return;
@@ -296,10 +296,7 @@ impl Zone {
                 );
             }
             Some(Some(_)) => {
-                self.break_off(
-                    at.misplaced("more than one limit", RULE, "take one away"),
-                    out,
-                );
+                self.break_off(at.misplaced("more than one limit", RULE, "remove one"), out);
             }
             Some(slot) => *slot = Some(super::rule::limit(at.text("value"))),
         }

@@ -76,7 +76,7 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
                 out.push(
                     finding
                         .effect("it has no effect")
-                        .fix("take it away, or write its option with --"),
+                        .fix("remove it, or write its option with --"),
                 );
             }
         }
@@ -86,7 +86,7 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
                 "kickstart/words",
                 line,
                 message,
-                format!("write {shown}, and {wants} behind it"),
+                format!("write {shown}, and {wants} after it"),
             ));
         }
         Words::Between(_, most) => {
@@ -100,9 +100,9 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
             let finding = Finding::error("kickstart/words", word.span.clone(), message)
                 .effect("anaconda stops");
             out.push(match wants {
-                "" => finding.fix(format!("{shown} takes no words: take it away")),
+                "" => finding.fix(format!("{shown} takes no words: remove it")),
                 wants => finding.fix(format!(
-                    "{shown} takes {wants}, and no more: take it away or quote it"
+                    "{shown} takes {wants}, and no more: remove it or quote it"
                 )),
             });
         }
@@ -141,7 +141,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
                 "kickstart/contradiction",
                 line,
                 message,
-                "take one of them away",
+                "remove one of them",
             ))
         }
         Rule::Needs(one, others) if says(one) && !others.iter().any(|name| says(name)) => {
@@ -162,7 +162,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
                 "kickstart/contradiction",
                 line,
                 message,
-                "take one of them away",
+                "remove one of them",
             ))
         }
         _ => None,
@@ -199,22 +199,22 @@ fn unknown(command: &Token) -> Finding {
     let instead = match command.value.as_str() {
         "authselect" => "authselect came with 8: write authconfig",
         "timesource" => {
-            "timesource came with 8.4: bring a chrony.conf, or write timezone --ntpservers="
+            "timesource came with 8.4: add a chrony.conf, or write timezone --ntpservers="
         }
         "module" => "modules came with 8: name the packages",
-        "syspurpose" | "rhsm" => "take it away",
+        "syspurpose" | "rhsm" => "remove it",
         "ostreecontainer" | "bootc" => "it came with later releases; there is ostreesetup",
         "interactive" | "langsupport" | "mouse" | "monitor" | "lilo" | "lilocheck" => {
-            "take it away: it is gone since 6 or before"
+            "remove it: it is gone since 6 or before"
         }
-        "key" => "take it away: installation numbers are gone",
+        "key" => "remove it: installation numbers are gone",
         name if name.starts_with('\u{feff}') => {
             "the file begins with a byte order mark: save it as UTF-8 without one"
         }
         name => {
             return match nearest(name, table::commands()) {
                 Some(near) => finding.fix(format!("did you mean {near}?")),
-                None => finding.fix("take it away, or do it in %post"),
+                None => finding.fix("remove it, or do it in %post"),
             };
         }
     };

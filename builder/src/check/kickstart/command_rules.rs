@@ -20,7 +20,7 @@ pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
                 format!("anaconda 21 no longer carries out {}", line.name.value),
             )
             .effect("anaconda stops: pykickstart takes the command, anaconda does not")
-            .fix("take it away"),
+            .fix("remove it"),
         ),
         "firewall" => firewall(line, out),
         "selinux" if line.has("--disabled") => out.push(
@@ -348,7 +348,7 @@ fn mount_options(line: &Line<'_>, point: &str, out: &mut Vec<Finding>) {
         out.push(
             Finding::error("kickstart/mount-options", given.span.clone(), message)
                 .effect("a power cut can lose writes that etcd acknowledged")
-                .fix("take it away"),
+                .fix("remove it"),
         );
     }
     let late = |option: &&str| point == "/" && crate::check::fstab::only_at_first_mount(option);

@@ -50,7 +50,7 @@ fn services(line: &Line<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
             .iter()
             .any(|file| file.path.ends_with(&format!("/systemd/system/{unit}")))
         {
-            let message = format!("{unit} is not there yet: the overlay brings it");
+            let message = format!("{unit} is not there yet: the overlay adds it");
             out.push(
                 Finding::error("kickstart/services", line.span(), message)
                     .effect(
@@ -72,7 +72,7 @@ fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mu
         out.push(
             Finding::warning("kickstart/overwritten", line.span(), "--ntpservers and a chrony.conf in the overlay")
                 .effect("anaconda adds the servers to the stock file, and the overlay replaces it")
-                .fix("take --ntpservers away, and write the servers into the overlay's file; no --nontp either"),
+                .fix("remove --ntpservers, and write the servers into the overlay's file; no --nontp either"),
         );
     }
     let names_it = |line: &Line<'_>| {
@@ -104,7 +104,7 @@ fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mu
                 "--nontp and a chrony.conf in the overlay",
             )
             .effect("anaconda disables chronyd before %post: the node's clock drifts")
-            .fix("take --nontp away: anaconda then enables chronyd and leaves its file alone"),
+            .fix("remove --nontp: anaconda then enables chronyd and leaves its file alone"),
         );
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
                     "an empty word where a command should be",
                 )
                 .effect("anaconda crashes: IndexError")
-                .fix("take the line away"),
+                .fix("remove the line"),
             ),
             name if name.starts_with('%') => {
                 let (section, includes) = section::read(whole, line, &words, &mut lines, out);

@@ -69,7 +69,7 @@ pub(super) fn words_of(line: TextSpan<'_>, out: &mut Vec<Finding>) -> Option<Vec
                         at..at + 1,
                         "a kickstart has no continued lines",
                     )
-                    .effect("the end of the line becomes a word, and the next line is a command")
+                    .effect("the line break becomes a word of the command, and the next line is a command of its own")
                     .fix("write the command on one line"),
                 );
             }
@@ -96,7 +96,7 @@ pub(super) fn cannot_split(broken: &SplitError) -> Finding {
             "a backslash at the end of the file",
         )
         .effect("anaconda crashes: no escaped character")
-        .fix("take it away"),
+        .fix("remove it"),
     }
 }
 

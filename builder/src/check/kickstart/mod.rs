@@ -49,7 +49,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         out.push(
             Finding::error("kickstart/secret", at..at + found.len(), "a private key in a kickstart")
                 .effect("the installer keeps the kickstart in /root and its output in logs; any client can fetch it")
-                .fix("hand it to the node with its document"),
+                .fix("give it to the node in its node document"),
         );
     }
     out

@@ -58,7 +58,7 @@ pub(super) fn read(
                 out.push(refused(
                     word,
                     format!("{shown} no longer takes {name}"),
-                    "take it away".into(),
+                    "remove it".into(),
                 ));
                 continue;
             }

@@ -19,7 +19,7 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
                 "--nobase is deprecated on 7",
             )
             .effect("it has no effect: anaconda installs no @base of itself")
-            .fix("take it away"),
+            .fix("remove it"),
         );
     }
     if let Some(given) = section.header.find("--ignoremissing") {
@@ -27,7 +27,7 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
         out.push(
             Finding::warning("kickstart/ignore-missing", given.span.clone(), message)
                 .effect("the installation goes on without it")
-                .fix("take it away"),
+                .fix("remove it"),
         );
     }
     for line in entries(section) {
@@ -49,7 +49,7 @@ fn entry(line: TextSpan<'_>, out: &mut Vec<Finding>) {
         out.push(
             finding
                 .effect("anaconda crashes: IndexError")
-                .fix("name the package behind it"),
+                .fix("name the package after it"),
         );
     }
     if line.text.starts_with("@module") || (line.text.starts_with('@') && line.text.contains(':')) {

@@ -17,7 +17,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
                 line,
                 "--root-device",
                 "--root-device without a device",
-                "take it away",
+                "remove it",
             ));
         }
         "keyboard" => out.extend(keyboard(line, earlier)),
@@ -111,7 +111,7 @@ fn tmpfs(line: &Line<'_>, earlier: &EarlierLines) -> Option<Finding> {
             "kickstart/contradiction",
             line,
             "a tmpfs with --grow or --maxsize=",
-            "take it away: --size= is its size",
+            "remove it: --size= is its size",
         )
     })
 }
@@ -291,7 +291,7 @@ fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
             "kickstart/words",
             line,
             format!("{shown} without members"),
-            "name its partitions behind it, or write --useexisting",
+            "name its partitions after it, or write --useexisting",
         )),
         0 | 1 => {}
         _ if exists => out.push(stops_anaconda(

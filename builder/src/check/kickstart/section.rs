@@ -85,7 +85,7 @@ fn unknown(first: &Token) -> Finding {
     let finding = Finding::error("kickstart/section", first.span.clone(), message);
     let finding = finding.effect("anaconda stops: unknown kickstart section");
     match first.value.as_str() {
-        "%end" => finding.fix("no section is open here; take it away"),
+        "%end" => finding.fix("no section is open here; remove it"),
         name => match nearest(name, SECTIONS) {
             Some(near) => finding.fix(format!("did you mean {near}?")),
             None => finding.fix(format!("7 has {}", SECTIONS.join(", "))),

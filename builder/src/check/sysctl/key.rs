@@ -54,7 +54,7 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
                 "219 does not know a - before a key",
             )
             .effect("taken for a part of the name, so no such key: skipped in silence")
-            .fix("take it away: a key that is not there does no harm"),
+            .fix("remove it: a key that is not there does no harm"),
         );
     }
     if key.contains(['*', '?', '[']) {
@@ -89,7 +89,7 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
     Some(match (known::SYSCTL_ABSENT.get(key), nearest_key(key)) {
         (Some(why), _) => finding.fix(*why),
         (None, Some(near)) => finding.fix(format!("did you mean {near}?")),
-        (None, None) => finding.fix("take it away"),
+        (None, None) => finding.fix("remove it"),
     })
 }
 

@@ -16,7 +16,7 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
         return wrong(
             format!("{} has no value", setting.key),
             "the kernel refuses it",
-            "a value behind the =",
+            "a value after the =",
         );
     }
     let table = in_table(&setting.key)?;
@@ -70,7 +70,7 @@ fn comment_behind(place: TextSpan<'_>) -> Finding {
     Finding::error(
         "sysctl/comment-behind",
         place,
-        "there are no comments behind a value",
+        "there are no comments after a value",
     )
     .effect("219 writes it with the value, the kernel refuses it, and systemd-sysctl fails")
     .fix("move it to a line of its own")
@@ -87,7 +87,7 @@ fn check_bounds(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<Fi
             return Some(wrong_value(
                 setting,
                 format!(
-                    "{} takes {count} numbers, here are {}",
+                    "{} takes {count} numbers, found {}",
                     setting.key,
                     numbers.len()
                 ),

@@ -22,11 +22,11 @@ pub(super) fn check(
         Some(finding.effect("219 ignores the line").fix(instead))
     };
     match (letter, argument) {
-        ('w', None) => needed("write the text behind the age"),
-        ('b' | 'c', None) => needed("write MAJOR:MINOR behind the age"),
-        ('t' | 'T', None) => needed("write NAME=VALUE behind the age"),
-        ('a' | 'A', None) => needed("write an ACL behind the age, as in u:etcd:r-x"),
-        ('h' | 'H', None) => needed("write attributes behind the age, as in +C"),
+        ('w', None) => needed("write the text after the age"),
+        ('b' | 'c', None) => needed("write MAJOR:MINOR after the age"),
+        ('t' | 'T', None) => needed("write NAME=VALUE after the age"),
+        ('a' | 'A', None) => needed("write an ACL after the age, as in u:etcd:r-x"),
+        ('h' | 'H', None) => needed("write attributes after the age, as in +C"),
         ('d' | 'v' | 'e' | 'D' | 'p' | 'x' | 'X' | 'r' | 'R' | 'm' | 'z' | 'Z', Some(argument)) => {
             let message = format!("a line of type {letter} takes no argument");
             Some(

@@ -18,7 +18,7 @@ impl Assignment<'_> {
             let finding = Finding::error(
                 rule,
                 self.key,
-                format!("systemd 219 does not take an empty {}=", self.key.text),
+                format!("systemd 219 does not accept an empty {}=", self.key.text),
             );
             return finding
                 .effect("219 ignores the line")
@@ -39,7 +39,7 @@ pub(super) fn refuse(
         rule,
         part,
         format!(
-            "systemd 219 does not take `{}` for {}=",
+            "systemd 219 does not accept `{}` for {}=",
             part.text, key.text
         ),
     );

@@ -211,7 +211,7 @@ fn unknown_names(
                 file,
                 finding
                     .effect(format!("{name} never starts"))
-                    .fix("bring the unit, or write Wants= if it may be missing"),
+                    .fix("add the unit, or write Wants= if it may be missing"),
             ));
         }
     }
@@ -270,6 +270,6 @@ fn timer_without_service(
         file,
         finding
             .effect(format!("the {kind} has nothing to start"))
-            .fix("bring it, or name another by Unit="),
+            .fix("add it, or name another by Unit="),
     ))
 }

@@ -96,7 +96,7 @@ fn check_sections(sections: &[TextSpan<'_>], id: &str, own: &str, drop_in: bool)
         findings.push(
             Finding::warning("unit/no-effect", *install, "[Install] in a drop-in")
                 .effect("systemctl enable does not read it")
-                .fix(format!("write it into {id} itself, or bring the link, as in /etc/systemd/system/multi-user.target.wants/{id}")),
+                .fix(format!("write it into {id} itself, or add the link, as in /etc/systemd/system/multi-user.target.wants/{id}")),
         );
     }
     findings
@@ -134,10 +134,10 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
             Finding::error(
                 "unit/wrong-section",
                 assignment.key,
-                format!("{key}= does not belong into [{section}]"),
+                format!("{key}= does not belong in [{section}]"),
             )
             .effect("219 ignores the line")
-            .fix(format!("in 219 it belongs into [{home}]")),
+            .fix(format!("in 219 it belongs in [{home}]")),
         );
     }
     let finding =

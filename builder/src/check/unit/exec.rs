@@ -58,7 +58,7 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
             "unit/exec-path",
             first,
             "a command without a program",
-            "write its path right behind the prefix".into(),
+            "write its path directly after the prefix".into(),
         ));
     }
     let garbled = |word: &&TextSpan<'_>| !is_utf8(&unescape(word.text));
@@ -76,7 +76,7 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
             "unit/exec-path",
             first,
             "@ takes the next word as the program's name, and there is none",
-            "write the name behind the path, or remove the @".into(),
+            "write the name after the path, or remove the @".into(),
         ));
     }
     if let Some(finding) = wrong_program(program, key) {
@@ -128,7 +128,7 @@ fn not_absolute(program: TextSpan<'_>, key: &str) -> Finding {
             program.slice(0..1),
             "219 takes each prefix once",
         );
-        return finding.fix("write - and @ once each, and the absolute path right behind them");
+        return finding.fix("write - and @ once each, and the absolute path directly after them");
     }
     if let Some(prefix) = program.text.chars().next().filter(|c| "+!:|".contains(*c)) {
         let instead = match prefix {

@@ -9,7 +9,7 @@ use crate::check::systemd::words::is_utf8;
 
 const PATH: &str = "an absolute path, which begins with /";
 const ADDRESS: &str =
-    "a port from 1 to 65535, ADDRESS:PORT, [IPv6]:PORT, a path, or an abstract name behind an @";
+    "a port from 1 to 65535, ADDRESS:PORT, [IPv6]:PORT, a path, or an abstract name after an @";
 const INTERFACE: &str = "an IP address before the port: 219 looks the interface up while it reads the unit, before the network is there";
 
 /// Which values of one form 219 accepts.
@@ -61,7 +61,7 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
             "a netlink family and a group, as in audit 1",
             &address::is_netlink,
         ),
-        "listen-packet" => value("a path, or an abstract name behind an @", &is_local),
+        "listen-packet" => value("a path, or an abstract name after an @", &is_local),
         "listen" if address::parse(text) == Err(Wrong::Interface) => value(INTERFACE, &|_| false),
         "listen" => value(ADDRESS, &|text| address::parse(text).is_ok()),
         "instance" => value("a text of letters, digits and :-_.\\@", &name::is_instance),

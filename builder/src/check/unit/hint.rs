@@ -16,7 +16,7 @@ pub(super) fn word(key: &str, text: &str) -> Option<&'static str> {
         }
         ("ProtectHome", "tmpfs") => "tmpfs came later: write ProtectHome=yes",
         ("Type", "exec") => "Type=exec came with systemd 240: write Type=simple",
-        ("Type", "notify-reload") => "it came later: write Type=notify, and ExecReload=",
+        ("Type", "notify-reload") => "a later release added it: write Type=notify, and ExecReload=",
         ("StandardOutput" | "StandardError", _) if to_file() => {
             "files came with systemd 236 and 240: write journal, or let a shell redirect it"
         }
@@ -51,7 +51,7 @@ pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding
         let message =
             format!("{key}= does nothing on CentOS 7.9: its systemd is built without {without}");
         Finding::warning("unit/compiled-out", assignment.key, message)
-            .effect("219 ignores the line, and says so at debug level only")
+            .effect("219 ignores the line, and logs that at debug level only")
             .fix(instead)
     };
     match (form, key) {
@@ -60,7 +60,7 @@ pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding
         }
         ("compiled-out", "RestrictAddressFamilies") => compiled_out(
             "seccomp",
-            "do not count on it: PrivateNetwork=yes takes the whole network away, and firewalld limits what others reach",
+            "do not count on it: PrivateNetwork=yes removes the whole network, and firewalld limits what others reach",
         ),
         ("compiled-out", _) => compiled_out(
             "seccomp",
@@ -71,14 +71,14 @@ pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding
             assignment.key,
             format!("systemd 219 ignores {key}="),
         )
-        .effect("219 says that it is gone, and ignores the line")
+        .effect("219 logs that the directive was removed, and ignores the line")
         .fix("remove it"),
         _ => Finding::error(
             "unit/value-form",
             assignment.key,
             format!("systemd 219 of CentOS 7.9 is built without {key}="),
         )
-        .effect("219 says so, and ignores the line")
+        .effect("219 logs that and ignores the line")
         .fix("remove it"),
     }
 }

@@ -139,7 +139,7 @@ fn path(word: TextSpan<'_>, path: &str, out: &mut Vec<Finding>) -> bool {
     right
 }
 
-/// A specifier in a value in which 219 expands none.
+/// A specifier in a value whose specifiers systemd 219 does not expand.
 pub(super) fn unexpanded(part: TextSpan<'_>) -> Option<Finding> {
     let letters = part
         .text

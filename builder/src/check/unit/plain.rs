@@ -18,7 +18,7 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
         "condition-bool" => expect(
             text.is_empty() || number::boolean(condition(text)).is_some(),
             "unit/value-word",
-            "yes or no, behind | and ! if need be",
+            "yes or no, after | and ! if need be",
         ),
         "string" => value(is_utf8(text.as_bytes()), "a text in UTF-8"),
         "label" | "interface" => Ok(()),

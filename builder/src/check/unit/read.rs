@@ -125,7 +125,7 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
             Finding::warning(
                 "unit/continuation",
                 span.end - 2..span.end,
-                "a carriage return behind the \\",
+                "a carriage return after the \\",
             )
             .effect("219 does not continue the line")
             .fix("end lines with a line feed alone, as dos2unix makes them"),
@@ -178,7 +178,7 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
                         format!("`{}` is not a section header", line.text),
                     )
                     .effect(reader.stops())
-                    .fix("write [NAME], and nothing behind it"),
+                    .fix("write [NAME], and nothing after it"),
                 );
                 continue;
             };

@@ -13,7 +13,7 @@ pub(super) fn quote(rest: TextSpan<'_>) -> Finding {
         )
     } else {
         (
-            "a \\ at the end, with nothing behind it",
+            "a \\ at the end, with nothing after it",
             "write \\\\ for a backslash",
         )
     };

@@ -25,7 +25,7 @@ pub(super) fn expect(right: bool, rule: &'static str, expected: &str) -> ValueRe
 }
 
 /// What 219 does in some places with a specifier that it cannot resolve.
-pub(super) const KEPT: &str = "219 says so, and keeps these two characters";
+pub(super) const KEPT: &str = "219 logs that and keeps these two characters";
 
 /// 219 cannot resolve a specifier, and ignores the line.
 pub(super) fn unresolved(assignment: &Assignment<'_>, letter: char) -> Finding {

@@ -62,7 +62,8 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     ))
 }
 
-/// The units for which 219 does not require mounts (`unit_require_mounts_for`).
+/// Refuses a path that 219 does not accept as a mount that a unit requires
+/// (`unit_require_mounts_for`).
 fn unsafe_path(at: LocatedSpan<'_>) -> Verified<'_> {
     let text = at.1.text;
     let is_safe = text.contains('%') || (text.starts_with('/') && is_safe_path(&clean_path(text)));

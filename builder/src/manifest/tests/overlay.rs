@@ -69,14 +69,14 @@ fn what_is_inside_the_overlay_is_compared_entry_by_entry() {
             let at = fstab(all);
             all[at].uid = 7;
         })
-        .contains("its owner is another")
+        .contains("its owner differs")
     );
     assert!(
         complains(&|all| {
             let at = fstab(all);
             all[at].sha256 = None;
         })
-        .contains("its sha256 is another")
+        .contains("its sha256 differs")
     );
 }
 

@@ -24,7 +24,7 @@ pub(super) fn against_sums(text: &[u8], found: &[FileDigest]) -> Vec<Problem> {
         "",
         |name, expected: &Sha256, found| {
             (expected != found)
-                .then(|| Problem::differs(name, "its sha256 is another", expected, found))
+                .then(|| Problem::differs(name, "its sha256 differs", expected, found))
         },
     )
 }
@@ -42,7 +42,7 @@ pub(super) fn against_outputs(expected: &[FileDigest], found: &[FileDigest]) -> 
         "",
         |name, expected: &Sha256, found| {
             (expected != found)
-                .then(|| Problem::differs(name, "its sha256 is another", expected, found))
+                .then(|| Problem::differs(name, "its sha256 differs", expected, found))
         },
     )
 }
@@ -74,7 +74,7 @@ pub(super) fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry])
                 };
                 return Some(Problem::differs(
                     name,
-                    "its sha256 is another",
+                    "its sha256 differs",
                     &text(&expected.sha256),
                     &text(&found.sha256),
                 ));
@@ -82,14 +82,14 @@ pub(super) fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry])
             if expected.mode != found.mode {
                 return Some(Problem::differs(
                     name,
-                    "its mode is another",
+                    "its mode differs",
                     &expected.mode,
                     &found.mode,
                 ));
             }
             if (expected.uid, expected.gid) != (found.uid, found.gid) {
                 return differs(
-                    "its owner is another",
+                    "its owner differs",
                     &(expected.uid, expected.gid),
                     &(found.uid, found.gid),
                 );

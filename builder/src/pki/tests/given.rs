@@ -223,7 +223,7 @@ fn ready_certificates_are_judged_like_our_own() {
         );
     };
     fs::copy(other.file(&server("key")), folder.file(&server("key"))).unwrap();
-    fails("another's key", "the key beside it is not its own");
+    fails("another's key", "the key next to it does not belong to it");
     fs::copy(other.file(&server("crt")), folder.file(&server("crt"))).unwrap();
     fails("another authority's", "it is signed by");
     for kind in ["crt", "key"] {

@@ -105,7 +105,7 @@ impl<R: BufRead> Header<R> {
         }
         let line = self.read[start..]
             .strip_suffix(b"\n")
-            .ok_or_else(|| wrong("its header has no end"))?;
+            .ok_or_else(|| wrong("its header is cut short"))?;
         String::from_utf8(line.to_vec()).map_err(|_| wrong("its header is not text"))
     }
 

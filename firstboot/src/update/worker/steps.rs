@@ -158,7 +158,8 @@ async fn transfer(own: &Own) -> Result<()> {
     }
 }
 
-/// The files of the new image that only a reboot applies, and that were not applied since.
+/// The files of the new image that take effect only at a reboot, if the node has not rebooted since
+/// they were installed.
 pub(super) fn last_of(state: &State) -> Result<Vec<String>> {
     Ok(if state.exchange_boot == boot()? {
         effects::only_at_boot(&state.exchange.files)

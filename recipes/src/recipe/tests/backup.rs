@@ -41,7 +41,7 @@ fn a_backup_has_defaults_and_no_secrets() {
     );
     refused(
         &with("[backup.s3]\nsecret-access-key = \"x\""),
-        "the store's keys do not stand in a recipe",
+        "the store's keys do not belong in a recipe",
     );
     refused(
         &with("[backup.keep]\nhourly = 0\ndaily = 0\nweekly = 0\nmonthly = 0"),
@@ -90,7 +90,7 @@ fn snapshots_may_be_compressed_and_encrypted_for_somebody() {
     );
     refused(
         &with(&format!("age = [\"{ONE}\", \"{ONE}\"]")),
-        "is there twice",
+        "is listed twice",
     );
     refused(
         &with("age = [\"age1abc\"]"),

@@ -21,7 +21,8 @@ impl Bed {
         Ok(Self { provisioning, host })
     }
 
-    /// Installs with these lines at the recipe's end, up to the overlay, which no server has.
+    /// Runs an installation with these lines appended to the recipe. It stops at the overlay, which
+    /// no server provides.
     pub(super) fn install(&self, more: &str, hardware: &Hardware) -> Result<Installation> {
         let folder = run::current()?.folder("recipe")?;
         let recipe = folder.join("recipe.toml");

@@ -199,7 +199,7 @@ impl Rule {
                 "write a name of /etc/protocols, or a number up to 255",
             )),
             Kind::Masquerade if acts => {
-                Some(self.fault("masquerade with an action", "take the action away"))
+                Some(self.fault("masquerade with an action", "remove the action"))
             }
             Kind::Masquerade
                 if self
@@ -211,7 +211,7 @@ impl Rule {
             }
             Kind::IcmpBlock(_) if acts => Some(self.fault(
                 "icmp-block with an action",
-                "take the action away, or write <icmp-type>",
+                "remove the action, or write <icmp-type>",
             )),
             Kind::ForwardPort {
                 protocol,
@@ -251,7 +251,7 @@ impl Rule {
                 "write an address of the rule's family",
             )),
             _ if self.action.is_some() => {
-                Some(self.fault("forward-port with an action", "take the action away"))
+                Some(self.fault("forward-port with an action", "remove the action"))
             }
             _ => None,
         }
@@ -302,7 +302,7 @@ impl Rule {
                     &self.span,
                     "set",
                     &action.value,
-                    "write a number of 32 bits, and a mask behind a /",
+                    "write a number of 32 bits, and a mask after a /",
                 ));
             }
         }

@@ -89,7 +89,7 @@ pub(super) fn source(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<(bool, 
         return None;
     }
     if at.get("family").is_some() {
-        out.push(at.deprecated("family", "take it away: the address says it"));
+        out.push(at.deprecated("family", "remove it: the address says it"));
     }
     if at.get("invert").is_some() {
         out.push(at.misplaced(
