@@ -35,7 +35,7 @@ pub(crate) struct Options {
     state: Option<PathBuf>,
 }
 
-/// Allows it. A running server takes it into account at once.
+/// Records the permission. A running server takes it into account at once.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.canonicalize().with_context(|| {
         format!(
@@ -80,8 +80,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Allows an installation. `--all` covers only the nodes without a record: an operator types it for
-/// a new cluster, and later finds it in the shell's history while the cluster is running.
+/// Allows the installation of a node. `--all` covers only the nodes without a record, because an
+/// operator types it for a new cluster and may later find it in the shell's history while the
+/// cluster is running.
 fn install(record: &Record, name: &Label, all: bool) -> Result<String> {
     let known = all && (record.installation(name)?.is_some() || record.delivery(name)?.is_some());
     if known {

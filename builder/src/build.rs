@@ -1,4 +1,4 @@
-//! `builder build`: one recipe in, one image and a folder for each node out.
+//! `builder build`: builds one image, and a folder for each node, from one recipe.
 
 mod digests;
 mod folders;
@@ -26,7 +26,7 @@ use crate::serve::record::Record;
 use crate::tree::Tree;
 use crate::{console, elf, image_release, newfile, nodes, render, text_file};
 
-/// Larger than a firstboot with all its debug symbols.
+/// The size limit for a firstboot, which is larger than one with all its debug symbols.
 const LARGEST_FIRSTBOOT: u64 = 1 << 30;
 
 /// The command-line options.
@@ -70,7 +70,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// The earlier outputs that may be replaced, given that this build signs with this key.
+    /// The earlier outputs that this build may replace if it signs with this key.
     fn replaceable(&self, key: Option<PublicKey>) -> Replaceable {
         if self.replace {
             Replaceable::Any
@@ -91,7 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let date = date(&recipe)?;
     let folders = folders(options)?;
     let (cache, pki_folder) = (&folders.cache, &folders.pki);
-    // This check comes before any download: a folder that may not be replaced now may not be
+    // This is checked before any download: a folder that may not be replaced now may not be
     // replaced at the end either.
     let replaced = output::check(&folders.place, &options.replaceable(pki::trust(pki_folder)))?;
     if let Some(etcd) = replaced {
@@ -133,8 +133,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         overlay: tree.listed,
     };
     let manifest = manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
-    // This comes before the output is moved into its place, so that two images never share a
-    // serial.
+    // The serial is assigned before the output is moved into its place, so that two images never
+    // share one.
     let serial = pki.serial(manifest.image())?;
     let release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
     image_release::write(output.path(), &release, pki.signing())?;
@@ -143,15 +143,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     report(options, &recipe, &packed, pki_folder, (pki.trust(), serial))
 }
 
-/// Issues each node's document, and begins the record of what is installed if the PKI is new.
+/// Issues each node's document. If the PKI is new, also begins the record of what is installed.
 fn issue_documents(
     recipe: &Recipe,
     pki: &mut Pki,
     pki_folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<NodeDocument>> {
-    // This comes before the first document, because the document publishes the key. A build that
-    // ends here begins the record again.
+    // The record is begun before the first document is issued, because the document publishes the
+    // key. If a build ends here, the next one begins the record again.
     let begun = if pki.is_new() {
         Some(begin_record(recipe, pki_folder)?)
     } else {
@@ -202,7 +202,8 @@ fn folders(options: &Options) -> Result<Folders> {
     Ok(Folders { place, cache, pki })
 }
 
-/// Warns if no node of the image in `place`, which has the release `etcd`, can be replaced.
+/// Warns if no node of the image in `place`, which contains the version `etcd` of etcd, can be
+/// replaced by a node of the new image.
 fn warn_of_obstacle(recipe: &Recipe, etcd: EtcdVersion, place: &Path, progress: &dyn Progress) {
     if let Some(obstacle) = upgrade::step(etcd, recipe.etcd.settings.version) {
         let path = place.display();
@@ -337,7 +338,7 @@ fn documents(recipe: &Recipe, pki: &mut Pki) -> Result<Vec<NodeDocument>> {
     recipe.nodes.iter().map(document).collect()
 }
 
-/// Makes a folder that a web server can read, whatever the umask: the server may run as another
+/// Makes a folder that a web server can read, whatever the umask: the server may run as a different
 /// user.
 fn make_public(folder: &Path) -> Result<()> {
     fs::create_dir(folder)

@@ -120,7 +120,7 @@ fn differences(old: &Image, new: &Image) -> Vec<Difference> {
     out
 }
 
-/// What differs between the overlays, file by file.
+/// Finds the differences between the overlays, file by file.
 fn overlay_differences(old: &Image, new: &Image) -> Vec<Difference> {
     let (ours, theirs) = (entries(old), entries(new));
     let paths: BTreeSet<&str> = ours.keys().chain(theirs.keys()).copied().collect();

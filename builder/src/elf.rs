@@ -1,5 +1,5 @@
-//! Checks whether a program would run on CentOS 7. Its ELF headers tell, before it is on a node
-//! where it does not run.
+//! Checks whether a program would run on CentOS 7. Its ELF headers show this before the program is
+//! on a node where it does not run.
 //!
 //! The check looks at what the kernel and the dynamic linker of CentOS 7.9 look at: program headers
 //! and the dynamic segment. It does not need the section headers, which may be stripped.
@@ -19,7 +19,7 @@ use dynamic::Segment;
 use linkage::INTERPRETER;
 pub(crate) use linkage::{Linkage, NotForCentos7};
 
-/// The kernel of CentOS 7.9 is 3.10.0: a binary whose ABI note requires a newer one ends with
+/// The kernel of CentOS 7.9 is 3.10.0: a binary whose ABI note requires a newer one exits with
 /// "FATAL: kernel too old".
 const KERNEL: [u32; 3] = [3, 10, 0];
 

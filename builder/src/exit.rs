@@ -1,6 +1,7 @@
-//! Why builder ends, as exit codes; docs/exit-codes.md has them for the operator.
+//! The reasons for which builder exits, as exit codes; docs/exit-codes.md lists them for the
+//! operator.
 
-/// The reason for which an error ends the program.
+/// The reason why an error ends the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// The build failed; the output is as it was before.
@@ -49,7 +50,7 @@ pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     out
 }
 
-/// The exit code of an error.
+/// Returns the exit code of an error.
 pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
     error
         .downcast_ref::<ExitError>()

@@ -16,12 +16,12 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 /// A file that the user adds, with its contents.
 #[derive(Debug, Clone)]
 pub(crate) struct UserFile {
-    /// Its path on the node, without the leading slash.
+    /// Its path on the node, without a leading slash.
     pub(crate) path: String,
     pub(crate) mode: u32,
     /// The numeric ids of its user and group.
     pub(crate) owner: u32,
-    /// The path it was read from.
+    /// The path from which it was read.
     pub(crate) source: PathBuf,
     /// The place in the recipe that names it.
     pub(crate) span: std::ops::Range<usize>,

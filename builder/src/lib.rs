@@ -90,12 +90,12 @@ enum PkiCommand {
     Retire(rotate::RetireOptions),
 }
 
-/// The command line of the program, for its manual pages and shell completions.
+/// Returns the program's command line, for its manual pages and shell completions.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs the program with the arguments of this process, and returns its exit code.
+/// Runs the program with the arguments of this process. Returns the program's exit code.
 pub fn main() -> ExitCode {
     if let Err(error) = output::clean_up_on_interrupt() {
         console::error(format_args!("cannot clean up after an interrupt: {error}"));

@@ -1,6 +1,6 @@
 //! The files of one node: its signed document, the NoCloud pair that contains the document, and the
-//! same as a disk image for virtual machines. All of it is secret, because it holds the node's
-//! keys.
+//! same pair as a disk image for virtual machines. All of them are secret, because they hold the
+//! node's keys.
 
 mod seed;
 
@@ -18,7 +18,7 @@ use crate::newfile;
 /// Why a node's files cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodesError {
-    /// The system refused an operation.
+    /// The operating system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
         /// The operation.
@@ -33,7 +33,7 @@ pub(crate) enum NodesError {
     Seed {
         /// Whose.
         node: String,
-        /// The error of the file system library.
+        /// The file system library's error.
         source: io::Error,
     },
     /// A document could not be written as JSON.
@@ -41,7 +41,7 @@ pub(crate) enum NodesError {
     Json {
         /// Whose.
         node: String,
-        /// The error of the JSON library.
+        /// The JSON library's error.
         source: serde_json::Error,
     },
 }

@@ -115,7 +115,8 @@ impl Drop for Output {
     }
 }
 
-/// The real path of the place, so that the exchange replaces the folder and not a link to it.
+/// The real path of the output's place, so that the exchange replaces the folder and not a link to
+/// it.
 pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     let refused = |found: &str, remedy| {
         Err(OutputError::Refused {
@@ -157,13 +158,15 @@ fn make(temp: &Path) -> Result<File, OutputError> {
         .map_err(io_error("set its mode", temp))?;
     let alive = File::open(temp).map_err(io_error("open it", temp))?;
     match rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive) {
-        // NFS cannot lock folders. There, only the process number can tell.
+        // NFS cannot lock folders. There, only the process number shows whether a build is still
+        // running.
         Ok(()) | Err(Errno::BADF | Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS) => Ok(alive),
         Err(error) => Err(io_error("lock it", temp)(error.into())),
     }
 }
 
-/// Only one build at a time begins or commits next to a target: renames must not interleave.
+/// Waits until no other build begins or commits an output next to the target: their renames must
+/// not interleave.
 fn turn(target: &Path) -> Result<File, OutputError> {
     let folder = parent(target);
     let file = File::open(folder).map_err(io_error("open it", folder))?;

@@ -1,5 +1,5 @@
-//! `builder plan`: what an image of a recipe would hold, with the guide's settings next to its own.
-//! It downloads nothing.
+//! `builder plan`: shows what an image of a recipe would contain, with the guide's settings next to
+//! the image's own. It downloads nothing.
 
 mod contents;
 mod text;
@@ -35,7 +35,7 @@ pub(crate) struct Options {
     files: Option<PathBuf>,
 }
 
-/// Shows what an image would hold.
+/// Shows what an image would contain.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let CheckedRecipe { recipe, .. } = check::checked_recipe(&options.recipe, options.strict)?;
     let overlay = render::overlay(&recipe)?;
@@ -124,7 +124,7 @@ fn is_preset(path: &str) -> bool {
     path.starts_with("usr/lib/systemd/system-preset/")
 }
 
-/// The units that a preset file names.
+/// The units that a preset file enables or disables.
 fn services(preset: &str) -> impl Iterator<Item = Service> {
     preset.lines().filter_map(|line| {
         let (verb, unit) = line.split_once(' ')?;

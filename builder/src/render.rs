@@ -1,6 +1,6 @@
-//! Renders the files under kickstart/ with the recipe's values. A value reaches a file in one of
-//! only four ways: as a word that needs no quoting anywhere, quoted by a filter, escaped for XML,
-//! or in whole lines that the builder made (`|lines`). Anything else stops the build.
+//! Renders the files under kickstart/ with the recipe's values. A value can enter a file in only
+//! four ways: as a word that needs no quoting anywhere, quoted by a filter, escaped for XML, or in
+//! whole lines made by the builder (`|lines`). Anything else stops the build.
 
 mod context;
 mod packages;
@@ -16,7 +16,7 @@ use recipes::{Recipe, Sha256};
 use self::context::Rendering;
 pub(crate) use self::packages::contradictions;
 
-/// The tree under kickstart/overlay/, as of the compilation of the builder.
+/// The tree under kickstart/overlay/, as it was when the builder was compiled.
 static OVERLAY: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../kickstart/overlay");
 const KICKSTART: &str = include_str!("../../kickstart/centos7.ks");
 /// The files that the kickstart's scripts include.
@@ -49,7 +49,7 @@ pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
                 .with_context(|| format!("kickstart/overlay/{path} is not UTF-8"))?;
             let rendered = render(path, template, &context)
                 .with_context(|| format!("kickstart/overlay/{path}"))?;
-            // A file that the recipe does not need renders to an empty text, and is not in the
+            // A file that the recipe does not need renders to an empty text and is left out of the
             // image.
             if rendered.trim().is_empty() {
                 continue;
@@ -71,7 +71,7 @@ pub(crate) fn kickstart(recipe: &Recipe, overlay: Sha256) -> Result<String> {
     render("centos7.ks", KICKSTART, &context).context("kickstart/centos7.ks")
 }
 
-/// The modes of folders and files that kickstart/modes names, for the overlay's writer.
+/// The modes of the folders and files that kickstart/modes lists, for the writer of the overlay.
 pub(crate) fn modes() -> impl Iterator<Item = (u32, &'static str)> {
     MODES
         .lines()
@@ -83,7 +83,7 @@ pub(crate) fn modes() -> impl Iterator<Item = (u32, &'static str)> {
         })
 }
 
-/// A text as one word of a kickstart; for the test that reads it back.
+/// Quotes a text as one word of a kickstart; used by the test that reads it back.
 #[cfg(test)]
 pub(crate) fn quoted(text: &str) -> String {
     quote::shell(text).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! A file that a person named: a text that a person wrote, a certificate, a key.
+//! Reads a file that the user named: a text that a person wrote, a certificate, or a key.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -10,10 +10,10 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::exit::{Exit, exit_error};
 
-/// A larger file was not written by hand.
+/// The maximum size of a text: a larger file was not written by hand.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
-/// The first bytes of a file that is not UTF-8, its kind, and what to do.
+/// Kinds of files that are not UTF-8: the first bytes, the name of the kind, and what to do.
 const OTHERS: [(&[u8], &str, &str); 5] = [
     (&[0xff, 0xfe], "UTF-16 text", "save it as UTF-8"),
     (&[0xfe, 0xff], "UTF-16 text", "save it as UTF-8"),
@@ -44,12 +44,12 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
             "it is a folder, expected a file",
         ));
     }
-    // Reading waits for a program that writes into the FIFO.
+    // From here on, reading waits for a program that writes into the FIFO.
     fcntl_setfl(&file, fcntl_getfl(&file)? - nonblock)?;
     Ok(file)
 }
 
-/// The content of a file that holds at most `limit` bytes.
+/// Reads the content of a file of at most `limit` bytes.
 pub(crate) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
@@ -62,7 +62,8 @@ pub(crate) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text of a file that is `expected`: a recipe, or another file that people write.
+/// Reads the text of a file. `expected` describes what the file must be: a recipe, or another kind
+/// of file that people write.
 pub(crate) fn read(path: &Path, expected: &str) -> Result<String> {
     let shown = path.display();
     let mut bytes = Vec::new();

@@ -1,6 +1,6 @@
 //! Everything in the overlay: the rendered files, the programs, the files that firstboot reads, the
-//! stamp over all of them, and the folders that hold them. The manifest's list is also made here,
-//! so that the two cannot differ.
+//! stamp over all of them, and the folders that hold them. The list for the manifest is made here
+//! too, so that the two cannot differ.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,7 +15,8 @@ use crate::overlay::{Content, Entry, Kind};
 use crate::release::Binaries;
 use crate::render;
 
-/// Files of the overlay that the node itself changes later, so firstboot does not compare them.
+/// Files of the overlay that the node itself changes later, so firstboot does not compare their
+/// content.
 const MUTABLE: [&str; 1] = ["etc/hosts"];
 
 /// What the overlay will contain.
@@ -28,7 +29,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// The tree of a recipe, including the user's files and these programs.
+    /// Builds the tree of a recipe, including the user's files and these programs.
     pub(crate) fn new(
         recipe: &Recipe,
         user_files: Vec<UserFile>,
@@ -129,13 +130,13 @@ impl Tree {
         Ok(())
     }
 
-    /// The stamp with which the node checks the files that it received: as JSON for firstboot, and
-    /// for `sha256sum -c` in the kickstart, where no program can read JSON.
+    /// Adds the stamp with which the node checks the files that it received: as JSON for firstboot,
+    /// and as a list for `sha256sum -c` in the kickstart, where no program can read JSON.
     fn stamp(&mut self) -> Result<()> {
         let stamped = |entry: &OverlayEntry| {
             let (sha256, size) = (entry.sha256?, entry.size?);
             let mutable = MUTABLE.contains(&entry.path.as_str());
-            // It was written from a u32, above.
+            // Both ids were u32 values when the entry was made, above.
             let (uid, gid) = (
                 u32::try_from(entry.uid).ok()?,
                 u32::try_from(entry.gid).ok()?,
@@ -168,7 +169,7 @@ impl Tree {
         )
     }
 
-    /// Every folder above the files, with its mode. tar does not change a folder that the base
+    /// Adds every folder above the files, with its mode. tar does not change a folder that the base
     /// system already has.
     fn folders(&mut self) -> Result<()> {
         let paths: BTreeSet<String> = self

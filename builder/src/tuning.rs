@@ -20,7 +20,7 @@ struct Table {
     choice: Vec<Choice>,
 }
 
-/// Keys that are set for one reason.
+/// A group of keys that are set for the same reason.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Choice {
@@ -39,7 +39,7 @@ struct Row {
     both: Option<String>,
 }
 
-/// Every setting, in the table's order; the recipe's own additions last.
+/// All settings in the order of the table, followed by the recipe's own additions.
 pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
     let etcd = serde_json::to_value(&recipe.etcd.settings)?;
     let mut settings = for_profile(recipe.tuning.profile)?;
@@ -86,7 +86,7 @@ pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
     Ok(settings)
 }
 
-/// The value of a key in a place.
+/// The image's value for a key in a given place.
 pub(crate) fn value(settings: &[Setting], place: Place, key: &str) -> Result<String> {
     let found = settings
         .iter()

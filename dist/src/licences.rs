@@ -1,9 +1,9 @@
-//! The licences of everything that is linked into the programs: crates, Rust's standard library and
-//! glibc.
+//! Collects the licences of everything that is linked into the programs: crates, Rust's standard
+//! library and glibc.
 //!
-//! Cargo names the crates, and each crate contains its licence texts in its sources. A crate
-//! without a text must be available under MIT, whose standard text is then used; for any other
-//! licence the build of the packages stops.
+//! Cargo names the crates, and the sources of each crate include its licence texts. A crate without
+//! a text must be available under MIT, whose standard text is then used; any other licence stops
+//! the build of the packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,10 +16,10 @@ use serde::Deserialize;
 
 use crate::tree::Tree;
 
-/// The target of the programs: other targets have other crates.
+/// The target of the programs: a different target would have different crates.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// The prefixes of licence file names, in capital letters.
+/// The prefixes of the names of licence files, in capital letters.
 const LICENCE_FILES: [&str; 6] = [
     "LICENSE",
     "LICENCE",
@@ -46,11 +46,11 @@ struct Package {
     license: Option<String>,
     authors: Vec<String>,
     manifest_path: PathBuf,
-    /// None for the crates of this repository.
+    /// `None` for the crates of this repository.
     source: Option<String>,
 }
 
-/// Writes the licences into the folder `licences` of the documents.
+/// Writes the licences into the `licences` folder of the documents.
 pub(crate) fn write(tree: &Tree, workspace: &Path) -> Result<()> {
     let rust = PathBuf::from(run(workspace, "rustc", &["--print", "sysroot"])?.trim())
         .join("share/doc/rust");
@@ -113,14 +113,14 @@ fn linked(workspace: &Path) -> Result<Vec<Package>> {
     Ok(crates)
 }
 
-/// The parts of a line of `cargo tree`, such as `ring v0.17.14` or `bolt v0.1.0
+/// The name and the version in a line of `cargo tree`, such as `ring v0.17.14` or `bolt v0.1.0
 /// (/src/firstboot/bolt)`.
 fn name_and_version(line: &str) -> Option<(&str, &str)> {
     let mut words = line.split_whitespace();
     Some((words.next()?, words.next()?.strip_prefix('v')?))
 }
 
-/// Lists the crates, then each licence text once with the crates that it belongs to.
+/// Lists the crates, and then each licence text once, with the crates that it applies to.
 fn crates(crates: &[Package], mit: &str) -> Result<String> {
     let mut text = String::from(
         "The crates that are linked into builder and firstboot, and their licences.\n\
@@ -147,7 +147,7 @@ fn crates(crates: &[Package], mit: &str) -> Result<String> {
     Ok(text)
 }
 
-/// The licence texts of one crate, from its sources.
+/// Returns the licence texts of one crate, from its sources.
 fn licence_texts(package: &Package, mit: &str) -> Result<BTreeSet<String>> {
     let folder = package.manifest_path.parent().unwrap_or(Path::new("/"));
     let mut texts = BTreeSet::new();
@@ -177,7 +177,8 @@ fn licence_texts(package: &Package, mit: &str) -> Result<BTreeSet<String>> {
     Ok(texts)
 }
 
-/// Licence files are at the top of a crate, and next to sources that it has copied from others.
+/// Licence files are at the top of a crate, and next to sources that the crate has copied from
+/// other projects.
 fn collect(folder: &Path, texts: &mut BTreeSet<String>) -> Result<()> {
     for entry in
         fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?
@@ -201,7 +202,7 @@ fn collect(folder: &Path, texts: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// glibc is linked statically, so its licence requires more than a notice (LGPL 2.1, section 6).
+/// glibc is linked statically, so its licence (LGPL 2.1, section 6) requires more than a notice.
 fn glibc(workspace: &Path) -> Result<String> {
     let version = run(workspace, "getconf", &["GNU_LIBC_VERSION"])?;
     Ok(format!(

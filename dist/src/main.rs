@@ -1,8 +1,8 @@
-//! Lays out the contents of the programs' packages as a folder tree. `packages.sh` runs it and
-//! packs the tree.
+//! Lays out the contents of the programs' packages as a folder tree. `packages.sh` runs this
+//! program and packs the tree.
 //!
 //! `tree` copies the programs and the documents, `manual` writes manual pages and shell completions
-//! from the programs' own command lines, `licences` collects the licences of everything that is
+//! from the programs' own command lines, and `licences` collects the licences of everything that is
 //! linked into the programs.
 
 mod licences;

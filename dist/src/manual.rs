@@ -1,4 +1,4 @@
-//! Manual pages and shell completions, from the command line that a program itself parses.
+//! Manual pages and shell completions, made from the command line that a program itself parses.
 
 use anyhow::Result;
 use clap::Command;
@@ -10,8 +10,8 @@ use crate::tree::Tree;
 /// The package that each page names as its source.
 const SOURCE: &str = concat!("etcd-image ", env!("CARGO_PKG_VERSION"));
 
-/// Writes one page for the program and one for each of its commands, and completions for three
-/// shells.
+/// Writes one page for the program and one for each of its commands, as well as completions for
+/// three shells.
 pub(crate) fn write(tree: &Tree, command: Command, section: &str, date: &str) -> Result<()> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
@@ -34,7 +34,7 @@ pub(crate) fn write(tree: &Tree, command: Command, section: &str, date: &str) ->
     pages(tree, &command, section, date)
 }
 
-/// Commands that `--help` hides have no page. If the date is empty, roff would use the next field
+/// Commands that `--help` hides get no page. If the date were empty, roff would use the next field
 /// as the date.
 fn pages(tree: &Tree, command: &Command, section: &str, date: &str) -> Result<()> {
     for command in command

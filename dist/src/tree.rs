@@ -1,4 +1,4 @@
-//! The folder tree of the packages: the paths on the installed system, and how files get there.
+//! The folder tree of the packages: the paths on the installed system, and how the files get there.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 /// Where the documents are installed.
 pub(crate) const DOCUMENTS: &str = "usr/share/doc/etcd-image";
 
-/// The documents for an operator besides the manual pages. The paths keep the links between the
-/// documents intact.
+/// The documents for an operator other than the manual pages. Their paths keep the links between
+/// the documents intact.
 const READ: [&str; 6] = [
     "README.md",
     "LICENSE",
@@ -24,14 +24,14 @@ const READ: [&str; 6] = [
 /// recipes.
 const READ_EXTENSIONS: [&str; 3] = ["md", "svg", "toml"];
 
-/// A new folder tree. Every file in it can be read by everyone, whatever the umask.
+/// A new folder tree. All users can read every file in it, whatever the umask.
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: PathBuf,
 }
 
 impl Tree {
-    /// Creates the folder, which must not exist yet.
+    /// Creates the root folder of the tree, which must not exist yet.
     pub(crate) fn new(root: PathBuf) -> Result<Tree> {
         fs::create_dir(&root)
             .with_context(|| format!("cannot create the folder {}", root.display()))?;
@@ -82,12 +82,12 @@ impl Tree {
         Ok(())
     }
 
-    /// Writes one document, at a path below the folder of the documents.
+    /// Writes one document to a path below the folder of the documents.
     pub(crate) fn document(&self, path: &str, bytes: &[u8]) -> Result<()> {
         self.put(&format!("{DOCUMENTS}/{path}"), bytes, 0o644)
     }
 
-    /// Writes one file, at a path below the root, and makes the folders above it.
+    /// Writes one file to a path below the root, creating the folders above it.
     pub(crate) fn put(&self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
         let path = Path::new(path);
         let mut folder = self.root.clone();

@@ -1,6 +1,6 @@
 //! `firstboot run --accept-data`: an operator who moved etcd's data to another disk confirms that
-//! it is this member's newest. The move creates new directories, and firstboot cannot tell a copy
-//! of today from one of last week.
+//! this data is the member's newest. The confirmation is needed because the move creates new
+//! directories, and firstboot cannot tell a copy made today from one made last week.
 
 use std::path::Path;
 

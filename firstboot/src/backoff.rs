@@ -1,12 +1,12 @@
-//! The pause between two checks of an operation in progress.
+//! Computes the pause between two checks of an operation in progress.
 
 use std::time::{Duration, Instant};
 
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_millis(500);
 
-/// Waits a tenth of the time since `begun`, within limits, so that a quick operation is noticed at
-/// once and a slow one is not disturbed.
+/// Waits a tenth of the time since `begun`, within limits, so that the end of a quick operation is
+/// noticed at once and a slow one is not disturbed by frequent checks.
 pub(crate) async fn pause(begun: Instant) {
     tokio::time::sleep((begun.elapsed() / 10).clamp(SHORTEST, LONGEST)).await;
 }

@@ -1,4 +1,4 @@
-//! Checks certificates by the rules of etcd and its peers.
+//! Checks certificates by the rules that etcd and its peers apply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use rustls::{CertificateError, RootCertStore};
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
 
-/// A certificate that cannot be used.
+/// Creates the error for a certificate that cannot be used.
 fn refused(why: impl Into<String>) -> anyhow::Error {
     crate::exit::refused(ReasonId::CertificateRefused.because(why))
 }
 
-/// The start of validity of the newest of a node's certificates.
+/// Returns the time from which the newest of a node's certificates is valid.
 ///
 /// # Errors
-/// If the node's CA did not sign one of them, or one cannot be read.
+/// Fails if the node's CA did not sign one of them, or if one cannot be read.
 pub(crate) fn issued(tls: &NodeTls) -> Result<UnixTime> {
     let newest = [&tls.server, &tls.peer, &tls.client].map(|pair| valid_from(pair, &tls.ca));
     newest.into_iter().try_fold(
@@ -34,8 +34,8 @@ pub(crate) fn issued(tls: &NodeTls) -> Result<UnixTime> {
     )
 }
 
-/// The start of validity of a certificate: the verifier reports it when the certificate is checked
-/// for the year 1970.
+/// Returns the time from which a certificate is valid. The verifier reports this time when the
+/// certificate is checked as of the year 1970.
 fn valid_from(pair: &KeyPair, ca: &str) -> Result<UnixTime> {
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect::<Result<_, _>>()?;
@@ -54,7 +54,7 @@ fn valid_from(pair: &KeyPair, ca: &str) -> Result<UnixTime> {
     }
 }
 
-/// The CAs, of which one must have signed a certificate.
+/// A set of CAs, one of which must have signed a certificate.
 pub(crate) struct Authority {
     roots: Arc<RootCertStore>,
 }
@@ -83,8 +83,8 @@ impl Authority {
     }
 
     /// Checks that a certificate matches its key, is signed by this authority, is valid now, covers
-    /// all names as a server (none if the list is empty), and may act as a client: etcd's servers
-    /// and peers do both (etcd-io/etcd#9785).
+    /// all of `names` as a server (an empty list requires nothing), and may act as a client: etcd's
+    /// servers and peers act as both (etcd-io/etcd#9785).
     pub(crate) fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<()> {
         let chain: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
@@ -119,8 +119,8 @@ impl Authority {
     }
 }
 
-/// The verifier's error, for the operator. A certificate that is not valid yet is not refused: the
-/// clock of a machine that was off may be behind until chrony corrects it.
+/// Describes the verifier's error for the operator. A certificate that is not valid yet is not
+/// refused: the clock of a machine that was off may be behind until chrony corrects it.
 fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
     let clock = || {
         format!(
@@ -157,7 +157,7 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
     })
 }
 
-/// A time in RFC 3339 format.
+/// Formats a time as in RFC 3339.
 pub(crate) fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     let date = time::OffsetDateTime::from_unix_timestamp(seconds).ok();

@@ -1,5 +1,5 @@
-//! Changes of the node, as values. A step returns the missing changes, and only this module makes
-//! them, so that a plan shows exactly what a run does.
+//! Changes of the node, as values. A step returns the changes that are still needed, and only this
+//! module makes them, so a plan shows exactly what a run does.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,9 +22,10 @@ pub(crate) enum Change {
     Hostname(String),
     /// Assign the node's address to an interface.
     Interface(Interface),
-    /// Set the SELinux labels of these paths by the policy, without their content.
+    /// Set the SELinux labels of these paths as the policy requires, but not those of their
+    /// content.
     Relabel(Vec<PathBuf>),
-    /// Set the SELinux labels of a folder and its whole content.
+    /// Set the SELinux labels of a folder and its entire content.
     RelabelAll(PathBuf),
 }
 
@@ -107,7 +108,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// The change that corrects a file, or none if it is correct.
+/// Returns the change that corrects a file, or none if the file is correct.
 pub(crate) fn file(wanted: DesiredFile) -> Result<Option<Change>> {
     Ok(if wanted.is_current()? {
         None
@@ -116,7 +117,7 @@ pub(crate) fn file(wanted: DesiredFile) -> Result<Option<Change>> {
     })
 }
 
-/// The change that corrects a folder, or none if it is correct.
+/// Returns the change that corrects a folder, or none if the folder is correct.
 pub(crate) fn folder(wanted: DesiredDir) -> Result<Option<Change>> {
     Ok(if wanted.is_current()? {
         None

@@ -1,11 +1,11 @@
-//! Compares the data of all members by etcd's own hash over all keys and their history, at one
-//! revision. etcd compares the hashes itself only with some settings, and reports differences only
+//! Compares the data of all members with etcd's own hash over all keys and their history, at one
+//! revision. etcd itself compares the hashes only with some settings, and reports differences only
 //! in its log.
 //!
 //! While a member computes the hash, it blocks writes (3.5 and 3.6, mvcc/kvstore.go: hashByRev
-//! holds the lock that a commit needs). For 0.5 GiB that took 1.3 s, of which a client's write
-//! waited 1.0 s. So firstboot queries the members one after the other, and compares large databases
-//! only on request.
+//! holds the lock that a commit needs). For 0.5 GiB this took 1.3 s, and a client's write waited
+//! 1.0 s of that time. So firstboot queries the members one after the other, and compares large
+//! databases only on request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,11 +15,12 @@ use anyhow::Result;
 use crate::etcd::{Client, Credentials, HashKv};
 use crate::reason::{Reason, ReasonId};
 
-/// The size of the database in bytes up to which members are compared by default.
+/// The maximum size of the database in bytes at which members are compared by default.
 const SMALL: i64 = 256 << 20;
-/// How long one member may take to compute its hash.
+/// The time limit for one member to compute its hash.
 const HASH_TIMEOUT: Duration = Duration::from_secs(120);
-/// The number of attempts: a compaction may happen between two answers.
+/// The number of attempts. More than one is needed because a compaction may happen between two
+/// answers.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -29,7 +30,7 @@ pub(crate) struct Voter {
     pub(crate) name: String,
     pub(crate) endpoint: String,
     pub(crate) revision: i64,
-    /// The size of its database in bytes.
+    /// The size of the member's database in bytes.
     pub(crate) size: i64,
 }
 
@@ -38,7 +39,7 @@ pub(crate) struct Voter {
 pub(crate) enum Compared {
     /// All members have the same data.
     Same,
-    /// The members differ. Each group has one hash; the largest group comes first.
+    /// The members differ. Members with the same hash form a group; the largest group is first.
     Differ {
         revision: i64,
         groups: Vec<(u32, Vec<String>)>,
@@ -48,7 +49,8 @@ pub(crate) enum Compared {
 }
 
 impl Compared {
-    /// Why this member's data is not reliable: it is not the data of the majority. `None` if it is.
+    /// Explains why this member's data is not reliable: it differs from the data of the majority.
+    /// Returns `None` if it is reliable.
     pub(crate) fn apart(&self, name: &str) -> Option<Reason> {
         let Self::Differ { revision, groups } = self else {
             return None;
@@ -76,8 +78,8 @@ impl Compared {
     }
 }
 
-/// Compares the data of the voters. With `any_size` also a large database, although that blocks
-/// writes for a long time.
+/// Compares the data of the voters. With `any_size` it also compares a large database, although
+/// that blocks writes for a long time.
 pub(crate) async fn compare(
     voters: &[Voter],
     credentials: &Credentials,
@@ -102,7 +104,7 @@ pub(crate) async fn compare(
         if again > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        // Every member has at least the lowest revision that was observed a moment ago.
+        // Every member has at least the lowest of the revisions observed a moment ago.
         let revision = voters
             .iter()
             .map(|voter| voter.revision)
@@ -124,7 +126,7 @@ pub(crate) async fn compare(
     last
 }
 
-/// The newest revision that all voters have.
+/// Returns the newest revision that all voters have.
 async fn newest(voters: &[Voter], credentials: &Credentials) -> Result<i64> {
     let mut newest = i64::MAX;
     for voter in voters {
@@ -158,7 +160,7 @@ async fn ask(
     Ok(answers)
 }
 
-/// Compares the hashes, unless the members have compacted at different revisions.
+/// Compares the hashes, unless the members were compacted at different revisions.
 fn judge(revision: i64, answers: &[(String, HashKv)]) -> Compared {
     let compacted = |answer: &HashKv| answer.compact_revision.max(0);
     let mut answered = answers.iter().map(|(_, answer)| compacted(answer));

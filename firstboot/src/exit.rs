@@ -5,15 +5,15 @@ use std::process::ExitCode;
 
 use crate::reason::{Reason, ReasonId};
 
-/// An exit code other than success.
+/// The exit codes other than success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// An unexpected failure: a bug, or a machine that cannot write its own disk.
+    /// An unexpected failure: a bug, or a machine that cannot write to its own disk.
     Failed = 1,
-    /// This machine, its image or its metadata is wrong. Another attempt changes nothing.
+    /// This machine, its image or its metadata is wrong. Another attempt would change nothing.
     Refused = 3,
     /// Something outside this machine is still missing. Another attempt may succeed, and systemd
-    /// makes one.
+    /// will make one.
     NotReady = 4,
     /// `status`: the cluster has its quorum, but not every member is healthy.
     Degraded = 5,
@@ -21,7 +21,7 @@ pub(crate) enum Exit {
     NoQuorum = 6,
     /// `update --check`: a newer image is available.
     Newer = 7,
-    /// `update`: the new image did not prove itself, and the node has its previous image again.
+    /// `update`: the new image did not prove itself, and the node runs its previous image again.
     TakenBack = 8,
 }
 
@@ -31,8 +31,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error with the exit code that the program ends with. The first one in an error's chain
-/// decides.
+/// An error with the exit code that the program then returns. If an error's chain contains more
+/// than one, the first one decides.
 #[derive(Debug)]
 pub(crate) struct ExitError {
     pub(crate) exit: Exit,
@@ -47,7 +47,7 @@ impl std::fmt::Display for ExitError {
 
 impl std::error::Error for ExitError {}
 
-/// An error that ends with [`Exit::Refused`].
+/// Creates an error with which the program exits as [`Exit::Refused`].
 pub(crate) fn refused(reason: impl Into<Reason>) -> anyhow::Error {
     ExitError {
         exit: Exit::Refused,
@@ -56,7 +56,7 @@ pub(crate) fn refused(reason: impl Into<Reason>) -> anyhow::Error {
     .into()
 }
 
-/// An error that ends with [`Exit::NotReady`].
+/// Creates an error with which the program exits as [`Exit::NotReady`].
 pub(crate) fn not_ready(reason: impl Into<Reason>) -> anyhow::Error {
     ExitError {
         exit: Exit::NotReady,
@@ -65,7 +65,7 @@ pub(crate) fn not_ready(reason: impl Into<Reason>) -> anyhow::Error {
     .into()
 }
 
-/// An error that ends with [`Exit::Failed`].
+/// Creates an error with which the program exits as [`Exit::Failed`].
 pub(crate) fn failed(reason: impl Into<Reason>) -> anyhow::Error {
     ExitError {
         exit: Exit::Failed,
@@ -74,19 +74,19 @@ pub(crate) fn failed(reason: impl Into<Reason>) -> anyhow::Error {
     .into()
 }
 
-/// The exit code of an error.
+/// Returns the exit code of an error.
 pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
     error
         .downcast_ref::<ExitError>()
         .map_or(Exit::Failed, |error| error.exit)
 }
 
-/// The id of an error, if it has one.
+/// Returns the id of an error, if it has one.
 pub(crate) fn id_of(error: &anyhow::Error) -> Option<ReasonId> {
     error.downcast_ref::<ExitError>()?.reason.id
 }
 
-/// The id and the text of an error, with its context.
+/// Returns the id and the text of an error, with its context.
 pub(crate) fn reason_of(error: &anyhow::Error) -> Reason {
     let id = id_of(error);
     let line = format!("{error:#}");

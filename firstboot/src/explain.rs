@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     Ok(story.contains(&Line::Damaged).then_some(Exit::Failed))
 }
 
-/// One line of the journal as JSON.
+/// One line of the journal, as JSON.
 #[derive(Debug, Serialize)]
 struct ExplainRow<'a> {
     line: usize,
@@ -117,7 +117,7 @@ fn moment(entry: &Entry) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp(i64::try_from(entry.at).ok()?).ok()
 }
 
-/// The time between two entries, in its two largest units.
+/// Describes the time between two entries in its two largest units.
 fn passed(before: u64, now: u64) -> String {
     let (sign, seconds) = if now < before {
         ('-', before - now)
@@ -134,9 +134,9 @@ fn passed(before: u64, now: u64) -> String {
     format!("{sign}{two}")
 }
 
-/// What happened, in one sentence.
-// This is a table with one row for each event: parts of it would have no subject of their own, and
-// the compiler could no longer check that no event is missing.
+/// Describes an event in one sentence.
+// This function is a table with one row for each event. Split-off parts would have no subject of
+// their own, and the compiler could no longer check that no event is missing.
 #[expect(clippy::too_many_lines)]
 fn sentence(event: &Event) -> String {
     match event {

@@ -1,5 +1,5 @@
 //! The only access to the disk. A file is written completely and durably, or not at all. In a
-//! folder in which another user can write, no link of that user is followed (`dir`).
+//! folder to which another user can write, firstboot follows none of that user's links (`dir`).
 
 mod about;
 mod dir;
@@ -18,7 +18,7 @@ use recipes::Sha256;
 pub(crate) use about::{About, FileFingerprint, Kind};
 pub(crate) use dir::Dir;
 
-/// User and group of etcd, fixed by the kickstart so that the same image fits every node.
+/// The ids of etcd's user and group, fixed by the kickstart so that the same image fits every node.
 pub(crate) const ETCD: (u32, u32) = (recipes::ETCD_ID, recipes::ETCD_ID);
 /// root.
 pub(crate) const ROOT: (u32, u32) = (0, 0);
@@ -32,7 +32,7 @@ pub(crate) struct DesiredFile {
     pub(crate) owner: (u32, u32),
 }
 
-// Does not print the content, which may be a private key.
+// Omits the content, which may be a private key.
 impl std::fmt::Debug for DesiredFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -46,7 +46,7 @@ impl std::fmt::Debug for DesiredFile {
 }
 
 impl DesiredFile {
-    /// A file of root that every user may read.
+    /// Creates the desired state of a file that belongs to root and that every user may read.
     pub(crate) fn new(path: impl Into<PathBuf>, content: impl Into<Vec<u8>>) -> Self {
         Self {
             path: path.into(),
@@ -56,7 +56,7 @@ impl DesiredFile {
         }
     }
 
-    /// The same file with another mode and owner.
+    /// Returns the same file with a different mode and owner.
     pub(crate) fn mode(self, mode: u32, owner: (u32, u32)) -> Self {
         Self {
             mode,
@@ -81,15 +81,15 @@ impl DesiredFile {
         Ok(same && there.size == self.content.len() as u64 && read(&self.path)? == self.content)
     }
 
-    /// Writes the file durably: creates a private file with another name in the same folder,
+    /// Writes the file durably: creates a private file with a temporary name in the same folder,
     /// flushes it, renames it over the old one, and flushes the folder. Otherwise XFS could leave
     /// an empty file after a power cut.
     pub(crate) fn write(&self) -> Result<()> {
         let write = || -> io::Result<()> {
             let (folder, name) = dir::entry(&self.path)?;
             let temp = successor(&name);
-            // A crash may have left this file. It is deleted and not written to, because it may
-            // have a second name.
+            // A crash may have left this file behind. It is deleted rather than written to, because
+            // it may have a second name.
             folder.remove(&temp)?;
             let mut file = folder.create(&temp)?;
             let mut written = || -> io::Result<()> {
@@ -107,16 +107,16 @@ impl DesiredFile {
     }
 }
 
-/// Removes the temporary file that a crash left behind while it wrote this file. The next write
-/// does so as well, so this is only for a file that is not written again.
+/// Removes the temporary file left behind by a crash during a write of this file. The next write
+/// would remove it as well, so this is only needed for a file that is not written again.
 pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
     let removed = dir::entry(path).and_then(|(folder, name)| folder.remove(&successor(&name)));
     absent_or(removed)
         .with_context(|| format!("cannot remove the temporary file of {}", path.display()))
 }
 
-/// The temporary name of a file's new version. It is always the same, so that crashes leave at most
-/// one such file.
+/// Returns the temporary name of a file's new version. The name is always the same, so that crashes
+/// leave at most one such file.
 fn successor(name: &OsStr) -> OsString {
     let mut temp = OsString::from(".");
     temp.push(name);
@@ -124,7 +124,7 @@ fn successor(name: &OsStr) -> OsString {
     temp
 }
 
-/// Makes changes of a folder's entries durable.
+/// Makes changes to a folder's entries durable.
 pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     Dir::open(folder)?.sync()
 }
@@ -138,7 +138,7 @@ pub(crate) struct DesiredDir {
 }
 
 impl DesiredDir {
-    /// A folder of this mode and owner.
+    /// Creates the desired state of a folder with this mode and owner.
     pub(crate) fn new(path: impl Into<PathBuf>, mode: u32, owner: (u32, u32)) -> Self {
         Self {
             path: path.into(),
@@ -162,8 +162,8 @@ impl DesiredDir {
         Ok(there.mode == self.mode && there.owner == self.owner)
     }
 
-    /// Creates the folder and its missing parents, or corrects its mode and owner. Its content
-    /// stays unchanged.
+    /// Creates the folder and its missing parents, or corrects its mode and owner. Does not change
+    /// its content.
     pub(crate) fn make(&self) -> Result<()> {
         let make = || -> io::Result<()> {
             let (parent, name) = entry_in_new(&self.path)?;
@@ -179,7 +179,8 @@ impl DesiredDir {
     }
 }
 
-/// The folder that contains a path's last name, created if it is missing, and that name.
+/// Returns the folder that contains the last name of a path, created if it is missing, and that
+/// name.
 fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     match dir::entry(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -192,7 +193,8 @@ fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     dir::entry(path)
 }
 
-/// The attributes of an entry, without following a link at its end, or `None` if there is no entry.
+/// Returns the attributes of an entry, or `None` if there is no entry. Does not follow a link at
+/// the path's end.
 pub(crate) fn look(path: &Path) -> Result<Option<About>> {
     let looked = dir::entry(path).and_then(|(folder, name)| folder.look(&name));
     match looked {
@@ -203,7 +205,7 @@ pub(crate) fn look(path: &Path) -> Result<Option<About>> {
     }
 }
 
-/// Opens a regular file for reading; refuses everything else.
+/// Opens a regular file for reading. Refuses any other kind of entry.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let (folder, name) = dir::target(path)?;
     folder.file(&name)
@@ -215,7 +217,8 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
     folder.create(&name)
 }
 
-/// A fingerprint of the file at a path, which changes when the file is replaced or rewritten.
+/// Returns the fingerprint of the file at a path. It changes when the file is replaced or
+/// rewritten.
 pub(crate) fn stamp(path: &Path) -> Result<FileFingerprint> {
     let looked = dir::target(path).and_then(|(folder, name)| folder.look(&name));
     let there = looked.and_then(|there| there.ok_or_else(|| io::ErrorKind::NotFound.into()));
@@ -224,12 +227,12 @@ pub(crate) fn stamp(path: &Path) -> Result<FileFingerprint> {
         .stamp())
 }
 
-/// Whether there is an entry at a path.
+/// Whether a path has an entry.
 pub(crate) fn exists(path: &Path) -> Result<bool> {
     Ok(look(path)?.is_some())
 }
 
-/// Renames a folder or file durably: flushes the folders of both names.
+/// Renames a folder or file durably: flushes the folders that contain the two names.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     let rename = || -> io::Result<()> {
         let ((old, name), (new, new_name)) = (dir::entry(from)?, dir::entry(to)?);
@@ -240,14 +243,14 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     rename().with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
 }
 
-/// Sets the owner and private modes of a folder and its whole content, and makes them durable. Only
-/// root may be able to reach the folder.
+/// Sets the owner and private modes of a folder and its entire content, and makes them durable.
+/// Only root may have access to the folder.
 pub(crate) fn chown_and_sync(folder: &Path, owner: (u32, u32)) -> Result<()> {
     let settled = Dir::open(folder).and_then(|folder| folder.chown_and_sync(owner));
     settled.with_context(|| format!("cannot set the owner of {}", folder.display()))
 }
 
-/// Deletes a folder with its content, if it exists.
+/// Deletes a folder with its content, if the folder exists.
 pub(crate) fn remove_all(folder: &Path) -> Result<()> {
     let removed = dir::entry(folder).and_then(|(parent, name)| parent.remove_all(&name));
     absent_or(removed).with_context(|| format!("cannot remove {}", folder.display()))
@@ -267,7 +270,7 @@ fn absent_or(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The SHA-256 of a file of any size.
+/// Computes the SHA-256 of a file of any size.
 pub(crate) fn digest(path: &Path) -> Result<Sha256> {
     let hash = || -> io::Result<Sha256> {
         let mut file = open(path)?;
@@ -292,7 +295,7 @@ pub(crate) fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     whole(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Reads a whole file, or `None` if it does not exist.
+/// Reads a whole file. Returns `None` if the file does not exist.
 pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     let path = path.as_ref();
     match whole(path) {
@@ -302,8 +305,8 @@ pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The limit for a file that is read whole: no file of firstboot is larger. A sparse file may claim
-/// any length, and reading it would fill the memory.
+/// The size limit for a file that is read whole: no file of firstboot is larger. A sparse file may
+/// claim any length, and reading it would fill the memory.
 const WHOLE: u64 = 64 << 20;
 
 fn whole(path: &Path) -> io::Result<Vec<u8>> {
@@ -317,7 +320,8 @@ fn whole(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Reads a foreign file of at most `limit` bytes, so that it cannot fill the memory.
+/// Reads a file of unknown origin. Its length is limited to `limit` bytes, so that it cannot fill
+/// the memory.
 pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     let read = open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut content));

@@ -1,10 +1,11 @@
-//! `firstboot guard`: etcd.service runs it before each start of etcd, by an operator, at boot or
-//! after a crash. It allows the start only on the data that firstboot has judged in this boot.
-//! Otherwise it restarts firstboot.service, which rebuilds the member if that is safe.
+//! `firstboot guard`: etcd.service runs it before each start of etcd, whether an operator, a boot
+//! or a restart after a crash causes the start. It allows etcd to start only on the data that
+//! firstboot has judged in this boot. Otherwise it restarts firstboot.service, which rebuilds the
+//! member if that is safe.
 //!
-//! systemd 219 runs it as root, with the mounts of etcd's sandbox but without its other limits
-//! (PermissionsStartOnly=; execute.c, exec_child). firstboot's journal is not visible there, so the
-//! guard uses only /run and etcd's volume.
+//! systemd 219 runs the guard as root, with the mounts of etcd's sandbox but without its other
+//! restrictions (PermissionsStartOnly=; execute.c, exec_child). firstboot's journal is not visible
+//! there, so the guard uses only /run and etcd's volume.
 
 use std::path::Path;
 
@@ -27,14 +28,14 @@ pub(crate) struct Options {
     stopped: bool,
 }
 
-/// Runs the command: allows etcd to start, or restarts firstboot.service.
+/// Runs the command: it allows etcd to start, or restarts firstboot.service.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.stopped {
         return stopped();
     }
     check().inspect_err(|_| {
-        // A firstboot that is already running notices by itself, and a restart would lose its
-        // progress.
+        // A firstboot that is already running notices the problem by itself, and a restart would
+        // discard its progress.
         if !Lock::is_held()
             && let Err(error) = systemd::restart(UNIT)
         {
@@ -45,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn check() -> Result<()> {
     let path = Path::new(paths::DATA);
-    // The guard has the same environment as etcd, including the settings of drop-ins.
+    // The guard has the same environment as etcd, including the settings made in drop-ins.
     if let Some(moved) =
         std::env::var_os("ETCD_DATA_DIR").filter(|folder| Path::new(folder) != path)
     {
@@ -89,9 +90,9 @@ fn check() -> Result<()> {
     })))
 }
 
-/// Corrects the owner of etcd's data, for example after a copy or repair by root. etcd treats a log
-/// that it cannot read as missing (server/storage/wal/util.go, Exist), and would create a new one
-/// (etcd-io/etcd#14851).
+/// Corrects the owner of etcd's data, for example after root has copied or repaired the data. etcd
+/// treats a log that it cannot read as missing (server/storage/wal/util.go, Exist), and would
+/// create a new one (etcd-io/etcd#14851).
 fn give_to_etcd() -> Result<()> {
     let give = || -> std::io::Result<usize> {
         let volume = Dir::open(Path::new(paths::VOLUME))?;
@@ -116,8 +117,8 @@ fn give_to_etcd() -> Result<()> {
     Ok(())
 }
 
-/// Records the end of the log. If the data is not the data that etcd ran on, the previous record
-/// remains, and the next start is judged by it.
+/// Records the end of the log. If the data is not the data on which etcd ran, the previous record
+/// is kept, and the next start is judged by it.
 fn stopped() -> Result<()> {
     let Some(expected) = release::permit()? else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Whether etcd on this node is a healthy member.
+//! Determines whether etcd on this node is a healthy member.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,16 +17,17 @@ use crate::reason::ReasonId;
 use crate::steps::etcd_conf::configure;
 use crate::{duplicate, paths, rebuild, release};
 
-/// The pause between two queries of the other members whether this node is still listed, while etcd
-/// is not healthy.
+/// While etcd is not healthy, the pause between two queries that ask the other members whether they
+/// still list this node.
 const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(3);
-/// The status as long as no fault is known.
+/// The status that is shown as long as no fault is known.
 const WAITING: &str = "etcd is started; waiting until it has a quorum";
-/// The pause between two checks for etcd's first log: etcd may vote soon after it has created one.
+/// The pause between two checks whether etcd has created its first log: etcd may vote soon after
+/// that.
 const LOG_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Waits until etcd on this node is a healthy member, promotes a learner to a voter, and writes it
-/// to the journal.
+/// Waits until etcd on this node is a healthy member, promotes a learner to a voter, and records in
+/// the journal that the member is healthy.
 ///
 /// # Errors
 /// Refused if the others report that this node's member was removed; not ready after `patience`.
@@ -40,7 +41,7 @@ pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duratio
         if let Some(member) = learner {
             rebuild::vote(identity, &credentials, member).await?;
         }
-        // A voter must become healthy as well.
+        // After its promotion, a voter must become healthy as well.
         std::future::pending().await
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -65,8 +66,8 @@ pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duratio
     Ok(())
 }
 
-/// Waits until etcd has created its log, and writes to the journal which data is the member's. A
-/// learner is promoted only after that, so the data of every voter is known.
+/// Waits until etcd has created its log, and records in the journal which data belongs to the
+/// member. A learner is promoted only after that, so the data of every voter is known.
 fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     let mut watch = Watch::new();
@@ -76,8 +77,8 @@ fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -
             let seen = Seen::at(Path::new(paths::DATA))?;
             match judge(&past.expected(&identity.node.name), &seen, None) {
                 Verdict::Begun(known) => {
-                    // The event is not in the journal yet: a run that is interrupted here repeats
-                    // this step.
+                    // The event is not in the journal yet, so a run that is interrupted here
+                    // repeats this step.
                     if let (Some(life), Ok(log)) = (past.disk_id, seen.log) {
                         Progress::starting(life, log).write()?;
                     }

@@ -1,7 +1,8 @@
-//! Each effect can be applied twice: a firstboot that is killed between an effect and its line in
-//! the journal applies it again.
+//! Tests that each effect can be applied twice: a firstboot that is killed after an effect but
+//! before its line in the journal applies the effect again.
 //!
-//! The tests run the real effects at their real paths, in a private root and network of one thread.
+//! The tests run the real effects at their real paths, in a private root directory and network that
+//! only one thread has.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,8 +25,8 @@ use crate::machine::Machine;
 use crate::system_command::run;
 use crate::{paths, release, steps};
 
-/// The only parts of the machine that the effects can see: the programs that they run. They write
-/// to none of them.
+/// The only parts of the machine that the effects can see: the programs that they run. The effects
+/// write to none of them.
 const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
 
 #[test]
@@ -104,7 +105,7 @@ fn rejoined() -> Vec<Event> {
     ]
 }
 
-/// A firstboot that is killed before it knows that its line is durable writes the line again.
+/// A firstboot that is killed before it knows that its line is durable writes that line again.
 #[test]
 fn a_journal_with_every_line_twice_means_the_same() {
     for events in [
@@ -125,7 +126,7 @@ fn a_journal_with_every_line_twice_means_the_same() {
                     .collect();
                 let mut past = NodeState::from(&entries);
                 // A repeated event does not change the state, so repetitions are removed before the
-                // comparison.
+                // events are compared.
                 past.ready.dedup();
                 past.agreed.dedup();
                 past.ready_for_order.dedup();
@@ -136,8 +137,8 @@ fn a_journal_with_every_line_twice_means_the_same() {
     }
 }
 
-/// All changes that a node makes to itself, in the order of a first boot, followed by those of a
-/// member that leaves.
+/// Makes all changes that a node makes to itself, in the order of a first boot, followed by the
+/// changes of a member that leaves.
 fn all() -> Result<()> {
     run(
         "ip",
@@ -203,8 +204,8 @@ fn twice(what: &str, mut effect: impl FnMut() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// The complete state: files and folders with kind, mode, owner and content, the host name,
-/// addresses and routes.
+/// Returns the complete state: files and folders with kind, mode, owner and content, as well as the
+/// host name, addresses and routes.
 fn look() -> Result<BTreeMap<String, String>> {
     let mut seen = BTreeMap::new();
     for top in ["/etc", "/var", "/run"] {
@@ -215,7 +216,8 @@ fn look() -> Result<BTreeMap<String, String>> {
         nix::unistd::gethostname()?.to_string_lossy().into_owned(),
     );
     for what in ["address", "route"] {
-        // Only IPv4, and without the carrier state: the kernel changes the rest asynchronously.
+        // Reads only IPv4, and ignores the carrier state: the kernel changes the rest
+        // asynchronously.
         let said = Command::new("ip")
             .args(["-4", "-o", what, "show"])
             .output()?;
@@ -242,8 +244,8 @@ fn list(path: &Path, seen: &mut BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-/// Gives the calling thread a root with only the machine's programs in it, an empty network, and
-/// its own host name. All of these end with the thread.
+/// Gives the calling thread a root directory that contains only the machine's programs, an empty
+/// network, and its own host name. All of these disappear when the thread ends.
 fn on_own_root(root: &Path, act: impl FnOnce() -> Result<()>) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNET)?;
     let none = None::<&str>;

@@ -1,4 +1,4 @@
-//! Verifies the node document: the only place where firstboot accepts one.
+//! Verifies the node document. This is the only place where firstboot accepts one.
 
 use anyhow::{Context as _, Result};
 use recipes::node::{NODE_TYPE, NodeTls};
@@ -10,30 +10,31 @@ use crate::metadata::Found;
 use crate::reason::ReasonId;
 use crate::{certificates, files, paths};
 
-/// A verified identity: the image trusts the document's signature, and the document is for this
-/// machine and this cluster.
+/// A verified identity: the image trusts the document's signature, and the document was issued for
+/// this machine and this cluster.
 #[derive(Debug)]
 pub(crate) struct Identity {
     /// The document.
     pub(crate) node: NodeDocument,
-    /// The signed document as received, to be stored for the next boot.
+    /// The signed document as it was received. It is stored for the next boot.
     pub(crate) envelope: Envelope,
-    /// The source of the document, for messages.
+    /// The source of the document, for use in messages.
     pub(crate) place: String,
-    /// The cluster in the image.
+    /// The cluster document in the image.
     pub(crate) cluster: ClusterDocument,
-    /// The certificates in use: the document's, unless `rotation` defers them.
+    /// The certificates in use. They are the document's certificates, unless `rotation` defers
+    /// those.
     pub(crate) tls: NodeTls,
 }
 
 impl Identity {
-    /// The node's full name.
+    /// Returns the node's full name.
     pub(crate) fn fqdn(&self) -> String {
         self.cluster.fqdn(&self.node.name)
     }
 }
 
-/// The cluster that the image was built for.
+/// Returns the cluster for which the image was built.
 pub(crate) fn cluster() -> Result<ClusterDocument> {
     serde_json::from_slice(&files::read(paths::CLUSTER)?).with_context(|| {
         format!(
@@ -43,7 +44,7 @@ pub(crate) fn cluster() -> Result<ClusterDocument> {
     })
 }
 
-/// The key that the image trusts.
+/// Returns the key that the image trusts.
 pub(crate) fn trusted() -> Result<PublicKey> {
     let text = String::from_utf8_lossy(&files::read(paths::TRUST)?).into_owned();
     text.parse().with_context(|| {
@@ -113,14 +114,14 @@ pub(crate) fn verify(
     })
 }
 
-/// Refuses a document that is older than the accepted one: an old document may have been replaced
-/// because it leaked. The date of a document is that of its newest certificate, which the builder
-/// issues again for each change of keys or names.
+/// Refuses a document that is older than the one accepted before: the old document may have been
+/// replaced because it leaked. A document has the date of its newest certificate, because the
+/// builder issues certificates again for each change of keys or names.
 pub(crate) fn check_age(identity: &Identity) -> Result<()> {
     let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else {
         return Ok(());
     };
-    // A stored document that this image cannot read or does not trust is not compared.
+    // If this image cannot read the stored document or does not trust it, the two are not compared.
     let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else {
         return Ok(());
     };
@@ -155,7 +156,7 @@ fn not_older(identity: &Identity, accepted: &NodeDocument) -> Result<()> {
     ))))
 }
 
-/// Refuses a disk that was set up on another machine.
+/// Refuses a disk that was set up on a different machine.
 pub(crate) fn check_clone(machine: &Machine, before: Option<&Machine>) -> Result<()> {
     match before.and_then(|before| machine.cloned_from(before)) {
         None => Ok(()),

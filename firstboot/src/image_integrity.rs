@@ -1,5 +1,5 @@
-//! Checks that the files of the image on this machine are unchanged, before firstboot trusts or
-//! runs any of them.
+//! Checks that the image's files on this machine are unchanged, before firstboot trusts or runs any
+//! of them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,9 +16,9 @@ use crate::output::show;
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// The inode of a file when its digest was compared. An unchanged inode means unchanged content,
-/// unless an attacker with root's rights forges it. Reading 75 MB at every boot would take longer
-/// than all other checks.
+/// The state of a file's inode when its digest was compared. An unchanged inode means unchanged
+/// content, unless an attacker with root's rights forges it. Reading 75 MB at every boot would take
+/// longer than all other checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct InodeState {
     inode: u64,
@@ -26,14 +26,14 @@ struct InodeState {
     changed: (i64, i64),
 }
 
-/// Each file by its path in the image.
+/// The inode state of each file, by the file's path in the image.
 type Known = BTreeMap<String, (Sha256, InodeState)>;
 
 impl InodeState {
     fn at(path: &Path) -> Result<Self> {
         let meta = fs::symlink_metadata(path)
             .with_context(|| format!("cannot read the attributes of {}", path.display()))?;
-        // The change time: unlike the modification time, no program can set it.
+        // The change time. Unlike the modification time, no program can set it.
         Ok(Self {
             inode: meta.ino(),
             size: meta.len(),
@@ -53,8 +53,8 @@ pub(crate) struct Options {
 /// `firstboot image`: reads every file of the overlay, regardless of earlier results.
 ///
 /// # Errors
-/// The refusals of [`check`], except that the installation need not be complete: this runs as its
-/// last step.
+/// Refused for the same reasons as [`check`], except that the installation need not be complete:
+/// this runs as its last step.
 pub(crate) fn prove(options: &Options) -> Result<()> {
     let stamp = stamp()?;
     let count = compare(&stamp, &Known::new())?;
@@ -70,7 +70,8 @@ pub(crate) fn prove(options: &Options) -> Result<()> {
 /// Compares every file of the overlay with the image's stamp.
 ///
 /// # Errors
-/// Refused if the kickstart did not finish, or a file is missing or altered; each is named.
+/// Refused if the kickstart did not finish, or if a file is missing or altered; the message names
+/// each such file.
 pub(crate) fn check() -> Result<()> {
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Err(refused(ReasonId::ImageIncomplete.because(format!(
@@ -97,7 +98,7 @@ fn stamp() -> Result<ImageStamp> {
     })
 }
 
-/// Compares all files whose inodes have changed, stores the inodes, and returns the number of
+/// Compares all files whose inodes have changed, and stores the inode states. Returns the number of
 /// files.
 fn compare(stamp: &ImageStamp, known: &Known) -> Result<usize> {
     let mut now = Known::new();
@@ -125,8 +126,8 @@ fn compare(stamp: &ImageStamp, known: &Known) -> Result<usize> {
     Ok(now.len())
 }
 
-/// The message for a unit that an operator masked by hand: `systemctl mask` creates such a link if
-/// the unit does not exist yet.
+/// Returns the message for a unit that an operator masked manually, or none if the path is no such
+/// link: `systemctl mask` creates the link if the unit does not exist yet.
 fn masked(path: &Path) -> Option<String> {
     let target = std::fs::read_link(path).ok()?;
     let path = path.display();

@@ -19,7 +19,8 @@ pub(crate) struct Interface {
 }
 
 impl Interface {
-    /// The ifcfg file, in the format of initscripts and NetworkManager's ifcfg-rh plugin.
+    /// Returns the ifcfg file, in the format of initscripts and of NetworkManager's ifcfg-rh
+    /// plugin.
     fn ifcfg(&self) -> String {
         let mut lines = vec![
             "# Written by firstboot from the node document.".to_owned(),
@@ -42,7 +43,7 @@ impl Interface {
         lines.join("\n") + "\n"
     }
 
-    /// Writes the ifcfg file for later boots, and activates the address now.
+    /// Writes the ifcfg file for later boots, and assigns the address immediately.
     pub(crate) fn bring_up(&self) -> Result<()> {
         let folder = Path::new("/etc/sysconfig/network-scripts");
         crate::files::DesiredDir::new(folder, 0o755, crate::files::ROOT).make()?;

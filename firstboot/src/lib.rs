@@ -1,8 +1,8 @@
 //! Turns a machine installed from the image into an etcd member.
 //!
-//! `run` is the flow, from top to bottom:
-//! - `node` finds out which node this machine is, with `image_integrity`, `machine`, `metadata` and
-//!   `identity`;
+//! `run` contains the flow, from top to bottom:
+//! - `node` determines which node this machine is, with `image_integrity`, `machine`, `metadata`
+//!   and `identity`;
 //! - `steps` determine what is missing on the host, and `change` makes the changes;
 //! - `duplicate` looks for a second machine with the same identity;
 //! - `barrier` makes sure that a cluster begins only once, and `rebuild` returns a node with a new
@@ -11,13 +11,13 @@
 //! - `health` waits until etcd is a healthy member, and `rotation` replaces a CA.
 //!
 //! `update` installs a newer image on a running node. `restore`, `leave`, `rejoin`, `exclude` and
-//! `accept_data` are the operator's orders. `status` shows the cluster, `explain` shows the
+//! `accept_data` carry out the operator's orders. `status` shows the cluster, `explain` shows the
 //! journal, and `snapshot` takes, checks and manages snapshots. `exec` confines etcd to the system
-//! calls that it needs. `reason` has the stable ids of all refusals.
+//! calls that it needs. `reason` defines the stable ids of all refusals.
 //!
 //! Below them, `journal` records every decision before firstboot acts on it, `membership` queries
-//! the other members, and `domain` has the terms that all of these share. `files`, `systemd` and
-//! `etcd` are the only doors to the disk, to systemd and to etcd.
+//! the other members, and `domain` defines the types that all of these share. `files`, `systemd`
+//! and `etcd` provide the only access to the disk, to systemd and to etcd.
 
 // Tests write damaged files on purpose.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
@@ -133,14 +133,14 @@ impl Command {
     }
 }
 
-/// The command line of the program, for its manual pages and shell completions.
+/// Returns the program's command line, for its manual pages and shell completions.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs the program with the arguments of this process, and returns its exit code.
+/// Runs the program with the arguments of this process. Returns the program's exit code.
 pub fn main() -> ExitCode {
-    // Files are private by default; those that others may read get their mode explicitly.
+    // Files are private by default; a file that other users may read gets its mode explicitly.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     if rustls::crypto::ring::default_provider()
         .install_default()

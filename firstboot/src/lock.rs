@@ -1,4 +1,4 @@
-//! The lock that lets only one firstboot at a time change the node.
+//! A lock that ensures that only one firstboot at a time changes the node.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,12 +11,12 @@ use crate::files::{self, DesiredDir};
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// The lock. The kernel releases it when the process ends.
+/// The lock on the node. The kernel releases it when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 
 impl Lock {
-    /// Whether a firstboot is running on the node.
+    /// Whether a firstboot that holds the lock is running on the node.
     pub(crate) fn is_held() -> bool {
         let Ok(file) = files::open(Path::new(paths::LOCK)) else {
             return false;
@@ -24,7 +24,7 @@ impl Lock {
         Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
     }
 
-    /// Takes the lock.
+    /// Acquires the lock.
     ///
     /// # Errors
     /// Not ready if another firstboot holds it.
@@ -36,7 +36,7 @@ impl Lock {
         )
     }
 
-    /// Takes the lock of updates; not ready if another process holds it.
+    /// Acquires the lock for updates. Not ready if another process holds it.
     pub(crate) fn take_updates() -> Result<Self> {
         Self::at(
             paths::UPDATE_LOCK,

@@ -1,5 +1,5 @@
-//! Identifies this machine by its firmware and its network interfaces, and compares it with a
-//! document.
+//! Identifies this machine by its firmware and its network interfaces, and compares it with the
+//! machine in a document.
 
 use std::fmt;
 use std::fs;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// The identifiers of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
-    /// The MACs of its Ethernet interfaces, sorted.
+    /// The MAC addresses of the machine's Ethernet interfaces, sorted.
     pub(crate) macs: Vec<Mac>,
     /// The SMBIOS serial number.
     pub(crate) serial: Option<FirmwareId>,
@@ -27,7 +27,8 @@ impl Machine {
         let mut macs: Vec<Mac> = cards()?.into_iter().map(|card| card.mac).collect();
         macs.sort_unstable();
         macs.dedup();
-        // An empty SMBIOS field or a placeholder does not identify a machine, and counts as absent.
+        // An SMBIOS field that is empty or a placeholder does not identify a machine, and is
+        // treated as absent.
         let firmware = |field: &str| {
             fs::read_to_string(format!("/sys/class/dmi/id/{field}"))
                 .ok()?
@@ -41,7 +42,7 @@ impl Machine {
         })
     }
 
-    /// The identifiers for a metadata server, as pairs of key and value.
+    /// Returns the identifiers to send to a metadata server, as pairs of key and value.
     pub(crate) fn describe(&self) -> Vec<(&'static str, String)> {
         let macs = self.macs.iter().map(|mac| ("mac", mac.to_string()));
         let serial = self
@@ -52,7 +53,7 @@ impl Machine {
         macs.chain(serial).chain(uuid).collect()
     }
 
-    /// Why this is not the machine of a document, or `None` if it is.
+    /// Explains why this machine is not the one that a document names. Returns `None` if it is.
     pub(crate) fn differs_from(&self, wanted: &MachineMatch) -> Option<String> {
         let text =
             |id: Option<&FirmwareId>| id.map_or_else(|| "none".to_owned(), ToString::to_string);
@@ -79,9 +80,9 @@ impl Machine {
         None
     }
 
-    /// Why a disk that was set up on the machine `before` is now in another machine, or `None` if
-    /// it is the same one. A card may be replaced or added. A machine with no card in common or
-    /// with another UUID is another one.
+    /// Explains why a disk that was set up on the machine `before` is now in a different machine.
+    /// Returns `None` if the machine is the same. A network card may be replaced or added, but a
+    /// machine that has no card in common or has a different UUID is a different machine.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
             && was != is
@@ -122,7 +123,7 @@ pub(crate) struct Card {
     pub(crate) mac: Mac,
 }
 
-/// The Ethernet interfaces of this machine, sorted by name.
+/// Returns the Ethernet interfaces of this machine, sorted by name.
 pub(crate) fn cards() -> Result<Vec<Card>> {
     let card = |(name, link): (String, LinkAddr)| {
         Some(Card {
@@ -135,20 +136,20 @@ pub(crate) fn cards() -> Result<Vec<Card>> {
     Ok(cards)
 }
 
-/// The Ethernet interfaces of this machine with their link-layer addresses, from the kernel and not
-/// from /sys, which in a container may show another network namespace.
+/// Returns the Ethernet interfaces of this machine with their link-layer addresses. They are read
+/// from the kernel and not from /sys, which in a container may show a different network namespace.
 pub(crate) fn links() -> Result<Vec<(String, LinkAddr)>> {
     let all =
         nix::ifaddrs::getifaddrs().context("cannot list the network interfaces of this machine")?;
     let link = |entry: nix::ifaddrs::InterfaceAddress| {
         let link = *entry.address?.as_link_addr()?;
-        // Loopback and tunnels have other types (linux/if_arp.h).
+        // Loopback and tunnel interfaces have different types (linux/if_arp.h).
         (link.hatype() == nix::libc::ARPHRD_ETHER).then_some((entry.interface_name, link))
     };
     Ok(all.filter_map(link).collect())
 }
 
-/// The IPv4 addresses of this machine, each with its interface, without loopback.
+/// Returns the IPv4 addresses of this machine, each with its interface, without loopback.
 pub(crate) fn addresses() -> Result<Vec<(String, Ipv4Addr)>> {
     let all = nix::ifaddrs::getifaddrs().context("cannot list the addresses of this machine")?;
     let address = |entry: nix::ifaddrs::InterfaceAddress| {
@@ -158,7 +159,7 @@ pub(crate) fn addresses() -> Result<Vec<(String, Ipv4Addr)>> {
     Ok(all.filter_map(address).collect())
 }
 
-/// This machine's host name, without its domain.
+/// Returns this machine's host name, without its domain.
 pub(crate) fn host() -> String {
     let name = nix::unistd::gethostname()
         .unwrap_or_default()

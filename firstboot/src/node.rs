@@ -1,4 +1,4 @@
-//! Finds out which node this machine is, and accepts that identity once.
+//! Determines which node this machine is. The machine accepts that identity once.
 
 use anyhow::Result;
 use recipes::Label;
@@ -13,7 +13,8 @@ use crate::output::say;
 use crate::reason::{Reason, ReasonId};
 use crate::{image_integrity, metadata, paths, rotation};
 
-/// Finds and verifies the identity of this machine. The sources' answers go to `log`.
+/// Determines and verifies the identity of this machine. The sources' answers are recorded in
+/// `log`.
 pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     image_integrity::check()?;
     let machine = Machine::observe()?;
@@ -25,7 +26,7 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     Ok((identity, machine))
 }
 
-/// Gives an error of a metadata source its id, unless it has one.
+/// Gives a reason id to an error of a metadata source, unless the error has one.
 fn with_id(error: anyhow::Error) -> anyhow::Error {
     match (code_of(&error), reason_of(&error)) {
         (Exit::NotReady, Reason { id: None, text }) => {
@@ -38,7 +39,7 @@ fn with_id(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// The name and the machine with which this disk was set up.
+/// The node's name, and the machine on which this disk was set up.
 fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
     journal.last(|event| match event {
         Event::Accepted { name, machine } => Some((name, machine)),
@@ -46,7 +47,7 @@ fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
     })
 }
 
-/// Refuses a disk that belongs to another node or machine, and an outdated document.
+/// Refuses a disk that belongs to a different node or machine, and refuses an outdated document.
 pub(crate) fn check_before(
     identity: &Identity,
     machine: &Machine,

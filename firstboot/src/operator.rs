@@ -9,12 +9,13 @@ use crate::{paths, systemd};
 /// The unit that must be stopped while another process writes to its journal.
 pub(crate) const UNIT: &str = "firstboot.service";
 
-/// Stops firstboot.service, changes the journal, and starts the unit again, which continues with
+/// Stops firstboot.service, changes the journal, and starts the unit again. The unit continues with
 /// the changed journal.
 pub(crate) fn with_journal<T>(act: impl FnOnce(&mut Journal) -> Result<T>) -> Result<T> {
     systemd::stop(UNIT)?;
     let acted = Lock::take().and_then(|_lock| act(&mut Journal::open(paths::JOURNAL)?));
-    // The unit starts even after an error, and that error is reported rather than one of the unit.
+    // The unit is started even after an error. That error is then reported, rather than an error of
+    // the unit.
     let started = systemd::start(UNIT);
     acted.and_then(|value| started.map(|()| value))
 }

@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::exit::reason_of;
 
-/// Whether standard output is for the JSON of the result alone.
+/// Whether standard output is reserved for the JSON of the result.
 static STDOUT_IS_JSON: AtomicBool = AtomicBool::new(false);
 
-/// Whether the JSON of the result was printed.
+/// Whether the JSON of the result has been printed.
 static JSON_IS_PRINTED: AtomicBool = AtomicBool::new(false);
 
-/// Keeps standard output for the JSON of the result: `say` prints on standard error from now on.
+/// Reserves standard output for the JSON of the result: from now on `say` prints on standard error.
 pub(crate) fn keep_stdout_for_json() {
     STDOUT_IS_JSON.store(true, Ordering::Relaxed);
 }
 
-/// Prints the result of a command on standard output. A reader that closes the pipe early (`|
-/// head`) is not an error.
+/// Prints the result of a command on standard output. It is not an error if the reader closes the
+/// pipe early (`| head`).
 pub(crate) fn show(text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {
@@ -26,20 +26,20 @@ pub(crate) fn show(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// Prints the result of a command as JSON on standard output. A command does this once.
+/// Prints the result of a command as JSON on standard output. A command calls this once.
 pub(crate) fn show_json<T: serde::Serialize + ?Sized>(result: &T) -> anyhow::Result<()> {
     JSON_IS_PRINTED.store(true, Ordering::Relaxed);
     Ok(show(&(serde_json::to_string_pretty(result)? + "\n"))?)
 }
 
 /// Prints an error as JSON on standard output, for a command with `--json`. If the command has
-/// printed its result, the result contains the reasons already, and this prints nothing.
+/// already printed its result, this prints nothing, because the result contains the reasons.
 pub(crate) fn show_error(error: &anyhow::Error) {
     if JSON_IS_PRINTED.load(Ordering::Relaxed) {
         return;
     }
     let error = serde_json::json!({ "error": reason_of(error) });
-    // The error itself follows on standard error.
+    // The error itself is printed on standard error afterwards.
     let _ = show(&format!("{error:#}\n"));
 }
 

@@ -1,54 +1,57 @@
-//! The paths and ports on the node. docs/guide.md lists the step of the guide for each.
+//! The paths and ports on the node. For each, docs/guide.md lists the step of the guide.
 
-/// The cluster document, the same on every node.
+/// The cluster document, which is the same on every node.
 pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
-/// The public key that must have signed a node document.
+/// The public key with which a node document must have been signed.
 pub(crate) const TRUST: &str = "/etc/firstboot/trust.pub";
 /// The list of the overlay's files with their digests.
 pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
-/// The parts of this node that only its installation creates.
+/// The parts of this node that only an installation creates.
 pub(crate) const BASE: &str = "/etc/firstboot/base.json";
-/// The last file that the kickstart writes: the digest of the overlay that it unpacked and checked.
+/// The last file that the kickstart writes. It contains the digest of the overlay that the
+/// kickstart unpacked and checked.
 pub(crate) const INSTALLED: &str = "/etc/firstboot/installed";
-/// The URL for reports, with the token of the machine. The installation writes it with mode 0600.
+/// The URL for reports, which contains the machine's token. The installation writes this file with
+/// mode 0600.
 pub(crate) const REPORT: &str = "/etc/firstboot/report";
 /// A node document that an operator put on the disk.
 pub(crate) const NODE_FILE: &str = "/etc/firstboot/node.json";
 
-/// A node document from QEMU (drivers/firmware/qemu_fw_cfg.c).
+/// A node document that QEMU passes to the machine (drivers/firmware/qemu_fw_cfg.c).
 pub(crate) const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/etcd-image/node.json/raw";
 
 /// firstboot's persistent state.
 pub(crate) const STATE: &str = "/var/lib/firstboot";
 /// firstboot's journal.
 pub(crate) const JOURNAL: &str = "/var/lib/firstboot/journal";
-/// The accepted node document, so that a second boot needs no metadata source.
+/// The accepted node document, which is stored so that later boots need no metadata source.
 pub(crate) const ACCEPTED: &str = "/var/lib/firstboot/node.json";
 /// The inodes of the overlay's files at the last comparison of their digests.
 pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 
-/// An update of the image: its state, and both images while it lasts.
+/// The folder of an update of the image. It contains the update's state and, during the update,
+/// both images.
 pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
 /// The new image, unpacked.
 pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";
-/// The files of the previous image that differ.
+/// The previous image's versions of the files that differ.
 pub(crate) const UPDATE_BEFORE: &str = "/var/lib/firstboot/update/before";
 /// The progress of an update. The unit of updates starts only while this file exists.
 pub(crate) const UPDATE_STATE: &str = "/var/lib/firstboot/update/state.json";
-/// The image to which this node was updated, and the data for a return to the previous one.
+/// The image to which this node was updated, and the data for a return to the previous image.
 pub(crate) const UPDATED: &str = "/var/lib/firstboot/update/updated.json";
-/// What the last look for a newer image found.
+/// What the last check for a newer image found.
 pub(crate) const UPDATE_LOOK: &str = "/var/lib/firstboot/update/look.json";
 /// The result of the last update.
 pub(crate) const UPDATE_OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
 /// This program.
 pub(crate) const PROGRAM: &str = "/usr/local/bin/firstboot";
-/// The program that performs an update: a copy of the firstboot that began it, because the update
-/// replaces the image's own.
+/// The program that performs an update: a copy of the firstboot that started the update, because
+/// the update replaces the image's own program.
 pub(crate) const UPDATER: &str = "/usr/local/bin/firstboot-updater";
-/// The output of the updater, for the command that follows it.
+/// The output of the updater, for a command that follows the update.
 pub(crate) const UPDATE_LOG: &str = "/run/firstboot/update.log";
-/// The lock of the one process that may change something below [`UPDATE`].
+/// The lock that allows only one process at a time to change anything below [`UPDATE`].
 pub(crate) const UPDATE_LOCK: &str = "/run/firstboot/update.lock";
 
 /// The file without which etcd.service does not start. It is in /run, so firstboot creates it at
@@ -57,10 +60,10 @@ pub(crate) const READY: &str = "/run/firstboot/ready";
 
 /// The folder for firstboot's files of this boot.
 pub(crate) const RUN: &str = "/run/firstboot";
-/// What each metadata source answered in this boot.
+/// The answers of the metadata sources in this boot.
 pub(crate) const SOURCES: &str = "/run/firstboot/sources.json";
 
-/// The lock of the running firstboot.
+/// The lock that a running firstboot holds.
 pub(crate) const LOCK: &str = "/run/firstboot/lock";
 
 /// etcd's configuration.
@@ -77,9 +80,10 @@ pub(crate) const OWN_CLIENT_URL: &str = "https://127.0.0.1:2379";
 pub(crate) const VOLUME: &str = "/var/lib/etcd";
 /// etcd's data directory. The volume may also contain lost+found and archived data.
 pub(crate) const DATA: &str = "/var/lib/etcd/data";
-/// The disk id, on etcd's volume and not next to the journal, so that it is lost with the data.
+/// The disk id. It is on etcd's volume and not next to the journal, so that it is lost together
+/// with the data.
 pub(crate) const LIFE: &str = "/var/lib/etcd/firstboot-life";
-/// The end of etcd's log at etcd's last start and stop.
+/// The end of etcd's log at the time of etcd's last start and stop.
 pub(crate) const PROGRESS: &str = "/var/lib/etcd/firstboot-progress";
 /// The archive of old data, which firstboot never deletes by itself.
 pub(crate) const ASIDE: &str = "/var/lib/etcd/aside";
@@ -87,8 +91,8 @@ pub(crate) const ASIDE: &str = "/var/lib/etcd/aside";
 pub(crate) const BACKUPS: &str = recipes::backup::FOLDER;
 /// The keys of the object store, mode 0600.
 pub(crate) const S3_KEYS: &str = "/etc/firstboot/s3-keys";
-/// The folder in which a restore builds etcd's new data and stores a downloaded snapshot, on the
-/// volume of the old data, so that a rename can replace it.
+/// The folder in which a restore builds etcd's new data and stores a downloaded snapshot. It is on
+/// the volume of the old data, so that a rename can put the new data in place.
 pub(crate) const RESTORE: &str = "/var/lib/etcd/restore";
 /// etcd's program for snapshots.
 pub(crate) const ETCDUTL: &str = "/usr/local/bin/etcdutl";

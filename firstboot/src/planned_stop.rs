@@ -1,6 +1,6 @@
-//! The two ways in which a member stops its etcd on purpose: the restart that a rotation of the CA
-//! needs, and an update of the image. Members coordinate both through etcd, and each excludes the
-//! other, so that they never stop two members at the same time.
+//! The two reasons for which a member stops its etcd on purpose: a restart during a rotation of the
+//! CA, and an update of the image. Members coordinate both through etcd, and each excludes the
+//! other, so that two members are never stopped at the same time.
 
 use anyhow::{Context as _, Result};
 use recipes::Label;
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::etcd::Client;
 
-/// The lock of a restart: a lease, with the node's name as its value.
+/// The key of the restart lock: it has a lease, and the node's name as its value.
 pub(crate) const RESTART: &str = "/etcd-image/restart";
-/// The turn of an update. It has no lease: a member that updates itself may be down for a long
-/// time.
+/// The key of the turn to update. It has no lease: a member that updates itself may be down for a
+/// long time.
 pub(crate) const TURN: &str = "/etcd-image/update/turn";
 
 /// The member that may update itself.
@@ -19,11 +19,11 @@ pub(crate) const TURN: &str = "/etcd-image/update/turn";
 pub(crate) struct Turn {
     pub(crate) node: Label,
     pub(crate) serial: u64,
-    /// In seconds since 1970.
+    /// The time of the turn's start, in seconds since 1970.
     pub(crate) since: u64,
 }
 
-/// A key: its value, and the revision of its last change, or 0 if it does not exist.
+/// The value of a key, and the revision of its last change, or 0 if the key does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Key<T> {
     pub(crate) value: Option<T>,

@@ -1,16 +1,16 @@
 //! Stable ids for everything that makes firstboot refuse, wait or warn. The wording of a message
-//! may change at any time; its id stays. The id appears in brackets at the end of the message, and
-//! docs/exit-codes.md explains each one.
+//! may change at any time, but its id does not. The id appears in brackets at the end of the
+//! message, and docs/exit-codes.md explains each id.
 
 use std::fmt;
 
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
 
-/// The id of a reason. `clap` derives the kebab-case spelling: `DataMoved` is `data-moved`.
+/// The id of a reason. `clap` derives the kebab-case spelling: `DataMoved` becomes `data-moved`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReasonId {
-    // The image and the identity of the machine.
+    // Reasons about the image and the identity of the machine.
     ImageIncomplete,
     ImageAltered,
     DocumentMissing,
@@ -25,7 +25,7 @@ pub(crate) enum ReasonId {
     JournalDamaged,
     FirstbootBusy,
 
-    // The network of the machine.
+    // Reasons about the network of the machine.
     AddressMissing,
     AddressWrong,
     InterfaceMissing,
@@ -33,13 +33,13 @@ pub(crate) enum ReasonId {
     WrongSourceAddress,
     PeerPortInUse,
 
-    // A second machine with the same identity.
+    // Reasons about a second machine with the same identity.
     AddressInUse,
     DuplicateSuspected,
     DuplicateRunning,
     DuplicateUnconfirmed,
 
-    // etcd's data directory.
+    // Reasons about etcd's data directory.
     DataEmptied,
     DataIncomplete,
     DataExchanged,
@@ -52,7 +52,7 @@ pub(crate) enum ReasonId {
     DataNotJudged,
     DataNotAcceptable,
 
-    // The bootstrap barrier.
+    // Reasons about the bootstrap barrier.
     MembersNotReady,
     ExclusionTooLate,
     ExclusionRefused,
@@ -60,7 +60,7 @@ pub(crate) enum ReasonId {
     OrderWithdrawn,
     OrderMissing,
 
-    // Joining, leaving and the other members.
+    // Reasons about joining, leaving and the other members.
     NoQuorum,
     MembersUnhealthy,
     ClustersDiffer,
@@ -80,19 +80,19 @@ pub(crate) enum ReasonId {
     MemberRemoved,
     LeaveTimeout,
 
-    // Replacing a CA.
+    // Reasons about replacing a CA.
     CaNotTrusted,
     CertificatesOutdated,
     CaInUse,
 
-    // etcd on this node.
+    // Reasons about etcd on this node.
     EtcdNotStarted,
     EtcdUnhealthy,
     EtcdEnded,
     EtcdMasked,
     EtcdDropIn,
 
-    // What `status` reports.
+    // Reasons that `status` reports.
     AlarmNospace,
     AlarmCorrupt,
     MembersDiffer,
@@ -154,7 +154,7 @@ pub(crate) enum ReasonId {
 }
 
 impl ReasonId {
-    /// The reason with this id and this text.
+    /// A reason with this id and this text.
     pub(crate) fn because(self, text: impl Into<String>) -> Reason {
         Reason {
             id: Some(self),
@@ -176,18 +176,19 @@ impl Serialize for ReasonId {
     }
 }
 
-/// Why firstboot refuses, waits or warns. Its `Display` ends with the id in brackets.
+/// The reason why firstboot refuses, waits or warns. Its `Display` output ends with the id in
+/// brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Reason {
-    /// `None` for a message of another program, such as an error of etcd.
+    /// The reason's id. `None` for a message of another program, such as an error of etcd.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<ReasonId>,
-    /// What happened, why, and what to do.
+    /// The event, its cause, and the remedy.
     pub(crate) text: String,
 }
 
 impl Reason {
-    /// Reads back the text of a reason with its id. A text that ends with no known id has none.
+    /// Parses the text of a reason with its id. A text that does not end with a known id has none.
     pub(crate) fn parse(line: &str) -> Self {
         let known = line
             .strip_suffix(']')
@@ -199,7 +200,7 @@ impl Reason {
         }
     }
 
-    /// The same reason with another text.
+    /// The same reason with a different text.
     pub(crate) fn map(self, text: impl FnOnce(&str) -> String) -> Self {
         Self {
             text: text(&self.text),

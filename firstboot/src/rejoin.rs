@@ -19,7 +19,7 @@ pub(crate) fn record() -> Result<()> {
     operator::with_journal(|journal| {
         let member = match NodeState::of(journal).intent {
             MembershipIntent::Rejoining => return Ok(()),
-            // A node that left was removed, so the other members need not be queried.
+            // A node that left has already been removed, so the other members need not be queried.
             MembershipIntent::Left(member) => member,
             MembershipIntent::None | MembershipIntent::Leaving(_) => {
                 let member = leave::own(journal)?;

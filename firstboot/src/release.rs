@@ -1,5 +1,5 @@
-//! Allows etcd to run: manages the file without which etcd.service does not start, and the unit
-//! itself.
+//! Allows etcd to run, through the file without which etcd.service does not start, and through the
+//! unit itself.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use crate::{paths, systemd};
 
 const UNIT: &str = "etcd.service";
 
-/// Allows etcd to start on data that matches this description, and starts it: systemd may have
-/// skipped etcd.service in an earlier attempt.
+/// Allows etcd to start on data that matches this description, and starts it, because systemd may
+/// have skipped etcd.service in an earlier attempt.
 pub(crate) fn release(expected: &Expected) -> Result<()> {
     DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
     renew(expected)?;
@@ -40,7 +40,7 @@ pub(crate) fn permit() -> Result<Option<Expected>> {
         .with_context(|| format!("{} cannot be read", paths::READY))
 }
 
-/// Whether etcd runs.
+/// Whether etcd is running.
 pub(crate) fn runs() -> Result<bool> {
     Ok(is_given() && systemd::main_process(UNIT)?.is_some())
 }
@@ -50,19 +50,20 @@ pub(crate) fn is_given() -> bool {
     Path::new(paths::READY).exists()
 }
 
-/// Forbids the start of etcd in this boot. A running etcd keeps running.
+/// Prevents etcd from starting in this boot. A running etcd keeps running.
 pub(crate) fn forbid() -> Result<()> {
     files::remove(paths::READY)
 }
 
-/// Stops etcd, and forbids its start in this boot.
+/// Stops etcd, and prevents it from starting in this boot.
 pub(crate) fn halt() -> Result<()> {
     forbid()?;
     systemd::stop(UNIT)
 }
 
-/// Revokes the permission. An etcd that was allowed to start earlier in this boot and has created
-/// no data may be restarting repeatedly. It must not do so while firstboot decides how etcd starts.
+/// Revokes the permission. An etcd that was allowed to start earlier in this boot, and that has not
+/// created any data, may be restarting repeatedly. It must not do so while firstboot decides how
+/// etcd starts.
 pub(crate) fn withdraw() -> Result<()> {
     if !is_given() {
         return Ok(());

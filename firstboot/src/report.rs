@@ -1,9 +1,9 @@
 //! Reports `healthy`, or `refused` with the reason, to the server that installed this machine. The
-//! installation wrote the URL of the server; a machine that was installed in another way reports
-//! nothing.
+//! installation wrote the server's URL to the disk; a machine that was installed in a different way
+//! reports nothing.
 //!
-//! A report only informs the operator. If the server does not answer, firstboot continues after a
-//! few seconds.
+//! A report only informs the operator. If the server does not answer, firstboot goes on after a few
+//! seconds.
 
 use std::time::Duration;
 
@@ -19,22 +19,23 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum length of a reason in characters.
 const REASON: usize = 400;
 
-/// Reports a stage, if the installation named a server.
+/// Reports a stage, if the installation configured a server.
 pub(crate) fn report(stage: Stage, why: Option<&str>) {
     match file().and_then(|url| {
         url.map(|url| send(&url, stage, why).with_context(|| place(&url)))
             .transpose()
     }) {
         Ok(_) => {}
-        // Not `say`: the newest line of `systemctl status` is the state of the node.
+        // This does not use `say`, because the newest line of `systemctl status` is the state of
+        // the node.
         Err(error) => println!("cannot report `{stage}` to the server: {error:#}"),
     }
 }
 
 /// The URL that the installation wrote.
 fn file() -> Result<Option<Url>> {
-    // Only a finished installation reports, because the server takes a report as the proof that it
-    // finished.
+    // Only a finished installation reports, because the server considers a report as proof that the
+    // installation is finished.
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Ok(None);
     }
@@ -85,7 +86,7 @@ fn body(stage: Stage, why: Option<&str>) -> String {
     form.finish()
 }
 
-/// The URL for messages, without its query, which contains the token of the machine.
+/// The URL for messages. Its query is omitted, because it contains the token of the machine.
 fn place(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
@@ -114,7 +115,7 @@ mod tests {
             .parse()
             .unwrap();
         assert_eq!(place(&url), "http://10.0.0.5:8080/report");
-        // No program listens there: port 9 of this host belongs to the discard service.
+        // No program listens on this port: port 9 of this host belongs to the discard service.
         let error = send(
             &"http://127.0.0.1:9/report?token=secret".parse().unwrap(),
             Stage::Healthy,

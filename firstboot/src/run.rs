@@ -1,5 +1,5 @@
-//! `firstboot run`: turns a machine into a member in its first minute, and verifies that it is one
-//! at every later boot.
+//! `firstboot run`: turns a machine into a member in its first minute, and verifies at every later
+//! boot that it still is one.
 
 mod dry_run;
 
@@ -109,10 +109,10 @@ fn converge(options: &Options) -> Result<()> {
     if let Some(change) = steps::network::plan(&identity)? {
         change.carry_out()?;
     }
-    // Only a machine that has the document's address accepts its identity.
+    // Only a machine that has the address in its document accepts its identity.
     steps::network::wait_for_address(&identity)?;
     check_source(&identity, &journal)?;
-    // If etcd was already allowed to start in this boot, the address was probed before.
+    // If etcd was already allowed to start in this boot, the address has been probed before.
     let asked = (!release::is_given()).then(|| duplicate::ask(identity.node.address));
     let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::first)?;
     adopt_identity(&identity, &machine, &mut journal)?;
@@ -124,7 +124,7 @@ fn converge(options: &Options) -> Result<()> {
 
     restore::resume(&identity, &mut journal)?;
     let start = barrier::run_barrier(&identity, &mut journal);
-    // A second machine is reported first, whatever other error there is.
+    // A second machine is reported first, whatever other errors there are.
     let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::all)?;
     let start = start?;
     duplicate::rule_out_duplicate(&identity, &journal, doubt)?;
@@ -133,8 +133,8 @@ fn converge(options: &Options) -> Result<()> {
     let expected = NodeState::of(&journal).expected(&identity.node.name);
     let patience = Duration::from_secs(options.deadline);
     if let MembershipIntent::Leaving(member) = NodeState::of(&journal).intent {
-        // Power was lost during the removal. Until the member is removed, the others may need it
-        // for their quorum.
+        // Power was lost during the removal. Until the member is removed, the other members may
+        // need its vote for their quorum.
         allow_etcd(&identity, &mut journal, &expected)?;
         match leave::leave(&identity, &mut journal, patience) {
             Ok(()) => return Err(refused(leave::left(member))),
@@ -155,8 +155,8 @@ fn converge(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A new member waits until its source address is correct. A member with data starts anyway: the
-/// others can reach it.
+/// A new member waits until its source address is correct. A member with data starts anyway,
+/// because the other members can reach it.
 fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
     match diagnosis::wrong_source(&identity.cluster, &identity.node.name) {
         Some(why) if NodeState::of(journal).data.is_none() => Err(not_ready(why)),
@@ -169,9 +169,9 @@ fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
     }
 }
 
-/// Allows etcd to start. Writes to the journal which version uses the data, because the allowed
-/// upgrades depend on it. If etcd was allowed to start earlier in this boot, the version is still
-/// the same.
+/// Allows etcd to start. Writes to the journal which version uses the data, because the permitted
+/// upgrades depend on it. If etcd was allowed to start earlier in this boot, the version has not
+/// changed.
 fn allow_etcd(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {
     let etcd = identity.cluster.etcd.version;
     if !release::is_given() && NodeState::of(journal).etcd != Some(etcd) {

@@ -56,7 +56,7 @@ struct Answer<'a> {
     update: &'a Summary,
 }
 
-/// Prints the table. The exit code is the state of the cluster.
+/// Prints the table. The exit code represents the state of the cluster.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let credentials = Credentials::installed()?;
@@ -89,7 +89,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     Ok(verdict(&rows))
 }
 
-/// The state of all members of the recipe and of the cluster's own list.
+/// The state of all members in the recipe and in the cluster's own list.
 async fn survey(cluster: &ClusterDocument, credentials: &Credentials, any_size: bool) -> Vec<Row> {
     let roster = Roster::ask(&cluster.members, credentials).await;
     let places = cluster
@@ -110,7 +110,8 @@ async fn survey(cluster: &ClusterDocument, credentials: &Credentials, any_size: 
     rows
 }
 
-/// The members that are not healthy voters with the same data as the others, each with the reason.
+/// The members that are not healthy voters, or whose data differs from the others', each with the
+/// reason.
 pub(crate) async fn unhealthy_members(
     cluster: &ClusterDocument,
     credentials: &Credentials,
@@ -134,7 +135,8 @@ pub(crate) async fn unhealthy_members(
     .collect()
 }
 
-/// Queries all members at the same time, so that one that does not answer delays no other.
+/// Queries all members at the same time, so that a member that does not answer does not delay the
+/// others.
 async fn ask_all(members: Vec<(String, String)>, credentials: &Credentials) -> Vec<Row> {
     let mut asked = JoinSet::new();
     for (at, (name, endpoint)) in members.into_iter().enumerate() {
@@ -146,7 +148,7 @@ async fn ask_all(members: Vec<(String, String)>, credentials: &Credentials) -> V
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-/// Adds the diagnosis of this machine to the row of this node.
+/// Adds this machine's diagnosis to the row of this node.
 fn diagnose(rows: &mut [Row], cluster: &ClusterDocument) {
     let name = newest(|event| match event {
         Event::Accepted { name, .. } => Some(name),
@@ -163,7 +165,7 @@ fn diagnose(rows: &mut [Row], cluster: &ClusterDocument) {
     }
 }
 
-/// The members that the operator excluded, by this node's journal.
+/// The members that the operator excluded, according to this node's journal.
 fn without() -> BTreeSet<Label> {
     let names = newest(|event| match event {
         Event::Without { names } => Some(names),
@@ -245,16 +247,17 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     }
 }
 
-/// What a member says of itself.
+/// A member's answers about itself.
 struct Answers {
     status: StatusResponse,
     health: Result<()>,
     alarms: Vec<AlarmMember>,
-    /// The member's own list: read through raft, every member would return the leader's.
+    /// The member's own list: if the list were read through raft, every member would return the
+    /// leader's.
     members: Vec<Member>,
 }
 
-/// What the member itself reports as wrong, without its alarms.
+/// The faults that the member itself reports, without its alarms.
 fn errors_of(answers: &Answers) -> Vec<Reason> {
     let reported = answers.status.errors.iter();
     let mut errors: Vec<Reason> = reported

@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Runs a program of the operating system, and returns an error with its output if it fails.
+/// Runs a program of the operating system. If the program fails, returns an error that contains its
+/// output.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
     let words = || format!("{program} {}", arguments.join(" "));
     let output = Command::new(program)

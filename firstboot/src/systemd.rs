@@ -1,4 +1,4 @@
-//! The only access to systemd: notifications, units and the journal.
+//! The only module that accesses systemd: notifications, units and the journal.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -14,8 +14,8 @@ const ENTRIES: u32 = 2000;
 /// The maximum number of bytes to read from the journal.
 const JOURNAL: u64 = 8 << 20;
 
-/// Sends a notification to systemd (sd_notify(3)). Does nothing without a notify socket, as on an
-/// operator's command line.
+/// Sends a notification to systemd (sd_notify(3)). Does nothing without a notification socket, for
+/// example on an operator's command line.
 fn notify(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
@@ -28,23 +28,23 @@ fn notify(state: &str) {
         UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
         Ok(())
     };
-    // A lost status line is not an error of the command.
+    // A lost status line does not make the command fail.
     if let Err(error) = send() {
         eprintln!("firstboot: cannot notify systemd of `{state}`: {error}");
     }
 }
 
-/// Lets the units that are ordered after firstboot.service start.
+/// Allows the units that are ordered after firstboot.service to start.
 pub(crate) fn ready() {
     notify("READY=1");
 }
 
-/// Sets the status line of `systemctl status firstboot`.
+/// Sets the status line that `systemctl status firstboot` shows.
 pub(crate) fn status(line: &str) {
     notify(&format!("STATUS={}", line.replace('\n', " ")));
 }
 
-/// Starts a unit without waiting for it. etcd's own start ends only when there is a quorum.
+/// Starts a unit without waiting for it. The start of etcd finishes only once there is a quorum.
 pub(crate) fn start(unit: &str) -> Result<()> {
     run(&["start", "--no-block", unit]).map(|_| ())
 }
@@ -54,9 +54,9 @@ pub(crate) fn restart(unit: &str) -> Result<()> {
     run(&["restart", "--no-block", unit]).map(|_| ())
 }
 
-/// The main process of a unit, if it runs.
+/// The main process of a unit, if it is running.
 pub(crate) fn main_process(unit: &str) -> Result<Option<u32>> {
-    // `show --value` came with systemd 230.
+    // `show --value` was introduced in systemd 230.
     let said = run(&["show", "--property=MainPID", unit])?;
     Ok(said
         .strip_prefix("MainPID=")
@@ -64,13 +64,13 @@ pub(crate) fn main_process(unit: &str) -> Result<Option<u32>> {
         .filter(|pid| *pid != 0))
 }
 
-/// Stops a unit and waits until it is down.
+/// Stops a unit and waits until it has stopped.
 pub(crate) fn stop(unit: &str) -> Result<()> {
     run(&["stop", unit]).map(|_| ())
 }
 
 /// The values of these properties of a unit, by name. Properties that this version of systemd does
-/// not know are missing.
+/// not know are omitted.
 pub(crate) fn properties(unit: &str, names: &[&str]) -> Result<BTreeMap<String, String>> {
     let said = run(&["show", &format!("--property={}", names.join(",")), unit])?;
     let pairs = said.lines().filter_map(|line| line.split_once('='));
@@ -79,10 +79,10 @@ pub(crate) fn properties(unit: &str, names: &[&str]) -> Result<BTreeMap<String, 
         .collect())
 }
 
-/// Passes the entries of a unit's journal in this boot to a reader, newest first and as one line of
-/// JSON each, until the reader returns false.
+/// Passes the entries of a unit's journal in this boot to a reader, newest first and each as one
+/// line of JSON, until the reader returns false.
 pub(crate) fn journal(unit: &str, mut read: impl FnMut(&str) -> bool) -> Result<()> {
-    // Without --all journalctl omits texts of more than 4 KiB.
+    // Without --all journalctl omits texts that are longer than 4 KiB.
     let mut child = Command::new("journalctl")
         .args([
             "--boot",

@@ -1,5 +1,5 @@
-//! How a cluster is backed up: the parts of `[backup]` that the image gives to every node. It
-//! contains no credential.
+//! How a cluster is backed up: the parts of `[backup]` that the image passes on to every node. They
+//! contain no credentials.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::schedule::Schedule;
 /// The default folder of snapshots.
 pub const FOLDER: &str = "/var/backups/etcd";
 
-/// `[backup]`, as the image carries it.
+/// The settings of `[backup]` that the image contains.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Backup {
@@ -45,7 +45,7 @@ pub enum Destination {
     Bucket {
         /// Its name.
         bucket: String,
-        /// Empty, or with a slash at the end.
+        /// The prefix: empty, or with a slash at the end.
         prefix: String,
     },
 }
@@ -54,28 +54,29 @@ pub enum Destination {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct S3 {
-    /// Its address; `None`: Amazon's, by the region.
+    /// The store's address; `None`: Amazon's address for the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Url>,
     /// Its region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Whether the bucket is the first part of the path and not of the host name.
+    /// Whether the bucket is the first part of the path rather than part of the host name.
     #[serde(default)]
     pub path_style: bool,
 }
 
-/// How many snapshots are kept: the newest of each of this many hours, days, weeks, months.
+/// How many snapshots are kept: the newest snapshot of each of this many hours, days, weeks and
+/// months.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Keep {
-    /// The number of hours that have a snapshot.
+    /// The number of hours for which the newest snapshot is kept.
     pub hourly: u32,
-    /// The number of days that have one.
+    /// The number of days for which the newest snapshot is kept.
     pub daily: u32,
-    /// The number of weeks that have one.
+    /// The number of weeks for which the newest snapshot is kept.
     pub weekly: u32,
-    /// The number of months that have one.
+    /// The number of months for which the newest snapshot is kept.
     pub monthly: u32,
 }
 
@@ -113,7 +114,7 @@ impl FromStr for Destination {
             };
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        // Amazon's rules for bucket names, which other stores also follow.
+        // These are Amazon's rules for bucket names; other stores follow them too.
         let bucket_ok = (3..=63).contains(&bucket.len())
             && bucket
                 .chars()

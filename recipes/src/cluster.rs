@@ -1,5 +1,5 @@
-//! The cluster document: what every node knows about the cluster. It is in the image, and the same
-//! for all nodes.
+//! The cluster document: what every node knows about the cluster. It is part of the image, and is
+//! the same for all nodes.
 
 use std::net::Ipv4Addr;
 
@@ -14,11 +14,11 @@ use crate::{Backup, Domain, EtcdVersion, Label, Update};
 /// packages count down (useradd -r, login.defs).
 pub const ETCD_ID: u32 = 450;
 
-/// The cluster as the image carries it, in `/etc/firstboot/cluster.json`.
+/// The description of the cluster that the image contains, in `/etc/firstboot/cluster.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ClusterDocument {
-    /// Its name; etcd's cluster token begins with it.
+    /// The cluster's name; etcd's cluster token begins with it.
     pub name: Label,
     /// The domain of the nodes' full names.
     pub domain: Domain,
@@ -26,11 +26,11 @@ pub struct ClusterDocument {
     pub members: Vec<Member>,
     /// How etcd should run.
     pub etcd: EtcdSettings,
-    /// The network the nodes are on.
+    /// The network that the nodes are on.
     pub network: Network,
     /// The sources from which a node may learn its identity.
     pub metadata: MetadataPolicy,
-    /// How it is backed up; `None`: there are no scheduled backups.
+    /// How the cluster is backed up; `None`: there are no scheduled backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
     /// How running nodes switch to a newer image.
@@ -39,7 +39,7 @@ pub struct ClusterDocument {
 }
 
 impl ClusterDocument {
-    /// The member of this name.
+    /// The member with this name.
     pub fn member(&self, name: &Label) -> Option<&Member> {
         self.members.iter().find(|member| &member.name == name)
     }
@@ -56,7 +56,7 @@ impl ClusterDocument {
 pub struct Member {
     /// Its short name.
     pub name: Label,
-    /// Its address, on which it serves clients and peers.
+    /// Its address, at which it serves clients and peers.
     pub address: Ipv4Addr,
 }
 
@@ -72,34 +72,34 @@ impl Member {
     }
 }
 
-/// etcd's settings by intent. The keys of etcd.conf for them depend on the version, which firstboot
-/// handles.
+/// etcd's settings, expressed by their purpose. The keys of etcd.conf for them depend on the
+/// version, which firstboot takes into account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct EtcdSettings {
     /// The version in the image.
     pub version: EtcdVersion,
-    /// The time between two heartbeats of the leader, in milliseconds.
+    /// The interval between the leader's heartbeats, in milliseconds.
     pub heartbeat_interval_ms: u32,
-    /// After this time without a heartbeat a follower starts an election, in milliseconds. It is
-    /// the same on all members.
+    /// The time without a heartbeat after which a follower starts an election, in milliseconds. The
+    /// value is the same on all members.
     pub election_timeout_ms: u32,
     /// The maximum size of the database, in bytes.
     pub quota_backend_bytes: u64,
-    /// How many hours of history a client can read; 0 keeps all history until a client compacts it.
+    /// How many hours of history clients can read; 0 keeps all history until a client compacts it.
     pub auto_compaction_hours: u32,
     /// The number of entries after which etcd writes a raft snapshot.
     pub snapshot_count: u64,
     /// The maximum size of a request, in bytes.
     pub max_request_bytes: u32,
-    /// Whether a member compares its data with its peers' before it serves.
+    /// Whether a member compares its data with that of its peers before it starts to serve.
     pub initial_corrupt_check: bool,
-    /// Whether the leader compares the members' data at each compaction, if the version supports
-    /// it.
+    /// Whether the leader compares the data of the members at each compaction, if the version
+    /// supports it.
     pub compact_hash_check: bool,
 }
 
-/// The network the nodes share.
+/// The network that the nodes share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Network {
@@ -119,10 +119,10 @@ pub struct Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
-    /// From a DHCP server that knows the machine, or from another source; firstboot waits for the
-    /// address and checks it.
+    /// From a DHCP server that knows the machine, or from a different source; firstboot waits for
+    /// the address and checks it.
     Dhcp,
-    /// firstboot writes it into the interface that matches the node.
+    /// firstboot writes it into the configuration of the interface that matches the node.
     Static,
 }
 
@@ -193,11 +193,11 @@ impl std::str::FromStr for Platform {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetadataSource {
-    /// `/etc/firstboot/node.json`, from the maker of the disk.
+    /// `/etc/firstboot/node.json`, put there by whoever made the disk.
     File,
     /// `firstboot.node=` or NoCloud's `ds=nocloud;s=` on the kernel's command line.
     Cmdline,
-    /// The same words in an OEM string of the firmware (SMBIOS type 11).
+    /// The same parameters in an OEM string of the firmware (SMBIOS type 11).
     Smbios,
     /// `opt/etcd-image/node.json` of QEMU's firmware configuration.
     FwCfg,
@@ -205,7 +205,7 @@ pub enum MetadataSource {
     Nocloud,
     /// OpenStack's config drive: a disk labelled `config-2`.
     ConfigDrive,
-    /// guestinfo of a VMware machine.
+    /// The guestinfo of a VMware machine.
     Vmware,
     /// OpenStack's metadata service.
     Openstack,
@@ -215,12 +215,13 @@ pub enum MetadataSource {
     Gce,
     /// Azure's metadata service.
     Azure,
-    /// An http(s) server.
+    /// An http or https server.
     Url,
 }
 
 impl MetadataSource {
-    /// All sources: first the local ones that only root can read, the network last.
+    /// All sources, in the default order: first the local ones that only root can read, and the
+    /// network last.
     pub const ALL: [Self; 12] = [
         Self::File,
         Self::Cmdline,

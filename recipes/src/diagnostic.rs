@@ -1,4 +1,4 @@
-//! What is wrong in a file, where, and how to correct it.
+//! A finding: what is wrong in a file, where, and how to correct it.
 
 use std::ops::Range;
 
@@ -10,14 +10,14 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// A warning: it works, but hardly as meant.
+    /// A warning: the file works, but probably not as intended.
     Warning,
     /// The file is refused, and nothing is built.
     Error,
 }
 
-/// The maximum number of characters of a text that are shown. The builder's own sentences are
-/// shorter; only a quoted value can make one longer.
+/// The maximum number of characters shown of a text. The builder's own sentences are shorter; only
+/// a quoted value can make a text longer.
 const LONGEST: usize = 600;
 
 /// One finding in a file.
@@ -27,16 +27,16 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// What is wrong: one sentence without a full stop.
     pub message: String,
-    /// Its place, in bytes from the file's start.
+    /// Its place, as byte offsets in the file.
     pub span: Range<usize>,
-    /// What was expected there, shown after the caret. May be empty.
+    /// What was expected at that place; shown after the caret. May be empty.
     pub label: String,
     /// How to correct it.
     pub help: Option<String>,
 }
 
 impl Diagnostic {
-    /// An error at a place.
+    /// Creates an error at a place in the file.
     pub fn error(span: Range<usize>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
@@ -47,7 +47,7 @@ impl Diagnostic {
         }
     }
 
-    /// A warning at a place.
+    /// Creates a warning at a place in the file.
     pub fn warning(span: Range<usize>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
@@ -55,21 +55,22 @@ impl Diagnostic {
         }
     }
 
-    /// Adds text after the caret.
+    /// Adds the text that is shown after the caret.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = short(label.into());
         self
     }
 
-    /// Adds a way to correct it.
+    /// Adds advice on how to correct it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(short(help.into()));
         self
     }
 
-    /// Line and column of its place, both counted from 1, the column in characters.
+    /// The line and the column of its place, both counted from 1; the column is counted in
+    /// characters.
     pub fn position(&self, text: &str) -> (usize, usize) {
         let before = &text[..floor(text, self.span.start)];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -79,14 +80,14 @@ impl Diagnostic {
         )
     }
 
-    /// The text for a terminal (`color`) or a file: the message, `path:line:column`, the line, a
-    /// caret, the help.
+    /// The finding as text, for a terminal (`color`) or a file: the message, `path:line:column`,
+    /// the line, a caret, and the help.
     pub fn render(&self, path: &str, text: &str, color: bool) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        // The library panics on a span outside the text or within a character.
+        // The library panics if a span lies outside the text, or starts or ends within a character.
         let start = floor(text, self.span.start);
         let end = floor(text, self.span.end).max(start);
         let mut annotation = AnnotationKind::Primary.span(start..end);
@@ -127,7 +128,7 @@ fn short(text: String) -> String {
     format!("{}…{}", part(0), part(count - LONGEST / 2))
 }
 
-/// The last boundary between characters at or before `at`.
+/// The last boundary between characters at or before position `at`.
 fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len()))
         .rev()
@@ -135,7 +136,7 @@ fn floor(text: &str, at: usize) -> usize {
         .unwrap_or(0)
 }
 
-/// The word that was probably meant.
+/// Finds the word that was probably meant, among the known words.
 pub fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     words
         .into_iter()

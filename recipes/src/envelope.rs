@@ -1,5 +1,5 @@
 //! Signed documents: ed25519 over a DSSE envelope (github.com/secure-systems-lab/dsse, envelope.md
-//! and protocol.md). The image carries the public key; anyone who holds the private one decides
+//! and protocol.md). The image contains the public key; anyone who holds the private key decides
 //! which machine becomes which node.
 
 use std::fmt;
@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Envelope {
-    /// The kind of payload, so that a document is never mistaken for one of a different kind.
+    /// The kind of payload. It keeps a document from being mistaken for one of a different kind.
     pub payload_type: String,
     /// The payload in base64.
     pub payload: String,
-    /// At least one of them must be by the reader's trusted key.
+    /// The signatures; at least one of them must have been made with the key that the reader
+    /// trusts.
     pub signatures: Vec<Signature>,
 }
 
@@ -26,7 +27,7 @@ pub struct Envelope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// The key that made it: a hint, never a proof.
+    /// The id of the key that made it: a hint, never a proof.
     pub keyid: String,
     /// The signature in base64.
     pub sig: String,
@@ -35,7 +36,7 @@ pub struct Signature {
 /// Why an envelope is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// It is of a kind other than the requested one.
+    /// It is not of the requested kind.
     #[error("it is a `{found}`, expected a `{expected}`")]
     Type {
         /// The requested kind.
@@ -46,7 +47,7 @@ pub enum EnvelopeError {
     /// It has no signature at all.
     #[error("it is not signed")]
     Unsigned,
-    /// It is signed, but only by other keys.
+    /// It is signed, but not with the trusted key.
     #[error("it is signed by {found}, and this image trusts {trusted} only")]
     Untrusted {
         /// The key ids in the envelope.
@@ -62,8 +63,8 @@ pub enum EnvelopeError {
     Encoding(&'static str),
 }
 
-/// The bytes that a signature covers (DSSE's pre-authentication encoding): type and payload, each
-/// with its length, so that no byte can move from one to the other.
+/// Returns the bytes that a signature covers (DSSE's pre-authentication encoding): the type and the
+/// payload, each preceded by its length, so that no byte can move from one to the other.
 fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut out = format!(
         "DSSEv1 {} {payload_type} {} ",
@@ -76,15 +77,15 @@ fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Envelope {
-    /// The payload, without checking the signature: for a program that made the envelope itself, or
-    /// only passes it on.
+    /// Returns the payload without checking the signature: for a program that made the envelope
+    /// itself or only passes it on.
     pub fn unverified(&self) -> Result<Vec<u8>, EnvelopeError> {
         BASE64
             .decode(&self.payload)
             .map_err(|_| EnvelopeError::Encoding("payload"))
     }
 
-    /// The payload, if `key` signed it as a `payload_type`.
+    /// Returns the payload if `key` signed it as a `payload_type`.
     pub fn open(&self, payload_type: &str, key: &PublicKey) -> Result<Vec<u8>, EnvelopeError> {
         if self.signatures.is_empty() {
             return Err(EnvelopeError::Unsigned);
@@ -103,7 +104,7 @@ impl Envelope {
                 .verify(&message, &sig)
                 .is_ok()
             {
-                // The type is compared only now: before this point it is an unverified claim.
+                // The type is compared only at this point: before this, it was an unverified claim.
                 if self.payload_type != payload_type {
                     let (expected, found) = (payload_type.to_owned(), self.payload_type.clone());
                     return Err(EnvelopeError::Type { expected, found });
@@ -126,13 +127,13 @@ impl Envelope {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
-/// The text or bytes are not a key of this kind.
+/// The error for a text or bytes that are not a key of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no {0}")]
 pub struct KeyError(&'static str);
 
 impl PublicKey {
-    /// A short name for the key: the first 16 hexadecimal digits of its SHA-256.
+    /// A short name for the key: the first 16 hexadecimal digits of its SHA-256 digest.
     pub fn id(&self) -> String {
         crate::Sha256::of(&self.0).to_string()[..16].to_owned()
     }
@@ -164,7 +165,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A signing key, held in memory only.
+/// A signing key, which is held in memory only.
 pub struct SigningKey(Ed25519KeyPair);
 
 impl fmt::Debug for SigningKey {
@@ -174,7 +175,7 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// A new key as a PKCS #8 document, from the system's random numbers.
+    /// Generates a new key from the system's random numbers, as a PKCS #8 document.
     pub fn generate() -> Result<Vec<u8>, KeyError> {
         let document = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
         document
@@ -182,7 +183,7 @@ impl SigningKey {
             .map_err(|_| KeyError("random numbers to be had from the system"))
     }
 
-    /// The key in a PKCS #8 document (DER).
+    /// Reads the key from a PKCS #8 document (DER).
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         Ed25519KeyPair::from_pkcs8(der)
             .map(Self)
@@ -196,8 +197,8 @@ impl SigningKey {
         PublicKey(bytes)
     }
 
-    /// The payload, signed as a `payload_type`. Ed25519 is deterministic: the same payload gives
-    /// the same envelope.
+    /// Signs the payload as a `payload_type`. Ed25519 is deterministic: the same payload always
+    /// gives the same envelope.
     pub fn sign(&self, payload_type: &str, payload: &[u8]) -> Envelope {
         let sig = self.0.sign(&covered(payload_type, payload));
         Envelope {

@@ -1,4 +1,4 @@
-//! The overlay's stamp: a list of the files that the image put on the node. It is in
+//! The overlay's stamp: a list of the files that the image put on the node. It is stored in
 //! `/etc/firstboot/image.json`.
 
 use serde::{Deserialize, Serialize};
@@ -30,8 +30,8 @@ pub struct StampedFile {
     pub size: u64,
     /// Its digest.
     pub sha256: Sha256,
-    /// Whether the node itself changes it later (`/etc/hosts`): it must exist, but its content is
-    /// not compared.
+    /// Whether the node itself changes the file later (as with `/etc/hosts`): it must then exist,
+    /// but its content is not compared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mutable: bool,
 }

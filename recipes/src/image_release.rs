@@ -1,9 +1,9 @@
-//! A release: a small signed document that describes one image, so that a node can find out whether
-//! the image is newer than its own before it fetches the image.
+//! A release: a small signed document that describes one image. With it, a node can find out
+//! whether the image is newer than its own before it downloads the image.
 //!
 //! The *base* is everything that only an installation can change: partitions, packages,
-//! repositories, kernel arguments, users. A node compares the base of a release with its own. An
-//! update installs the rest.
+//! repositories, kernel arguments, users. A node compares the base of a release with its own.
+//! Everything else is installed by an update.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use crate::{Envelope, EnvelopeError, EtcdVersion, Label, PublicKey, Sha256};
 /// The payload type of a signed release.
 pub const RELEASE_TYPE: &str = "application/vnd.etcd-image.release+json";
 
-/// The file of a release: in the builder's output, beside `image/`.
+/// The file name of a release; the file is in the builder's output, beside `image/`.
 pub const RELEASE_FILE: &str = "release.json";
 
-/// The overlay of a release, relative to the folder of the release.
+/// The path of a release's overlay, relative to the folder of the release.
 pub const RELEASE_OVERLAY: &str = "image/overlay.tar.gz";
 
-/// No release is longer than this, in bytes.
+/// The maximum length of a release, in bytes.
 pub const RELEASE_LIMIT: u64 = 256 << 10;
 
 /// The format that this program writes and reads.
@@ -31,20 +31,20 @@ const FORMAT: u32 = 1;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ReleaseDocument {
     format: u32,
-    /// The cluster that the image is for.
+    /// The name of the cluster that the image is for.
     pub cluster: Label,
-    /// The number of the image. The builder counts up by one for each image that differs from the
-    /// last. The first is 1.
+    /// The number of the image, its serial. The first image has number 1; the builder increases the
+    /// number by one for each image that differs from the previous one.
     pub serial: u64,
-    /// The digest of the image: of the names and digests of its files.
+    /// The digest of the image: the digest of the names and digests of its files.
     pub image: Sha256,
     /// The overlay, which a node unpacks.
     pub overlay: ReleasedFile,
-    /// The etcd in the image.
+    /// The version of etcd in the image.
     pub etcd: EtcdVersion,
-    /// The digest of the parts below.
+    /// The digest of the base's parts, which follow.
     pub base: Sha256,
-    /// What only an installation can change.
+    /// The parts of the base: what only an installation can change.
     pub base_parts: ImageBase,
 }
 
@@ -64,21 +64,21 @@ pub enum ReleaseError {
     /// It is not a signed document.
     #[error("it is not a signed document ({0})")]
     Syntax(String),
-    /// The trusted key did not sign it as a release.
+    /// It was not signed as a release with the trusted key.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
-    /// Another version of the builder wrote it.
+    /// It was written by a different version of the builder.
     #[error(
         "its format is {0}, and this program reads {FORMAT}: reinstall the node from the new image"
     )]
     Format(u32),
-    /// The payload is signed, but has an unknown syntax.
+    /// The payload is signed, but its syntax is unknown.
     #[error("it cannot be read ({0})")]
     Content(String),
-    /// The digest of the base is not that of its parts, or the serial is 0.
+    /// The digest of the base does not match the base's parts, or the serial is 0.
     #[error("it contradicts itself: {0}")]
     Contradiction(&'static str),
-    /// It is for another cluster.
+    /// It is for a different cluster.
     #[error("it is for the cluster {found}, and this node is of {expected}")]
     Cluster {
         /// The cluster of the node.
@@ -89,7 +89,7 @@ pub enum ReleaseError {
 }
 
 impl ReleaseDocument {
-    /// Describes an image.
+    /// Creates the release that describes an image.
     pub fn new(
         cluster: Label,
         serial: u64,
@@ -110,7 +110,7 @@ impl ReleaseDocument {
         }
     }
 
-    /// Reads a signed release. This key must have signed it, and it must be for this cluster.
+    /// Reads a signed release. It must have been signed with this key, and be for this cluster.
     pub fn open(text: &[u8], key: &PublicKey, cluster: &Label) -> Result<Self, ReleaseError> {
         #[derive(Deserialize)]
         struct Format {
@@ -143,7 +143,7 @@ impl ReleaseDocument {
     }
 }
 
-/// The base of an image: the lines of each part, by the name of the part.
+/// The base of an image: the lines of each part, keyed by the name of the part.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ImageBase(BTreeMap<String, Vec<String>>);
@@ -154,9 +154,10 @@ impl ImageBase {
         self.0.insert(part.to_owned(), lines.into_iter().collect());
     }
 
-    /// The digest of all parts.
+    /// Computes the digest of all parts.
     pub fn digest(&self) -> Sha256 {
-        // Each name and line with its length, so that no character can move from one to the next.
+        // Each name and line is preceded by its length, so that no character can move from one to
+        // the next.
         let mut text = String::new();
         let mut add = |word: &str| {
             text.push_str(&word.len().to_string());
@@ -173,7 +174,8 @@ impl ImageBase {
         Sha256::of(text.as_bytes())
     }
 
-    /// How another base differs from this one: a line for each part that differs.
+    /// Describes how a different base differs from this one, with a line for each part that
+    /// differs.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let none = Vec::new();
         let parts = self
@@ -342,7 +344,7 @@ mod tests {
             let _ = open(&bytes, &key());
         }
 
-        /// From a changed text the reader returns the signed release or an error.
+        /// Given a changed text, the reader returns either the signed release or an error.
         #[test]
         fn a_changed_text_is_never_another_release(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
             let key = key();

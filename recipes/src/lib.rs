@@ -1,5 +1,5 @@
-//! The description of a cluster: the types that builder and firstboot share, and the recipe's
-//! reader. This crate does no I/O.
+//! The description of a cluster: the types that the builder and firstboot share, and the reader of
+//! recipes. This crate does no I/O.
 
 pub mod backup;
 pub mod cluster;

@@ -1,16 +1,16 @@
-//! How a machine is recognised: by the facts that its firmware or its network cards state.
+//! Recognises a machine by the facts that its firmware or its network cards state.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The hardware address of a network card. Its text is lower case with colons.
+/// The hardware address of a network card. Its text form is in lower case, with colons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mac([u8; 6]);
 
-/// The text is not a hardware address.
+/// The error for a text that is not a hardware address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MacError {
     /// It is not six pairs of hexadecimal digits.
@@ -81,14 +81,14 @@ impl fmt::Display for Mac {
     }
 }
 
-/// A text from SMBIOS (serial number or UUID), as firmware prints it. Case, and the spaces with
-/// which vendors pad it, are ignored in comparisons. Placeholders that whole product lines share
-/// are refused.
+/// A text from SMBIOS (serial number or UUID), as firmware prints it. Comparisons ignore case, and
+/// the spaces with which vendors pad the text. Placeholders that whole product lines share are
+/// refused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FirmwareId(String);
 
-/// The text does not identify a machine.
+/// The error for a text that does not identify a machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` identifies no machine: it is empty, has control characters, or is a vendor's placeholder"
@@ -142,8 +142,8 @@ impl fmt::Display for FirmwareId {
     }
 }
 
-/// What a recipe states about the machine that should become a node. A fact that is `None` is not
-/// compared.
+/// What a recipe states about the machine that should become a particular node. A fact that is
+/// `None` is not compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MachineMatch {

@@ -1,4 +1,4 @@
-//! Names of things on the network, valid by construction.
+//! Names of things on the network. A value of these types is always valid.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,10 +11,10 @@ pub enum NameError {
     /// It is empty.
     #[error("a name must not be empty")]
     Empty,
-    /// It has a dot at an end, or two in a row.
+    /// It has a dot at its start or end, or two dots in a row.
     #[error("`{0}` must not begin or end with a dot, nor have two in a row")]
     Dots(String),
-    /// It has a label of more than 63 octets, or more than 253 octets in all (RFC 1123, 2.1; RFC
+    /// It has a label of more than 63 octets, or more than 253 octets in total (RFC 1123, 2.1; RFC
     /// 1035, 2.3.4).
     #[error("`{0}` is too long: a label has at most 63 characters, a whole name 253")]
     TooLong(String),
@@ -24,10 +24,10 @@ pub enum NameError {
     /// It has several labels where one is expected.
     #[error("`{0}` has a dot: expected a short name; the domain is `domain` in [cluster]")]
     Long(String),
-    /// It has a hyphen at an end.
+    /// It has a label that starts or ends with a hyphen.
     #[error("`{0}` must not begin or end with `-` (RFC 1123)")]
     Hyphen(String),
-    /// It is all digits, which some resolvers read as an address.
+    /// It consists only of digits, which some resolvers interpret as an address.
     #[error("`{0}` is all digits and would be taken for an address")]
     Digits(String),
 }
@@ -39,8 +39,8 @@ fn check_label(label: &str) -> Result<(), NameError> {
     if label.len() > 63 {
         return Err(NameError::TooLong(label.to_owned()));
     }
-    // Upper case is refused and not folded: otherwise certificates, etcd's member names and host
-    // names would differ in case, and some programs compare bytes.
+    // Upper case is refused rather than converted: otherwise certificates, etcd's member names and
+    // host names would differ in case, and some programs compare them byte by byte.
     if label.contains('.') {
         return Err(NameError::Long(label.to_owned()));
     }

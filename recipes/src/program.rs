@@ -1,13 +1,13 @@
-//! The version that both programs print for `--version`.
+//! The version that both programs print when called with `--version`.
 
 use std::sync::LazyLock;
 
 static VERSION: LazyLock<String> =
     LazyLock::new(|| describe(env!("CARGO_PKG_VERSION"), option_env!("ETCD_IMAGE_COMMIT")));
 
-/// The version of the programs, with the commit that they were built from: `0.1.0 (5bb42b72a94e)`.
+/// The version of the programs, with the commit from which they were built: `0.1.0 (5bb42b72a94e)`.
 ///
-/// The Makefile passes the commit in the environment variable `ETCD_IMAGE_COMMIT` of the build.
+/// The Makefile passes the commit to the build in the environment variable `ETCD_IMAGE_COMMIT`.
 /// Cargo cannot find it by itself: it does not notice when a commit is made, or when a file is
 /// changed after the commit. Without the variable, as outside a git repository, this is the version
 /// alone.

@@ -1,6 +1,6 @@
-//! Reads TOML with places: every value has its place, and every mistake is collected instead of
-//! ending the reading, so that all mistakes of a file are reported at once. serde's derive stops at
-//! the first one, which is why this module exists.
+//! Reads TOML with places: every value has its place, and a mistake is recorded instead of ending
+//! the reading, so that all mistakes in a file are reported at once. serde's derive stops at the
+//! first one, which is why this module exists.
 
 mod findings;
 mod free_keys;

@@ -1,4 +1,4 @@
-//! The recipients for encryption: age's X25519 recipients (age-encryption.org/v1).
+//! The recipients for whom data is encrypted: age's X25519 recipients (age-encryption.org/v1).
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub struct Recipient {
     key: [u8; 32],
 }
 
-/// The text is not a recipient.
+/// The error for a text that is not a recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
     /// It is the secret key of the pair, which must exist only where a restore runs.
@@ -23,7 +23,7 @@ pub enum RecipientError {
         "this is a secret key: give the public one that `age-keygen -y` makes of it, and exchange the pair"
     )]
     Secret,
-    /// It is a plugin's recipient, an SSH key or a passphrase.
+    /// It is a recipient of a plugin, an SSH key or a passphrase.
     #[error(
         "expected an X25519 recipient, as `age-keygen` prints it: `age1` and 58 letters and digits"
     )]
@@ -40,8 +40,8 @@ impl Recipient {
     }
 }
 
-/// The 32 bytes of a key in Bech32 with this prefix, which is in lower case; `None` if the text is
-/// not such a key.
+/// The 32 bytes of a key that is in Bech32 with this lower-case prefix; `None` if the text is not
+/// such a key.
 pub fn key(text: &str, prefix: &str) -> Option<[u8; 32]> {
     let read = CheckedHrpstring::new::<Bech32>(text).ok()?;
     let bytes: Vec<u8> = read.byte_iter().collect();

@@ -10,14 +10,14 @@ pub(crate) const MINUTE: u64 = 60;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 const WEEK: u64 = 7 * DAY;
-/// In the order of the week that begins at the epoch: 1970-01-01 was a Thursday.
+/// The days in the order of the week that begins at the epoch: 1970-01-01 was a Thursday.
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 
 /// A schedule: `hourly`, `daily`, `weekly`, `every 15 minutes`, `every 6 hours`, `02:30` or `Sun
 /// 02:30`.
 ///
-/// Its times divide all time into slots of equal length, so that machines with the same time agree
-/// on the slot without communicating. For that reason there are no monthly schedules.
+/// Its times divide all time into slots of equal length, so that machines whose clocks agree also
+/// agree on the slot without communicating. For this reason there are no monthly schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Schedule {
@@ -25,18 +25,18 @@ pub struct Schedule {
     offset: u64,
 }
 
-/// The text is not a schedule.
+/// The error for a text that is not a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// It is not in the format of a schedule.
+    /// It does not have the format of a schedule.
     #[error(
         "expected hourly, daily, weekly, `every 15 minutes`, `every 6 hours`, `02:30` or `Sun 02:30`"
     )]
     Form,
-    /// The minutes do not divide an hour.
+    /// The number of minutes does not divide an hour.
     #[error("expected minutes that divide an hour: 5, 6, 10, 12, 15, 20, 30")]
     Minutes,
-    /// The hours do not divide a day.
+    /// The number of hours does not divide a day.
     #[error("expected hours that divide a day: 1, 2, 3, 4, 6, 8, 12, 24")]
     Hours,
 }
@@ -50,13 +50,13 @@ impl FromStr for Schedule {
         match words[..] {
             ["hourly"] => every(HOUR),
             ["daily"] => every(DAY),
-            // Monday, as in systemd.
+            // `weekly` means on Monday, as in systemd.
             ["weekly"] => Ok(Self {
                 period: WEEK,
                 offset: 4 * DAY,
             }),
             ["every", number, "minute" | "minutes"] => match number.parse::<u64>() {
-                // With less than five minutes, runs would overlap.
+                // With an interval of less than five minutes, runs would overlap.
                 Ok(minutes @ (5 | 6 | 10 | 12 | 15 | 20 | 30)) => every(minutes * MINUTE),
                 _ => Err(ScheduleError::Minutes),
             },
@@ -84,7 +84,7 @@ impl FromStr for Schedule {
     }
 }
 
-/// `HH:MM` in seconds.
+/// Converts `HH:MM` to seconds.
 fn time_of_day(text: &str) -> Option<u64> {
     let (hours, minutes) = text.split_once(':')?;
     let number = |text: &str, below: u64| {
@@ -102,12 +102,13 @@ impl Schedule {
         self.period
     }
 
-    /// The due time of the newest run at a given time, both in seconds since 1970.
+    /// The time at which the newest run was due, as of a given time; both are in seconds since
+    /// 1970.
     pub const fn slot(self, now: u64) -> u64 {
         now - (now + self.period - self.offset) % self.period
     }
 
-    /// The schedule as `OnCalendar=` of a timer.
+    /// The schedule as the `OnCalendar=` value of a timer.
     pub fn on_calendar(self) -> String {
         let (hours, minutes) = (self.offset % DAY / HOUR, self.offset % HOUR / MINUTE);
         match self.period {
@@ -188,7 +189,7 @@ mod tests {
 
     #[test]
     fn slots_begin_when_the_schedule_says() {
-        // 2026-11-22 was a Sunday; 1795312800 is its 02:00 UTC.
+        // 2026-11-22 was a Sunday; 1795312800 is 02:00 UTC on that day.
         let now = 1_795_312_800;
         assert_eq!(schedule("02:30").slot(now), now - 24 * HOUR + 30 * MINUTE);
         assert_eq!(schedule("Sun 02:00").slot(now), now);

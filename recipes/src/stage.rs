@@ -1,29 +1,30 @@
-//! A machine's progress towards a member, as it reports it to the server that installs it.
+//! The progress of a machine towards becoming a member, as the machine reports it to the server
+//! that installs it.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One stage. The kickstart's scripts report the first four, firstboot the others.
+/// One stage. The first four are reported by the kickstart's scripts, the others by firstboot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// `%pre` runs: the installer has booted.
+    /// `%pre` is running: the installer has booted.
     Started,
-    /// `%pre` has chosen tree and disk; the disk is wiped from here on.
+    /// `%pre` has chosen the tree and the disk; from here on the disk is wiped.
     Installing,
     /// The installation is complete and on the disk.
     Installed,
-    /// The installation failed, for the reason that comes with it.
+    /// The installation failed; the reason is reported with this stage.
     Failed,
     /// firstboot has made the machine a healthy member.
     Healthy,
-    /// firstboot refuses to start etcd, for the reason that comes with it.
+    /// firstboot refuses to start etcd; the reason is reported with this stage.
     Refused,
 }
 
-/// The text is not the name of a stage.
+/// The error for a text that is not the name of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a stage: expected started, installing, installed, failed, healthy or refused"
@@ -40,7 +41,7 @@ impl Stage {
         Self::Refused,
     ];
 
-    /// The stage's name in a report.
+    /// The name of the stage in a report.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -52,7 +53,7 @@ impl Stage {
         }
     }
 
-    /// Whether only an installed system can reach the stage.
+    /// Whether the stage can be reached only by an installed system.
     pub fn follows_installation(self) -> bool {
         matches!(self, Self::Installed | Self::Healthy | Self::Refused)
     }

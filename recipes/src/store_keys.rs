@@ -1,4 +1,4 @@
-//! The keys of an object store, as text: lines of NAME=VALUE, as in a unit's environment file.
+//! The keys of an object store as text: lines of NAME=VALUE, as in the environment file of a unit.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,12 +13,12 @@ pub struct StoreKeys {
     pub id: String,
     /// `AWS_SECRET_ACCESS_KEY`.
     pub secret: String,
-    /// `AWS_SESSION_TOKEN`, for temporary keys.
+    /// `AWS_SESSION_TOKEN`, which is needed for temporary keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
 
-// The keys must not reach a log through a `{:?}`.
+// The keys must not get into a log through a `{:?}`.
 impl fmt::Debug for StoreKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StoreKeys")
@@ -26,7 +26,7 @@ impl fmt::Debug for StoreKeys {
 }
 
 impl StoreKeys {
-    /// Reads the values by their names in the environment. `None`: one of the two required values
+    /// Reads the values by their names in the environment. `None` if one of the two required values
     /// is missing or empty.
     pub fn of(value: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let value = |name| value(name).filter(|value| !value.is_empty());
@@ -37,7 +37,7 @@ impl StoreKeys {
         })
     }
 
-    /// The text of a file that holds them.
+    /// The text of a file that holds the credentials.
     #[must_use]
     pub fn to_file(&self) -> String {
         let token = self

@@ -9,18 +9,18 @@ use crate::window::Window;
 /// The default number of seconds for which a member must stay healthy on a new image.
 pub const SOAK: u32 = 60;
 
-/// `[update]` in the image.
+/// The settings of `[update]` in the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Update {
-    /// Who begins an update.
+    /// Who starts an update.
     pub mode: UpdateMode,
-    /// The folder that holds `release.json` and `image/`, unless the operator gives another. The
-    /// recipe's reader requires it for [`UpdateMode::Auto`].
+    /// The URL of the folder that holds `release.json` and `image/`, unless the operator specifies
+    /// a different one. The recipe's reader requires it for [`UpdateMode::Auto`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Url>,
-    /// For how many seconds a member must stay healthy on a new image before the next member may
-    /// take it.
+    /// How many seconds a member must stay healthy on a new image before the next member may
+    /// install it.
     pub soak_seconds: u32,
     /// When an update reboots the node.
     #[serde(default, skip_serializing_if = "Reboot::is_never")]
@@ -38,31 +38,31 @@ impl Default for Update {
     }
 }
 
-/// Who begins an update.
+/// Who starts an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateMode {
-    /// The operator, by `firstboot update` on each node.
+    /// The operator, with `firstboot update` on each node.
     Manual,
-    /// Each node itself, by `firstboot-update.timer`.
+    /// Each node itself, through `firstboot-update.timer`.
     Auto(Auto),
 }
 
-/// When an update reboots the node, before the member proves itself.
+/// When an update reboots the node. The reboot happens before the member proves itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reboot {
-    /// The operator reboots the node.
+    /// Never: the operator reboots the node.
     #[default]
     Never,
-    /// If the update changes a file that only a boot applies.
+    /// If the update changes a file whose change takes effect only after a boot.
     WhenNeeded,
-    /// With each update.
+    /// After every update.
     Always,
 }
 
 impl Reboot {
-    /// Whether an update never reboots the node; the default, which documents omit.
+    /// Whether an update never reboots the node. This is the default, and documents omit it.
     pub const fn is_never(&self) -> bool {
         matches!(self, Self::Never)
     }
@@ -74,13 +74,13 @@ impl Reboot {
 pub struct Auto {
     /// When the node looks for a newer image.
     pub every: Schedule,
-    /// When an update may begin, in the time zone of the node; `None` for always.
+    /// When an update may begin, in the time zone of the node; `None` means at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
 }
 
 impl Update {
-    /// When the node updates itself, if it does.
+    /// When the node updates itself, if it does so at all.
     pub const fn auto(&self) -> Option<Auto> {
         match self.mode {
             UpdateMode::Manual => None,

@@ -1,5 +1,5 @@
-//! Which releases of etcd can be members of one cluster at the same time, and which ones are known
-//! to damage data.
+//! Which releases of etcd can be members of one cluster at the same time, and which releases are
+//! known to damage data.
 //!
 //! Sources: etcd's upgrade guides 3.4 to 3.7, etcd-io/etcd#19557 and #20793 (the promotion of a
 //! learner is not saved in the v3 store), #20967 (removed members come back),
@@ -8,7 +8,7 @@
 
 use crate::EtcdVersion;
 
-/// A member of a cluster, and the etcd that it runs.
+/// A member of a cluster, and the version of etcd that it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningMember {
     /// Its name.
@@ -17,13 +17,13 @@ pub struct RunningMember {
     pub version: EtcdVersion,
 }
 
-/// What the members of a cluster report about its versions.
+/// What the members of a cluster report about the cluster's versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterVersions {
     /// The members that answered.
     pub members: Vec<RunningMember>,
-    /// The minor of the version that they have agreed on, if known. It is at most the lowest of the
-    /// members' minors.
+    /// The minor of the version that the members have agreed on, if known. It is never higher than
+    /// the lowest minor of a member.
     pub agreed: Option<u64>,
     /// Whether `etcdctl downgrade enable` is in force.
     pub downgrading: bool,
@@ -32,9 +32,9 @@ pub struct ClusterVersions {
 /// How etcd starts on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// As a new member, with no data.
+    /// As a new member, without data.
     Join,
-    /// With its existing data, which was last used by this version, if known.
+    /// With its existing data, which was last used by this version, if the version is known.
     Data(Option<EtcdVersion>),
 }
 
@@ -47,7 +47,7 @@ pub enum Obstacle {
          each minor between them"
     )]
     Skipped {
-        /// The member or data with the other version.
+        /// The member or the data that has the other version.
         other: String,
         /// This version.
         own: EtcdVersion,
@@ -60,7 +60,7 @@ pub enum Obstacle {
          ({why}). Upgrade to that first"
     )]
     Below {
-        /// The member or data with the other version.
+        /// The member or the data that has the other version.
         other: String,
         /// This version.
         own: EtcdVersion,
@@ -72,7 +72,7 @@ pub enum Obstacle {
         lower: String,
         /// The minimum version of the lower minor.
         floor: EtcdVersion,
-        /// What goes wrong.
+        /// What would go wrong.
         why: &'static str,
     },
     /// The cluster has agreed on a newer version.
@@ -86,15 +86,15 @@ pub enum Obstacle {
         /// The minor that the cluster has agreed on.
         agreed: u64,
     },
-    /// A new member is refused as long as a downgrade is in force.
+    /// A new member is refused while a downgrade is in force.
     #[error(
         "a downgrade is in force, and etcd admits no new member before it has ended: `etcdctl downgrade cancel` ends it"
     )]
     Downgrading,
 }
 
-/// The patch that every member of a minor must have before a member of the next minor starts, and
-/// the reason.
+/// The patch that every member of one minor must have before a member of the next minor starts, and
+/// the reason for this.
 const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
     match lower_minor {
         5 => Some((
@@ -106,8 +106,8 @@ const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
     }
 }
 
-/// Why two versions cannot be members of one cluster at the same time, if so. `other` names the
-/// owner of the second version.
+/// Why two versions cannot be members of one cluster at the same time; `None` if they can. `other`
+/// names the owner of the second version.
 pub fn beside(own: EtcdVersion, other: &str, theirs: EtcdVersion) -> Option<Obstacle> {
     let (low, high) = (own.min(theirs), own.max(theirs));
     let other = other.to_owned();
@@ -129,12 +129,13 @@ pub fn beside(own: EtcdVersion, other: &str, theirs: EtcdVersion) -> Option<Obst
     })
 }
 
-/// Why etcd of this version cannot start as a member of a cluster, if so.
+/// Why this version of etcd cannot start as a member of a cluster; `None` if it can.
 ///
-/// The versions are compared in pairs, including the version that last used the data: if all
-/// members are off, only that version reveals a skipped minor. An existing member that is lower
-/// than the others is admitted while the cluster has not agreed on a newer version. A new member is
-/// not, because the others may agree on a newer version as soon as the old member is removed.
+/// The versions are compared in pairs, including the version that last used the data: if no member
+/// is running, only that version reveals that a minor was skipped. An existing member whose version
+/// is lower than that of the others is admitted as long as the cluster has not agreed on a newer
+/// version. A new member is not, because the others may agree on a newer version as soon as the old
+/// member is removed.
 pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Option<Obstacle> {
     if entry == Entry::Join && cluster.downgrading {
         return Some(Obstacle::Downgrading);
@@ -162,8 +163,8 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
     pairs.or(data).or(older)
 }
 
-/// Why nodes of an image with one version cannot be replaced, one at a time, with nodes of an image
-/// with another version.
+/// Why the nodes of an image with one version cannot be replaced, one at a time, by nodes of an
+/// image with a different version; `None` if they can.
 pub fn step(from: EtcdVersion, to: EtcdVersion) -> Option<Obstacle> {
     let members = vec![RunningMember {
         name: "a node of the old image".to_owned(),
@@ -180,17 +181,17 @@ pub fn step(from: EtcdVersion, to: EtcdVersion) -> Option<Obstacle> {
     )
 }
 
-/// A fault of a release that is known to damage data.
+/// A fault in a release that is known to damage data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// The first patch of the minor that has no such fault.
+    /// The first patch of the minor that does not have this fault.
     pub fixed_in: u64,
     /// What happens.
     pub what: &'static str,
 }
 
-/// Every fault that loses data or lets members differ, by minor and the patch that fixes it (etcd's
-/// CHANGELOG-3.4 to 3.7).
+/// Every fault that loses data or lets the data of members differ, with its minor and the patch
+/// that fixes it (etcd's CHANGELOG-3.4 to 3.7).
 const FAULTS: [(u64, Fault); 10] = {
     const fn fault(minor: u64, fixed_in: u64, what: &'static str) -> (u64, Fault) {
         (minor, Fault { fixed_in, what })
@@ -222,7 +223,8 @@ const FAULTS: [(u64, Fault); 10] = {
     ]
 };
 
-/// The faults of a release that are known to damage data, the worst first; most releases have none.
+/// Returns the faults of a release that are known to damage data, the worst first; most releases
+/// have none.
 pub fn faults(version: EtcdVersion) -> Vec<Fault> {
     let of = FAULTS
         .iter()

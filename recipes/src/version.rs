@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EtcdVersion {
-    /// 3, as long as the v3 protocol lives.
+    /// The major version: 3, as long as the v3 protocol exists.
     pub major: u64,
-    /// The release line: configuration keys differ between them.
+    /// The release line. Configuration keys differ between release lines.
     pub minor: u64,
     /// The patch level.
     pub patch: u64,
 }
 
-/// Why a text is not a version this project can run.
+/// Why a text is not a version that this project can run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
     /// It is not three numbers separated by dots.

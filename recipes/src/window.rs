@@ -9,7 +9,7 @@ use crate::schedule::{HOUR, MINUTE, Schedule, ScheduleError};
 
 /// A window of time: a schedule with a length, as in `Sun 02:30 for 2 hours`.
 ///
-/// It opens whenever the schedule says, and is open for the length, which is shorter than the
+/// It opens at each time of the schedule, and stays open for the length, which is shorter than the
 /// schedule's period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -18,15 +18,15 @@ pub struct Window {
     length: u64,
 }
 
-/// The text is not a window.
+/// The error for a text that is not a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
-    /// The text has another form.
+    /// The text does not have the format of a window.
     #[error(
         "expected a schedule and a length, as in `02:30 for 2 hours` or `Sun 02:30 for 90 minutes`"
     )]
     Form,
-    /// The schedule before `for` is not one.
+    /// The text before `for` is not a schedule.
     #[error("before `for`: {0}")]
     Schedule(ScheduleError),
     /// The window would never close.
@@ -52,7 +52,7 @@ impl FromStr for Window {
         if !number.bytes().all(|c| c.is_ascii_digit()) {
             return Err(WindowError::Form);
         }
-        // A number that is too long is also a length that is too long.
+        // A number too long to be parsed is also a length that is too long.
         let number: u64 = number.parse().map_err(|_| WindowError::Length)?;
         let length = number.checked_mul(unit).ok_or(WindowError::Length)?;
         if length == 0 || length >= opens.period() {
@@ -63,12 +63,13 @@ impl FromStr for Window {
 }
 
 impl Window {
-    /// For how long it is open each time, in seconds.
+    /// How long the window is open each time, in seconds.
     pub const fn length(self) -> u64 {
         self.length
     }
 
-    /// If the window is open at a time, when it closes; both in seconds since 1970.
+    /// Returns when the window closes if it is open at a given time; both times are in seconds
+    /// since 1970.
     pub fn open_until(self, now: u64) -> Option<u64> {
         let end = self.opens.slot(now) + self.length;
         (now < end).then_some(end)

@@ -1,4 +1,4 @@
-//! The root that hosts and the stand-in installer start from.
+//! The root file system that hosts and the stand-in installer start from.
 //!
 //! The default is a Debian 12 made once by debootstrap for the test bed. `ETCD_IMAGE_BASE_ROOT` can
 //! name a folder or a tarball to use instead, such as the export of a centos:7 container, which is
@@ -14,13 +14,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{cache, process, progress};
 
-/// The setting that names a root supplied by the user.
+/// The variable that names a root supplied by the user.
 pub const SETTING: &str = "ETCD_IMAGE_BASE_ROOT";
 
 const SUITE: &str = "bookworm";
 
-/// What debootstrap installs in addition to the minimal system: what a host needs to boot, and the
-/// commands that the CentOS 7 installer also has.
+/// The packages that debootstrap installs in addition to the minimal system: those that a host
+/// needs to boot, and those with commands that the CentOS 7 installer also has.
 const PACKAGES: &[&str] = &[
     "systemd",
     "systemd-sysv",
@@ -50,12 +50,13 @@ const PACKAGES: &[&str] = &[
     "policycoreutils",
 ];
 
-/// Installed afterwards: among debootstrap's own packages polkitd, which firewalld needs, fails to
-/// configure.
+/// Packages that are installed afterwards: firewalld needs polkitd, which fails to configure when
+/// debootstrap itself installs it.
 const LATER: &[&str] = &["firewalld"];
 
-/// The last changes to the root. Each host gets its own machine id and name at boot. Tests switch
-/// firewalld on where they need it, since it would close etcd's ports to tests about other things.
+/// The last changes to the root. Each host gets its own machine id and name at boot. firewalld is
+/// off, since it would close etcd's ports in tests of other things; the tests that need it switch
+/// it on.
 const FINISH: &str = r#"
 set -eu
 root=$1; shift
@@ -72,7 +73,7 @@ rm -rf "$root/usr/sbin/policy-rc.d" "$root"/var/lib/apt/lists/* "$root/etc/hostn
 umount "$root/proc"
 "#;
 
-/// Returns the base root's folder; makes or unpacks it if the cache does not have it yet.
+/// Returns the base root's folder; makes or unpacks it first if it is not in the cache.
 pub fn base() -> Result<PathBuf> {
     match std::env::var_os(SETTING) {
         Some(own) if !own.is_empty() => of_the_user(Path::new(&own)),
@@ -106,7 +107,7 @@ fn of_the_user(own: &Path) -> Result<PathBuf> {
     })
 }
 
-/// A different package list makes a different root.
+/// A different package list results in a different root.
 fn key() -> String {
     let mut hash = Sha256::new();
     for package in PACKAGES.iter().chain(LATER) {
@@ -128,8 +129,8 @@ fn debootstrap(folder: &Path) -> Result<()> {
         .arg(SUITE)
         .arg(folder);
     progress::run("base system", &mut strap)?.ok()?;
-    // Runs in separate namespaces, so that whatever the packages' scripts mount or start ends with
-    // them.
+    // Runs in separate namespaces, so that everything that the packages' scripts mount or start
+    // disappears together with them.
     let mut finish = Command::new("unshare");
     finish
         .args([

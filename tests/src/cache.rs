@@ -1,5 +1,5 @@
-//! The one folder where the bed keeps what takes long to make: base roots, etcd releases, Go
-//! modules.
+//! The folder where the bed keeps everything that takes a long time to make: base roots, etcd
+//! releases, Go modules.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 
-/// The cache folder: `ETCD_IMAGE_CACHE`, else `.cache` in the workspace.
+/// Returns the cache folder: `ETCD_IMAGE_CACHE` if it is set, otherwise `.cache` in the workspace.
 pub fn folder() -> PathBuf {
     match std::env::var_os("ETCD_IMAGE_CACHE") {
         Some(folder) if !folder.is_empty() => PathBuf::from(folder),
@@ -15,22 +15,23 @@ pub fn folder() -> PathBuf {
     }
 }
 
-/// The workspace this crate was built in.
+/// Returns the workspace that this crate was built in.
 pub fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-/// Returns the entry `name` (a relative path), made by `build` if it does not exist yet.
+/// Returns the path of the entry `name` (a relative path). If the entry does not exist yet, `build`
+/// makes it.
 ///
-/// `build` gets an empty folder that is renamed to the entry when it succeeds, so an existing entry
-/// is always complete. A lock keeps a second process from building the same entry; the second
-/// process waits and finds the entry made.
+/// `build` gets an empty folder, which becomes the entry by a rename when `build` succeeds, so an
+/// existing entry is always complete. A lock keeps a second process from building the same entry;
+/// the second process waits and then finds the finished entry.
 pub fn entry(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     entry_of(&folder(), name, build)
 }
 
-/// Does the same in another folder than the cache.
+/// Does the same as [`entry`], but in a folder other than the cache.
 pub fn entry_of(
     cache: &Path,
     name: &str,
@@ -62,14 +63,14 @@ pub fn entry_of(
     Ok(path)
 }
 
-/// Takes the lock file and waits for it indefinitely. The lock is released when the value is
+/// Acquires the lock on a file, however long it has to wait. The lock is released when the value is
 /// dropped or the process dies.
 pub fn lock(path: &Path) -> Result<Flock<File>> {
     Flock::lock(open_lock(path)?, FlockArg::LockExclusive)
         .map_err(|(_, error)| anyhow!("cannot lock {}: {error}", path.display()))
 }
 
-/// Takes the lock file if no other process holds it.
+/// Acquires the lock on a file if no other process holds it.
 pub fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
     Ok(Flock::lock(open_lock(path)?, FlockArg::LockExclusiveNonblock).ok())
 }

@@ -2,8 +2,8 @@
 //!
 //! nspawn, when told to keep the unit it runs in, puts its host into a group `payload` below its
 //! own. Two hosts of one test would share that group, and their systemds would remove each other's
-//! groups: a service then fails now and then with 219/CGROUP. So each nspawn starts in a separate
-//! group.
+//! groups, which now and then makes a service fail with 219/CGROUP. So each nspawn starts in a
+//! separate group.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// Groups with one name, one in each hierarchy that systemd manages. They are removed on drop.
+/// Control groups that have the same name, one in each hierarchy that systemd manages. They are
+/// removed on drop.
 #[derive(Debug)]
 pub(crate) struct Cgroup(Vec<PathBuf>);
 
 impl Cgroup {
-    /// Makes the group of this run that has this number.
+    /// Makes this run's group with this number.
     pub(crate) fn new(number: u32) -> Result<Cgroup> {
         let name = format!("{}{number}", prefix(std::process::id()));
         let cgroup = Cgroup(
@@ -48,7 +49,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// Removes the groups of a run that is dead.
+/// Removes the groups that a dead run left behind.
 pub(crate) fn reap(pid: u32) {
     for parent in hierarchies().unwrap_or_default() {
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
@@ -67,7 +68,8 @@ fn prefix(pid: u32) -> String {
     format!("etcd-image-{pid}-")
 }
 
-/// Returns this process's own group in the unified hierarchy and in systemd's, whichever exist.
+/// Returns this process's own groups in the unified hierarchy and in systemd's, as far as these
+/// exist.
 fn hierarchies() -> Result<Vec<PathBuf>> {
     let mounts =
         fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;

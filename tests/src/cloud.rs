@@ -1,4 +1,5 @@
-//! The metadata services of clouds, as they answer and refuse. Each rule cites its source.
+//! Models of the metadata services of clouds: how they answer requests and how they refuse them.
+//! Each rule cites its source.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +14,12 @@ use base64::engine::general_purpose::STANDARD;
 use crate::network::Network;
 use crate::server::Request;
 
-/// Which cloud the service belongs to.
+/// The cloud that the service belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cloud {
     /// Nova's, behind Neutron's proxy.
     Openstack,
-    /// EC2's with tokens required.
+    /// EC2's, which requires tokens.
     Ec2,
     /// Google's.
     Gce,
@@ -26,23 +27,23 @@ pub enum Cloud {
     Azure,
 }
 
-/// What the service returns; a test can change it at any time.
+/// The state that determines what the service returns; a test can change it at any time.
 #[derive(Debug, Default)]
 pub struct State {
-    /// The user data; None if there is none.
+    /// The user data; None if the instance has none.
     pub user_data: Option<Vec<u8>>,
-    /// The statuses of the next answers, last one first: the service fails with them.
+    /// The status codes of the failures that the service returns next, in reverse order.
     pub failures: Vec<u16>,
-    /// EC2: `HttpEndpoint=disabled`. Every request is answered with 403.
+    /// EC2 with `HttpEndpoint=disabled`: every request is answered with 403.
     pub is_off: bool,
     /// EC2: how long a token is valid, whatever lifetime was requested.
     pub token_life: Option<Duration>,
-    /// GCE: answers lack the header, as if another program answered at this address.
+    /// GCE: the answers lack the header, as if a different program answered at this address.
     pub is_stranger: bool,
     tokens: Vec<(String, Instant)>,
 }
 
-/// A service at 169.254.169.254, in the world of a network. It stops on drop.
+/// A service at 169.254.169.254 in a network's world. It is stopped on drop.
 #[derive(Debug)]
 pub struct MetadataService {
     shared: Arc<Shared>,
@@ -57,11 +58,11 @@ struct Shared {
     stop: AtomicBool,
 }
 
-/// Status, header lines, body.
+/// An answer: its status code, its header lines and its body.
 type Answer = (u16, &'static str, Vec<u8>);
 
 impl MetadataService {
-    /// Starts it with this user data.
+    /// Starts the service with this user data.
     pub fn start(network: &Network, cloud: Cloud, user_data: Option<Vec<u8>>) -> Result<Self> {
         network.add_address("169.254.169.254/32")?;
         let listener = network.world().listen("169.254.169.254:80")?;
@@ -86,12 +87,12 @@ impl MetadataService {
         })
     }
 
-    /// What the service returns.
+    /// Returns the service's state, which the caller may change.
     pub fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.shared.state)
     }
 
-    /// The requests so far, as `METHOD PATH`.
+    /// Returns the requests so far, each as `METHOD PATH`.
     pub fn requests(&self) -> Vec<String> {
         lock(&self.shared.requests)
             .iter()
@@ -116,7 +117,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn accept(listener: &TcpListener, shared: &Shared) {
     while !shared.stop.load(Ordering::Relaxed) {
         match listener.accept() {
-            // How a connection ends is up to the client.
+            // How a connection ends is up to the client, so errors are ignored.
             Ok((connection, _)) => drop(serve(&connection, shared)),
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -164,7 +165,7 @@ fn refuse(status: u16) -> Answer {
     )
 }
 
-/// nova/api/metadata: paths other than these are 404.
+/// nova/api/metadata: all other paths return 404.
 fn openstack(state: &State, request: &Request) -> Answer {
     match (
         request.method.as_str(),
@@ -180,8 +181,8 @@ fn openstack(state: &State, request: &Request) -> Answer {
     }
 }
 
-/// AWS, "Use the Instance Metadata Service": the rules for tokens, and the statuses 400, 401 and
-/// 403.
+/// AWS, "Use the Instance Metadata Service": the rules for tokens, and the meaning of the statuses
+/// 400, 401 and 403.
 fn ec2(state: &mut State, request: &Request) -> Answer {
     if state.is_off || request.header("x-forwarded-for").is_some() {
         return refuse(403);
@@ -219,8 +220,8 @@ fn ec2(state: &mut State, request: &Request) -> Answer {
     }
 }
 
-/// Google, "About VM metadata": requests need `Metadata-Flavor: Google` and no `X-Forwarded-For`;
-/// every answer bears the former.
+/// Google, "About VM metadata": requests need `Metadata-Flavor: Google` and must not have
+/// `X-Forwarded-For`; every answer carries the former.
 fn gce(state: &State, request: &Request) -> Answer {
     let flavor = if state.is_stranger {
         ""
@@ -239,8 +240,8 @@ fn gce(state: &State, request: &Request) -> Answer {
     }
 }
 
-/// Azure, "Azure Instance Metadata Service": the header and the version are needed; user data is
-/// base64.
+/// Azure, "Azure Instance Metadata Service": requests need the header and the version; user data is
+/// encoded in base64.
 fn azure(state: &State, request: &Request) -> Answer {
     let query = request.query.as_deref().unwrap_or_default();
     let is_good = request.header("metadata") == Some("true") && query.contains("api-version=20");

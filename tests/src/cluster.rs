@@ -1,5 +1,5 @@
-//! A whole cluster as an operator sets it up: built from a recipe, installed from the image, each
-//! machine given its node document.
+//! A whole cluster as an operator sets it up: built from a recipe, with machines that are installed
+//! from the image and given their node documents.
 
 mod status;
 
@@ -20,16 +20,17 @@ use crate::overlay::Overlay;
 use crate::server::FileServer;
 use crate::{base, cache, etcd, process, programs, run};
 
-/// The address at which a recipe's image and nodes are served; the test recipes contain it too.
+/// The address of the server for a recipe's image and nodes; the test recipes contain it as well.
 const SERVER: &str = "10.101.15.1:8080";
-/// The tree that machines are installed from, below the server, and its updates.
+/// The path on the server of the tree that machines are installed from; the path of its updates
+/// follows.
 pub const TREE: &str = "centos/7.9.2009/os/x86_64";
 const UPDATES: &str = "centos/7.9.2009/updates/x86_64";
 /// The address of the release mirror.
 const MIRROR: &str = "10.101.15.1:8379";
 
-/// For this command etcdctl 3.5 reads the environment a second time and reports its own values as a
-/// conflict.
+/// For this command etcdctl 3.5 reads the environment a second time, and then reports a conflict
+/// with the values that it has set itself.
 const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
 with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
 unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
@@ -40,7 +41,7 @@ etcdctl --endpoints=https://127.0.0.1:2379 $with move-leader";
 pub struct Provisioning {
     /// The bridge that hosts are added to.
     pub network: Network,
-    /// The server of kickstart and overlay; it can be made to misbehave.
+    /// The server for kickstart and overlay; it can be made to misbehave.
     pub server: FileServer,
     /// The release mirror.
     pub mirror: FileServer,
@@ -48,12 +49,12 @@ pub struct Provisioning {
 }
 
 impl Provisioning {
-    /// Makes the network and starts both servers, with nothing built yet.
+    /// Makes the network and starts both servers. Nothing is built yet.
     pub fn new() -> Result<Self> {
         let network = Network::new()?;
         let folder = run::current()?.folder("provisioning")?;
         let www = folder.join("www");
-        // What anaconda would install from.
+        // The tree and the updates that anaconda would install from.
         installer::write_tree(&www.join(TREE), &installer::PACKAGES)?;
         installer::write_repository(&www.join(UPDATES), &["kernel"])?;
         symlink("../out/image", www.join("image"))?;
@@ -70,18 +71,18 @@ impl Provisioning {
         })
     }
 
-    /// The output of the builder: `image/` and `nodes/`.
+    /// Returns the folder with the builder's output: `image/` and `nodes/`.
     pub fn out(&self) -> PathBuf {
         self.folder.join("out")
     }
 
-    /// The cluster's certificates.
+    /// Returns the folder with the cluster's certificates.
     pub fn pki(&self) -> PathBuf {
         self.folder.join("out.pki")
     }
 
     /// Builds the recipe with the real builder, which fetches the release from the mirror. The
-    /// first build of a recipe is shared.
+    /// output of a recipe's first build is reused for later ones.
     pub fn build(&self, recipe: &Path) -> Result<String> {
         let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists())
         else {
@@ -110,7 +111,7 @@ impl Provisioning {
         fs::read_to_string(built.join("said")).context("cannot read what the builder said")
     }
 
-    /// Builds into another folder, with other certificates; this output is not served.
+    /// Builds into a different folder, with different certificates; this output is not served.
     pub fn build_elsewhere(&self, recipe: &Path, out: &Path, pki: &str) -> Result<String> {
         let mut builder = self
             .network
@@ -139,7 +140,7 @@ impl Provisioning {
         Ok(kept)
     }
 
-    /// Serves an earlier output again: machines are installed from it from now on.
+    /// Puts a saved output back in place: from now on machines are installed from it.
     pub fn restore_output(&self, kept: &Path) -> Result<()> {
         fs::remove_dir_all(self.out())
             .with_context(|| format!("cannot remove {}", self.out().display()))?;
@@ -150,24 +151,24 @@ impl Provisioning {
         .map(drop)
     }
 
-    /// The text of the kickstart.
+    /// Returns the text of the kickstart.
     pub fn kickstart(&self) -> Result<String> {
         let path = self.out().join("image/centos7.ks");
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// Adds a new machine of that name, switched off and with an empty disk.
+    /// Adds a new machine with that name, which is off and has an empty disk.
     pub fn machine(&self, name: &str) -> Result<Host> {
         let host = Host::new(&self.network, name, &base::base()?)?;
         Ok(host)
     }
 
-    /// Adds a second machine that is installed, has the node's document and its address; it is off.
+    /// Adds a second installed machine with the node's document and address. It is off.
     pub fn twin(&self, node: &str) -> Result<Host> {
         self.second(node, self.network.add_twin(&format!("{node}-twin"), node)?)
     }
 
-    /// Does the same, also with the node's MAC address.
+    /// Does the same as [`Provisioning::twin`], but the machine also has the node's MAC address.
     pub fn clone_machine(&self, node: &str) -> Result<Host> {
         self.second(
             node,
@@ -196,8 +197,8 @@ impl Provisioning {
             .run()
     }
 
-    /// Installs a machine. All machines with the same image get the same disk, so the first
-    /// installation from an image is shared.
+    /// Installs a machine. All machines with the same image get the same disk, so only the first
+    /// installation from an image is actually carried out.
     pub fn install(&self, host: &mut Host) -> Result<()> {
         let what = format!("installing {}", host.name());
         let Some(shared) = run::shared().filter(|_| host.is_new().unwrap_or_default()) else {
@@ -214,12 +215,12 @@ impl Provisioning {
         host.use_layer(&installed.join("layer"))
     }
 
-    /// Gives a machine the metadata of a node, as a NoCloud seed folder.
+    /// Gives a node's metadata to a machine, as a NoCloud seed folder.
     pub fn give_document(&self, host: &Host, node: &str) -> Result<()> {
         give_document(host, &self.out(), node)
     }
 
-    /// The folder that the server serves.
+    /// Returns the folder that the server serves.
     pub fn www(&self) -> PathBuf {
         self.folder.join("www")
     }
@@ -233,7 +234,7 @@ impl Provisioning {
             .with_context(|| format!("the payload of {}", path.display()))
     }
 
-    /// Signs a document as the cluster's own builder would.
+    /// Signs a document in the same way as the cluster's own builder.
     pub fn sign(&self, document: &serde_json::Value) -> Result<Vec<u8>> {
         Ok(serde_json::to_vec(
             &self
@@ -242,7 +243,7 @@ impl Provisioning {
         )?)
     }
 
-    /// The key that signs the cluster's documents and releases.
+    /// Returns the key that signs the cluster's documents and releases.
     pub fn signing_key(&self) -> Result<SigningKey> {
         use base64::Engine as _;
         let pem = fs::read_to_string(self.pki().join("signing.key"))?;
@@ -251,7 +252,7 @@ impl Provisioning {
         Ok(SigningKey::from_pkcs8(&der)?)
     }
 
-    /// Adds an installed machine with the document of the node of its own name; it is off.
+    /// Adds an installed machine that has the name and the document of this node. It is off.
     pub fn node(&self, name: &str) -> Result<Host> {
         let mut host = self.machine(name)?;
         self.install(&mut host)?;
@@ -266,8 +267,8 @@ impl Drop for Provisioning {
     }
 }
 
-/// The digest of the files in a folder, by name and content; for a single file only the content
-/// counts.
+/// Returns a digest of the names and contents of a folder's files; of the `unnamed` file only the
+/// content counts.
 fn digest(folder: &Path, unnamed: Option<&Path>) -> Result<String> {
     let mut files = Vec::new();
     for entry in
@@ -301,8 +302,8 @@ pub fn give_document(host: &Host, out: &Path, node: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs etcdctl on a host as root does in a login shell: with the environment that the image gives
-/// it.
+/// Runs etcdctl on a host as root would in a login shell, with the environment that the image
+/// provides.
 pub fn etcdctl(host: &Host, arguments: &str) -> Result<String> {
     let ran = host.sh(&format!(
         ". /etc/profile.d/etcdctl.sh && etcdctl {arguments}"
@@ -341,8 +342,8 @@ pub fn boot_all(hosts: &mut [Host]) -> Result<()> {
     hosts.iter_mut().try_for_each(Host::boot)
 }
 
-/// Identifies everything that firstboot and etcd have on the disk, to show that a reboot rewrites
-/// nothing.
+/// Returns a fingerprint of everything that firstboot and etcd have on the disk, to show that a
+/// reboot does not rewrite any of it.
 pub fn fingerprint(host: &Host) -> Result<String> {
     let ran = host.sh(
         "cd / && find etc/etcd etc/firstboot etc/hostname etc/hosts var/lib/firstboot -type f -printf '%p %m %U:%G %i %T@\\n' | sort",

@@ -15,7 +15,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// An empty disk of `bytes` bytes.
+    /// Makes an empty disk of `bytes` bytes.
     pub fn new(bytes: u64) -> Result<Disk> {
         let folder = run::current()?.folder("disk")?;
         let image = folder.join("image");
@@ -29,7 +29,7 @@ impl Disk {
         })
     }
 
-    /// Makes a disk as [`Disk::new`] does, with an XFS on it that has the label.
+    /// Makes a disk as [`Disk::new`] does, and puts an XFS with this label on it.
     pub fn xfs(bytes: u64, label: &str) -> Result<Disk> {
         let disk = Disk::new(bytes)?;
         process::check(
@@ -39,12 +39,12 @@ impl Disk {
         Ok(disk)
     }
 
-    /// The device, such as /dev/loop0.
+    /// Returns the device, such as /dev/loop0.
     pub fn device(&self) -> &Path {
         &self.device
     }
 
-    /// The file behind it.
+    /// Returns the file behind it.
     pub fn image(&self) -> PathBuf {
         self.folder.join("image")
     }

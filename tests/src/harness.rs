@@ -1,5 +1,5 @@
-//! The harness of the end-to-end tests: a test whose requirements the machine lacks is ignored,
-//! never passed.
+//! The harness of the end-to-end tests. A test whose requirements the machine does not meet is
+//! ignored; it never passes.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -16,19 +16,19 @@ use crate::{kernel, run};
 /// The variable that names the file to which each test appends a line with its duration.
 pub const TIMES: &str = "ETCD_IMAGE_TIMES";
 
-/// The variable that adds the long tests, which `make test-all` sets.
+/// The variable that adds the long tests; `make test-all` sets it.
 const ALL: &str = "ETCD_IMAGE_ALL";
 
-/// The kind of trial that runs only if it is asked for.
+/// The kind of a trial that runs only on request.
 const LONG: &str = "long";
 
-/// How much of a console a failure shows.
+/// How many lines of a console are shown after a failure.
 const CONSOLE_TAIL_LINES: usize = 60;
 
 /// Makes a test with its requirements. If one is missing, the test is listed as ignored and the
 /// reason is printed.
 pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
-    // Checking the requirements takes a while, and most of the time only one of many tests runs.
+    // Checking the requirements takes a while, and usually only one of many tests is run.
     let reason = if is_selected(name) {
         requirement::missing(requirements)
     } else {
@@ -40,7 +40,7 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
     let ignored = reason.is_some();
     let own = name.to_owned();
     Trial::test(name, move || {
-        // `--ignored` runs them all the same; the test then fails with that reason.
+        // `--ignored` runs the test all the same; it then fails with that reason.
         if let Some(reason) = &reason {
             return Err(Failed::from(reason.clone()));
         }
@@ -60,11 +60,11 @@ pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>)
     .with_ignored_flag(ignored)
 }
 
-/// Makes a [`trial`] or a [`long`] test.
+/// A function that makes a test: [`trial`] or [`long`].
 pub type Kind = fn(&str, &[Requirement], fn() -> Result<()>) -> Trial;
 
-/// Makes a test that covers more of what another test covers: another version, or a larger sample.
-/// `make test-all` runs it, and so does any filter that contains its name or a part of it.
+/// Makes a test that extends what another test covers: a different version, or a larger sample.
+/// `make test-all` runs it, and so does any filter that selects it by its name or a part of it.
 pub fn long(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
     trial(name, requirements, test).with_kind(LONG)
 }
@@ -74,8 +74,8 @@ pub fn is_all() -> bool {
     std::env::var_os(ALL).is_some_and(|value| !value.is_empty())
 }
 
-/// Returns whether the arguments select the test of that name. When tests are only listed, none is
-/// run.
+/// Returns whether the arguments select the test with that name. When the tests are only listed,
+/// none is selected.
 fn is_selected(name: &str) -> bool {
     let arguments = Arguments::from_args();
     let is_wanted = arguments.filter.is_none_or(|filter| {
@@ -88,7 +88,7 @@ fn is_selected(name: &str) -> bool {
     !arguments.list && is_wanted
 }
 
-/// Records a test's duration on drop, so also when the test fails.
+/// Records a test's duration on drop, and therefore also when the test fails.
 struct Timer {
     test: String,
     start: Instant,
@@ -107,7 +107,7 @@ impl Drop for Timer {
     }
 }
 
-/// Appends the test and its duration as a line to the file that [`TIMES`] names.
+/// Reads a line of the file that [`TIMES`] names, and returns the test and its duration.
 pub(crate) fn time(line: &str) -> Result<(String, Duration)> {
     let (time, test) = line
         .split_once(' ')
@@ -118,7 +118,8 @@ pub(crate) fn time(line: &str) -> Result<(String, Duration)> {
     Ok((test.to_owned(), Duration::from_millis(time)))
 }
 
-/// The `main` of an end-to-end test: enters the run, runs the trials one after another, clears up.
+/// The `main` of an end-to-end test: enters the run, runs the trials one after another, and cleans
+/// up.
 ///
 /// `trials` is a function because its checks must be made inside the run.
 pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
@@ -133,8 +134,8 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
             .filter(|trial| all || trial.kind() != LONG)
             .collect()
     };
-    // Hosts and builds share two cores with etcd's timeouts: side by side they would only disturb
-    // each other.
+    // Hosts and builds share two cores with etcd, which has timeouts: tests that run side by side
+    // would only disturb each other.
     arguments.test_threads.get_or_insert(1);
     if arguments.list {
         return libtest_mimic::run(&arguments, trials()).exit_code();
@@ -155,8 +156,8 @@ fn causes(error: &anyhow::Error) -> String {
     lines.join("\n  because: ")
 }
 
-/// Prints what hosts wrote to their consoles since a given time, on drop, so also when the test
-/// panics.
+/// On drop, prints what hosts have written to their consoles since a given time, and therefore also
+/// when the test panics.
 struct Consoles {
     test: String,
     since: SystemTime,
@@ -187,7 +188,7 @@ impl Drop for Consoles {
     }
 }
 
-/// The last lines of a text.
+/// Returns the last lines of a text.
 pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")

@@ -1,9 +1,10 @@
-//! The kernel of a host, as old as CentOS 7.9's: it lacks every system call newer than Linux 3.10.
+//! The kernel of a host, which is as old as CentOS 7.9's: it lacks every system call newer than
+//! Linux 3.10.
 //!
 //! A host's first process, all its services, and each command that a test runs on the host get the
-//! answer of a kernel that lacks the newer calls: ENOSYS. A filter stays with a process and with
-//! everything it starts, so a launcher loads it from outside: the test program itself, which
-//! becomes nspawn or nsenter.
+//! answer of a kernel that lacks the newer calls: ENOSYS. A filter applies to a process and to
+//! everything that the process starts, so it is loaded from outside by a launcher: the test program
+//! itself, which then becomes nspawn or nsenter.
 //!
 //! Other differences from 3.10 remain on a host: the flags of calls, file systems, the network, and
 //! what uname(2) returns. Virtual machines have their own kernels.
@@ -19,19 +20,19 @@ use nix::libc::{self, sock_filter, sock_fprog};
 pub const LAST_SYSTEM_CALL: u32 = 313;
 
 /// A call newer than 3.10 that a host may have all the same, because Red Hat backported it. Red Hat
-/// backported others as well; a program that works without those also works with them.
-/// firstboot/src/exec/calls.txt lists all, with the sources.
+/// backported other calls as well, but a program that works without them also works with them.
+/// firstboot/src/exec/calls.txt lists all of them, with the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ported {
-    /// firstboot loads etcd's filter with it.
+    /// The call with which firstboot loads etcd's filter.
     Seccomp = 317,
     /// Debian's sshd needs it: OpenSSL relies on the version from uname(2) and does not probe for
     /// the call.
     Getrandom = 318,
 }
 
-/// The first argument that makes this program the launcher: the numbers of the calls that stay
-/// available follow.
+/// The first argument that makes this program the launcher; it is followed by the numbers of the
+/// calls that stay available.
 const LAUNCH: &str = "--old-kernel=";
 
 /// `AUDIT_ARCH_X86_64` (include/uapi/linux/audit.h).
@@ -48,8 +49,8 @@ pub fn command(program: &str, left: &[Ported]) -> Result<Command> {
     Ok(command)
 }
 
-/// Becomes another program on an old kernel if the arguments say so; returns only if they do not,
-/// or on failure. Programs that make hosts call it first in `main`.
+/// Becomes a different program, on an old kernel, if the arguments request it; returns only if they
+/// do not, or after a failure. Programs that make hosts call it first in `main`.
 pub fn launch() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next()?.into_string().ok()?;
@@ -73,7 +74,8 @@ pub fn launch() -> Option<ExitCode> {
     })
 }
 
-/// Removes the newer calls, except these, from this process and everything it starts from now on.
+/// Removes the newer calls, except for these, for this process and everything that it starts from
+/// now on.
 fn forget_newer_calls(left: &[u32]) -> Result<()> {
     // In struct seccomp_data the architecture is at offset 4, the call's number at 0.
     let other = [
@@ -124,7 +126,7 @@ fn statement(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
     }
 }
 
-/// The crates that load filters set no_new_privs first: no test could then see the effect of a
+/// The crates that load filters set no_new_privs first, so that no test could see the effect of a
 /// unit's NoNewPrivileges=. Root can load a filter without it.
 #[expect(
     unsafe_code,

@@ -1,10 +1,10 @@
-//! Checks whether everything that clients saw of one key can have happened in some sequence, each
-//! operation at an instant while it was pending: whether it is linearizable (Herlihy and Wing,
-//! 1990).
+//! Checks whether everything that clients saw of one key can have happened in some sequence, with
+//! each operation taking effect at one instant while it was pending: in other words, whether it is
+//! linearizable (Herlihy and Wing, 1990).
 //!
-//! The search is Wing and Gong's (1993): one of the operations that had started before any other
-//! had ended took place first; each is tried. States already tried are remembered (Lowe, 2017), so
-//! that concurrent operations cost little.
+//! The search is Wing and Gong's (1993): the operation that took place first must have started
+//! before any other had ended, and each operation for which this is true is tried. States that have
+//! been tried are remembered (Lowe, 2017), so that concurrent operations cost little.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -19,19 +19,19 @@ pub enum Action {
     Write(u64),
     /// The client exchanged the first value for the second, or got no answer.
     Exchange(Option<u64>, u64),
-    /// The client tried to exchange the first value, and saw the second in its place.
+    /// The client tried to exchange the first value, but saw the second value in its place.
     Refused(Option<u64>, Option<u64>),
 }
 
-/// One operation, with its start and end on one clock.
+/// One operation, with its start and its end measured on the same clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operation {
-    /// The client that did it.
+    /// The client that performed it.
     pub client: usize,
-    /// When it was sent.
+    /// The time when it was sent.
     pub begun: u64,
-    /// When its answer came. None means never: it was done at any time since it was sent, or not at
-    /// all.
+    /// The time when its answer arrived. None means never: it was performed at any time since it
+    /// was sent, or not at all.
     pub ended: Option<u64>,
     /// What the client did.
     pub action: Action,
@@ -50,8 +50,8 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Returns what the key holds after the action is applied to `state`, if the action is possible
-/// there.
+/// Returns what the key contains after the action is applied to `state`, if the action is possible
+/// in that state.
 fn after(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     let (possible, after) = match deed {
         Action::Read(seen) => (seen == state, state),
@@ -62,7 +62,7 @@ fn after(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     if possible { Ok(after) } else { Err(Impossible) }
 }
 
-/// The action cannot have found that state.
+/// Means that the action cannot have found that state.
 struct Impossible;
 
 /// Returns the values that any client saw.
@@ -75,10 +75,10 @@ fn seen(history: &[Operation]) -> BTreeSet<u64> {
     values.collect()
 }
 
-/// Looks for an order of one key's history that starts without a value.
+/// Looks for an order of one key's history, at the start of which the key has no value.
 ///
 /// # Errors
-/// The history, if there is no such order.
+/// Returns the history as an error if there is no such order.
 pub fn check(history: &[Operation]) -> Result<(), String> {
     // An unanswered write whose value no one saw affects no client: each answer shows the value
     // that the key had.
@@ -105,17 +105,17 @@ pub fn check(history: &[Operation]) -> Result<(), String> {
     ))
 }
 
-/// Returns whether another unanswered exchange builds on this value.
+/// Returns whether an exchange, perhaps an unanswered one, expects this value.
 fn chained(history: &[Operation], value: u64) -> bool {
     history.iter().any(|operation| matches!(operation.action, Action::Exchange(Some(expected), _) if expected == value))
 }
 
-/// Which operations have taken place, and what the key holds.
+/// The operations that have taken place, and what the key then contains.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Done {
-    /// All operations before this one, in the order of their start …
+    /// All operations before this index have taken place, in the order of their start …
     before: usize,
-    /// … and these after it, as bits from that place on.
+    /// … and so have those whose bits are set here, starting at that index.
     more: Vec<u64>,
     state: Option<u64>,
 }
@@ -137,7 +137,7 @@ impl<'a> Search<'a> {
         let mut open = vec![(vec![false; self.operations.len()], None)];
         while let Some((done, state)) = open.pop() {
             let left = || (0..self.operations.len()).filter(|at| !done[*at]);
-            // An unanswered operation may never have been done.
+            // The remaining operations are unanswered and may never have been performed.
             let Some(first_end) = left().filter_map(|at| self.operations[at].ended).min() else {
                 return true;
             };

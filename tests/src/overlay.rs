@@ -1,4 +1,5 @@
-//! An overlay mount: a lower folder that nothing changes, and above it what this host wrote.
+//! An overlay mount: a lower folder that never changes, and above it everything that a host has
+//! written.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,9 +14,9 @@ use crate::run;
 pub struct Overlay {
     lower: PathBuf,
     folder: PathBuf,
-    /// A shared layer between the two; nothing changes it.
+    /// A shared layer between the lower and the upper folder; it never changes.
     layer: Option<PathBuf>,
-    /// Whether there is a layer above that one that holds the kept changes.
+    /// Whether there is an additional layer, above the shared one, with the changes that were kept.
     kept: bool,
 }
 
@@ -37,12 +38,13 @@ impl Overlay {
         Ok(overlay)
     }
 
-    /// The merged root.
+    /// Returns the merged root.
     pub fn root(&self) -> PathBuf {
         self.folder.join("root")
     }
 
-    /// Returns the changes to the lower folder, in overlayfs's own format with whiteouts.
+    /// Returns the folder with the changes to the lower folder, in overlayfs's own format with
+    /// whiteouts.
     pub fn upper(&self) -> PathBuf {
         self.folder.join("upper")
     }
@@ -56,14 +58,14 @@ impl Overlay {
         self.mount()
     }
 
-    /// Returns whether nothing was written and there is no layer in between.
+    /// Returns whether nothing has been written and there is no shared layer.
     pub fn is_fresh(&self) -> Result<bool> {
         let mut written = fs::read_dir(self.upper())
             .with_context(|| format!("cannot list {}", self.upper().display()))?;
         Ok(!self.kept && self.layer.is_none() && written.next().is_none())
     }
 
-    /// Uses what another overlay wrote as a layer below this overlay's own changes.
+    /// Adds what was written to a different overlay, as a layer below this overlay's own changes.
     pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(self.is_fresh()?, "{} is not empty", self.root().display());
         self.unmount()?;
@@ -72,16 +74,17 @@ impl Overlay {
         self.mount()
     }
 
-    /// Moves the changes to another path of the same file system, as a layer for [`Overlay::use_layer`].
+    /// Moves the changes to another path on the same file system, as a layer for
+    /// [`Overlay::use_layer`].
     pub fn into_layer(self, to: &Path) -> Result<()> {
         self.unmount()?;
         fs::rename(self.upper(), to)
             .with_context(|| format!("cannot rename {}", self.upper().display()))?;
-        // The drop unmounts it.
+        // The drop expects a mounted overlay.
         self.mount()
     }
 
-    /// Keeps everything written so far: [`Overlay::revert`] returns to it at no cost.
+    /// Saves everything written so far; [`Overlay::revert`] returns to this state at no cost.
     pub fn snapshot(&mut self) -> Result<()> {
         ensure!(
             !self.kept,

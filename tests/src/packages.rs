@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{cache, process};
 
-/// Returns the files of a package, laid out as in the root.
+/// Returns a folder with the files of a package, laid out as in the root.
 pub fn unpacked(package: &str) -> Result<PathBuf> {
     cache::entry(&format!("package-{package}"), |folder| {
         let work = tempfile::tempdir()?;

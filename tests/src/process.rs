@@ -1,5 +1,5 @@
-//! Programs that the bed starts: short ones, whose result is read, and long ones, which die with
-//! the test.
+//! Programs that the bed starts: short ones, whose results are read, and long-running ones, which
+//! die with the test.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-/// What a short program left behind.
+/// The result of a short program.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// The command line, for messages.
@@ -29,7 +29,7 @@ impl Output {
         self.status.success()
     }
 
-    /// Its standard output if it succeeded, else an error that shows both outputs.
+    /// Returns its standard output if it succeeded, otherwise an error that shows both outputs.
     pub fn ok(self) -> Result<String> {
         if self.success() {
             return Ok(self.stdout);
@@ -43,7 +43,7 @@ impl Output {
         )
     }
 
-    /// Returns its exit code; a signal counts as 128 plus its number, as in a shell.
+    /// Returns its exit code; if a signal ended it, 128 plus the signal's number, as in a shell.
     pub fn code(&self) -> i32 {
         self.status
             .code()
@@ -51,7 +51,7 @@ impl Output {
     }
 }
 
-/// The command line as a person would type it, without its environment.
+/// Returns the command line as a person would type it, without its environment.
 pub fn describe(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     for argument in command.get_args() {
@@ -81,7 +81,7 @@ pub fn check(program: &str, arguments: &[&str]) -> Result<String> {
     run(Command::new(program).args(arguments))?.ok()
 }
 
-/// A long-running child. It is killed on drop, and by the kernel when this process dies before
+/// A long-running child process. It is killed on drop, or by the kernel if this process dies before
 /// that.
 #[derive(Debug)]
 pub struct KillOnDrop {
@@ -92,9 +92,9 @@ pub struct KillOnDrop {
 impl KillOnDrop {
     /// Starts the command under `setpriv --pdeathsig KILL`, with both outputs going to a file.
     ///
-    /// The kernel counts the *thread* that started a child as its parent, so one thread that lives
-    /// as long as the process starts them all: a test's own thread would take them along when it
-    /// ends.
+    /// The kernel treats the *thread* that started a child as its parent, so all children are
+    /// started by one thread that lives as long as the process: a test's own thread would take its
+    /// children down when it ends.
     pub fn spawn(command: &Command, log: &File) -> Result<KillOnDrop> {
         let line = describe(command);
         let twice = || {
@@ -121,7 +121,7 @@ impl KillOnDrop {
         Ok(KillOnDrop { child, line })
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -133,7 +133,7 @@ impl KillOnDrop {
             .with_context(|| format!("cannot wait for `{}`", self.line))
     }
 
-    /// Kills it and waits until it is gone. Nothing happens if it has ended already.
+    /// Kills it and waits until it has ended. Does nothing if it has ended already.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -146,7 +146,7 @@ impl Drop for KillOnDrop {
     }
 }
 
-/// Returns the children of a process's main thread.
+/// Returns the children of a process that its main thread started.
 pub fn children(pid: u32) -> Vec<u32> {
     std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
         .unwrap_or_default()

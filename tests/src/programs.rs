@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{cache, process, run};
 
-/// The folder with both programs, static and ready to hand out.
+/// Returns the folder with both programs, which are static and ready for use.
 fn folder() -> PathBuf {
     cache::workspace().join("target/dist")
 }
@@ -18,7 +18,7 @@ pub fn builder() -> Result<PathBuf> {
     existing(folder().join("builder"))
 }
 
-/// The firstboot that goes into an image.
+/// Returns the path of the firstboot that is put into an image.
 pub fn firstboot() -> Result<PathBuf> {
     existing(folder().join("firstboot"))
 }
@@ -37,15 +37,15 @@ pub fn run_builder(arguments: &[&str]) -> Result<process::Output> {
     process::run(Command::new(builder()?).args(arguments))
 }
 
-/// Returns the path of a ready recipe.
+/// Returns the path of one of the project's recipes.
 pub fn recipe(name: &str) -> PathBuf {
     cache::workspace()
         .join("recipes")
         .join(Path::new(name).with_extension("toml"))
 }
 
-/// Returns the demo's recipe with its first so many nodes, with these lines at the end of `[etcd]`
-/// and these at the end of the file.
+/// Returns the path of a copy of the demo's recipe with only its first `nodes` nodes, with the
+/// lines `etcd` at the end of `[etcd]` and the lines `more` at the end of the file.
 pub fn demo(nodes: usize, etcd: &str, more: &str) -> Result<PathBuf> {
     let text = fs::read_to_string(recipe("demo"))?;
     let (head, rest) = text

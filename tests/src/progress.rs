@@ -1,5 +1,5 @@
 //! Shows the progress of a program that takes minutes: on a terminal its newest line replaces the
-//! previous one; elsewhere it prints a line every ten seconds.
+//! previous one; otherwise a line is printed every ten seconds.
 
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::process::{Command, Stdio};
@@ -9,14 +9,15 @@ use anyhow::{Context as _, Result};
 
 use crate::process::{Output, describe};
 
-/// The time between two lines without a terminal.
+/// The time between two lines if there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The maximum length of a terminal line: a longer one would wrap and could not be rewritten.
+/// The maximum length of a line on a terminal: a longer one would wrap and could not be
+/// overwritten.
 const COLUMNS: usize = 78;
 
-/// Runs a program to its end and shows the lines of both outputs on standard error. Returns what it
-/// printed as its standard output, whatever its exit code.
+/// Runs a program to its end, and shows the lines of its two outputs on standard error. Returns
+/// everything that it printed as its standard output, whatever its exit code.
 pub fn run(what: &str, command: &mut Command) -> Result<Output> {
     let line = describe(command);
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
@@ -27,7 +28,7 @@ pub fn run(what: &str, command: &mut Command) -> Result<Output> {
         .stderr(writer)
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    // The command holds the write ends of the pipe, which would otherwise never close.
+    // The command keeps the write ends of the pipe, which would otherwise never be closed.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut shown = Shown::new(what, std::io::stderr().is_terminal());
     let mut printed = String::new();
@@ -50,7 +51,7 @@ pub fn run(what: &str, command: &mut Command) -> Result<Output> {
     })
 }
 
-/// What was shown last.
+/// The state of what has been shown.
 struct Shown<'a> {
     what: &'a str,
     terminal: bool,

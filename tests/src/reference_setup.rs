@@ -1,5 +1,5 @@
-//! Plain etcd: a machine installed from the image without firstboot, set up as the guide says. It
-//! is the baseline for what firstboot does, and shows what firstboot prevents.
+//! Plain etcd: a machine that is installed from the image, without firstboot, and set up as the
+//! guide describes. It is the baseline for what firstboot does, and shows what firstboot prevents.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -53,7 +53,7 @@ pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Resul
         .collect();
     host.write("/etc/etcd/etcd.conf", conf.concat(), 0o644)?;
     start_without_firstboot(host)?;
-    // tmpfiles.d gives the root of the volume to root at each boot.
+    // tmpfiles.d makes root the owner of the volume's root folder at each boot.
     fs::create_dir_all(host.path("/var/lib/etcd/data"))?;
     fs::set_permissions(
         host.path("/var/lib/etcd/data"),
@@ -65,7 +65,7 @@ pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Resul
     Ok(())
 }
 
-/// Makes the unit start etcd itself.
+/// Changes the unit so that it starts etcd itself.
 fn start_without_firstboot(host: &Host) -> Result<()> {
     let unit = host.read("/etc/systemd/system/etcd.service")?;
     let is_start = |line: &str| line.starts_with("ExecStart=");

@@ -1,7 +1,7 @@
-//! An image as another builder would have made it: the overlay of the last build with some of its
-//! files changed, and a release signed with the cluster's own key. It gives tests releases that
-//! this builder does not make: with an etcd that was built here, with an etcd that dies, with any
-//! serial.
+//! An image as a different builder would have made it: the overlay of the last build with some of
+//! its files changed, and a release signed with the cluster's own key. Tests use it to get releases
+//! that this builder does not make: with an etcd that was built here, with an etcd that dies, or
+//! with any serial.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -20,7 +20,7 @@ pub struct Repack {
     out: PathBuf,
     root: PathBuf,
     release: ReleaseDocument,
-    /// The etcd in it.
+    /// The version of etcd in the overlay.
     version: recipes::EtcdVersion,
 }
 
@@ -51,12 +51,12 @@ impl Repack {
         })
     }
 
-    /// Returns the path of a file of the overlay, to be changed.
+    /// Returns the path of a file in the unpacked overlay, so that a test can change the file.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
-    /// Replaces its etcd with the programs of that release.
+    /// Replaces the overlay's etcd with the programs of that release.
     pub fn etcd(&mut self, version: &str) -> Result<()> {
         for program in PROGRAMS {
             let (from, to) = (
@@ -73,7 +73,7 @@ impl Repack {
         Ok(())
     }
 
-    /// Packs it again, in the place of the build's overlay, as the release with this serial.
+    /// Packs the overlay again, in place of the build's overlay, as the release with this serial.
     pub fn pack(self, serial: u64, key: &SigningKey) -> Result<()> {
         self.stamp()?;
         let overlay = self.out.join("image/overlay.tar.gz");
@@ -102,7 +102,7 @@ impl Repack {
         write(&self.out, &release, key)
     }
 
-    /// Writes the stamp of its current content.
+    /// Writes the stamp of the overlay's current content.
     fn stamp(&self) -> Result<()> {
         let mut files = Vec::new();
         walk(&self.root, &self.root, &mut files)?;
@@ -141,7 +141,7 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<StampedFile>) -> Result<()> 
     Ok(())
 }
 
-/// Returns the release document of an output.
+/// Returns the release document that is part of an output.
 pub fn read(out: &Path) -> Result<ReleaseDocument> {
     let path = out.join("release.json");
     let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -149,7 +149,7 @@ pub fn read(out: &Path) -> Result<ReleaseDocument> {
     Ok(serde_json::from_slice(&envelope.unverified()?)?)
 }
 
-/// Signs a release and puts it in the place of the output's release.
+/// Signs a release document and replaces the output's release document with it.
 pub fn write(out: &Path, release: &ReleaseDocument, key: &SigningKey) -> Result<()> {
     let envelope = key.sign(RELEASE_TYPE, &serde_json::to_vec(release)?);
     fs::write(out.join("release.json"), serde_json::to_vec(&envelope)?)

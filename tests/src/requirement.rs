@@ -1,20 +1,20 @@
-//! What a test requires of the machine, and why it cannot run if that is missing.
+//! The requirements of tests, and the reasons why a test cannot run if one of them is not met.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::process;
 
-/// One thing that a test needs.
+/// One thing that a test requires of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Requirement {
     /// Root, and the right to make mount namespaces.
     Root,
-    /// systemd-nspawn, and with it hosts that boot.
+    /// systemd-nspawn, with which hosts can boot.
     Nspawn,
     /// debootstrap, or a base root supplied by the user.
     Debootstrap,
-    /// iproute2 with nftables, and Python for a slow link: networks for tests.
+    /// iproute2 with nftables, and Python for a slow link: for the networks of tests.
     Network,
     /// Go 1.MINOR or later, to build etcd releases that have no other source here.
     Go(u32),
@@ -24,9 +24,9 @@ pub enum Requirement {
     Apt,
     /// QEMU for x86.
     Qemu,
-    /// dnsmasq, to give addresses by DHCP.
+    /// dnsmasq, to assign addresses by DHCP.
     Dnsmasq,
-    /// Taps in the kernel: a virtual machine on a network of the test bed.
+    /// Taps in the kernel, to connect a virtual machine to a network of the test bed.
     Tun,
     /// setools: to query what an SELinux policy allows.
     Setools,
@@ -36,11 +36,11 @@ pub enum Requirement {
     Age,
     /// zstd.
     Zstd,
-    /// strace, to kill a program at one system call.
+    /// strace, to kill a program at a certain system call.
     Strace,
     /// XFS tools and loop devices.
     Xfs,
-    /// FUSE in the kernel: a file system for tests.
+    /// FUSE in the kernel, for a file system for tests.
     Fuse,
     /// mkfs.vfat and mcopy, for seed images.
     Fat,
@@ -52,9 +52,9 @@ pub enum Requirement {
     Createrepo,
     /// dpkg-deb and rpmbuild, to make the packages of the programs.
     Packaging,
-    /// mandoc, to read manual pages.
+    /// mandoc, to render manual pages.
     Mandoc,
-    /// git and make, to ask the Makefile which commit it builds.
+    /// git and make, to find out from the Makefile which commit it builds.
     Make,
 }
 
@@ -66,7 +66,7 @@ impl Requirement {
             Requirement::Root if !nix::unistd::geteuid().is_root() => {
                 Some("it needs root: run the tests with sudo".into())
             }
-            // In a container root may be without that right.
+            // In a container root may lack the right to make mount namespaces.
             Requirement::Root => program("unshare", "util-linux").or_else(namespaces),
             Requirement::Nspawn => program("systemd-nspawn", "systemd-container")
                 .or_else(|| program("setpriv", "util-linux")),
@@ -130,7 +130,7 @@ fn namespaces() -> Option<String> {
     ))
 }
 
-/// Says what is needed if the device is not there.
+/// Returns what is needed if the device does not exist.
 fn device(path: &str, needed: &str) -> Option<String> {
     (!Path::new(path).exists()).then(|| needed.to_owned())
 }
@@ -150,14 +150,15 @@ fn program(name: &str, package: &str) -> Option<String> {
     (!found).then(|| format!("it needs {name}: apt-get install {package}"))
 }
 
-/// Like [`program`], for programs that may be only a non-working shim in the PATH.
+/// Like [`program`], but for programs that may exist in the PATH only as a shim that does not work.
 fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
     let ran = process::run(Command::new(name).arg(argument));
     let works = ran.is_ok_and(|ran| ran.success());
     (!works).then(|| format!("it needs a working {name}: apt-get install {package}"))
 }
 
-/// Checks which Go is installed; a Go that would download another version is told not to.
+/// Checks which version of Go is installed; a Go that would download a different version is told
+/// not to.
 fn go(minor: u32) -> Option<String> {
     let said = process::run(
         Command::new("go")

@@ -1,11 +1,11 @@
-//! One run of a test program: its namespaces, its folder, and what earlier runs that died left
+//! One run of a test program: its namespaces, its folder, and the cleanup of what dead runs left
 //! behind.
 //!
 //! A run first enters a separate mount namespace. Mounts, named network namespaces (whose names are
 //! on a tmpfs of the run) and everything that depends on them therefore vanish with the last
-//! process of the run, and its processes die with it (see [`crate::process::KillOnDrop`]). Only files,
-//! loop devices and control groups can remain; they carry the run's pid, and the next run removes
-//! them when the lock of that run is free.
+//! process of the run, and its processes die with it (see [`crate::process::KillOnDrop`]). Only
+//! files, loop devices and control groups can be left behind; their names contain the run's pid,
+//! and the next run removes them if no process holds that run's lock.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// A new empty folder of the run, its name starting with `what`.
+    /// Makes a new empty folder of the run, whose name ends with `what`.
     pub fn folder(&self, what: &str) -> Result<PathBuf> {
         let path = self.folder.join(format!("{}-{what}", self.number()));
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
@@ -47,14 +47,14 @@ impl Run {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The folder for console output. The consoles outlive their hosts, so that a failed test can
-    /// show them.
+    /// Returns the folder for the hosts' console output. It outlives the hosts, so that a failed
+    /// test can show the output.
     pub fn consoles(&self) -> PathBuf {
         self.folder.join("consoles")
     }
 }
 
-/// Starts the run: call it first thing in `main`, while there is one thread.
+/// Starts the run. This must be called first in `main`, while there is only one thread.
 ///
 /// Without root it makes only the folder; the tests that need more are ignored then.
 pub fn enter() -> Result<&'static Run> {
@@ -83,14 +83,14 @@ pub fn enter() -> Result<&'static Run> {
     current()
 }
 
-/// The run that [`enter`] started.
+/// Returns the run that [`enter`] started.
 pub fn current() -> Result<&'static Run> {
     RUN.get().context(
         "there is no run: the test's main must go through harness::main, which calls run::enter",
     )
 }
 
-/// Makes everything that is expensive and the same for many tests only once from now on: in this
+/// From now on, everything that is expensive and the same for many tests is made only once: in this
 /// run, or in all runs of the suite that this run belongs to.
 pub fn share() -> Result<()> {
     let folder = match std::env::var_os(SHARE) {
@@ -102,25 +102,25 @@ pub fn share() -> Result<()> {
         .map_err(|_| anyhow!("run::share was called twice"))
 }
 
-/// Returns the folder of [`share`]; None if nothing is shared, for instance where a benchmark
-/// measures the making.
+/// Returns the folder that [`share`] set; None if nothing is shared, for instance because a
+/// benchmark measures how long making things takes.
 pub fn shared() -> Option<&'static Path> {
     SHARED.get().map(PathBuf::as_path)
 }
 
-/// Passes the setting by which another program shares what this run shares.
+/// Passes a program the setting that makes it share what this run shares.
 pub fn share_with(program: &mut Command) {
     program.envs(shared().map(|folder| (SHARE, folder)));
 }
 
-/// Removes the run's folder. Hosts and networks must be gone by then.
+/// Removes the run's folder. By then hosts and networks must have been removed.
 pub fn leave() {
     if let Some(run) = RUN.get() {
         remove(&run.folder);
     }
 }
 
-/// Removes the leftovers of dead runs: a run is dead if no process holds its lock.
+/// Removes what dead runs left behind: a run is dead if no process holds its lock.
 pub fn reap() -> Result<()> {
     let Ok(left) = fs::read_dir(runs()) else {
         return Ok(());
@@ -178,8 +178,8 @@ fn own_namespace() -> Result<()> {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .context("cannot make the mounts of the run private")?;
     // nspawn keeps its locks and sockets in /run/systemd and requires it to be a separate file
-    // system; ip keeps the names of network namespaces in /run/netns. New ones hide the machine's
-    // own and keep them untouched.
+    // system; ip keeps the names of network namespaces in /run/netns. Newly mounted ones hide the
+    // machine's own and leave them untouched.
     for path in ["/run/systemd", "/run/netns"] {
         fs::create_dir_all(path).with_context(|| format!("cannot make {path}"))?;
         mount(

@@ -1,4 +1,4 @@
-//! A real S3 server, moto's, from PyPI, and a proxy in front of it that can be told to misbehave.
+//! A real S3 server (moto, from PyPI), and a proxy in front of it that can be told to misbehave.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -16,38 +16,39 @@ use crate::network::Namespace;
 use crate::process::{self, KillOnDrop};
 use crate::{cache, run};
 
-/// The version that the tests were written against, and its server's dependencies. `moto[server]`
-/// would also install the parsers for all of Amazon's services.
+/// The moto version that the tests were written against, and the dependencies of its server.
+/// `moto[server]` would also install the parsers for all of Amazon's services.
 const MOTO: [&str; 3] = ["moto[s3]==5.2.5", "flask", "flask-cors"];
-/// The port on which the server listens in its namespace; the caller gives the proxy's address.
+/// The port on which the server listens in its namespace; the proxy's address is given by the
+/// caller.
 const PORT: u16 = 9000;
 
-/// The faults of the proxy.
+/// The faults that the proxy can cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// This many of the next requests with this method are answered with 500.
+    /// The next requests with this method, up to this number, are answered with 500.
     Status500(&'static str, u32),
-    /// This many of the next answers break off in the middle of their head.
+    /// The next answers, up to this number, break off in the middle of their headers.
     Truncate(u32),
-    /// This many of the next answers larger than one MiB break off in the middle.
+    /// The next answers larger than one MiB, up to this number, break off in the middle.
     Half(u32),
-    /// Each request that uploads takes this much longer.
+    /// Each upload request takes longer by this amount of time.
     Slow(Duration),
-    /// The server carries out a request whose first line contains this text, and its answer is
-    /// delayed by this long.
+    /// The server carries out a request whose first line contains this text, but the answer is
+    /// delayed by this amount of time.
     SlowAnswer(&'static str, Duration),
     /// The server reports a wrong digest of the stored object.
     Lie,
-    /// The last byte of what is read back is flipped, and no digest is returned.
+    /// The last byte of a downloaded object is flipped, and no digest is returned.
     Flip,
 }
 
-/// The server. It ends on drop.
+/// The server, which is stopped on drop.
 #[derive(Debug)]
 pub struct Server(#[expect(dead_code, reason = "its drop ends it")] KillOnDrop);
 
 impl Server {
-    /// Starts it in a namespace, at one of the namespace's addresses, with an empty bucket.
+    /// Starts the server in a namespace, at one of the namespace's addresses, with an empty bucket.
     pub fn start(world: &Namespace, address: &str, bucket: &str) -> Result<Self> {
         let log = File::create(run::current()?.folder("s3")?.join("log"))?;
         let (host, port) = address
@@ -56,8 +57,8 @@ impl Server {
         let mut moto = world.command("python3");
         moto.args(["-m", "moto.server", "-H", host, "-p", port])
             .env("PYTHONPATH", library()?);
-        // The server keeps objects in memory: it shares its disk with the client, so each byte
-        // would be written twice.
+        // The server keeps objects in memory: it shares a disk with the client, so that each byte
+        // would otherwise be written to it twice.
         moto.env(
             "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE",
             (16_u64 << 30).to_string(),
@@ -80,7 +81,7 @@ impl Server {
     }
 }
 
-/// The server and a proxy in front of it. Both stop on drop.
+/// The server and a proxy in front of it. Both are stopped on drop.
 #[derive(Debug)]
 pub struct S3 {
     faults: Arc<Mutex<Vec<Fault>>>,
@@ -99,7 +100,7 @@ impl S3 {
         let (faults, stop): (Arc<Mutex<Vec<Fault>>>, Arc<AtomicBool>) = Default::default();
         let (theirs, ended) = (Arc::clone(&faults), Arc::clone(&stop));
         let world = world.clone();
-        // Threads started by a thread in the namespace are in it too.
+        // Threads started by a thread that is in the namespace are in it too.
         let accepting = std::thread::spawn(move || {
             let _ = world.within(|| accept(&listener, &theirs, &ended));
         });
@@ -111,7 +112,7 @@ impl S3 {
         })
     }
 
-    /// Applies the fault from now on, until it is healed.
+    /// Applies the fault from now on, until the faults are ended.
     pub fn fault(&self, fault: Fault) {
         lock(&self.faults).push(fault);
     }
@@ -131,7 +132,7 @@ impl Drop for S3 {
     }
 }
 
-/// The folder for PYTHONPATH with moto and all its dependencies, including boto3.
+/// Returns the folder for PYTHONPATH that contains moto and all its dependencies, including boto3.
 pub fn library() -> Result<PathBuf> {
     cache::entry("moto-5.2.5", |folder| {
         eprintln!("bed: getting {}", MOTO[0]);
@@ -164,7 +165,7 @@ fn accept(listener: &TcpListener, faults: &Arc<Mutex<Vec<Fault>>>, stop: &Atomic
         match listener.accept() {
             Ok((connection, _)) => {
                 let faults = Arc::clone(faults);
-                // How a connection ends is up to its client.
+                // A connection's error is its client's concern.
                 std::thread::spawn(move || pass(connection, &faults));
             }
             Err(_) => sleep(Duration::from_millis(5)),
@@ -172,7 +173,7 @@ fn accept(listener: &TcpListener, faults: &Arc<Mutex<Vec<Fault>>>, stop: &Atomic
     }
 }
 
-/// Forwards one request and its answer; each connection carries one request.
+/// Forwards one request and its answer; each connection carries only one request.
 fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
     client.set_nonblocking(false)?;
     client.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -228,7 +229,7 @@ fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
     client.write_all(&answer)
 }
 
-/// The head of a request for a connection that ends after it.
+/// Returns a request's head, changed so that the connection is closed after the answer.
 fn forwarded(head: &str) -> String {
     let mut lines = head.lines();
     let mut passed = format!(
@@ -244,7 +245,7 @@ fn forwarded(head: &str) -> String {
     passed
 }
 
-/// A request's head, with the part of the body that came with it.
+/// Reads a request's head, and the part of the body that arrived with it.
 fn head_of(client: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
@@ -270,7 +271,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
         .map(|(_, value)| value.trim())
 }
 
-/// Returns the faults that apply to this request; the faults with a count are counted down.
+/// Returns the faults that apply to this request, and counts down those that have a count.
 fn due(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
     let concerns = |fault: &Fault| match fault {
         Fault::Status500(method, _) => head.starts_with(method),
@@ -291,7 +292,7 @@ fn due(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
     now
 }
 
-/// Returns whether this large answer is one that breaks off.
+/// Returns whether this large answer must break off.
 fn spend_half(faults: &mut Vec<Fault>) -> bool {
     let mut spent = false;
     for fault in faults.iter_mut() {
@@ -304,7 +305,7 @@ fn spend_half(faults: &mut Vec<Fault>) -> bool {
     spent
 }
 
-/// Returns an answer with another digest, or without a digest and with another last byte.
+/// Returns the answer with a different digest, or without a digest and with a different last byte.
 fn altered(answer: &[u8], request: &str, flip: bool) -> Vec<u8> {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return answer.to_vec();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use recipes::Sha256;
 use serde::Serialize;
 
-/// What was built, as text and as JSON.
+/// A description of what was built, for output as text or JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
     pub(super) serial: u64,

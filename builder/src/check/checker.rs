@@ -4,7 +4,7 @@ use super::file::{File, Kind};
 use super::finding::Finding;
 use super::{chrony, firewalld, fstab, kickstart, place, preset, sysctl, text, tmpfiles, unit};
 
-/// Checks one file by itself; the findings are in file order.
+/// Checks one file by itself. The findings are in the order of their places in the file.
 fn check_single(file: &File<'_>) -> Vec<Finding> {
     let mut findings = match Kind::of(&file.path) {
         Some(Kind::Kickstart) => kickstart::check(file.text),
@@ -26,8 +26,8 @@ fn check_single(file: &File<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Checks each of `files`, by itself and against the others. `whole`: these are all the files that
-/// are added to a node.
+/// Checks each of `files`, by itself and against the others. `whole`: whether these are all the
+/// files that are added to a node.
 pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let mut all: Vec<Vec<Finding>> = files.iter().map(check_single).collect();
     let tuned = files.iter().any(|file| {

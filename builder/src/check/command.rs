@@ -122,8 +122,8 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
         .collect())
 }
 
-/// The path on the node, guessed from the file's own path: from the last folder in it that is also
-/// a folder of the node's root.
+/// The path on the node, guessed from the file's own path: it starts at the last folder in that
+/// path that is also a folder of the node's root.
 fn path_on_node(path: &Path) -> String {
     let text = path.to_string_lossy();
     let at = ["/etc/", "/usr/lib/", "/usr/local/"]

@@ -7,7 +7,7 @@ use super::unit;
 pub(crate) struct File<'a> {
     /// Its name in findings.
     pub(crate) shown: String,
-    /// The path on the node. A kickstart is not stored on the node, and has only its name.
+    /// The path on the node. For a kickstart, which is not stored on the node, only its name.
     pub(crate) path: String,
     pub(crate) text: &'a str,
     /// Its permissions, if known.

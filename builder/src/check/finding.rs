@@ -16,7 +16,7 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// An error: CentOS 7.9 refuses it, or does not do what it says.
+    /// An error: CentOS 7.9 refuses the text, or does not do what the text says.
     pub(super) fn error(
         rule: &'static str,
         place: impl Into<Span>,
@@ -28,7 +28,7 @@ impl Finding {
         }
     }
 
-    /// A warning: it works, but hardly as meant.
+    /// A warning: it works, but probably not as intended.
     pub(super) fn warning(
         rule: &'static str,
         place: impl Into<Span>,
@@ -40,7 +40,7 @@ impl Finding {
         }
     }
 
-    /// Adds the effect on CentOS 7.9: the words after the caret.
+    /// Adds the effect on CentOS 7.9, which is shown after the caret.
     pub(super) fn effect(mut self, what: impl Into<String>) -> Self {
         self.diagnostic = self.diagnostic.label(what);
         self
@@ -52,7 +52,7 @@ impl Finding {
         self
     }
 
-    /// Whether it stops a build.
+    /// Whether the finding stops a build.
     pub(crate) fn stops_build(&self, strict: bool) -> bool {
         strict || self.diagnostic.severity == Severity::Error
     }

@@ -1,4 +1,4 @@
-//! /etc/fstab: which options take effect where, on kernel 3.10 and systemd 219.
+//! /etc/fstab: which options take effect, and where, on kernel 3.10 and systemd 219.
 
 mod options;
 

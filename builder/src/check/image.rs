@@ -120,15 +120,16 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     })
 }
 
-/// Checks every file of the node. If a file cannot be added at all, the recipe has the finding.
+/// Checks every file of the node. If a file cannot be added at all, the finding is reported for the
+/// recipe.
 fn rendered(
     recipe: &Recipe,
     user_files: &[UserFile],
     own: &mut Vec<Diagnostic>,
 ) -> Result<Vec<CheckedFile>> {
     let overlay = render::overlay(recipe)?;
-    // The digest of the overlay is only known once the overlay is packed; any other digest has the
-    // same form.
+    // The digest of the overlay is known only once the overlay is packed. Any other digest has the
+    // same form, so the check can use one.
     let kickstart = render::kickstart(recipe, Sha256::of(b""))?;
     let mut files = vec![File {
         shown: "image/centos7.ks".into(),
@@ -181,8 +182,9 @@ fn rendered(
     Ok(checked.filter(|file| !file.findings.is_empty()).collect())
 }
 
-/// Findings if a user's file is one of the image's own, or if one of two files is a folder of the
-/// other. The first `rendered` of `files` are the image's own.
+/// Findings if a user's file has the path of one of the image's own files, or if it and another
+/// file cannot both exist because one is a folder in the path of the other. The first `rendered` of
+/// `files` are the image's own.
 fn conflict_findings(
     file: &UserFile,
     path: &str,
@@ -263,7 +265,7 @@ mod tests {
             unknown[0].contains("|  | write sha256 = \"ffe840ff"),
             "{unknown:?}"
         );
-        // The table does not have 3.5.1.
+        // The table does not contain 3.5.1.
         assert_eq!(findings("3.5.1", &"7".repeat(64)), [""; 0]);
         let other = findings("3.5.1", &of("3.6.14"));
         assert!(

@@ -1,5 +1,5 @@
-//! The tables of what CentOS 7.9 knows. Each file in known/ names its source; docs/centos7.md says
-//! how it was made.
+//! The tables of what CentOS 7.9 knows. Each file in known/ names its source; docs/centos7.md
+//! describes how it was made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -66,7 +66,7 @@ pub(super) static UNITS: LazyLock<BTreeMap<&'static str, Directives>> =
 pub(super) static DAEMONS: LazyLock<BTreeMap<&'static str, Directives>> =
     LazyLock::new(|| sections(include_str!("known/systemd-219-daemons.txt")));
 
-/// What later daemons read, and what to write instead on 219.
+/// The directives that only later daemons read, each with what to write instead on 219.
 pub(super) static DAEMONS_LATER: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/systemd-daemons-later.txt")));
 
@@ -139,7 +139,7 @@ pub(super) static INSTALLER_ABSENT: LazyLock<BTreeSet<&'static str>> =
 pub(super) static CHRONY_LATER: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/chrony-later.txt")));
 
-/// Names of ports, and the numbers.
+/// The names of ports, each with its number.
 pub(super) static PORT_NAMES: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| {
         let mut names = pairs(include_str!("known/names-el7.txt"));
@@ -154,7 +154,7 @@ pub(super) static PROTOCOLS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(||
     rows.flat_map(str::split_whitespace).collect()
 });
 
-/// What CentOS's own presets enable.
+/// The units that CentOS's own presets enable.
 pub(super) static PRESETS: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/preset-stock.txt")));
 

@@ -1,7 +1,7 @@
 //! `builder check`: shows what CentOS 7.9 will do with a file, before a node finds out.
 //!
-//! There is one file for each kind of file: a pure function from the text to its findings. `known`
-//! has the tables of what CentOS 7.9 knows.
+//! Each kind of file has its own module: a pure function from the text to its findings. `known`
+//! contains the tables of what CentOS 7.9 knows.
 
 mod checker;
 mod chrony;

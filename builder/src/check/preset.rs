@@ -109,8 +109,8 @@ fn rest_fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// The characters of a set up to its ], which may be the first of them; and the rest of the
-/// pattern.
+/// The characters of a set up to the closing ], and the rest of the pattern. A ] at the start of
+/// the set is one of its characters.
 fn set(pattern: &str) -> Option<(&str, &str)> {
     let skip = usize::from(pattern.starts_with(['!', '^']));
     let end = pattern

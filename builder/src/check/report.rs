@@ -44,7 +44,7 @@ impl Report {
             .flat_map(|file| file.findings.iter().map(move |finding| (file, finding)))
     }
 
-    /// To standard error, in a compiler's format.
+    /// Prints the findings on standard error, in a compiler's format.
     pub(super) fn show(&self) {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         for (file, finding) in self.all() {
@@ -55,7 +55,7 @@ impl Report {
         }
     }
 
-    /// As JSON: a list of findings.
+    /// Formats the findings as JSON: a list.
     pub(super) fn json(&self) -> Result<String> {
         let placed = |(file, finding): (&'_ CheckedFile, &'_ Finding)| -> (usize, usize) {
             finding.diagnostic.position(&file.text)

@@ -33,7 +33,7 @@ pub(super) fn index(name: &str) -> Option<usize> {
     RULES.binary_search_by_key(&name, |rule| rule.name).ok()
 }
 
-/// The kind of a rule. A test proves that every finding names a rule of [`RULES`].
+/// The kind of the rule with this name. A test proves that every finding names a rule of [`RULES`].
 pub(super) fn kind(name: &str) -> RuleKind {
     index(name).map_or(RuleKind::Parser, |index| RULES[index].kind)
 }

@@ -9,7 +9,7 @@ use super::finding::Finding;
 use super::report::{CheckedFile, Report};
 use super::rules::{self, RULES};
 
-/// Where the user's guide to the rules is.
+/// The path of the user's guide to the rules.
 const PAGE: &str = "docs/centos7.md";
 
 /// One run, with every rule and every finding.
@@ -76,7 +76,7 @@ fn result(file: &CheckedFile, finding: &Finding) -> Value {
     })
 }
 
-/// A relative reference (RFC 3986). It escapes what a URI cannot hold, and also a colon, since a
+/// A relative reference (RFC 3986). It escapes what a URI cannot contain, and also a colon, since a
 /// colon would end a scheme.
 fn uri(path: &str) -> String {
     let mut out = String::new();

@@ -107,8 +107,8 @@ pub(super) fn is_sysctl_file(path: &str) -> bool {
                 .is_some_and(|(_, kind)| kind == "conf"))
 }
 
-/// How to have one file read after another. No name sorts after /etc/sysctl.conf, which is read
-/// last.
+/// Advice on how to have one file read after the other. No name sorts after /etc/sysctl.conf, which
+/// is read last.
 fn later_name(own: &str, other: &str) -> String {
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     if other == "/etc/sysctl.conf" {

@@ -1,6 +1,6 @@
 //! The corpus of faulty inputs: corpus/KIND/NAME.input holds files as `==> PATH ON THE NODE <==`
-//! and their text; NAME.expected holds the findings. UPDATE_CORPUS=1 writes NAME.expected again, to
-//! be read before it is committed.
+//! and their text; NAME.expected holds the findings. UPDATE_CORPUS=1 rewrites NAME.expected, which
+//! must be reviewed before it is committed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,8 +18,8 @@ use crate::render;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/check/corpus");
 
-/// The files of an input. `whole` as the first line: these are all the files that are added to a
-/// node.
+/// The files of an input. `whole` as the first line means that these are all the files that are
+/// added to a node.
 fn files(input: &str) -> (Vec<File<'_>>, bool) {
     let whole = input.starts_with("whole\n");
     let mut files = Vec::new();
@@ -182,7 +182,7 @@ fn ready() -> impl Iterator<Item = Recipe> {
         three.to_owned(),
         include_str!("../../../recipes/single-node.toml").to_owned(),
         include_str!("../../../recipes/demo.toml").to_owned(),
-        // Its units are in no other ready recipe.
+        // No other ready recipe contains its units.
         format!("{three}\n{auto}"),
     ];
     texts
@@ -230,14 +230,15 @@ fn all_that_the_ready_recipes_render_is_right() {
             .into_iter()
             .flatten()
             .collect();
-        // The units name protections that systemd enforces only if it is built with seccomp. 7.9's
-        // is not, and check says so.
+        // The units name protections that systemd enforces only if it is built with seccomp. CentOS
+        // 7.9's is not, and the check reports this.
         findings.retain(|finding| finding.rule != "unit/compiled-out");
         assert_eq!(findings, Vec::new());
     }
 }
 
-/// Nothing panics, every place is within the text, and every finding can be shown.
+/// Asserts that nothing panics, that every place is within the text, and that every finding can be
+/// shown.
 pub(super) fn check_robustly(path: &str, text: &str) {
     let files = [File {
         shown: path.into(),

@@ -1,4 +1,4 @@
-//! A piece of a file that knows its place in the file.
+//! A piece of a file, which knows its place in the file.
 
 use std::ops::Range;
 
@@ -21,8 +21,8 @@ impl<'a> TextSpan<'a> {
         self.at..self.at + self.text.len()
     }
 
-    /// A piece of it, by bytes from its own start. What is beyond its end or within a character is
-    /// cut off.
+    /// A piece of it, by bytes from its own start. The piece is empty if the range goes beyond the
+    /// end or starts or ends within a character.
     pub(super) fn slice(self, range: Range<usize>) -> Self {
         let text = self.text.get(range.clone()).unwrap_or_default();
         Self {

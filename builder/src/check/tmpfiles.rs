@@ -16,10 +16,10 @@ const TYPES: &str = "fFdDvpLcbCwetTaAxXrRzZmhH";
 /// Types whose path is a pattern (`needs_glob`).
 const GLOBS: &str = "wxXreRmzZtTaA";
 
-/// Types of which only one line per path is allowed (`takes_ownership`).
+/// Types that allow only one line per path (`takes_ownership`).
 const OWNERS: &str = "fFdeDvpLcbCwxXrR";
 
-/// The longest line that 219 reads in one piece (LINE_MAX of glibc, less its end).
+/// The longest line that 219 reads in one piece (glibc's LINE_MAX, less the line end).
 const MAX_LINE_BYTES: usize = 2046;
 
 /// The fields of a line. Here 219 knows quotes only around the argument.

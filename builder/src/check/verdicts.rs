@@ -1,4 +1,4 @@
-//! The verdicts of the real programs on some thousand texts, compared with the checker's. Each
+//! The verdicts of the real programs on several thousand texts, compared with the checker's. Each
 //! table names its program. Rules of the kinds advice and effect do not count here: they are about
 //! texts that the program accepts.
 
@@ -109,8 +109,8 @@ fn disagreements(all: &[Judged]) -> Vec<String> {
     out
 }
 
-/// Asserts that there are at least `least` texts, that each verdict has at least a tenth of them,
-/// and that there is no disagreement.
+/// Asserts that there are at least `least` texts, that each verdict applies to at least a tenth of
+/// them, and that there is no disagreement.
 fn agrees(all: &[Judged], least: usize) {
     assert!(all.len() >= least, "only {} texts", all.len());
     let taken = all
@@ -148,7 +148,7 @@ fn files_of_firewalld_are_judged_as_its_readers_do() {
 }
 
 proptest! {
-    /// A judged text, with a piece of another one in it.
+    /// Inserts a piece of one judged text into a different one.
     #[test]
     fn no_mixture_of_judged_texts_makes_a_checker_panic(
         which in any::<prop::sample::Index>(),

@@ -22,8 +22,8 @@ const LIBRARIES: [&str; 8] = [
 /// The newest symbol versions these libraries have.
 const NEWEST: [(&str, [u32; 3]); 2] = [("GLIBC_", [2, 17, 0]), ("GCC_", [4, 8, 0])];
 
-/// The largest number of records to read, so that a corrupt table that loops ends here and does not
-/// hang.
+/// The largest number of records to read, so that a corrupt table that loops does not make the
+/// check hang.
 const MAX_SYMBOLS: usize = 4096;
 
 impl std::fmt::Display for Version {
@@ -45,7 +45,7 @@ impl Version {
     }
 }
 
-/// Judges the symbol versions and libraries that a program needs. Each version comes with its
+/// Judges the symbol versions and libraries that a program needs. Each version is paired with its
 /// library's name.
 pub(super) fn judge(
     libraries: &[String],

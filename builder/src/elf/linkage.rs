@@ -34,19 +34,19 @@ pub(crate) enum NotForCentos7 {
         /// Its first bytes, in hexadecimal.
         found: String,
     },
-    /// It is shorter than its own headers say.
+    /// It is shorter than its own headers state.
     #[error(
         "it is cut short: {what} ends at byte {needs}, the file at {size}; copy or fetch it again"
     )]
     Truncated {
         /// The part that is incomplete.
         what: &'static str,
-        /// The end of that part, by the headers.
+        /// The end of that part according to the headers.
         needs: u64,
         /// The actual end of the file.
         size: u64,
     },
-    /// It is built for another machine.
+    /// It is built for a different machine.
     #[error(
         "it is built for {found}, the nodes are 64-bit x86-64: build it for the target x86_64-unknown-linux-musl"
     )]
@@ -54,7 +54,7 @@ pub(crate) enum NotForCentos7 {
         /// The machine that it is built for.
         found: String,
     },
-    /// It is built for another system.
+    /// It is built for a different system.
     #[error(
         "it is built for a system other than Linux (ELF OS ABI {0}): build it for x86_64-unknown-linux-musl"
     )]
@@ -85,5 +85,5 @@ pub(crate) enum NotForCentos7 {
     Damaged(&'static str),
 }
 
-/// What to do about a binary that is linked against too new a system.
+/// The remedy for a binary that is linked against too new a system.
 const STATIC: &str = "build a static one: cargo build --release --target x86_64-unknown-linux-musl (Go: CGO_ENABLED=0 go build)";

@@ -46,7 +46,7 @@ impl TestElf {
         }
     }
 
-    /// Its bytes, filled up with zeros to `size` (at least 512).
+    /// Its bytes, padded with zeros to `size` (at least 512).
     pub(crate) fn bytes(&self, size: usize) -> Vec<u8> {
         let size = size.max(512);
         let mut segments = vec![segment(1, 0, size as u64)];

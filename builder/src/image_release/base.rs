@@ -1,6 +1,6 @@
-//! The base of an image: the parts of it that reach a machine only by an installation. They are
-//! read from the rendered kickstart if they are commands in it, and from the recipe if a script of
-//! the kickstart handles them.
+//! The base of an image: the parts of it that reach a machine only through an installation. They
+//! are read from the rendered kickstart if they are commands in it, and from the recipe if a script
+//! of the kickstart handles them.
 
 use std::fmt::Display;
 
@@ -121,8 +121,8 @@ fn partitions(recipe: &Recipe) -> Vec<String> {
     ]
 }
 
-/// The sources of the packages: the digest of the metadata if it is pinned, because a mirror may
-/// then change without changing the packages.
+/// The sources of the packages. If the metadata is pinned, its digest represents them, because a
+/// mirror may then change without changing the packages.
 fn repositories(recipe: &Recipe) -> Vec<String> {
     let install = &recipe.install;
     let by = |digest: Option<&Sha256>, urls: Vec<String>| match digest {

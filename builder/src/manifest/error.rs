@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Why a manifest cannot be written, or why an image cannot be verified at all.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ManifestError {
-    /// The system refused an operation.
+    /// The operating system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
         /// The operation.
@@ -21,7 +21,7 @@ pub(crate) enum ManifestError {
     Wrong {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what was expected.
+        /// The fault, and what was expected instead.
         found: String,
     },
     /// There is nothing to verify.

@@ -20,8 +20,8 @@ pub(super) struct Listing {
     pub(super) strange: Vec<(String, &'static str)>,
 }
 
-/// Everything below a folder. The `measured` file was measured when it was written, and is not read
-/// again.
+/// Lists everything below a folder. The `measured` file was measured when it was written, and is
+/// not read again.
 pub(super) fn list(folder: &Path, measured: Option<&FileDigest>) -> Result<Listing, ManifestError> {
     let mut out = Listing::default();
     walk(folder, "", measured, &mut out)?;

@@ -22,7 +22,7 @@ pub(super) const SUMS: &str = "SHA256SUMS";
 /// The overlay in an image.
 pub(crate) const OVERLAY: &str = "overlay.tar.gz";
 
-/// What an image consists of.
+/// The description of everything that an image consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Manifest {
@@ -32,7 +32,7 @@ pub(crate) struct Manifest {
     pub builder: String,
     /// The recipe: its file name, without folders, and digest.
     pub recipe: FileDigest,
-    /// The etcd in the image.
+    /// The version of etcd in the image.
     pub etcd: EtcdVersion,
     /// The id of the key that the image trusts.
     pub trust: String,

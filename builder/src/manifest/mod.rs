@@ -33,21 +33,21 @@ pub(crate) use open::{Image, open};
 pub(crate) use report::SignatureState;
 pub(crate) use verify::verify;
 
-/// What only the builder knows of an image; the rest is read from its files.
+/// The facts about an image that only the builder knows; the rest is read from the image's files.
 #[derive(Debug, Clone)]
 pub(crate) struct ManifestInputs {
     /// The recipe: its file name without folders, its size and digest.
     pub recipe: FileDigest,
-    /// The etcd in the image.
+    /// The version of etcd in the image.
     pub etcd: EtcdVersion,
-    /// The key that the image trusts.
+    /// Returns the key that the image trusts.
     pub trust: PublicKey,
     /// The input files, in any order: the release's tarball, firstboot.
     pub inputs: Vec<FileDigest>,
     /// The overlay, measured while it was written: it is by far the largest file, and is not read
     /// again.
     pub packed: Option<FileDigest>,
-    /// What was packed into the overlay, in any order.
+    /// The entries that were packed into the overlay, in any order.
     pub overlay: Vec<OverlayEntry>,
 }
 

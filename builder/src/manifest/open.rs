@@ -1,4 +1,4 @@
-//! An image, opened for a comparison with another.
+//! An image, opened for a comparison with a different one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,7 +36,8 @@ pub(super) fn folder(dir: &Path) -> Result<PathBuf, ManifestError> {
     })
 }
 
-/// Reads an output's image. This does not check that the image is as it was built: `verify` does.
+/// Reads an output's image. This does not check that the image is unchanged since it was built;
+/// `verify` does.
 pub(crate) fn open(dir: &Path) -> Result<Image, ManifestError> {
     let image = folder(dir)?;
     let read = |name: &str| {

@@ -1,4 +1,4 @@
-//! The release next to an image: whether it is signed and belongs to this image.
+//! Checks the release next to an image: it must be signed and belong to this image.
 
 use std::fs;
 use std::io;
@@ -13,9 +13,9 @@ use super::format::{FileDigest, Manifest, OVERLAY};
 use super::report::Problem;
 
 impl Manifest {
-    /// The digest of the image: of the names and digests of its files, without the manifest. The
-    /// manifest names the recipe's text and the builder, which may change while every file of a
-    /// node stays the same.
+    /// The digest of the image, computed from the names and digests of its files except the
+    /// manifest. The manifest names the recipe's text and the builder, which may change while every
+    /// file of a node stays the same.
     pub(crate) fn image(&self) -> Sha256 {
         Sha256::of(files::sums(&self.outputs).as_bytes())
     }
@@ -43,8 +43,8 @@ pub(super) fn check(
 }
 
 fn objection(text: &[u8], key: &PublicKey, manifest: &Manifest) -> Option<String> {
-    // The manifest does not name the image's cluster, so this accepts the cluster that the release
-    // names.
+    // The manifest does not name the image's cluster, so any cluster that the release names is
+    // accepted.
     let named = || {
         let envelope: Envelope =
             serde_json::from_slice(text).map_err(|error| format!("it is not signed ({error})"))?;

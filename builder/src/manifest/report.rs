@@ -34,14 +34,14 @@ pub(crate) enum SignatureState {
         /// The key's id.
         key: String,
     },
-    /// It is signed by the key in the image itself: the image is consistent, but its maker is not
-    /// proven.
+    /// It is signed by the key in the image itself: the image is consistent, but nothing proves who
+    /// made it.
     OwnKey {
         /// The key's id.
         key: String,
     },
-    /// It is signed by the image's own key, but another key was given: the image is consistent, but
-    /// not from the expected builder.
+    /// It is signed by the image's own key, but a different key was given: the image is consistent,
+    /// but not from the expected builder.
     OtherKey {
         /// The id of the signing key.
         key: String,
@@ -87,7 +87,7 @@ pub(crate) struct Problem {
     /// What was expected, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
-    /// The most informative line found.
+    /// The actual value, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
 }

@@ -96,7 +96,7 @@ impl Image {
         verify(self.dir.path(), None).unwrap()
     }
 
-    /// The paths in which verification finds problems after a change.
+    /// The paths for which verification finds problems after a change.
     fn after(change: impl FnOnce(&Self)) -> Vec<String> {
         let image = Self::new();
         change(&image);

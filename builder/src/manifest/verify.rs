@@ -1,5 +1,5 @@
-//! `builder verify`: verifies every digest again. One pass reads the files; the rest are pure
-//! comparisons.
+//! `builder verify`: verifies every digest again. One pass reads the files; everything after it is
+//! pure comparison.
 
 mod compare;
 
@@ -153,8 +153,8 @@ fn overlay_key(
     Ok(own)
 }
 
-/// Compares the image's files with `SHA256SUMS`. Where the manifest, or the signature for it,
-/// vouches for a file, the problem is that of `SHA256SUMS`.
+/// Compares the image's files with `SHA256SUMS`. If the manifest, or the signature for it, vouches
+/// for a file, the problem is reported for `SHA256SUMS`.
 fn against_listed_sums(
     image: &Path,
     found: &[FileDigest],
@@ -181,7 +181,7 @@ fn against_listed_sums(
     Ok(from_sums)
 }
 
-/// Whether the manifest is signed, by a signature that is written as the builder writes it: a
+/// Whether the manifest is signed, and the signature is written as the builder writes it: a
 /// signature does not cover the blanks around it.
 fn is_signed_as_written(signature: &SignatureState, envelope: Option<&[u8]>, image: &Path) -> bool {
     let as_written = || {
@@ -211,7 +211,7 @@ fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[File
         return signed;
     }
     let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();
-    // If neither has the file, only `SHA256SUMS` knows its name.
+    // If neither the manifest nor the image has the file, only `SHA256SUMS` names it.
     of(&manifest.outputs) == of(found)
 }
 

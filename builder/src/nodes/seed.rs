@@ -9,15 +9,15 @@ use recipes::Sha256;
 
 const SECTOR: usize = 512;
 
-/// What FAT12 needs besides the files with this geometry, rounded up: boot sector, two tables of at
-/// most 12 sectors, and the root directory.
+/// The number of sectors that FAT12 needs in addition to the files with this geometry, rounded up:
+/// boot sector, two tables of at most 12 sectors, and the root directory.
 const OVERHEAD: usize = 64;
 
 /// FAT12 has fewer clusters than this (Microsoft's "FAT: General Overview of On-Disk Format"). With
 /// one sector per cluster that is 2 MB, some hundred times the size of a node's files.
 const MAX_CLUSTERS: usize = 4084;
 
-/// The image with these files in its root.
+/// A disk image with these files in its root.
 pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
     let data: usize = files
         .iter()
@@ -45,7 +45,7 @@ pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
         .total_sectors(total)
         .bytes_per_cluster(512)
         .max_root_dir_entries(16)
-        // One track: a reader that checks the geometry of so small a disk finds a valid one.
+        // One track: a reader that checks the geometry of such a small disk finds a valid one.
         .sectors_per_track(u16::try_from(sectors).unwrap_or(u16::MAX))
         .heads(1)
         .volume_id(u32::from_be_bytes([a, b, c, d]))

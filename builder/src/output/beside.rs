@@ -23,8 +23,8 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = entry.path();
         if name.starts_with(&old) {
-            // If the build was killed between the two renames, the old output goes back. If it was
-            // killed after them, the old output is no longer needed.
+            // If the build was killed between the two renames, the old output is put back. If it
+            // was killed after them, the old output is no longer needed.
             if target.symlink_metadata().is_err() {
                 fs::rename(&path, target)
                     .map_err(io_error("put the old output back from it", &path))?;
@@ -40,9 +40,9 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Whether the build of a temporary folder has ended. The lock tells, because the process number
-/// may by now belong to another process or come from another container. If folders cannot be
-/// locked, the number must do.
+/// Whether the build of a temporary folder has ended. This is determined by the lock, because the
+/// process number may by now belong to a different process or be from a different container. If
+/// folders cannot be locked, the number has to suffice.
 fn is_dead(temp: &Path, pid: &str) -> bool {
     let Ok(file) = File::open(temp) else {
         return false;
@@ -72,7 +72,7 @@ pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
     match rustix::fs::renameat_with(CWD, temp, CWD, target, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),
         Err(Errno::NOENT) => fs::rename(temp, target).map_err(failed),
-        // NFS, old overlay file systems and some FUSE file systems cannot exchange.
+        // NFS, old overlay file systems and some FUSE file systems cannot exchange two folders.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => replace_in_two(temp, target),
         Err(Errno::BUSY) => Err(OutputError::Refused {
             path: target.to_owned(),

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 /// Why the output cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
-    /// The system refused an operation.
+    /// The operating system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
         /// The operation.
         doing: &'static str,
         /// The file or folder of the operation.
         path: PathBuf,
-        /// The error of the system.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The folder must not be replaced.
@@ -23,7 +23,7 @@ pub(crate) enum OutputError {
         path: PathBuf,
         /// Why.
         found: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
     },
 }

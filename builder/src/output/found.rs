@@ -19,8 +19,8 @@ const OURS: [&str; 4] = ["image", "nodes", "pxe", RELEASE_FILE];
 pub(crate) enum Replaceable {
     /// Any.
     Any,
-    /// An output whose nodes trust the key with this ID: it is of the same PKI folder, and thus of
-    /// the same cluster. Without an ID: none.
+    /// An output whose nodes trust the key with this ID: it was built with the same PKI folder, and
+    /// thus belongs to the same cluster. Without an ID, no output may be replaced.
     SignedBy(Option<String>),
 }
 

@@ -24,8 +24,8 @@ pub(super) fn discard(temp: &Path) {
 }
 
 /// From now on an interrupt (^C, SIGTERM, SIGHUP) ends the program cleanly: it removes half-written
-/// output, reports if there was any, and exits with 128 plus the signal's number (130 for ^C), as
-/// shells do. Call this once, early in `main`.
+/// output, reports that it did so if there was any, and exits with 128 plus the signal's number
+/// (130 for ^C), as shells do. Call this once, early in `main`.
 pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;

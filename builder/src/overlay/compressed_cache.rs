@@ -35,8 +35,8 @@ impl CompressedCache {
         self.0.join(content.to_string())
     }
 
-    /// This compressor's entries for a content, each with the content's size and the entry's own
-    /// digest.
+    /// This compressor's entries for the content with this digest, each with the content's size and
+    /// the entry's own digest.
     fn entries(&self, content: Sha256) -> impl Iterator<Item = (PathBuf, u64, Sha256)> + use<> {
         let entry = |entry: fs::DirEntry| {
             let name = entry.file_name().into_string().ok()?;
@@ -66,8 +66,8 @@ impl CompressedCache {
         for (path, found, digest) in self.entries(content) {
             let bytes = fs::read(&path).ok()?;
             if found == size && digest == Sha256::of(&bytes) {
-                // Records for `sweep` that the entry was used today. If that fails, the content is
-                // only compressed again some day.
+                // Records for `sweep` that the entry was used today. If that fails, the only
+                // consequence is that the content is compressed again some day.
                 let _ = File::options()
                     .append(true)
                     .open(&path)

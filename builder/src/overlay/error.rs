@@ -41,12 +41,12 @@ pub(crate) enum OverlayError {
     Changed {
         /// The file.
         path: PathBuf,
-        /// The digest verified.
+        /// The verified digest.
         expected: Sha256,
-        /// The digest now.
+        /// The current digest.
         found: Sha256,
     },
-    /// Reading or writing a file failed.
+    /// A file could not be read or written.
     #[error("cannot {what} {}: {source}{}", .path.display(), remedy(.source))]
     Io {
         /// The operation, as a verb.
@@ -59,7 +59,7 @@ pub(crate) enum OverlayError {
 }
 
 impl OverlayError {
-    /// Wraps a system error about a file.
+    /// Wraps the operating system's error about a file.
     pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }

@@ -10,12 +10,13 @@ use flate2::{Compression, GzBuilder};
 /// does not find the old bytes. A test compares the version with Cargo.lock.
 pub(super) const COMPRESSOR: &str = "zlib-rs-0.6.8-level9-1m";
 
-/// The most input for one gzip member. Each member starts with an empty window: at 1 MiB that costs
-/// 0.15 % of the size of etcd's binaries, and 60 members keep any number of cores busy.
+/// The largest amount of input for one gzip member. Each member starts with an empty window: at 1
+/// MiB that costs 0.15 % of the size of etcd's binaries, and 60 members keep any number of cores
+/// busy.
 pub(super) const MEMBER_BYTES: usize = 1 << 20;
 
 /// At level 9, zlib-rs makes etcd's binaries 0.9 % smaller than gzip -6 does, in the same time on
-/// one core; at levels 6 to 8, larger.
+/// one core; at levels 6 to 8, it makes them larger than gzip -6 does.
 const LEVEL: u32 = 9;
 
 /// Compresses each of these segments into gzip members, in order.

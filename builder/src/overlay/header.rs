@@ -7,9 +7,9 @@ use super::{Entry, Kind, OverlayError};
 /// The block size of tar: headers are one block, contents are padded to whole ones.
 pub(super) const BLOCK: usize = 512;
 
-/// Seven octal digits, for owners.
+/// The largest number with seven octal digits, for owners.
 const MAX_ID: u64 = 0o7_777_777;
-/// Eleven octal digits, for sizes and times.
+/// The largest number with eleven octal digits, for sizes and times.
 const MAX_SIZE: u64 = 0o77_777_777_777;
 /// The latest date that a file can have, in seconds since 1970: a day in 2242.
 pub(crate) const LATEST: u64 = MAX_SIZE;

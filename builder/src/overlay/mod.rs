@@ -5,9 +5,9 @@
 //! (all of it together).
 //!
 //! The archive is one tar stream, compressed as many concatenated gzip members. By RFC 1952 (2.2)
-//! that is a gzip file, and gzip 1.5 and tar 1.26 of CentOS 7 read it as one. It has two
-//! advantages: the members of a large file are compressed in parallel, and they are compressed only
-//! once while the file does not change.
+//! that is a gzip file, and gzip 1.5 and tar 1.26 of CentOS 7 read it as one. This has two
+//! advantages: the members of a large file are compressed in parallel, and a file is compressed
+//! only once as long as it does not change.
 
 mod compressed_cache;
 mod entry;

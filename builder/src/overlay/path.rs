@@ -7,7 +7,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodePath(String);
 
-/// The text is not such a path.
+/// The error for a text that is not such a path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is not a path for the overlay: {why}; write it as in etc/etcd/etcd.conf", .text.escape_debug())]
 pub(crate) struct PathError {

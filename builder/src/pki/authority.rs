@@ -24,10 +24,10 @@ pub(crate) enum Authority {
     Own,
     /// The user's.
     Provided {
-        /// Its certificate, PEM. While one authority replaces another, the file may hold more than
-        /// one: all of them are trusted, and the one that matches the key signs.
+        /// Its certificate, in PEM. While one authority replaces another, the file may hold more
+        /// than one certificate: all of them are trusted, and the one that matches the key signs.
         cert: PathBuf,
-        /// Its private key, PEM, PKCS #8.
+        /// Its private key, in PEM (PKCS #8).
         key: PathBuf,
     },
 }
@@ -233,8 +233,8 @@ pub(super) fn own(
     params.self_signed(pair)
 }
 
-/// From shortly before now until this many days from now, or until the last date that a certificate
-/// can contain.
+/// The validity period: from shortly before now until this many days from now, or until the last
+/// date that a certificate can contain.
 pub(super) fn validity(now: OffsetDateTime, days: u32) -> (OffsetDateTime, OffsetDateTime) {
     // RFC 5280, 4.1.2.5: this means "has no well-defined end".
     let last = OffsetDateTime::UNIX_EPOCH + StdDuration::from_secs(253_402_300_799);

@@ -18,7 +18,7 @@ use super::{Event, PkiError, store};
 /// The record's name in the folder.
 pub(super) const FILE: &str = "cluster.json";
 
-/// The facts that tell a cluster from others.
+/// The facts that distinguish a cluster from others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cluster {
@@ -62,9 +62,9 @@ impl fmt::Display for Cluster {
 }
 
 impl Cluster {
-    /// Whether two records describe one cluster at two times. `etcd` is the default name and
-    /// `cluster.local` the default domain, so names alone do not tell clusters apart: at least one
-    /// address must be the same.
+    /// Whether two records describe the same cluster at different times. `etcd` is the default name
+    /// and `cluster.local` the default domain, so names alone do not tell clusters apart: at least
+    /// one address must be the same.
     fn is(&self, other: &Self) -> bool {
         let addresses = |cluster: &Self| cluster.nodes.values().copied().collect::<BTreeSet<_>>();
         (&self.name, &self.domain) == (&other.name, &other.domain)
@@ -131,14 +131,14 @@ struct Evidence {
     path: PathBuf,
     /// The organization, which the builder sets to the cluster's name.
     name: Option<String>,
-    /// Whether the certificate is in use, and was not replaced.
+    /// Whether the certificate is in use and has not been replaced.
     in_use: bool,
     sans: BTreeSet<String>,
 }
 
-/// Checks a folder without a record. Every certificate in it must be of the cluster, and one server
-/// certificate in use must cover a node's full name and address. A folder that has issued nothing
-/// does not belong to a cluster yet.
+/// Checks a folder without a record. Every certificate in it must belong to the cluster, and one
+/// server certificate in use must cover a node's full name and address. A folder that has issued
+/// nothing does not belong to a cluster yet.
 ///
 /// The issuer of `ready_made` certificates chose their organization.
 fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result<(), PkiError> {
@@ -234,7 +234,7 @@ pub(crate) fn assign(
     })
 }
 
-/// Writes the record.
+/// Writes the record into the folder.
 pub(super) fn record(dir: &Path, text: &str) -> Result<(), PkiError> {
     store::overwrite(&dir.join(FILE), text.as_bytes(), store::PUBLIC)
 }

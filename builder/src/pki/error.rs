@@ -9,14 +9,14 @@ use super::Mismatch;
 /// Why the PKI cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PkiError {
-    /// The system refused an operation.
+    /// The operating system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
         /// The operation, such as "read it".
         doing: &'static str,
         /// The file or folder of the operation.
         path: PathBuf,
-        /// The error of the system.
+        /// The operating system's error.
         source: io::Error,
     },
     /// A file or folder is not as it must be.
@@ -24,7 +24,7 @@ pub(crate) enum PkiError {
     Wrong {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong with it, and what was expected.
+        /// The fault, and what was expected instead.
         found: String,
         /// The remedy.
         remedy: String,
@@ -35,7 +35,7 @@ pub(crate) enum PkiError {
     Unfit {
         /// The certificate.
         path: PathBuf,
-        /// Everything that is wrong with it.
+        /// All its faults.
         mismatches: Vec<Mismatch>,
     },
     /// Another build holds the folder.
@@ -52,7 +52,7 @@ pub(crate) enum PkiError {
     Make {
         /// The file it was meant for.
         path: PathBuf,
-        /// The error of the certificate library.
+        /// The certificate library's error.
         source: rcgen::Error,
     },
 }
@@ -69,7 +69,7 @@ impl PkiError {
         }
     }
 
-    /// For `map_err`: an operation on a path.
+    /// For `map_err`: wraps the error of an operation on a path.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io {
@@ -79,7 +79,7 @@ impl PkiError {
         }
     }
 
-    /// Something found wrong at a path, and its remedy.
+    /// The error for something wrong at a path, with its remedy.
     pub(super) fn wrong(path: &Path, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Wrong {
             path: path.to_owned(),
@@ -88,7 +88,7 @@ impl PkiError {
         }
     }
 
-    /// For `map_err`: making the contents of a path.
+    /// For `map_err`: wraps the error from making the contents of a path.
     pub(super) fn make(path: &Path) -> impl FnOnce(rcgen::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Make { path, source }

@@ -1,9 +1,9 @@
-//! What an operator learns about a PKI folder while a command works on it.
+//! The events that an operator is told about while a command works on a PKI folder.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Something that a person who builds should know.
+/// An event that the operator of a build should know about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A file was made.

@@ -11,7 +11,8 @@ use super::authority::{serial, validity};
 use super::certificate::Certificate;
 use super::validate::{Role, Subject};
 
-/// Makes the certificate for a key, PEM, signed by the authority. It never outlives the authority.
+/// Makes the certificate for a key, signed by the authority, in PEM. The certificate never outlives
+/// the authority.
 pub(super) fn issue(
     (authority, issuer): &(Certificate, Issuer<'static, KeyPair>),
     role: Role,

@@ -1,13 +1,13 @@
-//! How long certificates live.
+//! The lifetimes of certificates.
 
 use recipes::recipe::Tls;
 
-/// How long certificates live, in days.
+/// The lifetimes of certificates, in days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetimes {
     /// The builder's own CA.
     pub authority: u32,
-    /// A node's certificates. They end with the CA at the latest.
+    /// A node's certificates. They expire with the CA at the latest.
     pub certificate: u32,
     /// A node's certificate that has less than this left is replaced by the next build.
     pub renew_before: u32,

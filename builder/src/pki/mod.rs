@@ -129,7 +129,7 @@ impl Pki {
     }
 
     /// Whether the signing key is still unpublished: no document that is signed with it has left
-    /// the builder. The nodes' folder does not tell, because an operator may put ready-made
+    /// the builder. The nodes' folder does not show this, because an operator may put ready-made
     /// certificates into it before the first build.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
@@ -140,8 +140,8 @@ impl Pki {
         &self.events
     }
 
-    /// The serial of an image, by its digest: one more than the last if the image differs from the
-    /// last.
+    /// The serial of an image, by its digest: one more than the last serial if the image differs
+    /// from the last one.
     pub(crate) fn serial(&self, image: Sha256) -> Result<u64, PkiError> {
         serial::of(&self.dir, image)
     }
@@ -159,8 +159,8 @@ impl Pki {
         Ok(Some(keys))
     }
 
-    /// A node's certificates: the existing ones while they are valid, otherwise new ones; and,
-    /// while an authority is being replaced, those by the previous authority.
+    /// A node's certificates: the existing ones while they are valid, otherwise new ones. While an
+    /// authority is being replaced, also the ones that the previous authority issued.
     pub(crate) fn node_tls(
         &mut self,
         subject: &Subject<'_>,
@@ -252,8 +252,8 @@ impl Pki {
         Requirements {
             role,
             subject: *subject,
-            // A certificate issued here must be from the current issuer, or a CA could never be
-            // phased out.
+            // A certificate that was issued here must be from the current issuer, because otherwise
+            // a CA could never be phased out.
             authorities: issuer.map_or(self.signer.trusted.as_slice(), std::slice::from_ref),
             now: self.now,
             renew_until: authority::validity(self.now, self.lifetimes.renew_before).1,
@@ -296,7 +296,7 @@ impl Pki {
         for path in [cert, key].into_iter().flatten() {
             kept.push((path.to_owned(), store::archive(path, self.now)?));
         }
-        // One line for the pair: the key is always replaced together with the certificate.
+        // One event covers the pair: the key is always replaced together with the certificate.
         if let Some((path, kept)) = kept.into_iter().next() {
             let why = why.map_or_else(|| "it is not a private key".to_owned(), Mismatch::list);
             self.events.push(Event::Replaced { path, why, kept });

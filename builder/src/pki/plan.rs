@@ -1,5 +1,5 @@
-//! What a build does with the authority of its PKI folder. It decides first, and writes only after
-//! the whole folder has been checked.
+//! What a build does with the authority of its PKI folder. The build decides first, and writes only
+//! after the whole folder has been checked.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::{Event, Lifetimes, PkiError, store};
 /// The planned change to a folder's authority: decided, but not yet written.
 #[derive(Debug)]
 pub(super) enum AuthorityPlan {
-    /// Make one, with this key if a killed build has left one.
+    /// Make an authority, with this key if a killed build has left one.
     Make(Option<KeyPair>),
     /// Keep the folder's authority.
     Keep(Signer),
@@ -54,7 +54,7 @@ impl AuthorityPlan {
             }
             // An authority that has signed nothing was left by a failed build: no node trusts it.
             (Some(signer), _, false) => Ok(Self::Take(signer)),
-            // A new CA beside old certificates would cut every running member off at its next
+            // A new CA alongside old certificates would cut every running member off at its next
             // rebuild.
             (None, false, false) if used => refused(
                 "it is missing, and the folder has signed documents or certificates of nodes",
@@ -103,7 +103,7 @@ fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
 
 /// Refuses to replace the authority of issued certificates with one that shares no certificate with
 /// it. If they share one, nodes that trust the old file and nodes that trust the new one have an
-/// authority in common, which is how to change the CA of a running cluster.
+/// authority in common, and the CA of a running cluster can be changed in this way.
 fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     let (old_pem, old) = read_cert(kept)?;
     if old_pem == given.pem

@@ -1,5 +1,5 @@
-//! A node's certificates by the authority that is being replaced. The node presents them until all
-//! others trust the new authority, so that members that do not trust it yet still accept a node
+//! A node's certificates from the authority that is being replaced. The node presents them until
+//! all others trust the new authority, so that members that do not trust it yet still accept a node
 //! that is reinstalled in the meantime.
 
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::{Event, Pki, PkiError, files, store};
 const BEFORE: &str = "before";
 
 impl Pki {
-    /// All three pairs. A pair that can no longer be used is archived.
+    /// All three pairs from the previous authority. A pair that can no longer be used is archived.
     pub(super) fn previous_ca_tls(
         &mut self,
         node: &Path,
@@ -51,8 +51,8 @@ impl Pki {
         }))
     }
 
-    /// Keeps a pair that is about to be replaced, if the reason is the authority. If the build is
-    /// killed here, the next one repeats this.
+    /// Keeps a pair that is about to be replaced because of the authority. If the build is killed
+    /// here, the next one repeats this.
     pub(super) fn keep_previous(
         &self,
         node: &Path,

@@ -1,6 +1,6 @@
 //! Replaces the authority: `rotate` makes the next one and has both trusted; `retire` keeps only
-//! the one that signs. If either is killed at any moment, the folder is still usable for builds,
-//! and the same command continues.
+//! the one that signs. If either command is killed at any moment, builds can still use the folder,
+//! and running the same command again continues the work.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::{Event, PkiError, authority, store};
 /// The next authority's key, until it takes the place of `ca.key`.
 const NEXT: &str = "next-ca.key";
 
-/// The authority's key, which the folder must have, and all certificates beside it.
+/// The authority's key, which the folder must contain, and all the certificates beside it.
 struct OwnAuthority {
     cert: std::path::PathBuf,
     key: std::path::PathBuf,
@@ -42,7 +42,7 @@ impl OwnAuthority {
         })
     }
 
-    /// The certificate of the authority that signs.
+    /// The certificate of the signing authority.
     fn signer(&self) -> Result<&Certificate, PkiError> {
         let public = authority::read_key(&self.key)?.subject_public_key_info();
         self.trusted
@@ -114,7 +114,7 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
     Ok(events)
 }
 
-/// Keeps the authority that signs as the only trusted one.
+/// Keeps the signing authority as the only trusted one.
 pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
     let _lock = store::existing(dir)?;
     let own = OwnAuthority::of(dir)?;
@@ -163,7 +163,7 @@ pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiE
     }])
 }
 
-/// Each certificate of a PEM text, with the text before it.
+/// Splits a PEM text after each certificate; every item is a certificate and the text before it.
 fn blocks(pem: &str) -> impl Iterator<Item = &str> {
     pem.split_inclusive("-----END CERTIFICATE-----")
 }

@@ -1,5 +1,5 @@
-//! The serial of the cluster's newest image. It counts up by one whenever an image differs from the
-//! last, so that a node can tell a newer image from an older one.
+//! The serial of the cluster's newest image. It increases by one whenever an image differs from the
+//! previous one, so that a node can tell a newer image from an older one.
 
 use std::path::Path;
 
@@ -20,8 +20,9 @@ struct Newest {
     image: Sha256,
 }
 
-/// The serial of this image: that of the last build if the image is the same, otherwise the next
-/// one. It is durable when this returns. The caller holds the lock of the folder.
+/// Returns the serial of this image: the last build's serial if the image is the same, otherwise
+/// the next one. It has been stored durably by the time this function returns. The caller must hold
+/// the folder's lock.
 pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     let path = dir.join(FILE);
     let wrong = |found: String| {

@@ -1,4 +1,5 @@
-//! `builder pki show`: every certificate of a folder, and its problems. It never shows a key.
+//! `builder pki show`: lists every certificate of a folder, with its problems. It never shows a
+//! key.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -20,24 +21,24 @@ pub(crate) struct CertInfo {
     pub subject: String,
     /// Its issuer.
     pub issuer: String,
-    /// The names and addresses it is good for.
+    /// The names and addresses that it covers.
     pub sans: Vec<String>,
-    /// The purposes it is good for.
+    /// The purposes for which it may be used.
     pub ekus: Vec<String>,
     /// The start of its validity, RFC 3339.
     pub not_before: String,
     /// The end of its validity, RFC 3339.
     pub not_after: String,
-    /// The number of whole days until then; negative once it has expired.
+    /// The number of whole days until it expires; negative once it has expired.
     pub days_left: i64,
-    /// The fingerprint of its DER, as `openssl x509 -fingerprint -sha256` prints it, without the
-    /// colons.
+    /// The fingerprint of its DER form, as `openssl x509 -fingerprint -sha256` prints it, but
+    /// without the colons.
     pub fingerprint: Option<Sha256>,
     /// Its problems; empty if it is good.
     pub problems: Vec<String>,
 }
 
-/// Every certificate of a PKI folder: the authority's first, then the nodes' by name.
+/// Lists every certificate of a PKI folder: the authority's first, then the nodes', sorted by name.
 pub(crate) fn show(dir: &Path, now: OffsetDateTime) -> Result<Vec<CertInfo>, PkiError> {
     let ca = dir.join("ca.crt");
     let Some(pem) = store::read(&ca)? else {
@@ -73,7 +74,7 @@ pub(super) fn leaves(dir: &Path) -> Result<Vec<PathBuf>, PkiError> {
     Ok(leaves)
 }
 
-/// The paths in a folder, sorted; none if there is no such folder.
+/// The paths in a folder, sorted; empty if the folder does not exist.
 pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, PkiError> {
     if !folder.is_dir() {
         return Ok(Vec::new());
@@ -120,7 +121,7 @@ fn file(
             }
         }
         (false, Some(_)) => problems.push("its private key is missing".to_owned()),
-        // An authority's key may well be elsewhere.
+        // An authority's key may well be kept elsewhere.
         (false, None) => {}
     }
     if let (Some(trusted), true) = (trusted, problems.is_empty()) {
@@ -168,7 +169,7 @@ fn unreadable(path: &Path, why: String) -> CertInfo {
     }
 }
 
-/// The same as text: a line for each certificate, with its details and its problems below it.
+/// The list as text: a line for each certificate, with its details and problems below.
 pub(crate) fn table(infos: &[CertInfo], dir: &Path) -> String {
     let name = |info: &CertInfo| {
         info.path

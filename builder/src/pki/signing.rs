@@ -14,7 +14,7 @@ const KEY: &str = "signing.key";
 /// The public half, which images trust.
 const PUBLIC: &str = "signing.pub";
 
-/// The public key of a folder, if it has one that can be read.
+/// The public key of a folder, if the folder has one and it can be read.
 pub(crate) fn trust(dir: &Path) -> Option<PublicKey> {
     store::read(&dir.join(PUBLIC))
         .ok()

@@ -20,7 +20,7 @@ use crate::text_file;
 /// removes it.
 const UNFINISHED: &str = ".unfinished-";
 
-/// No file of a PKI folder is larger.
+/// The maximum size of a file in a PKI folder.
 const LIMIT: u64 = 1 << 20;
 
 /// The mode of a private key.
@@ -102,8 +102,8 @@ pub(super) fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiE
     sync_parent(path)
 }
 
-/// Writes a file as `put` does, but replaces an existing one, which is kept under a name with the
-/// current time. Returns that name. At every moment one of the two exists, complete.
+/// Writes a file as `put` does, but replaces an existing one, which is kept under a name that
+/// contains the current time. Returns that name. At every moment one of the two exists, complete.
 pub(super) fn replace(
     path: &Path,
     bytes: &[u8],
@@ -130,7 +130,7 @@ pub(super) fn supersede(
     Ok(kept)
 }
 
-/// Gives a file a second name, durably, replacing any file that had it.
+/// Durably gives a file a second name, replacing any file that already has that name.
 pub(super) fn link(path: &Path, second: &Path) -> Result<(), PkiError> {
     match fs::remove_file(second) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -147,7 +147,8 @@ fn link_to_archive(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError
     Ok(aside)
 }
 
-/// The new contents of a file, flushed, under a temporary name that a later sweep would remove.
+/// Writes and flushes the new contents of a file under a temporary name; a later sweep would remove
+/// it.
 fn unfinished(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, PkiError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
@@ -166,7 +167,7 @@ fn unfinished(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, Pki
     Ok(file)
 }
 
-/// Archives a file under a name with the current time, and returns that name.
+/// Archives a file under a name that contains the current time, and returns that name.
 pub(super) fn archive(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
     let aside = archive_path(path, now);
     fs::rename(path, &aside).map_err(PkiError::io("move it aside", path))?;
@@ -181,8 +182,8 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
         name.push(format!(".old-{stamp}{suffix}"));
         PathBuf::from(name)
     };
-    // No other process writes here because of the lock, so there is no race between this check and
-    // the rename.
+    // The lock keeps all other processes from writing here, so there is no race between this check
+    // and the rename.
     let mut aside = name(String::new());
     let mut count = 1;
     while aside.symlink_metadata().is_ok() {
@@ -257,12 +258,12 @@ pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
     Ok(lock)
 }
 
-/// Keeps other builds out of the folder until it is dropped, or its process is gone.
+/// Keeps other builds out of the folder until it is dropped or its process has ended.
 #[derive(Debug)]
 pub(super) struct Lock(#[allow(dead_code)] File);
 
 impl Lock {
-    /// Waits for the folder's lock, for at most `patience`.
+    /// Waits at most `patience` for the folder's lock.
     pub(super) fn take(folder: &Path, patience: Duration) -> Result<Self, PkiError> {
         let path = folder.join(".lock");
         let file = OpenOptions::new()
@@ -291,7 +292,8 @@ impl Lock {
     }
 }
 
-/// How long a build waits for another one to release the folder: issuing takes milliseconds.
+/// How long a build waits for another one to release the folder. Issuing certificates takes only
+/// milliseconds.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

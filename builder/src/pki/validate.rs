@@ -1,4 +1,4 @@
-//! Whether a node can use a certificate: a pure function of the parsed facts.
+//! Decides whether a node can use a certificate: a pure function of the parsed facts.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::certificate::{Certificate, chains, public_half, utc};
 
-/// The node a certificate is for.
+/// The node that a certificate is for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
     /// Its cluster.
@@ -47,8 +47,8 @@ impl Role {
         }
     }
 
-    /// A peer is both ends of its connections. The same is true of etcd's server certificate: its
-    /// gRPC gateway presents it as a client to its own port (etcd-io/etcd#9785).
+    /// A peer acts as both client and server. So does etcd with its server certificate: its gRPC
+    /// gateway presents that certificate as a client to its own port (etcd-io/etcd#9785).
     pub(super) fn ekus(self) -> &'static [&'static str] {
         match self {
             Self::Server | Self::Peer => &["serverAuth", "clientAuth"],
@@ -56,11 +56,11 @@ impl Role {
         }
     }
 
-    /// The names and addresses under which others reach the node. A client has none, since it is
-    /// never connected to.
+    /// The names and addresses under which others reach the node. A client has none, since nothing
+    /// connects to it.
     ///
-    /// `localhost` and the loopback addresses are there for etcdctl on the node, which must work
-    /// when the network does not.
+    /// `localhost` and the loopback addresses are included for etcdctl on the node, which must work
+    /// even when the network does not.
     pub(super) fn sans(self, subject: &Subject<'_>) -> BTreeSet<String> {
         if self == Self::Client {
             return BTreeSet::new();
@@ -76,9 +76,9 @@ impl Role {
             .collect()
     }
 
-    /// etcd uses the common name of a client's certificate as its user once authentication is on
-    /// (`--client-cert-auth`, etcd's "Using TLS common name"). The node's own client must then be
-    /// `root`, or firstboot could no longer list, remove and add members. That holds for gRPC;
+    /// Once authentication is on, etcd uses the common name of a client's certificate as its user
+    /// name (`--client-cert-auth`, etcd's "Using TLS common name"). The node's own client must then
+    /// be `root`, or firstboot could no longer list, remove and add members. This holds for gRPC;
     /// etcd's JSON gateway ignores the common name (seen with 3.4.23 and 3.6.14).
     pub(super) fn common_name(self, subject: &Subject<'_>) -> String {
         // RFC 5280, appendix A: a common name has at most 64 characters. TLS libraries use the SANs
@@ -92,8 +92,8 @@ impl Role {
     }
 }
 
-/// The builder's certificates have it, since some resolvers return `::1` for `localhost`;
-/// ready-made certificates need not have it.
+/// The builder's certificates include it, since some resolvers return `::1` for `localhost`;
+/// ready-made certificates need not include it.
 const OPTIONAL_SAN: &str = "IP:::1";
 
 /// One reason why a node cannot use a certificate.
@@ -129,7 +129,7 @@ pub(crate) enum Mismatch {
     /// It lacks these purposes.
     #[error("its extended key usage lacks {0}")]
     MissingEkus(String),
-    /// It does not lead to the authority.
+    /// Its chain does not lead to the authority.
     #[error("{0}")]
     Chain(String),
     /// It has the wrong common name.
@@ -153,8 +153,8 @@ impl Mismatch {
     }
 
     /// Whether TLS or etcd would fail with such a certificate, regardless of who made it. Any other
-    /// mismatch is acceptable in ready-made certificates, and a reason to reissue the builder's
-    /// own.
+    /// mismatch is acceptable in a ready-made certificate, but is a reason to reissue one of the
+    /// builder's own.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Self::ExpiresSoon(_) | Self::ExtraSans(_) | Self::CommonName { .. } => false,
@@ -164,7 +164,7 @@ impl Mismatch {
     }
 }
 
-/// What a certificate is judged against.
+/// The requirements that a certificate must meet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Requirements<'a> {
     pub(super) role: Role,
@@ -177,7 +177,7 @@ pub(super) struct Requirements<'a> {
     pub(super) new_until: OffsetDateTime,
 }
 
-/// Every mismatch of a certificate and its key; empty if the node can use them.
+/// Finds every mismatch of a certificate and its key; empty if the node can use them.
 pub(super) fn mismatches(
     cert_pem: &str,
     key_pem: Option<&str>,
@@ -214,8 +214,8 @@ pub(super) fn mismatches(
         if leaf.not_after < requirements.renew_until && leaf.not_after < requirements.new_until {
             out.push(Mismatch::ExpiresSoon(leaf.not_after));
         }
-        // The chain reveals something new only if the certificate is valid now and has the client
-        // purpose.
+        // Checking the chain reveals something new only if the certificate is valid now and has the
+        // client purpose.
         if let (Err(why), true) = (
             chains(&chain, requirements.authorities, requirements.now),
             leaf.ekus.contains("clientAuth"),

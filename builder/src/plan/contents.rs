@@ -1,4 +1,4 @@
-//! What an image of a recipe would hold.
+//! What an image of a recipe would contain.
 
 use serde::Serialize;
 

@@ -52,7 +52,8 @@ pub(super) fn shown(plan: &Plan) -> String {
     out + &settings(&plan.settings)
 }
 
-/// Each place's keys, grouped by their reason; a star marks a setting that differs from the guide.
+/// The keys of each place, grouped by their reason; a star marks a setting that differs from the
+/// guide.
 fn settings(settings: &[Setting]) -> String {
     let mut out = String::new();
     let places = [

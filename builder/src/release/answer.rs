@@ -1,4 +1,5 @@
-//! What a mirror's answer means for a download. This module decides; `fetch` acts.
+//! What a mirror's answer means for a download. This module decides; `fetch` carries out the
+//! decision.
 
 use std::time::Duration;
 
@@ -30,12 +31,12 @@ pub(crate) enum Step {
         /// The size of the whole file.
         total: Option<u64>,
     },
-    /// All bytes already exist: verify them.
+    /// All bytes are already here: verify them.
     Complete,
     /// The existing bytes do not match the server's file: discard them and ask again without a
     /// Range.
     Discard,
-    /// Try again, after this time if the server named one.
+    /// Try again; if the server named a pause, wait that long first.
     Again(Option<Duration>),
     /// This mirror refuses the file.
     Leave,
@@ -47,13 +48,14 @@ pub(crate) enum Step {
 pub(crate) fn decide(have: u64, answer: &Answer, limit: u64) -> Step {
     let range = answer.range.as_deref().and_then(content_range);
     let step = match answer.status.as_u16() {
-        // The server ignores Range, or its file is not the one that If-Range named.
+        // Either the server ignores Range, or its file is not the one that If-Range named.
         200 => Step::StartOver {
             total: answer.length,
         },
         206 => match range {
             Some((Some(from), total)) if from == have && have > 0 => Step::Append { total },
-            // A range other than the requested one: RFC 9110 allows it, but it is of no use.
+            // A range other than the requested one: RFC 9110 allows the server to send it, but it
+            // is of no use.
             _ => Step::Discard,
         },
         416 => match range {
@@ -85,8 +87,8 @@ fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     Some((from, total.trim().parse().ok()))
 }
 
-/// `Retry-After` in seconds. Its other form, a date, needs two clocks that agree: it is ignored in
-/// favour of the builder's own pause.
+/// `Retry-After` in seconds. Its other form, a date, works only if two clocks agree; it is ignored
+/// in favour of the builder's own pause.
 fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
 }

@@ -21,8 +21,8 @@ pub(crate) struct Slot {
     sha256: Sha256,
 }
 
-/// While it lives, no other builder touches this release's slot. The kernel releases it when the
-/// process ends.
+/// Holds the lock on this release: while it exists, no other builder touches the release's slot.
+/// The kernel releases the lock when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: Flock<File>,
@@ -52,14 +52,14 @@ impl Slot {
         self.folder.join(self.sha256.to_string())
     }
 
-    /// The folder during the unpacking. The name is fixed and not random, so that the remains of a
-    /// killed builder are found and removed.
+    /// The folder during the unpacking. Its name is fixed rather than random, so that what a killed
+    /// builder left behind is found and removed.
     pub(crate) fn unpacking(&self) -> PathBuf {
         self.folder.join(format!("{}.unpacking", self.sha256))
     }
 
-    /// Waits for exclusive use of this release: otherwise two builders could write one `.part` at
-    /// once.
+    /// Waits for exclusive use of this release: without it, two builders could write the same
+    /// `.part` at once.
     pub(crate) fn lock(&self, progress: &dyn Progress) -> Result<Lock, ReleaseError> {
         // Accessible to this user alone: a file that others could write must not get into an image.
         let made = DirBuilder::new()

@@ -9,13 +9,14 @@ use tar::EntryType;
 use super::address;
 use crate::elf::NotForCentos7;
 
-/// Upstream's tarballs hold a few dozen entries (3.4's, with its Documentation, a few hundred).
+/// Upstream's tarballs have a few dozen entries (those of 3.4, which include its Documentation, a
+/// few hundred).
 const MOST_ENTRIES: usize = 10_000;
 
-/// Upstream's tarballs unpack to about 60 MB; a decompression bomb to far more.
+/// Upstream's tarballs unpack to about 60 MB; a decompression bomb would unpack to far more.
 pub(super) const MOST_BYTES: u64 = 400 << 20;
 
-/// A binary of etcd is 14 to 27 MB. Anything outside these limits is something else under the same
+/// An etcd binary has 14 to 27 MB. A file outside these limits is something else under the same
 /// name.
 pub(super) const PLAUSIBLE: std::ops::RangeInclusive<u64> = (1 << 20)..=(128 << 20);
 
@@ -38,15 +39,15 @@ pub(crate) enum Problem {
         "this path is absolute, holds `..` or is not a plain path: the tarball is not upstream's"
     )]
     Escapes,
-    /// It is next to the single top-level folder.
+    /// It is outside the single top-level folder.
     #[error(
         "it is not below {0}/, the one folder of this release: is it another version's tarball?"
     )]
     Outside(String),
-    /// It is a link, a device or the like.
+    /// It is a link, a device or something else that is neither a file nor a folder.
     #[error("it is {0}: a release holds files and folders only, the tarball is not upstream's")]
     NotPlain(&'static str),
-    /// It is a duplicate.
+    /// It is a duplicate of an earlier entry.
     #[error(
         "it is there twice: which one counts depends on who unpacks, the tarball is not upstream's"
     )]
@@ -80,7 +81,7 @@ pub(super) struct Head<'a> {
     pub(super) mode: u32,
 }
 
-/// The rules, and the entries seen so far.
+/// The rules for the entries, and the entries seen so far.
 #[derive(Debug)]
 pub(super) struct Contents {
     version: EtcdVersion,
@@ -89,7 +90,7 @@ pub(super) struct Contents {
 }
 
 impl Program {
-    /// The programs of this version.
+    /// The programs that a release of this version contains.
     pub(crate) fn of(version: EtcdVersion) -> &'static [Self] {
         if version.has_etcdutl() {
             &[Self::Etcd, Self::Etcdctl, Self::Etcdutl]

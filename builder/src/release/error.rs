@@ -36,7 +36,7 @@ pub(crate) enum ReleaseError {
         /// Each URL tried, and why it failed.
         tried: Vec<(Url, Trouble)>,
     },
-    /// The file given with --release is another one.
+    /// The file given with --release is not the requested release.
     #[error(
         "{} is not etcd {version} linux-amd64 as the recipe pins it\n  {expected}  expected\n  {found}  found\n\
          copy it again, or correct [etcd] version and sha256 in the recipe", .path.display()
@@ -56,7 +56,7 @@ pub(crate) enum ReleaseError {
     NoRelease {
         /// The file.
         path: PathBuf,
-        /// What it is instead.
+        /// What the file is instead.
         what: String,
     },
     /// The tarball contains a forbidden entry, or lacks something.
@@ -90,20 +90,20 @@ pub(crate) enum ReleaseError {
     /// No HTTP client can be made on this machine.
     #[error("no HTTP client can be set up: {0}; give the tarball with --release FILE instead")]
     Client(String),
-    /// Reading or writing a file failed.
+    /// A file could not be read or written.
     #[error("cannot {what} {}: {source}{}", .path.display(), remedy(.source))]
     Io {
         /// The operation, as a verb.
         what: &'static str,
         /// The file of the operation.
         path: PathBuf,
-        /// The error of the system.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
 impl ReleaseError {
-    /// Wraps a system error about a file.
+    /// Wraps the operating system's error about a file.
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }

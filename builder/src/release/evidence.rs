@@ -20,13 +20,13 @@ pub(crate) struct Release {
 }
 
 /// Who vouched for a release. This is for people to read: it depends on the network and the cache,
-/// so it must not get into the image, which is the same from every machine.
+/// so it must not get into the image, which is the same whichever machine builds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Evidence {
     /// The origin of the bytes.
     pub(crate) origin: Origin,
-    /// Whether the project's table of upstream digests lists this version. If it does, it agrees,
-    /// or there would be no release.
+    /// Whether the project's table of upstream digests lists this version. If it does, its digest
+    /// agrees; otherwise there would be no release.
     pub(crate) in_table: bool,
     /// The result from SHA256SUMS.
     pub(crate) sums: Sums,
@@ -48,7 +48,7 @@ pub(crate) enum Origin {
 pub(crate) enum Sums {
     /// It agrees with the recipe; this is its URL or path.
     Agrees(String),
-    /// It could not be obtained; the place, and the reason.
+    /// It could not be obtained. Holds its URL or path, and the reason.
     Missing(String, String),
     /// It was not consulted: the bytes were in the cache, or the operator's file has no SHA256SUMS
     /// next to it.

@@ -1,4 +1,4 @@
-//! Downloads one URL into one file, and resumes and retries as often as it makes sense.
+//! Downloads one URL into one file, resuming and retrying as often as is useful.
 
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
@@ -39,8 +39,9 @@ enum Try {
 }
 
 impl Fetch<'_> {
-    /// Downloads the file at `url` into `part`, and continues where `part` ends. The outer error is
-    /// this machine's (the disk), the inner one the mirror's. The bytes are not verified yet.
+    /// Downloads the file at `url` into `part`, continuing from what `part` already has. The outer
+    /// error is this machine's (the disk), the inner one the mirror's. The bytes are not verified
+    /// yet.
     pub(crate) fn bring(
         &self,
         url: &Url,
@@ -74,7 +75,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Downloads the small text at `url`, with at most two tries: it is only evidence, and its
+    /// Downloads the small text at `url`, with at most two tries: it is only evidence, so its
     /// absence is not a failure.
     pub(crate) fn text(&self, url: &Url) -> Result<String, Trouble> {
         let limit = self.patience.sums_bytes;
@@ -119,8 +120,8 @@ impl Fetch<'_> {
         let mut request = self.client.get(url.clone());
         if have > 0 {
             request = request.header(RANGE, format!("bytes={have}-"));
-            // The range is requested even without an ETag (or with another mirror's): if the file
-            // differs, its digest shows it.
+            // The range is requested even without an ETag (or with one from a different mirror): if
+            // the file differs, its digest will show it.
             if let Some(etag) = part.etag(url) {
                 request = request.header(IF_RANGE, etag);
             }
@@ -183,7 +184,7 @@ impl Fetch<'_> {
                 break Try::Leave(Trouble::TooLarge { size: at, limit });
             }
             if let Err(error) = file.write_all(&buffer[..count]) {
-                // If the disk is full, the file is cut back to its earlier length.
+                // If the disk is full, the file is truncated to its earlier length.
                 self.progress.end();
                 let _ = part.discard();
                 return Err(ReleaseError::io("write", part.path())(error));
@@ -206,8 +207,8 @@ impl Fetch<'_> {
         }
     }
 
-    /// Decides when no answer came. A permanent failure (a redirect loop, an unusable URL) is not
-    /// tried again.
+    /// Decides what to do if no answer arrived. A permanent failure (a redirect loop, an unusable
+    /// URL) is not tried again.
     fn connection(&self, error: reqwest::Error) -> Try {
         if error.is_timeout() {
             let limit = if error.is_connect() {

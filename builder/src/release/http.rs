@@ -12,19 +12,20 @@ use super::progress::Progress;
 /// builder runs on an operator's machine, where the proxy is the operator's own. (A client that
 /// asks for metadata on a node must not honour it.)
 pub(crate) fn client(patience: &Patience, progress: &dyn Progress) -> Result<Client, ReleaseError> {
-    // The first caller installs it; an Err only means that it is already installed.
+    // The first caller installs it; an Err only means that it has already been installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let setup = || -> ClientBuilder {
         Client::builder()
             .user_agent(concat!("etcd-image-builder/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(patience.connect)
-            // In the blocking client this timeout applies to the answer's head, and then to each
-            // read of the body: it detects a stall, and does not penalize a slow connection.
+            // In the blocking client this timeout applies to the head of the answer, and then to
+            // each read of the body: it detects a stall, but does not penalize a slow connection.
             .timeout(patience.stall)
     };
     setup().build().or_else(|error| {
-        // The usual cause: this machine has no CA certificates. Plain http mirrors need none, since
-        // the digests protect the files; https mirrors then fail, each with its name.
+        // The usual cause is that this machine has no CA certificates. Plain http mirrors need
+        // none, since the digests protect the files; every https mirror then fails and is named in
+        // the error.
         progress.say(&format!(
             "note: https mirrors cannot be used here ({}): install ca-certificates, or set SSL_CERT_FILE",
             causes(&error)
@@ -33,8 +34,8 @@ pub(crate) fn client(patience: &Patience, progress: &dyn Progress) -> Result<Cli
     })
 }
 
-/// The innermost cause: the outer ones ("error sending request") add nothing to the URL next to
-/// them. The resolver's own text is a dump of its query (hickory-net 0.26,
+/// Returns the innermost cause: the outer ones ("error sending request") add nothing to the URL
+/// that is shown next to them. The resolver's own text is a dump of its query (hickory-net 0.26,
 /// `DnsError::NoRecordsFound`).
 pub(crate) fn causes(error: &dyn Error) -> String {
     let mut chain = Vec::new();

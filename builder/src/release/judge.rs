@@ -1,5 +1,5 @@
-//! Three sources state the digest of a release: the recipe, the project's table, and the mirror's
-//! SHA256SUMS. They must agree.
+//! Compares the three sources that state the digest of a release: the recipe, the project's table,
+//! and the mirror's SHA256SUMS. They must agree.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ pub(crate) struct Voice {
     pub(crate) sha256: Sha256,
 }
 
-/// The sources disagree. The text names all values, the outlier if it can be determined, and what
-/// to do.
+/// A disagreement between the sources. Its text names all the values, the outlier if there is one,
+/// and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Disagreement {
     version: EtcdVersion,
@@ -41,8 +41,8 @@ pub(crate) enum Odd {
     All,
 }
 
-/// Compares the stated digests. A source without a digest (the table does not have the version, the
-/// mirror has no SHA256SUMS) is no contradiction.
+/// Compares the stated digests. A source that states no digest (the table does not list the
+/// version, the mirror has no SHA256SUMS) contradicts nothing.
 pub(crate) fn agree(
     version: EtcdVersion,
     recipe: Sha256,

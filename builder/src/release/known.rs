@@ -1,9 +1,10 @@
-//! The digests of upstream's releases that the project carries: a second opinion that no mirror can
-//! change.
+//! The digests of upstream's releases that ship with this project: a second opinion that no mirror
+//! can change.
 
 use recipes::{EtcdVersion, Sha256};
 
-/// VERSION SHA256, one per line; `#` starts a comment. Its head names its source.
+/// The table: VERSION SHA256, one pair per line; `#` starts a comment. The comment at the top names
+/// its source.
 const TABLE: &str = include_str!("known.txt");
 
 /// The digest of this version's linux-amd64 tarball, if the table has it.

@@ -4,7 +4,7 @@
 //! Read the modules in this order: `judge` (do the recipe, the table and the mirror agree?),
 //! `answer` and `fetch` (get the bytes), `contents` and `open` (check the contents).
 //!
-//! The cache belongs to the operator, like a compiler's cache: its digests guard against damage.
+//! The cache belongs to the operator, as a compiler's cache does: its digests guard against damage.
 //! The recipe's digest, the table and SHA256SUMS guard against a forged release; each is checked
 //! before anything is unpacked.
 
@@ -65,8 +65,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) file: Option<&'a Path>,
 }
 
-/// Finds or downloads a release, and verifies it. This is slow if the release is not in the cache:
-/// `progress` shows how far it is.
+/// Finds or downloads a release, and verifies it. This is slow if the release is not in the cache;
+/// `progress` shows how far it has got.
 pub(crate) fn obtain(
     wanted: &Wanted<'_>,
     progress: &dyn Progress,
@@ -269,8 +269,8 @@ fn vouched(wanted: &Wanted<'_>, fetch: Fetch<'_>, url: &Url) -> Result<Sums, Rel
     }
 }
 
-/// Downloads from one mirror into the cache: the size, or why it failed. Only the bytes that the
-/// recipe pins get the final name in the cache.
+/// Downloads from one mirror into the cache; returns the size, or the reason for the failure. Only
+/// the bytes that the recipe pins get the final name in the cache.
 fn download(
     wanted: &Wanted<'_>,
     fetch: Fetch<'_>,
@@ -281,8 +281,8 @@ fn download(
     loop {
         let resumed = part.len() > 0;
         if let Err(trouble) = fetch.bring(url, &part)? {
-            // The next mirror or the next build can resume a partial file; a file that is too large
-            // is useless.
+            // The next mirror or the next build can resume a partial file, but a file that is too
+            // large is useless.
             if matches!(trouble, Trouble::TooLarge { .. }) {
                 part.discard()?;
             }
@@ -302,8 +302,8 @@ fn download(
         if !resumed {
             return Ok(Err(trouble));
         }
-        // The first part may be from another mirror, or damaged on this disk: try once more from
-        // the start.
+        // The first part may have come from a different mirror, or may have been damaged on this
+        // disk: try once more from the start.
         fetch.progress.say(&format!(
             "{url}: {trouble}; it was resumed, fetching all of it again"
         ));

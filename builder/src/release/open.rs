@@ -19,7 +19,7 @@ use crate::elf;
 /// The list of digests in the folder of an unpacked release; `sha256sum -c` reads it.
 const LIST: &str = "SHA256SUMS";
 
-/// The programs of a release, unpacked.
+/// The unpacked programs of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Binaries(Vec<Binary>);
 
@@ -37,7 +37,7 @@ pub(crate) struct Binary {
 }
 
 impl Binaries {
-    /// All of them: etcd, etcdctl and, from 3.5 on, etcdutl.
+    /// All the programs: etcd, etcdctl and, from 3.5 on, etcdutl.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Binary> {
         self.0.iter()
     }
@@ -45,7 +45,7 @@ impl Binaries {
 
 /// Opens a release: checks its tarball from the first entry to the last, and unpacks its programs
 /// under `cache`. If an earlier build has already unpacked them, it verifies the unpacked programs
-/// instead, in a tenth of the time. Programs that `shelved` knows are not even read: their
+/// instead, which takes a tenth of the time. Programs that `shelved` knows are not even read: their
 /// compressed form, which has its own digest, goes into the image.
 pub(crate) fn open(
     release: &Release,
@@ -88,8 +88,9 @@ pub(crate) fn open(
     Ok(Binaries(list.into_iter().map(found).collect()))
 }
 
-/// The programs that an earlier build unpacked, if every byte is still as listed then. They are
-/// neither written nor renamed with fsync, since the digests reveal damage after a power cut.
+/// The programs that an earlier build unpacked, provided that every byte still matches the list
+/// made then. They are neither written nor renamed with fsync, since the digests reveal any damage
+/// after a power cut.
 fn unpacked(
     folder: &Path,
     version: EtcdVersion,
@@ -120,8 +121,8 @@ fn unpacked(
             size,
         })
     };
-    // One thread each: hashing is the only work, and the only thing that a build with a warm cache
-    // waits for.
+    // One thread for each program: hashing is the only work, and the only thing that a build with a
+    // warm cache waits for.
     let found: Option<Vec<_>> = std::thread::scope(|scope| {
         let threads: Vec<_> = programs
             .iter()
@@ -159,7 +160,7 @@ fn unpack(
         inner: file,
         hash: Hash::default(),
     };
-    // Headers and padding add to the size of the files.
+    // Headers and padding take up space in addition to the files.
     let inflated = MultiGzDecoder::new(&mut raw).take(MOST_BYTES + (MOST_BYTES >> 3));
     let mut reader = tar::Archive::new(inflated);
     let mut contents = Contents::new(version);
@@ -188,8 +189,8 @@ fn unpack(
         write_program(folder, program, &bytes)?;
         found.push((program, Sha256::of(&bytes), bytes.len() as u64));
     }
-    // Read to the end: only there are the gzip trailer checked and bytes after the archive's end
-    // found.
+    // Everything is read to the very end: only then is the gzip trailer checked, and only then are
+    // bytes after the end of the archive found.
     io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(archive)?;
     io::copy(&mut raw, &mut io::sink()).map_err(archive)?;
     check_digest(release, raw.hash.finish())?;
@@ -231,8 +232,8 @@ fn check_digest(release: &Release, read: Sha256) -> Result<(), ReleaseError> {
     Ok(())
 }
 
-/// Computes the digest of the bytes that are read through it, so that exactly the verified bytes
-/// are unpacked, even if the file changes in between.
+/// A reader that computes the digest of the bytes that pass through it. Exactly the verified bytes
+/// are thus unpacked, even if the file changes in between.
 struct Counted<R> {
     inner: R,
     hash: Hash,

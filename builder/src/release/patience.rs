@@ -1,25 +1,26 @@
-//! How long to wait, how often to try, and how much to accept, all in one value, so that a test can
-//! use short times.
+//! How long to wait, how often to try, and how much to accept. All of this is one value, so that a
+//! test can use short times.
 
 use std::time::Duration;
 
-/// The limits for downloading one release. `Default` has the numbers and their reasons.
+/// The limits for downloading one release. The numbers and their reasons are in `Default`.
 #[derive(Debug, Clone)]
 pub(crate) struct Patience {
-    /// Tries per mirror; a try that adds at least [`Patience::PROGRESS`] bytes is not counted.
+    /// The number of tries per mirror; a try that adds at least [`Patience::PROGRESS`] bytes is not
+    /// counted.
     pub(crate) tries: u32,
     /// The pause after the first failure; each later one is twice as long.
     pub(crate) first_pause: Duration,
     /// The longest pause.
     pub(crate) longest_pause: Duration,
-    /// The longest `Retry-After` that is obeyed; a mirror that asks for more is given up for the
-    /// next one.
+    /// The longest `Retry-After` that is obeyed; a mirror that asks for more is abandoned in favour
+    /// of the next one.
     pub(crate) longest_wait: Duration,
     /// The time limit for a TCP (and TLS) connection to be established.
     pub(crate) connect: Duration,
     /// The time limit for the next byte to arrive.
     pub(crate) stall: Duration,
-    /// The time limit for the whole file, over all tries on one mirror: it guards against a server
+    /// The time limit for the whole file, over all tries on one mirror; it guards against a server
     /// that sends very slowly.
     pub(crate) whole: Duration,
     /// The maximum size of a release in bytes; upstream's are about 20 MB.
@@ -31,7 +32,7 @@ pub(crate) struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            // 0.5 + 1 + 2 s of pauses: an operator is watching, and there are other mirrors.
+            // The pauses are 0.5 + 1 + 2 s: an operator is watching, and there are other mirrors.
             tries: 4,
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(8),
@@ -46,7 +47,7 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// A try that adds this many bytes proves that the mirror works: the count starts again.
+    /// A try that adds this many bytes proves that the mirror works, so the count starts again.
     pub(crate) const PROGRESS: u64 = 64 << 10;
 
     /// The pause after the `failures`th failure in a row (from 1). `dice` in 0..1 spreads it over
@@ -62,7 +63,7 @@ impl Patience {
     }
 }
 
-/// A number in 0..1, different each time. Not for secrets.
+/// A number in 0..1, different on each call. It must not be used for secrets.
 pub(crate) fn dice() -> f64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     let random = std::collections::hash_map::RandomState::new()

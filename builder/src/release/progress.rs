@@ -1,4 +1,4 @@
-//! Shows a person the progress of a long step.
+//! Shows the user the progress of a long step.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// The receiver of a long step's reports. All of it goes to standard error: standard output is for
-/// results.
+/// The receiver of a long step's reports. All of them go to standard error, since standard output
+/// is for results.
 pub(crate) trait Progress: Sync {
     /// One line of text, such as a note or a retry.
     fn say(&self, line: &str);
-    /// A transfer of `total` bytes begins; `from` bytes already exist.
+    /// Starts a transfer of `total` bytes, `from` of which already exist.
     fn begin(&self, what: &str, from: u64, total: Option<u64>);
     /// The number of bytes that exist now.
     fn at(&self, bytes: u64);
@@ -19,7 +19,7 @@ pub(crate) trait Progress: Sync {
     fn end(&self);
 }
 
-/// A bar on a terminal; a line every few seconds if standard error is a file or a log.
+/// Chooses a bar on a terminal, and a line every few seconds if standard error is a file or a log.
 pub(crate) fn for_stderr() -> Box<dyn Progress> {
     if std::io::stderr().is_terminal() {
         Box::new(Bar::default())
@@ -56,7 +56,8 @@ impl Progress for Bar {
             bar.set_style(style);
         }
         bar.set_message(what.to_owned());
-        // Speed and remaining time are for this run, without the bytes that already existed.
+        // The speed and the remaining time apply to this run, without the bytes that already
+        // existed.
         bar.set_position(from);
         bar.reset_eta();
         if let Ok(mut place) = self.bar.lock() {
@@ -89,7 +90,7 @@ struct Transfer {
     said: Instant,
 }
 
-/// Often enough to show progress, rarely enough for a log.
+/// The interval is short enough to show progress, and long enough for a log.
 const EVERY: Duration = Duration::from_secs(5);
 
 impl Progress for Lines {

@@ -13,7 +13,7 @@ pub(crate) fn find(sums: &str, name: &str) -> Option<Sha256> {
         .map(|(digest, _)| digest)
 }
 
-/// All digests with their names.
+/// All the digests, each with its file name.
 pub(crate) fn lines(sums: &str) -> impl Iterator<Item = (Sha256, &str)> {
     sums.lines().filter_map(|line| {
         let (digest, name) = line.split_once(' ')?;
@@ -23,7 +23,7 @@ pub(crate) fn lines(sums: &str) -> impl Iterator<Item = (Sha256, &str)> {
     })
 }
 
-/// Makes the text of these digests and names that `sha256sum -c` reads.
+/// Writes these digests and names as a text that `sha256sum -c` can read.
 pub(crate) fn write<'a>(lines: impl IntoIterator<Item = (Sha256, &'a str)>) -> String {
     lines
         .into_iter()

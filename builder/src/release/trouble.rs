@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use recipes::Sha256;
 
-/// Why one mirror did not give the file.
+/// The reason why one mirror did not provide the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Trouble {
     /// Its URL cannot be fetched.
@@ -13,7 +13,7 @@ pub(crate) enum Trouble {
     /// No connection, a TLS failure, a refused redirect.
     #[error("{0}")]
     Connection(String),
-    /// The answer is not the file.
+    /// The answer does not contain the file.
     #[error("HTTP status {0}")]
     Status(u16),
     /// The mirror asks for a longer pause than allowed.
@@ -44,12 +44,12 @@ pub(crate) enum Trouble {
     /// It is too large to be a release.
     #[error("larger than any release ({size} bytes or more, the limit is {limit})")]
     TooLarge {
-        /// Its size as far as known.
+        /// Its size, as far as it is known.
         size: u64,
         /// The maximum size.
         limit: u64,
     },
-    /// The complete file arrived, and it is a different one.
+    /// The complete file arrived, but it is not the expected one.
     #[error("wrong digest: expected {expected}, found {found}")]
     Digest {
         /// The recipe's.

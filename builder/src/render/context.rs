@@ -1,4 +1,4 @@
-//! The names available to the templates. The fields here are the templates' vocabulary.
+//! The names available to the templates; each field here is a name that a template can use.
 
 use anyhow::Result;
 use recipes::backup::{self, Destination};
@@ -26,7 +26,7 @@ pub(super) struct Rendering {
     selinux: Selinux,
     /// None: there are no scheduled backups.
     backup: Option<Backup>,
-    /// None: the operator begins each update.
+    /// None: the operator starts each update.
     auto_update: Option<AutoUpdate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<Digest>,
@@ -62,7 +62,7 @@ struct Install {
     family_name: &'static str,
     trees: Vec<String>,
     repomd_sha256: String,
-    /// The path on the node of the key that signs the trees' packages.
+    /// The path, on the node, of the key that signs the packages of the trees.
     key: &'static str,
     repos: Vec<Repo>,
     servers: Vec<String>,
@@ -89,7 +89,7 @@ struct Repo {
     name: String,
     urls: Vec<String>,
     repomd_sha256: String,
-    /// The file on the node; empty if there is none.
+    /// The path of the key file on the node; empty if there is no key.
     key: String,
 }
 
@@ -107,7 +107,7 @@ struct Tuning {
     thp: String,
     nofile: String,
     core: String,
-    // Whole lines that the builder makes from its table.
+    // These are whole lines, which the builder makes from its table of settings.
     sysctl: String,
     journald: String,
     chrony: String,
@@ -155,8 +155,8 @@ fn text<T: ToString>(value: Option<&T>) -> String {
 }
 
 impl Rendering {
-    /// `overlay` is known only after the overlay is packed, so a file in the overlay cannot contain
-    /// it.
+    /// `overlay` is known only once the overlay has been packed, so a file in the overlay cannot
+    /// contain it.
     pub(super) fn new(recipe: &Recipe, overlay: Option<Sha256>) -> Result<Self> {
         let document = recipe.cluster_document();
         let tuning = tuning(recipe)?;
@@ -212,7 +212,7 @@ impl Rendering {
         })
     }
 
-    /// What the installer does.
+    /// The values for the installer.
     fn install(recipe: &Recipe) -> Install {
         let install = &recipe.install;
         Install {
@@ -298,7 +298,7 @@ fn backup(backup: &backup::Backup) -> Backup {
 fn auto_update(auto: Auto) -> AutoUpdate {
     AutoUpdate {
         on_calendar: auto.every.on_calendar(),
-        // docs/recipe.md names this part.
+        // docs/recipe.md states this fraction.
         delay: auto.every.period() / 10,
     }
 }

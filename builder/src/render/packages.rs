@@ -6,7 +6,7 @@ use recipes::{Diagnostic, Recipe};
 
 use crate::tuning::{self, Place};
 
-/// Packages of @core that a node does not need. A recipe that lists one of these gets it.
+/// Packages of @core that a node does not need. If a recipe lists one of them, it is installed.
 const UNNEEDED: [&str; 11] = [
     "postfix",
     "plymouth",
@@ -32,9 +32,9 @@ pub(super) fn listed(recipe: &Recipe) -> String {
         .join("\n")
 }
 
-/// The lines that exclude packages, without those of the tuning profile. anaconda does not install
-/// a package that is both listed and excluded, so packages that the recipe lists are not excluded
-/// here.
+/// The lines that exclude packages, not counting those of the tuning profile. anaconda does not
+/// install a package that is both listed and excluded, so packages that the recipe lists are not
+/// excluded here.
 pub(super) fn excluded(recipe: &Recipe) -> String {
     let listed = |pattern: &str| {
         recipe
@@ -53,7 +53,7 @@ pub(super) fn excluded(recipe: &Recipe) -> String {
         .join("\n")
 }
 
-/// Finds packages that the recipe lists and its tuning profile excludes, each with the reason.
+/// Finds the packages that the recipe lists but its tuning profile excludes, each with the reason.
 pub(crate) fn contradictions(recipe: &Recipe) -> Result<Vec<Diagnostic>> {
     let settings = tuning::settings(recipe)?;
     let excluded: Vec<_> = settings

@@ -2,19 +2,19 @@
 
 use minijinja::{Error, ErrorKind};
 
-/// Whether a text needs no quoting in a shell, a kickstart, a unit, chrony.conf and on a kernel's
+/// Whether a text needs no quoting in a shell, a kickstart, a unit or chrony.conf, or on a kernel's
 /// command line.
 pub(crate) fn is_word(text: &str) -> bool {
     text.chars()
         .all(|c| c.is_ascii_alphanumeric() || "_./:,@%+=-".contains(c))
 }
 
-/// Quotes one word in single quotes. pykickstart splits its lines with Python's shlex in POSIX
-/// mode; for it, as for a shell, nothing within single quotes is special (pykickstart rhel7-branch,
+/// Puts one word in single quotes. pykickstart splits its lines with Python's shlex in POSIX mode;
+/// to it, as to a shell, nothing within single quotes is special (pykickstart rhel7-branch,
 /// parser.py).
 pub(crate) fn shell(text: &str) -> Result<String, Error> {
-    // A line break would end the command despite the quotes, and a line that is only `%end` would
-    // end the whole section.
+    // A line break would end the command despite the quotes, and a line with only `%end` would end
+    // the whole section.
     if text.chars().any(char::is_control) {
         let message = format!("{text:?} has a control character, which no kickstart can hold");
         return Err(Error::new(ErrorKind::InvalidOperation, message));
@@ -22,7 +22,7 @@ pub(crate) fn shell(text: &str) -> Result<String, Error> {
     Ok(format!("'{}'", text.replace('\'', r"'\''")))
 }
 
-/// The time of a timer, in the format of systemd.time(7).
+/// The time at which a timer fires, in the format of systemd.time(7).
 pub(crate) fn calendar(text: &str) -> Result<String, Error> {
     if text.is_empty()
         || text
@@ -50,7 +50,7 @@ mod tests {
     }
 
     proptest! {
-        /// Checks the result with a shell, which must read back the original text.
+        /// Passes the result to a shell, which must read back the original text.
         #[test]
         fn a_shell_reads_one_word_back(text in "[^\\p{Cc}]{0,40}") {
             let script = format!("printf %s {}", shell(&text).unwrap());

@@ -1,4 +1,4 @@
-//! For any recipe, the rendered files parse and contain the recipe's values unchanged.
+//! The rendered files of any recipe can be parsed, and contain the recipe's values unchanged.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -58,7 +58,7 @@ fn bash_accepts(script: &str) -> bool {
         .write_all(script.as_bytes())
         .unwrap();
     let said = bash.wait_with_output().unwrap();
-    // bash only warns about a heredoc that does not end.
+    // bash only warns about an unterminated heredoc.
     said.status.success() && said.stderr.is_empty()
 }
 
@@ -202,7 +202,7 @@ fn the_kickstart_names_its_overlay_and_its_scripts_parse() {
     assert!(!text.contains("PRIVATE KEY"));
 }
 
-/// The lines between two others.
+/// The lines between the lines `first` and `last`.
 fn between<'t>(text: &'t str, first: &str, last: &str) -> Vec<&'t str> {
     let lines = text.lines().skip_while(|line| *line != first).skip(1);
     lines.take_while(|line| *line != last).collect()
@@ -304,8 +304,8 @@ fn a_node_has_the_repositories_of_its_installation() {
     assert!(text.contains("\nused els ''\nused more ''\n"));
 }
 
-/// Each of these lines is valid by itself, but with anaconda's own behaviour it ends or corrupts
-/// the installation.
+/// Each of the lines that are excluded here is valid by itself, but because of anaconda's own
+/// behaviour it would end or corrupt the installation.
 #[test]
 fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
     for mode in ["", "[network]\nmode = \"static\""] {

@@ -1,5 +1,5 @@
-//! The body of an answer: a text, or a piece of a file. A file is sent by sendfile(2) if the
-//! connection allows it, which takes a quarter of the time of reading and writing it.
+//! The body of an answer: a text, or a piece of a file. If the connection allows it, a file is sent
+//! with sendfile(2), which takes a quarter of the time of reading and writing it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,11 +12,11 @@ use hyper::body::{Body, Buf, Bytes, Frame, SizeHint};
 
 use super::files::Piece;
 
-/// How much of a file is read at once, if it must be read.
+/// How many bytes of a file are read at once, if it must be read.
 const CHUNK_BYTES: u64 = 1 << 17;
 
-/// A placeholder for the bytes of a file in the data that hyper gives to the connection. The
-/// connection recognizes it by its address and sends the file.
+/// A placeholder for the bytes of a file in the data that hyper passes to the connection. The
+/// connection recognizes the placeholder by its address and sends the file instead.
 pub(super) static PLACEHOLDER: [u8; 1 << 20] = [0; 1 << 20];
 
 /// The files that a connection has to send, in the order of their placeholders.
@@ -66,7 +66,7 @@ pub(super) enum Answer {
     Text(Bytes),
     /// A file that the connection sends itself.
     Sent(Option<Piece>, Outbox),
-    /// A file that the server reads because the connection is encrypted.
+    /// A file that the server must read, because the connection is encrypted.
     Read(Piece),
 }
 
@@ -97,8 +97,8 @@ impl Body for Answer {
         }
         let data = match &mut *self {
             Self::Text(text) => Data::Bytes(std::mem::take(text)),
-            // The file is queued only when hyper asks for the body: it never does so for the answer
-            // to a HEAD, whose file would stay in the outbox.
+            // The file is queued only when hyper asks for the body. hyper never asks for the body
+            // of an answer to a HEAD; its file would stay in the outbox.
             Self::Sent(piece, outbox) => {
                 let length = piece.as_ref().map_or(0, |piece| piece.length);
                 outbox.lock().extend(piece.take());
@@ -118,7 +118,7 @@ impl Body for Answer {
     }
 }
 
-/// The next bytes of a piece. They are usually in the page cache, so this does not block.
+/// Reads the next bytes of a piece. They are usually in the page cache, so this does not block.
 fn read(piece: &mut Piece) -> io::Result<Bytes> {
     let mut buffer = vec![0; usize::try_from(piece.length.min(CHUNK_BYTES)).unwrap_or_default()];
     let count = piece.file.read_at(&mut buffer, piece.start)?;

@@ -1,9 +1,9 @@
-//! The scripts for iPXE. A machine must first identify itself; then the server installs the machine
-//! of a node that has not been installed, and boots any other machine from its disk.
+//! The scripts for iPXE. A machine must first identify itself; the server then installs it if it is
+//! the machine of a node that has not been installed, and otherwise boots it from its disk.
 //!
-//! Each script ends with `exit 1`, a failure: after a success UEFI's firmware stays in its setup
-//! menu, and after a failure it continues with the next entry of its boot order, as BIOS does after
-//! both (tried with OVMF and SeaBIOS).
+//! Each script ends with `exit 1`, a failure. After a success, UEFI firmware stays in its setup
+//! menu; after a failure, it continues with the next entry of its boot order. BIOS does so in both
+//! cases (tried with OVMF and SeaBIOS).
 
 use std::fmt::Write as _;
 
@@ -13,33 +13,33 @@ use recipes::Label;
 /// which need not be the first; `:uristring` escapes a value for a query (iPXE, settings).
 const IDENTITY_QUERY: &str = "mac=${netX/mac}&serial=${serial:uristring}&uuid=${uuid}";
 
-/// How often a machine whose card is not known yet asks again.
+/// The maximum number of times that a machine whose card is not known yet asks again.
 const MAX_RETRIES: u32 = 5;
 
 /// One installation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Install<'a> {
     pub(super) node: &'a Label,
-    /// This server's URL, with a slash at its end.
+    /// This server's URL, with a trailing slash.
     pub(super) server: &'a str,
-    /// The tree of CentOS 7.9, with a slash at its end.
+    /// The tree of CentOS 7.9, with a trailing slash.
     pub(super) tree: &'a str,
     /// Proves that a report belongs to this attempt.
     pub(super) token: &'a str,
-    /// The number of this attempt and that of the last one allowed.
+    /// The number of this attempt, and the number of the last attempt allowed.
     pub(super) attempt: (u32, u32),
     /// Additional words for the installer's kernel.
     pub(super) append: &'a str,
 }
 
-/// The first script: request this script again, with the machine's identity.
+/// The first script: the machine requests this script again, with its identity.
 pub(super) fn identify_script(server: &str) -> String {
-    // The URL is absolute: in a relative one, iPXE would take the first colon of the address for
-    // the end of a scheme.
+    // The URL is absolute: in a relative one, iPXE would mistake the first colon of the machine's
+    // hardware address for the end of a scheme.
     format!("#!ipxe\nchain {server}boot.ipxe?{IDENTITY_QUERY} || exit 1\n")
 }
 
-/// Requests the script again after a moment; `None` after too many requests.
+/// The script that requests the script again after a moment; `None` after too many requests.
 pub(super) fn retry_script(server: &str, asked: u32) -> Option<String> {
     let next = asked.checked_add(1).filter(|next| *next <= MAX_RETRIES)?;
     Some(format!(
@@ -47,7 +47,8 @@ pub(super) fn retry_script(server: &str, asked: u32) -> Option<String> {
     ))
 }
 
-/// Install this node's machine from a tree of CentOS 7.9, with this server's kickstart.
+/// The script that installs this node's machine from a tree of CentOS 7.9, with this server's
+/// kickstart.
 pub(super) fn install_script(install: Install<'_>) -> String {
     let Install {
         node,
@@ -60,10 +61,11 @@ pub(super) fn install_script(install: Install<'_>) -> String {
     let mut script = format!(
         "#!ipxe\necho etcd-image: installing {node} (attempt {attempt} of {last}), which wipes this machine's disk\n"
     );
-    // `initrd=`: UEFI's kernels find it by its name. `BOOTIF`: the installer uses the card that
-    // booted, by which this server knows the machine (anaconda, dracut/parse-anaconda-net.sh). The
-    // report is for the kickstart's scripts. dracut appends a slash to the tree
-    // (dracut/anaconda-netroot.sh), and not every server accepts two.
+    // `initrd=`: UEFI kernels find the initrd by this name. `BOOTIF`: it makes the installer use
+    // the card that booted, by which this server knows the machine (anaconda,
+    // dracut/parse-anaconda-net.sh). `etcd-image.report` is for the kickstart's scripts. dracut
+    // appends a slash to the tree's URL (dracut/anaconda-netroot.sh), and not every server accepts
+    // two slashes.
     let stage2 = tree.trim_end_matches('/');
     let words = format!(
         "initrd=initrd.img BOOTIF=01-${{netX/mac:hexhyp}} inst.ks={server}image/centos7.ks?node={node} \
@@ -81,9 +83,9 @@ pub(super) fn install_script(install: Install<'_>) -> String {
     script
 }
 
-/// Boot from the disk; `why` is shown.
+/// The script that boots the machine from its disk, after showing `why`.
 pub(super) fn boot_disk_script(why: &str) -> String {
-    // A line for iPXE, without characters that are special to it.
+    // The text becomes one line for iPXE, without the characters that are special to it.
     let words: String = why
         .chars()
         .map(|c| {

@@ -17,7 +17,7 @@ use super::log::Log;
 use super::peer_link::PeerLink;
 use super::refusal::Refusal;
 
-/// The maximum size of a body: a report.
+/// The maximum size of a body; a body is a report.
 pub(super) const MAX_BODY_BYTES: usize = 4096;
 
 /// The method of the request.
@@ -32,24 +32,24 @@ pub(super) enum Verb {
 #[derive(Debug, Clone)]
 pub(super) struct ClientRequest {
     pub(super) verb: Verb,
-    /// Decoded and normalised: no empty part, no `.` and no `..`.
+    /// The path, decoded and normalised: it has no empty part, no `.` and no `..`.
     pub(super) path: Vec<String>,
     pub(super) query: Vec<(String, String)>,
-    /// This server's name as the client uses it: `NAME`, `NAME:PORT`.
+    /// The name by which the client addresses this server: `NAME`, `NAME:PORT`.
     pub(super) host: Option<String>,
-    /// The client's address; an IPv4 address in IPv6 form becomes the IPv4 address.
+    /// The client's address; an IPv4 address in IPv6 form is converted to the IPv4 address.
     pub(super) from: IpAddr,
     /// The address of this server that the client is connected to.
     pub(super) local: SocketAddr,
     /// The header that shows that a proxy sent the request for another client.
     pub(super) proxy: Option<HeaderName>,
-    /// The identity of the machine in the headers of anaconda's initramfs.
+    /// The machine's identity, from the headers that anaconda's initramfs sends.
     pub(super) installer: Machine,
-    /// On which conditions a file is sent, and which part of it.
+    /// The conditions under which a file is sent, and which part of it is sent.
     pub(super) conditions: Conditions,
     /// The body of a POST.
     pub(super) form: Vec<(String, String)>,
-    /// The request's origin, once a page has asked for it.
+    /// The origin of the request, determined when a page first asks for it.
     origin: OnceLock<Result<RequestOrigin, Refusal>>,
 }
 
@@ -163,8 +163,8 @@ pub(super) fn method_refused(allowed: &str) -> Refusal {
     }
 }
 
-/// The decoded path in its parts. A file has exactly one path here, however the request writes it:
-/// a page is found by what the path means.
+/// Decodes the path and splits it into its parts. A file has exactly one path here, however the
+/// request spells it: a page is found by the meaning of the path.
 fn path(raw: &str) -> Result<Vec<String>, Refusal> {
     let bad = || Refusal::bad_request("path", "the path is not one that this server has");
     let decoded: Vec<u8> = percent_decode(raw).ok_or_else(bad)?;
@@ -202,8 +202,8 @@ fn percent_decode(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The host that the request names. HTTP/1.1 requires exactly one; a URI with a host comes first
-/// (RFC 9112, 3.2).
+/// The host that the request names. HTTP/1.1 requires exactly one; a host in the URI takes
+/// precedence (RFC 9112, 3.2).
 fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     let bad = |why: &str| Refusal::bad_request("host", why);
     let mut all = head.headers.get_all(HOST).iter();
@@ -225,7 +225,7 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
         .authority()
         .map(hyper::http::uri::Authority::as_str)
         .or(header);
-    // It is put into an iPXE script and onto a kernel's command line.
+    // The host is put into an iPXE script and onto a kernel's command line.
     let fits = |host: &str| {
         !host.is_empty()
             && host.len() <= 255
@@ -241,7 +241,7 @@ fn host(head: &Parts) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// The header that shows that another machine sent the request.
+/// Finds the header that shows that the request was sent for a different machine.
 fn proxy(headers: &HeaderMap) -> Option<HeaderName> {
     let known = [
         FORWARDED,

@@ -1,11 +1,11 @@
-//! Conditional requests (RFC 9110, 13): whether a file is sent at all.
+//! Conditional requests (RFC 9110, 13): decides whether a file is sent at all.
 
 use std::time::SystemTime;
 
 use hyper::header::{self, HeaderMap, HeaderName};
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-/// The conditions of a request for a file. A file has a date and no entity tag.
+/// The conditions of a request for a file. Files here have a date but no entity tag.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
     pub(super) range: Option<String>,
@@ -16,19 +16,19 @@ pub(super) struct Conditions {
     pub(super) if_unmodified_since: Option<String>,
 }
 
-/// What the conditions of a request decide.
+/// The outcome of a request's conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Precondition {
     /// The file is sent.
     Send,
-    /// The client has the file: 304.
+    /// The client already has the file: 304.
     NotModified,
-    /// The client wants another file than this one: 412.
+    /// The client wants a different version of the file: 412.
     Failed,
 }
 
 impl Conditions {
-    /// Reads the conditions of a request. A field that is not text counts as absent.
+    /// Reads the conditions of a request. A header field that is not text is treated as absent.
     pub(super) fn read(headers: &HeaderMap) -> Self {
         let text = |name: HeaderName| {
             let lines: Vec<&str> = headers
@@ -48,15 +48,15 @@ impl Conditions {
         }
     }
 
-    /// Decides for a file of this date, in the order of RFC 9110, 13.2.2. A date counts only
-    /// without the entity tags of the same step.
+    /// Decides for a file with this date, in the order of RFC 9110, 13.2.2. A date counts only if
+    /// the same step has no entity tags.
     pub(super) fn decide(&self, modified: Option<SystemTime>) -> Precondition {
-        // HTTP dates have whole seconds.
+        // HTTP dates are in whole seconds.
         let modified = modified.map(|time| OffsetDateTime::from(time).unix_timestamp());
         let is_after = |date: &Option<String>| -> Option<bool> {
             Some(modified? > http_date(date.as_deref()?)?)
         };
-        // No tag but `*` matches a file without a tag.
+        // A file without a tag is matched by `*` only.
         let any = |tags: &str| tags.trim() == "*";
         let wanted = match &self.if_match {
             Some(tags) => any(tags),
@@ -74,8 +74,8 @@ impl Conditions {
     }
 }
 
-/// The seconds of a date as servers write it (RFC 9110, 5.6.7). Nothing for any other text: such
-/// a condition is ignored.
+/// The seconds since 1970 of a date as servers write it (RFC 9110, 5.6.7). `None` for any other
+/// text: such a condition is ignored.
 fn http_date(text: &str) -> Option<i64> {
     let form = "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT";
     let form = time::format_description::parse_borrowed::<2>(form).ok()?;
@@ -123,10 +123,10 @@ mod tests {
             (&[(IF_UNMODIFIED_SINCE, SAME)], Send),
             (&[(IF_UNMODIFIED_SINCE, AFTER)], Send),
             (&[(IF_UNMODIFIED_SINCE, "yesterday")], Send),
-            // Entity tags go before dates.
+            // Entity tags take precedence over dates.
             (&[(IF_NONE_MATCH, "\"a\""), (IF_MODIFIED_SINCE, SAME)], Send),
             (&[(IF_MATCH, "*"), (IF_UNMODIFIED_SINCE, BEFORE)], Send),
-            // The first step goes before the second.
+            // The first step takes precedence over the second.
             (
                 &[(IF_UNMODIFIED_SINCE, BEFORE), (IF_NONE_MATCH, "*")],
                 Failed,

@@ -1,5 +1,5 @@
-//! How many connections are open at once, and from which sources. When all slots are in use, the
-//! source with the most connections loses its oldest one, so that a machine that asks once is
+//! Limits how many connections are open at once, and from which sources. When all slots are in use,
+//! the source with the most connections loses its oldest one, so that a machine that asks once is
 //! always answered.
 
 use std::collections::{HashMap, VecDeque};
@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::AbortHandle;
 
-/// The most connections at once.
+/// The maximum number of connections at once.
 const MAX_CONNECTIONS: usize = 1024;
-/// The maximum from one source.
+/// The maximum number of connections from one source.
 const MAX_PER_SOURCE: usize = MAX_CONNECTIONS / 2;
-/// Files that are open for reasons other than a connection.
+/// The number of files that may be open for reasons other than a connection.
 const RESERVED_FILES: u64 = 64;
 
 /// All open connections.
@@ -32,7 +32,7 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     id: u64,
-    /// Ends the connection's task; missing until the task has been started.
+    /// Ends the connection's task; `None` until the task has been started.
     task: Option<AbortHandle>,
 }
 
@@ -48,13 +48,13 @@ pub(super) struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
     Admit,
-    /// Admit it, once this source has given up its oldest connection.
+    /// Admit it, once this source has lost its oldest connection.
     InSlotOf(IpAddr),
     Refuse,
 }
 
 impl Connections {
-    /// As many connections as this process may open files for.
+    /// A table with room for as many connections as this process may open files for.
     pub(super) fn new() -> Self {
         let files = raise_limit();
         // A connection needs its socket and the file that it sends.
@@ -75,7 +75,7 @@ impl Connections {
         Self(Arc::new(Mutex::new(table)))
     }
 
-    /// A slot for a connection from an address; `None` if the connection must be closed.
+    /// Returns a slot for a connection from an address; `None` if the connection must be closed.
     pub(super) fn admit(&self, from: IpAddr) -> Option<Slot> {
         let source = source(from);
         let mut table = lock(&self.0);
@@ -107,7 +107,7 @@ impl Slot {
         let entries = table.by_source.get_mut(&source(source_of));
         match entries.and_then(|entries| entries.iter_mut().find(|entry| entry.id == id)) {
             Some(entry) => entry.task = Some(task),
-            // The connection lost its slot before its task began, or has already ended.
+            // The connection lost its slot before its task started, or it has already ended.
             None => task.abort(),
         }
     }
@@ -137,7 +137,7 @@ impl Table {
             .by_source
             .iter()
             .max_by_key(|(_, entries)| entries.len());
-        // Sources with equally many connections do not displace each other: slots would only change
+        // A source does not displace one with equally many connections: slots would only change
         // hands.
         match largest {
             Some((other, entries)) if entries.len() > own + 1 => Admission::InSlotOf(*other),
@@ -176,8 +176,8 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What counts as one source: an IPv4 address, or a 64-bit network of IPv6, in which a machine can
-/// have any number of addresses.
+/// Returns what counts as one source: an IPv4 address, or a 64-bit network of IPv6, in which a
+/// machine can have any number of addresses.
 fn source(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(address) => {
@@ -189,8 +189,8 @@ fn source(from: IpAddr) -> IpAddr {
     }
 }
 
-/// How many files this process may have open. It first raises the limit to what all connections
-/// need, as far as the system allows.
+/// Returns how many files this process may have open, after raising the limit to what all
+/// connections need, as far as the system allows.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let needed = MAX_CONNECTIONS as u64 * 2 + RESERVED_FILES;

@@ -1,4 +1,5 @@
-//! Public files: opens them only below their folder, and decides which bytes an answer contains.
+//! Public files: opens them only below their folder, and decides which of their bytes an answer
+//! contains.
 
 use std::fs::File;
 use std::io;
@@ -43,7 +44,7 @@ impl FileAnswer {
 }
 
 /// Opens a regular file below a folder, without following links: otherwise anyone who can create a
-/// link in a public folder could publish every file that this program can read.
+/// link in a public folder could publish any file that this program can read.
 pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let Some((last, above)) = parts.split_last() else {
@@ -60,14 +61,15 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
         for part in above {
             at = openat(&at, part.as_str(), flags | OFlags::DIRECTORY, Mode::empty())?;
         }
-        // NONBLOCK: a FIFO is opened at once, and then rejected because it is not a file.
+        // NONBLOCK: a FIFO is opened without waiting, and then rejected because it is not a regular
+        // file.
         Ok(openat(&at, last.as_str(), flags | OFlags::NONBLOCK, Mode::empty())?.into())
     };
     match descend() {
         Ok(file) => {
             Ok(Some(file).filter(|file| file.metadata().is_ok_and(|about| about.is_file())))
         }
-        // LOOP means a link, NXIO a socket.
+        // LOOP stands for a link, NXIO for a socket.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG) => {
             Ok(None)
         }
@@ -75,7 +77,7 @@ pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> 
     }
 }
 
-/// The answer with a file, or with the requested part of it.
+/// Builds the answer with a file, or with the requested part of it.
 pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Result<FileAnswer> {
     let about = file.metadata()?;
     let size = about.len();
@@ -98,7 +100,8 @@ pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Res
     if let Some(status) = refused {
         return Ok(FileAnswer::without_file(status, headers));
     }
-    // If the range is of another version of the file, the whole file is sent (RFC 9110, 13.1.5).
+    // If the range refers to a different version of the file, the whole file is sent (RFC 9110,
+    // 13.1.5).
     let same = conditions.if_range.is_none() || conditions.if_range == modified;
     let (status, start, length) = match conditions
         .range
@@ -137,15 +140,15 @@ pub(super) fn answer(file: File, name: &str, conditions: &Conditions) -> io::Res
     })
 }
 
-/// The bytes that a `Range` requests.
+/// The bytes that a `Range` header requests.
 #[derive(Debug, PartialEq, Eq)]
 enum Range {
-    /// The whole file: the header is not a range of bytes, or has several ranges, which a server
-    /// need not support (RFC 9110, 14.2).
+    /// The whole file: the header does not specify a range of bytes, or specifies several, which a
+    /// server need not support (RFC 9110, 14.2).
     Whole,
     /// The start, and the number of bytes.
     Part(u64, u64),
-    /// The range is outside the file.
+    /// The range lies outside the file.
     Outside,
 }
 

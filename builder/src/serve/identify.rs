@@ -1,4 +1,4 @@
-//! Decides which node a machine is, as a pure function of the identity that it states and the
+//! Decides which node a machine is: a pure function of the identity that the machine states and the
 //! origin of its request.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,10 +10,10 @@ use super::log::Log;
 use super::peer_link::{PeerLink, find};
 use super::refusal::Refusal;
 
-/// More network cards than a machine has.
+/// No machine has more network cards than this.
 const MAX_CARDS: usize = 64;
 
-/// The identity that a machine states; facts that it does not state are missing.
+/// The identity that a machine states. Facts that it does not state are absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Machine {
     /// Its network cards.
@@ -32,8 +32,8 @@ pub(super) struct RequestOrigin {
 }
 
 impl RequestOrigin {
-    /// The origin of a request that arrived from `peer` at this server's address `local`; `proxy`
-    /// is the header with which a proxy shows that it forwards the request.
+    /// Finds the origin of a request that arrived from `peer` at this server's address `local`;
+    /// `proxy` is the header that shows that a proxy forwarded the request.
     ///
     /// # Errors
     /// If the origin does not identify the requesting machine.
@@ -72,7 +72,7 @@ impl RequestOrigin {
 
 impl Machine {
     /// Reads the parameters of a query; `mac` may occur several times. A value that does not
-    /// identify a machine is ignored: firmware may state nonsense, and iPXE leaves unknown values
+    /// identify a machine is ignored: firmware may report nonsense, and iPXE leaves unknown values
     /// empty.
     pub(super) fn read<'a>(query: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut machine = Self::default();
@@ -100,10 +100,10 @@ impl Machine {
     }
 }
 
-/// The node that a machine is.
+/// Finds the node that a machine is.
 ///
-/// A machine can claim any identity, so [`check_location`] decides in the end. A node without
-/// machine facts is known only by its address, as on the node itself.
+/// A machine can claim any identity, so [`check_location`] makes the final decision. A node whose
+/// recipe states no facts about its machine is known only by its address, as on the node itself.
 pub(super) fn identify<'a>(
     nodes: &'a [NodeDocument],
     machine: &Machine,
@@ -123,11 +123,11 @@ pub(super) fn identify<'a>(
     check_location(node, origin).map(|()| node)
 }
 
-/// Checks that a machine that claims to be a node asks from the node's location.
+/// Checks that the request of a machine that claims to be a node comes from that node's location.
 ///
-/// On a network of this host, the card that answers for the address must be the node's: another
-/// machine can take the node's address, but then its own card answers for it. Behind a router, the
-/// machine must have the node's address.
+/// If the address is on a network of this host, the card that answers for it must be the node's: a
+/// different machine can use the node's address, but then its own card answers for it. Behind a
+/// router, the machine must have the node's address.
 pub(super) fn check_location(node: &NodeDocument, origin: RequestOrigin) -> Result<(), Refusal> {
     let (name, address) = (&node.name, origin.address);
     match (origin.link, node.machine.mac) {

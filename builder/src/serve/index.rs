@@ -1,4 +1,4 @@
-//! The table of nodes: all nodes, and the progress of each.
+//! The table of nodes: lists all nodes with the progress of each.
 
 use std::fmt::Write as _;
 
@@ -34,7 +34,7 @@ pub(super) fn page(state: &ServerState) -> Result<Reply> {
         "WHY",
     ]);
     for node in &cluster.nodes {
-        // A record that cannot be read is shown in its node's line: the other nodes must still be
+        // If a record cannot be read, the node's row shows that: the other nodes must still be
         // listed.
         let row = row(state, &cluster.record, &node.name).unwrap_or_else(|error| Row {
             why: Some(with_causes(&error)),

@@ -1,5 +1,5 @@
-//! Installs a node's machine once: what iPXE receives, and what the server records about the
-//! installation.
+//! Installs a node's machine once: decides what iPXE receives, and what the server records about
+//! the installation.
 
 use std::time::SystemTime;
 
@@ -17,7 +17,7 @@ use super::reply::{Reply, now, refused, text_reply};
 use super::state::ServerState;
 use super::tree::Tree;
 
-/// What a machine that boots from the network has to do. Every answer is a script, because iPXE
+/// Tells a machine that boots from the network what to do. Every answer is a script, because iPXE
 /// does not show the text of an error.
 pub(super) fn boot_script(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
     let server = state.own_url(request);
@@ -69,7 +69,8 @@ fn decide(
         .map_err(|error| cannot_record(state, name, &error))?;
     let mut installation = recorded.clone().unwrap_or_default();
     let next = match (&recorded, delivery.and_then(|delivery| delivery.first)) {
-        // The node has received its document, so it is installed, although recording that failed.
+        // The node has received its document, so it has been installed, even though recording that
+        // failed.
         (_, Some(first)) if began_before(recorded.as_ref(), first) => NextBoot::Disk(first),
         (None, _) => NextBoot::Unknown,
         _ => installation.next(state.retries),
@@ -79,7 +80,8 @@ fn decide(
         NextBoot::Install(attempt) => {
             let token = token()?;
             installation.send(token.clone(), now());
-            // The attempt is recorded first: a machine must not be wiped without a record of it.
+            // The attempt is recorded first, since a machine must not be wiped unless there is a
+            // record of it.
             record
                 .put_installation(name, &installation)
                 .map_err(|error| cannot_record(state, name, &error))?;
@@ -129,7 +131,7 @@ fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
     }
 }
 
-/// The refusal to install a machine whose attempts all failed.
+/// The refusal to install a machine because all its attempts have failed.
 fn held(name: &Label, installation: &Installation, again: &str) -> Refusal {
     let last = installation.last.as_ref();
     let step = last.map_or("allowed", |last| last.step.as_str());
@@ -143,7 +145,7 @@ fn held(name: &Label, installation: &Installation, again: &str) -> Refusal {
     Refusal::forbidden("held", why)
 }
 
-/// The refusal to install a machine that no record allows.
+/// The refusal to install a machine because no record allows it.
 fn without_record(name: &Label) -> Refusal {
     let why = format!(
         "{name} boots from its disk: this server has no record that allows its installation. `builder allow {name} \
@@ -152,8 +154,8 @@ fn without_record(name: &Label) -> Refusal {
     Refusal::forbidden("no-record", why)
 }
 
-/// Whether the newest installation began before a time. One that the operator has allowed has not
-/// begun yet.
+/// Whether the newest installation began before a given time. An installation that has only been
+/// allowed by the operator has not begun yet.
 fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
     recorded.is_none_or(|installation| installation.began.is_some_and(|began| began <= time))
 }
@@ -176,8 +178,8 @@ fn token() -> Result<String> {
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
-/// Records the download of the kickstart, if a node's machine downloads it. The kickstart itself is
-/// public.
+/// Records a download of the kickstart if it was a node's machine that downloaded it. The kickstart
+/// itself is public.
 pub(super) fn kickstart(state: &ServerState, request: &ClientRequest) {
     let note = || -> Result<()> {
         let cluster = state.cluster()?;
@@ -211,7 +213,7 @@ pub(super) fn kickstart(state: &ServerState, request: &ClientRequest) {
     }
 }
 
-/// Takes a machine's report of its stage.
+/// Accepts a machine's report of its stage.
 pub(super) fn report(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
     let cluster = state.cluster()?;
     match accept_report(state, request, &cluster.nodes, &cluster.record) {

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// One listening address of the command line. `localhost` stands for two addresses.
+/// One listening address as given on the command line. It is a list, since `localhost` stands for
+/// two addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listen(pub(super) Vec<SocketAddr>);
 

@@ -1,6 +1,6 @@
-//! The log: one bounded line of printable ASCII for each event, written by a separate thread. A
-//! client cannot use it to fill the disk, to forge a line, or to block the server when no one reads
-//! the log; and a full disk stops only the log.
+//! The log: one line of limited length, in printable ASCII, for each event, written by a separate
+//! thread. A client cannot use it to fill the disk, to forge a line, or to block the server when no
+//! one reads the log; and a full disk stops only the log.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,15 +14,15 @@ use super::record::time;
 use crate::console;
 use crate::exit::with_causes;
 
-/// The longest text in a line.
+/// The maximum length of the text in a line.
 const MAX_LINE_CHARS: usize = 400;
-/// The maximum number of lines in a period, for one client and for all.
+/// The maximum number of lines in one period, for one client and for all clients together.
 const BUDGET_PERIOD: Duration = Duration::from_secs(10);
 const MAX_LINES_PER_SOURCE: u32 = 20;
 const MAX_LINES_PER_PERIOD: u32 = 400;
-/// The source of the server's own errors.
+/// The source under which the server's own errors are counted.
 const OWN_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-/// The maximum number of lines that wait to be written.
+/// The maximum number of lines waiting to be written.
 const MAX_QUEUED_LINES: usize = 1024;
 
 /// An event.
@@ -36,7 +36,7 @@ pub(super) struct Line {
     pub(super) card: Option<Mac>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) node: Option<String>,
-    /// The id of a refusal.
+    /// The id of the refusal, if the request was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) refused: Option<&'static str>,
     pub(super) what: String,
@@ -46,8 +46,8 @@ fn as_text<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok
     serializer.serialize_str(&time::text(*at))
 }
 
-/// What is written: an event, on standard output, or an error of the server itself, on standard
-/// error.
+/// An entry of the log: an event, which goes to standard output, or an error of the server itself,
+/// which goes to standard error.
 #[derive(Debug)]
 enum Entry {
     Event(Line),
@@ -59,7 +59,7 @@ enum Entry {
 pub(super) struct Log(SyncSender<Entry>);
 
 impl Log {
-    /// Starts the thread that writes; `json` selects JSON lines.
+    /// Starts the thread that writes the log; `json` selects JSON lines.
     pub(super) fn start(json: bool) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(MAX_QUEUED_LINES);
         std::thread::Builder::new()
@@ -74,7 +74,7 @@ impl Log {
         let _ = self.0.try_send(Entry::Event(line));
     }
 
-    /// Logs an error of the server itself: the disk is full, the output is damaged.
+    /// Logs an error of the server itself, such as a full disk or damaged output.
     pub(super) fn error(&self, error: &anyhow::Error) {
         let _ = self
             .0
@@ -152,7 +152,7 @@ pub(super) fn printable(text: &str) -> String {
     out
 }
 
-/// How many lines may still be written in this period.
+/// How many more lines may be written in this period.
 #[derive(Debug)]
 struct Budget {
     since: Instant,
@@ -171,8 +171,8 @@ impl Budget {
         }
     }
 
-    /// Begins a new period if the old one has ended, and returns how many lines the old one
-    /// dropped.
+    /// Begins a new period if the old one has ended, and returns how many lines were dropped in the
+    /// old one.
     fn turn(&mut self, now: Instant) -> Option<u32> {
         if now.duration_since(self.since) < BUDGET_PERIOD {
             return None;
@@ -182,9 +182,10 @@ impl Budget {
         (left_out > 0).then_some(left_out)
     }
 
-    /// A delivery to a node is logged even if other clients have used up the budget.
+    /// Decides whether a line may be written. A delivery to a node is logged even if other clients
+    /// have used up the budget.
     fn allows(&mut self, from: IpAddr, to_a_node: bool) -> bool {
-        // Only written lines enter the table, so the table is also bounded.
+        // Only lines that are written enter the table, so the table is bounded too.
         let own = self.by_source.get(&from).copied().unwrap_or_default();
         let allowed =
             own < MAX_LINES_PER_SOURCE && (to_a_node || self.written < MAX_LINES_PER_PERIOD);

@@ -1,11 +1,11 @@
-//! `builder serve`: serves an output over http, so that a machine that is switched on becomes its
-//! node without an operator. The image is public; a node's document goes only to the node's
-//! machine, and only for a limited time; iPXE installs a machine once.
+//! `builder serve`: serves an output over http, so that switching a machine on is enough to turn it
+//! into its node, with no operator involved. The image is public; a node's document goes only to
+//! the node's machine, and only for a limited time; iPXE installs a machine once.
 //!
-//! `server` accepts connections, and `client_request` parses a request. `pages` answers it:
-//! `node_document` with a document, `install` with a script for iPXE, `files` with a public file.
-//! `peer_link` asks the kernel how a machine is connected, and `identify` decides which node it is.
-//! `record` is the state that outlives the server.
+//! `server` accepts connections, and `client_request` parses a request. `pages` passes it to the
+//! module that answers: `node_document` with a document, `install` with a script for iPXE, `files`
+//! with a public file. `peer_link` asks the kernel how a machine is connected, and `identify`
+//! decides which node it is. `record` holds the state that outlives the server.
 
 mod body;
 mod boot;

@@ -1,6 +1,6 @@
-//! What the kernel knows of the path to an address (rtnetlink(7)): its route, the link of that
-//! route, and the neighbours on that link. Only the kernel knows policy routes and link routes; no
-//! table in /proc has them.
+//! Asks the kernel about the path to an address (rtnetlink(7)): its route, the link of that route,
+//! and the neighbours on that link. Only the kernel knows policy routes and link routes; no table
+//! in /proc lists them.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -13,7 +13,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
 
-// linux/rtnetlink.h, linux/netlink.h, linux/neighbour.h
+// From linux/rtnetlink.h, linux/netlink.h and linux/neighbour.h.
 const GETLINK: u16 = 18;
 const NEWROUTE: u16 = 24;
 const GETROUTE: u16 = 26;
@@ -38,17 +38,17 @@ const LOCAL: u8 = 2;
 const ETHER: u16 = 1;
 const NOARP_LINK: u32 = 0x80;
 
-/// A header of every message: nlmsghdr.
+/// The size of the header of every message (nlmsghdr).
 const HEADER: usize = 16;
 
-/// The path of packets to an address.
+/// The path that packets to an address take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     /// It is an address of this host itself.
     Local,
-    /// Through a router.
+    /// The path leads through a router.
     Router,
-    /// Directly, over the link with this index.
+    /// The path is direct, over the link with this index.
     Link(u32),
 }
 
@@ -67,20 +67,20 @@ pub(super) struct Netlink(OwnedFd);
 
 impl Netlink {
     pub(super) fn open() -> io::Result<Self> {
-        // NETLINK_ROUTE is protocol 0.
+        // NETLINK_ROUTE has the protocol number 0.
         let socket = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
             SocketFlags::CLOEXEC,
             None,
         )?;
-        // The kernel answers at once. If it does not, the timeout keeps the request from waiting
-        // indefinitely.
+        // The kernel answers at once. If it ever does not, the timeout keeps the request from
+        // waiting indefinitely.
         set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(2)))?;
         Ok(Self(socket))
     }
 
-    /// The route of a packet from an address of this host to another.
+    /// The route of a packet from one of this host's addresses to a given address.
     pub(super) fn route(&self, from: Ipv4Addr, to: Ipv4Addr) -> io::Result<Route> {
         // rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
         let mut body = vec![INET, 32, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -107,7 +107,7 @@ impl Netlink {
             .ok_or_else(malformed)
     }
 
-    /// The whole neighbour table of IPv4. Before Linux 5.0 it is not possible to request one entry.
+    /// The whole neighbour table of IPv4. Before Linux 5.0, a single entry cannot be requested.
     pub(super) fn neighbours(&self) -> io::Result<Vec<Neighbour>> {
         // ndmsg: family, padding, ifindex, state, flags, type
         let mut body = vec![0; 12];
@@ -120,14 +120,14 @@ impl Netlink {
             .collect())
     }
 
-    /// Sends one request, and returns the messages of its answer: kinds and bodies.
+    /// Sends one request, and returns the messages of its answer as pairs of kind and body.
     fn ask(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<(u16, Vec<u8>)>> {
         let mut request = Vec::with_capacity(HEADER + body.len());
         let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
         request.extend(length.to_ne_bytes());
         request.extend(kind.to_ne_bytes());
         request.extend((REQUEST | flags).to_ne_bytes());
-        // Sequence and port may be 0: the socket sends one request at a time.
+        // The sequence number and the port may be 0, since the socket sends one request at a time.
         request.extend([0; 8]);
         request.extend(body);
         send(&self.0, &request, SendFlags::empty())?;
@@ -158,7 +158,7 @@ fn attribute(out: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
     out.extend(value);
 }
 
-/// The messages of one packet. An error message becomes the error that it names.
+/// Splits a packet into its messages. An error message is returned as the error that it names.
 fn messages(mut bytes: &[u8]) -> io::Result<Vec<(u16, Vec<u8>)>> {
     let mut all = Vec::new();
     while bytes.len() >= HEADER {

@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use super::reply::{Reply, now, refused, text_reply};
 use super::state::{self, ServerState};
 
-/// The document of the requesting machine.
+/// Returns the document of the requesting machine.
 pub(super) fn document(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
     let cluster = state.cluster()?;
     let handed = request
@@ -35,7 +35,7 @@ fn deliver(
     record: &Record,
     node: &NodeDocument,
 ) -> Result<String> {
-    // A full disk also has no room for a lock.
+    // On a full disk there is no room for a lock either.
     let _lock = record.lock().inspect_err(|error| state.log.error(error));
     let name = &node.name;
     let installation = record.installation(name)?.unwrap_or_default();
@@ -66,8 +66,8 @@ fn deliver(
     Ok(text)
 }
 
-/// Only an installed machine asks for its document: from now on iPXE does not install it again,
-/// even if its report was lost.
+/// Records that the machine has been installed, since only an installed machine asks for its
+/// document. From now on iPXE does not install it again, even if its report was lost.
 fn note_installed(
     state: &ServerState,
     record: &Record,

@@ -1,5 +1,5 @@
-//! The pages: maps each request to its answer. All of these are plain functions that may block on
-//! the disk.
+//! The pages: maps each request to its answer. All the functions here are plain functions that may
+//! block on the disk.
 
 use std::io;
 
@@ -22,7 +22,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
     let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();
     let identity = |reply: &dyn Fn() -> Result<Reply>| match request.verb {
         Verb::Get => reply().unwrap_or_else(|error| failed(state, &error)),
-        // To know the answer, a HEAD would need the side effects of a GET.
+        // A HEAD could know the answer only by having the side effects of a GET.
         Verb::Head | Verb::Post => not_allowed("GET"),
     };
     match parts.as_slice() {

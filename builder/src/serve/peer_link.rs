@@ -1,4 +1,4 @@
-//! The origin of a request: what the network itself shows about the client, whatever the client
+//! The origin of a request: what the network itself reveals about the client, whatever the client
 //! claims.
 
 use std::io;
@@ -8,20 +8,20 @@ use recipes::Mac;
 
 use super::netlink::{Neighbour, Netlink, Route};
 
-// linux/neighbour.h: the states in which the card of the entry has answered, or was set by the
-// operator.
+// linux/neighbour.h: the states in which the card of the entry has answered, or the operator has
+// set it.
 const REACHABLE: u16 = 0x02;
 const STALE: u16 = 0x04;
 const DELAY: u16 = 0x08;
 const PROBE: u16 = 0x10;
 const PERMANENT: u16 = 0x80;
 
-/// What is known about the machine that has an address.
+/// What is known about the machine at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerLink {
     /// It is on a network of this host, and this card has its address.
     Card(Mac),
-    /// It is on a network of this host, and no card has answered for its address.
+    /// It is on a network of this host, but no card has answered for its address.
     NoCard,
     /// It is behind a router, or on a link without hardware addresses: only its address is known.
     Routed,
@@ -41,10 +41,10 @@ pub(super) fn find(local: Ipv4Addr, peer: Ipv4Addr) -> io::Result<PeerLink> {
     }
 }
 
-/// The result from the neighbour table for an address on a link with ARP.
+/// What the neighbour table shows for an address on a link with ARP.
 fn judge(table: &[Neighbour], link: u32, peer: Ipv4Addr) -> PeerLink {
-    // INCOMPLETE and FAILED have no card, or one that no longer answers; NOARP is not an answer
-    // from the machine.
+    // An INCOMPLETE entry has no card, and the card of a FAILED entry no longer answers; NOARP does
+    // not mean that the machine answered.
     let known = |entry: &&Neighbour| {
         entry.link == link
             && entry.address == peer
@@ -85,7 +85,7 @@ mod tests {
                 "{state:#x}"
             );
         }
-        // The kernel keeps the last card in a failed entry.
+        // The kernel keeps the last known card in a failed entry.
         for state in [0, INCOMPLETE, FAILED, NOARP] {
             assert_eq!(
                 judge(&[entry(7, state, card)], 7, PEER),

@@ -3,20 +3,20 @@
 
 use hyper::StatusCode;
 
-/// A reason, as text for the requesting machine and for the log.
+/// The reason for a refusal, as text for the requesting machine and for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// The reason's name: lower case, with hyphens.
     pub(super) id: &'static str,
-    /// The status of the answer. firstboot and the kickstart ask again after a 404 or a 503, and
-    /// give up after a 403.
+    /// The status of the answer. After a 404 or a 503, firstboot and the kickstart ask again; after
+    /// a 403 they stop asking.
     pub(super) status: StatusCode,
     /// What is wrong and what to do.
     pub(super) why: String,
 }
 
 impl Refusal {
-    /// Refused: repeating the request does not help.
+    /// A refusal: repeating the request does not help.
     pub(super) fn forbidden(id: &'static str, why: impl Into<String>) -> Self {
         Self {
             id,
@@ -25,7 +25,7 @@ impl Refusal {
         }
     }
 
-    /// Unknown here; a later build may know it.
+    /// Not known here, although a later build may know it.
     pub(super) fn not_found(id: &'static str, why: impl Into<String>) -> Self {
         Self {
             id,
@@ -43,7 +43,7 @@ impl Refusal {
         }
     }
 
-    /// The request itself is wrong.
+    /// The request itself is malformed.
     pub(super) fn bad_request(id: &'static str, why: impl Into<String>) -> Self {
         Self {
             id,

@@ -1,4 +1,4 @@
-//! An answer before it becomes HTTP: a text, a refusal, or a piece of a file.
+//! An answer before it is turned into HTTP: a text, a refusal, or a piece of a file.
 
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) content: Content,
-    /// Whether the server closes the connection after it.
+    /// Whether the server closes the connection after the answer.
     pub(super) close: bool,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         ),
-        // It is meant only for this client, at this time.
+        // The text is meant only for this client, and only at this time.
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Reply {
@@ -54,7 +54,7 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
             .headers
             .push((RETRY_AFTER, HeaderValue::from_static("2")));
     }
-    // If the request itself is malformed, it is uncertain where the next one would begin.
+    // If the request itself is malformed, it is not clear where the next one would begin.
     reply.close = matches!(
         refusal.status,
         StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED
@@ -62,7 +62,8 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
     reply
 }
 
-/// The current time for records, so that all changes of one request have the same time.
+/// The current time for records. A request reads it once, so that all its changes have the same
+/// time.
 pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }

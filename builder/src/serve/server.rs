@@ -53,7 +53,7 @@ pub(super) fn run(
             let listener = TcpListener::bind(address).await;
             match listener.with_context(|| format!("cannot listen on {address}")) {
                 Ok(listener) => listeners.push(listener),
-                // This happens for `localhost` on a host without IPv6.
+                // This happens if `localhost` is used on a host without IPv6.
                 Err(error) if address.is_ipv6() && !listeners.is_empty() => {
                     console::error(with_causes(&error));
                 }
@@ -103,7 +103,7 @@ async fn accept(
 ) {
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
-            // Most likely too many files are open; other connections will close theirs soon.
+            // Most likely too many files are open; other connections will soon close theirs.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -133,7 +133,7 @@ async fn connection(
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    // A small answer is sent at once, without waiting for more data.
+    // Small answers are sent at once, without waiting for more data.
     let _ = stream.set_nodelay(true);
     let stream = StallGuard::new(stream);
     match tls {
@@ -156,7 +156,8 @@ async fn connection(
     }
 }
 
-/// Answers all requests of one connection. `outbox`: the connection can send files itself.
+/// Answers all requests of one connection. `outbox` is given if the connection can send files
+/// itself.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
     state: Arc<ServerState>,
@@ -174,10 +175,10 @@ async fn serve(
         .header_read_timeout(CLIENT_TIMEOUT)
         .max_header_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS);
-    // Bodies are written from their own buffers and not copied together, which `stream::Plain`
-    // requires.
+    // Bodies are written from their own buffers rather than copied together;
+    // `stream::SendfileStream` requires this.
     server.writev(true);
-    // A client that disconnects early is not an error of the server.
+    // If a client disconnects early, that is not an error of the server.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -203,7 +204,7 @@ async fn respond(
     };
     let reply = match request {
         Err(refusal) => refused(&refusal),
-        // An answer may block on the disk.
+        // Building an answer may block on the disk.
         Ok(request) => {
             match tokio::task::spawn_blocking(move || pages::answer(&state, &request)).await {
                 Ok(reply) => reply,
@@ -220,7 +221,7 @@ async fn respond(
     response(reply, outbox)
 }
 
-/// Reads the whole of a short body.
+/// Reads a short body as a whole.
 async fn read(body: Incoming) -> Option<Vec<u8>> {
     let mut body = pin!(body);
     let mut bytes = Vec::new();

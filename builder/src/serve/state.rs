@@ -22,16 +22,16 @@ use super::tree::Tree;
 /// The maximum size of a node document.
 const MAX_DOCUMENT_BYTES: u64 = 1 << 20;
 
-/// The state that all answers depend on.
+/// The state on which all answers depend.
 #[derive(Debug)]
 pub(super) struct ServerState {
-    /// The output, which another build may replace at any time.
+    /// The folder of the output, which a new build may replace at any time.
     pub(super) out: PathBuf,
     /// The folder of records.
     pub(super) record_dir: PathBuf,
-    /// For how long a document may be downloaded again.
+    /// How long a document may be downloaded again.
     pub(super) open: Duration,
-    /// How often an unfinished installation is tried again.
+    /// How often an unfinished installation is repeated.
     pub(super) retries: u32,
     /// The tree from which iPXE installs.
     pub(super) tree: Option<Tree>,
@@ -40,7 +40,8 @@ pub(super) struct ServerState {
     /// http or https.
     pub(super) scheme: &'static str,
     pub(super) log: Log,
-    /// Changes that could not be recorded: for each node, the record as it was and as it should be.
+    /// Changes that could not be recorded: for each node, the record before the change and the
+    /// record as it should be.
     pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
 }
 
@@ -49,7 +50,7 @@ pub(super) struct ServerState {
 pub(crate) struct Cluster {
     /// By name.
     pub(crate) nodes: Vec<NodeDocument>,
-    /// The server's record of them.
+    /// The server's record of the nodes.
     pub(crate) record: Record,
 }
 
@@ -64,7 +65,7 @@ impl Cluster {
         Ok(Self { nodes, record })
     }
 
-    /// The node of that name.
+    /// The node with that name.
     pub(crate) fn node(&self, name: &str) -> Option<&NodeDocument> {
         self.nodes.iter().find(|node| node.name.as_str() == name)
     }
@@ -82,8 +83,8 @@ fn nodes(out: &Path) -> Result<Vec<NodeDocument>> {
         let name = name.to_string_lossy();
         let read = || -> Result<NodeDocument> {
             let envelope: Envelope = serde_json::from_str(&document(out, &name)?)?;
-            // The signature is not checked here: the node does that, because its image says which
-            // key to trust.
+            // The signature is not checked here. The node checks it, because its image determines
+            // which key to trust.
             Ok(serde_json::from_slice(&envelope.unverified()?)?)
         };
         nodes.push(read().with_context(|| {
@@ -115,7 +116,7 @@ impl ServerState {
         Cluster::read(&self.out, &self.record_dir)
     }
 
-    /// The delivery of a node's document, including what could not be recorded.
+    /// The delivery of a node's document, including deliveries that could not be recorded.
     pub(super) fn delivery(
         &self,
         record: &Record,
@@ -129,8 +130,9 @@ impl ServerState {
         })
     }
 
-    /// Records the delivery of a node's document. If the disk is full, this process remembers it: a
-    /// machine must not be refused for that reason, and the document goes only to its own machine.
+    /// Records the delivery of a node's document. If the disk is full, this process remembers the
+    /// delivery: a machine must not be refused for that reason, and the document goes only to its
+    /// own machine.
     pub(super) fn put_delivery(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) {
         let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         match record.put_delivery(node, delivery) {
@@ -145,7 +147,8 @@ impl ServerState {
         }
     }
 
-    /// This server's URL as the client names it, or by its address if the client does not name it.
+    /// This server's URL, with the host that the client named, or with the server's address if the
+    /// client named none.
     pub(super) fn own_url(&self, request: &ClientRequest) -> String {
         let host =
             request
@@ -197,8 +200,8 @@ impl ServerState {
     }
 }
 
-/// What an operator should know before the first request: how the server recognises each node, and
-/// what would prevent that.
+/// Lists what an operator should know before the first request: how the server recognises each
+/// node, and what would prevent that.
 pub(super) fn startup_notes(
     cluster: &Cluster,
     listening: &[std::net::SocketAddr],
@@ -250,8 +253,8 @@ pub(super) fn startup_notes(
 
 fn how_recognised(node: &NodeDocument) -> String {
     let address = "by its address alone";
-    // The address that the kernel would use as the source stands in for the one that the node will
-    // connect to.
+    // The address that the node will connect to is not known yet. The source address that the
+    // kernel would choose stands in for it.
     match (find(Ipv4Addr::UNSPECIFIED, node.address), node.machine.mac) {
         (Ok(PeerLink::Local), _) => {
             "warning: it is this host's own address, and gets no document".to_owned()
@@ -267,7 +270,8 @@ fn how_recognised(node: &NodeDocument) -> String {
     }
 }
 
-/// Whether this is a container, by the marks that Docker and Podman leave.
+/// Whether this process runs in a container, judging by the files that Docker and Podman leave
+/// behind.
 fn in_container() -> bool {
     ["/.dockerenv", "/run/.containerenv"]
         .iter()

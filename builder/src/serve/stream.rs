@@ -1,4 +1,5 @@
-//! A connection that does not wait indefinitely, and one that sends files without reading them.
+//! Two kinds of connection: one that does not wait indefinitely, and one that sends files without
+//! reading them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,17 +14,17 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{Outbox, PLACEHOLDER};
 
-/// The kernel gives up a client that accepts nothing for this long (tcp(7), TCP_USER_TIMEOUT). Only
-/// the kernel can tell: a socket becomes writable again after a third of its buffer has been taken,
-/// and of that buffer, up to 4 MiB, one of 200 clients on a slow line takes 60 KB per second. A
-/// small buffer would cost twice the processor time.
+/// The kernel drops a client that accepts nothing for this long (tcp(7), TCP_USER_TIMEOUT). Only
+/// the kernel can detect this: a socket becomes writable again only after a third of its buffer has
+/// been accepted. The buffer has up to 4 MiB, of which each of 200 clients on a slow line accepts
+/// 60 KB per second. A small buffer would cost twice the processor time.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// A client may take this long for any answer; after that it must keep up a rate.
+/// How long a client may take for any answer; after that it must keep up a minimum rate.
 const RATE_GRACE_PERIOD: Duration = Duration::from_secs(60);
-/// Bytes per second: a modem's rate.
+/// The minimum rate, in bytes per second: about that of a modem.
 const MIN_BYTES_PER_SECOND: u64 = 4096;
 
-/// A connection whose client must accept the data that it is sent.
+/// A connection that fails if its client does not accept the data sent to it.
 #[derive(Debug)]
 pub(super) struct StallGuard {
     inner: TcpStream,
@@ -34,8 +35,8 @@ pub(super) struct StallGuard {
 
 impl StallGuard {
     pub(super) fn new(inner: TcpStream) -> Self {
-        // If this fails, and on kernels before 5.11 for a client that keeps its window closed, only
-        // the rate below applies.
+        // Only the rate below applies if this call fails, and on kernels before 5.11 also if a
+        // client keeps its window closed.
         let _ = set_tcp_user_timeout(
             &inner,
             u32::try_from(STALL_TIMEOUT.as_millis()).unwrap_or(u32::MAX),
@@ -48,7 +49,7 @@ impl StallGuard {
         }
     }
 
-    /// Counts the bytes sent, or waits, but not indefinitely.
+    /// Counts the bytes sent, or waits for the client, but not indefinitely.
     fn progress(
         &mut self,
         cx: &mut Context<'_>,
@@ -79,7 +80,7 @@ impl StallGuard {
         }
     }
 
-    /// Begins an answer: its time counts from now.
+    /// Starts the time of a new answer.
     fn restart(&mut self) {
         (self.since, self.sent) = (Instant::now(), 0);
     }
@@ -132,8 +133,8 @@ impl AsyncWrite for StallGuard {
     }
 }
 
-/// A plain connection, which sends the files in its outbox in place of the placeholders that hyper
-/// writes. hyper never copies a body's bytes when the connection accepts several slices at once, so
+/// A plain connection. In place of the placeholders that hyper writes, it sends the files in its
+/// outbox. hyper never copies a body's bytes if the connection accepts several slices at once, so
 /// the placeholder arrives here with its own address. If it were ever copied, `poll_write` would
 /// send zeros, and the client's digest check would fail.
 #[derive(Debug)]

@@ -43,7 +43,7 @@ pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Reads a key, unless users other than its owner can read or replace it.
+/// Reads a key, but refuses one that users other than its owner can read or replace.
 fn private(key: &Path) -> Result<Vec<u8>> {
     let context = || format!("cannot read {}", key.display());
     let mut file = text_file::open(key).with_context(context)?;

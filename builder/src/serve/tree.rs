@@ -1,11 +1,11 @@
-//! The place from which iPXE gets the installer.
+//! The place from which iPXE loads the installer.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use recipes::recipe::Base;
 
-/// The tree of CentOS 7.9 that iPXE installs from.
+/// The tree of CentOS 7.9 from which iPXE installs.
 #[derive(Debug, Clone)]
 pub(super) enum Tree {
     Folder(PathBuf),

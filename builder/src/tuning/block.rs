@@ -8,8 +8,8 @@ use super::setting::{Place, Setting};
 /// The maximum width of a comment.
 const WIDTH: usize = 116;
 
-/// The lines of a place: `line` writes one from key and value. `profile` is the name of the
-/// recipe's profile.
+/// The lines for a place. `line` formats one setting from its key and value. `profile` is the name
+/// of the recipe's profile.
 pub(crate) fn block(
     settings: &[Setting],
     place: Place,
@@ -51,7 +51,7 @@ pub(crate) fn block(
     groups.join("\n").trim_end().to_owned()
 }
 
-/// Breaks a text into lines no longer than `width`, between words.
+/// Breaks a text between words into lines no longer than `width`.
 pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

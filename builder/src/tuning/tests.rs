@@ -1,4 +1,5 @@
-//! The table agrees with the guide, and describes in one place what three programs do.
+//! Tests that the table agrees with the guide and that it describes, in one place, what three
+//! programs do.
 
 use std::collections::BTreeSet;
 
@@ -87,8 +88,8 @@ fn every_setting_of_etcd_has_its_row_and_shows_the_recipes_value() {
     }
 }
 
-/// Values that firstboot writes without asking the recipe are also in the table: the two must
-/// agree.
+/// Some values are written by firstboot without consulting the recipe. They are in the table too,
+/// and the two must agree.
 #[test]
 fn firstboot_writes_what_the_table_says() {
     let code = include_str!("../../../firstboot/src/steps/etcd_conf.rs");
@@ -103,7 +104,7 @@ fn a_file_gives_each_deviation_with_its_reason() {
     let text = block(&settings, Place::Sysctl, "etcd", |key, value| {
         format!("{key} = {value}")
     });
-    // The text may break between lines anywhere.
+    // Line breaks may occur anywhere in the text.
     assert!(
         text.replace("\n# ", " ")
             .contains("(Source: tuned 2.11, latency-performance;"),

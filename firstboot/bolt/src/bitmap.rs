@@ -7,7 +7,7 @@ const WORDS: usize = 16;
 /// Ids in one chunk.
 const CHUNK: u64 = 64 * WORDS as u64;
 
-/// One bit for each page. Only chunks that contain an id take memory, so a file that merely claims
+/// One bit for each page. Only chunks that contain an id use memory, so a file that merely claims
 /// to be long costs nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Bitmap(BTreeMap<u64, [u64; WORDS]>);
@@ -53,7 +53,7 @@ impl Bitmap {
 
 /// The index of the word in its chunk, and the mask of the bit in the word.
 fn place(id: u64) -> (usize, u64) {
-    // The value is below WORDS, so the conversion cannot fail.
+    // The value is less than WORDS, so the conversion cannot fail.
     (
         usize::try_from(id / 64).unwrap_or(usize::MAX) % WORDS,
         1 << (id % 64),

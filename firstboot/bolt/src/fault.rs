@@ -1,10 +1,10 @@
-//! Describes what is wrong in a file, and where.
+//! The description and the place of what is wrong in a file.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// One difference from what bbolt writes.
+/// One difference between a file and what bbolt would have written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// The page, or none if the fault concerns the whole file.
@@ -30,7 +30,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The first faults, and the total number of faults.
+/// The first faults of a file, and the total number of its faults.
 #[derive(Debug, Default)]
 pub struct Faults {
     first: Vec<Fault>,
@@ -38,7 +38,8 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The number of faults that are kept: damage repeats itself, and no one reads a million lines.
+    /// The maximum number of faults that are kept: one damaged area causes many similar faults, and
+    /// no one reads a million lines.
     pub const KEPT: usize = 100;
 
     /// Notes one.

@@ -1,4 +1,4 @@
-//! The list of free pages. etcd does not write it, but other users of bbolt do.
+//! Checks the list of free pages. etcd does not write one, but other users of bbolt do.
 
 use std::io;
 
@@ -8,23 +8,23 @@ use crate::node::Header;
 use crate::page::{self, HEADER};
 use crate::read::{ReadAt, u64_at};
 
-/// The number of bytes of the list that are read at a time.
+/// The number of bytes of the list that are read at once.
 const PIECE: usize = 64 << 10;
 /// A count with this value means that the first word of the list contains the real count.
 const OVERFULL: u16 = 0xFFFF;
 
-/// Where the ids of a list are.
+/// The place of the page ids in a freelist.
 struct Ids {
-    /// The pages that the list takes.
+    /// The number of pages that the list occupies.
     span: u64,
-    /// The offset in the file of the first id.
+    /// The file offset of the first id.
     from: u64,
     /// The number of ids.
     count: u64,
 }
 
-/// Reads the list, and marks the pages that hold it as used. On the disk its two forms, array and
-/// hash map, are the same: page ids in ascending order.
+/// Reads the list, and marks the pages that hold it as used. bbolt's two forms of the list, array
+/// and hash map, are identical on disk: page ids in ascending order.
 pub(crate) fn read<R: ReadAt + ?Sized>(
     file: &R,
     id: u64,
@@ -128,7 +128,8 @@ fn locate<R: ReadAt + ?Sized>(
     Ok(extent(&header, &first, id, size, pages, faults))
 }
 
-/// Checks the number of pages and of ids in a list's header, whose first bytes are `first`.
+/// Checks how many pages and ids the header of a list states. `first` contains the list's first
+/// bytes.
 fn extent(
     header: &Header,
     first: &[u8; HEADER + 8],
@@ -162,8 +163,8 @@ fn extent(
         );
         return None;
     }
-    // bbolt takes the list's own pages from the list, so the list may be shorter than its pages
-    // allow by that number.
+    // bbolt allocates the list's own pages from the free pages in the list. The list may therefore
+    // be shorter than its pages allow, by the number of those pages.
     let needed = (skip + count * 8) / size + 1;
     if span > needed + 1 + span / 64 {
         let expected = format!(

@@ -1,4 +1,4 @@
-//! Looks up one value by its bucket and its key. Reads only the few pages on the path to it.
+//! Looks up one value by its bucket and its key. Reads only the few pages on the path to the value.
 
 use std::io;
 
@@ -9,20 +9,20 @@ use crate::page::HEADER;
 use crate::read::{ReadAt, u64_at};
 use crate::types::FileKind;
 
-/// The maximum depth of a tree. No real tree is as deep.
+/// The maximum depth of a tree. No real tree is this deep.
 const DEEPEST: usize = 64;
-/// The maximum length of a page with its overflow. No page with buckets and small values is as
+/// The maximum length of a page with its overflow. No page with buckets and small values is this
 /// long.
 const LONGEST: u64 = 16 << 20;
-/// The length of a bucket's value: root page (8), sequence (8). If the root is 0, a leaf page
-/// follows.
+/// The length of a bucket's value: the root page (8 bytes) and the sequence (8). If the root is 0,
+/// a leaf page follows.
 const BUCKET: usize = 16;
 
-/// The value of a key in one of the outermost buckets of a database that no process writes to;
-/// `None` if the bucket or the key does not exist.
+/// Returns the value of a key in a top-level bucket of a database to which no process is writing,
+/// or `None` if the bucket or the key does not exist.
 ///
 /// # Errors
-/// If the file cannot be read, or a page on the path is not as bbolt writes it.
+/// Fails if the file cannot be read, or if a page on the path differs from what bbolt writes.
 pub fn get<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -53,7 +53,7 @@ pub fn get<R: ReadAt + ?Sized>(
         .map(|(_, value)| value))
 }
 
-/// A value, and whether it is a bucket.
+/// Whether the value is a bucket, and the value itself.
 type Found = Option<(bool, Vec<u8>)>;
 
 struct Pages<'f, R: ReadAt + ?Sized> {
@@ -73,7 +73,7 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
             if !node.is_branch() {
                 return Ok(search(&node, key));
             }
-            // The last child whose keys begin at or below the key.
+            // The last child whose first key is not above the key.
             let after = (0..node.count())
                 .find(|at| node.key(*at) > key)
                 .unwrap_or(node.count());

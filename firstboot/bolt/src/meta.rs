@@ -21,11 +21,11 @@ const PAGE_SIZES: [u32; 7] = [
     1 << 15,
     1 << 16,
 ];
-/// Stands in place of the freelist's page if the freelist was not written, as in etcd's databases.
-/// Every page that is not reachable is free.
+/// The value that replaces the freelist's page id if the freelist was not written, as in etcd's
+/// databases. Every page that is not reachable is then free.
 const NO_FREELIST: u64 = u64::MAX;
 
-/// What is wrong with a meta page: offset in the page, expected value, found value.
+/// A fault of a meta page: offset in the page, expected value, found value.
 type Wrong = (u64, String, String);
 
 /// A valid meta page.
@@ -33,13 +33,13 @@ type Wrong = (u64, String, String);
 pub struct Meta {
     /// The size of every page, in bytes.
     pub page_size: u32,
-    /// The page with the root of the bucket of buckets.
+    /// The root page of the bucket that contains all buckets.
     pub root: u64,
     /// The page with the list of free pages, if there is one.
     pub freelist: Option<u64>,
     /// The high-water mark: pages from this id on do not exist.
     pub pages: u64,
-    /// The transaction that wrote it.
+    /// The id of the transaction that wrote this meta page.
     pub txid: u64,
 }
 
@@ -88,9 +88,9 @@ impl Meta {
     }
 }
 
-/// Finds the meta page that counts. In a [`FileKind::Snapshot`] the faults of the other one count as
-/// well. In a live file they do not: bbolt has two meta pages so that one remains valid if power
-/// fails while the other is written.
+/// Finds the meta page that counts. In a [`FileKind::Snapshot`], faults of the other meta page
+/// count as well. In a live file they do not: bbolt has two meta pages so that one remains valid if
+/// power fails while the other is being written.
 pub(crate) fn find<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -103,7 +103,7 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
     };
     let second = match &first.meta {
         Ok(meta) => Page::read(file, len, u64::from(meta.page_size))?,
-        // If the first page does not state its size, the second one is searched for.
+        // If the first page does not state the page size, the second one must be searched for.
         Err(_) => Page::search(file, len)?,
     };
     let mut metas = Vec::new();
@@ -163,10 +163,11 @@ fn newer(a: Meta, b: Meta) -> Meta {
     if b.txid > a.txid { b } else { a }
 }
 
-/// What two valid meta pages of one file must agree on but do not.
+/// Compares two valid meta pages of one file. Returns the relation that they should have if they do
+/// not have it, and `None` if they do.
 fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
-    // bbolt streams one transaction: both pages have its fields, but the second has the previous
-    // transaction id.
+    // bbolt streams one transaction: both pages have the fields of that transaction, but the second
+    // has the previous transaction's id.
     let streamed = Meta {
         txid: first.txid.wrapping_sub(1),
         ..first.clone()
@@ -192,9 +193,9 @@ fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static 
     }
 }
 
-/// The length of the database that begins with these bytes, according to its meta pages; `None` if
-/// neither is valid. The bytes must reach to the end of the second meta page: [`META_PAGES`] bytes
-/// always do.
+/// Returns the length of the database that begins with these bytes, according to its meta pages, or
+/// `None` if neither is valid. The bytes must extend to the end of the second meta page;
+/// [`META_PAGES`] bytes always do.
 pub fn stated_length(begin: &[u8]) -> Option<u64> {
     let mut faults = Faults::default();
     let meta = find(begin, begin.len() as u64, FileKind::Live, &mut faults).ok()??;
@@ -204,12 +205,12 @@ pub fn stated_length(begin: &[u8]) -> Option<u64> {
 /// The number of bytes that contain both meta pages, whatever the page size is.
 pub const META_PAGES: usize = (1 << 16) + LENGTH;
 
-/// A page that should be a meta page.
+/// The content of a page that should be a meta page.
 struct Page {
     offset: u64,
     id: u64,
     kind: u16,
-    /// Its count and overflow, which must be 0 in a meta page.
+    /// The page's count and overflow, which must be 0 in a meta page.
     rest: u64,
     meta: Result<Meta, Wrong>,
 }
@@ -232,7 +233,7 @@ impl Page {
     }
 
     /// Finds the second meta page of a file whose first one is damaged: its offset must match the
-    /// page size that it states.
+    /// page size stated in it.
     fn search<R: ReadAt + ?Sized>(file: &R, len: u64) -> io::Result<Option<Self>> {
         for size in PAGE_SIZES {
             let page = Self::read(file, len, u64::from(size))?;

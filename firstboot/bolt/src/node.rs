@@ -1,12 +1,12 @@
-//! One page of a tree, with its overflow. Checks that it is a branch or leaf, that its keys are in
-//! order, and that its parts are where bbolt's writer puts them.
+//! Checks one page of a tree, with its overflow: it must be a branch or a leaf, its keys must be in
+//! order, and its parts must be where bbolt's writer puts them.
 
 use crate::fault::shown;
 use crate::page::{BRANCH, HEADER, LEAF};
 use crate::read::{u16_at, u32_at, u64_at};
 
-/// The length of an element. A branch's element: position (4), key's length (4), page (8). A leaf's
-/// element: flags (4), position (4), key's length (4), value's length (4).
+/// The length of an element, in bytes. A branch's element: position (4), key's length (4), page
+/// (8). A leaf's element: flags (4), position (4), key's length (4), value's length (4).
 const ELEMENT: usize = 16;
 /// The flag of a leaf element whose value is a bucket.
 const BUCKET: u32 = 0x01;
@@ -21,7 +21,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads the first [`HEADER`] bytes.
+    /// Parses the first [`HEADER`] bytes of a page.
     pub(crate) fn parse(page: &[u8]) -> Self {
         Self {
             id: u64_at(page, 0),
@@ -31,18 +31,18 @@ impl Header {
         }
     }
 
-    /// Whether it is a branch or a leaf.
+    /// Whether the page is a branch or a leaf.
     pub(crate) fn is_node(&self) -> bool {
         self.kind == BRANCH || self.kind == LEAF
     }
 
-    /// The end of its table of elements, in bytes.
+    /// Returns the end of the page's table of elements, in bytes.
     pub(crate) fn table_end(&self) -> usize {
         HEADER + usize::from(self.count) * ELEMENT
     }
 
-    /// The end of its last element according to the table. The page's bytes up to the end of the
-    /// table are enough.
+    /// Computes the end of the page's last element from the table. `table` must contain at least
+    /// the page's bytes up to the end of the table.
     pub(crate) fn extent(&self, table: &[u8]) -> u64 {
         let Some(last) = usize::from(self.count).checked_sub(1) else {
             return HEADER as u64;
@@ -57,7 +57,7 @@ fn element_part(index: usize, part: &str) -> String {
     format!("element {index}'s {part}")
 }
 
-/// One row of the table.
+/// One row of a page's table of elements.
 struct Element {
     /// The offset in the page at which the key begins. The value follows it.
     start: u64,
@@ -91,7 +91,7 @@ impl Element {
 /// A fault inside a page: offset in the page, expected value, found value.
 pub(crate) type Wrong = (usize, String, String);
 
-/// A branch or leaf in which every element is at the right position and the keys ascend.
+/// A branch or leaf whose elements are all at the right positions and whose keys ascend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node<'a> {
     bytes: &'a [u8],
@@ -163,7 +163,7 @@ impl<'a> Node<'a> {
         Ok(node)
     }
 
-    /// Checks what an element's row says beside its place.
+    /// Checks the fields of an element's row other than its position.
     fn check_fields(&self, element: &Element, index: usize) -> Result<(), Wrong> {
         let row = HEADER + index * ELEMENT;
         if element.key == 0 {
@@ -222,7 +222,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// All keys and values, each key followed by its value.
+    /// Returns the bytes of all keys and values, each key followed by its value.
     pub(crate) fn data(&self) -> &'a [u8] {
         &self.bytes[HEADER + self.count * ELEMENT..self.end]
     }
@@ -238,7 +238,8 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A position that was checked is inside a slice, so the conversion cannot fail.
+/// Converts a position that was checked before. It is inside a slice, so the conversion cannot
+/// fail.
 fn at(position: u64) -> usize {
     usize::try_from(position).unwrap_or(usize::MAX)
 }

@@ -1,6 +1,6 @@
-//! The header with which every page begins. It contains the kind of the page.
+//! Parses the header of a page, which contains the kind of the page.
 
-/// The header of every page: id (8 bytes), kind (2), count (2), overflow (4).
+/// The length of the header of every page: id (8 bytes), kind (2), count (2), overflow (4).
 pub(crate) const HEADER: usize = 16;
 
 /// Kinds of pages, as in their headers.
@@ -9,7 +9,7 @@ pub(crate) const LEAF: u16 = 0x02;
 pub(crate) const META: u16 = 0x04;
 pub(crate) const FREELIST: u16 = 0x10;
 
-/// A page's kind, in words.
+/// Describes a page's kind in words.
 pub(crate) fn kind(flags: u16) -> String {
     match flags {
         BRANCH => "a branch page".to_owned(),

@@ -1,4 +1,4 @@
-//! The source of the bytes.
+//! Reads the bytes of a database from a file or from memory.
 
 use std::fs::File;
 use std::io;
@@ -25,22 +25,22 @@ impl ReadAt for [u8] {
     }
 }
 
-/// The number of bytes that are read at a time from consecutive pages: a call for each page costs
-/// more than checking the page.
+/// The number of bytes of consecutive pages that are read at once: one call for each page would
+/// cost more than checking the page.
 const AHEAD: usize = 64 << 10;
-/// A read that begins within this many bytes after the end of the previous one counts as
+/// A read that begins at most this many bytes after the end of the previous one counts as
 /// sequential.
 const NEAR: u64 = 32 << 10;
 
 /// Reads pages of a file. It reads ahead while pages are requested in the order in which they are
-/// stored, because bbolt stores data in that order if it was written in order.
+/// stored: bbolt stores data in key order if the data was written in key order.
 pub(crate) struct Pages<'f, R: ReadAt + ?Sized> {
     file: &'f R,
-    /// The end of the last page.
+    /// The end of the file's last page.
     end: u64,
     ahead: Vec<u8>,
     ahead_at: u64,
-    /// The end of the last read.
+    /// The end of the previous read.
     next: u64,
 }
 
@@ -78,7 +78,8 @@ impl<'f, R: ReadAt + ?Sized> Pages<'f, R> {
         self.ahead.resize(left, 0);
         self.ahead_at = offset;
         if self.file.read_exact_at(&mut self.ahead, offset).is_err() {
-            // The bytes ahead may be unreadable or missing. Only a requested page must be readable.
+            // The bytes that are read ahead may be unreadable or missing. Only a requested page
+            // must be readable.
             self.ahead.clear();
             return self.file.read_exact_at(buffer, offset);
         }

@@ -1,4 +1,4 @@
-//! The walk over the tree of buckets.
+//! Walks the tree of buckets.
 
 mod load;
 
@@ -11,17 +11,17 @@ use crate::page::{self, HEADER};
 use crate::read::{Pages, ReadAt, u64_at};
 use crate::types::{Entry, Offset, Path, Visitor};
 
-/// The maximum depth of a tree, including nested buckets. No real tree is as deep: a page has room
-/// for dozens of keys, and bbolt splits it into halves.
+/// The maximum depth of a tree, including nested buckets. No real tree is this deep: a page has
+/// room for dozens of keys, and bbolt splits a full page into halves.
 const DEEPEST: usize = 64;
-/// The maximum total length of the pages from the root to the current one. Two records fit into one
-/// page, so no record of up to 32 MiB is refused: etcd accepts requests of 1.5 MiB, and warns if it
-/// is configured to accept more than 10 MiB.
+/// The maximum total length of the pages from the root to the current one. One page can hold two
+/// long records, so the limit refuses no record of up to 32 MiB. etcd accepts requests of 1.5 MiB,
+/// and warns if it is configured to accept more than 10 MiB.
 const LONGEST: u64 = 64 << 20;
 /// Buffers up to this length are reused.
 const SPARE: usize = 64 << 10;
-/// The length of a bucket's value: root page (8), sequence (8). If the root is 0, a leaf page
-/// follows.
+/// The length of a bucket's value: the root page (8 bytes) and the sequence (8). If the root is 0,
+/// a leaf page follows.
 const BUCKET: usize = 16;
 
 pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
@@ -39,23 +39,23 @@ pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
     pub(crate) held: u64,
 }
 
-/// What a page must contain because of its place in the tree.
+/// The requirements on a page that follow from its place in the tree.
 #[derive(Clone, Copy)]
 struct Expected<'a> {
-    /// The place that points to the page.
+    /// The place in the file that points to the page.
     from: Offset,
-    /// The lower bound of its keys, inclusive.
+    /// The lower bound of the page's keys, inclusive.
     min: Option<&'a [u8]>,
-    /// The upper bound of its keys, exclusive.
+    /// The upper bound of the page's keys, exclusive.
     max: Option<&'a [u8]>,
-    /// The number of pages above it.
+    /// The number of pages above the page.
     depth: usize,
-    /// Its bucket, or none in the bucket of buckets.
+    /// The page's bucket; none if the page belongs to the bucket that contains all buckets.
     bucket: Option<&'a Path<'a>>,
 }
 
 impl<R: ReadAt + ?Sized> Tree<'_, R> {
-    /// Walks everything below the bucket of buckets.
+    /// Walks everything below the bucket that contains all buckets.
     pub(crate) fn root(&mut self, id: u64) -> io::Result<()> {
         let from = Offset {
             page: 0,
@@ -73,7 +73,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         )
     }
 
-    /// The end of the page ids: the lowest id without a page.
+    /// Returns the lowest id without a page, at which the page ids end.
     fn end(&self) -> u64 {
         self.pages.end() / self.size
     }
@@ -108,7 +108,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
     /// Checks a page's keys against its place in the tree, and continues with the pages below it.
     fn node(&mut self, node: Node<'_>, start: Offset, expected: Expected<'_>) -> io::Result<()> {
         let Some(last) = node.count().checked_sub(1) else {
-            // The root of a bucket without keys is an empty leaf.
+            // The root page of a bucket without keys is an empty leaf.
             let root = expected.min.is_none() && expected.max.is_none();
             if node.is_branch() || !root {
                 self.wrong(inside(start, 10), "a page with keys", "none");
@@ -217,7 +217,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         )
     }
 
-    /// Gives a key and its value to the visitor. Only buckets stand outside buckets.
+    /// Passes a key and its value to the visitor. A key outside all buckets is a fault, because
+    /// only buckets may be there.
     fn entry(&mut self, pair: Pair<'_>, place: Offset, bucket: Option<&Path<'_>>) {
         let Pair { key, value, .. } = pair;
         match bucket {
@@ -238,7 +239,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         }
     }
 
-    /// Checks a small bucket, whose only page is inside its parent's page.
+    /// Checks an inline bucket, whose only page is inside its parent's page.
     fn inline(&mut self, bytes: &[u8], start: Offset, expected: Expected<'_>) -> io::Result<()> {
         if bytes.len() < HEADER {
             self.wrong(

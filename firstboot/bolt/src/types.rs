@@ -1,16 +1,16 @@
-//! The types shared by the walk over a database and its caller: the kind of a file, a place in it,
-//! and what the visitor receives.
+//! The types that the walk over a database shares with its caller: the kind of a file, a place in
+//! it, and what the visitor receives.
 
 use crate::fault::Faults;
 
-/// How the file came to be.
+/// How the file was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// Streamed out of one transaction: the file ends with its last page, and both meta pages are
-    /// from that transaction.
+    /// The file was streamed out of one transaction: it ends with its last page, and both meta
+    /// pages are from that transaction.
     Snapshot,
-    /// The file that a database uses: it is longer than its pages need, and one of its meta pages
-    /// may be half-written.
+    /// The file is in use by a database: it may be longer than its pages need, and one of its meta
+    /// pages may be half-written.
     Live,
 }
 
@@ -19,7 +19,7 @@ pub enum FileKind {
 pub struct Path<'a> {
     /// The bucket's name.
     pub name: &'a [u8],
-    /// The bucket that contains it, or none for one of the outermost.
+    /// The bucket that contains it; none for a top-level bucket.
     pub parent: Option<&'a Path<'a>>,
 }
 
@@ -47,15 +47,14 @@ pub struct Entry<'a> {
 
 /// Receives everything that the walk finds, in the order of the keys.
 pub trait Visitor {
-    /// Receives a bucket at its beginning. Adds to the faults what is wrong with its name by the
-    /// rules of the application.
+    /// Receives a bucket before its content. Adds a fault if the bucket's name violates the rules
+    /// of the application.
     fn bucket(&mut self, _bucket: &Path<'_>, _place: Offset, _faults: &mut Faults) {}
-    /// Receives the keys and values of one leaf page in order, each key followed by its value: the
-    /// input of a hash over all of them.
+    /// Receives the keys and values of one leaf page in order, each key followed by its value.
+    /// These bytes are the input of a hash over all keys and values.
     fn data(&mut self, _bucket: &Path<'_>, _bytes: &[u8]) {}
-    /// Receives a key with its value. Adds to the faults what is wrong with them by the rules of
-    /// the application.
+    /// Receives a key with its value. Adds a fault if they violate the rules of the application.
     fn entry(&mut self, entry: &Entry<'_>, faults: &mut Faults);
-    /// Receives the number of bytes of the pages that were checked so far.
+    /// Receives the number of bytes in the pages that have been checked so far.
     fn progress(&mut self, _bytes: u64) {}
 }

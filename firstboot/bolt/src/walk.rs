@@ -1,4 +1,4 @@
-//! The walk over a whole file: meta pages, freelist, tree, and lost pages.
+//! Walks a whole file: meta pages, freelist, tree, and lost pages.
 
 use std::io;
 
@@ -14,11 +14,11 @@ use crate::types::{FileKind, Visitor};
 /// The result of the walk.
 #[derive(Debug)]
 pub struct Report {
-    /// The meta page that counts, if there is a valid one.
+    /// The meta page that counts; none if neither is valid.
     pub meta: Option<Meta>,
     /// The number of pages in use.
     pub used: u64,
-    /// Whether the walk checked every reachable page, so that no fault hid one.
+    /// Whether the walk checked every reachable page, so that no page was hidden by a fault.
     pub complete: bool,
     /// The faults.
     pub faults: Faults,
@@ -27,7 +27,7 @@ pub struct Report {
 /// Checks the first `len` bytes of a file as a database, and passes every key to the visitor.
 ///
 /// # Errors
-/// Only if the file cannot be read. The report contains what is wrong with the file.
+/// Fails only if the file cannot be read. Faults in the file are in the report.
 pub fn check<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
@@ -93,8 +93,8 @@ pub fn check<R: ReadAt + ?Sized>(
     })
 }
 
-/// Compares the high-water mark with the file's length. Returns the number of pages that really
-/// exist.
+/// Compares the high-water mark with the file's length. Returns the number of pages that the file
+/// really contains.
 fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
     let size = u64::from(meta.page_size);
     let there = len / size;
@@ -108,7 +108,7 @@ fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
         FileKind::Live => wanted.is_some_and(|wanted| wanted <= len) && len.is_multiple_of(size),
     };
     if !right {
-        // The offset is the smaller of the two lengths.
+        // The fault's offset is the smaller of the two lengths.
         let said = if form == FileKind::Live {
             format!("{said}, or whole pages more")
         } else {
@@ -132,7 +132,8 @@ fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
     meta.pages.min(there)
 }
 
-/// Reports pages that are neither reachable nor free, in runs, so that one fault covers many.
+/// Reports pages that are neither reachable nor free. Consecutive pages form one run, so that one
+/// fault covers many pages.
 fn left_over(used: &Bitmap, free: &Bitmap, pages: u64, size: u64, faults: &mut Faults) {
     let mut id = 2;
     while id < pages {

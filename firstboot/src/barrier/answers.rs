@@ -12,19 +12,20 @@ use super::server::{ChangeNotifier, Listener};
 use crate::identity::Identity;
 use crate::membership::{PeerClient, ProbeResult};
 
-/// The pause between two probes of one member, unless one of the two has changed its state.
+/// The pause between two probes of one member, unless the member or this node has changed its
+/// state.
 pub(super) const PAUSE: Duration = Duration::from_millis(300);
 
-/// The answers of the others, in the order in which they arrive.
+/// The answers of the other members, in the order in which they arrive.
 #[derive(Debug)]
 pub(super) struct Answers {
     answers: mpsc::Receiver<(Label, ProbeResult)>,
-    /// The tasks that probe them. They end when this is dropped.
+    /// The tasks that probe the other members. They are aborted when this set is dropped.
     _asking: JoinSet<()>,
 }
 
 impl Answers {
-    /// Waits for an answer, and records all that have arrived.
+    /// Waits for an answer, and records all answers that have arrived.
     pub(super) async fn hear(&mut self, tracker: &mut PeerTracker) {
         let mut next = self.answers.recv().await;
         while let Some((name, heard)) = next {
@@ -34,7 +35,8 @@ impl Answers {
     }
 }
 
-/// Probes all others, each by its own task, so that a member that does not answer delays no other.
+/// Probes all other members, each in its own task, so that a member that does not answer delays no
+/// other.
 pub(super) fn ask_all(
     peer_client: &PeerClient,
     identity: &Identity,
@@ -61,7 +63,8 @@ pub(super) fn ask_all(
     }
 }
 
-/// Probes one member repeatedly: after a pause, or at once when either side has changed its state.
+/// Probes one member repeatedly: after a pause, or at once when the member or this node has changed
+/// its state.
 async fn keep_asking(
     peer_client: PeerClient,
     member: Member,
@@ -79,7 +82,7 @@ async fn keep_asking(
             return;
         }
         let rung = notifier.wait_for(|notifier| notifier.answers > answers || notifier.news > news);
-        // Waits for the pause, or until a notification arrives.
+        // Waits until the pause is over or a notification arrives.
         let _ = tokio::time::timeout(PAUSE, rung).await;
     }
 }

@@ -1,20 +1,20 @@
-//! The rule of the bootstrap barrier, as a pure function: from the state of this node and the
+//! The rule of the bootstrap barrier, as a pure function: it maps the state of this node and the
 //! observed states of the others to the next action. The safety of the barrier depends on this rule
 //! alone. `model.rs` enumerates what can happen around it.
 //!
 //! Why the rule is safe. A node becomes ready in an epoch only when it has itself seen every disk
-//! id of that epoch, and what it sees of a peer never goes back in time. So of two epochs in which
-//! one disk was ready, one is later for every disk, and each node went from the earlier to the
-//! later and not back. A node begins a cluster in its newest epoch, when *all* have announced that
-//! they are ready in it. From then on every other node follows, but only into an epoch in which its
-//! own disk was ready with its present id, and so has never voted. Two clusters of different epochs
-//! would need a node that went both ways.
+//! id of that epoch, and its view of a peer never goes back in time. So if one disk was ready in
+//! two epochs, one of them is later for every disk, and each node went from the earlier to the
+//! later epoch and never back. A node begins a cluster in its newest epoch, once *all* have
+//! announced that they are ready in it. From then on every other node follows, but only into an
+//! epoch in which its own disk was ready with its present id. Such a disk has never voted. For two
+//! clusters of different epochs to exist, a node would have to go both ways.
 //!
-//! A node with an order to restore follows the same rule, with etcd stopped and its data kept. The
-//! snapshot is part of the epoch, so only nodes with the same order agree, and no data is replaced
-//! before all nodes have the order. Until then a node may give up at any time, and continues with
-//! its previous data. A node with an order to roll back needs no agreement with the members that
-//! have already returned to that cluster.
+//! A node with an order to restore follows the same rule, while etcd is stopped and its data is
+//! kept. The snapshot is part of the epoch, so only nodes with the same order agree, and no data is
+//! replaced before all nodes have the order. Until then a node may abandon the order at any time
+//! and continue with its previous data. A node with an order to roll back needs no agreement with
+//! members that have already returned to the previous cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,21 +27,21 @@ use crate::membership::{Announcement, PeerState, Phase};
 /// The observed state of another member.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct PeerObservation {
-    /// Its last answer, if it ever answered.
+    /// The member's last answer; none if it has never answered.
     pub(crate) state: Option<PeerState>,
-    /// Whether it answered the last probe.
+    /// Whether the member answered the last probe.
     pub(crate) fresh: bool,
 }
 
 /// The observed states of all other members of the recipe.
 pub(crate) type PeerObservations = BTreeMap<Label, PeerObservation>;
 
-/// The state of this node in the barrier. All of it is in the journal.
+/// The state of this node in the barrier. All of it is recorded in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalState {
     /// The name of this member.
     pub(crate) name: Label,
-    /// The members of the recipe that take part, this one among them.
+    /// The members of the recipe that take part, including this one.
     pub(crate) initial: BTreeSet<Label>,
     /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
@@ -49,7 +49,7 @@ pub(crate) struct LocalState {
     pub(crate) disk_id: DiskId,
     /// The epochs in which this node was ready with this disk id, oldest first.
     pub(crate) epochs: Vec<Epoch>,
-    /// Whether it begins with a new cluster, a restore or a rollback.
+    /// Whether the node begins with a new cluster, a restore or a rollback.
     pub(crate) mode: BootstrapMode,
 }
 
@@ -83,15 +83,16 @@ impl LocalState {
 pub(crate) enum Action {
     /// Probe again.
     Wait,
-    /// All others have just answered, with the same order and these disk ids: become ready in their
-    /// epoch.
+    /// All others have just answered with the same order and with these disk ids: become ready in
+    /// the epoch of these ids.
     BeReady(DiskIds, BootstrapMode),
     /// Start etcd as an initial member of the epoch with this hash.
     Start(Sha256),
-    /// Another cluster runs, or did when it was last observed. This node must not start as new.
+    /// Another cluster is running, or was running when it was last observed. This node must not
+    /// start as a member of a new cluster.
     Alive,
-    /// This member has a different order or withdrew its agreement: continue with the previous
-    /// data.
+    /// This member has a different order or withdrew its agreement: abandon this node's order and
+    /// continue with the previous data.
     GiveUp(Label),
 }
 
@@ -131,8 +132,8 @@ pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
         }
     }
     match memory.epochs.last() {
-        // They wrote to their disks that they are ready, so the age of their answer does not
-        // matter.
+        // The others recorded on their disks that they are ready, so it does not matter how old
+        // their answers are.
         Some(epoch) if all_ready => Action::Start(epoch.id),
         _ if memory.epochs.iter().any(|epoch| epoch.disk_ids == disk_ids) => Action::Wait,
         _ if all_fresh => Action::BeReady(disk_ids, mode),
@@ -140,13 +141,14 @@ pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
     }
 }
 
-/// Whether a member with this state runs in the cluster that this node must return to.
+/// Whether a member with this state is already running in the cluster to which this node must
+/// return.
 fn already_rolled_back(memory: &LocalState, state: &PeerState) -> bool {
     matches!((memory.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
-/// The action if etcd runs on another member or another member has a different order, or none if
-/// neither is the case.
+/// Returns the action if etcd runs on another member or if another member has a different order.
+/// Returns none otherwise.
 fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Option<Action> {
     let living: BTreeSet<u64> = views
         .values()
@@ -177,8 +179,8 @@ fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Op
     for (name, PeerObservation { state, fresh }) in views {
         let takes_part = memory.initial.contains(name);
         match state {
-            // That member withdrew its agreement, or this node was never ready. A member that
-            // started with the new data was found above.
+            // That member withdrew its agreement, or this node was never ready. The code above has
+            // already handled a member that started with the new data.
             Some(state @ PeerState::Etcd { .. })
                 if *fresh && !already_rolled_back(memory, state) =>
             {
@@ -189,8 +191,8 @@ fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Op
                     Action::Wait
                 });
             }
-            // Once this node was ready, another member may have started with the new data, so this
-            // node must wait.
+            // Once this node has been ready, another member may have started with the new data, so
+            // this node must wait.
             Some(PeerState::Firstboot { mode, .. }) if *fresh && takes_part && !was_ready => {
                 let other = !mode.is_new() && memory.mode.with(*mode).is_none();
                 if other {

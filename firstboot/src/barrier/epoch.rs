@@ -1,34 +1,34 @@
-//! An epoch: the disk ids of all initial members and what they begin with. The members agree on one
-//! epoch.
+//! An epoch: the disk ids of all initial members, and whether they start a new cluster or restore a
+//! snapshot. The members agree on one epoch.
 
 use recipes::{ClusterDocument, Sha256};
 
 use crate::domain::{BootstrapMode, DiskIds, cluster_id};
 
-/// How many hexadecimal digits of the epoch's hash the token has: 64 bits, so that no two clusters
-/// share a token.
+/// The number of hexadecimal digits of the epoch's hash in the token: 64 bits, so that no two
+/// clusters share a token.
 const IN_TOKEN: usize = 16;
-/// How many digits of the snapshot's digest precede the hash in the token, for the reader. The hash
-/// covers the whole digest.
+/// The number of digits of the snapshot's digest that precede the hash in the token. They are for
+/// human readers; the hash covers the whole digest.
 const SNAPSHOT_IN_TOKEN: usize = 8;
 
-/// One agreement: these disks may become one cluster.
+/// One agreement of the members: these disks may become one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Epoch {
-    /// The hash of all disk ids and of what the members begin with.
+    /// The hash of all disk ids and of the mode.
     pub(crate) id: Sha256,
-    /// The disk ids.
+    /// The ids of all disks in this agreement.
     pub(crate) disk_ids: DiskIds,
     /// Whether the members start a new cluster or restore a snapshot.
     pub(crate) mode: BootstrapMode,
-    /// etcd's `initial-cluster-token` for it. No other epoch has the same.
+    /// etcd's `initial-cluster-token` for this epoch. No other epoch has the same token.
     pub(crate) token: String,
     /// The id that the cluster will have.
     pub(crate) cluster_id: u64,
 }
 
 impl Epoch {
-    /// The epoch of these disk ids in this cluster.
+    /// Creates the epoch of these disk ids in this cluster.
     pub(crate) fn new(cluster: &ClusterDocument, disk_ids: DiskIds, mode: BootstrapMode) -> Self {
         let mut parts: Vec<String> = disk_ids
             .iter()

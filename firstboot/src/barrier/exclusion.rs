@@ -1,4 +1,4 @@
-//! Whether the operator may exclude members from a new or restored cluster.
+//! Decides whether the operator may exclude members from a new or restored cluster.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use recipes::{ClusterDocument, Label};
 use crate::journal::NodeState;
 use crate::reason::{Reason, ReasonId};
 
-/// Why it is too late to exclude members, or none if it is not.
+/// Why it is too late to exclude members; none if it is not too late.
 pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
     let token = &state.begun.as_ref()?.token;
     Some(ReasonId::ExclusionTooLate.because(format!(
@@ -15,7 +15,7 @@ pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
     )))
 }
 
-/// Why these members cannot be excluded, or none if they can.
+/// Why these members cannot be excluded; none if they can.
 pub(crate) fn objection(
     names: &BTreeSet<Label>,
     cluster: &ClusterDocument,
@@ -54,8 +54,8 @@ fn text(
             all.len()
         ));
     }
-    // A member that was ready with a set of members may have begun with it. The members that are
-    // now excluded must not be able to form a quorum by themselves.
+    // A member that was ready with a set of members may have begun a cluster with them. The members
+    // that are now excluded must not be able to form a quorum of that cluster by themselves.
     let before: BTreeSet<&Label> = state
         .agreed
         .iter()

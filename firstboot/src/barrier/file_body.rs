@@ -1,5 +1,5 @@
-//! A file as the body of an HTTP response, from an offset to its end: so a member serves the
-//! snapshot.
+//! Streams a file as the body of an HTTP response, from an offset to the file's end. A member
+//! serves the snapshot in this way.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -11,7 +11,8 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 use crate::files;
 
-/// The bytes of one read. They come from the page cache, since the snapshot has just been verified.
+/// The number of bytes in one read. The reads are served from the page cache, since the snapshot
+/// has just been verified.
 const CHUNK: usize = 256 << 10;
 
 /// A file from an offset to its end.
@@ -22,7 +23,7 @@ pub(crate) struct FileRange {
 }
 
 impl FileRange {
-    /// Opens the file at a path, or none if the offset is behind its end.
+    /// Opens the file at a path. Returns none if the offset is beyond the file's end.
     pub(crate) fn of(path: &Path, from: u64) -> io::Result<Option<Self>> {
         let mut file = files::open(path)?;
         let length = file.metadata()?.len();
@@ -59,7 +60,7 @@ impl Body for FileRange {
     }
 }
 
-/// The offset in a Range header. Members send `bytes=N-` only.
+/// Parses the offset in a Range header. Members send only `bytes=N-`.
 pub(crate) fn place(range: &str) -> Option<u64> {
     range
         .strip_prefix("bytes=")?

@@ -1,4 +1,4 @@
-//! The state of this node in the barrier, from the state of the node.
+//! Derives this node's state in the barrier from its state in the journal.
 
 use recipes::{ClusterDocument, Label};
 
@@ -8,7 +8,7 @@ use crate::domain::{BootstrapMode, DiskId, DiskIds};
 use crate::journal::{NodeState, RestoreOrder};
 
 impl LocalState {
-    /// The state of a node with an order to restore or to roll back.
+    /// Returns the barrier state of a node with an order to restore or to roll back.
     pub(crate) fn of_order(
         state: &NodeState,
         cluster: &ClusterDocument,
@@ -29,7 +29,7 @@ impl LocalState {
         }
     }
 
-    /// The state of a node that begins or joins a cluster with an empty disk.
+    /// Returns the barrier state of a node that begins or joins a cluster with an empty disk.
     pub(crate) fn of_new(
         state: &NodeState,
         cluster: &ClusterDocument,

@@ -1,10 +1,10 @@
-//! The bootstrap barrier: no cluster is ever bootstrapped twice. A node with an empty disk does not
-//! decide alone that its cluster is new: it waits until all initial members are reachable and
-//! empty, and agree.
+//! The bootstrap barrier ensures that no cluster is ever bootstrapped twice. A node with an empty
+//! disk does not decide alone that its cluster is new: it waits until all initial members are
+//! reachable and empty, and until all of them agree.
 //!
 //! `journal` determines from its events and from the volume whether a cluster has begun. `server`
-//! and `membership::peer_client` speak the protocol. `decide` is the rule, and `model` is its
-//! proof.
+//! and `membership::peer_client` implement the protocol. `decide` contains the rule, and `model`
+//! proves it.
 
 mod answers;
 mod decide;
@@ -49,10 +49,10 @@ use server::Listener;
 /// The interval at which a waiting node checks that the others still trust its certificates.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Waits until etcd may start, without a limit, and returns its start parameters.
+/// Waits without a limit until etcd may start, and returns etcd's start parameters.
 ///
 /// # Errors
-/// Refused if the data directory holds data that the journal does not know.
+/// Refused if the data directory holds data that the journal does not record.
 pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<Start> {
     let state = NodeState::of(journal);
     if state.intent == MembershipIntent::Rejoining {
@@ -63,7 +63,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             if let Some(known) = begun {
                 journal.add(Event::DataBegun(known))?;
             }
-            // An operator may have moved the data to a new volume by hand.
+            // An operator may have moved the data to a new volume manually.
             state.disk_id.map_or(Ok(()), journal::write_disk_id)?;
             return Ok(start);
         }
@@ -95,12 +95,12 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
     begin_or_join(identity, journal, disk_id)
 }
 
-/// Classifies the disk. Stops an etcd that was started in this boot and does not use the member's
+/// Classifies the disk. Stops etcd if it was started in this boot but does not use the member's
 /// data.
 fn stand(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     let expected = state.expected(&identity.node.name);
-    // The guard judged the data of a running etcd when it started. While etcd writes, its data
-    // cannot be judged.
+    // The guard judged a running etcd's data when etcd started. Data cannot be judged while etcd
+    // writes to it.
     if release::runs()? && data::is_in_place(&expected)? {
         let start = state
             .begun
@@ -125,7 +125,7 @@ fn stand(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     judge()
 }
 
-/// A node without data begins a cluster with all others, or joins the running one.
+/// Lets a node without data begin a cluster together with all others, or join the running one.
 fn begin_or_join(
     identity: &Identity,
     journal: &mut Journal,
@@ -146,7 +146,7 @@ fn begin_or_join(
         .enable_all()
         .build()?;
     let agreed = runtime.block_on(negotiate(identity, journal, memory, None))?;
-    // This closes the peer port and all its connections: etcd needs the port.
+    // Closes the peer port and all its connections, because etcd needs the port.
     drop(runtime);
     match agreed {
         BarrierOutcome::Join(start) => Ok(start),
@@ -174,7 +174,7 @@ fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     Ok(disk_id)
 }
 
-/// Writes to the journal how etcd begins.
+/// Writes to the journal how etcd begins its cluster.
 fn begin(identity: &Identity, journal: &mut Journal, epoch: &Epoch) -> Result<Start> {
     let start = Start::new_cluster(&identity.cluster, &epoch.token, epoch.disk_ids.keys());
     let count = start.members.len();
@@ -188,7 +188,7 @@ fn begin(identity: &Identity, journal: &mut Journal, epoch: &Epoch) -> Result<St
 }
 
 /// Probes the others, decides, writes the decision to the journal and announces it, until it is
-/// clear what etcd begins with. `session` carries out an order to restore.
+/// clear how etcd begins. `session` carries out an order to restore.
 pub(crate) async fn negotiate(
     identity: &Identity,
     journal: &mut Journal,
@@ -217,7 +217,8 @@ pub(crate) async fn negotiate(
                 {
                     return Ok(BarrierOutcome::Abandoned(why));
                 }
-                // Written to the disk first and announced then: a node that was ready stays ready.
+                // The decision is written to the disk before it is announced, so a node that was
+                // ready stays ready.
                 journal.add(Event::Ready { disk_ids, mode })?;
                 memory.epochs.push(epoch);
                 listener.say(announcement(identity, &memory));
@@ -255,7 +256,7 @@ pub(crate) async fn negotiate(
     }
 }
 
-/// Waits for an answer of a member. Returns early if the restore is cancelled.
+/// Waits for a member's answer. Returns early if the restore is cancelled.
 async fn hear(
     answers: &mut Answers,
     tracker: &mut PeerTracker,
@@ -271,7 +272,7 @@ async fn hear(
     }
 }
 
-/// Opens the peer port, which announces the state and offers the session's snapshot.
+/// Opens the peer port, on which the node announces its state and offers the session's snapshot.
 async fn open_listener(
     identity: &Identity,
     memory: &LocalState,
@@ -289,7 +290,7 @@ async fn open_listener(
     Ok(listener)
 }
 
-/// What the peer port announces.
+/// Returns the document that the peer port announces.
 fn announcement(identity: &Identity, memory: &LocalState) -> Vec<u8> {
     let cluster = &identity.cluster;
     protocol::write(&cluster.name, cluster.etcd.version, &memory.announcement())
@@ -306,14 +307,14 @@ fn cancelled_outcome(why: Cancellation, last_status: &str) -> BarrierOutcome {
     }
 }
 
-/// The epoch in which this node was ready.
+/// Returns the epoch with this id, in which this node was ready.
 fn agreed_epoch(memory: &LocalState, id: recipes::Sha256) -> Result<Epoch> {
     let epoch = memory.epochs.iter().find(|epoch| epoch.id == id).cloned();
     epoch.with_context(|| format!("a bug: never ready in the epoch {id}"))
 }
 
 /// Waits until the other members know this node's state. A member that does not know it yet would
-/// wait for etcd's answer instead, which costs only time.
+/// have to wait for etcd's answer instead, which only costs time.
 async fn wait_until_others_know(identity: &Identity, memory: &LocalState, listener: &Listener) {
     let others = identity
         .cluster

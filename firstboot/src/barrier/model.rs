@@ -1,11 +1,11 @@
-//! A model checker for the barrier: it explores every order of events of a few nodes with the real
+//! A model checker for the barrier: it explores every order of events on a few nodes with the real
 //! rule (`decide`), and checks every state.
 //!
-//! A node probes its peers in turn and decides after an answer, so a delayed answer has the same
-//! effect as a late decision. Both are in the model: a probe of one peer and a decision are
-//! separate events, between which any event may happen on other nodes. A lost message, a partition
-//! and a slow node are probes that do not happen. A crash loses the observations and keeps the
-//! journal; a wipe loses both.
+//! A node probes its peers in turn and decides after each answer, so a delayed answer has the same
+//! effect as a late decision. The model covers both: a probe of one peer and a decision are
+//! separate events, and between them any event may happen on other nodes. Lost messages, partitions
+//! and slow nodes are modelled as probes that do not happen. A crash loses the observations but
+//! keeps the journal; a wipe loses both.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -19,7 +19,7 @@ use faults::Faults;
 use node::{ModelMessage, Node};
 use table::Table;
 
-/// All nodes by number, and the faults that may still happen.
+/// All nodes by number, and the number of faults that may still happen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<u32>,
@@ -28,35 +28,36 @@ struct World {
     switches: u8,
     give_ups: u8,
     tells: u8,
-    /// The orders that a slow operator has not yet given to each node.
+    /// For each node, the orders that a slow operator has not yet given to it.
     orders: Vec<u8>,
-    /// For the checks only: the nodes that were ever ready in each epoch, as a number in a table.
+    /// For the checks only: the nodes that were ever ready in each epoch, as the number of an entry
+    /// in a table.
     ever_ready: u32,
 }
 
-/// The initial state.
+/// The initial state of the nodes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Begin<'a> {
     /// All disks are empty.
     Empty,
-    /// All are members of one cluster, and the operator will order each to restore the snapshot
-    /// with this number.
+    /// All nodes are members of one cluster, and the operator will order each to restore the
+    /// snapshot with the given number.
     Told(&'a [u8]),
 }
 
-/// The peers that one probe reaches.
+/// Which peers one probe reaches.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Look {
     /// One peer.
     AtOne,
-    /// All peers at once: fewer orders of events, for larger clusters.
+    /// All peers at once. This gives fewer orders of events, and so allows larger clusters.
     AtAll,
 }
 
-/// The rule under test.
+/// The rule that is tested.
 pub(super) type Rule = fn(&LocalState, &PeerObservations) -> Action;
 
-/// The real rule.
+/// The rule that firstboot really uses.
 pub(super) const RULE: Rule = decide;
 
 struct Explorer {
@@ -64,11 +65,11 @@ struct Explorer {
     names: Vec<Label>,
     rule: Rule,
     nodes: Table<Node>,
-    /// The epochs, each by the disk ids of all nodes and the snapshot; 255 stands for a node that
+    /// The epochs, each as the disk ids of all nodes and the snapshot; 255 stands for a node that
     /// does not take part.
     epochs: Table<(Vec<u8>, u8)>,
     real: Vec<Epoch>,
-    /// Sets of pairs: an epoch and a node that was ready in it.
+    /// Sets of pairs, each an epoch and a node that was ready in it.
     ready: Table<BTreeSet<(u8, usize)>>,
     decided: HashMap<(usize, u32), Option<u32>>,
 }
@@ -174,7 +175,7 @@ impl Explorer {
         PeerObservation { state, fresh: true }
     }
 
-    /// The decision of the rule for a node.
+    /// Applies the rule to a node and returns the rule's decision.
     fn step(&self, at: usize, number: u32) -> Action {
         let node = &self.nodes.values[number as usize];
         let without = self.labels(node.without);
@@ -207,8 +208,8 @@ impl Explorer {
         (self.rule)(&memory, &views)
     }
 
-    /// The state of a node after its decision, or none if it waits. Equal nodes decide equally, so
-    /// each decides once.
+    /// Returns the state of a node after its decision, or none if the node waits. Equal nodes
+    /// decide equally, so the decision is computed once for all of them.
     fn think(&mut self, at: usize, number: u32) -> Option<u32> {
         if let Some(known) = self.decided.get(&(at, number)) {
             return *known;
@@ -224,7 +225,7 @@ impl Explorer {
                     "another snapshot than in its order"
                 );
                 after.started = Some(u8::try_from(epoch).unwrap());
-                // The previous data is archived.
+                // The node archives its previous data.
                 (after.told, after.data) = (0, None);
                 after.epochs.clear();
                 after.seen.fill(ModelMessage::Nothing);
@@ -295,7 +296,7 @@ impl Explorer {
         after
     }
 
-    /// All next events of the nodes themselves.
+    /// Returns the states after each possible event of the nodes themselves.
     fn steps(&mut self, world: &World, look: Look) -> Vec<World> {
         let count = self.names.len();
         let mut next = Vec::new();

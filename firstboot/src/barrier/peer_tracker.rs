@@ -1,5 +1,5 @@
-//! Tracks for which members a node waits, since when, and what each answered last: a line for the
-//! operator and for `systemctl status`.
+//! Tracks for which members a node waits, since when, and what each of them answered last. From
+//! this it composes a line for the operator and for `systemctl status`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -13,19 +13,19 @@ use crate::domain::BootstrapMode;
 use crate::membership::{PeerState, Phase, ProbeResult};
 use crate::reason::{Reason, ReasonId};
 
-/// What is known about one member, and since when.
+/// The observations of one member, with their times.
 #[derive(Debug, Clone)]
 struct TrackedPeer {
     view: PeerObservation,
-    /// When it last answered.
+    /// The time at which the member last answered.
     spoke: Option<SystemTime>,
     /// The result of the last probe.
     now: ProbeResult,
-    /// Since when the result is the same.
+    /// The time since which the result has been the same.
     since: SystemTime,
 }
 
-/// Tracks all other members.
+/// Tracks all other members of the recipe.
 #[derive(Debug, Default)]
 pub(crate) struct PeerTracker(BTreeMap<Label, TrackedPeer>);
 
@@ -67,7 +67,7 @@ impl PeerTracker {
         );
     }
 
-    /// The observations for `decide`.
+    /// Returns the observations that `decide` needs.
     pub(crate) fn views(&self) -> PeerObservations {
         self.0
             .iter()
@@ -75,7 +75,7 @@ impl PeerTracker {
             .collect()
     }
 
-    /// The clusters of the members on which etcd runs, by their last answer.
+    /// Returns the clusters of the members on which etcd runs, according to their last answers.
     pub(crate) fn live_clusters(&self) -> BTreeSet<u64> {
         let of = |account: &TrackedPeer| match account.now {
             ProbeResult::State(PeerState::Etcd { cluster_id }) => Some(cluster_id),
@@ -84,7 +84,7 @@ impl PeerTracker {
         self.0.values().filter_map(of).collect()
     }
 
-    /// Why the node waits. The text is the same as long as nothing has changed.
+    /// Describes why the node waits. The text stays the same as long as nothing has changed.
     pub(crate) fn describe(&self, memory: &LocalState, action: &Action) -> Reason {
         let mut parts = Vec::new();
         for (name, account) in &self.0 {
@@ -92,7 +92,7 @@ impl PeerTracker {
         }
         let parts = parts.join("; ");
         if *action == Action::Alive {
-            // `rebuild` gives the reason with its id.
+            // `rebuild` reports this reason with its id.
             return Reason::from(format!(
                 "this disk is empty, but the cluster runs or ran when last observed, so this node must not bootstrap a \
                  new one: {parts}"
@@ -108,7 +108,7 @@ impl PeerTracker {
         })
     }
 
-    /// Why this node abandons its order, because of that member.
+    /// Explains why this node abandons its order because of that member.
     pub(crate) fn objection(&self, memory: &LocalState, name: &Label) -> Reason {
         match self.0.get(name).map(|account| &account.now) {
             Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => ReasonId::OrdersDiffer.because(format!(
@@ -130,7 +130,7 @@ impl TrackedPeer {
             return self.describe_for_order(name, memory, &since);
         }
         Some(match &self.now {
-            // An excluded member matters only if etcd runs there.
+            // An excluded member matters only if etcd runs on it.
             ProbeResult::Unreachable(_) | ProbeResult::UnexpectedResponder(_)
                 if given_up && self.view.state.is_none() =>
             {

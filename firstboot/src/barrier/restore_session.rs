@@ -1,6 +1,6 @@
-//! What a node with an order to restore also does at the barrier: it prepares its new data before
-//! it announces that it is ready, it serves the snapshot to members that do not have it, and it
-//! lets the operator cancel the restore.
+//! Additional tasks at the barrier of a node with an order to restore: it prepares its new data
+//! before it announces that it is ready, it serves the snapshot to members that do not have it, and
+//! it lets the operator cancel the restore.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,20 +14,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::epoch::Epoch;
 use crate::domain::Start;
 
-/// How a barrier ends.
+/// The outcome of a barrier.
 #[derive(Debug)]
 pub(crate) enum BarrierOutcome {
-    /// A cluster runs, and etcd joins it with these parameters.
+    /// A cluster is running, and etcd joins it with these parameters.
     Join(Start),
-    /// All are ready in this epoch.
+    /// All members are ready in this epoch.
     Agreed(Epoch),
     /// The members did not agree, for this reason. The node continues with its previous data.
     Abandoned(anyhow::Error),
-    /// The terminal is gone; firstboot.service continues.
+    /// The terminal was closed, and firstboot.service continues the restore.
     HandedOver,
 }
 
-/// Prepares the data that an epoch begins with.
+/// A function that prepares the data with which an epoch begins.
 pub(crate) type Prepare = Arc<dyn Fn(&Epoch) -> Result<()> + Send + Sync>;
 
 /// A restore in progress.
@@ -48,7 +48,7 @@ impl fmt::Debug for RestoreSession {
     }
 }
 
-/// The signals of a terminal.
+/// The signals that a terminal can send.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -58,7 +58,7 @@ struct Signals {
 /// Why a restore is cancelled.
 #[derive(Debug)]
 pub(crate) enum Cancellation {
-    /// The terminal is gone.
+    /// The terminal was closed.
     HandOver,
     /// The operator interrupted it, or the deadline passed.
     GiveUp(String),
@@ -66,7 +66,7 @@ pub(crate) enum Cancellation {
 
 impl RestoreSession {
     /// Creates a session that is cancelled after `patience`, or by ^C if it runs `at_terminal`.
-    /// Needs a runtime.
+    /// Must be called inside an async runtime.
     pub(crate) fn new(
         prepare: Prepare,
         file: Option<(Sha256, PathBuf)>,
@@ -91,7 +91,7 @@ impl RestoreSession {
         })
     }
 
-    /// Prepares the data. The server answers the others meanwhile.
+    /// Prepares the data. Meanwhile the server continues to answer the other members.
     pub(crate) async fn prepare(&self, epoch: &Epoch) -> Result<()> {
         let (prepare, epoch) = (self.prepare.clone(), epoch.clone());
         tokio::task::spawn_blocking(move || prepare(&epoch))

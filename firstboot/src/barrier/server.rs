@@ -1,4 +1,4 @@
-//! The server of the barrier: answers on the node's peer port until etcd needs it.
+//! The server of the barrier: it answers on the node's peer port until etcd needs the port.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -31,35 +31,37 @@ use crate::membership::protocol;
 use crate::paths::PEER_PORT;
 use crate::reason::ReasonId;
 
-/// How long a TLS handshake may take: a peer gives up after the same time
+/// The time limit for a TLS handshake. A peer stops waiting after the same time
 /// (`membership::peer_client`).
 const HANDSHAKE: Duration = Duration::from_millis(1500);
-/// How long a peer may take to send its request.
+/// The time limit for a peer to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many peers may be connected at a time. Each needs one or two connections.
+/// The maximum number of peers that may be connected at the same time. Each needs one or two
+/// connections.
 const PEERS: usize = 64;
 
-/// The present answer, and which peers have received it.
+/// The current answer, and the peers that have received it.
 #[derive(Debug)]
 struct ServerState {
     answer: Mutex<Bytes>,
-    /// A file that the server offers by its digest.
+    /// A file that the server offers under its digest.
     file: Mutex<Option<(Sha256, PathBuf)>>,
     notifier: watch::Sender<ChangeNotifier>,
 }
 
-/// Changes whenever a probe before the end of the pause is useful.
+/// Changes whenever a probe before the end of the pause would be useful.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct ChangeNotifier {
-    /// How often the answer has changed.
+    /// The number of times that the answer has changed.
     pub(crate) answers: u64,
-    /// How often a peer with a changed state has probed.
+    /// The number of probes from peers whose state has changed.
     pub(crate) news: u64,
-    /// The peers that have received the present answer.
+    /// The peers that have received the current answer.
     acked_by: BTreeSet<IpAddr>,
 }
 
-/// An open listener. It closes, with all its connections, when it and its runtime are dropped.
+/// An open listener. It and all its connections are closed when the listener and its runtime are
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct Listener {
     state: Arc<ServerState>,
@@ -93,7 +95,7 @@ impl Listener {
         Ok(Self { state, task })
     }
 
-    /// Sets the answer. Its content must already be durable.
+    /// Sets the answer. The state that it announces must already be durable.
     pub(crate) fn say(&self, words: Vec<u8>) {
         *self
             .state
@@ -106,7 +108,7 @@ impl Listener {
         });
     }
 
-    /// Offers a file to every peer that names its digest.
+    /// Offers a file to every peer that requests it by its digest.
     pub(crate) fn offer(&self, digest: Sha256, path: PathBuf) {
         *self
             .state
@@ -115,12 +117,13 @@ impl Listener {
             .unwrap_or_else(PoisonError::into_inner) = Some((digest, path));
     }
 
-    /// Notifies of changes.
+    /// Returns a receiver that is notified of changes.
     pub(crate) fn notifier(&self) -> watch::Receiver<ChangeNotifier> {
         self.state.notifier.subscribe()
     }
 
-    /// Waits until all of these peers have received the present answer, but at most for `patience`.
+    /// Waits until all of these peers have received the current answer, but no longer than
+    /// `patience`.
     pub(crate) async fn wait_until_acked(&self, all: &BTreeSet<IpAddr>, patience: Duration) {
         let mut notifier = self.notifier();
         let acked = notifier.wait_for(|notifier| notifier.acked_by.is_superset(all));
@@ -134,7 +137,7 @@ impl Drop for Listener {
     }
 }
 
-/// Accepts every connection at once: a connection that waits in the kernel's queue would delay
+/// Accepts every connection immediately: a connection that waits in the kernel's queue would delay
 /// later peers.
 async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) {
     let (unproven, peers) = (Unproven::default(), Arc::new(Semaphore::new(PEERS)));
@@ -159,16 +162,16 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) 
                     .abort_handle()
                 });
             }
-            // The process is out of descriptors, or the connection was closed before it was
+            // The process has no free descriptors, or the connection was closed before it was
             // accepted.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
-/// Serves one peer. A client that closes the connection early, or has no certificate of the
-/// cluster, does not get this far. Such clients are not logged, because a port scanner would fill
-/// the log.
+/// Serves one peer. Clients that close the connection early, or that have no certificate of the
+/// cluster, never reach this function. They are not logged, because a port scanner would fill the
+/// log.
 async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, state: &ServerState) {
     let service = service_fn(move |request| {
         let response = respond(&request, from, state);
@@ -247,10 +250,11 @@ mod tests {
     use super::*;
     use crate::membership::peer_tls;
 
-    /// An address of the large loopback network on which no other program uses port 2380.
+    /// An address in the large loopback network at which no other program uses port 2380.
     const OWN: Ipv4Addr = Ipv4Addr::new(127, 93, 80, 1);
 
-    /// Keeps 400 silent connections open from one address. Replaces each that is closed.
+    /// Keeps 400 silent connections open from one address. Replaces every connection that is
+    /// closed.
     fn flood(over: &AtomicBool) {
         let open = || {
             Silent::connect_timeout(
@@ -273,7 +277,7 @@ mod tests {
         }
     }
 
-    /// A peer that probes repeatedly from this address.
+    /// Creates a peer that probes repeatedly from this address.
     fn peer(identity: &crate::identity::Identity, from: Ipv4Addr) -> reqwest::Client {
         reqwest::Client::builder()
             .tls_backend_preconfigured(peer_tls::client(&identity.tls).unwrap())
@@ -285,7 +289,7 @@ mod tests {
             .unwrap()
     }
 
-    /// `ask` gives up after 1.5 s. Previously, the silent connections of one host kept a peer
+    /// `ask` stops waiting after 1.5 s. Previously, the silent connections of one host kept a peer
     /// waiting for 6 to 13 s.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn silent_connections_keep_no_peer_waiting() {
@@ -304,7 +308,7 @@ mod tests {
         });
         tokio::time::sleep(Duration::from_millis(500)).await;
         let mut slowest = Duration::ZERO;
-        // The peer probes from another address, and then from the address of the flood.
+        // The peer probes first from a different address, and then from the address of the flood.
         for from in [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST] {
             let peer = peer(&identity, from);
             for _ in 0..20 {
@@ -319,8 +323,8 @@ mod tests {
             }
         }
         over.store(true, Ordering::Relaxed);
-        // The server must keep accepting: each refused connection costs the flooding thread a
-        // second.
+        // The server must keep accepting connections: each refused connection costs the flooding
+        // thread a second.
         tokio::task::spawn_blocking(|| flooding.join().unwrap())
             .await
             .unwrap();

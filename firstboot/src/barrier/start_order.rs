@@ -1,8 +1,9 @@
-//! The order in which new members start. An etcd that begins a cluster asks its peers, one after
-//! the other in the order of their URLs, whether the cluster exists already, and gives each a
-//! second (server/etcdserver/cluster_util.go, getClusterFromRemotePeers). While it asks, it does
-//! not answer, so members that start at the same instant wait for each other's timeout. So the
-//! member that all others ask first starts first, and the others follow when its port is open.
+//! Determines the order in which new members start. An etcd that begins a cluster asks its peers,
+//! one after the other in the order of their URLs, whether the cluster already exists, and waits up
+//! to a second for each (server/etcdserver/cluster_util.go, getClusterFromRemotePeers). While it
+//! asks, it does not answer, so members that start at the same instant wait for each other's
+//! timeout. Therefore the member that all others ask first starts first, and the others follow once
+//! its port is open.
 
 use std::thread;
 use std::time::Duration;
@@ -16,16 +17,16 @@ use super::epoch::Epoch;
 use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 
-/// How long the others wait for the first member. Without an order they would wait as long for each
-/// other.
+/// How long the others wait for the first member. Without a start order they would wait for each
+/// other just as long.
 const HEAD_START: Duration = Duration::from_secs(1);
 /// The pause between two probes.
 const PAUSE: Duration = Duration::from_millis(5);
-/// A probe without an answer or a refusal after this time has reached an open port that etcd does
-/// not serve yet: etcd opens it some tens of milliseconds before it answers.
+/// If a probe has been neither answered nor refused after this time, it has reached an open port
+/// that etcd does not serve yet: etcd opens the port some tens of milliseconds before it answers.
 const OPEN: Duration = Duration::from_millis(10);
 
-/// Waits for this node's turn. It saves time; correctness does not depend on it.
+/// Waits for this node's turn. The order only saves time; correctness does not depend on it.
 pub(super) fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {
     let members = identity
         .cluster
@@ -43,16 +44,16 @@ pub(super) fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {
     if let Ok(Some(question)) =
         runtime.block_on(async { timeout(HEAD_START, started(&peer_client, first)).await })
     {
-        // etcd would log a connection that is closed early.
+        // If the connection were closed early, etcd would log that.
         thread::spawn(move || runtime.block_on(question));
     }
     Ok(())
 }
 
-/// Returns when etcd on the first member has opened its port, perhaps with a probe that is still
-/// open.
+/// Returns when etcd on the first member has opened its port. Returns the last probe if etcd has
+/// not answered it yet.
 async fn started(peer_client: &PeerClient, first: &Member) -> Option<JoinHandle<ProbeResult>> {
-    // The firstboot on that member closes the port first.
+    // First, the firstboot on that member closes the port.
     loop {
         match peer_client.ask(first, false).await {
             ProbeResult::Unreachable(_) => break,

@@ -1,8 +1,9 @@
-//! Connections without a verified certificate. Any client can open them, so their number is
-//! limited, and a flood of them must not keep a peer out. A list of allowed addresses does not
-//! help: a peer may be behind NAT, or have a new address. Instead the server always accepts the
-//! newest connection, and closes the oldest one of the source with the most. A peer's handshake
-//! takes milliseconds, so it ends before that many others arrive from its own address.
+//! Limits the connections without a verified certificate. Any client can open such connections, so
+//! their number is limited, but a flood of them must not keep a peer out. A list of allowed
+//! addresses would not help: a peer may be behind NAT, or have a new address. Instead, the server
+//! always accepts the newest connection, and closes the oldest connection of the source that has
+//! the most. A peer's handshake takes milliseconds, so it is complete before that many other
+//! connections arrive from the peer's own address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,11 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::AbortHandle;
 
-/// How many such connections may exist: more than arrive during one handshake, and far fewer than
-/// the 1024 descriptors that systemd gives a service.
+/// The maximum number of such connections: more than arrive during one handshake, and far fewer
+/// than the 1024 descriptors that systemd allows a service.
 const LIMIT: usize = 256;
 
-/// All such connections, oldest first.
+/// All connections without a verified certificate, oldest first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Unproven(Arc<Mutex<List>>);
 
@@ -39,7 +40,8 @@ pub(super) struct ConnectionSlot {
 }
 
 impl Unproven {
-    /// Accepts a connection, and closes another if there are too many. `serve` starts its task.
+    /// Accepts a connection, and closes another one if there are too many. `serve` starts the task
+    /// of the accepted connection.
     pub(super) fn admit(&self, from: IpAddr, serve: impl FnOnce(ConnectionSlot) -> AbortHandle) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if list.all.len() >= LIMIT {
@@ -48,8 +50,8 @@ impl Unproven {
         }
         let id = list.next;
         list.next += 1;
-        // A task that ends at once on another thread waits for the lock, and so is removed after it
-        // was added.
+        // A task that finishes immediately on another thread waits for the lock, so it is removed
+        // only after it was added.
         let task = serve(ConnectionSlot {
             id,
             unproven: self.clone(),
@@ -69,7 +71,8 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Which of these connections (oldest first) to close: the oldest one of the source with the most.
+/// Chooses which of these connections (oldest first) to close: the oldest one of the source that
+/// has the most.
 fn dispensable(sources: &[IpAddr]) -> usize {
     let mut counts = HashMap::new();
     for source in sources {
@@ -125,7 +128,7 @@ mod tests {
             list().all[0].from == peer && !list().all[0].task.is_finished(),
             "the only one of its source stays"
         );
-        // A connection that has shown its certificate, or has ended, is removed from the list.
+        // A connection is removed from the list when it has presented its certificate or has ended.
         list()
             .all
             .iter()

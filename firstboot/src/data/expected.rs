@@ -1,21 +1,21 @@
-//! What firstboot knows about this member's data, for `judge` and `progress`.
+//! The facts about this member's data on which `judge` and `progress` rely.
 
 use serde::{Deserialize, Serialize};
 
 use super::inode::{Directories, Inode};
 use crate::domain::DiskId;
 
-/// What firstboot knows about this member's data. firstboot reads it from its journal, and the
-/// guard from /run.
+/// The facts that firstboot knows about this member's data. firstboot reads them from its journal,
+/// and the guard reads them from /run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Expected {
     /// The id of the disk.
     pub(crate) life: Option<DiskId>,
     /// The empty directory that firstboot created for etcd's first start.
     pub(crate) made: Option<Inode>,
-    /// The data, once etcd has created its log in it.
+    /// The identity of the data, once etcd has created its log in it.
     pub(crate) known: Option<Known>,
-    /// The known ids that the log must have.
+    /// The ids that the log must contain, as far as they are known.
     pub(crate) ids: Ids,
 }
 
@@ -23,14 +23,14 @@ pub(crate) struct Expected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Known {
     pub(crate) directories: Directories,
-    /// The member's id in its log.
+    /// The member's id, as in its log.
     pub(crate) member: u64,
-    /// The cluster's id in its log.
+    /// The cluster's id, as in the member's log.
     pub(crate) cluster: u64,
 }
 
 impl Known {
-    /// The ids in its log.
+    /// Returns the ids in the log of this data.
     pub(crate) fn ids(&self) -> Ids {
         Ids {
             member: Some(self.member),

@@ -1,4 +1,4 @@
-//! Identifies directories: a copy has the same content but another inode.
+//! Identifies directories by their inodes: a copy has the same content but a different inode.
 
 use std::io;
 
@@ -10,8 +10,8 @@ use crate::files::Dir;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inode {
     number: u64,
-    /// Distinguishes it from an earlier directory with the same number, which XFS soon reuses. Not
-    /// every file system has it.
+    /// Distinguishes the directory from an earlier one with the same inode number, which XFS soon
+    /// reuses. Not every file system provides this value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     generation: Option<u32>,
     /// The creation time. CentOS 7's kernel does not report it.
@@ -38,8 +38,8 @@ impl Inode {
         }
     }
 
-    /// Whether both are the same directory, by all values that both have: a newer kernel may report
-    /// more than an older one.
+    /// Whether both are the same directory. Compares all values that both contain: a newer kernel
+    /// may report more values than an older one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.zip(other).is_none_or(|(one, other)| one == other)
@@ -50,10 +50,10 @@ impl Inode {
     }
 }
 
-/// The directories that etcd creates once for a member. The files in them change.
+/// The directories that etcd creates once for each member. The files in them change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Directories {
-    /// `data`, which firstboot creates.
+    /// `data`, which firstboot itself creates.
     pub(crate) data: Inode,
     /// `data/member`.
     pub(crate) member: Inode,
@@ -64,7 +64,7 @@ pub(crate) struct Directories {
 }
 
 impl Directories {
-    /// The path of the first directory that was replaced, or `None` if all are the same.
+    /// Returns the path of the first directory that was replaced, or `None` if all are the same.
     pub(crate) fn exchanged(&self, now: &Self) -> Option<&'static str> {
         let pairs = [
             ("data", self.data, now.data),

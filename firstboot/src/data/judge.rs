@@ -1,9 +1,10 @@
 //! Decides whether etcd may run on the content of its data directory, as a pure function.
 //!
-//! A raft member must never forget what it has acknowledged or voted for. If it does, entries that
-//! were acknowledged to a client can be overwritten (etcd-io/etcd#10817). So once etcd has created
-//! its log, only the data that etcd itself left may be used for that member. Any other data counts
-//! as a new disk: firstboot removes the member from its cluster and adds a new one.
+//! A raft member must never forget what it has acknowledged or for whom it has voted. Otherwise,
+//! entries that were acknowledged to a client can be overwritten (etcd-io/etcd#10817). So once etcd
+//! has created its log, only the data that etcd itself left may be used for that member. Any other
+//! data is treated like a new disk: firstboot removes the member from its cluster and adds a new
+//! one.
 
 use std::fmt;
 
@@ -17,18 +18,18 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) enum Verdict {
     /// The member's data, as etcd left it.
     Intact,
-    /// The member's data, in which etcd has created its log. The journal does not have these
-    /// directories yet.
+    /// The member's data, in which etcd has created its log. These directories are not recorded in
+    /// the journal yet.
     Begun(Known),
-    /// Empty; etcd has never created a log in it.
+    /// The directory is empty, and etcd has never created a log in it.
     Fresh,
     /// etcd's first start was interrupted before it had created a log. etcd refuses such data.
     CutShort,
-    /// etcd must not start as this member on this data.
+    /// etcd must not start as this member with this data.
     Lost(Lost),
 }
 
-/// Why etcd must not start as this member.
+/// The reasons why etcd must not start as this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Lost {
     /// The data was deleted.
@@ -44,7 +45,7 @@ pub(crate) enum Lost {
 }
 
 impl Lost {
-    /// The reason to show to the operator.
+    /// Returns the reason to show to the operator.
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Emptied => ReasonId::DataEmptied.because("etcd's data was deleted"),
@@ -81,13 +82,13 @@ pub(crate) fn judge(expected: &Expected, seen: &Seen, progress: Option<&Progress
     }
 }
 
-/// The rule as long as the journal does not say that etcd has created its log.
+/// The rule that applies until the journal records that etcd has created its log.
 fn first(expected: &Expected, seen: &Seen) -> Verdict {
     let same = match (&expected.made, &seen.data) {
         (Some(made), Some(data)) => made.is_same(data),
         (Some(_), None) => false,
-        // firstboot was interrupted before it created one, or an older version, which created none,
-        // wrote this journal.
+        // firstboot was interrupted before it created the directory, or the journal was written by
+        // an older version, which created none.
         (None, _) => true,
     };
     if !same {

@@ -1,10 +1,11 @@
 //! Reads the owner and the end of etcd's write-ahead log. firstboot reads only the last file: each
 //! file begins with the ids and the hard state (server/storage/wal/wal.go, cut), and etcd itself
-//! reads all of them.
+//! reads all files.
 //!
-//! A record is a length of 8 bytes, whose highest byte has the size of the padding to a multiple of
-//! 8, and a protocol buffer with a checksum over all records since the beginning of the file
-//! (encoder.go, decoder.go; the same from 3.4 to 3.7).
+//! A record consists of a length of 8 bytes and a protocol buffer. The highest byte of the length
+//! contains the size of the padding to a multiple of 8, and the protocol buffer contains a checksum
+//! over all records since the beginning of the file (encoder.go, decoder.go; the same from 3.4 to
+//! 3.7).
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
@@ -15,15 +16,15 @@ use serde::{Deserialize, Serialize};
 /// The state at the end of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Log {
-    /// The member's id.
+    /// The member's id, as etcd reports it.
     pub(crate) member: u64,
     /// The cluster's id.
     pub(crate) cluster: u64,
-    /// The newest term, which never decreases.
+    /// The newest term. It never decreases.
     pub(crate) term: u64,
-    /// The member for which it voted in that term.
+    /// The member for which this member voted in that term.
     pub(crate) vote: u64,
-    /// The index of the last committed entry, which never decreases.
+    /// The index of the last committed entry. It never decreases.
     pub(crate) commit: u64,
     /// The index of the last entry.
     pub(crate) last: u64,
@@ -76,9 +77,10 @@ struct Snapshot {
     index: u64,
 }
 
-/// A longer record is not from etcd: a record holds one request, of 1.5 MiB by default, and etcd
-/// itself advises against more than 10 MiB (server/embed/config.go, recommendedMaxRequestBytes). A
-/// sparse file costs nothing to plant, but its reader would read its whole length.
+/// No longer record is from etcd: a record holds one request, of 1.5 MiB by default, and etcd
+/// itself advises against more than 10 MiB (server/embed/config.go, recommendedMaxRequestBytes).
+/// The limit is needed because a sparse file costs nothing to plant, but a reader would read its
+/// whole length.
 const LONGEST: u64 = 256 << 20;
 
 const METADATA: i64 = 1;
@@ -87,7 +89,8 @@ const STATE: i64 = 3;
 const CHECKSUM: i64 = 4;
 const SNAPSHOT: i64 = 5;
 
-/// The number of a log file and the index of its first entry, from its name (`walName`).
+/// Parses the number of a log file and the index of its first entry from the file's name
+/// (`walName`).
 pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
     let (number, index) = name.strip_suffix(".wal")?.split_once('-')?;
     let hex = |digits: &str| {
@@ -99,11 +102,11 @@ pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
 }
 
 impl Log {
-    /// Reads the last file of a log, whose first entry has this index. Like etcd it ignores
-    /// everything after a truncated or damaged record.
+    /// Reads the last file of a log. `first` is the index of the file's first entry. Like etcd, it
+    /// ignores everything after a truncated or damaged record.
     ///
     /// # Errors
-    /// If the file cannot be read, or does not begin like a log of etcd.
+    /// Fails if the file cannot be read, or does not begin like a log of etcd.
     pub(super) fn read(file: File, first: u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(256 << 10, file);
@@ -145,7 +148,7 @@ impl Log {
                 let Metadata { member, cluster } = Metadata::decode(data).ok()?;
                 (self.member, self.cluster) = (member, cluster);
             }
-            // An entry replaces all earlier entries with the same or a higher index.
+            // An entry replaces all earlier entries whose index is the same or higher.
             ENTRY => self.last = Entry::decode(data).ok()?.index,
             STATE => {
                 let HardState { term, vote, commit } = HardState::decode(data).ok()?;
@@ -158,7 +161,7 @@ impl Log {
     }
 }
 
-/// The next record; `None` after the last complete one.
+/// Reads the next record. Returns `None` after the last complete one.
 fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Record>> {
     let mut head = [0; 8];
     if *left < 8 {
@@ -169,7 +172,7 @@ fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Record>> {
     let bytes = head & !(0xff << 56);
     let filling = if head >> 63 == 1 { head >> 56 & 7 } else { 0 };
     *left -= 8;
-    // The file is preallocated: zeros follow the last record.
+    // The file is preallocated, so zeros follow the last record.
     if head == 0 || bytes + filling > *left || bytes > LONGEST {
         return Ok(None);
     }
@@ -186,7 +189,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A log as etcd writes it.
+    /// Writes a log as etcd would.
     pub(crate) struct Writer {
         pub(crate) bytes: Vec<u8>,
         checksum: u32,
@@ -232,7 +235,7 @@ pub(super) mod tests {
             self
         }
 
-        /// The file with this many preallocated bytes.
+        /// Returns the file, preallocated to this many bytes.
         pub(crate) fn file(&self, ahead: usize) -> Vec<u8> {
             let mut bytes = self.bytes.clone();
             bytes.resize(bytes.len() + ahead, 0);
@@ -278,7 +281,7 @@ pub(super) mod tests {
         );
     }
 
-    /// A file that claims a length but takes no room on the disk.
+    /// A file that claims a length but occupies no space on the disk.
     #[test]
     fn a_record_of_a_terabyte_takes_no_memory() {
         let mut writer = Writer::new(7, 9);
@@ -307,7 +310,7 @@ pub(super) mod tests {
                 .rev()
                 .find(|(end, _)| *end <= cut)
                 .map_or(0, |(_, commit)| *commit);
-            // In a preallocated file zeros follow, which may complete a record.
+            // In a preallocated file, the cut is followed by zeros, which may complete a record.
             let torn = [&writer.bytes[..cut], &[0; 512]].concat();
             for (bytes, most) in [(&torn[..cut], commit), (&torn, commit + 1)] {
                 match read(bytes, 0) {

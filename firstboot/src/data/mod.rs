@@ -1,13 +1,14 @@
-//! etcd's data directory: whether it holds the data that this member left, and whether etcd may run
-//! on it.
+//! etcd's data directory: decides whether it holds the data that this member left, and whether etcd
+//! may run on it.
 //!
-//! `judge` is the rule. firstboot uses it to decide how etcd starts, and the guard of etcd.service
-//! uses it before each start. `inode` distinguishes a directory from a copy, `log` reads the
-//! write-ahead log, `observe` reads everything, and `progress` records the end of the log at etcd's
-//! last start and stop. `prepare` creates the directory for the first start.
+//! `judge` contains the rule. firstboot uses it to decide how etcd starts, and the guard of
+//! etcd.service uses it before each start. `inode` distinguishes a directory from a copy, `log`
+//! reads the write-ahead log, `observe` collects all facts about the directory, and `progress`
+//! records the end of the log at etcd's last start and stop. `prepare` creates the directory for
+//! the first start.
 //!
-//! Everything in the directory belongs to etcd, whose user may have put anything there. So it is
-//! accessed only through open directories.
+//! Everything in the directory belongs to etcd, and its user may have put anything into it.
+//! Therefore it is accessed only through open directories.
 
 mod expected;
 mod inode;
@@ -39,8 +40,8 @@ pub(crate) fn look(expected: &Expected) -> Result<(Contents, Verdict)> {
     Ok((seen.contents, judge(expected, &seen, progress.as_ref())))
 }
 
-/// Whether the directories of etcd's data are the known ones, even while etcd writes in them. False
-/// if none are known yet.
+/// Whether the directories of etcd's data are the known ones. Also works while etcd writes in them.
+/// Returns false if none are known yet.
 pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     let Some(known) = &expected.known else {
         return Ok(false);
@@ -49,10 +50,10 @@ pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
     Ok(now.is_some_and(|now| known.directories.exchanged(&now).is_none()))
 }
 
-/// The identity of the data in a folder that firstboot built or archived.
+/// Returns the identity of the data in a folder that firstboot built or archived.
 ///
 /// # Errors
-/// If a part of the data is missing.
+/// Fails if a part of the data is missing.
 pub(crate) fn known(folder: &Path) -> Result<Known> {
     match judge(&Expected::default(), &Seen::at(folder)?, None) {
         Verdict::Begun(known) => Ok(known),

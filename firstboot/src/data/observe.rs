@@ -1,4 +1,5 @@
-//! Reads the data directory. etcd must not run meanwhile, because a partial write could be read.
+//! Reads the data directory. etcd must not run meanwhile, because firstboot could read a partial
+//! write.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -16,14 +17,14 @@ pub(crate) enum Contents {
     /// The directory is empty or missing.
     Empty,
     /// There is no write-ahead log, so etcd never voted with this data. etcd creates the log in a
-    /// folder with a temporary name, which it renames when the log is complete
+    /// folder with a temporary name, and renames the folder when the log is complete
     /// (server/storage/wal/wal.go, Create).
     NoLog,
-    /// A write-ahead log.
+    /// There is a write-ahead log.
     Log,
 }
 
-/// The facts on which the judgement depends.
+/// The observed facts on which the judgement depends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) contents: Contents,
@@ -31,9 +32,9 @@ pub(crate) struct Seen {
     pub(crate) data: Option<Inode>,
     /// All directories of a member, or `None` if one is missing.
     pub(crate) directories: Option<Directories>,
-    /// The end of the log, or why it cannot be read.
+    /// The end of the log, or the reason why it cannot be read.
     pub(crate) log: Result<Log, String>,
-    /// The index of the last entry that the database contains, or why it cannot be read.
+    /// The index of the last entry that the database contains, or the reason why it cannot be read.
     pub(crate) applied: Result<u64, String>,
 }
 
@@ -74,7 +75,8 @@ pub(crate) fn contents(folder: &Path) -> Result<Contents> {
     look().with_context(|| format!("cannot read {}", folder.display()))
 }
 
-/// Flushes the newest file of the log, because etcd may have been killed before it did.
+/// Flushes the newest file of the log, because etcd may have been killed before it flushed the
+/// file.
 pub(crate) fn flush_log(folder: &Path) -> Result<()> {
     let flush = || -> io::Result<()> {
         let (wal, name, _) = newest(&Dir::open(folder)?)?;
@@ -83,7 +85,7 @@ pub(crate) fn flush_log(folder: &Path) -> Result<()> {
     flush().with_context(|| format!("cannot flush the log in {}", folder.display()))
 }
 
-/// The directories of the member, even while etcd runs, or `None` if one is missing.
+/// Returns the directories of the member, or `None` if one is missing. Also works while etcd runs.
 pub(crate) fn directories_of(folder: &Path) -> Result<Option<Directories>> {
     let look = || match open(folder)? {
         None => Ok(None),
@@ -96,7 +98,7 @@ fn open(folder: &Path) -> io::Result<Option<Dir>> {
     some(Dir::open(folder))
 }
 
-/// Turns the error for a path that is missing, or is not a directory, into `None`.
+/// Converts the error for a path that is missing or is not a directory into `None`.
 fn some(dir: io::Result<Dir>) -> io::Result<Option<Dir>> {
     match dir {
         Err(error)
@@ -131,7 +133,7 @@ fn contents_of(data: &Dir) -> io::Result<Contents> {
     }) {
         return Ok(Contents::Log);
     }
-    // The root of a volume has this directory from the start.
+    // The root of a volume contains lost+found from the start.
     let something = data.names()?.iter().any(|name| name != "lost+found");
     Ok(if something {
         Contents::NoLog
@@ -158,15 +160,15 @@ fn directories(data: &Dir, own: Inode) -> io::Result<Option<Directories>> {
     })
 }
 
-/// The end of the log.
+/// Reads the end of the log.
 fn log(data: &Dir) -> io::Result<Log> {
     let (wal, name, first) = newest(data)?;
     let read = wal.file(&name).and_then(|file| Log::read(file, first));
     read.map_err(|error| other(&format!("member/wal/{}: {error}", name.display())))
 }
 
-/// The newest file of the log, with its directory and the index of its first entry. Files are
-/// numbered without a gap (server/storage/wal/util.go, isValidSeq).
+/// Returns the newest file of the log, with its directory and the index of its first entry. Files
+/// are numbered without gaps (server/storage/wal/util.go, isValidSeq).
 fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
     let wal = below(data, &["member", "wal"])?.ok_or_else(|| other("member/wal is missing"))?;
     let mut files: Vec<(u64, u64, OsString)> = Vec::new();
@@ -183,8 +185,8 @@ fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
     Ok((wal, name, first))
 }
 
-/// The last entry in the database: the key `consistent_index` in the bucket `meta`
-/// (server/storage/schema/schema.go).
+/// Reads the index of the last entry in the database from the key `consistent_index` in the bucket
+/// `meta` (server/storage/schema/schema.go).
 fn applied(data: &Dir) -> io::Result<u64> {
     let snap = below(data, &["member", "snap"])?.ok_or_else(|| other("member/snap is missing"))?;
     let found = snap
@@ -197,7 +199,7 @@ fn applied(data: &Dir) -> io::Result<u64> {
         .file(OsStr::new("db"))
         .and_then(|file| bolt::get(&file, about.size, b"meta", b"consistent_index"));
     let value = value.map_err(|error| other(&format!("member/snap/db: {error}")))?;
-    // The key does not exist before the first entry.
+    // The database does not contain the key before the first entry.
     let index = value
         .and_then(|value| value.as_slice().try_into().ok())
         .map(u64::from_be_bytes);

@@ -1,6 +1,6 @@
-//! Creates the empty directory for etcd's first start, because etcd cannot write in the root of its
-//! volume. Its identity also reveals a data directory that was deleted or replaced before etcd had
-//! created a log.
+//! Creates the empty directory for etcd's first start, because etcd cannot write to the root of its
+//! volume. The directory's identity also reveals whether the directory was deleted or replaced
+//! before etcd had created a log.
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,8 +15,8 @@ use crate::journal::{Event, Journal, NodeState};
 use crate::paths;
 use crate::steps::selinux;
 
-/// Creates etcd's data directory, and writes its identity to the journal. Does nothing if etcd has
-/// data, or if the directory is the one that firstboot created.
+/// Creates etcd's data directory, and writes its identity to the journal. Does nothing if the
+/// directory contains data of etcd, or if it is the one that firstboot created.
 pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
     let past = NodeState::of(journal);
     if past.data.is_some() {
@@ -50,7 +50,7 @@ fn open(path: &Path) -> io::Result<Option<(Dir, Inode)>> {
     }
 }
 
-/// Creates the directory again, because an existing empty one has an unknown origin.
+/// Creates the directory anew, because an existing empty one has an unknown origin.
 fn make(path: &Path) -> io::Result<Inode> {
     let (volume, name) = (
         path.parent().unwrap_or(path),

@@ -1,6 +1,6 @@
-//! The end of the member's log when etcd last started and stopped, in a file on etcd's volume that
-//! etcd cannot write. It reveals an older copy of the data, even one that was written into the same
-//! directories.
+//! Records the end of the member's log at etcd's last start and stop, in a file on etcd's volume to
+//! which etcd cannot write. The record reveals an older copy of the data, even one that was written
+//! into the same directories.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,14 +17,14 @@ use crate::paths;
 pub(crate) struct Progress {
     /// The id of the disk.
     life: DiskId,
-    /// Whether etcd was about to start, so that the log may have grown since.
+    /// Whether etcd was about to start, so that the log may have grown since then.
     running: bool,
     /// The end of the log at that time.
     log: Log,
 }
 
 impl Progress {
-    /// The record before etcd starts.
+    /// Creates the record to write before etcd starts.
     pub(crate) fn starting(life: DiskId, log: Log) -> Self {
         Self {
             life,
@@ -33,8 +33,8 @@ impl Progress {
         }
     }
 
-    /// The record after etcd has stopped, with the log as it is now. `None` if etcd did not run, or
-    /// cannot have left this log.
+    /// Creates the record to write after etcd has stopped, with the current log. Returns `None` if
+    /// etcd did not run, or cannot have left this log.
     pub(crate) fn stopped(&self, log: Log) -> Option<Self> {
         (self.running && self.compare(&log).is_ok()).then_some(Self {
             running: false,
@@ -43,12 +43,12 @@ impl Progress {
         })
     }
 
-    /// The record that was written with this disk id, or `None` if there is none.
+    /// Returns the record that was written with this disk id, or `None` if there is none.
     pub(crate) fn read(expected: &Expected) -> Result<Option<Self>> {
         let Some(bytes) = files::read_if_there(paths::PROGRESS)? else {
             return Ok(None);
         };
-        // firstboot writes whole files only, so a damaged one is not from firstboot.
+        // firstboot writes only whole files, so a damaged one was not left by firstboot.
         let progress: Self = serde_json::from_slice(&bytes).with_context(|| {
             format!(
                 "{} is damaged. If you are sure that etcd's data is this member's newest, delete that file",
@@ -70,7 +70,7 @@ impl Progress {
             .write()
     }
 
-    /// Whether the log can have grown from the recorded one; the error says why not.
+    /// Checks whether the log can have grown from the recorded one; the error explains why not.
     pub(super) fn compare(&self, now: &Log) -> Result<(), String> {
         let before = &self.log;
         if !self.running {

@@ -1,25 +1,25 @@
-//! Finds in etcd's last log lines why it ended, as a pure function.
+//! Finds the reason why etcd exited in its last log lines, as a pure function.
 //!
-//! etcd logs one JSON object per line (zap), and ends with the level `fatal` or `panic`. Go's
-//! runtime writes `panic: …` or `fatal error: …` and then the goroutines. etcd only warns of wrong
-//! settings before it ends (server/etcdmain/etcd.go).
+//! etcd logs one JSON object per line (zap), and its last line has the level `fatal` or `panic`.
+//! Go's runtime writes `panic: …` or `fatal error: …`, followed by the goroutines. If settings are
+//! wrong, etcd only logs a warning before it exits (server/etcdmain/etcd.go).
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The part of a line that goes into a status: etcd's longest lines have a stack trace of a
-/// kilobyte.
+/// The maximum length of the part of a line that is shown in a status: etcd's longest lines contain
+/// a stack trace of a kilobyte.
 const LONGEST: usize = 300;
 
-/// The number of further entries that are searched for a more informative line of the same process.
+/// The number of further entries of the same process that are searched for a more informative line.
 const CONTEXT: usize = 50;
 
-/// An entry of the journal.
+/// An entry of the systemd journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Microseconds since 1970.
+    /// The time in microseconds since 1970.
     pub(super) at: u64,
-    /// The process that wrote it.
+    /// The id of the process that wrote the entry.
     pub(super) pid: u32,
     /// Its text.
     pub(super) message: String,
@@ -28,23 +28,23 @@ pub(super) struct Entry {
 /// The most informative of etcd's last lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LastWords {
-    /// Microseconds since 1970.
+    /// The time in microseconds since 1970.
     pub(super) at: u64,
     pub(super) pid: u32,
-    /// Whether the line says that etcd ends; otherwise it is the newest warning.
+    /// Whether the line reports that etcd exits; otherwise it is the newest warning.
     pub(super) ends: bool,
     /// One line without control characters.
     pub(super) text: String,
 }
 
-/// How well a line explains the end of the process.
+/// The degree to which a line explains the exit of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
-    /// A warning or error that has a reason: it may be why etcd ended.
+    /// A warning or error with a reason, which may be why etcd exited.
     Hint,
-    /// Go's runtime says that the program ends, without etcd's reason.
+    /// Go's runtime reports that the program exits, without etcd's reason.
     Runtime,
-    /// etcd, or the guard before it, says that it ends.
+    /// etcd, or the guard that runs before it, reports that it exits.
     End,
 }
 
@@ -82,16 +82,16 @@ impl Entry {
     }
 }
 
-/// Why etcd ended, from the entries of its unit, the newest first.
+/// Searches the entries of etcd's unit, newest first, for the reason why etcd exited.
 #[derive(Debug, Default)]
 pub(super) struct Search {
     best: Option<(Weight, LastWords)>,
-    /// The number of entries after the best one.
+    /// The number of entries examined since the best one.
     since: usize,
 }
 
 impl Search {
-    /// Adds an entry. Returns whether an older one may be more informative.
+    /// Examines an entry. Returns whether an older entry may be more informative.
     pub(super) fn take(&mut self, entry: &Entry) -> bool {
         self.since += usize::from(self.best.is_some());
         let before = self.best.as_ref().map(|(weight, _)| *weight);
@@ -117,7 +117,7 @@ impl Search {
                 .is_none_or(|(weight, _)| *weight != Weight::End)
     }
 
-    /// The most informative line found.
+    /// The most informative line that was found.
     pub(super) fn found(self) -> Option<LastWords> {
         self.best.map(|(_, words)| words)
     }
@@ -146,7 +146,7 @@ fn weigh(message: &str) -> Option<(Weight, String)> {
     }
 }
 
-/// Removes control characters: what a client or another program wrote into etcd's log must not
+/// Removes control characters: text that a client or another program wrote into etcd's log must not
 /// control the operator's terminal.
 fn plain(text: &str) -> String {
     let mut line = String::new();
@@ -195,8 +195,8 @@ mod tests {
         );
     }
 
-    /// The log of etcd 3.5.1 with a database that was emptied: the reason is in the line before
-    /// Go's own.
+    /// The log of etcd 3.5.1 after its database was emptied: the reason is in the line before the
+    /// one from Go's runtime.
     #[test]
     fn etcds_reason_goes_before_go_s() {
         let panic = r#"{"level":"panic","msg":"failed to recover v3 backend from snapshot","error":"failed to find database snapshot file (snap: snapshot file doesn't exist)"}"#;

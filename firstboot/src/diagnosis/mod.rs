@@ -1,4 +1,4 @@
-//! Finds out on this machine why etcd is not a healthy member: from the state of its unit, from
+//! Determines on this machine why etcd is not a healthy member: from the state of its unit, from
 //! etcd's last log line, and from the source address with which this node reaches the other
 //! members.
 
@@ -22,7 +22,7 @@ pub(crate) use source::wrong_source;
 /// The pause between two diagnoses while firstboot waits.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Logs the reason while firstboot waits for etcd, once for each change.
+/// Logs the reason while firstboot waits for etcd, once whenever it changes.
 #[derive(Debug)]
 pub(crate) struct Watch {
     looked: Instant,
@@ -30,7 +30,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Starts the interval until the first diagnosis: most starts of etcd succeed within it.
+    /// Begins the interval before the first diagnosis: most starts of etcd succeed within it.
     pub(crate) fn new() -> Self {
         Self {
             looked: Instant::now(),
@@ -38,8 +38,8 @@ impl Watch {
         }
     }
 
-    /// Diagnoses again after the interval. Logs a changed reason, or `otherwise` if there is no
-    /// reason any more.
+    /// Diagnoses again once the interval is over. Logs a changed reason, or `otherwise` if no
+    /// reason remains.
     pub(crate) fn look(&mut self, identity: &Identity, otherwise: &str) {
         if self.looked.elapsed() < INTERVAL {
             return;
@@ -51,7 +51,7 @@ impl Watch {
         (self.logged, self.looked) = (found, Instant::now());
     }
 
-    /// The newest reason, as a sentence, empty if there is none.
+    /// Returns the newest reason as a sentence, or an empty string if there is none.
     pub(crate) fn reason(&self) -> String {
         self.logged
             .as_ref()
@@ -59,8 +59,9 @@ impl Watch {
     }
 }
 
-/// Whether a reason equals the previous one. systemd restarts etcd every few seconds, and each time
-/// etcd ends for the same reason but with another time and other numbers.
+/// Whether a reason equals the previous one, except for times and numbers. systemd restarts etcd
+/// every few seconds, and etcd exits for the same reason each time, but with a different time and
+/// different numbers.
 fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     let words = |reason: &str| {
         reason
@@ -70,7 +71,8 @@ fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     before.map(words) == now.map(words)
 }
 
-/// All reasons why this node is not a healthy member, as far as this machine shows them.
+/// Returns all reasons why this node is not a healthy member, as far as they can be determined on
+/// this machine.
 pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
     etcd()
         .into_iter()
@@ -78,26 +80,26 @@ pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
         .collect()
 }
 
-/// All of these reasons in one line; `None` if there are none.
+/// Joins all of these reasons in one line; returns `None` if there are none.
 pub(crate) fn text(reasons: &[Reason]) -> Option<String> {
     let parts: Vec<String> = reasons.iter().map(ToString::to_string).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// Why etcd does not run, and what else is unusual about its unit.
+/// Returns the reason why etcd does not run, and anything else that is unusual about its unit.
 fn etcd() -> Vec<Reason> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-    // The diagnosis only adds detail to another error, so its own failures are ignored.
+    // The diagnosis only adds detail to a different error, so its own failures are ignored.
     let Ok(unit) = Unit::show() else {
         return Vec::new();
     };
     unit.diagnose(said(&unit).as_ref(), now)
 }
 
-/// The last log line of the etcd processes that have ended.
+/// Returns the last log line of the etcd processes that have exited.
 fn said(unit: &Unit) -> Option<LastWords> {
     let mut search = Search::default();
     let read = systemd::journal(UNIT, |line| match Entry::parse(line) {

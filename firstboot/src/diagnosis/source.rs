@@ -1,7 +1,7 @@
-//! The source address with which the kernel reaches the other members. etcd cannot choose it, and a
-//! peer refuses a connection from an address that is not in the certificate
+//! Checks the source address with which the kernel reaches the other members. etcd cannot choose
+//! it, and a peer refuses a connection from an address that is not in the certificate
 //! (client/pkg/transport/listener_tls.go, checkCertSAN; etcd-io/etcd#8268). The peer closes such a
-//! connection without an answer, so etcd's log does not give this reason.
+//! connection without an answer, so etcd's log does not contain this reason.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
@@ -10,8 +10,8 @@ use recipes::{ClusterDocument, Label};
 use crate::paths::PEER_PORT;
 use crate::reason::{Reason, ReasonId};
 
-/// The reason why other members refuse this node: its route to them has a source address that is
-/// not its own.
+/// Returns the reason why other members refuse this node, if its route to them uses a source
+/// address other than the node's own address.
 pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Reason> {
     let own = cluster.member(name)?.address;
     let others = cluster.members.iter().filter(|member| member.name != *name);
@@ -21,8 +21,9 @@ pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Re
     judge(own, &used)
 }
 
-/// The source address that the kernel uses towards another address. Connecting a UDP socket sends
-/// nothing. `None` if there is no route; every connection attempt reports that.
+/// Returns the source address that the kernel uses towards another address, or `None` if there is
+/// no route; every connection attempt reports a missing route anyway. Connecting a UDP socket sends
+/// nothing.
 fn towards(other: Ipv4Addr) -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((other, PEER_PORT)).ok()?;

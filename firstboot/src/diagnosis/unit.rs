@@ -1,4 +1,4 @@
-//! Diagnoses etcd's unit, as a pure function.
+//! Diagnoses the state of etcd's unit, as a pure function.
 
 use std::collections::BTreeMap;
 
@@ -13,25 +13,26 @@ use crate::systemd;
 /// etcd's unit.
 pub(super) const UNIT: &str = "etcd.service";
 
-/// For how many microseconds the end of an etcd process is reported although etcd runs again.
-/// systemd restarts etcd after 5 s, and the new process may take some seconds until it ends for the
-/// same reason.
+/// The time, in microseconds, for which the exit of an etcd process is reported although etcd is
+/// running again. systemd restarts etcd after 5 s, and the new process may take some seconds until
+/// it exits for the same reason.
 const RECENT: u64 = 30_000_000;
 
-/// How the text describes an etcd that ended and runs again.
+/// The text that is added if etcd exited but is running again.
 pub(super) const AGAIN: &str = " and was restarted";
 
-/// The properties of etcd's unit in systemd.
+/// The properties of etcd's unit, as systemd reports them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Unit {
     load: String,
-    /// etcd's process, if it runs.
+    /// The id of etcd's process, if it is running.
     pub(super) running: Option<u32>,
-    /// The process that was started last, whether it runs or not.
+    /// The id of the process that was started last, whether it is still running or not.
     last: Option<u32>,
-    /// How that process ended, as in waitid(2): 1 it exited, 2 and 3 a signal killed it.
+    /// How that process ended, as in waitid(2): 1 means that it exited, 2 and 3 that a signal
+    /// killed it.
     code: u32,
-    /// Its exit status or the signal.
+    /// The exit status of that process, or the signal that killed it.
     status: u32,
     /// The drop-ins of the unit.
     drop_ins: Vec<String>,
@@ -68,7 +69,8 @@ impl Unit {
         }
     }
 
-    /// Why etcd does not run, from the unit and from the last log line of an ended process.
+    /// Explains why etcd does not run, based on the unit and on the last log line of an exited
+    /// process.
     pub(super) fn diagnose(&self, words: Option<&LastWords>, now: u64) -> Vec<Reason> {
         let mut reasons: Vec<Reason> = self.end(words, now).into_iter().collect();
         if !self.drop_ins.is_empty() {
@@ -178,7 +180,7 @@ mod tests {
         );
         assert_eq!(diagnose(&up, Some(&fatal(7, 60 * SECOND)), 95 * SECOND), "");
         assert_eq!(diagnose(&up, None, 95 * SECOND), "");
-        // A warning of a process that an operator restarted does not mean that etcd failed.
+        // A warning from a process that an operator restarted does not mean that etcd failed.
         let warned = LastWords {
             ends: false,
             ..fatal(7, 60 * SECOND)

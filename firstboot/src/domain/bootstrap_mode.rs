@@ -11,18 +11,18 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum BootstrapMode {
-    /// An empty disk, and a new and empty cluster.
+    /// The disk is empty, and the cluster is new and empty.
     #[default]
     New,
     /// A snapshot.
     Restore {
-        /// The digest of the whole file.
+        /// The digest of the whole snapshot file.
         snapshot: Sha256,
         /// The newest revision that any member of the cluster reported before, or none if the
         /// cluster continues from the snapshot's own revision.
         seen: Option<u64>,
     },
-    /// The data of the cluster before the last restore.
+    /// The data that the cluster had before the last restore.
     Rollback {
         /// Its id.
         cluster: u64,
@@ -30,12 +30,12 @@ pub(crate) enum BootstrapMode {
 }
 
 impl BootstrapMode {
-    /// Whether it is the default, which needs no order.
+    /// Whether this is the default mode, which needs no order.
     pub(crate) fn is_new(&self) -> bool {
         *self == Self::New
     }
 
-    /// The mode of two nodes together, if their orders agree. The result has the newer of the two
+    /// Combines the modes of two nodes if their orders agree. The result has the newer of the two
     /// revisions, so that neither node returns to a revision below one that the other has seen.
     pub(crate) fn with(self, other: Self) -> Option<Self> {
         match (self, other) {
@@ -79,7 +79,7 @@ impl fmt::Display for BootstrapMode {
     }
 }
 
-/// The first digits of a digest, as many as a person compares.
+/// Shortens a digest to its first digits, as many as a person would compare.
 pub(crate) fn short(digest: &Sha256) -> String {
     digest.to_string()[..16].to_owned()
 }

@@ -1,10 +1,10 @@
-//! The subject of a CA. A TLS server names the CAs that it trusts by their subjects only.
+//! The subject of a CA. A TLS server identifies the CAs that it trusts only by their subjects.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-/// A CA's subject in DER. The journal has it in base64.
+/// A CA's subject in DER. The journal stores it in base64.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub(crate) struct CaSubject(Vec<u8>);
@@ -15,8 +15,8 @@ impl CaSubject {
         Self(der.to_vec())
     }
 
-    /// The value of an attribute of a distinguished name, which directly follows its type (X.520:
-    /// `id-at` is 55 04).
+    /// Returns the value of an attribute of a distinguished name. The value directly follows the
+    /// attribute's type (X.520: `id-at` is 55 04).
     fn attribute(&self, kind: u8) -> Option<String> {
         let kind = [6, 3, 0x55, 4, kind];
         let at = self.0.windows(kind.len()).position(|bytes| bytes == kind)?;

@@ -1,4 +1,4 @@
-//! The identity of a member's disk, which is new with each new disk.
+//! The identity of a member's disk. Each new disk has a new one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,14 +9,14 @@ use recipes::Label;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-/// The id of a disk: firstboot draws it when it finds the disk empty, and writes it to the journal
-/// before it tells any other member. It is lost with the disk.
+/// The id of a disk. firstboot draws it when it finds the disk empty, and writes it to the journal
+/// before it sends it to any other member. If the disk is lost, so is the id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct DiskId(u128);
 
 impl DiskId {
-    /// A new id, drawn from the system's random numbers.
+    /// Draws a new id from the system's random numbers.
     pub(crate) fn draw() -> Result<Self> {
         let mut bytes = [0; 16];
         SystemRandom::new()

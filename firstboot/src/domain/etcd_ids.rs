@@ -1,11 +1,11 @@
-//! The ids that etcd gives a new cluster and its members. They follow from peer URLs and token
-//! alone, so firstboot knows the id of a cluster before the cluster exists. Source: etcd's
-//! server/etcdserver/api/membership (member.go, cluster.go), the same from v3.4 to v3.7.
+//! Computes the ids that etcd gives to a new cluster and its members. They depend only on the peer
+//! URLs and the token, so firstboot knows the id of a cluster before the cluster exists. Source:
+//! etcd's server/etcdserver/api/membership (member.go, cluster.go), the same from v3.4 to v3.7.
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-/// The first eight bytes of a SHA-1, as a number. SHA-1 is etcd's choice, and security does not
-/// depend on it here.
+/// Returns the first eight bytes of a SHA-1 digest, as a number. SHA-1 is etcd's choice, and
+/// security does not depend on it here.
 fn hash(bytes: &[u8]) -> u64 {
     let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes);
     digest
@@ -15,12 +15,12 @@ fn hash(bytes: &[u8]) -> u64 {
         .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// The id of an initial member that has one peer URL.
+/// Computes the id of an initial member that has one peer URL.
 pub(crate) fn member_id(peer_url: &str, token: &str) -> u64 {
     hash(format!("{peer_url}{token}").as_bytes())
 }
 
-/// The id of the cluster that these initial members form.
+/// Computes the id of the cluster that these initial members form.
 pub(crate) fn cluster_id<'a>(peer_urls: impl IntoIterator<Item = &'a str>, token: &str) -> u64 {
     let mut ids: Vec<u64> = peer_urls
         .into_iter()

@@ -1,4 +1,4 @@
-//! The types that the journal stores and all other modules read.
+//! The types that the journal stores and that all other modules read.
 
 mod bootstrap_mode;
 mod ca_subject;

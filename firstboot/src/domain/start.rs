@@ -1,22 +1,22 @@
-//! How etcd joins or begins its cluster.
+//! The settings with which etcd joins or begins its cluster.
 
 use recipes::cluster::Member;
 use recipes::{ClusterDocument, Label};
 
-/// How a member joins or begins its cluster. etcd reads these settings only while its data
-/// directory is empty.
+/// The settings with which a member joins or begins its cluster. etcd reads them only while its
+/// data directory is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Start {
     /// `new` or `existing`.
     pub(crate) state: &'static str,
     /// `initial-cluster-token`.
     pub(crate) token: String,
-    /// Names and peer URLs of all members.
+    /// The names and peer URLs of all members.
     pub(crate) members: Vec<(String, String)>,
 }
 
 impl Start {
-    /// The settings of an initial member of a new cluster.
+    /// Creates the settings of an initial member of a new cluster.
     pub(crate) fn new_cluster<'a>(
         cluster: &ClusterDocument,
         token: &str,
@@ -33,10 +33,10 @@ impl Start {
         }
     }
 
-    /// The settings of a member that has its log: etcd then ignores them. If the log is lost, etcd
-    /// must join a cluster whose members it does not know, and so it ends: "cannot fetch cluster
-    /// info from peer urls" (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL; the
-    /// same from 3.4 to 3.7).
+    /// Creates the settings of a member that already has its log, which etcd then ignores. If the
+    /// log is lost, etcd must join a cluster whose members it does not know, so it exits: "cannot
+    /// fetch cluster info from peer urls" (server/etcdserver/bootstrap.go,
+    /// bootstrapExistingClusterNoWAL; the same from 3.4 to 3.7).
     pub(crate) fn used_up(&self, own: &Member) -> Self {
         Self {
             state: "existing",

@@ -1,10 +1,10 @@
-//! Probes by ARP (RFC 5227) for a second machine with this node's address. Such a machine answers,
-//! whatever runs on it, and its answer contains its hardware address, with which an operator can
-//! find it.
+//! Probes with ARP (RFC 5227) for a second machine with this node's address. Such a machine
+//! answers, whatever software it runs. Its answer contains its hardware address, with which an
+//! operator can find it.
 //!
-//! A copy of this machine may also have its hardware address. firstboot receives its answer because
-//! it asks for a broadcast. Such an answer is a suspicion and not a proof: a network that answers
-//! for its machines might send the same.
+//! A copy of this machine may also have the same hardware address. firstboot still receives the
+//! copy's answer, because it requests a broadcast reply. Such an answer is a suspicion and not a
+//! proof: a network that answers on behalf of its machines might send the same reply.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -21,13 +21,13 @@ use crate::exit::refused;
 use crate::machine;
 use crate::reason::{Reason, ReasonId};
 
-/// How often the probe is sent: a packet may be lost.
+/// The number of times that the probe is sent: a packet may be lost.
 const TIMES: u32 = 3;
-/// How long firstboot waits for an answer to each probe. A neighbour answers in well under a
-/// millisecond; behind a switch that must learn the port first it takes some milliseconds.
+/// The time for which firstboot waits for an answer to each probe. A neighbour answers in well
+/// under a millisecond; if a switch must first learn the port, the answer takes some milliseconds.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(40);
 
-/// How long an answer is valid.
+/// The time for which an answer remains valid.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// A probe that runs in the background.
@@ -38,22 +38,22 @@ pub(crate) struct DuplicateProbe {
     heard: mpsc::Receiver<ArpEvent>,
 }
 
-/// Why there may be a second machine, or none if nothing indicates one.
+/// The reason why there may be a second machine; none if nothing indicates one.
 pub(crate) type SuspectedDuplicate = Option<Reason>;
 
-/// What the probe reports.
+/// A report from the probe.
 #[derive(Debug)]
 enum ArpEvent {
-    /// No one answered the packets sent so far.
+    /// No one has answered the packets sent so far.
     NoReplyYet,
     /// The result.
     Answer(Result<SuspectedDuplicate>),
 }
 
-/// Begins to probe whether another machine has this address.
+/// Starts a probe for another machine with this address.
 pub(crate) fn ask(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
-    // The receiver is gone if firstboot has refused this node for another reason.
+    // The receiver no longer exists if firstboot has refused this node for another reason.
     thread::spawn(move || {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))
@@ -66,7 +66,7 @@ pub(crate) fn ask(address: Ipv4Addr) -> DuplicateProbe {
 }
 
 impl DuplicateProbe {
-    /// Waits for an answer to the first packets. Returns the suspicion that remains.
+    /// Waits for an answer to the first packets. Returns the remaining suspicion, if any.
     ///
     /// # Errors
     /// Refused if another machine has the address.
@@ -86,13 +86,13 @@ impl DuplicateProbe {
             match self.heard.recv() {
                 Ok(ArpEvent::Answer(answer)) => return answer,
                 Ok(ArpEvent::NoReplyYet) => {}
-                // An earlier call received the answer.
+                // An earlier call has already received the answer.
                 Err(_) => return Ok(None),
             }
         }
     }
 
-    /// Like `all`, but probes again if the answer is no longer valid.
+    /// Like `all`, but probes again if the last answer is no longer valid.
     ///
     /// # Errors
     /// Refused if another machine has the address.
@@ -104,8 +104,9 @@ impl DuplicateProbe {
     }
 }
 
-/// Refuses if another machine has this address. Only an operator knows which of the two is the
-/// right one, so firstboot does not continue by itself, not even when the other machine disappears.
+/// Refuses the node if another machine has this address. Only an operator knows which of the two
+/// machines is the right one, so firstboot does not continue by itself, not even after the other
+/// machine disappears.
 fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
     match second_machine(address, on_silence) {
         Ok(AddressOwner::None) => Ok(None),
@@ -117,7 +118,8 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
             "another machine uses this node's address {address} and its MAC {mac}: it may be a copy of this machine. \
              Switch the wrong machine off, then `systemctl restart firstboot`"
         )))),
-        // A failure of ARP must not keep a member down. The check with the other members follows.
+        // A failure of ARP must not keep a member down. The check with the other members still
+        // follows.
         Err(error) => {
             eprintln!("firstboot: cannot check whether another machine uses {address}: {error:#}");
             Ok(None)
@@ -125,17 +127,17 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
     }
 }
 
-/// The other owner of this node's address.
+/// The owner of this node's address besides this node.
 enum AddressOwner {
     /// No one.
     None,
     /// A machine with this hardware address.
     OtherMac(Mac),
-    /// A machine with this machine's hardware address.
+    /// A machine with the same hardware address as this one.
     SameMac(Mac),
 }
 
-/// Sends the probes. Calls `on_silence` after each one that no one answered.
+/// Sends the probes. Calls `on_silence` after each probe that no one answered.
 fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<AddressOwner> {
     let Some(link) = link_of(address)? else {
         return Ok(AddressOwner::None);
@@ -143,7 +145,7 @@ fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<Add
     let Some(own) = link.addr() else {
         return Ok(AddressOwner::None);
     };
-    // Two interfaces of one machine in one network answer for each other.
+    // Two interfaces of one machine in the same network answer for each other.
     let cards: Vec<[u8; 6]> = machine::links()?
         .iter()
         .filter_map(|(_, link)| link.addr())
@@ -161,7 +163,7 @@ fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<Add
         }
         let end = Instant::now() + REPLY_TIMEOUT;
         for _ in 0..PACKETS {
-            // A packet that arrived while this process was not scheduled counts as well.
+            // A packet that arrived while this process was not scheduled still counts.
             let left = end
                 .saturating_duration_since(Instant::now())
                 .max(Duration::from_millis(1));
@@ -184,8 +186,8 @@ fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<Add
                 Some(ArpMessage::BroadcastReply(sender)) if sender == own => {
                     copy = Mac::try_from(sender).ok();
                 }
-                // On a network that returns this machine's own packets, the machine would answer
-                // itself.
+                // On a network that returns this machine's own packets, the machine would otherwise
+                // answer itself.
                 Some(ArpMessage::Probe(asked)) if asked == mark => looped = true,
                 _ => {}
             }

@@ -1,5 +1,5 @@
 //! Detects a copy of this machine, with the same hardware address, that starts at the same moment:
-//! each receives the other's probe.
+//! each machine receives the other's probe.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -12,7 +12,7 @@ use super::socket::{PACKETS, draw, link_of, open, silence};
 use crate::exit::refused;
 use crate::reason::ReasonId;
 
-/// Sends a probe repeatedly and listens for the same probe from another machine.
+/// Repeatedly sends a probe, and listens for the same probe from another machine.
 #[derive(Debug)]
 pub(crate) struct ConflictMonitor {
     address: Ipv4Addr,
@@ -22,8 +22,8 @@ pub(crate) struct ConflictMonitor {
 }
 
 impl ConflictMonitor {
-    /// Opens the socket: the kernel keeps the packets until `look` reads them. `None` if this
-    /// machine does not have the address.
+    /// Opens the socket. The kernel keeps the packets until `look` reads them. Returns `None` if
+    /// this machine does not have the address.
     pub(crate) fn begin(address: Ipv4Addr) -> Result<Option<Self>> {
         let Some(link) = link_of(address)? else {
             return Ok(None);
@@ -44,12 +44,12 @@ impl ConflictMonitor {
         }))
     }
 
-    /// Sends a probe and reads whether another machine sent one. A copy that starts later receives
-    /// the next probe.
+    /// Sends a probe, and checks whether another machine has sent one. A copy that starts later
+    /// receives the next probe.
     ///
     /// # Errors
-    /// Refused if another machine sent one: only an operator knows which of the two is the right
-    /// one.
+    /// Refused if another machine has sent a probe: only an operator knows which of the two
+    /// machines is the right one.
     pub(crate) fn look(&mut self) -> Result<()> {
         self.socket
             .send(&self.question)

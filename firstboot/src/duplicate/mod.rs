@@ -1,6 +1,6 @@
-//! Whether a second machine runs with this node's identity.
+//! Determines whether a second machine runs with this node's identity.
 //!
-//! `address` probes by ARP for another machine with this node's address, and `conflict_monitor`
+//! `address` probes with ARP for another machine with this node's address, and `conflict_monitor`
 //! detects a copy that starts at the same moment. `preflight` queries the other members before etcd
 //! starts.
 

@@ -1,4 +1,4 @@
-//! ARP for IPv4 over Ethernet, with its Ethernet header (RFC 826).
+//! Builds and parses ARP packets for IPv4 over Ethernet, with their Ethernet headers (RFC 826).
 
 use std::net::Ipv4Addr;
 
@@ -13,14 +13,15 @@ const ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const REQUEST: [u8; 2] = [0, 1];
 const REPLY: [u8; 2] = [0, 2];
 
-/// An ARP probe (RFC 5227): its sender is 0.0.0.0, so that no neighbour changes its ARP cache.
+/// Builds an ARP probe (RFC 5227). Its sender is 0.0.0.0, so that no neighbour changes its ARP
+/// cache.
 pub(super) fn question(own: Address, address: Ipv4Addr) -> Vec<u8> {
     request(own, own, [0; 6], address)
 }
 
-/// A probe that asks for a broadcast reply: a machine with the same hardware address would not send
-/// a unicast reply out. `mark` is in a field that receivers ignore, and distinguishes this probe
-/// from that of the other machine.
+/// Builds a probe that requests a broadcast reply: a machine with the same hardware address would
+/// never send out a unicast reply. `mark` is placed in a field that receivers ignore. It
+/// distinguishes this probe from the other machine's probe.
 pub(super) fn broadcast_reply_probe(own: Address, address: Ipv4Addr, mark: Address) -> Vec<u8> {
     request(own, BROADCAST, mark, address)
 }
@@ -47,13 +48,13 @@ fn request(from: Address, answer_to: Address, target: Address, address: Ipv4Addr
 pub(super) enum ArpMessage {
     /// A probe with this mark.
     Probe(Address),
-    /// A broadcast reply: this card has the address.
+    /// A broadcast reply, which states that the card with this hardware address has the IP address.
     BroadcastReply(Address),
-    /// Another packet that says that this card has the address.
+    /// Any other packet that states that the card with this hardware address has the IP address.
     Reply(Address),
 }
 
-/// What a packet says about an address, or none if it says nothing.
+/// Returns what a packet states about an address, or none if it states nothing.
 pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<ArpMessage> {
     let arp = packet.get(14..LENGTH)?;
     let field = |at: usize| arp.get(at..at + 6)?.try_into().ok();
@@ -83,8 +84,8 @@ mod tests {
 
     const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
 
-    /// The reply of Linux (net/ipv4/arp.c, arp_process): it goes to the sender hardware address of
-    /// the probe.
+    /// Builds Linux's reply (net/ipv4/arp.c, arp_process). It is sent to the sender hardware
+    /// address in the probe.
     fn answer(question: &[u8], own: Address) -> Vec<u8> {
         let (sender, unspecified) = (&question[22..28], &question[28..32]);
         [

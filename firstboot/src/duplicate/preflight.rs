@@ -1,5 +1,5 @@
-//! Checks with the other members whether this node may start its member: before etcd starts, and
-//! while it is not healthy.
+//! Asks the other members whether this node may start its member: before etcd starts, and while
+//! etcd is not healthy.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -25,16 +25,16 @@ use crate::output::say;
 use crate::paths;
 use crate::reason::{Reason, ReasonId};
 
-/// How long each of the others may take to answer before etcd starts.
+/// The time limit for each of the others to answer before etcd starts.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often the query is repeated if no member answers in time. A machine without a running etcd
-/// refuses at once.
+/// The number of times that the query is repeated if no member answers in time. A machine on which
+/// etcd does not run refuses at once.
 const SILENCES: u32 = 5;
 
 /// Refuses a member that was removed while it was stopped, or that runs on another machine, before
-/// etcd starts with its old data. An answer is not required: the first member of a rack that boots
-/// finds no other.
+/// etcd starts with its old data. An answer is not required: when a whole rack boots, its first
+/// member finds no other.
 pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
@@ -54,8 +54,8 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
     }
 }
 
-/// Waits until the others have a quorum without this node's old member, and no other machine runs
-/// as that member. Then its data may be archived.
+/// Waits until the others have a quorum without this node's old member, and until no other machine
+/// runs as that member. After that, the member's data may be archived.
 ///
 /// # Errors
 /// Refused if this node is the only member, or if the others report that its member was removed.
@@ -110,13 +110,13 @@ pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -
     }
 }
 
-/// If there is a suspicion, checks that no copy of this machine runs as its member. etcd is stopped
-/// on this machine meanwhile, so any traffic of its member that the others receive comes from a
-/// copy. Allows time for a copy that is just starting.
+/// If there is a suspicion, checks that no copy of this machine runs as its member. Meanwhile, etcd
+/// is stopped on this machine, so any traffic that the others receive from its member comes from a
+/// copy. The check waits long enough to detect a copy that is just starting.
 ///
 /// # Errors
-/// Refused if a copy runs or starts, and if there is no other member; not ready if no other member
-/// answers.
+/// Refused if a copy runs or starts, or if there is no other member to ask; not ready if no other
+/// member answers.
 pub(crate) fn rule_out_duplicate(
     identity: &Identity,
     journal: &Journal,
@@ -130,8 +130,8 @@ pub(crate) fn rule_out_duplicate(
     wait_until_unique(identity, &NodeState::of(journal), Some(doubt), watch)
 }
 
-/// Queries the others until nothing prevents etcd's start. If a copy of this machine may be
-/// starting, that takes a minute in which no copy is detected.
+/// Queries the others until nothing prevents etcd from starting. If a copy of this machine may be
+/// starting, this takes a minute during which no copy is detected.
 fn wait_until_unique(
     identity: &Identity,
     state: &NodeState,
@@ -198,7 +198,7 @@ fn wait_until_unique(
     }
 }
 
-/// Whether the others receive traffic of the member.
+/// Observes whether the others receive traffic from the member.
 fn observe(
     identity: &Identity,
     peers: &[Peer],
@@ -221,12 +221,12 @@ fn observe(
     }
 }
 
-/// How long a member must be silent to count as stopped.
+/// Returns the time for which a member must be silent to count as stopped.
 fn quiet_time(identity: &Identity) -> Duration {
     BETWEEN_LOOKS + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into())
 }
 
-/// Refuses a member that the others removed, and one whose etcd may not run beside theirs.
+/// Refuses a member that the others removed, or whose etcd may not run alongside theirs.
 fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result<()> {
     if let Some(why) = not_of_them(peers, state) {
         return Err(refused(why));
@@ -252,8 +252,8 @@ fn suspicion(why: &Reason) -> String {
     line.to_string()
 }
 
-/// True if, even counting a duplicate of this member, too many members refuse connections for a
-/// quorum to exist.
+/// Returns true if too many members refuse connections for a quorum to exist, even if a duplicate
+/// of this member counts as running.
 fn cannot_live(identity: &Identity) -> bool {
     let members = &identity.cluster.members;
     let runs = |url: &str| {
@@ -283,8 +283,8 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
     )))
 }
 
-/// The message if the others report through raft that this node was removed. etcd then exits with
-/// success, and only its log says why.
+/// Returns the message for the case that the others report through raft that this node was removed.
+/// In this case etcd exits with success, and only its log contains the reason.
 pub(crate) async fn removed(
     identity: &Identity,
     journal: &Journal,

@@ -13,8 +13,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::packet;
 use crate::machine;
 
-/// How many packets are read after each probe. More packets are a broadcast storm, in which no
-/// result is possible.
+/// The maximum number of packets that are read after each probe. If there are more, the network has
+/// a broadcast storm, in which no result is possible.
 pub(super) const PACKETS: u32 = 1000;
 
 /// A random mark that no other probe has.
@@ -33,7 +33,7 @@ pub(super) fn silence(error: &io::Error) -> bool {
     )
 }
 
-/// The interface that has this address.
+/// Finds the interface that has this address.
 pub(super) fn link_of(address: Ipv4Addr) -> Result<Option<LinkAddr>> {
     let interface = machine::addresses()?
         .into_iter()
@@ -47,8 +47,8 @@ pub(super) fn link_of(address: Ipv4Addr) -> Result<Option<LinkAddr>> {
         .map(|(_, link)| link))
 }
 
-/// A socket that sends whole packets on this interface and receives its ARP packets, without those
-/// that it sends itself.
+/// Opens a socket that sends whole packets on this interface. It receives the interface's ARP
+/// packets, except those that the socket itself sent.
 pub(super) fn open(link: &LinkAddr) -> io::Result<Socket> {
     let protocol = u16::try_from(ETH_P_ARP).unwrap_or_default().to_be();
     let socket = Socket::new(

@@ -1,5 +1,5 @@
-//! A lock that one member of the cluster holds at a time: a key under a lease, which expires if its
-//! holder dies.
+//! A lock that only one member of the cluster holds at a time: a key with a lease, which expires if
+//! the holder dies.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result};
 use super::client::Client;
 use super::shared::Lease;
 
-/// The seconds after which the lock of a dead member expires.
+/// The number of seconds after which the lock of a dead member expires.
 const LEASE: i64 = 60;
-/// The pause between two renewals.
+/// The pause between two renewals of the lease.
 const RENEW: Duration = Duration::from_secs(15);
 
 /// A lock that this member holds.
@@ -21,8 +21,8 @@ pub(crate) struct LeaseLock<'a> {
 }
 
 impl<'a> LeaseLock<'a> {
-    /// Takes the lock with this key under this name, unless another member holds it or a key in
-    /// `seen` has changed since the revision given there.
+    /// Acquires the lock with this key under this name, unless another member holds it or a key in
+    /// `seen` has changed since the revision given with it.
     pub(crate) async fn get(
         client: &'a Client,
         key: &str,
@@ -51,8 +51,8 @@ impl<'a> LeaseLock<'a> {
         Ok(None)
     }
 
-    /// Renews the lock while the work runs. The work continues even if a renewal fails: to
-    /// interrupt it would be worse than to do it twice.
+    /// Renews the lock while the work runs. The work continues even if a renewal fails:
+    /// interrupting it would be worse than doing it twice.
     pub(crate) async fn hold<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::pin!(work);
         loop {

@@ -1,4 +1,4 @@
-//! A connection to one member, with the calls that firstboot makes.
+//! A connection to one member, with the calls that firstboot makes over it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tonic_prost::ProstCodec;
 use super::wire::{self, AlarmMember, HashKv, Member, StatusResponse};
 use crate::{files, paths};
 
-/// How long one call may take.
+/// The time limit for one call.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The certificates with which firstboot connects to etcd.
@@ -53,8 +53,8 @@ impl Client {
             .context("cannot use the installed certificates")?
             .connect_timeout(CALL_TIMEOUT);
         let endpoint = set(endpoint);
-        // tonic's own time limit covers only the TCP handshake. If a firewall starts after that,
-        // the connection never receives data.
+        // tonic's own time limit covers only the TCP handshake. If a firewall begins to drop
+        // packets after that, the connection never receives data.
         let connected = tokio::time::timeout(CALL_TIMEOUT, endpoint.connect()).await;
         match connected {
             Ok(Ok(channel)) => Ok(Self { channel }),
@@ -104,13 +104,14 @@ impl Client {
         }
     }
 
-    /// The status of the member.
+    /// Requests the status of the member.
     pub(crate) async fn status(&self) -> Result<StatusResponse> {
         self.call("/etcdserverpb.Maintenance/Status", wire::StatusRequest {})
             .await
     }
 
-    /// The hash over all data of the member up to a revision. The member blocks writes meanwhile.
+    /// Requests the hash over all data of the member up to a revision. Meanwhile, the member blocks
+    /// writes.
     pub(crate) async fn hash_kv(&self, revision: i64, patience: Duration) -> Result<HashKv> {
         self.call_within(
             patience,
@@ -120,7 +121,8 @@ impl Client {
         .await
     }
 
-    /// The member list of this member, or with `linearizable` that of a quorum (3.5 and later).
+    /// Requests this member's own member list or, with `linearizable`, the list of a quorum (3.5
+    /// and later).
     pub(crate) async fn members(&self, linearizable: bool) -> Result<Vec<Member>> {
         let request = wire::MemberListRequest { linearizable };
         let answer: wire::MemberListResponse = self
@@ -129,7 +131,7 @@ impl Client {
         Ok(answer.members)
     }
 
-    /// Adds a learner, and returns its id. Even after an error etcd may have added it.
+    /// Adds a learner, and returns its id. If this fails, etcd may still have added the learner.
     pub(crate) async fn add_learner(&self, peer_url: &str) -> Result<u64> {
         let request = wire::MemberAddRequest {
             peer_urls: vec![peer_url.to_owned()],
@@ -144,7 +146,7 @@ impl Client {
             .id)
     }
 
-    /// Removes a member. Even after an error etcd may have removed it.
+    /// Removes a member. If this fails, etcd may still have removed the member.
     pub(crate) async fn remove(&self, id: u64) -> Result<()> {
         let request = wire::MemberIdRequest { id };
         self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberRemove", request)
@@ -152,7 +154,7 @@ impl Client {
             .map(drop)
     }
 
-    /// Promotes a learner to a voter. The leader refuses that until the learner is in sync.
+    /// Promotes a learner to a voter. The leader refuses this until the learner is in sync.
     pub(crate) async fn promote(&self, id: u64) -> Result<()> {
         let request = wire::MemberIdRequest { id };
         self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberPromote", request)
@@ -160,7 +162,7 @@ impl Client {
             .map(drop)
     }
 
-    /// Transfers the leadership to another voter. Only the leader can do that.
+    /// Transfers the leadership to another voter. Only the leader can do this.
     pub(crate) async fn move_leader(&self, to: u64) -> Result<()> {
         let request = wire::MoveLeaderRequest { target: to };
         self.call::<_, wire::MoveLeaderResponse>("/etcdserverpb.Maintenance/MoveLeader", request)
@@ -168,7 +170,7 @@ impl Client {
             .map(drop)
     }
 
-    /// The alarms that are raised.
+    /// Lists the alarms that are raised.
     pub(crate) async fn alarms(&self) -> Result<Vec<AlarmMember>> {
         let answer: wire::AlarmResponse = self
             .call(
@@ -179,7 +181,8 @@ impl Client {
         Ok(answer.alarms)
     }
 
-    /// Reads through raft, as `etcdctl endpoint health` does: only a member with a quorum answers.
+    /// Reads through raft, as `etcdctl endpoint health` does. Only a member with a quorum answers
+    /// such a read.
     pub(crate) async fn healthy(&self) -> Result<()> {
         let request = wire::RangeRequest {
             key: b"health".to_vec(),
@@ -190,25 +193,25 @@ impl Client {
             .await
         {
             Ok(_) => Ok(()),
-            // With authentication enabled, the refusal itself has gone through raft.
+            // With authentication enabled, even the refusal has gone through raft.
             Err(error) if error.to_string().contains("permission denied") => Ok(()),
             Err(error) => Err(error),
         }
     }
 }
 
-/// tonic wraps an error twice; only the innermost has the reason.
+/// tonic wraps an error twice; only the innermost error contains the reason.
 pub(super) fn deepest(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), deepest)
 }
 
-/// The cluster id and the member id of etcd on this node.
+/// Returns the cluster id and the member id of etcd on this node.
 ///
 /// # Errors
-/// If etcd does not answer, or has no quorum.
+/// Fails if etcd does not answer, or has no quorum.
 pub(crate) async fn probe_local(credentials: &Credentials) -> Result<(u64, u64)> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
-    // Read through raft: a learner answers that it must not serve reads.
+    // This reads through raft: a learner answers that it must not serve reads.
     client.healthy().await?;
     let header = client.status().await?.header.unwrap_or_default();
     Ok((header.cluster_id, header.member_id))

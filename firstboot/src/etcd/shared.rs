@@ -1,5 +1,5 @@
-//! Keys with which the firstboots of a cluster coordinate: reads, conditional writes, and leases,
-//! which expire when their holder dies.
+//! The keys with which the firstboots of a cluster coordinate: reads, conditional writes, and
+//! leases, which expire when their holder dies.
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures_util::stream;
@@ -15,12 +15,12 @@ use super::wire::{
     RangeResponse, RequestOp, TxnRequest, TxnResponse,
 };
 
-/// A lease of this program.
+/// A lease that this program holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lease(i64);
 
 impl Client {
-    /// A key, read through raft.
+    /// Reads a key through raft.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<KeyValue>> {
         let request = RangeRequest {
             key: key.as_bytes().to_vec(),
@@ -30,8 +30,8 @@ impl Client {
         Ok(answer.kvs.into_iter().next())
     }
 
-    /// Writes a key if the last change of each key in `seen` was in its revision (0: if it does not
-    /// exist). Returns whether it was written.
+    /// Writes a key, provided that each key in `seen` was last changed in the revision given with
+    /// it (0: the key does not exist). Returns whether the key was written.
     pub(crate) async fn put_if(
         &self,
         key: &str,
@@ -54,9 +54,9 @@ impl Client {
         .await
     }
 
-    /// Writes all of these keys, or deletes those without a value, if the last change of each key
-    /// in `seen` was in its revision (0: if it does not exist). Otherwise it changes none. Returns
-    /// whether it made the changes.
+    /// Writes all of these keys, or deletes those without a value, provided that each key in `seen`
+    /// was last changed in the revision given with it (0: the key does not exist). Otherwise it
+    /// changes nothing. Returns whether it made the changes.
     pub(crate) async fn transact(
         &self,
         seen: &[(&str, i64)],
@@ -98,7 +98,7 @@ impl Client {
         Ok(answer.succeeded)
     }
 
-    /// Requests a lease for this many seconds.
+    /// Requests a lease that lasts this many seconds.
     pub(crate) async fn lease(&self, seconds: i64) -> Result<Lease> {
         let request = LeaseGrantRequest { ttl: seconds };
         let answer: LeaseGrantResponse =
@@ -130,7 +130,7 @@ impl Client {
         Ok(())
     }
 
-    /// Revokes a lease, which deletes its keys.
+    /// Revokes a lease, which deletes the keys attached to it.
     pub(crate) async fn revoke(&self, lease: Lease) -> Result<()> {
         self.call::<_, LeaseRevokeResponse>(
             "/etcdserverpb.Lease/LeaseRevoke",

@@ -1,4 +1,4 @@
-//! The snapshot of the Maintenance API, as a stream of pieces.
+//! Receives a snapshot from the Maintenance API, as a stream of pieces.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use tonic_prost::ProstCodec;
 use super::client::{Client, Credentials, deepest};
 use super::wire::{SnapshotRequest, SnapshotResponse};
 
-/// The window for unread bytes. HTTP/2's default of 64 KiB would stop the sender after every second
-/// piece.
+/// The flow-control window for unread bytes. HTTP/2's default of 64 KiB would stop the sender after
+/// every second piece.
 const WINDOW: u32 = 2 << 20;
 
 /// A database that is being received.
@@ -20,7 +20,7 @@ const WINDOW: u32 = 2 << 20;
 pub(crate) struct Pieces(Streaming<SnapshotResponse>);
 
 impl Client {
-    /// Connects without a time limit for the whole call, because a snapshot may have any size.
+    /// Connects without a time limit for the whole call, because a snapshot may be of any size.
     pub(crate) async fn connect_bulk(url: &str, credentials: &Credentials) -> Result<Self> {
         let wide = |endpoint: tonic::transport::Endpoint| {
             endpoint
@@ -30,7 +30,7 @@ impl Client {
         Self::open(url, credentials, wide).await
     }
 
-    /// Requests the member's present database.
+    /// Requests the current database of the member.
     pub(crate) async fn snapshot(&self, patience: Duration) -> Result<Pieces> {
         let mut grpc = Grpc::new(self.channel.clone());
         let codec: ProstCodec<SnapshotRequest, SnapshotResponse> = ProstCodec::default();
@@ -59,8 +59,8 @@ impl Client {
 }
 
 impl Pieces {
-    /// The next piece; `None` at the end. An error if the sender sends nothing for longer than
-    /// `patience`.
+    /// Returns the next piece, or `None` at the end. Fails if the sender sends nothing for longer
+    /// than `patience`.
     pub(crate) async fn next(&mut self, patience: Duration) -> Result<Option<SnapshotResponse>> {
         match tokio::time::timeout(patience, self.0.message()).await {
             Ok(Ok(piece)) => Ok(piece),

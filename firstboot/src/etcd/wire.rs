@@ -57,14 +57,14 @@ pub(crate) struct HashKvRequest {
     pub(crate) revision: i64,
 }
 
-/// etcd's hash over all keys with their history, from the compacted to the requested revision.
+/// A member's hash over all keys with their history, from the compacted to the requested revision.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct HashKv {
     #[prost(message, optional, tag = "1")]
     pub(crate) header: Option<ResponseHeader>,
     #[prost(uint32, tag = "2")]
     pub(crate) hash: u32,
-    /// -1 without a compaction.
+    /// The compacted revision, or -1 if there was no compaction.
     #[prost(int64, tag = "3")]
     pub(crate) compact_revision: i64,
 }
@@ -85,7 +85,7 @@ pub(crate) struct MemberListResponse {
 pub(crate) struct Member {
     #[prost(uint64, tag = "1")]
     pub(crate) id: u64,
-    /// Empty until the member first starts.
+    /// Empty until the member has started for the first time.
     #[prost(string, tag = "2")]
     pub(crate) name: String,
     #[prost(string, repeated, tag = "3")]
@@ -97,7 +97,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Its name, or its id if it has no name yet.
+    /// Returns the member's name, or its id if it has no name yet.
     pub(crate) fn title(&self) -> String {
         if self.name.is_empty() {
             format!("{:x}", self.id)
@@ -137,14 +137,14 @@ pub(crate) struct MoveLeaderRequest {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MoveLeaderResponse {}
 
-/// The answer of both: the new member list.
+/// The answer to both requests: the new member list.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MembersResponse {
     #[prost(message, repeated, tag = "2")]
     pub(crate) members: Vec<Member>,
 }
 
-/// Without an action it requests all alarms.
+/// Requests all alarms if no action is set.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct AlarmRequest {
     #[prost(int32, tag = "1")]
@@ -161,7 +161,7 @@ pub(crate) struct AlarmResponse {
 pub(crate) struct AlarmMember {
     #[prost(uint64, tag = "1")]
     pub(crate) member_id: u64,
-    /// 1: no space; 2: corrupt.
+    /// The kind of alarm. 1: no space; 2: corrupt.
     #[prost(int32, tag = "2")]
     pub(crate) alarm: i32,
 }
@@ -185,15 +185,15 @@ pub(crate) struct RangeResponse {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct SnapshotRequest {}
 
-/// One piece of the stream.
+/// One piece of the streamed snapshot.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct SnapshotResponse {
-    /// The number of bytes after this piece, without the digest.
+    /// The number of bytes that follow this piece, not counting the digest.
     #[prost(uint64, tag = "2")]
     pub(crate) remaining_bytes: u64,
     #[prost(bytes = "bytes", tag = "3")]
     pub(crate) blob: Bytes,
-    /// The storage version, since 3.6.
+    /// The storage version, sent since 3.6.
     #[prost(string, tag = "4")]
     pub(crate) version: String,
 }
@@ -212,23 +212,24 @@ pub(crate) struct PutRequest {
     pub(crate) key: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub(crate) value: Vec<u8>,
-    /// The key is deleted when this lease expires.
+    /// The lease with which the key expires.
     #[prost(int64, tag = "3")]
     pub(crate) lease: i64,
 }
 
-/// A condition: the key's last change was in this revision; 0: the key does not exist.
+/// A condition: the key was last changed in this revision; 0 means that the key does not exist.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Compare {
     /// 0: equal.
     #[prost(int32, tag = "1")]
     pub(crate) result: i32,
-    /// 2: the revision of the last change.
+    /// The compared property. 2: the revision of the last change.
     #[prost(int32, tag = "2")]
     pub(crate) target: i32,
     #[prost(bytes = "vec", tag = "3")]
     pub(crate) key: Vec<u8>,
-    // A `oneof` in upstream's file; `optional` also encodes the value 0, as upstream does.
+    // A `oneof` in upstream's file; with `optional`, the value 0 is encoded as well, as upstream
+    // does.
     #[prost(int64, optional, tag = "6")]
     pub(crate) mod_revision: Option<i64>,
 }
@@ -262,7 +263,7 @@ pub(crate) struct TxnResponse {
     pub(crate) succeeded: bool,
 }
 
-/// Requests a lease with an id that the server chooses.
+/// Requests a lease whose id the server chooses.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LeaseGrantRequest {
     /// In seconds.
@@ -285,7 +286,7 @@ pub(crate) struct LeaseRequest {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LeaseKeepAliveResponse {
-    /// The remaining seconds, or 0 if it has expired.
+    /// The remaining seconds of the lease, or 0 if it has expired.
     #[prost(int64, tag = "3")]
     pub(crate) ttl: i64,
 }

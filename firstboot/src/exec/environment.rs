@@ -1,9 +1,9 @@
 //! The environment variables that `firstboot exec` passes on.
 //!
 //! systemd gives each unit the variables of `DefaultEnvironment=` (system.conf), and systemd 219
-//! cannot remove one from a unit: `UnsetEnvironment=` came with 235 (NEWS). A proxy there would
-//! redirect etcd's connections to its peers (etcd-io/etcd#9763), and SSL_CERT_FILE would replace
-//! the CAs. So only listed variables pass.
+//! cannot remove a variable from a unit: `UnsetEnvironment=` was introduced in 235 (NEWS). A proxy
+//! variable would redirect etcd's connections to its peers (etcd-io/etcd#9763), and SSL_CERT_FILE
+//! would replace the CAs. Therefore only listed variables are passed on.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

@@ -1,4 +1,4 @@
-//! Compiles the filter of system calls from the table calls.txt.
+//! Compiles the filter of system calls from the table in calls.txt.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-/// All system calls of the kernel with their verdicts.
+/// The table of all system calls of the kernel, with their verdicts.
 const CALLS: &str = include_str!("calls.txt");
 
 /// A kind of sockets.
@@ -23,7 +23,7 @@ pub(crate) enum Sockets {
     Netlink,
 }
 
-/// The verdict on a system call in calls.txt.
+/// The verdict on a system call, as in calls.txt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Allow,
@@ -31,18 +31,18 @@ enum Verdict {
     Refuse,
 }
 
-/// The filter for a program that may open these kinds of sockets.
+/// Compiles the filter for a program that may open these kinds of sockets.
 ///
-/// The filter lists the allowed calls. All others fail with ENOSYS, as on an older kernel, and Go
-/// and Rust fall back to an older call. The kernel kills a program that makes a call of another
-/// architecture.
+/// The filter lists the allowed calls. All other calls fail with ENOSYS, as on an older kernel, and
+/// Go and Rust then fall back to an older call. The kernel kills a program that makes a call of a
+/// different architecture.
 pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
     let mut rules = BTreeMap::new();
     for (number, name, verdict) in calls()? {
         match verdict {
             Verdict::Allow => rules.insert(number, Vec::new()),
             Verdict::Match => match matches(name, sockets)? {
-                // A call without rules would be allowed with any arguments.
+                // In the filter, a call without rules would be allowed with any arguments.
                 none if none.is_empty() => None,
                 some => rules.insert(number, some),
             },
@@ -53,7 +53,7 @@ pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
     Ok(SeccompFilter::new(rules, refused, SeccompAction::Allow, TargetArch::x86_64)?.try_into()?)
 }
 
-/// The lines of calls.txt: number, name, verdict.
+/// Parses the lines of calls.txt: number, name, verdict.
 fn calls() -> Result<Vec<(i64, &'static str, Verdict)>> {
     let mut calls = Vec::new();
     for line in CALLS
@@ -85,17 +85,18 @@ fn calls() -> Result<Vec<(i64, &'static str, Verdict)>> {
     Ok(calls)
 }
 
-/// The rules for the arguments of a call. A call is allowed if all conditions of one rule hold.
+/// Returns the rules for the arguments of a call. A call is allowed if all conditions of at least
+/// one rule hold.
 fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
     let prot = |flag: i32| bits(2, flag, 0);
     match name {
-        // Memory must not be writable and executable.
+        // Memory must not be both writable and executable.
         "mmap" => vec![
             rule([prot(libc::PROT_WRITE)]),
             rule([prot(libc::PROT_EXEC)]),
         ],
-        // The kernel itself maps the code of a static program, and a dynamic linker maps it with
-        // the final permissions.
+        // The kernel itself maps the code of a static program, and a dynamic linker maps code with
+        // its final permissions from the start.
         "mprotect" => vec![rule([prot(libc::PROT_EXEC)])],
         "ioctl" => {
             let requests = [
@@ -134,9 +135,9 @@ fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
     .collect()
 }
 
-/// The sockets of a kind, by domain, type and protocol.
+/// Returns the sockets of a kind, by domain, type and protocol.
 fn openable(kind: Sockets) -> Vec<Result<SeccompRule>> {
-    // The kernel accepts flags in the type (include/linux/net.h, SOCK_TYPE_MASK).
+    // The kernel also accepts flags in the type (include/linux/net.h, SOCK_TYPE_MASK).
     let of_type = |number: i32| bits(1, 0xf, number);
     match kind {
         Sockets::Unix => vec![rule([is(0, libc::AF_UNIX)])],
@@ -150,7 +151,7 @@ fn openable(kind: Sockets) -> Vec<Result<SeccompRule>> {
             domains
                 .flat_map(|domain| {
                     protocols.into_iter().flat_map(move |(kind, protocol)| {
-                        // 0 is the default protocol of the type.
+                        // 0 means the default protocol of the type.
                         [0, protocol]
                             .map(|protocol| rule([is(0, domain), of_type(kind), is(2, protocol)]))
                     })
@@ -166,12 +167,12 @@ fn rule<const N: usize>(conditions: [Result<SeccompCondition>; N]) -> Result<Sec
     )?)
 }
 
-/// The condition that an argument is this number.
+/// Builds the condition that an argument equals this number.
 fn is<T: TryInto<u64>>(argument: u8, number: T) -> Result<SeccompCondition> {
     condition(argument, SeccompCmpOp::Eq, number)
 }
 
-/// The condition that these bits of an argument are those of `value`.
+/// Builds the condition that the bits of an argument in `mask` equal those in `value`.
 fn bits(argument: u8, mask: i32, value: i32) -> Result<SeccompCondition> {
     condition(
         argument,
@@ -180,7 +181,8 @@ fn bits(argument: u8, mask: i32, value: i32) -> Result<SeccompCondition> {
     )
 }
 
-/// A condition on the lower 32 bits: all compared arguments are ints, or flags without higher bits.
+/// Builds a condition on the lower 32 bits of an argument: all compared arguments are ints, or
+/// flags without higher bits.
 fn condition<T: TryInto<u64>>(
     argument: u8,
     operator: SeccompCmpOp,

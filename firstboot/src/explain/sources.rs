@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::metadata::{Outcome, SourceLog};
 use crate::output::{show, show_json};
 
-/// Prints the answers of this boot.
+/// Prints the answers that the sources gave in this boot.
 pub(super) fn run(json: bool) -> Result<()> {
     let log = SourceLog::load()?;
     if json {

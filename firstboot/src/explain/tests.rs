@@ -1,4 +1,4 @@
-//! Tests of the words for the journal's events.
+//! Tests the sentences for the journal's events.
 
 use std::collections::BTreeSet;
 

@@ -38,7 +38,7 @@ pub(crate) struct About {
     pub(crate) mode: u32,
     pub(crate) owner: (u32, u32),
     pub(crate) size: u64,
-    /// The number of its hard links.
+    /// The number of the file's hard links.
     pub(crate) links: u64,
     pub(crate) inode: u64,
     device: u64,
@@ -67,23 +67,23 @@ impl About {
         }
     }
 
-    /// Whether both describe the same file.
+    /// Whether both sets of attributes describe the same file.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         (self.device, self.inode, self.kind) == (other.device, other.inode, other.kind)
     }
 
-    /// Whether only root or the present user can create entries in the directory.
+    /// Whether only root or the current user can create entries in the directory.
     pub(super) fn only_we_write(&self) -> bool {
         self.is_ours() && self.mode & 0o022 == 0
     }
 
-    /// Whether it belongs to root or to the present user.
+    /// Whether the entry belongs to root or to the current user.
     pub(super) fn is_ours(&self) -> bool {
         let (user, _) = self.owner;
         user == 0 || user == nix::unistd::geteuid().as_raw()
     }
 
-    /// A fingerprint that changes when the file is replaced or rewritten.
+    /// Returns the fingerprint of the file.
     pub(super) fn stamp(&self) -> FileFingerprint {
         FileFingerprint {
             inode: self.inode,
@@ -94,7 +94,7 @@ impl About {
     }
 }
 
-/// The fingerprint of a file, which changes when the file is replaced or rewritten.
+/// The fingerprint of a file. It changes when the file is replaced or rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileFingerprint {
     inode: u64,
@@ -103,12 +103,13 @@ pub(crate) struct FileFingerprint {
     changed: (i64, i64),
 }
 
-/// The generation of an inode, which distinguishes it from an earlier one with the same number: XFS
-/// reuses the number of a deleted directory at once. `None` if the file system has no generation.
+/// Returns the generation of an inode, or `None` if the file system has no generations. The
+/// generation distinguishes the inode from an earlier one with the same number: XFS reuses the
+/// number of a deleted directory immediately.
 pub(super) fn generation(fd: impl AsFd) -> Option<u32> {
     let mut generation: nix::libc::c_long = 0;
-    // XFS and ext4 fill an int; the rest of the long stays 0 (kernel 3.10, xfs_file_ioctl and
-    // ext4_ioctl).
+    // XFS and ext4 write only an int; the rest of the long remains 0 (kernel 3.10, xfs_file_ioctl
+    // and ext4_ioctl).
     #[expect(
         unsafe_code,
         reason = "no crate has this call; the kernel writes one number, for which there is room"

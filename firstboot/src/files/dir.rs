@@ -1,9 +1,9 @@
 //! An open directory. Its entries are accessed by name relative to it, without following links:
-//! another user who can write in the directory can replace any entry at any time by a link, a FIFO
-//! or another directory.
+//! another user who can write to the directory can replace any entry at any time with a link, a
+//! FIFO or a different directory.
 //!
-//! The path to the directory itself may contain links, but only links that only root can have
-//! created. CentOS 7's kernel, 3.10, does not have openat2(2), which could check that in one call.
+//! The path to the directory itself may contain links, but only links that no one but root can have
+//! created. CentOS 7's kernel, 3.10, does not have openat2(2), which could check this in one call.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -26,7 +26,7 @@ const MOST_LINKS: usize = 40;
 #[derive(Debug)]
 pub(crate) struct Dir {
     pub(super) fd: OwnedFd,
-    /// Its path, for messages.
+    /// The path of the directory, for messages.
     pub(super) path: PathBuf,
 }
 
@@ -34,8 +34,8 @@ impl Dir {
     /// Opens a directory.
     ///
     /// # Errors
-    /// `NotFound` if it does not exist; `PermissionDenied` if the path contains a link that another
-    /// user can have created.
+    /// Fails with `NotFound` if the directory does not exist, and with `PermissionDenied` if the
+    /// path contains a link that another user can have created.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let (at, last) = walk(path, Last::Directory)?;
         debug_assert!(last.is_none(), "a directory was asked for");
@@ -45,12 +45,12 @@ impl Dir {
         })
     }
 
-    /// The attributes of the directory itself.
+    /// Returns the attributes of the directory itself.
     pub(crate) fn about(&self) -> io::Result<About> {
         Ok(About::of(&fstat(&self.fd)?))
     }
 
-    /// The attributes of an entry, or `None` if there is no entry with this name.
+    /// Returns the attributes of an entry, or `None` if there is no entry with this name.
     pub(crate) fn look(&self, name: &OsStr) -> io::Result<Option<About>> {
         match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(About::of(&stat))),
@@ -59,11 +59,12 @@ impl Dir {
         }
     }
 
-    /// Opens a directory in this one.
+    /// Opens a directory inside this one.
     pub(crate) fn sub(&self, name: &OsStr) -> io::Result<Self> {
         let fd =
             openat(&self.fd, name, directory(), Mode::empty()).map_err(|errno| match errno {
-                // A link gives ELOOP or ENOTDIR, depending on the version of the kernel.
+                // For a link, the call fails with ELOOP or ENOTDIR, depending on the kernel's
+                // version.
                 Errno::ELOOP | Errno::ENOTDIR => {
                     io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory")
                 }
@@ -76,7 +77,7 @@ impl Dir {
     }
 
     /// Opens a regular file for reading. Refuses a FIFO or a device without opening it, because
-    /// that could block.
+    /// opening it could block.
     pub(crate) fn file(&self, name: &OsStr) -> io::Result<File> {
         let there = self.look(name)?.ok_or(Errno::ENOENT)?;
         if there.kind != Kind::File {
@@ -115,12 +116,12 @@ impl Dir {
         self.sub(name)
     }
 
-    /// Sets owner and mode of the directory itself.
+    /// Sets the owner and mode of the directory itself.
     pub(crate) fn own(&self, owner: (u32, u32), mode: u32) -> io::Result<()> {
         own(&self.fd, owner, mode)
     }
 
-    /// Renames an entry, within this directory or to another one on the same volume.
+    /// Renames an entry, within this directory or into another one on the same volume.
     pub(crate) fn rename(&self, name: &OsStr, to: &Self, new: &OsStr) -> io::Result<()> {
         Ok(renameat(&self.fd, name, &to.fd, new)?)
     }
@@ -146,7 +147,7 @@ impl Dir {
         }
     }
 
-    /// The names of all entries, in no particular order.
+    /// Returns the names of all entries, in no particular order.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let again = openat(&self.fd, ".", directory(), Mode::empty())?;
         let mut names = Vec::new();
@@ -160,18 +161,18 @@ impl Dir {
         Ok(names)
     }
 
-    /// Makes changes of its entries durable.
+    /// Makes changes to the directory's entries durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(nix::unistd::fsync(&self.fd)?)
     }
 
-    /// The generation of the directory's inode, if the file system has it.
+    /// Returns the generation of the directory's inode, if the file system has generations.
     pub(crate) fn generation(&self) -> Option<u32> {
         super::about::generation(&self.fd)
     }
 
-    /// The creation time of the directory in nanoseconds since 1970, if kernel and file system have
-    /// it.
+    /// Returns the creation time of the directory in nanoseconds since 1970, if the kernel and the
+    /// file system provide it.
     pub(crate) fn born(&self) -> Option<u64> {
         let file = File::from(self.fd.try_clone().ok()?);
         let born = file.metadata().ok()?.created().ok()?;
@@ -180,7 +181,7 @@ impl Dir {
     }
 }
 
-/// Sets owner and mode of an open file or directory.
+/// Sets the owner and mode of an open file or directory.
 pub(super) fn own(
     fd: impl std::os::fd::AsFd,
     (user, group): (u32, u32),
@@ -198,22 +199,22 @@ fn directory() -> OFlag {
 /// How to treat the last name of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
-    /// A directory, which is opened.
+    /// The last name is a directory, which is opened.
     Directory,
-    /// Any entry of a directory. A link stays a link.
+    /// The last name may be any entry of a directory. A link is not followed.
     Entry,
-    /// The final target of a link.
+    /// The last name may be a link, which is followed to its final target.
     Target,
 }
 
-/// The directory that contains a path's last name, and that name. Does not follow a link at the
-/// end.
+/// Returns the directory that contains a path's last name, and that name. Does not follow a link at
+/// the path's end.
 pub(super) fn entry(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Entry)
 }
 
-/// Like `entry`, but for reading a file: follows a link at the end if only root can have created
-/// it.
+/// Like `entry`, but for reading a file: follows a link at the path's end if only root can have
+/// created it.
 pub(super) fn target(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Target)
 }
@@ -247,8 +248,8 @@ fn walk(path: &Path, last: Last) -> io::Result<(OwnedFd, Option<OsString>)> {
         let there = About::of(&fstat(&next)?);
         match there.kind {
             Kind::Link if !is_last || last == Last::Target => {
-                // The directory may now belong to root although another user created a link in it
-                // before.
+                // The directory may belong to root now although another user created a link in it
+                // earlier.
                 if !there.is_ours() || !About::of(&fstat(&at)?).only_we_write() {
                     return Err(io::Error::new(
                         io::ErrorKind::PermissionDenied,

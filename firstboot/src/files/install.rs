@@ -1,4 +1,4 @@
-//! Replaces a file by another existing file in one step.
+//! Replaces a file with another existing file in one step.
 
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
@@ -11,10 +11,10 @@ use super::dir::{self, Dir};
 use super::{absent_or, look, successor};
 
 /// Gives a file a second name, durably, and replaces the previous file with that name in one step.
-/// The first name remains. On the same file system this makes no copy. The file keeps its owner,
+/// The first name remains. Within one file system, nothing is copied. The file keeps its owner,
 /// mode and label.
 pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
-    // A rename between two names of one file does nothing and keeps both.
+    // A rename between two names of the same file does nothing and keeps both names.
     if let (Some(from), Some(there)) = (look(source)?, look(target)?)
         && from.is_same(&there)
     {
@@ -42,8 +42,8 @@ pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
     })
 }
 
-/// Replaces a file by a copy of another in one step. Later changes of one file do not affect the
-/// other.
+/// Replaces a file with a copy of another file in one step. Later changes to one file do not affect
+/// the other.
 pub(crate) fn install_copy(source: &Path, target: &Path) -> Result<()> {
     let install = || -> io::Result<()> {
         let ((from, name), (to, target_name)) = (dir::target(source)?, dir::entry(target)?);
@@ -56,7 +56,7 @@ pub(crate) fn install_copy(source: &Path, target: &Path) -> Result<()> {
     install().with_context(|| format!("cannot copy {} to {}", source.display(), target.display()))
 }
 
-/// A durable copy, with the same owner and mode.
+/// Makes a durable copy with the same owner and mode.
 fn copy(from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
     let about = from.look(name)?.ok_or(io::ErrorKind::NotFound)?;
     let mut copy = to.create(new)?;
@@ -72,13 +72,13 @@ pub(crate) fn sync_file(path: &Path) -> Result<()> {
         .with_context(|| format!("cannot flush {}", path.display()))
 }
 
-/// Removes a folder if it exists and is empty.
+/// Removes a folder, if it exists and is empty.
 pub(crate) fn remove_if_empty(path: &Path) -> Result<()> {
     let removed = dir::entry(path).and_then(|(folder, name)| folder.remove_empty(&name));
     absent_or(removed).with_context(|| format!("cannot remove {}", path.display()))
 }
 
-/// The names in a folder.
+/// Returns the names of the entries in a folder.
 pub(crate) fn names(path: &Path) -> Result<Vec<std::ffi::OsString>> {
     dir::Dir::open(path)
         .and_then(|folder| folder.names())

@@ -1,5 +1,5 @@
-//! A file that takes long to write. It grows under a temporary name and gets its final name when it
-//! is complete.
+//! A file that takes a long time to write. It grows under a temporary name, and gets its final name
+//! when it is complete.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,16 +14,17 @@ use super::dir::{self, Dir};
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
 
-/// The unfinished file. Dropping it deletes the file; the next one in the same folder deletes what
-/// a crash left behind.
+/// The unfinished file. Dropping it deletes the file. A file left behind by a crash is deleted when
+/// the next one is created in the same folder.
 #[derive(Debug)]
 pub(crate) struct PartialFile {
     folder: Dir,
     name: OsString,
     path: PathBuf,
-    /// Whether the temporary name is free again.
+    /// Whether the temporary name has been freed.
     gone: bool,
-    /// Locked, so that another process can tell a growing file from one that a crash left behind.
+    /// The file. It is locked, so that another process can tell a growing file from one left behind
+    /// by a crash.
     file: Flock<File>,
 }
 
@@ -34,7 +35,8 @@ impl PartialFile {
         let path = folder.join(&name);
         let begin = || -> Result<(Dir, Flock<File>)> {
             let folder = Dir::open(folder)?;
-            // Bounded: each further attempt means that another process created or deleted the file.
+            // The number of attempts is limited: each further attempt means that another process
+            // created or deleted the file.
             for _ in 0..10 {
                 if let Some(file) = attempt(&folder, &name)? {
                     return Ok((folder, file));
@@ -52,21 +54,21 @@ impl PartialFile {
         })
     }
 
-    /// The file, for writing and reading.
+    /// Returns the file, for writing and reading.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Its temporary path, for messages only.
+    /// Returns the temporary path of the file, only for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives the file its final name, durably, unless a file has that name. The caller must have
-    /// flushed the content.
+    /// Gives the file its final name, durably, unless another file already has that name. The
+    /// caller must have flushed the content.
     pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
-        // A link and not a rename: a link never replaces a file, on any kernel (renameat2 is
-        // incomplete in 3.10).
+        // This uses a link rather than a rename, because a link never replaces a file, on any
+        // kernel (renameat2 is incomplete in 3.10).
         let mut link = || -> io::Result<()> {
             let (folder, name) = dir::entry(target)?;
             self.folder.link(&self.name, &folder, &name)?;
@@ -78,12 +80,12 @@ impl PartialFile {
     }
 }
 
-/// One attempt to create the file, or to delete one that was left behind.
+/// Attempts once to create the file, or to delete one that was left behind.
 fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
     let (file, fresh) = match folder.create(name) {
         Ok(file) => (file, true),
-        // It is never written to: after a crash between link and unlink it is also a finished
-        // snapshot.
+        // The existing file is never written to: after a crash between link and unlink, it is also
+        // a finished snapshot under its final name.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match folder.file(name) {
             Ok(file) => (file, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

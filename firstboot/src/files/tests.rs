@@ -1,4 +1,4 @@
-//! Files are complete, have minimal permissions, and are as desired.
+//! Tests that files are complete, have minimal permissions, and are in the desired state.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -76,7 +76,7 @@ fn what_a_crash_left_of_a_write_is_removed_and_the_file_is_not() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
 }
 
-/// A user who can write in a folder that firstboot reads can create a file of any length at no
+/// A user who can write to a folder that firstboot reads can create a file of any length at no
 /// cost.
 #[test]
 fn a_file_that_is_far_too_large_is_refused_and_not_read() {

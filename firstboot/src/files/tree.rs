@@ -14,7 +14,8 @@ use super::dir::{Dir, own};
 pub(super) const DEEPEST: usize = 64;
 
 impl Dir {
-    /// Deletes an entry with its whole content, if it exists. Deletes a link and not its target.
+    /// Deletes an entry with its entire content, if it exists. If the entry is a link, deletes the
+    /// link and not its target.
     pub(crate) fn remove_all(&self, name: &OsStr) -> io::Result<()> {
         self.remove_below(name, DEEPEST)
     }
@@ -33,7 +34,7 @@ impl Dir {
         Ok(unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir)?)
     }
 
-    /// The total size of its files in bytes, including all nested directories.
+    /// Returns the total size in bytes of the files in the directory and in all nested directories.
     pub(crate) fn size(&self) -> io::Result<u64> {
         self.size_below(DEEPEST)
     }
@@ -53,9 +54,9 @@ impl Dir {
         Ok(total)
     }
 
-    /// Gives all entries that belong to another user to an owner, with the right to read and write
-    /// them. Returns the number of changed entries. Skips a file with a second name, because the
-    /// change would also affect that name.
+    /// Changes the owner of all entries that belong to another user, and gives the new owner the
+    /// right to read and write them. Returns the number of changed entries. Skips a file with a
+    /// second name, because the change would also affect the file under that name.
     pub(crate) fn give(&self, owner: (u32, u32)) -> io::Result<usize> {
         self.give_below(owner, DEEPEST)
     }
@@ -80,8 +81,8 @@ impl Dir {
     }
 
     /// Sets the owner and private modes of the directory and its content, and flushes them. Only
-    /// root may be able to reach the directory, because the change of a file with a second name
-    /// would also affect that name.
+    /// root may have access to the directory, because a change to a file with a second name would
+    /// also affect the file under that name.
     pub(crate) fn chown_and_sync(&self, owner: (u32, u32)) -> io::Result<()> {
         for name in self.names()? {
             match self.look(&name)? {
@@ -107,8 +108,8 @@ impl Dir {
     }
 }
 
-/// Gives an open file to an owner, with at least these permissions. Returns 1 if that changed
-/// anything.
+/// Sets the owner of an open file and grants at least these permissions. Returns 1 if this changed
+/// anything, and 0 otherwise.
 fn give(fd: impl AsFd, there: &About, owner: (u32, u32), least: u32) -> io::Result<usize> {
     if there.owner == owner && there.mode & least == least {
         return Ok(0);

@@ -1,4 +1,4 @@
-//! Tests which documents a node accepts, and what it reports to the other members.
+//! Tests which documents a node accepts, and what the node reports to the other members.
 
 use recipes::node::{KeyPair, NodeTls};
 use recipes::{MachineMatch, SigningKey};
@@ -139,6 +139,6 @@ fn a_document_of_the_same_date_or_newer_or_without_a_date_is_accepted() {
     let issued = |year| crate::steps::issued_in(year);
     not_older(&issued(2025), &issued(2025).node).unwrap();
     not_older(&issued(2026), &issued(2025).node).unwrap();
-    // Other checks report a faulty certificate.
+    // A faulty certificate is reported by other checks.
     not_older(&issued(2024), &document()).unwrap();
 }

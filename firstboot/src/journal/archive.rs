@@ -1,4 +1,4 @@
-//! Keeps data that etcd no longer uses: firstboot moves it and never deletes it.
+//! Archives data that etcd no longer uses: firstboot moves such data and never deletes it.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::files::{self, DesiredDir, ROOT};
 use crate::output::say;
 use crate::paths;
 
-/// The path for data that is archived now. `kind` is the reason.
+/// Returns the path to which data is archived now. `kind` names the reason.
 pub(crate) fn archive_path(kind: &str) -> Result<PathBuf> {
     let now = OffsetDateTime::now_utc().format(format_description!(
         "[year][month][day]T[hour][minute][second]Z"
@@ -20,7 +20,7 @@ pub(crate) fn archive_path(kind: &str) -> Result<PathBuf> {
     Ok(Path::new(paths::ASIDE).join(format!("{kind}-{now}")))
 }
 
-/// Moves the data directory to the archive, if it exists. etcd must be stopped.
+/// Moves the data directory to the archive, if the directory exists. etcd must be stopped.
 pub(crate) fn archive_data(what: &str, journal: &mut Journal) -> Result<()> {
     let data = Path::new(paths::DATA);
     if !files::exists(data)? {

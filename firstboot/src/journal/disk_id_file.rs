@@ -1,4 +1,4 @@
-//! The file with the disk id on etcd's volume. firstboot recognises the volume by it.
+//! The file with the disk id on etcd's volume. firstboot uses it to recognise the volume.
 
 use std::path::Path;
 
@@ -8,22 +8,22 @@ use crate::domain::DiskId;
 use crate::files::{self, DesiredFile, Kind, ROOT};
 use crate::paths;
 
-/// How the file compares with the journal's disk id.
+/// The result of comparing the file with the journal's disk id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DiskIdFile {
-    /// It holds the same id.
+    /// The file contains the same id.
     Matches,
-    /// It holds another id.
+    /// The file contains a different id.
     Differs,
-    /// It does not exist.
+    /// The file does not exist.
     Missing,
 }
 
 /// Compares the file on the volume with this disk id.
 pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
     let path = Path::new(paths::LIFE);
-    // Earlier versions kept the file where etcd could write. Only a file that belongs to root
-    // counts.
+    // Earlier versions kept the file in a place where etcd could write. Only a file that belongs to
+    // root counts.
     let ours = files::look(path)?
         .filter(|there| there.kind == Kind::File && there.owner == ROOT && there.links == 1);
     let mark = if ours.is_some() {
@@ -43,7 +43,7 @@ pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
     })
 }
 
-/// Writes the file, unless it holds this id already.
+/// Writes the file, unless it already contains this id.
 pub(crate) fn write_disk_id(disk_id: DiskId) -> Result<()> {
     let mark = DesiredFile::new(paths::LIFE, format!("{disk_id}\n"));
     if disk_id_file(Some(disk_id))? == DiskIdFile::Matches && mark.is_current()? {

@@ -1,4 +1,4 @@
-//! Classifies the disk by the journal and by the content of etcd's volume.
+//! Classifies the disk according to the journal and to the content of etcd's volume.
 
 use super::disk_id_file::DiskIdFile;
 use super::state::{MembershipIntent, NodeState};
@@ -6,40 +6,40 @@ use crate::data::{Contents, Known, Lost, Verdict};
 use crate::domain::{DiskId, Start};
 use crate::reason::{Reason, ReasonId};
 
-/// What the disk holds. It decides how etcd starts.
+/// The state of the disk, which decides how etcd starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DiskState {
-    /// Data exists: etcd uses it and ignores `initial-cluster` settings. `begun` is the data's
-    /// identity if the journal does not have it yet.
+    /// Data exists. etcd uses it and ignores the `initial-cluster` settings. `begun` is the data's
+    /// identity if the journal does not contain it yet.
     Existing { start: Start, begun: Option<Known> },
-    /// Power was lost before etcd had created its first data: etcd starts again with the same
+    /// Power was lost before etcd had created its first data. etcd starts again with the same
     /// parameters. `aside`: there is partial data to archive.
     RetryFirstStart { start: Start, aside: bool },
-    /// There is no data that etcd can use. `disk_id` is the id to keep, or none if a new one must
-    /// be drawn.
+    /// There is no data that etcd can use. `disk_id` is the id to keep, or none if firstboot must
+    /// draw a new one.
     Fresh {
         disk_id: Option<DiskId>,
         aside: bool,
     },
-    /// etcd ran here as a member, and must not start as that member on the present data.
+    /// etcd ran here as a member, but must not start as that member with the current data.
     Lost(Lost),
-    /// Data that the journal does not know. firstboot never touches it.
+    /// The disk holds data that the journal does not record. firstboot never touches such data.
     Foreign(Unknown),
 }
 
-/// Why data is not known.
+/// The reason why the journal does not know the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unknown {
     /// firstboot never started etcd on this disk.
     Foreign,
-    /// The volume belongs to another disk.
+    /// The volume belongs to a different disk.
     OtherVolume,
-    /// etcd's first start may have been cut short, and the volume has no disk id.
+    /// etcd's first start may have been interrupted, and the volume has no disk id.
     Unmarked,
 }
 
 impl Unknown {
-    /// The reason to show to the operator.
+    /// Returns the reason to show to the operator.
     pub(crate) fn reason(self) -> Reason {
         let (id, what) = match self {
             Self::Foreign => (
@@ -61,8 +61,9 @@ impl Unknown {
     }
 }
 
-/// The rule. firstboot never touches a data directory that the journal does not know; etcd never
-/// starts again as the same member after it may have voted with data that is lost.
+/// The rule for the classification. firstboot never touches a data directory that the journal does
+/// not know, and etcd never starts again as a member that may have voted with data that is now
+/// lost.
 pub(crate) fn classify_disk(
     state: &NodeState,
     contents: Contents,
@@ -85,7 +86,7 @@ pub(crate) fn classify_disk(
             start: start.clone(),
             begun: Some(known),
         },
-        // A node that was about to join is added again: the member list may have changed.
+        // A node that was about to join is added again, because the member list may have changed.
         Verdict::Fresh | Verdict::CutShort if first_start && start.state == "existing" => {
             DiskState::Fresh {
                 disk_id: None,
@@ -96,7 +97,7 @@ pub(crate) fn classify_disk(
             start: start.clone(),
             aside: contents == Contents::NoLog,
         },
-        // It was a member, and its data is lost. It joins its cluster again as a new member.
+        // This node was a member, and its data is lost. It joins its cluster again as a new member.
         Verdict::Fresh | Verdict::Lost(Lost::Emptied) => DiskState::Fresh {
             disk_id: None,
             aside: false,
@@ -111,7 +112,7 @@ pub(crate) fn classify_disk(
 /// The rule for a disk on which etcd was never started.
 fn before(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
     match (contents, volume) {
-        // With a new disk id, because the agreements with the old one are void.
+        // The node gets a new disk id, because the agreements with the old one are void.
         (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::Fresh {
             disk_id: None,
             aside: false,
@@ -151,7 +152,7 @@ mod tests {
         }
     }
 
-    /// The possible verdicts on such contents.
+    /// Returns the possible verdicts on data with such contents.
     fn verdicts(contents: Contents) -> Vec<Verdict> {
         let exchanged = Verdict::Lost(Lost::Exchanged("data"));
         match contents {

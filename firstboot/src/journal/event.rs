@@ -1,5 +1,5 @@
-//! The events of the journal. Their serialized names are a format: nodes read what earlier versions
-//! wrote.
+//! The events of the journal. Their serialized names are part of a file format: nodes read what
+//! earlier versions wrote.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
 use crate::files::FileFingerprint;
 use crate::machine::Machine;
 
-/// One event. A decision is written before firstboot acts on it.
+/// One event. A decision is recorded before firstboot acts on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Event {
@@ -20,12 +20,12 @@ pub(crate) enum Event {
     Accepted {
         /// The member's name.
         name: Label,
-        /// The machine that accepted it.
+        /// The identifiers of the machine that accepted the document.
         machine: Machine,
     },
-    /// The operator ordered that the cluster begins without these members.
+    /// The operator ordered that the cluster begin without these members.
     Without {
-        /// Members of the recipe.
+        /// The excluded members of the recipe.
         names: BTreeSet<Label>,
     },
     /// firstboot found the disk empty and gave it an id.
@@ -34,13 +34,13 @@ pub(crate) enum Event {
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// This node saw all other members ready to agree, with these disk ids, and will announce that
-    /// it is ready.
+    /// This node saw that all other members, with these disk ids, are ready to agree. It will now
+    /// announce that it is ready.
     Ready {
         /// The disk ids of all initial members.
         #[serde(rename = "lives")]
         disk_ids: DiskIds,
-        /// Whether they begin with a new cluster or with restored data.
+        /// Whether the members begin with a new cluster or with restored data.
         #[serde(
             rename = "task",
             default,
@@ -48,7 +48,7 @@ pub(crate) enum Event {
         )]
         mode: BootstrapMode,
     },
-    /// etcd of this version will use the data.
+    /// An etcd of this version is about to use the data.
     Uses {
         /// The version.
         etcd: EtcdVersion,
@@ -57,7 +57,7 @@ pub(crate) enum Event {
     Bootstrap {
         /// etcd's `initial-cluster-token`.
         token: String,
-        /// Its initial members with their peer URLs.
+        /// The names and peer URLs of the initial members.
         members: Vec<(String, String)>,
     },
     /// firstboot removes the member that this node was before it got a new disk.
@@ -67,27 +67,27 @@ pub(crate) enum Event {
     },
     /// firstboot adds this node as a learner.
     Add {
-        /// The id of the cluster.
+        /// The id of the cluster to which firstboot adds the node.
         cluster: u64,
     },
-    /// etcd added this node.
+    /// etcd has added this node.
     Added {
-        /// The id it got.
+        /// The member id that etcd assigned.
         member: u64,
     },
-    /// This node joins the cluster that it was added to.
+    /// This node joins the cluster to which it was added.
     Join {
         /// etcd's `initial-cluster-token`; a joining member ignores it.
         token: String,
-        /// All members with their peer URLs, this one among them.
+        /// The names and peer URLs of all members, including this one.
         members: Vec<(String, String)>,
     },
-    /// firstboot made an empty directory for etcd's first start.
+    /// firstboot created an empty directory for etcd's first start.
     DataMade {
         /// Which one.
         directory: Inode,
     },
-    /// etcd created its log: from now on these directories are the member's data.
+    /// etcd has created its log: from now on these directories are the member's data.
     DataBegun(Known),
     /// The operator confirmed that the data directory holds this member's newest data.
     DataAccepted,
@@ -96,77 +96,77 @@ pub(crate) enum Event {
         /// Its id.
         member: u64,
     },
-    /// firstboot restarts etcd, so that it trusts other CAs.
+    /// firstboot restarts etcd, so that it trusts a different set of CAs.
     Trust {
-        /// All CAs that it will trust.
+        /// All CAs that etcd will trust.
         authorities: BTreeSet<CaSubject>,
     },
     /// All other members trust these CAs, so this node installs its document's certificates, which
-    /// they signed.
+    /// these CAs signed.
     Show {
-        /// The subjects of the CAs that signed them.
+        /// The subjects of the CAs that signed the certificates.
         authorities: BTreeSet<CaSubject>,
     },
-    /// The operator ordered that this member leaves its cluster; the cluster can do without it.
+    /// The operator ordered that this member leave its cluster, and the cluster can do without it.
     /// firstboot removes it now.
     Leave {
         /// Its id.
         member: u64,
     },
-    /// The member could not be removed in time and stays a member.
+    /// The member could not be removed in time, and remains a member.
     Stay {
         /// Its id.
         member: u64,
     },
-    /// The member is removed, and etcd stays stopped.
+    /// The member has been removed, and etcd remains stopped.
     Left {
-        /// The id it had.
+        /// The id that the member had.
         member: u64,
     },
-    /// The operator ordered that this node, which is no longer a member, joins again.
+    /// The operator ordered that this node, which is no longer a member, join again.
     Rejoin {
-        /// The id it had.
+        /// The id that the member had.
         member: u64,
     },
-    /// firstboot archives the data directory, which an interrupted first start or a removed member
+    /// firstboot archives the data directory that an interrupted first start or a removed member
     /// left behind.
     Aside {
         /// The path in the archive.
         path: PathBuf,
     },
-    /// The operator ordered a restore or a rollback; etcd stops.
+    /// The operator ordered a restore or a rollback, so etcd stops.
     #[serde(rename = "told")]
     RestoreOrdered(Box<RestoreOrder>),
-    /// All members agreed, and the swap of the data begins. From here on firstboot can only
+    /// All members have agreed, and the swap of the data begins. From now on, firstboot can only
     /// complete it.
     Exchange(Box<DataSwap>),
     /// The swap is complete.
     Exchanged,
-    /// The restore was abandoned; etcd keeps its previous data.
+    /// The restore was abandoned, and etcd keeps its previous data.
     GivenUp,
     /// etcd on this node answered a read through raft.
     Healthy {
-        /// The cluster's id, as etcd gives it.
+        /// The cluster's id, as etcd reports it.
         cluster: u64,
-        /// The member's id.
+        /// The member's id, as etcd reports it.
         member: u64,
     },
 }
 
-/// An order of the operator to restore or to roll back.
+/// An operator's order to restore or to roll back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RestoreOrder {
-    /// An id that is drawn for this order only.
+    /// The disk id that is drawn only for this order.
     #[serde(rename = "nonce")]
     pub(crate) disk_id: DiskId,
-    /// Whether the node begins with restored data or returns to previous data.
+    /// Whether the node begins with restored data or returns to its previous data.
     #[serde(rename = "task")]
     pub(crate) mode: BootstrapMode,
-    /// The members of the recipe that the restore does not wait for.
+    /// The members of the recipe for which the restore does not wait.
     pub(crate) without: BTreeSet<Label>,
-    /// The snapshot; none for a rollback.
+    /// The snapshot to restore; none for a rollback.
     pub(crate) source: Option<SnapshotFile>,
-    /// When firstboot abandons the order, in seconds since 1970.
+    /// The time at which firstboot abandons the order, in seconds since 1970.
     pub(crate) until: u64,
 }
 
@@ -175,35 +175,35 @@ pub(crate) struct RestoreOrder {
 pub(crate) struct SnapshotFile {
     /// The file.
     pub(crate) path: PathBuf,
-    /// The digest of the whole file.
+    /// The digest of the whole snapshot file.
     pub(crate) sha256: Sha256,
     /// The revision of the snapshot.
     pub(crate) revision: u64,
-    /// Whether it ends with etcd's own digest.
+    /// Whether the file ends with etcd's own digest.
     pub(crate) digest: bool,
-    /// The file's identity when it was verified: firstboot notices a replacement without reading
-    /// the file again.
+    /// The file's fingerprint at the time of verification: with it, firstboot notices a replacement
+    /// without reading the file again.
     pub(crate) stamp: FileFingerprint,
 }
 
-/// The swap of etcd's data for other data.
+/// A swap of etcd's data for other data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DataSwap {
     /// The path of the new data.
     pub(crate) from: PathBuf,
-    /// The archive path of the previous data, if there was any.
+    /// The path of the previous data in the archive, if there was any.
     pub(crate) aside: Option<PathBuf>,
-    /// The token of the cluster that the new data belongs to.
+    /// The token of the cluster to which the new data belongs.
     pub(crate) token: String,
-    /// Its initial members with their peer URLs.
+    /// The names and peer URLs of the initial members.
     pub(crate) members: Vec<(String, String)>,
     /// The id of that cluster.
     pub(crate) cluster: u64,
-    /// The member id of this node in that cluster, if it is known.
+    /// This node's member id in that cluster, if it is known.
     pub(crate) member: Option<u64>,
-    /// The revision that the cluster continues from.
+    /// The revision from which the cluster continues.
     pub(crate) revision: u64,
-    /// The directories of the new data. Journals of earlier versions do not have them.
+    /// The directories of the new data. Journals of earlier versions do not contain them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<Known>,
 }
@@ -212,7 +212,7 @@ pub(crate) struct DataSwap {
 mod tests {
     use super::*;
 
-    /// Nodes of earlier versions wrote these lines, and read them again after a downgrade.
+    /// Nodes of earlier versions wrote these lines, and will read them again after a downgrade.
     #[test]
     fn the_names_in_a_line_are_those_of_earlier_versions() {
         let disk_id = DiskId::of(1);

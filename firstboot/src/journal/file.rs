@@ -1,5 +1,5 @@
-//! The journal: append-only; each line has a checksum and is flushed before the next action. So
-//! after a power cut it shows which actions had begun and which were complete.
+//! The journal. It is append-only; each line has a checksum and is flushed before the next action.
+//! So after a power cut, the journal shows which actions had begun and which were complete.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -20,7 +20,7 @@ use crate::reason::ReasonId;
 /// An event and the time at which it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
-    /// Seconds since 1970, by the node's clock at that time.
+    /// The time in seconds since 1970, according to the node's clock at that moment.
     pub(crate) at: u64,
     /// What happened.
     #[serde(flatten)]
@@ -31,18 +31,19 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
-    /// Its entries, oldest first.
+    /// The entries of the journal, oldest first.
     pub(crate) entries: Vec<Entry>,
 }
 
-/// How many hexadecimal digits of a line's SHA-256 precede it: enough to detect a torn line.
+/// The number of hexadecimal digits of a line's SHA-256 that precede the line: enough to detect a
+/// torn line.
 const CHECK: usize = 16;
 
 fn check_of(json: &str) -> String {
     Sha256::of(json.as_bytes()).to_string()[..CHECK].to_owned()
 }
 
-/// The entry in a line, if the line is whole.
+/// Returns the entry in a line, if the line is whole.
 fn parse(line: &str) -> Option<Entry> {
     let (check, json) = line.split_once(' ')?;
     (check == check_of(json))
@@ -55,13 +56,13 @@ fn parse(line: &str) -> Option<Entry> {
 pub(crate) enum Line {
     /// A whole line.
     Entry(Entry),
-    /// The last line, cut short by a power cut. No action followed it.
+    /// The last line, truncated by a power cut. No action followed it.
     Torn,
-    /// A damaged line with others behind it.
+    /// A damaged line that is followed by other lines.
     Damaged,
 }
 
-/// The lines of a journal's text, first to last.
+/// Splits a journal's text into its lines, in order.
 pub(crate) fn lines(text: &str) -> Vec<Line> {
     let mut lines: Vec<Line> = text
         .split_inclusive('\n')
@@ -77,8 +78,8 @@ pub(crate) fn lines(text: &str) -> Vec<Line> {
     lines
 }
 
-/// The entries of a journal's text, and the number of bytes that they fill; or the number of the
-/// damaged line.
+/// Returns the entries in a journal's text and the number of bytes that they occupy, or the number
+/// of the damaged line.
 fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
     let mut entries = Vec::new();
     let mut good = 0;
@@ -98,9 +99,9 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 }
 
 impl Journal {
-    /// Opens the journal at a path; a missing file is an empty journal. Removes a torn last line,
-    /// and flushes the rest: the last line may not be on the disk yet if its writer was killed, and
-    /// other members will rely on it.
+    /// Opens the journal at a path; a missing file counts as an empty journal. Removes a torn last
+    /// line and flushes the rest: if the writer was killed, the last line may not be on the disk
+    /// yet, and other members will rely on it.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
@@ -116,13 +117,13 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Reads the journal without changing it: another process may be writing to it.
+    /// Reads the journal without changing it, because another process may be writing to it.
     pub(crate) fn look(path: impl AsRef<Path>) -> Result<Self> {
         Self::load(path.as_ref()).map(|(journal, _)| journal)
     }
 
-    /// The journal, and the number of its bytes that form complete lines, or `None` if the file
-    /// does not exist.
+    /// Returns the journal and the number of its bytes that form complete lines, or `None` if the
+    /// file does not exist.
     fn load(path: &Path) -> Result<(Self, Option<u64>)> {
         let path = path.to_owned();
         let Some(bytes) = files::read_if_there(&path)? else {
@@ -144,7 +145,7 @@ impl Journal {
         Ok((Self { path, entries }, Some(good as u64)))
     }
 
-    /// Adds an event; it is on the disk when this returns.
+    /// Adds an event, which is on the disk when this function returns.
     pub(crate) fn add(&mut self, event: Event) -> Result<()> {
         let at = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -167,7 +168,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Prints and records what firstboot is about to do, but only once, however often it tries.
+    /// Prints and records what firstboot is about to do, but only once, however often firstboot
+    /// tries.
     pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
         if self
             .entries
@@ -180,7 +182,7 @@ impl Journal {
         self.add(event)
     }
 
-    /// The value that `pick` takes from the newest matching event.
+    /// Returns the value that `pick` extracts from the newest matching event.
     pub(crate) fn last<'a, T>(&'a self, pick: impl Fn(&'a Event) -> Option<T>) -> Option<T> {
         self.entries
             .iter()
@@ -242,8 +244,8 @@ mod tests {
         );
     }
 
-    /// A power cut can leave any prefix of the file, perhaps padded with zeros to its length. Every
-    /// complete line counts.
+    /// A power cut can leave any prefix of the file, possibly padded with zeros to the file's
+    /// length. Every complete line counts.
     #[test]
     fn a_torn_end_loses_one_line_at_most_wherever_it_is_torn() {
         let line = |text: &str| {
@@ -258,7 +260,7 @@ mod tests {
         for cut in 0..=text.len() {
             let whole = text[..cut].matches('\n').count();
             let end = text[..cut].rfind('\n').map_or(0, |at| at + 1);
-            // Perhaps only the newline at the end was written.
+            // Possibly only the newline at the end was written.
             for tail in [
                 String::new(),
                 "\0".repeat(text.len() - cut),

@@ -1,8 +1,8 @@
-//! What this node did, in order, and the state that results.
+//! The journal: what this node did, in order, and the state that results.
 //!
-//! `file` stores the lines and `event` defines their content. `state` is the state that results
-//! from them, and `disk_state` classifies the disk by them and by etcd's volume. `archive` moves
-//! data that etcd no longer uses, and records that.
+//! `file` stores the lines and `event` defines their content. `state` derives the node's state from
+//! them, and `disk_state` classifies the disk according to them and to etcd's volume. `archive`
+//! moves data that etcd no longer uses, and records the move.
 
 mod archive;
 mod disk_id_file;

@@ -1,4 +1,4 @@
-//! The state of this node, as it results from all events of the journal.
+//! The state of this node, as it follows from all events of the journal.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -15,22 +15,22 @@ use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds, Start, cluster_id
 pub(crate) struct NodeState {
     /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
-    /// The id of the disk; none before firstboot drew one, and none after the operator excluded a
-    /// member.
+    /// The id of the disk; none until firstboot has drawn one, and none after the operator has
+    /// excluded a member.
     pub(crate) disk_id: Option<DiskId>,
-    /// The disk ids that this node was ready with since it has its present disk id.
+    /// The sets of disk ids with which this node has been ready since it got its current disk id.
     pub(crate) ready: Vec<DiskIds>,
-    /// The same disk ids since the journal began.
+    /// The sets of disk ids with which this node has been ready since the journal began.
     pub(crate) agreed: Vec<DiskIds>,
     /// The start parameters of etcd on this disk.
     pub(crate) begun: Option<Start>,
     /// The member id with which this disk was added to a running cluster.
     pub(crate) added: Option<u64>,
-    /// The cluster that it was added to.
+    /// The cluster to which this disk was added.
     pub(crate) joining: Option<u64>,
-    /// The empty directory that firstboot made for etcd's first start on this disk.
+    /// The empty directory that firstboot created for etcd's first start on this disk.
     pub(crate) made: Option<Inode>,
-    /// etcd's data, once etcd has created its log.
+    /// The identity of etcd's data, once etcd has created its log.
     pub(crate) data: Option<Known>,
     /// The last known member id of etcd on this disk.
     pub(crate) member: Option<u64>,
@@ -38,22 +38,22 @@ pub(crate) struct NodeState {
     pub(crate) cluster: Option<u64>,
     /// The version of etcd that last used the data.
     pub(crate) etcd: Option<EtcdVersion>,
-    /// Whether etcd has been a healthy member on this disk since it was empty, or since its data
-    /// was restored.
+    /// Whether etcd has been a healthy member on this disk since the disk was empty, or since its
+    /// data was restored.
     pub(crate) healthy: bool,
-    /// The revision that restored data began from, or 0 if the data was not restored.
+    /// The revision from which restored data began, or 0 if the data was not restored.
     pub(crate) revision: u64,
-    /// The operator's order that is still open.
+    /// The operator's order that has not been completed or abandoned yet.
     pub(crate) order: Option<RestoreOrder>,
-    /// What this node was ready to begin with under that order.
+    /// Under that order, what this node was ready to begin with: the disk ids and the mode.
     pub(crate) ready_for_order: Vec<(DiskIds, BootstrapMode)>,
-    /// The swap of data that has begun and is not complete.
+    /// The swap of data that has begun but is not complete.
     pub(crate) exchange: Option<DataSwap>,
     /// The data that the last swap archived.
     pub(crate) archived: Option<ArchivedData>,
-    /// The CAs whose certificates this node may use: all other members trust them.
+    /// The CAs whose certificates this node may use, because all other members trust them.
     pub(crate) cleared: BTreeSet<CaSubject>,
-    /// What the operator ordered about the node's membership.
+    /// The operator's order about the node's membership.
     pub(crate) intent: MembershipIntent,
 }
 
@@ -63,15 +63,15 @@ pub(crate) enum MembershipIntent {
     /// Nothing.
     #[default]
     None,
-    /// The member leaves. It may be removed already.
+    /// The member is to leave. It may have been removed already.
     Leaving(u64),
-    /// The member has left and is removed.
+    /// The member has left and has been removed.
     Left(u64),
-    /// The node is no longer a member and joins again. Its old data may still exist.
+    /// The node, which is no longer a member, is to join again. Its old data may still exist.
     Rejoining,
 }
 
-/// Data that this node had before a restore, and the node's state with that data.
+/// The data that this node had before a restore, and the node's state with that data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArchivedData {
     /// Its path.
@@ -80,23 +80,23 @@ pub(crate) struct ArchivedData {
     pub(crate) begun: Start,
     /// Its cluster.
     pub(crate) cluster: u64,
-    /// Its member, if known.
+    /// The member id with that data, if it is known.
     pub(crate) member: Option<u64>,
-    /// The revision that it began from.
+    /// The revision from which that data began.
     pub(crate) revision: u64,
     /// Its directories.
     pub(crate) data: Option<Known>,
-    /// The version of etcd that last used it.
+    /// The version of etcd that last used that data.
     pub(crate) etcd: Option<EtcdVersion>,
 }
 
 impl NodeState {
-    /// The state after all events.
+    /// Returns the state after all events.
     pub(crate) fn of(journal: &Journal) -> Self {
         Self::from(&journal.entries)
     }
 
-    /// The state after these events.
+    /// Returns the state after these events.
     pub(crate) fn from(entries: &[Entry]) -> Self {
         let mut state = Self::default();
         for entry in entries {
@@ -152,7 +152,7 @@ impl NodeState {
             Event::Stay { .. } => self.intent = MembershipIntent::None,
             Event::Left { member } => self.intent = MembershipIntent::Left(*member),
             Event::Rejoin { .. } => {
-                // The disk id stays until the data is archived: it identifies the volume.
+                // The disk id is kept until the data is archived, because it identifies the volume.
                 *self = Self {
                     disk_id: self.disk_id,
                     without: std::mem::take(&mut self.without),
@@ -186,7 +186,7 @@ impl NodeState {
         self.agreed.push(disk_ids.clone());
     }
 
-    /// The previous data is archived, and the new data is in place.
+    /// Applies a complete swap: the previous data has been archived, and the new data is in place.
     fn exchanged(&mut self) {
         self.order = None;
         let Some(DataSwap {
@@ -202,8 +202,8 @@ impl NodeState {
         else {
             return;
         };
-        // `existing`: if the data is lost before etcd first runs, etcd must not start with an empty
-        // log, which the others would mistake for the member's old log.
+        // The state is `existing`: if the data is lost before etcd first runs, etcd must not start
+        // with an empty log, which the others would mistake for the member's old log.
         let start = Start {
             state: "existing",
             token,
@@ -214,7 +214,8 @@ impl NodeState {
             self.cluster.replace(cluster),
             std::mem::replace(&mut self.member, member),
         );
-        // It may never have had a quorum, but its ids follow from its start parameters anyway.
+        // The previous cluster may never have had a quorum, but its ids follow from the start
+        // parameters anyway.
         let urls = |start: &Start| {
             start
                 .members
@@ -227,7 +228,8 @@ impl NodeState {
             begun_as.map(|start| cluster_id(urls(start).iter().map(String::as_str), &start.token))
         });
         let old_revision = std::mem::replace(&mut self.revision, revision);
-        // Archived data returns unchanged. Other data is built again, because no etcd has used it.
+        // Archived data returns unchanged. Any other data has been newly built, so no etcd has used
+        // it.
         let returns = self.archived.as_ref().filter(|before| before.path == from);
         let old_etcd = std::mem::replace(&mut self.etcd, returns.and_then(|before| before.etcd));
         (self.healthy, self.added, self.joining, self.intent) =
@@ -251,7 +253,7 @@ impl NodeState {
         };
     }
 
-    /// The expected state of etcd's data on the node with this name.
+    /// Returns the expected state of etcd's data on the node with this name.
     pub(crate) fn expected(&self, name: &Label) -> Expected {
         let begun = self
             .begun

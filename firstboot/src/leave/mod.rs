@@ -1,5 +1,5 @@
 //! `firstboot leave`: removes this member from its cluster and keeps it out. `plan` decides on the
-//! next step. This module observes the cluster, writes the step to the journal and takes it.
+//! next step. This module observes the cluster, records the step in the journal and takes it.
 
 mod plan;
 
@@ -50,7 +50,7 @@ struct Answer {
     member: String,
     /// Whether the member has left the cluster.
     left: bool,
-    /// What the command would do, in this order.
+    /// The planned changes, in the order in which the command would make them.
     planned: Vec<String>,
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The message of a node that has left its cluster.
+/// Returns the message for a node that has left its cluster.
 pub(crate) fn left(member: u64) -> Reason {
     ReasonId::MemberLeft.because(format!(
         "this node, formerly the member {member:x}, has left its cluster, and etcd stays stopped. To join again, run \
@@ -95,7 +95,7 @@ pub(crate) fn left(member: u64) -> Reason {
     ))
 }
 
-/// Removes the member within this time, or not at all.
+/// Removes the member within this time, or abandons the removal.
 ///
 /// # Errors
 /// Refused or not ready. The node then remains a member.
@@ -113,13 +113,13 @@ pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Durati
 /// Stops etcd and archives its data, so that the removed member never starts again.
 pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
     release::halt()?;
-    // etcd's guard writes the progress when etcd stops. It does not run again on a node that has
-    // left.
+    // etcd's guard writes the progress when etcd stops. The guard does not run again on a node that
+    // has left.
     files::remove_unfinished(Path::new(paths::PROGRESS))?;
     archive_data("left", journal)
 }
 
-/// The member id of this node.
+/// Returns the member id of this node.
 pub(crate) fn own(journal: &Journal) -> Result<u64> {
     NodeState::of(journal).member.ok_or_else(|| {
         refused(
@@ -140,7 +140,8 @@ async fn remove_member(
     loop {
         let observed = look(identity, &NodeState::of(journal), member).await?;
         let step = plan(&observed);
-        // Observed once more after the last attempt, which may have succeeded.
+        // The cluster is observed once more after the last attempt, because that attempt may have
+        // succeeded.
         let over = Instant::now() >= end;
         let done = match step {
             Plan::AlreadyRemoved => {
@@ -194,19 +195,19 @@ async fn remove_member(
     }
 }
 
-/// Transfers the leadership to another member, through this node's etcd.
+/// Transfers the leadership to another member, using this node's etcd.
 async fn move_leader(to: u64, credentials: &Credentials) -> Result<()> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
     client.move_leader(to).await
 }
 
-/// Removes the member through another member.
+/// Removes the member with a request to another member.
 async fn remove_through(url: &str, member: u64, credentials: &Credentials) -> Result<()> {
     let client = Client::connect(url, credentials).await?;
     client.remove(member).await
 }
 
-/// Cancels the intent to leave, so that no later boot resumes it unexpectedly.
+/// Cancels the intent to leave, so that no later boot unexpectedly resumes it.
 fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
     if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
         journal.add(Event::Stay { member })?;
@@ -214,7 +215,7 @@ fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
     Ok(())
 }
 
-/// Observes etcd on this node and on the others.
+/// Observes the etcds on this node and on the others.
 async fn look(identity: &Identity, state: &NodeState, member: u64) -> Result<Observed> {
     let credentials = Credentials::installed()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
@@ -222,8 +223,8 @@ async fn look(identity: &Identity, state: &NodeState, member: u64) -> Result<Obs
     let own = async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
         let leader = client.status().await?.leader;
-        // A member list without a quorum may be old. If there is no other voter, this member is the
-        // quorum.
+        // Without a quorum, a member list may be out of date. If there is no other voter, this
+        // member by itself is the quorum.
         client.healthy().await?;
         let voters = client
             .members(true)
@@ -248,7 +249,7 @@ async fn look(identity: &Identity, state: &NodeState, member: u64) -> Result<Obs
 /// Whether the others report through raft that the member was removed.
 ///
 /// # Errors
-/// Not ready if no member can report it.
+/// Not ready if no member can report this.
 pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

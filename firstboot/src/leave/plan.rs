@@ -1,21 +1,22 @@
-//! Decides whether a member may leave, as a pure function from the observation to the next step.
-//! firstboot observes everything again after each step.
+//! Decides whether a member may leave. The decision is a pure function that maps the observation to
+//! the next step. firstboot observes everything again after each step.
 //!
-//! etcd's own check counts only the members that it is connected to, and allows a removal that
-//! leaves the others without any tolerance because one of them is down. This rule requires that all
-//! other members are healthy.
+//! etcd's own check counts only the members to which it is connected. It therefore allows a removal
+//! even if one of the others is down, which leaves them without any fault tolerance. This rule
+//! requires that all other members be healthy.
 
 use crate::membership::{Peer, another_cluster, is_listed, same_member_list, unhealthy};
 use crate::reason::{Reason, ReasonId};
 
-/// What firstboot observed.
+/// The observed state of the cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Observed {
-    /// The member id of this node.
+    /// Returns the member id of this node.
     pub(crate) member: u64,
-    /// Its cluster, if it was ever healthy in one.
+    /// The cluster of this node, if the node was ever healthy in one.
     pub(crate) cluster: Option<u64>,
-    /// The leader, as etcd on this node knows it, or none if etcd does not run or knows no leader.
+    /// The leader according to etcd on this node; none if etcd does not run or does not know a
+    /// leader.
     pub(crate) leader: Option<u64>,
     /// Whether etcd on this node reports through raft that it is the only voter.
     pub(crate) alone: bool,
@@ -26,7 +27,7 @@ pub(crate) struct Observed {
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// This node's member is no longer in the member list.
+    /// This node's member is no longer in the member list, so nothing remains to be done.
     AlreadyRemoved,
     /// The member must not leave, for this reason.
     Refuse(Reason),
@@ -85,7 +86,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     }
     if observed.leader == Some(*member) {
         // The member that has applied the most entries is in sync. etcd lets the new leader catch
-        // up before it leads.
+        // up before it takes over.
         return match peers.iter().max_by_key(|peer| peer.index) {
             Some(next) => Plan::TransferLeadership(next.member_id),
             None => wait(ReasonId::NoQuorum, "no other voter can become the leader"),

@@ -1,26 +1,27 @@
 //! Determines from etcd's metrics which members are connected.
 //!
 //! `etcd_network_active_peers` alone is not reliable. A member that received a snapshot from its
-//! leader, as every rebuilt one did, creates all its peers again and never removes the old ones
-//! from the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge
-//! counts dead members indefinitely. The bytes sent to a running member grow all the time, since
-//! each open stream carries its own heartbeat.
+//! leader, as every rebuilt member did, recreates all its peers and never removes the old ones from
+//! the gauge (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge counts
+//! dead members indefinitely. The number of bytes sent to a running member grows all the time,
+//! since each open stream carries its own heartbeat.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::list::Peer;
 
-/// A stream on which nothing was sent for this long is closed: an open one has a heartbeat every
-/// 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
+/// A stream on which nothing was sent for this long is closed: an open stream carries a heartbeat
+/// every 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
 const QUIET: Duration = Duration::from_secs(4);
 
-/// How many bytes each member has sent to each other, and since when this number is the same.
+/// The number of bytes that each member has sent to each other member, and the time since which
+/// this number has been the same.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveStreams(BTreeMap<(String, u64), (u64, Instant)>);
 
 impl ActiveStreams {
-    /// Removes from each peer the connections that only the gauge counts.
+    /// Removes from each peer the connections that exist only in the gauge.
     pub(crate) fn judge(&mut self, peers: &mut [Peer], now: Instant) {
         for peer in peers {
             let name = &peer.name;
@@ -38,13 +39,13 @@ impl ActiveStreams {
     }
 }
 
-/// The members to which a member has an open stream by its metrics
+/// Returns the members to which a member has an open stream according to its metrics
 /// (server/etcdserver/api/rafthttp/metrics.go), and how many bytes it has sent to each.
 pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
     let active = labelled(metrics, "etcd_network_active_peers{", "Remote");
     let sent: BTreeMap<u64, f64> =
         labelled(metrics, "etcd_network_peer_sent_bytes_total{", "To").collect();
-    // Only a change of the number matters.
+    // It only matters whether the number changes.
     let bytes = |member: &u64| sent.get(member).map_or(0, |bytes| bytes.to_bits());
     active
         .filter(|(_, count)| *count != 0.0)
@@ -52,7 +53,7 @@ pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
         .collect()
 }
 
-/// Each value of this counter or gauge, with the member in this label.
+/// Returns all values of this counter or gauge, each with the member that this label names.
 pub(super) fn labelled(metrics: &str, name: &str, label: &str) -> impl Iterator<Item = (u64, f64)> {
     let start = format!("{label}=\"");
     metrics

@@ -1,4 +1,4 @@
-//! What the other members report about the cluster, and what follows from their member lists.
+//! The reports of the other members about the cluster, and the conclusions from their member lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,37 +8,37 @@ use recipes::upgrade::{ClusterVersions, RunningMember};
 use crate::etcd::Member;
 use crate::reason::{Reason, ReasonId};
 
-/// What one member of a running cluster reports.
+/// The report of one member of a running cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Peer {
     /// Its name.
     pub(crate) name: String,
-    /// Its client URL.
+    /// The member's client URL.
     pub(crate) url: String,
-    /// The cluster it belongs to.
+    /// The cluster that the node belongs to.
     pub(crate) cluster_id: u64,
-    /// All members, read through raft, so that a quorum agrees with the list.
+    /// All members, read through raft, so that the list is one on which a quorum agrees.
     pub(crate) members: Vec<Member>,
-    /// Its own id.
+    /// The member's own id.
     pub(crate) member_id: u64,
-    /// The last raft entry that it has applied.
+    /// The index of the last raft entry that the member has applied.
     pub(crate) index: u64,
-    /// The version of its etcd.
+    /// The version of etcd that its nodes run.
     pub(crate) version: EtcdVersion,
-    /// The minor of the cluster version, as it knows it.
+    /// The minor of the cluster version, as the member knows it.
     pub(crate) agreed: Option<u64>,
     /// Whether a downgrade is in force.
     pub(crate) downgrading: bool,
-    /// The size of its database in bytes.
+    /// The size of the member's database in bytes.
     pub(crate) database: u64,
-    /// How many seconds its clock is ahead of this node's.
+    /// The number of seconds by which the member's clock is ahead of this node's clock.
     pub(crate) ahead: i64,
-    /// The members it is connected to, with what it has sent to each.
+    /// The members to which the member is connected, each with the number of bytes sent to it.
     pub(crate) connected: BTreeMap<u64, u64>,
 }
 
-/// The members with this node's name or peer URL. A new image may have given the node another
-/// address; etcd treats two members with one name as one member with two addresses.
+/// Returns the members with this node's name or peer URL. A new image may have given the node a
+/// different address; etcd treats two members with one name as one member with two addresses.
 pub(crate) fn own<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
     peer.members
         .iter()
@@ -51,7 +51,7 @@ pub(crate) fn own_names(member: &Member, name: &str, url: &str) -> bool {
     member.name == name || member.peer_urls.iter().any(|own| own == url)
 }
 
-/// The member with this name or peer URL, if there is exactly one.
+/// Returns the member with this name or peer URL, if there is exactly one.
 pub(crate) fn listed(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
     match own(peers.first()?, name, url).as_slice() {
         [only] => Some(only.id),
@@ -59,8 +59,8 @@ pub(crate) fn listed(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
     }
 }
 
-/// The suspicion of a duplicate, if a member is connected to this one or is this member itself;
-/// none otherwise.
+/// Returns the suspicion of a duplicate if one of the peers is connected to this member or is this
+/// member itself, and none otherwise.
 pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<Reason> {
     let witness = peers
         .iter()
@@ -85,7 +85,7 @@ pub(crate) fn is_listed(peers: &[Peer], member: u64) -> bool {
         .any(|peer| peer.members.iter().any(|listed| listed.id == member))
 }
 
-/// The message for a member that was removed.
+/// Returns the message for a member that was removed.
 pub(crate) fn removed(member: u64) -> Reason {
     ReasonId::MemberRemoved.because(format!(
         "this node's member {member:x} was removed from the cluster. To join again as a new member, run `firstboot run \
@@ -93,7 +93,7 @@ pub(crate) fn removed(member: u64) -> Reason {
     ))
 }
 
-/// The message if no peer belongs to this node's cluster, or none if one does.
+/// Returns a message if no peer belongs to this node's cluster, and none if one does.
 pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Reason> {
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {
@@ -104,8 +104,8 @@ pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Re
     })
 }
 
-/// The other voters that are not healthy, and the learners: a learner may become a voter of their
-/// quorum.
+/// Returns the other voters that are not healthy, and the learners: a learner may become a voter
+/// and then counts for the quorum.
 pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
     let well: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
     let others = peers
@@ -119,7 +119,7 @@ pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
         .collect()
 }
 
-/// Whether all peers have the same member list.
+/// Whether all peers report the same member list.
 pub(crate) fn same_member_list(peers: &[Peer]) -> bool {
     peers.iter().all(|peer| ids(peer) == ids(&peers[0]))
 }
@@ -131,7 +131,7 @@ fn ids(peer: &Peer) -> BTreeSet<(u64, bool, &[String])> {
         .collect()
 }
 
-/// The versions that the members report.
+/// Returns the versions that the members report.
 pub(crate) fn versions(peers: &[Peer]) -> ClusterVersions {
     ClusterVersions {
         members: peers

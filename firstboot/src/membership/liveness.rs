@@ -1,11 +1,12 @@
-//! Whether this node's member runs on another machine: while etcd is stopped here, do the others
-//! still receive its traffic?
+//! Determines whether this node's member runs on another machine: while etcd is stopped here, do
+//! the others still receive traffic from that member?
 //!
-//! A connection to it is no proof, since a connection stays open for seconds after a power cut. No
-//! connection is no proof either, since a copy of a machine with its hardware address attracts the
-//! original's packets whenever it sends one. The bytes that others *received* from it grow only if
-//! it runs. A follower answers each heartbeat of its leader, so the leader receives from it; all
-//! members receive from a leader.
+//! A connection to the member is no proof, since a connection stays open for seconds after a power
+//! cut. Nor does a missing connection prove the opposite, since a copy of a machine that has its
+//! hardware address attracts the original's packets whenever the copy sends one. The number of
+//! bytes that others *received* from the member grows only if it runs. A follower answers each
+//! heartbeat of its leader, so the leader receives traffic from it; a leader sends traffic to all
+//! members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,13 +18,14 @@ use super::active_streams::labelled;
 use super::peer_client::PeerClient;
 use super::peers::LIMIT;
 
-/// The pause between two observations, in addition to two heartbeats. An observation can interrupt
-/// the other machine's connections, and etcd uses them again only after 1.7 s
+/// The pause between two observations, in addition to the time of two heartbeats. An observation
+/// can interrupt the other machine's connections, and etcd resumes using them only after 1.7 s
 /// (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
 pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
 
-/// How long a member may take for each attempt of one observation. An answer is lost if the other
-/// machine sends a packet meanwhile; a short one arrives between two heartbeats.
+/// The time limits for a member to answer, one for each attempt of an observation. An answer is
+/// lost if the other machine sends a packet meanwhile; a quick answer arrives between two
+/// heartbeats.
 const TRIES: [Duration; 4] = [
     Duration::from_millis(150),
     Duration::from_millis(300),
@@ -31,24 +33,24 @@ const TRIES: [Duration; 4] = [
     Duration::from_millis(1200),
 ];
 
-/// How many times its traffic must grow. A single growth may come from the buffers of a member that
-/// was stopped.
+/// The number of times that the member's traffic must grow. A single growth may come from the
+/// buffers of a member that has been stopped.
 const PROOF: u32 = 2;
 
 /// The raft traffic that one member reports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RaftTraffic {
-    /// Whether it is the leader.
+    /// Whether the member is the leader.
     leads: bool,
-    /// Whether it knows a leader.
+    /// Whether the member knows a leader.
     led: bool,
-    /// How many bytes it has received from each member since it started.
+    /// The number of bytes that the member has received from each other member since it started.
     heard: BTreeMap<u64, u64>,
 }
 
 impl RaftTraffic {
     /// Reads the traffic from a member's metrics (server/etcdserver/metrics.go and
-    /// api/rafthttp/metrics.go there).
+    /// server/etcdserver/api/rafthttp/metrics.go).
     fn read(metrics: &str) -> Self {
         let is = |gauge: &str| {
             metrics.lines().any(|line| {
@@ -57,8 +59,8 @@ impl RaftTraffic {
             })
         };
         let heard = labelled(metrics, "etcd_network_peer_received_bytes_total{", "From");
-        // Only growth matters, and the bits of a positive floating-point number grow with the
-        // number.
+        // Only growth matters, and the bits of positive floating-point numbers, read as integers,
+        // are ordered like the numbers.
         let heard = heard
             .map(|(member, bytes)| (member, bytes.to_bits()))
             .collect();
@@ -70,7 +72,8 @@ impl RaftTraffic {
     }
 }
 
-/// Reads the traffic of these members, by name and client URL. Omits a member that does not answer.
+/// Reads the traffic of these members, given by name and client URL. Omits members that do not
+/// answer.
 pub(crate) async fn listen(
     whom: BTreeSet<(String, String)>,
     peer_client: &PeerClient,
@@ -95,15 +98,15 @@ pub(crate) async fn listen(
 /// The result of one observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// The members that would receive its traffic do not.
+    /// The members that would receive traffic from this node's member do not receive any.
     Silent,
-    /// Another observation is needed.
+    /// One more observation is needed.
     Unknown,
-    /// It runs, and this member receives its traffic.
+    /// This node's member runs: the member with this name receives traffic from it.
     Alive(String),
 }
 
-/// The traffic of one member, as every other member has received it so far.
+/// The traffic of one member, as far as the other members have received it.
 #[derive(Debug, Default)]
 pub(crate) struct LivenessDetector {
     before: BTreeMap<String, u64>,
@@ -111,7 +114,7 @@ pub(crate) struct LivenessDetector {
 }
 
 impl LivenessDetector {
-    /// Adds one observation.
+    /// Adds one observation, and returns the result so far.
     pub(crate) fn look(&mut self, member: u64, ears: &BTreeMap<String, RaftTraffic>) -> Liveness {
         let heard = |ear: &RaftTraffic| ear.heard.get(&member).copied().unwrap_or_default();
         let now: BTreeMap<String, u64> = ears
@@ -131,13 +134,14 @@ impl LivenessDetector {
                 Liveness::Alive(name)
             };
         }
-        // Only the leader counts. If no member knows a leader, all count.
+        // Only the leader's observation counts. If no member knows a leader, all observations
+        // count.
         let led = ears.values().any(|ear| ear.led);
         let counts = ears
             .iter()
             .filter(|(_, ear)| ear.leads || !led)
             .map(|(name, _)| name);
-        // A member that never received anything needs no second observation.
+        // A member that has never received anything needs no second observation.
         let silent: Vec<bool> = counts
             .map(|name| now[name] == 0 || self.before.contains_key(name))
             .collect();

@@ -1,6 +1,6 @@
-//! The other members: how firstboot queries them, and what follows from their answers.
+//! The other members: how firstboot queries them, and what it concludes from their answers.
 //!
-//! `peer_client` probes the peer port with the `protocol` of the barrier and the certificates of
+//! `peer_client` probes the peer port with the barrier's `protocol` and the certificates of
 //! `peer_tls`. `peers` queries etcd on the client port. `list` compares the member lists.
 //! `leadership` transfers the leadership. `active_streams` and `liveness` read from etcd's metrics
 //! which members run.

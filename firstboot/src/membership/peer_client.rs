@@ -1,4 +1,4 @@
-//! The client of the barrier: probes what answers on a member's peer port.
+//! The client of the barrier: determines which program answers on a member's peer port.
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use time::format_description::well_known::Rfc2822;
 use super::protocol::PeerState;
 use super::{peer_tls, protocol};
 
-/// How long a whole answer may take: a TLS handshake and a page, on a local network.
+/// The time limit for a complete answer: a TLS handshake and a page, over a local network.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
-/// How long TCP may take to connect.
+/// The time limit for TCP to connect.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// How long a whole snapshot may take. The reader itself notices a stream that stalls.
+/// The time limit for a complete snapshot. The reader itself notices if the stream stalls.
 const STREAM: Duration = Duration::from_secs(6 * 3600);
 
 /// The result of one probe.
@@ -31,8 +31,8 @@ pub(crate) enum ProbeResult {
     State(PeerState),
     /// No one answered, for this reason.
     Unreachable(String),
-    /// Another program answered, or a member of another cluster; the text says why firstboot does
-    /// not accept it.
+    /// A different program answered, or a member of a different cluster. The text explains why
+    /// firstboot does not accept the answer.
     UnexpectedResponder(String),
 }
 
@@ -77,7 +77,7 @@ impl PeerClient {
     }
 
     /// Probes one member, and tells it whether this node has `news` for it. The client never reads
-    /// an answer that comes too late, so the answers of one member are in order.
+    /// an answer that arrives too late, so the answers from one member are in order.
     pub(crate) async fn ask(&self, member: &Member, news: bool) -> ProbeResult {
         match self.try_ask(member, news).await {
             Ok(heard) => heard,
@@ -85,8 +85,9 @@ impl PeerClient {
         }
     }
 
-    /// A page of a member's client port, where etcd also accepts the peer certificate, and the
-    /// member's clock to the second, if the answer has a date.
+    /// Requests a page from a member's client port, on which etcd also accepts the peer
+    /// certificate. Returns the page and, if the answer has a date, the time of the member's clock
+    /// to the second.
     pub(crate) async fn page(
         &self,
         url: &str,
@@ -110,7 +111,8 @@ impl PeerClient {
         Ok((String::from_utf8_lossy(&bytes).into_owned(), date))
     }
 
-    /// The snapshot that a member at the barrier is ordered to restore, from this offset.
+    /// Requests, from this offset, the snapshot that a member at the barrier was ordered to
+    /// restore.
     pub(crate) async fn snapshot(
         &self,
         member: &Member,
@@ -157,8 +159,8 @@ impl PeerClient {
             let state = protocol::read(&bytes, &self.cluster, self.etcd, &member.name);
             return Ok(state.map_or_else(ProbeResult::UnexpectedResponder, ProbeResult::State));
         }
-        // firstboot did not answer. etcd serves its member list at this path, with the cluster's
-        // id.
+        // firstboot did not answer, so etcd may be running there. etcd serves its member list at
+        // this path, with the cluster's id in a header.
         let answer = self.client.get(format!("{url}/members")).send().await?;
         let id = answer
             .headers()
@@ -185,7 +187,7 @@ async fn bounded(mut answer: Response, limit: usize) -> reqwest::Result<Option<V
     Ok(Some(bytes))
 }
 
-/// Distinguishes a peer that is unreachable from one that speaks another protocol.
+/// Distinguishes an unreachable peer from one that uses a different protocol.
 fn no_answer(error: &reqwest::Error) -> ProbeResult {
     if error.is_timeout() {
         return ProbeResult::Unreachable("no answer in time".to_owned());
@@ -204,7 +206,7 @@ fn no_answer(error: &reqwest::Error) -> ProbeResult {
     if error.is_connect() || error.is_decode() || error.is_body() {
         return ProbeResult::UnexpectedResponder(said);
     }
-    // The peer closed the connection during the request, as firstboot does when etcd takes the
+    // The peer closed the connection during the request, as firstboot does when etcd takes over the
     // port.
     ProbeResult::Unreachable(said)
 }

@@ -1,5 +1,6 @@
-//! TLS with the peer certificate before etcd uses it. Both sides must present a node's certificate
-//! of the cluster's CA, and not a client's, as etcd requires later. TLS 1.2 or later.
+//! TLS with the peer certificate, before etcd uses it. Both sides must present a node certificate
+//! signed by the cluster's CA; a client certificate is not enough. etcd makes the same demand
+//! later. Requires TLS 1.2 or later.
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ fn peer(tls: &NodeTls) -> Result<Pair> {
     ))
 }
 
-/// Accepts clients that are peers.
+/// A verifier that accepts only peers as clients.
 #[derive(Debug)]
 struct Peers(Arc<dyn ClientCertVerifier>);
 
@@ -92,7 +93,7 @@ impl ClientCertVerifier for Peers {
     }
 }
 
-/// The configuration of the server.
+/// Builds the configuration of the server.
 pub(crate) fn server(tls: &NodeTls) -> Result<Arc<ServerConfig>> {
     let (chain, key) = peer(tls)?;
     let mut config = ServerConfig::builder()
@@ -102,7 +103,7 @@ pub(crate) fn server(tls: &NodeTls) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// The configuration of the client.
+/// Builds the configuration of the client.
 pub(crate) fn client(tls: &NodeTls) -> Result<ClientConfig> {
     let (chain, key) = peer(tls)?;
     Ok(ClientConfig::builder()

@@ -1,4 +1,4 @@
-//! Queries etcd on the other members.
+//! Queries the etcds of the other members.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,16 +17,16 @@ use super::peer_client::PeerClient;
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
 
-/// The limit for etcd's page of metrics, which has some hundred kilobytes.
+/// The size limit for etcd's metrics page, which is some hundred kilobytes long.
 pub(super) const LIMIT: usize = 4 << 20;
 
-/// The time limit for the query of one member, for callers that need no quick answer.
+/// The time limit for the query of one member, for callers that do not need a quick answer.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The other members that answer through raft, and the clusters of all that run etcd. Queries the
-/// recipe's members first, then any others that they list: a cluster may have grown since this
-/// image was built. A member that takes longer than `patience` counts as silent and delays no
-/// other.
+/// Returns the other members that answer through raft, and the clusters of all that run etcd.
+/// Queries the recipe's members first, then any further members that these list: a cluster may have
+/// grown since this image was built. A member that takes longer than `patience` is treated as
+/// silent and does not delay the others.
 pub(crate) async fn others(
     identity: &Identity,
     peer_client: &PeerClient,
@@ -47,7 +47,7 @@ pub(crate) async fn others(
     (peers, clusters)
 }
 
-/// The other members of the recipe, by name and client URL.
+/// Returns the other members of the recipe, by name and client URL.
 pub(crate) fn known(identity: &Identity) -> BTreeSet<(String, String)> {
     let others = identity
         .cluster
@@ -59,7 +59,7 @@ pub(crate) fn known(identity: &Identity) -> BTreeSet<(String, String)> {
         .collect()
 }
 
-/// The members that these peers list but the recipe does not have.
+/// Returns the members that these peers list but that are not in the recipe.
 pub(crate) fn unknown(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, String)> {
     let recipe: BTreeSet<String> = identity
         .cluster
@@ -69,13 +69,13 @@ pub(crate) fn unknown(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, 
         .collect();
     let listed = peers.iter().flat_map(|peer| &peer.members);
     let unknown = listed.filter(|member| !member.peer_urls.iter().any(|url| recipe.contains(url)));
-    // A member that never started has no client URL.
+    // A member that has never started has no client URL.
     unknown
         .filter_map(|member| Some((member.title(), member.client_urls.first()?.clone())))
         .collect()
 }
 
-/// Queries all at once.
+/// Queries all of these members at the same time.
 async fn ask(
     whom: BTreeSet<(String, String)>,
     peer_client: &PeerClient,
@@ -98,7 +98,7 @@ async fn ask(
     }
     let (mut peers, mut clusters) = (Vec::new(), BTreeSet::new());
     while let Some(answer) = questions.join_next().await {
-        // A member that does not answer does not count; the barrier names it.
+        // A member that does not answer is left out; the barrier reports its name.
         let Ok(Ok((cluster_id, peer))) = answer else {
             continue;
         };
@@ -108,7 +108,8 @@ async fn ask(
     (peers, clusters)
 }
 
-/// The cluster that a member belongs to, and its report if it answers through raft.
+/// Returns the cluster to which a member belongs, and the member's report if it answers through
+/// raft.
 async fn one(
     name: String,
     url: String,
@@ -124,7 +125,7 @@ async fn one(
     let (client, status) = timeout_at(end, answer).await??;
     let header = status.header.unwrap_or_default();
     if status.leader == 0 {
-        // The member has no quorum, and would need the whole timeout to report that.
+        // The member has no quorum, and would need the whole timeout to report this.
         return Ok((header.cluster_id, None));
     }
     let peer = async {
@@ -153,8 +154,8 @@ async fn one(
     Ok((header.cluster_id, peer))
 }
 
-/// The minor of the cluster version; none if the members have not agreed on it yet, or if a member
-/// does not report it.
+/// Returns the minor of the cluster version, or none if the members have not agreed on it yet or if
+/// the member does not report it.
 async fn agreed(peer_client: &PeerClient, url: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Versions {

@@ -1,4 +1,4 @@
-//! The protocol of the barrier: one GET on the peer port, answered with one JSON document.
+//! The protocol of the barrier: one GET request on the peer port, answered with one JSON document.
 
 use std::collections::BTreeSet;
 
@@ -8,19 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{BootstrapMode, DiskId};
 
-/// The path of the request. etcd serves nothing there.
+/// The path of the request. etcd serves nothing at this path.
 pub(crate) const PATH: &str = "/firstboot/barrier";
 
-/// The path prefix before a snapshot's digest: a member serves the snapshot there that it is
-/// ordered to restore.
+/// The path prefix that precedes a snapshot's digest. At such a path, a member serves the snapshot
+/// that it was ordered to restore.
 pub(crate) const SNAPSHOTS: &str = "/firstboot/snapshot/";
-/// The query of a client with news for this member, which then probes the client at once.
+/// The query string with which a client announces news for this member. The member then probes the
+/// client at once.
 pub(crate) const NEWS: &str = "news";
 
 /// The version of the document's format.
 const FORMAT: u32 = 1;
 
-/// The limit for an answer: some hundred bytes, and a name for each excluded member.
+/// The size limit for an answer: some hundred bytes, and a name for each excluded member.
 pub(crate) const LIMIT: usize = 16 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,27 +36,27 @@ struct Document {
     without: BTreeSet<Label>,
     #[serde(rename = "task")]
     mode: BootstrapMode,
-    /// The version of its etcd. A firstboot of an earlier image does not send it.
+    /// The version of the member's etcd. A firstboot of an earlier image does not send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     etcd: Option<EtcdVersion>,
 }
 
-/// What a node announces about itself.
+/// The state that a node announces about itself.
 #[derive(Debug)]
 pub(crate) struct Announcement<'a> {
-    /// The name of its member.
+    /// The name of the node's member.
     pub(crate) name: &'a Label,
-    /// The id of its disk.
+    /// The id of the node's disk.
     pub(crate) disk_id: DiskId,
-    /// How far it has come.
+    /// The progress of the node at the barrier.
     pub(crate) phase: Phase,
-    /// The members that its operator excluded.
+    /// The members that the node's operator excluded.
     pub(crate) without: &'a BTreeSet<Label>,
-    /// Whether it starts a new cluster or restores a snapshot.
+    /// Whether the node starts a new cluster or restores a snapshot.
     pub(crate) mode: BootstrapMode,
 }
 
-/// The document that a node of this cluster, with this version of etcd, answers with.
+/// Builds the document with which a node of this cluster, with this version of etcd, answers.
 pub(crate) fn write(cluster: &Label, etcd: EtcdVersion, own: &Announcement<'_>) -> Vec<u8> {
     let document = Document {
         format: FORMAT,
@@ -70,8 +71,9 @@ pub(crate) fn write(cluster: &Label, etcd: EtcdVersion, own: &Announcement<'_>) 
     serde_json::to_vec(&document).unwrap_or_default()
 }
 
-/// Parses the answer of the member `name` of `cluster`, or says why it is not one. Refuses a member
-/// whose etcd cannot run in a cluster with the version `own`, so that no cluster begins with both.
+/// Parses the answer of the member `name` of `cluster`, or explains why the answer is not valid.
+/// Refuses a member whose etcd cannot run in a cluster together with the version `own`, so that no
+/// cluster begins with both versions.
 pub(crate) fn read(
     bytes: &[u8],
     cluster: &Label,
@@ -115,13 +117,13 @@ pub(crate) fn read(
     })
 }
 
-/// How far a node has come.
+/// The progress of a node at the barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "kebab-case")]
 pub(crate) enum Phase {
-    /// Its disk is empty.
+    /// The node's disk is empty.
     Empty,
-    /// It has seen all disk ids of this epoch, and has recorded that in its journal.
+    /// The node has seen all disk ids of this epoch, and has recorded this in its journal.
     Ready {
         /// The epoch's hash.
         epoch: Sha256,
@@ -131,20 +133,20 @@ pub(crate) enum Phase {
 /// The state that a member announces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum PeerState {
-    /// firstboot waits at the barrier.
+    /// firstboot is waiting at the barrier.
     Firstboot {
-        /// The id of its disk.
+        /// The id of the node's disk.
         disk_id: DiskId,
-        /// How far it has come.
+        /// The progress of the node at the barrier.
         phase: Phase,
-        /// The members that its operator excluded.
+        /// The members that the node's operator excluded.
         without: BTreeSet<Label>,
-        /// Whether it starts a new cluster or restores a snapshot.
+        /// Whether the node starts a new cluster or restores a snapshot.
         mode: BootstrapMode,
     },
-    /// etcd runs there.
+    /// etcd is running.
     Etcd {
-        /// The id of the cluster it belongs to.
+        /// The id of the cluster to which it belongs.
         cluster_id: u64,
     },
 }
@@ -178,7 +180,7 @@ mod tests {
         let (own, none) = (etcd("3.5.1"), etcd("3.6.14"));
         let written = write(&label("demo"), own, &own_state);
         assert!(written.len() < LIMIT / 8);
-        // Firstboots of earlier images read these names.
+        // The firstboots of earlier images read these names.
         let text = String::from_utf8(written.clone()).unwrap();
         assert!(
             text.contains(r#""nonce":"0000"#)
@@ -207,7 +209,7 @@ mod tests {
             why.contains("its image is etcd 3.5.1, and 3.6.14 cannot run beside it"),
             "{why}"
         );
-        // The firstboot of an earlier image sends no version.
+        // The firstboot of an earlier image does not send a version.
         let mut earlier: serde_json::Value = serde_json::from_slice(&written).unwrap();
         earlier.as_object_mut().unwrap().remove("etcd");
         let earlier = serde_json::to_vec(&earlier).unwrap();

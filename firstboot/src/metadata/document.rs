@@ -1,4 +1,4 @@
-//! A node document as a source contains it, before its verification.
+//! A node document as found in a source, before it is verified.
 
 use std::borrow::Cow;
 use std::io::Read as _;
@@ -10,13 +10,13 @@ use base64::engine::general_purpose::GeneralPurposeConfig;
 use base64::{alphabet, engine::DecodePaddingMode};
 use recipes::Envelope;
 
-/// The largest answer in bytes. A node document has about 10 KB.
+/// The size limit of an answer in bytes. A node document has about 10 KB.
 pub(super) const LIMIT: u64 = 1 << 20;
 
-/// The first bytes of gzip (RFC 1952, 2.3.1).
+/// The first bytes of a gzip file (RFC 1952, 2.3.1).
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 
-/// Some tools pad base64, others do not.
+/// Some tools pad base64 and others do not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -25,9 +25,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// A document that a source contains.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// Its place, for messages.
+    /// The place where it was found, for messages.
     pub(crate) place: String,
-    /// The envelope, whose signature is not verified yet.
+    /// The envelope, whose signature has not been verified yet.
     pub(crate) envelope: Envelope,
 }
 
@@ -41,14 +41,15 @@ impl Found {
         Ok(Self { place, envelope })
     }
 
-    /// Whether another document has the same content. Only the signed payload counts, because one
-    /// payload has many envelopes.
+    /// Whether the other document has the same content. Only the signed payload is compared,
+    /// because the same payload can be in many envelopes.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         self.envelope.payload == other.envelope.payload
     }
 }
 
-/// The JSON in user data. Tools that upload user data encode it in base64, compress it, or do both.
+/// Extracts the JSON from user data. Tools that upload user data encode it in base64, compress it,
+/// or do both.
 fn plain(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     let text = bytes.trim_ascii();
     if text.starts_with(b"{") {

@@ -1,4 +1,4 @@
-//! EC2's metadata service, version 2 only, where each request carries a token. Version 1 answers
+//! EC2's metadata service, only version 2, in which each request carries a token. Version 1 answers
 //! every request that a program on the machine can be tricked into sending, so firstboot never uses
 //! it.
 
@@ -23,10 +23,11 @@ pub(super) const SOURCE: Source = Source {
     },
 };
 
-/// The lifetime of a token in seconds: longer than firstboot queries the service.
+/// The lifetime of a token in seconds. It is longer than the time for which firstboot queries the
+/// service.
 const LIFETIME: &str = "300";
 
-/// A fixed version of the API, so that a later one changes nothing.
+/// A fixed version of the API, so that a later version has no effect.
 const VERSION: &str = "2021-03-23";
 
 async fn ask(
@@ -44,8 +45,8 @@ async fn ask(
     reply.success(&place, &[]).map(UserData::Some)
 }
 
-/// Sends a request with the token. 401 means that it has expired, so firstboot fetches one new
-/// token.
+/// Sends a request with the token. Status 401 means that the token has expired, so firstboot
+/// fetches a new one, once.
 async fn get(
     service: &Endpoint,
     token: &RefCell<Option<HeaderValue>>,
@@ -74,7 +75,7 @@ async fn get(
 
 async fn new_token(service: &Endpoint) -> Result<HeaderValue, Trouble> {
     let (request, place) = service.request(Method::PUT, "latest/api/token")?;
-    // hyper sends no Content-Length for a PUT without a body, and some proxies require one.
+    // hyper sends no Content-Length with a PUT that has no body, but some proxies require one.
     let request = request
         .header("X-aws-ec2-metadata-token-ttl-seconds", LIFETIME)
         .header("Content-Length", "0");

@@ -1,6 +1,6 @@
 //! QEMU's firmware configuration: the hypervisor passes the document itself to the machine, without
-//! a disk, a network or a boot loader, and only root can read it. It is built into the kernel of
-//! CentOS 7.9 (CONFIG_FW_CFG_SYSFS, since 3.10.0-862).
+//! a disk, a network or a boot loader, and only root can read the document. The driver is built
+//! into the kernel of CentOS 7.9 (CONFIG_FW_CFG_SYSFS, since 3.10.0-862).
 
 use std::path::Path;
 

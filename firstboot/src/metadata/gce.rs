@@ -1,5 +1,5 @@
-//! GCE's metadata server. It requires the header `Metadata-Flavor: Google` and sends it in its
-//! answers. A server that does not send it is not GCE's.
+//! GCE's metadata server. It requires the header `Metadata-Flavor: Google`, and includes it in its
+//! answers. A server that does not send the header is not GCE's.
 
 use anyhow::anyhow;
 use recipes::cluster::{MetadataSource, Platform};
@@ -19,7 +19,8 @@ const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
     let (reply, place) = get(service, "id").await?;
     let instance = shown(reply.success(&place, &[])?);
-    // The attribute of the instance: those of the project are the same for all nodes.
+    // The attribute of the instance. The project's attributes are not read, because they are the
+    // same for all nodes.
     let (reply, place) = get(service, "attributes/user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!(

@@ -1,5 +1,6 @@
-//! The HTTP client of the metadata sources. It uses no proxy, because the answer would be for the
-//! proxy's machine. It follows no redirect, because the server could send it to any address.
+//! The HTTP client of the metadata sources. It uses no proxy, because the service would then answer
+//! for the proxy's machine. It follows no redirects, because a server could redirect it to any
+//! address.
 
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use super::document::LIMIT;
 pub(super) enum Trouble {
     /// Another attempt may succeed.
     Again(anyhow::Error),
-    /// Another attempt changes nothing.
+    /// Another attempt would have the same result.
     Final(anyhow::Error),
 }
 
-/// A server's answer with any status.
+/// A server's answer, whatever its status.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
@@ -39,11 +40,11 @@ pub(crate) fn client() -> Result<Client> {
     }
 }
 
-/// Sends a request and reads the answer up to the size limit of a node document. `place` is for
-/// messages.
+/// Sends a request and reads the answer, up to the size limit of a node document. `place` is used
+/// in messages.
 pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, Trouble> {
-    // The error names the cause in its chain, and the URL may have the machine's identifiers in its
-    // query.
+    // The error's chain names the cause. The URL is omitted, because its query may contain the
+    // machine's identifiers.
     let again = |error: reqwest::Error| Trouble::Again(anyhow::Error::from(error.without_url()));
     let mut response = request.send().await.map_err(again)?;
     let (status, headers) = (response.status(), response.headers().clone());
@@ -64,11 +65,12 @@ pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, 
 }
 
 impl Reply {
-    /// The body of an answer with a status of 200 to 299.
+    /// The body of an answer whose status is 200 to 299.
     ///
     /// # Errors
-    /// For other statuses, with the server's own message. Another attempt may succeed after a
-    /// server error, after "too many requests", and after the statuses in `passing`.
+    /// For any other status, the error contains the server's own message. Another attempt may
+    /// succeed after a server error, after "too many requests", and after the statuses in
+    /// `passing`.
     pub(super) fn success(self, place: &str, passing: &[StatusCode]) -> Result<Vec<u8>, Trouble> {
         if self.status.is_success() {
             return Ok(self.body);
@@ -86,7 +88,7 @@ impl Reply {
         })
     }
 
-    /// The error for an answer with another status.
+    /// The error for an answer with any other status.
     pub(super) fn error(&self, place: &str) -> anyhow::Error {
         let to = if self.status.is_redirection() {
             ", a redirect, which firstboot does not follow"

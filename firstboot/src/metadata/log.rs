@@ -1,5 +1,5 @@
 //! The answers of the sources in this boot, for `firstboot explain --sources`. The log is in /run,
-//! because the next boot queries the sources again.
+//! because each boot queries the sources again.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(crate) struct SourceRow {
     pub(crate) source: MetadataSource,
     /// The outcome.
     pub(crate) outcome: Outcome,
-    /// What firstboot found there, or why it did not query the source.
+    /// What firstboot found at the source, or why it did not query the source.
     pub(crate) saw: String,
 }
 
@@ -25,29 +25,29 @@ pub(crate) struct SourceRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
-    /// The query is not finished.
+    /// The query has not finished.
     Asking,
-    /// firstboot did not query it.
+    /// firstboot did not query the source.
     NotAsked,
-    /// It has no document.
+    /// The source has no document.
     Nothing,
-    /// The node uses its document.
+    /// The node uses the source's document.
     Taken,
-    /// It has the same document as the source that the node uses.
+    /// The source has the same document as the source that the node uses.
     Agrees,
-    /// Its document is invalid, which ended the search.
+    /// The source's document is invalid, which ended the search.
     Wrong,
 }
 
 /// The answers of all sources.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SourceLog {
-    /// The sources in the order of the queries.
+    /// The sources, in the order in which they were queried.
     pub(crate) sources: Vec<SourceRow>,
     /// The place of the document that firstboot uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) taken: Option<String>,
-    /// Why firstboot refused the search or the document.
+    /// Why firstboot aborted the search or refused the document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<String>,
     #[serde(skip)]
@@ -55,7 +55,8 @@ pub(crate) struct SourceLog {
 }
 
 impl SourceLog {
-    /// A log that is stored for `explain`. Commands that must not change anything use another one.
+    /// A log that is stored for `explain`. Commands that must not change anything use a log that is
+    /// not stored.
     pub(crate) fn kept() -> Self {
         Self {
             is_kept: true,
@@ -81,7 +82,7 @@ impl SourceLog {
         };
     }
 
-    /// Records a source, or the outcome of the last one.
+    /// Records a source, or the outcome for the last recorded source.
     pub(super) fn note(
         &mut self,
         source: MetadataSource,
@@ -97,20 +98,20 @@ impl SourceLog {
         });
     }
 
-    /// Records why the document is refused.
+    /// Records why the document was refused.
     pub(crate) fn refuse(&mut self, error: &anyhow::Error) {
         self.refused = Some(format!("{error:#}"));
         self.save();
     }
 
-    /// Writes the log, if it is stored and has changed. firstboot continues if it cannot be
-    /// written.
+    /// Writes the log, if it is stored and has changed. If it cannot be written, firstboot
+    /// continues.
     pub(super) fn save(&self) {
         if !self.is_kept || !Path::new(paths::RUN).exists() {
             return;
         }
-        // A later run in the same boot queries fewer sources, so the log of the first run contains
-        // more.
+        // A later run in the same boot queries fewer sources, so the log of the first run is more
+        // complete.
         if Self::load().is_ok_and(|before| before.is_some_and(|before| self.repeats(&before))) {
             return;
         }

@@ -1,5 +1,5 @@
-//! The sources of node documents, one file each. A source returns a signed document, says that it
-//! has none, or fails. identity.rs verifies a document before firstboot uses it.
+//! The sources of node documents, one in each file. A source returns a signed document, reports
+//! that it has none, or fails. identity.rs verifies a document before firstboot uses it.
 
 mod azure;
 mod cmdline;
@@ -43,7 +43,7 @@ use crate::machine::Machine;
 use crate::output::say;
 use crate::{files, paths};
 
-/// All sources. Each is one file.
+/// All sources. Each has its own file.
 const SOURCES: [Source; MetadataSource::ALL.len()] = [
     file::SOURCE,
     cmdline::SOURCE,
@@ -69,7 +69,7 @@ pub(crate) fn find(
 ) -> Result<Found> {
     log.clear();
     let found = search(policy, machine, log);
-    // Reading a source again does not correct its content.
+    // Reading a source again would return the same content.
     let found = found.map_err(|error| match code_of(&error) {
         Exit::Failed => refused(format!("{error:#}")),
         _ => error,
@@ -90,7 +90,8 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
         machine,
         url: policy.url.as_ref(),
         platforms: &platforms,
-        // Only a node without a document queries the network: a set-up member starts without it.
+        // Only a node without a document queries the network: a member that is already set up
+        // starts without the network.
         known: accepted.is_some(),
         patience: Patience::Boot,
         services: &services,
@@ -121,7 +122,7 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
     )))
 }
 
-/// Queries the sources one after the other.
+/// Queries the sources in order.
 fn ask(sources: &[&Source], query: &Query<'_>, log: &mut SourceLog) -> Result<Option<Found>> {
     let mut taken: Option<(MetadataSource, Found)> = None;
     let log = RefCell::new(log);

@@ -1,4 +1,4 @@
-//! NoCloud's seed: a folder, or a disk labelled `cidata`, FAT or ISO 9660, with the document in
+//! NoCloud's seed: a folder, or a FAT or ISO 9660 disk with the label `cidata`. The document is in
 //! `user-data`.
 
 use std::path::Path;

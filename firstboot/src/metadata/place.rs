@@ -1,6 +1,6 @@
 //! A place that is named outside the disk: `firstboot.node=PATH-OR-URL`, or in the syntax of
-//! cloud-init's NoCloud, `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`), which
-//! contains `user-data`.
+//! cloud-init's NoCloud, `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`). In
+//! NoCloud's syntax the place contains `user-data`.
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::Url;
@@ -12,7 +12,7 @@ use crate::files;
 
 /// The place in a parameter, if it names one.
 pub(super) fn named(word: &str) -> Option<String> {
-    // GRUB and some boot menus keep the quotes around a parameter with a semicolon.
+    // GRUB and some boot menus leave the quotes around a parameter that contains a semicolon.
     let word = word.trim_matches(['"', '\'']);
     if let Some(place) = word.strip_prefix("firstboot.node=") {
         return Some(place.to_owned());
@@ -29,7 +29,7 @@ pub(super) fn named(word: &str) -> Option<String> {
     Some(format!("{}/user-data", seed.trim_end_matches('/')))
 }
 
-/// The document at this place; `by` describes where the place was named.
+/// The document at this place. `by` tells where the place was named.
 pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<Answer> {
     if place.starts_with('/') {
         return Ok(Found::parse(place, &files::read_bounded(place.as_ref(), LIMIT)?)?.into());

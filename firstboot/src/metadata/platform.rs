@@ -1,6 +1,6 @@
-//! The platform on which this machine runs, from the kernel command line, the recipe or the
-//! firmware. firstboot queries a metadata service only on its own platform: elsewhere any host on
-//! the network could answer at that address.
+//! The platform on which this machine runs, as determined from the kernel command line, the recipe
+//! or the firmware. firstboot queries a metadata service only on the service's own platform:
+//! elsewhere any host on the network could answer at that address.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +8,11 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use recipes::cluster::Platform;
 
-/// `chassis_asset_tag` of every machine on Azure.
+/// The `chassis_asset_tag` of every machine on Azure.
 const AZURE: &str = "7783-7084-3265-9085-8269-3286-77";
 
-/// The values of `product_name` and `chassis_asset_tag` that identify OpenStack: Nova, and clouds
-/// that are built with it.
+/// The values of `product_name` and `chassis_asset_tag` that identify OpenStack: those of Nova, and
+/// those of clouds that are built on it.
 const OPENSTACK: [&str; 6] = [
     "OpenStack Nova",
     "OpenStack Compute",
@@ -22,16 +22,16 @@ const OPENSTACK: [&str; 6] = [
     "Samsung Cloud Platform",
 ];
 
-/// The parameter on the kernel command line.
+/// The name of the parameter on the kernel command line.
 const WORD: &str = "firstboot.platform=";
 
-/// The platforms on which this machine runs, each with the evidence. A VMware machine can belong to
-/// OpenStack.
+/// The platforms on which this machine runs, each with the evidence for it. A VMware machine can
+/// also belong to OpenStack.
 #[derive(Debug, Default)]
 pub(super) struct Platforms(Vec<(Platform, String)>);
 
 impl Platforms {
-    /// Reads the command line and the firmware below `root`.
+    /// Reads the kernel command line and the firmware's fields below `root`.
     pub(super) fn observe(root: &Path, recipe: Option<Platform>) -> Result<Self> {
         let line = fs::read(root.join("proc/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
@@ -134,7 +134,8 @@ impl Firmware {
                         is_ec2(&self.hypervisor_uuid),
                     )
                 })
-                // One UUID in 4096 begins like this by chance. On EC2 it is also the serial number.
+                // By chance, one UUID in 4096 starts like this. On EC2 the UUID is also the serial
+                // number.
                 .or_else(|| {
                     let both = self.product_uuid.eq_ignore_ascii_case(&self.product_serial);
                     is(
@@ -161,10 +162,10 @@ impl Firmware {
     }
 }
 
-/// Whether a UUID begins with `ec2`, as those of EC2 do, in either byte order of SMBIOS.
+/// Whether a UUID starts with `ec2` in either byte order of SMBIOS, as EC2's UUIDs do.
 fn is_ec2(uuid: &str) -> bool {
     let uuid = uuid.to_ascii_lowercase();
-    // `45e12aec-…`: the first group, byte by byte from its end.
+    // `45e12aec-…`: the first group has its bytes in reverse order.
     let swapped = || Some(uuid.get(6..8)? == "ec" && uuid.get(4..5)? == "2");
     uuid.starts_with("ec2") || swapped().unwrap_or_default()
 }
@@ -196,10 +197,10 @@ mod tests {
 
     const UUID: &str = "ec2e1916-9099-7caf-fd21-012345abcdef";
 
-    /// A file of the firmware, and its content.
+    /// A file with a field of the firmware, and its content.
     type FirmwareFile = (&'static str, &'static str);
 
-    /// What the firmware says, and the platforms that it names.
+    /// Examples of firmware fields, and the platforms that they identify.
     const FIRMWARES: &[(&[FirmwareFile], &[Platform])] = &[
         (
             &[("sys/class/dmi/id/product_name", "OpenStack Nova\n")],
@@ -254,7 +255,7 @@ mod tests {
             ],
             &[Platform::Openstack, Platform::Vmware],
         ),
-        // The name of a cloud in a field that does not identify it.
+        // A cloud's name in a field that is not evidence for the platform.
         (&[("sys/class/dmi/id/product_name", "HUAWEICLOUD\n")], &[]),
         (
             &[(

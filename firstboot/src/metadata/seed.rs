@@ -1,4 +1,4 @@
-//! Reads the node document from disks with one label.
+//! Reads the node document from the disks with a given label.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,8 @@ use super::disk;
 use super::document::Found;
 use super::source::Answer;
 
-/// The document in the file `path` of the disks. If several disks have one, it must be the same.
-/// `instead` describes the content of a disk without that file.
+/// The document in the file `path` on the disks. If several disks have a document, all must be the
+/// same. `instead` describes what a disk without that file contains.
 pub(super) fn read(
     disks: &[PathBuf],
     path: &str,

@@ -14,16 +14,16 @@ use super::source::{Answer, Patience, Query};
 /// The address of all these services (RFC 3927).
 pub(super) const ADDRESS: &str = "http://169.254.169.254/";
 
-/// The pauses between attempts. The last one repeats, because the network may come up at any
+/// The pauses between attempts. The last pause repeats, because the network may come up at any
 /// moment.
 const PAUSES: [u64; 5] = [1, 1, 2, 3, 5];
 
 /// The answer of a service.
 #[derive(Debug)]
 pub(super) enum UserData {
-    /// The service has no user data; the text describes what it has instead.
+    /// The service has no user data; the text describes what it returned instead.
     Nothing(String),
-    /// Its user data.
+    /// The user data of this machine.
     Some(Vec<u8>),
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// A request for a path, and the path's address for messages.
+    /// Builds a request for a path, and returns it with the path's address for messages.
     pub(super) fn request(
         &self,
         method: reqwest::Method,
@@ -56,14 +56,14 @@ impl Endpoint {
         Ok((request, place.into()))
     }
 
-    /// A GET request for a path, and the path's address for messages.
+    /// Builds a GET request for a path, and returns it with the path's address for messages.
     pub(super) fn get(&self, path: &str) -> Result<(reqwest::RequestBuilder, String), Trouble> {
         self.request(reqwest::Method::GET, path)
     }
 }
 
 /// Queries a platform's service for the user data of this machine, if the machine runs on that
-/// platform. firstboot waits for a service that does not answer. A refusal ends the search.
+/// platform. firstboot keeps trying a service that does not answer. A refusal ends the search.
 pub(super) fn find(
     query: &Query<'_>,
     platform: Platform,
@@ -100,7 +100,7 @@ pub(super) fn find(
     })
 }
 
-/// Repeats the query until the limit.
+/// Repeats the query until the time limit.
 async fn patiently(
     query: &Query<'_>,
     place: &str,
@@ -116,7 +116,7 @@ async fn patiently(
         let left = limit.saturating_sub(start.elapsed());
         let trouble = match tokio::time::timeout(left, ask()).await {
             Ok(Ok(data)) => return Ok(data),
-            // A disabled service has no document to compare.
+            // A disabled service has no document that could be compared.
             Ok(Err(Trouble::Final(error))) if query.patience == Patience::Compare => {
                 return Ok(UserData::Nothing(format!("it refuses: {error:#}")));
             }
@@ -132,7 +132,7 @@ async fn patiently(
                 limit.as_secs()
             )));
         }
-        // The same error is logged once.
+        // Each error is logged only once.
         if trouble != last {
             (query.waiting)(&format!("waiting for {place}: {trouble}"));
         }

@@ -1,6 +1,6 @@
 //! Reads the place of the document from an OEM string of the firmware (SMBIOS type 11), in the
-//! syntax of the kernel's command line. A hypervisor gives the string to a machine without touching
-//! its disk or its boot loader, and only root can read it.
+//! syntax of the kernel command line. A hypervisor can pass the string to a machine without
+//! touching its disk or its boot loader, and only root can read it.
 
 use std::fs;
 use std::path::Path;
@@ -18,8 +18,8 @@ pub(super) const SOURCE: Source = Source {
     find: |query| find(query, "/sys/firmware/dmi/entries"),
 };
 
-/// Searches the firmware's tables as the kernel exposes them (CONFIG_DMI_SYSFS,
-/// drivers/firmware/dmi-sysfs.c), below `entries`.
+/// Searches the firmware's tables below `entries`, in the form in which the kernel exposes them
+/// (CONFIG_DMI_SYSFS, drivers/firmware/dmi-sysfs.c).
 fn find(query: &Query<'_>, entries: &str) -> Result<Answer> {
     let nothing = || {
         Ok(Answer::Nothing(
@@ -29,7 +29,7 @@ fn find(query: &Query<'_>, entries: &str) -> Result<Answer> {
     let Ok(folder) = fs::read_dir(entries) else {
         return nothing();
     };
-    // `11-0`, `11-1`, …: the type and the number of the instance.
+    // `11-0`, `11-1`, …: the type, and the number of the instance.
     let mut tables: Vec<_> = folder
         .flatten()
         .map(|entry| entry.path())
@@ -53,8 +53,8 @@ fn is_strings(table: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with("11-"))
 }
 
-/// The strings that follow a structure. The structure's second byte is its own length; each string
-/// ends with a zero byte, and so does their list (DMTF DSP0134, 6.1.3).
+/// The strings that follow a structure. The structure's second byte is its own length. Each string
+/// ends with a zero byte, and so does the list of strings (DMTF DSP0134, 6.1.3).
 fn strings(table: &[u8]) -> impl Iterator<Item = String> {
     let length = table.get(1).copied().unwrap_or_default();
     let behind = table.get(length.into()..).unwrap_or_default();
@@ -72,7 +72,7 @@ mod tests {
     use crate::metadata::tests::with_query;
 
     fn table(strings: &[&str]) -> Vec<u8> {
-        // Type, length, handle, count.
+        // The bytes are type, length, handle and count.
         let mut table = vec![11, 5, 0, 0x0e, u8::try_from(strings.len()).unwrap()];
         for string in strings {
             table.extend_from_slice(string.as_bytes());

@@ -1,5 +1,5 @@
-//! The type of a source of node documents, its query and its answer. Each source is one file with
-//! one [`Source`], and `mod.rs` lists them.
+//! The type of a source of node documents, the query to it and its answer. Each source is a file
+//! with one [`Source`], and `mod.rs` lists them.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::document::Found;
 use super::platform::Platforms;
 use crate::machine::Machine;
 
-/// A kind of place where a node document can come from.
+/// A kind of place from which a node document can be read.
 pub(super) struct Source {
     /// Its name in the recipe.
     pub(super) name: MetadataSource,
@@ -26,41 +26,41 @@ impl fmt::Debug for Source {
     }
 }
 
-/// What a source needs to know about the machine and the query.
+/// The facts about the machine and the query that a source needs.
 pub(super) struct Query<'a> {
     /// This machine.
     pub(super) machine: &'a Machine,
-    /// The server of the source `url`.
+    /// The server that the source `url` queries.
     pub(super) url: Option<&'a Url>,
     /// The platforms on which the machine runs.
     pub(super) platforms: &'a Platforms,
-    /// Whether the node has a document already. A node that is set up starts without any server.
+    /// Whether the node already has a document. A node that is set up starts without any server.
     pub(super) known: bool,
     /// How long to wait for a server.
     pub(super) patience: Patience,
-    /// The URL of metadata services.
+    /// The base URL of metadata services.
     pub(super) services: &'a Url,
-    /// Called with the reason why a source waits.
+    /// A function that is called with the reason why a source waits.
     pub(super) waiting: &'a dyn Fn(&str),
 }
 
-/// How long a source queries a server that does not answer.
+/// How long a source keeps querying a server that does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
     /// As long as a network may need to come up.
     Boot,
-    /// Once, with a short limit: firstboot only compares this source's document with that of
-    /// another.
+    /// Once, with a short time limit: firstboot only compares this source's document with a
+    /// document from a different source.
     Compare,
 }
 
-/// A network card may get its address by DHCP only minutes after the link is up: a switch port with
+/// A network card may get its address from DHCP minutes after the link comes up: a switch port with
 /// spanning tree forwards nothing for 50 s, and DHCP's retries can add a minute (RFC 2131, 4.1).
 const SLOW_NETWORK: Duration = Duration::from_secs(150);
 const COMPARE: Duration = Duration::from_secs(2);
 
 impl Patience {
-    /// How long to query a server before the next source.
+    /// How long to query a server before the next source is tried.
     pub(super) fn limit(self) -> Duration {
         match self {
             Self::Boot => SLOW_NETWORK,
@@ -70,7 +70,7 @@ impl Patience {
 }
 
 impl Query<'_> {
-    /// Why a source of this platform is not queried, or `None` if it is.
+    /// Why a source of this platform is not queried, or `None` if it is queried.
     pub(super) fn not_on(&self, platform: Platform) -> Option<Answer> {
         if self.known {
             return Some(Answer::NotAsked(KNOWN.to_owned()));
@@ -79,7 +79,7 @@ impl Query<'_> {
     }
 }
 
-/// Why a set-up node queries no server.
+/// Why a node that is already set up queries no server.
 pub(super) const KNOWN: &str = "this node has a document already";
 
 /// The answer of a source.
@@ -99,7 +99,7 @@ impl From<Found> for Answer {
     }
 }
 
-/// An identifier from outside, for messages: its first printable characters.
+/// Shortens an identifier from outside for messages, to its first printable characters.
 pub(super) fn shown(bytes: impl AsRef<[u8]>) -> String {
     let graphic = bytes.as_ref().iter().filter(|byte| byte.is_ascii_graphic());
     graphic.take(64).map(|byte| char::from(*byte)).collect()

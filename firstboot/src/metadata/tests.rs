@@ -1,4 +1,4 @@
-//! Tests the search over the sources, and the metadata services with servers that refuse requests
+//! Tests the search over the sources. Tests the metadata services with servers that refuse requests
 //! as the real ones do.
 
 mod server;
@@ -9,7 +9,7 @@ use super::*;
 const FIRST: &str = r#"{"payloadType":"t","payload":"Zmlyc3Q=","signatures":[]}"#;
 const OTHER: &str = r#"{"payloadType":"t","payload":"b3RoZXI=","signatures":[]}"#;
 
-/// Calls a function with a query from a machine on no known platform.
+/// Calls a function with a query of a machine on no known platform.
 pub(super) fn with_query<T>(act: impl FnOnce(&Query<'_>) -> T) -> T {
     let (machine, platforms) = (Machine::default(), Platforms::default());
     let services = Url::parse("http://127.0.0.1:1/").unwrap();

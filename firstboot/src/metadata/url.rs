@@ -1,6 +1,6 @@
-//! An HTTP or HTTPS server. The query names the machine, and the server answers with its document,
-//! which only its signature protects. Over plain HTTP an eavesdropper gets the node's keys:
-//! docs/security.md.
+//! An HTTP or HTTPS server. The query identifies the machine, and the server answers with the
+//! machine's document, which is protected only by its signature. Over plain HTTP an eavesdropper
+//! gets the node's keys: docs/security.md.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ pub(super) const SOURCE: Source = Source {
     find,
 };
 
-/// The pauses between attempts, for a network that has just come up or a server that is just
-/// starting. Afterwards systemd restarts firstboot, without a limit.
+/// The pauses between attempts, for a network that has just come up or a server that is still
+/// starting. After the last attempt systemd restarts firstboot, without a limit.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
-/// Requests `node.json` in the recipe's folder. The query names this machine.
+/// Requests `node.json` in the recipe's folder. The query identifies this machine.
 fn find(query: &Query<'_>) -> Result<Answer> {
     let Some(base) = query.url else {
         return Ok(Answer::NotAsked("the recipe names no url".to_owned()));
@@ -39,7 +39,7 @@ fn find(query: &Query<'_>) -> Result<Answer> {
     get(&url, query)
 }
 
-/// Gets a document. Repeats the request after errors that may pass.
+/// Gets a document. Repeats the request after errors that may be temporary.
 pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<Answer> {
     if query.known {
         return Ok(Answer::NotAsked(KNOWN.to_owned()));
@@ -75,7 +75,7 @@ async fn patiently(url: &Url, place: &str, query: &Query<'_>) -> Result<Vec<u8>>
 }
 
 async fn attempt(client: &Client, url: &Url, place: &str) -> Result<Vec<u8>, Trouble> {
-    // A server may not know a new machine yet.
+    // The server may not know a new machine yet.
     send(client.get(url.clone()), place)
         .await?
         .success(place, &[StatusCode::NOT_FOUND])

@@ -1,6 +1,6 @@
-//! guestinfo of a VMware machine: values that the hypervisor stores for the guest. open-vm-tools
-//! reads them. The other way is an I/O port of the hypervisor, which needs a privileged
-//! instruction.
+//! guestinfo of a VMware machine: values that the hypervisor stores for the guest. firstboot reads
+//! them through open-vm-tools. The alternative is an I/O port of the hypervisor, which needs a
+//! privileged instruction.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,11 +20,11 @@ pub(super) const SOURCE: Source = Source {
 
 const KEY: &str = "guestinfo.userdata";
 
-/// How long the hypervisor may take for its answer.
+/// How long the hypervisor may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The programs that read guestinfo. If only root may read it (`guest_rpc.rpci.auth.cmd.info-get`),
-/// vmware-rpctool fails (vmware/open-vm-tools#690), so vmtoolsd comes first.
+/// The programs that read guestinfo. vmtoolsd is tried first: if only root may read guestinfo
+/// (`guest_rpc.rpci.auth.cmd.info-get`), vmware-rpctool fails (vmware/open-vm-tools#690).
 const TOOLS: [&[&str]; 2] = [&["vmtoolsd", "--cmd"], &["vmware-rpctool"]];
 
 fn find(query: &Query<'_>) -> Result<Answer> {
@@ -104,7 +104,7 @@ async fn value(tool: &[&str], key: &str) -> Result<Value> {
         status.success(),
         "`{program} \"{command}\"` failed ({status}): {said}"
     );
-    // cloud-init replaces a value that it has read with this one.
+    // cloud-init replaces each value that it has read with this text.
     let is_empty = matches!(text.trim_ascii(), b"" | b"---");
     Ok(if is_empty {
         Value::Empty

@@ -1,7 +1,7 @@
 //! A node with a new disk returns to its cluster by itself: firstboot removes its old member, adds
-//! the node as a learner, starts etcd with the member list as it then is, and promotes the learner
+//! the node as a learner, starts etcd with the member list of that moment, and promotes the learner
 //! to a voter when it is in sync. `observe` queries, `plan` decides on the next step, and this
-//! module writes the step to the journal and takes it.
+//! module writes the step to the journal and executes it.
 
 mod observe;
 mod plan;
@@ -24,7 +24,7 @@ use observe::observe;
 use plan::{Plan, plan};
 pub(crate) use promote::{learner, vote};
 
-/// How far a round has come.
+/// The result of a round.
 #[derive(Debug)]
 pub(crate) enum JoinProgress {
     /// etcd may not start yet, for this reason.
@@ -43,7 +43,7 @@ pub(crate) struct Rebuild {
 }
 
 impl Rebuild {
-    /// Begins the return, and probes the network for a second machine in the background.
+    /// Starts the return, and probes the network for a second machine in the background.
     pub(crate) fn new(identity: &Identity, peer_client: PeerClient) -> Self {
         let alone = duplicate::ask(identity.node.address);
         Self {
@@ -54,7 +54,7 @@ impl Rebuild {
         }
     }
 
-    /// Takes as many steps as possible. `living` are the clusters that answer on the peer ports.
+    /// Executes as many steps as possible. `living` are the clusters that answer on the peer ports.
     pub(crate) async fn round(
         &mut self,
         identity: &Identity,
@@ -68,8 +68,8 @@ impl Rebuild {
         }
     }
 
-    /// Observes and takes one step; returns none after a step that succeeded. A failed step is not
-    /// an error: etcd may have executed it anyway, and the next round sees whether it did.
+    /// Observes, and executes one step; returns none after a step that succeeded. A failed step is
+    /// not an error: etcd may have executed it anyway, and the next round observes whether it did.
     async fn step(
         &mut self,
         identity: &Identity,
@@ -94,7 +94,7 @@ impl Rebuild {
         let done = match (step, helper) {
             (Plan::Wait(why), _) => return Ok(Some(JoinProgress::Wait(why))),
             (Plan::DuplicateMember(why), _) => {
-                // A machine in the same network is found by its hardware address, without a wait.
+                // A machine in the same network is found by its hardware address, without waiting.
                 self.alone.now()?;
                 self.rival.still_suspected(&why)?;
                 return Ok(Some(JoinProgress::Wait(why)));
@@ -104,8 +104,8 @@ impl Rebuild {
                 return Ok(Some(JoinProgress::Join(start)));
             }
             (Plan::Remove(member), Some(helper)) => {
-                // This node may have waited for days, and all that it knows about the other machine
-                // is a closed connection.
+                // This node may have waited for days, and a closed connection is all that it knows
+                // about the other machine.
                 self.alone.now()?;
                 let line = format!(
                     "removing the member {member:x}, which this node was before it lost its data"
@@ -138,7 +138,7 @@ impl Rebuild {
     }
 }
 
-/// Writes to the journal how etcd joins the cluster.
+/// Records in the journal how etcd joins the cluster.
 fn join(
     identity: &Identity,
     journal: &mut Journal,
@@ -156,7 +156,7 @@ fn join(
     Ok(start)
 }
 
-/// Removes the member through another member.
+/// Removes the member with a request to another member.
 async fn remove(url: &str, member: u64, credentials: &Credentials) -> Result<()> {
     let client = Client::connect(url, credentials).await?;
     client.remove(member).await

@@ -1,4 +1,4 @@
-//! Observes this node and the members of its cluster.
+//! Queries this node and the members of its cluster.
 
 use anyhow::{Context as _, Result};
 use nix::sys::statvfs::statvfs;
@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, others};
 use crate::paths;
 
-/// What this node offers, and what the others report.
+/// What this node has to offer, and what the others report.
 pub(super) async fn observe(
     identity: &Identity,
     peer_client: &PeerClient,

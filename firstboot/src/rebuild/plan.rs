@@ -1,11 +1,11 @@
-//! How a node with an empty disk joins its running cluster again, as a pure function: from the
-//! reports of the members to the next step. firstboot observes everything again after each step, so
-//! it notices a step that etcd executed but did not confirm.
+//! How a node with an empty disk returns to its running cluster, as a pure function from the
+//! members' reports to the next step. firstboot observes everything again after each step, so it
+//! notices a step that etcd executed but did not confirm.
 //!
-//! etcd's own checks (server/etcdserver/server.go) refuse too late or too vaguely for an operator,
-//! so each of them has its equivalent here, before anything changes. The old member is removed
-//! before the new one is added: etcd refuses two members with one peer URL, and if the dead member
-//! were still listed, the new one would raise the quorum.
+//! etcd's own checks (server/etcdserver/server.go) refuse too late, or too vaguely for an operator,
+//! so each of them has an equivalent here, which runs before anything changes. The old member is
+//! removed before the new one is added: etcd refuses two members with the same peer URL, and if the
+//! dead member were still listed, the new one would raise the quorum.
 
 use std::collections::BTreeSet;
 
@@ -16,22 +16,22 @@ use crate::etcd::Member;
 use crate::membership::{Peer, find_duplicate, own, own_names, place, same_member_list, versions};
 use crate::reason::{Reason, ReasonId};
 
-/// What firstboot observed.
+/// The observed state of the cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Observed {
     /// The name of this node.
     pub(crate) name: Label,
     /// Its peer URL.
     pub(crate) peer_url: String,
-    /// The version of its etcd.
+    /// The version of etcd that its nodes run.
     pub(crate) version: EtcdVersion,
     /// Bytes free for its data.
     pub(crate) free: u64,
-    /// The member id with which this disk was added; that member has never started.
+    /// The id of the member that was added for this disk and has never started.
     pub(crate) added: Option<u64>,
-    /// The members that answered through raft.
+    /// The members that answered, as confirmed through raft.
     pub(crate) peers: Vec<Peer>,
-    /// The clusters of all members that run etcd, with or without a quorum.
+    /// The clusters of all members that run etcd, whether they have a quorum or not.
     pub(crate) clusters: BTreeSet<u64>,
 }
 
@@ -40,23 +40,23 @@ pub(crate) struct Observed {
 pub(crate) enum Plan {
     /// Wait, for this reason.
     Wait(Reason),
-    /// Another machine seems to run this node's member, or did a moment ago; the text names the
-    /// witness.
+    /// Another machine seems to run this node's member, or seemed to until a moment ago; the text
+    /// names the witness.
     DuplicateMember(Reason),
-    /// Remove the member that this node was.
+    /// Remove this node's former member.
     Remove(u64),
     /// Add this node as a learner to this cluster.
     Add(u64),
-    /// Start etcd as a member of this list of names and peer URLs.
+    /// Start etcd as one of the members in this list of names and peer URLs.
     Join(Vec<(String, String)>),
 }
 
-/// Free space that a joining member needs in addition to the database: for its write-ahead log and
-/// the snapshot it receives.
+/// Free space that a joining member needs in addition to the size of the database: for its
+/// write-ahead log and for the snapshot that it receives.
 const ROOM: u64 = 256 << 20;
 
-/// How many seconds a node's clock may be off: leases and certificates depend on it. etcd warns
-/// from one second on, which is the resolution of the date of a page.
+/// By how many seconds a node's clock may be off: leases and certificates depend on the clock. etcd
+/// warns from one second on, which is also the resolution of the date of an HTTP answer.
 const CLOCK: i64 = 5;
 
 /// The rule.
@@ -165,9 +165,9 @@ fn ambiguous(observed: &Observed, own: &[&Member]) -> Plan {
     )
 }
 
-/// The message if another member answers at a member's address. Several clusters may share a CA,
-/// and an address may go to another machine: a node that is added to the wrong cluster is missing
-/// in its own.
+/// The message for an address of a member at which a different member answers. Several clusters may
+/// share a CA, and an address may be reassigned to a different machine: a node that is added to the
+/// wrong cluster is then missing from its own.
 fn wrong_responder(peers: &[Peer]) -> Option<String> {
     peers.iter().find_map(|peer| {
         let own = peer.members.iter().find(|member| member.id == peer.member_id)?;
@@ -192,7 +192,8 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     if let Some(why) = other_versions(observed) {
         return Some(ReasonId::EtcdVersion.because(why));
     }
-    // If a single clock differs, that member is wrong; if all differ, this node is.
+    // If only one member's clock differs, that clock is wrong; if all clocks differ, this node's
+    // clock is wrong.
     let off = observed
         .peers
         .iter()
@@ -223,8 +224,9 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     })
 }
 
-/// Why this node's etcd may not run with the versions of the others, or none if it may. A step to
-/// another minor needs the version of every member: one that is down may be too old.
+/// Why this node's etcd may not run with the versions of the other members, or none if it may. A
+/// step to a different minor version requires that the version of every member is known: a member
+/// that is down may be too old.
 fn other_versions(observed: &Observed) -> Option<String> {
     let (own, peers) = (observed.version, &observed.peers);
     if let Some(obstacle) = upgrade::obstacle(own, Entry::Join, &versions(peers)) {
@@ -246,8 +248,8 @@ fn other_versions(observed: &Observed) -> Option<String> {
     ))
 }
 
-/// `initial-cluster`. A member that never started has no name yet. It gets any name except this
-/// node's, by which etcd finds itself in the list.
+/// The value of `initial-cluster`. A member that never started has no name yet. It gets any name
+/// except this node's, because etcd finds itself in the list by its name.
 fn names(observed: &Observed, peer: &Peer) -> Vec<(String, String)> {
     let named = peer.members.iter().flat_map(|member| {
         let own = member.peer_urls.contains(&observed.peer_url);

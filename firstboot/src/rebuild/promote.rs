@@ -11,11 +11,12 @@ use crate::journal::{Event, Journal, NodeState};
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 use crate::output::say;
 
-/// How long one voter may take: shorter than a call's limit, since a voter may be down.
+/// How long a call to one voter may take. It is shorter than a call's usual limit, because the
+/// voter may be down.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// The id of this node's member, if it is a learner according to the journal. Records that it will
-/// be promoted.
+/// The id of this node's member, if the member is a learner according to the journal. Records that
+/// it will be promoted.
 pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
     let Some(member) = state.added.filter(|_| !state.healthy) else {
@@ -28,12 +29,12 @@ pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
     Ok(Some(member))
 }
 
-/// Returns when this node is a voter.
+/// Returns once this node is a voter.
 ///
-/// It does not wait until etcd here serves clients: etcd does so only once it has published itself,
-/// and 3.5 repeats a publication that failed during the leader's snapshot only after seven seconds.
-/// But etcd must run, because a voter that is down weakens the quorum. firstboot takes an answer on
-/// etcd's peer port as the proof.
+/// It does not wait until etcd on this node serves clients: etcd does so only once it has published
+/// itself, and 3.5 repeats a publication that failed during the leader's snapshot only after seven
+/// seconds. But etcd must be running, because a voter that is down weakens the quorum. firstboot
+/// accepts an answer on etcd's peer port as proof of that.
 pub(crate) async fn vote(
     identity: &Identity,
     credentials: &Credentials,
@@ -58,10 +59,10 @@ pub(crate) async fn vote(
 }
 
 /// Any voter forwards the request to the leader, which refuses it until the learner is in sync. A
-/// member that is a voter already counts as promoted.
+/// member that is already a voter counts as promoted.
 ///
 /// # Errors
-/// The last voter's error. Every error is worth another attempt.
+/// The last voter's error. After every error another attempt may succeed.
 async fn promote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let mut last = Ok(());
     for other in identity
@@ -81,7 +82,7 @@ async fn promote(identity: &Identity, credentials: &Credentials, member: u64) ->
                 say("in sync: this node is a voter now");
                 return Ok(());
             }
-            // ErrMemberNotLearner: etcd executed an earlier request whose answer was lost.
+            // ErrMemberNotLearner: etcd executed an earlier request, whose answer was lost.
             Ok(Err(error))
                 if error
                     .to_string()

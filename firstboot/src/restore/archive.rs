@@ -1,4 +1,4 @@
-//! The archived data: kept until an operator deletes it.
+//! The archived data, which is kept until an operator deletes it.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use crate::reason::ReasonId;
 #[derive(Debug, PartialEq, Eq)]
 struct Aside {
     path: PathBuf,
-    /// The time in its name.
+    /// The time in the folder's name.
     at: PrimitiveDateTime,
 }
 
@@ -53,20 +53,20 @@ fn unusable(path: &Path, why: &str) -> anyhow::Error {
     refused(ReasonId::ArchiveUnusable.because(format!("{} {why}", path.display())))
 }
 
-/// One folder of the archive, for the operator.
+/// One folder of the archive, as shown to the operator.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Archived {
     path: PathBuf,
-    /// When the data was archived, as in RFC 3339.
+    /// The time at which the data was archived, as in RFC 3339.
     time: String,
     #[serde(skip)]
     at: OffsetDateTime,
     /// The size on the disk, in bytes.
     size: u64,
-    /// The id of the data's cluster, in hexadecimal digits, if the journal knows it.
+    /// The id of the data's cluster, in hexadecimal digits, if the journal contains it.
     cluster_id: Option<String>,
-    /// Whether `--rollback` restores it.
+    /// Whether `--rollback` would restore this data.
     rollback: bool,
 }
 
@@ -119,7 +119,7 @@ pub(super) fn table(archived: &[Archived]) -> Result<String> {
     archived.iter().map(line).collect()
 }
 
-/// Deletes folders that are older than this many days.
+/// Deletes the folders that are older than this many days.
 pub(super) fn prune(journal: &Journal, days: u64) -> Result<()> {
     let _lock = Lock::take()?;
     let now = time::OffsetDateTime::now_utc();
@@ -151,7 +151,8 @@ fn all() -> Result<Vec<Aside>> {
     Ok(all)
 }
 
-/// Parses a folder's name. firstboot's folders have the time in their names; others are ignored.
+/// Parses a folder's name. The names of firstboot's folders contain the time; other folders are
+/// ignored.
 fn parse(path: PathBuf) -> Option<Aside> {
     let name = path.file_name()?.to_str()?;
     let (_, time) = name.rsplit_once('-')?;

@@ -1,5 +1,5 @@
-//! Builds etcd's new data from the snapshot, with the etcdutl of the version that will run, next to
-//! the present data. The new data gets its final name only when all of it is durable.
+//! Builds etcd's new data from the snapshot, next to the present data, with the etcdutl of the
+//! version that will run. The new data gets its final name only when all of it is durable.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,20 +17,19 @@ use crate::output::say;
 use crate::paths;
 use crate::steps::selinux;
 
-/// How far the restored revision is above every revision that was observed: the limit for the
-/// number of writes that no member reported. etcd's guide to disaster recovery recommends this
-/// number.
+/// By how much the restored revision exceeds every observed revision. This limits the number of
+/// writes that no member reported. etcd's guide to disaster recovery recommends this number.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
-/// The bytes that etcdutl writes in addition to the database: two segments of the log, and
-/// rounding.
+/// The number of bytes that etcdutl writes in addition to the database: two segments of the log,
+/// and rounding.
 ///
 /// A manual restore may need 61 MiB less: it stops etcd first, and etcd then deletes its
-/// preallocated log segment of 64 MB. firstboot builds the data while etcd still runs, so that
-/// clients do not wait for the build, and never deletes a file of a running etcd.
+/// preallocated log segment of 64 MB. firstboot builds the data while etcd is still running, so
+/// that clients do not wait for the build, and it never deletes a file of a running etcd.
 const ROOM: u64 = 160 << 20;
 
-/// The inputs of a build, without those on which the members agree.
+/// The inputs of a build, except those on which the members agree.
 #[derive(Debug, Clone)]
 pub(super) struct DataDirBuilder {
     pub(super) cluster: ClusterDocument,
@@ -48,7 +47,7 @@ pub(super) fn can_raise(version: EtcdVersion) -> bool {
     }
 }
 
-/// The revision with which a restored cluster continues.
+/// The revision from which a restored cluster continues.
 pub(super) fn revision(mode: BootstrapMode, source: &SnapshotFile) -> u64 {
     match mode {
         BootstrapMode::Restore {
@@ -58,12 +57,12 @@ pub(super) fn revision(mode: BootstrapMode, source: &SnapshotFile) -> u64 {
     }
 }
 
-/// The folder in which the data of the cluster with this token is built.
+/// The folder in which the data for the cluster with this token is built.
 pub(super) fn folder(token: &str) -> PathBuf {
     Path::new(paths::RESTORE).join(token)
 }
 
-/// Checks that the disk has room for the data of a snapshot of this size.
+/// Checks that the disk has room for the data that is built from a snapshot of this size.
 pub(super) fn check_room(size: u64) -> Result<()> {
     let space =
         statvfs(paths::VOLUME).with_context(|| format!("cannot look at {}", paths::VOLUME))?;
@@ -81,7 +80,7 @@ pub(super) fn check_room(size: u64) -> Result<()> {
 }
 
 impl DataDirBuilder {
-    /// Builds the data for an epoch, unless it exists.
+    /// Builds the data for an epoch, unless it has already been built.
     pub(super) fn make(&self, epoch: &Epoch) -> Result<()> {
         let folder = folder(&epoch.token);
         if files::exists(&folder)? {
@@ -117,7 +116,7 @@ impl DataDirBuilder {
         files::rename(&part, &folder)
     }
 
-    /// The ids of the cluster and its members, which follow from the epoch.
+    /// The ids of the cluster and its members, which are derived from the epoch.
     fn ids(&self, epoch: &Epoch) -> String {
         let id = |name| {
             self.cluster
@@ -136,7 +135,7 @@ impl DataDirBuilder {
         )
     }
 
-    /// Checks that the snapshot is still the file that was verified.
+    /// Checks that the snapshot is still the same file that was verified.
     fn same_file(&self) -> Result<()> {
         let SnapshotFile {
             path,
@@ -176,7 +175,7 @@ impl DataDirBuilder {
             paths::ETCDCTL
         };
         let mut command = Command::new(program);
-        // Turns on the self-checks of etcd's programs (server/verify, since 3.5).
+        // Enables the self-checks of etcd's programs (server/verify, since 3.5).
         command.env("ETCDCTL_API", "3").env("ETCD_VERIFY", "all");
         command
             .args(["snapshot", "restore"])
@@ -206,7 +205,7 @@ impl DataDirBuilder {
     }
 }
 
-/// Deletes data that was built and never used. A downloaded snapshot stays.
+/// Deletes data that was built but never used. A downloaded snapshot is kept.
 pub(super) fn clear() -> Result<()> {
     let folder = Path::new(paths::RESTORE);
     if !files::exists(folder)? {

@@ -1,5 +1,5 @@
-//! Downloads the snapshot from a member that waits at the barrier (`--from PEER`), over the
-//! barrier's TLS, from an object store or from a web server. Resumes an interrupted download.
+//! Downloads the snapshot from a member that waits at the barrier (`--from PEER`) over the
+//! barrier's TLS, from an object store, or from a web server. Resumes an interrupted download.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use crate::output::say;
 use crate::reason::ReasonId;
 use crate::snapshot::remote::Remote;
 
-/// How long a download may receive no data.
+/// For how long a download may receive no data.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The pause between two attempts.
@@ -81,7 +81,7 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
     })
 }
 
-/// Downloads a snapshot from a store or web server, and compares it with its manifest.
+/// Downloads a snapshot from an object store or a web server, and compares it with its manifest.
 pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBuf> {
     let end = Instant::now() + patience;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -140,7 +140,8 @@ pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBu
     })
 }
 
-/// Waits until the member has an order to restore, and returns the digest of its snapshot.
+/// Waits until the member has an order for a restore, and returns the digest of the snapshot in
+/// that order.
 async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Result<Sha256> {
     let mut logged = false;
     loop {
@@ -174,7 +175,7 @@ async fn go_on(file: &mut Spool, mut answer: Response) -> Result<()> {
         .content_length()
         .context("the answer has no Content-Length")?;
     if file.length == 0 {
-        // There must be room for the snapshot, and for the data that is built from it.
+        // The disk must have room for the snapshot and for the data that is built from it.
         build::check_room(2 * left)?;
     }
     let end = file.length + left;

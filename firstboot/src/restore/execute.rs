@@ -1,5 +1,5 @@
-//! Executes an order to restore, either in the command itself or in the next `firstboot run` after
-//! a power cut.
+//! Executes an order for a restore: in the command itself, or after a power cut in the next
+//! `firstboot run`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,25 +19,26 @@ use crate::lock::Lock;
 use crate::output::say;
 use crate::{paths, release};
 
-/// The minimum time to wait for the others after a power cut: not all machines boot equally fast.
+/// The minimum time to wait for the other members after a power cut, because not all machines boot
+/// equally fast.
 const AFTER_A_BOOT: Duration = Duration::from_secs(120);
 
-/// How a restore ends.
+/// The outcome of a restore.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// etcd may start with the new data.
     Swapped(String),
-    /// The restore was given up for this reason, and etcd may start with its previous data.
+    /// The restore was abandoned for this reason, and etcd may start with its previous data.
     GivenUp(anyhow::Error),
     /// firstboot.service continues.
     HandedOver,
 }
 
-/// Resumes a restore that a power cut interrupted, if there was one.
+/// Resumes a restore that was interrupted by a power cut, if there is one.
 pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     let folder = Path::new(paths::RESTORE);
-    // Earlier versions kept the folder where etcd could replace it. If the folder does not belong
-    // to root, firstboot did not create its content.
+    // In earlier versions etcd could replace the folder. If the folder does not belong to root,
+    // firstboot did not create its content.
     if files::look(folder)?
         .is_some_and(|there| there.owner != files::ROOT || there.kind != files::Kind::Directory)
     {
@@ -58,9 +59,9 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     Ok(())
 }
 
-/// If the restore waits for no other member, the agreement is known in advance, and firstboot
-/// builds the new data while etcd still runs. `prepare` finds that data, or builds it if another
-/// firstboot was running meanwhile.
+/// If the restore does not wait for any other member, the agreement is known in advance, so
+/// firstboot builds the new data while etcd is still running. `prepare` finds that data, or builds
+/// it if another firstboot was running in the meantime.
 pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     let alone = LocalState::of_order(state, cluster, own, order)
@@ -81,7 +82,7 @@ pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOr
     build.make(&epoch).inspect_err(|_| clean())
 }
 
-/// The builder of the new data; none for a rollback.
+/// The builder of the new data, or none for a rollback.
 fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirBuilder>> {
     let own = identity
         .cluster
@@ -140,7 +141,7 @@ fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<Outcome> {
     Ok(Outcome::GivenUp(why))
 }
 
-/// Removes what an interrupted restore left before it wrote its order to the journal.
+/// Removes what an interrupted restore left behind before it wrote its order to the journal.
 pub(super) fn clear(state: &NodeState) {
     if state.order.is_none()
         && let Ok(_lock) = Lock::take()
@@ -149,15 +150,15 @@ pub(super) fn clear(state: &NodeState) {
     }
 }
 
-/// Removes the data that was built for abandoned epochs, and a downloaded snapshot. If that fails,
-/// the files take up space until the next restore removes them.
+/// Removes the data that was built for abandoned epochs, and a downloaded snapshot. If this fails,
+/// the files occupy space until the next restore removes them.
 fn clean() {
     if let Err(error) = files::remove_all(Path::new(paths::RESTORE)) {
         say(format!("{error:#}"));
     }
 }
 
-/// Meets the others at the barrier, and returns the swap that they agreed on.
+/// Meets the other members at the barrier, and returns the swap on which all of them agreed.
 fn negotiate(
     identity: &Identity,
     journal: &mut Journal,
@@ -189,7 +190,7 @@ fn negotiate(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // The end of the runtime closes the port and all its connections: etcd needs the port.
+    // Shutting down the runtime closes the port and all its connections: etcd needs the port.
     let agreed = runtime.block_on(async {
         let session = RestoreSession::new(Arc::new(prepare.clone()), file, patience, at_terminal)?;
         barrier::negotiate(identity, journal, memory, Some(session)).await
@@ -204,7 +205,7 @@ fn negotiate(
             ));
         }
     };
-    // The others may have begun an earlier epoch than the last one that was prepared.
+    // The other members may have begun an epoch that is earlier than the one prepared last.
     prepare(&epoch)?;
     let aside = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path("before-restore"))
@@ -220,7 +221,7 @@ fn negotiate(
     Ok(Ok(exchange))
 }
 
-/// The swap by which etcd gets the data of the epoch. The previous data moves to `aside`.
+/// The swap that gives etcd the data of this epoch. The previous data moves to `aside`.
 fn data_swap(
     identity: &Identity,
     order: &RestoreOrder,
@@ -279,7 +280,7 @@ fn data_swap(
     })
 }
 
-/// Makes sure that the data for an epoch exists.
+/// Ensures that the data for an epoch exists.
 fn prepare(
     build: Option<&DataDirBuilder>,
     archived: Option<&ArchivedData>,

@@ -1,9 +1,9 @@
 //! `firstboot restore`: restores every member from one snapshot, and keeps the previous data.
 //!
-//! firstboot verifies the file while etcd still runs. Then etcd stops, and the members meet at the
-//! barrier, on etcd's peer port. A member with the same order as all others builds its new data
-//! next to the old data and announces that it is ready. Only when all are ready does each member
-//! swap its data. After any failure before the swap etcd runs with its previous data.
+//! firstboot verifies the file while etcd is still running. Then etcd stops, and the members meet
+//! at the barrier, on etcd's peer port. If all members have the same order, each builds its new
+//! data next to the old data and announces that it is ready. Each member swaps its data only once
+//! all are ready. After any failure before the swap etcd runs with its previous data.
 
 mod archive;
 mod build;
@@ -85,8 +85,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |now| now.as_secs())
         + options.deadline;
-    // The unit starts etcd in the end, with the old data or the new, and continues where this
-    // process stops.
+    // In the end the unit starts etcd, with either the old or the new data, and continues where
+    // this process stops.
     let outcome = operator::with_journal(|journal| {
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
         execute(&identity, journal, true)
@@ -122,7 +122,7 @@ fn finish(outcome: Outcome, identity: &Identity, patience: Duration) -> Result<(
     }
 }
 
-/// Chooses between a rollback to the archived data and a restore of a snapshot.
+/// Chooses between a rollback to the archived data and a restore from a snapshot.
 fn choose_source(
     options: &Options,
     identity: &Identity,
@@ -149,7 +149,7 @@ fn choose_source(
     }
 }
 
-/// The members that the restore does not wait for.
+/// The members for which the restore does not wait.
 fn without(options: &Options, identity: &Identity, state: &NodeState) -> Result<BTreeSet<Label>> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     if options.solo {

@@ -1,4 +1,4 @@
-//! The plan of a restore, for the operator.
+//! The plan of a restore, as shown to the operator.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::identity::Identity;
 use crate::journal::{NodeState, SnapshotFile};
 use crate::output::say;
 
-/// The mode for a restore of this snapshot, with the newest revision that any member knows.
+/// The mode for a restore of this snapshot, given the newest revision that any member knows.
 pub(super) fn mode(
     keep_revision: bool,
     identity: &Identity,
@@ -48,7 +48,8 @@ pub(super) fn mode(
     })
 }
 
-/// The newest revision that any member reports. A member reports it without a quorum as well.
+/// The newest revision that any member reports. A member reports its revision even without a
+/// quorum.
 fn newest(cluster: &ClusterDocument) -> Result<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -81,27 +82,28 @@ fn newest(cluster: &ClusterDocument) -> Result<u64> {
 pub(super) struct Planned {
     node: Label,
     cluster: Label,
-    /// What the node will do.
+    /// The actions of the node.
     action: String,
     snapshot: Option<PlannedSnapshot>,
-    /// The id of the cluster now, in hexadecimal digits.
+    /// The id of the present cluster, in hexadecimal digits.
     cluster_id: Option<String>,
-    /// The cluster afterwards.
+    /// The cluster after the restore.
     then: String,
     /// The members that take part.
     members: Vec<Label>,
-    /// The members that do not.
+    /// The members that do not take part.
     without: Vec<Label>,
 }
 
-/// The snapshot of a restore.
+/// The snapshot that is restored.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct PlannedSnapshot {
     path: PathBuf,
     sha256: String,
     revision: u64,
-    /// The revision that the new cluster exceeds; none if it continues with the snapshot's.
+    /// The revision that the new cluster exceeds, or none if it continues with the snapshot's
+    /// revision.
     raised_above: Option<u64>,
     /// The newest revision that any member knows.
     newest_observed: Option<u64>,
@@ -123,7 +125,7 @@ impl PlannedSnapshot {
     }
 }
 
-/// Makes the plan. Refuses one for which the disk has no room.
+/// Makes the plan. Refuses a restore for which the disk has no room.
 pub(super) fn plan(
     identity: &Identity,
     state: &NodeState,
@@ -165,8 +167,8 @@ fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
                 .unwrap_or_default();
             format!("{cluster:x} again{member}, from {}", aside.path.display())
         }
-        // If the ids were known before, two restores of one file would make one cluster with two
-        // histories.
+        // If the ids were known in advance, two restores of the same file would create one cluster
+        // with two histories.
         (BootstrapMode::Restore { snapshot, .. }, _) => format!(
             "a new one, token {cluster}-r-{}-…; the members draw the rest of the token when all have the order. firstboot \
              prints the ids, which follow from the token, before it replaces any data",

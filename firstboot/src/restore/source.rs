@@ -1,4 +1,4 @@
-//! Gets the snapshot and verifies it, while etcd runs.
+//! Gets the snapshot and verifies it while etcd is running.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::snapshot::decode::{Locked, decode, is_encoded};
 use crate::snapshot::examine::{self, Digest, Hash};
 use crate::snapshot::remote::Remote;
 
-/// The snapshot on this node's disk, verified.
+/// The verified snapshot on this node's disk.
 pub(super) fn get(
     options: &Options,
     identity: &Identity,
@@ -58,7 +58,8 @@ pub(super) fn get(
     })
 }
 
-/// The refusal of a snapshot that cannot be opened: another attempt changes nothing.
+/// The refusal of a snapshot that cannot be opened, because another attempt would have the same
+/// result.
 fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
     let scheme = path
         .to_str()
@@ -73,7 +74,7 @@ fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
     ))
 }
 
-/// The path of the plain snapshot: downloaded, decrypted and decompressed where needed.
+/// The path of the plain snapshot, which is downloaded, decrypted and decompressed first if needed.
 fn plain(
     path: &Path,
     options: &Options,

@@ -14,8 +14,8 @@ use crate::files::{self, DesiredDir, Dir, ROOT};
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// The number of bytes after which the free space is checked again: etcd still runs on the same
-/// volume.
+/// The number of bytes after which the free space is checked again, because etcd is still running
+/// on the same volume.
 const STEP: u64 = 16 << 20;
 
 /// The unfinished file. Dropping it deletes the file.
@@ -34,7 +34,7 @@ impl Spool {
         let begin = || -> io::Result<File> {
             let folder = Dir::open(Path::new(paths::RESTORE))?;
             let name = unfinished.file_name().unwrap_or_default();
-            // A crash may have left such a file.
+            // A crash may have left this file behind.
             folder.remove(name)?;
             folder.create(name)
         };
@@ -48,7 +48,7 @@ impl Spool {
         })
     }
 
-    /// Checks the digest, and names the file by it.
+    /// Checks the digest, and renames the file to a name with the digest.
     pub(super) fn finish(self, wanted: Option<&Sha256>) -> Result<PathBuf> {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.hasher.clone().finish().as_ref());
@@ -70,7 +70,7 @@ impl Spool {
 impl Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.length >= self.checked {
-            // There must be room for the next bytes, and for the data that is built from the
+            // The disk must have room for the next bytes and for the data that is built from the
             // snapshot.
             build::check_room(self.length + STEP)
                 .map_err(|error| io::Error::other(format!("{error:#}")))?;

@@ -1,5 +1,5 @@
-//! Swaps etcd's data by two renames. The disk shows which of them are done, so firstboot can finish
-//! the swap after a power cut.
+//! Swaps etcd's data with two renames. The folders on the disk show which renames are done, so
+//! firstboot can finish the swap after a power cut.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::files::{self, DesiredDir, ROOT};
 use crate::journal::DataSwap;
 use crate::paths;
 
-/// The renames that remain, in this order.
+/// The remaining renames, in this order.
 #[derive(Debug, PartialEq, Eq)]
 enum RemainingRenames {
     Both,
@@ -17,7 +17,7 @@ enum RemainingRenames {
     Nothing,
 }
 
-/// Determines the renames that remain from which of three folders exist: the new data at its first
+/// Determines the remaining renames from the existence of three folders: the new data at its first
 /// path, etcd's data, and the archived data.
 fn remaining_renames(
     from: bool,
@@ -37,7 +37,7 @@ fn remaining_renames(
     }
 }
 
-/// Does the renames that remain.
+/// Executes the remaining renames.
 pub(super) fn finish(exchange: &DataSwap) -> Result<()> {
     finish_at(
         exchange,
@@ -108,7 +108,8 @@ mod tests {
         }
     }
 
-    /// Power may fail before, between and after the renames. Each state leads to the same result.
+    /// Power may fail before, between and after the renames. Every intermediate state leads to the
+    /// same result.
     #[test]
     fn an_interrupted_swap_can_be_finished_or_undone() {
         let owner = (

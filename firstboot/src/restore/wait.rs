@@ -1,4 +1,4 @@
-//! Waits after the swap until the cluster has a quorum, and says which members are missing.
+//! Waits after the swap until the cluster has a quorum, and reports which members are missing.
 
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
     })
 }
 
-/// The members whose etcd does not answer as a member of this cluster.
+/// The members whose etcd does not answer, or does not answer as a member of this cluster.
 async fn missing(members: &[Member], cluster: u64, credentials: &Credentials) -> Vec<String> {
     let mut asked = JoinSet::new();
     for member in members.iter().cloned() {

@@ -1,5 +1,5 @@
-//! Decides which certificates of a document a member may install at once, and which wait for the
-//! other members.
+//! Decides which certificates of a document a member may install at once, and which must wait for
+//! the other members.
 
 use std::collections::BTreeSet;
 
@@ -13,12 +13,13 @@ fn pairs(tls: &NodeTls) -> [&KeyPair; 3] {
     [&tls.server, &tls.peer, &tls.client]
 }
 
-/// Whether the certificates are the same, regardless of the CAs.
+/// Whether the certificates are the same, whatever the CAs are.
 pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     pairs(one) == pairs(other)
 }
 
-/// The CAs among these that signed the certificates, or none if one certificate has another signer.
+/// The CAs among these that signed the certificates, or none if a certificate was signed by a CA
+/// that is not among them.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     pairs(tls)
         .into_iter()
@@ -27,8 +28,8 @@ pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeS
 }
 
 /// The certificates and CAs for the disk of a member that works with the `installed` ones and has a
-/// new `document`. It trusts the CAs of both. Certificates by a new CA are deferred until all other
-/// members trust that CA; they trust those that were `cleared`.
+/// new `document`. The member trusts the CAs of both. Certificates of a new CA are deferred until
+/// all other members trust that CA; the CAs that they already trust are `cleared`.
 pub(super) fn interim_certificates(
     document: &NodeTls,
     installed: &NodeTls,
@@ -87,7 +88,7 @@ mod tests {
             let shown = interim_certificates(&document, &held, &names(&new)).unwrap();
             assert!(same_pairs(&shown, &new));
             assert_eq!(names(&shown), names(&held), "every CA is still trusted");
-            // Half of them may be installed already.
+            // Some of the new certificates may be installed already.
             let half = NodeTls {
                 server: new.server.clone(),
                 ..held.clone()
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn a_renewal_by_the_same_ca_does_not_wait() {
         let old = issued_in(2020).tls;
-        // The same CA with the two pairs swapped, so that both change.
+        // The CA stays the same. The two pairs are swapped, so that both change.
         let renewed = NodeTls {
             server: old.peer.clone(),
             peer: old.server.clone(),

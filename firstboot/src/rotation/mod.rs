@@ -1,9 +1,9 @@
-//! Replaces a CA under a running cluster. Each member trusts the new CA in addition to the old one
-//! as soon as its document has it, presents certificates of the new CA once all others trust it,
-//! and stops trusting the old CA when no member presents a certificate of it. The nodes may get
-//! their documents in any order. `interim` decides which certificates are on the disk meanwhile,
-//! `tls_probe` reads what a running etcd trusts and presents, and `plan` decides on the next step.
-//! This module writes the step to the journal and takes it.
+//! Replaces a CA in a running cluster. Each member trusts the new CA in addition to the old one as
+//! soon as its document contains the new CA, presents certificates of the new CA once all others
+//! trust it, and stops trusting the old CA when no member presents a certificate of it any more.
+//! The nodes may get their documents in any order. `interim` decides which certificates are on the
+//! disk in the meantime, `tls_probe` reads what a running etcd trusts and presents, and `plan`
+//! decides on the next step. This module writes the step to the journal and executes it.
 
 mod interim;
 mod observe;
@@ -30,13 +30,13 @@ use observe::{member, observe};
 use plan::{Plan, plan};
 use trust_bundle::{TrustBundle, list};
 
-/// The pause between two observations: a tenth of the time without progress, within these limits.
-/// The others may take days.
+/// The pause between two observations: a tenth of the time since the last progress, within these
+/// limits. The other members may take days.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
-/// Defers the document's certificates that the other members may not trust yet, if this node has
-/// other certificates that work meanwhile: a member has the installed ones, a new node those that
-/// came with the document.
+/// Defers those certificates of the document that the other members may not trust yet, if this node
+/// has other certificates that work in the meantime: a member has the installed ones, and a new
+/// node has those that came with the document.
 pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let installed = if state.begun.is_some() {
@@ -51,7 +51,7 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     let meanwhile = installed
         .filter(works)
         .or_else(|| identity.node.before.clone().filter(works));
-    // Faults of the document itself are reported later.
+    // Faults in the document itself are reported later.
     if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.node.tls)) {
         identity.tls =
             interim::interim_certificates(&identity.node.tls, &meanwhile, &state.cleared)?;
@@ -60,8 +60,8 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
 }
 
 /// Whether the other members no longer trust the certificates that this node still presents, but
-/// trust those in its document. This happens to a node that is rebuilt during a rotation: between
-/// its removal and its return it is not a member, so the others complete the rotation without it.
+/// trust those in its document. This happens if a node is rebuilt during a rotation: between its
+/// removal and its return it is not a member, so the others complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.node.tls) {
         return Ok(false);
@@ -93,7 +93,7 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
     defer_certificates(identity, journal)
 }
 
-/// The CAs that this node knows, and those that signed the document's certificates.
+/// The CAs that this node knows, and the CAs that signed the document's certificates.
 fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     let known = TrustBundle::read(&identity.tls.ca)?;
     let next = interim::issuers(&identity.node.tls, &known)
@@ -101,12 +101,12 @@ fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     Ok((known, next))
 }
 
-/// Whether the disk has exactly the document's CAs and certificates.
+/// Whether the CAs and certificates on the disk are exactly those in the document.
 pub(crate) fn is_complete(identity: &Identity) -> bool {
     identity.tls == identity.node.tls
 }
 
-/// The end of validity of the certificate that a server presents.
+/// The time at which the certificate that a server presents expires.
 pub(crate) async fn shown_until(address: SocketAddr) -> Result<UnixTime> {
     let tls = tls::installed()?.context("this node has no certificates")?;
     Ok(tls_probe::look(address, &tls, &TrustBundle::read(&tls.ca)?)
@@ -114,8 +114,8 @@ pub(crate) async fn shown_until(address: SocketAddr) -> Result<UnixTime> {
         .until)
 }
 
-/// Continues until this member trusts the CAs and presents the certificates in its document,
-/// however long the others take.
+/// Continues until this member trusts the CAs in its document and presents the certificates in it,
+/// however long the other members take.
 pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

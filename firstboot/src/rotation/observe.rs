@@ -55,7 +55,8 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
     Ok(observed)
 }
 
-/// The CAs that each of the other initial members trusts at its peer port, as far as they answer.
+/// The CAs that each of the other initial members trusts at its peer port. Members that do not
+/// answer are left out.
 pub(super) async fn trusted_by_others(
     identity: &Identity,
     known: &TrustBundle,
@@ -96,14 +97,14 @@ fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
     Ok([port(&member.peer_urls)?, port(&member.client_urls)?])
 }
 
-/// The member id of this node.
+/// Returns the member id of this node.
 pub(super) fn member(journal: &Journal) -> Result<u64> {
     NodeState::of(journal)
         .member
         .context("a bug: a healthy member without an id")
 }
 
-/// The other members that answer, from a member list that etcd confirmed through raft.
+/// The other members that answer, according to a member list that etcd confirmed through raft.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     Ok(others(

@@ -1,8 +1,8 @@
-//! How a CA is replaced under a running cluster, as a pure function: from what each member trusts
-//! and presents to the next step of this one. etcd reads its CAs only when it starts, and its
+//! How a CA is replaced in a running cluster, as a pure function from what each member trusts and
+//! presents to the next step of this member. etcd reads its CAs only when it starts, and its
 //! certificates at each handshake (client/pkg/transport/listener.go). So a member restarts once to
 //! trust the new CA, and once to stop trusting the old one. It never restarts while another member
-//! is down, and no member presents a certificate that another does not trust.
+//! is down, and no member presents a certificate that another member does not trust.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,20 +11,20 @@ use super::trust_bundle::list;
 use crate::domain::CaSubject;
 use crate::reason::{Reason, ReasonId};
 
-/// What one member's ports trust and present, or why they cannot be probed.
+/// What the ports of one member trust and present, or why the ports cannot be probed.
 pub(super) type Observation = Result<Vec<ServedCertificate>, String>;
 
-/// What firstboot observed.
+/// The observed state of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Observed {
     /// The CAs in this node's document.
     pub(super) wanted: BTreeSet<CaSubject>,
-    /// The CAs on its disk for etcd's next start: the document's, and those that are not dropped
-    /// yet.
+    /// The CAs on its disk for etcd's next start: those in the document, and those that have not
+    /// been dropped yet.
     pub(super) installed: BTreeSet<CaSubject>,
     /// The CAs that signed the document's certificates.
     pub(super) issuers: BTreeSet<CaSubject>,
-    /// Whether those certificates are deferred.
+    /// Whether the document's certificates are deferred.
     pub(super) held: bool,
     /// What etcd on this node trusts and presents.
     pub(super) own: Observation,
@@ -45,7 +45,7 @@ pub(super) enum Plan {
     Restart,
     /// Install the document's certificates.
     SwitchCertificates,
-    /// Remove all CAs from the disk except the document's.
+    /// Remove from the disk all CAs that are not in the document.
     DropOldCa,
 }
 
@@ -109,7 +109,7 @@ pub(super) fn plan(observed: &Observed) -> Plan {
     }
 }
 
-/// Whether the other members completed the rotation without this node. At least one of those that
+/// Whether the other members completed the rotation without this node: at least one of those that
 /// answer no longer trusts the CAs in `shown`, which signed the certificates that this node
 /// presents, and all of them trust the CAs in `issuers`, which signed the certificates in its
 /// document.
@@ -122,7 +122,7 @@ pub(super) fn is_left_behind(
         && others.iter().all(|trusted| trusted.is_superset(issuers))
 }
 
-/// The members that are not ready, with the reason.
+/// The members that are not ready, each with the reason.
 fn missing(
     others: &BTreeMap<String, Observation>,
     why: impl Fn(&Observation) -> Option<String>,

@@ -1,4 +1,5 @@
-//! Restarts etcd: one member at a time, while all others are healthy, and never the leader.
+//! Restarts etcd on one member at a time, only while all other members are healthy, and never on
+//! the leader.
 
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,9 @@ const UNIT: &str = "etcd.service";
 /// How long etcd may take to become healthy again.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Restarts etcd, or says why it cannot yet.
+/// Restarts etcd, or returns the reason why it cannot be restarted yet.
 pub(super) async fn restart(identity: &Identity, member: u64) -> Option<Reason> {
-    // Every failure is worth another attempt.
+    // After every failure another attempt may succeed.
     try_restart(identity, member).await.unwrap_or_else(|error| {
         Some(ReasonId::EtcdUnhealthy.because(format!("cannot restart etcd: {error:#}")))
     })
@@ -31,16 +32,16 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     let credentials = Credentials::installed()?;
     let others = peers(identity).await?;
     let Some(helper) = others.first() else {
-        // The cluster has only this voter: waiting for another one would take forever.
+        // The cluster has only this voter: waiting for another voter would take forever.
         alone(member).await?;
         return restart_unit(&credentials).await.map(|()| None);
     };
-    // The lock is taken through another member, because one through this member would be lost when
-    // etcd stops.
+    // The lock is acquired through another member, because a lock through this member would be lost
+    // when etcd stops.
     let client = Client::connect(&helper.url, &credentials).await?;
     let name = identity.node.name.as_str();
     let turn = Key::<Turn>::read(&client, TURN).await?;
-    // A member that updates itself restarts in its own turn.
+    // A member that updates itself restarts during its own turn.
     if let Some(turn) = turn.value.filter(|turn| turn.node.as_str() != name) {
         return Ok(Some(
             ReasonId::MembersUnhealthy
@@ -54,7 +55,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
         ));
     };
     let done = claim.hold(async {
-        // The previous holder of the lock may have restarted since the first query.
+        // The previous holder of the lock may have restarted its etcd since the first query.
         if let Some(why) = hand_over(identity, &credentials, member).await? {
             return Ok(Some(why));
         }
@@ -65,7 +66,8 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     done
 }
 
-/// Makes sure that the cluster can do without this member for a moment, or says why it cannot.
+/// Ensures that the cluster can do without this member for a moment, or returns the reason why it
+/// cannot.
 async fn hand_over(
     identity: &Identity,
     credentials: &Credentials,
@@ -89,7 +91,7 @@ async fn restart_unit(credentials: &Credentials) -> Result<()> {
     let (before, begun) = (systemd::main_process(UNIT)?, Instant::now());
     systemd::restart(UNIT)?;
     loop {
-        // The old process answers until systemd has stopped it.
+        // The old process keeps answering until systemd has stopped it.
         let new = systemd::main_process(UNIT)? != before;
         let well = match probe_local(credentials).await {
             Ok(_) if new => return Ok(()),

@@ -1,7 +1,7 @@
-//! Reads from a TLS handshake which CAs a running etcd trusts and whose certificate it presents. A
-//! server that requests a client certificate names the CAs that it accepts (RFC 8446, 4.2.4; RFC
-//! 5246, 7.4.4), and Go names all that it has read (crypto/tls, ClientCAs). The files on that
-//! member's disk may already differ.
+//! Determines from a TLS handshake which CAs a running etcd trusts and which CA signed the
+//! certificate that it presents. A server that requests a client certificate names the CAs that it
+//! accepts (RFC 8446, 4.2.4; RFC 5246, 7.4.4), and Go names all CAs that it has read (crypto/tls,
+//! ClientCAs). The files on that member's disk may have changed since.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -33,11 +33,11 @@ pub(super) struct ServedCertificate {
     pub(super) trusts: BTreeSet<CaSubject>,
     /// The CA that signed its certificate.
     pub(super) issuer: CaSubject,
-    /// When its certificate expires.
+    /// The time at which its certificate expires.
     pub(super) until: UnixTime,
 }
 
-/// Presents the node's client certificate, and records which CAs the server names.
+/// Presents the node's client certificate, and records the CAs that the server names.
 #[derive(Debug)]
 struct CaHintRecorder {
     own: Arc<CertifiedKey>,
@@ -64,7 +64,7 @@ impl ResolvesClientCert for CaHintRecorder {
 }
 
 /// Performs a handshake with the server at this address, with the certificates of `tls`, and finds
-/// its issuer among `authorities`.
+/// the issuer of the server's certificate among `authorities`.
 pub(super) async fn look(
     address: SocketAddr,
     tls: &NodeTls,
@@ -93,8 +93,8 @@ pub(super) async fn look(
 }
 
 /// The CAs whose certificates the server at this address accepts. Unlike `look`, this also works
-/// with a server that rejects the certificate of `tls`. With TLS 1.2 such a rejection ends the
-/// handshake, and etcd uses only TLS 1.2 if cipher suites are configured.
+/// with a server that rejects the certificate of `tls`. In TLS 1.2 such a rejection aborts the
+/// handshake; etcd uses only TLS 1.2 if cipher suites are configured.
 pub(super) async fn trusted(
     address: SocketAddr,
     tls: &NodeTls,
@@ -142,7 +142,7 @@ async fn connect(
     let mut config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_client_cert_resolver(recorder.clone());
-    // In a resumed session the server names no CA.
+    // In a resumed session the server would not name any CAs.
     config.resumption = Resumption::disabled();
     let connect = async {
         let stream = TcpStream::connect(address).await?;
@@ -193,7 +193,7 @@ mod tests {
             })
         };
         let both = TrustBundle::read(&served.ca).unwrap().names();
-        // The certificates of the tests expire at the end of 2039.
+        // The certificates in the tests expire at the end of 2039.
         let until = UnixTime::since_unix_epoch(Duration::from_secs(2_208_988_800));
         assert_eq!(
             shown(&served).unwrap(),
@@ -244,7 +244,7 @@ mod tests {
         }
     }
 
-    /// A server that supports only this version of TLS, and accepts only certificates by the CA of
+    /// A server that supports only this version of TLS, and accepts only certificates of the CA of
     /// `tls`.
     fn server(
         tls: &NodeTls,

@@ -1,4 +1,4 @@
-//! The CAs in a PEM text, each by its subject.
+//! The CAs in a PEM text, each identified by its subject.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use crate::domain::CaSubject;
 use crate::exit::refused;
 use crate::reason::ReasonId;
 
-/// CAs by their subjects.
+/// CAs, identified by their subjects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TrustBundle(BTreeMap<CaSubject, Root>);
 
@@ -28,7 +28,8 @@ struct Root {
 }
 
 impl Root {
-    /// Verifies a certificate as a client's: each certificate of a node may act as one.
+    /// Verifies a certificate as a client certificate, because each certificate of a node may be
+    /// used as one.
     fn verify(
         &self,
         leaf: &CertificateDer<'_>,
@@ -63,7 +64,7 @@ impl TrustBundle {
     /// Reads all CAs in a PEM text.
     ///
     /// # Errors
-    /// If one cannot be read. Refused if two with the same name have different keys.
+    /// If a CA cannot be read. Refused if two CAs with the same name have different keys.
     pub(crate) fn read(pem: &str) -> Result<Self> {
         CertificateDer::pem_slice_iter(pem.as_bytes()).try_fold(
             Self::default(),
@@ -96,11 +97,11 @@ impl TrustBundle {
         self.0.values().map(|root| &root.certificate)
     }
 
-    /// These CAs, and those of the others that are not among them.
+    /// Merges these CAs with the others.
     ///
     /// # Errors
-    /// Refused if two CAs with different keys have the same subject: firstboot could not tell which
-    /// one a member trusts.
+    /// Refused if two CAs with the same subject have different keys: firstboot could not tell which
+    /// of them a member trusts.
     pub(super) fn and(mut self, others: Self) -> Result<Self> {
         for (name, root) in others.0 {
             let own = self.0.entry(name.clone()).or_insert_with(|| root.clone());
@@ -119,7 +120,7 @@ impl TrustBundle {
         let mut text = String::new();
         for root in self.0.values() {
             text.push_str("-----BEGIN CERTIFICATE-----\n");
-            // RFC 7468: 64 characters per line. base64's alphabet is ASCII.
+            // RFC 7468 requires 64 characters per line. base64's alphabet is ASCII.
             let encoded = STANDARD.encode(&root.certificate);
             for line in encoded.as_bytes().chunks(64) {
                 let _ = writeln!(text, "{}", String::from_utf8_lossy(line));
@@ -129,7 +130,7 @@ impl TrustBundle {
         text
     }
 
-    /// The CA that has signed a certificate that is valid now, or none if none of them has.
+    /// The CA that signed a certificate that is valid now, or none if none of these CAs signed it.
     pub(super) fn issuer(
         &self,
         leaf: &CertificateDer<'_>,
@@ -142,14 +143,14 @@ impl TrustBundle {
             .map(|(name, _)| name.clone())
     }
 
-    /// The end of validity of a certificate that one of the CAs has signed. The verifier reports it
-    /// when it is asked about the end of time.
+    /// The time at which a certificate that one of the CAs has signed expires. The verifier reports
+    /// it if it is asked to verify the certificate at the end of time.
     pub(super) fn until(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
     ) -> Option<UnixTime> {
-        // RFC 5280, 4.1.2.5: the last second that a certificate can name, and one more.
+        // RFC 5280, 4.1.2.5: one second after the last second that a certificate can name.
         let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));
         self.0
             .values()
@@ -162,7 +163,7 @@ impl TrustBundle {
             })
     }
 
-    /// Like `issuer`, for a chain in PEM, leaf first.
+    /// Like `issuer`, for a PEM chain that starts with the leaf.
     pub(super) fn issuer_of(&self, chain: &str) -> Option<CaSubject> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
             .collect::<Result<_, _>>()
@@ -172,7 +173,7 @@ impl TrustBundle {
     }
 }
 
-/// Lists names for a message.
+/// Formats names as a list for a message.
 pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a CaSubject>) -> String {
     names
         .into_iter()

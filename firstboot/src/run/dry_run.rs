@@ -20,12 +20,12 @@ pub(super) struct Planned {
     node: Label,
     cluster: Label,
     address: Ipv4Addr,
-    /// The changes of this machine.
+    /// The changes on this machine.
     changes: Vec<String>,
     next: Option<Next>,
 }
 
-/// What follows the changes.
+/// What the run does after the changes.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Next {

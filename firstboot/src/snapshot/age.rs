@@ -1,10 +1,10 @@
-//! Encryption for recipients in the file format age-encryption.org/v1, with X25519 keys, compatible
+//! Encryption for recipients in the file format age-encryption.org/v1 with X25519 keys, compatible
 //! with the `age` program. (The crate `age` contains translations and post-quantum keys, and is
-//! larger than all code of firstboot.)
+//! larger than all of firstboot's own code.)
 //!
-//! The header has the file key, encrypted for each recipient, and a MAC by that key. After it come
-//! chunks of 64 KiB, each encrypted with its number and whether it is the last one, so that no
-//! chunk can be changed, moved, removed or added.
+//! The header contains the file key, encrypted for each recipient, and a MAC with that key. The
+//! header is followed by chunks of 64 KiB. Each is encrypted together with its number and a flag
+//! that marks the last one, so that no chunk can be changed, moved, removed or added.
 
 mod header;
 mod keys;
@@ -22,7 +22,7 @@ use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 use keys::{FileKey, aead, derived, wrapping, wrong, zero};
 pub(super) use keys::{Identities, MAGIC};
 
-/// The size of a recipient in the header; the MAC is smaller.
+/// The size of a recipient in the header. The MAC is smaller.
 const STANZA: u64 = 99;
 const CHUNK: usize = 64 << 10;
 const TAG: usize = 16;
@@ -41,7 +41,7 @@ fn payload(file_key: &FileKey, nonce: &[u8]) -> io::Result<Chunks> {
     })
 }
 
-/// The key of the chunks, and their number.
+/// The key of the chunks, and the number of chunks processed so far.
 struct Chunks {
     key: LessSafeKey,
     count: u64,
@@ -57,7 +57,7 @@ impl Chunks {
     }
 }
 
-/// Encrypts written bytes.
+/// Encrypts the bytes that are written to it.
 pub(super) struct Encryptor<W> {
     to: W,
     chunks: Chunks,
@@ -132,7 +132,7 @@ impl<W: Write> Encryptor<W> {
 
 impl<W: Write> Write for Encryptor<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Only following bytes show that a full chunk is not the last one.
+        // Only further bytes show that a full chunk is not the last one.
         if self.filling.len() == CHUNK && !bytes.is_empty() {
             self.seal(false)?;
         }
@@ -146,12 +146,13 @@ impl<W: Write> Write for Encryptor<W> {
     }
 }
 
-/// Decrypts read bytes. The content is authentic and complete only if the end was reached without
-/// an error.
+/// Decrypts the bytes that are read from it. The content is authentic and complete only if the end
+/// was reached without an error.
 pub(super) struct Decryptor<R> {
     from: R,
     chunks: Chunks,
-    /// The next encrypted chunk, which shows whether the present one is the last.
+    /// The next encrypted chunk. It is read ahead to determine whether the current chunk is the
+    /// last one.
     next: Vec<u8>,
     open: Vec<u8>,
     given: usize,

@@ -1,6 +1,6 @@
-//! Whether the member from which a snapshot is taken has the same data as the others. A snapshot of
-//! a member that differs is consistent in itself, but a restore from it loses writes that were
-//! acknowledged to clients.
+//! Whether the member from which a snapshot is taken has the same data as the other members. A
+//! snapshot of a member whose data differs is consistent in itself, but a restore from it loses
+//! writes that were acknowledged to clients.
 
 use recipes::ClusterDocument;
 
@@ -70,7 +70,7 @@ impl Agreement {
             .any(|(_, name)| self.compared.apart(name).is_none())
     }
 
-    /// The entry for the manifest, if all members agree.
+    /// The entry in the manifest's list of checks, if all members agree.
     pub(super) fn checked(&self) -> Option<&'static str> {
         (self.compared == Compared::Same && self.members.len() > 1).then_some("members agree")
     }

@@ -1,4 +1,4 @@
-//! A file that is flushed while it grows: one flush at the end would block etcd's own flushes.
+//! A file that is flushed while it grows: a single flush at the end would block etcd's own flushes.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -50,7 +50,7 @@ impl Sink for SyncedWriter {
     }
 }
 
-/// Flushes a file in a thread other than its writer's.
+/// Flushes a file in a separate thread, so that the writer's thread does not wait.
 struct Flusher {
     orders: SyncSender<()>,
     thread: JoinHandle<io::Result<()>>,
@@ -64,7 +64,7 @@ impl Flusher {
         Self { orders, thread }
     }
 
-    /// Starts a flush, unless one is running.
+    /// Starts a flush, unless one is already running.
     fn begin(&self) {
         let _ = self.orders.try_send(());
     }

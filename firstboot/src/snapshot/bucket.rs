@@ -26,9 +26,9 @@ use super::manifest::{self, Manifest};
 use crate::exit::{not_ready, refused};
 use crate::reason::ReasonId;
 
-/// How long a store may send nothing before the request is repeated.
+/// For how long a store may send nothing before the request is repeated.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often and for how long one request is repeated, with growing pauses.
+/// How many times and for how long a request is repeated, with growing pauses.
 const RETRIES: RetryConfig = RetryConfig {
     backoff: object_store::BackoffConfig {
         init_backoff: Duration::from_millis(200),
@@ -38,7 +38,7 @@ const RETRIES: RetryConfig = RetryConfig {
     max_retries: 8,
     retry_timeout: Duration::from_secs(180),
 };
-/// How long a signed URL is valid.
+/// For how long a signed URL is valid.
 const SIGNED: Duration = Duration::from_secs(300);
 
 /// A prefix in a bucket.
@@ -71,8 +71,8 @@ pub(super) fn client() -> Result<reqwest::Client> {
         .context("cannot create an https client")
 }
 
-/// Follows redirects, but never from https to plain http, which anyone on the path can read and
-/// change.
+/// Follows redirects, but never from https to plain http, because anyone on the network path can
+/// read and change plain http.
 fn redirected(attempt: Attempt<'_>) -> Action {
     const MOST: usize = 10;
     let secured = attempt.previous().iter().any(|url| url.scheme() == "https");
@@ -107,7 +107,8 @@ impl Bucket {
             builder = builder.with_token(token);
         }
         if let Some(endpoint) = &s3.endpoint {
-            // For virtual-hosted requests the crate expects the bucket in the endpoint's host name.
+            // For virtual-hosted requests the crate expects the endpoint's host name to contain the
+            // bucket.
             let mut endpoint = endpoint.clone();
             if let (false, Some(host)) = (s3.path_style, endpoint.host_str()) {
                 let host = format!("{name}.{host}");
@@ -189,7 +190,7 @@ impl Bucket {
             .await?)
     }
 
-    /// Refuses the name of an object that exists.
+    /// Refuses a name under which an object already exists.
     pub(super) async fn vacant(&self, name: &str) -> Result<()> {
         match self.store.head(&self.path(name)).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -200,7 +201,7 @@ impl Bucket {
         }
     }
 
-    /// Puts a small object, and reads it back.
+    /// Stores a small object, and reads it back.
     pub(super) async fn put(&self, name: &str, content: &[u8]) -> Result<()> {
         let path = self.path(name);
         let put = self
@@ -217,8 +218,8 @@ impl Bucket {
         Ok(())
     }
 
-    /// Compares the digest that the store has for an object, or reads the object back if the store
-    /// has no digest. Returns which of the two was done.
+    /// Compares the digest that the store reports for an object, or reads the object back if the
+    /// store reports none. Returns which of the two was done.
     pub(super) async fn check(
         &self,
         name: &str,
@@ -232,9 +233,9 @@ impl Bucket {
             "{self}{name} has {length} bytes, but {size} were sent"
         );
         if let Some(digest) = digest {
-            // Amazon returns the digest of the parts' digests with their number. Other stores leave
-            // out the number, or return the digest of the whole object. Each of these digests
-            // identifies the content.
+            // Amazon returns the digest of the parts' digests together with the number of parts.
+            // Other stores omit the number, or return the digest of the whole object. Each of these
+            // digests identifies the content.
             let composite = parts.composite();
             let known = [
                 format!("{composite}-{}", parts.count),
@@ -267,8 +268,8 @@ impl Bucket {
         Ok("read back")
     }
 
-    /// The length of an object and, if the store has it, the digest, which the crate does not
-    /// request.
+    /// The length of an object, and its digest if the store has one. The crate itself does not
+    /// request the digest.
     async fn stored(&self, name: &str) -> Result<(u64, Option<String>)> {
         const MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
         let enabled = HeaderValue::from_static("ENABLED");

@@ -1,5 +1,5 @@
-//! Asynchronous cleanup in a store after work that was interrupted in any way: `Drop` cannot wait
-//! for it.
+//! Asynchronous cleanup in a store after work that was interrupted in any way, because `Drop`
+//! cannot wait for it.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ fn begun() -> Vec<JoinHandle<()>> {
     std::mem::take(&mut *BEGUN.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Starts a cleanup.
+/// Starts a cleanup task.
 pub(super) fn begin(undo: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         BEGUN
@@ -26,7 +26,7 @@ pub(super) fn begin(undo: impl Future<Output = ()> + Send + 'static) {
     }
 }
 
-/// Waits for all cleanups.
+/// Waits for all cleanup tasks.
 pub(super) async fn done() {
     let all = async {
         for one in begun() {

@@ -54,7 +54,7 @@ pub(crate) struct Options {
     spread: u64,
 }
 
-/// Takes a snapshot, and describes it.
+/// Takes a snapshot, and prints a description of it.
 pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
     if options.scheduled {
         return scheduled::run(Duration::from_secs(options.spread), options.compare).await;
@@ -72,8 +72,8 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
         )
         .await?
     };
-    // An operator who names a member wants a snapshot of exactly that one, for example to examine
-    // it.
+    // An operator who names a member wants a snapshot of exactly that member, for example to
+    // examine it.
     let exit = judge(&agreement, &source, options.endpoint.is_some())?;
     let manifest = take(&cluster, &target, &source, &agreement).await?;
     scheduled::tell(&cluster, &source, &target.place, &manifest).await;

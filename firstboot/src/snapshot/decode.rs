@@ -13,18 +13,18 @@ use crate::exit::{reason_of, refused};
 use crate::files;
 use crate::reason::{Reason, ReasonId};
 
-/// The magic number of a zstd frame, and that of a skippable frame without its first byte (RFC
-/// 8878).
+/// The magic number of a zstd frame, and the magic number of a skippable frame without its first
+/// byte (RFC 8878).
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const SKIPPED: &[u8] = &[0x2a, 0x4d, 0x18];
-/// The maximum window of the decompressor, as a power of two: the default of `zstd -d`. A foreign
-/// file must not fill the memory.
+/// The maximum window of the decompressor, as the exponent of a power of two: the default of `zstd
+/// -d`. A file of unknown origin must not fill the memory.
 const WINDOW: u32 = 27;
 const PIECE: usize = 128 << 10;
 /// The number of bytes that identify the format of a file.
 const BEGIN: usize = 64;
 
-/// Formats that firstboot does not read: the magic number, the name, and the remedy.
+/// Formats that firstboot does not read. For each: the magic number, the name, and the remedy.
 const FOREIGN: [(&[u8], &str, &str); 9] = [
     (&[0x1f, 0x8b], "compressed by gzip", "gunzip it"),
     (b"PK\x03\x04", "a zip archive", "unzip it"),
@@ -61,7 +61,7 @@ const FOREIGN: [(&[u8], &str, &str); 9] = [
     ),
 ];
 
-/// The format of a file, by its first bytes and not by its name.
+/// The format of a file. It is recognised by the file's first bytes, not by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
@@ -109,7 +109,7 @@ impl fmt::Display for Locked {
 
 impl std::error::Error for Locked {}
 
-/// Whether the file is encoded, so that [`decode`] must decode it.
+/// Whether the file is encoded, so that it must be decoded with [`decode`].
 pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
     let mut begin = [0; BEGIN];
     let read = file
@@ -206,8 +206,8 @@ fn invalid(path: &Path, why: &str) -> anyhow::Error {
     )
 }
 
-/// Compares the decoded length with the length that the first pages state: a few compressed bytes
-/// may expand beyond the size of any disk.
+/// Compares the decoded length with the length that the first pages state, because a few compressed
+/// bytes may expand to more than any disk can hold.
 #[derive(Debug, Default)]
 struct Stated {
     begin: Vec<u8>,
@@ -216,7 +216,7 @@ struct Stated {
 }
 
 impl Stated {
-    /// Counts the next bytes; an empty slice is the end.
+    /// Counts the next bytes. An empty slice marks the end.
     fn next(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.length += bytes.len() as u64;
         let Some(limit) = self.limit else {
@@ -225,8 +225,8 @@ impl Stated {
                 let stated = bolt::stated_length(&std::mem::take(&mut self.begin));
                 let stated =
                     stated.ok_or("neither of its first two pages is a meta page of bbolt")?;
-                // The file of a used database is longer than its pages: bbolt grows it in large
-                // steps.
+                // The file of a database that has been in use is longer than its pages: bbolt grows
+                // the file in large steps.
                 self.limit = Some(stated.saturating_mul(2).saturating_add(64 << 20));
             }
             return Ok(());

@@ -20,7 +20,7 @@ impl DirStore {
             let folder = Dir::open(&self.0)?;
             let mut listed = Vec::new();
             for name in folder.names()? {
-                // Another process may delete the file at this moment.
+                // Another process may be deleting the file at this moment.
                 listed.extend(folder.look(&name)?.map(|about| (name, about)));
             }
             Ok(listed)
@@ -38,7 +38,7 @@ impl DirStore {
                 let manifest =
                     files::read_bounded(&beside(&self.0.join(&name)), manifest::LIMIT).ok();
                 let manifest = manifest.and_then(|content| Manifest::parse(&content));
-                // A manifest does not describe a copy under another name.
+                // A manifest does not apply to a copy under a different name.
                 let manifest = manifest.filter(|manifest| manifest.file == name);
                 found.push(ListedSnapshot {
                     name,
@@ -52,8 +52,8 @@ impl DirStore {
 
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         let path = self.0.join(name);
-        // The manifest is deleted last: a power cut in between must not leave a snapshot without a
-        // manifest.
+        // The manifest is deleted last, so that a power cut in between does not leave a snapshot
+        // without a manifest.
         files::remove(&path)?;
         files::remove(beside(&path))?;
         files::sync(&self.0).with_context(|| format!("cannot write {}", self.0.display()))

@@ -1,5 +1,5 @@
-//! Encodes snapshots as `[backup]` says: unchanged, compressed, encrypted, or both. The suffix of
-//! the name shows the encoding.
+//! Encodes snapshots as `[backup]` specifies: unchanged, compressed, encrypted, or both compressed
+//! and encrypted. The suffix of the name shows the encoding.
 
 use std::io::{self, Write};
 
@@ -19,9 +19,9 @@ pub(super) struct Stored {
     pub(super) size: u64,
 }
 
-/// A destination of bytes.
+/// A destination for bytes.
 pub(super) trait Sink: Write + Send {
-    /// Ends the stream. Returns the stored file, if it differs from the written bytes.
+    /// Ends the stream. Returns the stored file, if it differs from the bytes that were written.
     fn finish(self: Box<Self>) -> io::Result<Option<Stored>>;
 }
 
@@ -44,12 +44,12 @@ impl<'a> Encoding<'a> {
         self.suffix().is_empty()
     }
 
-    /// Whether the snapshot is compressed.
+    /// Whether to compress the snapshot.
     pub(super) fn compresses(self) -> bool {
         self.compress
     }
 
-    /// The suffix of a name after `.db`.
+    /// The part of a file name that follows `.db`.
     pub(super) fn suffix(self) -> &'static str {
         match (self.compress, self.age.is_empty()) {
             (false, true) => "",
@@ -59,7 +59,7 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    /// Wraps a destination, so that all bytes are encoded.
+    /// Wraps a destination, so that all bytes written to it are encoded.
     pub(super) fn before(self, sink: Box<dyn Sink>) -> io::Result<Box<dyn Sink>> {
         if self.is_none() {
             return Ok(sink);
@@ -104,7 +104,7 @@ impl Sink for zstd::Encoder<'static, Box<dyn Sink>> {
     }
 }
 
-/// Computes the digest of all bytes that pass.
+/// Passes all bytes on, and computes their digest.
 struct Digested {
     to: Box<dyn Sink>,
     hash: digest::Context,

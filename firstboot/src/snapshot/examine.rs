@@ -25,8 +25,8 @@ use crate::reason::ReasonId;
 
 /// The SHA-256 that etcd sends after the last page.
 pub(super) const TRAILER: u64 = 32;
-/// The size of a page is a multiple of this. A file with a remainder of 32 bytes ends with the
-/// digest.
+/// The size of a page is a multiple of this number of bytes. A file with a remainder of 32 bytes
+/// ends with the digest.
 const SECTOR: u64 = 512;
 
 /// How to treat the digest at the end of the file.
@@ -34,10 +34,10 @@ const SECTOR: u64 = 512;
 pub(crate) enum Hash {
     /// It must be present and correct.
     Required,
-    /// It may be missing or wrong; the result says which.
+    /// It may be missing or wrong; the result tells whether it is.
     Optional,
-    /// It was checked while the file was written, and this is the digest of the whole file, which
-    /// is not read again.
+    /// It was checked while the file was written. This is the digest of the whole file, which is
+    /// not read again.
     Known(Sha256),
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Digest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct VerifiedSnapshot {
-    /// The digest of the whole file.
+    /// The digest of the whole snapshot file.
     pub(crate) sha256: Sha256,
     /// The size of the whole file in bytes.
     pub(crate) size: u64,
@@ -84,13 +84,13 @@ impl std::ops::Deref for VerifiedSnapshot {
 pub(crate) struct CheckResult {
     pub(crate) verified: VerifiedSnapshot,
     pub(crate) faults: Faults,
-    /// Whether the whole file was read for its digest.
+    /// Whether the whole file has been read to compute its digest.
     hashed: bool,
 }
 
 impl CheckResult {
-    /// Compares the file with its manifest, if there is one: the pages alone do not show whether
-    /// they were there when the snapshot was taken.
+    /// Compares the file with its manifest, if it has one: the pages alone do not show whether they
+    /// are the pages that the snapshot had when it was taken.
     pub(super) fn compare(&mut self, path: &Path) {
         if !self.hashed {
             return;
@@ -142,7 +142,7 @@ impl CheckResult {
 /// Checks a snapshot.
 ///
 /// # Errors
-/// Refused if the snapshot is damaged, with the first fault; failed if it cannot be read.
+/// Refused with the first fault if the snapshot is damaged; failed if it cannot be read.
 pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
     at_rest(path)?;
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -152,8 +152,8 @@ pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
     examined.good(path)
 }
 
-/// Refuses the file of a running etcd, which holds a lock on it: pages that are read at different
-/// times do not match.
+/// Refuses the file of a running etcd, which holds a lock on its file: pages that are read at
+/// different times are not consistent with each other.
 pub(super) fn at_rest(path: &Path) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
@@ -161,13 +161,13 @@ pub(super) fn at_rest(path: &Path) -> Result<()> {
             "a running etcd uses {} and changes it. Stop etcd first, or take a snapshot with `firstboot snapshot`",
             path.display()
         )))),
-        // On a file system without locks etcd cannot hold one.
+        // On a file system without locks etcd cannot hold a lock.
         _ => Ok(()),
     }
 }
 
-/// Examines an open file. Calls `progress` with the number of bytes whose pages are checked.
-/// Another thread computes the digest meanwhile.
+/// Examines an open file. Calls `progress` with the number of bytes whose pages have been checked.
+/// A second thread computes the digest at the same time.
 pub(crate) fn examine(
     file: &File,
     hash: Hash,
@@ -234,8 +234,8 @@ pub(crate) fn examine(
     })
 }
 
-/// A larger file is read to its end only if it begins like a database, because a sparse file may
-/// claim any length.
+/// A file larger than this is read to its end only if it starts like a database, because a sparse
+/// file may claim any length.
 const WITHOUT_META: u64 = 64 << 20;
 
 /// Whether a meta page is valid.
@@ -257,13 +257,14 @@ struct Digests {
     right: bool,
 }
 
-/// The bytes that are read at a time.
+/// The number of bytes that are read at a time.
 const PIECE: usize = 256 << 10;
-/// The number of pieces between the reader and the digest.
+/// The number of pieces between the reader and the thread that computes the digest.
 const PIECES: usize = 4;
 
 impl Digests {
-    /// Reads in one thread and computes the digest in another, because the digest takes longest.
+    /// Reads in one thread and computes the digest in another, because computing the digest takes
+    /// longest.
     fn of(file: &File, pages: u64, size: u64) -> io::Result<Self> {
         let lost = || io::Error::other("a bug: the thread that computes the digest panicked");
         let mut context = thread::scope(|scope| {
@@ -274,7 +275,8 @@ impl Digests {
                 let mut context = digest::Context::new(&digest::SHA256);
                 for piece in filled {
                     context.update(&piece);
-                    // The reader ends before the digest, and then accepts no returned piece.
+                    // The reader finishes before this thread, and then no longer accepts returned
+                    // pieces.
                     let _ = back.send(piece);
                 }
                 context

@@ -71,7 +71,7 @@ pub(crate) fn now() -> u64 {
         .map_or(0, |time| time.as_secs())
 }
 
-/// A time span with at most three digits and a unit.
+/// Formats a time span with at most three digits and a unit.
 pub(crate) fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),

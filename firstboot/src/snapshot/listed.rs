@@ -8,12 +8,14 @@ use super::manifest::Manifest;
 pub(super) struct ListedSnapshot {
     pub(super) name: String,
     pub(super) size: u64,
-    /// `None` if there is no manifest, so firstboot did not take the snapshot.
+    /// The snapshot's manifest. `None` if there is no manifest, which means that firstboot did not
+    /// take the snapshot.
     pub(super) manifest: Option<Manifest>,
 }
 
 impl ListedSnapshot {
-    /// Whether it has the size in its manifest. `snapshot verify` checks its content.
+    /// Whether the snapshot has the size that its manifest states. `snapshot verify` checks its
+    /// content.
     pub(super) fn good(&self) -> bool {
         self.manifest
             .as_ref()

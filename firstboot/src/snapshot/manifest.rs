@@ -1,16 +1,17 @@
-//! The manifest of a snapshot: a JSON file with its contents, its origin and how it was checked.
+//! The manifest of a snapshot: a JSON file that describes the snapshot's contents, its origin and
+//! how it was checked.
 
 use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
 /// The suffix of a manifest's name: a snapshot `x.db` has the manifest `x.db.json`.
 pub(crate) const SUFFIX: &str = ".json";
-/// The format that identifies a manifest of firstboot.
+/// The format by which a manifest of firstboot is recognised.
 const FORMAT: &str = "etcd-image snapshot 1";
 /// The maximum size of a manifest in bytes.
 pub(crate) const LIMIT: u64 = 64 << 10;
 
-/// The manifest of a complete snapshot, all pages of which were checked. Manifests of earlier
+/// The manifest of a complete snapshot whose pages have all been checked. The manifests of earlier
 /// versions have keys with underscores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -29,7 +30,7 @@ pub(crate) struct Manifest {
     pub(crate) snapshot: Snapshot,
     /// The cluster's name.
     pub(crate) cluster: Label,
-    /// The ids in hexadecimal, as in etcdctl's output.
+    /// The ids in hexadecimal digits, as in etcdctl's output.
     #[serde(alias = "cluster_id")]
     pub(crate) cluster_id: String,
     #[serde(alias = "member_id")]
@@ -45,18 +46,18 @@ pub(crate) struct Manifest {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) storage_version: Option<String>,
-    /// The start of the snapshot (RFC 3339, UTC).
+    /// The time at which the snapshot was started (RFC 3339, UTC).
     #[serde(alias = "taken_at")]
     pub(crate) taken_at: String,
-    /// The same in seconds since 1970.
+    /// The same time in seconds since 1970.
     pub(crate) time: u64,
-    /// The host that took it.
+    /// The host that took the snapshot.
     pub(crate) host: String,
-    /// The checks before the snapshot got its name.
+    /// The checks that were made before the snapshot got its name.
     pub(crate) checked: Vec<String>,
 }
 
-/// A snapshot before compression and encryption.
+/// The snapshot before compression and encryption.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Plain {
     pub(crate) sha256: Sha256,
@@ -68,7 +69,7 @@ pub(crate) struct Plain {
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Snapshot {
     pub(crate) revision: i64,
-    /// The number of keys with their history, as in `etcdutl snapshot status`.
+    /// The number of keys including their history, as in `etcdutl snapshot status`.
     pub(crate) keys: u64,
     #[serde(alias = "raft_term")]
     pub(crate) raft_term: u64,
@@ -77,12 +78,12 @@ pub(crate) struct Snapshot {
 }
 
 impl Manifest {
-    /// The format that this version writes.
+    /// The format of the manifests that this version writes.
     pub(crate) fn format() -> String {
         FORMAT.to_owned()
     }
 
-    /// Parses a manifest; `None` for other content.
+    /// Parses a manifest. `None` for any other content.
     pub(crate) fn parse(content: &[u8]) -> Option<Self> {
         serde_json::from_slice::<Self>(content)
             .ok()
@@ -97,8 +98,8 @@ impl Manifest {
     }
 }
 
-/// The default name of a snapshot. The names sort in the order in which the snapshots were taken,
-/// and two hosts that write to one place at the same time use different names.
+/// The default name of a snapshot. The names sort in the order in which the snapshots were taken.
+/// Two hosts that write to the same place at the same time use different names.
 pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> String {
     format!(
         "{}-{cluster}-{host}-r{revision}.db",
@@ -106,7 +107,7 @@ pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> Str
     )
 }
 
-/// RFC 3339 in UTC, to the second.
+/// Formats a time as RFC 3339 in UTC, to the second.
 pub(crate) fn stamp(time: u64) -> String {
     let form = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     let moment = i64::try_from(time)
@@ -121,7 +122,7 @@ pub(crate) fn stamp(time: u64) -> String {
 pub(crate) mod tests {
     use super::*;
 
-    /// An example of a manifest.
+    /// A sample manifest.
     pub(crate) fn some(time: u64, size: u64) -> Manifest {
         let cluster: Label = "demo".parse().unwrap();
         let sha256 = Sha256::of(b"");

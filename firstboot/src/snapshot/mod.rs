@@ -1,11 +1,11 @@
-//! Snapshots: each file holds all data of a cluster. A file under its final name is complete and
-//! checked.
+//! Snapshots, each of which is a file with all data of a cluster. A file with its final name is
+//! complete and checked.
 //!
 //! `command` chooses a member (`source`, `choose`) and compares it with the others (`agreement`).
 //! `take` receives the snapshot (`receive`), walks its pages (`examine`), and only then gives it
 //! its name (`target`) and its `manifest`. A `store` is a folder (`dir_store`) or a `bucket`;
-//! `list` and `prune` read it, and `scheduled` makes the members take one snapshot for each slot of
-//! the schedule. `encode` compresses a snapshot and encrypts it by `age`; `decode` reverses that.
+//! `list` and `prune` read it. `scheduled` makes the members take one snapshot for each slot of the
+//! schedule. `encode` compresses a snapshot and encrypts it with `age`; `decode` reverses that.
 
 mod age;
 mod agreement;
@@ -72,8 +72,7 @@ enum Command {
 }
 
 impl Options {
-    /// Whether to print a failure as JSON. `verify` prints its own failures as a part of its
-    /// report.
+    /// Whether to print a failure as JSON. `verify` prints its own failures as part of its report.
     pub(crate) fn prints_json(&self) -> bool {
         match &self.command {
             None => self.take.json,
@@ -98,8 +97,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     }
 }
 
-/// Runs the work to its end, or until a signal interrupts it. Then partial files are deleted, and
-/// the program exits with the signal's code.
+/// Runs the work until it ends or a signal interrupts it. After a signal, partial files are
+/// deleted, and the program exits with the signal's code.
 fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Option<Exit>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -117,7 +116,7 @@ fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Opt
         cleanup::done().await;
         ended
     });
-    // Other threads end with the program. Dropping the future has deleted their files.
+    // Other threads end when the program exits. Dropping the future has deleted their files.
     runtime.shutdown_background();
     match outcome? {
         Ok(exit) => Ok(exit),

@@ -1,4 +1,4 @@
-//! Deletes snapshots by the retention policy of the recipe, `[backup] keep`.
+//! Deletes snapshots according to the retention policy of the recipe, `[backup] keep`.
 
 use std::collections::BTreeSet;
 
@@ -30,18 +30,18 @@ pub(crate) struct Options {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Answer {
-    /// Whether the snapshots are still there.
+    /// Whether the snapshots still exist.
     dry_run: bool,
     /// The names of the snapshots that were or would be deleted.
     removed: Vec<String>,
 }
 
-/// The facts about a snapshot on which the decision depends.
+/// The facts about a snapshot that determine whether it is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Candidate {
     /// When it was taken, in seconds since 1970.
     time: u64,
-    /// Whether firstboot took it, from this cluster.
+    /// Whether firstboot took it from this cluster.
     ours: bool,
     /// Whether it is complete.
     good: bool,
@@ -49,10 +49,10 @@ struct Candidate {
 
 /// The indices of the snapshots to delete.
 ///
-/// For each of the last N hours, days, weeks and months that have a snapshot, the newest is kept;
-/// `keep` gives the numbers. The newest good snapshot is always kept, and so is every file that
-/// firstboot did not create. A damaged snapshot does not count, and is deleted as soon as there is
-/// a newer good one.
+/// For each of the last N hours, days, weeks and months that have a snapshot, the newest one is
+/// kept. `keep` specifies the numbers. The newest good snapshot is always kept, and so is every
+/// file that firstboot did not create. A damaged snapshot does not count, and is deleted as soon as
+/// there is a newer good one.
 fn doomed(snapshots: &[Candidate], keep: Keep) -> Vec<usize> {
     let mut newest_first: Vec<usize> = (0..snapshots.len())
         .filter(|at| snapshots[*at].ours && snapshots[*at].good)
@@ -93,7 +93,7 @@ fn day(time: u64) -> i64 {
     (time / 86_400).cast_signed()
 }
 
-/// The number of the week, which begins on Monday; 1970-01-01 was a Thursday.
+/// The number of the week, which starts on Monday; 1970-01-01 was a Thursday.
 fn week(time: u64) -> i64 {
     ((time / 86_400 + 3) / 7).cast_signed()
 }
@@ -105,7 +105,7 @@ fn month(time: u64) -> i64 {
     })
 }
 
-/// Deletes the snapshots that `keep` does not keep, and logs each. Returns their names.
+/// Deletes the snapshots that `keep` does not retain, and logs each of them. Returns their names.
 pub(super) async fn prune(
     place: &Store,
     cluster: &Label,
@@ -202,7 +202,7 @@ mod tests {
             left(&hourly, keep(0, 2, 0, 0)),
             [SUNDAY + 4 * DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]
         );
-        // A week ends with its Sunday.
+        // A week ends on Sunday.
         assert_eq!(
             left(&hourly, keep(0, 0, 9, 0)),
             [SUNDAY + DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]

@@ -1,5 +1,5 @@
-//! Receives a snapshot: counts the bytes, computes the digest and writes them. An invalid stream is
-//! aborted at once.
+//! Receives a snapshot: counts the bytes, computes the digest and writes the bytes. Aborts an
+//! invalid stream at once.
 
 use std::iter;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,17 +17,17 @@ use crate::etcd::{Client, SnapshotResponse};
 use crate::exit::{ExitError, failed, not_ready};
 use crate::reason::ReasonId;
 
-/// How long a member may send nothing.
+/// For how long a member may send nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The number of pieces of 32 KiB that are passed to the writer together: waking the writer for
-/// each piece costs more than the digest of the piece.
+/// The number of pieces of 32 KiB that are passed to the writer together, because waking the writer
+/// for each piece would cost more than the digest of the piece.
 const BATCH: usize = 32;
 /// The number of batches in the queue to the writer.
 const QUEUE: usize = 1;
-/// The number of empty pieces in a row that end the transfer: if etcd cannot read its disk, it
-/// sends them indefinitely.
+/// The number of consecutive empty pieces after which the transfer is aborted: an etcd that cannot
+/// read its disk sends empty pieces indefinitely.
 const MAX_EMPTY: u32 = 16;
-/// Pages of the database are multiples of this.
+/// The sizes of the database's pages are multiples of this.
 const SECTOR: u64 = 512;
 
 /// A received snapshot.
@@ -139,7 +139,7 @@ pub(super) async fn receive(
             }
             together.push(what);
             let enough = together.len() == BATCH || count.digest;
-            // The writer has ended, and returns its own error.
+            // The writer has stopped, and returns its own error.
             if enough
                 && pieces
                     .send(std::mem::replace(&mut together, Vec::with_capacity(BATCH)))
@@ -255,7 +255,8 @@ mod tests {
             all(&[piece(1024, 512), piece(512, 0), piece(32, 0)]).unwrap(),
             1536
         );
-        // A server sends an empty piece if a read ends exactly there.
+        // A server sends an empty piece if one of its reads ends exactly at the end of the
+        // database.
         assert_eq!(
             all(&[piece(0, 1024), piece(1024, 0), piece(0, 0), piece(32, 0)]).unwrap(),
             1024

@@ -1,4 +1,4 @@
-//! A snapshot on another machine: an object in a store, or a file on an https server.
+//! A snapshot on a different machine: an object in a store, or a file on an https server.
 
 use anyhow::{Result, bail, ensure};
 use http::StatusCode;
@@ -25,7 +25,7 @@ pub(crate) enum Remote {
 }
 
 impl Remote {
-    /// Parses a URL; `None` for a text that is not a URL.
+    /// Parses a URL. `None` for a text that is not a URL.
     pub(crate) fn of(text: &str, backup: Option<&Backup>) -> Result<Option<Self>> {
         let no = |why: String| refused(ReasonId::RestoreSource.because(why));
         if text.starts_with("https://") {
@@ -57,7 +57,7 @@ impl Remote {
         }
     }
 
-    /// Its manifest, if there is one.
+    /// The snapshot's manifest, if it has one.
     pub(crate) async fn manifest(&self) -> Result<Option<Manifest>> {
         match self {
             Self::Object { bucket, name } => bucket.manifest(name).await,
@@ -122,7 +122,7 @@ impl Remote {
         }
     }
 
-    /// The error without the URL, which may contain a signature.
+    /// Removes the URL from an error, because the URL may contain a signature.
     fn trouble(&self, error: reqwest::Error) -> anyhow::Error {
         let redirect = error.is_redirect();
         let why = format!("{self}: {:#}", anyhow::Error::from(error.without_url()));

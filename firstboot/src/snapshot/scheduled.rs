@@ -1,10 +1,10 @@
-//! A run of the schedule: the timer runs on every member, and one member takes the snapshot.
+//! A run of the schedule: the timer starts it on every member, and one member takes the snapshot.
 //!
-//! The members coordinate by two keys in etcd itself, which all of them reach: a folder belongs to
-//! one member, and an object store has no lock. The key `newest` has the newest snapshot and its
-//! slot of the schedule. The member that takes the snapshot holds the key `claim` under a lease; if
-//! it dies, the lease expires and another member continues. The order of the members is drawn again
-//! for each slot, so that all disks fill evenly.
+//! The members coordinate through two keys in etcd itself, which all of them can reach, because a
+//! folder belongs to one member, and an object store has no lock. The key `newest` contains the
+//! newest snapshot and its slot of the schedule. The member that takes the snapshot holds the key
+//! `claim` under a lease; if that member dies, the lease expires and another member continues. The
+//! order of the members is drawn again for each slot, so that all disks fill evenly.
 
 use std::time::Duration;
 
@@ -27,11 +27,11 @@ use crate::machine::host;
 use crate::output::say;
 use crate::reason::ReasonId;
 
-/// The key of the newest snapshot.
+/// The key that contains the newest snapshot.
 pub(crate) const NEWEST: &str = "/etcd-image/backup/newest";
-/// The key of the member that takes the snapshot.
+/// The key that the member holds while it takes the snapshot.
 const CLAIM: &str = "/etcd-image/backup/claim";
-/// The pause between two checks of a member that waits.
+/// The pause between two checks of a waiting member.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The newest good snapshot, as recorded in etcd.
@@ -39,11 +39,11 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) struct Record {
     /// Its slot of the schedule, in seconds since 1970.
     pub(crate) slot: u64,
-    /// When the member began to take it.
+    /// The time at which the member started to take it.
     pub(crate) time: u64,
-    /// The host that took it.
+    /// The host that took the snapshot.
     pub(crate) host: String,
-    /// Its folder or prefix.
+    /// The folder or prefix that contains the snapshot.
     pub(crate) place: String,
     pub(crate) file: String,
     pub(crate) sha256: Sha256,
@@ -69,7 +69,7 @@ impl Record {
     }
 }
 
-/// The record and the revision of its last change, or 0 if there is no record.
+/// The record, and the revision of its last change, or 0 if there is no record.
 async fn read(client: &Client) -> Result<(Option<Record>, i64)> {
     let Some(found) = client.get(NEWEST).await? else {
         return Ok((None, 0));
@@ -80,7 +80,7 @@ async fn read(client: &Client) -> Result<(Option<Record>, i64)> {
     ))
 }
 
-/// The order in which the members begin for a slot. Every member computes the same order
+/// The order in which the members start for a slot. Every member computes the same order
 /// (rendezvous hashing).
 fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Label> {
     let mut drawn: Vec<(Sha256, &Label)> = members
@@ -90,7 +90,7 @@ fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Lab
     drawn.into_iter().map(|(_, member)| member).collect()
 }
 
-/// Takes the snapshot of the present slot, unless another member has taken it.
+/// Takes the snapshot for the present slot, unless another member has taken it.
 pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let backup = cluster.backup.as_ref();
@@ -128,7 +128,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         }
         if let Some(claim) = LeaseLock::get(&source.client, CLAIM, host(), &[]).await? {
             let work = async {
-                // A member whose data differs leaves the snapshot to another.
+                // A member whose data differs leaves the snapshot to another member.
                 let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
                 let exit = judge(&agreement, &source, false)?;
                 let done = work(&cluster, &target, &source, &agreement, slot).await?;
@@ -151,7 +151,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
     ))))
 }
 
-/// Waits until the members that come before this one had the time to take the snapshot.
+/// Waits until the members that precede this one in the order have had time to take the snapshot.
 async fn wait_turn(rank: usize, first: &Label, slot: u64, spread: Duration) {
     let turn = spread * u32::try_from(rank).unwrap_or(u32::MAX);
     if rank > 0 {
@@ -165,7 +165,7 @@ async fn wait_turn(rank: usize, first: &Label, slot: u64, spread: Duration) {
     }
 }
 
-/// Takes a snapshot of this member's own.
+/// Takes a snapshot of this member without coordination.
 async fn take_alone(
     cluster: &ClusterDocument,
     credentials: &Credentials,
@@ -174,8 +174,8 @@ async fn take_alone(
     any_size: bool,
     error: &anyhow::Error,
 ) -> Result<Option<Exit>> {
-    // Without a quorum the members cannot coordinate. A snapshot is most valuable then,
-    // so each takes its own.
+    // Without a quorum the members cannot coordinate. A snapshot is most valuable in that
+    // situation, so each member takes its own.
     say(format!(
         "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
     ));
@@ -187,7 +187,7 @@ async fn take_alone(
     Ok(exit)
 }
 
-/// Takes the snapshot and records it in etcd; `false` if another member was faster.
+/// Takes the snapshot and records it in etcd. Returns `false` if another member was faster.
 async fn work(
     cluster: &recipes::ClusterDocument,
     target: &Target,
@@ -195,7 +195,7 @@ async fn work(
     agreement: &Agreement,
     slot: u64,
 ) -> Result<bool> {
-    // Another member may have finished between the last check and the claim.
+    // Another member may have finished its snapshot between the last check and the claim.
     if read(&source.client)
         .await?
         .0
@@ -229,7 +229,7 @@ async fn record(client: &Client, record: &Record) -> Result<()> {
     ))
 }
 
-/// Records a snapshot that the operator took. It counts for its slot.
+/// Records a snapshot that the operator took. It counts as the snapshot of its slot.
 pub(super) async fn tell(
     cluster: &recipes::ClusterDocument,
     source: &Endpoint,
@@ -266,7 +266,7 @@ mod tests {
             let drawn = order(members.iter(), slot);
             assert_eq!(drawn, order(members.iter().rev(), slot));
             *first.entry(drawn[0].clone()).or_insert(0) += 1;
-            // Without the first member the others keep their order.
+            // If the first member is missing, the others keep their order.
             let rest = members.iter().filter(|member| *member != drawn[0]);
             assert_eq!(order(rest, slot), drawn[1..]);
         }

@@ -1,4 +1,4 @@
-//! The schema of etcd's database: its buckets, and the form of their keys and values (etcd's
+//! The schema of etcd's database: its buckets, and the format of their keys and values (etcd's
 //! server/storage/schema and mvcc). Counts the contents of a snapshot.
 
 mod auth;
@@ -20,7 +20,7 @@ use history::History;
 use meta::Meta;
 use record::{Record, Revision};
 
-/// etcd's buckets. etcd creates all of them at its start; `etcdutl snapshot restore` of 3.5 omits
+/// etcd's buckets. etcd creates all of them when it starts; `etcdutl snapshot restore` of 3.5 omits
 /// `cluster`.
 const BUCKETS: [&[u8]; 10] = [
     b"alarm",
@@ -34,29 +34,30 @@ const BUCKETS: [&[u8]; 10] = [
     b"members_removed",
     b"meta",
 ];
-/// The maximum number of members, more than any cluster has.
+/// The maximum number of members. No cluster has this many.
 const MEMBERS: usize = 1000;
 
 /// The contents of a database, counted during the check.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Contents {
-    /// The revision of a member that starts from it.
+    /// The revision of a member that starts from this database.
     pub(crate) revision: i64,
-    /// The revision up to which history was compacted; 0 without a compaction.
+    /// The revision up to which the history was compacted, or 0 if it was not compacted.
     pub(crate) compacted: i64,
     /// The number of entries in all buckets, including old revisions and deletions, as in `etcdutl
     /// snapshot status`.
     pub(crate) keys: u64,
-    /// CRC-32C over all buckets, names, keys and values, as in `etcdutl snapshot status`.
+    /// The CRC-32C of all buckets, including their names, keys and values, as in `etcdutl snapshot
+    /// status`.
     pub(crate) hash: u32,
     /// The index of the last applied raft entry, or 0 if etcd has not written it yet.
     pub(crate) index: u64,
-    /// The term of that entry, or 0 if etcd does not write it (3.4).
+    /// The raft term of that entry, or 0 if etcd does not write it (3.4).
     pub(crate) term: u64,
     /// Since 3.6.
     pub(crate) storage_version: Option<String>,
-    /// The version on which the cluster has agreed: the lowest one of its members.
+    /// The version on which the cluster has agreed: the lowest version of its members.
     pub(crate) cluster_version: Option<String>,
     /// The target version of a downgrade in progress.
     pub(crate) downgrade: Option<String>,
@@ -72,16 +73,16 @@ pub(crate) struct Contents {
     pub(crate) leases: u64,
     /// The number of raised alarms.
     pub(crate) alarms: u64,
-    /// Whether a compaction was in progress. etcd finishes it at its start.
+    /// Whether a compaction was in progress. etcd finishes it when it starts.
     pub(crate) compacting: bool,
 }
 
 impl Contents {
     /// Why an etcd of this version does not start from these contents, or `None` if it does.
     ///
-    /// 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor. 3.5 refuses a cluster that is
-    /// being downgraded to another minor. All other combinations start: each minor was tried with
-    /// the data of each other one.
+    /// 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor version. 3.5 refuses a cluster
+    /// that is being downgraded to a different minor version. All other combinations start: each
+    /// minor version was tried with the data of every other one.
     pub(crate) fn objection_of(&self, etcd: EtcdVersion) -> Option<String> {
         let minor = |version: &Option<String>| cluster::minor(version.as_deref()?.as_bytes());
         if etcd.minor == 5
@@ -108,7 +109,7 @@ impl Contents {
     }
 }
 
-/// Checks every entry.
+/// Checks all entries.
 pub(crate) struct Reader<'a> {
     contents: Contents,
     /// Which of [`BUCKETS`] exist.
@@ -134,7 +135,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The contents, after all entries were checked.
+    /// The contents, once all entries have been checked.
     pub(crate) fn finish(mut self, faults: &mut Faults) -> Contents {
         for (name, _) in BUCKETS
             .iter()
@@ -169,7 +170,7 @@ impl<'a> Reader<'a> {
         let contents = &mut self.contents;
         contents.compacted = compacted;
         contents.compacting = self.meta.compacting();
-        // As in etcd, the first revision is 1, and revisions that were compacted count too.
+        // As in etcd, the first revision is 1, and compacted revisions count too.
         contents.revision = self.history.newest().max(compacted).max(1);
         contents.index = self.meta.index.unwrap_or(0);
         contents.term = self.meta.term.unwrap_or(0);
@@ -181,7 +182,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Since 3.6 etcd migrates the storage as soon as the cluster version changes
-    /// (etcdserver/version/monitor.go). 3.6 does not start if either version is above its own.
+    /// (etcdserver/version/monitor.go). 3.6 does not start if either version is higher than its
+    /// own.
     fn versions_objection(&self) -> Option<&'static str> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
         let differ =
@@ -211,7 +213,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The fault of an entry, if it has one: what was expected.
+    /// The fault in an entry, if it has one, stated as what was expected.
     fn objection(&mut self, entry: &Entry<'_>) -> Option<&'static str> {
         let Entry { key, value, .. } = *entry;
         let count = match entry.bucket.name {
@@ -277,8 +279,8 @@ impl Visitor for Reader<'_> {
     }
 }
 
-/// Reports a record that etcd cannot decode. Its contents may be secret, so the report has only
-/// their length.
+/// Reports a record that etcd cannot decode. Its contents may be secret, so the report contains
+/// only their length.
 fn note(entry: &Entry<'_>, expected: &str, faults: &mut Faults) {
     let Entry {
         bucket,

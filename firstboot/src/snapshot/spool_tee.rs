@@ -1,6 +1,6 @@
-//! A temporary file that is read while it grows. A snapshot that is uploaded or encoded is read
-//! from it, so that a slow store does not slow down the member: while a member sends its database,
-//! etcd cannot reuse old pages.
+//! A temporary file that is read while it grows. A snapshot is uploaded or encoded from this file,
+//! so that a slow store does not slow down the member: while a member sends its database, etcd
+//! cannot reuse old pages.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,10 +11,10 @@ use tokio::sync::watch;
 
 use super::encode::{Sink, Stored};
 
-/// The bytes that are read at a time.
+/// The number of bytes that are read at a time.
 const CHUNK: usize = 128 << 10;
 
-/// The writer. It never flushes, because the file is only temporary.
+/// The writer of the file. It never flushes, because the file is only temporary.
 #[derive(Debug)]
 pub(super) struct SpoolWriter {
     file: File,
@@ -28,7 +28,7 @@ pub(super) struct SpoolReader {
     length: watch::Receiver<u64>,
 }
 
-/// The writer and the reader of an empty file.
+/// Creates the writer and the reader of an empty file.
 pub(super) fn follow(file: &File) -> io::Result<(SpoolWriter, SpoolReader)> {
     let (sender, receiver) = watch::channel(0);
     Ok((
@@ -62,7 +62,7 @@ impl Sink for SpoolWriter {
 }
 
 impl SpoolReader {
-    /// Copies all bytes until the writer is dropped. Blocks its thread.
+    /// Copies all bytes until the writer is dropped. Blocks the calling thread.
     pub(super) fn copy(mut self, mut sink: Box<dyn Sink>) -> io::Result<Option<Stored>> {
         let mut chunk = vec![0; CHUNK];
         let mut at = 0;
@@ -107,7 +107,8 @@ mod tests {
         }
     }
 
-    /// The reader returns bytes while the file grows, and ends when the writer is gone.
+    /// The reader returns bytes while the file grows, and finishes once the writer has been
+    /// dropped.
     #[test]
     fn all_bytes_are_read_while_the_file_grows() {
         let runtime = tokio::runtime::Builder::new_current_thread()

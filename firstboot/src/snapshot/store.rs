@@ -16,8 +16,8 @@ pub(super) enum Store {
 }
 
 impl Store {
-    /// Opens a destination. Without one the store is the recipe's destination, or the default
-    /// folder.
+    /// Opens a destination. If none is given, the store is the recipe's destination, or else the
+    /// default folder.
     pub(super) fn of(given: Option<&Destination>, backup: Option<&Backup>) -> Result<Self> {
         let destination = match (given, backup) {
             (Some(given), _) => given.clone(),
@@ -33,7 +33,7 @@ impl Store {
         })
     }
 
-    /// All files with a snapshot's name, sorted by name.
+    /// All files whose names are those of snapshots, sorted by name.
     pub(super) async fn list(&self) -> Result<Vec<ListedSnapshot>> {
         let mut found = match self {
             Self::Folder(folder) => folder.list(),

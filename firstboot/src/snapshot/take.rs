@@ -25,11 +25,11 @@ use crate::machine::host;
 use crate::paths;
 use crate::reason::ReasonId;
 
-/// Warns if a member's data differs from the other members', or was not compared. Returns the exit
-/// code of the command.
+/// Warns if a member's data differs from the other members', or if the data was not compared.
+/// Returns the exit code of the command.
 ///
 /// # Errors
-/// Refused if a majority of members has other data, unless the operator `named` this member.
+/// Refused if a majority of members has different data, unless the operator `named` this member.
 pub(super) fn judge(agreement: &Agreement, source: &Endpoint, named: bool) -> Result<Option<Exit>> {
     if let Some(why) = agreement.unknown() {
         eprintln!("firstboot: the members' data was not compared: {why}");
@@ -47,7 +47,7 @@ pub(super) fn judge(agreement: &Agreement, source: &Endpoint, named: bool) -> Re
     Ok(Some(Exit::Degraded))
 }
 
-/// One line about a snapshot.
+/// Describes a snapshot in one line.
 pub(super) fn describe(place: &Store, manifest: &Manifest) -> String {
     let Snapshot { revision, keys, .. } = &manifest.snapshot;
     let slash = if place.to_string().ends_with('/') {
@@ -64,7 +64,8 @@ pub(super) fn describe(place: &Store, manifest: &Manifest) -> String {
     )
 }
 
-/// Takes a snapshot. On success it is durable, has its final name, and every page was checked.
+/// Takes a snapshot. On success the snapshot is durable, has its final name, and has had every page
+/// checked.
 pub(super) async fn take(
     cluster: &ClusterDocument,
     target: &Target,
@@ -89,11 +90,12 @@ pub(super) async fn take(
     }
 }
 
-/// Takes a snapshot into a folder.
+/// Takes a snapshot and stores it in a folder.
 async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let path = folder.join(about.name);
     target::vacant(&path)?;
-    // The host in the name makes the file unique in a folder that several hosts share.
+    // The host is part of the name, so that the file's name is unique in a folder that several
+    // hosts share.
     let part = PartialFile::begin(folder, &format!("firstboot-{}", host()))?;
     let hold = || part.file().try_clone().context("cannot hold a file open");
     let kept = Box::new(SyncedWriter::new(hold()?)?);
@@ -120,12 +122,13 @@ async fn flush(file: File) -> Result<()> {
     Ok(tokio::task::spawn_blocking(move || file.sync_all()).await??)
 }
 
-/// Takes a snapshot into a bucket. The object appears only after the check of its pages.
+/// Takes a snapshot and stores it in a bucket. The object appears only after its pages have been
+/// checked.
 async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let name = about.name;
     bucket.vacant(name).await?;
     let (mut upload, inlet) = Upload::begin(bucket, name).await?;
-    // The error of the upload says more than that of its writer.
+    // The error of the upload is more informative than the writer's error.
     let ((), (received, verified, stored)) =
         tokio::try_join!(upload.run(), by_spool(about, Box::new(inlet), None))?;
     bucket.vacant(name).await?;
@@ -140,8 +143,9 @@ async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest
     Ok(manifest)
 }
 
-/// Receives the snapshot into a temporary file whose pages are checked, and encodes it from there
-/// at the same time. Requires room for the temporary file, and as much in the folder `also`.
+/// Receives the snapshot into a temporary file whose pages are checked, and at the same time
+/// encodes it from that file. Requires room for the temporary file, and the same amount of room in
+/// the folder `also`.
 async fn by_spool(
     about: &SnapshotContext<'_>,
     sink: Box<dyn Sink>,
@@ -172,8 +176,8 @@ async fn by_spool(
     Ok((received, verified, stored))
 }
 
-/// Checks every page, and that the snapshot has the revision that the member reported before: if a
-/// page is lost, older pages may still form a consistent database.
+/// Checks every page, and checks that the snapshot has the revision that the member reported
+/// before: if a page is lost, older pages may still form a consistent database.
 async fn walked(
     file: File,
     received: &Received,
@@ -198,7 +202,7 @@ async fn walked(
     Ok(verified)
 }
 
-/// The facts for the manifest that are neither in the stream nor in the pages.
+/// The facts for the manifest that neither the stream nor the pages contain.
 struct SnapshotContext<'a> {
     cluster: &'a ClusterDocument,
     source: &'a Endpoint,

@@ -25,7 +25,7 @@ use crate::reason::ReasonId;
 pub(super) enum GivenTarget {
     /// The path of a file or a folder.
     Path(PathBuf),
-    /// A bucket, and the name of the object in it, if the command line has one.
+    /// A bucket, and the name of the object in it, if the command line specifies one.
     Object(Destination, Option<String>),
 }
 
@@ -51,17 +51,18 @@ impl FromStr for GivenTarget {
     }
 }
 
-/// The store, and the name in it.
+/// The store, and the name of the snapshot in it.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) place: Store,
-    /// `None` for the default name: the cluster, this host, the time and the revision.
+    /// The given name, or `None` for the default name: the cluster, this host, the time and the
+    /// revision.
     name: Option<String>,
 }
 
 impl Target {
-    /// Opens the target that the command line names. Without it the target is the recipe's
-    /// destination.
+    /// Opens the target that the command line names. If the command line names none, the target is
+    /// the recipe's destination.
     pub(super) fn of(given: Option<&GivenTarget>, backup: Option<&Backup>) -> Result<Self> {
         let given = match given {
             None => {
@@ -100,7 +101,8 @@ impl Target {
         })
     }
 
-    /// The name. A given name must have the suffix of the recipe's encoding.
+    /// The name of the snapshot. A name on the command line must have the suffix of the recipe's
+    /// encoding.
     pub(super) fn name(
         &self,
         cluster: &Label,
@@ -130,7 +132,7 @@ impl Target {
     }
 }
 
-/// Refuses a path at which a file exists.
+/// Refuses a path at which a file already exists.
 pub(super) fn vacant(path: &Path) -> Result<()> {
     for path in [path, &beside(path)] {
         if path.symlink_metadata().is_ok() {
@@ -154,8 +156,8 @@ pub(super) fn spool() -> Result<File> {
     part.file().try_clone().context("cannot hold a file open")
 }
 
-/// Gives a file its name, and then writes its manifest, so that a manifest never describes another
-/// file.
+/// Gives a file its name, and only then writes its manifest, so that a manifest never describes a
+/// different file.
 pub(super) fn commit(part: PartialFile, path: &Path, manifest: &Manifest) -> Result<()> {
     vacant(path)?;
     part.commit(path)?;

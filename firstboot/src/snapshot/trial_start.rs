@@ -1,10 +1,10 @@
 //! `firstboot snapshot verify --boot`: the restore drill. A throw-away etcd starts from the
-//! snapshot, and firstboot compares its revision, keys and hash with those that it counted in the
-//! file.
+//! snapshot, and firstboot compares etcd's revision, keys and hash with those that firstboot
+//! determined from the file.
 //!
 //! etcd listens on UNIX sockets in a private folder: no port, no network, no certificate. firstboot
-//! queries the peer URL and the metrics, which need no login, because the snapshot's users are
-//! unknown.
+//! queries the peer URL and the metrics, because these need no login and the users in the snapshot
+//! are unknown.
 
 mod count;
 
@@ -26,33 +26,34 @@ use crate::exit::{not_ready, refused};
 use crate::files;
 use crate::reason::ReasonId;
 
-/// etcd requires `HOST:PORT` in every URL, and uses it as the name of the socket in its working
-/// folder.
+/// etcd requires `HOST:PORT` in every URL, and uses that text as the name of the socket in its
+/// working folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
 /// The bytes that etcd writes in addition to the database: two preallocated log files of 64 MB.
 const BESIDE: u64 = 160 << 20;
 /// The time limit of the drill for an empty database.
 const BASE_TIMEOUT: Duration = Duration::from_secs(120);
-/// The bytes of the database for which the time limit grows by one second, for a slow disk.
+/// The time limit grows by one second for each time the database has this many bytes, to allow for
+/// a slow disk.
 const BYTES_PER_SECOND: u64 = 10 << 20;
 
-/// A successful drill.
+/// The result of a successful drill.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct TrialReport {
-    /// The version of the etcd that started.
+    /// The version of the etcd that was started.
     pub(crate) etcd: String,
-    /// The number of its keys, without their history.
+    /// The number of etcd's keys, without their history.
     pub(crate) live_keys: u64,
-    /// Its hash over all revisions (HashKV).
+    /// etcd's hash over all revisions (HashKV).
     pub(crate) hash_kv: u32,
     /// The duration of the drill.
     pub(crate) milliseconds: u64,
 }
 
-/// Starts an etcd from the snapshot in the folder `beside`, compares it, stops it and deletes its
-/// data.
+/// Starts an etcd from the snapshot in the folder `beside`, compares it with the file, stops it and
+/// deletes its data.
 pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> Result<TrialReport> {
     let begun = Instant::now();
     let counted = count::count(path, verified)?;
@@ -72,7 +73,8 @@ pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> R
             said
         };
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        // The first branch to end drops the others, and with them the processes that they started.
+        // The first branch that finishes drops the others, and with them the processes that they
+        // started.
         tokio::select! {
             said = drill => said,
             () = tokio::time::sleep(limit) => {
@@ -111,7 +113,7 @@ struct EtcdStatus {
     hash: HashKv,
 }
 
-/// The answer of /members/hashkv on the peer URL.
+/// The answer to a request for /members/hashkv on the peer URL.
 #[derive(Debug, Deserialize)]
 struct HashKv {
     header: Header,
@@ -121,7 +123,7 @@ struct HashKv {
     compact_revision: i64,
 }
 
-/// The answer of /version.
+/// The answer to a request for /version.
 #[derive(Debug, Deserialize)]
 struct Version {
     etcdserver: String,
@@ -154,7 +156,7 @@ fn compare(
         said.hash.header.revision.into(),
     )?;
     differ("number of keys", counted.live.into(), said.keys.into())?;
-    // A revision of -1 means none.
+    // A revision of -1 means that there is none.
     differ(
         "compacted revision",
         verified.compacted.into(),
@@ -205,7 +207,7 @@ impl ScratchDir {
 
 impl Drop for ScratchDir {
     fn drop(&mut self) {
-        // A killed etcd may still be creating a file.
+        // An etcd that was killed may still be creating a file.
         for again in (0..20).rev() {
             match files::remove_all(&self.0) {
                 Err(_) if again > 0 => std::thread::sleep(Duration::from_millis(100)),
@@ -216,7 +218,8 @@ impl Drop for ScratchDir {
     }
 }
 
-/// A command without this process's environment: etcd would take ETCD_… variables as settings.
+/// A command that does not inherit this process's environment, because etcd would read ETCD_…
+/// variables as settings.
 fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -228,7 +231,7 @@ fn command(program: &Path, folder: &Path) -> Command {
     command
 }
 
-/// The arguments with which the member is restored and started.
+/// The arguments with which the member is both restored and started.
 fn member() -> Vec<String> {
     let line = format!(
         "--name drill --data-dir data --initial-cluster drill=unix://{PEER} --initial-advertise-peer-urls unix://{PEER}"
@@ -238,7 +241,8 @@ fn member() -> Vec<String> {
 
 /// Restores the snapshot, whose digest was checked before.
 async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> {
-    // Not canonicalized: the path may be a file descriptor of a file without a name.
+    // The path is not canonicalized, because it may be the file descriptor of a file without a
+    // name.
     let snapshot = std::path::absolute(snapshot)?;
     let mut command = command(restorer, folder);
     command
@@ -265,11 +269,11 @@ async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> 
 
 /// A running etcd.
 struct Running {
-    /// `timeout`, which ends etcd in time even if this process is killed.
+    /// The process of `timeout`, which stops etcd in time even if this process is killed.
     process: Child,
     log: PathBuf,
-    /// The open folder: the path of a socket is limited to 107 bytes, and the path through a
-    /// descriptor is short.
+    /// The open folder: the path of a socket is limited to 107 bytes, and a path through the
+    /// folder's descriptor is short.
     folder: File,
 }
 
@@ -352,7 +356,7 @@ impl Running {
         })
     }
 
-    /// Stops etcd with SIGTERM, and with SIGKILL if that is not enough.
+    /// Stops etcd with SIGTERM, and with SIGKILL if etcd has not exited after that.
     async fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
         if tokio::time::timeout(Duration::from_secs(10), self.process.wait())
@@ -363,7 +367,7 @@ impl Running {
         }
     }
 
-    /// Sends a signal to the process group of `timeout` and etcd.
+    /// Sends a signal to the process group that contains `timeout` and etcd.
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.process.id().and_then(|pid| i32::try_from(pid).ok()) {
             let _ = killpg(Pid::from_raw(group), signal);
@@ -381,7 +385,7 @@ async fn text(request: reqwest::RequestBuilder) -> Result<String> {
     Ok(request.send().await?.error_for_status()?.text().await?)
 }
 
-/// A metric without labels.
+/// The value of a metric that has no labels.
 fn metric(metrics: &str, name: &str) -> Option<f64> {
     metrics
         .lines()

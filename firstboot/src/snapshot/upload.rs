@@ -1,5 +1,5 @@
-//! A multipart upload of a stream. The object exists only after [`Upload::complete`], and is kept
-//! only after [`Upload::keep`].
+//! A multipart upload of a stream. The object comes into existence only with [`Upload::complete`],
+//! and is kept only after [`Upload::keep`].
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -19,13 +19,13 @@ use super::bucket::{Bucket, Parts};
 use super::cleanup;
 use super::encode::{Sink, Stored};
 
-/// The smallest part that S3 accepts. Its limit of 10,000 parts allows 48 GiB.
+/// The minimum size of a part in S3. S3's limit of 10,000 parts then allows 48 GiB.
 const PART: usize = 5 << 20;
 
-/// The number of parts in memory: one is filled while the other is sent.
+/// The number of parts in memory: one is filled while the other one is sent.
 const PARTS: usize = 2;
 
-/// A full part.
+/// A part that is full.
 #[derive(Debug)]
 struct UploadPart {
     bytes: Bytes,
@@ -37,12 +37,12 @@ struct UploadPart {
 pub(super) struct UploadWriter {
     parts: mpsc::UnboundedSender<UploadPart>,
     filling: Option<BytesMut>,
-    /// The parts that were sent, whose memory is reused.
+    /// The parts that have been sent, whose memory is reused.
     empty: mpsc::UnboundedReceiver<BytesMut>,
 }
 
 impl UploadWriter {
-    /// Creates a writer, the channel of its full parts, and the channel that returns their memory.
+    /// Creates a writer, the channel for its full parts, and the channel that returns their memory.
     fn new() -> (
         Self,
         mpsc::UnboundedReceiver<UploadPart>,
@@ -64,11 +64,11 @@ impl UploadWriter {
         )
     }
 
-    /// The part that is being filled. Waits until one is free.
+    /// The part that is being filled. If there is none, waits until one is free.
     fn part(&mut self) -> io::Result<&mut BytesMut> {
         if self.filling.is_none() {
-            // The first part is never waited for: the bytes before the stream are written by a
-            // thread that must not wait.
+            // Getting the first part never involves waiting: the bytes that precede the stream are
+            // written by a thread that must not wait.
             let mut part = match self.empty.try_recv() {
                 Err(TryRecvError::Empty) => Handle::current().block_on(self.empty.recv()),
                 other => other.ok(),
@@ -94,7 +94,7 @@ impl UploadWriter {
     }
 }
 
-/// The error of a write after the upload has failed. The upload itself reports the cause.
+/// The error for a write after the upload has failed. The upload itself reports the cause.
 fn stopped() -> io::Error {
     io::Error::other("the upload has failed")
 }
@@ -121,17 +121,17 @@ impl Sink for UploadWriter {
     }
 }
 
-/// What an incomplete upload has left in the store.
+/// The data that an incomplete upload has left in the store.
 enum Left {
     Nothing,
-    /// Parts, which no listing shows and which cost money.
+    /// Parts, which do not appear in listings but cost money.
     Parts(Box<dyn MultipartUpload>),
-    /// An object that was not checked.
+    /// An object that has not been checked.
     Object,
 }
 
-/// A request continues even if its future is dropped, because only its answer says what the store
-/// has.
+/// The state of the store, or a request that changes it. A request continues even if its future is
+/// dropped, because only its answer shows what the store contains.
 enum State {
     Known(Left),
     Asked(JoinHandle<(Left, Result<()>)>),
@@ -170,8 +170,8 @@ impl<'a> Upload<'a> {
         Ok((upload, inlet))
     }
 
-    /// Makes a request and waits for its answer. If this future is dropped meanwhile, the state
-    /// keeps the request.
+    /// Makes a request and waits for its answer. If this future is dropped while it waits, the
+    /// state keeps the request.
     async fn ask(
         &mut self,
         request: impl Future<Output = (Left, Result<()>)> + Send + 'static,
@@ -204,7 +204,7 @@ impl<'a> Upload<'a> {
                     let bytes = put.map_err(|error| self.bucket.trouble("write to", &error))?;
                     let mut empty = bytes.try_into_mut().unwrap_or_default();
                     empty.clear();
-                    // The writer may have ended, and then accepts no returned part.
+                    // The writer may have stopped, and then no longer accepts returned parts.
                     let _ = self.back.send(empty);
                 }
                 else => return Ok(()),
@@ -212,7 +212,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Completes the object, and checks what the store has.
+    /// Completes the object, and checks what the store contains.
     pub(super) async fn complete(&mut self, size: u64, sha256: Sha256) -> Result<&'static str> {
         let State::Known(Left::Parts(mut parts)) =
             std::mem::replace(&mut self.state, State::Known(Left::Nothing))
@@ -232,7 +232,7 @@ impl<'a> Upload<'a> {
             .await
     }
 
-    /// Uploads the manifest. From then on the object is kept.
+    /// Uploads the manifest. After that the object is kept.
     pub(super) async fn keep(mut self, beside: &str, content: Vec<u8>) -> Result<()> {
         let (bucket, beside) = (self.bucket.clone(), beside.to_owned());
         let put = async move { (Left::Object, bucket.put(&beside, &content).await) };
@@ -260,7 +260,7 @@ impl Drop for Upload<'_> {
                     .abort()
                     .await
                     .map_err(|error| bucket.trouble("abort an upload to", &error)),
-                // An object that was not checked must not look like a snapshot.
+                // An object that has not been checked must not look like a snapshot.
                 Left::Object => bucket.remove(&name).await,
             };
             if let Err(error) = undone {

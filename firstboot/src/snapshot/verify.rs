@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     booted.transpose().map(|_| None)
 }
 
-/// Examines the snapshot, and starts an etcd from it with `--boot`.
+/// Examines the snapshot, and with `--boot` starts an etcd from it.
 fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)> {
     let hash = if options.skip_hash_check {
         Hash::Optional
@@ -80,7 +80,7 @@ fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)
     let mut file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let encoded = is_encoded(path, &file)?;
     if encoded {
-        // No other process sees this file, and it disappears with this process.
+        // No other process sees this file, and the file disappears when this process exits.
         file = PartialFile::begin(room, "firstboot-verify")?
             .file()
             .try_clone()
@@ -177,7 +177,7 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
     lines.join("\n") + "\n"
 }
 
-/// What the snapshot holds, by name.
+/// The contents of the snapshot, by name.
 fn contents_rows(verified: &VerifiedSnapshot) -> Vec<(&'static str, String)> {
     let Contents {
         revision,

@@ -1,5 +1,5 @@
-//! Whether the members agree: each has its own copy of the member list, and a version of etcd that
-//! must be compatible with all others.
+//! Whether the members agree: each has its own copy of the member list, and its version of etcd
+//! must be compatible with those of all others.
 
 use std::collections::BTreeSet;
 
@@ -10,21 +10,22 @@ use super::row::Row;
 use crate::etcd::Member;
 use crate::reason::ReasonId;
 
-/// Adds to each member its differences from the others.
+/// Adds to each member's errors its differences from the others.
 pub(super) fn check(rows: &mut [Row]) {
     lists(rows);
     versions(rows);
 }
 
-/// The compared properties of a member: its id, whether it is a learner, and its peer URLs.
+/// The properties of a member that are compared: its id, whether it is a learner, and its peer
+/// URLs.
 fn key(list: &[Member]) -> BTreeSet<(u64, bool, &[String])> {
     list.iter()
         .map(|member| (member.id, member.is_learner, member.peer_urls.as_slice()))
         .collect()
 }
 
-/// Compares each list with the one that most members have, or with the first of several equally
-/// frequent ones.
+/// Compares each list with the most frequent list, or with the first of several equally frequent
+/// ones.
 fn lists(rows: &mut [Row]) {
     let heard = || rows.iter().filter(|row| !row.list.is_empty());
     let count = |row: &&Row| {
@@ -63,7 +64,7 @@ fn differences(usual: &[Member], own: &[Member]) -> String {
         match find(usual, member.id) {
             None => parts.push(format!("it also has {}", describe(member))),
             Some(other) if other != *member => {
-                // Only one of the two lists may have the name.
+                // The name may be in only one of the two lists.
                 let known = if member.name.is_empty() {
                     &other
                 } else {
@@ -97,7 +98,7 @@ fn describe(member: &Member) -> String {
     format!("{}, {}", member.title(), role(member))
 }
 
-/// Names the first other member with which a member's version of etcd is incompatible.
+/// Names the first other member whose version of etcd is incompatible with this member's version.
 fn versions(rows: &mut [Row]) {
     let heard: Vec<(String, EtcdVersion)> = rows
         .iter()
@@ -150,7 +151,7 @@ mod tests {
     #[test]
     fn members_that_agree_have_no_errors() {
         let all = [1, 2, 3].map(member);
-        // A member that does not know the name of another yet has the same members.
+        // A member that does not know another member's name yet still has the same members.
         let unnamed = [
             member(1),
             member(2),
@@ -163,8 +164,8 @@ mod tests {
         assert!(errors(&mut rows).iter().all(String::is_empty), "{rows:?}");
     }
 
-    /// The list of etcd 3.6.14 next to 3.5.1 (etcd-io/etcd#19557): a voter is a learner again, and
-    /// has lost its name.
+    /// The list of etcd 3.6.14 next to that of 3.5.1 (etcd-io/etcd#19557): a voter has become a
+    /// learner again, and has lost its name.
     #[test]
     fn the_differences_of_a_member_list_are_reported() {
         let all = [1, 2, 3].map(member);

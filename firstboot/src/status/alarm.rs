@@ -1,5 +1,5 @@
-//! Alarms. Every member returns the alarms of all; each is shown once, at the member that raised
-//! it.
+//! Alarms. Every member returns the alarms of all members; each alarm is shown once, at the member
+//! that raised it.
 
 use recipes::cluster::EtcdSettings;
 
@@ -8,17 +8,17 @@ use super::table::size;
 use crate::etcd::AlarmMember;
 use crate::reason::{Reason, ReasonId};
 
-/// etcd's number of the alarm NOSPACE: the database has reached its quota.
+/// etcd's number for the alarm NOSPACE: the database has reached its quota.
 const NOSPACE: i32 = 1;
 
-/// Whether one of a member's own errors is an alarm, which [`check`] reports
-/// (etcdserverpb.AlarmMember in protobuf's text format).
+/// Whether one of a member's own errors is an alarm (etcdserverpb.AlarmMember in protobuf's text
+/// format). Alarms are reported by [`check`].
 pub(super) fn is_one(error: &str) -> bool {
     error.starts_with("memberID:") && error.contains("alarm:")
 }
 
-/// Adds the alarms to the members that raised them. The alarm of a removed member is added to the
-/// first member that reports it.
+/// Adds the alarms to the members that raised them. An alarm of a removed member is added to the
+/// first member that reports the alarm.
 pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
     let mut all: Vec<AlarmMember> = rows.iter().flat_map(|row| row.alarms.clone()).collect();
     all.sort_by_key(|alarm| (alarm.member_id, alarm.alarm));

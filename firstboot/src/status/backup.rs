@@ -1,4 +1,4 @@
-//! The newest good snapshot, so that a failing `[backup]` is noticed.
+//! The newest good snapshot, which is shown so that a failing `[backup]` is noticed.
 
 use recipes::ClusterDocument;
 use serde::Serialize;
@@ -13,17 +13,17 @@ use crate::snapshot::scheduled::Record;
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Backup {
     schedule: String,
-    /// `None` if there is none yet, or no member answered.
+    /// The newest snapshot. `None` if there is none yet, or if no member answered.
     newest: Option<Record>,
     age_seconds: Option<u64>,
-    /// Whether the newest run of the schedule has ended without a snapshot.
+    /// Whether the newest run of the schedule ended without a snapshot.
     overdue: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
 impl Backup {
-    /// Queries the members, one after the other, or `None` if the recipe has no `[backup]`.
+    /// Queries the members one after the other. Returns `None` if the recipe has no `[backup]`.
     pub(super) async fn ask(cluster: &ClusterDocument, credentials: &Credentials) -> Option<Self> {
         let backup = cluster.backup.as_ref()?;
         let mut answer = Err(anyhow::anyhow!("no member answers"));
@@ -40,7 +40,7 @@ impl Backup {
         let newest = answer.ok().flatten();
         let now = now();
         let due = backup.schedule.slot(now);
-        // A run may wait for every earlier member, and the snapshot itself takes time.
+        // A run may wait for every member that precedes it, and the snapshot itself takes time.
         let late = now > due + backup.schedule.period() / 2;
         let overdue = late && newest.as_ref().is_none_or(|record| record.slot < due);
         let age_seconds = newest
@@ -55,7 +55,7 @@ impl Backup {
         })
     }
 
-    /// One line about the newest snapshot.
+    /// Describes the newest snapshot in one line.
     pub(super) fn line(&self) -> String {
         let late = if self.overdue {
             format!(

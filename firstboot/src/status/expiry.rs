@@ -1,4 +1,4 @@
-//! The end of validity of the certificate that a member presents to clients. etcd does not warn
+//! The date on which the certificate that a member presents to clients expires. etcd does not warn
 //! before a certificate expires.
 
 use rustls::pki_types::UnixTime;
@@ -8,11 +8,11 @@ use crate::reason::{Reason, ReasonId};
 use crate::rotation;
 
 const DAY: u64 = 86400;
-/// How many days before the end the warning appears. By default the builder renews certificates 90
-/// days before their end.
+/// How many days before the expiry the warning appears. By default the builder renews certificates
+/// 90 days before they expire.
 const WARNING_DAYS: u64 = 30;
 
-/// The end of validity of an endpoint's certificate, or `None` if the handshake fails, which is
+/// The time at which an endpoint's certificate expires, or `None` if the handshake fails, which is
 /// reported elsewhere.
 pub(super) async fn until(endpoint: &str) -> Option<UnixTime> {
     let address = endpoint.strip_prefix("https://")?.parse().ok()?;

@@ -1,7 +1,7 @@
 //! Checks whether the recipe's heartbeat interval and election timeout suit the network. etcd
-//! recommends a heartbeat of 0.5 to 1.5 of the longest round trip between members, and an election
-//! timeout of at least ten round trips (etcd.io, docs v3.6, "Tuning", time parameters). firstboot
-//! only recommends values, because all members must have the same.
+//! recommends a heartbeat interval of 0.5 to 1.5 times the longest round trip between members, and
+//! an election timeout of at least ten round trips (etcd.io, docs v3.6, "Tuning", time parameters).
+//! firstboot only recommends values, because all members must have the same ones.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use tokio::time::timeout;
 
 use crate::reason::{Reason, ReasonId};
 
-/// The number of connections, each of which takes one round trip. The shortest counts, because load
-/// only adds to the time.
+/// The number of connections that are made, each of which takes one round trip. The shortest one
+/// counts, because load can only lengthen the time.
 const CONNECTIONS: usize = 3;
 /// The time limit of one connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The round trip to an endpoint, in milliseconds; none if the connection fails.
+/// The round trip to an endpoint in milliseconds, or none if the connection fails.
 pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
     let address = endpoint.strip_prefix("https://")?;
     let mut quickest = None;
@@ -33,7 +33,7 @@ pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
     quickest.map(|quickest| quickest.as_secs_f64() * 1000.0)
 }
 
-/// The recommended settings, if the round trip is too long for the present ones.
+/// The recommended settings, if the round trip is too long for the present settings.
 pub(super) fn advice(round_trip_ms: Option<f64>, settings: &EtcdSettings) -> Option<Reason> {
     let trip = round_trip_ms?;
     let (heartbeat, election) = (settings.heartbeat_interval_ms, settings.election_timeout_ms);

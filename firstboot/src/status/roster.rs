@@ -10,7 +10,7 @@ use super::row::Row;
 use crate::etcd::{self, Client, Credentials};
 use crate::reason::{Reason, ReasonId};
 
-/// The member list of the first member that answers, empty if none answers.
+/// The member list of the first member that answers, or an empty list if none answers.
 #[derive(Debug)]
 pub(super) struct Roster(Vec<etcd::Member>);
 
@@ -32,7 +32,8 @@ impl Roster {
             .any(|member| member.peer_urls.iter().any(|url| url == peer_url))
     }
 
-    /// The client URL of a member of the recipe. A newer image may have given it another address.
+    /// The client URL of a member in the recipe. A newer image may have given the member a
+    /// different address.
     pub(super) fn place(&self, member: &Member) -> String {
         let named = self
             .0
@@ -44,8 +45,8 @@ impl Roster {
         moved.cloned().unwrap_or_else(|| member.client_url())
     }
 
-    /// Marks the recipe's members that are not in the member list, or have another address there.
-    /// The rows are those of the recipe's members.
+    /// Marks the recipe's members that are missing from the member list, or that have a different
+    /// address in it. The rows are those of the recipe's members.
     pub(super) fn compare(&self, rows: &mut [Row], members: &[Member], without: &BTreeSet<Label>) {
         if self.0.is_empty() {
             return;
@@ -75,8 +76,8 @@ impl Roster {
         }
     }
 
-    /// The members that are in none of the rows, with their client URLs, or peer URLs if they never
-    /// started.
+    /// The members that are in none of the rows, with their client URLs, or with their peer URLs if
+    /// they never started.
     pub(super) fn strangers(&self, rows: &[Row]) -> Vec<(String, String)> {
         let strangers = self
             .0
@@ -94,8 +95,8 @@ impl Roster {
             .collect()
     }
 
-    /// Adds the remark to a member that is not in the recipe. The cluster may have grown since this
-    /// image was built, so that is not an error.
+    /// Adds a remark to a member that is not in the recipe. This is not an error, because the
+    /// cluster may have grown since this image was built.
     pub(super) fn note(&self, mut stranger: Row) -> Row {
         match self.never_started(&stranger.name) {
             Some(why) => stranger.errors = vec![why],
@@ -106,8 +107,8 @@ impl Roster {
         stranger
     }
 
-    /// The error of a voter that was added and never started. It replaces the error that the member
-    /// does not answer.
+    /// The error for a voter that was added and never started. It replaces the error that the
+    /// member does not answer.
     fn never_started(&self, title: &str) -> Option<Reason> {
         let voters = self.0.iter().filter(|member| !member.is_learner);
         let stray = voters
@@ -123,8 +124,8 @@ impl Roster {
     }
 }
 
-/// Whether a listed member is that of a row: it has the same client URL, or the same address with
-/// any scheme and port.
+/// Whether a row belongs to a listed member: the member has the same client URL, or the same
+/// address with any scheme and port.
 fn is_of(row: &Row, listed: &etcd::Member) -> bool {
     listed.client_urls.contains(&row.endpoint)
         || listed
@@ -138,7 +139,7 @@ fn host(url: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
-/// The error of a member whose peer URL in the member list is wrong.
+/// The error for a member whose peer URL in the member list is wrong.
 fn wrong_url(row: &Row, listed: &etcd::Member) -> Option<Reason> {
     let right = peer_url(row);
     if listed.peer_urls.contains(&right) {
@@ -228,7 +229,7 @@ mod tests {
         );
     }
 
-    /// The member list is as after `etcdctl member update ID --peer-urls=http://…`.
+    /// The member list after `etcdctl member update ID --peer-urls=http://…`.
     #[test]
     fn a_wrong_peer_url_is_reported() {
         let recipe = [Member {

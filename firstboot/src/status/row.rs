@@ -1,4 +1,4 @@
-//! One member as `firstboot status` shows it.
+//! One member as shown by `firstboot status`.
 
 use serde::Serialize;
 
@@ -22,15 +22,14 @@ pub(super) struct Row {
     pub(super) raft_index: u64,
     /// The shortest round trip of a few connections, in milliseconds.
     pub(super) round_trip_ms: Option<f64>,
-    /// The end of validity of its certificate.
+    /// The time at which its certificate expires.
     pub(super) certificate_until: Option<String>,
     /// Whether the cluster's member list contains it; true for the recipe's members if no member
     /// list is available.
     pub(super) member: bool,
-    /// Whether its data differs from that of the majority, or from the others' if there is no
-    /// majority.
+    /// Whether its data differs from the majority's, or from the others' if there is no majority.
     pub(super) apart: bool,
-    /// Whether an operator excluded it from the bootstrap, by this node's journal.
+    /// Whether an operator excluded it from the bootstrap, according to this node's journal.
     pub(super) without: bool,
     pub(super) errors: Vec<Reason>,
     /// Its id, or 0 if it did not answer.
@@ -39,12 +38,12 @@ pub(super) struct Row {
     /// Whether it is a voter that answers through raft.
     #[serde(skip)]
     pub(super) votes: bool,
-    /// The alarms of all members, as this one knows them.
+    /// The alarms of all members, as reported by this member.
     #[serde(skip)]
     pub(super) alarms: Vec<etcd::AlarmMember>,
-    /// The members as this one knows them, empty if it did not answer.
+    /// The members as reported by this member, empty if it did not answer.
     #[serde(skip)]
     pub(super) list: Vec<etcd::Member>,
-    /// Facts that need no correction.
+    /// Facts that require no correction.
     pub(super) notes: Vec<Reason>,
 }

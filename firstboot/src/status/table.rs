@@ -2,7 +2,7 @@
 
 use super::row::Row;
 
-/// One line for each member, with columns as wide as their longest cell.
+/// One line for each member. Each column is as wide as its longest cell.
 pub(super) fn table(rows: &[Row]) -> String {
     let head = [
         "NAME", "ENDPOINT", "HEALTH", "ROLE", "VERSION", "DB SIZE", "REVISION", "TERM", "INDEX",
@@ -55,8 +55,8 @@ pub(super) fn table(rows: &[Row]) -> String {
     lines.iter().map(show).collect()
 }
 
-/// The errors and notes of a member. The errors of an excluded member are omitted: it is expected
-/// not to answer.
+/// The errors and notes of a member. The errors of an excluded member are omitted, because it is
+/// expected not to answer.
 pub(super) fn remarks(row: &Row) -> String {
     let errors = row.errors.iter().filter(|_| !row.without);
     errors
@@ -66,9 +66,9 @@ pub(super) fn remarks(row: &Row) -> String {
         .join("; ")
 }
 
-/// A size with one decimal and a unit.
+/// Formats a size with one decimal and a unit.
 pub(super) fn size(bytes: i64) -> String {
-    // The databases of etcd have some MiB to a few GiB.
+    // The sizes of etcd's databases range from some MiB to a few GiB.
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let mib = bytes as f64 / f64::from(1 << 20);
     if mib < 1024.0 {

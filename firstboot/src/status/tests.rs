@@ -1,4 +1,4 @@
-//! Tests of the verdict and the table.
+//! Tests the verdict and the table.
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! etcd.conf (the guide's steps 3.3.1 to 3.5.2), with the keys of the version that will run. etcd
-//! only warns of an unknown variable and ignores it, so each minor version gets its own keys.
-//! Source of the keys: etcd's server/embed/config.go and server/etcdmain/config.go at v3.4.45,
+//! ignores an unknown variable with only a warning, so each minor version gets its own keys.
+//! Sources of the keys: etcd's server/embed/config.go and server/etcdmain/config.go at v3.4.45,
 //! v3.5.33, v3.6.14, v3.7.1.
 
 use anyhow::{Context as _, Result};
@@ -33,7 +33,7 @@ fn render(own: &Member, settings: &EtcdSettings, start: &Start) -> String {
             "LISTEN_CLIENT_URLS",
             format!("{},https://127.0.0.1:2379", own.client_url()),
         ),
-        // Plain http, and therefore on loopback only.
+        // Plain http, which is therefore served only on loopback.
         ("LISTEN_METRICS_URLS", "http://127.0.0.1:2381".to_owned()),
         ("INITIAL_ADVERTISE_PEER_URLS", own.peer_url()),
         ("ADVERTISE_CLIENT_URLS", own.client_url()),
@@ -49,8 +49,8 @@ fn render(own: &Member, settings: &EtcdSettings, start: &Start) -> String {
         ("PEER_KEY_FILE", tls("peer.key")),
         ("PEER_TRUSTED_CA_FILE", tls("ca.crt")),
         ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
-        // Only peers may connect to a peer port: the certificates of all nodes have this name (step
-        // 3.2.4), those of clients do not.
+        // Only peers may connect to a peer port: the certificates of all nodes contain this name
+        // (step 3.2.4), and the certificates of clients do not.
         ("PEER_CERT_ALLOWED_HOSTNAME", PEER.to_owned()),
         (
             "HEARTBEAT_INTERVAL",
@@ -82,11 +82,12 @@ fn render(own: &Member, settings: &EtcdSettings, start: &Start) -> String {
 fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let mut pairs = Vec::new();
     if !settings.version.at_least(5) {
-        // Both have been the default since 3.5.
+        // Both settings have been the default since 3.5.
         pairs.push(("LOGGER", "zap".to_owned()));
         pairs.push(("PRE_VOTE", "true".to_owned()));
     }
-    // The minimum version of TLS was introduced in 3.5.9; earlier versions do not know the key.
+    // The setting for the minimum version of TLS was introduced in 3.5.9; earlier versions do not
+    // know the key.
     if settings.version.at_least(6) {
         pairs.push(("TLS_MIN_VERSION", "TLS1.2".to_owned()));
     }
@@ -94,9 +95,9 @@ fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     pairs
 }
 
-/// Both checks are off by default in every version. 3.5.5 introduced the check at each compaction
-/// (CHANGELOG-3.5, etcd-io/etcd#14039); in 3.6 both became feature gates
-/// (server/features/etcd_features.go), and the old names are gone from 3.7.
+/// Both checks are off by default in every version. The check at each compaction was introduced in
+/// 3.5.5 (CHANGELOG-3.5, etcd-io/etcd#14039); in 3.6 both became feature gates
+/// (server/features/etcd_features.go), and from 3.7 on the old names no longer exist.
 fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let (initial, compact) = (settings.initial_corrupt_check, settings.compact_hash_check);
     let version = settings.version;
@@ -130,8 +131,8 @@ fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// The change that corrects etcd's configuration, or none if it is correct. Once etcd has its log
-/// (`has_log`), no etcd may bootstrap a cluster with the configuration.
+/// The change that corrects etcd's configuration, or none if the configuration is correct. Once
+/// etcd has its log (`has_log`), no etcd may bootstrap a cluster with this configuration.
 pub(crate) fn plan(identity: &Identity, start: &Start, has_log: bool) -> Result<Option<Change>> {
     let cluster = &identity.cluster;
     let own = cluster
@@ -141,7 +142,7 @@ pub(crate) fn plan(identity: &Identity, start: &Start, has_log: bool) -> Result<
     file(wanted(own, &cluster.etcd, start))
 }
 
-/// Writes the configuration, unless it is correct.
+/// Writes the configuration, unless it is already correct.
 pub(crate) fn configure(identity: &Identity, start: &Start, has_log: bool) -> Result<()> {
     plan(identity, start, has_log)?
         .iter()

@@ -7,8 +7,8 @@ use crate::change::{Change, file};
 use crate::files::{self, DesiredFile};
 use crate::identity::Identity;
 
-/// The full host name, as CentOS's installer sets it. The short name is the part before the first
-/// dot.
+/// The full host name, in the form in which CentOS's installer sets it. The short name is the part
+/// before the first dot.
 pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
     let name = identity.fqdn();
     let mut changes: Vec<Change> = file(DesiredFile::new("/etc/hostname", format!("{name}\n")))?
@@ -20,8 +20,8 @@ pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The overlay contains an /etc/hosts with every member. This change restores those lines if a DHCP
-/// client or an operator changed them, and keeps all other lines.
+/// The overlay contains an /etc/hosts that lists every member. This change restores those lines if
+/// a DHCP client or an operator changed them, and keeps all other lines.
 pub(super) fn hosts(identity: &Identity) -> Result<Option<Change>> {
     let before = files::read_if_there("/etc/hosts")?.unwrap_or_default();
     let before = String::from_utf8_lossy(&before);
@@ -64,8 +64,8 @@ fn with_members(before: &str, cluster: &ClusterDocument) -> String {
     for line in before.lines() {
         match wanted(line) {
             Some(member) => missing[member] = false,
-            // A line that gives a member's name to another address would send certificates to the
-            // wrong machine.
+            // A line that assigns a member's name to a different address would send certificates to
+            // the wrong machine.
             None if names_a_member(line) => continue,
             None => {}
         }

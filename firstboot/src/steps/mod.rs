@@ -1,5 +1,5 @@
-//! The steps of a first boot. Each compares the node with its document and returns the missing
-//! changes; on a node that is set up it returns none.
+//! The steps of a first boot. Each compares the node with its document and returns the changes that
+//! are missing; on a node that is already set up, none are.
 
 pub(crate) mod etcd_conf;
 mod host;
@@ -19,8 +19,8 @@ use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// The changes that are missing before etcd can be configured, in order. `run` assigns the address
-/// first, because it shows whether this is the right machine.
+/// The changes that must be made before etcd can be configured, in order. `run` assigns the address
+/// first, because that shows whether this is the right machine.
 pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     tls::check(identity, &identity.node.tls)?;
     let mut changes = Vec::new();
@@ -35,8 +35,8 @@ pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The object store's keys, if the document has them. Otherwise the keys that an operator put there
-/// stay.
+/// The change that writes the object store's keys, if the document has them. Otherwise keys that an
+/// operator put on the disk are kept.
 fn store_keys(node: &NodeDocument) -> Result<Option<Change>> {
     let Some(keys) = &node.store_keys else {
         return Ok(None);
@@ -45,7 +45,7 @@ fn store_keys(node: &NodeDocument) -> Result<Option<Change>> {
 }
 
 /// etcd's volume belongs to root, and etcd may read it; only root can access the archive. In
-/// earlier versions both belonged to etcd, which could replace anything there by a link. Such a
+/// earlier versions both belonged to etcd, which could replace anything in them with a link. Such a
 /// link is refused and not followed.
 fn volume() -> Result<Vec<Change>> {
     let mut changes: Vec<Change> = folder(DesiredDir::new(paths::VOLUME, 0o750, (0, ETCD.1)))?
@@ -58,7 +58,7 @@ fn volume() -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The missing changes of the certificates that the node uses at present.
+/// The missing changes for the certificates that the node uses at present.
 pub(crate) fn certificates(identity: &Identity) -> Result<Vec<Change>> {
     let mut changes = tls::install(&identity.tls)?;
     let labels = selinux::plan(&changes);

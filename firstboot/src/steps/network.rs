@@ -1,5 +1,5 @@
 //! The node's address. It is in etcd's certificates and in the member list, so etcd must not start
-//! with another one.
+//! with a different address.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use crate::reason::ReasonId;
 
 /// How long a DHCP server may take to assign the address.
 const DHCP_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long an interface may have another address of the same network before firstboot refuses.
+/// How long an interface may have a different address in the same network before firstboot refuses.
 const WRONG_ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The change that assigns the address: none if the address is already assigned, or if DHCP assigns
+/// The change that assigns the address, or none if the address is already assigned or DHCP assigns
 /// it.
 pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let (network, address) = (&identity.cluster.network, identity.node.address);
@@ -40,8 +40,8 @@ pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
 /// Waits until an interface has the address.
 ///
 /// # Errors
-/// Refused if the machine has another address of the same network: the DHCP server has no
-/// reservation for it.
+/// Refused if the machine has a different address in the same network, which means that the DHCP
+/// server has no reservation for it.
 pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     let (wanted, cidr) = (identity.node.address, identity.cluster.network.cidr);
     let began = Instant::now();
@@ -74,7 +74,7 @@ pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     }
 }
 
-/// The interface with the document's MAC, or the only Ethernet interface.
+/// The interface with the MAC address in the document, or else the only Ethernet interface.
 fn interface_for(identity: &Identity) -> Result<String> {
     let cards = machine::cards()?;
     if let Some(mac) = identity.node.machine.mac {

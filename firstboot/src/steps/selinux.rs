@@ -1,5 +1,5 @@
-//! SELinux labels (the guide's step 3.2.7) of the files that firstboot writes. %post has set those
-//! of the overlay.
+//! SELinux labels (the guide's step 3.2.7) for the files that firstboot writes. The labels of the
+//! overlay's files were set by %post.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,14 @@ fn enforced() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
-/// Labels for a folder that no step created, and its content. Only root may be able to reach it:
-/// restorecon follows paths, in which another user could replace a folder by a link.
+/// Labels for a folder that no step created, and for its content. Only root may be able to reach
+/// the folder: restorecon follows paths, and another user could replace a folder in such a path
+/// with a link.
 pub(crate) fn below(folder: &Path) -> Option<Change> {
     enforced().then(|| Change::RelabelAll(folder.to_owned()))
 }
 
-/// The label for one path.
+/// The label for a single path.
 pub(crate) fn one(path: &Path) -> Option<Change> {
     enforced().then(|| Change::Relabel(vec![path.to_owned()]))
 }
@@ -25,9 +26,9 @@ pub(crate) fn all(paths: Vec<PathBuf>) -> Option<Change> {
     (enforced() && !paths.is_empty()).then_some(Change::Relabel(paths))
 }
 
-/// Labels for the paths of the changes, if SELinux is active. restorecon takes the labels from the
-/// policy: 7.9's has no types for etcd (selinux-policy 3.13.1, file_contexts), and the recipe's
-/// `[selinux] module` adds them.
+/// Labels for the paths of the changes, if SELinux is active. restorecon looks the labels up in the
+/// policy: the policy of 7.9 has no types for etcd (selinux-policy 3.13.1, file_contexts), and the
+/// recipe's `[selinux] module` adds them.
 pub(super) fn plan(changes: &[Change]) -> Option<Change> {
     if !enforced() {
         return None;

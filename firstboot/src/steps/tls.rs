@@ -1,5 +1,5 @@
-//! Checks the node's certificates by the rules of etcd and its peers, and installs them (the
-//! guide's step 3.2.4).
+//! Checks the node's certificates against the rules of etcd and of its peers, and installs them
+//! (the guide's step 3.2.4).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use crate::identity::Identity;
 use crate::paths;
 
 /// Refuses certificates that would not work on this node, with a reason that etcd's log would not
-/// give.
+/// contain.
 pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
     let names = names(identity);
     let now = SystemTime::now()
@@ -24,7 +24,7 @@ pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
 }
 
 /// The names that a server or peer certificate must have. etcdctl on the node uses localhost, and
-/// etcd distinguishes peers from clients by it.
+/// etcd distinguishes peers from clients by the name that only peers have.
 fn names(identity: &Identity) -> Vec<String> {
     let node = &identity.node;
     let address = node.address.to_string();
@@ -84,8 +84,8 @@ pub(crate) fn installed() -> Result<Option<NodeTls>> {
     }))
 }
 
-/// The changes that install certificates and keys. Only their user can read the keys: etcd its two,
-/// root the client's.
+/// The changes that install certificates and keys. Each key can be read only by its user: etcd
+/// reads its two keys, root reads the client's.
 pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
     let mut files = vec![DesiredFile::new(at("ca.crt"), tls.ca.as_str())];
     for (name, pair, owner) in [
@@ -93,8 +93,8 @@ pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
         ("peer", &tls.peer, ETCD),
         ("client", &tls.client, ROOT),
     ] {
-        // The key first: a power cut between the two leaves the old pair, or a mismatch that the
-        // next run corrects.
+        // The key is written first: a power cut between the two files leaves the old pair, or a
+        // mismatch that the next run corrects.
         files.push(
             DesiredFile::new(at(&format!("{name}.key")), pair.key.as_str()).mode(0o600, owner),
         );

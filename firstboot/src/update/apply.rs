@@ -1,5 +1,5 @@
-//! Makes the running system use exchanged files. A failure here is logged and stops nothing: the
-//! member's proof decides.
+//! Makes the running system use the exchanged files. A failure here is logged but stops nothing,
+//! because the member's proof decides about the update.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
 
-/// Stops and disables the units whose files will be removed. Must run before the exchange.
+/// Stops and disables the units whose files will be removed. It must run before the exchange.
 pub(super) fn before(changes: &[FileChange], say: &mut impl FnMut(String)) {
     for effect in effects(changes) {
         if let Effect::RemoveUnit(name) = effect {
@@ -21,19 +21,19 @@ pub(super) fn before(changes: &[FileChange], say: &mut impl FnMut(String)) {
     }
 }
 
-/// Sets the labels of the files, and applies every effect.
+/// Sets the SELinux labels of the files, and applies every effect.
 pub(super) fn after(
     changes: &[FileChange],
     present: Vec<PathBuf>,
     say: &mut impl FnMut(String),
 ) -> Result<()> {
-    // Without their labels the programs would not start under SELinux.
+    // Under SELinux the programs would not start without their labels.
     selinux::all(present).iter().try_for_each(Change::apply)?;
     run("systemctl", &["daemon-reload"])?;
     for effect in effects(changes) {
         match effect {
-            // The program and not its unit: systemd skips the unit if a part of /proc/sys is
-            // read-only.
+            // This runs the program and not its unit, because systemd skips the unit if a part of
+            // /proc/sys is read-only.
             Effect::Sysctl => said(say, run("/usr/lib/systemd/systemd-sysctl", &[])),
             Effect::Tmpfiles(path) => said(
                 say,

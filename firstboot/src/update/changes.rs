@@ -1,11 +1,11 @@
-//! Which files differ between two images, as a pure function of their stamps.
+//! The files that differ between two images, as a pure function of the images' stamps.
 
 use std::collections::BTreeMap;
 
 use recipes::{ImageStamp, StampedFile};
 use serde::{Deserialize, Serialize};
 
-/// Files of every image that no stamp lists: the stamp itself in its two forms, and the mark of a
+/// Files of every image that no stamp lists: the stamp itself in its two forms, and the marker of a
 /// complete installation, which contains the digest of the overlay.
 pub(super) const UNLISTED: [&str; 3] = [
     "etc/firstboot/image.json",
@@ -13,15 +13,15 @@ pub(super) const UNLISTED: [&str; 3] = [
     "etc/firstboot/installed",
 ];
 
-/// How a file changes.
+/// The kind of a change to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Kind {
-    /// Only the new image has it.
+    /// Only the new image has the file.
     Added,
-    /// Both images have it, with different content, mode or owner.
+    /// Both images have the file, with different content, mode or owner.
     Replaced,
-    /// Only the old image has it.
+    /// Only the old image has the file.
     Removed,
 }
 
@@ -29,12 +29,12 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileChange {
-    /// Its path from the root, without the leading slash.
+    /// Its path from the root directory, without the leading slash.
     pub(super) path: String,
     pub(super) kind: Kind,
 }
 
-/// All listed files that differ, in the order of their paths.
+/// All listed files that differ, sorted by path.
 pub(super) fn changes(old: &ImageStamp, new: &ImageStamp) -> Vec<FileChange> {
     fn by_path(stamp: &ImageStamp) -> BTreeMap<&str, &StampedFile> {
         stamp

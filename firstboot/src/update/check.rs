@@ -16,14 +16,14 @@ use super::stage::Staged;
 use crate::files;
 use crate::paths;
 
-/// What a release would change.
+/// The changes that a release would make.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     serial: u64,
     etcd: String,
     files: Vec<Shown>,
     effects: Vec<String>,
-    /// Whether only a reboot applies a part of the changes.
+    /// Whether some of the changes take effect only after a reboot.
     reboot: bool,
     /// Whether the update reboots the node.
     reboots: bool,
@@ -62,7 +62,7 @@ pub(super) fn report(release: &ReleaseDocument, staged: &Staged, rule: Reboot) -
     })
 }
 
-/// The longest file whose lines are compared.
+/// The maximum size of a file whose lines are compared.
 const MAX_TEXT_BYTES: u64 = 256 << 10;
 
 fn shown(change: &FileChange, staged: &Staged) -> Result<Shown> {
@@ -86,7 +86,7 @@ fn shown(change: &FileChange, staged: &Staged) -> Result<Shown> {
                 .map(|(old, new)| different_lines(&old, &new))
                 .unwrap_or_default()
         }
-        // The name of a file that is new or removed is enough.
+        // For a file that is new or removed, its name is enough.
         Kind::Added | Kind::Removed => Vec::new(),
     };
     Ok(Shown {
@@ -96,7 +96,8 @@ fn shown(change: &FileChange, staged: &Staged) -> Result<Shown> {
     })
 }
 
-/// The deleted lines, with `-`, and the inserted ones, with `+`, in their order.
+/// The deleted lines, marked with `-`, and the inserted lines, marked with `+`, in their order in
+/// the file.
 fn different_lines(old: &str, new: &str) -> Vec<String> {
     let diff = TextDiff::from_lines(old, new);
     let line = |change: similar::Change<&str>| {

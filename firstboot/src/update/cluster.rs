@@ -1,5 +1,5 @@
 //! The state of updates that the members share in etcd: which member has the turn, whether an
-//! operator halted updates, and which releases failed. The turn itself is described in
+//! operator halted updates, and which releases failed. The turn itself is defined in
 //! `planned_stop`.
 
 use anyhow::Result;
@@ -19,7 +19,7 @@ fn failed_key(serial: u64) -> String {
     format!("/etcd-image/update/failed/{serial}")
 }
 
-/// An operator's order that no member may begin an update.
+/// An operator's order that no member may start an update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Halt {
     pub(super) why: String,
@@ -27,7 +27,7 @@ pub(super) struct Halt {
     pub(super) since: u64,
 }
 
-/// Why a release is not tried again.
+/// The reason why a release is not tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Failed {
     pub(super) node: Label,
@@ -35,29 +35,29 @@ pub(super) struct Failed {
     pub(super) at: u64,
 }
 
-/// The newest release that a member began with.
+/// The newest release that any member has started to install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Newest {
     pub(super) serial: u64,
 }
 
-/// All keys that decide who may take the turn.
+/// All keys that determine which member may take the turn.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Agreed {
     pub(super) turn: Key<Turn>,
     pub(super) halt: Key<Halt>,
     pub(super) failed: Key<Failed>,
     pub(super) newest: Key<Newest>,
-    /// The member that restarts its etcd to trust another CA.
+    /// The member that is restarting its etcd to trust a different CA.
     pub(super) restart: Option<String>,
 }
 
-/// Whether a member may update itself.
+/// The decision whether a member may update itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// The turn is free.
+    /// The member may update itself: the turn is free.
     Take,
-    /// The member has the turn already, for example after a power cut.
+    /// The member already has the turn, for example after a power cut.
     Mine,
     /// The member must wait.
     Wait(Reason),
@@ -66,7 +66,7 @@ pub(super) enum Decision {
 }
 
 impl Agreed {
-    /// Reads them through raft.
+    /// Reads the keys through raft.
     pub(super) async fn read(client: &Client, serial: u64) -> Result<Self> {
         Ok(Self {
             turn: Key::read(client, TURN).await?,
@@ -80,14 +80,14 @@ impl Agreed {
         })
     }
 
-    /// The same for the newest release that a member began with.
+    /// Reads the keys for the newest release that any member has started to install.
     pub(super) async fn latest(client: &Client) -> Result<Self> {
         let newest: Key<Newest> = Key::read(client, NEWEST).await?;
         Self::read(client, newest.value.map_or(0, |newest| newest.serial)).await
     }
 
-    /// The rule for an update to this serial. With `back` it is the rule for the rollback from it,
-    /// which a failure or a newer release does not prevent.
+    /// The decision on an update to the image with this serial. With `back` it is the decision on a
+    /// rollback from that image, which neither a failure nor a newer release prevents.
     pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> Decision {
         let mine = self
             .turn
@@ -122,7 +122,7 @@ impl Agreed {
         }
     }
 
-    /// Takes the turn. Returns `false` if a key has changed since it was read.
+    /// Takes the turn. Returns `false` if a key has changed since the keys were read.
     pub(super) async fn take(&self, client: &Client, turn: &Turn) -> Result<bool> {
         let failed = failed_key(turn.serial);
         let seen = [
@@ -145,7 +145,7 @@ impl Agreed {
     }
 
     /// Releases the turn, if this node `has` it, and marks the release as failed, so that no member
-    /// tries it again. Returns `false` if the turn has changed since it was read.
+    /// tries the release again. Returns `false` if the turn has changed since it was read.
     pub(super) async fn give_on(
         &self,
         client: &Client,
@@ -165,7 +165,7 @@ impl Agreed {
 }
 
 impl Halt {
-    /// Why no member begins an update.
+    /// The reason why no member starts an update.
     pub(super) fn reason(&self) -> Reason {
         ReasonId::UpdateHalted.because(format!(
             "{} halted all updates: {}. `firstboot update --resume` ends the halt",
@@ -175,7 +175,7 @@ impl Halt {
 }
 
 impl Failed {
-    /// Why no member installs the release with this serial.
+    /// The reason why no member installs the release with this serial.
     pub(super) fn reason(&self, serial: u64) -> Reason {
         ReasonId::UpdateFailedBefore.because(format!(
             "the image {serial} failed on {}: {}. Correct the cause and build a new image. If the image was not the cause, run \
@@ -185,7 +185,7 @@ impl Failed {
     }
 }
 
-/// Why another member must wait.
+/// The reason why a different member must wait.
 pub(super) fn has_turn(turn: &Turn) -> Reason {
     ReasonId::UpdateTurn.because(format!(
         "{} has the turn, with the image {}, since {}",
@@ -195,7 +195,7 @@ pub(super) fn has_turn(turn: &Turn) -> Reason {
     ))
 }
 
-/// Prevents every member from beginning an update.
+/// Prevents every member from starting an update.
 pub(super) async fn halt(client: &Client, halt: &Halt) -> Result<()> {
     client
         .transact(&[], &[(HALT, Some(serde_json::to_vec(halt)?))])
@@ -208,7 +208,7 @@ pub(super) async fn resume(client: &Client) -> Result<()> {
     client.transact(&[], &[(HALT, None)]).await.map(drop)
 }
 
-/// Removes the mark of a failed release.
+/// Removes the marker of a failed release.
 pub(super) async fn forgive(client: &Client, serial: u64) -> Result<()> {
     client
         .transact(&[], &[(failed_key(serial).as_str(), None)])
@@ -216,7 +216,7 @@ pub(super) async fn forgive(client: &Client, serial: u64) -> Result<()> {
         .map(drop)
 }
 
-/// Writes through this member. A quorum has acknowledged the write when this returns.
+/// Writes through this member. When this returns, a quorum has acknowledged the write.
 pub(super) async fn prove(client: &Client, node: &Label, serial: u64) -> Result<()> {
     client
         .transact(
@@ -227,7 +227,7 @@ pub(super) async fn prove(client: &Client, node: &Label, serial: u64) -> Result<
         .map(drop)
 }
 
-/// A time for people.
+/// A time in a human-readable format.
 pub(super) fn date(seconds: u64) -> String {
     crate::snapshot::manifest::stamp(seconds)
 }
@@ -271,7 +271,7 @@ pub(super) mod tests {
         })
     }
 
-    /// The state after a member began with this release.
+    /// The state after a member has started to install this release.
     pub(in super::super) fn of_newest(serial: u64) -> Agreed {
         Agreed {
             newest: key(Newest { serial }),

@@ -119,7 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         ask(async |client| cluster::forgive(&client, order.serial).await)?;
     }
     let state = begin(&own, order)?;
-    // The unit takes the lock.
+    // The unit needs the lock.
     drop(lock);
     systemd::start(worker::UNIT)?;
     let outcome = follow(&state.id, options.json)?;
@@ -134,7 +134,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     outcome.exit()
 }
 
-/// What the command does next.
+/// The next action of the command.
 enum Next {
     /// Exit with this code.
     Done(Option<Exit>),
@@ -142,13 +142,13 @@ enum Next {
     Order(Box<Order>),
 }
 
-/// Looks for a release, and stages it if it is newer.
+/// Looks for a release, and stages it if it is newer than this node's image.
 fn look(options: &Options, own: &Own) -> Result<Next> {
     let settings = own.cluster.update.clone().unwrap_or_default();
     let source = Source::of(options.from.as_deref(), settings.from.as_ref())?;
     let release = own.fetch(&source)?;
     if judge(&release, &own.image)? == Verdict::Current {
-        // `firstboot status` shows the serial.
+        // `firstboot status` shows this serial.
         Look {
             overlay: own.image.overlay,
             at: now(),
@@ -220,7 +220,7 @@ fn answer(answer: &Answer<'_>) -> Result<()> {
     Ok(show(&(serde_json::to_string_pretty(answer)? + "\n"))?)
 }
 
-/// Does work with etcd on this node.
+/// Runs an operation on etcd on this node.
 fn ask<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

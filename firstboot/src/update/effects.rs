@@ -1,5 +1,5 @@
-//! What the running system must do after an exchange of files, as a pure function of their paths.
-//! An update always restarts etcd and firstboot.
+//! The actions that are necessary on the running system after an exchange of files, as a pure
+//! function of the files' paths. An update always restarts etcd and firstboot.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,11 +11,11 @@ use super::changes::{FileChange, Kind};
 /// An action that makes the running system use changed files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Effect {
-    /// Read the kernel's settings.
+    /// Apply the kernel's settings.
     Sysctl,
-    /// Create what a file of tmpfiles.d describes.
+    /// Create what a file in tmpfiles.d describes.
     Tmpfiles(String),
-    /// Read the firewall's rules.
+    /// Reload the firewall's rules.
     ReloadFirewall,
     /// Restart firewalld, which reads firewalld.conf only when it starts.
     RestartFirewall,
@@ -23,19 +23,19 @@ pub(super) enum Effect {
     Chrony,
     /// Reload sshd. Sessions continue.
     Sshd,
-    /// Restart journald. It keeps the connections of all services.
+    /// Restart journald. It keeps its connections to all services.
     Journald,
-    /// Restart a unit, if it runs.
+    /// Restart a unit, if it is running.
     RestartUnit(String),
-    /// Apply the presets to a new unit, and start it if they enable it.
+    /// Apply the presets to a new unit, and start the unit if the presets enable it.
     AddUnit(String),
     /// Stop and disable a unit before its file is removed.
     RemoveUnit(String),
-    /// Only a reboot makes the system use this file.
+    /// The system uses this file only after a reboot.
     Reboot(String),
 }
 
-/// Units that an update always restarts, or must not touch.
+/// Units that an update always restarts or must never touch.
 const OWN: [&str; 5] = [
     "etcd.service",
     "firstboot.service",
@@ -46,7 +46,7 @@ const OWN: [&str; 5] = [
 /// Kinds of units that can be enabled and started.
 const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
 
-/// All effects of these changes, without repetition.
+/// All effects of these changes, without duplicates.
 pub(super) fn effects(changes: &[FileChange]) -> BTreeSet<Effect> {
     let mut all: BTreeSet<Effect> = changes.iter().filter_map(effect).collect();
     if all.contains(&Effect::RestartFirewall) {
@@ -64,7 +64,7 @@ pub(super) fn reboots(rule: Reboot, changes: &[FileChange]) -> bool {
     }
 }
 
-/// The changed files that only a boot applies.
+/// The changed files that only a reboot applies.
 pub(super) fn only_at_boot(changes: &[FileChange]) -> Vec<String> {
     let paths = effects(changes)
         .into_iter()
@@ -117,7 +117,7 @@ fn effect(change: &FileChange) -> Option<Effect> {
     }
 }
 
-/// The effect of a unit's file or of a drop-in.
+/// The effect of a change to a unit's file or to a drop-in.
 fn unit(path: &str, kind: Kind) -> Option<Effect> {
     let rest = path
         .strip_prefix("etc/systemd/system/")
@@ -126,7 +126,7 @@ fn unit(path: &str, kind: Kind) -> Option<Effect> {
         Some((folder, _)) => (folder.strip_suffix(".d")?, true),
         None => (rest, false),
     };
-    // A template cannot run.
+    // A template is not a unit that can run.
     let known = KINDS.iter().any(|kind| name.ends_with(kind)) && !name.contains('@');
     if !known || OWN.contains(&name) {
         return None;

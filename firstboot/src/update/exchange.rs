@@ -1,9 +1,9 @@
-//! Replaces the files of one image by those of another, one by one, and restores them.
+//! Replaces the files of one image with those of another, one by one, and restores them.
 //!
-//! Each file that differs first gets a second name below the folder of the previous image. One
-//! rename replaces a file, so it is complete at each moment: either the old one or the new one.
-//! After a power cut at any point the kept files can be restored, as often as needed, from the list
-//! and the kept files alone.
+//! Each file that differs first gets a second name in the folder of the previous image. A file is
+//! replaced with a single rename, so it is complete at any moment: either the old file or the new
+//! one. After a power cut at any point the kept files can be restored, as many times as needed,
+//! using only the list and the kept files.
 
 use std::path::{Path, PathBuf};
 
@@ -15,12 +15,12 @@ use super::state::Exchange;
 use crate::files::{self, DesiredDir, ROOT};
 use crate::paths;
 
-/// Where the files are.
+/// The places of the files.
 #[derive(Debug)]
 pub(super) struct Places {
     /// The root of the files in use.
     root: PathBuf,
-    /// The folder of the kept files.
+    /// The folder that contains the kept files.
     before: PathBuf,
 }
 
@@ -41,8 +41,8 @@ impl Places {
         self.before.join(path)
     }
 
-    /// Plans the exchange from the files on the disk: the base system may have a file that is new
-    /// in the image.
+    /// Plans the exchange according to the files on the disk, because a file that is new in the
+    /// image may already exist in the base system.
     pub(super) fn plan(&self, old: &ImageStamp, new: &ImageStamp) -> Result<Exchange> {
         let mut list = Vec::new();
         for FileChange { path, kind } in changes(old, new) {
@@ -69,7 +69,7 @@ impl Places {
                 }),
             }
         }
-        // The stamp comes after the files, and the mark of a complete image last.
+        // The stamp follows the files, and the marker of a complete image is last.
         list.extend(UNLISTED.map(|path| FileChange {
             path: path.to_owned(),
             kind: Kind::Replaced,
@@ -85,7 +85,8 @@ impl Places {
         })
     }
 
-    /// The folders that these files need and that do not exist yet, outer ones first.
+    /// The folders that these files need and that do not exist yet. A folder precedes the folders
+    /// in it.
     fn new_folders<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
         let mut folders = Vec::new();
         for path in paths {
@@ -101,7 +102,8 @@ impl Places {
         Ok(folders)
     }
 
-    /// Keeps all files that the exchange replaces or removes, durably. The system stays unchanged.
+    /// Keeps all files that the exchange will replace or remove, durably. The system is not changed
+    /// yet.
     pub(super) fn keep(&self, exchange: &Exchange) -> Result<()> {
         files::remove_all(&self.before)?;
         DesiredDir::new(&self.before, 0o700, ROOT).make()?;
@@ -118,7 +120,8 @@ impl Places {
         Ok(())
     }
 
-    /// Exchanges all files. If it is interrupted, [`Places::take_back`] must follow.
+    /// Exchanges all files. If the exchange is interrupted, [`Places::take_back`] must be called
+    /// afterwards.
     pub(super) fn exchange(&self, exchange: &Exchange, new: &Path) -> Result<()> {
         for folder in &exchange.folders {
             let there = files::look(&new.join(folder))?
@@ -135,7 +138,7 @@ impl Places {
         Ok(())
     }
 
-    /// Restores all kept files, and removes the new ones. May be repeated.
+    /// Restores all kept files, and removes the new ones. It can be repeated.
     pub(super) fn take_back(&self, exchange: &Exchange) -> Result<()> {
         for FileChange { path, kind } in exchange.files.iter().rev() {
             files::remove_unfinished(&self.place(path))?;
@@ -151,7 +154,7 @@ impl Places {
         Ok(())
     }
 
-    /// Removes a file durably. Its folder may be missing.
+    /// Removes a file durably. Its folder may already be missing.
     fn remove(&self, path: &str) -> Result<()> {
         let place = self.place(path);
         let folder = place.parent().unwrap_or(&self.root).to_owned();
@@ -162,8 +165,8 @@ impl Places {
         files::sync(&folder).with_context(|| format!("cannot flush {}", folder.display()))
     }
 
-    /// The files and folders that exist after the exchange, or after its rollback with `back`. They
-    /// need SELinux labels.
+    /// The files and folders that exist after the exchange or, with `back`, after its rollback.
+    /// They need SELinux labels.
     pub(super) fn present(&self, exchange: &Exchange, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
         let folders = exchange
@@ -248,7 +251,7 @@ mod tests {
         ("usr/c", "new c"),
     ];
 
-    /// A node with the old image, on a base that has a file which is new in the next image.
+    /// A node with the old image, on a base system that has a file which is new in the next image.
     fn node(folder: &Path) -> (Places, PathBuf) {
         let places = Places {
             root: folder.join("root"),
@@ -277,7 +280,7 @@ mod tests {
         }
     }
 
-    /// Power may fail after any number of steps, and while files are put back.
+    /// Power may fail after any number of steps, and also while files are restored.
     #[test]
     fn wherever_an_exchange_is_cut_all_of_the_old_image_comes_back() {
         let steps = {
@@ -298,7 +301,8 @@ mod tests {
                     ..exchange.clone()
                 };
                 places.exchange(&first, &new).unwrap();
-                // The unfinished second name of the next file, as a cut leaves it.
+                // The unfinished second name of the next file, in the state in which a power cut
+                // leaves it.
                 if let Some(next) = exchange
                     .files
                     .get(done)

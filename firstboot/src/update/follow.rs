@@ -14,15 +14,17 @@ use crate::output::show;
 use crate::{files, paths, systemd};
 
 const LOOK: Duration = Duration::from_millis(100);
-/// The unit may have no process for this many looks: systemd restarts it after some seconds.
+/// The number of consecutive checks in which the unit may have no process: systemd restarts it only
+/// after some seconds.
 const AWAY: u32 = 300;
 
-/// Follows an order. With `quiet` the messages go to standard error, because standard output is for
-/// programs.
+/// Follows an order. With `quiet` the messages go to standard error, because standard output is
+/// reserved for output that programs read.
 pub(super) fn follow(id: &str, quiet: bool) -> Result<Outcome> {
     let (mut seen, mut away) = (0, 0);
     loop {
-        // Reads the outcome before the messages, so that all messages before it are shown.
+        // Reads the outcome before the messages, so that all messages that precede the outcome are
+        // shown.
         let outcome = Outcome::read()?.filter(|outcome| outcome.id == id);
         seen += tail(seen, quiet)?;
         if let Some(outcome) = outcome {
@@ -48,7 +50,8 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<Outcome> {
     }
 }
 
-/// Shows the complete lines of the log after the first `seen` bytes, and returns their length.
+/// Shows the complete lines of the log that follow the first `seen` bytes, and returns their
+/// length.
 fn tail(seen: u64, quiet: bool) -> Result<u64> {
     let Ok(mut file) = files::open(Path::new(paths::UPDATE_LOG)) else {
         return Ok(0);

@@ -5,28 +5,28 @@ use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
 use crate::exit::refused;
 use crate::reason::ReasonId;
 
-/// What a node knows about its own image.
+/// A node's knowledge of its own image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OwnImage {
     /// The digest of its overlay.
     pub(super) overlay: Sha256,
-    /// Its base. Images of earlier builders do not describe it.
+    /// The base of its image. Images from earlier builders do not describe their base.
     pub(super) base: Option<ImageBase>,
     /// Its etcd.
     pub(super) etcd: EtcdVersion,
     /// The serial of the last update of this node.
     pub(super) updated_to: Option<u64>,
-    /// The serial of the newest image when the node's document was written. The node's image may be
-    /// older.
+    /// The serial of the newest image at the time when the node's document was written. The node's
+    /// image may be older.
     pub(super) document: Option<u64>,
 }
 
-/// How a release relates to this node.
+/// The relation of a release to this node's image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is the node's own image.
+    /// The release is the node's own image.
     Current,
-    /// It is a newer image.
+    /// The release is a newer image.
     Newer,
 }
 
@@ -128,14 +128,14 @@ mod tests {
         for old in [1, 4, 5] {
             assert!(says(&new(old), &own()).ends_with("[update-older]"), "{old}");
         }
-        // A node that was installed, and never updated: its document may be newer than its image.
+        // A node that was installed and never updated: its document may be newer than its image.
         let installed = OwnImage {
             updated_to: None,
             ..own()
         };
         assert_eq!(says(&new(4), &installed), "Newer");
         assert!(says(&new(3), &installed).ends_with("[update-older]"));
-        // Its own image is its own image, whatever the serial.
+        // The node's own image is recognised whatever its serial is.
         assert_eq!(
             says(&release(1, b"own", "3.5.30", base("tar")), &own()),
             "Current"

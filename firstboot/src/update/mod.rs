@@ -1,13 +1,15 @@
-//! `firstboot update`: installs a newer image on this node while its cluster serves.
+//! `firstboot update`: installs a newer image on this node while its cluster keeps serving clients.
 //!
-//! `source` fetches a release, and `look` judges it. `stage` unpacks the image beside the one in
-//! use. Then `worker` executes the order in a unit of its own. It waits until the cluster can do
-//! without this member (`ready`), and takes the turn, on which the members agree in etcd
-//! (`cluster`). It exchanges the files (`exchange`) from the list of `changes`, and makes the
-//! running system use them (`apply`) from the list of `effects`. Then it waits until the member has
-//! proved itself (`prove`), or restores the previous image. `state` is stored on the disk: after a
-//! power cut the unit continues from it. `follow` shows the unit's messages to the operator.
-//! `summary` is what `firstboot status` shows of it. `scheduled` is the run of the timer that updates a node without an operator, in its `window`.
+//! `source` fetches a release, and `look` compares it with this node. `stage` unpacks the image
+//! next to the one in use. Then `worker` executes the order in a unit of its own. It waits until
+//! the cluster can do without this member (`ready`), and takes the turn, on which the members agree
+//! through etcd (`cluster`). It exchanges the files (`exchange`) in the list of `changes`, and
+//! makes the running system use them (`apply`) with the actions in the list of `effects`. Then it
+//! waits until the member has proved itself (`prove`), or restores the previous image. `state` is
+//! stored on the disk, and after a power cut the unit continues from it. `follow` shows the unit's
+//! messages to the operator. `summary` contains what `firstboot status` shows about updates.
+//! `scheduled` is executed by the timer, which updates a node without an operator during its
+//! `window`.
 
 mod apply;
 mod changes;

@@ -34,7 +34,7 @@ pub(super) fn begin(own: &Own, order: Order) -> Result<State> {
         why: None,
         blame: false,
     };
-    // The program comes first: a unit that finds an order needs it.
+    // The program is stored first, because a unit that finds an order needs the program.
     files::remove(paths::UPDATE_LOG)?;
     files::install::install_copy(Path::new(paths::PROGRAM), Path::new(paths::UPDATER))?;
     if let Some(label) = selinux::one(Path::new(paths::UPDATER)) {

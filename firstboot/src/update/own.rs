@@ -13,7 +13,7 @@ use crate::journal::Journal;
 use crate::reason::ReasonId;
 use crate::{files, identity, paths, rotation};
 
-/// The node as its own files describe it.
+/// The node as described by its own files.
 #[derive(Debug)]
 pub(super) struct Own {
     pub(super) node: recipes::Label,
@@ -28,7 +28,7 @@ impl Own {
     /// Reads them.
     ///
     /// # Errors
-    /// Refused if this node was never set up.
+    /// Refused if this node has never been set up.
     pub(super) fn read() -> Result<Self> {
         let (cluster, trusted) = (identity::cluster()?, identity::trusted()?);
         let never = || {
@@ -70,7 +70,7 @@ impl Own {
         })
     }
 
-    /// Fetches a release, and checks its signature and its cluster.
+    /// Fetches a release, and checks the release's signature and cluster.
     pub(super) fn fetch(&self, source: &Source) -> Result<ReleaseDocument> {
         let text = source.release()?;
         ReleaseDocument::open(&text, &self.trusted, &self.cluster.name).map_err(|error| {
@@ -81,7 +81,7 @@ impl Own {
         })
     }
 
-    /// The node's identity, as other members see it.
+    /// The node's identity as seen by other members.
     pub(super) fn identity(&self) -> Result<Identity> {
         let mut identity = Identity {
             node: self.document.clone(),

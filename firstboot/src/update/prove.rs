@@ -1,5 +1,5 @@
 //! Whether this member has proved itself on its image: firstboot.service has finished, etcd of the
-//! right version answers through raft, and acknowledges a write.
+//! right version answers through raft, and etcd acknowledges a write.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::etcd::{Client, Credentials};
 use crate::operator::UNIT;
 use crate::{paths, systemd};
 
-/// After so many starts of etcd the proof has failed.
+/// The number of starts of etcd after which the proof has failed.
 const STARTS: u32 = 4;
 const ETCD: &str = "etcd.service";
-/// How long one look may take.
+/// The time limit of one check.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a look found.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Proof {
     /// The member is healthy on the image.
     Good,
-    /// It may still become healthy; why it is not.
+    /// The member may still become healthy. The text is the reason why it is not healthy yet.
     NotYet(String),
-    /// It will not become healthy.
+    /// The member will not become healthy.
     Failed(String),
 }
 
@@ -34,11 +34,11 @@ pub(super) enum Proof {
 pub(super) struct Watch<'a> {
     node: &'a Label,
     serial: u64,
-    /// The version that must run, if it is known.
+    /// The version of etcd that must run, if it is known.
     etcd: Option<EtcdVersion>,
-    /// The newest process of etcd, whether it still runs or not.
+    /// The newest process of etcd, whether it is still running or not.
     process: String,
-    /// The number of processes that were started since.
+    /// The number of processes of etcd seen so far.
     starts: u32,
 }
 
@@ -53,7 +53,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Looks at the member.
+    /// Checks the member.
     pub(super) async fn look(&mut self) -> Result<Proof> {
         let unit = systemd::properties(UNIT, &["ActiveState", "SubState", "StatusText"])?;
         let of = |name: &str| unit.get(name).map(String::as_str).unwrap_or_default();
@@ -64,7 +64,7 @@ impl<'a> Watch<'a> {
             _ => return self.not_yet(&format!("firstboot: {}", of("StatusText"))),
         }
         match tokio::time::timeout(ANSWER_TIMEOUT, self.ask()).await {
-            // A process that was started since the last look has proved nothing.
+            // A process that was started since the last check has proved nothing.
             Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd was started"),
             Ok(Ok(None)) => Ok(Proof::Good),
             Ok(Ok(Some(why))) => Ok(Proof::Failed(why)),
@@ -86,9 +86,9 @@ impl<'a> Watch<'a> {
         )))
     }
 
-    /// Whether another process of etcd was started since the last look.
+    /// Whether a new process of etcd was started since the last check.
     fn has_started_again(&mut self) -> Result<bool> {
-        // systemd keeps this property after the process has ended.
+        // systemd keeps this property after the process has exited.
         let name = "ExecMainPID";
         let process = systemd::properties(ETCD, &[name])?
             .remove(name)
@@ -99,7 +99,7 @@ impl<'a> Watch<'a> {
         Ok(again)
     }
 
-    /// Queries etcd on this node. Returns a fault that waiting does not correct.
+    /// Queries etcd on this node. Returns a fault if there is one that waiting would not correct.
     async fn ask(&self) -> Result<Option<String>> {
         let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
         // This reads through raft, so the member has applied all acknowledged writes.

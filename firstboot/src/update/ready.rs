@@ -14,18 +14,18 @@ use crate::snapshot::list::now;
 use crate::snapshot::scheduled::Record;
 use crate::{paths, rotation, status};
 
-/// The largest difference between the clocks of two members, in seconds.
+/// The maximum difference between the clocks of two members, in seconds.
 const CLOCKS: i64 = 5;
-/// The largest age of a good snapshot, in seconds.
+/// The maximum age of a good snapshot, in seconds.
 const SNAPSHOT: u64 = 3600;
 
-/// etcd on this node.
+/// A client for etcd on this node.
 pub(super) async fn own_member(credentials: &Credentials) -> Result<Client> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await;
     client.context("etcd on this node does not answer")
 }
 
-/// The first member that has a quorum behind it.
+/// The first member that answers and has a quorum.
 pub(super) async fn any_member(own: &Own, credentials: &Credentials) -> Result<Client> {
     for member in &own.cluster.members {
         if let Ok(client) = Client::connect(&member.client_url(), credentials).await
@@ -37,8 +37,8 @@ pub(super) async fn any_member(own: &Own, credentials: &Credentials) -> Result<C
     Err(not_ready("no member has a quorum behind it"))
 }
 
-/// Why this member must not stop now, if it must not. With `may_be_ill` this member itself may be
-/// unhealthy.
+/// The reason why this member must not stop now, if there is one. With `may_be_ill` this member
+/// itself may be unhealthy.
 pub(super) async fn objection(
     own: &Own,
     credentials: &Credentials,
@@ -79,7 +79,7 @@ pub(super) async fn objection(
     }))
 }
 
-/// Whether a snapshot of the last hour is known to all members.
+/// Whether all members know of a snapshot of the last hour.
 pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
     Ok(Record::newest(client)
         .await?
@@ -88,7 +88,7 @@ pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
 
 /// Takes a snapshot with `firstboot snapshot`, which checks all of its pages.
 pub(super) fn take_snapshot() -> Result<()> {
-    // systemd would take its notifications for those of the updater.
+    // systemd would mistake the child process's notifications for the updater's.
     let ran = Command::new(paths::PROGRAM)
         .arg("snapshot")
         .env_remove("NOTIFY_SOCKET")
@@ -104,7 +104,7 @@ pub(super) fn take_snapshot() -> Result<()> {
     Ok(())
 }
 
-/// Whether other members keep a quorum while this one is down.
+/// Whether the other members keep a quorum while this one is down.
 pub(super) fn keeps_quorum(cluster: &ClusterDocument) -> bool {
     cluster.members.len() > 2
 }

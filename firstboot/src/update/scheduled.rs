@@ -1,8 +1,8 @@
-//! `firstboot update --scheduled`: the run of firstboot-update.timer with `mode = "auto"`.
+//! `firstboot update --scheduled`: the run that firstboot-update.timer starts with `mode = "auto"`.
 //!
-//! The run looks for a newer image, and orders the update that an operator orders with `firstboot
-//! update`. It does not wait for the end of the update. If the node does not install a newer image,
-//! `firstboot status` shows the reason.
+//! The run looks for a newer image, and orders the same update that an operator orders with
+//! `firstboot update`. It does not wait for the end of the update. If the node does not install a
+//! newer image, `firstboot status` shows the reason.
 
 use anyhow::Result;
 use recipes::update::{Auto, Update};
@@ -22,7 +22,7 @@ use crate::reason::{Reason, ReasonId};
 use crate::snapshot::list::now;
 use crate::systemd;
 
-/// The shortest time for which an order waits for its turn, in seconds.
+/// The minimum time for which an order waits for its turn, in seconds.
 const WAIT: u64 = 600;
 
 /// Runs the command.
@@ -34,7 +34,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
             "the recipe of this image does not set mode = \"auto\" in [update]: the operator begins each update",
         ))
     })?;
-    // An update that is under way continues by itself.
+    // An update that is already in progress continues by itself.
     let lock = match Lock::take_updates() {
         Err(error) if code_of(&error) == Exit::NotReady => return Ok(None),
         lock => lock?,
@@ -63,7 +63,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
         Next::Begin(order) => {
             say(format!("ordering the update to the image {}", order.serial));
             begin(&own, *order)?;
-            // The unit takes the lock.
+            // The unit needs the lock.
             drop(lock);
             systemd::start(worker::UNIT)?;
         }
@@ -71,17 +71,17 @@ pub(super) fn run() -> Result<Option<Exit>> {
     Ok(None)
 }
 
-/// What the run does.
+/// The result of the run's search.
 enum Next {
     /// The node has the newest image.
     Nothing,
-    /// There is a newer image, and the node does not install it now.
+    /// There is a newer image, but the node does not install it now, for this reason.
     Wait(Reason),
     /// Execute this order.
     Begin(Box<Order>),
 }
 
-/// Looks for a release. Stages it if this node may install it now.
+/// Looks for a release, and stages it if this node may install it now.
 fn decide(own: &Own, settings: &Update, auto: Auto, seen: &mut Look) -> Result<Next> {
     let source = Source::of(None, settings.from.as_ref())?;
     let release = own.fetch(&source)?;
@@ -92,7 +92,7 @@ fn decide(own: &Own, settings: &Update, auto: Auto, seen: &mut Look) -> Result<N
             return Ok(Next::Nothing);
         }
         Ok(Verdict::Newer) => {}
-        // Only an operator can act on this, so it is not a failure of each run.
+        // Only an operator can do something about this, so the run does not fail each time.
         Err(error) if code_of(&error) == Exit::Refused => return Ok(Next::Wait(reason_of(&error))),
         Err(error) => return Err(error),
     }
@@ -103,7 +103,7 @@ fn decide(own: &Own, settings: &Update, auto: Auto, seen: &mut Look) -> Result<N
             None => return Ok(Next::Wait(window::closed(window))),
         },
     };
-    // Before the download: this run may be one of many with the same result.
+    // This is checked before the download, because many runs may have the same result.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -121,14 +121,14 @@ fn decide(own: &Own, settings: &Update, auto: Auto, seen: &mut Look) -> Result<N
     })))
 }
 
-/// Why this node must not order the update, if it must not.
+/// The reason why this node must not order the update, if there is one.
 async fn obstacle(own: &Own, serial: u64) -> Result<Option<Reason>> {
     let credentials = Credentials::installed()?;
     let client = ready::own_member(&credentials).await?;
     let agreed = Agreed::read(&client, serial).await?;
     Ok(match agreed.decide(&own.node, serial, false) {
         Decision::Take | Decision::Mine => ready::objection(own, &credentials, false).await?,
-        // The order waits for the turn, so this node begins as soon as the other one has finished.
+        // The order waits for the turn, so this node starts as soon as the other one has finished.
         Decision::Wait(why) if why.id == Some(ReasonId::UpdateTurn) => None,
         Decision::Wait(why) | Decision::Refuse(why) => Some(why),
     })

@@ -18,23 +18,23 @@ use crate::exit::{not_ready, refused};
 use crate::files;
 use crate::reason::ReasonId;
 
-/// How long a download may receive no data.
+/// For how long a download may receive no data.
 const STALL: Duration = Duration::from_secs(20);
-/// How often to resume a download, and the pause before each attempt.
+/// The number of times a download is resumed, and the pause before each attempt.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// A place with `release.json` and `image/`.
+/// A place that contains `release.json` and `image/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
-    /// A folder, such as a mounted USB stick.
+    /// A folder, such as one on a mounted USB stick.
     Folder(PathBuf),
-    /// A folder of an http server, with a slash at its end.
+    /// A folder on an http server. The URL ends with a slash.
     Server(Url),
 }
 
 impl Source {
-    /// The place that the operator gives, or else the recipe's.
+    /// The place that the operator specifies, or else the recipe's.
     pub(super) fn of(named: Option<&str>, recipe: Option<&Url>) -> Result<Self> {
         match (named, recipe) {
             (Some(text), _) if text.starts_with("http://") || text.starts_with("https://") => {
@@ -50,7 +50,7 @@ impl Source {
         }
     }
 
-    /// The text of the release.
+    /// The content of the release.
     pub(super) fn release(&self) -> Result<Vec<u8>> {
         match self {
             Self::Folder(folder) => files::read_bounded(&folder.join(RELEASE_FILE), RELEASE_LIMIT)
@@ -74,7 +74,7 @@ impl Source {
         }
     }
 
-    /// Appends the missing rest of the overlay to a file. The caller compares the digest.
+    /// Appends the missing rest of the overlay to a file. The caller verifies the digest.
     pub(super) fn overlay(&self, wanted: &ReleasedFile, file: &mut File) -> Result<()> {
         let have = file.seek(SeekFrom::End(0))?;
         if have > wanted.size {
@@ -158,7 +158,7 @@ async fn continue_download(
 ) -> Result<()> {
     let mut response = get(client, url, file.stream_position()?).await?;
     if response.status() == StatusCode::OK {
-        // The server does not support ranges and sends the whole file.
+        // The server does not support ranges, and sends the whole file.
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
     }
@@ -204,7 +204,7 @@ async fn chunk(response: &mut Response) -> Result<Option<bytes::Bytes>> {
         .map_err(|error| anyhow::Error::from(error.without_url()).context("the download broke off"))
 }
 
-/// Refuses to go on if a file system does not have this many bytes free.
+/// Refuses to continue if a file system does not have this many bytes free.
 pub(super) fn check_room(folder: &Path, needed: u64) -> Result<()> {
     let space = nix::sys::statvfs::statvfs(folder);
     let space = space.with_context(|| format!("cannot look at {}", folder.display()))?;

@@ -1,5 +1,5 @@
-//! Fetches a release, unpacks it beside the image in use, compares it file by file and flushes it.
-//! The system does not use it yet.
+//! Fetches a release, unpacks it next to the image in use, compares it file by file and flushes it
+//! to the disk. The system does not use it yet.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,17 +15,17 @@ use crate::files::{self, DesiredDir, DesiredFile, Kind, ROOT};
 use crate::reason::ReasonId;
 use crate::{paths, system_command};
 
-/// The unit that rolls an update back after a power cut. An image without it could not be rolled
-/// back.
+/// The unit that rolls an update back after a power cut. An update to an image without this unit
+/// could not be rolled back.
 const UNIT: &str = "etc/systemd/system/firstboot-update.service";
-/// How many times the size of the overlay an update needs on the disk: the unpacked files and the
-/// kept ones.
+/// The room that an update needs on the disk for the unpacked files and the kept ones, as a
+/// multiple of the size of the overlay.
 const ROOM: u64 = 4;
 
 /// An unpacked image that matches its stamp.
 #[derive(Debug)]
 pub(super) struct Staged {
-    /// The folder with its files.
+    /// The folder that contains the image's files.
     pub(super) root: PathBuf,
     /// Its files.
     pub(super) stamp: ImageStamp,
@@ -34,7 +34,7 @@ pub(super) struct Staged {
 /// Fetches and unpacks a release.
 ///
 /// # Errors
-/// Refused if a byte differs from the signed release, or if the image is not for this node.
+/// Refused if any byte differs from the signed release, or if the image is not meant for this node.
 pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     DesiredDir::new(paths::UPDATE, 0o700, ROOT).make()?;
     let overlay = release.overlay;
@@ -67,8 +67,8 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
         ))));
     }
     DesiredDir::new(&root, 0o755, ROOT).make()?;
-    // The same options as in the kickstart. The digest proves that this is the archive of the
-    // release.
+    // The options are the same as in the kickstart. The digest proves that this is the archive of
+    // the release.
     let words = [
         "--extract",
         "--gzip",
@@ -84,7 +84,7 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     Ok(staged)
 }
 
-/// Compares the image that the command has staged again.
+/// Compares the image that was staged by the command once more.
 pub(super) fn staged(release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     examine(PathBuf::from(paths::UPDATE_NEW), release, node)
 }
@@ -104,7 +104,7 @@ fn open(archive: &Path) -> Result<File> {
     if !files::exists(archive)? {
         drop(files::create(archive).with_context(|| format!("cannot make {}", archive.display()))?);
     }
-    // Only root can enter the folder.
+    // Only root can enter this folder.
     File::options()
         .read(true)
         .write(true)
@@ -112,7 +112,8 @@ fn open(archive: &Path) -> Result<File> {
         .with_context(|| format!("cannot open {}", archive.display()))
 }
 
-/// Compares an unpacked image with its own stamp and with the release, and flushes it.
+/// Compares an unpacked image with its own stamp and with the release, and flushes the image to the
+/// disk.
 fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     let broken = |why: String| {
         refused(
@@ -177,7 +178,7 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     Ok(Staged { root, stamp })
 }
 
-/// Compares one file, and makes it durable.
+/// Compares a single file, and makes it durable.
 fn is_whole(root: &Path, file: &StampedFile) -> Result<(), String> {
     let path = root.join(&file.path);
     let there = files::look(&path).map_err(|error| format!("{error:#}"))?;

@@ -1,5 +1,5 @@
-//! The state of updates on the disk: the current order with its progress, the last update, and how
-//! the last order ended.
+//! The state of updates on the disk: the current order with its progress, the last update, and the
+//! outcome of the last order.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::changes::FileChange;
 use crate::files::{self, DesiredDir, DesiredFile, ROOT};
 use crate::paths;
 
-/// An order of the operator with its progress.
+/// An operator's order and its progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
@@ -25,62 +25,64 @@ pub(super) struct State {
     pub(super) order: Order,
     /// The progress.
     pub(super) phase: Phase,
-    /// The exchange of files, once it is planned.
+    /// The exchange of files, once it has been planned.
     pub(super) exchange: Exchange,
-    /// Whether the node may have the turn.
+    /// Whether the node may be holding the turn.
     pub(super) turn: bool,
-    /// In which boot this was written.
+    /// The boot in which this state was written.
     pub(super) boot: String,
-    /// In which boot the exchange of files began; empty before it, and for a rollback.
+    /// The boot in which the exchange of files began. It is empty before the exchange, and for a
+    /// rollback.
     #[serde(default)]
     pub(super) exchange_boot: String,
     /// The number of boots for which the new image has been proving itself, not counting the one
     /// that the update ordered.
     pub(super) boots: u32,
-    /// Why the previous image is restored.
+    /// The reason why the previous image is restored.
     pub(super) why: Option<String>,
-    /// Whether the release is the cause, so that no other member tries it.
+    /// Whether the release is to blame, so that no other member tries it.
     pub(super) blame: bool,
 }
 
-/// What the operator ordered.
+/// The operator's order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Order {
     /// The image to install; `None` for a rollback.
     pub(super) release: Option<ReleaseDocument>,
-    /// Its serial; for a rollback the serial of the image to leave.
+    /// The serial of that image, or for a rollback, the serial of the image that is rolled back.
     pub(super) serial: u64,
-    /// For how many seconds the member must stay healthy.
+    /// The number of seconds for which the member must stay healthy.
     pub(super) soak: u32,
     /// When the node reboots.
     #[serde(default)]
     pub(super) reboot: Reboot,
-    /// When to stop waiting for the turn, in seconds since 1970.
+    /// The deadline for getting the turn, in seconds since 1970.
     pub(super) until: u64,
-    /// When the update may begin; `None` for always, as for an order of the operator.
+    /// The time window in which the update may begin. `None` if it may always begin, as with an
+    /// operator's order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) window: Option<Window>,
 }
 
-/// The progress of an order. In `Exchanging` and `TakingBack` the files may be a mixture of both
-/// images.
+/// The progress of an order. In `Exchanging` and `TakingBack` the files may be a mixture of those
+/// of both images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Phase {
-    /// The member waits for its turn, and has changed nothing.
+    /// The member waits for its turn and has not changed anything.
     Waiting,
     /// The files of the new image are being installed.
     Exchanging,
-    /// All files belong to the new image, and the node reboots to apply them.
+    /// All files belong to the new image, and the node must reboot to apply them.
     Rebooting,
     /// All files belong to the new image, and the member must prove itself.
     Proving,
     /// The files of the previous image are being restored.
     TakingBack,
-    /// All files belong to the previous image, and the node reboots to apply them.
+    /// All files belong to the previous image, and the node must reboot to apply them.
     RebootingBack,
-    /// All files belong to the previous image; the member must become healthy.
+    /// All files belong to the previous image, and the member must become healthy.
     Recovering,
 }
 
@@ -88,42 +90,43 @@ pub(super) enum Phase {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Exchange {
-    /// Files, in the order of the exchange. The kind is about what was on the disk.
+    /// The files, in the order of the exchange. The kind of each change depends on what was on the
+    /// disk.
     pub(super) files: Vec<FileChange>,
-    /// Folders that the exchange makes, outer ones first.
+    /// The folders that the exchange creates. A folder precedes the folders in it.
     pub(super) folders: Vec<String>,
 }
 
-/// The image that this node was updated to.
+/// The image to which this node was updated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Updated {
     /// Its serial.
     pub(super) serial: u64,
-    /// The serial of the previous image, if an update installed that.
+    /// The serial of the previous image, if that image was installed by an update.
     pub(super) serial_before: Option<u64>,
-    /// The exchange to undo for a rollback; `None` after a rollback.
+    /// The exchange that a rollback must undo; `None` after a rollback.
     pub(super) exchange: Option<Exchange>,
 }
 
-/// What the last look for a newer image found.
+/// What the last check for a newer image found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Look {
     /// The digest of the overlay of this node's image.
     pub(super) overlay: Sha256,
-    /// In seconds since 1970.
+    /// The time, in seconds since 1970.
     pub(super) at: u64,
-    /// The serial of the release; `None` if there was none to read.
+    /// The serial of the release; `None` if no release could be read.
     pub(super) serial: Option<u64>,
-    /// The serial of this node's image, from the last release that was this image.
+    /// The serial of this node's image, taken from the last release that was the same image.
     pub(super) own: Option<u64>,
-    /// Why the node did not begin to install a newer image.
+    /// The reason why the node did not start to install a newer image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) why: Option<String>,
 }
 
-/// How an order ended.
+/// The outcome of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Outcome {
@@ -131,32 +134,32 @@ pub(super) struct Outcome {
     pub(super) id: String,
     pub(super) serial: u64,
     pub(super) end: End,
-    /// Why, or what needs a reboot.
+    /// The reason for the outcome, or a note about the changes that need a reboot.
     pub(super) why: String,
-    /// The boot after which a reboot is still needed.
+    /// The boot in which the order ended, if a reboot is still needed after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) boot: Option<String>,
-    /// In seconds since 1970.
+    /// The time, in seconds since 1970.
     pub(super) at: u64,
 }
 
-/// How an order ended.
+/// The outcome of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum End {
-    /// The node has the new image, and proved itself.
+    /// The node has the new image, and has proved itself.
     Updated,
     /// The node restored the previous image, as ordered.
     RolledBack,
-    /// The new image failed, and the node has its previous image.
+    /// The new image failed, and the node has its previous image again.
     TakenBack,
-    /// The node did not begin before the deadline.
+    /// The node did not start before the deadline.
     GivenUp,
     /// The node must not install this release.
     Refused,
 }
 
-/// Reads one of these files; `None` if it does not exist.
+/// Reads one of these files. Returns `None` if it does not exist.
 fn read<T: DeserializeOwned>(path: &str) -> Result<Option<T>> {
     let Some(bytes) = files::read_if_there(path)? else {
         return Ok(None);
@@ -181,7 +184,7 @@ impl State {
         read(paths::UPDATE_STATE)
     }
 
-    /// Makes it durable.
+    /// Writes it to the disk durably.
     pub(super) fn write(&self) -> Result<()> {
         write(paths::UPDATE_STATE, self)
     }
@@ -193,7 +196,7 @@ impl State {
         self.write()
     }
 
-    /// Writes how the order ended, and ends it.
+    /// Writes the outcome of the order, and ends the order.
     pub(super) fn end(&self, end: End, why: impl Into<String>) -> Result<Outcome> {
         let (id, serial, why) = (self.id.clone(), self.order.serial, why.into());
         let needs_reboot = end == End::Updated && !why.is_empty();
@@ -217,32 +220,32 @@ impl Updated {
         read(paths::UPDATED)
     }
 
-    /// Makes it durable.
+    /// Writes it to the disk durably.
     pub(super) fn write(&self) -> Result<()> {
         write(paths::UPDATED, self)
     }
 }
 
 impl Outcome {
-    /// How the last order ended.
+    /// The outcome of the last order.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_OUTCOME)
     }
 }
 
 impl Look {
-    /// The last look.
+    /// The last check for a newer image.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_LOOK)
     }
 
-    /// Makes it durable.
+    /// Writes it to the disk durably.
     pub(super) fn write(&self) -> Result<()> {
         write(paths::UPDATE_LOOK, self)
     }
 }
 
-/// The kernel's name for this boot.
+/// The kernel's id for this boot.
 pub(super) fn boot() -> Result<String> {
     Ok(
         String::from_utf8_lossy(&files::read("/proc/sys/kernel/random/boot_id")?)

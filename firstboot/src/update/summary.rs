@@ -1,5 +1,5 @@
-//! What `firstboot status` shows of updates: the image of this node, its own update, and what the
-//! members agreed on in etcd.
+//! The information about updates that `firstboot status` shows: the image of this node, the node's
+//! own update, and what the members agreed on through etcd.
 
 use anyhow::Result;
 use recipes::{ClusterDocument, Sha256};
@@ -12,28 +12,29 @@ use crate::planned_stop::Turn;
 use crate::reason::{Reason, ReasonId};
 use crate::{files, paths};
 
-/// The updates of this node and of the cluster.
+/// The state of updates on this node and in the cluster.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Summary {
     /// Whether the node updates itself.
     auto: bool,
-    /// The serial of this node's image. An installed node learns it at its first look for an image.
+    /// The serial of this node's image. An installed node learns it when it first looks for an
+    /// image.
     serial: Option<u64>,
-    /// The update of this node that is under way.
+    /// The update that this node is performing.
     order: Option<Order>,
-    /// The node that has the turn, with the serial of its image.
+    /// The node that has the turn, and the serial of the image that it installs.
     turn: Option<Turn>,
     halt: Option<Halt>,
     /// The newest release, if it failed.
     failed: Option<FailedRelease>,
-    /// How the last update of this node ended.
+    /// The outcome of this node's last update.
     last: Option<Outcome>,
-    /// What an operator must know.
+    /// The facts that an operator must know.
     reasons: Vec<Reason>,
 }
 
-/// An update that is under way.
+/// An update in progress.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Order {
@@ -51,7 +52,7 @@ struct FailedRelease {
     failed: Failed,
 }
 
-/// What this node's disk says.
+/// The state of updates on this node's disk.
 #[derive(Debug, Default)]
 struct Local {
     /// The digest of the overlay of this node's image.
@@ -95,7 +96,7 @@ impl Summary {
         summary
     }
 
-    /// The summary, as a pure function.
+    /// Computes the summary, as a pure function.
     fn of(auto: bool, local: Local, agreed: Agreed) -> Self {
         let serial = local.serial();
         let mut reasons = Vec::new();
@@ -113,7 +114,7 @@ impl Summary {
         }
         if local.state.is_none() {
             for reason in local.kept_image(failed.as_ref().map(|_| newest)) {
-                // The cluster's state is newer than what this node noted.
+                // The cluster's state is more recent than the reason that this node recorded.
                 if !reasons
                     .iter()
                     .any(|known| known.id.is_some() && known.id == reason.id)
@@ -141,7 +142,7 @@ impl Summary {
         }
     }
 
-    /// A line about the image if its serial is known, and one for each reason.
+    /// A line about the image if its serial is known, and a line for each reason.
     pub(crate) fn lines(&self) -> String {
         let image = self.serial.map(|serial| format!("image: {serial}\n"));
         let reasons = self
@@ -173,7 +174,8 @@ impl Local {
         updated.or_else(|| seen?.own)
     }
 
-    /// Why the node did not install a newer image, and what the last update left to do.
+    /// The reason why the node did not install a newer image, and what is still to be done after
+    /// the last update.
     fn kept_image(&self, failed: Option<u64>) -> Vec<Reason> {
         let serial = self.serial();
         let is_newer = |other: u64| serial.is_none_or(|serial| other > serial);
@@ -216,7 +218,7 @@ impl Local {
     }
 }
 
-/// What this node does.
+/// What this node is doing at present.
 fn under_way(state: &State) -> Reason {
     let serial = state.order.serial;
     let why = state.why.as_deref().unwrap_or_default();

@@ -10,9 +10,9 @@ use crate::identity::Identity;
 use crate::output::say;
 use crate::{files, paths};
 
-/// Releases a turn that this node took on a previous disk: the node was reinstalled during an
-/// update, and its image is complete. A failure is only logged, because the operator can break the
-/// turn.
+/// Releases a turn that this node took when it had its previous disk: the node was reinstalled
+/// during an update, and its image is complete. A failure is only logged, because the operator can
+/// release the turn.
 pub(crate) fn return_turn_of_previous_self(identity: &Identity) {
     if let Err(error) = give_back(identity) {
         say(format!(
@@ -22,7 +22,7 @@ pub(crate) fn return_turn_of_previous_self(identity: &Identity) {
 }
 
 fn give_back(identity: &Identity) -> Result<()> {
-    // The order is on the disk as long as this disk may have the turn.
+    // The order stays on the disk for as long as the node with this disk may have the turn.
     if files::exists(Path::new(paths::UPDATE_STATE))? {
         return Ok(());
     }

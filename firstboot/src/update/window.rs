@@ -8,12 +8,12 @@ use recipes::Window;
 use crate::reason::{Reason, ReasonId};
 use crate::snapshot::list::now;
 
-/// When the window closes, in seconds since 1970; `None` if it is closed now.
+/// The time at which the window closes, in seconds since 1970; `None` if it is closed now.
 pub(super) fn open_until(window: Window) -> Result<Option<u64>> {
     Ok(open_until_at(window, now(), offset()?))
 }
 
-/// Why an update must not begin now, if it must not.
+/// The reason why an update must not begin now, if there is one.
 pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
     let Some(window) = window else {
         return Ok(None);
@@ -24,14 +24,15 @@ pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
     })
 }
 
-/// The reason of a closed window.
+/// The reason that is reported for a closed window.
 pub(super) fn closed(window: Window) -> Reason {
     ReasonId::UpdateWindow.because(format!(
         "an update begins only in the window of [update]: {window}"
     ))
 }
 
-/// The window is in local time, and `offset` is what the local time is ahead of UTC, in seconds.
+/// The window is in local time, and `offset` is the number of seconds by which local time is ahead
+/// of UTC.
 fn open_until_at(window: Window, now: u64, offset: i64) -> Option<u64> {
     let local = now.checked_add_signed(offset)?;
     window
@@ -40,7 +41,8 @@ fn open_until_at(window: Window, now: u64, offset: i64) -> Option<u64> {
         .checked_add(now)
 }
 
-/// What the local time is ahead of UTC. No function of Rust's standard library knows the time zone.
+/// By how much local time is ahead of UTC. No function in Rust's standard library knows the time
+/// zone.
 fn offset() -> Result<i64> {
     let said = Command::new("date")
         .arg("+%z")
@@ -51,7 +53,7 @@ fn offset() -> Result<i64> {
     seconds(&said).with_context(|| format!("`date +%z` says `{said}`, which is not an offset"))
 }
 
-/// The seconds of an offset such as `+0530`.
+/// Parses an offset such as `+0530` into seconds.
 fn seconds(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-'])?;
     if digits.len() != 4 || !digits.bytes().all(|c| c.is_ascii_digit()) {

@@ -26,12 +26,12 @@ use steps::{give_up_leadership, last_of, put_back, put_new, reboot, say};
 /// The unit.
 pub(super) const UNIT: &str = "firstboot-update.service";
 
-/// The pauses between two looks at the cluster, and at this member.
+/// The pauses between two checks of the cluster, and between two checks of this member.
 const WAIT: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long the member may take to become healthy on a new image.
 const HEALTHY: Duration = Duration::from_secs(300);
-/// The new image has failed after this many boots without a proof.
+/// The number of boots without a proof after which the new image has failed.
 const BOOTS: u32 = 2;
 
 /// Executes the order on the disk to its end.
@@ -43,10 +43,10 @@ pub(super) fn work() -> Result<()> {
     };
     recover(&mut state)?;
     if is_rebooting(&state) {
-        // Before firstboot.service and etcd start.
+        // The reboot happens before firstboot.service and etcd start.
         reboot(&mut state)?;
     }
-    // firstboot.service starts after this. All files belong to one image now.
+    // firstboot.service starts after this. From now on all files belong to one image.
     systemd::ready();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -69,7 +69,7 @@ const fn is_rebooting(state: &State) -> bool {
     matches!(state.phase, Phase::Rebooting | Phase::RebootingBack)
 }
 
-/// After an interrupted exchange, makes all files those of one image.
+/// After an interrupted exchange, makes all files belong to one image again.
 fn recover(state: &mut State) -> Result<()> {
     match state.phase {
         Phase::Waiting | Phase::Recovering => Ok(()),
@@ -81,7 +81,7 @@ fn recover(state: &mut State) -> Result<()> {
         }
         Phase::TakingBack => put_back(state),
         Phase::Rebooting | Phase::RebootingBack | Phase::Proving if state.boot == boot()? => Ok(()),
-        // The boot that the update ordered.
+        // This is the boot that the update ordered.
         Phase::Rebooting => state.enter(Phase::Proving),
         Phase::RebootingBack => state.enter(Phase::Recovering),
         Phase::Proving if state.boots + 1 < BOOTS => {
@@ -100,10 +100,10 @@ fn recover(state: &mut State) -> Result<()> {
     }
 }
 
-/// Waits for the turn, then exchanges the files. Returns whether the order has ended.
+/// Waits for the turn, and then exchanges the files. Returns whether the order has ended.
 fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
     // An interrupted run of this unit may have stopped firstboot.service before it exchanged any
-    // file.
+    // files.
     systemd::start(crate::operator::UNIT)?;
     let own = Own::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
@@ -145,7 +145,7 @@ fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
     Ok(false)
 }
 
-/// Ends an order that has changed nothing.
+/// Ends an order before it has changed anything.
 fn end(state: &State, runtime: &Runtime, end: End, why: String) -> Result<bool> {
     say(format!("nothing changed: {why}"));
     if state.turn {
@@ -155,10 +155,10 @@ fn end(state: &State, runtime: &Runtime, end: End, why: String) -> Result<bool> 
     state.end(end, why).map(|_| true)
 }
 
-/// Takes the turn if this member may begin, and returns the decision.
+/// Takes the turn if this member may start, and returns the decision.
 async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<Decision> {
     let credentials = Credentials::installed()?;
-    // A member whose etcd does not run can be rolled back as well.
+    // A member whose etcd is not running can be rolled back as well.
     let back = state.order.release.is_none();
     let client = if back {
         ready::any_member(own, &credentials).await?
@@ -181,12 +181,13 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
         ready::take_snapshot()?;
         *snapshot = true;
     }
-    // A snapshot may have taken long, so this comes last.
+    // This check comes last, because a snapshot may have taken a long time.
     if let Some(why) = window::objection(state.order.window)? {
         return Ok(Decision::Wait(why));
     }
     if decision == Decision::Take {
-        // This is written first: after a power cut the node must know that it may have the turn.
+        // This is written first, so that the node knows after a power cut that it may have the
+        // turn.
         state.turn = true;
         state.write()?;
         let turn = Turn {
@@ -277,7 +278,8 @@ fn prove(state: &mut State, runtime: &Runtime) -> Result<bool> {
         .map(|_| true)
 }
 
-/// The previous image is restored: waits until the member is healthy, and releases the turn.
+/// After the previous image has been restored, waits until the member is healthy, and then releases
+/// the turn.
 fn recovered(state: &State, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let rollback = state.order.release.is_none();
@@ -317,7 +319,7 @@ fn recovered(state: &State, runtime: &Runtime) -> Result<bool> {
         .map(|_| true)
 }
 
-/// Releases the turn, however long that takes, because no other member may begin before.
+/// Releases the turn, however long that takes, because no other member may start until then.
 fn release_turn_patiently(state: &State, runtime: &Runtime, failed: Option<&Failed>) -> Result<()> {
     loop {
         let released = runtime.block_on(async {
@@ -330,8 +332,8 @@ fn release_turn_patiently(state: &State, runtime: &Runtime, failed: Option<&Fail
     }
 }
 
-/// Waits until the member has been healthy for `soak` without interruption. Returns why that failed
-/// or took too long.
+/// Waits until the member has been healthy for `soak` without interruption. Returns the reason if
+/// this failed or took too long.
 fn until_good(
     state: &State,
     runtime: &Runtime,

@@ -10,11 +10,11 @@ use crate::diagnostic::{Diagnostic, Severity};
 pub(crate) struct Located<T> {
     /// The value.
     pub(crate) value: T,
-    /// Its place, in bytes from the file's start.
+    /// Its place, as byte offsets in the file.
     pub(crate) span: Range<usize>,
 }
 
-/// Collects the findings.
+/// Collects the findings about a file.
 #[derive(Debug, Default)]
 pub(crate) struct Findings(RefCell<Vec<Diagnostic>>);
 
@@ -23,7 +23,7 @@ impl Findings {
         self.0.borrow_mut().push(diagnostic);
     }
 
-    /// Whether any finding is an error.
+    /// Whether any of the findings is an error.
     pub(crate) fn has_errors(&self) -> bool {
         self.0
             .borrow()
@@ -31,7 +31,7 @@ impl Findings {
             .any(|finding| finding.severity == Severity::Error)
     }
 
-    /// All findings, in the order of their places.
+    /// Returns all findings, sorted by their places.
     pub(crate) fn sorted(self) -> Vec<Diagnostic> {
         let mut all = self.0.into_inner();
         all.sort_by_key(|finding| finding.span.start);

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::{Located, Table};
 
-/// A value of a table whose keys the user chooses.
+/// A value in a table whose keys the user chooses.
 #[derive(Debug)]
 pub(crate) enum PairValue<'a> {
     /// A text.
@@ -17,7 +17,8 @@ pub(crate) enum PairValue<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Every entry of a table whose keys the user chooses, with texts or numbers as values.
+    /// Returns every entry of a table whose keys the user chooses and whose values are texts or
+    /// numbers.
     pub(crate) fn pairs(&self, key: &'static str) -> Vec<(Located<String>, Located<String>)> {
         let Some(found) = self.get(key) else {
             return Vec::new();
@@ -56,7 +57,8 @@ impl<'a> Table<'a> {
             .collect()
     }
 
-    /// Every entry of a table whose keys the user chooses, with a text or a table as each value.
+    /// Returns every entry of a table whose keys the user chooses and whose values are each a text
+    /// or a table.
     pub(crate) fn entries(&self, key: &'static str) -> Vec<(Located<String>, PairValue<'a>)> {
         let Some(found) = self.get(key) else {
             return Vec::new();

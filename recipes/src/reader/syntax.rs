@@ -1,15 +1,15 @@
-//! Explains the TOML parser's errors about a broken file. The parser knows what it expected, but
-//! not what the user meant to write; the line itself usually shows that.
+//! Explains the errors that the TOML parser reports for a broken file. The parser knows what it
+//! expected, but not what the user meant to write; the line itself usually shows that.
 
 use std::ops::Range;
 
 use crate::diagnostic::Diagnostic;
 
-/// The most mistakes that a person can use at once.
+/// The maximum number of mistakes that are of use to a person at once.
 const MAX_MISTAKES: usize = 20;
 
-/// The findings for the parser's errors: one for each line, since a second error on a line is a
-/// consequence of the first.
+/// Returns the findings for the parser's errors: one for each line, since a second error on a line
+/// is only a consequence of the first.
 pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diagnostic> {
     let mut lines = Vec::new();
     let mut headers = Vec::new();
@@ -64,7 +64,7 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
         return finding;
     }
     if message.starts_with("missing comma") {
-        // The parser reports the end of the previous value.
+        // In this case the parser reports the end of the previous value.
         let next = line
             .text
             .get(span.start.saturating_sub(line.start)..)
@@ -86,7 +86,7 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
     }
 }
 
-/// Finds a line in the syntax of another language.
+/// Recognises a line in the syntax of a different language.
 fn other_language(line: &Line<'_>) -> Option<Diagnostic> {
     let trimmed = line.text.trim();
     let error = |part: &str, message: &str, help: &str| {
@@ -152,7 +152,7 @@ fn written(key: &str, value: &str) -> String {
     format!("{} = \"{}\"", key.trim(), unquoted(value))
 }
 
-/// A line `key = value`.
+/// Explains an error in a line of the form `key = value`.
 fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &str) -> Diagnostic {
     let bare = |c: char| c.is_ascii_alphanumeric() || "_-. ".contains(c);
     if !key.contains(['"', '\'']) && !key.chars().all(bare) {
@@ -165,7 +165,7 @@ fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &
         return Diagnostic::error(line.place(value), "the quotation mark is not closed")
             .help("end the text with \"");
     }
-    // The wrong value may be one of several on the line.
+    // The wrong value may be one of several values on the line.
     let word = line.word(span.start).unwrap_or(value);
     if word.starts_with(['"', '\'', '[', '{']) || word.is_empty() {
         return raw(span, message);
@@ -254,10 +254,10 @@ fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
     }
 }
 
-/// One line of the file, without its end.
+/// One line of the file, without its line break.
 struct Line<'a> {
     text: &'a str,
-    /// The place in the file where it begins.
+    /// The offset in the file at which the line begins.
     start: usize,
 }
 
@@ -278,7 +278,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The place of a part of it in the file.
+    /// The place in the file of a part of this line.
     fn place(&self, part: &str) -> Range<usize> {
         let at = self.start + (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
         at..at + part.len()
@@ -307,7 +307,7 @@ impl<'a> Line<'a> {
         self.pair().map(|(key, _)| key)
     }
 
-    /// The word at this place of the file, up to a comma, a bracket or the end of the line.
+    /// The word at this place in the file; it ends at a comma, a bracket or the end of the line.
     fn word(&self, at: usize) -> Option<&'a str> {
         let at = at
             .checked_sub(self.start)
@@ -319,7 +319,7 @@ impl<'a> Line<'a> {
         Some(rest[..end].trim())
     }
 
-    /// The first character that may only be used within quotes in a recipe.
+    /// The first character on the line that a recipe may contain only within quotes.
     fn strange(&self) -> Option<(usize, char)> {
         let mut quoted = false;
         self.text.char_indices().find(|(_, c)| {

@@ -1,4 +1,4 @@
-//! One table of a file, with its values and their places.
+//! One table of a file, with its values and the places of those values.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -11,7 +11,8 @@ use toml::de::{DeTable, DeValue};
 use super::findings::{Findings, Located};
 use crate::diagnostic::{Diagnostic, nearest};
 
-/// One table of the file. It remembers which of its keys were requested; the others are mistakes.
+/// One table of the file. It remembers which of its keys were requested; all other keys are
+/// mistakes.
 #[derive(Debug)]
 pub(crate) struct Table<'a> {
     name: String,
@@ -24,7 +25,7 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// The file itself.
+    /// The table that stands for the file itself.
     pub(crate) fn root(entries: &'a DeTable<'a>, findings: &'a Findings) -> Self {
         Self {
             name: String::new(),
@@ -36,7 +37,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The place of the table's header, for findings about missing keys.
+    /// The place of the table's header, used for findings about missing keys.
     pub(crate) fn header(&self) -> Range<usize> {
         self.header.clone()
     }
@@ -46,17 +47,17 @@ impl<'a> Table<'a> {
         self.entries.get(key).map(Spanned::span)
     }
 
-    /// Reports a mistake that only the caller can see.
+    /// Reports a mistake that only the caller can detect.
     pub(crate) fn report(&self, diagnostic: Diagnostic) {
         self.findings.add(diagnostic);
     }
 
-    /// Whether the file has an error so far.
+    /// Whether an error has been found in the file so far.
     pub(crate) fn has_errors(&self) -> bool {
         self.findings.has_errors()
     }
 
-    /// Reports a key that people try to use here but that belongs elsewhere.
+    /// Reports a key that people try to use here although it belongs elsewhere.
     pub(crate) fn reject(&self, key: &'static str, message: &str, help: &str) {
         if let Some((found, _)) = self.entries.get_key_value(key) {
             self.rejected.borrow_mut().push(key);
@@ -70,7 +71,7 @@ impl<'a> Table<'a> {
         self.entries.get(key)
     }
 
-    /// A text without further checks.
+    /// Reads a text without further checks.
     pub(crate) fn text(&self, key: &'static str) -> Option<Located<String>> {
         let found = self.get(key)?;
         let Some(text) = found.get_ref().as_str() else {
@@ -83,7 +84,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// A text that must be a `T`.
+    /// Reads a text that must be a valid `T`.
     pub(crate) fn value<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<Located<T>> {
         let text = self.text(key)?;
         self.parse(key, &text)
@@ -108,7 +109,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Like `value`, but its absence is a mistake. `why` says what it is needed for.
+    /// Like `value`, but if the key is missing, that is a mistake. `why` states what the key is
+    /// needed for.
     pub(crate) fn required<T: FromStr<Err: Display>>(
         &self,
         key: &'static str,
@@ -124,7 +126,7 @@ impl<'a> Table<'a> {
         self.value(key)
     }
 
-    /// One of several words.
+    /// Reads one of several words.
     pub(crate) fn choice<T: Copy>(
         &self,
         key: &'static str,
@@ -147,7 +149,7 @@ impl<'a> Table<'a> {
         None
     }
 
-    /// A list of texts that must each be a `T`.
+    /// Reads a list of texts, each of which must be a valid `T`.
     pub(crate) fn list<T: FromStr<Err: Display>>(
         &self,
         key: &'static str,
@@ -173,7 +175,7 @@ impl<'a> Table<'a> {
         Some(items.iter().filter_map(read).collect())
     }
 
-    /// How many entries a list has, valid or not.
+    /// The number of entries in a list, valid or not.
     pub(crate) fn count(&self, key: &str) -> Option<usize> {
         self.entries
             .get(key)
@@ -181,7 +183,7 @@ impl<'a> Table<'a> {
             .map(|items| items.len())
     }
 
-    /// A whole number within bounds.
+    /// Reads a whole number within bounds.
     pub(crate) fn integer(
         &self,
         key: &'static str,
@@ -208,7 +210,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// True or false.
+    /// Reads a value that is true or false.
     pub(crate) fn boolean(&self, key: &'static str) -> Option<Located<bool>> {
         let found = self.get(key)?;
         let value = found.get_ref().as_bool();
@@ -221,7 +223,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// A date and time with its offset, as seconds since 1970.
+    /// Reads a date and time with its offset, and returns it as seconds since 1970.
     pub(crate) fn date(&self, key: &'static str) -> Option<Located<toml::value::Datetime>> {
         let found = self.get(key)?;
         let value = found
@@ -237,12 +239,12 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// A list of texts without further checks.
+    /// Reads a list of texts without further checks.
     pub(crate) fn texts(&self, key: &'static str) -> Vec<Located<String>> {
         self.list(key).unwrap_or_default()
     }
 
-    /// A table in this one.
+    /// Returns a table within this one.
     pub(crate) fn table(&self, key: &'static str) -> Option<Table<'a>> {
         let found = self.get(key)?;
         let Some(entries) = found.get_ref().as_table() else {
@@ -252,7 +254,7 @@ impl<'a> Table<'a> {
         Some(self.child(self.below(key), found.span(), entries))
     }
 
-    /// A list of tables in this one.
+    /// Returns a list of tables within this one.
     pub(crate) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
         let Some(found) = self.get(key) else {
             return Vec::new();
@@ -275,14 +277,14 @@ impl<'a> Table<'a> {
         items.iter().filter_map(read).collect()
     }
 
-    /// Whether the table has this key, or a similar one that is reported as unknown.
+    /// Whether the table has this key, or a similar key that is reported as unknown.
     pub(crate) fn has_like(&self, key: &str) -> bool {
         self.entries
             .iter()
             .any(|(name, _)| nearest(name.get_ref(), [key]).is_some())
     }
 
-    /// The name of a table in this one, as its header spells it.
+    /// The name of a table within this one, as its header spells it.
     fn below(&self, key: &str) -> String {
         if self.name.is_empty() {
             format!("[{key}]")

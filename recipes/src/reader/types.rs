@@ -1,4 +1,5 @@
-//! A value with the wrong type: what was expected, what was found, and what to write.
+//! Explains a value of the wrong type: what was expected, what was found, and what to write
+//! instead.
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -38,7 +39,8 @@ fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
                 .then(|| format!("write {key} = {digits}, without quotes and without a unit"))
         }
         DeValue::Integer(number) if expected == "a string" => in_quotes(number.as_str()),
-        // `version = 3.6`, the only number with a point that people write, lacks its third part.
+        // `version = 3.6` lacks its third part. It is the only number with a decimal point that
+        // people write.
         DeValue::Float(_) if key == "version" => {
             Some("write all three numbers in quotes, as in \"3.6.14\"".to_owned())
         }

@@ -1,4 +1,4 @@
-//! Addresses and networks, with help for common mistakes.
+//! Addresses and networks, with advice about common mistakes.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -45,7 +45,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A network, or one address of it.
+/// A network, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetworkRange(pub Ipv4Net);
 

@@ -1,4 +1,4 @@
-//! `[backup]`: the schedule, the destination, the number of snapshots.
+//! `[backup]`: the schedule, the destination and the number of snapshots.
 
 use super::values::{Base, Word};
 use crate::backup::{Backup, Destination, FOLDER, Keep, S3};
@@ -7,7 +7,7 @@ use crate::reader::Table;
 use crate::recipient::Recipient;
 use crate::schedule::Schedule;
 
-/// Common names for the keys of a store.
+/// Other names that people use for the keys of a store.
 const SECRETS: [&str; 4] = [
     "access-key",
     "secret-key",
@@ -15,8 +15,8 @@ const SECRETS: [&str; 4] = [
     "secret-access-key",
 ];
 
-/// Folders in which the unit that takes the snapshots cannot write, whatever the folder's owner and
-/// mode.
+/// Folders to which the unit that takes the snapshots cannot write, whatever the owner and mode of
+/// the folder.
 const CLOSED: [&str; 13] = [
     "/boot",
     "/dev",
@@ -58,7 +58,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     let bucket = destination
         .as_ref()
         .is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
-    // A destination that cannot be read may have been meant as a bucket.
+    // A destination that could not be parsed may have been meant as a bucket.
     let readable = destination.is_some() || table.place("destination").is_none();
     if let (Some(s3), false, true) = (&s3, bucket, readable) {
         let finding = Diagnostic::error(

@@ -10,26 +10,26 @@ use crate::diagnostic::Diagnostic;
 use crate::reader::{Located, Table};
 use crate::{EtcdVersion, Sha256, upgrade};
 
-/// The release of etcd, pinned, and its settings.
+/// The pinned release of etcd, and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Etcd {
-    /// Settings by intent.
+    /// The settings, expressed by their purpose.
     pub settings: EtcdSettings,
     /// The digest of `etcd-vVERSION-linux-amd64.tar.gz`.
     pub sha256: Sha256,
     /// The place of the digest in the recipe.
     pub sha256_span: Range<usize>,
-    /// The mirrors to try, in order; each has `vVERSION/FILE`.
+    /// The mirrors to try, in order. Each of them serves `vVERSION/FILE`.
     pub mirrors: Vec<Url>,
 }
 
-/// Upstream's two download sites; its CI checks that they hold the same files.
+/// The two download sites of upstream, whose CI checks that both hold the same files.
 const UPSTREAM: [&str; 2] = [
     "https://github.com/etcd-io/etcd/releases/download/",
     "https://storage.googleapis.com/etcd/",
 ];
 
-/// Warns of a release that is known to damage data.
+/// Warns about a release that is known to damage data.
 fn warn_of_faults(table: &Table<'_>, at: &Located<EtcdVersion>) {
     let faults = upgrade::faults(at.value);
     let Some(patch) = faults.iter().map(|fault| fault.fixed_in).max() else {
@@ -84,7 +84,8 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
         election_timeout_ms: u32::try_from(election).ok()?,
         quota_backend_bytes: quota.unwrap_or(2 << 30),
         auto_compaction_hours: u32::try_from(compaction).ok()?,
-        // 3.6 lowered its own default, since the raft log in memory costs more than a snapshot.
+        // 3.6 lowered its own default, since keeping the raft log in memory costs more than a
+        // snapshot.
         snapshot_count: snapshot_count.map_or(10_000, i64::unsigned_abs),
         max_request_bytes: u32::try_from(max_request.0).unwrap_or(u32::MAX),
         initial_corrupt_check: corrupt_check,
@@ -129,7 +130,7 @@ fn read_raft_timing(table: &Table<'_>) -> (i64, i64) {
 /// The size in bytes up to which the database may grow.
 fn read_quota(table: &Table<'_>) -> Option<u64> {
     table.value::<Size>("quota").map(|at| {
-        // Above 8 GiB etcd itself warns at its start; its default is 2 GiB.
+        // If this is above 8 GiB, etcd itself warns when it starts; its default is 2 GiB.
         if at.value.0 > 8 << 30 {
             table.report(Diagnostic::warning(
                 at.span.clone(),
@@ -160,7 +161,7 @@ fn read_max_request(table: &Table<'_>) -> Size {
         })
 }
 
-/// The URLs of the mirrors that the recipe names, or of upstream's sites.
+/// The URLs of the mirrors that the recipe names, or else those of upstream's sites.
 fn mirror_urls(written: Option<Vec<Located<Base>>>) -> Vec<Url> {
     match written {
         Some(bases) => bases

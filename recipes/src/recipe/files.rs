@@ -9,7 +9,7 @@ use crate::reader::{Located, PairValue, Table};
 /// The files that the user adds to the overlay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
-    /// More files of the overlay.
+    /// Files to add to the overlay.
     pub overlay: Vec<OverlayFile>,
     /// Scripts that the installer runs in the new system, in this order.
     pub post: Vec<LocalFile>,
@@ -20,26 +20,26 @@ pub struct Files {
 pub struct LocalFile {
     /// Its path, relative to the recipe's folder.
     pub source: String,
-    /// The place in the recipe that names it.
+    /// The place in the recipe that names the file.
     pub span: Range<usize>,
 }
 
-/// A file of the overlay.
+/// Returns the text of a file in the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverlayFile {
-    /// Its path on the node, without the leading slash.
+    /// Its path on the node, without a leading slash.
     pub path: String,
     /// The source file.
     pub file: LocalFile,
     /// Its permissions.
     pub mode: u32,
-    /// The numeric id of its user and of its group.
+    /// The numeric id of both its user and its group.
     pub owner: u32,
-    /// The place of its path in the recipe.
+    /// The place in the recipe that names its path.
     pub span: Range<usize>,
 }
 
-/// Paths that belong to the image itself, which the user may not replace.
+/// Paths that belong to the image itself; the user may not replace the files there.
 const OWN: [&str; 3] = [
     "etc/firstboot/",
     "usr/local/bin/etcd",
@@ -64,8 +64,8 @@ pub(super) fn read(root: &Table<'_>) -> Files {
     Files { overlay, post }
 }
 
-/// Checks that a path stays inside the recipe's folder. Whether a link leads out of it is checked
-/// when the file is read.
+/// Checks that a path stays inside the recipe's folder. Whether a link leads out of the folder is
+/// checked when the file is read.
 pub(super) fn local(table: &Table<'_>, text: Located<String>) -> Option<LocalFile> {
     let Located { value, span } = text;
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";

@@ -19,15 +19,15 @@ pub struct Firewall {
     pub admins: Vec<Ipv4Net>,
 }
 
-/// The service behind each list, for messages.
+/// The service to which each list controls access, for messages.
 const PORTS: [(&str, &str); 3] = [
     ("clients", "etcd, port 2379"),
     ("peers", "etcd's peers, port 2380"),
     ("admins", "ssh, port 22"),
 ];
 
-/// By default each list is the nodes' whole network. That includes the peers: a member whose image
-/// was built before the cluster grew must accept the new members.
+/// By default each list is the whole network of the nodes. This includes the list of peers: a
+/// member whose image was built before the cluster grew must accept the new members.
 pub(super) fn read(
     root: &Table<'_>,
     network: Option<&Network>,
@@ -72,7 +72,8 @@ fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv
     Some(list.into_iter().map(|at| at.value.0).collect())
 }
 
-/// Finds members that the others' firewalls would block, so that they could never join.
+/// Finds members that the firewalls of the others would block, so that these members could never
+/// join.
 fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
     let Some(place) = table.place("peers") else {
         return;

@@ -32,7 +32,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::reader::{Findings, Table, explain};
 use crate::update::Update;
 
-/// A cluster as its operator describes it. A `Recipe` value never contains an error.
+/// A cluster as its operator describes it. A `Recipe` value is always free of errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
     /// `[cluster]`: the name and the domain.
@@ -61,7 +61,7 @@ pub struct Recipe {
     pub metadata: MetadataPolicy,
     /// `[backup]`: how the cluster is backed up; without it there are no scheduled backups.
     pub backup: Option<Backup>,
-    /// `[update]`: how running nodes switch to a newer image; without it the operator begins each
+    /// `[update]`: how running nodes switch to a newer image; without it the operator starts each
     /// update.
     pub update: Option<Update>,
     /// `[image] date`: the date of every file in the image, in seconds since 1970.
@@ -73,7 +73,7 @@ pub struct Recipe {
 pub struct RecipeReport {
     /// The recipe, if there are no errors.
     pub recipe: Option<Recipe>,
-    /// Errors and warnings in the order of their places.
+    /// Errors and warnings, sorted by their places.
     pub findings: Vec<Diagnostic>,
 }
 
@@ -123,7 +123,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let update = update::read(root);
     let date = read_date(root);
     root.finish();
-    // A key or section with an error may be the one that allows a login.
+    // If a key or section has an error, it may be the very one that allows a login.
     if let Some(install) = install.as_ref().filter(|_| !root.has_errors()) {
         check_access(root, install);
     }
@@ -146,7 +146,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     })
 }
 
-/// A machine without a key and without a password can only be installed again.
+/// A machine with neither a key nor a password can only be installed again.
 fn check_access(root: &Table<'_>, install: &Install) {
     if install.ssh_keys.is_empty() && install.root_password.is_none() {
         let place = root.place("install").unwrap_or(0..0);
@@ -157,8 +157,8 @@ fn check_access(root: &Table<'_>, install: &Install) {
     }
 }
 
-/// Checks that a database of the full quota fits twice: a snapshot from the leader is stored next
-/// to the old one.
+/// Checks that there is room for two databases of the full quota: a snapshot from the leader is
+/// stored next to the old database.
 fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) {
     let (Some(etcd), Some(volume)) = (etcd, install.and_then(|install| install.partitions.etcd))
     else {
@@ -176,7 +176,7 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
     }
 }
 
-/// 2000-01-01: earlier than the clock of any node, so that tar does not warn.
+/// 2000-01-01. The clock of every node is later than this, so tar does not warn.
 const DEFAULT_DATE: u64 = 946_684_800;
 
 fn read_date(root: &Table<'_>) -> u64 {
@@ -198,7 +198,7 @@ fn read_date(root: &Table<'_>) -> u64 {
 }
 
 impl Recipe {
-    /// What every node knows of the cluster.
+    /// What every node knows about the cluster.
     pub fn cluster_document(&self) -> ClusterDocument {
         ClusterDocument {
             name: self.cluster.name.clone(),

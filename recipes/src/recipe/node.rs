@@ -17,26 +17,26 @@ use crate::{Domain, Label, MachineMatch};
 pub struct Cluster {
     /// Its own.
     pub name: Label,
-    /// The domain of its nodes' full names.
+    /// The domain of the full names of its nodes.
     pub domain: Domain,
 }
 
 /// One machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Its short name, which is also its member's name.
+    /// The node's short name, which is also the name of its member.
     pub name: Label,
     /// Its address.
     pub address: Ipv4Addr,
-    /// How to recognise it.
+    /// How to recognise the machine.
     pub machine: MachineMatch,
-    /// The place in the recipe that names it.
+    /// The place in the recipe that names the node.
     pub named: std::ops::Range<usize>,
 }
 
 pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     let Some(table) = root.table("cluster") else {
-        // If another value is in its place, that value is already reported.
+        // If there is some other value in its place, that value has already been reported.
         if !root.has_like("cluster") {
             let finding = Diagnostic::error(0..0, "the section [cluster] is missing");
             root.report(finding.help("it needs a `name` and a `domain`"));
@@ -55,7 +55,7 @@ pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     })
 }
 
-/// The valid nodes, each with its place.
+/// Reads the valid nodes, each with its place.
 pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     let tables = root.tables("node");
     if tables.is_empty() && !root.has_like("node") {
@@ -151,12 +151,12 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<Lo
     })
 }
 
-/// A value as text, and its place.
+/// A value as text, together with its place.
 fn text_and_span<T: ToString>(at: Option<&Located<T>>) -> Option<(String, Range<usize>)> {
     at.map(|at| (at.value.to_string(), at.span.clone()))
 }
 
-/// Without a `cidr` the network is the /24 of the first node, as in the guide.
+/// Reads `[network]`. Without a `cidr`, the network is the /24 of the first node, as in the guide.
 pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<Network> {
     let table = root.table("network");
     let table = table.as_ref();
@@ -179,7 +179,7 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
     let dns: Vec<Located<Address>> = table
         .and_then(|table| table.list("dns"))
         .unwrap_or_default();
-    // A mode with an error may have been meant as `static`.
+    // If `mode` has an error, `static` may have been meant.
     let is_known = mode.is_some() || table.is_none_or(|table| table.place("mode").is_none());
     let mode = mode.map_or(NetworkMode::Dhcp, |at| at.value);
     if let Some(table) = table {
@@ -188,7 +188,7 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
                 Diagnostic::warning(place, "`dns` has no effect: the name servers come by DHCP");
             table.report(finding.help("leave it out, or set mode = \"static\""));
         }
-        // A node that cannot be read is reported, but not the consequences.
+        // A node that cannot be read is reported, but the consequences of this are not.
         if written.is_none() && table.place("cidr").is_some() {
             table.finish();
             return None;
@@ -216,7 +216,7 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<
     })
 }
 
-/// Refuses nodes outside the network. `is_guessed`: the recipe names no network.
+/// Refuses nodes outside the network. `is_guessed` means that the recipe names no network.
 fn check_nodes(root: &Table<'_>, nodes: &[Located<Node>], cidr: Ipv4Net, is_guessed: bool) {
     for node in nodes
         .iter()
@@ -258,7 +258,7 @@ fn check_gateway(
     }
 }
 
-/// Whether a host of the network can have the address.
+/// Whether the address is possible for a host on the network.
 fn is_host(cidr: Ipv4Net, address: Ipv4Addr) -> bool {
     cidr.contains(&address)
         && (cidr.prefix_len() >= 31 || (address != cidr.network() && address != cidr.broadcast()))
@@ -283,7 +283,7 @@ fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     );
 }
 
-/// Refuses names that a node cannot have: etcd and its peers reach the node by its name.
+/// Refuses names that a node cannot have; etcd and its peers reach the node by its name.
 pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<Node>]) {
     for node in nodes {
         let (name, span) = (&node.value.name, node.value.named.clone());
@@ -296,7 +296,8 @@ pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<
             continue;
         }
         let fqdn = format!("{name}.{}", cluster.domain);
-        // Linux, HOST_NAME_MAX; RFC 5280, appendix A, for the common name of a certificate.
+        // The limits are Linux's HOST_NAME_MAX and, for the common name of a certificate, RFC 5280,
+        // appendix A.
         if fqdn.len() > 64 {
             let message = format!(
                 "the full name {fqdn} has {} characters, and a host name at most 64",
@@ -310,7 +311,7 @@ pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<
     }
 }
 
-/// A finding about two places at once: `span` is the later one.
+/// Creates a finding about two places at once; `span` is the later one.
 fn duplicates(
     span: Range<usize>,
     what: &str,

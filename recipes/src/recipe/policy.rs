@@ -11,14 +11,14 @@ use crate::reader::{Located, Table};
 pub struct Time {
     /// Single servers.
     pub servers: Vec<Host>,
-    /// Names that each stand for several servers.
+    /// Names each of which stands for several servers.
     pub pools: Vec<Host>,
 }
 
 /// The kernel's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
-    /// The profile to start from.
+    /// The profile on which the settings are based.
     pub profile: Profile,
     /// The recipe's own keys, which override the profile's.
     pub sysctl: Vec<(Word, String)>,
@@ -27,7 +27,7 @@ pub struct Tuning {
 /// A set of kernel settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// The guide's values, exactly.
+    /// Exactly the values of the guide.
     Guide,
     /// The values that suit an etcd node on this kernel.
     Etcd,
@@ -43,7 +43,7 @@ impl Profile {
     }
 }
 
-/// How SELinux guards a node.
+/// How SELinux protects a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selinux {
     /// Whether denials are enforced or only logged.
@@ -76,15 +76,15 @@ impl SelinuxMode {
 pub struct Tls {
     /// The files of the operator's own authority.
     pub authority: Option<AuthorityFiles>,
-    /// How long the authority lives, in days.
+    /// The lifetime of the authority, in days.
     pub authority_days: u32,
-    /// How long a node's certificates live, in days.
+    /// The lifetime of a node's certificates, in days.
     pub certificate_days: u32,
-    /// The next build reissues a certificate that has fewer days left.
+    /// The number of days; a certificate with fewer days left is reissued by the next build.
     pub renew_before_days: u32,
 }
 
-/// The files of an authority, at any path.
+/// The files of an authority; they may be at any path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityFiles {
     /// `ca-cert`: its certificate.
@@ -137,7 +137,7 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
         .pairs("sysctl")
         .into_iter()
         .filter_map(|(key, value)| {
-            // An `=` would end the key.
+            // An `=` in the key would end it.
             let part_of_key = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
             let looks_right = key.value.contains('.') && key.value.chars().all(part_of_key);
             let key_ok = key.value.parse::<Word>().ok().filter(|_| looks_right);

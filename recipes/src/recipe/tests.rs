@@ -1,4 +1,4 @@
-//! A recipe's mistakes, each with the text of its finding.
+//! Tests of the mistakes in a recipe, each with the text of its finding.
 
 mod accepted;
 mod backup;
@@ -11,7 +11,7 @@ use super::*;
 
 const GOOD: &str = include_str!("../../three-node.toml");
 
-/// The findings about a recipe: `line:column message | label | help`, one line each.
+/// Returns the findings about a recipe as `line:column message | label | help`, one per line.
 fn said(text: &str) -> Vec<String> {
     let line = |finding: &Diagnostic| {
         let (line, column) = finding.position(text);
@@ -32,7 +32,7 @@ fn said(text: &str) -> Vec<String> {
 
 const NO_KEY: &str = "no one can log in to the nodes";
 
-/// The recipe of the guide with one text in place of another.
+/// The guide's recipe with one text replaced by another.
 fn changed(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
     GOOD.replacen(from, to, 1)

@@ -14,14 +14,14 @@ const EVERY: &str = "1 hour";
 
 const FROM_HELP: &str = "set `from` to the URL of the folder that holds release.json and image/, or set mode = \"manual\"";
 
-/// The words of `mode`.
+/// The words that `mode` can have.
 #[derive(Clone, Copy)]
 enum Mode {
     Manual,
     Auto,
 }
 
-/// `every`: a number of minutes or hours.
+/// The value of `every`: a number of minutes or hours.
 struct Every(Schedule);
 
 impl FromStr for Every {
@@ -76,8 +76,8 @@ pub(super) fn read(root: &Table<'_>) -> Option<Update> {
     })
 }
 
-/// `every` and `window`. A window must have room for two looks: a look may be late, and the cluster
-/// may not be healthy during one of them.
+/// Reads `every` and `window`. A window must have room for two checks for a newer image: one check
+/// may be late, and the cluster may be unhealthy during one of them.
 fn read_auto(table: &Table<'_>) -> Option<Auto> {
     let every = table.value::<Every>("every");
     let window = table.value::<Window>("window");

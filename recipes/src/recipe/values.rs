@@ -1,4 +1,4 @@
-//! Values that only a recipe has; an invalid one cannot be constructed.
+//! Values that occur only in a recipe. An invalid value cannot be constructed.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::Domain;
 pub struct Size(pub u64);
 
 impl Size {
-    /// The amount in whole MiB, as in a kickstart.
+    /// The amount in whole MiB, as used in a kickstart.
     pub const fn mib(self) -> u64 {
         self.0 >> 20
     }
@@ -82,7 +82,7 @@ macro_rules! text {
 }
 
 text!(
-    /// A word that needs no quoting in a shell, a kickstart or on a kernel command line.
+    /// A word that needs no quoting in a shell, in a kickstart or on a kernel command line.
     Word,
     "expected letters, digits and any of _ . : , @ % + = / -",
     |text| {
@@ -149,7 +149,7 @@ impl FromStr for Base {
                 "`${name}` is a variable of yum's, which has no value here: write its value"
             ));
         }
-        // Characters that the url crate does not escape, but that are special in a shell or a
+        // Characters that the url crate does not escape although they are special in a shell or a
         // kickstart.
         if let Some(c) = url
             .as_str()
@@ -168,16 +168,16 @@ impl fmt::Display for Base {
     }
 }
 
-/// The seconds since 1970 of a TOML date, at midnight UTC if it has no time; `None` outside 1980 to
-/// 2100.
+/// Converts a TOML date to seconds since 1970, using midnight UTC if it has no time; `None` outside
+/// 1980 to 2100.
 pub(super) fn unix_seconds(date: &toml::value::Datetime) -> Option<u64> {
     let day = date.date?;
     let (year, month) = (i64::from(day.year), i64::from(day.month));
     if !(1980..2100).contains(&year) {
         return None;
     }
-    // Days from the civil calendar, with the year taken to begin in March so that leap days come
-    // last (Hinnant, chrono-Compatible Low-Level Date Algorithms).
+    // This computes days from the civil calendar. The year is considered to begin in March, so that
+    // leap days come last (Hinnant, chrono-Compatible Low-Level Date Algorithms).
     let (year, month) = if month <= 2 {
         (year - 1, month + 9)
     } else {

@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use crate::imports::Segments;
 use crate::modules::{CrateMap, ModulePath};
 
-/// What each file takes from each other file.
+/// The names that each file imports from each other file.
 type Graph = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
 
-/// Files that reach each other by their imports.
+/// Files that import each other in a circle, directly or through other files.
 #[derive(Debug)]
 pub(crate) struct Circle {
-    /// The imports between its files.
+    /// The imports between the circle's files.
     graph: Graph,
 }
 
 impl Circle {
-    /// The circle with each import in it and the names that the import takes.
+    /// Describes the circle: each of its imports, with the names that are imported.
     pub(crate) fn describe(&self, workspace: &Path) -> String {
         let shown = |path: &Path| {
             path.strip_prefix(workspace)
@@ -43,7 +43,7 @@ impl Circle {
     }
 }
 
-/// Every circle of the crate, each with all files that are part of it.
+/// Finds every circle of the crate, each with all the files that are part of it.
 pub(crate) fn find(map: &CrateMap) -> Vec<Circle> {
     let mut graph = graph(map);
     let mut circles = Vec::new();
@@ -65,7 +65,7 @@ pub(crate) fn find(map: &CrateMap) -> Vec<Circle> {
     circles
 }
 
-/// The imports from one of these files to another.
+/// Returns only those imports whose two files are both in this set.
 fn within(graph: &Graph, files: &BTreeSet<PathBuf>) -> Graph {
     let kept = graph.iter().filter(|(file, _)| files.contains(*file));
     kept.map(|(file, targets)| {
@@ -114,16 +114,16 @@ fn graph(map: &CrateMap) -> Graph {
     graph
 }
 
-/// Returns the module that defines what `used` names in the module `from`, and the name it has
-/// there. Returns None for names from other crates and for a bare module, which is only a step of a
-/// path.
+/// Finds the module that defines what `used` refers to in the module `from`, and returns it with
+/// the name that the definition has there. Returns None for names from other crates and for a bare
+/// module, which is only a step of a path.
 fn resolve(
     map: &CrateMap,
     from: &ModulePath,
     used: &Segments,
     depth: usize,
 ) -> Option<(ModulePath, String)> {
-    // Two modules that re-export each other's names by globs.
+    // Two modules that re-export each other's names by globs would otherwise never come to an end.
     if depth > 16 {
         return None;
     }
@@ -144,7 +144,7 @@ fn resolve(
     }
 }
 
-/// Where a path begins, and the rest of the path.
+/// Returns the module at which a path starts, and the rest of the path.
 fn start(map: &CrateMap, from: &ModulePath, used: &Segments) -> Option<(ModulePath, Segments)> {
     let (first, rest) = used.split_first()?;
     let mut at = from.clone();
@@ -163,7 +163,7 @@ fn start(map: &CrateMap, from: &ModulePath, used: &Segments) -> Option<(ModulePa
         _ => {}
     }
     let imports = &map.modules.get(from)?.imports;
-    // An alias of itself (`use serde::Serialize` as Serialize) names another crate.
+    // An alias of itself (`use serde::Serialize` as Serialize) refers to a different crate.
     let own = imports.children.contains(first)
         || imports
             .aliases

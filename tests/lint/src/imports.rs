@@ -1,4 +1,4 @@
-//! What one module names of others: its `use` items and every path in its code.
+//! The names that a module uses from other modules: its `use` items and every path in its code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, Macro, Meta, UseTree};
 
-/// The segments of a path as the code has it, such as `["super", "files", "write"]`.
+/// The segments of a path as written in the code, such as `["super", "files", "write"]`.
 pub(crate) type Segments = Vec<String>;
 
 /// The names that a module brings into scope and the paths that it uses.
@@ -19,8 +19,8 @@ pub(crate) struct Imports {
     pub(crate) used: BTreeSet<Segments>,
 }
 
-/// Reads the imports of a module from its items. Inline child modules are modules of their own and
-/// are left out.
+/// Reads the imports of a module from its items. Inline child modules are left out, since they are
+/// modules in their own right.
 pub(crate) fn read(items: &[Item], children: Vec<String>) -> Imports {
     let mut reader = Reader {
         imports: Imports {
@@ -73,13 +73,13 @@ impl Reader {
 
     fn add_alias(&mut self, name: String, path: Segments) {
         self.imports.used.insert(path.clone());
-        // `use x as _` brings a trait's methods into scope and no name.
+        // `use x as _` brings a trait's methods into scope, but no name.
         if name != "_" {
             self.imports.aliases.insert(name, path);
         }
     }
 
-    /// A macro's arguments are tokens: each run of `name :: name` is taken as a path.
+    /// A macro's arguments are only tokens, so each run of `name :: name` is treated as a path.
     fn add_tokens(&mut self, tokens: TokenStream) {
         let mut path: Segments = Vec::new();
         let mut colons = 0;

@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result};
 
 use crate::modules::CrateMap;
 
-/// A file with more lines than this covers a second subject.
+/// The maximum number of lines in a file: a longer one covers a second subject.
 const LONGEST_FILE: usize = 400;
 
 fn main() -> Result<ExitCode> {
@@ -49,7 +49,7 @@ fn main() -> Result<ExitCode> {
     })
 }
 
-/// The root file of every library, program and test program in the workspace.
+/// The root files of all libraries, programs and test programs in the workspace.
 fn crate_roots(workspace: &Path) -> Result<Vec<PathBuf>> {
     let manifest = workspace.join("Cargo.toml");
     let text = fs::read_to_string(&manifest)

@@ -12,10 +12,10 @@ use crate::imports::{self, Imports, is_test_only};
 /// A module's path from the crate root; the root is empty.
 pub(crate) type ModulePath = Vec<String>;
 
-/// One module: where it is written and what it imports.
+/// One module: the file that contains it, and what it imports.
 #[derive(Debug)]
 pub(crate) struct Module {
-    /// The file that holds it; an inline module shares its parent's.
+    /// The file that contains it; an inline module is in its parent's file.
     pub(crate) file: PathBuf,
     pub(crate) imports: Imports,
 }
@@ -39,14 +39,14 @@ impl CrateMap {
         Ok(map)
     }
 
-    /// Each file of the crate with its number of lines.
+    /// All files of the crate, each with its number of lines.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&Path, usize)> {
         self.lines
             .iter()
             .map(|(path, lines)| (path.as_path(), *lines))
     }
 
-    /// `folder` holds the files of this module's children.
+    /// Loads a module from its file; `folder` contains the files of its child modules.
     fn load_file(&mut self, file: &Path, folder: &Path, path: ModulePath) -> Result<()> {
         let text =
             fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;

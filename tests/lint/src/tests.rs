@@ -5,7 +5,7 @@ use std::fs;
 use crate::circles;
 use crate::modules::CrateMap;
 
-/// Returns the circles of a crate made of these files, each as the linter prints it.
+/// Returns the circles of a crate that consists of these files, each as the linter prints it.
 fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {

@@ -1,5 +1,5 @@
-//! The time from power-on of three installed machines to a healthy cluster, compared with the same
-//! machines with etcd configured by hand.
+//! Measures the time from power-on of three installed machines to a healthy cluster, compared with
+//! the same machines with etcd configured by hand.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -35,7 +35,8 @@ pub fn run(runs: usize) -> Result<String> {
                 };
                 configured?;
             }
-            // An installation ends with a reboot, which leaves everything flushed to the disk.
+            // An installation ends with a reboot, which leaves everything flushed to the disk. This
+            // does the same.
             nix::unistd::sync();
             times.push(timed(|| {
                 boot_all(&mut hosts)?;
@@ -65,7 +66,8 @@ pub fn run(runs: usize) -> Result<String> {
     ))
 }
 
-/// Asks each member in the same way for both, through etcd's own health endpoint, every 20 ms.
+/// Checks every member in both setups the same way: through etcd's own health endpoint, every 20
+/// ms.
 fn wait_until_healthy(provisioning: &Provisioning) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(120);
     let folder = provisioning.pki().join("nodes/etcd-1");

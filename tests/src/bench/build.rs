@@ -10,16 +10,16 @@ use anyhow::{Context as _, Result};
 use super::{Row, table, timed};
 use crate::{etcd, process, programs};
 
-/// The archive of a tree as a person would make it: sorted, of numeric owners, without the time in
-/// gzip's header.
+/// Makes the archive of a tree as a person would: sorted, with numeric owners, and without the time
+/// in gzip's header.
 const BY_HAND: &str = "tar --sort=name --mtime=@0 --numeric-owner --owner=0 --group=0 -C \"$1\" -cf - . | gzip -n -6 > \"$2\"";
 
 /// Measures each `runs` times, alternating, and returns the table.
 ///
 /// The builder does more than pack: it checks the release, writes the kickstart and the manifest,
-/// signs, makes each node's documents, and flushes all of it to the disk. A run after a change of
-/// the recipe is measured as well, since a warm cache exists for that case: only the small files
-/// are compressed again.
+/// signs, makes each node's documents, and flushes all of it to the disk. A build after a change to
+/// the recipe is measured as well, since that is the case that a warm cache is meant for: only the
+/// small files are compressed again.
 pub fn run(runs: usize) -> Result<String> {
     let release = etcd::release("3.5.1")?;
     let work = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -84,7 +84,8 @@ pub fn run(runs: usize) -> Result<String> {
     ))
 }
 
-/// The rows of the table: the times of each kind of run, and the size of what it packed.
+/// Returns the rows of the table: the times of each kind of run, and the size of the archive that
+/// it made.
 fn rows(times: [Vec<Duration>; 3], overlay: &Path, by_hand: &Path) -> Result<[Row; 3]> {
     let size = |path: &Path| {
         fs::metadata(path)

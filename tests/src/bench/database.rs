@@ -10,13 +10,15 @@ use crate::etcd::StandaloneEtcd;
 
 /// The length of every value.
 pub const VALUE: usize = 1000;
-/// The database size behind the README's figures, in MiB; `ETCD_IMAGE_BENCH_MIB` sets another.
+/// The database size, in MiB, that the README's figures are based on; `ETCD_IMAGE_BENCH_MIB` sets a
+/// different one.
 const MIB: u64 = 2048;
-/// Keys put by one request.
+/// The number of keys in one request.
 const BATCH: u64 = 1000;
-/// Concurrent requests: etcd applies one while it reads the next.
+/// The number of concurrent requests: etcd applies one while it reads the next.
 const AT_ONCE: usize = 4;
-/// Settings for filling the database fast: a power cut would lose nothing that matters here.
+/// Settings that make filling the database fast. They are unsafe in a power cut, but nothing that
+/// matters would be lost here.
 const ARGUMENTS: [&str; 8] = [
     "--quota-backend-bytes",
     "17179869184",
@@ -31,7 +33,7 @@ const ARGUMENTS: [&str; 8] = [
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
-/// The size to measure with, in MiB.
+/// Returns the size of the database to measure with, in MiB.
 pub fn mib() -> u64 {
     std::env::var("ETCD_IMAGE_BENCH_MIB")
         .ok()
@@ -39,15 +41,15 @@ pub fn mib() -> u64 {
         .unwrap_or(MIB)
 }
 
-/// Starts an etcd of that version in a folder and fills its database to that many MiB. The data
-/// stays in `data` there after etcd is stopped.
+/// Starts an etcd of that version in a folder and fills its database with that many MiB. The data
+/// remains in the subfolder `data` after etcd is stopped.
 pub fn make(version: &str, folder: &Path, mib: u64) -> Result<StandaloneEtcd> {
     let etcd = StandaloneEtcd::start(version, folder, &ARGUMENTS)?;
     fill(mib, BATCH, |pairs| etcd.put(&pairs))?;
     Ok(etcd)
 }
 
-/// Puts that many MiB of keys, at most `batch` keys per request.
+/// Puts that many MiB of keys into the database, with at most `batch` keys in each request.
 pub fn fill(mib: u64, batch: u64, put: impl Fn(Vec<Pair>) -> Result<()> + Sync) -> Result<()> {
     // Three values and their metadata fill a page of 4 KiB.
     let keys = (mib << 20) / 4096 * 3;
@@ -70,7 +72,7 @@ pub fn fill(mib: u64, batch: u64, put: impl Fn(Vec<Pair>) -> Result<()> + Sync) 
     })
 }
 
-/// Incompressible bytes, always the same for the same number.
+/// Returns incompressible bytes, which are always the same for the same number.
 fn value(number: u64) -> Vec<u8> {
     let mut state = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = || {

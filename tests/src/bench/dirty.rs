@@ -1,6 +1,6 @@
-//! How long an fsync of a write-ahead log takes while another program writes, with the guide's
-//! dirty ratios and with ours; and how many disk writes reading causes with relatime. Runs in a
-//! virtual machine, since the ratios apply to the whole kernel.
+//! Measures how long an fsync of a write-ahead log takes while another program writes, with the
+//! guide's dirty ratios and with ours, and how many disk writes are caused by reading with
+//! relatime. Runs in a virtual machine, since the ratios apply to the whole kernel.
 //!
 //! The machine's disk is throttled to the speed of a plain one: on a disk that absorbs every write
 //! at once the ratios make no difference.
@@ -20,12 +20,12 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use crate::vm::{self, Vm};
 use crate::{base, process};
 
-/// The dirty ratio, the background ratio, and which configuration they belong to.
+/// The dirty ratio, the background ratio, and the configuration that they belong to.
 const RATIOS: [(&str, &str, &str); 2] = [
     ("60", "5", "the guide's 60 and 5"),
     ("10", "3", "this image's 10 and 3"),
 ];
-/// What the other program does: its name, how much it writes at once, and how often.
+/// The behaviour of the other program: its name, how much it writes at a time, and how often.
 const NEIGHBOURS: [(&str, u64, Duration); 2] = [
     (
         "writes 128 MiB every 8 s",
@@ -35,7 +35,7 @@ const NEIGHBOURS: [(&str, u64, Duration); 2] = [
     ("never stops writing", 1 << 20, Duration::ZERO),
 ];
 const RECORD: usize = 2048;
-/// A record is due at this interval, whether or not the previous record is on the disk.
+/// The interval at which records are due, whether or not the previous record is on the disk.
 const PACE: Duration = Duration::from_millis(20);
 /// The size of etcd's segments (server/storage/wal, SegmentSizeBytes).
 const SEGMENT: i64 = 64_000_000;
@@ -43,16 +43,16 @@ const SEGMENT: i64 = 64_000_000;
 const LAP: Duration = Duration::from_secs(24);
 /// How long the other program writes before the log starts.
 const LEAD: Duration = Duration::from_secs(8);
-/// The disk's speed.
+/// The disk's speed, in bytes per second.
 const DISK: u64 = 40 << 20;
-/// Files that are read, each with an access time older than its change.
+/// The number of files that are read, each with an access time older than its last change.
 const FILES: usize = 2000;
 
 /// The first program of the machine.
 const INIT: &str = "#!/bin/bash\nmount -t proc proc /proc; mount -t sysfs sysfs /sys\nexport PATH=/usr/bin:/usr/sbin\n\
                     /root/bench dirty-inside RUNS > /root/result 2>&1\nsync\n/root/busybox poweroff -f\n";
 
-/// Makes the machine, runs the measurement in it, and returns its table.
+/// Starts the machine, runs the measurement in it, and returns the resulting table.
 pub fn run(runs: usize) -> Result<String> {
     let own = std::env::current_exe().context("where is this program?")?;
     let vm = Vm::new(&base::base()?, 8 << 30, |root| {
@@ -82,7 +82,7 @@ pub fn run(runs: usize) -> Result<String> {
     })
 }
 
-/// The part that runs in the machine.
+/// The part of the benchmark that runs inside the machine.
 pub fn inside(runs: usize) -> Result<String> {
     let mut times = NEIGHBOURS.map(|_| RATIOS.map(|_| Vec::new()));
     for _ in 0..runs {
@@ -135,7 +135,7 @@ pub fn inside(runs: usize) -> Result<String> {
     Ok(out)
 }
 
-/// The times of a log's records while another thread fills the page cache.
+/// Measures the times of a log's records while another thread fills the page cache.
 fn beside_a_writer(piece: u64, every: Duration) -> Result<Vec<Duration>> {
     let (log, noise) = (Path::new("/var/tmp/wal"), Path::new("/var/tmp/noise"));
     let file = File::create(log)?;
@@ -156,8 +156,8 @@ fn beside_a_writer(piece: u64, every: Duration) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// Uses one file that only grows: data that is truncated or overwritten before it is flushed never
-/// reaches the disk and costs nothing.
+/// The thread uses one file that only grows: data that is truncated or overwritten before it is
+/// flushed never reaches the disk and costs nothing.
 fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<()> {
     let mut file = File::create(path)?;
     let megabyte = vec![0xa5_u8; 1 << 20];
@@ -179,11 +179,11 @@ fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<(
     Ok(())
 }
 
-/// How long each record took from the time it was due. As in etcd, records that arrive while the
-/// disk is busy are flushed together in one write.
+/// Returns how long each record took, counted from the time at which it was due. As in etcd,
+/// records that become due while the disk is busy are flushed together in one write.
 ///
-/// Records are not written back to back: a disk that is fast for one second would then count more
-/// than a disk that stalls for ten.
+/// Records are not written back to back, because a second in which the disk is fast would then
+/// count more than ten seconds in which it stalls.
 fn records(file: &File) -> Result<Vec<Duration>> {
     let (begun, record) = (Instant::now(), [0x5a_u8; RECORD]);
     let mut times = Vec::new();
@@ -209,7 +209,7 @@ fn records(file: &File) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// The sectors that the disk has to write because files were read.
+/// Returns the number of sectors that the disk has to write because files were read.
 fn reading(option: &str) -> Result<u64> {
     process::check("mount", &["-o", &format!("remount,{option}"), "/"])?;
     let folder = Path::new("/var/tmp/read");
@@ -233,7 +233,8 @@ fn reading(option: &str) -> Result<u64> {
     Ok(after - before)
 }
 
-/// The sectors of 512 bytes written to the machine's disk so far (kernel, Documentation/iostats).
+/// Returns the number of sectors of 512 bytes written to the machine's disk so far (kernel,
+/// Documentation/iostats).
 fn sectors() -> Result<u64> {
     let stats = fs::read_to_string("/proc/diskstats")?;
     let line = stats

@@ -1,4 +1,4 @@
-//! What firstboot costs a node that is set up already.
+//! Measures what firstboot costs a node that is already set up.
 
 use std::fs;
 use std::process::Command;
@@ -13,7 +13,8 @@ use crate::{etcd, process, programs};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
-/// Runs `firstboot run` the given number of times on a healthy member and returns its cost.
+/// Runs `firstboot run` the given number of times on a healthy member, and returns the CPU time and
+/// memory that this takes.
 pub fn run(runs: usize) -> Result<String> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -53,8 +54,9 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// CPU time and peak memory (KiB) of a command and all that it waited for: measured by a process
-/// that has no other children, since the system adds them all up.
+/// Returns the CPU time and the peak memory (KiB) of a command and of all the processes that it
+/// waited for. They are measured by a process that has no other children, since the system adds up
+/// the usage of all children.
 pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
     let mut measure = Command::new(std::env::current_exe()?);
     measure
@@ -75,7 +77,8 @@ pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
     Ok((Duration::from_micros(micros), kib))
 }
 
-/// The other half of [`cost`]: runs the command and prints microseconds and KiB.
+/// The other half of [`cost`]: runs the command, and prints the microseconds and the KiB that it
+/// used.
 pub fn print_cost(words: &[&str]) -> Result<String> {
     use nix::sys::resource::{UsageWho, getrusage};
     let (program, arguments) = words.split_first().context("nothing to run")?;

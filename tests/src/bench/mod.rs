@@ -1,4 +1,4 @@
-//! What `make bench` measures, one file for each measurement.
+//! The measurements of `make bench`, one file for each.
 //!
 //! Two ways of doing the same thing are run alternately (A B A B), so that other load on the
 //! machine affects both, and the medians are compared. Nothing is asserted: the benchmark prints a
@@ -22,15 +22,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// How long something took.
+/// Returns how long something took.
 pub fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
     let begun = Instant::now();
     work()?;
     Ok(begun.elapsed())
 }
 
-/// The median; of an even number of values the lower of the two in the middle, so that it is a
-/// measured value.
+/// Returns the median; for an even number of values this is the lower of the two in the middle, so
+/// that it is a measured value.
 pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times
@@ -39,18 +39,18 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
         .unwrap_or_default()
 }
 
-/// One way of doing something, measured.
+/// The measurements of one way of doing something.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// What was done.
     pub name: String,
     /// How long each run took.
     pub times: Vec<Duration>,
-    /// The number of bytes produced, where that matters.
+    /// The number of bytes produced, if that matters.
     pub bytes: Option<u64>,
 }
 
-/// The rows as a table, with each one's ratios to the last, which is the yardstick.
+/// Formats the rows as a table that shows each row's ratio to the last row, which is the yardstick.
 pub fn table(rows: &[Row]) -> String {
     let seconds = |time: Duration| format!("{:.3} s", time.as_secs_f64());
     let width = rows

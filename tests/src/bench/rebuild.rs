@@ -1,5 +1,5 @@
-//! A node that lost its disk, from power-on until it is a voter again, compared with the best that
-//! an operator's script can do.
+//! Measures how long a node that lost its disk takes from power-on until it is a voter again,
+//! compared with the best that an operator's script can do.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,15 +13,16 @@ use crate::host::Host;
 use crate::{etcd, programs, reference_setup};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
-/// More keys than the 10,000 entries after which etcd keeps a snapshot instead of its log, so that
-/// a joining member gets a snapshot, as with any database that has been in use.
+/// The number of keys: more than the 10,000 entries after which etcd keeps a snapshot instead of
+/// its log, so that a joining member receives a snapshot, as from any database that has been in
+/// use.
 const KEYS: usize = 20_000;
 /// The value size that makes all keys add up to 256 MB.
 const VALUE: usize = 13_400;
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What an operator runs on another member, starting with the power-on of the machine, whose
-/// etcd.conf is already set to join. The script checks nothing, and takes for granted that this
+/// The script that an operator runs on a remaining member as soon as the machine, whose etcd.conf
+/// is already set to join, is switched on. It checks nothing, and takes it for granted that this
 /// machine is the lost one.
 const SCRIPT: &str = ". /etc/profile.d/etcdctl.sh
 old=$(etcdctl member list | grep etcd-3 | cut -d, -f1)
@@ -29,12 +30,12 @@ until etcdctl member remove $old; do :; done
 new=$(etcdctl member add etcd-3 --learner --peer-urls=https://10.101.15.103:2380 | sed -n 's/^Member *\\([0-9a-f]*\\) added.*/\\1/p')
 for try in $(seq 3000); do etcdctl member promote $new 2> /dev/null && exit; done; exit 1";
 
-/// What one run showed.
+/// The results of the runs of one way.
 #[derive(Debug, Default)]
 struct Measurement {
-    /// From power-on to voter.
+    /// The times from power-on to voter.
     whole: Vec<Duration>,
-    /// How long the cluster had two voters.
+    /// How long the cluster had only two voters.
     window: Vec<Duration>,
     /// The longest time without an acknowledged write, from power-on to voter.
     gap: Vec<Duration>,
@@ -119,9 +120,9 @@ fn once(
     } else {
         provisioning.give_document(lost, lost.name())?;
     }
-    // The two remaining members have elected their leader. For five seconds after that etcd calls a
-    // cluster unhealthy (server.go, HealthInterval), which has nothing to do with which way is
-    // faster.
+    // The two remaining members have elected their leader by now. For five seconds after an
+    // election etcd considers a cluster unhealthy (server.go, HealthInterval), which has nothing to
+    // do with the question of which way is faster.
     sleep(Duration::from_secs(8));
 
     let left = [helper.address(), second.address()];

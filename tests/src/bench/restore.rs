@@ -1,5 +1,5 @@
-//! A member that is restored from a snapshot: the time from etcd's stop to the first write
-//! afterwards, compared with the guide's own commands (4.2.2) in a script.
+//! Measures how long it takes to restore a member from a snapshot: the time from etcd's stop to the
+//! first write afterwards, compared with the guide's own commands (4.2.2) in a script.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -20,12 +20,12 @@ use crate::{etcd, programs};
 const VERSION: &str = "3.5.1";
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What is measured, alternating.
+/// The two commands that are measured alternately.
 const OURS: [&str; 3] = ["firstboot", "restore", "/snapshots/snapshot.db"];
 const THEIRS: [&str; 3] = ["bash", "-c", SCRIPT];
 
-/// The old data is moved away at the point where the guide removes it after a backup: another copy
-/// would only cost the guide's way more time.
+/// The script moves the old data away at the point where the guide removes it after a backup:
+/// making another copy would only make the guide's way slower.
 const SCRIPT: &str = "set -e
 systemctl stop etcd
 mv /var/lib/etcd/data /var/lib/etcd/before
@@ -35,17 +35,17 @@ etcdutl snapshot restore /snapshots/snapshot.db --data-dir /var/lib/etcd/data --
 chown -R etcd:etcd /var/lib/etcd/data
 systemctl start etcd";
 
-/// Restores the initial state: the archived data is removed.
+/// Restores the initial state by removing the archived data.
 const TIDY: &str = "rm -rf /var/lib/etcd/before; firstboot restore --prune 0; ! ls /var/lib/etcd/aside/* 2> /dev/null";
 
-/// What the runs of one way showed.
+/// The results of the runs of one way.
 #[derive(Debug, Default)]
 struct Measurement {
     /// The longest time without an acknowledged write.
     gap: Vec<Duration>,
     /// The time from the start of the command to its end.
     whole: Vec<Duration>,
-    /// The peak extra space it took on etcd's volume, in bytes.
+    /// The peak amount of additional space that it used on etcd's volume, in bytes.
     disk: u64,
 }
 
@@ -71,7 +71,7 @@ pub fn run(runs: usize) -> Result<String> {
     wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
     let client = Client::new(&provisioning)?;
 
-    // The first run makes the old data as large as the new.
+    // The first run makes the old data as large as the new data.
     once(&host, &client, &OURS)?;
     let mut seen: [Measurement; 2] = Default::default();
     for _ in 0..runs {
@@ -115,7 +115,7 @@ pub fn run(runs: usize) -> Result<String> {
     ))
 }
 
-/// The demo's recipe with only its first node and enough space for the database.
+/// Returns the demo's recipe with only its first node, and with enough space for the database.
 fn one_member(demo: &str) -> Result<String> {
     let (rest, end) = (
         demo.find("[[node]]\nname = \"etcd-2\""),
@@ -129,7 +129,8 @@ fn one_member(demo: &str) -> Result<String> {
         .replace("[etcd]\n", "[etcd]\nquota = \"8 GiB\"\n"))
 }
 
-/// One run, with a client that writes all the time.
+/// Does one run while a client writes continuously, and returns the longest time without a write,
+/// the duration of the command and the extra disk space.
 fn once(host: &Host, client: &Client, command: &[&str]) -> Result<(Duration, Duration, u64)> {
     host.wait_for(TIDY, CONVERGENCE_TIMEOUT)?;
     nix::unistd::sync();
@@ -141,7 +142,7 @@ fn once(host: &Host, client: &Client, command: &[&str]) -> Result<(Duration, Dur
     Ok((writers.stop()?.longest_gaps().1, whole, disk.stop()?))
 }
 
-/// Watches how much space a folder takes.
+/// Watches how much disk space a folder uses.
 struct Disk {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<u64>,
@@ -171,7 +172,7 @@ impl Disk {
     }
 }
 
-/// Returns how much disk space a folder's files take, in bytes. A file that vanishes meanwhile
+/// Returns how much disk space a folder's files use, in bytes. A file that vanishes in the meantime
 /// counts as zero.
 fn taken(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {

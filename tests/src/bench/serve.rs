@@ -1,5 +1,5 @@
-//! What `builder serve` takes to serve the overlay to many machines at once, compared with nginx as
-//! Debian configures it.
+//! Measures what it costs `builder serve` to serve the overlay to many machines at once, compared
+//! with nginx as Debian configures it.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -19,7 +19,7 @@ use crate::network::Namespace;
 use crate::process::{KillOnDrop, children};
 use crate::{etcd, packages, programs, run};
 
-/// Machines that fetch it at once.
+/// The number of machines that fetch the overlay at once.
 const CLIENTS: usize = 250;
 const OURS: &str = "10.101.15.1:8081";
 const THEIRS: &str = "10.101.15.1:8082";
@@ -90,7 +90,7 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// nginx with the lines of Debian's nginx.conf that matter for files.
+/// Starts nginx with those lines of Debian's nginx.conf that matter for serving files.
 fn nginx(program: &Path, world: &Namespace, out: &Path, folder: &Path) -> Result<KillOnDrop> {
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {}/{kind};\n", folder.display()))
@@ -124,8 +124,8 @@ fn wait(from: &Namespace, address: &str) -> Result<()> {
     }
 }
 
-/// How long it takes until this many clients have the overlay. They discard it, so that their own
-/// share stays small.
+/// Returns how long it takes until this many clients have received the overlay. The clients discard
+/// it, so that they themselves use little of the CPU.
 fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<Duration> {
     let connect = || -> std::io::Result<Vec<TcpStream>> {
         (0..clients).map(|_| TcpStream::connect(address)).collect()
@@ -173,7 +173,7 @@ fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<D
     Ok(begun.elapsed())
 }
 
-/// The CPU time that a process and its children have used.
+/// Returns the CPU time that a process and its children have used.
 fn cpu_of(pid: u32) -> Result<Duration> {
     let mut ticks = 0;
     for pid in std::iter::once(pid).chain(children(pid)) {

@@ -13,10 +13,10 @@ use crate::cluster::{Provisioning, wait_healthy};
 use crate::host::Host;
 use crate::{etcd, programs};
 
-/// Keys put by one request: etcd accepts no more in one transaction.
+/// The number of keys in one request: etcd accepts no more in one transaction.
 const BATCH: u64 = 120;
 
-/// A member with a database to measure with.
+/// A member with a database for measurements.
 pub(super) struct Node {
     // The host must be dropped before its network.
     pub(super) host: Host,
@@ -39,7 +39,7 @@ impl Node {
         Ok(Self { host, provisioning })
     }
 
-    /// Runs `etcdctl snapshot save` in the environment that the image sets.
+    /// Returns a command that runs `etcdctl snapshot save` in the environment that the image sets.
     pub(super) fn save(&self, path: &str) -> Result<Command> {
         self.host.command(&[
             "sh",
@@ -48,7 +48,7 @@ impl Node {
         ])
     }
 
-    /// Removes what a run left, and waits until the disk has nothing more to write.
+    /// Removes what a run left behind, and waits until the disk has nothing more to write.
     pub(super) fn clear(&self) -> Result<()> {
         self.host
             .sh("rm -rf /root/bench; mkdir /root/bench; sync")?

@@ -1,6 +1,7 @@
-//! `firstboot snapshot verify` against `etcdutl snapshot status` of the newest 3.5 and 3.6. etcdutl
-//! computes no SHA-256, which alone takes most of firstboot's time. `openssl dgst -sha256` shows how
-//! much: it uses the same instructions of the CPU, which `sha256sum` of Debian 12 does not.
+//! `firstboot snapshot verify`, compared with `etcdutl snapshot status` of the newest 3.5 and 3.6.
+//! etcdutl does not compute a SHA-256, which takes up most of firstboot's time. `openssl dgst
+//! -sha256` shows how much: it uses the same CPU instructions as firstboot, which Debian 12's
+//! `sha256sum` does not.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,7 +17,7 @@ use crate::{etcd, process, programs};
 /// The newest 3.5 and 3.6 that Go's module proxy had on 2026-11-28. The last one is the yardstick.
 const ETCDS: [&str; 2] = ["3.6.16", "3.5.35"];
 
-/// A way of looking at a snapshot.
+/// Returns the command for one way of checking a snapshot.
 fn command(way: &str, snapshot: &Path) -> Result<Command> {
     let (program, words): (_, &[&str]) = match way {
         "firstboot" => (programs::firstboot()?, &["snapshot", "verify"]),

@@ -1,8 +1,9 @@
-//! What the guide's mount options do to a write-ahead log on an XFS of this machine: write a
-//! record, then fdatasync, as etcd does.
+//! Measures what the guide's mount options do to a write-ahead log on an XFS on this machine: each
+//! record is written and followed by fdatasync, as etcd does.
 //!
 //! etcd preallocates its log in files of 64 MB and overwrites them. A growing file is measured as
-//! well, since allocsize is meant for that, and so is the space that small open files hold.
+//! well, since allocsize is meant for such files, and so is the disk space that small open files
+//! occupy.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -21,15 +22,15 @@ const OPTIONS: [&str; 2] = ["noatime", "noatime,allocsize=64m"];
 const RECORD: usize = 2048;
 /// The size of etcd's segments (server/storage/wal, SegmentSizeBytes).
 const SEGMENT: i64 = 64_000_000;
-/// What each run writes.
+/// The number of records that each run writes.
 const RECORDS: usize = 300;
-/// As on a node that keeps logs: this many files of this size each, written in small pieces and
-/// still open.
+/// The number and the size of files as on a node that keeps logs: they are written in small pieces
+/// and remain open.
 const FILES: usize = 20;
 const SMALL: usize = 100 << 10;
 
-/// Runs the ways alternately, so that other load on the machine affects all of them alike, and
-/// returns the table.
+/// Measures the variants alternately, so that any other load on the machine affects all of them
+/// alike, and returns the table.
 pub fn run(runs: usize) -> Result<String> {
     let mut rows: Vec<(String, Vec<Duration>)> = Vec::new();
     let mut held = Vec::new();
@@ -134,7 +135,7 @@ fn log(folder: &Path, preallocated: bool) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// The space that small growing files hold while they are open.
+/// Returns how much disk space small growing files occupy while they are open.
 fn space(folder: &Path) -> Result<u64> {
     let mut files = Vec::new();
     for number in 0..FILES {

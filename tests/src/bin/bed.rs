@@ -1,5 +1,5 @@
-//! The test bed's tasks, run by hand: make an etcd release or the base root, or clear up after runs
-//! that died.
+//! The test bed's tasks that are run by hand: make an etcd release or the base root, or clean up
+//! after runs that died.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use tests::bench;
 use tests::kernel;
 use tests::run;
 
-/// What can be measured.
+/// One of the things that can be measured.
 struct Part {
     name: &'static str,
     what: &'static str,
@@ -95,7 +95,7 @@ fn main() -> ExitCode {
     if let ["cost", words @ ..] = words.as_slice() {
         return print(bench::firstboot::print_cost(words));
     }
-    // In the virtual machine that bench::dirty makes there is nothing to keep apart.
+    // In the virtual machine that bench::dirty makes there is nothing to isolate.
     if let ["dirty-inside", runs] = words.as_slice() {
         return print(
             runs.parse()

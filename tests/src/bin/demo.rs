@@ -1,5 +1,5 @@
-//! `make demo`: the main job, for a person to watch. One recipe becomes an image; three hosts are
-//! installed by the image's own kickstart and boot into a healthy cluster.
+//! `make demo`: the project's main task, for a person to watch. One recipe becomes an image; three
+//! hosts are installed by the image's own kickstart and boot into a healthy cluster.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -142,7 +142,7 @@ fn read_back(hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// The demo's recipe, with this release of etcd.
+/// Returns the demo's recipe with this release of etcd.
 fn recipe(release: &etcd::Release) -> Result<PathBuf> {
     let text = fs::read_to_string(programs::recipe("demo"))?;
     let line = |line: &str| match line.split(" = ").next() {
@@ -163,7 +163,7 @@ fn install(provisioning: &Provisioning, name: &str) -> Result<Host> {
 }
 
 /// Leaves the hosts on until the user has seen enough. The hosts run in namespaces of this process
-/// and end with it.
+/// and disappear with it.
 fn keep(hosts: &[Host]) -> Result<()> {
     println!("\nThe hosts stay on as long as this runs. To enter one:");
     for host in hosts {
@@ -177,7 +177,7 @@ fn keep(hosts: &[Host]) -> Result<()> {
     std::io::stdout().flush()?;
     let mut byte = [0];
     if std::io::stdin().read(&mut byte)? == 0 {
-        // Without a terminal it waits for a signal.
+        // Without a terminal the demo waits for a signal.
         loop {
             std::thread::sleep(Duration::from_secs(3600));
         }

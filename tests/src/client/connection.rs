@@ -19,26 +19,27 @@ use serde_json::{Value, json};
 use crate::cluster::Provisioning;
 
 /// How long to wait for a member's answer. An election takes one to two seconds; a client that
-/// waits much longer for a dead member loses more than it would by asking another.
+/// waits much longer for a dead member loses more time than it would lose by asking a different
+/// member.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
-/// How many keys come with one answer.
+/// The maximum number of keys in one answer.
 const KEYS_PER_PAGE: usize = 5000;
 
 /// A client; a clone is another handle to the same connections.
 #[derive(Debug, Clone)]
 pub struct Client(blocking::Client);
 
-/// A member of the cluster as one of them lists it.
+/// A member of the cluster, as it appears in a member list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
-    /// Empty until it has started once.
+    /// Its name, which is empty until the member has started once.
     #[serde(default)]
     pub name: String,
     /// In decimal.
     #[serde(rename = "ID")]
     pub id: String,
-    /// Where its peers reach it.
+    /// The addresses at which its peers reach it.
     #[serde(rename = "peerURLs", default)]
     pub peer_urls: Vec<String>,
     /// Whether it is a learner.
@@ -49,7 +50,7 @@ pub struct Member {
 impl Client {
     /// Makes a client in the world's network, with the first node's client certificate.
     pub fn new(provisioning: &Provisioning) -> Result<Self> {
-        // The first caller installs it; an Err only means that it is already installed.
+        // The first caller installs it; an Err only means that it has already been installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pki = provisioning.pki();
         let read = |name: &str| {
@@ -67,7 +68,8 @@ impl Client {
             .no_proxy()
             .connect_timeout(Duration::from_secs(1))
             .timeout(CALL_TIMEOUT);
-        // The client's thread, which does all the work, starts here and stays in the namespace.
+        // The client's thread, which does all the work, is started in the namespace and stays in
+        // it.
         let client = provisioning
             .network
             .world()
@@ -77,7 +79,7 @@ impl Client {
             .context("cannot make an http client with the cluster's certificates")
     }
 
-    /// Calls a method of a member, such as `kv/put`.
+    /// Calls a method of a member's API, such as `kv/put`.
     pub fn call<T: DeserializeOwned>(
         &self,
         member: Ipv4Addr,
@@ -119,7 +121,7 @@ impl Client {
         Ok(())
     }
 
-    /// Writes keys with their values, all at once.
+    /// Writes keys with their values, all in one transaction.
     pub fn put_all(&self, member: Ipv4Addr, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
         let put = |(key, value): &(Vec<u8>, Vec<u8>)| json!({ "requestPut": { "key": BASE64.encode(key), "value": BASE64.encode(value) } });
         let all: Vec<Value> = pairs.iter().map(put).collect();
@@ -128,8 +130,8 @@ impl Client {
         Ok(())
     }
 
-    /// Returns all keys with that prefix, as this member has them once it has applied everything
-    /// acknowledged by now.
+    /// Returns all keys with that prefix as this member sees them, once it has applied everything
+    /// that has been acknowledged so far.
     pub fn all(&self, member: Ipv4Addr, prefix: &str) -> Result<BTreeMap<String, String>> {
         #[derive(Deserialize)]
         struct Page {
@@ -144,7 +146,7 @@ impl Client {
             #[serde(default)]
             value: String,
         }
-        // A linearizable read ends when the member has caught up.
+        // A linearizable read returns only when the member has caught up.
         self.call::<Value>(
             member,
             "kv/range",
@@ -167,7 +169,7 @@ impl Client {
         }
     }
 
-    /// Writes that many keys of that size, as fast as possible.
+    /// Writes that many keys with values of that size, as fast as possible.
     pub fn fill(&self, members: &[Ipv4Addr], keys: usize, size: usize) -> Result<()> {
         let next = AtomicUsize::new(0);
         let value = "v".repeat(size);
@@ -199,7 +201,7 @@ impl Client {
             .map(drop)
     }
 
-    /// Whether this member leads.
+    /// Returns whether this member is the leader.
     pub fn leads(&self, member: Ipv4Addr) -> Result<bool> {
         #[derive(Deserialize)]
         struct Status {
@@ -214,7 +216,7 @@ impl Client {
         Ok(status.leader == status.header.member_id)
     }
 
-    /// The members as this one lists them, without asking the others.
+    /// Returns the members as this member lists them, without asking the others.
     pub fn members(&self, member: Ipv4Addr) -> Result<Vec<Member>> {
         #[derive(Deserialize)]
         struct List {
@@ -226,7 +228,7 @@ impl Client {
     }
 }
 
-/// Retries for some minutes: on a busy machine an answer may be late.
+/// Retries for some minutes, since an answer may be late on a busy machine.
 pub fn insist<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
     let end = Instant::now() + Duration::from_secs(240);
     loop {
@@ -238,7 +240,7 @@ pub fn insist<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
     }
 }
 
-/// Returns the first key after all those with the prefix.
+/// Returns the first key that sorts after all keys with the prefix.
 fn end_of(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
     if let Some(last) = end.last_mut() {

@@ -1,7 +1,7 @@
 //! A client application as the cluster sees it: it runs outside the nodes and has its own
 //! certificate.
 //!
-//! It speaks etcd's JSON gateway, whose answer to a write says whether the write was done, over
+//! It uses etcd's JSON gateway, whose answer to a write tells whether the write was done, over
 //! connections that stay open: starting etcdctl would cost more than the write.
 
 mod connection;

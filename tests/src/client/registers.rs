@@ -1,4 +1,4 @@
-//! Clients that read, write and compare-and-set a few keys all the time, and record the time and
+//! Clients that continuously read, write and compare-and-set a few keys, and record the time and
 //! the result of each operation.
 
 use std::collections::BTreeMap;
@@ -18,8 +18,9 @@ use crate::linearizability::{Action, Operation, check};
 
 /// The pause between two operations of one client.
 const OPERATION_INTERVAL: Duration = Duration::from_millis(10);
-/// How many operations are done on one key before moving to the next key: an unanswered operation
-/// remains possible indefinitely and makes the search for an order longer.
+/// How many operations are done on one key before the clients move on to the next key. An
+/// unanswered operation may still take effect at any later time, which makes the search for an
+/// order longer.
 const OPERATIONS_PER_REGISTER: u64 = 60;
 /// Two clients for each member: one writes while another reads.
 const CLIENTS_PER_MEMBER: usize = 2;
@@ -31,25 +32,25 @@ pub struct Registers {
     threads: Vec<JoinHandle<Vec<(u64, Operation)>>>,
 }
 
-/// What all of them did, key by key.
+/// The operations of all clients, key by key.
 #[derive(Debug)]
 pub struct Histories(BTreeMap<u64, Vec<Operation>>);
 
-/// What the clients share.
+/// The state that the clients share.
 struct Shared {
     client: Client,
     prefix: String,
     begun: Instant,
-    /// How many operations were begun; the key follows from it.
+    /// How many operations have been started; this number determines the key.
     count: AtomicU64,
-    /// The last value written; each value is written only once.
+    /// The most recently written value; each value is written only once.
     values: AtomicU64,
     stop: Arc<AtomicBool>,
 }
 
 impl Registers {
-    /// Each client starts with a different member, and moves on to the next when that one does not
-    /// answer.
+    /// Each client starts with a different member, and moves on to the next member when the current
+    /// one does not answer.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let shared = Arc::new(Shared {
@@ -86,7 +87,8 @@ impl Registers {
 impl Shared {
     fn work(&self, number: usize, members: &[Ipv4Addr]) -> Vec<(u64, Operation)> {
         let (mut done, mut at) = (Vec::new(), number);
-        // The value it saw last: a compare-and-set with any other expected value always fails.
+        // The value that the client saw last: a compare-and-set that expects any other value always
+        // fails.
         let mut last = (0, None);
         let mut random = fastrand::Rng::new();
         while !self.stop.load(Ordering::Relaxed) {
@@ -210,7 +212,7 @@ fn value_in(answer: &Value) -> Result<Option<u64>> {
 }
 
 impl Histories {
-    /// How many operations were answered.
+    /// Returns how many operations were answered.
     pub fn count(&self) -> usize {
         self.0
             .values()

@@ -1,4 +1,4 @@
-//! The number of voters in a cluster, watched all the time.
+//! Continuously watches the number of voters in a cluster.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::Client;
 /// The interval between two polls; it limits the precision of the measured windows.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Polls the member list until it is told to stop.
+/// A thread that polls the member list until it is told to stop.
 #[derive(Debug)]
 pub struct Voters {
     stop: Arc<AtomicBool>,
@@ -21,16 +21,16 @@ pub struct Voters {
 }
 
 impl Voters {
-    /// Starts to poll these members. A member that answers is asked again; one that does not is
-    /// replaced by the next.
+    /// Starts to poll these members. As long as a member answers, it is asked again; if it does not
+    /// answer, the next member is asked.
     pub fn watch(client: &Client, members: &[Ipv4Addr]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (told, client, members) = (stop.clone(), client.clone(), members.to_vec());
         let seen = thread::spawn(move || {
             let (mut seen, mut at) = (Vec::<(Instant, usize)>::new(), 0);
             loop {
-                // After the stop signal it polls once more: the change that made the caller stop
-                // may be newer than its last poll.
+                // After the stop signal the list is polled once more: the change that made the
+                // caller stop may be newer than the last poll.
                 let told = told.load(Ordering::Relaxed);
                 match client.members(members[at % members.len()]) {
                     Ok(list) => {
@@ -50,8 +50,8 @@ impl Voters {
         Self { stop, seen }
     }
 
-    /// Stops, and returns the length of each completed period in which there was one voter less
-    /// than `whole`.
+    /// Stops, and returns the length of each completed period in which the cluster had one voter
+    /// fewer than `whole`.
     pub fn stop(self, whole: usize) -> Result<Vec<Duration>> {
         self.stop.store(true, Ordering::Relaxed);
         let seen = self

@@ -1,5 +1,5 @@
-//! Writers that never stop while members come and go, and that know exactly which writes were
-//! acknowledged.
+//! Writers that never stop while members come and go, and that know exactly which of their writes
+//! were acknowledged.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -12,16 +12,16 @@ use anyhow::{Result, anyhow, ensure};
 
 use super::Client;
 
-/// The pause between two writes of one writer: the cluster needs the cores as well.
+/// The pause between two writes of one writer, because the cluster needs the CPU cores as well.
 const WRITE_INTERVAL: Duration = Duration::from_millis(15);
 
-/// One writer for each member.
+/// Writers, one for each member.
 #[derive(Debug)]
 pub struct Writers {
     stop: Arc<AtomicBool>,
-    /// How many acknowledged writes each writer has.
+    /// The number of acknowledged writes of each writer.
     counts: Arc<Vec<AtomicUsize>>,
-    /// Why the last failed write failed.
+    /// The reason why the most recent failed write failed.
     trouble: Arc<Mutex<String>>,
     threads: Vec<JoinHandle<(Vec<Acknowledged>, usize)>>,
 }
@@ -36,15 +36,16 @@ struct Acknowledged {
 /// The acknowledged writes.
 #[derive(Debug)]
 pub struct Written {
-    /// In the order in which each writer wrote them.
+    /// The acknowledged writes, in the order in which each writer wrote them.
     writers: Vec<Vec<Acknowledged>>,
-    /// How many writes were not acknowledged; they may still have been applied.
+    /// The number of writes that were not acknowledged; they may still have been applied.
     pub failed: usize,
 }
 
 impl Writers {
-    /// Each writer starts with a different member, and moves on to the next when a write fails
-    /// there. No key is written twice, so a failed write says nothing about any other key.
+    /// Starts the writers. Each of them starts with a different member, and moves on to the next
+    /// when a write fails there. No key is written twice, so a failed write reveals nothing about
+    /// any other key.
     pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let trouble = Arc::new(Mutex::new(String::new()));
@@ -146,8 +147,8 @@ impl Written {
         self.writers.iter().map(Vec::len).sum()
     }
 
-    /// Returns the longest time without an acknowledgement: for the writer that waited longest, and
-    /// for all writers together.
+    /// Returns the longest time without an acknowledgement, first for the writer that waited
+    /// longest, then for all writers together.
     pub fn longest_gaps(&self) -> (Duration, Duration) {
         let times =
             |writer: &Vec<Acknowledged>| writer.iter().map(|one| one.at).collect::<Vec<_>>();

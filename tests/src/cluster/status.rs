@@ -1,4 +1,4 @@
-//! The state of the members, as `firstboot status` has it.
+//! The state of the members, as reported by `firstboot status`.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use serde::Deserialize;
 
 use crate::host::Host;
 
-/// A member as `firstboot status --json` shows it.
+/// A member, as shown by `firstboot status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct MemberStatus {
     /// Its name.
     pub name: String,
-    /// Whether it answers and the cluster has a quorum.
+    /// Whether the member answers and the cluster has a quorum.
     pub healthy: bool,
-    /// Whether it leads.
+    /// Whether the member is the leader.
     pub leader: bool,
     /// Whether it is a learner.
     pub learner: bool,
@@ -27,10 +27,10 @@ pub struct MemberStatus {
     pub errors: Vec<MemberError>,
 }
 
-/// An error of a member, as `firstboot status --json` shows it.
+/// An error that concerns a member, as shown by `firstboot status --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct MemberError {
-    /// Its id, if it has one.
+    /// The member's id, if it has one.
     pub id: Option<String>,
     /// The message.
     pub text: String,
@@ -42,7 +42,7 @@ struct Answer {
     members: Vec<MemberStatus>,
 }
 
-/// The cluster as a host sees it.
+/// Returns the cluster's members as a host sees them.
 pub fn status(host: &Host) -> Result<Vec<MemberStatus>> {
     let ran = host.run(&["firstboot", "status", "--json"])?;
     let answer: Answer = serde_json::from_str(&ran.stdout)
@@ -50,7 +50,7 @@ pub fn status(host: &Host) -> Result<Vec<MemberStatus>> {
     Ok(answer.members)
 }
 
-/// Waits until a host sees exactly this many healthy members and no others.
+/// Waits until a host sees exactly this many members, all of them healthy.
 pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Vec<MemberStatus>> {
     let end = Instant::now() + timeout;
     loop {

@@ -1,5 +1,5 @@
 //! Three installed hosts that stay on and are reset to their installed state again and again: a
-//! boot for each point would cost more than the point itself.
+//! boot for each point would take longer than the point itself.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,7 +22,7 @@ use crate::host::Host;
 use crate::lossy::{Disk, Loss, Tree};
 use crate::{etcd, process, programs, run};
 
-/// How long any step may take; no test judges the time a step took.
+/// The time limit for any step; no test judges how long a step took.
 pub const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// Resets a host to the state right after its installation.
@@ -33,7 +33,7 @@ find /etc/etcd /var/lib/firstboot /var/lib/etcd -mindepth 1 -delete
 rm -rf /etc/hostname /run/firstboot/*
 tar -C / -xpf /crash/installed.tar";
 
-/// The paths on a host that firstboot writes.
+/// The paths on a host that firstboot writes to.
 const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/lib/etcd"];
 
 /// The hosts of a cluster that does not exist yet.
@@ -43,17 +43,17 @@ pub struct Bed {
     /// etcd-1 to etcd-3.
     pub hosts: Vec<Host>,
     folders: Vec<PathBuf>,
-    /// Per host: the paths that firstboot writes, and etcd's volume. Empty if the disks lose
-    /// nothing.
+    /// For each host, two disks: the paths that firstboot writes to, and etcd's volume. Empty if
+    /// the disks lose nothing.
     disks: Vec<[Disk; 2]>,
     provisioning: Provisioning,
-    /// The builder's output after the CA was replaced.
+    /// The builder's output after the replacement of the CA.
     rotated: PathBuf,
 }
 
 impl Bed {
     /// Makes three installed nodes of the demo's recipe with their node documents, switched off;
-    /// `ETCD_VERSION` selects another etcd. `tracer` is the program of that name.
+    /// `ETCD_VERSION` selects a different etcd. `tracer` is the path of the program of that name.
     pub fn new(tracer: &Path) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
@@ -93,14 +93,14 @@ impl Bed {
         })
     }
 
-    /// Makes the same hosts, switched on, with nothing started yet.
+    /// Makes the same hosts and switches them on; neither firstboot nor etcd has been started.
     pub fn booted(tracer: &Path) -> Result<Self> {
         Self::new(tracer)?.switched_on()
     }
 
     /// Makes the same hosts on disks that lose what was not flushed. etcd's volume keeps directory
-    /// operations in order, as the XFS it is meant for does; firstboot's own files must do without
-    /// that order.
+    /// operations in order, as XFS does, which it is meant for; firstboot's own files have to do
+    /// without that order.
     pub fn lossy(tracer: &Path) -> Result<Self> {
         let mut bed = Self::new(tracer)?;
         for host in &mut bed.hosts {
@@ -130,7 +130,7 @@ impl Bed {
         Ok(bed)
     }
 
-    /// The folder of orders for a program on a host.
+    /// Returns the folder of orders for a program on a host.
     pub fn orders(&self, at: usize, traced: Traced) -> PathBuf {
         self.folders[at].join(traced.name())
     }
@@ -176,7 +176,7 @@ impl Bed {
         )
     }
 
-    /// Gives all hosts the node documents of the new CA that replaces their first one.
+    /// Gives all hosts the node documents of the new CA, which replaces their first one.
     pub fn send_rotated_documents(&self) -> Result<()> {
         self.hosts
             .iter()
@@ -238,8 +238,8 @@ impl Bed {
         move_leadership(&self.hosts, leader)
     }
 
-    /// Waits until all three are healthy members of one cluster and firstboot on each has
-    /// succeeded.
+    /// Waits until all three hosts are healthy members of one cluster and firstboot has succeeded
+    /// on each of them.
     pub fn wait_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_finished(host)?;
@@ -247,7 +247,7 @@ impl Bed {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
-        // etcd may have called firstboot once more meanwhile.
+        // Meanwhile etcd may have called firstboot once more.
         for host in &self.hosts {
             wait_finished(host)?;
         }
@@ -267,7 +267,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until a program reaches its point, or until the program that starts it finishes
+    /// Waits until a program reaches its point, or until the program that starts it has finished
     /// without reaching the point.
     pub fn reaches_point(&self, at: usize, traced: Traced) -> Result<bool> {
         let end = Instant::now() + CONVERGENCE_TIMEOUT;
@@ -327,7 +327,7 @@ fn rotated(provisioning: &Provisioning) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// Returns whether a program has finished its work, and what its unit shows.
+/// Returns whether a program has finished its work, and the properties of its unit.
 pub fn has_finished(host: &Host, traced: Traced) -> Result<(bool, String)> {
     let unit = format!("{}.service", traced.name());
     let shown = host
@@ -344,7 +344,7 @@ pub fn has_finished(host: &Host, traced: Traced) -> Result<(bool, String)> {
     ))
 }
 
-/// Waits until firstboot has finished its work without intervention.
+/// Waits until firstboot has finished its work, without intervening.
 pub fn wait_finished(host: &Host) -> Result<()> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     loop {

@@ -1,5 +1,5 @@
-//! Which system calls change something that outlives the process or that others see, and how each
-//! is named.
+//! Decides which system calls change something that outlives the process or that others can see,
+//! and how each of them is named.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use nix::libc;
 use nix::unistd::Pid;
 
-/// The traced process, with the earlier calls that are needed to name later ones.
+/// The traced process, with what is needed from earlier calls to name later ones.
 #[derive(Debug)]
 pub(super) struct Process {
     pid: Pid,
@@ -19,7 +19,7 @@ pub(super) struct Process {
     sockets: HashMap<i32, String>,
 }
 
-/// A system call at its entry.
+/// A system call on entry.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub(super) number: i64,
@@ -37,7 +37,7 @@ impl Process {
         })
     }
 
-    /// After an exec the process has new memory.
+    /// Opens the memory of the process again: after an exec it has a new one.
     pub(super) fn renew(&mut self) -> Result<()> {
         *self = Self::new(self.pid)?;
         Ok(())
@@ -47,7 +47,7 @@ impl Process {
     pub(super) fn change(&mut self, call: Call) -> Option<String> {
         let [first, second, third, fourth, fifth, sixth] = call.arguments;
         let fd = low_half;
-        // In the *at calls a descriptor precedes the path; AT_FDCWD has 32 bits.
+        // In the *at calls a descriptor precedes the path; AT_FDCWD is a 32-bit value.
         let at = |folder: u64, path: u64| self.path(low_half(folder), path);
         let plain = |path: u64| self.path(None, path);
         let writes = (libc::O_CREAT | libc::O_TRUNC) as u64;
@@ -88,7 +88,7 @@ impl Process {
             libc::SYS_mount => name("mount", plain(second)?),
             libc::SYS_umount2 => name("unmount", plain(first)?),
             libc::SYS_sethostname => name("sethostname", String::new()),
-            // A started program; threads do not have vfork in their flags.
+            // The start of a program; the flags of a thread do not include vfork.
             libc::SYS_vfork | libc::SYS_fork => name("spawn", String::new()),
             libc::SYS_clone if first & libc::CLONE_VFORK as u64 != 0 => {
                 name("spawn", String::new())
@@ -100,7 +100,7 @@ impl Process {
         }
     }
 
-    /// A call at its exit: descriptors that it made now refer to something else.
+    /// Handles a call on exit: the descriptors that it made now refer to something else.
     pub(super) fn returned(&mut self, number: i64, result: i64) {
         let Ok(fd) = i32::try_from(result) else {
             return;
@@ -125,7 +125,7 @@ impl Process {
         }
     }
 
-    /// A datagram: firstboot sends them to systemd.
+    /// A datagram, which firstboot sends to systemd.
     fn tell(&self, address: u64, length: u64, text: u64, count: u64) -> Option<String> {
         let to = self.address(address, length)?;
         let mut bytes = vec![0; usize::try_from(count).ok()?.min(16)];
@@ -209,7 +209,7 @@ fn name(deed: &str, object: impl AsRef<str>) -> Option<String> {
     )
 }
 
-/// Returns a path, unless it belongs to the kernel: a pipe, a device, a sysctl.
+/// Returns a path, unless it belongs to the kernel, such as a pipe, a device or a sysctl.
 fn lasting(path: &str) -> Option<String> {
     let own = ["/dev/", "/proc/", "/sys/"]
         .iter()
@@ -217,7 +217,7 @@ fn lasting(path: &str) -> Option<String> {
     (path.starts_with('/') && !own).then(|| path.to_owned())
 }
 
-/// Long numbers in names (times, indexes) differ in each run.
+/// Long numbers in names (times, indexes) are different in each run.
 fn steady(object: &str) -> String {
     let (mut text, mut digits) = (String::new(), String::new());
     for letter in object.chars().chain(['\0']) {

@@ -1,9 +1,9 @@
-//! A wrong clock for one program alone: all hosts share the machine's clock, and no namespace
+//! A wrong clock for a single program: all hosts share the machine's clock, and no namespace
 //! separates it.
 //!
 //! Programs read the clock from memory that the kernel maps into them (vDSO). If the vDSO is hidden
 //! from a program, its libc asks the kernel instead, and the tracer changes the answer on its way
-//! out.
+//! back to the program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,21 +13,23 @@ use nix::libc;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 
-/// The program's clock is off as long as this file exists; the file holds the number of seconds.
+/// The file that makes the program's clock wrong as long as it exists; it contains the number of
+/// seconds.
 #[derive(Debug)]
 pub(super) struct Clock {
     file: PathBuf,
 }
 
-/// Sets the clock of the program with this folder of orders off by this many seconds from now on.
+/// From now on, makes the clock wrong by this many seconds for the program that has this folder of
+/// orders.
 pub fn set_off(folder: &Path, seconds: i64) -> Result<()> {
-    // It is read while the program runs.
+    // The file is replaced by a rename, since it is read while the program runs.
     let (new, file) = (folder.join("clock.new"), folder.join("clock"));
     fs::write(&new, seconds.to_string()).and_then(|()| fs::rename(&new, &file))?;
     Ok(())
 }
 
-/// Makes the clock right again.
+/// Sets the clock right again.
 pub fn set_right(folder: &Path) -> Result<()> {
     Ok(fs::remove_file(folder.join("clock"))?)
 }
@@ -69,7 +71,7 @@ impl Clock {
         Ok(())
     }
 
-    /// Handles a call that has returned with these registers.
+    /// Handles the return of a call that left these registers.
     pub(super) fn returned(&self, pid: Pid, registers: &libc::user_regs_struct) -> Result<()> {
         let realtime = [libc::CLOCK_REALTIME, libc::CLOCK_REALTIME_COARSE].map(i64::from);
         let asked = registers.orig_rax.cast_signed() == libc::SYS_clock_gettime

@@ -14,16 +14,16 @@ use crate::cluster::etcdctl;
 use crate::harness::tail;
 use crate::host::Host;
 
-/// The leader leaves: it hands on the leadership, is removed, and stays out.
+/// The leader leaves: it hands over the leadership, is removed, and stays out.
 pub(super) const LEAVE: Scenario = Scenario {
     name: "leave",
     victim: 0,
     traced: Traced::Leave,
     prepare: |bed| {
         bed.make_healthy(LEAVE.victim)?;
-        // etcd removes no member until all have been connected for five seconds (etcdserver,
-        // HealthInterval). Most of that time passes here, since repeated requests are not what the
-        // sweep tests.
+        // etcd does not remove a member until all members have been connected for five seconds
+        // (etcdserver, HealthInterval). Most of that time passes here, since repeated requests are
+        // not what the sweep tests.
         sleep(Duration::from_secs(4));
         Ok(())
     },
@@ -39,8 +39,8 @@ pub(super) const LEAVE: Scenario = Scenario {
 /// The other two members, which are enough for a quorum.
 const OTHERS: [usize; 2] = [1, 2];
 
-/// Checks that the remaining members can write and that every member they may need is up: etcd runs
-/// on the leaving node as long as that node is a member.
+/// Checks that the remaining members can write and that every member they may need is up: etcd must
+/// run on the leaving node as long as that node is a member.
 fn majority(bed: &Bed) -> Result<()> {
     let (client, leaver) = (bed.client()?, &bed.hosts[LEAVE.victim]);
     for at in OTHERS {
@@ -57,8 +57,9 @@ fn majority(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Repeats the command until it succeeds, as an operator would. After a power cut the operator does
-/// so once the machine is up; by then firstboot.service has carried out what the journal records.
+/// Repeats the command until it succeeds, as an operator would. After a power cut an operator would
+/// do so once the machine is up; by then firstboot.service has carried out what the journal
+/// records.
 fn insist_on_leaving(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[LEAVE.victim];
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
@@ -115,7 +116,7 @@ fn is_out(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the other members are a healthy cluster of two.
+/// Checks that the other members form a healthy cluster of two.
 fn stay(bed: &Bed) -> Result<()> {
     majority(bed)?;
     let leaver = bed.hosts[LEAVE.victim].name();

@@ -1,9 +1,10 @@
-//! Power may fail at any instant: programs are ended at every call that changes something, and must
-//! finish the same job when they are started again.
+//! Power may fail at any instant: programs are killed at every call that changes something, and
+//! must finish the same job when they are started again.
 //!
-//! `tracer` kills the program at one point; `order` passes it its orders; `call` says which calls
-//! are points; `clock` sets a program's clock off. `sweep` runs a scenario of `scenarios` once for
-//! each of its points on the hosts of `bed`, and compares the `state` they end in.
+//! `tracer` kills the program at one point; `order` passes it its orders; `call` decides which
+//! calls are points; `clock` makes a program's clock wrong. `sweep` runs a scenario of `scenarios`
+//! once for each of its points on the hosts of `bed`, and compares the `state` that each run ends
+//! in.
 
 pub mod bed;
 mod call;

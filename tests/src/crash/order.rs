@@ -1,5 +1,5 @@
-//! The harness's orders to the tracer and the tracer's answers: files in one folder that both can
-//! see.
+//! The harness's orders to the tracer and the tracer's answers: files in a folder that both can
+//! access.
 //!
 //! | file | who writes it | what it says |
 //! |---|---|---|
@@ -14,14 +14,14 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-/// One call of a program that others can see: what it does to which object, and its ordinal among
-/// equal calls. It is found again in another run whatever else that run does more or less often,
-/// such as asking a peer.
+/// A call of a program that has an effect others can see: the call, its object, and its ordinal
+/// among equal calls. It can be found again in a different run, even if that run does other things
+/// more or fewer times, such as asking a peer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
     /// The call and its object, such as `rename /etc/etcd/etcd.conf`.
     pub what: String,
-    /// Counted from 1.
+    /// Its ordinal, counted from 1.
     pub nth: usize,
 }
 
@@ -47,19 +47,20 @@ impl std::str::FromStr for Point {
     }
 }
 
-/// What the tracer does to the next program that starts.
+/// What the tracer does to the next program that is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TracerOrder {
-    /// Do nothing but list all points that it passes.
+    /// Do nothing but list all points that the program passes.
     List,
-    /// Kill it at this point, before the call.
+    /// Kill the program at this point, before the call.
     Kill(Point),
     /// Hold it at this point, before the call, until its machine is switched off.
     Hold(Point),
 }
 
 impl TracerOrder {
-    /// Gives this order, which replaces an earlier one, and removes the answers to that one.
+    /// Gives this order, which replaces any earlier order, and removes the answers to the earlier
+    /// one.
     pub fn give(&self, folder: &Path) -> Result<()> {
         for file in ["reached", "points"] {
             remove(&folder.join(file))?;
@@ -73,7 +74,7 @@ impl TracerOrder {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Takes the order that was given, if there is one.
+    /// Returns the order that was given, if there is one, and removes it.
     pub fn take(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join("order");
         let text = match fs::read_to_string(&path) {
@@ -97,7 +98,7 @@ impl TracerOrder {
         folder.join("reached").exists()
     }
 
-    /// The points that were passed, in order.
+    /// Returns the points that were passed, in order.
     pub fn points(folder: &Path) -> Result<Vec<Point>> {
         let path = folder.join("points");
         let text =

@@ -33,8 +33,8 @@ pub const TOGETHER: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// One machine comes up alone and waits for the others: it receives requests before it can send
-/// any.
+/// One machine comes up alone and waits for the others: it receives requests before it is able to
+/// send any.
 pub const EARLY: Scenario = Scenario {
     name: "first boot, before the others",
     victim: 1,
@@ -49,7 +49,8 @@ pub const EARLY: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// The others wait for the machine that comes up last, and bootstrap when it does.
+/// The other machines wait for the machine that comes up last, and bootstrap the cluster when it
+/// does.
 pub const LATE: Scenario = Scenario {
     name: "first boot, after the others",
     victim: 2,
@@ -71,7 +72,7 @@ pub const REBUILD: Scenario = Scenario {
     victim: 0,
     traced: Traced::Firstboot,
     prepare: |bed| {
-        // An election costs seconds.
+        // Another member leads, since an election would take seconds.
         bed.make_healthy(1)?;
         bed.forget(0)
     },
@@ -92,8 +93,8 @@ pub const EMPTIED: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// The same while another member is down: the remaining member and the one that lost its data must
-/// never be a quorum.
+/// The same while another member is down: the remaining member and the member that lost its data
+/// must never form a quorum.
 pub const EMPTIED_ALONE: Scenario = Scenario {
     name: "emptied, with another down",
     victim: 0,
@@ -113,7 +114,8 @@ pub const EMPTIED_ALONE: Scenario = Scenario {
     end: Bed::wait_healthy,
 };
 
-/// Checks that no write is acknowledged by members that would need the lost data for a majority.
+/// Checks that no write is acknowledged by members that would have a majority only with the lost
+/// data.
 fn no_write(bed: &Bed) -> Result<()> {
     let client = bed.client()?;
     let down = |at: usize| {
@@ -133,8 +135,8 @@ fn no_write(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// The CA is replaced by another at once, with no document in between that names both: all members
-/// get the new document at the same instant.
+/// The CA is replaced by a different one at once, without an intermediate document that names both:
+/// all members get the new document at the same instant.
 pub const ROTATE: Scenario = Scenario {
     name: "rotation",
     victim: 0,

@@ -1,5 +1,5 @@
-//! What firstboot leaves on a node, in a form that can be compared: whatever happened on the way,
-//! it must be the same.
+//! What firstboot leaves on a node, in a form that can be compared: it must be the same whatever
+//! happened on the way.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,9 @@ use sha2::{Digest as _, Sha256};
 use crate::base::hex;
 use crate::host::Host;
 
-/// Every file and folder of firstboot with kind, mode, owner and digest, and etcd's configuration
-/// as text. What differs on each way to the same end is left out: tokens, times, and archived data.
+/// Every file and folder of firstboot with its kind, mode, owner and digest, and etcd's
+/// configuration as text. Anything that depends on the way to the same end is left out: tokens,
+/// times, and archived data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     lines: BTreeSet<String>,
@@ -33,10 +34,11 @@ flock -n run/firstboot/lock echo free
 firstboot run --dry-run";
 
 impl State {
-    /// Looks at a host on which firstboot has finished.
+    /// Returns the state of a host on which firstboot has finished.
     ///
     /// # Errors
-    /// If the journal is incomplete, the lock is held, or firstboot would still do something.
+    /// Returns an error if the journal is incomplete, the lock is held, or firstboot still has
+    /// something to do.
     pub fn of(host: &Host) -> Result<Self> {
         let said = host
             .sh(SCRIPT)?
@@ -81,7 +83,7 @@ impl State {
         Ok(Self { lines })
     }
 
-    /// Returns how it differs from another state; None if they are the same.
+    /// Returns how this state differs from the other; None if they are the same.
     pub fn differs_from(&self, other: &Self) -> Option<String> {
         let more = self
             .lines
@@ -96,7 +98,7 @@ impl State {
     }
 }
 
-/// Returns a line of etcd.conf without the values that differ in each cluster.
+/// Returns a line of etcd.conf without those values that are different in each cluster.
 fn steady(line: &str) -> String {
     match line.split_once('=') {
         Some((key @ "ETCD_INITIAL_CLUSTER", list)) => {

@@ -1,5 +1,5 @@
-//! The sweep: a scenario is run once to list its points, and then once for each point, at which
-//! firstboot is killed.
+//! The sweep: a scenario is run once to list its points, and then once more for each point, at
+//! which firstboot is killed.
 
 use std::fmt;
 
@@ -21,12 +21,12 @@ pub struct Scenario {
     pub traced: Traced,
     /// Brings the hosts to the initial state.
     pub prepare: fn(&Bed) -> Result<()>,
-    /// Starts the scenario. The order has already been given.
+    /// Starts the scenario. The order has been given by then.
     pub begin: fn(&Bed) -> Result<()>,
-    /// Checks what must hold at each point: firstboot is dead or held, and nothing has started it
-    /// again.
+    /// Checks what must hold while firstboot is stopped at a point: it has been killed or is being
+    /// held, and nothing has started it again.
     pub between: fn(&Bed) -> Result<()>,
-    /// Waits for the end of the scenario, which is the same whatever happened on the way.
+    /// Waits for the end of the scenario, which must be the same whatever happened on the way.
     pub end: fn(&Bed) -> Result<()>,
 }
 
@@ -37,18 +37,18 @@ pub struct Report {
     pub all: usize,
     /// How many points led to the right end state.
     pub passed: usize,
-    /// How many points exist only because the listing run repeated an action more often than any
-    /// later run had to, such as asking a peer that is not up yet; the last repetition of that
-    /// action is among the points that passed.
+    /// How many points exist only because the listing run repeated an action, such as asking a peer
+    /// that is not up yet, more often than any later run had to. The last repetition of that action
+    /// is among the points that passed.
     pub fewer: usize,
     /// The points that no run reached.
     pub missed: Vec<String>,
-    /// The points that led to another end state, with that state.
+    /// The points that led to a different end state, with that state.
     pub failed: Vec<String>,
 }
 
 impl Report {
-    /// Adds another scenario's results.
+    /// Adds the results of another scenario.
     pub fn add(&mut self, other: Self) {
         self.all += other.all;
         self.passed += other.passed;
@@ -57,8 +57,8 @@ impl Report {
         self.failed.extend(other.failed);
     }
 
-    /// Returns an error that shows the failures, if any point failed, or if so many points were
-    /// missed that the runs cannot be the same.
+    /// Returns an error that describes the failures if any point failed, or an error if so many
+    /// points were missed that the runs cannot have been the same.
     pub fn ok(&self) -> Result<()> {
         ensure!(self.failed.is_empty(), "{self}\n{}", self.failed.join("\n"));
         let missed = self.missed.len();
@@ -91,7 +91,8 @@ impl fmt::Display for Report {
 /// Runs a scenario undisturbed, and returns the points it passes and its end state.
 ///
 /// # Errors
-/// If the traced program was started more than once: only the points of its first start are listed.
+/// Returns an error if the traced program was started more than once, since only the points of its
+/// first start are listed.
 pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
     let folder = bed.orders(scenario.victim, scenario.traced);
     (scenario.prepare)(bed).with_context(|| format!("{}: preparing", scenario.name))?;
@@ -116,24 +117,24 @@ pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
     Ok((TracerOrder::points(&folder)?, bed.state(scenario.victim)?))
 }
 
-/// What happens at a point.
+/// What is done to the hosts at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
     /// firstboot is killed.
     Kill,
-    /// The victim loses its power, and its disk loses what it may lose.
+    /// The victim's power is cut, and its disk loses everything that it may lose.
     Power(Loss),
-    /// All three hosts lose their power, and their disks lose what they may lose.
+    /// The power of all three hosts is cut, and their disks lose everything that they may lose.
     AllPower(Loss),
-    /// firstboot is killed, the victim's data is removed, and its etcd dies.
+    /// firstboot is killed, the victim's data is removed, and its etcd is killed.
     Empty,
 }
 
-/// How often a point is tried again when a run did not reach it.
+/// How many times a point is tried if runs do not reach it.
 const MAX_ATTEMPTS_PER_POINT: usize = 4;
-/// This many failures in a row mean that the test bed is broken.
+/// The number of consecutive failures that mean that the test bed is broken.
 const MAX_FAILURES_IN_A_ROW: usize = 5;
-/// One of this many points may be missed.
+/// One in this many points may be missed.
 const POINTS_PER_ALLOWED_MISS: usize = 10;
 
 /// Runs a scenario once for each of these points.
@@ -182,7 +183,7 @@ pub fn sweep(
             Err(error) => {
                 let why = format!("{error:#}\n{}", bed.journals());
                 report.failed.push(format!("{name}: {why}"));
-                // The rest may take hours.
+                // Prints the failure at once, since the remaining points may take hours.
                 format!("FAILED: {why}")
             }
         };
@@ -191,11 +192,12 @@ pub fn sweep(
     report
 }
 
-/// Which point a run was disturbed at.
+/// The point at which a run was disturbed.
 enum Reached {
-    /// This point, and the run came to the right end state.
+    /// At this point, and the run reached the right end state.
     Point(Point),
-    /// No point, but this earlier one would have replaced the listed point, and it is already done.
+    /// At no point. This earlier point would have replaced the listed one, but it has already been
+    /// done.
     Done(Point),
     /// None.
     Nothing,
@@ -218,7 +220,7 @@ fn reach(
         else {
             return Ok(Reached::Point(point));
         };
-        // That it was not done at all is chance: the next run may do it.
+        // If the action did not occur at all, that was chance: it may occur in the next run.
         if times > 0 {
             point.nth = times;
         }
@@ -229,8 +231,8 @@ fn reach(
     Ok(Reached::Nothing)
 }
 
-/// Returns None if the point was reached, else how often the same thing was done. Returns an error
-/// if the end state was not the right one.
+/// Returns None if the point was reached, otherwise how many times the same action was done.
+/// Returns an error if the end state was not the right one.
 fn once(
     bed: &mut Bed,
     scenario: &Scenario,

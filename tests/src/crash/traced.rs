@@ -9,23 +9,24 @@ use crate::host::Host;
 /// The folder on a host that contains the tracer and its orders.
 pub(super) const CRASH: &str = "/crash";
 
-/// A program that starts under the tracer.
+/// A program that is started under the tracer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Traced {
     /// firstboot.service.
     Firstboot,
     /// etcd.service.
     Etcd,
-    /// `firstboot leave`: a command that an operator types, run as a unit so that systemd reports
-    /// how it ended.
+    /// `firstboot leave`: a command that an operator types, here run as a unit so that systemd
+    /// reports how it ended.
     Leave,
 }
 
 impl Traced {
-    /// All of them.
+    /// All these programs.
     pub(super) const ALL: [Self; 3] = [Self::Firstboot, Self::Etcd, Self::Leave];
 
-    /// The name of its unit without `.service`, which is also the name of its folder of orders.
+    /// Returns the name of its unit without `.service`, which is also the name of its folder of
+    /// orders.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Firstboot => "firstboot",
@@ -34,7 +35,8 @@ impl Traced {
         }
     }
 
-    /// The program whose end means that this one will not start any more: firstboot starts etcd.
+    /// Returns the program that starts this one: once it has finished, this program will not be
+    /// started any more. firstboot starts etcd.
     pub(super) fn started_by(self) -> Self {
         match self {
             Self::Firstboot | Self::Etcd => Self::Firstboot,
@@ -42,9 +44,9 @@ impl Traced {
         }
     }
 
-    /// Installs its unit on a host that is off. Existing units are changed to start under the
-    /// tracer; firstboot is restarted at once after it was killed, and a stop of any unit takes
-    /// effect at once.
+    /// Installs the program's unit on a host that is off. Existing units are changed to start it
+    /// under the tracer; firstboot is restarted at once after it has been killed, and stopping any
+    /// unit takes effect at once.
     pub(super) fn install(self, host: &Host) -> Result<()> {
         let name = self.name();
         let start =
@@ -61,7 +63,7 @@ impl Traced {
                 self.addition(),
                 ADDITION.to_owned() + "RestartSec=100ms\n" + &start("firstboot run"),
             ),
-            // It forbids everything outside its data.
+            // etcd's unit forbids access to everything outside its data.
             Self::Etcd => (
                 self.addition(),
                 ADDITION.to_owned() + "ReadWriteDirectories=/crash/etcd\n" + &start("etcd"),

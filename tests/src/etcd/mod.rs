@@ -1,8 +1,9 @@
 //! Real etcd releases in upstream's layout, and the mirror that serves them.
 //!
 //! Tests cannot reach upstream's download hosts, so the releases are put together from the sources
-//! that are available: see [`sources`]. The same binaries always give the same tarball, byte for
-//! byte, so a test's recipe can pin it; it is not upstream's own tarball and has another digest.
+//! that are available: see [`sources`]. The same binaries always result in the same tarball, byte
+//! for byte, so that a test's recipe can pin it; it is not upstream's own tarball and has a
+//! different digest.
 
 mod binary;
 mod digest;
@@ -29,7 +30,7 @@ pub use binary::replace_etcd_binary;
 pub const DEMO: &str = "3.5.1";
 
 /// The newest releases that Go can build here, newest first. The builder's table of upstream's
-/// digests does not contain them: it would refuse a release built here.
+/// digests does not contain them, so the builder would refuse a release built here.
 const NEWEST: [&str; 2] = ["3.7.3", "3.6.16"];
 
 /// Returns the newest release that can be made on this machine, and the reason if a newer one
@@ -45,7 +46,7 @@ pub fn newest() -> (&'static str, Option<String>) {
     (DEMO, why)
 }
 
-/// The version to run a suite with: `ETCD_VERSION`, or the demo's.
+/// Returns the version to run a suite with: `ETCD_VERSION` if it is set, otherwise the demo's.
 pub fn asked() -> String {
     std::env::var("ETCD_VERSION")
         .ok()
@@ -53,7 +54,7 @@ pub fn asked() -> String {
         .unwrap_or_else(|| DEMO.to_owned())
 }
 
-/// A release as a file of the mirror.
+/// A release that the mirror serves as a file.
 #[derive(Debug, Clone)]
 pub struct Release {
     /// The version, such as `3.5.1`.
@@ -64,7 +65,7 @@ pub struct Release {
     pub sha256: String,
 }
 
-/// What the machine must have so that the release can be made.
+/// Returns what the machine must have so that the release can be made.
 pub fn need(version: &str) -> Requirement {
     match version {
         sources::FROM_PIP => Requirement::Pip,
@@ -75,8 +76,9 @@ pub fn need(version: &str) -> Requirement {
     }
 }
 
-/// The folder to serve as a release mirror: `vX.Y.Z/etcd-vX.Y.Z-linux-amd64.tar.gz` and
-/// `vX.Y.Z/SHA256SUMS` for each release made so far, as upstream's own download hosts have it.
+/// Returns the folder to serve as a release mirror: `vX.Y.Z/etcd-vX.Y.Z-linux-amd64.tar.gz` and
+/// `vX.Y.Z/SHA256SUMS` for each release made so far, in the layout of upstream's own download
+/// hosts.
 pub fn mirror() -> PathBuf {
     cache::folder().join("mirror")
 }
@@ -105,7 +107,7 @@ pub fn release(version: &str) -> Result<Release> {
     })
 }
 
-/// The name of a release's tarball.
+/// Returns the name of a release's tarball.
 pub fn file_name(version: &str) -> String {
     format!("{}.tar.gz", tarball::top_folder(version))
 }

@@ -10,7 +10,7 @@ use crate::{cache, process};
 /// The programs of a release. 3.4 has no etcdutl.
 pub const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
 
-/// The folder with the release's programs, for tests that need no tarball.
+/// Returns the folder with the release's programs, for tests that need no tarball.
 pub fn binaries(version: &str) -> Result<PathBuf> {
     cache::entry(&format!("etcd/v{version}"), |folder| {
         eprintln!("bed: getting etcd {version}");

@@ -1,13 +1,13 @@
-//! Where the programs of a release come from.
+//! The sources of a release's programs.
 //!
-//! - 3.5.1: upstream's own static binaries, which a package for pip carries; their digests are
-//!   known and checked.
+//! - 3.5.1: upstream's own static binaries, which a pip package contains; their digests are known
+//!   and checked.
 //! - 3.4.23: Debian 12's build. It is dynamically linked against glibc 2.34 and later, so it runs
 //!   on a Debian 12 host and not on CentOS 7; it covers how 3.4 behaves differently, not how
 //!   upstream ships 3.4.
 //! - any other: built here from the Go module proxy with upstream's flags (`CGO_ENABLED=0 -trimpath
-//!   -s -w`), so static; the dependencies are those that all three programs agree on, and the git
-//!   revision is not stamped in.
+//!   -s -w`), and therefore static; the dependencies have the versions that all three programs
+//!   agree on, and the git revision is not stamped in.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,9 +19,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::digest::sha256;
 use crate::{cache, process, progress};
 
-/// The version that pip has.
+/// The version that is available from pip.
 pub(super) const FROM_PIP: &str = "3.5.1";
-/// The version that Debian 12 has.
+/// The version that Debian 12 contains.
 pub(super) const FROM_DEBIAN: &str = "3.4.23";
 
 /// The digests of upstream's own 3.5.1 for linux-amd64.
@@ -101,8 +101,8 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
 }
 
 fn from_go(version: &str, folder: &Path) -> Result<()> {
-    // A single module for all versions' builds would mix their dependencies; a module for each
-    // keeps go.sum as it was checked.
+    // A single module for the builds of all versions would mix their dependencies; with a module
+    // for each version, go.sum stays as it was checked.
     let module = cache::entry(&format!("go/v{version}"), |module| {
         go(version, module, &["mod", "init", "bed"])?;
         let wanted: Vec<String> = packages()
@@ -116,14 +116,14 @@ fn from_go(version: &str, folder: &Path) -> Result<()> {
     // the last element of its path.
     let out = format!("{}/", folder.display());
     let packages: Vec<String> = packages().collect();
-    // -v prints each package that is compiled: minutes go by.
+    // -v prints each package that is compiled, since the build takes minutes.
     let mut arguments = vec!["build", "-v", "-trimpath", "-ldflags=-s -w", "-o", &out];
     arguments.extend(packages.iter().map(String::as_str));
     go(version, &module, &arguments)?;
     fs::rename(folder.join("server"), folder.join("etcd")).context("go built no server")
 }
 
-/// From 3.5 on each of these is a separate `main` package.
+/// Returns the packages of the programs: from 3.5 on each of them is a separate `main` package.
 fn packages() -> impl Iterator<Item = String> {
     ["server", "etcdctl", "etcdutl"]
         .into_iter()

@@ -1,5 +1,5 @@
-//! An etcd without a cluster, on sockets in its own folder: it needs no port, no network and no
-//! certificate.
+//! An etcd outside any cluster that uses sockets in its own folder: it needs no port, no network
+//! and no certificate.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -15,10 +15,11 @@ use base64::engine::general_purpose::STANDARD;
 use super::programs::binaries;
 use crate::process::{self, KillOnDrop};
 
-/// etcd requires `host:port` in every URL, and uses it as the socket's name in its working folder.
+/// etcd requires `host:port` in every URL, and uses that as the name of the socket in its working
+/// folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
-/// How long it may take to start serving: it first reads a database of 2 GB.
+/// How long etcd may take before it serves: it first reads a database of 2 GB.
 const ETCD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A running etcd. It is killed on drop.
@@ -30,13 +31,13 @@ pub struct StandaloneEtcd {
 }
 
 impl StandaloneEtcd {
-    /// Starts it in a folder (its data is in `data` there), and waits until it serves. The
-    /// arguments come after the usual ones.
+    /// Starts etcd in a folder (its data is in the subfolder `data`), and waits until it serves.
+    /// The arguments are appended to the usual ones.
     pub fn start(version: &str, folder: &Path, arguments: &[&str]) -> Result<StandaloneEtcd> {
         Self::start_within(ETCD_TIMEOUT, version, folder, arguments)
     }
 
-    /// Does the same, but gives up after this time.
+    /// Does the same, but with this time limit.
     pub fn start_within(
         timeout: Duration,
         version: &str,
@@ -93,7 +94,7 @@ impl StandaloneEtcd {
         Ok(alone)
     }
 
-    /// The folder it runs in.
+    /// Returns the folder it runs in.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -107,7 +108,7 @@ impl StandaloneEtcd {
         process::run(ctl.args(arguments))?.ok()
     }
 
-    /// Puts keys with their values, in one transaction.
+    /// Puts keys with their values into the database, in one transaction.
     pub fn put(&self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
         let operations: Vec<String> = pairs
             .iter()
@@ -128,12 +129,12 @@ impl StandaloneEtcd {
         self.ask("GET", path, "", "")
     }
 
-    /// Posts a request to its JSON gateway.
+    /// Sends a POST request to its JSON gateway.
     pub fn post(&self, path: &str, body: &str) -> Result<String> {
         self.ask("POST", path, "", body)
     }
 
-    /// Posts a request with the token of a user that logged in.
+    /// Sends a POST request with the token of a user who has logged in.
     pub fn post_as(&self, token: &str, path: &str, body: &str) -> Result<String> {
         self.ask("POST", path, &format!("Authorization: {token}\r\n"), body)
     }
@@ -174,7 +175,7 @@ impl StandaloneEtcd {
         .map(drop)
     }
 
-    /// Stops it as systemd would; returns its data folder.
+    /// Stops it as systemd would, and returns its data folder.
     pub fn stop(mut self) -> Result<PathBuf> {
         process::check("kill", &["-TERM", &self.process.id().to_string()])?;
         let begun = Instant::now();
@@ -189,7 +190,7 @@ impl StandaloneEtcd {
         Ok(self.folder.join("data"))
     }
 
-    // HTTP/1.0: the answer ends with the connection and is not chunked.
+    // With HTTP/1.0 the answer ends when the connection is closed, and is not chunked.
     fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Result<String> {
         let mut socket = UnixStream::connect(self.folder.join(CLIENT)).context("etcd's socket")?;
         socket.set_read_timeout(Some(ETCD_TIMEOUT))?;

@@ -1,4 +1,4 @@
-//! A release's tarball in upstream's layout, the same bytes every time.
+//! A release's tarball in upstream's layout, with the same bytes every time.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -13,8 +13,8 @@ use super::programs::PROGRAMS;
 
 const README: &str = "An etcd release put together for tests, in the layout of upstream's own.\n";
 
-/// Writes the tarball and returns its sha256. The order, times, owners and modes are fixed, and so
-/// are the gzip header and level; the compressor is a crate pinned by the lock file.
+/// Writes the tarball and returns its sha256. The order, times, owners and modes of the files are
+/// fixed, and so are the gzip header and level; the compressor is a crate that the lock file pins.
 pub(super) fn write(path: &Path, version: &str, binaries: &Path) -> Result<String> {
     let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
     let gzip = GzBuilder::new()

@@ -1,4 +1,4 @@
-//! What is done on a host that is on, through nsenter.
+//! Actions on a host that is on, carried out through nsenter.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,8 +15,8 @@ use crate::process::{self, Output};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Host {
-    /// A command that will run on the host, in all its namespaces, with a login's PATH and nothing
-    /// else.
+    /// Returns a command that runs on the host, in all its namespaces, with the PATH of a login
+    /// shell and no other variables.
     pub fn command(&self, program: &[&str]) -> Result<Command> {
         let mut command = kernel::command("nsenter", &self.ported)?;
         command
@@ -66,10 +66,11 @@ impl Host {
         Ok(())
     }
 
-    /// Returns the unit's journal, of all boots; reads it from the disk while the host is off.
+    /// Returns the unit's journal, for all boots; while the host is off, the journal is read from
+    /// its disk.
     pub fn journal(&self, unit: &str) -> Result<String> {
         let unit = format!("--unit={unit}");
-        // The host may have gone off on its own.
+        // The host may have switched itself off.
         if self
             .init()
             .is_ok_and(|init| Path::new(&format!("/proc/{init}")).exists())

@@ -13,15 +13,16 @@ use crate::network::Namespace;
 use crate::process::{self, KillOnDrop};
 use crate::run;
 
-/// The exit code by which nspawn asks to be started again: the host has requested a reboot.
+/// The exit code with which nspawn asks to be started again, because the host has requested a
+/// reboot.
 const REBOOT: i32 = 133;
 
-/// How a host went off.
+/// How a host came to be off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Off {
     /// It powered itself off.
     PoweredOff,
-    /// It asked to be started again.
+    /// It asked to be started again, that is, to reboot.
     Rebooted,
     /// It was killed.
     Killed,
@@ -29,16 +30,17 @@ pub enum Off {
 
 #[derive(Debug)]
 pub(super) struct Machine {
-    /// `unshare`, whose child is nspawn. nspawn alone would leave its container running when it is
-    /// killed; as the first process of a pid namespace it takes everything with it.
+    /// `unshare`, whose child is nspawn. If only nspawn were killed, its container would go on
+    /// running; as the first process of a pid namespace it takes everything with it.
     outer: KillOnDrop,
-    /// The host's own first process, with its pid in the test bed's /proc.
+    /// The pid of the host's own first process in the test bed's /proc.
     init: u32,
-    /// Empty, and removed, when `outer` is gone.
+    /// The host's control group: it is empty, and can be removed, once `outer` is gone.
     _cgroup: Cgroup,
 }
 
-/// Puts itself into the control groups named before `--` and becomes the command named after it.
+/// A shell script that moves itself into the control groups before `--` and then becomes the
+/// command after it.
 const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {
@@ -58,12 +60,13 @@ impl Machine {
             .open(console)
             .with_context(|| format!("cannot open {}", console.display()))?;
         let cgroup = Cgroup::new(run::current()?.number())?;
-        // A machine that was off has no firewall rules. The namespace still has the old rules, and
-        // firewalld adds to them: after some power cuts each packet would meet thousands.
+        // A machine that was off has no firewall rules. The namespace still has the old rules, to
+        // which firewalld would add its own: after some power cuts each packet would have to pass
+        // thousands of them.
         process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = kernel::command("sh", ported)?;
-        // nspawn's own filter returns EPERM where an old kernel returns ENOSYS, and of two filters
-        // the inner one decides.
+        // nspawn's own filter returns EPERM where an old kernel returns ENOSYS; if there are two
+        // filters, the inner one decides.
         nspawn.env("SYSTEMD_SECCOMP", "0");
         nspawn
             .args(["-c", INTO_CGROUP, "boot"])
@@ -96,12 +99,12 @@ impl Machine {
                 "--network-namespace-path={}",
                 namespace.path().display()
             ))
-            // The network belongs to the host, so the host may do there what a machine may: nspawn
-            // grants this only for a network that it makes itself.
+            // The network belongs to the host alone, so the host may do with it what a machine may:
+            // nspawn grants this only for a network that it makes itself.
             .arg("--capability=CAP_NET_ADMIN")
             .args(arguments)
-            // For the host's systemd: without it the console of a host that fails to boot stays
-            // empty.
+            // An argument for the host's systemd: without it the console of a host that fails to
+            // boot stays empty.
             .args(["--", "--show-status=yes"]);
         let mut outer = KillOnDrop::spawn(&nspawn, &log)?;
         let init = first_process(&mut outer)?;
@@ -112,12 +115,12 @@ impl Machine {
         })
     }
 
-    /// The host's own first process.
+    /// Returns the pid of the host's own first process.
     pub(super) fn init(&self) -> u32 {
         self.init
     }
 
-    /// Returns how it went off; None while it is on.
+    /// Returns how the host came to be off; None while it is on.
     pub(super) fn off(&mut self) -> Result<Option<Off>> {
         let status = self.outer.ended()?;
         Ok(status.map(|status| match status.code() {
@@ -148,7 +151,7 @@ fn first_process(outer: &mut KillOnDrop) -> Result<u32> {
     }
 }
 
-/// Returns whether the process has become an init: before its exec it is still nspawn itself.
+/// Returns whether the process has become systemd: before its exec it is still nspawn itself.
 fn runs_systemd(pid: u32) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
         exe.file_name()

@@ -1,13 +1,13 @@
-//! A real systemd host: an overlay on some root, booted by systemd-nspawn in the host's network
+//! A real systemd host: an overlay on a given root, booted by systemd-nspawn in the host's network
 //! namespace.
 //!
 //! Its kernel lacks every system call newer than 3.10 (see [`crate::kernel`]), and its systemd has
 //! no seccomp, as on CentOS 7.9.
 //!
-//! Compared with a machine it lacks: `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable /proc/sys
-//! outside net.*, SELinux, and a separate kernel. [`Host::cut_power`] kills all processes at
-//! one instant, but data they wrote without fsync survives, since the kernel keeps running: losing
-//! that data takes a virtual machine.
+//! Compared with a real machine it lacks `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable
+//! /proc/sys outside net.*, SELinux, and a separate kernel. [`Host::cut_power`] kills all processes
+//! at one instant, but data that they wrote without an fsync survives, since the kernel keeps
+//! running: only a virtual machine can lose that data.
 
 mod inside;
 mod machine;
@@ -33,7 +33,7 @@ use machine::Machine;
 /// How long a host may take to shut down.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A host. It is off when made; on drop it is killed and its files are removed.
+/// A host, which is off when it is made; on drop it is killed and its files are removed.
 #[derive(Debug)]
 pub struct Host {
     // The fields are dropped in this order: first the machine stops, then its root is removed, then
@@ -48,12 +48,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Adds a host of that name to the network, with a fresh layer on the root `lower`.
+    /// Adds a host with that name to the network; it gets a fresh layer on top of the root `lower`.
     pub fn new(network: &Network, name: &str, lower: &Path) -> Result<Host> {
         Self::at(network, network.add(name)?, lower)
     }
 
-    /// Makes a host at a link of the network that was made for it.
+    /// Makes a host on a network link that was made for it.
     pub fn at(network: &Network, link: Link, lower: &Path) -> Result<Host> {
         let name = link.host.as_str();
         let overlay = Overlay::new(name, lower)?;
@@ -86,19 +86,19 @@ impl Host {
         &self.link
     }
 
-    /// The network it is in.
+    /// Returns the network that it is in.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// Adds an argument for nspawn from the next boot on, such as `--bind=/dev/loop0` or
-    /// `--capability=CAP_SYS_TIME`.
+    /// Adds an argument for nspawn, such as `--bind=/dev/loop0` or `--capability=CAP_SYS_TIME`,
+    /// that takes effect at the next boot.
     pub fn nspawn_argument(&mut self, argument: impl Into<String>) {
         self.arguments.push(argument.into());
     }
 
-    /// From the next boot on its kernel has only those system calls newer than 3.10 that firstboot
-    /// cannot do without.
+    /// From the next boot on, leaves the host's kernel only those system calls newer than 3.10 that
+    /// firstboot cannot do without.
     pub fn restrict_to_kernel_3_10(&mut self) {
         self.ported = vec![Ported::Seccomp];
     }
@@ -108,7 +108,7 @@ impl Host {
         self.nspawn_argument(format!("--bind={}:{to}", from.display()));
     }
 
-    /// The host's root, as seen from outside. It also exists while the host is off.
+    /// Returns the host's root, as seen from outside. It also exists while the host is off.
     pub fn root(&self) -> PathBuf {
         self.overlay.root()
     }
@@ -118,7 +118,7 @@ impl Host {
         self.root().join(path.trim_start_matches('/'))
     }
 
-    /// Writes a file on the host with these permission bits, and makes its folder.
+    /// Writes a file with these permission bits on the host, and makes its folder if necessary.
     pub fn write(&self, path: &str, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         let file = self.path(path);
@@ -154,7 +154,8 @@ impl Host {
         Ok(())
     }
 
-    /// Waits until systemd says `running`. A host with failed units is an error that names them.
+    /// Waits until systemd reports `running`. If units have failed, returns an error that names
+    /// them.
     pub fn wait_running(&mut self, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -195,13 +196,13 @@ impl Host {
         }
     }
 
-    /// Boots and waits until it is running, for no more than a minute.
+    /// Boots the host and waits until it is running, for no more than three minutes.
     pub fn start(&mut self) -> Result<()> {
         self.boot()?;
         self.wait_running(Duration::from_secs(180))
     }
 
-    /// Whether the host is on.
+    /// Returns whether the host is on.
     pub fn is_on(&mut self) -> Result<bool> {
         match &mut self.machine {
             None => Ok(false),
@@ -209,8 +210,8 @@ impl Host {
         }
     }
 
-    /// The host's first process, with its pid in the machine's /proc: for nsenter, strace and
-    /// signals.
+    /// Returns the pid of the host's first process in the machine's /proc, for use with nsenter,
+    /// strace and signals.
     pub fn init(&self) -> Result<u32> {
         let machine = self.machine.as_ref();
         machine
@@ -218,9 +219,9 @@ impl Host {
             .with_context(|| format!("{} is off", self.name()))
     }
 
-    /// Shuts the host down in an orderly way.
+    /// Shuts the host down cleanly.
     pub fn shutdown(&mut self) -> Result<()> {
-        // The answer may be cut short: the host is going.
+        // The command's answer may be cut short, since the host is shutting down.
         self.run(&["systemctl", "--no-block", "poweroff"])?;
         let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
         ensure!(
@@ -231,7 +232,7 @@ impl Host {
         Ok(())
     }
 
-    /// Reboots the host in an orderly way, and waits until it is running again.
+    /// Reboots the host cleanly, and waits until it is running again.
     pub fn reboot(&mut self) -> Result<()> {
         self.run(&["systemctl", "--no-block", "reboot"])?;
         let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
@@ -255,7 +256,7 @@ impl Host {
         self.wait_off(Duration::from_secs(10)).map(drop)
     }
 
-    /// Waits until the host is off, for whatever reason, and returns how it went off.
+    /// Waits until the host is off, for whatever reason, and returns how it came to be off.
     pub fn wait_off(&mut self, timeout: Duration) -> Result<Off> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -277,19 +278,20 @@ impl Host {
         }
     }
 
-    /// Discards everything the host ever wrote: its disk is new. The host must be off.
+    /// Discards everything the host has ever written, as if it had a new disk. The host must be
+    /// off.
     pub fn wipe(&mut self) -> Result<()> {
         ensure!(!self.is_on()?, "{} must be off to be wiped", self.name());
         self.overlay.wipe()
     }
 
-    /// Whether the disk is new.
+    /// Returns whether the disk is new.
     pub fn is_new(&self) -> Result<bool> {
         self.overlay.is_fresh()
     }
 
-    /// Gives a host with a new disk everything that another host wrote, which takes no time. The
-    /// host must be off.
+    /// Puts everything that another host wrote onto the new disk of this host, which takes no time.
+    /// The host must be off.
     pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(
             !self.is_on()?,
@@ -299,7 +301,7 @@ impl Host {
         self.overlay.use_layer(layer)
     }
 
-    /// Keeps the current disk for [`Host::revert`]. The host must be off.
+    /// Saves the state of the disk for [`Host::revert`]. The host must be off.
     pub fn snapshot(&mut self) -> Result<()> {
         ensure!(
             !self.is_on()?,
@@ -309,7 +311,8 @@ impl Host {
         self.overlay.snapshot()
     }
 
-    /// Restores the disk as it was at [`Host::snapshot`], which takes no time. The host must be off.
+    /// Restores the disk to its state at the time of [`Host::snapshot`], which takes no time. The
+    /// host must be off.
     pub fn revert(&mut self) -> Result<()> {
         ensure!(
             !self.is_on()?,
@@ -319,7 +322,7 @@ impl Host {
         self.overlay.revert()
     }
 
-    /// Returns everything the host wrote to its console, of all boots.
+    /// Returns everything the host has written to its console, for all boots.
     pub fn console(&self) -> String {
         let bytes = fs::read(&self.console).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

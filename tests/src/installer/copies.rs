@@ -1,4 +1,4 @@
-//! The files that the installer leaves in the target.
+//! The files that the installer leaves on the target.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// anaconda leaves the kickstart and the scripts' logs in the target, unless it is told not to.
+/// anaconda leaves the kickstart and the scripts' logs on the target, unless it is told not to.
 pub(super) fn leave_copies(
     kickstart: &str,
     cmdline: &str,

@@ -12,9 +12,9 @@ use crate::overlay::Overlay;
 
 const PRESENT: &str = include_str!("el7-present.txt");
 
-/// The program that a script calls to switch off or reboot the machine.
+/// The program that scripts call to switch off or reboot the machine.
 const POWER: &str = include_str!("power.sh");
-/// The program that a script calls to query udev.
+/// The program that scripts call to query udev.
 const UDEVADM: &str = include_str!("udevadm.sh");
 const POWER_NAMES: [&str; 5] = ["poweroff", "reboot", "halt", "shutdown", "systemctl"];
 
@@ -27,7 +27,7 @@ const FOLDERS: [&str; 6] = [
     "usr/local/sbin",
 ];
 
-/// The installer's root. Its changes are thrown away on drop.
+/// The installer's root. Changes to it are discarded on drop.
 #[derive(Debug)]
 pub(super) struct Environment(Overlay);
 
@@ -61,13 +61,13 @@ impl Environment {
         self.0.root()
     }
 
-    /// The unit that runs, if a script has started one.
+    /// Returns the unit that is running, if a script has started one.
     pub(super) fn started(&self) -> Option<String> {
         let units = fs::read_to_string(self.root().join("run/started")).ok()?;
         units.lines().next().map(str::to_owned)
     }
 
-    /// The power-off or reboot that was requested, if any.
+    /// Returns the power-off or reboot that was requested, if any.
     pub(super) fn power(&self) -> Option<String> {
         let asked = fs::read_to_string(self.root().join("run/power")).ok()?;
         Some(asked.trim().to_owned())
@@ -87,7 +87,7 @@ fn keep_what_is_present(folder: &Path) -> Result<()> {
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
         let name = entry.file_name();
-        // sh is removed as well and replaced by bash: the installer does not have dash.
+        // sh is removed as well and replaced with bash, since the installer does not have dash.
         if name != "sh" && is_present(&name.to_string_lossy()) {
             continue;
         }

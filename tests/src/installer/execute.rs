@@ -1,4 +1,4 @@
-//! Carries out what anaconda does to the new system, on a root that already exists.
+//! Carries out anaconda's actions on the new system, whose root already exists.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use super::anaconda::{Effect, Plan, User};
 use crate::process::{self, Output};
 
-/// blivet, turnOnFilesystems: the mount points exist before the packages do.
+/// blivet, turnOnFilesystems: the mount points are made before the packages are installed.
 pub(super) fn mount_points(plan: &Plan, target: &Path) -> Result<()> {
     for mount in plan.mounts() {
         let folder = within(target, mount);
@@ -19,11 +19,11 @@ pub(super) fn mount_points(plan: &Plan, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Carries out one effect. The inner error is one that ends anaconda (KickstartError in an
+/// Carries out one effect. The inner error is an error that ends anaconda (KickstartError in an
 /// `execute`).
 pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), String>> {
     match effect {
-        // An effect on the installer itself is not visible here.
+        // An effect on the installer itself has no visible result here.
         Effect::Installer(_) => Ok(Ok(())),
         Effect::Target(words) => program(words, target),
         Effect::Set { path, key, value } => set(target, path, key, value).map(Ok),
@@ -44,14 +44,14 @@ pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), Strin
     }
 }
 
-/// The exit code is ignored (iutil.py, execInSysroot), but the program must exist.
+/// Runs a program whose exit code is ignored (iutil.py, execInSysroot), but which must exist.
 fn program(words: &[String], target: &Path) -> Result<Result<(), String>> {
     let [program, arguments @ ..] = words else {
         return Ok(Ok(()));
     };
     if program.starts_with('/') && !within(target, program).exists() {
-        // Authconfig.execute always runs it, and its absence is an error only if the kickstart has
-        // the command.
+        // Authconfig.execute always tries to run it; its absence is an error only if the kickstart
+        // has the command.
         let asked = match program.rsplit('/').next() {
             Some("authconfig") => arguments.len() > 2,
             _ => arguments.iter().any(|argument| argument == "--enabled"),
@@ -88,7 +88,8 @@ fn link(path: &Path, to: &str) -> Result<()> {
     symlink(to, path).with_context(|| format!("cannot make {}", path.display()))
 }
 
-/// ntp.py, save_servers_to_config: `server HOST WORD` lines are replaced, all others stay.
+/// ntp.py, save_servers_to_config: replaces lines of the form `server HOST WORD` and keeps all
+/// others.
 fn chrony(target: &Path, servers: &[String]) -> Result<()> {
     let path = within(target, "/etc/chrony.conf");
     let old = fs::read_to_string(&path).unwrap_or_default();
@@ -104,7 +105,7 @@ fn chrony(target: &Path, servers: &[String]) -> Result<()> {
 
 /// users.py, setRootPassword.
 fn root(target: &Path, password: Option<&str>, locked: bool) -> Result<()> {
-    // anaconda hashes plain text; the tests need no such password.
+    // anaconda hashes a plain-text password; the tests do not need one.
     if let Some(hash) = password.filter(|text| text.starts_with('$')) {
         inside(target, "usermod", &["--password", hash, "root"])?.ok()?;
     }
@@ -114,8 +115,8 @@ fn root(target: &Path, password: Option<&str>, locked: bool) -> Result<()> {
     Ok(())
 }
 
-/// users.py, createUser: creates the account, a group of its name, and its home. The account
-/// becomes the owner of an existing home.
+/// users.py, createUser: creates the account, a group with the same name, and the home directory.
+/// An existing home directory gets the account as its owner.
 fn new_user(target: &Path, user: &User) -> Result<()> {
     let known =
         |database: &str| inside(target, "getent", &[database, &user.name]).map(|ran| ran.success());
@@ -147,7 +148,7 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
             "--groups",
             Some(groups.as_str()).filter(|groups| !groups.is_empty()),
         ),
-        // anaconda hashes a password in plain text; the tests need none.
+        // anaconda hashes a plain-text password; the tests do not need one.
         (
             "--password",
             user.password
@@ -180,7 +181,7 @@ fn new_user(target: &Path, user: &User) -> Result<()> {
 fn ssh_key(target: &Path, user: &str, key: &str) -> Result<()> {
     let entry = inside(target, "getent", &["passwd", user])?;
     let Some(home) = entry.stdout.split(':').nth(5).filter(|_| entry.success()) else {
-        // anaconda only logs this.
+        // In this case anaconda only logs an error.
         return Ok(());
     };
     let path = within(target, home).join(".ssh/authorized_keys");
@@ -221,7 +222,8 @@ fn make_folder(path: &Path) -> Result<()> {
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
     make_folder(path)?;
-    // Does not write through a link: the base may have a link where anaconda writes a file.
+    // Does not write through a link: the base may have a link at the path of a file that anaconda
+    // writes.
     if path.is_symlink() {
         let _ = fs::remove_file(path);
     }

@@ -1,4 +1,4 @@
-//! Fetching a kickstart the way the installer's first stage does.
+//! Fetches a kickstart the way the installer's first stage does.
 
 use std::process::Command;
 
@@ -7,17 +7,17 @@ use anyhow::{Result, bail};
 use crate::network::Namespace;
 use crate::process;
 
-/// What a machine reveals about itself when it requests its kickstart.
+/// The information about itself that a machine sends when it requests its kickstart.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
-    /// The MAC address of `eth0`, which is sent if the kernel command line has `inst.ks.sendmac`.
+    /// The MAC address of `eth0`; it is sent if the kernel command line contains `inst.ks.sendmac`.
     pub mac: Option<String>,
-    /// The serial number, which is sent if the kernel command line has `inst.ks.sendsn`.
+    /// The serial number; it is sent if the kernel command line contains `inst.ks.sendsn`.
     pub serial: Option<String>,
 }
 
-/// Fetches the kickstart that the kernel command line names. Several `inst.ks=` are tried in order,
-/// as 7 does.
+/// Fetches the kickstart that the kernel command line names. If there are several `inst.ks=`, they
+/// are tried in order, as on 7.
 pub fn fetch(cmdline: &str, machine: &Machine, namespace: &Namespace) -> Result<String> {
     let mut errors = Vec::new();
     for url in cmdline

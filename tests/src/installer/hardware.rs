@@ -1,4 +1,4 @@
-//! The machine that an installer finds: its firmware and its disks, as the kernel and udev show
+//! The machine that an installer runs on: its firmware and its disks, as the kernel and udev show
 //! them.
 
 use std::fs;
@@ -19,32 +19,32 @@ pub struct Hardware {
 /// An entry of /sys/block.
 #[derive(Debug, Clone)]
 pub struct Disk {
-    /// Its name below /dev.
+    /// Its name in /dev.
     pub name: String,
     /// Its size.
     pub bytes: u64,
     /// The size of a logical block.
     pub block: u32,
-    /// How it differs from a plain disk.
+    /// The ways in which it differs from a plain disk.
     pub quirks: Vec<Quirk>,
-    /// The properties that udev reports for it, as `ID_FS_TYPE=…`.
+    /// The properties that udev reports for it, such as `ID_FS_TYPE=…`.
     pub properties: Vec<String>,
-    /// Links to it, below /dev.
+    /// The links to it in /dev.
     pub links: Vec<String>,
-    /// The names of its partitions and the number that each has as a device.
+    /// The names of its partitions, each with its device number.
     pub partitions: Vec<(String, String)>,
 }
 
-/// How an entry of /sys/block differs from a plain disk.
+/// A way in which an entry of /sys/block differs from a plain disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quirk {
-    /// The kernel calls it removable.
+    /// The kernel lists it as removable.
     Removable,
     /// It cannot be written to.
     ReadOnly,
-    /// There is no hardware behind it: a loop or zram device.
+    /// It is not backed by hardware, as a loop or zram device.
     Virtual,
-    /// multipathd has put it together with others.
+    /// multipathd has combined it with other devices.
     Multipath,
 }
 
@@ -61,7 +61,7 @@ impl Disk {
         self.quirks.contains(&quirk)
     }
 
-    /// A plain disk of this name and size.
+    /// Returns a plain disk with this name and size.
     pub fn new(name: &str, bytes: u64) -> Self {
         Self {
             name: name.to_owned(),
@@ -76,7 +76,7 @@ impl Disk {
 }
 
 impl Default for Hardware {
-    /// A machine with a BIOS and one disk of the guide's size.
+    /// Returns a machine with a BIOS and one disk of the guide's size.
     fn default() -> Self {
         Self {
             efi: false,
@@ -86,7 +86,7 @@ impl Default for Hardware {
 }
 
 impl Hardware {
-    /// A machine with a BIOS and these disks.
+    /// Returns a machine with a BIOS and these disks.
     pub fn with(disks: impl IntoIterator<Item = Disk>) -> Self {
         Self {
             efi: false,
@@ -94,15 +94,15 @@ impl Hardware {
         }
     }
 
-    /// Makes the same machine, booted by UEFI.
+    /// Returns the same machine, but booted by UEFI.
     #[must_use]
     pub fn uefi(mut self) -> Self {
         self.efi = true;
         self
     }
 
-    /// Writes what the kernel and udev show of it below a folder: `block`, `firmware`, `dev`,
-    /// `udev`.
+    /// Writes what the kernel and udev show of the machine into subfolders of a folder: `block`,
+    /// `firmware`, `dev`, `udev`.
     pub fn lay_out(&self, folder: &Path) -> Result<()> {
         for part in ["block", "firmware", "dev", "udev"] {
             make(&folder.join(part))?;
@@ -116,7 +116,7 @@ impl Hardware {
             make(&sys.join("queue"))?;
             make(&sys.join("holders"))?;
             let flag = |on: bool| if on { "1\n" } else { "0\n" }.to_owned();
-            // In blocks of 512 bytes, whatever the disk's own block size is.
+            // The size in blocks of 512 bytes, whatever the disk's own block size is.
             write(&sys.join("size"), &format!("{}\n", disk.bytes / 512))?;
             write(
                 &sys.join("queue/logical_block_size"),
@@ -124,7 +124,7 @@ impl Hardware {
             )?;
             write(&sys.join("removable"), &flag(disk.is(Quirk::Removable)))?;
             write(&sys.join("ro"), &flag(disk.is(Quirk::ReadOnly)))?;
-            // A device number that no disk of the machine under the test bed has.
+            // A device number that no disk of the machine that runs the test bed has.
             write(&sys.join("dev"), &format!("4095:{number}\n"))?;
             if !disk.is(Quirk::Virtual) {
                 make(&sys.join("device"))?;

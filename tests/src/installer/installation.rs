@@ -1,4 +1,4 @@
-//! How an installation went.
+//! The course and the result of an installation.
 
 use anyhow::{Result, bail};
 
@@ -6,7 +6,7 @@ use super::anaconda::Plan;
 use super::kickstart::{Command, Kickstart, Kind};
 use super::script::Script;
 
-/// How an installation ended.
+/// The result of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Every step succeeded, and the machine restarts; failures of scripts without --erroronfail
@@ -14,29 +14,29 @@ pub enum Outcome {
     Installed,
     /// The machine is switched off by this command.
     PoweredOff(String),
-    /// The machine restarts with an incomplete system on its disk: for this reason, or by this
+    /// The machine restarts with an incomplete system on its disk. The text is the reason or the
     /// command.
     Restarted(String),
     /// anaconda has ended for this reason: the machine stays on, and no one is notified.
     Dead(String),
 }
 
-/// How an installation went.
+/// The course and the result of an installation.
 #[derive(Debug, Clone)]
 pub struct Installation {
     /// How it ended.
     pub outcome: Outcome,
-    /// The kickstart as it was carried out, with the parts that %pre made; empty if it could not be
-    /// read.
+    /// The kickstart as it was carried out, including the parts that %pre made; empty if it could
+    /// not be read.
     pub kickstart: Kickstart,
-    /// What anaconda did with it; empty if the installation ended before that.
+    /// What anaconda decided to do with the kickstart; empty if the installation ended before that.
     pub plan: Plan,
-    /// The scripts that ran, in order, including those that ran when the machine went down.
+    /// The scripts that ran, in order, including those that ran while the machine was going down.
     pub scripts: Vec<Script>,
 }
 
 impl Installation {
-    /// The output of all scripts, each under a line that names the script.
+    /// Returns the output of all scripts, each under a line that names the script.
     pub fn log(&self) -> String {
         let parts = self
             .scripts
@@ -56,7 +56,7 @@ impl Installation {
         }
     }
 
-    /// The commands of a name, in file order.
+    /// Returns the commands with that name, in file order.
     pub fn commands(&self, name: &str) -> Vec<&Command> {
         self.kickstart
             .commands

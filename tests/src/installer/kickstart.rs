@@ -1,4 +1,4 @@
-//! Reading a kickstart file the way CentOS 7's own parser does.
+//! Reads a kickstart file the way CentOS 7's own parser does.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::words;
 
-/// The commands that 7.9 knows, each with its options.
+/// The commands that 7.9 supports, each with its options.
 const COMMANDS: &str = include_str!("el7-commands.txt");
 
 /// A parsed kickstart.
@@ -37,7 +37,7 @@ pub struct Section {
     pub place: String,
     /// The kind of section.
     pub kind: Kind,
-    /// Its options: maps `--log` to its value; a flag maps to an empty value.
+    /// Its options, from names such as `--log` to their values; a flag has an empty value.
     pub options: BTreeMap<String, String>,
     /// The header's arguments that are not options, such as an add-on's name.
     pub arguments: Vec<String>,
@@ -45,20 +45,20 @@ pub struct Section {
     pub body: String,
 }
 
-/// The kinds of sections that 7 knows.
+/// The kinds of sections that 7 supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `%packages`
     Packages,
-    /// `%pre`: before anything else, in the installer.
+    /// `%pre`: runs before anything else, in the installer.
     Pre,
-    /// `%pre-install`: the target's file systems exist and are empty.
+    /// `%pre-install`: runs when the target's file systems exist and are empty.
     PreInstall,
-    /// `%post`: in the target, or in the installer with --nochroot.
+    /// `%post`: runs in the target, or in the installer with --nochroot.
     Post,
-    /// `%traceback`: when the installer crashes.
+    /// `%traceback`: runs when the installer crashes.
     Traceback,
-    /// `%onerror`: when the installer meets an error.
+    /// `%onerror`: runs when the installer meets an error.
     OnError,
     /// `%addon`
     Addon,
@@ -100,19 +100,19 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Resolves an `%include`: the included text, or None to skip it, as the first reading before %pre
-/// does.
+/// Resolves an `%include`: returns the included text, or None to skip it, as in the first reading
+/// before %pre.
 pub type Include<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
 impl Kickstart {
-    /// Reads a kickstart. Its errors are those that end an installation on 7.
+    /// Reads a kickstart. The errors are those that end an installation on 7.
     pub fn parse(text: &str, include: Include<'_>) -> Result<Kickstart> {
         let mut kickstart = Kickstart::default();
         kickstart.read(text, "kickstart", include, 0)?;
         Ok(kickstart)
     }
 
-    /// The sections of a kind, in file order.
+    /// Returns the sections of a kind, in file order.
     pub fn sections(&self, kind: Kind) -> impl Iterator<Item = &Section> {
         self.sections
             .iter()
@@ -168,7 +168,7 @@ impl Kickstart {
 }
 
 impl Command {
-    /// The value of an option, given as `--name=value` or `--name value`.
+    /// Returns the value of an option, whether it is given as `--name=value` or as `--name value`.
     pub fn option(&self, name: &str) -> Option<&str> {
         let mut arguments = self.arguments.iter();
         while let Some(argument) = arguments.next() {
@@ -192,7 +192,7 @@ impl Command {
 }
 
 impl Section {
-    /// Returns what systemd runs when it stops a unit, as a script of the installer.
+    /// Returns a script of the installer that stands for what systemd runs when it stops a unit.
     pub(super) fn of_unit(unit: &str) -> Section {
         Section {
             place: unit.to_owned(),
@@ -214,7 +214,8 @@ impl Section {
 
 type Header = (BTreeMap<String, String>, Vec<String>);
 
-/// Only the options of a script's header are checked; those of the other sections are just kept.
+/// Only the options of a script's header are checked; the options of other sections are kept
+/// unchecked.
 fn header(kind: Kind, words: &[String]) -> Result<Header> {
     let (mut options, mut arguments) = Header::default();
     let mut words = words.iter();
@@ -246,7 +247,7 @@ fn header(kind: Kind, words: &[String]) -> Result<Header> {
     Ok((options, arguments))
 }
 
-/// Takes the lines up to %end. A script's lines are kept unchanged, including %include.
+/// Returns the lines up to %end. A script's lines are kept unchanged, including %include.
 fn body<'a>(kind: Kind, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Result<String> {
     let mut body = String::new();
     for (_, line) in lines {
@@ -263,7 +264,7 @@ fn body<'a>(kind: Kind, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> R
     bail!("Section {kind} does not end with %end.")
 }
 
-/// Options may be shortened as far as they stay unambiguous: 7's option parser allows it.
+/// Options may be shortened as long as they remain unambiguous, since 7's option parser allows it.
 fn known(name: &str, arguments: &[String]) -> Result<()> {
     let line = COMMANDS
         .lines()

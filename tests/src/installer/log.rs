@@ -1,4 +1,4 @@
-//! anaconda's own logs, in the installer's /tmp.
+//! Writes anaconda's own logs, which are in the installer's /tmp.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// A line of one of anaconda's logs (anaconda_log.py).
+/// Writes a line into one of anaconda's logs (anaconda_log.py).
 pub(super) fn write(root: &Path, file: &str, message: &str) -> Result<()> {
     let path = root.join("tmp").join(file);
     let mut log = File::options().create(true).append(true).open(&path)?;

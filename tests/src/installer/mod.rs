@@ -1,15 +1,15 @@
-//! The stand-in for anaconda: carries out a kickstart on a root that already exists.
+//! The stand-in for anaconda, which carries out a kickstart on a root that already exists.
 //!
 //! A model of anaconda (`anaconda`) decides what anaconda does with each command, function by
 //! function; the steps are carried out in anaconda's order: %pre, storage, %pre-install, packages,
-//! configuration, %post, its exit handler. yum's requests are made, and their answers checked as
-//! yum does; no package is installed, and no disk is touched. %onerror and %traceback do not run,
-//! as on 7 in cmdline mode.
+//! configuration, %post, its exit handler. yum's requests are made, and the answers are checked as
+//! yum would check them, but no package is installed and no disk is touched. %onerror and
+//! %traceback do not run, as on 7 in cmdline mode.
 //!
-//! Scripts run in an environment that has what CentOS 7.9's installer has and no more: the
-//! programs, the PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the described
-//! disks, no name service. Order, log files, modes and the copies of the kickstart follow anaconda
-//! 21.48.22.159.
+//! Scripts run in an environment that has what CentOS 7.9's installer has and nothing more: its
+//! programs, its PATH, bash as sh, a /proc/cmdline with the kernel's arguments, the disks as
+//! described, no name service. The order, the log files, the modes and the copies of the kickstart
+//! are those of anaconda 21.48.22.159.
 
 mod anaconda;
 mod copies;
@@ -63,7 +63,7 @@ pub struct Installer {
 }
 
 impl Installer {
-    /// Takes the kickstart's text and the root to install into.
+    /// Makes an installation from the kickstart's text and the root to install into.
     pub fn new(kickstart: &str, target: &Path) -> Installer {
         Installer {
             text: kickstart.to_owned(),
@@ -83,7 +83,8 @@ impl Installer {
         self
     }
 
-    /// Sets the network that the scripts run in: a node's. By default it is the machine's network.
+    /// Sets the network that the scripts run in, which is that of a node. By default it is the
+    /// machine's network.
     #[must_use]
     pub fn namespace(mut self, namespace: &Namespace) -> Installer {
         self.namespace = Some(namespace.clone());
@@ -97,8 +98,8 @@ impl Installer {
         self
     }
 
-    /// Replaces an existing file with this content in the view of all scripts, for instance in /sys
-    /// or /proc.
+    /// Makes an existing file, for instance in /sys or /proc, appear to all scripts with this
+    /// content instead.
     #[must_use]
     pub fn overlay_file(mut self, place: &str, content: &str) -> Installer {
         self.laid.push((place.to_owned(), content.to_owned()));
@@ -112,8 +113,8 @@ impl Installer {
         self
     }
 
-    /// Carries out the installation. An error is one of the test bed; the kickstart's failures are
-    /// in the [`Outcome`].
+    /// Carries out the installation. The errors are those of the test bed; the kickstart's failures
+    /// are in the [`Outcome`].
     pub fn run(&self) -> Result<Installation> {
         let environment = Environment::new()?;
         let work = run::current()?.folder("anaconda")?;
@@ -153,8 +154,7 @@ impl Installer {
         Ok(installation)
     }
 
-    /// Runs the steps of anaconda in order. The inner error of each is what ended anaconda or the
-    /// machine.
+    /// Runs anaconda's steps in order. The inner error is what ended anaconda or the machine early.
     fn steps(
         &self,
         stage: &Stage<'_>,
@@ -169,7 +169,7 @@ impl Installer {
                 }
             };
         }
-        // kickstart.py, preScriptPass: the first reading takes only the scripts, since the files
+        // kickstart.py, preScriptPass: the first reading only looks at the scripts, since the files
         // that %pre makes do not exist yet.
         let first = Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok()));
         let first = go_on!(first.map_err(|error| Stop::Early(format!("{error:#}"))));
@@ -180,8 +180,8 @@ impl Installer {
         installation.kickstart = kickstart.clone();
         let data = go_on!(Data::read(&kickstart, &self.hardware));
         installation.plan.end = data.end;
-        // Here the program registers its exit handler. The spokes of storage, source and software
-        // follow.
+        // At this point the program registers its exit handler. The storage, source and software
+        // spokes follow.
         let plan = go_on!(anaconda::plan(&kickstart, &self.hardware, &self.cmdline));
         installation.plan = plan.clone();
         let yum = Yum {
@@ -189,7 +189,8 @@ impl Installer {
             root: &root,
         };
         let available = go_on!(yum.gather(&data)?.map_err(Stop::Late));
-        // ui/tui/spokes/software.py, checkSoftwareSelection: before anything is written to a disk.
+        // ui/tui/spokes/software.py, checkSoftwareSelection: runs before anything is written to a
+        // disk.
         go_on!(available.select(&plan.software).map_err(Stop::Late));
         // install.py, doInstall.
         execute::mount_points(&plan, &self.target)?;
@@ -208,8 +209,8 @@ impl Installer {
     }
 }
 
-/// Returns what the model of anaconda would do with a kickstart whose %pre has run, one line each,
-/// for tests that compare it with anaconda's real output.
+/// Returns what the model of anaconda would do with a kickstart whose %pre has run, with one action
+/// per line, for tests that compare it with anaconda's real output.
 pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str) -> String {
     let kickstart = match Kickstart::parse(text, include) {
         Ok(kickstart) => kickstart,
@@ -222,7 +223,8 @@ pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str)
     }
 }
 
-/// Runs all scripts of the kind, until one fails that must not fail, or ends the machine.
+/// Runs all scripts of this kind, until one of them fails although it must not, or ends the
+/// machine.
 fn scripts(
     stage: &Stage<'_>,
     kickstart: &Kickstart,
@@ -246,7 +248,7 @@ fn scripts(
     Ok(Ok(()))
 }
 
-/// Returns the text of an included file that belongs to the installer.
+/// Returns the text of an included file, which must be one of the installer's.
 fn included(root: &Path, file: &str) -> Result<String> {
     let path = Path::new(file);
     if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {

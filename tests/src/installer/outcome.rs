@@ -1,4 +1,4 @@
-//! How an installation ends, and what happens to the machine.
+//! How an installation ends, and what becomes of the machine.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use super::kickstart::Section;
 use super::log;
 use super::script::{Ended, Stage};
 
-/// What ends the steps early.
+/// What ends the steps before the last one.
 #[derive(Debug)]
 pub(super) enum Break {
     /// anaconda ends.
@@ -24,7 +24,7 @@ impl From<Stop> for Break {
 }
 
 impl Break {
-    /// Returns the break as it would be before the exit handler is registered.
+    /// Returns the same break, but as it would be before the exit handler is registered.
     pub(super) fn early(self) -> Self {
         match self {
             Self::Stop(Stop::Late(reason)) => Self::Stop(Stop::Early(reason)),
@@ -33,9 +33,9 @@ impl Break {
     }
 }
 
-/// Returns how the machine ends. exitHandler in the program anaconda asks systemd for what the
-/// kickstart says; systemd first stops the installer's units, one of which the kickstart may have
-/// started.
+/// Returns how the machine ends. exitHandler in the program anaconda asks systemd for the action
+/// that the kickstart requests; systemd first stops the installer's units, one of which the
+/// kickstart may have started.
 pub(super) fn end(
     stage: &Stage<'_>,
     installation: &mut Installation,
@@ -65,13 +65,13 @@ pub(super) fn end(
         (_, Some(end @ (End::Poweroff | End::Halt))) => {
             outcome(reason.as_deref(), &format!("systemctl --no-wall {end}"))
         }
-        // It also reboots if the kickstart does not say what to do.
+        // anaconda also reboots if the kickstart does not request anything.
         _ => outcome(reason.as_deref(), "systemctl --no-wall reboot"),
     })
 }
 
-/// Returns the outcome for a machine that got this command, with the reason why the installation
-/// did not finish.
+/// Returns the outcome for a machine that received this command, with the reason why the
+/// installation did not finish, if it did not.
 fn outcome(unfinished: Option<&str>, words: &str) -> Outcome {
     let asked = words.trim_start_matches("reboot(2): ");
     if !asked.contains("reboot") && !asked.contains("restart") {

@@ -1,4 +1,4 @@
-//! Running one script of a kickstart.
+//! Runs a single script of a kickstart.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -16,35 +16,35 @@ use super::kickstart::{Kind, Section};
 use crate::network::Namespace;
 use crate::process::KillOnDrop;
 
-/// Prepares the environment of a script; see its own comments.
+/// A script that prepares the environment of the kickstart's script; see its own comments.
 const ENTER: &str = include_str!("enter.sh");
 
-/// The PATH of anaconda.service. Before the installation nothing is under /mnt/sysimage.
+/// The PATH of anaconda.service. Before the installation there is nothing in /mnt/sysimage.
 const PATH: &str = "/usr/bin:/bin:/sbin:/usr/sbin:/mnt/sysimage/bin:/mnt/sysimage/usr/bin:/mnt/sysimage/usr/sbin:/mnt/sysimage/sbin";
 
-/// What all scripts of an installation share.
+/// The data that all scripts of an installation share.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
     pub(super) environment: &'a Environment,
     pub(super) target: &'a Path,
     pub(super) namespace: Option<&'a Namespace>,
-    /// Files that replace others: the source, and the path in the root.
+    /// Files that replace others: for each, the source and the path in the root.
     pub(super) laid: &'a [(PathBuf, String)],
     /// A folder for this installation, outside all roots; holds `cmdline` and `hardware`.
     pub(super) work: &'a Path,
     pub(super) deadline: Instant,
 }
 
-/// How a script ended.
+/// The way in which a script ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// With this exit code.
+    /// It exited with this code.
     Exited(i32),
-    /// It switched the machine off or rebooted it, by this command.
+    /// It used this command to switch off or reboot the machine.
     Power(String),
 }
 
-/// A script that was run.
+/// A script that has run.
 #[derive(Debug, Clone)]
 pub struct Script {
     /// The script's kind and position: `%pre at kickstart:4`.
@@ -56,12 +56,12 @@ pub struct Script {
 }
 
 impl Stage<'_> {
-    /// Runs the section, the `number`th script of this installation.
+    /// Runs the section as the `number`th script of this installation.
     pub(super) fn run(&self, section: &Section, number: usize) -> Result<Script> {
         let in_target = section.kind == Kind::Post && !section.has("--nochroot");
         let root = self.environment.root();
         let own_root = if in_target { self.target } else { &root };
-        // anaconda's names are random too; a test reads them from the log, or sets --log.
+        // anaconda's names are random too; a test finds out the name from the log, or sets --log.
         let name = format!("tmp/ks-script-{number:04}");
         let script = own_root.join(&name);
         write_script(&script, &section.body)?;
@@ -120,8 +120,8 @@ impl Stage<'_> {
                         code.context("the script's exit code is not a number")?,
                     ));
                 }
-                // reboot(2) in a pid namespace ends the namespace, with a signal that tells which
-                // kind of reboot it was.
+                // In a pid namespace reboot(2) ends the namespace, with a signal that tells which
+                // kind of reboot was requested.
                 return match how
                     .signal()
                     .and_then(|signal| Signal::try_from(signal).ok())
@@ -188,14 +188,16 @@ impl Stage<'_> {
             "LANG=C",
             "TERM=vt100",
         ]);
-        // The kickstart's guard gives a person one minute to read the reason; here no one reads it.
+        // The kickstart's guard gives a person one minute to read the reason; here no one reads it,
+        // so there is no pause.
         command.arg("ETCD_IMAGE_PAUSE=0");
         match section
             .options
             .get("--interpreter")
             .map_or("/bin/sh", String::as_str)
         {
-            // On 7 sh is bash in POSIX mode; here the target's sh may be dash, which supports less.
+            // On 7 sh is bash in POSIX mode; here the target's sh may be dash, which has fewer
+            // features.
             "/bin/sh" => command.args(["/bin/bash", "-c", r#"exec -a /bin/sh /bin/bash "$0""#]),
             other => command.arg(other),
         };

@@ -40,8 +40,8 @@ pub const PACKAGES: [&str; 22] = [
     "xfsprogs",
 ];
 
-/// Writes `.treeinfo` and the metadata of a tree with these packages. Returns the digest of its
-/// repomd.xml.
+/// Writes `.treeinfo` and the metadata of a tree with these packages. Returns the digest of the
+/// tree's repomd.xml.
 pub fn write_tree(folder: &Path, packages: &[&str]) -> Result<String> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let info = "[general]\nfamily = CentOS\nversion = 7.9.2009\narch = x86_64\n\n[stage2]\nmainimage = LiveOS/squashfs.img\n";
@@ -49,7 +49,8 @@ pub fn write_tree(folder: &Path, packages: &[&str]) -> Result<String> {
     write_repository(folder, packages)
 }
 
-/// Writes the metadata of a repository with these packages. Returns the digest of its repomd.xml.
+/// Writes the metadata of a repository with these packages. Returns the digest of the repository's
+/// repomd.xml.
 pub fn write_repository(folder: &Path, packages: &[&str]) -> Result<String> {
     let repodata = folder.join("repodata");
     fs::create_dir_all(&repodata).with_context(|| format!("cannot make {}", repodata.display()))?;

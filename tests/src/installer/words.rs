@@ -1,4 +1,4 @@
-//! Splitting a kickstart line into words, with a shell's quotes and comments.
+//! Splits a kickstart line into words, with quotes and comments as in a shell.
 
 use anyhow::{Result, bail};
 

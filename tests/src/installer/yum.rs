@@ -1,7 +1,8 @@
 //! What yum fetches for an installation under anaconda: the requests, their order, and the content
 //! of its cache.
 //!
-//! The order is that of anaconda's own YumPayload with yum 3.4.3, watched from a server's side.
+//! The order is that of anaconda's own YumPayload with yum 3.4.3, as observed on the side of the
+//! server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +21,7 @@ use crate::process;
 
 /// constants.py, BASE_REPO_NAME.
 const BASE: &str = "anaconda";
-/// How a gzip file begins (RFC 1952).
+/// The first bytes of a gzip file (RFC 1952).
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// The content of the repositories.
@@ -30,11 +31,11 @@ pub(super) struct Available {
     groups: BTreeSet<String>,
 }
 
-/// Returns the names of a repository's packages and of its groups, or the reason why yum cannot use
-/// it.
+/// The names of a repository's packages and of its groups, or the reason why yum cannot use the
+/// repository.
 type Metadata = Result<(Vec<String>, Vec<String>), String>;
 
-/// The client that fetches, and the folder it fetches into.
+/// The client that fetches from a network into the installer's root.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Yum<'a> {
     pub(super) namespace: Option<&'a Namespace>,
@@ -44,14 +45,14 @@ pub(super) struct Yum<'a> {
 
 impl Yum<'_> {
     /// yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error is what
-    /// ends anaconda; a repository that fails is left out, and only the log says so.
+    /// ends anaconda; a repository that fails is left out, which is reported only in the log.
     pub(super) fn gather(&self, data: &Data) -> Result<Result<Available, String>> {
         let Some(url) = &data.url else {
             return Ok(Ok(Available::default()));
         };
         self.get(&format!("{url}/.treeinfo"))?;
         let mut repositories = Vec::new();
-        // _addYumRepo fetches repomd.xml, and anaconda looks for the tree's add-ons.
+        // _addYumRepo fetches repomd.xml, then anaconda looks for the tree's add-ons.
         if !self.repomd(BASE, url)? {
             return Ok(Err(
                 "CmdlineError: The following mandatory spokes are not completed:\nInstallation source".into()
@@ -72,7 +73,8 @@ impl Yum<'_> {
             }
         }
         for (_, url) in &repositories {
-            // RepoMDMetaHash: another download, whose digest anaconda only compares with itself.
+            // RepoMDMetaHash: downloads the file once more; anaconda compares its digest only with
+            // an earlier digest of the same file.
             self.get(&format!(
                 "{}//repodata/repomd.xml",
                 url.trim_end_matches('/')
@@ -96,8 +98,8 @@ impl Yum<'_> {
         Ok(Ok(available))
     }
 
-    /// install.py, doInstall: the cache moves to the new system for the transaction and is deleted
-    /// with it (yumpayload.py, install).
+    /// install.py, doInstall: the cache is moved to the new system for the transaction, and deleted
+    /// there afterwards (yumpayload.py, install).
     pub(super) fn install(&self) -> Result<()> {
         let cache = self.cache();
         if cache.exists() {
@@ -124,7 +126,7 @@ impl Yum<'_> {
         Ok(text.starts_with(b"<"))
     }
 
-    /// The names in primary and group, which repomd.xml pins.
+    /// Returns the names in primary and group, the two files whose digests are in repomd.xml.
     fn metadata(&self, name: &str, url: &str) -> Result<Metadata> {
         let repomd = fs::read_to_string(self.cache().join(name).join("repomd.xml"))?;
         let mut found = Vec::new();
@@ -154,7 +156,8 @@ impl Yum<'_> {
                 bytes.as_slice().read_to_string(&mut text)
             };
             read.with_context(|| format!("cannot read {href}"))?;
-            // A group's own id comes first; those of its packages are elements of another name.
+            // Only a group's own id is an `<id>`; the group's packages are elements with a
+            // different name.
             found.push(between(&text, element, "<").map(str::to_owned).collect());
         }
         let groups = found.pop().unwrap_or_default();
@@ -168,7 +171,7 @@ impl Yum<'_> {
             .with_context(|| format!("cannot write {file} into {}", folder.display()))
     }
 
-    /// Returns a body, or None if the server does not have it.
+    /// Returns the body of the answer, or None if the server does not have the file.
     fn get(&self, url: &str) -> Result<Option<Vec<u8>>> {
         let mut curl = self.namespace.map_or_else(
             || Command::new("curl"),
@@ -185,7 +188,7 @@ impl Yum<'_> {
             "--max-time",
             "60",
         ]);
-        // yum's own user agent, by which a server can tell it from curl.
+        // yum's own user agent, by which a server can distinguish it from curl.
         curl.args(["--user-agent", "CentOS (anaconda)/7", "--output"])
             .arg(body.path())
             .arg(url);
@@ -203,8 +206,8 @@ impl Yum<'_> {
 }
 
 impl Available {
-    /// yumpayload.py, `_applyYumSelections`: a missing package that the kickstart lists ends
-    /// anaconda in cmdline mode (`_handleMissing`).
+    /// yumpayload.py, `_applyYumSelections`: if a package that the kickstart lists is missing,
+    /// anaconda ends in cmdline mode (`_handleMissing`).
     pub(super) fn select(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
             // Without a tree nothing is missing: the stand-in's base contains all that is required.
@@ -225,8 +228,8 @@ impl Available {
         self.all(&selection.packages)
     }
 
-    /// Checks the packages that anaconda itself needs, which it only knows in doInstall
-    /// (yumpayload.py, selectRequiredPackages).
+    /// Checks that the packages exist that anaconda itself needs, which it does not know before
+    /// doInstall (yumpayload.py, selectRequiredPackages).
     pub(super) fn require(&self, selection: &Selection) -> Result<(), String> {
         if self.packages.is_empty() {
             Ok(())
@@ -242,7 +245,7 @@ impl Available {
         }
     }
 
-    /// yum takes a name, a name with an architecture or a version, and a pattern.
+    /// yum accepts a name, a name with an architecture or a version, and a pattern.
     fn has(&self, package: &str) -> bool {
         if package.contains(['*', '?']) {
             return self.packages.iter().any(|name| matches(package, name));
@@ -270,7 +273,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Returns all parts between two texts.
+/// Returns every part of the text that is between the two delimiters.
 fn between<'t>(text: &'t str, first: &'t str, last: &'t str) -> impl Iterator<Item = &'t str> {
     text.split(first)
         .skip(1)

@@ -115,13 +115,14 @@ fn two_exchanges_of_one_value_cannot_both_be_done() {
     assert!(check(&both(Action::Refused(Some(1), Some(2)))).is_ok());
 }
 
-/// A valid history of a register, with random times; some operations get no answer.
+/// Makes a valid history of a register, with random times; some operations get no answer.
 fn real(random: &mut Rng, clients: usize, count: usize) -> Vec<Operation> {
     let (mut state, mut now, mut history) = (None, 0, Vec::new());
     let mut free = vec![0; clients];
     for number in 1..=count as u64 {
         let client = random.usize(..clients);
-        // The operation takes place now, and it starts and ends at random times around that.
+        // The operation takes place now; it starts a random time before and ends a random time
+        // after that.
         now += random.u64(1..10);
         let begun = (now - random.u64(1..10).min(now)).max(free[client]);
         let ended = now + random.u64(0..30);
@@ -161,7 +162,7 @@ fn what_one_register_did_is_always_accepted_and_soon() {
     }
 }
 
-/// Tries every order, without any optimization.
+/// Checks a history by trying every order, without any optimization.
 fn by_force(history: &[Operation], state: Option<u64>, left: &[usize]) -> bool {
     let answered = || left.iter().filter_map(|at| history[*at].ended);
     let Some(first_end) = answered().min() else {

@@ -13,7 +13,7 @@ use fuser::{
 
 use super::tree::{Body, Tree};
 
-/// How long the kernel may cache an answer: a cut changes everything.
+/// How long the kernel may cache an answer: not at all, since a power cut changes everything.
 const TTL: Duration = Duration::ZERO;
 
 pub(super) struct Shared(pub(super) Arc<Mutex<Tree>>);
@@ -238,7 +238,7 @@ impl Filesystem for Shared {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        // close(2), which flushes nothing to the disk.
+        // Handles close(2), which flushes nothing to the disk.
         reply.ok();
     }
 
@@ -285,7 +285,7 @@ impl Filesystem for Shared {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        // A disk of 8 GiB, half full.
+        // Pretends to be a disk of 8 GiB that is half full.
         reply.statfs(1 << 21, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 4096, 255, 4096);
     }
 
@@ -304,7 +304,7 @@ impl Filesystem for Shared {
             Ok(Body::File { size, .. }) => *size,
             _ => return reply.error(Errno::EISDIR),
         };
-        // FALLOC_FL_KEEP_SIZE changes nothing that can be seen; other modes are not needed.
+        // FALLOC_FL_KEEP_SIZE changes nothing that a program can see; other modes are not needed.
         match mode {
             0 if offset + length > size => done(tree.resize(at.0, offset + length), reply),
             0 | 1 => reply.ok(),

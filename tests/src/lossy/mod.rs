@@ -1,8 +1,8 @@
 //! A disk that loses what was not flushed: a file system for tests, mounted by FUSE. A host's
-//! folders are bind mounts of it; after the host's power is cut, the same cut is made here, and the
+//! folders are bind mounts of it. When the host's power is cut, the same cut is made here, and the
 //! disk loses what a real disk might lose.
 //!
-//! `tree` is the file system, `fuse` its way to the kernel.
+//! `tree` is the file system, and `fuse` connects it to the kernel.
 
 mod fuse;
 mod tree;
@@ -17,7 +17,7 @@ use nix::mount::{MntFlags, umount2};
 use crate::run;
 pub use tree::{Loss, Tree};
 
-/// A mounted disk; unmounted on drop.
+/// A mounted disk, which is unmounted on drop.
 #[derive(Debug)]
 pub struct Disk {
     tree: Arc<Mutex<Tree>>,
@@ -26,7 +26,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Mounts a disk that holds this.
+    /// Mounts a disk with this content.
     pub fn new(tree: Tree) -> Result<Self> {
         let folder = run::current()?.folder("lossy")?;
         let mut disk = Self {
@@ -38,18 +38,19 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Where it is mounted.
+    /// Returns the folder where it is mounted.
     pub fn path(&self) -> &Path {
         &self.folder
     }
 
-    /// Simulates the power cut. Every process with open files must be gone by then: the kernel's
-    /// cache is dropped as well.
+    /// Simulates the power cut. Every process with open files must have ended by then, since the
+    /// kernel's cache is dropped as well.
     pub fn cut(&mut self, loss: Loss) -> Result<()> {
         self.unmount()?;
         let mut tree = self.tree().clone();
         tree.cut(loss);
-        // The kernel also needs a new mount: other hosts' mount namespaces hold on to the old one.
+        // The kernel also needs a new mount, because other hosts' mount namespaces keep the old
+        // one.
         self.tree = Arc::new(Mutex::new(tree));
         self.mount()
     }
@@ -78,8 +79,8 @@ impl Disk {
         };
         umount2(&self.folder, MntFlags::MNT_DETACH)
             .with_context(|| format!("cannot unmount {}", self.folder.display()))?;
-        // Its thread ends when the last namespace with the mount is gone, so this does not wait for
-        // it.
+        // Its thread ends only when the last namespace with the mount has disappeared, so it is not
+        // waited for here.
         drop(session);
         Ok(())
     }

@@ -2,9 +2,9 @@
 //!
 //! It is as strict as POSIX allows, and stricter than any real disk: data that was not flushed by
 //! the file's or the folder's own fsync is lost. Only a rename between two folders is atomic, as on
-//! every journalling file system. With names in order it behaves as XFS and ext4 do: they write
-//! names to a log, and any flush includes all earlier names. etcd relies on that: it flushes its
-//! files, but few of its folders.
+//! every journalling file system. With names in order it behaves as XFS and ext4 do, which write
+//! names to a log, so that any flush includes all earlier names. etcd relies on this: it flushes
+//! its files, but few of its folders.
 
 mod content;
 
@@ -22,31 +22,31 @@ pub(super) use content::{Answer, Body, Content};
 /// The inode of the root, as FUSE requires.
 pub(super) const ROOT: u64 = 1;
 
-/// What a power cut does to what was not flushed.
+/// What a power cut does to data that was not flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// Nothing is lost.
     Nothing,
-    /// All of it is lost, separately for each file and each folder.
+    /// All of it is lost, for each file and each folder separately.
     Unflushed,
-    /// Names, modes and owners are kept, contents are lost: a renamed file is empty. The classic on
-    /// XFS.
+    /// Names, modes and owners are kept, but contents are lost: a renamed file is empty. This is
+    /// the classic case on XFS.
     Contents,
-    /// Like the previous variant, but files have their new lengths, with zeros where contents were
-    /// lost.
+    /// Like the previous variant, but files have their new lengths, with zeros in place of the lost
+    /// contents.
     Zeros,
-    /// Each sector is new or old at random, and the names as a whole are new or old.
+    /// Each sector is either new or old, at random; the names are either all new or all old.
     Torn(u64),
 }
 
 #[derive(Debug, Clone)]
 struct Inode {
     now: Content,
-    /// None: it was never flushed.
+    /// The flushed content; None if it was never flushed.
     kept: Option<Content>,
 }
 
-/// A rename between two folders that neither has flushed yet.
+/// A rename between two folders, neither of which has been flushed since.
 #[derive(Debug, Clone)]
 struct Move {
     from: (u64, OsString),
@@ -87,7 +87,7 @@ impl Tree {
         }
     }
 
-    /// Copies a folder of the machine under a name, with everything in it.
+    /// Copies a folder of the machine, with everything in it, to this name.
     pub fn take_in(&mut self, folder: &Path, name: &str) -> Result<()> {
         self.copy(folder, ROOT, OsStr::new(name))?;
         self.flush_all();
@@ -223,7 +223,8 @@ impl Tree {
         Ok(own)
     }
 
-    /// Removes a name. Its file stays until the next cut, since a process may have it open.
+    /// Removes a name. The file itself remains until the next cut, since a process may have it
+    /// open.
     pub(super) fn remove(&mut self, folder: u64, name: &OsStr) -> Answer<()> {
         let own = self.find(folder, name)?;
         if self.names(own).is_ok_and(|names| !names.is_empty()) {

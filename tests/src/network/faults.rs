@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-/// A share of the packets in one direction that is lost.
+/// The loss of a share of the packets in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
     /// Whose packets.
@@ -18,8 +18,8 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition(pub String, pub String);
 
-/// The whole table for nft, replacing the existing one. It is of the bridge family: hosts of one
-/// bridge talk below IP, where an `inet` table sees nothing.
+/// Returns the whole table for nft, which replaces the existing one. The table is of the bridge
+/// family: hosts on the same bridge communicate below IP, where an `inet` table sees nothing.
 pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
     let mut text = String::from(
         "table bridge bed\ndelete table bridge bed\ntable bridge bed {\n chain forward {\n  \
@@ -41,10 +41,10 @@ pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
     text
 }
 
-/// A table that drops only the first ARP probe ("who has this address") that a machine sends before
-/// it takes the address: its sender has no address yet. The probe is two packets, one to be
-/// answered by unicast, one by broadcast. The table counts the packets sent and the packets
-/// dropped.
+/// Returns a table that drops only the first ARP probe ("who has this address") that a machine
+/// sends before it uses the address: the probe has no sender address yet. It consists of two
+/// packets, one to be answered by unicast, one by broadcast. The table counts the packets sent and
+/// the packets dropped.
 pub(super) fn lose_first_probe(host: &str) -> String {
     format!(
         "table bridge question {{\n chain forward {{\n  type filter hook forward priority 0\n  iifname {host} arp operation \

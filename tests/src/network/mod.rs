@@ -22,14 +22,14 @@ use slow_link::SlowLink;
 pub use faults::{Fault, Partition};
 pub use namespace::Namespace;
 
-/// The address of the world, the side that is not a node.
+/// The address of the world, where everything that is not a node runs.
 pub const WORLD: Ipv4Addr = Ipv4Addr::new(10, 101, 15, 1);
 
 /// The last byte of the first host's address.
 const FIRST: u8 = 101;
 
-/// A network with its hosts. A clone is another handle; the network is removed when the last handle
-/// is dropped.
+/// A network with its hosts. A clone is a second handle; the network is removed when the last
+/// handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Network(Arc<Inner>);
 
@@ -49,7 +49,7 @@ struct State {
 }
 
 impl State {
-    /// The last byte of the next host's addresses.
+    /// Returns the last byte of the next host's addresses.
     fn next(&self) -> Result<u8> {
         let number = u8::try_from(self.hosts.len()).ok();
         number
@@ -61,7 +61,7 @@ impl State {
 /// A host's link to the network.
 #[derive(Debug, Clone)]
 pub struct Link {
-    /// The host's name, which is also its interface's name in the world.
+    /// The host's name, which is also the name of its interface in the world.
     pub host: String,
     /// Its namespace; the interface in it is called `eth0`.
     pub namespace: Namespace,
@@ -72,7 +72,7 @@ pub struct Link {
 }
 
 impl Network {
-    /// Makes the world with its bridge, and no hosts yet.
+    /// Makes the world and its bridge, without any hosts.
     pub fn new() -> Result<Network> {
         let number = run::current()?.number();
         let world = Namespace::create(&format!("{number}-world"))?;
@@ -107,8 +107,8 @@ impl Network {
         Ok(network)
     }
 
-    /// Adds a host: the first gets 10.101.15.101, and so on. Its namespace outlives reboots of the
-    /// host.
+    /// Adds a host: the first gets 10.101.15.101, and so on. Its namespace outlives the host's
+    /// reboots.
     pub fn add(&self, host: &str) -> Result<Link> {
         let mut state = self.state()?;
         let last = state.next()?;
@@ -120,7 +120,7 @@ impl Network {
         )
     }
 
-    /// Adds a host that has the address of another one but its own MAC address.
+    /// Adds a host that has the same address as an existing host but its own MAC address.
     pub fn add_twin(&self, host: &str, of: &str) -> Result<Link> {
         let address = self.link(of)?.address;
         let mut state = self.state()?;
@@ -128,8 +128,8 @@ impl Network {
         self.connect(&mut state, host, mac(last), address)
     }
 
-    /// Adds a host that has the address and the MAC address of another one, as a copy of a virtual
-    /// machine does.
+    /// Adds a host that has the same address and the same MAC address as an existing host, like a
+    /// copy of a virtual machine.
     pub fn add_clone(&self, host: &str, of: &str) -> Result<Link> {
         let Link { address, mac, .. } = self.link(of)?;
         self.connect(&mut *self.state()?, host, mac, address)
@@ -191,8 +191,8 @@ impl Network {
             .with_context(|| format!("the network has no host {host}"))
     }
 
-    /// Gives the world one more address, such as the metadata service's 169.254.169.254/32: hosts
-    /// reach it through their gateway, which is the world.
+    /// Adds an address to the world, such as the metadata service's 169.254.169.254/32: hosts reach
+    /// it through their gateway, which is the world.
     pub fn add_address(&self, address: &str) -> Result<()> {
         ip(&[
             "-n",
@@ -217,7 +217,7 @@ impl Network {
         ])
     }
 
-    /// Plugs the host's cable in again. Faults between hosts remain.
+    /// Plugs the host's cable in again. Faults between hosts remain in effect.
     pub fn replug(&self, host: &str) -> Result<()> {
         ip(&[
             "-n",
@@ -229,13 +229,13 @@ impl Network {
         ])
     }
 
-    /// Drops all packets between two hosts, both ways.
+    /// Drops all packets between two hosts, in both directions.
     pub fn drop_between(&self, one: &str, other: &str) -> Result<()> {
         self.drop_share(one, other, 100)?;
         self.drop_share(other, one, 100)
     }
 
-    /// Drops all packets from one host to another; the way back stays open.
+    /// Drops all packets from one host to the other; the opposite direction is not affected.
     pub fn drop_one_way(&self, from: &str, to: &str) -> Result<()> {
         self.drop_share(from, to, 100)
     }
@@ -252,7 +252,8 @@ impl Network {
         self.apply(&state)
     }
 
-    /// Separates some hosts from the others: no packet passes between the two groups, not even ARP.
+    /// Separates some hosts from the others: no packet, not even ARP, passes between the two
+    /// groups.
     pub fn partition(&self, some: &[&str], others: &[&str]) -> Result<()> {
         let mut state = self.state()?;
         let pairs = some.iter().flat_map(|one| {
@@ -264,8 +265,8 @@ impl Network {
         self.apply(&state)
     }
 
-    /// Reflects a host's broadcasts back to it, as in a network that connects two ports of a
-    /// machine by mistake.
+    /// Reflects a host's broadcasts back to it, as in a network in which two ports of a machine are
+    /// connected by mistake.
     pub fn reflect_broadcasts(&self, host: &str) -> Result<()> {
         let host = self.link(host)?.host;
         ip(&[
@@ -287,7 +288,8 @@ impl Network {
         self.nft(&faults::lose_first_probe(&self.link(host)?.host))
     }
 
-    /// Returns how many such probes were sent so far, and how many of them were dropped.
+    /// Returns how many packets of such probes have been sent so far, and how many of them were
+    /// dropped.
     pub fn arp_probes(&self) -> Result<[u64; 2]> {
         let mut nft = self.0.world.command("nft");
         let listed = process::run(nft.args(["list", "table", "bridge", "question"]))?.ok()?;
@@ -319,14 +321,14 @@ impl Network {
         process::run(&mut tc)?.ok().map(drop)
     }
 
-    /// Ends what [`Network::limit_rate`] began.
+    /// Ends the effect of [`Network::limit_rate`].
     pub fn lift_rate_limit(&self, host: &str) -> Result<()> {
         let mut tc = self.0.world.command("tc");
         tc.args(["qdisc", "del", "dev", &self.link(host)?.host, "root"]);
         process::run(&mut tc)?.ok().map(drop)
     }
 
-    /// Delays every packet to the host and every packet from it by this long.
+    /// Delays every packet to and from the host by this amount of time.
     pub fn add_latency(&self, host: &str, delay: Duration) -> Result<()> {
         let host = self.link(host)?.host;
         let wire = SlowLink::lay(self.world(), &host, delay)?;
@@ -334,7 +336,7 @@ impl Network {
         Ok(())
     }
 
-    /// Ends what [`Network::add_latency`] began.
+    /// Ends the effect of [`Network::add_latency`].
     pub fn remove_latency(&self, host: &str) -> Result<()> {
         let mut state = self.state()?;
         let at = state
@@ -345,7 +347,7 @@ impl Network {
         state.wires.remove(at).take_up(self.world())
     }
 
-    /// The rules take effect atomically: the whole table is rewritten.
+    /// The rules take effect atomically, because the whole table is rewritten.
     fn apply(&self, state: &State) -> Result<()> {
         self.nft(&faults::table(&state.faults, &state.walls))
     }

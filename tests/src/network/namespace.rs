@@ -1,4 +1,4 @@
-//! A network namespace and how to do something in it.
+//! A network namespace, and ways to act inside it.
 
 use std::fs::File;
 use std::net::{TcpListener, ToSocketAddrs};
@@ -10,8 +10,8 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::process;
 
-/// A named network namespace. It consists only of its name: [`Namespace::create`] makes it, its
-/// network removes it.
+/// A named network namespace. This value is only the name: [`Namespace::create`] makes the
+/// namespace, its network removes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace(String);
 
@@ -28,17 +28,17 @@ impl Namespace {
         }
     }
 
-    /// Its name, as `ip -n` and `ip netns` take it.
+    /// Returns its name, as `ip -n` and `ip netns` expect it.
     pub fn name(&self) -> &str {
         &self.0
     }
 
-    /// Returns the file that represents it, as nspawn and nsenter take it.
+    /// Returns the file that represents it, as nspawn and nsenter expect it.
     pub fn path(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.0)
     }
 
-    /// A command that will run in it: only its network differs.
+    /// Returns a command that runs in it: only the network is different.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -48,9 +48,9 @@ impl Namespace {
         command
     }
 
-    /// Runs a function in it on a separate thread, and returns the result. What the function opens,
-    /// such as a socket, stays in the namespace wherever it is used afterwards, and so do the
-    /// threads that it starts.
+    /// Runs a function in it on a separate thread, and returns the result. Everything that the
+    /// function opens, such as a socket, belongs to the namespace wherever it is used afterwards,
+    /// and so do the threads that the function starts.
     pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T> {
         let path = self.path();
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -66,7 +66,7 @@ impl Namespace {
         })
     }
 
-    /// A listening socket in it.
+    /// Returns a listening socket in it.
     pub fn listen(
         &self,
         address: impl ToSocketAddrs + Send + std::fmt::Debug,

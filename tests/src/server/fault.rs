@@ -1,8 +1,8 @@
-//! What the server can be told to do wrong.
+//! The ways in which the server can be told to misbehave.
 
 use std::time::Duration;
 
-/// One way to misbehave. Several faults on one path combine as far as possible.
+/// One way to misbehave. Several faults on the same path are combined as far as possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Answer with this status and no file, such as 404.
@@ -16,22 +16,22 @@ pub enum Fault {
     CutOnceAfter(u64),
     /// Flip all bits of the byte at this offset of the file.
     FlipByte(u64),
-    /// Send the whole file with 200, whatever range was asked for.
+    /// Send the whole file with 200, whatever range was requested.
     IgnoreRange,
     /// Pause for this long after this many bytes of the body, then continue.
     Stall(u64, Duration),
     /// Send at most this many bytes per second.
     Slow(u64),
-    /// Say this Content-Length, whatever the body's length is.
+    /// Announce this Content-Length, whatever the body's length is.
     ContentLength(u64),
-    /// Redirect the client to another URL with 302.
+    /// Redirect the client to a different URL with 302.
     Redirect(String),
-    /// Send another file of the folder to clients whose `User-Agent` starts with this text.
+    /// Send a different file of the folder to clients whose `User-Agent` starts with this text.
     Instead(String, String),
 }
 
-/// Returns the faults that apply to the next request. Faults with a count are counted down and
-/// removed at zero.
+/// Returns the faults that apply to the next request. Faults with a count are counted down, and
+/// removed when the count reaches zero.
 pub(super) fn due(faults: &mut Vec<Fault>) -> Vec<Fault> {
     let now = faults
         .iter()

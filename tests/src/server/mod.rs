@@ -1,9 +1,9 @@
 //! A small HTTP/1.1 file server that can be told to misbehave.
 //!
-//! It serves a folder: GET and HEAD, with Range and Content-Length; any other method is recorded
-//! and answered with 204, so that a script's report can be read back. Each connection carries one
-//! request: a client must cope with `Connection: close`, and a fault cannot leak into the next
-//! request.
+//! It serves a folder with GET and HEAD, including Range and Content-Length. A request with any
+//! other method is recorded and answered with 204, so that a script's report can be read back. Each
+//! connection carries one request: a client must cope with `Connection: close`, and a fault cannot
+//! leak into the next request.
 
 mod fault;
 mod request;
@@ -33,13 +33,13 @@ pub struct FileServer {
 }
 
 impl FileServer {
-    /// Serves `folder` on a free port of loopback.
+    /// Serves `folder` on a free port of the loopback interface.
     pub fn on_loopback(folder: &Path) -> Result<FileServer> {
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
         FileServer::start(listener, folder)
     }
 
-    /// Serves `folder` on a socket, such as one of [`crate::network::Namespace::listen`].
+    /// Serves `folder` on a socket, such as one opened with [`crate::network::Namespace::listen`].
     pub fn start(listener: TcpListener, folder: &Path) -> Result<FileServer> {
         let address = listener
             .local_addr()
@@ -62,17 +62,17 @@ impl FileServer {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The URL of a path.
+    /// Returns the URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}/{}", self.address, path.trim_start_matches('/'))
     }
 
-    /// Applies the fault to requests for the path from now on, in addition to the path's other
+    /// From now on applies the fault to requests for the path, in addition to the path's other
     /// faults.
     pub fn fault(&self, path: &str, fault: Fault) {
         let mut faults = lock(&self.shared.faults);
@@ -84,12 +84,12 @@ impl FileServer {
         lock(&self.shared.faults).remove(&normal(path));
     }
 
-    /// All requests so far, in the order of their arrival.
+    /// Returns all requests so far, in the order in which they arrived.
     pub fn requests(&self) -> Vec<Request> {
         lock(&self.shared.requests).clone()
     }
 
-    /// The requests for one path.
+    /// Returns the requests for one path.
     pub fn requests_for(&self, path: &str) -> Vec<Request> {
         let path = normal(path);
         self.requests()
@@ -112,7 +112,8 @@ fn normal(path: &str) -> String {
     format!("/{}", path.trim_start_matches('/'))
 }
 
-/// Also works after a panic elsewhere: the data behind it is only appended to.
+/// Locks the mutex, even after another thread has panicked while holding it: the data behind it is
+/// only appended to.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
@@ -124,8 +125,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         match listener.accept() {
             Ok((connection, _)) => {
                 let shared = Arc::clone(shared);
-                // How a connection ends is up to the client; its error tells the test nothing that
-                // the client does not show.
+                // A connection's error is its client's concern: it tells the test nothing that the
+                // client does not show.
                 std::thread::spawn(move || serve(&connection, &shared));
             }
             Err(_) => std::thread::sleep(Duration::from_millis(5)),

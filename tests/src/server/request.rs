@@ -1,26 +1,26 @@
-//! A request as it came.
+//! A request as it was received.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpStream;
 use std::time::SystemTime;
 
-/// The limit of a request's body that is kept: a script's report is small.
+/// The maximum number of bytes of a request's body that are kept: a script's report is small.
 const MAX_BODY_BYTES: u64 = 1 << 20;
 
 /// A request that the server has seen.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// When it came.
+    /// When it arrived.
     pub at: SystemTime,
-    /// The address it came from.
+    /// The address from which it was sent.
     pub from: Option<std::net::SocketAddr>,
     /// GET, HEAD, POST, …
     pub method: String,
     /// The path, without the query.
     pub path: String,
-    /// What stands after the question mark.
+    /// The part after the question mark.
     pub query: Option<String>,
-    /// The headers in their order, names as they were written.
+    /// The headers in their original order, with names as they were written.
     pub headers: Vec<(String, String)>,
     /// The body, if it had one.
     pub body: Vec<u8>,
@@ -74,7 +74,7 @@ impl Request {
             .header("content-length")
             .and_then(|value| value.parse().ok())
             .unwrap_or(0);
-        // curl waits a second for this before it sends a larger body.
+        // Before it sends a larger body, curl waits a second for this response.
         if length > 0 && request.header("expect").is_some() {
             use std::io::Write as _;
             let mut connection = connection;

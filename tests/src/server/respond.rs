@@ -1,4 +1,4 @@
-//! The answer to one request, with its faults.
+//! The answer to one request, with the faults that apply to it.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -76,7 +76,7 @@ pub(super) fn respond(
     close(connection)
 }
 
-/// Sends the bytes from `first` up to `end` of the file, subject to the faults.
+/// Sends the bytes of the file from `first` up to `end`, subject to the faults.
 fn body(
     mut connection: &TcpStream,
     path: &Path,
@@ -137,7 +137,8 @@ fn body(
     Ok(())
 }
 
-/// How much to send at once: a tenth of a second's worth if the answer is slowed.
+/// Returns how many bytes to send at once: a tenth of a second's worth if the answer is slowed
+/// down.
 fn piece(faults: &[Fault]) -> usize {
     let slow = faults.iter().find_map(|fault| match fault {
         Fault::Slow(rate) => usize::try_from((rate / 10).max(1)).ok(),
@@ -146,7 +147,7 @@ fn piece(faults: &[Fault]) -> usize {
     slow.map_or(CHUNK_BYTES, |slow| slow.min(CHUNK_BYTES))
 }
 
-/// Sleeps, but no longer than the server lives.
+/// Sleeps for this time, or until the server stops, if that is earlier.
 fn pause(time: Duration, shared: &Shared) {
     let mut left = time;
     while !left.is_zero() && !shared.stop.load(std::sync::atomic::Ordering::Relaxed) {
@@ -156,8 +157,8 @@ fn pause(time: Duration, shared: &Shared) {
     }
 }
 
-/// Parses the single range `bytes=first-last`, `bytes=first-` or `bytes=-last` into the first
-/// position and one past the last; returns None if it cannot be satisfied.
+/// Parses a single range `bytes=first-last`, `bytes=first-` or `bytes=-last`. Returns the first
+/// position and the position after the last; returns None if the range cannot be satisfied.
 fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let (first, end) = match (first, last) {
@@ -171,8 +172,8 @@ fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     (first < end).then_some((first, end))
 }
 
-/// Returns the file that the URL's path names, if it stays below the folder. Percent signs are
-/// literal: the names of this project need no escapes.
+/// Returns the file that the URL's path names, if it lies below the folder. Percent signs are
+/// literal: the names in this project need no escapes.
 fn below(folder: &Path, path: &str) -> Option<PathBuf> {
     let relative = Path::new(path.trim_start_matches('/'));
     relative

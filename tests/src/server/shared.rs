@@ -1,4 +1,4 @@
-//! What the threads of a server share.
+//! The state that the threads of a server share.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -13,14 +13,14 @@ use super::programs::Program;
 use crate::process::{self, KillOnDrop};
 use crate::{harness, run};
 
-/// A job that takes longer than this has hung.
+/// A job that takes longer than this is considered hung.
 const JOB_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
-/// Programs whose tests share what the first of them made, or are short: all tests of such a
+/// Programs whose tests are short, or share what the first of them made: all tests of such a
 /// program are one job.
 const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
-/// The jobs that take longest, longest first.
+/// The jobs that take the longest, in descending order.
 const LONGEST_JOBS: [&str; 28] = [
     "verify",
     "bootstrap::an_image_rolls_through_a_cluster_that_is_written_to",
@@ -56,26 +56,26 @@ const LONGEST_JOBS: [&str; 28] = [
 #[derive(Debug)]
 pub(super) struct Job {
     program: Program,
-    /// The single test that it runs; None means all.
+    /// The only test that it runs; None means that it runs all tests.
     test: Option<String>,
-    /// The file with its output.
+    /// The file that receives its output.
     log: PathBuf,
     /// The file in which the harness records how long each test took.
     times: PathBuf,
 }
 
-/// How a job ended.
+/// The result of a job.
 #[derive(Debug)]
 pub(super) struct Ended {
     /// Its name.
     pub(super) name: String,
     /// Whether its exit code is 0.
     pub(super) is_good: bool,
-    /// What it wrote.
+    /// Its output.
     pub(super) output: String,
-    /// Each test with the time that it took.
+    /// The name of each test, and the time that it took.
     pub(super) times: Vec<(String, Duration)>,
-    /// How long the whole job took.
+    /// The time that the whole job took.
     pub(super) took: Duration,
 }
 
@@ -107,7 +107,7 @@ pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-/// The names of a program's tests.
+/// Returns the names of a program's tests.
 fn names(program: &Program) -> Result<Vec<String>> {
     let mut list = Command::new(&program.path);
     let said = process::run(
@@ -116,14 +116,14 @@ fn names(program: &Program) -> Result<Vec<String>> {
     )?
     .ok()?;
     let names = said.lines().filter_map(|line| line.strip_suffix(": test"));
-    // The list has a trial's kind in front of it.
+    // In the list a trial's kind precedes its name.
     Ok(names
         .map(|name| name.rsplit(' ').next().unwrap_or(name).to_owned())
         .collect())
 }
 
 impl Job {
-    /// `bootstrap::two_wait`, or the program's own name.
+    /// Returns the job's name: `bootstrap::two_wait`, or just the program's own name.
     pub(super) fn name(&self) -> String {
         match &self.test {
             Some(test) => format!("{}::{test}", self.program.name),
@@ -131,8 +131,8 @@ impl Job {
         }
     }
 
-    /// The higher, the earlier it runs: first the tests known to take long, then the end-to-end
-    /// tests, then the unit tests.
+    /// Returns the job's priority. The higher it is, the earlier the job runs: first the jobs known
+    /// to take long, then the end-to-end tests, then the unit tests.
     fn rank(&self) -> usize {
         let name = self.name();
         match LONGEST_JOBS.iter().position(|long| *long == name) {
@@ -141,7 +141,7 @@ impl Job {
         }
     }
 
-    /// Runs it to its end.
+    /// Runs it until it ends.
     pub(super) fn run(&self) -> Result<Ended> {
         let started = Instant::now();
         let log = File::create(&self.log)
@@ -188,8 +188,8 @@ impl Job {
         }
         run::share_with(&mut command);
         if self.program.is_unit {
-            // A stable compiler's harness reports times only if this is set. It has no effect on
-            // compilation here.
+            // A stable compiler's harness reports times only if this variable is set. It has no
+            // effect on compilation here.
             command
                 .env("RUSTC_BOOTSTRAP", "1")
                 .args(["-Z", "unstable-options", "--report-time"]);
@@ -207,7 +207,7 @@ impl Job {
     }
 }
 
-/// The format of `--report-time`: `test a::b ... ok <0.012s>`.
+/// Parses the output of `--report-time`, whose lines look like this: `test a::b ... ok <0.012s>`.
 fn unit_times(output: &str) -> Vec<(String, Duration)> {
     let time = |line: &str| {
         let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ")?;

@@ -1,9 +1,9 @@
-//! Runs every test of the workspace: each end-to-end test in a separate process, several at the
-//! same time.
+//! Runs every test of the workspace. Each end-to-end test runs in a separate process, and several
+//! run at the same time.
 //!
 //! An end-to-end test spends most of its time waiting, so more tests run at once than the machine
-//! has cores. The tests that take longest start first. `tests/run.sh` builds the test programs and
-//! passes cargo's messages about them on.
+//! has cores. The tests that take the longest start first. `tests/run.sh` builds the test programs
+//! and passes on cargo's messages about them.
 
 mod job;
 mod programs;
@@ -21,7 +21,7 @@ pub use programs::{Program, built};
 
 use report::Report;
 
-/// The variable that says how many tests run side by side.
+/// The variable that sets how many tests run side by side.
 const LANES: &str = "LANES";
 
 /// Runs all tests of these programs in a shared run, and prints the results. Returns whether all
@@ -31,7 +31,7 @@ pub fn run(programs: &[Program]) -> Result<bool> {
     ensure!(!jobs.is_empty(), "there is no test");
     let (lanes, started) = (lanes()?, Instant::now());
     println!("{} jobs in {lanes} lanes", jobs.len());
-    // The last one is taken first.
+    // The last job is taken first.
     let (queue, report) = (Mutex::new(jobs), Mutex::new(Report::default()));
     let next = || queue.lock().ok().and_then(|mut queue| queue.pop());
     thread::scope(|scope| {
@@ -59,7 +59,7 @@ pub fn run(programs: &[Program]) -> Result<bool> {
     Ok(report.is_good())
 }
 
-/// Reads `LANES`; the default is one more than the machine has cores.
+/// Reads `LANES`; the default is the machine's number of cores plus one.
 fn lanes() -> Result<usize> {
     match std::env::var(LANES) {
         Ok(lanes) if !lanes.is_empty() => lanes

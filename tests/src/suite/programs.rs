@@ -10,15 +10,15 @@ use serde_json::Value;
 pub struct Program {
     /// The name of its target, such as `bootstrap`.
     pub name: String,
-    /// Whether it has cargo's own harness, as the unit tests have.
+    /// Whether it uses cargo's own harness, as the unit tests do.
     pub is_unit: bool,
     /// The program.
     pub path: PathBuf,
-    /// The folder of its package, in which cargo runs it.
+    /// The folder of its package, which is where cargo runs it.
     pub folder: PathBuf,
 }
 
-/// The test programs in the messages of `cargo test --no-run --message-format=json`.
+/// Returns the test programs named in the messages of `cargo test --no-run --message-format=json`.
 pub fn built(messages: &str) -> Result<Vec<Program>> {
     let mut programs = Vec::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
@@ -36,7 +36,7 @@ fn program(message: &Value) -> Option<Program> {
     let folder = Path::new(message["manifest_path"].as_str()?).parent()?;
     Some(Program {
         name: target["name"].as_str()?.to_owned(),
-        // The end-to-end tests are those of this package's folder `tests`.
+        // The end-to-end tests are the programs in this package's folder `tests`.
         is_unit: !folder.ends_with("tests")
             || target["kind"].as_array()?.iter().all(|kind| kind != "test"),
         path: message["executable"].as_str()?.into(),

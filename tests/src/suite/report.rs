@@ -1,13 +1,13 @@
-//! What is printed of the jobs, and how they are counted.
+//! The report on the jobs: what is printed, and how tests are counted.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::job::Ended;
 
-/// How many of the slowest tests are named at the end.
+/// The number of slowest tests that are listed at the end.
 const SHOWN_SLOWEST_TESTS: usize = 10;
-/// How many lines of a failed job's output are repeated at the end.
+/// The number of lines of a failed job's output that are repeated at the end.
 const REPEATED_LINES: usize = 20;
 
 /// The results of all jobs so far.
@@ -16,18 +16,19 @@ pub(super) struct Report {
     passed: usize,
     failed: usize,
     skipped: usize,
-    /// Jobs with a failed test, each with the beginning of its message about the failure.
+    /// Jobs with a failed test, each with the beginning of its failure message.
     bad: Vec<(String, String)>,
-    /// Why tests were skipped.
+    /// The reasons why tests were skipped.
     reasons: Vec<String>,
     times: Vec<(String, Duration)>,
 }
 
 impl Report {
-    /// Prints a job's tests with their times, or its whole output if it failed, and counts them.
+    /// Counts a job's tests, and prints them with their times; if the job failed, prints its whole
+    /// output instead.
     pub(super) fn add(&mut self, ended: &Ended) {
         let [passed, mut failed, skipped] = counts(&ended.output);
-        // Such as one that was killed, and has no summary.
+        // For example a job that was killed and has printed no summary.
         if !ended.is_good && failed == 0 {
             failed = 1;
         }
@@ -70,8 +71,8 @@ impl Report {
         self.failed == 0
     }
 
-    /// Returns why tests were skipped, the slowest tests, and the failed jobs; the last line has
-    /// the totals.
+    /// Returns the end of the report: why tests were skipped, the slowest tests, and the failed
+    /// jobs; the last line contains the totals.
     pub(super) fn end(&self, took: Duration) -> String {
         let mut reasons = self.reasons.clone();
         reasons.sort();
@@ -97,8 +98,8 @@ impl Report {
     }
 }
 
-/// Returns the beginning of a test program's message about its failed tests, or its last lines if
-/// it died.
+/// Returns the beginning of a test program's message about its failed tests, or its last lines of
+/// output if it crashed.
 fn reason(output: &str) -> String {
     let lines: Vec<&str> = match output.split_once("\nfailures:\n") {
         Some((_, failures)) => failures
@@ -118,8 +119,8 @@ fn reason(output: &str) -> String {
         .join("\n")
 }
 
-/// Returns how many tests passed, failed and were ignored, from the summary line at the end of
-/// every test program.
+/// Returns the numbers of tests that passed, failed and were ignored, from the summary line that
+/// every test program prints at its end.
 fn counts(output: &str) -> [usize; 3] {
     let mut counts = [0; 3];
     for line in output

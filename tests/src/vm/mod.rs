@@ -1,8 +1,9 @@
-//! A virtual machine, for what a host in namespaces cannot have: SELinux, and a separate kernel's
-//! memory and settings.
+//! A virtual machine, which provides what a host in namespaces cannot have: SELinux, and a separate
+//! kernel's memory and settings.
 //!
-//! It is QEMU without KVM, so about ten times slower than the machine it runs on, with an XFS root
-//! made from a folder. Its kernel is Debian's cloud kernel, which is downloaded but not installed.
+//! It runs in QEMU without KVM, and is therefore about ten times slower than the machine it runs
+//! on; its root is an XFS made from a folder. Its kernel is Debian's cloud kernel, which is
+//! downloaded but not installed.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -26,20 +27,20 @@ use crate::{cache, process, run};
 const KERNEL: &str = "linux-image-cloud-amd64";
 const INIT: &str = include_str!("init.sh");
 
-/// A machine that is off, with its own disk.
+/// A machine that is switched off, with its own disk.
 #[derive(Debug)]
 pub struct Vm {
     disk: Disk,
     folder: PathBuf,
-    /// QEMU's arguments that limit the speed of the disk.
+    /// The QEMU arguments that limit the speed of the disk.
     throttle: String,
     /// Additional QEMU arguments.
     more: Vec<String>,
 }
 
 impl Vm {
-    /// Makes a machine with a copy of a root on an XFS of this many bytes; `prepare` changes the
-    /// copy while it is mounted.
+    /// Makes a machine whose disk is an XFS of this many bytes with a copy of a root; `prepare`
+    /// changes the copy while it is mounted.
     pub fn new(root: &Path, bytes: u64, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let disk = Disk::xfs(bytes, "root")?;
         let vm = Self {
@@ -64,7 +65,7 @@ impl Vm {
         Ok(vm)
     }
 
-    /// Limits the disk to this many written bytes per second.
+    /// Limits writes to the disk to this many bytes per second.
     #[must_use]
     pub fn with_slow_disk(mut self, bytes: u64) -> Self {
         self.throttle = format!(",throttling.bps-write={bytes}");
@@ -96,7 +97,8 @@ impl Vm {
         done
     }
 
-    /// Boots it with these words on the kernel command line, and waits until it powers itself off.
+    /// Boots it with these words on the kernel command line, and waits until it powers off by
+    /// itself.
     pub fn run(
         &self,
         words: &str,
@@ -132,7 +134,7 @@ impl Vm {
             self.disk.device().display(),
             self.throttle
         ))
-        // Its whole network is the guest's own address.
+        // Its network contains only the guest's own address.
         .args([
             "-netdev",
             &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}"),
@@ -154,25 +156,26 @@ impl Vm {
         Ok(())
     }
 
-    /// Returns the machine's console output.
+    /// Returns everything that the machine has printed on its console.
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.folder.join("console")).unwrap_or_default())
             .into_owned()
     }
 }
 
-/// A program that does a little of everything and needs no library.
+/// Returns the path of a program that can do a little of everything and needs no libraries.
 pub fn busybox() -> Result<PathBuf> {
     Ok(kernel()?.join("busybox"))
 }
 
-/// Puts `vmlinuz` and `initrd.img` into a folder, as for an installer: with another first program.
+/// Puts `vmlinuz` and `initrd.img` into a folder, as for an installer, but with this `init` as the
+/// first program.
 pub fn installer(folder: &Path, init: &str) -> Result<()> {
     let kernel = kernel()?;
     let work = tempfile::tempdir()?;
     fs::write(work.path().join("init"), init)?;
     fs::set_permissions(work.path().join("init"), fs::Permissions::from_mode(0o755))?;
-    // The kernel unpacks one archive after another, and of two files with the same name the last
+    // The kernel unpacks the archives one after another; of two files with the same name, the last
     // one remains (kernel documentation, driver-api/early-userspace/buffer-format).
     let script = "cp \"$1/vmlinuz\" \"$2/\" && cp \"$1/initrd\" \"$2/initrd.img\" && cd \"$3\" && \
                   echo init | \"$1/busybox\" cpio -o -H newc 2>/dev/null | gzip -1 >> \"$2/initrd.img\"";
@@ -184,7 +187,7 @@ pub fn installer(folder: &Path, init: &str) -> Result<()> {
     process::run(&mut sh)?.ok().map(drop)
 }
 
-/// A folder with `vmlinuz`, `initrd` and `busybox`.
+/// Returns a folder with `vmlinuz`, `initrd` and `busybox`.
 fn kernel() -> Result<PathBuf> {
     let key = hex(&Sha256::digest(INIT.as_bytes()));
     cache::entry(&format!("vm-kernel-{}", &key[..12]), |folder| {
@@ -215,7 +218,8 @@ fn kernel() -> Result<PathBuf> {
                 )?;
             }
         }
-        // Puts the kernel's own modules by name into one folder, where init.sh looks for them.
+        // Copies the kernel's own modules into one flat folder, where init.sh looks for them by
+        // name.
         let initrd = work.path().join("initrd");
         for part in ["bin", "modules"] {
             fs::create_dir_all(initrd.join(part))?;

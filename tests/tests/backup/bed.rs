@@ -1,4 +1,4 @@
-//! A cluster with a `[backup]`.
+//! A cluster whose recipe has a `[backup]` section.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
 ];
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Installed, with node documents, off.
+/// Hosts that are installed, have their node documents and are off.
 pub(crate) struct Bed {
     // The hosts must be dropped before their network.
     pub(crate) hosts: Vec<Host>,
@@ -27,7 +27,7 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// Makes this many of the demo's nodes, with these lines as their `[backup]`.
+    /// Makes this many of the demo's nodes, with these lines as their `[backup]` section.
     pub(crate) fn new(count: usize, backup: &str) -> Result<Self> {
         etcd::release("3.5.1")?;
         let provisioning = Provisioning::new()?;
@@ -49,8 +49,8 @@ impl Bed {
     }
 }
 
-/// Returns a schedule whose slot does not change for hours, and whose newest run is past half its
-/// period.
+/// Returns a schedule whose slot does not change for hours, and whose latest run is more than half
+/// a period ago.
 pub(crate) fn far() -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -58,7 +58,7 @@ pub(crate) fn far() -> String {
     format!("schedule = \"{:02}:00\"", (now / 3600 + 6) % 24)
 }
 
-/// Writes this many MiB, so that a snapshot takes some time.
+/// Writes this many MiB of values, so that a snapshot takes some time.
 pub(crate) fn fill(host: &Host, mib: u32) -> Result<()> {
     host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?
         .ok()?;
@@ -74,7 +74,7 @@ pub(crate) fn list(host: &Host, place: &str) -> Result<Vec<Value>> {
     serde_json::from_str(&said).with_context(|| said)
 }
 
-/// Returns the names in a folder of a host.
+/// Returns the names of the entries of a folder on a host.
 pub(crate) fn names(host: &Host, folder: &str) -> Result<Vec<String>> {
     Ok(host
         .check(&["ls", "-A", folder])?

@@ -1,5 +1,5 @@
-//! Snapshots that are compressed and encrypted while they are received, into a store and into a
-//! folder; read by programs other than ours; restored directly from the store.
+//! Snapshots that are compressed and encrypted while they are received, and written to a store or a
+//! folder; other programs can read them, and they can be restored directly from the store.
 
 mod https;
 
@@ -40,7 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Makes a key pair: returns the path of the secret key's file here, and the public key.
+/// Makes a key pair. Returns the path of the secret key's file on this machine, and the public key.
 fn keys(name: &str) -> Result<(PathBuf, String)> {
     let file = run::current()?.folder("age")?.join(name);
     process::run(Command::new("age-keygen").arg("-o").arg(&file))?.ok()?;
@@ -138,7 +138,7 @@ fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
         manifest["plain"]["size"] == plain.metadata()?.len()
             && manifest["size"] == stored.metadata()?.len()
     );
-    // Random base64 text can be compressed by a quarter.
+    // Compression makes random base64 text a quarter smaller.
     ensure!(
         stored.metadata()?.len() * 6 < plain.metadata()?.len() * 5,
         "{manifest}"
@@ -188,7 +188,7 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
         "--boot",
     ])?;
     ensure!(well.contains("booted"), "{well}");
-    // The second recipient's key decrypts it, and a third key does not.
+    // The second recipient's key decrypts it, but a third key does not.
     host.write("/root/second", fs::read(other)?, 0o600)?;
     verify(host, FILE, "/root/second")?.ok()?;
     host.write("/root/third", fs::read(keys("three")?.0)?, 0o600)?;
@@ -208,7 +208,7 @@ fn verify(host: &Host, path: &str, key: &str) -> Result<Output> {
     host.run(&["firstboot", "snapshot", "verify", path, "--identity", key])
 }
 
-/// A snapshot that is cut short or changed is refused.
+/// A snapshot that is truncated or altered is refused.
 fn refuses_damaged(host: &Host) -> Result<()> {
     let whole = fs::read(host.path(FILE))?;
     for damaged in [
@@ -252,7 +252,7 @@ fn refused_restore(host: &Host, command: &[&str], why: &str) -> Result<()> {
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// etcdctl's snapshot, encrypted by the `age` program.
+/// A snapshot taken by etcdctl and encrypted with the `age` program.
 fn theirs(host: &Host, public: &str) -> Result<()> {
     etcdctl(host, "snapshot save /root/theirs.db")?;
     let (plain, sealed) = (
@@ -288,7 +288,7 @@ fn unfinished(bed: &Bed) -> Result<usize> {
     Ok(said.matches("<Upload>").count())
 }
 
-/// Returns the store's number of unfinished uploads and of objects.
+/// Returns the numbers of unfinished uploads and of objects in the store.
 fn stored(bed: &Bed) -> Result<(usize, usize)> {
     let mut curl = bed.provisioning.network.world().command("curl");
     let said =
@@ -296,9 +296,9 @@ fn stored(bed: &Bed) -> Result<(usize, usize)> {
     Ok((unfinished(bed)?, said.matches("<Key>").count()))
 }
 
-/// ^C leaves no parts, which no object list shows and which cost money, and no object without its
-/// manifest: neither while the parts are being uploaded, nor when the store has carried out the
-/// request but its answer has not arrived yet.
+/// ^C leaves no parts behind, which cost money and appear in no object list, and no object without
+/// its manifest: neither while the parts are being uploaded, nor after the store has carried out
+/// the request but before its answer has arrived.
 fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     let host = &bed.hosts[0];
     let before = stored(bed)?;
@@ -310,7 +310,7 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
         ("-TERM", 143, Fault::Slow(two), begun),
         // The delayed answer contains the upload's id.
         ("-INT", 130, Fault::SlowAnswer("?uploads", 2 * two), begun),
-        // The object exists, but firstboot does not know that yet.
+        // The object exists, but firstboot does not know this yet.
         (
             "-INT",
             130,
@@ -354,7 +354,7 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     Ok(())
 }
 
-/// Restores over a connection that breaks, and resumes where it broke.
+/// Restores over a connection that breaks off, and resumes at the point where it broke off.
 fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
     let host = &bed.hosts[0];
     etcdctl(host, "put answer 43")?;

@@ -1,4 +1,4 @@
-//! The object store's keys travel in the node document, and nowhere else.
+//! The object store's keys are in the node document, and nowhere else.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,5 @@
-//! A member's database file loses data that the running member still has: a page from an earlier
-//! time replaces the newest one, and is just as valid.
+//! A member's database file loses data that the running member still has: an older page, which is
+//! just as valid, replaces the newest one.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -32,8 +32,8 @@ fn at(page: u64) -> usize {
     usize::try_from(page).unwrap_or(0) * PAGE
 }
 
-/// Returns for each bucket where its root page number is stored, and that number; 0 means that the
-/// bucket is inline.
+/// Returns, for each bucket, the position of its root page number, and that number; 0 means that
+/// the bucket is inline.
 fn roots(db: &[u8]) -> BTreeMap<Vec<u8>, (usize, u64)> {
     let root = at(meta(db, 16));
     (0..word(db, root + 10) & 0xFFFF)
@@ -48,7 +48,7 @@ fn roots(db: &[u8]) -> BTreeMap<Vec<u8>, (usize, u64)> {
         .collect()
 }
 
-/// A field of the newest meta page.
+/// Returns a field of the newest meta page.
 fn meta(db: &[u8], field: usize) -> u64 {
     let newest = if long(db, 16 + 48) > long(db, PAGE + 16 + 48) {
         0
@@ -58,7 +58,7 @@ fn meta(db: &[u8], field: usize) -> u64 {
     long(db, newest + 16 + field)
 }
 
-/// A page that nothing points to.
+/// Returns a page that nothing points to.
 fn free(db: &[u8]) -> Result<u64> {
     let mut used = vec![0, 1, meta(db, 16)];
     for (_, root) in roots(db).into_values() {
@@ -75,8 +75,8 @@ fn free(db: &[u8]) -> Result<u64> {
         .context("no page is free")
 }
 
-/// Runs while the member is up: it still has in memory what its file has lost. Afterwards the
-/// member is unusable.
+/// Tests a member that is still running: it has in memory the data that its file has lost.
+/// Afterwards the member is unusable.
 pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     let put = |from: u32| -> Result<()> {
         for nth in from..from + 15 {
@@ -102,8 +102,8 @@ pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     let file = File::options().write(true).open(host.path(DB))?;
     file.write_all_at(&old, at(place) as u64)?;
     file.write_all_at(&place.to_le_bytes(), pointer as u64)?;
-    // Unless the member is named, firstboot first compares its data with the others' and stops
-    // there.
+    // Unless the member is named explicitly, firstboot first compares its data with the others'
+    // data and stops there.
     let endpoint = format!("https://{address}:2379");
     let taken = host.run(&[
         "firstboot",

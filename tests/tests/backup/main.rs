@@ -1,4 +1,4 @@
-//! `firstboot snapshot` on real hosts with a real etcd: a snapshot that is taken is good, a failure
+//! `firstboot snapshot` on real hosts with a real etcd: each snapshot taken is good, a failure
 //! leaves nothing behind, and the schedule is kept whichever member is down.
 
 mod bed;

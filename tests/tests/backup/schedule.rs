@@ -1,4 +1,4 @@
-//! The timer: every run takes one snapshot per cluster, even with one member down.
+//! The timer: every run takes one snapshot of the cluster, even if one member is down.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -23,7 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// The snapshots of all hosts that are on.
+/// Returns the snapshots on all hosts that are on.
 fn snapshots(hosts: &[Host]) -> Result<BTreeSet<String>> {
     let mut all = BTreeSet::new();
     for host in hosts {
@@ -38,8 +38,8 @@ fn snapshots(hosts: &[Host]) -> Result<BTreeSet<String>> {
 fn once() -> Result<()> {
     let mut bed = Bed::new(3, &far())?;
     for host in &bed.hosts {
-        // Makes the timer's last run look long past: systemd catches up on the missed run at the
-        // start (Persistent=).
+        // Makes the timer's last run appear long past: systemd makes up for the missed run at boot
+        // (Persistent=).
         let stamp = host.path("/var/lib/systemd/timers/stamp-firstboot-snapshot.timer");
         fs::create_dir_all(stamp.parent().context("no folder")?)?;
         File::create(&stamp)?.set_modified(SystemTime::now() - Duration::from_secs(3 * 86_400))?;
@@ -60,8 +60,8 @@ fn once() -> Result<()> {
         "{status}"
     );
 
-    // Repeats the same run; the member that took the snapshot is off, and one of the others cannot
-    // take it.
+    // Repeats the same run while the member that took the snapshot is off and one of the others
+    // cannot take it.
     etcdctl(&bed.hosts[0], &format!("del {NEWEST}"))?;
     let at = bed
         .hosts
@@ -82,7 +82,7 @@ fn once() -> Result<()> {
         "{taken:?}"
     );
 
-    // The members that could not take it, or were down, find that it has been taken.
+    // The members that could not take it or were down find that the snapshot already exists.
     bed.hosts[0]
         .sh("umount /var/backups/etcd && systemctl start firstboot-snapshot")?
         .ok()?;
@@ -99,7 +99,7 @@ fn once() -> Result<()> {
     Ok(())
 }
 
-/// The snapshot that was due while the nodes were off is taken at their start.
+/// A snapshot that was due while the nodes were off is taken when they start.
 fn is_made_up_for(hosts: &[Host]) -> Result<()> {
     for host in hosts {
         host.wait_for(
@@ -118,7 +118,8 @@ fn is_made_up_for(hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Gives each member that is passed over a second instead of half a minute.
+/// Makes a member wait one second, instead of half a minute, for each member whose turn precedes
+/// its own.
 fn shorten_turns(hosts: &[Host]) -> Result<()> {
     for host in hosts {
         let sooner = "[Service]\nExecStart=\nExecStart=/usr/local/bin/firstboot exec --sockets inet \
@@ -133,8 +134,8 @@ fn shorten_turns(hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// A disk that cannot be written shows in the unit, in its exit code and, since no other member
-/// takes the snapshot, in the status.
+/// If the disk cannot be written to, the unit's state and its exit code show it; so does the
+/// status, since no other member takes the snapshot.
 fn cannot(host: &Host) -> Result<()> {
     host.sh("mount -t tmpfs -o ro none /var/backups/etcd")?
         .ok()?;

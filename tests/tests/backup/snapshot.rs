@@ -1,4 +1,4 @@
-//! One snapshot, and all that can go wrong with it.
+//! Taking a single snapshot, and everything that can go wrong with it.
 
 use std::process::{Child, Stdio};
 use std::thread::sleep;
@@ -36,7 +36,8 @@ fn lost() -> Result<()> {
     lost_pages(&bed.hosts[0], bed.hosts[0].address())
 }
 
-/// One cluster for all steps: what each step leaves is checked before the next.
+/// All steps use the same cluster: the state that each step leaves behind is checked before the
+/// next step.
 fn all() -> Result<()> {
     let mut bed = Bed::new(
         3,
@@ -113,8 +114,8 @@ fn under_writes(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Prune may delete everything but the newest good snapshot, and keeps files that firstboot did not
-/// make.
+/// Prune may delete every snapshot except the newest good one, and keeps files that firstboot did
+/// not make.
 fn pruned(host: &Host) -> Result<()> {
     host.sh(&format!(
         "cd {OWN} && for nth in 1 2; do firstboot snapshot; sleep 1; done; cp *.db /root/; cp /root/any.db ."
@@ -161,7 +162,7 @@ fn pruned(host: &Host) -> Result<()> {
     good(host, &format!("{OWN}/{newest}")).map(drop)
 }
 
-/// A disk that is too small from the start, and one that becomes full in the middle.
+/// One disk is too small from the start, another becomes full partway through.
 fn no_room(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     host.sh("mount -t tmpfs -o size=8m none /root/slow")?.ok()?;
@@ -196,7 +197,7 @@ fn read_only(host: &Host) -> Result<()> {
     host.check(&["umount", "/mnt/small"]).map(drop)
 }
 
-/// Starts a snapshot of another member, over a link so slow that there is time to disturb it.
+/// Starts a snapshot from another member, over a link slow enough to leave time to disturb it.
 fn begin(bed: &Bed, from: &str, path: &str) -> Result<Child> {
     let host = &bed.hosts[0];
     bed.provisioning.network.limit_rate("etcd-1", "8mbit")?;
@@ -217,7 +218,7 @@ fn begin(bed: &Bed, from: &str, path: &str) -> Result<Child> {
     Ok(child)
 }
 
-/// Returns how it ended, and what it printed.
+/// Waits until the process has ended. Returns its exit code and its error output.
 fn end(child: Child) -> Result<(Option<i32>, String)> {
     let output = child.wait_with_output()?;
     Ok((
@@ -248,7 +249,7 @@ fn two_at_once(bed: &Bed) -> Result<()> {
     host.sh("rm /root/slow/*")?.ok().map(drop)
 }
 
-/// Without a certificate that etcd trusts no snapshot is taken.
+/// Without a certificate that etcd trusts, no snapshot is taken.
 fn wrong_certificate(host: &Host) -> Result<()> {
     let swap = "cd /etc/etcd/tls && cp -p client.crt /root/client.crt && cp server.crt client.crt";
     host.sh(swap)?.ok()?;
@@ -265,7 +266,7 @@ fn wrong_certificate(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// ^C, and a kill that leaves no chance to clean up.
+/// ^C, and a kill that leaves firstboot no chance to clean up.
 fn stopped(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
@@ -297,7 +298,7 @@ fn member_killed(bed: &Bed) -> Result<()> {
         "{code:?} {said}"
     );
     nothing_left(bed)?;
-    // The cluster is unharmed after all of this.
+    // After all this the cluster is unharmed.
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(&bed.hosts[0], "put after all") {
         ensure!(Instant::now() < end, "{error:#}");

@@ -1,4 +1,4 @@
-//! An object store, healthy and faulty.
+//! An object store, with and without faults.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ fn all() -> Result<()> {
     );
     host.write("/etc/firstboot/s3-keys", keys, 0o600)?;
 
-    // A snapshot of three parts.
+    // A snapshot that is uploaded in three parts.
     fill(host, 10)?;
     snapshot(host, "")?.ok()?;
     let first = list(host, "s3://backups/etcd/")?;
@@ -61,7 +61,7 @@ fn all() -> Result<()> {
     );
 
     survives_faults(host, &store)?;
-    // No part of a snapshot stays on the node, and no log contains the keys.
+    // No part of a snapshot remains on the node, and no log contains the keys.
     ensure!(names(host, "/var/backups/etcd")?.is_empty());
     let logs = host.check(&["journalctl", "--no-pager", "-o", "cat"])?;
     ensure!(!logs.contains("hush"), "the secret key is in the journal");
@@ -70,7 +70,8 @@ fn all() -> Result<()> {
     Ok(())
 }
 
-/// Faults of the store are retried, or they end the run and leave no snapshot.
+/// After a fault of the store firstboot tries again, or its run fails and leaves no snapshot
+/// behind.
 fn survives_faults(host: &Host, store: &S3) -> Result<()> {
     store.fault(Fault::Status500("PUT", 2));
     store.fault(Fault::Truncate(1));

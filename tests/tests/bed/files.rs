@@ -1,4 +1,4 @@
-//! The file server: what it serves, and its faults as curl sees them.
+//! The file server: the files it serves, and how its faults appear to curl.
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! The stand-in for anaconda: what a kickstart's scripts find, and how an installation ends.
+//! The stand-in for anaconda: what it offers to a kickstart's scripts, and how an installation
+//! ends.
 
 use std::fs;
 use std::path::Path;
@@ -235,7 +236,7 @@ fn powers_off() -> Result<()> {
             "reboot(2): restart",
         ),
     ] {
-        // Not every kernel has the key.
+        // Not every kernel has the SysRq key.
         if expected.starts_with("sysrq") && !Path::new("/proc/sysrq-trigger").exists() {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Hosts see the kernel and the systemd of CentOS 7.9, as far as system calls go.
+//! As far as system calls are concerned, hosts see CentOS 7.9's kernel and systemd.
 
 use std::time::Duration;
 
@@ -37,7 +37,8 @@ fn kernel() -> Result<()> {
     host.boot()?;
     host.wait_for(DBUS, BOOT_TIMEOUT)?;
     newer(&host, &[Ported::Seccomp, Ported::Getrandom])?;
-    // The calls of 3.10 work. These calls do no harm, and no kernel leaves them out.
+    // The calls that 3.10 has work. The ones tried here do no harm, and no kernel is built without
+    // them.
     for (first, last) in [(4, 10), (305, 309)] {
         let all: Vec<u32> = (first..=last).collect();
         ensure!(
@@ -46,7 +47,7 @@ fn kernel() -> Result<()> {
         );
     }
 
-    // systemd 219 of CentOS 7 accepts these and ignores them.
+    // CentOS 7's systemd 219 accepts these and ignores them.
     let refuse = [
         "SystemCallFilter=~uname",
         "RestrictAddressFamilies=AF_UNIX",
@@ -69,7 +70,7 @@ fn kernel() -> Result<()> {
     newer(&host, &[Ported::Seccomp])
 }
 
-/// A service and a command on a host have only these of the newer calls.
+/// Checks that these are the only newer calls that a service or a command on a host can make.
 fn newer(host: &Host, left: &[Ported]) -> Result<()> {
     let left: Vec<u32> = left.iter().map(|call| *call as u32).collect();
     for through in [SERVICE, &[]] {
@@ -83,7 +84,7 @@ fn newer(host: &Host, left: &[Ported]) -> Result<()> {
     Ok(())
 }
 
-/// Which of these calls the kernel has for a command on a host.
+/// Returns which of these calls the kernel offers to a command on a host.
 fn present(host: &Host, through: &[&str], first: u32, last: u32) -> Result<Vec<u32>> {
     let (first, last) = (first.to_string(), last.to_string());
     let probe = ["python3", "/usr/local/lib/calls.py", &first, &last];

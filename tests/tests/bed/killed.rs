@@ -1,5 +1,5 @@
-//! A run that is killed in the middle of a test leaves no process behind, and the next run removes
-//! the rest.
+//! A run that is killed in the middle of a test leaves no processes behind, and the next run
+//! removes everything else.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -22,8 +22,8 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement::Network,
 ];
 
-/// Set for the run that will be killed. That run is not a separate test, so it is not listed unless
-/// this is set.
+/// Set only in the run that will be killed. That run is not a test of its own, so it is listed only
+/// if this is set.
 const VICTIM: &str = "BED_VICTIM";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -38,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Keeps a host on until it is killed, for at most a minute.
+/// Keeps a host on until this process is killed, for at most a minute.
 fn victim() -> Result<()> {
     let network = Network::new()?;
     let mut host = Host::new(&network, "victim", &base::base()?)?;
@@ -79,7 +79,7 @@ fn killed() -> Result<()> {
     Ok(())
 }
 
-/// The processes whose arguments name the folder.
+/// Returns the processes that have the folder in their arguments.
 fn processes(folder: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());

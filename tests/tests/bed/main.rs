@@ -1,5 +1,5 @@
-//! The test bed itself: its hosts, networks, servers and stand-ins do what the tests built on them
-//! take for granted.
+//! The test bed itself: its hosts, networks, servers and stand-ins behave as the tests built on
+//! them assume.
 
 mod cluster;
 mod files;

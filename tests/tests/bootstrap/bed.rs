@@ -24,32 +24,33 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
 ];
 pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// A future cluster: its machines are installed, have their node documents and are off.
+/// A cluster that is about to start: its machines are installed, have their node documents and are
+/// off.
 pub(crate) struct Bed {
     // The hosts must be dropped before their network.
     pub(crate) hosts: Vec<Host>,
     pub(crate) provisioning: Provisioning,
-    /// The version of its etcd.
+    /// The version of etcd that its nodes run.
     pub(crate) version: String,
-    /// The number of entries after which etcd makes a snapshot of its log.
+    /// The number of log entries after which etcd makes a snapshot.
     snapshot_count: usize,
 }
 
 impl Bed {
-    /// Makes this many nodes: the demo's three, or more like them. `ETCD_VERSION` runs the whole
-    /// suite with another etcd.
+    /// Makes this many nodes: the demo's three, or more nodes like them. `ETCD_VERSION` makes the
+    /// whole suite use a different etcd.
     pub(crate) fn new(count: usize) -> Result<Self> {
         Self::with_etcd(&etcd::asked(), count)
     }
 
-    /// Makes the same with another version of etcd than the suite's.
+    /// Makes the same bed with a version of etcd other than the suite's.
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
-        // A joining member soon gets a snapshot of the database instead of the whole log, as in any
-        // cluster that has been in use.
+        // A joining member soon receives a snapshot of the database instead of the whole log, as in
+        // any cluster that has been in use.
         Self::compacting(version, count, 1000)
     }
 
-    /// Makes the same with a log that etcd compacts after this many entries.
+    /// Makes the same bed with an etcd that compacts its log after this many entries.
     pub(crate) fn compacting(version: &str, count: usize, snapshot_count: usize) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
@@ -63,7 +64,7 @@ impl Bed {
         Ok(bed)
     }
 
-    /// A bed with no image and no nodes yet.
+    /// Makes a bed that has neither an image nor nodes yet.
     pub(crate) fn unbuilt() -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let version = etcd::DEMO.to_owned();
@@ -75,7 +76,7 @@ impl Bed {
         })
     }
 
-    /// Installs new nodes from the current image until there are this many.
+    /// Installs new nodes from the current image until the bed has this many.
     pub(crate) fn install_up_to(&mut self, count: usize) -> Result<()> {
         for number in self.hosts.len() + 1..=count {
             self.hosts
@@ -85,7 +86,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Rebuilds the image with this many nodes, and installs the new ones from it.
+    /// Rebuilds the image for this many nodes, and installs the new nodes from it.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut text = fs::read_to_string(recipe("demo"))?;
         text = text.replace(
@@ -105,21 +106,22 @@ impl Bed {
         self.grow_from(&text, count)
     }
 
-    /// Rebuilds the image from this recipe, and installs new nodes from it until there are this
+    /// Rebuilds the image from this recipe, and installs new nodes from it until the bed has this
     /// many.
     pub(crate) fn grow_from(&mut self, recipe: &str, count: usize) -> Result<()> {
         self.build(recipe)?;
         self.install_up_to(count)
     }
 
-    /// Builds the image again, from this recipe.
+    /// Rebuilds the image from this recipe.
     pub(crate) fn build(&self, recipe: &str) -> Result<()> {
         let path = run::current()?.folder("recipe")?.join("recipe.toml");
         fs::write(&path, recipe)?;
         self.provisioning.build(&path).map(drop)
     }
 
-    /// Adds a new installed machine with this node's document, at another address; it is off.
+    /// Adds a newly installed machine that has this node's document but a different address; it is
+    /// off.
     pub(crate) fn moved(&self, node: &str) -> Result<Host> {
         let mut host = self.provisioning.machine(&format!("{node}-new"))?;
         self.provisioning.install(&mut host)?;
@@ -128,7 +130,8 @@ impl Bed {
         Ok(host)
     }
 
-    /// Gives a machine that is off a new disk, as the installer left the first one.
+    /// Gives a machine that is off a new disk, in the state in which the installer left the first
+    /// one.
     pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()
     }
@@ -143,15 +146,15 @@ impl Bed {
         host.snapshot()
     }
 
-    /// Cuts a machine's power, and installs it from an image with that version of etcd.
+    /// Cuts a machine's power, and reinstalls it from an image with this version of etcd.
     pub(crate) fn install_with(&mut self, at: usize, version: &str) -> Result<()> {
         self.hosts[at].cut_power()?;
         version.clone_into(&mut self.version);
         self.reinstall(at)
     }
 
-    /// Gives a machine that is off a new disk with plain etcd, set up by hand as a member of a new
-    /// cluster.
+    /// Gives a machine that is off a new disk on which plain etcd has been set up by hand, as a
+    /// member of a new cluster.
     pub(crate) fn set_up_by_hand(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()?;
         reference_setup::configure(&self.provisioning, &self.hosts[at], "new")
@@ -174,7 +177,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Removes all state since the installation from machines that are off.
+    /// Removes from machines that are off all state that arose after the installation.
     pub(crate) fn forget_all(&self) -> Result<()> {
         for host in &self.hosts {
             for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
@@ -194,7 +197,8 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until all three are members of one cluster, and firstboot on each has reported it.
+    /// Waits until all three are members of one cluster, and firstboot on each of them has reported
+    /// this.
     pub(crate) fn wait_all_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -215,7 +219,7 @@ pub(crate) fn remove(host: &Host, member: &str) -> Result<()> {
 }
 
 /// Runs etcdctl until it succeeds: for five seconds after an election, or after a member has been
-/// away, etcd calls its cluster unhealthy (server.go, HealthInterval).
+/// away, etcd reports its cluster as unhealthy (server.go, HealthInterval).
 pub(crate) fn retry_etcdctl(host: &Host, arguments: &str) -> Result<()> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(host, arguments) {
@@ -225,7 +229,7 @@ pub(crate) fn retry_etcdctl(host: &Host, arguments: &str) -> Result<()> {
     Ok(())
 }
 
-/// Replaces a folder with a copy of another.
+/// Replaces a folder with a copy of another folder.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     process::check("rm", &["-rf", &to.to_string_lossy()])?;
     process::check(
@@ -235,7 +239,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     .map(drop)
 }
 
-/// Returns the token with which a host's etcd starts.
+/// Returns the initial cluster token in a host's etcd.conf.
 pub(crate) fn token(host: &Host) -> Result<String> {
     let conf = host.read("/etc/etcd/etcd.conf")?;
     let line = conf
@@ -246,7 +250,7 @@ pub(crate) fn token(host: &Host) -> Result<String> {
         .to_owned())
 }
 
-/// The id and the line of a member in etcd's own list.
+/// Returns a member's id, and its line in etcd's own member list.
 pub(crate) fn listed(host: &Host, name: &str) -> Result<Option<(String, String)>> {
     let list = etcdctl(host, "member list")?;
     let line = list
@@ -260,7 +264,7 @@ pub(crate) fn listed(host: &Host, name: &str) -> Result<Option<(String, String)>
     }))
 }
 
-/// Waits until firstboot has refused in this boot with these words, and etcd is down.
+/// Waits until, in this boot, firstboot has refused with these words, and etcd is down.
 pub(crate) fn wait_refused(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
     host.wait_for(
@@ -299,7 +303,7 @@ pub(crate) fn wait_said(host: &Host, words: &[&str]) -> Result<String> {
     }
 }
 
-/// Checks that etcd is not running and never ran: no data exists.
+/// Checks that etcd is not running and has never run: it has no data.
 pub(crate) fn has_no_etcd(host: &Host) -> Result<()> {
     let state = host
         .run(&["systemctl", "is-active", "etcd.service"])?

@@ -1,6 +1,6 @@
-//! etcd cannot run on the node's data or system: a damaged log or database, a full volume, a masked
-//! unit. firstboot reports the cause in each place that an operator looks at, and the remedy in
-//! docs/operating.md loses no acknowledged write.
+//! etcd cannot run with the node's data or system as they are: a damaged log or database, a full
+//! volume, a masked unit. firstboot reports the cause everywhere an operator looks, and the remedy
+//! in docs/operating.md loses no acknowledged write.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The number of acknowledged writes that must exist at the end.
+/// The number of acknowledged writes that must be present at the end.
 const KEYS: usize = 200;
 
 fn written(bed: &Bed) -> Result<Client> {
@@ -41,7 +41,7 @@ fn written(bed: &Bed) -> Result<Client> {
     Ok(client)
 }
 
-/// Checks that the third is a healthy member and has every acknowledged write.
+/// Checks that the third node is a healthy member and has every acknowledged write.
 fn nothing_lost(bed: &Bed, client: &Client) -> Result<()> {
     let host = &bed.hosts[2];
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -54,8 +54,8 @@ fn nothing_lost(bed: &Bed, client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// Checks that etcd does not come up on the third, that firstboot.service, `firstboot status` and
-/// its exit code say so, and that the reason is logged once.
+/// Checks that etcd does not come up on the third node, that firstboot.service, `firstboot status`
+/// and its exit code show this, and that the reason is logged once.
 fn named(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
     let ran = host.run(&["firstboot", "status"])?;
@@ -68,7 +68,7 @@ fn named(host: &Host, words: &[&str]) -> Result<()> {
         ran.code() == 5 && words.iter().all(|word| row.contains(word)),
         "not {words:?}: {ran:?}"
     );
-    // systemd starts etcd again every five seconds.
+    // systemd restarts etcd every five seconds.
     std::thread::sleep(std::time::Duration::from_secs(15));
     let run = "journalctl _SYSTEMD_INVOCATION_ID=$(systemctl show --property=InvocationID --value firstboot)";
     let said = host.sh(run)?.ok()?;
@@ -85,8 +85,8 @@ fn change(path: &Path, how: impl FnOnce(&mut [u8])) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Damages a leaf page of keys and values, but not the pages that firstboot reads to find out how
-/// far the database has got.
+/// Damages a leaf page of keys and values, but not the pages from which firstboot reads how far the
+/// database has got.
 fn damage_keys(page: &mut [u8]) {
     const LEAF: u8 = 2;
     let has = |words: &[u8]| page.windows(words.len()).any(|found| found == words);
@@ -114,8 +114,8 @@ fn damaged() -> Result<()> {
     let member = host.path("/var/lib/etcd/data/member");
     let restart = "systemctl start --no-block etcd; systemctl restart --no-block firstboot";
 
-    // firstboot itself gives up and archives data in which it finds damage, since the other members
-    // have all of it.
+    // If firstboot itself finds damage in the data, it abandons and archives the data, since the
+    // other members have all of it.
     for (id, log) in [("data-behind", true), ("data-incomplete", false)] {
         let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
         host.check(&[
@@ -125,7 +125,8 @@ fn damaged() -> Result<()> {
         ])?;
         if log {
             change(&newest_log(&member)?, |bytes| {
-                // In the middle of the records: zeros follow the last one.
+                // The damage is in the middle of the records: after the last one there are only
+                // zeros.
                 let end = bytes
                     .iter()
                     .rposition(|byte| *byte != 0)
@@ -152,7 +153,7 @@ fn damaged() -> Result<()> {
         ])?;
     }
 
-    // Damage that etcd alone finds.
+    // Damage that only etcd finds.
     host.check(&["systemctl", "stop", "etcd"])?;
     change(&member.join("snap/db"), |bytes| {
         bytes[8192..].chunks_mut(4096).for_each(damage_keys);
@@ -165,7 +166,7 @@ fn damaged() -> Result<()> {
     );
     host.sh(restart)?;
     named(host, &["etcd ended at", "[etcd-ended]"])?;
-    // Discards damaged data as docs/operating.md describes.
+    // Discards damaged data in the way that docs/operating.md describes.
     host.check(&[
         "sh",
         "-c",
@@ -210,7 +211,8 @@ fn masked() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let host = &bed.hosts[2];
-    // The unit file is where `systemctl mask` would put its link, so systemctl refuses.
+    // The unit file is in the place where `systemctl mask` would put its link, so systemctl
+    // refuses.
     let refused = host.sh("systemctl mask etcd")?;
     ensure!(refused.stderr.contains("already exists"), "{refused:?}");
     host.check(&[

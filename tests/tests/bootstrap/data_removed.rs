@@ -34,8 +34,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Makes three members, the third of which has been rebuilt once: its etcd.conf is that of a member
-/// that joined.
+/// Makes three members, the third of which has been rebuilt once: its etcd.conf is the one of a
+/// member that joined.
 fn rebuilt_once(version: &str) -> Result<Bed> {
     let mut bed = Bed::with_etcd(version, 3)?;
     boot_all(&mut bed.hosts)?;
@@ -48,9 +48,9 @@ fn rebuilt_once(version: &str) -> Result<Bed> {
     Ok(bed)
 }
 
-/// Ways to lose a member's data, as an operator types them. /root/copy is an older copy of the
-/// data, and /root/other a copy of another member's data. After each, etcd is started by hand, or
-/// systemd restarts it.
+/// Ways to lose a member's data, as an operator would type them. /root/copy is an older copy of the
+/// data, and /root/other is a copy of another member's data. After each loss etcd is started by
+/// hand, or systemd restarts it.
 const WAYS: [(&str, &str); 11] = [
     ("removed while stopped", "systemctl stop etcd; rm -rf data; systemctl start --no-block etcd"),
     ("removed, and killed", "rm -rf data; systemctl kill --signal=KILL etcd"),
@@ -104,7 +104,8 @@ fn emptied(version: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes the third lose its data by the script. It returns as a new member without intervention.
+/// Runs the script, which makes the third member lose its data. It returns as a new member without
+/// intervention.
 pub(crate) fn lose(bed: &Bed, script: &str) -> Result<()> {
     let host = &bed.hosts[2];
     let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
@@ -141,8 +142,9 @@ fn journals(host: &Host) -> Result<String> {
     ))
 }
 
-/// Members 2 and 3 acknowledge ten writes while 1 is off. Then 3 loses its data, 2 is cut off, and
-/// 1 comes back first. 1 and 3 do not have the ten writes: they must not be a quorum.
+/// Members 2 and 3 acknowledge ten writes while member 1 is off. Then 3 loses its data, 2 is cut
+/// off, and 1 is the first to come back. 1 and 3 do not have the ten writes, so they must not
+/// become a quorum.
 fn ten_writes(version: &str) -> Result<()> {
     let mut bed = rebuilt_once(version)?;
     let client = Client::new(&bed.provisioning)?;
@@ -155,7 +157,7 @@ fn ten_writes(version: &str) -> Result<()> {
     bed.hosts[2].sh("rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd")?;
     bed.provisioning.network.unplug("etcd-2")?;
     bed.hosts[0].boot()?;
-    // Longer than systemd waits to start etcd again, and than an election takes.
+    // Longer than an election takes, and longer than systemd waits before it restarts etcd.
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
         let written = client.put(first, "after", "v");

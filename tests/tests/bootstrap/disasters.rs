@@ -1,5 +1,5 @@
-//! The disasters that plain etcd allows, each run twice on the same machines: with etcd set up by
-//! hand, and with firstboot.
+//! The disasters that can happen with plain etcd. Each is run twice on the same machines: with etcd
+//! set up by hand, and with firstboot.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ pub(crate) fn plain(bed: &mut Bed) -> Result<Client> {
     Ok(client)
 }
 
-/// Does the same with firstboot.
+/// Sets up the same cluster with firstboot.
 pub(crate) fn ours(bed: &mut Bed) -> Result<Client> {
     bed.cut_power()?;
     bed.provisioning.network.heal_all()?;
@@ -70,7 +70,7 @@ pub(crate) fn write(client: &Client, bed: &Bed, at: usize) -> Result<()> {
     })
 }
 
-/// Returns the value that a member has for the answer, once it has a quorum.
+/// Returns the value of the key `answer` on a member, once that member has a quorum.
 pub(crate) fn answer(client: &Client, bed: &Bed, at: usize) -> Result<Option<String>> {
     let address = bed.hosts[at].address();
     let mut found = None;
@@ -93,8 +93,9 @@ fn eventually(what: &str, mut act: impl FnMut() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// etcd-io/etcd#12227: two of three members with new disks, started as `new`, are a quorum. They
-/// elect a leader without data, and the third, which has the data, follows it.
+/// etcd-io/etcd#12227: two of three members get new disks and are started as `new`; they are a
+/// quorum and elect a leader without data. The third member, which has the data, follows that
+/// leader.
 fn two_wiped() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = plain(&mut bed)?;
@@ -112,7 +113,7 @@ fn two_wiped() -> Result<()> {
     bed.replace_disk(0)?;
     bed.replace_disk(1)?;
 
-    // Alone, the two cannot know what the third has.
+    // The two alone cannot know what data the third has.
     boot_all(&mut bed.hosts[..2])?;
     for (own, other) in [(0, "etcd-2"), (1, "etcd-1")] {
         wait_said(
@@ -126,7 +127,7 @@ fn two_wiped() -> Result<()> {
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
 
-    // With the third up, they know.
+    // Once the third is up, they know.
     bed.hosts[2].boot()?;
     for host in &bed.hosts[..2] {
         wait_said(
@@ -150,13 +151,14 @@ fn two_wiped() -> Result<()> {
 }
 
 /// A member with a new disk that reaches no other member starts as `new` with its old id. The
-/// leader assumes that this member still has the entries it once confirmed, and that makes the
-/// member crash at every start.
+/// leader assumes that this member still has the entries it once confirmed; the member therefore
+/// crashes at every start.
 fn wiped_and_parted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = plain(&mut bed)?;
     write(&client, &bed, 0)?;
-    // A leader's progress records would be lost with it, so the victim is a follower.
+    // If the victim were the leader, its progress records would be lost as well, so the victim is a
+    // follower.
     let leads = |at: usize| client.leads(bed.hosts[at].address());
     let lost = if leads(2)? { 1 } else { 2 };
     let name = bed.hosts[lost].name().to_owned();
@@ -196,14 +198,15 @@ fn wiped_and_parted() -> Result<()> {
 }
 
 /// One member lags behind; the other two acknowledge a write. Power fails, and one of these two
-/// comes back with a new disk. Started as `new` it is a voter with the old id that has forgotten
-/// the write, and together with the lagging member it is a quorum that has forgotten the write.
+/// comes back with a new disk. Started as `new`, it is a voter that has its old id but has
+/// forgotten the write. Together with the lagging member it forms a quorum without the write.
 fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = plain(&mut bed)?;
     write_behind(&client, &mut bed)?;
     bed.set_up_by_hand(2)?;
-    // etcd refuses to start as `new` while a member that knows it answers; here it starts first.
+    // etcd refuses to start as `new` while a member that knows it answers; that is why it starts
+    // first here.
     bed.hosts[2].boot()?;
     bed.hosts[2].wait_for(
         "ls /var/lib/etcd/data/member/wal/*.wal",
@@ -244,7 +247,7 @@ fn all_restarted() -> Result<()> {
     Ok(())
 }
 
-/// Makes a write that the second member does not see; then power fails.
+/// Makes a write that the second member does not receive; then power fails.
 fn write_behind(client: &Client, bed: &mut Bed) -> Result<()> {
     bed.provisioning.network.unplug("etcd-2")?;
     write(client, bed, 0).context("the first and the third are a quorum")?;

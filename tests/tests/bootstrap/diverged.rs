@@ -1,4 +1,4 @@
-//! A member whose data differs from the others' data: etcd reports all members as healthy;
+//! A member whose data differs from the others' data: etcd reports all members as healthy, but
 //! firstboot does not.
 
 use std::fs;
@@ -23,8 +23,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn apart() -> Result<()> {
     let mut bed = Bed::new(0)?;
-    // With this check etcd would refuse to start again, which is right; on nodes upgraded from an
-    // older image the check is off.
+    // With this check etcd would rightly refuse to start again; on nodes upgraded from an older
+    // image the check is off.
     let text = fs::read_to_string(recipe("demo"))?
         .replace("[etcd]\n", "[etcd]\ninitial-corrupt-check = false\n");
     bed.grow_from(&text, 3)?;
@@ -64,7 +64,7 @@ fn apart() -> Result<()> {
 
     snapshots_warn(three)?;
 
-    // If two members differ, no one knows which of them is right.
+    // If two members differ, nobody knows which of them is right.
     bed.hosts[1].cut_power()?;
     let one = &bed.hosts[0];
     one.wait_for(
@@ -79,7 +79,7 @@ fn apart() -> Result<()> {
     Ok(())
 }
 
-/// Changes a value on the disk of one member. A page of bbolt has no checksum.
+/// Changes a value on one member's disk. bbolt's pages have no checksum.
 fn change_stored_value(three: &Host) -> Result<()> {
     three.check(&["systemctl", "stop", "etcd"])?;
     three.check(&[
@@ -98,7 +98,8 @@ fn change_stored_value(three: &Host) -> Result<()> {
     Ok(())
 }
 
-/// firstboot refuses or warns before it takes a snapshot of a member that differs.
+/// Checks that firstboot refuses, or warns, before it takes a snapshot of a member whose data
+/// differs.
 fn snapshots_warn(three: &Host) -> Result<()> {
     let refused = three.run(&["firstboot", "snapshot", "/root/own.db"])?;
     ensure!(
@@ -132,7 +133,7 @@ fn snapshots_warn(three: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Waits until etcd itself reports health.
+/// Waits until etcd itself reports that it is healthy.
 fn wait_etcd_healthy(host: &Host) -> Result<()> {
     host.wait_for(
         ". /etc/profile.d/etcdctl.sh; etcdctl endpoint health",

@@ -1,4 +1,4 @@
-//! `firstboot run --without`: how an operator continues without a machine that will not come up.
+//! `firstboot run --without`: how an operator proceeds without a machine that will not come up.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -28,7 +28,7 @@ fn without() -> Result<()> {
         "{few:?}"
     );
 
-    // The option on only one side changes nothing but the status text.
+    // If only one side has the option, nothing changes except the status text.
     bed.hosts[0].check(&["firstboot", "run", "--without", "etcd-3"])?;
     wait_said(
         &bed.hosts[0],
@@ -55,8 +55,8 @@ fn without() -> Result<()> {
         "{late:?}"
     );
 
-    // The third member starts after all. It bootstraps nothing and joins the running cluster. It may
-    // find that cluster in its first round, so it does not always say that it waits.
+    // The third member starts after all. It bootstraps nothing and joins the running cluster. It
+    // may find that cluster in its first round, so it does not always report that it is waiting.
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let said = bed.hosts[2].journal("firstboot")?;

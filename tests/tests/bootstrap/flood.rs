@@ -1,4 +1,5 @@
-//! A client that opens connections to the barrier and sends nothing keeps no member waiting.
+//! A client that opens connections to the barrier and sends nothing does not keep any member
+//! waiting.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -26,16 +27,16 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The number of connections to each member.
 const CONNECTIONS_PER_MEMBER: usize = 200;
 
-/// A flood of connections that lasts until it is dropped.
+/// A flood of connections, which continues until this value is dropped.
 struct Flood {
     over: Arc<AtomicBool>,
-    /// How many connections were opened.
+    /// The number of connections opened so far.
     opened: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Flood {
-    /// Starts a flood from one host to each of these addresses.
+    /// Starts a flood of connections from one host to each of these addresses.
     fn begin(from: &Namespace, to: Vec<SocketAddr>) -> Result<Self> {
         let (over, opened) = (
             Arc::new(AtomicBool::new(false)),
@@ -64,7 +65,7 @@ impl Flood {
     }
 }
 
-/// Keeps opening the missing connections: a connection that is cut off is replaced.
+/// Keeps the number of connections up: replaces each connection that is cut off.
 fn flood(to: SocketAddr, over: &AtomicBool, opened: &AtomicUsize) {
     let silent = |stream: &TcpStream| {
         let heard = stream
@@ -104,8 +105,8 @@ fn bootstrap() -> Result<()> {
     );
     for host in &bed.hosts {
         let said = host.journal("firstboot")?;
-        // A host that is not up yet drops its packets, so only a peer that has answered before
-        // counts here.
+        // A host that is not up yet drops packets sent to it, so only a peer that has answered
+        // before counts here.
         let kept_waiting = said
             .split("no answer in time; ")
             .skip(1)

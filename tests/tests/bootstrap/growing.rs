@@ -1,4 +1,5 @@
-//! A cluster grows by recipe: the image gets more nodes, the old members stay untouched.
+//! A cluster is extended by changing the recipe: the image gets more nodes, and the old members
+//! stay untouched.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -28,7 +29,7 @@ fn grow() -> Result<()> {
     bed.grow(5)?;
 
     leave_a_learner(&mut bed)?;
-    // The next boot promotes the learner, and then the fifth node joins.
+    // The learner is promoted at the next boot, and then the fifth node joins.
     bed.hosts[3].boot()?;
     for host in &bed.hosts {
         wait_healthy(host, 5, CONVERGENCE_TIMEOUT)?;
@@ -58,15 +59,15 @@ fn grow() -> Result<()> {
         "{stranger:?}"
     );
 
-    // An old member is rebuilt from the old image while another one is down: it also counts the
+    // An old member is rebuilt from the old image while another member is down: it also counts the
     // members that its image does not list.
     bed.provisioning.restore_output(&old)?;
     bed.hosts[2].cut_power()?;
     bed.hosts[1].cut_power()?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
-    // This etcd adds no member while a voter is down, but the old member of the rebuilt node has
-    // been removed.
+    // This version of etcd adds no member while a voter is down, but the rebuilt node's old member
+    // has been removed.
     bed.hosts[0].wait_for(
         ". /etc/profile.d/etcdctl.sh; ! etcdctl member list | grep -q etcd-3",
         CONVERGENCE_TIMEOUT,
@@ -79,8 +80,8 @@ fn grow() -> Result<()> {
     Ok(())
 }
 
-/// firstboot on the fourth node gives up at its deadline and is not started again: etcd there runs
-/// as a learner, and the fifth node waits for it.
+/// On the fourth node firstboot fails at its deadline and is not started again: etcd runs there as
+/// a learner, and the fifth node waits for it.
 fn leave_a_learner(bed: &mut Bed) -> Result<()> {
     let host = &mut bed.hosts[3];
     let drop_in = "/etc/systemd/system/firstboot.service.d/hold.conf";

@@ -1,4 +1,4 @@
-//! `firstboot leave`: a member leaves, the others are healthy, and the member that left stays out
+//! `firstboot leave`: a member leaves, the others stay healthy, and the member that left stays out
 //! until it is called back.
 
 use std::process::Command;
@@ -64,7 +64,7 @@ fn leave() -> Result<()> {
 
     killed_leader_leaves(&mut bed, leads, one)?;
 
-    // The member stays out.
+    // The member that left stays out after a reboot.
     bed.hosts[leads].shutdown()?;
     bed.hosts[leads].boot()?;
     wait_refused(
@@ -72,7 +72,7 @@ fn leave() -> Result<()> {
         &["has left its cluster", "firstboot run --rejoin"],
     )?;
 
-    // Of two members, neither may leave while the other is down.
+    // With two members, neither may leave while the other is down.
     bed.hosts[other].cut_power()?;
     let stays = bed.hosts[one].run(&["firstboot", "leave", "--deadline", "3"])?;
     ensure!(
@@ -95,16 +95,18 @@ fn leave() -> Result<()> {
             == "42"
     );
 
-    // Now without a power cut, and down to one.
+    // Leaves once more, without a power cut, until one member remains.
     leave_down_to_one(&bed, one, leads, other)?;
     Ok(())
 }
 
-/// The leader leaves. Power is lost when that is in the journal and not yet done.
+/// The leader leaves. Power is lost when the journal contains the departure but it has not been
+/// carried out.
 fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
     let name = bed.hosts[leads].name().to_owned();
-    // The sixth flush: of the lock's folder and its parent, of the journal and its folder when it
-    // is opened, and of both with the new line.
+    // The sixth flush: the first two are of the lock's folder and its parent, the next two of the
+    // journal and its folder when the journal is opened, and the last two of both with the new
+    // line.
     let killed = killed_at_flush(&bed.hosts[leads], 6, &["firstboot", "leave"])?;
     let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
     ensure!(
@@ -151,7 +153,7 @@ fn leave_down_to_one(bed: &Bed, one: usize, leads: usize, other: usize) -> Resul
     Ok(())
 }
 
-/// Checks that it is not a member, etcd is down, and its data is archived.
+/// Checks that the node is not a member, that etcd is down, and that its data is archived.
 fn left(host: &Host, other: &Host) -> Result<()> {
     host.wait_for(
         "systemctl is-failed --quiet firstboot.service",
@@ -178,7 +180,7 @@ fn left(host: &Host, other: &Host) -> Result<()> {
     .map(drop)
 }
 
-/// Waits until all members but this one are healthy, and this one is not a member.
+/// Waits until all members but this one are healthy, and this one is no longer a member.
 fn wait_healthy_but(host: &Host, name: &str) -> Result<()> {
     let script = format!(
         "firstboot status --json | tr -d ' \\n' | grep -q '\"name\":\"{name}\"[^}}]*\"member\":false' && \
@@ -187,7 +189,7 @@ fn wait_healthy_but(host: &Host, name: &str) -> Result<()> {
     host.wait_for(&script, CONVERGENCE_TIMEOUT)
 }
 
-/// Runs a program on a host, and kills it when it flushes a file for the nth time.
+/// Runs a program on a host, and kills it at its nth flush of a file.
 fn killed_at_flush(host: &Host, nth: usize, program: &[&str]) -> Result<Output> {
     let inner = host.command(program)?;
     let mut strace = Command::new("strace");

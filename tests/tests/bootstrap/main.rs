@@ -1,5 +1,5 @@
-//! A cluster is bootstrapped only once, whatever happens meanwhile: the bootstrap barrier and the
-//! way back into the cluster, on real hosts.
+//! A cluster is bootstrapped only once, whatever happens in the meantime: tests of the bootstrap
+//! barrier and of the way back into the cluster, on real hosts.
 
 mod bed;
 mod clock;

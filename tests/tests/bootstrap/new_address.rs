@@ -1,4 +1,4 @@
-//! A node gets another address from a new image: it replaces its old member, but not while that
+//! A node gets a different address from a new image: it replaces its old member, but not while that
 //! member is alive.
 
 use std::fs;
@@ -21,8 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// ARP finds no owner of the new address: only the members connected to the old machine show that
-/// it is alive.
+/// ARP finds no owner of the new address: only the members that are connected to the old machine
+/// show that it is alive.
 fn moved() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -39,7 +39,7 @@ fn moved() -> Result<()> {
         "at https://10.101.15.103:2380",
     ];
     wait_said(&new, &rival)?;
-    // A late answer restarts the 60 s.
+    // A late answer restarts the wait of 60 s.
     new.wait_for(
         "systemctl is-failed --quiet firstboot.service",
         2 * CONVERGENCE_TIMEOUT,
@@ -57,7 +57,7 @@ fn moved() -> Result<()> {
     bed.hosts[2].cut_power()?;
     new.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     wait_healthy(&new, 3, CONVERGENCE_TIMEOUT)?;
-    // A node with the old image knows the moved member's address.
+    // A node with the old image finds out the moved member's address.
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let shown = bed.hosts[0].check(&["firstboot", "status"])?;
     ensure!(
@@ -71,7 +71,7 @@ fn moved() -> Result<()> {
     );
     ensure!(etcdctl(&new, "get answer --print-value-only --consistency=s")?.trim() == "42");
 
-    // The machine at the old address comes up again: its member has been removed.
+    // The machine at the old address comes up again and finds that its member has been removed.
     bed.hosts[2].boot()?;
     wait_refused(&bed.hosts[2], &[&before.0, "[member-removed]"])
 }

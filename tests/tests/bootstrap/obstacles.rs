@@ -1,6 +1,6 @@
 //! What keeps etcd from being a healthy member for reasons outside the cluster: a proxy, a route,
-//! another program, a file owner, a drop-in, the member list. firstboot reports the cause and the
-//! remedy, or repairs it.
+//! another program, a file's owner, a drop-in, the member list. firstboot reports the cause and the
+//! remedy, or repairs the fault.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -33,7 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A proxy that does not answer, on all nodes, for all programs that systemd starts.
+/// On all nodes, a proxy that does not answer is set for all programs that systemd starts.
 const PROXY: &str = "[Manager]\nDefaultEnvironment=HTTPS_PROXY=http://10.101.15.1:3128 https_proxy=http://10.101.15.1:3128\n";
 
 fn network() -> Result<()> {
@@ -62,7 +62,7 @@ fn network() -> Result<()> {
         "systemd has no proxy to give: {system}"
     );
 
-    // The member starts all the same, since the others reach it, and firstboot reports the fault.
+    // The member starts nevertheless, since the others reach it, and firstboot reports the fault.
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.99.3")?;
     bed.hosts[2].sh("systemctl restart --no-block firstboot etcd")?;
     let run = "_SYSTEMD_INVOCATION_ID=$(systemctl show --property=InvocationID --value firstboot)";
@@ -83,7 +83,7 @@ fn stopped() -> Result<()> {
     let host = &bed.hosts[2];
     let (member, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
 
-    // Another program has etcd's port.
+    // Another program occupies etcd's port.
     host.check(&["systemctl", "stop", "etcd"])?;
     let socket = host.link().namespace.listen("10.101.15.103:2380")?;
     says(
@@ -93,7 +93,7 @@ fn stopped() -> Result<()> {
     drop(socket);
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
-    // As after a copy or a repair by root.
+    // As after root has copied or repaired the data.
     for script in [
         "chown -R root:root data",
         "chown root:root data/member/wal data/member/snap/db; chmod 400 data/member/snap/db",
@@ -113,7 +113,7 @@ fn stopped() -> Result<()> {
         "{journal}"
     );
 
-    // A drop-in moves the data.
+    // A drop-in changes the location of the data.
     host.write(
         "/etc/moved.env",
         "ETCD_DATA_DIR=/var/lib/etcd/elsewhere\n",
@@ -139,7 +139,7 @@ fn stopped() -> Result<()> {
 }
 
 /// Checks that etcd does not come up after a restart, and that firstboot.service and `firstboot
-/// status` say so.
+/// status` report this.
 fn says(host: &Host, words: &[&str]) -> Result<()> {
     host.sh("systemctl start --no-block etcd; systemctl restart --no-block firstboot")?;
     wait_said(host, words)?;
@@ -155,7 +155,7 @@ fn says(host: &Host, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Raises an alarm like a member with a full database.
+/// Raises an alarm, as a member with a full database does.
 const FULL: &str = "curl --silent --fail --cacert /etc/etcd/tls/ca.crt --cert /etc/etcd/tls/client.crt --key /etc/etcd/tls/client.key \
      https://127.0.0.1:2379/v3/maintenance/alarm --data";
 
@@ -223,7 +223,8 @@ fn listed_wrong() -> Result<()> {
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Checks that `firstboot status` shows this at the member, and that there is a quorum.
+/// Checks that `firstboot status` shows these words in the member's row, and that there is a
+/// quorum.
 fn degraded(host: &Host, name: &str, words: &[&str]) -> Result<String> {
     let ran = host.run(&["firstboot", "status"])?;
     ensure!(ran.code() == 5, "{ran:?}");
@@ -240,7 +241,7 @@ fn degraded(host: &Host, name: &str, words: &[&str]) -> Result<String> {
     Ok(ran.stdout)
 }
 
-/// Runs the command that a remark contains.
+/// Runs the command that a remark suggests.
 fn mend(host: &Host, shown: &str) -> Result<()> {
     let command = shown
         .split('`')

@@ -1,5 +1,5 @@
-//! The named disaster "a peer port answering with something else": at a member's address there is
-//! another machine, or something else answers on its port.
+//! The disaster named "a peer port answering with something else": a different machine has a
+//! member's address, or something else answers on its port.
 
 use std::fs::File;
 use std::path::Path;
@@ -31,8 +31,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The peer port of etcd-3.
 const PORT: &str = "10.101.15.103:2380";
 
-/// Only etcd-3 has the data, and something else answers at its address. Plain etcd takes that for a
-/// member that does not know the other two, which start as new: they are a quorum, and elect a
+/// Only etcd-3 has the data, and something else answers at its address. Plain etcd mistakes that
+/// for a member that does not know the other two; these start as new, are a quorum, and elect a
 /// leader without data.
 fn stranger() -> Result<()> {
     let mut bed = Bed::new(3)?;
@@ -63,7 +63,7 @@ fn stranger() -> Result<()> {
     )?;
     drop(http);
 
-    // An etcd of another cluster, whose CA is the same: it must be neither followed nor joined.
+    // An etcd of a different cluster with the same CA: it must be neither followed nor joined.
     let other = Other::start(&bed, &third, &folder)?;
     wait_for_both(
         &bed,
@@ -86,7 +86,7 @@ fn stranger() -> Result<()> {
     Ok(())
 }
 
-/// Waits until both empty nodes report it, and checks that they bootstrap nothing.
+/// Waits until both empty nodes report it, and checks that neither bootstraps a cluster.
 fn wait_for_both(bed: &Bed, words: &[&str]) -> Result<()> {
     bed.hosts[..2].iter().try_for_each(|host| {
         wait_said(host, words)?;
@@ -94,8 +94,8 @@ fn wait_for_both(bed: &Bed, words: &[&str]) -> Result<()> {
     })
 }
 
-/// An etcd of another cluster at the third's address, with the third's certificates. It stops on
-/// drop.
+/// An etcd of a different cluster at the third node's address, with the third node's certificates.
+/// It stops on drop.
 struct Other(KillOnDrop);
 
 impl Other {
@@ -125,7 +125,7 @@ impl Other {
             "--advertise-client-urls",
             client,
         ]);
-        // etcd would take the suite's own setting for its flag --version.
+        // etcd would read this variable, which is meant for the suite, as its flag --version.
         etcd.env_remove("ETCD_VERSION");
         for (prefix, pair) in [("", "server"), ("peer-", "peer")] {
             etcd.arg(format!("--{prefix}client-cert-auth"))
@@ -156,7 +156,7 @@ impl Other {
     }
 }
 
-/// Returns the names of the members that the etcd at the third's address lists.
+/// Returns the names of the members that the etcd at the third node's address lists.
 fn members(bed: &Bed) -> Result<Vec<String>> {
     let list = Client::new(&bed.provisioning)?.members(bed.hosts[2].address())?;
     Ok(list.into_iter().map(|member| member.name).collect())

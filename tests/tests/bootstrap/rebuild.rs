@@ -1,4 +1,4 @@
-//! A node with a new disk comes back without intervention, and loses no write.
+//! A node with a new disk comes back without intervention, and no write is lost.
 
 use std::collections::BTreeSet;
 use std::thread::sleep;
@@ -44,7 +44,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Writes through the host's own member until told to stop, and records the acknowledged writes.
+/// Writes through the host's own member until told to stop, and records which writes were
+/// acknowledged.
 const WRITER: &str = ". /etc/profile.d/etcdctl.sh; i=0; while [ ! -e /root/stop ]; do i=$((i+1)); \
                       etcdctl put written/$i $i > /dev/null 2>> /root/failed && echo written/$i >> /root/acknowledged; done";
 
@@ -69,8 +70,8 @@ fn one_of_three() -> Result<()> {
         begun.elapsed()
     );
 
-    // The number of writes meanwhile depends on the leader and on the machine; there must be enough
-    // for the comparison.
+    // The number of writes in the meantime depends on the leader and on the machine; the comparison
+    // needs enough of them.
     bed.hosts[0].wait_for(
         "[ $(wc -l < /root/acknowledged) -gt 50 ]",
         CONVERGENCE_TIMEOUT,
@@ -106,14 +107,14 @@ fn one_of_three() -> Result<()> {
         "before:\n{old}\nnow:\n{now}"
     );
 
-    // The rebuilt member is like the others: it boots again as a member.
+    // The rebuilt member behaves like the others: at the next boot it starts as a member again.
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// A rebuild is safe only if the others are known to be a quorum and there is space for their data.
-/// Until then the old member stays unchanged.
+/// A rebuild is safe only if it is known that the others are a quorum, and if there is space for
+/// their data. Until then the old member stays unchanged.
 fn waits() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -171,15 +172,15 @@ fn two_of_five() -> Result<()> {
     Ok(())
 }
 
-/// In the metrics of a member that took a snapshot its peers stay connected indefinitely; therefore
-/// the second rebuild once waited for a machine that did not exist.
+/// The metrics of a member that received a snapshot show its peers as connected indefinitely;
+/// because of this the second rebuild once waited for a machine that did not exist.
 fn one_after_the_other() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
-    // More than the 5000 entries that etcd keeps of its log (SnapshotCatchUpEntries) plus the
-    // entries between two snapshots.
+    // More than the 5000 log entries that etcd keeps (SnapshotCatchUpEntries) plus the entries
+    // between two snapshots.
     Client::new(&bed.provisioning)?.fill(&addresses, 7000, 10)?;
     for at in [2, 0, 1] {
         bed.hosts[at].cut_power()?;
@@ -196,8 +197,8 @@ fn one_after_the_other() -> Result<()> {
     Ok(())
 }
 
-/// etcd serves clients only once the cluster knows about it, which took 3.5 seven seconds in every
-/// other rebuild; it serves its peers from the start.
+/// etcd serves clients only once the cluster knows about it, which with 3.5 took seven seconds in
+/// every other rebuild; it serves its peers from the start.
 fn vote() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -218,7 +219,8 @@ fn vote() -> Result<()> {
     close("clients", "2379")?;
     bed.provisioning.network.heal_all()?;
 
-    // The third field of `endpoint status` is the version: it shows that etcd answers the others.
+    // The third field of `endpoint status` is the version, which shows that etcd answers the
+    // others.
     let serves = "etcdctl endpoint status --endpoints=https://10.101.15.103:2379";
     bed.hosts[0].wait_for(
         &format!(". /etc/profile.d/etcdctl.sh; unset ETCDCTL_ENDPOINTS; {serves}"),

@@ -1,5 +1,6 @@
-//! A member that an operator removed by hand, and one that comes back after its replacement joined:
-//! both say so and stop before etcd starts; `firstboot run --rejoin` brings one back.
+//! A member that an operator removed by hand, and a member that comes back after its replacement
+//! has joined: both report this and stop before etcd starts; `firstboot run --rejoin` brings a
+//! member back.
 
 use std::path::Path;
 
@@ -51,7 +52,7 @@ fn removed() -> Result<()> {
         &[&old, "[member-removed]", "firstboot run --rejoin"],
     )?;
 
-    // Power is lost during the rejoin; the old data is still there afterwards.
+    // Power is lost during the rejoin; afterwards the old data still exists.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
     bed.hosts[2].wait_for("ls -d /var/lib/etcd/aside/removed-*", CONVERGENCE_TIMEOUT)?;
     bed.hosts[2].cut_power()?;
@@ -61,7 +62,7 @@ fn removed() -> Result<()> {
     let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     ensure!(new != old, "it is the same member");
 
-    // The current disk is taken out, a new one joins in its place, and then the old one is put
+    // The current disk is taken out, a new disk joins in its place, and then the old disk is put
     // back.
     bed.hosts[2].cut_power()?;
     take_out(&bed.hosts[2], &kept)?;
@@ -79,13 +80,13 @@ fn removed() -> Result<()> {
     );
     ensure!(etcdctl(&bed.hosts[0], "get answer --print-value-only")?.trim() == "42");
 
-    // No other member has its place any more, so it may take the place.
+    // No other member occupies its place any more, so it may take it.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Plain etcd on the old disk: it starts, learns that it was removed, and exits. Only its log says
-/// so, and its operator has to find out what would bring the node back.
+/// Plain etcd on the old disk: it starts, learns that it was removed, and exits. Only its log
+/// reports this, and its operator has to find out what would bring the node back.
 fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
     let client = plain(bed)?;
     let helper = bed.hosts[0].address();
@@ -120,10 +121,10 @@ fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The state that a node needs.
+/// The folders with the state that a node needs.
 const DISK: [&str; 2] = ["firstboot", "etcd"];
 
-/// Takes out the disk of a machine that is off.
+/// Takes the disk out of a machine that is off.
 fn take_out(host: &Host, kept: &Path) -> Result<()> {
     DISK.iter()
         .try_for_each(|name| copy(&host.path("/var/lib").join(name), &kept.join(name)))
@@ -135,8 +136,8 @@ fn put_in(host: &Host, kept: &Path) -> Result<()> {
         .try_for_each(|name| copy(&kept.join(name), &host.path("/var/lib").join(name)))
 }
 
-/// One of the three remaining members accepts connections and never answers: the other two members'
-/// answers count all the same.
+/// One of the three remaining members accepts connections but never answers: the other two members'
+/// answers count nevertheless.
 fn beside_one_that_hangs() -> Result<()> {
     let mut bed = Bed::new(4)?;
     boot_all(&mut bed.hosts)?;

@@ -1,4 +1,5 @@
-//! The CA is replaced in a cluster under writes, by node documents that arrive in any order.
+//! The CA is replaced in a cluster that is being written to, by node documents that arrive in any
+//! order.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -24,8 +25,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Writes pause for longer than this only if two members were down at once or did not trust each
-/// other.
+/// Writes pause for longer than this only if two members were down at the same time, or did not
+/// trust each other.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(10);
 
 fn replaced() -> Result<()> {
@@ -36,7 +37,7 @@ fn replaced() -> Result<()> {
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
 
     pki(&bed, "rotate")?;
-    // Its certificate is still from the old CA, and it trusts both.
+    // The client's certificate is still issued by the old CA, and the client trusts both CAs.
     let client = Client::new(&bed.provisioning)?;
     bed.grow(3)?;
     let new = first_ca(&bed)?;
@@ -44,8 +45,8 @@ fn replaced() -> Result<()> {
     writers.go_on(10, CONVERGENCE_TIMEOUT)?;
 
     waits_for_an_update(&bed)?;
-    // The first member trusts both CAs, and presents certificates of the old one until the others
-    // trust both, even after a power cut.
+    // The first member trusts both CAs. Until the others trust both, it presents certificates of
+    // the old CA, even after a power cut.
     let waits = [
         "etcd-2 does not trust",
         "etcd-3 does not trust",
@@ -59,8 +60,8 @@ fn replaced() -> Result<()> {
         !shows(&bed, 0, &new)?,
         "etcd-1 shows what the others do not trust"
     );
-    // A node that is reinstalled in between has only the new document; members that do not trust
-    // its CA still let it in.
+    // A node that is reinstalled in the meantime has only the new document; members that do not
+    // trust its CA still admit it.
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     bed.provisioning.give_document(&bed.hosts[2], "etcd-3")?;
@@ -81,8 +82,8 @@ fn replaced() -> Result<()> {
     }
     check(writers, &client, &addresses, "rotate/")?;
 
-    // No member presents the old CA's certificates any more: all may stop trusting it, at the same
-    // instant.
+    // No member presents certificates of the old CA any more: all of them may stop trusting it at
+    // the same instant.
     pki(&bed, "retire")?;
     bed.grow(3)?;
     let after = Client::new(&bed.provisioning)?;
@@ -97,7 +98,8 @@ fn replaced() -> Result<()> {
     Ok(())
 }
 
-/// No member restarts its etcd while another updates itself: two would be down.
+/// No member restarts its etcd while another one updates itself, since two members would then be
+/// down.
 fn waits_for_an_update(bed: &Bed) -> Result<()> {
     let turn = "/etcd-image/update/turn";
     etcdctl(
@@ -113,7 +115,7 @@ fn waits_for_an_update(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// All members have the new certificates and refuse those of the old CA.
+/// All members have the new certificates and refuse certificates of the old CA.
 fn old_ca_is_refused(bed: &Bed, client: &Client, addresses: &[Ipv4Addr]) -> Result<()> {
     let seen = bed.hosts[0].check(&["firstboot", "status", "--json"])?;
     ensure!(
@@ -149,7 +151,7 @@ fn members_are_kept(host: &Host, members: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives nodes their documents of the last build, and restarts firstboot on all of them at once.
+/// Gives nodes their documents from the last build, and restarts firstboot on all of them at once.
 fn tell(bed: &Bed, whom: &[usize]) -> Result<()> {
     for at in whom {
         bed.provisioning
@@ -158,7 +160,7 @@ fn tell(bed: &Bed, whom: &[usize]) -> Result<()> {
     for at in whom {
         bed.hosts[*at].check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     }
-    // Until the new process is there `systemctl show` reports the old one.
+    // Until the new process exists, `systemctl show` reports the old one.
     sleep(Duration::from_millis(300));
     Ok(())
 }
@@ -179,7 +181,7 @@ fn pki(bed: &Bed, command: &str) -> Result<()> {
         .map(drop)
 }
 
-/// Writes the newest CA alone to a file.
+/// Writes only the newest CA to a file.
 fn first_ca(bed: &Bed) -> Result<String> {
     let all = fs::read_to_string(bed.provisioning.pki().join("ca.crt"))?;
     ensure!(all.matches("BEGIN").count() == 2, "{all}");
@@ -191,7 +193,7 @@ fn first_ca(bed: &Bed) -> Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// Returns whether a member presents certificates of this CA, to clients and to peers.
+/// Returns whether a member presents certificates of this CA both to clients and to peers.
 fn shows(bed: &Bed, at: usize, ca: &str) -> Result<bool> {
     let own = bed.provisioning.pki().join("nodes/etcd-1");
     for port in [2379, 2380] {

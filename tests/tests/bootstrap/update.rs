@@ -1,5 +1,5 @@
-//! A newer image rolls through a cluster under writes: one node at a time, each update verified or
-//! rolled back.
+//! A newer image rolls through a cluster that is being written to: one node at a time, and each
+//! update is verified or rolled back.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -39,7 +39,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Builds the demo's recipe with these sections, and with these files next to it.
+/// Builds the demo's recipe with these additional sections, and with these files next to it.
 pub(crate) fn build(bed: &Bed, sections: &str, files: &[(&str, &str)]) -> Result<()> {
     let folder = run::current()?.folder("recipe")?;
     for (name, content) in files {
@@ -78,7 +78,7 @@ pub(crate) fn update(host: &Host, words: &str) -> Result<Output> {
     Ok(ran)
 }
 
-/// Checks that it ends with this code and prints these words.
+/// Checks that the command exits with this code and prints these words.
 #[track_caller]
 pub(crate) fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     let said = format!("{}{}", ran.stdout, ran.stderr);
@@ -98,7 +98,8 @@ pub(crate) fn ends(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that all nodes have this image in full, no node has the turn, and no order is open.
+/// Checks that all nodes have this image in full, that no node has the turn, and that no order is
+/// open.
 pub(crate) fn all_have(bed: &Bed, etcd: &str) -> Result<()> {
     let image = repack::read(&bed.provisioning.out())?
         .overlay
@@ -141,7 +142,7 @@ fn rolls() -> Result<()> {
     writers.go_on(10, CONVERGENCE_TIMEOUT)?;
     ends(&update(&bed.hosts[0], "")?, 0, &["has the image 1 already"])?;
 
-    // A kernel setting, and a file of the operator's.
+    // A kernel setting, and one of the operator's own files.
     make_sysctls_writable(&bed)?;
     let sysctl = "[tuning]\nsysctl = { \"net.ipv4.tcp_keepalive_time\" = \"611\" }\n";
     let own = "[files.overlay]\n\"/etc/own/word\" = \"word\"\n";
@@ -161,7 +162,7 @@ fn rolls() -> Result<()> {
     all_have(&bed, etcd::DEMO)?;
     have_setting_and_file(&bed)?;
 
-    // A patch release of etcd, and the file with other content.
+    // A patch release of etcd, and the file with different content.
     build(&bed, &format!("{sysctl}{own}"), &[("word", "two\n")])?;
     let mut image = Repack::of(&bed.provisioning.out())?;
     image.etcd(PATCH)?;
@@ -173,7 +174,7 @@ fn rolls() -> Result<()> {
         "not the operator's file"
     );
 
-    // The file goes; the etcd stays.
+    // The file is removed; etcd stays.
     build(&bed, sysctl, &[])?;
     let mut image = Repack::of(&bed.provisioning.out())?;
     image.etcd(PATCH)?;
@@ -192,7 +193,7 @@ fn rolls() -> Result<()> {
 
     no_write_is_lost(writers, &client, &addresses)?;
 
-    // A node keeps the image that it was updated to after a boot.
+    // After a reboot a node still has the image that it was updated to.
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
@@ -201,7 +202,8 @@ fn rolls() -> Result<()> {
     all_have(&bed, PATCH)
 }
 
-/// nspawn makes all of /proc/sys read-only; the part below net belongs to the network namespace.
+/// nspawn makes all of /proc/sys read-only, but the part below net belongs to the network
+/// namespace.
 fn make_sysctls_writable(bed: &Bed) -> Result<()> {
     for host in &bed.hosts {
         host.check(&["mount", "--bind", "/proc/sys/net", "/proc/sys/net"])?;
@@ -226,7 +228,7 @@ fn have_setting_and_file(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// No acknowledged write is lost, and writes never stop for long.
+/// Checks that no acknowledged write is lost, and that writes never stop for long.
 fn no_write_is_lost(writers: Writers, client: &Client, addresses: &[Ipv4Addr]) -> Result<()> {
     let written = writers.stop()?;
     let (one, all) = written.longest_gaps();
@@ -244,7 +246,7 @@ fn no_write_is_lost(writers: Writers, client: &Client, addresses: &[Ipv4Addr]) -
     Ok(())
 }
 
-/// By the operator's order a node has its previous image again.
+/// At the operator's order a node returns to its previous image.
 fn rolls_back(host: &Host) -> Result<()> {
     ends(
         &update(host, "--rollback")?,
@@ -263,7 +265,7 @@ fn rolls_back(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Updates all nodes. At each moment at least two members are healthy.
+/// Updates all nodes. At least two members are healthy at every moment.
 fn roll(bed: &Bed) -> Result<()> {
     for host in &bed.hosts {
         let begun = Instant::now();
@@ -281,7 +283,7 @@ fn fails() -> Result<()> {
     let bed = bed()?;
     let before = repack::read(&bed.provisioning.out())?;
     let kept = bed.provisioning.copy_output()?;
-    // An etcd that exits at once.
+    // An etcd that exits immediately.
     let image = Repack::of(&bed.provisioning.out())?;
     fs::write(
         image.path("usr/local/bin/etcd"),
@@ -314,7 +316,7 @@ fn fails() -> Result<()> {
     let written = writers.stop()?;
     written.kept_in(&client::insist(|| client.all(addresses[0], "fail/"))?)?;
 
-    // The same image with a good etcd, as the next release.
+    // The next release: the same image with a working etcd.
     bed.provisioning.restore_output(&kept)?;
     let image = Repack::of(&bed.provisioning.out())?;
     fs::write(
@@ -332,8 +334,8 @@ fn fails() -> Result<()> {
     is_at_rest(&bed.hosts[0])
 }
 
-/// The operator's halt holds an update back, and so does a member that restarts its etcd for its
-/// CA.
+/// An update is held back by the operator's halt, and also by a member that restarts its etcd
+/// because of its CA.
 fn halts_and_restarts_hold_it_back(bed: &Bed) -> Result<()> {
     ends(&update(&bed.hosts[1], "--halt 'release freeze'")?, 0, &[])?;
     ends(

@@ -1,4 +1,4 @@
-//! Nodes that install a newer image without an operator, in their window.
+//! Nodes that install a newer image without an operator, during their window.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// A window that is closed in UTC, and open where the local time is 12 hours ahead.
+/// Returns a window that is closed in UTC, but open in a time zone that is 12 hours ahead.
 fn window() -> Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     Ok(format!(
@@ -57,7 +57,7 @@ fn rolls_in_the_window() -> Result<()> {
             && said.ends_with("[update-window]\n"),
         "{said}"
     );
-    // Some looks later each node still has its image, and no order.
+    // After several checks each node still has its image, and no order.
     std::thread::sleep(Duration::from_secs(5));
     for host in &bed.hosts {
         ensure!(
@@ -89,8 +89,8 @@ fn rolls_in_the_window() -> Result<()> {
     needs_installation(&bed)
 }
 
-/// The image's timer goes off every hour. Here it goes off every two seconds, and finds nothing
-/// newer.
+/// Makes the image's timer, which normally fires every hour, fire every two seconds; it finds
+/// nothing newer.
 fn look_often(host: &Host) -> Result<()> {
     let sooner = "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nRandomizedDelaySec=0\n";
     let timer = host.check(&["systemctl", "is-active", "firstboot-update.timer"])?;
@@ -99,7 +99,7 @@ fn look_often(host: &Host) -> Result<()> {
     host.write(path, sooner, 0o644)?;
     host.sh("systemctl daemon-reload && systemctl restart firstboot-update.timer")?
         .ok()?;
-    // There is nothing newer yet.
+    // At this point there is nothing newer.
     host.wait_for(&format!("grep '\"own\":1' {LOOK}"), CONVERGENCE_TIMEOUT)?;
     let quiet = host.run(&["firstboot", "update", "--scheduled"])?;
     ensure!(
@@ -109,7 +109,7 @@ fn look_often(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// The node keeps its image, its unit does not fail, and `status` says why.
+/// The node keeps its image, its unit does not fail, and `status` gives the reason.
 fn needs_installation(bed: &Bed) -> Result<()> {
     let own = repack::read(&bed.provisioning.out())?;
     let image = Repack::of(&bed.provisioning.out())?;

@@ -47,7 +47,7 @@ fn refused() -> Result<()> {
     bytes[middle] ^= 1;
     fs::write(&overlay, &bytes)?;
 
-    // Releases of another cluster, by another key, and with another base.
+    // Releases for a different cluster, signed with a different key, and with a different base.
     let with = |cluster: &str, serial, base: recipes::ImageBase| {
         let cluster = cluster.parse().map_err(|_| anyhow::anyhow!("no name"))?;
         anyhow::Ok(recipes::ReleaseDocument::new(
@@ -68,7 +68,7 @@ fn refused() -> Result<()> {
     base.add("packages", ["@core".to_owned(), "vim".to_owned()]);
     repack::write(&out, &with("demo", 2, base)?, &key)?;
     refused("[update-base]")?;
-    // No node has changed, and the release itself is good.
+    // No node has changed, and the release itself is valid.
     ensure!(
         tests::cluster::fingerprint(&bed.hosts[0])? == before,
         "a refused release changed files"
@@ -76,8 +76,8 @@ fn refused() -> Result<()> {
     repack::write(&out, &good, &key)?;
     ends(&update(&bed.hosts[0], "")?, 0, &[])?;
 
-    // No node accepts an older image: neither the node that had a newer one, nor one that learns
-    // of the newer one from the cluster.
+    // No node accepts an older image: neither the node that had a newer one, nor a node that learns
+    // about the newer one from the cluster.
     let older = Repack::of(&out)?;
     fs::write(older.path("etc/chrony.conf"), "# a third\n")?;
     older.pack(1, &key)?;
@@ -94,7 +94,7 @@ fn refused() -> Result<()> {
     Ok(())
 }
 
-/// Cuts the power of the node that carries out the order, while the order is in this phase.
+/// Cuts the power of the node that carries out the order while the order is in this phase.
 fn cut() -> Result<()> {
     let mut bed = bed()?;
     let mut serial = 1;
@@ -141,7 +141,7 @@ fn cut() -> Result<()> {
             outcome.contains(expected),
             "after power failed while {phase}: {outcome}"
         );
-        // An update that was taken back because of a power cut is tried again.
+        // An update that was rolled back because of a power cut is tried again.
         ends(&update(host, "")?, 0, &[]).context(phase)?;
         is_at_rest(host)?;
     }

@@ -1,4 +1,5 @@
-//! An update that changes a file which only a boot applies reboots the node while it has the turn.
+//! An update that changes a file which takes effect only at boot reboots the node while the node
+//! has the turn.
 
 use std::fs;
 
@@ -43,7 +44,7 @@ fn reboots() -> Result<()> {
     bed.hosts[0].boot()?;
     ends(&bed, "\"end\":\"updated\",\"why\":\"\"", "# 2")?;
 
-    // The etcd of the next image ends at once, and a boot applied that image's fstab.
+    // The next image's etcd exits immediately, after a boot has already applied that image's fstab.
     bed.provisioning.restore_output(&kept)?;
     release(&bed, 3, Some("#!/bin/sh\nexit 1\n"))?;
     order(&bed)?;
@@ -54,7 +55,7 @@ fn reboots() -> Result<()> {
     ends(&bed, "\"end\":\"taken-back\"", "# 2")
 }
 
-/// A release with another fstab, and perhaps another etcd.
+/// Makes a release with a different fstab, and optionally a different etcd.
 fn release(bed: &Bed, serial: u64, etcd: Option<&str>) -> Result<()> {
     let image = Repack::of(&bed.provisioning.out())?;
     let fstab = image.path("etc/fstab");
@@ -71,7 +72,7 @@ fn order(bed: &Bed) -> Result<()> {
     bed.hosts[0].sh(update)?.ok().map(drop)
 }
 
-/// The first node reboots by itself in this phase, and has the turn meanwhile.
+/// Waits until the first node reboots by itself in this phase; it has the turn meanwhile.
 fn goes_down(bed: &mut Bed, phase: &str) -> Result<()> {
     let off = bed.hosts[0].wait_off(CONVERGENCE_TIMEOUT)?;
     ensure!(off == Off::Rebooted, "the node went down, but: {off:?}");
@@ -85,7 +86,8 @@ fn goes_down(bed: &mut Bed, phase: &str) -> Result<()> {
     Ok(())
 }
 
-/// The update ends so, and the first node is a member with this line in its fstab.
+/// Waits until the update has ended with this outcome and the first node is a member with this line
+/// in its fstab.
 fn ends(bed: &Bed, outcome: &str, line: &str) -> Result<()> {
     let host = &bed.hosts[0];
     host.wait_for(&format!("! test -e {STATE}"), CONVERGENCE_TIMEOUT)?;

@@ -1,6 +1,6 @@
-//! etcd is upgraded by a new image: each node is reinstalled from it, one after the other, while
-//! clients write. A version of etcd that cannot run together with the others' version is refused
-//! before anything is changed.
+//! etcd is upgraded with a new image: one node after another is reinstalled from it while clients
+//! write. A version of etcd that cannot run together with the others' version is refused before
+//! anything is changed.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -79,7 +79,7 @@ fn upgrade() -> Result<()> {
         "not {NEW}: {seen:?}"
     );
     let minor = |version: &str| version.split('.').nth(1).map(str::to_owned);
-    // etcd raises its storage version some seconds after the cluster version
+    // etcd raises its storage version some seconds after it raises the cluster version
     // (server/etcdserver/server.go, monitorStorageVersion).
     let storage = format!("\"storageVersion\":\"3.{}", minor(NEW).unwrap_or_default());
     let raised = format!(
@@ -87,7 +87,7 @@ fn upgrade() -> Result<()> {
     );
     bed.hosts[1].wait_for(&raised, CONVERGENCE_TIMEOUT)?;
 
-    // Its member stays until the node gets an image that can join.
+    // The node's member stays until the node gets an image that can join.
     let before = listed(&bed.hosts[0], "etcd-3")?;
     bed.install_with(2, OLD)?;
     bed.hosts[2].boot()?;
@@ -105,13 +105,13 @@ fn upgrade() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
-/// Between two steps there are more writes than the log keeps, so that each new member starts with
+/// Between two steps there are more writes than the log keeps, so that each new member starts from
 /// a snapshot.
 const WRITES_BETWEEN_STEPS: usize = 2000;
 
-/// With the log compacted, replacing nodes of 3.5.1 with nodes of 3.6.16 loses the quorum: the
-/// second new node takes a member for a learner, and no third can be added (etcd-io/etcd#19557;
-/// seen in every run of etcd alone).
+/// If the log has been compacted, replacing nodes that run 3.5.1 with nodes that run 3.6.16 loses
+/// the quorum: the second new node mistakes a member for a learner, and no third node can be added
+/// (etcd-io/etcd#19557; seen in every run of etcd alone).
 fn steps() -> Result<()> {
     let mut bed = Bed::compacting(FIRST, 3, 100)?;
     boot_all(&mut bed.hosts)?;
@@ -168,7 +168,7 @@ fn steps() -> Result<()> {
     Ok(())
 }
 
-/// Other programs are installed on a node that keeps its data.
+/// Different programs are installed on a node that keeps its data.
 fn data() -> Result<()> {
     let mut bed = Bed::with_etcd(FIRST, 3)?;
     boot_all(&mut bed.hosts)?;

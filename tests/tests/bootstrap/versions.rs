@@ -1,9 +1,9 @@
 //! A full life cycle with each version of etcd: first boot, writes, a lost disk, rebuild, reboot,
 //! snapshot, restore, leave. The hosts' kernel lacks every call newer than 3.10 except the one that
-//! firstboot needs, even those that 7.9 has (see [`tests::kernel`]).
+//! firstboot needs, even the newer calls that 7.9 has (see [`tests::kernel`]).
 //!
-//! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` also runs all other tests with
-//! another version.
+//! `ETCD_VERSION=3.6.16 cargo test --test bootstrap --test crash` also runs all other tests with a
+//! different version.
 
 use std::{fs, thread};
 
@@ -50,7 +50,7 @@ fn path(version: &str) -> Result<()> {
             seen.iter().all(|member| member.version == version),
             "not {version}: {seen:?}"
         );
-        // etcd only warns of a setting that it does not know.
+        // etcd only warns about a setting that it does not know.
         let unknown = host.journal("etcd")?;
         let unknown: Vec<&str> = unknown
             .lines()
@@ -93,7 +93,7 @@ fn path(version: &str) -> Result<()> {
     left(&bed.hosts)
 }
 
-/// Takes a snapshot, from which first a throw-away etcd starts and then all members.
+/// Takes a snapshot. First a throw-away etcd starts from it, and then all members.
 fn restored(hosts: &[Host]) -> Result<()> {
     const SNAPSHOT: &str = "/root/life.db";
     etcdctl(&hosts[0], "put life before")?;
@@ -124,7 +124,7 @@ fn restored(hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Makes the last member leave; the others continue.
+/// Makes the last member leave; the others keep running.
 fn left(hosts: &[Host]) -> Result<()> {
     hosts[2].check(&["firstboot", "leave"])?;
     ensure!(

@@ -1,5 +1,5 @@
 //! A waiting node names the members it waits for, and nothing that happens meanwhile splits the
-//! cluster into two.
+//! cluster in two.
 
 use std::io::{Read as _, Write as _};
 use std::thread::sleep;
@@ -35,7 +35,7 @@ fn third_is_late() -> Result<()> {
     wait_said(&bed.hosts[0], &[&lonely[..], &["etcd-2 is empty"]].concat())?;
     wait_said(&bed.hosts[1], &[&lonely[..], &["etcd-1 is empty"]].concat())?;
 
-    // The network is cut between the two, and healed.
+    // The network between the two is cut and then healed.
     bed.provisioning.network.drop_between("etcd-1", "etcd-2")?;
     wait_said(
         &bed.hosts[0],
@@ -51,7 +51,7 @@ fn third_is_late() -> Result<()> {
     names_a_stranger(&bed)?;
     wait_said(&bed.hosts[0], &["etcd-3 has not answered since"])?;
 
-    // The first gets a new disk.
+    // The first node gets a new disk.
     bed.hosts[0].cut_power()?;
     bed.replace_disk(0)?;
     bed.hosts[0].boot()?;
@@ -80,7 +80,7 @@ fn third_is_late() -> Result<()> {
     far_away(&bed)
 }
 
-/// firstboot names another program that answers on a member's peer port.
+/// If a different program answers on a member's peer port, firstboot reports this.
 fn names_a_stranger(bed: &Bed) -> Result<()> {
     let socket = bed.hosts[2].link().namespace.listen("10.101.15.103:2380")?;
     let stranger = std::thread::spawn(move || {
@@ -110,7 +110,7 @@ fn names_a_stranger(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// A member is farther away than the recipe's heartbeat allows: `firstboot status` says what to
+/// If a member is farther away than the recipe's heartbeat allows, `firstboot status` tells what to
 /// set.
 fn far_away(bed: &Bed) -> Result<()> {
     let network = &bed.provisioning.network;
@@ -144,7 +144,7 @@ fn far_away(bed: &Bed) -> Result<()> {
     )
 }
 
-/// Checks the cost of waiting, over everything that happened to the node so far.
+/// Checks what waiting has cost the node, over everything that has happened to it so far.
 fn frugal(host: &Host) -> Result<()> {
     let pid = host.check(&[
         "systemctl",
@@ -173,8 +173,8 @@ fn frugal(host: &Host) -> Result<()> {
 
 fn plug_pulled() -> Result<()> {
     let mut bed = Bed::new(3)?;
-    // The times range from before firstboot starts to after etcd has its data: a host is up in one
-    // second, and agrees in another.
+    // The times range from before firstboot starts to after etcd has its data: a host takes one
+    // second to come up, and another second to agree with the others.
     for round in 0..6_u32 {
         let victim = round as usize % 3;
         for host in &mut bed.hosts {

@@ -1,4 +1,4 @@
-//! Full disks: small file systems under the output, the cache and the PKI.
+//! Full disks: small file systems that hold the output, the cache and the PKI.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A small file system, gone on drop.
+/// A small file system that is unmounted on drop.
 struct Small(PathBuf);
 
 impl Small {
@@ -68,7 +68,7 @@ impl Drop for Small {
     }
 }
 
-/// Checks that a failure names a path below the folder, and the cause.
+/// Checks that the failure message names a path below the folder, and the cause.
 fn names_the_place(ran: &Output, folder: &Path) -> Result<()> {
     says(
         ran,
@@ -77,8 +77,8 @@ fn names_the_place(ran: &Output, folder: &Path) -> Result<()> {
     )
 }
 
-/// Space for one output and part of a second one, in steps from almost nothing to almost
-/// everything.
+/// There is space for one output and part of a second one; the part grows in steps from almost
+/// nothing to almost everything.
 fn under_out() -> Result<()> {
     let workshop = Fixture::warm()?;
     let folder = workshop.path("out");
@@ -99,7 +99,7 @@ fn under_out() -> Result<()> {
             failed += 1;
             names_the_place(&ran, &folder).context(options.clone())?;
         }
-        // In either case the existing output is complete, and nothing else is left.
+        // In either case the existing output is complete, and nothing else is left behind.
         ensure!(
             snapshot(&folder)? == before,
             "{options}: the output changed, or something is left beside it"
@@ -164,7 +164,7 @@ fn under_cache() -> Result<()> {
         "only {} of the builds found their disk full",
         failed.len()
     );
-    // The download, the unpacking and the compressed cache each met the full disk.
+    // The download, the unpacking and the compressed cache have each met the full disk.
     for place in [".part", ".unpacking", "/gzip/"] {
         ensure!(
             failed.iter().any(|said| said.contains(place)),
@@ -182,10 +182,11 @@ fn under_pki() -> Result<()> {
     fs::remove_dir_all(workshop.pki())?;
     let folder = workshop.path("pki");
     let mut failed = 0;
-    // tmpfs counts its root and the temporary name of a file as well.
+    // tmpfs also counts its own root and the temporary name of a file.
     for room in 1..files + 3 {
         let small = Small::new(&folder, &format!("size=4m,nr_inodes={room}"))?;
-        // The builder would not replace an output built with the previous PKI folder.
+        // The builder would refuse to replace an output that was built with the previous PKI
+        // folder.
         fs::remove_dir_all(workshop.out())?;
         let ran = workshop.build(&[])?;
         if !ran.success() {
@@ -200,7 +201,7 @@ fn under_pki() -> Result<()> {
             .built()
             .with_context(|| format!("with room again, after there was room for {room}"))?;
         let after = snapshot(&folder)?;
-        // Existing files are kept: no key is made twice, and none is archived.
+        // Existing files are kept: no key is generated a second time, and none is archived.
         for (name, about) in &before {
             ensure!(
                 after.get(name) == Some(about),

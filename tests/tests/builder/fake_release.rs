@@ -1,5 +1,5 @@
-//! A release that stands in for etcd's: it has the same layout, with small programs that would not
-//! run.
+//! A release that stands in for etcd's own: it has the same layout, but contains small programs
+//! that would not run.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -10,25 +10,25 @@ use flate2::{Compression, GzBuilder};
 use tar::{Builder, EntryType, Header};
 use tests::etcd;
 
-/// Its version, which upstream never released: no table of known digests contains it.
+/// Its version, which upstream never released, so no table of known digests contains it.
 pub(crate) const VERSION: &str = "3.5.99";
 
-/// Its folder in a mirror.
+/// The release's folder in a mirror.
 pub(crate) const FOLDER: &str = "v3.5.99";
 
-/// The tarball's path in a mirror.
+/// The path of the tarball in a mirror.
 pub(crate) const TARBALL: &str = "v3.5.99/etcd-v3.5.99-linux-amd64.tar.gz";
 
-/// The path of its digest's list in a mirror.
+/// The path in a mirror of the list that contains its digest.
 pub(crate) const SUMS: &str = "v3.5.99/SHA256SUMS";
 
-/// The builder does not accept a program below 1 MiB as one of etcd's.
+/// The builder does not accept a program smaller than 1 MiB as one of etcd's.
 pub(crate) const SIZE: usize = (1 << 20) + 4096;
 
-/// One entry of a tarball.
+/// An entry of a tarball.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
-    /// Its path, written as it is.
+    /// Its path, which is written unchanged.
     pub(crate) path: String,
     /// Its type.
     pub(crate) kind: EntryType,
@@ -36,7 +36,7 @@ pub(crate) struct Part {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Returns the entries of a good release whose programs have this size.
+/// Returns the entries of a good release with programs of this size.
 pub(crate) fn parts(size: usize) -> Vec<Part> {
     let part = |name: &str, kind, bytes| Part {
         path: format!("etcd-v{VERSION}-linux-amd64/{name}"),
@@ -50,7 +50,7 @@ pub(crate) fn parts(size: usize) -> Vec<Part> {
     parts
 }
 
-/// The part of that name.
+/// Returns the part with this name.
 pub(crate) fn part<'a>(parts: &'a mut [Part], name: &str) -> &'a mut Part {
     let end = format!("/{name}");
     parts
@@ -59,12 +59,12 @@ pub(crate) fn part<'a>(parts: &'a mut [Part], name: &str) -> &'a mut Part {
         .expect("it was made with it")
 }
 
-/// Returns the header of a static x86-64 program with one segment, followed by noise that does not
-/// compress.
+/// Returns the header of a static x86-64 program with a single segment, followed by noise that
+/// cannot be compressed.
 pub(crate) fn program(seed: u64, size: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size);
     let length = size as u64;
-    // e_ident; ET_EXEC, EM_X86_64, version, entry, program headers, no sections; one segment,
+    // e_ident; ET_EXEC, EM_X86_64, version, entry, program headers, no sections; then one segment,
     // readable and executable.
     bytes.extend([0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend([2, 0, 62, 0, 1, 0, 0, 0]);
@@ -91,7 +91,7 @@ pub(crate) fn program(seed: u64, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// Writes the release into a mirror: its tarball, and SHA256SUMS. Returns the tarball's digest.
+/// Writes the release into a mirror: its tarball and SHA256SUMS. Returns the tarball's digest.
 pub(crate) fn write(mirror: &Path, parts: &[Part]) -> Result<String> {
     let path = mirror.join(TARBALL);
     fs::create_dir_all(mirror.join(FOLDER))
@@ -102,7 +102,7 @@ pub(crate) fn write(mirror: &Path, parts: &[Part]) -> Result<String> {
     Ok(digest)
 }
 
-/// Writes SHA256SUMS with this digest for the tarball.
+/// Writes a SHA256SUMS that has this digest for the tarball.
 pub(crate) fn sums(mirror: &Path, digest: &str) -> Result<()> {
     let path = mirror.join(SUMS);
     fs::write(&path, format!("{digest}  {}\n", etcd::file_name(VERSION)))
@@ -118,7 +118,7 @@ fn tarball(path: &Path, parts: &[Part]) -> io::Result<()> {
         header.set_mode(0o755);
         header.set_mtime(0);
         header.set_size(part.bytes.len() as u64);
-        // Not through set_path, which refuses what a builder must refuse as well.
+        // Does not use set_path, which itself refuses what a builder must refuse.
         header.as_old_mut().name[..part.path.len()].copy_from_slice(part.path.as_bytes());
         header.set_cksum();
         tar.append(&header, &part.bytes[..])?;

@@ -1,4 +1,4 @@
-//! A folder with everything that one builder needs, and helpers to check its results.
+//! A folder that contains everything one builder needs, and helpers to check the results.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,41 +15,41 @@ use tests::{programs, run};
 
 use crate::fake_release;
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than anything here takes, even on a busy machine.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A good release, made once.
+/// A good release, which is made only once.
 struct Good {
     folder: PathBuf,
     sha256: String,
 }
 
-/// Each of the folders is in a separate parent folder, so that anything left next to one of them is
-/// noticed.
+/// Each folder has a parent folder of its own, so that anything left next to the folder is noticed.
 #[derive(Debug)]
 pub(crate) struct Fixture {
     folder: PathBuf,
     firstboot: PathBuf,
-    /// The mirror, with the stand-in release in it; it can be told to misbehave.
+    /// The mirror, which contains the stand-in release and can be told to misbehave.
     pub(crate) server: FileServer,
 }
 
 impl Fixture {
-    /// Makes a workshop with a recipe and a mirror with the stand-in release; nothing is built.
+    /// Makes a workshop that has a recipe, and a mirror with the stand-in release; nothing is built
+    /// yet.
     pub(crate) fn new() -> Result<Self> {
         static GOOD: OnceLock<Good> = OnceLock::new();
         if GOOD.get().is_none() {
             let folder = run::current()?.folder("stand-in")?;
             let sha256 = fake_release::write(&folder, &fake_release::parts(fake_release::SIZE))?;
-            // Only this thread gets here: the harness runs one test after the other.
+            // No other thread gets here: the harness runs one test after the other.
             let _ = GOOD.set(Good { folder, sha256 });
         }
         let good = GOOD.get().context("it was set")?;
         Self::of(&good.sha256, |mirror| copy(&good.folder, mirror))
     }
 
-    /// Makes the same with a cache that another builder has filled, for tests that have nothing to
-    /// do with downloads.
+    /// Makes the same workshop with a cache that another builder has filled, for tests that have
+    /// nothing to do with downloads.
     pub(crate) fn warm() -> Result<Self> {
         static CACHE: OnceLock<PathBuf> = OnceLock::new();
         let workshop = Self::new()?;
@@ -66,7 +66,7 @@ impl Fixture {
         Ok(workshop)
     }
 
-    /// Makes the same with another release.
+    /// Makes the same workshop with a different release.
     pub(crate) fn with(parts: &[fake_release::Part]) -> Result<Self> {
         let made = tempfile::tempdir()?;
         let sha256 = fake_release::write(made.path(), parts)?;
@@ -90,7 +90,7 @@ impl Fixture {
         Ok(workshop)
     }
 
-    /// A path in the workshop.
+    /// Returns a path in the workshop.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -110,13 +110,13 @@ impl Fixture {
         self.path("cache/cache")
     }
 
-    /// The release's tarball in the mirror.
+    /// Returns the path of the release's tarball in the mirror.
     pub(crate) fn tarball(&self) -> PathBuf {
         self.path("mirror").join(fake_release::TARBALL)
     }
 
-    /// Writes the demo's recipe with the stand-in release pinned to a digest, and with more text at
-    /// its end.
+    /// Writes the demo's recipe with the stand-in release pinned to a digest, and with additional
+    /// text at the end.
     pub(crate) fn write_recipe(&self, sha256: &str, more: &str) -> Result<()> {
         let demo = fs::read_to_string(programs::recipe("demo"))?;
         let line = |line: &str| match line.split_once(" = ") {
@@ -129,7 +129,7 @@ impl Fixture {
         fs::write(self.path("recipe.toml"), text + more).context("cannot write the recipe")
     }
 
-    /// Returns the command `builder build` with this workshop's folders; the caller may add
+    /// Returns the command `builder build` for this workshop's folders; the caller may add
     /// arguments.
     pub(crate) fn command(&self) -> Result<Command> {
         let mut command = Command::new(programs::builder()?);
@@ -156,8 +156,8 @@ impl Fixture {
         self.build(&[])?.ok().map(drop)
     }
 
-    /// Runs a build that must fail with code 1, print these words, and leave nothing in place of
-    /// the output.
+    /// Runs a build that must fail with code 1, print these words, and leave nothing in the place
+    /// of the output.
     pub(crate) fn refused(&self, more: &[&str], words: &[&str]) -> Result<Output> {
         let ran = self.build(more)?;
         says(&ran, 1, words)?;
@@ -169,7 +169,7 @@ impl Fixture {
         Ok(ran)
     }
 
-    /// Starts a build and does not wait for it.
+    /// Starts a build without waiting for it.
     pub(crate) fn start(&self, more: &[&str]) -> Result<Child> {
         let mut command = self.command()?;
         command
@@ -187,12 +187,12 @@ impl Drop for Fixture {
     }
 }
 
-/// Runs `builder` with commands other than `build`.
+/// Runs a `builder` command other than `build`.
 pub(crate) fn builder(words: &[&str], folder: &Path) -> Result<Output> {
     process::run(Command::new(programs::builder()?).args(words).arg(folder))
 }
 
-/// Checks a program's exit code, and that it printed all of these words.
+/// Checks a program's exit code, and checks that it printed all of these words.
 pub(crate) fn says(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     ensure!(
         ran.code() == code,
@@ -216,7 +216,7 @@ pub(crate) fn says(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the names in a folder, sorted; none if the folder does not exist.
+/// Returns the sorted names in a folder; returns none if the folder does not exist.
 pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
     if !folder.exists() {
         return Ok(Vec::new());
@@ -231,17 +231,17 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Returns whether the name has this extension.
+/// Returns whether a file name has this extension.
 pub(crate) fn is_a(name: &str, extension: &str) -> bool {
     Path::new(name)
         .extension()
         .is_some_and(|found| found == extension)
 }
 
-/// Everything below a folder by path: the mode, and a file's content.
+/// Everything below a folder: for each path the mode and, for a file, its content.
 pub(crate) type Snapshot = BTreeMap<String, (u32, Option<Vec<u8>>)>;
 
-/// Returns everything below a folder.
+/// Returns a snapshot of everything below a folder.
 pub(crate) fn snapshot(folder: &Path) -> Result<Snapshot> {
     let mut out = BTreeMap::new();
     let mut todo = vec![folder.to_path_buf()];
@@ -265,7 +265,7 @@ pub(crate) fn snapshot(folder: &Path) -> Result<Snapshot> {
     Ok(out)
 }
 
-/// Copies a folder and everything in it, including modes.
+/// Copies a folder and everything in it, including the modes.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let words = [
         Path::new("-a"),
@@ -276,7 +276,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     process::run(Command::new("cp").args(words))?.ok().map(drop)
 }
 
-/// Waits until a condition is true.
+/// Waits until a condition holds.
 pub(crate) fn wait_for(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
     let end = Instant::now() + WAIT_TIMEOUT;
     while !is()? {
@@ -286,7 +286,7 @@ pub(crate) fn wait_for(what: &str, mut is: impl FnMut() -> Result<bool>) -> Resu
     Ok(())
 }
 
-/// Flips the bits of one byte.
+/// Inverts all bits of one byte.
 pub(crate) fn flip(path: &Path, at: usize) -> Result<()> {
     let mut bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     *bytes

@@ -1,8 +1,8 @@
-//! The builder from the outside: runs the real program as an operator does, with good and bad
-//! input.
+//! The builder from the outside: the real program is run as an operator would run it, with good and
+//! bad input.
 //!
-//! Most tests use a release made for tests (see `fake_release`): its programs are small and never run.
-//! Upstream's real release is built once, in `reproducible`.
+//! Most tests use a release made for tests (see `fake_release`), whose programs are small and never
+//! run. Upstream's real release is built into an image only once, in `reproducible`.
 
 mod diff;
 mod disk_full;

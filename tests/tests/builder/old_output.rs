@@ -1,4 +1,4 @@
-//! A good output stays unchanged, byte for byte, whatever happens to the next build.
+//! A good output stays unchanged, byte for byte, whatever happens during the next build.
 
 use std::io::Read as _;
 use std::process::Child;
@@ -56,8 +56,8 @@ fn failed() -> Result<()> {
     Ok(())
 }
 
-/// Sends the signal, and returns the exit code (128 plus the signal's number if the program died of
-/// it) and the output.
+/// Sends the signal, and returns the exit code (128 plus the signal's number if the signal killed
+/// the program) and the output.
 fn end(mut child: Child, signal: Signal) -> Result<(i32, String)> {
     use std::os::unix::process::ExitStatusExt as _;
     kill(Pid::from_raw(i32::try_from(child.id())?), signal)
@@ -101,7 +101,7 @@ fn interrupted_download() -> Result<()> {
         );
         workshop.server.heal(TARBALL);
     }
-    // The next build reuses the part that was downloaded.
+    // The next build reuses the part that has already been downloaded.
     workshop.built()?;
     let last = workshop
         .server
@@ -117,7 +117,7 @@ fn interrupted_download() -> Result<()> {
     Ok(())
 }
 
-/// The size of the incomplete download.
+/// Returns the size of the incomplete download.
 fn part(workshop: &Fixture) -> Result<Option<u64>> {
     let folder = workshop.cache().join("releases");
     let name = names(&folder)?.into_iter().find(|name| is_a(name, "part"));
@@ -126,10 +126,11 @@ fn part(workshop: &Fixture) -> Result<Option<u64>> {
         .map(|about| about.len()))
 }
 
-/// Large enough that packing takes some time on any machine.
+/// Large enough for packing to take some time on any machine.
 const LARGE: usize = 4 << 20;
 
-/// Makes a workshop whose next build takes long to pack, with the output of a fast build in it.
+/// Makes a workshop that contains the output of a fast build, and whose next build takes a long
+/// time to pack.
 fn about_to_pack() -> Result<Fixture> {
     let workshop = Fixture::with(&fake_release::parts(LARGE))?;
     let small = Fixture::new()?;
@@ -191,7 +192,7 @@ fn killed() -> Result<()> {
         left.len() == 2 && left[0].starts_with(".out.new-"),
         "nothing is left to be cleared up: {left:?}"
     );
-    // A build clears up at its start (this one is fast); it would do so even if it failed
+    // A build cleans up when it starts (this one is fast); it would do so even if it failed
     // afterwards.
     let small = Fixture::new()?;
     let recipe = small.path("recipe.toml");

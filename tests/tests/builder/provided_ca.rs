@@ -31,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Pins in the recipe the release that the mirror has.
+/// Pins the release on the mirror in the recipe.
 fn pinned(workshop: &Fixture, more: &str) -> Result<()> {
     workshop.write_recipe(&etcd::sha256(&workshop.tarball())?, more)
 }
@@ -42,7 +42,7 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
 }
 
 fn authority() -> Result<()> {
-    // Another cluster's CA is as valid as any other.
+    // A different cluster's CA is as valid as any other.
     let other = Fixture::warm()?;
     other.built()?;
     let workshop = Fixture::warm()?;
@@ -51,7 +51,7 @@ fn authority() -> Result<()> {
         &workshop,
         "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n",
     )?;
-    // `check` also opens the files, and a refused build leaves no folder behind.
+    // `check` also opens these files, and a build that is refused leaves no folder behind.
     let refused = |words: &[&str]| -> Result<()> {
         let words = [&["recipe.toml:"], words].concat();
         says(
@@ -64,9 +64,9 @@ fn authority() -> Result<()> {
         ensure!(left.iter().all(Vec::is_empty), "left behind: {left:?}");
         Ok(())
     };
-    refused(&["our-ca.crt", "is not there", "put it there, in PEM"])?;
+    refused(&["our-ca.crt", "is missing", "put it there, in PEM"])?;
     copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
-    refused(&["our-ca.key", "is not there", ":36:10"])?;
+    refused(&["our-ca.key", "is missing", ":36:10"])?;
     copy(&other.pki().join("ca.key"), &key, 0o644)?;
     refused(&["our-ca.key", "its mode is 0644", "chmod 600"])?;
     copy(&other.pki().join("nodes/etcd-1/peer.key"), &key, 0o600)?;
@@ -94,7 +94,7 @@ fn authority() -> Result<()> {
     Ok(())
 }
 
-/// A PKI folder with a CA of its own refuses a provided one.
+/// A PKI folder that has its own CA refuses a provided one.
 fn keeps_its_own_ca(workshop: &Fixture, other: &Fixture) -> Result<()> {
     let own = snapshot(&other.pki())?;
     for name in ["our-ca.crt", "our-ca.key"] {
@@ -129,7 +129,7 @@ fn ready() -> Result<()> {
     );
     ensure!(snapshot(&workshop.out().join("nodes"))? == nodes);
 
-    // A certificate that does not fit its node is refused by name, and so is a missing one.
+    // If a certificate does not fit its node, or is missing, the builder refuses and names it.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
     fs::write(
         workshop.path("recipe.toml"),
@@ -189,8 +189,8 @@ fn names_bad_certificates(workshop: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// The record of installations begins with the first build, whatever the operator has put into the
-/// PKI folder before.
+/// The record of installations starts with the first build, whatever the operator has put into the
+/// PKI folder beforehand.
 fn first() -> Result<()> {
     let other = Fixture::warm()?;
     other.built()?;
@@ -271,8 +271,8 @@ fn lost() -> Result<()> {
     Ok(())
 }
 
-/// A client certificate of one cluster would have root's rights in the other. The output of one
-/// cluster must not be overwritten by the other either.
+/// A client certificate of one cluster would have root's rights in the other. Nor must the output
+/// of one cluster be overwritten by the other.
 fn two_clusters() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
@@ -331,13 +331,13 @@ fn two_clusters() -> Result<()> {
     process::run(own()?.arg("--replace"))?.ok()?;
     ensure!(names(&workshop.out().join("nodes"))? == ["prod-1", "prod-2", "prod-3"]);
     ensure!(snapshot(&workshop.pki())? == before[0]);
-    // The operator has to say it only once.
+    // The operator has to give the option only once.
     process::run(&mut own()?)?.ok()?;
 
     is_assigned(&workshop, &moved)
 }
 
-/// A cluster that gets other addresses keeps its PKI by the operator's order.
+/// At the operator's order, a cluster that gets different addresses keeps its PKI.
 fn is_assigned(workshop: &Fixture, moved: &str) -> Result<()> {
     fs::write(workshop.path("recipe.toml"), moved)?;
     let recipe = workshop.path("recipe.toml").display().to_string();

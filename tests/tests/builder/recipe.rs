@@ -1,4 +1,4 @@
-//! The builder's messages about a recipe with a mistake.
+//! The builder's messages about mistakes in a recipe.
 
 mod no_file;
 
@@ -33,7 +33,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// For the guide's recipe: the original text, its replacement, the position, and the message.
+/// Mistakes in the guide's recipe: the original text, its replacement, the position, and the
+/// message.
 const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
     (
         "domain",
@@ -144,7 +145,7 @@ const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
     ("[network]", "[network", "19:9", &["this is not TOML"]),
 ];
 
-/// A public key, made by `ssh-keygen` 9.2.
+/// A public key made with `ssh-keygen` 9.2.
 const PUBLIC: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG9B4rFIiw+jpESNIw+TajrS8TLG4p+A6N0NGinRRdn1";
 
@@ -171,7 +172,7 @@ fn each_kind() -> Result<()> {
         says(&ran, 3, words)
             .and_then(|()| says(&ran, 3, &[&place, "nothing was built"]))
             .context(to)?;
-        // The line itself, and a caret below it.
+        // The line itself, with a caret below it.
         let lines: Vec<&str> = ran.stderr.lines().collect();
         let caret = lines
             .iter()

@@ -60,8 +60,7 @@ fn damaged() -> Result<()> {
         )?;
         workshop.server.heal(TARBALL);
     }
-    // The file on the mirror is itself truncated: its announced length is right, its digest is
-    // wrong.
+    // The mirror's own file is truncated: the announced length is right, but the digest is wrong.
     let bytes = fs::read(workshop.tarball())?;
     fs::write(workshop.tarball(), &bytes[..bytes.len() / 2])?;
     workshop.refused(&[], &["wrong digest"])?;
@@ -69,7 +68,7 @@ fn damaged() -> Result<()> {
         names(&workshop.path("pki"))?.is_empty(),
         "keys were made for a build that could not be"
     );
-    // The tarball is good again, and leftovers of the bad ones do no harm.
+    // The tarball is good again, and what is left of the bad ones does no harm.
     fs::write(workshop.tarball(), bytes)?;
     workshop.built()
 }
@@ -90,8 +89,8 @@ fn sums_disagree() -> Result<()> {
         "the tarball was fetched all the same"
     );
 
-    // A version in the builder's own table, with another digest in the recipe: the builder makes no
-    // network request.
+    // The builder's own table contains the version, and the recipe has a different digest for it:
+    // the builder makes no network request.
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?.replace("3.5.99", "3.6.14");
     fs::write(workshop.path("recipe.toml"), recipe)?;
     let before = workshop.server.requests().len();
@@ -121,7 +120,7 @@ fn resumed() -> Result<()> {
         .map(|request| request.header("range"))
         .collect();
     ensure!(ranges == [None, Some("bytes=1000000-")], "{ranges:?}");
-    // The next build makes no request.
+    // The next build makes no requests.
     let before = workshop.server.requests().len();
     says(&workshop.build(&[])?, 0, &["release: from the cache"])?;
     ensure!(workshop.server.requests().len() == before);
@@ -156,7 +155,7 @@ fn next() -> Result<()> {
     workshop.server.fault(TARBALL, Fault::StatusTimes(500, 1));
     says(&workshop.build(&[])?, 0, &["HTTP status 500; trying again"])?;
     ensure!(workshop.server.requests_for(TARBALL).len() == 2);
-    // A mirror without SHA256SUMS is reported, but does not stop the build.
+    // A mirror without SHA256SUMS is reported, but the build does not fail.
     let workshop = Fixture::new()?;
     workshop.server.fault(SUMS, Fault::Status(404));
     says(
@@ -168,7 +167,7 @@ fn next() -> Result<()> {
 
 fn no_network() -> Result<()> {
     let workshop = Fixture::new()?;
-    // A port that was free a moment ago: nothing listens there.
+    // A port that was free a moment ago, so nothing listens on it.
     let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let url = format!("http://{nobody}/");
     let words = [
@@ -231,7 +230,7 @@ fn by_hand() -> Result<()> {
         &["/no/such.tar.gz", "No such file"],
     )?;
     fs::copy(workshop.tarball(), &file)?;
-    // A SHA256SUMS next to it is checked.
+    // If there is a SHA256SUMS next to the tarball, it is checked.
     let sums = workshop.path("SHA256SUMS");
     fs::write(
         &sums,
@@ -264,7 +263,8 @@ fn damaged_cache() -> Result<()> {
         .iter()
         .find(|name| name.len() == 64)
         .context("nothing is unpacked in the cache")?;
-    // The compressed form, the program, the tarball, each alone and then all of them at once.
+    // Damages the compressed form, the program and the tarball: first each alone, and then all of
+    // them at once.
     let shelf = workshop.cache().join("gzip");
     let programs = releases.join(digest);
     let damage = |what: &str| -> Result<()> {
@@ -293,7 +293,8 @@ fn damaged_cache() -> Result<()> {
         "gzip program tarball",
     ] {
         damage(what)?;
-        // What the damage makes unusable is downloaded or made again, by this build or by the next.
+        // Whatever the damage makes unusable is downloaded or made again, by this build or the next
+        // one.
         let first = workshop.build(&[])?;
         ensure!(first.success() || first.code() == 1, "{what}: {first:#?}");
         workshop
@@ -304,7 +305,7 @@ fn damaged_cache() -> Result<()> {
             "{what}: another image came of it"
         );
     }
-    // The cache has repaired itself; it is not that each build downloads again.
+    // The cache has repaired itself: later builds do not download again.
     let before = workshop.server.requests_for(TARBALL).len();
     workshop.built()?;
     ensure!(workshop.server.requests_for(TARBALL).len() == before);

@@ -1,4 +1,5 @@
-//! The same recipe makes the same image: from another folder, under another umask, on another day.
+//! The same recipe produces the same image in a different folder, under a different umask, on a
+//! different day.
 
 use std::fs;
 use std::process::Command;
@@ -25,7 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Runs a command under this umask, in a folder, in another time zone and language.
+/// Runs a command under this umask in a folder, with a different time zone and language.
 fn elsewhere(command: &Command, umask: &str, folder: &std::path::Path) -> Result<Output> {
     let mut shell = Command::new("sh");
     shell
@@ -38,7 +39,7 @@ fn elsewhere(command: &Command, umask: &str, folder: &std::path::Path) -> Result
     process::run(&mut shell)
 }
 
-/// The demo's recipe with upstream's etcd and the real firstboot: what an operator builds.
+/// The demo's recipe with upstream's etcd and the real firstboot, as an operator would build it.
 fn upstream() -> Result<()> {
     etcd::release("3.5.1")?;
     let server = FileServer::on_loopback(&etcd::mirror())?;
@@ -48,7 +49,7 @@ fn upstream() -> Result<()> {
         fs::create_dir(&own)?;
         fs::copy(programs::recipe("demo"), own.join("demo.toml"))?;
         let mut command = Command::new(programs::builder()?);
-        // The paths are relative, so that only the folder differs.
+        // The paths are relative, so that the folder is the only difference.
         command.args([
             "build",
             "demo.toml",
@@ -83,8 +84,8 @@ fn upstream() -> Result<()> {
         "more than SHA256SUMS and tarball was asked for"
     );
 
-    // Modes are compared as well: the web server of an operator with umask 077 must be able to read
-    // an image.
+    // Modes are compared as well: an operator's web server must be able to read an image even if
+    // the operator's umask is 077.
     for part in ["image", "nodes"] {
         let [one, two] =
             ["one", "two"].map(|name| snapshot(&folder.join(name).join("out").join(part)));

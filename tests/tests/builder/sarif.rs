@@ -1,5 +1,5 @@
-//! SARIF as others read it: checks every finding of the corpus against OASIS's own schema, and in
-//! another vendor's tool.
+//! SARIF as other programs read it: every finding of the corpus is checked against OASIS's own
+//! schema, and with another vendor's tool.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 const TOOLS: [&str; 2] = ["sarif-tools==3.0.5", "jsonschema==4.25.1"];
-/// A crate that contains the schema; it is downloaded for that, and not compiled.
+/// A crate that contains the schema; it is downloaded only for the schema, and not compiled.
 const CARRIER: &str = "[package]\nname = \"carrier\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[lib]\npath = \"lib.rs\"\n\
                        [dependencies]\nserde-sarif = { version = \"=0.8.0\", default-features = false }\n[workspace]\n";
 
-/// What others see in a log.
+/// What the other programs see in a log.
 #[derive(Debug, Deserialize)]
 struct Seen {
     wrong: Vec<String>,
@@ -36,7 +36,7 @@ struct Seen {
     placed: usize,
 }
 
-/// Returns the folder of the programs, with the schema next to them as `schema.json`.
+/// Returns the folder that contains the programs, and next to them the schema as `schema.json`.
 fn tools() -> Result<PathBuf> {
     cache::entry("sarif-tools-3.0.5", |folder| {
         let mut pip = Command::new("pip");
@@ -79,7 +79,7 @@ fn tools() -> Result<PathBuf> {
     })
 }
 
-/// Writes the corpus below `folder`, each file separately.
+/// Writes every file of the corpus separately below `folder`.
 fn corpus(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for kind in fs::read_dir(cache::workspace().join("builder/src/check/corpus"))? {
@@ -104,7 +104,7 @@ fn corpus(folder: &Path) -> Result<Vec<PathBuf>> {
                     .next()
                     .unwrap_or_default()
                     .trim_start_matches('/');
-                // A name with characters that a URI must escape.
+                // A name with characters that must be escaped in a URI.
                 let name = format!("{} é{number}", input.with_extension("").display());
                 let path = folder.join(name.trim_start_matches('/')).join(place);
                 fs::create_dir_all(path.parent().unwrap_or(folder))?;
@@ -130,11 +130,12 @@ fn read_by_others() -> Result<()> {
     let tools = tools()?;
     let folder = tempfile::tempdir()?;
     let (mut logs, mut results) = (Vec::new(), 0);
-    // Each is checked separately: together they would cause different findings for the same file.
+    // Each file is checked separately: together they would produce different findings for the same
+    // file.
     for path in corpus(folder.path())? {
         let ran =
             programs::run_builder(&["check", "--format", "sarif", &path.display().to_string()])?;
-        // A finding without a location has no kind, and does not matter here.
+        // A finding without a location has no kind, and is of no interest here.
         if let Ok(log) = serde_json::from_str::<Value>(&ran.stdout) {
             results += log["runs"][0]["results"].as_array().map_or(0, Vec::len);
             logs.push(log);
@@ -173,7 +174,7 @@ fn read_by_others() -> Result<()> {
         summary.contains(&format!("error: {}", seen.errors)),
         "{summary}"
     );
-    // A schema that accepts everything would prove nothing.
+    // The check would prove nothing if the schema accepted everything.
     whole["runs"][0]["results"][0]["level"] = "wrong".into();
     fs::write(&path, whole.to_string())?;
     let wrong = self::seen(&tools, &path)?.wrong;

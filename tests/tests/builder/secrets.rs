@@ -1,4 +1,4 @@
-//! What must stay secret, and what must not be secret.
+//! What must stay secret, and what must not.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The whole tar stream of an overlay.
+/// Returns the whole tar stream of an overlay.
 pub(crate) fn unpacked(overlay: &Path) -> Result<Vec<u8>> {
     let mut tar = Vec::new();
     MultiGzDecoder::new(File::open(overlay)?)
@@ -36,8 +36,8 @@ fn has(text: &[u8], needle: &str) -> bool {
 fn no_secret() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
-    // The first line of each key's base64 is already unique: the fixed head of PKCS #8 takes only
-    // 36 characters of it.
+    // The first line of each key's base64 is already unique, since the fixed head of PKCS #8 takes
+    // up only 36 of its characters.
     let keys: Vec<PathBuf> = snapshot(&workshop.pki())?
         .into_keys()
         .filter(|name| is_a(name, "key"))
@@ -56,7 +56,7 @@ fn no_secret() -> Result<()> {
             .context("an empty key")?;
         needles.push(line.to_owned());
     }
-    // The programs are noise and slow to search; they contain no text.
+    // The programs consist of noise, which takes long to search and contains no text.
     let image = workshop.out().join("image");
     let mut texts = vec![(
         "the unpacked overlay".to_owned(),
@@ -87,7 +87,7 @@ fn no_secret() -> Result<()> {
     Ok(())
 }
 
-/// Returns a tar stream without the programs' noise: only blocks that can be text.
+/// Returns a tar stream without the programs' noise, that is, only the blocks that can be text.
 fn text_of(tar: &[u8]) -> Vec<u8> {
     tar.chunks(512)
         .filter(|block| block.iter().all(u8::is_ascii))

@@ -1,5 +1,5 @@
 //! Files that a user supplies are checked before any download, and packed unchanged; single files
-//! are checked by their kind.
+//! are checked according to their kind.
 
 use std::fs;
 
@@ -105,15 +105,15 @@ fn wrong() -> Result<()> {
         "it went on"
     );
 
-    // Disabled, because no preset enables it.
+    // The service is disabled, because no preset enables it.
     fs::write(workshop.path("files/own.service"), UNIT)?;
     fs::write(workshop.path("files/own.preset"), "# nothing\n")?;
     says(&workshop.build(&[])?, 3, &["no preset enables own.service"])?;
     fs::write(workshop.path("files/own.preset"), "enable own.service\n")?;
     workshop.built()?;
 
-    // A script that no shell can parse; a file that would replace one of the image's own; a link
-    // out of the folder.
+    // A script that no shell can parse, a file that would replace one of the image's own, and a
+    // link that leads out of the folder.
     fs::write(workshop.path("files/motd.sh"), "if true; do\n")?;
     says(
         &workshop.build(&[])?,

@@ -53,7 +53,8 @@ fn good(workshop: &Fixture) -> Result<()> {
     )
 }
 
-/// Verifies an output that differs: checks the exit code, and a line that starts with the name.
+/// Verifies an output that has been changed: checks the exit code, and that a line starts with the
+/// name.
 fn differs(workshop: &Fixture, name: &str) -> Result<()> {
     let ran = verify(workshop)?;
     says(&ran, 4, &["NOT verified", "is not what was built"]).with_context(|| name.to_owned())?;
@@ -78,7 +79,7 @@ fn files() -> Result<()> {
         }
         fs::write(&path, &bytes[..bytes.len() - 1])?;
         differs(&workshop, &name)?;
-        // Without its manifest a folder is not an image, which gives another answer.
+        // A folder without its manifest is not an image, so the answer is different.
         fs::remove_file(&path)?;
         if name == "manifest.json" {
             says(
@@ -87,8 +88,8 @@ fn files() -> Result<()> {
                 &["no image/manifest.json", "builder build --out"],
             )?;
         } else {
-            // An image without a signature may be from an earlier build; the list of digests shows
-            // that it is not.
+            // An unsigned image may come from an earlier build; the list of digests shows that this
+            // one does not.
             differs(&workshop, &name)?;
         }
         fs::write(&path, &bytes)?;
@@ -99,7 +100,7 @@ fn files() -> Result<()> {
     symlink("centos7.ks", image.join("ks"))?;
     differs(&workshop, "ks")?;
     fs::remove_file(image.join("ks"))?;
-    // If several files differ, all are named.
+    // If several files differ, the report names all of them.
     for name in ["centos7.ks", "overlay.tar.gz"] {
         flip(&image.join(name), 20)?;
     }
@@ -124,7 +125,7 @@ fn pack(image: &Path, tar: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the positions of an entry's header and content in a tar stream.
+/// Returns the positions of an entry's header and of its content in a tar stream.
 fn entry(tar: &[u8], path: &str) -> Result<(usize, usize)> {
     let mut archive = tar::Archive::new(tar);
     for entry in archive.entries()? {
@@ -149,7 +150,7 @@ fn overlay() -> Result<()> {
         pack(&image, &changed)?;
         differs(&workshop, &format!("overlay.tar.gz: {path}"))?;
     }
-    // Another mode and another owner, with the header's checksum corrected.
+    // A different mode and a different owner, with the header's checksum corrected.
     for (place, what) in [(100, "its mode differs"), (108, "its owner differs")] {
         let mut changed = tar.clone();
         let (header, _) = entry(&tar, "etc/fstab")?;
@@ -162,7 +163,7 @@ fn overlay() -> Result<()> {
         differs(&workshop, "overlay.tar.gz: etc/fstab")?;
         says(&verify(&workshop)?, 4, &[what])?;
     }
-    // An entry that tar would unpack elsewhere, and a stream that is cut short.
+    // An entry that tar would unpack elsewhere, and a stream that is truncated.
     let mut changed = tar.clone();
     let (header, _) = entry(&tar, "etc/fstab")?;
     changed[header..header + 9].copy_from_slice(b"../etc/fs");
@@ -194,7 +195,7 @@ fn signature() -> Result<()> {
         0,
         &["good, by the given key"],
     )?;
-    // The image is as it was built: the report does not say that a file of it differs.
+    // The image is as it was built, so the report does not claim that any of its files differ.
     let ran = with_key(&workshop, &other.pki().join("signing.pub"))?;
     says(
         &ran,
@@ -225,7 +226,7 @@ fn signature() -> Result<()> {
     needs_the_key(&workshop)
 }
 
-/// An image that is changed with every digest of it cannot be signed without the key.
+/// An image that was changed together with all its digests cannot be signed without the key.
 fn needs_the_key(workshop: &Fixture) -> Result<()> {
     let image = workshop.out().join("image");
     let replace = |name: &str, from: &str, to: &str| -> Result<()> {
@@ -278,7 +279,7 @@ fn nodes() -> Result<()> {
         fs::write(&path, &bytes)?;
         good(&workshop)?;
     }
-    // A document in another node's folder.
+    // A document that lies in a different node's folder.
     fs::copy(
         workshop.out().join("nodes/etcd-1/node.json"),
         node.join("node.json"),
@@ -338,8 +339,8 @@ fn pki() -> Result<()> {
     next_build_renews(&workshop, &cert, &key)
 }
 
-/// The next build replaces an expired certificate and keeps the old one. A key that others can read
-/// stops a build.
+/// The next build replaces an expired certificate and keeps the old one. If others can read a key,
+/// the build stops.
 fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> {
     let pki = workshop.pki();
     fs::write(cert, include_str!("expired.crt"))?;
@@ -369,7 +370,7 @@ fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> 
     )
 }
 
-/// As with `builder verify | head -1`: the reader is gone before the whole report is written.
+/// As with `builder verify | head -1`: the reader exits before the whole report has been written.
 fn reader_gone() -> Result<()> {
     let workshop = built()?;
     flip(&workshop.out().join("image/centos7.ks"), 9)?;

@@ -1,4 +1,4 @@
-//! Documents whose certificates do not match the machine or each other.
+//! Documents whose certificates do not match the machine, or do not match each other.
 
 use std::fs;
 
@@ -78,8 +78,7 @@ fn put(document: &mut Value, place: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Issues a certificate of the cluster's own CA, valid for these names until the first of January
-/// of a year.
+/// Issues a certificate from the cluster's own CA, valid for these names until 1 January of a year.
 fn issue(ca: &str, ca_key: &str, names: &[&str], until: i32) -> Result<(String, String)> {
     use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
     let issuer = Issuer::from_ca_cert_pem(ca, KeyPair::from_pem(ca_key)?)?;

@@ -1,5 +1,5 @@
-//! A node that gets its identity from the metadata service of its cloud, including every way in
-//! which such a service can refuse.
+//! A node that gets its identity from its cloud's metadata service, including every way in which
+//! such a service can refuse.
 
 use std::fs;
 use std::io::Write as _;
@@ -38,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Sets the files of /sys and /proc that firstboot.service sees: this machine has no firmware of
+/// Writes the files of /sys and /proc that firstboot.service sees: this machine has no firmware of
 /// that kind.
 fn shows(host: &Host, over: &str, files: &[(&str, &str)]) -> Result<()> {
     for (path, content) in files {
@@ -72,8 +72,8 @@ fn user_data(ours: &Provisioning, node: &str) -> Result<Vec<u8>> {
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Runs `explain --sources --json`; returns the outcome of a source, what it saw, and the location
-/// that was used.
+/// Runs `explain --sources --json`. Returns a source's outcome, what the source saw, and the
+/// location that was used.
 fn explained(host: &Host, source: &str) -> Result<(String, String, Option<String>)> {
     let json: serde_json::Value =
         serde_json::from_str(&host.check(&["firstboot", "explain", "--sources", "--json"])?)?;
@@ -160,7 +160,7 @@ fn ec2() -> Result<()> {
         service.requests()
     );
     service.state().is_off = false;
-    // Each token expires at once: firstboot renews it one time, and then gives up.
+    // Each token expires at once: firstboot renews it once, and then fails.
     service.state().token_life = Some(Duration::ZERO);
     refused(&mut host, "answered 401")?;
     let [new_token, instance, data] = [
@@ -175,7 +175,7 @@ fn ec2() -> Result<()> {
     );
     service.state().token_life = None;
     host.boot()?;
-    // The node is set up once it has its copy of the document.
+    // The node is set up once it has its own copy of the document.
     host.wait_for(
         "test -s /var/lib/firstboot/node.json",
         Duration::from_secs(60),
@@ -183,7 +183,7 @@ fn ec2() -> Result<()> {
     let asked = service.requests();
     ensure!(asked[5..] == [new_token, instance, data], "{asked:?}");
 
-    // A node that is set up does not need the service.
+    // A node that has been set up does not need the service any more.
     host.cut_power()?;
     host.boot()?;
     host.wait_for(
@@ -209,7 +209,7 @@ fn ec2() -> Result<()> {
 
 fn gce() -> Result<()> {
     let ours = provisioned()?;
-    // Compressed, as some tools send it.
+    // Compressed user data, as some tools send it.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(&user_data(&ours, "etcd-1")?)?;
     let service = MetadataService::start(&ours.network, Cloud::Gce, Some(gzip.finish()?))?;
@@ -231,7 +231,7 @@ fn azure() -> Result<()> {
     )?;
     service.state().failures = vec![429, 410, 404];
     let mut host = machine(&ours)?;
-    // Without the firmware and without a setting firstboot asks no service.
+    // Without the firmware and without a setting, firstboot queries no service.
     host.boot()?;
     host.wait_for(
         "journalctl -u firstboot | grep -q 'no node document for this machine'",

@@ -1,4 +1,4 @@
-//! Disks as the common tools make them: each gives the machine its identity.
+//! Disks as the usual tools make them; each disk gives the machine its identity.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Makes a FAT disk: `mkfs.vfat` with its arguments, on an image of that many KiB.
+/// Makes a FAT disk: runs `mkfs.vfat` with these arguments on an image of this many KiB.
 fn fat(image: &Path, kib: u64, arguments: &[&str], tree: &Path) -> Result<()> {
     fs::File::create(image)?.set_len(kib << 10)?;
     let path = image.to_string_lossy();
@@ -44,7 +44,7 @@ fn fat(image: &Path, kib: u64, arguments: &[&str], tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A disk of ISO 9660 by genisoimage, or by xorriso, which takes the same arguments.
+/// Makes an ISO 9660 disk with genisoimage, or with xorriso, which accepts the same arguments.
 fn iso(image: &Path, command: &[&str], tree: &Path) -> Result<()> {
     let paths = [&image.to_string_lossy(), &tree.to_string_lossy()].map(ToString::to_string);
     process::check(
@@ -54,21 +54,21 @@ fn iso(image: &Path, command: &[&str], tree: &Path) -> Result<()> {
     .map(drop)
 }
 
-/// Changes the boot sector of a FAT.
+/// Changes the boot sector of a FAT file system.
 fn boot_sector(image: &Path, change: impl FnOnce(&mut [u8])) -> Result<()> {
     let mut bytes = fs::read(image)?;
     change(&mut bytes[..512]);
     fs::write(image, bytes).context("cannot write the image")
 }
 
-/// A name, and what makes the image from a tree.
+/// A name, and the function that makes the image from a tree.
 type Maker = (
     &'static str,
     &'static str,
     Box<dyn Fn(&Path, &Path) -> Result<()>>,
 );
 
-/// Every program and way that clouds use to make such a disk.
+/// Every program, and every way of using it, with which clouds make such a disk.
 fn makers() -> Vec<Maker> {
     iso_makers().into_iter().chain(fat_makers()).collect()
 }
@@ -169,15 +169,15 @@ fn fat_makers() -> Vec<Maker> {
     makers
 }
 
-/// FATs whose boot sector is changed after they are made.
+/// FAT file systems whose boot sector is changed after they have been made.
 fn unusual_fat_makers() -> [Maker; 3] {
     let seed = "cidata";
     [
         (
             "FAT32 with few clusters",
             seed,
-            // mkfs.vfat makes FAT32 on small disks, but mcopy cannot write to them, so the disk is
-            // shrunk afterwards.
+            // mkfs.vfat can make FAT32 on small disks, but mcopy cannot write to those, so the disk
+            // is shrunk afterwards.
             Box::new(|image, tree| {
                 fat(
                     image,
@@ -214,7 +214,7 @@ fn unusual_fat_makers() -> [Maker; 3] {
     ]
 }
 
-/// Writes the image to the disk and returns the identity that firstboot finds.
+/// Writes the image to the disk, and returns the identity that firstboot finds.
 fn told_by(host: &Host, disk: &Disk, image: &Path) -> Result<String> {
     let mut bytes = fs::read(image)?;
     let size = usize::try_from(fs::metadata(disk.image())?.len())?;
@@ -271,7 +271,7 @@ fn tools() -> Result<()> {
         );
     }
 
-    // A config drive without user data is not refused, and gives its instance.
+    // A config drive without user data is not refused, and provides its instance.
     fs::remove_file(drive.join("openstack/latest/user_data"))?;
     let image = folder.path().join("image");
     iso(

@@ -1,4 +1,4 @@
-//! Data that the journal does not know stays unchanged, and etcd does not start on it.
+//! Data that is not recorded in the journal stays unchanged, and etcd does not start on it.
 
 use std::fs;
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn foreign() -> Result<()> {
     let volume = host.path(VOLUME).display().to_string();
     process::check("cp", &["-a", &volume, &kept])?;
 
-    // A new system over the old volume.
+    // A newly installed system over the old volume.
     process::check(
         "find",
         &[
@@ -63,8 +63,8 @@ fn foreign() -> Result<()> {
     };
     refuses(&mut host, "[data-unknown]")?;
 
-    // The data is moved away, as the refusal says; and then that volume comes back under the
-    // journal of the new life.
+    // The data is moved away, as the refusal advises; then that volume comes back under the journal
+    // of the node's new life.
     fs::rename(
         host.path("/var/lib/etcd/data"),
         host.path("/var/lib/etcd/moved"),
@@ -89,7 +89,7 @@ fn foreign() -> Result<()> {
     refuses(&mut host, "journal:1 is damaged")
 }
 
-/// Returns everything in etcd's data, including the inode and the time of the last change.
+/// Returns everything in etcd's data, including inodes and modification times.
 fn picture(host: &Host) -> Result<Vec<String>> {
     let data = host.path(VOLUME).join("data").display().to_string();
     let found = process::check("find", &[&data, "-printf", "%p %m %U:%G %s %i %T@\n"])?;

@@ -1,4 +1,4 @@
-//! A document that a newer one has replaced is refused, whatever its source.
+//! A document that has been replaced by a newer one is refused, whichever source it comes from.
 
 use std::fs;
 use std::process::Command;
@@ -26,8 +26,8 @@ const SEED: &str = "/var/lib/cloud/seed/nocloud/user-data";
 const FILE: &str = "/etc/firstboot/node.json";
 const SERVED: &str = "metadata/node.json";
 
-/// The metadata server still serves the node's first document after a later build has renewed its
-/// certificates.
+/// The metadata server still serves the node's first document after a later build has renewed the
+/// node's certificates.
 fn older() -> Result<()> {
     etcd::release("3.5.1")?;
     let ours = Provisioning::new()?;
@@ -45,7 +45,8 @@ fn older() -> Result<()> {
     let asked = ours.server.requests_for(SERVED).len();
     ensure!(asked == 1, "the server was asked {asked} times");
 
-    // An installation took place since the first build, so the dates, which count seconds, differ.
+    // An installation has taken place since the first build, so the two dates, which have a
+    // resolution of one second, differ.
     fs::rename(
         ours.pki().join("nodes/etcd-1"),
         ours.pki().join("nodes/set-aside"),
@@ -56,7 +57,7 @@ fn older() -> Result<()> {
     host.check(&["systemctl", "restart", "firstboot"])?;
     lives_by(&host, &new_certificate)?;
 
-    // When the new document is removed again, the node uses its own copy, and asks no server.
+    // After the new document is removed again, the node uses its own copy, and queries no server.
     host.cut_power()?;
     fs::remove_file(host.path(FILE))?;
     host.boot()?;
@@ -68,13 +69,13 @@ fn older() -> Result<()> {
 
     refuses_older(&mut host, &old, &old_certificate, &new_certificate)?;
 
-    // The remedy that the refusal names for an operator who wants the old document.
+    // The remedy that the refusal suggests to an operator who wants the old document.
     host.check(&["rm", "/var/lib/firstboot/node.json"])?;
     host.check(&["systemctl", "restart", "firstboot"])?;
     lives_by(&host, &old_certificate)
 }
 
-/// firstboot refuses an older document, names where it comes from and gives both dates.
+/// firstboot refuses an older document, names its source and gives both dates.
 fn refuses_older(
     host: &mut Host,
     old: &[u8],
@@ -112,12 +113,12 @@ fn refuses_older(
     Ok(())
 }
 
-/// The server certificate of etcd-1 in the builder's folder.
+/// Returns the server certificate of etcd-1 from the builder's folder.
 fn certificate(ours: &Provisioning) -> Result<String> {
     fs::read_to_string(ours.pki().join("nodes/etcd-1/server.crt")).context("no certificate")
 }
 
-/// Waits until it is a healthy member with this certificate.
+/// Waits until the node is a healthy member with this certificate.
 fn lives_by(host: &Host, certificate: &str) -> Result<()> {
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     host.wait_for("systemctl is-active --quiet firstboot", CONVERGENCE_TIMEOUT)?;
@@ -128,7 +129,7 @@ fn lives_by(host: &Host, certificate: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns the start of a certificate's validity, from openssl.
+/// Returns the start of a certificate's validity, as openssl prints it.
 fn valid_from(certificate: &str) -> Result<String> {
     let file = tempfile::NamedTempFile::new()?;
     fs::write(file.path(), certificate)?;

@@ -18,7 +18,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
     Requirement::Network,
     Requirement::Pip,
 ];
-/// True on a host that has adopted its identity.
+/// A command that succeeds on a host that has adopted its identity.
 pub(crate) const ACCEPTED: &str =
     "grep -q '\"event\":\"accepted\",\"name\":\"etcd-1\"' /var/lib/firstboot/journal";
 pub(crate) const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
@@ -70,8 +70,8 @@ fn whole() -> Result<()> {
     Ok(())
 }
 
-/// Checks that firstboot broke off no request to a starting etcd, which would cause a warning in
-/// etcd's log. Later warnings may come from etcdctl.
+/// Checks that firstboot broke off no request to an etcd that was starting, since that would cause
+/// a warning in etcd's log. Later warnings may be caused by etcdctl.
 fn is_left_in_peace(host: &Host) -> Result<()> {
     let log =
         host.sh("journalctl -u etcd -o cat | sed '/ready to serve client requests/q' | grep 'rejected connection'")?;
@@ -79,9 +79,9 @@ fn is_left_in_peace(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Checks that running firstboot twice more writes nothing: everything is already as it should be.
-/// Writes of etcd and of the system's own services in the meantime do not count, nor does the
-/// folder in which each run makes and removes its lock.
+/// Checks that running firstboot twice more writes nothing, since everything is already as it
+/// should be. Writes by etcd and by the system's own services in the meantime do not count, nor
+/// does the folder in which each run creates and removes its lock.
 fn runs_twice(host: &Host) -> Result<()> {
     let written =
         host.sh("touch /tmp/before && sleep 0.1 && firstboot run >/tmp/said 2>&1 && firstboot run >>/tmp/said 2>&1 &&

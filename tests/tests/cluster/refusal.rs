@@ -56,7 +56,7 @@ pub(crate) fn refusal(host: &mut Host) -> Result<(String, i32)> {
     }
 }
 
-/// Boots a host whose firstboot must refuse with this text, and cuts its power.
+/// Boots a host whose firstboot must refuse with this text, and then cuts its power.
 pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
     let (said, code) = refusal(host)?;
     ensure!(code == 3, "exit code {code}: {said}");
@@ -67,7 +67,7 @@ pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
     host.cut_power()
 }
 
-/// Gives a host another document instead of its own.
+/// Gives a host a different document instead of its own.
 pub(crate) fn give(host: &Host, document: &[u8]) -> Result<()> {
     host.write("/var/lib/cloud/seed/nocloud/user-data", document, 0o600)
 }

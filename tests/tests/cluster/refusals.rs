@@ -1,4 +1,4 @@
-//! The wrong machine gets nothing: each wrong document, seed or overlay is refused with its reason,
+//! The wrong machine gets nothing: each wrong document, seed or overlay is refused with the reason,
 //! and etcd does not start. A running member also refuses clients that have no right to connect.
 
 use std::fs;
@@ -78,7 +78,7 @@ fn documents() -> Result<()> {
     give(&host, altered.as_bytes())?;
     refused(&mut host, "it was altered after signing")?;
 
-    // Another build of the same recipe has another key.
+    // A different build of the same recipe has a different key.
     let stranger = tempfile::tempdir()?;
     let theirs = stranger.path().join("out");
     let built = tests::programs::run_builder(&[
@@ -95,7 +95,7 @@ fn documents() -> Result<()> {
     give(&host, &fs::read(theirs.join("nodes/etcd-1/user-data"))?)?;
     refused(&mut host, "and this image trusts")?;
 
-    // None of that left a trace: with its own document the machine becomes the node.
+    // None of this has left a trace: with its own document the machine becomes the node.
     give(&host, &own("etcd-1", "user-data")?)?;
     let plan = {
         host.boot()?;
@@ -114,7 +114,7 @@ fn documents() -> Result<()> {
         "{json}"
     );
 
-    // From now on it is this node; another document does not change that.
+    // From now on the machine is this node; a different document does not change that.
     host.cut_power()?;
     give(&host, &own("etcd-2", "user-data")?)?;
     refused(
@@ -133,7 +133,8 @@ fn seed_disk() -> Result<()> {
 
     fs::write(disk.device(), fs::read(&image)?)?;
     let mut garbage = fs::read(&image)?;
-    // Everything after the boot sector, which holds the label: the allocation table and the rest.
+    // Everything after the boot sector: the allocation table and the rest. The boot sector itself
+    // holds the label.
     garbage[512..].fill(0xA5);
     fs::write(disk.device(), &garbage)?;
     refused(&mut host, "is labelled cidata and has no user-data")?;
@@ -153,7 +154,7 @@ fn clone_and_altered() -> Result<()> {
 
     let journal = host.read("/var/lib/firstboot/journal")?;
     let mut clone = ours.node("etcd-2")?;
-    // The second machine with the first one's disk.
+    // A second machine with the first machine's disk.
     process::check(
         "cp",
         &[
@@ -204,8 +205,8 @@ fn strangers() -> Result<()> {
         let script = format!("curl -sS -m 5 {arguments}");
         process::run(ours.network.world().command("bash").args(["-c", &script]))
     };
-    // The bridge's own address is in the network of allowed clients; the firewall lets it through
-    // to 2379.
+    // The bridge's own address belongs to the network of allowed clients, so the firewall lets it
+    // connect to 2379.
     for port in [2379, 2380] {
         let plain = curl(&format!("http://10.101.15.101:{port}/version"))?;
         ensure!(
@@ -249,8 +250,8 @@ fn strangers() -> Result<()> {
     takes_only_peers(&ours, &hosts[1])
 }
 
-/// From a peer's machine: the firewall drops all other hosts, and etcd compares a certificate's
-/// addresses with the sender's address.
+/// Connects from a peer's machine, since the firewall drops packets from all other hosts, and etcd
+/// compares the addresses in a certificate with the sender's address.
 fn takes_only_peers(ours: &Provisioning, peer: &Host) -> Result<()> {
     let own = ours.pki().join("nodes/etcd-2");
     for (pair, served) in [("peer", true), ("client", false)] {

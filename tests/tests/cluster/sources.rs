@@ -1,5 +1,5 @@
-//! Each source from which a node may get its identity. The main path covers the seed folder; the
-//! refusals cover the seed disk.
+//! Each source from which a node can get its identity. The main path covers the seed folder, and
+//! the refusals cover the seed disk.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -43,7 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Builds the demo's recipe with a metadata server.
+/// Builds the demo's recipe with a metadata server added.
 fn provisioned() -> Result<Provisioning> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
@@ -82,7 +82,8 @@ fn cmdline() -> Result<()> {
         ours.out().join("nodes/etcd-1/user-data"),
         folder.join("user-data"),
     )?;
-    // A container's /proc/cmdline is its machine's; nspawn cannot replace it before systemd runs.
+    // A container's /proc/cmdline shows the machine's own command line; nspawn cannot replace it
+    // before systemd runs.
     host.write(
         "/root/cmdline",
         "ro quiet \"ds=nocloud;s=http://10.101.15.1:8080/cmdline/\"\n",
@@ -121,14 +122,14 @@ fn server() -> Result<()> {
         "it is not said who asks: {query}"
     );
 
-    // A second boot makes no request: the node knows its identity.
+    // On the second boot the node makes no request, since it knows its identity.
     host.cut_power()?;
     becomes_the_node(&mut host)?;
     ensure!(ours.server.requests_for("metadata/node.json").len() == 3);
     Ok(())
 }
 
-/// Runs in place of systemd, and prints what firstboot finds in three runs: with all of the
+/// Runs in place of systemd, and prints what firstboot finds in each of three runs: with all of the
 /// firmware's tables, without the OEM strings, and without QEMU's store.
 const FIRMWARE: &str = "#!/bin/sh
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin
@@ -145,8 +146,8 @@ firstboot run --dry-run
 exec busybox sh -c 'sync; reboot -f'
 ";
 
-/// The firmware of a virtual machine: an OEM string that names the location, and QEMU's own store,
-/// which has another node's document here.
+/// The firmware of a virtual machine: an OEM string that contains the location, and QEMU's own
+/// store, which here holds a different node's document.
 fn firmware() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.machine("etcd-1")?;

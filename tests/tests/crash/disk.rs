@@ -1,4 +1,4 @@
-//! The lossy disk loses what was not flushed, and nothing else.
+//! The lossy disk loses writes that were not flushed, and nothing else.
 
 use std::fs::{self, File};
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! Power is lost while etcd itself is between two states.
+//! Power is lost while etcd itself is in transition between two states.
 
 use std::fs;
 
@@ -28,13 +28,14 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// etcd-io/etcd#16596: an etcd that was interrupted while it made its first data refuses that data
-/// at every later start.
+/// etcd-io/etcd#16596: an etcd that was interrupted while it created its first data refuses this
+/// data at every later start.
 fn half_born() -> Result<()> {
     let mut bed = Bed::booted(tracer())?;
     let victim = TOGETHER.victim;
     let orders = bed.orders(victim, Traced::Etcd);
-    // Its database exists; its write-ahead log is complete, but not yet renamed into place.
+    // Its database exists; its write-ahead log is complete, but has not been renamed into place
+    // yet.
     let point = Point {
         what: "rename /var/lib/etcd/data/member/wal".to_owned(),
         nth: 1,

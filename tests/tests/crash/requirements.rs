@@ -1,4 +1,4 @@
-//! The requirements of every trial here.
+//! The requirements of every trial in this program.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub(crate) const REQUIREMENTS: &[Requirement] = &[
     Requirement::Pip,
 ];
 
-/// The program that kills others.
+/// Returns the path of the program that kills others.
 pub(crate) fn tracer() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_tracer"))
 }

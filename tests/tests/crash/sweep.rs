@@ -1,4 +1,4 @@
-//! firstboot is killed at each of its points and finishes the same job all the same, even if the
+//! firstboot is killed at each of its points, and nevertheless finishes the same job, even if the
 //! power fails and the disk loses what was not flushed.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use tests::requirement::Requirement;
 
 use crate::requirements::{REQUIREMENTS, tracer};
 
-/// How many points of each scenario `make test` takes, and `make test-all`.
+/// The number of points of each scenario that `make test` and `make test-all` cover.
 const SAMPLE: [usize; 2] = [1, 4];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -52,8 +52,8 @@ fn killed() -> Result<()> {
     )
 }
 
-/// An operator or an accident removes the data at an arbitrary moment. An operator who leaves wants
-/// to keep the data.
+/// An operator or an accident removes the data at an arbitrary moment. The scenario in which an
+/// operator makes the node leave is left out, since that operator wants to keep the data.
 fn emptied() -> Result<()> {
     let settings = Settings::read()?;
     let comes: Vec<Scenario> = scenarios::ALL
@@ -74,7 +74,8 @@ fn power_lost() -> Result<()> {
         Loss::Torn(settings.seed),
         Loss::Nothing,
     ];
-    // Neither count divides the other, so each loss happens both to one node and to all three.
+    // Neither count divides the other, so each kind of loss affects one node in some cases and all
+    // three nodes in others.
     let blow = |number: usize| {
         let loss = losses[number % losses.len()];
         if number % 3 == 2 {
@@ -86,15 +87,15 @@ fn power_lost() -> Result<()> {
     run(&mut Bed::lossy(tracer())?, &settings, &scenarios::ALL, blow)
 }
 
-/// The part of the sweep that a run covers, from the environment.
+/// The part of the sweep that a run covers, as set in the environment.
 struct Settings {
     /// `CRASH_POINTS`: the number of points of each scenario, or `all`.
     points: usize,
-    /// `CRASH_SCENARIO`: only scenarios with this in their name.
+    /// `CRASH_SCENARIO`: only scenarios with this text in their names.
     only: String,
-    /// `CRASH_SEED`: which sample.
+    /// `CRASH_SEED`: the seed that selects the sample.
     seed: u64,
-    /// `CRASH_PART`, such as 2/5: of these points, the second of every five.
+    /// `CRASH_PART`, such as 2/5: out of every five of these points, the second one.
     part: (usize, usize),
 }
 
@@ -131,7 +132,7 @@ impl Settings {
         })
     }
 
-    /// Returns the points of a scenario that this run covers.
+    /// Returns those points of a scenario that this run covers.
     fn take<T>(&self, points: Vec<T>) -> Vec<T> {
         let (nth, of) = self.part;
         sample(points, self.points, self.seed)
@@ -176,8 +177,8 @@ fn run(
     total.ok()
 }
 
-/// Returns a sample: one point from each of as many equal stretches as are wanted, drawn by a
-/// linear congruential generator (Knuth's MMIX).
+/// Returns a sample of the wanted size: divides the points into that many equal stretches, and
+/// draws one from each with a linear congruential generator (Knuth's MMIX).
 fn sample<T>(all: Vec<T>, wanted: usize, seed: u64) -> Vec<T> {
     let (mut state, count) = (seed, all.len());
     let wanted = wanted.min(count);

@@ -1,4 +1,4 @@
-//! The commit that `--version` names: the Makefile passes it to the build.
+//! The commit that `--version` names, which the Makefile passes to the build.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Returns what `make build` in this folder would pass; empty outside git.
+/// Returns the commit that `make build` in this folder would pass; it is empty outside a git
+/// repository.
 pub(crate) fn commit(folder: &Path) -> Result<String> {
     let said = process::run(
         Command::new("make")
@@ -45,7 +46,7 @@ pub(crate) fn commit(folder: &Path) -> Result<String> {
         .to_owned())
 }
 
-/// Returns what `--version` of a program of this workspace prints.
+/// Returns what a program of this workspace prints for `--version`.
 pub(crate) fn version_line(program: &str) -> Result<String> {
     let commit = commit(&cache::workspace())?;
     let commit = if commit.is_empty() {
@@ -112,7 +113,7 @@ fn changed_source() -> Result<()> {
     Ok(())
 }
 
-/// The commit is also empty where the sources are unpacked inside another repository, whose commit
+/// The commit is also empty if the sources are unpacked inside a different repository, whose commit
 /// does not apply to them.
 fn outside_git() -> Result<()> {
     let folder = copy()?;
@@ -145,7 +146,7 @@ fn outside_git() -> Result<()> {
     Ok(())
 }
 
-/// Copies the Makefile into a new folder, with a file next to it to commit.
+/// Copies the Makefile into a new folder, and adds a file that can be committed.
 fn copy() -> Result<std::path::PathBuf> {
     let folder = run::current()?.folder("sources")?.join("etcd-image");
     fs::create_dir_all(folder.join("recipes"))?;

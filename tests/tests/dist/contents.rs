@@ -1,5 +1,5 @@
-//! The contents of the packages: a licence for everything that is linked in, a page for each
-//! command, and no path from the build machine.
+//! The contents of the packages: they have a licence for everything that is linked in and a page
+//! for each command, and contain no path from the build machine.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Unpacks the tarball, and returns its top folder.
+/// Unpacks the tarball, and returns its top-level folder.
 pub(crate) fn unpacked() -> Result<PathBuf> {
     let folder = run::current()?.folder("unpacked")?;
     process::run(
@@ -43,7 +43,7 @@ pub(crate) fn unpacked() -> Result<PathBuf> {
     Ok(folder.join(concat!("etcd-image-", env!("CARGO_PKG_VERSION"))))
 }
 
-/// A program names the sources of its crates in its panic messages, as
+/// Checks the list of licences: a program's panic messages name the sources of its crates, as in
 /// `/crates/ring-0.17.14/src/…`.
 fn licences() -> Result<()> {
     let text = fs::read_to_string(unpacked()?.join("share/doc/etcd-image/licences/crates.txt"))?;
@@ -146,7 +146,7 @@ fn manual() -> Result<()> {
     Ok(())
 }
 
-/// Returns a manual page as a terminal shows it, without the overstrikes for bold and underline.
+/// Returns a manual page as a terminal shows it, without overstrikes for bold and underlined text.
 pub(crate) fn shown(page: &Path) -> Result<String> {
     let text = process::check("mandoc", &["-T", "utf8", &page.to_string_lossy()])?;
     let mut shown = String::new();
@@ -160,7 +160,7 @@ pub(crate) fn shown(page: &Path) -> Result<String> {
     Ok(shown)
 }
 
-/// Returns the commands that a program's help lists, including subcommands, as `pki-show`; the
+/// Returns the commands in a program's help, including subcommands, in the form `pki-show`; the
 /// program itself is ``.
 fn commands(program: &Path, above: &[&str]) -> Result<Vec<String>> {
     let mut arguments = above.to_vec();

@@ -1,5 +1,5 @@
-//! Each package is installed as its users install it, in a root that has nothing else of the
-//! project, and is used there.
+//! Each package is installed as its users install it, in a root that contains nothing else of the
+//! project, and is then used there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A root with the programs in it, below a prefix such as `/usr`.
+/// A root that has the programs installed below a prefix such as `/usr`.
 struct Installed {
     root: PathBuf,
     prefix: String,
@@ -60,7 +60,7 @@ impl Installed {
         process::run(&mut chroot)?.ok()
     }
 
-    /// Uses the installed programs as an operator does.
+    /// Uses the installed programs as an operator would.
     fn works(&self) -> Result<()> {
         for program in ["builder", "firstboot"] {
             let said = self.run(program, &["--version"])?;
@@ -101,7 +101,7 @@ impl Installed {
         Ok(())
     }
 
-    /// Checks what bash completes for the Tab key after `PROGRAM TYPED`.
+    /// Checks bash's completions for the Tab key after `PROGRAM TYPED`.
     fn completes(&self, program: &str, typed: &str, whole: &str) -> Result<()> {
         let script = "source \"$1\"; complete -p \"$2\" > /dev/null || exit; COMP_WORDS=(\"$2\" \"$3\"); COMP_CWORD=1
             \"_$2\" \"$2\" \"$3\" \"$2\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
@@ -118,7 +118,7 @@ impl Installed {
         Ok(())
     }
 
-    /// Checks that nothing of the package is left.
+    /// Checks that nothing from the package is left.
     fn is_gone(&self) -> Result<()> {
         for path in [
             "bin/builder",
@@ -192,8 +192,8 @@ fn deb() -> Result<()> {
 fn rpm() -> Result<()> {
     let root = run::current()?.folder("rpm")?;
     let rpm = |arguments: &[&str], file: Option<&Path>| {
-        // Debian's rpm keeps its database in the caller's home, and discourages its use on Debian's
-        // own root.
+        // Debian's rpm keeps its database in the home folder of the user who runs it, and
+        // discourages its use on Debian's own root.
         let mut rpm = Command::new("rpm");
         rpm.arg("--root")
             .arg(&root)

@@ -1,5 +1,5 @@
-//! The packages of `make dist`: the bytes are the same each time, and each package is installed and
-//! used in a root that contains nothing else.
+//! The packages that `make dist` builds: their bytes are the same each time, and each package is
+//! installed and used in a root that contains nothing else.
 
 mod commit;
 mod contents;

@@ -1,4 +1,4 @@
-//! Making the packages, from the programs that `make build` left.
+//! Builds the packages from the programs that `make build` has left.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Returns the folder with the packages; the first call makes it.
+/// Returns the folder with the packages; the first call builds them.
 pub(crate) fn packages() -> Result<PathBuf> {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     if let Some(folder) = MADE.get() {
@@ -61,7 +61,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The second build runs under another umask, in another time zone, language and folder.
+/// The second build runs under a different umask, in a different time zone, language and folder.
 fn same_bytes() -> Result<()> {
     let first = packages()?;
     let second = run::current()?.folder("packages-again")?;

@@ -1,5 +1,5 @@
 //! Only a finished installation may restart the machine. The installer's systemd is real here;
-//! anaconda is a script that ends at each of the stages at which anaconda can end.
+//! anaconda is a script that ends at each of the stages at which the real anaconda can end.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -37,11 +37,12 @@ const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(240);
 const ANACONDA: &str = include_str!("anaconda.sh");
 const UNIT: &str = "[Unit]\nDescription=Stands for anaconda\n\n[Service]\nExecStart=/bin/bash /ks/anaconda.sh\n\
                     [Install]\nWantedBy=multi-user.target\n";
-/// Prevents the guard's report if the guard stops after it.
+/// Prevents the guard's report if the guard stops later than this unit.
 const NETWORK: &str = "[Unit]\nDescription=Stands for NetworkManager\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
                        ExecStart=/bin/true\nExecStop=/bin/touch /run/network-is-gone\n\
                        [Install]\nWantedBy=multi-user.target\n";
-/// The metadata of each mirror, whose content no one reads; and the server that takes reports.
+/// Stands in for curl: returns the metadata of each mirror, whose content nothing reads, and acts
+/// as the server that receives reports.
 const CURL: &str = include_str!("curl.sh");
 const CMDLINE: &str = "initrd=initrd.img etcd-image.report=http://10.0.0.1/report/token";
 
@@ -52,7 +53,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             HOST,
             hosts,
         ),
-        // The same under a separate kernel, which takes minutes without KVM.
+        // The same test under a separate kernel, which takes minutes without KVM.
         long(
             "a_virtual_machine_restarts_only_after_a_finished_installation",
             VM,
@@ -61,7 +62,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// How the machine goes off after a stage, what the consoles then show, and what is reported.
+/// The stages, each with how the machine goes off after it, what the consoles then show, and what
+/// is reported.
 const STAGES: [(&str, Off, &str, &[&str]); 8] = [
     (
         "unguarded",
@@ -118,7 +120,7 @@ const STAGES: [(&str, Off, &str, &[&str]); 8] = [
 ];
 const ENDED: &str = "INSTALLATION FAILED. anaconda ended before the installation was finished";
 
-/// Makes a folder `ks` for the root of an installer: the scripts of the single-node recipe's
+/// Makes a folder `ks` for an installer's root: the scripts from the single-node recipe's
 /// kickstart, and the stand-in for anaconda.
 fn lay_out(root: &Path, stage: &str) -> Result<()> {
     let work = tempfile::tempdir()?;
@@ -215,7 +217,7 @@ fn hosts() -> Result<()> {
                 .all(|(line, start)| line.starts_with(start));
         ensure!(same, "{stage} is reported as\n{reported}{}", host.console());
     }
-    // An operator presses the power button, or Ctrl-Alt-Del, while anaconda runs.
+    // An operator presses the power button or Ctrl-Alt-Del while anaconda is running.
     for (number, asked) in ["poweroff", "reboot"].into_iter().enumerate() {
         let mut host = Host::new(&network, &format!("pressed-{number}"), &base::base()?)?;
         lay_out(&host.root(), "hangs")?;
@@ -259,7 +261,7 @@ fn machines() -> Result<()> {
         )
         .with_context(|| stage.to_owned())?;
         let console = vm.console();
-        // The kernel's last words (kernel/reboot.c).
+        // The last message that the kernel prints (kernel/reboot.c).
         let last = if ends == Off::Rebooted {
             "reboot: Restarting system"
         } else {

@@ -1,5 +1,5 @@
-//! The rendered kickstart run by the model of anaconda: which disk and which repositories it takes,
-//! and what remains if it cannot continue.
+//! The model of anaconda runs the rendered kickstart: which disk and which repositories it chooses,
+//! and what is left if it cannot continue.
 
 mod bed;
 mod disks;
@@ -37,7 +37,7 @@ const CREATEREPO: &[Requirement] = &[
     Requirement::Createrepo,
 ];
 
-/// The address of the tests' server, as in the demo's recipe.
+/// The address of the tests' server, which is the one in the demo's recipe.
 const SERVER: &str = "http://10.101.15.1:8080";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -75,7 +75,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A machine that is installed with a changed demo recipe.
+/// Installs machines on which the demo recipe, with additional lines, finds no suitable disk.
 fn no_disk() -> Result<()> {
     let bed = Bed::new()?;
     let disk = |name: &str| Disk::new(name, 20 << 30);
@@ -134,7 +134,7 @@ fn no_disk() -> Result<()> {
     Ok(())
 }
 
-/// The mirror serves curl the tree that the recipe pins, and yum another one.
+/// The mirror serves the tree that the recipe pins to curl, and a different one to yum.
 fn lying_mirror() -> Result<()> {
     let bed = Bed::new()?;
     let www = bed.provisioning.www();
@@ -173,7 +173,7 @@ fn lying_mirror() -> Result<()> {
     );
     // Nothing from the second tree was installed: no %post ran.
     ensure!(!log.contains("%post at"), "{log}");
-    // Without a digest there is nothing to compare with.
+    // Without a digest in the recipe there is nothing to compare the metadata with.
     let trusted = bed.install(&install(""), &Hardware::default())?;
     ensure!(
         trusted.log().contains("no server has the overlay"),
@@ -183,8 +183,8 @@ fn lying_mirror() -> Result<()> {
     Ok(())
 }
 
-/// A repository whose metadata does not match its digests is disabled, and anaconda continues
-/// without it.
+/// anaconda disables a repository whose metadata does not match its digests, and continues without
+/// it.
 fn left_out() -> Result<()> {
     etcd::release(etcd::DEMO)?;
     let bed = Bed::new()?;
@@ -207,7 +207,7 @@ fn left_out() -> Result<()> {
         log.contains("anaconda has installed without one of the repositories"),
         "{log}"
     );
-    // The new system was complete and had its stamp.
+    // The new system was complete and already had its stamp.
     ensure!(
         !bed.host.path("/etc/firstboot/installed").exists(),
         "it counts as installed"
@@ -228,7 +228,7 @@ fn left_out() -> Result<()> {
     Ok(())
 }
 
-/// It fails inside anaconda, where neither %onerror nor %traceback runs.
+/// The installation fails inside anaconda, where neither %onerror nor %traceback runs.
 fn missing_package() -> Result<()> {
     let bed = Bed::new()?;
     let installation = bed.install(
@@ -246,12 +246,13 @@ fn missing_package() -> Result<()> {
             && log.contains("Missing package: no-such-package"),
         "{log}"
     );
-    // That is before the disks are written.
+    // The failure occurs before the disks are written to.
     ensure!(!log.contains("%pre-install at"), "{log}");
     Ok(())
 }
 
-/// A repository of real packages whose metadata is made by createrepo; the recipe pins its digest.
+/// A repository of real packages with metadata made by createrepo; the recipe pins the metadata's
+/// digest.
 fn createrepo() -> Result<()> {
     let bed = Bed::new()?;
     let els = bed.provisioning.www().join("els");
@@ -290,7 +291,7 @@ fn createrepo() -> Result<()> {
         repos == [format!("--name=els --baseurl={SERVER}/els")],
         "{repos:?}"
     );
-    // Without that repository its package is missing.
+    // Without that repository the package from it is missing.
     let without = bed.install(&install("packages = [\"own\"]"), &Hardware::default())?;
     ensure!(
         without.log().contains("Missing package: own"),

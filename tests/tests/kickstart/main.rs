@@ -1,5 +1,5 @@
-//! The kickstart is checked with pykickstart, a shell and shellcheck, for everything that a recipe
-//! can contain.
+//! For everything that a recipe can contain, the kickstart is checked with pykickstart, a shell and
+//! shellcheck.
 
 mod guard;
 mod installer;

@@ -1,4 +1,4 @@
-//! Recipes rendered by the real `builder plan`, and what others see in them.
+//! Recipes rendered with the real `builder plan`, and what other programs read in them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use tests::requirement::Requirement;
 use tests::{cache, process, programs};
 
 pub(crate) const REQUIREMENTS: &[Requirement] = &[Requirement::Pip];
-/// The newest version that still has a handler for RHEL 7.
+/// The newest version of pykickstart that still has a handler for RHEL 7.
 const PYKICKSTART: &str = "pykickstart==3.78";
 
-/// The builder's exit code for a recipe that has errors.
+/// The builder's exit code for a recipe with errors.
 const REFUSED: i32 = 3;
 
-/// What pykickstart and an XML parser see.
+/// What pykickstart and an XML parser read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Seen {
@@ -51,7 +51,7 @@ pub(crate) struct Planned {
 
 impl Planned {
     /// Renders a recipe into a new folder `name`, and runs its %pre for a machine with this disk.
-    /// Returns None for a recipe that does not pass the check.
+    /// Returns None if the recipe does not pass the check.
     pub(crate) fn new(
         within: &Path,
         name: &str,
@@ -76,7 +76,7 @@ impl Planned {
         Ok(Some(planned))
     }
 
-    /// Returns the scripts, as the test bed's own implementation of 7.9's rules finds them.
+    /// Returns the scripts as found by the test bed's own implementation of 7.9's rules.
     pub(crate) fn scripts(&self) -> Result<Vec<(Kind, String)>> {
         let read = Kickstart::parse(&self.kickstart, &|_| Ok(None))?;
         let is_script = |kind| !matches!(kind, Kind::Packages | Kind::Addon | Kind::Anaconda);
@@ -88,13 +88,13 @@ impl Planned {
             .collect())
     }
 
-    /// A file of the overlay.
+    /// Returns the text of a file in the overlay.
     pub(crate) fn overlay(&self, path: &str) -> Result<String> {
         let path = self.folder.join("overlay").join(path);
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// Makes tree.ks and disk.ks, as %pre does.
+    /// Writes tree.ks and disk.ks, as %pre does.
     fn run_pre(&self, disk: &str) -> Result<()> {
         let scripts = self.scripts()?;
         let (_, pre) = scripts
@@ -112,7 +112,7 @@ impl Planned {
     }
 }
 
-/// Returns what pykickstart reads in each, all read by one process.
+/// Returns what pykickstart reads in each kickstart; a single process reads all of them.
 pub(crate) fn seen<'a>(planned: impl Iterator<Item = &'a Planned>) -> Result<Vec<Seen>> {
     let library = cache::entry(&PYKICKSTART.replace("==", "-"), |folder| {
         let mut pip = Command::new("pip");

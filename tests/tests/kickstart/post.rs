@@ -1,5 +1,5 @@
-//! The user's own scripts, `[files] post`: the installer runs them in order, and a failing one ends
-//! the installation.
+//! The user's own scripts, `[files] post`: the installer runs them in order, and a script that
+//! fails ends the installation.
 
 use std::fs;
 
@@ -43,7 +43,7 @@ fn scripts() -> Result<()> {
     let post = "\n[files]\npost = [\"b first.sh\", \"a.sh\"]\n[files.overlay]\n\"/etc/own.conf\" = \"own.conf\"\n";
     fs::write(&path, demo + post)?;
     fs::write(folder.join("own.conf"), "brought\n")?;
-    // The overlay is in place, and etcd's account exists; the installation does not count as
+    // The overlay is in place and etcd's account exists, but the installation does not count as
     // finished yet.
     let first = "cat /etc/own.conf > /root/said\nid -u etcd >> /root/said\necho \"$0\" >> /root/said\n\
                  [ ! -e /etc/firstboot/installed ]\n";
@@ -62,8 +62,8 @@ fn scripts() -> Result<()> {
         "the installation does not count as done"
     );
 
-    // -u: a variable that is not set. The rest must not run, and the machine must not take itself
-    // for a finished node.
+    // -u makes a variable that is not set an error. The rest must not run, and the machine must not
+    // consider itself a finished node.
     fs::write(folder.join("b first.sh"), "echo \"$NOT_SET\"\n")?;
     provisioning.build(&path)?;
     let host = provisioning.machine("etcd-2")?;
@@ -91,8 +91,8 @@ fn scripts() -> Result<()> {
     Ok(())
 }
 
-/// anaconda only logs that there is no kernel, no initramfs or no boot loader, and Oracle Linux
-/// brings another kernel: `%post` refuses each on CentOS and its family.
+/// anaconda only logs that a kernel, an initramfs or a boot loader is missing, and Oracle Linux
+/// brings a different kernel: on CentOS and its family `%post` refuses each of these.
 fn not_bootable() -> Result<()> {
     const KERNEL: &str = "3.10.0-1160.el7.x86_64";
     const WORK: &str = "/var/tmp/etcd-image";
@@ -106,7 +106,7 @@ fn not_bootable() -> Result<()> {
     let kernel = format!("/boot/vmlinuz-{KERNEL}");
     let uek = format!("/boot/vmlinuz-{UEK}");
     let other = format!("{uek} is not the kernel that this image is checked against, 3.10.0");
-    // Each installation has one file more than the one before.
+    // Each installation has one more file than the previous one.
     for (file, why) in [
         (None, "no kernel is installed"),
         (Some(&kernel), &format!("{kernel} has no initramfs")),
@@ -119,7 +119,7 @@ fn not_bootable() -> Result<()> {
         if let Some(file) = file {
             host.write(file, b"x", 0o600)?;
         }
-        // A real installation begins with an empty disk.
+        // A real installation starts with an empty disk.
         if host.path(WORK).exists() {
             fs::remove_dir_all(host.path(WORK))?;
         }

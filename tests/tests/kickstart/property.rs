@@ -1,5 +1,5 @@
-//! Whatever a recipe that passes the check contains: its kickstart parses, its scripts parse, its
-//! XML is well-formed, and each string comes out exactly as it was put in.
+//! For every recipe that passes the check, whatever it contains: its kickstart parses, its scripts
+//! parse, its XML is well-formed, and each string comes out exactly as it was put in.
 
 use std::fs;
 use std::process::Command;
@@ -16,7 +16,7 @@ use tests::process;
 use crate::planned::{Planned, REQUIREMENTS, Seen, seen};
 use crate::strings;
 
-/// How many recipes are rendered. About half of the generated recipes pass the check.
+/// The number of recipes that are rendered. About half of the generated recipes pass the check.
 const RENDERED_RECIPES: usize = 60;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -44,8 +44,8 @@ fn round_trip() -> Result<()> {
             Planned::new(folder.path(), &name, &path, &strings::disk(recipe))
         };
         let recipe = recipes::recipe::read(&text).recipe;
-        // The builder would also refuse what the parser refuses; skipping the builder in that case
-        // saves most of the time.
+        // The builder would also refuse what the parser refuses; it saves most of the time not to
+        // run the builder for such a recipe.
         let planned = recipe
             .as_ref()
             .map(&mut render)
@@ -77,7 +77,7 @@ fn same(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
         "password"
     );
     ensure!(seen.locked == install.root_password.is_none());
-    // %post writes them: two lines of sshkey for one user crash 7's parser.
+    // %post writes the keys, since two sshkey lines for one user crash 7's parser.
     ensure!(
         seen.keys.is_empty() && keys(planned)? == texts(&install.ssh_keys),
         "keys"
@@ -150,7 +150,7 @@ fn same_options(recipe: &Recipe, seen: &Seen) -> Result<()> {
     Ok(())
 }
 
-/// Checks the files of the overlay that contain a string of the recipe.
+/// Checks the files in the overlay that contain a string from the recipe.
 fn files(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
     let chrony = planned.overlay("etc/chrony.conf")?;
     for (word, hosts) in [
@@ -193,7 +193,7 @@ fn files(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
     Ok(())
 }
 
-/// The lines that %post writes into root's authorized_keys.
+/// Returns the lines that %post writes into root's authorized_keys.
 fn keys(planned: &Planned) -> Result<Vec<String>> {
     let scripts = planned.scripts()?;
     let lines = scripts.iter().flat_map(|(_, script)| script.lines());
@@ -204,7 +204,7 @@ fn keys(planned: &Planned) -> Result<Vec<String>> {
     Ok(keys.map(str::to_owned).collect())
 }
 
-/// Returns what bash reads after `answers 'the installation tree' DIGEST` in %pre.
+/// Returns the arguments that bash reads after `answers 'the installation tree' DIGEST` in %pre.
 fn trees(planned: &Planned) -> Result<Vec<String>> {
     let scripts = planned.scripts()?;
     let line = scripts
@@ -219,7 +219,7 @@ fn trees(planned: &Planned) -> Result<Vec<String>> {
     Ok(said.lines().map(str::to_owned).collect())
 }
 
-/// Returns what bash reads in a script's line `NAME=(…)`.
+/// Returns the elements that bash reads in a script's line `NAME=(…)`.
 fn array(planned: &Planned, kind: Kind, name: &str) -> Result<Vec<String>> {
     let scripts = planned.scripts()?;
     let lines = scripts

@@ -1,4 +1,4 @@
-//! The ready recipes, and the hand-written scripts.
+//! The ready-made recipes and the hand-written scripts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,8 +74,8 @@ fn ready() -> Result<()> {
     Ok(())
 }
 
-/// Runs shellcheck on every script of the kickstart, on the guard that %pre writes for the others,
-/// and on the project's own scripts.
+/// Runs shellcheck on every script of the kickstart, on the guard that %pre writes for the other
+/// scripts, and on the project's own scripts.
 fn shellcheck() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut scripts: Vec<PathBuf> = Vec::new();
@@ -89,13 +89,13 @@ fn shellcheck() -> Result<()> {
             ["guard.sh", "end.sh"].map(|name| planned.folder.join("run/etcd-image").join(name)),
         );
     }
-    // SC1091: the guard is not at its final path here. SC2034: it sets variables for the scripts
-    // that read it.
+    // SC1091: the guard is not at its final path here. SC2034: the guard sets variables for the
+    // scripts that read it.
     check(&["--shell=bash", "--exclude=SC1091,SC2034"], &scripts)?;
 
     let workspace = cache::workspace();
     let listed = process::check("git", &["-C", &workspace.display().to_string(), "ls-files"])?;
-    // The scripts below kickstart/ are templates; their rendered form is checked above.
+    // The scripts below kickstart/ are templates; the check above covers their rendered form.
     let is_script = |path: &&str| {
         let shell = Path::new(path).extension().is_some_and(|end| end == "sh")
             && !path.starts_with("kickstart/");

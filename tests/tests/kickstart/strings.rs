@@ -1,4 +1,5 @@
-//! Recipes with any text that a user might write, and the values that must be found again.
+//! Recipes with any text that a user might write, and the values that must be found again
+//! afterwards.
 
 use std::fmt::Write as _;
 
@@ -6,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use recipes::Recipe;
 
-/// A recipe's text, and the disk that its machine has.
+/// A recipe's text, and the disk in its machine.
 pub(crate) fn recipe() -> impl Strategy<Value = String> {
     let install = (
         vec(ssh_key(), 0..3),
@@ -60,8 +61,8 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
             ("trees", list(&trees)),
             ("servers", list(&servers)),
         ];
-        // Not all at once: most arbitrary text is refused, and one of ten strings would decide for
-        // all of them.
+        // Not all lines at once: most arbitrary text is refused, so a single one of ten strings
+        // would get the whole recipe refused.
         for ((key, value), _) in lines.iter().zip(chosen).filter(|(_, chosen)| *chosen) {
             let _ = writeln!(text, "{key} = {value}");
         }
@@ -69,7 +70,7 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
     })
 }
 
-/// The sections after `[install]`.
+/// Returns the sections after `[install]`.
 fn sections(
     chosen: [bool; 13],
     hosts: &[String],
@@ -107,7 +108,7 @@ version = "3.6.14"
 sha256 = "ffe840ff9295808e88cce2794a18a5ac87f12a5203c8314d0bf6aa119b41bac5"
 "#;
 
-/// Mostly a valid value, and now and then arbitrary text.
+/// Generates a valid value in most cases, and arbitrary text now and then.
 fn value(fitting: &'static str) -> impl Strategy<Value = String> {
     let words = "%end|%post|--erroronfail|\\$\\(reboot\\)|`id`|'|\"|\\\\| ;reboot|&&|\\n|#|é|\\t|\u{202e}|<x/>|]]>|\\{\\{ x \\}\\}|=";
     let anything = "\\PC{0,12}";
@@ -120,9 +121,10 @@ fn value(fitting: &'static str) -> impl Strategy<Value = String> {
     ]
 }
 
-/// Its comment may be anything.
+/// Generates a key whose comment may be anything.
 fn ssh_key() -> impl Strategy<Value = String> {
-    // The length and the type, the length of the key, and the key: 51 bytes in 68 digits of base64.
+    // The type with its length, the length of the key, and the key itself: 51 bytes as 68
+    // characters of base64.
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-P][a-zA-Z0-9+/]{42}";
     (key, value("[a-z]{1,8}@[a-z ]{1,8}")).prop_map(|(key, comment)| format!("{key} {comment}"))
 }
@@ -138,15 +140,15 @@ fn list(values: &[String]) -> String {
     )
 }
 
-/// Formats text as TOML's basic string, which has the same escapes as JSON.
+/// Formats text as a TOML basic string, which has the same escapes as a JSON string.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text)
         .to_string()
         .replace('\u{7f}', "\\u007F")
 }
 
-/// Returns the disk that the recipe names, else one that no machine has: mounted disks of the
-/// machine under the test bed are skipped.
+/// Returns the disk that the recipe names, or otherwise a disk that no machine has, since disks
+/// that are mounted on the machine under the test bed would be skipped.
 pub(crate) fn disk(recipe: &Recipe) -> String {
     let wanted = recipe.install.disk.as_ref().map(ToString::to_string);
     wanted.map_or_else(

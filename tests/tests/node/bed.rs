@@ -1,4 +1,4 @@
-//! A cluster of one, which is enough to try a node.
+//! A cluster with a single node, which is enough to try out a node.
 
 use std::fs;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) struct Bed {
     pub(crate) provisioning: Provisioning,
 }
 
-/// Makes the demo's first node alone, installed and off, with these lines at the end of `[install]`
+/// Makes only the demo's first node, installed and off, with these lines at the end of `[install]`
 /// and at the end of the recipe.
 fn off(install: &str, more: &str) -> Result<Bed> {
     etcd::release("3.5.1")?;
@@ -46,7 +46,7 @@ fn off(install: &str, more: &str) -> Result<Bed> {
     Ok(Bed { host, provisioning })
 }
 
-/// A node with these lines in its recipe, installed and off.
+/// Makes a node with these lines in its recipe, installed and off.
 pub(crate) fn installed(more: &str) -> Result<Bed> {
     off("", more)
 }

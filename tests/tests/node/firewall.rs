@@ -1,5 +1,5 @@
-//! Which host may connect to which port: connects from other hosts, with the real firewalld on the
-//! node.
+//! Which host may connect to which port: other hosts connect to a node that runs the real
+//! firewalld.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -17,10 +17,10 @@ use tests::network::Link;
 
 use crate::bed::{Bed, REQUIREMENTS};
 
-/// Two peers, one client, one admin, and a stranger in the same network.
+/// Two peers, a client, an admin, and a stranger in the same network.
 const RULES: &str = "\n[firewall]\npeers = [\"10.101.15.101/32\", \"10.101.15.102/32\"]\n\
                      clients = [\"10.101.15.103/32\", \"10.101.15.1/32\"]\nadmins = [\"10.101.15.104/32\"]\n";
-/// The callers in the order in which the network assigns addresses, and the ports that each may
+/// The callers, in the order in which the network assigns addresses, and the ports that each can
 /// reach.
 const CALLERS: [(&str, &[u16]); 4] = [
     ("peer", &[2379, 2380]),
@@ -28,7 +28,7 @@ const CALLERS: [(&str, &[u16]); 4] = [
     ("admin", &[22]),
     ("stranger", &[]),
 ];
-/// How many ports are probed at once: one socket each.
+/// The number of ports that are probed at once, with one socket each.
 const PORTS_AT_ONCE: u16 = 4096;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -43,7 +43,7 @@ fn callers() -> Result<()> {
     let bed = Bed::new("", RULES)?;
     let (host, network) = (&bed.host, &bed.provisioning.network);
     let links = CALLERS.map(|(name, _)| network.add(name));
-    // A program that listens in addition to etcd and sshd, on every address, as a forgotten service
+    // A program that listens on every address in addition to etcd and sshd, as a forgotten service
     // would.
     host.check(&[
         "systemd-run",
@@ -72,7 +72,7 @@ fn callers() -> Result<()> {
             reaches(&link, host.address(), *port)
                 .with_context(|| format!("the {name} at {}", link.address))?;
         }
-        // The stranger probes every port, the others only ports where something listens or might
+        // The stranger probes every port, the others only ports on which something listens or might
         // listen.
         let ports = if open.is_empty() {
             1..=u16::MAX
@@ -96,8 +96,8 @@ fn callers() -> Result<()> {
         );
     }
 
-    // Without its firewall the same node answers at once, also at the forgotten port: the test did
-    // measure the firewall.
+    // Without its firewall the same node answers at once, even on the forgotten port: the test
+    // really did measure the firewall.
     host.check(&["systemctl", "stop", "firewalld"])?;
     let stranger = network.link("stranger")?;
     let answered = answering(&stranger, host.address(), 1..=PORTS_AT_ONCE)?;
@@ -119,8 +119,8 @@ fn reaches(link: &Link, node: Ipv4Addr, port: u16) -> Result<()> {
         .with_context(|| format!("does not reach {address}"))
 }
 
-/// Returns which TCP ports of a node answer a host in any way: open and closed ports do, a port
-/// whose packets are dropped does not.
+/// Returns the TCP ports on which a node answers a host in any way: open and closed ports do, ports
+/// whose packets are dropped do not.
 fn answering(link: &Link, node: Ipv4Addr, ports: impl Iterator<Item = u16>) -> Result<Vec<u16>> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(
@@ -150,7 +150,7 @@ fn knock(node: Ipv4Addr, ports: &[u16]) -> Result<Vec<u16>> {
             Err(error) => return Err(error).with_context(|| format!("cannot knock at {port}")),
         }
     }
-    // An answer on a virtual cable takes microseconds.
+    // Over a virtual cable an answer takes microseconds.
     sleep(Duration::from_millis(300));
     let mut answered = Vec::new();
     for (port, own) in &knocked {

@@ -1,5 +1,5 @@
-//! Whatever etcd's user plants on etcd's volume, firstboot, which runs as root, does not follow it,
-//! changes nothing outside, and never hangs.
+//! Whatever etcd's user plants on etcd's volume: firstboot, which runs as root, does not follow it,
+//! changes nothing outside the volume, and never hangs.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -24,13 +24,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Sets up the files outside the volume and the data of etcd.
+/// Sets up etcd's data, and the files outside the volume.
 const PREPARE: &str = "set -e
 mkdir -p /outside/folder && echo precious > /outside/file && echo inner > /outside/folder/inner
 chmod 0640 /outside/file && chmod 0750 /outside/folder
 . /etc/profile.d/etcdctl.sh && etcdctl put answer 42 && etcdctl snapshot save /root/snapshot.db";
 
-/// Ways to plant something at $AT, done by etcd's user.
+/// Ways in which etcd's user can plant something at $AT.
 const KINDS: [(&str, &str); 10] = [
     ("a link to a file", "ln -s /outside/file $AT"),
     ("a link to a folder", "ln -s /outside/folder $AT"),
@@ -53,10 +53,10 @@ const KINDS: [(&str, &str); 10] = [
     (DEVICE, "mknod -m 0666 $AT c 1 5 && chown 450:450 $AT"),
 ];
 
-/// An endless device, as a restored backup may contain. Only root can make it.
+/// An endless device, as a restored backup might contain. Only root can create it.
 const DEVICE: &str = "a device";
 
-/// Every path that firstboot touches where etcd can write, or could in earlier versions.
+/// Every path used by firstboot to which etcd can write, or could in earlier versions.
 const PATHS: [&str; 12] = [
     "/var/lib/etcd/aside",
     "/var/lib/etcd/restore",
@@ -72,8 +72,9 @@ const PATHS: [&str; 12] = [
     "/var/lib/etcd/data/member/snap/db",
 ];
 
-/// Replaces a path with something planted by etcd's user, on a volume as earlier versions left it,
-/// and runs everything that firstboot does there. timeout returns 124 for a command that hangs.
+/// Replaces a path with something that etcd's user has planted, on a volume as earlier versions
+/// left it, and runs everything that firstboot does there. timeout returns 124 for a command that
+/// hangs.
 const ATTACK: &str = "systemctl stop firstboot etcd
 chown etcd:etcd /var/lib/etcd && chmod 0700 /var/lib/etcd
 [ ! -e $AT ] || mv $AT /root/kept
@@ -92,7 +93,7 @@ case $AT in */aside | */restore | */data)
 esac
 [ $hung = 0 ]";
 
-/// Restores the initial state for the next attack. The data is a copy, and the journal comes from
+/// Restores the initial state before the next attack. The data is a copy, and the journal is from
 /// an earlier version, which relies on the ids in the log.
 const CLEAR: &str = "systemctl stop firstboot etcd; rm -rf /var/lib/etcd /root/kept /run/firstboot/ready
 cp -a /root/volume /var/lib/etcd && cp -a /root/journal /var/lib/firstboot/journal; systemctl reset-failed";
@@ -135,7 +136,7 @@ fn layout() -> Result<()> {
     takes_over_older(host)
 }
 
-/// firstboot takes over a volume and a journal as earlier versions left them.
+/// firstboot takes over a volume and a journal in the state in which earlier versions left them.
 fn takes_over_older(host: &Host) -> Result<()> {
     host.check(&[
         "sh",
@@ -147,7 +148,7 @@ fn takes_over_older(host: &Host) -> Result<()> {
         "-c",
         "chown etcd:etcd /var/lib/etcd /var/lib/etcd/aside && chmod 0700 /var/lib/etcd /var/lib/etcd/aside",
     ])?;
-    // A journal that knows nothing of the data.
+    // The journal has no record of the data.
     host.check(&[
         "sed",
         "-i",
@@ -211,7 +212,7 @@ fn planted() -> Result<()> {
             host.sh(CLEAR)?;
         }
     }
-    // The initial state of each attack is valid member data.
+    // The initial state before each attack is valid member data.
     host.check(&["systemctl", "start", "firstboot"])?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)
         .context("the volume that was kept is of no use: nothing was proved")?;
@@ -219,7 +220,8 @@ fn planted() -> Result<()> {
     Ok(())
 }
 
-/// Returns everything outside the volume, and the system folders that a link could lead to.
+/// Returns a description of everything outside the volume, and of the system folders to which a
+/// link could lead.
 fn outside(host: &Host) -> Result<String> {
     host.check(&["sh", "-c", "find /outside /etc /root -maxdepth 1 -printf '%p %y %m %U:%G\\n' | grep -v '^/root/kept' | sort; cat /outside/file /outside/folder/*"])
 }

@@ -1,5 +1,5 @@
-//! What a node permits and what it refuses: each protection of its units is tested, each port is
-//! probed.
+//! What a node permits and what it refuses: each protection of its units is tested, and each port
+//! is probed.
 
 mod bed;
 mod firewall;

@@ -1,8 +1,9 @@
-//! Each protection of the units is tested twice: with the unit unchanged, where the forbidden
-//! action is refused, and without the directive, where it is allowed. systemd would run a unit with
-//! a misspelt or unknown protection without complaint.
+//! Each protection of the units is tested twice: with the unit unchanged, in which case the
+//! forbidden action is refused, and without the directive, in which case the action is allowed.
+//! systemd would run a unit with a misspelt or unknown protection without complaint.
 //!
-//! The hosts' systemd has no seccomp, as on CentOS 7: `firstboot exec` enforces the filters here.
+//! The hosts' systemd has no seccomp, as on CentOS 7, so `firstboot exec` enforces the filters
+//! here.
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -13,13 +14,14 @@ use crate::bed::{Bed, REQUIREMENTS};
 use crate::sandbox::{EXEC, SECCOMP, Sandbox};
 use crate::system_calls::{self, INTERNET_ONLY, SERVER_ONLY};
 
-/// A directive and the attempts that show it.
+/// A directive, and the attempts that demonstrate its effect.
 struct Case {
     directive: &'static str,
-    /// Other directives that would give the same answer; they are removed both times.
+    /// Other directives that would give the same answer; they are removed in both runs.
     beside: &'static [&'static str],
     attempts: &'static [&'static str],
-    /// The answer to each attempt with the directive. Without it the answer must differ.
+    /// The answer to each attempt if the directive is set. Without the directive the answer must
+    /// differ.
     answer: &'static str,
 }
 
@@ -36,13 +38,13 @@ const fn case(
     }
 }
 
-/// `firstboot exec` also sets no_new_privs, and forbids the processes that the attempts start. For
-/// a user without capabilities and with PrivateDevices=, a newer systemd sets no_new_privs by
-/// itself; 219 does not.
+/// `firstboot exec` also sets no_new_privs, and blocks the processes that the attempts start. For a
+/// user without capabilities and with PrivateDevices=, newer versions of systemd set no_new_privs
+/// by themselves; 219 does not.
 const BESIDE_PRIVILEGES: &[&str] = &[EXEC, "PrivateDevices", "CapabilityBoundingSet"];
 const BESIDE_CAPABILITIES: &[&str] = &[EXEC, "PrivateDevices", "NoNewPrivileges"];
 
-/// The cases for all units.
+/// The cases that apply to all units.
 const COMMON: [Case; 2] = [
     Case {
         directive: "NoNewPrivileges",
@@ -98,7 +100,7 @@ const ETCD: [Case; 11] = [
     },
 ];
 
-/// firstboot sets the same mask for itself.
+/// firstboot sets the same umask for itself.
 const UMASK: Case = Case {
     directive: "UMask",
     beside: &[EXEC],
@@ -106,7 +108,7 @@ const UMASK: Case = Case {
     answer: "refused EACCES",
 };
 
-/// ReadOnlyDirectories=/ forbids it as well.
+/// ReadOnlyDirectories=/ forbids these attempts as well.
 const PROTECT_SYSTEM: Case = Case {
     directive: "ProtectSystem",
     beside: &["ReadOnlyDirectories"],
@@ -124,7 +126,7 @@ const READ_ONLY: Case = case(
     "refused EROFS",
 );
 
-/// A filter, where there is one, blocks two of these.
+/// If there is a filter, it blocks two of these.
 const CAPABILITIES: Case = Case {
     directive: "CapabilityBoundingSet",
     beside: &[EXEC],
@@ -147,8 +149,8 @@ const FIRSTBOOT: [Case; 4] = [
     ),
 ];
 
-/// It runs as root and may look into any folder, so a folder that is hidden from it does not exist
-/// for it.
+/// The snapshot unit runs as root and may look into any folder, so a folder that is hidden from it
+/// does not exist for it.
 const SNAPSHOT: [Case; 10] = [
     Case {
         attempts: &["shared=/var/backups/etcd"],
@@ -182,7 +184,8 @@ const SNAPSHOT: [Case; 10] = [
     ),
 ];
 
-/// Two limits that no attempt here demonstrates; they are read from the running member.
+/// Two limits that no attempt here demonstrates, and that are therefore read from the running
+/// member.
 const ELSEWHERE: [&str; 2] = ["LimitCORE", "LimitNOFILE"];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -230,7 +233,7 @@ fn protections() -> Result<()> {
     Ok(())
 }
 
-/// Checks the restrictions of the running member, as the kernel reports them.
+/// Checks the restrictions on the running member, as the kernel reports them.
 fn running_member(host: &Host) -> Result<()> {
     let pid = host.check(&[
         "systemctl",
@@ -250,8 +253,8 @@ fn running_member(host: &Host) -> Result<()> {
             "{line:?} is not in\n{status}"
         );
     }
-    // The process that systemd started as firstboot is etcd now; it has one filter more than
-    // systemd, which has only the test bed's filter.
+    // The process that systemd started as firstboot is now etcd. It has one filter more than
+    // systemd itself, which has only the test bed's filter.
     let program = host.check(&["readlink", &format!("/proc/{}/exe", pid.trim())])?;
     ensure!(
         program.trim() == "/usr/local/bin/etcd",
@@ -287,7 +290,8 @@ fn running_member(host: &Host) -> Result<()> {
     has_limits(host, pid.trim())
 }
 
-/// etcd dumps no memory, and may open no more files than the bed's own machine allows.
+/// Checks that etcd dumps no memory, and that it may not open more files than the bed's own machine
+/// allows.
 fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     let limit = |pid: &str, what: &str| -> Result<u64> {
         let limits = host.check(&["cat", &format!("/proc/{pid}/limits")])?;
@@ -316,7 +320,8 @@ fn has_limits(host: &Host, etcd: &str) -> Result<()> {
     Ok(())
 }
 
-/// Prepares what the attempts access: open to every user, so that only the sandbox can block it.
+/// Prepares what the attempts access: it is open to every user, so that only the sandbox can block
+/// an attempt.
 fn prepare(host: &Host) -> Result<()> {
     let script = r"
         set -e
@@ -349,7 +354,8 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
     let (directive, answer) = (case.directive, case.answer);
     let stands = sandbox.without(case.beside);
     for (attempt, found) in stands.try_out(host, &attempts)? {
-        // EACCES and EPERM both mean that access was denied; the kernel chooses which one.
+        // EACCES and EPERM both mean that access was denied; the kernel decides which of them it
+        // returns.
         let same = found == answer
             || (answer.ends_with("EPERM") && found == answer.replace("EPERM", "EACCES"));
         ensure!(
@@ -362,8 +368,8 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
             found != answer,
             "{unit}.service: `{attempt}` is {found} without {directive}= as well: it shows nothing"
         );
-        // Without the directive the attempt succeeds; attempts of these kinds only give another
-        // answer.
+        // Without the directive the attempt succeeds, except for attempts of these kinds, which
+        // only give a different answer.
         let hidden = [
             "opened",
             "pair",

@@ -1,4 +1,4 @@
-//! Exactly what a loaded policy allows etcd's domain: read from the policy itself, so it also
+//! Exactly what a loaded policy allows etcd's domain. It is read from the policy itself, so it also
 //! covers what no test tries.
 
 use std::collections::BTreeSet;
@@ -7,9 +7,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use tests::process;
 
-/// The query for sesearch, and the types that its answer may contain.
+/// Queries for sesearch, each with the types that its answer may contain.
 const RULES: &[(&[&str], &[&str])] = &[
-    // etcd is one program and starts no other: no shell, nothing in /usr/bin.
+    // etcd is a single program and starts no other one: no shell, nothing in /usr/bin.
     (
         &["-s", "etcd_t", "-c", "file", "-p", "entrypoint"],
         &["etcd_exec_t"],
@@ -33,7 +33,7 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
         &[],
     ),
-    // etcd writes its data, and the kernel's files about the process itself in /proc.
+    // etcd writes its data, and the files in /proc that describe its own process.
     (
         &[
             "-s",
@@ -56,7 +56,7 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
         &["etcd_var_lib_t"],
     ),
-    // No passwords, and no home folders.
+    // No passwords and no home folders.
     (&["-s", "etcd_t", "-t", "shadow_t"], &[]),
     (&["-s", "etcd_t", "-t", "user_home_t"], &[]),
     (&["-s", "etcd_t", "-t", "user_home_dir_t"], &[]),
@@ -88,8 +88,8 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
         &[],
     ),
-    // Without this rule etcd's unit, with NoNewPrivileges=yes, would leave etcd in systemd's own
-    // domain.
+    // Without this rule, etcd would remain in systemd's own domain, since its unit has
+    // NoNewPrivileges=yes.
     (
         &[
             "-s",
@@ -103,7 +103,7 @@ const RULES: &[(&[&str], &[&str])] = &[
         ],
         &["etcd_t"],
     ),
-    // Without this query an empty answer would prove nothing.
+    // Without this query, empty answers would prove nothing.
     (
         &[
             "-s", "passwd_t", "-t", "shadow_t", "-c", "file", "-p", "write",
@@ -112,7 +112,7 @@ const RULES: &[(&[&str], &[&str])] = &[
     ),
 ];
 
-/// Checks a policy, in the format that the kernel gives in /sys/fs/selinux/policy.
+/// Checks a policy in the format in which the kernel presents it in /sys/fs/selinux/policy.
 pub(crate) fn check(policy: &Path) -> Result<()> {
     let policy = policy.to_str().context("the policy's path is not text")?;
     for (question, expected) in RULES {
@@ -135,7 +135,7 @@ pub(crate) fn check(policy: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the target in `allow SOURCE TARGET:CLASS …`.
+/// Returns the target of a rule `allow SOURCE TARGET:CLASS …`.
 fn target(line: &str) -> Option<&str> {
     line.strip_prefix("allow ")?
         .split_once(' ')?

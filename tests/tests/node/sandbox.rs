@@ -1,5 +1,5 @@
-//! A unit's sandbox with a probe in place of its program: with the unit unchanged, and with a
-//! directive removed.
+//! A unit's sandbox with a probe in place of the unit's program: once with the unit unchanged, and
+//! once with a directive removed.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use tests::host::Host;
 const PROBE: &str = include_str!("probe.py");
 const UNIT: &str = "etcd-image-probe";
 
-/// Represents `firstboot exec` and its options before a unit's program: it protects like a
-/// directive.
+/// Stands for `firstboot exec` and its options, which precede a unit's program: it protects the
+/// unit as a directive does.
 pub(crate) const EXEC: &str = "firstboot exec";
 
 /// The directives that systemd 219 of CentOS 7 accepts and ignores, since it is built without
@@ -22,7 +22,7 @@ pub(crate) const SECCOMP: [&str; 4] = [
     "RestrictAddressFamilies",
 ];
 
-/// Settings of `[Service]` that protect nothing, and would keep a probe from finishing.
+/// Settings of `[Service]` that do not protect anything, and would keep a probe from finishing.
 const NO_PROTECTION: [&str; 15] = [
     "Type",
     "EnvironmentFile",
@@ -41,20 +41,20 @@ const NO_PROTECTION: [&str; 15] = [
     "IOSchedulingPriority",
 ];
 
-/// What makes a unit's sandbox: lines of `[Service]`, and how its program is started.
+/// What makes up a unit's sandbox: the lines of `[Service]`, and how its program is started.
 #[derive(Debug, Clone)]
 pub(crate) struct Sandbox {
     unit: String,
     lines: Vec<String>,
-    /// `firstboot exec` with its options, or nothing: the prefix of the program.
+    /// The prefix of the program: `firstboot exec` with its options, or nothing.
     exec: String,
 }
 
-/// The result of each attempt: `done` or `refused ERRNO`, as the probe prints it.
+/// The result of each attempt, as the probe prints it: `done` or `refused ERRNO`.
 pub(crate) type Answers = BTreeMap<String, String>;
 
 impl Sandbox {
-    /// Reads the sandbox of a unit from its file on a host.
+    /// Reads a unit's sandbox from the unit's file on a host.
     pub(crate) fn of(host: &Host, unit: &str) -> Result<Self> {
         let text = host.read(&format!("/etc/systemd/system/{unit}.service"))?;
         let (_, service) = text.split_once("[Service]\n").context("no [Service]")?;
@@ -87,7 +87,7 @@ impl Sandbox {
         })
     }
 
-    /// Returns the names of its directives, each once; [`EXEC`] is one of them.
+    /// Returns the names of its directives, each of them once; [`EXEC`] is one of the names.
     pub(crate) fn directives(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.lines.iter().map(|line| name(line)).collect();
         names.extend((!self.exec.is_empty()).then_some(EXEC));
@@ -96,7 +96,7 @@ impl Sandbox {
         names
     }
 
-    /// Returns the sandbox without some directives.
+    /// Returns the sandbox without these directives.
     pub(crate) fn without(&self, directives: &[&str]) -> Self {
         let lines = self
             .lines
@@ -116,7 +116,8 @@ impl Sandbox {
         }
     }
 
-    /// Returns the signal that kills a program started in it; None if the program succeeds.
+    /// Returns the signal that kills a program started in the sandbox, or None if the program
+    /// succeeds.
     pub(crate) fn killer_of(&self, host: &Host, program: &str) -> Result<Option<i32>> {
         self.write(host, program)?;
         let started = host.run(&["systemctl", "start", UNIT])?;
@@ -130,7 +131,7 @@ impl Sandbox {
             UNIT,
         ])?;
         host.check(&["systemctl", "reset-failed", UNIT])?;
-        // CLD_KILLED of waitid(2).
+        // The code 2 is CLD_KILLED; see waitid(2).
         let killer = shown.trim().strip_prefix("ExecMainCode=2\nExecMainStatus=");
         Ok(Some(
             killer
@@ -139,7 +140,7 @@ impl Sandbox {
         ))
     }
 
-    /// Makes attempts in it, in one process and in this order.
+    /// Makes these attempts in the sandbox, in one process and in this order.
     pub(crate) fn try_out(&self, host: &Host, attempts: &[String]) -> Result<Answers> {
         host.write("/usr/local/lib/probe.py", PROBE, 0o644)?;
         let said = self.start(
@@ -164,7 +165,7 @@ impl Sandbox {
         Ok(answers)
     }
 
-    /// Starts a program in the sandbox, and returns its journal, however it ended.
+    /// Starts a program in the sandbox, and returns its journal, whatever its result was.
     fn start(&self, host: &Host, program: &str) -> Result<String> {
         self.write(host, program)?;
         let cursor = host
@@ -178,7 +179,7 @@ impl Sandbox {
         host.sh(&query)?.ok()
     }
 
-    /// Writes a unit with this sandbox and this program.
+    /// Writes a unit that has this sandbox and runs this program.
     fn write(&self, host: &Host, program: &str) -> Result<()> {
         let text = format!(
             "[Service]\nType=oneshot\nExecStart={}{program}\n{}\n",

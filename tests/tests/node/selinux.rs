@@ -1,8 +1,8 @@
-//! etcd in its own SELinux domain: a node made by the stand-in installer, in a virtual machine in
-//! enforcing mode.
+//! etcd in its own SELinux domain: a node made with the stand-in installer runs in a virtual
+//! machine in enforcing mode.
 //!
-//! The policy is Debian 12's, from the same family as 7.9's (both derive from the reference
-//! policy), but not 7.9's own.
+//! The policy is Debian 12's, not 7.9's own; but it belongs to the same family as 7.9's, since both
+//! derive from the reference policy.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement::Apt,
     Requirement::Xfs,
 ];
-/// A boot takes some thirty seconds here, without KVM.
+/// A boot takes about thirty seconds here, without KVM.
 const VM_TIMEOUT: Duration = Duration::from_secs(900);
 const MODULE: &str = "/usr/share/selinux/packages/etcd.cil";
 
@@ -42,7 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Debian's policy, built, with the store it was built from.
+/// Debian's policy, built, together with the store from which it was built.
 fn policy() -> Result<PathBuf> {
     cache::entry("selinux-policy-default", |folder| {
         let root = Overlay::new("policy", &base::base()?)?;
@@ -70,7 +70,8 @@ fn policy() -> Result<PathBuf> {
     })
 }
 
-/// Runs a script in a root that is not a host, with /proc, which setfiles needs to reach each file.
+/// Runs a script in a root that is not a host; the root has a /proc, which setfiles needs to reach
+/// each file.
 fn inside(root: &Path, script: &str) -> Result<String> {
     let enter = "mount --make-rprivate / && mount -t proc proc \"$1/proc\" && exec chroot \"$1\" sh -euc \"$2\"";
     let mut command = Command::new("unshare");
@@ -81,7 +82,7 @@ fn inside(root: &Path, script: &str) -> Result<String> {
     process::run(&mut command)?.ok()
 }
 
-/// Prepares an installed node's disk for the policy and the machine.
+/// Prepares an installed node's disk for the policy and the virtual machine.
 fn prepare(root: &Path) -> Result<()> {
     let policy = policy()?;
     for path in ["etc/selinux/default", "var/lib/selinux"] {
@@ -97,7 +98,7 @@ fn prepare(root: &Path) -> Result<()> {
             ],
         )?;
     }
-    // The image's own configuration says targeted, which is the name of this policy on CentOS.
+    // The image's own configuration names the policy targeted, as it is called on CentOS.
     std::os::unix::fs::symlink("default", root.join("etc/selinux/targeted"))?;
     fs::copy(vm::busybox()?, root.join("usr/local/bin/busybox"))?;
     fs::write(root.join("root/confined.sh"), include_str!("confined.sh"))?;
@@ -111,7 +112,7 @@ fn prepare(root: &Path) -> Result<()> {
     let links = "ln -s ../confined.service /etc/systemd/system/multi-user.target.wants/ && systemctl enable systemd-networkd && \
                  systemctl mask firewalld chrony ssh systemd-networkd-wait-online";
     inside(root, links)?;
-    // As the kickstart does on CentOS for targeted.
+    // The kickstart does the same on CentOS, for targeted.
     inside(root, &format!("semodule -n -s default -i {MODULE}"))?;
     inside(
         root,
@@ -120,7 +121,7 @@ fn prepare(root: &Path) -> Result<()> {
     .map(drop)
 }
 
-/// What the machine must say.
+/// The lines that the machine must print.
 const LINES: [&str; 16] = [
     "active: active active",
     "enforcing: 1",
@@ -152,8 +153,8 @@ fn confined() -> Result<()> {
         "the kickstart does not load the module before it labels the files"
     );
     let vm = Vm::new(&node.host.root(), 3 << 30, prepare)?;
-    // The rest of a Debian node is out of scope: it boots with denials only logged, and etcd is
-    // then restarted with them enforced. fstab=no: the volumes are all one here.
+    // The rest of a Debian node is out of scope: the node boots in a mode in which denials are only
+    // logged, and etcd is then restarted in enforcing mode. fstab=no: all volumes are one here.
     let words = "security=selinux selinux=1 enforcing=0 audit_backlog_limit=8192 fstab=no net.ifnames=0 loglevel=4";
     vm.run(
         words,

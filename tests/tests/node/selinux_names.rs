@@ -1,6 +1,6 @@
 //! Every name in the SELinux module for etcd exists in CentOS 7's own policy: semodule refuses a
-//! module with an unknown name, and the installation fails with it. The table gives the source of
-//! each name.
+//! module with an unknown name, and then the installation fails. The table gives the source of each
+//! name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn module() -> Result<()> {
     let absent = absent(MODULE)?;
-    // The statement is in a separate block, which is left out as a whole if a name in it does not
+    // The statement is in a block of its own, which is left out as a whole if a name in it does not
     // exist.
     ensure!(
         absent.optional == BTreeSet::from(["permission file map".to_owned()]),
@@ -67,7 +67,7 @@ fn strange() -> Result<()> {
     Ok(())
 }
 
-/// Missing names, outside `(optional …)` and inside it.
+/// The missing names, outside `(optional …)` and inside it.
 #[derive(Debug, Default)]
 struct Absent {
     needed: BTreeSet<String>,
@@ -125,7 +125,7 @@ fn absent(module: &str) -> Result<Absent> {
     Ok(absent)
 }
 
-/// Returns the names in a statement, each with its kind.
+/// Returns the names in a statement, each together with its kind.
 fn names(statement: &Item) -> Result<Vec<String>> {
     use Item::Word;
     let words = |kind: &str, item: &Item| {
@@ -174,7 +174,7 @@ fn names(statement: &Item) -> Result<Vec<String>> {
     })
 }
 
-/// A word or a list in parentheses.
+/// A word, or a list in parentheses.
 #[derive(Debug, Clone)]
 enum Item<'a> {
     Word(&'a str),
@@ -189,7 +189,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// All words in it.
+    /// Returns all words in it.
     fn words(&self) -> Vec<&'a str> {
         match self {
             Item::Word(word) => vec![word],
@@ -198,8 +198,8 @@ impl<'a> Item<'a> {
     }
 }
 
-/// Parses the statements of a module. No string in the module contains a blank, an unclosed
-/// parenthesis, or a semicolon.
+/// Parses a module's statements. No string in the module contains a blank, an unclosed parenthesis,
+/// or a semicolon.
 fn read(text: &str) -> Result<Vec<Item<'_>>> {
     let mut open = vec![Vec::new()];
     for line in text.lines() {

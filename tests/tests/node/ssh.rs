@@ -1,4 +1,4 @@
-//! Logging in: possible with a key from the recipe, as root, from an admin's host, and in no other
+//! Logging in is possible as root from an admin's host with a key from the recipe, and in no other
 //! way.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What `firstboot exec` allows and forbids, seen from within: a program in the place of etcd,
+//! What `firstboot exec` allows and forbids, seen from within: a program runs in the place of etcd,
 //! behind etcd's filter.
 
 use anyhow::{Result, ensure};
@@ -8,40 +8,42 @@ use tests::kernel::LAST_SYSTEM_CALL;
 
 use crate::sandbox::{EXEC, Sandbox};
 
-/// What `firstboot exec` forbids every program, in numbers of x86-64 Linux.
+/// What `firstboot exec` forbids to every program, as numbers on x86-64 Linux.
 pub(crate) const SERVER_ONLY: [&str; 15] = [
-    // Packets; AF_ALG; AF_VSOCK; raw IP; SCTP and DCCP, whose modules a socket would load.
+    // Packets; AF_ALG; AF_VSOCK; raw IP; SCTP and DCCP, whose modules a socket would cause to be
+    // loaded.
     "opened=17=3=0",
     "opened=38=5=0",
     "opened=40=1=0",
     "opened=2=3=1",
     "opened=2=1=132",
     "opened=10=6=33",
-    // All of netlink except routes: the firewall, audit, udev's events.
+    // All netlink protocols except routes: the firewall, audit, udev's events.
     "opened=16=3=12",
     "opened=16=3=9",
     "opened=16=3=15",
     "pair=2",
-    // A page that is writable and executable, at once and in turn.
+    // A page that is writable and executable, simultaneously and one after the other.
     "memory=7",
     "memory=3=5",
     // Another process, and a process with its own host name.
     "process=0",
     "process=0x4000000",
-    // Inserting a character as if typed into a terminal, TIOCSTI.
+    // TIOCSTI, which inserts a character as if it had been typed into a terminal.
     "request=0x5412",
 ];
 
-/// What it also forbids the snapshot: systemd's and the journal's sockets, and routes.
+/// What `firstboot exec` also forbids to the snapshot: systemd's and the journal's sockets, and
+/// routes.
 pub(crate) const INTERNET_ONLY: [&str; 3] = ["opened=1=1=0", "opened=1=2=0", "opened=16=3=0"];
 
-/// What it allows: everything that a server opens.
+/// What `firstboot exec` allows: everything that a server opens.
 const SERVER: [&str; 9] = [
     "opened=2=1=0",
     "opened=2=1=6",
     "opened=2=2=17",
     "opened=10=1=0",
-    // With SOCK_NONBLOCK and SOCK_CLOEXEC.
+    // The same with SOCK_NONBLOCK and SOCK_CLOEXEC.
     "opened=10=0x80802=0",
     "pair=1",
     "memory=3",
@@ -50,11 +52,11 @@ const SERVER: [&str; 9] = [
     "request=0x5421",
 ];
 
-/// What `firstboot exec` does with each system call of the kernel.
+/// What `firstboot exec` does with each of the kernel's system calls.
 const CALLS: &str = include_str!("../../../firstboot/src/exec/calls.txt");
 
-/// Refused calls whose refusal may not be visible: Linux 6 no longer has them, never had them, or
-/// is built without modules, kexec, ports.
+/// Refused calls whose refusal may not be visible, since Linux 6 no longer has them, never had
+/// them, or is built without modules, kexec or ports.
 const SILENT: [&str; 23] = [
     "uselib",
     "_sysctl",
@@ -81,15 +83,15 @@ const SILENT: [&str; 23] = [
     "ioperm",
 ];
 
-/// Checks what [`crate::protections`] does not try: everything that is allowed, and the calls one
-/// by one.
+/// Checks what [`crate::protections`] does not try: everything that is allowed, and each call
+/// individually.
 pub(crate) fn check(host: &Host, sandbox: &Sandbox) -> Result<()> {
     allowed(host, sandbox)?;
     refused_calls(host, sandbox)?;
     other_architecture(host, sandbox)
 }
 
-/// Checks that everything a server does succeeds.
+/// Checks that everything that a server does succeeds.
 fn allowed(host: &Host, sandbox: &Sandbox) -> Result<()> {
     for (attempt, found) in sandbox.try_out(host, &SERVER.map(str::to_owned))? {
         ensure!(found == "done", "`{attempt}` is {found}");
@@ -97,7 +99,7 @@ fn allowed(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Checks that every call that calls.txt refuses is refused, and only by that filter.
+/// Checks that every call that calls.txt refuses is indeed refused, and only by that filter.
 fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     const NONE: &str = "refused ENOSYS";
     let refused = CALLS
@@ -113,7 +115,7 @@ fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     for (attempt, found) in sandbox.try_out(host, &attempts)? {
         ensure!(found == NONE, "{attempt} is {found}");
     }
-    // The test bed's own kernel lacks every call newer than 3.10. fork and vfork would really start
+    // The test bed's own kernel lacks every call newer than 3.10. fork and vfork really would start
     // a process.
     let shows = |call: &&(&str, &str)| {
         let (number, name) = *call;
@@ -141,8 +143,8 @@ fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Checks that a program for another architecture is killed at its first system call: its call
-/// numbers mean other calls.
+/// Checks that a program for a different architecture is killed at its first system call: there,
+/// the call numbers mean different calls.
 fn other_architecture(host: &Host, sandbox: &Sandbox) -> Result<()> {
     host.write("/opt/probe/i386", I386, 0o755)?;
     let killer = sandbox.killer_of(host, "/opt/probe/i386")?;
@@ -160,17 +162,18 @@ fn other_architecture(host: &Host, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// A program for i386 that succeeds: ELF header, program header, `exit(0)` by `int 0x80`.
+/// A program for i386 that exits successfully: ELF header, program header, `exit(0)` with `int
+/// 0x80`.
 const I386: [u8; 91] = {
     let mut file = [0; 91];
     let parts: [(usize, &[u8]); 9] = [
         (0, b"\x7fELF\x01\x01\x01"),
         (16, &[2, 0, 3, 0, 1, 0, 0, 0]),
-        // Entry, program headers; their size and number.
+        // The entry point and the program headers; the headers' size and number.
         (24, &[0x54, 0x80, 0x04, 0x08, 52, 0, 0, 0]),
         (40, &[52, 0, 32, 0, 1, 0]),
         (52, &[1, 0, 0, 0]),
-        // Loaded from the start of the file, readable and executable.
+        // The segment is loaded from the start of the file, and is readable and executable.
         (60, &[0, 0x80, 0x04, 0x08, 0, 0x80, 0x04, 0x08]),
         (68, &[91, 0, 0, 0, 91, 0, 0, 0, 5, 0, 0, 0, 0, 0x10, 0, 0]),
         (84, &[0x31, 0xdb, 0x31, 0xc0, 0x40]),

@@ -23,7 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Checks that all members run on their previous data.
+/// Checks that all members still run on their previous data.
 fn as_before(bed: &Bed, first: &str, before: &serde_json::Value) -> Result<()> {
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
@@ -57,7 +57,8 @@ fn wrong_snapshot() -> Result<()> {
     etcdctl(three, &format!("snapshot save {SNAPSHOT}.new"))?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // Only one member gets the order: its etcd stops, and starts again at the deadline.
+    // Only one member gets the order: its etcd stops, and starts again once the deadline has
+    // passed.
     let lonely = one.run(&["firstboot", "restore", SNAPSHOT, "--deadline", "4"])?;
     ensure!(
         lonely.code() == 4 && lonely.stderr.contains("[restore-cancelled]"),
@@ -126,8 +127,8 @@ fn full_disk() -> Result<()> {
     snapshot(&bed, 0)?;
     let (before, first) = (content(one)?, token(one)?);
 
-    // The member waits for the others, which have not got the order yet; meanwhile its disk fills
-    // up.
+    // The member waits for the others, which have not received the order yet; meanwhile its disk
+    // fills up.
     let command = ["firstboot", "restore", SNAPSHOT, "--deadline", "60"];
     let mut waiting = three.command(&command)?;
     waiting
@@ -155,6 +156,6 @@ fn full_disk() -> Result<()> {
     );
     println!("{said}");
     three.check(&["rm", "/var/lib/etcd/filler"])?;
-    // Its data is on a separate disk, so it cannot be inspected from outside.
+    // The node's data is on a separate disk, so it cannot be inspected from outside.
     as_before(&bed, &first, &before)
 }

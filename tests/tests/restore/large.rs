@@ -1,4 +1,4 @@
-//! A large snapshot replaces the data of a cluster under writes.
+//! A large snapshot replaces the data of a cluster that is being written to.
 
 use std::net::Ipv4Addr;
 
@@ -16,7 +16,7 @@ use crate::orders::all_restore;
 
 const VERSION: &str = "3.5.1";
 const SNAPSHOT: &str = "/snapshots/large.db";
-/// As many MiB as `make test` has the time for; `ETCD_IMAGE_RESTORE_MIB` sets another.
+/// As many MiB as `make test` has time for; `ETCD_IMAGE_RESTORE_MIB` sets a different size.
 const MIB: u64 = 256;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -27,10 +27,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Returns how many keys of the snapshot a host's member has, and its hash over all of them at a
+/// Returns how many of the snapshot's keys a host's member has, and its hash of all of them at a
 /// revision.
 fn held(host: &Host, revision: i64) -> Result<(u64, u64)> {
-    // After a linearizable read the member is not behind by any revision.
+    // After a linearizable read the member has caught up to the latest revision.
     etcdctl(host, "get none")?;
     let fields = etcdctl(
         host,
@@ -82,7 +82,7 @@ fn large() -> Result<()> {
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     }
-    // The writers continue on their own.
+    // The writers resume on their own.
     writers.go_on(20, CONVERGENCE_TIMEOUT)?;
     writers.stop()?;
     let revision = crate::orders::revision(one)?;

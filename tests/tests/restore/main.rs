@@ -1,5 +1,5 @@
-//! A restore loses no existing data and mixes no snapshots: on real hosts, with snapshots taken by
-//! etcdctl.
+//! A restore loses no existing data and never mixes two snapshots: tested on real hosts, with
+//! snapshots taken by etcdctl.
 
 #[path = "../bootstrap/bed.rs"]
 #[expect(

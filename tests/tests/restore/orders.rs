@@ -1,4 +1,4 @@
-//! Clusters to restore, and operators who sit at all members at once.
+//! Clusters to restore, and operators who give orders to all members at once.
 
 use std::fs;
 use std::thread;
@@ -10,10 +10,10 @@ use tests::process::Output;
 
 use crate::bed::Bed;
 
-/// The path of a host's snapshot.
+/// The path of the snapshot on a host.
 pub(crate) const SNAPSHOT: &str = "/root/snapshot.db";
 
-/// Three members with this etcd, on and healthy.
+/// Makes three members with this etcd, which are on and healthy.
 pub(crate) fn cluster(version: &str) -> Result<Bed> {
     let mut bed = Bed::with_etcd(version, 3)?;
     boot_all(&mut bed.hosts)?;
@@ -27,7 +27,7 @@ pub(crate) fn snapshot(bed: &Bed, of: usize) -> Result<()> {
     give(bed, of)
 }
 
-/// Copies the snapshot of one host to all hosts.
+/// Copies one host's snapshot to all hosts.
 pub(crate) fn give(bed: &Bed, of: usize) -> Result<()> {
     let bytes = fs::read(bed.hosts[of].path(SNAPSHOT))?;
     bed.hosts
@@ -35,7 +35,7 @@ pub(crate) fn give(bed: &Bed, of: usize) -> Result<()> {
         .try_for_each(|host| host.write(SNAPSHOT, &bytes, 0o600))
 }
 
-/// Runs `firstboot restore` on these hosts at once, and returns the result of each.
+/// Runs `firstboot restore` on these hosts at the same time, and returns the result of each run.
 pub(crate) fn restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     thread::scope(|scope| {
         let run = |(host, arguments): (&Host, &[&str])| {
@@ -52,7 +52,7 @@ pub(crate) fn restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     })
 }
 
-/// Gives the order to all, and checks that all carry it out.
+/// Gives the order to all hosts, and checks that each carries it out.
 pub(crate) fn all_restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     let came = restore(told)?;
     for (ran, (host, arguments)) in came.iter().zip(told) {
@@ -65,14 +65,14 @@ pub(crate) fn all_restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     Ok(came)
 }
 
-/// Every key with its value, lease and revisions, as this host's own member has them.
+/// Returns every key with its value, lease and revisions, as this host's own member has them.
 pub(crate) fn content(host: &Host) -> Result<serde_json::Value> {
     let json = etcdctl(host, "get '' --from-key --consistency=s --write-out=json")?;
     let answer: serde_json::Value = serde_json::from_str(&json)?;
     Ok(answer["kvs"].clone())
 }
 
-/// Returns the current revision of this host's member.
+/// Returns the current revision of the member on this host.
 pub(crate) fn revision(host: &Host) -> Result<i64> {
     let json = etcdctl(host, "endpoint status --write-out=json")?;
     let answer: serde_json::Value = serde_json::from_str(&json)?;

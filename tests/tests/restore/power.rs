@@ -1,4 +1,4 @@
-//! The power may be cut at any step of a restore.
+//! The power may fail at any step of a restore.
 
 use std::fs;
 use std::thread::{self, sleep};
@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Returns how often a host's journal contains an event; works while the host is on or off.
+/// Returns how often an event occurs in a host's journal, whether the host is on or off.
 fn count(host: &Host, event: &str) -> usize {
     let journal = fs::read_to_string(host.path("/var/lib/firstboot/journal")).unwrap_or_default();
     journal.matches(&format!("\"event\":\"{event}\"")).count()
@@ -47,7 +47,7 @@ fn pulled() -> Result<()> {
         if all {
             victim.boot()?;
         }
-        // Whether all restored or none did, they are one cluster.
+        // Whether all of them or none of them restored, they are a single cluster.
         for host in &bed.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
@@ -78,7 +78,8 @@ fn pulled() -> Result<()> {
     Ok(())
 }
 
-/// Restores on three nodes, and cuts the power of the third once its journal has the step.
+/// Restores three nodes, and cuts the power of the third one as soon as its journal contains the
+/// step.
 fn cut(others: &[Host], victim: &mut Host, step: &str, all: bool) -> Result<()> {
     let last = count(victim, step);
     let arguments: &[&str] = &[SNAPSHOT, "--deadline", "60"];

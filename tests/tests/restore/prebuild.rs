@@ -1,5 +1,5 @@
-//! A member that waits for no other prepares the new data while etcd still runs. Whatever happens
-//! to that data, etcd survives.
+//! A member that does not wait for any other prepares the new data while etcd is still running.
+//! Whatever happens to that data, etcd survives.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -19,7 +19,7 @@ use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
 use crate::orders::{SNAPSHOT, content};
 
 const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
-/// etcdutl may finish before it is caught; then the test tries again.
+/// etcdutl may finish before it is caught; in that case the test tries again.
 const MAX_ATTEMPTS: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -58,8 +58,8 @@ impl Before {
     }
 }
 
-/// Sends a signal to etcdutl while it works for a restore. The image's etcdutl cannot be replaced:
-/// firstboot notices that.
+/// Sends a signal to etcdutl while it works on a restore. The image's etcdutl cannot be replaced,
+/// since firstboot would notice.
 fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
     for _ in 0..MAX_ATTEMPTS {
         let before = Before::of(host)?;
@@ -96,7 +96,7 @@ fn all() -> Result<()> {
     host.boot()?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(host, "put answer 42")?;
-    // This gives etcdutl something to do.
+    // These values give etcdutl something to do.
     host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?
         .ok()?;
     for number in 0..30 {
@@ -104,7 +104,7 @@ fn all() -> Result<()> {
     }
     etcdctl(host, &format!("snapshot save {SNAPSHOT}"))?;
 
-    // etcdutl fails, and leaves half of its work.
+    // etcdutl fails, and leaves its work half done.
     let (restore, before) = caught(host, "KILL")?;
     let failed = restore.wait_with_output()?;
     let said = String::from_utf8_lossy(&failed.stderr);
@@ -118,15 +118,15 @@ fn all() -> Result<()> {
     );
     before.still(host)?;
 
-    // The power is cut while etcdutl works.
+    // The power is cut while etcdutl is at work.
     let (mut restore, before) = caught(host, "STOP")?;
     host.cut_power()?;
     restore.wait()?;
     host.boot()?;
     before.still(host)?;
 
-    // And once the node has the order: the next boot completes the restore. The leftovers of the
-    // interrupted one do no harm.
+    // The same once the node has the order: the next boot completes the restore. The leftovers of
+    // the interrupted restore do no harm.
     let before = Before::of(host)?;
     let told = |host: &Host| {
         let journal =

@@ -1,4 +1,4 @@
-//! A restore and its rollback, with each etcd.
+//! A restore and its rollback, with each version of etcd.
 
 use std::fs;
 use std::process::Child;
@@ -29,8 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             test,
         )
     };
-    // One version whose revision can be raised, and one whose revision cannot: the others run a
-    // full life cycle that includes a restore.
+    // One version whose revision can be raised, and one whose revision cannot. For the other
+    // versions a full life cycle already includes a restore.
     vec![
         way("3.4.23", long, || there_and_back("3.4.23")),
         way("3.5.1", trial, || there_and_back("3.5.1")),
@@ -40,16 +40,16 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A learner that never starts.
+/// The peer URL of a learner that never starts.
 const GHOST: &str = "https://10.101.15.109:2380";
 
-/// Returns whether the revision can be raised and clients that have seen a later one can be told
-/// so.
+/// Returns whether this version's revision can be raised, and clients that have seen a later one
+/// can be told about it.
 fn raises(version: &str) -> bool {
     !["3.4.23", "3.5.1"].contains(&version)
 }
 
-/// Writes keys with and without a lease, deleted keys and history, and users with roles.
+/// Writes keys with and without a lease, deleted keys, a history, and users with roles.
 fn fill(host: &Host) -> Result<String> {
     let put = "for i in $(seq 50); do etcdctl put old/$i $i; done > /dev/null; etcdctl del old/7; etcdctl del old/9";
     host.sh(&format!(". /etc/profile.d/etcdctl.sh; {put}"))?
@@ -71,7 +71,7 @@ fn fill(host: &Host) -> Result<String> {
     Ok(lease)
 }
 
-/// Returns how many seconds of its day a lease has left.
+/// Returns how many seconds are left of a lease that was granted for a day.
 fn left(host: &Host, lease: &str) -> Result<u64> {
     let json: Value = serde_json::from_str(&etcdctl(
         host,
@@ -80,7 +80,7 @@ fn left(host: &Host, lease: &str) -> Result<u64> {
     json["ttl"].as_u64().with_context(|| json.to_string())
 }
 
-/// Returns the users with their permissions, and the existing leases.
+/// Returns the users with their permissions, and the leases that exist.
 fn accounts(host: &Host) -> Result<Vec<String>> {
     let asked = [
         "user list",
@@ -93,7 +93,7 @@ fn accounts(host: &Host) -> Result<Vec<String>> {
     asked.iter().map(|words| etcdctl(host, words)).collect()
 }
 
-/// Takes a snapshot with authentication on, and with an alarm and a learner in it. Afterwards the
+/// Takes a snapshot that has authentication on, and contains an alarm and a learner. Afterwards the
 /// cluster itself has none of them.
 fn snapshot(bed: &Bed) -> Result<()> {
     let one = &bed.hosts[0];
@@ -125,7 +125,7 @@ fn snapshot(bed: &Bed) -> Result<()> {
     give(bed, 0)
 }
 
-/// Checks what came back in addition to the keys.
+/// Checks what else was restored besides the keys.
 fn came_back(bed: &Bed) -> Result<()> {
     let two = &bed.hosts[1];
     let alice = etcdctl(two, "get old/1 --print-value-only --user alice:secret")?;
@@ -147,7 +147,7 @@ fn came_back(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Checks that etcd has the ids that were printed before any data was replaced.
+/// Checks that etcd has the ids that were printed before any of the data was replaced.
 fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
     for host in &bed.hosts {
         let (id, _) = listed(host, host.name())?.context("not listed")?;
@@ -182,7 +182,7 @@ fn there_and_back(version: &str) -> Result<()> {
     etcdctl(two, "user delete alice")?;
     let (before, seen, first) = (content(one)?, revision(one)?, token(one)?);
 
-    // A client that has seen revisions that the restore removes.
+    // A client watches, and has seen revisions that the restore removes.
     let mut watch = start_watch(one, seen)?;
 
     plans(one)?;
@@ -202,7 +202,7 @@ fn there_and_back(version: &str) -> Result<()> {
     let begun = Instant::now();
     let came = all_restore(&told)?;
     came_back(&bed)?;
-    // Leases start again: a lease that had kept running would have less time left.
+    // Leases start over: a lease that had continued to run would have less time left.
     let (left, passed) = (left(three, &lease)?, begun.elapsed().as_secs());
     ensure!(
         left + passed + 1 >= 86_400,
@@ -284,7 +284,8 @@ fn print_ids(bed: &Bed, came: &[Output]) -> Result<()> {
     Ok(())
 }
 
-/// The watch that went on through the restore fails, and so does one that begins at its revision.
+/// Checks that the watch that went on through the restore fails, and that a new watch from its
+/// revision fails too.
 fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
     one.wait_for("grep -q compacted /root/watched", CONVERGENCE_TIMEOUT)?;
     let again = one.sh(&format!(
@@ -299,7 +300,7 @@ fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
     Ok(())
 }
 
-/// Rolls back to the earlier data and checks that none of it is lost.
+/// Rolls back to the earlier data, and checks that none of it has been lost.
 fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     let [one, two, three] = &bed.hosts[..] else {
         anyhow::bail!("not three hosts")
@@ -337,7 +338,8 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     outlives_a_boot(&mut bed.hosts[2])
 }
 
-/// The rollback is complete after a boot, and its archived data can be listed and deleted.
+/// Checks that after a boot the rollback is still complete, and that its archived data can be
+/// listed and deleted.
 fn outlives_a_boot(last: &mut Host) -> Result<()> {
     last.shutdown()?;
     last.boot()?;
@@ -353,7 +355,8 @@ fn outlives_a_boot(last: &mut Host) -> Result<()> {
         json[0]["rollback"] == true && listed.contains(json[0]["path"].as_str().unwrap_or("-")),
         "{json}"
     );
-    // The member is healthy before its firstboot has ended, which holds the lock until then.
+    // The member is healthy before its firstboot has finished, and firstboot holds the lock until
+    // it finishes.
     last.wait_for("firstboot restore --prune 1", CONVERGENCE_TIMEOUT)?;
     ensure!(
         last.check(&["firstboot", "restore", "--list"])? == listed,

@@ -1,4 +1,4 @@
-//! The server judges a client by what the kernel knows of the network, not by what the client
+//! The server judges a client by what the kernel knows about the network, not by what the client
 //! claims: a second machine with a node's address, every state of an ARP entry, several networks,
 //! routers.
 
@@ -60,14 +60,15 @@ fn ip(words: &str) -> Result<()> {
     process::check("ip", &words.split(' ').collect::<Vec<_>>()).map(drop)
 }
 
-/// Makes a machine that is off, and another with the same address and its own network card.
+/// Makes a machine that is off, and a second one that has the same address but its own network
+/// card.
 fn evil(ours: &Provisioning) -> Result<(Link, Link)> {
     let one = ours.network.add("etcd-1")?;
     ours.network.unplug("etcd-1")?;
     Ok((one, ours.network.add_twin("evil", "etcd-1")?))
 }
 
-/// An open connection from a machine that answers no ARP from now on.
+/// Opens a connection from a machine that answers no ARP requests from then on.
 fn silent(ours: &Provisioning, machine: &Link) -> Result<TcpStream> {
     let stream = connect(&machine.namespace)?;
     let (name, world) = (machine.namespace.name(), ours.network.world().name());
@@ -77,7 +78,7 @@ fn silent(ours: &Provisioning, machine: &Link) -> Result<TcpStream> {
         .nth(2)
         .unwrap_or_default()
         .to_owned();
-    // The order matters: the change of the link empties its table.
+    // The order matters: changing the link empties the machine's ARP table.
     ip(&format!("-n {name} link set eth0 arp off"))?;
     ip(&format!(
         "-n {name} neigh replace 10.101.15.1 lladdr {bridge} dev eth0 nud permanent"
@@ -85,7 +86,7 @@ fn silent(ours: &Provisioning, machine: &Link) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request on the connection, and answers ARP again only after a moment.
+/// Sends a request on the connection, and starts to answer ARP requests again only after a moment.
 fn ask_silently(machine: &Link, mut stream: TcpStream, page: &str) -> Result<String> {
     stream.write_all(
         format!("GET /{page} HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n").as_bytes(),
@@ -122,7 +123,7 @@ fn held_back() -> Result<()> {
     }
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;
     server.says("[card-unknown]")?;
-    // The log contains the MAC address that asked.
+    // The log contains the MAC address of the machine that sent the request.
     server.says(&format!(
         "{ADDRESS} ({}) refused: it says that it is etcd-1, whose card is {}",
         evil.mac, one.mac
@@ -165,7 +166,7 @@ fn states() -> Result<()> {
     Ok(())
 }
 
-/// Adds a separate network with one machine to the world.
+/// Connects a separate network, with one machine in it, to the world.
 fn side(ours: &Provisioning, world_has: &str, machine_has: &str) -> Result<Namespace> {
     let machine = ours.network.add("side")?.namespace;
     let (world, name) = (ours.network.world().name(), machine.name());
@@ -182,14 +183,14 @@ fn networks() -> Result<()> {
     let (one, evil) = evil(&ours)?;
     let world = ours.network.world().name();
     side(&ours, "10.101.16.1/24", "10.101.16.2/24")?;
-    // An entry with the node's address and MAC, in a network that leads to another machine.
+    // An ARP entry with the node's address and MAC, in a network that leads to a different machine.
     ip(&format!(
         "-n {world} neigh replace {ADDRESS} lladdr {} dev side nud permanent",
         one.mac
     ))?;
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;
-    // A machine of this network with an address from another one, by a route over the link: its MAC
-    // counts as well.
+    // A machine in this network has an address from a different network, which is reached by a
+    // route over the link: its MAC is checked as well.
     ip(&format!("-n {world} route add 10.9.0.2/32 dev br0"))?;
     let stranger = &ours.network.add("stranger")?.namespace;
     ip(&format!(
@@ -236,7 +237,7 @@ fn routers() -> Result<()> {
         "net.ipv4.conf.all.rp_filter=0",
     ]))?
     .ok()?;
-    // Reached at 10.9.0.2 it does not have the node's address, whatever MAC it claims.
+    // If it is reached at 10.9.0.2, it does not have the node's address, whatever MAC it claims.
     let mac = "52:54:0a:65:0f:65";
     let url = format!("http://{SERVER}/{}", document_of(mac));
     let (status, text) = curl(&far, &["--interface", "10.9.0.2"], &url)?;
@@ -244,14 +245,14 @@ fn routers() -> Result<()> {
         status == 403 && text.contains("[wrong-address]"),
         "{status}: {text}"
     );
-    // For a machine behind a router only its address can be known.
+    // Of a machine behind a router only the address can be known.
     ip(&format!(
         "-n {world} route add {ADDRESS}/32 via {}",
         router.address
     ))?;
     let (status, text) = curl(&far, &["--interface", ADDRESS], &url)?;
     ensure!(status == 200, "{status}: {text}");
-    // The router's own MAC and address are not the node's.
+    // The router's own MAC and address differ from the node's.
     let (status, text) = ask(&router.namespace, &document_of(mac))?;
     ensure!(
         status == 403 && text.contains("[wrong-card]"),
@@ -320,7 +321,7 @@ fn hidden() -> Result<()> {
             "{header}: {status}: {text}"
         );
     }
-    // A proxy or a mapped port on this host: every client appears as this host.
+    // A proxy or a mapped port on this host makes every client appear to be this host.
     expect(
         ours.network.world(),
         &document_of(&one.mac),

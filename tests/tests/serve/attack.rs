@@ -1,5 +1,5 @@
-//! What a hostile client can write into a request: nothing of it opens a window, reaches another
-//! file, or hides a second request.
+//! What a hostile client can write into a request: nothing in it opens a window, reaches a
+//! different file, or hides a second request.
 
 mod log;
 
@@ -61,7 +61,7 @@ fn head() -> Result<()> {
         )?;
         ensure!(found == status, "{page}: {found}: {text}");
     }
-    // The connection stays in step after the HEAD of a file.
+    // After the HEAD request for a file the connection stays in step.
     let both = "HEAD /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\nGET /image/SHA256SUMS HTTP/1.1\r\nHost: a\r\n\r\n";
     let said = raw(&one.namespace, both)?;
     ensure!(
@@ -174,7 +174,7 @@ fn links() -> Result<()> {
             )?;
         }
     }
-    // A node's own folder may not be a symlink either.
+    // Nor may a node's own folder be a symlink.
     fs::rename(
         ours.out().join("nodes/etcd-2"),
         ours.out().join("nodes-of-2"),
@@ -225,7 +225,8 @@ fn smuggled() -> Result<()> {
     Ok(())
 }
 
-/// Heads that hide a second request of `length` bytes, and others that no server may accept.
+/// Returns request heads that hide a second request of `length` bytes, and others that no server
+/// may accept.
 fn heads(length: usize) -> Vec<String> {
     vec![
         format!("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"),
@@ -303,7 +304,7 @@ fn told() -> Result<()> {
     )
 }
 
-/// The server runs although the disk that its output goes to is full.
+/// The server runs even if the disk for its output is full.
 fn needs_no_output(ours: &Provisioning) -> Result<()> {
     let mut command = ours.network.world().command("sh");
     command

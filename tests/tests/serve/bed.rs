@@ -1,4 +1,4 @@
-//! The builder as a server, and the machines that ask it.
+//! The builder as a server, and the machines that send it requests.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -17,12 +17,12 @@ use tests::process::{self, KillOnDrop};
 use tests::programs::{self, recipe};
 use tests::run;
 
-/// The address it serves at.
+/// The address on which it serves.
 pub(crate) const SERVER: &str = "10.101.15.1:8081";
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Builds the demo's cluster; its nodes are identified by their MAC, fetch from the builder and may
-/// be installed.
+/// Builds the demo's cluster. Its nodes are identified by their MAC, fetch from the builder, and
+/// may be installed.
 pub(crate) fn built() -> Result<Provisioning> {
     let copy = |from: &Path, to: &Path| {
         process::check(
@@ -55,17 +55,17 @@ pub(crate) fn built() -> Result<Provisioning> {
     Ok(ours)
 }
 
-/// The output of this program's first call to [`built`]. The others copy it, since a build takes
+/// The output of this program's first call to [`built`]. Later calls copy it, since a build takes
 /// seconds.
 static BUILT: OnceLock<PathBuf> = OnceLock::new();
 
-/// Returns the recipe line with the MAC of the node whose address ends in that byte.
+/// Returns the recipe line with the MAC of the node whose address ends in this byte.
 pub(crate) fn by_card(last: u8) -> String {
     format!("mac = \"52:54:0a:65:0f:{last:02x}\"\n")
 }
 
-/// Does the same with other recipe lines for the machine of the node whose address ends in that
-/// byte.
+/// Builds the same cluster with other recipe lines for each node's machine; `machine` gets the last
+/// byte of the node's address.
 pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;
@@ -74,8 +74,8 @@ pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning>
     Ok(provisioning)
 }
 
-/// Writes the demo's recipe with these lines for the machine of the node whose address ends in that
-/// byte.
+/// Writes the demo's recipe with these lines for each node's machine; `machine` gets the last byte
+/// of the node's address.
 pub(crate) fn recipe_with(machine: impl Fn(u8) -> String) -> Result<PathBuf> {
     let mut text = fs::read_to_string(recipe("demo"))?.replace(
         "servers = [\"http://10.101.15.1:8080/image/\"]",
@@ -99,7 +99,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves the current output, with these additional options.
+    /// Serves the current output with these additional options.
     pub(crate) fn start(ours: &Provisioning, options: &[&str]) -> Result<Self> {
         Self::serve(
             ours,
@@ -108,7 +108,7 @@ impl Server {
         )
     }
 
-    /// Serves another output, with exactly these options.
+    /// Serves the output at this path, with exactly these options.
     pub(crate) fn serve(ours: &Provisioning, out: &Path, options: &[&str]) -> Result<Self> {
         let mut builder = ours
             .network
@@ -118,7 +118,7 @@ impl Server {
         Self::run(&builder)
     }
 
-    /// Starts the server with the test's own command line.
+    /// Starts the server with a command line that the test provides.
     pub(crate) fn run(command: &Command) -> Result<Self> {
         let log = run::current()?.folder("serve")?.join("log");
         let mut server = Self {
@@ -134,7 +134,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts a server whose output goes elsewhere: it has started once it answers.
+    /// Starts a server whose output goes elsewhere: it counts as started as soon as it answers.
     pub(crate) fn unheard(command: &Command, world: &Namespace) -> Result<Self> {
         let log = run::current()?.folder("serve")?.join("log");
         let mut server = Self {
@@ -150,12 +150,12 @@ impl Server {
         Ok(server)
     }
 
-    /// Returns its output so far.
+    /// Returns everything that it has printed so far.
     pub(crate) fn said(&self) -> Result<String> {
         fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
 
-    /// Waits until it has printed this text: the log is written independently of the answers.
+    /// Waits until it has printed this text, since the log is written independently of the answers.
     pub(crate) fn says(&self, words: &str) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60);
         while !self.said()?.contains(words) {
@@ -176,7 +176,8 @@ impl Server {
 
     /// Sends it a signal and returns its exit code.
     pub(crate) fn end(mut self, signal: nix::sys::signal::Signal) -> Result<(Option<i32>, String)> {
-        // `setpriv` and `nsenter` become the builder, which therefore has their pid.
+        // `setpriv` and `nsenter` replace themselves with the builder, which therefore has their
+        // pid.
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(i32::try_from(self.id())?),
             signal,
@@ -192,12 +193,12 @@ impl Server {
     }
 }
 
-/// The status and the text of a page, as a machine in a namespace gets it.
+/// Returns the status and the text of a page, as a machine in a namespace receives them.
 pub(crate) fn ask(from: &Namespace, page: &str) -> Result<(u16, String)> {
     curl(from, &[], &format!("http://{SERVER}/{page}"))
 }
 
-/// Does the same with curl options and a whole URL.
+/// Makes the same request with curl options and a complete URL.
 pub(crate) fn curl(from: &Namespace, options: &[&str], url: &str) -> Result<(u16, String)> {
     let mut curl = from.command("curl");
     curl.args([
@@ -218,7 +219,7 @@ pub(crate) fn curl(from: &Namespace, options: &[&str], url: &str) -> Result<(u16
     Ok((status.parse()?, text.to_owned()))
 }
 
-/// Requests a page and expects an answer with this status and these words.
+/// Requests a page, and expects an answer with this status and these words.
 pub(crate) fn expect(from: &Namespace, page: &str, status: u16, words: &str) -> Result<String> {
     let (found, text) = ask(from, page)?;
     ensure!(
@@ -228,17 +229,17 @@ pub(crate) fn expect(from: &Namespace, page: &str, status: u16, words: &str) -> 
     Ok(text)
 }
 
-/// Returns the page that a node's machine requests for its document.
+/// Returns the page from which a node's machine requests its document.
 pub(crate) fn document_of(mac: &str) -> String {
     format!("node.json?mac={}", mac.replace(':', "%3A"))
 }
 
-/// Returns the page that iPXE on a machine requests for its script.
+/// Returns the page from which iPXE on a machine requests its script.
 pub(crate) fn script_of(link: &Link) -> String {
     format!("boot.ipxe?mac={}&serial=&uuid=", link.mac)
 }
 
-/// Reports a stage from that machine, as its boot script says.
+/// Reports a stage from this machine in the way that its boot script specifies.
 pub(crate) fn report(
     from: &Namespace,
     script: &str,
@@ -258,7 +259,7 @@ pub(crate) fn report(
     )
 }
 
-/// Returns the URL to which a script makes the machine report.
+/// Returns the URL to which a boot script makes the machine report.
 pub(crate) fn report_url(script: &str) -> Result<String> {
     let word = script
         .split_whitespace()
@@ -268,7 +269,7 @@ pub(crate) fn report_url(script: &str) -> Result<String> {
         .to_owned())
 }
 
-/// Returns whether a script installs.
+/// Returns whether a boot script starts an installation.
 pub(crate) fn installs(script: &str) -> bool {
     script.lines().any(|line| line.starts_with("kernel "))
 }
@@ -279,7 +280,7 @@ pub(crate) fn allow(ours: &Provisioning, words: &[&str]) -> Result<String> {
     programs::run_builder(&[&["allow", "--out", &out], words].concat())?.ok()
 }
 
-/// A connection to the server from a namespace.
+/// Opens a connection to the server from a namespace.
 pub(crate) fn connect(from: &Namespace) -> Result<TcpStream> {
     let server: SocketAddr = SERVER.parse()?;
     let stream =
@@ -288,15 +289,15 @@ pub(crate) fn connect(from: &Namespace) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Returns the server's answer to these bytes, until it closes the connection or sends nothing for
-/// a while.
+/// Sends these bytes to the server, and returns its answer until it closes the connection or sends
+/// nothing for a while.
 pub(crate) fn raw(from: &Namespace, request: &str) -> Result<String> {
     let mut stream = connect(from)?;
     stream.write_all(request.as_bytes())?;
     read_all(&mut stream, Duration::from_secs(3))
 }
 
-/// Returns everything up to the end of the connection or a pause.
+/// Returns everything received until the connection ends or pauses for this long.
 pub(crate) fn read_all(stream: &mut TcpStream, silence: Duration) -> Result<String> {
     stream.set_read_timeout(Some(silence))?;
     let (mut all, mut buffer) = (Vec::new(), vec![0; 1 << 16]);

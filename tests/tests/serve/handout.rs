@@ -1,4 +1,5 @@
-//! From a machine that is switched on to a member: installed, reported, given its document.
+//! A machine is switched on and becomes a member: it is installed, reports this, and is given its
+//! document.
 
 use std::fs;
 
@@ -51,7 +52,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Returns the kernel arguments in the script that iPXE on a machine gets.
+/// Returns the kernel arguments in the script that iPXE receives on a machine.
 fn words(host: &Host) -> Result<String> {
     let script = expect(
         &host.link().namespace,
@@ -78,7 +79,7 @@ fn install(host: &Host, words: &str) -> Result<Installation> {
         .run()
 }
 
-/// Returns the kickstart that a machine fetches with the kernel arguments.
+/// Returns the kickstart that a machine fetches according to the kernel arguments.
 fn kickstart(host: &Host, words: &str) -> Result<String> {
     let machine = Machine {
         mac: Some(host.link().mac.clone()),
@@ -96,9 +97,9 @@ fn line_of(ours: &Provisioning, node: &str) -> Result<String> {
         .to_owned())
 }
 
-/// From the network boot of three machines to a cluster; then one of them is lost, and comes back
-/// once the operator allows it. Each document is handed out once: no machine loses the answer to
-/// its request.
+/// From the network boot of three machines to a cluster. Then one of them is lost, and comes back
+/// once the operator allows it. Each document is handed out only once, but no machine loses the
+/// answer to its request.
 fn cluster() -> Result<()> {
     let ours = built()?;
     let tree = format!("http://{SERVER}/none/");
@@ -150,7 +151,7 @@ fn cluster() -> Result<()> {
     Ok(())
 }
 
-/// A machine that lost its disk gets its document again once the operator allows it.
+/// A machine that has lost its disk gets its document again once the operator allows it.
 fn replace_lost(ours: &Provisioning, server: &Server, lost: &mut Host) -> Result<()> {
     lost.cut_power()?;
     lost.revert()?;
@@ -196,7 +197,7 @@ fn failed() -> Result<()> {
     let tree = format!("http://{SERVER}/none/");
     let server = Server::start(&ours, &["--tree", &tree])?;
     let host = ours.machine("etcd-1")?;
-    // The overlay of another build, as from a stale mirror.
+    // The overlay from a different build, as a stale mirror might serve it.
     let overlay = ours.out().join("image/overlay.tar.gz");
     let kept = fs::read(&overlay)?;
     fs::write(&overlay, "another")?;
@@ -302,7 +303,8 @@ fn whole() -> Result<()> {
         ("https", &["--tls-cert", &cert, "--tls-key", &key]),
     ] {
         let _server = Server::start(&ours, options)?;
-        // Whole, resumed, in the middle, two files on one connection, and many at once.
+        // A whole file, a resumed one, a middle part, two files on one connection, and many
+        // downloads at once.
         let script = "set -eu; cd \"$(mktemp -d)\"; get() { curl -skS --fail --max-time 60 \"$@\"; }\n\
              get -o whole \"$1/overlay.tar.gz\"\n\
              head -c 1000000 whole > resumed; get -C - -o resumed \"$1/overlay.tar.gz\"; cmp whole resumed\n\
@@ -348,7 +350,7 @@ fn https() -> Result<()> {
     let names_node = "\"node\":\"etcd-1\"";
     server.says(names_node)?;
     let said = server.said()?;
-    // A line about the plain request may follow.
+    // A log line about the plain request may follow.
     let line = said
         .lines()
         .find(|line| line.contains(names_node))

@@ -1,4 +1,4 @@
-//! A machine is installed once: what iPXE is sent, what is recorded, and what the operator can
+//! A machine is installed only once: what iPXE is sent, what is recorded, and what the operator can
 //! allow.
 
 mod elsewhere;
@@ -79,7 +79,7 @@ fn stages() -> Result<()> {
         "{sent}"
     );
     on_board(&world, "sent the installer")?;
-    // A power cut after the kickstart, and after each stage but the last.
+    // The power is cut after the kickstart is fetched, and after each stage except the last.
     expect(&one.namespace, "image/centos7.ks?node=etcd-1", 200, "%pre")?;
     on_board(&world, "took the kickstart")?;
     let again = script(&one)?;
@@ -122,7 +122,7 @@ fn stages() -> Result<()> {
     Ok(())
 }
 
-/// Reports a failure whose reason has characters that no terminal should get.
+/// Reports a failure whose reason contains characters that must not reach a terminal.
 fn fail(one: &Link, world: &Namespace, script: &str) -> Result<()> {
     let (status, text) = report(
         &one.namespace,
@@ -167,7 +167,7 @@ fn held() -> Result<()> {
         "{line}"
     );
     server.says("[held]")?;
-    // A restarted server knows it as well.
+    // After a restart the server still knows it.
     drop(server);
     let _server = Server::start(&ours, TREE)?;
     ensure!(
@@ -237,7 +237,7 @@ fn window() -> Result<()> {
     );
     std::thread::sleep(std::time::Duration::from_millis(20));
     expect(&one.namespace, &page, 403, "[document-closed]")?;
-    // Allowing an installation also allows the document, once the installation has started.
+    // Allowing an installation also allows the document, as soon as the installation has started.
     allow(&ours, &["etcd-1", "--install"])?;
     expect(&one.namespace, &page, 403, "[document-closed]")?;
     ensure!(installs(&script(&one)?), "it is not installed again");

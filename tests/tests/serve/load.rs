@@ -1,4 +1,5 @@
-//! Many clients, slow clients, silent clients: a machine that asks once still gets its answer.
+//! Many clients, slow clients, silent clients: a machine that sends a single request still gets its
+//! answer.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -29,8 +30,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Opens this many connections to the server from each of several addresses of a namespace, and
-/// sends some bytes on each.
+/// Opens this many connections to the server from each of these addresses of a namespace, and sends
+/// some bytes on each connection.
 fn connections(
     from: &Namespace,
     addresses: &[String],
@@ -63,7 +64,7 @@ fn connections(
                     &SockaddrIn::from(server),
                 )?;
                 let mut stream = TcpStream::from(fd);
-                // The server may have ended it already.
+                // The server may have closed the connection already.
                 let _ = stream.write_all(words.as_bytes());
                 all.push(stream);
             }
@@ -154,8 +155,8 @@ fn slow() -> Result<()> {
         ),
     ];
     let mut deaf = open(overlay)?;
-    // One of many on a link that slows down to 30 KB per second once the kernel's buffers have
-    // grown.
+    // One of many clients on a link that slows down to 30 KB per second once the kernel's buffers
+    // have grown.
     let mut steady = open(overlay)?;
     let mut taken = 8_000_000;
     steady.read_exact(&mut vec![0; taken])?;
@@ -163,7 +164,7 @@ fn slow() -> Result<()> {
     let begun = Instant::now();
     let mut until = |seconds: u64| -> Result<()> {
         while begun.elapsed() < Duration::from_secs(seconds) {
-            // Always one more byte, and never an end.
+            // Sends one more byte each time, and never ends the request.
             let _ = drip.write_all(b"a");
             steady.read_exact(&mut [0; 6000])?;
             taken += 6000;

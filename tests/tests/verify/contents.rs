@@ -1,4 +1,4 @@
-//! What a snapshot contains, taken out of its pages and put into new ones.
+//! The contents of a snapshot, which are read from its pages and can be written into new ones.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use bolt::{Entry, Faults, FileKind, Offset, Path, Visitor};
 
 use crate::image::{Image, PAGE};
 
-/// Keys and values.
+/// The keys of a bucket and their values.
 pub(crate) type Bucket = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// An element of a leaf: its flags, key and value.
 type Element = (u32, Vec<u8>, Vec<u8>);
 
-/// Buckets by their names.
+/// The buckets of a snapshot, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Contents(pub(crate) BTreeMap<Vec<u8>, Bucket>);
 
@@ -29,7 +29,7 @@ impl Visitor for Contents {
 }
 
 impl Contents {
-    /// Reads the contents of a snapshot without its digest.
+    /// Reads the contents of a snapshot, given without its digest.
     pub(crate) fn of(image: &Image) -> Result<Self> {
         let mut contents = Self::default();
         let report = bolt::check(
@@ -42,12 +42,13 @@ impl Contents {
         Ok(contents)
     }
 
-    /// Returns a bucket; makes it if it does not exist.
+    /// Returns a bucket, and creates it if it does not exist.
     pub(crate) fn bucket(&mut self, name: &str) -> &mut Bucket {
         self.0.entry(name.as_bytes().to_vec()).or_default()
     }
 
-    /// Writes the contents as bbolt would: leaves in order, then the pages that point to them.
+    /// Writes the contents as bbolt would: first the leaves in order, then the pages that point to
+    /// them.
     pub(crate) fn image(&self) -> Image {
         let mut pages = Pages(vec![0; 2 * PAGE]);
         let root: Vec<Element> = self

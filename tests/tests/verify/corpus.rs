@@ -1,4 +1,4 @@
-//! Damaged snapshots: whatever etcdutl finds, firstboot finds.
+//! Damaged snapshots: firstboot finds whatever etcdutl finds.
 
 mod case;
 mod pointers;
@@ -17,7 +17,7 @@ use crate::fixtures::{ours, snapshot, theirs};
 use crate::image::{Image, PAGE, Used};
 use crate::random::Random;
 
-/// The number of flips in each region.
+/// The number of flipped bits in each region.
 const FLIPS: usize = 8;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -60,7 +60,7 @@ fn corpus() -> Result<()> {
     for (kind, [all, ours, theirs]) in &tally {
         println!("{kind:<45} {all:>5} {ours:>9} {theirs:>7}");
     }
-    // Damage that only a checksum could reveal: bytes that may have any value.
+    // Damage that only a checksum could reveal: it affects bytes that may have any value.
     let blind = [
         "a byte of a value",
         "a byte of a key",
@@ -85,7 +85,7 @@ fn cases(image: &Image) -> Vec<Case> {
     cases
 }
 
-/// A byte changed in each kind of place.
+/// Changes a byte in each kind of place.
 fn flips(image: &Image, cases: &mut Vec<Case>) {
     let used = image.used();
     let (leaves, branches): (Vec<Used>, Vec<Used>) = used.iter().partition(|page| page.leaf);
@@ -139,7 +139,7 @@ fn flips(image: &Image, cases: &mut Vec<Case>) {
     });
 }
 
-/// Changes one bit in a range, in several copies.
+/// Makes several copies, in each of which one bit within a range is changed.
 fn flip_bytes(
     image: &Image,
     cases: &mut Vec<Case>,
@@ -172,12 +172,12 @@ fn header(page: &Used) -> std::ops::Range<usize> {
     page.at()..page.at() + 16
 }
 
-/// The table without the last element's lengths.
+/// Returns the range of a page's table, without the last element's lengths.
 fn table(page: &Used) -> std::ops::Range<usize> {
     page.at() + 16..page.data() - if page.leaf { 8 } else { 16 }
 }
 
-/// Files cut short, and files made longer.
+/// Truncates files, and makes files longer.
 fn lengths(image: &Image, cases: &mut Vec<Case>) {
     let sealed = image.sealed();
     let pages = image.0.len() / PAGE;
@@ -234,10 +234,10 @@ fn lengths(image: &Image, cases: &mut Vec<Case>) {
     }
 }
 
-/// Pages that bbolt accepts and etcd would not.
+/// Damages pages in such a way that bbolt accepts them and etcd would not.
 fn contents(image: &Image, cases: &mut Vec<Case>) {
     let used = image.used();
-    // The bucket `key` is the largest; its leaves hold revisions.
+    // The bucket `key` is the largest one; its leaves contain revisions.
     let is_revision = |at: usize| image.0[at..at + 4] == [0; 4] && image.0[at + 8] == b'_';
     let leaves = used
         .iter()
@@ -253,7 +253,7 @@ fn contents(image: &Image, cases: &mut Vec<Case>) {
             });
         };
         add("a revision's separator", page.data() + 8, 1);
-        // mvccpb.KeyValue begins with the tag and length of its key.
+        // An mvccpb.KeyValue starts with the tag and the length of its key.
         add("the tag of a record's field", page.data() + 17, 0x40);
         add("the length of a record's key", page.data() + 18, 0x01);
     }

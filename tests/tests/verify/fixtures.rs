@@ -1,4 +1,4 @@
-//! The snapshot that the tests check, and the programs that check it.
+//! The snapshot that the tests check, and the programs that are used to check it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,8 +8,8 @@ use serde_json::Value;
 use tests::etcd::{self, StandaloneEtcd};
 use tests::{process, programs, run};
 
-/// A snapshot of a database with some thousand keys, deletions, a compaction, leases, users and
-/// values of many pages.
+/// Makes a snapshot of a database that has several thousand keys, deletions, a compaction, leases,
+/// users, and values that span many pages.
 pub(crate) fn snapshot(version: &str) -> Result<PathBuf> {
     let folder = run::current()?.folder("etcd")?;
     let etcd = StandaloneEtcd::start(version, &folder, &["--max-txn-ops", "1000"])?;
@@ -63,8 +63,8 @@ pub(crate) fn ours(path: &Path, more: &[&str]) -> Result<(i32, Value)> {
     Ok((code, answer))
 }
 
-/// Returns etcdutl's answer if it reports that the file is good. On damaged files it may also die
-/// or never end.
+/// Returns etcdutl's answer if it reports the file as good. On damaged files etcdutl may also crash
+/// or never finish.
 pub(crate) fn theirs(version: &str, path: &Path) -> Result<Option<Value>> {
     let mut command = Command::new("timeout");
     let programs = etcd::binaries(version)?;

@@ -1,4 +1,4 @@
-//! A snapshot in memory, taken apart just as far as it takes to damage it in a given place.
+//! A snapshot in memory, parsed only as far as is needed to damage it in a given place.
 
 use sha2::{Digest as _, Sha256};
 
@@ -24,14 +24,14 @@ impl Used {
         self.id * PAGE
     }
 
-    /// Returns where its table of elements ends and the keys start.
+    /// Returns the position at which its table of elements ends and its keys start.
     pub(crate) fn data(&self) -> usize {
         self.at() + 16 + 16 * self.count
     }
 }
 
 impl Image {
-    /// Returns the file with the correct digest at its end, whatever its content.
+    /// Returns the file with the correct digest at its end, whatever its content is.
     pub(crate) fn sealed(&self) -> Vec<u8> {
         [&self.0[..], Sha256::digest(&self.0).as_slice()].concat()
     }
@@ -50,7 +50,7 @@ impl Image {
         self.0[at..at + 8].copy_from_slice(&(number as u64).to_le_bytes());
     }
 
-    /// Every page of the trees, from the root down.
+    /// Returns every page of the trees, from the root down.
     pub(crate) fn used(&self) -> Vec<Used> {
         let mut found = Vec::new();
         self.below(self.long(16 + 16), &mut found);
@@ -78,7 +78,7 @@ impl Image {
         }
     }
 
-    /// Writes a field of both meta pages, and their checksums.
+    /// Sets a field in both meta pages, and updates their checksums.
     pub(crate) fn set_meta(&mut self, field: usize, number: usize) {
         for at in [16, PAGE + 16] {
             self.set_long(at + field, number);

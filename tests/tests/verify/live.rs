@@ -1,5 +1,5 @@
-//! Files that no etcd has sent: the file of a running etcd, copies of it, and files longer than
-//! their contents.
+//! Files that were not sent by any etcd: the file of a running etcd, copies of that file, and files
+//! that are longer than their contents.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -59,7 +59,7 @@ fn running() -> Result<()> {
     Ok(())
 }
 
-/// The revision that a running etcd says it is at.
+/// Returns the revision that a running etcd reports.
 fn revision(etcd: &StandaloneEtcd) -> Result<i64> {
     let status: Value = serde_json::from_str(&etcd.post("/v3/maintenance/status", "{}")?)?;
     status["header"]["revision"]
@@ -68,8 +68,8 @@ fn revision(etcd: &StandaloneEtcd) -> Result<i64> {
         .context("no revision")
 }
 
-/// A copy with parts of different age may consist of intact pages, each in its place, and contain
-/// next to nothing.
+/// A copy whose parts differ in age may consist of intact pages, each in its place, and yet contain
+/// almost nothing.
 fn copies() -> Result<()> {
     let folder = run::current()?.folder("etcd")?;
     let etcd = StandaloneEtcd::start("3.5.1", &folder, &["--unsafe-no-fsync"])?;
@@ -80,7 +80,7 @@ fn copies() -> Result<()> {
             while !stop.load(Ordering::Relaxed) {
                 number += 1;
                 let value = format!("{number} ").repeat(100).into_bytes();
-                // If a put fails, the copies merely contain less.
+                // If a put fails, the only effect is that the copies contain less.
                 let _ = etcd.put(&[(format!("key-{}", number % 300).into_bytes(), value)]);
             }
         };
@@ -100,7 +100,7 @@ fn copy(etcd: &StandaloneEtcd, to: &Path, nth: usize) -> Result<()> {
             &format!("{{\"revision\":\"{}\"}}", least - 20),
         )?;
     }
-    // By then etcd has committed its pending writes.
+    // After this pause etcd has committed its pending writes.
     sleep(Duration::from_millis(700));
     let mut from = File::open(etcd.folder().join("data/member/snap/db"))?;
     let mut copy = File::create(to)?;
@@ -129,7 +129,7 @@ fn copy(etcd: &StandaloneEtcd, to: &Path, nth: usize) -> Result<()> {
     Ok(())
 }
 
-/// Leaves of 250 MiB each, nested in each other: a few KiB on the disk.
+/// Leaves of 250 MiB each, nested inside each other, which take up only a few KiB on the disk.
 fn sparse() -> Result<()> {
     const LONG: u32 = 250 << 20;
     let span = u64::from(LONG) / PAGE as u64;

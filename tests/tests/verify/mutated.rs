@@ -1,8 +1,8 @@
-//! Snapshots damaged at random in several places, with a corrected digest: whatever the bytes are,
-//! the check ends, uses little memory, and finds everything that etcdutl finds.
+//! Snapshots with random damage in several places, and a corrected digest: whatever the bytes are,
+//! the check finishes, uses little memory, and finds everything that etcdutl finds.
 //!
 //! `MUTATIONS=100000 SEED=7 cargo test -p tests --test verify -- at_random` runs longer, and with
-//! other damage.
+//! different damage.
 
 use std::fs;
 use std::path::Path;
@@ -17,10 +17,10 @@ use crate::fixtures::{snapshot, theirs};
 use crate::image::{Image, PAGE, Used};
 use crate::random::Random;
 
-/// The default number of files.
+/// The number of files that are checked by default.
 const FILES: u64 = 400;
-/// The memory limit of the check, including the program and its stacks: much less than a false
-/// length could ask for.
+/// The check's memory limit, including the program and its stacks: much less than a false length
+/// could request.
 const MEMORY: &str = "--as=268435456";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -79,7 +79,7 @@ fn at_random() -> Result<()> {
     Ok(())
 }
 
-/// Returns whether firstboot finds nothing wrong.
+/// Returns whether firstboot finds nothing wrong with a file.
 fn check(path: &Path, lived: bool) -> Result<bool> {
     let mut command = Command::new("prlimit");
     command
@@ -103,7 +103,7 @@ fn check(path: &Path, lived: bool) -> Result<bool> {
     Ok(code == 0)
 }
 
-/// Makes one change: mostly in the page headers and tables that a reader relies on.
+/// Makes one change, mostly to the page headers and tables on which a reader relies.
 fn harm(image: &mut Image, used: &[Used], random: &mut Random) {
     let pages = image.0.len() / PAGE;
     let strange = strange_numbers(pages);
@@ -144,7 +144,7 @@ fn harm(image: &mut Image, used: &[Used], random: &mut Random) {
             image.0[at..end].fill(u8::try_from(random.below(256)).unwrap_or_default());
         }
         8 => {
-            // Among the keys and values themselves.
+            // Changes a byte among the keys and values themselves.
             let room = PAGE.saturating_sub(page.data() - page.at()).max(1);
             let at = (page.data() + random.below(room)).min(image.0.len() - 1);
             image.0[at] = u8::try_from(random.below(256)).unwrap_or_default();
@@ -156,7 +156,7 @@ fn harm(image: &mut Image, used: &[Used], random: &mut Random) {
     }
 }
 
-/// Numbers at and beyond the bounds of fields.
+/// Returns numbers at and beyond the limits of fields.
 fn strange_numbers(pages: usize) -> [usize; 13] {
     [
         0,

@@ -1,4 +1,4 @@
-//! Numbers that are the same in every run.
+//! Random numbers that are the same in every run.
 
 #[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);

@@ -54,7 +54,7 @@ fn good(version: &str) -> Result<()> {
             "{name}: {own:#} against {their:#}"
         );
     }
-    // From 3.6 on etcdutl counts existing keys, before that all entries.
+    // From 3.6 on, etcdutl counts the existing keys; before that it counts all entries.
     let storage = match version {
         "3.6.16" => "3.6.0".into(),
         "3.7.3" => "3.7.0".into(),
@@ -75,7 +75,8 @@ fn good(version: &str) -> Result<()> {
     booted(version, &path)
 }
 
-/// Checks the trial start with the etcd that made it: no process and no folder is left.
+/// Checks that a trial start with the etcd that made the snapshot leaves no process and no folder
+/// behind.
 fn booted(version: &str, path: &Path) -> Result<()> {
     let before = fs::read_dir(path.parent().unwrap_or(path))?.count();
     let programs = etcd::binaries(version)?;
@@ -89,7 +90,7 @@ fn booted(version: &str, path: &Path) -> Result<()> {
     .ok()?;
     let answer: Value = serde_json::from_str(&ran)?;
     ensure!(answer["booted"]["etcd"] == version, "{answer:#}");
-    // 3000 put and 2 big ones, of which 100 (00xx) and 100 (01xx) were deleted.
+    // 3000 keys and 2 large ones were put; 100 of them (00xx) and another 100 (01xx) were deleted.
     ensure!(answer["booted"]["live-keys"] == 2802, "{answer:#}");
     ensure!(
         fs::read_dir(path.parent().unwrap_or(path))?.count() == before,

@@ -74,7 +74,7 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
     }
     let bits = bits?;
     if number(bits.text) {
-        // chronyd reads the number and ignores the rest.
+        // chronyd reads the number and ignores the words after it.
         let extra = words(bits).nth(1)?;
         let finding = Finding::warning("chrony/words", extra, format!("too many words for {name}"));
         return Some(
@@ -91,7 +91,7 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
     ))
 }
 
-/// A finding if the address is missing or has words behind it.
+/// A finding if the address is missing or is followed by further words.
 fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Option<Finding> {
     if words(address).next().is_none() {
         return Some(refused(

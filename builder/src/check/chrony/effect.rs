@@ -5,11 +5,11 @@ use super::words::words;
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// The effect of a directive that chronyd reads and then exits on.
+/// The effect of a directive that chronyd reads, but that makes it exit afterwards.
 pub(super) const STOPS: &str = "chronyd reads the file, and stops";
 
-/// Checks an included file, which chronyd must find: only a pattern may match nothing (conf.c,
-/// parse_include, CNF_ReadFile).
+/// Checks an included file. chronyd must find the file, unless its name is a pattern, which may
+/// match nothing (conf.c, parse_include, CNF_ReadFile).
 pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
     if rest.text.contains(['*', '?', '[']) || rest.text.is_empty() || words(rest).count() > 1 {
         return None;
@@ -28,7 +28,7 @@ pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
     Some(finding.fix("write an absolute path, or a pattern, which may match nothing"))
 }
 
-/// Finds a time source that chronyd accepts and cannot use.
+/// Finds a time source that chronyd accepts but cannot use.
 pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
     let Some(host) = words(rest).next() else {
         return;

@@ -112,7 +112,7 @@ fn directive(
     rest: TextSpan<'_>,
     out: &mut Vec<Finding>,
 ) {
-    // A place that is not empty, for a message.
+    // A non-empty place for a message to point to.
     let place = if rest.text.is_empty() { first } else { rest };
     match form {
         Form::Ignored => {}

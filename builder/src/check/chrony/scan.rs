@@ -23,7 +23,7 @@ pub(super) enum Scan {
 }
 
 impl Scan {
-    /// The conversion of a word of the table.
+    /// The conversion that a word of the table stands for.
     pub(super) fn of(word: &'static str) -> Self {
         match word {
             "u" => Self::Unsigned,
@@ -45,7 +45,7 @@ impl Scan {
         }
     }
 
-    /// What it expects, for a message.
+    /// A description of the text that it expects, for a message.
     pub(super) fn expects(self) -> String {
         match self {
             Self::Int(i32::MIN, _) => "a whole number".to_owned(),
@@ -59,8 +59,8 @@ impl Scan {
         }
     }
 
-    /// How many bytes it reads from the start of `text`, including leading white space. `None`: no
-    /// match.
+    /// The number of bytes that it reads from the start of `text`, including leading white space.
+    /// `None`: no match.
     pub(super) fn take(self, text: &str) -> Option<usize> {
         let rest = text.trim_start_matches(is_space);
         let skipped = text.len() - rest.len();
@@ -98,8 +98,7 @@ impl Scan {
     }
 }
 
-/// The length of the first four bytes of a word, or of fewer if the fourth byte is within a
-/// character.
+/// The length of a word's first four bytes, or less if the fourth byte is within a character.
 fn first_four_bytes(word: &str) -> Option<usize> {
     (0..=word.len().min(4))
         .rev()
@@ -173,7 +172,7 @@ fn float(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Texts, and how many bytes of each glibc reads as a number.
+    /// Texts, each with the number of bytes that glibc reads as a number.
     const FLOATS: &[(&str, Option<usize>)] = &[
         ("1", Some(1)),
         ("1e", Some(2)),

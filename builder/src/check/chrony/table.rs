@@ -9,13 +9,13 @@ use crate::check::known;
 /// The form of the text after a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Exactly the words of one of these lists.
+    /// Exactly as many words as one of these lists has, each in the listed form.
     Words(Vec<Vec<Scan>>),
     /// This many words, then options of a group.
     Options(usize, &'static str),
     /// One of these words.
     One(&'static str),
-    /// Any of these words.
+    /// Any number of these words.
     Any(&'static str),
     Ignored,
     Access,

@@ -31,7 +31,7 @@ pub(super) fn words(line: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     })
 }
 
-/// The finding for a comment after a directive, or else the other finding.
+/// The finding for a comment after a directive if the word begins one, else the other finding.
 pub(super) fn comment_or_else(word: TextSpan<'_>, other: impl FnOnce() -> Finding) -> Finding {
     if word.text.starts_with(['#', '!', ';', '%']) {
         let message = "a comment after a directive".to_owned();

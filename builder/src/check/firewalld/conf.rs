@@ -9,7 +9,7 @@ use crate::check::finding::Finding;
 use crate::check::python::decimal;
 use crate::check::text::TextSpan;
 
-/// A key and its possible values, in any case except for LogDenied's.
+/// A key and its possible values, whose case does not matter except for LogDenied's.
 const KEYS: [(&str, &str); 10] = [
     ("DefaultZone", ""),
     ("MinimalMark", ""),

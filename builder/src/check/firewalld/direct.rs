@@ -10,7 +10,8 @@ use crate::check::python::decimal;
 #[derive(Debug, Default)]
 pub(super) struct Direct {
     begun: bool,
-    /// The text of the open element: the start of a rule or passthrough that is valid so far.
+    /// The start of the open element as text, if the element is a rule or passthrough that is valid
+    /// so far.
     open: Option<String>,
     seen: Seen,
 }

@@ -102,7 +102,7 @@ impl<'a> Element<'a> {
     }
 }
 
-/// The items of a file, to find duplicates.
+/// The items of a file, recorded so that duplicates are found.
 #[derive(Debug, Default)]
 pub(super) struct Seen(BTreeSet<String>);
 

@@ -25,7 +25,7 @@ const TYPES: [&str; 11] = [
     "hash:mac",
 ];
 
-/// An ICMP type's names, and its numbers.
+/// The names of ICMP types, and below them the numbers.
 const ICMP_NAMES: &str = "echo-reply pong network-unreachable host-unreachable protocol-unreachable port-unreachable \
     fragmentation-needed source-route-failed network-unknown host-unknown network-prohibited host-prohibited \
     TOS-network-unreachable TOS-host-unreachable communication-prohibited host-precedence-violation precedence-cutoff \
@@ -139,7 +139,7 @@ impl IpSet {
     }
 }
 
-/// Whether an entry is valid in a set of this type; the error says what is expected.
+/// Whether an entry is valid in a set of this type; the error describes what is expected.
 fn entry_fits(entry: &str, kind: &str, family: &str) -> Result<(), String> {
     let flags: Vec<&str> = kind
         .strip_prefix("hash:")
@@ -213,7 +213,7 @@ fn port(item: &str, family: &str) -> bool {
     match parts[..] {
         [port] => ports(port).is_some(),
         ["icmp", kind] => family == "ipv4" && (has(ICMP_NAMES, kind) || has(ICMP_TYPES, kind)),
-        // firewalld looks up the names of ICMPv6 among those of ICMP.
+        // firewalld looks up an ICMPv6 name in its list of ICMP names.
         ["icmpv6" | "ipv6-icmp", kind] => {
             family == "ipv6" && (has(ICMP_NAMES, kind) || has(ICMPV6_TYPES, kind))
         }

@@ -1,6 +1,6 @@
 //! firewalld 0.6.3: its XML files (src/firewall/core/io/*.py, core/rich.py, functions.py) and
-//! firewalld.conf. firewalld ignores a whole file with an unknown element, attribute or value. It
-//! ignores only the rule if a rule is not valid.
+//! firewalld.conf. If an element, attribute or value is unknown, firewalld ignores the whole file.
+//! If a rule is not valid, it ignores only that rule.
 
 mod conf;
 mod direct;
@@ -62,7 +62,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     out
 }
 
-/// Checks the elements of a file of the kind.
+/// Checks the elements of a file of this kind.
 fn walk_kind(text: &str, root: Node<'_, '_>, kind: Kind, out: &mut Vec<Finding>) {
     match kind {
         Kind::Zone => walk(text, root, kind, &mut zone::Zone::default(), out),
@@ -117,7 +117,7 @@ fn name(path: &str, kind: Kind) -> Option<Finding> {
     )
 }
 
-/// Passes every start and end of an element in a file to a reader.
+/// Passes the start and the end of every element in a file to a reader.
 fn walk(
     text: &str,
     root: Node<'_, '_>,
@@ -192,7 +192,7 @@ fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
     start..end
 }
 
-/// Whether firewalld knows an element and the element has all the attributes that it needs.
+/// Whether firewalld knows an element and the element has all the attributes that it requires.
 fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
     let schema = kind.schema();
     let name = at.name();

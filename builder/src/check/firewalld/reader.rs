@@ -5,13 +5,14 @@ use crate::check::finding::Finding;
 
 /// A reader of one kind of file: firewalld reads element by element.
 pub(super) trait Reader {
-    /// An element begins. Its attributes are known.
+    /// Handles the start of an element, whose attributes are already known.
     fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>);
 
-    /// An element ends. `text`: the text between the last opening tag and this closing tag.
+    /// Handles the end of an element. `text`: the text between the last opening tag and this
+    /// closing tag.
     fn end(&mut self, at: &Element<'_>, text: &str, out: &mut Vec<Finding>);
 
-    /// The file ends.
+    /// Handles the end of the file.
     fn finish(&mut self, _out: &mut Vec<Finding>) {}
 
     /// Whether firewalld currently skips all elements.

@@ -12,7 +12,7 @@ pub(super) const LEVELS: [&str; 8] = [
     "emerg", "alert", "crit", "error", "warning", "notice", "info", "debug",
 ];
 
-/// A rule as it stands in a zone.
+/// A rule as written in a zone.
 #[derive(Debug)]
 pub(super) struct Rule {
     family: Option<String>,
@@ -138,7 +138,7 @@ impl Rule {
     }
 }
 
-/// The rule in a form for comparison.
+/// The rule in a form that can be compared with other rules.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the rule")?;

@@ -48,7 +48,7 @@ impl Kind {
     }
 
     /// Its elements and attributes. An attribute that firewalld's reader asks for is listed as
-    /// needed even if firewalld's table does not list it.
+    /// required even if firewalld's table does not list it.
     pub(super) fn schema(self) -> Schema {
         match self {
             Self::Zone => ZONE,

@@ -20,8 +20,8 @@ pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     if digits(text) {
         return valid(text).map(|port| (port, port));
     }
-    // A name may contain a dash, so firewalld tries every way to cut the text in two, and only one
-    // may be valid.
+    // A name may contain a dash, so firewalld tries every way to split the text in two. Exactly one
+    // of them must be valid.
     let parts: Vec<&str> = text.split('-').collect();
     let mut found = Vec::new();
     for at in (1..=parts.len()).rev() {
@@ -42,7 +42,7 @@ pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     if found.len() == 1 { found.pop() } else { None }
 }
 
-/// A port in a form for comparison: firewalld writes a range in one way.
+/// A port or range in a form that can be compared: firewalld writes each range in only one way.
 pub(super) fn port_key(text: &str) -> String {
     ports(text).map_or_else(String::new, |(low, high)| format!("{low}-{high}"))
 }
@@ -114,7 +114,7 @@ pub(super) fn is_interface(text: &str) -> bool {
     (1..=16).contains(&text.chars().count()) && !text.contains([' ', '/', '!', '*'])
 }
 
-/// A mark of 32 bits.
+/// Whether a text is a mark of 32 bits.
 pub(super) fn is_uint32(text: &str) -> bool {
     any_radix(text).is_some_and(|number| (0..=i64::from(u32::MAX)).contains(&number))
 }

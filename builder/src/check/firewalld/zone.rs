@@ -24,7 +24,7 @@ enum LimitTarget {
 #[derive(Debug, Default)]
 pub(super) struct Zone {
     rule: Option<Rule>,
-    /// Something is wrong: firewalld skips everything up to the end of the rule.
+    /// Whether something is wrong. If so, firewalld skips everything up to the end of the rule.
     broken: bool,
     limited: Option<LimitTarget>,
     seen: Seen,

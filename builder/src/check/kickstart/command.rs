@@ -11,8 +11,8 @@ use super::{options, parse_rules};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// Reads a command, and reports what pykickstart refuses about it. `None`: pykickstart for 7 has no
-/// such command.
+/// Reads a command, and reports what pykickstart refuses about it. `None`: CentOS 7's pykickstart
+/// has no such command.
 pub(super) fn read<'a>(
     words: &[Token],
     text: TextSpan<'a>,

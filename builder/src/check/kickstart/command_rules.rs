@@ -7,7 +7,7 @@ use super::options::GivenOption;
 use super::{disk, split::Token};
 use crate::check::finding::Finding;
 
-/// Finds what anaconda does differently from what the text suggests, command by command.
+/// Finds, command by command, where anaconda does something different from what the text suggests.
 pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
     match line.command.name {
         "rootpw" | "user" | "sshpw" => password(line, out),

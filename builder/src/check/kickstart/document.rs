@@ -60,7 +60,7 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
     kickstart
 }
 
-/// The initramfs handles `%ksappend`: it reads the text after the first blank, and if it fails,
+/// The initramfs handles `%ksappend`: it reads the text after the first blank, and if that fails,
 /// anaconda has no kickstart at all (dracut/parse-kickstart; pykickstart,
 /// `_preprocessStateMachine`).
 fn append(first: &Token, line: TextSpan<'_>) -> Option<Finding> {

@@ -1,4 +1,4 @@
-//! A command of a kickstart as it was read, and what earlier commands left behind.
+//! A command of a kickstart as it was read, and what pykickstart remembers of earlier commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -117,7 +117,7 @@ impl EarlierLines {
             .filter(|given| given.option.names[0] == option.names[0]);
         let mut own = own.map(|given| given.value.as_deref().unwrap_or_default());
         let own = match option.form {
-            // This callback sets a value only once, so the first one applies.
+            // This callback sets a value only once, so the first value applies.
             Form::Lenient(words) => own.find(|value| {
                 words
                     .split('|')
@@ -155,7 +155,7 @@ impl EarlierLines {
         }
     }
 
-    /// The value that applies for an option, by the option's name.
+    /// The value that applies for the option with this name.
     pub(super) fn text<'s>(&'s self, line: &'s Line<'_>, name: &str) -> Option<&'s str> {
         let option = line
             .command

@@ -40,7 +40,7 @@ pub(super) fn is_blank_or_comment(line: TextSpan<'_>) -> bool {
     rest.is_empty() || rest.starts_with('#')
 }
 
-/// The words of a line. Reports faults in how it is split.
+/// The words of a line. Also reports what goes wrong when the line is split.
 pub(super) fn words_of(line: TextSpan<'_>, out: &mut Vec<Finding>) -> Option<Vec<Token>> {
     match split(line, true) {
         Ok((words, cut)) => {
@@ -82,7 +82,7 @@ pub(super) fn words_of(line: TextSpan<'_>, out: &mut Vec<Finding>) -> Option<Vec
     }
 }
 
-/// A line that shlex cannot split: anaconda does not catch its ValueError.
+/// The finding for a line that shlex cannot split: anaconda does not catch its ValueError.
 pub(super) fn cannot_split(broken: &SplitError) -> Finding {
     match *broken {
         SplitError::Quote(at) => {

@@ -1,9 +1,9 @@
 //! Kickstarts, as anaconda 21.48.22.159 and its pykickstart (rhel7-branch) read them.
 //!
-//! `split`, `lines` and `options` read a line, `document` the whole; `table` has the commands and
-//! sections. `command` and `parse_rules` report what pykickstart refuses; `command_rules`, `disk`,
-//! `script`, `completeness` and `cross_checks` report what anaconda then does with what pykickstart
-//! accepts.
+//! `split`, `lines` and `options` read a line, and `document` reads the whole kickstart; `table`
+//! contains the commands and sections. `command` and `parse_rules` report what pykickstart refuses;
+//! `command_rules`, `disk`, `script`, `completeness` and `cross_checks` report what anaconda then
+//! does with what pykickstart accepts.
 
 mod command;
 mod command_rules;

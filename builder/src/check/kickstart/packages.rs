@@ -9,7 +9,7 @@ use super::{command, options, table};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// Checks the header beyond its options, and the lines.
+/// Checks the section's lines, and the rules for its header that go beyond the form of the options.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     if let Some(given) = section.header.find("--nobase") {
         out.push(

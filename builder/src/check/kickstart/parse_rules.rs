@@ -140,7 +140,7 @@ fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding
 }
 
 fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
-    // --nolvm also sets the type: the first of the two applies.
+    // --nolvm also sets the type. Of --nolvm and --type, the first one applies.
     let first = line
         .given
         .iter()
@@ -211,7 +211,8 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
         Some((_, number)) => Some(decimal(number)),
         None => None,
     };
-    // The rule for names that begin with vlan comes second, and its number is the one that counts.
+    // The rule for names that begin with vlan is applied second, and the number that it finds is
+    // the one that counts.
     let number = name
         .strip_prefix("vlan")
         .map(decimal)

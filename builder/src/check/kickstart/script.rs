@@ -170,8 +170,8 @@ fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     found
 }
 
-/// Follows quoted text by one character, which may close it. Returns whether the character opens a
-/// command, as `$(` does.
+/// Handles one more character of quoted text, which may close the quote. Returns whether the
+/// character opens a command, as `$(` does.
 fn opens_command(open: &mut Vec<char>, before: &str, c: char, was_escaped: bool) -> bool {
     if was_escaped {
         return false;
@@ -187,8 +187,8 @@ fn opens_command(open: &mut Vec<char>, before: &str, c: char, was_escaped: bool)
     opens
 }
 
-/// The function or the command that begins at a word in a command's place. `can_run`: the word is
-/// not a keyword, and not a pattern of a `case`.
+/// The function or the command that starts at a word in command position. `can_run`: the word is
+/// neither a keyword nor a pattern of a `case`.
 fn command_at(line: TextSpan<'_>, word: Range<usize>, can_run: bool) -> Option<TextSpan<'_>> {
     if line.text[word.end..].trim_start().starts_with("()") {
         return Some(line.slice(word.start..(word.end + 2).min(line.text.len())));

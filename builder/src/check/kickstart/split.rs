@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::check::text::TextSpan;
 
-/// A word as the command gets it, and its place including its quotes.
+/// A word as the command receives it, and its place, which includes its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) value: String,

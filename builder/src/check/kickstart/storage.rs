@@ -1,6 +1,6 @@
-//! What anaconda's storage commands refuse in a kickstart that pykickstart takes (anaconda
+//! What anaconda's storage commands refuse in a kickstart that pykickstart accepts (anaconda
 //! 21.48.22.159, kickstart.py: the `execute` of each command, in the order of doKickstartStorage).
-//! Only devices that the kickstart itself makes are judged: others may exist on the disks.
+//! Only devices that the kickstart itself creates are checked: others may exist on the disks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::check::finding::Finding;
 
 const STOPS: &str = "anaconda stops before it writes to the disks";
 
-/// Everything that the lines of a whole kickstart get wrong together.
+/// Checks the storage commands of a whole kickstart together.
 pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     twice(kickstart, out);
     for line in &kickstart.commands {
@@ -50,7 +50,7 @@ fn point<'l>(line: &'l Line<'_>) -> &'l str {
     line.words.first().map_or("", |word| word.value.as_str())
 }
 
-/// A second device of one name: PartitionData, RaidData, VolGroupData, LogVolData.
+/// Finds a second device of the same name: PartitionData, RaidData, VolGroupData, LogVolData.
 fn twice(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let mut made = BTreeSet::new();
     for line in kickstart.commands.iter().filter(|line| !exists(line)) {
@@ -86,7 +86,8 @@ fn mount_point(line: &Line<'_>, others: &[&str], out: &mut Vec<Finding>) {
     }
 }
 
-/// bootloader.py, GRUB2: /boot is on a partition or an array (storage_utils.py, verify_stage2).
+/// bootloader.py, GRUB2: /boot must be on a partition or an array (storage_utils.py,
+/// verify_stage2).
 fn boot(line: &Line<'_>, out: &mut Vec<Finding>) {
     if point(line) == "/boot" {
         out.push(
@@ -97,7 +98,8 @@ fn boot(line: &Line<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// The groups that the kickstart makes, each with whether a volume in it is thin or a pool.
+/// The volumes of a group in the kickstart, each with whether it has the flag (thin, or a pool) or
+/// exists already.
 fn volumes<'k>(kickstart: &'k Kickstart<'_>, group: &str, flag: &str) -> BTreeMap<&'k str, bool> {
     let ours = |line: &&Line<'_>| line.is(&["logvol"]) && line.value("--vgname") == Some(group);
     let named = |line: &'k Line<'_>| Some((line.value("--name")?, line.has(flag) || exists(line)));
@@ -135,7 +137,8 @@ fn thin_volume(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding
     }
 }
 
-/// SnapshotData.setup: the origin of a snapshot after the installation is a thin volume.
+/// SnapshotData.setup: the origin of a snapshot that is taken after the installation must be a thin
+/// volume.
 fn snapshot(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let Some((group, name)) = point(line).split_once('/') else {
         return;

@@ -23,7 +23,7 @@ pub(super) struct Command {
 pub(super) enum Words {
     /// The command parses its line itself.
     Raw,
-    /// Any number of words, which it ignores.
+    /// Any number of words, which the command ignores.
     Any,
     /// At least and at most this many words.
     Between(usize, usize),
@@ -53,7 +53,7 @@ pub(super) enum Form {
     Items,
     /// A device; a leading `/dev/` is ignored.
     Device,
-    /// A whole number within bounds.
+    /// Reads a whole number within bounds.
     Int(i64, i64),
     Boolean,
     /// One of these words.
@@ -67,13 +67,13 @@ pub(super) enum Form {
 /// Rules about the options of one command together.
 #[derive(Debug)]
 pub(super) enum Rule {
-    /// One of them must have a value.
+    /// One of these options must have a value.
     Any(Vec<&'static str>),
-    /// Exactly one of them must be given.
+    /// Exactly one of these options must be given.
     One(Vec<&'static str>),
     /// Not both.
     Apart(&'static str, &'static str),
-    /// The first may not be given without one of the others.
+    /// The first option may not be given without one of the others.
     Needs(&'static str, Vec<&'static str>),
     /// The command may not follow one of these commands.
     After(Vec<&'static str>),

@@ -6,7 +6,7 @@ use super::setting::Setting;
 use crate::check::finding::Finding;
 use crate::check::known;
 
-/// Keys that exist once a module is loaded; their names cannot be checked.
+/// Keys that exist only once a module is loaded; their names cannot be checked.
 const MODULES: [(&str, &str); 16] = [
     ("dev.ipmi.", "ipmi_poweroff"),
     ("dev.parport.", "parport"),
@@ -93,7 +93,7 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
     })
 }
 
-/// The key that was probably meant: a sibling with a name like it, or the same name elsewhere.
+/// The key that was probably meant: a sibling with a similar name, or the same name elsewhere.
 fn nearest_key(key: &str) -> Option<&'static str> {
     let (parent, name) = key.rsplit_once('.')?;
     let split = |known: &&'static str| {

@@ -12,7 +12,7 @@ pub(super) struct Setting<'a> {
     pub(super) value: TextSpan<'a>,
 }
 
-/// The longest line that 219 reads in one piece (LINE_MAX of glibc, less its end).
+/// The longest line that 219 reads in one piece (glibc's LINE_MAX, less the line end).
 const MAX_LINE_BYTES: usize = 2046;
 
 pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>> {

@@ -18,7 +18,7 @@ pub(in crate::check) enum Family {
 pub(in crate::check) enum Wrong {
     /// Its form.
     Form,
-    /// It names an interface, which must exist when 219 reads the unit.
+    /// The address names an interface, which must exist when 219 reads the unit.
     Interface,
 }
 

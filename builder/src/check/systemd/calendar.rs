@@ -46,7 +46,7 @@ fn parse(text: &str) -> Option<()> {
     time(text)
 }
 
-/// The text after the days of the week. A range may not wrap around Sunday.
+/// The text that follows the days of the week. A range may not wrap around Sunday.
 fn weekdays(text: &str) -> Option<&str> {
     let (mut rest, mut from) = (text, None);
     loop {
@@ -84,7 +84,7 @@ fn weekdays(text: &str) -> Option<&str> {
     }
 }
 
-/// A list of numbers, each with its step, or * for any; and the text after it.
+/// Reads a list of numbers, each with its step, or * for any. Also returns the text after it.
 fn chain(text: &str) -> Option<(Vec<Component>, &str)> {
     if let Some(rest) = text.strip_prefix('*') {
         return Some((Vec::new(), rest));
@@ -122,7 +122,7 @@ fn within(components: &[Component], low: i64, high: i64) -> Option<()> {
         .then_some(())
 }
 
-/// The text after a date, which may be missing.
+/// The text that follows the date, if the text starts with one.
 fn date(text: &str) -> Option<&str> {
     if text.is_empty() {
         return Some(text);

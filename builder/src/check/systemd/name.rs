@@ -102,7 +102,7 @@ pub(in crate::check) fn instance(name: &str) -> Option<&str> {
         .filter(|instance| !instance.is_empty())
 }
 
-/// Whether a name is that of a template (`unit_name_is_template`).
+/// Whether a name belongs to a template (`unit_name_is_template`).
 pub(in crate::check) fn is_template(name: &str) -> bool {
     name.split_once('@')
         .and_then(|(_, rest)| rest.rsplit_once('.'))

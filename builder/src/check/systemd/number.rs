@@ -7,9 +7,9 @@ use crate::check::text::TextSpan;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) struct Scan<'a> {
     negative: bool,
-    /// Saturated if it does not fit.
+    /// The absolute value, saturated if it does not fit.
     magnitude: u128,
-    /// The text after it.
+    /// The text after the number.
     pub(in crate::check) rest: &'a str,
 }
 
@@ -61,7 +61,7 @@ impl Scan<'_> {
     }
 }
 
-/// A text that is one number as a whole.
+/// The number that makes up the whole text.
 fn whole(text: &str) -> Option<Scan<'_>> {
     scan(text, 0).filter(|scan| scan.rest.is_empty())
 }

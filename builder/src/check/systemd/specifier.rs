@@ -2,7 +2,7 @@
 
 use super::name;
 
-/// Which of 219's tables applies.
+/// Which of 219's tables of specifiers applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum Table {
     /// `unit_name_printf`: in names of units and folders.
@@ -16,13 +16,13 @@ pub(in crate::check) enum Table {
 pub(in crate::check) enum User {
     /// root.
     Root,
-    /// Another, by name or number.
+    /// A different user, by name or number.
     Other(String),
     /// Not known here: a drop-in does not show it.
     Unknown,
 }
 
-/// The properties of a unit that its specifiers show.
+/// The properties of a unit that specifiers can stand for.
 #[derive(Debug, Clone)]
 pub(in crate::check) struct Subject {
     /// Its name.
@@ -69,7 +69,8 @@ impl Subject {
             'I' => name::unescape(self.instance().ok_or(letter)?),
             'f' => name::to_path(self.instance().unwrap_or(prefix)),
             'c' => format!("/system.slice/{id}"),
-            // 219 has no slice yet when it reads the line; PID 1's cgroup root is the root cgroup.
+            // The unit has no slice yet when 219 reads the line; PID 1's cgroup root is the root
+            // cgroup.
             'r' | 'R' => String::new(),
             't' => "/run".to_owned(),
             'u' | 'U' | 'h' | 's' => return self.of_user(letter).map(Some),

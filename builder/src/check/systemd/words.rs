@@ -1,6 +1,6 @@
-//! Words and quotes. 219 has two ways: [`Words`] (`split`, FOREACH_WORD_QUOTED) recognizes a quote
-//! only at the start of a word, and keeps backslashes; [`Extract`] (`extract_first_word`) joins
-//! quoted pieces, and removes backslashes.
+//! Words and quotes. 219 splits words in two ways: [`Words`] (`split`, FOREACH_WORD_QUOTED)
+//! recognizes a quote only at the start of a word, and keeps backslashes; [`Extract`]
+//! (`extract_first_word`) joins quoted pieces, and removes backslashes.
 
 use crate::check::text::TextSpan;
 
@@ -49,8 +49,9 @@ fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
     text.len() - usize::from(escaped)
 }
 
-/// The words of a value. At their end, [`Words::rest`] holds what 219 cannot split: a quote that is
-/// not closed or that is directly followed by a character, or a backslash at the end.
+/// The words of a value. After the last word, [`Words::rest`] holds the text that 219 cannot split:
+/// a quote that is not closed or that is directly followed by a character, or a backslash at the
+/// end.
 #[derive(Debug)]
 pub(in crate::check) struct Words<'a> {
     pub(in crate::check) rest: TextSpan<'a>,
@@ -108,7 +109,7 @@ pub(in crate::check) struct Extract<'a> {
 }
 
 impl<'a> Extract<'a> {
-    /// Words between `separators`, with quotes.
+    /// Splits a value at `separators` into words, which may be quoted.
     pub(in crate::check) fn quoted(value: TextSpan<'a>, separators: &'static str) -> Self {
         Self {
             rest: Some(value),
@@ -118,7 +119,7 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// Fields between single separators: empty fields are kept.
+    /// Splits a value at every single separator: empty fields are kept.
     pub(in crate::check) fn fields(value: TextSpan<'a>, separators: &'static str) -> Self {
         Self {
             rest: Some(value),
@@ -203,7 +204,7 @@ pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
             .chars()
             .all(|c| c.is_digit(base))
             .then(|| u32::from_str_radix(text, base).ok())??;
-        // C's char takes the lower 8 bits.
+        // C's char keeps the lower 8 bits.
         (value != 0).then_some(u8::try_from(value & 0xff).unwrap_or(0))
     };
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
@@ -249,7 +250,7 @@ pub(in crate::check) fn is_utf8(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(no_character))
 }
 
-/// `path_kill_slashes`: removes repeated slashes, and one at the end.
+/// `path_kill_slashes`: removes repeated slashes, and a slash at the end.
 pub(in crate::check) fn clean_path(path: &str) -> String {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
     let root = if path.starts_with('/') { "/" } else { "" };

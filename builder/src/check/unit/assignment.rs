@@ -12,7 +12,7 @@ pub(super) struct Assignment<'a> {
 }
 
 impl Assignment<'_> {
-    /// 219 does not accept the value, and ignores the line.
+    /// The finding for a value that 219 does not accept: it ignores the line.
     pub(super) fn refuse(&self, rule: &'static str, expected: &str) -> Finding {
         if self.value.text.is_empty() {
             let finding = Finding::error(
@@ -28,7 +28,7 @@ impl Assignment<'_> {
     }
 }
 
-/// 219 does not accept a part of a value, and ignores the whole line.
+/// The finding for a part of a value that 219 does not accept: it ignores the whole line.
 pub(super) fn refuse(
     rule: &'static str,
     key: TextSpan<'_>,
@@ -48,7 +48,7 @@ pub(super) fn refuse(
         .fix(format!("write {expected}"))
 }
 
-/// 219 ignores one word of a value.
+/// The finding for a word of a value that 219 ignores.
 pub(super) fn refuse_word(rule: &'static str, word: TextSpan<'_>, expected: &str) -> Finding {
     Finding::error(rule, word, format!("`{}` is not {expected}", word.text))
         .effect("219 ignores the word")

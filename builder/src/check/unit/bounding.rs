@@ -5,7 +5,7 @@
 use super::loaded::Line;
 use crate::check::finding::Finding;
 
-/// Finds lines that give back what the lines before them removed.
+/// Finds lines that restore capabilities that earlier lines removed.
 pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut narrowed = false;
@@ -25,7 +25,8 @@ pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
                 .fix("write one line with all that is to go"),
             );
         }
-        // An empty line removes all capabilities, so the next one is the first that counts.
+        // An empty line removes all capabilities, so the line after it is the first one that
+        // counts.
         narrowed = !value.text.is_empty() && value.text != "~";
     }
     out

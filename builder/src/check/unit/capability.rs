@@ -21,7 +21,7 @@ fn is_name(text: &str) -> bool {
         .is_some_and(|name| NAMES.split_whitespace().any(|known| known == name))
 }
 
-/// A set of capabilities: names or numbers, or after a ~ all others
+/// Checks a set of capabilities: names or numbers; after a ~, all capabilities except these
 /// (`config_parse_capability_set`).
 pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let value = assignment.value;

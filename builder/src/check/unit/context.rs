@@ -9,7 +9,7 @@ use crate::check::systemd::specifier::{Subject, Table, User};
 pub(super) struct Context {
     /// Its type, such as `service`. Empty for the configuration of a daemon.
     pub(super) kind: &'static str,
-    /// The unit itself. For a template, a few instances, one of which must be valid. For a daemon,
+    /// The unit itself. For a template, a few instances, of which one must be valid. For a daemon,
     /// none.
     subjects: Vec<Subject>,
     /// The priorities that the scheduling policy allows.
@@ -18,7 +18,7 @@ pub(super) struct Context {
     pub(super) triggers: bool,
 }
 
-/// What 219 does with a text after it has resolved its specifiers.
+/// 219's verdict on a text after it has resolved the text's specifiers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resolved {
     /// 219 accepts it.
@@ -30,13 +30,13 @@ pub(super) enum Resolved {
 }
 
 impl Context {
-    /// For the file of a unit, or one of its drop-ins.
+    /// The context for the file of a unit, or for one of its drop-ins.
     pub(super) fn of_unit(id: &str, drop_in: bool) -> Self {
         let kind = name::type_of(id).unwrap_or("service");
         let runs = ["service", "socket", "mount", "swap"].contains(&kind);
         let user = runs.then_some(if drop_in { User::Unknown } else { User::Root });
         let ids = if name::is_template(id) {
-            // As a name, a number and a path.
+            // Instances that are a name, a number and a path.
             ["x", "1", "-x"]
                 .map(|instance| name::with_instance(id, instance))
                 .to_vec()
@@ -58,7 +58,7 @@ impl Context {
         }
     }
 
-    /// For the configuration of a daemon, in which 219 expands no specifiers.
+    /// The context for the configuration of a daemon, in which 219 does not expand specifiers.
     pub(super) fn of_daemon() -> Self {
         Self {
             kind: "",
@@ -129,8 +129,8 @@ impl Context {
         }
     }
 
-    /// The name of the unit that a word stands for: for a template, it fills in the unit's own
-    /// instance (`resolve_template` of src/core/unit.c).
+    /// The name of the unit that a word stands for. If the word is a template, the unit's own
+    /// instance is filled in (`resolve_template` of src/core/unit.c).
     pub(super) fn resolve(&self, word: &str) -> String {
         match self.subjects.first() {
             Some(own) if name::is_template(word) => name::with_instance(

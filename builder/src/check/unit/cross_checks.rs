@@ -56,8 +56,9 @@ fn sources<'a>(files: &'a [File<'_>], whole: bool) -> BTreeMap<&'a str, Sources>
     all
 }
 
-/// Checks the units of `files` against each other: each finding with its file. `whole`: the node
-/// has no other units, so a unit that is neither among them nor CentOS's own does not exist.
+/// Checks the units of `files` against each other, and returns each finding with its file. `whole`:
+/// the node has no other units, so a unit that is neither among them nor CentOS's own does not
+/// exist.
 pub(crate) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
     let joined: Vec<_> = files
         .iter()
@@ -110,7 +111,7 @@ pub(crate) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usize, Findin
     check_units(&units, files, whole)
 }
 
-/// What is wrong with the units, alone and with each other.
+/// The findings about the units, individually and in combination.
 fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
     let mut out = order::cycles(units);
     for (name, unit) in units {

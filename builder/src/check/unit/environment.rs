@@ -33,8 +33,8 @@ pub(super) fn is_environment(bytes: &[u8]) -> bool {
             .any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
 }
 
-/// A value whose specifiers are resolved before it is split. If it has specifiers, its words have
-/// no places of their own.
+/// A value whose specifiers are resolved before it is split. If it has specifiers, its words cannot
+/// be located in the file.
 fn expanded<'a>(
     assignment: &Assignment<'a>,
     context: &Context,

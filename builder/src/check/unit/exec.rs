@@ -86,8 +86,8 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
     Ok(())
 }
 
-/// The program after the prefixes - and @, in any order and each at most once; and whether the next
-/// word is its name.
+/// The program after the prefixes - and @, which may be in any order, each at most once; and
+/// whether the next word is the program's name.
 fn prefixes(first: TextSpan<'_>) -> (TextSpan<'_>, bool) {
     let (mut rest, mut ignore, mut own_name) = (first, false, false);
     for _ in 0..2 {

@@ -12,7 +12,7 @@ const ADDRESS: &str =
     "a port from 1 to 65535, ADDRESS:PORT, [IPv6]:PORT, a path, or an abstract name after an @";
 const INTERFACE: &str = "an IP address before the port: 219 looks the interface up while it reads the unit, before the network is there";
 
-/// Which values of one form 219 accepts.
+/// The values of one form that 219 accepts.
 struct Form<'a> {
     table: Table,
     rule: &'static str,
@@ -20,7 +20,7 @@ struct Form<'a> {
     takes: &'a dyn Fn(&str) -> bool,
 }
 
-/// Whether 219 accepts a value of this form. `None`: the form is not one of these.
+/// Whether 219 accepts a value of this form. `None`: the form is not handled here.
 pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     let is_absolute = |text: &str| text.starts_with('/');
     let is_path = |text: &str| text.starts_with('/') && is_utf8(text.as_bytes());

@@ -3,7 +3,7 @@
 use super::assignment::Assignment;
 use crate::check::finding::Finding;
 
-/// For a word that 219 does not know.
+/// The hint for a word that 219 does not know.
 pub(super) fn word(key: &str, text: &str) -> Option<&'static str> {
     let to_file = || {
         ["append:", "file:", "truncate:"]
@@ -24,7 +24,7 @@ pub(super) fn word(key: &str, text: &str) -> Option<&'static str> {
     })
 }
 
-/// For a calendar event that 219 does not accept.
+/// The hint for a calendar event that 219 does not accept.
 pub(super) fn calendar(text: &str) -> String {
     let zone = |word: &str| {
         word == "UTC" || (word.contains('/') && word.starts_with(|c: char| c.is_ascii_uppercase()))
@@ -44,7 +44,7 @@ pub(super) fn calendar(text: &str) -> String {
     .to_owned()
 }
 
-/// A directive that 219 reads and ignores.
+/// The finding for a directive that 219 reads and ignores.
 pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding {
     let key = assignment.key.text;
     let compiled_out = |without: &str, instead: &str| {

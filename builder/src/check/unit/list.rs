@@ -53,7 +53,7 @@ fn string(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     right
 }
 
-/// A unit in a dependency of another (`config_parse_unit_deps`).
+/// Checks the name of a unit in a list of dependencies (`config_parse_unit_deps`).
 fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let right = context.judge(Table::Name, word.text, |text| {
         name::is_loadable(&context.resolve(text))
@@ -90,7 +90,8 @@ fn socket(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool
     right
 }
 
-/// A unit in `[Install]`, for which `systemctl enable` makes a link (src/shared/install.c).
+/// Checks the name of a unit in `[Install]`, for which `systemctl enable` makes a link
+/// (src/shared/install.c).
 fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let right =
         context.judge(Table::Full, word.text, |text| name::form(text).is_some()) == Resolved::Right;
@@ -112,7 +113,7 @@ fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> b
     right
 }
 
-/// A folder below /run (`config_parse_runtime_directory`, `filename_is_valid`).
+/// Checks the name of a folder below /run (`config_parse_runtime_directory`, `filename_is_valid`).
 fn folder(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let test =
         |text: &str| !matches!(text, "" | "." | "..") && !text.contains('/') && text.len() <= 4096;
@@ -200,7 +201,7 @@ fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Findin
     words.len()
 }
 
-/// An exit code or a signal (`config_parse_set_status`).
+/// Checks an exit code or a signal (`config_parse_set_status`).
 fn status(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     let code = number::int(word.text);
     let right = code.map_or_else(

@@ -145,7 +145,7 @@ fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Said)> {
 fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
     let mut waits: Waits<'_> = BTreeMap::new();
     let mut add = |later, earlier, place| {
-        // 219 ignores an ordering of a unit with itself.
+        // 219 ignores an ordering of a unit relative to itself.
         if later != earlier {
             waits
                 .entry(later)
@@ -177,8 +177,8 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
         }
     }
     for (name, unit) in units {
-        // It is ordered before the unit that it triggers, which matters if something else also
-        // starts that unit.
+        // The unit is ordered before the one that it triggers, which matters if something else also
+        // starts the triggered unit.
         if let Some((started, place)) = triggered(name, unit)
             && let Some((own, other)) = units.get_key_value(started.as_str())
             && ["WantedBy", "RequiredBy"]
@@ -197,7 +197,7 @@ fn has_defaults(unit: &Unit<'_>) -> bool {
     unit.switch("Unit", "DefaultDependencies") != Some(false)
 }
 
-/// Adds what targets wait for.
+/// Adds the units that targets wait for.
 fn add_targets<'a>(units: &Units<'a>, waits: &mut Waits<'a>) {
     // A target waits for the units that it wants, unless it is already ordered before them
     // (`unit_add_default_target_dependency`).
@@ -241,7 +241,7 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
         if !reported.insert(sorted) {
             continue;
         }
-        // The finding is at a line of one of the units themselves.
+        // The finding points to a line of one of these units.
         let mut steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
         let Some((file, span)) = steps.find_map(|(later, earlier)| waits[later][earlier].clone())
         else {
@@ -263,7 +263,7 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
     out
 }
 
-/// The shortest cycle from a unit back to itself, along the units that each waits for.
+/// The shortest cycle from a unit back to itself, in which each unit waits for the next.
 fn shortest_cycle<'a>(name: &'a str, waits: &Waits<'a>) -> Option<Vec<&'a str>> {
     let mut came: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = std::collections::VecDeque::from([name]);

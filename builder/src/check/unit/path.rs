@@ -1,4 +1,4 @@
-//! Which unit a file belongs to, by its path.
+//! The unit that a file belongs to, according to the file's path.
 
 use crate::check::systemd::name;
 

@@ -1,4 +1,5 @@
-//! Values in which 219 expands no specifiers (src/shared/conf-parser.c, src/core/load-fragment.c).
+//! Values whose specifiers 219 does not expand (src/shared/conf-parser.c,
+//! src/core/load-fragment.c).
 
 use super::context::Context;
 use super::value_error::{ValueResult, condition, expect};
@@ -7,7 +8,7 @@ use crate::check::systemd::quantities::{self, Limit, LimitValue};
 use crate::check::systemd::words::{is_blank, is_utf8};
 use crate::check::systemd::{calendar, number, time};
 
-/// Whether 219 accepts a value of this form. `None`: the form is not one of these.
+/// Whether 219 accepts a value of this form. `None`: the form is not handled here.
 pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     Some(match form {
         "bool" => expect(

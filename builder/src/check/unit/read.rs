@@ -77,7 +77,7 @@ pub(super) fn join(text: &str) -> Joined {
         }
         within = goes_on;
         if goes_on {
-            // The backslash, and the line's end with it.
+            // The backslash, together with the line's end.
             joined
                 .iter_mut()
                 .skip(span.end - 1)
@@ -105,7 +105,7 @@ pub(super) fn join(text: &str) -> Joined {
     }
 }
 
-/// What is wrong with where a line is continued. `within`: it continues the line before.
+/// The findings about a line's continuation. `within`: the line itself continues the one before it.
 fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
     let span = line.span();
     let mut findings = Vec::new();

@@ -9,7 +9,7 @@ pub(super) type Verified<'a> = Option<Refusal<'a>>;
 
 const REFUSED: &str = "unit/refused";
 
-/// A refusal by the most common rule.
+/// A refusal under the most common rule.
 pub(super) fn refused<'a>(
     place: Option<LocatedSpan<'a>>,
     message: String,

@@ -4,7 +4,7 @@ use crate::check::finding::Finding;
 use crate::check::systemd::words::Words;
 use crate::check::text::TextSpan;
 
-/// 219 cannot split the rest of a value into words.
+/// The finding for the rest of a value, which 219 cannot split into words.
 pub(super) fn quote(rest: TextSpan<'_>) -> Finding {
     let (message, instead) = if rest.text.starts_with(['"', '\'']) {
         (
@@ -22,7 +22,7 @@ pub(super) fn quote(rest: TextSpan<'_>) -> Finding {
         .fix(instead)
 }
 
-/// Checks each word of a value, and returns how many of them are right.
+/// Checks each word of a value, and returns the number of valid ones.
 pub(super) fn words<'a>(
     value: TextSpan<'a>,
     out: &mut Vec<Finding>,

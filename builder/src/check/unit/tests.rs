@@ -1,5 +1,5 @@
-//! The verdicts of the real systemd 219 in ../verdicts: builder reports an error where 219 refuses
-//! or ignores a line, and only there.
+//! The verdicts of the real systemd 219 in ../verdicts: builder must report an error exactly where
+//! 219 refuses or ignores a line.
 
 use std::collections::BTreeSet;
 
@@ -194,7 +194,7 @@ fn every_unit_is_judged_as_219_judges_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The first line at which 219 reads no further.
+/// The first line at which 219 stops reading.
 fn first_stop(findings: &[Finding], text: &str) -> usize {
     let stop = findings
         .iter()

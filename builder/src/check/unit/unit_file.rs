@@ -1,4 +1,4 @@
-//! A unit file as a whole, independent of its unit.
+//! Checks a unit file as a whole, independently of its unit.
 
 use super::path::{is_drop_in, is_loadable, name_of};
 use crate::check::finding::Finding;

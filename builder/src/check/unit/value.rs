@@ -130,7 +130,7 @@ fn word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
 }
 
 /// Finds specifiers that 219 does not expand: those from later releases, and all specifiers in a
-/// value in which 219 expands none.
+/// value whose specifiers 219 does not expand at all.
 fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
     if ["path", "condition-bool", "listen-file"].contains(&form)
         && value.text.starts_with('/')
@@ -150,7 +150,7 @@ fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>
             "condition-path",
         ]
         .contains(&form);
-    // A date format uses the same letters for itself.
+    // A date format uses the same letters with its own meanings.
     if !expands || value.text.contains('+') || key == "Description" {
         return;
     }

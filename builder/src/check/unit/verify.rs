@@ -197,7 +197,7 @@ fn path<'a>(unit: &Unit<'a>) -> Verified<'a> {
     })
 }
 
-/// The path that a unit is for, by its directive or its name.
+/// The path that a unit is for, according to its directive or its name.
 fn subject<'a>(
     id: &str,
     unit: &Unit<'a>,
@@ -243,7 +243,7 @@ const MOUNTED_BY_SYSTEMD: [&str; 14] = [
     "/proc/sys",
     "/proc/kmsg",
 ];
-/// The file systems that 219 takes for network file systems.
+/// The file systems that 219 treats as network file systems.
 const NETWORK: [&str; 15] = [
     "afs",
     "cifs",

@@ -1,4 +1,4 @@
-//! Compares the files of an image with the lists of them.
+//! Compares the files of an image with the lists that name them.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -102,7 +102,7 @@ pub(super) fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry])
     )
 }
 
-/// The problems, by name: what is missing, unexpected or different.
+/// The problems, by name: files that are missing, unexpected or different.
 fn compare<T>(
     expected: &BTreeMap<String, T>,
     found: &BTreeMap<String, T>,

@@ -1,4 +1,4 @@
-//! A folder serves only one cluster.
+//! Tests that a folder serves only one cluster.
 
 use std::net::Ipv4Addr;
 
@@ -121,8 +121,8 @@ fn a_folder_that_two_clusters_have_shared_is_refused_to_both() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     let (_, prod) = &clusters()[0];
-    // As a builder without records did: the second cluster's node replaced the first one's
-    // certificates.
+    // This is what a builder without records did: the second cluster's node replaced the first
+    // one's certificates.
     assign(&folder.path(), prod, now()).unwrap();
     let mut pki = open_for(&folder, prod).unwrap();
     let node = Node {
@@ -208,7 +208,7 @@ fn ready_made_certificates_tell_by_the_names_they_cover() {
     folder.node(now(), 101).unwrap();
     fs::remove_file(folder.file("ca.key")).unwrap();
     fs::remove_file(folder.file("cluster.json")).unwrap();
-    // The issuer chose the organization.
+    // The issuer of the certificates chose their organization.
     open_for(&folder, &clusters()[0].1).unwrap();
     fs::remove_file(folder.file("cluster.json")).unwrap();
     let error = open_for(&folder, &clusters()[1].1)

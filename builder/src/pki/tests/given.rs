@@ -1,4 +1,4 @@
-//! Authorities and certificates that the user provides.
+//! Tests of authorities and certificates that the user provides.
 
 use std::fs;
 
@@ -155,7 +155,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
             folder.modes()
         );
     }
-    // What an earlier builder left of such a build is not used as a node's authority.
+    // What an earlier builder left behind after such a build is not used as a node's authority.
     fs::create_dir(folder.path()).unwrap();
     fs::copy(&leaf, folder.file("ca.crt")).unwrap();
     build(&cert, &ca_key, now()).unwrap();

@@ -21,8 +21,8 @@ const LIFETIMES: Lifetimes = Lifetimes {
 };
 
 /// One fixed time for all tests, so that no test depends on how long it takes. It is slightly in
-/// the future: a certificate that openssl makes by its own clock during a test is already valid
-/// then, and one made here, backdated by an hour, is already valid for openssl.
+/// the future: a certificate that openssl makes during a test, with its own clock, is already valid
+/// at this time, and one made here is backdated by an hour, so openssl already considers it valid.
 fn now() -> OffsetDateTime {
     static NOW: std::sync::OnceLock<OffsetDateTime> = std::sync::OnceLock::new();
     *NOW.get_or_init(|| {
@@ -45,7 +45,7 @@ impl Node {
         }
     }
 
-    /// The cluster with only this node.
+    /// A cluster that consists of only this node.
     fn cluster(&self, last: u8) -> Cluster {
         let Self {
             cluster: name,
@@ -71,12 +71,12 @@ impl Node {
     }
 }
 
-/// The cluster that most tests are about.
+/// The cluster that most tests use.
 fn cluster() -> Cluster {
     Node::new("etcd-1").cluster(101)
 }
 
-/// A folder for a PKI, and what most tests do with it.
+/// A folder for a PKI, with the operations that most tests perform on it.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -101,7 +101,7 @@ impl Folder {
         Certificate::all(&pem).unwrap().remove(0)
     }
 
-    /// The part of a node's document that is by the previous authority.
+    /// The part of a node's document that was issued by the previous authority.
     fn before(&self) -> Option<NodeTls> {
         self.open(now())
             .unwrap()

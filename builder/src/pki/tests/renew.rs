@@ -1,4 +1,4 @@
-//! Tests of when a certificate is issued again.
+//! Tests of when a certificate is reissued.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! An authority is replaced, and at no moment would a build fail or a node trust no authority.
+//! Tests of replacing an authority: at no moment may a build fail, or a node trust no authority.
 
 use super::*;
 
@@ -85,7 +85,7 @@ fn the_next_authority_signs_and_the_one_before_is_trusted_until_it_is_retired() 
     );
 }
 
-/// builder keeps the files of the replaced CA, with the modes that they had.
+/// The builder keeps the files of the replaced CA, with their original modes.
 fn keeps_replaced_files(folder: &Folder) {
     let kept: Vec<_> = folder
         .modes()
@@ -102,8 +102,8 @@ fn keeps_replaced_files(folder: &Folder) {
     assert!(keys == [0o600] && certs == [0o644, 0o644], "{kept:?}");
 }
 
-/// The states after a kill between the three files that it writes: each time a build works, and
-/// `rotate` continues.
+/// The states after a kill between the three files that it writes. In each of them a build works,
+/// and `rotate` continues.
 #[test]
 fn one_that_was_killed_goes_on_with_the_same_authority() {
     let (whole, _) = built();
@@ -121,7 +121,7 @@ fn one_that_was_killed_goes_on_with_the_same_authority() {
     for cut in 0..3 {
         let (folder, _) = built();
         if cut > 0 {
-            // The first authority in it is the other folder's.
+            // Here `folder` gets the first authority of the other folder.
             fs::copy(whole.file(&old), folder.file("ca.key")).unwrap();
             let first = String::from_utf8(both.clone()).unwrap();
             let first = first.split_once("-----END CERTIFICATE-----\n").unwrap().1;

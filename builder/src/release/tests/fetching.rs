@@ -1,4 +1,4 @@
-//! The effects of network faults on a download.
+//! Tests of how network faults affect a download.
 
 use super::server::Act;
 use super::*;
@@ -80,7 +80,7 @@ fn another_build_and_another_mirror_go_on_with_what_is_there() {
     let whole = Server::with(&bytes, &[Act::Serve]);
     bench.obtain(&bytes, &[&whole]).unwrap();
     assert_eq!(whole.asked()[0].range.as_deref(), Some("bytes=100000-"));
-    // The other mirror's ETag has no meaning here.
+    // The ETag is from the other mirror and means nothing to this one.
     assert_eq!(whole.asked()[0].if_range, None);
 }
 
@@ -153,8 +153,7 @@ fn a_mirror_without_the_file_is_left_at_once_for_the_next() {
 fn a_stalled_server_is_not_waited_for() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let stuck = Server::with(&bytes, &[Act::Stall(0), Act::Stall(1000)]);
-    // The server sends nothing for as long as the client listens, so only the client can end the
-    // connection.
+    // The server sends nothing while the client listens, so only the client can end the connection.
     let trouble = tried(bench.obtain(&bytes, &[&stuck]).unwrap_err());
     assert_eq!(trouble, [Trouble::Stalled(impatient().stall)]);
 }

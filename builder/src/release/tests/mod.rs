@@ -1,5 +1,5 @@
-//! A release downloaded from a real server on loopback, and opened. These tests cause the faults of
-//! a network and of a tarball.
+//! Downloads a release from a real server on loopback, and opens it. These tests cause the faults
+//! of a network and of a tarball.
 
 mod fetching;
 mod opening;
@@ -39,7 +39,7 @@ fn impatient() -> Patience {
     }
 }
 
-/// A separate cache, and the progress lines from its use.
+/// A separate cache, and the progress lines written while it is used.
 struct Bench {
     folder: TempDir,
     said: Heard,
@@ -74,7 +74,7 @@ impl Bench {
         self.said.0.lock().unwrap().join("\n")
     }
 
-    /// Obtains a release with these bytes from these servers.
+    /// Obtains the release that consists of these bytes from these servers.
     fn obtain(&self, bytes: &[u8], servers: &[&Server]) -> Result<Release, ReleaseError> {
         let mirrors: Vec<Url> = servers.iter().map(|server| server.mirror()).collect();
         self.obtain_as(Sha256::of(bytes), &mirrors, false)
@@ -112,7 +112,7 @@ impl Bench {
     }
 }
 
-/// Bytes without a pattern, like a tarball's.
+/// Bytes without a pattern, like those of a tarball.
 fn noise(size: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let next = || {

@@ -1,4 +1,4 @@
-//! What a tarball with the right digest may contain.
+//! Tests of what a tarball with the right digest may contain.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -59,7 +59,7 @@ fn a_good_release_is_unpacked_once_and_verified_after() {
             0o755
         );
     }
-    // The second time the tarball is not even read.
+    // The second time, the tarball is not even read.
     std::fs::write(bench.cache().join("given.tar.gz"), "gone").unwrap();
     let evidence = Evidence {
         origin: Origin::File,

@@ -12,7 +12,7 @@ use url::Url;
 use super::super::address;
 use super::version;
 
-/// For a client that never closes the connection.
+/// Ends the wait for a client that never closes the connection.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How the server answers one request.
@@ -36,7 +36,7 @@ pub(super) enum Act {
     WrongRange,
 }
 
-/// A request as it came: its path, and the two headers that matter.
+/// A request as received: its path, and the two headers that matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) name: String,
@@ -73,7 +73,7 @@ impl Server {
         Self { url, state }
     }
 
-    /// A server with the tarball and these behaviours.
+    /// A server that has the tarball and these behaviours.
     pub(super) fn with(bytes: &[u8], acts: &[Act]) -> Self {
         Self::new().file(&address::tarball(version()), bytes, acts)
     }
@@ -152,7 +152,7 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) {
             None => (Vec::new(), Act::Status(404, "")),
         }
     };
-    // Some tests include a client that hangs up early.
+    // Errors are ignored: in some tests the client hangs up early.
     let _ = reply(stream, &bytes, &act, range.as_deref(), if_range.as_deref());
 }
 
@@ -206,7 +206,7 @@ fn reply(
         Act::Cut(after) => stream.write_all(&body[..*after.min(&body.len())]),
         Act::Stall(after) => {
             stream.write_all(&body[..*after.min(&body.len())])?;
-            // Waits until the client gives up, because the client is what the test is about.
+            // Waits until the client hangs up, because the tests are about the client.
             stream.set_read_timeout(Some(READ_TIMEOUT))?;
             stream.read(&mut [0]).map(drop)
         }

@@ -1,4 +1,4 @@
-//! Who vouches for a release, and the sources besides a mirror.
+//! Tests of who vouches for a release, and of the sources other than a mirror.
 
 use super::server::Act;
 use super::*;

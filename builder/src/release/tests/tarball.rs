@@ -9,16 +9,16 @@ use super::super::contents::Program;
 use super::version;
 use crate::elf::test_elf::TestElf;
 
-/// A tarball under construction.
+/// A tarball that is being built.
 pub(super) struct Tarball(Vec<u8>);
 
 impl Tarball {
-    /// The top-level folder, empty.
+    /// A tarball with only the top-level folder, which is empty.
     pub(super) fn empty() -> Self {
         Self(Vec::new()).folder("")
     }
 
-    /// Like upstream's: programs and a README.
+    /// A tarball like upstream's, with the programs and a README.
     pub(super) fn good() -> Self {
         let all = Program::of(version())
             .iter()
@@ -70,7 +70,7 @@ impl Tarball {
         self
     }
 
-    /// The archive with its end, gzipped.
+    /// The finished archive, compressed with gzip.
     pub(super) fn gzip(mut self) -> Vec<u8> {
         self.0.extend([0; 1024]);
         let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());

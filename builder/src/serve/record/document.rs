@@ -1,5 +1,5 @@
-//! The delivery of one node's document, as a pure state: for how long after the first download it
-//! may be downloaded again.
+//! The delivery of one node's document, as a pure state: how long after the first download the
+//! document may be downloaded again.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 
-/// The record of a node's document. A node without a record has not received its document since the
-/// record began.
+/// The record of a node's document. If a node has no record, its document has not been handed out
+/// since the record of the cluster began.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct DocumentDelivery {
-    /// When it was first handed out since that was last allowed.
+    /// When the document was first handed out since the operator last allowed it.
     #[serde(
         default,
         with = "time::option",
@@ -22,14 +22,15 @@ pub(crate) struct DocumentDelivery {
 }
 
 impl DocumentDelivery {
-    /// A document that the operator allowed to be handed out again.
+    /// The record of a document that the operator allowed to be handed out again.
     pub(crate) fn allowed() -> Self {
         Self::default()
     }
 
-    /// Whether it may be handed out. It may for the whole `window` after the first time, because
-    /// the answer may be lost or the machine may lose power. A machine whose newest installation
-    /// `began` after that has lost its document, so a new window begins.
+    /// Whether the document may be handed out. This is allowed for the whole `window` after the
+    /// first time, because the answer may be lost or the machine may lose power. A machine whose
+    /// newest installation `began` after that first time has lost its document, so a new window
+    /// begins.
     pub(crate) fn is_open(
         &self,
         began: Option<SystemTime>,
@@ -39,16 +40,16 @@ impl DocumentDelivery {
         let Some(first) = self.since(began) else {
             return true;
         };
-        // If the clock was set back, the window stays open.
+        // If the clock has been set back, the window stays open.
         now.duration_since(first).unwrap_or_default() <= window
     }
 
-    /// Records that it is handed out.
+    /// Records that the document is handed out.
     pub(crate) fn mark_delivered(&mut self, began: Option<SystemTime>, now: SystemTime) {
         self.first = Some(self.since(began).unwrap_or(now));
     }
 
-    /// When it was first handed out since the newest installation began.
+    /// When the document was first handed out since the newest installation began.
     fn since(&self, began: Option<SystemTime>) -> Option<SystemTime> {
         self.first
             .filter(|first| began.is_none_or(|began| began <= *first))

@@ -1,5 +1,5 @@
-//! The installation of one node's machine, as a pure state: when it may begin, its progress, and
-//! what ends it.
+//! The installation of one node's machine, as a pure state: when it may begin, how far it has got,
+//! and what ends it.
 
 use std::time::SystemTime;
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 
-/// The record of a node's installation. The operator begins the record by allowing an installation:
-/// a machine without a record may be a member of a running cluster, and its disk is not wiped.
+/// The record of a node's installation. The operator starts the record by allowing an installation:
+/// a machine without a record may be a member of a running cluster, so its disk is not wiped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Installation {
@@ -21,15 +21,15 @@ pub(crate) struct Installation {
     /// The last event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<Event>,
-    /// The start of the newest attempt.
+    /// The time at which the newest attempt began.
     #[serde(
         default,
         with = "time::option",
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) began: Option<SystemTime>,
-    /// The time of completion. It ends the installation: from then on the machine boots from its
-    /// disk.
+    /// The time of completion. Completion ends the installation: from then on the machine boots
+    /// from its disk.
     #[serde(
         default,
         with = "time::option",
@@ -60,10 +60,10 @@ pub(crate) enum Step {
     Sent,
     /// A machine that had received the installer downloaded the kickstart for this node.
     Kickstart,
-    /// The node's machine, which something else booted into the installer, downloaded the
-    /// kickstart.
+    /// The node's machine, which was booted into the installer by something other than this server,
+    /// downloaded the kickstart.
     ByHand,
-    /// The node document was handed out, so the machine is installed.
+    /// The node document was handed out, which means that the machine has been installed.
     Document,
     /// The machine reported a stage.
     #[serde(untagged)]
@@ -73,11 +73,11 @@ pub(crate) enum Step {
 /// What a machine that boots from the network has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NextBoot {
-    /// Install: this is the attempt with this number.
+    /// Install: this is the number of the attempt.
     Install(u32),
-    /// Boot from the disk: it was installed at this time.
+    /// Boot from the disk: the machine was installed at this time.
     Disk(SystemTime),
-    /// Boot from the disk: all attempts were used and none was completed.
+    /// Boot from the disk: all attempts have been used, and none was completed.
     Held,
     /// Boot from the disk: this node has no record, so its disk may hold anything.
     Unknown,
@@ -88,12 +88,13 @@ pub(crate) enum NextBoot {
 pub(crate) struct StaleReport;
 
 impl Installation {
-    /// An installation that the operator allowed.
+    /// The record of an installation that the operator allowed.
     pub(crate) fn allowed() -> Self {
         Self::default()
     }
 
-    /// What the machine has to do. `retries`: how often an unfinished installation is tried again.
+    /// Decides what the machine has to do. `retries` is the number of times that an unfinished
+    /// installation is tried again.
     pub(crate) fn next(&self, retries: u32) -> NextBoot {
         match self.installed {
             Some(at) => NextBoot::Disk(at),
@@ -102,7 +103,7 @@ impl Installation {
         }
     }
 
-    /// Records that the machine receives the installer.
+    /// Records that the machine is being sent the installer.
     pub(crate) fn send(&mut self, token: String, now: SystemTime) {
         self.attempts += 1;
         self.token = Some(token);
@@ -136,8 +137,8 @@ impl Installation {
     }
 
     /// Records that the node's kickstart was downloaded. If this server has begun no attempt,
-    /// something else installs the machine and will not report: the record must keep iPXE from
-    /// installing over that.
+    /// something else is installing the machine and will not report; the record must then keep iPXE
+    /// from overwriting that installation.
     pub(crate) fn kickstart(&mut self, now: SystemTime) {
         if self.installed.is_none() && self.attempts == 0 {
             self.began = Some(now);
@@ -148,8 +149,8 @@ impl Installation {
         }
     }
 
-    /// Records that the node document was handed out: only an installed system asks for it, so its
-    /// report was lost, or something else installed it.
+    /// Records that the node document was handed out. Only an installed system asks for it, so
+    /// either the report was lost or something else installed the system.
     pub(crate) fn document(&mut self, now: SystemTime) {
         if self.installed.is_none() {
             self.installed = Some(now);

@@ -1,6 +1,6 @@
 //! What `builder serve` records for each node: the progress of its installation, and when its
-//! document was handed out. There are two files for each node, because an operator allows either
-//! one again.
+//! document was handed out. Each node has two files, because an operator can allow either of the
+//! two again.
 //!
 //! ```text
 //! STATE/CLUSTER/first-build        begun by the cluster's first build: a document without a record was not handed out
@@ -8,8 +8,8 @@
 //! STATE/CLUSTER/NODE/document.json
 //! ```
 //!
-//! The folder belongs to the cluster and not to one output: another output, another build, or a
-//! copy on another host must not cause the machines of a running cluster to be installed again.
+//! The folder belongs to the cluster and not to one output: a different output, a new build, or a
+//! copy on a different host must not cause the machines of a running cluster to be installed again.
 //! Therefore the server installs only what `builder allow` has named: no build can know what is on
 //! a machine's disk. A document is different: the first build makes its keys, so no machine can
 //! have had it before.
@@ -38,7 +38,7 @@ pub(crate) use install::{Installation, NextBoot};
 const FIRST_BUILD: &str = "first-build";
 const INSTALL: &str = "install.json";
 const DOCUMENT: &str = "document.json";
-/// More than any record needs.
+/// The maximum size of a record; no record needs this much.
 const MAX_RECORD_BYTES: u64 = 1 << 16;
 
 /// The record of one cluster.
@@ -47,7 +47,7 @@ pub(crate) struct Record {
     folder: PathBuf,
 }
 
-/// The folder of records: the given one, or the default. It need not exist.
+/// Chooses the folder of records: the given one, or the default. It need not exist.
 pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
     let folder = given.map_or_else(|| beside(out), Path::to_owned);
     let is_other = folder.exists() && !folder.is_dir();
@@ -59,7 +59,8 @@ pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The default folder of records: `out.state` next to `out`, as its certificates are in `out.pki`.
+/// The default folder of records: `out.state` next to `out`, just as the certificates are in
+/// `out.pki`.
 fn beside(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".state");
@@ -74,7 +75,7 @@ impl Record {
         }
     }
 
-    /// Begins the record of a cluster at its first build.
+    /// Starts the record of a cluster at the cluster's first build.
     pub(crate) fn begin(&self, now: SystemTime) -> Result<()> {
         make(&self.folder)?;
         put(
@@ -89,7 +90,7 @@ impl Record {
         &self.folder
     }
 
-    /// Whether a document without a record has certainly never been handed out.
+    /// Whether a document without a record can safely be assumed never to have been handed out.
     pub(crate) fn is_complete(&self) -> bool {
         self.folder.join(FIRST_BUILD).is_file()
     }
@@ -114,7 +115,8 @@ impl Record {
         self.write(node, DOCUMENT, delivery)
     }
 
-    /// Keeps every other process and thread from changing the record until the file is dropped.
+    /// Keeps all other processes and threads from changing the record until the returned file is
+    /// dropped.
     pub(crate) fn lock(&self) -> Result<File> {
         make(&self.folder)?;
         let path = self.folder.join(".lock");
@@ -181,7 +183,7 @@ fn make(folder: &Path) -> Result<()> {
     made.with_context(|| format!("cannot make {}", folder.display()))
 }
 
-/// Writes a file durably, in one step.
+/// Writes a file durably and atomically.
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let write = || -> io::Result<()> {
         let mut file = NamedTempFile::new_in(folder)?;

@@ -68,8 +68,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(true)
     }
 
-    /// Reads the overflow of a page if its length matches the page's elements. The amount read is
-    /// therefore limited by the real content, whatever the header states.
+    /// Reads the overflow of a page if its length matches the page's elements. This limits the
+    /// amount read by the real content, whatever length the header states.
     fn overflow(&mut self, bytes: &mut Vec<u8>, header: Header, start: Offset) -> io::Result<bool> {
         let at = inside(start, 12);
         let span = u64::from(header.overflow) + 1;
@@ -96,8 +96,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             self.extend(bytes, end, start)?;
         }
         let extent = header.extent(bytes);
-        // bbolt rounds up. In its first years it added a page even if the size was already a
-        // multiple of the page size.
+        // bbolt rounds up. Its early versions added a page even if the size was already a multiple
+        // of the page size.
         let (least, most) = (extent.saturating_sub(1) / self.size, extent / self.size);
         if !(least..=most).contains(&u64::from(header.overflow)) {
             let expected =
@@ -137,8 +137,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
     fn extend(&mut self, bytes: &mut Vec<u8>, to: usize, start: Offset) -> io::Result<()> {
         let from = bytes.len();
         if to > from {
-            // Reserves exactly what is needed: for a long page, twice its length is a lot of
-            // memory.
+            // Reserves exactly the memory that is needed: for a long page, twice its length would
+            // be a lot of memory.
             bytes.reserve_exact(to - from);
             bytes.resize(to, 0);
             self.pages

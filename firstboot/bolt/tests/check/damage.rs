@@ -1,11 +1,11 @@
-//! Files that bbolt would not write.
+//! Tests with files that bbolt would not write.
 
 use bolt::FileKind;
 
 use crate::writer::{NONE, PAGE, Writer, bucket, meta, pair};
 use crate::{Places, faults, look, sample};
 
-/// Checks the sample after `harm` has changed it: one of the faults must contain the words.
+/// Checks the sample after `harm` has changed it: one of the faults must contain `words`.
 fn found(words: &str, harm: impl FnOnce(&mut Vec<u8>, Places)) {
     let (_, mut bytes, places) = sample(true);
     harm(&mut bytes, places);
@@ -20,7 +20,7 @@ fn at(page: u64) -> usize {
     usize::try_from(page).unwrap() * PAGE
 }
 
-/// Writes both meta pages again.
+/// Writes both meta pages anew with these fields.
 fn metas(bytes: &mut [u8], root: u64, freelist: u64, pages: u64) {
     for (id, txid) in [(0, 7), (1, 6)] {
         let page = meta(id, root, freelist, pages, txid);
@@ -121,7 +121,7 @@ fn pages_that_two_point_to_and_trees_that_bite_their_tails() {
         "expected element 0's page to be 2 or more, found 1",
         |bytes, places| bytes[child(places, 0)] = 1,
     );
-    // The overflow of the long page has no header, so it is not a page.
+    // The overflow of the long page has no header, so it cannot be read as a page of its own.
     found("expected the page's id, 5", |bytes, places| {
         bytes[child(places, 0)] = 5;
     });

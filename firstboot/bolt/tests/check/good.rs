@@ -1,4 +1,4 @@
-//! Files as bbolt writes them.
+//! Tests with files as bbolt writes them.
 
 use bolt::FileKind;
 
@@ -62,8 +62,8 @@ fn a_file_that_lived_is_longer_and_may_have_a_torn_meta_page() {
         1,
         "but by whole pages"
     );
-    // Page 1 is the older one. If the newer one is torn, the older one counts, and in this file
-    // both have the same content.
+    // Page 1 is the older meta page. If the newer one is torn, the older one counts. In this file
+    // both lead to the same content.
     for page in [1, 0] {
         let mut torn = bytes.clone();
         torn[page * PAGE + 60] ^= 1;

@@ -14,7 +14,7 @@ use writer::{Element, NONE, Writer, bucket, inline, pair};
 #[derive(Debug, Default)]
 struct Seen {
     pairs: Vec<String>,
-    /// The keys and values of all entries. `data` has those of all leaf pages.
+    /// The keys and values of all entries. `data` contains the keys and values of all leaf pages.
     entries: Vec<u8>,
     data: Vec<u8>,
 }
@@ -65,7 +65,7 @@ fn faults(bytes: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// The pages of the parts of [`sample`].
+/// The page ids of the parts of [`sample`].
 #[derive(Debug, Clone, Copy)]
 struct Places {
     first: u64,
@@ -75,8 +75,8 @@ struct Places {
     freelist: u64,
 }
 
-/// A file with every kind of content: a tree of two levels, a page with overflow, an inline bucket,
-/// a nested bucket and, if requested, a freelist.
+/// Builds a file with every kind of content: a tree of two levels, a page with overflow, an inline
+/// bucket, a nested bucket and, if requested, a freelist.
 fn sample(freelist: bool) -> (Writer, Vec<u8>, Places) {
     let mut writer = Writer::new();
     let unused = writer.unused();

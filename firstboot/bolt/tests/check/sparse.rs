@@ -1,5 +1,5 @@
-//! Long files with almost no content: neither memory nor time depends on the length that a file has
-//! or claims.
+//! Tests with long files that have almost no content: neither memory nor time depends on the length
+//! that a file has or claims.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,7 +10,7 @@ use bolt::{FileKind, ReadAt};
 use crate::Seen;
 use crate::writer::{NONE, PAGE, Writer, bucket, meta, pair};
 
-/// A sparse file, which counts the bytes that are read from it.
+/// A sparse file that counts the bytes read from it.
 #[derive(Debug, Default)]
 struct Sparse {
     pages: BTreeMap<u64, Vec<u8>>,
@@ -32,7 +32,7 @@ impl ReadAt for Sparse {
 }
 
 impl Sparse {
-    /// A file with these pages, which claims to have `stated` pages.
+    /// Builds a file with these pages that claims to have `stated` pages.
     fn of(bytes: &[u8], root: u64, freelist: u64, stated: u64) -> Self {
         let mut pages: BTreeMap<u64, Vec<u8>> =
             (0..).zip(bytes.chunks(PAGE).map(<[u8]>::to_vec)).collect();
@@ -98,7 +98,7 @@ fn a_freelist_of_holes_ends_soon() {
     let freelist = writer.freelist(&vec![7; 0x1_0000]);
     let mut bytes = writer.finish(root, freelist);
     let at = usize::try_from(freelist).unwrap() * PAGE;
-    // The list claims 2^39 free pages, and as many pages as such a list needs.
+    // The list claims to contain 2^39 free pages, and to occupy as many pages as such a list needs.
     bytes[at + 12..at + 16].fill(0xFF);
     bytes[at + 16..at + 24].copy_from_slice(&((1_u64 << 39) - 4).to_le_bytes());
     bytes.truncate(at + PAGE);
@@ -110,7 +110,7 @@ fn a_freelist_of_holes_ends_soon() {
     );
 }
 
-/// Each page by itself is as bbolt writes it, except for the length of its one value.
+/// Each page, viewed by itself, is as bbolt writes it, except for the length of its one value.
 #[test]
 fn long_pages_within_long_pages_are_refused() {
     let mut bytes = Writer::new().finish(2, NONE);
@@ -124,7 +124,7 @@ fn long_pages_within_long_pages_are_refused() {
         bytes.extend(2_u16.to_le_bytes());
         bytes.extend(2_u16.to_le_bytes());
         bytes.extend(u32::try_from(span - 1).unwrap().to_le_bytes());
-        // A bucket, and a value that makes the page long.
+        // A leaf with a bucket and with a value that makes the page long.
         for word in [1_u32, 32, 1, 16, 0, 33, 1, long - 48 - 18 - 1] {
             bytes.extend(word.to_le_bytes());
         }

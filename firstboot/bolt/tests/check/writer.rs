@@ -1,6 +1,6 @@
 //! Writes small databases as bbolt would, or with small differences.
 
-/// The length of a page.
+/// The length of a page, in bytes.
 pub(crate) const PAGE: usize = 1024;
 /// The page id that means that the freelist was not written.
 pub(crate) const NONE: u64 = u64::MAX;
@@ -17,9 +17,9 @@ pub(crate) type Element = (u32, Vec<u8>, Vec<u8>);
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     bytes: Vec<u8>,
-    /// Bytes that a reader interprets: headers, tables, pointers. Keys and values are excluded, and
-    /// so are the lengths of the last key and value of a page, because nothing follows them that
-    /// would move.
+    /// The ranges of bytes that a reader interprets: headers, tables, pointers. Keys and values are
+    /// excluded. So are the lengths of the last key and value of a page, because nothing follows
+    /// that a wrong length would displace.
     pub(crate) structure: Vec<std::ops::Range<usize>>,
 }
 
@@ -31,12 +31,12 @@ impl Writer {
         }
     }
 
-    /// The id that the next page will have.
+    /// Returns the id that the next page will have.
     pub(crate) fn next(&self) -> u64 {
         (self.bytes.len() / PAGE) as u64
     }
 
-    /// Adds a page that is not in use, filled with old bytes.
+    /// Adds an unused page, filled with old bytes.
     pub(crate) fn unused(&mut self) -> u64 {
         let id = self.next();
         self.bytes.resize(self.bytes.len() + PAGE, 0xAA);
@@ -51,7 +51,7 @@ impl Writer {
         for (index, (flags, key, value)) in elements.iter().enumerate() {
             let row = start + 16 + index * 16;
             let last = index + 1 == elements.len();
-            // A bucket without its flag is an ordinary key.
+            // A bucket whose flag is missing is an ordinary key.
             self.structure
                 .push(row + usize::from(*flags == 1)..row + if last { 8 } else { 16 });
             at += key.len();
@@ -100,7 +100,7 @@ impl Writer {
         self.push(bytes)
     }
 
-    /// The whole file, with both meta pages of one transaction, as in a snapshot.
+    /// Returns the whole file, with both meta pages of one transaction, as in a snapshot.
     pub(crate) fn finish(&mut self, root: u64, freelist: u64) -> Vec<u8> {
         let pages = self.next();
         for (id, txid) in [(0, 7), (1, 6)] {
@@ -122,7 +122,7 @@ impl Writer {
     }
 }
 
-/// A meta page, with its checksum.
+/// Returns a meta page with its checksum.
 pub(crate) fn meta(id: u64, root: u64, freelist: u64, pages: u64, txid: u64) -> Vec<u8> {
     let mut bytes = header(id, META, 0);
     bytes.extend(0xED0C_DAED_u32.to_le_bytes());

@@ -1,5 +1,5 @@
-//! Checks every combination of what three members can remember and report against the requirements
-//! on each action.
+//! Tests every combination of what three members can remember and report, and checks each action
+//! against its requirements.
 
 use super::*;
 
@@ -23,7 +23,8 @@ fn epoch(number: u64, disk_ids: [u128; 3]) -> Epoch {
     }
 }
 
-/// What `a` may remember: no epoch, one epoch or two, with or without `c`.
+/// Returns everything that `a` may remember: no epoch, one epoch or two, with or without the member
+/// `c`.
 fn memories() -> Vec<LocalState> {
     let (one, two) = (epoch(1, [1, 1, 1]), epoch(2, [1, 2, 1]));
     let pasts = [
@@ -52,8 +53,8 @@ fn memories() -> Vec<LocalState> {
     memories
 }
 
-/// All observations of another member that has one of these orders. Epoch 3 and cluster 3 are
-/// unknown to this node.
+/// Returns all possible observations of another member that has one of these orders. This node does
+/// not know epoch 3 and cluster 3.
 fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
     let mut all = vec![None];
     let ready = [1, 2, 3].map(|number: u64| Phase::Ready {
@@ -95,8 +96,8 @@ fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
     views.values().filter_map(id).collect()
 }
 
-/// The disk id and phase that an initial member reported, if firstboot runs on it and it takes part
-/// with the same members.
+/// Returns the disk id and the phase that an initial member reported, if firstboot is running on it
+/// and it agrees on which members take part.
 fn agreed<'a>(memory: &LocalState, view: &'a PeerObservation) -> Option<(&'a DiskId, &'a Phase)> {
     match &view.state {
         Some(PeerState::Firstboot {

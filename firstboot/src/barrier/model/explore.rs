@@ -8,7 +8,7 @@ use crate::barrier::decide::Action;
 /// The result of an exploration.
 #[derive(Debug, Default)]
 pub(super) struct Explored {
-    /// The number of different states, or of events in a random exploration.
+    /// The number of distinct states; in a random exploration, the number of events.
     pub(super) states: usize,
     /// The number of final states, in which nothing more happens.
     pub(super) ends: usize,
@@ -16,9 +16,9 @@ pub(super) struct Explored {
     pub(super) whole: usize,
     /// The number of final states in which at least one node runs the restored data.
     pub(super) restored: usize,
-    /// The number of final states in which a node waits forever, although no connection is cut.
+    /// The number of final states in which a node waits forever although no connection is cut.
     pub(super) stuck: usize,
-    /// The first violation of a requirement.
+    /// The first violation of a requirement, if there was one.
     pub(super) violation: Option<String>,
 }
 
@@ -57,8 +57,8 @@ pub(super) fn every(
     found
 }
 
-/// Explores many random orders of events, each to its final state. The same orders are drawn every
-/// time.
+/// Explores many random orders of events, each until its final state. Every run draws the same
+/// orders.
 pub(super) fn some(
     count: usize,
     begin: Begin<'_>,
@@ -85,7 +85,7 @@ pub(super) fn some(
                 explorer.end(&world, &mut found);
             }
             let mut faults = explorer.faults(&world);
-            // Faults are rare; otherwise all of them would happen before the nodes agree on
+            // Faults are drawn rarely; otherwise all of them would happen before the nodes agree on
             // anything.
             if !faults.is_empty() && (done || draw(25) == 0) {
                 steps = std::mem::take(&mut faults);
@@ -132,7 +132,7 @@ impl Explorer {
                 let (old, new): (&Node, &Node) = (self.node(before, at), self.node(after, at));
                 let kept =
                     old.started.is_none() || old.started == new.started || new.life > old.life;
-                // A restore archives the data that it replaces. Until then the data must exist,
+                // A restore archives the data that it replaces. Until then the data must remain,
                 // whether the restore succeeds or not.
                 let lost = old.data.is_some() && new.data != old.data && new.told == 0 && {
                     let (back, forth) = (
@@ -148,7 +148,7 @@ impl Explorer {
             })
     }
 
-    /// Checks the requirements on every state.
+    /// Checks every state against the requirements.
     fn wrong(&self, world: &World) -> Option<String> {
         let count = self.names.len();
         let started: Vec<(usize, u8)> = (0..count)
@@ -176,8 +176,8 @@ impl Explorer {
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
                 let theirs = lives_of(*second);
-                // A node that gave up a restore when all were ready runs next to nodes that did
-                // not; the next check covers that.
+                // A node that abandoned a restore when all were ready runs alongside nodes that did
+                // not abandon it; the next check covers that.
                 let both = told(*epoch) == 0 && told(*second) == 0;
                 if epoch != second && both && disk_ids.iter().zip(theirs).all(same_members) {
                     return Some(format!(
@@ -186,8 +186,8 @@ impl Explorer {
                 }
             }
         }
-        // With other members (the operator's --without) another epoch may have begun. It must never
-        // have a quorum.
+        // An epoch with different members (through the operator's --without) may have begun. It
+        // must never have a quorum.
         let quorate = |epoch: &u8| {
             let members = lives_of(*epoch)
                 .iter()

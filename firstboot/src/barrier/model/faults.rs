@@ -1,25 +1,25 @@
-//! The faults that can happen to the nodes of the model.
+//! Generates the faults that can happen to the nodes of the model.
 
 use super::node::{ModelMessage, Node};
 use super::{Explorer, World};
 
-/// The faults that one exploration may cause, in total.
+/// The total number of faults of each kind that one exploration may cause.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Faults {
     /// Lost disks.
     pub(super) wipes: u8,
-    /// Restarts of nodes.
+    /// Restarted nodes.
     pub(super) crashes: u8,
     /// Uses of `--without` by an operator.
     pub(super) switches: u8,
-    /// Orders to restore that a node gives up.
+    /// Orders to restore that a node abandons.
     pub(super) give_ups: u8,
-    /// Orders to restore at an unexpected time.
+    /// Orders to restore that the operator gives at an unexpected time.
     pub(super) tells: u8,
 }
 
 impl Explorer {
-    /// The states after each fault that is possible now.
+    /// Returns the states after each fault that is possible now.
     pub(super) fn faults(&mut self, world: &World) -> Vec<World> {
         let mut next = Vec::new();
         for at in 0..self.names.len() {
@@ -57,7 +57,7 @@ impl Explorer {
                 after.crashes -= 1;
                 next.push(after);
             }
-            // The operator excludes the last node. As in run.rs, this begins a new life.
+            // The operator excludes the last node. As in run.rs, this gives the node a new disk id.
             let last = self.names.len() - 1;
             let node = self.node(world, at);
             if world.switches > 0 && at != last && node.without == 0 {

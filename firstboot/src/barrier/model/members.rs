@@ -1,47 +1,49 @@
-//! A model checker for members whose data is emptied, or replaced by an older copy or by another
-//! member's data, at any moment and while any others are down. It proves that no acknowledged write
-//! is missing on an elected leader.
+//! A model checker for members whose data is deleted, or replaced with an older copy or with
+//! another member's data, at any moment and while any other members are down. It proves that an
+//! elected leader never lacks an acknowledged write.
 //!
-//! Raft is reduced to what matters here. A log is a list of writes. A majority of the voters that
-//! run can elect the one with the newest log. The leader adds a write, which is acknowledged once a
-//! majority has it. A new member receives the leader's log and then gets its vote. The rules of the
-//! node are the real ones: `judge` decides whether etcd may start, and `standing` decides how
+//! Raft is reduced to what matters here. A log is a list of writes. A majority of the running
+//! voters can elect the one with the newest log. The leader adds a write, which is acknowledged
+//! once a majority has it. A new member receives the leader's log and then gets its vote. The nodes
+//! follow the real rules: `judge` decides whether etcd may start, and `standing` decides how
 //! firstboot continues.
 //!
-//! One thing is simplified. In reality, some milliseconds pass between the creation of etcd's first
-//! log and the entry in firstboot's journal, and etcd may vote meanwhile. In the model both happen
-//! at the same instant.
+//! The model simplifies one thing. In reality, some milliseconds pass between the creation of
+//! etcd's first log and the entry in firstboot's journal, and etcd may vote in between. In the
+//! model both happen at the same instant.
 
 use crate::data::{Expected, Seen, Verdict, judge};
 use crate::journal::DiskState;
 use node::{Disk, Node};
 
-/// Writes, each by its number: a higher one was written under a later or the same leader.
+/// The numbers of the writes in a log. A higher number means that the write was made under the same
+/// or a later leader.
 type Entries = Vec<u8>;
-/// A node, and the number of the member among all members that the node has been.
+/// A member: the number of its node, and how many times that node had become a member, including
+/// this time.
 type Member = (u8, u8);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<Node>,
-    /// The member of each node that is a voter.
+    /// For each node, its member that is a voter, if there is one.
     voters: Vec<Option<u8>>,
-    /// The number of times that each node became a member.
+    /// For each node, the number of times that it has become a member.
     members: Vec<u8>,
     acknowledged: Entries,
     left: Budget,
 }
 
-/// The events that may still happen, in total.
+/// The total number of events of each kind that may still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Budget {
     /// Writes.
     pub(super) writes: u8,
-    /// Losses of data: it is deleted, or replaced by a copy or by another member's.
+    /// Losses of data, which is deleted or replaced with a copy or with another member's data.
     pub(super) losses: u8,
-    /// Copies of data.
+    /// Copies made of data.
     pub(super) copies: u8,
-    /// Kills of etcd.
+    /// Killed etcd processes.
     pub(super) kills: u8,
     /// Nodes that are switched off.
     pub(super) offs: u8,
@@ -50,7 +52,7 @@ pub(super) struct Budget {
 /// The rule that decides whether etcd may start.
 pub(super) type Guard = fn(&Expected, &Seen) -> bool;
 
-/// The real rule.
+/// The rule that firstboot really uses.
 pub(super) const GUARD: Guard = |expected, seen| judge(expected, seen, None) == Verdict::Intact;
 
 impl World {
@@ -77,8 +79,8 @@ impl World {
         }
     }
 
-    /// The voters that run. etcd takes its own id only from the log, so the log must be that of the
-    /// voter.
+    /// Returns the voters that run. etcd takes its own id only from its log, so the log must belong
+    /// to the voter.
     fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()
     }
@@ -94,8 +96,8 @@ impl World {
         self.voters.iter().flatten().count() / 2 + 1
     }
 
-    /// All smallest majorities of the running voters, and the majority of all running voters, each
-    /// with its leader.
+    /// Returns all minimal majorities of the running voters, and the majority that all running
+    /// voters form, each with its leader.
     fn majorities(&self) -> Vec<(usize, Vec<usize>)> {
         let (running, quorum) = (self.running(), self.quorum());
         let mut found = Vec::new();
@@ -117,7 +119,8 @@ impl World {
         found
     }
 
-    /// The log of a majority's leader; an error if an acknowledged write is missing from it.
+    /// Returns the log of a majority's leader, or an error if an acknowledged write is missing from
+    /// it.
     fn led(&self, leader: usize) -> Result<Entries, String> {
         let entries = self.nodes[leader].running.clone().unwrap_or_default();
         let lost: Vec<&u8> = self
@@ -154,15 +157,15 @@ impl World {
         Ok(next)
     }
 
-    /// What firstboot does on a node that waits to rejoin, as soon as a majority of the others
-    /// allows it: it removes the node's old member, and then another member joins with the leader's
-    /// log. These are two steps, because a node may be switched off in between.
+    /// Models what firstboot does on a node that waits to rejoin, as soon as a majority of the
+    /// others allows it: it removes the node's old member, and then a new member joins with the
+    /// leader's log. These are two steps, because a node may be switched off in between.
     fn rebuild(&self, at: usize) -> Result<Vec<Self>, String> {
         let mut next = Vec::new();
         for (leader, majority) in self.majorities() {
             let entries = self.led(leader)?;
             let mut after = self.clone();
-            // A membership change is an entry like any other: a majority has every entry before it.
+            // A membership change is an entry like any other: a majority has every earlier entry.
             for at in &majority {
                 after.nodes[*at].takes(&entries);
             }
@@ -185,7 +188,7 @@ impl World {
         Ok(next)
     }
 
-    /// All possible next states.
+    /// Returns all possible next states.
     fn next(&self, guard: Guard) -> Result<Vec<Self>, String> {
         let mut next = self.writes()?;
         for at in 0..self.nodes.len() {
@@ -213,7 +216,7 @@ impl World {
         Ok(next)
     }
 
-    /// The states after each event that happens to a node from outside.
+    /// Returns the states after each event that affects a node from outside.
     fn befalls(&self, at: usize) -> Vec<Self> {
         let mut next = Vec::new();
         let mut with = |change: &dyn Fn(&mut Self)| {

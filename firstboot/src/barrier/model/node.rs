@@ -1,6 +1,6 @@
 //! One node of the model.
 
-/// The state that a node reports, in a compact form with numbers for lives and epochs.
+/// The state that a node reports, in a compact form in which lives and epochs are numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum ModelMessage {
     Nothing,
@@ -13,19 +13,19 @@ pub(super) enum ModelMessage {
     Etcd(u8),
 }
 
-/// One node: its disk and its memory.
+/// One node, with its disk and its memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub(super) life: u8,
-    /// The number of its newest life. Every life has another number.
+    /// The number of the node's newest life. No two lives of a node have the same number.
     pub(super) newest: u8,
     pub(super) without: u8,
     pub(super) epochs: Vec<u8>,
     pub(super) started: Option<u8>,
-    /// The number of the snapshot that it has an order to restore, or 0 without an order.
+    /// The number of the snapshot that the node was ordered to restore, or 0 without an order.
     pub(super) told: u8,
-    /// While it has an order: the epoch of the data on its disk, and the life of the node in which
-    /// that epoch began.
+    /// While the node has an order: the epoch of the data on its disk, and the life of the node in
+    /// which that epoch began.
     pub(super) data: Option<(u8, u8)>,
     pub(super) seen: Vec<ModelMessage>,
 }
@@ -43,7 +43,7 @@ impl Node {
         }
     }
 
-    /// Begins another life, without observations.
+    /// Begins a new life of the node, without observations.
     pub(super) fn init_disk_id(&mut self) {
         self.newest += 1;
         self.life = self.newest;
@@ -51,14 +51,14 @@ impl Node {
         self.seen.fill(ModelMessage::Nothing);
     }
 
-    /// An operator orders it to restore.
+    /// Models the operator's order to restore.
     pub(super) fn tell(&mut self, snapshot: u8) {
         self.data = self.started.take().map(|epoch| (epoch, self.life));
         self.told = snapshot;
         self.init_disk_id();
     }
 
-    /// It drops the order and continues as before.
+    /// Abandons the order. The node continues as before.
     pub(super) fn give_up(&mut self) {
         self.init_disk_id();
         self.told = 0;

@@ -1,4 +1,5 @@
-//! Replaces large values by small numbers, so that a state of the whole model needs little memory.
+//! Replaces large values with small numbers, so that a state of the whole model needs little
+//! memory.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

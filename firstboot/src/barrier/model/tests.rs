@@ -1,4 +1,4 @@
-//! The scenarios that the model checker explores. The tests print the number of states of each.
+//! The scenarios that the model checker explores. Each test prints the number of states.
 
 use super::explore::{Explored, every, some};
 use super::*;
@@ -244,7 +244,7 @@ fn a_wrong_rule_of_restore_is_caught() {
     assert!(alone.violation.is_some(), "{alone:?}");
 }
 
-/// The disk ids and phases of the other members, if all have reported them.
+/// Returns the disk ids and phases of the other members, if all have reported them.
 fn phases(memory: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, Phase)>> {
     let said = memory.others().map(|name| match &views[name].state {
         Some(PeerState::Firstboot { disk_id, phase, .. }) => Some((*disk_id, *phase)),
@@ -253,7 +253,7 @@ fn phases(memory: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, 
     said.collect()
 }
 
-/// A wrong rule: it starts when all are empty, before they are ready.
+/// A wrong rule: the node starts when all are empty, before they are ready.
 fn starts_when_all_are_empty(memory: &LocalState, views: &PeerObservations) -> Action {
     let (Some(epoch), Some(said)) = (memory.epochs.last(), phases(memory, views)) else {
         return decide(memory, views);
@@ -269,7 +269,7 @@ fn starts_when_all_are_empty(memory: &LocalState, views: &PeerObservations) -> A
     }
 }
 
-/// A wrong rule: it accepts a member that is ready in any epoch.
+/// A wrong rule: the node accepts a member that is ready in any epoch.
 fn starts_by_stale_nonces(memory: &LocalState, views: &PeerObservations) -> Action {
     let (Some(epoch), Some(said)) = (memory.epochs.last(), phases(memory, views)) else {
         return decide(memory, views);
@@ -282,7 +282,7 @@ fn starts_by_stale_nonces(memory: &LocalState, views: &PeerObservations) -> Acti
     }
 }
 
-/// A wrong rule: a node that sees a running cluster continues with the empty members.
+/// A wrong rule: a node that sees a running cluster continues with the empty members instead.
 fn overlooks_living_clusters(memory: &LocalState, views: &PeerObservations) -> Action {
     let step = decide(memory, views);
     let (Action::Alive, Some(epoch)) = (&step, memory.epochs.last()) else {

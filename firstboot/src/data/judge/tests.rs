@@ -1,4 +1,4 @@
-//! Every way in which data can differ from what etcd left.
+//! Tests every way in which data can differ from what etcd left.
 
 use super::super::inode::{Directories, Inode};
 use super::super::log::Log;
@@ -40,7 +40,7 @@ fn expected() -> Expected {
     }
 }
 
-/// The data is as etcd left it.
+/// Returns data exactly as etcd left it.
 fn left() -> Seen {
     Seen {
         contents: Contents::Log,

@@ -16,7 +16,8 @@ fn the_table_has_each_call_of_the_kernel_once() -> Result<()> {
     Ok(())
 }
 
-/// A wrong number would allow another call. The C library knows the numbers as well.
+/// A wrong number would allow a different call. The C library also knows the numbers, so the table
+/// is compared with it.
 #[test]
 fn numbers_are_those_of_the_names() -> Result<()> {
     let calls = calls()?;
@@ -61,7 +62,8 @@ fn a_filter_fits_into_the_kernel_s_limit_whatever_the_sockets() -> Result<()> {
     Ok(())
 }
 
-/// Without a rule for it a call is allowed with any argument.
+/// If the filter had an entry without rules for the call, it would allow the call with any
+/// arguments.
 #[test]
 fn without_a_kind_of_sockets_none_can_be_opened() -> Result<()> {
     assert!(matches("socket", &[])?.is_empty());

@@ -1,5 +1,5 @@
-//! Whatever another user plants in firstboot's folders: firstboot does not follow it, changes
-//! nothing outside, and does not block.
+//! Whatever another user plants in firstboot's folders, firstboot does not follow it, changes
+//! nothing outside the folders, and does not block.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -14,7 +14,7 @@ use super::*;
 use crate::files::tree::DEEPEST;
 use crate::files::{self, DesiredDir, DesiredFile, partial_file::PartialFile};
 
-/// What another user can plant in place of a file or folder.
+/// The entries that another user can plant in place of a file or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planted {
     LinkToFile,
@@ -38,7 +38,7 @@ const ALL: [Planted; 8] = [
     Planted::File,
 ];
 
-/// A folder that another user can write in, and the files outside of it.
+/// A folder to which another user can write, and the files outside of it.
 struct Bed {
     root: tempfile::TempDir,
 }
@@ -53,7 +53,7 @@ impl Bed {
         fs::create_dir_all(bed.outside("folder")).unwrap();
         fs::write(bed.outside("folder/inner"), "inner").unwrap();
         fs::write(bed.outside("file"), "precious").unwrap();
-        // Any user can write there.
+        // Any user can write to this folder.
         fs::set_permissions(
             bed.volume(),
             std::os::unix::fs::PermissionsExt::from_mode(0o777),
@@ -70,7 +70,7 @@ impl Bed {
         self.root.path().join("outside").join(name)
     }
 
-    /// Plants an entry at a path in the volume. Returns `false` if the present user cannot create
+    /// Plants an entry at a path in the volume. Returns `false` if the current user cannot create
     /// such an entry.
     fn plant(&self, planted: Planted, at: &Path) -> bool {
         match planted {
@@ -97,7 +97,7 @@ impl Bed {
         true
     }
 
-    /// Everything outside the volume, with mode, owner and content.
+    /// Returns everything outside the volume, with mode, owner and content.
     fn picture(&self) -> Vec<(PathBuf, u32, u32, u64, String)> {
         let mut picture = Vec::new();
         let mut open = vec![self.root.path().join("outside")];
@@ -126,7 +126,8 @@ impl Bed {
 /// An operation of firstboot on a path.
 type Deed = (&'static str, fn(&Path) -> bool);
 
-/// Each returns whether it succeeded, either on the planted entry or by replacing it.
+/// The operations. Each returns whether it succeeded, either on the planted entry or by replacing
+/// it.
 const DEEDS: [Deed; 13] = [
     ("read a file", |at| files::read(at).is_ok()),
     ("read a file that may be missing", |at| {
@@ -181,8 +182,8 @@ fn own() -> (u32, u32) {
     (geteuid().as_raw(), nix::unistd::getegid().as_raw())
 }
 
-/// Runs an operation in a thread, so that one that blocks on a FIFO fails the test instead of
-/// hanging it.
+/// Runs an operation in a thread, so that an operation that blocks on a FIFO fails the test instead
+/// of hanging it.
 fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
     let (send, done) = mpsc::channel();
     std::thread::spawn(move || send.send(act()));
@@ -194,7 +195,8 @@ fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'stat
 fn whatever_is_planted_nothing_outside_changes_and_nothing_hangs() {
     for (what, deed) in DEEDS {
         for planted in ALL {
-            // The path itself, its temporary name, and a folder on the way to it.
+            // The entry is planted at the path itself, at its temporary name, or at a folder on the
+            // path.
             for (place, at) in [
                 ("x", "x"),
                 (".x.new", "x"),

@@ -1,4 +1,4 @@
-//! The states that result from sequences of events.
+//! Tests which states result from sequences of events.
 
 use super::super::disk_id_file::DiskIdFile;
 use super::super::disk_state::{DiskState, classify_disk};
@@ -14,7 +14,8 @@ fn state(events: Vec<Event>) -> NodeState {
     )
 }
 
-/// A member of cluster 1 that has executed an order to restore, and is a member of cluster 2 now.
+/// Returns the events of a member of cluster 1 that has executed an order to restore, and is now a
+/// member of cluster 2.
 pub(crate) fn restored() -> Vec<Event> {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
     let snapshot = recipes::Sha256::of(b"s");
@@ -89,8 +90,8 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
         (state.etcd, aside.etcd.map(|etcd| etcd.patch)),
         (None, Some(1))
     );
-    // After it lost its data, it must not start as an empty member: the others would mistake its
-    // new log for the old one.
+    // After the member has lost its data, it must not start as an empty member: the others would
+    // mistake its new log for the old one.
     for (contents, verdict) in [
         (Contents::Empty, Verdict::Fresh),
         (Contents::NoLog, Verdict::CutShort),

@@ -1,5 +1,5 @@
-//! Each reason not to leave, and a check that no observation removes a member that the quorum
-//! needs.
+//! Tests each reason not to leave, and checks that no observation leads to the removal of a member
+//! that the quorum needs.
 
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ fn peer(id: u64, members: &[Member]) -> Peer {
     }
 }
 
-/// Member 3 of 1, 2 and 3 leaves, and all are healthy.
+/// Returns an observation in which all members are healthy and member 3 of 1, 2 and 3 leaves.
 fn observed() -> Observed {
     let members = [1, 2, 3].map(member);
     Observed {
@@ -112,8 +112,8 @@ fn it_stays_while_another_member_is_unhealthy() {
 }
 
 proptest! {
-    /// For every observation, a removal leaves a cluster whose voters are all healthy, and so have
-    /// a quorum.
+    /// For every observation, a removal leaves a cluster whose voters are all healthy and therefore
+    /// have a quorum.
     #[test]
     fn no_quorum_is_ever_broken(
         lists in prop::collection::vec((any::<bool>(), prop::collection::vec(0..3_u8, 7)), 0..7),
@@ -122,7 +122,7 @@ proptest! {
         alone in any::<bool>(),
         same in any::<bool>(),
     ) {
-        // 0: no member; 1: a voter; 2: a learner.
+        // 0 stands for no member, 1 for a voter, 2 for a learner.
         let list = |kinds: &[u8]| -> Vec<Member> {
             let listed = (1..).zip(kinds).filter(|(_, kind)| **kind > 0);
             listed.map(|(id, kind)| Member { is_learner: *kind == 2, ..member(id) }).collect()

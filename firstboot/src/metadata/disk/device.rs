@@ -1,4 +1,4 @@
-//! An open disk, and numbers in its records.
+//! An open disk, and functions that read numbers from the disk's records.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::metadata::document::LIMIT;
 
-/// The limit for the bytes that firstboot reads from one disk. A damaged chain of clusters can be
-/// circular.
+/// The limit for the bytes that firstboot reads from one disk. It is needed because a damaged chain
+/// of clusters can be circular.
 const BUDGET: u64 = 16 * LIMIT;
 
-/// An open disk with a budget for what is read from it.
+/// An open disk, with a budget for the bytes that may be read from it.
 #[derive(Debug)]
 pub(super) struct Disk {
     file: File,
@@ -43,7 +43,7 @@ impl Disk {
     }
 }
 
-/// The size of a file on a disk; an error if it is larger than a node document can be.
+/// Checks the size of a file on a disk. Fails if it is larger than a node document can be.
 pub(super) fn checked_size(size: u32) -> Result<usize> {
     ensure!(
         u64::from(size) <= LIMIT,

@@ -1,25 +1,25 @@
-//! Reads one file of a FAT volume. It accepts what CentOS 7's kernel mounts (3.10.0-1160,
-//! fs/fat/inode.c, `fat_fill_super`), which is more than Microsoft's specification allows: the
-//! FAT32 with few clusters that `mkfs.vfat -F 32` makes on a small disk, both counts of sectors,
-//! and a boot sector without its signature.
+//! Reads one file of a FAT volume. It accepts everything that CentOS 7's kernel mounts
+//! (3.10.0-1160, fs/fat/inode.c, `fat_fill_super`), which is more than Microsoft's specification
+//! allows: the FAT32 with few clusters that `mkfs.vfat -F 32` makes on a small disk, either count
+//! of sectors, and a boot sector without its signature.
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::device::{Disk, checked_size, u16_at, u32_at};
 
-/// A directory entry (fs/fat/fat.h, `msdos_dir_entry`).
+/// The length of a directory entry (fs/fat/fat.h, `msdos_dir_entry`).
 const ENTRY: usize = 32;
 const DELETED: u8 = 0xE5;
 const DIRECTORY: u8 = 0x10;
 const VOLUME: u8 = 0x08;
-/// An entry with a part of a long name (`ATTR_EXT`).
+/// The attributes of an entry that contains a part of a long name (`ATTR_EXT`).
 const LONG: u8 = 0x0F;
 /// The maximum number of clusters in FAT12 (fs/fat/fat.h, `MAX_FAT12`).
 const MAX_FAT12: u32 = 0xFF4;
-/// The maximum size of a folder in bytes: 65,536 entries.
+/// The maximum size of a folder in bytes; the folder then contains 65,536 entries.
 const MAX_FOLDER: usize = ENTRY << 16;
 
-/// The content of the file; `None` if the volume does not have the file.
+/// Returns the content of the file, or `None` if the volume does not contain the file.
 pub(super) fn read(disk: &Disk, path: &str) -> Result<Option<Vec<u8>>> {
     let volume = Volume::open(disk)?;
     let mut folder = volume.root()?;
@@ -58,17 +58,17 @@ enum Width {
 struct Volume<'a> {
     disk: &'a Disk,
     width: Width,
-    /// Bytes in a cluster.
+    /// The number of bytes in a cluster.
     cluster: u32,
     /// The offset of the allocation table, in bytes.
     table: u64,
-    /// The offset and the length of the root folder of FAT12 and FAT16, in bytes.
+    /// The offset and the length in bytes of the fixed root folder, as FAT12 and FAT16 have it.
     fixed_root: (u64, usize),
     /// The first cluster of FAT32's root folder.
     root_cluster: u32,
     /// The offset of cluster 2, in bytes.
     data: u64,
-    /// One more than the last cluster's number.
+    /// The number of the last cluster plus one.
     end: u32,
 }
 
@@ -130,7 +130,7 @@ impl<'a> Volume<'a> {
         }
     }
 
-    /// Reads whole clusters of a chain until there are `enough` bytes.
+    /// Reads whole clusters of a chain until at least `enough` bytes have been read.
     fn chain(&self, first: u32, enough: usize) -> Result<Vec<u8>> {
         let mut content = Vec::new();
         let mut next = (enough > 0).then_some(first);
@@ -152,7 +152,7 @@ impl<'a> Volume<'a> {
         Ok(content)
     }
 
-    /// The next cluster of a chain; `None` at its end.
+    /// Returns the next cluster of a chain, or `None` at its end.
     fn after(&self, cluster: u32) -> Result<Option<u32>> {
         let number = u64::from(cluster);
         let (next, end) = match self.width {
@@ -187,7 +187,7 @@ struct Entry {
     size: u32,
 }
 
-/// The entry with this name, regardless of case, as vfat compares names.
+/// Returns the entry with this name, ignoring case, as vfat does when it compares names.
 fn find(folder: &[u8], name: &str) -> Option<Entry> {
     let mut long = LongName::default();
     for entry in folder.chunks_exact(ENTRY).take_while(|entry| entry[0] != 0) {
@@ -222,10 +222,10 @@ fn short_name(entry: &[u8]) -> String {
     }
 }
 
-/// A long name, whose parts are stored before the entry of the short name, the last part first.
+/// A long name. Its parts are stored before the entry of the short name, the last part first.
 #[derive(Debug, Default)]
 struct LongName {
-    /// The parts by their position.
+    /// The parts of the name, with their positions.
     parts: Vec<(u8, Vec<u16>)>,
     checksum: u8,
 }
@@ -254,8 +254,8 @@ impl LongName {
         ));
     }
 
-    /// The name, if it belongs to this short entry: its parts are complete, and the checksum
-    /// matches.
+    /// Returns the name if it belongs to this short entry: its parts must be complete, and the
+    /// checksum must match.
     fn of(self, entry: &[u8]) -> Option<String> {
         let sum = entry[..11]
             .iter()

@@ -1,34 +1,34 @@
-//! Reads one file of an ISO 9660 disk (ECMA-119), by the names of Rock Ridge, of Joliet, or of
-//! neither.
+//! Reads one file of an ISO 9660 disk (ECMA-119), by its Rock Ridge, Joliet or plain name.
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::device::{Disk, array, checked_size, u16_at, u32_at};
 
-/// Descriptors start here and have this size (ECMA-119, 6.2.1).
+/// The size of a sector, which is also the size of a descriptor. Descriptors start at sector
+/// `FIRST_DESCRIPTOR` (ECMA-119, 6.2.1).
 const SECTOR: usize = 2048;
 const FIRST_DESCRIPTOR: u64 = 16;
-/// The limit for descriptors: more than any disk has.
+/// The maximum number of descriptors: more than any real disk has.
 const MAX_DESCRIPTORS: u64 = 64;
-/// The limit for a folder in bytes: 1 MiB holds thousands of entries.
+/// The maximum size of a folder in bytes: 1 MiB can hold thousands of entries.
 const MAX_FOLDER: u32 = 1 << 20;
-/// The limit for continuations: more than the Rock Ridge fields of any entry need.
+/// The maximum number of continuations: more than the Rock Ridge fields of any entry need.
 const MAX_CONTINUATIONS: usize = 8;
-/// The length of a record before its name (ECMA-119, 9.1).
+/// The length of the part of a record that precedes the name (ECMA-119, 9.1).
 const RECORD: usize = 33;
 
-/// Whether the disk has an ISO 9660 file system: the identifier of the first descriptor follows its
-/// type.
+/// Whether the disk has an ISO 9660 file system. The first descriptor's identifier, which follows
+/// the descriptor's type, shows this.
 pub(super) fn is_iso(disk: &Disk) -> bool {
     disk.bytes(FIRST_DESCRIPTOR * SECTOR as u64 + 1, 5)
         .is_ok_and(|magic| magic == b"CD001")
 }
 
-/// The content of the file; `None` if the disk does not have the file.
+/// Returns the content of the file, or `None` if the disk does not contain the file.
 pub(super) fn read(disk: &Disk, path: &str) -> Result<Option<Vec<u8>>> {
     let mut trees = trees(disk)?;
-    // The primary tree has Rock Ridge's names and the plain ones; a disk without Rock Ridge may
-    // also have a Joliet tree.
+    // The primary tree contains the Rock Ridge names and the plain names; a disk without Rock Ridge
+    // may have a Joliet tree in addition.
     trees.sort_by_key(|tree| tree.names);
     for tree in trees {
         if let Some(content) = tree.read(path)? {
@@ -44,12 +44,12 @@ enum Names {
     Joliet,
 }
 
-/// A tree of folders, from its root.
+/// A tree of folders, starting at its root.
 #[derive(Debug)]
 struct Tree<'a> {
     disk: &'a Disk,
     names: Names,
-    /// Bytes in a logical block.
+    /// The number of bytes in a logical block.
     block: u32,
     root: Entry,
 }
@@ -57,7 +57,7 @@ struct Tree<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     is_directory: bool,
-    /// The first logical block.
+    /// The first logical block of the entry's content.
     block: u32,
     size: u32,
 }
@@ -96,8 +96,8 @@ fn trees(disk: &Disk) -> Result<Vec<Tree<'_>>> {
 }
 
 impl Entry {
-    /// A directory record (ECMA-119, 9.1). Its numbers are stored in both byte orders, the
-    /// little-endian one first.
+    /// Parses a directory record (ECMA-119, 9.1). Its numbers are stored in both byte orders,
+    /// little-endian first.
     fn parse(record: &[u8]) -> Result<Self> {
         let attributes: [u8; 1] = array(record, 1)?;
         let flags: [u8; 1] = array(record, 25)?;
@@ -145,7 +145,7 @@ impl Tree<'_> {
         let mut at = 0;
         while let Some(length) = folder.get(at).map(|length| usize::from(*length)) {
             if length == 0 {
-                // A record does not cross a sector boundary: the rest of the sector is filled with
+                // A record never crosses a sector boundary: the rest of the sector is filled with
                 // zeros (ECMA-119, 6.8.1.1).
                 at = (at + 1).next_multiple_of(SECTOR);
                 continue;
@@ -174,7 +174,7 @@ impl Tree<'_> {
             return Ok(String::from_utf16(&units)
                 .is_ok_and(|own| without_version(&own).eq_ignore_ascii_case(name)));
         }
-        // The name is padded to an even offset before the fields of Rock Ridge.
+        // The name is padded so that the Rock Ridge fields begin at an even offset.
         let fields = record
             .get((RECORD + length).next_multiple_of(2)..)
             .unwrap_or_default();
@@ -184,8 +184,8 @@ impl Tree<'_> {
         })
     }
 
-    /// The name in the fields of Rock Ridge (IEEE P1282, 4.1.4), which may continue elsewhere
-    /// (P1281, 5.1).
+    /// Returns the name in the Rock Ridge fields (IEEE P1282, 4.1.4), which may continue elsewhere
+    /// on the disk (P1281, 5.1).
     fn rock_ridge_name(&self, fields: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut name: Option<Vec<u8>> = None;
         let mut area = fields.to_vec();
@@ -194,7 +194,8 @@ impl Tree<'_> {
             let mut rest = area.as_slice();
             while let Some((length, field)) = field(rest) {
                 match (&field[..2], field) {
-                    // Its flags follow the header of four bytes; 2 and 4 mean `.` and `..`.
+                    // The field's flags follow its header of four bytes; the flags 2 and 4 stand
+                    // for `.` and `..`.
                     (b"NM", [_, _, _, _, flags, part @ ..]) if flags & 6 == 0 => {
                         name.get_or_insert_default().extend(part);
                     }
@@ -219,22 +220,22 @@ impl Tree<'_> {
     }
 }
 
-/// The first field of an area and its length; `None` if no complete field follows.
+/// Returns the first field of an area and its length, or `None` if no complete field follows.
 fn field(area: &[u8]) -> Option<(usize, &[u8])> {
     let length = usize::from(*area.get(2)?);
     let field = area.get(..length).filter(|_| length >= 4)?;
     Some((length, field))
 }
 
-/// `NAME.EXT;1` without its version, and without the dot of an empty extension.
+/// Strips the version from `NAME.EXT;1`, and the dot before an empty extension.
 fn without_version(name: &str) -> &str {
     let name = name.split(';').next().unwrap_or_default();
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Whether a plain ISO 9660 name corresponds to the wanted one. Such names consist of capitals,
-/// digits and underscores, and at level 1 only of eight characters: `user-data` becomes `USER_DATA`
-/// or `USER_DAT`.
+/// Whether a plain ISO 9660 name corresponds to the wanted one. Such names consist of capital
+/// letters, digits and underscores, and have at most eight characters at level 1: `user-data`
+/// becomes `USER_DATA` or `USER_DAT`.
 fn is_plain_name(own: &str, wanted: &str) -> bool {
     let plain: String = wanted
         .chars()

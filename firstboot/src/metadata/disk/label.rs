@@ -1,4 +1,4 @@
-//! Finds disks by their label.
+//! Finds disks by label.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-/// The disks with this label, regardless of case. udev's links cost nothing, so they are read
-/// first. blkid reads every disk, so it runs only if udev has created no links.
+/// The disks with this label, regardless of case. udev's links are read first because reading them
+/// costs nothing. blkid reads every disk, so it runs only if udev has created no links.
 pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
     if let Ok(folder) = fs::read_dir(links) {
         let named = folder.flatten().filter(|link| {
@@ -19,7 +19,7 @@ pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
         disks.sort();
         return Ok(disks);
     }
-    // The null cache prevents blkid from listing a disk that no longer exists.
+    // The null cache prevents blkid from listing a disk that is no longer present.
     let output = Command::new("blkid")
         .args(["-c", "/dev/null", "-o", "export"])
         .stdin(Stdio::null())
@@ -28,7 +28,8 @@ pub(super) fn find(links: &Path, label: &str) -> Result<Vec<PathBuf>> {
     Ok(among(&String::from_utf8_lossy(&output.stdout), label))
 }
 
-/// The disks with the label among those that `blkid -o export` lists, one paragraph each.
+/// The disks with this label in the output of `blkid -o export`, which has one paragraph for each
+/// disk.
 fn among(listing: &str, label: &str) -> Vec<PathBuf> {
     let mut disks = Vec::new();
     for disk in listing.split("\n\n") {
@@ -36,8 +37,8 @@ fn among(listing: &str, label: &str) -> Vec<PathBuf> {
             disk.lines()
                 .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
         };
-        // FAT stores its label twice. If the one in the root folder is missing, the one in the boot
-        // sector counts.
+        // FAT stores its label twice. The one in the boot sector is used if the root folder has
+        // none.
         let found = value("LABEL").or_else(|| value("LABEL_FATBOOT"));
         if found.is_some_and(|found| found.eq_ignore_ascii_case(label)) {
             disks.extend(value("DEVNAME").map(PathBuf::from));

@@ -1,5 +1,5 @@
-//! Labelled disks and the files on them. firstboot reads FAT and ISO 9660 itself: nothing from a
-//! foreign disk reaches the kernel's file systems, and no kernel module is needed.
+//! Labelled disks and the files on them. firstboot reads FAT and ISO 9660 itself: the kernel's file
+//! systems do not process any data from a foreign disk, and no kernel module is needed.
 
 mod device;
 mod fat;
@@ -19,8 +19,8 @@ pub(super) fn labelled(label: &str) -> Result<Vec<PathBuf>> {
     label::find(Path::new("/dev/disk/by-label"), label)
 }
 
-/// The content of a file on a disk; `path` is relative to the disk's root, with `/` between names.
-/// `None` if the disk does not have the file.
+/// The content of a file on a disk, or `None` if the disk does not have the file. `path` is
+/// relative to the disk's root, with `/` between names.
 pub(super) fn read(disk: &Path, path: &str) -> Result<Option<Vec<u8>>> {
     let disk = Disk::open(disk)?;
     if iso::is_iso(&disk) {

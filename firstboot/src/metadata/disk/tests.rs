@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A FAT volume with the label and a file at `path`, which follows other entries.
+/// A FAT volume with this label and a file at `path`. Other entries precede the file.
 fn fat(
     options: fatfs::FormatVolumeOptions,
     sectors: usize,
@@ -163,7 +163,7 @@ fn fat_that_the_kernel_mounts_is_read() {
     );
 }
 
-/// A directory record of ISO 9660. `fields` are Rock Ridge's.
+/// A directory record of ISO 9660. `fields` are the Rock Ridge fields.
 fn record(name: &[u8], is_directory: bool, block: u32, size: usize, fields: &[u8]) -> Vec<u8> {
     let mut record = vec![0; 33];
     record[2..6].copy_from_slice(&block.to_le_bytes());
@@ -177,13 +177,13 @@ fn record(name: &[u8], is_directory: bool, block: u32, size: usize, fields: &[u8
     record
 }
 
-/// Joliet's form of a name.
+/// A name in Joliet's encoding.
 fn joliet(name: &str) -> Vec<u8> {
     name.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }
 
-/// An ISO 9660 disk with two trees: the file has the first name and the fields of Rock Ridge in the
-/// primary tree, and the second name in Joliet's tree. Its content is in sector 21.
+/// An ISO 9660 disk with two trees. The primary tree has the file under the first name, with Rock
+/// Ridge's fields; Joliet's tree has it under the second name. The file's content is in sector 21.
 fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 24 * 2048];
     let mut put = |sector: usize, at: usize, bytes: &[u8]| {
@@ -204,7 +204,7 @@ fn iso(plain: &str, fields: &[u8], joliet_name: &str, content: &[u8]) -> Vec<u8>
         let file = record(&name, false, 21, content.len(), fields);
         put(sector, 0, &[own.clone(), own, file].concat());
     }
-    // A continuation of Rock Ridge's fields.
+    // A continuation area for Rock Ridge's fields.
     put(22, 100, b"NM\x0a\x01\0-data");
     put(21, 0, content);
     image
@@ -263,7 +263,7 @@ fn what_is_no_file_system_is_an_error() {
         assert!(read_image(&image, "user-data").is_err());
     }
     let mut circle = small_fat32(&[b'x'; 512]);
-    // The root folder's cluster follows itself, and no entry ends the folder.
+    // The root folder's cluster points to itself as the next one, and no entry ends the folder.
     circle[32 * 512 + 8..32 * 512 + 12].copy_from_slice(&2u32.to_le_bytes());
     let data = (32 + 2 * 16) * 512;
     circle[data..data + 512].fill(b'x');

@@ -1,5 +1,5 @@
-//! A small HTTP server for one test: a function answers each request, and the server records the
-//! requests.
+//! A small HTTP server for a single test: a function answers each request, and the server records
+//! the requests.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use reqwest::Url;
 
-/// A request: `METHOD PATH`, and the headers in lower case.
+/// A request: the line `METHOD PATH`, and the headers in lower case.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) line: String,
@@ -33,7 +33,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Serves until the test's process ends.
+    /// Serves requests until the test's process exits.
     pub(super) fn start(mut answer: impl FnMut(&Request) -> Response + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();

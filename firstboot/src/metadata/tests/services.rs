@@ -13,7 +13,7 @@ fn status(status: u16) -> Response {
     (status, "", b"no".to_vec())
 }
 
-/// Queries a source on a machine of the platform.
+/// Queries a source on a machine of this platform.
 fn ask_on(platform: Platform, source: &Source, server: &Server) -> Result<Answer> {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("proc")).unwrap();
@@ -33,8 +33,8 @@ fn ask_on(platform: Platform, source: &Source, server: &Server) -> Result<Answer
     })
 }
 
-/// reqwest creates no client without a crypto provider, not even for plain http. Another test may
-/// have installed it already.
+/// Without a crypto provider reqwest creates no client, not even for plain http. Another test may
+/// have installed the provider already.
 fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
@@ -83,7 +83,7 @@ fn a_service_is_asked_on_its_own_platform_only() {
 fn openstack_gives_the_user_data() {
     const META: &str = r#"{"uuid":"u-1","hostname":"x","random_seed":"…"}"#;
     let ask = |server: &Server| ask_on(Platform::Openstack, &openstack::SOURCE, server);
-    // Neutron's proxy does not know the port yet, then Nova is busy.
+    // First Neutron's proxy does not know the port yet, then Nova is busy.
     let mut early = vec![status(500), status(404)];
     let server = Server::start(move |request| match request.line.as_str() {
         "GET /openstack/latest/meta_data.json" => early.pop().unwrap_or_else(|| ok(META)),
@@ -186,7 +186,7 @@ fn ec2_is_never_asked_by_version_1() {
         (404, "answered 404"),
         (400, "answered 400"),
     ] {
-        // A service of version 1 would answer the other requests.
+        // A service of version 1 would answer requests without a token.
         let server = Server::start(move |request| {
             if request.line.starts_with("PUT") {
                 status(status_of_put)
@@ -247,7 +247,7 @@ fn gce_has_the_header_both_ways() {
 fn azure_gives_base64() {
     let ask = |server: &Server| ask_on(Platform::Azure, &azure::SOURCE, server);
     let azure = |data: &'static str| {
-        // The service does not know a machine that has just started.
+        // The service does not know a machine that has only just started.
         let mut early = vec![status(429), status(410), status(404)];
         Server::start(move |request| {
             if request.header("metadata") != Some("true")

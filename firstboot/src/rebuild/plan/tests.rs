@@ -1,4 +1,4 @@
-//! Each reason to wait, and all steps of a node that joins again.
+//! Each reason to wait, and all steps of a node that returns to its cluster.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ fn member(id: u64) -> Member {
     }
 }
 
-/// A cluster of 1, 2 and 3, in which 3 must be rebuilt and 1 and 2 are healthy.
+/// A cluster of nodes 1, 2 and 3, in which 3 must be rebuilt, and 1 and 2 are healthy.
 fn observed() -> Observed {
     let peer = |id: u64| Peer {
         name: format!("etcd-{id}"),
@@ -210,7 +210,7 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
     let mut now = observed();
     newer(&mut now);
     assert_eq!(plan(&now), Plan::Remove(3));
-    // One of five members is down, and its version is unknown.
+    // One of five members is down, so its version is unknown.
     waits(
         |now| {
             newer(now);
@@ -227,8 +227,8 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
 
 proptest! {
     /// For every observation: a member is removed or added only if the healthy voters are a quorum
-    /// before and after; only a member with this node's own name or address is removed; and there
-    /// is only one learner at a time.
+    /// before and after the change; only a member with this node's own name or address is removed;
+    /// and there is never more than one learner.
     #[test]
     fn no_step_puts_a_quorum_at_risk(
         kinds in prop::collection::vec(0..3_u8, 7),
@@ -240,7 +240,7 @@ proptest! {
         clusters in prop::collection::btree_set(7..9_u64, 0..3),
         moved in any::<bool>(),
     ) {
-        // 0: no member; 1: a voter; 2: a learner.
+        // 0 stands for no member, 1 for a voter, 2 for a learner.
         let list = |kinds: &[u8]| -> Vec<Member> {
             let listed = (1..).zip(kinds).filter(|(_, kind)| **kind > 0);
             listed.map(|(id, kind)| Member { is_learner: *kind == 2, ..member(id) }).collect()

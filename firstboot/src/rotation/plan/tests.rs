@@ -1,4 +1,4 @@
-//! Tests of the plan of a rotation, and its proof over all states of three nodes.
+//! Tests the plan of a rotation, and proves it over all states of three nodes.
 
 use super::*;
 
@@ -19,14 +19,14 @@ fn port(trusts: &str, issuer: &str) -> ServedCertificate {
     }
 }
 
-/// A member that trusts the CAs `trusts` and presents a certificate of the CA `issuer`, on both
+/// A member that trusts the CAs `trusts`, and presents a certificate of the CA `issuer`, on both
 /// ports.
 #[expect(clippy::unnecessary_wraps, reason = "other observations are errors")]
 fn seen(trusts: &str, issuer: &str) -> Observation {
     Ok(vec![port(trusts, issuer); 2])
 }
 
-/// `o` is the old CA, `n` the new one.
+/// `o` is the old CA, `n` is the new one.
 fn observed(
     wanted: &str,
     installed: &str,
@@ -172,9 +172,9 @@ fn node_catches_up_only_if_all_that_answer_trust_the_new_ca() {
     }
 }
 
-/// Three nodes get their documents in any order and take one step at a time by this rule. No
-/// member ever presents a certificate that another does not trust, at most one restarts at a
-/// time, and in the end all follow the document.
+/// Three nodes get their documents in any order and execute one step at a time by this rule. No
+/// member ever presents a certificate that another member does not trust, at most one member
+/// restarts at a time, and in the end all nodes use what their documents contain.
 #[test]
 fn no_order_of_steps_locks_a_member_out() {
     explore::all("no");
@@ -192,7 +192,7 @@ mod explore {
         /// The CAs on the disk.
         trusts: String,
         issuer: String,
-        /// The CAs that etcd has read at its start.
+        /// The CAs that etcd read when it started.
         runs: String,
     }
 
@@ -207,8 +207,8 @@ mod explore {
         all.into_iter().collect()
     }
 
-    /// The state of one node after its next step by the rule. A kill at any time leaves the state
-    /// unchanged.
+    /// The state of one node after the next step that the rule demands. If the node is killed at
+    /// any time, its state does not change.
     fn next(nodes: &[Node; 3], at: usize, wanted: &str) -> Option<Node> {
         let mut node = nodes[at].clone();
         if !node.told {

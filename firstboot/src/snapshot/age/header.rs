@@ -1,5 +1,5 @@
-//! The header of an age file: stanzas, each with the encrypted file key for one recipient, and a
-//! MAC over all of them.
+//! The header of an age file: stanzas, each of which contains the file key encrypted for one
+//! recipient, and a MAC over all of them.
 
 use std::io::{self, BufRead, Error, ErrorKind, Read as _};
 
@@ -11,7 +11,7 @@ use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 
 use super::keys::{FileKey, Identities, MAGIC, aead, derived, wrapping, wrong, zero};
 
-/// The maximum size of a header in bytes, enough for 40,000 recipients.
+/// The maximum size of a header in bytes, which is enough for 40,000 recipients.
 pub(super) const LIMIT: u64 = 4 << 20;
 /// The number of characters in a line of a stanza's body.
 const COLUMNS: usize = 64;
@@ -73,7 +73,7 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
     Ok(file_key)
 }
 
-/// The file key, if a stanza is for this identity.
+/// The file key, if a stanza is addressed to this identity.
 fn opened(own: [u8; 32], share: &[u8; 32], mut body: [u8; 32]) -> io::Result<Option<FileKey>> {
     let recipient = x25519(own, X25519_BASEPOINT_BYTES);
     let key = wrapping(own, *share, share, &recipient);
@@ -82,17 +82,17 @@ fn opened(own: [u8; 32], share: &[u8; 32], mut body: [u8; 32]) -> io::Result<Opt
     Ok(open.ok().and_then(|open| FileKey::try_from(&*open).ok()))
 }
 
-/// The stanza of one recipient.
+/// The stanza for one recipient.
 struct Stanza<'l> {
     kind: &'l str,
     arguments: Vec<&'l str>,
     body: Vec<u8>,
 }
 
-/// A header that is being read.
+/// A header while it is being read.
 struct Header<R> {
     from: io::Take<R>,
-    /// The bytes that were read.
+    /// The bytes read so far.
     read: Vec<u8>,
 }
 
@@ -109,8 +109,8 @@ impl<R: BufRead> Header<R> {
         String::from_utf8(line.to_vec()).map_err(|_| wrong("its header is not text"))
     }
 
-    /// Reads the stanza that begins with this line: words of visible characters, and lines of
-    /// base64, all full except the last.
+    /// Reads the stanza that starts with this line: words of visible characters, and then lines of
+    /// base64, all of which are full except the last.
     fn stanza<'l>(&mut self, line: &'l str) -> io::Result<Stanza<'l>> {
         let words = line
             .strip_prefix("-> ")

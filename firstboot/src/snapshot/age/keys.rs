@@ -14,7 +14,7 @@ use crate::exit::refused;
 use crate::files;
 use crate::reason::ReasonId;
 
-/// The first line of a file.
+/// The first line of an age file.
 pub(in crate::snapshot) const MAGIC: &[u8] = b"age-encryption.org/v1\n";
 
 const LABEL: &[u8] = b"age-encryption.org/v1/X25519";
@@ -35,7 +35,8 @@ impl fmt::Debug for Identities {
 }
 
 impl Identities {
-    /// Reads a file of `age-keygen`, which only its owner may be able to read.
+    /// Reads a file that `age-keygen` created. Only the file's owner may have permission to read
+    /// it.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let no = |why: String| refused(ReasonId::DecryptionKeys.because(why));
         let about = path
@@ -55,7 +56,7 @@ impl Identities {
         let mut keys = Vec::new();
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if !line.is_empty() && !line.starts_with('#') {
-                // The error must not contain the line, which is secret.
+                // The error must not contain the line, because the line is secret.
                 keys.push(recipes::recipient::key(line, "age-secret-key-").ok_or_else(|| {
                     format!("line {number}: expected an identity as `age-keygen` creates it, AGE-SECRET-KEY-1…")
                 })?);
@@ -69,11 +70,11 @@ impl Identities {
     }
 }
 
-/// Derives a key of 32 bytes from another one.
+/// Derives a key of 32 bytes from a secret.
 pub(super) fn derived(secret: &[u8], salt: &[u8], info: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, salt);
-    // HKDF fails only for more than 255 digest lengths.
+    // HKDF fails only if more than 255 digest lengths are requested.
     let _ = salt
         .extract(secret)
         .expand(&[info], hkdf::HKDF_SHA256)
@@ -88,7 +89,7 @@ pub(super) fn aead(key: &[u8; 32]) -> io::Result<LessSafeKey> {
 }
 
 /// The key that encrypts the file key for one recipient, or `None` if the two keys have no common
-/// secret, which only a malicious key causes.
+/// secret. Only a malicious key causes that.
 pub(super) fn wrapping(
     own: [u8; 32],
     theirs: [u8; 32],

@@ -1,5 +1,5 @@
-//! Tests encryption with decryption, and each of them with the `age` program if it is installed
-//! (tests/tools.sh installs it).
+//! Tests that encryption and decryption match, and that each of them matches the `age` program if
+//! the program is installed (tests/tools.sh installs it).
 
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A fixed identity, which is no secret, and its recipient.
+/// A fixed identity, which is not secret, and its recipient.
 pub(in super::super) static SECRET: LazyLock<String> =
     LazyLock::new(|| text("age-secret-key-", &OWN).to_ascii_uppercase());
 pub(in super::super) static PUBLIC: LazyLock<String> =
@@ -38,7 +38,7 @@ fn recipients(texts: &[&str]) -> Vec<Recipient> {
 
 fn sealed(plain: &[u8], to: &[&str]) -> Vec<u8> {
     let mut sealer = Encryptor::begin(&recipients(to), Vec::new()).unwrap();
-    // The pieces do not match the chunks.
+    // The boundaries of the pieces are not those of the chunks.
     plain
         .chunks(10_007)
         .for_each(|piece| sealer.write_all(piece).unwrap());
@@ -73,8 +73,9 @@ fn every_recipient_opens_it_and_nobody_else() {
     assert!(error.contains("not encrypted for any"), "{error}");
 }
 
-/// The sizes to try with the `age` program. Without the program there are none; that is printed
-/// where the capture of output cannot hide it. An end-to-end test does the same with snapshots.
+/// The sizes to test with the `age` program. Without the program there are none; a message about
+/// this is printed where the capture of output cannot hide it. An end-to-end test does the same
+/// with snapshots.
 fn sizes_for_age(test: &str) -> Vec<usize> {
     if Command::new("age")
         .arg("--version")
@@ -130,8 +131,8 @@ fn what_the_age_program_seals_opens_here() {
     }
 }
 
-/// A file for [`OWN`] with these stanzas in addition to its own, and with a correct MAC. `own` may
-/// damage its own stanza.
+/// A file for [`OWN`] with these stanzas in addition to the file's own stanza, and with a correct
+/// MAC. `own` may damage the file's own stanza.
 fn with(more: &str, own: impl FnOnce(String) -> String) -> Vec<u8> {
     let (file_key, ephemeral) = ([3; 16], [9; 32]);
     let recipient = x25519(OWN, X25519_BASEPOINT_BYTES);
@@ -211,7 +212,7 @@ fn its_own_stanza_must_be_one() {
         let error = opened(&with("", spoil), &SECRET).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
     }
-    // A key share that results in the same secret for every identity.
+    // A key share that yields the same secret for every identity.
     let low = with("", |own| {
         format!("-> X25519 {zeros}\n{}", own.split_once('\n').unwrap().1)
     });
@@ -223,7 +224,7 @@ fn its_own_stanza_must_be_one() {
     );
 }
 
-/// A secret key that does not belong to the file does not mean that the file is damaged.
+/// A secret key that does not match the file is not evidence that the file is damaged.
 #[test]
 fn a_wrong_identity_is_told_from_a_damaged_header() {
     let error = opened(&sealed(b"x", &[OTHER, OTHER]), &SECRET).unwrap_err();
@@ -241,7 +242,7 @@ fn a_wrong_identity_is_told_from_a_damaged_header() {
     );
 }
 
-/// The header has the size that 3,000 recipients need.
+/// The header has the size that 3,000 recipients require.
 #[test]
 fn a_long_header_opens_and_one_that_would_not_is_not_written() {
     assert_eq!(
@@ -322,8 +323,8 @@ proptest! {
         prop_assert!(opened(&[&file[..], &vec![0; more]].concat(), &SECRET).is_err());
     }
 
-    /// Truncated at the end of a chunk, where a reader that checks only single chunks would detect
-    /// nothing.
+    /// The file is truncated at the end of a chunk, which a reader that checks only single chunks
+    /// would not detect.
     #[test]
     fn whole_chunks_may_not_be_missing_or_swapped(count in 2..5usize, gone in 0..5usize) {
         let file = sealed(&some(count * CHUNK), &[&PUBLIC]);

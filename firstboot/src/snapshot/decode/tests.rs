@@ -9,7 +9,7 @@ use super::super::encode::{Encoding, Sink, Stored};
 use super::*;
 use crate::exit::{Exit, code_of};
 
-/// Bytes that the encoder and the test share.
+/// Bytes that are shared by the encoder and the test.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -28,7 +28,7 @@ impl Sink for Shared {
     }
 }
 
-/// A file with meta pages that state this many pages of 1 KiB, followed by other bytes.
+/// A file whose meta pages state this many pages of 1 KiB. Other bytes follow the meta pages.
 fn database(pages: u64, length: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..length.max(2048))
         .map(|at: usize| u8::try_from(at / 7 % 256).unwrap())
@@ -107,10 +107,10 @@ fn what_was_encoded_comes_back() {
     }
 }
 
-/// A missing or wrong key is not a fault of the file.
+/// A missing or wrong key is not a fault in the file.
 #[test]
 fn without_its_key_a_file_is_locked_and_not_damaged() {
-    // The identity of the age specification's own example.
+    // The identity in the age specification's own example.
     const OTHER: &str =
         "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
     let stored = encoded(&database(2, 0), true, true);
@@ -168,7 +168,7 @@ fn other_formats_are_named() {
     assert!(
         open(&encoded(b"x", true, false)).unwrap() && open(&encoded(b"x", true, true)).unwrap()
     );
-    // pzstd begins with a frame that is skipped.
+    // The output of pzstd starts with a frame that is skipped.
     let skipped = [
         &[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4],
         &encoded(&database(2, 0), true, false)[..],
@@ -177,7 +177,7 @@ fn other_formats_are_named() {
     assert_eq!(decoded(&skipped, None).unwrap(), database(2, 0));
 }
 
-/// Frames of zstd with the window that `--long=NN` sets.
+/// zstd frames with the window that `--long=NN` sets.
 #[test]
 fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_named() {
     let plain = database(3000, 3 << 20);
@@ -198,8 +198,8 @@ fn a_window_of_up_to_128_mib_is_read_and_a_larger_one_is_named() {
     );
 }
 
-/// A gigabyte of zeros, and a gigabyte after meta pages that state a small size, each compressed to
-/// a few KiB.
+/// A gigabyte of zeros, and meta pages that state a small size followed by a gigabyte. Each is
+/// compressed to a few KiB.
 #[test]
 fn what_holds_more_than_it_states_is_not_written_out() {
     struct Counted(usize);
@@ -244,11 +244,11 @@ proptest! {
         let at = at.index(stored.len());
         let mut flipped = stored.clone();
         flipped[at] ^= 1 << bit;
-        // With changed first bytes it may not be recognised as such a file at all; then the walk
-        // over its pages refuses it.
+        // A file whose first bytes were changed may not be recognised as encoded at all; then the
+        // walk over its pages refuses it.
         if at >= age::MAGIC.len() {
             prop_assert!(decoded(&stored[..at], Some(&SECRET)).is_err());
-            // Some bits of a zstd frame have no meaning.
+            // Some bits in a zstd frame have no meaning.
             let came = decoded(&flipped, Some(&SECRET));
             prop_assert!(came.is_err() || !encrypt && came.unwrap() == plain);
         }

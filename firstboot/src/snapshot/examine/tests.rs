@@ -74,8 +74,8 @@ fn a_snapshot_is_what_the_manifest_beside_it_says() {
     assert_eq!(found(&path, stored, 7).len(), 1);
 }
 
-/// etcd's user can put anything in the place of etcd's database, which an operator then checks
-/// as root.
+/// etcd's user can put any file in the place of etcd's database, and an operator then checks that
+/// file as root.
 #[test]
 fn what_is_no_regular_file_is_refused_and_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
@@ -95,7 +95,7 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
     }
 }
 
-/// Reading its terabyte would take an hour.
+/// Reading the file's terabyte would take an hour.
 #[test]
 fn a_large_file_that_does_not_begin_as_a_database_is_not_read_to_its_end() {
     let file = tempfile::tempfile().unwrap();
@@ -112,7 +112,7 @@ fn a_large_file_that_does_not_begin_as_a_database_is_not_read_to_its_end() {
     }
 }
 
-/// bbolt locks its open file (flock(2)).
+/// bbolt locks the file that it has open (flock(2)).
 #[test]
 fn the_file_of_a_running_etcd_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();

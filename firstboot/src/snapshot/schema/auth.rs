@@ -1,7 +1,7 @@
 //! The buckets `auth`, `authUsers` and `authRoles` (auth/store.go; api/authpb/auth.proto).
 //!
-//! etcd accepts `auth` only if it contains exactly the bytes that etcd expects: any other content
-//! leaves the cluster without authentication. So these buckets are checked against every rule that
+//! etcd accepts `auth` only if it contains exactly the bytes that etcd expects: with any other
+//! content the cluster has no authentication. So these buckets are checked against every rule that
 //! etcd maintains for them.
 
 use std::collections::HashSet;
@@ -11,13 +11,13 @@ use bolt::Faults;
 
 use super::wire::{Fields, Malformed, Value};
 
-/// The user and the role that must exist before etcd enables authentication.
+/// The user, and the role, that must exist before etcd enables authentication.
 const ROOT: &[u8] = b"root";
-/// The number of roles that are remembered, each as a hash. With more roles, it is not checked that
-/// all roles of users exist.
+/// The number of roles that are remembered, each as a hash. If there are more, it is not checked
+/// whether all roles of the users exist.
 const REMEMBERED: usize = 1 << 17;
 
-/// What was read so far. `authRoles` comes before `authUsers`.
+/// What has been read so far. `authRoles` is read before `authUsers`.
 #[derive(Debug, Default)]
 pub(super) struct Auth {
     pub(super) enabled: bool,
@@ -32,7 +32,7 @@ pub(super) struct Auth {
 const TYPES: u64 = 3;
 
 impl Auth {
-    /// Reads a key of `auth`. Returns what is wrong with it.
+    /// Reads an entry of `auth`. Returns the fault in it, if it has one.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match (key, value) {
             (b"authEnabled", [0 | 1]) => self.enabled = value == [1],
@@ -47,7 +47,7 @@ impl Auth {
         None
     }
 
-    /// Reads a key of `authRoles`. Returns what is wrong with it.
+    /// Reads an entry of `authRoles`. Returns the fault in it, if it has one.
     pub(super) fn role(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         if self.roles.len() < REMEMBERED {
             self.roles.insert(self.hasher.hash_one(key));
@@ -62,10 +62,10 @@ impl Auth {
         }
     }
 
-    /// Reads a key of `authUsers`. Returns what is wrong with it.
+    /// Reads an entry of `authUsers`. Returns the fault in it, if it has one.
     pub(super) fn user(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let user = User::read(value);
-        // One cause leads to one fault: a `root` that cannot be read is not also reported as
+        // One cause produces one fault: a `root` that cannot be read is not also reported as
         // missing.
         self.root |= key == ROOT
             && user
@@ -81,7 +81,7 @@ impl Auth {
             () if !user.password.is_empty() && !is_bcrypt(user.password) => {
                 Some("a user's password as bcrypt hashes it")
             }
-            // etcd looks for a role by binary search.
+            // etcd searches for a role with a binary search.
             () if !user.roles.is_sorted_by(|a, b| a < b) => {
                 Some("a user's roles in ascending order")
             }
@@ -92,7 +92,7 @@ impl Auth {
         }
     }
 
-    /// Checks that the required entries exist, after all were read.
+    /// Checks that the required entries exist, once all entries have been read.
     pub(super) fn finish(&self, faults: &mut Faults) {
         if !self.revision {
             faults.add(
@@ -109,7 +109,7 @@ impl Auth {
     }
 }
 
-/// A role's name, and whether its permissions are in order.
+/// Reads a role: its name, and whether its permissions are in order.
 fn role(bytes: &[u8]) -> Result<(&[u8], bool), Malformed> {
     let (mut name, mut before, mut ordered): (_, &[u8], _) = (&[][..], &[], true);
     let mut fields = Fields::of(bytes, 2);
@@ -127,7 +127,7 @@ fn role(bytes: &[u8]) -> Result<(&[u8], bool), Malformed> {
     Ok((name, ordered))
 }
 
-/// The key of a permission. etcd before 3.5.2 accepted every key, even an empty one, and every end
+/// The key of a permission. Before 3.5.2 etcd accepted every key, even an empty one, and every end
 /// of a range.
 fn permission(value: Value<'_>) -> Result<&[u8], Malformed> {
     let mut key = &[][..];
@@ -159,7 +159,7 @@ impl<'a> User<'a> {
             match field {
                 1 => user.name = value.some_bytes()?,
                 2 => user.password = value.some_bytes()?,
-                // The field is a string, and 3.7 reads no string that is not UTF-8.
+                // The field is a string, and 3.7 does not read strings that are not UTF-8.
                 3 => user.roles.push(value.some_bytes().and_then(text)?),
                 4 => options(value.bytes()?)?,
                 _ => return Err(Malformed),
@@ -169,7 +169,7 @@ impl<'a> User<'a> {
     }
 }
 
-/// Checks the options of a user: only whether it has no password, as a boolean.
+/// Checks the options of a user. The only option is a boolean: whether the user has no password.
 fn options(bytes: &[u8]) -> Result<(), Malformed> {
     let mut fields = Fields::of(bytes, 0);
     while let Some(field) = fields.next()? {

@@ -16,7 +16,7 @@ pub(super) struct Cluster {
 const NEWEST: u64 = 7;
 
 impl Cluster {
-    /// Reads a key of `cluster`. Returns what is wrong with it.
+    /// Reads an entry of `cluster`. Returns the fault in it, if it has one.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match key {
             b"clusterVersion" => {
@@ -47,7 +47,8 @@ struct Downgrade {
     enabled: bool,
 }
 
-/// The minor version in `3.MINOR.0`, as etcd up to 3.7 writes the versions of cluster and storage.
+/// The minor version in `3.MINOR.0`, the format in which etcd up to 3.7 writes the versions of the
+/// cluster and the storage.
 pub(super) fn minor(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     let minor = text.strip_prefix("3.")?.strip_suffix(".0")?;
@@ -55,14 +56,15 @@ pub(super) fn minor(text: &[u8]) -> Option<u64> {
     (number <= NEWEST && minor == u64::to_string(&number)).then_some(number)
 }
 
-/// A member's ID as a key: hexadecimal, as Go prints it (types.ID).
+/// Parses the key of a member, which is the member's ID in hexadecimal digits, as Go prints it
+/// (types.ID).
 fn id(key: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(key).ok()?;
     let id = u64::from_str_radix(text, 16).ok()?;
     (format!("{id:x}") == text).then_some(id)
 }
 
-/// Reads a key of `members`. Returns the member, or what is wrong with it.
+/// Reads an entry of `members`. Returns the member, or the fault in the entry.
 pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -110,7 +112,7 @@ pub(super) fn member(key: &[u8], value: &[u8]) -> Result<Member, &'static str> {
     })
 }
 
-/// What is wrong with a key of `members_removed`.
+/// The fault in an entry of `members_removed`, if it has one.
 pub(super) fn removed_objection(key: &[u8], value: &[u8]) -> Option<&'static str> {
     match (id(key), value) {
         (None, _) => Some("a member's ID in hexadecimal as the key"),
@@ -119,7 +121,7 @@ pub(super) fn removed_objection(key: &[u8], value: &[u8]) -> Option<&'static str
     }
 }
 
-/// A member as etcd stored it.
+/// A member as stored by etcd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Member {
@@ -188,7 +190,7 @@ mod tests {
             br#"{"id":2185608329600542862,"peerURLs":["unix://localhost:2"],"name":"a","clientURLs":["http://a:1"]}"#;
         let found = member(b"1e54d73227f9a88e", json).unwrap();
         assert_eq!((found.name.as_str(), found.learner), ("a", false));
-        // A member that never started.
+        // A member that has never started.
         assert!(
             member(
                 b"1",

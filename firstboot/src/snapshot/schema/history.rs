@@ -1,9 +1,9 @@
 //! Checks that the bucket `key` has all revisions that it must have.
 //!
-//! Each transaction that changes anything takes the next main revision, and numbers its changes
-//! from 0 (mvcc, kvstore_txn.go). etcd commits whole transactions. Only compaction removes
-//! revisions, and only up to the compacted revision. So above the compacted revision no revision
-//! and no change of a revision may be missing: one that is missing was lost.
+//! Each transaction that changes anything uses the next main revision, and numbers its changes from
+//! 0 (mvcc, kvstore_txn.go). etcd commits only whole transactions. Only compaction removes
+//! revisions, and only up to the compacted revision. So above the compacted revision, no revision
+//! and no change within a revision may be missing: a missing one has been lost.
 
 use bolt::{Faults, Offset};
 
@@ -13,8 +13,8 @@ use super::record::Revision;
 #[derive(Debug, Default)]
 pub(super) struct History {
     last: Option<Revision>,
-    /// The first revision of the last row without a gap, its place, and the revision before the
-    /// gap.
+    /// The first revision of the last sequence without a gap, its place, and the revision before
+    /// the gap.
     row: Option<(Revision, Offset, Option<Revision>)>,
     /// The last record without content.
     empty: Option<(Revision, Offset)>,
@@ -33,20 +33,20 @@ impl History {
         self.last = Some(revision);
     }
 
-    /// Records a revision without content. `etcdutl snapshot restore --bump-revision` creates one,
-    /// and marks all revisions up to it as compacted.
+    /// Records a revision without content. `etcdutl snapshot restore --bump-revision` creates such
+    /// a revision, and marks all revisions up to it as compacted.
     pub(super) fn empty(&mut self, revision: Revision, place: Offset) {
         self.empty = Some((revision, place));
     }
 
-    /// The highest main revision; 0 if there is none.
+    /// The highest main revision, or 0 if there is none.
     pub(super) fn newest(&self) -> i64 {
         self.last.map_or(0, |last| last.main)
     }
 
     /// Reports missing revisions, once the compacted revision is known.
     pub(super) fn check(&self, compacted: i64, faults: &mut Faults) {
-        // The very first transaction takes revision 2.
+        // The very first transaction has revision 2.
         let first = compacted.max(1).saturating_add(1);
         if let Some((found, place, before)) = self.row
             && (found.main > first || found.main == first && found.sub > 0)
@@ -107,7 +107,7 @@ mod tests {
             (&[], 9),
             (&[(2, 0), (3, 0), (3, 1), (4, 0)], 0),
             (&[(2, 0)], 1),
-            // Any of the compacted revisions may still exist.
+            // Any of the compacted revisions may still be present.
             (&[(3, 1), (7, 0), (9, 4), (10, 0)], 9),
             (&[(3, 1), (10, 0), (10, 1)], 9),
             (&[(3, 1)], 9),

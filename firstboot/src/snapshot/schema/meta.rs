@@ -12,7 +12,7 @@ pub(super) struct Meta {
     pub(super) term: Option<u64>,
     scheduled: Option<i64>,
     finished: Option<i64>,
-    /// 3.MINOR.0, from 3.6 on.
+    /// The version in the form 3.MINOR.0, from 3.6 on.
     pub(super) storage: Option<u64>,
 }
 
@@ -32,7 +32,7 @@ struct ConfState {
 }
 
 impl Meta {
-    /// Reads a key of `meta`. Returns what is wrong with it.
+    /// Reads an entry of `meta`. Returns the fault in it, if it has one.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let number = || {
             <[u8; 8]>::try_from(value)
@@ -79,32 +79,34 @@ impl Meta {
         })
     }
 
-    /// The revision up to which history was compacted, or is being compacted; 0 if it never was.
+    /// The revision up to which the history was compacted, or is being compacted, or 0 if there was
+    /// no compaction.
     pub(super) fn compacted(&self) -> i64 {
         self.scheduled.max(self.finished).unwrap_or(0)
     }
 
-    /// Whether a compaction was under way.
+    /// Whether a compaction was in progress.
     pub(super) fn compacting(&self) -> bool {
         self.scheduled > self.finished
     }
 
-    /// What is inconsistent within the bucket, or with the newest recorded revision.
+    /// The contradiction within the bucket, or between the bucket and the newest recorded revision,
+    /// if there is one.
     pub(super) fn objection(&self, newest: i64) -> Option<&'static str> {
         match () {
             () if self.finished > self.scheduled => {
                 Some("a compaction that was scheduled before it was finished")
             }
             // A compaction removes revisions from old to new, and the step that removes the last
-            // one also marks the compaction as finished. (If the last one is a deletion and the
-            // last batch is full, 3.4 and 3.5 write the mark a moment later.)
+            // one also marks the compaction as finished. (If the last revision is a deletion and
+            // the last batch is full, 3.4 and 3.5 write the mark a moment later.)
             () if self.compacting() && self.scheduled > Some(newest) => Some(
                 "a compaction under way up to a revision that there is; or it is taken while it ended: take another",
             ),
             () if self.term.is_some() && self.index.is_none() => {
                 Some("`consistent_index`, for there is a `term`")
             }
-            // From 3.5 on etcd writes both together.
+            // From 3.5 on etcd writes the two together.
             () if self.storage.is_some() && self.term.is_none() => {
                 Some("`term`, for there is a `storageVersion`")
             }
@@ -130,7 +132,7 @@ mod tests {
             (&b"consistent_index"[..], &12_u64.to_be_bytes()[..]),
             (b"term", &2_u64.to_be_bytes()),
             (b"scheduledCompactRev", &revision(9, 0)),
-            // `etcdctl compaction 0` is a compaction.
+            // `etcdctl compaction 0` counts as a compaction.
             (b"finishedCompactRev", &revision(0, 0)),
             (b"storageVersion", b"3.6.0"),
             (

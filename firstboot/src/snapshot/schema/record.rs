@@ -2,7 +2,7 @@
 
 use super::wire::{Fields, Malformed};
 
-/// A key of the bucket `key`.
+/// Returns a key of the bucket `key`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Revision {
     pub(crate) main: i64,
@@ -12,7 +12,7 @@ pub(crate) struct Revision {
 }
 
 impl Revision {
-    /// Reads the 17 bytes main `_` sub, and the `t` that marks a deletion.
+    /// Parses the 17 bytes main `_` sub, and the `t` that marks a deletion.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (deletion, bytes) = match bytes.len() {
             17 => (false, bytes),
@@ -29,7 +29,7 @@ impl Revision {
     }
 }
 
-/// A value of the bucket `key`, without the content of the user's own value.
+/// A value of the bucket `key`, without the content of the user's value.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
     pub(crate) key: &'a [u8],
@@ -63,7 +63,7 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
-    /// What makes the record invalid for this revision.
+    /// The reason why the record is invalid for this revision, if it is invalid.
     pub(crate) fn objection(&self, revision: Revision) -> Option<&'static str> {
         let Self {
             created,
@@ -84,7 +84,7 @@ impl<'a> Record<'a> {
         if modified != revision.main {
             return Some("the mod_revision that the entry's key has");
         }
-        // Each put increments the version and takes a revision.
+        // Each put increments the version and uses a revision of its own.
         let fits = created >= 1 && version >= 1 && version - 1 <= modified - created;
         (!fits).then_some("a create_revision of at least 1, and a version not above mod_revision - create_revision + 1")
     }

@@ -11,8 +11,8 @@ const PLACE: Offset = Offset {
     offset: 28_700,
 };
 
-/// Reads these entries (bucket, key and value) in a database with all of etcd's buckets. Returns
-/// its contents and faults.
+/// Reads a database with these entries (bucket, key and value) and all of etcd's buckets. Returns
+/// the database's contents and faults.
 fn read(entries: &[(&str, &[u8], &[u8])]) -> (Contents, Vec<String>) {
     let mut progress = |_| ();
     let mut reader = Reader::new(&mut progress);
@@ -46,7 +46,7 @@ fn read(entries: &[(&str, &[u8], &[u8])]) -> (Contents, Vec<String>) {
     )
 }
 
-/// These entries, and the entries that every valid etcd database has.
+/// These entries, together with the entries that every valid etcd database has.
 fn with<'a>(entries: &[(&'a str, &'a [u8], &'a [u8])]) -> Entries<'a> {
     [
         entries,
@@ -147,7 +147,8 @@ fn a_member_starts_no_lower_than_history_was_compacted() {
     }
 }
 
-/// The database is as `etcdutl snapshot restore --bump-revision --mark-compacted` leaves it.
+/// The database is in the state in which `etcdutl snapshot restore --bump-revision
+/// --mark-compacted` leaves it.
 #[test]
 fn a_bumped_revision_has_nothing_in_it_and_is_compacted() {
     let (bumped, record) = (revision(1_000_000_005, 0, ""), record(2, 2, 1));
@@ -166,7 +167,7 @@ fn a_bumped_revision_has_nothing_in_it_and_is_compacted() {
     );
 }
 
-/// The first fault that is found in an entry, in words.
+/// The text of the first fault that is found in a database with this entry.
 fn fault_of(bucket: &str, key: &[u8], value: &[u8]) -> String {
     let (_, faults) = read(&with(&[(bucket, key, value)]));
     faults.first().cloned().unwrap_or_default()
@@ -304,8 +305,8 @@ fn another_program_s_database_is_not_etcd_s() {
     );
 }
 
-/// The etcd of each minor was started with the data of each other one: 3.4.23, 3.4.45, 3.5.1,
-/// 3.5.35, 3.6.16, 3.7.3.
+/// The etcd of each minor version was started with the data of every other one: 3.4.23, 3.4.45,
+/// 3.5.1, 3.5.35, 3.6.16, 3.7.3.
 #[test]
 fn an_etcd_that_does_not_start_from_it_is_named() {
     let wrote = |storage: u64, cluster: u64| Contents {

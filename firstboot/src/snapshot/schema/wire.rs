@@ -1,7 +1,7 @@
 //! Protocol buffers, only in the form in which etcd's encoders write them: fields in ascending
 //! order, no field with its default value, each number in as few bytes as possible (gogo/protobuf
-//! in etcd 3.4 to 3.6, google.golang.org's in 3.7). So a changed bit in a tag or a length is
-//! detected, although a decoder would skip unknown fields.
+//! in etcd 3.4 to 3.6, google.golang.org's package in 3.7). So a changed bit in a tag or a length
+//! is detected, although a decoder would skip unknown fields.
 
 /// A field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(super) enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The error for bytes that are not a message.
+/// The error for bytes that are not a valid message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -32,7 +32,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Bytes of a field that exists only if it is not empty.
+    /// The bytes of a field that is present only if it is not empty.
     pub(super) fn some_bytes(self) -> Result<&'a [u8], Malformed> {
         self.bytes().and_then(|bytes| {
             if bytes.is_empty() {
@@ -44,7 +44,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The fields of a message, one after the other.
+/// An iterator over the fields of a message.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     rest: &'a [u8],
@@ -53,8 +53,8 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a message in which only the field with the number `repeated` may occur several
-    /// times; 0: none may.
+    /// The fields of a message in which only the field with the number `repeated` may occur more
+    /// than once; with 0, no field may.
     pub(super) fn of(bytes: &'a [u8], repeated: u64) -> Self {
         Self {
             rest: bytes,
@@ -63,7 +63,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The next field's number and value.
+    /// The number and the value of the next field.
     pub(super) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Malformed> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -99,7 +99,7 @@ fn number(rest: &mut &[u8]) -> Result<u64, Malformed> {
     let mut number = 0;
     for (index, byte) in (0..10).zip(rest.iter()) {
         let bits = u64::from(byte & 0x7F);
-        // The tenth byte has room for one bit.
+        // The tenth byte has room for only one bit.
         if index == 9 && bits > 1 {
             break;
         }

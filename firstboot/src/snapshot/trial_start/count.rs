@@ -1,4 +1,5 @@
-//! Computes from the file what a running etcd reports: the number of live keys, and the hash.
+//! Computes from the file the values that a running etcd reports: the number of live keys, and the
+//! hash.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,8 +12,8 @@ use bolt::{Entry, Faults, FileKind, Visitor};
 use crate::snapshot::examine::{Digest, TRAILER, VerifiedSnapshot};
 use crate::snapshot::schema::record::{Record, Revision};
 
-/// The number of keys whose digests are in memory at a time. The file is read once for each group
-/// of that many keys.
+/// The number of keys whose digests are in memory at the same time. The file is read once for each
+/// group of this many keys.
 const AT_ONCE: u64 = 200_000;
 
 /// The result.
@@ -20,13 +21,13 @@ const AT_ONCE: u64 = 200_000;
 pub(super) struct Counted {
     /// The number of keys at the newest revision.
     pub(super) live: u64,
-    /// HashKV at the newest revision: CRC-32C of the bucket's name and of all revisions, where
-    /// revisions up to the compacted one count only if they are the newest of their key
+    /// HashKV at the newest revision: CRC-32C of the bucket's name and of all revisions. Revisions
+    /// up to the compacted one count only if they are the newest revisions of their keys
     /// (mvcc/hash.go).
     pub(super) hash: u32,
 }
 
-/// Reads the file as often as needed.
+/// Reads the file as many times as needed.
 pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let (pages, form) = match verified.digest {
@@ -57,7 +58,7 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
         live += turn.newest.len() as u64;
     }
     if live == 0 {
-        // Like etcd: if no revision is to be kept, none is omitted.
+        // As in etcd, if no revision is to be kept, none is omitted.
         history.outlived.clear();
     }
     let mut sum = Sum {
@@ -72,7 +73,8 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
     })
 }
 
-/// The numbers of the records up to the compacted revision that are not the newest of their keys.
+/// The numbers of those records up to the compacted revision that are not the newest records of
+/// their keys.
 struct History {
     compacted: i64,
     outlived: Vec<u64>,
@@ -98,7 +100,7 @@ struct Pass<'a> {
     share: u64,
     shares: u64,
     hasher: &'a RandomState,
-    /// The newest record of each key, if it is not above the compacted revision.
+    /// The newest record of each key that is not above the compacted revision.
     newest: HashMap<u64, Option<usize>>,
     history: &'a mut History,
     /// The number of the next record.

@@ -1,4 +1,4 @@
-//! Each way in which a certificate can be wrong, and the message for it.
+//! Tests each way in which a certificate can be wrong, and the message for it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -93,8 +93,8 @@ pub(crate) fn issued() -> Identity {
     issued_in(2020)
 }
 
-/// Such a node, with a peer certificate that is valid from the first of January of this year on;
-/// the others are from 2020.
+/// A node with everything that it needs, whose peer certificate is valid from the first of January
+/// of this year on; the other certificates are from 2020.
 pub(crate) fn issued_in(year: i32) -> Identity {
     let ca = ca();
     identity(&ca, |tls| {

@@ -1,4 +1,4 @@
-//! Which facts about updates `firstboot status` shows.
+//! Tests which facts about updates `firstboot status` shows.
 
 use super::super::cluster::tests::{failed, halt, of_newest, turn};
 use super::super::state::{Exchange, Order as StoredOrder};
@@ -16,7 +16,7 @@ fn look(serial: Option<u64>, own: Option<u64>, why: Option<&str>) -> Look {
     }
 }
 
-/// A node that was updated to the image 6.
+/// A node that was updated to image 6.
 fn local() -> Local {
     Local {
         overlay: Some(Sha256::new(DIGEST)),
@@ -71,7 +71,7 @@ fn a_node_knows_its_serial_from_its_last_update_or_its_last_look() {
         &["image: 5"],
     );
     says(installed(look(Some(5), None, None)), Agreed::default(), &[]);
-    // The look was before an installation or a rollback.
+    // The check preceded an installation or a rollback.
     let other = Look {
         overlay: Sha256::new([8; 32]),
         ..look(Some(5), Some(5), None)
@@ -97,7 +97,7 @@ fn what_the_members_agreed_on_is_shown() {
             "the image 7 failed on etcd-2: etcd died",
         ],
     );
-    // A node that has that image already, as after --retry.
+    // A node that already has that image, for example after --retry.
     let new = Local {
         updated: Some(Updated {
             serial: 7,
@@ -172,7 +172,7 @@ fn the_reason_for_which_a_newer_image_is_not_installed_is_shown() {
         Agreed::default(),
         &["image: 6", "cannot look for a newer image: no route"],
     );
-    // It was installed since.
+    // The image has been installed since the check.
     says(
         with(look(
             Some(6),
@@ -182,7 +182,7 @@ fn the_reason_for_which_a_newer_image_is_not_installed_is_shown() {
         Agreed::default(),
         &["image: 6"],
     );
-    // The halt is in etcd, too.
+    // etcd contains the halt, too.
     says(
         with(look(Some(7), Some(6), Some("halted [update-halted]"))),
         Agreed {

@@ -1,4 +1,4 @@
-//! The steps of an order that change the system: each can be interrupted and run again.
+//! The steps of an order that change the system. Each can be interrupted and run again.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -23,8 +23,8 @@ const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long systemd may take to stop all units for a reboot.
 const REBOOT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Logs a line to the journal and for the command that follows the order. It never fails, so that
-/// an exchange does not stop for a message.
+/// Logs a line to the journal, and to the log that is read by the command that follows the order.
+/// It never fails, so that an exchange is not stopped by a message.
 pub(super) fn say(line: impl AsRef<str>) {
     let line = line.as_ref();
     output::say(line);
@@ -47,8 +47,8 @@ pub(super) fn put_new(state: &mut State, runtime: &Runtime) -> Result<()> {
     let staged = stage::staged(release, &state.node)?;
     let places = Places::of_node();
     state.exchange = places.plan(&check::own_stamp()?, &staged.stamp)?;
-    // The files kept from the last update are replaced, so that update cannot be rolled back any
-    // more.
+    // The files that were kept for the last update are replaced, so that update can no longer be
+    // rolled back.
     if let Some(updated) = Updated::read()?.filter(|updated| updated.exchange.is_some()) {
         Updated {
             exchange: None,
@@ -100,7 +100,8 @@ pub(super) fn put_back(state: &mut State) -> Result<()> {
     let places = Places::of_node();
     places.take_back(&state.exchange)?;
     apply::after(&reversed, places.present(&state.exchange, true), &mut say)?;
-    // A system that was not booted since the exchange still uses what the previous image applied.
+    // If the system has not been rebooted since the exchange, it still uses what the previous image
+    // applied.
     let booted = state.exchange_boot != boot()?;
     state.enter(
         if booted && effects::reboots(state.order.reboot, &reversed) {
@@ -111,7 +112,7 @@ pub(super) fn put_back(state: &mut State) -> Result<()> {
     )
 }
 
-/// Stops etcd. It stays down until firstboot permits its start again.
+/// Stops etcd. It stays down until firstboot permits it to start again.
 fn stop() -> Result<()> {
     let is_up = |unit: &str| -> Result<bool> {
         let state = systemd::properties(unit, &["ActiveState"])?;
@@ -119,7 +120,7 @@ fn stop() -> Result<()> {
             .get("ActiveState")
             .is_some_and(|state| state != "inactive"))
     };
-    // At boot neither unit is active yet, and their queued start jobs must stay.
+    // At boot neither unit is active yet, and their queued start jobs must not be removed.
     if is_up(UNIT)? {
         systemd::stop(UNIT)?;
     }
@@ -129,7 +130,7 @@ fn stop() -> Result<()> {
     Ok(())
 }
 
-/// Transfers the leadership to another voter. If that fails, clients wait for an election.
+/// Transfers the leadership to another voter. If this fails, clients must wait for an election.
 pub(super) async fn give_up_leadership(own: &Own) {
     match tokio::time::timeout(LEADERSHIP_TIMEOUT, transfer(own)).await {
         Ok(Ok(())) => {}
@@ -158,8 +159,8 @@ async fn transfer(own: &Own) -> Result<()> {
     }
 }
 
-/// The files of the new image that take effect only at a reboot, if the node has not rebooted since
-/// they were installed.
+/// Those files of the new image that take effect only after a reboot, if the node has not rebooted
+/// since they were installed.
 pub(super) fn last_of(state: &State) -> Result<Vec<String>> {
     Ok(if state.exchange_boot == boot()? {
         effects::only_at_boot(&state.exchange.files)
@@ -168,7 +169,7 @@ pub(super) fn last_of(state: &State) -> Result<Vec<String>> {
     })
 }
 
-/// Reboots the node. systemd ends this process, and the updater continues after the boot.
+/// Reboots the node. systemd stops this process, and the updater continues after the reboot.
 pub(super) fn reboot(state: &mut State) -> Result<()> {
     say(
         "rebooting this node to apply the changed files; `firstboot status` shows the end of the update",
@@ -178,7 +179,7 @@ pub(super) fn reboot(state: &mut State) -> Result<()> {
     } else {
         std::thread::sleep(REBOOT_TIMEOUT);
     }
-    // A member that is down for an update that cannot continue holds up the whole cluster.
+    // If a member is down for an update that cannot continue, it holds up the whole cluster.
     if state.phase == Phase::RebootingBack {
         say("this node did not reboot; reboot it to apply the files of the previous image");
         return state.enter(Phase::Recovering);

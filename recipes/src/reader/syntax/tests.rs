@@ -1,8 +1,8 @@
-//! Tests of the answers to broken syntax.
+//! Tests of the findings about broken syntax.
 
 use crate::recipe::read;
 
-/// Each finding: the text that it marks, its message, and its help.
+/// Returns each finding as the text that it marks, its message, and its help.
 fn said(text: &str) -> Vec<(String, String, String)> {
     let marked = |finding: &crate::Diagnostic| {
         text.get(finding.span.clone())
@@ -21,7 +21,8 @@ fn said(text: &str) -> Vec<(String, String, String)> {
         })
         .collect()
 }
-/// Each slip: the recipe, the text that is marked, the message and the help.
+/// The slips that are tested: each with the recipe, the text that is marked, the message and the
+/// help.
 const SLIPS: &[(&str, &str, &str, &str)] = &[
     (
         "name = prod\n",

@@ -1,16 +1,16 @@
-//! The disk to install on, by one of the names that `%pre` can find.
+//! The disk to install on, given by one of the names that `%pre` can find.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A whole disk, without `/dev/`: the kernel's name for it (`sda`, `nvme0n1`, `cciss/c0d0`), or a
-/// link of udev under `disk/by-id/` or `disk/by-path/`.
+/// A whole disk, without `/dev/`: either the kernel's name for it (`sda`, `nvme0n1`, `cciss/c0d0`),
+/// or a udev link under `disk/by-id/` or `disk/by-path/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk(String);
 
 const EXPECTED: &str = "expected a whole disk, as in \"sda\", \"nvme0n1\" or \"/dev/disk/by-id/wwn-0x5000c500a0b1c2d3\"";
 
-/// Kernel names of devices on which anaconda does not install, or not by that name.
+/// Kernel names of devices on which anaconda does not install, or does not install under that name.
 const VIRTUAL: [(&str, &str); 8] = [
     ("dm-", "a device-mapper device"),
     ("md", "a software RAID"),
@@ -93,8 +93,8 @@ fn udev_link(link: &str) -> Result<(), String> {
     })
 }
 
-/// The disk of a partition name: the partition's suffix is a number if the disk's name ends with a
-/// letter, otherwise `p` and a number.
+/// The name of the disk that a partition name refers to: the partition's suffix is a number if the
+/// disk's name ends with a letter, and otherwise `p` and a number.
 fn disk_of_partition(name: &str) -> Option<&str> {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
     if stem.len() == name.len() {

@@ -1,6 +1,6 @@
 //! The distributions that share 7.9's installer, kernel and packages.
 
-/// A member of the family of RHEL 7.
+/// A distribution of the RHEL 7 family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// CentOS 7.9.
@@ -11,11 +11,11 @@ pub enum Family {
     Oracle,
 }
 
-/// A repository of the family: its name, and its addresses in order.
+/// A repository of the family: its name, and its addresses in the order in which they are tried.
 type Repository = (&'static str, &'static [&'static str]);
 
 impl Family {
-    /// The words of `[install] family`.
+    /// The words that `[install] family` can have.
     pub(crate) const WORDS: [(&'static str, Self); 3] = [
         ("centos", Self::Centos),
         ("rhel", Self::Rhel),
@@ -31,7 +31,7 @@ impl Family {
         }
     }
 
-    /// Its name for people.
+    /// Its name as shown to people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Centos => "CentOS 7.9",
@@ -40,7 +40,8 @@ impl Family {
         }
     }
 
-    /// The trees that can be used without an account. RHEL has none without a subscription.
+    /// The trees that can be used without an account. There are none for RHEL, which requires a
+    /// subscription.
     pub(crate) const fn trees(self) -> &'static [&'static str] {
         match self {
             Self::Centos => &CENTOS_TREES,
@@ -49,7 +50,7 @@ impl Family {
         }
     }
 
-    /// The repository of updates for an installation from [`Family::trees`].
+    /// The repository of updates that goes with an installation from [`Family::trees`].
     pub(crate) const fn updates(self) -> Option<Repository> {
         match self {
             Self::Centos => Some(("updates", &CENTOS_UPDATES)),
@@ -61,7 +62,8 @@ impl Family {
         }
     }
 
-    /// The path of the key that signs its packages; its release package installs the key.
+    /// The path of the key that signs the family's packages; the key is installed by the family's
+    /// release package.
     pub const fn key(self) -> &'static str {
         match self {
             Self::Centos => "/etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7",
@@ -70,7 +72,7 @@ impl Family {
         }
     }
 
-    /// Kernels that are excluded, since everything for a node is written for 3.10.0-1160.
+    /// Kernels to exclude, since everything for a node is written for 3.10.0-1160.
     pub const fn other_kernels(self) -> &'static [&'static str] {
         match self {
             Self::Centos | Self::Rhel => &[],

@@ -23,16 +23,17 @@ use crate::reader::{Located, Table};
 pub struct Install {
     /// The distribution of the trees.
     pub family: Family,
-    /// The URLs of its packages, in the order in which they are tried.
+    /// The URLs of the distribution's packages, in the order in which they are tried.
     pub trees: Vec<Base>,
     /// The digest of a tree's `repodata/repomd.xml`. anaconda 7 does not check package signatures
     /// (yumpayload.py sets no gpgcheck); this digest pins all packages.
     pub repomd_sha256: Option<Sha256>,
-    /// More repositories, for the installation and on the node.
+    /// Additional repositories, for the installation and on the node.
     pub repos: Vec<Repo>,
-    /// The URLs of the folder image/; if empty, the folder of the kickstart (`inst.ks=`).
+    /// The URLs of the folder image/; if there are none, the folder of the kickstart is used
+    /// (`inst.ks=`).
     pub servers: Vec<Base>,
-    /// The disk to install on; `None`: the first one found.
+    /// The disk to install on; `None`: the first disk that is found.
     pub disk: Option<Disk>,
     /// The sizes.
     pub partitions: Partitions,
@@ -44,7 +45,7 @@ pub struct Install {
     pub keyboard: Keymap,
     /// The keys that may log in as root.
     pub ssh_keys: Vec<SshKey>,
-    /// root's password, hashed; `None`: locked.
+    /// The hash of root's password; `None`: the password is locked.
     pub root_password: Option<CryptHash>,
     /// More packages.
     pub packages: Vec<Package>,
@@ -128,8 +129,8 @@ fn values<T>(found: Option<Vec<Located<T>>>) -> Option<Vec<T>> {
     found.map(|list| list.into_iter().map(|at| at.value).collect())
 }
 
-/// A value with a default. A bad value is reported and replaced by the default, so that the reading
-/// continues.
+/// Reads a value that has a default. A bad value is reported and replaced by the default, so that
+/// reading can continue.
 fn value<T: std::str::FromStr<Err = String>>(
     table: Option<&Table<'_>>,
     key: &'static str,
@@ -189,8 +190,8 @@ fn read_partitions(table: &Table<'_>) -> Partitions {
     let partitions = Partitions {
         boot: size("boot", 256 << 20).unwrap_or(DEFAULT_PARTITIONS.boot),
         root: size("root", 4 << 30).unwrap_or(DEFAULT_PARTITIONS.root),
-        // Twice the database at etcd's default quota, since a snapshot from the leader is stored
-        // next to the old database.
+        // The minimum is twice the size of a database at etcd's default quota, since a snapshot
+        // from the leader is stored next to the old database.
         etcd: size("etcd", 4 << 30),
     };
     table.finish();

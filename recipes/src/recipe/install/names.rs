@@ -1,5 +1,5 @@
-//! Names of time zones, locales and keymaps: those that 7.9's installer knows, since it silently
-//! replaces any other name.
+//! Names of time zones, locales and keymaps. Only names that 7.9's installer knows are accepted,
+//! since it silently replaces any other name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,14 +45,15 @@ macro_rules! name {
 }
 
 name!(
-    /// A time zone that anaconda knows. It replaces any other with America/New_York
+    /// A time zone that anaconda knows. anaconda replaces any other name with America/New_York
     /// (pyanaconda/kickstart.py, Timezone).
     Timezone, TIMEZONES, "time zone", "America/New_York", "\"Europe/Berlin\" or \"UTC\""
 );
 
 name!(
-    /// A locale that anaconda writes unchanged. It replaces any other with the nearest one that it
-    /// knows, or en_US.UTF-8 (pyanaconda/localization.py, setup_locale_environment).
+    /// A locale that anaconda writes unchanged. anaconda replaces any other name with the nearest
+    /// locale that it knows, or with en_US.UTF-8 (pyanaconda/localization.py,
+    /// setup_locale_environment).
     Locale, LOCALES, "locale", "another one", "\"en_US.UTF-8\""
 );
 
@@ -62,7 +63,7 @@ name!(
     Keymap, KEYMAPS, "keymap", "us", "\"us\" or \"de-latin1\""
 );
 
-/// Languages and countries that people use as the name of a keymap, and the actual name.
+/// Languages and countries that people use as the name of a keymap, each with the actual name.
 const LANGUAGES: [(&str, &str); 12] = [
     ("american", "us"),
     ("british", "uk"),
@@ -78,12 +79,12 @@ const LANGUAGES: [(&str, &str); 12] = [
     ("swiss", "ch"),
 ];
 
-/// The known name that was probably meant: one with the same letters in another case, one with the
-/// same start or end, or a similar one.
+/// The known name that was probably meant: one that differs only in case, one with the same start
+/// or end, or a similar one.
 fn similar(text: &str, table: &'static str) -> Option<&'static str> {
     let lower = text.to_lowercase();
     let same = |name: &&str| name.to_lowercase() == lower;
-    // `de_DE` and `en` stand for a locale, `Berlin` for a zone, `german` for the keymap `de`.
+    // `de_DE` and `en` are meant as a locale, `Berlin` as a zone, `german` as the keymap `de`.
     let starts = |name: &&str| {
         name.split(['.', '-', '@'])
             .next()
@@ -169,7 +170,8 @@ mod tests {
         assert!(zone("europe/berlin").ends_with("did you mean \"Europe/Berlin\"?"));
         assert!(zone("Berlin").ends_with("did you mean \"Europe/Berlin\"?"));
         assert!(zone("No/Such").contains("would take America/New_York"));
-        // pytz 2016.10, and therefore anaconda, lacks it, although 7.9's tzdata has it.
+        // This zone is missing from pytz 2016.10, and therefore from anaconda, although 7.9's
+        // tzdata has it.
         assert!(zone("America/Punta_Arenas").contains("would take America/New_York"));
         let locale = |text: &str| text.parse::<Locale>().expect_err(text);
         assert!(locale("en").ends_with("did you mean \"en_US.UTF-8\"?"));

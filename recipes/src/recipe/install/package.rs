@@ -18,8 +18,8 @@ impl Package {
         Self { span, ..self }
     }
 
-    /// Whether this line names a package that a name or pattern excludes. anaconda does not install
-    /// a package that is both listed and excluded, and does not report it (yumpayload.py,
+    /// Whether the given name or pattern excludes a package that this line names. anaconda does not
+    /// install a package that is both listed and excluded, and does not report this (yumpayload.py,
     /// `_applyYumSelections`; yum 3.4.3, transactioninfo.py, deselect).
     pub fn is_excluded_by(&self, pattern: &str) -> bool {
         !self.text.starts_with('@')
@@ -28,8 +28,8 @@ impl Package {
                 .any(|name| overlap(pattern.as_bytes(), name.as_bytes()))
     }
 
-    /// The text, and the text without an architecture and without a version: yum accepts `NAME`,
-    /// `NAME.ARCH`, `NAME-VERSION` and longer forms.
+    /// The names that the line may stand for: the text itself, and the text without an architecture
+    /// and without a version. yum accepts `NAME`, `NAME.ARCH`, `NAME-VERSION` and longer forms.
     fn names(&self) -> impl Iterator<Item = &str> {
         let arches = [".x86_64", ".i686", ".noarch"];
         let plain = arches
@@ -63,8 +63,8 @@ impl FromStr for Package {
                 "packages are only added here; the image already leaves out what a node does not need",
             );
         }
-        // A line that begins with `%` would end the section, and `#` begins a comment. yum reads
-        // `*`, `?` and `[` as patterns.
+        // A line that begins with `%` would end the section, and `#` begins a comment. yum
+        // interprets `*`, `?` and `[` as patterns.
         let name = text.strip_prefix('@').unwrap_or(text);
         let safe = |c: char| {
             c.is_ascii_alphanumeric()
@@ -90,8 +90,8 @@ impl fmt::Display for Package {
     }
 }
 
-/// Whether two shell patterns of `*` and `?` have a common match. A plain name is a pattern that
-/// matches only itself.
+/// Whether any text matches both of two shell patterns with `*` and `?`. A plain name is a pattern
+/// that matches only itself.
 fn overlap(one: &[u8], other: &[u8]) -> bool {
     match (one, other) {
         ([], []) => true,
@@ -146,8 +146,8 @@ mod tests {
         assert!(excluded("postfix", "postfix") && excluded("iwl7260-firmware", "iwl*firmware"));
         assert!(excluded("iwl*firmware", "iwl*firmware"));
         assert!(!excluded("postfix-perl-scripts", "postfix") && !excluded("@postfix", "postfix"));
-        // yum accepts an architecture and a version as part of the name, and reads a pattern as all
-        // names that match it.
+        // yum accepts an architecture and a version as part of the name, and treats a pattern as
+        // all the names that match it.
         for package in [
             "postfix.x86_64",
             "postfix-2.10.1-9.el7",

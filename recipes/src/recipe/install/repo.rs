@@ -1,4 +1,5 @@
-//! `[[install.repo]]`: repositories besides the tree, for the installation and for yum on the node.
+//! `[[install.repo]]`: repositories in addition to the tree, for the installation and for yum on
+//! the node.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,14 +18,14 @@ pub struct Repo {
     pub name: RepoName,
     /// Its addresses, in the order in which they are tried.
     pub urls: Vec<Base>,
-    /// The digest of its `repodata/repomd.xml`.
+    /// The digest of the repository's `repodata/repomd.xml`.
     pub repomd_sha256: Option<Sha256>,
-    /// The key that signs its packages; `None`: yum on the node does not check signatures.
+    /// The key that signs its packages; `None`: yum on the node does not check their signatures.
     pub key: Option<RepoKey>,
 }
 
 impl Repo {
-    /// Whether its name or an address contains one of the words that distributions and vendors use
+    /// Whether its name or one of its addresses contains a word that distributions and vendors use
     /// for updates.
     pub(super) fn has_updates(&self) -> bool {
         let name = self.name.to_string();
@@ -38,10 +39,10 @@ impl Repo {
     }
 }
 
-/// The key of a repository.
+/// The key that signs the packages of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepoKey {
-    /// A file that a package installs on the node, by its absolute path.
+    /// A file that a package installs on the node, given by its absolute path.
     OnNode(String),
     /// A file next to the recipe, which becomes part of the overlay.
     File(LocalFile),
@@ -64,10 +65,10 @@ impl FromStr for RepoName {
                 "expected letters, digits and any of _ . : -, as in \"updates\"".to_owned(),
             );
         }
-        // "anaconda" is the tree; a repository with the product's name would become the base
-        // repository in its place; anaconda removes those that it considers sources or unfinished
-        // releases (yumpayload.py, updateBaseRepo). "main" and "base" are sections of the node's
-        // own file.
+        // "anaconda" is the tree. A repository with the product's name would become the base
+        // repository in place of the tree. anaconda removes repositories that it considers to hold
+        // sources or unfinished releases (yumpayload.py, updateBaseRepo). "main" and "base" are
+        // sections of the node's own file.
         let taken = [
             "anaconda", "main", "base", "centos", "rawhide", "red", "oracle",
         ];
@@ -94,7 +95,7 @@ impl fmt::Display for RepoName {
     }
 }
 
-/// The repositories of `[[install.repo]]`, or by default those that belong to the trees.
+/// The repositories of `[[install.repo]]`; by default, those that belong to the trees.
 pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) -> Vec<Repo> {
     let Some(table) = table.filter(|table| table.place("repo").is_some()) else {
         return beside(family, trees).into_iter().collect();
@@ -157,7 +158,7 @@ fn read_key(entry: &Table<'_>) -> Option<RepoKey> {
 }
 
 /// The updates that belong to the trees: the family's own repository, or the updates next to each
-/// tree with CentOS's layout.
+/// tree that has CentOS's layout.
 fn beside(family: Family, trees: &[Base]) -> Option<Repo> {
     let own = family
         .trees()

@@ -1,8 +1,8 @@
-//! Mistakes that were once accepted silently, and wrong additional findings.
+//! Tests of mistakes that were once silently accepted, and of additional findings that were wrong.
 
 use super::*;
 
-/// Mistakes that were once accepted silently.
+/// Mistakes that were once silently accepted.
 #[test]
 fn what_cannot_work_on_the_nodes_is_refused() {
     let named = |name: &str| changed("\"etcd-1\"", &format!("\"{name}\""));
@@ -105,7 +105,7 @@ fn machines_that_nobody_can_log_in_to_are_warned_of() {
         assert!(!warned(&format!("{GOOD}\n[install]\n{line}\n")), "{line}");
     }
     assert!(warned(&format!("{GOOD}\n[install]\nssh-keys = []\n")));
-    // A recipe may have no key because of another mistake in it.
+    // If a recipe has no key, another mistake in it may be the reason.
     for line in [
         "[install]\nssh-keys = [\"~/.ssh/id_ed25519.pub\"]",
         "[instal]\nssh-keys = [\"x\"]",
@@ -115,7 +115,7 @@ fn machines_that_nobody_can_log_in_to_are_warned_of() {
     assert!(!warned("# nothing yet\n"));
 }
 
-/// The demo has the guide's own release.
+/// The demo uses the guide's own release.
 #[test]
 fn a_release_that_damages_data_is_warned_of() {
     let demo = include_str!("../../../demo.toml");

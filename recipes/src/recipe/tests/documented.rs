@@ -1,4 +1,4 @@
-//! docs/recipe.md has each key that the reader requests, and no other.
+//! Tests that docs/recipe.md lists every key that the reader requests, and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const PAGE: &str = include_str!("../../../../docs/recipe.md");
 
-/// The common prefix of all ed25519 keys, which is all that the page shows of a key.
+/// The common prefix of all ed25519 keys, which is the only part of a key that the page shows.
 const SHORT: &str = "AAAAC3NzaC1lZDI1NTE5AAAA";
 
 /// Every section.
@@ -33,7 +33,7 @@ const SECTIONS: [&str; 20] = [
     "[image]",
 ];
 
-/// The keys of each section, as the reader lists them when it finds an unknown one.
+/// The keys of each section, as the reader lists them when it encounters an unknown key.
 fn asked() -> BTreeMap<String, BTreeSet<String>> {
     let sections = SECTIONS.map(|section| format!("{section}\nzzz = 1\n"));
     let text = format!("zzz = 1\n{}", sections.concat());
@@ -59,8 +59,8 @@ fn asked() -> BTreeMap<String, BTreeSet<String>> {
         .collect()
 }
 
-/// The keys of each section of the page: the names in the first column of its tables, and its
-/// subsections.
+/// The keys of each section of the page: the names in the first column of the section's tables, and
+/// its subsections.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let mut sections: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let (mut section, mut in_table) = (String::new(), false);
@@ -114,7 +114,7 @@ fn each_key_is_in_the_manual_and_the_manual_has_no_other() {
     }
 }
 
-/// Each example of the page, with the missing sections added.
+/// Reads each example of the page, with the missing sections added.
 #[test]
 fn each_example_of_the_manual_is_read() {
     let examples: Vec<&str> = PAGE
@@ -141,7 +141,7 @@ fn each_example_of_the_manual_is_read() {
                 ),
             ),
         ];
-        // The page shortens the key.
+        // The key is shortened on the page.
         let key = format!("{SHORT}IHJ1c3R5a2V5cnVzdHlrZXlydXN0eWtleXJ1c3R5a2V5");
         let mut text = example.replace(&format!("{SHORT}…"), &key);
         for (section, lines) in needed {

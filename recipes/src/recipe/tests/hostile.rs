@@ -1,11 +1,11 @@
-//! No text makes the reader panic, and each finding marks a place that is in the text.
+//! Tests that no text makes the reader panic, and that each finding marks a place within the text.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
 
-/// Together with the guide's recipe, this is a recipe with every section.
+/// Together with the guide's recipe, this text forms a recipe with every section.
 const MORE: &str = r#"
 [[install.repo]]
 name = "els"
@@ -42,7 +42,7 @@ url = "https://metadata.example.com/"
 date = 2026-11-22
 "#;
 
-/// Pieces that are inserted into a broken file.
+/// Pieces of text that are inserted to break a file.
 const PIECES: [&str; 46] = [
     "[",
     "]",
@@ -92,7 +92,7 @@ const PIECES: [&str; 46] = [
     "- name: x",
 ];
 
-/// Values that a key is set to.
+/// Values that are given to a key.
 const VALUES: [&str; 23] = [
     "1",
     "-1",
@@ -123,7 +123,7 @@ fn full() -> String {
     format!("{GOOD}{MORE}")
 }
 
-/// Reads a text, and looks at each finding.
+/// Reads a text and inspects each finding.
 #[track_caller]
 fn check(text: &str) {
     let reading = read(text);

@@ -10,7 +10,7 @@ fn installed(install: &str) -> Install {
         .install
 }
 
-/// Each repository as `name: addresses`.
+/// Returns each repository as `name: addresses`.
 fn repos(install: &str) -> Vec<String> {
     let text = |repo: &Repo| {
         let urls: Vec<&str> = repo.urls.iter().map(|url| url.url().as_str()).collect();

@@ -8,11 +8,12 @@ use super::types::{Partition, Plan, Volume};
 use super::volumes::plain;
 
 const MIB: u64 = 1 << 20;
-/// installclass.py: from this size on there is a volume for /home.
+/// installclass.py: the minimum size for which there is a volume for /home.
 const HOME_MIB: u64 = 50 << 10;
-/// partitioning.py, _getCandidateDisks: a smaller disk is left out.
+/// partitioning.py, _getCandidateDisks: smaller disks are left out.
 const CANDIDATE_MIB: u64 = 500;
-/// /boot, the least for /, and what a swap of the size of the memory would leave.
+/// The minimum space: /boot, the least for /, and what remains for a swap of the size of the
+/// memory.
 const LEAST_MIB: u64 = 2 << 10;
 
 /// AutoPart.execute and ReqPart.execute.
@@ -36,7 +37,8 @@ pub(super) fn make(
         return layout(data, command, disks, plan);
     }
     if let Some(command) = of("reqpart") {
-        // The EFI partition grows from 20 MiB to 200 MiB, and shares the space with the others.
+        // The EFI partition grows from 20 MiB to 200 MiB, and competes with the other partitions
+        // for space.
         required(hardware, gpt, &disk.name, None, plan);
         if command.has("--add-boot") {
             boot(&disk.name, command, plan);
@@ -79,8 +81,8 @@ fn boot(disk: &str, command: &Command, plan: &mut Plan) {
     });
 }
 
-/// partitioning.py, _scheduleImplicitPartitions and _scheduleVolumes. The group's name comes from
-/// the product and the host's name; here it is `centos`.
+/// partitioning.py, _scheduleImplicitPartitions and _scheduleVolumes. The volume group is named
+/// after the product and the host; here its name is `centos`.
 fn layout(data: &Data, command: &Command, disks: &[&Disk], plan: &mut Plan) -> Result<(), String> {
     let mib = |disk: &Disk| disk.bytes / MIB;
     if !disks

@@ -1,8 +1,8 @@
-//! What a single command of storage says, and which exclude each other.
+//! The content of single storage commands, and which of them exclude each other.
 
 use super::super::kickstart::Command;
 
-/// blivet, formats/__init__.py, getFormat: what it can make on x86.
+/// blivet, formats/__init__.py, getFormat: the formats that it can make on x86.
 const FORMATS: &[&str] = &[
     "ext2",
     "ext3",
@@ -19,15 +19,15 @@ const FORMATS: &[&str] = &[
     "mdmember",
     "tmpfs",
 ];
-/// The commands that take part in a custom layout, beside which pykickstart takes no `autopart` and
-/// no `mount`.
+/// The commands of a custom layout; pykickstart accepts no `autopart` and no `mount` together with
+/// them.
 const CUSTOM: &[&str] = &["part", "partition", "raid", "volgroup", "logvol"];
 
-/// The commands that make a layout of their own, each without the others.
+/// The commands that make a layout of their own, each of which excludes the others.
 const WHOLE: &[&str] = &["autopart", "mount", "reqpart"];
 
-/// What pykickstart's `parse` refuses (commands/autopart.py, mount.py, reqpart.py, logvol.py,
-/// btrfs.py) and AutoPart.parse of kickstart.py.
+/// Refuses what is refused by pykickstart's `parse` (commands/autopart.py, mount.py, reqpart.py,
+/// logvol.py, btrfs.py) and by AutoPart.parse of kickstart.py.
 pub(super) fn read(command: &Command, earlier: &[Command]) -> Result<(), String> {
     let name = command.name.as_str();
     let both_whole = |other: &str| name != other && WHOLE.contains(&name) && WHOLE.contains(&other);
@@ -65,13 +65,13 @@ pub(super) fn read(command: &Command, earlier: &[Command]) -> Result<(), String>
     }
 }
 
-/// The words of a command that are not options.
+/// Returns the words of a command that are not options.
 pub(super) fn words(command: &Command) -> Vec<&str> {
     let words = command.arguments.iter().map(String::as_str);
     words.filter(|word| !word.starts_with("--")).collect()
 }
 
-/// The format of a `part`, `raid` or `logvol` line, if blivet can make it.
+/// Returns the format of a `part`, `raid` or `logvol` line if blivet can make it.
 pub(super) fn format(command: &Command, mount: &str) -> Result<String, String> {
     let kind = match mount.split_once('.') {
         _ if mount == "swap" => "swap",

@@ -1,5 +1,5 @@
-//! install.py, doConfiguration: what is written into the new system after its packages and before
-//! %post, in this order.
+//! install.py, doConfiguration: everything that is written into the new system between its packages
+//! and %post, in this order.
 
 use super::data::Data;
 use super::types::{Effect, User};
@@ -9,8 +9,9 @@ const TIMEZONES: &str = include_str!("../../../../recipes/src/recipe/install/kno
 const LOCALES: &str = include_str!("../../../../recipes/src/recipe/install/known/locales.txt");
 const KEYMAPS: &str = include_str!("../../../../recipes/src/recipe/install/known/keymaps.txt");
 
-/// Returns the name itself if a table contains it, else what anaconda uses instead. (For a locale
-/// anaconda uses the nearest one that langtable knows; here that is always the default.)
+/// Returns the name itself if the table contains it, otherwise the name that anaconda uses instead.
+/// (Instead of an unknown locale anaconda uses the nearest one that langtable knows; here that is
+/// always the default.)
 fn known<'a>(table: &str, name: &'a str, otherwise: &'a str) -> &'a str {
     let mut names = table
         .lines()
@@ -23,15 +24,15 @@ fn known<'a>(table: &str, name: &'a str, otherwise: &'a str) -> &'a str {
     }
 }
 
-/// The services to disable, and the services to enable.
+/// The services to disable and those to enable.
 #[derive(Debug, Default)]
 pub(super) struct Services {
     disabled: Vec<String>,
     enabled: Vec<String>,
 }
 
-/// kickstart.py, Timezone.setup, before the packages: chronyd is switched off with --nontp, and on
-/// without it.
+/// kickstart.py, Timezone.setup, before the packages: chronyd is disabled if --nontp is given, and
+/// enabled otherwise.
 pub(super) fn services(data: &Data) -> Services {
     let mut services = Services {
         disabled: data.disabled.clone(),
@@ -64,8 +65,8 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         });
     }
     effects.extend(enabled_services(services));
-    // Keyboard.execute: keyboard.py, write_keyboard_config. Before that activate_keyboard has
-    // discarded what loadkeys refuses.
+    // Keyboard.execute: keyboard.py, write_keyboard_config. By then activate_keyboard has discarded
+    // keymaps that loadkeys refuses.
     let content = format!(
         "KEYMAP=\"{}\"\nFONT=\"latarcyrheb-sun16\"\n",
         known(KEYMAPS, &data.keymap, "us")
@@ -82,8 +83,8 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         content,
     });
     firewall(data, &mut effects);
-    // XConfig.execute and SkipX.execute: desktop.py, Desktop.write. Any but a graphical
-    // installation implies skipx.
+    // XConfig.execute and SkipX.execute: desktop.py, Desktop.write. Every installation that is not
+    // graphical implies skipx.
     let target = if data.graphical {
         "graphical"
     } else {
@@ -100,7 +101,7 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
         path: "/etc/hostname",
         content: format!("{hostname}\n"),
     });
-    // RootPw.execute: locks the account if the kickstart does not set a password.
+    // RootPw.execute: the account is locked if the kickstart does not set a password.
     let (password, locked) = data.root.clone().unwrap_or((None, true));
     effects.push(Effect::Root { password, locked });
     effects.extend(data.groups.iter().map(|(name, gid)| Effect::Group {
@@ -117,8 +118,8 @@ pub(super) fn effects(data: &Data, services: &Services) -> Vec<Effect> {
     effects
 }
 
-/// Authconfig.execute: it runs where the program exists, whatever the kickstart says. The stand-in's
-/// base does not have the program.
+/// Authconfig.execute: runs the program if it exists, whatever the kickstart contains. The
+/// stand-in's base does not have the program.
 fn authconfig(data: &Data) -> Effect {
     let mut authconfig = words(&["/usr/sbin/authconfig", "--update", "--nostart"]);
     authconfig.extend(
@@ -131,7 +132,7 @@ fn authconfig(data: &Data) -> Effect {
     Effect::Target(authconfig)
 }
 
-/// Services.execute: it does not look at what systemctl says.
+/// Services.execute: ignores the result of systemctl.
 fn enabled_services(services: &Services) -> Vec<Effect> {
     let mut effects = Vec::new();
     for (verb, names) in [
@@ -150,7 +151,8 @@ fn enabled_services(services: &Services) -> Vec<Effect> {
     effects
 }
 
-/// users.py, createUser: where a group has the user's name, it stops before password and lock.
+/// users.py, createUser: if a group with the user's name exists, the function stops before it sets
+/// the password and the lock.
 fn new_user(data: &Data, user: User) -> Effect {
     let half = data.groups.iter().any(|(name, _)| *name == user.name);
     Effect::User(if half {

@@ -1,5 +1,5 @@
-//! The meaning of the commands, as pykickstart's RHEL7 handler and anaconda's own parse methods
-//! read them.
+//! The meaning of the commands, as read by pykickstart's RHEL7 handler and by anaconda's own parse
+//! methods.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::commands;
 use super::types::{Stop, User};
 use super::values::{BootLoader, ClearPart, End, Firewall, Timezone};
 
-/// Everything that the kickstart says.
+/// Everything that the kickstart specifies.
 #[derive(Debug, Default)]
 pub(in super::super) struct Data {
     pub(super) authconfig: Option<String>,
@@ -31,7 +31,7 @@ pub(in super::super) struct Data {
     pub(super) clear: ClearPart,
     pub(super) boot: BootLoader,
     pub(super) parts: Vec<Command>,
-    /// The commands of storage other than `part`, in file order.
+    /// The storage commands other than `part`, in file order.
     pub(super) volumes: Vec<Command>,
     pub(in super::super) url: Option<String>,
     pub(in super::super) repos: Vec<(String, String)>,
@@ -43,8 +43,8 @@ pub(in super::super) struct Data {
 }
 
 impl Data {
-    /// Reads all commands and packages. Errors are those that end anaconda before its exit handler
-    /// is registered (kickstart.py, parseKickstart and check_kickstart_error).
+    /// Reads all commands and packages. The errors are those that end anaconda before its exit
+    /// handler is registered (kickstart.py, parseKickstart and check_kickstart_error).
     pub(in super::super) fn read(kickstart: &Kickstart, hardware: &Hardware) -> Result<Self, Stop> {
         let mut data = Self {
             lang: "en_US.UTF-8".into(),
@@ -122,7 +122,8 @@ impl Data {
             "url" => self.url = value("--url"),
             "user" => self.user(command)?,
             "xconfig" => self.graphical = command.has("--startxonboot"),
-            // Commands for the installer itself, or for hardware that the stand-in does not have.
+            // Commands that concern the installer itself, or hardware that the stand-in does not
+            // have.
             _ => {}
         }
         Ok(())
@@ -137,7 +138,7 @@ impl Data {
             );
         }
         let name = needed(command, "--name")?;
-        // A repository without an address is one of the installer's own, which this enables.
+        // A repository without an address is one of the installer's own; the command enables it.
         self.repos.extend(base.or(list).map(|url| (name, url)));
         Ok(())
     }
@@ -204,7 +205,7 @@ impl Data {
             disabled: command.has("--disabled") || command.has("--disable"),
             system_defaults: command.has("--use-system-defaults"),
             trusts: split(command.option("--trust")),
-            // "22" means tcp as well (commands/firewall.py, firewall_port_cb).
+            // "22" also means tcp (commands/firewall.py, firewall_port_cb).
             ports: split(command.option("--port"))
                 .into_iter()
                 .map(|port| {
@@ -220,7 +221,7 @@ impl Data {
         };
     }
 
-    /// commands/sshkey.py, F22_SshKey.parse: the warning about a second key looks for a name that
+    /// commands/sshkey.py, F22_SshKey.parse: the warning about a second key refers to a name that
     /// its data does not have.
     fn ssh_key(&mut self, command: &Command) -> Result<(), String> {
         let user = needed(command, "--username")?;
@@ -249,7 +250,7 @@ impl Data {
         if nontp && !servers.is_empty() {
             return Err("Options --nontp and --ntpservers are mutually exclusive".into());
         }
-        // anaconda keeps them in a set.
+        // anaconda keeps the servers in a set.
         let servers: BTreeSet<String> = servers.into_iter().collect();
         let servers = servers.into_iter().collect();
         self.timezone = Timezone {
@@ -341,7 +342,7 @@ fn number(command: &Command, option: &str) -> Result<Option<u32>, String> {
     .transpose()
 }
 
-/// The argument that is not an option.
+/// Returns the argument that is not an option.
 fn bare(command: &Command) -> Option<String> {
     command
         .arguments
@@ -350,7 +351,7 @@ fn bare(command: &Command) -> Option<String> {
         .cloned()
 }
 
-/// kickstart.py, IgnoreDisk.parse and ClearPart.parse: a disk that does not exist ends the reading
+/// kickstart.py, IgnoreDisk.parse and ClearPart.parse: a disk that does not exist stops the parsing
 /// (device_matches).
 fn there(hardware: &Hardware, disk: &str, command: &str) -> Result<(), String> {
     let name = disk.strip_prefix("/dev/").unwrap_or(disk);

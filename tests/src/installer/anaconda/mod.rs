@@ -1,4 +1,4 @@
-//! What anaconda 21.48.22.159 makes of a kickstart: decided here, carried out elsewhere.
+//! What anaconda 21.48.22.159 does with a kickstart: decided here, carried out elsewhere.
 //!
 //! Each part names the function of anaconda, pykickstart or blivet that it models. `said.txt` holds
 //! the output of the real classes for many kickstarts, and a test compares it with this model's
@@ -22,15 +22,15 @@ pub(super) use types::Stop;
 pub use types::{Effect, Partition, Plan, Selection, User, Volume};
 pub use values::End;
 
-/// What anaconda does on this machine with a kickstart whose %pre has run. An error is one that
-/// ends anaconda before the packages.
+/// Returns what anaconda does on this machine with a kickstart whose %pre has run. The errors are
+/// those that end anaconda before the packages.
 pub(super) fn plan(kickstart: &Kickstart, hardware: &Hardware, words: &str) -> Result<Plan, Stop> {
     let data = Data::read(kickstart, hardware)?;
     let mut plan = Plan {
         end: data.end,
         ..Plan::default()
     };
-    // The program `anaconda`, after it has read the kickstart.
+    // The program `anaconda` does this after it has read the kickstart.
     if !data.timezone.nontp {
         plan.before.push(Effect::Installer(vec![
             "systemctl".into(),

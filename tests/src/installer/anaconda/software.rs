@@ -1,4 +1,4 @@
-//! Which packages anaconda requests from yum: yumpayload.py, `_applyYumSelections`.
+//! The packages that anaconda requests from yum: yumpayload.py, `_applyYumSelections`.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ pub(super) fn select(data: &Data, hardware: &Hardware, plan: &Plan) -> Selection
     // Authconfig.setup, Firewall.setup.
     required.extend(data.authconfig.iter().map(|_| "authconfig".to_owned()));
     required.extend(data.firewall.seen.then(|| "firewalld".to_owned()));
-    // bootloader.py, packages of GRUB2 and EFIGRUB.
+    // bootloader.py: the packages of GRUB2 and EFIGRUB.
     if !data.boot.disabled && !plan.labels.is_empty() {
         let packages: &[&str] = if hardware.efi {
             &[

@@ -1,5 +1,5 @@
-//! ui/tui/spokes/storage.py, execute: kickstart.py, doKickstartStorage, and then storage_utils.py,
-//! StorageChecker.
+//! ui/tui/spokes/storage.py, execute: kickstart.py, doKickstartStorage, followed by
+//! storage_utils.py, StorageChecker.
 
 use super::super::hardware::{Disk, Hardware, Quirk};
 use super::super::kickstart::Command;
@@ -7,11 +7,11 @@ use super::data::Data;
 use super::types::{Partition, Plan, Stop, Volume};
 use super::{automatic, commands, volumes};
 
-/// libparted: the last sector that a partition of an MBR can begin at.
+/// libparted: the last sector at which a partition of an MBR can start.
 const MBR_SECTORS: u64 = 0xffff_ffff;
 
-/// Decides on the disks. Errors of the check leave the storage spoke incomplete, which ends
-/// anaconda in cmdline mode (ui/tui/hubs/summary.py, prompt).
+/// Decides how the disks are used. Errors that the check finds leave the storage spoke incomplete,
+/// which ends anaconda in cmdline mode (ui/tui/hubs/summary.py, prompt).
 pub(super) fn decide(
     data: &Data,
     hardware: &Hardware,
@@ -19,7 +19,7 @@ pub(super) fn decide(
     plan: &mut Plan,
 ) -> Result<(), Stop> {
     if data.parts.is_empty() && data.volumes.is_empty() {
-        // Here anaconda would end with an error instead: tests of other things leave the disks out.
+        // Here anaconda would end with an error, but tests of other things leave the disks out.
         return Ok(());
     }
     let usable: Vec<&Disk> = hardware
@@ -51,7 +51,7 @@ pub(super) fn decide(
     check(plan, hardware).map_err(late)
 }
 
-/// storage_utils.py, device_matches: a name with or without /dev/, or a udev symlink.
+/// storage_utils.py, device_matches: accepts a name with or without /dev/, or a udev symlink.
 fn names(name: &str, disk: &Disk) -> bool {
     let name = name.strip_prefix("/dev/").unwrap_or(name);
     disk.name == name || disk.links.iter().any(|link| link == name)
@@ -62,7 +62,8 @@ fn late(error: impl std::fmt::Display) -> Stop {
     Stop::Late(format!("{message}: {error}"))
 }
 
-/// blivet, platform.py, bestDiskLabelType; ClearPart.execute and inst.gpt can change its default.
+/// blivet, platform.py, bestDiskLabelType; its default can be changed by ClearPart.execute and
+/// inst.gpt.
 fn label(data: &Data, hardware: &Hardware, disk: &Disk, words: &str) -> &'static str {
     let gpt = words.split_whitespace().any(|word| word == "inst.gpt");
     let prefers_gpt = match data.clear.label.as_deref() {
@@ -95,7 +96,7 @@ fn partition(part: &Command, first: &str) -> Result<Partition, String> {
         _ => commands::format(part, mount)?,
     };
     let is_member = ["lvmpv", "mdmember", "btrfs"].contains(&kind.as_str());
-    // The EFI partition gets these options whatever the line says.
+    // The EFI partition gets these options whatever options the line has.
     let given = part.option("--fsoptions").unwrap_or("defaults");
     let options = if efi {
         "defaults,uid=0,gid=0,umask=0077,shortname=winnt"
@@ -127,7 +128,7 @@ fn allocate(plan: &Plan, disks: &[&Disk]) -> Result<(), String> {
             .filter(|part| part.disk == disk.name)
             .map(|part| part.mib)
             .sum();
-        // A mebibyte at the start for alignment.
+        // One mebibyte at the start is used for alignment.
         if needed + 1 > disk.bytes >> 20 {
             return Err(format!(
                 "Unable to allocate requested partition scheme on {}",
@@ -184,8 +185,8 @@ fn boot_loader(
     Ok(())
 }
 
-/// storage_utils.py: verify_root, verify_gpt_biosboot. Sizes below the recommended ones and a
-/// missing swap are only warnings.
+/// storage_utils.py: verify_root, verify_gpt_biosboot. A size below the recommended one and a
+/// missing swap only cause warnings.
 fn check(plan: &Plan, hardware: &Hardware) -> Result<(), String> {
     let mounted = |place: &str| plan.partitions.iter().find(|part| part.mount == place);
     if !plan.mounts().any(|mount| mount == "/") {

@@ -7,7 +7,7 @@ use super::super::model;
 
 const SAID: &str = include_str!("said.txt");
 
-/// A kickstart on a machine, and anaconda's answer.
+/// A kickstart, the machine it runs on, and anaconda's answer.
 #[derive(Debug, Clone, Default)]
 struct Case {
     name: String,
@@ -16,7 +16,7 @@ struct Case {
     answer: Vec<String>,
 }
 
-/// Reads the cases of the table, each in full.
+/// Reads the cases of the table, and completes each of them.
 fn cases() -> Result<Vec<Case>> {
     let mut cases: Vec<Case> = Vec::new();
     let table = SAID.split_once("\n== ").context("the table has no case")?.1;
@@ -53,8 +53,8 @@ fn cases() -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Applies a case's changes to the first case's lines: `@N` gives the line, `-` removes the line
-/// there, `+` inserts one.
+/// Applies a case's changes to the lines of the first case: `@N` selects a line, `-` removes that
+/// line, `+` inserts one.
 fn changed(first: &[String], changes: &str) -> Result<Vec<String>> {
     let (mut out, mut at) = (Vec::new(), 0);
     for change in changes.lines().filter(|line| !line.is_empty()) {
@@ -102,7 +102,7 @@ fn says(case: &Case) -> Result<Vec<String>> {
     }
     let text = case.kickstart.join("\n");
     let said = model(&text, &|_| Ok(None), &hardware, words);
-    // The model words the reason for a stop differently.
+    // The model gives a differently worded reason when it stops.
     let stop = said.split(':').next().filter(|_| said.starts_with("stops"));
     Ok(stop.map_or_else(
         || said.lines().map(str::to_owned).collect(),
@@ -116,7 +116,7 @@ fn the_model_does_with_each_kickstart_what_anaconda_does() -> Result<()> {
     ensure!(cases.len() > 130, "only {} cases", cases.len());
     for case in &cases {
         let model = says(case).with_context(|| case.name.clone())?;
-        // "a " and "a": a list of no words.
+        // Both "a " and "a" stand for a list without words.
         let trimmed = |lines: &[String]| {
             lines
                 .iter()

@@ -1,17 +1,18 @@
-//! What anaconda is to do, as values that can be printed and compared.
+//! The actions of anaconda, as values that can be printed and compared.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::values::End;
 
-/// How the program anaconda continues after an error.
+/// What becomes of the program anaconda after an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) enum Stop {
-    /// It ends before it has registered its exit handler: the machine stays on, with a dead screen.
+    /// It ends before it has registered its exit handler: the machine stays on, with a frozen
+    /// screen.
     Early(String),
-    /// It ends through its exit handler, which does what the kickstart asks for at the end, such as
-    /// `reboot`.
+    /// It ends through its exit handler, which carries out the final action that the kickstart
+    /// requests, such as `reboot`.
     Late(String),
 }
 
@@ -33,25 +34,25 @@ pub enum Effect {
     },
     /// A whole file.
     File {
-        /// The path of the link.
+        /// The path of the file or link.
         path: &'static str,
         /// The content of the file.
         content: String,
     },
     /// A symbolic link.
     Link {
-        /// The path of the link.
+        /// The path of the file or link.
         path: &'static str,
         /// The target of the link.
         to: String,
     },
-    /// The lines that begin with `server` in chrony.conf.
+    /// The lines that start with `server` in chrony.conf.
     Servers(Vec<String>),
     /// root's password.
     Root {
-        /// Its hash, or the text to be hashed.
+        /// The password's hash, or the plain text to be hashed.
         password: Option<String>,
-        /// Whether the account is locked.
+        /// Whether root's account is locked.
         locked: bool,
     },
     /// A new group.
@@ -61,7 +62,7 @@ pub enum Effect {
         /// Its number.
         gid: Option<u32>,
     },
-    /// A new account, with a group of its name.
+    /// A new account, and a group with the same name.
     User(User),
     /// A line of an account's authorized_keys.
     SshKey {
@@ -91,11 +92,11 @@ pub struct User {
     pub gecos: Option<String>,
     /// The hash of its password; plain text is hashed.
     pub password: Option<String>,
-    /// Whether it is also locked.
+    /// Whether the account is also locked.
     pub locked: bool,
 }
 
-/// A partition that is made.
+/// A partition that anaconda makes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Partition {
     /// The mount point, or `biosboot`.
@@ -104,7 +105,7 @@ pub struct Partition {
     pub kind: String,
     /// Its size in MiB, or its minimum size if it grows.
     pub mib: u64,
-    /// Whether it takes the rest.
+    /// Whether it takes up the remaining space.
     pub grows: bool,
     /// Its label.
     pub label: Option<String>,
@@ -114,23 +115,23 @@ pub struct Partition {
     pub disk: String,
 }
 
-/// A device that is made on partitions or on other such devices: an array, a volume group, a
-/// logical volume, a Btrfs volume. Its size is left out.
+/// A device that is made on partitions or on other devices of this kind: an array, a volume group,
+/// a logical volume, a Btrfs volume. Its size is left out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Volume {
     /// Its name in blivet's device tree.
     pub name: String,
-    /// blivet's type of device.
+    /// The type of the device, as blivet names it.
     pub device: &'static str,
-    /// What it holds, such as a file system.
+    /// The format of its content, such as a file system.
     pub format: Option<String>,
-    /// Where it is mounted.
+    /// Its mount point, if it is mounted.
     pub mount: Option<String>,
     /// Its label.
     pub label: Option<String>,
     /// Its options in fstab.
     pub options: Option<String>,
-    /// The disks of its partitions, or the devices that it is made on.
+    /// The disks of the partitions, or the devices, that it is made on.
     pub on: Vec<String>,
 }
 
@@ -143,20 +144,20 @@ pub struct Plan {
     pub partitions: Vec<Partition>,
     /// The other devices, by name.
     pub volumes: Vec<Volume>,
-    /// The boot loader, the disk or partition that it starts from, and the kernel's arguments.
+    /// The boot loader, the disk or partition that it is started from, and the kernel's arguments.
     pub boot_loader: Option<(&'static str, String, Vec<String>)>,
     /// The packages.
     pub software: Selection,
-    /// What is done before the packages are installed.
+    /// The actions before the packages are installed.
     pub before: Vec<Effect>,
-    /// What is done after that, and before %post.
+    /// The actions between the packages and %post.
     pub after: Vec<Effect>,
     /// How anaconda ends.
     pub end: Option<End>,
 }
 
 impl Plan {
-    /// The mount points of all file systems.
+    /// Returns the mount points of all file systems.
     pub fn mounts(&self) -> impl Iterator<Item = &str> {
         let partitions = self.partitions.iter().map(|part| part.mount.as_str());
         let volumes = self
@@ -172,15 +173,16 @@ impl Plan {
 /// The selected packages and groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// The groups, each with the part of it to install: `mandatory`, `default` or `all`.
+    /// The groups, each with the part of the group to install: `mandatory`, `default` or `all`.
     pub groups: Vec<(String, &'static str)>,
-    /// The packages that the kickstart lists; a missing one ends the installation.
+    /// The packages that the kickstart lists; if one is missing, the installation ends.
     pub packages: BTreeSet<String>,
-    /// The names and patterns that are excluded, even if another part requests them.
+    /// The names and patterns that are excluded, even if they are requested elsewhere.
     pub excluded: BTreeSet<String>,
-    /// The packages that anaconda itself needs; a missing one also ends the installation.
+    /// The packages that anaconda itself needs; if one of these is missing, the installation ends
+    /// as well.
     pub required: BTreeSet<String>,
-    /// Whether the group core is installed in any case.
+    /// Whether the group core is installed whatever else is selected.
     pub core: bool,
 }
 

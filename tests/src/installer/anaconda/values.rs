@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// What anaconda does last (commands/reboot.py; exitHandler in the program anaconda).
+/// The last action of anaconda (commands/reboot.py; exitHandler in the program anaconda).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// `reboot`.
     Reboot,
     /// `poweroff` or `shutdown`.
     Poweroff,
-    /// `halt`: it asks for confirmation first.
+    /// `halt`: anaconda asks for confirmation first.
     Halt,
 }
 
@@ -48,8 +48,8 @@ pub(super) struct Firewall {
 #[derive(Debug, Default)]
 pub(super) struct BootLoader {
     pub(super) none: bool,
-    /// Not the same as `none`: only a disabled boot loader leaves its packages out as well
-    /// (install.py, willInstallBootloader).
+    /// This is not the same as `none`: only a disabled boot loader means that its packages are left
+    /// out as well (install.py, willInstallBootloader).
     pub(super) disabled: bool,
     pub(super) drive: Option<String>,
     pub(super) append: String,

@@ -1,5 +1,6 @@
-//! Storage commands other than `part`: kickstart.py, the `execute` of each, in the order of
-//! doKickstartStorage. Thin pools and snapshots need LVM's own programs; only their checks are here.
+//! Storage commands other than `part`: the `execute` functions in kickstart.py, in the order of
+//! doKickstartStorage. Thin pools and snapshots need LVM's own programs; only the checks of them
+//! are modelled here.
 
 use std::collections::BTreeMap;
 
@@ -8,25 +9,25 @@ use super::commands::{format, words};
 use super::data::Data;
 use super::types::{Plan, Volume};
 
-/// Something that a volume can be made on.
+/// Something on which a volume can be made.
 #[derive(Debug)]
 struct Member {
     format: String,
-    /// The disk of a partition, or the device itself.
+    /// The disk that the partition is on, or the device itself.
     shown: String,
     mib: u64,
 }
 
-/// The devices so far.
+/// The devices that have been made so far.
 struct Devices<'a> {
     plan: &'a mut Plan,
-    /// By the names that the kickstart gives them: `pv.01`.
+    /// The partitions and devices by the names that the kickstart gives them, such as `pv.01`.
     members: BTreeMap<String, Member>,
-    /// What is left of each volume group, in MiB.
+    /// The free space of each volume group, in MiB.
     free: BTreeMap<String, u64>,
 }
 
-/// Makes what stands on the partitions.
+/// Makes the devices on top of the partitions.
 pub(super) fn make(data: &Data, plan: &mut Plan) -> Result<(), String> {
     let mut devices = Devices {
         plan,
@@ -64,7 +65,7 @@ pub(super) fn make(data: &Data, plan: &mut Plan) -> Result<(), String> {
 }
 
 impl Devices<'_> {
-    /// PartitionData.execute: the names `pv.`, `raid.` and `btrfs.`.
+    /// PartitionData.execute, for the names `pv.`, `raid.` and `btrfs.`.
     fn part(&mut self, command: &Command) -> Result<(), String> {
         let name = words(command).first().copied().unwrap_or_default();
         if !["pv.", "raid.", "btrfs."]
@@ -84,7 +85,7 @@ impl Devices<'_> {
         }
     }
 
-    /// The members of an array, a group or a Btrfs volume.
+    /// Returns the members of an array, a group or a Btrfs volume.
     fn members(&self, command: &Command, format: &str) -> Result<(Vec<String>, Vec<u64>), String> {
         let mut found = (Vec::new(), Vec::new());
         for name in words(command).iter().skip(1) {
@@ -149,7 +150,7 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// VolGroupData.execute. A physical volume gives whole extents of 4 MiB, less one MiB.
+    /// VolGroupData.execute. A physical volume provides whole extents of 4 MiB, less one MiB.
     fn volume_group(&mut self, command: &Command) -> Result<(), String> {
         let name = words(command).first().copied().unwrap_or_default();
         existing(command, name)?;
@@ -171,7 +172,7 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// LogVolData.execute; blivet, devices/lvm.py: the group has room for the volume.
+    /// LogVolData.execute; blivet, devices/lvm.py: checks that the group has room for the volume.
     fn logical_volume(&mut self, command: &Command) -> Result<(), String> {
         let mount = words(command).first().copied().unwrap_or_default();
         let option = |name: &str| command.option(name).unwrap_or_default().to_owned();
@@ -220,7 +221,7 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// BTRFSData.execute. A subvolume's parent is named by LABEL=.
+    /// BTRFSData.execute. A subvolume names its parent with LABEL=.
     fn btrfs(&mut self, command: &Command) -> Result<(), String> {
         let mount = words(command).first().copied().unwrap_or_default();
         let label = command.option("--label").map(str::to_owned);
@@ -253,7 +254,8 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// SnapshotData.setup, for a snapshot after the installation. Its `execute` runs after %post.
+    /// SnapshotData.setup, for a snapshot that is made after the installation. Its `execute` runs
+    /// after %post.
     fn snapshot(&self, command: &Command) -> Result<(), String> {
         let origin = words(command).first().copied().unwrap_or_default();
         let name = origin.replace('-', "--").replace('/', "-");
@@ -281,11 +283,11 @@ fn mount(command: &Command, plan: &Plan) -> Result<(), String> {
     {
         return Err("UnboundLocalError: local variable 'fmt' referenced before assignment".into());
     }
-    // The disks of these machines are empty, so that this is a whole disk.
+    // The disks of these machines are empty, so this is a whole disk.
     Err("Failed to find a suitable stage1 device".into())
 }
 
-/// What exists already: the disks of these machines are empty.
+/// Refuses to use something that exists already, since the disks of these machines are empty.
 fn existing(command: &Command, name: &str) -> Result<(), String> {
     if command.has("--useexisting") || command.has("--noformat") {
         return Err(format!(
@@ -310,7 +312,7 @@ fn number(command: &Command, option: &str) -> u64 {
     text.parse().unwrap_or_default()
 }
 
-/// A device without a file system.
+/// Returns a device without a file system.
 pub(super) fn plain(name: String, device: &'static str, on: Vec<String>) -> Volume {
     Volume {
         name,

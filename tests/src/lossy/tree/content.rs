@@ -107,7 +107,7 @@ impl Content {
         };
         *size = to;
         sectors.split_off(&to.div_ceil(SECTOR));
-        // The bytes behind the end are zero if the file grows again.
+        // The bytes past the end must be zero if the file grows again.
         if let Some(last) = sectors.get_mut(&(to / SECTOR)) {
             let mut bytes = last.to_vec();
             bytes[usize_of(to % SECTOR)..].fill(0);

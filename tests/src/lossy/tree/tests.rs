@@ -23,8 +23,8 @@ fn rename(tree: &mut Tree, from: &str, to: &str) {
         .unwrap();
 }
 
-/// An old file and a new one that is renamed over it: the file flushed before the rename or not,
-/// the folder flushed after it or not.
+/// Makes an old file and a new file that is renamed over it. The file is flushed before the rename
+/// or not; the folder is flushed afterwards or not.
 fn replaced(flush_file: bool, flush_folder: bool) -> Tree {
     let mut tree = Tree::default();
     file(&mut tree, ROOT, "a", "old");

@@ -12,7 +12,7 @@ use tests::run;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT};
 
-/// The secret key on the node.
+/// The path of the secret key on the node.
 pub(super) const KEY: &str = "/root/key";
 
 // Redirects /away/ to a server without TLS, and /moved/ to this server.
@@ -39,7 +39,7 @@ x509_extensions = server
 subjectAltName = IP:10.101.15.1
 basicConstraints = critical, CA:FALSE
 ";
-/// The server supports no ranges and has no manifest.
+/// Restores from a server that supports no ranges and has no manifest.
 pub(super) fn from_a_server(bed: &Bed) -> Result<()> {
     let (host, world) = (&bed.hosts[0], bed.provisioning.network.world());
     let folder = run::current()?.folder("https")?;

@@ -1,44 +1,44 @@
-//! The faults of a round and their victim, drawn at random.
+//! A round's victim and faults, drawn at random.
 
 use std::fmt;
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// One node is lost and comes back.
+/// One round, in which a node is lost and comes back.
 #[derive(Debug)]
 pub(crate) struct Round {
     /// Which.
     pub(crate) victim: usize,
-    /// How it goes down.
+    /// How the victim goes down.
     pub(crate) end: End,
-    /// Whether its new disk is installed by the kickstart; otherwise it gets a copy of an installed
-    /// disk, which is identical and faster.
+    /// Whether its new disk is installed with the kickstart; otherwise the disk is a copy of an
+    /// installed one, which is identical and faster to make.
     pub(crate) reinstall: bool,
-    /// What is wrong with the network when it comes back.
+    /// The network fault that exists when the victim comes back.
     pub(crate) trouble: Trouble,
-    /// After how long a cut is healed.
+    /// The time after which a cut is healed.
     pub(crate) healed_after: Duration,
 }
 
 /// How a node goes down.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
-    /// All its processes die; its kernel still tells others so.
+    /// All its processes die; its kernel still lets the others know.
     Plug,
-    /// Nothing is heard from it any more, as when power fails.
+    /// Nothing more is heard from it, as when power fails.
     Silence,
-    /// In an orderly way.
+    /// It shuts down in an orderly way.
     Shutdown,
 }
 
-/// The network fault. The two remaining members always hear each other: a divided quorum has
-/// nothing to do with a rebuild.
+/// The network fault. The two remaining members always hear each other: whether a quorum is divided
+/// has nothing to do with a rebuild.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Trouble {
     /// Nothing.
     None,
-    /// This percentage of packets is lost between any two hosts.
+    /// This percentage of packets between any two hosts is lost.
     Loss(u8),
     /// The traffic to the node is limited to this rate.
     Slow(&'static str),

@@ -1,7 +1,8 @@
-//! A random node gets a new disk, again and again, while writers write through all members over a
-//! bad network.
+//! A randomly chosen node gets a new disk, again and again, while writers write through all members
+//! over a bad network.
 //!
-//! `ROUNDS` and `HOURS` extend the run beyond its 6 rounds, and `SEED` repeats an earlier draw.
+//! `ROUNDS` and `HOURS` extend the run beyond its default of 6 rounds, and `SEED` repeats an
+//! earlier draw.
 
 mod draw;
 
@@ -23,11 +24,11 @@ const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Writes pause for longer than this only if the cluster has stopped. Expected pauses are shorter:
 /// a writer waits 3 s for the lost member; an election takes 1 to 2 s, and on a busy machine it may
-/// fail several times before it succeeds. While a member is rebuilt two voters remain, which must
-/// both be up, and always are.
+/// fail several times before it succeeds. While a member is rebuilt, two voters remain; both must
+/// be up, and always are.
 const MAX_WRITE_GAP: Duration = Duration::from_secs(30);
 
-/// Rounds of `make test`, and of `make test-all`.
+/// The number of rounds in `make test` and in `make test-all`.
 const ROUNDS: [u64; 2] = [6, 20];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -64,7 +65,7 @@ fn rebuilds() -> Result<()> {
     Ok(())
 }
 
-/// Runs this many rounds, and then checks the writes.
+/// Runs this many rounds, and checks the writes afterwards.
 fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
     println!("{rounds} rebuilds with SEED={seed}");
     let begun = Instant::now();
@@ -114,7 +115,7 @@ fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// The member has all acknowledged writes, and lists the members of the recipe.
+/// Checks that the member has all acknowledged writes, and lists the members of the recipe.
 fn is_complete(
     client: &Client,
     address: Ipv4Addr,
@@ -154,7 +155,7 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
         End::Silence => {
             network.unplug(&name)?;
             bed.hosts[round.victim].cut_power()?;
-            // Waits until the others have noticed on their own: nothing has told them.
+            // Waits until the others have noticed by themselves, since nothing tells them.
             writers.go_on(1, CONVERGENCE_TIMEOUT)?;
             network.replug(&name)?;
         }
@@ -165,7 +166,7 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
     } else {
         bed.replace_disk(round.victim)?;
     }
-    // The two remaining members are a quorum.
+    // The two remaining members form a quorum.
     writers.go_on(2, CONVERGENCE_TIMEOUT)?;
 
     let others: Vec<String> = bed

@@ -1,4 +1,4 @@
-//! Paths that are not files of the kind that an option takes.
+//! Paths at which there is no file of the kind that an option expects.
 
 use std::fs;
 use std::process::Command;
@@ -8,9 +8,9 @@ use tests::{process, programs};
 
 use crate::fixtures::{Fixture, names, says};
 
-/// Each: the command line, its exit code and a part of its message. In the command line FOLDER, FIFO
-/// and NONE are a folder, a FIFO that no program writes to and a path where nothing is; RECIPE, OUT
-/// and NEW are a recipe, an output and the place of another output.
+/// Command lines, each with its exit code and part of its message. In a command line FOLDER, FIFO
+/// and NONE are a folder, a FIFO that no program writes to and a path where nothing exists; RECIPE,
+/// OUT and NEW are a recipe, an output and a path for a second output.
 const COMMANDS: &[(&[&str], i32, &str)] = &[
     (
         &["build", "FOLDER"],
@@ -114,8 +114,8 @@ const COMMANDS: &[(&[&str], i32, &str)] = &[
     ),
 ];
 
-/// A folder, a FIFO and nothing in the place of a file. 124 is the exit code of timeout for a
-/// command that hangs.
+/// A folder, a FIFO, or nothing at all instead of a file. 124 is timeout's exit code for a command
+/// that hangs.
 pub(super) fn no_file() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
@@ -144,7 +144,7 @@ pub(super) fn no_file() -> Result<()> {
         "left behind: {:?}",
         names(&workshop.path("out"))?
     );
-    // A date that no archive can hold is refused before keys are made.
+    // A date that no archive can store is refused before any keys are made.
     let other = Fixture::warm()?;
     let mut command = other.command()?;
     command.env("SOURCE_DATE_EPOCH", "99999999999");

@@ -1,5 +1,4 @@
-//! Releases whose digest is right and whose content is not: the recipe's author may have been
-//! misled.
+//! Releases with the right digest and the wrong content: the recipe's author may have been misled.
 
 use anyhow::{Context as _, Result, ensure};
 use tar::EntryType;
@@ -9,7 +8,7 @@ use crate::fixtures::{Fixture, says};
 
 type Change = fn(&mut Vec<fake_release::Part>);
 
-/// What is changed in a good release, how, and what the builder says of it.
+/// Changes to a good release: a name, the change, and the builder's message about it.
 const CHANGES: [(&str, Change, &[&str]); 7] = [
     (
         "leads out",

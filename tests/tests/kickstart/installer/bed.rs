@@ -1,4 +1,4 @@
-//! A machine that the installer runs on.
+//! A machine on which the installer runs.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -44,7 +44,7 @@ impl Bed {
     }
 }
 
-/// Returns the chosen disk and partition table, and the partitions.
+/// Returns the chosen disk with its partition table, and the partitions.
 pub(super) fn chosen(installation: &Installation) -> String {
     let parts: Vec<&str> = installation
         .plan
@@ -61,13 +61,13 @@ pub(super) fn chosen(installation: &Installation) -> String {
     format!("{}: {}", labels.join(", "), parts.join(" "))
 }
 
-/// A line of [install]: the demo's recipe ends with that section.
+/// Returns a line to append to the section `[install]`, with which the demo's recipe ends.
 pub(super) fn install(line: &str) -> String {
     format!("{line}\n")
 }
 
-/// The number of a device that is mounted in the installer: the one that holds the stand-in's
-/// description of disks.
+/// Returns the number of a device that is mounted in the installer: the one that holds the
+/// stand-in's description of the disks.
 pub(super) fn in_use() -> Result<String> {
     let device = fs::metadata(run::current()?.folder("device")?)?.dev();
     Ok(format!(

@@ -1,4 +1,4 @@
-//! Which disk and partition table the installer chooses.
+//! The disk and the partition table that the installer chooses.
 
 use anyhow::{Result, ensure};
 use tests::installer::{Disk, Hardware, Outcome, Quirk};
@@ -10,15 +10,16 @@ const LARGE: u64 = 3 << 40;
 /// The largest size that an MBR can address, in blocks of 512 bytes.
 const LAST: u64 = 0xffff_fffe * 512;
 
-/// A disk of 20 GiB.
+/// Returns a disk of 20 GiB.
 fn disk(name: &str) -> Disk {
     Disk::new(name, 20 << 30)
 }
 
-/// Hardware, a line of `[install]`, and what is chosen.
+/// The hardware, a line of `[install]`, and what the installer chooses.
 type DiskCase = (Hardware, &'static str, String);
 
-/// Each partition table that anaconda makes: by the firmware, and by the size of the disk.
+/// Returns the cases for every partition table that anaconda makes, which depends on the firmware
+/// and the size of the disk.
 fn table_cases() -> Vec<DiskCase> {
     let large = |bytes: u64, block: u32| Disk {
         block,
@@ -59,7 +60,7 @@ fn table_cases() -> Vec<DiskCase> {
     ]
 }
 
-/// Which disk anaconda takes.
+/// Returns the cases that show which disk anaconda chooses.
 fn choice_cases() -> Result<Vec<DiskCase>> {
     let mounted = Disk {
         partitions: vec![("sdaa1".into(), in_use()?)],
@@ -106,7 +107,7 @@ fn choice_cases() -> Result<Vec<DiskCase>> {
             "",
             usual("sdb"),
         ),
-        // A mounted partition of a disk with a longer name does not count.
+        // A mounted partition does not count if it belongs to a disk with a longer name.
         (Hardware::with([mounted, disk("sda")]), "", usual("sda")),
         (
             Hardware::with([disk("sda"), link]),
@@ -131,7 +132,7 @@ pub(super) fn disks() -> Result<()> {
             "{hardware:?} {more}\n{}\nnot {expected}\n{log}",
             chosen(&installation)
         );
-        // The installation reached %post, where no server has the overlay.
+        // The installation got as far as %post, where no server provides the overlay.
         ensure!(
             log.contains("no server has the overlay"),
             "{hardware:?}\n{log}"

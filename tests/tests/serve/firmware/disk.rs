@@ -1,4 +1,4 @@
-//! A disk that any firmware boots, and that reports the boot on the first serial line, as an
+//! A disk that any firmware boots, and that reports the boot on the first serial port, as an
 //! installed disk would.
 
 use std::fs::{File, OpenOptions};
@@ -11,8 +11,8 @@ use tests::process;
 /// The message that the disk prints.
 pub(super) const BOOTED: &str = "this is the disk";
 
-/// Makes the disk: a FAT16 with a boot sector for BIOS and an EFI application at UEFI's default
-/// path.
+/// Makes the disk: a FAT16 file system with a boot sector for BIOS, and with an EFI application at
+/// UEFI's default path.
 pub(super) fn make(path: &Path) -> Result<()> {
     File::create(path)?.set_len(16 << 20)?;
     let shown = path.to_string_lossy();
@@ -30,15 +30,14 @@ pub(super) fn make(path: &Path) -> Result<()> {
         ],
     )?;
     let mut disk = OpenOptions::new().write(true).open(path)?;
-    // The sector begins with a jump over the file system's own 59 bytes.
+    // The sector starts with a jump over the 59 bytes that belong to the file system.
     disk.write_all(&[0xeb, 0x3c, 0x90])?;
     disk.seek(SeekFrom::Start(0x3e))?;
     disk.write_all(&boot_code())?;
     Ok(())
 }
 
-/// Code at 0x7c3e, in real mode: writes every byte of the message to the port of the first serial
-/// line.
+/// Code at 0x7c3e, in real mode: writes every byte of the message to the first serial port.
 fn boot_code() -> Vec<u8> {
     let mut code = vec![
         0x31, 0xc0, // xor ax, ax
@@ -57,7 +56,7 @@ fn boot_code() -> Vec<u8> {
     code
 }
 
-/// A PE32+ file with one section (UEFI 2.8, 2.1.1), which prints the message and then loops.
+/// Makes a PE32+ file with one section (UEFI 2.8, 2.1.1), which prints the message and then loops.
 fn efi_application() -> Vec<u8> {
     const TEXT: u32 = 0x1000;
     let mut code = vec![
@@ -77,7 +76,7 @@ fn efi_application() -> Vec<u8> {
     put(0, b"MZ");
     put(0x3c, &0x40_u32.to_le_bytes());
     put(0x40, b"PE\0\0\x64\x86\x01\0");
-    // The size of the optional header; executable, large addresses.
+    // The optional header's size; the flags for an executable and for large addresses.
     put(0x54, &0x70_u16.to_le_bytes());
     put(0x56, &0x22_u16.to_le_bytes());
     let header = 0x58;

@@ -1,4 +1,4 @@
-//! A virtual machine with real firmware, and the network that it boots from.
+//! A virtual machine with real firmware, and the network from which it boots.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -17,13 +17,13 @@ use tests::{cache, packages, run};
 use super::disk;
 use crate::bed::{SERVER, Server};
 
-/// The MAC of etcd-1.
+/// etcd-1's MAC address.
 pub(super) const MAC: &str = "52:54:0a:65:0f:65";
 const VM_TIMEOUT: Duration = Duration::from_secs(420);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Firmware {
-    /// SeaBIOS, which comes with QEMU.
+    /// SeaBIOS, which is shipped with QEMU.
     Bios,
     /// OVMF.
     Uefi,
@@ -38,16 +38,17 @@ fn ovmf() -> Result<PathBuf> {
 pub(super) struct Machine {
     folder: PathBuf,
     firmware: Firmware,
-    /// Whether iPXE is loaded by TFTP instead of from the card's ROM.
+    /// Whether iPXE is loaded by TFTP and not from the card's ROM.
     chained: bool,
-    /// Its network cards, in bus order; only the last one is on the network.
+    /// Its network cards, in the order in which they are on the bus; only the last one is connected
+    /// to the network.
     cards: Vec<String>,
     /// Additional QEMU arguments.
     more: Vec<String>,
 }
 
 impl Machine {
-    /// Makes a machine with an installed disk, one network card and iPXE in its ROM.
+    /// Makes a machine that has an installed disk, one network card, and iPXE in the card's ROM.
     pub(super) fn new(firmware: Firmware) -> Result<Self> {
         let folder = run::current()?.folder("machine")?;
         disk::make(&folder.join("disk"))?;
@@ -61,13 +62,14 @@ impl Machine {
         })
     }
 
-    /// Loads iPXE by TFTP.
+    /// Makes the machine load iPXE by TFTP.
     pub(super) fn chained(mut self) -> Self {
         self.chained = true;
         self
     }
 
-    /// Sets the network cards; the last one is on the network and boots.
+    /// Sets the network cards; the machine boots from the last one, which is connected to the
+    /// network.
     pub(super) fn cards(mut self, cards: &[&str]) -> Self {
         self.cards = cards.iter().map(|card| (*card).to_owned()).collect();
         self
@@ -79,8 +81,8 @@ impl Machine {
         self
     }
 
-    /// Runs the machine until a condition on its console and on the server's output holds, and
-    /// returns its console.
+    /// Runs the machine until a condition holds for its console output and the server's output.
+    /// Returns the console output.
     pub(super) fn run(
         &self,
         ours: &Provisioning,
@@ -129,8 +131,8 @@ impl Machine {
         loop {
             let said = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
             let told = server.said()?;
-            // UEFI continues to the disk, but first tries every other protocol of the card, which
-            // takes a minute each unless its cable is unplugged.
+            // UEFI continues with the disk, but first tries all the card's other protocols. Each of
+            // them takes a minute unless the cable is unplugged.
             if is_plugged && said.contains("failed to start Boot") {
                 let cable = format!("set_link n{} off\n", self.cards.len() - 1);
                 UnixStream::connect(&monitor)?.write_all(cable.as_bytes())?;
@@ -161,7 +163,7 @@ impl Machine {
                 ),
                 "-drive",
                 &format!("if=pflash,unit=1,format=raw,file={}", path("vars")),
-                // Without this the firmware first waits for an answer by IPv6.
+                // Without this setting the firmware first waits for an answer over IPv6.
                 "-fw_cfg",
                 "name=opt/org.tianocore/IPv6PXESupport,string=n",
             ]),
@@ -191,7 +193,7 @@ impl Machine {
     }
 }
 
-/// Starts dnsmasq with the lines of docs/operating.md, with this network's addresses in them.
+/// Starts dnsmasq with the lines from docs/operating.md, adapted to this network's addresses.
 pub(super) fn dhcp(ours: &Provisioning) -> Result<KillOnDrop> {
     let folder = run::current()?.folder("dhcp")?;
     let tftp = folder.join("tftp");

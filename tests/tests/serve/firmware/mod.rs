@@ -1,5 +1,5 @@
-//! Real firmware: a machine boots from its network card, with iPXE in the card's ROM or loaded by
-//! TFTP, into the installer, and after the installation from its disk.
+//! Real firmware: a machine boots from its network card into the installer, with iPXE in the card's
+//! ROM or loaded by TFTP; after the installation it boots from its disk.
 
 mod disk;
 mod machine;
@@ -30,7 +30,8 @@ const REQUIREMENTS: &[Requirement] = &[
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    // `make test` boots one real machine: each of the others takes minutes without KVM.
+    // `make test` boots only one machine with real firmware: each of the others takes minutes
+    // without KVM.
     vec![
         trial("bios_installs_once_and_boots_its_disk", REQUIREMENTS, bios),
         long("uefi_installs_once_and_boots_its_disk", REQUIREMENTS, uefi),
@@ -53,8 +54,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Replaces anaconda's initramfs: prints its command line, fetches the kickstart and reports as the
-/// kickstart would, up to the stage that the test names on the command line.
+/// Replaces anaconda's initramfs: prints its command line, fetches the kickstart and sends the
+/// reports that the kickstart would send, up to the stage that the test names on the command line.
 const INSTALLER: &str = "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys
 /bin/busybox mount -t proc proc /proc
@@ -92,7 +93,7 @@ echo 'the installer has come to its end'
 /bin/busybox reboot -f
 ";
 
-/// The tree that machines are installed from.
+/// Returns the tree from which machines are installed.
 fn tree() -> Result<std::path::PathBuf> {
     let tree = run::current()?.folder("tree")?;
     let images = tree.join("images/pxeboot");
@@ -101,7 +102,7 @@ fn tree() -> Result<std::path::PathBuf> {
     Ok(tree)
 }
 
-/// A server, with DHCP and TFTP as in docs/operating.md.
+/// A server, together with DHCP and TFTP as in docs/operating.md.
 struct Bed {
     ours: Provisioning,
     server: Server,
@@ -109,7 +110,7 @@ struct Bed {
 }
 
 impl Bed {
-    /// Starts it with these additional server options.
+    /// Starts it, with these additional options for the server.
     fn new(ours: Provisioning, options: &[&str]) -> Result<Self> {
         let tree = tree()?.to_string_lossy().into_owned();
         let append: &[&str] = if options.contains(&"--append") {
@@ -126,7 +127,7 @@ impl Bed {
         })
     }
 
-    /// Installs an empty machine, and boots its disk from then on.
+    /// Installs an empty machine, which boots its disk from then on.
     fn install_once(&self, machine: &Machine) -> Result<()> {
         let console = machine.run(&self.ours, &self.server, |console, _| {
             console.contains(disk::BOOTED)
@@ -186,7 +187,7 @@ fn uefi_rom() -> Result<()> {
     Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?)
 }
 
-/// etcd-1 is identified only by this setting, and its MAC differs from the one in the recipe.
+/// Only this setting identifies etcd-1, and its MAC differs from the one in the recipe.
 fn by_firmware(word: &str) -> Result<Bed> {
     Bed::new(
         built_with(|last| {
@@ -213,7 +214,7 @@ fn uefi_uuid() -> Result<()> {
     by_firmware(&format!("uuid = \"{uuid}\""))?.install_once(&machine)
 }
 
-/// The first card of the machine is on another network.
+/// The machine's first card is connected to a different network.
 const TWO_CARDS: [&str; 2] = ["52:54:00:00:00:aa", machine::MAC];
 
 fn bios_two_cards() -> Result<()> {
@@ -263,7 +264,7 @@ fn window() -> Result<()> {
     let bed = Bed::new(built()?, &["--open", "0"])?;
     let machine = Machine::new(Firmware::Bios)?;
     bed.install_once(&machine)?;
-    // The installed system takes the machine's place.
+    // From here on the installed system takes the machine's place.
     let one = bed.ours.network.add("etcd-1")?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     std::thread::sleep(std::time::Duration::from_millis(20));

@@ -1,4 +1,4 @@
-//! The record of installations in another place, or of another build.
+//! The record of installations in a different place, or from a different build.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,7 +27,7 @@ pub(super) fn elsewhere() -> Result<()> {
         "{again}"
     );
 
-    // The same record for another build, whose output is elsewhere.
+    // The same record is used for a second build, whose output is in a different place.
     let state = ours
         .out()
         .with_file_name("out.state")
@@ -51,7 +51,7 @@ pub(super) fn elsewhere() -> Result<()> {
     ensure!(installs(&script(&two)?), "a new machine is not installed");
     drop(server);
 
-    // Another host that has only the output.
+    // A different host that has only the output.
     let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
     server.says("is not the record that the cluster's first build began")?;
     for machine in [&one, &two] {
@@ -70,7 +70,8 @@ pub(super) fn elsewhere() -> Result<()> {
     obey_orders(&other, &one, &two)
 }
 
-/// An order for one machine, or for a document, is not one for another machine or an installation.
+/// Permission for one machine does not apply to a different machine, and permission for a document
+/// does not apply to an installation.
 fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     let out = other.to_string_lossy().into_owned();
     let allowed =
@@ -103,11 +104,12 @@ fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     Ok(())
 }
 
-/// Another first build: on a host that has the recipe and not the PKI, or with another `--out`.
+/// A different first build: on a host that has the recipe but not the PKI, or with a different
+/// `--out`.
 pub(super) fn another_build() -> Result<()> {
     let ours = built()?;
     let other = ours.out().with_file_name("other");
-    // image/ is public, although the operator's umask is strict.
+    // image/ is public even if the operator's umask is strict.
     let mut build = ours.network.world().command("sh");
     build
         .args(["-c", "umask 077; exec \"$@\"", "sh"])
@@ -141,7 +143,7 @@ pub(super) fn another_build() -> Result<()> {
         "a build wipes what runs: {left}"
     );
     server.says("[no-record]")?;
-    // Its documents are as new as its keys.
+    // The documents of this build are as new as its keys.
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     Ok(())
 }

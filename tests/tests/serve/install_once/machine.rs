@@ -1,4 +1,4 @@
-//! A machine that boots from the network, and what the server shows of it.
+//! A machine that boots from the network, and what the server shows about it.
 
 use anyhow::{Result, ensure};
 use tests::network::{Link, Namespace};
@@ -7,7 +7,7 @@ use crate::bed::{ask, expect, report, script_of};
 
 pub(super) const TREE: &[&str] = &["--tree", "http://10.101.15.1:8081/none/"];
 
-/// Returns the script that iPXE on a machine gets.
+/// Returns the script that iPXE receives on a machine.
 pub(super) fn script(link: &Link) -> Result<String> {
     expect(&link.namespace, &script_of(link), 200, "#!ipxe\n")
 }
@@ -36,7 +36,7 @@ pub(super) fn board_of(world: &Namespace, node: &str) -> Result<String> {
         .to_owned())
 }
 
-/// The page about all machines shows the text for etcd-1.
+/// Checks that the page about all machines shows this text for etcd-1.
 pub(super) fn on_board(world: &Namespace, text: &str) -> Result<()> {
     let line = board_of(world, "etcd-1")?;
     ensure!(line.contains(text), "{line}");

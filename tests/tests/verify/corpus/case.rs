@@ -2,7 +2,7 @@
 
 use crate::image::{Image, PAGE, Used};
 
-/// One damaged file: what was done to it, and its bytes.
+/// One damaged file: a description of the damage, and its bytes.
 pub(super) struct Case {
     pub(super) kind: &'static str,
     pub(super) what: String,

@@ -1,9 +1,9 @@
-//! Pages in the wrong place, and pointers to the wrong page.
+//! Pages that are in the wrong place, and pointers that lead to the wrong page.
 
 use super::case::{Case, free_pages};
 use crate::image::{Image, PAGE, Used};
 
-/// The number of the field of a meta page that names the freelist.
+/// The offset of the meta page's field that names the freelist.
 const FREELIST: usize = 32;
 
 pub(super) fn pointers(image: &Image, cases: &mut Vec<Case>) {
@@ -23,10 +23,11 @@ pub(super) fn pointers(image: &Image, cases: &mut Vec<Case>) {
     freelists(image, single[0], cases);
 }
 
-/// Damages an image.
+/// A function that damages an image.
 type Harm<'a> = &'a dyn Fn(&mut Image);
 
-/// A function that adds a case: its kind, what was done, and the function that does it.
+/// Returns a function that adds a case: its arguments are the kind, a description of the damage,
+/// and the function that does the damage.
 fn adder<'a>(
     image: &'a Image,
     cases: &'a mut Vec<Case>,
@@ -103,7 +104,7 @@ fn branch_pointers(image: &Image, branch: &Used, cases: &mut Vec<Case>) {
     }
 }
 
-/// The root, the freelist and the high-water mark of the meta pages.
+/// Changes the root, the freelist and the high-water mark in the meta pages.
 fn meta_pointers(image: &Image, branch: &Used, leaf: Used, cases: &mut Vec<Case>) {
     let mut add = adder(image, cases);
     let (root, pages) = (16, 40);
@@ -129,7 +130,7 @@ fn meta_pointers(image: &Image, branch: &Used, leaf: Used, cases: &mut Vec<Case>
     }
 }
 
-/// Writes a freelist of these ids to a free page.
+/// Writes a freelist with these ids to a free page.
 fn write_freelist(image: &mut Image, home: usize, ids: &[usize]) {
     let at = home * PAGE;
     image.0[at..at + PAGE].fill(0);
@@ -143,7 +144,8 @@ fn write_freelist(image: &mut Image, home: usize, ids: &[usize]) {
     image.set_meta(FREELIST, home);
 }
 
-/// Writes the list itself to a free page: the ids of all other free pages, and a wrong one.
+/// Writes the freelist itself to a free page; it contains the ids of all other free pages, and a
+/// wrong one.
 fn freelists(image: &Image, leaf: Used, cases: &mut Vec<Case>) {
     let mut add = adder(image, cases);
     let free = free_pages(image, &image.used());

@@ -1,14 +1,15 @@
-//! The contents to damage: those of a cluster of etcd 3.6.16 with users, leases, deletions and a
-//! compaction, as that etcd stored them. Password of `root`: `pw`; of `joe`: `pw2`.
+//! The contents to damage. They are those of a cluster of etcd 3.6.16 with users, leases, deletions
+//! and a compaction, as that version of etcd stored them. The password of `root` is `pw`, and the
+//! password of `joe` is `pw2`.
 
 use crate::contents::Contents;
 
-/// The lease of one of the keys.
+/// The lease that one of the keys has.
 const LEASE: i64 = 0x288e_a21f_ff1d_1622;
 const ROOT: &str = "$2a$10$C3J38Rhshuo6boGOvWmcSO0NUQONy1z8Ffxz5RSqTIGuiideCdB1C";
 const JOE: &str = "$2a$10$FD4McffBMXmZjWfVrwuH/O8VXcaIK.FaaPGueoVgehAMIQP0.zwvS";
 
-/// A key of the bucket `key`.
+/// Returns a key of the bucket `key`.
 pub(crate) fn revision(main: u64, sub: u64, deletion: bool) -> Vec<u8> {
     [
         &main.to_be_bytes()[..],
@@ -29,17 +30,17 @@ fn varint(mut number: u64) -> Vec<u8> {
     bytes
 }
 
-/// A field of a message: its number and bytes.
+/// Encodes a field of a message whose value is bytes.
 pub(crate) fn bytes(field: u8, value: &[u8]) -> Vec<u8> {
     [&[field << 3 | 2], &varint(value.len() as u64)[..], value].concat()
 }
 
-/// A field of a message: its number and a number.
+/// Encodes a field of a message whose value is a number.
 pub(crate) fn number(field: u8, value: u64) -> Vec<u8> {
     [&[field << 3], &varint(value)[..]].concat()
 }
 
-/// A key with its create and mod revisions and its version.
+/// Encodes a key's record, with the key's create and mod revisions and its version.
 pub(crate) fn record(key: &str, created: u64, modified: u64, version: u64, value: &str) -> Vec<u8> {
     let numbers = [number(2, created), number(3, modified), number(4, version)].concat();
     [
@@ -88,11 +89,11 @@ fn user(name: &str, password: &str, roles: &[&str]) -> Vec<u8> {
     .concat()
 }
 
-/// Twelve keys put two times and some a third time; compacted up to 15; one with a lease; three
-/// deleted in one transaction; five put in one.
+/// Adds twelve keys that were put twice, some of them a third time; compacted up to 15; one with a
+/// lease; three deleted in one transaction; five put in one transaction.
 fn keys(contents: &mut Contents) {
     let keys = contents.bucket("key");
-    // Of the first round only the newest version of each key at revision 15 is left.
+    // Of the first round, each key keeps only the version that was the newest at revision 15.
     for round in 0..30_u64 {
         let (key, main) = (round % 12, 2 + round);
         if main >= 4 {

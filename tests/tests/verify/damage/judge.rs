@@ -1,5 +1,5 @@
-//! What a real etcd does with a snapshot: it is restored, started, queried for everything it has,
-//! used, and started again.
+//! What a real etcd does with a snapshot: it is restored from the snapshot, started, queried for
+//! everything it has, used, and started again.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,25 +10,25 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tests::etcd::StandaloneEtcd;
 
-/// How it went.
+/// What an etcd does with a snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
-    /// Its own program does not restore it.
+    /// etcd's own program does not restore it.
     NotRestored(String),
-    /// It does not start, or does not start a second time.
+    /// etcd does not start, or does not start a second time.
     NotStarted(String),
-    /// It starts, and then an operation fails that succeeds with the undamaged snapshot.
+    /// etcd starts, but then an operation fails that succeeds with the undamaged snapshot.
     Fails(String),
-    /// It starts, but no user can log in with the password any more.
+    /// etcd starts, but no user can log in with their password any more.
     Locked,
-    /// It starts without authentication.
+    /// etcd starts without authentication.
     Open,
-    /// It keeps working, with these contents.
+    /// etcd keeps working, with these contents.
     Lives(Value),
 }
 
 impl Outcome {
-    /// Returns the outcome as one word, compared with the undamaged contents.
+    /// Returns the outcome as one word; contents are compared with the undamaged ones.
     pub(crate) fn word(&self, whole: &Self) -> &'static str {
         match self {
             Self::NotRestored(_) => "no-restore",
@@ -41,7 +41,7 @@ impl Outcome {
         }
     }
 
-    /// Returns why it does not keep working.
+    /// Returns the reason why etcd does not keep working.
     pub(crate) fn why(&self) -> &str {
         match self {
             Self::NotRestored(why) | Self::NotStarted(why) | Self::Fails(why) => why,
@@ -51,10 +51,10 @@ impl Outcome {
 }
 
 const ARGUMENTS: [&str; 2] = ["--unsafe-no-fsync", "--logger=zap"];
-/// For how long it may take to start.
+/// How long etcd may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs etcd of this version in an empty folder.
+/// Runs this version of etcd in an empty folder.
 pub(crate) fn judge(version: &str, snapshot: &Path, folder: &Path) -> Result<Outcome> {
     if let Err(error) = StandaloneEtcd::restore(version, folder, snapshot) {
         return Ok(Outcome::NotRestored(last(&error)));
@@ -97,7 +97,7 @@ pub(crate) fn judge(version: &str, snapshot: &Path, folder: &Path) -> Result<Out
     Ok(Outcome::Lives(state))
 }
 
-/// Returns the line with the reason: etcd's last lines are a stack trace.
+/// Returns the line that gives the reason: etcd's last lines are a stack trace.
 fn last(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let telling = |line: &&str| {
@@ -123,7 +123,7 @@ fn parsed(answer: &str) -> Result<Value> {
     let mut answers = vec![&mut value];
     while let Some(answer) = answers.pop() {
         if let Some(object) = answer.as_object_mut() {
-            // The header, which says who answered and when, is not part of the contents.
+            // The header, which tells who answered and when, is not part of the contents.
             object.remove("header");
             answers.extend(object.values_mut());
         }
@@ -131,8 +131,8 @@ fn parsed(answer: &str) -> Result<Value> {
     Ok(value)
 }
 
-/// Returns the raised alarms, and disarms them: with an alarm etcd refuses to write, or to do
-/// anything.
+/// Returns the raised alarms, and disarms them: while there is an alarm, etcd refuses to write or
+/// even to do anything.
 fn disarm(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     let alarms = parsed(&etcd.post_as(token, "/v3/maintenance/alarm", r#"{"action":"GET"}"#)?)?;
     for alarm in alarms["alarms"].as_array().into_iter().flatten() {
@@ -143,7 +143,7 @@ fn disarm(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     Ok(alarms)
 }
 
-/// Returns everything it has: keys at each revision, users, roles, leases.
+/// Returns everything that etcd has: the keys at each revision, users, roles and leases.
 fn state(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     let ask = |path: &str, body: &str| parsed(&etcd.post_as(token, path, body)?);
     let all = format!(r#""key":"{0}","range_end":"{0}""#, code("\0"));
@@ -152,7 +152,7 @@ fn state(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     let full: Value = serde_json::from_str(&answer)?;
     state.insert("revision".into(), full["header"]["revision"].clone());
     for revision in [15, 20, 33, 34] {
-        // A revision that is compacted or does not exist yet is also an answer.
+        // The answer for a revision that is compacted or does not exist yet also counts.
         let keys = ask(
             "/v3/kv/range",
             &format!(r#"{{{all},"revision":"{revision}"}}"#),
@@ -189,8 +189,8 @@ fn state(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     Ok(state.into())
 }
 
-/// Runs what a cluster goes through: puts, a compaction, deletions, users, leases, a
-/// defragmentation.
+/// Makes etcd do what happens in the life of a cluster: puts, a compaction, deletions, users,
+/// leases, a defragmentation.
 fn work(etcd: &StandaloneEtcd, token: &str) -> Result<()> {
     let tell = |path: &str, body: &str| etcd.post_as(token, path, body);
     let mut put = String::new();

@@ -1,13 +1,14 @@
-//! Damaged contents, compared with what real etcds do with them.
+//! Damaged contents: firstboot's verdicts, compared with what real etcds do with them.
 //!
-//! `verdicts.txt` lists what three etcds did with each damaged database: one of 3.5, 3.6 and 3.7;
-//! each restored it, started on it and was used. firstboot refuses every database that made one of
-//! them fail or start without authentication; where it refuses a database that they accept, the
-//! file says so. Each run asks the etcds again about a share of the cases.
+//! `verdicts.txt` lists what three etcds did with each damaged database: one etcd each of 3.5, 3.6
+//! and 3.7. Each of them restored the database, started on it and was used. firstboot refuses every
+//! database that made one of them fail or start without authentication; if it refuses a database
+//! that they accept, the file shows this. Each run repeats the experiment with the etcds for a
+//! share of the cases.
 //!
-//! `JUDGE= cargo test -p tests --test verify -- etcd_would_do` asks about all of them (an hour),
-//! `JUDGE=alarm,meta` about the cases with one of these words in their names, and writes the file
-//! with the answers as `target/verdicts.txt`.
+//! `JUDGE= cargo test -p tests --test verify -- etcd_would_do` repeats it for all cases (an hour),
+//! and `JUDGE=alarm,meta` for the cases with one of these words in their names; both write the file
+//! with the results as `target/verdicts.txt`.
 
 mod base;
 mod judge;
@@ -32,16 +33,16 @@ use base::base;
 use judge::{Outcome, judge};
 use mutations::{Case, cases};
 
-/// The newest release of each minor version that Go's module proxy had on 2026-11-28.
+/// For each minor version, the newest release that Go's module proxy had on 2026-11-28.
 const ETCDS: [&str; 3] = ["3.5.35", "3.6.16", "3.7.3"];
 const VERDICTS: &str = include_str!("verdicts.txt");
-/// One of this many cases is asked about again, each by one of the etcds.
+/// One in this many cases is tried again, each with one of the etcds.
 const SHARE: usize = 12;
-/// What etcd must not do with a snapshot that firstboot calls good.
+/// The outcomes that a snapshot must not have if firstboot calls it good.
 const WORSE: [&str; 4] = ["no-restore", "no-start", "fails", "open"];
 /// These cases also occur in intact clusters and are not damage: a cluster that has, or had, no
-/// authentication, and contents from which only an etcd of another minor version does not start,
-/// which `firstboot restore` asks about.
+/// authentication; and contents on which only an etcd of a different minor version does not start,
+/// a case about which `firstboot restore` asks.
 const WHOLE: [&str; 6] = [
     "auth: authEnabled: bit 0 of byte 0 of the value",
     "auth: authEnabled: gone",
@@ -63,12 +64,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A database that is not damaged.
+/// Returns a database that is not damaged.
 pub(crate) fn whole() -> Image {
     base().image()
 }
 
-/// What each etcd does, and firstboot's verdict.
+/// What each etcd did, and firstboot's verdict.
 type Row<'a> = ([&'a str; 3], &'a str);
 
 fn table() -> Result<BTreeMap<&'static str, Row<'static>>> {
@@ -136,7 +137,7 @@ fn recorded() -> Result<()> {
     Ok(())
 }
 
-/// Returns what an etcd does with a case.
+/// Returns what an etcd of this version does with a case.
 fn outcome(version: &str, case: &Case) -> Result<Outcome> {
     let folder = run::current()?.folder("judged")?;
     let path = folder.join("damaged.db");
@@ -184,8 +185,8 @@ fn asked() -> Result<()> {
     Ok(())
 }
 
-/// Asks all three about all cases with one of these words in their names; for the others their
-/// earlier verdicts stand.
+/// Tries all cases with one of these words in their names with all three etcds; for the other cases
+/// the earlier verdicts stand.
 fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
     let table = table()?;
     let folder = run::current()?.folder("damage")?;

@@ -1,5 +1,5 @@
-//! The mutations of the contents: of bits, of whole keys, of whole buckets; and [`super::semantic`],
-//! which only etcd finds odd.
+//! The mutations of the contents: they affect bits, whole keys or whole buckets; those in
+//! [`super::semantic`] look odd only to etcd.
 
 use super::base::base;
 use crate::contents::Contents;
@@ -8,7 +8,7 @@ use crate::random::Random;
 /// One damaged database.
 #[derive(Debug)]
 pub(crate) struct Case {
-    /// The mutation. Names are unique, and the same in every run.
+    /// The name of the mutation. It is unique, and the same in every run.
     pub(crate) name: String,
     pub(crate) contents: Contents,
 }
@@ -50,7 +50,7 @@ impl Cases {
         });
     }
 
-    /// Returns every bucket's keys; only `key` has many.
+    /// Returns the keys of all buckets, but only a selection from `key`, which has many.
     fn entries() -> Vec<(String, Vec<u8>, Vec<u8>)> {
         let mut all = Vec::new();
         for (name, bucket) in base().0 {
@@ -62,7 +62,7 @@ impl Cases {
         all
     }
 
-    /// Flips a bit of a key or a bit of a value.
+    /// Flips one bit of a key or of a value.
     fn bits(&mut self) {
         let mut random = Random(17);
         for (bucket, key, value) in Self::entries() {
@@ -146,7 +146,7 @@ impl Cases {
         }
     }
 
-    /// Removes or empties whole buckets, and adds some that etcd does not have.
+    /// Removes and empties whole buckets, and adds buckets that etcd does not have.
     fn buckets(&mut self) {
         for name in base().0.keys() {
             self.add(format!("bucket {}: gone", shown(name)), |contents| {

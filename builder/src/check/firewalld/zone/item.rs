@@ -1,4 +1,4 @@
-//! The items of a zone itself, outside of its rules.
+//! The items of the zone itself, outside its rules.
 
 use super::super::element::{Element, IGNORED};
 use super::super::value::{
@@ -6,7 +6,7 @@ use super::super::value::{
 };
 use crate::check::finding::Finding;
 
-/// A service, port or the like, in a form for comparison.
+/// A service, port or the like, in a form that can be compared.
 pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     let name = at.name();
     let (port, protocol) = (at.text("port"), at.text("protocol"));
@@ -66,7 +66,7 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     Some(item)
 }
 
-/// The warning of a port of etcd that the whole zone can reach.
+/// The warning about a port of etcd that the whole zone can reach.
 fn open_to_everyone(at: &Element<'_>) -> Finding {
     Finding::warning(
         "firewalld/open",
@@ -77,7 +77,7 @@ fn open_to_everyone(at: &Element<'_>) -> Finding {
     .fix("put it into a <rule> with the sources that may")
 }
 
-/// A source: whether it is an ipset, and which.
+/// A source: whether it is an ipset, and its address or the name of the ipset.
 pub(super) fn source(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<(bool, String)> {
     let (address, ipset) = (at.get("address"), at.get("ipset"));
     if address.is_some() == ipset.is_some() {

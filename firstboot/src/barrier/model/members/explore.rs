@@ -8,9 +8,9 @@ use super::{Budget, Guard, World};
 #[derive(Debug, Default)]
 pub(super) struct Explored {
     pub(super) states: usize,
-    /// The number of states in which a member was rebuilt.
+    /// The number of states in which a member had been rebuilt.
     pub(super) rebuilt: usize,
-    /// The first violation of a requirement.
+    /// The first violation of a requirement, if there was one.
     pub(super) violation: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn every(count: u8, left: Budget, guard: Guard) -> Explored {
     found
 }
 
-/// Explores many random orders of events. The same orders are drawn every time.
+/// Explores many random orders of events. Every run draws the same orders.
 pub(super) fn some(count: u8, walks: u32, left: Budget, guard: Guard) -> Explored {
     let mut found = Explored::default();
     // A xorshift generator (Marsaglia, 2003).

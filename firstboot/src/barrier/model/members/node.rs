@@ -1,4 +1,4 @@
-//! One node of the model: its disk, its journal, and its etcd. It uses the real rules.
+//! One node of the model: its disk, its journal, and its etcd. The node uses the real rules.
 
 use super::{Entries, Guard, Member};
 
@@ -20,13 +20,13 @@ pub(super) enum Disk {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub(super) on: bool,
-    /// The log in etcd's memory while it runs. The files of the log may have been deleted
+    /// The log in the memory of the running etcd. The files of the log may have been deleted
     /// meanwhile.
     pub(super) running: Option<Entries>,
     pub(super) disk: Disk,
     /// The data according to the journal: its directory and its member.
     pub(super) known: Option<(u8, Member)>,
-    /// The permission that firstboot writes for the guard in each boot.
+    /// The permission to start etcd, which firstboot writes for the guard in each boot.
     pub(super) permit: Option<(u8, Member)>,
     /// A copy that an operator made of the data.
     pub(super) copy: Option<(Member, Entries)>,
@@ -109,12 +109,12 @@ impl Node {
         self.inodes
     }
 
-    /// The member that etcd on this node is, if it runs.
+    /// Returns the member as which etcd on this node runs.
     pub(super) fn runs_as(&self) -> Option<(usize, u8)> {
         self.permit.map(|(_, (node, nth))| (usize::from(node), nth))
     }
 
-    /// Replaces the log with a leader's. If the files of the node's own log are gone, the new
+    /// Replaces the log with a leader's log. If the files of the node's own log are gone, the new
     /// entries are only in memory.
     pub(super) fn takes(&mut self, now: &Entries) {
         self.running = Some(now.clone());
@@ -125,7 +125,7 @@ impl Node {
         }
     }
 
-    /// The node after an attempt to start etcd.service, or none if etcd does not start.
+    /// Returns the node after an attempt to start etcd.service, or none if etcd does not start.
     pub(super) fn start(&self, guard: Guard) -> Option<Self> {
         self.permit?;
         if !guard(&expected(self.permit), &self.disk.seen()) {
@@ -135,7 +135,7 @@ impl Node {
         let (inode, member) = self.permit?;
         match &self.disk {
             Disk::Data { entries, .. } => started.running = Some(entries.clone()),
-            // etcd does this if its etcd.conf still names the cluster.
+            // etcd creates a new log if its etcd.conf still names the cluster.
             Disk::Nothing => {
                 started.running = Some(Vec::new());
                 started.disk = Disk::Data {
@@ -148,7 +148,7 @@ impl Node {
         Some(started)
     }
 
-    /// firstboot's reaction to the state of the data.
+    /// Models firstboot's reaction to the state of the data.
     pub(super) fn is_current(&self) -> DiskState {
         let start = Start {
             state: "new",

@@ -1,4 +1,4 @@
-//! The scenarios that the model checker of emptied members explores.
+//! The scenarios that the model checker for members with lost data explores.
 
 use super::explore::{Explored, every, some};
 use super::*;
@@ -45,12 +45,12 @@ fn data_lost_at_any_moment_of_five_members_loses_no_write() {
     safe("5 members at random, events", &some(5, 3000, left, GUARD));
 }
 
-/// A wrong rule, like a unit without a guard: etcd starts on any data.
+/// A wrong rule, which behaves like a unit without a guard: etcd starts on any data.
 fn anything(_: &Expected, _: &Seen) -> bool {
     true
 }
 
-/// A wrong rule: it checks the ids in the log, but not which directory the log is in.
+/// A wrong rule: it checks the ids in the log, but not which directory contains the log.
 fn by_the_ids(expected: &Expected, seen: &Seen) -> bool {
     let own = expected.known.map(|known| (known.member, known.cluster));
     seen.log
@@ -61,7 +61,7 @@ fn by_the_ids(expected: &Expected, seen: &Seen) -> bool {
 #[test]
 fn a_guard_that_lets_too_much_start_is_caught() {
     // The scenario of etcd-io/etcd#10817: a member is emptied and killed, and then forms a quorum
-    // with a member that was off.
+    // with a member that was switched off.
     let left = Budget {
         writes: 1,
         losses: 1,
