@@ -25,7 +25,7 @@ pub(crate) enum ReasonId {
     JournalDamaged,
     FirstbootBusy,
 
-    // Reasons about the network of the machine.
+    // Reasons that concern the machine's network.
     AddressMissing,
     AddressWrong,
     InterfaceMissing,

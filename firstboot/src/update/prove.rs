@@ -86,7 +86,7 @@ impl<'a> Watch<'a> {
         )))
     }
 
-    /// Whether a new process of etcd was started since the last check.
+    /// Whether a new etcd process has started since the last check.
     fn has_started_again(&mut self) -> Result<bool> {
         // systemd keeps this property after the process has exited.
         let name = "ExecMainPID";

@@ -119,7 +119,7 @@ pub(super) struct Look {
     pub(super) at: u64,
     /// The serial of the release; `None` if no release could be read.
     pub(super) serial: Option<u64>,
-    /// The serial of this node's image, taken from the last release that was the same image.
+    /// The serial of this node's image, taken from the last release that contained this same image.
     pub(super) own: Option<u64>,
     /// The reason why the node did not start to install a newer image.
     #[serde(default, skip_serializing_if = "Option::is_none")]

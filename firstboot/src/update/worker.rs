@@ -100,7 +100,7 @@ fn recover(state: &mut State) -> Result<()> {
     }
 }
 
-/// Waits for the turn, and then exchanges the files. Returns whether the order has ended.
+/// Waits for its turn, and then exchanges the files. Returns whether the order has ended.
 fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
     // An interrupted run of this unit may have stopped firstboot.service before it exchanged any
     // files.

@@ -153,7 +153,7 @@ impl Bed {
         self.reinstall(at)
     }
 
-    /// Gives a machine that is off a new disk on which plain etcd has been set up by hand, as a
+    /// Gives a powered-off machine a new disk on which plain etcd has been set up by hand, as a
     /// member of a new cluster.
     pub(crate) fn set_up_by_hand(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()?;
