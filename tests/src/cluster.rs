@@ -320,7 +320,7 @@ pub fn move_leadership(hosts: &[Host], leader: usize) -> Result<()> {
         seen.iter()
             .any(|member| member.leader && member.name == host.name())
     };
-    let now = hosts.iter().find(leads).context("nobody leads")?;
+    let now = hosts.iter().find(leads).context("no member leads")?;
     if now.name() == name {
         return Ok(());
     }

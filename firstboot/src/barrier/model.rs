@@ -42,7 +42,7 @@ pub(super) enum Begin<'a> {
     Empty,
     /// All nodes are members of one cluster, and the operator will order each to restore the
     /// snapshot with the given number.
-    Told(&'a [u8]),
+    Ordered(&'a [u8]),
 }
 
 /// Which peers one probe reaches.
@@ -109,18 +109,18 @@ impl Explorer {
         DiskId::of((node as u128) << 8 | u128::from(life))
     }
 
-    fn mode(told: u8) -> BootstrapMode {
-        if told == 0 {
+    fn mode(ordered: u8) -> BootstrapMode {
+        if ordered == 0 {
             BootstrapMode::New
         } else {
             BootstrapMode::Restore {
-                snapshot: Sha256::of(&[told]),
+                snapshot: Sha256::of(&[ordered]),
                 seen: Some(0),
             }
         }
     }
 
-    fn epoch(&mut self, disk_ids: &DiskIds, told: u8) -> u8 {
+    fn epoch(&mut self, disk_ids: &DiskIds, ordered: u8) -> u8 {
         let short = self
             .names
             .iter()
@@ -130,12 +130,12 @@ impl Explorer {
                     .map_or(ABSENT, |disk_id| low_byte(*disk_id))
             })
             .collect();
-        let number = self.epochs.number((short, told));
+        let number = self.epochs.number((short, ordered));
         if self.real.len() == number as usize {
             self.real.push(Epoch::new(
                 &self.cluster,
                 disk_ids.clone(),
-                Self::mode(told),
+                Self::mode(ordered),
             ));
         }
         u8::try_from(number).unwrap()
@@ -160,14 +160,14 @@ impl Explorer {
                 life,
                 ready,
                 without,
-                told,
+                ordered,
             } => Some(PeerState::Firstboot {
                 disk_id: Self::disk_id(of, life),
                 phase: ready.map_or(Phase::Empty, |epoch| Phase::Ready {
                     epoch: self.real[usize::from(epoch)].id,
                 }),
                 without: self.labels(without),
-                mode: Self::mode(told),
+                mode: Self::mode(ordered),
             }),
         };
         // A member that does not answer can only make a node wait. The model therefore treats every
@@ -194,7 +194,7 @@ impl Explorer {
                 .iter()
                 .map(|epoch| self.real[usize::from(*epoch)].clone())
                 .collect(),
-            mode: Self::mode(node.told),
+            mode: Self::mode(node.ordered),
         };
         let views = (0..self.names.len()).filter(|other| *other != at);
         let views = views
@@ -217,16 +217,16 @@ impl Explorer {
         let mut after = self.nodes.values[number as usize].clone();
         match self.step(at, number) {
             Action::Wait | Action::Alive => {}
-            Action::BeReady(disk_ids, _) => after.epochs.push(self.epoch(&disk_ids, after.told)),
+            Action::BeReady(disk_ids, _) => after.epochs.push(self.epoch(&disk_ids, after.ordered)),
             Action::Start(id) => {
                 let epoch = self.real.iter().position(|epoch| epoch.id == id).unwrap();
                 assert_eq!(
-                    self.epochs.values[epoch].1, after.told,
+                    self.epochs.values[epoch].1, after.ordered,
                     "another snapshot than in its order"
                 );
                 after.started = Some(u8::try_from(epoch).unwrap());
                 // The node archives its previous data.
-                (after.told, after.data) = (0, None);
+                (after.ordered, after.data) = (0, None);
                 after.epochs.clear();
                 after.seen.fill(ModelMessage::Nothing);
             }
@@ -246,12 +246,12 @@ impl Explorer {
             without: 0,
             epochs: Vec::new(),
             started: None,
-            told: 0,
+            ordered: 0,
             data: None,
             seen: vec![ModelMessage::Nothing; count],
         };
         let (mut ready, mut orders) = (BTreeSet::new(), vec![0; count]);
-        if let Begin::Told(snapshots) = begin {
+        if let Begin::Ordered(snapshots) = begin {
             let names = self.names.clone().into_iter().enumerate();
             let epoch = self.epoch(
                 &names

@@ -50,7 +50,7 @@ fn open(path: &Path) -> io::Result<Option<(Dir, Inode)>> {
     }
 }
 
-/// Creates the directory anew, because an existing empty one has an unknown origin.
+/// Recreates the directory, because an existing empty one has an unknown origin.
 fn make(path: &Path) -> io::Result<Inode> {
     let (volume, name) = (
         path.parent().unwrap_or(path),

@@ -44,4 +44,9 @@ impl Start {
             members: vec![(own.name.to_string(), own.peer_url())],
         }
     }
+
+    /// The peer URLs of all members.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|(_, url)| url.as_str())
+    }
 }

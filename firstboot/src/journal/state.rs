@@ -216,17 +216,9 @@ impl NodeState {
         );
         // The previous cluster may never have had a quorum, but its ids follow from the start
         // parameters anyway.
-        let urls = |start: &Start| {
-            start
-                .members
-                .iter()
-                .map(|(_, url)| url.clone())
-                .collect::<Vec<_>>()
-        };
         let begun_as = before.as_ref().filter(|start| start.state == "new");
-        let old_cluster = old_cluster.or_else(|| {
-            begun_as.map(|start| cluster_id(urls(start).iter().map(String::as_str), &start.token))
-        });
+        let old_cluster =
+            old_cluster.or_else(|| begun_as.map(|start| cluster_id(start.urls(), &start.token)));
         let old_revision = std::mem::replace(&mut self.revision, revision);
         // Archived data returns unchanged. Any other data has been newly built, so no etcd has used
         // it.
@@ -259,13 +251,6 @@ impl NodeState {
             .begun
             .as_ref()
             .filter(|start| start.state == "new" && !start.token.is_empty());
-        let urls = |start: &Start| {
-            start
-                .members
-                .iter()
-                .map(|(_, url)| url.clone())
-                .collect::<Vec<_>>()
-        };
         let own = |start: &Start| {
             let own = start
                 .members
@@ -273,8 +258,7 @@ impl NodeState {
                 .find(|(other, _)| other == name.as_str());
             own.map(|(_, url)| member_id(url, &start.token))
         };
-        let cluster =
-            |start: &Start| cluster_id(urls(start).iter().map(String::as_str), &start.token);
+        let cluster = |start: &Start| cluster_id(start.urls(), &start.token);
         let ids = Ids {
             member: self.member.or_else(|| begun.and_then(own)),
             cluster: self.cluster.or(self.joining).or_else(|| begun.map(cluster)),

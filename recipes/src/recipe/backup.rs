@@ -95,7 +95,10 @@ fn read_age(table: &Table<'_>) -> Vec<Recipient> {
         return Vec::new();
     };
     if let (Some(0), Some(place)) = (table.count("age"), table.place("age")) {
-        let finding = Diagnostic::error(place, "`age` names nobody who could read the snapshots");
+        let finding = Diagnostic::error(
+            place,
+            "`age` has no recipient, so no one could read the snapshots",
+        );
         table.report(
             finding.help("name a recipient, or leave the key out: then they are not encrypted"),
         );

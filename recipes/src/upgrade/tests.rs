@@ -154,7 +154,7 @@ fn a_step_from_one_image_to_the_next_is_judged_as_the_join_will_be() {
 }
 
 #[test]
-fn nobody_joins_during_a_downgrade() {
+fn no_member_joins_during_a_downgrade() {
     let down = ClusterVersions {
         downgrading: true,
         ..cluster(&["3.6.14", "3.6.14"], Some(5))

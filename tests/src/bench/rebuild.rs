@@ -188,7 +188,7 @@ fn wait_until_back(lost: &Host, is_back: &dyn Fn() -> Result<bool>, scripted: bo
         };
         ensure!(
             Instant::now() < end,
-            "etcd-3 is no voter after {CONVERGENCE_TIMEOUT:?} (script: {scripted}):\n{}",
+            "etcd-3 is not a voter after {CONVERGENCE_TIMEOUT:?} (script: {scripted}):\n{}",
             log()?
         );
         sleep(Duration::from_millis(10));

@@ -222,7 +222,7 @@ mod tests {
             .into();
         assert!(
             written.kept_in(&found).is_ok(),
-            "one more is no matter: its acknowledgement may have been lost"
+            "one more is accepted: its acknowledgement may have been lost"
         );
         found.insert("d".into(), "w".into());
         found.remove("e");

@@ -51,7 +51,7 @@ fn once() -> Result<()> {
     let maker = taken
         .first()
         .and_then(|name| name.split(' ').next())
-        .context("nobody")?
+        .context("the snapshot names no member")?
         .to_owned();
 
     let status = bed.hosts[0].run(&["firstboot", "status"])?.stdout;

@@ -64,7 +64,7 @@ fn apart() -> Result<()> {
 
     snapshots_warn(three)?;
 
-    // If two members differ, nobody knows which of them is right.
+    // If two members differ, no one can tell which of them is right.
     bed.hosts[1].cut_power()?;
     let one = &bed.hosts[0];
     one.wait_for(

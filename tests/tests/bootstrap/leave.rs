@@ -38,7 +38,7 @@ fn leave() -> Result<()> {
     let leads = status(&bed.hosts[0])?
         .iter()
         .position(|member| member.leader)
-        .context("nobody leads")?;
+        .context("no member leads")?;
     let [one, other] = [(leads + 1) % 3, (leads + 2) % 3];
     let name = bed.hosts[leads].name().to_owned();
 

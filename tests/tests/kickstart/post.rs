@@ -79,7 +79,7 @@ fn scripts() -> Result<()> {
     );
     let issue = host
         .read("/etc/issue")
-        .context("nobody is told at the console")?;
+        .context("the console has no message")?;
     ensure!(
         issue.contains("01-b_first.sh") && !host.path("/root/said").exists(),
         "{issue}"

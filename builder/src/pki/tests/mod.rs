@@ -270,7 +270,7 @@ fn a_build_killed_between_key_and_certificate_is_finished_by_the_next() {
 }
 
 #[test]
-fn what_is_lost_is_never_silently_made_anew() {
+fn a_lost_file_is_never_silently_issued_again() {
     let folder = Folder::new();
     folder.node(now(), 101).unwrap();
     fs::remove_file(folder.file("signing.key")).unwrap();

@@ -27,7 +27,7 @@ fn a_certificate_is_renewed_in_time_and_the_old_one_kept() {
 }
 
 #[test]
-fn another_address_is_a_reason_to_issue_anew() {
+fn a_changed_address_issues_a_new_certificate() {
     let folder = Folder::new();
     let (first, _) = folder.node(now(), 101).unwrap();
     let (second, events) = folder.node(now(), 102).unwrap();

@@ -80,7 +80,7 @@ fn a_good_release_is_unpacked_once_and_verified_after() {
 }
 
 #[test]
-fn a_damaged_unpacked_program_is_unpacked_anew() {
+fn a_damaged_unpacked_program_is_unpacked_again() {
     let (bench, bytes) = (Bench::new(), Tarball::good().gzip());
     let first = bench.open(&bytes).unwrap();
     let path = &first.iter().next().unwrap().path;

@@ -111,7 +111,7 @@ fn offline_with_an_empty_cache_says_what_to_do_and_leaves_nothing() {
 }
 
 #[test]
-fn a_damaged_cache_entry_is_removed_and_fetched_anew() {
+fn a_damaged_cache_entry_is_removed_and_fetched_again() {
     let (bench, bytes) = (Bench::new(), noise(1000));
     let server = Server::with(&bytes, &[Act::Serve]);
     let tarball = bench.obtain(&bytes, &[&server]).unwrap().tarball;

@@ -20,7 +20,7 @@ fn at(page: u64) -> usize {
     usize::try_from(page).unwrap() * PAGE
 }
 
-/// Writes both meta pages anew with these fields.
+/// Rewrites both meta pages with these fields.
 fn metas(bytes: &mut [u8], root: u64, freelist: u64, pages: u64) {
     for (id, txid) in [(0, 7), (1, 6)] {
         let page = meta(id, root, freelist, pages, txid);

@@ -134,15 +134,15 @@ impl Explorer {
                     old.started.is_none() || old.started == new.started || new.life > old.life;
                 // A restore archives the data that it replaces. Until then the data must remain,
                 // whether the restore succeeds or not.
-                let lost = old.data.is_some() && new.data != old.data && new.told == 0 && {
+                let lost = old.data.is_some() && new.data != old.data && new.ordered == 0 && {
                     let (back, forth) = (
                         new.started == old.data.map(|(epoch, _)| epoch),
                         new.started.is_some(),
                     );
-                    let told = new
+                    let ordered = new
                         .started
                         .map(|epoch| self.epochs.values[usize::from(epoch)].1);
-                    !(back || forth && told == Some(old.told)) && new.newest == old.newest
+                    !(back || forth && ordered == Some(old.ordered)) && new.newest == old.newest
                 };
                 (!kept || lost).then(|| format!("n{at} overwrote its data"))
             })
@@ -156,7 +156,7 @@ impl Explorer {
             .collect();
         let ready = &self.ready.values[world.ever_ready as usize];
         let lives_of = |epoch: u8| &self.epochs.values[usize::from(epoch)].0;
-        let told = |epoch: u8| self.epochs.values[usize::from(epoch)].1;
+        let ordered = |epoch: u8| self.epochs.values[usize::from(epoch)].1;
         for (at, epoch) in &started {
             let disk_ids = lives_of(*epoch);
             let mut members = disk_ids
@@ -178,7 +178,7 @@ impl Explorer {
                 let theirs = lives_of(*second);
                 // A node that abandoned a restore when all were ready runs alongside nodes that did
                 // not abandon it; the next check covers that.
-                let both = told(*epoch) == 0 && told(*second) == 0;
+                let both = ordered(*epoch) == 0 && ordered(*second) == 0;
                 if epoch != second && both && disk_ids.iter().zip(theirs).all(same_members) {
                     return Some(format!(
                         "n{at} runs in {disk_ids:?}, n{other} in {theirs:?}"

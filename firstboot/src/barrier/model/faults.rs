@@ -28,7 +28,7 @@ impl Explorer {
                     *node = Node {
                         without: 0,
                         started: None,
-                        told: 0,
+                        ordered: 0,
                         data: None,
                         ..node.clone()
                     };
@@ -37,7 +37,7 @@ impl Explorer {
                 after.wipes -= 1;
                 next.push(after);
             }
-            if world.tells > 0 && self.node(world, at).told == 0 && world.orders[at] == 0 {
+            if world.tells > 0 && self.node(world, at).ordered == 0 && world.orders[at] == 0 {
                 let mut after = self.with(world, at, |node| node.tell(1));
                 after.tells -= 1;
                 next.push(after);
@@ -46,7 +46,7 @@ impl Explorer {
             if node.started.is_some() {
                 continue;
             }
-            if world.give_ups > 0 && node.told != 0 {
+            if world.give_ups > 0 && node.ordered != 0 {
                 let mut after = self.with(world, at, Node::give_up);
                 after.give_ups -= 1;
                 next.push(after);

@@ -132,7 +132,7 @@ impl World {
             Ok(entries)
         } else {
             Err(format!(
-                "n{leader} leads, and has not the writes {lost:?}: {self:?}"
+                "n{leader} leads without the acknowledged writes {lost:?}: {self:?}"
             ))
         }
     }

@@ -8,7 +8,7 @@ pub(super) enum ModelMessage {
         life: u8,
         ready: Option<u8>,
         without: u8,
-        told: u8,
+        ordered: u8,
     },
     Etcd(u8),
 }
@@ -23,7 +23,7 @@ pub(super) struct Node {
     pub(super) epochs: Vec<u8>,
     pub(super) started: Option<u8>,
     /// The number of the snapshot that the node was ordered to restore, or 0 without an order.
-    pub(super) told: u8,
+    pub(super) ordered: u8,
     /// While the node has an order: the epoch of the data on its disk, and the life of the node in
     /// which that epoch began.
     pub(super) data: Option<(u8, u8)>,
@@ -38,7 +38,7 @@ impl Node {
                 life: self.life,
                 ready: self.epochs.last().copied(),
                 without: self.without,
-                told: self.told,
+                ordered: self.ordered,
             },
         }
     }
@@ -54,14 +54,14 @@ impl Node {
     /// Models the operator's order to restore.
     pub(super) fn tell(&mut self, snapshot: u8) {
         self.data = self.started.take().map(|epoch| (epoch, self.life));
-        self.told = snapshot;
+        self.ordered = snapshot;
         self.init_disk_id();
     }
 
     /// Abandons the order. The node continues as before.
     pub(super) fn give_up(&mut self) {
         self.init_disk_id();
-        self.told = 0;
+        self.ordered = 0;
         if let Some((epoch, life)) = self.data.take() {
             (self.started, self.life) = (Some(epoch), life);
         }

@@ -144,13 +144,13 @@ fn all_that_are_told_one_snapshot_become_one_cluster_of_it() {
     for orders in [&[1][..], &[1, 1], &[1, 1, 1]] {
         let count = orders.len();
         let explored = safe(
-            &format!("{count} told"),
-            every(count, Begin::Told(orders), Look::AtOne, NONE, RULE),
+            &format!("{count} ordered"),
+            every(count, Begin::Ordered(orders), Look::AtOne, NONE, RULE),
         );
         assert_eq!(
             (explored.ends, explored.whole, explored.restored),
             (1, 1, 1),
-            "{count} told"
+            "{count} ordered"
         );
     }
 }
@@ -159,8 +159,8 @@ fn all_that_are_told_one_snapshot_become_one_cluster_of_it() {
 fn nobody_restores_where_one_is_told_another_snapshot_or_nothing() {
     for orders in [[1, 1, 2], [1, 2, 3], [1, 1, 0], [1, 0, 0]] {
         let explored = safe(
-            &format!("{orders:?} told"),
-            every(3, Begin::Told(&orders), Look::AtOne, NONE, RULE),
+            &format!("{orders:?} ordered"),
+            every(3, Begin::Ordered(&orders), Look::AtOne, NONE, RULE),
         );
         assert!(
             explored.ends > 0 && explored.restored == 0,
@@ -171,20 +171,20 @@ fn nobody_restores_where_one_is_told_another_snapshot_or_nothing() {
 
 #[test]
 fn a_restore_called_off_told_again_or_cut_short_mixes_nothing_and_loses_nothing() {
-    let told = Begin::Told(&[1, 1, 1]);
+    let ordered = Begin::Ordered(&[1, 1, 1]);
     let explored = safe(
-        "3 told, two crashes",
-        every(3, told, Look::AtAll, Faults { crashes: 2, ..NONE }, RULE),
+        "3 ordered, two crashes",
+        every(3, ordered, Look::AtAll, Faults { crashes: 2, ..NONE }, RULE),
     );
     assert_eq!(
         (explored.whole, explored.restored),
         (explored.ends, explored.ends)
     );
     safe(
-        "3 told, one gives up, a crash",
+        "3 ordered, one gives up, a crash",
         every(
             3,
-            told,
+            ordered,
             Look::AtOne,
             Faults {
                 give_ups: 1,
@@ -200,8 +200,8 @@ fn a_restore_called_off_told_again_or_cut_short_mixes_nothing_and_loses_nothing(
         ..NONE
     };
     safe(
-        "3 told, one gives up, one told again",
-        every(3, told, Look::AtAll, faults, RULE),
+        "3 ordered, one gives up, one ordered again",
+        every(3, ordered, Look::AtAll, faults, RULE),
     );
     let faults = Faults {
         wipes: 1,
@@ -209,10 +209,10 @@ fn a_restore_called_off_told_again_or_cut_short_mixes_nothing_and_loses_nothing(
         ..NONE
     };
     safe(
-        "3 told, one wiped, one told again",
-        every(3, told, Look::AtAll, faults, RULE),
+        "3 ordered, one wiped, one ordered again",
+        every(3, ordered, Look::AtAll, faults, RULE),
     );
-    let told = Begin::Told(&[1, 1, 2, 1, 1]);
+    let ordered = Begin::Ordered(&[1, 1, 2, 1, 1]);
     let faults = Faults {
         wipes: 1,
         crashes: 2,
@@ -220,7 +220,7 @@ fn a_restore_called_off_told_again_or_cut_short_mixes_nothing_and_loses_nothing(
         tells: 3,
         ..NONE
     };
-    safe("5 told at random", some(5, told, 300, faults, RULE));
+    safe("5 ordered at random", some(5, ordered, 300, faults, RULE));
 }
 
 /// A wrong rule: a node with an order to restore replaces its data without waiting for the others.
@@ -236,7 +236,7 @@ fn restores_alone(memory: &LocalState, views: &PeerObservations) -> Action {
 fn a_wrong_rule_of_restore_is_caught() {
     let alone = every(
         3,
-        Begin::Told(&[1, 1, 1]),
+        Begin::Ordered(&[1, 1, 1]),
         Look::AtOne,
         NONE,
         restores_alone,

@@ -86,7 +86,7 @@ fn snapshots_may_be_compressed_and_encrypted_for_somebody() {
     );
     refused(
         &with("age = []"),
-        "names nobody who could read the snapshots",
+        "has no recipient, so no one could read the snapshots",
     );
     refused(
         &with(&format!("age = [\"{ONE}\", \"{ONE}\"]")),
