@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
@@ -126,6 +127,13 @@ impl KillOnDrop {
         self.child.id()
     }
 
+    /// Returns the CPU time of the process and of its descendants that have ended and were waited
+    /// for; zero if the process has ended.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
+        stat.ok().as_deref().and_then(cpu_time).unwrap_or_default()
+    }
+
     /// Returns how it ended, if it has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child
@@ -144,6 +152,17 @@ impl Drop for KillOnDrop {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Returns the sum of utime, stime, cutime and cstime in the text of /proc/PID/stat.
+fn cpu_time(stat: &str) -> Option<Duration> {
+    /// The unit of these fields, USER_HZ, is a hundredth of a second on every x86 kernel.
+    const TICK: Duration = Duration::from_millis(10);
+    // The program's name, in parentheses, may contain spaces; utime is the 14th field.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let ticks = fields.split(' ').skip(11).take(4);
+    let ticks: Option<u32> = ticks.map(|field| field.parse::<u32>().ok()).sum();
+    Some(TICK * ticks?)
 }
 
 /// Returns the children of a process that its main thread started.
@@ -179,4 +198,17 @@ fn on_the_starter(command: Command) -> Result<Child> {
         .recv()
         .context("the thread that starts processes has ended")?
         .with_context(|| format!("cannot start `{line}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_time_of_a_process_includes_that_of_its_children() {
+        let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 9 0 0 0 3 2 100 50 20 0 1 0 77 0 0";
+        assert_eq!(cpu_time(stat), Some(Duration::from_millis(1550)));
+        assert_eq!(cpu_time("42 (sh) S 1"), Some(Duration::ZERO));
+        assert_eq!(cpu_time(""), None);
+    }
 }

@@ -77,6 +77,8 @@ pub(super) struct Ended {
     pub(super) times: Vec<(String, Duration)>,
     /// The time that the whole job took.
     pub(super) took: Duration,
+    /// The CPU time that it and its hosts used.
+    pub(super) cpu: Duration,
 }
 
 /// Returns the jobs of these programs; the last one runs first.
@@ -147,7 +149,9 @@ impl Job {
         let log = File::create(&self.log)
             .with_context(|| format!("cannot make {}", self.log.display()))?;
         let mut process = KillOnDrop::spawn(&self.command(), &log)?;
+        let mut cpu = Duration::ZERO;
         let status = loop {
+            cpu = cpu.max(process.cpu_time());
             if let Some(status) = process.ended()? {
                 break Some(status);
             }
@@ -175,6 +179,7 @@ impl Job {
             output,
             times,
             took: started.elapsed(),
+            cpu,
         })
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Report {
     /// The reasons why tests were skipped.
     reasons: Vec<String>,
     times: Vec<(String, Duration)>,
+    /// The CPU time of all jobs.
+    cpu: Duration,
 }
 
 impl Report {
@@ -32,6 +34,7 @@ impl Report {
         if !ended.is_good && failed == 0 {
             failed = 1;
         }
+        self.cpu += ended.cpu;
         self.passed += passed;
         self.failed += failed;
         self.skipped += skipped;
@@ -51,9 +54,9 @@ impl Report {
             self.times.push((full, *time));
         }
         let word = if ended.is_good { "ok" } else { "FAILED" };
-        let took = ended.took.as_secs_f64();
+        let [took, cpu] = [ended.took, ended.cpu].map(|time| time.as_secs_f64());
         println!(
-            "{took:7.1} s  {word}  {} ({passed} passed, {failed} failed, {skipped} skipped)",
+            "{took:7.1} s  {cpu:6.1} s CPU  {word}  {} ({passed} passed, {failed} failed, {skipped} skipped)",
             ended.name
         );
         if !ended.is_good {
@@ -90,7 +93,11 @@ impl Report {
         for (bad, reason) in &self.bad {
             let _ = writeln!(text, "FAILED  {bad}\n{reason}");
         }
-        let _ = writeln!(text, "the tests took {:.0} s", took.as_secs_f64());
+        let [took, cpu] = [took, self.cpu].map(|time| time.as_secs_f64());
+        let _ = writeln!(
+            text,
+            "the tests took {took:.0} s, and {cpu:.0} s of CPU time"
+        );
         text + &format!(
             "{} passed, {} failed, {} skipped",
             self.passed, self.failed, self.skipped
@@ -152,6 +159,7 @@ mod tests {
             output: output.into(),
             times: vec![(name.into(), took)],
             took,
+            cpu: took / 2,
         }
     }
 
