@@ -200,7 +200,7 @@ impl ImageBase {
                 .map(|line| format!("+`{line}`"));
             let mut lines: Vec<String> = gone.chain(come).collect();
             if lines.is_empty() {
-                lines.push("its lines have another order".to_owned());
+                lines.push("the same lines in a different order".to_owned());
             }
             Some(format!("{part}: {}", lines.join(" ")))
         };
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(
             old.differences(&new),
             [
-                "kernel: its lines have another order",
+                "kernel: the same lines in a different order",
                 "packages: -`tar` +`vim`",
                 "disk: +`sda`"
             ]

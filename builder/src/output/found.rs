@@ -43,10 +43,10 @@ impl Replaceable {
             .map_or_else(|| "has none yet".to_owned(), |own| format!("has {own}"));
         Err((
             format!(
-                "it is an output of another PKI folder{recipe}: its nodes trust the signing key {trust}, and the PKI folder \
+                "it was built with another PKI folder{recipe}: its nodes trust the signing key {trust}, but the PKI folder \
                  of this build {own}"
             ),
-            "name another --out; or give the output there up, with its node documents, by --replace",
+            "name another --out; or use --replace to discard that output with its node documents",
         ))
     }
 }

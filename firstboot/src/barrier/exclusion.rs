@@ -49,7 +49,7 @@ fn text(
     let left = &all - names;
     if left.len() <= all.len() / 2 {
         return Some(format!(
-            "{} of {} members are not a majority, so two clusters could be bootstrapped. Exclude fewer members",
+            "{} of {} members would remain, which is not a majority: two clusters could be bootstrapped. Exclude fewer members",
             left.len(),
             all.len()
         ));
@@ -116,7 +116,7 @@ mod tests {
         assert!(
             said(&["etcd-2", "etcd-3"], 3, &state)
                 .unwrap()
-                .contains("1 of 3 members are not a majority")
+                .contains("1 of 3 members would remain, which is not a majority")
         );
         assert!(
             said(&["etcd-2"], 2, &state)

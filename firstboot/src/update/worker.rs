@@ -75,7 +75,7 @@ fn recover(state: &mut State) -> Result<()> {
         Phase::Waiting | Phase::Recovering => Ok(()),
         Phase::Exchanging => {
             state.why = Some(
-                "the exchange of files was interrupted, as by a power cut; run `firstboot update` again".to_owned(),
+                "the node stopped while it exchanged files, for example because of a power cut; run `firstboot update` again".to_owned(),
             );
             put_back(state)
         }

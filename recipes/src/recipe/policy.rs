@@ -226,7 +226,7 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
                 let finding = Diagnostic::error(at.span.clone(), "`ca-cert` without `ca-key`");
                 table.report(
                     finding
-                        .help("to use ready certificates put them into the --pki folder instead"),
+                        .help("to use existing certificates, put them into the --pki folder and remove `ca-cert`"),
                 );
             }
             (None, Some(at)) => table.report(Diagnostic::error(

@@ -318,7 +318,7 @@ fn two_clusters() -> Result<()> {
         Ok(command)
     };
     let words = [
-        "it is an output of another PKI folder, from recipe.toml",
+        "it was built with another PKI folder, from recipe.toml",
         "has none yet",
         "--replace",
     ];

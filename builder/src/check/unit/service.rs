@@ -150,7 +150,7 @@ fn mislabelled(start: TextSpan<'_>) -> Finding {
     Finding::warning(
         "unit/labelled-program",
         start,
-        "the program is where files have a label of their own",
+        "the program is in a directory whose files SELinux does not let a service run",
     )
     .effect(
         "enforcing SELinux refuses to start it from tmp_t, admin_home_t or user_home_t (203/EXEC)",
