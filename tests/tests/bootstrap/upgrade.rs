@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use tests::client::{self, Client, Writers};
 use tests::cluster::{boot_all, status, wait_healthy};
 use tests::etcd;
-use tests::harness::trial;
+use tests::harness::{long, trial};
 use tests::host::Host;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, listed, wait_said};
@@ -34,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             &versions(&[OLD, NEW]),
             upgrade,
         ),
-        trial(
+        long(
             "each_step_waits_for_the_patch_that_it_needs",
             &versions(&[FIRST, OLD, NEW, LAST]),
             steps,

@@ -23,7 +23,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::etcd;
-use tests::harness::trial;
+use tests::harness::{is_all, trial};
 use tests::{cache, run};
 
 use crate::contents::Contents;
@@ -36,8 +36,9 @@ use mutations::{Case, cases};
 /// For each minor version, the newest release that Go's module proxy had on 2026-11-28.
 const ETCDS: [&str; 3] = ["3.5.35", "3.6.16", "3.7.3"];
 const VERDICTS: &str = include_str!("verdicts.txt");
-/// One in this many cases is tried again, each with one of the etcds.
-const SHARE: usize = 12;
+/// One in this many cases is tried again, each with one of the etcds: by `make test`, and by
+/// `make test-all`.
+const SHARE: [usize; 2] = [48, 12];
 /// The outcomes that a snapshot must not have if firstboot calls it good.
 const WORSE: [&str; 4] = ["no-restore", "no-start", "fails", "open"];
 /// These cases also occur in intact clusters and are not damage: a cluster that has, or had, no
@@ -166,7 +167,11 @@ fn asked() -> Result<()> {
         return all(&whole, &words);
     }
     let table = table()?;
-    for (nth, case) in cases().iter().step_by(SHARE).enumerate() {
+    for (nth, case) in cases()
+        .iter()
+        .step_by(SHARE[usize::from(is_all())])
+        .enumerate()
+    {
         let which = nth % ETCDS.len();
         let found = outcome(ETCDS[which], case)?;
         let (etcds, _) = table
