@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::data::{Expected, Seen, Verdict, judge};
+use crate::data::{DataDirState, Expected, Verdict, judge};
 use crate::exit::refused;
 use crate::journal::{Event, Journal, NodeState};
 use crate::metadata::SourceLog;
@@ -14,7 +14,7 @@ use crate::node::identify;
 use crate::operator::{self, UNIT};
 use crate::output::say;
 use crate::reason::ReasonId;
-use crate::{files, paths, release};
+use crate::{files, paths, start_permit};
 
 /// Checks that the data belongs to this member, and writes the order to the journal.
 /// firstboot.service then starts etcd with the data.
@@ -27,15 +27,15 @@ pub(crate) fn accept() -> Result<()> {
                 "etcd has never started on this disk, so no data on it belongs to this member";
             return Err(refused(ReasonId::DataNotAcceptable.because(why)));
         }
-        release::halt()?;
+        start_permit::revoke_and_stop_etcd()?;
         let known = state.expected(&identity.node.name);
-        let ids = known.known.map_or(known.ids, |known| known.ids());
+        let ids = known.identity.map_or(known.ids, |known| known.ids());
         match judge(
             &Expected {
                 ids,
                 ..Expected::default()
             },
-            &Seen::at(Path::new(paths::DATA))?,
+            &DataDirState::at(Path::new(paths::DATA))?,
             None,
         ) {
             Verdict::Begun(_) => {}

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-use crate::data::Known;
+use crate::data::DataIdentity;
 use crate::exit::Exit;
 use crate::journal::{DataSwap, Entry, Event, Line, lines};
 use crate::output::{show, show_json};
@@ -140,7 +140,7 @@ fn passed(before: u64, now: u64) -> String {
 #[expect(clippy::too_many_lines)]
 fn sentence(event: &Event) -> String {
     match event {
-        Event::Accepted { name, machine } => {
+        Event::IdentityAdopted { name, machine } => {
             format!("firstboot accepted this machine ({machine}) as {name}.")
         }
         Event::Without { names } => {
@@ -149,10 +149,10 @@ fn sentence(event: &Event) -> String {
                 list(names.iter())
             )
         }
-        Event::Life { disk_id } => {
+        Event::DiskIdDrawn { disk_id } => {
             format!("The disk was empty; firstboot gave it the id {disk_id}.")
         }
-        Event::Ready { disk_ids, mode } => {
+        Event::ProposalAccepted { disk_ids, mode } => {
             let seen = if mode.is_new() {
                 "are empty"
             } else {
@@ -166,17 +166,21 @@ fn sentence(event: &Event) -> String {
         Event::RestoreOrdered(order) => {
             format!("The operator ordered this node to {}.", order.mode)
         }
-        Event::Exchange(exchange) => {
-            let DataSwap { cluster, aside, .. } = exchange.as_ref();
-            let old = aside.as_ref().map_or_else(
+        Event::SwapBegun(data_swap) => {
+            let DataSwap {
+                cluster,
+                archive_to,
+                ..
+            } = data_swap.as_ref();
+            let old = archive_to.as_ref().map_or_else(
                 || "there is no previous data".to_owned(),
-                |aside| format!("the previous data moves to {}", aside.display()),
+                |archive_to| format!("the previous data moves to {}", archive_to.display()),
             );
             format!(
                 "All members were ready: replacing etcd's data with that of the cluster {cluster:x}; {old}."
             )
         }
-        Event::Exchanged => "The data was replaced.".to_owned(),
+        Event::SwapDone => "The data was replaced.".to_owned(),
         Event::GivenUp => "The restore was abandoned; etcd keeps its previous data.".to_owned(),
         Event::Bootstrap { token, members } => {
             format!(
@@ -203,7 +207,7 @@ fn sentence(event: &Event) -> String {
             "firstboot created an empty data directory for etcd's first start.".to_owned()
         }
         Event::DataBegun(known) => {
-            let Known {
+            let DataIdentity {
                 member, cluster, ..
             } = known;
             format!(
@@ -246,7 +250,7 @@ fn sentence(event: &Event) -> String {
             )
         }
         Event::Uses { etcd } => format!("Allowing etcd {etcd} to use the data."),
-        Event::Aside { path } => format!("Moving the data directory to {}.", path.display()),
+        Event::DataArchived { path } => format!("Moving the data directory to {}.", path.display()),
         Event::Healthy { cluster, member } => {
             format!("etcd is healthy: the member {member:x} of the cluster {cluster:x}.")
         }

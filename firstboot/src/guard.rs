@@ -11,14 +11,14 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::data::{Progress, Seen, Verdict, flush_log, judge};
+use crate::data::{DataDirState, Progress, Verdict, flush_wal, judge};
 use crate::exit::refused;
 use crate::files::{Dir, ETCD, ROOT};
 use crate::journal::{DiskIdFile, disk_id_file};
 use crate::lock::Lock;
 use crate::operator::UNIT;
 use crate::reason::ReasonId;
-use crate::{paths, release, systemd};
+use crate::{paths, start_permit, systemd};
 
 /// The command line of `firstboot guard`.
 #[derive(Debug, clap::Args)]
@@ -58,23 +58,23 @@ fn check() -> Result<()> {
         ))));
     }
     let expected =
-        release::permit()?.context("firstboot has not allowed etcd to start in this boot")?;
-    let life = expected
-        .life
+        start_permit::read()?.context("firstboot has not allowed etcd to start in this boot")?;
+    let disk_id = expected
+        .disk_id
         .context("firstboot allowed etcd to start without a disk id")?;
-    if disk_id_file(Some(life))? != DiskIdFile::Matches {
+    if disk_id_file(Some(disk_id))? != DiskIdFile::Matches {
         return Err(refused(ReasonId::DataOtherVolume.because(format!(
             "{} is not on the volume on which firstboot allowed etcd to start",
             paths::DATA
         ))));
     }
-    let seen = Seen::at(path)?;
+    let seen = DataDirState::at(path)?;
     let why = match judge(&expected, &seen, Progress::read(&expected)?.as_ref()) {
         Verdict::Intact => {
-            let log = seen.log.map_err(anyhow::Error::msg)?;
+            let log = seen.wal.map_err(anyhow::Error::msg)?;
             give_to_etcd()?;
-            flush_log(path)?;
-            return Progress::starting(life, log).write();
+            flush_wal(path)?;
+            return Progress::starting(disk_id, log).write();
         }
         Verdict::Fresh if expected.made.is_some() => return give_to_etcd(),
         Verdict::Lost(why) => why.reason(),
@@ -120,21 +120,21 @@ fn give_to_etcd() -> Result<()> {
 /// Records the end of the log. If the data is not the data on which etcd ran, the previous record
 /// is kept, and the next start is judged by it.
 fn stopped() -> Result<()> {
-    let Some(expected) = release::permit()? else {
+    let Some(expected) = start_permit::read()? else {
         return Ok(());
     };
     let Some(progress) = Progress::read(&expected)? else {
         return Ok(());
     };
     let path = Path::new(paths::DATA);
-    let seen = Seen::at(path)?;
+    let seen = DataDirState::at(path)?;
     if judge(&expected, &seen, Some(&progress)) != Verdict::Intact {
         return Ok(());
     }
-    let log = seen.log.map_err(anyhow::Error::msg)?;
+    let log = seen.wal.map_err(anyhow::Error::msg)?;
     let Some(progress) = progress.stopped(log) else {
         return Ok(());
     };
-    flush_log(path)?;
+    flush_wal(path)?;
     progress.write()
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::backoff::pause;
-use crate::data::{self, Contents, Progress, Seen, Verdict, contents, judge};
+use crate::data::{self, Contents, DataDirState, Progress, Verdict, contents, judge};
 use crate::diagnosis::Watch;
 use crate::etcd::{Credentials, probe_local};
 use crate::exit::{not_ready, refused};
@@ -15,7 +15,7 @@ use crate::journal::{Event, Journal, NodeState};
 use crate::output::say;
 use crate::reason::ReasonId;
 use crate::steps::etcd_conf::configure;
-use crate::{duplicate, paths, rebuild, release};
+use crate::{duplicate, paths, rebuild, start_permit};
 
 /// While etcd is not healthy, the pause between two queries that ask the other members whether they
 /// still list this node.
@@ -24,7 +24,7 @@ const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(3);
 const WAITING: &str = "etcd is started; waiting until it has a quorum";
 /// The pause between two checks whether etcd has created its first log: etcd may vote soon after
 /// that.
-const LOG_INTERVAL: Duration = Duration::from_millis(5);
+const WAL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Waits until etcd on this node is a healthy member, promotes a learner to a voter, and records in
 /// the journal that the member is healthy.
@@ -33,7 +33,7 @@ const LOG_INTERVAL: Duration = Duration::from_millis(5);
 /// Refused if the others report that this node's member was removed; not ready after `patience`.
 pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
-    until_begun(identity, journal, patience)?;
+    wait_for_wal(identity, journal, patience)?;
     let patience = patience.saturating_sub(begun.elapsed());
     let credentials = Credentials::installed()?;
     let learner = rebuild::learner(journal)?;
@@ -68,19 +68,19 @@ pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duratio
 
 /// Waits until etcd has created its log, and records in the journal which data belongs to the
 /// member. A learner is promoted only after that, so the data of every voter is known.
-fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
+fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     let mut watch = Watch::new();
     while NodeState::of(journal).data.is_none() {
         let past = NodeState::of(journal);
-        if contents(Path::new(paths::DATA))? == Contents::Log {
-            let seen = Seen::at(Path::new(paths::DATA))?;
+        if contents(Path::new(paths::DATA))? == Contents::HasWal {
+            let seen = DataDirState::at(Path::new(paths::DATA))?;
             match judge(&past.expected(&identity.node.name), &seen, None) {
                 Verdict::Begun(known) => {
                     // The event is not in the journal yet, so a run that is interrupted here
                     // repeats this step.
-                    if let (Some(life), Ok(log)) = (past.disk_id, seen.log) {
-                        Progress::starting(life, log).write()?;
+                    if let (Some(disk_id), Ok(log)) = (past.disk_id, seen.wal) {
+                        Progress::starting(disk_id, log).write()?;
                     }
                     journal.add(Event::DataBegun(known))?;
                 }
@@ -103,10 +103,10 @@ fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -
             identity,
             "etcd is started; waiting until it has created its log",
         );
-        std::thread::sleep(LOG_INTERVAL);
+        std::thread::sleep(WAL_INTERVAL);
     }
     let past = NodeState::of(journal);
-    release::renew(&past.expected(&identity.node.name))?;
+    start_permit::replace(&past.expected(&identity.node.name))?;
     past.begun
         .iter()
         .try_for_each(|start| configure(identity, start, past.data.is_some()))

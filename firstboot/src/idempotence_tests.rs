@@ -23,7 +23,7 @@ use crate::interface::Interface;
 use crate::journal::{Entry, Event, Journal, NodeState, archive_data, restored, write_disk_id};
 use crate::machine::Machine;
 use crate::system_command::run;
-use crate::{paths, release, steps};
+use crate::{paths, start_permit, steps};
 
 /// The only parts of the machine that the effects can see: the programs that they run. The effects
 /// write to none of them.
@@ -58,10 +58,10 @@ fn rejoined() -> Vec<Event> {
         Event::Without {
             names: ["b".parse().unwrap()].into(),
         },
-        Event::Life {
+        Event::DiskIdDrawn {
             disk_id: DiskId::of(1),
         },
-        Event::Ready {
+        Event::ProposalAccepted {
             disk_ids,
             mode: BootstrapMode::New,
         },
@@ -78,10 +78,10 @@ fn rejoined() -> Vec<Event> {
         Event::Leave { member: 2 },
         Event::Left { member: 2 },
         Event::Rejoin { member: 2 },
-        Event::Aside {
+        Event::DataArchived {
             path: "/aside/1".into(),
         },
-        Event::Life {
+        Event::DiskIdDrawn {
             disk_id: DiskId::of(2),
         },
         Event::Remove { member: 2 },
@@ -127,9 +127,9 @@ fn a_journal_with_every_line_twice_means_the_same() {
                 let mut past = NodeState::from(&entries);
                 // A repeated event does not change the state, so repetitions are removed before the
                 // events are compared.
-                past.ready.dedup();
-                past.agreed.dedup();
-                past.ready_for_order.dedup();
+                past.accepted.dedup();
+                past.accepted_ever.dedup();
+                past.accepted_for_order.dedup();
                 past
             };
             assert_eq!(past(2), past(1), "after {:?}", events[..end].last());
@@ -181,13 +181,13 @@ fn all() -> Result<()> {
 
     let disk_id = DiskId::draw()?;
     let mut journal = Journal::open(paths::JOURNAL)?;
-    journal.add(Event::Life { disk_id })?;
+    journal.add(Event::DiskIdDrawn { disk_id })?;
     twice("the volume's mark", || write_disk_id(disk_id))?;
     fs::create_dir_all("/var/lib/etcd/data/member/wal")?;
-    twice("putting data aside", || archive_data("left", &mut journal))?;
+    twice("archiving data", || archive_data("left", &mut journal))?;
     fs::create_dir_all("/run/firstboot")?;
-    fs::write(paths::READY, "")?;
-    twice("forbidding etcd", release::forbid)
+    fs::write(paths::START_PERMIT, "")?;
+    twice("forbidding etcd", start_permit::revoke)
 }
 
 fn twice(what: &str, mut effect: impl FnMut() -> Result<()>) -> Result<()> {

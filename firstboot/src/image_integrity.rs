@@ -27,7 +27,7 @@ struct InodeState {
 }
 
 /// The inode state of each file, by the file's path in the image.
-type Known = BTreeMap<String, (Sha256, InodeState)>;
+type VerifiedFiles = BTreeMap<String, (Sha256, InodeState)>;
 
 impl InodeState {
     fn at(path: &Path) -> Result<Self> {
@@ -57,7 +57,7 @@ pub(crate) struct Options {
 /// this runs as its last step.
 pub(crate) fn prove(options: &Options) -> Result<()> {
     let stamp = stamp()?;
-    let count = compare(&stamp, &Known::new())?;
+    let count = compare(&stamp, &VerifiedFiles::new())?;
     let line = if options.json {
         format!("{:#}", serde_json::json!({ "unchanged": count }))
     } else {
@@ -100,8 +100,8 @@ fn stamp() -> Result<ImageStamp> {
 
 /// Compares all files whose inodes have changed, and stores the inode states. Returns the number of
 /// files.
-fn compare(stamp: &ImageStamp, known: &Known) -> Result<usize> {
-    let mut now = Known::new();
+fn compare(stamp: &ImageStamp, known: &VerifiedFiles) -> Result<usize> {
+    let mut now = VerifiedFiles::new();
     let mut wrong = Vec::new();
     for file in stamp.files.iter().filter(|file| !file.mutable) {
         match look(file, known.get(&file.path)) {

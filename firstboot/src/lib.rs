@@ -59,12 +59,12 @@ mod planned_stop;
 mod reason;
 mod rebuild;
 mod rejoin;
-mod release;
 mod report;
 mod restore;
 mod rotation;
 mod run;
 mod snapshot;
+mod start_permit;
 mod status;
 mod steps;
 mod system_command;
@@ -174,7 +174,7 @@ pub fn main() -> ExitCode {
                 output::show_error(&error);
             }
             eprintln!("firstboot: {line}");
-            systemd::status(&line);
+            systemd::notify_status(&line);
             exit::code_of(&error).into()
         }
     }

@@ -42,7 +42,7 @@ fn with_id(error: anyhow::Error) -> anyhow::Error {
 /// The node's name, and the machine on which this disk was set up.
 fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
     journal.last(|event| match event {
-        Event::Accepted { name, machine } => Some((name, machine)),
+        Event::IdentityAdopted { name, machine } => Some((name, machine)),
         _ => None,
     })
 }
@@ -78,7 +78,7 @@ pub(crate) fn adopt_identity(
             "this is {} of cluster {} ({machine})",
             node.name, node.cluster
         ));
-        journal.add(Event::Accepted {
+        journal.add(Event::IdentityAdopted {
             name: node.name.clone(),
             machine: machine.clone(),
         })?;

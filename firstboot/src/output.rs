@@ -50,5 +50,5 @@ pub(crate) fn say(line: impl AsRef<str>) {
     } else {
         println!("{}", line.as_ref());
     }
-    crate::systemd::status(line.as_ref());
+    crate::systemd::notify_status(line.as_ref());
 }

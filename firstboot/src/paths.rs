@@ -56,7 +56,7 @@ pub(crate) const UPDATE_LOCK: &str = "/run/firstboot/update.lock";
 
 /// The file without which etcd.service does not start. It is in /run, so firstboot creates it at
 /// each boot.
-pub(crate) const READY: &str = "/run/firstboot/ready";
+pub(crate) const START_PERMIT: &str = "/run/firstboot/ready";
 
 /// The folder for firstboot's files of this boot.
 pub(crate) const RUN: &str = "/run/firstboot";
@@ -82,11 +82,11 @@ pub(crate) const VOLUME: &str = "/var/lib/etcd";
 pub(crate) const DATA: &str = "/var/lib/etcd/data";
 /// The disk id. It is on etcd's volume and not next to the journal, so that it is lost together
 /// with the data.
-pub(crate) const LIFE: &str = "/var/lib/etcd/firstboot-life";
+pub(crate) const DISK_ID: &str = "/var/lib/etcd/firstboot-life";
 /// The end of etcd's log at the time of etcd's last start and stop.
 pub(crate) const PROGRESS: &str = "/var/lib/etcd/firstboot-progress";
 /// The archive of old data, which firstboot never deletes by itself.
-pub(crate) const ASIDE: &str = "/var/lib/etcd/aside";
+pub(crate) const ARCHIVE: &str = "/var/lib/etcd/aside";
 /// The default folder for snapshots, and for the temporary file of an upload to an object store.
 pub(crate) const BACKUPS: &str = recipes::backup::FOLDER;
 /// The keys of the object store, mode 0600.

@@ -22,8 +22,8 @@ use crate::report::report;
 use crate::steps;
 use crate::steps::etcd_conf;
 use crate::{
-    accept_data, barrier, data, diagnosis, exclude, health, leave, paths, rejoin, release, restore,
-    rotation, update,
+    accept_data, barrier, data, diagnosis, exclude, health, leave, paths, rejoin, restore,
+    rotation, start_permit, update,
 };
 
 /// The command line of `firstboot run`.
@@ -84,7 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Ok(()) => report(Stage::Healthy, None),
         Err(error) => {
             if code_of(&error) == Exit::Refused {
-                if let Err(error) = release::forbid() {
+                if let Err(error) = start_permit::revoke() {
                     eprintln!("firstboot: {error:#}");
                 }
                 report(Stage::Refused, Some(&format!("{error:#}")));
@@ -113,7 +113,7 @@ fn converge(options: &Options) -> Result<()> {
     steps::network::wait_for_address(&identity)?;
     check_source(&identity, &journal)?;
     // If etcd was already allowed to start in this boot, the address has been probed before.
-    let asked = (!release::is_given()).then(|| duplicate::ask(identity.node.address));
+    let asked = (!start_permit::is_granted()).then(|| duplicate::ask(identity.node.address));
     let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::first)?;
     adopt_identity(&identity, &machine, &mut journal)?;
     rotation::catch_up(&mut identity, &mut journal)?;
@@ -144,7 +144,7 @@ fn converge(options: &Options) -> Result<()> {
             Err(error) => return Err(error),
         }
     } else {
-        if !release::is_given() {
+        if !start_permit::is_granted() {
             duplicate::check_still_member(&identity, &journal)?;
         }
         allow_etcd(&identity, &mut journal, &expected)?;
@@ -174,8 +174,8 @@ fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
 /// changed.
 fn allow_etcd(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {
     let etcd = identity.cluster.etcd.version;
-    if !release::is_given() && NodeState::of(journal).etcd != Some(etcd) {
+    if !start_permit::is_granted() && NodeState::of(journal).etcd != Some(etcd) {
         journal.add(Event::Uses { etcd })?;
     }
-    release::release(expected)
+    start_permit::grant(expected)
 }

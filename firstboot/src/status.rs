@@ -151,7 +151,7 @@ async fn ask_all(members: Vec<(String, String)>, credentials: &Credentials) -> V
 /// Adds this machine's diagnosis to the row of this node.
 fn diagnose(rows: &mut [Row], cluster: &ClusterDocument) {
     let name = newest(|event| match event {
-        Event::Accepted { name, .. } => Some(name),
+        Event::IdentityAdopted { name, .. } => Some(name),
         _ => None,
     });
     let Some(name) = name else { return };

@@ -35,12 +35,12 @@ fn notify(state: &str) {
 }
 
 /// Allows the units that are ordered after firstboot.service to start.
-pub(crate) fn ready() {
+pub(crate) fn notify_ready() {
     notify("READY=1");
 }
 
 /// Sets the status line that `systemctl status firstboot` shows.
-pub(crate) fn status(line: &str) {
+pub(crate) fn notify_status(line: &str) {
     notify(&format!("STATUS={}", line.replace('\n', " ")));
 }
 

@@ -2,17 +2,18 @@
 //! observed states of the others to the next action. The safety of the barrier depends on this rule
 //! alone. `model.rs` enumerates what can happen around it.
 //!
-//! Why the rule is safe. A node becomes ready in an epoch only when it has itself seen every disk
-//! id of that epoch, and its view of a peer never goes back in time. So if one disk was ready in
-//! two epochs, one of them is later for every disk, and each node went from the earlier to the
-//! later epoch and never back. A node begins a cluster in its newest epoch, once *all* have
-//! announced that they are ready in it. From then on every other node follows, but only into an
-//! epoch in which its own disk was ready with its present id. Such a disk has never voted. For two
-//! clusters of different epochs to exist, a node would have to go both ways.
+//! Why the rule is safe. A proposal names the disk ids of all members. A node accepts a proposal
+//! only when it has itself seen every disk id of that proposal, and its view of a peer never goes
+//! back in time. So if one disk accepted two proposals, one of them is later for every disk, and
+//! each node went from the earlier to the later proposal and never back. A node begins the cluster
+//! of its newest proposal once *all* have announced that they accepted it. From then on every other
+//! node follows, but only into a cluster whose proposal its own disk accepted with its present id.
+//! Such a disk has never voted. For the clusters of two proposals to exist, a node would have to go
+//! both ways.
 //!
 //! A node with an order to restore follows the same rule, while etcd is stopped and its data is
-//! kept. The snapshot is part of the epoch, so only nodes with the same order agree, and no data is
-//! replaced before all nodes have the order. Until then a node may abandon the order at any time
+//! kept. The snapshot is part of the proposal, so only nodes with the same order agree, and no data
+//! is replaced before all nodes have the order. Until then a node may abandon the order at any time
 //! and continue with its previous data. A node with an order to roll back needs no agreement with
 //! members that have already returned to the previous cluster.
 
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use recipes::{Label, Sha256};
 
-use super::epoch::Epoch;
+use super::proposal::Proposal;
 use crate::domain::{BootstrapMode, DiskId, DiskIds};
 use crate::membership::{Announcement, PeerState, Phase};
 
@@ -47,8 +48,8 @@ pub(crate) struct LocalState {
     pub(crate) without: BTreeSet<Label>,
     /// The id of this disk.
     pub(crate) disk_id: DiskId,
-    /// The epochs in which this node was ready with this disk id, oldest first.
-    pub(crate) epochs: Vec<Epoch>,
+    /// The proposals that this node accepted with this disk id, oldest first.
+    pub(crate) proposals: Vec<Proposal>,
     /// Whether the node begins with a new cluster, a restore or a rollback.
     pub(crate) mode: BootstrapMode,
 }
@@ -67,9 +68,11 @@ impl LocalState {
 
     /// How far this node has come.
     pub(crate) fn phase(&self) -> Phase {
-        self.epochs
+        self.proposals
             .last()
-            .map_or(Phase::Empty, |epoch| Phase::Ready { epoch: epoch.id })
+            .map_or(Phase::Empty, |proposal| Phase::Accepted {
+                proposal: proposal.id,
+            })
     }
 
     /// The other members that take part.
@@ -83,17 +86,17 @@ impl LocalState {
 pub(crate) enum Action {
     /// Probe again.
     Wait,
-    /// All others have just answered with the same order and with these disk ids: become ready in
-    /// the epoch of these ids.
-    BeReady(DiskIds, BootstrapMode),
-    /// Start etcd as an initial member of the epoch with this hash.
-    Start(Sha256),
+    /// All others have just answered with the same order and with these disk ids: accept the
+    /// proposal of these ids.
+    AcceptProposal(DiskIds, BootstrapMode),
+    /// Start etcd as an initial member of the cluster of the proposal with this hash.
+    StartEtcd(Sha256),
     /// Another cluster is running, or was running when it was last observed. This node must not
-    /// start as a member of a new cluster.
-    Alive,
+    /// start as a member of a new cluster, and joins the running one.
+    JoinRunningCluster,
     /// This member has a different order or withdrew its agreement: abandon this node's order and
     /// continue with the previous data.
-    GiveUp(Label),
+    AbandonOrder(Label),
 }
 
 /// The rule.
@@ -103,7 +106,7 @@ pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
     }
     let mut disk_ids = DiskIds::from([(memory.name.clone(), memory.disk_id)]);
     let mut mode = memory.mode;
-    let (mut all_ready, mut all_fresh) = (true, true);
+    let (mut all_accepted, mut all_fresh) = (true, true);
     for name in memory.others() {
         let Some(PeerObservation {
             state: Some(state),
@@ -125,18 +128,24 @@ pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
                 };
                 mode = both;
                 disk_ids.insert(name.clone(), *disk_id);
-                all_ready &= *phase == memory.phase();
+                all_accepted &= *phase == memory.phase();
             }
             PeerState::Etcd { .. } if already_rolled_back(memory, state) => {}
             PeerState::Etcd { .. } => return Action::Wait,
         }
     }
-    match memory.epochs.last() {
-        // The others recorded on their disks that they are ready, so it does not matter how old
+    match memory.proposals.last() {
+        // The others recorded on their disks that they accepted it, so it does not matter how old
         // their answers are.
-        Some(epoch) if all_ready => Action::Start(epoch.id),
-        _ if memory.epochs.iter().any(|epoch| epoch.disk_ids == disk_ids) => Action::Wait,
-        _ if all_fresh => Action::BeReady(disk_ids, mode),
+        Some(proposal) if all_accepted => Action::StartEtcd(proposal.id),
+        _ if memory
+            .proposals
+            .iter()
+            .any(|proposal| proposal.disk_ids == disk_ids) =>
+        {
+            Action::Wait
+        }
+        _ if all_fresh => Action::AcceptProposal(disk_ids, mode),
         _ => Action::Wait,
     }
 }
@@ -157,46 +166,46 @@ fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Op
             _ => None,
         })
         .collect();
-    let own: Vec<&Epoch> = memory
-        .epochs
+    let own: Vec<&Proposal> = memory
+        .proposals
         .iter()
-        .filter(|epoch| living.contains(&epoch.cluster_id))
+        .filter(|proposal| living.contains(&proposal.cluster_id))
         .collect();
     if memory.mode.is_new() {
         return living.first().map(|_| match own.as_slice() {
-            [epoch] if living.len() == 1 => Action::Start(epoch.id),
-            _ => Action::Alive,
+            [proposal] if living.len() == 1 => Action::StartEtcd(proposal.id),
+            _ => Action::JoinRunningCluster,
         });
     }
-    if let (BootstrapMode::Restore { .. }, [epoch]) = (memory.mode, own.as_slice()) {
-        return Some(Action::Start(epoch.id));
+    if let (BootstrapMode::Restore { .. }, [proposal]) = (memory.mode, own.as_slice()) {
+        return Some(Action::StartEtcd(proposal.id));
     }
     // Even an excluded member must have been probed.
     if memory.without.iter().any(|name| !views.contains_key(name)) {
         return Some(Action::Wait);
     }
-    let was_ready = !memory.epochs.is_empty();
+    let has_accepted = !memory.proposals.is_empty();
     for (name, PeerObservation { state, fresh }) in views {
         let takes_part = memory.initial.contains(name);
         match state {
-            // That member withdrew its agreement, or this node was never ready. The code above has
+            // That member withdrew its agreement, or this node never accepted one. The code above has
             // already handled a member that started with the new data.
             Some(state @ PeerState::Etcd { .. })
                 if *fresh && !already_rolled_back(memory, state) =>
             {
-                let gave_up = takes_part && was_ready;
+                let gave_up = takes_part && has_accepted;
                 return Some(if gave_up {
-                    Action::GiveUp(name.clone())
+                    Action::AbandonOrder(name.clone())
                 } else {
                     Action::Wait
                 });
             }
-            // Once this node has been ready, another member may have started with the new data, so
-            // this node must wait.
-            Some(PeerState::Firstboot { mode, .. }) if *fresh && takes_part && !was_ready => {
+            // Once this node has accepted a proposal, another member may have started with the new
+            // data, so this node must wait.
+            Some(PeerState::Firstboot { mode, .. }) if *fresh && takes_part && !has_accepted => {
                 let other = !mode.is_new() && memory.mode.with(*mode).is_none();
                 if other {
-                    return Some(Action::GiveUp(name.clone()));
+                    return Some(Action::AbandonOrder(name.clone()));
                 }
             }
             _ => {}

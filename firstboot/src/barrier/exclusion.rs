@@ -54,14 +54,14 @@ fn text(
             all.len()
         ));
     }
-    // A member that was ready with a set of members may have begun a cluster with them. The members
+    // A member that accepted a set of members may have begun a cluster with them. The members
     // that are now excluded must not be able to form a quorum of that cluster by themselves.
     let before: BTreeSet<&Label> = state
-        .agreed
+        .accepted_ever
         .iter()
         .flat_map(|disk_ids| disk_ids.keys())
         .collect();
-    let could = state.agreed.iter().find(|disk_ids| {
+    let could = state.accepted_ever.iter().find(|disk_ids| {
         let staying_behind = disk_ids.keys().filter(|name| !left.contains(*name)).count();
         staying_behind > disk_ids.len() / 2
     });
@@ -154,19 +154,19 @@ mod tests {
 
     #[test]
     fn excluded_members_must_not_be_able_to_form_a_quorum() {
-        let ready = |names: &[&str]| -> NodeState {
+        let accepted = |names: &[&str]| -> NodeState {
             let disk_ids: DiskIds = labels(names)
                 .into_iter()
                 .map(|name| (name, DiskId::of(1)))
                 .collect();
             NodeState {
-                agreed: vec![disk_ids],
+                accepted_ever: vec![disk_ids],
                 ..NodeState::default()
             }
         };
         let all = ["etcd-1", "etcd-2", "etcd-3", "etcd-4", "etcd-5"];
-        assert_eq!(said(&["etcd-4", "etcd-5"], 5, &ready(&all)), None);
-        let some = ready(&["etcd-1", "etcd-2", "etcd-3"]);
+        assert_eq!(said(&["etcd-4", "etcd-5"], 5, &accepted(&all)), None);
+        let some = accepted(&["etcd-1", "etcd-2", "etcd-3"]);
         assert!(
             said(&["etcd-2", "etcd-3"], 5, &some)
                 .unwrap()

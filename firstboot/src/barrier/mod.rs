@@ -8,13 +8,13 @@
 
 mod answers;
 mod decide;
-mod epoch;
 mod exclusion;
 mod file_body;
-mod memory;
+mod local_state;
 #[cfg(test)]
 mod model;
 mod peer_tracker;
+mod proposal;
 mod restore_session;
 mod server;
 mod start_order;
@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 pub(crate) use decide::LocalState;
-pub(crate) use epoch::Epoch;
 pub(crate) use exclusion::{objection, too_late};
+pub(crate) use proposal::Proposal;
 pub(crate) use restore_session::{BarrierOutcome, RestoreSession};
 
 use crate::domain::{DiskId, Start};
@@ -39,7 +39,7 @@ use crate::membership::{PeerClient, peer_tls, protocol};
 use crate::output::say;
 use crate::reason::ReasonId;
 use crate::rebuild::{JoinProgress, Rebuild};
-use crate::{data, duplicate, paths, release, rotation};
+use crate::{data, duplicate, paths, rotation, start_permit};
 use answers::{Answers, PAUSE, ask_all};
 use decide::{Action, decide};
 use peer_tracker::PeerTracker;
@@ -56,7 +56,7 @@ const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<Start> {
     let state = NodeState::of(journal);
     if state.intent == MembershipIntent::Rejoining {
-        release::halt()?;
+        start_permit::revoke_and_stop_etcd()?;
     }
     let disk_id = match stand(identity, &state)? {
         DiskState::Existing { start, begun } => {
@@ -67,8 +67,11 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             state.disk_id.map_or(Ok(()), journal::write_disk_id)?;
             return Ok(start);
         }
-        DiskState::RetryFirstStart { start, aside } => {
-            if aside {
+        DiskState::RetryFirstStart {
+            start,
+            archive_data: is_partial,
+        } => {
+            if is_partial {
                 archive_partial_data(journal)?;
             }
             return Ok(start);
@@ -78,8 +81,11 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             archive_data("lost", journal)?;
             None
         }
-        DiskState::Fresh { disk_id, aside } => {
-            match (aside, state.intent == MembershipIntent::Rejoining) {
+        DiskState::Fresh {
+            disk_id,
+            archive_data: has_data,
+        } => {
+            match (has_data, state.intent == MembershipIntent::Rejoining) {
                 (false, _) => {}
                 (true, true) => archive_data("removed", journal)?,
                 (true, false) => archive_partial_data(journal)?,
@@ -101,7 +107,7 @@ fn stand(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     let expected = state.expected(&identity.node.name);
     // The guard judged a running etcd's data when etcd started. Data cannot be judged while etcd
     // writes to it.
-    if release::runs()? && data::is_in_place(&expected)? {
+    if start_permit::etcd_runs()? && data::is_in_place(&expected)? {
         let start = state
             .begun
             .clone()
@@ -121,7 +127,7 @@ fn stand(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     if matches!(standing, DiskState::Existing { .. }) {
         return Ok(standing);
     }
-    release::withdraw()?;
+    start_permit::revoke_if_granted()?;
     judge()
 }
 
@@ -150,9 +156,9 @@ fn begin_or_join(
     drop(runtime);
     match agreed {
         BarrierOutcome::Join(start) => Ok(start),
-        BarrierOutcome::Agreed(epoch) => {
-            let start = begin(identity, journal, &epoch)?;
-            start_order::wait(identity, &epoch)?;
+        BarrierOutcome::Agreed(proposal) => {
+            let start = begin(identity, journal, &proposal)?;
+            start_order::wait(identity, &proposal)?;
             Ok(start)
         }
         BarrierOutcome::Abandoned(why) => Err(why),
@@ -169,18 +175,18 @@ fn archive_partial_data(journal: &mut Journal) -> Result<()> {
 
 fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     let disk_id = DiskId::draw()?;
-    journal.add(Event::Life { disk_id })?;
+    journal.add(Event::DiskIdDrawn { disk_id })?;
     journal::write_disk_id(disk_id)?;
     Ok(disk_id)
 }
 
 /// Writes to the journal how etcd begins its cluster.
-fn begin(identity: &Identity, journal: &mut Journal, epoch: &Epoch) -> Result<Start> {
-    let start = Start::new_cluster(&identity.cluster, &epoch.token, epoch.disk_ids.keys());
+fn begin(identity: &Identity, journal: &mut Journal, proposal: &Proposal) -> Result<Start> {
+    let start = Start::new_cluster(&identity.cluster, &proposal.token, proposal.disk_ids.keys());
     let count = start.members.len();
     say(format!(
         "all {count} initial members agree on a new cluster with the token {}",
-        epoch.token
+        proposal.token
     ));
     let Start { token, members, .. } = start.clone();
     journal.add(Event::Bootstrap { token, members })?;
@@ -210,33 +216,33 @@ pub(crate) async fn negotiate(
         }
         let action = decide(&memory, &tracker.views());
         match action {
-            Action::BeReady(disk_ids, mode) => {
-                let epoch = Epoch::new(cluster, disk_ids.clone(), mode);
+            Action::AcceptProposal(disk_ids, mode) => {
+                let proposal = Proposal::new(cluster, disk_ids.clone(), mode);
                 if let Some(session) = &session
-                    && let Err(why) = session.prepare(&epoch).await
+                    && let Err(why) = session.prepare(&proposal).await
                 {
                     return Ok(BarrierOutcome::Abandoned(why));
                 }
-                // The decision is written to the disk before it is announced, so a node that was
-                // ready stays ready.
-                journal.add(Event::Ready { disk_ids, mode })?;
-                memory.epochs.push(epoch);
+                // The decision is written to the disk before it is announced, so a node that
+                // accepted a proposal never forgets it.
+                journal.add(Event::ProposalAccepted { disk_ids, mode })?;
+                memory.proposals.push(proposal);
                 listener.say(announcement(identity, &memory));
             }
-            Action::Start(id) => {
-                let epoch = agreed_epoch(&memory, id)?;
+            Action::StartEtcd(id) => {
+                let proposal = accepted_proposal(&memory, id)?;
                 wait_until_others_know(identity, &memory, &listener).await;
-                return Ok(BarrierOutcome::Agreed(epoch));
+                return Ok(BarrierOutcome::Agreed(proposal));
             }
-            Action::GiveUp(name) => {
+            Action::AbandonOrder(name) => {
                 return Ok(BarrierOutcome::Abandoned(refused(
                     tracker.objection(&memory, &name),
                 )));
             }
-            Action::Wait | Action::Alive => {
+            Action::Wait | Action::JoinRunningCluster => {
                 check_trust(identity, &mut trust_checked).await?;
                 let mut now = tracker.describe(&memory, &action);
-                if action == Action::Alive {
+                if action == Action::JoinRunningCluster {
                     let living = tracker.live_clusters();
                     match rebuild.round(identity, journal, &living).await? {
                         JoinProgress::Join(start) => return Ok(BarrierOutcome::Join(start)),
@@ -307,10 +313,14 @@ fn cancelled_outcome(why: Cancellation, last_status: &str) -> BarrierOutcome {
     }
 }
 
-/// Returns the epoch with this id, in which this node was ready.
-fn agreed_epoch(memory: &LocalState, id: recipes::Sha256) -> Result<Epoch> {
-    let epoch = memory.epochs.iter().find(|epoch| epoch.id == id).cloned();
-    epoch.with_context(|| format!("a bug: never ready in the epoch {id}"))
+/// Returns the proposal with this id, which this node has accepted.
+fn accepted_proposal(memory: &LocalState, id: recipes::Sha256) -> Result<Proposal> {
+    let proposal = memory
+        .proposals
+        .iter()
+        .find(|proposal| proposal.id == id)
+        .cloned();
+    proposal.with_context(|| format!("a bug: never accepted the proposal {id}"))
 }
 
 /// Waits until the other members know this node's state. A member that does not know it yet would

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use recipes::{ClusterDocument, Label, Sha256};
 
 use super::decide::{Action, LocalState, PeerObservation, PeerObservations, decide};
-use super::epoch::Epoch;
+use super::proposal::Proposal;
 use crate::domain::{BootstrapMode, DiskId, DiskIds};
 use crate::membership::{PeerState, Phase};
 use faults::Faults;
@@ -30,9 +30,9 @@ struct World {
     tells: u8,
     /// For each node, the orders that a slow operator has not yet given to it.
     orders: Vec<u8>,
-    /// For the checks only: the nodes that were ever ready in each epoch, as the number of an entry
+    /// For the checks only: the nodes that ever accepted each proposal, as the number of an entry
     /// in a table.
-    ever_ready: u32,
+    ever_accepted: u32,
 }
 
 /// The initial state of the nodes.
@@ -65,12 +65,12 @@ struct Explorer {
     names: Vec<Label>,
     rule: Rule,
     nodes: Table<Node>,
-    /// The epochs, each as the disk ids of all nodes and the snapshot; 255 stands for a node that
+    /// The proposals, each as the disk ids of all nodes and the snapshot; 255 stands for a node that
     /// does not take part.
-    epochs: Table<(Vec<u8>, u8)>,
-    real: Vec<Epoch>,
-    /// Sets of pairs, each an epoch and a node that was ready in it.
-    ready: Table<BTreeSet<(u8, usize)>>,
+    proposals: Table<(Vec<u8>, u8)>,
+    real: Vec<Proposal>,
+    /// Sets of pairs, each a proposal and a node that accepted it.
+    accepted: Table<BTreeSet<(u8, usize)>>,
     decided: HashMap<(usize, u32), Option<u32>>,
 }
 
@@ -98,15 +98,15 @@ impl Explorer {
             names,
             rule,
             nodes: Table::new(),
-            epochs: Table::new(),
+            proposals: Table::new(),
             real: Vec::new(),
-            ready: Table::new(),
+            accepted: Table::new(),
             decided: HashMap::new(),
         }
     }
 
-    fn disk_id(node: usize, life: u8) -> DiskId {
-        DiskId::of((node as u128) << 8 | u128::from(life))
+    fn disk_id(node: usize, disk: u8) -> DiskId {
+        DiskId::of((node as u128) << 8 | u128::from(disk))
     }
 
     fn mode(ordered: u8) -> BootstrapMode {
@@ -120,7 +120,7 @@ impl Explorer {
         }
     }
 
-    fn epoch(&mut self, disk_ids: &DiskIds, ordered: u8) -> u8 {
+    fn proposal(&mut self, disk_ids: &DiskIds, ordered: u8) -> u8 {
         let short = self
             .names
             .iter()
@@ -130,9 +130,9 @@ impl Explorer {
                     .map_or(ABSENT, |disk_id| low_byte(*disk_id))
             })
             .collect();
-        let number = self.epochs.number((short, ordered));
+        let number = self.proposals.number((short, ordered));
         if self.real.len() == number as usize {
-            self.real.push(Epoch::new(
+            self.real.push(Proposal::new(
                 &self.cluster,
                 disk_ids.clone(),
                 Self::mode(ordered),
@@ -153,18 +153,18 @@ impl Explorer {
     fn view(&self, of: usize, said: ModelMessage) -> PeerObservation {
         let state = match said {
             ModelMessage::Nothing => None,
-            ModelMessage::Etcd(epoch) => Some(PeerState::Etcd {
-                cluster_id: self.real[usize::from(epoch)].cluster_id,
+            ModelMessage::Etcd(proposal) => Some(PeerState::Etcd {
+                cluster_id: self.real[usize::from(proposal)].cluster_id,
             }),
             ModelMessage::Firstboot {
-                life,
-                ready,
+                disk,
+                accepted,
                 without,
                 ordered,
             } => Some(PeerState::Firstboot {
-                disk_id: Self::disk_id(of, life),
-                phase: ready.map_or(Phase::Empty, |epoch| Phase::Ready {
-                    epoch: self.real[usize::from(epoch)].id,
+                disk_id: Self::disk_id(of, disk),
+                phase: accepted.map_or(Phase::Empty, |proposal| Phase::Accepted {
+                    proposal: self.real[usize::from(proposal)].id,
                 }),
                 without: self.labels(without),
                 mode: Self::mode(ordered),
@@ -188,11 +188,11 @@ impl Explorer {
                 .cloned()
                 .collect(),
             without,
-            disk_id: Self::disk_id(at, node.life),
-            epochs: node
-                .epochs
+            disk_id: Self::disk_id(at, node.disk),
+            proposals: node
+                .proposals
                 .iter()
-                .map(|epoch| self.real[usize::from(*epoch)].clone())
+                .map(|proposal| self.real[usize::from(*proposal)].clone())
                 .collect(),
             mode: Self::mode(node.ordered),
         };
@@ -216,21 +216,27 @@ impl Explorer {
         }
         let mut after = self.nodes.values[number as usize].clone();
         match self.step(at, number) {
-            Action::Wait | Action::Alive => {}
-            Action::BeReady(disk_ids, _) => after.epochs.push(self.epoch(&disk_ids, after.ordered)),
-            Action::Start(id) => {
-                let epoch = self.real.iter().position(|epoch| epoch.id == id).unwrap();
+            Action::Wait | Action::JoinRunningCluster => {}
+            Action::AcceptProposal(disk_ids, _) => after
+                .proposals
+                .push(self.proposal(&disk_ids, after.ordered)),
+            Action::StartEtcd(id) => {
+                let proposal = self
+                    .real
+                    .iter()
+                    .position(|proposal| proposal.id == id)
+                    .unwrap();
                 assert_eq!(
-                    self.epochs.values[epoch].1, after.ordered,
+                    self.proposals.values[proposal].1, after.ordered,
                     "another snapshot than in its order"
                 );
-                after.started = Some(u8::try_from(epoch).unwrap());
+                after.started = Some(u8::try_from(proposal).unwrap());
                 // The node archives its previous data.
                 (after.ordered, after.data) = (0, None);
-                after.epochs.clear();
+                after.proposals.clear();
                 after.seen.fill(ModelMessage::Nothing);
             }
-            Action::GiveUp(_) => after.give_up(),
+            Action::AbandonOrder(_) => after.give_up(),
         }
         let after = self.nodes.number(after);
         let after = (after != number).then_some(after);
@@ -241,26 +247,26 @@ impl Explorer {
     fn first(&mut self, begin: Begin<'_>, faults: Faults) -> World {
         let count = self.names.len();
         let mut fresh = Node {
-            life: 0,
+            disk: 0,
             newest: 0,
             without: 0,
-            epochs: Vec::new(),
+            proposals: Vec::new(),
             started: None,
             ordered: 0,
             data: None,
             seen: vec![ModelMessage::Nothing; count],
         };
-        let (mut ready, mut orders) = (BTreeSet::new(), vec![0; count]);
+        let (mut accepted, mut orders) = (BTreeSet::new(), vec![0; count]);
         if let Begin::Ordered(snapshots) = begin {
             let names = self.names.clone().into_iter().enumerate();
-            let epoch = self.epoch(
+            let proposal = self.proposal(
                 &names
                     .map(|(at, name)| (name, Self::disk_id(at, 0)))
                     .collect(),
                 0,
             );
-            fresh.started = Some(epoch);
-            ready = (0..count).map(|at| (epoch, at)).collect();
+            fresh.started = Some(proposal);
+            accepted = (0..count).map(|at| (proposal, at)).collect();
             orders = snapshots.to_vec();
         }
         let fresh = self.nodes.number(fresh);
@@ -271,7 +277,7 @@ impl Explorer {
             give_ups,
             tells,
         } = faults;
-        let ever_ready = self.ready.number(ready);
+        let ever_accepted = self.accepted.number(accepted);
         World {
             nodes: vec![fresh; count],
             wipes,
@@ -280,7 +286,7 @@ impl Explorer {
             give_ups,
             tells,
             orders,
-            ever_ready,
+            ever_accepted,
         }
     }
 
@@ -337,10 +343,11 @@ impl Explorer {
             if let Some(number) = self.think(at, world.nodes[at]) {
                 let mut after = world.clone();
                 after.nodes[at] = number;
-                if let Some(epoch) = self.nodes.values[number as usize].epochs.last().copied() {
-                    let mut ready = self.ready.values[world.ever_ready as usize].clone();
-                    ready.insert((epoch, at));
-                    after.ever_ready = self.ready.number(ready);
+                if let Some(proposal) = self.nodes.values[number as usize].proposals.last().copied()
+                {
+                    let mut accepted = self.accepted.values[world.ever_accepted as usize].clone();
+                    accepted.insert((proposal, at));
+                    after.ever_accepted = self.accepted.number(accepted);
                 }
                 next.push(after);
             }

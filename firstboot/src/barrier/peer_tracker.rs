@@ -91,7 +91,7 @@ impl PeerTracker {
             parts.extend(account.describe(name, memory));
         }
         let parts = parts.join("; ");
-        if *action == Action::Alive {
+        if *action == Action::JoinRunningCluster {
             // `rebuild` reports this reason with its id.
             return Reason::from(format!(
                 "this disk is empty, but the cluster runs or ran when last observed, so this node must not bootstrap a \
@@ -288,7 +288,7 @@ mod tests {
             initial,
             without,
             disk_id: DiskId::of(1),
-            epochs: vec![],
+            proposals: vec![],
             mode: BootstrapMode::New,
         }
     }
@@ -354,7 +354,7 @@ mod tests {
             ProbeResult::State(PeerState::Etcd { cluster_id: 0xab }),
             at(0),
         );
-        let reason = tracker.describe(&memory(&["c"]), &Action::Alive);
+        let reason = tracker.describe(&memory(&["c"]), &Action::JoinRunningCluster);
         assert!(
             reason.text.contains("must not bootstrap a")
                 && reason.text.contains("c has run etcd in the cluster ab")

@@ -1,5 +1,5 @@
 //! Additional tasks at the barrier of a node with an order to restore: it prepares its new data
-//! before it announces that it is ready, it serves the snapshot to members that do not have it, and
+//! before it accepts a proposal, it serves the snapshot to members that do not have it, and
 //! it lets the operator cancel the restore.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use recipes::Sha256;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::epoch::Epoch;
+use super::proposal::Proposal;
 use crate::domain::Start;
 
 /// The outcome of a barrier.
@@ -19,16 +19,16 @@ use crate::domain::Start;
 pub(crate) enum BarrierOutcome {
     /// A cluster is running, and etcd joins it with these parameters.
     Join(Start),
-    /// All members are ready in this epoch.
-    Agreed(Epoch),
+    /// All members have accepted this proposal.
+    Agreed(Proposal),
     /// The members did not agree, for this reason. The node continues with its previous data.
     Abandoned(anyhow::Error),
     /// The terminal was closed, and firstboot.service continues the restore.
     HandedOver,
 }
 
-/// A function that prepares the data with which an epoch begins.
-pub(crate) type Prepare = Arc<dyn Fn(&Epoch) -> Result<()> + Send + Sync>;
+/// A function that prepares the data with which a proposal begins.
+pub(crate) type Prepare = Arc<dyn Fn(&Proposal) -> Result<()> + Send + Sync>;
 
 /// A restore in progress.
 pub(crate) struct RestoreSession {
@@ -92,9 +92,9 @@ impl RestoreSession {
     }
 
     /// Prepares the data. Meanwhile the server continues to answer the other members.
-    pub(crate) async fn prepare(&self, epoch: &Epoch) -> Result<()> {
-        let (prepare, epoch) = (self.prepare.clone(), epoch.clone());
-        tokio::task::spawn_blocking(move || prepare(&epoch))
+    pub(crate) async fn prepare(&self, proposal: &Proposal) -> Result<()> {
+        let (prepare, proposal) = (self.prepare.clone(), proposal.clone());
+        tokio::task::spawn_blocking(move || prepare(&proposal))
             .await
             .context("a bug: the preparation of the data was aborted")?
     }

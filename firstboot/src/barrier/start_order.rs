@@ -13,7 +13,7 @@ use recipes::cluster::Member;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::epoch::Epoch;
+use super::proposal::Proposal;
 use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 
@@ -27,12 +27,12 @@ const PAUSE: Duration = Duration::from_millis(5);
 const OPEN: Duration = Duration::from_millis(10);
 
 /// Waits for this node's turn. The order only saves time; correctness does not depend on it.
-pub(super) fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {
+pub(super) fn wait(identity: &Identity, proposal: &Proposal) -> Result<()> {
     let members = identity
         .cluster
         .members
         .iter()
-        .filter(|member| epoch.disk_ids.contains_key(&member.name));
+        .filter(|member| proposal.disk_ids.contains_key(&member.name));
     let first = members.min_by_key(|member| member.peer_url());
     let Some(first) = first.filter(|first| first.name != identity.node.name) else {
         return Ok(());

@@ -10,18 +10,20 @@ use crate::domain::DiskId;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Expected {
     /// The id of the disk.
-    pub(crate) life: Option<DiskId>,
+    #[serde(rename = "life")]
+    pub(crate) disk_id: Option<DiskId>,
     /// The empty directory that firstboot created for etcd's first start.
     pub(crate) made: Option<Inode>,
     /// The identity of the data, once etcd has created its log in it.
-    pub(crate) known: Option<Known>,
+    #[serde(rename = "known")]
+    pub(crate) identity: Option<DataIdentity>,
     /// The ids that the log must contain, as far as they are known.
     pub(crate) ids: Ids,
 }
 
 /// The identity of a member's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Known {
+pub(crate) struct DataIdentity {
     pub(crate) directories: Directories,
     /// The member's id, as in its log.
     pub(crate) member: u64,
@@ -29,7 +31,7 @@ pub(crate) struct Known {
     pub(crate) cluster: u64,
 }
 
-impl Known {
+impl DataIdentity {
     /// Returns the ids in the log of this data.
     pub(crate) fn ids(&self) -> Ids {
         Ids {

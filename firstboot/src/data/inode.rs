@@ -65,7 +65,7 @@ pub(crate) struct Directories {
 
 impl Directories {
     /// Returns the path of the first directory that was replaced, or `None` if all are the same.
-    pub(crate) fn exchanged(&self, now: &Self) -> Option<&'static str> {
+    pub(crate) fn first_replaced(&self, now: &Self) -> Option<&'static str> {
         let pairs = [
             ("data", self.data, now.data),
             ("data/member", self.member, now.member),

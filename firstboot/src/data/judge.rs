@@ -8,8 +8,8 @@
 
 use std::fmt;
 
-use super::expected::{Expected, Ids, Known};
-use super::observe::{Contents, Seen};
+use super::expected::{DataIdentity, Expected, Ids};
+use super::observe::{Contents, DataDirState};
 use super::progress::Progress;
 use crate::reason::{Reason, ReasonId};
 
@@ -20,7 +20,7 @@ pub(crate) enum Verdict {
     Intact,
     /// The member's data, in which etcd has created its log. These directories are not recorded in
     /// the journal yet.
-    Begun(Known),
+    Begun(DataIdentity),
     /// The directory is empty, and etcd has never created a log in it.
     Fresh,
     /// etcd's first start was interrupted before it had created a log. etcd refuses such data.
@@ -37,7 +37,7 @@ pub(crate) enum Lost {
     /// A part of the data is missing.
     Part(String),
     /// This directory is not the one that etcd created.
-    Exchanged(&'static str),
+    Replaced(&'static str),
     /// The log belongs to another member.
     Foreign { member: u64, cluster: u64 },
     /// The log ends before an entry that this member has acknowledged.
@@ -52,7 +52,7 @@ impl Lost {
             Self::Part(what) => {
                 ReasonId::DataIncomplete.because(format!("etcd's data is incomplete: {what}"))
             }
-            Self::Exchanged(path) => ReasonId::DataExchanged.because(format!(
+            Self::Replaced(path) => ReasonId::DataExchanged.because(format!(
                 "{path} is not the directory that etcd created: the data was replaced or copied"
             )),
             Self::Foreign { member, cluster } => ReasonId::DataForeign.because(format!(
@@ -72,8 +72,12 @@ impl fmt::Display for Lost {
 }
 
 /// The rule.
-pub(crate) fn judge(expected: &Expected, seen: &Seen, progress: Option<&Progress>) -> Verdict {
-    let Some(known) = &expected.known else {
+pub(crate) fn judge(
+    expected: &Expected,
+    seen: &DataDirState,
+    progress: Option<&Progress>,
+) -> Verdict {
+    let Some(known) = &expected.identity else {
         return first(expected, seen);
     };
     match intact(known, seen, progress) {
@@ -83,7 +87,7 @@ pub(crate) fn judge(expected: &Expected, seen: &Seen, progress: Option<&Progress
 }
 
 /// The rule that applies until the journal records that etcd has created its log.
-fn first(expected: &Expected, seen: &Seen) -> Verdict {
+fn first(expected: &Expected, seen: &DataDirState) -> Verdict {
     let same = match (&expected.made, &seen.data) {
         (Some(made), Some(data)) => made.is_same(data),
         (Some(_), None) => false,
@@ -94,13 +98,13 @@ fn first(expected: &Expected, seen: &Seen) -> Verdict {
     if !same {
         return Verdict::Lost(match seen.contents {
             Contents::Empty => Lost::Emptied,
-            _ => Lost::Exchanged("data"),
+            _ => Lost::Replaced("data"),
         });
     }
-    match (seen.contents, seen.directories, &seen.log) {
+    match (seen.contents, seen.directories, &seen.wal) {
         (Contents::Empty, ..) => Verdict::Fresh,
-        (Contents::NoLog, ..) => Verdict::CutShort,
-        (Contents::Log, Some(directories), Ok(log)) => {
+        (Contents::NoWal, ..) => Verdict::CutShort,
+        (Contents::HasWal, Some(directories), Ok(log)) => {
             let Ids { member, cluster } = expected.ids;
             if member.is_some_and(|id| id != log.member)
                 || cluster.is_some_and(|id| id != log.cluster)
@@ -110,23 +114,29 @@ fn first(expected: &Expected, seen: &Seen) -> Verdict {
                     cluster: log.cluster,
                 });
             }
-            Verdict::Begun(Known {
+            Verdict::Begun(DataIdentity {
                 directories,
                 member: log.member,
                 cluster: log.cluster,
             })
         }
-        (Contents::Log, None, _) => Verdict::Lost(Lost::Part("member/snap is missing".to_owned())),
-        (Contents::Log, _, Err(why)) => Verdict::Lost(Lost::Part(why.clone())),
+        (Contents::HasWal, None, _) => {
+            Verdict::Lost(Lost::Part("member/snap is missing".to_owned()))
+        }
+        (Contents::HasWal, _, Err(why)) => Verdict::Lost(Lost::Part(why.clone())),
     }
 }
 
-fn intact(known: &Known, seen: &Seen, progress: Option<&Progress>) -> Result<(), Lost> {
+fn intact(
+    known: &DataIdentity,
+    seen: &DataDirState,
+    progress: Option<&Progress>,
+) -> Result<(), Lost> {
     if seen.contents == Contents::Empty {
         return Err(Lost::Emptied);
     }
     let part = |what: &str| Lost::Part(what.to_owned());
-    let log = seen.log.as_ref().map_err(|why| part(why))?;
+    let log = seen.wal.as_ref().map_err(|why| part(why))?;
     let directories = seen
         .directories
         .as_ref()
@@ -137,8 +147,8 @@ fn intact(known: &Known, seen: &Seen, progress: Option<&Progress>) -> Result<(),
             cluster: log.cluster,
         });
     }
-    if let Some(path) = known.directories.exchanged(directories) {
-        return Err(Lost::Exchanged(path));
+    if let Some(path) = known.directories.first_replaced(directories) {
+        return Err(Lost::Replaced(path));
     }
     let applied = *seen.applied.as_ref().map_err(|why| part(why))?;
     // etcd always writes the log before the database.

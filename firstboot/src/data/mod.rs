@@ -13,29 +13,29 @@
 mod expected;
 mod inode;
 mod judge;
-mod log;
 mod observe;
 mod prepare;
 mod progress;
+mod wal;
 
 use std::path::Path;
 
 use anyhow::Result;
 
-pub(crate) use expected::{Expected, Ids, Known};
+pub(crate) use expected::{DataIdentity, Expected, Ids};
 pub(crate) use inode::Inode;
 pub(crate) use judge::{Lost, Verdict, judge};
-pub(crate) use observe::{Contents, Seen, contents, flush_log};
+pub(crate) use observe::{Contents, DataDirState, contents, flush_wal};
 pub(crate) use prepare::prepare;
 pub(crate) use progress::Progress;
 #[cfg(test)]
-pub(crate) use {inode::Directories, log::Log};
+pub(crate) use {inode::Directories, wal::WalEnd};
 
 use crate::paths;
 
 /// Reads etcd's data directory and judges it. etcd must not be running.
 pub(crate) fn look(expected: &Expected) -> Result<(Contents, Verdict)> {
-    let seen = Seen::at(Path::new(paths::DATA))?;
+    let seen = DataDirState::at(Path::new(paths::DATA))?;
     let progress = Progress::read(expected)?;
     Ok((seen.contents, judge(expected, &seen, progress.as_ref())))
 }
@@ -43,19 +43,19 @@ pub(crate) fn look(expected: &Expected) -> Result<(Contents, Verdict)> {
 /// Whether the directories of etcd's data are the known ones. Also works while etcd writes in them.
 /// Returns false if none are known yet.
 pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
-    let Some(known) = &expected.known else {
+    let Some(known) = &expected.identity else {
         return Ok(false);
     };
     let now = observe::directories_of(Path::new(paths::DATA))?;
-    Ok(now.is_some_and(|now| known.directories.exchanged(&now).is_none()))
+    Ok(now.is_some_and(|now| known.directories.first_replaced(&now).is_none()))
 }
 
 /// Returns the identity of the data in a folder that firstboot built or archived.
 ///
 /// # Errors
 /// Fails if a part of the data is missing.
-pub(crate) fn known(folder: &Path) -> Result<Known> {
-    match judge(&Expected::default(), &Seen::at(folder)?, None) {
+pub(crate) fn known(folder: &Path) -> Result<DataIdentity> {
+    match judge(&Expected::default(), &DataDirState::at(folder)?, None) {
         Verdict::Begun(known) => Ok(known),
         verdict => anyhow::bail!(
             "{} does not contain a member's data: {verdict:?}",

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::inode::{Directories, Inode};
-use super::log::{self, Log};
+use super::wal::{self, WalEnd};
 use crate::files::{Dir, Kind};
 
 /// How complete the content of a data directory is.
@@ -19,26 +19,26 @@ pub(crate) enum Contents {
     /// There is no write-ahead log, so etcd never voted with this data. etcd creates the log in a
     /// folder with a temporary name, and renames the folder when the log is complete
     /// (server/storage/wal/wal.go, Create).
-    NoLog,
+    NoWal,
     /// There is a write-ahead log.
-    Log,
+    HasWal,
 }
 
 /// The observed facts on which the judgement depends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct DataDirState {
     pub(crate) contents: Contents,
     /// `data` itself, or `None` if it does not exist.
     pub(crate) data: Option<Inode>,
     /// All directories of a member, or `None` if one is missing.
     pub(crate) directories: Option<Directories>,
     /// The end of the log, or the reason why it cannot be read.
-    pub(crate) log: Result<Log, String>,
+    pub(crate) wal: Result<WalEnd, String>,
     /// The index of the last entry that the database contains, or the reason why it cannot be read.
     pub(crate) applied: Result<u64, String>,
 }
 
-impl Seen {
+impl DataDirState {
     /// Reads a data directory.
     pub(crate) fn at(folder: &Path) -> Result<Self> {
         let look = || -> io::Result<Self> {
@@ -50,7 +50,7 @@ impl Seen {
                 contents,
                 data: Some(own),
                 directories: directories(&data, own)?,
-                log: log(&data).map_err(|error| error.to_string()),
+                wal: log(&data).map_err(|error| error.to_string()),
                 applied: applied(&data).map_err(|error| error.to_string()),
             })
         };
@@ -63,7 +63,7 @@ impl Seen {
             contents: Contents::Empty,
             data: None,
             directories: None,
-            log: Err(missing()),
+            wal: Err(missing()),
             applied: Err(missing()),
         }
     }
@@ -77,7 +77,7 @@ pub(crate) fn contents(folder: &Path) -> Result<Contents> {
 
 /// Flushes the newest file of the log, because etcd may have been killed before it flushed the
 /// file.
-pub(crate) fn flush_log(folder: &Path) -> Result<()> {
+pub(crate) fn flush_wal(folder: &Path) -> Result<()> {
     let flush = || -> io::Result<()> {
         let (wal, name, _) = newest(&Dir::open(folder)?)?;
         wal.file(&name)?.sync_all()
@@ -131,12 +131,12 @@ fn contents_of(data: &Dir) -> io::Result<Contents> {
             .extension()
             .is_some_and(|extension| extension == "wal")
     }) {
-        return Ok(Contents::Log);
+        return Ok(Contents::HasWal);
     }
     // The root of a volume contains lost+found from the start.
     let something = data.names()?.iter().any(|name| name != "lost+found");
     Ok(if something {
-        Contents::NoLog
+        Contents::NoWal
     } else {
         Contents::Empty
     })
@@ -161,9 +161,9 @@ fn directories(data: &Dir, own: Inode) -> io::Result<Option<Directories>> {
 }
 
 /// Reads the end of the log.
-fn log(data: &Dir) -> io::Result<Log> {
+fn log(data: &Dir) -> io::Result<WalEnd> {
     let (wal, name, first) = newest(data)?;
-    let read = wal.file(&name).and_then(|file| Log::read(file, first));
+    let read = wal.file(&name).and_then(|file| WalEnd::read(file, first));
     read.map_err(|error| other(&format!("member/wal/{}: {error}", name.display())))
 }
 
@@ -173,7 +173,7 @@ fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
     let wal = below(data, &["member", "wal"])?.ok_or_else(|| other("member/wal is missing"))?;
     let mut files: Vec<(u64, u64, OsString)> = Vec::new();
     for name in wal.names()? {
-        if let Some((number, first)) = name.to_str().and_then(log::parse_name) {
+        if let Some((number, first)) = name.to_str().and_then(wal::parse_name) {
             files.push((number, first, name));
         }
     }
@@ -225,16 +225,16 @@ mod tests {
         assert_eq!(contents(&path).unwrap(), Contents::Empty);
         for half in ["member/snap", "member/wal.tmp", "member/wal"] {
             fs::create_dir_all(path.join(half)).unwrap();
-            assert_eq!(contents(&path).unwrap(), Contents::NoLog, "{half}");
+            assert_eq!(contents(&path).unwrap(), Contents::NoWal, "{half}");
         }
         fs::write(path.join("member/wal/0.tmp"), "").unwrap();
-        assert_eq!(contents(&path).unwrap(), Contents::NoLog);
+        assert_eq!(contents(&path).unwrap(), Contents::NoWal);
         fs::write(
             path.join("member/wal/0000000000000000-0000000000000000.wal"),
             "",
         )
         .unwrap();
-        assert_eq!(contents(&path).unwrap(), Contents::Log);
+        assert_eq!(contents(&path).unwrap(), Contents::HasWal);
     }
 
     #[test]
@@ -246,22 +246,22 @@ mod tests {
         let file = |number: u64, first: u64| {
             path.join(format!("member/wal/{number:016x}-{first:016x}.wal"))
         };
-        let mut writer = log::tests::Writer::new(7, 9);
+        let mut writer = wal::tests::Writer::new(7, 9);
         writer.entry(41).state(2, 7, 40);
         fs::write(file(4, 41), writer.file(4096)).unwrap();
-        let seen = Seen::at(&path).unwrap();
+        let seen = DataDirState::at(&path).unwrap();
         assert!(seen.directories.is_some());
         assert_eq!(
-            seen.log.map(|log| (log.member, log.last, log.commit)),
+            seen.wal.map(|log| (log.member, log.last, log.commit)),
             Ok((7, 41, 40))
         );
         assert_eq!(seen.applied, Err("member/snap/db is missing".to_owned()));
         fs::write(file(2, 3), "").unwrap();
         assert_eq!(
-            Seen::at(&path).unwrap().log,
+            DataDirState::at(&path).unwrap().wal,
             Err("a file of member/wal is missing".to_owned())
         );
         fs::remove_dir_all(path.join("member/snap")).unwrap();
-        assert_eq!(Seen::at(&path).unwrap().directories, None);
+        assert_eq!(DataDirState::at(&path).unwrap().directories, None);
     }
 }

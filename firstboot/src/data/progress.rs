@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use anyhow::{Context as _, Result};
 
 use super::expected::Expected;
-use super::log::Log;
+use super::wal::WalEnd;
 use crate::domain::DiskId;
 use crate::files::{self, DesiredFile, ROOT};
 use crate::paths;
@@ -16,29 +16,31 @@ use crate::paths;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// The id of the disk.
-    life: DiskId,
+    #[serde(rename = "life")]
+    disk_id: DiskId,
     /// Whether etcd was about to start, so that the log may have grown since then.
     running: bool,
     /// The end of the log at that time.
-    log: Log,
+    #[serde(rename = "log")]
+    wal: WalEnd,
 }
 
 impl Progress {
     /// Creates the record to write before etcd starts.
-    pub(crate) fn starting(life: DiskId, log: Log) -> Self {
+    pub(crate) fn starting(disk_id: DiskId, log: WalEnd) -> Self {
         Self {
-            life,
+            disk_id,
             running: true,
-            log,
+            wal: log,
         }
     }
 
     /// Creates the record to write after etcd has stopped, with the current log. Returns `None` if
     /// etcd did not run, or cannot have left this log.
-    pub(crate) fn stopped(&self, log: Log) -> Option<Self> {
+    pub(crate) fn stopped(&self, log: WalEnd) -> Option<Self> {
         (self.running && self.compare(&log).is_ok()).then_some(Self {
             running: false,
-            log,
+            wal: log,
             ..*self
         })
     }
@@ -56,9 +58,9 @@ impl Progress {
             )
         })?;
         // A restore replaces the log.
-        let same = expected.life == Some(progress.life)
-            && expected.known.is_some_and(|known| {
-                (known.member, known.cluster) == (progress.log.member, progress.log.cluster)
+        let same = expected.disk_id == Some(progress.disk_id)
+            && expected.identity.is_some_and(|known| {
+                (known.member, known.cluster) == (progress.wal.member, progress.wal.cluster)
             });
         Ok(same.then_some(progress))
     }
@@ -71,8 +73,8 @@ impl Progress {
     }
 
     /// Checks whether the log can have grown from the recorded one; the error explains why not.
-    pub(super) fn compare(&self, now: &Log) -> Result<(), String> {
-        let before = &self.log;
+    pub(super) fn compare(&self, now: &WalEnd) -> Result<(), String> {
+        let before = &self.wal;
         if !self.running {
             let same = before == now;
             return same.then_some(()).ok_or_else(|| {

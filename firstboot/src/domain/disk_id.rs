@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nonce_is_written_and_read() {
+    fn a_disk_id_is_written_and_read() {
         let disk_id = DiskId::draw().unwrap();
         assert_ne!(disk_id, DiskId::draw().unwrap());
         assert_eq!(disk_id.to_string().parse(), Ok(disk_id));

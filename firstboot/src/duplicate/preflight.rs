@@ -99,7 +99,7 @@ pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -
                 format!(
                     "{why}. Waiting until the other members have a quorum; then this node moves its data to {} and joins \
                      as a new member. If {} holds this member's newest data, run `firstboot run --accept-data`",
-                    paths::ASIDE,
+                    paths::ARCHIVE,
                     paths::DATA
                 )
             });

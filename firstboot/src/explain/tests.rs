@@ -14,7 +14,7 @@ fn bootstrap_events() -> Vec<(Event, &'static str)> {
     let mode = BootstrapMode::Rollback { cluster: 0xc };
     vec![
         (
-            Event::Accepted {
+            Event::IdentityAdopted {
                 name: name.clone(),
                 machine: Machine::default(),
             },
@@ -27,19 +27,22 @@ fn bootstrap_events() -> Vec<(Event, &'static str)> {
             "excluded etcd-3",
         ),
         (
-            Event::Life {
+            Event::DiskIdDrawn {
                 disk_id: DiskId::of(1),
             },
             "The disk was empty",
         ),
         (
-            Event::Ready {
+            Event::ProposalAccepted {
                 disk_ids: disk_ids.clone(),
                 mode: BootstrapMode::New,
             },
             "are empty (etcd-3)",
         ),
-        (Event::Ready { disk_ids, mode }, "the same order (etcd-3)"),
+        (
+            Event::ProposalAccepted { disk_ids, mode },
+            "the same order (etcd-3)",
+        ),
         (
             Event::Bootstrap {
                 token: "demo-1".to_owned(),
@@ -63,9 +66,9 @@ fn restore_events() -> Vec<(Event, &'static str)> {
         source: None,
         until: 0,
     };
-    let exchange = DataSwap {
+    let data_swap = DataSwap {
         from: "/var/lib/etcd/restore/demo-r".into(),
-        aside: Some("/var/lib/etcd/aside/x".into()),
+        archive_to: Some("/var/lib/etcd/aside/x".into()),
         token: "demo-1".to_owned(),
         members: members("etcd-3"),
         cluster: 0xc,
@@ -79,24 +82,24 @@ fn restore_events() -> Vec<(Event, &'static str)> {
             "ordered this node to return to the cluster c",
         ),
         (
-            Event::Exchange(Box::new(exchange.clone())),
+            Event::SwapBegun(Box::new(data_swap.clone())),
             "moves to /var/lib/etcd/aside/x",
         ),
         (
-            Event::Exchange(Box::new(DataSwap {
-                aside: None,
-                ..exchange
+            Event::SwapBegun(Box::new(DataSwap {
+                archive_to: None,
+                ..data_swap
             })),
             "no previous data",
         ),
-        (Event::Exchanged, "data was replaced"),
+        (Event::SwapDone, "data was replaced"),
         (Event::GivenUp, "keeps its previous data"),
     ]
 }
 
 fn join_events() -> Vec<(Event, &'static str)> {
     let [data, member, snap, wal] = [1, 2, 3, 4].map(Inode::numbered);
-    let known = Known {
+    let known = DataIdentity {
         directories: Directories {
             data,
             member,
@@ -154,7 +157,7 @@ fn membership_events() -> Vec<(Event, &'static str)> {
             "formerly the member ab, to join",
         ),
         (
-            Event::Aside {
+            Event::DataArchived {
                 path: "/var/lib/etcd/aside/x".into(),
             },
             "directory to /var/lib/etcd/aside/x",

@@ -17,7 +17,7 @@ pub(crate) fn archive_path(kind: &str) -> Result<PathBuf> {
     let now = OffsetDateTime::now_utc().format(format_description!(
         "[year][month][day]T[hour][minute][second]Z"
     ))?;
-    Ok(Path::new(paths::ASIDE).join(format!("{kind}-{now}")))
+    Ok(Path::new(paths::ARCHIVE).join(format!("{kind}-{now}")))
 }
 
 /// Moves the data directory to the archive, if the directory exists. etcd must be stopped.
@@ -28,7 +28,7 @@ pub(crate) fn archive_data(what: &str, journal: &mut Journal) -> Result<()> {
     }
     let to = archive_path(what)?;
     say(format!("{} goes to {}", paths::DATA, to.display()));
-    journal.add(Event::Aside { path: to.clone() })?;
-    DesiredDir::new(paths::ASIDE, 0o700, ROOT).make()?;
+    journal.add(Event::DataArchived { path: to.clone() })?;
+    DesiredDir::new(paths::ARCHIVE, 0o700, ROOT).make()?;
     files::rename(data, &to)
 }

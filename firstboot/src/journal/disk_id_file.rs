@@ -21,7 +21,7 @@ pub(crate) enum DiskIdFile {
 
 /// Compares the file on the volume with this disk id.
 pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
-    let path = Path::new(paths::LIFE);
+    let path = Path::new(paths::DISK_ID);
     // Earlier versions kept the file in a place where etcd could write. Only a file that belongs to
     // root counts.
     let ours = files::look(path)?
@@ -45,7 +45,7 @@ pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
 
 /// Writes the file, unless it already contains this id.
 pub(crate) fn write_disk_id(disk_id: DiskId) -> Result<()> {
-    let mark = DesiredFile::new(paths::LIFE, format!("{disk_id}\n"));
+    let mark = DesiredFile::new(paths::DISK_ID, format!("{disk_id}\n"));
     if disk_id_file(Some(disk_id))? == DiskIdFile::Matches && mark.is_current()? {
         Ok(())
     } else {

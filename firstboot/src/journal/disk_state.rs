@@ -2,7 +2,7 @@
 
 use super::disk_id_file::DiskIdFile;
 use super::state::{MembershipIntent, NodeState};
-use crate::data::{Contents, Known, Lost, Verdict};
+use crate::data::{Contents, DataIdentity, Lost, Verdict};
 use crate::domain::{DiskId, Start};
 use crate::reason::{Reason, ReasonId};
 
@@ -11,15 +11,18 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) enum DiskState {
     /// Data exists. etcd uses it and ignores the `initial-cluster` settings. `begun` is the data's
     /// identity if the journal does not contain it yet.
-    Existing { start: Start, begun: Option<Known> },
+    Existing {
+        start: Start,
+        begun: Option<DataIdentity>,
+    },
     /// Power was lost before etcd had created its first data. etcd starts again with the same
-    /// parameters. `aside`: there is partial data to archive.
-    RetryFirstStart { start: Start, aside: bool },
+    /// parameters. `archive_data`: there is partial data to archive.
+    RetryFirstStart { start: Start, archive_data: bool },
     /// There is no data that etcd can use. `disk_id` is the id to keep, or none if firstboot must
     /// draw a new one.
     Fresh {
         disk_id: Option<DiskId>,
-        aside: bool,
+        archive_data: bool,
     },
     /// etcd ran here as a member, but must not start as that member with the current data.
     Lost(Lost),
@@ -73,7 +76,7 @@ pub(crate) fn classify_disk(
     let Some(start) = &state.begun else {
         return before(state, contents, volume);
     };
-    if volume == DiskIdFile::Differs && contents == Contents::Log {
+    if volume == DiskIdFile::Differs && contents == Contents::HasWal {
         return DiskState::Foreign(Unknown::OtherVolume);
     }
     let first_start = !state.healthy && volume == DiskIdFile::Matches;
@@ -90,17 +93,17 @@ pub(crate) fn classify_disk(
         Verdict::Fresh | Verdict::CutShort if first_start && start.state == "existing" => {
             DiskState::Fresh {
                 disk_id: None,
-                aside: contents == Contents::NoLog,
+                archive_data: contents == Contents::NoWal,
             }
         }
         Verdict::Fresh | Verdict::CutShort if first_start => DiskState::RetryFirstStart {
             start: start.clone(),
-            aside: contents == Contents::NoLog,
+            archive_data: contents == Contents::NoWal,
         },
         // This node was a member, and its data is lost. It joins its cluster again as a new member.
         Verdict::Fresh | Verdict::Lost(Lost::Emptied) => DiskState::Fresh {
             disk_id: None,
-            aside: false,
+            archive_data: false,
         },
         _ if volume == DiskIdFile::Differs => DiskState::Foreign(Unknown::OtherVolume),
         Verdict::CutShort if !state.healthy => DiskState::Foreign(Unknown::Unmarked),
@@ -115,19 +118,19 @@ fn before(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskStat
         // The node gets a new disk id, because the agreements with the old one are void.
         (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => DiskState::Fresh {
             disk_id: None,
-            aside: false,
+            archive_data: false,
         },
         (_, DiskIdFile::Matches | DiskIdFile::Missing)
             if state.intent == MembershipIntent::Rejoining =>
         {
             DiskState::Fresh {
                 disk_id: None,
-                aside: true,
+                archive_data: true,
             }
         }
         (Contents::Empty, _) => DiskState::Fresh {
             disk_id: state.disk_id.filter(|_| volume == DiskIdFile::Matches),
-            aside: false,
+            archive_data: false,
         },
         _ => DiskState::Foreign(Unknown::Foreign),
     }
@@ -138,9 +141,9 @@ mod tests {
     use super::*;
     use crate::data::{Directories, Inode};
 
-    fn known() -> Known {
+    fn known() -> DataIdentity {
         let [data, member, snap, wal] = [1, 2, 3, 4].map(Inode::numbered);
-        Known {
+        DataIdentity {
             directories: Directories {
                 data,
                 member,
@@ -154,15 +157,15 @@ mod tests {
 
     /// Returns the possible verdicts on data with such contents.
     fn verdicts(contents: Contents) -> Vec<Verdict> {
-        let exchanged = Verdict::Lost(Lost::Exchanged("data"));
+        let replaced = Verdict::Lost(Lost::Replaced("data"));
         match contents {
             Contents::Empty => vec![Verdict::Fresh, Verdict::Lost(Lost::Emptied)],
-            Contents::NoLog => vec![
+            Contents::NoWal => vec![
                 Verdict::CutShort,
-                exchanged,
+                replaced,
                 Verdict::Lost(Lost::Part("x".into())),
             ],
-            Contents::Log => vec![Verdict::Intact, Verdict::Begun(known()), exchanged],
+            Contents::HasWal => vec![Verdict::Intact, Verdict::Begun(known()), replaced],
         }
     }
 
@@ -178,7 +181,7 @@ mod tests {
         for begun in [None, start("new"), start("existing")] {
             for disk_id in [None, Some(DiskId::of(1))] {
                 for healthy in [false, true] {
-                    for contents in [Contents::Empty, Contents::NoLog, Contents::Log] {
+                    for contents in [Contents::Empty, Contents::NoWal, Contents::HasWal] {
                         for volume in [
                             DiskIdFile::Matches,
                             DiskIdFile::Differs,
@@ -219,7 +222,7 @@ mod tests {
                     standing,
                     DiskState::Fresh {
                         disk_id: None,
-                        aside: contents != Contents::Empty
+                        archive_data: contents != Contents::Empty
                     }
                 );
             }
@@ -240,16 +243,22 @@ mod tests {
                     "{said}"
                 );
             }
-            DiskState::RetryFirstStart { aside, start } => {
+            DiskState::RetryFirstStart {
+                archive_data,
+                start,
+            } => {
                 assert!(
                     never_voted && start.state == "new" && state.begun == Some(start),
                     "{said}"
                 );
-                assert_eq!(aside, contents == Contents::NoLog, "{said}");
+                assert_eq!(archive_data, contents == Contents::NoWal, "{said}");
             }
-            DiskState::Fresh { disk_id, aside } => {
+            DiskState::Fresh {
+                disk_id,
+                archive_data,
+            } => {
                 assert!(
-                    contents == Contents::Empty || aside && never_voted,
+                    contents == Contents::Empty || archive_data && never_voted,
                     "{said}"
                 );
                 let goes_on = state.begun.is_none()

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use recipes::{EtcdVersion, Label, Sha256};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Inode, Known};
+use crate::data::{DataIdentity, Inode};
 use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
 use crate::files::FileFingerprint;
 use crate::machine::Machine;
@@ -16,8 +16,9 @@ use crate::machine::Machine;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Event {
-    /// This machine accepted a node document.
-    Accepted {
+    /// This machine adopted the identity in a node document.
+    #[serde(rename = "accepted")]
+    IdentityAdopted {
         /// The member's name.
         name: Label,
         /// The identifiers of the machine that accepted the document.
@@ -29,14 +30,16 @@ pub(crate) enum Event {
         names: BTreeSet<Label>,
     },
     /// firstboot found the disk empty and gave it an id.
-    Life {
+    #[serde(rename = "life")]
+    DiskIdDrawn {
         /// The id.
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// This node saw that all other members, with these disk ids, are ready to agree. It will now
-    /// announce that it is ready.
-    Ready {
+    /// This node has accepted a proposal: it saw these disk ids on all other members. It will now
+    /// announce this.
+    #[serde(rename = "ready")]
+    ProposalAccepted {
         /// The disk ids of all initial members.
         #[serde(rename = "lives")]
         disk_ids: DiskIds,
@@ -88,7 +91,7 @@ pub(crate) enum Event {
         directory: Inode,
     },
     /// etcd has created its log: from now on these directories are the member's data.
-    DataBegun(Known),
+    DataBegun(DataIdentity),
     /// The operator confirmed that the data directory holds this member's newest data.
     DataAccepted,
     /// firstboot promotes this node to a voter.
@@ -130,7 +133,8 @@ pub(crate) enum Event {
     },
     /// firstboot archives the data directory that an interrupted first start or a removed member
     /// left behind.
-    Aside {
+    #[serde(rename = "aside")]
+    DataArchived {
         /// The path in the archive.
         path: PathBuf,
     },
@@ -139,9 +143,11 @@ pub(crate) enum Event {
     RestoreOrdered(Box<RestoreOrder>),
     /// All members have agreed, and the swap of the data begins. From now on, firstboot can only
     /// complete it.
-    Exchange(Box<DataSwap>),
+    #[serde(rename = "exchange")]
+    SwapBegun(Box<DataSwap>),
     /// The swap is complete.
-    Exchanged,
+    #[serde(rename = "exchanged")]
+    SwapDone,
     /// The restore was abandoned, and etcd keeps its previous data.
     GivenUp,
     /// etcd on this node answered a read through raft.
@@ -192,7 +198,8 @@ pub(crate) struct DataSwap {
     /// The path of the new data.
     pub(crate) from: PathBuf,
     /// The path of the previous data in the archive, if there was any.
-    pub(crate) aside: Option<PathBuf>,
+    #[serde(rename = "aside")]
+    pub(crate) archive_to: Option<PathBuf>,
     /// The token of the cluster to which the new data belongs.
     pub(crate) token: String,
     /// The names and peer URLs of the initial members.
@@ -205,7 +212,7 @@ pub(crate) struct DataSwap {
     pub(crate) revision: u64,
     /// The directories of the new data. Journals of earlier versions do not contain them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) data: Option<Known>,
+    pub(crate) data: Option<DataIdentity>,
 }
 
 #[cfg(test)]
@@ -228,18 +235,18 @@ mod tests {
         let id = "00000000000000000000000000000001";
         for (event, line) in [
             (
-                Event::Life { disk_id },
+                Event::DiskIdDrawn { disk_id },
                 format!(r#"{{"event":"life","nonce":"{id}"}}"#),
             ),
             (
-                Event::Ready {
+                Event::ProposalAccepted {
                     disk_ids: disk_ids.clone(),
                     mode: BootstrapMode::New,
                 },
                 format!(r#"{{"event":"ready","lives":{{"a":"{id}"}}}}"#),
             ),
             (
-                Event::Ready { disk_ids, mode },
+                Event::ProposalAccepted { disk_ids, mode },
                 format!(
                     r#"{{"event":"ready","lives":{{"a":"{id}"}},"task":{{"rollback":{{"cluster":7}}}}}}"#
                 ),

@@ -7,7 +7,7 @@ use recipes::{EtcdVersion, Label};
 
 use super::event::{DataSwap, Event, RestoreOrder};
 use super::file::{Entry, Journal};
-use crate::data::{Expected, Ids, Inode, Known};
+use crate::data::{DataIdentity, Expected, Ids, Inode};
 use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds, Start, cluster_id, member_id};
 
 /// The state of this node according to its journal.
@@ -18,10 +18,10 @@ pub(crate) struct NodeState {
     /// The id of the disk; none until firstboot has drawn one, and none after the operator has
     /// excluded a member.
     pub(crate) disk_id: Option<DiskId>,
-    /// The sets of disk ids with which this node has been ready since it got its current disk id.
-    pub(crate) ready: Vec<DiskIds>,
-    /// The sets of disk ids with which this node has been ready since the journal began.
-    pub(crate) agreed: Vec<DiskIds>,
+    /// The sets of disk ids that this node has accepted since it got its current disk id.
+    pub(crate) accepted: Vec<DiskIds>,
+    /// The sets of disk ids that this node has accepted since the journal began.
+    pub(crate) accepted_ever: Vec<DiskIds>,
     /// The start parameters of etcd on this disk.
     pub(crate) begun: Option<Start>,
     /// The member id with which this disk was added to a running cluster.
@@ -31,7 +31,7 @@ pub(crate) struct NodeState {
     /// The empty directory that firstboot created for etcd's first start on this disk.
     pub(crate) made: Option<Inode>,
     /// The identity of etcd's data, once etcd has created its log.
-    pub(crate) data: Option<Known>,
+    pub(crate) data: Option<DataIdentity>,
     /// The last known member id of etcd on this disk.
     pub(crate) member: Option<u64>,
     /// The last known cluster id of etcd on this disk.
@@ -45,10 +45,10 @@ pub(crate) struct NodeState {
     pub(crate) revision: u64,
     /// The operator's order that has not been completed or abandoned yet.
     pub(crate) order: Option<RestoreOrder>,
-    /// Under that order, what this node was ready to begin with: the disk ids and the mode.
-    pub(crate) ready_for_order: Vec<(DiskIds, BootstrapMode)>,
+    /// Under that order, what this node has accepted: the disk ids and the mode.
+    pub(crate) accepted_for_order: Vec<(DiskIds, BootstrapMode)>,
     /// The swap of data that has begun but is not complete.
-    pub(crate) exchange: Option<DataSwap>,
+    pub(crate) swap: Option<DataSwap>,
     /// The data that the last swap archived.
     pub(crate) archived: Option<ArchivedData>,
     /// The CAs whose certificates this node may use, because all other members trust them.
@@ -85,7 +85,7 @@ pub(crate) struct ArchivedData {
     /// The revision from which that data began.
     pub(crate) revision: u64,
     /// Its directories.
-    pub(crate) data: Option<Known>,
+    pub(crate) data: Option<DataIdentity>,
     /// The version of etcd that last used that data.
     pub(crate) etcd: Option<EtcdVersion>,
 }
@@ -111,16 +111,16 @@ impl NodeState {
                 self.without.clone_from(names);
                 self.disk_id = None;
             }
-            Event::Life { disk_id } => {
+            Event::DiskIdDrawn { disk_id } => {
                 *self = Self {
                     disk_id: Some(*disk_id),
                     without: std::mem::take(&mut self.without),
-                    agreed: std::mem::take(&mut self.agreed),
+                    accepted_ever: std::mem::take(&mut self.accepted_ever),
                     ..Self::default()
                 };
             }
-            Event::Ready { disk_ids, mode } => {
-                self.add_ready(disk_ids, *mode);
+            Event::ProposalAccepted { disk_ids, mode } => {
+                self.add_accepted(disk_ids, *mode);
             }
             Event::Bootstrap { token, members } => {
                 self.begin("new", token, members);
@@ -142,11 +142,11 @@ impl NodeState {
             }
             Event::Uses { etcd } => self.etcd = Some(*etcd),
             Event::RestoreOrdered(order) => {
-                (self.order, self.ready_for_order) = (Some((**order).clone()), Vec::new());
+                (self.order, self.accepted_for_order) = (Some((**order).clone()), Vec::new());
             }
-            Event::GivenUp => (self.order, self.exchange) = (None, None),
-            Event::Exchange(exchange) => self.exchange = Some((**exchange).clone()),
-            Event::Exchanged => self.exchanged(),
+            Event::GivenUp => (self.order, self.swap) = (None, None),
+            Event::SwapBegun(data_swap) => self.swap = Some((**data_swap).clone()),
+            Event::SwapDone => self.finish_swap(),
             Event::Show { authorities } => self.cleared.clone_from(authorities),
             Event::Leave { member } => self.intent = MembershipIntent::Leaving(*member),
             Event::Stay { .. } => self.intent = MembershipIntent::None,
@@ -156,13 +156,13 @@ impl NodeState {
                 *self = Self {
                     disk_id: self.disk_id,
                     without: std::mem::take(&mut self.without),
-                    agreed: std::mem::take(&mut self.agreed),
+                    accepted_ever: std::mem::take(&mut self.accepted_ever),
                     intent: MembershipIntent::Rejoining,
                     ..Self::default()
                 };
             }
-            Event::Accepted { .. }
-            | Event::Aside { .. }
+            Event::IdentityAdopted { .. }
+            | Event::DataArchived { .. }
             | Event::Remove { .. }
             | Event::Promote { .. }
             | Event::Trust { .. } => {}
@@ -177,28 +177,28 @@ impl NodeState {
         });
     }
 
-    fn add_ready(&mut self, disk_ids: &DiskIds, mode: BootstrapMode) {
+    fn add_accepted(&mut self, disk_ids: &DiskIds, mode: BootstrapMode) {
         if self.order.is_some() {
-            self.ready_for_order.push((disk_ids.clone(), mode));
+            self.accepted_for_order.push((disk_ids.clone(), mode));
         } else {
-            self.ready.push(disk_ids.clone());
+            self.accepted.push(disk_ids.clone());
         }
-        self.agreed.push(disk_ids.clone());
+        self.accepted_ever.push(disk_ids.clone());
     }
 
     /// Applies a complete swap: the previous data has been archived, and the new data is in place.
-    fn exchanged(&mut self) {
+    fn finish_swap(&mut self) {
         self.order = None;
         let Some(DataSwap {
             from,
-            aside,
+            archive_to,
             token,
             members,
             cluster,
             member,
             revision,
             data,
-        }) = self.exchange.take()
+        }) = self.swap.take()
         else {
             return;
         };
@@ -228,7 +228,7 @@ impl NodeState {
             (false, None, None, MembershipIntent::None);
         let old_data = std::mem::replace(&mut self.data, data);
         self.made = None;
-        self.archived = match (aside, before, old_cluster) {
+        self.archived = match (archive_to, before, old_cluster) {
             (Some(path), Some(begun), Some(cluster)) => {
                 let (member, revision, data, etcd) = (old_member, old_revision, old_data, old_etcd);
                 Some(ArchivedData {
@@ -264,9 +264,9 @@ impl NodeState {
             cluster: self.cluster.or(self.joining).or_else(|| begun.map(cluster)),
         };
         Expected {
-            life: self.disk_id,
+            disk_id: self.disk_id,
             made: self.made,
-            known: self.data,
+            identity: self.data,
             ids,
         }
     }

@@ -18,7 +18,7 @@ use crate::metadata::SourceLog;
 use crate::node::identify;
 use crate::output::{say, show_json};
 use crate::reason::{Reason, ReasonId};
-use crate::{files, operator, paths, release};
+use crate::{files, operator, paths, start_permit};
 use plan::{Observed, Plan, plan};
 
 /// The pause between two attempts.
@@ -112,7 +112,7 @@ pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Durati
 
 /// Stops etcd and archives its data, so that the removed member never starts again.
 pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
-    release::halt()?;
+    start_permit::revoke_and_stop_etcd()?;
     // etcd's guard writes the progress when etcd stops. The guard does not run again on a node that
     // has left.
     files::remove_unfinished(Path::new(paths::PROGRESS))?;
@@ -296,7 +296,7 @@ fn plan_only(identity: &Identity) -> Result<Answer> {
         "remove this node's member {member:x} from the cluster"
     ));
     planned.push("stop etcd in this boot and all later ones".to_owned());
-    planned.push(format!("move {} to {}", paths::DATA, paths::ASIDE));
+    planned.push(format!("move {} to {}", paths::DATA, paths::ARCHIVE));
     for step in &planned {
         say(format!("would {step}"));
     }

@@ -123,10 +123,12 @@ pub(crate) fn read(
 pub(crate) enum Phase {
     /// The node's disk is empty.
     Empty,
-    /// The node has seen all disk ids of this epoch, and has recorded this in its journal.
-    Ready {
-        /// The epoch's hash.
-        epoch: Sha256,
+    /// The node has seen all disk ids of this proposal, and has recorded this in its journal.
+    #[serde(rename = "ready")]
+    Accepted {
+        /// The proposal's hash.
+        #[serde(rename = "epoch")]
+        proposal: Sha256,
     },
 }
 
@@ -191,12 +193,12 @@ mod tests {
             read(&written, &label("demo"), own, &label("a")),
             Ok(state(Phase::Empty))
         );
-        let epoch = Sha256::of(b"x");
+        let proposal = Sha256::of(b"x");
         let ready = String::from_utf8(written.clone()).unwrap();
-        let ready = ready.replace("\"empty\"", &format!("\"ready\",\"epoch\":\"{epoch}\""));
+        let ready = ready.replace("\"empty\"", &format!("\"ready\",\"epoch\":\"{proposal}\""));
         assert_eq!(
             read(ready.as_bytes(), &label("demo"), own, &label("a")),
-            Ok(state(Phase::Ready { epoch }))
+            Ok(state(Phase::Accepted { proposal }))
         );
         assert!(
             read(&written, &label("demo"), own, &label("b"))

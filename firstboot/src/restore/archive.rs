@@ -19,7 +19,7 @@ use crate::reason::ReasonId;
 
 /// One folder of the archive.
 #[derive(Debug, PartialEq, Eq)]
-struct Aside {
+struct ArchivedFolder {
     path: PathBuf,
     /// The time in the folder's name.
     at: PrimitiveDateTime,
@@ -38,7 +38,7 @@ pub(super) fn check(archived: &ArchivedData) -> Result<()> {
         Some(then) if (then.member, then.cluster) != (now.member, now.cluster) => {
             Err(unusable(path, "contains the data of another member"))
         }
-        Some(then) => match then.directories.exchanged(&now.directories) {
+        Some(then) => match then.directories.first_replaced(&now.directories) {
             Some(what) => Err(unusable(
                 path,
                 &format!("was replaced: {what} is not the directory that was archived"),
@@ -72,24 +72,24 @@ pub(super) struct Archived {
 
 /// Lists the archive, oldest first.
 pub(super) fn list(journal: &Journal) -> Result<Vec<Archived>> {
-    let back = NodeState::of(journal).archived.map(|aside| aside.path);
-    let archived = |aside: Aside| {
-        let size = Dir::open(&aside.path).and_then(|folder| folder.size());
-        let size = size.with_context(|| format!("cannot look into {}", aside.path.display()))?;
+    let back = NodeState::of(journal).archived.map(|folder| folder.path);
+    let archived = |folder: ArchivedFolder| {
+        let size = Dir::open(&folder.path).and_then(|folder| folder.size());
+        let size = size.with_context(|| format!("cannot look into {}", folder.path.display()))?;
         let entries = journal.entries.iter().enumerate().rev();
         let cluster = entries
             .filter(|(_, entry)| match &entry.event {
-                Event::Exchange(exchange) => exchange.aside.as_ref() == Some(&aside.path),
+                Event::SwapBegun(data_swap) => data_swap.archive_to.as_ref() == Some(&folder.path),
                 _ => false,
             })
             .find_map(|(number, _)| NodeState::from(&journal.entries[..number]).cluster);
         Ok(Archived {
-            time: aside.at.assume_utc().format(&Rfc3339)?,
-            at: aside.at.assume_utc(),
+            time: folder.at.assume_utc().format(&Rfc3339)?,
+            at: folder.at.assume_utc(),
             size,
             cluster_id: cluster.map(|cluster| format!("{cluster:x}")),
-            rollback: back.as_ref() == Some(&aside.path),
-            path: aside.path,
+            rollback: back.as_ref() == Some(&folder.path),
+            path: folder.path,
         })
     };
     all()?.into_iter().map(archived).collect()
@@ -124,41 +124,39 @@ pub(super) fn prune(journal: &Journal, days: u64) -> Result<()> {
     let _lock = Lock::take()?;
     let now = time::OffsetDateTime::now_utc();
     let age = time::Duration::days(i64::try_from(days).unwrap_or(i64::MAX / 86_400));
-    let kept = NodeState::of(journal)
-        .exchange
-        .map(|exchange| exchange.from);
-    for aside in all()? {
-        if now - aside.at.assume_utc() > age && kept.as_ref() != Some(&aside.path) {
-            say(format!("deleting {}", aside.path.display()));
-            files::remove_all(&aside.path)?;
+    let kept = NodeState::of(journal).swap.map(|data_swap| data_swap.from);
+    for folder in all()? {
+        if now - folder.at.assume_utc() > age && kept.as_ref() != Some(&folder.path) {
+            say(format!("deleting {}", folder.path.display()));
+            files::remove_all(&folder.path)?;
         }
     }
     Ok(())
 }
 
-fn all() -> Result<Vec<Aside>> {
-    let folder = Path::new(paths::ASIDE);
+fn all() -> Result<Vec<ArchivedFolder>> {
+    let folder = Path::new(paths::ARCHIVE);
     if !files::exists(folder)? {
         return Ok(Vec::new());
     }
     let names = Dir::open(folder).and_then(|folder| folder.names());
     let names = names.with_context(|| format!("cannot look into {}", folder.display()))?;
-    let mut all: Vec<Aside> = names
+    let mut all: Vec<ArchivedFolder> = names
         .into_iter()
         .filter_map(|name| parse(folder.join(name)))
         .collect();
-    all.sort_by_key(|aside| aside.at);
+    all.sort_by_key(|folder| folder.at);
     Ok(all)
 }
 
 /// Parses a folder's name. The names of firstboot's folders contain the time; other folders are
 /// ignored.
-fn parse(path: PathBuf) -> Option<Aside> {
+fn parse(path: PathBuf) -> Option<ArchivedFolder> {
     let name = path.file_name()?.to_str()?;
     let (_, time) = name.rsplit_once('-')?;
     let format = format_description!("[year][month][day]T[hour][minute][second]Z");
     let at = PrimitiveDateTime::parse(time, format).ok()?;
-    Some(Aside { path, at })
+    Some(ArchivedFolder { path, at })
 }
 
 #[cfg(test)]
@@ -167,7 +165,7 @@ mod tests {
 
     #[test]
     fn only_names_of_ours_are_counted() {
-        let parse = |name: &str| parse(Path::new("/aside").join(name));
+        let parse = |name: &str| parse(Path::new("/folder").join(name));
         assert!(parse("before-restore-20261122T101112Z").is_some());
         assert!(parse("half-born-20261122T101112Z").is_some());
         for strange in [

@@ -9,7 +9,7 @@ use nix::sys::statvfs::statvfs;
 use recipes::cluster::Member;
 use recipes::{ClusterDocument, EtcdVersion};
 
-use crate::barrier::Epoch;
+use crate::barrier::Proposal;
 use crate::domain::{BootstrapMode, Start, member_id, short};
 use crate::files::{self, DesiredDir, Dir, ETCD, Kind, ROOT};
 use crate::journal::SnapshotFile;
@@ -80,9 +80,9 @@ pub(super) fn check_room(size: u64) -> Result<()> {
 }
 
 impl DataDirBuilder {
-    /// Builds the data for an epoch, unless it has already been built.
-    pub(super) fn make(&self, epoch: &Epoch) -> Result<()> {
-        let folder = folder(&epoch.token);
+    /// Builds the data for a proposal, unless it has already been built.
+    pub(super) fn make(&self, proposal: &Proposal) -> Result<()> {
+        let folder = folder(&proposal.token);
         if files::exists(&folder)? {
             return Ok(());
         }
@@ -90,13 +90,13 @@ impl DataDirBuilder {
         clear()?;
         DesiredDir::new(paths::RESTORE, 0o700, ROOT).make()?;
         let part = Path::new(paths::RESTORE).join("part");
-        let mut command = self.command(epoch, &part);
+        let mut command = self.command(proposal, &part);
         let words = format!(
             "{} snapshot restore {}",
             command.get_program().display(),
             self.source.path.display()
         );
-        say(self.ids(epoch));
+        say(self.ids(proposal));
         say(&words);
         let output = command
             .stdin(Stdio::null())
@@ -116,21 +116,21 @@ impl DataDirBuilder {
         files::rename(&part, &folder)
     }
 
-    /// The ids of the cluster and its members, which are derived from the epoch.
-    fn ids(&self, epoch: &Epoch) -> String {
+    /// The ids of the cluster and its members, which are derived from the proposal.
+    fn ids(&self, proposal: &Proposal) -> String {
         let id = |name| {
             self.cluster
                 .member(name)
-                .map(|member| member_id(&member.peer_url(), &epoch.token))
+                .map(|member| member_id(&member.peer_url(), &proposal.token))
         };
-        let members = epoch
+        let members = proposal
             .disk_ids
             .keys()
             .map(|name| format!("{name} {:x}", id(name).unwrap_or_default()));
         format!(
             "the new cluster has the id {:x}, the token {} and the members {}",
-            epoch.cluster_id,
-            epoch.token,
+            proposal.cluster_id,
+            proposal.token,
             members.collect::<Vec<_>>().join(", ")
         )
     }
@@ -157,13 +157,13 @@ impl DataDirBuilder {
         Ok(())
     }
 
-    fn command(&self, epoch: &Epoch, to: &Path) -> Command {
+    fn command(&self, proposal: &Proposal, to: &Path) -> Command {
         let Self {
             cluster,
             own,
             source,
         } = self;
-        let start = Start::new_cluster(cluster, &epoch.token, epoch.disk_ids.keys());
+        let start = Start::new_cluster(cluster, &proposal.token, proposal.disk_ids.keys());
         let members: Vec<String> = start
             .members
             .iter()
@@ -192,10 +192,10 @@ impl DataDirBuilder {
             "--initial-cluster",
             &members.join(","),
             "--initial-cluster-token",
-            &epoch.token,
+            &proposal.token,
         ]);
-        if matches!(epoch.mode, BootstrapMode::Restore { seen: Some(_), .. }) {
-            let bump = revision(epoch.mode, source) - source.revision;
+        if matches!(proposal.mode, BootstrapMode::Restore { seen: Some(_), .. }) {
+            let bump = revision(proposal.mode, source) - source.revision;
             command.args(["--bump-revision", &bump.to_string(), "--mark-compacted"]);
         }
         if !source.digest {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::build::{self, DataDirBuilder};
 use super::{archive, swap};
-use crate::barrier::{self, BarrierOutcome, Epoch, LocalState, RestoreSession};
+use crate::barrier::{self, BarrierOutcome, LocalState, Proposal, RestoreSession};
 use crate::data;
 use crate::domain::{BootstrapMode, DiskIds, Start, member_id};
 use crate::files;
@@ -17,7 +17,7 @@ use crate::identity::Identity;
 use crate::journal::{self, ArchivedData, DataSwap, Event, Journal, NodeState, RestoreOrder};
 use crate::lock::Lock;
 use crate::output::say;
-use crate::{paths, release};
+use crate::{paths, start_permit};
 
 /// The minimum time to wait for the other members after a power cut, because not all machines boot
 /// equally fast.
@@ -74,12 +74,12 @@ pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOr
     let Ok(_lock) = Lock::take() else {
         return Ok(());
     };
-    let epoch = Epoch::new(
+    let proposal = Proposal::new(
         cluster,
         DiskIds::from([(own.clone(), order.disk_id)]),
         order.mode,
     );
-    build.make(&epoch).inspect_err(|_| clean())
+    build.make(&proposal).inspect_err(|_| clean())
 }
 
 /// The builder of the new data, or none for a rollback.
@@ -106,32 +106,32 @@ pub(super) fn execute(
         .order
         .clone()
         .context("a bug: this node has no order to restore")?;
-    release::halt()?;
-    let exchange = match &state.exchange {
+    start_permit::revoke_and_stop_etcd()?;
+    let data_swap = match &state.swap {
         Some(begun) => begun.clone(),
         None => match negotiate(identity, journal, &state, &order, at_terminal) {
-            Ok(Ok(exchange)) => {
-                journal.add(Event::Exchange(Box::new(exchange.clone())))?;
-                exchange
+            Ok(Negotiation::Agreed(data_swap)) => {
+                journal.add(Event::SwapBegun(Box::new(data_swap.clone())))?;
+                data_swap
             }
-            Ok(Err(Outcome::GivenUp(why))) | Err(why) => return give_up(journal, why),
-            Ok(Err(outcome)) => return Ok(outcome),
+            Ok(Negotiation::HandedOver) => return Ok(Outcome::HandedOver),
+            Ok(Negotiation::Abandoned(why)) | Err(why) => return give_up(journal, why),
         },
     };
-    if let Err(error) = swap::finish(&exchange) {
-        swap::undo(&exchange)
+    if let Err(error) = swap::finish(&data_swap) {
+        swap::undo(&data_swap)
             .with_context(|| format!("{error:#}; and cannot move the old data back"))?;
         return give_up(journal, error);
     }
-    journal.add(Event::Exchanged)?;
+    journal.add(Event::SwapDone)?;
     clean();
-    let aside = exchange
-        .aside
+    let old_data = data_swap
+        .archive_to
         .map(|path| format!("; the old data is in {}", path.display()))
         .unwrap_or_default();
     Ok(Outcome::Swapped(format!(
-        "this node now has the data of the cluster {:x}{aside}",
-        exchange.cluster
+        "this node now has the data of the cluster {:x}{old_data}",
+        data_swap.cluster
     )))
 }
 
@@ -150,7 +150,7 @@ pub(super) fn clear(state: &NodeState) {
     }
 }
 
-/// Removes the data that was built for abandoned epochs, and a downloaded snapshot. If this fails,
+/// Removes the data that was built for abandoned proposals, and a downloaded snapshot. If this fails,
 /// the files occupy space until the next restore removes them.
 fn clean() {
     if let Err(error) = files::remove_all(Path::new(paths::RESTORE)) {
@@ -158,20 +158,30 @@ fn clean() {
     }
 }
 
-/// Meets the other members at the barrier, and returns the swap on which all of them agreed.
+/// How the negotiation with the other members ended.
+enum Negotiation {
+    /// All members agreed on the order, and this node makes this swap.
+    Agreed(DataSwap),
+    /// The members did not agree, for this reason.
+    Abandoned(anyhow::Error),
+    /// The terminal was closed, and firstboot.service continues the restore.
+    HandedOver,
+}
+
+/// Meets the other members at the barrier, until all agree on the order or the order is abandoned.
 fn negotiate(
     identity: &Identity,
     journal: &mut Journal,
     state: &NodeState,
     order: &RestoreOrder,
     at_terminal: bool,
-) -> Result<Result<DataSwap, Outcome>> {
+) -> Result<Negotiation> {
     let memory = LocalState::of_order(state, &identity.cluster, &identity.node.name, order);
     let build = build_of(identity, order)?;
     let archived = state.archived.clone();
     let prepare = {
         let (build, archived) = (build.clone(), archived.clone());
-        move |epoch: &Epoch| prepare(build.as_ref(), archived.as_ref(), epoch)
+        move |proposal: &Proposal| prepare(build.as_ref(), archived.as_ref(), proposal)
     };
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -195,39 +205,43 @@ fn negotiate(
         let session = RestoreSession::new(Arc::new(prepare.clone()), file, patience, at_terminal)?;
         barrier::negotiate(identity, journal, memory, Some(session)).await
     })?;
-    let epoch = match agreed {
-        BarrierOutcome::Agreed(epoch) => epoch,
-        BarrierOutcome::Abandoned(why) => return Ok(Err(Outcome::GivenUp(why))),
-        BarrierOutcome::HandedOver => return Ok(Err(Outcome::HandedOver)),
+    let proposal = match agreed {
+        BarrierOutcome::Agreed(proposal) => proposal,
+        BarrierOutcome::Abandoned(why) => return Ok(Negotiation::Abandoned(why)),
+        BarrierOutcome::HandedOver => return Ok(Negotiation::HandedOver),
         BarrierOutcome::Join(_) => {
             return Err(anyhow!(
                 "a bug: a node with an order to restore cannot join a cluster"
             ));
         }
     };
-    // The other members may have begun an epoch that is earlier than the one prepared last.
-    prepare(&epoch)?;
-    let aside = files::exists(Path::new(paths::DATA))?
+    // The other members may have begun a proposal that is earlier than the one prepared last.
+    prepare(&proposal)?;
+    let archive_to = files::exists(Path::new(paths::DATA))?
         .then(|| journal::archive_path("before-restore"))
         .transpose()?;
-    let exchange = data_swap(identity, order, archived, &epoch, aside)?;
-    let who: Vec<&str> = epoch.disk_ids.keys().map(recipes::Label::as_str).collect();
+    let data_swap = plan_swap(identity, order, archived, &proposal, archive_to)?;
+    let who: Vec<&str> = proposal
+        .disk_ids
+        .keys()
+        .map(recipes::Label::as_str)
+        .collect();
     say(format!(
         "all members ({}) are ready to {}: the cluster {:x}",
         who.join(", "),
         order.mode,
-        exchange.cluster
+        data_swap.cluster
     ));
-    Ok(Ok(exchange))
+    Ok(Negotiation::Agreed(data_swap))
 }
 
-/// The swap that gives etcd the data of this epoch. The previous data moves to `aside`.
-fn data_swap(
+/// The swap that gives etcd the data of this proposal. The previous data moves to `archive_to`.
+fn plan_swap(
     identity: &Identity,
     order: &RestoreOrder,
     archived: Option<ArchivedData>,
-    epoch: &Epoch,
-    aside: Option<PathBuf>,
+    proposal: &Proposal,
+    archive_to: Option<PathBuf>,
 ) -> Result<DataSwap> {
     let own = identity
         .cluster
@@ -236,16 +250,19 @@ fn data_swap(
     Ok(match (order.mode, &order.source, archived) {
         (BootstrapMode::Restore { .. }, Some(source), _) => {
             let Start { token, members, .. } =
-                Start::new_cluster(&identity.cluster, &epoch.token, epoch.disk_ids.keys());
+                Start::new_cluster(&identity.cluster, &proposal.token, proposal.disk_ids.keys());
             let member = Some(member_id(&own.peer_url(), &token));
-            let (from, revision) = (build::folder(&token), build::revision(epoch.mode, source));
+            let (from, revision) = (
+                build::folder(&token),
+                build::revision(proposal.mode, source),
+            );
             let data = Some(data::known(&from)?);
             DataSwap {
                 from,
-                aside,
+                archive_to,
                 token,
                 members,
-                cluster: epoch.cluster_id,
+                cluster: proposal.cluster_id,
                 member,
                 revision,
                 data,
@@ -267,7 +284,7 @@ fn data_swap(
             let data = Some(data::known(&path)?);
             DataSwap {
                 from: path,
-                aside,
+                archive_to,
                 token,
                 members,
                 cluster,
@@ -280,14 +297,14 @@ fn data_swap(
     })
 }
 
-/// Ensures that the data for an epoch exists.
+/// Ensures that the data for a proposal exists.
 fn prepare(
     build: Option<&DataDirBuilder>,
     archived: Option<&ArchivedData>,
-    epoch: &Epoch,
+    proposal: &Proposal,
 ) -> Result<()> {
     match (build, archived) {
-        (Some(build), _) => build.make(epoch),
+        (Some(build), _) => build.make(proposal),
         (None, Some(archived)) => archive::check(archived),
         (None, None) => Err(anyhow!(
             "a bug: the order has neither a snapshot nor archived data"

@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     check_before(&identity, &machine, &journal)?;
     let state = NodeState::of(&journal);
     drop(journal);
-    if state.exchange.is_some() {
+    if state.swap.is_some() {
         return Err(refused(ReasonId::RestoreUnfinished.because(format!(
             "an earlier restore is not finished. Finish it with `systemctl restart {UNIT}`"
         ))));
@@ -130,16 +130,16 @@ fn choose_source(
     patience: Duration,
 ) -> Result<(BootstrapMode, Option<SnapshotFile>)> {
     if options.rollback {
-        let aside = state.archived.as_ref();
-        let aside = aside.ok_or_else(|| {
+        let archived = state.archived.as_ref();
+        let archived = archived.ok_or_else(|| {
             refused(
                 ReasonId::ArchiveUnusable
                     .because("no restore has archived data of this node: no rollback is possible"),
             )
         })?;
-        archive::check(aside)?;
+        archive::check(archived)?;
         let mode = BootstrapMode::Rollback {
-            cluster: aside.cluster,
+            cluster: archived.cluster,
         };
         Ok((mode, None))
     } else {

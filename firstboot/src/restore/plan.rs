@@ -160,12 +160,15 @@ pub(super) fn plan(
 /// The cluster after the restore.
 fn then(cluster: &Label, state: &NodeState, mode: BootstrapMode) -> String {
     match (mode, state.archived.as_ref()) {
-        (BootstrapMode::Rollback { cluster }, Some(aside)) => {
-            let member = aside
+        (BootstrapMode::Rollback { cluster }, Some(archived)) => {
+            let member = archived
                 .member
                 .map(|id| format!(" as its member {id:x}"))
                 .unwrap_or_default();
-            format!("{cluster:x} again{member}, from {}", aside.path.display())
+            format!(
+                "{cluster:x} again{member}, from {}",
+                archived.path.display()
+            )
         }
         // If the ids were known in advance, two restores of the same file would create one cluster
         // with two histories.

@@ -22,9 +22,9 @@ enum RemainingRenames {
 fn remaining_renames(
     from: bool,
     data: bool,
-    aside: Option<bool>,
+    archive_to: Option<bool>,
 ) -> Result<RemainingRenames, &'static str> {
-    match (from, data, aside) {
+    match (from, data, archive_to) {
         (true, true, Some(false)) => Ok(RemainingRenames::Both),
         (true, false, _) => Ok(RemainingRenames::Second),
         (false, true, None | Some(true)) => Ok(RemainingRenames::Nothing),
@@ -38,20 +38,22 @@ fn remaining_renames(
 }
 
 /// Executes the remaining renames.
-pub(super) fn finish(exchange: &DataSwap) -> Result<()> {
+pub(super) fn finish(data_swap: &DataSwap) -> Result<()> {
     finish_at(
-        exchange,
+        data_swap,
         Path::new(paths::DATA),
-        Path::new(paths::ASIDE),
+        Path::new(paths::ARCHIVE),
         ROOT,
     )
 }
 
-fn finish_at(exchange: &DataSwap, data: &Path, asides: &Path, owner: (u32, u32)) -> Result<()> {
-    let DataSwap { from, aside, .. } = exchange;
-    let aside_there = aside.as_deref().map(files::exists).transpose()?;
+fn finish_at(data_swap: &DataSwap, data: &Path, archive: &Path, owner: (u32, u32)) -> Result<()> {
+    let DataSwap {
+        from, archive_to, ..
+    } = data_swap;
+    let archived = archive_to.as_deref().map(files::exists).transpose()?;
     let remaining_renames =
-        match remaining_renames(files::exists(from)?, files::exists(data)?, aside_there) {
+        match remaining_renames(files::exists(from)?, files::exists(data)?, archived) {
             Ok(remaining_renames) => remaining_renames,
             Err(why) => bail!(
                 "cannot replace {} by {}: {why}",
@@ -60,9 +62,11 @@ fn finish_at(exchange: &DataSwap, data: &Path, asides: &Path, owner: (u32, u32))
             ),
         };
     if remaining_renames == RemainingRenames::Both {
-        DesiredDir::new(asides, 0o700, owner).make()?;
-        let aside = aside.as_ref().context("a bug: no place for the old data")?;
-        files::rename(data, aside)?;
+        DesiredDir::new(archive, 0o700, owner).make()?;
+        let archive_to = archive_to
+            .as_ref()
+            .context("a bug: no place for the old data")?;
+        files::rename(data, archive_to)?;
     }
     if remaining_renames != RemainingRenames::Nothing {
         files::rename(from, data)?;
@@ -71,18 +75,22 @@ fn finish_at(exchange: &DataSwap, data: &Path, asides: &Path, owner: (u32, u32))
 }
 
 /// Moves the old data back after an error. The new data stays where it was built.
-pub(super) fn undo(exchange: &DataSwap) -> Result<()> {
-    undo_at(exchange, Path::new(paths::DATA))
+pub(super) fn undo(data_swap: &DataSwap) -> Result<()> {
+    undo_at(data_swap, Path::new(paths::DATA))
 }
 
-fn undo_at(exchange: &DataSwap, data: &Path) -> Result<()> {
-    let DataSwap { from, aside, .. } = exchange;
-    let moved = aside.as_deref().map_or(Ok(true), files::exists)?;
+fn undo_at(data_swap: &DataSwap, data: &Path) -> Result<()> {
+    let DataSwap {
+        from, archive_to, ..
+    } = data_swap;
+    let moved = archive_to.as_deref().map_or(Ok(true), files::exists)?;
     if moved && files::exists(data)? && !files::exists(from)? {
         files::rename(data, from)?;
     }
-    match aside {
-        Some(aside) if !files::exists(data)? && files::exists(aside)? => files::rename(aside, data),
+    match archive_to {
+        Some(archive_to) if !files::exists(data)? && files::exists(archive_to)? => {
+            files::rename(archive_to, data)
+        }
         _ => Ok(()),
     }
 }
@@ -95,10 +103,10 @@ mod tests {
 
     use super::*;
 
-    fn swap(from: PathBuf, aside: Option<PathBuf>) -> DataSwap {
+    fn swap(from: PathBuf, archive_to: Option<PathBuf>) -> DataSwap {
         DataSwap {
             from,
-            aside,
+            archive_to,
             token: String::new(),
             members: vec![],
             cluster: 1,
@@ -128,7 +136,7 @@ mod tests {
                         }
                     }
                     fs::create_dir(at("aside")).unwrap();
-                    let exchange = swap(at("new"), had_data.then(|| at("aside/old")));
+                    let data_swap = swap(at("new"), had_data.then(|| at("aside/old")));
                     if renames >= 1 && had_data {
                         fs::rename(at("data"), at("aside/old")).unwrap();
                     }
@@ -137,12 +145,12 @@ mod tests {
                     }
                     let read = |path: &str| fs::read_to_string(at(path)).ok();
                     if back {
-                        undo_at(&exchange, &at("data")).unwrap();
+                        undo_at(&data_swap, &at("data")).unwrap();
                         assert_eq!(read("data/file").as_deref(), had_data.then_some("old"));
                         assert_eq!(read("new/file").as_deref(), Some("new"));
                     } else {
                         for _ in 0..2 {
-                            finish_at(&exchange, &at("data"), &at("aside"), owner).unwrap();
+                            finish_at(&data_swap, &at("data"), &at("aside"), owner).unwrap();
                             assert_eq!(read("data/file").as_deref(), Some("new"));
                             assert_eq!(
                                 read("aside/old/file").as_deref(),
@@ -160,9 +168,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("data")).unwrap();
-        let exchange = swap(at("new"), Some(at("aside/old")));
-        assert!(finish_at(&exchange, &at("data"), &at("aside"), (0, 0)).is_err());
-        undo_at(&exchange, &at("data")).unwrap();
+        let data_swap = swap(at("new"), Some(at("aside/old")));
+        assert!(finish_at(&data_swap, &at("data"), &at("aside"), (0, 0)).is_err());
+        undo_at(&data_swap, &at("data")).unwrap();
         assert!(at("data").exists());
     }
 
@@ -170,10 +178,10 @@ mod tests {
     fn no_rename_replaces_a_folder() {
         for from in [true, false] {
             for data in [true, false] {
-                for aside in [None, Some(true), Some(false)] {
-                    let remaining_renames = remaining_renames(from, data, aside);
+                for archive_to in [None, Some(true), Some(false)] {
+                    let remaining_renames = remaining_renames(from, data, archive_to);
                     if remaining_renames == Ok(RemainingRenames::Both) {
-                        assert_eq!((from, data, aside), (true, true, Some(false)));
+                        assert_eq!((from, data, archive_to), (true, true, Some(false)));
                     }
                     if remaining_renames == Ok(RemainingRenames::Second) {
                         assert!(from && !data);

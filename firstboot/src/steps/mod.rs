@@ -51,9 +51,9 @@ fn volume() -> Result<Vec<Change>> {
     let mut changes: Vec<Change> = folder(DesiredDir::new(paths::VOLUME, 0o750, (0, ETCD.1)))?
         .into_iter()
         .collect();
-    let aside = Path::new(paths::ASIDE);
-    if files::exists(aside)? {
-        changes.extend(folder(DesiredDir::new(aside, 0o700, ROOT))?);
+    let archive = Path::new(paths::ARCHIVE);
+    if files::exists(archive)? {
+        changes.extend(folder(DesiredDir::new(archive, 0o700, ROOT))?);
     }
     Ok(changes)
 }

@@ -1,4 +1,4 @@
-//! Makes the running system use the exchanged files. A failure here is logged but stops nothing,
+//! Makes the running system use the replaced files. A failure here is logged but stops nothing,
 //! because the member's proof decides about the update.
 
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
 
-/// Stops and disables the units whose files will be removed. It must run before the exchange.
+/// Stops and disables the units whose files will be removed. It must run before the replacement.
 pub(super) fn before(changes: &[FileChange], say: &mut impl FnMut(String)) {
     for effect in effects(changes) {
         if let Effect::RemoveUnit(name) = effect {

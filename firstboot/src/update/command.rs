@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// Restore the image that this node had before its last update
     #[arg(long, conflicts_with_all = ["check", "from", "retry"])]
     rollback: bool,
-    /// Prevent every node from beginning an update, for this reason. A node that already exchanges
+    /// Prevent every node from beginning an update, for this reason. A node that already replaces
     /// its files continues
     #[arg(long, value_name = "WHY", conflicts_with_all = ["check", "from", "rollback", "retry"])]
     halt: Option<String>,
@@ -199,7 +199,7 @@ fn look(options: &Options, own: &Own) -> Result<Next> {
 
 /// The order for a rollback.
 fn back(options: &Options, own: &Own) -> Result<Next> {
-    let updated = Updated::read()?.filter(|updated| updated.exchange.is_some());
+    let updated = Updated::read()?.filter(|updated| updated.replacement.is_some());
     let updated = updated.ok_or_else(|| {
         refused(ReasonId::UpdateNoWayBack.because(
             "this node has no earlier image: it was not updated, or was rolled back already",

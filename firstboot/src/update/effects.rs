@@ -1,4 +1,4 @@
-//! The actions that are necessary on the running system after an exchange of files, as a pure
+//! The actions that are necessary on the running system after a replacement of files, as a pure
 //! function of the files' paths. An update always restarts etcd and firstboot.
 
 use std::collections::BTreeSet;

@@ -3,7 +3,7 @@
 //! `source` fetches a release, and `look` compares it with this node. `stage` unpacks the image
 //! next to the one in use. Then `worker` executes the order in a unit of its own. It waits until
 //! the cluster can do without this member (`ready`), and takes the turn, on which the members agree
-//! through etcd (`cluster`). It exchanges the files (`exchange`) in the list of `changes`, and
+//! through etcd (`cluster`). It replaces the files (`replacement`) in the list of `changes`, and
 //! makes the running system use them (`apply`) with the actions in the list of `effects`. Then it
 //! waits until the member has proved itself (`prove`), or restores the previous image. `state` is
 //! stored on the disk, and after a power cut the unit continues from it. `follow` shows the unit's
@@ -17,13 +17,13 @@ mod check;
 mod cluster;
 mod command;
 mod effects;
-mod exchange;
 mod follow;
 mod look;
 mod order;
 mod own;
+mod preconditions;
 mod prove;
-mod ready;
+mod replacement;
 mod scheduled;
 mod source;
 mod stage;

@@ -5,31 +5,31 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::own::Own;
-use super::state::{Exchange, Order, Phase, State, Updated};
+use super::state::{FileChanges, Order, Phase, State, Updated};
 use crate::steps::selinux;
 use crate::{files, paths};
 
 /// Stores the order durably.
 pub(super) fn begin(own: &Own, order: Order) -> Result<State> {
-    let exchange = match (&order.release, Updated::read()?) {
+    let replacement = match (&order.release, Updated::read()?) {
         (
             None,
             Some(Updated {
-                exchange: Some(exchange),
+                replacement: Some(replacement),
                 ..
             }),
-        ) => exchange,
-        _ => Exchange::default(),
+        ) => replacement,
+        _ => FileChanges::default(),
     };
     let mut state = State {
         id: format!("{:032x}", u128::from_be_bytes(random()?)),
         node: own.node.clone(),
         order,
         phase: Phase::Waiting,
-        exchange,
+        replacement: replacement,
         turn: false,
         boot: String::new(),
-        exchange_boot: String::new(),
+        replacement_boot: String::new(),
         boots: 0,
         why: None,
         blame: false,

@@ -13,7 +13,7 @@ use super::order::begin;
 use super::own::Own;
 use super::source::Source;
 use super::state::{Look, Order, State};
-use super::{ready, stage, window, worker};
+use super::{preconditions, stage, window, worker};
 use crate::etcd::Credentials;
 use crate::exit::{Exit, code_of, reason_of, refused};
 use crate::lock::Lock;
@@ -124,10 +124,12 @@ fn decide(own: &Own, settings: &Update, auto: Auto, seen: &mut Look) -> Result<N
 /// The reason why this node must not order the update, if there is one.
 async fn obstacle(own: &Own, serial: u64) -> Result<Option<Reason>> {
     let credentials = Credentials::installed()?;
-    let client = ready::own_member(&credentials).await?;
+    let client = preconditions::own_member(&credentials).await?;
     let agreed = Agreed::read(&client, serial).await?;
     Ok(match agreed.decide(&own.node, serial, false) {
-        Decision::Take | Decision::Mine => ready::objection(own, &credentials, false).await?,
+        Decision::Take | Decision::Mine => {
+            preconditions::objection(own, &credentials, false).await?
+        }
         // The order waits for the turn, so this node starts as soon as the other one has finished.
         Decision::Wait(why) if why.id == Some(ReasonId::UpdateTurn) => None,
         Decision::Wait(why) | Decision::Refuse(why) => Some(why),

@@ -25,16 +25,17 @@ pub(super) struct State {
     pub(super) order: Order,
     /// The progress.
     pub(super) phase: Phase,
-    /// The exchange of files, once it has been planned.
-    pub(super) exchange: Exchange,
+    /// The replacement of files, once it has been planned.
+    #[serde(rename = "exchange")]
+    pub(super) replacement: FileChanges,
     /// Whether the node may be holding the turn.
     pub(super) turn: bool,
     /// The boot in which this state was written.
     pub(super) boot: String,
-    /// The boot in which the exchange of files began. It is empty before the exchange, and for a
+    /// The boot in which the replacement of files began. It is empty before the replacement, and for a
     /// rollback.
-    #[serde(default)]
-    pub(super) exchange_boot: String,
+    #[serde(default, rename = "exchange_boot")]
+    pub(super) replacement_boot: String,
     /// The number of boots for which the new image has been proving itself, not counting the one
     /// that the update ordered.
     pub(super) boots: u32,
@@ -73,7 +74,8 @@ pub(super) enum Phase {
     /// The member waits for its turn and has not changed anything.
     Waiting,
     /// The files of the new image are being installed.
-    Exchanging,
+    #[serde(rename = "exchanging")]
+    Replacing,
     /// All files belong to the new image, and the node must reboot to apply them.
     Rebooting,
     /// All files belong to the new image, and the member must prove itself.
@@ -86,14 +88,14 @@ pub(super) enum Phase {
     Recovering,
 }
 
-/// The files that an update exchanges.
+/// The files that an update replaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Exchange {
-    /// The files, in the order of the exchange. The kind of each change depends on what was on the
+pub(super) struct FileChanges {
+    /// The files, in the order of the replacement. The kind of each change depends on what was on the
     /// disk.
     pub(super) files: Vec<FileChange>,
-    /// The folders that the exchange creates. A folder precedes the folders in it.
+    /// The folders that the replacement creates. A folder precedes the folders in it.
     pub(super) folders: Vec<String>,
 }
 
@@ -105,8 +107,9 @@ pub(super) struct Updated {
     pub(super) serial: u64,
     /// The serial of the previous image, if that image was installed by an update.
     pub(super) serial_before: Option<u64>,
-    /// The exchange that a rollback must undo; `None` after a rollback.
-    pub(super) exchange: Option<Exchange>,
+    /// The replacement that a rollback must undo; `None` after a rollback.
+    #[serde(rename = "exchange")]
+    pub(super) replacement: Option<FileChanges>,
 }
 
 /// What the last check for a newer image found.

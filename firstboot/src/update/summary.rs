@@ -227,7 +227,7 @@ fn under_way(state: &State) -> Reason {
             format!("this node waits for its turn to roll the image {serial} back")
         }
         Phase::Waiting => format!("this node waits for its turn to install the image {serial}"),
-        Phase::Exchanging => format!("this node installs the image {serial}"),
+        Phase::Replacing => format!("this node installs the image {serial}"),
         Phase::Rebooting => format!("this node reboots to apply the image {serial}"),
         Phase::Proving => format!("this node must prove that it is healthy on the image {serial}"),
         Phase::TakingBack | Phase::RebootingBack | Phase::Recovering => {

@@ -13,7 +13,7 @@ use super::cluster::{Agreed, Decision, Failed};
 use super::own::Own;
 use super::prove::{Proof, Watch};
 use super::state::{End, Phase, State, Updated, boot};
-use super::{ready, window};
+use super::{preconditions, window};
 use crate::etcd::{Client, Credentials};
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
@@ -38,7 +38,7 @@ const BOOTS: u32 = 2;
 pub(super) fn work() -> Result<()> {
     let _lock = Lock::take_updates()?;
     let Some(mut state) = State::read()? else {
-        systemd::ready();
+        systemd::notify_ready();
         return Ok(());
     };
     recover(&mut state)?;
@@ -47,7 +47,7 @@ pub(super) fn work() -> Result<()> {
         reboot(&mut state)?;
     }
     // firstboot.service starts after this. From now on all files belong to one image.
-    systemd::ready();
+    systemd::notify_ready();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -55,7 +55,7 @@ pub(super) fn work() -> Result<()> {
         let ended = match state.phase {
             Phase::Waiting => wait(&mut state, &runtime)?,
             Phase::Rebooting | Phase::RebootingBack => reboot(&mut state).map(|()| false)?,
-            Phase::Exchanging | Phase::Proving => prove(&mut state, &runtime)?,
+            Phase::Replacing | Phase::Proving => prove(&mut state, &runtime)?,
             Phase::TakingBack | Phase::Recovering => recovered(&state, &runtime)?,
         };
         if ended {
@@ -69,11 +69,11 @@ const fn is_rebooting(state: &State) -> bool {
     matches!(state.phase, Phase::Rebooting | Phase::RebootingBack)
 }
 
-/// After an interrupted exchange, makes all files belong to one image again.
+/// After an interrupted replacement, makes all files belong to one image again.
 fn recover(state: &mut State) -> Result<()> {
     match state.phase {
         Phase::Waiting | Phase::Recovering => Ok(()),
-        Phase::Exchanging => {
+        Phase::Replacing => {
             state.why = Some(
                 "the node stopped while it exchanged files, for example because of a power cut; run `firstboot update` again".to_owned(),
             );
@@ -100,9 +100,9 @@ fn recover(state: &mut State) -> Result<()> {
     }
 }
 
-/// Waits for its turn, and then exchanges the files. Returns whether the order has ended.
+/// Waits for its turn, and then replaces the files. Returns whether the order has ended.
 fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
-    // An interrupted run of this unit may have stopped firstboot.service before it exchanged any
+    // An interrupted run of this unit may have stopped firstboot.service before it replaced any
     // files.
     systemd::start(crate::operator::UNIT)?;
     let own = Own::read()?;
@@ -161,24 +161,24 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
     // A member whose etcd is not running can be rolled back as well.
     let back = state.order.release.is_none();
     let client = if back {
-        ready::any_member(own, &credentials).await?
+        preconditions::any_member(own, &credentials).await?
     } else {
-        ready::own_member(&credentials).await?
+        preconditions::own_member(&credentials).await?
     };
     let agreed = Agreed::read(&client, state.order.serial).await?;
     let decision = agreed.decide(&state.node, state.order.serial, back);
     if !matches!(decision, Decision::Take | Decision::Mine) {
         return Ok(decision);
     }
-    if let Some(why) = ready::objection(own, &credentials, back).await? {
+    if let Some(why) = preconditions::objection(own, &credentials, back).await? {
         return Ok(Decision::Wait(why));
     }
     if !back {
         image_integrity::check()?;
     }
-    if !*snapshot && !back && !ready::has_snapshot(&client).await? {
+    if !*snapshot && !back && !preconditions::has_snapshot(&client).await? {
         say("taking a snapshot first");
-        ready::take_snapshot()?;
+        preconditions::take_snapshot()?;
         *snapshot = true;
     }
     // This check comes last, because a snapshot may have taken a long time.
@@ -200,7 +200,7 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
                 ReasonId::UpdateTurn.because("another node took the turn first"),
             ));
         }
-        if !ready::keeps_quorum(&own.cluster) {
+        if !preconditions::keeps_quorum(&own.cluster) {
             say("the cluster has too few members to keep its quorum while this one restarts");
         }
     }
@@ -257,7 +257,7 @@ fn prove(state: &mut State, runtime: &Runtime) -> Result<bool> {
         Updated {
             serial: state.order.serial,
             serial_before,
-            exchange: Some(state.exchange.clone()),
+            replacement: Some(state.replacement.clone()),
         }
         .write()?;
     }
@@ -295,7 +295,7 @@ fn recovered(state: &State, runtime: &Runtime) -> Result<bool> {
             Some(serial) => Updated {
                 serial,
                 serial_before: None,
-                exchange: None,
+                replacement: None,
             }
             .write()?,
             None => files::remove(paths::UPDATED)?,

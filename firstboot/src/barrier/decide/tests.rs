@@ -7,14 +7,14 @@ fn label(name: &str) -> Label {
     name.parse().unwrap()
 }
 
-fn epoch(number: u64, disk_ids: [u128; 3]) -> Epoch {
+fn proposal(number: u64, disk_ids: [u128; 3]) -> Proposal {
     let disk_ids: DiskIds = ["a", "b", "c"]
         .map(label)
         .into_iter()
         .zip(disk_ids.map(DiskId::of))
         .collect();
     let (id, token) = (Sha256::of(&number.to_be_bytes()), format!("t{number}"));
-    Epoch {
+    Proposal {
         id,
         disk_ids,
         mode: BootstrapMode::New,
@@ -23,10 +23,10 @@ fn epoch(number: u64, disk_ids: [u128; 3]) -> Epoch {
     }
 }
 
-/// Returns everything that `a` may remember: no epoch, one epoch or two, with or without the member
+/// Returns everything that `a` may remember: no proposal, one proposal or two, with or without the member
 /// `c`.
 fn memories() -> Vec<LocalState> {
-    let (one, two) = (epoch(1, [1, 1, 1]), epoch(2, [1, 2, 1]));
+    let (one, two) = (proposal(1, [1, 1, 1]), proposal(2, [1, 2, 1]));
     let pasts = [
         vec![],
         vec![one.clone()],
@@ -35,17 +35,17 @@ fn memories() -> Vec<LocalState> {
         vec![two, one],
     ];
     let mut memories = Vec::new();
-    for epochs in pasts {
+    for proposals in pasts {
         for without in [BTreeSet::new(), BTreeSet::from([label("c")])] {
             let all = BTreeSet::from(["a", "b", "c"].map(label));
             let initial = &all - &without;
-            let (name, disk_id, epochs) = (label("a"), DiskId::of(1), epochs.clone());
+            let (name, disk_id, proposals) = (label("a"), DiskId::of(1), proposals.clone());
             memories.push(LocalState {
                 name,
                 initial,
                 without,
                 disk_id,
-                epochs,
+                proposals,
                 mode: BootstrapMode::New,
             });
         }
@@ -54,14 +54,14 @@ fn memories() -> Vec<LocalState> {
 }
 
 /// Returns all possible observations of another member that has one of these orders. This node does
-/// not know epoch 3 and cluster 3.
+/// not know proposal 3 and cluster 3.
 fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
     let mut all = vec![None];
-    let ready = [1, 2, 3].map(|number: u64| Phase::Ready {
-        epoch: Sha256::of(&number.to_be_bytes()),
+    let accepted = [1, 2, 3].map(|number: u64| Phase::Accepted {
+        proposal: Sha256::of(&number.to_be_bytes()),
     });
     for disk_id in [1, 2].map(DiskId::of) {
-        for phase in [Phase::Empty].into_iter().chain(ready) {
+        for phase in [Phase::Empty].into_iter().chain(accepted) {
             for without in [BTreeSet::new(), BTreeSet::from([label("c")])] {
                 for mode in tasks.iter().copied() {
                     all.push(Some(PeerState::Firstboot {
@@ -115,28 +115,35 @@ fn agreed<'a>(memory: &LocalState, view: &'a PeerObservation) -> Option<(&'a Dis
 fn check(memory: &LocalState, views: &PeerObservations) {
     let step = decide(memory, views);
     let said = format!("{step:?} from {memory:?} and {views:?}");
-    let strangers = clusters(views)
-        .iter()
-        .any(|id| !memory.epochs.iter().any(|epoch| epoch.cluster_id == *id));
+    let strangers = clusters(views).iter().any(|id| {
+        !memory
+            .proposals
+            .iter()
+            .any(|proposal| proposal.cluster_id == *id)
+    });
     let others = || memory.others().map(|name| &views[name]);
     match step {
-        Action::Start(id) => {
-            let epoch = memory.epochs.iter().find(|epoch| epoch.id == id);
-            let epoch = epoch.unwrap_or_else(|| panic!("never ready in it: {said}"));
-            let follows = clusters(views) == BTreeSet::from([epoch.cluster_id]);
+        Action::StartEtcd(id) => {
+            let proposal = memory.proposals.iter().find(|proposal| proposal.id == id);
+            let proposal = proposal.unwrap_or_else(|| panic!("never accepted it: {said}"));
+            let follows = clusters(views) == BTreeSet::from([proposal.cluster_id]);
             let begins = clusters(views).is_empty()
-                && memory.epochs.last() == Some(epoch)
+                && memory.proposals.last() == Some(proposal)
                 && others().all(|view| {
-                    agreed(memory, view).is_some_and(|(_, p)| *p == Phase::Ready { epoch: id })
+                    agreed(memory, view)
+                        .is_some_and(|(_, p)| *p == Phase::Accepted { proposal: id })
                 });
             assert!(follows || begins, "{said}");
         }
-        Action::GiveUp(_) => panic!("{said}"),
-        Action::BeReady(disk_ids, mode) => {
+        Action::AbandonOrder(_) => panic!("{said}"),
+        Action::AcceptProposal(disk_ids, mode) => {
             assert_eq!(mode, BootstrapMode::New);
             assert!(
                 clusters(views).is_empty()
-                    && !memory.epochs.iter().any(|epoch| epoch.disk_ids == disk_ids),
+                    && !memory
+                        .proposals
+                        .iter()
+                        .any(|proposal| proposal.disk_ids == disk_ids),
                 "{said}"
             );
             assert!(
@@ -148,11 +155,11 @@ fn check(memory: &LocalState, views: &PeerObservations) {
                 assert!(views[name].fresh && seen == Some(&disk_ids[name]), "{said}");
             }
         }
-        Action::Alive => assert!(strangers || clusters(views).len() > 1, "{said}"),
+        Action::JoinRunningCluster => assert!(strangers || clusters(views).len() > 1, "{said}"),
         Action::Wait => assert!(clusters(views).is_empty(), "{said}"),
     }
     assert!(
-        !strangers || decide(memory, views) == Action::Alive,
+        !strangers || decide(memory, views) == Action::JoinRunningCluster,
         "a stranger's cluster: {said}"
     );
 }
@@ -178,17 +185,17 @@ fn every_combination_keeps_to_the_rule() {
 fn a_lone_member_agrees_with_itself() {
     let mut memory = memories().remove(0);
     memory.initial = BTreeSet::from([label("a")]);
-    let Action::BeReady(disk_ids, _) = decide(&memory, &PeerObservations::new()) else {
+    let Action::AcceptProposal(disk_ids, _) = decide(&memory, &PeerObservations::new()) else {
         panic!("not ready")
     };
     assert_eq!(disk_ids, DiskIds::from([(label("a"), DiskId::of(1))]));
-    memory.epochs.push(Epoch {
+    memory.proposals.push(Proposal {
         disk_ids,
-        ..epoch(1, [1, 1, 1])
+        ..proposal(1, [1, 1, 1])
     });
     assert_eq!(
         decide(&memory, &PeerObservations::new()),
-        Action::Start(memory.epochs[0].id)
+        Action::StartEtcd(memory.proposals[0].id)
     );
 }
 
@@ -206,22 +213,22 @@ fn check_ordered(memory: &LocalState, views: &PeerObservations) {
     let others = || memory.others().map(|name| &views[name]);
     let back = |view: &PeerObservation| matches!((&view.state, memory.mode), (Some(PeerState::Etcd { cluster_id }), BootstrapMode::Rollback { cluster }) if *cluster_id == cluster);
     match step {
-        Action::Start(id) => {
-            let epoch = memory
-                .epochs
+        Action::StartEtcd(id) => {
+            let proposal = memory
+                .proposals
                 .iter()
-                .find(|epoch| epoch.id == id)
+                .find(|proposal| proposal.id == id)
                 .unwrap_or_else(|| panic!("{said}"));
             let follows = matches!(memory.mode, BootstrapMode::Restore { .. })
-                && clusters(views).contains(&epoch.cluster_id);
-            let ready = |view: &PeerObservation| {
-                agreed(memory, view).is_some_and(|(_, p)| *p == Phase::Ready { epoch: id })
+                && clusters(views).contains(&proposal.cluster_id);
+            let accepted = |view: &PeerObservation| {
+                agreed(memory, view).is_some_and(|(_, p)| *p == Phase::Accepted { proposal: id })
             };
-            let begins = memory.epochs.last() == Some(epoch)
-                && others().all(|view| ready(view) || back(view));
+            let begins = memory.proposals.last() == Some(proposal)
+                && others().all(|view| accepted(view) || back(view));
             assert!(follows || begins, "{said}");
         }
-        Action::BeReady(disk_ids, mode) => {
+        Action::AcceptProposal(disk_ids, mode) => {
             assert!(
                 memory.mode.with(mode) == Some(mode) && disk_ids[&memory.name] == memory.disk_id,
                 "{said}"
@@ -239,16 +246,16 @@ fn check_ordered(memory: &LocalState, views: &PeerObservations) {
                 }
             }
         }
-        Action::GiveUp(name) => {
+        Action::AbandonOrder(name) => {
             let view = &views[&name];
             assert!(
                 view.fresh && memory.initial.contains(&name) && agreed(memory, view).is_none(),
                 "{said}"
             );
             let etcd = matches!(view.state, Some(PeerState::Etcd { .. }));
-            assert_eq!(etcd, !memory.epochs.is_empty(), "{said}");
+            assert_eq!(etcd, !memory.proposals.is_empty(), "{said}");
         }
-        Action::Alive => panic!("{said}"),
+        Action::JoinRunningCluster => panic!("{said}"),
         Action::Wait => {}
     }
 }
@@ -289,7 +296,7 @@ fn two_snapshots_are_told_apart_at_once() {
     let views = |b, c| PeerObservations::from([(label("b"), ordered(b)), (label("c"), ordered(c))]);
     assert_eq!(
         decide(&memory, &views(restore(1), restore(2))),
-        Action::GiveUp(label("c"))
+        Action::AbandonOrder(label("c"))
     );
     assert_eq!(
         decide(&memory, &views(restore(1), BootstrapMode::New)),
@@ -297,7 +304,7 @@ fn two_snapshots_are_told_apart_at_once() {
     );
     assert!(matches!(
         decide(&memory, &views(restore(1), restore(1))),
-        Action::BeReady(..)
+        Action::AcceptProposal(..)
     ));
 }
 
@@ -310,14 +317,17 @@ fn one_that_stayed_behind_returns_alone_to_those_that_never_left() {
         fresh: true,
     };
     let views = PeerObservations::from([(label("b"), there()), (label("c"), there())]);
-    let Action::BeReady(disk_ids, mode) = decide(&memory, &views) else {
+    let Action::AcceptProposal(disk_ids, mode) = decide(&memory, &views) else {
         panic!("not ready")
     };
-    memory.epochs.push(Epoch {
+    memory.proposals.push(Proposal {
         disk_ids,
         mode,
         cluster_id: 3,
-        ..epoch(1, [1, 1, 1])
+        ..proposal(1, [1, 1, 1])
     });
-    assert_eq!(decide(&memory, &views), Action::Start(memory.epochs[0].id));
+    assert_eq!(
+        decide(&memory, &views),
+        Action::StartEtcd(memory.proposals[0].id)
+    );
 }

@@ -114,10 +114,10 @@ impl Explorer {
         let began: BTreeSet<Option<u8>> =
             (0..count).map(|at| self.node(world, at).started).collect();
         found.whole += usize::from(began.len() == 1 && !began.contains(&None));
-        let is_restored = |epoch: Option<u8>| {
-            epoch.is_some_and(|epoch| self.epochs.values[usize::from(epoch)].1 != 0)
+        let is_restored = |proposal: Option<u8>| {
+            proposal.is_some_and(|proposal| self.proposals.values[usize::from(proposal)].1 != 0)
         };
-        found.restored += usize::from(began.iter().any(|epoch| is_restored(*epoch)));
+        found.restored += usize::from(began.iter().any(|proposal| is_restored(*proposal)));
         let waits = |at: usize| {
             self.node(world, at).started.is_none() && self.step(at, world.nodes[at]) == Action::Wait
         };
@@ -131,17 +131,17 @@ impl Explorer {
             .find_map(|at| {
                 let (old, new): (&Node, &Node) = (self.node(before, at), self.node(after, at));
                 let kept =
-                    old.started.is_none() || old.started == new.started || new.life > old.life;
+                    old.started.is_none() || old.started == new.started || new.disk > old.disk;
                 // A restore archives the data that it replaces. Until then the data must remain,
                 // whether the restore succeeds or not.
                 let lost = old.data.is_some() && new.data != old.data && new.ordered == 0 && {
                     let (back, forth) = (
-                        new.started == old.data.map(|(epoch, _)| epoch),
+                        new.started == old.data.map(|(proposal, _)| proposal),
                         new.started.is_some(),
                     );
                     let ordered = new
                         .started
-                        .map(|epoch| self.epochs.values[usize::from(epoch)].1);
+                        .map(|proposal| self.proposals.values[usize::from(proposal)].1);
                     !(back || forth && ordered == Some(old.ordered)) && new.newest == old.newest
                 };
                 (!kept || lost).then(|| format!("n{at} overwrote its data"))
@@ -152,52 +152,52 @@ impl Explorer {
     fn wrong(&self, world: &World) -> Option<String> {
         let count = self.names.len();
         let started: Vec<(usize, u8)> = (0..count)
-            .filter_map(|at| self.node(world, at).started.map(|epoch| (at, epoch)))
+            .filter_map(|at| self.node(world, at).started.map(|proposal| (at, proposal)))
             .collect();
-        let ready = &self.ready.values[world.ever_ready as usize];
-        let lives_of = |epoch: u8| &self.epochs.values[usize::from(epoch)].0;
-        let ordered = |epoch: u8| self.epochs.values[usize::from(epoch)].1;
-        for (at, epoch) in &started {
-            let disk_ids = lives_of(*epoch);
+        let accepted = &self.accepted.values[world.ever_accepted as usize];
+        let disk_ids_of = |proposal: u8| &self.proposals.values[usize::from(proposal)].0;
+        let ordered = |proposal: u8| self.proposals.values[usize::from(proposal)].1;
+        for (at, proposal) in &started {
+            let disk_ids = disk_ids_of(*proposal);
             let mut members = disk_ids
                 .iter()
                 .enumerate()
-                .filter(|(_, life)| **life != ABSENT);
-            if let Some((member, life)) =
-                members.find(|(member, _)| !ready.contains(&(*epoch, *member)))
+                .filter(|(_, disk)| **disk != ABSENT);
+            if let Some((member, disk)) =
+                members.find(|(member, _)| !accepted.contains(&(*proposal, *member)))
             {
                 return Some(format!(
-                    "n{at} began {disk_ids:?}, in which n{member} (life {life}) was never ready"
+                    "n{at} began {disk_ids:?}, which n{member} (disk {disk}) never accepted"
                 ));
             }
-            if disk_ids[*at] != self.node(world, *at).life {
-                return Some(format!("n{at} began {disk_ids:?} in another life"));
+            if disk_ids[*at] != self.node(world, *at).disk {
+                return Some(format!("n{at} began {disk_ids:?} with another disk id"));
             }
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
-                let theirs = lives_of(*second);
-                // A node that abandoned a restore when all were ready runs alongside nodes that did
+                let theirs = disk_ids_of(*second);
+                // A node that abandoned a restore when all had accepted it runs alongside nodes that did
                 // not abandon it; the next check covers that.
-                let both = ordered(*epoch) == 0 && ordered(*second) == 0;
-                if epoch != second && both && disk_ids.iter().zip(theirs).all(same_members) {
+                let both = ordered(*proposal) == 0 && ordered(*second) == 0;
+                if proposal != second && both && disk_ids.iter().zip(theirs).all(same_members) {
                     return Some(format!(
                         "n{at} runs in {disk_ids:?}, n{other} in {theirs:?}"
                     ));
                 }
             }
         }
-        // An epoch with different members (through the operator's --without) may have begun. It
+        // A proposal with different members (through the operator's --without) may have begun. It
         // must never have a quorum.
-        let quorate = |epoch: &u8| {
-            let members = lives_of(*epoch)
+        let quorate = |proposal: &u8| {
+            let members = disk_ids_of(*proposal)
                 .iter()
-                .filter(|life| **life != ABSENT)
+                .filter(|disk| **disk != ABSENT)
                 .count();
-            started.iter().filter(|(_, own)| own == epoch).count() > members / 2
+            started.iter().filter(|(_, own)| own == proposal).count() > members / 2
         };
         let living: BTreeSet<u8> = started
             .iter()
-            .map(|(_, epoch)| *epoch)
+            .map(|(_, proposal)| *proposal)
             .filter(quorate)
             .collect();
         (living.len() > 1).then(|| format!("{} clusters have a quorum", living.len()))

@@ -12,7 +12,7 @@
 //! etcd's first log and the entry in firstboot's journal, and etcd may vote in between. In the
 //! model both happen at the same instant.
 
-use crate::data::{Expected, Seen, Verdict, judge};
+use crate::data::{DataDirState, Expected, Verdict, judge};
 use crate::journal::DiskState;
 use node::{Disk, Node};
 
@@ -50,7 +50,7 @@ pub(super) struct Budget {
 }
 
 /// The rule that decides whether etcd may start.
-pub(super) type Guard = fn(&Expected, &Seen) -> bool;
+pub(super) type Guard = fn(&Expected, &DataDirState) -> bool;
 
 /// The rule that firstboot really uses.
 pub(super) const GUARD: Guard = |expected, seen| judge(expected, seen, None) == Verdict::Intact;

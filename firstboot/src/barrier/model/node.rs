@@ -1,12 +1,12 @@
 //! One node of the model.
 
-/// The state that a node reports, in a compact form in which lives and epochs are numbers.
+/// The state that a node reports, in a compact form in which disks and proposals are numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum ModelMessage {
     Nothing,
     Firstboot {
-        life: u8,
-        ready: Option<u8>,
+        disk: u8,
+        accepted: Option<u8>,
         without: u8,
         ordered: u8,
     },
@@ -16,16 +16,16 @@ pub(super) enum ModelMessage {
 /// One node, with its disk and its memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
-    pub(super) life: u8,
-    /// The number of the node's newest life. No two lives of a node have the same number.
+    pub(super) disk: u8,
+    /// The number of the node's newest disk. No two disks of a node have the same number.
     pub(super) newest: u8,
     pub(super) without: u8,
-    pub(super) epochs: Vec<u8>,
+    pub(super) proposals: Vec<u8>,
     pub(super) started: Option<u8>,
     /// The number of the snapshot that the node was ordered to restore, or 0 without an order.
     pub(super) ordered: u8,
-    /// While the node has an order: the epoch of the data on its disk, and the life of the node in
-    /// which that epoch began.
+    /// While the node has an order: the proposal of the data on its disk, and the disk id with
+    /// which that proposal began.
     pub(super) data: Option<(u8, u8)>,
     pub(super) seen: Vec<ModelMessage>,
 }
@@ -33,27 +33,27 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn says(&self) -> ModelMessage {
         match self.started {
-            Some(epoch) => ModelMessage::Etcd(epoch),
+            Some(proposal) => ModelMessage::Etcd(proposal),
             None => ModelMessage::Firstboot {
-                life: self.life,
-                ready: self.epochs.last().copied(),
+                disk: self.disk,
+                accepted: self.proposals.last().copied(),
                 without: self.without,
                 ordered: self.ordered,
             },
         }
     }
 
-    /// Begins a new life of the node, without observations.
+    /// Gives the node a new disk id, and deletes its observations.
     pub(super) fn init_disk_id(&mut self) {
         self.newest += 1;
-        self.life = self.newest;
-        self.epochs.clear();
+        self.disk = self.newest;
+        self.proposals.clear();
         self.seen.fill(ModelMessage::Nothing);
     }
 
     /// Models the operator's order to restore.
     pub(super) fn tell(&mut self, snapshot: u8) {
-        self.data = self.started.take().map(|epoch| (epoch, self.life));
+        self.data = self.started.take().map(|proposal| (proposal, self.disk));
         self.ordered = snapshot;
         self.init_disk_id();
     }
@@ -62,8 +62,8 @@ impl Node {
     pub(super) fn give_up(&mut self) {
         self.init_disk_id();
         self.ordered = 0;
-        if let Some((epoch, life)) = self.data.take() {
-            (self.started, self.life) = (Some(epoch), life);
+        if let Some((proposal, disk)) = self.data.take() {
+            (self.started, self.disk) = (Some(proposal), disk);
         }
     }
 }

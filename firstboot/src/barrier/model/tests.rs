@@ -226,8 +226,8 @@ fn a_restore_called_off_told_again_or_cut_short_mixes_nothing_and_loses_nothing(
 /// A wrong rule: a node with an order to restore replaces its data without waiting for the others.
 fn restores_alone(memory: &LocalState, views: &PeerObservations) -> Action {
     let step = decide(memory, views);
-    match (memory.epochs.last(), &step) {
-        (Some(epoch), Action::Wait) if !memory.mode.is_new() => Action::Start(epoch.id),
+    match (memory.proposals.last(), &step) {
+        (Some(proposal), Action::Wait) if !memory.mode.is_new() => Action::StartEtcd(proposal.id),
         _ => step,
     }
 }
@@ -253,30 +253,30 @@ fn phases(memory: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, 
     said.collect()
 }
 
-/// A wrong rule: the node starts when all are empty, before they are ready.
+/// A wrong rule: the node starts when all are empty, before they have accepted it.
 fn starts_when_all_are_empty(memory: &LocalState, views: &PeerObservations) -> Action {
-    let (Some(epoch), Some(said)) = (memory.epochs.last(), phases(memory, views)) else {
+    let (Some(proposal), Some(said)) = (memory.proposals.last(), phases(memory, views)) else {
         return decide(memory, views);
     };
     let same = memory
         .others()
         .zip(&said)
-        .all(|(name, (disk_id, _))| epoch.disk_ids[name] == *disk_id);
+        .all(|(name, (disk_id, _))| proposal.disk_ids[name] == *disk_id);
     if same {
-        Action::Start(epoch.id)
+        Action::StartEtcd(proposal.id)
     } else {
         decide(memory, views)
     }
 }
 
-/// A wrong rule: the node accepts a member that is ready in any epoch.
+/// A wrong rule: the node accepts a member that has accepted any proposal.
 fn starts_by_stale_nonces(memory: &LocalState, views: &PeerObservations) -> Action {
-    let (Some(epoch), Some(said)) = (memory.epochs.last(), phases(memory, views)) else {
+    let (Some(proposal), Some(said)) = (memory.proposals.last(), phases(memory, views)) else {
         return decide(memory, views);
     };
-    let ready = said.iter().all(|(_, phase)| *phase != Phase::Empty);
-    if ready {
-        Action::Start(epoch.id)
+    let accepted = said.iter().all(|(_, phase)| *phase != Phase::Empty);
+    if accepted {
+        Action::StartEtcd(proposal.id)
     } else {
         decide(memory, views)
     }
@@ -285,10 +285,10 @@ fn starts_by_stale_nonces(memory: &LocalState, views: &PeerObservations) -> Acti
 /// A wrong rule: a node that sees a running cluster continues with the empty members instead.
 fn overlooks_living_clusters(memory: &LocalState, views: &PeerObservations) -> Action {
     let step = decide(memory, views);
-    let (Action::Alive, Some(epoch)) = (&step, memory.epochs.last()) else {
+    let (Action::JoinRunningCluster, Some(proposal)) = (&step, memory.proposals.last()) else {
         return step;
     };
-    Action::Start(epoch.id)
+    Action::StartEtcd(proposal.id)
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Tests every way in which data can differ from what etcd left.
 
 use super::super::inode::{Directories, Inode};
-use super::super::log::Log;
+use super::super::wal::WalEnd;
 use super::*;
 use crate::domain::DiskId;
 use crate::reason::ReasonId;
 
-const LOG: Log = Log {
+const LOG: WalEnd = WalEnd {
     member: 7,
     cluster: 9,
     term: 3,
@@ -27,31 +27,31 @@ fn directories(numbers: [u64; 4]) -> Directories {
 }
 
 fn expected() -> Expected {
-    let known = Known {
+    let known = DataIdentity {
         directories: directories([1, 2, 3, 4]),
         member: 7,
         cluster: 9,
     };
     Expected {
-        life: Some(DiskId::of(1)),
+        disk_id: Some(DiskId::of(1)),
         made: Some(Inode::numbered(1)),
-        known: Some(known),
+        identity: Some(known),
         ids: known.ids(),
     }
 }
 
 /// Returns data exactly as etcd left it.
-fn left() -> Seen {
-    Seen {
-        contents: Contents::Log,
+fn left() -> DataDirState {
+    DataDirState {
+        contents: Contents::HasWal,
         data: Some(Inode::numbered(1)),
         directories: Some(directories([1, 2, 3, 4])),
-        log: Ok(LOG),
+        wal: Ok(LOG),
         applied: Ok(20),
     }
 }
 
-fn lost(seen: &Seen) -> Lost {
+fn lost(seen: &DataDirState) -> Lost {
     match judge(&expected(), seen, None) {
         Verdict::Lost(lost) => lost,
         verdict => panic!("{verdict:?} of {seen:?}"),
@@ -64,7 +64,7 @@ fn what_etcd_left_is_intact() {
     assert_eq!(
         judge(
             &expected(),
-            &Seen {
+            &DataDirState {
                 applied: Ok(0),
                 ..left()
             },
@@ -75,43 +75,43 @@ fn what_etcd_left_is_intact() {
     );
 }
 
-fn id(seen: &Seen) -> Option<ReasonId> {
+fn id(seen: &DataDirState) -> Option<ReasonId> {
     lost(seen).reason().id
 }
 
 #[test]
 fn emptied_and_incomplete_data_is_lost() {
     let gone = || Err("it is missing".to_owned());
-    let empty = Seen {
+    let empty = DataDirState {
         contents: Contents::Empty,
         data: None,
         directories: None,
-        log: gone_log(),
+        wal: gone_log(),
         applied: gone(),
     };
     assert_eq!(lost(&empty), Lost::Emptied);
     assert_eq!(
-        lost(&Seen {
+        lost(&DataDirState {
             data: Some(Inode::numbered(1)),
             ..empty.clone()
         }),
         Lost::Emptied
     );
-    let no_log = Seen {
-        contents: Contents::NoLog,
-        log: gone_log(),
+    let no_log = DataDirState {
+        contents: Contents::NoWal,
+        wal: gone_log(),
         ..left()
     };
     assert_eq!(id(&no_log), Some(ReasonId::DataIncomplete));
     assert_eq!(
-        id(&Seen {
+        id(&DataDirState {
             directories: None,
             ..left()
         }),
         Some(ReasonId::DataIncomplete)
     );
     assert_eq!(
-        id(&Seen {
+        id(&DataDirState {
             applied: gone(),
             ..left()
         }),
@@ -130,24 +130,24 @@ fn exchanged_foreign_and_older_data_is_lost() {
         let mut numbers = [1, 2, 3, 4];
         numbers[at] = 99;
         assert_eq!(
-            lost(&Seen {
+            lost(&DataDirState {
                 directories: Some(directories(numbers)),
                 ..left()
             }),
-            Lost::Exchanged(path)
+            Lost::Replaced(path)
         );
     }
-    for log in [Log { member: 8, ..LOG }, Log { cluster: 8, ..LOG }] {
+    for log in [WalEnd { member: 8, ..LOG }, WalEnd { cluster: 8, ..LOG }] {
         assert_eq!(
-            id(&Seen {
-                log: Ok(log),
+            id(&DataDirState {
+                wal: Ok(log),
                 ..left()
             }),
             Some(ReasonId::DataForeign)
         );
     }
     assert_eq!(
-        id(&Seen {
+        id(&DataDirState {
             applied: Ok(23),
             ..left()
         }),
@@ -156,14 +156,14 @@ fn exchanged_foreign_and_older_data_is_lost() {
     );
 }
 
-fn gone_log() -> Result<Log, String> {
+fn gone_log() -> Result<WalEnd, String> {
     Err("it is missing".to_owned())
 }
 
 #[test]
 fn a_log_that_is_behind_what_was_written_down_is_lost() {
-    let now = |log: Log| Seen {
-        log: Ok(log),
+    let now = |log: WalEnd| DataDirState {
+        wal: Ok(log),
         applied: Ok(0),
         ..left()
     };
@@ -173,7 +173,7 @@ fn a_log_that_is_behind_what_was_written_down_is_lost() {
     assert!(follows(&starting, LOG));
     assert!(follows(
         &starting,
-        Log {
+        WalEnd {
             term: 4,
             vote: 0,
             commit: 30,
@@ -185,27 +185,27 @@ fn a_log_that_is_behind_what_was_written_down_is_lost() {
     // A new leader may have replaced entries that were not committed.
     assert!(follows(
         &starting,
-        Log {
+        WalEnd {
             term: 4,
             last: 20,
             ..LOG
         }
     ));
     for log in [
-        Log { term: 2, ..LOG },
-        Log { commit: 19, ..LOG },
-        Log { last: 19, ..LOG },
+        WalEnd { term: 2, ..LOG },
+        WalEnd { commit: 19, ..LOG },
+        WalEnd { last: 19, ..LOG },
     ] {
         assert!(!follows(&starting, log), "{log:?}");
     }
     let stopped = starting.stopped(LOG).unwrap();
     assert!(follows(&stopped, LOG));
     for log in [
-        Log { term: 4, ..LOG },
-        Log { vote: 0, ..LOG },
-        Log { commit: 21, ..LOG },
-        Log { last: 21, ..LOG },
-        Log { checksum: 6, ..LOG },
+        WalEnd { term: 4, ..LOG },
+        WalEnd { vote: 0, ..LOG },
+        WalEnd { commit: 21, ..LOG },
+        WalEnd { last: 21, ..LOG },
+        WalEnd { checksum: 6, ..LOG },
     ] {
         assert!(
             !follows(&stopped, log),
@@ -214,7 +214,7 @@ fn a_log_that_is_behind_what_was_written_down_is_lost() {
     }
     assert_eq!(stopped.stopped(LOG), None, "etcd has not run since");
     assert_eq!(
-        starting.stopped(Log { commit: 1, ..LOG }),
+        starting.stopped(WalEnd { commit: 1, ..LOG }),
         None,
         "etcd cannot have left that"
     );
@@ -223,41 +223,41 @@ fn a_log_that_is_behind_what_was_written_down_is_lost() {
 #[test]
 fn a_first_start_is_told_from_data_that_was_removed() {
     let made = Expected {
-        known: None,
+        identity: None,
         ..expected()
     };
-    let empty = Seen {
+    let empty = DataDirState {
         contents: Contents::Empty,
         directories: None,
-        log: gone_log(),
+        wal: gone_log(),
         ..left()
     };
-    let half = Seen {
-        contents: Contents::NoLog,
+    let half = DataDirState {
+        contents: Contents::NoWal,
         ..empty.clone()
     };
     assert_eq!(judge(&made, &empty, None), Verdict::Fresh);
     assert_eq!(judge(&made, &half, None), Verdict::CutShort);
     assert!(
-        matches!(judge(&made, &left(), None), Verdict::Begun(known) if known == expected().known.unwrap())
+        matches!(judge(&made, &left(), None), Verdict::Begun(known) if known == expected().identity.unwrap())
     );
     for other in [None, Some(Inode::numbered(5))] {
-        let seen = Seen {
+        let seen = DataDirState {
             data: other,
             ..empty.clone()
         };
         assert_eq!(judge(&made, &seen, None), Verdict::Lost(Lost::Emptied));
     }
-    let seen = Seen {
+    let seen = DataDirState {
         data: Some(Inode::numbered(5)),
         ..left()
     };
     assert_eq!(
         judge(&made, &seen, None),
-        Verdict::Lost(Lost::Exchanged("data"))
+        Verdict::Lost(Lost::Replaced("data"))
     );
-    let foreign = Seen {
-        log: Ok(Log { member: 8, ..LOG }),
+    let foreign = DataDirState {
+        wal: Ok(WalEnd { member: 8, ..LOG }),
         ..left()
     };
     assert_eq!(
@@ -273,12 +273,12 @@ fn a_first_start_is_told_from_data_that_was_removed() {
 fn a_journal_of_an_earlier_version_goes_by_the_ids() {
     let old = Expected {
         made: None,
-        known: None,
+        identity: None,
         ..expected()
     };
     assert!(matches!(judge(&old, &left(), None), Verdict::Begun(_)));
-    let foreign = Seen {
-        log: Ok(Log { cluster: 8, ..LOG }),
+    let foreign = DataDirState {
+        wal: Ok(WalEnd { cluster: 8, ..LOG }),
         ..left()
     };
     assert_eq!(

@@ -29,9 +29,9 @@ pub(crate) fn restored() -> Vec<Event> {
         source: None,
         until: 0,
     };
-    let exchange = DataSwap {
+    let data_swap = DataSwap {
         from: "/new".into(),
-        aside: Some("/aside/1".into()),
+        archive_to: Some("/aside/1".into()),
         token: "r".to_owned(),
         members: members.clone(),
         cluster: 2,
@@ -41,7 +41,7 @@ pub(crate) fn restored() -> Vec<Event> {
     };
     let disk_ids = DiskIds::from([("a".parse().unwrap(), DiskId::of(2))]);
     vec![
-        Event::Life {
+        Event::DiskIdDrawn {
             disk_id: DiskId::of(1),
         },
         Event::Bootstrap {
@@ -55,53 +55,53 @@ pub(crate) fn restored() -> Vec<Event> {
             cluster: 1,
             member: 10,
         },
-        Event::Ready {
+        Event::ProposalAccepted {
             disk_ids: disk_ids.clone(),
             mode: BootstrapMode::New,
         },
         Event::RestoreOrdered(Box::new(order.clone())),
-        Event::Ready {
+        Event::ProposalAccepted {
             disk_ids,
             mode: order.mode,
         },
-        Event::Exchange(Box::new(exchange)),
-        Event::Exchanged,
+        Event::SwapBegun(Box::new(data_swap)),
+        Event::SwapDone,
     ]
 }
 
 #[test]
 fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
     let state = state(restored());
-    assert!(state.order.is_none() && state.exchange.is_none() && !state.healthy);
+    assert!(state.order.is_none() && state.swap.is_none() && !state.healthy);
     assert_eq!(
         (state.cluster, state.member, state.revision),
         (Some(2), Some(20), 9)
     );
-    let aside = state.archived.clone().unwrap();
+    let archived = state.archived.clone().unwrap();
     assert_eq!(
-        (aside.path, aside.cluster, aside.member),
+        (archived.path, archived.cluster, archived.member),
         ("/aside/1".into(), 1, Some(10))
     );
     assert_eq!(
-        (aside.begun.state, aside.begun.token.as_str()),
+        (archived.begun.state, archived.begun.token.as_str()),
         ("new", "t")
     );
     assert_eq!(
-        (state.etcd, aside.etcd.map(|etcd| etcd.patch)),
+        (state.etcd, archived.etcd.map(|etcd| etcd.patch)),
         (None, Some(1))
     );
     // After the member has lost its data, it must not start as an empty member: the others would
     // mistake its new log for the old one.
     for (contents, verdict) in [
         (Contents::Empty, Verdict::Fresh),
-        (Contents::NoLog, Verdict::CutShort),
+        (Contents::NoWal, Verdict::CutShort),
     ] {
         let standing = classify_disk(&state, contents, verdict, DiskIdFile::Matches);
         assert_eq!(
             standing,
             DiskState::Fresh {
                 disk_id: None,
-                aside: contents == Contents::NoLog
+                archive_data: contents == Contents::NoWal
             }
         );
     }
@@ -110,7 +110,7 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
 #[test]
 fn until_it_is_exchanged_it_is_what_it_was() {
     let events = restored();
-    for (cut, order, ready, exchange) in
+    for (cut, order, ready, data_swap) in
         [(6, true, 0, false), (7, true, 1, false), (8, true, 1, true)]
     {
         let mut events = events[..cut].to_vec();
@@ -118,10 +118,10 @@ fn until_it_is_exchanged_it_is_what_it_was() {
         assert_eq!(
             (
                 now.order.is_some(),
-                now.ready_for_order.len(),
-                now.exchange.is_some()
+                now.accepted_for_order.len(),
+                now.swap.is_some()
             ),
-            (order, ready, exchange)
+            (order, ready, data_swap)
         );
         assert_eq!(
             (now.cluster, now.member, now.healthy),
@@ -129,7 +129,7 @@ fn until_it_is_exchanged_it_is_what_it_was() {
         );
         events.push(Event::GivenUp);
         let after = state(events);
-        assert!(after.order.is_none() && after.exchange.is_none());
+        assert!(after.order.is_none() && after.swap.is_none());
         assert_eq!(after.begun, now.begun);
     }
 }
@@ -142,7 +142,7 @@ fn the_operators_word_holds_until_it_is_carried_out() {
         journal.add(event).unwrap();
         NodeState::of(&journal)
     };
-    after(Event::Life {
+    after(Event::DiskIdDrawn {
         disk_id: DiskId::of(1),
     });
     after(Event::Join {
@@ -171,7 +171,7 @@ fn the_operators_word_holds_until_it_is_carried_out() {
         (again.intent, again.disk_id, again.begun),
         (MembershipIntent::Rejoining, Some(DiskId::of(1)), None)
     );
-    let new = after(Event::Life {
+    let new = after(Event::DiskIdDrawn {
         disk_id: DiskId::of(3),
     });
     assert_eq!((new.intent, new.member), (MembershipIntent::None, None));

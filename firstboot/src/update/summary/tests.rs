@@ -1,7 +1,7 @@
 //! Tests which facts about updates `firstboot status` shows.
 
 use super::super::cluster::tests::{failed, halt, of_newest, turn};
-use super::super::state::{Exchange, Order as StoredOrder};
+use super::super::state::{FileChanges, Order as StoredOrder};
 use super::*;
 
 const DIGEST: [u8; 32] = [7; 32];
@@ -23,7 +23,7 @@ fn local() -> Local {
         updated: Some(Updated {
             serial: 6,
             serial_before: None,
-            exchange: None,
+            replacement: None,
         }),
         boot: "now".into(),
         ..Local::default()
@@ -102,7 +102,7 @@ fn what_the_members_agreed_on_is_shown() {
         updated: Some(Updated {
             serial: 7,
             serial_before: None,
-            exchange: None,
+            replacement: None,
         }),
         ..local()
     };
@@ -127,10 +127,10 @@ fn the_update_that_is_under_way_is_shown_instead_of_what_was_before_it() {
             window: None,
         },
         phase: Phase::Recovering,
-        exchange: Exchange::default(),
+        replacement: FileChanges::default(),
         turn: true,
         boot: String::new(),
-        exchange_boot: String::new(),
+        replacement_boot: String::new(),
         boots: 0,
         why: Some("an operator ordered it".into()),
         blame: true,

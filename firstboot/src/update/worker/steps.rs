@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::runtime::Runtime;
 
-use super::super::exchange::Places;
 use super::super::own::Own;
+use super::super::replacement::Places;
 use super::super::state::{Phase, State, Updated, boot};
 use super::super::{apply, check, effects, stage};
 use crate::etcd::{Client, Credentials};
 use crate::lock::Lock;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, others, transfer_leadership};
 use crate::operator::UNIT;
-use crate::{output, paths, release, system_command, systemd};
+use crate::{output, paths, start_permit, system_command, systemd};
 
 /// How long a transfer of the leadership may take.
 const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(10);
 const REBOOT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Logs a line to the journal, and to the log that is read by the command that follows the order.
-/// It never fails, so that an exchange is not stopped by a message.
+/// It never fails, so that a replacement is not stopped by a message.
 pub(super) fn say(line: impl AsRef<str>) {
     let line = line.as_ref();
     output::say(line);
@@ -46,37 +46,37 @@ pub(super) fn put_new(state: &mut State, runtime: &Runtime) -> Result<()> {
         .context("the order names no release")?;
     let staged = stage::staged(release, &state.node)?;
     let places = Places::of_node();
-    state.exchange = places.plan(&check::own_stamp()?, &staged.stamp)?;
+    state.replacement = places.plan(&check::own_stamp()?, &staged.stamp)?;
     // The files that were kept for the last update are replaced, so that update can no longer be
     // rolled back.
-    if let Some(updated) = Updated::read()?.filter(|updated| updated.exchange.is_some()) {
+    if let Some(updated) = Updated::read()?.filter(|updated| updated.replacement.is_some()) {
         Updated {
-            exchange: None,
+            replacement: None,
             ..updated
         }
         .write()?;
     }
-    places.keep(&state.exchange)?;
+    places.keep(&state.replacement)?;
     runtime.block_on(give_up_leadership(&Own::read()?));
     say(format!(
         "stopping etcd, and replacing {} files by those of the image {}",
-        state.exchange.files.len(),
+        state.replacement.files.len(),
         state.order.serial
     ));
     stop()?;
     let _lock = Lock::take()?;
-    apply::before(&state.exchange.files, &mut say);
-    state.exchange_boot = boot()?;
-    state.enter(Phase::Exchanging)?;
-    places.exchange(&state.exchange, Path::new(paths::UPDATE_NEW))?;
+    apply::before(&state.replacement.files, &mut say);
+    state.replacement_boot = boot()?;
+    state.enter(Phase::Replacing)?;
+    places.replace(&state.replacement, Path::new(paths::UPDATE_NEW))?;
     apply::after(
-        &state.exchange.files,
-        places.present(&state.exchange, false),
+        &state.replacement.files,
+        places.present(&state.replacement, false),
         &mut say,
     )?;
     state.boots = 0;
     state.enter(
-        if effects::reboots(state.order.reboot, &state.exchange.files) {
+        if effects::reboots(state.order.reboot, &state.replacement.files) {
             Phase::Rebooting
         } else {
             Phase::Proving
@@ -94,15 +94,19 @@ pub(super) fn put_back(state: &mut State) -> Result<()> {
     ));
     stop()?;
     let _lock = Lock::take()?;
-    let reversed = apply::reversed(&state.exchange.files);
+    let reversed = apply::reversed(&state.replacement.files);
     apply::before(&reversed, &mut say);
     state.enter(Phase::TakingBack)?;
     let places = Places::of_node();
-    places.take_back(&state.exchange)?;
-    apply::after(&reversed, places.present(&state.exchange, true), &mut say)?;
-    // If the system has not been rebooted since the exchange, it still uses what the previous image
+    places.take_back(&state.replacement)?;
+    apply::after(
+        &reversed,
+        places.present(&state.replacement, true),
+        &mut say,
+    )?;
+    // If the system has not been rebooted since the replacement, it still uses what the previous image
     // applied.
-    let booted = state.exchange_boot != boot()?;
+    let booted = state.replacement_boot != boot()?;
     state.enter(
         if booted && effects::reboots(state.order.reboot, &reversed) {
             Phase::RebootingBack
@@ -124,8 +128,8 @@ fn stop() -> Result<()> {
     if is_up(UNIT)? {
         systemd::stop(UNIT)?;
     }
-    if release::is_given() || is_up("etcd.service")? {
-        release::halt()?;
+    if start_permit::is_granted() || is_up("etcd.service")? {
+        start_permit::revoke_and_stop_etcd()?;
     }
     Ok(())
 }
@@ -162,8 +166,8 @@ async fn transfer(own: &Own) -> Result<()> {
 /// Those files of the new image that take effect only after a reboot, if the node has not rebooted
 /// since they were installed.
 pub(super) fn last_of(state: &State) -> Result<Vec<String>> {
-    Ok(if state.exchange_boot == boot()? {
-        effects::only_at_boot(&state.exchange.files)
+    Ok(if state.replacement_boot == boot()? {
+        effects::only_at_boot(&state.replacement.files)
     } else {
         Vec::new()
     })

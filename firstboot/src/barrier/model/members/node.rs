@@ -2,7 +2,9 @@
 
 use super::{Entries, Guard, Member};
 
-use crate::data::{Contents, Directories, Expected, Ids, Inode, Known, Log, Seen, judge};
+use crate::data::{
+    Contents, DataDirState, DataIdentity, Directories, Expected, Ids, Inode, WalEnd, judge,
+};
 use crate::domain::{DiskId, Start};
 use crate::journal::{DiskIdFile, DiskState, NodeState, classify_disk};
 
@@ -51,22 +53,22 @@ fn directories(inode: u8) -> Directories {
 }
 
 fn expected(known: Option<(u8, Member)>) -> Expected {
-    let known = known.map(|(inode, member)| Known {
+    let known = known.map(|(inode, member)| DataIdentity {
         directories: directories(inode),
         member: id(member),
         cluster: CLUSTER,
     });
     let ids = known.map_or_else(Ids::default, |known| known.ids());
     Expected {
-        life: Some(DiskId::of(1)),
+        disk_id: Some(DiskId::of(1)),
         made: None,
-        known,
+        identity: known,
         ids,
     }
 }
 
 impl Disk {
-    fn seen(&self) -> Seen {
+    fn seen(&self) -> DataDirState {
         let gone = || "it is not there".to_owned();
         let Self::Data {
             inode,
@@ -75,29 +77,29 @@ impl Disk {
         } = self
         else {
             let contents = Contents::Empty;
-            return Seen {
+            return DataDirState {
                 contents,
                 data: None,
                 directories: None,
-                log: Err(gone()),
+                wal: Err(gone()),
                 applied: Err(gone()),
             };
         };
         let last = entries.len() as u64;
-        let log = Log {
+        let log = WalEnd {
             member: id(*member),
             cluster: CLUSTER,
             last,
             commit: last,
-            ..Log::default()
+            ..WalEnd::default()
         };
         let directories = directories(*inode);
-        let (contents, data) = (Contents::Log, Some(directories.data));
-        Seen {
+        let (contents, data) = (Contents::HasWal, Some(directories.data));
+        DataDirState {
             contents,
             data,
             directories: Some(directories),
-            log: Ok(log),
+            wal: Ok(log),
             applied: Ok(last),
         }
     }
@@ -157,10 +159,10 @@ impl Node {
         };
         let known = expected(self.known);
         let past = NodeState {
-            disk_id: known.life,
+            disk_id: known.disk_id,
             begun: Some(start),
             healthy: true,
-            data: known.known,
+            data: known.identity,
             ..NodeState::default()
         };
         let seen = self.disk.seen();

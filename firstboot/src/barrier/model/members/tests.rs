@@ -46,14 +46,14 @@ fn data_lost_at_any_moment_of_five_members_loses_no_write() {
 }
 
 /// A wrong rule, which behaves like a unit without a guard: etcd starts on any data.
-fn anything(_: &Expected, _: &Seen) -> bool {
+fn anything(_: &Expected, _: &DataDirState) -> bool {
     true
 }
 
 /// A wrong rule: it checks the ids in the log, but not which directory contains the log.
-fn by_the_ids(expected: &Expected, seen: &Seen) -> bool {
-    let own = expected.known.map(|known| (known.member, known.cluster));
-    seen.log
+fn by_the_ids(expected: &Expected, seen: &DataDirState) -> bool {
+    let own = expected.identity.map(|known| (known.member, known.cluster));
+    seen.wal
         .as_ref()
         .is_ok_and(|log| Some((log.member, log.cluster)) == own)
 }

@@ -3,7 +3,7 @@
 use recipes::{ClusterDocument, Label};
 
 use super::decide::LocalState;
-use super::epoch::Epoch;
+use super::proposal::Proposal;
 use crate::domain::{BootstrapMode, DiskId, DiskIds};
 use crate::journal::{NodeState, RestoreOrder};
 
@@ -16,15 +16,15 @@ impl LocalState {
         order: &RestoreOrder,
     ) -> Self {
         let names = cluster.members.iter().map(|member| member.name.clone());
-        let epoch = |(disk_ids, mode): &(DiskIds, BootstrapMode)| {
-            Epoch::new(cluster, disk_ids.clone(), *mode)
+        let proposal = |(disk_ids, mode): &(DiskIds, BootstrapMode)| {
+            Proposal::new(cluster, disk_ids.clone(), *mode)
         };
         Self {
             name: name.clone(),
             initial: names.filter(|name| !order.without.contains(name)).collect(),
             without: order.without.clone(),
             disk_id: order.disk_id,
-            epochs: state.ready_for_order.iter().map(epoch).collect(),
+            proposals: state.accepted_for_order.iter().map(proposal).collect(),
             mode: order.mode,
         }
     }
@@ -37,8 +37,8 @@ impl LocalState {
         disk_id: DiskId,
     ) -> Self {
         let names = cluster.members.iter().map(|member| member.name.clone());
-        let epochs: &[DiskIds] = if state.disk_id == Some(disk_id) {
-            &state.ready
+        let proposals: &[DiskIds] = if state.disk_id == Some(disk_id) {
+            &state.accepted
         } else {
             &[]
         };
@@ -47,9 +47,9 @@ impl LocalState {
             initial: names.filter(|name| !state.without.contains(name)).collect(),
             without: state.without.clone(),
             disk_id,
-            epochs: epochs
+            proposals: proposals
                 .iter()
-                .map(|disk_ids| Epoch::new(cluster, disk_ids.clone(), BootstrapMode::New))
+                .map(|disk_ids| Proposal::new(cluster, disk_ids.clone(), BootstrapMode::New))
                 .collect(),
             mode: BootstrapMode::New,
         }

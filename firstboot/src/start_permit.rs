@@ -13,16 +13,16 @@ const UNIT: &str = "etcd.service";
 
 /// Allows etcd to start on data that matches this description, and starts it, because systemd may
 /// have skipped etcd.service in an earlier attempt.
-pub(crate) fn release(expected: &Expected) -> Result<()> {
+pub(crate) fn grant(expected: &Expected) -> Result<()> {
     DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
-    renew(expected)?;
-    systemd::ready();
+    replace(expected)?;
+    systemd::notify_ready();
     systemd::start(UNIT)
 }
 
 /// Replaces the description of the data on which etcd may start.
-pub(crate) fn renew(expected: &Expected) -> Result<()> {
-    let permit = DesiredFile::new(paths::READY, serde_json::to_vec(expected)?);
+pub(crate) fn replace(expected: &Expected) -> Result<()> {
+    let permit = DesiredFile::new(paths::START_PERMIT, serde_json::to_vec(expected)?);
     if permit.is_current()? {
         Ok(())
     } else {
@@ -31,42 +31,42 @@ pub(crate) fn renew(expected: &Expected) -> Result<()> {
 }
 
 /// The data on which etcd may start in this boot, or `None` if it may not start.
-pub(crate) fn permit() -> Result<Option<Expected>> {
-    let Some(bytes) = files::read_if_there(paths::READY)? else {
+pub(crate) fn read() -> Result<Option<Expected>> {
+    let Some(bytes) = files::read_if_there(paths::START_PERMIT)? else {
         return Ok(None);
     };
     serde_json::from_slice(&bytes)
         .map(Some)
-        .with_context(|| format!("{} cannot be read", paths::READY))
+        .with_context(|| format!("{} cannot be read", paths::START_PERMIT))
 }
 
 /// Whether etcd is running.
-pub(crate) fn runs() -> Result<bool> {
-    Ok(is_given() && systemd::main_process(UNIT)?.is_some())
+pub(crate) fn etcd_runs() -> Result<bool> {
+    Ok(is_granted() && systemd::main_process(UNIT)?.is_some())
 }
 
 /// Whether firstboot has allowed etcd to start in this boot.
-pub(crate) fn is_given() -> bool {
-    Path::new(paths::READY).exists()
+pub(crate) fn is_granted() -> bool {
+    Path::new(paths::START_PERMIT).exists()
 }
 
 /// Prevents etcd from starting in this boot. A running etcd keeps running.
-pub(crate) fn forbid() -> Result<()> {
-    files::remove(paths::READY)
+pub(crate) fn revoke() -> Result<()> {
+    files::remove(paths::START_PERMIT)
 }
 
 /// Stops etcd, and prevents it from starting in this boot.
-pub(crate) fn halt() -> Result<()> {
-    forbid()?;
+pub(crate) fn revoke_and_stop_etcd() -> Result<()> {
+    revoke()?;
     systemd::stop(UNIT)
 }
 
 /// Revokes the permission. An etcd that was allowed to start earlier in this boot, and that has not
 /// created any data, may be restarting repeatedly. It must not do so while firstboot decides how
 /// etcd starts.
-pub(crate) fn withdraw() -> Result<()> {
-    if !is_given() {
+pub(crate) fn revoke_if_granted() -> Result<()> {
+    if !is_granted() {
         return Ok(());
     }
-    halt()
+    revoke_and_stop_etcd()
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use recipes::ImageStamp;
 
 use super::changes::{FileChange, Kind, UNLISTED, changes};
-use super::state::Exchange;
+use super::state::FileChanges;
 use crate::files::{self, DesiredDir, ROOT};
 use crate::paths;
 
@@ -41,9 +41,9 @@ impl Places {
         self.before.join(path)
     }
 
-    /// Plans the exchange according to the files on the disk, because a file that is new in the
+    /// Plans the replacement according to the files on the disk, because a file that is new in the
     /// image may already exist in the base system.
-    pub(super) fn plan(&self, old: &ImageStamp, new: &ImageStamp) -> Result<Exchange> {
+    pub(super) fn plan(&self, old: &ImageStamp, new: &ImageStamp) -> Result<FileChanges> {
         let mut list = Vec::new();
         for FileChange { path, kind } in changes(old, new) {
             let there = files::look(&self.place(&path))?;
@@ -79,7 +79,7 @@ impl Places {
             .filter(|change| change.kind == Kind::Added)
             .map(|change| &*change.path);
         let folders = self.new_folders(added)?;
-        Ok(Exchange {
+        Ok(FileChanges {
             files: list,
             folders,
         })
@@ -102,12 +102,12 @@ impl Places {
         Ok(folders)
     }
 
-    /// Keeps all files that the exchange will replace or remove, durably. The system is not changed
+    /// Keeps all files that the replacement will replace or remove, durably. The system is not changed
     /// yet.
-    pub(super) fn keep(&self, exchange: &Exchange) -> Result<()> {
+    pub(super) fn keep(&self, replacement: &FileChanges) -> Result<()> {
         files::remove_all(&self.before)?;
         DesiredDir::new(&self.before, 0o700, ROOT).make()?;
-        for change in exchange
+        for change in replacement
             .files
             .iter()
             .filter(|change| change.kind != Kind::Added)
@@ -120,15 +120,15 @@ impl Places {
         Ok(())
     }
 
-    /// Exchanges all files. If the exchange is interrupted, [`Places::take_back`] must be called
+    /// Replaces all files. If this is interrupted, [`Places::take_back`] must be called
     /// afterwards.
-    pub(super) fn exchange(&self, exchange: &Exchange, new: &Path) -> Result<()> {
-        for folder in &exchange.folders {
+    pub(super) fn replace(&self, replacement: &FileChanges, new: &Path) -> Result<()> {
+        for folder in &replacement.folders {
             let there = files::look(&new.join(folder))?
                 .with_context(|| format!("the image has no folder {folder}"))?;
             DesiredDir::new(self.place(folder), there.mode, there.owner).make()?;
         }
-        for FileChange { path, kind } in &exchange.files {
+        for FileChange { path, kind } in &replacement.files {
             let place = self.place(path);
             match kind {
                 Kind::Removed => self.remove(path)?,
@@ -139,8 +139,8 @@ impl Places {
     }
 
     /// Restores all kept files, and removes the new ones. It can be repeated.
-    pub(super) fn take_back(&self, exchange: &Exchange) -> Result<()> {
-        for FileChange { path, kind } in exchange.files.iter().rev() {
+    pub(super) fn take_back(&self, replacement: &FileChanges) -> Result<()> {
+        for FileChange { path, kind } in replacement.files.iter().rev() {
             files::remove_unfinished(&self.place(path))?;
             if *kind == Kind::Added {
                 self.remove(path)?;
@@ -148,7 +148,7 @@ impl Places {
                 files::install::install(&self.kept(path), &self.place(path))?;
             }
         }
-        for folder in exchange.folders.iter().rev() {
+        for folder in replacement.folders.iter().rev() {
             files::install::remove_if_empty(&self.place(folder))?;
         }
         Ok(())
@@ -165,16 +165,16 @@ impl Places {
         files::sync(&folder).with_context(|| format!("cannot flush {}", folder.display()))
     }
 
-    /// The files and folders that exist after the exchange or, with `back`, after its rollback.
+    /// The files and folders that exist after the replacement or, with `back`, after its rollback.
     /// They need SELinux labels.
-    pub(super) fn present(&self, exchange: &Exchange, back: bool) -> Vec<PathBuf> {
+    pub(super) fn present(&self, replacement: &FileChanges, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
-        let folders = exchange
+        let folders = replacement
             .folders
             .iter()
             .filter(|_| !back)
             .map(String::as_str);
-        let files = exchange
+        let files = replacement
             .files
             .iter()
             .filter(|change| change.kind != gone)
@@ -271,11 +271,11 @@ mod tests {
     fn after_an_exchange_the_files_are_the_new_images_and_the_rest_is_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let (places, new) = node(folder.path());
-        let exchange = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
-        places.keep(&exchange).unwrap();
-        places.exchange(&exchange, &new).unwrap();
+        let replacement = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
+        places.keep(&replacement).unwrap();
+        places.replace(&replacement, &new).unwrap();
         assert_eq!(all(&places.root), all(&new));
-        for path in places.present(&exchange, false) {
+        for path in places.present(&replacement, false) {
             assert!(path.exists(), "{}", path.display());
         }
     }
@@ -293,17 +293,17 @@ mod tests {
                 let folder = tempfile::tempdir().unwrap();
                 let (places, new) = node(folder.path());
                 let before = all(&places.root);
-                let exchange = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
-                places.keep(&exchange).unwrap();
+                let replacement = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
+                places.keep(&replacement).unwrap();
                 assert_eq!(all(&places.root), before, "keeping files changed them");
-                let first = Exchange {
-                    files: exchange.files[..done].to_vec(),
-                    ..exchange.clone()
+                let first = FileChanges {
+                    files: replacement.files[..done].to_vec(),
+                    ..replacement.clone()
                 };
-                places.exchange(&first, &new).unwrap();
+                places.replace(&first, &new).unwrap();
                 // The unfinished second name of the next file, in the state in which a power cut
                 // leaves it.
-                if let Some(next) = exchange
+                if let Some(next) = replacement
                     .files
                     .get(done)
                     .filter(|next| next.kind != Kind::Removed)
@@ -313,18 +313,18 @@ mod tests {
                         .with_file_name(format!(".{}.new", place.file_name().unwrap().display()));
                     fs::write(temp, "half").unwrap();
                 }
-                let last = Exchange {
-                    files: exchange.files[steps - undone..].to_vec(),
-                    ..exchange.clone()
+                let last = FileChanges {
+                    files: replacement.files[steps - undone..].to_vec(),
+                    ..replacement.clone()
                 };
                 places.take_back(&last).unwrap();
-                places.take_back(&exchange).unwrap();
+                places.take_back(&replacement).unwrap();
                 assert_eq!(
                     all(&places.root),
                     before,
-                    "{done} of {steps} exchanged, {undone} taken back before"
+                    "{done} of {steps} replaced, {undone} taken back before"
                 );
-                for path in places.present(&exchange, true) {
+                for path in places.present(&replacement, true) {
                     assert!(path.exists(), "{}", path.display());
                 }
             }

@@ -1,11 +1,11 @@
-//! An epoch: the disk ids of all initial members, and whether they start a new cluster or restore a
-//! snapshot. The members agree on one epoch.
+//! A proposal: the disk ids of all initial members, and whether they start a new cluster or restore a
+//! snapshot. The members agree on one proposal.
 
 use recipes::{ClusterDocument, Sha256};
 
 use crate::domain::{BootstrapMode, DiskIds, cluster_id};
 
-/// The number of hexadecimal digits of the epoch's hash in the token: 64 bits, so that no two
+/// The number of hexadecimal digits of the proposal's hash in the token: 64 bits, so that no two
 /// clusters share a token.
 const IN_TOKEN: usize = 16;
 /// The number of digits of the snapshot's digest that precede the hash in the token. They are for
@@ -14,21 +14,21 @@ const SNAPSHOT_IN_TOKEN: usize = 8;
 
 /// One agreement of the members: these disks may become one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Epoch {
+pub(crate) struct Proposal {
     /// The hash of all disk ids and of the mode.
     pub(crate) id: Sha256,
     /// The ids of all disks in this agreement.
     pub(crate) disk_ids: DiskIds,
     /// Whether the members start a new cluster or restore a snapshot.
     pub(crate) mode: BootstrapMode,
-    /// etcd's `initial-cluster-token` for this epoch. No other epoch has the same token.
+    /// etcd's `initial-cluster-token` for this proposal. No other proposal has the same token.
     pub(crate) token: String,
     /// The id that the cluster will have.
     pub(crate) cluster_id: u64,
 }
 
-impl Epoch {
-    /// Creates the epoch of these disk ids in this cluster.
+impl Proposal {
+    /// Creates the proposal of these disk ids in this cluster.
     pub(crate) fn new(cluster: &ClusterDocument, disk_ids: DiskIds, mode: BootstrapMode) -> Self {
         let mut parts: Vec<String> = disk_ids
             .iter()
@@ -78,32 +78,32 @@ mod tests {
     use crate::domain::DiskId;
 
     #[test]
-    fn each_life_of_each_disk_makes_another_token_and_another_cluster() {
+    fn new_disk_ids_give_a_new_token_and_a_new_cluster_id() {
         let cluster = recipes::recipe::read(include_str!("../../../recipes/three-node.toml"))
             .recipe
             .unwrap()
             .cluster_document();
-        let disk_ids = |nonces: [u128; 3]| -> DiskIds {
+        let disk_ids = |numbers: [u128; 3]| -> DiskIds {
             cluster
                 .members
                 .iter()
                 .map(|member| member.name.clone())
-                .zip(nonces.map(DiskId::of))
+                .zip(numbers.map(DiskId::of))
                 .collect()
         };
         let restore = |content: &[u8]| BootstrapMode::Restore {
             snapshot: Sha256::of(content),
             seen: Some(1),
         };
-        let mut epochs = [[1, 2, 3], [1, 2, 4], [2, 1, 3]]
-            .map(|nonces| Epoch::new(&cluster, disk_ids(nonces), BootstrapMode::New))
+        let mut proposals = [[1, 2, 3], [1, 2, 4], [2, 1, 3]]
+            .map(|numbers| Proposal::new(&cluster, disk_ids(numbers), BootstrapMode::New))
             .to_vec();
-        epochs.extend(
+        proposals.extend(
             [b"a", b"b"]
-                .map(|snapshot| Epoch::new(&cluster, disk_ids([1, 2, 3]), restore(snapshot))),
+                .map(|snapshot| Proposal::new(&cluster, disk_ids([1, 2, 3]), restore(snapshot))),
         );
-        for (i, one) in epochs.iter().enumerate() {
-            for other in &epochs[..i] {
+        for (i, one) in proposals.iter().enumerate() {
+            for other in &proposals[..i] {
                 assert_ne!(one.token, other.token);
                 assert_ne!(one.cluster_id, other.cluster_id);
             }

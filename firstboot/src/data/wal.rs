@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// The state at the end of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Log {
+pub(crate) struct WalEnd {
     /// The member's id, as etcd reports it.
     pub(crate) member: u64,
     /// The cluster's id.
@@ -101,7 +101,7 @@ pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
     Some((hex(number)?, hex(index)?))
 }
 
-impl Log {
+impl WalEnd {
     /// Reads the last file of a log. `first` is the index of the file's first entry. Like etcd, it
     /// ignores everything after a truncated or damaged record.
     ///
@@ -243,10 +243,10 @@ pub(super) mod tests {
         }
     }
 
-    fn read(bytes: &[u8], first: u64) -> io::Result<Log> {
+    fn read(bytes: &[u8], first: u64) -> io::Result<WalEnd> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        Log::read(file, first)
+        WalEnd::read(file, first)
     }
 
     #[test]
@@ -261,7 +261,7 @@ pub(super) mod tests {
             .entry(3)
             .state(3, 8, 2);
         let log = read(&writer.file(1000), 0).unwrap();
-        let expected = Log {
+        let expected = WalEnd {
             member: 7,
             cluster: 9,
             term: 3,
@@ -291,7 +291,7 @@ pub(super) mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
         file.set_len(1 << 41).unwrap();
-        let log = Log::read(file, 0).unwrap();
+        let log = WalEnd::read(file, 0).unwrap();
         assert_eq!((log.last, log.commit), (1, 1));
     }
 
