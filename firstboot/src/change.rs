@@ -59,7 +59,7 @@ impl Change {
 
 impl Change {
     /// Prints the change and makes it.
-    pub(crate) fn carry_out(&self) -> Result<()> {
+    pub(crate) fn apply_and_log(&self) -> Result<()> {
         say(self.to_string());
         self.apply()
     }

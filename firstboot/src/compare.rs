@@ -115,7 +115,7 @@ pub(crate) async fn compare(
         } else {
             newest(voters, credentials).await.unwrap_or(revision)
         };
-        last = match ask(voters, credentials, revision).await {
+        last = match query_all(voters, credentials, revision).await {
             Ok(answers) => judge(revision, &answers),
             Err(error) => Compared::Unknown(format!("{error:#}")),
         };
@@ -139,7 +139,7 @@ async fn newest(voters: &[Voter], credentials: &Credentials) -> Result<i64> {
     Ok(newest)
 }
 
-async fn ask(
+async fn query_all(
     voters: &[Voter],
     credentials: &Credentials,
     revision: i64,

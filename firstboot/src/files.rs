@@ -171,7 +171,7 @@ impl DesiredDir {
                 None => parent.make(&name)?,
                 Some(_) => parent.sub(&name)?,
             };
-            folder.own(self.owner, self.mode)?;
+            folder.set_owner_and_mode(self.owner, self.mode)?;
             folder.sync()?;
             parent.sync()
         };

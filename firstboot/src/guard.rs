@@ -76,9 +76,9 @@ fn check() -> Result<()> {
             flush_wal(path)?;
             return Progress::starting(disk_id, log).write();
         }
-        Verdict::Fresh if expected.made.is_some() => return give_to_etcd(),
+        Verdict::Fresh if expected.created.is_some() => return give_to_etcd(),
         Verdict::Lost(why) => why.reason(),
-        Verdict::Fresh | Verdict::CutShort | Verdict::Begun(_) => {
+        Verdict::Fresh | Verdict::Incomplete | Verdict::Begun(_) => {
             ReasonId::DataNotJudged.because("firstboot has not judged this data yet")
         }
     };
@@ -98,9 +98,9 @@ fn give_to_etcd() -> Result<()> {
         let volume = Dir::open(Path::new(paths::VOLUME))?;
         let there = volume.about()?;
         if there.owner != (ROOT.0, ETCD.1) || there.mode & 0o050 != 0o050 {
-            volume.own((ROOT.0, ETCD.1), 0o750)?;
+            volume.set_owner_and_mode((ROOT.0, ETCD.1), 0o750)?;
         }
-        Dir::open(Path::new(paths::DATA))?.give(ETCD)
+        Dir::open(Path::new(paths::DATA))?.change_owner(ETCD)
     };
     let given = give().with_context(|| {
         format!(

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::backoff::pause;
 use crate::data::{self, Contents, DataDirState, Progress, Verdict, contents, judge};
-use crate::diagnosis::Watch;
+use crate::diagnosis::Diagnosis;
 use crate::etcd::{Credentials, probe_local};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
@@ -31,15 +31,19 @@ const WAL_INTERVAL: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// Refused if the others report that this node's member was removed; not ready after `patience`.
-pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
+pub(crate) fn promote_and_wait_until_healthy(
+    identity: &Identity,
+    journal: &mut Journal,
+    patience: Duration,
+) -> Result<()> {
     let begun = Instant::now();
     wait_for_wal(identity, journal, patience)?;
     let patience = patience.saturating_sub(begun.elapsed());
     let credentials = Credentials::installed()?;
-    let learner = rebuild::learner(journal)?;
+    let learner = rebuild::learner_to_promote(journal)?;
     let vote = async {
         if let Some(member) = learner {
-            rebuild::vote(identity, &credentials, member).await?;
+            rebuild::promote_learner(identity, &credentials, member).await?;
         }
         // After its promotion, a voter must become healthy as well.
         std::future::pending().await
@@ -49,7 +53,7 @@ pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duratio
         .build()?;
     let (cluster, member) = runtime.block_on(async {
         tokio::select! {
-            ids = become_healthy(identity, journal, &credentials, patience) => ids,
+            ids = wait_until_healthy(identity, journal, &credentials, patience) => ids,
             error = vote => error,
         }
     })?;
@@ -70,7 +74,7 @@ pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duratio
 /// member. A learner is promoted only after that, so the data of every voter is known.
 fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
-    let mut watch = Watch::new();
+    let mut watch = Diagnosis::new();
     while NodeState::of(journal).data.is_none() {
         let past = NodeState::of(journal);
         if contents(Path::new(paths::DATA))? == Contents::HasWal {
@@ -99,7 +103,7 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
                 watch.reason()
             ))));
         }
-        watch.look(
+        watch.refresh(
             identity,
             "etcd is started; waiting until it has created its log",
         );
@@ -113,14 +117,14 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
 }
 
 /// Probes etcd on this node until it has a quorum. Returns the ids of its cluster and member.
-async fn become_healthy(
+async fn wait_until_healthy(
     identity: &Identity,
     journal: &Journal,
     credentials: &Credentials,
     patience: Duration,
 ) -> Result<(u64, u64)> {
     let begun = Instant::now();
-    let mut watch = Watch::new();
+    let mut watch = Diagnosis::new();
     let mut asked = Instant::now();
     let mut said = false;
     loop {
@@ -140,7 +144,8 @@ async fn become_healthy(
                 ))));
             }
             if let Some(why) =
-                duplicate::removed(identity, journal, credentials, MEMBERSHIP_INTERVAL).await?
+                duplicate::removal_reason(identity, journal, credentials, MEMBERSHIP_INTERVAL)
+                    .await?
             {
                 return Err(refused(why));
             }
@@ -154,7 +159,7 @@ async fn become_healthy(
                 watch.reason()
             ))));
         }
-        watch.look(identity, WAITING);
+        watch.refresh(identity, WAITING);
         pause(begun).await;
     }
 }

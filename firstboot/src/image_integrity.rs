@@ -55,7 +55,7 @@ pub(crate) struct Options {
 /// # Errors
 /// Refused for the same reasons as [`check`], except that the installation need not be complete:
 /// this runs as its last step.
-pub(crate) fn prove(options: &Options) -> Result<()> {
+pub(crate) fn verify_all(options: &Options) -> Result<()> {
     let stamp = stamp()?;
     let count = compare(&stamp, &VerifiedFiles::new())?;
     let line = if options.json {
@@ -72,7 +72,7 @@ pub(crate) fn prove(options: &Options) -> Result<()> {
 /// # Errors
 /// Refused if the kickstart did not finish, or if a file is missing or altered; the message names
 /// each such file.
-pub(crate) fn check() -> Result<()> {
+pub(crate) fn verify_changed() -> Result<()> {
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Err(refused(ReasonId::ImageIncomplete.because(format!(
             "{} is missing: the installation of this node did not finish. Reinstall the node",

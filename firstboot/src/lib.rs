@@ -159,7 +159,7 @@ pub fn main() -> ExitCode {
         Command::Leave(options) => leave::command(&options).map(|()| None),
         Command::Status(options) => status::run(&options),
         Command::Explain(options) => explain::run(&options),
-        Command::Image(options) => image_integrity::prove(&options).map(|()| None),
+        Command::Image(options) => image_integrity::verify_all(&options).map(|()| None),
         Command::Snapshot(options) => snapshot::run(&options),
         Command::Update(options) => update::run(&options),
         Command::Exec(options) => exec::run(&options).map(|()| None),

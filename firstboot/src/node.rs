@@ -16,7 +16,7 @@ use crate::{image_integrity, metadata, paths, rotation};
 /// Determines and verifies the identity of this machine. The sources' answers are recorded in
 /// `log`.
 pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
-    image_integrity::check()?;
+    image_integrity::verify_changed()?;
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
     let found = metadata::find(&cluster.metadata, &machine, log).map_err(with_id)?;

@@ -22,7 +22,7 @@ pub(crate) fn record() -> Result<()> {
             // A node that left has already been removed, so the other members need not be queried.
             MembershipIntent::Left(member) => member,
             MembershipIntent::None | MembershipIntent::Leaving(_) => {
-                let member = leave::own(journal)?;
+                let member = leave::own_member_id(journal)?;
                 if !leave::is_removed(&identity, journal, member)? {
                     return Err(refused(ReasonId::StillAMember.because(format!(
                         "this node is still the member {member:x} of its cluster. To remove it, run `firstboot leave`"

@@ -104,30 +104,35 @@ fn converge(options: &Options) -> Result<()> {
     check_before(&identity, &machine, &journal)?;
     if let MembershipIntent::Left(member) = NodeState::of(&journal).intent {
         leave::enforce_left(&mut journal)?;
-        return Err(refused(leave::left(member)));
+        return Err(refused(leave::left_reason(member)));
     }
     if let Some(change) = steps::network::plan(&identity)? {
-        change.carry_out()?;
+        change.apply_and_log()?;
     }
     // Only a machine that has the address in its document accepts its identity.
     steps::network::wait_for_address(&identity)?;
     check_source(&identity, &journal)?;
     // If etcd was already allowed to start in this boot, the address has been probed before.
-    let asked = (!start_permit::is_granted()).then(|| duplicate::ask(identity.node.address));
-    let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::first)?;
+    let probe =
+        (!start_permit::is_granted()).then(|| duplicate::start_probe(identity.node.address));
+    let suspected = probe
+        .as_ref()
+        .map_or(Ok(None), DuplicateProbe::first_result)?;
     adopt_identity(&identity, &machine, &mut journal)?;
     rotation::catch_up(&mut identity, &mut journal)?;
     steps::plan(&identity)?
         .iter()
-        .try_for_each(Change::carry_out)?;
-    duplicate::rule_out_duplicate(&identity, &journal, doubt)?;
+        .try_for_each(Change::apply_and_log)?;
+    duplicate::rule_out_duplicate(&identity, &journal, suspected)?;
 
     restore::resume(&identity, &mut journal)?;
     let start = barrier::run_barrier(&identity, &mut journal);
     // A second machine is reported first, whatever other errors there are.
-    let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::all)?;
+    let suspected = probe
+        .as_ref()
+        .map_or(Ok(None), DuplicateProbe::final_result)?;
     let start = start?;
-    duplicate::rule_out_duplicate(&identity, &journal, doubt)?;
+    duplicate::rule_out_duplicate(&identity, &journal, suspected)?;
     etcd_conf::configure(&identity, &start, NodeState::of(&journal).data.is_some())?;
     data::prepare(&mut journal)?;
     let expected = NodeState::of(&journal).expected(&identity.node.name);
@@ -137,7 +142,7 @@ fn converge(options: &Options) -> Result<()> {
         // need its vote for their quorum.
         allow_etcd(&identity, &mut journal, &expected)?;
         match leave::leave(&identity, &mut journal, patience) {
-            Ok(()) => return Err(refused(leave::left(member))),
+            Ok(()) => return Err(refused(leave::left_reason(member))),
             Err(error) if NodeState::of(&journal).intent == MembershipIntent::None => {
                 say(format!("{error:#}"));
             }
@@ -149,7 +154,7 @@ fn converge(options: &Options) -> Result<()> {
         }
         allow_etcd(&identity, &mut journal, &expected)?;
     }
-    health::wait(&identity, &mut journal, patience)?;
+    health::promote_and_wait_until_healthy(&identity, &mut journal, patience)?;
     rotation::complete(&mut identity, &mut journal)?;
     update::return_turn_of_previous_self(&identity);
     Ok(())

@@ -5,8 +5,8 @@ mod agreement;
 mod alarm;
 mod backup;
 mod expiry;
-mod pace;
-mod roster;
+mod latency;
+mod member_list;
 mod row;
 mod table;
 
@@ -27,7 +27,7 @@ use crate::output::show;
 use crate::reason::Reason;
 use crate::update::summary::Summary;
 use crate::{diagnosis, files, identity, paths};
-use roster::Roster;
+use member_list::Roster;
 use row::Row;
 use table::table;
 
@@ -95,11 +95,11 @@ async fn survey(cluster: &ClusterDocument, credentials: &Credentials, any_size: 
     let places = cluster
         .members
         .iter()
-        .map(|member| (member.name.to_string(), roster.place(member)));
+        .map(|member| (member.name.to_string(), roster.client_url_of(member)));
     let mut rows = ask_all(places.collect(), credentials).await;
     for row in &mut rows {
         row.notes
-            .extend(pace::advice(row.round_trip_ms, &cluster.etcd));
+            .extend(latency::advice(row.round_trip_ms, &cluster.etcd));
     }
     roster.compare(&mut rows, &cluster.members, &without());
     let strangers = ask_all(roster.strangers(&rows), credentials).await;
@@ -194,8 +194,8 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     let answers = query(&endpoint, credentials).await;
     let (round_trip_ms, until) = if answers.is_ok() {
         (
-            pace::round_trip(&endpoint).await,
-            expiry::until(&endpoint).await,
+            latency::round_trip(&endpoint).await,
+            expiry::certificate_expiry(&endpoint).await,
         )
     } else {
         (None, None)

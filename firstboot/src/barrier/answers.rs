@@ -26,7 +26,7 @@ pub(super) struct Answers {
 
 impl Answers {
     /// Waits for an answer, and records all answers that have arrived.
-    pub(super) async fn hear(&mut self, tracker: &mut PeerTracker) {
+    pub(super) async fn record_next(&mut self, tracker: &mut PeerTracker) {
         let mut next = self.answers.recv().await;
         while let Some((name, heard)) = next {
             tracker.record(&name, heard, SystemTime::now());
@@ -37,7 +37,7 @@ impl Answers {
 
 /// Probes all other members, each in its own task, so that a member that does not answer delays no
 /// other.
-pub(super) fn ask_all(
+pub(super) fn probe_all(
     peer_client: &PeerClient,
     identity: &Identity,
     listener: &Listener,
@@ -50,7 +50,7 @@ pub(super) fn ask_all(
         .iter()
         .filter(|member| member.name != identity.node.name)
     {
-        asking.spawn(keep_asking(
+        asking.spawn(probe_repeatedly(
             peer_client.clone(),
             member.clone(),
             listener.notifier(),
@@ -65,7 +65,7 @@ pub(super) fn ask_all(
 
 /// Probes one member repeatedly: after a pause, or at once when the member or this node has changed
 /// its state.
-async fn keep_asking(
+async fn probe_repeatedly(
     peer_client: PeerClient,
     member: Member,
     mut notifier: watch::Receiver<ChangeNotifier>,
@@ -74,7 +74,7 @@ async fn keep_asking(
     let mut delivered = 0;
     loop {
         let ChangeNotifier { answers, news, .. } = notifier.borrow_and_update().clone();
-        let heard = peer_client.ask(&member, answers > delivered).await;
+        let heard = peer_client.probe(&member, answers > delivered).await;
         if matches!(heard, ProbeResult::State(_)) {
             delivered = answers;
         }

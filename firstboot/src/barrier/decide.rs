@@ -100,14 +100,14 @@ pub(crate) enum Action {
 }
 
 /// The rule.
-pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
-    if let Some(step) = decide_with_live_cluster(memory, views) {
+pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
+    if let Some(step) = decide_with_live_cluster(local, views) {
         return step;
     }
-    let mut disk_ids = DiskIds::from([(memory.name.clone(), memory.disk_id)]);
-    let mut mode = memory.mode;
+    let mut disk_ids = DiskIds::from([(local.name.clone(), local.disk_id)]);
+    let mut mode = local.mode;
     let (mut all_accepted, mut all_fresh) = (true, true);
-    for name in memory.others() {
+    for name in local.others() {
         let Some(PeerObservation {
             state: Some(state),
             fresh,
@@ -123,22 +123,22 @@ pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
                 without,
                 mode: theirs,
             } => {
-                let Some(both) = mode.with(*theirs).filter(|_| *without == memory.without) else {
+                let Some(both) = mode.with(*theirs).filter(|_| *without == local.without) else {
                     return Action::Wait;
                 };
                 mode = both;
                 disk_ids.insert(name.clone(), *disk_id);
-                all_accepted &= *phase == memory.phase();
+                all_accepted &= *phase == local.phase();
             }
-            PeerState::Etcd { .. } if already_rolled_back(memory, state) => {}
+            PeerState::Etcd { .. } if already_rolled_back(local, state) => {}
             PeerState::Etcd { .. } => return Action::Wait,
         }
     }
-    match memory.proposals.last() {
+    match local.proposals.last() {
         // The others recorded on their disks that they accepted it, so it does not matter how old
         // their answers are.
         Some(proposal) if all_accepted => Action::StartEtcd(proposal.id),
-        _ if memory
+        _ if local
             .proposals
             .iter()
             .any(|proposal| proposal.disk_ids == disk_ids) =>
@@ -152,46 +152,46 @@ pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
 
 /// Whether a member with this state is already running in the cluster to which this node must
 /// return.
-fn already_rolled_back(memory: &LocalState, state: &PeerState) -> bool {
-    matches!((memory.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
+fn already_rolled_back(local: &LocalState, state: &PeerState) -> bool {
+    matches!((local.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
 /// Returns the action if etcd runs on another member or if another member has a different order.
 /// Returns none otherwise.
-fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Option<Action> {
-    let living: BTreeSet<u64> = views
+fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Option<Action> {
+    let live_clusters: BTreeSet<u64> = views
         .values()
         .filter_map(|view| match view.state {
             Some(PeerState::Etcd { cluster_id }) => Some(cluster_id),
             _ => None,
         })
         .collect();
-    let own: Vec<&Proposal> = memory
+    let own: Vec<&Proposal> = local
         .proposals
         .iter()
-        .filter(|proposal| living.contains(&proposal.cluster_id))
+        .filter(|proposal| live_clusters.contains(&proposal.cluster_id))
         .collect();
-    if memory.mode.is_new() {
-        return living.first().map(|_| match own.as_slice() {
-            [proposal] if living.len() == 1 => Action::StartEtcd(proposal.id),
+    if local.mode.is_new() {
+        return live_clusters.first().map(|_| match own.as_slice() {
+            [proposal] if live_clusters.len() == 1 => Action::StartEtcd(proposal.id),
             _ => Action::JoinRunningCluster,
         });
     }
-    if let (BootstrapMode::Restore { .. }, [proposal]) = (memory.mode, own.as_slice()) {
+    if let (BootstrapMode::Restore { .. }, [proposal]) = (local.mode, own.as_slice()) {
         return Some(Action::StartEtcd(proposal.id));
     }
     // Even an excluded member must have been probed.
-    if memory.without.iter().any(|name| !views.contains_key(name)) {
+    if local.without.iter().any(|name| !views.contains_key(name)) {
         return Some(Action::Wait);
     }
-    let has_accepted = !memory.proposals.is_empty();
+    let has_accepted = !local.proposals.is_empty();
     for (name, PeerObservation { state, fresh }) in views {
-        let takes_part = memory.initial.contains(name);
+        let takes_part = local.initial.contains(name);
         match state {
             // That member withdrew its agreement, or this node never accepted one. The code above has
             // already handled a member that started with the new data.
             Some(state @ PeerState::Etcd { .. })
-                if *fresh && !already_rolled_back(memory, state) =>
+                if *fresh && !already_rolled_back(local, state) =>
             {
                 let gave_up = takes_part && has_accepted;
                 return Some(if gave_up {
@@ -203,7 +203,7 @@ fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Op
             // Once this node has accepted a proposal, another member may have started with the new
             // data, so this node must wait.
             Some(PeerState::Firstboot { mode, .. }) if *fresh && takes_part && !has_accepted => {
-                let other = !mode.is_new() && memory.mode.with(*mode).is_none();
+                let other = !mode.is_new() && local.mode.with(*mode).is_none();
                 if other {
                     return Some(Action::AbandonOrder(name.clone()));
                 }

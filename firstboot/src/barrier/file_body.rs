@@ -61,7 +61,7 @@ impl Body for FileRange {
 }
 
 /// Parses the offset in a Range header. Members send only `bytes=N-`.
-pub(crate) fn place(range: &str) -> Option<u64> {
+pub(crate) fn parse_offset(range: &str) -> Option<u64> {
     range
         .strip_prefix("bytes=")?
         .strip_suffix('-')?
@@ -98,10 +98,10 @@ mod tests {
         );
         assert_eq!(
             (
-                place("bytes=7-"),
-                place("bytes=7-8"),
-                place("bytes=-7"),
-                place("7")
+                parse_offset("bytes=7-"),
+                parse_offset("bytes=7-8"),
+                parse_offset("bytes=-7"),
+                parse_offset("7")
             ),
             (Some(7), None, None, None)
         );

@@ -18,7 +18,7 @@ mod proposal;
 mod restore_session;
 mod server;
 mod start_order;
-mod unproven;
+mod unverified_connections;
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ use crate::output::say;
 use crate::reason::ReasonId;
 use crate::rebuild::{JoinProgress, Rebuild};
 use crate::{data, duplicate, paths, rotation, start_permit};
-use answers::{Answers, PAUSE, ask_all};
+use answers::{Answers, PAUSE, probe_all};
 use decide::{Action, decide};
 use peer_tracker::PeerTracker;
 use restore_session::Cancellation;
@@ -58,7 +58,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
     if state.intent == MembershipIntent::Rejoining {
         start_permit::revoke_and_stop_etcd()?;
     }
-    let disk_id = match stand(identity, &state)? {
+    let disk_id = match disk_state(identity, &state)? {
         DiskState::Existing { start, begun } => {
             if let Some(known) = begun {
                 journal.add(Event::DataBegun(known))?;
@@ -77,7 +77,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             return Ok(start);
         }
         DiskState::Lost(why) => {
-            duplicate::until_missed(identity, &state, &why)?;
+            duplicate::wait_until_replaceable(identity, &state, &why)?;
             archive_data("lost", journal)?;
             None
         }
@@ -103,7 +103,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
 
 /// Classifies the disk. Stops etcd if it was started in this boot but does not use the member's
 /// data.
-fn stand(identity: &Identity, state: &NodeState) -> Result<DiskState> {
+fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     let expected = state.expected(&identity.node.name);
     // The guard judged a running etcd's data when etcd started. Data cannot be judged while etcd
     // writes to it.
@@ -115,7 +115,7 @@ fn stand(identity: &Identity, state: &NodeState) -> Result<DiskState> {
         return Ok(DiskState::Existing { start, begun: None });
     }
     let judge = || -> Result<DiskState> {
-        let (contents, verdict) = data::look(&expected)?;
+        let (contents, verdict) = data::inspect(&expected)?;
         Ok(classify_disk(
             state,
             contents,
@@ -142,7 +142,7 @@ fn begin_or_join(
         Some(disk_id) => journal::write_disk_id(disk_id).map(|()| disk_id)?,
         None => init_disk_id(journal)?,
     };
-    let memory = LocalState::of_new(
+    let local = LocalState::of_new(
         &NodeState::of(journal),
         &identity.cluster,
         &identity.node.name,
@@ -151,7 +151,7 @@ fn begin_or_join(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let agreed = runtime.block_on(negotiate(identity, journal, memory, None))?;
+    let agreed = runtime.block_on(negotiate(identity, journal, local, None))?;
     // Closes the peer port and all its connections, because etcd needs the port.
     drop(runtime);
     match agreed {
@@ -198,23 +198,23 @@ fn begin(identity: &Identity, journal: &mut Journal, proposal: &Proposal) -> Res
 pub(crate) async fn negotiate(
     identity: &Identity,
     journal: &mut Journal,
-    mut memory: LocalState,
+    mut local: LocalState,
     mut session: Option<RestoreSession>,
 ) -> Result<BarrierOutcome> {
     let cluster = &identity.cluster;
     let peer_client = PeerClient::new(cluster, &identity.tls)?;
-    let listener = open_listener(identity, &memory, session.as_ref()).await?;
+    let listener = open_listener(identity, &local, session.as_ref()).await?;
     let mut tracker = PeerTracker::default();
-    let mut answers = ask_all(&peer_client, identity, &listener);
+    let mut answers = probe_all(&peer_client, identity, &listener);
     let mut rebuild = Rebuild::new(identity, peer_client.clone());
     let mut logged = String::new();
     let mut trust_checked = Instant::now();
     loop {
-        let cancelled = hear(&mut answers, &mut tracker, session.as_mut()).await;
+        let cancelled = wait_for_answer(&mut answers, &mut tracker, session.as_mut()).await;
         if let Some(why) = cancelled {
             return Ok(cancelled_outcome(why, &logged));
         }
-        let action = decide(&memory, &tracker.views());
+        let action = decide(&local, &tracker.views());
         match action {
             Action::AcceptProposal(disk_ids, mode) => {
                 let proposal = Proposal::new(cluster, disk_ids.clone(), mode);
@@ -226,25 +226,25 @@ pub(crate) async fn negotiate(
                 // The decision is written to the disk before it is announced, so a node that
                 // accepted a proposal never forgets it.
                 journal.add(Event::ProposalAccepted { disk_ids, mode })?;
-                memory.proposals.push(proposal);
-                listener.say(announcement(identity, &memory));
+                local.proposals.push(proposal);
+                listener.announce(announcement(identity, &local));
             }
             Action::StartEtcd(id) => {
-                let proposal = accepted_proposal(&memory, id)?;
-                wait_until_others_know(identity, &memory, &listener).await;
+                let proposal = accepted_proposal(&local, id)?;
+                wait_until_others_know(identity, &local, &listener).await;
                 return Ok(BarrierOutcome::Agreed(proposal));
             }
             Action::AbandonOrder(name) => {
                 return Ok(BarrierOutcome::Abandoned(refused(
-                    tracker.objection(&memory, &name),
+                    tracker.objection(&local, &name),
                 )));
             }
             Action::Wait | Action::JoinRunningCluster => {
                 check_trust(identity, &mut trust_checked).await?;
-                let mut now = tracker.describe(&memory, &action);
+                let mut now = tracker.describe(&local, &action);
                 if action == Action::JoinRunningCluster {
-                    let living = tracker.live_clusters();
-                    match rebuild.round(identity, journal, &living).await? {
+                    let live_clusters = tracker.live_clusters();
+                    match rebuild.advance(identity, journal, &live_clusters).await? {
                         JoinProgress::Join(start) => return Ok(BarrierOutcome::Join(start)),
                         JoinProgress::Wait(why) => {
                             now = why.map(|why| cannot_join(why, &now.text));
@@ -263,17 +263,17 @@ pub(crate) async fn negotiate(
 }
 
 /// Waits for a member's answer. Returns early if the restore is cancelled.
-async fn hear(
+async fn wait_for_answer(
     answers: &mut Answers,
     tracker: &mut PeerTracker,
     session: Option<&mut RestoreSession>,
 ) -> Option<Cancellation> {
     let Some(session) = session else {
-        answers.hear(tracker).await;
+        answers.record_next(tracker).await;
         return None;
     };
     tokio::select! {
-        () = answers.hear(tracker) => None,
+        () = answers.record_next(tracker) => None,
         why = session.cancelled() => Some(why),
     }
 }
@@ -281,13 +281,13 @@ async fn hear(
 /// Opens the peer port, on which the node announces its state and offers the session's snapshot.
 async fn open_listener(
     identity: &Identity,
-    memory: &LocalState,
+    local: &LocalState,
     session: Option<&RestoreSession>,
 ) -> Result<Listener> {
     let listener = Listener::open(
         identity.node.address,
         peer_tls::server(&identity.tls)?,
-        announcement(identity, memory),
+        announcement(identity, local),
     )
     .await?;
     if let Some((digest, path)) = session.and_then(|session| session.file.clone()) {
@@ -297,9 +297,9 @@ async fn open_listener(
 }
 
 /// Returns the document that the peer port announces.
-fn announcement(identity: &Identity, memory: &LocalState) -> Vec<u8> {
+fn announcement(identity: &Identity, local: &LocalState) -> Vec<u8> {
     let cluster = &identity.cluster;
-    protocol::write(&cluster.name, cluster.etcd.version, &memory.announcement())
+    protocol::write(&cluster.name, cluster.etcd.version, &local.announcement())
 }
 
 /// The outcome of a restore that was cancelled.
@@ -314,8 +314,8 @@ fn cancelled_outcome(why: Cancellation, last_status: &str) -> BarrierOutcome {
 }
 
 /// Returns the proposal with this id, which this node has accepted.
-fn accepted_proposal(memory: &LocalState, id: recipes::Sha256) -> Result<Proposal> {
-    let proposal = memory
+fn accepted_proposal(local: &LocalState, id: recipes::Sha256) -> Result<Proposal> {
+    let proposal = local
         .proposals
         .iter()
         .find(|proposal| proposal.id == id)
@@ -325,12 +325,12 @@ fn accepted_proposal(memory: &LocalState, id: recipes::Sha256) -> Result<Proposa
 
 /// Waits until the other members know this node's state. A member that does not know it yet would
 /// have to wait for etcd's answer instead, which only costs time.
-async fn wait_until_others_know(identity: &Identity, memory: &LocalState, listener: &Listener) {
+async fn wait_until_others_know(identity: &Identity, local: &LocalState, listener: &Listener) {
     let others = identity
         .cluster
         .members
         .iter()
-        .filter(|member| memory.others().any(|name| *name == member.name));
+        .filter(|member| local.others().any(|name| *name == member.name));
     listener
         .wait_until_acked(&others.map(|member| member.address.into()).collect(), PAUSE)
         .await;

@@ -25,9 +25,9 @@ struct World {
     nodes: Vec<u32>,
     wipes: u8,
     crashes: u8,
-    switches: u8,
+    exclusions: u8,
     give_ups: u8,
-    tells: u8,
+    unexpected_orders: u8,
     /// For each node, the orders that a slow operator has not yet given to it.
     orders: Vec<u8>,
     /// For the checks only: the nodes that ever accepted each proposal, as the number of an entry
@@ -47,7 +47,7 @@ pub(super) enum Begin<'a> {
 
 /// Which peers one probe reaches.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Look {
+pub(super) enum ProbeScope {
     /// One peer.
     AtOne,
     /// All peers at once. This gives fewer orders of events, and so allows larger clusters.
@@ -179,7 +179,7 @@ impl Explorer {
     fn step(&self, at: usize, number: u32) -> Action {
         let node = &self.nodes.values[number as usize];
         let without = self.labels(node.without);
-        let memory = LocalState {
+        let local = LocalState {
             name: self.names[at].clone(),
             initial: self
                 .names
@@ -205,7 +205,7 @@ impl Explorer {
                 )
             })
             .collect();
-        (self.rule)(&memory, &views)
+        (self.rule)(&local, &views)
     }
 
     /// Returns the state of a node after its decision, or none if the node waits. Equal nodes
@@ -273,18 +273,18 @@ impl Explorer {
         let Faults {
             wipes,
             crashes,
-            switches,
+            exclusions: switches,
             give_ups,
-            tells,
+            unexpected_orders: tells,
         } = faults;
         let ever_accepted = self.accepted.number(accepted);
         World {
             nodes: vec![fresh; count],
             wipes,
             crashes,
-            switches,
+            exclusions: switches,
             give_ups,
-            tells,
+            unexpected_orders: tells,
             orders,
             ever_accepted,
         }
@@ -303,14 +303,14 @@ impl Explorer {
     }
 
     /// Returns the states after each possible event of the nodes themselves.
-    fn steps(&mut self, world: &World, look: Look) -> Vec<World> {
+    fn steps(&mut self, world: &World, look: ProbeScope) -> Vec<World> {
         let count = self.names.len();
         let mut next = Vec::new();
         for at in (0..count)
             .filter(|at| world.orders[*at] != 0)
             .collect::<Vec<_>>()
         {
-            let mut after = self.with(world, at, |node| node.tell(world.orders[at]));
+            let mut after = self.with(world, at, |node| node.order_restore(world.orders[at]));
             after.orders[at] = 0;
             next.push(after);
         }
@@ -319,7 +319,7 @@ impl Explorer {
             .collect::<Vec<_>>()
         {
             let said: Vec<ModelMessage> = (0..count)
-                .map(|other| self.node(world, other).says())
+                .map(|other| self.node(world, other).announcement())
                 .collect();
             let news =
                 |node: &Node, other: &usize| *other != at && node.seen[*other] != said[*other];
@@ -327,12 +327,12 @@ impl Explorer {
                 .filter(|other| news(self.node(world, at), other))
                 .collect();
             match look {
-                Look::AtOne => next.extend(
+                ProbeScope::AtOne => next.extend(
                     news.iter()
                         .map(|o| self.with(world, at, |node| node.seen[*o] = said[*o])),
                 ),
-                Look::AtAll if news.is_empty() => {}
-                Look::AtAll => {
+                ProbeScope::AtAll if news.is_empty() => {}
+                ProbeScope::AtAll => {
                     next.push(self.with(world, at, |node| {
                         for o in news {
                             node.seen[o] = said[o];

@@ -18,7 +18,7 @@ use crate::reason::{Reason, ReasonId};
 struct TrackedPeer {
     view: PeerObservation,
     /// The time at which the member last answered.
-    spoke: Option<SystemTime>,
+    last_answer_at: Option<SystemTime>,
     /// The result of the last probe.
     now: ProbeResult,
     /// The time since which the result has been the same.
@@ -51,7 +51,7 @@ impl PeerTracker {
                         fresh: false,
                         ..before.view
                     },
-                    before.spoke,
+                    before.last_answer_at,
                 ),
                 None => (PeerObservation::default(), None),
             },
@@ -60,7 +60,7 @@ impl PeerTracker {
             name.clone(),
             TrackedPeer {
                 view,
-                spoke,
+                last_answer_at: spoke,
                 now: heard,
                 since,
             },
@@ -71,13 +71,13 @@ impl PeerTracker {
     pub(crate) fn views(&self) -> PeerObservations {
         self.0
             .iter()
-            .map(|(name, account)| (name.clone(), account.view.clone()))
+            .map(|(name, peer)| (name.clone(), peer.view.clone()))
             .collect()
     }
 
     /// Returns the clusters of the members on which etcd runs, according to their last answers.
     pub(crate) fn live_clusters(&self) -> BTreeSet<u64> {
-        let of = |account: &TrackedPeer| match account.now {
+        let of = |peer: &TrackedPeer| match peer.now {
             ProbeResult::State(PeerState::Etcd { cluster_id }) => Some(cluster_id),
             _ => None,
         };
@@ -85,10 +85,10 @@ impl PeerTracker {
     }
 
     /// Describes why the node waits. The text stays the same as long as nothing has changed.
-    pub(crate) fn describe(&self, memory: &LocalState, action: &Action) -> Reason {
+    pub(crate) fn describe(&self, local: &LocalState, action: &Action) -> Reason {
         let mut parts = Vec::new();
-        for (name, account) in &self.0 {
-            parts.extend(account.describe(name, memory));
+        for (name, peer) in &self.0 {
+            parts.extend(peer.describe(name, local));
         }
         let parts = parts.join("; ");
         if *action == Action::JoinRunningCluster {
@@ -98,41 +98,41 @@ impl PeerTracker {
                  new one: {parts}"
             ));
         }
-        ReasonId::MembersNotReady.because(if memory.mode.is_new() {
+        ReasonId::MembersNotReady.because(if local.mode.is_new() {
             format!("waiting until all initial members agree: {parts}")
         } else {
             format!(
                 "ordered to {}; waiting for the other members to get the same order: {parts}",
-                memory.mode
+                local.mode
             )
         })
     }
 
     /// Explains why this node abandons its order because of that member.
-    pub(crate) fn objection(&self, memory: &LocalState, name: &Label) -> Reason {
-        match self.0.get(name).map(|account| &account.now) {
+    pub(crate) fn objection(&self, local: &LocalState, name: &Label) -> Reason {
+        match self.0.get(name).map(|peer| &peer.now) {
             Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => ReasonId::OrdersDiffer.because(format!(
                 "this node was ordered to {}, but {name} was ordered to {mode}. Both cancel; give all members the same \
                  order",
-                memory.mode
+                local.mode
             )),
             _ => ReasonId::OrderWithdrawn
-                .because(format!("{name} withdrew its agreement to {}; its etcd keeps running unchanged", memory.mode)),
+                .because(format!("{name} withdrew its agreement to {}; its etcd keeps running unchanged", local.mode)),
         }
     }
 }
 
 impl TrackedPeer {
-    fn describe(&self, name: &Label, memory: &LocalState) -> Option<String> {
+    fn describe(&self, name: &Label, local: &LocalState) -> Option<String> {
         let since = clock(self.since);
-        let given_up = memory.without.contains(name);
-        if !memory.mode.is_new() {
-            return self.describe_for_order(name, memory, &since);
+        let is_excluded = local.without.contains(name);
+        if !local.mode.is_new() {
+            return self.describe_for_order(name, local, &since);
         }
         Some(match &self.now {
             // An excluded member matters only if etcd runs on it.
             ProbeResult::Unreachable(_) | ProbeResult::UnexpectedResponder(_)
-                if given_up && self.view.state.is_none() =>
+                if is_excluded && self.view.state.is_none() =>
             {
                 return None;
             }
@@ -150,7 +150,7 @@ impl TrackedPeer {
             ProbeResult::State(PeerState::Etcd { cluster_id }) => {
                 format!("{name} has run etcd in the cluster {cluster_id:x} since {since}")
             }
-            ProbeResult::State(PeerState::Firstboot { .. }) if given_up => {
+            ProbeResult::State(PeerState::Firstboot { .. }) if is_excluded => {
                 format!(
                     "{name} has been waiting since {since}, but this node was ordered to exclude it"
                 )
@@ -161,7 +161,7 @@ impl TrackedPeer {
                 )
             }
             ProbeResult::State(PeerState::Firstboot { without, .. })
-                if *without != memory.without =>
+                if *without != local.without =>
             {
                 let set: Vec<&str> = without.iter().map(Label::as_str).collect();
                 let set = if set.is_empty() {
@@ -183,21 +183,21 @@ impl TrackedPeer {
     }
 
     /// Like `describe`, for a node with an order to restore.
-    fn describe_for_order(&self, name: &Label, memory: &LocalState, since: &str) -> Option<String> {
-        let left_out = memory.without.contains(name);
+    fn describe_for_order(&self, name: &Label, local: &LocalState, since: &str) -> Option<String> {
+        let is_excluded = local.without.contains(name);
         Some(match &self.now {
             ProbeResult::State(PeerState::Etcd { cluster_id })
-                if memory.mode
+                if local.mode
                     == BootstrapMode::Rollback {
                         cluster: *cluster_id,
                     } =>
             {
                 format!("{name} runs etcd in that cluster")
             }
-            ProbeResult::State(PeerState::Etcd { .. }) if left_out => {
+            ProbeResult::State(PeerState::Etcd { .. }) if is_excluded => {
                 format!("{name} was excluded, but runs etcd: stop it, or give it the same order")
             }
-            _ if left_out => return None,
+            _ if is_excluded => return None,
             ProbeResult::State(PeerState::Etcd { cluster_id }) => {
                 format!("{name} runs etcd in the cluster {cluster_id:x} and has no order yet")
             }
@@ -217,19 +217,19 @@ impl TrackedPeer {
                 ..
             }) => format!(
                 "{name} has no data and no order yet{}",
-                match memory.mode {
+                match local.mode {
                     BootstrapMode::Restore { .. } =>
-                        format!(": run `firstboot restore --from {}` there", memory.name),
+                        format!(": run `firstboot restore --from {}` there", local.name),
                     _ => String::new(),
                 }
             ),
             ProbeResult::State(PeerState::Firstboot { mode, .. })
-                if memory.mode.with(*mode).is_none() =>
+                if local.mode.with(*mode).is_none() =>
             {
                 format!("{name} has been ordered since {since} to {mode}")
             }
             ProbeResult::State(PeerState::Firstboot { without, .. })
-                if *without != memory.without =>
+                if *without != local.without =>
             {
                 format!(
                     "{name} has had another --without since {since}: give all members the same order"
@@ -257,7 +257,7 @@ impl TrackedPeer {
             }) => "as empty".to_owned(),
             Some(PeerState::Firstboot { .. }) => "as ready".to_owned(),
         };
-        let at = self.spoke.map(clock).unwrap_or_default();
+        let at = self.last_answer_at.map(clock).unwrap_or_default();
         format!("it last answered at {at}, {what}")
     }
 }
@@ -280,7 +280,7 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn memory(without: &[&str]) -> LocalState {
+    fn local(without: &[&str]) -> LocalState {
         let without: BTreeSet<Label> = without.iter().map(|name| label(name)).collect();
         let initial = &BTreeSet::from(["a", "b", "c"].map(label)) - &without;
         LocalState {
@@ -314,7 +314,7 @@ mod tests {
         tracker.record(&label("b"), empty(&[]), at(60));
         tracker.record(&label("b"), silence(), at(61));
         tracker.record(&label("c"), silence(), at(61));
-        let reason = tracker.describe(&memory(&[]), &Action::Wait);
+        let reason = tracker.describe(&local(&[]), &Action::Wait);
         assert_eq!(
             reason.to_string(),
             "waiting until all initial members agree: b has not answered since 00:01:01 UTC (connection refused; it \
@@ -323,7 +323,7 @@ mod tests {
         );
         tracker.record(&label("c"), silence(), at(99));
         assert_eq!(
-            tracker.describe(&memory(&[]), &Action::Wait),
+            tracker.describe(&local(&[]), &Action::Wait),
             reason,
             "an unchanged state gives the same message"
         );
@@ -339,12 +339,12 @@ mod tests {
             ProbeResult::UnexpectedResponder("it speaks HTTP".into()),
             at(0),
         );
-        let text = tracker.describe(&memory(&[]), &Action::Wait).text;
+        let text = tracker.describe(&local(&[]), &Action::Wait).text;
         assert!(
             text.contains("b has waited for all but c") && text.contains("00:00:00 UTC: it speaks"),
             "{text}"
         );
-        let excluded = tracker.describe(&memory(&["c"]), &Action::Wait).text;
+        let excluded = tracker.describe(&local(&["c"]), &Action::Wait).text;
         assert!(
             !excluded.contains("HTTP"),
             "this node does not wait for c: {excluded}"
@@ -354,7 +354,7 @@ mod tests {
             ProbeResult::State(PeerState::Etcd { cluster_id: 0xab }),
             at(0),
         );
-        let reason = tracker.describe(&memory(&["c"]), &Action::JoinRunningCluster);
+        let reason = tracker.describe(&local(&["c"]), &Action::JoinRunningCluster);
         assert!(
             reason.text.contains("must not bootstrap a")
                 && reason.text.contains("c has run etcd in the cluster ab")

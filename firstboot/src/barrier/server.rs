@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::file_body::{self, FileRange};
-use super::unproven::Unproven;
+use super::unverified_connections::UnverifiedConnections;
 use crate::exit::not_ready;
 use crate::membership::protocol;
 use crate::paths::PEER_PORT;
@@ -96,7 +96,7 @@ impl Listener {
     }
 
     /// Sets the answer. The state that it announces must already be durable.
-    pub(crate) fn say(&self, words: Vec<u8>) {
+    pub(crate) fn announce(&self, words: Vec<u8>) {
         *self
             .state
             .answer
@@ -140,7 +140,10 @@ impl Drop for Listener {
 /// Accepts every connection immediately: a connection that waits in the kernel's queue would delay
 /// later peers.
 async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) {
-    let (unproven, peers) = (Unproven::default(), Arc::new(Semaphore::new(PEERS)));
+    let (unproven, peers) = (
+        UnverifiedConnections::default(),
+        Arc::new(Semaphore::new(PEERS)),
+    );
     loop {
         match socket.accept().await {
             Ok((stream, from)) => {
@@ -204,11 +207,11 @@ fn respond(
                 notifier.news += u64::from(news);
                 notifier.acked_by.insert(from) || news
             });
-            (StatusCode::OK, Some(whole(answer)))
+            (StatusCode::OK, Some(full_body(answer)))
         }
         None => (StatusCode::NOT_FOUND, None),
     };
-    let mut response = Response::new(body.unwrap_or_else(|| whole(Bytes::new())));
+    let mut response = Response::new(body.unwrap_or_else(|| full_body(Bytes::new())));
     *response.status_mut() = status;
     response
 }
@@ -230,14 +233,17 @@ fn hand_out(
         .headers()
         .get(RANGE)
         .and_then(|range| range.to_str().ok());
-    match FileRange::of(&path, range.and_then(file_body::place).unwrap_or_default()) {
+    match FileRange::of(
+        &path,
+        range.and_then(file_body::parse_offset).unwrap_or_default(),
+    ) {
         Ok(Some(rest)) => (StatusCode::PARTIAL_CONTENT, Some(rest.boxed())),
         Ok(None) => (StatusCode::RANGE_NOT_SATISFIABLE, None),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, None),
     }
 }
 
-fn whole(bytes: Bytes) -> BoxBody<Bytes, io::Error> {
+fn full_body(bytes: Bytes) -> BoxBody<Bytes, io::Error> {
     Full::new(bytes).map_err(|never| match never {}).boxed()
 }
 

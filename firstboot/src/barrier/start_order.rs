@@ -55,7 +55,7 @@ pub(super) fn wait(identity: &Identity, proposal: &Proposal) -> Result<()> {
 async fn started(peer_client: &PeerClient, first: &Member) -> Option<JoinHandle<ProbeResult>> {
     // First, the firstboot on that member closes the port.
     loop {
-        match peer_client.ask(first, false).await {
+        match peer_client.probe(first, false).await {
             ProbeResult::Unreachable(_) => break,
             ProbeResult::State(PeerState::Etcd { .. }) => return None,
             _ => sleep(PAUSE).await,
@@ -63,7 +63,7 @@ async fn started(peer_client: &PeerClient, first: &Member) -> Option<JoinHandle<
     }
     loop {
         let (peer_client, first) = (peer_client.clone(), first.clone());
-        let mut question = tokio::spawn(async move { peer_client.ask(&first, false).await });
+        let mut question = tokio::spawn(async move { peer_client.probe(&first, false).await });
         match timeout(OPEN, &mut question).await {
             Err(_) => return Some(question),
             Ok(Ok(ProbeResult::State(PeerState::Etcd { .. }))) => return None,

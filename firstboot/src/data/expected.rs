@@ -13,7 +13,8 @@ pub(crate) struct Expected {
     #[serde(rename = "life")]
     pub(crate) disk_id: Option<DiskId>,
     /// The empty directory that firstboot created for etcd's first start.
-    pub(crate) made: Option<Inode>,
+    #[serde(rename = "made")]
+    pub(crate) created: Option<Inode>,
     /// The identity of the data, once etcd has created its log in it.
     #[serde(rename = "known")]
     pub(crate) identity: Option<DataIdentity>,

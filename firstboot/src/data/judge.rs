@@ -24,7 +24,7 @@ pub(crate) enum Verdict {
     /// The directory is empty, and etcd has never created a log in it.
     Fresh,
     /// etcd's first start was interrupted before it had created a log. etcd refuses such data.
-    CutShort,
+    Incomplete,
     /// etcd must not start as this member with this data.
     Lost(Lost),
 }
@@ -35,7 +35,7 @@ pub(crate) enum Lost {
     /// The data was deleted.
     Emptied,
     /// A part of the data is missing.
-    Part(String),
+    MissingPart(String),
     /// This directory is not the one that etcd created.
     Replaced(&'static str),
     /// The log belongs to another member.
@@ -49,7 +49,7 @@ impl Lost {
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Emptied => ReasonId::DataEmptied.because("etcd's data was deleted"),
-            Self::Part(what) => {
+            Self::MissingPart(what) => {
                 ReasonId::DataIncomplete.because(format!("etcd's data is incomplete: {what}"))
             }
             Self::Replaced(path) => ReasonId::DataExchanged.because(format!(
@@ -78,17 +78,17 @@ pub(crate) fn judge(
     progress: Option<&Progress>,
 ) -> Verdict {
     let Some(known) = &expected.identity else {
-        return first(expected, seen);
+        return judge_first_start(expected, seen);
     };
-    match intact(known, seen, progress) {
+    match check_known_data(known, seen, progress) {
         Ok(()) => Verdict::Intact,
         Err(lost) => Verdict::Lost(lost),
     }
 }
 
 /// The rule that applies until the journal records that etcd has created its log.
-fn first(expected: &Expected, seen: &DataDirState) -> Verdict {
-    let same = match (&expected.made, &seen.data) {
+fn judge_first_start(expected: &Expected, seen: &DataDirState) -> Verdict {
+    let same = match (&expected.created, &seen.data) {
         (Some(made), Some(data)) => made.is_same(data),
         (Some(_), None) => false,
         // firstboot was interrupted before it created the directory, or the journal was written by
@@ -103,7 +103,7 @@ fn first(expected: &Expected, seen: &DataDirState) -> Verdict {
     }
     match (seen.contents, seen.directories, &seen.wal) {
         (Contents::Empty, ..) => Verdict::Fresh,
-        (Contents::NoWal, ..) => Verdict::CutShort,
+        (Contents::NoWal, ..) => Verdict::Incomplete,
         (Contents::HasWal, Some(directories), Ok(log)) => {
             let Ids { member, cluster } = expected.ids;
             if member.is_some_and(|id| id != log.member)
@@ -121,13 +121,13 @@ fn first(expected: &Expected, seen: &DataDirState) -> Verdict {
             })
         }
         (Contents::HasWal, None, _) => {
-            Verdict::Lost(Lost::Part("member/snap is missing".to_owned()))
+            Verdict::Lost(Lost::MissingPart("member/snap is missing".to_owned()))
         }
-        (Contents::HasWal, _, Err(why)) => Verdict::Lost(Lost::Part(why.clone())),
+        (Contents::HasWal, _, Err(why)) => Verdict::Lost(Lost::MissingPart(why.clone())),
     }
 }
 
-fn intact(
+fn check_known_data(
     known: &DataIdentity,
     seen: &DataDirState,
     progress: Option<&Progress>,
@@ -135,7 +135,7 @@ fn intact(
     if seen.contents == Contents::Empty {
         return Err(Lost::Emptied);
     }
-    let part = |what: &str| Lost::Part(what.to_owned());
+    let part = |what: &str| Lost::MissingPart(what.to_owned());
     let log = seen.wal.as_ref().map_err(|why| part(why))?;
     let directories = seen
         .directories

@@ -34,7 +34,7 @@ pub(crate) use {inode::Directories, wal::WalEnd};
 use crate::paths;
 
 /// Reads etcd's data directory and judges it. etcd must not be running.
-pub(crate) fn look(expected: &Expected) -> Result<(Contents, Verdict)> {
+pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, Verdict)> {
     let seen = DataDirState::at(Path::new(paths::DATA))?;
     let progress = Progress::read(expected)?;
     Ok((seen.contents, judge(expected, &seen, progress.as_ref())))
@@ -54,7 +54,7 @@ pub(crate) fn is_in_place(expected: &Expected) -> Result<bool> {
 ///
 /// # Errors
 /// Fails if a part of the data is missing.
-pub(crate) fn known(folder: &Path) -> Result<DataIdentity> {
+pub(crate) fn identity_of(folder: &Path) -> Result<DataIdentity> {
     match judge(&Expected::default(), &DataDirState::at(folder)?, None) {
         Verdict::Begun(known) => Ok(known),
         verdict => anyhow::bail!(

@@ -59,7 +59,7 @@ fn make(path: &Path) -> io::Result<Inode> {
     let volume = Dir::open(volume)?;
     volume.remove_all(name)?;
     let data = volume.make(name)?;
-    data.own(ETCD, 0o700)?;
+    data.set_owner_and_mode(ETCD, 0o700)?;
     data.sync()?;
     volume.sync()?;
     Inode::of(&data)

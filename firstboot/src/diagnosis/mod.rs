@@ -2,7 +2,7 @@
 //! etcd's last log line, and from the source address with which this node reaches the other
 //! members.
 
-mod last_words;
+mod exit_log;
 mod source;
 mod unit;
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use recipes::{ClusterDocument, Label};
 
-use last_words::{Entry, LastWords, Search};
+use exit_log::{Entry, ExitLog, Search};
 use unit::{UNIT, Unit};
 
 use crate::identity::Identity;
@@ -24,12 +24,12 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Logs the reason while firstboot waits for etcd, once whenever it changes.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct Diagnosis {
     looked: Instant,
     logged: Option<String>,
 }
 
-impl Watch {
+impl Diagnosis {
     /// Begins the interval before the first diagnosis: most starts of etcd succeed within it.
     pub(crate) fn new() -> Self {
         Self {
@@ -40,7 +40,7 @@ impl Watch {
 
     /// Diagnoses again once the interval is over. Logs a changed reason, or `otherwise` if no
     /// reason remains.
-    pub(crate) fn look(&mut self, identity: &Identity, otherwise: &str) {
+    pub(crate) fn refresh(&mut self, identity: &Identity, otherwise: &str) {
         if self.looked.elapsed() < INTERVAL {
             return;
         }
@@ -96,11 +96,11 @@ fn etcd() -> Vec<Reason> {
     let Ok(unit) = Unit::show() else {
         return Vec::new();
     };
-    unit.diagnose(said(&unit).as_ref(), now)
+    unit.diagnose(last_words(&unit).as_ref(), now)
 }
 
 /// Returns the last log line of the etcd processes that have exited.
-fn said(unit: &Unit) -> Option<LastWords> {
+fn last_words(unit: &Unit) -> Option<ExitLog> {
     let mut search = Search::default();
     let read = systemd::journal(UNIT, |line| match Entry::parse(line) {
         Some(entry) if Some(entry.pid) != unit.running => search.take(&entry),

@@ -6,7 +6,7 @@ use anyhow::Result;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::last_words::LastWords;
+use super::exit_log::ExitLog;
 use crate::reason::{Reason, ReasonId};
 use crate::systemd;
 
@@ -71,7 +71,7 @@ impl Unit {
 
     /// Explains why etcd does not run, based on the unit and on the last log line of an exited
     /// process.
-    pub(super) fn diagnose(&self, words: Option<&LastWords>, now: u64) -> Vec<Reason> {
+    pub(super) fn diagnose(&self, words: Option<&ExitLog>, now: u64) -> Vec<Reason> {
         let mut reasons: Vec<Reason> = self.end(words, now).into_iter().collect();
         if !self.drop_ins.is_empty() {
             let text = format!("drop-ins change {UNIT}: {}", self.drop_ins.join(", "));
@@ -80,14 +80,14 @@ impl Unit {
         reasons
     }
 
-    fn end(&self, words: Option<&LastWords>, now: u64) -> Option<Reason> {
+    fn end(&self, words: Option<&ExitLog>, now: u64) -> Option<Reason> {
         if self.load == "masked" {
             let text = format!(
                 "{UNIT} is masked, so systemd does not start etcd. Run `systemctl unmask {UNIT}`"
             );
             return Some(ReasonId::EtcdMasked.because(text));
         }
-        let counts = |words: &&LastWords| {
+        let counts = |words: &&ExitLog| {
             let newest = self.running.is_none() && self.last == Some(words.pid) && self.failed();
             newest || words.ends && now.saturating_sub(words.at) < RECENT
         };
@@ -136,8 +136,8 @@ mod tests {
         )
     }
 
-    fn fatal(pid: u32, at: u64) -> LastWords {
-        LastWords {
+    fn fatal(pid: u32, at: u64) -> ExitLog {
+        ExitLog {
             at,
             pid,
             ends: true,
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    fn diagnose(unit: &Unit, words: Option<&LastWords>, now: u64) -> String {
+    fn diagnose(unit: &Unit, words: Option<&ExitLog>, now: u64) -> String {
         unit.diagnose(words, now)
             .iter()
             .map(ToString::to_string)
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(diagnose(&up, Some(&fatal(7, 60 * SECOND)), 95 * SECOND), "");
         assert_eq!(diagnose(&up, None, 95 * SECOND), "");
         // A warning from a process that an operator restarted does not mean that etcd failed.
-        let warned = LastWords {
+        let warned = ExitLog {
             ends: false,
             ..fatal(7, 60 * SECOND)
         };
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(
             diagnose(
                 &stopped,
-                Some(&LastWords {
+                Some(&ExitLog {
                     ends: false,
                     ..fatal(7, 0)
                 }),

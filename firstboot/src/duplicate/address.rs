@@ -51,7 +51,7 @@ enum ArpEvent {
 }
 
 /// Starts a probe for another machine with this address.
-pub(crate) fn ask(address: Ipv4Addr) -> DuplicateProbe {
+pub(crate) fn start_probe(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
     // The receiver no longer exists if firstboot has refused this node for another reason.
     thread::spawn(move || {
@@ -70,7 +70,7 @@ impl DuplicateProbe {
     ///
     /// # Errors
     /// Refused if another machine has the address.
-    pub(crate) fn first(&self) -> Result<SuspectedDuplicate> {
+    pub(crate) fn first_result(&self) -> Result<SuspectedDuplicate> {
         match self.heard.recv() {
             Ok(ArpEvent::Answer(answer)) => answer,
             Ok(ArpEvent::NoReplyYet) | Err(_) => Ok(None),
@@ -81,7 +81,7 @@ impl DuplicateProbe {
     ///
     /// # Errors
     /// Refused if another machine has the address.
-    pub(crate) fn all(&self) -> Result<SuspectedDuplicate> {
+    pub(crate) fn final_result(&self) -> Result<SuspectedDuplicate> {
         loop {
             match self.heard.recv() {
                 Ok(ArpEvent::Answer(answer)) => return answer,
@@ -96,11 +96,11 @@ impl DuplicateProbe {
     ///
     /// # Errors
     /// Refused if another machine has the address.
-    pub(crate) fn now(&mut self) -> Result<()> {
+    pub(crate) fn current_result(&mut self) -> Result<()> {
         if self.since.elapsed() > FRESH {
-            *self = ask(self.address);
+            *self = start_probe(self.address);
         }
-        self.all().map(drop)
+        self.final_result().map(drop)
     }
 }
 

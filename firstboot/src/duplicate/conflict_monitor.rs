@@ -24,7 +24,7 @@ pub(crate) struct ConflictMonitor {
 impl ConflictMonitor {
     /// Opens the socket. The kernel keeps the packets until `look` reads them. Returns `None` if
     /// this machine does not have the address.
-    pub(crate) fn begin(address: Ipv4Addr) -> Result<Option<Self>> {
+    pub(crate) fn open(address: Ipv4Addr) -> Result<Option<Self>> {
         let Some(link) = link_of(address)? else {
             return Ok(None);
         };
@@ -50,7 +50,7 @@ impl ConflictMonitor {
     /// # Errors
     /// Refused if another machine has sent a probe: only an operator knows which of the two
     /// machines is the right one.
-    pub(crate) fn look(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         self.socket
             .send(&self.question)
             .context("cannot send an ARP probe")?;

@@ -6,11 +6,13 @@
 
 mod address;
 mod conflict_monitor;
+mod duplicate_timeout;
 mod packet;
 mod preflight;
-mod rival_timeout;
 mod socket;
 
-pub(crate) use address::{DuplicateProbe, ask};
-pub(crate) use preflight::{check_still_member, removed, rule_out_duplicate, until_missed};
-pub(crate) use rival_timeout::RivalTimeout;
+pub(crate) use address::{DuplicateProbe, start_probe};
+pub(crate) use duplicate_timeout::DuplicateTimeout;
+pub(crate) use preflight::{
+    check_still_member, removal_reason, rule_out_duplicate, wait_until_replaceable,
+};

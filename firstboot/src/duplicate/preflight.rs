@@ -12,14 +12,14 @@ use tokio::runtime::Runtime;
 
 use super::address::SuspectedDuplicate;
 use super::conflict_monitor::ConflictMonitor;
-use super::rival_timeout::RivalTimeout;
+use super::duplicate_timeout::DuplicateTimeout;
 use crate::data::Lost;
 use crate::etcd::Credentials;
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
 use crate::membership::{
-    self, ActiveStreams, BETWEEN_LOOKS, Liveness, LivenessDetector, Peer, PeerClient,
+    self, ActiveStreams, Liveness, LivenessDetector, OBSERVATION_INTERVAL, Peer, PeerClient,
 };
 use crate::output::say;
 use crate::paths;
@@ -59,7 +59,11 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
 ///
 /// # Errors
 /// Refused if this node is the only member, or if the others report that its member was removed.
-pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -> Result<()> {
+pub(crate) fn wait_until_replaceable(
+    identity: &Identity,
+    state: &NodeState,
+    why: &Lost,
+) -> Result<()> {
     if identity.cluster.members.len() == 1 {
         return Err(refused(why.reason().map(|why| {
             format!(
@@ -82,13 +86,13 @@ pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -
         .build()?;
     let mut logged = false;
     loop {
-        let (peers, _) = runtime.block_on(membership::others(
+        let (peers, _) = runtime.block_on(membership::query_others(
             identity,
             &peer_client,
             &credentials,
             ANSWER_TIMEOUT,
         ));
-        if let Some(why) = not_of_them(&peers, state) {
+        if let Some(why) = no_longer_member(&peers, state) {
             return Err(refused(why));
         }
         if !peers.is_empty() {
@@ -120,14 +124,16 @@ pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -
 pub(crate) fn rule_out_duplicate(
     identity: &Identity,
     journal: &Journal,
-    doubt: SuspectedDuplicate,
+    suspected: SuspectedDuplicate,
 ) -> Result<()> {
-    let Some(doubt) = doubt else { return Ok(()) };
+    let Some(suspected) = suspected else {
+        return Ok(());
+    };
     if identity.cluster.members.len() == 1 {
-        return Err(refused(doubt));
+        return Err(refused(suspected));
     }
-    let watch = ConflictMonitor::begin(identity.node.address)?;
-    wait_until_unique(identity, &NodeState::of(journal), Some(doubt), watch)
+    let watch = ConflictMonitor::open(identity.node.address)?;
+    wait_until_unique(identity, &NodeState::of(journal), Some(suspected), watch)
 }
 
 /// Queries the others until nothing prevents etcd from starting. If a copy of this machine may be
@@ -135,7 +141,7 @@ pub(crate) fn rule_out_duplicate(
 fn wait_until_unique(
     identity: &Identity,
     state: &NodeState,
-    mut doubt: SuspectedDuplicate,
+    mut suspected: SuspectedDuplicate,
     mut watch: Option<ConflictMonitor>,
 ) -> Result<()> {
     let credentials = Credentials::installed()?;
@@ -147,7 +153,7 @@ fn wait_until_unique(
     let (mut streams, mut pulse, mut patience) = (
         ActiveStreams::default(),
         LivenessDetector::default(),
-        RivalTimeout::default(),
+        DuplicateTimeout::default(),
     );
     let (mut silences, mut logged) = (0, false);
     let own = identity
@@ -156,22 +162,23 @@ fn wait_until_unique(
         .context("the member vanished from the cluster document")?;
     let mut member = state.member;
     loop {
-        watch.as_mut().map_or(Ok(()), ConflictMonitor::look)?;
+        watch.as_mut().map_or(Ok(()), ConflictMonitor::check)?;
         let begun = Instant::now();
-        let (mut peers, clusters) = runtime.block_on(membership::others(
+        let (mut peers, clusters) = runtime.block_on(membership::query_others(
             identity,
             &peer_client,
             &credentials,
             ANSWER_TIMEOUT,
         ));
         check_peers(identity, state, &peers)?;
-        member = member.or_else(|| membership::listed(&peers, own.name.as_str(), &own.peer_url()));
+        member = member
+            .or_else(|| membership::listed_member_id(&peers, own.name.as_str(), &own.peer_url()));
         streams.judge(&mut peers, Instant::now());
         let connected = member.and_then(|member| membership::find_duplicate(&peers, member));
-        if doubt.is_none() {
-            doubt.clone_from(&connected);
+        if suspected.is_none() {
+            suspected.clone_from(&connected);
         }
-        let Some(why) = &doubt else {
+        let Some(why) = &suspected else {
             if !clusters.is_empty() || begun.elapsed() < ANSWER_TIMEOUT || silences == SILENCES {
                 return Ok(());
             }
@@ -184,11 +191,11 @@ fn wait_until_unique(
         }
         let verdict = observe(identity, &peers, member, &mut pulse, &runtime, &peer_client);
         if let Liveness::Alive(witness) = verdict {
-            return Err(alive(&witness));
+            return Err(duplicate_runs(&witness));
         }
         let over = patience.still_suspected(why).err();
         let is_over = over.is_some() || watch.is_none();
-        if is_over && (verdict == Liveness::Silent || cannot_live(identity)) {
+        if is_over && (verdict == Liveness::Silent || cannot_have_quorum(identity)) {
             return Ok(());
         }
         if let Some(error) = over {
@@ -213,8 +220,8 @@ fn observe(
                 .into_iter()
                 .chain(membership::unknown(identity, peers))
                 .collect();
-            let heard = runtime.block_on(membership::listen(whom, peer_client));
-            pulse.look(member, &heard)
+            let heard = runtime.block_on(membership::read_traffic(whom, peer_client));
+            pulse.observe(member, &heard)
         }
         None if peers.is_empty() => Liveness::Unknown,
         None => Liveness::Silent,
@@ -223,12 +230,13 @@ fn observe(
 
 /// Returns the time for which a member must be silent to count as stopped.
 fn quiet_time(identity: &Identity) -> Duration {
-    BETWEEN_LOOKS + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into())
+    OBSERVATION_INTERVAL
+        + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into())
 }
 
 /// Refuses a member that the others removed, or whose etcd may not run alongside theirs.
 fn check_peers(identity: &Identity, state: &NodeState, peers: &[Peer]) -> Result<()> {
-    if let Some(why) = not_of_them(peers, state) {
+    if let Some(why) = no_longer_member(peers, state) {
         return Err(refused(why));
     }
     if state.member.is_some()
@@ -254,7 +262,7 @@ fn suspicion(why: &Reason) -> String {
 
 /// Returns true if too many members refuse connections for a quorum to exist, even if a duplicate
 /// of this member counts as running.
-fn cannot_live(identity: &Identity) -> bool {
+fn cannot_have_quorum(identity: &Identity) -> bool {
     let members = &identity.cluster.members;
     let runs = |url: &str| {
         let address = url.trim_start_matches("https://").parse();
@@ -268,7 +276,7 @@ fn cannot_live(identity: &Identity) -> bool {
     perhaps + 1 < members.len() / 2 + 1
 }
 
-fn alive(witness: &str) -> anyhow::Error {
+fn duplicate_runs(witness: &str) -> anyhow::Error {
     refused(ReasonId::DuplicateRunning.because(format!(
         "{witness} receives raft traffic from this node's member although etcd is stopped here: another machine runs as \
          this member, with this node's disk or a copy of it. Switch the wrong machine off, then `systemctl restart \
@@ -285,7 +293,7 @@ fn unconfirmed(why: &Reason) -> anyhow::Error {
 
 /// Returns the message for the case that the others report through raft that this node was removed.
 /// In this case etcd exits with success, and only its log contains the reason.
-pub(crate) async fn removed(
+pub(crate) async fn removal_reason(
     identity: &Identity,
     journal: &Journal,
     credentials: &Credentials,
@@ -296,15 +304,15 @@ pub(crate) async fn removed(
         return Ok(None);
     }
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    let (peers, _) = membership::others(identity, &peer_client, credentials, patience).await;
-    Ok(not_of_them(&peers, &state))
+    let (peers, _) = membership::query_others(identity, &peer_client, credentials, patience).await;
+    Ok(no_longer_member(&peers, &state))
 }
 
-fn not_of_them(peers: &[Peer], state: &NodeState) -> Option<Reason> {
+fn no_longer_member(peers: &[Peer], state: &NodeState) -> Option<Reason> {
     let own = state.member?;
     if peers.is_empty() {
         return None;
     }
     membership::another_cluster(peers, state.cluster)
-        .or_else(|| (!membership::is_listed(peers, own)).then(|| membership::removed(own)))
+        .or_else(|| (!membership::is_listed(peers, own)).then(|| membership::removed_reason(own)))
 }

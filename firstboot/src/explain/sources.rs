@@ -14,12 +14,12 @@ pub(super) fn run(json: bool) -> Result<()> {
     if json {
         show_json(&log.unwrap_or_default())?;
     } else {
-        show(&tell(log.as_ref()))?;
+        show(&describe_sources(log.as_ref()))?;
     }
     Ok(())
 }
 
-fn tell(log: Option<&SourceLog>) -> String {
+fn describe_sources(log: Option<&SourceLog>) -> String {
     let Some(log) = log else {
         return "firstboot has asked no source in this boot yet: `systemctl status firstboot` says why\n".to_owned();
     };
@@ -63,22 +63,22 @@ mod tests {
         let log: SourceLog = serde_json::from_str(json).unwrap();
         let lines = "file          nothing    no file\nconfig-drive  taken      user_data\nec2           not asked  why\n";
         assert_eq!(
-            tell(Some(&log)),
+            describe_sources(Some(&log)),
             format!("{lines}firstboot is still looking for a node document.\n")
         );
         let taken: SourceLog =
             serde_json::from_str(r#"{"sources":[],"taken":"user_data"}"#).unwrap();
         assert_eq!(
-            tell(Some(&taken)),
+            describe_sources(Some(&taken)),
             "firstboot uses the node document from user_data.\n"
         );
         let refused: SourceLog =
             serde_json::from_str(r#"{"sources":[],"taken":"a","refused":"it is for etcd-2"}"#)
                 .unwrap();
         assert_eq!(
-            tell(Some(&refused)),
+            describe_sources(Some(&refused)),
             "firstboot uses no node document: it is for etcd-2\n"
         );
-        assert!(tell(None).contains("has asked no source in this boot"));
+        assert!(describe_sources(None).contains("has asked no source in this boot"));
     }
 }

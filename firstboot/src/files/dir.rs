@@ -117,7 +117,7 @@ impl Dir {
     }
 
     /// Sets the owner and mode of the directory itself.
-    pub(crate) fn own(&self, owner: (u32, u32), mode: u32) -> io::Result<()> {
+    pub(crate) fn set_owner_and_mode(&self, owner: (u32, u32), mode: u32) -> io::Result<()> {
         own(&self.fd, owner, mode)
     }
 

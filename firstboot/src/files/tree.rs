@@ -57,7 +57,7 @@ impl Dir {
     /// Changes the owner of all entries that belong to another user, and gives the new owner the
     /// right to read and write them. Returns the number of changed entries. Skips a file with a
     /// second name, because the change would also affect the file under that name.
-    pub(crate) fn give(&self, owner: (u32, u32)) -> io::Result<usize> {
+    pub(crate) fn change_owner(&self, owner: (u32, u32)) -> io::Result<usize> {
         self.give_below(owner, DEEPEST)
     }
 
@@ -103,7 +103,7 @@ impl Dir {
                 }
             }
         }
-        self.own(owner, 0o700)?;
+        self.set_owner_and_mode(owner, 0o700)?;
         self.sync()
     }
 }

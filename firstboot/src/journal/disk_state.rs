@@ -90,13 +90,13 @@ pub(crate) fn classify_disk(
             begun: Some(known),
         },
         // A node that was about to join is added again, because the member list may have changed.
-        Verdict::Fresh | Verdict::CutShort if first_start && start.state == "existing" => {
+        Verdict::Fresh | Verdict::Incomplete if first_start && start.state == "existing" => {
             DiskState::Fresh {
                 disk_id: None,
                 archive_data: contents == Contents::NoWal,
             }
         }
-        Verdict::Fresh | Verdict::CutShort if first_start => DiskState::RetryFirstStart {
+        Verdict::Fresh | Verdict::Incomplete if first_start => DiskState::RetryFirstStart {
             start: start.clone(),
             archive_data: contents == Contents::NoWal,
         },
@@ -106,8 +106,10 @@ pub(crate) fn classify_disk(
             archive_data: false,
         },
         _ if volume == DiskIdFile::Differs => DiskState::Foreign(Unknown::OtherVolume),
-        Verdict::CutShort if !state.healthy => DiskState::Foreign(Unknown::Unmarked),
-        Verdict::CutShort => DiskState::Lost(Lost::Part("member/wal is missing".to_owned())),
+        Verdict::Incomplete if !state.healthy => DiskState::Foreign(Unknown::Unmarked),
+        Verdict::Incomplete => {
+            DiskState::Lost(Lost::MissingPart("member/wal is missing".to_owned()))
+        }
         Verdict::Lost(why) => DiskState::Lost(why),
     }
 }
@@ -161,9 +163,9 @@ mod tests {
         match contents {
             Contents::Empty => vec![Verdict::Fresh, Verdict::Lost(Lost::Emptied)],
             Contents::NoWal => vec![
-                Verdict::CutShort,
+                Verdict::Incomplete,
                 replaced,
-                Verdict::Lost(Lost::Part("x".into())),
+                Verdict::Lost(Lost::MissingPart("x".into())),
             ],
             Contents::HasWal => vec![Verdict::Intact, Verdict::Begun(known()), replaced],
         }
@@ -232,7 +234,7 @@ mod tests {
     fn check(state: &NodeState, contents: Contents, verdict: &Verdict, volume: DiskIdFile) {
         let what = classify_disk(state, contents, verdict.clone(), volume);
         let said = format!("{what:?} from {state:?}, {contents:?}, {verdict:?}, {volume:?}");
-        let never_voted = matches!(verdict, Verdict::Fresh | Verdict::CutShort)
+        let never_voted = matches!(verdict, Verdict::Fresh | Verdict::Incomplete)
             && !state.healthy
             && volume == DiskIdFile::Matches;
         match what {

@@ -265,7 +265,7 @@ impl NodeState {
         };
         Expected {
             disk_id: self.disk_id,
-            made: self.made,
+            created: self.made,
             identity: self.data,
             ids,
         }

@@ -13,7 +13,7 @@ use crate::etcd::{Client, Credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, MembershipIntent, NodeState, archive_data};
-use crate::membership::{PeerClient, QUERY_TIMEOUT, is_listed, others, removed};
+use crate::membership::{PeerClient, QUERY_TIMEOUT, is_listed, query_others, removed_reason};
 use crate::metadata::SourceLog;
 use crate::node::identify;
 use crate::output::{say, show_json};
@@ -73,10 +73,10 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         operator::with_journal(|journal| {
             if let MembershipIntent::Left(member) = NodeState::of(journal).intent {
                 enforce_left(journal)?;
-                say(left(member).to_string());
+                say(left_reason(member).to_string());
                 return Ok(Answer::left(member));
             }
-            let member = own(journal)?;
+            let member = own_member_id(journal)?;
             leave(&identity, journal, Duration::from_secs(options.deadline))?;
             Ok(Answer::left(member))
         })?
@@ -88,7 +88,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
 }
 
 /// Returns the message for a node that has left its cluster.
-pub(crate) fn left(member: u64) -> Reason {
+pub(crate) fn left_reason(member: u64) -> Reason {
     ReasonId::MemberLeft.because(format!(
         "this node, formerly the member {member:x}, has left its cluster, and etcd stays stopped. To join again, run \
          `firstboot run --rejoin`"
@@ -100,13 +100,13 @@ pub(crate) fn left(member: u64) -> Reason {
 /// # Errors
 /// Refused or not ready. The node then remains a member.
 pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
-    let member = own(journal)?;
+    let member = own_member_id(journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(remove_member(identity, journal, member, patience))?;
     enforce_left(journal)?;
-    say(left(member).to_string());
+    say(left_reason(member).to_string());
     Ok(())
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
 }
 
 /// Returns the member id of this node.
-pub(crate) fn own(journal: &Journal) -> Result<u64> {
+pub(crate) fn own_member_id(journal: &Journal) -> Result<u64> {
     NodeState::of(journal).member.ok_or_else(|| {
         refused(
             ReasonId::NotAMember
@@ -138,7 +138,7 @@ async fn remove_member(
     let end = Instant::now() + patience;
     let mut logged = String::new();
     loop {
-        let observed = look(identity, &NodeState::of(journal), member).await?;
+        let observed = observe(identity, &NodeState::of(journal), member).await?;
         let step = plan(&observed);
         // The cluster is observed once more after the last attempt, because that attempt may have
         // succeeded.
@@ -148,7 +148,7 @@ async fn remove_member(
                 return if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
                     journal.add(Event::Left { member })
                 } else {
-                    Err(refused(removed(member)))
+                    Err(refused(removed_reason(member)))
                 };
             }
             Plan::Refuse(why) => {
@@ -216,10 +216,10 @@ fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
 }
 
 /// Observes the etcds on this node and on the others.
-async fn look(identity: &Identity, state: &NodeState, member: u64) -> Result<Observed> {
+async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<Observed> {
     let credentials = Credentials::installed()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    let (peers, _) = others(identity, &peer_client, &credentials, QUERY_TIMEOUT).await;
+    let (peers, _) = query_others(identity, &peer_client, &credentials, QUERY_TIMEOUT).await;
     let own = async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
         let leader = client.status().await?.leader;
@@ -254,7 +254,7 @@ pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) ->
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let observed = runtime.block_on(look(identity, &NodeState::of(journal), member))?;
+    let observed = runtime.block_on(observe(identity, &NodeState::of(journal), member))?;
     if observed.alone || is_listed(&observed.peers, member) {
         return Ok(false);
     }
@@ -272,17 +272,17 @@ pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) ->
 fn plan_only(identity: &Identity) -> Result<Answer> {
     let journal = Journal::look(paths::JOURNAL)?;
     if let MembershipIntent::Left(member) = NodeState::of(&journal).intent {
-        say(left(member).to_string());
+        say(left_reason(member).to_string());
         return Ok(Answer::left(member));
     }
-    let member = own(&journal)?;
+    let member = own_member_id(&journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let mut planned = Vec::new();
-    match plan(&runtime.block_on(look(identity, &NodeState::of(&journal), member))?) {
+    match plan(&runtime.block_on(observe(identity, &NodeState::of(&journal), member))?) {
         Plan::AlreadyRemoved => {
-            say(removed(member).to_string());
+            say(removed_reason(member).to_string());
             return Ok(Answer::left(member));
         }
         Plan::Refuse(why) => return Err(refused(why)),

@@ -39,21 +39,21 @@ pub(crate) struct Peer {
 
 /// Returns the members with this node's name or peer URL. A new image may have given the node a
 /// different address; etcd treats two members with one name as one member with two addresses.
-pub(crate) fn own<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
+pub(crate) fn own_entries<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
     peer.members
         .iter()
-        .filter(|member| own_names(member, name, url))
+        .filter(|member| is_own_entry(member, name, url))
         .collect()
 }
 
 /// Whether a member has this name or this peer URL.
-pub(crate) fn own_names(member: &Member, name: &str, url: &str) -> bool {
+pub(crate) fn is_own_entry(member: &Member, name: &str, url: &str) -> bool {
     member.name == name || member.peer_urls.iter().any(|own| own == url)
 }
 
 /// Returns the member with this name or peer URL, if there is exactly one.
-pub(crate) fn listed(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
-    match own(peers.first()?, name, url).as_slice() {
+pub(crate) fn listed_member_id(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
+    match own_entries(peers.first()?, name, url).as_slice() {
         [only] => Some(only.id),
         _ => None,
     }
@@ -70,11 +70,11 @@ pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<Reason> {
         "{} is still connected to this node's member {member:x} at {}, but etcd is stopped here: a second machine with \
          this identity may be running. Switch the wrong machine off, then `systemctl restart firstboot`",
         witness.name,
-        listed.map_or("", place)
+        listed.map_or("", peer_url_of)
     )))
 }
 
-pub(crate) fn place(member: &Member) -> &str {
+pub(crate) fn peer_url_of(member: &Member) -> &str {
     member.peer_urls.first().map_or("", String::as_str)
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn is_listed(peers: &[Peer], member: u64) -> bool {
 }
 
 /// Returns the message for a member that was removed.
-pub(crate) fn removed(member: u64) -> Reason {
+pub(crate) fn removed_reason(member: u64) -> Reason {
     ReasonId::MemberRemoved.because(format!(
         "this node's member {member:x} was removed from the cluster. To join again as a new member, run `firstboot run \
          --rejoin`, which archives the old data, or reinstall the machine"

@@ -21,7 +21,7 @@ use super::peers::LIMIT;
 /// The pause between two observations, in addition to the time of two heartbeats. An observation
 /// can interrupt the other machine's connections, and etcd resumes using them only after 1.7 s
 /// (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
-pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
+pub(crate) const OBSERVATION_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The time limits for a member to answer, one for each attempt of an observation. An answer is
 /// lost if the other machine sends a packet meanwhile; a quick answer arrives between two
@@ -74,7 +74,7 @@ impl RaftTraffic {
 
 /// Reads the traffic of these members, given by name and client URL. Omits members that do not
 /// answer.
-pub(crate) async fn listen(
+pub(crate) async fn read_traffic(
     whom: BTreeSet<(String, String)>,
     peer_client: &PeerClient,
 ) -> BTreeMap<String, RaftTraffic> {
@@ -115,7 +115,11 @@ pub(crate) struct LivenessDetector {
 
 impl LivenessDetector {
     /// Adds one observation, and returns the result so far.
-    pub(crate) fn look(&mut self, member: u64, ears: &BTreeMap<String, RaftTraffic>) -> Liveness {
+    pub(crate) fn observe(
+        &mut self,
+        member: u64,
+        ears: &BTreeMap<String, RaftTraffic>,
+    ) -> Liveness {
         let heard = |ear: &RaftTraffic| ear.heard.get(&member).copied().unwrap_or_default();
         let now: BTreeMap<String, u64> = ears
             .iter()
@@ -184,7 +188,7 @@ mod tests {
     fn verdicts<const N: usize>(looks: [&[(&str, RaftTraffic)]; N]) -> [Liveness; N] {
         let mut pulse = LivenessDetector::default();
         looks.map(|ears| {
-            pulse.look(
+            pulse.observe(
                 OWN,
                 &ears
                     .iter()

@@ -17,10 +17,10 @@ pub(crate) mod protocol;
 pub(crate) use active_streams::ActiveStreams;
 pub(crate) use leadership::transfer_leadership;
 pub(crate) use list::{
-    Peer, another_cluster, find_duplicate, is_listed, listed, own, own_names, place, removed,
-    same_member_list, unhealthy, versions,
+    Peer, another_cluster, find_duplicate, is_listed, is_own_entry, listed_member_id, own_entries,
+    peer_url_of, removed_reason, same_member_list, unhealthy, versions,
 };
-pub(crate) use liveness::{BETWEEN_LOOKS, Liveness, LivenessDetector, listen};
+pub(crate) use liveness::{Liveness, LivenessDetector, OBSERVATION_INTERVAL, read_traffic};
 pub(crate) use peer_client::{PeerClient, ProbeResult};
-pub(crate) use peers::{QUERY_TIMEOUT, known, others, unknown};
+pub(crate) use peers::{QUERY_TIMEOUT, known, query_others, unknown};
 pub(crate) use protocol::{Announcement, PeerState, Phase};

@@ -78,7 +78,7 @@ impl PeerClient {
 
     /// Probes one member, and tells it whether this node has `news` for it. The client never reads
     /// an answer that arrives too late, so the answers from one member are in order.
-    pub(crate) async fn ask(&self, member: &Member, news: bool) -> ProbeResult {
+    pub(crate) async fn probe(&self, member: &Member, news: bool) -> ProbeResult {
         match self.try_ask(member, news).await {
             Ok(heard) => heard,
             Err(error) => no_answer(&error),

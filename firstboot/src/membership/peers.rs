@@ -27,7 +27,7 @@ pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Queries the recipe's members first, then any further members that these list: a cluster may have
 /// grown since this image was built. A member that takes longer than `patience` is treated as
 /// silent and does not delay the others.
-pub(crate) async fn others(
+pub(crate) async fn query_others(
     identity: &Identity,
     peer_client: &PeerClient,
     credentials: &Credentials,

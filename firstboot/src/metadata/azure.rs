@@ -7,9 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use recipes::cluster::{MetadataSource, Platform};
 use reqwest::StatusCode;
 
-use super::http::{Trouble, send};
+use super::http::{HttpError, send};
 use super::service::{self, Endpoint, UserData};
-use super::source::{Source, shown};
+use super::source::{Source, shorten};
 
 pub(super) const SOURCE: Source = Source {
     name: MetadataSource::Azure,
@@ -19,23 +19,23 @@ pub(super) const SOURCE: Source = Source {
 /// The statuses with which the service answers as long as it does not know a new machine yet.
 const PASSING: [StatusCode; 2] = [StatusCode::NOT_FOUND, StatusCode::GONE];
 
-async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
+async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
     let (id, _) = text(service, "vmId").await?;
     let (data, place) = text(service, "userData").await?;
     let data = data.trim_ascii();
     if data.is_empty() {
         return Ok(UserData::Nothing(format!(
             "the machine {} has no user data",
-            shown(id)
+            shorten(id)
         )));
     }
     let decoded = STANDARD.decode(data);
     decoded
         .map(UserData::Some)
-        .map_err(|error| Trouble::Final(anyhow!("{place} is not base64: {error}")))
+        .map_err(|error| HttpError::Final(anyhow!("{place} is not base64: {error}")))
 }
 
-async fn text(service: &Endpoint, field: &str) -> Result<(Vec<u8>, String), Trouble> {
+async fn text(service: &Endpoint, field: &str) -> Result<(Vec<u8>, String), HttpError> {
     let path = format!("metadata/instance/compute/{field}?api-version=2021-01-01&format=text");
     let (request, place) = service.get(&path)?;
     let body = send(request.header("Metadata", "true"), &place)

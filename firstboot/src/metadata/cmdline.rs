@@ -5,7 +5,7 @@ use anyhow::Result;
 use recipes::cluster::MetadataSource;
 
 use super::document::LIMIT;
-use super::place;
+use super::location;
 use super::source::{Answer, Query, Source};
 use crate::files;
 
@@ -16,8 +16,8 @@ pub(super) const SOURCE: Source = Source {
 
 fn find(query: &Query<'_>, path: &str) -> Result<Answer> {
     let line = String::from_utf8_lossy(&files::read_bounded(path.as_ref(), LIMIT)?).into_owned();
-    match line.split_ascii_whitespace().find_map(place::named) {
-        Some(place) => place::get(&place, "the kernel's command line", query),
+    match line.split_ascii_whitespace().find_map(location::named) {
+        Some(place) => location::get(&place, "the kernel's command line", query),
         None => Ok(Answer::Nothing(
             "the kernel's command line has neither firstboot.node= nor ds=nocloud;s=".to_owned(),
         )),

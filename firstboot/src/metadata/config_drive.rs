@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use recipes::cluster::MetadataSource;
 
 use super::openstack::MetaData;
-use super::source::{Answer, Source, shown};
+use super::source::{Answer, Source, shorten};
 use super::{disk, seed};
 
 pub(super) const SOURCE: Source = Source {
@@ -30,7 +30,7 @@ fn find() -> Result<Answer> {
                 format!(
                     "the config drive {} of the instance {} has no user data",
                     disk.display(),
-                    shown(data.uuid)
+                    shorten(data.uuid)
                 )
             }
             None => format!(

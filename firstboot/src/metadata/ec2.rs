@@ -9,9 +9,9 @@ use recipes::cluster::{MetadataSource, Platform};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode};
 
-use super::http::{Reply, Trouble, send};
+use super::http::{HttpError, Reply, send};
 use super::service::{self, Endpoint, UserData};
-use super::source::{Source, shown};
+use super::source::{Source, shorten};
 
 pub(super) const SOURCE: Source = Source {
     name: MetadataSource::Ec2,
@@ -33,9 +33,9 @@ const VERSION: &str = "2021-03-23";
 async fn ask(
     service: &Endpoint,
     token: &RefCell<Option<HeaderValue>>,
-) -> Result<UserData, Trouble> {
+) -> Result<UserData, HttpError> {
     let (reply, place) = get(service, token, "meta-data/instance-id").await?;
-    let instance = shown(reply.success(&place, &[])?);
+    let instance = shorten(reply.success(&place, &[])?);
     let (reply, place) = get(service, token, "user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!(
@@ -51,7 +51,7 @@ async fn get(
     service: &Endpoint,
     token: &RefCell<Option<HeaderValue>>,
     path: &str,
-) -> Result<(Reply, String), Trouble> {
+) -> Result<(Reply, String), HttpError> {
     let mut is_renewed = false;
     loop {
         let kept = token.borrow().clone();
@@ -73,7 +73,7 @@ async fn get(
     }
 }
 
-async fn new_token(service: &Endpoint) -> Result<HeaderValue, Trouble> {
+async fn new_token(service: &Endpoint) -> Result<HeaderValue, HttpError> {
     let (request, place) = service.request(Method::PUT, "latest/api/token")?;
     // hyper sends no Content-Length with a PUT that has no body, but some proxies require one.
     let request = request
@@ -88,14 +88,14 @@ async fn new_token(service: &Endpoint) -> Result<HeaderValue, Trouble> {
         .ok()
         .filter(|token| !token.is_empty() && token.len() < 1024)
         .context(format!("{place} sent no token"))
-        .map_err(Trouble::Final)?;
+        .map_err(HttpError::Final)?;
     token.set_sensitive(true);
     Ok(token)
 }
 
-fn switched_off(reply: &Reply, place: &str) -> Trouble {
+fn switched_off(reply: &Reply, place: &str) -> HttpError {
     let error = reply.error(place);
-    Trouble::Final(anyhow!(
+    HttpError::Final(anyhow!(
         "{error}: the metadata service is switched off for this instance. Switch it on, with tokens required"
     ))
 }

@@ -5,9 +5,9 @@ use anyhow::anyhow;
 use recipes::cluster::{MetadataSource, Platform};
 use reqwest::StatusCode;
 
-use super::http::{Reply, Trouble, send};
+use super::http::{HttpError, Reply, send};
 use super::service::{self, Endpoint, UserData};
-use super::source::{Source, shown};
+use super::source::{Source, shorten};
 
 pub(super) const SOURCE: Source = Source {
     name: MetadataSource::Gce,
@@ -16,9 +16,9 @@ pub(super) const SOURCE: Source = Source {
 
 const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 
-async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
+async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
     let (reply, place) = get(service, "id").await?;
-    let instance = shown(reply.success(&place, &[])?);
+    let instance = shorten(reply.success(&place, &[])?);
     // The attribute of the instance. The project's attributes are not read, because they are the
     // same for all nodes.
     let (reply, place) = get(service, "attributes/user-data").await?;
@@ -30,7 +30,7 @@ async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
     reply.success(&place, &[]).map(UserData::Some)
 }
 
-async fn get(service: &Endpoint, path: &str) -> Result<(Reply, String), Trouble> {
+async fn get(service: &Endpoint, path: &str) -> Result<(Reply, String), HttpError> {
     let (request, place) = service.get(&format!("computeMetadata/v1/instance/{path}"))?;
     let reply = send(request.header(FLAVOR.0, FLAVOR.1), &place).await?;
     let is_google = reply
@@ -39,7 +39,7 @@ async fn get(service: &Endpoint, path: &str) -> Result<(Reply, String), Trouble>
         .is_some_and(|flavor| flavor == FLAVOR.1);
     if reply.status.is_success() && !is_google {
         let header = format!("{}: {}", FLAVOR.0, FLAVOR.1);
-        return Err(Trouble::Final(anyhow!(
+        return Err(HttpError::Final(anyhow!(
             "{place} answers without `{header}`, so it is not GCE's metadata server"
         )));
     }

@@ -12,7 +12,7 @@ use super::document::LIMIT;
 
 /// A failed request.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum HttpError {
     /// Another attempt may succeed.
     Again(anyhow::Error),
     /// Another attempt would have the same result.
@@ -42,17 +42,17 @@ pub(crate) fn client() -> Result<Client> {
 
 /// Sends a request and reads the answer, up to the size limit of a node document. `place` is used
 /// in messages.
-pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, Trouble> {
+pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, HttpError> {
     // The error's chain names the cause. The URL is omitted, because its query may contain the
     // machine's identifiers.
-    let again = |error: reqwest::Error| Trouble::Again(anyhow::Error::from(error.without_url()));
+    let again = |error: reqwest::Error| HttpError::Again(anyhow::Error::from(error.without_url()));
     let mut response = request.send().await.map_err(again)?;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(again)? {
         body.extend_from_slice(&chunk);
         if body.len() as u64 > LIMIT {
-            return Err(Trouble::Final(anyhow!(
+            return Err(HttpError::Final(anyhow!(
                 "{place} sends more than {LIMIT} bytes"
             )));
         }
@@ -71,7 +71,7 @@ impl Reply {
     /// For any other status, the error contains the server's own message. Another attempt may
     /// succeed after a server error, after "too many requests", and after the statuses in
     /// `passing`.
-    pub(super) fn success(self, place: &str, passing: &[StatusCode]) -> Result<Vec<u8>, Trouble> {
+    pub(super) fn success(self, place: &str, passing: &[StatusCode]) -> Result<Vec<u8>, HttpError> {
         if self.status.is_success() {
             return Ok(self.body);
         }
@@ -82,9 +82,9 @@ impl Reply {
         );
         let passes = self.status.is_server_error() || overloaded || passing.contains(&self.status);
         Err(if passes {
-            Trouble::Again(error)
+            HttpError::Again(error)
         } else {
-            Trouble::Final(error)
+            HttpError::Final(error)
         })
     }
 

@@ -14,7 +14,7 @@ mod http;
 mod log;
 mod nocloud;
 mod openstack;
-mod place;
+mod location;
 mod platform;
 mod seed;
 mod service;

@@ -5,9 +5,9 @@ use recipes::cluster::{MetadataSource, Platform};
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-use super::http::{Trouble, send};
+use super::http::{HttpError, send};
 use super::service::{self, Endpoint, UserData};
-use super::source::{Source, shown};
+use super::source::{Source, shorten};
 
 pub(super) const SOURCE: Source = Source {
     name: MetadataSource::Openstack,
@@ -21,7 +21,7 @@ pub(super) struct MetaData {
     pub(super) uuid: String,
 }
 
-async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
+async fn ask(service: &Endpoint) -> Result<UserData, HttpError> {
     // Only OpenStack has this file, and every instance has one. Neutron's proxy answers 404 until
     // it knows the instance's port.
     let (request, place) = service.get("openstack/latest/meta_data.json")?;
@@ -29,7 +29,7 @@ async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
         .await?
         .success(&place, &[StatusCode::NOT_FOUND])?;
     let data: MetaData = serde_json::from_slice(&body).map_err(|error| {
-        Trouble::Final(anyhow!(
+        HttpError::Final(anyhow!(
             "{place} is not OpenStack's meta_data.json: {error}"
         ))
     })?;
@@ -38,7 +38,7 @@ async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!(
             "the instance {} has no user data",
-            shown(data.uuid)
+            shorten(data.uuid)
         )));
     }
     reply.success(&place, &[]).map(UserData::Some)

@@ -8,7 +8,7 @@ use recipes::cluster::Platform;
 use reqwest::{Client, Url};
 
 use super::document::Found;
-use super::http::{self, Trouble};
+use super::http::{self, HttpError};
 use super::source::{Answer, Patience, Query};
 
 /// The address of all these services (RFC 3927).
@@ -41,11 +41,11 @@ impl Endpoint {
         &self,
         method: reqwest::Method,
         path: &str,
-    ) -> Result<(reqwest::RequestBuilder, String), Trouble> {
+    ) -> Result<(reqwest::RequestBuilder, String), HttpError> {
         let url = self
             .base
             .join(path)
-            .map_err(|error| Trouble::Final(error.into()))?;
+            .map_err(|error| HttpError::Final(error.into()))?;
         let mut place = url.clone();
         place.set_query(None);
         let request = self.client.request(method, url);
@@ -57,7 +57,7 @@ impl Endpoint {
     }
 
     /// Builds a GET request for a path, and returns it with the path's address for messages.
-    pub(super) fn get(&self, path: &str) -> Result<(reqwest::RequestBuilder, String), Trouble> {
+    pub(super) fn get(&self, path: &str) -> Result<(reqwest::RequestBuilder, String), HttpError> {
         self.request(reqwest::Method::GET, path)
     }
 }
@@ -67,7 +67,7 @@ impl Endpoint {
 pub(super) fn find(
     query: &Query<'_>,
     platform: Platform,
-    ask: &impl AsyncFn(&Endpoint) -> Result<UserData, Trouble>,
+    ask: &impl AsyncFn(&Endpoint) -> Result<UserData, HttpError>,
 ) -> Result<Answer> {
     if let Some(answer) = query.not_on(platform) {
         return Ok(answer);
@@ -104,7 +104,7 @@ pub(super) fn find(
 async fn patiently(
     query: &Query<'_>,
     place: &str,
-    ask: &impl AsyncFn() -> Result<UserData, Trouble>,
+    ask: &impl AsyncFn() -> Result<UserData, HttpError>,
 ) -> Result<UserData> {
     let (start, limit) = (Instant::now(), query.patience.limit());
     let mut last = String::new();
@@ -117,11 +117,11 @@ async fn patiently(
         let trouble = match tokio::time::timeout(left, ask()).await {
             Ok(Ok(data)) => return Ok(data),
             // A disabled service has no document that could be compared.
-            Ok(Err(Trouble::Final(error))) if query.patience == Patience::Compare => {
+            Ok(Err(HttpError::Final(error))) if query.patience == Patience::Compare => {
                 return Ok(UserData::Nothing(format!("it refuses: {error:#}")));
             }
-            Ok(Err(Trouble::Final(error))) => return Err(error),
-            Ok(Err(Trouble::Again(error))) => format!("{error:#}"),
+            Ok(Err(HttpError::Final(error))) => return Err(error),
+            Ok(Err(HttpError::Again(error))) => format!("{error:#}"),
             Err(_) if last.is_empty() => "it does not answer".to_owned(),
             Err(_) => last.clone(),
         };

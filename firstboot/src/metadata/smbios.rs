@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use recipes::cluster::MetadataSource;
 
 use super::document::LIMIT;
-use super::place;
+use super::location;
 use super::source::{Answer, Query, Source};
 use crate::files;
 
@@ -40,8 +40,8 @@ fn find(query: &Query<'_>, entries: &str) -> Result<Answer> {
         let raw = table.join("raw");
         let bytes = files::read_bounded(&raw, LIMIT)
             .context("cannot look for an OEM string of the firmware")?;
-        if let Some(place) = strings(&bytes).find_map(|string| place::named(&string)) {
-            return place::get(&place, "an OEM string of the firmware", query);
+        if let Some(place) = strings(&bytes).find_map(|string| location::named(&string)) {
+            return location::get(&place, "an OEM string of the firmware", query);
         }
     }
     nothing()

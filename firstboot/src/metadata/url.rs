@@ -9,7 +9,7 @@ use recipes::cluster::MetadataSource;
 use reqwest::{Client, StatusCode, Url};
 
 use super::document::Found;
-use super::http::{Trouble, client, send};
+use super::http::{HttpError, client, send};
 use super::source::{Answer, KNOWN, Patience, Query, Source};
 use crate::exit::not_ready;
 
@@ -61,8 +61,8 @@ async fn patiently(url: &Url, place: &str, query: &Query<'_>) -> Result<Vec<u8>>
     for pause in PAUSES {
         match attempt(&client, url, place).await {
             Ok(bytes) => return Ok(bytes),
-            Err(Trouble::Final(error)) => return Err(error),
-            Err(Trouble::Again(error)) => {
+            Err(HttpError::Final(error)) => return Err(error),
+            Err(HttpError::Again(error)) => {
                 (query.waiting)(&format!("waiting for {place}: {error:#}"));
             }
         }
@@ -74,7 +74,7 @@ async fn patiently(url: &Url, place: &str, query: &Query<'_>) -> Result<Vec<u8>>
     )))
 }
 
-async fn attempt(client: &Client, url: &Url, place: &str) -> Result<Vec<u8>, Trouble> {
+async fn attempt(client: &Client, url: &Url, place: &str) -> Result<Vec<u8>, HttpError> {
     // The server may not know a new machine yet.
     send(client.get(url.clone()), place)
         .await?

@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::domain::Start;
-use crate::duplicate::{self, DuplicateProbe, RivalTimeout};
+use crate::duplicate::{self, DuplicateProbe, DuplicateTimeout};
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState};
@@ -22,7 +22,7 @@ use crate::output::say;
 use crate::reason::{Reason, ReasonId};
 use observe::observe;
 use plan::{Plan, plan};
-pub(crate) use promote::{learner, vote};
+pub(crate) use promote::{learner_to_promote, promote_learner};
 
 /// The result of a round.
 #[derive(Debug)]
@@ -38,31 +38,31 @@ pub(crate) enum JoinProgress {
 pub(crate) struct Rebuild {
     peer_client: PeerClient,
     streams: ActiveStreams,
-    rival: RivalTimeout,
+    rival: DuplicateTimeout,
     alone: DuplicateProbe,
 }
 
 impl Rebuild {
     /// Starts the return, and probes the network for a second machine in the background.
     pub(crate) fn new(identity: &Identity, peer_client: PeerClient) -> Self {
-        let alone = duplicate::ask(identity.node.address);
+        let alone = duplicate::start_probe(identity.node.address);
         Self {
             peer_client,
             streams: ActiveStreams::default(),
-            rival: RivalTimeout::default(),
+            rival: DuplicateTimeout::default(),
             alone,
         }
     }
 
-    /// Executes as many steps as possible. `living` are the clusters that answer on the peer ports.
-    pub(crate) async fn round(
+    /// Executes as many steps as possible. `live_clusters` are the clusters that answer on the peer ports.
+    pub(crate) async fn advance(
         &mut self,
         identity: &Identity,
         journal: &mut Journal,
-        living: &BTreeSet<u64>,
+        live_clusters: &BTreeSet<u64>,
     ) -> Result<JoinProgress> {
         loop {
-            if let Some(round) = self.step(identity, journal, living).await? {
+            if let Some(round) = self.step(identity, journal, live_clusters).await? {
                 return Ok(round);
             }
         }
@@ -74,7 +74,7 @@ impl Rebuild {
         &mut self,
         identity: &Identity,
         journal: &mut Journal,
-        living: &BTreeSet<u64>,
+        live_clusters: &BTreeSet<u64>,
     ) -> Result<Option<JoinProgress>> {
         let credentials = Credentials::installed()?;
         let mut observed = observe(
@@ -84,18 +84,18 @@ impl Rebuild {
             NodeState::of(journal).added,
         )
         .await?;
-        observed.clusters.extend(living.iter());
+        observed.clusters.extend(live_clusters.iter());
         self.streams.judge(&mut observed.peers, Instant::now());
         let helper = observed.peers.first().map(|peer| peer.url.as_str());
         let step = plan(&observed);
         if !matches!(step, Plan::DuplicateMember(_)) {
-            self.rival = RivalTimeout::default();
+            self.rival = DuplicateTimeout::default();
         }
         let done = match (step, helper) {
             (Plan::Wait(why), _) => return Ok(Some(JoinProgress::Wait(why))),
             (Plan::DuplicateMember(why), _) => {
                 // A machine in the same network is found by its hardware address, without waiting.
-                self.alone.now()?;
+                self.alone.current_result()?;
                 self.rival.still_suspected(&why)?;
                 return Ok(Some(JoinProgress::Wait(why)));
             }
@@ -106,7 +106,7 @@ impl Rebuild {
             (Plan::Remove(member), Some(helper)) => {
                 // This node may have waited for days, and a closed connection is all that it knows
                 // about the other machine.
-                self.alone.now()?;
+                self.alone.current_result()?;
                 let line = format!(
                     "removing the member {member:x}, which this node was before it lost its data"
                 );

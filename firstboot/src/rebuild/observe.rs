@@ -6,7 +6,7 @@ use nix::sys::statvfs::statvfs;
 use super::plan::Observed;
 use crate::etcd::Credentials;
 use crate::identity::Identity;
-use crate::membership::{PeerClient, QUERY_TIMEOUT, others};
+use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others};
 use crate::paths;
 
 /// What this node has to offer, and what the others report.
@@ -17,7 +17,7 @@ pub(super) async fn observe(
     added: Option<u64>,
 ) -> Result<Observed> {
     let (cluster, node) = (&identity.cluster, &identity.node);
-    let (peers, clusters) = others(identity, peer_client, credentials, QUERY_TIMEOUT).await;
+    let (peers, clusters) = query_others(identity, peer_client, credentials, QUERY_TIMEOUT).await;
     let space =
         statvfs(paths::VOLUME).with_context(|| format!("cannot look at {}", paths::VOLUME))?;
     let own = cluster

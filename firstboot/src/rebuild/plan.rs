@@ -13,7 +13,9 @@ use recipes::upgrade::{self, Entry};
 use recipes::{EtcdVersion, Label};
 
 use crate::etcd::Member;
-use crate::membership::{Peer, find_duplicate, own, own_names, place, same_member_list, versions};
+use crate::membership::{
+    Peer, find_duplicate, is_own_entry, own_entries, peer_url_of, same_member_list, versions,
+};
 use crate::reason::{Reason, ReasonId};
 
 /// The observed state of the cluster.
@@ -88,7 +90,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         .filter(|member| !member.is_learner)
         .map(|member| member.id)
         .collect();
-    let own = own(first, observed.name.as_str(), &observed.peer_url);
+    let own = own_entries(first, observed.name.as_str(), &observed.peer_url);
     if let [only] = own.as_slice()
         && observed.added == Some(only.id)
     {
@@ -152,7 +154,7 @@ fn without_quorum(peers: &[Peer], voters: &BTreeSet<u64>) -> Option<Plan> {
 fn ambiguous(observed: &Observed, own: &[&Member]) -> Plan {
     let ids: Vec<String> = own
         .iter()
-        .map(|member| format!("{:x} at {}", member.id, place(member)))
+        .map(|member| format!("{:x} at {}", member.id, peer_url_of(member)))
         .collect();
     wait(
         ReasonId::MemberAmbiguous,
@@ -234,7 +236,8 @@ fn other_versions(observed: &Observed) -> Option<String> {
     }
     let other = peers.iter().find(|peer| peer.version.minor != own.minor)?;
     let heard: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
-    let replaced = |member: &Member| own_names(member, observed.name.as_str(), &observed.peer_url);
+    let replaced =
+        |member: &Member| is_own_entry(member, observed.name.as_str(), &observed.peer_url);
     let silent = other
         .members
         .iter()

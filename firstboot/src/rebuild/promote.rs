@@ -17,7 +17,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 /// The id of this node's member, if the member is a learner according to the journal. Records that
 /// it will be promoted.
-pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
+pub(crate) fn learner_to_promote(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
     let Some(member) = state.added.filter(|_| !state.healthy) else {
         return Ok(None);
@@ -35,7 +35,7 @@ pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
 /// itself, and 3.5 repeats a publication that failed during the leader's snapshot only after seven
 /// seconds. But etcd must be running, because a voter that is down weakens the quorum. firstboot
 /// accepts an answer on etcd's peer port as proof of that.
-pub(crate) async fn vote(
+pub(crate) async fn promote_learner(
     identity: &Identity,
     credentials: &Credentials,
     member: u64,
@@ -48,7 +48,7 @@ pub(crate) async fn vote(
     let begun = Instant::now();
     loop {
         let runs = matches!(
-            peer_client.ask(own, false).await,
+            peer_client.probe(own, false).await,
             ProbeResult::State(PeerState::Etcd { .. })
         );
         if runs && promote(identity, credentials, member).await.is_ok() {

@@ -28,7 +28,7 @@ struct ArchivedFolder {
 /// Checks that archived data exists and that etcd can use it.
 pub(super) fn check(archived: &ArchivedData) -> Result<()> {
     let path = &archived.path;
-    let Ok(now) = data::known(path) else {
+    let Ok(now) = data::identity_of(path) else {
         return Err(unusable(
             path,
             "does not contain complete data of etcd any more, so a rollback is impossible",

@@ -60,7 +60,7 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
         loop {
             let went_on = async {
                 let answer = peer_client.snapshot(member, &snapshot, file.length).await?;
-                go_on(&mut file, answer).await
+                receive_rest(&mut file, answer).await
             };
             match went_on.await {
                 Ok(()) => break,
@@ -112,7 +112,7 @@ pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBu
                         )))
                     );
                 }
-                go_on(&mut file, answer).await
+                receive_rest(&mut file, answer).await
             };
             match went_on.await {
                 Ok(()) => break,
@@ -145,7 +145,7 @@ pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBu
 async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Result<Sha256> {
     let mut logged = false;
     loop {
-        let why = match peer_client.ask(member, false).await {
+        let why = match peer_client.probe(member, false).await {
             ProbeResult::State(PeerState::Firstboot {
                 mode: BootstrapMode::Restore { snapshot, .. },
                 ..
@@ -170,7 +170,7 @@ async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Res
 }
 
 /// Receives the rest of the snapshot from one answer, whose length is the number of missing bytes.
-async fn go_on(file: &mut Spool, mut answer: Response) -> Result<()> {
+async fn receive_rest(file: &mut Spool, mut answer: Response) -> Result<()> {
     let left = answer
         .content_length()
         .context("the answer has no Content-Length")?;

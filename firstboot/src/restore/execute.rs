@@ -176,7 +176,7 @@ fn negotiate(
     order: &RestoreOrder,
     at_terminal: bool,
 ) -> Result<Negotiation> {
-    let memory = LocalState::of_order(state, &identity.cluster, &identity.node.name, order);
+    let local = LocalState::of_order(state, &identity.cluster, &identity.node.name, order);
     let build = build_of(identity, order)?;
     let archived = state.archived.clone();
     let prepare = {
@@ -203,7 +203,7 @@ fn negotiate(
     // Shutting down the runtime closes the port and all its connections: etcd needs the port.
     let agreed = runtime.block_on(async {
         let session = RestoreSession::new(Arc::new(prepare.clone()), file, patience, at_terminal)?;
-        barrier::negotiate(identity, journal, memory, Some(session)).await
+        barrier::negotiate(identity, journal, local, Some(session)).await
     })?;
     let proposal = match agreed {
         BarrierOutcome::Agreed(proposal) => proposal,
@@ -256,7 +256,7 @@ fn plan_swap(
                 build::folder(&token),
                 build::revision(proposal.mode, source),
             );
-            let data = Some(data::known(&from)?);
+            let data = Some(data::identity_of(&from)?);
             DataSwap {
                 from,
                 archive_to,
@@ -281,7 +281,7 @@ fn plan_swap(
             }),
         ) => {
             let Start { token, members, .. } = begun;
-            let data = Some(data::known(&path)?);
+            let data = Some(data::identity_of(&path)?);
             DataSwap {
                 from: path,
                 archive_to,

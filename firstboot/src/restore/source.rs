@@ -26,7 +26,7 @@ pub(super) fn get(
     patience: Duration,
 ) -> Result<SnapshotFile> {
     let path = match (&options.snapshot, &options.from) {
-        (Some(path), _) => plain(path, options, identity, patience)?,
+        (Some(path), _) => plain_snapshot(path, options, identity, patience)?,
         (None, Some(peer)) => download::from(identity, peer, patience)?,
         (None, None) => {
             let why = "give a snapshot, or a member to download it from (--from)";
@@ -75,7 +75,7 @@ fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
 }
 
 /// The path of the plain snapshot, which is downloaded, decrypted and decompressed first if needed.
-fn plain(
+fn plain_snapshot(
     path: &Path,
     options: &Options,
     identity: &Identity,

@@ -109,9 +109,11 @@ pub(crate) fn is_complete(identity: &Identity) -> bool {
 /// The time at which the certificate that a server presents expires.
 pub(crate) async fn shown_until(address: SocketAddr) -> Result<UnixTime> {
     let tls = tls::installed()?.context("this node has no certificates")?;
-    Ok(tls_probe::look(address, &tls, &TrustBundle::read(&tls.ca)?)
-        .await?
-        .until)
+    Ok(
+        tls_probe::probe(address, &tls, &TrustBundle::read(&tls.ca)?)
+            .await?
+            .until,
+    )
 }
 
 /// Continues until this member trusts the CAs in its document and presents the certificates in it,
@@ -172,5 +174,5 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
 fn apply_certificates(identity: &Identity) -> Result<()> {
     steps::certificates(identity)?
         .iter()
-        .try_for_each(Change::carry_out)
+        .try_for_each(Change::apply_and_log)
 }

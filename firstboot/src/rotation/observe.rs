@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result, bail};
 
 use super::interim;
 use super::plan::{Observation, Observed, Plan, plan};
-use super::tls_probe::{look, trusted};
+use super::tls_probe::{probe, trusted};
 use super::trust_bundle::TrustBundle;
 use crate::domain::CaSubject;
 use crate::etcd::{Client, Credentials, Member};
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
-use crate::membership::{Peer, PeerClient, QUERY_TIMEOUT, others, unhealthy};
+use crate::membership::{Peer, PeerClient, QUERY_TIMEOUT, query_others, unhealthy};
 use crate::paths;
 
 /// Observes this node and the others.
@@ -28,10 +28,10 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
         installed: known.names(),
         issuers: interim::issuers(&identity.node.tls, &known)
             .context("no CA in the node document signed its certificates")?,
-        held: !interim::same_pairs(&identity.tls, &identity.node.tls),
-        own: see(identity, &known, own.map(SocketAddr::from)).await,
+        deferred: !interim::same_pairs(&identity.tls, &identity.node.tls),
+        own: probe_ports(identity, &known, own.map(SocketAddr::from)).await,
         others: BTreeMap::new(),
-        ill: Vec::new(),
+        unhealthy: Vec::new(),
     };
     if plan(&observed) == Plan::Done {
         return Ok(observed);
@@ -39,15 +39,15 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
     let member = member(journal)?;
     let peers = peers(identity).await?;
     let Some(first) = peers.first() else {
-        if let Err(error) = alone(member).await {
+        if let Err(error) = confirm_single_member(member).await {
             observed.own = Err(format!("{error:#}"));
         }
         return Ok(observed);
     };
-    observed.ill = unhealthy(&peers, member);
+    observed.unhealthy = unhealthy(&peers, member);
     for other in first.members.iter().filter(|other| other.id != member) {
         let seen = match ports(other) {
-            Ok(ports) => see(identity, &known, ports).await,
+            Ok(ports) => probe_ports(identity, &known, ports).await,
             Err(error) => Err(format!("{error:#}")),
         };
         observed.others.insert(other.title(), seen);
@@ -74,11 +74,15 @@ pub(super) async fn trusted_by_others(
     answers
 }
 
-async fn see(identity: &Identity, known: &TrustBundle, ports: [SocketAddr; 2]) -> Observation {
+async fn probe_ports(
+    identity: &Identity,
+    known: &TrustBundle,
+    ports: [SocketAddr; 2],
+) -> Observation {
     let mut seen = Vec::new();
     for port in ports {
         seen.push(
-            look(port, &identity.tls, known)
+            probe(port, &identity.tls, known)
                 .await
                 .map_err(|error| format!("{error:#}"))?,
         );
@@ -107,7 +111,7 @@ pub(super) fn member(journal: &Journal) -> Result<u64> {
 /// The other members that answer, according to a member list that etcd confirmed through raft.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    Ok(others(
+    Ok(query_others(
         identity,
         &peer_client,
         &Credentials::installed()?,
@@ -119,7 +123,7 @@ pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
 
 /// # Errors
 /// If etcd on this node does not confirm through raft that this node is the only member.
-pub(super) async fn alone(member: u64) -> Result<()> {
+pub(super) async fn confirm_single_member(member: u64) -> Result<()> {
     let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
     client.healthy().await?;
     let members = client.members(true).await?;

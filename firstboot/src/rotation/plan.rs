@@ -25,13 +25,13 @@ pub(super) struct Observed {
     /// The CAs that signed the document's certificates.
     pub(super) issuers: BTreeSet<CaSubject>,
     /// Whether the document's certificates are deferred.
-    pub(super) held: bool,
+    pub(super) deferred: bool,
     /// What etcd on this node trusts and presents.
     pub(super) own: Observation,
     /// What the other members trust and present, by name.
     pub(super) others: BTreeMap<String, Observation>,
     /// The other voters that are not healthy.
-    pub(super) ill: Vec<String>,
+    pub(super) unhealthy: Vec<String>,
 }
 
 /// The next step.
@@ -67,7 +67,7 @@ pub(super) fn plan(observed: &Observed) -> Plan {
         }
     };
     if own.iter().any(|port| port.trusts != *installed) {
-        return match observed.ill.as_slice() {
+        return match observed.unhealthy.as_slice() {
             [] => Plan::Restart,
             ill => Plan::Wait(ReasonId::MembersUnhealthy.because(format!(
                 "etcd must restart to trust {}, but does not restart while {} is not healthy",
@@ -76,7 +76,7 @@ pub(super) fn plan(observed: &Observed) -> Plan {
             ))),
         };
     }
-    if observed.held {
+    if observed.deferred {
         let lacks = |seen: &Observation| match seen {
             Ok(ports) if ports.iter().all(|port| port.trusts.is_superset(issuers)) => None,
             Ok(_) => Some(format!("does not trust {} yet", list(issuers))),

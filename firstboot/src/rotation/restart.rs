@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-use super::observe::{alone, peers};
+use super::observe::{confirm_single_member, peers};
 use crate::backoff::pause;
 use crate::etcd::{Client, Credentials, LeaseLock, probe_local};
 use crate::identity::Identity;
@@ -33,7 +33,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     let others = peers(identity).await?;
     let Some(helper) = others.first() else {
         // The cluster has only this voter: waiting for another voter would take forever.
-        alone(member).await?;
+        confirm_single_member(member).await?;
         return restart_unit(&credentials).await.map(|()| None);
     };
     // The lock is acquired through another member, because a lock through this member would be lost
@@ -56,7 +56,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     };
     let done = claim.hold(async {
         // The previous holder of the lock may have restarted its etcd since the first query.
-        if let Some(why) = hand_over(identity, &credentials, member).await? {
+        if let Some(why) = prepare_restart(identity, &credentials, member).await? {
             return Ok(Some(why));
         }
         restart_unit(&credentials).await.map(|()| None)
@@ -68,7 +68,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
 
 /// Ensures that the cluster can do without this member for a moment, or returns the reason why it
 /// cannot.
-async fn hand_over(
+async fn prepare_restart(
     identity: &Identity,
     credentials: &Credentials,
     member: u64,

@@ -65,7 +65,7 @@ impl ResolvesClientCert for CaHintRecorder {
 
 /// Performs a handshake with the server at this address, with the certificates of `tls`, and finds
 /// the issuer of the server's certificate among `authorities`.
-pub(super) async fn look(
+pub(super) async fn probe(
     address: SocketAddr,
     tls: &NodeTls,
     authorities: &TrustBundle,
@@ -80,7 +80,7 @@ pub(super) async fn look(
     let known = chain.split_first().and_then(|(leaf, intermediates)| {
         Some((
             authorities.issuer(leaf, intermediates)?,
-            authorities.until(leaf, intermediates)?,
+            authorities.expiry_of(leaf, intermediates)?,
         ))
     });
     let (issuer, until) = known
@@ -189,7 +189,7 @@ mod tests {
                 let address = socket.local_addr().unwrap();
                 let acceptor = tokio_rustls::TlsAcceptor::from(peer_tls::server(served).unwrap());
                 let serve = async { acceptor.accept(socket.accept().await.unwrap().0).await };
-                tokio::join!(look(address, &tls, &known), serve).0
+                tokio::join!(probe(address, &tls, &known), serve).0
             })
         };
         let both = TrustBundle::read(&served.ca).unwrap().names();
@@ -227,7 +227,7 @@ mod tests {
                 };
                 let (known, ended) = tokio::join!(trusted(address, &old, &both), serve);
                 assert!(ended.is_err(), "the certificate is accepted");
-                let (seen, _) = tokio::join!(look(address, &old, &both), async {
+                let (seen, _) = tokio::join!(probe(address, &old, &both), async {
                     acceptor
                         .accept(socket.accept().await.unwrap().0)
                         .await

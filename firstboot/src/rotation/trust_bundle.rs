@@ -145,7 +145,7 @@ impl TrustBundle {
 
     /// The time at which a certificate that one of the CAs has signed expires. The verifier reports
     /// it if it is asked to verify the certificate at the end of time.
-    pub(super) fn until(
+    pub(super) fn expiry_of(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],

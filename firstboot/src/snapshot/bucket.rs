@@ -143,7 +143,7 @@ impl Bucket {
         let mut objects = self.store.list(Some(&prefix));
         let mut found = Vec::new();
         while let Some(object) = objects.next().await {
-            let object = object.map_err(|error| self.trouble("list", &error))?;
+            let object = object.map_err(|error| self.error("list", &error))?;
             let name = object
                 .location
                 .as_ref()
@@ -168,7 +168,7 @@ impl Bucket {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => Err(error),
         };
-        let content = content.map_err(|error| self.trouble("read a manifest from", &error))?;
+        let content = content.map_err(|error| self.error("read a manifest from", &error))?;
         Ok(Manifest::parse(&content).filter(|manifest| manifest.file == name))
     }
 
@@ -176,7 +176,7 @@ impl Bucket {
         for name in [name.to_owned(), format!("{name}{}", manifest::SUFFIX)] {
             match self.store.delete(&self.path(&name)).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(self.trouble("remove from", &error)),
+                Err(error) => return Err(self.error("remove from", &error)),
             }
         }
         Ok(())
@@ -191,13 +191,13 @@ impl Bucket {
     }
 
     /// Refuses a name under which an object already exists.
-    pub(super) async fn vacant(&self, name: &str) -> Result<()> {
+    pub(super) async fn ensure_absent(&self, name: &str) -> Result<()> {
         match self.store.head(&self.path(name)).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             Ok(_) => Err(refused(ReasonId::SnapshotExists.because(format!(
                 "{self}{name} exists, and a snapshot never replaces another. Choose another name"
             )))),
-            Err(error) => Err(self.trouble("access", &error)),
+            Err(error) => Err(self.error("access", &error)),
         }
     }
 
@@ -208,9 +208,9 @@ impl Bucket {
             .store
             .put(&path, PutPayload::from(content.to_vec()))
             .await;
-        put.map_err(|error| self.trouble("write to", &error))?;
+        put.map_err(|error| self.error("write to", &error))?;
         let back = async { self.store.get(&path).await?.bytes().await }.await;
-        let back = back.map_err(|error| self.trouble("read back from", &error))?;
+        let back = back.map_err(|error| self.error("read back from", &error))?;
         ensure!(
             back == content,
             "{self}{name} differs from the written content when it is read back"
@@ -255,10 +255,10 @@ impl Bucket {
             .store
             .get(&self.path(name))
             .await
-            .map_err(|error| self.trouble("read back from", &error))?;
+            .map_err(|error| self.error("read back from", &error))?;
         let mut pieces = got.into_stream();
         while let Some(piece) = pieces.next().await {
-            hash.update(&piece.map_err(|error| self.trouble("read back from", &error))?);
+            hash.update(&piece.map_err(|error| self.error("read back from", &error))?);
         }
         let right = hash.finish().as_ref() == sha256.as_bytes();
         ensure!(
@@ -316,7 +316,7 @@ impl Bucket {
     }
 
     /// An error of the store, reduced to its first line.
-    pub(super) fn trouble(&self, what: &str, error: &object_store::Error) -> anyhow::Error {
+    pub(super) fn error(&self, what: &str, error: &object_store::Error) -> anyhow::Error {
         let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();
         not_ready(ReasonId::StoreUnreachable.because(format!("cannot {what} {self}: {line}")))

@@ -27,7 +27,7 @@ pub(super) fn begin(undo: impl Future<Output = ()> + Send + 'static) {
 }
 
 /// Waits for all cleanup tasks.
-pub(super) async fn done() {
+pub(super) async fn wait() {
     let all = async {
         for one in begun() {
             let _ = one.await;

@@ -76,7 +76,7 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
     // examine it.
     let exit = judge(&agreement, &source, options.endpoint.is_some())?;
     let manifest = take(&cluster, &target, &source, &agreement).await?;
-    scheduled::tell(&cluster, &source, &target.place, &manifest).await;
+    scheduled::record_manual(&cluster, &source, &target.place, &manifest).await;
     if options.json {
         show(&String::from_utf8_lossy(&manifest.text()?))?;
     } else {

@@ -36,7 +36,7 @@ impl DirStore {
             };
             if is_snapshot(&name) && about.kind == Kind::File {
                 let manifest =
-                    files::read_bounded(&beside(&self.0.join(&name)), manifest::LIMIT).ok();
+                    files::read_bounded(&manifest_path(&self.0.join(&name)), manifest::LIMIT).ok();
                 let manifest = manifest.and_then(|content| Manifest::parse(&content));
                 // A manifest does not apply to a copy under a different name.
                 let manifest = manifest.filter(|manifest| manifest.file == name);
@@ -55,13 +55,13 @@ impl DirStore {
         // The manifest is deleted last, so that a power cut in between does not leave a snapshot
         // without a manifest.
         files::remove(&path)?;
-        files::remove(beside(&path))?;
+        files::remove(manifest_path(&path))?;
         files::sync(&self.0).with_context(|| format!("cannot write {}", self.0.display()))
     }
 }
 
 /// The path of a snapshot's manifest.
-pub(super) fn beside(path: &Path) -> PathBuf {
+pub(super) fn manifest_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(manifest::SUFFIX);
     name.into()

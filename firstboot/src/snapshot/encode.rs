@@ -60,7 +60,7 @@ impl<'a> Encoding<'a> {
     }
 
     /// Wraps a destination, so that all bytes written to it are encoded.
-    pub(super) fn before(self, sink: Box<dyn Sink>) -> io::Result<Box<dyn Sink>> {
+    pub(super) fn wrap(self, sink: Box<dyn Sink>) -> io::Result<Box<dyn Sink>> {
         if self.is_none() {
             return Ok(sink);
         }

@@ -15,7 +15,7 @@ use recipes::Sha256;
 use ring::digest;
 use serde::Serialize;
 
-use super::dir_store::beside;
+use super::dir_store::manifest_path;
 use super::encode::finished;
 use super::manifest::{self, Manifest};
 use super::schema::{Contents, Reader};
@@ -95,7 +95,7 @@ impl CheckResult {
         if !self.hashed {
             return;
         }
-        let beside = beside(path);
+        let beside = manifest_path(path);
         let manifest = files::read_bounded(&beside, manifest::LIMIT)
             .ok()
             .and_then(|text| Manifest::parse(&text));
@@ -121,7 +121,7 @@ impl CheckResult {
     }
 
     /// The snapshot, if it is good.
-    pub(crate) fn good(self, path: &Path) -> Result<VerifiedSnapshot> {
+    pub(crate) fn into_verified(self, path: &Path) -> Result<VerifiedSnapshot> {
         let Some(first) = self.faults.first().first() else {
             return Ok(self.verified);
         };
@@ -149,7 +149,7 @@ pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
     let mut examined = examine(&file, hash, &mut |_| ())
         .with_context(|| format!("cannot read {}", path.display()))?;
     examined.compare(path);
-    examined.good(path)
+    examined.into_verified(path)
 }
 
 /// Refuses the file of a running etcd, which holds a lock on its file: pages that are read at

@@ -58,7 +58,7 @@ fn row(found: &ListedSnapshot, now: u64) -> Row<'_> {
     Row {
         name: &found.name,
         size: found.size,
-        good: found.good(),
+        good: found.has_stated_size(),
         age_seconds,
         manifest,
     }
@@ -87,7 +87,7 @@ fn table(found: &[ListedSnapshot], now: u64) -> String {
         let manifest = found.manifest.as_ref();
         let state = match manifest {
             None => "unknown: it has no manifest".to_owned(),
-            Some(manifest) if !found.good() => {
+            Some(manifest) if !found.has_stated_size() => {
                 format!("DAMAGED: its manifest says {} bytes", manifest.size)
             }
             Some(manifest) => format!("good when taken: {}", manifest.checked.join(", ")),

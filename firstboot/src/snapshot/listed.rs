@@ -16,7 +16,7 @@ pub(super) struct ListedSnapshot {
 impl ListedSnapshot {
     /// Whether the snapshot has the size that its manifest states. `snapshot verify` checks its
     /// content.
-    pub(super) fn good(&self) -> bool {
+    pub(super) fn has_stated_size(&self) -> bool {
         self.manifest
             .as_ref()
             .is_some_and(|manifest| manifest.size == self.size)

@@ -113,7 +113,7 @@ fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Opt
             _ = terminate.recv() => Ok(Err(143)),
             _ = hangup.recv() => Ok(Err(129)),
         };
-        cleanup::done().await;
+        cleanup::wait().await;
         ended
     });
     // Other threads end when the program exits. Dropping the future has deleted their files.

@@ -53,7 +53,7 @@ struct Candidate {
 /// kept. `keep` specifies the numbers. The newest good snapshot is always kept, and so is every
 /// file that firstboot did not create. A damaged snapshot does not count, and is deleted as soon as
 /// there is a newer good one.
-fn doomed(snapshots: &[Candidate], keep: Keep) -> Vec<usize> {
+fn to_delete(snapshots: &[Candidate], keep: Keep) -> Vec<usize> {
     let mut newest_first: Vec<usize> = (0..snapshots.len())
         .filter(|at| snapshots[*at].ours && snapshots[*at].good)
         .collect();
@@ -115,7 +115,7 @@ pub(super) async fn prune(
     let found = place.list().await?;
     let seen: Vec<Candidate> = found.iter().map(|found| seen(found, cluster)).collect();
     let mut removed = Vec::new();
-    for at in doomed(&seen, keep) {
+    for at in to_delete(&seen, keep) {
         let name = &found[at].name;
         if dry_run {
             say(format!("would remove {name}"));
@@ -133,7 +133,7 @@ fn seen(found: &ListedSnapshot, cluster: &Label) -> Candidate {
     Candidate {
         time: manifest.map_or(0, |manifest| manifest.time),
         ours: manifest.is_some_and(|manifest| manifest.cluster == *cluster),
-        good: found.good(),
+        good: found.has_stated_size(),
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn left(snapshots: &[Candidate], keep: Keep) -> Vec<u64> {
-        let gone = doomed(snapshots, keep);
+        let gone = to_delete(snapshots, keep);
         (0..snapshots.len())
             .filter(|at| !gone.contains(at))
             .map(|at| snapshots[at].time)
@@ -243,7 +243,7 @@ mod tests {
                 .map(|(hours, ours, good)| Candidate { time: SUNDAY + hours * 7 * HOUR, ours, good })
                 .collect();
             let keep = keep(counts[0], counts[1], counts[2], counts[3]);
-            let gone = doomed(&snapshots, keep);
+            let gone = to_delete(&snapshots, keep);
             prop_assert!(gone.iter().all(|at| snapshots[*at].ours), "only firstboot's own go");
             let newest = snapshots.iter().filter(|s| s.ours && s.good).map(|s| s.time).max();
             let kept: Vec<Candidate> =
@@ -253,7 +253,7 @@ mod tests {
             // No more snapshots are kept than requested, except the newest one.
             prop_assert!(own.len() <= counts.iter().sum::<u32>().max(1) as usize);
             // A second run finds nothing more to delete.
-            prop_assert!(doomed(&kept, keep).is_empty());
+            prop_assert!(to_delete(&kept, keep).is_empty());
         }
     }
 }

@@ -206,7 +206,7 @@ fn write(
 }
 
 /// Checks that each of these folders has room for this many bytes.
-pub(super) fn room(folders: &[&Path], size: u64) -> Result<()> {
+pub(super) fn check_room(folders: &[&Path], size: u64) -> Result<()> {
     let disk = |folder: &Path| folder.metadata().map(|about| about.dev());
     for folder in folders {
         let shared = folders

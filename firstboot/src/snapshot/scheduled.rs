@@ -131,7 +131,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
                 // A member whose data differs leaves the snapshot to another member.
                 let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
                 let exit = judge(&agreement, &source, false)?;
-                let done = work(&cluster, &target, &source, &agreement, slot).await?;
+                let done = take_and_record(&cluster, &target, &source, &agreement, slot).await?;
                 Ok::<_, anyhow::Error>((done, exit))
             };
             let done = claim.hold(work).await;
@@ -188,7 +188,7 @@ async fn take_alone(
 }
 
 /// Takes the snapshot and records it in etcd. Returns `false` if another member was faster.
-async fn work(
+async fn take_and_record(
     cluster: &recipes::ClusterDocument,
     target: &Target,
     source: &Endpoint,
@@ -230,7 +230,7 @@ async fn record(client: &Client, record: &Record) -> Result<()> {
 }
 
 /// Records a snapshot that the operator took. It counts as the snapshot of its slot.
-pub(super) async fn tell(
+pub(super) async fn record_manual(
     cluster: &recipes::ClusterDocument,
     source: &Endpoint,
     place: &Store,

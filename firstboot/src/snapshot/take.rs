@@ -13,7 +13,7 @@ use super::encode::{Encoding, Sink, Stored};
 use super::examine::{self, Hash, VerifiedSnapshot};
 use super::list::now;
 use super::manifest::{Manifest, Plain, Snapshot, stamp};
-use super::receive::{Received, receive, room};
+use super::receive::{Received, check_room, receive};
 use super::source::Endpoint;
 use super::spool_tee::follow;
 use super::store::Store;
@@ -93,7 +93,7 @@ pub(super) async fn take(
 /// Takes a snapshot and stores it in a folder.
 async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let path = folder.join(about.name);
-    target::vacant(&path)?;
+    target::ensure_absent(&path)?;
     // The host is part of the name, so that the file's name is unique in a folder that several
     // hosts share.
     let part = PartialFile::begin(folder, &format!("firstboot-{}", host()))?;
@@ -101,7 +101,10 @@ async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let kept = Box::new(SyncedWriter::new(hold()?)?);
     let unwritten = || format!("cannot write {}", part.path().display());
     let (received, verified, stored) = if about.encoding.is_none() {
-        let received = receive(&about.source.client, kept, |size| room(&[folder], size)).await?;
+        let received = receive(&about.source.client, kept, |size| {
+            check_room(&[folder], size)
+        })
+        .await?;
         let stored = received.as_it_came();
         let (verified, flushed) = tokio::join!(walked(hold()?, &received, about), flush(hold()?));
         flushed.with_context(unwritten)?;
@@ -126,16 +129,16 @@ async fn flush(file: File) -> Result<()> {
 /// checked.
 async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let name = about.name;
-    bucket.vacant(name).await?;
+    bucket.ensure_absent(name).await?;
     let (mut upload, inlet) = Upload::begin(bucket, name).await?;
     // The error of the upload is more informative than the writer's error.
     let ((), (received, verified, stored)) =
         tokio::try_join!(upload.run(), by_spool(about, Box::new(inlet), None))?;
-    bucket.vacant(name).await?;
+    bucket.ensure_absent(name).await?;
     let how = upload.complete(stored.size, stored.sha256).await?;
     let manifest = about.manifest(&received, stored, verified, how);
     upload
-        .keep(
+        .upload_manifest(
             &format!("{name}{}", super::manifest::SUFFIX),
             manifest.text()?,
         )
@@ -153,14 +156,14 @@ async fn by_spool(
 ) -> Result<(Received, VerifiedSnapshot, Stored)> {
     let spool = target::spool()?;
     let (spooled, follower) = follow(&spool).context("cannot hold a file open")?;
-    let sink = about.encoding.before(sink)?;
+    let sink = about.encoding.wrap(sink)?;
     let folders: Vec<&Path> = also
         .into_iter()
         .chain([Path::new(paths::BACKUPS)])
         .collect();
     let come = async {
         let received = receive(&about.source.client, Box::new(spooled), |size| {
-            room(&folders, size)
+            check_room(&folders, size)
         })
         .await?;
         let verified = walked(spool, &received, about).await?;
@@ -189,7 +192,7 @@ async fn walked(
     let examined =
         examined.map_err(|_| anyhow!("a bug: the thread that checks the pages panicked"))??;
     let verified = examined
-        .good(Path::new(about.name))
+        .into_verified(Path::new(about.name))
         .context("etcd sent a damaged database")?;
     let header = about.source.status.header.unwrap_or_default();
     if verified.revision < header.revision {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use recipes::backup::Destination;
 use recipes::{Backup, Label};
 
-use super::dir_store::{DirStore, beside};
+use super::dir_store::{DirStore, manifest_path};
 use super::encode::Encoding;
 use super::listed::is_snapshot;
 use super::manifest::{self, Manifest};
@@ -133,8 +133,8 @@ impl Target {
 }
 
 /// Refuses a path at which a file already exists.
-pub(super) fn vacant(path: &Path) -> Result<()> {
-    for path in [path, &beside(path)] {
+pub(super) fn ensure_absent(path: &Path) -> Result<()> {
+    for path in [path, &manifest_path(path)] {
         if path.symlink_metadata().is_ok() {
             let text = format!(
                 "{} exists, and a snapshot never replaces a file. Choose another name",
@@ -159,9 +159,9 @@ pub(super) fn spool() -> Result<File> {
 /// Gives a file its name, and only then writes its manifest, so that a manifest never describes a
 /// different file.
 pub(super) fn commit(part: PartialFile, path: &Path, manifest: &Manifest) -> Result<()> {
-    vacant(path)?;
+    ensure_absent(path)?;
     part.commit(path)?;
-    DesiredFile::new(beside(path), manifest.text()?)
+    DesiredFile::new(manifest_path(path), manifest.text()?)
         .mode(0o600, files::ROOT)
         .write()
 }

@@ -122,7 +122,7 @@ impl Sink for UploadWriter {
 }
 
 /// The data that an incomplete upload has left in the store.
-enum Left {
+enum ToAbort {
     Nothing,
     /// Parts, which do not appear in listings but cost money.
     Parts(Box<dyn MultipartUpload>),
@@ -133,8 +133,8 @@ enum Left {
 /// The state of the store, or a request that changes it. A request continues even if its future is
 /// dropped, because only its answer shows what the store contains.
 enum State {
-    Known(Left),
-    Asked(JoinHandle<(Left, Result<()>)>),
+    Known(ToAbort),
+    Asked(JoinHandle<(ToAbort, Result<()>)>),
 }
 
 /// An upload. If it ends in any way before [`Upload::keep`], its data is deleted from the store.
@@ -150,7 +150,7 @@ pub(super) struct Upload<'a> {
 impl<'a> Upload<'a> {
     pub(super) async fn begin(bucket: &'a Bucket, name: &str) -> Result<(Self, UploadWriter)> {
         let (inlet, incoming, back) = UploadWriter::new();
-        let state = State::Known(Left::Nothing);
+        let state = State::Known(ToAbort::Nothing);
         let mut upload = Self {
             bucket,
             name: name.to_owned(),
@@ -162,8 +162,8 @@ impl<'a> Upload<'a> {
         let (bucket, path) = (bucket.clone(), bucket.path(name));
         let begun = async move {
             match bucket.store.put_multipart(&path).await {
-                Ok(multipart) => (Left::Parts(multipart), Ok(())),
-                Err(error) => (Left::Nothing, Err(bucket.trouble("write to", &error))),
+                Ok(multipart) => (ToAbort::Parts(multipart), Ok(())),
+                Err(error) => (ToAbort::Nothing, Err(bucket.error("write to", &error))),
             }
         };
         upload.ask(begun).await?;
@@ -174,7 +174,7 @@ impl<'a> Upload<'a> {
     /// state keeps the request.
     async fn ask(
         &mut self,
-        request: impl Future<Output = (Left, Result<()>)> + Send + 'static,
+        request: impl Future<Output = (ToAbort, Result<()>)> + Send + 'static,
     ) -> Result<()> {
         self.state = State::Asked(tokio::spawn(request));
         let State::Asked(asked) = &mut self.state else {
@@ -189,7 +189,7 @@ impl<'a> Upload<'a> {
 
     /// Uploads the parts until the writer is closed.
     pub(super) async fn run(&mut self) -> Result<()> {
-        let State::Known(Left::Parts(multipart)) = &mut self.state else {
+        let State::Known(ToAbort::Parts(multipart)) = &mut self.state else {
             bail!("a bug: the upload is over")
         };
         let mut on_their_way = FuturesUnordered::new();
@@ -201,7 +201,7 @@ impl<'a> Upload<'a> {
                     on_their_way.push(async { put.await.map(|()| bytes) });
                 }
                 Some(put) = on_their_way.next() => {
-                    let bytes = put.map_err(|error| self.bucket.trouble("write to", &error))?;
+                    let bytes = put.map_err(|error| self.bucket.error("write to", &error))?;
                     let mut empty = bytes.try_into_mut().unwrap_or_default();
                     empty.clear();
                     // The writer may have stopped, and then no longer accepts returned parts.
@@ -214,16 +214,16 @@ impl<'a> Upload<'a> {
 
     /// Completes the object, and checks what the store contains.
     pub(super) async fn complete(&mut self, size: u64, sha256: Sha256) -> Result<&'static str> {
-        let State::Known(Left::Parts(mut parts)) =
-            std::mem::replace(&mut self.state, State::Known(Left::Nothing))
+        let State::Known(ToAbort::Parts(mut parts)) =
+            std::mem::replace(&mut self.state, State::Known(ToAbort::Nothing))
         else {
             bail!("a bug: the upload is over")
         };
         let bucket = self.bucket.clone();
         let completed = async move {
             match parts.complete().await {
-                Ok(_) => (Left::Object, Ok(())),
-                Err(error) => (Left::Parts(parts), Err(bucket.trouble("write to", &error))),
+                Ok(_) => (ToAbort::Object, Ok(())),
+                Err(error) => (ToAbort::Parts(parts), Err(bucket.error("write to", &error))),
             }
         };
         self.ask(completed).await?;
@@ -233,35 +233,35 @@ impl<'a> Upload<'a> {
     }
 
     /// Uploads the manifest. After that the object is kept.
-    pub(super) async fn keep(mut self, beside: &str, content: Vec<u8>) -> Result<()> {
+    pub(super) async fn upload_manifest(mut self, beside: &str, content: Vec<u8>) -> Result<()> {
         let (bucket, beside) = (self.bucket.clone(), beside.to_owned());
-        let put = async move { (Left::Object, bucket.put(&beside, &content).await) };
+        let put = async move { (ToAbort::Object, bucket.put(&beside, &content).await) };
         self.ask(put).await?;
-        self.state = State::Known(Left::Nothing);
+        self.state = State::Known(ToAbort::Nothing);
         Ok(())
     }
 }
 
 impl Drop for Upload<'_> {
     fn drop(&mut self) {
-        let state = std::mem::replace(&mut self.state, State::Known(Left::Nothing));
-        if let State::Known(Left::Nothing) = state {
+        let state = std::mem::replace(&mut self.state, State::Known(ToAbort::Nothing));
+        if let State::Known(ToAbort::Nothing) = state {
             return;
         }
         let (bucket, name) = (self.bucket.clone(), std::mem::take(&mut self.name));
         cleanup::begin(async move {
             let left = match state {
                 State::Known(left) => left,
-                State::Asked(asked) => asked.await.map_or(Left::Nothing, |(left, _)| left),
+                State::Asked(asked) => asked.await.map_or(ToAbort::Nothing, |(left, _)| left),
             };
             let undone = match left {
-                Left::Nothing => Ok(()),
-                Left::Parts(mut parts) => parts
+                ToAbort::Nothing => Ok(()),
+                ToAbort::Parts(mut parts) => parts
                     .abort()
                     .await
-                    .map_err(|error| bucket.trouble("abort an upload to", &error)),
+                    .map_err(|error| bucket.error("abort an upload to", &error)),
                 // An object that has not been checked must not look like a snapshot.
-                Left::Object => bucket.remove(&name).await,
+                ToAbort::Object => bucket.remove(&name).await,
             };
             if let Err(error) = undone {
                 eprintln!("firstboot: cannot delete the incomplete upload: {error:#}");

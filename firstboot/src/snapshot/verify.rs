@@ -60,7 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
             .collect();
         show(&(lines.join("\n") + "\n"))?;
     }
-    examined.good(&options.path)?;
+    examined.into_verified(&options.path)?;
     booted.transpose().map(|_| None)
 }
 

@@ -14,7 +14,7 @@ const WARNING_DAYS: u64 = 30;
 
 /// The time at which an endpoint's certificate expires, or `None` if the handshake fails, which is
 /// reported elsewhere.
-pub(super) async fn until(endpoint: &str) -> Option<UnixTime> {
+pub(super) async fn certificate_expiry(endpoint: &str) -> Option<UnixTime> {
     let address = endpoint.strip_prefix("https://")?.parse().ok()?;
     rotation::shown_until(address).await.ok()
 }

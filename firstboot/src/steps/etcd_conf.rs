@@ -146,7 +146,7 @@ pub(crate) fn plan(identity: &Identity, start: &Start, has_log: bool) -> Result<
 pub(crate) fn configure(identity: &Identity, start: &Start, has_log: bool) -> Result<()> {
     plan(identity, start, has_log)?
         .iter()
-        .try_for_each(Change::carry_out)
+        .try_for_each(Change::apply_and_log)
 }
 
 #[cfg(test)]

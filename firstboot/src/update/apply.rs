@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::changes::{FileChange, Kind};
 use super::effects::{Effect, effects};
+use super::file_changes::{FileChange, Kind};
 use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
@@ -34,8 +34,8 @@ pub(super) fn after(
         match effect {
             // This runs the program and not its unit, because systemd skips the unit if a part of
             // /proc/sys is read-only.
-            Effect::Sysctl => said(say, run("/usr/lib/systemd/systemd-sysctl", &[])),
-            Effect::Tmpfiles(path) => said(
+            Effect::Sysctl => log_failure(say, run("/usr/lib/systemd/systemd-sysctl", &[])),
+            Effect::Tmpfiles(path) => log_failure(
                 say,
                 run("systemd-tmpfiles", &["--create", &format!("/{path}")]),
             ),
@@ -74,10 +74,10 @@ pub(super) fn reversed(changes: &[FileChange]) -> Vec<FileChange> {
 }
 
 fn attempt(say: &mut impl FnMut(String), words: &[&str]) {
-    said(say, run("systemctl", words));
+    log_failure(say, run("systemctl", words));
 }
 
-fn said(say: &mut impl FnMut(String), done: Result<()>) {
+fn log_failure(say: &mut impl FnMut(String), done: Result<()>) {
     if let Err(error) = done {
         say(format!("{error:#}"));
     }

@@ -10,8 +10,8 @@ use recipes::{ImageStamp, ReleaseDocument};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
-use super::changes::{FileChange, Kind, changes};
 use super::effects::{effects, only_at_boot, reboots};
+use super::file_changes::{FileChange, Kind, changes};
 use super::stage::Staged;
 use crate::files;
 use crate::paths;

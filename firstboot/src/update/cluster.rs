@@ -209,7 +209,7 @@ pub(super) async fn resume(client: &Client) -> Result<()> {
 }
 
 /// Removes the marker of a failed release.
-pub(super) async fn forgive(client: &Client, serial: u64) -> Result<()> {
+pub(super) async fn clear_failed(client: &Client, serial: u64) -> Result<()> {
     client
         .transact(&[], &[(failed_key(serial).as_str(), None)])
         .await
@@ -217,7 +217,7 @@ pub(super) async fn forgive(client: &Client, serial: u64) -> Result<()> {
 }
 
 /// Writes through this member. When this returns, a quorum has acknowledged the write.
-pub(super) async fn prove(client: &Client, node: &Label, serial: u64) -> Result<()> {
+pub(super) async fn write_through(client: &Client, node: &Label, serial: u64) -> Result<()> {
     client
         .transact(
             &[],

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::cluster::{self, Agreed, Halt};
 use super::follow::follow;
-use super::look::{Verdict, judge};
+use super::judge_release::{Verdict, judge};
 use super::order::begin;
-use super::own::Own;
+use super::own_image::Own;
 use super::source::Source;
-use super::state::{Look, Order, Outcome, State, Updated};
+use super::state::{LastCheck, Order, Outcome, State, Updated};
 use super::{check, scheduled, stage, worker};
 use crate::etcd::{Client, Credentials};
 use crate::exit::{Exit, not_ready, refused};
@@ -76,7 +76,7 @@ struct Answer<'a> {
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     if options.work {
-        return worker::work().map(|()| None);
+        return worker::run().map(|()| None);
     }
     if options.scheduled {
         return scheduled::run();
@@ -110,13 +110,13 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let order = match if options.rollback {
         back(options, &own)?
     } else {
-        look(options, &own)?
+        stage_newer(options, &own)?
     } {
         Next::Done(exit) => return Ok(exit),
         Next::Order(order) => *order,
     };
     if options.retry {
-        ask(async |client| cluster::forgive(&client, order.serial).await)?;
+        ask(async |client| cluster::clear_failed(&client, order.serial).await)?;
     }
     let state = begin(&own, order)?;
     // The unit needs the lock.
@@ -143,13 +143,13 @@ enum Next {
 }
 
 /// Looks for a release, and stages it if it is newer than this node's image.
-fn look(options: &Options, own: &Own) -> Result<Next> {
+fn stage_newer(options: &Options, own: &Own) -> Result<Next> {
     let settings = own.cluster.update.clone().unwrap_or_default();
     let source = Source::of(options.from.as_deref(), settings.from.as_ref())?;
     let release = own.fetch(&source)?;
     if judge(&release, &own.image)? == Verdict::Current {
         // `firstboot status` shows this serial.
-        Look {
+        LastCheck {
             overlay: own.image.overlay,
             at: now(),
             serial: Some(release.serial),

@@ -6,7 +6,7 @@ use std::fmt;
 
 use recipes::update::Reboot;
 
-use super::changes::{FileChange, Kind};
+use super::file_changes::{FileChange, Kind};
 
 /// An action that makes the running system use changed files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

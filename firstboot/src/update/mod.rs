@@ -12,26 +12,26 @@
 //! `window`.
 
 mod apply;
-mod changes;
 mod check;
 mod cluster;
 mod command;
 mod effects;
+mod file_changes;
 mod follow;
-mod look;
+mod judge_release;
 mod order;
-mod own;
+mod own_image;
 mod preconditions;
-mod prove;
+mod probation;
 mod replacement;
 mod scheduled;
 mod source;
 mod stage;
 mod state;
 pub(crate) mod summary;
-mod turn;
+mod update_turn;
 mod window;
 mod worker;
 
 pub(crate) use command::{Options, run};
-pub(crate) use turn::return_turn_of_previous_self;
+pub(crate) use update_turn::return_turn_of_previous_self;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::own::Own;
+use super::own_image::Own;
 use super::state::{FileChanges, Order, Phase, State, Updated};
 use crate::steps::selinux;
 use crate::{files, paths};

@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use recipes::ClusterDocument;
 
-use super::own::Own;
+use super::own_image::Own;
 use crate::etcd::{Client, Credentials};
 use crate::exit::not_ready;
-use crate::membership::{PeerClient, QUERY_TIMEOUT, others};
+use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others};
 use crate::reason::{Reason, ReasonId};
 use crate::snapshot::list::now;
 use crate::snapshot::scheduled::Record;
@@ -62,7 +62,7 @@ pub(super) async fn objection(
             ReasonId::UpdateRotation.because("a change of the CA is under way"),
         ));
     }
-    let peers = others(
+    let peers = query_others(
         &identity,
         &PeerClient::new(&identity.cluster, &identity.tls)?,
         credentials,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use recipes::ImageStamp;
 
-use super::changes::{FileChange, Kind, UNLISTED, changes};
+use super::file_changes::{FileChange, Kind, UNLISTED, changes};
 use super::state::FileChanges;
 use crate::files::{self, DesiredDir, ROOT};
 use crate::paths;
@@ -104,7 +104,7 @@ impl Places {
 
     /// Keeps all files that the replacement will replace or remove, durably. The system is not changed
     /// yet.
-    pub(super) fn keep(&self, replacement: &FileChanges) -> Result<()> {
+    pub(super) fn keep_previous(&self, replacement: &FileChanges) -> Result<()> {
         files::remove_all(&self.before)?;
         DesiredDir::new(&self.before, 0o700, ROOT).make()?;
         for change in replacement
@@ -272,7 +272,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (places, new) = node(folder.path());
         let replacement = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
-        places.keep(&replacement).unwrap();
+        places.keep_previous(&replacement).unwrap();
         places.replace(&replacement, &new).unwrap();
         assert_eq!(all(&places.root), all(&new));
         for path in places.present(&replacement, false) {
@@ -294,7 +294,7 @@ mod tests {
                 let (places, new) = node(folder.path());
                 let before = all(&places.root);
                 let replacement = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
-                places.keep(&replacement).unwrap();
+                places.keep_previous(&replacement).unwrap();
                 assert_eq!(all(&places.root), before, "keeping files changed them");
                 let first = FileChanges {
                     files: replacement.files[..done].to_vec(),

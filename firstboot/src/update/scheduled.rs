@@ -8,11 +8,11 @@ use anyhow::Result;
 use recipes::update::{Auto, Update};
 
 use super::cluster::{Agreed, Decision};
-use super::look::{Verdict, judge};
+use super::judge_release::{Verdict, judge};
 use super::order::begin;
-use super::own::Own;
+use super::own_image::Own;
 use super::source::Source;
-use super::state::{Look, Order, State};
+use super::state::{LastCheck, Order, State};
 use super::{preconditions, stage, window, worker};
 use crate::etcd::Credentials;
 use crate::exit::{Exit, code_of, reason_of, refused};
@@ -42,8 +42,8 @@ pub(super) fn run() -> Result<Option<Exit>> {
     if State::read()?.is_some() {
         return Ok(None);
     }
-    let known = Look::read()?.filter(|known| known.overlay == own.image.overlay);
-    let mut seen = Look {
+    let known = LastCheck::read()?.filter(|known| known.overlay == own.image.overlay);
+    let mut seen = LastCheck {
         overlay: own.image.overlay,
         at: now(),
         serial: None,
@@ -82,7 +82,7 @@ enum Next {
 }
 
 /// Looks for a release, and stages it if this node may install it now.
-fn decide(own: &Own, settings: &Update, auto: Auto, seen: &mut Look) -> Result<Next> {
+fn decide(own: &Own, settings: &Update, auto: Auto, seen: &mut LastCheck) -> Result<Next> {
     let source = Source::of(None, settings.from.as_ref())?;
     let release = own.fetch(&source)?;
     seen.serial = Some(release.serial);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use recipes::{ClusterDocument, ImageBase, ImageStamp, Label, ReleaseDocument, StampedFile};
 
-use super::changes::UNLISTED;
+use super::file_changes::UNLISTED;
 use super::source::{Source, check_room};
 use crate::exit::refused;
 use crate::files::{self, DesiredDir, DesiredFile, Kind, ROOT};

@@ -9,7 +9,7 @@ use recipes::{Label, ReleaseDocument, Sha256, Window};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::changes::FileChange;
+use super::file_changes::FileChange;
 use crate::files::{self, DesiredDir, DesiredFile, ROOT};
 use crate::paths;
 
@@ -115,7 +115,7 @@ pub(super) struct Updated {
 /// What the last check for a newer image found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Look {
+pub(super) struct LastCheck {
     /// The digest of the overlay of this node's image.
     pub(super) overlay: Sha256,
     /// The time, in seconds since 1970.
@@ -236,7 +236,7 @@ impl Outcome {
     }
 }
 
-impl Look {
+impl LastCheck {
     /// The last check for a newer image.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_LOOK)

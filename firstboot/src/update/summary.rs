@@ -6,7 +6,7 @@ use recipes::{ClusterDocument, Sha256};
 use serde::Serialize;
 
 use super::cluster::{Agreed, Failed, Halt, date, has_turn};
-use super::state::{End, Look, Outcome, Phase, State, Updated, boot};
+use super::state::{End, LastCheck, Outcome, Phase, State, Updated, boot};
 use crate::etcd::{Client, Credentials};
 use crate::planned_stop::Turn;
 use crate::reason::{Reason, ReasonId};
@@ -60,7 +60,7 @@ struct Local {
     updated: Option<Updated>,
     state: Option<State>,
     last: Option<Outcome>,
-    look: Option<Look>,
+    look: Option<LastCheck>,
     /// This boot.
     boot: String,
 }
@@ -161,7 +161,7 @@ impl Local {
             updated: Updated::read()?,
             state: State::read()?,
             last: Outcome::read()?,
-            look: Look::read()?,
+            look: LastCheck::read()?,
             boot: boot()?,
         })
     }

@@ -10,8 +10,8 @@ use anyhow::Result;
 use tokio::runtime::Runtime;
 
 use super::cluster::{Agreed, Decision, Failed};
-use super::own::Own;
-use super::prove::{Proof, Watch};
+use super::own_image::Own;
+use super::probation::{Proof, Watch};
 use super::state::{End, Phase, State, Updated, boot};
 use super::{preconditions, window};
 use crate::etcd::{Client, Credentials};
@@ -35,7 +35,7 @@ const HEALTHY: Duration = Duration::from_secs(300);
 const BOOTS: u32 = 2;
 
 /// Executes the order on the disk to its end.
-pub(super) fn work() -> Result<()> {
+pub(super) fn run() -> Result<()> {
     let _lock = Lock::take_updates()?;
     let Some(mut state) = State::read()? else {
         systemd::notify_ready();
@@ -55,7 +55,7 @@ pub(super) fn work() -> Result<()> {
         let ended = match state.phase {
             Phase::Waiting => wait(&mut state, &runtime)?,
             Phase::Rebooting | Phase::RebootingBack => reboot(&mut state).map(|()| false)?,
-            Phase::Replacing | Phase::Proving => prove(&mut state, &runtime)?,
+            Phase::Replacing | Phase::Proving => wait_for_proof(&mut state, &runtime)?,
             Phase::TakingBack | Phase::Recovering => recovered(&state, &runtime)?,
         };
         if ended {
@@ -174,7 +174,7 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
         return Ok(Decision::Wait(why));
     }
     if !back {
-        image_integrity::check()?;
+        image_integrity::verify_changed()?;
     }
     if !*snapshot && !back && !preconditions::has_snapshot(&client).await? {
         say("taking a snapshot first");
@@ -231,7 +231,7 @@ async fn release_turn(client: &Client, state: &State, failed: Option<&Failed>) -
 
 /// Waits until the new image has proved itself, or restores the previous one. Returns whether the
 /// order has ended.
-fn prove(state: &mut State, runtime: &Runtime) -> Result<bool> {
+fn wait_for_proof(state: &mut State, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
     let soak = Duration::from_secs(state.order.soak.into());

@@ -98,40 +98,39 @@ fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
 
 /// Returns the disk id and the phase that an initial member reported, if firstboot is running on it
 /// and it agrees on which members take part.
-fn agreed<'a>(memory: &LocalState, view: &'a PeerObservation) -> Option<(&'a DiskId, &'a Phase)> {
+fn agreed<'a>(local: &LocalState, view: &'a PeerObservation) -> Option<(&'a DiskId, &'a Phase)> {
     match &view.state {
         Some(PeerState::Firstboot {
             disk_id,
             phase,
             without,
             mode,
-        }) if *without == memory.without && memory.mode.with(*mode).is_some() => {
+        }) if *without == local.without && local.mode.with(*mode).is_some() => {
             Some((disk_id, phase))
         }
         _ => None,
     }
 }
 
-fn check(memory: &LocalState, views: &PeerObservations) {
-    let step = decide(memory, views);
-    let said = format!("{step:?} from {memory:?} and {views:?}");
+fn check(local: &LocalState, views: &PeerObservations) {
+    let step = decide(local, views);
+    let said = format!("{step:?} from {local:?} and {views:?}");
     let strangers = clusters(views).iter().any(|id| {
-        !memory
+        !local
             .proposals
             .iter()
             .any(|proposal| proposal.cluster_id == *id)
     });
-    let others = || memory.others().map(|name| &views[name]);
+    let others = || local.others().map(|name| &views[name]);
     match step {
         Action::StartEtcd(id) => {
-            let proposal = memory.proposals.iter().find(|proposal| proposal.id == id);
+            let proposal = local.proposals.iter().find(|proposal| proposal.id == id);
             let proposal = proposal.unwrap_or_else(|| panic!("never accepted it: {said}"));
             let follows = clusters(views) == BTreeSet::from([proposal.cluster_id]);
             let begins = clusters(views).is_empty()
-                && memory.proposals.last() == Some(proposal)
+                && local.proposals.last() == Some(proposal)
                 && others().all(|view| {
-                    agreed(memory, view)
-                        .is_some_and(|(_, p)| *p == Phase::Accepted { proposal: id })
+                    agreed(local, view).is_some_and(|(_, p)| *p == Phase::Accepted { proposal: id })
                 });
             assert!(follows || begins, "{said}");
         }
@@ -140,18 +139,18 @@ fn check(memory: &LocalState, views: &PeerObservations) {
             assert_eq!(mode, BootstrapMode::New);
             assert!(
                 clusters(views).is_empty()
-                    && !memory
+                    && !local
                         .proposals
                         .iter()
                         .any(|proposal| proposal.disk_ids == disk_ids),
                 "{said}"
             );
             assert!(
-                disk_ids.keys().eq(&memory.initial) && disk_ids[&memory.name] == memory.disk_id,
+                disk_ids.keys().eq(&local.initial) && disk_ids[&local.name] == local.disk_id,
                 "{said}"
             );
-            for name in memory.others() {
-                let seen = agreed(memory, &views[name]).map(|(disk_id, _)| disk_id);
+            for name in local.others() {
+                let seen = agreed(local, &views[name]).map(|(disk_id, _)| disk_id);
                 assert!(views[name].fresh && seen == Some(&disk_ids[name]), "{said}");
             }
         }
@@ -159,7 +158,7 @@ fn check(memory: &LocalState, views: &PeerObservations) {
         Action::Wait => assert!(clusters(views).is_empty(), "{said}"),
     }
     assert!(
-        !strangers || decide(memory, views) == Action::JoinRunningCluster,
+        !strangers || decide(local, views) == Action::JoinRunningCluster,
         "a stranger's cluster: {said}"
     );
 }
@@ -167,11 +166,11 @@ fn check(memory: &LocalState, views: &PeerObservations) {
 #[test]
 fn every_combination_keeps_to_the_rule() {
     let mut combinations = 0;
-    for memory in memories() {
+    for local in memories() {
         for b in views(&[BootstrapMode::New]) {
             for c in views(&[BootstrapMode::New]) {
                 check(
-                    &memory,
+                    &local,
                     &PeerObservations::from([(label("b"), b.clone()), (label("c"), c)]),
                 );
                 combinations += 1;
@@ -183,19 +182,19 @@ fn every_combination_keeps_to_the_rule() {
 
 #[test]
 fn a_lone_member_agrees_with_itself() {
-    let mut memory = memories().remove(0);
-    memory.initial = BTreeSet::from([label("a")]);
-    let Action::AcceptProposal(disk_ids, _) = decide(&memory, &PeerObservations::new()) else {
+    let mut local = memories().remove(0);
+    local.initial = BTreeSet::from([label("a")]);
+    let Action::AcceptProposal(disk_ids, _) = decide(&local, &PeerObservations::new()) else {
         panic!("not ready")
     };
     assert_eq!(disk_ids, DiskIds::from([(label("a"), DiskId::of(1))]));
-    memory.proposals.push(Proposal {
+    local.proposals.push(Proposal {
         disk_ids,
         ..proposal(1, [1, 1, 1])
     });
     assert_eq!(
-        decide(&memory, &PeerObservations::new()),
-        Action::StartEtcd(memory.proposals[0].id)
+        decide(&local, &PeerObservations::new()),
+        Action::StartEtcd(local.proposals[0].id)
     );
 }
 
@@ -207,35 +206,35 @@ fn restore(number: u8) -> BootstrapMode {
 }
 
 /// Like `check`, but `a` has an order to restore or to roll back.
-fn check_ordered(memory: &LocalState, views: &PeerObservations) {
-    let step = decide(memory, views);
-    let said = format!("{step:?} from {memory:?} and {views:?}");
-    let others = || memory.others().map(|name| &views[name]);
-    let back = |view: &PeerObservation| matches!((&view.state, memory.mode), (Some(PeerState::Etcd { cluster_id }), BootstrapMode::Rollback { cluster }) if *cluster_id == cluster);
+fn check_ordered(local: &LocalState, views: &PeerObservations) {
+    let step = decide(local, views);
+    let said = format!("{step:?} from {local:?} and {views:?}");
+    let others = || local.others().map(|name| &views[name]);
+    let back = |view: &PeerObservation| matches!((&view.state, local.mode), (Some(PeerState::Etcd { cluster_id }), BootstrapMode::Rollback { cluster }) if *cluster_id == cluster);
     match step {
         Action::StartEtcd(id) => {
-            let proposal = memory
+            let proposal = local
                 .proposals
                 .iter()
                 .find(|proposal| proposal.id == id)
                 .unwrap_or_else(|| panic!("{said}"));
-            let follows = matches!(memory.mode, BootstrapMode::Restore { .. })
+            let follows = matches!(local.mode, BootstrapMode::Restore { .. })
                 && clusters(views).contains(&proposal.cluster_id);
             let accepted = |view: &PeerObservation| {
-                agreed(memory, view).is_some_and(|(_, p)| *p == Phase::Accepted { proposal: id })
+                agreed(local, view).is_some_and(|(_, p)| *p == Phase::Accepted { proposal: id })
             };
-            let begins = memory.proposals.last() == Some(proposal)
+            let begins = local.proposals.last() == Some(proposal)
                 && others().all(|view| accepted(view) || back(view));
             assert!(follows || begins, "{said}");
         }
         Action::AcceptProposal(disk_ids, mode) => {
             assert!(
-                memory.mode.with(mode) == Some(mode) && disk_ids[&memory.name] == memory.disk_id,
+                local.mode.with(mode) == Some(mode) && disk_ids[&local.name] == local.disk_id,
                 "{said}"
             );
             for (name, view) in views {
-                if memory.initial.contains(name) {
-                    let seen = agreed(memory, view).map(|(disk_id, _)| disk_id);
+                if local.initial.contains(name) {
+                    let seen = agreed(local, view).map(|(disk_id, _)| disk_id);
                     assert!(
                         view.fresh && (seen.is_some() && seen == disk_ids.get(name) || back(view)),
                         "{said}"
@@ -249,11 +248,11 @@ fn check_ordered(memory: &LocalState, views: &PeerObservations) {
         Action::AbandonOrder(name) => {
             let view = &views[&name];
             assert!(
-                view.fresh && memory.initial.contains(&name) && agreed(memory, view).is_none(),
+                view.fresh && local.initial.contains(&name) && agreed(local, view).is_none(),
                 "{said}"
             );
             let etcd = matches!(view.state, Some(PeerState::Etcd { .. }));
-            assert_eq!(etcd, !memory.proposals.is_empty(), "{said}");
+            assert_eq!(etcd, !local.proposals.is_empty(), "{said}");
         }
         Action::JoinRunningCluster => panic!("{said}"),
         Action::Wait => {}
@@ -263,12 +262,12 @@ fn check_ordered(memory: &LocalState, views: &PeerObservations) {
 #[test]
 fn a_node_with_an_order_acts_only_with_all_others_or_where_it_agreed() {
     for mode in [restore(1), BootstrapMode::Rollback { cluster: 3 }] {
-        for mut memory in memories() {
-            memory.mode = mode;
+        for mut local in memories() {
+            local.mode = mode;
             for b in views(&[BootstrapMode::New, mode, restore(2)]) {
                 for c in views(&[BootstrapMode::New, mode, restore(2)]) {
                     check_ordered(
-                        &memory,
+                        &local,
                         &PeerObservations::from([(label("b"), b.clone()), (label("c"), c)]),
                     );
                 }
@@ -279,8 +278,8 @@ fn a_node_with_an_order_acts_only_with_all_others_or_where_it_agreed() {
 
 #[test]
 fn two_snapshots_are_told_apart_at_once() {
-    let mut memory = memories().remove(0);
-    memory.mode = restore(1);
+    let mut local = memories().remove(0);
+    local.mode = restore(1);
     let ordered = |mode| {
         let state = PeerState::Firstboot {
             disk_id: DiskId::of(1),
@@ -295,39 +294,39 @@ fn two_snapshots_are_told_apart_at_once() {
     };
     let views = |b, c| PeerObservations::from([(label("b"), ordered(b)), (label("c"), ordered(c))]);
     assert_eq!(
-        decide(&memory, &views(restore(1), restore(2))),
+        decide(&local, &views(restore(1), restore(2))),
         Action::AbandonOrder(label("c"))
     );
     assert_eq!(
-        decide(&memory, &views(restore(1), BootstrapMode::New)),
+        decide(&local, &views(restore(1), BootstrapMode::New)),
         Action::Wait
     );
     assert!(matches!(
-        decide(&memory, &views(restore(1), restore(1))),
+        decide(&local, &views(restore(1), restore(1))),
         Action::AcceptProposal(..)
     ));
 }
 
 #[test]
 fn one_that_stayed_behind_returns_alone_to_those_that_never_left() {
-    let mut memory = memories().remove(0);
-    memory.mode = BootstrapMode::Rollback { cluster: 3 };
+    let mut local = memories().remove(0);
+    local.mode = BootstrapMode::Rollback { cluster: 3 };
     let there = || PeerObservation {
         state: Some(PeerState::Etcd { cluster_id: 3 }),
         fresh: true,
     };
     let views = PeerObservations::from([(label("b"), there()), (label("c"), there())]);
-    let Action::AcceptProposal(disk_ids, mode) = decide(&memory, &views) else {
+    let Action::AcceptProposal(disk_ids, mode) = decide(&local, &views) else {
         panic!("not ready")
     };
-    memory.proposals.push(Proposal {
+    local.proposals.push(Proposal {
         disk_ids,
         mode,
         cluster_id: 3,
         ..proposal(1, [1, 1, 1])
     });
     assert_eq!(
-        decide(&memory, &views),
-        Action::StartEtcd(memory.proposals[0].id)
+        decide(&local, &views),
+        Action::StartEtcd(local.proposals[0].id)
     );
 }

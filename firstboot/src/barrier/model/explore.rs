@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use super::{ABSENT, Begin, Explorer, Faults, Look, Node, Rule, World};
+use super::{ABSENT, Begin, Explorer, Faults, Node, ProbeScope, Rule, World};
 use crate::barrier::decide::Action;
 
 /// The result of an exploration.
@@ -26,7 +26,7 @@ pub(super) struct Explored {
 pub(super) fn every(
     count: usize,
     begin: Begin<'_>,
-    look: Look,
+    look: ProbeScope,
     faults: Faults,
     rule: Rule,
 ) -> Explored {
@@ -79,7 +79,7 @@ pub(super) fn some(
     for _ in 0..walks {
         let mut world = explorer.first(begin, faults);
         loop {
-            let mut steps = explorer.steps(&world, Look::AtOne);
+            let mut steps = explorer.steps(&world, ProbeScope::AtOne);
             let done = steps.is_empty();
             if done {
                 explorer.end(&world, &mut found);

@@ -11,11 +11,11 @@ pub(super) struct Faults {
     /// Restarted nodes.
     pub(super) crashes: u8,
     /// Uses of `--without` by an operator.
-    pub(super) switches: u8,
+    pub(super) exclusions: u8,
     /// Orders to restore that a node abandons.
     pub(super) give_ups: u8,
     /// Orders to restore that the operator gives at an unexpected time.
-    pub(super) tells: u8,
+    pub(super) unexpected_orders: u8,
 }
 
 impl Explorer {
@@ -37,9 +37,12 @@ impl Explorer {
                 after.wipes -= 1;
                 next.push(after);
             }
-            if world.tells > 0 && self.node(world, at).ordered == 0 && world.orders[at] == 0 {
-                let mut after = self.with(world, at, |node| node.tell(1));
-                after.tells -= 1;
+            if world.unexpected_orders > 0
+                && self.node(world, at).ordered == 0
+                && world.orders[at] == 0
+            {
+                let mut after = self.with(world, at, |node| node.order_restore(1));
+                after.unexpected_orders -= 1;
                 next.push(after);
             }
             let node = self.node(world, at);
@@ -60,12 +63,12 @@ impl Explorer {
             // The operator excludes the last node. As in run.rs, this gives the node a new disk id.
             let last = self.names.len() - 1;
             let node = self.node(world, at);
-            if world.switches > 0 && at != last && node.without == 0 {
+            if world.exclusions > 0 && at != last && node.without == 0 {
                 let mut after = self.with(world, at, |node| {
                     node.without = 1 << last;
                     node.init_disk_id();
                 });
-                after.switches -= 1;
+                after.exclusions -= 1;
                 next.push(after);
             }
         }

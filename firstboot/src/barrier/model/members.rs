@@ -150,7 +150,7 @@ impl World {
             entries.push(write);
             after.acknowledged.push(write);
             for at in &majority {
-                after.nodes[*at].takes(&entries);
+                after.nodes[*at].replicate(&entries);
             }
             next.push(after);
         }
@@ -167,7 +167,7 @@ impl World {
             let mut after = self.clone();
             // A membership change is an entry like any other: a majority has every earlier entry.
             for at in &majority {
-                after.nodes[*at].takes(&entries);
+                after.nodes[*at].replicate(&entries);
             }
             if after.voters[at].take().is_none() {
                 after.members[at] += 1;
@@ -202,7 +202,7 @@ impl World {
                 after.nodes[at] = started;
                 next.push(after);
             }
-            match node.is_current() {
+            match node.disk_state() {
                 DiskState::Existing { .. } if node.permit != node.known => {
                     let mut after = self.clone();
                     after.nodes[at].permit = node.known;

@@ -31,7 +31,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn says(&self) -> ModelMessage {
+    pub(super) fn announcement(&self) -> ModelMessage {
         match self.started {
             Some(proposal) => ModelMessage::Etcd(proposal),
             None => ModelMessage::Firstboot {
@@ -52,7 +52,7 @@ impl Node {
     }
 
     /// Models the operator's order to restore.
-    pub(super) fn tell(&mut self, snapshot: u8) {
+    pub(super) fn order_restore(&mut self, snapshot: u8) {
         self.data = self.started.take().map(|proposal| (proposal, self.disk));
         self.ordered = snapshot;
         self.init_disk_id();

@@ -6,9 +6,9 @@ use super::*;
 const NONE: Faults = Faults {
     wipes: 0,
     crashes: 0,
-    switches: 0,
+    exclusions: 0,
     give_ups: 0,
-    tells: 0,
+    unexpected_orders: 0,
 };
 
 #[track_caller]
@@ -26,7 +26,7 @@ fn without_faults_all_become_members_of_one_cluster() {
     for count in 1..=4 {
         let explored = safe(
             &format!("{count} nodes"),
-            every(count, Begin::Empty, Look::AtOne, NONE, RULE),
+            every(count, Begin::Empty, ProbeScope::AtOne, NONE, RULE),
         );
         assert_eq!((explored.ends, explored.whole), (1, 1), "{count} nodes");
     }
@@ -41,7 +41,7 @@ fn a_disk_lost_and_a_restart_at_any_moment_make_no_second_cluster() {
     };
     let explored = safe(
         "3 nodes, a wipe and a crash",
-        every(3, Begin::Empty, Look::AtOne, faults, RULE),
+        every(3, Begin::Empty, ProbeScope::AtOne, faults, RULE),
     );
     assert_eq!(
         explored.stuck, 0,
@@ -56,9 +56,9 @@ fn members_given_up_while_they_are_only_slow_make_no_second_quorum() {
         every(
             3,
             Begin::Empty,
-            Look::AtOne,
+            ProbeScope::AtOne,
             Faults {
-                switches: 2,
+                exclusions: 2,
                 ..NONE
             },
             RULE,
@@ -66,12 +66,12 @@ fn members_given_up_while_they_are_only_slow_make_no_second_quorum() {
     );
     let faults = Faults {
         wipes: 1,
-        switches: 1,
+        exclusions: 1,
         ..NONE
     };
     safe(
         "3 nodes, a wipe and one given up",
-        every(3, Begin::Empty, Look::AtOne, faults, RULE),
+        every(3, Begin::Empty, ProbeScope::AtOne, faults, RULE),
     );
 }
 
@@ -95,7 +95,7 @@ fn five_nodes_at_random() {
     let faults = Faults {
         wipes: 2,
         crashes: 1,
-        switches: 3,
+        exclusions: 3,
         ..NONE
     };
     safe(
@@ -111,7 +111,7 @@ fn two_lost_disks_make_no_second_cluster() {
         every(
             3,
             Begin::Empty,
-            Look::AtOne,
+            ProbeScope::AtOne,
             Faults { wipes: 2, ..NONE },
             RULE,
         ),
@@ -126,7 +126,7 @@ fn five_nodes_that_look_at_all_others_at_once() {
             every(
                 5,
                 Begin::Empty,
-                Look::AtAll,
+                ProbeScope::AtAll,
                 Faults { crashes, ..NONE },
                 RULE,
             ),
@@ -145,7 +145,7 @@ fn all_that_are_told_one_snapshot_become_one_cluster_of_it() {
         let count = orders.len();
         let explored = safe(
             &format!("{count} ordered"),
-            every(count, Begin::Ordered(orders), Look::AtOne, NONE, RULE),
+            every(count, Begin::Ordered(orders), ProbeScope::AtOne, NONE, RULE),
         );
         assert_eq!(
             (explored.ends, explored.whole, explored.restored),
@@ -160,7 +160,7 @@ fn nobody_restores_where_one_is_told_another_snapshot_or_nothing() {
     for orders in [[1, 1, 2], [1, 2, 3], [1, 1, 0], [1, 0, 0]] {
         let explored = safe(
             &format!("{orders:?} ordered"),
-            every(3, Begin::Ordered(&orders), Look::AtOne, NONE, RULE),
+            every(3, Begin::Ordered(&orders), ProbeScope::AtOne, NONE, RULE),
         );
         assert!(
             explored.ends > 0 && explored.restored == 0,
@@ -174,7 +174,13 @@ fn a_restore_called_off_told_again_or_cut_short_mixes_nothing_and_loses_nothing(
     let ordered = Begin::Ordered(&[1, 1, 1]);
     let explored = safe(
         "3 ordered, two crashes",
-        every(3, ordered, Look::AtAll, Faults { crashes: 2, ..NONE }, RULE),
+        every(
+            3,
+            ordered,
+            ProbeScope::AtAll,
+            Faults { crashes: 2, ..NONE },
+            RULE,
+        ),
     );
     assert_eq!(
         (explored.whole, explored.restored),
@@ -185,7 +191,7 @@ fn a_restore_called_off_told_again_or_cut_short_mixes_nothing_and_loses_nothing(
         every(
             3,
             ordered,
-            Look::AtOne,
+            ProbeScope::AtOne,
             Faults {
                 give_ups: 1,
                 crashes: 1,
@@ -196,38 +202,38 @@ fn a_restore_called_off_told_again_or_cut_short_mixes_nothing_and_loses_nothing(
     );
     let faults = Faults {
         give_ups: 1,
-        tells: 1,
+        unexpected_orders: 1,
         ..NONE
     };
     safe(
         "3 ordered, one gives up, one ordered again",
-        every(3, ordered, Look::AtAll, faults, RULE),
+        every(3, ordered, ProbeScope::AtAll, faults, RULE),
     );
     let faults = Faults {
         wipes: 1,
-        tells: 1,
+        unexpected_orders: 1,
         ..NONE
     };
     safe(
         "3 ordered, one wiped, one ordered again",
-        every(3, ordered, Look::AtAll, faults, RULE),
+        every(3, ordered, ProbeScope::AtAll, faults, RULE),
     );
     let ordered = Begin::Ordered(&[1, 1, 2, 1, 1]);
     let faults = Faults {
         wipes: 1,
         crashes: 2,
         give_ups: 2,
-        tells: 3,
+        unexpected_orders: 3,
         ..NONE
     };
     safe("5 ordered at random", some(5, ordered, 300, faults, RULE));
 }
 
 /// A wrong rule: a node with an order to restore replaces its data without waiting for the others.
-fn restores_alone(memory: &LocalState, views: &PeerObservations) -> Action {
-    let step = decide(memory, views);
-    match (memory.proposals.last(), &step) {
-        (Some(proposal), Action::Wait) if !memory.mode.is_new() => Action::StartEtcd(proposal.id),
+fn restores_alone(local: &LocalState, views: &PeerObservations) -> Action {
+    let step = decide(local, views);
+    match (local.proposals.last(), &step) {
+        (Some(proposal), Action::Wait) if !local.mode.is_new() => Action::StartEtcd(proposal.id),
         _ => step,
     }
 }
@@ -237,7 +243,7 @@ fn a_wrong_rule_of_restore_is_caught() {
     let alone = every(
         3,
         Begin::Ordered(&[1, 1, 1]),
-        Look::AtOne,
+        ProbeScope::AtOne,
         NONE,
         restores_alone,
     );
@@ -245,8 +251,8 @@ fn a_wrong_rule_of_restore_is_caught() {
 }
 
 /// Returns the disk ids and phases of the other members, if all have reported them.
-fn phases(memory: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, Phase)>> {
-    let said = memory.others().map(|name| match &views[name].state {
+fn phases(local: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, Phase)>> {
+    let said = local.others().map(|name| match &views[name].state {
         Some(PeerState::Firstboot { disk_id, phase, .. }) => Some((*disk_id, *phase)),
         _ => None,
     });
@@ -254,38 +260,38 @@ fn phases(memory: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, 
 }
 
 /// A wrong rule: the node starts when all are empty, before they have accepted it.
-fn starts_when_all_are_empty(memory: &LocalState, views: &PeerObservations) -> Action {
-    let (Some(proposal), Some(said)) = (memory.proposals.last(), phases(memory, views)) else {
-        return decide(memory, views);
+fn starts_when_all_are_empty(local: &LocalState, views: &PeerObservations) -> Action {
+    let (Some(proposal), Some(said)) = (local.proposals.last(), phases(local, views)) else {
+        return decide(local, views);
     };
-    let same = memory
+    let same = local
         .others()
         .zip(&said)
         .all(|(name, (disk_id, _))| proposal.disk_ids[name] == *disk_id);
     if same {
         Action::StartEtcd(proposal.id)
     } else {
-        decide(memory, views)
+        decide(local, views)
     }
 }
 
 /// A wrong rule: the node accepts a member that has accepted any proposal.
-fn starts_by_stale_nonces(memory: &LocalState, views: &PeerObservations) -> Action {
-    let (Some(proposal), Some(said)) = (memory.proposals.last(), phases(memory, views)) else {
-        return decide(memory, views);
+fn starts_by_stale_nonces(local: &LocalState, views: &PeerObservations) -> Action {
+    let (Some(proposal), Some(said)) = (local.proposals.last(), phases(local, views)) else {
+        return decide(local, views);
     };
     let accepted = said.iter().all(|(_, phase)| *phase != Phase::Empty);
     if accepted {
         Action::StartEtcd(proposal.id)
     } else {
-        decide(memory, views)
+        decide(local, views)
     }
 }
 
 /// A wrong rule: a node that sees a running cluster continues with the empty members instead.
-fn overlooks_living_clusters(memory: &LocalState, views: &PeerObservations) -> Action {
-    let step = decide(memory, views);
-    let (Action::JoinRunningCluster, Some(proposal)) = (&step, memory.proposals.last()) else {
+fn overlooks_living_clusters(local: &LocalState, views: &PeerObservations) -> Action {
+    let step = decide(local, views);
+    let (Action::JoinRunningCluster, Some(proposal)) = (&step, local.proposals.last()) else {
         return step;
     };
     Action::StartEtcd(proposal.id)
@@ -302,7 +308,7 @@ fn a_wrong_rule_is_caught() {
         let explored = every(
             3,
             Begin::Empty,
-            Look::AtOne,
+            ProbeScope::AtOne,
             Faults { wipes: 1, ..NONE },
             rule,
         );

@@ -34,7 +34,7 @@ fn expected() -> Expected {
     };
     Expected {
         disk_id: Some(DiskId::of(1)),
-        made: Some(Inode::numbered(1)),
+        created: Some(Inode::numbered(1)),
         identity: Some(known),
         ids: known.ids(),
     }
@@ -237,7 +237,7 @@ fn a_first_start_is_told_from_data_that_was_removed() {
         ..empty.clone()
     };
     assert_eq!(judge(&made, &empty, None), Verdict::Fresh);
-    assert_eq!(judge(&made, &half, None), Verdict::CutShort);
+    assert_eq!(judge(&made, &half, None), Verdict::Incomplete);
     assert!(
         matches!(judge(&made, &left(), None), Verdict::Begun(known) if known == expected().identity.unwrap())
     );
@@ -272,7 +272,7 @@ fn a_first_start_is_told_from_data_that_was_removed() {
 #[test]
 fn a_journal_of_an_earlier_version_goes_by_the_ids() {
     let old = Expected {
-        made: None,
+        created: None,
         identity: None,
         ..expected()
     };

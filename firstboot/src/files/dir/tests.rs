@@ -286,7 +286,7 @@ fn an_exchange_between_two_looks_is_noticed_or_harmless() {
     for _ in 0..800 {
         let _ = files::remove_all(&at);
         let _ = files::chown_and_sync(&at, own());
-        let _ = Dir::open(&at).and_then(|folder| folder.give(own()));
+        let _ = Dir::open(&at).and_then(|folder| folder.change_owner(own()));
         let _ = DesiredFile::new(at.join("inner"), "new")
             .mode(0o600, own())
             .write();
@@ -341,7 +341,7 @@ fn what_belongs_to_another_or_is_closed_is_given_once() {
     for folder in ["", "member", "member/wal"] {
         fs::set_permissions(tree.join(folder), fs::Permissions::from_mode(0o700)).unwrap();
     }
-    let give = || Dir::open(&tree).unwrap().give(own()).unwrap();
+    let give = || Dir::open(&tree).unwrap().change_owner(own()).unwrap();
     assert_eq!(give(), 0);
     fs::set_permissions(
         tree.join("member/wal/0.wal"),

@@ -94,7 +94,7 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
     // mistake its new log for the old one.
     for (contents, verdict) in [
         (Contents::Empty, Verdict::Fresh),
-        (Contents::NoWal, Verdict::CutShort),
+        (Contents::NoWal, Verdict::Incomplete),
     ] {
         let standing = classify_disk(&state, contents, verdict, DiskIdFile::Matches);
         assert_eq!(

@@ -22,7 +22,7 @@ fn port(trusts: &str, issuer: &str) -> ServedCertificate {
 /// A member that trusts the CAs `trusts`, and presents a certificate of the CA `issuer`, on both
 /// ports.
 #[expect(clippy::unnecessary_wraps, reason = "other observations are errors")]
-fn seen(trusts: &str, issuer: &str) -> Observation {
+fn member(trusts: &str, issuer: &str) -> Observation {
     Ok(vec![port(trusts, issuer); 2])
 }
 
@@ -39,10 +39,10 @@ fn observed(
         wanted: names(wanted),
         installed: names(installed),
         issuers: names("n"),
-        held,
+        deferred: held,
         own,
         others: BTreeMap::from([("etcd-2".to_owned(), two), ("etcd-3".to_owned(), three)]),
-        ill: Vec::new(),
+        unhealthy: Vec::new(),
     }
 }
 
@@ -56,7 +56,7 @@ fn waits(observed: &Observed, words: &[&str]) {
 
 #[test]
 fn it_trusts_then_shows_then_drops() {
-    let (old, both) = (seen("o", "o"), seen("no", "o"));
+    let (old, both) = (member("o", "o"), member("no", "o"));
     // The document contains both CAs, or only the new one.
     for wanted in ["no", "n"] {
         let step = observed(wanted, "no", true, old.clone(), [old.clone(), old.clone()]);
@@ -78,7 +78,7 @@ fn it_trusts_then_shows_then_drops() {
         );
         assert_eq!(plan(&step), Plan::SwitchCertificates);
     }
-    let shown = seen("no", "n");
+    let shown = member("no", "n");
     let step = observed(
         "no",
         "no",
@@ -100,7 +100,7 @@ fn it_trusts_then_shows_then_drops() {
         "no",
         false,
         shown.clone(),
-        [shown.clone(), seen("n", "n")],
+        [shown.clone(), member("n", "n")],
     );
     assert_eq!(plan(&step), Plan::DropOldCa);
     let step = observed(
@@ -111,17 +111,17 @@ fn it_trusts_then_shows_then_drops() {
         [shown.clone(), shown.clone()],
     );
     assert_eq!(plan(&step), Plan::Restart);
-    let step = observed("n", "n", false, seen("n", "n"), [shown.clone(), both]);
+    let step = observed("n", "n", false, member("n", "n"), [shown.clone(), both]);
     assert_eq!(plan(&step), Plan::Done);
 }
 
 #[test]
 fn etcd_does_not_restart_while_another_voter_is_unhealthy() {
-    let old = seen("o", "o");
+    let old = member("o", "o");
     let step = observed("no", "no", true, old.clone(), [old.clone(), old]);
     waits(
         &Observed {
-            ill: vec!["etcd-2".to_owned()],
+            unhealthy: vec!["etcd-2".to_owned()],
             ..step
         },
         &["etcd-2 is not healthy", "[members-unhealthy]"],
@@ -130,12 +130,12 @@ fn etcd_does_not_restart_while_another_voter_is_unhealthy() {
 
 #[test]
 fn a_member_that_cannot_be_probed_is_waited_for() {
-    let (both, down) = (seen("no", "o"), Err("connection refused".to_owned()));
+    let (both, down) = (member("no", "o"), Err("connection refused".to_owned()));
     waits(
         &observed("no", "no", true, both.clone(), [both.clone(), down.clone()]),
         &["etcd-3", "refused"],
     );
-    let shown = seen("no", "n");
+    let shown = member("no", "n");
     waits(
         &observed("n", "no", false, shown.clone(), [down.clone(), shown]),
         &["etcd-2", "refused"],
@@ -149,7 +149,7 @@ fn a_member_that_cannot_be_probed_is_waited_for() {
 #[test]
 fn a_member_is_ready_only_when_both_ports_are() {
     let half = Ok(vec![port("no", "o"), port("o", "o")]);
-    let both = seen("no", "o");
+    let both = member("no", "o");
     waits(
         &observed("no", "no", true, both.clone(), [both.clone(), half.clone()]),
         &["etcd-3"],
@@ -188,16 +188,16 @@ mod explore {
 
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
     struct Node {
-        told: bool,
+        has_new_document: bool,
         /// The CAs on the disk.
-        trusts: String,
+        installed: String,
         issuer: String,
         /// The CAs that etcd read when it started.
-        runs: String,
+        loaded: String,
     }
 
     fn look(node: &Node) -> Observation {
-        seen(&node.runs, &node.issuer)
+        member(&node.loaded, &node.issuer)
     }
 
     fn sorted(text: &str) -> String {
@@ -211,37 +211,43 @@ mod explore {
     /// any time, its state does not change.
     fn next(nodes: &[Node; 3], at: usize, wanted: &str) -> Option<Node> {
         let mut node = nodes[at].clone();
-        if !node.told {
-            node.told = true;
-            node.trusts = sorted(&format!("{}{wanted}", node.trusts));
+        if !node.has_new_document {
+            node.has_new_document = true;
+            node.installed = sorted(&format!("{}{wanted}", node.installed));
             return Some(node);
         }
         let others = [1, 2].map(|step| look(&nodes[(at + step) % 3]));
         let held = node.issuer != "n";
-        match plan(&observed(wanted, &node.trusts, held, look(&node), others)) {
+        match plan(&observed(
+            wanted,
+            &node.installed,
+            held,
+            look(&node),
+            others,
+        )) {
             Plan::Done | Plan::Wait(_) => return None,
-            Plan::Restart => node.runs.clone_from(&node.trusts),
+            Plan::Restart => node.loaded.clone_from(&node.installed),
             Plan::SwitchCertificates => node.issuer = "n".to_owned(),
-            Plan::DropOldCa => node.trusts = sorted(wanted),
+            Plan::DropOldCa => node.installed = sorted(wanted),
         }
         Some(node)
     }
 
     pub(super) fn all(wanted: &str) {
         let first = Node {
-            told: false,
-            trusts: "o".into(),
+            has_new_document: false,
+            installed: "o".into(),
             issuer: "o".into(),
-            runs: "o".into(),
+            loaded: "o".into(),
         };
         let mut open = vec![[first.clone(), first.clone(), first]];
         let mut known: HashSet<_> = open.iter().cloned().collect();
         while let Some(nodes) = open.pop() {
             for (one, other) in [(0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1)] {
                 let (one, other) = (&nodes[one], &nodes[other]);
-                assert!(other.runs.contains(&one.issuer), "locked out: {nodes:?}");
+                assert!(other.loaded.contains(&one.issuer), "locked out: {nodes:?}");
                 assert!(
-                    other.trusts.contains(&one.issuer),
+                    other.installed.contains(&one.issuer),
                     "locked out after its next start: {nodes:?}"
                 );
             }
@@ -254,7 +260,9 @@ mod explore {
                 .collect();
             if successors.is_empty() {
                 let done = |node: &Node| {
-                    node.issuer == "n" && node.runs == sorted(wanted) && node.trusts == node.runs
+                    node.issuer == "n"
+                        && node.loaded == sorted(wanted)
+                        && node.installed == node.loaded
                 };
                 assert!(
                     nodes.iter().all(done),

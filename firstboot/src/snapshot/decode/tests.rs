@@ -65,7 +65,7 @@ fn encoded(plain: &[u8], compress: bool, encrypt: bool) -> Vec<u8> {
     };
     let out = Shared::default();
     let mut sink = Encoding::of(Some(&backup))
-        .before(Box::new(out.clone()))
+        .wrap(Box::new(out.clone()))
         .unwrap();
     sink.write_all(plain).unwrap();
     let stored = sink.finish().unwrap();

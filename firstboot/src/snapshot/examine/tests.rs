@@ -48,8 +48,9 @@ fn a_snapshot_is_what_the_manifest_beside_it_says() {
         "there is no manifest"
     );
     let mut manifest = some(1_795_312_800, 5);
-    let write =
-        |manifest: &Manifest| std::fs::write(beside(&path), manifest.text().unwrap()).unwrap();
+    let write = |manifest: &Manifest| {
+        std::fs::write(manifest_path(&path), manifest.text().unwrap()).unwrap()
+    };
     manifest.sha256 = stored;
     write(&manifest);
     assert_eq!(
@@ -102,7 +103,10 @@ fn a_large_file_that_does_not_begin_as_a_database_is_not_read_to_its_end() {
     for length in [1 << 40, (1 << 40) + TRAILER] {
         file.set_len(length).unwrap();
         let examined = examine(&file, Hash::Required, &mut |_| ()).unwrap();
-        let said = format!("{:#}", examined.good(Path::new("huge")).unwrap_err());
+        let said = format!(
+            "{:#}",
+            examined.into_verified(Path::new("huge")).unwrap_err()
+        );
         assert!(
             said.contains(
                 "huge is not a good snapshot: page 0, byte 16: expected bbolt's magic number"

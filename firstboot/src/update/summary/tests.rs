@@ -6,8 +6,8 @@ use super::*;
 
 const DIGEST: [u8; 32] = [7; 32];
 
-fn look(serial: Option<u64>, own: Option<u64>, why: Option<&str>) -> Look {
-    Look {
+fn look(serial: Option<u64>, own: Option<u64>, why: Option<&str>) -> LastCheck {
+    LastCheck {
         overlay: Sha256::new(DIGEST),
         at: 100,
         serial,
@@ -72,7 +72,7 @@ fn a_node_knows_its_serial_from_its_last_update_or_its_last_look() {
     );
     says(installed(look(Some(5), None, None)), Agreed::default(), &[]);
     // The check preceded an installation or a rollback.
-    let other = Look {
+    let other = LastCheck {
         overlay: Sha256::new([8; 32]),
         ..look(Some(5), Some(5), None)
     };

@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::runtime::Runtime;
 
-use super::super::own::Own;
+use super::super::own_image::Own;
 use super::super::replacement::Places;
 use super::super::state::{Phase, State, Updated, boot};
 use super::super::{apply, check, effects, stage};
 use crate::etcd::{Client, Credentials};
 use crate::lock::Lock;
-use crate::membership::{PeerClient, QUERY_TIMEOUT, others, transfer_leadership};
+use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others, transfer_leadership};
 use crate::operator::UNIT;
 use crate::{output, paths, start_permit, system_command, systemd};
 
@@ -56,7 +56,7 @@ pub(super) fn put_new(state: &mut State, runtime: &Runtime) -> Result<()> {
         }
         .write()?;
     }
-    places.keep(&state.replacement)?;
+    places.keep_previous(&state.replacement)?;
     runtime.block_on(give_up_leadership(&Own::read()?));
     say(format!(
         "stopping etcd, and replacing {} files by those of the image {}",
@@ -151,7 +151,7 @@ async fn transfer(own: &Own) -> Result<()> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
     loop {
-        let peers = others(&identity, &peer_client, &credentials, QUERY_TIMEOUT)
+        let peers = query_others(&identity, &peer_client, &credentials, QUERY_TIMEOUT)
             .await
             .0;
         match transfer_leadership(&client, &peers).await {

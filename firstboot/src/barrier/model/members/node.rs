@@ -61,14 +61,14 @@ fn expected(known: Option<(u8, Member)>) -> Expected {
     let ids = known.map_or_else(Ids::default, |known| known.ids());
     Expected {
         disk_id: Some(DiskId::of(1)),
-        made: None,
+        created: None,
         identity: known,
         ids,
     }
 }
 
 impl Disk {
-    fn seen(&self) -> DataDirState {
+    fn data_dir_state(&self) -> DataDirState {
         let gone = || "it is not there".to_owned();
         let Self::Data {
             inode,
@@ -118,7 +118,7 @@ impl Node {
 
     /// Replaces the log with a leader's log. If the files of the node's own log are gone, the new
     /// entries are only in memory.
-    pub(super) fn takes(&mut self, now: &Entries) {
+    pub(super) fn replicate(&mut self, now: &Entries) {
         self.running = Some(now.clone());
         if let (Disk::Data { inode, entries, .. }, Some((known, _))) = (&mut self.disk, self.known)
             && *inode == known
@@ -130,7 +130,7 @@ impl Node {
     /// Returns the node after an attempt to start etcd.service, or none if etcd does not start.
     pub(super) fn start(&self, guard: Guard) -> Option<Self> {
         self.permit?;
-        if !guard(&expected(self.permit), &self.disk.seen()) {
+        if !guard(&expected(self.permit), &self.disk.data_dir_state()) {
             return None;
         }
         let mut started = self.clone();
@@ -151,7 +151,7 @@ impl Node {
     }
 
     /// Models firstboot's reaction to the state of the data.
-    pub(super) fn is_current(&self) -> DiskState {
+    pub(super) fn disk_state(&self) -> DiskState {
         let start = Start {
             state: "new",
             token: "t".into(),
@@ -165,7 +165,7 @@ impl Node {
             data: known.identity,
             ..NodeState::default()
         };
-        let seen = self.disk.seen();
+        let seen = self.disk.data_dir_state();
         classify_disk(
             &past,
             seen.contents,

@@ -34,7 +34,7 @@ impl Roster {
 
     /// The client URL of a member in the recipe. A newer image may have given the member a
     /// different address.
-    pub(super) fn place(&self, member: &Member) -> String {
+    pub(super) fn client_url_of(&self, member: &Member) -> String {
         let named = self
             .0
             .iter()
@@ -191,7 +191,7 @@ mod tests {
         ]);
         let mut rows = recipe.clone().map(|member| Row {
             name: member.name.to_string(),
-            endpoint: roster.place(&member),
+            endpoint: roster.client_url_of(&member),
             healthy: true,
             ..Row::default()
         });
@@ -247,7 +247,7 @@ mod tests {
             }]);
             let mut rows = [Row {
                 name: "a".into(),
-                endpoint: roster.place(&recipe[0]),
+                endpoint: roster.client_url_of(&recipe[0]),
                 healthy: true,
                 ..Row::default()
             }];

@@ -27,7 +27,7 @@ pub(super) struct Entry {
 
 /// The most informative of etcd's last lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct LastWords {
+pub(super) struct ExitLog {
     /// The time in microseconds since 1970.
     pub(super) at: u64,
     pub(super) pid: u32,
@@ -85,7 +85,7 @@ impl Entry {
 /// Searches the entries of etcd's unit, newest first, for the reason why etcd exited.
 #[derive(Debug, Default)]
 pub(super) struct Search {
-    best: Option<(Weight, LastWords)>,
+    best: Option<(Weight, ExitLog)>,
     /// The number of entries examined since the best one.
     since: usize,
 }
@@ -95,14 +95,14 @@ impl Search {
     pub(super) fn take(&mut self, entry: &Entry) -> bool {
         self.since += usize::from(self.best.is_some());
         let before = self.best.as_ref().map(|(weight, _)| *weight);
-        if let Some((weight, text)) = weigh(&entry.message)
+        if let Some((weight, text)) = classify_message(&entry.message)
             && self
                 .best
                 .as_ref()
                 .is_none_or(|(_, words)| words.pid == entry.pid)
             && before.is_none_or(|before| before < weight)
         {
-            let words = LastWords {
+            let words = ExitLog {
                 at: entry.at,
                 pid: entry.pid,
                 ends: weight > Weight::Hint,
@@ -118,12 +118,12 @@ impl Search {
     }
 
     /// The most informative line that was found.
-    pub(super) fn found(self) -> Option<LastWords> {
+    pub(super) fn found(self) -> Option<ExitLog> {
         self.best.map(|(_, words)| words)
     }
 }
 
-fn weigh(message: &str) -> Option<(Weight, String)> {
+fn classify_message(message: &str) -> Option<(Weight, String)> {
     if message.starts_with("panic: ")
         || message.starts_with("fatal error: ")
         || message.starts_with("runtime: out of")

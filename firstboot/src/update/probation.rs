@@ -110,7 +110,7 @@ impl<'a> Watch<'a> {
                 "etcd {running} runs, and the image has {etcd}"
             )));
         }
-        cluster::prove(&client, self.node, self.serial).await?;
+        cluster::write_through(&client, self.node, self.serial).await?;
         Ok(None)
     }
 }

@@ -17,7 +17,7 @@ const LIMIT: usize = 256;
 
 /// All connections without a verified certificate, oldest first.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Unproven(Arc<Mutex<List>>);
+pub(super) struct UnverifiedConnections(Arc<Mutex<List>>);
 
 #[derive(Debug, Default)]
 struct List {
@@ -36,17 +36,17 @@ struct Connection {
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     id: u64,
-    unproven: Unproven,
+    unproven: UnverifiedConnections,
 }
 
-impl Unproven {
+impl UnverifiedConnections {
     /// Accepts a connection, and closes another one if there are too many. `serve` starts the task
     /// of the accepted connection.
     pub(super) fn admit(&self, from: IpAddr, serve: impl FnOnce(ConnectionSlot) -> AbortHandle) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if list.all.len() >= LIMIT {
             let sources: Vec<IpAddr> = list.all.iter().map(|connection| connection.from).collect();
-            list.all.remove(dispensable(&sources)).task.abort();
+            list.all.remove(connection_to_close(&sources)).task.abort();
         }
         let id = list.next;
         list.next += 1;
@@ -73,7 +73,7 @@ impl Drop for ConnectionSlot {
 
 /// Chooses which of these connections (oldest first) to close: the oldest one of the source that
 /// has the most.
-fn dispensable(sources: &[IpAddr]) -> usize {
+fn connection_to_close(sources: &[IpAddr]) -> usize {
     let mut counts = HashMap::new();
     for source in sources {
         *counts.entry(source).or_insert(0_usize) += 1;
@@ -95,7 +95,7 @@ mod tests {
     fn the_source_with_the_most_makes_room_and_its_oldest_first() {
         let source = |last: u8| IpAddr::from(Ipv4Addr::new(10, 0, 0, last));
         let at = |sources: &[u8]| {
-            dispensable(&sources.iter().map(|last| source(*last)).collect::<Vec<_>>())
+            connection_to_close(&sources.iter().map(|last| source(*last)).collect::<Vec<_>>())
         };
         assert_eq!(at(&[1, 2, 2, 3]), 1);
         assert_eq!(
@@ -109,7 +109,10 @@ mod tests {
 
     #[tokio::test]
     async fn there_are_never_more_than_so_many_and_the_newest_is_in() {
-        let (unproven, peer) = (Unproven::default(), IpAddr::from([10, 0, 0, 2]));
+        let (unproven, peer) = (
+            UnverifiedConnections::default(),
+            IpAddr::from([10, 0, 0, 2]),
+        );
         let wait = |place: ConnectionSlot| {
             tokio::spawn(async move {
                 let _place = place;

@@ -14,9 +14,9 @@ use crate::reason::Reason;
 /// machine. firstboot then refuses instead of waiting on: otherwise the wait would end when that
 /// machine reboots, and this machine would take its place.
 #[derive(Debug, Default)]
-pub(crate) struct RivalTimeout(Option<Instant>);
+pub(crate) struct DuplicateTimeout(Option<Instant>);
 
-impl RivalTimeout {
+impl DuplicateTimeout {
     const LIMIT: Duration = Duration::from_secs(60);
 
     /// Records that a duplicate is still suspected.
