@@ -14,14 +14,14 @@ use recipes::{EtcdVersion, NodeDocument, PublicKey, Recipe, Sha256, upgrade};
 use time::OffsetDateTime;
 
 use self::digests::{input, packed_overlay, recipe_input, release_input};
-use self::folders::{default_cache, default_pki, default_state, must_be_outside};
+use self::folders::{check_outside, default_cache, default_pki, default_state};
 use self::summary::Summary;
 use crate::check::{self, CheckedRecipe};
 use crate::manifest::{self, FileDigest, ManifestInputs};
 use crate::output::{self, Output, Replaceable};
 use crate::overlay::{self, Content, Packed};
 use crate::pki::{self, Authority, Lifetimes, Pki, Subject};
-use crate::release::{self, Binaries, Progress, Wanted};
+use crate::release::{self, Binaries, Progress, ReleaseRequest};
 use crate::serve::record::Record;
 use crate::tree::Tree;
 use crate::{console, elf, image_release, newfile, nodes, render, text_file};
@@ -197,8 +197,8 @@ fn folders(options: &Options) -> Result<Folders> {
     let place = output::resolve(&options.out)?;
     let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
     let pki = options.pki.clone().unwrap_or_else(|| default_pki(&place));
-    must_be_outside(&cache, &place, "--cache")?;
-    must_be_outside(&pki, &place, "--pki")?;
+    check_outside(&cache, &place, "--cache")?;
+    check_outside(&pki, &place, "--pki")?;
     Ok(Folders { place, cache, pki })
 }
 
@@ -272,7 +272,7 @@ fn fetch(
         .iter()
         .map(|base| base.url().clone())
         .collect();
-    let wanted = Wanted {
+    let wanted = ReleaseRequest {
         version,
         sha256: recipe.etcd.sha256,
         mirrors: if given.is_empty() {

@@ -68,7 +68,7 @@ mod tests {
     struct Inner(#[source] std::io::Error);
 
     #[test]
-    fn a_cause_is_told_once() {
+    fn a_cause_is_reported_once() {
         let missing = || std::io::Error::from_raw_os_error(2);
         let error = anyhow::Error::from(Inner(missing()));
         assert_eq!(

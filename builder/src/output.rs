@@ -7,10 +7,10 @@
 //! .NAME.old-PID    the old output, for the moment between two renames on file systems that cannot exchange
 //! ```
 
-mod beside;
 mod error;
-mod found;
+mod existing;
 mod interrupt;
+mod siblings;
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -22,13 +22,13 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 pub(crate) use error::OutputError;
-pub(crate) use found::Replaceable;
+pub(crate) use existing::Replaceable;
 pub(crate) use interrupt::clean_up_on_interrupt;
 
-use beside::{parent, recover, replace, serial, sibling};
 use error::io_error;
-use found::{judge, look};
+use existing::{check_replaceable, inspect};
 use interrupt::{discard, lock};
+use siblings::{parent, recover, replace, serial, sibling};
 
 /// Refuses a place where an output is not allowed. Returns the version of etcd in the existing
 /// output.
@@ -41,8 +41,8 @@ pub(crate) fn check(
         found,
         remedy,
     };
-    let found = look(target)?;
-    judge(&found, replaceable).map_err(refused)?;
+    let found = inspect(target)?;
+    check_replaceable(&found, replaceable).map_err(refused)?;
     Ok(found.etcd())
 }
 
@@ -62,7 +62,7 @@ impl Output {
     pub(crate) fn begin(target: &Path, replaceable: Replaceable) -> Result<Self, OutputError> {
         let target = resolve(target)?;
         check(&target, &replaceable)?;
-        let _turn = turn(&target)?;
+        let _turn = lock_parent(&target)?;
         recover(&target)?;
         check(&target, &replaceable)?;
         let temp = sibling(&target, &format!("new-{}", serial()));
@@ -94,7 +94,7 @@ impl Output {
         let permissions = Permissions::from_mode(0o755);
         fs::set_permissions(&self.temp, permissions)
             .map_err(io_error("set its mode", &self.temp))?;
-        let _turn = turn(&self.target)?;
+        let _turn = lock_parent(&self.target)?;
         // Check again: the build took some time, and someone may have put something there
         // meanwhile.
         check(&self.target, &self.replaceable)?;
@@ -167,7 +167,7 @@ fn make(temp: &Path) -> Result<File, OutputError> {
 
 /// Waits until no other build begins or commits an output next to the target: their renames must
 /// not interleave.
-fn turn(target: &Path) -> Result<File, OutputError> {
+fn lock_parent(target: &Path) -> Result<File, OutputError> {
     let folder = parent(target);
     let file = File::open(folder).map_err(io_error("open it", folder))?;
     match rustix::fs::flock(&file, FlockOperation::LockExclusive) {

@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let shown = if options.json {
         serde_json::to_string_pretty(&plan)? + "\n"
     } else {
-        text::shown(&plan)
+        text::render(&plan)
     };
     console::result(shown)?;
     Ok(())

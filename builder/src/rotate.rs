@@ -29,7 +29,7 @@ pub(crate) struct RetireOptions {
 /// Makes the next CA.
 pub(crate) fn rotate(options: &RotateOptions) -> Result<()> {
     let events = pki::rotate(&options.folder, options.days, OffsetDateTime::now_utc())?;
-    tell(
+    print_events(
         &events,
         "Next: build, and hand each node its new document, in any order. Once all have it, and each of your clients has a \
          certificate by the new CA and trusts it: `builder pki retire`",
@@ -39,13 +39,13 @@ pub(crate) fn rotate(options: &RotateOptions) -> Result<()> {
 /// Stops trusting the previous CA.
 pub(crate) fn retire(options: &RetireOptions) -> Result<()> {
     let events = pki::retire(&options.folder, OffsetDateTime::now_utc())?;
-    tell(
+    print_events(
         &events,
         "Next: build, and hand each node its new document, in any order",
     )
 }
 
-fn tell(events: &[Event], next: &str) -> Result<()> {
+fn print_events(events: &[Event], next: &str) -> Result<()> {
     let mut text = String::new();
     for event in events {
         writeln!(text, "{event}")?;

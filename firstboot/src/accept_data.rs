@@ -22,7 +22,7 @@ pub(crate) fn accept() -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
     operator::with_journal(|journal: &mut Journal| {
         let state = NodeState::of(journal);
-        if state.begun.is_none() {
+        if state.initial_cluster.is_none() {
             let why =
                 "etcd has never started on this disk, so no data on it belongs to this member";
             return Err(refused(ReasonId::DataNotAcceptable.because(why)));

@@ -27,7 +27,7 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
         {
             return Err(refused(why));
         }
-        journal.add(Event::Without {
+        journal.add(Event::MembersExcluded {
             names: names.clone(),
         })
     })?;

@@ -143,7 +143,7 @@ fn sentence(event: &Event) -> String {
         Event::IdentityAdopted { name, machine } => {
             format!("firstboot accepted this machine ({machine}) as {name}.")
         }
-        Event::Without { names } => {
+        Event::MembersExcluded { names } => {
             format!(
                 "The operator excluded {} from the bootstrap.",
                 list(names.iter())
@@ -181,7 +181,9 @@ fn sentence(event: &Event) -> String {
             )
         }
         Event::SwapDone => "The data was replaced.".to_owned(),
-        Event::GivenUp => "The restore was abandoned; etcd keeps its previous data.".to_owned(),
+        Event::RestoreAbandoned => {
+            "The restore was abandoned; etcd keeps its previous data.".to_owned()
+        }
         Event::Bootstrap { token, members } => {
             format!(
                 "The members agreed on a new cluster of {} with the token {token}.",
@@ -211,7 +213,7 @@ fn sentence(event: &Event) -> String {
                 member, cluster, ..
             } = known;
             format!(
-                "etcd created its log as the member {member:x} of the cluster {cluster:x}; from now on etcd may start as \
+                "etcd created its WAL as the member {member:x} of the cluster {cluster:x}; from now on etcd may start as \
                  this member only with this data."
             )
         }
@@ -227,7 +229,7 @@ fn sentence(event: &Event) -> String {
         Event::Trust { authorities } => {
             format!("Restarting etcd so that it trusts {}.", join(authorities))
         }
-        Event::Show { authorities } => {
+        Event::CertificatesCleared { authorities } => {
             format!(
                 "All other members trust {}: installing certificates by it.",
                 join(authorities)
@@ -236,7 +238,7 @@ fn sentence(event: &Event) -> String {
         Event::Leave { member } => {
             format!("The operator ordered this node to leave: removing its member {member:x}.")
         }
-        Event::Stay { member } => {
+        Event::LeaveCancelled { member } => {
             format!(
                 "The member {member:x} could not be removed in time; this node remains a member."
             )
@@ -249,7 +251,7 @@ fn sentence(event: &Event) -> String {
                 "The operator ordered this node, formerly the member {member:x}, to join its cluster again."
             )
         }
-        Event::Uses { etcd } => format!("Allowing etcd {etcd} to use the data."),
+        Event::EtcdVersionRecorded { etcd } => format!("Allowing etcd {etcd} to use the data."),
         Event::DataArchived { path } => format!("Moving the data directory to {}.", path.display()),
         Event::Healthy { cluster, member } => {
             format!("etcd is healthy: the member {member:x} of the cluster {cluster:x}.")

@@ -23,7 +23,7 @@ use crate::{paths, start_permit, systemd};
 /// The command line of `firstboot guard`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Record the end of etcd's log after etcd has stopped
+    /// Record the end of etcd's WAL after etcd has stopped
     #[arg(long)]
     stopped: bool,
 }
@@ -68,13 +68,13 @@ fn check() -> Result<()> {
             paths::DATA
         ))));
     }
-    let seen = DataDirState::at(path)?;
-    let why = match judge(&expected, &seen, Progress::read(&expected)?.as_ref()) {
+    let found = DataDirState::at(path)?;
+    let why = match judge(&expected, &found, Progress::read(&expected)?.as_ref()) {
         Verdict::Intact => {
-            let log = seen.wal.map_err(anyhow::Error::msg)?;
+            let wal = found.wal.map_err(anyhow::Error::msg)?;
             give_to_etcd()?;
             flush_wal(path)?;
-            return Progress::starting(disk_id, log).write();
+            return Progress::starting(disk_id, wal).write();
         }
         Verdict::Fresh if expected.created.is_some() => return give_to_etcd(),
         Verdict::Lost(why) => why.reason(),
@@ -91,7 +91,7 @@ fn check() -> Result<()> {
 }
 
 /// Corrects the owner of etcd's data, for example after root has copied or repaired the data. etcd
-/// treats a log that it cannot read as missing (server/storage/wal/util.go, Exist), and would
+/// treats a WAL that it cannot read as missing (server/storage/wal/util.go, Exist), and would
 /// create a new one (etcd-io/etcd#14851).
 fn give_to_etcd() -> Result<()> {
     let give = || -> std::io::Result<usize> {
@@ -117,7 +117,7 @@ fn give_to_etcd() -> Result<()> {
     Ok(())
 }
 
-/// Records the end of the log. If the data is not the data on which etcd ran, the previous record
+/// Records the end of the WAL. If the data is not the data on which etcd ran, the previous record
 /// is kept, and the next start is judged by it.
 fn stopped() -> Result<()> {
     let Some(expected) = start_permit::read()? else {
@@ -127,12 +127,12 @@ fn stopped() -> Result<()> {
         return Ok(());
     };
     let path = Path::new(paths::DATA);
-    let seen = DataDirState::at(path)?;
-    if judge(&expected, &seen, Some(&progress)) != Verdict::Intact {
+    let found = DataDirState::at(path)?;
+    if judge(&expected, &found, Some(&progress)) != Verdict::Intact {
         return Ok(());
     }
-    let log = seen.wal.map_err(anyhow::Error::msg)?;
-    let Some(progress) = progress.stopped(log) else {
+    let wal = found.wal.map_err(anyhow::Error::msg)?;
+    let Some(progress) = progress.stopped(wal) else {
         return Ok(());
     };
     flush_wal(path)?;

@@ -22,12 +22,12 @@ use crate::{duplicate, paths, rebuild, start_permit};
 const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(3);
 /// The status that is shown as long as no fault is known.
 const WAITING: &str = "etcd is started; waiting until it has a quorum";
-/// The pause between two checks whether etcd has created its first log: etcd may vote soon after
+/// The pause between two checks whether etcd has created its first WAL: etcd may vote soon after
 /// that.
 const WAL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Waits until etcd on this node is a healthy member, promotes a learner to a voter, and records in
-/// the journal that the member is healthy.
+/// Promotes this node to a voter if it is a learner, waits until etcd on this node is a healthy
+/// member, and records that in the journal.
 ///
 /// # Errors
 /// Refused if the others report that this node's member was removed; not ready after `patience`.
@@ -41,7 +41,7 @@ pub(crate) fn promote_and_wait_until_healthy(
     let patience = patience.saturating_sub(begun.elapsed());
     let credentials = Credentials::installed()?;
     let learner = rebuild::learner_to_promote(journal)?;
-    let vote = async {
+    let promotion = async {
         if let Some(member) = learner {
             rebuild::promote_learner(identity, &credentials, member).await?;
         }
@@ -54,7 +54,7 @@ pub(crate) fn promote_and_wait_until_healthy(
     let (cluster, member) = runtime.block_on(async {
         tokio::select! {
             ids = wait_until_healthy(identity, journal, &credentials, patience) => ids,
-            error = vote => error,
+            error = promotion => error,
         }
     })?;
     let healthy = Event::Healthy { cluster, member };
@@ -70,21 +70,21 @@ pub(crate) fn promote_and_wait_until_healthy(
     Ok(())
 }
 
-/// Waits until etcd has created its log, and records in the journal which data belongs to the
+/// Waits until etcd has created its WAL, and records in the journal which data belongs to the
 /// member. A learner is promoted only after that, so the data of every voter is known.
 fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
-    let mut watch = Diagnosis::new();
+    let mut diagnosis = Diagnosis::new();
     while NodeState::of(journal).data.is_none() {
         let past = NodeState::of(journal);
         if contents(Path::new(paths::DATA))? == Contents::HasWal {
-            let seen = DataDirState::at(Path::new(paths::DATA))?;
-            match judge(&past.expected(&identity.node.name), &seen, None) {
+            let found = DataDirState::at(Path::new(paths::DATA))?;
+            match judge(&past.expected(&identity.node.name), &found, None) {
                 Verdict::Begun(known) => {
                     // The event is not in the journal yet, so a run that is interrupted here
                     // repeats this step.
-                    if let (Some(disk_id), Ok(log)) = (past.disk_id, seen.wal) {
-                        Progress::starting(disk_id, log).write()?;
+                    if let (Some(disk_id), Ok(wal)) = (past.disk_id, found.wal) {
+                        Progress::starting(disk_id, wal).write()?;
                     }
                     journal.add(Event::DataBegun(known))?;
                 }
@@ -98,20 +98,20 @@ fn wait_for_wal(identity: &Identity, journal: &mut Journal, patience: Duration) 
         }
         if begun.elapsed() >= patience {
             return Err(not_ready(ReasonId::EtcdNotStarted.because(format!(
-                "etcd on this node has not created its log after {} s. {}See `journalctl -u etcd`",
+                "etcd on this node has not created its WAL after {} s. {}See `journalctl -u etcd`",
                 patience.as_secs(),
-                watch.reason()
+                diagnosis.reason()
             ))));
         }
-        watch.refresh(
+        diagnosis.refresh(
             identity,
-            "etcd is started; waiting until it has created its log",
+            "etcd is started; waiting until it has created its WAL",
         );
         std::thread::sleep(WAL_INTERVAL);
     }
     let past = NodeState::of(journal);
     start_permit::replace(&past.expected(&identity.node.name))?;
-    past.begun
+    past.initial_cluster
         .iter()
         .try_for_each(|start| configure(identity, start, past.data.is_some()))
 }
@@ -124,19 +124,19 @@ async fn wait_until_healthy(
     patience: Duration,
 ) -> Result<(u64, u64)> {
     let begun = Instant::now();
-    let mut watch = Diagnosis::new();
-    let mut asked = Instant::now();
-    let mut said = false;
+    let mut diagnosis = Diagnosis::new();
+    let mut last_query = Instant::now();
+    let mut logged = false;
     loop {
         let error = match probe_local(credentials).await {
             Ok(ids) => return Ok(ids),
             Err(error) => error,
         };
-        if !said {
+        if !logged {
             say(WAITING);
-            said = true;
+            logged = true;
         }
-        if asked.elapsed() > MEMBERSHIP_INTERVAL {
+        if last_query.elapsed() > MEMBERSHIP_INTERVAL {
             if !data::is_in_place(&NodeState::of(journal).expected(&identity.node.name))? {
                 return Err(not_ready(ReasonId::DataExchanged.because(format!(
                     "{} was replaced after etcd started",
@@ -149,17 +149,17 @@ async fn wait_until_healthy(
             {
                 return Err(refused(why));
             }
-            asked = Instant::now();
+            last_query = Instant::now();
         }
         if begun.elapsed() >= patience {
             return Err(not_ready(ReasonId::EtcdUnhealthy.because(format!(
                 "etcd on this node is not healthy after {} s: {error:#}. {}See `journalctl -u etcd`, and check the other \
                  members with `firstboot status`",
                 patience.as_secs(),
-                watch.reason()
+                diagnosis.reason()
             ))));
         }
-        watch.refresh(identity, WAITING);
+        diagnosis.refresh(identity, WAITING);
         pause(begun).await;
     }
 }

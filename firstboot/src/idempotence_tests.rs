@@ -55,7 +55,7 @@ fn rejoined() -> Vec<Event> {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
     let disk_ids = DiskIds::from([("a".parse().unwrap(), DiskId::of(1))]);
     vec![
-        Event::Without {
+        Event::MembersExcluded {
             names: ["b".parse().unwrap()].into(),
         },
         Event::DiskIdDrawn {
@@ -74,7 +74,7 @@ fn rejoined() -> Vec<Event> {
             member: 2,
         },
         Event::Leave { member: 2 },
-        Event::Stay { member: 2 },
+        Event::LeaveCancelled { member: 2 },
         Event::Leave { member: 2 },
         Event::Left { member: 2 },
         Event::Rejoin { member: 2 },
@@ -99,7 +99,7 @@ fn rejoined() -> Vec<Event> {
         Event::Trust {
             authorities: [CaSubject::of("a"), CaSubject::of("b")].into(),
         },
-        Event::Show {
+        Event::CertificatesCleared {
             authorities: [CaSubject::of("b")].into(),
         },
     ]
@@ -111,7 +111,7 @@ fn a_journal_with_every_line_twice_means_the_same() {
     for events in [
         rejoined(),
         restored(),
-        [&restored()[..8], &[Event::GivenUp]].concat(),
+        [&restored()[..8], &[Event::RestoreAbandoned]].concat(),
     ] {
         for end in 0..=events.len() {
             let past = |times| {

@@ -16,7 +16,7 @@ pub(crate) const TURN: &str = "/etcd-image/update/turn";
 
 /// The member that may update itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Turn {
+pub(crate) struct UpdateTurn {
     pub(crate) node: Label,
     pub(crate) serial: u64,
     /// The time of the turn's start, in seconds since 1970.

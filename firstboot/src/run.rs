@@ -180,7 +180,7 @@ fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
 fn allow_etcd(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {
     let etcd = identity.cluster.etcd.version;
     if !start_permit::is_granted() && NodeState::of(journal).etcd != Some(etcd) {
-        journal.add(Event::Uses { etcd })?;
+        journal.add(Event::EtcdVersionRecorded { etcd })?;
     }
     start_permit::grant(expected)
 }

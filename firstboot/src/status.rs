@@ -49,7 +49,7 @@ pub(crate) struct Options {
 
 /// The result as JSON.
 #[derive(Debug, Serialize)]
-struct Answer<'a> {
+struct JsonOutput<'a> {
     members: &'a [Row],
     #[serde(skip_serializing_if = "Option::is_none")]
     backup: Option<&'a backup::Backup>,
@@ -76,7 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     diagnose(&mut rows, &cluster);
     if options.json {
         show(
-            &(serde_json::to_string_pretty(&Answer {
+            &(serde_json::to_string_pretty(&JsonOutput {
                 members: &rows,
                 backup: backup.as_ref(),
                 update: &update,
@@ -168,7 +168,7 @@ fn diagnose(rows: &mut [Row], cluster: &ClusterDocument) {
 /// The members that the operator excluded, according to this node's journal.
 fn without() -> BTreeSet<Label> {
     let names = newest(|event| match event {
-        Event::Without { names } => Some(names),
+        Event::MembersExcluded { names } => Some(names),
         _ => None,
     });
     names.unwrap_or_default()

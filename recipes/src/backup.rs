@@ -23,7 +23,7 @@ pub struct Backup {
     /// Where to.
     pub destination: Destination,
     /// How many snapshots are kept.
-    pub keep: Keep,
+    pub keep: RetentionPolicy,
     /// Whether snapshots are compressed, with zstd.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub compress: bool,
@@ -69,7 +69,7 @@ pub struct S3 {
 /// months.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Keep {
+pub struct RetentionPolicy {
     /// The number of hours for which the newest snapshot is kept.
     pub hourly: u32,
     /// The number of days for which the newest snapshot is kept.
@@ -80,7 +80,7 @@ pub struct Keep {
     pub monthly: u32,
 }
 
-impl Default for Keep {
+impl Default for RetentionPolicy {
     fn default() -> Self {
         Self {
             hourly: 24,

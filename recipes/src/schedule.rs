@@ -176,7 +176,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_timer_is_told_the_same() {
+    fn a_timer_gets_the_same_schedule() {
         for (text, calendar) in GOOD {
             assert_eq!(schedule(text).on_calendar(), calendar);
             assert_eq!(

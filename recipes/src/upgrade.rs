@@ -108,7 +108,11 @@ const fn floor(lower_minor: u64) -> Option<(u64, &'static str)> {
 
 /// Why two versions cannot be members of one cluster at the same time; `None` if they can. `other`
 /// names the owner of the second version.
-pub fn beside(own: EtcdVersion, other: &str, theirs: EtcdVersion) -> Option<Obstacle> {
+pub fn coexistence_obstacle(
+    own: EtcdVersion,
+    other: &str,
+    theirs: EtcdVersion,
+) -> Option<Obstacle> {
     let (low, high) = (own.min(theirs), own.max(theirs));
     let other = other.to_owned();
     if low.minor == high.minor {
@@ -143,9 +147,11 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
     let pairs = cluster
         .members
         .iter()
-        .find_map(|member| beside(own, &member.name, member.version));
+        .find_map(|member| coexistence_obstacle(own, &member.name, member.version));
     let data = match entry {
-        Entry::Data(Some(version)) => beside(own, "the last version on this node's data", version),
+        Entry::Data(Some(version)) => {
+            coexistence_obstacle(own, "the last version on this node's data", version)
+        }
         _ => None,
     };
     let lowest = cluster

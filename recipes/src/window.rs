@@ -70,7 +70,7 @@ impl Window {
 
     /// Returns when the window closes if it is open at a given time; both times are in seconds
     /// since 1970.
-    pub fn open_until(self, now: u64) -> Option<u64> {
+    pub fn closes_at(self, now: u64) -> Option<u64> {
         let end = self.opens.slot(now) + self.length;
         (now < end).then_some(end)
     }
@@ -125,12 +125,12 @@ mod tests {
             (two + 150 * MINUTE, None),
             (two + DAY + 30 * MINUTE, None),
         ] {
-            assert_eq!(night.open_until(at), end, "{}", at - two);
+            assert_eq!(night.closes_at(at), end, "{}", at - two);
         }
         // Past midnight.
         let late = window("23:30 for 90 minutes");
-        assert_eq!(late.open_until(two - 90 * MINUTE), Some(two - HOUR));
-        assert_eq!(late.open_until(two - HOUR), None);
+        assert_eq!(late.closes_at(two - 90 * MINUTE), Some(two - HOUR));
+        assert_eq!(late.closes_at(two - HOUR), None);
         for text in [
             "Sun 02:30 for 2 hours",
             "23:30 for 90 minutes",

@@ -18,7 +18,7 @@ pub enum Action {
     /// The client wrote this value.
     Write(u64),
     /// The client exchanged the first value for the second, or got no answer.
-    Exchange(Option<u64>, u64),
+    CompareAndSwap(Option<u64>, u64),
     /// The client tried to exchange the first value, but saw the second value in its place.
     Refused(Option<u64>, Option<u64>),
 }
@@ -56,7 +56,7 @@ fn after(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     let (possible, after) = match deed {
         Action::Read(seen) => (seen == state, state),
         Action::Write(value) => (true, Some(value)),
-        Action::Exchange(expected, value) => (expected == state, Some(value)),
+        Action::CompareAndSwap(expected, value) => (expected == state, Some(value)),
         Action::Refused(expected, seen) => (seen == state && expected != state, state),
     };
     if possible { Ok(after) } else { Err(Impossible) }
@@ -69,7 +69,7 @@ struct Impossible;
 fn seen(history: &[Operation]) -> BTreeSet<u64> {
     let seen = history.iter().filter(|operation| operation.ended.is_some());
     let values = seen.filter_map(|operation| match operation.action {
-        Action::Read(value) | Action::Refused(_, value) | Action::Exchange(value, _) => value,
+        Action::Read(value) | Action::Refused(_, value) | Action::CompareAndSwap(value, _) => value,
         Action::Write(_) => None,
     });
     values.collect()
@@ -87,7 +87,7 @@ pub fn check(history: &[Operation]) -> Result<(), String> {
         .iter()
         .filter(|operation| match (operation.ended, operation.action) {
             (Some(_), _) => true,
-            (None, Action::Write(value) | Action::Exchange(_, value)) => {
+            (None, Action::Write(value) | Action::CompareAndSwap(_, value)) => {
                 seen.contains(&value) || chained(history, value)
             }
             (None, _) => false,
@@ -107,7 +107,7 @@ pub fn check(history: &[Operation]) -> Result<(), String> {
 
 /// Returns whether an exchange, perhaps an unanswered one, expects this value.
 fn chained(history: &[Operation], value: u64) -> bool {
-    history.iter().any(|operation| matches!(operation.action, Action::Exchange(Some(expected), _) if expected == value))
+    history.iter().any(|operation| matches!(operation.action, Action::CompareAndSwap(Some(expected), _) if expected == value))
 }
 
 /// The operations that have taken place, and what the key then contains.

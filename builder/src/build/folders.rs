@@ -34,7 +34,7 @@ pub(super) fn default_state(pki: &Path) -> PathBuf {
 }
 
 /// Refuses a folder inside the output: the next build would delete it.
-pub(super) fn must_be_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
+pub(super) fn check_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
     let real = folder
         .canonicalize()
         .or_else(|_| std::path::absolute(folder))

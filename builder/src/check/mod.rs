@@ -12,7 +12,6 @@ mod firewalld;
 mod fstab;
 mod image;
 mod kickstart;
-mod known;
 mod place;
 mod preset;
 mod python;
@@ -21,6 +20,7 @@ mod rules;
 mod sarif;
 mod sysctl;
 mod systemd;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod text;

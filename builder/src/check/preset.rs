@@ -3,8 +3,8 @@
 
 use super::file::File;
 use super::finding::Finding;
-use super::known;
 use super::systemd::words::{bare, strip};
+use super::tables;
 use super::text::TextSpan;
 use super::unit;
 
@@ -150,7 +150,7 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
             Some((verb == "enable", pattern.trim()))
         })
         .collect();
-    lines.extend(known::PRESETS.iter().map(|pattern| (true, *pattern)));
+    lines.extend(tables::PRESETS.iter().map(|pattern| (true, *pattern)));
     let mut out = Vec::new();
     for (index, file) in files.iter().enumerate() {
         let Some(name) = unit::installable(file) else {

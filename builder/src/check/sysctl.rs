@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use self::setting::{Setting, read};
 use super::file::File;
 use super::finding::Finding;
-use super::known;
+use super::tables;
 
 /// etcd's ports: clients, peers, metrics.
 const ETCD_PORTS: std::ops::RangeInclusive<u64> = 2379..=2381;
@@ -133,7 +133,7 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
     };
     let mut out = Vec::new();
     // All settings: the file's rank and name, the key, the value.
-    let stock = known::SYSCTL_STOCK
+    let stock = tables::SYSCTL_STOCK
         .iter()
         .map(|(file, key, value)| (rank(file), *file, (*key).to_owned(), *value));
     let mut set: Vec<_> = stock.collect();
@@ -172,7 +172,7 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
                         .fix(later_name(&file.path, other)),
                 ));
             }
-            if tuned && known::SYSCTL_TUNED.contains(setting.key.as_str()) {
+            if tuned && tables::SYSCTL_TUNED.contains(setting.key.as_str()) {
                 let message = format!("tuned sets {} as well", setting.key);
                 out.push((
                     *index,

@@ -98,7 +98,7 @@ fn every_wrong_input_is_answered_as_expected() {
 
 #[test]
 fn every_later_directive_is_named_wherever_it_is_written() {
-    for (name, later) in known::LATER.iter() {
+    for (name, later) in tables::LATER.iter() {
         let text = format!("[Service]\nExecStart=/bin/true\n{name}=x\n");
         let findings = unit::check("/etc/systemd/system/a.service", &text);
         let found = findings

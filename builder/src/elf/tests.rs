@@ -32,7 +32,7 @@ fn static_programs_run() {
 }
 
 #[test]
-fn this_machines_ls_is_refused_by_symbol_version_and_told_the_remedy() {
+fn this_machines_ls_is_refused_by_symbol_version_with_a_remedy() {
     let text = refused(&std::fs::read("/bin/ls").unwrap());
     assert!(
         text.contains("libselinux") || text.contains("GLIBC_2."),

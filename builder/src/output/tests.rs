@@ -1,7 +1,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::beside::replace_in_two;
+use super::siblings::replace_in_two;
 use super::*;
 
 /// An output as a build writes it, with `content` as its manifest.
@@ -68,7 +68,7 @@ fn a_failed_build_leaves_the_old_output_and_nothing_else() {
 }
 
 #[test]
-fn what_is_not_ours_is_never_replaced() {
+fn a_foreign_folder_is_never_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |target: &Path, expected: &str| {
         let error = begin(target).unwrap_err();
@@ -95,7 +95,7 @@ fn what_is_not_ours_is_never_replaced() {
 }
 
 #[test]
-fn an_output_of_another_pki_folder_is_replaced_only_when_told_to() {
+fn an_output_of_another_pki_folder_is_replaced_only_on_request() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     build(
@@ -153,7 +153,7 @@ fn a_link_to_an_output_stays_a_link() {
 }
 
 #[test]
-fn leftovers_of_dead_builds_go_and_those_of_living_ones_stay() {
+fn leftovers_of_dead_builds_are_removed_and_those_of_running_ones_kept() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let living = begin(&target).unwrap();

@@ -106,7 +106,7 @@ impl CompressedCache {
 
     /// Removes entries that no build has used for a long time. An entry that cannot be removed
     /// stays, and does no harm.
-    pub(super) fn sweep(&self, now: SystemTime) {
+    pub(super) fn remove_unused(&self, now: SystemTime) {
         let Ok(folders) = fs::read_dir(&self.0) else {
             return;
         };
@@ -177,9 +177,9 @@ mod tests {
         let cache = CompressedCache::new(folder.path());
         let content = Sha256::of(b"content");
         cache.put(content, 7, b"compressed").unwrap();
-        cache.sweep(SystemTime::now());
+        cache.remove_unused(SystemTime::now());
         assert!(cache.get(content, 7).is_some());
-        cache.sweep(SystemTime::now() + MAX_UNUSED_AGE + Duration::from_secs(60));
+        cache.remove_unused(SystemTime::now() + MAX_UNUSED_AGE + Duration::from_secs(60));
         assert!(!cache.folder(content).exists());
     }
 }

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_is_refused() {
+    fn contradictory_entries_are_refused() {
         assert!(matches!(
             order(vec![file("a"), entry("a", Kind::Dir)]),
             Err(OverlayError::Twice(_))

@@ -190,7 +190,7 @@ fn compress(
         }
     }
     if added {
-        cache.sweep(SystemTime::now());
+        cache.remove_unused(SystemTime::now());
     }
     Ok(compressed)
 }

@@ -227,7 +227,7 @@ fn the_archive_can_be_read_by_everybody_and_the_cache_by_its_owner() {
 
 /// Packs [`tree`] in another process: `run` starts it with a folder in the environment.
 #[test]
-fn another_process_packs_where_it_is_told() {
+fn another_process_packs_into_the_given_folder() {
     let Some(folder) = std::env::var_os("OVERLAY_TEST_FOLDER") else {
         return;
     };
@@ -249,7 +249,9 @@ fn another_umask_folder_time_zone_and_locale_make_the_same_bytes() {
         let run = Command::new("sh")
             .args([
                 "-c",
-                &format!("umask {umask} && exec \"$0\" another_process_packs_where_it_is_told"),
+                &format!(
+                    "umask {umask} && exec \"$0\" another_process_packs_into_the_given_folder"
+                ),
             ])
             .arg(std::env::current_exe().unwrap())
             .current_dir(bench.0.path())

@@ -92,8 +92,8 @@ pub(crate) fn open(
     let mut events = Vec::new();
     let given = authority.read(lifetimes, now, &mut events)?;
     store::folder(dir)?;
-    let lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
-    store::sweep(dir)?;
+    let lock = store::Lock::wait_for(dir, store::LOCK_TIMEOUT)?;
+    store::remove_partial_files(dir)?;
     // Everything is checked before anything is written: the next build would accept what a refused
     // build leaves behind.
     let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
@@ -171,7 +171,7 @@ impl Pki {
         store::folder(&nodes)?;
         let folder = nodes.join(subject.name.as_str());
         store::folder(&folder)?;
-        store::sweep(&folder)?;
+        store::remove_partial_files(&folder)?;
         let [server, peer, client] = Role::ALL.map(|role| self.pair(&folder, role, subject));
         let tls = NodeTls {
             ca: self.signer.pem.clone(),

@@ -220,7 +220,7 @@ pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
 }
 
 /// Removes the half-written files that a killed build left in a folder.
-pub(super) fn sweep(folder: &Path) -> Result<(), PkiError> {
+pub(super) fn remove_partial_files(folder: &Path) -> Result<(), PkiError> {
     for entry in fs::read_dir(folder).map_err(PkiError::io("list it", folder))? {
         let entry = entry.map_err(PkiError::io("list it", folder))?;
         if entry
@@ -253,8 +253,8 @@ pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
             "name a folder that `builder build --pki` has made",
         ));
     }
-    let lock = Lock::take(dir, LOCK_TIMEOUT)?;
-    sweep(dir)?;
+    let lock = Lock::wait_for(dir, LOCK_TIMEOUT)?;
+    remove_partial_files(dir)?;
     Ok(lock)
 }
 
@@ -264,7 +264,7 @@ pub(super) struct Lock(#[allow(dead_code)] File);
 
 impl Lock {
     /// Waits at most `patience` for the folder's lock.
-    pub(super) fn take(folder: &Path, patience: Duration) -> Result<Self, PkiError> {
+    pub(super) fn wait_for(folder: &Path, patience: Duration) -> Result<Self, PkiError> {
         let path = folder.join(".lock");
         let file = OpenOptions::new()
             .create(true)
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_aside_twice_in_a_second_is_there_twice() {
+    fn two_files_archived_in_one_second_are_both_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
@@ -336,11 +336,11 @@ mod tests {
     #[test]
     fn a_locked_folder_is_waited_for_and_then_named() {
         let dir = tempfile::tempdir().unwrap();
-        let held = Lock::take(dir.path(), Duration::ZERO).unwrap();
-        let error = Lock::take(dir.path(), Duration::from_millis(50)).unwrap_err();
+        let held = Lock::wait_for(dir.path(), Duration::ZERO).unwrap();
+        let error = Lock::wait_for(dir.path(), Duration::from_millis(50)).unwrap_err();
         assert!(matches!(error, PkiError::Busy { .. }), "{error}");
         drop(held);
-        Lock::take(dir.path(), Duration::ZERO).unwrap();
+        Lock::wait_for(dir.path(), Duration::ZERO).unwrap();
     }
 
     #[test]

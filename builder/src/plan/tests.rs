@@ -14,7 +14,7 @@ fn planned(more: &str) -> Plan {
 
 #[test]
 fn a_plan_says_what_the_image_would_hold() {
-    let shown = text::shown(&planned("[install.partitions]\netcd = \"9 GiB\"\n"));
+    let shown = text::render(&planned("[install.partitions]\netcd = \"9 GiB\"\n"));
     for line in [
         "3 members of etcd in cluster.local, etcd 3.6.14, profile etcd",
         "etcd-2  10.101.15.102  etcd-2.cluster.local",
@@ -35,7 +35,7 @@ fn a_plan_says_what_the_image_would_hold() {
 #[test]
 fn guide_and_image_stand_side_by_side() {
     let line = |more: &str, key: &str| {
-        let shown = text::shown(&planned(more));
+        let shown = text::render(&planned(more));
         let line = shown
             .lines()
             .find(|line| line.contains(key))

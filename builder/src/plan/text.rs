@@ -9,7 +9,7 @@ use crate::tuning::{Place, Setting, wrapped};
 /// The maximum width of a reason.
 const WIDTH: usize = 100;
 
-pub(super) fn shown(plan: &Plan) -> String {
+pub(super) fn render(plan: &Plan) -> String {
     let mut out = format!(
         "{} of {} in {}, etcd {}, profile {}\n\n",
         counted(plan.members.len(), "member"),

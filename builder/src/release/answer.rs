@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 
 /// The parts of an answer that matter.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Answer {
+pub(crate) struct MirrorResponse {
     /// The status.
     pub(crate) status: StatusCode,
     /// `Content-Length`.
@@ -45,7 +45,7 @@ pub(crate) enum Step {
 }
 
 /// Decides on the answer to a request for the bytes from `have` on (0: no Range was sent).
-pub(crate) fn decide(have: u64, answer: &Answer, limit: u64) -> Step {
+pub(crate) fn decide(have: u64, answer: &MirrorResponse, limit: u64) -> Step {
     let range = answer.range.as_deref().and_then(content_range);
     let step = match answer.status.as_u16() {
         // Either the server ignores Range, or its file is not the one that If-Range named.
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     fn step(have: u64, status: u16, range: Option<&str>) -> Step {
-        let answer = Answer {
+        let answer = MirrorResponse {
             status: StatusCode::from_u16(status).unwrap(),
             length: Some(60),
             range: range.map(str::to_owned),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn only_temporary_errors_are_retried() {
         for status in [408, 425, 429, 500, 502, 503, 504] {
             assert_eq!(
                 step(0, status, None),
@@ -150,10 +150,10 @@ mod tests {
         for status in [400, 401, 403, 404, 410, 451, 204, 304] {
             assert_eq!(step(0, status, None), Step::Leave, "{status}");
         }
-        let dated = Answer {
+        let dated = MirrorResponse {
             status: StatusCode::SERVICE_UNAVAILABLE,
             retry_after: Some("Fri, 31 Dec 1999 23:59:59 GMT".to_owned()),
-            ..Answer::default()
+            ..MirrorResponse::default()
         };
         assert_eq!(decide(0, &dated, 100), Step::Again(None));
     }
@@ -161,10 +161,10 @@ mod tests {
     #[test]
     fn too_large_is_seen_before_the_body() {
         assert_eq!(step(40, 206, Some("bytes 40-100/101")), Step::TooLarge(101));
-        let answer = Answer {
+        let answer = MirrorResponse {
             status: StatusCode::OK,
             length: Some(101),
-            ..Answer::default()
+            ..MirrorResponse::default()
         };
         assert_eq!(decide(0, &answer, 100), Step::TooLarge(101));
     }

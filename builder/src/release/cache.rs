@@ -10,13 +10,13 @@ use nix::fcntl::{Flock, FlockArg};
 use recipes::Sha256;
 
 use super::error::ReleaseError;
-use super::part::Part;
+use super::partial_download::PartialDownload;
 use super::progress::Progress;
 
 /// One release's paths in the cache. Every name contains the recipe's digest, so two releases never
 /// collide.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct CacheEntry {
     folder: PathBuf,
     sha256: Sha256,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Lock {
     _file: Flock<File>,
 }
 
-impl Slot {
+impl CacheEntry {
     /// The slot of the release with this digest.
     pub(crate) fn new(cache: &Path, sha256: Sha256) -> Self {
         Self {
@@ -43,8 +43,8 @@ impl Slot {
     }
 
     /// The tarball during the download.
-    pub(crate) fn part(&self) -> Part {
-        Part::at(self.folder.join(format!("{}.part", self.sha256)))
+    pub(crate) fn part(&self) -> PartialDownload {
+        PartialDownload::at(self.folder.join(format!("{}.part", self.sha256)))
     }
 
     /// The folder with its unpacked binaries.

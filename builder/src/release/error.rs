@@ -7,8 +7,8 @@ use recipes::{EtcdVersion, Sha256};
 use url::Url;
 
 use super::contents::Problem;
-use super::judge::Disagreement;
-use super::trouble::Trouble;
+use super::digest_consensus::Disagreement;
+use super::mirror_error::MirrorError;
 
 /// Why a release cannot be obtained. Each reason says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub(crate) enum ReleaseError {
         /// The version.
         version: EtcdVersion,
         /// Each URL tried, and why it failed.
-        tried: Vec<(Url, Trouble)>,
+        tried: Vec<(Url, MirrorError)>,
     },
     /// The file given with --release is not the requested release.
     #[error(
@@ -110,7 +110,7 @@ impl ReleaseError {
     }
 }
 
-fn list(tried: &[(Url, Trouble)]) -> String {
+fn list(tried: &[(Url, MirrorError)]) -> String {
     if tried.is_empty() {
         return ": the recipe names none".to_owned();
     }

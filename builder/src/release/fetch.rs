@@ -9,13 +9,13 @@ use reqwest::header::{
 };
 use url::Url;
 
-use super::answer::{Answer, Step, decide};
+use super::answer::{MirrorResponse, Step, decide};
 use super::error::ReleaseError;
 use super::http::causes;
-use super::part::Part;
-use super::patience::{Patience, dice};
+use super::mirror_error::MirrorError;
+use super::partial_download::PartialDownload;
 use super::progress::Progress;
-use super::trouble::Trouble;
+use super::retry_policy::{RetryPolicy, jitter};
 
 /// What a download needs.
 #[derive(Clone, Copy)]
@@ -23,49 +23,49 @@ pub(crate) struct Fetch<'a> {
     /// The HTTP client.
     pub(crate) client: &'a Client,
     /// Its limits.
-    pub(crate) patience: &'a Patience,
+    pub(crate) patience: &'a RetryPolicy,
     /// The receiver of progress reports.
     pub(crate) progress: &'a dyn Progress,
 }
 
 /// The outcome of one try.
-enum Try {
+enum Attempt {
     /// All bytes have arrived.
-    Whole,
+    Complete,
     /// Another try may succeed, after the pause that the server named.
-    Again(Trouble, Option<Duration>),
+    Retry(MirrorError, Option<Duration>),
     /// Another try would not succeed.
-    Leave(Trouble),
+    GiveUp(MirrorError),
 }
 
 impl Fetch<'_> {
     /// Downloads the file at `url` into `part`, continuing from what `part` already has. The outer
     /// error is this machine's (the disk), the inner one the mirror's. The bytes are not verified
     /// yet.
-    pub(crate) fn bring(
+    pub(crate) fn download(
         &self,
         url: &Url,
-        part: &Part,
-    ) -> Result<Result<(), Trouble>, ReleaseError> {
+        part: &PartialDownload,
+    ) -> Result<Result<(), MirrorError>, ReleaseError> {
         let deadline = Instant::now() + self.patience.whole;
         let mut failures = 0;
         loop {
             let before = part.len();
-            let (trouble, wait) = match self.once(url, part, deadline)? {
-                Try::Whole => return Ok(Ok(())),
-                Try::Leave(trouble) => return Ok(Err(trouble)),
-                Try::Again(trouble, wait) => (trouble, wait),
+            let (trouble, wait) = match self.attempt(url, part, deadline)? {
+                Attempt::Complete => return Ok(Ok(())),
+                Attempt::GiveUp(trouble) => return Ok(Err(trouble)),
+                Attempt::Retry(trouble, wait) => (trouble, wait),
             };
-            if part.len() >= before.saturating_add(Patience::PROGRESS) {
+            if part.len() >= before.saturating_add(RetryPolicy::PROGRESS) {
                 failures = 0;
             }
             failures += 1;
             if failures >= self.patience.tries {
                 return Ok(Err(trouble));
             }
-            let pause = wait.unwrap_or_else(|| self.patience.pause(failures, dice()));
+            let pause = wait.unwrap_or_else(|| self.patience.pause(failures, jitter()));
             if Instant::now() + pause > deadline {
-                return Ok(Err(Trouble::Slow(self.patience.whole)));
+                return Ok(Err(MirrorError::Slow(self.patience.whole)));
             }
             self.progress.say(&format!(
                 "{url}: {trouble}; trying again in {:.1} s",
@@ -77,9 +77,9 @@ impl Fetch<'_> {
 
     /// Downloads the small text at `url`, with at most two tries: it is only evidence, so its
     /// absence is not a failure.
-    pub(crate) fn text(&self, url: &Url) -> Result<String, Trouble> {
+    pub(crate) fn text(&self, url: &Url) -> Result<String, MirrorError> {
         let limit = self.patience.sums_bytes;
-        let ask = || -> Result<String, Try> {
+        let ask = || -> Result<String, Attempt> {
             let response = self
                 .client
                 .get(url.clone())
@@ -91,9 +91,11 @@ impl Fetch<'_> {
             }
             let mut body = Vec::new();
             let read = response.take(limit + 1).read_to_end(&mut body);
-            read.map_err(|error| Try::Again(self.broken(&error, body.len() as u64, None), None))?;
+            read.map_err(|error| {
+                Attempt::Retry(self.broken(&error, body.len() as u64, None), None)
+            })?;
             if body.len() as u64 > limit {
-                return Err(Try::Leave(Trouble::TooLarge {
+                return Err(Attempt::GiveUp(MirrorError::TooLarge {
                     size: limit + 1,
                     limit,
                 }));
@@ -102,20 +104,25 @@ impl Fetch<'_> {
         };
         match ask() {
             Ok(text) => Ok(text),
-            Err(Try::Again(_, wait)) => {
-                std::thread::sleep(wait.unwrap_or_else(|| self.patience.pause(1, dice())));
+            Err(Attempt::Retry(_, wait)) => {
+                std::thread::sleep(wait.unwrap_or_else(|| self.patience.pause(1, jitter())));
                 ask().map_err(|again| match again {
-                    Try::Again(trouble, _) | Try::Leave(trouble) => trouble,
-                    Try::Whole => Trouble::Misfit,
+                    Attempt::Retry(trouble, _) | Attempt::GiveUp(trouble) => trouble,
+                    Attempt::Complete => MirrorError::Misfit,
                 })
             }
-            Err(Try::Leave(trouble)) => Err(trouble),
-            Err(Try::Whole) => Err(Trouble::Misfit),
+            Err(Attempt::GiveUp(trouble)) => Err(trouble),
+            Err(Attempt::Complete) => Err(MirrorError::Misfit),
         }
     }
 
     /// Sends one request, and reads as much of its body as arrives.
-    fn once(&self, url: &Url, part: &Part, deadline: Instant) -> Result<Try, ReleaseError> {
+    fn attempt(
+        &self,
+        url: &Url,
+        part: &PartialDownload,
+        deadline: Instant,
+    ) -> Result<Attempt, ReleaseError> {
         let have = part.len();
         let mut request = self.client.get(url.clone());
         if have > 0 {
@@ -137,10 +144,10 @@ impl Fetch<'_> {
                 part.discard()?;
                 self.receive(response, url, part, total, deadline)
             }
-            Step::Complete => Ok(Try::Whole),
+            Step::Complete => Ok(Attempt::Complete),
             Step::Discard => {
                 part.discard()?;
-                Ok(Try::Again(Trouble::Misfit, Some(Duration::ZERO)))
+                Ok(Attempt::Retry(MirrorError::Misfit, Some(Duration::ZERO)))
             }
             step => Ok(self.refusal(&step, response.status().as_u16(), limit)),
         }
@@ -151,13 +158,13 @@ impl Fetch<'_> {
         &self,
         mut response: Response,
         url: &Url,
-        part: &Part,
+        part: &PartialDownload,
         total: Option<u64>,
         deadline: Instant,
-    ) -> Result<Try, ReleaseError> {
+    ) -> Result<Attempt, ReleaseError> {
         let limit = self.patience.release_bytes;
         let mut file = part.append()?;
-        part.remember(url, header(&response, &ETAG).as_deref())?;
+        part.record_origin(url, header(&response, &ETAG).as_deref())?;
         let mut at = part.len();
         self.progress.begin(
             url.path_segments()
@@ -169,19 +176,19 @@ impl Fetch<'_> {
         let mut buffer = vec![0; 128 << 10];
         let end = loop {
             if Instant::now() > deadline {
-                break Try::Leave(Trouble::Slow(self.patience.whole));
+                break Attempt::GiveUp(MirrorError::Slow(self.patience.whole));
             }
             let count = match response.read(&mut buffer) {
                 Ok(0) if total.is_some_and(|total| at < total) => {
-                    break Try::Again(Trouble::Cut { had: at, total }, None);
+                    break Attempt::Retry(MirrorError::Cut { had: at, total }, None);
                 }
-                Ok(0) => break Try::Whole,
+                Ok(0) => break Attempt::Complete,
                 Ok(count) => count,
-                Err(error) => break Try::Again(self.broken(&error, at, total), None),
+                Err(error) => break Attempt::Retry(self.broken(&error, at, total), None),
             };
             at += count as u64;
             if at > limit {
-                break Try::Leave(Trouble::TooLarge { size: at, limit });
+                break Attempt::GiveUp(MirrorError::TooLarge { size: at, limit });
             }
             if let Err(error) = file.write_all(&buffer[..count]) {
                 // If the disk is full, the file is truncated to its earlier length.
@@ -196,53 +203,53 @@ impl Fetch<'_> {
     }
 
     /// Decides on an answer whose body is useless.
-    fn refusal(&self, step: &Step, status: u16, limit: u64) -> Try {
+    fn refusal(&self, step: &Step, status: u16, limit: u64) -> Attempt {
         match *step {
             Step::Again(Some(wait)) if wait > self.patience.longest_wait => {
-                Try::Leave(Trouble::Wait { status, wait })
+                Attempt::GiveUp(MirrorError::Wait { status, wait })
             }
-            Step::Again(wait) => Try::Again(Trouble::Status(status), wait),
-            Step::TooLarge(size) => Try::Leave(Trouble::TooLarge { size, limit }),
-            _ => Try::Leave(Trouble::Status(status)),
+            Step::Again(wait) => Attempt::Retry(MirrorError::Status(status), wait),
+            Step::TooLarge(size) => Attempt::GiveUp(MirrorError::TooLarge { size, limit }),
+            _ => Attempt::GiveUp(MirrorError::Status(status)),
         }
     }
 
     /// Decides what to do if no answer arrived. A permanent failure (a redirect loop, an unusable
     /// URL) is not tried again.
-    fn connection(&self, error: reqwest::Error) -> Try {
+    fn connection(&self, error: reqwest::Error) -> Attempt {
         if error.is_timeout() {
             let limit = if error.is_connect() {
                 self.patience.connect
             } else {
                 self.patience.stall
             };
-            return Try::Again(Trouble::Stalled(limit), None);
+            return Attempt::Retry(MirrorError::Stalled(limit), None);
         }
         let lasting = error.is_builder() || error.is_redirect();
-        let trouble = Trouble::Connection(causes(&error.without_url()));
+        let trouble = MirrorError::Connection(causes(&error.without_url()));
         if lasting {
-            Try::Leave(trouble)
+            Attempt::GiveUp(trouble)
         } else {
-            Try::Again(trouble, None)
+            Attempt::Retry(trouble, None)
         }
     }
 
     /// The body ended early.
-    fn broken(&self, error: &std::io::Error, had: u64, total: Option<u64>) -> Trouble {
+    fn broken(&self, error: &std::io::Error, had: u64, total: Option<u64>) -> MirrorError {
         let inner = error
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<reqwest::Error>());
         if inner.is_some_and(reqwest::Error::is_timeout) {
-            Trouble::Stalled(self.patience.stall)
+            MirrorError::Stalled(self.patience.stall)
         } else {
-            Trouble::Cut { had, total }
+            MirrorError::Cut { had, total }
         }
     }
 }
 
 /// The parts of an answer that the decision needs.
-fn answer(response: &Response) -> Answer {
-    Answer {
+fn answer(response: &Response) -> MirrorResponse {
+    MirrorResponse {
         status: response.status(),
         // Not reqwest's content_length(), which returns none if the body is empty or decoded.
         length: header(response, &CONTENT_LENGTH).and_then(|text| text.parse().ok()),

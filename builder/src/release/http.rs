@@ -5,13 +5,16 @@ use std::error::Error;
 use reqwest::blocking::{Client, ClientBuilder};
 
 use super::error::ReleaseError;
-use super::patience::Patience;
 use super::progress::Progress;
+use super::retry_policy::RetryPolicy;
 
 /// A client for mirrors. It honours the proxy environment (`HTTPS_PROXY`, `NO_PROXY`, …): the
 /// builder runs on an operator's machine, where the proxy is the operator's own. (A client that
 /// asks for metadata on a node must not honour it.)
-pub(crate) fn client(patience: &Patience, progress: &dyn Progress) -> Result<Client, ReleaseError> {
+pub(crate) fn client(
+    patience: &RetryPolicy,
+    progress: &dyn Progress,
+) -> Result<Client, ReleaseError> {
     // The first caller installs it; an Err only means that it has already been installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let setup = || -> ClientBuilder {

@@ -12,20 +12,20 @@ mod address;
 mod answer;
 mod cache;
 mod contents;
+mod digest_consensus;
+mod digest_table;
 mod error;
 mod evidence;
 mod fetch;
 mod http;
-mod judge;
-mod known;
+mod mirror_error;
 mod open;
-mod part;
-mod patience;
+mod partial_download;
 mod progress;
+mod retry_policy;
 mod sums;
 #[cfg(test)]
 mod tests;
-mod trouble;
 
 use std::fs;
 use std::path::Path;
@@ -33,23 +33,23 @@ use std::path::Path;
 use recipes::{EtcdVersion, Sha256};
 use url::Url;
 
+pub(crate) use digest_table::{known, newest_known, version_of};
 pub(crate) use error::ReleaseError;
 pub(crate) use evidence::{Evidence, Origin, Release, Sums};
-pub(crate) use known::{known, newest_known, version_of};
 pub(crate) use open::{Binaries, open};
 pub(crate) use progress::{Progress, for_stderr};
 
 use crate::digest;
 
-use cache::Slot;
+use cache::CacheEntry;
+use digest_consensus::{StatedDigest, compare};
 use fetch::Fetch;
-use judge::{Voice, agree};
-use patience::Patience;
-use trouble::Trouble;
+use mirror_error::MirrorError;
+use retry_policy::RetryPolicy;
 
 /// The requested release, and the sources that it may come from.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ReleaseRequest<'a> {
     /// Its version.
     pub(crate) version: EtcdVersion,
     /// The digest of its linux-amd64 tarball, from the recipe.
@@ -68,24 +68,24 @@ pub(crate) struct Wanted<'a> {
 /// Finds or downloads a release, and verifies it. This is slow if the release is not in the cache;
 /// `progress` shows how far it has got.
 pub(crate) fn obtain(
-    wanted: &Wanted<'_>,
+    wanted: &ReleaseRequest<'_>,
     progress: &dyn Progress,
 ) -> Result<Release, ReleaseError> {
-    obtain_within(wanted, &Patience::default(), progress)
+    obtain_within(wanted, &RetryPolicy::default(), progress)
 }
 
 fn obtain_within(
-    wanted: &Wanted<'_>,
-    patience: &Patience,
+    wanted: &ReleaseRequest<'_>,
+    patience: &RetryPolicy,
     progress: &dyn Progress,
 ) -> Result<Release, ReleaseError> {
     // The checks that need no network come first: a recipe with a wrong digest is refused before
     // any download.
-    agree(wanted.version, wanted.sha256, known(wanted.version), None)?;
+    compare(wanted.version, wanted.sha256, known(wanted.version), None)?;
     if let Some(file) = wanted.file {
         return from_file(wanted, file, patience);
     }
-    let slot = Slot::new(wanted.cache, wanted.sha256);
+    let slot = CacheEntry::new(wanted.cache, wanted.sha256);
     let tarball = slot.tarball();
     let offline = || ReleaseError::Offline {
         version: wanted.version,
@@ -104,7 +104,13 @@ fn obtain_within(
     from_mirrors(wanted, &slot, patience, progress)
 }
 
-fn release(wanted: &Wanted<'_>, tarball: &Path, size: u64, origin: Origin, sums: Sums) -> Release {
+fn release(
+    wanted: &ReleaseRequest<'_>,
+    tarball: &Path,
+    size: u64,
+    origin: Origin,
+    sums: Sums,
+) -> Release {
     let in_table = known(wanted.version).is_some();
     let evidence = Evidence {
         origin,
@@ -121,7 +127,7 @@ fn release(wanted: &Wanted<'_>, tarball: &Path, size: u64, origin: Origin, sums:
 
 /// The cached tarball, if its bytes are still correct. A damaged one is removed.
 fn from_cache(
-    wanted: &Wanted<'_>,
+    wanted: &ReleaseRequest<'_>,
     tarball: &Path,
     progress: &dyn Progress,
 ) -> Result<Option<Release>, ReleaseError> {
@@ -148,9 +154,9 @@ fn from_cache(
 
 /// The operator's file, verified like a download. A SHA256SUMS next to it counts like a mirror's.
 fn from_file(
-    wanted: &Wanted<'_>,
+    wanted: &ReleaseRequest<'_>,
     file: &Path,
-    patience: &Patience,
+    patience: &RetryPolicy,
 ) -> Result<Release, ReleaseError> {
     let read = || ReleaseError::io("read", file);
     let about = fs::metadata(file).map_err(read())?;
@@ -170,12 +176,12 @@ fn from_file(
     let beside = file.with_file_name("SHA256SUMS");
     let voice = fs::read_to_string(&beside).ok().and_then(|text| {
         let sha256 = sums::find(&text, &address::tarball(wanted.version))?;
-        Some(Voice {
+        Some(StatedDigest {
             place: beside.display().to_string(),
             sha256,
         })
     });
-    agree(
+    compare(
         wanted.version,
         wanted.sha256,
         known(wanted.version),
@@ -199,9 +205,9 @@ fn from_file(
 /// mirror whose SHA256SUMS vouches for other bytes stops the build, because that is not a network
 /// fault.
 fn from_mirrors(
-    wanted: &Wanted<'_>,
-    slot: &Slot,
-    patience: &Patience,
+    wanted: &ReleaseRequest<'_>,
+    slot: &CacheEntry,
+    patience: &RetryPolicy,
     progress: &dyn Progress,
 ) -> Result<Release, ReleaseError> {
     let client = http::client(patience, progress)?;
@@ -218,7 +224,7 @@ fn from_mirrors(
             address::on(mirror, wanted.version, "SHA256SUMS"),
         );
         let (Some(url), Some(sums_url)) = urls else {
-            tried.push((mirror.clone(), Trouble::Address));
+            tried.push((mirror.clone(), MirrorError::Address));
             continue;
         };
         let sums = vouched(wanted, fetch, &sums_url)?;
@@ -248,16 +254,16 @@ fn from_mirrors(
 }
 
 /// Reads the mirror's SHA256SUMS; an error if it contradicts the recipe or the table.
-fn vouched(wanted: &Wanted<'_>, fetch: Fetch<'_>, url: &Url) -> Result<Sums, ReleaseError> {
+fn vouched(wanted: &ReleaseRequest<'_>, fetch: Fetch<'_>, url: &Url) -> Result<Sums, ReleaseError> {
     let place = url.to_string();
     let name = address::tarball(wanted.version);
     let found = fetch
         .text(url)
-        .and_then(|text| sums::find(&text, &name).ok_or(Trouble::NotListed(name)));
+        .and_then(|text| sums::find(&text, &name).ok_or(MirrorError::NotListed(name)));
     match found {
         Ok(sha256) => {
-            let voice = Voice { place, sha256 };
-            agree(
+            let voice = StatedDigest { place, sha256 };
+            compare(
                 wanted.version,
                 wanted.sha256,
                 known(wanted.version),
@@ -272,18 +278,18 @@ fn vouched(wanted: &Wanted<'_>, fetch: Fetch<'_>, url: &Url) -> Result<Sums, Rel
 /// Downloads from one mirror into the cache; returns the size, or the reason for the failure. Only
 /// the bytes that the recipe pins get the final name in the cache.
 fn download(
-    wanted: &Wanted<'_>,
+    wanted: &ReleaseRequest<'_>,
     fetch: Fetch<'_>,
     url: &Url,
-    slot: &Slot,
-) -> Result<Result<u64, Trouble>, ReleaseError> {
+    slot: &CacheEntry,
+) -> Result<Result<u64, MirrorError>, ReleaseError> {
     let part = slot.part();
     loop {
         let resumed = part.len() > 0;
-        if let Err(trouble) = fetch.bring(url, &part)? {
+        if let Err(trouble) = fetch.download(url, &part)? {
             // The next mirror or the next build can resume a partial file, but a file that is too
             // large is useless.
-            if matches!(trouble, Trouble::TooLarge { .. }) {
+            if matches!(trouble, MirrorError::TooLarge { .. }) {
                 part.discard()?;
             }
             return Ok(Err(trouble));
@@ -291,11 +297,11 @@ fn download(
         let (size, found) =
             digest::of_file(part.path()).map_err(ReleaseError::io("read", part.path()))?;
         if found == wanted.sha256 {
-            part.keep(&slot.tarball())?;
+            part.complete(&slot.tarball())?;
             return Ok(Ok(size));
         }
         part.discard()?;
-        let trouble = Trouble::Digest {
+        let trouble = MirrorError::Digest {
             expected: wanted.sha256,
             found,
         };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use recipes::{EtcdVersion, Sha256};
 
-use super::cache::{self, Slot};
+use super::cache::{self, CacheEntry};
 use super::contents::{Contents, Head, MOST_BYTES, Problem, Program};
 use super::progress::Progress;
 use super::{Release, ReleaseError, sums};
@@ -54,7 +54,7 @@ pub(crate) fn open(
     shelved: impl Fn(Sha256) -> Option<u64> + Sync,
     progress: &dyn Progress,
 ) -> Result<Binaries, ReleaseError> {
-    let slot = Slot::new(cache, release.sha256);
+    let slot = CacheEntry::new(cache, release.sha256);
     let _lock = slot.lock(progress)?;
     let folder = slot.unpacked();
     if let Some(binaries) = unpacked(&folder, version, shelved) {

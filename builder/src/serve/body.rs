@@ -61,7 +61,7 @@ impl Buf for Data {
 
 /// The body of an answer.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum ResponseBody {
     /// Words.
     Text(Bytes),
     /// A file that the connection sends itself.
@@ -70,12 +70,12 @@ pub(super) enum Answer {
     Read(Piece),
 }
 
-impl Answer {
+impl ResponseBody {
     pub(super) fn text(text: String) -> Self {
         Self::Text(text.into())
     }
 
-    fn left(&self) -> u64 {
+    fn remaining(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
             Self::Sent(piece, _) => piece.as_ref().map_or(0, |piece| piece.length),
@@ -84,7 +84,7 @@ impl Answer {
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Data;
     type Error = io::Error;
 
@@ -92,7 +92,7 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Data>>>> {
-        if self.left() == 0 {
+        if self.remaining() == 0 {
             return Poll::Ready(None);
         }
         let data = match &mut *self {
@@ -110,11 +110,11 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left() == 0
+        self.remaining() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left())
+        SizeHint::with_exact(self.remaining())
     }
 }
 

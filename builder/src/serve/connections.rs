@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn equals_do_not_take_each_others_slots() {
+    fn sources_with_equally_many_connections_keep_their_slots() {
         let connections = Connections::with(2, 1);
         let _held = [connections.admit(ip(1)), connections.admit(ip(2))];
         assert!(connections.admit(ip(3)).is_none());

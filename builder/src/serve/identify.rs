@@ -391,7 +391,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_query_is_too_odd(value in ".{0,60}") {
+        fn no_query_causes_a_panic(value in ".{0,60}") {
             let _ = says(&[("mac", &value), ("serial", &value), ("uuid", &value), (&value, &value)]);
         }
     }

@@ -112,7 +112,7 @@ fn decide(
                 time::text(at)
             )))
         }
-        NextBoot::Held => Err(held(name, &installation, &again).into()),
+        NextBoot::Held => Err(attempts_exhausted(name, &installation, &again).into()),
         NextBoot::Unknown => Err(without_record(name).into()),
     }
 }
@@ -132,7 +132,7 @@ fn tree_url(state: &ServerState, name: &Label, server: &str) -> Result<String> {
 }
 
 /// The refusal to install a machine because all its attempts have failed.
-fn held(name: &Label, installation: &Installation, again: &str) -> Refusal {
+fn attempts_exhausted(name: &Label, installation: &Installation, again: &str) -> Refusal {
     let last = installation.last.as_ref();
     let step = last.map_or("allowed", |last| last.step.as_str());
     let reason = last

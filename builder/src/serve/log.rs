@@ -86,7 +86,7 @@ fn write_all(entries: &Receiver<Entry>, json: bool) {
     let mut budget = Budget::new(Instant::now());
     loop {
         let received = entries.recv_timeout(BUDGET_PERIOD);
-        if let Some(left_out) = budget.turn(Instant::now()) {
+        if let Some(left_out) = budget.begin_period(Instant::now()) {
             let text = format!(
                 "{left_out} more lines were left out in {} s",
                 BUDGET_PERIOD.as_secs()
@@ -173,7 +173,7 @@ impl Budget {
 
     /// Begins a new period if the old one has ended, and returns how many lines were dropped in the
     /// old one.
-    fn turn(&mut self, now: Instant) -> Option<u32> {
+    fn begin_period(&mut self, now: Instant) -> Option<u32> {
         if now.duration_since(self.since) < BUDGET_PERIOD {
             return None;
         }
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn one_asker_does_not_fill_the_log() {
+    fn one_client_does_not_fill_the_log() {
         let begun = Instant::now();
         let mut budget = Budget::new(begun);
         let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
@@ -231,13 +231,13 @@ mod tests {
             budget.allows(ip(2), false),
             "another asker has lines of its own"
         );
-        assert_eq!(budget.turn(begun + Duration::from_secs(9)), None);
-        assert_eq!(budget.turn(begun + BUDGET_PERIOD), Some(80));
+        assert_eq!(budget.begin_period(begun + Duration::from_secs(9)), None);
+        assert_eq!(budget.begin_period(begun + BUDGET_PERIOD), Some(80));
         assert!(budget.allows(ip(1), false));
     }
 
     #[test]
-    fn many_askers_do_not_fill_the_log() {
+    fn many_clients_do_not_fill_the_log() {
         let mut budget = Budget::new(Instant::now());
         let askers = (0..=255).flat_map(|a| (0..=255).map(move |b| IpAddr::from([10, 0, a, b])));
         assert_eq!(

@@ -290,7 +290,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_answer_is_too_odd(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn no_answer_causes_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = messages(&bytes);
             let _ = (route(&bytes), has_arp(&bytes), neighbour(&bytes));
         }

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_another_link_or_address_is_not_the_askers() {
+    fn an_entry_of_another_link_or_address_is_not_the_clients() {
         let card = "52:54:00:00:00:01";
         let other = Neighbour {
             address: Ipv4Addr::new(10, 0, 0, 2),

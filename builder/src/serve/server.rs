@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::body::{Answer, Outbox};
+use super::body::{Outbox, ResponseBody};
 use super::client_request::{ClientRequest, MAX_BODY_BYTES, Verb};
 use super::connections::{Connections, Slot};
 use super::pages;
@@ -188,7 +188,7 @@ async fn respond(
     peer: SocketAddr,
     local: SocketAddr,
     outbox: Option<Outbox>,
-) -> Response<Answer> {
+) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
     let request = match ClientRequest::read(&head, peer, local) {
         Ok(request) if request.verb == Verb::Post => {
@@ -234,12 +234,12 @@ async fn read(body: Incoming) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn response(reply: Reply, outbox: Option<Outbox>) -> Response<Answer> {
+fn response(reply: Reply, outbox: Option<Outbox>) -> Response<ResponseBody> {
     let body = match (reply.content, outbox) {
-        (Content::Text(text), _) => Answer::text(text),
-        (Content::File(piece), Some(outbox)) => Answer::Sent(piece, outbox),
-        (Content::File(Some(piece)), None) => Answer::Read(piece),
-        (Content::File(None), None) => Answer::text(String::new()),
+        (Content::Text(text), _) => ResponseBody::text(text),
+        (Content::File(piece), Some(outbox)) => ResponseBody::Sent(piece, outbox),
+        (Content::File(Some(piece)), None) => ResponseBody::Read(piece),
+        (Content::File(None), None) => ResponseBody::text(String::new()),
     };
     let mut response = Response::new(body);
     *response.status_mut() = reply.status;

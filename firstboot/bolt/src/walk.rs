@@ -83,7 +83,7 @@ pub fn check<R: ReadAt + ?Sized>(
         ..
     } = tree;
     if let Some(free) = free.filter(|_| complete) {
-        left_over(&used, &free, meta.pages, size, &mut faults);
+        report_leaked_pages(&used, &free, meta.pages, size, &mut faults);
     }
     Ok(Report {
         meta: Some(meta),
@@ -134,7 +134,7 @@ fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
 
 /// Reports pages that are neither reachable nor free. Consecutive pages form one run, so that one
 /// fault covers many pages.
-fn left_over(used: &Bitmap, free: &Bitmap, pages: u64, size: u64, faults: &mut Faults) {
+fn report_leaked_pages(used: &Bitmap, free: &Bitmap, pages: u64, size: u64, faults: &mut Faults) {
     let mut id = 2;
     while id < pages {
         let next = [used.next(id), free.next(id)]

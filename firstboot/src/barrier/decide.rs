@@ -123,7 +123,7 @@ pub(crate) fn decide(local: &LocalState, views: &PeerObservations) -> Action {
                 without,
                 mode: theirs,
             } => {
-                let Some(both) = mode.with(*theirs).filter(|_| *without == local.without) else {
+                let Some(both) = mode.merge(*theirs).filter(|_| *without == local.without) else {
                     return Action::Wait;
                 };
                 mode = both;
@@ -203,7 +203,7 @@ fn decide_with_live_cluster(local: &LocalState, views: &PeerObservations) -> Opt
             // Once this node has accepted a proposal, another member may have started with the new
             // data, so this node must wait.
             Some(PeerState::Firstboot { mode, .. }) if *fresh && takes_part && !has_accepted => {
-                let other = !mode.is_new() && local.mode.with(*mode).is_none();
+                let other = !mode.is_new() && local.mode.merge(*mode).is_none();
                 if other {
                     return Some(Action::AbandonOrder(name.clone()));
                 }

@@ -9,7 +9,7 @@ use crate::reason::{Reason, ReasonId};
 
 /// Why it is too late to exclude members; none if it is not too late.
 pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
-    let token = &state.begun.as_ref()?.token;
+    let token = &state.initial_cluster.as_ref()?.token;
     Some(ReasonId::ExclusionTooLate.because(format!(
         "members cannot be excluded any more: this node has already agreed on its cluster (token {token})"
     )))
@@ -78,7 +78,7 @@ fn text(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{DiskId, DiskIds, Start};
+    use crate::domain::{DiskId, DiskIds, InitialCluster};
 
     fn labels(names: &[&str]) -> BTreeSet<Label> {
         names.iter().map(|name| name.parse().unwrap()).collect()
@@ -137,13 +137,13 @@ mod tests {
 
     #[test]
     fn members_cannot_be_excluded_after_the_bootstrap() {
-        let begun = Some(Start {
+        let begun = Some(InitialCluster {
             state: "new",
             token: "demo-1".into(),
             members: vec![],
         });
         let state = NodeState {
-            begun,
+            initial_cluster: begun,
             ..NodeState::default()
         };
         assert_eq!(

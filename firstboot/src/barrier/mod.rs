@@ -29,7 +29,7 @@ pub(crate) use exclusion::{objection, too_late};
 pub(crate) use proposal::Proposal;
 pub(crate) use restore_session::{BarrierOutcome, RestoreSession};
 
-use crate::domain::{DiskId, Start};
+use crate::domain::{DiskId, InitialCluster};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{
@@ -53,7 +53,7 @@ const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Refused if the data directory holds data that the journal does not record.
-pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<Start> {
+pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<InitialCluster> {
     let state = NodeState::of(journal);
     if state.intent == MembershipIntent::Rejoining {
         start_permit::revoke_and_stop_etcd()?;
@@ -109,7 +109,7 @@ fn disk_state(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     // writes to it.
     if start_permit::etcd_runs()? && data::is_in_place(&expected)? {
         let start = state
-            .begun
+            .initial_cluster
             .clone()
             .context("a bug: etcd's data is known, but the journal has no start of etcd")?;
         return Ok(DiskState::Existing { start, begun: None });
@@ -136,7 +136,7 @@ fn begin_or_join(
     identity: &Identity,
     journal: &mut Journal,
     disk_id: Option<DiskId>,
-) -> Result<Start> {
+) -> Result<InitialCluster> {
     let disk_id = match disk_id {
         // An earlier run may have been killed before it wrote the disk id file.
         Some(disk_id) => journal::write_disk_id(disk_id).map(|()| disk_id)?,
@@ -181,14 +181,19 @@ fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
 }
 
 /// Writes to the journal how etcd begins its cluster.
-fn begin(identity: &Identity, journal: &mut Journal, proposal: &Proposal) -> Result<Start> {
-    let start = Start::new_cluster(&identity.cluster, &proposal.token, proposal.disk_ids.keys());
+fn begin(
+    identity: &Identity,
+    journal: &mut Journal,
+    proposal: &Proposal,
+) -> Result<InitialCluster> {
+    let start =
+        InitialCluster::new_cluster(&identity.cluster, &proposal.token, proposal.disk_ids.keys());
     let count = start.members.len();
     say(format!(
         "all {count} initial members agree on a new cluster with the token {}",
         proposal.token
     ));
-    let Start { token, members, .. } = start.clone();
+    let InitialCluster { token, members, .. } = start.clone();
     journal.add(Event::Bootstrap { token, members })?;
     Ok(start)
 }
@@ -306,7 +311,7 @@ fn announcement(identity: &Identity, local: &LocalState) -> Vec<u8> {
 fn cancelled_outcome(why: Cancellation, last_status: &str) -> BarrierOutcome {
     match why {
         Cancellation::HandOver => BarrierOutcome::HandedOver,
-        Cancellation::GiveUp(why) => {
+        Cancellation::Abandon(why) => {
             let why = format!("{why}. Last status: {last_status}");
             BarrierOutcome::Abandoned(not_ready(ReasonId::RestoreCancelled.because(why)))
         }

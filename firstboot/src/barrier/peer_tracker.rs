@@ -224,7 +224,7 @@ impl TrackedPeer {
                 }
             ),
             ProbeResult::State(PeerState::Firstboot { mode, .. })
-                if local.mode.with(*mode).is_none() =>
+                if local.mode.merge(*mode).is_none() =>
             {
                 format!("{name} has been ordered since {since} to {mode}")
             }

@@ -12,13 +12,13 @@ use recipes::Sha256;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::proposal::Proposal;
-use crate::domain::Start;
+use crate::domain::InitialCluster;
 
 /// The outcome of a barrier.
 #[derive(Debug)]
 pub(crate) enum BarrierOutcome {
     /// A cluster is running, and etcd joins it with these parameters.
-    Join(Start),
+    Join(InitialCluster),
     /// All members have accepted this proposal.
     Agreed(Proposal),
     /// The members did not agree, for this reason. The node continues with its previous data.
@@ -61,7 +61,7 @@ pub(crate) enum Cancellation {
     /// The terminal was closed.
     HandOver,
     /// The operator interrupted it, or the deadline passed.
-    GiveUp(String),
+    Abandon(String),
 }
 
 impl RestoreSession {
@@ -101,10 +101,10 @@ impl RestoreSession {
 
     /// Resolves when the restore is cancelled or times out.
     pub(crate) async fn cancelled(&mut self) -> Cancellation {
-        let by = |what: &str| Cancellation::GiveUp(format!("the restore was cancelled by {what}"));
+        let by = |what: &str| Cancellation::Abandon(format!("the restore was cancelled by {what}"));
         let too_late = tokio::time::sleep_until(self.until.into());
         let late = || {
-            Cancellation::GiveUp(
+            Cancellation::Abandon(
                 "the restore was cancelled: not all members were ready within --deadline"
                     .to_owned(),
             )

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_source_with_the_most_makes_room_and_its_oldest_first() {
+    fn the_oldest_connection_of_the_busiest_source_is_closed() {
         let source = |last: u8| IpAddr::from(Ipv4Addr::new(10, 0, 0, last));
         let at = |sources: &[u8]| {
             connection_to_close(&sources.iter().map(|last| source(*last)).collect::<Vec<_>>())
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_are_never_more_than_so_many_and_the_newest_is_in() {
+    async fn the_number_of_connections_is_limited_and_the_newest_is_accepted() {
         let (unproven, peer) = (
             UnverifiedConnections::default(),
             IpAddr::from([10, 0, 0, 2]),

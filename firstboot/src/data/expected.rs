@@ -15,10 +15,10 @@ pub(crate) struct Expected {
     /// The empty directory that firstboot created for etcd's first start.
     #[serde(rename = "made")]
     pub(crate) created: Option<Inode>,
-    /// The identity of the data, once etcd has created its log in it.
+    /// The identity of the data, once etcd has created its WAL in it.
     #[serde(rename = "known")]
     pub(crate) identity: Option<DataIdentity>,
-    /// The ids that the log must contain, as far as they are known.
+    /// The ids that the WAL must contain, as far as they are known.
     pub(crate) ids: Ids,
 }
 
@@ -26,14 +26,14 @@ pub(crate) struct Expected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DataIdentity {
     pub(crate) directories: Directories,
-    /// The member's id, as in its log.
+    /// The member's id, as in its WAL.
     pub(crate) member: u64,
-    /// The cluster's id, as in the member's log.
+    /// The cluster's id, as in the member's WAL.
     pub(crate) cluster: u64,
 }
 
 impl DataIdentity {
-    /// Returns the ids in the log of this data.
+    /// Returns the ids in the WAL of this data.
     pub(crate) fn ids(&self) -> Ids {
         Ids {
             member: Some(self.member),
@@ -47,4 +47,19 @@ impl DataIdentity {
 pub(crate) struct Ids {
     pub(crate) member: Option<u64>,
     pub(crate) cluster: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The guard of a later or an earlier image reads the same file in /run.
+    #[test]
+    fn the_keys_are_those_of_earlier_versions() {
+        let text = serde_json::to_string(&Expected::default()).unwrap();
+        assert_eq!(
+            text,
+            r#"{"life":null,"made":null,"known":null,"ids":{"member":null,"cluster":null}}"#
+        );
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! A raft member must never forget what it has acknowledged or for whom it has voted. Otherwise,
 //! entries that were acknowledged to a client can be overwritten (etcd-io/etcd#10817). So once etcd
-//! has created its log, only the data that etcd itself left may be used for that member. Any other
+//! has created its WAL, only the data that etcd itself left may be used for that member. Any other
 //! data is treated like a new disk: firstboot removes the member from its cluster and adds a new
 //! one.
 
@@ -18,12 +18,12 @@ use crate::reason::{Reason, ReasonId};
 pub(crate) enum Verdict {
     /// The member's data, as etcd left it.
     Intact,
-    /// The member's data, in which etcd has created its log. These directories are not recorded in
+    /// The member's data, in which etcd has created its WAL. These directories are not recorded in
     /// the journal yet.
     Begun(DataIdentity),
-    /// The directory is empty, and etcd has never created a log in it.
+    /// The directory is empty, and etcd has never created a WAL in it.
     Fresh,
-    /// etcd's first start was interrupted before it had created a log. etcd refuses such data.
+    /// etcd's first start was interrupted before it had created a WAL. etcd refuses such data.
     Incomplete,
     /// etcd must not start as this member with this data.
     Lost(Lost),
@@ -38,9 +38,9 @@ pub(crate) enum Lost {
     MissingPart(String),
     /// This directory is not the one that etcd created.
     Replaced(&'static str),
-    /// The log belongs to another member.
+    /// The WAL belongs to another member.
     Foreign { member: u64, cluster: u64 },
-    /// The log ends before an entry that this member has acknowledged.
+    /// The WAL ends before an entry that this member has acknowledged.
     Behind(String),
 }
 
@@ -74,21 +74,21 @@ impl fmt::Display for Lost {
 /// The rule.
 pub(crate) fn judge(
     expected: &Expected,
-    seen: &DataDirState,
+    found: &DataDirState,
     progress: Option<&Progress>,
 ) -> Verdict {
     let Some(known) = &expected.identity else {
-        return judge_first_start(expected, seen);
+        return judge_first_start(expected, found);
     };
-    match check_known_data(known, seen, progress) {
+    match check_known_data(known, found, progress) {
         Ok(()) => Verdict::Intact,
         Err(lost) => Verdict::Lost(lost),
     }
 }
 
-/// The rule that applies until the journal records that etcd has created its log.
-fn judge_first_start(expected: &Expected, seen: &DataDirState) -> Verdict {
-    let same = match (&expected.created, &seen.data) {
+/// The rule that applies until the journal records that etcd has created its WAL.
+fn judge_first_start(expected: &Expected, found: &DataDirState) -> Verdict {
+    let same = match (&expected.created, &found.data) {
         (Some(made), Some(data)) => made.is_same(data),
         (Some(_), None) => false,
         // firstboot was interrupted before it created the directory, or the journal was written by
@@ -96,28 +96,28 @@ fn judge_first_start(expected: &Expected, seen: &DataDirState) -> Verdict {
         (None, _) => true,
     };
     if !same {
-        return Verdict::Lost(match seen.contents {
+        return Verdict::Lost(match found.contents {
             Contents::Empty => Lost::Emptied,
             _ => Lost::Replaced("data"),
         });
     }
-    match (seen.contents, seen.directories, &seen.wal) {
+    match (found.contents, found.directories, &found.wal) {
         (Contents::Empty, ..) => Verdict::Fresh,
         (Contents::NoWal, ..) => Verdict::Incomplete,
-        (Contents::HasWal, Some(directories), Ok(log)) => {
+        (Contents::HasWal, Some(directories), Ok(wal)) => {
             let Ids { member, cluster } = expected.ids;
-            if member.is_some_and(|id| id != log.member)
-                || cluster.is_some_and(|id| id != log.cluster)
+            if member.is_some_and(|id| id != wal.member)
+                || cluster.is_some_and(|id| id != wal.cluster)
             {
                 return Verdict::Lost(Lost::Foreign {
-                    member: log.member,
-                    cluster: log.cluster,
+                    member: wal.member,
+                    cluster: wal.cluster,
                 });
             }
             Verdict::Begun(DataIdentity {
                 directories,
-                member: log.member,
-                cluster: log.cluster,
+                member: wal.member,
+                cluster: wal.cluster,
             })
         }
         (Contents::HasWal, None, _) => {
@@ -129,37 +129,37 @@ fn judge_first_start(expected: &Expected, seen: &DataDirState) -> Verdict {
 
 fn check_known_data(
     known: &DataIdentity,
-    seen: &DataDirState,
+    found: &DataDirState,
     progress: Option<&Progress>,
 ) -> Result<(), Lost> {
-    if seen.contents == Contents::Empty {
+    if found.contents == Contents::Empty {
         return Err(Lost::Emptied);
     }
     let part = |what: &str| Lost::MissingPart(what.to_owned());
-    let log = seen.wal.as_ref().map_err(|why| part(why))?;
-    let directories = seen
+    let wal = found.wal.as_ref().map_err(|why| part(why))?;
+    let directories = found
         .directories
         .as_ref()
         .ok_or_else(|| part("member/snap is missing"))?;
-    if (log.member, log.cluster) != (known.member, known.cluster) {
+    if (wal.member, wal.cluster) != (known.member, known.cluster) {
         return Err(Lost::Foreign {
-            member: log.member,
-            cluster: log.cluster,
+            member: wal.member,
+            cluster: wal.cluster,
         });
     }
     if let Some(path) = known.directories.first_replaced(directories) {
         return Err(Lost::Replaced(path));
     }
-    let applied = *seen.applied.as_ref().map_err(|why| part(why))?;
-    // etcd always writes the log before the database.
-    if log.last < applied {
-        let last = log.last;
+    let applied = *found.applied.as_ref().map_err(|why| part(why))?;
+    // etcd always writes the WAL before the database.
+    if wal.last < applied {
+        let last = wal.last;
         return Err(Lost::Behind(format!(
-            "its log ends at entry {last}, but its database contains entry {applied}"
+            "its WAL ends at entry {last}, but its database contains entry {applied}"
         )));
     }
     progress.map_or(Ok(()), |progress| {
-        progress.compare(log).map_err(Lost::Behind)
+        progress.compare(wal).map_err(Lost::Behind)
     })
 }
 

@@ -2,9 +2,9 @@
 //! may run on it.
 //!
 //! `judge` contains the rule. firstboot uses it to decide how etcd starts, and the guard of
-//! etcd.service uses it before each start. `inode` distinguishes a directory from a copy, `log`
+//! etcd.service uses it before each start. `inode` distinguishes a directory from a copy, `wal`
 //! reads the write-ahead log, `observe` collects all facts about the directory, and `progress`
-//! records the end of the log at etcd's last start and stop. `prepare` creates the directory for
+//! records the end of the WAL at etcd's last start and stop. `prepare` creates the directory for
 //! the first start.
 //!
 //! Everything in the directory belongs to etcd, and its user may have put anything into it.
@@ -35,9 +35,9 @@ use crate::paths;
 
 /// Reads etcd's data directory and judges it. etcd must not be running.
 pub(crate) fn inspect(expected: &Expected) -> Result<(Contents, Verdict)> {
-    let seen = DataDirState::at(Path::new(paths::DATA))?;
+    let found = DataDirState::at(Path::new(paths::DATA))?;
     let progress = Progress::read(expected)?;
-    Ok((seen.contents, judge(expected, &seen, progress.as_ref())))
+    Ok((found.contents, judge(expected, &found, progress.as_ref())))
 }
 
 /// Whether the directories of etcd's data are the known ones. Also works while etcd writes in them.

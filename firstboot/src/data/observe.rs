@@ -16,8 +16,8 @@ use crate::files::{Dir, Kind};
 pub(crate) enum Contents {
     /// The directory is empty or missing.
     Empty,
-    /// There is no write-ahead log, so etcd never voted with this data. etcd creates the log in a
-    /// folder with a temporary name, and renames the folder when the log is complete
+    /// There is no write-ahead log, so etcd never voted with this data. etcd creates the WAL in a
+    /// folder with a temporary name, and renames the folder when the WAL is complete
     /// (server/storage/wal/wal.go, Create).
     NoWal,
     /// There is a write-ahead log.
@@ -32,7 +32,7 @@ pub(crate) struct DataDirState {
     pub(crate) data: Option<Inode>,
     /// All directories of a member, or `None` if one is missing.
     pub(crate) directories: Option<Directories>,
-    /// The end of the log, or the reason why it cannot be read.
+    /// The end of the WAL, or the reason why it cannot be read.
     pub(crate) wal: Result<WalEnd, String>,
     /// The index of the last entry that the database contains, or the reason why it cannot be read.
     pub(crate) applied: Result<u64, String>,
@@ -50,7 +50,7 @@ impl DataDirState {
                 contents,
                 data: Some(own),
                 directories: directories(&data, own)?,
-                wal: log(&data).map_err(|error| error.to_string()),
+                wal: wal(&data).map_err(|error| error.to_string()),
                 applied: applied(&data).map_err(|error| error.to_string()),
             })
         };
@@ -75,14 +75,14 @@ pub(crate) fn contents(folder: &Path) -> Result<Contents> {
     look().with_context(|| format!("cannot read {}", folder.display()))
 }
 
-/// Flushes the newest file of the log, because etcd may have been killed before it flushed the
+/// Flushes the newest file of the WAL, because etcd may have been killed before it flushed the
 /// file.
 pub(crate) fn flush_wal(folder: &Path) -> Result<()> {
     let flush = || -> io::Result<()> {
         let (wal, name, _) = newest(&Dir::open(folder)?)?;
         wal.file(&name)?.sync_all()
     };
-    flush().with_context(|| format!("cannot flush the log in {}", folder.display()))
+    flush().with_context(|| format!("cannot flush the WAL in {}", folder.display()))
 }
 
 /// Returns the directories of the member, or `None` if one is missing. Also works while etcd runs.
@@ -160,14 +160,14 @@ fn directories(data: &Dir, own: Inode) -> io::Result<Option<Directories>> {
     })
 }
 
-/// Reads the end of the log.
-fn log(data: &Dir) -> io::Result<WalEnd> {
+/// Reads the end of the WAL.
+fn wal(data: &Dir) -> io::Result<WalEnd> {
     let (wal, name, first) = newest(data)?;
     let read = wal.file(&name).and_then(|file| WalEnd::read(file, first));
     read.map_err(|error| other(&format!("member/wal/{}: {error}", name.display())))
 }
 
-/// Returns the newest file of the log, with its directory and the index of its first entry. Files
+/// Returns the newest file of the WAL, with its directory and the index of its first entry. Files
 /// are numbered without gaps (server/storage/wal/util.go, isValidSeq).
 fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
     let wal = below(data, &["member", "wal"])?.ok_or_else(|| other("member/wal is missing"))?;
@@ -252,7 +252,7 @@ mod tests {
         let seen = DataDirState::at(&path).unwrap();
         assert!(seen.directories.is_some());
         assert_eq!(
-            seen.wal.map(|log| (log.member, log.last, log.commit)),
+            seen.wal.map(|wal| (wal.member, wal.last, wal.commit)),
             Ok((7, 41, 40))
         );
         assert_eq!(seen.applied, Err("member/snap/db is missing".to_owned()));

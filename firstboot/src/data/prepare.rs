@@ -1,6 +1,6 @@
 //! Creates the empty directory for etcd's first start, because etcd cannot write to the root of its
 //! volume. The directory's identity also reveals whether the directory was deleted or replaced
-//! before etcd had created a log.
+//! before etcd had created a WAL.
 
 use std::ffi::OsStr;
 use std::io;
@@ -24,7 +24,7 @@ pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
     }
     let path = Path::new(paths::DATA);
     let found = open(path).with_context(|| format!("cannot look at {}", path.display()))?;
-    if let (Some(made), Some((_, there))) = (&past.made, &found)
+    if let (Some(made), Some((_, there))) = (&past.created, &found)
         && made.is_same(there)
     {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Records the end of the member's log at etcd's last start and stop, in a file on etcd's volume to
+//! Records the end of the member's WAL at etcd's last start and stop, in a file on etcd's volume to
 //! which etcd cannot write. The record reveals an older copy of the data, even one that was written
 //! into the same directories.
 
@@ -18,29 +18,29 @@ pub(crate) struct Progress {
     /// The id of the disk.
     #[serde(rename = "life")]
     disk_id: DiskId,
-    /// Whether etcd was about to start, so that the log may have grown since then.
+    /// Whether etcd was about to start, so that the WAL may have grown since then.
     running: bool,
-    /// The end of the log at that time.
+    /// The end of the WAL at that time.
     #[serde(rename = "log")]
     wal: WalEnd,
 }
 
 impl Progress {
     /// Creates the record to write before etcd starts.
-    pub(crate) fn starting(disk_id: DiskId, log: WalEnd) -> Self {
+    pub(crate) fn starting(disk_id: DiskId, wal: WalEnd) -> Self {
         Self {
             disk_id,
             running: true,
-            wal: log,
+            wal: wal,
         }
     }
 
-    /// Creates the record to write after etcd has stopped, with the current log. Returns `None` if
-    /// etcd did not run, or cannot have left this log.
-    pub(crate) fn stopped(&self, log: WalEnd) -> Option<Self> {
-        (self.running && self.compare(&log).is_ok()).then_some(Self {
+    /// Creates the record to write after etcd has stopped, with the current WAL. Returns `None` if
+    /// etcd did not run, or cannot have left this WAL.
+    pub(crate) fn stopped(&self, wal: WalEnd) -> Option<Self> {
+        (self.running && self.compare(&wal).is_ok()).then_some(Self {
             running: false,
-            wal: log,
+            wal: wal,
             ..*self
         })
     }
@@ -57,7 +57,7 @@ impl Progress {
                 paths::PROGRESS
             )
         })?;
-        // A restore replaces the log.
+        // A restore replaces the WAL.
         let same = expected.disk_id == Some(progress.disk_id)
             && expected.identity.is_some_and(|known| {
                 (known.member, known.cluster) == (progress.wal.member, progress.wal.cluster)
@@ -72,14 +72,14 @@ impl Progress {
             .write()
     }
 
-    /// Checks whether the log can have grown from the recorded one; the error explains why not.
+    /// Checks whether the WAL can have grown from the recorded one; the error explains why not.
     pub(super) fn compare(&self, now: &WalEnd) -> Result<(), String> {
         let before = &self.wal;
         if !self.running {
             let same = before == now;
             return same.then_some(()).ok_or_else(|| {
                 format!(
-                    "its log ends at entry {} of term {}, but ended at entry {} of term {} when etcd stopped",
+                    "its WAL ends at entry {} of term {}, but ended at entry {} of term {} when etcd stopped",
                     now.last, now.term, before.last, before.term
                 )
             });
@@ -87,10 +87,27 @@ impl Progress {
         // The term and the committed index never decrease (raft, section 5.1; raftpb.HardState).
         if now.term < before.term || now.commit < before.commit || now.last < before.commit {
             return Err(format!(
-                "its log is at term {} with {} committed entries, but was at term {} with {} when etcd last started",
+                "its WAL is at term {} with {} committed entries, but was at term {} with {} when etcd last started",
                 now.term, now.commit, before.term, before.commit
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_are_those_of_earlier_versions() {
+        let progress = Progress::starting(DiskId::of(1), WalEnd::default());
+        let text = serde_json::to_string(&progress).unwrap();
+        assert!(
+            text.starts_with(
+                r#"{"life":"00000000000000000000000000000001","running":true,"log":{"#
+            ),
+            "{text}"
+        );
     }
 }

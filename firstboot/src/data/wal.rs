@@ -13,7 +13,7 @@ use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
-/// The state at the end of the log.
+/// The state at the end of the WAL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WalEnd {
     /// The member's id, as etcd reports it.
@@ -89,7 +89,7 @@ const STATE: i64 = 3;
 const CHECKSUM: i64 = 4;
 const SNAPSHOT: i64 = 5;
 
-/// Parses the number of a log file and the index of its first entry from the file's name
+/// Parses the number of a WAL file and the index of its first entry from the file's name
 /// (`walName`).
 pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
     let (number, index) = name.strip_suffix(".wal")?.split_once('-')?;
@@ -102,41 +102,41 @@ pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
 }
 
 impl WalEnd {
-    /// Reads the last file of a log. `first` is the index of the file's first entry. Like etcd, it
+    /// Reads the last file of a WAL. `first` is the index of the file's first entry. Like etcd, it
     /// ignores everything after a truncated or damaged record.
     ///
     /// # Errors
-    /// Fails if the file cannot be read, or does not begin like a log of etcd.
+    /// Fails if the file cannot be read, or does not begin like a WAL of etcd.
     pub(super) fn read(file: File, first: u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(256 << 10, file);
         file.seek(SeekFrom::Start(0))?;
-        let mut log = Self {
+        let mut wal = Self {
             last: first.saturating_sub(1),
             ..Self::default()
         };
         let (mut begun, mut left) = (false, length);
         while let Some(record) = next(&mut file, &mut left)? {
             if record.kind == CHECKSUM {
-                if begun && record.checksum != log.checksum {
+                if begun && record.checksum != wal.checksum {
                     break;
                 }
-                log.checksum = record.checksum;
+                wal.checksum = record.checksum;
                 continue;
             }
-            let checksum = crc32c::crc32c_append(log.checksum, &record.data);
-            if checksum != record.checksum || log.take(&record).is_none() {
+            let checksum = crc32c::crc32c_append(wal.checksum, &record.data);
+            if checksum != record.checksum || wal.take(&record).is_none() {
                 break;
             }
-            log.checksum = checksum;
+            wal.checksum = checksum;
             begun |= record.kind == METADATA;
         }
         if begun {
-            Ok(log)
+            Ok(wal)
         } else {
             Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "it does not begin like a log of etcd",
+                "it does not begin like a WAL of etcd",
             ))
         }
     }
@@ -189,7 +189,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Writes a log as etcd would.
+    /// Writes a WAL as etcd would.
     pub(crate) struct Writer {
         pub(crate) bytes: Vec<u8>,
         checksum: u32,
@@ -260,7 +260,7 @@ pub(super) mod tests {
             .entry(4)
             .entry(3)
             .state(3, 8, 2);
-        let log = read(&writer.file(1000), 0).unwrap();
+        let wal = read(&writer.file(1000), 0).unwrap();
         let expected = WalEnd {
             member: 7,
             cluster: 9,
@@ -271,7 +271,7 @@ pub(super) mod tests {
             checksum: writer.checksum,
         };
         assert_eq!(
-            log, expected,
+            wal, expected,
             "entry 3 was written again, which removed entry 4"
         );
         assert_eq!(
@@ -291,8 +291,8 @@ pub(super) mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
         file.set_len(1 << 41).unwrap();
-        let log = WalEnd::read(file, 0).unwrap();
-        assert_eq!((log.last, log.commit), (1, 1));
+        let wal = WalEnd::read(file, 0).unwrap();
+        assert_eq!((wal.last, wal.commit), (1, 1));
     }
 
     #[test]
@@ -314,9 +314,9 @@ pub(super) mod tests {
             let torn = [&writer.bytes[..cut], &[0; 512]].concat();
             for (bytes, most) in [(&torn[..cut], commit), (&torn, commit + 1)] {
                 match read(bytes, 0) {
-                    Ok(log) => assert!(
-                        (commit..=most).contains(&log.commit),
-                        "cut at {cut}: {log:?}"
+                    Ok(wal) => assert!(
+                        (commit..=most).contains(&wal.commit),
+                        "cut at {cut}: {wal:?}"
                     ),
                     Err(_) => assert!(cut < begun, "cut at {cut}"),
                 }
@@ -325,9 +325,9 @@ pub(super) mod tests {
         for at in begun..writer.bytes.len() {
             let mut damaged = writer.bytes.clone();
             damaged[at] ^= 1;
-            let log = read(&damaged, 0).unwrap();
+            let wal = read(&damaged, 0).unwrap();
             assert!(
-                log.commit < 19 || log.checksum != writer.checksum || log.last <= 19,
+                wal.commit < 19 || wal.checksum != writer.checksum || wal.last <= 19,
                 "damaged at {at}"
             );
         }

@@ -187,7 +187,7 @@ mod tests {
     const INFO: &str = r#"{"level":"info","ts":"2026-11-28T07:44:28.849Z","caller":"embed/etcd.go:369","msg":"closed"}"#;
 
     #[test]
-    fn a_fatal_line_is_told_with_its_error() {
+    fn a_fatal_line_is_reported_with_its_error() {
         let fatal = r#"{"level":"fatal","caller":"etcdmain/etcd.go:203","msg":"discovery failed","error":"walpb: crc mismatch","stacktrace":"x\n\ty"}"#;
         assert_eq!(
             words(&[(7, INFO), (7, fatal), (7, INFO)]).unwrap(),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guard_s_refusal_is_told() {
+    fn the_guards_refusal_is_reported() {
         assert_eq!(
             words(&[(7, "firstboot: etcd must not start")]).unwrap(),
             "etcd must not start"

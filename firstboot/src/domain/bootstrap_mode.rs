@@ -37,7 +37,7 @@ impl BootstrapMode {
 
     /// Combines the modes of two nodes if their orders agree. The result has the newer of the two
     /// revisions, so that neither node returns to a revision below one that the other has seen.
-    pub(crate) fn with(self, other: Self) -> Option<Self> {
+    pub(crate) fn merge(self, other: Self) -> Option<Self> {
         match (self, other) {
             (
                 Self::Restore { snapshot, seen },
@@ -95,18 +95,18 @@ mod tests {
             seen,
         };
         assert_eq!(
-            restore(b"a", Some(3)).with(restore(b"a", Some(7))),
+            restore(b"a", Some(3)).merge(restore(b"a", Some(7))),
             Some(restore(b"a", Some(7)))
         );
-        assert_eq!(restore(b"a", Some(3)).with(restore(b"b", Some(3))), None);
-        assert_eq!(restore(b"a", Some(3)).with(restore(b"a", None)), None);
-        assert_eq!(restore(b"a", None).with(BootstrapMode::New), None);
+        assert_eq!(restore(b"a", Some(3)).merge(restore(b"b", Some(3))), None);
+        assert_eq!(restore(b"a", Some(3)).merge(restore(b"a", None)), None);
+        assert_eq!(restore(b"a", None).merge(BootstrapMode::New), None);
         assert_eq!(
-            BootstrapMode::Rollback { cluster: 1 }.with(BootstrapMode::Rollback { cluster: 2 }),
+            BootstrapMode::Rollback { cluster: 1 }.merge(BootstrapMode::Rollback { cluster: 2 }),
             None
         );
         assert_eq!(
-            BootstrapMode::New.with(BootstrapMode::New),
+            BootstrapMode::New.merge(BootstrapMode::New),
             Some(BootstrapMode::New)
         );
     }

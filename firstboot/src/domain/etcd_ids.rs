@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lone_default_member_has_the_id_that_everybody_knows() {
+    fn a_single_default_member_has_its_well_known_id() {
         let url = "http://localhost:2380";
         assert_eq!(member_id(url, "etcd-cluster"), 0x8e9e_05c5_2164_694d);
         assert_eq!(cluster_id([url], "etcd-cluster"), 0xcdf8_1819_4e3a_8c32);

@@ -4,10 +4,10 @@ mod bootstrap_mode;
 mod ca_subject;
 mod disk_id;
 mod etcd_ids;
-mod start;
+mod initial_cluster;
 
 pub(crate) use bootstrap_mode::{BootstrapMode, short};
 pub(crate) use ca_subject::CaSubject;
 pub(crate) use disk_id::{DiskId, DiskIds};
 pub(crate) use etcd_ids::{cluster_id, member_id};
-pub(crate) use start::Start;
+pub(crate) use initial_cluster::InitialCluster;

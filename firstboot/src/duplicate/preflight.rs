@@ -132,8 +132,8 @@ pub(crate) fn rule_out_duplicate(
     if identity.cluster.members.len() == 1 {
         return Err(refused(suspected));
     }
-    let watch = ConflictMonitor::open(identity.node.address)?;
-    wait_until_unique(identity, &NodeState::of(journal), Some(suspected), watch)
+    let monitor = ConflictMonitor::open(identity.node.address)?;
+    wait_until_unique(identity, &NodeState::of(journal), Some(suspected), monitor)
 }
 
 /// Queries the others until nothing prevents etcd from starting. If a copy of this machine may be
@@ -142,7 +142,7 @@ fn wait_until_unique(
     identity: &Identity,
     state: &NodeState,
     mut suspected: SuspectedDuplicate,
-    mut watch: Option<ConflictMonitor>,
+    mut monitor: Option<ConflictMonitor>,
 ) -> Result<()> {
     let credentials = Credentials::installed()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
@@ -150,7 +150,7 @@ fn wait_until_unique(
         .enable_all()
         .build()?;
     let quiet = quiet_time(identity);
-    let (mut streams, mut pulse, mut patience) = (
+    let (mut streams, mut detector, mut timeout) = (
         ActiveStreams::default(),
         LivenessDetector::default(),
         DuplicateTimeout::default(),
@@ -162,7 +162,7 @@ fn wait_until_unique(
         .context("the member vanished from the cluster document")?;
     let mut member = state.member;
     loop {
-        watch.as_mut().map_or(Ok(()), ConflictMonitor::check)?;
+        monitor.as_mut().map_or(Ok(()), ConflictMonitor::check)?;
         let begun = Instant::now();
         let (mut peers, clusters) = runtime.block_on(membership::query_others(
             identity,
@@ -189,12 +189,19 @@ fn wait_until_unique(
             say(suspicion(why));
             logged = true;
         }
-        let verdict = observe(identity, &peers, member, &mut pulse, &runtime, &peer_client);
+        let verdict = observe(
+            identity,
+            &peers,
+            member,
+            &mut detector,
+            &runtime,
+            &peer_client,
+        );
         if let Liveness::Alive(witness) = verdict {
             return Err(duplicate_runs(&witness));
         }
-        let over = patience.still_suspected(why).err();
-        let is_over = over.is_some() || watch.is_none();
+        let over = timeout.still_suspected(why).err();
+        let is_over = over.is_some() || monitor.is_none();
         if is_over && (verdict == Liveness::Silent || cannot_have_quorum(identity)) {
             return Ok(());
         }
@@ -210,7 +217,7 @@ fn observe(
     identity: &Identity,
     peers: &[Peer],
     member: Option<u64>,
-    pulse: &mut LivenessDetector,
+    detector: &mut LivenessDetector,
     runtime: &Runtime,
     peer_client: &PeerClient,
 ) -> Liveness {
@@ -221,7 +228,7 @@ fn observe(
                 .chain(membership::unknown(identity, peers))
                 .collect();
             let heard = runtime.block_on(membership::read_traffic(whom, peer_client));
-            pulse.observe(member, &heard)
+            detector.observe(member, &heard)
         }
         None if peers.is_empty() => Liveness::Unknown,
         None => Liveness::Silent,

@@ -25,7 +25,7 @@ pub(crate) enum Sockets {
 
 /// The verdict on a system call, as in calls.txt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum FilterAction {
     Allow,
     Match,
     Refuse,
@@ -40,13 +40,13 @@ pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
     let mut rules = BTreeMap::new();
     for (number, name, verdict) in calls()? {
         match verdict {
-            Verdict::Allow => rules.insert(number, Vec::new()),
-            Verdict::Match => match matches(name, sockets)? {
+            FilterAction::Allow => rules.insert(number, Vec::new()),
+            FilterAction::Match => match matches(name, sockets)? {
                 // In the filter, a call without rules would be allowed with any arguments.
                 none if none.is_empty() => None,
                 some => rules.insert(number, some),
             },
-            Verdict::Refuse => None,
+            FilterAction::Refuse => None,
         };
     }
     let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
@@ -54,7 +54,7 @@ pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
 }
 
 /// Parses the lines of calls.txt: number, name, verdict.
-fn calls() -> Result<Vec<(i64, &'static str, Verdict)>> {
+fn calls() -> Result<Vec<(i64, &'static str, FilterAction)>> {
     let mut calls = Vec::new();
     for line in CALLS
         .lines()
@@ -64,9 +64,9 @@ fn calls() -> Result<Vec<(i64, &'static str, Verdict)>> {
             .split_once(' ')
             .with_context(|| format!("calls.txt: no call in {line:?}"))?;
         let verdict = match verdict {
-            "allow" => Verdict::Allow,
-            "match" => Verdict::Match,
-            "refuse" => Verdict::Refuse,
+            "allow" => FilterAction::Allow,
+            "match" => FilterAction::Match,
+            "refuse" => FilterAction::Refuse,
             _ => bail!("calls.txt: expected allow, match or refuse, found {verdict:?}"),
         };
         for call in named.split(' ') {

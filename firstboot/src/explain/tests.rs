@@ -21,7 +21,7 @@ fn bootstrap_events() -> Vec<(Event, &'static str)> {
             ") as etcd-3",
         ),
         (
-            Event::Without {
+            Event::MembersExcluded {
                 names: BTreeSet::from([name]),
             },
             "excluded etcd-3",
@@ -93,7 +93,7 @@ fn restore_events() -> Vec<(Event, &'static str)> {
             "no previous data",
         ),
         (Event::SwapDone, "data was replaced"),
-        (Event::GivenUp, "keeps its previous data"),
+        (Event::RestoreAbandoned, "keeps its previous data"),
     ]
 }
 
@@ -144,13 +144,13 @@ fn membership_events() -> Vec<(Event, &'static str)> {
             "trusts a, b",
         ),
         (
-            Event::Show {
+            Event::CertificatesCleared {
                 authorities: [CaSubject::of("b")].into(),
             },
             "members trust b",
         ),
         (Event::Leave { member: 0xab }, "removing its member ab"),
-        (Event::Stay { member: 0xab }, "remains a member"),
+        (Event::LeaveCancelled { member: 0xab }, "remains a member"),
         (Event::Left { member: 0xab }, "etcd stays stopped"),
         (
             Event::Rejoin { member: 0xab },
@@ -163,7 +163,7 @@ fn membership_events() -> Vec<(Event, &'static str)> {
             "directory to /var/lib/etcd/aside/x",
         ),
         (
-            Event::Uses {
+            Event::EtcdVersionRecorded {
                 etcd: "3.5.1".parse().unwrap(),
             },
             "etcd 3.5.1 to use",

@@ -12,7 +12,7 @@ fn own() -> (u32, u32) {
 }
 
 #[test]
-fn what_was_written_stands_and_is_narrow() {
+fn a_written_file_is_current_and_has_its_mode() {
     let folder = tempfile::tempdir().unwrap();
     let wanted = DesiredFile::new(folder.path().join("key"), "secret").mode(0o600, own());
     assert!(!wanted.is_current().unwrap());
@@ -27,7 +27,7 @@ fn what_was_written_stands_and_is_narrow() {
 }
 
 #[test]
-fn another_mode_or_content_does_not_stand() {
+fn a_file_with_another_mode_or_content_is_not_current() {
     let folder = tempfile::tempdir().unwrap();
     let wanted = DesiredFile::new(folder.path().join("a"), "x").mode(0o640, own());
     wanted.write().unwrap();

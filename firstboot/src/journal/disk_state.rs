@@ -3,7 +3,7 @@
 use super::disk_id_file::DiskIdFile;
 use super::state::{MembershipIntent, NodeState};
 use crate::data::{Contents, DataIdentity, Lost, Verdict};
-use crate::domain::{DiskId, Start};
+use crate::domain::{DiskId, InitialCluster};
 use crate::reason::{Reason, ReasonId};
 
 /// The state of the disk, which decides how etcd starts.
@@ -12,12 +12,15 @@ pub(crate) enum DiskState {
     /// Data exists. etcd uses it and ignores the `initial-cluster` settings. `begun` is the data's
     /// identity if the journal does not contain it yet.
     Existing {
-        start: Start,
+        start: InitialCluster,
         begun: Option<DataIdentity>,
     },
     /// Power was lost before etcd had created its first data. etcd starts again with the same
     /// parameters. `archive_data`: there is partial data to archive.
-    RetryFirstStart { start: Start, archive_data: bool },
+    RetryFirstStart {
+        start: InitialCluster,
+        archive_data: bool,
+    },
     /// There is no data that etcd can use. `disk_id` is the id to keep, or none if firstboot must
     /// draw a new one.
     Fresh {
@@ -73,7 +76,7 @@ pub(crate) fn classify_disk(
     verdict: Verdict,
     volume: DiskIdFile,
 ) -> DiskState {
-    let Some(start) = &state.begun else {
+    let Some(start) = &state.initial_cluster else {
         return before(state, contents, volume);
     };
     if volume == DiskIdFile::Differs && contents == Contents::HasWal {
@@ -174,7 +177,7 @@ mod tests {
     #[test]
     fn every_combination_keeps_data_and_votes() {
         let start = |state| {
-            Some(Start {
+            Some(InitialCluster {
                 state,
                 token: "t".into(),
                 members: vec![],
@@ -191,7 +194,7 @@ mod tests {
                         ] {
                             let state = NodeState {
                                 disk_id,
-                                begun: begun.clone(),
+                                initial_cluster: begun.clone(),
                                 healthy,
                                 ..NodeState::default()
                             };
@@ -241,7 +244,7 @@ mod tests {
             DiskState::Existing { .. } => {
                 let whole = matches!(verdict, Verdict::Intact | Verdict::Begun(_));
                 assert!(
-                    state.begun.is_some() && whole && volume != DiskIdFile::Differs,
+                    state.initial_cluster.is_some() && whole && volume != DiskIdFile::Differs,
                     "{said}"
                 );
             }
@@ -250,7 +253,7 @@ mod tests {
                 start,
             } => {
                 assert!(
-                    never_voted && start.state == "new" && state.begun == Some(start),
+                    never_voted && start.state == "new" && state.initial_cluster == Some(start),
                     "{said}"
                 );
                 assert_eq!(archive_data, contents == Contents::NoWal, "{said}");
@@ -263,14 +266,14 @@ mod tests {
                     contents == Contents::Empty || archive_data && never_voted,
                     "{said}"
                 );
-                let goes_on = state.begun.is_none()
+                let goes_on = state.initial_cluster.is_none()
                     && volume == DiskIdFile::Matches
                     && disk_id == state.disk_id;
                 assert!(disk_id.is_none() || goes_on, "{said}");
             }
             DiskState::Lost(_) => {
                 assert!(
-                    state.begun.is_some()
+                    state.initial_cluster.is_some()
                         && contents != Contents::Empty
                         && volume != DiskIdFile::Differs,
                     "{said}"

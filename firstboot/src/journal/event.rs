@@ -25,7 +25,8 @@ pub(crate) enum Event {
         machine: Machine,
     },
     /// The operator ordered that the cluster begin without these members.
-    Without {
+    #[serde(rename = "without")]
+    MembersExcluded {
         /// The excluded members of the recipe.
         names: BTreeSet<Label>,
     },
@@ -52,7 +53,8 @@ pub(crate) enum Event {
         mode: BootstrapMode,
     },
     /// An etcd of this version is about to use the data.
-    Uses {
+    #[serde(rename = "uses")]
+    EtcdVersionRecorded {
         /// The version.
         etcd: EtcdVersion,
     },
@@ -90,7 +92,7 @@ pub(crate) enum Event {
         /// Which one.
         directory: Inode,
     },
-    /// etcd has created its log: from now on these directories are the member's data.
+    /// etcd has created its WAL: from now on these directories are the member's data.
     DataBegun(DataIdentity),
     /// The operator confirmed that the data directory holds this member's newest data.
     DataAccepted,
@@ -106,7 +108,8 @@ pub(crate) enum Event {
     },
     /// All other members trust these CAs, so this node installs its document's certificates, which
     /// these CAs signed.
-    Show {
+    #[serde(rename = "show")]
+    CertificatesCleared {
         /// The subjects of the CAs that signed the certificates.
         authorities: BTreeSet<CaSubject>,
     },
@@ -117,7 +120,8 @@ pub(crate) enum Event {
         member: u64,
     },
     /// The member could not be removed in time, and remains a member.
-    Stay {
+    #[serde(rename = "stay")]
+    LeaveCancelled {
         /// Its id.
         member: u64,
     },
@@ -149,7 +153,8 @@ pub(crate) enum Event {
     #[serde(rename = "exchanged")]
     SwapDone,
     /// The restore was abandoned, and etcd keeps its previous data.
-    GivenUp,
+    #[serde(rename = "given-up")]
+    RestoreAbandoned,
     /// etcd on this node answered a read through raft.
     Healthy {
         /// The cluster's id, as etcd reports it.
@@ -260,6 +265,64 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_string(&event).unwrap(), line);
             assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn the_tag_of_each_renamed_event_is_that_of_earlier_versions() {
+        let swap = DataSwap {
+            from: "/a".into(),
+            archive_to: None,
+            token: String::new(),
+            members: vec![],
+            cluster: 1,
+            member: None,
+            revision: 0,
+            data: None,
+        };
+        for (event, line) in [
+            (
+                Event::IdentityAdopted {
+                    name: "a".parse().unwrap(),
+                    machine: Machine::default(),
+                },
+                r#"{"event":"accepted","name":"a","machine":{"macs":[],"serial":null,"uuid":null}}"#,
+            ),
+            (
+                Event::MembersExcluded {
+                    names: BTreeSet::new(),
+                },
+                r#"{"event":"without","names":[]}"#,
+            ),
+            (
+                Event::EtcdVersionRecorded {
+                    etcd: "3.5.1".parse().unwrap(),
+                },
+                r#"{"event":"uses","etcd":"3.5.1"}"#,
+            ),
+            (
+                Event::CertificatesCleared {
+                    authorities: BTreeSet::new(),
+                },
+                r#"{"event":"show","authorities":[]}"#,
+            ),
+            (
+                Event::LeaveCancelled { member: 1 },
+                r#"{"event":"stay","member":1}"#,
+            ),
+            (
+                Event::DataArchived { path: "/a".into() },
+                r#"{"event":"aside","path":"/a"}"#,
+            ),
+            (
+                Event::SwapBegun(Box::new(swap)),
+                r#"{"event":"exchange","from":"/a","aside":null,"token":"","members":[],"cluster":1,"member":null,"revision":0}"#,
+            ),
+            (Event::SwapDone, r#"{"event":"exchanged"}"#),
+            (Event::RestoreAbandoned, r#"{"event":"given-up"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&event).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Event>(line).unwrap(), event);
         }
     }
 }

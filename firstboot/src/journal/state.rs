@@ -8,7 +8,9 @@ use recipes::{EtcdVersion, Label};
 use super::event::{DataSwap, Event, RestoreOrder};
 use super::file::{Entry, Journal};
 use crate::data::{DataIdentity, Expected, Ids, Inode};
-use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds, Start, cluster_id, member_id};
+use crate::domain::{
+    BootstrapMode, CaSubject, DiskId, DiskIds, InitialCluster, cluster_id, member_id,
+};
 
 /// The state of this node according to its journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,15 +24,15 @@ pub(crate) struct NodeState {
     pub(crate) accepted: Vec<DiskIds>,
     /// The sets of disk ids that this node has accepted since the journal began.
     pub(crate) accepted_ever: Vec<DiskIds>,
-    /// The start parameters of etcd on this disk.
-    pub(crate) begun: Option<Start>,
+    /// The initial-cluster settings with which etcd starts on this disk.
+    pub(crate) initial_cluster: Option<InitialCluster>,
     /// The member id with which this disk was added to a running cluster.
     pub(crate) added: Option<u64>,
     /// The cluster to which this disk was added.
     pub(crate) joining: Option<u64>,
     /// The empty directory that firstboot created for etcd's first start on this disk.
-    pub(crate) made: Option<Inode>,
-    /// The identity of etcd's data, once etcd has created its log.
+    pub(crate) created: Option<Inode>,
+    /// The identity of etcd's data, once etcd has created its WAL.
     pub(crate) data: Option<DataIdentity>,
     /// The last known member id of etcd on this disk.
     pub(crate) member: Option<u64>,
@@ -52,7 +54,7 @@ pub(crate) struct NodeState {
     /// The data that the last swap archived.
     pub(crate) archived: Option<ArchivedData>,
     /// The CAs whose certificates this node may use, because all other members trust them.
-    pub(crate) cleared: BTreeSet<CaSubject>,
+    pub(crate) trusted_by_all: BTreeSet<CaSubject>,
     /// The operator's order about the node's membership.
     pub(crate) intent: MembershipIntent,
 }
@@ -76,8 +78,8 @@ pub(crate) enum MembershipIntent {
 pub(crate) struct ArchivedData {
     /// Its path.
     pub(crate) path: PathBuf,
-    /// The start parameters that etcd used with it.
-    pub(crate) begun: Start,
+    /// The initial-cluster settings that etcd used with it.
+    pub(crate) initial_cluster: InitialCluster,
     /// Its cluster.
     pub(crate) cluster: u64,
     /// The member id with that data, if it is known.
@@ -107,7 +109,7 @@ impl NodeState {
 
     fn apply(&mut self, event: &Event) {
         match event {
-            Event::Without { names } => {
+            Event::MembersExcluded { names } => {
                 self.without.clone_from(names);
                 self.disk_id = None;
             }
@@ -130,26 +132,28 @@ impl NodeState {
             }
             Event::Add { cluster } => self.joining = Some(*cluster),
             Event::DataMade { directory } => {
-                (self.made, self.data) = (Some(*directory), None);
+                (self.created, self.data) = (Some(*directory), None);
             }
             Event::DataBegun(known) => self.data = Some(*known),
-            Event::DataAccepted => (self.made, self.data) = (None, None),
+            Event::DataAccepted => (self.created, self.data) = (None, None),
             Event::Added { member } => {
                 (self.added, self.member) = (Some(*member), Some(*member));
             }
             Event::Healthy { cluster, member } => {
                 (self.healthy, self.cluster, self.member) = (true, Some(*cluster), Some(*member));
             }
-            Event::Uses { etcd } => self.etcd = Some(*etcd),
+            Event::EtcdVersionRecorded { etcd } => self.etcd = Some(*etcd),
             Event::RestoreOrdered(order) => {
                 (self.order, self.accepted_for_order) = (Some((**order).clone()), Vec::new());
             }
-            Event::GivenUp => (self.order, self.swap) = (None, None),
+            Event::RestoreAbandoned => (self.order, self.swap) = (None, None),
             Event::SwapBegun(data_swap) => self.swap = Some((**data_swap).clone()),
             Event::SwapDone => self.finish_swap(),
-            Event::Show { authorities } => self.cleared.clone_from(authorities),
+            Event::CertificatesCleared { authorities } => {
+                self.trusted_by_all.clone_from(authorities)
+            }
             Event::Leave { member } => self.intent = MembershipIntent::Leaving(*member),
-            Event::Stay { .. } => self.intent = MembershipIntent::None,
+            Event::LeaveCancelled { .. } => self.intent = MembershipIntent::None,
             Event::Left { member } => self.intent = MembershipIntent::Left(*member),
             Event::Rejoin { .. } => {
                 // The disk id is kept until the data is archived, because it identifies the volume.
@@ -170,7 +174,7 @@ impl NodeState {
     }
 
     fn begin(&mut self, state: &'static str, token: &str, members: &[(String, String)]) {
-        self.begun = Some(Start {
+        self.initial_cluster = Some(InitialCluster {
             state,
             token: token.to_owned(),
             members: members.to_vec(),
@@ -204,12 +208,12 @@ impl NodeState {
         };
         // The state is `existing`: if the data is lost before etcd first runs, etcd must not start
         // with an empty log, which the others would mistake for the member's old log.
-        let start = Start {
+        let start = InitialCluster {
             state: "existing",
             token,
             members,
         };
-        let before = self.begun.replace(start);
+        let before = self.initial_cluster.replace(start);
         let (old_cluster, old_member) = (
             self.cluster.replace(cluster),
             std::mem::replace(&mut self.member, member),
@@ -227,13 +231,13 @@ impl NodeState {
         (self.healthy, self.added, self.joining, self.intent) =
             (false, None, None, MembershipIntent::None);
         let old_data = std::mem::replace(&mut self.data, data);
-        self.made = None;
+        self.created = None;
         self.archived = match (archive_to, before, old_cluster) {
             (Some(path), Some(begun), Some(cluster)) => {
                 let (member, revision, data, etcd) = (old_member, old_revision, old_data, old_etcd);
                 Some(ArchivedData {
                     path,
-                    begun,
+                    initial_cluster: begun,
                     cluster,
                     member,
                     revision,
@@ -248,24 +252,24 @@ impl NodeState {
     /// Returns the expected state of etcd's data on the node with this name.
     pub(crate) fn expected(&self, name: &Label) -> Expected {
         let begun = self
-            .begun
+            .initial_cluster
             .as_ref()
             .filter(|start| start.state == "new" && !start.token.is_empty());
-        let own = |start: &Start| {
+        let own = |start: &InitialCluster| {
             let own = start
                 .members
                 .iter()
                 .find(|(other, _)| other == name.as_str());
             own.map(|(_, url)| member_id(url, &start.token))
         };
-        let cluster = |start: &Start| cluster_id(start.urls(), &start.token);
+        let cluster = |start: &InitialCluster| cluster_id(start.urls(), &start.token);
         let ids = Ids {
             member: self.member.or_else(|| begun.and_then(own)),
             cluster: self.cluster.or(self.joining).or_else(|| begun.map(cluster)),
         };
         Expected {
             disk_id: self.disk_id,
-            created: self.made,
+            created: self.created,
             identity: self.data,
             ids,
         }

@@ -19,7 +19,7 @@ use crate::node::identify;
 use crate::output::{say, show_json};
 use crate::reason::{Reason, ReasonId};
 use crate::{files, operator, paths, start_permit};
-use plan::{Observed, Plan, plan};
+use plan::{LeaveStep, Observed, plan};
 
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -45,7 +45,7 @@ pub(crate) struct Options {
 /// The result as JSON.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Answer {
+struct JsonOutput {
     /// The member id, in hexadecimal digits.
     member: String,
     /// Whether the member has left the cluster.
@@ -54,7 +54,7 @@ struct Answer {
     planned: Vec<String>,
 }
 
-impl Answer {
+impl JsonOutput {
     fn left(member: u64) -> Self {
         Self {
             member: format!("{member:x}"),
@@ -74,11 +74,11 @@ pub(crate) fn command(options: &Options) -> Result<()> {
             if let MembershipIntent::Left(member) = NodeState::of(journal).intent {
                 enforce_left(journal)?;
                 say(left_reason(member).to_string());
-                return Ok(Answer::left(member));
+                return Ok(JsonOutput::left(member));
             }
             let member = own_member_id(journal)?;
             leave(&identity, journal, Duration::from_secs(options.deadline))?;
-            Ok(Answer::left(member))
+            Ok(JsonOutput::left(member))
         })?
     };
     if options.json {
@@ -144,18 +144,18 @@ async fn remove_member(
         // succeeded.
         let over = Instant::now() >= end;
         let done = match step {
-            Plan::AlreadyRemoved => {
+            LeaveStep::AlreadyRemoved => {
                 return if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
                     journal.add(Event::Left { member })
                 } else {
                     Err(refused(removed_reason(member)))
                 };
             }
-            Plan::Refuse(why) => {
+            LeaveStep::Refuse(why) => {
                 cancel(journal, member)?;
                 return Err(refused(why));
             }
-            Plan::Wait(why) if over => {
+            LeaveStep::Wait(why) if over => {
                 cancel(journal, member)?;
                 return Err(not_ready(why.map(|why| {
                     format!("this node could not leave and remains a member: {why}")
@@ -167,15 +167,15 @@ async fn remove_member(
                     "this node did not leave in time and remains a member. Last status: {logged}"
                 ))));
             }
-            Plan::Wait(why) => Err(anyhow::anyhow!(why)),
-            Plan::TransferLeadership(to) => {
+            LeaveStep::Wait(why) => Err(anyhow::anyhow!(why)),
+            LeaveStep::TransferLeadership(to) => {
                 say(format!(
                     "this node is the leader; transferring the leadership to {to:x}"
                 ));
                 let credentials = Credentials::installed()?;
                 move_leader(to, &credentials).await
             }
-            Plan::Remove(through) => {
+            LeaveStep::Remove(through) => {
                 journal.record_intent(
                     Event::Leave { member },
                     &format!("removing this node's member {member:x}"),
@@ -210,7 +210,7 @@ async fn remove_through(url: &str, member: u64, credentials: &Credentials) -> Re
 /// Cancels the intent to leave, so that no later boot unexpectedly resumes it.
 fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
     if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
-        journal.add(Event::Stay { member })?;
+        journal.add(Event::LeaveCancelled { member })?;
     }
     Ok(())
 }
@@ -259,21 +259,21 @@ pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) ->
         return Ok(false);
     }
     match plan(&observed) {
-        Plan::AlreadyRemoved => Ok(true),
-        Plan::Refuse(why) => Err(refused(why)),
-        Plan::Wait(why) => Err(not_ready(why.map(|why| {
+        LeaveStep::AlreadyRemoved => Ok(true),
+        LeaveStep::Refuse(why) => Err(refused(why)),
+        LeaveStep::Wait(why) => Err(not_ready(why.map(|why| {
             format!("cannot find out whether this node's member was removed: {why}")
         }))),
-        Plan::TransferLeadership(_) | Plan::Remove(_) => Ok(false),
+        LeaveStep::TransferLeadership(_) | LeaveStep::Remove(_) => Ok(false),
     }
 }
 
 /// Prints what the command would do.
-fn plan_only(identity: &Identity) -> Result<Answer> {
+fn plan_only(identity: &Identity) -> Result<JsonOutput> {
     let journal = Journal::look(paths::JOURNAL)?;
     if let MembershipIntent::Left(member) = NodeState::of(&journal).intent {
         say(left_reason(member).to_string());
-        return Ok(Answer::left(member));
+        return Ok(JsonOutput::left(member));
     }
     let member = own_member_id(&journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -281,16 +281,16 @@ fn plan_only(identity: &Identity) -> Result<Answer> {
         .build()?;
     let mut planned = Vec::new();
     match plan(&runtime.block_on(observe(identity, &NodeState::of(&journal), member))?) {
-        Plan::AlreadyRemoved => {
+        LeaveStep::AlreadyRemoved => {
             say(removed_reason(member).to_string());
-            return Ok(Answer::left(member));
+            return Ok(JsonOutput::left(member));
         }
-        Plan::Refuse(why) => return Err(refused(why)),
-        Plan::Wait(why) => return Err(not_ready(why)),
-        Plan::TransferLeadership(to) => {
+        LeaveStep::Refuse(why) => return Err(refused(why)),
+        LeaveStep::Wait(why) => return Err(not_ready(why)),
+        LeaveStep::TransferLeadership(to) => {
             planned.push(format!("transfer the leadership to {to:x}"));
         }
-        Plan::Remove(_) => {}
+        LeaveStep::Remove(_) => {}
     }
     planned.push(format!(
         "remove this node's member {member:x} from the cluster"
@@ -300,7 +300,7 @@ fn plan_only(identity: &Identity) -> Result<Answer> {
     for step in &planned {
         say(format!("would {step}"));
     }
-    Ok(Answer {
+    Ok(JsonOutput {
         member: format!("{member:x}"),
         left: false,
         planned,

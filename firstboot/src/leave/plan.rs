@@ -26,7 +26,7 @@ pub(crate) struct Observed {
 
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub(crate) enum LeaveStep {
     /// This node's member is no longer in the member list, so nothing remains to be done.
     AlreadyRemoved,
     /// The member must not leave, for this reason.
@@ -40,10 +40,10 @@ pub(crate) enum Plan {
 }
 
 /// The rule.
-pub(crate) fn plan(observed: &Observed) -> Plan {
+pub(crate) fn plan(observed: &Observed) -> LeaveStep {
     let Observed { member, peers, .. } = observed;
     if observed.alone {
-        return Plan::Refuse(ReasonId::LastVoter.because(
+        return LeaveStep::Refuse(ReasonId::LastVoter.because(
             "this node is the only voter: if it left, the cluster and its data would be lost. To end the cluster, switch \
              the machine off",
         ));
@@ -52,7 +52,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         return wait(ReasonId::NoQuorum, "no other member has a quorum");
     };
     if let Some(why) = another_cluster(peers, observed.cluster) {
-        return Plan::Refuse(why);
+        return LeaveStep::Refuse(why);
     }
     if !same_member_list(peers) {
         return wait(
@@ -61,7 +61,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         );
     }
     if !is_listed(peers, *member) {
-        return Plan::AlreadyRemoved;
+        return LeaveStep::AlreadyRemoved;
     }
     if let Some(learner) = first
         .members
@@ -88,15 +88,15 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         // The member that has applied the most entries is in sync. etcd lets the new leader catch
         // up before it takes over.
         return match peers.iter().max_by_key(|peer| peer.index) {
-            Some(next) => Plan::TransferLeadership(next.member_id),
+            Some(next) => LeaveStep::TransferLeadership(next.member_id),
             None => wait(ReasonId::NoQuorum, "no other voter can become the leader"),
         };
     }
-    Plan::Remove(first.url.clone())
+    LeaveStep::Remove(first.url.clone())
 }
 
-fn wait(id: ReasonId, why: impl Into<String>) -> Plan {
-    Plan::Wait(id.because(why))
+fn wait(id: ReasonId, why: impl Into<String>) -> LeaveStep {
+    LeaveStep::Wait(id.because(why))
 }
 
 #[cfg(test)]

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_its_leader_hears_twice_is_alive() {
+    fn a_member_from_which_its_leader_receives_twice_is_alive() {
         let [one, two, three] = verdicts([
             &[("a", leader(5)), ("b", follower(3))],
             &[("a", leader(6)), ("b", follower(3))],
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_leads_is_heard_by_followers() {
+    fn followers_receive_from_a_member_that_leads() {
         let looks = verdicts([
             &[("b", follower(3))],
             &[("b", follower(4))],
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lay_in_a_buffer_proves_nothing() {
+    fn buffered_traffic_proves_nothing() {
         assert_eq!(
             verdicts([
                 &[("a", leader(5))],
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_hears_nothing_says_so_in_two_looks() {
+    fn a_leader_proves_silence_in_two_observations() {
         assert_eq!(
             verdicts([&[("a", leader(5))], &[("a", leader(5))]]),
             [Liveness::Unknown, Liveness::Silent]
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn the_silence_of_a_follower_says_nothing() {
+    fn the_silence_of_a_follower_proves_nothing() {
         let looks = verdicts([
             &[("b", follower(5))],
             &[("b", follower(5))],

@@ -106,7 +106,9 @@ pub(crate) fn read(
     if theirs != *cluster || said != *name {
         return Err(format!("it says that it is {said} of {theirs}"));
     }
-    if let Some(obstacle) = etcd.and_then(|etcd| upgrade::beside(own, "its image", etcd)) {
+    if let Some(obstacle) =
+        etcd.and_then(|etcd| upgrade::coexistence_obstacle(own, "its image", etcd))
+    {
         return Err(obstacle.to_string());
     }
     Ok(PeerState::Firstboot {

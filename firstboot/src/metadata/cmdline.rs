@@ -6,7 +6,7 @@ use recipes::cluster::MetadataSource;
 
 use super::document::LIMIT;
 use super::location;
-use super::source::{Answer, Query, Source};
+use super::source::{Query, Source, SourceResult};
 use crate::files;
 
 pub(super) const SOURCE: Source = Source {
@@ -14,11 +14,11 @@ pub(super) const SOURCE: Source = Source {
     find: |query| find(query, "/proc/cmdline"),
 };
 
-fn find(query: &Query<'_>, path: &str) -> Result<Answer> {
+fn find(query: &Query<'_>, path: &str) -> Result<SourceResult> {
     let line = String::from_utf8_lossy(&files::read_bounded(path.as_ref(), LIMIT)?).into_owned();
     match line.split_ascii_whitespace().find_map(location::named) {
         Some(place) => location::get(&place, "the kernel's command line", query),
-        None => Ok(Answer::Nothing(
+        None => Ok(SourceResult::Nothing(
             "the kernel's command line has neither firstboot.node= nor ds=nocloud;s=".to_owned(),
         )),
     }

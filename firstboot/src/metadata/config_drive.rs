@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use recipes::cluster::MetadataSource;
 
 use super::openstack::MetaData;
-use super::source::{Answer, Source, shorten};
+use super::source::{Source, SourceResult, shorten};
 use super::{disk, seed};
 
 pub(super) const SOURCE: Source = Source {
@@ -14,10 +14,12 @@ pub(super) const SOURCE: Source = Source {
 
 const LABEL: &str = "config-2";
 
-fn find() -> Result<Answer> {
+fn find() -> Result<SourceResult> {
     let disks = disk::labelled(LABEL)?;
     if disks.is_empty() {
-        return Ok(Answer::Nothing(format!("no disk is labelled {LABEL}")));
+        return Ok(SourceResult::Nothing(format!(
+            "no disk is labelled {LABEL}"
+        )));
     }
     seed::read(&disks, "openstack/latest/user_data", |disk| {
         // Nova and Ironic write this file; other tools that create such disks write only the user

@@ -145,7 +145,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_user_data_is_too_odd(
+        fn no_user_data_causes_a_panic(
             bytes in prop::collection::vec(any::<u8>(), 0..300),
             prefix in prop::sample::select(vec![&b""[..], b"{", b"\x1f\x8b\x08\0", b"H4sI"]),
         ) {

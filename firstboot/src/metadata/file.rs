@@ -4,7 +4,7 @@ use anyhow::Result;
 use recipes::cluster::MetadataSource;
 
 use super::document::{Found, LIMIT};
-use super::source::{Answer, Source};
+use super::source::{Source, SourceResult};
 use crate::{files, paths};
 
 pub(super) const SOURCE: Source = Source {
@@ -12,9 +12,9 @@ pub(super) const SOURCE: Source = Source {
     find: |_| find(paths::NODE_FILE),
 };
 
-fn find(path: &str) -> Result<Answer> {
+fn find(path: &str) -> Result<SourceResult> {
     if !std::path::Path::new(path).exists() {
-        return Ok(Answer::Nothing(format!("{path} does not exist")));
+        return Ok(SourceResult::Nothing(format!("{path} does not exist")));
     }
     Ok(Found::parse(path, &files::read_bounded(path.as_ref(), LIMIT)?)?.into())
 }

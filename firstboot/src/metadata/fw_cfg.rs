@@ -8,7 +8,7 @@ use anyhow::Result;
 use recipes::cluster::MetadataSource;
 
 use super::document::{Found, LIMIT};
-use super::source::{Answer, Source};
+use super::source::{Source, SourceResult};
 use crate::{files, paths};
 
 pub(super) const SOURCE: Source = Source {
@@ -16,9 +16,9 @@ pub(super) const SOURCE: Source = Source {
     find: |_| find(paths::FW_CFG),
 };
 
-fn find(path: &str) -> Result<Answer> {
+fn find(path: &str) -> Result<SourceResult> {
     if !Path::new(path).exists() {
-        return Ok(Answer::Nothing(
+        return Ok(SourceResult::Nothing(
             "the firmware's configuration has no opt/etcd-image/node.json".to_owned(),
         ));
     }

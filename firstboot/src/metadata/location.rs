@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use reqwest::Url;
 
 use super::document::{Found, LIMIT};
-use super::source::{Answer, Query};
+use super::source::{Query, SourceResult};
 use super::url;
 use crate::files;
 
@@ -30,7 +30,7 @@ pub(super) fn named(word: &str) -> Option<String> {
 }
 
 /// The document at this place. `by` tells where the place was named.
-pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<Answer> {
+pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<SourceResult> {
     if place.starts_with('/') {
         return Ok(Found::parse(place, &files::read_bounded(place.as_ref(), LIMIT)?)?.into());
     }
@@ -96,14 +96,14 @@ mod tests {
             .unwrap()
         });
         assert!(
-            matches!(again, Answer::NotAsked(_)),
+            matches!(again, SourceResult::NotAsked(_)),
             "no server is asked again"
         );
     }
 
     proptest! {
         #[test]
-        fn no_word_is_too_odd(word in "(ds=nocloud|-net|;|s=|seedfrom=|file://|firstboot.node=|\"|'|\\PC){0,12}") {
+        fn no_value_causes_a_panic(word in "(ds=nocloud|-net|;|s=|seedfrom=|file://|firstboot.node=|\"|'|\\PC){0,12}") {
             let _ = named(&word).map(|place| with_query(|query| get(&place, "a string", &Query { known: true, ..*query })));
         }
     }

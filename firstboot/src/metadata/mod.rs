@@ -11,10 +11,10 @@ mod file;
 mod fw_cfg;
 mod gce;
 mod http;
+mod location;
 mod log;
 mod nocloud;
 mod openstack;
-mod location;
 mod platform;
 mod seed;
 mod service;
@@ -37,7 +37,7 @@ pub(crate) use http::client as http_client;
 pub(crate) use log::{Outcome, SourceLog};
 
 use self::platform::Platforms;
-use self::source::{Answer, KNOWN, Patience, Query, Source};
+use self::source::{KNOWN, Patience, Query, Source, SourceResult};
 use crate::exit::{Exit, code_of, not_ready, refused};
 use crate::machine::Machine;
 use crate::output::say;
@@ -154,16 +154,16 @@ fn ask(sources: &[&Source], query: &Query<'_>, log: &mut SourceLog) -> Result<Op
                 log.note(name, Outcome::Wrong, format!("{error:#}"));
                 return Err(error);
             }
-            (Ok(Answer::NotAsked(why)), _) => log.note(name, Outcome::NotAsked, why),
-            (Ok(Answer::Nothing(instead)), _) => log.note(name, Outcome::Nothing, instead),
-            (Ok(Answer::Found(found)), None) => {
+            (Ok(SourceResult::NotAsked(why)), _) => log.note(name, Outcome::NotAsked, why),
+            (Ok(SourceResult::Nothing(instead)), _) => log.note(name, Outcome::Nothing, instead),
+            (Ok(SourceResult::Found(found)), None) => {
                 log.note(name, Outcome::Taken, &found.place);
                 taken = Some((name, found));
             }
-            (Ok(Answer::Found(found)), Some((_, first))) if first.agrees_with(&found) => {
+            (Ok(SourceResult::Found(found)), Some((_, first))) if first.agrees_with(&found) => {
                 log.note(name, Outcome::Agrees, &found.place);
             }
-            (Ok(Answer::Found(found)), Some((first_name, first))) => {
+            (Ok(SourceResult::Found(found)), Some((first_name, first))) => {
                 let differs = format!("{} is another document than {}", found.place, first.place);
                 log.note(name, Outcome::Wrong, &differs);
                 bail!(

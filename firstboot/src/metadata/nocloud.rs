@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use recipes::cluster::MetadataSource;
 
 use super::document::{Found, LIMIT};
-use super::source::{Answer, Source};
+use super::source::{Source, SourceResult};
 use super::{disk, seed};
 use crate::files;
 
@@ -22,7 +22,7 @@ const FOLDERS: [&str; 2] = [
 ];
 const LABEL: &str = "cidata";
 
-fn find() -> Result<Answer> {
+fn find() -> Result<SourceResult> {
     for folder in FOLDERS {
         let path = Path::new(folder).join("user-data");
         if path.exists() {
@@ -35,7 +35,7 @@ fn find() -> Result<Answer> {
     }
     let disks = disk::labelled(LABEL)?;
     if disks.is_empty() {
-        return Ok(Answer::Nothing(format!(
+        return Ok(SourceResult::Nothing(format!(
             "no disk is labelled {LABEL}, and {} has no user-data",
             FOLDERS[0]
         )));

@@ -316,7 +316,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_uuid_is_too_odd(uuid in "\\PC{0,40}") {
+        fn no_uuid_causes_a_panic(uuid in "\\PC{0,40}") {
             let _ = is_ec2(&uuid);
         }
     }

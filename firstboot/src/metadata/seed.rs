@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::disk;
 use super::document::Found;
-use super::source::Answer;
+use super::source::SourceResult;
 
 /// The document in the file `path` on the disks. If several disks have a document, all must be the
 /// same. `instead` describes what a disk without that file contains.
@@ -14,7 +14,7 @@ pub(super) fn read(
     disks: &[PathBuf],
     path: &str,
     instead: impl Fn(&Path) -> Result<String>,
-) -> Result<Answer> {
+) -> Result<SourceResult> {
     let mut found: Option<Found> = None;
     let mut others = Vec::new();
     for disk in disks {
@@ -38,5 +38,8 @@ pub(super) fn read(
             None => found = Some(next),
         }
     }
-    Ok(found.map_or_else(|| Answer::Nothing(others.join("; ")), Answer::Found))
+    Ok(found.map_or_else(
+        || SourceResult::Nothing(others.join("; ")),
+        SourceResult::Found,
+    ))
 }

@@ -9,7 +9,7 @@ use reqwest::{Client, Url};
 
 use super::document::Found;
 use super::http::{self, HttpError};
-use super::source::{Answer, Patience, Query};
+use super::source::{Patience, Query, SourceResult};
 
 /// The address of all these services (RFC 3927).
 pub(super) const ADDRESS: &str = "http://169.254.169.254/";
@@ -68,7 +68,7 @@ pub(super) fn find(
     query: &Query<'_>,
     platform: Platform,
     ask: &impl AsyncFn(&Endpoint) -> Result<UserData, HttpError>,
-) -> Result<Answer> {
+) -> Result<SourceResult> {
     if let Some(answer) = query.not_on(platform) {
         return Ok(answer);
     }
@@ -83,7 +83,7 @@ pub(super) fn find(
         .build()?;
     let asked = runtime.block_on(patiently(query, &place, &async || ask(&endpoint).await))?;
     Ok(match asked {
-        UserData::Nothing(instead) => Answer::Nothing(instead),
+        UserData::Nothing(instead) => SourceResult::Nothing(instead),
         UserData::Some(bytes) => {
             let (name, why) = (
                 platform.name(),

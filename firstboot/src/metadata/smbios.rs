@@ -10,7 +10,7 @@ use recipes::cluster::MetadataSource;
 
 use super::document::LIMIT;
 use super::location;
-use super::source::{Answer, Query, Source};
+use super::source::{Query, Source, SourceResult};
 use crate::files;
 
 pub(super) const SOURCE: Source = Source {
@@ -20,9 +20,9 @@ pub(super) const SOURCE: Source = Source {
 
 /// Searches the firmware's tables below `entries`, in the form in which the kernel exposes them
 /// (CONFIG_DMI_SYSFS, drivers/firmware/dmi-sysfs.c).
-fn find(query: &Query<'_>, entries: &str) -> Result<Answer> {
+fn find(query: &Query<'_>, entries: &str) -> Result<SourceResult> {
     let nothing = || {
-        Ok(Answer::Nothing(
+        Ok(SourceResult::Nothing(
             "no OEM string of the firmware has firstboot.node= or ds=nocloud;s=".to_owned(),
         ))
     };
@@ -95,7 +95,7 @@ mod tests {
         let find_here = || find(&folder.path().to_string_lossy());
         put("1-0", &["firstboot.node=/nowhere"]);
         put("11-0", &["io.systemd.credential:a=b", "vendor"]);
-        assert!(matches!(find_here().unwrap(), Answer::Nothing(_)));
+        assert!(matches!(find_here().unwrap(), SourceResult::Nothing(_)));
         put(
             "11-1",
             &["x", &format!("firstboot.node={}", document.display())],
@@ -106,14 +106,14 @@ mod tests {
             "{error}"
         );
         assert!(
-            matches!(find("/nowhere").unwrap(), Answer::Nothing(_)),
+            matches!(find("/nowhere").unwrap(), SourceResult::Nothing(_)),
             "a machine without such tables"
         );
     }
 
     proptest! {
         #[test]
-        fn no_table_is_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn no_table_causes_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             assert!(strings(&bytes).count() <= bytes.len());
         }
 

@@ -17,7 +17,7 @@ pub(super) struct Source {
     /// Its name in the recipe.
     pub(super) name: MetadataSource,
     /// Looks there.
-    pub(super) find: fn(&Query<'_>) -> Result<Answer>,
+    pub(super) find: fn(&Query<'_>) -> Result<SourceResult>,
 }
 
 impl fmt::Debug for Source {
@@ -71,11 +71,11 @@ impl Patience {
 
 impl Query<'_> {
     /// Why a source of this platform is not queried, or `None` if it is queried.
-    pub(super) fn not_on(&self, platform: Platform) -> Option<Answer> {
+    pub(super) fn not_on(&self, platform: Platform) -> Option<SourceResult> {
         if self.known {
-            return Some(Answer::NotAsked(KNOWN.to_owned()));
+            return Some(SourceResult::NotAsked(KNOWN.to_owned()));
         }
-        self.platforms.why_not(platform).map(Answer::NotAsked)
+        self.platforms.why_not(platform).map(SourceResult::NotAsked)
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) const KNOWN: &str = "this node has a document already";
 
 /// The answer of a source.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum SourceResult {
     /// The source was not queried, for this reason.
     NotAsked(String),
     /// The source has no document; the text describes what it has instead.
@@ -93,7 +93,7 @@ pub(super) enum Answer {
     Found(Found),
 }
 
-impl From<Found> for Answer {
+impl From<Found> for SourceResult {
     fn from(found: Found) -> Self {
         Self::Found(found)
     }

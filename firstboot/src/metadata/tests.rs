@@ -24,17 +24,17 @@ pub(super) fn with_query<T>(act: impl FnOnce(&Query<'_>) -> T) -> T {
     })
 }
 
-const fn source(name: MetadataSource, find: fn(&Query<'_>) -> Result<Answer>) -> Source {
+const fn source(name: MetadataSource, find: fn(&Query<'_>) -> Result<SourceResult>) -> Source {
     Source { name, find }
 }
 
-fn first(_: &Query<'_>) -> Result<Answer> {
+fn first(_: &Query<'_>) -> Result<SourceResult> {
     Ok(Found::parse("here", FIRST.as_bytes())?.into())
 }
 
 const FILE: Source = source(MetadataSource::File, first);
 const NONE: Source = source(MetadataSource::Cmdline, |_| {
-    Ok(Answer::Nothing("no word".to_owned()))
+    Ok(SourceResult::Nothing("no word".to_owned()))
 });
 const SAME: Source = source(MetadataSource::Nocloud, first);
 const DIFFERENT: Source = source(MetadataSource::Ec2, |query| {

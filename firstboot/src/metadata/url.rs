@@ -10,7 +10,7 @@ use reqwest::{Client, StatusCode, Url};
 
 use super::document::Found;
 use super::http::{HttpError, client, send};
-use super::source::{Answer, KNOWN, Patience, Query, Source};
+use super::source::{KNOWN, Patience, Query, Source, SourceResult};
 use crate::exit::not_ready;
 
 pub(super) const SOURCE: Source = Source {
@@ -23,9 +23,9 @@ pub(super) const SOURCE: Source = Source {
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
 /// Requests `node.json` in the recipe's folder. The query identifies this machine.
-fn find(query: &Query<'_>) -> Result<Answer> {
+fn find(query: &Query<'_>) -> Result<SourceResult> {
     let Some(base) = query.url else {
-        return Ok(Answer::NotAsked("the recipe names no url".to_owned()));
+        return Ok(SourceResult::NotAsked("the recipe names no url".to_owned()));
     };
     let mut url = base
         .join("node.json")
@@ -40,13 +40,13 @@ fn find(query: &Query<'_>) -> Result<Answer> {
 }
 
 /// Gets a document. Repeats the request after errors that may be temporary.
-pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<Answer> {
+pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<SourceResult> {
     if query.known {
-        return Ok(Answer::NotAsked(KNOWN.to_owned()));
+        return Ok(SourceResult::NotAsked(KNOWN.to_owned()));
     }
     if query.patience == Patience::Compare {
         let why = "another source has a document, and such a server may hand its own out only once";
-        return Ok(Answer::NotAsked(why.to_owned()));
+        return Ok(SourceResult::NotAsked(why.to_owned()));
     }
     let place = place_of(url);
     let runtime = tokio::runtime::Builder::new_current_thread()

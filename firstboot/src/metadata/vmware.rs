@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use super::document::{Found, LIMIT};
-use super::source::{Answer, Query, Source};
+use super::source::{Query, Source, SourceResult};
 
 pub(super) const SOURCE: Source = Source {
     name: MetadataSource::Vmware,
@@ -27,30 +27,30 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// (`guest_rpc.rpci.auth.cmd.info-get`), vmware-rpctool fails (vmware/open-vm-tools#690).
 const TOOLS: [&[&str]; 2] = [&["vmtoolsd", "--cmd"], &["vmware-rpctool"]];
 
-fn find(query: &Query<'_>) -> Result<Answer> {
+fn find(query: &Query<'_>) -> Result<SourceResult> {
     if let Some(answer) = query
         .platforms
         .why_not(Platform::Vmware)
-        .map(Answer::NotAsked)
+        .map(SourceResult::NotAsked)
     {
         return Ok(answer);
     }
     read(&TOOLS)
 }
 
-fn read(tools: &[&[&str]]) -> Result<Answer> {
+fn read(tools: &[&[&str]]) -> Result<SourceResult> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     for tool in tools {
         match runtime.block_on(value(tool, KEY))? {
             Value::NoTool => {}
-            Value::Empty => return Ok(Answer::Nothing(format!("{KEY} has no value"))),
+            Value::Empty => return Ok(SourceResult::Nothing(format!("{KEY} has no value"))),
             Value::Text(text) => return Ok(Found::parse(format!("{KEY} of VMware"), &text)?.into()),
         }
     }
     let remedy = "Add `open-vm-tools` to `packages` in the recipe's [install]";
-    Ok(Answer::Nothing(format!(
+    Ok(SourceResult::Nothing(format!(
         "{KEY} cannot be read: neither vmtoolsd nor vmware-rpctool is installed. {remedy}"
     )))
 }
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     /// Runs a script in place of vmtoolsd.
-    fn answer(script: &str) -> Result<Answer> {
+    fn answer(script: &str) -> Result<SourceResult> {
         let folder = tempfile::tempdir().unwrap();
         let tool = folder.path().join("tool");
         fs::write(
@@ -153,7 +153,7 @@ mod tests {
         ] {
             let answer = answer(script).unwrap();
             assert_eq!(
-                matches!(answer, Answer::Nothing(_)),
+                matches!(answer, SourceResult::Nothing(_)),
                 nothing,
                 "{script}: {answer:?}"
             );
@@ -164,7 +164,7 @@ mod tests {
         );
         assert!(denied.contains("Permission denied"), "{denied}");
         assert!(format!("{:#}", answer("cat /dev/zero").unwrap_err()).contains("more than"));
-        let Answer::Nothing(none) = read(&[&["/nowhere/vmtoolsd"]]).unwrap() else {
+        let SourceResult::Nothing(none) = read(&[&["/nowhere/vmtoolsd"]]).unwrap() else {
             panic!()
         };
         assert!(none.contains("open-vm-tools"), "{none}");

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::domain::Start;
+use crate::domain::InitialCluster;
 use crate::duplicate::{self, DuplicateProbe, DuplicateTimeout};
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
@@ -21,7 +21,7 @@ use crate::membership::{ActiveStreams, PeerClient};
 use crate::output::say;
 use crate::reason::{Reason, ReasonId};
 use observe::observe;
-use plan::{Plan, plan};
+use plan::{RebuildStep, plan};
 pub(crate) use promote::{learner_to_promote, promote_learner};
 
 /// The result of a round.
@@ -30,7 +30,7 @@ pub(crate) enum JoinProgress {
     /// etcd may not start yet, for this reason.
     Wait(Reason),
     /// etcd may start with these parameters.
-    Join(Start),
+    Join(InitialCluster),
 }
 
 /// The return to a running cluster.
@@ -88,22 +88,22 @@ impl Rebuild {
         self.streams.judge(&mut observed.peers, Instant::now());
         let helper = observed.peers.first().map(|peer| peer.url.as_str());
         let step = plan(&observed);
-        if !matches!(step, Plan::DuplicateMember(_)) {
+        if !matches!(step, RebuildStep::DuplicateMember(_)) {
             self.rival = DuplicateTimeout::default();
         }
         let done = match (step, helper) {
-            (Plan::Wait(why), _) => return Ok(Some(JoinProgress::Wait(why))),
-            (Plan::DuplicateMember(why), _) => {
+            (RebuildStep::Wait(why), _) => return Ok(Some(JoinProgress::Wait(why))),
+            (RebuildStep::DuplicateMember(why), _) => {
                 // A machine in the same network is found by its hardware address, without waiting.
                 self.alone.current_result()?;
                 self.rival.still_suspected(&why)?;
                 return Ok(Some(JoinProgress::Wait(why)));
             }
-            (Plan::Join(members), _) => {
+            (RebuildStep::Join(members), _) => {
                 let start = join(identity, journal, members)?;
                 return Ok(Some(JoinProgress::Join(start)));
             }
-            (Plan::Remove(member), Some(helper)) => {
+            (RebuildStep::Remove(member), Some(helper)) => {
                 // This node may have waited for days, and a closed connection is all that it knows
                 // about the other machine.
                 self.alone.current_result()?;
@@ -113,7 +113,7 @@ impl Rebuild {
                 journal.record_intent(Event::Remove { member }, &line)?;
                 remove(helper, member, &credentials).await
             }
-            (Plan::Add(cluster), Some(helper)) => {
+            (RebuildStep::Add(cluster), Some(helper)) => {
                 let line = format!("adding this node to the cluster {cluster:x} as a learner");
                 journal.record_intent(Event::Add { cluster }, &line)?;
                 let added = async {
@@ -143,15 +143,15 @@ fn join(
     identity: &Identity,
     journal: &mut Journal,
     members: Vec<(String, String)>,
-) -> Result<Start> {
+) -> Result<InitialCluster> {
     let token = identity.cluster.name.to_string();
-    let start = Start {
+    let start = InitialCluster {
         state: "existing",
         token,
         members,
     };
     say(format!("joining as one of {} members", start.members.len()));
-    let Start { token, members, .. } = start.clone();
+    let InitialCluster { token, members, .. } = start.clone();
     journal.add(Event::Join { token, members })?;
     Ok(start)
 }

@@ -39,7 +39,7 @@ pub(crate) struct Observed {
 
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub(crate) enum RebuildStep {
     /// Wait, for this reason.
     Wait(Reason),
     /// Another machine seems to run this node's member, or seemed to until a moment ago; the text
@@ -62,7 +62,7 @@ const ROOM: u64 = 256 << 20;
 const CLOCK: i64 = 5;
 
 /// The rule.
-pub(crate) fn plan(observed: &Observed) -> Plan {
+pub(crate) fn plan(observed: &Observed) -> RebuildStep {
     let Observed {
         peers, clusters, ..
     } = observed;
@@ -94,13 +94,13 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     if let [only] = own.as_slice()
         && observed.added == Some(only.id)
     {
-        return Plan::Join(names(observed, first));
+        return RebuildStep::Join(names(observed, first));
     }
     if let Some(plan) = without_quorum(peers, &voters) {
         return plan;
     }
     if let Some(why) = unfit(observed) {
-        return Plan::Wait(why);
+        return RebuildStep::Wait(why);
     }
     if let Some(learner) = first
         .members
@@ -114,13 +114,14 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         );
     }
     match own.as_slice() {
-        [] => Plan::Add(first.cluster_id),
-        [old] => find_duplicate(peers, old.id).map_or(Plan::Remove(old.id), Plan::DuplicateMember),
+        [] => RebuildStep::Add(first.cluster_id),
+        [old] => find_duplicate(peers, old.id)
+            .map_or(RebuildStep::Remove(old.id), RebuildStep::DuplicateMember),
         _ => ambiguous(observed, &own),
     }
 }
 
-fn clusters_differ(clusters: &BTreeSet<u64>) -> Plan {
+fn clusters_differ(clusters: &BTreeSet<u64>) -> RebuildStep {
     let ids: Vec<String> = clusters.iter().map(|id| format!("{id:x}")).collect();
     wait(
         ReasonId::ClustersDiffer,
@@ -132,7 +133,7 @@ fn clusters_differ(clusters: &BTreeSet<u64>) -> Plan {
 }
 
 /// Waits if too few voters answer.
-fn without_quorum(peers: &[Peer], voters: &BTreeSet<u64>) -> Option<Plan> {
+fn without_quorum(peers: &[Peer], voters: &BTreeSet<u64>) -> Option<RebuildStep> {
     let well = peers
         .iter()
         .filter(|peer| voters.contains(&peer.member_id))
@@ -151,7 +152,7 @@ fn without_quorum(peers: &[Peer], voters: &BTreeSet<u64>) -> Option<Plan> {
 }
 
 /// Waits if several members have this node's name or address.
-fn ambiguous(observed: &Observed, own: &[&Member]) -> Plan {
+fn ambiguous(observed: &Observed, own: &[&Member]) -> RebuildStep {
     let ids: Vec<String> = own
         .iter()
         .map(|member| format!("{:x} at {}", member.id, peer_url_of(member)))
@@ -185,8 +186,8 @@ fn wrong_responder(peers: &[Peer]) -> Option<String> {
     })
 }
 
-fn wait(id: ReasonId, why: impl Into<String>) -> Plan {
-    Plan::Wait(id.because(why))
+fn wait(id: ReasonId, why: impl Into<String>) -> RebuildStep {
+    RebuildStep::Wait(id.because(why))
 }
 
 /// Why this node cannot run as a member, or none if it can.

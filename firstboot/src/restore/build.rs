@@ -10,7 +10,7 @@ use recipes::cluster::Member;
 use recipes::{ClusterDocument, EtcdVersion};
 
 use crate::barrier::Proposal;
-use crate::domain::{BootstrapMode, Start, member_id, short};
+use crate::domain::{BootstrapMode, InitialCluster, member_id, short};
 use crate::files::{self, DesiredDir, Dir, ETCD, Kind, ROOT};
 use crate::journal::SnapshotFile;
 use crate::output::say;
@@ -163,7 +163,7 @@ impl DataDirBuilder {
             own,
             source,
         } = self;
-        let start = Start::new_cluster(cluster, &proposal.token, proposal.disk_ids.keys());
+        let start = InitialCluster::new_cluster(cluster, &proposal.token, proposal.disk_ids.keys());
         let members: Vec<String> = start
             .members
             .iter()

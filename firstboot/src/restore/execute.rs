@@ -11,7 +11,7 @@ use super::build::{self, DataDirBuilder};
 use super::{archive, swap};
 use crate::barrier::{self, BarrierOutcome, LocalState, Proposal, RestoreSession};
 use crate::data;
-use crate::domain::{BootstrapMode, DiskIds, Start, member_id};
+use crate::domain::{BootstrapMode, DiskIds, InitialCluster, member_id};
 use crate::files;
 use crate::identity::Identity;
 use crate::journal::{self, ArchivedData, DataSwap, Event, Journal, NodeState, RestoreOrder};
@@ -25,11 +25,11 @@ const AFTER_A_BOOT: Duration = Duration::from_secs(120);
 
 /// The outcome of a restore.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum RestoreOutcome {
     /// etcd may start with the new data.
     Swapped(String),
     /// The restore was abandoned for this reason, and etcd may start with its previous data.
-    GivenUp(anyhow::Error),
+    Abandoned(anyhow::Error),
     /// firstboot.service continues.
     HandedOver,
 }
@@ -48,13 +48,13 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
         return Ok(());
     }
     match execute(identity, journal, false)? {
-        Outcome::Swapped(line) => say(line),
-        Outcome::GivenUp(why) => {
+        RestoreOutcome::Swapped(line) => say(line),
+        RestoreOutcome::Abandoned(why) => {
             say(format!(
                 "the restore was abandoned, and etcd starts with its previous data: {why:#}"
             ));
         }
-        Outcome::HandedOver => {}
+        RestoreOutcome::HandedOver => {}
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ pub(super) fn execute(
     identity: &Identity,
     journal: &mut Journal,
     at_terminal: bool,
-) -> Result<Outcome> {
+) -> Result<RestoreOutcome> {
     let state = NodeState::of(journal);
     let order = state
         .order
@@ -114,7 +114,7 @@ pub(super) fn execute(
                 journal.add(Event::SwapBegun(Box::new(data_swap.clone())))?;
                 data_swap
             }
-            Ok(Negotiation::HandedOver) => return Ok(Outcome::HandedOver),
+            Ok(Negotiation::HandedOver) => return Ok(RestoreOutcome::HandedOver),
             Ok(Negotiation::Abandoned(why)) | Err(why) => return give_up(journal, why),
         },
     };
@@ -129,16 +129,16 @@ pub(super) fn execute(
         .archive_to
         .map(|path| format!("; the old data is in {}", path.display()))
         .unwrap_or_default();
-    Ok(Outcome::Swapped(format!(
+    Ok(RestoreOutcome::Swapped(format!(
         "this node now has the data of the cluster {:x}{old_data}",
         data_swap.cluster
     )))
 }
 
-fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<Outcome> {
-    journal.add(Event::GivenUp)?;
+fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<RestoreOutcome> {
+    journal.add(Event::RestoreAbandoned)?;
     clean();
-    Ok(Outcome::GivenUp(why))
+    Ok(RestoreOutcome::Abandoned(why))
 }
 
 /// Removes what an interrupted restore left behind before it wrote its order to the journal.
@@ -249,8 +249,11 @@ fn plan_swap(
         .context("the member vanished from the cluster document")?;
     Ok(match (order.mode, &order.source, archived) {
         (BootstrapMode::Restore { .. }, Some(source), _) => {
-            let Start { token, members, .. } =
-                Start::new_cluster(&identity.cluster, &proposal.token, proposal.disk_ids.keys());
+            let InitialCluster { token, members, .. } = InitialCluster::new_cluster(
+                &identity.cluster,
+                &proposal.token,
+                proposal.disk_ids.keys(),
+            );
             let member = Some(member_id(&own.peer_url(), &token));
             let (from, revision) = (
                 build::folder(&token),
@@ -273,14 +276,14 @@ fn plan_swap(
             None,
             Some(ArchivedData {
                 path,
-                begun,
+                initial_cluster: begun,
                 cluster,
                 member,
                 revision,
                 ..
             }),
         ) => {
-            let Start { token, members, .. } = begun;
+            let InitialCluster { token, members, .. } = begun;
             let data = Some(data::identity_of(&path)?);
             DataSwap {
                 from: path,

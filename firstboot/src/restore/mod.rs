@@ -34,7 +34,7 @@ use crate::output::{say, show, show_json};
 use crate::paths;
 use crate::reason::ReasonId;
 pub(crate) use execute::resume;
-use execute::{Outcome, execute};
+use execute::{RestoreOutcome, execute};
 pub(crate) use options::Options;
 
 /// Runs the command.
@@ -109,14 +109,14 @@ fn list(options: &Options, journal: &Journal) -> Result<()> {
 }
 
 /// Waits until etcd is healthy with the new data.
-fn finish(outcome: Outcome, identity: &Identity, patience: Duration) -> Result<()> {
+fn finish(outcome: RestoreOutcome, identity: &Identity, patience: Duration) -> Result<()> {
     match outcome {
-        Outcome::Swapped(line) => {
+        RestoreOutcome::Swapped(line) => {
             say(line);
             wait::until_healthy(identity, patience)
         }
-        Outcome::HandedOver => Ok(()),
-        Outcome::GivenUp(why) => {
+        RestoreOutcome::HandedOver => Ok(()),
+        RestoreOutcome::Abandoned(why) => {
             Err(why.context("nothing was restored, and etcd starts with its previous data"))
         }
     }

@@ -27,7 +27,7 @@ use crate::journal::{Event, Journal, NodeState};
 use crate::output::say;
 use crate::steps::{self, tls};
 use observe::{member, observe};
-use plan::{Plan, plan};
+use plan::{RotationStep, plan};
 use trust_bundle::{TrustBundle, list};
 
 /// The pause between two observations: a tenth of the time since the last progress, within these
@@ -39,7 +39,7 @@ const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 /// node has those that came with the document.
 pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
-    let installed = if state.begun.is_some() {
+    let installed = if state.initial_cluster.is_some() {
         tls::installed()?
     } else {
         None
@@ -54,7 +54,7 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     // Faults in the document itself are reported later.
     if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.node.tls)) {
         identity.tls =
-            interim::interim_certificates(&identity.node.tls, &meanwhile, &state.cleared)?;
+            interim::interim_certificates(&identity.node.tls, &meanwhile, &state.trusted_by_all)?;
     }
     Ok(())
 }
@@ -89,7 +89,7 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
         "the other members trust {} and no longer trust the previous CA",
         list(&next)
     );
-    journal.record_intent(Event::Show { authorities: next }, &line)?;
+    journal.record_intent(Event::CertificatesCleared { authorities: next }, &line)?;
     defer_certificates(identity, journal)
 }
 
@@ -126,17 +126,17 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
     loop {
         let observed = runtime.block_on(observe(identity, journal))?;
         let why = match plan(&observed) {
-            Plan::Done => return Ok(()),
-            Plan::Wait(why) => Some(why),
-            Plan::Restart => {
+            RotationStep::Done => return Ok(()),
+            RotationStep::Wait(why) => Some(why),
+            RotationStep::Restart => {
                 let authorities = observed.installed.clone();
                 let line = format!("restarting etcd so that it trusts {}", list(&authorities));
                 journal.record_intent(Event::Trust { authorities }, &line)?;
                 runtime.block_on(restart::restart(identity, member(journal)?))
             }
-            Plan::SwitchCertificates => {
+            RotationStep::SwitchCertificates => {
                 journal.record_intent(
-                    Event::Show {
+                    Event::CertificatesCleared {
                         authorities: observed.issuers.clone(),
                     },
                     &format!(
@@ -148,7 +148,7 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
                 apply_certificates(identity)?;
                 None
             }
-            Plan::DropOldCa => {
+            RotationStep::DropOldCa => {
                 let dropped = list(observed.installed.difference(&observed.wanted));
                 say(format!(
                     "no member presents a certificate by {dropped} any more: this node stops trusting it"

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{Context as _, Result, bail};
 
 use super::interim;
-use super::plan::{Observation, Observed, Plan, plan};
+use super::plan::{Observation, Observed, RotationStep, plan};
 use super::tls_probe::{probe, trusted};
 use super::trust_bundle::TrustBundle;
 use crate::domain::CaSubject;
@@ -33,7 +33,7 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
         others: BTreeMap::new(),
         unhealthy: Vec::new(),
     };
-    if plan(&observed) == Plan::Done {
+    if plan(&observed) == RotationStep::Done {
         return Ok(observed);
     }
     let member = member(journal)?;

@@ -36,7 +36,7 @@ pub(super) struct Observed {
 
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Plan {
+pub(super) enum RotationStep {
     /// The rotation is complete.
     Done,
     /// Wait, for this reason.
@@ -50,7 +50,7 @@ pub(super) enum Plan {
 }
 
 /// The rule.
-pub(super) fn plan(observed: &Observed) -> Plan {
+pub(super) fn plan(observed: &Observed) -> RotationStep {
     let Observed {
         wanted,
         installed,
@@ -61,15 +61,15 @@ pub(super) fn plan(observed: &Observed) -> Plan {
     let own = match &observed.own {
         Ok(own) => own,
         Err(why) => {
-            return Plan::Wait(
+            return RotationStep::Wait(
                 ReasonId::EtcdUnhealthy.because(format!("cannot probe etcd on this node: {why}")),
             );
         }
     };
     if own.iter().any(|port| port.trusts != *installed) {
         return match observed.unhealthy.as_slice() {
-            [] => Plan::Restart,
-            ill => Plan::Wait(ReasonId::MembersUnhealthy.because(format!(
+            [] => RotationStep::Restart,
+            ill => RotationStep::Wait(ReasonId::MembersUnhealthy.because(format!(
                 "etcd must restart to trust {}, but does not restart while {} is not healthy",
                 list(installed),
                 ill.join(", ")
@@ -83,14 +83,14 @@ pub(super) fn plan(observed: &Observed) -> Plan {
             Err(why) => Some(format!("cannot be probed ({why})")),
         };
         return match missing(others, lacks) {
-            Some(who) => Plan::Wait(ReasonId::CaNotTrusted.because(format!(
+            Some(who) => RotationStep::Wait(ReasonId::CaNotTrusted.because(format!(
                 "waiting with the new certificates: {who}. Give each of these members its new node document"
             ))),
-            None => Plan::SwitchCertificates,
+            None => RotationStep::SwitchCertificates,
         };
     }
     if installed == wanted {
-        return Plan::Done;
+        return RotationStep::Done;
     }
     let dropped = || list(installed.difference(wanted));
     let shows = |seen: &Observation| match seen {
@@ -101,11 +101,11 @@ pub(super) fn plan(observed: &Observed) -> Plan {
         Err(why) => Some(format!("cannot be probed ({why})")),
     };
     match missing(others, shows) {
-        Some(who) => Plan::Wait(ReasonId::CaInUse.because(format!(
+        Some(who) => RotationStep::Wait(ReasonId::CaInUse.because(format!(
             "this node trusts {} until no member needs it: {who}. Give each of these members its new node document",
             dropped()
         ))),
-        None => Plan::DropOldCa,
+        None => RotationStep::DropOldCa,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::etcd::{Client, Credentials, LeaseLock, probe_local};
 use crate::identity::Identity;
 use crate::membership::{transfer_leadership, unhealthy};
 use crate::output::say;
-use crate::planned_stop::{Key, RESTART, TURN, Turn};
+use crate::planned_stop::{Key, RESTART, TURN, UpdateTurn};
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, systemd};
 
@@ -40,7 +40,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     // when etcd stops.
     let client = Client::connect(&helper.url, &credentials).await?;
     let name = identity.node.name.as_str();
-    let turn = Key::<Turn>::read(&client, TURN).await?;
+    let turn = Key::<UpdateTurn>::read(&client, TURN).await?;
     // A member that updates itself restarts during its own turn.
     if let Some(turn) = turn.value.filter(|turn| turn.node.as_str() != name) {
         return Ok(Some(

@@ -246,12 +246,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_name_is_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn no_name_causes_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             prop_assert!(!CaSubject::new(&bytes).to_string().contains(char::is_control));
         }
 
         #[test]
-        fn no_text_is_too_odd(text in "(-----BEGIN CERTIFICATE-----\n)?[ -~\n]{0,200}(-----END CERTIFICATE-----\n)?") {
+        fn no_text_causes_a_panic(text in "(-----BEGIN CERTIFICATE-----\n)?[ -~\n]{0,200}(-----END CERTIFICATE-----\n)?") {
             let _ = TrustBundle::read(&text);
         }
     }

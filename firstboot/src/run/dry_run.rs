@@ -61,10 +61,10 @@ pub(super) fn plan(identity: &Identity) -> Result<Planned> {
     changes.extend(steps::plan(identity)?);
     let journal = Journal::look(paths::JOURNAL)?;
     let past = NodeState::of(&journal);
-    if let Some(start) = &past.begun {
+    if let Some(start) = &past.initial_cluster {
         changes.extend(etcd_conf::plan(identity, start, past.data.is_some())?);
     }
-    let next = if past.begun.is_none() {
+    let next = if past.initial_cluster.is_none() {
         Some(Next::BootstrapOrJoin)
     } else if !rotation::is_complete(identity) {
         Some(Next::SwitchCertificates)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use recipes::Label;
-use recipes::backup::{Destination, Keep};
+use recipes::backup::{Destination, RetentionPolicy};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -29,7 +29,7 @@ pub(crate) struct Options {
 /// The result as JSON.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Answer {
+struct JsonOutput {
     /// Whether the snapshots still exist.
     dry_run: bool,
     /// The names of the snapshots that were or would be deleted.
@@ -53,7 +53,7 @@ struct Candidate {
 /// kept. `keep` specifies the numbers. The newest good snapshot is always kept, and so is every
 /// file that firstboot did not create. A damaged snapshot does not count, and is deleted as soon as
 /// there is a newer good one.
-fn to_delete(snapshots: &[Candidate], keep: Keep) -> Vec<usize> {
+fn to_delete(snapshots: &[Candidate], keep: RetentionPolicy) -> Vec<usize> {
     let mut newest_first: Vec<usize> = (0..snapshots.len())
         .filter(|at| snapshots[*at].ours && snapshots[*at].good)
         .collect();
@@ -109,7 +109,7 @@ fn month(time: u64) -> i64 {
 pub(super) async fn prune(
     place: &Store,
     cluster: &Label,
-    keep: Keep,
+    keep: RetentionPolicy,
     dry_run: bool,
 ) -> Result<Vec<String>> {
     let found = place.list().await?;
@@ -144,10 +144,10 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let keep = cluster
         .backup
         .as_ref()
-        .map_or_else(Keep::default, |backup| backup.keep);
+        .map_or_else(RetentionPolicy::default, |backup| backup.keep);
     let removed = prune(&place, &cluster.name, keep, options.dry_run).await?;
     if options.json {
-        show_json(&Answer {
+        show_json(&JsonOutput {
             dry_run: options.dry_run,
             removed,
         })?;
@@ -174,8 +174,8 @@ mod tests {
         }
     }
 
-    fn keep(hourly: u32, daily: u32, weekly: u32, monthly: u32) -> Keep {
-        Keep {
+    fn keep(hourly: u32, daily: u32, weekly: u32, monthly: u32) -> RetentionPolicy {
+        RetentionPolicy {
             hourly,
             daily,
             weekly,
@@ -183,7 +183,7 @@ mod tests {
         }
     }
 
-    fn left(snapshots: &[Candidate], keep: Keep) -> Vec<u64> {
+    fn left(snapshots: &[Candidate], keep: RetentionPolicy) -> Vec<u64> {
         let gone = to_delete(snapshots, keep);
         (0..snapshots.len())
             .filter(|at| !gone.contains(at))

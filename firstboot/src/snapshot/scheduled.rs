@@ -36,7 +36,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The newest good snapshot, as recorded in etcd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct SnapshotRecord {
     /// Its slot of the schedule, in seconds since 1970.
     pub(crate) slot: u64,
     /// The time at which the member started to take it.
@@ -50,7 +50,7 @@ pub(crate) struct Record {
     pub(crate) revision: i64,
 }
 
-impl Record {
+impl SnapshotRecord {
     /// Reads the record from etcd, if there is a valid one.
     pub(crate) async fn newest(client: &Client) -> Result<Option<Self>> {
         Ok(read(client).await?.0)
@@ -70,7 +70,7 @@ impl Record {
 }
 
 /// The record, and the revision of its last change, or 0 if there is no record.
-async fn read(client: &Client) -> Result<(Option<Record>, i64)> {
+async fn read(client: &Client) -> Result<(Option<SnapshotRecord>, i64)> {
     let Some(found) = client.get(NEWEST).await? else {
         return Ok((None, 0));
     };
@@ -205,12 +205,16 @@ async fn take_and_record(
     }
     let manifest = take(cluster, target, source, agreement).await?;
     say(describe(&target.place, &manifest));
-    record(&source.client, &Record::of(slot, &target.place, &manifest)).await?;
+    record(
+        &source.client,
+        &SnapshotRecord::of(slot, &target.place, &manifest),
+    )
+    .await?;
     Ok(true)
 }
 
 /// Records the snapshot in etcd, unless there is a newer record.
-async fn record(client: &Client, record: &Record) -> Result<()> {
+async fn record(client: &Client, record: &SnapshotRecord) -> Result<()> {
     for _ in 0..5 {
         let (known, seen) = read(client).await?;
         if known.is_some_and(|known| known.time > record.time) {
@@ -245,7 +249,7 @@ pub(super) async fn record_manual(
         return;
     }
     let slot = backup.schedule.slot(manifest.time);
-    if let Err(error) = record(&source.client, &Record::of(slot, place, manifest)).await {
+    if let Err(error) = record(&source.client, &SnapshotRecord::of(slot, place, manifest)).await {
         eprintln!("firstboot: cannot record this snapshot in etcd: {error:#}");
     }
 }

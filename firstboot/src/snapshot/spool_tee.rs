@@ -86,9 +86,9 @@ mod tests {
 
     use super::*;
 
-    struct Told(mpsc::Sender<Vec<u8>>);
+    struct ProgressWriter(mpsc::Sender<Vec<u8>>);
 
-    impl Write for Told {
+    impl Write for ProgressWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0
                 .send(bytes.to_vec())
@@ -101,7 +101,7 @@ mod tests {
         }
     }
 
-    impl Sink for Told {
+    impl Sink for ProgressWriter {
         fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
             Ok(None)
         }
@@ -117,8 +117,9 @@ mod tests {
         runtime.block_on(async {
             let (mut spooled, follower) = follow(&tempfile::tempfile().unwrap()).unwrap();
             let (sender, read) = mpsc::channel();
-            let copying =
-                tokio::task::spawn_blocking(move || follower.copy(Box::new(Told(sender))));
+            let copying = tokio::task::spawn_blocking(move || {
+                follower.copy(Box::new(ProgressWriter(sender)))
+            });
             let mut expected = Vec::new();
             for (byte, size) in [(1, 10), (2, CHUNK), (3, 3 * CHUNK + 1)] {
                 spooled.write_all(&vec![byte; size]).unwrap();

@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let (examined, booted) = check(options)?;
     let went_well = booted.as_ref().and_then(|booted| booted.as_ref().ok());
     if options.json {
-        show_json(&Answer::of(&examined, booted.as_ref()))?;
+        show_json(&JsonOutput::of(&examined, booted.as_ref()))?;
     } else if examined.faults.count() == 0 {
         show(&table(&examined.verified, went_well))?;
     } else {
@@ -111,7 +111,7 @@ fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)
 /// The result as JSON.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Answer<'a> {
+struct JsonOutput<'a> {
     good: bool,
     #[serde(flatten)]
     verified: &'a VerifiedSnapshot,
@@ -126,7 +126,7 @@ struct Answer<'a> {
     boot_failed: Option<Reason>,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> JsonOutput<'a> {
     fn of(examined: &'a CheckResult, booted: Option<&'a Result<TrialReport>>) -> Self {
         let (booted, failed) = match booted {
             Some(Ok(booted)) => (Some(booted), None),

@@ -110,7 +110,7 @@ fn versions(rows: &mut [Row]) {
         };
         let obstacle = heard
             .iter()
-            .find_map(|(name, version)| upgrade::beside(own, name, *version));
+            .find_map(|(name, version)| upgrade::coexistence_obstacle(own, name, *version));
         row.errors
             .extend(obstacle.map(|obstacle| ReasonId::EtcdVersion.because(obstacle.to_string())));
     }

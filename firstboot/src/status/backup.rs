@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::etcd::{Client, Credentials};
 use crate::reason::ReasonId;
 use crate::snapshot::list::{now, span};
-use crate::snapshot::scheduled::Record;
+use crate::snapshot::scheduled::SnapshotRecord;
 
 /// The state of the scheduled snapshots.
 #[derive(Debug, Serialize)]
@@ -14,7 +14,7 @@ use crate::snapshot::scheduled::Record;
 pub(super) struct Backup {
     schedule: String,
     /// The newest snapshot. `None` if there is none yet, or if no member answered.
-    newest: Option<Record>,
+    newest: Option<SnapshotRecord>,
     age_seconds: Option<u64>,
     /// Whether the newest run of the schedule ended without a snapshot.
     overdue: bool,
@@ -29,7 +29,8 @@ impl Backup {
         let mut answer = Err(anyhow::anyhow!("no member answers"));
         for member in &cluster.members {
             let asked = async {
-                Record::newest(&Client::connect(&member.client_url(), credentials).await?).await
+                SnapshotRecord::newest(&Client::connect(&member.client_url(), credentials).await?)
+                    .await
             };
             answer = asked.await;
             if answer.is_ok() {

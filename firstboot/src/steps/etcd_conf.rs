@@ -8,17 +8,17 @@ use recipes::cluster::{EtcdSettings, Member};
 
 use crate::certificates::PEER;
 use crate::change::{Change, file};
-use crate::domain::Start;
+use crate::domain::InitialCluster;
 use crate::files::{DesiredFile, ETCD};
 use crate::identity::Identity;
 use crate::paths;
 
 /// The content of the file.
-fn wanted(own: &Member, settings: &EtcdSettings, start: &Start) -> DesiredFile {
+fn wanted(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> DesiredFile {
     DesiredFile::new(paths::ETCD_CONF, render(own, settings, start)).mode(0o640, (0, ETCD.1))
 }
 
-fn render(own: &Member, settings: &EtcdSettings, start: &Start) -> String {
+fn render(own: &Member, settings: &EtcdSettings, start: &InitialCluster) -> String {
     let tls = |file: &str| format!("{}/{file}", paths::TLS);
     let members: Vec<String> = start
         .members
@@ -132,19 +132,27 @@ fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
 }
 
 /// The change that corrects etcd's configuration, or none if the configuration is correct. Once
-/// etcd has its log (`has_log`), no etcd may bootstrap a cluster with this configuration.
-pub(crate) fn plan(identity: &Identity, start: &Start, has_log: bool) -> Result<Option<Change>> {
+/// etcd has its WAL (`has_wal`), no etcd may bootstrap a cluster with this configuration.
+pub(crate) fn plan(
+    identity: &Identity,
+    start: &InitialCluster,
+    has_wal: bool,
+) -> Result<Option<Change>> {
     let cluster = &identity.cluster;
     let own = cluster
         .member(&identity.node.name)
         .context("the member vanished from the cluster document")?;
-    let start = if has_log { &start.used_up(own) } else { start };
+    let start = if has_wal {
+        &start.for_existing_wal(own)
+    } else {
+        start
+    };
     file(wanted(own, &cluster.etcd, start))
 }
 
 /// Writes the configuration, unless it is already correct.
-pub(crate) fn configure(identity: &Identity, start: &Start, has_log: bool) -> Result<()> {
-    plan(identity, start, has_log)?
+pub(crate) fn configure(identity: &Identity, start: &InitialCluster, has_wal: bool) -> Result<()> {
+    plan(identity, start, has_wal)?
         .iter()
         .try_for_each(Change::apply_and_log)
 }
@@ -159,7 +167,7 @@ mod tests {
             .unwrap();
         let mut cluster = recipe.cluster_document();
         cluster.etcd.version = version.parse().unwrap();
-        let start = Start::new_cluster(
+        let start = InitialCluster::new_cluster(
             &cluster,
             "etcd-x",
             cluster.members.iter().map(|member| &member.name),

@@ -7,7 +7,7 @@ use recipes::Label;
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::Client;
-use crate::planned_stop::{Key, RESTART, TURN, Turn};
+use crate::planned_stop::{Key, RESTART, TURN, UpdateTurn};
 use crate::reason::{Reason, ReasonId};
 
 const HALT: &str = "/etcd-image/update/halt";
@@ -44,7 +44,7 @@ pub(super) struct Newest {
 /// All keys that determine which member may take the turn.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Agreed {
-    pub(super) turn: Key<Turn>,
+    pub(super) turn: Key<UpdateTurn>,
     pub(super) halt: Key<Halt>,
     pub(super) failed: Key<Failed>,
     pub(super) newest: Key<Newest>,
@@ -123,7 +123,7 @@ impl Agreed {
     }
 
     /// Takes the turn. Returns `false` if a key has changed since the keys were read.
-    pub(super) async fn take(&self, client: &Client, turn: &Turn) -> Result<bool> {
+    pub(super) async fn take(&self, client: &Client, turn: &UpdateTurn) -> Result<bool> {
         let failed = failed_key(turn.serial);
         let seen = [
             (TURN, self.turn.revision),
@@ -186,7 +186,7 @@ impl Failed {
 }
 
 /// The reason why a different member must wait.
-pub(super) fn has_turn(turn: &Turn) -> Reason {
+pub(super) fn has_turn(turn: &UpdateTurn) -> Reason {
     ReasonId::UpdateTurn.because(format!(
         "{} has the turn, with the image {}, since {}",
         turn.node,
@@ -247,8 +247,8 @@ pub(super) mod tests {
         }
     }
 
-    pub(in super::super) fn turn(node: &str) -> Key<Turn> {
-        key(Turn {
+    pub(in super::super) fn turn(node: &str) -> Key<UpdateTurn> {
+        key(UpdateTurn {
             node: label(node),
             serial: 7,
             since: 0,
@@ -304,7 +304,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_halt_holds_back_also_a_member_that_has_the_turn() {
+    fn a_halt_also_stops_a_member_that_has_the_turn() {
         for turn in [Key::default(), turn("etcd-1"), turn("etcd-2")] {
             let agreed = Agreed {
                 turn,

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::cluster::{self, Agreed, Halt};
 use super::follow::follow;
-use super::judge_release::{Verdict, judge};
+use super::judge_release::{ReleaseVerdict, judge};
 use super::order::begin;
-use super::own_image::Own;
 use super::source::Source;
-use super::state::{LastCheck, Order, Outcome, State, Updated};
+use super::state::{LastCheck, OrderOutcome, UpdateOrder, UpdateState, Updated};
+use super::this_node::ThisNode;
 use super::{check, scheduled, stage, worker};
 use crate::etcd::{Client, Credentials};
 use crate::exit::{Exit, not_ready, refused};
@@ -65,12 +65,12 @@ pub(crate) struct Options {
 
 /// The JSON output.
 #[derive(Debug, Serialize)]
-struct Answer<'a> {
+struct JsonOutput<'a> {
     /// Whether the release is newer than this node's image.
     newer: bool,
     serial: u64,
     changes: Option<&'a check::Report>,
-    outcome: Option<&'a Outcome>,
+    outcome: Option<&'a OrderOutcome>,
 }
 
 /// Runs the command.
@@ -99,9 +99,9 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     if let Some(node) = &options.break_turn {
         return ask(async |client| break_turn(&client, node).await).map(|()| None);
     }
-    let own = Own::read()?;
+    let own = ThisNode::read()?;
     let lock = Lock::take_updates()?;
-    if let Some(state) = State::read()? {
+    if let Some(state) = UpdateState::read()? {
         return Err(not_ready(ReasonId::UpdateBusy.because(format!(
             "an update of this node to or from the image {} is under way: `systemctl start firstboot-update` continues it",
             state.order.serial
@@ -124,7 +124,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     systemd::start(worker::UNIT)?;
     let outcome = follow(&state.id, options.json)?;
     if options.json {
-        answer(&Answer {
+        answer(&JsonOutput {
             newer: true,
             serial: outcome.serial,
             changes: None,
@@ -139,15 +139,15 @@ enum Next {
     /// Exit with this code.
     Done(Option<Exit>),
     /// Execute this order.
-    Order(Box<Order>),
+    Order(Box<UpdateOrder>),
 }
 
 /// Looks for a release, and stages it if it is newer than this node's image.
-fn stage_newer(options: &Options, own: &Own) -> Result<Next> {
+fn stage_newer(options: &Options, own: &ThisNode) -> Result<Next> {
     let settings = own.cluster.update.clone().unwrap_or_default();
     let source = Source::of(options.from.as_deref(), settings.from.as_ref())?;
     let release = own.fetch(&source)?;
-    if judge(&release, &own.image)? == Verdict::Current {
+    if judge(&release, &own.image)? == ReleaseVerdict::Current {
         // `firstboot status` shows this serial.
         LastCheck {
             overlay: own.image.overlay,
@@ -158,7 +158,7 @@ fn stage_newer(options: &Options, own: &Own) -> Result<Next> {
         }
         .write()?;
         if options.json {
-            answer(&Answer {
+            answer(&JsonOutput {
                 newer: false,
                 serial: release.serial,
                 changes: None,
@@ -176,7 +176,7 @@ fn stage_newer(options: &Options, own: &Own) -> Result<Next> {
     if options.check {
         let report = check::report(&release, &staged, settings.reboot)?;
         if options.json {
-            answer(&Answer {
+            answer(&JsonOutput {
                 newer: true,
                 serial: release.serial,
                 changes: Some(&report),
@@ -187,7 +187,7 @@ fn stage_newer(options: &Options, own: &Own) -> Result<Next> {
         }
         return Ok(Next::Done(Some(Exit::Newer)));
     }
-    Ok(Next::Order(Box::new(Order {
+    Ok(Next::Order(Box::new(UpdateOrder {
         serial: release.serial,
         release: Some(release),
         soak: settings.soak_seconds,
@@ -198,7 +198,7 @@ fn stage_newer(options: &Options, own: &Own) -> Result<Next> {
 }
 
 /// The order for a rollback.
-fn back(options: &Options, own: &Own) -> Result<Next> {
+fn back(options: &Options, own: &ThisNode) -> Result<Next> {
     let updated = Updated::read()?.filter(|updated| updated.replacement.is_some());
     let updated = updated.ok_or_else(|| {
         refused(ReasonId::UpdateNoWayBack.because(
@@ -206,7 +206,7 @@ fn back(options: &Options, own: &Own) -> Result<Next> {
         ))
     })?;
     let settings = own.cluster.update.clone().unwrap_or_default();
-    Ok(Next::Order(Box::new(Order {
+    Ok(Next::Order(Box::new(UpdateOrder {
         release: None,
         serial: updated.serial,
         soak: settings.soak_seconds,
@@ -216,7 +216,7 @@ fn back(options: &Options, own: &Own) -> Result<Next> {
     })))
 }
 
-fn answer(answer: &Answer<'_>) -> Result<()> {
+fn answer(answer: &JsonOutput<'_>) -> Result<()> {
     Ok(show(&(serde_json::to_string_pretty(answer)? + "\n"))?)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::state::{End, Outcome, State};
+use super::state::{OrderOutcome, UpdateResult, UpdateState};
 use super::worker;
 use crate::exit::{Exit, failed, not_ready, refused};
 use crate::output::show;
@@ -20,12 +20,12 @@ const AWAY: u32 = 300;
 
 /// Follows an order. With `quiet` the messages go to standard error, because standard output is
 /// reserved for output that programs read.
-pub(super) fn follow(id: &str, quiet: bool) -> Result<Outcome> {
+pub(super) fn follow(id: &str, quiet: bool) -> Result<OrderOutcome> {
     let (mut seen, mut away) = (0, 0);
     loop {
         // Reads the outcome before the messages, so that all messages that precede the outcome are
         // shown.
-        let outcome = Outcome::read()?.filter(|outcome| outcome.id == id);
+        let outcome = OrderOutcome::read()?.filter(|outcome| outcome.id == id);
         seen += tail(seen, quiet)?;
         if let Some(outcome) = outcome {
             return Ok(outcome);
@@ -36,7 +36,7 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<Outcome> {
             away + 1
         };
         if away > AWAY {
-            let begun = State::read()?.is_some();
+            let begun = UpdateState::read()?.is_some();
             return Err(failed(if begun {
                 format!(
                     "{} does not run, and the update has not finished: `systemctl status {0}`",
@@ -72,20 +72,22 @@ fn tail(seen: u64, quiet: bool) -> Result<u64> {
     Ok(whole as u64)
 }
 
-impl Outcome {
+impl OrderOutcome {
     /// The exit code of the command.
     pub(super) fn exit(&self) -> Result<Option<Exit>> {
         match self.end {
-            End::Updated | End::RolledBack => Ok(None),
-            End::TakenBack => {
+            UpdateResult::Updated | UpdateResult::RolledBack => Ok(None),
+            UpdateResult::TakenBack => {
                 eprintln!(
                     "firstboot: the image {} was taken back: {}",
                     self.serial, self.why
                 );
                 Ok(Some(Exit::TakenBack))
             }
-            End::GivenUp => Err(not_ready(format!("the node was not updated: {}", self.why))),
-            End::Refused => Err(refused(self.why.clone())),
+            UpdateResult::GivenUp => {
+                Err(not_ready(format!("the node was not updated: {}", self.why)))
+            }
+            UpdateResult::Refused => Err(refused(self.why.clone())),
         }
     }
 }

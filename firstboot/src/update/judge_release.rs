@@ -23,7 +23,7 @@ pub(super) struct OwnImage {
 
 /// The relation of a release to this node's image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ReleaseVerdict {
     /// The release is the node's own image.
     Current,
     /// The release is a newer image.
@@ -34,9 +34,9 @@ pub(super) enum Verdict {
 ///
 /// # Errors
 /// Refused if the release is older, has a different base, or has a different minor version of etcd.
-pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<Verdict> {
+pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<ReleaseVerdict> {
     if release.overlay.sha256 == own.overlay {
-        return Ok(Verdict::Current);
+        return Ok(ReleaseVerdict::Current);
     }
     let serial = release.serial;
     if let Some(newest) = own.updated_to.filter(|newest| serial <= *newest) {
@@ -70,7 +70,7 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
             release.etcd, own.etcd
         ))));
     }
-    Ok(Verdict::Newer)
+    Ok(ReleaseVerdict::Newer)
 }
 
 fn older(serial: u64, why: &str) -> anyhow::Error {

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::own_image::Own;
-use super::state::{FileChanges, Order, Phase, State, Updated};
+use super::state::{FileChanges, Phase, UpdateOrder, UpdateState, Updated};
+use super::this_node::ThisNode;
 use crate::steps::selinux;
 use crate::{files, paths};
 
 /// Stores the order durably.
-pub(super) fn begin(own: &Own, order: Order) -> Result<State> {
+pub(super) fn begin(own: &ThisNode, order: UpdateOrder) -> Result<UpdateState> {
     let replacement = match (&order.release, Updated::read()?) {
         (
             None,
@@ -21,7 +21,7 @@ pub(super) fn begin(own: &Own, order: Order) -> Result<State> {
         ) => replacement,
         _ => FileChanges::default(),
     };
-    let mut state = State {
+    let mut state = UpdateState {
         id: format!("{:032x}", u128::from_be_bytes(random()?)),
         node: own.node.clone(),
         order,

@@ -5,13 +5,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use recipes::ClusterDocument;
 
-use super::own_image::Own;
+use super::this_node::ThisNode;
 use crate::etcd::{Client, Credentials};
 use crate::exit::not_ready;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others};
 use crate::reason::{Reason, ReasonId};
 use crate::snapshot::list::now;
-use crate::snapshot::scheduled::Record;
+use crate::snapshot::scheduled::SnapshotRecord;
 use crate::{paths, rotation, status};
 
 /// The maximum difference between the clocks of two members, in seconds.
@@ -26,7 +26,7 @@ pub(super) async fn own_member(credentials: &Credentials) -> Result<Client> {
 }
 
 /// The first member that answers and has a quorum.
-pub(super) async fn any_member(own: &Own, credentials: &Credentials) -> Result<Client> {
+pub(super) async fn any_member(own: &ThisNode, credentials: &Credentials) -> Result<Client> {
     for member in &own.cluster.members {
         if let Ok(client) = Client::connect(&member.client_url(), credentials).await
             && client.healthy().await.is_ok()
@@ -40,7 +40,7 @@ pub(super) async fn any_member(own: &Own, credentials: &Credentials) -> Result<C
 /// The reason why this member must not stop now, if there is one. With `may_be_ill` this member
 /// itself may be unhealthy.
 pub(super) async fn objection(
-    own: &Own,
+    own: &ThisNode,
     credentials: &Credentials,
     may_be_ill: bool,
 ) -> Result<Option<Reason>> {
@@ -81,7 +81,7 @@ pub(super) async fn objection(
 
 /// Whether all members know of a snapshot of the last hour.
 pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
-    Ok(Record::newest(client)
+    Ok(SnapshotRecord::newest(client)
         .await?
         .is_some_and(|record| record.time + SNAPSHOT > now()))
 }

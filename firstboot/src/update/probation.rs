@@ -31,7 +31,7 @@ pub(super) enum Proof {
 
 /// The observations of the member so far.
 #[derive(Debug)]
-pub(super) struct Watch<'a> {
+pub(super) struct Probation<'a> {
     node: &'a Label,
     serial: u64,
     /// The version of etcd that must run, if it is known.
@@ -42,7 +42,7 @@ pub(super) struct Watch<'a> {
     starts: u32,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> Probation<'a> {
     pub(super) fn new(node: &'a Label, serial: u64, etcd: Option<EtcdVersion>) -> Self {
         Self {
             node,

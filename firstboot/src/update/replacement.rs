@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_exchange_the_files_are_the_new_images_and_the_rest_is_as_it_was() {
+    fn a_replacement_installs_the_new_files_and_keeps_the_rest() {
         let folder = tempfile::tempdir().unwrap();
         let (places, new) = node(folder.path());
         let replacement = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
@@ -282,7 +282,7 @@ mod tests {
 
     /// Power may fail after any number of steps, and also while files are restored.
     #[test]
-    fn wherever_an_exchange_is_cut_all_of_the_old_image_comes_back() {
+    fn an_interrupted_replacement_can_always_be_undone() {
         let steps = {
             let folder = tempfile::tempdir().unwrap();
             let (places, _) = node(folder.path());

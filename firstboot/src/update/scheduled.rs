@@ -8,11 +8,11 @@ use anyhow::Result;
 use recipes::update::{Auto, Update};
 
 use super::cluster::{Agreed, Decision};
-use super::judge_release::{Verdict, judge};
+use super::judge_release::{ReleaseVerdict, judge};
 use super::order::begin;
-use super::own_image::Own;
 use super::source::Source;
-use super::state::{LastCheck, Order, State};
+use super::state::{LastCheck, UpdateOrder, UpdateState};
+use super::this_node::ThisNode;
 use super::{preconditions, stage, window, worker};
 use crate::etcd::Credentials;
 use crate::exit::{Exit, code_of, reason_of, refused};
@@ -27,7 +27,7 @@ const WAIT: u64 = 600;
 
 /// Runs the command.
 pub(super) fn run() -> Result<Option<Exit>> {
-    let own = Own::read()?;
+    let own = ThisNode::read()?;
     let settings = own.cluster.update.clone().unwrap_or_default();
     let auto = settings.auto().ok_or_else(|| {
         refused(ReasonId::UpdateManual.because(
@@ -39,7 +39,7 @@ pub(super) fn run() -> Result<Option<Exit>> {
         Err(error) if code_of(&error) == Exit::NotReady => return Ok(None),
         lock => lock?,
     };
-    if State::read()?.is_some() {
+    if UpdateState::read()?.is_some() {
         return Ok(None);
     }
     let known = LastCheck::read()?.filter(|known| known.overlay == own.image.overlay);
@@ -78,27 +78,27 @@ enum Next {
     /// There is a newer image, but the node does not install it now, for this reason.
     Wait(Reason),
     /// Execute this order.
-    Begin(Box<Order>),
+    Begin(Box<UpdateOrder>),
 }
 
 /// Looks for a release, and stages it if this node may install it now.
-fn decide(own: &Own, settings: &Update, auto: Auto, seen: &mut LastCheck) -> Result<Next> {
+fn decide(own: &ThisNode, settings: &Update, auto: Auto, seen: &mut LastCheck) -> Result<Next> {
     let source = Source::of(None, settings.from.as_ref())?;
     let release = own.fetch(&source)?;
     seen.serial = Some(release.serial);
     match judge(&release, &own.image) {
-        Ok(Verdict::Current) => {
+        Ok(ReleaseVerdict::Current) => {
             seen.own = seen.serial;
             return Ok(Next::Nothing);
         }
-        Ok(Verdict::Newer) => {}
+        Ok(ReleaseVerdict::Newer) => {}
         // Only an operator can do something about this, so the run does not fail each time.
         Err(error) if code_of(&error) == Exit::Refused => return Ok(Next::Wait(reason_of(&error))),
         Err(error) => return Err(error),
     }
     let until = match auto.window {
         None => now() + auto.every.period().max(WAIT),
-        Some(window) => match window::open_until(window)? {
+        Some(window) => match window::closes_at(window)? {
             Some(end) => end,
             None => return Ok(Next::Wait(window::closed(window))),
         },
@@ -111,7 +111,7 @@ fn decide(own: &Own, settings: &Update, auto: Auto, seen: &mut LastCheck) -> Res
         return Ok(Next::Wait(why));
     }
     stage::stage(&source, &release, &own.node)?;
-    Ok(Next::Begin(Box::new(Order {
+    Ok(Next::Begin(Box::new(UpdateOrder {
         serial: release.serial,
         release: Some(release),
         soak: settings.soak_seconds,
@@ -122,7 +122,7 @@ fn decide(own: &Own, settings: &Update, auto: Auto, seen: &mut LastCheck) -> Res
 }
 
 /// The reason why this node must not order the update, if there is one.
-async fn obstacle(own: &Own, serial: u64) -> Result<Option<Reason>> {
+async fn obstacle(own: &ThisNode, serial: u64) -> Result<Option<Reason>> {
     let credentials = Credentials::installed()?;
     let client = preconditions::own_member(&credentials).await?;
     let agreed = Agreed::read(&client, serial).await?;

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_operators_word_goes_before_the_recipes() {
+    fn the_command_line_overrides_the_recipe() {
         let recipe = Url::parse("http://a.example/x/").unwrap();
         let of = |named| Source::of(named, Some(&recipe)).unwrap().to_string();
         assert_eq!(of(None), "http://a.example/x/");

@@ -16,13 +16,13 @@ use crate::paths;
 /// An operator's order and its progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct State {
+pub(super) struct UpdateState {
     /// A random id of this order.
     pub(super) id: String,
     /// This node.
     pub(super) node: Label,
     /// The order.
-    pub(super) order: Order,
+    pub(super) order: UpdateOrder,
     /// The progress.
     pub(super) phase: Phase,
     /// The replacement of files, once it has been planned.
@@ -48,7 +48,7 @@ pub(super) struct State {
 /// The operator's order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Order {
+pub(super) struct UpdateOrder {
     /// The image to install; `None` for a rollback.
     pub(super) release: Option<ReleaseDocument>,
     /// The serial of that image, or for a rollback, the serial of the image that is rolled back.
@@ -132,11 +132,11 @@ pub(super) struct LastCheck {
 /// The outcome of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Outcome {
+pub(super) struct OrderOutcome {
     /// The order.
     pub(super) id: String,
     pub(super) serial: u64,
-    pub(super) end: End,
+    pub(super) end: UpdateResult,
     /// The reason for the outcome, or a note about the changes that need a reboot.
     pub(super) why: String,
     /// The boot in which the order ended, if a reboot is still needed after it.
@@ -149,7 +149,7 @@ pub(super) struct Outcome {
 /// The outcome of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum End {
+pub(super) enum UpdateResult {
     /// The node has the new image, and has proved itself.
     Updated,
     /// The node restored the previous image, as ordered.
@@ -181,7 +181,7 @@ fn write<T: Serialize>(path: &str, value: &T) -> Result<()> {
         .write()
 }
 
-impl State {
+impl UpdateState {
     /// The current order, if there is one.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_STATE)
@@ -200,10 +200,10 @@ impl State {
     }
 
     /// Writes the outcome of the order, and ends the order.
-    pub(super) fn end(&self, end: End, why: impl Into<String>) -> Result<Outcome> {
+    pub(super) fn end(&self, end: UpdateResult, why: impl Into<String>) -> Result<OrderOutcome> {
         let (id, serial, why) = (self.id.clone(), self.order.serial, why.into());
-        let needs_reboot = end == End::Updated && !why.is_empty();
-        let outcome = Outcome {
+        let needs_reboot = end == UpdateResult::Updated && !why.is_empty();
+        let outcome = OrderOutcome {
             id,
             serial,
             end,
@@ -229,7 +229,7 @@ impl Updated {
     }
 }
 
-impl Outcome {
+impl OrderOutcome {
     /// The outcome of the last order.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_OUTCOME)

@@ -6,9 +6,9 @@ use recipes::{ClusterDocument, Sha256};
 use serde::Serialize;
 
 use super::cluster::{Agreed, Failed, Halt, date, has_turn};
-use super::state::{End, LastCheck, Outcome, Phase, State, Updated, boot};
+use super::state::{LastCheck, OrderOutcome, Phase, UpdateResult, UpdateState, Updated, boot};
 use crate::etcd::{Client, Credentials};
-use crate::planned_stop::Turn;
+use crate::planned_stop::UpdateTurn;
 use crate::reason::{Reason, ReasonId};
 use crate::{files, paths};
 
@@ -24,12 +24,12 @@ pub(crate) struct Summary {
     /// The update that this node is performing.
     order: Option<Order>,
     /// The node that has the turn, and the serial of the image that it installs.
-    turn: Option<Turn>,
+    turn: Option<UpdateTurn>,
     halt: Option<Halt>,
     /// The newest release, if it failed.
     failed: Option<FailedRelease>,
     /// The outcome of this node's last update.
-    last: Option<Outcome>,
+    last: Option<OrderOutcome>,
     /// The facts that an operator must know.
     reasons: Vec<Reason>,
 }
@@ -58,8 +58,8 @@ struct Local {
     /// The digest of the overlay of this node's image.
     overlay: Option<Sha256>,
     updated: Option<Updated>,
-    state: Option<State>,
-    last: Option<Outcome>,
+    state: Option<UpdateState>,
+    last: Option<OrderOutcome>,
     look: Option<LastCheck>,
     /// This boot.
     boot: String,
@@ -159,8 +159,8 @@ impl Local {
         Ok(Self {
             overlay: overlay.and_then(|text| String::from_utf8_lossy(&text).trim().parse().ok()),
             updated: Updated::read()?,
-            state: State::read()?,
-            last: Outcome::read()?,
+            state: UpdateState::read()?,
+            last: OrderOutcome::read()?,
             look: LastCheck::read()?,
             boot: boot()?,
         })
@@ -183,7 +183,7 @@ impl Local {
         if let Some(last) = &self.last {
             let newer_look = self.look.as_ref().is_some_and(|look| look.at > last.at);
             match last.end {
-                End::TakenBack if is_newer(last.serial) && failed != Some(last.serial) => {
+                UpdateResult::TakenBack if is_newer(last.serial) && failed != Some(last.serial) => {
                     reasons.push(ReasonId::UpdateTakenBack.because(format!(
                         "this node took the image {} back on {}: {}",
                         last.serial,
@@ -191,12 +191,14 @@ impl Local {
                         last.why
                     )));
                 }
-                End::GivenUp | End::Refused if is_newer(last.serial) && !newer_look => {
+                UpdateResult::GivenUp | UpdateResult::Refused
+                    if is_newer(last.serial) && !newer_look =>
+                {
                     reasons.push(Reason::parse(&last.why).map(|why| {
                         format!("this node did not install the image {}: {why}", last.serial)
                     }));
                 }
-                End::Updated if last.boot.as_ref() == Some(&self.boot) => {
+                UpdateResult::Updated if last.boot.as_ref() == Some(&self.boot) => {
                     reasons.push(ReasonId::UpdateReboot.because(format!(
                         "the image {} is not fully applied: {}",
                         last.serial, last.why
@@ -219,7 +221,7 @@ impl Local {
 }
 
 /// What this node is doing at present.
-fn under_way(state: &State) -> Reason {
+fn under_way(state: &UpdateState) -> Reason {
     let serial = state.order.serial;
     let why = state.why.as_deref().unwrap_or_default();
     ReasonId::UpdateBusy.because(match state.phase {

@@ -9,7 +9,7 @@ use crate::reason::{Reason, ReasonId};
 use crate::snapshot::list::now;
 
 /// The time at which the window closes, in seconds since 1970; `None` if it is closed now.
-pub(super) fn open_until(window: Window) -> Result<Option<u64>> {
+pub(super) fn closes_at(window: Window) -> Result<Option<u64>> {
     Ok(open_until_at(window, now(), offset()?))
 }
 
@@ -18,7 +18,7 @@ pub(super) fn objection(window: Option<Window>) -> Result<Option<Reason>> {
     let Some(window) = window else {
         return Ok(None);
     };
-    Ok(match open_until(window)? {
+    Ok(match closes_at(window)? {
         Some(_) => None,
         None => Some(closed(window)),
     })
@@ -36,7 +36,7 @@ pub(super) fn closed(window: Window) -> Reason {
 fn open_until_at(window: Window, now: u64, offset: i64) -> Option<u64> {
     let local = now.checked_add_signed(offset)?;
     window
-        .open_until(local)?
+        .closes_at(local)?
         .checked_sub(local)?
         .checked_add(now)
 }

@@ -10,14 +10,14 @@ use anyhow::Result;
 use tokio::runtime::Runtime;
 
 use super::cluster::{Agreed, Decision, Failed};
-use super::own_image::Own;
-use super::probation::{Proof, Watch};
-use super::state::{End, Phase, State, Updated, boot};
+use super::probation::{Probation, Proof};
+use super::state::{Phase, UpdateResult, UpdateState, Updated, boot};
+use super::this_node::ThisNode;
 use super::{preconditions, window};
 use crate::etcd::{Client, Credentials};
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
-use crate::planned_stop::Turn;
+use crate::planned_stop::UpdateTurn;
 use crate::reason::ReasonId;
 use crate::snapshot::list::now;
 use crate::{files, image_integrity, paths, systemd};
@@ -37,7 +37,7 @@ const BOOTS: u32 = 2;
 /// Executes the order on the disk to its end.
 pub(super) fn run() -> Result<()> {
     let _lock = Lock::take_updates()?;
-    let Some(mut state) = State::read()? else {
+    let Some(mut state) = UpdateState::read()? else {
         systemd::notify_ready();
         return Ok(());
     };
@@ -65,12 +65,12 @@ pub(super) fn run() -> Result<()> {
 }
 
 /// Whether the node must reboot before the update can continue.
-const fn is_rebooting(state: &State) -> bool {
+const fn is_rebooting(state: &UpdateState) -> bool {
     matches!(state.phase, Phase::Rebooting | Phase::RebootingBack)
 }
 
 /// After an interrupted replacement, makes all files belong to one image again.
-fn recover(state: &mut State) -> Result<()> {
+fn recover(state: &mut UpdateState) -> Result<()> {
     match state.phase {
         Phase::Waiting | Phase::Recovering => Ok(()),
         Phase::Replacing => {
@@ -101,11 +101,11 @@ fn recover(state: &mut State) -> Result<()> {
 }
 
 /// Waits for its turn, and then replaces the files. Returns whether the order has ended.
-fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
+fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     // An interrupted run of this unit may have stopped firstboot.service before it replaced any
     // files.
     systemd::start(crate::operator::UNIT)?;
-    let own = Own::read()?;
+    let own = ThisNode::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
     loop {
         let decision = match runtime.block_on(may_begin(state, &own, &mut snapshot)) {
@@ -115,9 +115,11 @@ fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
         };
         match decision {
             Decision::Take | Decision::Mine => break,
-            Decision::Refuse(why) => return end(state, runtime, End::Refused, why.to_string()),
+            Decision::Refuse(why) => {
+                return end(state, runtime, UpdateResult::Refused, why.to_string());
+            }
             Decision::Wait(why) if now() >= state.order.until => {
-                return end(state, runtime, End::GivenUp, why.to_string());
+                return end(state, runtime, UpdateResult::GivenUp, why.to_string());
             }
             Decision::Wait(why) => {
                 let why = why.to_string();
@@ -146,7 +148,7 @@ fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
 }
 
 /// Ends an order before it has changed anything.
-fn end(state: &State, runtime: &Runtime, end: End, why: String) -> Result<bool> {
+fn end(state: &UpdateState, runtime: &Runtime, end: UpdateResult, why: String) -> Result<bool> {
     say(format!("nothing changed: {why}"));
     if state.turn {
         release_turn_patiently(state, runtime, None)?;
@@ -156,7 +158,11 @@ fn end(state: &State, runtime: &Runtime, end: End, why: String) -> Result<bool> 
 }
 
 /// Takes the turn if this member may start, and returns the decision.
-async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<Decision> {
+async fn may_begin(
+    state: &mut UpdateState,
+    own: &ThisNode,
+    snapshot: &mut bool,
+) -> Result<Decision> {
     let credentials = Credentials::installed()?;
     // A member whose etcd is not running can be rolled back as well.
     let back = state.order.release.is_none();
@@ -190,7 +196,7 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
         // turn.
         state.turn = true;
         state.write()?;
-        let turn = Turn {
+        let turn = UpdateTurn {
             node: state.node.clone(),
             serial: state.order.serial,
             since: now(),
@@ -209,7 +215,7 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
 
 /// Releases the turn, and marks a failed release. While this node has the turn, only an operator
 /// changes these keys.
-async fn release_turn(client: &Client, state: &State, failed: Option<&Failed>) -> Result<()> {
+async fn release_turn(client: &Client, state: &UpdateState, failed: Option<&Failed>) -> Result<()> {
     loop {
         let agreed = Agreed::read(client, state.order.serial).await?;
         let mine = agreed
@@ -231,7 +237,7 @@ async fn release_turn(client: &Client, state: &State, failed: Option<&Failed>) -
 
 /// Waits until the new image has proved itself, or restores the previous one. Returns whether the
 /// order has ended.
-fn wait_for_proof(state: &mut State, runtime: &Runtime) -> Result<bool> {
+fn wait_for_proof(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
     let soak = Duration::from_secs(state.order.soak.into());
@@ -274,13 +280,13 @@ fn wait_for_proof(state: &mut State, runtime: &Runtime) -> Result<bool> {
         state.node, state.order.serial
     ));
     state
-        .end(End::Updated, note.trim_start_matches("; "))
+        .end(UpdateResult::Updated, note.trim_start_matches("; "))
         .map(|_| true)
 }
 
 /// After the previous image has been restored, waits until the member is healthy, and then releases
 /// the turn.
-fn recovered(state: &State, runtime: &Runtime) -> Result<bool> {
+fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let rollback = state.order.release.is_none();
     until_good(state, runtime, None, Duration::ZERO, None)?;
@@ -310,9 +316,9 @@ fn recovered(state: &State, runtime: &Runtime) -> Result<bool> {
     state
         .end(
             if rollback {
-                End::RolledBack
+                UpdateResult::RolledBack
             } else {
-                End::TakenBack
+                UpdateResult::TakenBack
             },
             why,
         )
@@ -320,7 +326,11 @@ fn recovered(state: &State, runtime: &Runtime) -> Result<bool> {
 }
 
 /// Releases the turn, however long that takes, because no other member may start until then.
-fn release_turn_patiently(state: &State, runtime: &Runtime, failed: Option<&Failed>) -> Result<()> {
+fn release_turn_patiently(
+    state: &UpdateState,
+    runtime: &Runtime,
+    failed: Option<&Failed>,
+) -> Result<()> {
     loop {
         let released = runtime.block_on(async {
             let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
@@ -335,13 +345,13 @@ fn release_turn_patiently(state: &State, runtime: &Runtime, failed: Option<&Fail
 /// Waits until the member has been healthy for `soak` without interruption. Returns the reason if
 /// this failed or took too long.
 fn until_good(
-    state: &State,
+    state: &UpdateState,
     runtime: &Runtime,
     etcd: Option<recipes::EtcdVersion>,
     soak: Duration,
     patience: Option<Duration>,
 ) -> Result<Option<String>> {
-    let mut watch = Watch::new(&state.node, state.order.serial, etcd);
+    let mut watch = Probation::new(&state.node, state.order.serial, etcd);
     let (begun, mut good, mut logged) = (Instant::now(), None, String::new());
     loop {
         let why = match runtime.block_on(watch.look())? {

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_is_none_is_told_from_what_it_is() {
+    fn an_invalid_address_is_explained() {
         for (text, words) in [
             ("10.20.30.11:2379", "without a port"),
             ("https://10.20.30.11", "no URL"),

@@ -1,7 +1,7 @@
 //! `[backup]`: the schedule, the destination and the number of snapshots.
 
 use super::values::{Base, Word};
-use crate::backup::{Backup, Destination, FOLDER, Keep, S3};
+use crate::backup::{Backup, Destination, FOLDER, RetentionPolicy, S3};
 use crate::diagnostic::Diagnostic;
 use crate::reader::Table;
 use crate::recipient::Recipient;
@@ -53,7 +53,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     let age = read_age(&table);
     let keep = table
         .table("keep")
-        .map_or_else(Keep::default, |table| read_keep(&table));
+        .map_or_else(RetentionPolicy::default, |table| read_keep(&table));
     let s3 = table.table("s3");
     let bucket = destination
         .as_ref()
@@ -114,15 +114,15 @@ fn read_age(table: &Table<'_>) -> Vec<Recipient> {
     found.into_iter().map(|at| at.value).collect()
 }
 
-fn read_keep(table: &Table<'_>) -> Keep {
-    let default = Keep::default();
+fn read_keep(table: &Table<'_>) -> RetentionPolicy {
+    let default = RetentionPolicy::default();
     let number = |key, default| {
         let found = table.integer(key, 0..=10_000);
         found
             .and_then(|at| u32::try_from(at.value).ok())
             .unwrap_or(default)
     };
-    let keep = Keep {
+    let keep = RetentionPolicy {
         hourly: number("hourly", default.hourly),
         daily: number("daily", default.daily),
         weekly: number("weekly", default.weekly),

@@ -347,7 +347,7 @@ fn a_users_files_stay_below_the_recipes_folder_and_out_of_the_images_own() {
 }
 
 #[test]
-fn broken_syntax_is_told_without_the_noise_behind_it() {
+fn a_syntax_error_is_reported_without_errors_that_follow_from_it() {
     let text = "[cluster\nname = \"etcd\"\ndomain = ";
     let reading = read(text);
     assert!(reading.recipe.is_none());

@@ -100,7 +100,7 @@ impl Shared {
             let deed = match random.u8(..4) {
                 0 | 1 => Action::Read(None),
                 2 => Action::Write(value),
-                _ => Action::Exchange(last.1, value),
+                _ => Action::CompareAndSwap(last.1, value),
             };
             let begun = self.now();
             let answer = self.client.register(
@@ -112,7 +112,7 @@ impl Shared {
             if let Ok(deed) = answer {
                 last.1 = match deed {
                     Action::Read(value) | Action::Refused(_, value) => value,
-                    Action::Write(value) | Action::Exchange(_, value) => Some(value),
+                    Action::Write(value) | Action::CompareAndSwap(_, value) => Some(value),
                 };
                 done.push((
                     key,
@@ -167,7 +167,7 @@ impl Client {
                 );
                 Ok(deed)
             }
-            Action::Exchange(expected, value) => {
+            Action::CompareAndSwap(expected, value) => {
                 let compare = match expected {
                     None => {
                         json!({ "key": name, "target": "VERSION", "result": "EQUAL", "version": "0" })

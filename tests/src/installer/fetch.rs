@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_tells_only_what_the_kernel_line_asks_for() {
+    fn a_machine_reports_only_what_the_kernel_command_line_requests() {
         let machine = Machine {
             mac: Some("52:54:0a:65:0f:65".into()),
             serial: Some("ABC".into()),

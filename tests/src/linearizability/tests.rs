@@ -19,16 +19,16 @@ fn one_after_the_other_each_sees_the_one_before() {
         operation(1, 0, 1, Action::Read(None)),
         operation(1, 2, 3, Action::Write(1)),
         operation(2, 4, 5, Action::Read(Some(1))),
-        operation(2, 6, 7, Action::Exchange(Some(1), 2)),
+        operation(2, 6, 7, Action::CompareAndSwap(Some(1), 2)),
         operation(1, 8, 9, Action::Refused(Some(1), Some(2))),
     ];
     assert_eq!(check(&history), Ok(()));
     for (at, deed) in [
         (2, Action::Read(None)),
         (2, Action::Read(Some(2))),
-        (3, Action::Exchange(None, 2)),
+        (3, Action::CompareAndSwap(None, 2)),
         (4, Action::Refused(Some(1), Some(1))),
-        (4, Action::Exchange(Some(1), 3)),
+        (4, Action::CompareAndSwap(Some(1), 3)),
     ] {
         let mut wrong = history;
         wrong[at].action = deed;
@@ -37,7 +37,7 @@ fn one_after_the_other_each_sees_the_one_before() {
 }
 
 #[test]
-fn what_is_under_way_may_be_seen_or_not_but_not_taken_back() {
+fn an_unfinished_write_may_be_visible_but_is_never_reverted() {
     let write = operation(1, 0, 10, Action::Write(1));
     let (seen, unseen) = (Action::Read(Some(1)), Action::Read(None));
     assert!(check(&[write, operation(2, 1, 2, unseen), operation(2, 3, 4, seen)]).is_ok());
@@ -60,7 +60,7 @@ fn what_is_under_way_may_be_seen_or_not_but_not_taken_back() {
 }
 
 #[test]
-fn what_was_not_answered_may_be_done_late_once_or_never() {
+fn an_unanswered_write_takes_effect_once_or_never() {
     let lost = operation(1, 0, None, Action::Write(1));
     let write = operation(2, 5, 6, Action::Write(2));
     let read = |at, value| operation(3, at, at + 1, Action::Read(value));
@@ -89,13 +89,13 @@ fn what_was_not_answered_may_be_done_late_once_or_never() {
         .is_err(),
         "before it was sent"
     );
-    let exchange = operation(1, 0, None, Action::Exchange(Some(2), 3));
+    let exchange = operation(1, 0, None, Action::CompareAndSwap(Some(2), 3));
     assert!(check(&[exchange, write, read(9, Some(3))]).is_ok());
     assert!(
         check(&[exchange, read(9, Some(3))]).is_err(),
         "there was nothing to exchange"
     );
-    let more = operation(1, 1, None, Action::Exchange(Some(3), 4));
+    let more = operation(1, 1, None, Action::CompareAndSwap(Some(3), 4));
     assert!(
         check(&[exchange, more, write, read(9, Some(4))]).is_ok(),
         "one on the other"
@@ -103,15 +103,15 @@ fn what_was_not_answered_may_be_done_late_once_or_never() {
 }
 
 #[test]
-fn two_exchanges_of_one_value_cannot_both_be_done() {
+fn two_compare_and_swaps_of_one_value_cannot_both_succeed() {
     let both = |second| {
         [
             operation(1, 0, 1, Action::Write(1)),
-            operation(1, 2, 9, Action::Exchange(Some(1), 2)),
+            operation(1, 2, 9, Action::CompareAndSwap(Some(1), 2)),
             operation(2, 3, 8, second),
         ]
     };
-    assert!(check(&both(Action::Exchange(Some(1), 3))).is_err());
+    assert!(check(&both(Action::CompareAndSwap(Some(1), 3))).is_err());
     assert!(check(&both(Action::Refused(Some(1), Some(2)))).is_ok());
 }
 
@@ -136,9 +136,9 @@ fn real(random: &mut Rng, clients: usize, count: usize) -> Vec<Operation> {
         let (deed, new) = match random.u8(..3) {
             0 => (Action::Read(state), state),
             1 => (Action::Write(number), Some(number)),
-            _ if expected == state => (Action::Exchange(state, number), Some(number)),
+            _ if expected == state => (Action::CompareAndSwap(state, number), Some(number)),
             _ if answered => (Action::Refused(expected, state), state),
-            _ => (Action::Exchange(expected, number), state),
+            _ => (Action::CompareAndSwap(expected, number), state),
         };
         now = now.max(begun);
         state = new;
@@ -153,7 +153,7 @@ fn real(random: &mut Rng, clients: usize, count: usize) -> Vec<Operation> {
 }
 
 #[test]
-fn what_one_register_did_is_always_accepted_and_soon() {
+fn a_correct_history_is_always_accepted_and_quickly() {
     let mut random = Rng::with_seed(7);
     for clients in [1, 2, 3, 6, 10] {
         for _ in 0..50 {
@@ -188,7 +188,7 @@ fn right_and_wrong_histories_are_told_apart_as_by_brute_force() {
             let other = Some(random.u64(1..8));
             match &mut history[at].action {
                 Action::Read(value) | Action::Refused(_, value) => *value = other,
-                Action::Exchange(expected, _) => *expected = other,
+                Action::CompareAndSwap(expected, _) => *expected = other,
                 Action::Write(_) => {}
             }
         }

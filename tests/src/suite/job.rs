@@ -29,7 +29,7 @@ const LONGEST_JOBS: [&str; 28] = [
     "crash::power_lost_at_any_point_with_all_unflushed_writes",
     "firstboot",
     "node::hostile_files_on_etcds_volume_are_not_followed",
-    "bootstrap::power_lost_while_files_are_exchanged_leaves_one_image_whole",
+    "bootstrap::power_lost_during_an_update_leaves_one_complete_image",
     "node::etcd_runs_in_its_own_domain_where_selinux_enforces",
     "bootstrap::an_update_reboots_the_node_and_a_failed_one_reboots_it_back",
     "kickstart",

@@ -17,7 +17,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, wait_refused, w
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "a_damaged_log_or_database_is_named_and_given_up_without_loss",
+            "a_damaged_wal_or_database_is_named_and_rebuilt_without_loss",
             REQUIREMENTS,
             damaged,
         ),

@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             twin,
         ),
         trial(
-            "a_clone_with_the_same_hardware_address_is_refused_by_what_the_others_hear",
+            "a_clone_with_the_same_hardware_address_is_detected_by_the_others_traffic",
             REQUIREMENTS,
             cloned,
         ),

@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             network,
         ),
         trial(
-            "firstboot_says_what_stops_etcd_and_puts_its_owner_right",
+            "firstboot_reports_what_stops_etcd_and_corrects_its_owner",
             REQUIREMENTS,
             stopped,
         ),

@@ -23,7 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             removed,
         ),
         trial(
-            "a_removed_member_learns_it_although_another_member_hangs",
+            "a_removal_is_detected_although_another_member_hangs",
             REQUIREMENTS,
             beside_one_that_hangs,
         ),

@@ -71,7 +71,7 @@ fn replaced() -> Result<()> {
         &["etcd-2 does not trust", "[ca-not-trusted]"],
     )?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
-    tell(&bed, &[1])?;
+    distribute_documents(&bed, &[1])?;
     for at in 0..3 {
         ended(&bed.hosts[at])?;
         ensure!(
@@ -89,7 +89,7 @@ fn replaced() -> Result<()> {
     let after = Client::new(&bed.provisioning)?;
     let writers = Writers::start(&after, &addresses, "retire/");
     writers.go_on(10, CONVERGENCE_TIMEOUT)?;
-    tell(&bed, &[0, 1, 2])?;
+    distribute_documents(&bed, &[0, 1, 2])?;
     bed.hosts.iter().try_for_each(ended)?;
     check(writers, &after, &addresses, "retire/")?;
     old_ca_is_refused(&bed, &client, &addresses)?;
@@ -106,7 +106,7 @@ fn waits_for_an_update(bed: &Bed) -> Result<()> {
         &bed.hosts[1],
         &format!(r#"put {turn} '{{"node":"etcd-2","serial":9,"since":0}}'"#),
     )?;
-    tell(bed, &[0])?;
+    distribute_documents(bed, &[0])?;
     wait_said(
         &bed.hosts[0],
         &["etcd-2 updates itself", "[members-unhealthy]"],
@@ -152,7 +152,7 @@ fn members_are_kept(host: &Host, members: &str) -> Result<()> {
 }
 
 /// Gives nodes their documents from the last build, and restarts firstboot on all of them at once.
-fn tell(bed: &Bed, whom: &[usize]) -> Result<()> {
+fn distribute_documents(bed: &Bed, whom: &[usize]) -> Result<()> {
     for at in whom {
         bed.provisioning
             .give_document(&bed.hosts[*at], bed.hosts[*at].name())?;

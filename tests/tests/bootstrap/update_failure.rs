@@ -20,7 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             refused,
         ),
         trial(
-            "power_lost_while_files_are_exchanged_leaves_one_image_whole",
+            "power_lost_during_an_update_leaves_one_complete_image",
             REQUIREMENTS,
             cut,
         ),

@@ -30,7 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     };
     vec![
         trial(
-            "the_next_minor_comes_by_a_new_image_and_the_old_image_does_not_go_back",
+            "a_new_image_upgrades_the_minor_version_and_the_old_one_cannot_downgrade",
             &versions(&[OLD, NEW]),
             upgrade,
         ),

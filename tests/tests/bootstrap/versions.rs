@@ -90,7 +90,7 @@ fn path(version: &str) -> Result<()> {
         "{before:?}\n{after:?}"
     );
     restored(&bed.hosts)?;
-    left(&bed.hosts)
+    check_state_after_leave(&bed.hosts)
 }
 
 /// Takes a snapshot. First a throw-away etcd starts from it, and then all members.
@@ -125,7 +125,7 @@ fn restored(hosts: &[Host]) -> Result<()> {
 }
 
 /// Makes the last member leave; the others keep running.
-fn left(hosts: &[Host]) -> Result<()> {
+fn check_state_after_leave(hosts: &[Host]) -> Result<()> {
     hosts[2].check(&["firstboot", "leave"])?;
     ensure!(
         listed(&hosts[0], hosts[2].name())?.is_none(),

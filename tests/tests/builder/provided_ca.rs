@@ -17,11 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("an_authority_given_in_the_recipe_signs", &[], authority),
         trial("provided_certificates_are_used_unchanged", &[], ready),
-        trial(
-            "ready_certificates_before_the_first_build_leave_it_the_first",
-            &[],
-            first,
-        ),
+        trial("provided_certificates_are_not_an_earlier_build", &[], first),
         trial("a_lost_authority_is_never_replaced_by_a_new_one", &[], lost),
         trial(
             "two_clusters_in_one_folder_do_not_share_an_authority",

@@ -21,11 +21,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             each_kind,
         ),
         trial("all_mistakes_of_a_recipe_come_at_once", &[], at_once),
-        trial("check_says_the_same_for_programs", &[], as_json),
+        trial("check_reports_the_same_in_json", &[], as_json),
         trial("a_warning_is_an_error_only_where_asked_for", &[], warnings),
         trial("a_file_that_is_not_a_recipe_is_refused", &[], no_recipe),
         trial(
-            "what_is_in_the_place_of_a_file_is_named_and_not_waited_for",
+            "a_fifo_or_folder_in_place_of_a_file_is_refused_at_once",
             &[],
             no_file::no_file,
         ),

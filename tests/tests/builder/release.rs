@@ -22,7 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             damaged,
         ),
         trial(
-            "sums_that_disagree_stop_the_build_and_say_who",
+            "digests_that_disagree_stop_the_build_and_name_the_source",
             &[],
             sums_disagree,
         ),

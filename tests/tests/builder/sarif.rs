@@ -28,7 +28,7 @@ const CARRIER: &str = "[package]\nname = \"carrier\"\nversion = \"0.0.0\"\nediti
 
 /// What the other programs see in a log.
 #[derive(Debug, Deserialize)]
-struct Seen {
+struct ParsedLog {
     wrong: Vec<String>,
     tools: Vec<String>,
     errors: usize,
@@ -116,7 +116,7 @@ fn corpus(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn seen(tools: &Path, log: &Path) -> Result<Seen> {
+fn seen(tools: &Path, log: &Path) -> Result<ParsedLog> {
     let script = cache::workspace().join("tests/tests/builder/read_sarif.py");
     let mut python = Command::new("python3");
     python

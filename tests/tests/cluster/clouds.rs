@@ -24,7 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             openstack,
         ),
         trial("a_node_on_ec2_asks_with_tokens_only", REQUIREMENTS, ec2),
-        trial("a_node_on_gce_believes_no_stranger", REQUIREMENTS, gce),
+        trial("a_node_on_gce_rejects_other_servers", REQUIREMENTS, gce),
         trial(
             "a_node_on_azure_is_named_by_the_kernels_command_line",
             REQUIREMENTS,

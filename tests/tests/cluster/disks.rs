@@ -215,7 +215,7 @@ fn unusual_fat_makers() -> [Maker; 3] {
 }
 
 /// Writes the image to the disk, and returns the identity that firstboot finds.
-fn told_by(host: &Host, disk: &Disk, image: &Path) -> Result<String> {
+fn output_with_disk(host: &Host, disk: &Disk, image: &Path) -> Result<String> {
     let mut bytes = fs::read(image)?;
     let size = usize::try_from(fs::metadata(disk.image())?.len())?;
     ensure!(bytes.len() <= size, "the image has {} bytes", bytes.len());
@@ -264,7 +264,7 @@ fn tools() -> Result<()> {
         let _ = fs::remove_file(&image);
         make(&image, if label == "cidata" { &seed } else { &drive })
             .with_context(|| format!("cannot make {name}"))?;
-        let said = told_by(&host, &disk, &image).context(name)?;
+        let said = output_with_disk(&host, &disk, &image).context(name)?;
         ensure!(
             said.contains("etcd-1 of cluster demo at 10.101.15.101"),
             "{name}:\n{said}"
@@ -279,7 +279,7 @@ fn tools() -> Result<()> {
         &["genisoimage", "-quiet", "-J", "-r", "-V", "config-2"],
         &drive,
     )?;
-    let said = told_by(&host, &disk, &image)?;
+    let said = output_with_disk(&host, &disk, &image)?;
     ensure!(
         said.contains("of the instance u-1 has no user data"),
         "{said}"

@@ -20,19 +20,19 @@ use crate::path::{ACCEPTED, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_node_learns_who_it_is_from_a_file", REQUIREMENTS, file),
+        trial("a_node_finds_its_identity_in_a_file", REQUIREMENTS, file),
         trial(
-            "a_node_learns_who_it_is_from_the_kernels_command_line",
+            "a_node_finds_its_identity_on_the_kernels_command_line",
             REQUIREMENTS,
             cmdline,
         ),
         trial(
-            "a_node_learns_who_it_is_from_a_server_that_is_late",
+            "a_node_finds_its_identity_on_a_server_that_is_late",
             REQUIREMENTS,
             server,
         ),
         trial(
-            "a_node_learns_who_it_is_from_its_firmware",
+            "a_node_finds_its_identity_in_its_firmware",
             &[
                 REQUIREMENTS,
                 &[Requirement::Qemu, Requirement::Apt, Requirement::Xfs],

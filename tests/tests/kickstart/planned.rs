@@ -20,7 +20,7 @@ const REFUSED: i32 = 3;
 /// What pykickstart and an XML parser read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Seen {
+pub(crate) struct ParsedKickstart {
     pub(crate) error: Option<String>,
     pub(crate) password: Option<String>,
     pub(crate) locked: bool,
@@ -113,7 +113,7 @@ impl Planned {
 }
 
 /// Returns what pykickstart reads in each kickstart; a single process reads all of them.
-pub(crate) fn seen<'a>(planned: impl Iterator<Item = &'a Planned>) -> Result<Vec<Seen>> {
+pub(crate) fn seen<'a>(planned: impl Iterator<Item = &'a Planned>) -> Result<Vec<ParsedKickstart>> {
     let library = cache::entry(&PYKICKSTART.replace("==", "-"), |folder| {
         let mut pip = Command::new("pip");
         pip.args([
@@ -140,7 +140,7 @@ pub(crate) fn seen<'a>(planned: impl Iterator<Item = &'a Planned>) -> Result<Vec
     } else {
         bail!("read.py: {}", said.stderr)
     };
-    let seen: Vec<Seen> = serde_json::from_str(&said).context("read.py")?;
+    let seen: Vec<ParsedKickstart> = serde_json::from_str(&said).context("read.py")?;
     ensure!(seen.len() == folders.len());
     Ok(seen)
 }

@@ -13,7 +13,7 @@ use tests::harness::trial;
 use tests::installer::Kind;
 use tests::process;
 
-use crate::planned::{Planned, REQUIREMENTS, Seen, seen};
+use crate::planned::{ParsedKickstart, Planned, REQUIREMENTS, seen};
 use crate::strings;
 
 /// The number of recipes that are rendered. About half of the generated recipes pass the check.
@@ -69,7 +69,7 @@ fn round_trip() -> Result<()> {
     Ok(())
 }
 
-fn same(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
+fn same(recipe: &Recipe, planned: &Planned, seen: &ParsedKickstart) -> Result<()> {
     let install = &recipe.install;
     ensure!(seen.error.is_none(), "pykickstart: {:?}", seen.error);
     ensure!(
@@ -129,7 +129,7 @@ fn same(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
     files(recipe, planned, seen)
 }
 
-fn same_options(recipe: &Recipe, seen: &Seen) -> Result<()> {
+fn same_options(recipe: &Recipe, seen: &ParsedKickstart) -> Result<()> {
     let guide = recipe.tuning.profile == recipes::recipe::Profile::Guide;
     let options = if guide {
         "defaults,noatime,nodiratime,allocsize=64m"
@@ -151,7 +151,7 @@ fn same_options(recipe: &Recipe, seen: &Seen) -> Result<()> {
 }
 
 /// Checks the files in the overlay that contain a string from the recipe.
-fn files(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
+fn files(recipe: &Recipe, planned: &Planned, seen: &ParsedKickstart) -> Result<()> {
     let chrony = planned.overlay("etc/chrony.conf")?;
     for (word, hosts) in [
         ("server", &recipe.time.servers),

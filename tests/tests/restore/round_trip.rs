@@ -72,7 +72,7 @@ fn fill(host: &Host) -> Result<String> {
 }
 
 /// Returns how many seconds are left of a lease that was granted for a day.
-fn left(host: &Host, lease: &str) -> Result<u64> {
+fn remaining_ttl(host: &Host, lease: &str) -> Result<u64> {
     let json: Value = serde_json::from_str(&etcdctl(
         host,
         &format!("lease timetolive {lease} --write-out=json"),
@@ -203,7 +203,7 @@ fn there_and_back(version: &str) -> Result<()> {
     let came = all_restore(&told)?;
     came_back(&bed)?;
     // Leases start over: a lease that had continued to run would have less time left.
-    let (left, passed) = (left(three, &lease)?, begun.elapsed().as_secs());
+    let (left, passed) = (remaining_ttl(three, &lease)?, begun.elapsed().as_secs());
     ensure!(
         left + passed + 1 >= 86_400,
         "the lease has {left} s left, {passed} s after the restore began"

@@ -52,7 +52,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             REQUIREMENTS,
             ipv6,
         ),
-        trial("what_hides_the_machine_is_named", REQUIREMENTS, hidden),
+        trial(
+            "a_router_or_proxy_that_hides_the_machine_is_named",
+            REQUIREMENTS,
+            hidden,
+        ),
     ]
 }
 

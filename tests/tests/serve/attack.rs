@@ -36,7 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial(
             "the_server_stops_and_listens_as_ordered",
             REQUIREMENTS,
-            told,
+            stops_and_listens,
         ),
     ]
 }
@@ -258,7 +258,7 @@ fn heads(length: usize) -> Vec<String> {
     ]
 }
 
-fn told() -> Result<()> {
+fn stops_and_listens() -> Result<()> {
     let ours = built()?;
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let (found, said) = Server::start(&ours, &[])?.end(signal)?;

@@ -29,7 +29,7 @@ const REQUIREMENTS: &[Requirement] = &[
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "machines_become_their_nodes_by_the_builder_alone",
+            "machines_are_installed_and_configured_by_the_builder_alone",
             REQUIREMENTS,
             cluster,
         ),

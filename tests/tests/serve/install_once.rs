@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             stages,
         ),
         trial(
-            "an_unfinished_installation_is_retried_three_times_and_then_held",
+            "an_unfinished_installation_is_retried_three_times_and_then_refused",
             REQUIREMENTS,
             held,
         ),

@@ -25,7 +25,7 @@ const REQUIREMENTS: &[Requirement] = &[
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("many_connections_shut_no_machine_out", REQUIREMENTS, crowd),
+        trial("many_connections_block_no_machine", REQUIREMENTS, crowd),
         trial("an_idle_client_is_disconnected", REQUIREMENTS, slow),
     ]
 }

@@ -14,22 +14,22 @@ use crate::fixtures::{ours, snapshot, theirs};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
-            "a_snapshot_of_3_4_23_is_good_and_says_what_etcdctl_says",
+            "a_snapshot_of_3_4_23_is_good_and_matches_etcdctl_status",
             &[etcd::need("3.4.23")],
             || good("3.4.23"),
         ),
         trial(
-            "a_snapshot_of_3_5_1_is_good_and_says_what_etcdutl_says",
+            "a_snapshot_of_3_5_1_is_good_and_matches_etcdutl_status",
             &[etcd::need("3.5.1")],
             || good("3.5.1"),
         ),
         trial(
-            "a_snapshot_of_3_6_16_is_good_and_says_what_etcdutl_says",
+            "a_snapshot_of_3_6_16_is_good_and_matches_etcdutl_status",
             &[etcd::need("3.6.16")],
             || good("3.6.16"),
         ),
         trial(
-            "a_snapshot_of_3_7_3_is_good_and_says_what_etcdutl_says",
+            "a_snapshot_of_3_7_3_is_good_and_matches_etcdutl_status",
             &[etcd::need("3.7.3")],
             || good("3.7.3"),
         ),

@@ -13,7 +13,7 @@ use self::scan::Scan;
 use self::table::Form;
 use self::words::{FATAL, comment_or_else, split_word, trim, words, wrong};
 use super::finding::Finding;
-use super::known;
+use super::tables;
 use super::text::TextSpan;
 
 /// Checks a chrony.conf.
@@ -96,7 +96,7 @@ fn unknown(word: TextSpan<'_>, name: &str) -> Finding {
         _ if ["sourcedir", "confdir"].contains(&name) => {
             finding.fix("a later release added it: name the file by include")
         }
-        _ if known::CHRONY_LATER.contains(name) => {
+        _ if tables::CHRONY_LATER.contains(name) => {
             finding.fix("a later release added it: remove it")
         }
         Some(near) => finding.fix(format!("did you mean {near}?")),
@@ -285,7 +285,7 @@ fn unknown_option(
     let finding = Finding::error("chrony/option", word, message).effect(FATAL);
     match nearest(name, known.keys().copied()) {
         _ if name == "nts" => finding.fix("NTS came with chrony 4.0: remove it, or use a key"),
-        _ if known::CHRONY_LATER.contains(name) => {
+        _ if tables::CHRONY_LATER.contains(name) => {
             finding.fix("a later release added it: remove it")
         }
         _ if name.starts_with(['#', '!', ';', '%']) => {

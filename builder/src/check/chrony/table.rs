@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::scan::Scan;
-use crate::check::known;
+use crate::check::tables;
 
 /// The form of the text after a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,7 @@ struct Table {
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut table = Table::default();
     let mut group = None;
-    for line in known::lines(include_str!("../known/chrony-3.4.txt")) {
+    for line in tables::lines(include_str!("../known/chrony-3.4.txt")) {
         let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
         match (line.strip_prefix('['), group) {
             (Some(name), _) => group = Some(name.trim_end_matches(']')),
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn every_line_of_the_table_is_understood() {
         let text = include_str!("../known/chrony-3.4.txt");
-        let lines = known::lines(text).count();
+        let lines = tables::lines(text).count();
         let options: usize = TABLE.groups.values().map(BTreeMap::len).sum();
         assert_eq!(directives().len() + options + TABLE.groups.len(), lines);
         for form in directives().values() {

@@ -1,6 +1,6 @@
 //! direct.xml (firewalld 0.6.3, core/io/direct.py).
 
-use super::element::{Element, IGNORED, REFUSED, Seen};
+use super::element::{Element, IGNORED, REFUSED, SeenElements};
 use super::reader::Reader;
 use crate::check::finding::Finding;
 use crate::check::kickstart::shell_words;
@@ -13,7 +13,7 @@ pub(super) struct Direct {
     /// The start of the open element as text, if the element is a rule or passthrough that is valid
     /// so far.
     open: Option<String>,
-    seen: Seen,
+    seen: SeenElements,
 }
 
 impl Reader for Direct {

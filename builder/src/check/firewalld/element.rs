@@ -104,9 +104,9 @@ impl<'a> Element<'a> {
 
 /// The items of a file, recorded so that duplicates are found.
 #[derive(Debug, Default)]
-pub(super) struct Seen(BTreeSet<String>);
+pub(super) struct SeenElements(BTreeSet<String>);
 
-impl Seen {
+impl SeenElements {
     pub(super) fn add(&mut self, at: &Element<'_>, item: String, out: &mut Vec<Finding>) {
         let message = format!("{item} is listed already");
         if !self.0.insert(item) {

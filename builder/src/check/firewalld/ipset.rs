@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::element::{Element, IGNORED, REFUSED, Seen};
+use super::element::{Element, IGNORED, REFUSED, SeenElements};
 use super::reader::Reader;
 use super::value::{
     is_interface, is_ipv4, is_ipv6, is_mac, is_network, is_network4, is_protocol, ports,
@@ -44,7 +44,7 @@ pub(super) struct IpSet {
     options: BTreeMap<String, String>,
     /// The entries, and the place of each.
     entries: Vec<(String, Range<usize>)>,
-    seen: Seen,
+    seen: SeenElements,
 }
 
 impl Reader for IpSet {

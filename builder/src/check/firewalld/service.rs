@@ -1,6 +1,6 @@
 //! Services, helpers and ICMP types (firewalld 0.6.3, core/io/service.py, helper.py, icmptype.py).
 
-use super::element::{Element, Seen};
+use super::element::{Element, SeenElements};
 use super::reader::Reader;
 use super::schema::Kind;
 use super::value::{TRANSPORTS, is_network4, is_network6, is_protocol};
@@ -10,14 +10,14 @@ use crate::check::finding::Finding;
 #[derive(Debug)]
 pub(super) struct Service {
     kind: Kind,
-    seen: Seen,
+    seen: SeenElements,
 }
 
 impl Service {
     pub(super) fn of(kind: Kind) -> Self {
         Self {
             kind,
-            seen: Seen::default(),
+            seen: SeenElements::default(),
         }
     }
 

@@ -2,15 +2,15 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::check::known;
 use crate::check::python::{any_radix, decimal};
+use crate::check::tables;
 
 /// The lowest and the highest port of a port or a range of ports.
 pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     let id = |text: &str| {
         let text = text.trim();
         decimal(text).or_else(|| {
-            known::PORT_NAMES
+            tables::PORT_NAMES
                 .get(text)
                 .and_then(|port| port.parse().ok())
         })
@@ -53,7 +53,7 @@ pub(super) const TRANSPORTS: [&str; 4] = ["tcp", "udp", "sctp", "dccp"];
 pub(super) fn is_protocol(text: &str) -> bool {
     match decimal(text) {
         Some(number) => (0..=255).contains(&number),
-        None => known::PROTOCOLS.contains(text),
+        None => tables::PROTOCOLS.contains(text),
     }
 }
 

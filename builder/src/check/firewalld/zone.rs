@@ -4,7 +4,7 @@ mod item;
 
 use std::collections::BTreeSet;
 
-use super::element::{Element, IGNORED, REFUSED, Seen};
+use super::element::{Element, IGNORED, REFUSED, SeenElements};
 use super::reader::Reader;
 use super::rule::{Action, Audit, Kind, LEVELS, Log, Rule, Source};
 use crate::check::finding::Finding;
@@ -27,7 +27,7 @@ pub(super) struct Zone {
     /// Whether something is wrong. If so, firewalld skips everything up to the end of the rule.
     broken: bool,
     limited: Option<LimitTarget>,
-    seen: Seen,
+    seen: SeenElements,
     sets: BTreeSet<String>,
 }
 

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use super::section::Section;
 use crate::check::finding::Finding;
-use crate::check::known;
+use crate::check::tables;
 use crate::check::text::TextSpan;
 
 /// Checks a script against the installer's commands.
@@ -19,7 +19,7 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     let in_installer = name != "%post" || section.header.has("--nochroot");
     let interpreter = section.header.value("--interpreter").unwrap_or("/bin/sh");
     let program = interpreter.rsplit('/').next().unwrap_or_default();
-    if in_installer && known::INSTALLER_ABSENT.contains(program) {
+    if in_installer && tables::INSTALLER_ABSENT.contains(program) {
         let place = section.header.span();
         out.push(
             Finding::error(
@@ -68,7 +68,7 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
     let mut reported = BTreeSet::new();
     for word in words {
         let name = word.text.rsplit('/').next().unwrap_or_default();
-        if !known::INSTALLER_ABSENT.contains(name)
+        if !tables::INSTALLER_ABSENT.contains(name)
             || functions.contains(name)
             || asked.contains(name)
             || !reported.insert(name)

@@ -13,7 +13,7 @@ const STOPS: &str = "anaconda stops before it writes to the disks";
 
 /// Checks the storage commands of a whole kickstart together.
 pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
-    twice(kickstart, out);
+    find_duplicate_devices(kickstart, out);
     for line in &kickstart.commands {
         match line.command.name {
             "logvol" => {
@@ -51,7 +51,7 @@ fn point<'l>(line: &'l Line<'_>) -> &'l str {
 }
 
 /// Finds a second device of the same name: PartitionData, RaidData, VolGroupData, LogVolData.
-fn twice(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
+fn find_duplicate_devices(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let mut made = BTreeSet::new();
     for line in kickstart.commands.iter().filter(|line| !exists(line)) {
         let name = match line.command.name {

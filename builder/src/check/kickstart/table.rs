@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use crate::check::known;
+use crate::check::tables;
 
 /// A command of a kickstart, or the header of a section.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ impl Words {
 /// Every command and section, in the order of the table, with all its names.
 static TABLE: LazyLock<Vec<(Vec<&'static str>, Command)>> = LazyLock::new(|| {
     let mut table: Vec<(Vec<&'static str>, Command)> = Vec::new();
-    for line in known::lines(include_str!("../known/kickstart-rhel7.txt")) {
+    for line in tables::lines(include_str!("../known/kickstart-rhel7.txt")) {
         if let (Some(inner), Some((_, command))) = (line.strip_prefix("  "), table.last_mut()) {
             match inner.strip_prefix("= ") {
                 Some(rule) => command.rules.extend(Rule::of(rule)),

@@ -4,7 +4,7 @@ use recipes::diagnostic::nearest;
 
 use super::setting::Setting;
 use crate::check::finding::Finding;
-use crate::check::known;
+use crate::check::tables;
 
 /// Keys that exist only once a module is loaded; their names cannot be checked.
 const MODULES: [(&str, &str); 16] = [
@@ -28,14 +28,14 @@ const MODULES: [(&str, &str); 16] = [
 
 /// The key's entry in the table: `net.ipv4.conf.eth0.x` is listed as `net.ipv4.conf.all.x`.
 pub(super) fn in_table(key: &str) -> Option<String> {
-    if known::SYSCTL_KEYS.contains(key) {
+    if tables::SYSCTL_KEYS.contains(key) {
         return Some(key.to_owned());
     }
     let parts: Vec<&str> = key.split('.').collect();
     match parts[..] {
         ["net", version @ ("ipv4" | "ipv6"), "conf", _, member] => {
             Some(format!("net.{version}.conf.all.{member}"))
-                .filter(|key| known::SYSCTL_KEYS.contains(key.as_str()))
+                .filter(|key| tables::SYSCTL_KEYS.contains(key.as_str()))
         }
         ["net", "ipv4" | "ipv6", "neigh", _, _] | ["kernel", "sched_domain", ..] => {
             Some(key.to_owned())
@@ -86,7 +86,7 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
         format!("kernel 3.10.0-1160 has no key {key}"),
     );
     let finding = finding.effect("skipped in silence");
-    Some(match (known::SYSCTL_ABSENT.get(key), nearest_key(key)) {
+    Some(match (tables::SYSCTL_ABSENT.get(key), nearest_key(key)) {
         (Some(why), _) => finding.fix(*why),
         (None, Some(near)) => finding.fix(format!("did you mean {near}?")),
         (None, None) => finding.fix("remove it"),
@@ -101,7 +101,7 @@ fn nearest_key(key: &str) -> Option<&'static str> {
             .rsplit_once('.')
             .map(|(parent, name)| (parent, name, *known))
     };
-    let all: Vec<_> = known::SYSCTL_KEYS.iter().filter_map(split).collect();
+    let all: Vec<_> = tables::SYSCTL_KEYS.iter().filter_map(split).collect();
     let siblings = all.iter().filter(|(other, ..)| *other == parent);
     let near = nearest(name, siblings.clone().map(|(_, name, _)| *name));
     let sibling = siblings.clone().find(|(_, name, _)| Some(*name) == near);

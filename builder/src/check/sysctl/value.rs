@@ -3,8 +3,8 @@
 use super::key::in_table;
 use super::setting::Setting;
 use crate::check::finding::Finding;
-use crate::check::known;
 use crate::check::systemd::number;
+use crate::check::tables;
 use crate::check::text::TextSpan;
 
 pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
@@ -20,7 +20,7 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
         );
     }
     let table = in_table(&setting.key)?;
-    let form = known::SYSCTL_FORMS.get(table.as_str()).copied();
+    let form = tables::SYSCTL_FORMS.get(table.as_str()).copied();
     if form == Some("text") {
         return text_value(setting);
     }

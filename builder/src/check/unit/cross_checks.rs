@@ -8,8 +8,8 @@ use super::path::{is_drop_in, is_loadable, name_of};
 use super::{order, read, service, verify};
 use crate::check::file::File;
 use crate::check::finding::Finding;
-use crate::check::known;
 use crate::check::systemd::name;
+use crate::check::tables;
 
 /// The unit folders, in the order in which 219 searches them (src/shared/path-lookup.c).
 const FOLDERS: [&str; 4] = [
@@ -155,7 +155,7 @@ fn exists(name: &str, units: &Units<'_>) -> bool {
     let template = name
         .split_once('@')
         .and_then(|(base, rest)| Some(format!("{base}@.{}", rest.rsplit_once('.')?.1)));
-    let there = |name: &str| units.contains_key(name) || known::STOCK_UNITS.contains(name);
+    let there = |name: &str| units.contains_key(name) || tables::STOCK_UNITS.contains(name);
     // Mounts and devices come from fstab and udev.
     there(name)
         || template.is_some_and(|name| there(&name))

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::read::{self, Reader};
 use super::value;
 use crate::check::finding::Finding;
-use crate::check::known;
+use crate::check::tables;
 
 /// The section of the daemon that the configuration at a path belongs to.
 pub(in crate::check) fn section_of(path: &str) -> Option<&'static str> {
@@ -50,7 +50,7 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
             .fix(format!("write [{section}]")),
         );
     }
-    let directives = &known::DAEMONS[section];
+    let directives = &tables::DAEMONS[section];
     let context = Context::of_daemon();
     for assignment in reading.assignments {
         let key = assignment.key.text;
@@ -67,7 +67,7 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
         };
         out.push(
             match (
-                known::DAEMONS_LATER.get(key),
+                tables::DAEMONS_LATER.get(key),
                 nearest(key, directives.keys().copied()),
             ) {
                 (Some(instead), _) => finding(format!("{key}= came after 219")).fix(*instead),

@@ -9,7 +9,7 @@ use super::path::{is_drop_in, name_of, section_of};
 use super::read::{self, Reader};
 use super::{bounding, value};
 use crate::check::finding::Finding;
-use crate::check::known::{self, Directives};
+use crate::check::tables::{self, Directives};
 use crate::check::text::TextSpan;
 
 /// What 219 reads from one unit file.
@@ -48,7 +48,7 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
     let mut context = Context::of_unit(id, drop_in);
     for assignment in reading.assignments {
         let section = assignment.section.text;
-        let form = known::UNITS
+        let form = tables::UNITS
             .get(section)
             .and_then(|directives| directives.get(assignment.key.text));
         let before = out.findings.len();
@@ -123,7 +123,7 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
         return None;
     }
     let has = |name: &str| {
-        known::UNITS
+        tables::UNITS
             .get(name)
             .is_some_and(|directives: &Directives| directives.contains_key(key))
     };
@@ -142,7 +142,7 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
     }
     let finding =
         |message: String| Finding::error("unit/unknown-directive", assignment.key, message);
-    if let Some(later) = known::LATER.get(key) {
+    if let Some(later) = tables::LATER.get(key) {
         let since = later.since.map_or("after 219".to_owned(), |since| {
             format!("with systemd {since}")
         });
@@ -154,7 +154,7 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
     }
     let finding =
         finding(format!("219 has no {key}= in [{section}]")).effect("219 ignores the line");
-    let names = known::UNITS
+    let names = tables::UNITS
         .get(section)
         .into_iter()
         .flat_map(|directives| directives.keys().copied());

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::check::checker::check as check_files;
 use crate::check::file::File;
-use crate::check::known;
 use crate::check::rules::{self, RuleKind};
+use crate::check::tables;
 
 const VALUES: &str = include_str!("../verdicts/values.txt");
 const COMMANDS: &str = include_str!("../verdicts/commands.txt");
@@ -75,10 +75,10 @@ fn every_value_is_judged_as_219_judges_it() {
                 "{directive}={value}: 219 says {verdict}, builder {said}"
             ));
         }
-        seen.insert(known::UNITS[section][key]);
+        seen.insert(tables::UNITS[section][key]);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let forms = known::UNITS
+    let forms = tables::UNITS
         .iter()
         .filter(|(section, _)| **section != "Install")
         .flat_map(|(_, keys)| keys.values());
@@ -223,7 +223,7 @@ proptest! {
         value in r#"([-+~!|@%"'\\;:,./=0-9a-zIhuéKMGs \t\u{a0}\u{fdd0}\u{1}]|inf|%I|\\x|\[::|0x|99999999999){0,24}"#,
     ) {
         let all: Vec<(&str, &str)> =
-            known::UNITS.iter().flat_map(|(section, keys)| keys.keys().map(move |key| (*section, *key))).collect();
+            tables::UNITS.iter().flat_map(|(section, keys)| keys.keys().map(move |key| (*section, *key))).collect();
         let (section, key) = *which.get(&all);
         let text = format!("[{section}]\n{key}={value}\n{key}=\n");
         for id in [unit_with(section), "fz@.service", "fz@-a\\x2db.socket"] {

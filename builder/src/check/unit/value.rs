@@ -13,7 +13,8 @@ use crate::check::systemd::specifier;
 use crate::check::text::TextSpan;
 
 /// Checks the value of a directive of this form, and returns how much of it 219 accepts: the number
-/// of commands or words, else 1 or 0.
+/// of commands or words, else 1 or 0. A form is a list (`list`), one of the forms with a parser of
+/// its own, or a single value.
 pub(super) fn check(
     form: &str,
     assignment: &Assignment<'_>,
@@ -30,6 +31,9 @@ pub(super) fn check(
         );
         out.push(finding.fix("remove it; SELinuxContext= sets a label of SELinux"));
     }
+    if let Some(accepted) = list::check(form, assignment, context, out) {
+        return accepted;
+    }
     match form {
         "exec" => exec::check(assignment, out),
         "cpus" => cpus::check(assignment, context, out),
@@ -39,27 +43,25 @@ pub(super) fn check(
             out.push(hint::without_effect(form, assignment));
             0
         }
-        _ => match list::check(form, assignment, context, out) {
-            Some(taken) => taken,
-            None => check_single(form, assignment, context, out),
-        },
+        _ => usize::from(check_single(form, assignment, context, out)),
     }
 }
 
-/// A value that is one item: 1 if 219 accepts it, else 0.
+/// Whether 219 accepts a single value. A form with specifiers is in `expanded`, a form without them
+/// in `plain`, and any other form lists the words that it allows.
 fn check_single(
     form: &str,
     assignment: &Assignment<'_>,
     context: &Context,
     out: &mut Vec<Finding>,
-) -> usize {
+) -> bool {
     let text = assignment.value.text;
-    let judged = expanded::check(form, text, context).or_else(|| plain::check(form, text, context));
-    let Some(judged) = judged else {
-        let wrong = word(form, assignment);
-        let taken = usize::from(wrong.is_none());
-        out.extend(wrong);
-        return taken;
+    let result = expanded::check(form, text, context).or_else(|| plain::check(form, text, context));
+    let Some(result) = result else {
+        let finding = check_word(form, assignment);
+        let is_allowed = finding.is_none();
+        out.extend(finding);
+        return is_allowed;
     };
     // In some places 219 keeps a specifier that it cannot resolve.
     let keeps = text.starts_with('/')
@@ -71,21 +73,23 @@ fn check_single(
             "listen-packet",
         ]
         .contains(&form);
-    match judged {
-        Ok(()) => return 1,
-        Err(ValueError::Form(rule, expected)) => out.push(assignment.refuse(rule, &expected)),
-        Err(ValueError::Unresolved(letter)) if keeps => {
-            out.push(unresolved(assignment, letter).effect(KEPT));
-            return 1;
+    match result {
+        Ok(()) => true,
+        Err(ValueError::Form(rule, expected)) => {
+            out.push(assignment.refuse(rule, &expected));
+            false
         }
-        Err(ValueError::Unresolved(letter)) => out.push(unresolved(assignment, letter)),
+        Err(ValueError::Unresolved(letter)) => {
+            let finding = unresolved(assignment, letter);
+            out.push(if keeps { finding.effect(KEPT) } else { finding });
+            keeps
+        }
     }
-    0
 }
 
 /// A value from a short list of words. In the list, `bool` stands for all its spellings, and `..N`
 /// for any number up to N.
-fn word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
+fn check_word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
     let text = assignment.value.text;
     let up_to = |most: &str| {
         number::unsigned(text)
@@ -132,10 +136,7 @@ fn word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
 /// Finds specifiers that 219 does not expand: those from later releases, and all specifiers in a
 /// value whose specifiers 219 does not expand at all.
 fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
-    if ["path", "condition-bool", "listen-file"].contains(&form)
-        && value.text.starts_with('/')
-        && form == "path"
-    {
+    if form == "path" && value.text.starts_with('/') {
         out.extend(list::unexpanded(value));
         return;
     }

@@ -156,7 +156,7 @@ fn folder_of(pki: &mut Pki, node: &Node, last: u8) {
 }
 
 #[test]
-fn a_folder_that_has_issued_nothing_is_anybodys() {
+fn a_folder_without_certificates_belongs_to_no_cluster() {
     let folder = Folder::new();
     folder.open(now()).unwrap();
     fs::remove_file(folder.file("cluster.json")).unwrap();

@@ -154,7 +154,7 @@ fn one_that_was_killed_goes_on_with_the_same_authority() {
 }
 
 #[test]
-fn whose_authority_is_elsewhere_is_told_how() {
+fn an_operator_with_an_external_ca_gets_instructions() {
     let (folder, _) = built();
     fs::remove_file(folder.file("ca.key")).unwrap();
     let error = rotate_now(&folder).unwrap_err().to_string();

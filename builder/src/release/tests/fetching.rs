@@ -3,7 +3,7 @@
 use super::server::Act;
 use super::*;
 
-fn tried(error: ReleaseError) -> Vec<Trouble> {
+fn tried(error: ReleaseError) -> Vec<MirrorError> {
     match error {
         ReleaseError::Mirrors { tried, .. } => {
             tried.into_iter().map(|(_, trouble)| trouble).collect()
@@ -54,7 +54,7 @@ fn a_cut_download_goes_on_where_it_ended() {
 }
 
 #[test]
-fn tries_that_bring_it_on_are_not_counted() {
+fn attempts_that_make_progress_are_not_counted() {
     let (bench, bytes) = (Bench::new(), noise(900_000));
     let mut acts = vec![Act::Cut(70_000); 10];
     acts.push(Act::Serve);
@@ -76,7 +76,7 @@ fn another_build_and_another_mirror_go_on_with_what_is_there() {
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let broken = Server::with(&bytes, &[Act::Cut(100_000), Act::Status(503, "")]);
     let trouble = tried(bench.obtain(&bytes, &[&broken]).unwrap_err());
-    assert_eq!(trouble, [Trouble::Status(503)]);
+    assert_eq!(trouble, [MirrorError::Status(503)]);
     let whole = Server::with(&bytes, &[Act::Serve]);
     bench.obtain(&bytes, &[&whole]).unwrap();
     assert_eq!(whole.asked()[0].range.as_deref(), Some("bytes=100000-"));
@@ -132,7 +132,7 @@ fn an_error_that_may_pass_is_tried_again_and_the_pause_asked_for_kept() {
 }
 
 #[test]
-fn who_asks_to_wait_too_long_is_left() {
+fn a_mirror_that_asks_for_a_long_wait_is_skipped() {
     let (bench, bytes) = (Bench::new(), noise(1000));
     let busy = Server::with(&bytes, &[Act::Status(503, "Retry-After: 3600\r\n")]);
     let good = Server::with(&bytes, &[Act::Serve]);
@@ -155,7 +155,7 @@ fn a_stalled_server_is_not_waited_for() {
     let stuck = Server::with(&bytes, &[Act::Stall(0), Act::Stall(1000)]);
     // The server sends nothing while the client listens, so only the client can end the connection.
     let trouble = tried(bench.obtain(&bytes, &[&stuck]).unwrap_err());
-    assert_eq!(trouble, [Trouble::Stalled(impatient().stall)]);
+    assert_eq!(trouble, [MirrorError::Stalled(impatient().stall)]);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn what_is_too_large_is_not_taken_whether_it_says_so_or_not() {
         assert!(
             matches!(
                 trouble[..],
-                [Trouble::TooLarge {
+                [MirrorError::TooLarge {
                     limit: 0x0010_0000,
                     ..
                 }]
@@ -214,13 +214,13 @@ fn a_tarball_cut_short_without_a_length_is_found() {
             .unwrap_err(),
     );
     assert!(
-        matches!(trouble[..], [Trouble::Digest { .. }]),
+        matches!(trouble[..], [MirrorError::Digest { .. }]),
         "{trouble:?}"
     );
 }
 
 #[test]
-fn nobody_there_is_said_with_the_url() {
+fn an_unreachable_server_is_named_with_its_url() {
     let bench = Bench::new();
     let mirrors = [
         "http://127.0.0.1:9/etcd".parse().unwrap(),
@@ -259,7 +259,7 @@ fn a_redirect_is_followed_on_each_try() {
 
 /// `.invalid` never resolves (RFC 6761).
 #[test]
-fn a_host_name_that_does_not_resolve_is_told_in_words() {
+fn an_unresolvable_host_name_is_explained() {
     let bench = Bench::new();
     let mirrors = ["http://mirror.invalid/etcd/".parse().unwrap()];
     let trouble = tried(
@@ -267,7 +267,7 @@ fn a_host_name_that_does_not_resolve_is_told_in_words() {
             .obtain_as(Sha256::of(b"x"), &mirrors, false)
             .unwrap_err(),
     );
-    let [Trouble::Connection(text)] = trouble.as_slice() else {
+    let [MirrorError::Connection(text)] = trouble.as_slice() else {
         panic!("{trouble:?}")
     };
     assert!(

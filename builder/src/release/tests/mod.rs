@@ -25,8 +25,8 @@ fn version() -> EtcdVersion {
 }
 
 /// Milliseconds instead of a build's seconds.
-fn impatient() -> Patience {
-    Patience {
+fn impatient() -> RetryPolicy {
+    RetryPolicy {
         tries: 3,
         first_pause: Duration::from_millis(1),
         longest_pause: Duration::from_millis(4),
@@ -86,7 +86,7 @@ impl Bench {
         mirrors: &[Url],
         offline: bool,
     ) -> Result<Release, ReleaseError> {
-        let wanted = Wanted {
+        let wanted = ReleaseRequest {
             version: version(),
             sha256,
             mirrors,

@@ -67,7 +67,7 @@ fn a_recipe_that_contradicts_the_table_is_refused_without_a_network() {
     let mirrors = [server.mirror()];
     let version = "3.6.14".parse().unwrap();
     let sha256 = Sha256::of(b"another");
-    let wanted = Wanted {
+    let wanted = ReleaseRequest {
         version,
         sha256,
         mirrors: &mirrors,
@@ -153,7 +153,7 @@ fn a_file_is_verified_like_a_download_and_the_cache_not_touched() {
     let obtain = |path: &Path| {
         let sha256 = Sha256::of(&bytes);
         let file = Some(path);
-        let wanted = Wanted {
+        let wanted = ReleaseRequest {
             version: version(),
             sha256,
             mirrors: &[],

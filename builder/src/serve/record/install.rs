@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_finish_is_tried_again_three_times_and_then_held() {
+    fn an_unfinished_installation_gets_three_attempts() {
         let mut record = Installation::allowed();
         for attempt in 1..=4 {
             assert_eq!(record.next(RETRIES), NextBoot::Install(attempt));

@@ -49,7 +49,7 @@ pub(crate) struct Record {
 
 /// Chooses the folder of records: the given one, or the default. It need not exist.
 pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
-    let folder = given.map_or_else(|| beside(out), Path::to_owned);
+    let folder = given.map_or_else(|| default_folder(out), Path::to_owned);
     let is_other = folder.exists() && !folder.is_dir();
     ensure!(
         !is_other,
@@ -61,7 +61,7 @@ pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
 
 /// The default folder of records: `out.state` next to `out`, just as the certificates are in
 /// `out.pki`.
-fn beside(out: &Path) -> PathBuf {
+fn default_folder(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".state");
     out.with_file_name(name)
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     fn record(root: &Path) -> Record {
-        Record::new(&beside(&root.join("out")), &"demo".parse().unwrap())
+        Record::new(&default_folder(&root.join("out")), &"demo".parse().unwrap())
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn metas(bytes: &mut [u8], root: u64, freelist: u64, pages: u64) {
 }
 
 #[test]
-fn pages_that_are_not_who_they_say() {
+fn pages_with_wrong_ids() {
     found(
         "page 3, byte 3072: expected the page's id, 3, found 4",
         |bytes, places| bytes[at(places.first)] = 4,

@@ -3,7 +3,7 @@
 use bolt::FileKind;
 
 use crate::writer::{NONE, PAGE, Writer, bucket, inline, meta, pair};
-use crate::{Seen, faults, look, sample};
+use crate::{Visited, faults, look, sample};
 
 #[test]
 fn every_key_of_every_bucket_is_shown_in_order() {
@@ -135,7 +135,7 @@ fn a_leaf_s_data_is_all_its_keys_and_values_in_order() {
         inline("small", &[pair("in", "side")]),
     ]);
     let bytes = writer.finish(root, NONE);
-    let mut seen = Seen::default();
+    let mut seen = Visited::default();
     bolt::check(
         &bytes[..],
         bytes.len() as u64,

@@ -12,14 +12,14 @@ use writer::{Element, NONE, Writer, bucket, inline, pair};
 
 /// Collects `bucket/key=value`.
 #[derive(Debug, Default)]
-struct Seen {
+struct Visited {
     pairs: Vec<String>,
     /// The keys and values of all entries. `data` contains the keys and values of all leaf pages.
     entries: Vec<u8>,
     data: Vec<u8>,
 }
 
-impl Visitor for Seen {
+impl Visitor for Visited {
     fn data(&mut self, _: &Path<'_>, bytes: &[u8]) {
         self.data.extend_from_slice(bytes);
     }
@@ -48,7 +48,7 @@ fn lossy(bytes: &[u8]) -> String {
 }
 
 fn look(bytes: &[u8], form: FileKind) -> (Report, Vec<String>) {
-    let mut seen = Seen::default();
+    let mut seen = Visited::default();
     let report = bolt::check(bytes, bytes.len() as u64, form, &mut seen)
         .expect("bytes in memory can be read");
     (report, seen.pairs)

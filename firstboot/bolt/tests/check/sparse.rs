@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bolt::{FileKind, ReadAt};
 
-use crate::Seen;
+use crate::Visited;
 use crate::writer::{NONE, PAGE, Writer, bucket, meta, pair};
 
 /// A sparse file that counts the bytes read from it.
@@ -47,7 +47,8 @@ impl Sparse {
 
     /// The faults of the file, and the number of bytes read to find them.
     fn check(&self, stated: u64, form: FileKind) -> (Vec<String>, usize) {
-        let report = bolt::check(self, stated * PAGE as u64, form, &mut Seen::default()).unwrap();
+        let report =
+            bolt::check(self, stated * PAGE as u64, form, &mut Visited::default()).unwrap();
         (
             report
                 .faults

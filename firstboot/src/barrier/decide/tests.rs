@@ -105,7 +105,7 @@ fn agreed<'a>(local: &LocalState, view: &'a PeerObservation) -> Option<(&'a Disk
             phase,
             without,
             mode,
-        }) if *without == local.without && local.mode.with(*mode).is_some() => {
+        }) if *without == local.without && local.mode.merge(*mode).is_some() => {
             Some((disk_id, phase))
         }
         _ => None,
@@ -229,7 +229,7 @@ fn check_ordered(local: &LocalState, views: &PeerObservations) {
         }
         Action::AcceptProposal(disk_ids, mode) => {
             assert!(
-                local.mode.with(mode) == Some(mode) && disk_ids[&local.name] == local.disk_id,
+                local.mode.merge(mode) == Some(mode) && disk_ids[&local.name] == local.disk_id,
                 "{said}"
             );
             for (name, view) in views {
@@ -277,7 +277,7 @@ fn a_node_with_an_order_acts_only_with_all_others_or_where_it_agreed() {
 }
 
 #[test]
-fn two_snapshots_are_told_apart_at_once() {
+fn orders_for_two_snapshots_are_detected_at_once() {
     let mut local = memories().remove(0);
     local.mode = restore(1);
     let ordered = |mode| {
@@ -308,7 +308,7 @@ fn two_snapshots_are_told_apart_at_once() {
 }
 
 #[test]
-fn one_that_stayed_behind_returns_alone_to_those_that_never_left() {
+fn a_single_member_rolls_back_to_members_that_already_run() {
     let mut local = memories().remove(0);
     local.mode = BootstrapMode::Rollback { cluster: 3 };
     let there = || PeerObservation {

@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// Returns the voters that run. etcd takes its own id only from its log, so the log must belong
+    /// Returns the voters that run. etcd takes its own id only from its WAL, so the WAL must belong
     /// to the voter.
     fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()

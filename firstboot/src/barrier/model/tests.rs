@@ -50,7 +50,7 @@ fn a_disk_lost_and_a_restart_at_any_moment_make_no_second_cluster() {
 }
 
 #[test]
-fn members_given_up_while_they_are_only_slow_make_no_second_quorum() {
+fn excluded_members_that_are_only_slow_form_no_second_quorum() {
     safe(
         "3 nodes, given up twice",
         every(
@@ -119,7 +119,7 @@ fn two_lost_disks_make_no_second_cluster() {
 }
 
 #[test]
-fn five_nodes_that_look_at_all_others_at_once() {
+fn five_nodes_that_probe_all_others_at_once() {
     for (what, crashes) in [("5 nodes", 0), ("5 nodes, a crash", 1)] {
         let explored = safe(
             what,
@@ -140,7 +140,7 @@ fn five_nodes_that_look_at_all_others_at_once() {
 }
 
 #[test]
-fn all_that_are_told_one_snapshot_become_one_cluster_of_it() {
+fn all_nodes_that_are_ordered_one_snapshot_form_one_cluster() {
     for orders in [&[1][..], &[1, 1], &[1, 1, 1]] {
         let count = orders.len();
         let explored = safe(
@@ -156,7 +156,7 @@ fn all_that_are_told_one_snapshot_become_one_cluster_of_it() {
 }
 
 #[test]
-fn nobody_restores_where_one_is_told_another_snapshot_or_nothing() {
+fn no_member_restores_if_one_has_another_order_or_none() {
     for orders in [[1, 1, 2], [1, 2, 3], [1, 1, 0], [1, 0, 0]] {
         let explored = safe(
             &format!("{orders:?} ordered"),

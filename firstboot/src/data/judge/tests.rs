@@ -59,7 +59,7 @@ fn lost(seen: &DataDirState) -> Lost {
 }
 
 #[test]
-fn what_etcd_left_is_intact() {
+fn data_as_etcd_left_it_is_intact() {
     assert_eq!(judge(&expected(), &left(), None), Verdict::Intact);
     assert_eq!(
         judge(
@@ -120,7 +120,7 @@ fn emptied_and_incomplete_data_is_lost() {
 }
 
 #[test]
-fn exchanged_foreign_and_older_data_is_lost() {
+fn replaced_foreign_and_older_data_is_lost() {
     for (at, path) in [
         (0, "data"),
         (1, "data/member"),
@@ -137,10 +137,10 @@ fn exchanged_foreign_and_older_data_is_lost() {
             Lost::Replaced(path)
         );
     }
-    for log in [WalEnd { member: 8, ..LOG }, WalEnd { cluster: 8, ..LOG }] {
+    for wal in [WalEnd { member: 8, ..LOG }, WalEnd { cluster: 8, ..LOG }] {
         assert_eq!(
             id(&DataDirState {
-                wal: Ok(log),
+                wal: Ok(wal),
                 ..left()
             }),
             Some(ReasonId::DataForeign)
@@ -152,7 +152,7 @@ fn exchanged_foreign_and_older_data_is_lost() {
             ..left()
         }),
         Some(ReasonId::DataBehind),
-        "a file of the log was removed"
+        "a file of the WAL was removed"
     );
 }
 
@@ -161,15 +161,15 @@ fn gone_log() -> Result<WalEnd, String> {
 }
 
 #[test]
-fn a_log_that_is_behind_what_was_written_down_is_lost() {
-    let now = |log: WalEnd| DataDirState {
-        wal: Ok(log),
+fn a_wal_that_is_behind_the_recorded_progress_is_lost() {
+    let now = |wal: WalEnd| DataDirState {
+        wal: Ok(wal),
         applied: Ok(0),
         ..left()
     };
     let starting = Progress::starting(DiskId::of(1), LOG);
     let follows =
-        |progress: &Progress, log| judge(&expected(), &now(log), Some(progress)) == Verdict::Intact;
+        |progress: &Progress, wal| judge(&expected(), &now(wal), Some(progress)) == Verdict::Intact;
     assert!(follows(&starting, LOG));
     assert!(follows(
         &starting,
@@ -191,16 +191,16 @@ fn a_log_that_is_behind_what_was_written_down_is_lost() {
             ..LOG
         }
     ));
-    for log in [
+    for wal in [
         WalEnd { term: 2, ..LOG },
         WalEnd { commit: 19, ..LOG },
         WalEnd { last: 19, ..LOG },
     ] {
-        assert!(!follows(&starting, log), "{log:?}");
+        assert!(!follows(&starting, wal), "{wal:?}");
     }
     let stopped = starting.stopped(LOG).unwrap();
     assert!(follows(&stopped, LOG));
-    for log in [
+    for wal in [
         WalEnd { term: 4, ..LOG },
         WalEnd { vote: 0, ..LOG },
         WalEnd { commit: 21, ..LOG },
@@ -208,8 +208,8 @@ fn a_log_that_is_behind_what_was_written_down_is_lost() {
         WalEnd { checksum: 6, ..LOG },
     ] {
         assert!(
-            !follows(&stopped, log),
-            "after a stop nothing writes: {log:?}"
+            !follows(&stopped, wal),
+            "after a stop nothing writes: {wal:?}"
         );
     }
     assert_eq!(stopped.stopped(LOG), None, "etcd has not run since");
@@ -221,7 +221,7 @@ fn a_log_that_is_behind_what_was_written_down_is_lost() {
 }
 
 #[test]
-fn a_first_start_is_told_from_data_that_was_removed() {
+fn a_first_start_is_distinguished_from_removed_data() {
     let made = Expected {
         identity: None,
         ..expected()

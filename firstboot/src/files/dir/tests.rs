@@ -234,7 +234,7 @@ fn whatever_is_planted_nothing_outside_changes_and_nothing_hangs() {
 }
 
 #[test]
-fn a_link_of_roots_is_followed_and_one_of_anybody_elses_is_not() {
+fn only_links_owned_by_root_are_followed() {
     let bed = Bed::new();
     let closed = bed.root.path().join("closed");
     fs::create_dir(&closed).unwrap();
@@ -266,7 +266,7 @@ fn a_link_of_roots_is_followed_and_one_of_anybody_elses_is_not() {
 }
 
 #[test]
-fn an_exchange_between_two_looks_is_noticed_or_harmless() {
+fn a_swap_between_two_checks_is_noticed_or_harmless() {
     let bed = Bed::new();
     let at = bed.volume().join("x");
     let before = bed.picture();
@@ -330,7 +330,7 @@ fn a_second_name_keeps_a_file_from_being_given_away() {
 }
 
 #[test]
-fn what_belongs_to_another_or_is_closed_is_given_once() {
+fn the_owner_of_foreign_and_closed_files_is_changed_once() {
     let bed = Bed::new();
     let tree = bed.volume().join("tree");
     fs::create_dir_all(tree.join("member/wal")).unwrap();

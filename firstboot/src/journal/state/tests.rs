@@ -48,7 +48,7 @@ pub(crate) fn restored() -> Vec<Event> {
             token: "t".to_owned(),
             members,
         },
-        Event::Uses {
+        Event::EtcdVersionRecorded {
             etcd: "3.5.1".parse().unwrap(),
         },
         Event::Healthy {
@@ -83,7 +83,10 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
         ("/aside/1".into(), 1, Some(10))
     );
     assert_eq!(
-        (archived.begun.state, archived.begun.token.as_str()),
+        (
+            archived.initial_cluster.state,
+            archived.initial_cluster.token.as_str()
+        ),
         ("new", "t")
     );
     assert_eq!(
@@ -108,7 +111,7 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
 }
 
 #[test]
-fn until_it_is_exchanged_it_is_what_it_was() {
+fn the_state_changes_only_once_the_swap_is_done() {
     let events = restored();
     for (cut, order, ready, data_swap) in
         [(6, true, 0, false), (7, true, 1, false), (8, true, 1, true)]
@@ -127,15 +130,15 @@ fn until_it_is_exchanged_it_is_what_it_was() {
             (now.cluster, now.member, now.healthy),
             (Some(1), Some(10), true)
         );
-        events.push(Event::GivenUp);
+        events.push(Event::RestoreAbandoned);
         let after = state(events);
         assert!(after.order.is_none() && after.swap.is_none());
-        assert_eq!(after.begun, now.begun);
+        assert_eq!(after.initial_cluster, now.initial_cluster);
     }
 }
 
 #[test]
-fn the_operators_word_holds_until_it_is_carried_out() {
+fn an_operators_order_holds_until_it_is_executed() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(folder.path().join("journal")).unwrap();
     let mut after = |event| {
@@ -158,7 +161,7 @@ fn the_operators_word_holds_until_it_is_carried_out() {
         MembershipIntent::Leaving(2)
     );
     assert_eq!(
-        after(Event::Stay { member: 2 }).intent,
+        after(Event::LeaveCancelled { member: 2 }).intent,
         MembershipIntent::None
     );
     after(Event::Leave { member: 2 });
@@ -168,7 +171,7 @@ fn the_operators_word_holds_until_it_is_carried_out() {
     );
     let again = after(Event::Rejoin { member: 2 });
     assert_eq!(
-        (again.intent, again.disk_id, again.begun),
+        (again.intent, again.disk_id, again.initial_cluster),
         (MembershipIntent::Rejoining, Some(DiskId::of(1)), None)
     );
     let new = after(Event::DiskIdDrawn {

@@ -47,7 +47,7 @@ fn observed() -> Observed {
 fn waits(change: impl FnOnce(&mut Observed), expected: ReasonId) {
     let mut observed = observed();
     change(&mut observed);
-    let Plan::Wait(why) = plan(&observed) else {
+    let LeaveStep::Wait(why) = plan(&observed) else {
         panic!("it does not wait: {:?}", plan(&observed))
     };
     assert_eq!(why.id, Some(expected), "{why}");
@@ -59,19 +59,22 @@ fn a_leader_hands_over_before_it_is_removed() {
     now.leader = Some(3);
     assert_eq!(
         plan(&now),
-        Plan::TransferLeadership(2),
+        LeaveStep::TransferLeadership(2),
         "it has applied most entries"
     );
     now.leader = Some(2);
-    assert_eq!(plan(&now), Plan::Remove("https://10.0.0.1:2379".into()));
+    assert_eq!(
+        plan(&now),
+        LeaveStep::Remove("https://10.0.0.1:2379".into())
+    );
     now.leader = None;
     assert_eq!(
         plan(&now),
-        Plan::Remove("https://10.0.0.1:2379".into()),
+        LeaveStep::Remove("https://10.0.0.1:2379".into()),
         "etcd here is down: it does not lead"
     );
     now.peers = vec![peer(1, &[1, 2].map(member)), peer(2, &[1, 2].map(member))];
-    assert_eq!(plan(&now), Plan::AlreadyRemoved);
+    assert_eq!(plan(&now), LeaveStep::AlreadyRemoved);
 }
 
 #[test]
@@ -106,9 +109,9 @@ fn it_stays_while_another_member_is_unhealthy() {
         ..observed()
     };
     assert!(
-        matches!(plan(&elsewhere), Plan::Refuse(why) if why.id == Some(ReasonId::AnotherCluster))
+        matches!(plan(&elsewhere), LeaveStep::Refuse(why) if why.id == Some(ReasonId::AnotherCluster))
     );
-    assert!(matches!(plan(&alone), Plan::Refuse(why) if why.id == Some(ReasonId::LastVoter)));
+    assert!(matches!(plan(&alone), LeaveStep::Refuse(why) if why.id == Some(ReasonId::LastVoter)));
 }
 
 proptest! {
@@ -135,14 +138,14 @@ proptest! {
             .filter(|member| !member.is_learner).map(|member| member.id).collect();
         let well = |id: &u64| observed.peers.iter().any(|peer| peer.member_id == *id);
         match step {
-            Plan::Remove(_) => {
+            LeaveStep::Remove(_) => {
                 prop_assert!(voters.iter().filter(|id| **id != 1).all(well));
                 prop_assert!(leader != Some(1) && !alone && !observed.peers.is_empty());
             }
-            Plan::TransferLeadership(to) => prop_assert!(leader == Some(1) && to != 1 && well(&to)),
-            Plan::AlreadyRemoved => prop_assert!(!lists_one(&observed)),
-            Plan::Refuse(_) => prop_assert!(alone),
-            Plan::Wait(_) => {}
+            LeaveStep::TransferLeadership(to) => prop_assert!(leader == Some(1) && to != 1 && well(&to)),
+            LeaveStep::AlreadyRemoved => prop_assert!(!lists_one(&observed)),
+            LeaveStep::Refuse(_) => prop_assert!(alone),
+            LeaveStep::Wait(_) => {}
         }
     }
 }

@@ -82,7 +82,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_listing_is_too_odd(listing in "(DEVNAME=|LABEL=|LABEL_FATBOOT=|cidata|/dev/x|\\n|\\PC){0,30}") {
+        fn no_listing_causes_a_panic(listing in "(DEVNAME=|LABEL=|LABEL_FATBOOT=|cidata|/dev/x|\\n|\\PC){0,30}") {
             for disk in among(&listing, "cidata") {
                 let named = format!("DEVNAME={}", disk.display());
                 prop_assert!(listing.contains(&named));

@@ -14,7 +14,7 @@ fn status(status: u16) -> Response {
 }
 
 /// Queries a source on a machine of this platform.
-fn ask_on(platform: Platform, source: &Source, server: &Server) -> Result<Answer> {
+fn ask_on(platform: Platform, source: &Source, server: &Server) -> Result<SourceResult> {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("proc")).unwrap();
     fs::write(
@@ -39,21 +39,21 @@ fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-fn place(answer: Result<Answer>) -> String {
+fn place(answer: Result<SourceResult>) -> String {
     match answer.unwrap() {
-        Answer::Found(found) => found.place,
+        SourceResult::Found(found) => found.place,
         other => panic!("{other:?}"),
     }
 }
 
-fn nothing(answer: Result<Answer>) -> String {
+fn nothing(answer: Result<SourceResult>) -> String {
     match answer.unwrap() {
-        Answer::Nothing(instead) => instead,
+        SourceResult::Nothing(instead) => instead,
         other => panic!("{other:?}"),
     }
 }
 
-fn error(answer: Result<Answer>) -> String {
+fn error(answer: Result<SourceResult>) -> String {
     format!("{:#}", answer.unwrap_err())
 }
 
@@ -67,7 +67,7 @@ fn a_service_is_asked_on_its_own_platform_only() {
     ] {
         assert!(matches!(
             ask_on(platform, source, &server).unwrap(),
-            Answer::NotAsked(_)
+            SourceResult::NotAsked(_)
         ));
     }
     let known = with_query(|query| {
@@ -76,7 +76,7 @@ fn a_service_is_asked_on_its_own_platform_only() {
             ..*query
         })
     });
-    assert!(matches!(known.unwrap(), Answer::NotAsked(why) if why == KNOWN));
+    assert!(matches!(known.unwrap(), SourceResult::NotAsked(why) if why == KNOWN));
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn members(observed: &mut Observed, members: &[Member]) {
 fn waits(change: impl FnOnce(&mut Observed), expected: &str) {
     let mut observed = observed();
     change(&mut observed);
-    let Plan::Wait(why) = plan(&observed) else {
+    let RebuildStep::Wait(why) = plan(&observed) else {
         panic!("it does not wait: {:?}", plan(&observed))
     };
     let why = why.to_string();
@@ -63,9 +63,9 @@ fn waits(change: impl FnOnce(&mut Observed), expected: &str) {
 #[test]
 fn a_node_is_removed_added_and_joins() {
     let mut now = observed();
-    assert_eq!(plan(&now), Plan::Remove(3));
+    assert_eq!(plan(&now), RebuildStep::Remove(3));
     members(&mut now, &[member(1), member(2)]);
-    assert_eq!(plan(&now), Plan::Add(7));
+    assert_eq!(plan(&now), RebuildStep::Add(7));
     let new = Member {
         id: 9,
         name: String::new(),
@@ -75,12 +75,12 @@ fn a_node_is_removed_added_and_joins() {
     members(&mut now, &[member(1), member(2), new]);
     assert_eq!(
         plan(&now),
-        Plan::Remove(9),
+        RebuildStep::Remove(9),
         "another disk id may have added it"
     );
     now.added = Some(9);
     let list = [1, 2, 3].map(|id| (format!("etcd-{id}"), format!("https://10.0.0.{id}:2380")));
-    assert_eq!(plan(&now), Plan::Join(list.to_vec()));
+    assert_eq!(plan(&now), RebuildStep::Join(list.to_vec()));
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_quorum_is_never_put_at_risk() {
 fn a_second_machine_with_this_identity_is_noticed() {
     let mut now = observed();
     now.peers[0].connected = BTreeMap::from([(3, 1)]);
-    let Plan::DuplicateMember(why) = plan(&now) else {
+    let RebuildStep::DuplicateMember(why) = plan(&now) else {
         panic!("{:?}", plan(&now))
     };
     assert!(
@@ -119,13 +119,13 @@ fn a_second_machine_with_this_identity_is_noticed() {
 fn a_node_with_another_address_replaces_its_old_self() {
     let mut now = observed();
     now.peer_url = "https://10.0.0.33:2380".into();
-    assert_eq!(plan(&now), Plan::Remove(3));
+    assert_eq!(plan(&now), RebuildStep::Remove(3));
     now.peers.push(Peer {
         member_id: 3,
         name: "etcd-3".into(),
         ..now.peers[1].clone()
     });
-    let Plan::DuplicateMember(why) = plan(&now) else {
+    let RebuildStep::DuplicateMember(why) = plan(&now) else {
         panic!("{:?}", plan(&now))
     };
     assert!(
@@ -135,7 +135,7 @@ fn a_node_with_another_address_replaces_its_old_self() {
     );
     now.peers.pop();
     members(&mut now, &[member(1), member(2)]);
-    assert_eq!(plan(&now), Plan::Add(7));
+    assert_eq!(plan(&now), RebuildStep::Add(7));
     waits(
         |now| now.peer_url = "https://10.0.0.2:2380".into(),
         "this node's name or its address https://10.0.0.2:2380: 2 at https://10.0.0.2:2380, 3 at https://10.0.0.3:2380",
@@ -181,7 +181,7 @@ fn a_node_that_could_not_run_does_not_join() {
     );
     let mut one_is_off = observed();
     one_is_off.peers[0].ahead = 60;
-    assert_eq!(plan(&one_is_off), Plan::Remove(3));
+    assert_eq!(plan(&one_is_off), RebuildStep::Remove(3));
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
     );
     let mut now = observed();
     newer(&mut now);
-    assert_eq!(plan(&now), Plan::Remove(3));
+    assert_eq!(plan(&now), RebuildStep::Remove(3));
     // One of five members is down, so its version is unknown.
     waits(
         |now| {
@@ -265,21 +265,21 @@ proptest! {
         let voters: BTreeSet<u64> = listed.iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
         let well = now.peers.iter().filter(|peer| voters.contains(&peer.member_id)).count();
         let own = listed.iter().any(|member| member.id == 3);
-        if matches!(step, Plan::Remove(_) | Plan::Add(_)) {
+        if matches!(step, RebuildStep::Remove(_) | RebuildStep::Add(_)) {
             let after = voters.iter().filter(|id| **id != 3).count();
             prop_assert!(well > voters.len() / 2 && well > after / 2, "{:?}", step);
             prop_assert!(listed.iter().all(|member| !member.is_learner || member.id == 3));
             prop_assert!(now.clusters.len() <= 1 && now.peers.iter().all(|peer| peer.members == listed));
         }
         match step {
-            Plan::Remove(id) => {
+            RebuildStep::Remove(id) => {
                 prop_assert!(id == 3 && own && added != Some(3));
                 prop_assert!(now.peers.iter().all(|peer| peer.connected.is_empty()));
             }
-            Plan::Add(_) => prop_assert!(!own),
-            Plan::Join(members) => prop_assert!(own && added == Some(3) && members.len() == listed.len()),
-            Plan::DuplicateMember(_) => prop_assert!(own && now.peers.iter().any(|peer| !peer.connected.is_empty())),
-            Plan::Wait(_) => {}
+            RebuildStep::Add(_) => prop_assert!(!own),
+            RebuildStep::Join(members) => prop_assert!(own && added == Some(3) && members.len() == listed.len()),
+            RebuildStep::DuplicateMember(_) => prop_assert!(own && now.peers.iter().any(|peer| !peer.connected.is_empty())),
+            RebuildStep::Wait(_) => {}
         }
     }
 }

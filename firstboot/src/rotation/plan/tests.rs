@@ -47,7 +47,7 @@ fn observed(
 }
 
 fn waits(observed: &Observed, words: &[&str]) {
-    let Plan::Wait(why) = plan(observed) else {
+    let RotationStep::Wait(why) = plan(observed) else {
         panic!("{observed:?}: {:?}", plan(observed))
     };
     let why = why.to_string();
@@ -55,12 +55,12 @@ fn waits(observed: &Observed, words: &[&str]) {
 }
 
 #[test]
-fn it_trusts_then_shows_then_drops() {
+fn a_member_trusts_then_presents_then_drops() {
     let (old, both) = (member("o", "o"), member("no", "o"));
     // The document contains both CAs, or only the new one.
     for wanted in ["no", "n"] {
         let step = observed(wanted, "no", true, old.clone(), [old.clone(), old.clone()]);
-        assert_eq!(plan(&step), Plan::Restart);
+        assert_eq!(plan(&step), RotationStep::Restart);
         let step = observed(
             wanted,
             "no",
@@ -76,7 +76,7 @@ fn it_trusts_then_shows_then_drops() {
             both.clone(),
             [both.clone(), both.clone()],
         );
-        assert_eq!(plan(&step), Plan::SwitchCertificates);
+        assert_eq!(plan(&step), RotationStep::SwitchCertificates);
     }
     let shown = member("no", "n");
     let step = observed(
@@ -86,7 +86,7 @@ fn it_trusts_then_shows_then_drops() {
         shown.clone(),
         [both.clone(), both.clone()],
     );
-    assert_eq!(plan(&step), Plan::Done, "the document has both");
+    assert_eq!(plan(&step), RotationStep::Done, "the document has both");
     let step = observed(
         "n",
         "no",
@@ -102,7 +102,7 @@ fn it_trusts_then_shows_then_drops() {
         shown.clone(),
         [shown.clone(), member("n", "n")],
     );
-    assert_eq!(plan(&step), Plan::DropOldCa);
+    assert_eq!(plan(&step), RotationStep::DropOldCa);
     let step = observed(
         "n",
         "n",
@@ -110,9 +110,9 @@ fn it_trusts_then_shows_then_drops() {
         shown.clone(),
         [shown.clone(), shown.clone()],
     );
-    assert_eq!(plan(&step), Plan::Restart);
+    assert_eq!(plan(&step), RotationStep::Restart);
     let step = observed("n", "n", false, member("n", "n"), [shown.clone(), both]);
-    assert_eq!(plan(&step), Plan::Done);
+    assert_eq!(plan(&step), RotationStep::Done);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_member_that_cannot_be_probed_is_waited_for() {
 }
 
 #[test]
-fn a_member_is_ready_only_when_both_ports_are() {
+fn a_member_counts_only_if_both_of_its_ports_trust_the_new_ca() {
     let half = Ok(vec![port("no", "o"), port("o", "o")]);
     let both = member("no", "o");
     waits(
@@ -156,7 +156,7 @@ fn a_member_is_ready_only_when_both_ports_are() {
     );
     assert_eq!(
         plan(&observed("no", "no", true, half, [both.clone(), both])),
-        Plan::Restart
+        RotationStep::Restart
     );
 }
 
@@ -225,10 +225,10 @@ mod explore {
             look(&node),
             others,
         )) {
-            Plan::Done | Plan::Wait(_) => return None,
-            Plan::Restart => node.loaded.clone_from(&node.installed),
-            Plan::SwitchCertificates => node.issuer = "n".to_owned(),
-            Plan::DropOldCa => node.installed = sorted(wanted),
+            RotationStep::Done | RotationStep::Wait(_) => return None,
+            RotationStep::Restart => node.loaded.clone_from(&node.installed),
+            RotationStep::SwitchCertificates => node.issuer = "n".to_owned(),
+            RotationStep::DropOldCa => node.installed = sorted(wanted),
         }
         Some(node)
     }

@@ -58,7 +58,7 @@ fn some(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn every_recipient_opens_it_and_nobody_else() {
+fn only_the_recipients_can_decrypt() {
     for size in SIZES {
         let plain = some(size);
         assert_eq!(
@@ -112,8 +112,8 @@ fn the_age_program_opens_what_is_sealed_here() {
 }
 
 #[test]
-fn what_the_age_program_seals_opens_here() {
-    for size in sizes_for_age("what_the_age_program_seals_opens_here") {
+fn files_encrypted_by_age_can_be_decrypted() {
+    for size in sizes_for_age("files_encrypted_by_age_can_be_decrypted") {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, some(size)).unwrap();
@@ -200,7 +200,7 @@ fn stanzas_of_other_kinds_are_for_others_and_must_be_stanzas() {
 }
 
 #[test]
-fn its_own_stanza_must_be_one() {
+fn the_recipients_stanza_must_be_valid() {
     assert_eq!(opened(&with("", |own| own), &SECRET).unwrap(), b"plain");
     let zeros = BASE64.encode([0; 32]);
     for spoil in [
@@ -226,7 +226,7 @@ fn its_own_stanza_must_be_one() {
 
 /// A secret key that does not match the file is not evidence that the file is damaged.
 #[test]
-fn a_wrong_identity_is_told_from_a_damaged_header() {
+fn a_wrong_identity_is_distinguished_from_a_damaged_header() {
     let error = opened(&sealed(b"x", &[OTHER, OTHER]), &SECRET).unwrap_err();
     assert!(
         error.kind() == ErrorKind::PermissionDenied && error.to_string().contains("2 recipients"),
@@ -309,7 +309,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bit_may_be_another(size in 0..3 * CHUNK, at in any::<prop::sample::Index>(), bit in 0..8u8) {
+    fn every_flipped_bit_is_detected(size in 0..3 * CHUNK, at in any::<prop::sample::Index>(), bit in 0..8u8) {
         let mut file = sealed(&some(size), &[&PUBLIC]);
         let at = at.index(file.len());
         file[at] ^= 1 << bit;

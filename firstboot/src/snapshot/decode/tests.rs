@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
-use recipes::backup::{Backup, Keep, S3};
+use recipes::backup::{Backup, RetentionPolicy, S3};
 
 use super::super::age::tests::{PUBLIC, SECRET};
 use super::super::encode::{Encoding, Sink, Stored};
@@ -58,7 +58,7 @@ fn encoded(plain: &[u8], compress: bool, encrypt: bool) -> Vec<u8> {
     let backup = Backup {
         schedule: "hourly".parse().unwrap(),
         destination: "/var/backups/etcd".parse().unwrap(),
-        keep: Keep::default(),
+        keep: RetentionPolicy::default(),
         compress,
         age,
         s3: S3::default(),
@@ -235,7 +235,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_of_it_may_be_missing_or_changed(
+    fn missing_and_changed_bytes_are_detected(
         size in 2048..5000_usize, way in 1..4usize, at in any::<prop::sample::Index>(), bit in 0..8u8,
     ) {
         let (compress, encrypt) = WAYS[way];

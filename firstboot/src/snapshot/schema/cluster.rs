@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_who_their_keys_say() {
+    fn member_ids_match_their_keys() {
         let json =
             br#"{"id":2185608329600542862,"peerURLs":["unix://localhost:2"],"name":"a","clientURLs":["http://a:1"]}"#;
         let found = member(b"1e54d73227f9a88e", json).unwrap();

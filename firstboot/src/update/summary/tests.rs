@@ -1,7 +1,7 @@
 //! Tests which facts about updates `firstboot status` shows.
 
 use super::super::cluster::tests::{failed, halt, of_newest, turn};
-use super::super::state::{FileChanges, Order as StoredOrder};
+use super::super::state::{FileChanges, UpdateOrder as StoredOrder};
 use super::*;
 
 const DIGEST: [u8; 32] = [7; 32];
@@ -30,8 +30,8 @@ fn local() -> Local {
     }
 }
 
-fn ended(end: End, serial: u64, why: &str) -> Outcome {
-    Outcome {
+fn ended(end: UpdateResult, serial: u64, why: &str) -> OrderOutcome {
+    OrderOutcome {
         id: String::new(),
         serial,
         end,
@@ -115,7 +115,7 @@ fn what_the_members_agreed_on_is_shown() {
 
 #[test]
 fn the_update_that_is_under_way_is_shown_instead_of_what_was_before_it() {
-    let state = State {
+    let state = UpdateState {
         id: String::new(),
         node: "etcd-1".parse().unwrap(),
         order: StoredOrder {
@@ -137,7 +137,7 @@ fn the_update_that_is_under_way_is_shown_instead_of_what_was_before_it() {
     };
     let busy = Local {
         state: Some(state),
-        last: Some(ended(End::TakenBack, 7, "a power cut")),
+        last: Some(ended(UpdateResult::TakenBack, 7, "a power cut")),
         look: Some(look(Some(7), Some(6), Some("closed [update-window]"))),
         ..local()
     };
@@ -200,27 +200,31 @@ fn the_end_of_the_last_update_is_shown_while_it_matters() {
         ..local()
     };
     says(
-        with(ended(End::TakenBack, 7, "a power cut")),
+        with(ended(UpdateResult::TakenBack, 7, "a power cut")),
         Agreed::default(),
         &["image: 6", "a power cut [update-taken-back]"],
     );
     says(
-        with(ended(End::GivenUp, 7, "etcd-2 has the turn [update-turn]")),
+        with(ended(
+            UpdateResult::GivenUp,
+            7,
+            "etcd-2 has the turn [update-turn]",
+        )),
         Agreed::default(),
         &["image: 6", "etcd-2 has the turn [update-turn]"],
     );
     says(
-        with(ended(End::TakenBack, 5, "x")),
+        with(ended(UpdateResult::TakenBack, 5, "x")),
         Agreed::default(),
         &["image: 6"],
     );
-    let reboot = ended(End::Updated, 6, "reboot to apply /etc/fstab");
+    let reboot = ended(UpdateResult::Updated, 6, "reboot to apply /etc/fstab");
     says(
         with(reboot.clone()),
         Agreed::default(),
         &["image: 6", "reboot to apply /etc/fstab [update-reboot]"],
     );
-    let rebooted = Outcome {
+    let rebooted = OrderOutcome {
         boot: Some("before".into()),
         ..reboot
     };

@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::runtime::Runtime;
 
-use super::super::own_image::Own;
 use super::super::replacement::Places;
-use super::super::state::{Phase, State, Updated, boot};
+use super::super::state::{Phase, UpdateState, Updated, boot};
+use super::super::this_node::ThisNode;
 use super::super::{apply, check, effects, stage};
 use crate::etcd::{Client, Credentials};
 use crate::lock::Lock;
@@ -38,7 +38,7 @@ pub(super) fn say(line: impl AsRef<str>) {
 }
 
 /// Installs the files of the new image.
-pub(super) fn put_new(state: &mut State, runtime: &Runtime) -> Result<()> {
+pub(super) fn put_new(state: &mut UpdateState, runtime: &Runtime) -> Result<()> {
     let release = state
         .order
         .release
@@ -57,7 +57,7 @@ pub(super) fn put_new(state: &mut State, runtime: &Runtime) -> Result<()> {
         .write()?;
     }
     places.keep_previous(&state.replacement)?;
-    runtime.block_on(give_up_leadership(&Own::read()?));
+    runtime.block_on(give_up_leadership(&ThisNode::read()?));
     say(format!(
         "stopping etcd, and replacing {} files by those of the image {}",
         state.replacement.files.len(),
@@ -86,7 +86,7 @@ pub(super) fn put_new(state: &mut State, runtime: &Runtime) -> Result<()> {
 
 /// Restores the files of the previous image. Afterwards firstboot.service must be started; at boot
 /// it starts by itself.
-pub(super) fn put_back(state: &mut State) -> Result<()> {
+pub(super) fn put_back(state: &mut UpdateState) -> Result<()> {
     say(format!(
         "restoring the image before the image {}: {}",
         state.order.serial,
@@ -135,7 +135,7 @@ fn stop() -> Result<()> {
 }
 
 /// Transfers the leadership to another voter. If this fails, clients must wait for an election.
-pub(super) async fn give_up_leadership(own: &Own) {
+pub(super) async fn give_up_leadership(own: &ThisNode) {
     match tokio::time::timeout(LEADERSHIP_TIMEOUT, transfer(own)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => say(format!("the leadership was not transferred: {error:#}")),
@@ -146,7 +146,7 @@ pub(super) async fn give_up_leadership(own: &Own) {
     }
 }
 
-async fn transfer(own: &Own) -> Result<()> {
+async fn transfer(own: &ThisNode) -> Result<()> {
     let (identity, credentials) = (own.identity()?, Credentials::installed()?);
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
@@ -165,7 +165,7 @@ async fn transfer(own: &Own) -> Result<()> {
 
 /// Those files of the new image that take effect only after a reboot, if the node has not rebooted
 /// since they were installed.
-pub(super) fn last_of(state: &State) -> Result<Vec<String>> {
+pub(super) fn last_of(state: &UpdateState) -> Result<Vec<String>> {
     Ok(if state.replacement_boot == boot()? {
         effects::only_at_boot(&state.replacement.files)
     } else {
@@ -174,7 +174,7 @@ pub(super) fn last_of(state: &State) -> Result<Vec<String>> {
 }
 
 /// Reboots the node. systemd stops this process, and the updater continues after the reboot.
-pub(super) fn reboot(state: &mut State) -> Result<()> {
+pub(super) fn reboot(state: &mut UpdateState) -> Result<()> {
     say(
         "rebooting this node to apply the changed files; `firstboot status` shows the end of the update",
     );

@@ -98,7 +98,7 @@ impl fmt::Display for RepoName {
 /// The repositories of `[[install.repo]]`; by default, those that belong to the trees.
 pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) -> Vec<Repo> {
     let Some(table) = table.filter(|table| table.place("repo").is_some()) else {
-        return beside(family, trees).into_iter().collect();
+        return update_repo(family, trees).into_iter().collect();
     };
     let mut repos: Vec<Repo> = Vec::new();
     for entry in table.tables("repo") {
@@ -159,7 +159,7 @@ fn read_key(entry: &Table<'_>) -> Option<RepoKey> {
 
 /// The updates that belong to the trees: the family's own repository, or the updates next to each
 /// tree that has CentOS's layout.
-fn beside(family: Family, trees: &[Base]) -> Option<Repo> {
+fn update_repo(family: Family, trees: &[Base]) -> Option<Repo> {
     let own = family
         .trees()
         .iter()

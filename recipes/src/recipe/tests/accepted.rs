@@ -48,7 +48,7 @@ fn what_cannot_work_on_the_nodes_is_refused() {
 }
 
 #[test]
-fn what_follows_from_a_mistake_is_not_told_besides() {
+fn errors_that_follow_from_an_error_are_not_reported() {
     for (text, count) in [
         (GOOD.replace("[[node]]", "[[nodes]]"), 1),
         (changed("[cluster]", "[clutser]"), 1),

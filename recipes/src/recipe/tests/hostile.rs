@@ -179,7 +179,7 @@ fn a_deep_text_ends_the_reading_and_not_the_program() {
 }
 
 #[test]
-fn of_many_mistakes_in_the_syntax_the_first_are_told() {
+fn only_the_first_syntax_errors_are_reported() {
     for line in ["[a]\n", "a = x\n", "- x\n", "= 1\n"] {
         let text = line.repeat(2_000);
         check(&text);

@@ -42,7 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         long("the_second_card_boots_bios", REQUIREMENTS, bios_two_cards),
         long("the_second_card_boots_uefi", REQUIREMENTS, uefi_two_cards),
         long(
-            "a_power_cut_after_the_kickstart_is_tried_again_and_then_held",
+            "a_power_cut_after_the_kickstart_is_retried_and_then_refused",
             REQUIREMENTS,
             power_cut,
         ),

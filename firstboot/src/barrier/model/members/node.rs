@@ -5,7 +5,7 @@ use super::{Entries, Guard, Member};
 use crate::data::{
     Contents, DataDirState, DataIdentity, Directories, Expected, Ids, Inode, WalEnd, judge,
 };
-use crate::domain::{DiskId, Start};
+use crate::domain::{DiskId, InitialCluster};
 use crate::journal::{DiskIdFile, DiskState, NodeState, classify_disk};
 
 /// The content of the data directory.
@@ -152,7 +152,7 @@ impl Node {
 
     /// Models firstboot's reaction to the state of the data.
     pub(super) fn disk_state(&self) -> DiskState {
-        let start = Start {
+        let start = InitialCluster {
             state: "new",
             token: "t".into(),
             members: vec![],
@@ -160,7 +160,7 @@ impl Node {
         let known = expected(self.known);
         let past = NodeState {
             disk_id: known.disk_id,
-            begun: Some(start),
+            initial_cluster: Some(start),
             healthy: true,
             data: known.identity,
             ..NodeState::default()

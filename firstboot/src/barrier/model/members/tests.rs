@@ -59,7 +59,7 @@ fn by_the_ids(expected: &Expected, seen: &DataDirState) -> bool {
 }
 
 #[test]
-fn a_guard_that_lets_too_much_start_is_caught() {
+fn a_guard_that_permits_too_much_is_detected() {
     // The scenario of etcd-io/etcd#10817: a member is emptied and killed, and then forms a quorum
     // with a member that was switched off.
     let left = Budget {

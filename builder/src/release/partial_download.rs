@@ -11,12 +11,12 @@ use super::error::ReleaseError;
 /// The incomplete file `….part`, and next to it `….part.from`: the URL, and the ETag that came with
 /// it. The holder of the release's lock owns both.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct PartialDownload {
     path: PathBuf,
     from: PathBuf,
 }
 
-impl Part {
+impl PartialDownload {
     /// The incomplete file at this path, whether or not it exists.
     pub(crate) fn at(path: PathBuf) -> Self {
         let mut from = path.clone().into_os_string();
@@ -55,7 +55,7 @@ impl Part {
 
     /// Records the origin of the bytes. Only a strong ETag proves that bytes are the same (RFC
     /// 9110, 13.1.5).
-    pub(crate) fn remember(&self, url: &Url, etag: Option<&str>) -> Result<(), ReleaseError> {
+    pub(crate) fn record_origin(&self, url: &Url, etag: Option<&str>) -> Result<(), ReleaseError> {
         match etag.filter(|etag| etag.starts_with('"')) {
             Some(etag) => fs::write(&self.from, format!("{url}\n{etag}\n"))
                 .map_err(ReleaseError::io("write", &self.from)),
@@ -70,7 +70,7 @@ impl Part {
     }
 
     /// Makes it the complete file: syncs it, then renames it.
-    pub(crate) fn keep(&self, path: &Path) -> Result<(), ReleaseError> {
+    pub(crate) fn complete(&self, path: &Path) -> Result<(), ReleaseError> {
         File::open(&self.path)
             .and_then(|file| file.sync_all())
             .map_err(ReleaseError::io("sync", &self.path))?;

@@ -7,7 +7,7 @@ use recipes::{EtcdVersion, Sha256};
 
 /// A mirror's (or an operator's) SHA256SUMS, and the digest that it states for the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Voice {
+pub(crate) struct StatedDigest {
     /// Its URL or path.
     pub(crate) place: String,
     /// The digest that it states for the release.
@@ -21,12 +21,12 @@ pub(crate) struct Disagreement {
     version: EtcdVersion,
     recipe: Sha256,
     known: Option<Sha256>,
-    sums: Option<Voice>,
+    sums: Option<StatedDigest>,
 }
 
 /// The source that contradicts the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Odd {
+pub(crate) enum Outlier {
     /// The recipe contradicts both others.
     Recipe,
     /// The project's table contradicts the recipe and the mirror.
@@ -43,11 +43,11 @@ pub(crate) enum Odd {
 
 /// Compares the stated digests. A source that states no digest (the table does not list the
 /// version, the mirror has no SHA256SUMS) contradicts nothing.
-pub(crate) fn agree(
+pub(crate) fn compare(
     version: EtcdVersion,
     recipe: Sha256,
     known: Option<Sha256>,
-    sums: Option<&Voice>,
+    sums: Option<&StatedDigest>,
 ) -> Result<(), Box<Disagreement>> {
     if known.is_none_or(|known| known == recipe) && sums.is_none_or(|voice| voice.sha256 == recipe)
     {
@@ -63,43 +63,43 @@ pub(crate) fn agree(
 
 impl Disagreement {
     /// The source that contradicts the others.
-    pub(crate) fn odd(&self) -> Odd {
+    pub(crate) fn outlier(&self) -> Outlier {
         let sums = self.sums.as_ref().map(|voice| voice.sha256);
         match (self.known, sums) {
-            (Some(known), Some(sums)) if known == sums => Odd::Recipe,
-            (Some(known), Some(_)) if known == self.recipe => Odd::Sums,
-            (Some(_), Some(sums)) if sums == self.recipe => Odd::Table,
-            (Some(_), Some(_)) => Odd::All,
-            (None, _) => Odd::RecipeOrSums,
-            (_, None) => Odd::RecipeOrTable,
+            (Some(known), Some(sums)) if known == sums => Outlier::Recipe,
+            (Some(known), Some(_)) if known == self.recipe => Outlier::Sums,
+            (Some(_), Some(sums)) if sums == self.recipe => Outlier::Table,
+            (Some(_), Some(_)) => Outlier::All,
+            (None, _) => Outlier::RecipeOrSums,
+            (_, None) => Outlier::RecipeOrTable,
         }
     }
 }
 
 impl fmt::Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (who, remedy) = match self.odd() {
-            Odd::Recipe => (
+        let (who, remedy) = match self.outlier() {
+            Outlier::Recipe => (
                 "the recipe differs from the other two",
                 "correct [etcd] sha256 in the recipe: it may belong to another version or architecture",
             ),
-            Odd::Table => (
+            Outlier::Table => (
                 "the builder's own table differs from the other two",
                 "upstream may have replaced this release: ask upstream before trusting either, or take another version",
             ),
-            Odd::Sums => (
+            Outlier::Sums => (
                 "the mirror's SHA256SUMS differs from the other two",
                 "this mirror does not serve upstream's release: take it out of [etcd] mirrors and tell its owner",
             ),
-            Odd::RecipeOrTable => (
+            Outlier::RecipeOrTable => (
                 "the recipe and the builder's own table differ",
                 "compare [etcd] version and sha256 in the recipe with upstream's SHA256SUMS of that version",
             ),
-            Odd::RecipeOrSums => (
+            Outlier::RecipeOrSums => (
                 "the recipe and the mirror's SHA256SUMS differ",
                 "compare [etcd] version and sha256 in the recipe with upstream's SHA256SUMS from another mirror",
             ),
-            Odd::All => (
+            Outlier::All => (
                 "all three differ",
                 "correct the recipe first, then try another mirror",
             ),
@@ -142,20 +142,20 @@ mod tests {
             (Some(a), None, None),
             (None, Some(a), None),
             (Some(a), Some(a), None),
-            (Some(b), None, Some(Odd::RecipeOrTable)),
-            (None, Some(b), Some(Odd::RecipeOrSums)),
-            (Some(b), Some(a), Some(Odd::Table)),
-            (Some(a), Some(b), Some(Odd::Sums)),
-            (Some(b), Some(b), Some(Odd::Recipe)),
-            (Some(b), Some(c), Some(Odd::All)),
+            (Some(b), None, Some(Outlier::RecipeOrTable)),
+            (None, Some(b), Some(Outlier::RecipeOrSums)),
+            (Some(b), Some(a), Some(Outlier::Table)),
+            (Some(a), Some(b), Some(Outlier::Sums)),
+            (Some(b), Some(b), Some(Outlier::Recipe)),
+            (Some(b), Some(c), Some(Outlier::All)),
         ] {
-            let voice = sums.map(|sha256| Voice {
+            let voice = sums.map(|sha256| StatedDigest {
                 place: "http://mirror.test/SHA256SUMS".to_owned(),
                 sha256,
             });
-            let result = agree("3.6.14".parse().unwrap(), a, known, voice.as_ref());
+            let result = compare("3.6.14".parse().unwrap(), a, known, voice.as_ref());
             assert_eq!(
-                result.as_ref().err().map(|error| error.odd()),
+                result.as_ref().err().map(|error| error.outlier()),
                 odd,
                 "{known:?} {sums:?}"
             );

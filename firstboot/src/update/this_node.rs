@@ -15,7 +15,7 @@ use crate::{files, identity, paths, rotation};
 
 /// The node as described by its own files.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct ThisNode {
     pub(super) node: recipes::Label,
     pub(super) cluster: ClusterDocument,
     pub(super) trusted: PublicKey,
@@ -24,7 +24,7 @@ pub(super) struct Own {
     envelope: Envelope,
 }
 
-impl Own {
+impl ThisNode {
     /// Reads them.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use recipes::{ClusterDocument, Label};
 /// The settings with which a member joins or begins its cluster. etcd reads them only while its
 /// data directory is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Start {
+pub(crate) struct InitialCluster {
     /// `new` or `existing`.
     pub(crate) state: &'static str,
     /// `initial-cluster-token`.
@@ -15,7 +15,7 @@ pub(crate) struct Start {
     pub(crate) members: Vec<(String, String)>,
 }
 
-impl Start {
+impl InitialCluster {
     /// Creates the settings of an initial member of a new cluster.
     pub(crate) fn new_cluster<'a>(
         cluster: &ClusterDocument,
@@ -33,11 +33,11 @@ impl Start {
         }
     }
 
-    /// Creates the settings of a member that already has its log, which etcd then ignores. If the
-    /// log is lost, etcd must join a cluster whose members it does not know, so it exits: "cannot
+    /// Creates the settings of a member that already has its WAL, which etcd then ignores. If the
+    /// WAL is lost, etcd must join a cluster whose members it does not know, so it exits: "cannot
     /// fetch cluster info from peer urls" (server/etcdserver/bootstrap.go,
     /// bootstrapExistingClusterNoWAL; the same from 3.4 to 3.7).
-    pub(crate) fn used_up(&self, own: &Member) -> Self {
+    pub(crate) fn for_existing_wal(&self, own: &Member) -> Self {
         Self {
             state: "existing",
             token: self.token.clone(),

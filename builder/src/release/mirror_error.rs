@@ -6,7 +6,7 @@ use recipes::Sha256;
 
 /// The reason why one mirror did not provide the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Trouble {
+pub(crate) enum MirrorError {
     /// Its URL cannot be fetched.
     #[error("not an http or https URL")]
     Address,

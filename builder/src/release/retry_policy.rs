@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// The limits for downloading one release. The numbers and their reasons are in `Default`.
 #[derive(Debug, Clone)]
-pub(crate) struct Patience {
+pub(crate) struct RetryPolicy {
     /// The number of tries per mirror; a try that adds at least [`Patience::PROGRESS`] bytes is not
     /// counted.
     pub(crate) tries: u32,
@@ -29,7 +29,7 @@ pub(crate) struct Patience {
     pub(crate) sums_bytes: u64,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             // The pauses are 0.5 + 1 + 2 s: an operator is watching, and there are other mirrors.
@@ -46,7 +46,7 @@ impl Default for Patience {
     }
 }
 
-impl Patience {
+impl RetryPolicy {
     /// A try that adds this many bytes proves that the mirror works, so the count starts again.
     pub(crate) const PROGRESS: u64 = 64 << 10;
 
@@ -64,7 +64,7 @@ impl Patience {
 }
 
 /// A number in 0..1, different on each call. It must not be used for secrets.
-pub(crate) fn dice() -> f64 {
+pub(crate) fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     let random = std::collections::hash_map::RandomState::new()
         .build_hasher()
@@ -78,8 +78,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_longest_and_the_dice_only_shortens() {
-        let patience = Patience::default();
+    fn pauses_double_up_to_the_limit_and_jitter_only_shortens_them() {
+        let patience = RetryPolicy::default();
         let pauses: Vec<_> = (1..8)
             .map(|nth| patience.pause(nth, 1.0).as_millis())
             .collect();
@@ -90,10 +90,10 @@ mod tests {
 
     #[test]
     fn the_dice_does_not_always_fall_the_same() {
-        let first = dice();
+        let first = jitter();
         assert!(
             (0..100)
-                .map(|_| dice())
+                .map(|_| jitter())
                 .any(|other| (other - first).abs() > f64::EPSILON)
         );
     }

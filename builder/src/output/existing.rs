@@ -66,7 +66,7 @@ struct RecipeName {
 
 /// What exists at the place of the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum ExistingOutput {
     Nothing,
     Root,
     File,
@@ -74,7 +74,7 @@ pub(super) enum Found {
     Folder(Vec<String>, Option<Manifest>),
 }
 
-impl Found {
+impl ExistingOutput {
     /// The version of etcd in an output.
     pub(super) fn etcd(&self) -> Option<EtcdVersion> {
         match self {
@@ -85,27 +85,27 @@ impl Found {
 }
 
 /// Why the existing folder may not be replaced, and the remedy.
-pub(super) fn judge(
-    found: &Found,
+pub(super) fn check_replaceable(
+    found: &ExistingOutput,
     replaceable: &Replaceable,
 ) -> Result<(), (String, &'static str)> {
     match found {
-        Found::Nothing => Ok(()),
-        Found::Root => Err((
+        ExistingOutput::Nothing => Ok(()),
+        ExistingOutput::Root => Err((
             "the root of the file system is no place for an output".to_owned(),
             "name a folder",
         )),
-        Found::File => Err((
+        ExistingOutput::File => Err((
             "it is a file, expected a folder".to_owned(),
             "name another folder, or remove it",
         )),
-        Found::Folder(names, _) if names.is_empty() => Ok(()),
-        Found::Folder(_, None) => Err((
+        ExistingOutput::Folder(names, _) if names.is_empty() => Ok(()),
+        ExistingOutput::Folder(_, None) => Err((
             "it is not empty, and no output of an earlier build (no image/manifest.json in it)"
                 .to_owned(),
             "name a new or an empty folder",
         )),
-        Found::Folder(names, Some(manifest)) => {
+        ExistingOutput::Folder(names, Some(manifest)) => {
             match names.iter().find(|name| !OURS.contains(&name.as_str())) {
                 None => replaceable.judge(manifest),
                 Some(strange) => Err((
@@ -120,12 +120,12 @@ pub(super) fn judge(
 }
 
 /// Inspects a place.
-pub(super) fn look(target: &Path) -> Result<Found, OutputError> {
+pub(super) fn inspect(target: &Path) -> Result<ExistingOutput, OutputError> {
     match fs::symlink_metadata(target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ExistingOutput::Nothing),
         Err(error) => Err(io_error("look at it", target)(error)),
-        Ok(_) if target.parent().is_none() => Ok(Found::Root),
-        Ok(found) if !found.is_dir() => Ok(Found::File),
+        Ok(_) if target.parent().is_none() => Ok(ExistingOutput::Root),
+        Ok(found) if !found.is_dir() => Ok(ExistingOutput::File),
         Ok(_) => {
             let entries = fs::read_dir(target).map_err(io_error("list it", target))?;
             let names: Result<Vec<_>, _> = entries
@@ -133,7 +133,7 @@ pub(super) fn look(target: &Path) -> Result<Found, OutputError> {
                 .collect();
             let mut names = names.map_err(io_error("list it", target))?;
             names.sort();
-            Ok(Found::Folder(
+            Ok(ExistingOutput::Folder(
                 names,
                 manifest(&target.join("image/manifest.json"))?,
             ))

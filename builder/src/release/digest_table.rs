@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_the_ready_recipes_release() {
+    fn the_table_contains_the_shipped_recipes_release() {
         let pinned = "ffe840ff9295808e88cce2794a18a5ac87f12a5203c8314d0bf6aa119b41bac5";
         assert_eq!(
             known("3.6.14".parse().unwrap()),
