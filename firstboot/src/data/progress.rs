@@ -31,7 +31,7 @@ impl Progress {
         Self {
             disk_id,
             running: true,
-            wal: wal,
+            wal,
         }
     }
 
@@ -40,7 +40,7 @@ impl Progress {
     pub(crate) fn stopped(&self, wal: WalEnd) -> Option<Self> {
         (self.running && self.compare(&wal).is_ok()).then_some(Self {
             running: false,
-            wal: wal,
+            wal,
             ..*self
         })
     }

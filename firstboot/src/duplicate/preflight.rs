@@ -145,16 +145,14 @@ fn wait_until_unique(
     mut monitor: Option<ConflictMonitor>,
 ) -> Result<()> {
     let credentials = Credentials::installed()?;
-    let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
+    let client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let quiet = quiet_time(identity);
-    let (mut streams, mut detector, mut timeout) = (
-        ActiveStreams::default(),
-        LivenessDetector::default(),
-        DuplicateTimeout::default(),
-    );
+    let mut streams = ActiveStreams::default();
+    let mut detector = LivenessDetector::default();
+    let mut timeout = DuplicateTimeout::default();
     let (mut silences, mut logged) = (0, false);
     let own = identity
         .cluster
@@ -166,7 +164,7 @@ fn wait_until_unique(
         let begun = Instant::now();
         let (mut peers, clusters) = runtime.block_on(membership::query_others(
             identity,
-            &peer_client,
+            &client,
             &credentials,
             ANSWER_TIMEOUT,
         ));
@@ -189,14 +187,7 @@ fn wait_until_unique(
             say(suspicion(why));
             logged = true;
         }
-        let verdict = observe(
-            identity,
-            &peers,
-            member,
-            &mut detector,
-            &runtime,
-            &peer_client,
-        );
+        let verdict = observe(identity, &peers, member, &mut detector, &runtime, &client);
         if let Liveness::Alive(witness) = verdict {
             return Err(duplicate_runs(&witness));
         }

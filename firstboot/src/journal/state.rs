@@ -121,15 +121,9 @@ impl NodeState {
                     ..Self::default()
                 };
             }
-            Event::ProposalAccepted { disk_ids, mode } => {
-                self.add_accepted(disk_ids, *mode);
-            }
-            Event::Bootstrap { token, members } => {
-                self.begin("new", token, members);
-            }
-            Event::Join { token, members } => {
-                self.begin("existing", token, members);
-            }
+            Event::ProposalAccepted { disk_ids, mode } => self.add_accepted(disk_ids, *mode),
+            Event::Bootstrap { token, members } => self.begin("new", token, members),
+            Event::Join { token, members } => self.begin("existing", token, members),
             Event::Add { cluster } => self.joining = Some(*cluster),
             Event::DataMade { directory } => {
                 (self.created, self.data) = (Some(*directory), None);
@@ -150,7 +144,7 @@ impl NodeState {
             Event::SwapBegun(data_swap) => self.swap = Some((**data_swap).clone()),
             Event::SwapDone => self.finish_swap(),
             Event::CertificatesCleared { authorities } => {
-                self.trusted_by_all.clone_from(authorities)
+                self.trusted_by_all.clone_from(authorities);
             }
             Event::Leave { member } => self.intent = MembershipIntent::Leaving(*member),
             Event::LeaveCancelled { .. } => self.intent = MembershipIntent::None,

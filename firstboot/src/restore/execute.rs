@@ -111,8 +111,8 @@ pub(super) fn execute(
         Some(begun) => begun.clone(),
         None => match negotiate(identity, journal, &state, &order, at_terminal) {
             Ok(Negotiation::Agreed(data_swap)) => {
-                journal.add(Event::SwapBegun(Box::new(data_swap.clone())))?;
-                data_swap
+                journal.add(Event::SwapBegun(data_swap.clone()))?;
+                *data_swap
             }
             Ok(Negotiation::HandedOver) => return Ok(RestoreOutcome::HandedOver),
             Ok(Negotiation::Abandoned(why)) | Err(why) => return give_up(journal, why),
@@ -161,7 +161,7 @@ fn clean() {
 /// How the negotiation with the other members ended.
 enum Negotiation {
     /// All members agreed on the order, and this node makes this swap.
-    Agreed(DataSwap),
+    Agreed(Box<DataSwap>),
     /// The members did not agree, for this reason.
     Abandoned(anyhow::Error),
     /// The terminal was closed, and firstboot.service continues the restore.
@@ -232,7 +232,7 @@ fn negotiate(
         order.mode,
         data_swap.cluster
     ));
-    Ok(Negotiation::Agreed(data_swap))
+    Ok(Negotiation::Agreed(Box::new(data_swap)))
 }
 
 /// The swap that gives etcd the data of this proposal. The previous data moves to `archive_to`.

@@ -26,7 +26,7 @@ pub(super) fn begin(own: &ThisNode, order: UpdateOrder) -> Result<UpdateState> {
         node: own.node.clone(),
         order,
         phase: Phase::Waiting,
-        replacement: replacement,
+        replacement,
         turn: false,
         boot: String::new(),
         replacement_boot: String::new(),

@@ -49,7 +49,7 @@ fn a_snapshot_is_what_the_manifest_beside_it_says() {
     );
     let mut manifest = some(1_795_312_800, 5);
     let write = |manifest: &Manifest| {
-        std::fs::write(manifest_path(&path), manifest.text().unwrap()).unwrap()
+        std::fs::write(manifest_path(&path), manifest.text().unwrap()).unwrap();
     };
     manifest.sha256 = stored;
     write(&manifest);
