@@ -55,10 +55,16 @@ fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         "mount",
         "reqpart",
     ]);
+    let mounted = kickstart
+        .commands
+        .iter()
+        .any(|line| line.is(&["autopart"]) || mounts_root(line));
     for (there, name) in [
         (has(&["timezone"]), "timezone"),
         (root, "rootpw"),
         (disk, "part or autopart"),
+        // storage_utils.py, verify_root.
+        (mounted || !disk, "part / or autopart"),
     ] {
         if !there {
             out.push(
@@ -72,6 +78,13 @@ fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
             );
         }
     }
+}
+
+/// Whether a line gives a device the mount point `/`: `mount` names the device first.
+fn mounts_root(line: &Line<'_>) -> bool {
+    let place = usize::from(line.is(&["mount"]));
+    line.is(&["partition", "raid", "logvol", "btrfs", "mount"])
+        && line.words.get(place).is_some_and(|word| word.value == "/")
 }
 
 /// Finds members and volume groups that no command creates. The order of the commands does not
@@ -105,7 +118,17 @@ fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
                 );
             }
         }
-        let group = line.value("--vgname").filter(|_| line.is(&["logvol"]));
+        let group = match line.command.name {
+            "logvol" => line.value("--vgname"),
+            // The group of its origin (SnapshotData.setup). A snapshot before the installation has
+            // an origin that the disks already have.
+            "snapshot" if storage::is_post_install(line) => line
+                .words
+                .first()
+                .and_then(|word| word.value.split_once('/'))
+                .map(|(group, _)| group),
+            _ => None,
+        };
         let exists = line.has("--useexisting") || line.has("--noformat");
         if let Some(group) = group.filter(|group| !exists && !made.contains(group)) {
             out.push(

@@ -137,13 +137,19 @@ fn thin_volume(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding
     }
 }
 
+/// Whether a snapshot is taken after the installation. pykickstart ignores the case of the word.
+pub(super) fn is_post_install(line: &Line<'_>) -> bool {
+    line.value("--when")
+        .is_some_and(|when| when.eq_ignore_ascii_case("post-install"))
+}
+
 /// SnapshotData.setup: the origin of a snapshot that is taken after the installation must be a thin
 /// volume.
 fn snapshot(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let Some((group, name)) = point(line).split_once('/') else {
         return;
     };
-    if line.value("--when") == Some("post-install")
+    if is_post_install(line)
         && makes_group(kickstart, group)
         && volumes(kickstart, group, "--thin").get(name) != Some(&true)
     {

@@ -7,57 +7,120 @@ use crate::check::systemd::number;
 use crate::check::tables;
 use crate::check::text::TextSpan;
 
+/// What the kernel does with a value that it cannot read.
+const REFUSED: &str = "the kernel refuses it";
+
 pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     let value = setting.value;
-    let wrong = |message: String, does: &str, expected: &str| {
-        Some(wrong_value(setting, message, does, expected))
-    };
-    if value.text.is_empty() {
-        return wrong(
-            format!("{} has no value", setting.key),
-            "the kernel refuses it",
-            "a value after the =",
-        );
-    }
     let table = in_table(&setting.key)?;
     let form = tables::SYSCTL_FORMS.get(table.as_str()).copied();
-    if form == Some("text") {
-        return text_value(setting);
+    match form {
+        Some("text") => return text_value(setting),
+        // An empty list is a list (proc_do_large_bitmap).
+        Some("ports") if value.text.is_empty() || ports(value.text).is_some() => return None,
+        _ => {}
     }
-    if let Some(at) = value.text.find(['#', ';']) {
-        return Some(comment_behind(value.from(at)));
+    if value.text.is_empty() {
+        let message = format!("{} has no value", setting.key);
+        return Some(wrong_value(
+            setting,
+            message,
+            REFUSED,
+            "a value after the =",
+        ));
     }
+    let comment = value.text.find(['#', ';']).map(|at| value.from(at));
     if form == Some("ports") {
-        return (ports(value.text).is_none()).then_some(()).and_then(|()| {
-            wrong(
-                "this is not a list of ports".into(),
-                "the kernel refuses it",
-                "ports and ranges, as in 2379-2381,10250",
-            )
-        });
+        return Some(comment.map_or_else(
+            || {
+                let message = "this is not a list of ports".to_owned();
+                let expected = "ports and ranges without spaces, as in 2379-2381,10250";
+                wrong_value(setting, message, REFUSED, expected)
+            },
+            refused_comment,
+        ));
     }
-    // The kernel reads 0x10 as 16 and 010 as 8 (proc_get_long of kernel/sysctl.c).
-    let numbers: Option<Vec<i64>> = value
-        .words()
-        .map(|word| number::long(word.text).filter(|_| !word.text.starts_with('+')))
-        .collect();
-    let Some(numbers) = numbers else {
-        return wrong(
+    numbers(setting, form, comment)
+}
+
+/// Checks a value of one number or more. The kernel reads as many numbers as the key has, and
+/// ignores the rest of the line if a blank is before it (kernel/sysctl.c, __do_proc_dointvec and
+/// proc_first_pos_non_zero_ignore: systemd writes the rest by a second call, from another position
+/// than 0).
+fn numbers(
+    setting: &Setting<'_>,
+    form: Option<&str>,
+    comment: Option<TextSpan<'_>>,
+) -> Option<Finding> {
+    let value = setting.value;
+    let before = comment.map_or(value, |comment| {
+        value.slice(0..value.text.len() - comment.text.len())
+    });
+    let count = form.and_then(count);
+    let words: Vec<TextSpan<'_>> = before.words().collect();
+    let read = &words[..count.unwrap_or(words.len()).min(words.len())];
+    let found: Option<Vec<i64>> = read.iter().map(|word| number(word.text)).collect();
+    if let Some(comment) = comment {
+        let glued = !before.text.ends_with([' ', '\t']);
+        if glued || read.len() < count.unwrap_or(1) {
+            return Some(refused_comment(comment));
+        }
+    }
+    let Some(found) = found else {
+        let first_is_number = read.first().is_some_and(|word| number(word.text).is_some());
+        let effect = if first_is_number {
+            "the kernel reads the numbers before it, and refuses or ignores the rest"
+        } else {
+            REFUSED
+        };
+        return Some(wrong_value(
+            setting,
             format!("{} takes numbers", setting.key),
-            "the kernel refuses it",
+            effect,
             "whole numbers, without units",
-        );
+        ));
     };
-    if form == Some("range")
-        && !matches!(numbers[..], [low, high] if 0 < low && low < high && high <= 65535)
-    {
-        return wrong(
-            "this is not a range of ports".into(),
-            "the kernel refuses it",
-            "two ports, the second above the first",
+    if let Some(finding) = form.and_then(|form| check_numbers(setting, form, &found)) {
+        return Some(finding);
+    }
+    if let Some(extra) = words.get(read.len()) {
+        let count = read.len();
+        let finding = Finding::error(
+            "sysctl/value",
+            *extra,
+            format!(
+                "{} takes {count} {}, found {}",
+                setting.key,
+                plural(count),
+                words.len()
+            ),
+        );
+        return Some(
+            finding
+                .effect("the kernel ignores the rest of the line")
+                .fix(format!("expected {count} {}", plural(count))),
         );
     }
-    check_bounds(setting, form?, &numbers)
+    comment.map(ignored_comment)
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "number" } else { "numbers" }
+}
+
+/// How many numbers a key of this form has.
+fn count(form: &str) -> Option<usize> {
+    match form {
+        "range" => Some(2),
+        _ if form.contains(':') => Some(1),
+        _ => form.strip_prefix("rising ")?.parse().ok(),
+    }
+}
+
+/// The kernel reads 0x10 as 16 and 010 as 8 (kernel/sysctl.c, proc_get_long).
+fn number(word: &str) -> Option<i64> {
+    let is_start = |c: char| c == '-' || c.is_ascii_digit();
+    number::long(word).filter(|_| word.starts_with(is_start))
 }
 
 fn wrong_value(setting: &Setting<'_>, message: String, does: &str, expected: &str) -> Finding {
@@ -66,56 +129,68 @@ fn wrong_value(setting: &Setting<'_>, message: String, does: &str, expected: &st
         .fix(format!("expected {expected}"))
 }
 
-fn comment_behind(place: TextSpan<'_>) -> Finding {
-    Finding::error(
-        "sysctl/comment-behind",
-        place,
-        "there are no comments after a value",
-    )
-    .effect("219 writes it with the value, the kernel refuses it, and systemd-sysctl fails")
-    .fix("move it to a line of its own")
+const NO_COMMENT: &str = "there are no comments after a value";
+const OWN_LINE: &str = "move it to a line of its own";
+
+fn refused_comment(place: TextSpan<'_>) -> Finding {
+    Finding::error("sysctl/comment-behind", place, NO_COMMENT)
+        .effect("219 writes it with the value, the kernel refuses it, and systemd-sysctl fails")
+        .fix(OWN_LINE)
 }
 
-/// Checks numbers of a form that has bounds: `rising COUNT`, or `LOW:HIGH`.
-fn check_bounds(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<Finding> {
+fn ignored_comment(place: TextSpan<'_>) -> Finding {
+    Finding::warning("sysctl/comment-behind", place, NO_COMMENT)
+        .effect("219 writes it with the value, and the kernel ignores what follows the number")
+        .fix(OWN_LINE)
+}
+
+/// Checks numbers of a form that has bounds: `range`, `rising COUNT`, or `LOW:HIGH`. `numbers` has
+/// at most as many as the form.
+fn check_numbers(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<Finding> {
     let value = setting.value;
-    if let Some(count) = form
-        .strip_prefix("rising ")
-        .and_then(|count| count.parse::<usize>().ok())
-    {
-        if numbers.len() != count {
-            return Some(wrong_value(
-                setting,
-                format!(
-                    "{} takes {count} numbers, found {}",
-                    setting.key,
-                    numbers.len()
-                ),
-                "the numbers that are missing stay as they were",
-                &format!("{count} numbers"),
-            ));
-        }
-        if !numbers.is_sorted() {
-            let message = format!("the numbers of {} do not rise", setting.key);
-            let finding = Finding::warning("sysctl/not-rising", value, message);
-            return Some(
-                finding
-                    .effect("the kernel takes them as they are: what is between them never happens")
-                    .fix("write low, middle, high"),
-            );
-        }
-    } else if let Some((low, high)) = form.split_once(':') {
-        let bounds = low.parse::<i64>().ok()?..=high.parse().ok()?;
-        if numbers.len() != 1 || !bounds.contains(&numbers[0]) {
-            return Some(wrong_value(
-                setting,
-                format!("{} = {} is out of bounds", setting.key, value.text),
-                "the kernel refuses it",
-                &format!("{low} to {high}"),
-            ));
-        }
+    let count = count(form)?;
+    if numbers.len() < count {
+        return Some(wrong_value(
+            setting,
+            format!(
+                "{} takes {count} numbers, found {}",
+                setting.key,
+                numbers.len()
+            ),
+            "the numbers that are missing stay as they were",
+            &format!("{count} numbers"),
+        ));
     }
-    None
+    // net/ipv4/sysctl_net_ipv4.c, ipv4_local_port_range.
+    if form == "range"
+        && !matches!(numbers[..], [low, high] if 0 < low && low <= high && high <= 65535)
+    {
+        return Some(wrong_value(
+            setting,
+            "this is not a range of ports".into(),
+            REFUSED,
+            "two ports, the second not below the first",
+        ));
+    }
+    if form.starts_with("rising ") && !numbers.is_sorted() {
+        let message = format!("the numbers of {} do not rise", setting.key);
+        let finding = Finding::warning("sysctl/not-rising", value, message);
+        return Some(
+            finding
+                .effect("the kernel takes them as they are: what is between them never happens")
+                .fix("write low, middle, high"),
+        );
+    }
+    let (low, high) = form.split_once(':')?;
+    let bounds = low.parse::<i64>().ok()?..=high.parse().ok()?;
+    (!bounds.contains(&numbers[0])).then(|| {
+        wrong_value(
+            setting,
+            format!("{} = {} is out of bounds", setting.key, value.text),
+            REFUSED,
+            &format!("{low} to {high}"),
+        )
+    })
 }
 
 fn text_value(setting: &Setting<'_>) -> Option<Finding> {
@@ -128,6 +203,9 @@ fn text_value(setting: &Setting<'_>) -> Option<Finding> {
         )
     };
     match (key, value.text) {
+        ("net.ipv4.tcp_congestion_control" | "net.core.default_qdisc", "") => {
+            missing("algorithm without a name", "leave it out")
+        }
         ("net.ipv4.tcp_congestion_control", "bbr" | "bbr2") => missing("BBR", "leave it at cubic"),
         ("net.core.default_qdisc", "cake" | "fq_pie") => missing(
             "such queue",
@@ -137,11 +215,79 @@ fn text_value(setting: &Setting<'_>) -> Option<Finding> {
     }
 }
 
+/// The ranges of a list of ports, which has no blanks; a comma may end it (kernel/sysctl.c,
+/// proc_do_large_bitmap).
 pub(super) fn ports(text: &str) -> Option<Vec<(u64, u64)>> {
+    let port = |text: &str| number(text).and_then(|port| u64::try_from(port).ok());
     let range = |part: &str| {
         let (low, high) = part.split_once('-').unwrap_or((part, part));
-        let (low, high) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
+        let (low, high) = (port(low)?, port(high)?);
         (low <= high && high <= 65535).then_some((low, high))
     };
-    text.split(',').map(range).collect()
+    text.strip_suffix(',')
+        .unwrap_or(text)
+        .split(',')
+        .map(range)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::sysctl::check;
+
+    /// What the checker says of one setting: nothing, or each severity with its message and effect.
+    fn said(line: &str) -> String {
+        let shown = |finding: Finding| {
+            let diagnostic = finding.diagnostic;
+            format!(
+                "{:?}: {} | {}",
+                diagnostic.severity, diagnostic.message, diagnostic.label
+            )
+        };
+        let all: Vec<String> = check(line).into_iter().map(shown).collect();
+        all.join("\n")
+    }
+
+    /// Each was written to a kernel with the same functions as 3.10.0-1160, by calls of the same
+    /// lengths as systemd's.
+    #[test]
+    fn a_value_is_judged_as_the_kernel_reads_it() {
+        for accepted in [
+            "net.ipv4.ip_local_port_range = 40000 40000",
+            "net.ipv4.ip_local_reserved_ports = 1-3,5,",
+            "net.ipv4.ip_local_reserved_ports =",
+            "kernel.core_pattern =",
+            "vm.swappiness = 0x1",
+        ] {
+            assert_eq!(said(accepted), "", "{accepted}");
+        }
+        for (ignored, what) in [
+            ("net.ipv4.ip_forward = 1 # keep", "follows the number"),
+            ("vm.swappiness = 1 ; keep", "follows the number"),
+            ("net.ipv4.tcp_rmem = 1 2 3 # x", "follows the number"),
+            ("vm.swappiness = 1 5", "ignores the rest of the line"),
+            ("vm.swappiness = 1 percent", "ignores the rest of the line"),
+        ] {
+            assert!(said(ignored).contains(what), "{ignored}: {}", said(ignored));
+        }
+        for refused in [
+            "net.ipv4.ip_forward = 1;",
+            "net.ipv4.ip_forward =",
+            "net.ipv4.tcp_rmem = 4096 # x",
+            "net.ipv4.ip_local_reserved_ports = 1-3, 5",
+            "net.ipv4.ip_local_reserved_ports = 1-3 # e",
+            "net.ipv4.ip_local_port_range = 2 1",
+            "net.core.default_qdisc =",
+            "vm.max_map_count = 256k",
+        ] {
+            let said = said(refused);
+            assert!(
+                said.starts_with("Error") && said.contains("the kernel refuses it"),
+                "{refused}: {said}"
+            );
+        }
+        let one = said("net.ipv4.ip_local_port_range = 33000");
+        assert!(one.contains("stay as they were"), "{one}");
+    }
 }
