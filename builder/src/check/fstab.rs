@@ -8,7 +8,7 @@ use super::finding::Finding;
 use super::systemd::time;
 use super::systemd::words::{bare, clean_path, strip};
 use super::text::TextSpan;
-use options::{GENERIC, SYSTEMD, XFS, is_allocsize, known_to_xfs, xfs_only};
+use options::{GENERIC, SYSTEMD, XFS, XfsValue, known_to_xfs, xfs_only, xfs_value};
 
 pub(super) use options::only_at_first_mount;
 
@@ -22,6 +22,32 @@ struct Entry<'a> {
     kind: TextSpan<'a>,
     options: TextSpan<'a>,
     pass: Option<TextSpan<'a>>,
+}
+
+impl Entry<'_> {
+    fn is_root(&self) -> bool {
+        self.target.text == "/"
+    }
+
+    /// Whether the boot goes on without the volume.
+    fn is_optional(&self) -> bool {
+        let words = ["noauto", "nofail", "x-systemd.automount"];
+        self.options
+            .split(',')
+            .any(|option| words.contains(&option.text))
+    }
+
+    /// What follows where the kernel refuses the options. The initramfs mounts / with the options of
+    /// the kernel line, and systemd-remount-fs then remounts it with these.
+    fn refusal(&self) -> &'static str {
+        if self.is_root() {
+            "the remount fails, and / stays as the initramfs has mounted it"
+        } else if self.is_optional() {
+            "the volume is not mounted"
+        } else {
+            "the volume is not mounted, and the boot stops in emergency mode"
+        }
+    }
 }
 
 /// Checks a table. At boot systemd reads it with getmntent(3), which fills in what a line lacks
@@ -136,7 +162,13 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
                 entry.source,
                 format!("{} is another disk on another machine", entry.source.text),
             )
-            .effect("the boot waits for it for 90 s, then stops in emergency mode")
+            .effect(if entry.is_root() {
+                "the kernel line decides what / is, and this line then names another disk"
+            } else if entry.is_optional() {
+                "the volume is not mounted there"
+            } else {
+                "the boot waits for it for 90 s, then stops in emergency mode"
+            })
             .fix("write LABEL= or UUID="),
         );
     }
@@ -193,8 +225,7 @@ fn check_mount_point(target: TextSpan<'_>, kind: &str, out: &mut Vec<Finding>) {
 
 fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>) {
     let name = option.text.split('=').next().unwrap_or_default();
-    let root = entry.target.text == "/";
-    if root && ["noauto", "nofail", "x-systemd.automount"].contains(&name) {
+    if entry.is_root() && ["noauto", "nofail", "x-systemd.automount"].contains(&name) {
         let finding = Finding::warning(
             "fstab/option",
             option,
@@ -241,7 +272,7 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
 
 /// Checks an option of the volume's file system.
 fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option<Finding> {
-    let (root, xfs) = (entry.target.text == "/", entry.kind.text == "xfs");
+    let (root, xfs) = (entry.is_root(), entry.kind.text == "xfs");
     if xfs && name == "nobarrier" {
         Some(
             Finding::error(
@@ -252,15 +283,12 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
             .effect("a power cut can lose writes that etcd acknowledged")
             .fix("remove it"),
         )
-    } else if xfs && name == "allocsize" && !is_allocsize(option.text) {
+    } else if let (true, XfsValue::Refused(expected)) = (xfs, xfs_value(option.text)) {
+        let message = format!("`{}` is refused: {name} is {expected}", option.text);
         Some(
-            Finding::error(
-                "fstab/option",
-                option,
-                "allocsize is a power of two from 4k to 1g",
-            )
-            .effect("the volume is not mounted, and the boot stops in emergency mode")
-            .fix("write allocsize=64m"),
+            Finding::error("fstab/option", option, message)
+                .effect(entry.refusal())
+                .fix(format!("write {expected}")),
         )
     } else if xfs && root && only_at_first_mount(option.text) {
         Some(
@@ -276,6 +304,19 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
                 "write rootflags={} on the kernel line, or give the data a volume of its own",
                 option.text
             )),
+        )
+    } else if let (true, XfsValue::Instead(bytes)) = (xfs, xfs_value(option.text)) {
+        let effect = if bytes == 0 {
+            "XFS ignores it".to_owned()
+        } else {
+            format!("XFS takes {name}={}", options::shown(bytes))
+        };
+        let message = format!("`{}` is not a power of two", option.text);
+        let finding = Finding::warning("fstab/option", option, message);
+        Some(
+            finding
+                .effect(effect)
+                .fix("write a power of two from 4k to 1g"),
         )
     } else if name == "nodiratime"
         && entry
@@ -300,18 +341,18 @@ fn unknown_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option
                 option,
                 format!("{} has no option {name}: XFS has it", entry.kind.text),
             )
-            .effect("the volume is not mounted, and the boot stops in emergency mode")
+            .effect(entry.refusal())
             .fix("remove it"),
         )
-    } else if xfs && !known_to_xfs(name) {
+    } else if xfs && !known_to_xfs(option.text) {
         let finding = Finding::error(
             "fstab/option",
             option,
-            format!("XFS on 3.10 has no option {name}"),
+            format!("XFS on 3.10 does not accept the option {}", option.text),
         )
-        .effect("the volume is not mounted, and the boot stops in emergency mode");
+        .effect(entry.refusal());
         let near = recipes::diagnostic::nearest(name, GENERIC.iter().chain(XFS).copied());
-        Some(finding.fix(near.map_or_else(
+        Some(finding.fix(near.filter(|near| *near != name).map_or_else(
             || "remove it".to_owned(),
             |near| format!("did you mean {near}?"),
         )))

@@ -1,43 +1,72 @@
 //! The mount options of XFS on kernel 3.10, of mount(8), and of systemd 219.
 
-/// Whether XFS reads an option only at the first mount of a volume. A remount ignores such an
-/// option and reports success (kernel 3.10, fs/xfs/xfs_super.c, xfs_fs_remount: all but ro, rw,
-/// barrier, nobarrier, inode64, inode32).
+/// Options of XFS with a value (kernel 3.10.0-1160, fs/xfs/xfs_super.c, tokens).
+const VALUED: [&str; 8] = [
+    "allocsize",
+    "biosize",
+    "logbsize",
+    "logbufs",
+    "logdev",
+    "rtdev",
+    "sunit",
+    "swidth",
+];
+
+/// Options of XFS without a value that a remount ignores.
+const PLAIN: &[&str] = &[
+    "noalign",
+    "swalloc",
+    "largeio",
+    "nolargeio",
+    "ikeep",
+    "noikeep",
+    "attr2",
+    "noattr2",
+    "filestreams",
+    "wsync",
+    "noquota",
+    "quota",
+    "uquota",
+    "gquota",
+    "pquota",
+    "prjquota",
+    "usrquota",
+    "grpquota",
+    "qnoenforce",
+    "uqnoenforce",
+    "gqnoenforce",
+    "pqnoenforce",
+    "discard",
+    "nodiscard",
+    "nouuid",
+    "norecovery",
+    "grpid",
+    "nogrpid",
+    "bsdgroups",
+    "sysvgroups",
+    "dax",
+];
+
+/// Options of XFS that a remount applies, and old ones without an effect.
+pub(super) const XFS: &[&str] = &[
+    "inode64",
+    "inode32",
+    "barrier",
+    "nobarrier",
+    "delaylog",
+    "nodelaylog",
+    "ihashsize",
+    "osyncisdsync",
+    "osyncisosync",
+    "irixsgid",
+];
+
+/// Whether XFS reads an option only at the first mount of a volume. A remount parses such an option,
+/// ignores it and reports success (kernel 3.10.0-1160, fs/xfs/xfs_super.c, xfs_fs_remount: all but
+/// ro, rw, barrier, nobarrier, inode64, inode32).
 pub(in crate::check) fn only_at_first_mount(option: &str) -> bool {
     let name = option.split('=').next().unwrap_or_default();
-    [
-        "allocsize",
-        "logbsize",
-        "logbufs",
-        "logdev",
-        "rtdev",
-        "sunit",
-        "swidth",
-        "noalign",
-        "swalloc",
-        "largeio",
-        "nolargeio",
-        "ikeep",
-        "noikeep",
-        "attr2",
-        "noattr2",
-        "filestreams",
-        "wsync",
-        "noquota",
-        "quota",
-        "uquota",
-        "gquota",
-        "pquota",
-        "prjquota",
-        "usrquota",
-        "grpquota",
-        "discard",
-        "nodiscard",
-        "nouuid",
-        "norecovery",
-        "mtpt",
-    ]
-    .contains(&name)
+    VALUED.contains(&name) || PLAIN.contains(&name)
 }
 
 /// The options that mount(8) and the VFS accept on any file system (util-linux 2.23,
@@ -118,24 +147,16 @@ pub(super) const SYSTEMD: &[&str] = &[
     "x-initrd.mount",
 ];
 
-pub(super) const XFS: &[&str] = &[
-    "inode64",
-    "inode32",
-    "barrier",
-    "nobarrier",
-    "uqnoenforce",
-    "gqnoenforce",
-    "pqnoenforce",
-    "qnoenforce",
-    "delaylog",
-    "nodelaylog",
-];
-
-pub(super) fn known_to_xfs(name: &str) -> bool {
+/// Whether XFS, mount(8) or the VFS accepts an option. A name with a value is not one without.
+pub(super) fn known_to_xfs(option: &str) -> bool {
+    let (name, value) = option
+        .split_once('=')
+        .map_or((option, None), |(name, value)| (name, Some(value)));
+    let plain = PLAIN.contains(&name) || XFS.contains(&name);
     GENERIC.contains(&name)
-        || XFS.contains(&name)
-        || only_at_first_mount(name)
         || name.starts_with("x-")
+        || (plain && value.is_none())
+        || (VALUED.contains(&name) && value.is_some())
 }
 
 pub(super) fn xfs_only(name: &str) -> bool {
@@ -150,21 +171,109 @@ pub(super) fn xfs_only(name: &str) -> bool {
     .contains(&name)
 }
 
-pub(super) fn is_allocsize(option: &str) -> bool {
-    let Some(value) = option.strip_prefix("allocsize=") else {
-        return false;
+/// What XFS makes of the value of an option.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum XfsValue {
+    /// It takes the value as it is.
+    Taken,
+    /// It takes this many bytes instead: 0 stands for no effect.
+    Instead(u64),
+    /// It refuses the mount, or the remount. The text says what it expects.
+    Refused(&'static str),
+}
+
+/// Judges an option of XFS by its value (fs/xfs/xfs_super.c, xfs_parseargs).
+pub(super) fn xfs_value(option: &str) -> XfsValue {
+    let Some((name, value)) = option.split_once('=') else {
+        return XfsValue::Taken;
     };
-    let digits = value.trim_end_matches(['k', 'm', 'g', 'K', 'M', 'G']);
-    let shift = match value[digits.len()..].to_ascii_lowercase().as_str() {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        _ => return false,
+    match name {
+        // The kernel takes the lowest bit that is set (ffs), and no notice of an odd number.
+        "allocsize" | "biosize" => match size(value).map(|bytes| (bytes, bytes.trailing_zeros())) {
+            Some((bytes, log @ (0 | 12..=30))) if bytes != 0 => {
+                let taken = if log == 0 { 0 } else { 1 << log };
+                if taken == bytes {
+                    XfsValue::Taken
+                } else {
+                    XfsValue::Instead(taken)
+                }
+            }
+            _ => XfsValue::Refused("a power of two from 4k to 1g"),
+        },
+        "logbsize" => match size(value) {
+            Some(0 | 0x4000 | 0x8000 | 0x1_0000 | 0x2_0000 | 0x4_0000) => XfsValue::Taken,
+            _ => XfsValue::Refused("16k, 32k, 64k, 128k or 256k"),
+        },
+        "logbufs" => match value.parse::<u32>() {
+            Ok(0 | 2..=8) => XfsValue::Taken,
+            _ => XfsValue::Refused("a number from 2 to 8"),
+        },
+        _ => XfsValue::Taken,
+    }
+}
+
+/// A number of bytes with one suffix at most (fs/xfs/xfs_super.c, suffix_kstrtoint).
+fn size(value: &str) -> Option<u64> {
+    let (digits, shift) = match value.char_indices().next_back()? {
+        (at, 'k' | 'K') => (&value[..at], 10),
+        (at, 'm' | 'M') => (&value[..at], 20),
+        (at, 'g' | 'G') => (&value[..at], 30),
+        _ => (value, 0),
     };
-    let bytes = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift));
-    bytes.is_some_and(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes))
+    let number = digits.parse::<i32>().ok()?;
+    u64::try_from(number).ok()?.checked_shl(shift)
+}
+
+/// A number of bytes as an option of XFS has it.
+pub(super) fn shown(bytes: u64) -> String {
+    let units = [(1 << 30, "g"), (1 << 20, "m"), (1 << 10, "k")];
+    let unit = units.iter().find(|(unit, _)| bytes.is_multiple_of(*unit));
+    unit.map_or_else(
+        || bytes.to_string(),
+        |(unit, suffix)| format!("{}{suffix}", bytes / unit),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_judged_as_xfs_reads_it() {
+        let of = xfs_value;
+        for taken in [
+            "allocsize=64m",
+            "allocsize=4096",
+            "allocsize=1G",
+            "logbsize=256k",
+            "logbufs=8",
+            "sunit=1",
+        ] {
+            assert_eq!(of(taken), XfsValue::Taken, "{taken}");
+        }
+        assert_eq!(of("allocsize=3m"), XfsValue::Instead(1 << 20));
+        assert_eq!(of("allocsize=65535"), XfsValue::Instead(0));
+        for refused in [
+            "allocsize=2k",
+            "allocsize=2g",
+            "allocsize=65k",
+            "allocsize=64mm",
+            "allocsize=0",
+            "allocsize=",
+            "logbsize=48k",
+            "logbufs=1",
+        ] {
+            assert!(matches!(of(refused), XfsValue::Refused(_)), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_option_is_known_as_xfs_matches_it() {
+        for known in ["grpid", "dax", "inode64", "logdev=/dev/sdb1", "noatime"] {
+            assert!(known_to_xfs(known), "{known}");
+        }
+        for unknown in ["mtpt", "inode64=1", "logbufs", "lazytime"] {
+            assert!(!known_to_xfs(unknown), "{unknown}");
+        }
+    }
 }
