@@ -68,7 +68,8 @@ impl PartialFile {
     /// caller must have flushed the content.
     pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
         // This uses a link rather than a rename, because a link never replaces a file, on any
-        // kernel (renameat2 is incomplete in 3.10).
+        // kernel (renameat2 came with Linux 3.15; Red Hat backported it, and not every file system
+        // there takes its flags: fs/namei.c, vfs_rename).
         let mut link = || -> io::Result<()> {
             let (folder, name) = dir::entry(target)?;
             self.folder.link(&self.name, &folder, &name)?;

@@ -1,6 +1,6 @@
 //! QEMU's firmware configuration: the hypervisor passes the document itself to the machine, without
 //! a disk, a network or a boot loader, and only root can read the document. The driver is built
-//! into the kernel of CentOS 7.9 (CONFIG_FW_CFG_SYSFS, since 3.10.0-862).
+//! into the kernel of CentOS 7.9 (3.10.0-1160, CONFIG_FW_CFG_SYSFS=y).
 
 use std::path::Path;
 
