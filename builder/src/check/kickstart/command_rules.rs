@@ -351,7 +351,10 @@ fn mount_options(line: &Line<'_>, point: &str, out: &mut Vec<Finding>) {
                 .fix("remove it"),
         );
     }
-    let late = |option: &&str| point == "/" && crate::check::fstab::only_at_first_mount(option);
+    // Without a type it is XFS (installclasses/rhel.py, defaultFS).
+    let is_xfs = line.value("--fstype").unwrap_or("xfs") == "xfs";
+    let late =
+        |option: &&str| point == "/" && is_xfs && crate::check::fstab::only_at_first_mount(option);
     if let Some(option) = options.split(',').find(late) {
         out.push(
             Finding::warning(
@@ -364,5 +367,22 @@ fn mount_options(line: &Line<'_>, point: &str, out: &mut Vec<Finding>) {
             )
             .fix(format!("write bootloader --append=\"rootflags={option}\"")),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::kickstart;
+
+    #[test]
+    fn only_xfs_ignores_an_option_in_the_remount_of_the_root() {
+        let late = |part: &str| {
+            let found = kickstart::check(part);
+            let mut rules = found.iter().map(|finding| finding.rule);
+            rules.any(|rule| rule == "kickstart/mount-options")
+        };
+        assert!(late("part / --size=1 --fsoptions=discard\n"));
+        assert!(late("part / --size=1 --fstype=xfs --fsoptions=discard\n"));
+        assert!(!late("part / --size=1 --fstype=ext4 --fsoptions=discard\n"));
     }
 }
