@@ -81,11 +81,15 @@ fn firewall(line: &Line<'_>, out: &mut Vec<Finding>) {
             line.span(),
             "this opens ssh to everyone",
         );
-        out.push(
-            finding
-                .effect("anaconda adds ssh to what stands here")
-                .fix(ZONE),
-        );
+        let itself = line.has("--ssh")
+            || line.list("--service").any(|name| name == "ssh")
+            || line.list("--port").any(|port| port == "22:tcp");
+        let effect = if itself {
+            "the line names ssh, and the zone has no sources"
+        } else {
+            "anaconda adds ssh to what stands here"
+        };
+        out.push(finding.effect(effect).fix(ZONE));
     }
 }
 
