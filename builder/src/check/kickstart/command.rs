@@ -42,16 +42,20 @@ pub(super) fn read<'a>(
 /// Checks a line against the table: a command, or the header of a section.
 pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     for option in line.command.options.iter().filter(|option| option.needed) {
-        if !line.has(option.names[0]) {
-            let message = format!("{} needs {}=", line.name.value, option.names[0]);
-            out.push(if earlier.had_option(line.command.name, option.names[0]) {
-                Finding::warning("kickstart/needed-option", line.span(), message)
-                    .effect("pykickstart does not miss it after an earlier line that has it; anaconda has no value")
-                    .fix("add it")
-            } else {
-                stops_anaconda("kickstart/needed-option", line, message, "add it")
-            });
+        let name = option.names[0];
+        // A rule of the table says the same of each line.
+        let is_ruled = |rule: &Rule| matches!(rule, Rule::Any(names) if names[..] == [name]);
+        if line.has(name) || line.command.rules.iter().any(is_ruled) {
+            continue;
         }
+        let message = format!("{} needs {name}=", line.name.value);
+        out.push(if earlier.had_option(line.command.name, name) {
+            Finding::warning("kickstart/needed-option", line.span(), message)
+                .effect("pykickstart does not miss it after an earlier line that has it; anaconda has no value")
+                .fix("add it")
+        } else {
+            stops_anaconda("kickstart/needed-option", line, message, "add it")
+        });
     }
     count(line, out);
     for rule in &line.command.rules {
@@ -119,7 +123,11 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
             "kickstart/needed-option",
             line,
             format!("{shown} needs {}", all(names)),
-            "add one of them",
+            if names.len() == 1 {
+                "add it"
+            } else {
+                "add one of them"
+            },
         )),
         Rule::One(names) => {
             let given = |name: &&&str| earlier.text(line, name).is_some();
