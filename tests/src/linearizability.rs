@@ -52,7 +52,7 @@ impl fmt::Display for Operation {
 
 /// Returns what the key contains after the action is applied to `state`, if the action is possible
 /// in that state.
-fn after(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
+fn apply(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     let (possible, after) = match deed {
         Action::Read(seen) => (seen == state, state),
         Action::Write(value) => (true, Some(value)),
@@ -66,7 +66,7 @@ fn after(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
 struct Impossible;
 
 /// Returns the values that any client saw.
-fn seen(history: &[Operation]) -> BTreeSet<u64> {
+fn visible_values(history: &[Operation]) -> BTreeSet<u64> {
     let seen = history.iter().filter(|operation| operation.ended.is_some());
     let values = seen.filter_map(|operation| match operation.action {
         Action::Read(value) | Action::Refused(_, value) | Action::CompareAndSwap(value, _) => value,
@@ -82,7 +82,7 @@ fn seen(history: &[Operation]) -> BTreeSet<u64> {
 pub fn check(history: &[Operation]) -> Result<(), String> {
     // An unanswered write whose value no one saw affects no client: each answer shows the value
     // that the key had.
-    let seen = seen(history);
+    let seen = visible_values(history);
     let mut operations: Vec<Operation> = history
         .iter()
         .filter(|operation| match (operation.ended, operation.action) {
@@ -143,7 +143,7 @@ impl<'a> Search<'a> {
             };
             let mut next = Vec::new();
             for at in left().take_while(|at| self.operations[*at].begun <= first_end) {
-                if let Ok(state) = after(self.operations[at].action, state) {
+                if let Ok(state) = apply(self.operations[at].action, state) {
                     let mut done = done.clone();
                     done[at] = true;
                     next.push((done, state));

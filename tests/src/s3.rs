@@ -118,7 +118,7 @@ impl S3 {
     }
 
     /// Ends all faults.
-    pub fn heal(&self) {
+    pub fn clear_faults(&self) {
         lock(&self.faults).clear();
     }
 }
@@ -187,7 +187,7 @@ fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
     let come = body.len().min(length);
     body.resize(length, 0);
     client.read_exact(&mut body[come..])?;
-    let due = due(&mut lock(faults), &head);
+    let due = faults_for_request(&mut lock(faults), &head);
     if let Some(pause) = due.iter().find_map(|fault| {
         if let Fault::Slow(pause) = fault {
             Some(*pause)
@@ -272,7 +272,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Returns the faults that apply to this request, and counts down those that have a count.
-fn due(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
+fn faults_for_request(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
     let concerns = |fault: &Fault| match fault {
         Fault::Status500(method, _) => head.starts_with(method),
         Fault::SlowAnswer(word, _) => head.lines().next().is_some_and(|line| line.contains(word)),

@@ -142,7 +142,7 @@ fn once(
 
     let writers = Writers::start(client, &left, "meanwhile/");
     let voters = Voters::watch(client, &left);
-    writers.go_on(1, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(1, CONVERGENCE_TIMEOUT)?;
     let mut script = helper.command(&["bash", "-c", SCRIPT])?;
     script.stdout(std::process::Stdio::null());
     let whole = timed(|| {

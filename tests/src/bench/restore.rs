@@ -136,9 +136,9 @@ fn once(host: &Host, client: &Client, command: &[&str]) -> Result<(Duration, Dur
     nix::unistd::sync();
     let disk = Disk::watch(host.path("/var/lib/etcd"));
     let writers = Writers::start(client, &[host.address()], "meanwhile/");
-    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     let whole = timed(|| host.check(command).map(drop))?;
-    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     Ok((writers.stop()?.longest_gaps().1, whole, disk.stop()?))
 }
 

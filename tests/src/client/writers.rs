@@ -95,7 +95,7 @@ impl Writers {
     }
 
     /// Waits until each writer has that many more acknowledged writes.
-    pub fn go_on(&self, more: usize, timeout: Duration) -> Result<()> {
+    pub fn wait_for_more(&self, more: usize, timeout: Duration) -> Result<()> {
         let now = || {
             self.counts
                 .iter()

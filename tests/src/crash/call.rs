@@ -58,7 +58,7 @@ impl Process {
             libc::SYS_write | libc::SYS_writev | libc::SYS_pwrite64 | libc::SYS_pwritev => {
                 self.write(fd(first)?)
             }
-            libc::SYS_sendto if fifth != 0 => self.tell(fifth, sixth, second, third),
+            libc::SYS_sendto if fifth != 0 => self.notification(fifth, sixth, second, third),
             libc::SYS_sendto | libc::SYS_sendmsg => name("send", self.socket(fd(first)?)?),
             libc::SYS_connect => {
                 let to = self.address(second, third)?;
@@ -126,7 +126,7 @@ impl Process {
     }
 
     /// A datagram, which firstboot sends to systemd.
-    fn tell(&self, address: u64, length: u64, text: u64, count: u64) -> Option<String> {
+    fn notification(&self, address: u64, length: u64, text: u64, count: u64) -> Option<String> {
         let to = self.address(address, length)?;
         let mut bytes = vec![0; usize::try_from(count).ok()?.min(16)];
         self.memory.read_exact_at(&mut bytes, text).ok()?;

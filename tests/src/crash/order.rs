@@ -61,7 +61,7 @@ pub enum TracerOrder {
 impl TracerOrder {
     /// Gives this order, which replaces any earlier order, and removes the answers to the earlier
     /// one.
-    pub fn give(&self, folder: &Path) -> Result<()> {
+    pub fn submit(&self, folder: &Path) -> Result<()> {
         for file in ["reached", "points"] {
             remove(&folder.join(file))?;
         }
@@ -133,7 +133,7 @@ mod tests {
             TracerOrder::Kill(point.clone()),
             TracerOrder::Hold(point),
         ] {
-            order.give(folder.path()).unwrap();
+            order.submit(folder.path()).unwrap();
             assert_eq!(TracerOrder::take(folder.path()).unwrap(), Some(order));
             assert_eq!(TracerOrder::take(folder.path()).unwrap(), None);
         }

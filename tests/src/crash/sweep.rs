@@ -96,7 +96,7 @@ impl fmt::Display for Report {
 pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
     let folder = bed.orders(scenario.victim, scenario.traced);
     (scenario.prepare)(bed).with_context(|| format!("{}: preparing", scenario.name))?;
-    TracerOrder::List.give(&folder)?;
+    TracerOrder::List.submit(&folder)?;
     (scenario.begin)(bed)?;
     (scenario.end)(bed).with_context(|| format!("{}, undisturbed", scenario.name))?;
     let unit = format!("{}.service", scenario.traced.name());
@@ -215,7 +215,7 @@ fn reach(
 ) -> Result<Reached> {
     let mut point = listed.clone();
     for _ in 0..MAX_ATTEMPTS_PER_POINT {
-        let Some(times) = once(bed, scenario, &point, blow, wanted)
+        let Some(times) = run_point(bed, scenario, &point, blow, wanted)
             .with_context(|| format!("at #{}", point.nth))?
         else {
             return Ok(Reached::Point(point));
@@ -233,7 +233,7 @@ fn reach(
 
 /// Returns None if the point was reached, otherwise how many times the same action was done.
 /// Returns an error if the end state was not the right one.
-fn once(
+fn run_point(
     bed: &mut Bed,
     scenario: &Scenario,
     point: &Point,
@@ -248,7 +248,7 @@ fn once(
     } else {
         TracerOrder::Hold(point.clone())
     };
-    order.give(&folder)?;
+    order.submit(&folder)?;
     (scenario.begin)(bed)?;
     let reached = bed.reaches_point(scenario.victim, scenario.traced)?;
     if reached {

@@ -172,7 +172,7 @@ fn by_force(history: &[Operation], state: Option<u64>, left: &[usize]) -> bool {
         .filter(|at| history[**at].begun <= first_end)
         .any(|at| {
             let rest: Vec<usize> = left.iter().copied().filter(|other| other != at).collect();
-            after(history[*at].action, state).is_ok_and(|state| by_force(history, state, &rest))
+            apply(history[*at].action, state).is_ok_and(|state| by_force(history, state, &rest))
         })
 }
 

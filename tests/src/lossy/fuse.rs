@@ -24,7 +24,7 @@ fn no(errno: nix::errno::Errno) -> Errno {
     Errno::from_i32(errno as i32)
 }
 
-fn done(answer: Answer<()>, reply: ReplyEmpty) {
+fn reply_empty(answer: Answer<()>, reply: ReplyEmpty) {
     match answer {
         Ok(()) => reply.ok(),
         Err(errno) => reply.error(no(errno)),
@@ -175,11 +175,11 @@ impl Filesystem for Shared {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(self.tree().remove(parent.0, name), reply);
+        reply_empty(self.tree().remove(parent.0, name), reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(self.tree().remove(parent.0, name), reply);
+        reply_empty(self.tree().remove(parent.0, name), reply);
     }
 
     fn rename(
@@ -195,7 +195,7 @@ impl Filesystem for Shared {
         if !flags.is_empty() {
             return reply.error(Errno::EINVAL);
         }
-        done(
+        reply_empty(
             self.tree()
                 .rename((parent.0, name), (new_parent.0, new_name)),
             reply,
@@ -243,11 +243,11 @@ impl Filesystem for Shared {
     }
 
     fn fsync(&self, _: &Request, at: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        done(self.tree().flush(at.0), reply);
+        reply_empty(self.tree().flush(at.0), reply);
     }
 
     fn fsyncdir(&self, _: &Request, at: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        done(self.tree().flush(at.0), reply);
+        reply_empty(self.tree().flush(at.0), reply);
     }
 
     fn readdir(
@@ -306,7 +306,7 @@ impl Filesystem for Shared {
         };
         // FALLOC_FL_KEEP_SIZE changes nothing that a program can see; other modes are not needed.
         match mode {
-            0 if offset + length > size => done(tree.resize(at.0, offset + length), reply),
+            0 if offset + length > size => reply_empty(tree.resize(at.0, offset + length), reply),
             0 | 1 => reply.ok(),
             _ => reply.error(Errno::EOPNOTSUPP),
         }

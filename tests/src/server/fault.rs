@@ -32,7 +32,7 @@ pub enum Fault {
 
 /// Returns the faults that apply to the next request. Faults with a count are counted down, and
 /// removed when the count reaches zero.
-pub(super) fn due(faults: &mut Vec<Fault>) -> Vec<Fault> {
+pub(super) fn faults_for_request(faults: &mut Vec<Fault>) -> Vec<Fault> {
     let now = faults
         .iter()
         .map(|fault| match fault {
@@ -64,10 +64,13 @@ mod tests {
             Fault::IgnoreRange,
         ];
         assert_eq!(
-            due(&mut faults),
+            faults_for_request(&mut faults),
             [Fault::Status(500), Fault::CutAfter(7), Fault::IgnoreRange]
         );
-        assert_eq!(due(&mut faults), [Fault::Status(500), Fault::IgnoreRange]);
-        assert_eq!(due(&mut faults), [Fault::IgnoreRange]);
+        assert_eq!(
+            faults_for_request(&mut faults),
+            [Fault::Status(500), Fault::IgnoreRange]
+        );
+        assert_eq!(faults_for_request(&mut faults), [Fault::IgnoreRange]);
     }
 }

@@ -80,7 +80,7 @@ impl FileServer {
     }
 
     /// Ends all faults of the path.
-    pub fn heal(&self, path: &str) {
+    pub fn clear_faults(&self, path: &str) {
         lock(&self.shared.faults).remove(&normal(path));
     }
 
@@ -143,7 +143,7 @@ fn serve(connection: &std::net::TcpStream, shared: &Shared) -> std::io::Result<(
     lock(&shared.requests).push(request.clone());
     let faults = lock(&shared.faults)
         .get_mut(&request.path)
-        .map(fault::due)
+        .map(fault::faults_for_request)
         .unwrap_or_default();
     respond::respond(connection, &request, &faults, shared)
 }

@@ -84,7 +84,7 @@ pub(crate) fn names(host: &Host, folder: &str) -> Result<Vec<String>> {
 }
 
 /// Checks a snapshot that both firstboot and etcdutl must accept.
-pub(crate) fn good(host: &Host, path: &str) -> Result<Value> {
+pub(crate) fn check_snapshot(host: &Host, path: &str) -> Result<Value> {
     host.check(&["firstboot", "snapshot", "verify", path])?;
     let theirs = host.check(&["etcdutl", "snapshot", "status", path, "-w", "json"])?;
     let theirs: Value = serde_json::from_str(&theirs).with_context(|| theirs)?;

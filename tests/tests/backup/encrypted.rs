@@ -339,7 +339,7 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
         host.check(&["pkill", signal, "-x", "firstboot"])?;
         let output = child.wait_with_output()?;
         let said = String::from_utf8_lossy(&output.stderr);
-        store.heal();
+        store.clear_faults();
         ensure!(
             output.status.code() == Some(code) && !said.contains("could not"),
             "{fault:?}: {output:?}"
@@ -368,11 +368,11 @@ fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
     refused_restore(host, &restore[..3], "--identity")?;
     store.fault(Fault::Flip);
     refused_restore(host, &restore, "has the digest")?;
-    store.heal();
+    store.clear_faults();
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "43");
     store.fault(Fault::Half(2));
     let said = host.check(&restore)?;
-    store.heal();
+    store.clear_faults();
     let again: Vec<&str> = said
         .lines()
         .filter(|line| line.contains("resuming the download at byte "))

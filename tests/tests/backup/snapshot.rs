@@ -10,7 +10,7 @@ use tests::cluster::{etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, far, fill, good, list, names};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, check_snapshot, far, fill, list, names};
 use crate::lost::lost_pages;
 
 const OWN: &str = "/var/backups/etcd";
@@ -71,7 +71,7 @@ fn under_writes(host: &Host) -> Result<()> {
     let outcome = (0..3).try_for_each(|nth| -> Result<()> {
         let path = format!("/root/under-writes-{nth}.db");
         host.check(&["firstboot", "snapshot", &path])?;
-        good(host, &path).map(drop)
+        check_snapshot(host, &path).map(drop)
     });
     host.write("/root/stop", "", 0o600)?;
     writer.wait()?;
@@ -80,7 +80,7 @@ fn under_writes(host: &Host) -> Result<()> {
     let listed = list(host, OWN)?;
     ensure!(listed.len() == 1 && listed[0]["good"] == true, "{listed:?}");
     let name = listed[0]["name"].as_str().unwrap_or_default().to_owned();
-    good(host, &format!("{OWN}/{name}"))?;
+    check_snapshot(host, &format!("{OWN}/{name}"))?;
     let again = host.run(&["firstboot", "snapshot", &format!("{OWN}/{name}")])?;
     ensure!(
         again.code() == 3 && again.stderr.contains("never replaces"),
@@ -159,7 +159,7 @@ fn pruned(host: &Host) -> Result<()> {
     ];
     expected.sort();
     ensure!(left == expected, "{left:?} are left, and not {expected:?}");
-    good(host, &format!("{OWN}/{newest}")).map(drop)
+    check_snapshot(host, &format!("{OWN}/{newest}")).map(drop)
 }
 
 /// One disk is too small from the start, another becomes full partway through.
@@ -244,7 +244,7 @@ fn two_at_once(bed: &Bed) -> Result<()> {
     bed.provisioning.network.lift_rate_limit("etcd-1")?;
     let (code, said) = end(first)?;
     ensure!(code == Some(0), "{said}");
-    good(host, "/root/slow/a.db")?;
+    check_snapshot(host, "/root/slow/a.db")?;
     ensure!(names(host, "/root/slow")? == ["a.db", "a.db.json"]);
     host.sh("rm /root/slow/*")?.ok().map(drop)
 }

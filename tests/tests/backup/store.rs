@@ -77,7 +77,7 @@ fn survives_faults(host: &Host, store: &S3) -> Result<()> {
     store.fault(Fault::Truncate(1));
     store.fault(Fault::Slow(Duration::from_millis(300)));
     snapshot(host, "through-trouble.db")?.ok()?;
-    store.heal();
+    store.clear_faults();
     let twice = snapshot(host, "through-trouble.db")?;
     ensure!(
         twice.code() == 3 && twice.stderr.contains("never replaces"),
@@ -86,7 +86,7 @@ fn survives_faults(host: &Host, store: &S3) -> Result<()> {
 
     store.fault(Fault::Lie);
     let lie = snapshot(host, "lie.db")?;
-    store.heal();
+    store.clear_faults();
     ensure!(
         lie.code() == 1 && lie.stderr.contains("the store reports the digest"),
         "{lie:?}"
@@ -94,7 +94,7 @@ fn survives_faults(host: &Host, store: &S3) -> Result<()> {
 
     store.fault(Fault::Flip);
     let flip = snapshot(host, "flip.db")?;
-    store.heal();
+    store.clear_faults();
     ensure!(
         flip.code() == 1 && flip.stderr.contains("when it is read back"),
         "{flip:?}"
@@ -102,7 +102,7 @@ fn survives_faults(host: &Host, store: &S3) -> Result<()> {
 
     store.fault(Fault::Status500("PUT", u32::MAX));
     let down = snapshot(host, "down.db")?;
-    store.heal();
+    store.clear_faults();
     ensure!(
         down.code() == 4 && down.stderr.contains("cannot write to s3://backups/etcd/"),
         "{down:?}"

@@ -65,7 +65,7 @@ fn misbehaves() -> Result<()> {
     let (_folder, server) = server()?;
     let url = server.url("a");
     let with = |fault: Fault, arguments: &[&str]| -> Result<Output> {
-        server.heal("a");
+        server.clear_faults("a");
         server.fault("a", fault);
         curl(&[arguments, &[&url]].concat())
     };

@@ -37,7 +37,7 @@ const ANSWER: (&str, &str) = ("answer", "42");
 
 /// Sets up machines with plain etcd, and waits until they are a cluster that has acknowledged a
 /// write.
-pub(crate) fn plain(bed: &mut Bed) -> Result<Client> {
+pub(crate) fn start_plain_etcd(bed: &mut Bed) -> Result<Client> {
     for at in 0..bed.hosts.len() {
         bed.set_up_by_hand(at)?;
     }
@@ -98,7 +98,7 @@ fn eventually(what: &str, mut act: impl FnMut() -> Result<()>) -> Result<()> {
 /// leader.
 fn two_wiped() -> Result<()> {
     let mut bed = Bed::new(3)?;
-    let client = plain(&mut bed)?;
+    let client = start_plain_etcd(&mut bed)?;
     write(&client, &bed, 0)?;
     bed.cut_power()?;
     bed.set_up_by_hand(0)?;
@@ -155,7 +155,7 @@ fn two_wiped() -> Result<()> {
 /// crashes at every start.
 fn wiped_and_parted() -> Result<()> {
     let mut bed = Bed::new(3)?;
-    let client = plain(&mut bed)?;
+    let client = start_plain_etcd(&mut bed)?;
     write(&client, &bed, 0)?;
     // If the victim were the leader, its progress records would be lost as well, so the victim is a
     // follower.
@@ -202,7 +202,7 @@ fn wiped_and_parted() -> Result<()> {
 /// forgotten the write. Together with the lagging member it forms a quorum without the write.
 fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
-    let client = plain(&mut bed)?;
+    let client = start_plain_etcd(&mut bed)?;
     write_behind(&client, &mut bed)?;
     bed.set_up_by_hand(2)?;
     // etcd refuses to start as `new` while a member that knows it answers; that is why it starts

@@ -9,7 +9,7 @@ use tests::host::Host;
 use tests::{client, etcd, process, programs};
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, copy, has_no_etcd, listed, wait_refused};
-use crate::disasters::plain;
+use crate::disasters::start_plain_etcd;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -26,7 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial(
             "a_clone_that_starts_with_its_original_does_not_join_beside_it",
             REQUIREMENTS,
-            together,
+            both_start_at_once,
         ),
         trial(
             "a_machine_that_receives_its_own_broadcasts_is_not_a_duplicate",
@@ -112,7 +112,7 @@ fn twin() -> Result<()> {
 /// value for the same key.
 fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
     bed.cut_power()?;
-    let client = plain(bed)?;
+    let client = start_plain_etcd(bed)?;
     bed.cut_power()?;
     for folder in ["/etc/etcd", "/var/lib/etcd", "/etc/systemd/system"] {
         copy(&bed.hosts[2].path(folder), &twin.path(folder))?;
@@ -247,7 +247,7 @@ fn cloned() -> Result<()> {
 
 /// Both machines get their power back at once, so that neither finds the other's etcd; but each
 /// hears the other's probe.
-fn together() -> Result<()> {
+fn both_start_at_once() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.wait_all_healthy()?;

@@ -126,7 +126,7 @@ fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
     );
     bed.hosts[leads].cut_power()?;
     bed.hosts[leads].boot()?;
-    left(&bed.hosts[leads], &bed.hosts[one])?;
+    check_left(&bed.hosts[leads], &bed.hosts[one])?;
     let story = bed.hosts[leads].check(&["firstboot", "explain"])?;
     ensure!(
         story.contains("was removed from its cluster")
@@ -140,7 +140,7 @@ fn killed_leader_leaves(bed: &mut Bed, leads: usize, one: usize) -> Result<()> {
 fn leave_down_to_one(bed: &Bed, one: usize, leads: usize, other: usize) -> Result<()> {
     for at in [one, leads] {
         bed.hosts[at].check(&["firstboot", "leave"])?;
-        left(&bed.hosts[at], &bed.hosts[other])?;
+        check_left(&bed.hosts[at], &bed.hosts[other])?;
         let again = bed.hosts[at].check(&["firstboot", "leave"])?;
         ensure!(again.contains("has left its cluster"), "{again}");
     }
@@ -154,7 +154,7 @@ fn leave_down_to_one(bed: &Bed, one: usize, leads: usize, other: usize) -> Resul
 }
 
 /// Checks that the node is not a member, that etcd is down, and that its data is archived.
-fn left(host: &Host, other: &Host) -> Result<()> {
+fn check_left(host: &Host, other: &Host) -> Result<()> {
     host.wait_for(
         "systemctl is-failed --quiet firstboot.service",
         CONVERGENCE_TIMEOUT,

@@ -10,7 +10,7 @@ mod diverged;
 mod duplicate_machine;
 mod excluded_member;
 mod flood;
-mod growing;
+mod growth;
 mod leave;
 mod load;
 mod new_address;
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
             rejoin::trials(),
             data_removed::trials(),
             diverged::trials(),
-            growing::trials(),
+            growth::trials(),
             damaged::trials(),
             obstacles::trials(),
             new_address::trials(),

@@ -86,7 +86,7 @@ fn stopped() -> Result<()> {
     // Another program occupies etcd's port.
     host.check(&["systemctl", "stop", "etcd"])?;
     let socket = host.link().namespace.listen("10.101.15.103:2380")?;
-    says(
+    check_reported(
         host,
         &["etcd ended at", "address already in use [etcd-ended]"],
     )?;
@@ -126,7 +126,7 @@ fn stopped() -> Result<()> {
         0o644,
     )?;
     host.sh("systemctl daemon-reload; systemctl stop etcd")?;
-    says(
+    check_reported(
         host,
         &[
             "moves etcd's data to /var/lib/etcd/elsewhere",
@@ -140,7 +140,7 @@ fn stopped() -> Result<()> {
 
 /// Checks that etcd does not come up after a restart, and that firstboot.service and `firstboot
 /// status` report this.
-fn says(host: &Host, words: &[&str]) -> Result<()> {
+fn check_reported(host: &Host, words: &[&str]) -> Result<()> {
     host.sh("systemctl start --no-block etcd; systemctl restart --no-block firstboot")?;
     wait_said(host, words)?;
     let shown = host.run(&["firstboot", "status"])?.stdout;
@@ -204,7 +204,7 @@ fn listed_wrong() -> Result<()> {
             == 3,
         "{shown}"
     );
-    mend(host, &shown)?;
+    run_remedy(host, &shown)?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
     retry_etcdctl(
@@ -219,7 +219,7 @@ fn listed_wrong() -> Result<()> {
     let stray = stray.with_context(|| format!("no stray in {list}"))?;
     let cost = "it was added but never started, and counts as one of 4 voters, of which 3 must run";
     let shown = degraded(host, stray, &[cost, "[member-never-started]"])?;
-    mend(host, &shown)?;
+    run_remedy(host, &shown)?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
@@ -242,7 +242,7 @@ fn degraded(host: &Host, name: &str, words: &[&str]) -> Result<String> {
 }
 
 /// Runs the command that a remark suggests.
-fn mend(host: &Host, shown: &str) -> Result<()> {
+fn run_remedy(host: &Host, shown: &str) -> Result<()> {
     let command = shown
         .split('`')
         .find_map(|part| part.strip_prefix("etcdctl member "));

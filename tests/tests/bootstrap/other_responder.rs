@@ -18,7 +18,7 @@ use tests::run;
 use tests::server::FileServer;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said};
-use crate::disasters::{answer, ours, plain, write};
+use crate::disasters::{answer, ours, start_plain_etcd, write};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
@@ -39,7 +39,7 @@ fn stranger() -> Result<()> {
     let folder = run::current()?.folder("stranger")?;
     let third = bed.hosts[2].link().namespace.clone();
 
-    let client = plain(&mut bed)?;
+    let client = start_plain_etcd(&mut bed)?;
     write(&client, &bed, 0)?;
     bed.cut_power()?;
     let other = Other::start(&bed, &third, &folder)?;

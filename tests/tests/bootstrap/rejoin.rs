@@ -13,7 +13,7 @@ use tests::host::Host;
 use tests::{client, reference_setup, run};
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, copy, listed, remove, wait_refused};
-use crate::disasters::{ours, plain};
+use crate::disasters::{ours, start_plain_etcd};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -88,7 +88,7 @@ fn removed() -> Result<()> {
 /// Plain etcd on the old disk: it starts, learns that it was removed, and exits. Only its log
 /// reports this, and its operator has to find out what would bring the node back.
 fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
-    let client = plain(bed)?;
+    let client = start_plain_etcd(bed)?;
     let helper = bed.hosts[0].address();
     let old = client
         .members(helper)?

@@ -42,7 +42,7 @@ fn replaced() -> Result<()> {
     bed.grow(3)?;
     let new = first_ca(&bed)?;
     let writers = Writers::start(&client, &addresses, "rotate/");
-    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
 
     waits_for_an_update(&bed)?;
     // The first member trusts both CAs. Until the others trust both, it presents certificates of
@@ -57,7 +57,7 @@ fn replaced() -> Result<()> {
     bed.hosts[0].boot()?;
     wait_said(&bed.hosts[0], &waits)?;
     ensure!(
-        !shows(&bed, 0, &new)?,
+        !presents(&bed, 0, &new)?,
         "etcd-1 shows what the others do not trust"
     );
     // A node that is reinstalled in the meantime has only the new document; members that do not
@@ -75,7 +75,7 @@ fn replaced() -> Result<()> {
     for at in 0..3 {
         ended(&bed.hosts[at])?;
         ensure!(
-            shows(&bed, at, &new)?,
+            presents(&bed, at, &new)?,
             "etcd-{} does not show the new certificates",
             at + 1
         );
@@ -88,7 +88,7 @@ fn replaced() -> Result<()> {
     bed.grow(3)?;
     let after = Client::new(&bed.provisioning)?;
     let writers = Writers::start(&after, &addresses, "retire/");
-    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     distribute_documents(&bed, &[0, 1, 2])?;
     bed.hosts.iter().try_for_each(ended)?;
     check(writers, &after, &addresses, "retire/")?;
@@ -194,7 +194,7 @@ fn first_ca(bed: &Bed) -> Result<String> {
 }
 
 /// Returns whether a member presents certificates of this CA both to clients and to peers.
-fn shows(bed: &Bed, at: usize, ca: &str) -> Result<bool> {
+fn presents(bed: &Bed, at: usize, ca: &str) -> Result<bool> {
     let own = bed.provisioning.pki().join("nodes/etcd-1");
     for port in [2379, 2380] {
         let place = format!("{}:{port}", bed.hosts[at].address());
@@ -226,7 +226,7 @@ fn check(
     addresses: &[std::net::Ipv4Addr],
     prefix: &str,
 ) -> Result<()> {
-    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     let written = writers.stop()?;
     for address in addresses {
         written.kept_in(&client::insist(|| client.all(*address, prefix))?)?;

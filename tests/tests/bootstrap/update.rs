@@ -139,7 +139,7 @@ fn rolls() -> Result<()> {
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
     let writers = Writers::start(&client, &addresses, "roll/");
-    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     ends(&update(&bed.hosts[0], "")?, 0, &["has the image 1 already"])?;
 
     // A kernel setting, and one of the operator's own files.
@@ -312,7 +312,7 @@ fn fails() -> Result<()> {
             &["the image 2 failed on etcd-1", "[update-failed-before]"],
         )?;
     }
-    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     let written = writers.stop()?;
     written.kept_in(&client::insist(|| client.all(addresses[0], "fail/"))?)?;
 

@@ -59,7 +59,7 @@ fn upgrade() -> Result<()> {
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
     let writers = Writers::start(&client, &addresses, "w/");
-    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
 
     for at in 0..3 {
         bed.install_with(at, NEW)?;
@@ -67,7 +67,7 @@ fn upgrade() -> Result<()> {
         for host in &bed.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
-        writers.go_on(10, CONVERGENCE_TIMEOUT)?;
+        writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
     }
     let written = writers.stop()?;
     for address in &addresses {

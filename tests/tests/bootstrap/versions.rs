@@ -65,7 +65,7 @@ fn path(version: &str) -> Result<()> {
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
     let before = client::insist(|| client.members(addresses[0]))?;
     let writers = Writers::start(&client, &addresses, "w/");
-    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
 
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
@@ -74,7 +74,7 @@ fn path(version: &str) -> Result<()> {
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
-    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
 
     let written = writers.stop()?;
     for address in &addresses {

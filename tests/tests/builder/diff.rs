@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::process::{self, Output};
 
-use crate::fixtures::{Fixture, builder, says};
+use crate::fixtures::{Fixture, builder, check_output};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
@@ -33,7 +33,7 @@ fn compared() -> Result<()> {
         )
     };
     let same = diff(&[])?;
-    says(&same, 0, &[])?;
+    check_output(&same, 0, &[])?;
     ensure!(same.stdout.is_empty() && same.stderr.is_empty(), "{same:?}");
 
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
@@ -60,7 +60,7 @@ fn compared() -> Result<()> {
 }
 
 fn names_differences(ran: &Output) -> Result<()> {
-    says(
+    check_output(
         ran,
         4,
         &[
@@ -107,7 +107,7 @@ fn warns_of_a_skipped_minor(
         "warning: no node can be replaced",
         "lets no minor be skipped",
     ];
-    says(&diff(&[])?, 4, &words)?;
+    check_output(&diff(&[])?, 4, &words)?;
     let json: serde_json::Value = serde_json::from_str(&diff(&["--json"])?.stdout)?;
     ensure!(
         json[0]["warning"]
@@ -116,7 +116,7 @@ fn warns_of_a_skipped_minor(
         "{json:#}"
     );
     fs::copy(&manifest, new.join("image/manifest.json"))?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         0,
         &[
@@ -124,7 +124,7 @@ fn warns_of_a_skipped_minor(
             "lets no minor be skipped",
         ],
     )?;
-    says(
+    check_output(
         &builder(&["diff", "/nowhere"], &new)?,
         1,
         &["/nowhere: no image/manifest.json"],

@@ -10,7 +10,7 @@ use tests::harness::trial;
 use tests::process::Output;
 use tests::requirement::Requirement;
 
-use crate::fixtures::{Fixture, builder, names, says, snapshot};
+use crate::fixtures::{Fixture, builder, check_output, names, snapshot};
 
 const REQUIREMENTS: &[Requirement] = &[Requirement::Root];
 
@@ -70,7 +70,7 @@ impl Drop for Small {
 
 /// Checks that the failure message names a path below the folder, and the cause.
 fn names_the_place(ran: &Output, folder: &Path) -> Result<()> {
-    says(
+    check_output(
         ran,
         1,
         &["No space left on device", &folder.to_string_lossy()],
@@ -209,7 +209,7 @@ fn under_pki() -> Result<()> {
             );
         }
         ensure!(after.len() == files, "room for {room}: {:?}", after.keys());
-        says(&builder(&["pki", "show"], &workshop.pki())?, 0, &[])?;
+        check_output(&builder(&["pki", "show"], &workshop.pki())?, 0, &[])?;
     }
     ensure!(
         failed >= files,

@@ -10,7 +10,7 @@ use tests::process;
 use tests::programs;
 
 use crate::fake_release;
-use crate::fixtures::{Fixture, names, says};
+use crate::fixtures::{Fixture, check_output, names};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
@@ -26,7 +26,7 @@ fn refused() -> Result<()> {
     let try_with = |bytes: &[u8], words: &[&str]| -> Result<()> {
         fs::write(&path, bytes)?;
         let ran = workshop.refused(&[], words)?;
-        says(
+        check_output(
             &ran,
             1,
             &[&path.to_string_lossy(), "would not run on a node"],
@@ -104,7 +104,7 @@ fn is_beside_the_builder(workshop: &Fixture) -> Result<()> {
         .arg("--out")
         .arg(workshop.path("out/second"));
     let ran = process::run(&mut command)?;
-    says(
+    check_output(
         &ran,
         1,
         &[

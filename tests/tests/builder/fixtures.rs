@@ -160,7 +160,7 @@ impl Fixture {
     /// of the output.
     pub(crate) fn refused(&self, more: &[&str], words: &[&str]) -> Result<Output> {
         let ran = self.build(more)?;
-        says(&ran, 1, words)?;
+        check_output(&ran, 1, words)?;
         ensure!(
             names(&self.path("out"))?.is_empty(),
             "left behind: {:?}",
@@ -193,7 +193,7 @@ pub(crate) fn builder(words: &[&str], folder: &Path) -> Result<Output> {
 }
 
 /// Checks a program's exit code, and checks that it printed all of these words.
-pub(crate) fn says(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
+pub(crate) fn check_output(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     ensure!(
         ran.code() == code,
         "exit code {} instead of {code}: {ran:#?}",

@@ -11,7 +11,7 @@ use tests::harness::trial;
 use tests::server::Fault;
 
 use crate::fake_release::{self, TARBALL};
-use crate::fixtures::{Fixture, is_a, names, says, snapshot, wait_for};
+use crate::fixtures::{Fixture, check_output, is_a, names, snapshot, wait_for};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -46,12 +46,12 @@ fn failed() -> Result<()> {
     let before = snapshot(&workshop.path("out"))?;
     let recipe = std::fs::read(workshop.path("recipe.toml"))?;
     workshop.write_recipe(&"7".repeat(64), "")?;
-    says(&workshop.build(&[])?, 1, &["disagree"])?;
+    check_output(&workshop.build(&[])?, 1, &["disagree"])?;
     std::fs::write(workshop.path("recipe.toml"), "[cluster]\n")?;
-    says(&workshop.build(&[])?, 3, &["nothing was built"])?;
+    check_output(&workshop.build(&[])?, 3, &["nothing was built"])?;
     std::fs::write(workshop.path("recipe.toml"), recipe)?;
     std::fs::write(workshop.path("firstboot"), "#!/bin/sh\n")?;
-    says(&workshop.build(&[])?, 1, &["would not run on a node"])?;
+    check_output(&workshop.build(&[])?, 1, &["would not run on a node"])?;
     ensure!(snapshot(&workshop.path("out"))? == before);
     Ok(())
 }
@@ -99,7 +99,7 @@ fn interrupted_download() -> Result<()> {
             snapshot(&workshop.path("out"))? == before,
             "{signal} changed the output"
         );
-        workshop.server.heal(TARBALL);
+        workshop.server.clear_faults(TARBALL);
     }
     // The next build reuses the part that has already been downloaded.
     workshop.built()?;
@@ -223,7 +223,7 @@ fn not_ours() -> Result<()> {
     let out = workshop.out();
     let refused = |words: &[&str]| -> Result<()> {
         let before = snapshot(&workshop.path("out"))?;
-        says(&workshop.build(&[])?, 1, words)?;
+        check_output(&workshop.build(&[])?, 1, words)?;
         ensure!(snapshot(&workshop.path("out"))? == before);
         ensure!(
             workshop.server.requests().is_empty(),
@@ -246,7 +246,7 @@ fn not_ours() -> Result<()> {
     workshop.built()?;
     std::fs::write(out.join("thesis.tex"), "years of work")?;
     let before = snapshot(&workshop.path("out"))?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         1,
         &["`thesis.tex` in it is not the builder's"],
@@ -275,7 +275,7 @@ fn within() -> Result<()> {
             command.arg("--cache").arg(workshop.cache());
         }
         let ran = tests::process::run(&mut command)?;
-        says(
+        check_output(
             &ran,
             1,
             &[

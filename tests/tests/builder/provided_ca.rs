@@ -11,7 +11,7 @@ use tests::etcd;
 use tests::harness::trial;
 use tests::{process, programs};
 
-use crate::fixtures::{Fixture, builder, names, says, snapshot};
+use crate::fixtures::{Fixture, builder, check_output, names, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -50,12 +50,12 @@ fn authority() -> Result<()> {
     // `check` also opens these files, and a build that is refused leaves no folder behind.
     let refused = |words: &[&str]| -> Result<()> {
         let words = [&["recipe.toml:"], words].concat();
-        says(
+        check_output(
             &builder(&["check"], &workshop.path("recipe.toml"))?,
             3,
             &words,
         )?;
-        says(&workshop.build(&[])?, 3, &words)?;
+        check_output(&workshop.build(&[])?, 3, &words)?;
         let left = [names(&workshop.path("pki"))?, names(&workshop.path("out"))?];
         ensure!(left.iter().all(Vec::is_empty), "left behind: {left:?}");
         Ok(())
@@ -80,7 +80,7 @@ fn authority() -> Result<()> {
         !workshop.pki().join("ca.key").exists(),
         "the operator's key was copied"
     );
-    says(
+    check_output(
         &builder(&["pki", "show"], &workshop.pki())?,
         0,
         &["nodes/etcd-1/server.crt", "localhost"],
@@ -100,7 +100,7 @@ fn keeps_its_own_ca(workshop: &Fixture, other: &Fixture) -> Result<()> {
         other,
         "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n",
     )?;
-    says(
+    check_output(
         &other.build(&[])?,
         1,
         &[
@@ -131,7 +131,7 @@ fn ready() -> Result<()> {
         workshop.path("recipe.toml"),
         recipe.replace("10.101.15.103", "10.101.15.104"),
     )?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         1,
         &[
@@ -143,7 +143,7 @@ fn ready() -> Result<()> {
     fs::write(workshop.path("recipe.toml"), &recipe)?;
     let peer = workshop.pki().join("nodes/etcd-2/peer.key");
     fs::rename(&peer, workshop.path("aside"))?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         1,
         &["nodes/etcd-2/peer.crt", "its private key is missing"],
@@ -162,7 +162,7 @@ fn names_bad_certificates(workshop: &Fixture) -> Result<()> {
         workshop.pki().join("nodes/etcd-1/client.key"),
         workshop.pki().join("nodes/etcd-1/server.key"),
     )?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         1,
         &[
@@ -174,7 +174,7 @@ fn names_bad_certificates(workshop: &Fixture) -> Result<()> {
         workshop.pki().join("nodes/etcd-1/server.crt"),
         include_str!("expired.crt"),
     )?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         1,
         &[
@@ -201,7 +201,7 @@ fn first() -> Result<()> {
             )?;
         }
         let record = workshop.path("pki/pki.state/demo/first-build");
-        says(
+        check_output(
             &workshop.build(&[])?,
             0,
             &["pki.state/demo: made; `builder serve` records there what was installed"],
@@ -230,7 +230,7 @@ fn lost() -> Result<()> {
     for name in ["ca.crt", "ca.key"] {
         fs::rename(workshop.pki().join(name), workshop.path(name))?;
     }
-    says(
+    check_output(
         &workshop.build(&[])?,
         1,
         &[
@@ -246,7 +246,7 @@ fn lost() -> Result<()> {
         workshop.pki().join("signing.key"),
         workshop.path("signing.key"),
     )?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         1,
         &[
@@ -260,7 +260,7 @@ fn lost() -> Result<()> {
         workshop.pki().join("signing.key"),
     )?;
     fs::set_permissions(workshop.pki(), Permissions::from_mode(0o777))?;
-    says(&workshop.build(&[])?, 1, &["its mode is 0777", "chmod 755"])?;
+    check_output(&workshop.build(&[])?, 1, &["its mode is 0777", "chmod 755"])?;
     fs::set_permissions(workshop.pki(), Permissions::from_mode(0o700))?;
     workshop.built()?;
     ensure!(snapshot(&workshop.out())? == out);
@@ -287,7 +287,7 @@ fn two_clusters() -> Result<()> {
     let moved = dev.replace("10.101.15.", "10.101.16.");
     for other in [&prod, &moved] {
         fs::write(workshop.path("recipe.toml"), other)?;
-        says(
+        check_output(
             &workshop.build(&[])?,
             1,
             &[
@@ -318,7 +318,7 @@ fn two_clusters() -> Result<()> {
         "has none yet",
         "--replace",
     ];
-    says(&process::run(&mut own()?)?, 1, &words)?;
+    check_output(&process::run(&mut own()?)?, 1, &words)?;
     unchanged()?;
     ensure!(
         names(&workshop.path("pki"))? == ["pki", "pki.state"],
@@ -342,7 +342,7 @@ fn is_assigned(workshop: &Fixture, moved: &str) -> Result<()> {
         .args(["pki", "assign"])
         .arg(workshop.pki())
         .arg(&recipe);
-    says(
+    check_output(
         &process::run(&mut assign)?,
         0,
         &["cluster.json", "the old one is"],

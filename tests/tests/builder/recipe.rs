@@ -11,7 +11,7 @@ use tests::harness::trial;
 use tests::process::{self, Output};
 use tests::programs;
 
-use crate::fixtures::{Fixture, builder, names, says};
+use crate::fixtures::{Fixture, builder, check_output, names};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -169,8 +169,8 @@ fn each_kind() -> Result<()> {
         fs::write(workshop.path("recipe.toml"), &text)?;
         let ran = workshop.build(&[])?;
         let place = format!("recipe.toml:{place}");
-        says(&ran, 3, words)
-            .and_then(|()| says(&ran, 3, &[&place, "nothing was built"]))
+        check_output(&ran, 3, words)
+            .and_then(|()| check_output(&ran, 3, &[&place, "nothing was built"]))
             .context(to)?;
         // The line itself, with a caret below it.
         let lines: Vec<&str> = ran.stderr.lines().collect();
@@ -207,7 +207,7 @@ fn at_once() -> Result<()> {
     fs::write(workshop.path("recipe.toml"), text)?;
     let ran = workshop.build(&[])?;
     let places = ["recipe.toml:5:1", "recipe.toml:12:8", "recipe.toml:24:11"];
-    says(&ran, 3, &places)?;
+    check_output(&ran, 3, &places)?;
     let order: Vec<_> = places.iter().map(|place| ran.stderr.find(place)).collect();
     ensure!(
         order.is_sorted(),
@@ -215,7 +215,7 @@ fn at_once() -> Result<()> {
         ran.stderr
     );
     let count = ran.stderr.matches("error: ").count();
-    says(&ran, 3, &[&format!("{count} errors in ")])
+    check_output(&ran, 3, &[&format!("{count} errors in ")])
 }
 
 fn as_json() -> Result<()> {
@@ -223,7 +223,7 @@ fn as_json() -> Result<()> {
     let path = workshop.path("recipe.toml");
     fs::write(&path, changed("domain", "domian")?)?;
     let ran = builder(&["check", "--format", "json"], &path)?;
-    says(&ran, 3, &[])?;
+    check_output(&ran, 3, &[])?;
     let findings: serde_json::Value = serde_json::from_str(&ran.stdout)?;
     let findings = findings.as_array().context("expected a list")?;
     let finding = findings
@@ -247,7 +247,7 @@ fn as_json() -> Result<()> {
     ensure!(ran.code() == 0 && ran.stdout.trim() == "[]", "{ran:#?}");
     let ran = builder(&["check"], &path)?;
     ensure!(ran.stderr.is_empty(), "{ran:#?}");
-    says(&ran, 0, &["no errors"])
+    check_output(&ran, 0, &["no errors"])
 }
 
 fn warnings() -> Result<()> {
@@ -255,34 +255,34 @@ fn warnings() -> Result<()> {
     let path = workshop.path("recipe.toml");
     let text = guide()? + "\n[[node]]\nname = \"etcd-4\"\naddress = \"10.101.15.104\"\n";
     fs::write(&path, text)?;
-    says(
+    check_output(
         &builder(&["check"], &path)?,
         0,
         &["warning: ", "4 members survive the loss of 1"],
     )?;
-    says(&builder(&["check", "--strict"], &path)?, 3, &["4 members"])?;
-    says(&workshop.build(&["--strict"])?, 3, &["nothing was built"])
+    check_output(&builder(&["check", "--strict"], &path)?, 3, &["4 members"])?;
+    check_output(&workshop.build(&["--strict"])?, 3, &["nothing was built"])
 }
 
 fn no_recipe() -> Result<()> {
     let workshop = Fixture::new()?;
     let path = workshop.path("recipe.toml");
     fs::write(&path, b"name = \"\xff\"")?;
-    says(&workshop.build(&[])?, 3, &["not UTF-8 at byte 8"])?;
+    check_output(&workshop.build(&[])?, 3, &["not UTF-8 at byte 8"])?;
     fs::write(&path, vec![b'#'; (1 << 20) + 1])?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         3,
         &["recipe.toml has more than 1048576 bytes"],
     )?;
     fs::write(&path, b"\xff\xfe[\0")?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         3,
         &["recipe.toml is UTF-16 text; save it as UTF-8"],
     )?;
     fs::write(&path, "")?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         3,
         &[
@@ -321,14 +321,14 @@ fn init() -> Result<()> {
         format!("{}.pub", key.display()),
     );
     fs::write(&public, format!("{PUBLIC} Jane \"of\" C:\\ops\n"))?;
-    says(
+    check_output(
         &init(&["--ssh-key", &private])?,
         1,
         &[&format!(
             "{private} is a private key, which must stay secret"
         )],
     )?;
-    says(
+    check_output(
         &init(&["--ssh-key", "/no/key"])?,
         1,
         &["cannot read /no/key"],
@@ -336,15 +336,15 @@ fn init() -> Result<()> {
     ensure!(!path.exists(), "a refused key left a recipe");
     let ran = init(&["--ssh-key", &public, "--ssh-key", &public])?;
     ensure!(ran.stderr.is_empty(), "{ran:#?}");
-    says(&ran, 0, &["new.toml: written"])?;
+    check_output(&ran, 0, &["new.toml: written"])?;
     let text = fs::read_to_string(&path)?;
     ensure!(text.matches(PUBLIC).count() == 1, "{text}");
     ensure!(
         text.contains(&format!("\"{PUBLIC} Jane \\\"of\\\" C:\\\\ops\"")),
         "{text}"
     );
-    says(&builder(&["check", "--strict"], &path)?, 0, &["no errors"])?;
-    says(
+    check_output(&builder(&["check", "--strict"], &path)?, 0, &["no errors"])?;
+    check_output(
         &init(&[])?,
         1,
         &["cannot write", "name another by --recipe", "File exists"],
@@ -355,7 +355,7 @@ fn init() -> Result<()> {
     );
 
     fs::remove_file(&path)?;
-    says(
+    check_output(
         &init(&[])?,
         0,
         &[
@@ -364,5 +364,5 @@ fn init() -> Result<()> {
             "new.toml: written",
         ],
     )?;
-    says(&builder(&["check"], &path)?, 0, &["no errors"])
+    check_output(&builder(&["check"], &path)?, 0, &["no errors"])
 }

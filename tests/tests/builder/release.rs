@@ -12,7 +12,7 @@ use tests::harness::trial;
 use tests::server::{Fault, FileServer};
 
 use crate::fake_release::{self, SUMS, TARBALL};
-use crate::fixtures::{Fixture, flip, names, says};
+use crate::fixtures::{Fixture, check_output, flip, names};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -58,7 +58,7 @@ fn damaged() -> Result<()> {
                 "--release FILE",
             ],
         )?;
-        workshop.server.heal(TARBALL);
+        workshop.server.clear_faults(TARBALL);
     }
     // The mirror's own file is truncated: the announced length is right, but the digest is wrong.
     let bytes = fs::read(workshop.tarball())?;
@@ -83,7 +83,7 @@ fn sums_disagree() -> Result<()> {
         "compare [etcd]",
     ];
     let ran = workshop.refused(&[], &words)?;
-    says(&ran, 1, &[&"0".repeat(64), &workshop.server.url(SUMS)])?;
+    check_output(&ran, 1, &[&"0".repeat(64), &workshop.server.url(SUMS)])?;
     ensure!(
         workshop.server.requests_for(TARBALL).is_empty(),
         "the tarball was fetched all the same"
@@ -99,7 +99,7 @@ fn sums_disagree() -> Result<()> {
         "write sha256 = \"ffe840ff",
         "nothing was built",
     ];
-    says(&workshop.build(&[])?, 3, &words)?;
+    check_output(&workshop.build(&[])?, 3, &words)?;
     ensure!(workshop.server.requests().len() == before && names(&workshop.path("out"))?.is_empty());
     Ok(())
 }
@@ -109,7 +109,7 @@ fn resumed() -> Result<()> {
     workshop
         .server
         .fault(TARBALL, Fault::CutOnceAfter(1_000_000));
-    says(
+    check_output(
         &workshop.build(&[])?,
         0,
         &["cut off after 1000000 bytes", "trying again"],
@@ -122,7 +122,7 @@ fn resumed() -> Result<()> {
     ensure!(ranges == [None, Some("bytes=1000000-")], "{ranges:?}");
     // The next build makes no requests.
     let before = workshop.server.requests().len();
-    says(&workshop.build(&[])?, 0, &["release: from the cache"])?;
+    check_output(&workshop.build(&[])?, 0, &["release: from the cache"])?;
     ensure!(workshop.server.requests().len() == before);
     Ok(())
 }
@@ -137,7 +137,7 @@ fn next() -> Result<()> {
         "--mirror",
         &workshop.server.url(""),
     ];
-    says(
+    check_output(
         &workshop.build(&mirrors)?,
         0,
         &[
@@ -153,12 +153,12 @@ fn next() -> Result<()> {
 
     let workshop = Fixture::new()?;
     workshop.server.fault(TARBALL, Fault::StatusTimes(500, 1));
-    says(&workshop.build(&[])?, 0, &["HTTP status 500; trying again"])?;
+    check_output(&workshop.build(&[])?, 0, &["HTTP status 500; trying again"])?;
     ensure!(workshop.server.requests_for(TARBALL).len() == 2);
     // A mirror without SHA256SUMS is reported, but the build does not fail.
     let workshop = Fixture::new()?;
     workshop.server.fault(SUMS, Fault::Status(404));
-    says(
+    check_output(
         &workshop.build(&[])?,
         0,
         &["SHA256SUMS could not be had: HTTP status 404"],
@@ -204,7 +204,7 @@ fn offline() -> Result<()> {
     );
     workshop.built()?;
     let before = workshop.server.requests().len();
-    says(&workshop.build(&["--offline"])?, 0, &["from the cache"])?;
+    check_output(&workshop.build(&["--offline"])?, 0, &["from the cache"])?;
     ensure!(workshop.server.requests().len() == before);
     Ok(())
 }
@@ -241,7 +241,7 @@ fn by_hand() -> Result<()> {
         &["disagree", &sums.to_string_lossy()],
     )?;
     fs::remove_file(&sums)?;
-    says(
+    check_output(
         &workshop.build(&["--release", &name])?,
         0,
         &["release: from the given file"],

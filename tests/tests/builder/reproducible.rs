@@ -12,7 +12,7 @@ use tests::requirement::Requirement;
 use tests::server::FileServer;
 use tests::{etcd, programs, run};
 
-use crate::fixtures::{Fixture, Snapshot, builder, names, says, snapshot};
+use crate::fixtures::{Fixture, Snapshot, builder, check_output, names, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -63,7 +63,7 @@ fn upstream() -> Result<()> {
         elsewhere(&command, umask, &own)
     };
     let first = build("one", "022")?;
-    says(
+    check_output(
         &first,
         0,
         &[
@@ -73,7 +73,7 @@ fn upstream() -> Result<()> {
         ],
     )?;
     let second = build("two", "077")?;
-    says(&second, 0, &["from the cache"])?;
+    check_output(&second, 0, &["from the cache"])?;
     ensure!(
         !second.stderr.contains("made"),
         "the second build issued something:\n{}",
@@ -91,7 +91,7 @@ fn upstream() -> Result<()> {
             ["one", "two"].map(|name| snapshot(&folder.join(name).join("out").join(part)));
         ensure!(one? == two?, "{part} differs");
     }
-    says(
+    check_output(
         &builder(&["verify"], &folder.join("two/out"))?,
         0,
         &["verified: every digest is as the manifest says"],
@@ -169,7 +169,7 @@ fn date() -> Result<()> {
     );
     let mut command = workshop.command()?;
     command.env("SOURCE_DATE_EPOCH", "yesterday");
-    says(
+    check_output(
         &process::run(&mut command)?,
         1,
         &["SOURCE_DATE_EPOCH is `yesterday`", "seconds since 1970"],

@@ -8,14 +8,14 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tests::harness::trial;
 
-use crate::fixtures::{Fixture, builder, says};
+use crate::fixtures::{Fixture, builder, check_output};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
             "a_users_files_are_in_the_image_with_their_owner_and_mode",
             &[],
-            brought,
+            packed,
         ),
         trial(
             "a_users_wrong_file_stops_the_build_before_anything_is_fetched",
@@ -53,7 +53,7 @@ fn with_files(unit: &str) -> Result<Fixture> {
     Ok(workshop)
 }
 
-fn brought() -> Result<()> {
+fn packed() -> Result<()> {
     let workshop = with_files(UNIT)?;
     workshop.built()?;
     let image = workshop.out().join("image");
@@ -83,14 +83,14 @@ fn brought() -> Result<()> {
         kickstart.contains("bash -eu /etc/firstboot/post/01-motd.sh"),
         "its script is not run"
     );
-    says(&builder(&["verify"], &workshop.out())?, 0, &[])
+    check_output(&builder(&["verify"], &workshop.out())?, 0, &[])
 }
 
 fn wrong() -> Result<()> {
     let workshop = with_files(&UNIT.replace("[Install]", "StateDirectory=own\n[Install]"))?;
     let ran = workshop.build(&[])?;
     let place = format!("{}:5:1", workshop.path("files/own.service").display());
-    says(
+    check_output(
         &ran,
         3,
         &[
@@ -108,14 +108,14 @@ fn wrong() -> Result<()> {
     // The service is disabled, because no preset enables it.
     fs::write(workshop.path("files/own.service"), UNIT)?;
     fs::write(workshop.path("files/own.preset"), "# nothing\n")?;
-    says(&workshop.build(&[])?, 3, &["no preset enables own.service"])?;
+    check_output(&workshop.build(&[])?, 3, &["no preset enables own.service"])?;
     fs::write(workshop.path("files/own.preset"), "enable own.service\n")?;
     workshop.built()?;
 
     // A script that no shell can parse, a file that would replace one of the image's own, and a
     // link that leads out of the folder.
     fs::write(workshop.path("files/motd.sh"), "if true; do\n")?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         3,
         &["files/motd.sh:1", "bash cannot read this"],
@@ -126,7 +126,7 @@ fn wrong() -> Result<()> {
         workshop.path("recipe.toml"),
         recipe.replace("/etc/systemd/system/own", "/etc/systemd/system/etcd"),
     )?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         3,
         &["the image has /etc/systemd/system/etcd.service itself"],
@@ -134,7 +134,7 @@ fn wrong() -> Result<()> {
     fs::write(workshop.path("recipe.toml"), recipe)?;
     fs::remove_file(workshop.path("files/own"))?;
     std::os::unix::fs::symlink("/etc/shadow", workshop.path("files/own"))?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         3,
         &["is a link that leads out of the recipe's folder"],
@@ -148,12 +148,12 @@ fn loose() -> Result<()> {
     fs::create_dir_all(&folder)?;
     let path = folder.join("00-own.conf");
     fs::write(&path, "net.ipv4.conf.all.rp_filter = 2\n")?;
-    says(
+    check_output(
         &builder(&["check"], &path)?,
         0,
         &["warning: ", "50-default.conf is read later"],
     )?;
-    says(
+    check_output(
         &builder(&["check", "--strict"], &path)?,
         3,
         &["1 error in "],
@@ -167,13 +167,13 @@ fn loose() -> Result<()> {
 
     let other = workshop.path("own.conf");
     fs::write(&other, "server a iburst nts\n")?;
-    says(
+    check_output(
         &builder(&["check"], &other)?,
         1,
         &["does not say what it is", "--as"],
     )?;
     let ran = builder(&["check", "--as", "/etc/chrony.conf"], &other)?;
-    says(
+    check_output(
         &ran,
         3,
         &["chrony 3.4 has no option nts", "chronyd does not start"],

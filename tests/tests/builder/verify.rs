@@ -13,7 +13,7 @@ use tests::harness::trial;
 use tests::process::{self, Output};
 use tests::{etcd, programs};
 
-use crate::fixtures::{Fixture, builder, flip, names, says, snapshot};
+use crate::fixtures::{Fixture, builder, check_output, flip, names, snapshot};
 use crate::secrets::unpacked;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -43,7 +43,7 @@ fn verify(workshop: &Fixture) -> Result<Output> {
 }
 
 fn good(workshop: &Fixture) -> Result<()> {
-    says(
+    check_output(
         &verify(workshop)?,
         0,
         &[
@@ -57,7 +57,8 @@ fn good(workshop: &Fixture) -> Result<()> {
 /// name.
 fn differs(workshop: &Fixture, name: &str) -> Result<()> {
     let ran = verify(workshop)?;
-    says(&ran, 4, &["NOT verified", "is not what was built"]).with_context(|| name.to_owned())?;
+    check_output(&ran, 4, &["NOT verified", "is not what was built"])
+        .with_context(|| name.to_owned())?;
     let line = ran
         .stdout
         .lines()
@@ -82,7 +83,7 @@ fn files() -> Result<()> {
         // A folder without its manifest is not an image, so the answer is different.
         fs::remove_file(&path)?;
         if name == "manifest.json" {
-            says(
+            check_output(
                 &verify(&workshop)?,
                 1,
                 &["no image/manifest.json", "builder build --out"],
@@ -107,7 +108,7 @@ fn files() -> Result<()> {
     for name in ["centos7.ks", "overlay.tar.gz"] {
         differs(&workshop, name)?;
     }
-    says(
+    check_output(
         &builder(&["verify"], Path::new("/no/such/folder"))?,
         1,
         &["/no/such/folder", "builder build --out"],
@@ -161,7 +162,7 @@ fn overlay() -> Result<()> {
         block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         pack(&image, &changed)?;
         differs(&workshop, "overlay.tar.gz: etc/fstab")?;
-        says(&verify(&workshop)?, 4, &[what])?;
+        check_output(&verify(&workshop)?, 4, &[what])?;
     }
     // An entry that tar would unpack elsewhere, and a stream that is truncated.
     let mut changed = tar.clone();
@@ -190,14 +191,14 @@ fn signature() -> Result<()> {
     let workshop = built()?;
     let other = Fixture::warm()?;
     other.built()?;
-    says(
+    check_output(
         &with_key(&workshop, &workshop.pki().join("signing.pub"))?,
         0,
         &["good, by the given key"],
     )?;
     // The image is as it was built, so the report does not claim that any of its files differ.
     let ran = with_key(&workshop, &other.pki().join("signing.pub"))?;
-    says(
+    check_output(
         &ran,
         4,
         &[
@@ -212,12 +213,12 @@ fn signature() -> Result<()> {
         "{}",
         ran.stdout
     );
-    says(
+    check_output(
         &with_key(&workshop, &workshop.pki().join("ca.crt"))?,
         1,
         &["ca.crt", "holds no key"],
     )?;
-    says(
+    check_output(
         &with_key(&workshop, Path::new("/no/key"))?,
         1,
         &["cannot read /no/key"],
@@ -250,7 +251,7 @@ fn needs_the_key(workshop: &Fixture) -> Result<()> {
         "manifest.json.sig: what is signed is another manifest",
         "release.json: it is the release of another image",
     ];
-    says(
+    check_output(
         &ran,
         4,
         &[&faults[..], &["NOT verified: 2 problems"]].concat(),
@@ -259,7 +260,7 @@ fn needs_the_key(workshop: &Fixture) -> Result<()> {
     let sig = digest("manifest.json.sig")?;
     fs::remove_file(image.join("manifest.json.sig"))?;
     replace("SHA256SUMS", &format!("{sig}  manifest.json.sig\n"), "")?;
-    says(
+    check_output(
         &with_key(workshop, &workshop.pki().join("signing.pub"))?,
         4,
         &["manifest.json.sig: it is missing"],
@@ -285,14 +286,14 @@ fn nodes() -> Result<()> {
         node.join("node.json"),
     )?;
     differs(&workshop, "nodes/etcd-2/node.json")?;
-    says(&verify(&workshop)?, 4, &["it is the document of `etcd-1`"])
+    check_output(&verify(&workshop)?, 4, &["it is the document of `etcd-1`"])
 }
 
 fn pki() -> Result<()> {
     let workshop = built()?;
     let pki = workshop.pki();
     let show = || builder(&["pki", "show"], &pki);
-    says(
+    check_output(
         &show()?,
         0,
         &[
@@ -317,11 +318,11 @@ fn pki() -> Result<()> {
     );
     let good = (fs::read(&cert)?, fs::read(&key)?);
     let problem = |what: &str| -> Result<()> {
-        says(&show()?, 4, &["PROBLEM: ", what, "with problems in"])?;
+        check_output(&show()?, 4, &["PROBLEM: ", what, "with problems in"])?;
         fs::write(&cert, &good.0)?;
         fs::write(&key, &good.1)?;
         fs::set_permissions(&key, Permissions::from_mode(0o600))?;
-        says(&show()?, 0, &[])
+        check_output(&show()?, 0, &[])
     };
     fs::write(&cert, include_str!("expired.crt"))?;
     problem("it expired on 2021-01-01T00:00:00Z")?;
@@ -344,7 +345,7 @@ fn pki() -> Result<()> {
 fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> {
     let pki = workshop.pki();
     fs::write(cert, include_str!("expired.crt"))?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         0,
         &["server.crt: replaced, since", "it expired on 2021-01-01"],
@@ -354,16 +355,16 @@ fn next_build_renews(workshop: &Fixture, cert: &Path, key: &Path) -> Result<()> 
         aside.iter().any(|name| name.starts_with("server.crt.old-")),
         "{aside:?}"
     );
-    says(&builder(&["pki", "show"], &pki)?, 0, &[])?;
+    check_output(&builder(&["pki", "show"], &pki)?, 0, &[])?;
     let before = snapshot(&workshop.out())?;
     fs::set_permissions(key, Permissions::from_mode(0o604))?;
-    says(
+    check_output(
         &workshop.build(&[])?,
         1,
         &["server.key", "its mode is 0604", "chmod 600"],
     )?;
     ensure!(snapshot(&workshop.out())? == before);
-    says(
+    check_output(
         &builder(&["pki", "show"], Path::new("/no/pki"))?,
         1,
         &["/no/pki/ca.crt", "builder build --pki"],
@@ -381,12 +382,12 @@ fn reader_gone() -> Result<()> {
             .arg(programs::builder()?)
             .args(words)
             .arg(workshop.out());
-        says(&process::run(&mut bash)?, code, &["is not what was built"])?;
+        check_output(&process::run(&mut bash)?, code, &["is not what was built"])?;
     }
     let mut bash = std::process::Command::new("bash");
     bash.args(["-c", script])
         .arg(programs::builder()?)
         .args(["pki", "show"])
         .arg(workshop.pki());
-    says(&process::run(&mut bash)?, 0, &[])
+    check_output(&process::run(&mut bash)?, 0, &[])
 }

@@ -7,8 +7,8 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tests::harness::trial;
 
-use crate::path::REQUIREMENTS;
-use crate::refusal::{give, provisioned, refused};
+use crate::lifecycle::REQUIREMENTS;
+use crate::refusal::{provisioned, refused, replace_document};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
@@ -26,7 +26,7 @@ fn certificates() -> Result<()> {
     let mut try_one = |change: &dyn Fn(&mut Value) -> Result<()>, expected: &str| -> Result<()> {
         let mut document = good.clone();
         change(&mut document)?;
-        give(&host, &ours.sign(&document)?)?;
+        replace_document(&host, &ours.sign(&document)?)?;
         refused(&mut host, expected)
     };
     try_one(

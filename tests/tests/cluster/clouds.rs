@@ -13,8 +13,8 @@ use tests::cluster::Provisioning;
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::path::{ACCEPTED, REQUIREMENTS};
-use crate::refusal::{give, provisioned, refused};
+use crate::lifecycle::{ACCEPTED, REQUIREMENTS};
+use crate::refusal::{provisioned, refused, replace_document};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -40,7 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Writes the files of /sys and /proc that firstboot.service sees: this machine has no firmware of
 /// that kind.
-fn shows(host: &Host, over: &str, files: &[(&str, &str)]) -> Result<()> {
+fn set_platform(host: &Host, over: &str, files: &[(&str, &str)]) -> Result<()> {
     for (path, content) in files {
         host.write(&format!("/opt/shown/{path}"), format!("{content}\n"), 0o444)?;
     }
@@ -53,7 +53,7 @@ fn shows(host: &Host, over: &str, files: &[(&str, &str)]) -> Result<()> {
 }
 
 fn has_firmware(host: &Host, field: &str, value: &str) -> Result<()> {
-    shows(
+    set_platform(
         host,
         "/sys/class",
         &[(&format!("sys/class/dmi/id/{field}"), value)],
@@ -244,7 +244,7 @@ fn azure() -> Result<()> {
     );
     ensure!(service.requests().is_empty(), "{:?}", service.requests());
     host.cut_power()?;
-    shows(
+    set_platform(
         &host,
         "/proc/cmdline",
         &[("proc/cmdline", "ro quiet firstboot.platform=azure")],
@@ -262,7 +262,7 @@ fn disagreement() -> Result<()> {
     )?;
     let mut host = machine(&ours)?;
     has_firmware(&host, "product_name", "OpenStack Nova")?;
-    give(&host, &user_data(&ours, "etcd-1")?)?;
+    replace_document(&host, &user_data(&ours, "etcd-1")?)?;
     refused(
         &mut host,
         "two sources disagree: the user data of openstack is another document than /var/lib/cloud/seed/nocloud/user-data",

@@ -12,7 +12,7 @@ use tests::host::Host;
 use tests::process;
 use tests::requirement::Requirement;
 
-use crate::path::REQUIREMENTS;
+use crate::lifecycle::REQUIREMENTS;
 use crate::refusal::provisioned;
 
 pub(crate) fn trials() -> Vec<Trial> {

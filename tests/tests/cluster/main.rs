@@ -3,9 +3,9 @@
 mod certificates;
 mod clouds;
 mod disks;
-mod foreign;
-mod older;
-mod path;
+mod foreign_data;
+mod lifecycle;
+mod outdated_document;
 mod refusal;
 mod refusals;
 mod sources;
@@ -17,11 +17,11 @@ fn main() -> ExitCode {
         let refusals = [
             refusals::trials(),
             certificates::trials(),
-            older::trials(),
-            foreign::trials(),
+            outdated_document::trials(),
+            foreign_data::trials(),
         ];
         [
-            path::trials(),
+            lifecycle::trials(),
             sources::trials(),
             clouds::trials(),
             disks::trials(),

@@ -68,6 +68,6 @@ pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
 }
 
 /// Gives a host a different document instead of its own.
-pub(crate) fn give(host: &Host, document: &[u8]) -> Result<()> {
+pub(crate) fn replace_document(host: &Host, document: &[u8]) -> Result<()> {
     host.write("/var/lib/cloud/seed/nocloud/user-data", document, 0o600)
 }

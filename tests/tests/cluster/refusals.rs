@@ -17,8 +17,8 @@ use tests::process;
 use tests::programs::recipe;
 use tests::server::Fault;
 
-use crate::path::{ACCEPTED, NAMES, REQUIREMENTS};
-use crate::refusal::{give, provisioned, refused};
+use crate::lifecycle::{ACCEPTED, NAMES, REQUIREMENTS};
+use crate::refusal::{provisioned, refused, replace_document};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -62,20 +62,20 @@ fn documents() -> Result<()> {
     let mut host = ours.machine("etcd-1")?;
     ours.install(&mut host)?;
 
-    give(&host, &own("etcd-2", "user-data")?)?;
+    replace_document(&host, &own("etcd-2", "user-data")?)?;
     refused(
         &mut host,
         "etcd-2 must have the address 10.101.15.102, but eth0 has 10.101.15.101",
     )?;
 
-    give(&host, b"#cloud-config\n")?;
+    replace_document(&host, b"#cloud-config\n")?;
     refused(&mut host, "is not a node document")?;
     let altered = String::from_utf8(own("etcd-1", "user-data")?)?.replacen(
         "\"payload\": \"ey",
         "\"payload\": \"eY",
         1,
     );
-    give(&host, altered.as_bytes())?;
+    replace_document(&host, altered.as_bytes())?;
     refused(&mut host, "it was altered after signing")?;
 
     // A different build of the same recipe has a different key.
@@ -92,11 +92,11 @@ fn documents() -> Result<()> {
         &stranger.path().join("cache").display().to_string(),
     ])?;
     built.ok()?;
-    give(&host, &fs::read(theirs.join("nodes/etcd-1/user-data"))?)?;
+    replace_document(&host, &fs::read(theirs.join("nodes/etcd-1/user-data"))?)?;
     refused(&mut host, "and this image trusts")?;
 
     // None of this has left a trace: with its own document the machine becomes the node.
-    give(&host, &own("etcd-1", "user-data")?)?;
+    replace_document(&host, &own("etcd-1", "user-data")?)?;
     let plan = {
         host.boot()?;
         host.wait_for(ACCEPTED, Duration::from_secs(180))?;
@@ -116,7 +116,7 @@ fn documents() -> Result<()> {
 
     // From now on the machine is this node; a different document does not change that.
     host.cut_power()?;
-    give(&host, &own("etcd-2", "user-data")?)?;
+    replace_document(&host, &own("etcd-2", "user-data")?)?;
     refused(
         &mut host,
         "this disk was set up as etcd-1, but the node document is for etcd-2",

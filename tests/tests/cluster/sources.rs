@@ -16,7 +16,7 @@ use tests::requirement::Requirement;
 use tests::server::Fault;
 use tests::vm::{self, Vm};
 
-use crate::path::{ACCEPTED, REQUIREMENTS};
+use crate::lifecycle::{ACCEPTED, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

@@ -35,7 +35,7 @@ fn ready() -> Result<()> {
         what: format!("fsync {JOURNAL}"),
         nth: 3,
     };
-    TracerOrder::Kill(third).give(&bed.orders(0, Traced::Firstboot))?;
+    TracerOrder::Kill(third).submit(&bed.orders(0, Traced::Firstboot))?;
     // The other two cannot reach each other, and therefore never become ready.
     bed.hosts[0].network().drop_between("etcd-2", "etcd-3")?;
     bed.start(&[0, 1, 2])?;

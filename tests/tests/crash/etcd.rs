@@ -40,7 +40,7 @@ fn half_born() -> Result<()> {
         what: "rename /var/lib/etcd/data/member/wal".to_owned(),
         nth: 1,
     };
-    TracerOrder::Hold(point).give(&orders)?;
+    TracerOrder::Hold(point).submit(&orders)?;
     (TOGETHER.begin)(&bed)?;
     ensure!(
         bed.reaches_point(victim, Traced::Etcd)?,
@@ -102,7 +102,7 @@ fn promotion() -> Result<()> {
     );
     for point in points {
         (REBUILD.prepare)(&bed)?;
-        TracerOrder::Hold(point.clone()).give(&bed.orders(victim, Traced::Firstboot))?;
+        TracerOrder::Hold(point.clone()).submit(&bed.orders(victim, Traced::Firstboot))?;
         (REBUILD.begin)(&bed)?;
         let reached = bed.reaches_point(victim, Traced::Firstboot)?;
         println!(

@@ -214,7 +214,7 @@ fn left_out() -> Result<()> {
     );
 
     // A repository that does not exist at all is noticed before any package is installed.
-    bed.provisioning.server.heal(&primary);
+    bed.provisioning.server.clear_faults(&primary);
     let repomd = format!("{updates}/repodata/repomd.xml");
     bed.provisioning.server.fault(
         &repomd,

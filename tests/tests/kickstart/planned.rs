@@ -113,7 +113,9 @@ impl Planned {
 }
 
 /// Returns what pykickstart reads in each kickstart; a single process reads all of them.
-pub(crate) fn seen<'a>(planned: impl Iterator<Item = &'a Planned>) -> Result<Vec<ParsedKickstart>> {
+pub(crate) fn read_with_pykickstart<'a>(
+    planned: impl Iterator<Item = &'a Planned>,
+) -> Result<Vec<ParsedKickstart>> {
     let library = cache::entry(&PYKICKSTART.replace("==", "-"), |folder| {
         let mut pip = Command::new("pip");
         pip.args([

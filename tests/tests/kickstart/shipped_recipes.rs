@@ -9,7 +9,7 @@ use tests::harness::trial;
 use tests::requirement::Requirement;
 use tests::{cache, process, programs};
 
-use crate::planned::{Planned, REQUIREMENTS, seen};
+use crate::planned::{Planned, REQUIREMENTS, read_with_pykickstart};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -37,7 +37,7 @@ fn planned(folder: &Path) -> Result<Vec<Planned>> {
 
 fn ready() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    for seen in seen(planned(folder.path())?.iter())? {
+    for seen in read_with_pykickstart(planned(folder.path())?.iter())? {
         ensure!(seen.error.is_none(), "{:?}", seen.error);
         ensure!(
             seen.locked && seen.password.is_none() && seen.keys.is_empty(),

@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Returns how many of the snapshot's keys a host's member has, and its hash of all of them at a
 /// revision.
-fn held(host: &Host, revision: i64) -> Result<(u64, u64)> {
+fn keys_and_hash(host: &Host, revision: i64) -> Result<(u64, u64)> {
     // After a linearizable read the member has caught up to the latest revision.
     etcdctl(host, "get none")?;
     let fields = etcdctl(
@@ -69,7 +69,7 @@ fn large() -> Result<()> {
     let client = Client::new(&bed.provisioning)?;
     let members: Vec<Ipv4Addr> = bed.hosts.iter().map(Host::address).collect();
     let writers = Writers::start(&client, &members, "meanwhile/");
-    writers.go_on(20, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(20, CONVERGENCE_TIMEOUT)?;
     let [one, two, three] = &bed.hosts[..] else {
         anyhow::bail!("not three hosts")
     };
@@ -83,12 +83,12 @@ fn large() -> Result<()> {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     }
     // The writers resume on their own.
-    writers.go_on(20, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(20, CONVERGENCE_TIMEOUT)?;
     writers.stop()?;
     let revision = crate::orders::revision(one)?;
-    let (_, hash) = held(one, revision)?;
+    let (_, hash) = keys_and_hash(one, revision)?;
     for host in &bed.hosts {
-        let found = held(host, revision)?;
+        let found = keys_and_hash(host, revision)?;
         ensure!(
             found == (keys, hash),
             "{} has {found:?}, and not {keys} keys as etcd-1, {hash}",

@@ -24,11 +24,11 @@ pub(crate) fn cluster(version: &str) -> Result<Bed> {
 /// Takes a snapshot on one host, and copies it to all hosts.
 pub(crate) fn snapshot(bed: &Bed, of: usize) -> Result<()> {
     etcdctl(&bed.hosts[of], &format!("snapshot save {SNAPSHOT}"))?;
-    give(bed, of)
+    distribute_snapshot(bed, of)
 }
 
 /// Copies one host's snapshot to all hosts.
-pub(crate) fn give(bed: &Bed, of: usize) -> Result<()> {
+pub(crate) fn distribute_snapshot(bed: &Bed, of: usize) -> Result<()> {
     let bytes = fs::read(bed.hosts[of].path(SNAPSHOT))?;
     bed.hosts
         .iter()

@@ -15,7 +15,7 @@ use tests::host::Host;
 use tests::process::Output;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, token};
-use crate::orders::{SNAPSHOT, all_restore, cluster, content, give, revision};
+use crate::orders::{SNAPSHOT, all_restore, cluster, content, distribute_snapshot, revision};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let way = |version: &str, run: Kind, test| {
@@ -122,7 +122,7 @@ fn snapshot(bed: &Bed) -> Result<()> {
         one,
         &format!("member remove {:x}", ghost.id.parse::<u64>()?),
     )?;
-    give(bed, 0)
+    distribute_snapshot(bed, 0)
 }
 
 /// Checks what else was restored besides the keys.

@@ -14,7 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial(
             "the_last_member_restores_its_own_database_and_two_new_disks_join_it",
             REQUIREMENTS,
-            alone,
+            single_member,
         ),
         trial(
             "after_two_separate_restores_a_new_disk_joins_neither_until_one_gives_way",
@@ -24,7 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn alone() -> Result<()> {
+fn single_member() -> Result<()> {
     let mut bed = cluster("3.5.1")?;
     etcdctl(&bed.hosts[1], "put answer 42")?;
     let seen = etcdctl(

@@ -15,7 +15,7 @@ use tests::network::{Link, Namespace};
 use tests::process;
 use tests::requirement::Requirement;
 
-use crate::bed::{SERVER, Server, ask, built, connect, curl, document_of, expect, read_all};
+use crate::bed::{SERVER, Server, built, connect, curl, document_of, expect, get, read_all};
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -126,9 +126,9 @@ fn held_back() -> Result<()> {
         );
     }
     expect(&evil.namespace, &document_of(&one.mac), 403, "[wrong-card]")?;
-    server.says("[card-unknown]")?;
+    server.wait_for_output("[card-unknown]")?;
     // The log contains the MAC address of the machine that sent the request.
-    server.says(&format!(
+    server.wait_for_output(&format!(
         "{ADDRESS} ({}) refused: it says that it is etcd-1, whose card is {}",
         evil.mac, one.mac
     ))?;
@@ -163,7 +163,7 @@ fn states() -> Result<()> {
         );
         ip(&format!("-n {world} neigh flush dev br0 nud all"))?;
     }
-    server.says(&format!(
+    server.wait_for_output(&format!(
         "{ADDRESS} ({}) etcd-1: its document is handed out",
         one.mac
     ))?;
@@ -257,7 +257,7 @@ fn routers() -> Result<()> {
     let (status, text) = curl(&far, &["--interface", ADDRESS], &url)?;
     ensure!(status == 200, "{status}: {text}");
     // The router's own MAC and address differ from the node's.
-    let (status, text) = ask(&router.namespace, &document_of(mac))?;
+    let (status, text) = get(&router.namespace, &document_of(mac))?;
     ensure!(
         status == 403 && text.contains("[wrong-card]"),
         "{status}: {text}"
@@ -295,10 +295,10 @@ fn ipv6() -> Result<()> {
     );
     let (status, _) = by6("image/centos7.ks?node=etcd-1")?;
     ensure!(status == 200, "the image is public: {status}");
-    server.says("fd00::65 refused: nodes have IPv4 addresses")?;
-    server.says("fd00::65 takes the kickstart, and nothing is recorded")?;
+    server.wait_for_output("fd00::65 refused: nodes have IPv4 addresses")?;
+    server.wait_for_output("fd00::65 takes the kickstart, and nothing is recorded")?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
-    server.says(&format!(
+    server.wait_for_output(&format!(
         "{ADDRESS} ({}) etcd-1: its document is handed out",
         one.mac
     ))?;
@@ -309,7 +309,7 @@ fn hidden() -> Result<()> {
     let ours = built()?;
     let server = Server::start(&ours, &[])?;
     let one = ours.network.add("etcd-1")?;
-    server.says(
+    server.wait_for_output(
         "etcd-1 10.101.15.101: in this host's network, known by its card 52:54:0a:65:0f:65",
     )?;
     let url = format!("http://{SERVER}/{}", document_of(&one.mac));
@@ -332,11 +332,11 @@ fn hidden() -> Result<()> {
         403,
         "[this-host]",
     )?;
-    server.says("[this-host]")?;
+    server.wait_for_output("[this-host]")?;
     drop(server);
     for listen in ["localhost:8082", "127.0.0.1:8082"] {
         let server = Server::serve(&ours, &ours.out(), &["--listen", listen])?;
-        server.says(
+        server.wait_for_output(
             "warning: only this host can connect. A proxy in front hides which machine asks",
         )?;
         let (status, _) = curl(

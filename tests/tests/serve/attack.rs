@@ -16,7 +16,7 @@ use tests::programs;
 use tests::requirement::Requirement;
 use tests::run;
 
-use crate::bed::{SERVER, Server, ask, built, curl, document_of, expect, raw, script_of};
+use crate::bed::{SERVER, Server, built, curl, document_of, expect, get, raw, script_of};
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -69,7 +69,7 @@ fn head() -> Result<()> {
         "{said}"
     );
     std::thread::sleep(Duration::from_millis(300));
-    let said = server.said()?;
+    let said = server.output()?;
     ensure!(
         !said.contains("etcd-1: "),
         "a HEAD is logged as if something was given:\n{said}"
@@ -104,11 +104,11 @@ fn paths() -> Result<()> {
         let found = expect(&one.namespace, &format!("{page}?node=etcd-1"), 200, "%pre")?;
         ensure!(found == kickstart, "{page} is another file");
     }
-    server.says("etcd-1: takes the kickstart")?;
+    server.wait_for_output("etcd-1: takes the kickstart")?;
     let taken = || {
         Ok::<_, anyhow::Error>(
             server
-                .said()?
+                .output()?
                 .matches("etcd-1: takes the kickstart")
                 .count(),
         )
@@ -116,7 +116,7 @@ fn paths() -> Result<()> {
     ensure!(
         taken()? == written.len(),
         "not every kickstart is logged:\n{}",
-        server.said()?
+        server.output()?
     );
     for page in [
         "nodes/etcd-1/node.json",
@@ -132,7 +132,7 @@ fn paths() -> Result<()> {
         "boot.ipxe/../node.json",
         "..",
     ] {
-        let (status, text) = ask(&one.namespace, page)?;
+        let (status, text) = get(&one.namespace, page)?;
         ensure!(
             matches!(status, 400 | 404) && !text.contains("payload"),
             "{page} is answered {status}: {text}"
@@ -180,7 +180,7 @@ fn links() -> Result<()> {
         ours.out().join("nodes-of-2"),
     )?;
     symlink("../nodes-of-2", ours.out().join("nodes/etcd-2"))?;
-    let (status, text) = ask(&one.namespace, &document_of("52:54:0a:65:0f:66"))?;
+    let (status, text) = get(&one.namespace, &document_of("52:54:0a:65:0f:66"))?;
     ensure!(
         status != 200 && !text.contains("payload"),
         "{status}: {text}"
@@ -221,7 +221,11 @@ fn smuggled() -> Result<()> {
         script.contains("chain http://10.101.15.1:8081/boot.ipxe?"),
         "{script}"
     );
-    ensure!(!server.said()?.contains("handed out"), "{}", server.said()?);
+    ensure!(
+        !server.output()?.contains("handed out"),
+        "{}",
+        server.output()?
+    );
     Ok(())
 }
 

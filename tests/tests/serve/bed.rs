@@ -126,9 +126,9 @@ impl Server {
             log,
         };
         let end = Instant::now() + START_TIMEOUT;
-        while !server.said()?.contains("serving ") {
+        while !server.output()?.contains("serving ") {
             let over = server.process.ended()?.is_some() || Instant::now() >= end;
-            ensure!(!over, "builder serve does not begin:\n{}", server.said()?);
+            ensure!(!over, "builder serve does not begin:\n{}", server.output()?);
             sleep(Duration::from_millis(20));
         }
         Ok(server)
@@ -142,7 +142,7 @@ impl Server {
             log,
         };
         let end = Instant::now() + START_TIMEOUT;
-        while ask(world, "image/SHA256SUMS").is_err() {
+        while get(world, "image/SHA256SUMS").is_err() {
             let over = server.process.ended()?.is_some() || Instant::now() >= end;
             ensure!(!over, "builder serve does not answer");
             sleep(Duration::from_millis(50));
@@ -151,18 +151,18 @@ impl Server {
     }
 
     /// Returns everything that it has printed so far.
-    pub(crate) fn said(&self) -> Result<String> {
+    pub(crate) fn output(&self) -> Result<String> {
         fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
 
     /// Waits until it has printed this text, since the log is written independently of the answers.
-    pub(crate) fn says(&self, words: &str) -> Result<()> {
+    pub(crate) fn wait_for_output(&self, words: &str) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60);
-        while !self.said()?.contains(words) {
+        while !self.output()?.contains(words) {
             ensure!(
                 Instant::now() < end,
                 "the server does not say `{words}`:\n{}",
-                self.said()?
+                self.output()?
             );
             sleep(Duration::from_millis(20));
         }
@@ -185,7 +185,7 @@ impl Server {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.process.ended()? {
-                return Ok((status.code(), self.said()?));
+                return Ok((status.code(), self.output()?));
             }
             ensure!(Instant::now() < end, "the server goes on after {signal}");
             sleep(Duration::from_millis(20));
@@ -194,7 +194,7 @@ impl Server {
 }
 
 /// Returns the status and the text of a page, as a machine in a namespace receives them.
-pub(crate) fn ask(from: &Namespace, page: &str) -> Result<(u16, String)> {
+pub(crate) fn get(from: &Namespace, page: &str) -> Result<(u16, String)> {
     curl(from, &[], &format!("http://{SERVER}/{page}"))
 }
 
@@ -221,7 +221,7 @@ pub(crate) fn curl(from: &Namespace, options: &[&str], url: &str) -> Result<(u16
 
 /// Requests a page, and expects an answer with this status and these words.
 pub(crate) fn expect(from: &Namespace, page: &str, status: u16, words: &str) -> Result<String> {
-    let (found, text) = ask(from, page)?;
+    let (found, text) = get(from, page)?;
     ensure!(
         found == status && text.contains(words),
         "{page}: expected {status} with `{words}`, got {found}: {text}"

@@ -12,7 +12,7 @@ use tests::requirement::Requirement;
 
 use self::elsewhere::{another_build, elsewhere};
 use self::machine::{TREE, board_of, expect_report, on_board, script};
-use crate::bed::{Server, allow, ask, built, built_with, document_of, expect, installs, report};
+use crate::bed::{Server, allow, built, built_with, document_of, expect, get, installs, report};
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -31,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial(
             "an_unfinished_installation_is_retried_three_times_and_then_refused",
             REQUIREMENTS,
-            held,
+            retried_then_refused,
         ),
         trial(
             "a_machine_known_by_serial_or_uuid_is_installed_once",
@@ -111,7 +111,8 @@ fn stages() -> Result<()> {
     expect_report(&one.namespace, &last, "failed", 403, "[stale-report]")?;
     expect_report(&one.namespace, &last, "healthy", 200, "recorded")?;
     on_board(&world, "healthy")?;
-    server.says("etcd-1: reports failed: no disk for the node\\u{202e}\\n(wanted: any)")?;
+    server
+        .wait_for_output("etcd-1: reports failed: no disk for the node\\u{202e}\\n(wanted: any)")?;
 
     allow(&ours, &["etcd-1", "--install"])?;
     let again = script(&one)?;
@@ -139,7 +140,7 @@ fn fail(one: &Link, world: &Namespace, script: &str) -> Result<()> {
     Ok(())
 }
 
-fn held() -> Result<()> {
+fn retried_then_refused() -> Result<()> {
     let ours = built()?;
     let server = Server::start(&ours, TREE)?;
     let (one, world) = (ours.network.add("etcd-1")?, ours.network.world().clone());
@@ -166,7 +167,7 @@ fn held() -> Result<()> {
         line.contains("held, failed") && line.ends_with("the disk is broken"),
         "{line}"
     );
-    server.says("[held]")?;
+    server.wait_for_output("[held]")?;
     // After a restart the server still knows it.
     drop(server);
     let _server = Server::start(&ours, TREE)?;
@@ -279,10 +280,10 @@ fn forged() -> Result<()> {
         .skip(1)
         .collect();
     ensure!(
-        secrets.len() == 1 && !server.said()?.contains(secrets[0]),
+        secrets.len() == 1 && !server.output()?.contains(secrets[0]),
         "the token is in the log"
     );
-    let (_, board) = ask(&two.namespace, "")?;
+    let (_, board) = get(&two.namespace, "")?;
     ensure!(!board.contains(secrets[0]), "the token is on the board");
     Ok(())
 }

@@ -5,8 +5,8 @@ mod arp;
 mod attack;
 mod bed;
 mod firmware;
-mod handout;
 mod install_once;
+mod installation;
 mod load;
 
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     tests::harness::main(|| {
         [
-            handout::trials(),
+            installation::trials(),
             install_once::trials(),
             arp::trials(),
             attack::trials(),

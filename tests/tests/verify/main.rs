@@ -9,14 +9,14 @@ mod image;
 mod live;
 mod mutated;
 mod random;
-mod whole;
+mod valid;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
         [
-            whole::trials(),
+            valid::trials(),
             corpus::trials(),
             damage::trials(),
             live::trials(),

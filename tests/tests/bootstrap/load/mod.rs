@@ -156,7 +156,7 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
             network.unplug(&name)?;
             bed.hosts[round.victim].cut_power()?;
             // Waits until the others have noticed by themselves, since nothing tells them.
-            writers.go_on(1, CONVERGENCE_TIMEOUT)?;
+            writers.wait_for_more(1, CONVERGENCE_TIMEOUT)?;
             network.replug(&name)?;
         }
         End::Shutdown => bed.hosts[round.victim].shutdown()?,
@@ -167,7 +167,7 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
         bed.replace_disk(round.victim)?;
     }
     // The two remaining members form a quorum.
-    writers.go_on(2, CONVERGENCE_TIMEOUT)?;
+    writers.wait_for_more(2, CONVERGENCE_TIMEOUT)?;
 
     let others: Vec<String> = bed
         .hosts

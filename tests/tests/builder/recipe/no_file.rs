@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use tests::{process, programs};
 
-use crate::fixtures::{Fixture, names, says};
+use crate::fixtures::{Fixture, check_output, names};
 
 /// Command lines, each with its exit code and part of its message. In a command line FOLDER, FIFO
 /// and NONE are a folder, a FIFO that no program writes to and a path where nothing exists; RECIPE,
@@ -137,7 +137,8 @@ pub(super) fn no_file() -> Result<()> {
         let words: Vec<String> = words.collect();
         let mut command = Command::new("timeout");
         command.arg("20").arg(programs::builder()?).args(&words);
-        says(&process::run(&mut command)?, *code, &[said]).with_context(|| words.join(" "))?;
+        check_output(&process::run(&mut command)?, *code, &[said])
+            .with_context(|| words.join(" "))?;
     }
     ensure!(
         names(&workshop.path("out"))? == ["out"],
@@ -148,7 +149,7 @@ pub(super) fn no_file() -> Result<()> {
     let other = Fixture::warm()?;
     let mut command = other.command()?;
     command.env("SOURCE_DATE_EPOCH", "99999999999");
-    says(
+    check_output(
         &process::run(&mut command)?,
         1,
         &["SOURCE_DATE_EPOCH is `99999999999`", "at most 8589934591"],

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use tar::EntryType;
 
 use crate::fake_release::{self, SIZE};
-use crate::fixtures::{Fixture, says};
+use crate::fixtures::{Fixture, check_output};
 
 type Change = fn(&mut Vec<fake_release::Part>);
 
@@ -59,7 +59,7 @@ pub(super) fn inside() -> Result<()> {
         let digest = fake_release::write(&workshop.path("mirror"), parts)?;
         workshop.write_recipe(&digest, "")?;
         let ran = workshop.refused(&[], words)?;
-        says(&ran, 1, &["nothing of it was used"])?;
+        check_output(&ran, 1, &["nothing of it was used"])?;
         let unpacked = workshop.cache().join("releases").join(&digest);
         ensure!(!unpacked.exists(), "{} is there", unpacked.display());
         ensure!(

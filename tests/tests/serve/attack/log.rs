@@ -37,7 +37,7 @@ pub(super) fn log() -> Result<()> {
         }
     }
     drop(read_all(&mut stream, Duration::from_millis(200))?);
-    let said = server.said()?;
+    let said = server.output()?;
     ensure!(said.len() < 64 << 10, "{} bytes of log", said.len());
     let longest = said.lines().map(str::len).max().unwrap_or_default();
     ensure!(longest < 700, "a line of {longest} bytes");
@@ -52,7 +52,7 @@ pub(super) fn log() -> Result<()> {
     );
     // The server still logs what it gives to a different machine.
     expect(&two.namespace, &document_of(&two.mac), 200, "payload")?;
-    server.says("etcd-2: its document is handed out")?;
+    server.wait_for_output("etcd-2: its document is handed out")?;
     Ok(())
 }
 
@@ -123,7 +123,7 @@ fn full_at(
         403,
         "[document-closed]",
     )?;
-    server.says("remembered until this server ends")?;
+    server.wait_for_output("remembered until this server ends")?;
     fs::remove_file(state.join("filler"))?;
     let script = expect(&one.namespace, &script_of(one), 200, "#!ipxe")?;
     ensure!(

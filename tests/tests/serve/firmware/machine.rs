@@ -130,7 +130,7 @@ impl Machine {
         let mut is_plugged = true;
         loop {
             let said = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
-            let told = server.said()?;
+            let told = server.output()?;
             // UEFI continues with the disk, but first tries all the card's other protocols. Each of
             // them takes a minute unless the cable is unplugged.
             if is_plugged && said.contains("failed to start Boot") {

@@ -14,7 +14,7 @@ use tests::process::KillOnDrop;
 use tests::requirement::Requirement;
 use tests::{run, vm};
 
-use crate::bed::{Server, allow, ask, built, built_with, document_of, expect};
+use crate::bed::{Server, allow, built, built_with, document_of, expect, get};
 use machine::{Firmware, Machine, dhcp};
 
 const REQUIREMENTS: &[Requirement] = &[
@@ -132,7 +132,7 @@ impl Bed {
         let console = machine.run(&self.ours, &self.server, |console, _| {
             console.contains(disk::BOOTED)
         })?;
-        let said = self.server.said()?;
+        let said = self.server.output()?;
         let line = console
             .lines()
             .find(|line| line.contains("on the line: "))
@@ -160,7 +160,7 @@ impl Bed {
                 "{words}:\n{said}"
             );
         }
-        let (_, board) = ask(self.ours.network.world(), "")?;
+        let (_, board) = get(self.ours.network.world(), "")?;
         ensure!(
             board
                 .lines()
@@ -240,7 +240,7 @@ fn power_cut() -> Result<()> {
     let console = machine.run(&bed.ours, &bed.server, |console, _| {
         console.contains(disk::BOOTED)
     })?;
-    let said = bed.server.said()?;
+    let said = bed.server.output()?;
     ensure!(
         said.contains("attempt 1 of 2") && said.contains("attempt 2 of 2"),
         "{said}"
@@ -280,7 +280,7 @@ fn window() -> Result<()> {
     machine.run(&bed.ours, &bed.server, |console, _| {
         console.contains(disk::BOOTED)
     })?;
-    let said = bed.server.said()?;
+    let said = bed.server.output()?;
     ensure!(
         said.matches("is sent the installer").count() == 1,
         "the remedy for the document reinstalled it:\n{said}"

@@ -53,7 +53,7 @@ pub(super) fn elsewhere() -> Result<()> {
 
     // A different host that has only the output.
     let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
-    server.says("is not the record that the cluster's first build began")?;
+    server.wait_for_output("is not the record that the cluster's first build began")?;
     for machine in [&one, &two] {
         let left = script(machine)?;
         ensure!(
@@ -134,7 +134,7 @@ pub(super) fn another_build() -> Result<()> {
     }
     let one = ours.network.add("etcd-1")?;
     let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
-    server.says(
+    server.wait_for_output(
         "not installed before `builder allow --all --install`, which wipes their disks: etcd-1, etcd-2, etcd-3",
     )?;
     let left = script(&one)?;
@@ -142,7 +142,7 @@ pub(super) fn another_build() -> Result<()> {
         !installs(&left) && left.contains("builder allow etcd-1 --install"),
         "a build wipes what runs: {left}"
     );
-    server.says("[no-record]")?;
+    server.wait_for_output("[no-record]")?;
     // The documents of this build are as new as its keys.
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     Ok(())

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use tests::network::{Link, Namespace};
 
-use crate::bed::{ask, expect, report, script_of};
+use crate::bed::{expect, get, report, script_of};
 
 pub(super) const TREE: &[&str] = &["--tree", "http://10.101.15.1:8081/none/"];
 
@@ -28,7 +28,7 @@ pub(super) fn expect_report(
 }
 
 pub(super) fn board_of(world: &Namespace, node: &str) -> Result<String> {
-    let (_, board) = ask(world, "")?;
+    let (_, board) = get(world, "")?;
     Ok(board
         .lines()
         .find(|line| line.starts_with(node))

@@ -11,8 +11,8 @@
 //! with the results as `target/verdicts.txt`.
 
 mod base;
-mod judge;
 mod mutations;
+mod outcome;
 mod semantic;
 
 use std::collections::BTreeMap;
@@ -30,8 +30,8 @@ use crate::contents::Contents;
 use crate::fixtures::ours;
 use crate::image::Image;
 use base::base;
-use judge::{Outcome, judge};
 use mutations::{Case, cases};
+use outcome::{Outcome, run_etcd};
 
 /// For each minor version, the newest release that Go's module proxy had on 2026-11-28.
 const ETCDS: [&str; 3] = ["3.5.35", "3.6.16", "3.7.3"];
@@ -143,8 +143,8 @@ fn outcome(version: &str, case: &Case) -> Result<Outcome> {
     let folder = run::current()?.folder("judged")?;
     let path = folder.join("damaged.db");
     fs::write(&path, case.contents.image().sealed())?;
-    let outcome =
-        judge(version, &path, &folder).with_context(|| format!("{} and etcd {version}", case.name));
+    let outcome = run_etcd(version, &path, &folder)
+        .with_context(|| format!("{} and etcd {version}", case.name));
     fs::remove_dir_all(&folder)?;
     outcome
 }
@@ -177,7 +177,7 @@ fn asked() -> Result<()> {
         let (etcds, _) = table
             .get(case.name.as_str())
             .with_context(|| format!("no verdict on {}", case.name))?;
-        let word = found.word(&whole[which]);
+        let word = found.label(&whole[which]);
         ensure!(
             word == etcds[which],
             "{}: etcd {}: {word}, and it was {}: {}",
@@ -206,12 +206,12 @@ fn all(whole: &[Outcome; 3], words: &str) -> Result<()> {
         let mut said: Vec<&str> = known.iter().flat_map(|(etcds, _)| *etcds).collect();
         for (version, whole) in ETCDS.iter().zip(whole).filter(|_| known.is_none()) {
             let found = outcome(version, &case)?;
-            said.push(found.word(whole));
+            said.push(found.label(whole));
             let _ = writeln!(
                 reasons,
                 "{}\t{version}\t{}\t{}",
                 case.name,
-                found.word(whole),
+                found.label(whole),
                 found.why()
             );
         }

@@ -29,7 +29,7 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// Returns the outcome as one word; contents are compared with the undamaged ones.
-    pub(crate) fn word(&self, whole: &Self) -> &'static str {
+    pub(crate) fn label(&self, whole: &Self) -> &'static str {
         match self {
             Self::NotRestored(_) => "no-restore",
             Self::NotStarted(_) => "no-start",
@@ -55,7 +55,7 @@ const ARGUMENTS: [&str; 2] = ["--unsafe-no-fsync", "--logger=zap"];
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs this version of etcd in an empty folder.
-pub(crate) fn judge(version: &str, snapshot: &Path, folder: &Path) -> Result<Outcome> {
+pub(crate) fn run_etcd(version: &str, snapshot: &Path, folder: &Path) -> Result<Outcome> {
     if let Err(error) = StandaloneEtcd::restore(version, folder, snapshot) {
         return Ok(Outcome::NotRestored(last(&error)));
     }

@@ -10,7 +10,7 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::{etcd, process, programs, run};
 
-use crate::path::REQUIREMENTS;
+use crate::lifecycle::REQUIREMENTS;
 use crate::refusal::refused;
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -11,7 +11,7 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::{etcd, process, programs};
 
-use crate::path::REQUIREMENTS;
+use crate::lifecycle::REQUIREMENTS;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(

@@ -13,7 +13,7 @@ use tests::process;
 use tests::requirement::Requirement;
 
 use crate::bed::{
-    SERVER, START_TIMEOUT, Server, allow, ask, built, curl, document_of, expect, installs,
+    SERVER, START_TIMEOUT, Server, allow, built, curl, document_of, expect, get, installs,
     report_url, script_of,
 };
 
@@ -89,7 +89,7 @@ fn kickstart(host: &Host, words: &str) -> Result<String> {
 }
 
 fn line_of(ours: &Provisioning, node: &str) -> Result<String> {
-    let (_, board) = ask(ours.network.world(), "")?;
+    let (_, board) = get(ours.network.world(), "")?;
     Ok(board
         .lines()
         .find(|line| line.starts_with(node))
@@ -128,7 +128,7 @@ fn cluster() -> Result<()> {
         )?;
         host.snapshot()?;
     }
-    let said = server.said()?;
+    let said = server.output()?;
     for stage in ["started", "installing", "installed"] {
         ensure!(
             said.matches(&format!(": reports {stage}")).count() == 3,
@@ -138,11 +138,11 @@ fn cluster() -> Result<()> {
     boot_all(&mut hosts)?;
     for host in &hosts {
         wait_healthy(host, 3, START_TIMEOUT)?;
-        server.says(&format!("{}: reports healthy", host.name()))?;
+        server.wait_for_output(&format!("{}: reports healthy", host.name()))?;
     }
 
     replace_lost(&ours, &server, &mut hosts[2])?;
-    let said = server.said()?;
+    let said = server.output()?;
     ensure!(
         said.matches("etcd-3: its document is handed out").count() == 2,
         "{said}"
@@ -162,7 +162,7 @@ fn replace_lost(ours: &Provisioning, server: &Server, lost: &mut Host) -> Result
         "systemctl is-failed --quiet firstboot.service",
         START_TIMEOUT,
     )?;
-    server.says("etcd-3: reports refused: ")?;
+    server.wait_for_output("etcd-3: reports refused: ")?;
     let line = line_of(ours, "etcd-3")?;
     ensure!(
         line.contains(" refused ") && line.contains("document-closed"),
@@ -207,7 +207,7 @@ fn failed() -> Result<()> {
         "{:?}",
         ended.outcome
     );
-    server.says("etcd-1: reports failed: %post (fetch the overlay) failed: no server has the overlay with sha256")?;
+    server.wait_for_output("etcd-1: reports failed: %post (fetch the overlay) failed: no server has the overlay with sha256")?;
     let line = line_of(&ours, "etcd-1")?;
     ensure!(
         line.contains(" failed ") && line.contains("no server has the overlay"),
@@ -240,7 +240,7 @@ fn failed() -> Result<()> {
             "{what}: {:?}",
             ended.outcome
         );
-        server.says(&format!("etcd-1: reports failed: {why}"))?;
+        server.wait_for_output(&format!("etcd-1: reports failed: {why}"))?;
         ensure!(
             line_of(&ours, "etcd-1")?.contains(why),
             "{what}: {}",
@@ -262,7 +262,7 @@ fn others() -> Result<()> {
     let [one, two] = ["etcd-1", "etcd-2"].map(|name| ours.network.add(name));
     let (one, two) = (one?, two?);
 
-    let (status, text) = ask(&one.namespace, &document_of(&two.mac))?;
+    let (status, text) = get(&one.namespace, &document_of(&two.mac))?;
     ensure!(
         status == 403 && text.contains(&one.mac) && text.contains(&two.mac),
         "{status}: {text}"
@@ -281,8 +281,8 @@ fn others() -> Result<()> {
         "{text}"
     );
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
-    server.says("[wrong-card]")?;
-    server.says("etcd-1: its document is handed out")?;
+    server.wait_for_output("[wrong-card]")?;
+    server.wait_for_output("etcd-1: its document is handed out")?;
     Ok(())
 }
 
@@ -345,11 +345,11 @@ fn https() -> Result<()> {
         status == 200 && document == fs::read_to_string(ours.out().join("nodes/etcd-1/node.json"))?,
         "{document}"
     );
-    let plain = ask(&one.namespace, "node.json");
+    let plain = get(&one.namespace, "node.json");
     ensure!(plain.is_err(), "plain http is answered: {plain:?}");
     let names_node = "\"node\":\"etcd-1\"";
-    server.says(names_node)?;
-    let said = server.said()?;
+    server.wait_for_output(names_node)?;
+    let said = server.output()?;
     // A log line about the plain request may follow.
     let line = said
         .lines()
