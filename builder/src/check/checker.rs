@@ -2,13 +2,14 @@
 
 use super::file::{File, Kind};
 use super::finding::Finding;
-use super::{chrony, firewalld, fstab, kickstart, place, preset, sysctl, text, tmpfiles, unit};
+use super::unit::{self, UnitFile};
+use super::{chrony, firewalld, fstab, kickstart, place, preset, sysctl, text, tmpfiles};
 
-/// Checks one file by itself. The findings are in the order of their places in the file.
-fn check_single(file: &File<'_>) -> Vec<Finding> {
+/// Checks one file by itself. `unit`: what systemd reads in it, if it is a unit file.
+fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
     let mut findings = match Kind::of(&file.path) {
         Some(Kind::Kickstart) => kickstart::check(file.text),
-        Some(Kind::Unit) => unit::check(&file.path, file.text),
+        Some(Kind::Unit) => unit.map_or_else(Vec::new, |unit| unit::check(file, unit)),
         Some(Kind::Daemon) => unit::daemon::check(&file.path, file.text),
         Some(Kind::Sysctl) => sysctl::check(file.text),
         Some(Kind::Chrony) => chrony::check(file.text),
@@ -29,11 +30,21 @@ fn check_single(file: &File<'_>) -> Vec<Finding> {
 /// Checks each of `files`, by itself and against the others. `whole`: whether these are all the
 /// files that are added to a node.
 pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
-    let mut all: Vec<Vec<Finding>> = files.iter().map(check_single).collect();
+    let joined: Vec<_> = files.iter().map(unit::join).collect();
+    let units: Vec<Option<UnitFile<'_>>> = files
+        .iter()
+        .zip(&joined)
+        .map(|(file, joined)| Some(unit::read_unit(file, joined.as_ref()?)))
+        .collect();
+    let mut all: Vec<Vec<Finding>> = files
+        .iter()
+        .zip(&units)
+        .map(|(file, unit)| check_single(file, unit.as_ref()))
+        .collect();
     let tuned = files.iter().any(|file| {
         Kind::of(&file.path) == Some(Kind::Kickstart) && kickstart::installs(file.text, "tuned")
     });
-    let mut among = unit::cross_check(files, whole);
+    let mut among = unit::cross_check(&units, files, whole);
     among.extend(sysctl::cross_check(files, tuned));
     among.extend(kickstart::cross_check(files));
     if whole {

@@ -100,7 +100,13 @@ fn every_wrong_input_is_answered_as_expected() {
 fn every_later_directive_is_named_wherever_it_is_written() {
     for (name, later) in tables::LATER.iter() {
         let text = format!("[Service]\nExecStart=/bin/true\n{name}=x\n");
-        let findings = unit::check("/etc/systemd/system/a.service", &text);
+        let file = File {
+            shown: "a.service".into(),
+            path: "/etc/systemd/system/a.service".into(),
+            text: &text,
+            mode: None,
+        };
+        let findings = check(&[file], false).remove(0);
         let found = findings
             .iter()
             .find(|finding| finding.rule == "unit/unknown-directive");

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::examine::{Examined, examine};
 use super::loaded::{LocatedSpan, Unit, Units};
+use super::parsed::UnitFile;
 use super::path::{is_drop_in, is_loadable, name_of};
-use super::{order, read, service, verify};
+use super::{order, service, verify};
 use crate::check::file::File;
 use crate::check::finding::Finding;
 use crate::check::systemd::name;
@@ -59,16 +59,11 @@ fn sources<'a>(files: &'a [File<'_>], whole: bool) -> BTreeMap<&'a str, Sources>
 /// Checks the units of `files` against each other, and returns each finding with its file. `whole`:
 /// the node has no other units, so a unit that is neither among them nor CentOS's own does not
 /// exist.
-pub(crate) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
-    let joined: Vec<_> = files
-        .iter()
-        .map(|file| name_of(&file.path).map(|_| read::join(file.text)))
-        .collect();
-    let examined: Vec<Option<Examined<'_>>> = files
-        .iter()
-        .zip(&joined)
-        .map(|(file, text)| Some(examine(&file.path, &text.as_ref()?.text)))
-        .collect();
+pub(in crate::check) fn cross_check(
+    unit_files: &[Option<UnitFile<'_>>],
+    files: &[File<'_>],
+    whole: bool,
+) -> Vec<(usize, Finding)> {
     let sources = sources(files, whole);
     let mut units = Units::new();
     for (id, own) in &sources {
@@ -82,7 +77,7 @@ pub(crate) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usize, Findin
         let read = || {
             files_of
                 .iter()
-                .filter_map(|index| Some((*index, examined[*index].as_ref()?)))
+                .filter_map(|index| Some((*index, &unit_files[*index].as_ref()?.examined)))
         };
         let lines = read()
             .flat_map(|(index, file)| file.lines.iter().map(move |line| (index, *line)))
@@ -91,12 +86,12 @@ pub(crate) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usize, Findin
             .flat_map(|(index, file)| file.sections.iter().map(move |section| (index, *section)));
         let void = base.is_some_and(|index| {
             files[index].text.is_empty()
-                || examined[index]
+                || unit_files[index]
                     .as_ref()
-                    .is_some_and(|examined| examined.stopped.is_some())
+                    .is_some_and(|unit| unit.examined.stopped.is_some())
         });
-        let dropped =
-            base.and_then(|index| Some((index, joined[index].as_ref()?.dropped.clone()?)));
+        let dropped = base
+            .and_then(|index| Some((index, unit_files[index].as_ref()?.joined.dropped.clone()?)));
         units.insert(
             id,
             Unit {

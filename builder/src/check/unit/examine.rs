@@ -14,7 +14,7 @@ use crate::check::text::TextSpan;
 
 /// What 219 reads from one unit file.
 #[derive(Debug, Default)]
-pub(super) struct Examined<'a> {
+pub(in crate::check) struct Examined<'a> {
     /// The headers of its sections.
     pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) lines: Vec<Line<'a>>,

@@ -15,6 +15,7 @@ mod hint;
 mod list;
 mod loaded;
 mod order;
+mod parsed;
 mod path;
 mod plain;
 mod read;
@@ -28,20 +29,10 @@ mod value;
 mod value_error;
 mod verify;
 
-use self::examine::examine;
 use super::file::File;
-use super::finding::Finding;
 pub(super) use cross_checks::cross_check;
+pub(super) use parsed::{UnitFile, check, join, read_unit};
 pub(super) use path::name_of;
-
-/// Checks one unit file.
-pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
-    let joined = read::join(text);
-    let mut out = joined.findings;
-    out.extend(examine(path, &joined.text).findings);
-    out.extend(unit_file::check(path, text));
-    out
-}
 
 /// The name of a unit, if its file is in a folder where systemd looks for units and says how to
 /// enable it.

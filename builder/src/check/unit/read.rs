@@ -56,7 +56,7 @@ fn comment(line: &str) -> bool {
 /// A text with each continued line joined to the next. Its length does not change, so places stay
 /// valid.
 #[derive(Debug)]
-pub(super) struct Joined {
+pub(in crate::check) struct Joined {
     pub(super) text: String,
     pub(super) findings: Vec<Finding>,
     /// The last line, if it is continued and nothing follows: 219 never reads it.

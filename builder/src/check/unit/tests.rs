@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::check::checker::check as check_files;
 use crate::check::file::File;
+use crate::check::finding::Finding;
 use crate::check::rules::{self, RuleKind};
 use crate::check::tables;
 
@@ -61,7 +62,14 @@ fn every_value_is_judged_as_219_judges_it() {
     for (directive, verdict, value) in table(VALUES) {
         let (section, key) = directive.split_once('.').unwrap();
         let path = format!("/etc/systemd/system/{}", unit_with(section));
-        let findings = check(&path, &format!("[{section}]\n{key}={value}\n"));
+        let file = File {
+            shown: path.clone(),
+            path,
+            text: &format!("[{section}]\n{key}={value}\n"),
+            mode: None,
+        };
+        let joined = join(&file).unwrap();
+        let findings = check(&file, &read_unit(&file, &joined));
         let said = match (
             findings.iter().any(refuses),
             findings.iter().any(|f| f.rule == "unit/compiled-out"),

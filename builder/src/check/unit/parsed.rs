@@ -1,0 +1,36 @@
+//! A unit file as it is read: once for its own checks and for those across units.
+
+use super::examine::{Examined, examine};
+use super::path::name_of;
+use super::read::{self, Joined};
+use super::unit_file;
+use crate::check::file::File;
+use crate::check::finding::Finding;
+
+/// A unit file, as 219 reads it.
+#[derive(Debug)]
+pub(in crate::check) struct UnitFile<'a> {
+    pub(super) joined: &'a Joined,
+    pub(super) examined: Examined<'a>,
+}
+
+/// Joins the continued lines of a file; none if the file is not a unit file.
+pub(in crate::check) fn join(file: &File<'_>) -> Option<Joined> {
+    name_of(&file.path).map(|_| read::join(file.text))
+}
+
+/// Reads a unit file whose continued lines are joined.
+pub(in crate::check) fn read_unit<'a>(file: &File<'_>, joined: &'a Joined) -> UnitFile<'a> {
+    UnitFile {
+        joined,
+        examined: examine(&file.path, &joined.text),
+    }
+}
+
+/// Checks one unit file by itself.
+pub(in crate::check) fn check(file: &File<'_>, unit: &UnitFile<'_>) -> Vec<Finding> {
+    let mut out = unit.joined.findings.clone();
+    out.extend(unit.examined.findings.iter().cloned());
+    out.extend(unit_file::check(&file.path, file.text));
+    out
+}
