@@ -54,6 +54,29 @@ fn valid_from(pair: &KeyPair, ca: &str) -> Result<UnixTime> {
     }
 }
 
+/// Returns the time until which a certificate is valid, or `None` if none of the CAs signed it. The
+/// verifier reports this time when the certificate is checked as of the end of time.
+pub(crate) fn valid_until(pair: &KeyPair, ca: &str) -> Option<UnixTime> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes())
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let (leaf, intermediates) = chain.split_first()?;
+    // RFC 5280, 4.1.2.5: one second after the last second that a certificate can name.
+    let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));
+    match Authority::new(ca)
+        .ok()?
+        .verifier()
+        .ok()?
+        .verify_client_cert(leaf, intermediates, end)
+    {
+        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+            not_after,
+            ..
+        })) => Some(not_after),
+        _ => None,
+    }
+}
+
 /// A set of CAs, one of which must have signed a certificate.
 pub(crate) struct Authority {
     roots: Arc<RootCertStore>,

@@ -19,7 +19,7 @@ pub(crate) enum Exit {
     Degraded = 5,
     /// `status`: the cluster has no quorum, or no member answered.
     NoQuorum = 6,
-    /// `update --check`: a newer image is available.
+    /// `update --check`: a newer image or node document is available.
     Newer = 7,
     /// `update`: the new image did not prove itself, and the node runs its previous image again.
     TakenBack = 8,

@@ -7,7 +7,7 @@ use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey};
 use crate::exit::refused;
 use crate::machine::Machine;
 use crate::metadata::Found;
-use crate::reason::ReasonId;
+use crate::reason::{Reason, ReasonId};
 use crate::{certificates, files, paths};
 
 /// A verified identity: the image trusts the document's signature, and the document was issued for
@@ -114,46 +114,55 @@ pub(crate) fn verify(
     })
 }
 
-/// Refuses a document that is older than the one accepted before: the old document may have been
-/// replaced because it leaked. A document has the date of its newest certificate, because the
-/// builder issues certificates again for each change of keys or names.
-pub(crate) fn check_age(identity: &Identity) -> Result<()> {
+/// Returns the stored copy if it is newer than the document of a source, else that document. The
+/// older document may have been replaced because it leaked. An update stores a newer document
+/// without changing the sources.
+pub(crate) fn newest(
+    identity: Identity,
+    key: &PublicKey,
+    machine: &Machine,
+) -> Result<(Identity, Option<Reason>)> {
     let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else {
-        return Ok(());
+        return Ok((identity, None));
     };
-    // If this image cannot read the stored document or does not trust it, the two are not compared.
-    let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else {
-        return Ok(());
+    // A copy that this image cannot read, or does not trust, is not compared.
+    let Ok(copy) = Found::parse(paths::ACCEPTED, &bytes)
+        .and_then(|found| verify(found, key, identity.cluster.clone(), machine))
+    else {
+        return Ok((identity, None));
     };
-    let Ok(payload) = envelope.open(NODE_TYPE, &trusted()?) else {
-        return Ok(());
-    };
-    let Ok(accepted) = serde_json::from_slice::<NodeDocument>(&payload) else {
-        return Ok(());
-    };
-    not_older(identity, &accepted)
+    // The journal decides about a document for a different node.
+    Ok(match outdated(&identity, &copy.node) {
+        Some(why) if copy.node.name == identity.node.name => (copy, Some(why)),
+        _ => (identity, None),
+    })
 }
 
-fn not_older(identity: &Identity, accepted: &NodeDocument) -> Result<()> {
-    let (Ok(new), Ok(old)) = (
-        certificates::issued(&identity.node.tls),
-        certificates::issued(&accepted.tls),
-    ) else {
-        return Ok(());
-    };
-    if new >= old {
-        return Ok(());
+/// The reason why a document is older than the accepted one, if it is. A document has the date of
+/// its newest certificate, because the builder issues certificates again for each change of keys or
+/// names, and the serial of the newest image of its build.
+pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<Reason> {
+    let new = certificates::issued(&identity.node.tls).ok()?;
+    let old = certificates::issued(&accepted.tls).ok()?;
+    if (new, identity.node.release) >= (old, accepted.release) {
+        return None;
     }
-    Err(refused(ReasonId::DocumentOutdated.because(format!(
+    let age = |issued, release: Option<u64>| {
+        let image = release.map(|serial| format!(", of the build of the image {serial}"));
+        format!(
+            "{}{}",
+            certificates::date(issued),
+            image.unwrap_or_default()
+        )
+    };
+    Some(ReasonId::DocumentOutdated.because(format!(
         "the node document from {} is older than the accepted one: its newest certificate is valid from {}, that of the \
-         accepted one from {}. Replace it by nodes/{}/ of the newest build, or remove it, so that the node uses its stored \
-         copy. To accept the older document, delete {}",
+         accepted one from {}. The node uses the accepted one, {}",
         identity.place,
-        certificates::date(new),
-        certificates::date(old),
-        identity.node.name,
+        age(new, identity.node.release),
+        age(old, accepted.release),
         paths::ACCEPTED
-    ))))
+    )))
 }
 
 /// Refuses a disk that was set up on a different machine.

@@ -107,7 +107,8 @@ enum Command {
     Image(image_integrity::Options),
     /// Take, check and manage snapshots
     Snapshot(snapshot::Options),
-    /// Install a newer image on this node while the cluster serves, or return to the previous image
+    /// Install a newer image and node document on this node while the cluster serves, or return to
+    /// the previous image
     Update(update::Options),
     /// Run a program with only the system calls that a server needs, as the units do for etcd and
     /// the scheduled snapshot
@@ -128,6 +129,7 @@ impl Command {
             Self::Run(options) => options.json,
             Self::Restore(options) => options.json,
             Self::Leave(options) => options.json,
+            Self::Update(options) => options.prints_json(),
             _ => false,
         }
     }

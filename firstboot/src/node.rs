@@ -20,8 +20,14 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
     let found = metadata::find(&cluster.metadata, &machine, log).map_err(with_id)?;
-    let verified = identity::verify(found, &identity::trusted()?, cluster, &machine);
-    let mut identity = verified.inspect_err(|error| log.refuse(error))?;
+    let trusted = identity::trusted()?;
+    let verified = identity::verify(found, &trusted, cluster, &machine);
+    let verified = verified.inspect_err(|error| log.refuse(error))?;
+    let (mut identity, outdated) = identity::newest(verified, &trusted, &machine)?;
+    if let Some(why) = outdated {
+        say(why.to_string());
+        log.use_copy();
+    }
     rotation::defer_certificates(&mut identity, &Journal::look(paths::JOURNAL)?)?;
     Ok((identity, machine))
 }
@@ -47,7 +53,7 @@ fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
     })
 }
 
-/// Refuses a disk that belongs to a different node or machine, and refuses an outdated document.
+/// Refuses a disk that belongs to a different node or machine.
 pub(crate) fn check_before(
     identity: &Identity,
     machine: &Machine,
@@ -62,8 +68,7 @@ pub(crate) fn check_before(
             identity.node.name
         ))));
     }
-    identity::check_clone(machine, before.map(|(_, machine)| machine))?;
-    identity::check_age(identity)
+    identity::check_clone(machine, before.map(|(_, machine)| machine))
 }
 
 /// Accepts the identity: writes it to the journal, and stores the document for the next boot.

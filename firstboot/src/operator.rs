@@ -12,8 +12,14 @@ pub(crate) const UNIT: &str = "firstboot.service";
 /// Stops firstboot.service, changes the journal, and starts the unit again. The unit continues with
 /// the changed journal.
 pub(crate) fn with_journal<T>(act: impl FnOnce(&mut Journal) -> Result<T>) -> Result<T> {
+    while_stopped(|| act(&mut Journal::open(paths::JOURNAL)?))
+}
+
+/// Stops firstboot.service, changes the node's state, and starts the unit again. etcd continues to
+/// run.
+pub(crate) fn while_stopped<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
     systemd::stop(UNIT)?;
-    let acted = Lock::take().and_then(|_lock| act(&mut Journal::open(paths::JOURNAL)?));
+    let acted = Lock::take().and_then(|_lock| act());
     // The unit is started even after an error. That error is then reported, rather than an error of
     // the unit.
     let started = systemd::start(UNIT);

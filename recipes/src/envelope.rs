@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
+use crate::Sha256;
+
 /// A payload with its type and the signatures over both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -83,6 +85,11 @@ impl Envelope {
         BASE64
             .decode(&self.payload)
             .map_err(|_| EnvelopeError::Encoding("payload"))
+    }
+
+    /// Returns the digest of the payload. It names a document without revealing it.
+    pub fn payload_digest(&self) -> Result<Sha256, EnvelopeError> {
+        self.unverified().map(|payload| Sha256::of(&payload))
     }
 
     /// Returns the payload if `key` signed it as a `payload_type`.

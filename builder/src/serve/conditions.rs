@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use hyper::header::{self, HeaderMap, HeaderName};
+use recipes::Sha256;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
 /// The conditions of a request for a file. Files here have a date but no entity tag.
@@ -46,6 +47,12 @@ impl Conditions {
             if_modified_since: text(header::IF_MODIFIED_SINCE),
             if_unmodified_since: text(header::IF_UNMODIFIED_SINCE),
         }
+    }
+
+    /// The digest that the client names as the tag of what it has.
+    pub(super) fn known_digest(&self) -> Option<Sha256> {
+        let tag = self.if_none_match.as_deref()?.trim();
+        tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
     }
 
     /// Decides for a file with this date, in the order of RFC 9110, 13.2.2. A date counts only if

@@ -1,26 +1,30 @@
 //! Hands a node's document to the node's machine (firstboot's source `url`).
 
+use std::time::SystemTime;
+
 use anyhow::Result;
 use hyper::StatusCode;
-use recipes::NodeDocument;
+use hyper::header::{ETAG, HeaderValue};
+use recipes::{NodeDocument, Sha256};
 
 use super::client_request::ClientRequest;
 use super::identify::identify;
 use super::record::{DocumentDelivery, Installation, Record, time};
 use super::refusal::Refusal;
-use super::reply::{Reply, now, refused, text_reply};
-use super::state::{self, ServerState};
+use super::reply::{Content, Reply, now, refused, text_reply};
+use super::state::{self, Cluster, ServerState};
 
-/// Returns the document of the requesting machine.
+/// Returns the document of the requesting machine. A machine that names the digest of its document
+/// in `If-None-Match` is answered with 304 if there is no newer one.
 pub(super) fn document(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
     let cluster = state.cluster()?;
     let handed = request
         .origin(&state.log)
         .and_then(|origin| identify(&cluster.nodes, &request.machine(), origin))
         .map_err(anyhow::Error::from)
-        .and_then(|node| deliver(state, request, &cluster.record, node));
+        .and_then(|node| deliver(state, request, &cluster, node));
     match handed {
-        Ok(text) => Ok(text_reply(StatusCode::OK, text)),
+        Ok(reply) => Ok(reply),
         Err(error) => {
             let refusal = error.downcast::<Refusal>()?;
             state.log_refusal(request, &refusal);
@@ -32,23 +36,65 @@ pub(super) fn document(state: &ServerState, request: &ClientRequest) -> Result<R
 fn deliver(
     state: &ServerState,
     request: &ClientRequest,
-    record: &Record,
+    cluster: &Cluster,
     node: &NodeDocument,
-) -> Result<String> {
+) -> Result<Reply> {
+    let record = &cluster.record;
     // On a full disk there is no room for a lock either.
     let _lock = record.lock().inspect_err(|error| state.log.error(error));
+    if let Err(error) = cluster.note_served() {
+        state.log.error(&error);
+    }
     let name = &node.name;
+    let named = request.conditions.known_digest();
+    if named.is_some() && named == cluster.digest(node) {
+        let mut reply = text_reply(StatusCode::NOT_MODIFIED, String::new());
+        reply.content = Content::File(None);
+        return Ok(tagged(reply, named));
+    }
     let installation = record.installation(name)?.unwrap_or_default();
     let delivery = state.delivery(record, name)?;
     let now = now();
+    // Only the node and the operator know the digest of an earlier document.
+    let is_proven = named.is_some_and(|named| record.served(name).contains(&named));
+    if !is_proven {
+        must_be_open(state, record, node, delivery.as_ref(), &installation, now)?;
+    }
+    let mut delivery = delivery.unwrap_or_else(DocumentDelivery::allowed);
+    let text = state::document(&state.out, name.as_str())?;
+    delivery.mark_delivered(installation.began, now);
+    state.put_delivery(record, name, &delivery);
+    let what = if is_proven {
+        "its newer document is handed out: it has proved to have an earlier one"
+    } else {
+        note_installed(state, record, node, installation, now);
+        "its document is handed out"
+    };
+    state.log_event(request, Some(name), what);
+    let reply = text_reply(StatusCode::OK, text);
+    Ok(tagged(reply, cluster.digest(node)))
+}
+
+/// Refuses the document of a node whose document was handed out before, or may have been.
+fn must_be_open(
+    state: &ServerState,
+    record: &Record,
+    node: &NodeDocument,
+    delivery: Option<&DocumentDelivery>,
+    installation: &Installation,
+    now: SystemTime,
+) -> Result<(), Refusal> {
+    let name = &node.name;
     if delivery.is_none() && !record.is_complete() && installation.began.is_none() {
         let why = format!(
             "the record of this server does not say whether {name} had its document. `builder allow {name} --document` on the \
              server hands it out"
         );
-        return Err(Refusal::forbidden("no-record", why).into());
+        return Err(Refusal::forbidden("no-record", why));
     }
-    let mut delivery = delivery.unwrap_or_else(DocumentDelivery::allowed);
+    let Some(delivery) = delivery else {
+        return Ok(());
+    };
     if !delivery.is_open(installation.began, now, state.open) {
         let first = delivery.first.map(time::text).unwrap_or_default();
         let why = format!(
@@ -56,14 +102,16 @@ fn deliver(
              on the server hands it out again",
             state.open.as_secs() / 60
         );
-        return Err(Refusal::forbidden("document-closed", why).into());
+        return Err(Refusal::forbidden("document-closed", why));
     }
-    let text = state::document(&state.out, name.as_str())?;
-    delivery.mark_delivered(installation.began, now);
-    state.put_delivery(record, name, &delivery);
-    note_installed(state, record, node, installation, now);
-    state.log_event(request, Some(name), "its document is handed out");
-    Ok(text)
+    Ok(())
+}
+
+/// Adds the digest of the document as the entity tag of an answer.
+fn tagged(mut reply: Reply, digest: Option<Sha256>) -> Reply {
+    let tag = digest.and_then(|digest| HeaderValue::from_str(&format!("\"{digest}\"")).ok());
+    reply.headers.extend(tag.map(|tag| (ETAG, tag)));
+    reply
 }
 
 /// Records that the machine has been installed, since only an installed machine asks for its
@@ -73,7 +121,7 @@ fn note_installed(
     record: &Record,
     node: &NodeDocument,
     mut installation: Installation,
-    now: std::time::SystemTime,
+    now: SystemTime,
 ) {
     if installation.installed.is_some() {
         return;

@@ -64,7 +64,16 @@ pub(super) fn run(
             .iter()
             .map(TcpListener::local_addr)
             .collect::<std::io::Result<Vec<_>>>()?;
-        for line in startup_notes(&state.cluster()?, &bound, state.tree.is_some()) {
+        let cluster = state.cluster()?;
+        // A new build may replace the documents before a machine asks for one.
+        if let Err(error) = cluster
+            .record
+            .lock()
+            .and_then(|_lock| cluster.note_served())
+        {
+            state.log.error(&error);
+        }
+        for line in startup_notes(&cluster, &bound, state.tree.is_some()) {
             console::note(line);
         }
         let (connections, scheme) = (Connections::new(), state.scheme);

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
-use recipes::{Envelope, Label, NodeDocument};
+use recipes::{Envelope, Label, NodeDocument, Sha256};
 
 use super::client_request::ClientRequest;
 use super::files;
@@ -50,6 +50,8 @@ pub(super) struct ServerState {
 pub(crate) struct Cluster {
     /// By name.
     pub(crate) nodes: Vec<NodeDocument>,
+    /// The digest of each node's document.
+    digests: BTreeMap<Label, Sha256>,
     /// The server's record of the nodes.
     pub(crate) record: Record,
 }
@@ -57,12 +59,32 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// The cluster of an output.
     pub(crate) fn read(out: &Path, state: &Path) -> Result<Self> {
-        let nodes = nodes(out)?;
+        let (nodes, digests): (Vec<_>, BTreeMap<_, _>) = nodes(out)?
+            .into_iter()
+            .map(|(node, digest)| (node.clone(), (node.name, digest)))
+            .unzip();
         let first = nodes
             .first()
             .with_context(|| format!("{} has no node", out.join("nodes").display()))?;
         let record = Record::new(state, &first.cluster);
-        Ok(Self { nodes, record })
+        Ok(Self {
+            nodes,
+            digests,
+            record,
+        })
+    }
+
+    /// The digest of a node's document.
+    pub(super) fn digest(&self, node: &NodeDocument) -> Option<Sha256> {
+        self.digests.get(&node.name).copied()
+    }
+
+    /// Records the documents of this output. A machine with one of them can later prove itself with
+    /// it, wherever it got it. The caller holds the record's lock.
+    pub(super) fn note_served(&self) -> Result<()> {
+        self.digests
+            .iter()
+            .try_for_each(|(node, digest)| self.record.note_served(node, *digest))
     }
 
     /// The node with that name.
@@ -71,7 +93,7 @@ impl Cluster {
     }
 }
 
-fn nodes(out: &Path) -> Result<Vec<NodeDocument>> {
+fn nodes(out: &Path) -> Result<Vec<(NodeDocument, Sha256)>> {
     let folder = out.join("nodes");
     let names = || {
         fs::read_dir(&folder)?
@@ -81,11 +103,12 @@ fn nodes(out: &Path) -> Result<Vec<NodeDocument>> {
     let mut nodes = Vec::new();
     for name in names().with_context(|| format!("cannot list {}", folder.display()))? {
         let name = name.to_string_lossy();
-        let read = || -> Result<NodeDocument> {
+        let read = || -> Result<(NodeDocument, Sha256)> {
             let envelope: Envelope = serde_json::from_str(&document(out, &name)?)?;
             // The signature is not checked here. The node checks it, because its image determines
             // which key to trust.
-            Ok(serde_json::from_slice(&envelope.unverified()?)?)
+            let payload = envelope.unverified()?;
+            Ok((serde_json::from_slice(&payload)?, Sha256::of(&payload)))
         };
         nodes.push(read().with_context(|| {
             format!(
@@ -94,7 +117,7 @@ fn nodes(out: &Path) -> Result<Vec<NodeDocument>> {
             )
         })?);
     }
-    nodes.sort_by(|one: &NodeDocument, other| one.name.cmp(&other.name));
+    nodes.sort_by(|(one, _): &(NodeDocument, _), (other, _)| one.name.cmp(&other.name));
     Ok(nodes)
 }
 

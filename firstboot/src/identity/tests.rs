@@ -115,30 +115,39 @@ fn a_document_for_another_node_is_refused() {
 }
 
 #[test]
-fn an_outdated_document_is_refused() {
+fn an_outdated_document_is_recognised() {
     let issued = |year| crate::steps::issued_in(year);
-    let error = not_older(&issued(2024), &issued(2025).node).unwrap_err();
-    assert_eq!(code_of(&error), Exit::Refused);
-    let said = error.to_string();
+    let said = outdated(&issued(2024), &issued(2025).node).unwrap();
+    assert_eq!(said.id, Some(ReasonId::DocumentOutdated));
     for words in [
         "from a test is older",
         "from 2024-01-01T00:00:00Z",
         "accepted one from 2025-01-01",
-        "nodes/etcd-1/",
+        "uses the accepted one, /var/lib/firstboot/node.json",
     ] {
-        assert!(said.contains(words), "{words}: {said}");
+        assert!(said.text.contains(words), "{words}: {}", said.text);
     }
-    assert!(
-        said.ends_with("delete /var/lib/firstboot/node.json [document-outdated]"),
-        "{said}"
+    let of_build = |release| {
+        let mut identity = issued(2025);
+        identity.node.release = release;
+        identity
+    };
+    for (new, old) in [(Some(1), Some(2)), (None, Some(1))] {
+        let said = outdated(&of_build(new), &of_build(old).node);
+        assert!(said.is_some(), "{new:?} after {old:?}");
+    }
+    assert_eq!(
+        outdated(&of_build(Some(2)), &of_build(Some(1)).node),
+        None,
+        "a later build"
     );
 }
 
 #[test]
-fn a_document_of_the_same_date_or_newer_or_without_a_date_is_accepted() {
+fn a_document_of_the_same_date_or_newer_or_without_a_date_is_not_outdated() {
     let issued = |year| crate::steps::issued_in(year);
-    not_older(&issued(2025), &issued(2025).node).unwrap();
-    not_older(&issued(2026), &issued(2025).node).unwrap();
+    assert_eq!(outdated(&issued(2025), &issued(2025).node), None);
+    assert_eq!(outdated(&issued(2026), &issued(2025).node), None);
     // A faulty certificate is reported by other checks.
-    not_older(&issued(2024), &document()).unwrap();
+    assert_eq!(outdated(&issued(2024), &document()), None);
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::Read as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -9,6 +10,8 @@ use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::GeneralPurposeConfig;
 use base64::{alphabet, engine::DecodePaddingMode};
 use recipes::Envelope;
+
+use crate::files;
 
 /// The size limit of an answer in bytes. A node document has about 10 KB.
 pub(super) const LIMIT: u64 = 1 << 20;
@@ -32,7 +35,19 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    pub(super) fn parse(place: impl Into<String>, bytes: &[u8]) -> Result<Self> {
+    /// The document in a file; `None` if there is no such file.
+    pub(crate) fn in_file(path: &Path) -> Result<Option<Self>> {
+        if !files::exists(path)? {
+            return Ok(None);
+        }
+        Self::parse(
+            path.display().to_string(),
+            &files::read_bounded(path, LIMIT)?,
+        )
+        .map(Some)
+    }
+
+    pub(crate) fn parse(place: impl Into<String>, bytes: &[u8]) -> Result<Self> {
         let place = place.into();
         let parse = || -> Result<Envelope> { Ok(serde_json::from_slice(&plain(bytes)?)?) };
         let envelope = parse().with_context(|| {

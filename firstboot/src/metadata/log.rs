@@ -104,6 +104,12 @@ impl SourceLog {
         self.save();
     }
 
+    /// Records that the node uses its stored copy instead of the document that a source has.
+    pub(crate) fn use_copy(&mut self) {
+        self.taken = Some(paths::ACCEPTED.to_owned());
+        self.save();
+    }
+
     /// Writes the log, if it is stored and has changed. If it cannot be written, firstboot
     /// continues.
     pub(super) fn save(&self) {

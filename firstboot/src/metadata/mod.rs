@@ -35,6 +35,7 @@ use reqwest::Url;
 pub(crate) use document::Found;
 pub(crate) use http::client as http_client;
 pub(crate) use log::{Outcome, SourceLog};
+pub(crate) use url::newer;
 
 use self::platform::Platforms;
 use self::source::{KNOWN, Patience, Query, Source, SourceResult};

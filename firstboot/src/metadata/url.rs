@@ -5,13 +5,16 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use recipes::Sha256;
 use recipes::cluster::MetadataSource;
+use reqwest::header::IF_NONE_MATCH;
 use reqwest::{Client, StatusCode, Url};
 
 use super::document::Found;
 use super::http::{HttpError, client, send};
 use super::source::{KNOWN, Patience, Query, Source, SourceResult};
 use crate::exit::not_ready;
+use crate::machine::Machine;
 
 pub(super) const SOURCE: Source = Source {
     name: MetadataSource::Url,
@@ -27,16 +30,47 @@ fn find(query: &Query<'_>) -> Result<SourceResult> {
     let Some(base) = query.url else {
         return Ok(SourceResult::NotAsked("the recipe names no url".to_owned()));
     };
+    get(&address(base, query.machine)?, query)
+}
+
+/// The address of this machine's document in a folder of a server.
+fn address(base: &Url, machine: &Machine) -> Result<Url> {
     let mut url = base
         .join("node.json")
         .with_context(|| format!("{base} is not a folder"))?;
     {
         let mut pairs = url.query_pairs_mut();
-        for (key, value) in query.machine.describe() {
+        for (key, value) in machine.describe() {
             pairs.append_pair(key, &value);
         }
     }
-    get(&url, query)
+    Ok(url)
+}
+
+/// Requests, once, a newer document than the one with the digest `known`. The digest shows the
+/// server that this node has that document. Returns `None` if the server has no newer document or
+/// hands out no documents, as a server of files does not.
+pub(crate) fn newer(base: &Url, machine: &Machine, known: &Sha256) -> Result<Option<Found>> {
+    let url = address(base, machine)?;
+    let place = place_of(&url);
+    let request = client()?
+        .get(url)
+        .header(IF_NONE_MATCH, format!("\"{known}\""));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let body = runtime.block_on(async {
+        let reply = send(request, &place).await?;
+        match reply.status {
+            StatusCode::NOT_MODIFIED | StatusCode::NOT_FOUND => Ok(None),
+            _ => reply.success(&place, &[]).map(Some),
+        }
+    });
+    match body {
+        Ok(Some(bytes)) => Found::parse(place, &bytes).map(Some),
+        Ok(None) => Ok(None),
+        Err(HttpError::Again(error) | HttpError::Final(error)) => Err(error),
+    }
 }
 
 /// Gets a document. Repeats the request after errors that may be temporary.

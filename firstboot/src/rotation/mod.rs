@@ -101,6 +101,11 @@ fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     Ok((known, next))
 }
 
+/// The CAs in a PEM text.
+pub(crate) fn authorities(pem: &str) -> Result<BTreeSet<CaSubject>> {
+    Ok(TrustBundle::read(pem)?.names())
+}
+
 /// Whether the CAs and certificates on the disk are exactly those in the document.
 pub(crate) fn is_complete(identity: &Identity) -> bool {
     identity.tls == identity.node.tls

@@ -25,7 +25,7 @@ pub(super) fn advice(until: Option<UnixTime>, now: UnixTime) -> Option<Reason> {
     let days = until.as_secs().saturating_sub(now.as_secs()) / DAY;
     (days < WARNING_DAYS).then(|| {
         ReasonId::CertificateExpiring.because(format!(
-            "its certificate expires in {days} days, on {}: build again, and give the member its new node document",
+            "its certificate expires in {days} days, on {}: build again, and run `firstboot update` on the member",
             date(until)
         ))
     })

@@ -1,10 +1,11 @@
 //! The command line of `firstboot update`.
 
 use anyhow::{Context as _, Result};
-use recipes::Label;
+use recipes::{Label, ReleaseDocument};
 use serde::Serialize;
 
 use super::cluster::{self, Agreed, Halt};
+use super::document::{self, Newer};
 use super::follow::follow;
 use super::judge_release::{ReleaseVerdict, judge};
 use super::order::begin;
@@ -16,7 +17,7 @@ use crate::etcd::{Client, Credentials};
 use crate::exit::{Exit, not_ready, refused};
 use crate::lock::Lock;
 use crate::machine::host;
-use crate::output::{say, show};
+use crate::output::{say, show, show_json};
 use crate::reason::ReasonId;
 use crate::snapshot::list::now;
 use crate::{paths, systemd};
@@ -25,11 +26,11 @@ use crate::{paths, systemd};
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Print what the newest image would change on this node, without changing it
+    /// Print what the newest image and node document would change on this node, without changing it
     #[arg(long)]
     check: bool,
-    /// The folder or URL that contains `release.json` and `image/` [default: the recipe's
-    /// `[update] from`]
+    /// The folder or URL that contains `release.json` and `image/`, and in a folder
+    /// `nodes/NAME/node.json` [default: the recipe's `[update] from`]
     #[arg(long, value_name = "FOLDER|URL")]
     from: Option<String>,
     /// Print JSON
@@ -54,13 +55,20 @@ pub(crate) struct Options {
     /// Release the turn of a node that will not return with its disk
     #[arg(long, value_name = "NODE", conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume"])]
     break_turn: Option<Label>,
-    /// Look for a newer image, and order the update if it may begin: firstboot-update.timer does
+    /// LastCheck for a newer image, and order the update if it may begin: firstboot-update.timer does
     /// this
     #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume", "break_turn", "work"])]
     scheduled: bool,
     /// Execute the order on the disk: firstboot-update.service does this
     #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume", "break_turn"])]
     work: bool,
+}
+
+impl Options {
+    /// Whether the command prints JSON.
+    pub(crate) const fn prints_json(&self) -> bool {
+        self.json
+    }
 }
 
 /// The JSON output.
@@ -70,6 +78,8 @@ struct JsonOutput<'a> {
     newer: bool,
     serial: u64,
     changes: Option<&'a check::Report>,
+    /// The newer node document, if there is one.
+    document: Option<document::Report<'a>>,
     outcome: Option<&'a OrderOutcome>,
 }
 
@@ -99,7 +109,12 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     if let Some(node) = &options.break_turn {
         return ask(async |client| break_turn(&client, node).await).map(|()| None);
     }
-    let own = ThisNode::read()?;
+    execute(options)
+}
+
+/// Updates the image and the node document, or rolls the image back.
+fn execute(options: &Options) -> Result<Option<Exit>> {
+    let mut own = ThisNode::read()?;
     let lock = Lock::take_updates()?;
     if let Some(state) = UpdateState::read()? {
         return Err(not_ready(ReasonId::UpdateBusy.because(format!(
@@ -107,28 +122,68 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
             state.order.serial
         ))));
     }
-    let order = match if options.rollback {
-        back(options, &own)?
-    } else {
-        stage_newer(options, &own)?
-    } {
-        Next::Done(exit) => return Ok(exit),
-        Next::Order(order) => *order,
+    if options.rollback {
+        let outcome = install(options, &own, back(options, &own)?, lock)?;
+        return ended(options, &outcome, None);
+    }
+    let settings = own.cluster.update.clone().unwrap_or_default();
+    let source = Source::of(options.from.as_deref(), settings.from.as_ref())?;
+    let newer = document::look(&own, &source).usable();
+    if options.check {
+        return compare(options, &own, &source, newer.as_ref());
+    }
+    // With another CA the member waits for the other members, which an update of its image must not
+    // do. So that document is taken over last.
+    let (last, first): (Option<&Newer>, Option<&Newer>) = match &newer {
+        Some(newer) if newer.changes_ca => (Some(newer), None),
+        newer => (None, newer.as_ref()),
     };
+    if let Some(newer) = first {
+        newer.take(&lock)?;
+        own = ThisNode::read()?;
+    }
+    let take_last = |lock: &Lock| last.map_or(Ok(()), |newer| newer.take(lock));
+    match look(options, &own, &source) {
+        Ok(Next::Order(order)) => {
+            let outcome = install(options, &own, *order, lock)?;
+            last.map_or(Ok(()), Newer::take_after_update)?;
+            ended(options, &outcome, newer.as_ref())
+        }
+        Ok(Next::Current(serial)) => {
+            take_last(&lock)?;
+            current(options, serial, newer.as_ref())
+        }
+        // A document does not depend on the image.
+        Err(error) => take_last(&lock).and(Err(error)),
+    }
+}
+
+/// Executes an order on the image, and shows what the unit does.
+fn install(
+    options: &Options,
+    own: &ThisNode,
+    order: UpdateOrder,
+    lock: Lock,
+) -> Result<OrderOutcome> {
     if options.retry {
         ask(async |client| cluster::clear_failed(&client, order.serial).await)?;
     }
-    let state = begin(&own, order)?;
+    let state = begin(own, order)?;
     // The unit needs the lock.
     drop(lock);
     systemd::start(worker::UNIT)?;
-    let outcome = follow(&state.id, options.json)?;
+    follow(&state.id, options.json)
+}
+
+/// Shows the end of an order.
+fn ended(options: &Options, outcome: &OrderOutcome, newer: Option<&Newer>) -> Result<Option<Exit>> {
     if options.json {
         answer(&JsonOutput {
             newer: true,
             serial: outcome.serial,
             changes: None,
-            outcome: Some(&outcome),
+            document: newer.map(|newer| newer.report(true)),
+            outcome: Some(outcome),
         })?;
     }
     outcome.exit()
@@ -136,19 +191,18 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
 
 /// The next action of the command.
 enum Next {
-    /// Exit with this code.
-    Done(Option<Exit>),
+    /// The node has the newest image, with this serial.
+    Current(u64),
     /// Execute this order.
     Order(Box<UpdateOrder>),
 }
 
-/// Looks for a release, and stages it if it is newer than this node's image.
-fn stage_newer(options: &Options, own: &ThisNode) -> Result<Next> {
-    let settings = own.cluster.update.clone().unwrap_or_default();
-    let source = Source::of(options.from.as_deref(), settings.from.as_ref())?;
-    let release = own.fetch(&source)?;
-    if judge(&release, &own.image)? == ReleaseVerdict::Current {
-        // `firstboot status` shows this serial.
+/// Looks for a release. Notes its serial if it is the node's image, because `firstboot status` shows
+/// it.
+fn release(own: &ThisNode, source: &Source) -> Result<(ReleaseDocument, ReleaseVerdict)> {
+    let release = own.fetch(source)?;
+    let verdict = judge(&release, &own.image)?;
+    if verdict == ReleaseVerdict::Current {
         LastCheck {
             overlay: own.image.overlay,
             at: now(),
@@ -157,36 +211,18 @@ fn stage_newer(options: &Options, own: &ThisNode) -> Result<Next> {
             why: None,
         }
         .write()?;
-        if options.json {
-            answer(&JsonOutput {
-                newer: false,
-                serial: release.serial,
-                changes: None,
-                outcome: None,
-            })?;
-        } else {
-            say(format!(
-                "this node has the image {} already",
-                release.serial
-            ));
-        }
-        return Ok(Next::Done(None));
     }
-    let staged = stage::stage(&source, &release, &own.node)?;
-    if options.check {
-        let report = check::report(&release, &staged, settings.reboot)?;
-        if options.json {
-            answer(&JsonOutput {
-                newer: true,
-                serial: release.serial,
-                changes: Some(&report),
-                outcome: None,
-            })?;
-        } else {
-            show(&report.text())?;
-        }
-        return Ok(Next::Done(Some(Exit::Newer)));
+    Ok((release, verdict))
+}
+
+/// Looks for a release, and stages it if it is newer than this node's image.
+fn look(options: &Options, own: &ThisNode, source: &Source) -> Result<Next> {
+    let settings = own.cluster.update.clone().unwrap_or_default();
+    let (release, verdict) = release(own, source)?;
+    if verdict == ReleaseVerdict::Current {
+        return Ok(Next::Current(release.serial));
     }
+    stage::stage(source, &release, &own.node)?;
     Ok(Next::Order(Box::new(UpdateOrder {
         serial: release.serial,
         release: Some(release),
@@ -197,8 +233,66 @@ fn stage_newer(options: &Options, own: &ThisNode) -> Result<Next> {
     })))
 }
 
+/// `--check`: compares the release and the document with this node.
+fn compare(
+    options: &Options,
+    own: &ThisNode,
+    source: &Source,
+    newer: Option<&Newer>,
+) -> Result<Option<Exit>> {
+    let newer = newer.filter(|newer| newer.changes_something());
+    let settings = own.cluster.update.clone().unwrap_or_default();
+    let looked = release(own, source);
+    // What a document would change is shown even if the image cannot be updated.
+    if let (Some(newer), false) = (newer, options.json) {
+        show(&newer.text())?;
+    }
+    let (release, verdict) = looked?;
+    let report = if verdict == ReleaseVerdict::Newer {
+        let staged = stage::stage(source, &release, &own.node)?;
+        Some(check::report(&release, &staged, settings.reboot)?)
+    } else {
+        None
+    };
+    if options.json {
+        answer(&JsonOutput {
+            newer: report.is_some(),
+            serial: release.serial,
+            changes: report.as_ref(),
+            document: newer.map(|newer| newer.report(false)),
+            outcome: None,
+        })?;
+    } else {
+        match &report {
+            Some(report) => show(&report.text())?,
+            None => say(already(release.serial)),
+        }
+    }
+    Ok((report.is_some() || newer.is_some()).then_some(Exit::Newer))
+}
+
+/// Says that the node has the newest image.
+fn current(options: &Options, serial: u64, newer: Option<&Newer>) -> Result<Option<Exit>> {
+    if options.json {
+        answer(&JsonOutput {
+            newer: false,
+            serial,
+            changes: None,
+            document: newer.map(|newer| newer.report(true)),
+            outcome: None,
+        })?;
+    } else {
+        say(already(serial));
+    }
+    Ok(None)
+}
+
+fn already(serial: u64) -> String {
+    format!("this node has the image {serial} already")
+}
+
 /// The order for a rollback.
-fn back(options: &Options, own: &ThisNode) -> Result<Next> {
+fn back(options: &Options, own: &ThisNode) -> Result<UpdateOrder> {
     let updated = Updated::read()?.filter(|updated| updated.replacement.is_some());
     let updated = updated.ok_or_else(|| {
         refused(ReasonId::UpdateNoWayBack.because(
@@ -206,18 +300,18 @@ fn back(options: &Options, own: &ThisNode) -> Result<Next> {
         ))
     })?;
     let settings = own.cluster.update.clone().unwrap_or_default();
-    Ok(Next::Order(Box::new(UpdateOrder {
+    Ok(UpdateOrder {
         release: None,
         serial: updated.serial,
         soak: settings.soak_seconds,
         reboot: settings.reboot,
         until: now() + options.deadline,
         window: None,
-    })))
+    })
 }
 
 fn answer(answer: &JsonOutput<'_>) -> Result<()> {
-    Ok(show(&(serde_json::to_string_pretty(answer)? + "\n"))?)
+    show_json(answer)
 }
 
 /// Runs an operation on etcd on this node.

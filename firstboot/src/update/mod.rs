@@ -1,13 +1,14 @@
 //! `firstboot update`: installs a newer image on this node while its cluster keeps serving clients.
 //!
-//! `source` fetches a release, and `look` compares it with this node. `stage` unpacks the image
+//! `source` fetches a release, and `judge_release` compares it with this node. `stage` unpacks the image
 //! next to the one in use. Then `worker` executes the order in a unit of its own. It waits until
-//! the cluster can do without this member (`ready`), and takes the turn, on which the members agree
+//! the cluster can do without this member (`preconditions`), and takes the turn, on which the members agree
 //! through etcd (`cluster`). It replaces the files (`replacement`) in the list of `changes`, and
 //! makes the running system use them (`apply`) with the actions in the list of `effects`. Then it
-//! waits until the member has proved itself (`prove`), or restores the previous image. `state` is
+//! waits until the member has proved itself (`probation`), or restores the previous image. `state` is
 //! stored on the disk, and after a power cut the unit continues from it. `follow` shows the unit's
-//! messages to the operator. `summary` contains what `firstboot status` shows about updates.
+//! messages to the operator. `document` takes over a newer node document from the
+//! same place. `summary` contains what `firstboot status` shows about updates.
 //! `scheduled` is executed by the timer, which updates a node without an operator during its
 //! `window`.
 
@@ -15,6 +16,7 @@ mod apply;
 mod check;
 mod cluster;
 mod command;
+mod document;
 mod effects;
 mod file_changes;
 mod follow;

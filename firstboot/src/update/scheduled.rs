@@ -1,8 +1,8 @@
 //! `firstboot update --scheduled`: the run that firstboot-update.timer starts with `mode = "auto"`.
 //!
-//! The run looks for a newer image, and orders the same update that an operator orders with
-//! `firstboot update`. It does not wait for the end of the update. If the node does not install a
-//! newer image, `firstboot status` shows the reason.
+//! The run takes over a newer node document, looks for a newer image, and orders the same update
+//! that an operator orders with `firstboot update`. It does not wait for the end of the update. If
+//! the node does not install a newer image, `firstboot status` shows the reason.
 
 use anyhow::Result;
 use recipes::update::{Auto, Update};
@@ -13,7 +13,7 @@ use super::order::begin;
 use super::source::Source;
 use super::state::{LastCheck, UpdateOrder, UpdateState};
 use super::this_node::ThisNode;
-use super::{preconditions, stage, window, worker};
+use super::{document, preconditions, stage, window, worker};
 use crate::etcd::Credentials;
 use crate::exit::{Exit, code_of, reason_of, refused};
 use crate::lock::Lock;
@@ -27,7 +27,7 @@ const WAIT: u64 = 600;
 
 /// Runs the command.
 pub(super) fn run() -> Result<Option<Exit>> {
-    let own = ThisNode::read()?;
+    let mut own = ThisNode::read()?;
     let settings = own.cluster.update.clone().unwrap_or_default();
     let auto = settings.auto().ok_or_else(|| {
         refused(ReasonId::UpdateManual.because(
@@ -50,14 +50,31 @@ pub(super) fn run() -> Result<Option<Exit>> {
         own: known.and_then(|known| known.own),
         why: None,
     };
-    let decided = decide(&own, &settings, auto, &mut seen);
+    let source = Source::of(None, settings.from.as_ref())?;
+    let newer = if is_open(auto)? {
+        document::look(&own, &source).usable()
+    } else {
+        None
+    };
+    if let Some(newer) = newer.as_ref().filter(|newer| !newer.changes_ca) {
+        newer.take(&lock)?;
+        own = ThisNode::read()?;
+    }
+    let decided = decide(&own, &source, &settings, auto, &mut seen);
     seen.why = match &decided {
         Ok(Next::Nothing | Next::Begin(_)) => None,
         Ok(Next::Wait(why)) => Some(why.to_string()),
         Err(error) => Some(reason_of(error).to_string()),
     };
     seen.write()?;
-    match decided? {
+    let decided = decided?;
+    // While an update waits for its turn, no CA may change: another look takes that document over.
+    if !matches!(decided, Next::Begin(_))
+        && let Some(newer) = newer.filter(|newer| newer.changes_ca)
+    {
+        newer.take(&lock)?;
+    }
+    match decided {
         Next::Nothing => {}
         Next::Wait(why) => say(format!("this node keeps its image: {why}")),
         Next::Begin(order) => {
@@ -71,6 +88,12 @@ pub(super) fn run() -> Result<Option<Exit>> {
     Ok(None)
 }
 
+/// Whether an update may begin now.
+fn is_open(auto: Auto) -> Result<bool> {
+    auto.window
+        .map_or(Ok(true), |window| Ok(window::closes_at(window)?.is_some()))
+}
+
 /// The result of the run's search.
 enum Next {
     /// The node has the newest image.
@@ -82,9 +105,14 @@ enum Next {
 }
 
 /// Looks for a release, and stages it if this node may install it now.
-fn decide(own: &ThisNode, settings: &Update, auto: Auto, seen: &mut LastCheck) -> Result<Next> {
-    let source = Source::of(None, settings.from.as_ref())?;
-    let release = own.fetch(&source)?;
+fn decide(
+    own: &ThisNode,
+    source: &Source,
+    settings: &Update,
+    auto: Auto,
+    seen: &mut LastCheck,
+) -> Result<Next> {
+    let release = own.fetch(source)?;
     seen.serial = Some(release.serial);
     match judge(&release, &own.image) {
         Ok(ReleaseVerdict::Current) => {
@@ -110,7 +138,7 @@ fn decide(own: &ThisNode, settings: &Update, auto: Auto, seen: &mut LastCheck) -
     if let Some(why) = runtime.block_on(obstacle(own, release.serial))? {
         return Ok(Next::Wait(why));
     }
-    stage::stage(&source, &release, &own.node)?;
+    stage::stage(source, &release, &own.node)?;
     Ok(Next::Begin(Box::new(UpdateOrder {
         serial: release.serial,
         release: Some(release),

@@ -70,6 +70,16 @@ impl ThisNode {
         })
     }
 
+    /// The document that this node has accepted.
+    pub(super) fn document(&self) -> &NodeDocument {
+        &self.document
+    }
+
+    /// The same, as it was signed.
+    pub(super) fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
     /// Fetches a release, and checks the release's signature and cluster.
     pub(super) fn fetch(&self, source: &Source) -> Result<ReleaseDocument> {
         let text = source.release()?;

@@ -1,11 +1,12 @@
-//! What `builder serve` records for each node: the progress of its installation, and when its
-//! document was handed out. Each node has two files, because an operator can allow either of the
-//! two again.
+//! What `builder serve` records for each node: the progress of its installation, when its document
+//! was handed out, and which documents an output had for it. The first two have a file each, because
+//! an operator can allow either of the two again.
 //!
 //! ```text
 //! STATE/CLUSTER/first-build        begun by the cluster's first build: a document without a record was not handed out
 //! STATE/CLUSTER/NODE/install.json
 //! STATE/CLUSTER/NODE/document.json
+//! STATE/CLUSTER/NODE/served.json     digests of the documents in the outputs that were served
 //! ```
 //!
 //! The folder belongs to the cluster and not to one output: a different output, a new build, or a
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, ensure};
-use recipes::Label;
+use recipes::{Label, Sha256};
 use rustix::fs::FlockOperation;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,6 +39,9 @@ pub(crate) use install::{Installation, NextBoot};
 const FIRST_BUILD: &str = "first-build";
 const INSTALL: &str = "install.json";
 const DOCUMENT: &str = "document.json";
+const SERVED: &str = "served.json";
+/// The number of documents of a node that the record remembers.
+const MAX_SERVED: usize = 8;
 /// The maximum size of a record; no record needs this much.
 const MAX_RECORD_BYTES: u64 = 1 << 16;
 
@@ -113,6 +117,25 @@ impl Record {
     /// Records the delivery of a document.
     pub(crate) fn put_delivery(&self, node: &Label, delivery: &DocumentDelivery) -> Result<()> {
         self.write(node, DOCUMENT, delivery)
+    }
+
+    /// The digests of the newest documents of a node in the outputs that were served. Only the node
+    /// and the operator know them. A damaged record is treated as empty: the machine then gets its
+    /// document only by the operator's permission.
+    pub(crate) fn served(&self, node: &Label) -> Vec<Sha256> {
+        let recorded = self.read(node, SERVED, "--document");
+        recorded.unwrap_or_default().unwrap_or_default()
+    }
+
+    /// Records that an output has the document with this digest for a node.
+    pub(crate) fn note_served(&self, node: &Label, digest: Sha256) -> Result<()> {
+        let mut served = self.served(node);
+        if served.contains(&digest) {
+            return Ok(());
+        }
+        served.push(digest);
+        let surplus = served.len().saturating_sub(MAX_SERVED);
+        self.write(node, SERVED, &served.split_off(surplus))
     }
 
     /// Keeps all other processes and threads from changing the record until the returned file is
@@ -231,6 +254,22 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o700, "a token is for the node alone");
+    }
+
+    #[test]
+    fn the_newest_documents_of_the_outputs_are_remembered() {
+        let root = tempfile::tempdir().unwrap();
+        let record = record(root.path());
+        let node: Label = "etcd-1".parse().unwrap();
+        assert!(record.served(&node).is_empty());
+        for number in [0, 1, 2, 1, 3, 4, 5, 6, 7, 8, 9] {
+            record.note_served(&node, Sha256::of(&[number])).unwrap();
+        }
+        let kept: Vec<Sha256> = (2..=9).map(|number: u8| Sha256::of(&[number])).collect();
+        assert_eq!(record.served(&node), kept);
+        assert_eq!(record.delivery(&node).unwrap(), None, "none was handed out");
+        fs::write(root.path().join("out.state/demo/etcd-1/served.json"), "[").unwrap();
+        assert!(record.served(&node).is_empty());
     }
 
     #[test]

@@ -1,0 +1,319 @@
+//! A newer node document: where an update finds one, what it would change, and how the node takes
+//! it over. With it, renewed certificates and another CA reach the node without an operator on it.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use recipes::NodeDocument;
+use recipes::node::KeyPair;
+use serde::Serialize;
+
+use super::source::Source;
+use super::state::UpdateState;
+use super::this_node::ThisNode;
+use crate::exit::{not_ready, reason_of, refused};
+use crate::files::{self, DesiredFile};
+use crate::identity::{self, Identity};
+use crate::lock::Lock;
+use crate::machine::Machine;
+use crate::metadata::{self, Found};
+use crate::operator::{self, UNIT};
+use crate::output::say;
+use crate::reason::{Reason, ReasonId};
+use crate::steps::tls;
+use crate::{certificates, paths, rotation, systemd};
+
+/// How long the command waits for firstboot.service to finish. With another CA the unit may have to
+/// wait for the other members, and the command does not.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the process of an update may take to end after it has written its outcome.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A newer document of this node, verified.
+#[derive(Debug)]
+pub(super) struct Newer {
+    identity: Identity,
+    /// What it changes on the node; nothing, if it differs in the serial of its build alone.
+    changes: Vec<String>,
+    /// Whether the set of trusted CAs changes. The member then restarts its etcd, and waits for the
+    /// other members.
+    pub(super) changes_ca: bool,
+}
+
+/// What the command says about the document, as JSON.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Report<'a> {
+    place: &'a str,
+    changes: &'a [String],
+    taken: bool,
+}
+
+/// The answer of the place that the node updates from. A document that cannot be used does not
+/// prevent an update of the image.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// There is no newer document.
+    Nothing,
+    Newer(Box<Newer>),
+    /// There is a document, or the server refuses one, for this reason.
+    Unusable(Reason),
+}
+
+/// Looks for a newer document.
+pub(super) fn look(own: &ThisNode, source: &Source) -> Answer {
+    match search(own, source) {
+        Ok(Some(newer)) => Answer::Newer(Box::new(newer)),
+        Ok(None) => Answer::Nothing,
+        Err(error) => Answer::Unusable(reason_of(&error)),
+    }
+}
+
+impl Answer {
+    /// Reports a document that cannot be used, and returns one that can.
+    pub(super) fn usable(self) -> Option<Newer> {
+        match self {
+            Self::Nothing => None,
+            Self::Newer(newer) => Some(*newer),
+            Self::Unusable(why) => {
+                eprintln!("firstboot: no newer node document is used: {why}");
+                None
+            }
+        }
+    }
+}
+
+fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
+    let machine = Machine::observe()?;
+    let Some(found) = find(own, source, &machine)? else {
+        return Ok(None);
+    };
+    if found.envelope.payload == own.envelope().payload {
+        return Ok(None);
+    }
+    let identity = identity::verify(found, &own.trusted, own.cluster.clone(), &machine)?;
+    if identity.node.name != own.node {
+        return Err(refused(ReasonId::DocumentRefused.because(format!(
+            "the node document from {} is for {}, and this node is {}",
+            identity.place, identity.node.name, own.node
+        ))));
+    }
+    if let Some(why) = identity::outdated(&identity, own.document()) {
+        return Err(refused(why));
+    }
+    tls::check(&identity, &identity.node.tls)
+        .with_context(|| format!("the node document from {}", identity.place))?;
+    let (changes, changes_ca) = changes(own.document(), &identity.node)?;
+    Ok(Some(Newer {
+        identity,
+        changes,
+        changes_ca,
+    }))
+}
+
+/// The document at the place of the release, or else at the recipe's metadata server.
+fn find(own: &ThisNode, source: &Source, machine: &Machine) -> Result<Option<Found>> {
+    let known = own.envelope().payload_digest()?;
+    let found = match source {
+        Source::Folder(folder) => {
+            let path = folder
+                .join("nodes")
+                .join(own.node.as_str())
+                .join("node.json");
+            Found::in_file(&path)?
+        }
+        Source::Server(url) => metadata::newer(url, machine, &known)?,
+    };
+    match (&found, &own.cluster.metadata.url) {
+        (None, Some(url)) if *source != Source::Server(url.clone()) => {
+            metadata::newer(url, machine, &known)
+        }
+        _ => Ok(found),
+    }
+}
+
+/// What a document would change on the node, and whether it changes the trusted CAs.
+fn changes(old: &NodeDocument, new: &NodeDocument) -> Result<(Vec<String>, bool)> {
+    let mut changes = Vec::new();
+    for (what, before, after) in [
+        ("server", &old.tls.server, &new.tls.server),
+        ("peer", &old.tls.peer, &new.tls.peer),
+        ("client", &old.tls.client, &new.tls.client),
+    ] {
+        if before != after {
+            changes.push(format!(
+                "{what} certificate: until {} -> until {}",
+                until(before, &old.tls.ca),
+                until(after, &new.tls.ca)
+            ));
+        }
+    }
+    let (before, after) = (
+        rotation::authorities(&old.tls.ca)?,
+        rotation::authorities(&new.tls.ca)?,
+    );
+    for added in after.difference(&before) {
+        changes.push(format!(
+            "trusts {added}, which restarts etcd, one member after the other"
+        ));
+    }
+    for dropped in before.difference(&after) {
+        changes.push(format!(
+            "no longer trusts {dropped}, which restarts etcd, one member after the other"
+        ));
+    }
+    if old.store_keys != new.store_keys {
+        changes.push("other keys of the object store".to_owned());
+    }
+    if old.machine != new.machine {
+        changes.push("other facts that identify the machine".to_owned());
+    }
+    Ok((changes, before != after))
+}
+
+fn until(pair: &KeyPair, ca: &str) -> String {
+    certificates::valid_until(pair, ca)
+        .map_or_else(|| "an unknown time".to_owned(), certificates::date)
+}
+
+impl Newer {
+    /// Whether it changes something on the node.
+    pub(super) fn changes_something(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// The report, for programs.
+    pub(super) fn report(&self, taken: bool) -> Report<'_> {
+        Report {
+            place: &self.identity.place,
+            changes: &self.changes,
+            taken,
+        }
+    }
+
+    /// The report, for people.
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("node document from {}\n", self.identity.place);
+        for change in &self.changes {
+            text.push_str(change);
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Stores the document durably, and lets firstboot.service take it over. etcd reads a renewed
+    /// certificate at the next handshake. The caller holds the lock for updates.
+    pub(super) fn take(&self, _updates: &Lock) -> Result<()> {
+        let document = DesiredFile::new(
+            paths::ACCEPTED,
+            serde_json::to_vec(&self.identity.envelope)?,
+        )
+        .mode(0o600, files::ROOT);
+        if !self.changes_something() {
+            return document.write();
+        }
+        let name = &self.identity.node.name;
+        say(format!(
+            "{name} takes over its node document from {}: {}",
+            self.identity.place,
+            self.changes.join("; ")
+        ));
+        operator::while_stopped(|| document.write())?;
+        follow(name.as_str())
+    }
+
+    /// Takes the document over after an update of the image, unless another update has begun.
+    pub(super) fn take_after_update(&self) -> Result<()> {
+        let end = Instant::now() + LOCK_TIMEOUT;
+        let lock = loop {
+            match Lock::take_updates() {
+                Err(_) if Instant::now() < end => sleep(LOOK),
+                lock => break lock?,
+            }
+        };
+        if UpdateState::read()?.is_some() {
+            return Err(not_ready(ReasonId::UpdateBusy.because(
+                "the node takes its newer node document over only after the update of the image: run `firstboot update` again",
+            )));
+        }
+        self.take(&lock)
+    }
+}
+
+/// Waits for the end of firstboot.service, and says what it waits for if it does not end soon.
+fn follow(name: &str) -> Result<()> {
+    let end = Instant::now() + FINISH_TIMEOUT;
+    loop {
+        let seen = systemd::properties(UNIT, &["ActiveState", "SubState", "StatusText"])?;
+        let of = |key: &str| seen.get(key).map(String::as_str).unwrap_or_default();
+        if of("ActiveState") == "active" && of("SubState") == "exited" {
+            say(format!("{name} uses the newer node document"));
+            return Ok(());
+        }
+        if of("ActiveState") == "failed" {
+            return Err(refused(Reason::parse(of("StatusText"))));
+        }
+        let waits_for = Reason::parse(of("StatusText")).id;
+        let others = [ReasonId::CaNotTrusted, ReasonId::CaInUse];
+        if Instant::now() >= end || waits_for.is_some_and(|id| others.contains(&id)) {
+            say(format!(
+                "{UNIT} goes on with the newer node document: {}",
+                of("StatusText")
+            ));
+            return Ok(());
+        }
+        sleep(LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::issued_in;
+
+    #[test]
+    fn a_document_of_a_later_build_alone_changes_nothing() {
+        let old = issued_in(2025).node;
+        let mut new = old.clone();
+        assert_eq!(changes(&old, &new).unwrap(), (vec![], false));
+        new.release = Some(9);
+        assert_eq!(changes(&old, &new).unwrap(), (vec![], false));
+    }
+
+    #[test]
+    fn each_change_is_named_and_a_change_of_cas_is_one() {
+        let old = issued_in(2025).node;
+        let mut both = issued_in(2026).node;
+        both.tls.ca.push_str(&old.tls.ca);
+        let (said, changes_ca) = changes(&old, &both).unwrap();
+        assert!(changes_ca);
+        assert_eq!(said.len(), 4, "{said:?}");
+        for (at, words) in [
+            (0, "server certificate: until 20"),
+            (
+                1,
+                "peer certificate: until 2040-01-01T00:00:00Z -> until 2040-",
+            ),
+            (3, "trusts test CA "),
+        ] {
+            assert!(said[at].starts_with(words), "{words}: {said:?}");
+        }
+        let mut last = both.clone();
+        last.tls.ca.truncate(both.tls.ca.len() - old.tls.ca.len());
+        last.machine.serial = "X1".parse().ok();
+        let (said, changes_ca) = changes(&both, &last).unwrap();
+        assert!(
+            changes_ca && said[0].starts_with("no longer trusts test CA "),
+            "{said:?}"
+        );
+        assert_eq!(said[1..], ["other facts that identify the machine"]);
+    }
+
+    #[test]
+    fn keys_do_not_get_into_the_messages() {
+        let (said, _) = changes(&issued_in(2025).node, &issued_in(2026).node).unwrap();
+        assert!(!said.join("\n").contains("PRIVATE"), "{said:?}");
+    }
+}
