@@ -8,6 +8,7 @@ mod firmware;
 mod install_once;
 mod installation;
 mod load;
+mod renewal;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
             arp::trials(),
             attack::trials(),
             load::trials(),
+            renewal::trials(),
             firmware::trials(),
         ]
         .into_iter()
