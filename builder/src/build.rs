@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
-use recipes::{EtcdVersion, NodeDocument, PublicKey, Recipe, Sha256, upgrade};
+use recipes::{EtcdVersion, PublicKey, Recipe, Sha256, upgrade};
 use time::OffsetDateTime;
 
 use self::digests::{input, packed_overlay, recipe_input, release_input};
@@ -18,9 +18,10 @@ use self::folders::{check_outside, default_cache, default_pki, default_state};
 use self::summary::Summary;
 use crate::check::{self, CheckedRecipe};
 use crate::manifest::{self, FileDigest, ManifestInputs};
+use crate::nodes::Node;
 use crate::output::{self, Output, Replaceable};
 use crate::overlay::{self, Content, Packed};
-use crate::pki::{self, Authority, Lifetimes, Pki, Subject};
+use crate::pki::{self, Authority, Lifetimes, Pki};
 use crate::release::{self, Binaries, Progress, ReleaseRequest};
 use crate::serve::record::Record;
 use crate::tree::Tree;
@@ -100,7 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (firstboot, firstboot_input) = firstboot(options)?;
     let (release, binaries) = fetch(options, &recipe, cache, &*progress)?;
 
-    let mut pki = open_pki(options, &recipe, pki_folder)?;
+    let mut pki = open_pki(&options.recipe, &recipe, pki_folder)?;
     let mut documents = issue_documents(&recipe, &mut pki, pki_folder, &*progress)?;
 
     let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;
@@ -143,13 +144,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     report(options, &recipe, &packed, pki_folder, (pki.trust(), serial))
 }
 
-/// Issues each node's document. If the PKI is new, also begins the record of what is installed.
+/// Issues what each node gets. If the PKI is new, also begins the record of what is installed.
 fn issue_documents(
     recipe: &Recipe,
     pki: &mut Pki,
     pki_folder: &Path,
     progress: &dyn Progress,
-) -> Result<Vec<NodeDocument>> {
+) -> Result<Vec<Node>> {
     // The record is begun before the first document is issued, because the document publishes the
     // key. If a build ends here, the next one begins the record again.
     let begun = if pki.is_new() {
@@ -157,7 +158,10 @@ fn issue_documents(
     } else {
         None
     };
-    let documents = documents(recipe, pki)?;
+    let nodes = recipe.nodes.iter();
+    let nodes = nodes
+        .map(|node| nodes::issue(recipe, pki, node))
+        .collect::<Result<Vec<_>, _>>()?;
     for event in pki.events() {
         progress.say(&event.to_string());
     }
@@ -167,19 +171,50 @@ fn issue_documents(
             record.folder().display()
         ));
     }
-    Ok(documents)
+    warn_of_awaited(recipe, pki, &nodes, progress)?;
+    Ok(nodes)
 }
 
 /// Writes the documents, each with the serial of the release.
-fn write_documents(
-    output: &Output,
-    documents: &mut [NodeDocument],
-    serial: u64,
+fn write_documents(output: &Output, nodes: &mut [Node], serial: u64, pki: &Pki) -> Result<()> {
+    for node in nodes {
+        if let Node::Issued(document) = node {
+            document.release = Some(serial);
+        }
+        nodes::write(output.path(), node, pki.signing())?;
+    }
+    Ok(())
+}
+
+/// Tells the operator which nodes have no certificates yet, and that their documents cannot hold
+/// the object store's keys.
+fn warn_of_awaited(
+    recipe: &Recipe,
     pki: &Pki,
+    nodes: &[Node],
+    progress: &dyn Progress,
 ) -> Result<()> {
-    for document in documents {
-        document.release = Some(serial);
-        nodes::write(output.path(), document, pki.signing())?;
+    if recipe.tls.keys.is_document() {
+        return Ok(());
+    }
+    let awaited: Vec<&str> = nodes
+        .iter()
+        .filter_map(|node| match node {
+            Node::Awaited(identity) => Some(identity.name.as_str()),
+            Node::Issued(_) => None,
+        })
+        .collect();
+    if !awaited.is_empty() {
+        progress.say(&format!(
+            "no certificates yet for {}: sign the request that `firstboot csr` prints there by `builder pki sign`",
+            awaited.join(", ")
+        ));
+    }
+    if pki.store_keys()?.is_some() {
+        progress.say(
+            "warning: the object store's keys are in no node document, since these may be public with keys = \"node\": write \
+             them to /etc/firstboot/s3-keys on each node, with mode 0600",
+        );
     }
     Ok(())
 }
@@ -296,11 +331,9 @@ fn fetch(
     Ok((release, binaries))
 }
 
-fn open_pki(options: &Options, recipe: &Recipe, folder: &Path) -> Result<Pki> {
-    let authority = Authority::of(
-        &recipe.tls,
-        options.recipe.parent().unwrap_or(Path::new(".")),
-    );
+/// Opens the PKI folder of a recipe.
+pub(crate) fn open_pki(recipe_path: &Path, recipe: &Recipe, folder: &Path) -> Result<Pki> {
+    let authority = Authority::of(&recipe.tls, recipe_path.parent().unwrap_or(Path::new(".")));
     let (cluster, lifetimes) = (pki::Cluster::from(recipe), Lifetimes::from(&recipe.tls));
     Ok(pki::open(
         folder,
@@ -309,33 +342,6 @@ fn open_pki(options: &Options, recipe: &Recipe, folder: &Path) -> Result<Pki> {
         lifetimes,
         OffsetDateTime::now_utc(),
     )?)
-}
-
-/// Makes each node's document.
-fn documents(recipe: &Recipe, pki: &mut Pki) -> Result<Vec<NodeDocument>> {
-    let (cluster, domain) = (&recipe.cluster.name, &recipe.cluster.domain);
-    let store_keys = pki.store_keys()?;
-    let document = |node: &recipes::recipe::Node| -> Result<NodeDocument> {
-        let (tls, before) = pki.node_tls(&Subject {
-            cluster,
-            domain,
-            name: &node.name,
-            address: node.address,
-        })?;
-        let (name, machine) = (node.name.clone(), node.machine.clone());
-        let store_keys = store_keys.clone();
-        Ok(NodeDocument {
-            cluster: cluster.clone(),
-            name,
-            address: node.address,
-            machine,
-            tls,
-            before,
-            store_keys,
-            release: None,
-        })
-    };
-    recipe.nodes.iter().map(document).collect()
 }
 
 /// Makes a folder that a web server can read, whatever the umask: the server may run as a different

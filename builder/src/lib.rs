@@ -29,6 +29,7 @@ mod release;
 mod render;
 mod rotate;
 mod serve;
+mod sign;
 mod text_file;
 mod tree;
 mod tuning;
@@ -83,6 +84,11 @@ enum PkiCommand {
     /// Assign a PKI folder to a recipe's cluster, after the cluster got another name or other
     /// addresses
     Assign(assign::Options),
+    /// Answer a node's request for certificates with its node document. The first key is recorded as
+    /// the node's
+    Sign(sign::SignOptions),
+    /// Approve another key for a node, after it was installed again
+    Approve(sign::ApproveOptions),
     /// Create the next CA alongside the trusted one. The next build reissues all node certificates
     /// from it
     Rotate(rotate::RotateOptions),
@@ -111,6 +117,8 @@ pub fn main() -> ExitCode {
         Command::Verify(options) => inspect::verify(&options),
         Command::Pki(PkiCommand::Show(options)) => inspect::pki(&options),
         Command::Pki(PkiCommand::Assign(options)) => assign::run(&options),
+        Command::Pki(PkiCommand::Sign(options)) => sign::sign(&options),
+        Command::Pki(PkiCommand::Approve(options)) => sign::approve(&options),
         Command::Pki(PkiCommand::Rotate(options)) => rotate::rotate(&options),
         Command::Pki(PkiCommand::Retire(options)) => rotate::retire(&options),
     };

@@ -1,6 +1,6 @@
 //! The files of one node: its signed document, the NoCloud pair that contains the document, and the
-//! same pair as a disk image for virtual machines. All of them are secret, because they hold the
-//! node's keys.
+//! same pair as a disk image for virtual machines. All of them are secret if the document holds the
+//! node's keys. A node that makes its keys itself and is not enrolled yet has only `identity.json`.
 
 mod seed;
 
@@ -9,11 +9,12 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use recipes::node::NODE_TYPE;
-use recipes::{NodeDocument, Sha256, SigningKey};
+use recipes::node::{IDENTITY_TYPE, KeyOrigin, NODE_TYPE};
+use recipes::{NodeDocument, NodeIdentity, Recipe, Sha256, SigningKey};
 use serde::Serialize;
 
 use crate::newfile;
+use crate::pki::{Pki, PkiError, Subject};
 
 /// Why a node's files cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,60 @@ pub(crate) enum NodesError {
         /// The JSON library's error.
         source: serde_json::Error,
     },
+}
+
+/// The file of a node that is not enrolled yet. `builder serve` reads it.
+pub(crate) const IDENTITY: &str = "identity.json";
+
+/// What a build knows about a node.
+#[derive(Debug)]
+pub(crate) enum Node {
+    /// The node has certificates.
+    Issued(Box<NodeDocument>),
+    /// The node makes its keys itself, and no request of it was signed yet.
+    Awaited(NodeIdentity),
+}
+
+/// Issues what a node of the recipe gets.
+pub(crate) fn issue(
+    recipe: &Recipe,
+    pki: &mut Pki,
+    node: &recipes::recipe::Node,
+) -> Result<Node, PkiError> {
+    let subject = Subject {
+        cluster: &recipe.cluster.name,
+        domain: &recipe.cluster.domain,
+        name: &node.name,
+        address: node.address,
+    };
+    let identity = NodeIdentity {
+        cluster: recipe.cluster.name.clone(),
+        name: node.name.clone(),
+        address: node.address,
+        machine: node.machine.clone(),
+    };
+    let (tls, before, store_keys) = match recipe.tls.keys {
+        KeyOrigin::Document => {
+            let store_keys = pki.store_keys()?;
+            let (tls, before) = pki.node_tls(&subject)?;
+            (tls.into(), before.map(Into::into), store_keys)
+        }
+        // Such a document may be public, so it does not hold the object store's keys either.
+        KeyOrigin::Node => match pki.certificates(&subject)? {
+            Some((tls, before)) => (tls, before, None),
+            None => return Ok(Node::Awaited(identity)),
+        },
+    };
+    Ok(Node::Issued(Box::new(NodeDocument {
+        cluster: identity.cluster,
+        name: identity.name,
+        address: identity.address,
+        machine: identity.machine,
+        tls,
+        before,
+        store_keys,
+        release: None,
+    })))
 }
 
 /// NoCloud's `meta-data`. It is read as YAML, a superset of JSON.
@@ -106,6 +161,15 @@ pub(crate) fn files_of_signed(
     ])
 }
 
+fn sign(identity: &NodeIdentity, key: &SigningKey) -> Result<Vec<u8>, NodesError> {
+    let envelope =
+        serde_json::to_vec(identity).and_then(|payload| lines(&key.sign(IDENTITY_TYPE, &payload)));
+    envelope.map_err(|source| NodesError::Json {
+        node: identity.name.to_string(),
+        source,
+    })
+}
+
 fn lines<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
@@ -115,14 +179,13 @@ fn lines<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
 /// Writes a node's files into `nodes/NAME` in the output: the folder with mode 0700, and the files
 /// with 0600 from the moment they exist, whatever the umask. They must not exist yet; the commit of
 /// the output syncs them.
-pub(crate) fn write(
-    output: &Path,
-    document: &NodeDocument,
-    key: &SigningKey,
-) -> Result<(), NodesError> {
-    let files = documents(document, key)?;
+pub(crate) fn write(output: &Path, node: &Node, key: &SigningKey) -> Result<(), NodesError> {
+    let (name, files) = match node {
+        Node::Issued(document) => (&document.name, documents(document, key)?),
+        Node::Awaited(identity) => (&identity.name, vec![(IDENTITY, sign(identity, key)?)]),
+    };
     let nodes = output.join("nodes");
-    let folder = nodes.join(document.name.as_str());
+    let folder = nodes.join(name.as_str());
     for path in [&nodes, &folder] {
         make_folder(path).map_err(|source| NodesError::Io {
             doing: "create it",

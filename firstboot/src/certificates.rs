@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use recipes::node::{KeyPair, NodeTls};
+use recipes::node::{Issued, KeyPair, NodeTls};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::PemObject as _;
@@ -26,8 +26,8 @@ fn refused(why: impl Into<String>) -> anyhow::Error {
 ///
 /// # Errors
 /// Fails if the node's CA did not sign one of them, or if one cannot be read.
-pub(crate) fn issued(tls: &NodeTls) -> Result<UnixTime> {
-    let newest = [&tls.server, &tls.peer, &tls.client].map(|pair| valid_from(pair, &tls.ca));
+pub(crate) fn issued(tls: &NodeTls<Issued>) -> Result<UnixTime> {
+    let newest = tls.pairs().map(|pair| valid_from(&pair.cert, &tls.ca));
     newest.into_iter().try_fold(
         UnixTime::since_unix_epoch(Duration::ZERO),
         |newest, from| Ok(newest.max(from?)),
@@ -36,9 +36,9 @@ pub(crate) fn issued(tls: &NodeTls) -> Result<UnixTime> {
 
 /// Returns the time from which a certificate is valid. The verifier reports this time when the
 /// certificate is checked as of the year 1970.
-fn valid_from(pair: &KeyPair, ca: &str) -> Result<UnixTime> {
+fn valid_from(cert: &str, ca: &str) -> Result<UnixTime> {
     let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect::<Result<_, _>>()?;
+        CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<_, _>>()?;
     let (leaf, intermediates) = chain.split_first().context("there is no certificate")?;
     let beginning = UnixTime::since_unix_epoch(Duration::ZERO);
     match Authority::new(ca)?
@@ -56,7 +56,7 @@ fn valid_from(pair: &KeyPair, ca: &str) -> Result<UnixTime> {
 
 /// Returns the time until which a certificate is valid, or `None` if none of the CAs signed it. The
 /// verifier reports this time when the certificate is checked as of the end of time.
-pub(crate) fn valid_until(pair: &KeyPair, ca: &str) -> Option<UnixTime> {
+pub(crate) fn valid_until(pair: &Issued, ca: &str) -> Option<UnixTime> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes())
         .collect::<Result<_, _>>()
         .ok()?;

@@ -7,6 +7,7 @@ use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey};
 use crate::exit::refused;
 use crate::machine::Machine;
 use crate::metadata::Found;
+use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
 use crate::{certificates, files, paths};
 
@@ -22,6 +23,10 @@ pub(crate) struct Identity {
     pub(crate) place: String,
     /// The cluster document in the image.
     pub(crate) cluster: ClusterDocument,
+    /// The document's certificates with their keys, which come from the document or from this node.
+    pub(crate) issued: NodeTls,
+    /// The same for the certificates by the previous CA, while a CA is being replaced.
+    pub(crate) before: Option<NodeTls>,
     /// The certificates in use. They are the document's certificates, unless `rotation` defers
     /// those.
     pub(crate) tls: NodeTls,
@@ -58,12 +63,13 @@ pub(crate) fn trusted() -> Result<PublicKey> {
 /// Verifies a document.
 ///
 /// # Errors
-/// Refused if the signature, the cluster, the node or the machine does not match.
+/// Refused if the signature, the cluster, the node, the machine or the keys do not match.
 pub(crate) fn verify(
     found: Found,
     key: &PublicKey,
     cluster: ClusterDocument,
     machine: &Machine,
+    own: &OwnKeys,
 ) -> Result<Identity> {
     let Found { place, envelope } = found;
     let remedy = "Give this machine its own nodes/NAME/ from the build that made this image";
@@ -104,13 +110,21 @@ pub(crate) fn verify(
     if let Some(why) = machine.differs_from(&node.machine) {
         return Err(no(why));
     }
-    let tls = node.tls.clone();
+    let Some(issued) = own.complete(&node.tls) else {
+        let text = format!(
+            "the node document from {place} cannot be used: {}",
+            own.no_match()
+        );
+        return Err(refused(ReasonId::DocumentOtherKey.because(text)));
+    };
     Ok(Identity {
+        before: node.before.as_ref().and_then(|tls| own.complete(tls)),
+        tls: issued.clone(),
+        issued,
         node,
         envelope,
         place,
         cluster,
-        tls,
     })
 }
 
@@ -121,13 +135,14 @@ pub(crate) fn newest(
     identity: Identity,
     key: &PublicKey,
     machine: &Machine,
+    own: &OwnKeys,
 ) -> Result<(Identity, Option<Reason>)> {
     let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else {
         return Ok((identity, None));
     };
     // A copy that this image cannot read, or does not trust, is not compared.
     let Ok(copy) = Found::parse(paths::ACCEPTED, &bytes)
-        .and_then(|found| verify(found, key, identity.cluster.clone(), machine))
+        .and_then(|found| verify(found, key, identity.cluster.clone(), machine, own))
     else {
         return Ok((identity, None));
     };

@@ -1,17 +1,19 @@
 //! Determines which node this machine is. The machine accepts that identity once.
 
 use anyhow::Result;
-use recipes::Label;
+use recipes::node::KeyOrigin;
+use recipes::{ClusterDocument, Label, PublicKey};
 
 use crate::exit::{Exit, code_of, not_ready, reason_of, refused};
 use crate::files::{self, DesiredFile};
 use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::machine::Machine;
-use crate::metadata::SourceLog;
+use crate::metadata::{Found, SourceLog};
 use crate::output::say;
+use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
-use crate::{image_integrity, metadata, paths, rotation};
+use crate::{image_integrity, metadata, own_keys, paths, rotation};
 
 /// Determines and verifies the identity of this machine. The sources' answers are recorded in
 /// `log`.
@@ -19,11 +21,17 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     image_integrity::verify_changed()?;
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
-    let found = metadata::find(&cluster.metadata, &machine, log).map_err(with_id)?;
-    let trusted = identity::trusted()?;
-    let verified = identity::verify(found, &trusted, cluster, &machine);
+    let (own, trusted) = (OwnKeys::read()?, identity::trusted()?);
+    let found = match metadata::find(&cluster.metadata, &machine, log) {
+        Err(error) if code_of(&error) == Exit::NotReady => {
+            enrol(&cluster, &machine, &own, &trusted, log).unwrap_or(Err(error))
+        }
+        found => found,
+    };
+    let found = found.map_err(|error| with_id(error, cluster.keys, &own))?;
+    let verified = identity::verify(found, &trusted, cluster, &machine, &own);
     let verified = verified.inspect_err(|error| log.refuse(error))?;
-    let (mut identity, outdated) = identity::newest(verified, &trusted, &machine)?;
+    let (mut identity, outdated) = identity::newest(verified, &trusted, &machine, &own)?;
     if let Some(why) = outdated {
         say(why.to_string());
         log.use_copy();
@@ -32,9 +40,37 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     Ok((identity, machine))
 }
 
+/// Requests certificates for this node's own keys, where the recipe names a server for that and no
+/// source has a document. `None` if there is no such server, or this node made no keys.
+fn enrol(
+    cluster: &ClusterDocument,
+    machine: &Machine,
+    own: &OwnKeys,
+    trusted: &PublicKey,
+    log: &mut SourceLog,
+) -> Option<Result<Found>> {
+    let url = cluster.enrol.as_ref()?;
+    let (request, key) = match own.to_request(cluster, machine).transpose()? {
+        Ok(request) => request,
+        Err(error) => return Some(Err(error)),
+    };
+    say(format!(
+        "requesting certificates from {url} for the key {key}"
+    ));
+    let found = metadata::enrol(url, machine, &request, trusted);
+    if let Ok(found) = &found {
+        log.taken_from(&found.place);
+    }
+    Some(found)
+}
+
 /// Gives a reason id to an error of a metadata source, unless the error has one.
-fn with_id(error: anyhow::Error) -> anyhow::Error {
+fn with_id(error: anyhow::Error, keys: KeyOrigin, own: &OwnKeys) -> anyhow::Error {
     match (code_of(&error), reason_of(&error)) {
+        (Exit::NotReady, Reason { id: None, text }) if keys == KeyOrigin::Node => {
+            let text = format!("{text}. {}", own.request());
+            not_ready(ReasonId::CertificatesAwaited.because(text))
+        }
         (Exit::NotReady, Reason { id: None, text }) => {
             not_ready(ReasonId::DocumentMissing.because(text))
         }
@@ -93,5 +129,5 @@ pub(crate) fn adopt_identity(
     if !kept.is_current()? {
         kept.write()?;
     }
-    Ok(())
+    own_keys::promote(&identity.issued)
 }

@@ -6,6 +6,7 @@ mod dry_run;
 use std::time::Duration;
 
 use anyhow::Result;
+use recipes::node::KeyOrigin;
 use recipes::{Label, Stage};
 
 use crate::change::{self, Change};
@@ -22,8 +23,8 @@ use crate::report::report;
 use crate::steps;
 use crate::steps::etcd_conf;
 use crate::{
-    accept_data, barrier, data, diagnosis, exclude, health, leave, paths, rejoin, restore,
-    rotation, start_permit, update,
+    accept_data, barrier, data, diagnosis, exclude, health, identity, leave, own_keys, paths,
+    rejoin, restore, rotation, start_permit, update,
 };
 
 /// The command line of `firstboot run`.
@@ -96,6 +97,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn converge(options: &Options) -> Result<()> {
+    if identity::cluster()?.keys == KeyOrigin::Node {
+        own_keys::ensure()?;
+    }
     let (mut identity, machine) = identify(&mut SourceLog::kept())?;
     if let Some(change) = change::folder(DesiredDir::new(paths::STATE, 0o700, files::ROOT))? {
         change.apply()?;

@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::node::KeyOrigin;
 use crate::{Backup, Domain, EtcdVersion, Label, Update};
 
 /// The user and group id of etcd on every node. It is fixed, so that the overlay can name owners by
@@ -33,6 +34,12 @@ pub struct ClusterDocument {
     /// How the cluster is backed up; `None`: there are no scheduled backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
+    /// Where the nodes' private keys are made.
+    #[serde(default, skip_serializing_if = "KeyOrigin::is_document")]
+    pub keys: KeyOrigin,
+    /// The folder of the server that signs the nodes' requests for certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrol: Option<Url>,
     /// How running nodes switch to a newer image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<Update>,

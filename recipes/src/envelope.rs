@@ -144,6 +144,14 @@ impl PublicKey {
     pub fn id(&self) -> String {
         crate::Sha256::of(&self.0).to_string()[..16].to_owned()
     }
+
+    /// The key as a `SubjectPublicKeyInfo` in DER (RFC 8410), as in a certificate for it.
+    pub fn subject_public_key_info(&self) -> Vec<u8> {
+        const ED25519: [u8; 12] = [
+            0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+        ];
+        [&ED25519[..], &self.0].concat()
+    }
 }
 
 impl FromStr for PublicKey {

@@ -1,14 +1,56 @@
-//! The node document: the identity of one machine. It is secret and signed, and each node has its
-//! own.
+//! The node document: the identity of one machine. It is signed, and each node has its own. It is
+//! secret if it holds private keys; if the node made its keys itself, it holds none.
 
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Label, MachineMatch, StoreKeys};
+use crate::{Label, MachineMatch, Sha256, StoreKeys};
 
 /// The payload type of a signed node document.
 pub const NODE_TYPE: &str = "application/vnd.etcd-image.node+json";
+
+/// The payload type of a signed [`NodeIdentity`].
+pub const IDENTITY_TYPE: &str = "application/vnd.etcd-image.identity+json";
+
+/// Where the private keys of a node are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyOrigin {
+    /// The builder makes them, and the node document holds them.
+    #[default]
+    Document,
+    /// The node makes them, and they never leave it.
+    Node,
+}
+
+impl KeyOrigin {
+    /// Whether the builder makes the keys.
+    pub fn is_document(&self) -> bool {
+        *self == Self::Document
+    }
+}
+
+impl From<NodeDocument> for NodeIdentity {
+    fn from(node: NodeDocument) -> Self {
+        Self {
+            cluster: node.cluster,
+            name: node.name,
+            address: node.address,
+            machine: node.machine,
+        }
+    }
+}
+
+/// The purposes of a node's keys, in the order in which a node requests certificates for them.
+pub const PURPOSES: [&str; 3] = ["server", "peer", "client"];
+
+/// The fingerprint of a node's keys: the SHA-256 of their public halves (`SubjectPublicKeyInfo`,
+/// DER) in the order of [`PURPOSES`]. The node prints it, and the operator compares it.
+pub fn key_fingerprint<T: AsRef<[u8]>>(public_keys: &[T; 3]) -> Sha256 {
+    let all: Vec<&[u8]> = public_keys.iter().map(AsRef::as_ref).collect();
+    Sha256::of(&all.concat())
+}
 
 /// The identity of a node, and the keys with which it proves that identity to the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,11 +66,11 @@ pub struct NodeDocument {
     #[serde(default, skip_serializing_if = "MachineMatch::is_empty")]
     pub machine: MachineMatch,
     /// Its certificates.
-    pub tls: NodeTls,
+    pub tls: NodeTls<Issued>,
     /// While a CA is being replaced: the node's certificates from the previous CA, which it
     /// presents until all members trust the new CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<NodeTls>,
+    pub before: Option<NodeTls<Issued>>,
     /// The credentials for the object store of `[backup]`; `None` if an operator puts the keys on
     /// the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,18 +81,78 @@ pub struct NodeDocument {
     pub release: Option<u64>,
 }
 
-/// A node's certificates and keys, in PEM.
+/// What a build knows about a node that made no request for certificates yet: who it is, and how to
+/// recognise its machine. It holds nothing secret, and no node reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NodeIdentity {
+    /// The cluster that the node belongs to.
+    pub cluster: Label,
+    /// The node's short name.
+    pub name: Label,
+    /// The address that the node must have.
+    pub address: Ipv4Addr,
+    /// The machine that may become this node.
+    #[serde(default, skip_serializing_if = "MachineMatch::is_empty")]
+    pub machine: MachineMatch,
+}
+
+/// A node's certificates, in PEM, with their keys or, in a document, possibly without.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NodeTls {
+pub struct NodeTls<P = KeyPair> {
     /// The authority that all members trust; several authorities while one replaces another.
     pub ca: String,
     /// The certificate that etcd presents to clients.
-    pub server: KeyPair,
+    pub server: P,
     /// The certificate that etcd, and firstboot on etcd's peer port, present to peers.
-    pub peer: KeyPair,
+    pub peer: P,
     /// The certificate that firstboot and etcdctl on the node present to etcd.
-    pub client: KeyPair,
+    pub client: P,
+}
+
+impl<P> NodeTls<P> {
+    /// The certificates in the order of [`PURPOSES`].
+    pub fn pairs(&self) -> [&P; 3] {
+        [&self.server, &self.peer, &self.client]
+    }
+}
+
+impl From<NodeTls> for NodeTls<Issued> {
+    fn from(tls: NodeTls) -> Self {
+        let [server, peer, client] =
+            [tls.server, tls.peer, tls.client].map(|KeyPair { cert, key }| Issued {
+                cert,
+                key: Some(key),
+            });
+        Self {
+            ca: tls.ca,
+            server,
+            peer,
+            client,
+        }
+    }
+}
+
+/// A certificate (as a chain, leaf first) as a document holds it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issued {
+    /// The chain in PEM, leaf first.
+    pub cert: String,
+    /// The key in PEM; `None` if the node made it itself and holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+// The key must not get into a log through a `{:?}`.
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issued")
+            .field("cert", &self.cert)
+            .field("key", &self.key.as_ref().map(|_| "(secret)"))
+            .finish()
+    }
 }
 
 /// A certificate (as a chain, leaf first) and its private key.

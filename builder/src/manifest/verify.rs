@@ -6,8 +6,8 @@ mod compare;
 use std::fs;
 use std::path::Path;
 
-use recipes::node::NODE_TYPE;
-use recipes::{Envelope, EnvelopeError, NodeDocument, PublicKey};
+use recipes::node::{IDENTITY_TYPE, NODE_TYPE};
+use recipes::{Envelope, EnvelopeError, NodeDocument, NodeIdentity, PublicKey};
 
 use self::compare::{against_outputs, against_overlay, against_sums};
 use super::error::ManifestError;
@@ -295,6 +295,12 @@ fn documents(
         let mut add = |file: &str, why: String| {
             problems.push(Problem::new(format!("nodes/{name}/{file}"), why));
         };
+        if let Ok(bytes) = read(nodes::IDENTITY) {
+            if let Err(why) = identity(&bytes, key, &name) {
+                add(nodes::IDENTITY, why);
+            }
+            continue;
+        }
         match read("node.json").and_then(|bytes| node(bytes, key, &name)) {
             // The other files follow from the document.
             Ok(expected) => {
@@ -310,6 +316,21 @@ fn documents(
         }
     }
     Ok(names.len())
+}
+
+/// Checks the file of a node that is not enrolled yet.
+fn identity(bytes: &[u8], key: &PublicKey, name: &str) -> Result<(), String> {
+    let envelope: Envelope = serde_json::from_slice(bytes)
+        .map_err(|error| format!("it is not an envelope ({error})"))?;
+    let payload = envelope
+        .open(IDENTITY_TYPE, key)
+        .map_err(|error| error.to_string())?;
+    let identity: NodeIdentity = serde_json::from_slice(&payload)
+        .map_err(|error| format!("it is not the identity of a node ({error})"))?;
+    if identity.name.as_str() != name {
+        return Err(format!("it is the identity of `{}`", identity.name));
+    }
+    Ok(())
 }
 
 /// The files that a node must have, according to its document.

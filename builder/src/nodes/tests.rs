@@ -3,7 +3,7 @@ use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
 use recipes::Envelope;
-use recipes::node::{KeyPair, NodeTls};
+use recipes::node::{Issued, NodeTls};
 
 use super::*;
 
@@ -12,9 +12,9 @@ fn key() -> SigningKey {
 }
 
 fn document() -> NodeDocument {
-    let pair = || KeyPair {
+    let pair = || Issued {
         cert: "cert\n".repeat(200),
-        key: "key\n".repeat(60),
+        key: Some("key\n".repeat(60)),
     };
     NodeDocument {
         cluster: "demo".parse().unwrap(),
@@ -106,7 +106,7 @@ fn ask(program: &str, args: &[&str]) -> Option<String> {
 #[test]
 fn other_programs_read_the_seed() {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), &document(), &key()).unwrap();
+    write(dir.path(), &Node::Issued(Box::new(document())), &key()).unwrap();
     let folder = dir.path().join("nodes/etcd-1");
     let seed = folder.join("seed.img");
     let seed = seed.to_str().unwrap();
@@ -172,7 +172,7 @@ fn the_files_are_for_the_owner_alone_under_any_umask() {
 fn child() {
     write(
         &PathBuf::from(std::env::var_os("NODES_TEST_FOLDER").unwrap()),
-        &document(),
+        &Node::Issued(Box::new(document())),
         &key(),
     )
     .unwrap();

@@ -113,6 +113,19 @@ fn read(path: &Path) -> Result<Option<Cluster>, PkiError> {
     })
 }
 
+/// Refuses a name that is not a node's of the folder's cluster.
+pub(super) fn knows(dir: &Path, name: &Label) -> Result<(), PkiError> {
+    let path = dir.join(FILE);
+    match read(&path)? {
+        Some(cluster) if !cluster.nodes.contains_key(name) => Err(PkiError::wrong(
+            &path,
+            format!("{name} is not a node of the cluster {cluster}"),
+            "name a node of it",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn text(path: &Path, cluster: &Cluster) -> Result<String, PkiError> {
     let json = serde_json::to_string_pretty(cluster);
     let json = json.map_err(|error| {

@@ -4,6 +4,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use recipes::{Label, Sha256};
+
 use super::Mismatch;
 
 /// Why the PKI cannot be used.
@@ -47,6 +49,31 @@ pub(crate) enum PkiError {
         /// How long this build waited.
         waited: u64,
     },
+    /// A request is for keys that an operator has to approve first.
+    #[error("{name} {has}, and this request is for the key {asked}. Compare it with the key that {name} prints, then: \
+        builder pki approve {folder} {name} {asked} [key-not-approved]", folder = folder.display(),
+        has = enrolled.map_or_else(|| "has no approved key".to_owned(), |key| format!("is enrolled with the key {key}")))]
+    KeyNotApproved {
+        /// The folder of the PKI.
+        folder: PathBuf,
+        /// The node.
+        name: Label,
+        /// The fingerprint of its keys, if it has any.
+        enrolled: Option<Sha256>,
+        /// The fingerprint of the request's keys.
+        asked: Sha256,
+    },
+    /// A request for a node is for the keys of another one.
+    #[error(
+        "this request for {name} is for a key of {owner}: is it the wrong request, or was a disk copied? \
+        `firstboot csr --new-key` makes new keys [key-of-another-node]"
+    )]
+    KeyOfAnotherNode {
+        /// The node for which certificates are requested.
+        name: Label,
+        /// The node that has the key.
+        owner: String,
+    },
     /// A key or a certificate could not be made.
     #[error("cannot create {path}: {source}", path = path.display())]
     Make {
@@ -66,6 +93,8 @@ impl PkiError {
             | Self::Unfit { path, .. }
             | Self::Busy { path, .. }
             | Self::Make { path, .. } => path,
+            Self::KeyNotApproved { folder, .. } => folder,
+            Self::KeyOfAnotherNode { .. } => Path::new(super::NODES),
         }
     }
 

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use rcgen::{
-    CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType,
 };
 use time::OffsetDateTime;
 
@@ -17,7 +18,7 @@ pub(super) fn issue(
     (authority, issuer): &(Certificate, Issuer<'static, KeyPair>),
     role: Role,
     subject: &Subject<'_>,
-    key: &KeyPair,
+    key: &impl PublicKeyData,
     days: u32,
     now: OffsetDateTime,
 ) -> Result<String, rcgen::Error> {

@@ -11,6 +11,9 @@
 //!   signing.pub       what the image trusts
 //!   serial.json       the serial and the digest of the newest image
 //!   nodes/NAME/{server,peer,client}.{crt,key}
+//!   nodes/NAME/enrolled.pub           the keys that the node made itself, instead of the three `.key`
+//!   nodes/NAME/approved-key           the fingerprint of the keys that may replace them
+//!   nodes/NAME/asked-key              the fingerprint of the keys whose request waits for approval
 //!   nodes/NAME/before/{…}.{crt,key}   the same by the authority before, while it is replaced
 //!   next-ca.key       0600; only while `rotate` was cut short
 //!   ….old-DATE        what was replaced
@@ -19,12 +22,14 @@
 mod authority;
 mod certificate;
 mod cluster;
+mod enrolment;
 mod error;
 mod event;
 mod issue;
 mod lifetimes;
 mod plan;
 mod previous_ca;
+mod public_keys;
 mod rotate;
 mod serial;
 mod show;
@@ -36,24 +41,26 @@ mod validate;
 
 use std::path::{Path, PathBuf};
 
-use rcgen::KeyPair as IssuedKey;
+use rcgen::{KeyPair as IssuedKey, PublicKeyData};
 use recipes::node::{KeyPair, NodeTls};
-use recipes::{PublicKey, Sha256, SigningKey, StoreKeys};
+use recipes::{Label, PublicKey, Sha256, SigningKey, StoreKeys};
 use time::OffsetDateTime;
 
 pub(crate) use authority::Authority;
 pub(crate) use cluster::{Cluster, assign};
+pub(crate) use enrolment::{FirstKeys, approve, asked};
 pub(crate) use error::PkiError;
 pub(crate) use event::Event;
 pub(crate) use lifetimes::Lifetimes;
+pub(crate) use public_keys::{PublicKeys, REQUEST_LIMIT};
 pub(crate) use rotate::{retire, rotate};
 pub(crate) use show::{show, table};
-pub(crate) use signing::trust;
+pub(crate) use signing::{signing_key, trust};
 pub(crate) use validate::{Mismatch, Subject};
 
 use authority::Signer;
 use plan::AuthorityPlan;
-use validate::{Requirements, Role};
+use validate::{ExpectedKey, Requirements, Role};
 
 /// An open PKI folder. Other builds wait until it is dropped.
 #[derive(Debug)]
@@ -146,6 +153,11 @@ impl Pki {
         serial::of(&self.dir, image)
     }
 
+    /// The serial of the newest image; none before the first build.
+    pub(crate) fn newest_serial(&self) -> Result<Option<u64>, PkiError> {
+        serial::newest(&self.dir)
+    }
+
     /// The object store's keys, which an operator put into the folder for all nodes; none if their
     /// file does not exist.
     pub(crate) fn store_keys(&self) -> Result<Option<StoreKeys>, PkiError> {
@@ -165,13 +177,7 @@ impl Pki {
         &mut self,
         subject: &Subject<'_>,
     ) -> Result<(NodeTls, Option<NodeTls>), PkiError> {
-        // From here on, the folder no longer counts as new.
-        signing::publish(&self.dir, &self.signing)?;
-        let nodes = self.dir.join(NODES);
-        store::folder(&nodes)?;
-        let folder = nodes.join(subject.name.as_str());
-        store::folder(&folder)?;
-        store::remove_partial_files(&folder)?;
+        let folder = self.node_folder(subject.name)?;
         let [server, peer, client] = Role::ALL.map(|role| self.pair(&folder, role, subject));
         let tls = NodeTls {
             ca: self.signer.pem.clone(),
@@ -182,6 +188,18 @@ impl Pki {
         Ok((tls, self.previous_ca_tls(&folder, subject)?))
     }
 
+    /// The folder of a node. It is created if it does not exist.
+    fn node_folder(&self, name: &Label) -> Result<PathBuf, PkiError> {
+        // From here on, the folder of the PKI no longer counts as new.
+        signing::publish(&self.dir, &self.signing)?;
+        let nodes = self.dir.join(NODES);
+        store::folder(&nodes)?;
+        let folder = nodes.join(name.as_str());
+        store::folder(&folder)?;
+        store::remove_partial_files(&folder)?;
+        Ok(folder)
+    }
+
     fn pair(
         &mut self,
         folder: &Path,
@@ -190,9 +208,14 @@ impl Pki {
     ) -> Result<KeyPair, PkiError> {
         let (cert, key) = files(folder, role);
         let (found, found_key) = (store::read(&cert)?, store::read_secret(&key)?);
-        let wrong = found
-            .as_deref()
-            .map(|pem| self.mismatches(pem, found_key.as_deref(), role, subject));
+        let wrong = found.as_deref().map(|pem| {
+            self.mismatches(
+                pem,
+                ExpectedKey::Private(found_key.as_deref()),
+                role,
+                subject,
+            )
+        });
         match (found, found_key, wrong.as_deref()) {
             (Some(cert), Some(key), Some([])) => return Ok(KeyPair { cert, key }),
             (Some(found), Some(found_key), Some(mismatches)) if self.signer.issuer.is_none() => {
@@ -220,12 +243,8 @@ impl Pki {
             (None, Some(pem), _) if IssuedKey::from_pem(&pem).is_ok() => {}
             (has_cert, has_key, _) => {
                 let wrong = wrong.as_deref();
-                self.keep_previous(
-                    folder,
-                    (has_cert.as_deref(), has_key.as_deref(), wrong),
-                    role,
-                    subject,
-                )?;
+                let held = ExpectedKey::Private(has_key.as_deref());
+                self.keep_previous(folder, (has_cert.as_deref(), held, wrong), role, subject)?;
                 self.archive_pair(has_cert.map(|_| &*cert), has_key.map(|_| &*key), wrong)?;
             }
         }
@@ -235,7 +254,7 @@ impl Pki {
     fn mismatches(
         &self,
         cert: &str,
-        key: Option<&str>,
+        key: ExpectedKey<'_>,
         role: Role,
         subject: &Subject<'_>,
     ) -> Vec<Mismatch> {
@@ -311,29 +330,45 @@ impl Pki {
         role: Role,
         subject: &Subject<'_>,
     ) -> Result<KeyPair, PkiError> {
-        let Some(issuer) = &self.signer.issuer else {
-            unreachable!("only called where there is one");
-        };
         if !key.exists() {
             let pair = IssuedKey::generate().map_err(PkiError::make(key))?;
             store::put(key, pair.serialize_pem().as_bytes(), store::SECRET)?;
         }
         let key_pem = store::read_secret(key)?.unwrap_or_default();
         let pair = IssuedKey::from_pem(&key_pem).map_err(PkiError::make(key))?;
+        let cert_pem = self.sign(cert, role, subject, &pair)?;
+        Ok(KeyPair {
+            cert: cert_pem,
+            key: key_pem,
+        })
+    }
+
+    /// Issues the certificate of a key, and writes it.
+    fn sign(
+        &mut self,
+        cert: &Path,
+        role: Role,
+        subject: &Subject<'_>,
+        key: &impl PublicKeyData,
+    ) -> Result<String, PkiError> {
+        let Some(issuer) = &self.signer.issuer else {
+            return Err(PkiError::wrong(
+                &self.dir.join("ca.key"),
+                "it is missing, so no certificate can be issued here",
+                "put the authority's key there",
+            ));
+        };
         let made = issue::issue(
             issuer,
             role,
             subject,
-            &pair,
+            key,
             self.lifetimes.certificate,
             self.now,
         );
         let cert_pem = made.map_err(PkiError::make(cert))?;
         store::put(cert, cert_pem.as_bytes(), store::PUBLIC)?;
         self.events.push(Event::Made(cert.to_owned()));
-        Ok(KeyPair {
-            cert: cert_pem,
-            key: key_pem,
-        })
+        Ok(cert_pem)
     }
 }

@@ -4,10 +4,10 @@
 
 use std::path::Path;
 
-use recipes::node::{KeyPair, NodeTls};
+use recipes::node::{Issued, KeyPair, NodeTls};
 
-use super::validate::{self, Mismatch, Requirements, Role, Subject};
-use super::{Event, Pki, PkiError, files, store};
+use super::validate::{self, ExpectedKey, Mismatch, Requirements, Role, Subject};
+use super::{Event, Pki, PkiError, PublicKeys, files, store};
 
 /// The name of their folder, within the node's.
 const BEFORE: &str = "before";
@@ -19,23 +19,48 @@ impl Pki {
         node: &Path,
         subject: &Subject<'_>,
     ) -> Result<Option<NodeTls>, PkiError> {
+        self.previous(node, |pki, folder, role| {
+            let (cert, key) = files(folder, role);
+            let pair = store::read(&cert)?
+                .zip(store::read_secret(&key)?)
+                .map(|(cert, key)| KeyPair { cert, key });
+            Ok(pair.filter(|pair| {
+                let key = ExpectedKey::Private(Some(&pair.key));
+                pki.is_trusted(&pair.cert, key, role, subject)
+            }))
+        })
+    }
+
+    /// The same for a node that holds its keys itself.
+    pub(super) fn previous_ca_certificates(
+        &mut self,
+        node: &Path,
+        subject: &Subject<'_>,
+        keys: &PublicKeys,
+    ) -> Result<Option<NodeTls<Issued>>, PkiError> {
+        self.previous(node, |pki, folder, role| {
+            let cert = store::read(&files(folder, role).0)?;
+            let key = ExpectedKey::Public(keys.of(role));
+            let cert = cert.filter(|cert| pki.is_trusted(cert, key, role, subject));
+            Ok(cert.map(|cert| Issued { cert, key: None }))
+        })
+    }
+
+    fn previous<P>(
+        &mut self,
+        node: &Path,
+        read: impl Fn(&Self, &Path, Role) -> Result<Option<P>, PkiError>,
+    ) -> Result<Option<NodeTls<P>>, PkiError> {
         let folder = node.join(BEFORE);
         if !folder.exists() {
             return Ok(None);
         }
-        let mut pairs = Vec::new();
-        for role in Role::ALL {
-            let (cert, key) = files(&folder, role);
-            let pair = store::read(&cert)?
-                .zip(store::read_secret(&key)?)
-                .map(|(cert, key)| KeyPair { cert, key });
-            pairs.extend(
-                pair.filter(|pair| self.is_trusted(&pair.cert, Some(&pair.key), role, subject)),
-            );
-        }
-        let Ok([server, peer, client]) = <[KeyPair; 3]>::try_from(pairs) else {
+        let [server, peer, client] = Role::ALL.map(|role| read(self, &folder, role));
+        let (Some(server), Some(peer), Some(client)) = (server?, peer?, client?) else {
             let kept = store::archive(&folder, self.now)?;
-            let why = "its authority is trusted no longer, or they have run out".to_owned();
+            let why =
+                "its authority is trusted no longer, they have run out, or the node has other keys"
+                    .to_owned();
             self.events.push(Event::Replaced {
                 path: folder,
                 why,
@@ -56,7 +81,7 @@ impl Pki {
     pub(super) fn keep_previous(
         &self,
         node: &Path,
-        (cert, key, mismatches): (Option<&str>, Option<&str>, Option<&[Mismatch]>),
+        (cert, held, mismatches): (Option<&str>, ExpectedKey<'_>, Option<&[Mismatch]>),
         role: Role,
         subject: &Subject<'_>,
     ) -> Result<(), PkiError> {
@@ -68,18 +93,26 @@ impl Pki {
         let Some(pem) = cert.filter(|_| by_another) else {
             return Ok(());
         };
-        if !self.is_trusted(pem, key, role, subject) {
+        if !self.is_trusted(pem, held, role, subject) {
             return Ok(());
         }
         let ((cert, key), folder) = (files(node, role), node.join(BEFORE));
         let (second, second_key) = files(&folder, role);
         store::folder(&folder)?;
-        store::link(&key, &second_key)?;
+        if let ExpectedKey::Private(_) = held {
+            store::link(&key, &second_key)?;
+        }
         store::link(&cert, &second)
     }
 
     /// Whether a certificate would work on a node, under any of the authorities.
-    fn is_trusted(&self, cert: &str, key: Option<&str>, role: Role, subject: &Subject<'_>) -> bool {
+    fn is_trusted(
+        &self,
+        cert: &str,
+        key: ExpectedKey<'_>,
+        role: Role,
+        subject: &Subject<'_>,
+    ) -> bool {
         let requirements = Requirements {
             authorities: &self.signer.trusted,
             ..self.requirements(role, subject)

@@ -25,33 +25,41 @@ struct Newest {
 /// the folder's lock.
 pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     let path = dir.join(FILE);
-    let wrong = |found: String| {
-        PkiError::wrong(
-            &path,
-            found,
-            "restore it from a backup. Without it the next images would have serials that the nodes have seen, and no node \
-             would take one over",
-        )
-    };
-    let newest = match store::read(&path)? {
-        None => None,
-        Some(text) => Some(
-            serde_json::from_str::<Newest>(&text)
-                .map_err(|error| wrong(format!("it is not the record of a serial ({error})")))?,
-        ),
-    };
-    let serial = match newest {
+    let serial = match read(&path)? {
         Some(newest) if newest.image == image => return Ok(newest.serial),
         Some(newest) => newest
             .serial
             .checked_add(1)
-            .ok_or_else(|| wrong("no serial comes after its own".to_owned()))?,
+            .ok_or_else(|| wrong(&path, "no serial comes after its own".to_owned()))?,
         None => 1,
     };
     let text = serde_json::to_string(&Newest { serial, image })
-        .map_err(|error| wrong(error.to_string()))?;
+        .map_err(|error| wrong(&path, error.to_string()))?;
     store::overwrite(&path, format!("{text}\n").as_bytes(), store::PUBLIC)?;
     Ok(serial)
+}
+
+/// The serial of the newest image; none before the first build.
+pub(super) fn newest(dir: &Path) -> Result<Option<u64>, PkiError> {
+    Ok(read(&dir.join(FILE))?.map(|newest| newest.serial))
+}
+
+fn read(path: &Path) -> Result<Option<Newest>, PkiError> {
+    let Some(text) = store::read(path)? else {
+        return Ok(None);
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|error| wrong(path, format!("it is not the record of a serial ({error})")))
+}
+
+fn wrong(path: &Path, found: String) -> PkiError {
+    PkiError::wrong(
+        path,
+        found,
+        "restore it from a backup. Without it the next images would have serials that the nodes have seen, and no node \
+         would take one over",
+    )
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::certificate::{Certificate, chains, public_half, utc};
-use super::{PkiError, store};
+use super::{PkiError, enrolment, store};
 
 /// One certificate, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -120,7 +120,7 @@ fn file(
                 Err(why) => problems.push(format!("its key is {why}")),
             }
         }
-        (false, Some(_)) => problems.push("its private key is missing".to_owned()),
+        (false, Some(_)) => problems.extend(enrolment::problem(path, &chain)?),
         // An authority's key may well be kept elsewhere.
         (false, None) => {}
     }

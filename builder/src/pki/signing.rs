@@ -24,6 +24,21 @@ pub(crate) fn trust(dir: &Path) -> Option<PublicKey> {
         .ok()
 }
 
+/// The signing key of a folder that a build has made, as PKCS #8.
+pub(crate) fn signing_key(dir: &Path) -> Result<Vec<u8>, PkiError> {
+    let key = dir.join(KEY);
+    let der = store::read_secret(&key)?
+        .and_then(|pem| PrivateKeyDer::from_pem_slice(pem.as_bytes()).ok());
+    match der {
+        Some(PrivateKeyDer::Pkcs8(der)) => Ok(der.secret_pkcs8_der().to_vec()),
+        _ => Err(PkiError::wrong(
+            &key,
+            "there is no key that signs documents",
+            "name the PKI folder of a build",
+        )),
+    }
+}
+
 /// Reads and checks the key; `None` if the folder has none yet. Writes nothing.
 pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
     let (key, public) = (dir.join(KEY), dir.join(PUBLIC));

@@ -177,10 +177,19 @@ pub(super) struct Requirements<'a> {
     pub(super) new_until: OffsetDateTime,
 }
 
+/// The key that a certificate should be for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ExpectedKey<'a> {
+    /// The private key next to it, in PEM, if there is one.
+    Private(Option<&'a str>),
+    /// The key of which only the node holds the private half: a `SubjectPublicKeyInfo` in DER.
+    Public(&'a [u8]),
+}
+
 /// Finds every mismatch of a certificate and its key; empty if the node can use them.
 pub(super) fn mismatches(
     cert_pem: &str,
-    key_pem: Option<&str>,
+    key: ExpectedKey<'_>,
     requirements: &Requirements<'_>,
 ) -> Vec<Mismatch> {
     let chain = match Certificate::all(cert_pem) {
@@ -189,7 +198,11 @@ pub(super) fn mismatches(
     };
     let leaf = &chain[0];
     let mut out = Vec::new();
-    match key_pem.map(public_half) {
+    let public = match key {
+        ExpectedKey::Private(pem) => pem.map(public_half),
+        ExpectedKey::Public(der) => Some(Ok(der.to_vec())),
+    };
+    match public {
         None => out.push(Mismatch::NoKey),
         Some(Err(why)) => out.push(Mismatch::KeyUnreadable(why)),
         Some(Ok(public)) if public != leaf.public_key => out.push(Mismatch::WrongKey),

@@ -17,7 +17,7 @@ use super::log::Log;
 use super::peer_link::PeerLink;
 use super::refusal::Refusal;
 
-/// The maximum size of a body; a body is a report.
+/// The maximum size of a body: a report, or a request for certificates of about 1.5 KB.
 pub(super) const MAX_BODY_BYTES: usize = 4096;
 
 /// The method of the request.
@@ -48,6 +48,8 @@ pub(super) struct ClientRequest {
     /// The conditions under which a file is sent, and which part of it is sent.
     pub(super) conditions: Conditions,
     /// The body of a POST.
+    pub(super) body: Vec<u8>,
+    /// Its parameters, if it is a form.
     pub(super) form: Vec<(String, String)>,
     /// The origin of the request, determined when a page first asks for it.
     origin: OnceLock<Result<RequestOrigin, Refusal>>,
@@ -88,6 +90,7 @@ impl ClientRequest {
             proxy: proxy(headers),
             installer: installer(headers),
             conditions: Conditions::read(headers),
+            body: Vec::new(),
             form: Vec::new(),
             origin: OnceLock::new(),
         })
@@ -96,6 +99,7 @@ impl ClientRequest {
     /// Adds the body of a POST.
     pub(super) fn with_body(mut self, body: &[u8]) -> Self {
         self.form = url::form_urlencoded::parse(body).into_owned().collect();
+        self.body = body.to_vec();
         self
     }
 

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hyper::header::HeaderName;
-use recipes::{FirmwareId, Mac, NodeDocument};
+use recipes::{FirmwareId, Mac, NodeIdentity};
 
 use super::log::Log;
 use super::peer_link::{PeerLink, find};
@@ -89,7 +89,7 @@ impl Machine {
         machine
     }
 
-    fn matches(&self, node: &NodeDocument) -> bool {
+    fn matches(&self, node: &NodeIdentity) -> bool {
         let wanted = &node.machine;
         let same = |wanted: &Option<FirmwareId>, found: &Option<FirmwareId>| {
             wanted.is_none() || wanted == found
@@ -105,11 +105,11 @@ impl Machine {
 /// A machine can claim any identity, so [`check_location`] makes the final decision. A node whose
 /// recipe states no facts about its machine is known only by its address, as on the node itself.
 pub(super) fn identify<'a>(
-    nodes: &'a [NodeDocument],
+    nodes: &'a [NodeIdentity],
     machine: &Machine,
     origin: RequestOrigin,
-) -> Result<&'a NodeDocument, Refusal> {
-    let (named, unnamed): (Vec<&NodeDocument>, Vec<&NodeDocument>) =
+) -> Result<&'a NodeIdentity, Refusal> {
+    let (named, unnamed): (Vec<&NodeIdentity>, Vec<&NodeIdentity>) =
         nodes.iter().partition(|node| !node.machine.is_empty());
     let named = named.into_iter().find(|node| machine.matches(node));
     let Some(node) = named.or_else(|| {
@@ -128,7 +128,7 @@ pub(super) fn identify<'a>(
 /// If the address is on a network of this host, the card that answers for it must be the node's: a
 /// different machine can use the node's address, but then its own card answers for it. Behind a
 /// router, the machine must have the node's address.
-pub(super) fn check_location(node: &NodeDocument, origin: RequestOrigin) -> Result<(), Refusal> {
+pub(super) fn check_location(node: &NodeIdentity, origin: RequestOrigin) -> Result<(), Refusal> {
     let (name, address) = (&node.name, origin.address);
     match (origin.link, node.machine.mac) {
         (PeerLink::Local, _) => Err(Refusal::forbidden(
@@ -183,7 +183,6 @@ pub(super) fn describe(machine: &Machine) -> String {
 mod tests {
     use proptest::prelude::*;
     use recipes::MachineMatch;
-    use recipes::node::{KeyPair, NodeTls};
 
     use super::*;
 
@@ -192,27 +191,13 @@ mod tests {
     const AT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
 
-    fn node(name: &str, last: u8, machine: MachineMatch) -> NodeDocument {
-        let pair = || KeyPair {
-            cert: String::new(),
-            key: String::new(),
-        };
-        let tls = NodeTls {
-            ca: String::new(),
-            server: pair(),
-            peer: pair(),
-            client: pair(),
-        };
+    fn node(name: &str, last: u8, machine: MachineMatch) -> NodeIdentity {
         let address = Ipv4Addr::new(10, 0, 0, last);
-        NodeDocument {
+        NodeIdentity {
             cluster: "c".parse().unwrap(),
             name: name.parse().unwrap(),
             address,
             machine,
-            tls,
-            before: None,
-            store_keys: None,
-            release: None,
         }
     }
 
@@ -243,7 +228,7 @@ mod tests {
     }
 
     fn name<'a>(
-        nodes: &'a [NodeDocument],
+        nodes: &'a [NodeIdentity],
         machine: &Machine,
         origin: RequestOrigin,
     ) -> Result<&'a str, &'static str> {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use hyper::StatusCode;
-use recipes::{Label, NodeDocument, Stage};
+use recipes::{Label, NodeIdentity, Stage};
 
 use super::boot::{self, Install};
 use super::client_request::ClientRequest;
@@ -53,7 +53,7 @@ fn decide(
     state: &ServerState,
     request: &ClientRequest,
     record: &Record,
-    node: &NodeDocument,
+    node: &NodeIdentity,
     server: &str,
 ) -> Result<String> {
     let name = &node.name;
@@ -229,7 +229,7 @@ pub(super) fn report(state: &ServerState, request: &ClientRequest) -> Result<Rep
 fn accept_report(
     state: &ServerState,
     request: &ClientRequest,
-    nodes: &[NodeDocument],
+    nodes: &[NodeIdentity],
     record: &Record,
 ) -> Result<()> {
     let origin = request.origin(&state.log)?;

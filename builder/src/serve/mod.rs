@@ -12,6 +12,7 @@ mod boot;
 mod client_request;
 mod conditions;
 mod connections;
+mod enrolment;
 mod files;
 mod identify;
 mod index;
@@ -31,16 +32,19 @@ mod stream;
 mod tls;
 mod tree;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::exit::{Exit, exit_error};
-use crate::manifest;
+use crate::pki::{self, FirstKeys};
+use crate::sign::CertificateAuthority;
+use crate::{check, manifest};
 use listen::Listen;
 use log::Log;
+use server::Endpoint;
 pub(crate) use state::Cluster;
 use state::ServerState;
 use tree::Tree;
@@ -76,6 +80,23 @@ pub(crate) struct Options {
     /// The private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Sign the requests of nodes that make their keys themselves, with the PKI in this folder
+    #[arg(long, value_name = "DIR", requires = "recipe")]
+    pki: Option<PathBuf>,
+    /// The recipe of the cluster, from which the certificates' names and lifetimes come
+    #[arg(long, value_name = "FILE", requires = "pki")]
+    recipe: Option<PathBuf>,
+    /// The address and port for requests for certificates, over https with the cluster's own key
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "0.0.0.0:8443",
+        requires = "pki"
+    )]
+    enrol: Listen,
+    /// Sign nothing for a node until `builder pki approve` has named its key
+    #[arg(long, requires = "pki")]
+    approve: bool,
     /// Log requests as JSON, one object per line
     #[arg(long)]
     json: bool,
@@ -103,16 +124,55 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
         _ => None,
     };
+    let ca = match (&options.pki, &options.recipe) {
+        (Some(pki), Some(recipe)) => Some(authority(pki, recipe, options.approve)?),
+        _ => None,
+    };
+    let mut endpoints = vec![Endpoint {
+        addresses: options.listen.0.clone(),
+        tls,
+    }];
+    if let Some(ca) = &ca {
+        endpoints.push(Endpoint {
+            addresses: options.enrol.0.clone(),
+            tls: Some(tls::of_signing_key(&pki::signing_key(&ca.pki)?)?),
+        });
+    }
     let state = ServerState {
         record_dir: record::folder(options.state.as_deref(), &out)?,
         open: Duration::from_secs(options.open.saturating_mul(60)),
         retries: options.retries,
         tree: options.tree.clone(),
         append: options.append.clone(),
-        scheme: if tls.is_some() { "https" } else { "http" },
+        scheme: if endpoints[0].tls.is_some() {
+            "https"
+        } else {
+            "http"
+        },
+        ca,
         log: Log::start(options.json)?,
         unsaved: std::sync::Mutex::default(),
         out,
     };
-    server::run(&Arc::new(state), &options.listen.0, tls.as_ref())
+    server::run(&Arc::new(state), &endpoints)
+}
+
+/// What signs requests, if the recipe lets nodes make their keys.
+fn authority(pki: &Path, recipe_path: &Path, approve: bool) -> Result<CertificateAuthority> {
+    let recipe = check::checked_recipe(recipe_path, false)?.recipe;
+    ensure!(
+        !recipe.tls.keys.is_document(),
+        "{}: the builder makes the keys of this cluster's nodes. `keys = \"node\"` in [tls] lets the nodes make them",
+        recipe_path.display()
+    );
+    Ok(CertificateAuthority {
+        recipe_path: recipe_path.to_owned(),
+        recipe,
+        pki: pki.to_owned(),
+        first: if approve {
+            FirstKeys::Approved
+        } else {
+            FirstKeys::Any
+        },
+    })
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 use hyper::StatusCode;
 use hyper::header::{ETAG, HeaderValue};
-use recipes::{NodeDocument, Sha256};
+use recipes::{NodeIdentity, Sha256};
 
 use super::client_request::ClientRequest;
 use super::identify::identify;
@@ -37,7 +37,7 @@ fn deliver(
     state: &ServerState,
     request: &ClientRequest,
     cluster: &Cluster,
-    node: &NodeDocument,
+    node: &NodeIdentity,
 ) -> Result<Reply> {
     let record = &cluster.record;
     // On a full disk there is no room for a lock either.
@@ -61,7 +61,13 @@ fn deliver(
         must_be_open(state, record, node, delivery.as_ref(), &installation, now)?;
     }
     let mut delivery = delivery.unwrap_or_else(DocumentDelivery::allowed);
-    let text = state::document(&state.out, name.as_str())?;
+    let Some(text) = state::document(&state.out, name.as_str())? else {
+        let why = format!(
+            "{name} has no certificates yet. Sign the request that `firstboot csr` prints on {name} by `builder pki sign`, and \
+             build again"
+        );
+        return Err(Refusal::not_found("not-enrolled", why).into());
+    };
     delivery.mark_delivered(installation.began, now);
     state.put_delivery(record, name, &delivery);
     let what = if is_proven {
@@ -79,7 +85,7 @@ fn deliver(
 fn must_be_open(
     state: &ServerState,
     record: &Record,
-    node: &NodeDocument,
+    node: &NodeIdentity,
     delivery: Option<&DocumentDelivery>,
     installation: &Installation,
     now: SystemTime,
@@ -116,10 +122,10 @@ fn tagged(mut reply: Reply, digest: Option<Sha256>) -> Reply {
 
 /// Records that the machine has been installed, since only an installed machine asks for its
 /// document. From now on iPXE does not install it again, even if its report was lost.
-fn note_installed(
+pub(super) fn note_installed(
     state: &ServerState,
     record: &Record,
-    node: &NodeDocument,
+    node: &NodeIdentity,
     mut installation: Installation,
     now: SystemTime,
 ) {

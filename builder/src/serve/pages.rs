@@ -9,6 +9,7 @@ use hyper::header::{ALLOW, HeaderValue};
 use recipes::image_release::RELEASE_FILE;
 
 use super::client_request::{ClientRequest, Verb, method_refused};
+use super::enrolment;
 use super::files;
 use super::index;
 use super::install;
@@ -30,6 +31,13 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
             install::report(state, request).unwrap_or_else(|error| failed(state, &error))
         }
         ["report"] => not_allowed("POST"),
+        ["enrol"] => match &state.ca {
+            Some(ca) if request.verb == Verb::Post => {
+                enrolment::enrol(state, request, ca).unwrap_or_else(|error| failed(state, &error))
+            }
+            Some(_) => not_allowed("POST"),
+            None => not_found(),
+        },
         ["node.json"] => identity(&|| node_document::document(state, request)),
         ["boot.ipxe"] => identity(&|| install::boot_script(state, request)),
         _ if request.verb == Verb::Post => not_allowed("GET, HEAD"),

@@ -36,12 +36,15 @@ const MAX_HEAD_BYTES: usize = 16 << 10;
 /// The maximum number of headers in it: a machine sends one for each of its cards.
 const MAX_HEADERS: usize = 100;
 
+/// Where the server listens, and how it encrypts there.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) tls: Option<TlsAcceptor>,
+}
+
 /// Serves until the process ends.
-pub(super) fn run(
-    state: &Arc<ServerState>,
-    addresses: &[SocketAddr],
-    tls: Option<&TlsAcceptor>,
-) -> Result<()> {
+pub(super) fn run(state: &Arc<ServerState>, endpoints: &[Endpoint]) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(16)
@@ -49,20 +52,13 @@ pub(super) fn run(
         .build()?;
     runtime.block_on(async {
         let mut listeners = Vec::new();
-        for address in addresses {
-            let listener = TcpListener::bind(address).await;
-            match listener.with_context(|| format!("cannot listen on {address}")) {
-                Ok(listener) => listeners.push(listener),
-                // This happens if `localhost` is used on a host without IPv6.
-                Err(error) if address.is_ipv6() && !listeners.is_empty() => {
-                    console::error(with_causes(&error));
-                }
-                Err(error) => return Err(error),
-            }
+        for Endpoint { addresses, tls } in endpoints {
+            let bound = bind(addresses).await?;
+            listeners.extend(bound.into_iter().map(|listener| (listener, tls.clone())));
         }
         let bound = listeners
             .iter()
-            .map(TcpListener::local_addr)
+            .map(|(listener, _)| listener.local_addr())
             .collect::<std::io::Result<Vec<_>>>()?;
         let cluster = state.cluster()?;
         // A new build may replace the documents before a machine asks for one.
@@ -76,10 +72,12 @@ pub(super) fn run(
         for line in startup_notes(&cluster, &bound, state.tree.is_some()) {
             console::note(line);
         }
-        let (connections, scheme) = (Connections::new(), state.scheme);
+        let connections = Connections::new();
+        let scheme = |tls: bool| if tls { "https" } else { "http" };
         let names: Vec<String> = bound
             .iter()
-            .map(|address| format!("{scheme}://{address}/"))
+            .zip(&listeners)
+            .map(|(address, (_, tls))| format!("{}://{address}/", scheme(tls.is_some())))
             .collect();
         console::note(format!(
             "serving {} at {}",
@@ -88,12 +86,12 @@ pub(super) fn run(
         ));
         let accepting: Vec<_> = listeners
             .into_iter()
-            .map(|listener| {
+            .map(|(listener, tls)| {
                 tokio::spawn(accept(
                     listener,
                     Arc::clone(state),
                     connections.clone(),
-                    tls.cloned(),
+                    tls,
                 ))
             })
             .collect();
@@ -102,6 +100,22 @@ pub(super) fn run(
         }
         Ok(())
     })
+}
+
+async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = TcpListener::bind(address).await;
+        match listener.with_context(|| format!("cannot listen on {address}")) {
+            Ok(listener) => listeners.push(listener),
+            // This happens if `localhost` is used on a host without IPv6.
+            Err(error) if address.is_ipv6() && !listeners.is_empty() => {
+                console::error(with_causes(&error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(listeners)
 }
 
 async fn accept(

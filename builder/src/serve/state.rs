@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
-use recipes::{Envelope, Label, NodeDocument, Sha256};
+use recipes::{Envelope, Label, NodeDocument, NodeIdentity, Sha256};
 
 use super::client_request::ClientRequest;
 use super::files;
@@ -18,6 +18,8 @@ use super::peer_link::{PeerLink, find};
 use super::record::{DocumentDelivery, Record};
 use super::refusal::Refusal;
 use super::tree::Tree;
+use crate::nodes;
+use crate::sign::CertificateAuthority;
 
 /// The maximum size of a node document.
 const MAX_DOCUMENT_BYTES: u64 = 1 << 20;
@@ -39,6 +41,8 @@ pub(super) struct ServerState {
     pub(super) append: String,
     /// http or https.
     pub(super) scheme: &'static str,
+    /// What signs the requests of nodes that make their keys themselves.
+    pub(super) ca: Option<CertificateAuthority>,
     pub(super) log: Log,
     /// Changes that could not be recorded: for each node, the record before the change and the
     /// record as it should be.
@@ -49,8 +53,8 @@ pub(super) struct ServerState {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     /// By name.
-    pub(crate) nodes: Vec<NodeDocument>,
-    /// The digest of each node's document.
+    pub(crate) nodes: Vec<NodeIdentity>,
+    /// The digest of each node's document; a node that is not enrolled yet has none.
     digests: BTreeMap<Label, Sha256>,
     /// The server's record of the nodes.
     pub(crate) record: Record,
@@ -59,10 +63,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// The cluster of an output.
     pub(crate) fn read(out: &Path, state: &Path) -> Result<Self> {
-        let (nodes, digests): (Vec<_>, BTreeMap<_, _>) = nodes(out)?
-            .into_iter()
-            .map(|(node, digest)| (node.clone(), (node.name, digest)))
-            .unzip();
+        let all = all_nodes(out)?;
+        let digests = all.iter();
+        let digests = digests.filter_map(|(node, digest)| Some((node.name.clone(), (*digest)?)));
+        let digests = digests.collect();
+        let nodes: Vec<_> = all.into_iter().map(|(node, _)| node).collect();
         let first = nodes
             .first()
             .with_context(|| format!("{} has no node", out.join("nodes").display()))?;
@@ -75,7 +80,7 @@ impl Cluster {
     }
 
     /// The digest of a node's document.
-    pub(super) fn digest(&self, node: &NodeDocument) -> Option<Sha256> {
+    pub(super) fn digest(&self, node: &NodeIdentity) -> Option<Sha256> {
         self.digests.get(&node.name).copied()
     }
 
@@ -88,12 +93,12 @@ impl Cluster {
     }
 
     /// The node with that name.
-    pub(crate) fn node(&self, name: &str) -> Option<&NodeDocument> {
+    pub(crate) fn node(&self, name: &str) -> Option<&NodeIdentity> {
         self.nodes.iter().find(|node| node.name.as_str() == name)
     }
 }
 
-fn nodes(out: &Path) -> Result<Vec<(NodeDocument, Sha256)>> {
+fn all_nodes(out: &Path) -> Result<Vec<(NodeIdentity, Option<Sha256>)>> {
     let folder = out.join("nodes");
     let names = || {
         fs::read_dir(&folder)?
@@ -103,35 +108,46 @@ fn nodes(out: &Path) -> Result<Vec<(NodeDocument, Sha256)>> {
     let mut nodes = Vec::new();
     for name in names().with_context(|| format!("cannot list {}", folder.display()))? {
         let name = name.to_string_lossy();
-        let read = || -> Result<(NodeDocument, Sha256)> {
-            let envelope: Envelope = serde_json::from_str(&document(out, &name)?)?;
-            // The signature is not checked here. The node checks it, because its image determines
-            // which key to trust.
-            let payload = envelope.unverified()?;
-            Ok((serde_json::from_slice(&payload)?, Sha256::of(&payload)))
-        };
-        nodes.push(read().with_context(|| {
-            format!(
-                "{}/{name}/node.json is not a node document",
-                folder.display()
-            )
-        })?);
+        let node = node(out, &name);
+        nodes.push(node.with_context(|| format!("{}/{name} is not a node's", folder.display()))?);
     }
-    nodes.sort_by(|(one, _): &(NodeDocument, _), (other, _)| one.name.cmp(&other.name));
+    nodes.sort_by(|(one, _): &(NodeIdentity, _), (other, _)| one.name.cmp(&other.name));
     Ok(nodes)
 }
 
-/// The text of a node's document.
-pub(super) fn document(out: &Path, name: &str) -> Result<String> {
-    let parts = ["nodes", name, "node.json"].map(str::to_owned);
-    let path = || out.join("nodes").join(name).join("node.json");
-    let read = || -> io::Result<String> {
-        let file = files::open(out, &parts)?.ok_or(io::ErrorKind::NotFound)?;
+/// The node of a folder in the output, with the digest of its document. The signature is not checked here. The node checks it,
+/// because its image determines which key to trust.
+fn node(out: &Path, name: &str) -> Result<(NodeIdentity, Option<Sha256>)> {
+    let envelope = |text: &str| -> Result<Vec<u8>> {
+        let envelope: Envelope = serde_json::from_str(text)?;
+        Ok(envelope.unverified()?)
+    };
+    if let Some(text) = document(out, name)? {
+        let payload = envelope(&text)?;
+        let document: NodeDocument = serde_json::from_slice(&payload)?;
+        return Ok((document.into(), Some(Sha256::of(&payload))));
+    }
+    let text =
+        read(out, name, nodes::IDENTITY)?.context("it has neither node.json nor identity.json")?;
+    Ok((serde_json::from_slice(&envelope(&text)?)?, None))
+}
+
+/// The text of a node's document; none if the node is not enrolled yet.
+pub(super) fn document(out: &Path, name: &str) -> Result<Option<String>> {
+    read(out, name, "node.json")
+}
+
+fn read(out: &Path, name: &str, file: &str) -> Result<Option<String>> {
+    let parts = ["nodes", name, file].map(str::to_owned);
+    let read = || -> io::Result<Option<String>> {
+        let Some(file) = files::open(out, &parts)? else {
+            return Ok(None);
+        };
         let mut text = String::new();
         file.take(MAX_DOCUMENT_BYTES).read_to_string(&mut text)?;
-        Ok(text)
+        Ok(Some(text))
     };
-    read().with_context(|| format!("cannot read {}", path().display()))
+    read().with_context(|| format!("cannot read {}", out.join(parts.join("/")).display()))
 }
 
 impl ServerState {
@@ -258,7 +274,7 @@ pub(super) fn startup_notes(
             cluster.record.folder().display()
         ));
     }
-    let new = |node: &&NodeDocument| matches!(cluster.record.installation(&node.name), Ok(None));
+    let new = |node: &&NodeIdentity| matches!(cluster.record.installation(&node.name), Ok(None));
     let new: Vec<&str> = cluster
         .nodes
         .iter()
@@ -274,7 +290,7 @@ pub(super) fn startup_notes(
     lines
 }
 
-fn how_recognised(node: &NodeDocument) -> String {
+fn how_recognised(node: &NodeIdentity) -> String {
     let address = "by its address alone";
     // The address that the node will connect to is not known yet. The source address that the
     // kernel would choose stands in for it.

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsAcceptor;
 
 use crate::text_file;
@@ -28,19 +28,37 @@ pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
     let secret = secret
         .ok()
         .with_context(|| format!("{} is not a private key in PEM", key.display()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, secret)
-        .with_context(|| {
-            format!(
-                "{} and {} do not belong together",
-                cert.display(),
-                key.display()
-            )
-        })?;
+    let config = config(rustls::ALL_VERSIONS, chain, secret).with_context(|| {
+        format!(
+            "{} and {} do not belong together",
+            cert.display(),
+            key.display()
+        )
+    })?;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Builds a TLS acceptor for the key that signs the cluster's documents, which every image trusts.
+/// Only TLS 1.3: what a server signs there begins with 64 spaces and names its purpose (RFC 8446,
+/// 4.4.3), so that a signature can never be taken for one of a document.
+pub(super) fn of_signing_key(pkcs8: &[u8]) -> Result<TlsAcceptor> {
+    let pair = rcgen::KeyPair::try_from(pkcs8)?;
+    let cert = rcgen::CertificateParams::new(vec!["enrol".to_owned()])?.self_signed(&pair)?;
+    let secret = PrivateKeyDer::Pkcs8(pkcs8.to_vec().into());
+    let config = config(&[&rustls::version::TLS13], vec![cert.der().clone()], secret)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn config(
+    versions: &[&'static SupportedProtocolVersion],
+    chain: Vec<CertificateDer<'static>>,
+    secret: PrivateKeyDer<'static>,
+) -> Result<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)?)
 }
 
 /// Reads a key, but refuses one that users other than its owner can read or replace.

@@ -31,7 +31,7 @@ fn document() -> NodeDocument {
         name: member.name,
         address: member.address,
         machine: MachineMatch::default(),
-        tls,
+        tls: tls.into(),
         before: None,
         store_keys: None,
         release: None,
@@ -52,6 +52,7 @@ fn answer(document: &NodeDocument, signer: &SigningKey, trusted: &PublicKey) -> 
         trusted,
         cluster(),
         &Machine::default(),
+        &OwnKeys::default(),
     )
 }
 

@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_peer_is_believed_and_a_client_of_the_same_ca_is_not() {
-        let tls = crate::steps::issued().node.tls;
+        let tls = crate::steps::issued().issued;
         let peers = Peers::of(&tls).unwrap();
         let ask = |pair: &recipes::node::KeyPair| {
             let leaf = CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap();
@@ -134,7 +134,7 @@ mod tests {
             "{:?}",
             ask(&tls.client)
         );
-        let stranger = crate::steps::issued().node.tls;
+        let stranger = crate::steps::issued().issued;
         ask(&stranger.peer).unwrap_err();
     }
 }

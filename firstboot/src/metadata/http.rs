@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use reqwest::header::HeaderMap;
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode};
 
 use super::document::LIMIT;
 
@@ -27,14 +27,18 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
 }
 
-/// A client for metadata.
-pub(crate) fn client() -> Result<Client> {
-    let builder = Client::builder()
+/// The settings of every client here.
+pub(super) fn builder() -> ClientBuilder {
+    Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(5))
-        .timeout(Duration::from_secs(20));
-    match builder.build() {
+        .timeout(Duration::from_secs(20))
+}
+
+/// A client for metadata.
+pub(crate) fn client() -> Result<Client> {
+    match builder().build() {
         Ok(client) => Ok(client),
         Err(error) => bail!("cannot make an http client: {error}"),
     }

@@ -98,6 +98,12 @@ impl SourceLog {
         });
     }
 
+    /// Records that the document comes from this place, which is not one of the sources.
+    pub(crate) fn taken_from(&mut self, place: &str) {
+        (self.taken, self.refused) = (Some(place.to_owned()), None);
+        self.save();
+    }
+
     /// Records why the document was refused.
     pub(crate) fn refuse(&mut self, error: &anyhow::Error) {
         self.refused = Some(format!("{error:#}"));

@@ -7,6 +7,7 @@ mod config_drive;
 mod disk;
 mod document;
 mod ec2;
+mod enrol;
 mod file;
 mod fw_cfg;
 mod gce;
@@ -33,6 +34,7 @@ use recipes::cluster::{MetadataPolicy, MetadataSource};
 use reqwest::Url;
 
 pub(crate) use document::Found;
+pub(crate) use enrol::enrol;
 pub(crate) use http::client as http_client;
 pub(crate) use log::{Outcome, SourceLog};
 pub(crate) use url::newer;

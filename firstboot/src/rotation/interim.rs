@@ -4,24 +4,20 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use recipes::node::{KeyPair, NodeTls};
+use recipes::node::NodeTls;
 
 use super::trust_bundle::TrustBundle;
 use crate::domain::CaSubject;
 
-fn pairs(tls: &NodeTls) -> [&KeyPair; 3] {
-    [&tls.server, &tls.peer, &tls.client]
-}
-
 /// Whether the certificates are the same, whatever the CAs are.
 pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
-    pairs(one) == pairs(other)
+    one.pairs() == other.pairs()
 }
 
 /// The CAs among these that signed the certificates, or none if a certificate was signed by a CA
 /// that is not among them.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
-    pairs(tls)
+    tls.pairs()
         .into_iter()
         .map(|pair| authorities.issuer_of(&pair.cert))
         .collect()

@@ -44,17 +44,17 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     } else {
         None
     };
-    if installed.as_ref() == Some(&identity.node.tls) {
+    if installed.as_ref() == Some(&identity.issued) {
         return Ok(());
     }
     let works = |tls: &NodeTls| tls::check(identity, tls).is_ok();
     let meanwhile = installed
         .filter(works)
-        .or_else(|| identity.node.before.clone().filter(works));
+        .or_else(|| identity.before.clone().filter(works));
     // Faults in the document itself are reported later.
-    if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.node.tls)) {
+    if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.issued)) {
         identity.tls =
-            interim::interim_certificates(&identity.node.tls, &meanwhile, &state.trusted_by_all)?;
+            interim::interim_certificates(&identity.issued, &meanwhile, &state.trusted_by_all)?;
     }
     Ok(())
 }
@@ -63,7 +63,7 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
 /// trust those in its document. This happens if a node is rebuilt during a rotation: between its
 /// removal and its return it is not a member, so the others complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
-    if interim::same_pairs(&identity.tls, &identity.node.tls) {
+    if interim::same_pairs(&identity.tls, &identity.issued) {
         return Ok(false);
     }
     let (known, next) = issuers(identity)?;
@@ -96,7 +96,7 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
 /// The CAs that this node knows, and the CAs that signed the document's certificates.
 fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     let known = TrustBundle::read(&identity.tls.ca)?;
-    let next = interim::issuers(&identity.node.tls, &known)
+    let next = interim::issuers(&identity.issued, &known)
         .context("no CA in the document signed its certificates")?;
     Ok((known, next))
 }
@@ -108,7 +108,7 @@ pub(crate) fn authorities(pem: &str) -> Result<BTreeSet<CaSubject>> {
 
 /// Whether the CAs and certificates on the disk are exactly those in the document.
 pub(crate) fn is_complete(identity: &Identity) -> bool {
-    identity.tls == identity.node.tls
+    identity.tls == identity.issued
 }
 
 /// The time at which the certificate that a server presents expires.
@@ -158,7 +158,7 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
                 say(format!(
                     "no member presents a certificate by {dropped} any more: this node stops trusting it"
                 ));
-                identity.tls = identity.node.tls.clone();
+                identity.tls = identity.issued.clone();
                 apply_certificates(identity)?;
                 None
             }

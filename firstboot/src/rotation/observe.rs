@@ -24,11 +24,11 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
         (Ipv4Addr::LOCALHOST, paths::CLIENT_PORT),
     ];
     let mut observed = Observed {
-        wanted: TrustBundle::read(&identity.node.tls.ca)?.names(),
+        wanted: TrustBundle::read(&identity.issued.ca)?.names(),
         installed: known.names(),
-        issuers: interim::issuers(&identity.node.tls, &known)
+        issuers: interim::issuers(&identity.issued, &known)
             .context("no CA in the node document signed its certificates")?,
-        deferred: !interim::same_pairs(&identity.tls, &identity.node.tls),
+        deferred: !interim::same_pairs(&identity.tls, &identity.issued),
         own: probe_ports(identity, &known, own.map(SocketAddr::from)).await,
         others: BTreeMap::new(),
         unhealthy: Vec::new(),

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::Result;
 use recipes::NodeDocument;
 #[cfg(test)]
-pub(crate) use tls::tests::{issued, issued_in};
+pub(crate) use tls::tests::{issued, issued_for, issued_in};
 
 use crate::change::{self, Change, folder};
 use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
@@ -22,7 +22,7 @@ use crate::paths;
 /// The changes that must be made before etcd can be configured, in order. `run` assigns the address
 /// first, because that shows whether this is the right machine.
 pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
-    tls::check(identity, &identity.node.tls)?;
+    tls::check(identity, &identity.issued)?;
     let mut changes = Vec::new();
     changes.extend(host::name(identity)?);
     changes.extend(host::hosts(identity)?);

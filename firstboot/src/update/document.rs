@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use recipes::NodeDocument;
-use recipes::node::KeyPair;
+use recipes::node::Issued;
 use serde::Serialize;
 
 use super::source::Source;
@@ -20,6 +20,7 @@ use crate::machine::Machine;
 use crate::metadata::{self, Found};
 use crate::operator::{self, UNIT};
 use crate::output::say;
+use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
 use crate::steps::tls;
 use crate::{certificates, paths, rotation, systemd};
@@ -93,7 +94,13 @@ fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
     if found.envelope.payload == own.envelope().payload {
         return Ok(None);
     }
-    let identity = identity::verify(found, &own.trusted, own.cluster.clone(), &machine)?;
+    let identity = identity::verify(
+        found,
+        &own.trusted,
+        own.cluster.clone(),
+        &machine,
+        &OwnKeys::read()?,
+    )?;
     if identity.node.name != own.node {
         return Err(refused(ReasonId::DocumentRefused.because(format!(
             "the node document from {} is for {}, and this node is {}",
@@ -103,7 +110,7 @@ fn search(own: &ThisNode, source: &Source) -> Result<Option<Newer>> {
     if let Some(why) = identity::outdated(&identity, own.document()) {
         return Err(refused(why));
     }
-    tls::check(&identity, &identity.node.tls)
+    tls::check(&identity, &identity.issued)
         .with_context(|| format!("the node document from {}", identity.place))?;
     let (changes, changes_ca) = changes(own.document(), &identity.node)?;
     Ok(Some(Newer {
@@ -173,7 +180,7 @@ fn changes(old: &NodeDocument, new: &NodeDocument) -> Result<(Vec<String>, bool)
     Ok((changes, before != after))
 }
 
-fn until(pair: &KeyPair, ca: &str) -> String {
+fn until(pair: &Issued, ca: &str) -> String {
     certificates::valid_until(pair, ca)
         .map_or_else(|| "an unknown time".to_owned(), certificates::date)
 }

@@ -10,6 +10,7 @@ use super::state::Updated;
 use crate::exit::refused;
 use crate::identity::Identity;
 use crate::journal::Journal;
+use crate::own_keys::OwnKeys;
 use crate::reason::ReasonId;
 use crate::{files, identity, paths, rotation};
 
@@ -93,12 +94,19 @@ impl ThisNode {
 
     /// The node's identity as seen by other members.
     pub(super) fn identity(&self) -> Result<Identity> {
+        let own = OwnKeys::read()?;
+        let issued = own.complete(&self.document.tls);
+        let issued =
+            issued.ok_or_else(|| refused(ReasonId::DocumentOtherKey.because(own.no_match())))?;
+        let before = self.document.before.as_ref();
         let mut identity = Identity {
             node: self.document.clone(),
+            before: before.and_then(|tls| own.complete(tls)),
+            tls: issued.clone(),
+            issued,
             envelope: self.envelope.clone(),
             place: paths::ACCEPTED.to_owned(),
             cluster: self.cluster.clone(),
-            tls: self.document.tls.clone(),
         };
         rotation::defer_certificates(&mut identity, &Journal::look(paths::JOURNAL)?)?;
         Ok(identity)

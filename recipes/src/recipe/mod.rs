@@ -118,7 +118,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let files = files::read(root);
     check_room(root, etcd.as_ref(), install.as_ref());
     let (selinux, tls) = (policy::read_selinux(root), policy::read_tls(root));
-    let metadata = policy::read_metadata(root);
+    let metadata = policy::read_metadata(root, tls.keys);
     let backup = backup::read(root);
     let update = update::read(root);
     let date = read_date(root);
@@ -215,6 +215,8 @@ impl Recipe {
             network: self.network.clone(),
             metadata: self.metadata.clone(),
             backup: self.backup.clone(),
+            keys: self.tls.keys,
+            enrol: self.tls.enrol.clone(),
             update: self.update.clone(),
         }
     }

@@ -1,9 +1,12 @@
 //! The sections about what a node does and whom it trusts: time, tuning, SELinux, TLS, metadata.
 
+use url::Url;
+
 use super::files::LocalFile;
 use super::values::{Base, Host, Word};
 use crate::cluster::{MetadataPolicy, MetadataSource, Platform};
 use crate::diagnostic::Diagnostic;
+use crate::node::KeyOrigin;
 use crate::reader::{Located, Table};
 
 /// The time servers.
@@ -74,6 +77,10 @@ impl SelinuxMode {
 /// The authority, and the lifetimes of its certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
+    /// Where the nodes' private keys are made.
+    pub keys: KeyOrigin,
+    /// The server that signs their requests for certificates.
+    pub enrol: Option<Url>,
     /// The files of the operator's own authority.
     pub authority: Option<AuthorityFiles>,
     /// The lifetime of the authority, in days.
@@ -200,9 +207,14 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
             .and_then(|at| u32::try_from(at.value).ok())
             .unwrap_or(default)
     };
+    let origins = [("document", KeyOrigin::Document), ("node", KeyOrigin::Node)];
+    let keys = table.and_then(|table| table.choice("keys", &origins));
+    let enrol = table.and_then(|table| table.value::<Base>("enrol"));
     let cert = table.and_then(|table| table.text("ca-cert"));
     let key = table.and_then(|table| table.text("ca-key"));
     let tls = Tls {
+        keys: keys.map_or(KeyOrigin::Document, |at| at.value),
+        enrol: enrol.as_ref().map(|at| at.value.url().clone()),
         authority_days: days("ca-days", 1..=36_500, 3_650),
         certificate_days: days("certificate-days", 1..=3_650, 1_095),
         renew_before_days: days("renew-before-days", 0..=3_650, 90),
@@ -221,6 +233,7 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
             }),
     };
     if let Some(table) = table {
+        check_enrol(table, enrol.as_ref(), tls.keys);
         match (&cert, &key) {
             (Some(at), None) => {
                 let finding = Diagnostic::error(at.span.clone(), "`ca-cert` without `ca-key`");
@@ -247,22 +260,45 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
     tls
 }
 
-pub(super) fn read_metadata(root: &Table<'_>) -> MetadataPolicy {
+fn check_enrol(table: &Table<'_>, enrol: Option<&Located<Base>>, keys: KeyOrigin) {
+    let Some(at) = enrol else { return };
+    if keys.is_document() {
+        let finding = Diagnostic::error(at.span.clone(), "`enrol` without `keys = \"node\"`");
+        table.report(
+            finding.help("only nodes that make their keys themselves request certificates"),
+        );
+    }
+    if at.value.url().scheme() != "https" {
+        let finding = Diagnostic::error(at.span.clone(), "the enrolment needs https");
+        table.report(
+            finding.help(
+                "`builder serve --pki` serves it at port 8443, without a certificate of a CA",
+            ),
+        );
+    }
+}
+
+/// Over plain http everyone sees a document, which holds keys unless the nodes make them.
+fn warn_of_http(table: &Table<'_>, url: Option<&Located<Base>>, keys: KeyOrigin) {
+    let Some(at) = url.filter(|at| at.value.url().scheme() == "http" && keys.is_document()) else {
+        return;
+    };
+    let finding = Diagnostic::warning(
+        at.span.clone(),
+        "node documents hold private keys, and plain http shows them",
+    );
+    let help = "use https, a network that only the nodes and this server are on, or `keys = \"node\"` in [tls]";
+    table.report(finding.help(help));
+}
+
+pub(super) fn read_metadata(root: &Table<'_>, keys: KeyOrigin) -> MetadataPolicy {
     let table = root.table("metadata");
     let table = table.as_ref();
     let url = table.and_then(|table| table.value::<Base>("url"));
     let written = table.and_then(|table| table.list::<SourceName>("sources"));
     let platform = table.and_then(|table| table.value::<Platform>("platform"));
     if let Some(table) = table {
-        if let Some(at) = url.as_ref().filter(|at| at.value.url().scheme() == "http") {
-            let finding = Diagnostic::warning(
-                at.span.clone(),
-                "node documents hold private keys, and plain http shows them",
-            );
-            table.report(
-                finding.help("use https, or a network that only the nodes and this server are on"),
-            );
-        }
+        warn_of_http(table, url.as_ref(), keys);
         if let Some(sources) = &written {
             let asks = sources.iter().find(|at| at.value.0 == MetadataSource::Url);
             if let (Some(at), None) = (asks, &url) {

@@ -228,6 +228,13 @@ fn a_contradiction_names_both_sides() {
         &changed("[firewall]", "[tls]\nca-cert = \"a\"\n[firewall]"),
         "`ca-cert` without `ca-key`",
     );
+    let enrol = "[tls]\nenrol = \"https://a/\"\n[firewall]";
+    refused(
+        &changed("[firewall]", enrol),
+        "`enrol` without `keys = \"node\"`",
+    );
+    let plain = "[tls]\nkeys = \"node\"\nenrol = \"http://a/\"\n[firewall]";
+    refused(&changed("[firewall]", plain), "the enrolment needs https");
     refused(
         &changed("[firewall]", "[tls]\ncertificate-days = 30\n[firewall]"),
         "lifetimes contradict",

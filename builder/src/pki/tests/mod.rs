@@ -1,4 +1,5 @@
 mod cluster;
+mod enrolment;
 mod given;
 mod renew;
 mod rotate;
@@ -11,7 +12,7 @@ use std::process::Command;
 use recipes::{Domain, Label};
 use time::Duration;
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, public_half};
 use super::*;
 
 const LIFETIMES: Lifetimes = Lifetimes {

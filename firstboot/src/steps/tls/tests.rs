@@ -6,7 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose as Eku,
     IsCa, KeyPair as Key,
 };
-use recipes::node::NodeTls;
+use recipes::node::{Issued, NodeTls};
 use recipes::{NodeDocument, SigningKey};
 
 use super::*;
@@ -40,15 +40,43 @@ fn pair(ca: &Ca, names: &[&str], usages: &[Eku]) -> KeyPair {
 }
 
 fn pair_valid(ca: &Ca, names: &[&str], usages: &[Eku], years: std::ops::Range<i32>) -> KeyPair {
+    let key = Key::generate().unwrap();
+    KeyPair {
+        cert: cert_for(ca, names, usages, years, &key),
+        key: key.serialize_pem(),
+    }
+}
+
+fn cert_for(
+    ca: &Ca,
+    names: &[&str],
+    usages: &[Eku],
+    years: std::ops::Range<i32>,
+    key: &Key,
+) -> String {
     let mut params =
         CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
     params.extended_key_usages = usages.to_vec();
     params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
     params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
-    let key = Key::generate().unwrap();
-    KeyPair {
-        cert: params.signed_by(&key, ca).unwrap().pem(),
-        key: key.serialize_pem(),
+    params.signed_by(key, ca).unwrap().pem()
+}
+
+/// Certificates for these keys, as a document holds them without the keys.
+pub(crate) fn issued_for(keys: [String; 3]) -> NodeTls<Issued> {
+    let ca = ca();
+    let [server, peer, client] = keys.map(|key| {
+        let key = Key::from_pem(&key).unwrap();
+        Issued {
+            cert: cert_for(&ca, &NAMES, &BOTH, 2020..2040, &key),
+            key: None,
+        }
+    });
+    NodeTls {
+        ca: ca.pem(),
+        server,
+        peer,
+        client,
     }
 }
 
@@ -72,15 +100,16 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
         name: member.name,
         address: member.address,
         machine: recipes::MachineMatch::default(),
-        tls,
+        tls: tls.clone().into(),
         before: None,
         store_keys: None,
         release: None,
     };
     let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
-    let tls = node.tls.clone();
     Identity {
         node,
+        issued: tls.clone(),
+        before: None,
         envelope: key.sign("t", b""),
         place: "a test".into(),
         cluster,
@@ -107,7 +136,7 @@ const NOW: u64 = 1_795_305_600;
 
 fn check_now(identity: &Identity) -> Result<()> {
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW));
-    check_at(identity, &identity.node.tls, &names(identity), now)
+    check_at(identity, &identity.issued, &names(identity), now)
 }
 
 fn said(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> String {

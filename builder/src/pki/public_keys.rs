@@ -1,0 +1,152 @@
+//! The public keys of a node that made its keys itself, as its request for certificates names them.
+//! Everything else in a request is for its reader: names, addresses, purposes and lifetimes come
+//! from the recipe.
+
+use recipes::node::key_fingerprint;
+use recipes::{Sha256, pem};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateSigningRequestDer, SubjectPublicKeyInfoDer};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer as _;
+
+use super::validate::Role;
+
+/// The size limit of a request in bytes. firstboot's has about 1.5 KB.
+pub(crate) const REQUEST_LIMIT: usize = 64 << 10;
+
+/// The `SubjectPublicKeyInfo` of an ECDSA P-256 key, up to the point (RFC 5480). firstboot makes no
+/// other keys, and with one kind there is one encoding.
+const P256: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+/// `ecdsa-with-SHA256` (RFC 5758, 3.2).
+const ECDSA_SHA256: &str = "1.2.840.10045.4.3.2";
+
+/// A node's three public keys, each a `SubjectPublicKeyInfo` in DER, in the order of [`Role::ALL`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PublicKeys([Vec<u8>; 3]);
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RequestError {
+    /// It is longer than any request.
+    #[error("it is longer than {REQUEST_LIMIT} bytes")]
+    TooLong,
+    /// It is not PEM, or holds another number of requests.
+    #[error("it holds {0} PEM blocks with CERTIFICATE REQUEST, expected three")]
+    Count(usize),
+    /// One is not a request of firstboot's.
+    #[error("its request {number} is not usable: {why}")]
+    Unusable {
+        /// Which one, from 1.
+        number: usize,
+        /// The fault.
+        why: &'static str,
+    },
+    /// Two are for the same key.
+    #[error("two of its requests are for the same key")]
+    SameKey,
+}
+
+impl PublicKeys {
+    /// Reads a request: three certificate requests in PEM, each signed by the key in it.
+    pub(crate) fn of_request(text: &[u8]) -> Result<Self, RequestError> {
+        if text.len() > REQUEST_LIMIT {
+            return Err(RequestError::TooLong);
+        }
+        let found: Vec<_> = CertificateSigningRequestDer::pem_slice_iter(text)
+            .take(4)
+            .filter_map(Result::ok)
+            .collect();
+        let count = found.len();
+        let requests = <[CertificateSigningRequestDer<'_>; 3]>::try_from(found)
+            .map_err(|_| RequestError::Count(count))?;
+        let mut keys = Vec::new();
+        for (at, request) in requests.iter().enumerate() {
+            let unusable = |why| RequestError::Unusable {
+                number: at + 1,
+                why,
+            };
+            keys.push(proven_key(request.as_ref()).map_err(unusable)?);
+        }
+        Self::of_ders(keys).ok_or(RequestError::SameKey)
+    }
+
+    /// Reads the record of enrolled keys.
+    pub(super) fn of_record(text: &str) -> Option<Self> {
+        let keys = SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes())
+            .map(|key| key.ok().map(|key| key.as_ref().to_vec()))
+            .collect::<Option<Vec<_>>>()?;
+        let known = keys
+            .iter()
+            .all(|key| key.len() == P256.len() + 65 && key.starts_with(&P256));
+        Self::of_ders(keys).filter(|_| known)
+    }
+
+    fn of_ders(keys: Vec<Vec<u8>>) -> Option<Self> {
+        let keys = <[Vec<u8>; 3]>::try_from(keys).ok()?;
+        let [server, peer, client] = &keys;
+        (server != peer && peer != client && client != server).then_some(Self(keys))
+    }
+
+    /// The record of the keys: each in PEM.
+    pub(super) fn record(&self) -> String {
+        let blocks = self.0.iter().map(|key| pem::encode("PUBLIC KEY", key));
+        format!(
+            "# key {}\n{}",
+            self.fingerprint(),
+            blocks.collect::<String>()
+        )
+    }
+
+    /// The fingerprint that the node prints and the operator compares.
+    pub(crate) fn fingerprint(&self) -> Sha256 {
+        key_fingerprint(&self.0)
+    }
+
+    /// Whether both have a key in common.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.0.iter().any(|key| other.holds(key))
+    }
+
+    /// Whether a key is one of them.
+    pub(super) fn holds(&self, key: &[u8]) -> bool {
+        self.0.iter().any(|own| own == key)
+    }
+
+    /// The key for a purpose, as a `SubjectPublicKeyInfo` in DER.
+    pub(super) fn of(&self, role: Role) -> &[u8] {
+        match role {
+            Role::Server => &self.0[0],
+            Role::Peer => &self.0[1],
+            Role::Client => &self.0[2],
+        }
+    }
+}
+
+/// The key of a certificate request, if the holder of the private key signed the request.
+fn proven_key(der: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let (rest, request) = X509CertificationRequest::from_der(der)
+        .map_err(|_| "it is not a certificate request (RFC 2986)")?;
+    if !rest.is_empty() {
+        return Err("bytes follow it");
+    }
+    let info = &request.certification_request_info;
+    let key = info.subject_pki.raw;
+    let point = key
+        .strip_prefix(&P256)
+        .filter(|point| point.len() == 65)
+        .ok_or("its key is not ECDSA P-256, the kind that firstboot makes")?;
+    if request.signature_algorithm.algorithm.to_id_string() != ECDSA_SHA256 {
+        return Err("it is not signed by ECDSA with SHA-256");
+    }
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
+        .verify(info.raw, &request.signature_value.data)
+        .map_err(|_| "the key in it did not sign it")?;
+    Ok(key.to_vec())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Tests of the certificates for keys that a node made itself.
+
+use rcgen::{CertificateParams, KeyPair as Key};
+
+use super::*;
+use crate::pki::PublicKeys;
+
+/// A request for new keys.
+fn request() -> PublicKeys {
+    let one = |()| {
+        let key = Key::generate().unwrap();
+        let params = CertificateParams::default();
+        params.serialize_request(&key).unwrap().pem().unwrap()
+    };
+    PublicKeys::of_request([(); 3].map(one).concat().as_bytes()).unwrap()
+}
+
+impl Folder {
+    fn enrol(&self, name: &str, keys: &PublicKeys) -> Result<(), PkiError> {
+        self.open(now())?
+            .enrol(&name.parse().unwrap(), keys, FirstKeys::Any)
+    }
+
+    fn certificates(&self) -> Option<super::super::enrolment::Certificates> {
+        let mut pki = self.open(now()).unwrap();
+        pki.certificates(&Node::new("etcd-1").at(101)).unwrap()
+    }
+}
+
+fn approve_key(folder: &Folder, keys: &PublicKeys) -> Result<Event, PkiError> {
+    let name = "etcd-1".parse().unwrap();
+    approve(&folder.path(), &name, keys.fingerprint(), now())
+}
+
+#[test]
+fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_made() {
+    let folder = Folder::new();
+    assert_eq!(folder.certificates(), None, "not enrolled");
+    let keys = request();
+    folder.enrol("etcd-1", &keys).unwrap();
+    let (tls, before) = folder.certificates().unwrap();
+    assert_eq!(before, None);
+    for (role, issued) in Role::ALL.into_iter().zip(tls.pairs()) {
+        assert_eq!(issued.key, None);
+        let leaf = Certificate::all(&issued.cert).unwrap().remove(0);
+        assert_eq!(leaf.public_key, keys.of(role));
+        assert_eq!(leaf.sans, role.sans(&Node::new("etcd-1").at(101)));
+    }
+    assert_eq!(
+        folder.certificates().unwrap().0,
+        tls,
+        "nothing is issued again"
+    );
+    let secrets: Vec<String> = folder
+        .modes()
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| name.contains(".key"))
+        .collect();
+    assert_eq!(
+        secrets.len(),
+        2,
+        "the authority's and the signing key: {secrets:?}"
+    );
+    let shown = show(&folder.path(), now()).unwrap();
+    assert!(
+        shown.iter().all(|info| info.problems.is_empty()),
+        "{shown:?}"
+    );
+}
+
+#[test]
+fn another_key_is_refused_until_it_is_approved() {
+    let folder = Folder::new();
+    let (first, second, third) = (request(), request(), request());
+    folder.enrol("etcd-1", &first).unwrap();
+    let (old, _) = folder.certificates().unwrap();
+    let refused = |keys: &PublicKeys| {
+        let error = folder.enrol("etcd-1", keys).unwrap_err().to_string();
+        assert!(error.ends_with("[key-not-approved]"), "{error}");
+        for shown in [first.fingerprint(), keys.fingerprint()] {
+            assert!(error.contains(&shown.to_string()), "{error}");
+        }
+    };
+    refused(&second);
+    approve_key(&folder, &third).unwrap();
+    refused(&second);
+    approve_key(&folder, &second).unwrap();
+    assert_eq!(
+        folder.certificates().unwrap().0,
+        old,
+        "approved is not enrolled"
+    );
+    folder.enrol("etcd-1", &second).unwrap();
+    let (new, _) = folder.certificates().unwrap();
+    assert!(new.server != old.server && new.ca == old.ca);
+    // An approval is for one change.
+    let error = folder.enrol("etcd-1", &first).unwrap_err();
+    assert!(matches!(error, PkiError::KeyNotApproved { .. }), "{error}");
+}
+
+#[test]
+fn if_the_operator_demands_it_the_first_key_needs_approval_as_well() {
+    let folder = Folder::new();
+    let keys = request();
+    let name = "etcd-1".parse().unwrap();
+    let enrol = || {
+        let mut pki = folder.open(now()).unwrap();
+        pki.enrol(&name, &keys, FirstKeys::Approved)
+    };
+    let error = enrol().unwrap_err().to_string();
+    assert!(
+        error.contains("has no approved key") && error.ends_with("[key-not-approved]"),
+        "{error}"
+    );
+    assert_eq!(folder.certificates(), None);
+    assert_eq!(
+        asked(&folder.path(), &name).unwrap(),
+        Some(keys.fingerprint())
+    );
+    approve_key(&folder, &keys).unwrap();
+    enrol().unwrap();
+    assert_eq!(asked(&folder.path(), &name).unwrap(), None);
+    assert!(folder.certificates().is_some());
+}
+
+#[test]
+fn a_key_belongs_to_one_node() {
+    let folder = Folder::new();
+    let keys = request();
+    folder.enrol("etcd-1", &keys).unwrap();
+    let error = folder.enrol("etcd-2", &keys).unwrap_err().to_string();
+    assert!(
+        error.contains("of etcd-1") && error.ends_with("[key-of-another-node]"),
+        "{error}"
+    );
+    folder.enrol("etcd-2", &request()).unwrap();
+}
+
+#[test]
+fn only_nodes_of_the_cluster_can_be_approved() {
+    let folder = Folder::new();
+    folder.open(now()).unwrap();
+    let other = "etcd-9".parse().unwrap();
+    let error = approve(&folder.path(), &other, Sha256::of(b""), now()).unwrap_err();
+    assert!(
+        error.to_string().contains("etcd-9 is not a node"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_cluster_whose_keys_were_made_by_the_builder_can_switch_and_switch_back() {
+    let folder = Folder::new();
+    let (with_keys, _) = folder.node(now(), 101).unwrap();
+    let keys = request();
+    folder.enrol("etcd-1", &keys).unwrap();
+    let (tls, _) = folder.certificates().unwrap();
+    assert_ne!(tls.peer.cert, with_keys.peer.cert);
+    assert!(!folder.file("nodes/etcd-1/peer.key").exists(), "archived");
+    let (again, _) = folder.node(now(), 101).unwrap();
+    assert_ne!(again.peer.key, with_keys.peer.key);
+    assert_eq!(
+        folder.leaf("peer").public_key,
+        public_half(&again.peer.key).unwrap()
+    );
+}
+
+#[test]
+fn while_an_authority_is_replaced_the_certificates_of_both_are_there() {
+    let folder = Folder::new();
+    folder.enrol("etcd-1", &request()).unwrap();
+    let (old, _) = folder.certificates().unwrap();
+    rotate(&folder.path(), LIFETIMES.authority, now()).unwrap();
+    let (new, before) = folder.certificates().unwrap();
+    let before = before.unwrap();
+    assert_eq!(before.pairs(), old.pairs());
+    assert_ne!(new.server, old.server);
+    assert_eq!(before.ca, new.ca);
+    // New keys have no certificates by the previous authority.
+    let other = request();
+    approve_key(&folder, &other).unwrap();
+    folder.enrol("etcd-1", &other).unwrap();
+    assert_eq!(folder.certificates().unwrap().1, None);
+    retire(&folder.path(), now()).unwrap();
+    assert_eq!(folder.certificates().unwrap().1, None);
+}

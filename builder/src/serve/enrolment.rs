@@ -1,0 +1,73 @@
+//! Signs the requests of nodes that make their keys themselves. Which node a machine is, is decided
+//! as for a document. A node's first keys are recorded as its keys, so that no other machine is
+//! ever enrolled in its place unless an operator approves that.
+
+use anyhow::Result;
+use hyper::StatusCode;
+
+use super::client_request::ClientRequest;
+use super::identify::identify;
+use super::node_document::note_installed;
+use super::refusal::Refusal;
+use super::reply::{Reply, now, refused, text_reply};
+use super::state::ServerState;
+use crate::pki::{PkiError, PublicKeys};
+use crate::sign::CertificateAuthority;
+
+/// Answers a request for certificates with the document of the requesting machine.
+pub(super) fn enrol(
+    state: &ServerState,
+    request: &ClientRequest,
+    ca: &CertificateAuthority,
+) -> Result<Reply> {
+    match signed(state, request, ca) {
+        Ok(document) => Ok(text_reply(StatusCode::OK, document)),
+        Err(error) => {
+            let refusal = error.downcast::<Refusal>()?;
+            state.log_refusal(request, &refusal);
+            Ok(refused(&refusal))
+        }
+    }
+}
+
+fn signed(
+    state: &ServerState,
+    request: &ClientRequest,
+    ca: &CertificateAuthority,
+) -> Result<String> {
+    let cluster = state.cluster()?;
+    let origin = request.origin(&state.log)?;
+    let node = identify(&cluster.nodes, &request.machine(), origin)?;
+    let keys = PublicKeys::of_request(&request.body)
+        .map_err(|error| Refusal::bad_request("request", format!("this is no request: {error}")))?;
+    let (document, events) = ca.answer(&node.name, &keys).map_err(refusal)?;
+    for event in events {
+        state.log_event(request, Some(&node.name), event.to_string());
+    }
+    let installation = cluster.record.installation(&node.name)?.unwrap_or_default();
+    note_installed(state, &cluster.record, node, installation, now());
+    let what = format!("certificates are signed for the key {}", keys.fingerprint());
+    state.log_event(request, Some(&node.name), what);
+    Ok(document)
+}
+
+/// What the machine is told. It asks again while an operator has to decide.
+fn refusal(error: anyhow::Error) -> anyhow::Error {
+    let refusal = match error.downcast_ref::<PkiError>() {
+        Some(PkiError::KeyNotApproved { name, asked, .. }) => Refusal::unavailable(
+            "key-not-approved",
+            format!(
+                "the key {asked} waits for approval by an operator: `builder pki approve` on the server shows it for {name}"
+            ),
+        ),
+        Some(PkiError::KeyOfAnotherNode { owner, .. }) => Refusal::forbidden(
+            "key-of-another-node",
+            format!("this is a key of {owner}: was the disk copied?"),
+        ),
+        Some(PkiError::Busy { .. }) => {
+            Refusal::unavailable("pki-busy", "another program uses the PKI folder. Ask again")
+        }
+        _ => return error,
+    };
+    refusal.into()
+}

@@ -1,0 +1,131 @@
+//! `builder pki sign` and `builder pki approve`: answer the requests of nodes that make their keys
+//! themselves. Request and answer hold nothing secret.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use recipes::{Label, Recipe, Sha256};
+use time::OffsetDateTime;
+
+use crate::nodes::{self, Node};
+use crate::pki::{self, Event, FirstKeys, PublicKeys, REQUEST_LIMIT};
+use crate::{build, check, console, text_file};
+
+/// The command-line options.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SignOptions {
+    /// The recipe of the cluster, from which names, addresses and lifetimes come
+    recipe: PathBuf,
+    /// The node
+    name: Label,
+    /// The request that `firstboot csr` printed on the node; `-` reads it from standard input
+    request: PathBuf,
+    /// The folder of the cluster's certificates and keys
+    #[arg(long, value_name = "DIR", default_value = "out.pki")]
+    pki: PathBuf,
+}
+
+/// The command-line options.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApproveOptions {
+    /// The folder of the cluster's certificates and keys
+    folder: PathBuf,
+    /// The node
+    name: Label,
+    /// The fingerprint of the key, as the node prints it. Without it the command shows the key that
+    /// waits for approval
+    fingerprint: Option<Sha256>,
+}
+
+/// Prints the node document that answers a request.
+pub(crate) fn sign(options: &SignOptions) -> Result<()> {
+    let (path, name) = (&options.request, &options.name);
+    let keys = PublicKeys::of_request(&read(path)?).with_context(|| {
+        format!(
+            "{} is not a request: expected what `firstboot csr` prints",
+            path.display()
+        )
+    })?;
+    let recipe = check::checked_recipe(&options.recipe, false)?.recipe;
+    ensure!(
+        !recipe.tls.keys.is_document(),
+        "{}: the builder makes the keys of this cluster's nodes. `keys = \"node\"` in [tls] lets the nodes make them",
+        options.recipe.display()
+    );
+    ensure!(
+        pki::trust(&options.pki).is_some(),
+        "{} is not the PKI folder of a build. Build the image first, or name its folder by --pki",
+        options.pki.display()
+    );
+    let ca = CertificateAuthority {
+        recipe_path: options.recipe.clone(),
+        recipe,
+        pki: options.pki.clone(),
+        first: FirstKeys::Any,
+    };
+    let (document, events) = ca.answer(name, &keys)?;
+    events.iter().for_each(console::note);
+    console::note(format!("{name}: signed for the key {}", keys.fingerprint()));
+    Ok(console::result(document)?)
+}
+
+/// What signs the requests of a cluster's nodes.
+#[derive(Debug)]
+pub(crate) struct CertificateAuthority {
+    pub(crate) recipe_path: PathBuf,
+    pub(crate) recipe: Recipe,
+    pub(crate) pki: PathBuf,
+    /// Which first keys of a node are signed.
+    pub(crate) first: FirstKeys,
+}
+
+impl CertificateAuthority {
+    /// The node document that answers a request, and what changed in the PKI folder.
+    pub(crate) fn answer(&self, name: &Label, keys: &PublicKeys) -> Result<(String, Vec<Event>)> {
+        let node = self.recipe.nodes.iter().find(|node| node.name == *name);
+        let node = node.with_context(|| format!("{name} is not a node of the recipe"))?;
+        let mut pki = build::open_pki(&self.recipe_path, &self.recipe, &self.pki)?;
+        pki.enrol(name, keys, self.first)?;
+        let Node::Issued(mut document) = nodes::issue(&self.recipe, &mut pki, node)? else {
+            bail!("a bug: {name} is enrolled and has no certificates");
+        };
+        document.release = pki.newest_serial()?;
+        let files = nodes::documents(&document, pki.signing())?;
+        let text = files.into_iter().find(|(name, _)| *name == "node.json");
+        let text = text.map(|(_, bytes)| bytes).unwrap_or_default();
+        Ok((String::from_utf8(text)?, pki.events().to_vec()))
+    }
+}
+
+/// Approves a key.
+pub(crate) fn approve(options: &ApproveOptions) -> Result<()> {
+    let (folder, name) = (&options.folder, &options.name);
+    let Some(fingerprint) = options.fingerprint else {
+        let text = match pki::asked(folder, name)? {
+            Some(key) => format!(
+                "{name} waits with the key {key}\nCompare it with the key that {name} prints, then: builder pki approve {} {name} {key}\n",
+                folder.display()
+            ),
+            None => format!("no key of {name} waits for approval\n"),
+        };
+        return Ok(console::result(text)?);
+    };
+    let now = OffsetDateTime::now_utc();
+    let event = pki::approve(folder, name, fingerprint, now)?;
+    console::note(event);
+    Ok(console::result(format!(
+        "{name}: the next request for the key {fingerprint} is signed\n"
+    ))?)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let limit = REQUEST_LIMIT as u64;
+    if path != Path::new("-") {
+        return text_file::bytes(path, limit)
+            .with_context(|| format!("cannot read {}", path.display()));
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,141 @@
+//! Requests certificates for this node's own keys from `builder serve --pki`. The server proves that
+//! it holds the key that the image trusts, so no CA store and no certificate of a CA is needed. The
+//! answer is a signed node document like that of any source.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use recipes::PublicKey;
+use reqwest::{Client, Url};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+
+use super::document::Found;
+use super::http::{HttpError, builder, send};
+use crate::exit::{not_ready, refused};
+use crate::machine::Machine;
+use crate::output::say;
+use crate::reason::ReasonId;
+
+/// The pauses between attempts. An operator may have to approve the key first. After the last
+/// attempt systemd restarts firstboot, without a limit.
+const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
+
+/// Sends a request for certificates to the server in the folder `base`. Repeats it while the server
+/// does not answer or waits for an operator.
+///
+/// # Errors
+/// Not ready after the last attempt; refused if the server refuses.
+pub(crate) fn enrol(
+    base: &Url,
+    machine: &Machine,
+    request: &str,
+    trusted: &PublicKey,
+) -> Result<Found> {
+    let mut url = base
+        .join("enrol")
+        .with_context(|| format!("{base} is not a folder"))?;
+    let place = url.to_string();
+    url.query_pairs_mut().extend_pairs(machine.describe());
+    let client = pinned(trusted)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let bytes = runtime.block_on(patiently(&client, &url, request, &place))?;
+    Found::parse(place, &bytes)
+}
+
+async fn patiently(client: &Client, url: &Url, request: &str, place: &str) -> Result<Vec<u8>> {
+    let mut last = String::new();
+    for pause in PAUSES {
+        let post = client.post(url.clone()).body(request.to_owned());
+        let answer = match send(post, place).await {
+            Ok(reply) => reply.success(place, &[]),
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(bytes) => return Ok(bytes),
+            Err(HttpError::Final(error)) => {
+                return Err(refused(
+                    ReasonId::EnrolmentRefused.because(format!("{error:#}")),
+                ));
+            }
+            Err(HttpError::Again(error)) => last = format!("waiting for certificates: {error:#}"),
+        }
+        say(&last);
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+    }
+    Err(not_ready(last))
+}
+
+/// A client that talks only to a server that holds this key.
+fn pinned(key: &PublicKey) -> Result<Client> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = PinnedServer {
+        key: key.subject_public_key_info(),
+        provider: provider.clone(),
+    };
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    let client = builder().tls_backend_preconfigured(config).build();
+    client.context("cannot make an https client")
+}
+
+/// Accepts exactly the server with this key, whatever else its certificate says.
+#[derive(Debug)]
+struct PinnedServer {
+    key: Vec<u8>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for PinnedServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let key = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
+        if key.as_ref() == self.key {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(rustls::Error::General(
+            "the server does not hold the key that this image trusts".to_owned(),
+        ))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("only TLS 1.3 is used".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! The private keys that this node made itself. They are in one file that only root can read, no
+//! document or image replaces it, and no command prints it. A node document that holds certificates
+//! without keys is usable only together with them.
+
+mod der;
+mod request;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::fcntl::{Flock, FlockArg};
+use recipes::node::{Issued, KeyPair, NodeTls, key_fingerprint};
+use recipes::{Sha256, pem};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::exit::refused;
+use crate::files::{self, DesiredDir, DesiredFile, ROOT};
+use crate::paths;
+use crate::reason::ReasonId;
+
+pub(crate) use request::{Options, run};
+
+/// The keys for server, peer and client certificates, as PKCS #8.
+pub(crate) struct KeySet([Vec<u8>; 3]);
+
+// The keys must not get into a log through a `{:?}`.
+impl std::fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeySet(secret)")
+    }
+}
+
+impl KeySet {
+    /// Makes new keys: ECDSA P-256, which every version of etcd and of its clients supports.
+    fn generate() -> Result<Self> {
+        let random = SystemRandom::new();
+        let one = || {
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
+                .map(|document| document.as_ref().to_vec())
+        };
+        let keys = [one(), one(), one()].map(Result::ok);
+        match keys {
+            [Some(server), Some(peer), Some(client)] => Ok(Self([server, peer, client])),
+            _ => anyhow::bail!("the kernel gives no random numbers for a key"),
+        }
+    }
+
+    fn parse(pem: &[u8]) -> Result<Self> {
+        let keys = PrivatePkcs8KeyDer::pem_slice_iter(pem)
+            .map(|key| Ok(key?.secret_pkcs8_der().to_vec()))
+            .collect::<Result<Vec<_>>>()?;
+        let count = keys.len();
+        let keys = <[Vec<u8>; 3]>::try_from(keys)
+            .map_err(|_| anyhow::anyhow!("it holds {count} keys, expected three"))?;
+        let set = Self(keys);
+        set.pairs()?;
+        Ok(set)
+    }
+
+    fn pairs(&self) -> Result<[EcdsaKeyPair; 3]> {
+        let open = |der: &[u8]| {
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &SystemRandom::new())
+                .map_err(|error| anyhow::anyhow!("it is not an ECDSA P-256 key: {error}"))
+        };
+        let [server, peer, client] = &self.0;
+        Ok([open(server)?, open(peer)?, open(client)?])
+    }
+
+    /// A key in PEM.
+    fn pem(&self, purpose: usize) -> String {
+        pem::encode("PRIVATE KEY", &self.0[purpose])
+    }
+
+    /// The fingerprint that the operator compares.
+    pub(crate) fn fingerprint(&self) -> Result<Sha256> {
+        let public = self
+            .pairs()?
+            .map(|pair| der::public_key(pair.public_key().as_ref()));
+        Ok(key_fingerprint(&public))
+    }
+
+    fn read(path: &str) -> Result<Option<Self>> {
+        let Some(bytes) = files::read_if_there(path)? else {
+            return Ok(None);
+        };
+        let damaged = |error: anyhow::Error| {
+            refused(ReasonId::OwnKeysDamaged.because(format!(
+                "{path} does not hold this node's keys: {error:#}. Remove it: firstboot makes new keys, and an operator \
+                 approves them with `builder pki approve`"
+            )))
+        };
+        Self::parse(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// Returns the keys in a file. Makes them durably if the file does not exist. Two processes at
+    /// once get the same keys.
+    fn ensure(path: &str) -> Result<Self> {
+        let _lock = lock()?;
+        if let Some(keys) = Self::read(path)? {
+            return Ok(keys);
+        }
+        DesiredDir::new(paths::STATE, 0o700, ROOT).make()?;
+        let keys = Self::generate()?;
+        let text: String = (0..3).map(|purpose| keys.pem(purpose)).collect();
+        DesiredFile::new(path, text).mode(0o600, ROOT).write()?;
+        Ok(keys)
+    }
+
+    /// Whether a certificate is for the key with this purpose.
+    fn matches(&self, purpose: usize, cert: &str) -> bool {
+        let chain = CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let key = PrivateKeyDer::try_from(self.0[purpose].as_slice());
+        let (Ok(chain), Ok(key)) = (chain, key) else {
+            return false;
+        };
+        let key = rustls::crypto::ring::sign::any_supported_type(&key);
+        key.is_ok_and(|key| !chain.is_empty() && CertifiedKey::new(chain, key).keys_match().is_ok())
+    }
+}
+
+/// All keys that this node holds.
+#[derive(Debug, Default)]
+pub(crate) struct OwnKeys {
+    current: Option<KeySet>,
+    /// Keys that wait for their certificates, while the node still uses the current ones.
+    next: Option<KeySet>,
+}
+
+impl OwnKeys {
+    /// Reads the keys. Makes none.
+    pub(crate) fn read() -> Result<Self> {
+        Ok(Self {
+            current: KeySet::read(paths::OWN_KEYS)?,
+            next: KeySet::read(paths::NEXT_KEYS)?,
+        })
+    }
+
+    /// The keys for which this node wants certificates.
+    pub(crate) fn wanted(&self) -> Option<&KeySet> {
+        self.next.as_ref().or(self.current.as_ref())
+    }
+
+    /// Adds this node's keys to the certificates of a document. Returns `None` if a certificate is
+    /// for a key that this node does not hold.
+    pub(crate) fn complete(&self, tls: &NodeTls<Issued>) -> Option<NodeTls> {
+        let pair = |purpose: usize| {
+            let issued = tls.pairs()[purpose];
+            let own = || {
+                let sets = [&self.next, &self.current].into_iter().flatten();
+                let mut matching = sets.filter(|keys| keys.matches(purpose, &issued.cert));
+                matching.next().map(|keys| keys.pem(purpose))
+            };
+            Some(KeyPair {
+                cert: issued.cert.clone(),
+                key: issued.key.clone().or_else(own)?,
+            })
+        };
+        Some(NodeTls {
+            ca: tls.ca.clone(),
+            server: pair(0)?,
+            peer: pair(1)?,
+            client: pair(2)?,
+        })
+    }
+
+    /// The reason why this node cannot use a document whose certificates are for other keys.
+    pub(crate) fn no_match(&self) -> String {
+        let fault = match self.wanted() {
+            Some(_) => "its certificates are for keys that this node does not hold",
+            None => "it holds certificates without keys, and this node made no keys",
+        };
+        format!("{fault}. {}", self.request())
+    }
+
+    /// How an operator gets certificates for this node's keys.
+    pub(crate) fn request(&self) -> String {
+        let key = match self.wanted().map(KeySet::fingerprint) {
+            Some(Ok(fingerprint)) => format!("This node's key is {fingerprint}: "),
+            _ => String::new(),
+        };
+        format!(
+            "{key}`firstboot csr` prints this node's request, and `builder pki sign` answers it with the node document"
+        )
+    }
+}
+
+/// Makes this node's keys, if it has none yet.
+pub(crate) fn ensure() -> Result<KeySet> {
+    KeySet::ensure(paths::OWN_KEYS)
+}
+
+/// Makes the next keys the current ones if a document in use is for them. A crash in between leaves
+/// the next keys in their place, where they are found.
+pub(crate) fn promote(tls: &NodeTls) -> Result<()> {
+    let _lock = lock()?;
+    let Some(next) = KeySet::read(paths::NEXT_KEYS)? else {
+        return Ok(());
+    };
+    let mut in_use = tls.pairs().into_iter().enumerate();
+    if in_use.all(|(purpose, pair)| next.matches(purpose, &pair.cert)) {
+        files::rename(Path::new(paths::NEXT_KEYS), Path::new(paths::OWN_KEYS))?;
+    }
+    Ok(())
+}
+
+/// Keeps two processes from making keys at the same time.
+fn lock() -> Result<Flock<std::fs::File>> {
+    DesiredDir::new(paths::RUN, 0o755, ROOT).make()?;
+    let file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(paths::KEYS_LOCK);
+    let file = file.with_context(|| format!("cannot open {}", paths::KEYS_LOCK))?;
+    let locked = Flock::lock(file, FlockArg::LockExclusive);
+    ensure!(locked.is_ok(), "cannot lock {}", paths::KEYS_LOCK);
+    locked.map_err(|(_, error)| error.into())
+}
+
+#[cfg(test)]
+mod tests;

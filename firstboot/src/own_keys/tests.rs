@@ -1,0 +1,103 @@
+//! Tests how a node pairs its own keys with the certificates of a document.
+
+use recipes::node::PURPOSES;
+
+use super::*;
+use crate::steps::issued_for;
+
+fn set() -> KeySet {
+    KeySet::generate().unwrap()
+}
+
+/// Certificates for the keys of a set, without the keys.
+fn certified(keys: &KeySet) -> NodeTls<Issued> {
+    issued_for([0, 1, 2].map(|purpose| keys.pem(purpose)))
+}
+
+#[test]
+fn certificates_are_paired_with_the_keys_they_are_for() {
+    let (current, next) = (set(), set());
+    let documents = [certified(&current), certified(&next)];
+    let keys = [&current, &next].map(|set| [0, 1, 2].map(|purpose| set.pem(purpose)));
+    let own = OwnKeys {
+        current: Some(current),
+        next: Some(next),
+    };
+    for (document, keys) in documents.iter().zip(keys) {
+        let tls = own.complete(document).unwrap();
+        assert_eq!(tls.pairs().map(|pair| pair.key.clone()), keys);
+        assert_eq!(tls.server.cert, document.server.cert);
+    }
+}
+
+#[test]
+fn certificates_for_another_key_or_for_another_purpose_are_not_usable() {
+    let (keys, other) = (set(), set());
+    let mut exchanged = certified(&keys);
+    std::mem::swap(&mut exchanged.server, &mut exchanged.client);
+    let foreign = certified(&other);
+    let mut half = certified(&keys);
+    half.peer = foreign.peer.clone();
+    let own = OwnKeys {
+        current: Some(keys),
+        next: None,
+    };
+    for document in [exchanged, foreign, half] {
+        assert_eq!(own.complete(&document), None);
+    }
+    assert_eq!(OwnKeys::default().complete(&certified(&other)), None);
+}
+
+#[test]
+fn a_key_in_the_document_is_used_as_it_is() {
+    let tls = crate::steps::issued().issued;
+    assert_eq!(OwnKeys::default().complete(&tls.clone().into()), Some(tls));
+}
+
+#[test]
+fn keys_survive_their_file_and_damage_is_found() {
+    let keys = set();
+    let text: String = (0..3).map(|purpose| keys.pem(purpose)).collect();
+    let again = KeySet::parse(text.as_bytes()).unwrap();
+    assert_eq!(again.0, keys.0);
+    assert_eq!(again.fingerprint().unwrap(), keys.fingerprint().unwrap());
+    for damaged in [
+        String::new(),
+        keys.pem(0),
+        text.replacen("MIG", "AAA", 1),
+        format!("{text}{}", keys.pem(0)),
+    ] {
+        assert!(KeySet::parse(damaged.as_bytes()).is_err(), "{damaged}");
+    }
+}
+
+#[test]
+fn openssl_verifies_the_requests() {
+    let keys = set();
+    let text = request::text(&keys, "a test").unwrap();
+    assert!(text.contains(&keys.fingerprint().unwrap().to_string()));
+    for key in 0..3 {
+        assert!(!text.contains(keys.pem(key).lines().nth(1).unwrap()));
+    }
+    let requests: Vec<&str> = text
+        .split_inclusive("-----END CERTIFICATE REQUEST-----\n")
+        .filter(|part| part.contains("BEGIN"))
+        .collect();
+    assert_eq!(requests.len(), 3);
+    let dir = tempfile::tempdir().unwrap();
+    for (request, purpose) in requests.iter().zip(PURPOSES) {
+        let path = dir.path().join(purpose);
+        std::fs::write(&path, request).unwrap();
+        let openssl = std::process::Command::new("openssl")
+            .args(["req", "-verify", "-noout", "-subject", "-in"])
+            .arg(&path)
+            .output();
+        // A machine without openssl still runs the builder's test, which verifies the requests.
+        let Ok(openssl) = openssl else { return };
+        let said = String::from_utf8_lossy(&openssl.stdout).into_owned()
+            + &String::from_utf8_lossy(&openssl.stderr);
+        assert!(openssl.status.success(), "{said}");
+        assert!(said.contains("verify OK"), "{said}");
+        assert!(said.contains(purpose), "{said}");
+    }
+}
