@@ -3,7 +3,7 @@
 //! `run` contains the flow, from top to bottom:
 //! - `node` determines which node this machine is, with `image_integrity`, `machine`, `metadata`
 //!   and `identity`;
-//! - `own_keys` holds the private keys that the node made itself, and requests certificates;
+//! - `own_keys` holds the private keys that the node made itself, and `csr` requests certificates;
 //! - `steps` determine what is missing on the host, and `change` makes the changes;
 //! - `duplicate` looks for a second machine with the same identity;
 //! - `barrier` makes sure that a cluster begins only once, and `rebuild` returns a node with a new
@@ -29,6 +29,7 @@ mod barrier;
 mod certificates;
 mod change;
 mod compare;
+mod csr;
 mod data;
 mod diagnosis;
 mod domain;
@@ -106,7 +107,7 @@ enum Command {
     /// Show what firstboot observed, decided and did on this machine, and when
     Explain(explain::Options),
     /// Print this node's request for certificates, if the node makes its own keys
-    Csr(own_keys::Options),
+    Csr(csr::Options),
     /// Verify that every file of the image on this machine is unchanged
     Image(image_integrity::Options),
     /// Take, check and manage snapshots
@@ -165,7 +166,7 @@ pub fn main() -> ExitCode {
         Command::Leave(options) => leave::command(&options).map(|()| None),
         Command::Status(options) => status::run(&options),
         Command::Explain(options) => explain::run(&options),
-        Command::Csr(options) => own_keys::run(&options).map(|()| None),
+        Command::Csr(options) => csr::run(&options).map(|()| None),
         Command::Image(options) => image_integrity::verify_all(&options).map(|()| None),
         Command::Snapshot(options) => snapshot::run(&options),
         Command::Update(options) => update::run(&options),

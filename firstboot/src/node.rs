@@ -13,7 +13,7 @@ use crate::metadata::{Found, SourceLog};
 use crate::output::say;
 use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
-use crate::{image_integrity, metadata, own_keys, paths, rotation};
+use crate::{csr, image_integrity, metadata, own_keys, paths, rotation};
 
 /// Determines and verifies the identity of this machine. The sources' answers are recorded in
 /// `log`.
@@ -50,7 +50,7 @@ fn enrol(
     log: &mut SourceLog,
 ) -> Option<Result<Found>> {
     let url = cluster.enrol.as_ref()?;
-    let (request, key) = match own.to_request(cluster, machine).transpose()? {
+    let (request, key) = match csr::request(own, cluster, machine).transpose()? {
         Ok(request) => request,
         Err(error) => return Some(Err(error)),
     };

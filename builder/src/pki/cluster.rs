@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::certificate::Certificate;
-use super::show::list;
 use super::{Event, PkiError, store};
 
 /// The record's name in the folder.
@@ -197,8 +196,8 @@ fn check_certificates(dir: &Path, cluster: &Cluster, ready_made: bool) -> Result
 /// skipped.
 fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
     let mut out = Vec::new();
-    for node in list(&dir.join("nodes"))? {
-        for path in list(&node)? {
+    for node in store::list(&dir.join("nodes"))? {
+        for path in store::list(&node)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let in_use = name.ends_with(".crt");
             if !path.is_file() || !(in_use || name.contains(".crt.old-")) {

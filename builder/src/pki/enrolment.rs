@@ -5,33 +5,16 @@
 use std::path::Path;
 
 use rcgen::SubjectPublicKeyInfo;
+use recipes::Label;
 use recipes::node::{Issued, NodeTls};
-use recipes::{Label, Sha256};
-use time::OffsetDateTime;
 
-use super::certificate::Certificate;
-use super::show::list;
+use super::approval::{APPROVED, ASKED, FirstKeys, approved, remove};
+use super::public_keys::{ENROLLED, read};
 use super::validate::{ExpectedKey, Mismatch, Role, Subject};
-use super::{Event, NODES, Pki, PkiError, PublicKeys, cluster, files, store};
+use super::{Event, NODES, Pki, PkiError, PublicKeys, files, store};
 
 /// A node's certificates; and, while an authority is being replaced, those by the previous one.
 pub(crate) type Certificates = (NodeTls<Issued>, Option<NodeTls<Issued>>);
-
-/// Which first keys of a node are recorded as its keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FirstKeys {
-    /// Those of the first request.
-    Any,
-    /// Those that an operator approved.
-    Approved,
-}
-
-/// The record of a node's keys, in the node's folder.
-const ENROLLED: &str = "enrolled.pub";
-/// The fingerprint of the keys whose request was refused last, in the node's folder.
-const ASKED: &str = "asked-key";
-/// The fingerprint of the keys that an operator approved, in the node's folder.
-const APPROVED: &str = "approved-key";
 
 impl Pki {
     /// Records the keys of a request as the node's.
@@ -85,7 +68,7 @@ impl Pki {
 
     /// The other node that has one of these keys.
     fn owner(&self, name: &Label, keys: &PublicKeys) -> Result<Option<String>, PkiError> {
-        for folder in list(&self.dir.join(NODES))? {
+        for folder in store::list(&self.dir.join(NODES))? {
             let other = folder.file_name().unwrap_or_default().to_string_lossy();
             if other != name.as_str() && read(&folder)?.is_some_and(|has| has.overlaps(keys)) {
                 return Ok(Some(other.into_owned()));
@@ -147,81 +130,5 @@ impl Pki {
         }
         let public = SubjectPublicKeyInfo::from_der(public).map_err(PkiError::make(&cert))?;
         self.sign(&cert, role, subject, &public).map(issued)
-    }
-}
-
-/// Approves keys that differ from those of an enrolled node: the next request with this fingerprint
-/// is signed, and its keys are the node's from then on.
-pub(crate) fn approve(
-    dir: &Path,
-    name: &Label,
-    fingerprint: Sha256,
-    now: OffsetDateTime,
-) -> Result<Event, PkiError> {
-    let _lock = store::existing(dir)?;
-    cluster::knows(dir, name)?;
-    let nodes = dir.join(NODES);
-    let folder = nodes.join(name.as_str());
-    store::folder(&nodes)?;
-    store::folder(&folder)?;
-    let path = folder.join(APPROVED);
-    let text = format!("{fingerprint}\n");
-    if path.exists() {
-        let kept = store::replace(&path, text.as_bytes(), store::PUBLIC, now)?;
-        let why = "another key is approved".to_owned();
-        return Ok(Event::Replaced { path, why, kept });
-    }
-    store::put(&path, text.as_bytes(), store::PUBLIC)?;
-    Ok(Event::Made(path))
-}
-
-/// What is wrong with a certificate that has no private key next to it.
-pub(super) fn problem(cert: &Path, chain: &[Certificate]) -> Result<Option<String>, PkiError> {
-    let Some(keys) = cert.parent().map(read).transpose()?.flatten() else {
-        return Ok(Some("its private key is missing".to_owned()));
-    };
-    let held = chain
-        .first()
-        .is_some_and(|leaf| keys.holds(&leaf.public_key));
-    Ok((!held).then(|| "it is not for a key of the node".to_owned()))
-}
-
-fn read(folder: &Path) -> Result<Option<PublicKeys>, PkiError> {
-    let path = folder.join(ENROLLED);
-    let Some(text) = store::read(&path)? else {
-        return Ok(None);
-    };
-    PublicKeys::of_record(&text).map(Some).ok_or_else(|| {
-        let found = "it does not hold the three public keys of the node";
-        PkiError::wrong(&path, found, "restore it from a backup")
-    })
-}
-
-/// The fingerprint of the keys that wait for approval, if any.
-pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
-    cluster::knows(dir, name)?;
-    fingerprint(&dir.join(NODES).join(name.as_str()).join(ASKED))
-}
-
-fn approved(folder: &Path) -> Result<Option<Sha256>, PkiError> {
-    fingerprint(&folder.join(APPROVED))
-}
-
-fn fingerprint(path: &Path) -> Result<Option<Sha256>, PkiError> {
-    let Some(text) = store::read(path)? else {
-        return Ok(None);
-    };
-    text.trim().parse().map(Some).map_err(|_| {
-        let found = "it does not hold the fingerprint of a key";
-        PkiError::wrong(path, found, "remove it, and approve the key again")
-    })
-}
-
-fn remove(path: &Path) -> Result<(), PkiError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(PkiError::io("remove it", path)(error))
-        }
-        _ => Ok(()),
     }
 }

@@ -94,7 +94,7 @@ impl PkiError {
             | Self::Busy { path, .. }
             | Self::Make { path, .. } => path,
             Self::KeyNotApproved { folder, .. } => folder,
-            Self::KeyOfAnotherNode { .. } => Path::new(super::NODES),
+            Self::KeyOfAnotherNode { .. } => Path::new("nodes"),
         }
     }
 

@@ -19,6 +19,7 @@
 //!   ….old-DATE        what was replaced
 //! ```
 
+mod approval;
 mod authority;
 mod certificate;
 mod cluster;
@@ -46,9 +47,9 @@ use recipes::node::{KeyPair, NodeTls};
 use recipes::{Label, PublicKey, Sha256, SigningKey, StoreKeys};
 use time::OffsetDateTime;
 
+pub(crate) use approval::{FirstKeys, approve, asked};
 pub(crate) use authority::Authority;
 pub(crate) use cluster::{Cluster, assign};
-pub(crate) use enrolment::{FirstKeys, approve, asked};
 pub(crate) use error::PkiError;
 pub(crate) use event::Event;
 pub(crate) use lifetimes::Lifetimes;

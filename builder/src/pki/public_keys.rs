@@ -2,6 +2,8 @@
 //! Everything else in a request is for its reader: names, addresses, purposes and lifetimes come
 //! from the recipe.
 
+use std::path::Path;
+
 use recipes::node::key_fingerprint;
 use recipes::{Sha256, pem};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
@@ -10,6 +12,9 @@ use rustls::pki_types::{CertificateSigningRequestDer, SubjectPublicKeyInfoDer};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer as _;
 
+use super::certificate::Certificate;
+use super::error::PkiError;
+use super::store;
 use super::validate::Role;
 
 /// The size limit of a request in bytes. firstboot's has about 1.5 KB.
@@ -23,6 +28,9 @@ const P256: [u8; 26] = [
 ];
 /// `ecdsa-with-SHA256` (RFC 5758, 3.2).
 const ECDSA_SHA256: &str = "1.2.840.10045.4.3.2";
+
+/// The record of a node's keys, in the node's folder.
+pub(super) const ENROLLED: &str = "enrolled.pub";
 
 /// A node's three public keys, each a `SubjectPublicKeyInfo` in DER, in the order of [`Role::ALL`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +154,29 @@ fn proven_key(der: &[u8]) -> Result<Vec<u8>, &'static str> {
         .verify(info.raw, &request.signature_value.data)
         .map_err(|_| "the key in it did not sign it")?;
     Ok(key.to_vec())
+}
+
+/// What is wrong with a certificate that has no private key next to it.
+pub(super) fn problem(cert: &Path, chain: &[Certificate]) -> Result<Option<String>, PkiError> {
+    let Some(keys) = cert.parent().map(read).transpose()?.flatten() else {
+        return Ok(Some("its private key is missing".to_owned()));
+    };
+    let held = chain
+        .first()
+        .is_some_and(|leaf| keys.holds(&leaf.public_key));
+    Ok((!held).then(|| "it is not for a key of the node".to_owned()))
+}
+
+/// The keys that are recorded in a node's folder.
+pub(super) fn read(folder: &Path) -> Result<Option<PublicKeys>, PkiError> {
+    let path = folder.join(ENROLLED);
+    let Some(text) = store::read(&path)? else {
+        return Ok(None);
+    };
+    PublicKeys::of_record(&text).map(Some).ok_or_else(|| {
+        let found = "it does not hold the three public keys of the node";
+        PkiError::wrong(&path, found, "restore it from a backup")
+    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::certificate::{Certificate, chains, public_half, utc};
-use super::{PkiError, enrolment, store};
+use super::{PkiError, public_keys, store};
 
 /// One certificate, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,28 +64,14 @@ pub(crate) fn show(dir: &Path, now: OffsetDateTime) -> Result<Vec<CertInfo>, Pki
 /// The files of the nodes' certificates.
 pub(super) fn leaves(dir: &Path) -> Result<Vec<PathBuf>, PkiError> {
     let mut leaves = Vec::new();
-    for node in list(&dir.join("nodes"))? {
+    for node in store::list(&dir.join("nodes"))? {
         leaves.extend(
-            list(&node)?
+            store::list(&node)?
                 .into_iter()
                 .filter(|path| path.extension().is_some_and(|e| e == "crt")),
         );
     }
     Ok(leaves)
-}
-
-/// The paths in a folder, sorted; empty if the folder does not exist.
-pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, PkiError> {
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let entries = folder.read_dir().map_err(PkiError::io("list it", folder))?;
-    let mut out = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(PkiError::io("list it", folder))?;
-    out.sort();
-    Ok(out)
 }
 
 /// The certificates in one file. `trusted` is `None` for the authority's own.
@@ -120,7 +106,7 @@ fn file(
                 Err(why) => problems.push(format!("its key is {why}")),
             }
         }
-        (false, Some(_)) => problems.extend(enrolment::problem(path, &chain)?),
+        (false, Some(_)) => problems.extend(public_keys::problem(path, &chain)?),
         // An authority's key may well be kept elsewhere.
         (false, None) => {}
     }

@@ -219,6 +219,20 @@ pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
     read(path)
 }
 
+/// The paths in a folder, sorted; empty if the folder does not exist.
+pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, PkiError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = folder.read_dir().map_err(PkiError::io("list it", folder))?;
+    let mut out = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(PkiError::io("list it", folder))?;
+    out.sort();
+    Ok(out)
+}
+
 /// Removes the half-written files that a killed build left in a folder.
 pub(super) fn remove_partial_files(folder: &Path) -> Result<(), PkiError> {
     for entry in fs::read_dir(folder).map_err(PkiError::io("list it", folder))? {

@@ -46,12 +46,12 @@ fn bits(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The `SubjectPublicKeyInfo` of a point on P-256.
-pub(super) fn public_key(point: &[u8]) -> Vec<u8> {
+pub(crate) fn public_key(point: &[u8]) -> Vec<u8> {
     element(SEQUENCE, &[&P256, &bits(point)])
 }
 
 /// The part of a request that is signed.
-pub(super) fn request_info(common_name: &str, point: &[u8]) -> Vec<u8> {
+pub(crate) fn request_info(common_name: &str, point: &[u8]) -> Vec<u8> {
     let name = element(UTF8, &[common_name.as_bytes()]);
     let name = element(SEQUENCE, &[&COMMON_NAME, &name]);
     let subject = element(SEQUENCE, &[&element(SET, &[&name])]);
@@ -63,6 +63,6 @@ pub(super) fn request_info(common_name: &str, point: &[u8]) -> Vec<u8> {
 }
 
 /// A request from its signed part and the signature.
-pub(super) fn request(info: &[u8], signature: &[u8]) -> Vec<u8> {
+pub(crate) fn request(info: &[u8], signature: &[u8]) -> Vec<u8> {
     element(SEQUENCE, &[info, &ECDSA_SHA256, &bits(signature)])
 }

@@ -2,8 +2,7 @@
 //! document or image replaces it, and no command prints it. A node document that holds certificates
 //! without keys is usable only together with them.
 
-mod der;
-mod request;
+pub(crate) mod der;
 
 use std::path::Path;
 
@@ -22,8 +21,6 @@ use crate::files::{self, DesiredDir, DesiredFile, ROOT};
 use crate::paths;
 use crate::reason::ReasonId;
 
-pub(crate) use request::{Options, run};
-
 /// The keys for server, peer and client certificates, as PKCS #8.
 pub(crate) struct KeySet([Vec<u8>; 3]);
 
@@ -36,7 +33,7 @@ impl std::fmt::Debug for KeySet {
 
 impl KeySet {
     /// Makes new keys: ECDSA P-256, which every version of etcd and of its clients supports.
-    fn generate() -> Result<Self> {
+    pub(crate) fn generate() -> Result<Self> {
         let random = SystemRandom::new();
         let one = || {
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
@@ -61,7 +58,8 @@ impl KeySet {
         Ok(set)
     }
 
-    fn pairs(&self) -> Result<[EcdsaKeyPair; 3]> {
+    /// The keys, ready to sign.
+    pub(crate) fn pairs(&self) -> Result<[EcdsaKeyPair; 3]> {
         let open = |der: &[u8]| {
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &SystemRandom::new())
                 .map_err(|error| anyhow::anyhow!("it is not an ECDSA P-256 key: {error}"))
@@ -71,7 +69,7 @@ impl KeySet {
     }
 
     /// A key in PEM.
-    fn pem(&self, purpose: usize) -> String {
+    pub(crate) fn pem(&self, purpose: usize) -> String {
         pem::encode("PRIVATE KEY", &self.0[purpose])
     }
 
@@ -144,6 +142,11 @@ impl OwnKeys {
         self.next.as_ref().or(self.current.as_ref())
     }
 
+    /// The keys that wait for their certificates.
+    pub(crate) fn into_next(self) -> Option<KeySet> {
+        self.next
+    }
+
     /// Adds this node's keys to the certificates of a document. Returns `None` if a certificate is
     /// for a key that this node does not hold.
     pub(crate) fn complete(&self, tls: &NodeTls<Issued>) -> Option<NodeTls> {
@@ -191,6 +194,11 @@ impl OwnKeys {
 /// Makes this node's keys, if it has none yet.
 pub(crate) fn ensure() -> Result<KeySet> {
     KeySet::ensure(paths::OWN_KEYS)
+}
+
+/// Makes this node's next keys, if it has none yet.
+pub(crate) fn ensure_next() -> Result<KeySet> {
+    KeySet::ensure(paths::NEXT_KEYS)
 }
 
 /// Makes the next keys the current ones if a document in use is for them. A crash in between leaves

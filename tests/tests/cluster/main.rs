@@ -6,6 +6,7 @@ mod disks;
 mod foreign_data;
 mod lifecycle;
 mod outdated_document;
+mod own_keys;
 mod refusal;
 mod refusals;
 mod sources;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
             certificates::trials(),
             outdated_document::trials(),
             foreign_data::trials(),
+            own_keys::trials(),
         ];
         [
             lifecycle::trials(),

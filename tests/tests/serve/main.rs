@@ -4,6 +4,7 @@
 mod arp;
 mod attack;
 mod bed;
+mod enrolment;
 mod firmware;
 mod install_once;
 mod installation;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
             install_once::trials(),
             arp::trials(),
             attack::trials(),
+            enrolment::trials(),
             load::trials(),
             renewal::trials(),
             firmware::trials(),

@@ -1,0 +1,78 @@
+//! Keys of a node that an operator approved, or that wait for that.
+
+use std::path::Path;
+
+use recipes::{Label, Sha256};
+use time::OffsetDateTime;
+
+use super::error::PkiError;
+use super::event::Event;
+use super::{cluster, store};
+
+/// Which first keys of a node are recorded as its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FirstKeys {
+    /// Those of the first request.
+    Any,
+    /// Those that an operator approved.
+    Approved,
+}
+
+/// The fingerprint of the keys whose request was refused last, in the node's folder.
+pub(super) const ASKED: &str = "asked-key";
+/// The fingerprint of the keys that an operator approved, in the node's folder.
+pub(super) const APPROVED: &str = "approved-key";
+
+/// Approves keys that differ from those of an enrolled node: the next request with this fingerprint
+/// is signed, and its keys are the node's from then on.
+pub(crate) fn approve(
+    dir: &Path,
+    name: &Label,
+    fingerprint: Sha256,
+    now: OffsetDateTime,
+) -> Result<Event, PkiError> {
+    let _lock = store::existing(dir)?;
+    cluster::knows(dir, name)?;
+    let nodes = dir.join("nodes");
+    let folder = nodes.join(name.as_str());
+    store::folder(&nodes)?;
+    store::folder(&folder)?;
+    let path = folder.join(APPROVED);
+    let text = format!("{fingerprint}\n");
+    if path.exists() {
+        let kept = store::replace(&path, text.as_bytes(), store::PUBLIC, now)?;
+        let why = "another key is approved".to_owned();
+        return Ok(Event::Replaced { path, why, kept });
+    }
+    store::put(&path, text.as_bytes(), store::PUBLIC)?;
+    Ok(Event::Made(path))
+}
+
+/// The fingerprint of the keys that wait for approval, if any.
+pub(crate) fn asked(dir: &Path, name: &Label) -> Result<Option<Sha256>, PkiError> {
+    cluster::knows(dir, name)?;
+    fingerprint(&dir.join("nodes").join(name.as_str()).join(ASKED))
+}
+
+pub(super) fn approved(folder: &Path) -> Result<Option<Sha256>, PkiError> {
+    fingerprint(&folder.join(APPROVED))
+}
+
+fn fingerprint(path: &Path) -> Result<Option<Sha256>, PkiError> {
+    let Some(text) = store::read(path)? else {
+        return Ok(None);
+    };
+    text.trim().parse().map(Some).map_err(|_| {
+        let found = "it does not hold the fingerprint of a key";
+        PkiError::wrong(path, found, "remove it, and approve the key again")
+    })
+}
+
+pub(super) fn remove(path: &Path) -> Result<(), PkiError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(PkiError::io("remove it", path)(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,114 @@
+//! `firstboot csr`: prints this node's request for certificates. It holds nothing secret, so it may
+//! reach the CA by any way.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use recipes::node::PURPOSES;
+use recipes::{ClusterDocument, Sha256, pem};
+use ring::rand::SystemRandom;
+use ring::signature::KeyPair as _;
+
+use crate::machine::Machine;
+use crate::output::show;
+use crate::own_keys::{KeySet, OwnKeys, der};
+use crate::{identity, own_keys};
+
+/// The command line of `firstboot csr`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 printed; 1 failed; 3 the file of the keys is damaged.\n\n\
+    Example: firstboot csr >etcd-1.csr, then where the CA is: builder pki sign recipe.toml etcd-1 etcd-1.csr >node.json"
+)]
+pub(crate) struct Options {
+    /// Make new keys, and request certificates for them. The node uses its present keys until it
+    /// has a document for the new ones
+    #[arg(long)]
+    new_key: bool,
+}
+
+/// Prints the request. Makes the keys if this node has none yet.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let keys = if options.new_key {
+        own_keys::ensure_next()?
+    } else {
+        match OwnKeys::read()?.into_next() {
+            Some(next) => next,
+            None => own_keys::ensure()?,
+        }
+    };
+    let cluster = identity::cluster()?;
+    Ok(show(&text(&keys, &about(&cluster, &Machine::observe()?))?)?)
+}
+
+fn about(cluster: &ClusterDocument, machine: &Machine) -> String {
+    format!("cluster {}, {machine}", cluster.name)
+}
+
+/// The request for the keys for which this node wants certificates, with their fingerprint. `None`
+/// if this node made no keys.
+pub(crate) fn request(
+    own: &OwnKeys,
+    cluster: &ClusterDocument,
+    machine: &Machine,
+) -> Result<Option<(String, Sha256)>> {
+    let Some(keys) = own.wanted() else {
+        return Ok(None);
+    };
+    let text = text(keys, &about(cluster, machine))?;
+    Ok(Some((text, keys.fingerprint()?)))
+}
+
+/// The request as text: comments for the reader, and a certificate request for each purpose. The CA
+/// uses only the public keys in it.
+pub(crate) fn text(keys: &KeySet, about: &str) -> Result<String> {
+    let mut out = format!("# a request for the certificates of a node: {about}\n");
+    writeln!(out, "# key {}", keys.fingerprint()?)?;
+    for (pair, purpose) in keys.pairs()?.iter().zip(PURPOSES) {
+        let info = der::request_info(&format!("etcd-image {purpose}"), pair.public_key().as_ref());
+        let signature = pair
+            .sign(&SystemRandom::new(), &info)
+            .map_err(|error| anyhow::anyhow!("cannot sign a request: {error}"))?;
+        out += &pem::encode(
+            "CERTIFICATE REQUEST",
+            &der::request(&info, signature.as_ref()),
+        );
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openssl_verifies_the_requests() {
+        let keys = KeySet::generate().unwrap();
+        let text = text(&keys, "a test").unwrap();
+        assert!(text.contains(&keys.fingerprint().unwrap().to_string()));
+        for key in 0..3 {
+            assert!(!text.contains(keys.pem(key).lines().nth(1).unwrap()));
+        }
+        let requests: Vec<&str> = text
+            .split_inclusive("-----END CERTIFICATE REQUEST-----\n")
+            .filter(|part| part.contains("BEGIN"))
+            .collect();
+        assert_eq!(requests.len(), 3);
+        let dir = tempfile::tempdir().unwrap();
+        for (request, purpose) in requests.iter().zip(PURPOSES) {
+            let path = dir.path().join(purpose);
+            std::fs::write(&path, request).unwrap();
+            let openssl = std::process::Command::new("openssl")
+                .args(["req", "-verify", "-noout", "-subject", "-in"])
+                .arg(&path)
+                .output();
+            // A machine without openssl still runs the builder's test, which verifies the requests.
+            let Ok(openssl) = openssl else { return };
+            let said = String::from_utf8_lossy(&openssl.stdout).into_owned()
+                + &String::from_utf8_lossy(&openssl.stderr);
+            assert!(openssl.status.success(), "{said}");
+            assert!(said.contains("verify OK"), "{said}");
+            assert!(said.contains(purpose), "{said}");
+        }
+    }
+}

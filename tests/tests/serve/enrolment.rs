@@ -1,0 +1,243 @@
+//! Nodes that make their keys themselves are enrolled by the server: each machine as its own node,
+//! with its first keys, and with others only after an operator approved them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{Provisioning, boot_all, wait_healthy};
+use tests::etcd;
+use tests::harness::trial;
+use tests::host::Host;
+use tests::network::Link;
+use tests::process;
+use tests::programs::{self, recipe};
+use tests::requirement::Requirement;
+use tests::run;
+
+use crate::bed::{SERVER, Server, by_card, curl};
+
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+    Requirement::Curl,
+];
+const ENROL: &str = "10.101.15.1:8443";
+const TIMEOUT: Duration = Duration::from_secs(180);
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial(
+            "machines_enrol_by_https_once_an_operator_approves_their_keys",
+            REQUIREMENTS,
+            cluster,
+        ),
+        trial(
+            "no_machine_gets_certificates_as_another_or_for_a_key_of_another",
+            REQUIREMENTS,
+            hostile,
+        ),
+    ]
+}
+
+/// Builds the demo's cluster with nodes that make their keys and are known by their cards.
+fn built() -> Result<(Provisioning, PathBuf)> {
+    etcd::release(etcd::DEMO)?;
+    let mut text = fs::read_to_string(recipe("demo"))?;
+    for last in [101, 102, 103] {
+        let address = format!("address = \"10.101.15.{last}\"\n");
+        text = text.replace(&address, &format!("{address}{}", by_card(last)));
+    }
+    let enrol = format!("https://{ENROL}/");
+    text = [
+        &text,
+        "\n[tls]\nkeys = \"node\"\nenrol = \"",
+        &enrol,
+        "\"\n",
+    ]
+    .concat();
+    let path = run::current()?.folder("recipe")?.join("recipe.toml");
+    fs::write(&path, text)?;
+    let provisioning = Provisioning::new()?;
+    provisioning.build(&path)?;
+    Ok((provisioning, path))
+}
+
+fn served(ours: &Provisioning, recipe: &Path, options: &[&str]) -> Result<Server> {
+    let (pki, recipe) = (ours.pki(), recipe.to_string_lossy());
+    let pki = pki.to_string_lossy();
+    let fixed = ["--listen", SERVER, "--pki", &pki, "--recipe", &recipe];
+    Server::serve(ours, &ours.out(), &[&fixed, options].concat())
+}
+
+fn approve(ours: &Provisioning, words: &[&str]) -> Result<String> {
+    let pki = ours.pki();
+    let pki = pki.to_string_lossy();
+    programs::run_builder(&[&["pki", "approve", &pki], words].concat())?.ok()
+}
+
+fn cluster() -> Result<()> {
+    let (ours, recipe) = built()?;
+    let server = served(&ours, &recipe, &["--approve"])?;
+    let names = ["etcd-1", "etcd-2", "etcd-3"];
+    let install = |name: &&str| {
+        let mut host = ours.machine(name)?;
+        ours.install(&mut host)?;
+        Ok(host)
+    };
+    let mut hosts = names.iter().map(install).collect::<Result<Vec<Host>>>()?;
+    boot_all(&mut hosts)?;
+    for host in &hosts {
+        let name = host.name();
+        let waits = "journalctl --no-pager -u firstboot | grep -qF '[key-not-approved]'";
+        host.wait_for(waits, TIMEOUT)?;
+        let journal = host.journal("firstboot")?;
+        let key = journal
+            .lines()
+            .find_map(|line| line.split_once(" for the key "))
+            .context("the node does not print its key")?
+            .1
+            .trim();
+        let shown = approve(&ours, &[name])?;
+        ensure!(
+            shown.contains(&format!("{name} waits with the key {key}")),
+            "{shown}"
+        );
+        ensure!(
+            !ours.pki().join(format!("nodes/{name}/server.crt")).exists(),
+            "{name} has certificates before an operator approved its key"
+        );
+        approve(&ours, &[name, key])?;
+    }
+    for host in &hosts {
+        wait_healthy(host, 3, TIMEOUT)?;
+        server.wait_for_output(&format!(
+            "{}: certificates are signed for the key",
+            host.name()
+        ))?;
+    }
+    let said = server.output()?;
+    for host in &hosts {
+        let keys = host.read("/var/lib/firstboot/keys.pem")?;
+        let secret: Vec<&str> = keys
+            .split("-----BEGIN")
+            .filter_map(|block| block.lines().nth(2))
+            .collect();
+        ensure!(secret.len() == 3, "{keys}");
+        let journal = host.check(&["journalctl", "--no-pager"])?;
+        ensure!(
+            secret
+                .iter()
+                .all(|line| !said.contains(line) && !journal.contains(line)),
+            "a private key of {} is in a log",
+            host.name()
+        );
+    }
+    Ok(())
+}
+
+/// A request for new keys, with the name of another node in it.
+fn request(name: &str) -> Result<PathBuf> {
+    let folder = run::current()?.folder("request")?;
+    let path = folder.join(name);
+    let mut text = String::new();
+    for purpose in ["server", "peer", "client"] {
+        let key = folder.join(format!("{name}-{purpose}.key"));
+        let mut openssl = std::process::Command::new("openssl");
+        openssl.args(["req", "-new", "-newkey", "ec", "-nodes", "-sha256"]);
+        openssl.args(["-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=etcd-3"]);
+        openssl
+            .args(["-addext", "subjectAltName=DNS:etcd-3", "-keyout"])
+            .arg(key);
+        text += &process::run(&mut openssl)?.ok()?;
+    }
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// Posts a file as the machine with this link, which claims to have this card.
+fn post(from: &Link, card: &str, body: &Path) -> Result<(u16, String)> {
+    let data = format!("@{}", body.display());
+    let options = ["--insecure", "--tlsv1.3", "--data-binary", &data];
+    let url = format!("https://{ENROL}/enrol?mac={}", card.replace(':', "%3A"));
+    curl(&from.namespace, &options, &url)
+}
+
+#[track_caller]
+fn answers((status, text): (u16, String), expected: u16, words: &str) -> Result<()> {
+    ensure!(
+        status == expected && text.contains(words),
+        "expected {expected} with `{words}`, got {status}: {text}"
+    );
+    Ok(())
+}
+
+fn hostile() -> Result<()> {
+    let (ours, recipe) = built()?;
+    let server = served(&ours, &recipe, &[])?;
+    let [one, two] = ["etcd-1", "etcd-2"].map(|name| ours.network.add(name));
+    let (one, two) = (one?, two?);
+    let (first, second) = (request("first")?, request("second")?);
+    let stranger = "52:54:00:00:00:09";
+
+    answers(post(&one, &two.mac, &first)?, 403, "[wrong-card]")?;
+    answers(post(&one, stranger, &first)?, 404, "[unknown-machine]")?;
+    let enrolled = ours.pki().join("nodes/etcd-2/enrolled.pub");
+    ensure!(!enrolled.exists(), "a stranger was enrolled as etcd-2");
+
+    let folder = run::current()?.folder("bodies")?;
+    let body = |name: &str, text: &str| -> Result<PathBuf> {
+        let path = folder.join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    };
+    let good = fs::read_to_string(&first)?;
+    let (head, _) = good.rsplit_once("-----BEGIN").context("a request")?;
+    for text in [
+        "x",
+        head,
+        &good.replace("BEGIN CERTIFICATE", "BEGIN NEW CERTIFICATE"),
+    ] {
+        let text = body("bad", text)?;
+        answers(post(&one, &one.mac, &text)?, 400, "[request]")?;
+    }
+    let large = body("large", &format!("{good}{}", "#".repeat(8192)))?;
+    answers(post(&one, &one.mac, &large)?, 400, "[body]")?;
+    let get = curl(
+        &one.namespace,
+        &["--insecure"],
+        &format!("https://{ENROL}/enrol"),
+    )?;
+    answers(get, 405, "[method]")?;
+
+    // The names in the request are etcd-3's, and those in the certificate etcd-1's.
+    answers(post(&one, &one.mac, &first)?, 200, "payload")?;
+    let cert = ours.pki().join("nodes/etcd-1/server.crt");
+    let text = process::check(
+        "openssl",
+        &["x509", "-noout", "-text", "-in", &cert.to_string_lossy()],
+    )?;
+    ensure!(
+        text.contains("DNS:etcd-1,") && !text.contains("etcd-3"),
+        "{text}"
+    );
+    // Asked again, the same keys get the same answer: the first one may have been lost.
+    answers(post(&one, &one.mac, &first)?, 200, "payload")?;
+    // The request of another node, overheard and sent again; and other keys for the same node.
+    answers(post(&two, &two.mac, &first)?, 403, "[key-of-another-node]")?;
+    answers(post(&one, &one.mac, &second)?, 503, "[key-not-approved]")?;
+    ensure!(
+        !enrolled.exists(),
+        "etcd-2 was enrolled with a key of etcd-1"
+    );
+    server.wait_for_output("[wrong-card]")?;
+    server.wait_for_output("[key-not-approved]")?;
+    // Another server, whose key the image does not trust, is refused by the node: see firstboot's
+    // own tests.
+    Ok(())
+}
