@@ -10,6 +10,10 @@ pub(crate) enum Exit {
     Recipe = 3,
     /// `verify` or `pki show` found a problem.
     Different = 4,
+    /// `status`: the cluster has its quorum, but not every member is healthy.
+    Degraded = 5,
+    /// `status`: the cluster has no quorum, or no member answered.
+    NoQuorum = 6,
 }
 
 /// An error that knows its exit code.

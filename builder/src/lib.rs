@@ -9,6 +9,7 @@ mod allow;
 mod assign;
 mod build;
 mod check;
+mod client;
 mod console;
 mod diff;
 mod digest;
@@ -30,6 +31,7 @@ mod render;
 mod rotate;
 mod serve;
 mod sign;
+mod status;
 mod text_file;
 mod tree;
 mod tuning;
@@ -43,7 +45,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 #[command(
     version = recipes::program_version(),
     after_help = "Exit codes: 0 done; 1 failed; 2 wrong command line; 3 errors in the recipe or in a checked file; 4 verify, \
-        serve, pki show or diff found faults or differences. docs/exit-codes.md has the details.\n\n\
+        serve, pki show or diff found faults or differences; 5 and 6 status: degraded, no quorum. docs/exit-codes.md has the details.\n\n\
         Environment: SOURCE_DATE_EPOCH, the date of the files in the overlay, in seconds since 1970.\n\n\
         Examples:\n  builder init --ssh-key ~/.ssh/id_ed25519.pub etcd-1=10.0.0.11 etcd-2=10.0.0.12 etcd-3=10.0.0.13\n  \
         builder check recipe.toml\n  builder build recipe.toml --out out\n  builder serve out --tree /srv/centos/7.9.2009/os/x86_64"
@@ -66,13 +68,15 @@ enum Command {
     /// Serve an output over http: the image to every client, each node's document to its machine,
     /// and the installer to iPXE
     Serve(serve::Options),
+    /// Show the state of a running cluster, with your own client certificate
+    Status(status::Options),
     /// Allow `serve` to install machines, or to hand out their documents again
     Allow(allow::Options),
     /// Show the differences between two images
     Diff(diff::Options),
     /// Re-verify every digest in a build output
     Verify(inspect::VerifyOptions),
-    /// List certificates, assign a PKI folder, and replace the CA
+    /// List certificates, issue a client certificate, assign a PKI folder, and replace the CA
     #[command(subcommand)]
     Pki(PkiCommand),
 }
@@ -89,6 +93,8 @@ enum PkiCommand {
     Sign(sign::SignOptions),
     /// Approve another key for a node, after it was installed again
     Approve(sign::ApproveOptions),
+    /// Issue a client certificate for your own machine, for `builder status` and etcdctl
+    Client(client::Options),
     /// Create the next CA alongside the trusted one. The next build reissues all node certificates
     /// from it
     Rotate(rotate::RotateOptions),
@@ -112,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Plan(options) => plan::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Serve(options) => serve::run(&options),
+        Command::Status(options) => status::run(&options),
         Command::Allow(options) => allow::run(&options),
         Command::Diff(options) => diff::run(&options),
         Command::Verify(options) => inspect::verify(&options),
@@ -119,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Pki(PkiCommand::Assign(options)) => assign::run(&options),
         Command::Pki(PkiCommand::Sign(options)) => sign::sign(&options),
         Command::Pki(PkiCommand::Approve(options)) => sign::approve(&options),
+        Command::Pki(PkiCommand::Client(options)) => client::run(&options),
         Command::Pki(PkiCommand::Rotate(options)) => rotate::rotate(&options),
         Command::Pki(PkiCommand::Retire(options)) => rotate::retire(&options),
     };

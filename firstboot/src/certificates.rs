@@ -14,6 +14,8 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore};
 
+pub(crate) use members::moment::date;
+
 use crate::exit::not_ready;
 use crate::reason::ReasonId;
 
@@ -178,17 +180,6 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
         }
         other => format!("{other}"),
     })
-}
-
-/// Formats a time as in RFC 3339.
-pub(crate) fn date(time: UnixTime) -> String {
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    let date = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
-    date.and_then(|date| {
-        date.format(&time::format_description::well_known::Rfc3339)
-            .ok()
-    })
-    .unwrap_or_default()
 }
 
 /// The name that distinguishes peer certificates from client certificates of the same CA. etcd 3.4

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::backoff::pause;
 use crate::data::{self, Contents, DataDirState, Progress, Verdict, contents, judge};
 use crate::diagnosis::Diagnosis;
-use crate::etcd::{Credentials, probe_local};
+use crate::etcd::{Credentials, installed_credentials, probe_local};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState};
@@ -39,7 +39,7 @@ pub(crate) fn promote_and_wait_until_healthy(
     let begun = Instant::now();
     wait_for_wal(identity, journal, patience)?;
     let patience = patience.saturating_sub(begun.elapsed());
-    let credentials = Credentials::installed()?;
+    let credentials = installed_credentials()?;
     let learner = rebuild::learner_to_promote(journal)?;
     let promotion = async {
         if let Some(member) = learner {

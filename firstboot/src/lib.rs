@@ -23,12 +23,13 @@
 // Tests write damaged files on purpose.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+use members::{compare, reason};
+
 mod accept_data;
 mod backoff;
 mod barrier;
 mod certificates;
 mod change;
-mod compare;
 mod csr;
 mod data;
 mod diagnosis;
@@ -48,6 +49,7 @@ mod identity;
 mod image_integrity;
 mod interface;
 mod journal;
+mod lease_lock;
 mod leave;
 mod lock;
 mod machine;
@@ -58,8 +60,6 @@ mod operator;
 mod output;
 mod own_keys;
 mod paths;
-mod planned_stop;
-mod reason;
 mod rebuild;
 mod rejoin;
 mod report;

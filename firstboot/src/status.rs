@@ -1,35 +1,19 @@
 //! `firstboot status`: the state of every member of the cluster (the guide's steps 4.1.1 and
 //! 4.1.2).
 
-mod agreement;
-mod alarm;
-mod backup;
-mod expiry;
-mod latency;
-mod member_list;
-mod row;
-mod table;
-
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use members::survey::{Backup, Comparison, Row, Verdict, survey, table, verdict};
 use recipes::{ClusterDocument, Label};
-use rustls::pki_types::UnixTime;
 use serde::Serialize;
-use tokio::task::JoinSet;
 
-use crate::certificates::date;
-use crate::compare::{Compared, Voter, compare};
-use crate::etcd::{AlarmMember, Client, Credentials, Member, StatusResponse};
+use crate::etcd::{Credentials, installed_credentials};
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
 use crate::output::show;
-use crate::reason::Reason;
 use crate::update::summary::Summary;
 use crate::{diagnosis, files, identity, paths};
-use member_list::Roster;
-use row::Row;
-use table::table;
 
 /// The command line of `firstboot status`.
 #[derive(Debug, clap::Args)]
@@ -52,23 +36,28 @@ pub(crate) struct Options {
 struct JsonOutput<'a> {
     members: &'a [Row],
     #[serde(skip_serializing_if = "Option::is_none")]
-    backup: Option<&'a backup::Backup>,
+    backup: Option<&'a Backup>,
     update: &'a Summary,
 }
 
 /// Prints the table. The exit code represents the state of the cluster.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
-    let credentials = Credentials::installed()?;
+    let credentials = installed_credentials()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let comparison = if options.compare {
+        Comparison::Always
+    } else {
+        Comparison::IfSmall
+    };
     let (mut rows, backup, update) = runtime.block_on(async {
-        let rows = survey(&cluster, &credentials, options.compare).await;
+        let rows = survey(&cluster, &credentials, &without(), comparison).await;
         let voter = rows.iter().find(|row| row.votes);
         let endpoint = voter.map(|row| &*row.endpoint);
         let (backup, update) = tokio::join!(
-            backup::Backup::ask(&cluster, &credentials),
+            Backup::ask(&cluster, &credentials),
             Summary::ask(&cluster, endpoint, &credentials),
         );
         (rows, backup, update)
@@ -86,28 +75,11 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         let backup = backup.map_or_else(String::new, |backup| backup.line());
         show(&(table(&rows) + &backup + &update.lines()))?;
     }
-    Ok(verdict(&rows))
-}
-
-/// The state of all members in the recipe and in the cluster's own list.
-async fn survey(cluster: &ClusterDocument, credentials: &Credentials, any_size: bool) -> Vec<Row> {
-    let roster = Roster::ask(&cluster.members, credentials).await;
-    let places = cluster
-        .members
-        .iter()
-        .map(|member| (member.name.to_string(), roster.client_url_of(member)));
-    let mut rows = ask_all(places.collect(), credentials).await;
-    for row in &mut rows {
-        row.notes
-            .extend(latency::advice(row.round_trip_ms, &cluster.etcd));
-    }
-    roster.compare(&mut rows, &cluster.members, &without());
-    let strangers = ask_all(roster.strangers(&rows), credentials).await;
-    rows.extend(strangers.into_iter().map(|row| roster.note(row)));
-    agreement::check(&mut rows);
-    alarm::check(&mut rows, &cluster.etcd);
-    compare_data(&mut rows, credentials, any_size).await;
-    rows
+    Ok(match verdict(&rows) {
+        Verdict::Healthy => None,
+        Verdict::Degraded => Some(Exit::Degraded),
+        Verdict::NoQuorum => Some(Exit::NoQuorum),
+    })
 }
 
 /// The members that are not healthy voters, or whose data differs from the others', each with the
@@ -116,7 +88,7 @@ pub(crate) async fn unhealthy_members(
     cluster: &ClusterDocument,
     credentials: &Credentials,
 ) -> Vec<(String, String)> {
-    let rows = survey(cluster, credentials, false).await;
+    let rows = survey(cluster, credentials, &without(), Comparison::IfSmall).await;
     let ill = rows
         .into_iter()
         .filter(|row| !row.healthy || row.learner || !row.errors.is_empty());
@@ -133,19 +105,6 @@ pub(crate) async fn unhealthy_members(
         }
     })
     .collect()
-}
-
-/// Queries all members at the same time, so that a member that does not answer does not delay the
-/// others.
-async fn ask_all(members: Vec<(String, String)>, credentials: &Credentials) -> Vec<Row> {
-    let mut asked = JoinSet::new();
-    for (at, (name, endpoint)) in members.into_iter().enumerate() {
-        let credentials = credentials.clone();
-        asked.spawn(async move { (at, ask(name, endpoint, &credentials).await) });
-    }
-    let mut rows = asked.join_all().await;
-    rows.sort_by_key(|(at, _)| *at);
-    rows.into_iter().map(|(_, row)| row).collect()
 }
 
 /// Adds this machine's diagnosis to the row of this node.
@@ -189,155 +148,3 @@ fn newest<T>(pick: impl Fn(Event) -> Option<T>) -> Option<T> {
         });
     found.next_back()
 }
-
-async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
-    let answers = query(&endpoint, credentials).await;
-    let (round_trip_ms, until) = if answers.is_ok() {
-        (
-            latency::round_trip(&endpoint).await,
-            expiry::certificate_expiry(&endpoint).await,
-        )
-    } else {
-        (None, None)
-    };
-    let mut errors = Vec::new();
-    let (mut status, mut votes, mut alarms, mut list) = (None, false, Vec::new(), Vec::new());
-    match answers {
-        Ok(answers) => {
-            votes = answers.health.is_ok() && !answers.status.is_learner;
-            errors = errors_of(&answers);
-            (status, alarms, list) = (Some(answers.status), answers.alarms, answers.members);
-        }
-        Err(error) => errors.push(format!("{error:#}").into()),
-    }
-    errors.dedup();
-    let answered = status.is_some();
-    let StatusResponse {
-        header,
-        version,
-        db_size,
-        leader,
-        raft_index,
-        raft_term,
-        is_learner,
-        ..
-    } = status.unwrap_or_default();
-    let header = header.unwrap_or_default();
-    Row {
-        name,
-        endpoint,
-        healthy: answered && errors.is_empty(),
-        leader: leader != 0 && leader == header.member_id,
-        learner: is_learner,
-        version,
-        db_size,
-        revision: header.revision,
-        raft_term,
-        raft_index,
-        round_trip_ms,
-        certificate_until: until.map(date),
-        member: true,
-        errors,
-        member_id: header.member_id,
-        votes,
-        alarms,
-        list,
-        notes: expiry::advice(until, UnixTime::now()).into_iter().collect(),
-        ..Row::default()
-    }
-}
-
-/// A member's answers about itself.
-struct Answers {
-    status: StatusResponse,
-    health: Result<()>,
-    alarms: Vec<AlarmMember>,
-    /// The member's own list: if the list were read through raft, every member would return the
-    /// leader's.
-    members: Vec<Member>,
-}
-
-/// The faults that the member itself reports, without its alarms.
-fn errors_of(answers: &Answers) -> Vec<Reason> {
-    let reported = answers.status.errors.iter();
-    let mut errors: Vec<Reason> = reported
-        .filter(|error| !alarm::is_one(error))
-        .cloned()
-        .map(Reason::from)
-        .collect();
-    if let Err(error) = &answers.health {
-        errors.push(Reason::from(format!("{error:#}")));
-    }
-    errors
-}
-
-/// Queries a member.
-async fn query(endpoint: &str, credentials: &Credentials) -> Result<Answers> {
-    let client = Client::connect(endpoint, credentials).await?;
-    let status = client.status().await?;
-    let health = if status.is_learner {
-        Ok(())
-    } else {
-        client.healthy().await
-    };
-    let alarms = client.alarms().await.unwrap_or_default();
-    let members = client.members(false).await.unwrap_or_default();
-    Ok(Answers {
-        status,
-        health,
-        alarms,
-        members,
-    })
-}
-
-/// Compares the data of all healthy voters.
-async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: bool) {
-    let voter = |row: &&Row| row.healthy && row.member && !row.learner;
-    let voters: Vec<Voter> = rows
-        .iter()
-        .filter(voter)
-        .map(|row| Voter {
-            name: row.name.clone(),
-            endpoint: row.endpoint.clone(),
-            revision: row.revision,
-            size: row.db_size,
-        })
-        .collect();
-    let compared = compare(&voters, credentials, any_size).await;
-    for row in rows
-        .iter_mut()
-        .filter(|row| voters.iter().any(|voter| voter.name == row.name))
-    {
-        if let Some(why) = compared.apart(&row.name) {
-            (row.healthy, row.apart) = (false, true);
-            row.errors.push(why);
-        }
-        if let Compared::Unknown(why) = &compared {
-            row.notes
-                .push(format!("its data was not compared: {why}").into());
-        }
-    }
-}
-
-fn verdict(rows: &[Row]) -> Option<Exit> {
-    // A learner must be healthy, but does not count for the quorum.
-    let voters = rows.iter().filter(|row| row.member && !row.learner);
-    // A member whose data differs, or that has raised an alarm, still votes.
-    let (voters, well) = (
-        voters.clone().count(),
-        voters.filter(|row| row.votes).count(),
-    );
-    if rows
-        .iter()
-        .all(|row| row.healthy && row.errors.is_empty() && !row.learner)
-    {
-        None
-    } else if well > voters / 2 {
-        Some(Exit::Degraded)
-    } else {
-        Some(Exit::NoQuorum)
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -87,6 +87,11 @@ pub(super) fn check(
     text(&path, cluster).map(Some)
 }
 
+/// The cluster that a folder belongs to, if the folder has a record of it.
+pub(super) fn recorded(dir: &Path) -> Result<Option<Cluster>, PkiError> {
+    read(&dir.join(FILE))
+}
+
 fn belongs_to(dir: &Path, owner: &str, cluster: &Cluster) -> PkiError {
     PkiError::wrong(
         dir,

@@ -15,6 +15,7 @@
 //!   nodes/NAME/approved-key           the fingerprint of the keys that may replace them
 //!   nodes/NAME/asked-key              the fingerprint of the keys whose request waits for approval
 //!   nodes/NAME/before/{…}.{crt,key}   the same by the authority before, while it is replaced
+//!   clients/NAME/     an operator's client certificate, see `client`
 //!   next-ca.key       0600; only while `rotate` was cut short
 //!   ….old-DATE        what was replaced
 //! ```
@@ -22,6 +23,7 @@
 mod approval;
 mod authority;
 mod certificate;
+mod client;
 mod cluster;
 mod enrolment;
 mod error;
@@ -49,6 +51,7 @@ use time::OffsetDateTime;
 
 pub(crate) use approval::{FirstKeys, approve, asked};
 pub(crate) use authority::Authority;
+pub(crate) use client::{ClientFiles, issue_client, newest_client};
 pub(crate) use cluster::{Cluster, assign};
 pub(crate) use error::PkiError;
 pub(crate) use event::Event;

@@ -6,10 +6,11 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Buf, Bytes, Frame, SizeHint};
 
+use super::board::Events;
 use super::files::Piece;
 
 /// How many bytes of a file are read at once, if it must be read.
@@ -68,6 +69,8 @@ pub(super) enum ResponseBody {
     Sent(Option<Piece>, Outbox),
     /// A file that the server must read, because the connection is encrypted.
     Read(Piece),
+    /// Events, as they happen.
+    Events(Events),
 }
 
 impl ResponseBody {
@@ -75,12 +78,14 @@ impl ResponseBody {
         Self::Text(text.into())
     }
 
-    fn remaining(&self) -> u64 {
-        match self {
+    /// The bytes that are still to be sent; `None` if no one knows.
+    fn remaining(&self) -> Option<u64> {
+        Some(match self {
+            Self::Events(_) => return None,
             Self::Text(text) => text.len() as u64,
             Self::Sent(piece, _) => piece.as_ref().map_or(0, |piece| piece.length),
             Self::Read(piece) => piece.length,
-        }
+        })
     }
 }
 
@@ -90,9 +95,9 @@ impl Body for ResponseBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Data>>>> {
-        if self.remaining() == 0 {
+        if self.remaining() == Some(0) {
             return Poll::Ready(None);
         }
         let data = match &mut *self {
@@ -105,16 +110,21 @@ impl Body for ResponseBody {
                 Data::File(length)
             }
             Self::Read(piece) => Data::Bytes(read(piece)?),
+            Self::Events(events) => match ready!(events.poll(cx)) {
+                Some(event) => Data::Bytes(event),
+                None => return Poll::Ready(None),
+            },
         };
         Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.remaining() == 0
+        self.remaining() == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.remaining())
+        self.remaining()
+            .map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }
 

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 
 use hyper::header::{
-    CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, VIA,
+    AUTHORIZATION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    TRANSFER_ENCODING, VIA,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Version};
@@ -45,6 +46,8 @@ pub(super) struct ClientRequest {
     pub(super) proxy: Option<HeaderName>,
     /// The machine's identity, from the headers that anaconda's initramfs sends.
     pub(super) installer: Machine,
+    /// The value of the `Authorization` header.
+    pub(super) authorization: Option<String>,
     /// The conditions under which a file is sent, and which part of it is sent.
     pub(super) conditions: Conditions,
     /// The body of a POST.
@@ -89,6 +92,10 @@ impl ClientRequest {
             local,
             proxy: proxy(headers),
             installer: installer(headers),
+            authorization: headers
+                .get(AUTHORIZATION)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned),
             conditions: Conditions::read(headers),
             body: Vec::new(),
             form: Vec::new(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use recipes::Mac;
 use serde::Serialize;
 
+use super::board::hook::Hook;
 use super::record::time;
 use crate::console;
 use crate::exit::with_causes;
@@ -59,12 +60,13 @@ enum Entry {
 pub(super) struct Log(SyncSender<Entry>);
 
 impl Log {
-    /// Starts the thread that writes the log; `json` selects JSON lines.
-    pub(super) fn start(json: bool) -> std::io::Result<Self> {
+    /// Starts the thread that writes the log; `json` selects JSON lines. The hook is called with
+    /// each event about a node.
+    pub(super) fn start(json: bool, hook: Option<Hook>) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(MAX_QUEUED_LINES);
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write_all(&receiver, json))?;
+            .spawn(move || write_all(&receiver, json, hook.as_ref()))?;
         Ok(Self(sender))
     }
 
@@ -82,7 +84,7 @@ impl Log {
     }
 }
 
-fn write_all(entries: &Receiver<Entry>, json: bool) {
+fn write_all(entries: &Receiver<Entry>, json: bool, hook: Option<&Hook>) {
     let mut budget = Budget::new(Instant::now());
     loop {
         let received = entries.recv_timeout(BUDGET_PERIOD);
@@ -105,6 +107,9 @@ fn write_all(entries: &Receiver<Entry>, json: bool) {
             {
                 // A line that cannot be written is lost: a full disk must not stop the server.
                 let _ = console::result(text(&line, json) + "\n");
+                if let Some(hook) = hook.filter(|_| line.node.is_some()) {
+                    hook.call(text(&line, true));
+                }
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

@@ -5,8 +5,10 @@
 //! `server` accepts connections, and `client_request` parses a request. `pages` passes it to the
 //! module that answers: `node_document` with a document, `install` with a script for iPXE, `files`
 //! with a public file. `peer_link` asks the kernel how a machine is connected, and `identify`
-//! decides which node it is. `record` holds the state that outlives the server.
+//! decides which node it is. `record` holds the state that outlives the server, and `board` shows
+//! it.
 
+mod board;
 mod body;
 mod boot;
 mod client_request;
@@ -42,6 +44,8 @@ use crate::exit::{Exit, exit_error};
 use crate::pki::{self, FirstKeys};
 use crate::sign::CertificateAuthority;
 use crate::{check, manifest};
+use board::Board;
+use board::hook::Hook;
 use listen::Listen;
 use log::Log;
 use server::Endpoint;
@@ -100,6 +104,17 @@ pub(crate) struct Options {
     /// Log requests as JSON, one object per line
     #[arg(long)]
     json: bool,
+    /// Show the board (/board) and its metrics to other hosts too, if they give the token in this
+    /// file
+    #[arg(long, value_name = "FILE")]
+    board_token: Option<PathBuf>,
+    /// Ask the cluster's members for the board, with the client certificate in this folder
+    #[arg(long, value_name = "DIR")]
+    client: Option<PathBuf>,
+    /// Run this command with /bin/sh for each event about a node. It gets the event as a line of
+    /// JSON on its standard input
+    #[arg(long, value_name = "COMMAND")]
+    hook: Option<String>,
 }
 
 /// Serves until the process ends.
@@ -150,7 +165,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "http"
         },
         ca,
-        log: Log::start(options.json)?,
+        log: Log::start(
+            options.json,
+            options.hook.clone().map(Hook::start).transpose()?,
+        )?,
+        board: Board::new(
+            &out,
+            options.board_token.as_deref(),
+            options.client.as_deref(),
+        )?,
         unsaved: std::sync::Mutex::default(),
         out,
     };

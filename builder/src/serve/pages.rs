@@ -8,6 +8,7 @@ use hyper::StatusCode;
 use hyper::header::{ALLOW, HeaderValue};
 use recipes::image_release::RELEASE_FILE;
 
+use super::board;
 use super::client_request::{ClientRequest, Verb, method_refused};
 use super::enrolment;
 use super::files;
@@ -41,6 +42,15 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
         ["node.json"] => identity(&|| node_document::document(state, request)),
         ["boot.ipxe"] => identity(&|| install::boot_script(state, request)),
         _ if request.verb == Verb::Post => not_allowed("GET, HEAD"),
+        ["board", path @ ..] => match request.verb {
+            Verb::Get => {
+                board::answer(state, request, path).unwrap_or_else(|error| failed(state, &error))
+            }
+            Verb::Head | Verb::Post => not_allowed("GET"),
+        },
+        ["metrics"] if request.verb == Verb::Get => {
+            board::answer(state, request, &parts).unwrap_or_else(|error| failed(state, &error))
+        }
         [] => index::page(state).unwrap_or_else(|error| failed(state, &error)),
         ["image", "centos7.ks"] => {
             if request.verb == Verb::Get {

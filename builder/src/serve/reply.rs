@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 
+use super::board::Events;
 use super::files::Piece;
 use super::refusal::Refusal;
 
@@ -23,6 +24,8 @@ pub(super) struct Reply {
 pub(super) enum Content {
     Text(String),
     File(Option<Piece>),
+    /// Events that follow as they happen.
+    Events(Events),
 }
 
 /// A text as an answer.

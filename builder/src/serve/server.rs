@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::board;
 use super::body::{Outbox, ResponseBody};
 use super::client_request::{ClientRequest, MAX_BODY_BYTES, Verb};
 use super::connections::{Connections, Slot};
@@ -84,6 +85,7 @@ pub(super) fn run(state: &Arc<ServerState>, endpoints: &[Endpoint]) -> Result<()
             state.out.display(),
             names.join(" and ")
         ));
+        tokio::spawn(board::run(Arc::clone(state)));
         let accepting: Vec<_> = listeners
             .into_iter()
             .map(|(listener, tls)| {
@@ -263,6 +265,7 @@ fn response(reply: Reply, outbox: Option<Outbox>) -> Response<ResponseBody> {
         (Content::File(piece), Some(outbox)) => ResponseBody::Sent(piece, outbox),
         (Content::File(Some(piece)), None) => ResponseBody::Read(piece),
         (Content::File(None), None) => ResponseBody::text(String::new()),
+        (Content::Events(events), _) => ResponseBody::Events(events),
     };
     let mut response = Response::new(body);
     *response.status_mut() = reply.status;

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use recipes::{Envelope, Label, NodeDocument, NodeIdentity, Sha256};
 
+use super::board::Board;
 use super::client_request::ClientRequest;
 use super::files;
 use super::log::{Line, Log};
@@ -44,6 +45,7 @@ pub(super) struct ServerState {
     /// What signs the requests of nodes that make their keys themselves.
     pub(super) ca: Option<CertificateAuthority>,
     pub(super) log: Log,
+    pub(super) board: Board,
     /// Changes that could not be recorded: for each node, the record before the change and the
     /// record as it should be.
     pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,

@@ -62,7 +62,7 @@ fn config(
 }
 
 /// Reads a key, but refuses one that users other than its owner can read or replace.
-fn private(key: &Path) -> Result<Vec<u8>> {
+pub(super) fn private(key: &Path) -> Result<Vec<u8>> {
     let context = || format!("cannot read {}", key.display());
     let mut file = text_file::open(key).with_context(context)?;
     let mode = file.metadata().with_context(context)?.permissions().mode() & 0o7777;

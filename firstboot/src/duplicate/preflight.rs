@@ -14,7 +14,7 @@ use super::address::SuspectedDuplicate;
 use super::conflict_monitor::ConflictMonitor;
 use super::duplicate_timeout::DuplicateTimeout;
 use crate::data::Lost;
-use crate::etcd::Credentials;
+use crate::etcd::{Credentials, installed_credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
@@ -79,7 +79,7 @@ pub(crate) fn wait_until_replaceable(
         .map(|why| format!("etcd must not start: {why}"))
         .to_string());
     wait_until_unique(identity, state, None, None)?;
-    let credentials = Credentials::installed()?;
+    let credentials = installed_credentials()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -144,7 +144,7 @@ fn wait_until_unique(
     mut suspected: SuspectedDuplicate,
     mut monitor: Option<ConflictMonitor>,
 ) -> Result<()> {
-    let credentials = Credentials::installed()?;
+    let credentials = installed_credentials()?;
     let client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

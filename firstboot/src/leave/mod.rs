@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::etcd::{Client, Credentials};
+use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, MembershipIntent, NodeState, archive_data};
@@ -172,7 +172,7 @@ async fn remove_member(
                 say(format!(
                     "this node is the leader; transferring the leadership to {to:x}"
                 ));
-                let credentials = Credentials::installed()?;
+                let credentials = installed_credentials()?;
                 move_leader(to, &credentials).await
             }
             LeaveStep::Remove(through) => {
@@ -180,7 +180,7 @@ async fn remove_member(
                     Event::Leave { member },
                     &format!("removing this node's member {member:x}"),
                 )?;
-                let credentials = Credentials::installed()?;
+                let credentials = installed_credentials()?;
                 remove_through(&through, member, &credentials).await
             }
         };
@@ -217,7 +217,7 @@ fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
 
 /// Observes the etcds on this node and on the others.
 async fn observe(identity: &Identity, state: &NodeState, member: u64) -> Result<Observed> {
-    let credentials = Credentials::installed()?;
+    let credentials = installed_credentials()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let (peers, _) = query_others(identity, &peer_client, &credentials, QUERY_TIMEOUT).await;
     let own = async {

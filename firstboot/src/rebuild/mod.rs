@@ -14,7 +14,7 @@ use anyhow::Result;
 
 use crate::domain::InitialCluster;
 use crate::duplicate::{self, DuplicateProbe, DuplicateTimeout};
-use crate::etcd::{Client, Credentials};
+use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState};
 use crate::membership::{ActiveStreams, PeerClient};
@@ -76,7 +76,7 @@ impl Rebuild {
         journal: &mut Journal,
         live_clusters: &BTreeSet<u64>,
     ) -> Result<Option<JoinProgress>> {
-        let credentials = Credentials::installed()?;
+        let credentials = installed_credentials()?;
         let mut observed = observe(
             identity,
             &self.peer_client,

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::build::{self, MARGIN};
 use crate::domain::{BootstrapMode, short};
-use crate::etcd::{Client, Credentials};
+use crate::etcd::{Client, installed_credentials};
 use crate::identity::Identity;
 use crate::journal::{NodeState, SnapshotFile};
 use crate::output::say;
@@ -54,7 +54,7 @@ fn newest(cluster: &ClusterDocument) -> Result<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let Ok(credentials) = Credentials::installed() else {
+    let Ok(credentials) = installed_credentials() else {
         return Ok(0);
     };
     Ok(runtime.block_on(async {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use recipes::cluster::Member;
 use tokio::task::JoinSet;
 
-use crate::etcd::{Client, Credentials};
+use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::exit::not_ready;
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
@@ -24,7 +24,7 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let credentials = Credentials::installed()?;
+        let credentials = installed_credentials()?;
         let mut logged = String::new();
         let mut asked = Instant::now();
         loop {

@@ -13,12 +13,10 @@ mod tls_probe;
 mod trust_bundle;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use recipes::node::NodeTls;
-use rustls::pki_types::UnixTime;
 
 use crate::change::Change;
 use crate::domain::CaSubject;
@@ -109,16 +107,6 @@ pub(crate) fn authorities(pem: &str) -> Result<BTreeSet<CaSubject>> {
 /// Whether the CAs and certificates on the disk are exactly those in the document.
 pub(crate) fn is_complete(identity: &Identity) -> bool {
     identity.tls == identity.issued
-}
-
-/// The time at which the certificate that a server presents expires.
-pub(crate) async fn shown_until(address: SocketAddr) -> Result<UnixTime> {
-    let tls = tls::installed()?.context("this node has no certificates")?;
-    Ok(
-        tls_probe::probe(address, &tls, &TrustBundle::read(&tls.ca)?)
-            .await?
-            .until,
-    )
 }
 
 /// Continues until this member trusts the CAs in its document and presents the certificates in it,

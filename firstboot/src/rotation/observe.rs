@@ -10,7 +10,7 @@ use super::plan::{Observation, Observed, RotationStep, plan};
 use super::tls_probe::{probe, trusted};
 use super::trust_bundle::TrustBundle;
 use crate::domain::CaSubject;
-use crate::etcd::{Client, Credentials, Member};
+use crate::etcd::{Client, Member, installed_credentials};
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
 use crate::membership::{Peer, PeerClient, QUERY_TIMEOUT, query_others, unhealthy};
@@ -114,7 +114,7 @@ pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     Ok(query_others(
         identity,
         &peer_client,
-        &Credentials::installed()?,
+        &installed_credentials()?,
         QUERY_TIMEOUT,
     )
     .await
@@ -124,7 +124,7 @@ pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
 /// # Errors
 /// If etcd on this node does not confirm through raft that this node is the only member.
 pub(super) async fn confirm_single_member(member: u64) -> Result<()> {
-    let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
+    let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
     client.healthy().await?;
     let members = client.members(true).await?;
     if members.iter().any(|other| other.id != member) {

@@ -7,13 +7,14 @@ use anyhow::{Result, anyhow};
 
 use super::observe::{confirm_single_member, peers};
 use crate::backoff::pause;
-use crate::etcd::{Client, Credentials, LeaseLock, probe_local};
+use crate::etcd::{Client, Credentials, installed_credentials, probe_local};
 use crate::identity::Identity;
+use crate::lease_lock::LeaseLock;
 use crate::membership::{transfer_leadership, unhealthy};
 use crate::output::say;
-use crate::planned_stop::{Key, RESTART, TURN, UpdateTurn};
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, systemd};
+use members::keys::{Key, RESTART, TURN, UpdateTurn};
 
 const UNIT: &str = "etcd.service";
 
@@ -29,7 +30,7 @@ pub(super) async fn restart(identity: &Identity, member: u64) -> Option<Reason> 
 }
 
 async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>> {
-    let credentials = Credentials::installed()?;
+    let credentials = installed_credentials()?;
     let others = peers(identity).await?;
     let Some(helper) = others.first() else {
         // The cluster has only this voter: waiting for another voter would take forever.

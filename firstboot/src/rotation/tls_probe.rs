@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use recipes::node::NodeTls;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
@@ -33,8 +33,6 @@ pub(super) struct ServedCertificate {
     pub(super) trusts: BTreeSet<CaSubject>,
     /// The CA that signed its certificate.
     pub(super) issuer: CaSubject,
-    /// The time at which its certificate expires.
-    pub(super) until: UnixTime,
 }
 
 /// Presents the node's client certificate, and records the CAs that the server names.
@@ -77,19 +75,12 @@ pub(super) async fn probe(
         "{address} did not send the names of the CAs that it trusts"
     );
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let known = chain.split_first().and_then(|(leaf, intermediates)| {
-        Some((
-            authorities.issuer(leaf, intermediates)?,
-            authorities.expiry_of(leaf, intermediates)?,
-        ))
-    });
-    let (issuer, until) = known
+    let issuer = chain
+        .split_first()
+        .and_then(|(leaf, intermediates)| authorities.issuer(leaf, intermediates));
+    let issuer = issuer
         .with_context(|| format!("{address} presents a certificate that no known CA signed"))?;
-    Ok(ServedCertificate {
-        trusts,
-        issuer,
-        until,
-    })
+    Ok(ServedCertificate { trusts, issuer })
 }
 
 /// The CAs whose certificates the server at this address accepts. Unlike `look`, this also works
@@ -193,14 +184,11 @@ mod tests {
             })
         };
         let both = TrustBundle::read(&served.ca).unwrap().names();
-        // The certificates in the tests expire at the end of 2039.
-        let until = UnixTime::since_unix_epoch(Duration::from_secs(2_208_988_800));
         assert_eq!(
             shown(&served).unwrap(),
             ServedCertificate {
                 trusts: both,
-                issuer: known.names().pop_first().unwrap(),
-                until
+                issuer: known.names().pop_first().unwrap()
             }
         );
         assert!(shown(&other).is_err(), "a stranger's certificate");

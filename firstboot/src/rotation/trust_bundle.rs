@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{CertificateError, RootCertStore};
 
 use crate::domain::CaSubject;
 use crate::exit::refused;
@@ -141,26 +140,6 @@ impl TrustBundle {
             .iter()
             .find(|(_, root)| signed(root))
             .map(|(name, _)| name.clone())
-    }
-
-    /// The time at which a certificate that one of the CAs has signed expires. The verifier reports
-    /// it if it is asked to verify the certificate at the end of time.
-    pub(super) fn expiry_of(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-    ) -> Option<UnixTime> {
-        // RFC 5280, 4.1.2.5: one second after the last second that a certificate can name.
-        let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));
-        self.0
-            .values()
-            .find_map(|root| match root.verify(leaf, intermediates, end) {
-                Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
-                    not_after,
-                    ..
-                })) => Some(not_after),
-                _ => None,
-            })
     }
 
     /// Like `issuer`, for a PEM chain that starts with the leaf.

@@ -11,7 +11,7 @@ use super::scheduled;
 use super::source::{ClientUrl, Endpoint};
 use super::take::{describe, judge, take};
 use super::target::{GivenTarget, Target};
-use crate::etcd::Credentials;
+use crate::etcd::installed_credentials;
 use crate::exit::Exit;
 use crate::identity;
 use crate::output::{say, show};
@@ -61,7 +61,7 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
     }
     let cluster = identity::cluster()?;
     let target = Target::of(options.target.as_ref(), cluster.backup.as_ref())?;
-    let credentials = Credentials::installed()?;
+    let credentials = installed_credentials()?;
     let agreement = Agreement::ask(&cluster, &credentials, options.compare).await;
     let source = if options.from_any {
         best_member(&cluster, &credentials, &agreement).await?

@@ -1,8 +1,7 @@
 //! `firstboot snapshot list`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::Result;
+use members::moment::{now, span};
 use recipes::backup::Destination;
 use serde::Serialize;
 
@@ -61,23 +60,6 @@ fn row(found: &ListedSnapshot, now: u64) -> Row<'_> {
         good: found.has_stated_size(),
         age_seconds,
         manifest,
-    }
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
-}
-
-/// Formats a time span with at most three digits and a unit.
-pub(crate) fn span(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
     }
 }
 

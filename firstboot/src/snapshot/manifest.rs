@@ -1,6 +1,7 @@
 //! The manifest of a snapshot: a JSON file that describes the snapshot's contents, its origin and
 //! how it was checked.
 
+use members::moment::stamp;
 use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
@@ -105,17 +106,6 @@ pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> Str
         "{}-{cluster}-{host}-r{revision}.db",
         stamp(time).replace(['-', ':'], "")
     )
-}
-
-/// Formats a time as RFC 3339 in UTC, to the second.
-pub(crate) fn stamp(time: u64) -> String {
-    let form = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-    let moment = i64::try_from(time)
-        .ok()
-        .and_then(|time| time::OffsetDateTime::from_unix_timestamp(time).ok());
-    moment
-        .and_then(|moment| moment.format(form).ok())
-        .unwrap_or_else(|| time.to_string())
 }
 
 #[cfg(test)]

@@ -9,75 +9,40 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use members::keys::{NEWEST_SNAPSHOT, SnapshotRecord};
+use members::moment::{now, stamp};
 use recipes::{ClusterDocument, Label, Sha256};
-use serde::{Deserialize, Serialize};
 
 use super::agreement::Agreement;
-use super::list::now;
-use super::manifest::{Manifest, stamp};
+use super::manifest::Manifest;
 use super::prune::prune;
 use super::source::Endpoint;
 use super::store::Store;
 use super::take::{describe, judge, take};
 use super::target::Target;
-use crate::etcd::{Client, Credentials, LeaseLock};
+use crate::etcd::{Client, Credentials, installed_credentials};
 use crate::exit::{Exit, not_ready, refused};
 use crate::identity;
+use crate::lease_lock::LeaseLock;
 use crate::machine::host;
 use crate::output::say;
 use crate::reason::ReasonId;
 
-/// The key that contains the newest snapshot.
-pub(crate) const NEWEST: &str = "/etcd-image/backup/newest";
 /// The key that the member holds while it takes the snapshot.
 const CLAIM: &str = "/etcd-image/backup/claim";
 /// The pause between two checks of a waiting member.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// The newest good snapshot, as recorded in etcd.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SnapshotRecord {
-    /// Its slot of the schedule, in seconds since 1970.
-    pub(crate) slot: u64,
-    /// The time at which the member started to take it.
-    pub(crate) time: u64,
-    /// The host that took the snapshot.
-    pub(crate) host: String,
-    /// The folder or prefix that contains the snapshot.
-    pub(crate) place: String,
-    pub(crate) file: String,
-    pub(crate) sha256: Sha256,
-    pub(crate) revision: i64,
-}
-
-impl SnapshotRecord {
-    /// Reads the record from etcd, if there is a valid one.
-    pub(crate) async fn newest(client: &Client) -> Result<Option<Self>> {
-        Ok(read(client).await?.0)
+fn record_of(slot: u64, place: &Store, manifest: &Manifest) -> SnapshotRecord {
+    SnapshotRecord {
+        slot,
+        time: manifest.time,
+        host: manifest.host.clone(),
+        place: place.to_string(),
+        file: manifest.file.clone(),
+        sha256: manifest.sha256,
+        revision: manifest.snapshot.revision,
     }
-
-    fn of(slot: u64, place: &Store, manifest: &Manifest) -> Self {
-        Self {
-            slot,
-            time: manifest.time,
-            host: manifest.host.clone(),
-            place: place.to_string(),
-            file: manifest.file.clone(),
-            sha256: manifest.sha256,
-            revision: manifest.snapshot.revision,
-        }
-    }
-}
-
-/// The record, and the revision of its last change, or 0 if there is no record.
-async fn read(client: &Client) -> Result<(Option<SnapshotRecord>, i64)> {
-    let Some(found) = client.get(NEWEST).await? else {
-        return Ok((None, 0));
-    };
-    Ok((
-        serde_json::from_slice(&found.value).ok(),
-        found.mod_revision,
-    ))
 }
 
 /// The order in which the members start for a slot. Every member computes the same order
@@ -98,7 +63,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         let why = "the recipe of this image has no [backup] section, so there is no schedule";
         refused(ReasonId::BackupNotConfigured.because(why))
     })?;
-    let (begun, credentials) = (now(), Credentials::installed()?);
+    let (begun, credentials) = (now(), installed_credentials()?);
     let slot = backup.schedule.slot(begun);
     let order = order(cluster.members.iter().map(|member| &member.name), slot);
     let rank = order
@@ -110,7 +75,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
     let mut exit = None;
     while now() < slot + backup.schedule.period() {
         let source = Endpoint::at(None, &credentials).await?;
-        let (record, _) = match read(&source.client).await {
+        let (record, _) = match SnapshotRecord::read(&source.client).await {
             Ok(found) => found,
             Err(error) => {
                 return take_alone(&cluster, &credentials, &target, &source, any_size, &error)
@@ -196,7 +161,7 @@ async fn take_and_record(
     slot: u64,
 ) -> Result<bool> {
     // Another member may have finished its snapshot between the last check and the claim.
-    if read(&source.client)
+    if SnapshotRecord::read(&source.client)
         .await?
         .0
         .is_some_and(|record| record.slot >= slot)
@@ -205,23 +170,24 @@ async fn take_and_record(
     }
     let manifest = take(cluster, target, source, agreement).await?;
     say(describe(&target.place, &manifest));
-    record(
-        &source.client,
-        &SnapshotRecord::of(slot, &target.place, &manifest),
-    )
-    .await?;
+    record(&source.client, &record_of(slot, &target.place, &manifest)).await?;
     Ok(true)
 }
 
 /// Records the snapshot in etcd, unless there is a newer record.
 async fn record(client: &Client, record: &SnapshotRecord) -> Result<()> {
     for _ in 0..5 {
-        let (known, seen) = read(client).await?;
+        let (known, seen) = SnapshotRecord::read(client).await?;
         if known.is_some_and(|known| known.time > record.time) {
             return Ok(());
         }
         if client
-            .put_if(NEWEST, &[(NEWEST, seen)], serde_json::to_vec(record)?, None)
+            .put_if(
+                NEWEST_SNAPSHOT,
+                &[(NEWEST_SNAPSHOT, seen)],
+                serde_json::to_vec(record)?,
+                None,
+            )
             .await?
         {
             return Ok(());
@@ -249,7 +215,7 @@ pub(super) async fn record_manual(
         return;
     }
     let slot = backup.schedule.slot(manifest.time);
-    if let Err(error) = record(&source.client, &SnapshotRecord::of(slot, place, manifest)).await {
+    if let Err(error) = record(&source.client, &record_of(slot, place, manifest)).await {
         eprintln!("firstboot: cannot record this snapshot in etcd: {error:#}");
     }
 }

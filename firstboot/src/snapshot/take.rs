@@ -11,8 +11,7 @@ use super::background_sync::SyncedWriter;
 use super::bucket::Bucket;
 use super::encode::{Encoding, Sink, Stored};
 use super::examine::{self, Hash, VerifiedSnapshot};
-use super::list::now;
-use super::manifest::{Manifest, Plain, Snapshot, stamp};
+use super::manifest::{Manifest, Plain, Snapshot};
 use super::receive::{Received, check_room, receive};
 use super::source::Endpoint;
 use super::spool_tee::follow;
@@ -24,6 +23,7 @@ use crate::files::partial_file::PartialFile;
 use crate::machine::host;
 use crate::paths;
 use crate::reason::ReasonId;
+use members::moment::{now, stamp};
 
 /// Warns if a member's data differs from the other members', or if the data was not compared.
 /// Returns the exit code of the command.

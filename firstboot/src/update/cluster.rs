@@ -1,45 +1,16 @@
 //! The state of updates that the members share in etcd: which member has the turn, whether an
-//! operator halted updates, and which releases failed. The turn itself is defined in
-//! `planned_stop`.
+//! operator halted updates, and which releases failed. The keys are defined in `members::keys`.
 
 use anyhow::Result;
+use members::keys::{
+    Failed, HALT, Halt, Key, NEWEST_RELEASE, Newest, RESTART, TURN, UpdateTurn, failed_key,
+};
 use recipes::Label;
-use serde::{Deserialize, Serialize};
 
 use crate::etcd::Client;
-use crate::planned_stop::{Key, RESTART, TURN, UpdateTurn};
 use crate::reason::{Reason, ReasonId};
 
-const HALT: &str = "/etcd-image/update/halt";
-const NEWEST: &str = "/etcd-image/update/newest";
 const PROOF: &str = "/etcd-image/update/proof";
-
-/// The key that marks a release as failed.
-fn failed_key(serial: u64) -> String {
-    format!("/etcd-image/update/failed/{serial}")
-}
-
-/// An operator's order that no member may start an update.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Halt {
-    pub(super) why: String,
-    pub(super) node: String,
-    pub(super) since: u64,
-}
-
-/// The reason why a release is not tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Failed {
-    pub(super) node: Label,
-    pub(super) why: String,
-    pub(super) at: u64,
-}
-
-/// The newest release that any member has started to install.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Newest {
-    pub(super) serial: u64,
-}
 
 /// All keys that determine which member may take the turn.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -72,7 +43,7 @@ impl Agreed {
             turn: Key::read(client, TURN).await?,
             halt: Key::read(client, HALT).await?,
             failed: Key::read(client, &failed_key(serial)).await?,
-            newest: Key::read(client, NEWEST).await?,
+            newest: Key::read(client, NEWEST_RELEASE).await?,
             restart: client
                 .get(RESTART)
                 .await?
@@ -82,7 +53,7 @@ impl Agreed {
 
     /// Reads the keys for the newest release that any member has started to install.
     pub(super) async fn latest(client: &Client) -> Result<Self> {
-        let newest: Key<Newest> = Key::read(client, NEWEST).await?;
+        let newest: Key<Newest> = Key::read(client, NEWEST_RELEASE).await?;
         Self::read(client, newest.value.map_or(0, |newest| newest.serial)).await
     }
 
@@ -118,7 +89,7 @@ impl Agreed {
         match &self.turn.value {
             None => Decision::Take,
             Some(_) if mine => Decision::Mine,
-            Some(turn) => Decision::Wait(has_turn(turn)),
+            Some(turn) => Decision::Wait(turn.reason()),
         }
     }
 
@@ -129,7 +100,7 @@ impl Agreed {
             (TURN, self.turn.revision),
             (HALT, self.halt.revision),
             (failed.as_str(), self.failed.revision),
-            (NEWEST, self.newest.revision),
+            (NEWEST_RELEASE, self.newest.revision),
             (RESTART, 0),
         ];
         let newest = Newest {
@@ -139,7 +110,7 @@ impl Agreed {
         };
         let changes = [
             (TURN, Some(serde_json::to_vec(turn)?)),
-            (NEWEST, Some(serde_json::to_vec(&newest)?)),
+            (NEWEST_RELEASE, Some(serde_json::to_vec(&newest)?)),
         ];
         client.transact(&seen, &changes).await
     }
@@ -162,37 +133,6 @@ impl Agreed {
             .transact(&[(TURN, self.turn.revision)], &changes)
             .await
     }
-}
-
-impl Halt {
-    /// The reason why no member starts an update.
-    pub(super) fn reason(&self) -> Reason {
-        ReasonId::UpdateHalted.because(format!(
-            "{} halted all updates: {}. `firstboot update --resume` ends the halt",
-            self.node, self.why
-        ))
-    }
-}
-
-impl Failed {
-    /// The reason why no member installs the release with this serial.
-    pub(super) fn reason(&self, serial: u64) -> Reason {
-        ReasonId::UpdateFailedBefore.because(format!(
-            "the image {serial} failed on {}: {}. Correct the cause and build a new image. If the image was not the cause, run \
-             `firstboot update --retry`",
-            self.node, self.why
-        ))
-    }
-}
-
-/// The reason why a different member must wait.
-pub(super) fn has_turn(turn: &UpdateTurn) -> Reason {
-    ReasonId::UpdateTurn.because(format!(
-        "{} has the turn, with the image {}, since {}",
-        turn.node,
-        turn.serial,
-        date(turn.since)
-    ))
 }
 
 /// Prevents every member from starting an update.
@@ -225,11 +165,6 @@ pub(super) async fn write_through(client: &Client, node: &Label, serial: u64) ->
         )
         .await
         .map(drop)
-}
-
-/// A time in a human-readable format.
-pub(super) fn date(seconds: u64) -> String {
-    crate::snapshot::manifest::stamp(seconds)
 }
 
 #[cfg(test)]

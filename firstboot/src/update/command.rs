@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use recipes::{Label, ReleaseDocument};
 use serde::Serialize;
 
-use super::cluster::{self, Agreed, Halt};
+use super::cluster::{self, Agreed};
 use super::document::{self, Newer};
 use super::follow::follow;
 use super::judge_release::{ReleaseVerdict, judge};
@@ -13,14 +13,15 @@ use super::source::Source;
 use super::state::{LastCheck, OrderOutcome, UpdateOrder, UpdateState, Updated};
 use super::this_node::ThisNode;
 use super::{check, scheduled, stage, worker};
-use crate::etcd::{Client, Credentials};
+use crate::etcd::{Client, installed_credentials};
 use crate::exit::{Exit, not_ready, refused};
 use crate::lock::Lock;
 use crate::machine::host;
 use crate::output::{say, show, show_json};
 use crate::reason::ReasonId;
-use crate::snapshot::list::now;
 use crate::{paths, systemd};
+use members::keys::Halt;
+use members::moment::now;
 
 /// The command line of `firstboot update`.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
@@ -320,7 +321,7 @@ fn ask<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await;
+        let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await;
         let client = client.context("etcd on this node does not answer")?;
         work(client).await
     })
@@ -335,7 +336,7 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
             }
             say(format!(
                 "{node} had the turn since {}; now no node has it",
-                cluster::date(turn.since)
+                members::moment::stamp(turn.since)
             ));
             Ok(())
         }

@@ -10,9 +10,9 @@ use crate::etcd::{Client, Credentials};
 use crate::exit::not_ready;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others};
 use crate::reason::{Reason, ReasonId};
-use crate::snapshot::list::now;
-use crate::snapshot::scheduled::SnapshotRecord;
 use crate::{paths, rotation, status};
+use members::keys::SnapshotRecord;
+use members::moment::now;
 
 /// The maximum difference between the clocks of two members, in seconds.
 const CLOCKS: i64 = 5;
@@ -81,8 +81,9 @@ pub(super) async fn objection(
 
 /// Whether all members know of a snapshot of the last hour.
 pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
-    Ok(SnapshotRecord::newest(client)
+    Ok(SnapshotRecord::read(client)
         .await?
+        .0
         .is_some_and(|record| record.time + SNAPSHOT > now()))
 }
 

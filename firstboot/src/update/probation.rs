@@ -8,7 +8,7 @@ use recipes::{EtcdVersion, Label};
 
 use super::cluster;
 use crate::diagnosis;
-use crate::etcd::{Client, Credentials};
+use crate::etcd::{Client, installed_credentials};
 use crate::operator::UNIT;
 use crate::{paths, systemd};
 
@@ -101,7 +101,7 @@ impl<'a> Probation<'a> {
 
     /// Queries etcd on this node. Returns a fault if there is one that waiting would not correct.
     async fn ask(&self) -> Result<Option<String>> {
-        let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
+        let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         // This reads through raft, so the member has applied all acknowledged writes.
         client.healthy().await?;
         let running = client.status().await?.version;

@@ -14,13 +14,13 @@ use super::source::Source;
 use super::state::{LastCheck, UpdateOrder, UpdateState};
 use super::this_node::ThisNode;
 use super::{document, preconditions, stage, window, worker};
-use crate::etcd::Credentials;
+use crate::etcd::installed_credentials;
 use crate::exit::{Exit, code_of, reason_of, refused};
 use crate::lock::Lock;
 use crate::output::say;
 use crate::reason::{Reason, ReasonId};
-use crate::snapshot::list::now;
 use crate::systemd;
+use members::moment::now;
 
 /// The minimum time for which an order waits for its turn, in seconds.
 const WAIT: u64 = 600;
@@ -151,7 +151,7 @@ fn decide(
 
 /// The reason why this node must not order the update, if there is one.
 async fn obstacle(own: &ThisNode, serial: u64) -> Result<Option<Reason>> {
-    let credentials = Credentials::installed()?;
+    let credentials = installed_credentials()?;
     let client = preconditions::own_member(&credentials).await?;
     let agreed = Agreed::read(&client, serial).await?;
     Ok(match agreed.decide(&own.node, serial, false) {

@@ -209,7 +209,7 @@ impl UpdateState {
             end,
             why,
             boot: needs_reboot.then(boot).transpose()?,
-            at: crate::snapshot::list::now(),
+            at: members::moment::now(),
         };
         write(paths::UPDATE_OUTCOME, &outcome)?;
         files::remove(paths::UPDATE_STATE)?;

@@ -5,12 +5,13 @@ use anyhow::Result;
 use recipes::{ClusterDocument, Sha256};
 use serde::Serialize;
 
-use super::cluster::{Agreed, Failed, Halt, date, has_turn};
+use super::cluster::Agreed;
 use super::state::{LastCheck, OrderOutcome, Phase, UpdateResult, UpdateState, Updated, boot};
 use crate::etcd::{Client, Credentials};
-use crate::planned_stop::UpdateTurn;
 use crate::reason::{Reason, ReasonId};
 use crate::{files, paths};
+use members::keys::{Failed, Halt, UpdateTurn};
+use members::moment::stamp;
 
 /// The state of updates on this node and in the cluster.
 #[derive(Debug, Serialize)]
@@ -104,7 +105,10 @@ impl Summary {
         let own = local.state.as_ref().map(|state| &state.node);
         reasons.extend(busy);
         let turn = agreed.turn.value.as_ref();
-        reasons.extend(turn.filter(|turn| Some(&turn.node) != own).map(has_turn));
+        reasons.extend(
+            turn.filter(|turn| Some(&turn.node) != own)
+                .map(UpdateTurn::reason),
+        );
         reasons.extend(agreed.halt.value.as_ref().map(Halt::reason));
         let newest = agreed.newest.value.map_or(0, |newest| newest.serial);
         let failed = agreed.failed.value.clone();
@@ -187,7 +191,7 @@ impl Local {
                     reasons.push(ReasonId::UpdateTakenBack.because(format!(
                         "this node took the image {} back on {}: {}",
                         last.serial,
-                        date(last.at),
+                        stamp(last.at),
                         last.why
                     )));
                 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::cluster::Agreed;
-use crate::etcd::{Client, Credentials};
+use crate::etcd::{Client, installed_credentials};
 use crate::identity::Identity;
 use crate::output::say;
 use crate::{files, paths};
@@ -30,7 +30,7 @@ fn give_back(identity: &Identity) -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
+        let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         let agreed = Agreed::read(&client, 0).await?;
         if agreed.turn.value.as_ref().is_some_and(|turn| turn.node == identity.node.name)
             && agreed.give_on(&client, 0, None, true).await?

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use recipes::Window;
 
 use crate::reason::{Reason, ReasonId};
-use crate::snapshot::list::now;
+use members::moment::now;
 
 /// The time at which the window closes, in seconds since 1970; `None` if it is closed now.
 pub(super) fn closes_at(window: Window) -> Result<Option<u64>> {

@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::runtime::Runtime;
 
-use super::cluster::{Agreed, Decision, Failed};
+use super::cluster::{Agreed, Decision};
 use super::probation::{Probation, Proof};
 use super::state::{Phase, UpdateResult, UpdateState, Updated, boot};
 use super::this_node::ThisNode;
 use super::{preconditions, window};
-use crate::etcd::{Client, Credentials};
+use crate::etcd::{Client, installed_credentials};
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
-use crate::planned_stop::UpdateTurn;
 use crate::reason::ReasonId;
-use crate::snapshot::list::now;
 use crate::{files, image_integrity, paths, systemd};
+use members::keys::Failed;
+use members::keys::UpdateTurn;
+use members::moment::now;
 use steps::{give_up_leadership, last_of, put_back, put_new, reboot, say};
 
 /// The unit.
@@ -163,7 +164,7 @@ async fn may_begin(
     own: &ThisNode,
     snapshot: &mut bool,
 ) -> Result<Decision> {
-    let credentials = Credentials::installed()?;
+    let credentials = installed_credentials()?;
     // A member whose etcd is not running can be rolled back as well.
     let back = state.order.release.is_none();
     let client = if back {
@@ -333,7 +334,7 @@ fn release_turn_patiently(
 ) -> Result<()> {
     loop {
         let released = runtime.block_on(async {
-            let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
+            let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
             release_turn(&client, state, failed).await
         });
         let Err(error) = released else { return Ok(()) };

@@ -6,6 +6,7 @@ use tests::cluster::{etcdctl, wait_healthy};
 use tests::harness::trial;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, token, wait_said};
+use crate::desk;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
@@ -68,5 +69,5 @@ fn without() -> Result<()> {
             && said.contains("this node is a voter now"),
         "{said}"
     );
-    Ok(())
+    desk::shows_a_cluster_that_loses_its_members(&mut bed)
 }

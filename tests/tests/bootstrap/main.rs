@@ -5,6 +5,7 @@ mod bed;
 mod clock;
 mod damaged;
 mod data_removed;
+mod desk;
 mod disasters;
 mod diverged;
 mod duplicate_machine;

@@ -13,6 +13,7 @@ use tests::requirement::Requirement;
 use self::elsewhere::{another_build, elsewhere};
 use self::machine::{TREE, board_of, expect_report, on_board, script};
 use crate::bed::{Server, allow, built, built_with, document_of, expect, get, installs, report};
+use crate::board;
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement::Root,
@@ -63,7 +64,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn stages() -> Result<()> {
     let ours = built()?;
-    let server = Server::start(&ours, TREE)?;
+    let token = board::token()?;
+    let server = Server::start(&ours, &[TREE, &["--board-token", &token]].concat())?;
     let (one, world) = (ours.network.add("etcd-1")?, ours.network.world().clone());
     let first = expect(
         &one.namespace,
@@ -95,6 +97,8 @@ fn stages() -> Result<()> {
     let third = script(&one)?;
     ensure!(installs(&third), "{third}");
     fail(&one, &world, &third)?;
+    board::shows(&one, "</span> failed</span>")?;
+    board::shows(&one, "no disk for the node\\u{202e}\\n(wanted: any)")?;
     let last = script(&one)?;
     ensure!(
         installs(&last) && last.contains("(attempt 4 of 4)"),
@@ -114,7 +118,7 @@ fn stages() -> Result<()> {
     server
         .wait_for_output("etcd-1: reports failed: no disk for the node\\u{202e}\\n(wanted: any)")?;
 
-    allow(&ours, &["etcd-1", "--install"])?;
+    board::follows(&one, || allow(&ours, &["etcd-1", "--install"]).map(drop))?;
     let again = script(&one)?;
     ensure!(
         installs(&again) && again.contains("(attempt 1 of 4)"),

@@ -4,6 +4,7 @@
 mod arp;
 mod attack;
 mod bed;
+mod board;
 mod enrolment;
 mod firmware;
 mod install_once;

@@ -1,3 +1,4 @@
+mod client;
 mod cluster;
 mod enrolment;
 mod given;

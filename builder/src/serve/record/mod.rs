@@ -33,7 +33,7 @@ use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
 pub(crate) use document::DocumentDelivery;
-pub(crate) use install::{Installation, NextBoot};
+pub(crate) use install::{Installation, NextBoot, Step};
 
 /// The file that shows that the record goes back to the first build.
 const FIRST_BUILD: &str = "first-build";

@@ -12,7 +12,7 @@ use super::super::replacement::Places;
 use super::super::state::{Phase, UpdateState, Updated, boot};
 use super::super::this_node::ThisNode;
 use super::super::{apply, check, effects, stage};
-use crate::etcd::{Client, Credentials};
+use crate::etcd::{Client, installed_credentials};
 use crate::lock::Lock;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, query_others, transfer_leadership};
 use crate::operator::UNIT;
@@ -147,7 +147,7 @@ pub(super) async fn give_up_leadership(own: &ThisNode) {
 }
 
 async fn transfer(own: &ThisNode) -> Result<()> {
-    let (identity, credentials) = (own.identity()?, Credentials::installed()?);
+    let (identity, credentials) = (own.identity()?, installed_credentials()?);
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
     loop {

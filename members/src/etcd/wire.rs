@@ -1,54 +1,56 @@
-//! The messages of etcd's API that firstboot uses, with the field numbers of upstream's
-//! api/etcdserverpb/rpc.proto (v3.4 to v3.7). Fields that firstboot does not need are omitted, and
+//! The messages of etcd's API that this project uses, with the field numbers of upstream's
+//! api/etcdserverpb/rpc.proto (v3.4 to v3.7). Fields that it does not need are omitted, and
 //! protobuf ignores them.
+
+#![expect(missing_docs, reason = "the messages and fields are upstream's")]
 
 use bytes::Bytes;
 use prost::Message;
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(crate) struct ResponseHeader {
+pub struct ResponseHeader {
     #[prost(uint64, tag = "1")]
-    pub(crate) cluster_id: u64,
+    pub cluster_id: u64,
     #[prost(uint64, tag = "2")]
-    pub(crate) member_id: u64,
+    pub member_id: u64,
     #[prost(int64, tag = "3")]
-    pub(crate) revision: i64,
+    pub revision: i64,
     #[prost(uint64, tag = "4")]
-    pub(crate) raft_term: u64,
+    pub raft_term: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct StatusRequest {}
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct StatusResponse {
+pub struct StatusResponse {
     #[prost(message, optional, tag = "1")]
-    pub(crate) header: Option<ResponseHeader>,
+    pub header: Option<ResponseHeader>,
     #[prost(string, tag = "2")]
-    pub(crate) version: String,
+    pub version: String,
     #[prost(int64, tag = "3")]
-    pub(crate) db_size: i64,
+    pub db_size: i64,
     #[prost(uint64, tag = "4")]
-    pub(crate) leader: u64,
+    pub leader: u64,
     #[prost(uint64, tag = "5")]
-    pub(crate) raft_index: u64,
+    pub raft_index: u64,
     #[prost(uint64, tag = "6")]
-    pub(crate) raft_term: u64,
+    pub raft_term: u64,
     #[prost(uint64, tag = "7")]
-    pub(crate) raft_applied_index: u64,
+    pub raft_applied_index: u64,
     #[prost(string, repeated, tag = "8")]
-    pub(crate) errors: Vec<String>,
+    pub errors: Vec<String>,
     #[prost(bool, tag = "10")]
-    pub(crate) is_learner: bool,
+    pub is_learner: bool,
     /// Since 3.6.
     #[prost(message, optional, tag = "13")]
-    pub(crate) downgrade_info: Option<DowngradeInfo>,
+    pub downgrade_info: Option<DowngradeInfo>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub(crate) struct DowngradeInfo {
+pub struct DowngradeInfo {
     #[prost(bool, tag = "1")]
-    pub(crate) enabled: bool,
+    pub enabled: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -59,14 +61,14 @@ pub(crate) struct HashKvRequest {
 
 /// A member's hash over all keys with their history, from the compacted to the requested revision.
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(crate) struct HashKv {
+pub struct HashKv {
     #[prost(message, optional, tag = "1")]
-    pub(crate) header: Option<ResponseHeader>,
+    pub header: Option<ResponseHeader>,
     #[prost(uint32, tag = "2")]
-    pub(crate) hash: u32,
+    pub hash: u32,
     /// The compacted revision, or -1 if there was no compaction.
     #[prost(int64, tag = "3")]
-    pub(crate) compact_revision: i64,
+    pub compact_revision: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -82,23 +84,23 @@ pub(crate) struct MemberListResponse {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Member {
+pub struct Member {
     #[prost(uint64, tag = "1")]
-    pub(crate) id: u64,
+    pub id: u64,
     /// Empty until the member has started for the first time.
     #[prost(string, tag = "2")]
-    pub(crate) name: String,
+    pub name: String,
     #[prost(string, repeated, tag = "3")]
-    pub(crate) peer_urls: Vec<String>,
+    pub peer_urls: Vec<String>,
     #[prost(string, repeated, tag = "4")]
-    pub(crate) client_urls: Vec<String>,
+    pub client_urls: Vec<String>,
     #[prost(bool, tag = "5")]
-    pub(crate) is_learner: bool,
+    pub is_learner: bool,
 }
 
 impl Member {
     /// Returns the member's name, or its id if it has no name yet.
-    pub(crate) fn title(&self) -> String {
+    pub fn title(&self) -> String {
         if self.name.is_empty() {
             format!("{:x}", self.id)
         } else {
@@ -158,12 +160,12 @@ pub(crate) struct AlarmResponse {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct AlarmMember {
+pub struct AlarmMember {
     #[prost(uint64, tag = "1")]
-    pub(crate) member_id: u64,
+    pub member_id: u64,
     /// The kind of alarm. 1: no space; 2: corrupt.
     #[prost(int32, tag = "2")]
-    pub(crate) alarm: i32,
+    pub alarm: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -187,23 +189,23 @@ pub(crate) struct SnapshotRequest {}
 
 /// One piece of the streamed snapshot.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct SnapshotResponse {
+pub struct SnapshotResponse {
     /// The number of bytes that follow this piece, not counting the digest.
     #[prost(uint64, tag = "2")]
-    pub(crate) remaining_bytes: u64,
+    pub remaining_bytes: u64,
     #[prost(bytes = "bytes", tag = "3")]
-    pub(crate) blob: Bytes,
+    pub blob: Bytes,
     /// The storage version, sent since 3.6.
     #[prost(string, tag = "4")]
-    pub(crate) version: String,
+    pub version: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct KeyValue {
+pub struct KeyValue {
     #[prost(int64, tag = "3")]
-    pub(crate) mod_revision: i64,
+    pub mod_revision: i64,
     #[prost(bytes = "vec", tag = "5")]
-    pub(crate) value: Vec<u8>,
+    pub value: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -33,23 +33,23 @@ fn row(name: &str, healthy: bool) -> Row {
 fn the_verdict_counts_the_quorum() {
     assert_eq!(
         verdict(&[row("a", true), row("b", true), row("c", true)]),
-        None
+        Verdict::Healthy
     );
     assert_eq!(
         verdict(&[row("a", true), row("b", true), row("c", false)]),
-        Some(Exit::Degraded)
+        Verdict::Degraded
     );
     assert_eq!(
         verdict(&[row("a", true), row("b", false), row("c", false)]),
-        Some(Exit::NoQuorum)
+        Verdict::NoQuorum
     );
-    assert_eq!(verdict(&[row("a", false)]), Some(Exit::NoQuorum));
+    assert_eq!(verdict(&[row("a", false)]), Verdict::NoQuorum);
     let learner = Row {
         learner: true,
         votes: false,
         ..row("b", true)
     };
-    assert_eq!(verdict(&[row("a", true), learner]), Some(Exit::Degraded));
+    assert_eq!(verdict(&[row("a", true), learner]), Verdict::Degraded);
     let apart = |name| Row {
         apart: true,
         votes: true,
@@ -57,11 +57,11 @@ fn the_verdict_counts_the_quorum() {
     };
     assert_eq!(
         verdict(&[row("a", true), row("b", true), apart("c")]),
-        Some(Exit::Degraded)
+        Verdict::Degraded
     );
     assert_eq!(
         verdict(&[apart("a"), apart("b")]),
-        Some(Exit::Degraded),
+        Verdict::Degraded,
         "they have a quorum, but different data"
     );
     let full = |name| Row {
@@ -70,7 +70,7 @@ fn the_verdict_counts_the_quorum() {
     };
     assert_eq!(
         verdict(&[full("a"), full("b"), full("c")]),
-        Some(Exit::Degraded),
+        Verdict::Degraded,
         "a member with an alarm still votes"
     );
 }
@@ -90,10 +90,10 @@ fn only_members_count_for_the_quorum() {
     ];
     assert_eq!(
         verdict(&three_of_five),
-        Some(Exit::Degraded),
+        Verdict::Degraded,
         "two of the three voters are a quorum"
     );
-    assert_eq!(verdict(&three_of_five[1..]), Some(Exit::NoQuorum));
+    assert_eq!(verdict(&three_of_five[1..]), Verdict::NoQuorum);
 }
 
 #[test]

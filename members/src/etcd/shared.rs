@@ -17,11 +17,11 @@ use super::wire::{
 
 /// A lease that this program holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lease(i64);
+pub struct Lease(i64);
 
 impl Client {
     /// Reads a key through raft.
-    pub(crate) async fn get(&self, key: &str) -> Result<Option<KeyValue>> {
+    pub async fn get(&self, key: &str) -> Result<Option<KeyValue>> {
         let request = RangeRequest {
             key: key.as_bytes().to_vec(),
             ..RangeRequest::default()
@@ -32,7 +32,7 @@ impl Client {
 
     /// Writes a key, provided that each key in `seen` was last changed in the revision given with
     /// it (0: the key does not exist). Returns whether the key was written.
-    pub(crate) async fn put_if(
+    pub async fn put_if(
         &self,
         key: &str,
         seen: &[(&str, i64)],
@@ -57,7 +57,7 @@ impl Client {
     /// Writes all of these keys, or deletes those without a value, provided that each key in `seen`
     /// was last changed in the revision given with it (0: the key does not exist). Otherwise it
     /// changes nothing. Returns whether it made the changes.
-    pub(crate) async fn transact(
+    pub async fn transact(
         &self,
         seen: &[(&str, i64)],
         changes: &[(&str, Option<Vec<u8>>)],
@@ -99,7 +99,7 @@ impl Client {
     }
 
     /// Requests a lease that lasts this many seconds.
-    pub(crate) async fn lease(&self, seconds: i64) -> Result<Lease> {
+    pub async fn lease(&self, seconds: i64) -> Result<Lease> {
         let request = LeaseGrantRequest { ttl: seconds };
         let answer: LeaseGrantResponse =
             self.call("/etcdserverpb.Lease/LeaseGrant", request).await?;
@@ -107,7 +107,7 @@ impl Client {
     }
 
     /// Renews a lease.
-    pub(crate) async fn keep_alive(&self, lease: Lease) -> Result<()> {
+    pub async fn keep_alive(&self, lease: Lease) -> Result<()> {
         let mut grpc = Grpc::new(self.channel.clone());
         let codec: ProstCodec<LeaseRequest, LeaseKeepAliveResponse> = ProstCodec::default();
         let path = PathAndQuery::from_static("/etcdserverpb.Lease/LeaseKeepAlive");
@@ -131,7 +131,7 @@ impl Client {
     }
 
     /// Revokes a lease, which deletes the keys attached to it.
-    pub(crate) async fn revoke(&self, lease: Lease) -> Result<()> {
+    pub async fn revoke(&self, lease: Lease) -> Result<()> {
         self.call::<_, LeaseRevokeResponse>(
             "/etcdserverpb.Lease/LeaseRevoke",
             LeaseRequest { id: lease.0 },

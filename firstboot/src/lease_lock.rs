@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::client::Client;
-use super::shared::Lease;
+use crate::etcd::{Client, Lease};
 
 /// The number of seconds after which the lock of a dead member expires.
 const LEASE: i64 = 60;

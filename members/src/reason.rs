@@ -8,8 +8,9 @@ use clap::ValueEnum;
 use serde::{Serialize, Serializer};
 
 /// The id of a reason. `clap` derives the kebab-case spelling: `DataMoved` becomes `data-moved`.
+#[expect(missing_docs, reason = "docs/exit-codes.md explains each id")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ReasonId {
+pub enum ReasonId {
     // Reasons about the image and the identity of the machine.
     ImageIncomplete,
     ImageAltered,
@@ -159,7 +160,7 @@ pub(crate) enum ReasonId {
 
 impl ReasonId {
     /// A reason with this id and this text.
-    pub(crate) fn because(self, text: impl Into<String>) -> Reason {
+    pub fn because(self, text: impl Into<String>) -> Reason {
         Reason {
             id: Some(self),
             text: text.into(),
@@ -183,17 +184,17 @@ impl Serialize for ReasonId {
 /// The reason why firstboot refuses, waits or warns. Its `Display` output ends with the id in
 /// brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Reason {
+pub struct Reason {
     /// The reason's id. `None` for a message of another program, such as an error of etcd.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) id: Option<ReasonId>,
+    pub id: Option<ReasonId>,
     /// The event, its cause, and the remedy.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl Reason {
     /// Parses the text of a reason with its id. A text that does not end with a known id has none.
-    pub(crate) fn parse(line: &str) -> Self {
+    pub fn parse(line: &str) -> Self {
         let known = line
             .strip_suffix(']')
             .and_then(|rest| rest.rsplit_once(" ["));
@@ -205,7 +206,8 @@ impl Reason {
     }
 
     /// The same reason with a different text.
-    pub(crate) fn map(self, text: impl FnOnce(&str) -> String) -> Self {
+    #[must_use]
+    pub fn map(self, text: impl FnOnce(&str) -> String) -> Self {
         Self {
             text: text(&self.text),
             ..self

@@ -1,22 +1,46 @@
 //! The date on which the certificate that a member presents to clients expires. etcd does not warn
 //! before a certificate expires.
 
+use std::net::SocketAddr;
+
 use rustls::pki_types::UnixTime;
 
-use crate::certificates::date;
+use crate::etcd::Credentials;
+use crate::moment::date;
 use crate::reason::{Reason, ReasonId};
-use crate::rotation;
 
 const DAY: u64 = 86400;
 /// How many days before the expiry the warning appears. By default the builder renews certificates
 /// 90 days before they expire.
 const WARNING_DAYS: u64 = 30;
 
+/// The port at which a member serves its peers.
+const PEER_PORT: u16 = 2380;
+
 /// The time at which an endpoint's certificate expires, or `None` if the handshake fails, which is
 /// reported elsewhere.
-pub(super) async fn certificate_expiry(endpoint: &str) -> Option<UnixTime> {
+pub(super) async fn certificate_expiry(
+    endpoint: &str,
+    credentials: &Credentials,
+) -> Option<UnixTime> {
     let address = endpoint.strip_prefix("https://")?.parse().ok()?;
-    rotation::shown_until(address).await.ok()
+    credentials.served_until(address).await.ok()
+}
+
+/// The time at which the certificate expires that the member presents to its peers.
+pub(super) async fn peer_certificate_expiry(
+    endpoint: &str,
+    credentials: &Credentials,
+) -> Option<UnixTime> {
+    let mut address: SocketAddr = endpoint.strip_prefix("https://")?.parse().ok()?;
+    address.set_port(PEER_PORT);
+    credentials.served_until(address).await.ok()
+}
+
+/// The number of whole days until that time; negative once it has passed.
+pub(super) fn days_left(until: UnixTime, now: UnixTime) -> i64 {
+    let seconds = |time: UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    (seconds(until) - seconds(now)).div_euclid(DAY.cast_signed())
 }
 
 /// The warning that a certificate expires soon.

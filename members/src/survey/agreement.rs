@@ -221,7 +221,7 @@ mod tests {
         );
         assert_eq!(
             super::super::verdict(&rows),
-            Some(crate::exit::Exit::Degraded)
+            super::super::Verdict::Degraded
         );
     }
 }

@@ -63,7 +63,8 @@ mod tests {
     use super::*;
 
     fn settings() -> EtcdSettings {
-        crate::steps::issued().cluster.etcd
+        let text = include_str!("../../../recipes/three-node.toml");
+        recipes::recipe::read(text).recipe.unwrap().etcd.settings
     }
 
     fn row(id: u64, alarms: &[AlarmMember]) -> Row {

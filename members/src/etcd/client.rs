@@ -1,44 +1,28 @@
-//! A connection to one member, with the calls that firstboot makes over it.
+//! A connection to one member, with the calls that this project makes over it.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use http::uri::PathAndQuery;
 use tonic::client::Grpc;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
+use super::credentials::Credentials;
 use super::wire::{self, AlarmMember, HashKv, Member, StatusResponse};
-use crate::{files, paths};
 
 /// The time limit for one call.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The certificates with which firstboot connects to etcd.
-#[derive(Debug, Clone)]
-pub(crate) struct Credentials(ClientTlsConfig);
-
-impl Credentials {
-    /// Reads the installed certificates.
-    pub(crate) fn installed() -> Result<Self> {
-        let read = |name: &str| files::read(format!("{}/{name}", paths::TLS));
-        let identity = Identity::from_pem(read("client.crt")?, read("client.key")?);
-        let config = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(read("ca.crt")?))
-            .identity(identity);
-        Ok(Self(config))
-    }
-}
-
 /// A connection to one member.
 #[derive(Debug, Clone)]
-pub(crate) struct Client {
+pub struct Client {
     pub(super) channel: Channel,
 }
 
 impl Client {
     /// Connects to a member's client URL.
-    pub(crate) async fn connect(url: &str, credentials: &Credentials) -> Result<Self> {
+    pub async fn connect(url: &str, credentials: &Credentials) -> Result<Self> {
         Self::open(url, credentials, |endpoint| endpoint.timeout(CALL_TIMEOUT)).await
     }
 
@@ -49,8 +33,8 @@ impl Client {
     ) -> Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .with_context(|| format!("{url} is not a URL"))?
-            .tls_config(credentials.0.clone())
-            .context("cannot use the installed certificates")?
+            .tls_config(credentials.tonic())
+            .context("cannot use the client certificate")?
             .connect_timeout(CALL_TIMEOUT);
         let endpoint = set(endpoint);
         // tonic's own time limit covers only the TCP handshake. If a firewall begins to drop
@@ -105,14 +89,14 @@ impl Client {
     }
 
     /// Requests the status of the member.
-    pub(crate) async fn status(&self) -> Result<StatusResponse> {
+    pub async fn status(&self) -> Result<StatusResponse> {
         self.call("/etcdserverpb.Maintenance/Status", wire::StatusRequest {})
             .await
     }
 
     /// Requests the hash over all data of the member up to a revision. Meanwhile, the member blocks
     /// writes.
-    pub(crate) async fn hash_kv(&self, revision: i64, patience: Duration) -> Result<HashKv> {
+    pub async fn hash_kv(&self, revision: i64, patience: Duration) -> Result<HashKv> {
         self.call_within(
             patience,
             "/etcdserverpb.Maintenance/HashKV",
@@ -123,7 +107,7 @@ impl Client {
 
     /// Requests this member's own member list or, with `linearizable`, the list of a quorum (3.5
     /// and later).
-    pub(crate) async fn members(&self, linearizable: bool) -> Result<Vec<Member>> {
+    pub async fn members(&self, linearizable: bool) -> Result<Vec<Member>> {
         let request = wire::MemberListRequest { linearizable };
         let answer: wire::MemberListResponse = self
             .call("/etcdserverpb.Cluster/MemberList", request)
@@ -132,7 +116,7 @@ impl Client {
     }
 
     /// Adds a learner, and returns its id. If this fails, etcd may still have added the learner.
-    pub(crate) async fn add_learner(&self, peer_url: &str) -> Result<u64> {
+    pub async fn add_learner(&self, peer_url: &str) -> Result<u64> {
         let request = wire::MemberAddRequest {
             peer_urls: vec![peer_url.to_owned()],
             is_learner: true,
@@ -147,7 +131,7 @@ impl Client {
     }
 
     /// Removes a member. If this fails, etcd may still have removed the member.
-    pub(crate) async fn remove(&self, id: u64) -> Result<()> {
+    pub async fn remove(&self, id: u64) -> Result<()> {
         let request = wire::MemberIdRequest { id };
         self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberRemove", request)
             .await
@@ -155,7 +139,7 @@ impl Client {
     }
 
     /// Promotes a learner to a voter. The leader refuses this until the learner is in sync.
-    pub(crate) async fn promote(&self, id: u64) -> Result<()> {
+    pub async fn promote(&self, id: u64) -> Result<()> {
         let request = wire::MemberIdRequest { id };
         self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberPromote", request)
             .await
@@ -163,7 +147,7 @@ impl Client {
     }
 
     /// Transfers the leadership to another voter. Only the leader can do this.
-    pub(crate) async fn move_leader(&self, to: u64) -> Result<()> {
+    pub async fn move_leader(&self, to: u64) -> Result<()> {
         let request = wire::MoveLeaderRequest { target: to };
         self.call::<_, wire::MoveLeaderResponse>("/etcdserverpb.Maintenance/MoveLeader", request)
             .await
@@ -171,7 +155,7 @@ impl Client {
     }
 
     /// Lists the alarms that are raised.
-    pub(crate) async fn alarms(&self) -> Result<Vec<AlarmMember>> {
+    pub async fn alarms(&self) -> Result<Vec<AlarmMember>> {
         let answer: wire::AlarmResponse = self
             .call(
                 "/etcdserverpb.Maintenance/Alarm",
@@ -183,7 +167,7 @@ impl Client {
 
     /// Reads through raft, as `etcdctl endpoint health` does. Only a member with a quorum answers
     /// such a read.
-    pub(crate) async fn healthy(&self) -> Result<()> {
+    pub async fn healthy(&self) -> Result<()> {
         let request = wire::RangeRequest {
             key: b"health".to_vec(),
             ..wire::RangeRequest::default()
@@ -203,16 +187,4 @@ impl Client {
 /// tonic wraps an error twice; only the innermost error contains the reason.
 pub(super) fn deepest(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), deepest)
-}
-
-/// Returns the cluster id and the member id of etcd on this node.
-///
-/// # Errors
-/// Fails if etcd does not answer, or has no quorum.
-pub(crate) async fn probe_local(credentials: &Credentials) -> Result<(u64, u64)> {
-    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
-    // This reads through raft: a learner answers that it must not serve reads.
-    client.healthy().await?;
-    let header = client.status().await?.header.unwrap_or_default();
-    Ok((header.cluster_id, header.member_id))
 }

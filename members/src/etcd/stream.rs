@@ -8,7 +8,8 @@ use tonic::client::Grpc;
 use tonic::{Request, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::client::{Client, Credentials, deepest};
+use super::client::{Client, deepest};
+use super::credentials::Credentials;
 use super::wire::{SnapshotRequest, SnapshotResponse};
 
 /// The flow-control window for unread bytes. HTTP/2's default of 64 KiB would stop the sender after
@@ -17,11 +18,11 @@ const WINDOW: u32 = 2 << 20;
 
 /// A database that is being received.
 #[derive(Debug)]
-pub(crate) struct Pieces(Streaming<SnapshotResponse>);
+pub struct Pieces(Streaming<SnapshotResponse>);
 
 impl Client {
     /// Connects without a time limit for the whole call, because a snapshot may be of any size.
-    pub(crate) async fn connect_bulk(url: &str, credentials: &Credentials) -> Result<Self> {
+    pub async fn connect_bulk(url: &str, credentials: &Credentials) -> Result<Self> {
         let wide = |endpoint: tonic::transport::Endpoint| {
             endpoint
                 .initial_stream_window_size(WINDOW)
@@ -31,7 +32,7 @@ impl Client {
     }
 
     /// Requests the current database of the member.
-    pub(crate) async fn snapshot(&self, patience: Duration) -> Result<Pieces> {
+    pub async fn snapshot(&self, patience: Duration) -> Result<Pieces> {
         let mut grpc = Grpc::new(self.channel.clone());
         let codec: ProstCodec<SnapshotRequest, SnapshotResponse> = ProstCodec::default();
         let path = PathAndQuery::from_static("/etcdserverpb.Maintenance/Snapshot");
@@ -61,7 +62,7 @@ impl Client {
 impl Pieces {
     /// Returns the next piece, or `None` at the end. Fails if the sender sends nothing for longer
     /// than `patience`.
-    pub(crate) async fn next(&mut self, patience: Duration) -> Result<Option<SnapshotResponse>> {
+    pub async fn next(&mut self, patience: Duration) -> Result<Option<SnapshotResponse>> {
         match tokio::time::timeout(patience, self.0.message()).await {
             Ok(Ok(piece)) => Ok(piece),
             Ok(Err(status)) => bail!("the stream was interrupted: {}", status.message()),

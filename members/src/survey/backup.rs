@@ -4,14 +4,14 @@ use recipes::ClusterDocument;
 use serde::Serialize;
 
 use crate::etcd::{Client, Credentials};
+use crate::keys::SnapshotRecord;
+use crate::moment::{now, span};
 use crate::reason::ReasonId;
-use crate::snapshot::list::{now, span};
-use crate::snapshot::scheduled::SnapshotRecord;
 
 /// The state of the scheduled snapshots.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Backup {
+pub struct Backup {
     schedule: String,
     /// The newest snapshot. `None` if there is none yet, or if no member answered.
     newest: Option<SnapshotRecord>,
@@ -24,13 +24,13 @@ pub(super) struct Backup {
 
 impl Backup {
     /// Queries the members one after the other. Returns `None` if the recipe has no `[backup]`.
-    pub(super) async fn ask(cluster: &ClusterDocument, credentials: &Credentials) -> Option<Self> {
+    pub async fn ask(cluster: &ClusterDocument, credentials: &Credentials) -> Option<Self> {
         let backup = cluster.backup.as_ref()?;
-        let mut answer = Err(anyhow::anyhow!("no member answers"));
+        let mut answer: anyhow::Result<_> = Err(anyhow::anyhow!("no member answers"));
         for member in &cluster.members {
             let asked = async {
-                SnapshotRecord::newest(&Client::connect(&member.client_url(), credentials).await?)
-                    .await
+                let client = Client::connect(&member.client_url(), credentials).await?;
+                Ok(SnapshotRecord::read(&client).await?.0)
             };
             answer = asked.await;
             if answer.is_ok() {
@@ -56,8 +56,13 @@ impl Backup {
         })
     }
 
+    /// The age of the newest snapshot in seconds, if there is one.
+    pub fn age_seconds(&self) -> Option<u64> {
+        self.age_seconds
+    }
+
     /// Describes the newest snapshot in one line.
-    pub(super) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let late = if self.overdue {
             format!(
                 "  OVERDUE: see `journalctl -u firstboot-snapshot` on each node [{}]",

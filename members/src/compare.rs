@@ -26,22 +26,27 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A healthy voter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Voter {
-    pub(crate) name: String,
-    pub(crate) endpoint: String,
-    pub(crate) revision: i64,
+pub struct Voter {
+    /// Its name.
+    pub name: String,
+    /// Its client URL.
+    pub endpoint: String,
+    /// Its newest revision.
+    pub revision: i64,
     /// The size of the member's database in bytes.
-    pub(crate) size: i64,
+    pub size: i64,
 }
 
 /// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Compared {
+pub enum Compared {
     /// All members have the same data.
     Same,
     /// The members differ. Members with the same hash form a group; the largest group is first.
     Differ {
+        /// The revision of the compared hashes.
         revision: i64,
+        /// Each group's hash and members.
         groups: Vec<(u32, Vec<String>)>,
     },
     /// The members could not be compared, for this reason.
@@ -51,7 +56,7 @@ pub(crate) enum Compared {
 impl Compared {
     /// Explains why this member's data is not reliable: it differs from the data of the majority.
     /// Returns `None` if it is reliable.
-    pub(crate) fn apart(&self, name: &str) -> Option<Reason> {
+    pub fn apart(&self, name: &str) -> Option<Reason> {
         let Self::Differ { revision, groups } = self else {
             return None;
         };
@@ -80,11 +85,7 @@ impl Compared {
 
 /// Compares the data of the voters. With `any_size` it also compares a large database, although
 /// that blocks writes for a long time.
-pub(crate) async fn compare(
-    voters: &[Voter],
-    credentials: &Credentials,
-    any_size: bool,
-) -> Compared {
+pub async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool) -> Compared {
     if voters.len() < 2 {
         return Compared::Same;
     }

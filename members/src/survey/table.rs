@@ -3,7 +3,7 @@
 use super::row::Row;
 
 /// One line for each member. Each column is as wide as its longest cell.
-pub(super) fn table(rows: &[Row]) -> String {
+pub fn table(rows: &[Row]) -> String {
     let head = [
         "NAME", "ENDPOINT", "HEALTH", "ROLE", "VERSION", "DB SIZE", "REVISION", "TERM", "INDEX",
         "REMARKS",
@@ -12,22 +12,11 @@ pub(super) fn table(rows: &[Row]) -> String {
     for row in rows {
         let answered = !row.version.is_empty();
         let number = |text: String| if answered { text } else { "-".to_owned() };
-        let role = match (answered, row.leader, row.learner) {
-            (false, ..) => "-",
-            (_, true, _) => "leader",
-            (_, _, true) => "learner",
-            _ => "follower",
-        };
         lines.push(vec![
             row.name.clone(),
             row.endpoint.clone(),
-            match (row.healthy, row.member) {
-                (true, _) => "healthy",
-                (false, true) => "UNHEALTHY",
-                (false, false) => "NOT A MEMBER",
-            }
-            .to_owned(),
-            role.to_owned(),
+            health(row).to_owned(),
+            role(row).to_owned(),
             number(row.version.clone()),
             number(size(row.db_size)),
             number(row.revision.to_string()),
@@ -36,15 +25,35 @@ pub(super) fn table(rows: &[Row]) -> String {
             remarks(row),
         ]);
     }
-    let widths: Vec<usize> = (0..head.len())
-        .map(|i| {
-            lines
-                .iter()
-                .map(|line| line[i].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+    columns(&lines)
+}
+
+/// The role of a member, or a dash if the member did not answer.
+pub fn role(row: &Row) -> &'static str {
+    match (row.version.is_empty(), row.leader, row.learner) {
+        (true, ..) => "-",
+        (_, true, _) => "leader",
+        (_, _, true) => "learner",
+        _ => "follower",
+    }
+}
+
+/// The health of a member in words.
+pub fn health(row: &Row) -> &'static str {
+    match (row.healthy, row.member) {
+        (true, _) => "healthy",
+        (false, true) => "UNHEALTHY",
+        (false, false) => "NOT A MEMBER",
+    }
+}
+
+/// Lines of cells, with each column as wide as its longest cell.
+pub fn columns(lines: &[Vec<String>]) -> String {
+    let mut widths = Vec::new();
+    for (i, cell) in lines.iter().flat_map(|line| line.iter().enumerate()) {
+        widths.resize(widths.len().max(i + 1), 0);
+        widths[i] = widths[i].max(cell.chars().count());
+    }
     let show = |line: &Vec<String>| {
         let cells = line
             .iter()
@@ -57,7 +66,7 @@ pub(super) fn table(rows: &[Row]) -> String {
 
 /// The errors and notes of a member. The errors of an excluded member are omitted, because it is
 /// expected not to answer.
-pub(super) fn remarks(row: &Row) -> String {
+pub fn remarks(row: &Row) -> String {
     let errors = row.errors.iter().filter(|_| !row.without);
     errors
         .chain(&row.notes)
@@ -67,7 +76,7 @@ pub(super) fn remarks(row: &Row) -> String {
 }
 
 /// Formats a size with one decimal and a unit.
-pub(super) fn size(bytes: i64) -> String {
+pub fn size(bytes: i64) -> String {
     // The sizes of etcd's databases range from some MiB to a few GiB.
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let mib = bytes as f64 / f64::from(1 << 20);

@@ -1,0 +1,228 @@
+//! `builder pki client`: an operator's own client certificate, which the operator's machine uses
+//! instead of a node's certificate. Its common name is the operator's, so etcd can tell operators
+//! apart, and it lives for hours, so that a lost one soon becomes useless.
+//!
+//! ```text
+//! DIR/clients/NAME/           0700
+//!   ca.crt                    the authorities that the cluster's members trust
+//!   client.crt, client.key    0600
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use recipes::{Label, Sha256};
+use serde::Serialize;
+use time::{Duration, OffsetDateTime};
+
+use super::authority::{self, Authority, Signer};
+use super::certificate::{Certificate, chains, public_half, utc};
+use super::{Lifetimes, PkiError, cluster, store};
+
+/// The folder of the operators' certificates.
+const CLIENTS: &str = "clients";
+
+/// The files of one operator's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClientFiles {
+    /// The authorities that the members trust.
+    pub(crate) ca: PathBuf,
+    /// The certificate.
+    pub(crate) cert: PathBuf,
+    /// Its private key.
+    pub(crate) key: PathBuf,
+}
+
+impl ClientFiles {
+    /// The files in a folder.
+    pub(crate) fn of(folder: &Path) -> Self {
+        Self {
+            ca: folder.join("ca.crt"),
+            cert: folder.join("client.crt"),
+            key: folder.join("client.key"),
+        }
+    }
+
+    /// Reads the three files, in the order of the fields.
+    ///
+    /// # Errors
+    /// If a file is missing, if others than its owner can read the key, or if the certificate
+    /// cannot be used at this time.
+    pub(crate) fn read(&self, now: OffsetDateTime) -> Result<[String; 3], PkiError> {
+        let missing = |path: &Path| PkiError::wrong(path, "it is missing", REMEDY);
+        let text = |path: &Path| store::read(path)?.ok_or_else(|| missing(path));
+        let key = store::read_secret(&self.key)?.ok_or_else(|| missing(&self.key))?;
+        let (ca, cert) = (text(&self.ca)?, text(&self.cert)?);
+        let wrong = |why: String| PkiError::wrong(&self.cert, why, REMEDY);
+        let chain = Certificate::all(&cert).map_err(wrong)?;
+        if now >= chain[0].not_after {
+            return Err(wrong(format!("it expired on {}", utc(chain[0].not_after))));
+        }
+        if public_half(&key).map_err(wrong)? != chain[0].public_key {
+            return Err(wrong("the key next to it does not belong to it".to_owned()));
+        }
+        let authorities = Certificate::all(&ca).map_err(wrong)?;
+        chains(&chain, &authorities, now).map_err(wrong)?;
+        Ok([ca, cert, key])
+    }
+}
+
+/// What to do about an unusable client certificate.
+const REMEDY: &str = "issue a client certificate with `builder pki client NAME`";
+
+/// An issued certificate, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ClientInfo {
+    /// Its common name.
+    pub(crate) name: Label,
+    /// The file with the authorities that the members trust.
+    pub(crate) ca: PathBuf,
+    /// The file with the certificate.
+    pub(crate) certificate: PathBuf,
+    /// The file with its private key.
+    pub(crate) key: PathBuf,
+    /// Its subject.
+    pub(crate) subject: String,
+    /// Its issuer.
+    pub(crate) issuer: String,
+    /// The start of its validity, RFC 3339.
+    pub(crate) not_before: String,
+    /// The end of its validity, RFC 3339.
+    pub(crate) not_after: String,
+    /// The digest of its DER form.
+    pub(crate) fingerprint: Sha256,
+}
+
+/// Issues a client certificate with a new key, in place of an earlier one of the same name. `out`
+/// is the folder to write; without it, the folder of that name in the PKI folder.
+pub(crate) fn issue_client(
+    dir: &Path,
+    provided: &Authority,
+    name: &Label,
+    life: Duration,
+    out: Option<&Path>,
+    now: OffsetDateTime,
+) -> Result<ClientInfo, PkiError> {
+    let _lock = store::existing(dir)?;
+    let signer = signer(dir, provided, now)?;
+    let organization = cluster::recorded(dir)?.map(|cluster| cluster.name.to_string());
+    let folder = if let Some(out) = out {
+        out.to_owned()
+    } else {
+        store::folder(&dir.join(CLIENTS))?;
+        dir.join(CLIENTS).join(name.as_str())
+    };
+    let files = ClientFiles::of(&folder);
+    let pair = KeyPair::generate().map_err(PkiError::make(&files.key))?;
+    let made = sign(&signer, organization.as_deref(), name, &pair, life, now);
+    let pem = made.map_err(PkiError::make(&files.cert))?;
+    store::folder(&folder)?;
+    store::remove_partial_files(&folder)?;
+    write(&files, &signer.pem, &pem, &pair.serialize_pem())?;
+    let leaf = Certificate::all(&pem)
+        .map_err(|why| PkiError::wrong(&files.cert, why, "report this bug"))?
+        .remove(0);
+    Ok(ClientInfo {
+        name: name.clone(),
+        ca: files.ca,
+        certificate: files.cert,
+        key: files.key,
+        fingerprint: leaf.fingerprint(),
+        not_before: utc(leaf.not_before),
+        not_after: utc(leaf.not_after),
+        subject: leaf.subject,
+        issuer: leaf.issuer,
+    })
+}
+
+/// Writes the files. The previous certificate is removed first, so that an interrupt leaves a
+/// folder without a certificate, and never a certificate beside another one's key.
+fn write(files: &ClientFiles, ca: &str, cert: &str, key: &str) -> Result<(), PkiError> {
+    match fs::remove_file(&files.cert) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(PkiError::io("replace it", &files.cert)(error));
+        }
+        _ => {}
+    }
+    store::overwrite(&files.ca, ca.as_bytes(), store::SECRET)?;
+    store::overwrite(&files.key, key.as_bytes(), store::SECRET)?;
+    store::put(&files.cert, cert.as_bytes(), store::SECRET)
+}
+
+/// The authority that signs: the folder's, or the user's.
+fn signer(dir: &Path, provided: &Authority, now: OffsetDateTime) -> Result<Signer, PkiError> {
+    // Warnings about the authority's end belong to a build, which can act on them.
+    let lifetimes = Lifetimes {
+        authority: 0,
+        certificate: 0,
+        renew_before: 0,
+    };
+    let mut events = Vec::new();
+    if let Some(signer) = provided.read(lifetimes, now, &mut events)? {
+        return Ok(signer);
+    }
+    let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+    if !key.exists() {
+        return Err(PkiError::wrong(
+            &key,
+            "it is missing, so no client certificate can be issued here",
+            "if the recipe's [tls] names your own CA, give that recipe with --recipe; otherwise restore ca.key, or have \
+             your CA issue a client certificate",
+        ));
+    }
+    Signer::read(&cert, Some(&key), lifetimes, now, &mut events)
+}
+
+fn sign(
+    signer: &Signer,
+    organization: Option<&str>,
+    name: &Label,
+    key: &KeyPair,
+    life: Duration,
+    now: OffsetDateTime,
+) -> Result<String, rcgen::Error> {
+    let Some((authority, issuer)) = &signer.issuer else {
+        unreachable!("a signer with a key has an issuer");
+    };
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    if let Some(organization) = organization {
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, organization);
+    }
+    params
+        .distinguished_name
+        .push(DnType::CommonName, name.as_str());
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.serial_number = Some(authority::serial()?);
+    params.use_authority_key_identifier_extension = true;
+    params.not_before = authority::validity(now, 0).0;
+    params.not_after = now
+        .checked_add(life)
+        .unwrap_or(authority.not_after)
+        .min(authority.not_after);
+    Ok(params.signed_by(key, issuer)?.pem())
+}
+
+/// The folder of the client certificate in a PKI folder that lasts longest; `None` if the folder
+/// has no client certificate.
+pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
+    let mut newest: Option<(OffsetDateTime, PathBuf)> = None;
+    for folder in store::list(&dir.join(CLIENTS))? {
+        let pem = store::read(&ClientFiles::of(&folder).cert)
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        let until = Certificate::all(&pem).ok().map(|all| all[0].not_after);
+        if let Some(until) = until
+            && newest.as_ref().is_none_or(|(other, _)| *other < until)
+        {
+            newest = Some((until, folder));
+        }
+    }
+    Ok(newest.map(|(_, folder)| folder))
+}

@@ -1,0 +1,102 @@
+use super::*;
+use crate::pki::client::{ClientFiles, issue_client, newest_client};
+
+fn label(name: &str) -> Label {
+    name.parse().unwrap()
+}
+
+#[test]
+fn an_operators_certificate_is_short_lived_and_signed_by_the_clusters_ca() {
+    let folder = Folder::new();
+    folder.open(now()).unwrap();
+    let dir = folder.path();
+    let life = Duration::hours(12);
+    let made = issue_client(&dir, &Authority::Own, &label("alice"), life, None, now()).unwrap();
+    assert_eq!(made.subject, "O=demo, CN=alice");
+    let files = ClientFiles::of(&dir.join("clients/alice"));
+    for path in [&files.ca, &files.cert, &files.key] {
+        let permissions = fs::metadata(path).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o7777, 0o600, "{}", path.display());
+    }
+    let [ca, cert, key] = files.read(now()).unwrap();
+    assert_eq!(ca, fs::read_to_string(dir.join("ca.crt")).unwrap());
+    assert!(key.contains("PRIVATE KEY"));
+    let leaf = Certificate::all(&cert).unwrap().remove(0);
+    assert_eq!(leaf.not_after, now() + life);
+    assert_eq!(leaf.ekus, ["clientAuth".to_owned()].into());
+    assert!(leaf.sans.is_empty() && !leaf.authority);
+    let expired = files.read(now() + life).unwrap_err().to_string();
+    assert!(expired.contains("builder pki client"), "{expired}");
+}
+
+#[test]
+fn a_new_client_certificate_replaces_the_one_of_that_name() {
+    let folder = Folder::new();
+    folder.open(now()).unwrap();
+    let dir = folder.path();
+    assert_eq!(newest_client(&dir).unwrap(), None);
+    let issue = |name: &str, hours| {
+        let life = Duration::hours(hours);
+        issue_client(&dir, &Authority::Own, &label(name), life, None, now()).unwrap()
+    };
+    issue("alice", 30);
+    let first = ClientFiles::of(&dir.join("clients/alice"))
+        .read(now())
+        .unwrap();
+    issue("bob", 20);
+    assert_eq!(
+        newest_client(&dir).unwrap(),
+        Some(dir.join("clients/alice"))
+    );
+    issue("alice", 10);
+    let second = ClientFiles::of(&dir.join("clients/alice"))
+        .read(now())
+        .unwrap();
+    assert!(first[1] != second[1] && first[2] != second[2], "a new key");
+    assert_eq!(newest_client(&dir).unwrap(), Some(dir.join("clients/bob")));
+    // An interrupted replacement leaves a folder that says so.
+    fs::remove_file(dir.join("clients/bob/client.crt")).unwrap();
+    let missing = ClientFiles::of(&dir.join("clients/bob"))
+        .read(now())
+        .unwrap_err();
+    assert!(
+        missing.to_string().contains("client.crt: it is missing"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn a_folder_without_the_authoritys_key_issues_no_client_certificate() {
+    let folder = Folder::new();
+    folder.open(now()).unwrap();
+    let dir = folder.path();
+    fs::remove_file(dir.join("ca.key")).unwrap();
+    let life = Duration::hours(1);
+    let error =
+        issue_client(&dir, &Authority::Own, &label("alice"), life, None, now()).unwrap_err();
+    assert!(error.to_string().contains("--recipe"), "{error}");
+    assert!(!dir.join("clients").exists(), "nothing is written");
+}
+
+#[test]
+fn the_operators_own_ca_issues_a_client_certificate() {
+    let (given, folder) = (Folder::new(), Folder::new());
+    given.open(now()).unwrap();
+    let provided = Authority::Provided {
+        cert: given.path().join("ca.crt"),
+        key: given.path().join("ca.key"),
+    };
+    super::super::open(&folder.path(), &cluster(), &provided, LIFETIMES, now()).unwrap();
+    let out = given.0.path().join("desk");
+    let life = Duration::hours(1);
+    let made = issue_client(
+        &folder.path(),
+        &provided,
+        &label("alice"),
+        life,
+        Some(&out),
+        now(),
+    );
+    assert_eq!(made.unwrap().key, out.join("client.key"));
+    ClientFiles::of(&out).read(now()).unwrap();
+}

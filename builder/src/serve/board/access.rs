@@ -1,0 +1,126 @@
+//! Who may see the board: anyone on the server's own host, and from elsewhere only who knows the
+//! token.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::StatusCode;
+use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use recipes::Sha256;
+
+use crate::serve::client_request::ClientRequest;
+use crate::serve::refusal::Refusal;
+use crate::serve::tls::private;
+
+/// The minimum length of a token: shorter ones can be guessed.
+const MIN_TOKEN_CHARS: usize = 16;
+
+/// The rule of access.
+#[derive(Debug, Default)]
+pub(super) struct Access {
+    /// The digest of the token. Digests are compared, so that the time of a comparison says nothing
+    /// about the token.
+    token: Option<Sha256>,
+}
+
+/// A request that is denied.
+#[derive(Debug)]
+pub(super) struct Denied {
+    pub(super) refusal: Refusal,
+    /// The header that makes a browser ask for the token.
+    pub(super) challenge: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Access {
+    /// Reads the token from a file that only its owner may read.
+    pub(super) fn read(token: Option<&Path>) -> Result<Self> {
+        let Some(path) = token else {
+            return Ok(Self::default());
+        };
+        let text = String::from_utf8(private(path)?)
+            .ok()
+            .with_context(|| format!("{} is not text", path.display()))?;
+        let token = text.trim();
+        ensure!(
+            token.len() >= MIN_TOKEN_CHARS && token.chars().all(|c| c.is_ascii_graphic()),
+            "{}: expected one line with at least {MIN_TOKEN_CHARS} printable characters and no space. Make one with \
+             `openssl rand -hex 16`",
+            path.display()
+        );
+        Ok(Self::of(token))
+    }
+
+    pub(super) fn of(token: &str) -> Self {
+        Self {
+            token: Some(Sha256::of(token.as_bytes())),
+        }
+    }
+
+    /// Checks a request.
+    pub(super) fn check(&self, request: &ClientRequest) -> Result<(), Denied> {
+        if is_local(request) {
+            return Ok(());
+        }
+        let Some(token) = self.token else {
+            return Err(Denied {
+                refusal: Refusal::forbidden(
+                    "board-closed",
+                    "the board is shown to this host only, at its loopback address. Start the server with --board-token to \
+                     show it elsewhere",
+                ),
+                challenge: None,
+            });
+        };
+        let given = request.authorization.as_deref().and_then(given);
+        if given.is_some_and(|given| Sha256::of(given.as_bytes()) == token) {
+            return Ok(());
+        }
+        Err(Denied {
+            refusal: Refusal {
+                id: "board-token",
+                status: StatusCode::UNAUTHORIZED,
+                why: "the board needs its token, as a password with any user name, or as a bearer token".to_owned(),
+            },
+            challenge: Some((
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"etcd-image board\", charset=\"UTF-8\""),
+            )),
+        })
+    }
+}
+
+/// Whether the request comes from this host itself. A proxy on this host passes on the requests of
+/// others. A page of another site can make a browser on this host send requests here, but only
+/// under that site's name.
+fn is_local(request: &ClientRequest) -> bool {
+    let host = request.host.as_deref().unwrap_or_default();
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.chars().all(|c| c.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let named_here = name.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback());
+    request.proxy.is_none()
+        && request.from.is_loopback()
+        && request.local.ip().to_canonical().is_loopback()
+        && named_here
+}
+
+/// The token in an `Authorization` header.
+fn given(header: &str) -> Option<String> {
+    let (scheme, value) = header.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(value.trim().to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok()?;
+    Some(pair.split_once(':')?.1.to_owned())
+}

@@ -1,0 +1,111 @@
+//! Calls the operator's command for each event. The command gets the event as one line of JSON on
+//! its standard input, so nothing that a machine reports becomes part of a command line.
+
+use std::io::{self, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use crate::console;
+
+/// How long a call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The number of events that may wait for the command.
+const MAX_WAITING: usize = 256;
+/// The pause between two looks whether a call has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A handle to the thread that calls the command, one call after the other.
+#[derive(Debug, Clone)]
+pub(in crate::serve) struct Hook(SyncSender<String>);
+
+impl Hook {
+    /// Starts the thread.
+    pub(in crate::serve) fn start(command: String) -> io::Result<Self> {
+        let (sender, receiver) = sync_channel(MAX_WAITING);
+        std::thread::Builder::new()
+            .name("hook".to_owned())
+            .spawn(move || call_all(&command, &receiver))?;
+        Ok(Self(sender))
+    }
+
+    /// Calls the command with an event. If too many events wait, this one is left out: no request
+    /// waits for the command.
+    pub(in crate::serve) fn call(&self, event: String) {
+        if self.0.try_send(event).is_err() {
+            console::error("--hook: an event is left out, because too many wait for the command");
+        }
+    }
+}
+
+fn call_all(command: &str, events: &Receiver<String>) {
+    for event in events {
+        if let Err(error) = call(command, &event, CALL_TIMEOUT) {
+            console::error(format_args!("--hook: {error}"));
+        }
+    }
+}
+
+/// Calls the command once, and ends it if it takes too long.
+fn call(command: &str, event: &str, patience: Duration) -> io::Result<()> {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A pipe has room for an event, so this does not block. The command need not read it.
+        match stdin.write_all(format!("{event}\n").as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
+    }
+    wait(&mut child, patience)
+}
+
+fn wait(child: &mut Child, patience: Duration) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(io::Error::other(format!("the command failed ({status})"))),
+            None if begun.elapsed() >= patience => {
+                child.kill()?;
+                child.wait()?;
+                return Err(io::Error::other(format!(
+                    "the command took longer than {} s and was ended",
+                    patience.as_secs()
+                )));
+            }
+            None => std::thread::sleep(POLL_INTERVAL),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_gets_each_event_on_its_standard_input() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("events");
+        let command = format!("cat >> {}", out.display());
+        let hostile = r#"{"what":"$(touch /tmp/hook); `id`"}"#;
+        for event in ["{\"node\":\"etcd-1\"}", hostile] {
+            call(&command, event, CALL_TIMEOUT).unwrap();
+        }
+        let text = std::fs::read_to_string(out).unwrap();
+        assert_eq!(text, format!("{{\"node\":\"etcd-1\"}}\n{hostile}\n"));
+    }
+
+    #[test]
+    fn a_command_that_fails_or_hangs_is_reported() {
+        let failed = call("exit 3", "{}", CALL_TIMEOUT).unwrap_err();
+        assert!(failed.to_string().contains("exit status: 3"), "{failed}");
+        let begun = Instant::now();
+        let hung = call("exec sleep 60", "{}", Duration::from_millis(100)).unwrap_err();
+        assert!(hung.to_string().contains("was ended"), "{hung}");
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+}

@@ -1,0 +1,95 @@
+//! The board: one page that shows each machine with its stage, and the cluster's members, live.
+//! It only reads.
+//!
+//! `access` decides who may see it. `view` collects what the server knows, `html` and `metrics`
+//! render it, `live` sends each change to the open pages, which `subscribers` holds, and `hook`
+//! calls the operator's command for each event.
+
+mod access;
+pub(super) mod hook;
+mod html;
+mod live;
+mod metrics;
+mod shared;
+mod subscribers;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use anyhow::Result;
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+
+use super::client_request::ClientRequest;
+use super::refusal::Refusal;
+use super::reply::{Content, Reply, refused};
+use super::state::ServerState;
+pub(super) use live::run;
+pub(super) use shared::Board;
+pub(super) use subscribers::Events;
+
+/// The style of the page. It is a file of this server, so the page needs no inline style.
+const STYLE: &str = include_str!("board.css");
+/// The script of the page. Without it, the page reloads itself.
+const SCRIPT: &str = include_str!("board.js");
+
+/// Answers a request for the board. `path` is the path below the board's own.
+pub(super) fn answer(state: &ServerState, request: &ClientRequest, path: &[&str]) -> Result<Reply> {
+    if let Err(denied) = state.board.access.check(request) {
+        state.log_refusal(request, &denied.refusal);
+        let mut reply = refused(&denied.refusal);
+        reply.headers.extend(denied.challenge);
+        return Ok(reply);
+    }
+    Ok(match path {
+        [] => html_reply(&html::page(&view::View::read(state)?)),
+        ["board.css"] => asset(STYLE, "text/css; charset=utf-8"),
+        ["board.js"] => asset(SCRIPT, "text/javascript; charset=utf-8"),
+        ["events"] => match state.board.pages.open() {
+            Ok(events) => live::reply(events),
+            Err(refusal) => refused(&refusal),
+        },
+        ["metrics"] => asset(
+            &metrics::text(&view::View::read(state)?),
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
+        _ => refused(&Refusal::not_found(
+            "not-found",
+            "the board has no such page",
+        )),
+    })
+}
+
+fn html_reply(text: &str) -> Reply {
+    let mut reply = asset(text, "text/html; charset=utf-8");
+    reply.headers.extend([
+        (
+            HeaderName::from_static("content-security-policy"),
+            HeaderValue::from_static(
+                "default-src 'none'; style-src 'self'; img-src data:; script-src 'self'; connect-src 'self'; \
+                 base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            ),
+        ),
+        (
+            HeaderName::from_static("referrer-policy"),
+            HeaderValue::from_static("no-referrer"),
+        ),
+    ]);
+    reply
+}
+
+fn asset(text: &str, kind: &'static str) -> Reply {
+    Reply {
+        status: StatusCode::OK,
+        headers: vec![
+            (CONTENT_TYPE, HeaderValue::from_static(kind)),
+            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (
+                HeaderName::from_static("x-content-type-options"),
+                HeaderValue::from_static("nosniff"),
+            ),
+        ],
+        content: Content::Text(text.to_owned()),
+        close: false,
+    }
+}

@@ -1,0 +1,52 @@
+//! What all requests for the board share.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+
+use super::access::Access;
+use super::subscribers::Pages;
+use crate::status::{Desk, Report};
+
+/// What the board needs beside the server's records.
+#[derive(Debug, Default)]
+pub(in crate::serve) struct Board {
+    pub(super) access: Access,
+    /// The operator's client certificate, with which the members are asked.
+    pub(super) desk: Option<Desk>,
+    /// The newest report of the members.
+    report: Mutex<Option<Arc<Report>>>,
+    /// The open pages.
+    pub(super) pages: Pages,
+}
+
+impl Board {
+    /// Reads the token, and finds the client certificate.
+    pub(in crate::serve) fn new(
+        out: &Path,
+        token: Option<&Path>,
+        client: Option<&Path>,
+    ) -> Result<Self> {
+        Ok(Self {
+            access: Access::read(token)?,
+            desk: client
+                .map(|client| Desk::open(out, None, Some(client)))
+                .transpose()?,
+            ..Self::default()
+        })
+    }
+
+    /// The newest report of the members, if there is one.
+    pub(super) fn report(&self) -> Option<Arc<Report>> {
+        self.report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Replaces the report.
+    pub(super) fn set_report(&self, report: Report) {
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(report));
+    }
+}

@@ -1,0 +1,73 @@
+//! The open pages, each of which receives every event.
+
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use hyper::body::Bytes;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::serve::refusal::Refusal;
+
+/// The maximum number of open pages: each keeps a connection.
+const MAX_PAGES: usize = 64;
+/// The number of events that may wait for one page. A page that takes none of them is closed.
+const MAX_WAITING: usize = 4;
+
+/// The open pages.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    open: Mutex<Vec<Sender<Bytes>>>,
+    /// The newest event, with which a new page begins.
+    newest: Mutex<Option<Bytes>>,
+}
+
+/// The events of one page.
+#[derive(Debug)]
+pub(in crate::serve) struct Events(Receiver<Bytes>);
+
+impl Events {
+    pub(in crate::serve) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+impl Pages {
+    /// Opens a page.
+    pub(super) fn open(&self) -> Result<Events, Refusal> {
+        let (sender, receiver) = channel(MAX_WAITING);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|page| !page.is_closed());
+        if open.len() >= MAX_PAGES {
+            return Err(Refusal::unavailable(
+                "board-busy",
+                format!("{MAX_PAGES} pages are open already; this one refreshes itself"),
+            ));
+        }
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = newest
+            .clone()
+            .unwrap_or_else(|| Bytes::from_static(b":\n\n"));
+        // The channel is empty, so there is room.
+        let _ = sender.try_send(first);
+        open.push(sender);
+        Ok(Events(receiver))
+    }
+
+    /// Sends an event to all pages, and closes those that take none.
+    pub(super) fn send(&self, event: &Bytes) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|page| page.try_send(event.clone()).is_ok());
+    }
+
+    /// Sends an event to all pages, and to each new page.
+    pub(super) fn publish(&self, event: Bytes) {
+        self.send(&event);
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
+    }
+
+    /// Whether any page is open.
+    pub(super) fn are_open(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        !open.is_empty()
+    }
+}

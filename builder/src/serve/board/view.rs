@@ -1,0 +1,189 @@
+//! What the board shows: the machines, from the server's records, and the newest report of the
+//! members.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use anyhow::Result;
+use recipes::{Envelope, Label, Mac, Stage};
+use serde::Deserialize;
+
+use crate::exit::with_causes;
+use crate::serve::files;
+use crate::serve::record::{NextBoot, Record, Step, time};
+use crate::serve::state::ServerState;
+use crate::status::Report;
+
+/// The maximum size of a node document.
+const MAX_DOCUMENT_BYTES: u64 = 1 << 20;
+
+/// Everything on the board.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) cluster: String,
+    pub(super) machines: Vec<Machine>,
+    /// The state of the members; `None` if no client certificate was given, or before the first
+    /// answer.
+    pub(super) report: Option<Arc<Report>>,
+    /// Whether the members are asked.
+    pub(super) asks_members: bool,
+}
+
+/// One machine.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Machine {
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) card: Option<String>,
+    pub(super) stage: MachineStage,
+    /// The stage in detail.
+    pub(super) detail: &'static str,
+    /// When the stage began, RFC 3339.
+    pub(super) since: Option<String>,
+    /// The last message of the machine.
+    pub(super) message: Option<String>,
+    pub(super) attempts: u32,
+    /// When the document was first fetched, RFC 3339.
+    pub(super) document: Option<String>,
+    /// The serial of the image that was the newest when the document was made.
+    pub(super) image: Option<u64>,
+}
+
+/// The stage of a machine.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MachineStage {
+    /// The server has no record of the machine and does not install it.
+    #[default]
+    Unknown,
+    /// It is installed at its next boot from the network.
+    Allowed,
+    /// An installation is under way.
+    Installing,
+    /// It is installed, and has not reported that it is a healthy member.
+    Installed,
+    /// It reported that it is a healthy member.
+    Healthy,
+    /// An attempt failed, or firstboot refuses.
+    Failed,
+    /// All attempts failed. An operator must allow the next one.
+    Held,
+}
+
+impl MachineStage {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Unknown,
+        Self::Allowed,
+        Self::Installing,
+        Self::Installed,
+        Self::Healthy,
+        Self::Failed,
+        Self::Held,
+    ];
+
+    /// The stage as one word.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Allowed => "allowed",
+            Self::Installing => "installing",
+            Self::Installed => "installed",
+            Self::Healthy => "healthy",
+            Self::Failed => "failed",
+            Self::Held => "held",
+        }
+    }
+}
+
+impl View {
+    /// Reads the records.
+    pub(super) fn read(state: &ServerState) -> Result<Self> {
+        let cluster = state.cluster()?;
+        let name = cluster.nodes.first().map(|node| node.cluster.to_string());
+        let machines = cluster
+            .nodes
+            .iter()
+            .map(|node| {
+                let mut machine = Machine::of(state, &cluster.record, &node.name);
+                machine.address = node.address.to_string();
+                machine.card = node.machine.mac.as_ref().map(Mac::to_string);
+                machine
+            })
+            .collect();
+        Ok(Self {
+            cluster: name.unwrap_or_default(),
+            machines,
+            report: state.board.report(),
+            asks_members: state.board.desk.is_some(),
+        })
+    }
+}
+
+impl Machine {
+    fn of(state: &ServerState, record: &Record, node: &Label) -> Self {
+        let mut machine = Self {
+            name: node.to_string(),
+            image: image(state, node),
+            ..Self::default()
+        };
+        // If a record cannot be read, the machine's row shows that: the other machines must still
+        // be shown.
+        if let Err(error) = machine.add_record(state, record, node) {
+            machine.stage = MachineStage::Failed;
+            machine.message = Some(with_causes(&error));
+        }
+        machine
+    }
+
+    fn add_record(&mut self, state: &ServerState, record: &Record, node: &Label) -> Result<()> {
+        let first = state
+            .delivery(record, node)?
+            .and_then(|delivery| delivery.first);
+        self.document = first.map(time::text);
+        let Some(installation) = record.installation(node)? else {
+            self.detail = "no record of an installation";
+            if self.document.is_some() {
+                self.stage = MachineStage::Installed;
+                self.detail = "took its document";
+                self.since.clone_from(&self.document);
+            }
+            return Ok(());
+        };
+        self.attempts = installation.attempts;
+        let last = installation.last.as_ref();
+        let held = installation.next(state.retries) == NextBoot::Held;
+        self.stage = match last.map(|last| last.step) {
+            _ if held => MachineStage::Held,
+            None => MachineStage::Allowed,
+            Some(Step::Sent | Step::Kickstart) => MachineStage::Installing,
+            Some(Step::ByHand | Step::Document) => MachineStage::Installed,
+            Some(Step::Reported(report)) => reported(report),
+        };
+        self.detail = last.map_or("allowed to be installed", |last| last.step.as_str());
+        self.since = last.map(|last| time::text(last.at));
+        self.message = last.and_then(|last| last.why.clone());
+        Ok(())
+    }
+}
+
+fn reported(stage: Stage) -> MachineStage {
+    match stage {
+        Stage::Started | Stage::Installing => MachineStage::Installing,
+        Stage::Installed => MachineStage::Installed,
+        Stage::Failed | Stage::Refused => MachineStage::Failed,
+        Stage::Healthy => MachineStage::Healthy,
+    }
+}
+
+/// The serial in a node's document. A node that makes its keys itself has a document only once it
+/// has enrolled.
+fn image(state: &ServerState, node: &Label) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Newest {
+        release: Option<u64>,
+    }
+    let path = ["nodes", node.as_str(), "node.json"].map(str::to_owned);
+    let file = files::open(&state.out, &path).ok()??;
+    let envelope: Envelope = serde_json::from_reader(file.take(MAX_DOCUMENT_BYTES)).ok()?;
+    let newest: Newest = serde_json::from_slice(&envelope.unverified().ok()?).ok()?;
+    newest.release
+}

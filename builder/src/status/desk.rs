@@ -1,0 +1,103 @@
+//! What the operator's machine knows of a cluster: its description, the newest built image, and a
+//! client certificate.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use members::etcd::Credentials;
+use recipes::image_release::RELEASE_FILE;
+use recipes::{ClusterDocument, Envelope, ReleaseDocument};
+use time::OffsetDateTime;
+
+use crate::pki::{ClientFiles, newest_client};
+use crate::{check, manifest, text_file};
+
+/// The image's description of the cluster, as a path in the overlay.
+const CLUSTER: &str = "etc/firstboot/cluster.json";
+
+/// What is known before any member is asked.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    /// The cluster, as its newest image or its recipe describes it.
+    pub(super) cluster: ClusterDocument,
+    /// The serial of the newest built image; `None` for a recipe.
+    pub(super) built: Option<u64>,
+    /// The folder of the client certificate.
+    client: PathBuf,
+}
+
+impl Desk {
+    /// Finds all of it. The client certificate is checked.
+    pub(crate) fn open(out: &Path, pki: Option<&Path>, client: Option<&Path>) -> Result<Self> {
+        let (cluster, built) = if out.is_file() {
+            let recipe = check::checked_recipe(out, false)?.recipe;
+            (recipe.cluster_document(), None)
+        } else {
+            (cluster(out)?, serial(out)?)
+        };
+        let client = if let Some(folder) = client {
+            folder.to_owned()
+        } else {
+            let pki = pki.map_or_else(|| default_pki(out), Path::to_owned);
+            newest_client(&pki)?.with_context(|| {
+                format!(
+                    "{} has no client certificate; issue one with `builder pki client NAME --pki {0}`, or name its folder with \
+                     --client",
+                    pki.display()
+                )
+            })?
+        };
+        let desk = Self {
+            cluster,
+            built,
+            client,
+        };
+        desk.credentials()?;
+        Ok(desk)
+    }
+
+    /// Reads the client certificate, which may be replaced while a command runs.
+    pub(super) fn credentials(&self) -> Result<Credentials> {
+        let files = ClientFiles::of(&self.client);
+        let [ca, cert, key] = files.read(OffsetDateTime::now_utc())?;
+        Ok(Credentials::new(
+            ca.as_bytes(),
+            cert.as_bytes(),
+            key.as_bytes(),
+        ))
+    }
+}
+
+/// The PKI folder of an output, or of the default output for a recipe.
+fn default_pki(out: &Path) -> PathBuf {
+    if out.is_file() {
+        return PathBuf::from("out.pki");
+    }
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".pki");
+    out.with_file_name(name)
+}
+
+fn cluster(out: &Path) -> Result<ClusterDocument> {
+    let image = manifest::open(out)?;
+    let document = image
+        .contents
+        .get(CLUSTER)
+        .with_context(|| format!("the image in {} has no {CLUSTER}", out.display()))?;
+    serde_json::from_slice(document)
+        .with_context(|| format!("{CLUSTER} of the image in {} is damaged", out.display()))
+}
+
+/// The serial of the newest image of an output; `None` if the output has no release.
+fn serial(out: &Path) -> Result<Option<u64>> {
+    let path = out.join(RELEASE_FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = text_file::read(&path, "the release of an image")?;
+    let wrong = || format!("{} is not a release", path.display());
+    let envelope: Envelope = serde_json::from_str(&text).with_context(wrong)?;
+    let payload = envelope.unverified().with_context(wrong)?;
+    let release: ReleaseDocument = serde_json::from_slice(&payload).with_context(wrong)?;
+    Ok(Some(release.serial))
+}

@@ -1,0 +1,111 @@
+//! `builder status`: the state of a running cluster, from the operator's own machine, with the
+//! operator's own client certificate.
+//!
+//! `desk` finds the cluster, the certificate and the newest built image. `report` asks the members.
+//! `text` prints the report, and `watch` repeats it.
+
+mod desk;
+mod report;
+mod text;
+mod watch;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use members::survey::{Comparison, Verdict};
+
+use crate::console;
+use crate::exit::{Exit, exit_error};
+pub(crate) use desk::Desk;
+pub(crate) use report::Report;
+#[cfg(test)]
+pub(crate) use report::Update;
+pub(crate) use text::{days, word};
+
+/// The command-line options.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 every member is healthy; 1 no client certificate, or a file cannot be read; 5 degraded; \
+        6 no quorum, or no member answers. docs/exit-codes.md has the details.\n\n\
+        Example: builder pki client alice --pki out.pki && builder status out --json | jq '.members[] | {name, healthy}'"
+)]
+pub(crate) struct Options {
+    /// The output of `builder build`, or a recipe
+    #[arg(default_value = "out")]
+    out: PathBuf,
+    /// The folder of the cluster's certificates and keys, which also has the client certificates
+    /// [default: OUT.pki]
+    #[arg(long, value_name = "DIR")]
+    pki: Option<PathBuf>,
+    /// The folder with ca.crt, client.crt and client.key [default: the client certificate of the
+    /// PKI folder that lasts longest]
+    #[arg(long, value_name = "DIR")]
+    client: Option<PathBuf>,
+    /// Compare the members' data. This blocks writes on each member for about 2 s per GiB
+    #[arg(long)]
+    compare: bool,
+    /// Repeat until interrupted: redraw a terminal, and otherwise print one line each time
+    #[arg(long)]
+    watch: bool,
+    /// The seconds between two repetitions
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    interval: u64,
+    /// Print JSON, with --watch one document per line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the state of the cluster. The exit code represents it.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let desk = Desk::open(
+        &options.out,
+        options.pki.as_deref(),
+        options.client.as_deref(),
+    )?;
+    let comparison = if options.compare {
+        Comparison::Always
+    } else {
+        Comparison::Skip
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    if options.watch {
+        return runtime.block_on(watch::run(
+            &desk,
+            comparison,
+            options.json,
+            Duration::from_secs(options.interval),
+        ));
+    }
+    let report = runtime.block_on(Report::ask(&desk, comparison));
+    if options.json {
+        console::result(serde_json::to_string_pretty(&report)? + "\n")?;
+    } else {
+        console::result(text::full(&report))?;
+    }
+    verdict(&report)
+}
+
+/// The verdict as the command's outcome.
+fn verdict(report: &Report) -> Result<()> {
+    let faulty = report.faulty();
+    match report.verdict {
+        Verdict::Healthy => Ok(()),
+        Verdict::Degraded => Err(exit_error(
+            Exit::Degraded,
+            format!(
+                "the cluster has its quorum, but not every member is a healthy voter: {}",
+                faulty.join(", ")
+            ),
+        )),
+        Verdict::NoQuorum => Err(exit_error(
+            Exit::NoQuorum,
+            format!(
+                "too few members answer for a quorum; without: {}",
+                faulty.join(", ")
+            ),
+        )),
+    }
+}

@@ -1,0 +1,243 @@
+//! Asks the members: the state of each, their member lists side by side, and what they agreed on
+//! through etcd.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use members::etcd::{Client, Credentials, Member};
+use members::keys::{
+    Failed, HALT, Halt, Key, NEWEST_RELEASE, Newest, RESTART, TURN, UpdateTurn, failed_key,
+};
+use members::moment::{now, stamp};
+use members::reason::Reason;
+use members::survey::{Backup, Comparison, Row, Verdict, survey, verdict};
+use serde::Serialize;
+
+use super::Desk;
+
+/// The state of a cluster at one time.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Report {
+    /// The cluster's name.
+    pub(crate) cluster: String,
+    /// The time, RFC 3339.
+    pub(crate) at: String,
+    /// The verdict over all members.
+    pub(crate) verdict: Verdict,
+    /// Each member.
+    pub(crate) members: Vec<Row>,
+    /// Whether all members that answered have the same member list.
+    pub(crate) lists_agree: bool,
+    /// Each member's own member list.
+    pub(crate) lists: Vec<List>,
+    /// The images and updates of the cluster.
+    pub(crate) update: Update,
+    /// The newest scheduled snapshot; `None` if the recipe has no `[backup]`.
+    pub(crate) backup: Option<Backup>,
+    /// Faults that concern no single member.
+    pub(crate) errors: Vec<Reason>,
+}
+
+/// The member list of one member.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct List {
+    /// The member that has it.
+    pub(crate) from: String,
+    /// Its entries; `None` if the member did not answer.
+    pub(crate) members: Option<Vec<Listed>>,
+}
+
+/// One entry of a member list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Listed {
+    /// The member's id, in hexadecimal digits as etcdctl prints it.
+    pub(crate) id: String,
+    /// Its name, or its id if it never started.
+    pub(crate) name: String,
+    /// `voter` or `learner`.
+    pub(crate) role: &'static str,
+    pub(crate) peer_urls: Vec<String>,
+    pub(crate) client_urls: Vec<String>,
+}
+
+/// The images and updates of the cluster.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Update {
+    /// The serial of the newest image that was built here.
+    pub(crate) built: Option<u64>,
+    /// The serial of the newest image that any member has started to install by an update.
+    pub(crate) newest: Option<u64>,
+    /// The member that updates itself.
+    pub(crate) turn: Option<UpdateTurn>,
+    /// An operator's order that no member may update itself.
+    pub(crate) halt: Option<Halt>,
+    /// The failure of the newest image.
+    pub(crate) failed: Option<Failed>,
+    /// The member that restarts its etcd to trust another CA.
+    pub(crate) restart: Option<String>,
+}
+
+impl Report {
+    /// Asks all members at the same time.
+    pub(crate) async fn ask(desk: &Desk, comparison: Comparison) -> Self {
+        let cluster = &desk.cluster;
+        let mut errors = Vec::new();
+        let (rows, backup, update) = match desk.credentials() {
+            Ok(credentials) => {
+                let rows = survey(cluster, &credentials, &BTreeSet::new(), comparison).await;
+                let voter = rows.iter().find(|row| row.votes);
+                let endpoint = voter.map(|row| row.endpoint.as_str());
+                let (backup, update) = tokio::join!(
+                    Backup::ask(cluster, &credentials),
+                    Update::ask(desk.built, endpoint, &credentials)
+                );
+                (rows, backup, update)
+            }
+            Err(error) => {
+                errors.push(format!("{error:#}").into());
+                (Vec::new(), None, Ok(Update::default()))
+            }
+        };
+        let update = update.unwrap_or_else(|error| {
+            errors.push(format!("cannot read the state of updates: {error:#}").into());
+            Update {
+                built: desk.built,
+                ..Update::default()
+            }
+        });
+        let lists: Vec<List> = rows.iter().map(List::of).collect();
+        Self {
+            cluster: cluster.name.to_string(),
+            at: stamp(now()),
+            verdict: if rows.is_empty() {
+                Verdict::NoQuorum
+            } else {
+                verdict(&rows)
+            },
+            lists_agree: agree(&lists),
+            lists,
+            members: rows,
+            update,
+            backup,
+            errors,
+        }
+    }
+
+    /// The names of the members that are not healthy voters.
+    pub(super) fn faulty(&self) -> Vec<&str> {
+        let healthy = |row: &&Row| !row.healthy || row.learner || !row.errors.is_empty();
+        self.members
+            .iter()
+            .filter(healthy)
+            .map(|row| row.name.as_str())
+            .collect()
+    }
+
+    /// Every member in any list, by id, with a name that one of the lists gives it.
+    pub(crate) fn listed(&self) -> BTreeMap<&str, &str> {
+        let mut names = BTreeMap::new();
+        for listed in self
+            .lists
+            .iter()
+            .flat_map(|list| list.members.iter().flatten())
+        {
+            let name = names
+                .entry(listed.id.as_str())
+                .or_insert(listed.name.as_str());
+            if *name == listed.id {
+                *name = listed.name.as_str();
+            }
+        }
+        names
+    }
+}
+
+impl Update {
+    /// Reads the keys through a member that answers through raft, if there is one.
+    async fn ask(
+        built: Option<u64>,
+        endpoint: Option<&str>,
+        credentials: &Credentials,
+    ) -> Result<Self> {
+        let Some(endpoint) = endpoint else {
+            return Ok(Self {
+                built,
+                ..Self::default()
+            });
+        };
+        let client = Client::connect(endpoint, credentials).await?;
+        let newest = Key::<Newest>::read(&client, NEWEST_RELEASE).await?.value;
+        let newest = newest.map(|newest| newest.serial);
+        Ok(Self {
+            built,
+            newest,
+            turn: Key::read(&client, TURN).await?.value,
+            halt: Key::read(&client, HALT).await?.value,
+            failed: match newest {
+                Some(serial) => Key::read(&client, &failed_key(serial)).await?.value,
+                None => None,
+            },
+            restart: client
+                .get(RESTART)
+                .await?
+                .map(|found| String::from_utf8_lossy(&found.value).into_owned()),
+        })
+    }
+}
+
+impl List {
+    /// The role of the member with this id in this list.
+    pub(crate) fn role_of(&self, id: &str) -> &'static str {
+        self.members.as_ref().map_or("no answer", |members| {
+            members
+                .iter()
+                .find(|listed| listed.id == id)
+                .map_or("absent", |listed| listed.role)
+        })
+    }
+
+    fn of(row: &Row) -> Self {
+        let entries = row.list.iter().map(Listed::of).collect::<Vec<_>>();
+        Self {
+            from: row.name.clone(),
+            members: (!entries.is_empty()).then_some(entries),
+        }
+    }
+}
+
+impl Listed {
+    fn of(member: &Member) -> Self {
+        Self {
+            id: format!("{:x}", member.id),
+            name: member.title(),
+            role: if member.is_learner {
+                "learner"
+            } else {
+                "voter"
+            },
+            peer_urls: member.peer_urls.clone(),
+            client_urls: member.client_urls.clone(),
+        }
+    }
+}
+
+/// Whether all lists that are known have the same members in the same roles at the same places. A
+/// member may learn another one's name later.
+fn agree(lists: &[List]) -> bool {
+    let key = |list: &List| {
+        let entries = list.members.as_ref()?;
+        let mut key: Vec<_> = entries
+            .iter()
+            .map(|listed| (listed.id.clone(), listed.role, listed.peer_urls.clone()))
+            .collect();
+        key.sort();
+        Some(key)
+    };
+    let mut keys = lists.iter().filter_map(key);
+    let first = keys.next();
+    keys.all(|other| Some(other) == first)
+}

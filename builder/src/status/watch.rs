@@ -1,0 +1,42 @@
+//! Repeats the report until the program is interrupted or its output is closed.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use anyhow::Result;
+use members::survey::Comparison;
+
+use super::desk::Desk;
+use super::report::Report;
+use super::text;
+
+/// Moves to the top left of a terminal and clears it.
+const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+
+/// Prints the report again and again.
+pub(super) async fn run(
+    desk: &Desk,
+    comparison: Comparison,
+    json: bool,
+    pause: Duration,
+) -> Result<()> {
+    let redraw = io::stdout().is_terminal() && !json;
+    loop {
+        let report = Report::ask(desk, comparison).await;
+        let text = if json {
+            serde_json::to_string(&report)? + "\n"
+        } else if redraw {
+            format!("{CLEAR}{}", text::full(&report))
+        } else {
+            text::line(&report)
+        };
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // The reader has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
+        }
+        drop(out);
+        tokio::time::sleep(pause).await;
+    }
+}

@@ -1,0 +1,30 @@
+//! The access to etcd with this node's certificates.
+
+use anyhow::Result;
+pub(crate) use members::etcd::{
+    Client, Credentials, Lease, Member, SnapshotResponse, StatusResponse,
+};
+
+use crate::{files, paths};
+
+/// Reads the installed certificates.
+pub(crate) fn installed_credentials() -> Result<Credentials> {
+    let read = |name: &str| files::read(format!("{}/{name}", paths::TLS));
+    Ok(Credentials::new(
+        &read("ca.crt")?,
+        &read("client.crt")?,
+        &read("client.key")?,
+    ))
+}
+
+/// Returns the cluster id and the member id of etcd on this node.
+///
+/// # Errors
+/// Fails if etcd does not answer, or has no quorum.
+pub(crate) async fn probe_local(credentials: &Credentials) -> Result<(u64, u64)> {
+    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
+    // This reads through raft: a learner answers that it must not serve reads.
+    client.healthy().await?;
+    let header = client.status().await?.header.unwrap_or_default();
+    Ok((header.cluster_id, header.member_id))
+}

@@ -1,0 +1,173 @@
+//! The keys in etcd through which the firstboots of a cluster coordinate.
+//!
+//! A member stops its etcd on purpose for two reasons: a restart during a rotation of the CA, and
+//! an update of the image. Each excludes the other, so that two members are never stopped at the
+//! same time.
+
+use anyhow::{Context as _, Result};
+use recipes::{Label, Sha256};
+use serde::{Deserialize, Serialize};
+
+use crate::etcd::Client;
+use crate::moment::stamp;
+use crate::reason::{Reason, ReasonId};
+
+/// The key of the restart lock: it has a lease, and the node's name as its value.
+pub const RESTART: &str = "/etcd-image/restart";
+/// The key of the turn to update. It has no lease: a member that updates itself may be down for a
+/// long time.
+pub const TURN: &str = "/etcd-image/update/turn";
+
+/// The key of an operator's order that no member may start an update.
+pub const HALT: &str = "/etcd-image/update/halt";
+/// The key of the newest release that any member has started to install.
+pub const NEWEST_RELEASE: &str = "/etcd-image/update/newest";
+/// The key of the newest snapshot that the schedule took.
+pub const NEWEST_SNAPSHOT: &str = "/etcd-image/backup/newest";
+
+/// The key that marks a release as failed.
+pub fn failed_key(serial: u64) -> String {
+    format!("/etcd-image/update/failed/{serial}")
+}
+
+/// The member that may update itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateTurn {
+    /// The member's name.
+    pub node: Label,
+    /// The serial of the image that it installs.
+    pub serial: u64,
+    /// The time of the turn's start, in seconds since 1970.
+    pub since: u64,
+}
+
+/// An operator's order that no member may start an update.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halt {
+    /// Why.
+    pub why: String,
+    /// The node on which the operator gave it.
+    pub node: String,
+    /// The time, in seconds since 1970.
+    pub since: u64,
+}
+
+/// The reason why a release is not tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The node on which it failed.
+    pub node: Label,
+    /// Why.
+    pub why: String,
+    /// The time, in seconds since 1970.
+    pub at: u64,
+}
+
+/// The newest release that any member has started to install.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newest {
+    /// Its serial.
+    pub serial: u64,
+}
+
+/// The newest good snapshot that the schedule took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// Its slot of the schedule, in seconds since 1970.
+    pub slot: u64,
+    /// The time at which the member started to take it.
+    pub time: u64,
+    /// The host that took the snapshot.
+    pub host: String,
+    /// The folder or prefix that contains the snapshot.
+    pub place: String,
+    /// The name of its file.
+    pub file: String,
+    /// The digest of its file.
+    pub sha256: Sha256,
+    /// etcd's revision in it.
+    pub revision: i64,
+}
+
+impl SnapshotRecord {
+    /// Reads the record from etcd, if there is a valid one, and the revision of its last change, or
+    /// 0 if there is no record.
+    pub async fn read(client: &Client) -> Result<(Option<Self>, i64)> {
+        let Some(found) = client.get(NEWEST_SNAPSHOT).await? else {
+            return Ok((None, 0));
+        };
+        Ok((
+            serde_json::from_slice(&found.value).ok(),
+            found.mod_revision,
+        ))
+    }
+}
+
+impl UpdateTurn {
+    /// The reason why a different member must wait.
+    pub fn reason(&self) -> Reason {
+        ReasonId::UpdateTurn.because(format!(
+            "{} has the turn, with the image {}, since {}",
+            self.node,
+            self.serial,
+            stamp(self.since)
+        ))
+    }
+}
+
+impl Halt {
+    /// The reason why no member starts an update.
+    pub fn reason(&self) -> Reason {
+        ReasonId::UpdateHalted.because(format!(
+            "{} halted all updates: {}. `firstboot update --resume` ends the halt",
+            self.node, self.why
+        ))
+    }
+}
+
+impl Failed {
+    /// The reason why no member installs the release with this serial.
+    pub fn reason(&self, serial: u64) -> Reason {
+        ReasonId::UpdateFailedBefore.because(format!(
+            "the image {serial} failed on {}: {}. Correct the cause and build a new image. If the image was not the cause, run \
+             `firstboot update --retry`",
+            self.node, self.why
+        ))
+    }
+}
+
+/// The value of a key, and the revision of its last change, or 0 if the key does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key<T> {
+    /// The value, if the key exists.
+    pub value: Option<T>,
+    /// The revision of its last change.
+    pub revision: i64,
+}
+
+impl<T> Default for Key<T> {
+    fn default() -> Self {
+        Self {
+            value: None,
+            revision: 0,
+        }
+    }
+}
+
+impl<T: serde::de::DeserializeOwned> Key<T> {
+    /// Reads the key through raft.
+    pub async fn read(client: &Client, key: &str) -> Result<Self> {
+        let Some(found) = client.get(key).await? else {
+            return Ok(Self::default());
+        };
+        let value = serde_json::from_slice(&found.value).with_context(|| {
+            format!(
+                "the key {key} in etcd was not written by firstboot. `etcdctl del {key}` removes it"
+            )
+        })?;
+        Ok(Self {
+            value: Some(value),
+            revision: found.mod_revision,
+        })
+    }
+}

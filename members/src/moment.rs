@@ -1,0 +1,38 @@
+//! Times and spans as text.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::UnixTime;
+
+/// The present time in seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}
+
+/// Formats a time span with at most three digits and a unit.
+pub fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Formats a time in seconds since 1970 as in RFC 3339.
+pub fn stamp(time: u64) -> String {
+    let form = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    let moment = i64::try_from(time)
+        .ok()
+        .and_then(|time| time::OffsetDateTime::from_unix_timestamp(time).ok());
+    moment
+        .and_then(|moment| moment.format(form).ok())
+        .unwrap_or_else(|| time.to_string())
+}
+
+/// Formats a time of a certificate as in RFC 3339.
+pub fn date(time: UnixTime) -> String {
+    stamp(time.as_secs())
+}

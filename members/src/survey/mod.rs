@@ -1,0 +1,255 @@
+//! The survey of a cluster: the state of every member, as each member itself reports it.
+
+mod agreement;
+mod alarm;
+mod backup;
+mod expiry;
+mod latency;
+mod member_list;
+mod row;
+mod table;
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use recipes::{ClusterDocument, Label};
+use rustls::pki_types::UnixTime;
+use tokio::task::JoinSet;
+
+use crate::compare::{Compared, Voter, compare};
+use crate::etcd::{AlarmMember, Client, Credentials, Member, StatusResponse};
+use crate::moment::date;
+use crate::reason::Reason;
+pub use backup::Backup;
+use member_list::Roster;
+pub use row::Row;
+pub use table::{columns, health, remarks, role, size, table};
+
+/// Whether the survey compares the members' data, which blocks writes on each member for a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// It does not.
+    Skip,
+    /// Only if the database is small.
+    IfSmall,
+    /// Regardless of its size.
+    Always,
+}
+
+/// The state of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every member is a healthy voter.
+    Healthy,
+    /// The cluster has its quorum, but not every member is healthy.
+    Degraded,
+    /// The cluster has no quorum, or no member answered.
+    NoQuorum,
+}
+
+/// The state of all members in the recipe and in the cluster's own list.
+/// `without` are the members that an operator excluded from the bootstrap.
+pub async fn survey(
+    cluster: &ClusterDocument,
+    credentials: &Credentials,
+    without: &BTreeSet<Label>,
+    comparison: Comparison,
+) -> Vec<Row> {
+    let roster = Roster::ask(&cluster.members, credentials).await;
+    let places = cluster
+        .members
+        .iter()
+        .map(|member| (member.name.to_string(), roster.client_url_of(member)));
+    let mut rows = ask_all(places.collect(), credentials).await;
+    for row in &mut rows {
+        row.notes
+            .extend(latency::advice(row.round_trip_ms, &cluster.etcd));
+    }
+    roster.compare(&mut rows, &cluster.members, without);
+    let strangers = ask_all(roster.strangers(&rows), credentials).await;
+    rows.extend(strangers.into_iter().map(|row| roster.note(row)));
+    agreement::check(&mut rows);
+    alarm::check(&mut rows, &cluster.etcd);
+    if comparison != Comparison::Skip {
+        let any_size = comparison == Comparison::Always;
+        compare_data(&mut rows, credentials, any_size).await;
+    }
+    rows
+}
+
+/// Queries all members at the same time, so that a member that does not answer does not delay the
+/// others.
+async fn ask_all(members: Vec<(String, String)>, credentials: &Credentials) -> Vec<Row> {
+    let mut asked = JoinSet::new();
+    for (at, (name, endpoint)) in members.into_iter().enumerate() {
+        let credentials = credentials.clone();
+        asked.spawn(async move { (at, ask(name, endpoint, &credentials).await) });
+    }
+    let mut rows = asked.join_all().await;
+    rows.sort_by_key(|(at, _)| *at);
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
+    let answers = query(&endpoint, credentials).await;
+    let mut errors = Vec::new();
+    let (mut status, mut votes, mut alarms, mut list) = (None, false, Vec::new(), Vec::new());
+    match answers {
+        Ok(answers) => {
+            votes = answers.health.is_ok() && !answers.status.is_learner;
+            errors = errors_of(&answers);
+            (status, alarms, list) = (Some(answers.status), answers.alarms, answers.members);
+        }
+        Err(error) => errors.push(format!("{error:#}").into()),
+    }
+    errors.dedup();
+    let answered = status.is_some();
+    let StatusResponse {
+        header,
+        version,
+        db_size,
+        leader,
+        raft_index,
+        raft_term,
+        is_learner,
+        ..
+    } = status.unwrap_or_default();
+    let header = header.unwrap_or_default();
+    let mut row = Row {
+        name,
+        endpoint,
+        healthy: answered && errors.is_empty(),
+        leader: leader != 0 && leader == header.member_id,
+        learner: is_learner,
+        version,
+        db_size,
+        revision: header.revision,
+        raft_term,
+        raft_index,
+        member: true,
+        errors,
+        member_id: header.member_id,
+        votes,
+        alarms,
+        list,
+        ..Row::default()
+    };
+    if answered {
+        observe_connection(&mut row, credentials).await;
+    }
+    row
+}
+
+/// Adds what the connections to a member show: the round trip, and when its certificates expire.
+async fn observe_connection(row: &mut Row, credentials: &Credentials) {
+    // A handshake at the same time would lengthen the round trip.
+    row.round_trip_ms = latency::round_trip(&row.endpoint).await;
+    let (client, peer) = tokio::join!(
+        expiry::certificate_expiry(&row.endpoint, credentials),
+        expiry::peer_certificate_expiry(&row.endpoint, credentials),
+    );
+    let now = UnixTime::now();
+    row.certificate_until = client.map(date);
+    row.certificate_days_left = client.map(|until| expiry::days_left(until, now));
+    row.peer_certificate_until = peer.map(date);
+    row.peer_certificate_days_left = peer.map(|until| expiry::days_left(until, now));
+    let first = client.into_iter().chain(peer).min();
+    row.notes.extend(expiry::advice(first, now));
+}
+
+/// A member's answers about itself.
+struct Answers {
+    status: StatusResponse,
+    health: Result<()>,
+    alarms: Vec<AlarmMember>,
+    /// The member's own list: if the list were read through raft, every member would return the
+    /// leader's.
+    members: Vec<Member>,
+}
+
+/// The faults that the member itself reports, without its alarms.
+fn errors_of(answers: &Answers) -> Vec<Reason> {
+    let reported = answers.status.errors.iter();
+    let mut errors: Vec<Reason> = reported
+        .filter(|error| !alarm::is_one(error))
+        .cloned()
+        .map(Reason::from)
+        .collect();
+    if let Err(error) = &answers.health {
+        errors.push(Reason::from(format!("{error:#}")));
+    }
+    errors
+}
+
+/// Queries a member.
+async fn query(endpoint: &str, credentials: &Credentials) -> Result<Answers> {
+    let client = Client::connect(endpoint, credentials).await?;
+    let status = client.status().await?;
+    let health = if status.is_learner {
+        Ok(())
+    } else {
+        client.healthy().await
+    };
+    let alarms = client.alarms().await.unwrap_or_default();
+    let members = client.members(false).await.unwrap_or_default();
+    Ok(Answers {
+        status,
+        health,
+        alarms,
+        members,
+    })
+}
+
+/// Compares the data of all healthy voters.
+async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: bool) {
+    let voter = |row: &&Row| row.healthy && row.member && !row.learner;
+    let voters: Vec<Voter> = rows
+        .iter()
+        .filter(voter)
+        .map(|row| Voter {
+            name: row.name.clone(),
+            endpoint: row.endpoint.clone(),
+            revision: row.revision,
+            size: row.db_size,
+        })
+        .collect();
+    let compared = compare(&voters, credentials, any_size).await;
+    for row in rows
+        .iter_mut()
+        .filter(|row| voters.iter().any(|voter| voter.name == row.name))
+    {
+        if let Some(why) = compared.apart(&row.name) {
+            (row.healthy, row.apart) = (false, true);
+            row.errors.push(why);
+        }
+        if let Compared::Unknown(why) = &compared {
+            row.notes
+                .push(format!("its data was not compared: {why}").into());
+        }
+    }
+}
+
+/// The state of the cluster with these members.
+pub fn verdict(rows: &[Row]) -> Verdict {
+    // A learner must be healthy, but does not count for the quorum.
+    let voters = rows.iter().filter(|row| row.member && !row.learner);
+    // A member whose data differs, or that has raised an alarm, still votes.
+    let (voters, well) = (
+        voters.clone().count(),
+        voters.filter(|row| row.votes).count(),
+    );
+    if rows
+        .iter()
+        .all(|row| row.healthy && row.errors.is_empty() && !row.learner)
+    {
+        Verdict::Healthy
+    } else if well > voters / 2 {
+        Verdict::Degraded
+    } else {
+        Verdict::NoQuorum
+    }
+}
+
+#[cfg(test)]
+mod tests;

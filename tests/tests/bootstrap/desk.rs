@@ -1,0 +1,120 @@
+//! `builder status` from the operator's own machine, with the operator's own client certificate.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tests::{process, programs};
+
+use crate::bed::Bed;
+
+/// Runs the builder in the network of the machines, as on the operator's machine.
+fn builder(bed: &Bed, arguments: &[&str]) -> Result<process::Output> {
+    let program = programs::builder()?;
+    let mut command = bed.hosts[0]
+        .network()
+        .world()
+        .command(&program.to_string_lossy());
+    process::run(command.args(arguments))
+}
+
+fn status(bed: &Bed, more: &[&str]) -> Result<process::Output> {
+    let out = bed.provisioning.out();
+    let pki = bed.provisioning.pki();
+    let [out, pki] = [&out, &pki].map(|path| path.to_string_lossy().into_owned());
+    let mut arguments = vec!["status", &out, "--pki", &pki];
+    arguments.extend(more);
+    builder(bed, &arguments)
+}
+
+/// The report as JSON, and the exit code.
+fn report(bed: &Bed) -> Result<(Value, i32)> {
+    let shown = status(bed, &["--json"])?;
+    let report = serde_json::from_str(&shown.stdout).with_context(|| format!("{shown:?}"))?;
+    Ok((report, shown.code()))
+}
+
+fn members(report: &Value) -> &[Value] {
+    report["members"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Three healthy voters lose one member after the other. Every state has its exit code, and the
+/// member that is down is shown with the reason.
+pub(crate) fn shows_a_cluster_that_loses_its_members(bed: &mut Bed) -> Result<()> {
+    needs_a_certificate(bed)?;
+    shows_all_members(bed)?;
+
+    bed.hosts[2].cut_power()?;
+    let (two, code) = report(bed)?;
+    ensure!(code == 5 && two["verdict"] == "degraded", "{code} {two:#}");
+    let down = &members(&two)[2];
+    ensure!(
+        down["name"] == "etcd-3" && down["healthy"] == false,
+        "{down:#}"
+    );
+    ensure!(
+        down["errors"][0]["text"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty()),
+        "{down:#}"
+    );
+    ensure!(two["lists"][2]["members"].is_null(), "{two:#}");
+    let table = status(bed, &[])?;
+    ensure!(
+        table.code() == 5 && table.stdout.contains("2 of 3 members answered"),
+        "{table:?}"
+    );
+
+    bed.hosts[1].cut_power()?;
+    let (one, code) = report(bed)?;
+    ensure!(code == 6 && one["verdict"] == "no-quorum", "{code} {one:#}");
+    ensure!(members(&one)[0]["version"] != "", "{one:#}");
+    Ok(())
+}
+
+fn needs_a_certificate(bed: &Bed) -> Result<()> {
+    let without = status(bed, &[])?;
+    ensure!(
+        without.code() == 1 && without.stderr.contains("builder pki client NAME"),
+        "{without:?}"
+    );
+    let pki = bed.provisioning.pki().to_string_lossy().into_owned();
+    let issued = builder(bed, &["pki", "client", "alice", "--pki", &pki, "--json"])?;
+    let issued: Value = serde_json::from_str(&issued.stdout)?;
+    ensure!(issued["subject"] == "O=demo, CN=alice", "{issued}");
+    Ok(())
+}
+
+fn shows_all_members(bed: &Bed) -> Result<()> {
+    let (all, code) = report(bed)?;
+    ensure!(
+        code == 0 && all["verdict"] == "healthy" && all["cluster"] == "demo",
+        "{code} {all:#}"
+    );
+    ensure!(
+        all["lists-agree"] == true && all["update"]["built"].is_u64(),
+        "{all:#}"
+    );
+    ensure!(members(&all).len() == 3, "{all:#}");
+    let leaders = members(&all).iter().filter(|row| row["leader"] == true);
+    ensure!(leaders.count() == 1, "{all:#}");
+    for row in members(&all) {
+        let days = |key: &str| row[key].as_i64();
+        ensure!(days("certificate-days-left") > Some(300), "{row:#}");
+        // The machines' firewall opens the peer port to members only.
+        let peer = days("peer-certificate-days-left");
+        ensure!(peer.is_none_or(|days| days > 300), "{row:#}");
+        ensure!(
+            row["raft-index"].as_u64() > Some(0) && row["db-size"].as_u64() > Some(0),
+            "{row:#}"
+        );
+    }
+    let table = status(bed, &["--compare"])?;
+    ensure!(
+        table.code() == 0
+            && table.stdout.starts_with("cluster demo: healthy, ")
+            && table
+                .stdout
+                .contains("3 of 3 members answered, and their lists agree"),
+        "{table:?}"
+    );
+    Ok(())
+}
