@@ -31,7 +31,7 @@ pub fn failed_key(serial: u64) -> String {
 }
 
 /// The member that may update itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UpdateTurn {
     /// The member's name.
     pub node: Label,
@@ -42,7 +42,7 @@ pub struct UpdateTurn {
 }
 
 /// An operator's order that no member may start an update.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Halt {
     /// Why.
     pub why: String,
@@ -53,7 +53,7 @@ pub struct Halt {
 }
 
 /// The reason why a release is not tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Failed {
     /// The node on which it failed.
     pub node: Label,
@@ -64,7 +64,7 @@ pub struct Failed {
 }
 
 /// The newest release that any member has started to install.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Newest {
     /// Its serial.
     pub serial: u64,
@@ -137,7 +137,7 @@ impl Failed {
 }
 
 /// The value of a key, and the revision of its last change, or 0 if the key does not exist.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key<T> {
     /// The value, if the key exists.
     pub value: Option<T>,
@@ -157,17 +157,47 @@ impl<T> Default for Key<T> {
 impl<T: serde::de::DeserializeOwned> Key<T> {
     /// Reads the key through raft.
     pub async fn read(client: &Client, key: &str) -> Result<Self> {
-        let Some(found) = client.get(key).await? else {
+        let found = client.get(key).await?;
+        Self::parse(
+            key,
+            found
+                .as_ref()
+                .map(|found| (&*found.value, found.mod_revision)),
+        )
+    }
+
+    /// Parses what etcd answers: the value, and the revision of its last change.
+    pub fn parse(key: &str, found: Option<(&[u8], i64)>) -> Result<Self> {
+        let Some((value, revision)) = found else {
             return Ok(Self::default());
         };
-        let value = serde_json::from_slice(&found.value).with_context(|| {
+        let value = serde_json::from_slice(value).with_context(|| {
             format!(
                 "the key {key} in etcd was not written by firstboot. `etcdctl del {key}` removes it"
             )
         })?;
         Ok(Self {
             value: Some(value),
-            revision: found.mod_revision,
+            revision,
         })
+    }
+}
+
+impl Key<UpdateTurn> {
+    /// Whether this member has the turn.
+    pub fn is_of(&self, node: &Label) -> bool {
+        self.value.as_ref().is_some_and(|turn| turn.node == *node)
+    }
+
+    /// The keys that must not have changed when this member takes the restart lock. A member that
+    /// updates itself restarts during its own turn.
+    ///
+    /// # Errors
+    /// The turn of another member: this member must not restart during it.
+    pub fn restart_condition(&self, node: &Label) -> Result<Vec<(&'static str, i64)>, &UpdateTurn> {
+        match &self.value {
+            Some(turn) if turn.node != *node => Err(turn),
+            _ => Ok(vec![(TURN, self.revision)]),
+        }
     }
 }

@@ -12,7 +12,7 @@ mod exclusion;
 mod file_body;
 mod local_state;
 #[cfg(test)]
-mod model;
+pub(crate) mod model;
 mod peer_tracker;
 mod proposal;
 mod restore_session;

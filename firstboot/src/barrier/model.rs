@@ -364,5 +364,5 @@ mod explore;
 mod faults;
 mod members;
 mod node;
-mod table;
+pub(crate) mod table;
 mod tests;

@@ -40,17 +40,18 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     // The lock is acquired through another member, because a lock through this member would be lost
     // when etcd stops.
     let client = Client::connect(&helper.url, &credentials).await?;
-    let name = identity.node.name.as_str();
+    let name = &identity.node.name;
     let turn = Key::<UpdateTurn>::read(&client, TURN).await?;
-    // A member that updates itself restarts during its own turn.
-    if let Some(turn) = turn.value.filter(|turn| turn.node.as_str() != name) {
-        return Ok(Some(
-            ReasonId::MembersUnhealthy
-                .because(format!("{} updates itself at the moment", turn.node)),
-        ));
-    }
-    let Some(claim) = LeaseLock::get(&client, RESTART, name, &[(TURN, turn.revision)]).await?
-    else {
+    let seen = match turn.restart_condition(name) {
+        Ok(seen) => seen,
+        Err(turn) => {
+            return Ok(Some(
+                ReasonId::MembersUnhealthy
+                    .because(format!("{} updates itself at the moment", turn.node)),
+            ));
+        }
+    };
+    let Some(claim) = LeaseLock::get(&client, RESTART, name.as_str(), &seen).await? else {
         return Ok(Some(
             ReasonId::MembersUnhealthy.because("another member is restarting at the moment"),
         ));

@@ -10,10 +10,12 @@ use recipes::Label;
 use crate::etcd::Client;
 use crate::reason::{Reason, ReasonId};
 
+/// The time of the last snapshot that a member took for an update.
+const SNAPSHOT: &str = "/etcd-image/update/snapshot";
 const PROOF: &str = "/etcd-image/update/proof";
 
 /// All keys that determine which member may take the turn.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Agreed {
     pub(super) turn: Key<UpdateTurn>,
     pub(super) halt: Key<Halt>,
@@ -37,17 +39,43 @@ pub(super) enum Decision {
 }
 
 impl Agreed {
+    /// The keys, in the order in which [`Agreed::parse`] takes their values.
+    pub(super) fn keys(serial: u64) -> [String; 5] {
+        [
+            TURN.to_owned(),
+            HALT.to_owned(),
+            failed_key(serial),
+            NEWEST_RELEASE.to_owned(),
+            RESTART.to_owned(),
+        ]
+    }
+
     /// Reads the keys through raft.
     pub(super) async fn read(client: &Client, serial: u64) -> Result<Self> {
-        Ok(Self {
-            turn: Key::read(client, TURN).await?,
-            halt: Key::read(client, HALT).await?,
-            failed: Key::read(client, &failed_key(serial)).await?,
-            newest: Key::read(client, NEWEST_RELEASE).await?,
-            restart: client
-                .get(RESTART)
+        let keys = Self::keys(serial);
+        let mut found = [const { None }; 5];
+        for (key, found) in keys.iter().zip(&mut found) {
+            *found = client
+                .get(key)
                 .await?
-                .map(|found| String::from_utf8_lossy(&found.value).into_owned()),
+                .map(|found| (found.value, found.mod_revision));
+        }
+        Self::parse(&keys, &found)
+    }
+
+    /// Parses the values of the keys, each with the revision of its last change.
+    pub(super) fn parse(keys: &[String; 5], found: &[Option<(Vec<u8>, i64)>; 5]) -> Result<Self> {
+        let of = |at: usize| {
+            found[at]
+                .as_ref()
+                .map(|(value, revision)| (&**value, *revision))
+        };
+        Ok(Self {
+            turn: Key::parse(&keys[0], of(0))?,
+            halt: Key::parse(&keys[1], of(1))?,
+            failed: Key::parse(&keys[2], of(2))?,
+            newest: Key::parse(&keys[3], of(3))?,
+            restart: of(4).map(|(value, _)| String::from_utf8_lossy(value).into_owned()),
         })
     }
 
@@ -60,11 +88,6 @@ impl Agreed {
     /// The decision on an update to the image with this serial. With `back` it is the decision on a
     /// rollback from that image, which neither a failure nor a newer release prevents.
     pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> Decision {
-        let mine = self
-            .turn
-            .value
-            .as_ref()
-            .is_some_and(|turn| turn.node == *node);
         if let (Some(failed), false) = (&self.failed.value, back) {
             return Decision::Refuse(failed.reason(serial));
         }
@@ -88,50 +111,9 @@ impl Agreed {
         }
         match &self.turn.value {
             None => Decision::Take,
-            Some(_) if mine => Decision::Mine,
+            Some(turn) if turn.node == *node => Decision::Mine,
             Some(turn) => Decision::Wait(turn.reason()),
         }
-    }
-
-    /// Takes the turn. Returns `false` if a key has changed since the keys were read.
-    pub(super) async fn take(&self, client: &Client, turn: &UpdateTurn) -> Result<bool> {
-        let failed = failed_key(turn.serial);
-        let seen = [
-            (TURN, self.turn.revision),
-            (HALT, self.halt.revision),
-            (failed.as_str(), self.failed.revision),
-            (NEWEST_RELEASE, self.newest.revision),
-            (RESTART, 0),
-        ];
-        let newest = Newest {
-            serial: turn
-                .serial
-                .max(self.newest.value.map_or(0, |newest| newest.serial)),
-        };
-        let changes = [
-            (TURN, Some(serde_json::to_vec(turn)?)),
-            (NEWEST_RELEASE, Some(serde_json::to_vec(&newest)?)),
-        ];
-        client.transact(&seen, &changes).await
-    }
-
-    /// Releases the turn, if this node `has` it, and marks the release as failed, so that no member
-    /// tries the release again. Returns `false` if the turn has changed since it was read.
-    pub(super) async fn give_on(
-        &self,
-        client: &Client,
-        serial: u64,
-        failed: Option<&Failed>,
-        has: bool,
-    ) -> Result<bool> {
-        let key = failed_key(serial);
-        let mut changes = if has { vec![(TURN, None)] } else { Vec::new() };
-        if let Some(failed) = failed {
-            changes.push((key.as_str(), Some(serde_json::to_vec(failed)?)));
-        }
-        client
-            .transact(&[(TURN, self.turn.revision)], &changes)
-            .await
     }
 }
 
@@ -152,6 +134,19 @@ pub(super) async fn resume(client: &Client) -> Result<()> {
 pub(super) async fn clear_failed(client: &Client, serial: u64) -> Result<()> {
     client
         .transact(&[], &[(failed_key(serial).as_str(), None)])
+        .await
+        .map(drop)
+}
+
+/// The time of the last snapshot that a member took for an update, in seconds since 1970.
+pub(super) async fn snapshot_time(client: &Client) -> Result<Option<u64>> {
+    Ok(Key::read(client, SNAPSHOT).await?.value)
+}
+
+/// Records such a snapshot, so that the next members do not take another one.
+pub(super) async fn record_snapshot(client: &Client, time: u64) -> Result<()> {
+    client
+        .transact(&[], &[(SNAPSHOT, Some(serde_json::to_vec(&time)?))])
         .await
         .map(drop)
 }

@@ -331,7 +331,9 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
     let agreed = Agreed::read(client, 0).await?;
     match &agreed.turn.value {
         Some(turn) if turn.node == *node => {
-            if !agreed.give_on(client, 0, None, true).await? {
+            let release = agreed.releasing(node, 0, None)?;
+            let release = release.context("a bug: a turn that cannot be released")?;
+            if !release.execute(client).await? {
                 return Err(not_ready("the turn has changed meanwhile; try again"));
             }
             say(format!(

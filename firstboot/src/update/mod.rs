@@ -3,10 +3,10 @@
 //! `source` fetches a release, and `judge_release` compares it with this node. `stage` unpacks the image
 //! next to the one in use. Then `worker` executes the order in a unit of its own. It waits until
 //! the cluster can do without this member (`preconditions`), and takes the turn, on which the members agree
-//! through etcd (`cluster`). It replaces the files (`replacement`) in the list of `changes`, and
+//! through etcd (`cluster`, `transaction`). It replaces the files (`replacement`) in the list of `changes`, and
 //! makes the running system use them (`apply`) with the actions in the list of `effects`. Then it
 //! waits until the member has proved itself (`probation`), or restores the previous image. `state` is
-//! stored on the disk, and after a power cut the unit continues from it. `follow` shows the unit's
+//! stored on the disk, and after a power cut the unit continues from it (`resume`). `follow` shows the unit's
 //! messages to the operator. `document` takes over a newer node document from the
 //! same place. `summary` contains what `firstboot status` shows about updates.
 //! `scheduled` is executed by the timer, which updates a node without an operator during its
@@ -21,16 +21,20 @@ mod effects;
 mod file_changes;
 mod follow;
 mod judge_release;
+#[cfg(test)]
+mod model;
 mod order;
 mod preconditions;
 mod probation;
 mod replacement;
+mod resume;
 mod scheduled;
 mod source;
 mod stage;
 mod state;
 pub(crate) mod summary;
 mod this_node;
+mod transaction;
 mod update_turn;
 mod window;
 mod worker;

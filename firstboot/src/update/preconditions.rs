@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use recipes::ClusterDocument;
 
+use super::cluster;
 use super::this_node::ThisNode;
 use crate::etcd::{Client, Credentials};
 use crate::exit::not_ready;
@@ -44,17 +45,8 @@ pub(super) async fn objection(
     credentials: &Credentials,
     may_be_ill: bool,
 ) -> Result<Option<Reason>> {
-    let mut ill = status::unhealthy_members(&own.cluster, credentials).await;
-    if may_be_ill {
-        ill.retain(|(name, _)| name != own.node.as_str());
-    }
-    if !ill.is_empty() {
-        let ill: Vec<String> = ill
-            .into_iter()
-            .map(|(name, why)| format!("{name}: {why}"))
-            .collect();
-        let text = format!("not every member is a healthy voter: {}", ill.join("; "));
-        return Ok(Some(ReasonId::UpdateNotHealthy.because(text)));
+    if let Some(why) = unhealthy(own, credentials, may_be_ill).await {
+        return Ok(Some(why));
     }
     let identity = own.identity()?;
     if !rotation::is_complete(&identity) {
@@ -79,12 +71,35 @@ pub(super) async fn objection(
     }))
 }
 
-/// Whether all members know of a snapshot of the last hour.
+/// Names the members that are not healthy voters, if there are any. With `may_be_ill` this member
+/// itself may be unhealthy.
+pub(super) async fn unhealthy(
+    own: &ThisNode,
+    credentials: &Credentials,
+    may_be_ill: bool,
+) -> Option<Reason> {
+    let ill: Vec<String> = status::unhealthy_members(&own.cluster, credentials)
+        .await
+        .into_iter()
+        .filter(|(name, _)| !may_be_ill || name != own.node.as_str())
+        .map(|(name, why)| format!("{name}: {why}"))
+        .collect();
+    (!ill.is_empty()).then(|| {
+        ReasonId::UpdateNotHealthy.because(format!(
+            "not every member is a healthy voter: {}",
+            ill.join("; ")
+        ))
+    })
+}
+
+/// Whether a member took a snapshot in the last hour, by schedule or for an update.
 pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
-    Ok(SnapshotRecord::read(client)
+    let scheduled = SnapshotRecord::read(client)
         .await?
         .0
-        .is_some_and(|record| record.time + SNAPSHOT > now()))
+        .map(|record| record.time);
+    let newest = scheduled.max(cluster::snapshot_time(client).await?);
+    Ok(newest.is_some_and(|time| time + SNAPSHOT > now()))
 }
 
 /// Takes a snapshot with `firstboot snapshot`, which checks all of its pages.

@@ -68,7 +68,7 @@ pub(super) struct UpdateOrder {
 
 /// The progress of an order. In `Exchanging` and `TakingBack` the files may be a mixture of those
 /// of both images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Phase {
     /// The member waits for its turn and has not changed anything.

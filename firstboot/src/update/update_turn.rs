@@ -1,42 +1,61 @@
 //! Releases a turn that this node took before it got a new disk.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use recipes::Label;
 
 use super::cluster::Agreed;
 use crate::etcd::{Client, installed_credentials};
 use crate::identity::Identity;
 use crate::output::say;
 use crate::{files, paths};
+use members::keys::{Key, UpdateTurn};
+
+/// For how long a rebuilt node tries to release its turn, and the pause between two attempts.
+const PATIENCE: Duration = Duration::from_secs(300);
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Releases a turn that this node took when it had its previous disk: the node was reinstalled
-/// during an update, and its image is complete. A failure is only logged, because the operator can
-/// release the turn.
+/// during an update, and its image is complete. If etcd does not answer, this tries again for some
+/// minutes, because no member starts an update until the turn is released. After that the failure
+/// is only logged, because the operator can release the turn.
 pub(crate) fn return_turn_of_previous_self(identity: &Identity) {
-    if let Err(error) = give_back(identity) {
+    let begun = Instant::now();
+    while let Err(error) = give_back(identity) {
         say(format!(
             "cannot find out whether this node has the turn to update itself: {error:#}"
         ));
+        if begun.elapsed() > PATIENCE {
+            return;
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
 fn give_back(identity: &Identity) -> Result<()> {
-    // The order stays on the disk for as long as the node with this disk may have the turn.
-    if files::exists(Path::new(paths::UPDATE_STATE))? {
-        return Ok(());
-    }
+    let node = &identity.node.name;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
         let agreed = Agreed::read(&client, 0).await?;
-        if agreed.turn.value.as_ref().is_some_and(|turn| turn.node == identity.node.name)
-            && agreed.give_on(&client, 0, None, true).await?
+        // An order stays on the disk from before it takes the turn until after it has released it.
+        // So the turn must be read before: an order that begins now takes another one.
+        let has_order = files::exists(Path::new(paths::UPDATE_STATE))?;
+        if is_of_previous_self(&agreed.turn, node, has_order)
+            && let Some(release) = agreed.releasing(node, 0, None)?
+            && release.execute(&client).await?
         {
             say("this node had the turn to update itself before it got a new disk; it releases the turn");
         }
         Ok(())
     })
+}
+
+/// Whether this node took the turn when it had another disk.
+pub(super) fn is_of_previous_self(turn: &Key<UpdateTurn>, node: &Label, has_order: bool) -> bool {
+    turn.is_of(node) && !has_order
 }

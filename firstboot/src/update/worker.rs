@@ -2,6 +2,7 @@
 //! on the disk.
 
 mod steps;
+mod turn;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,31 +10,26 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::runtime::Runtime;
 
-use super::cluster::{Agreed, Decision};
+use super::cluster::Decision;
 use super::probation::{Probation, Proof};
+use super::resume::{Resumption, resumption};
 use super::state::{Phase, UpdateResult, UpdateState, Updated, boot};
 use super::this_node::ThisNode;
-use super::{preconditions, window};
-use crate::etcd::{Client, installed_credentials};
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
-use crate::reason::ReasonId;
-use crate::{files, image_integrity, paths, systemd};
+use crate::{files, paths, systemd};
 use members::keys::Failed;
-use members::keys::UpdateTurn;
 use members::moment::now;
-use steps::{give_up_leadership, last_of, put_back, put_new, reboot, say};
+use steps::{give_up_leadership, last_of, prepare, put_back, put_new, reboot, say};
+use turn::{WAIT, may_begin, may_stop, release_turn_patiently, wait_until_spared};
 
 /// The unit.
 pub(super) const UNIT: &str = "firstboot-update.service";
 
-/// The pauses between two checks of the cluster, and between two checks of this member.
-const WAIT: Duration = Duration::from_secs(2);
+/// The pause between two checks of this member.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long the member may take to become healthy on a new image.
 const HEALTHY: Duration = Duration::from_secs(300);
-/// The number of boots without a proof after which the new image has failed.
-const BOOTS: u32 = 2;
 
 /// Executes the order on the disk to its end.
 pub(super) fn run() -> Result<()> {
@@ -70,35 +66,27 @@ const fn is_rebooting(state: &UpdateState) -> bool {
     matches!(state.phase, Phase::Rebooting | Phase::RebootingBack)
 }
 
-/// After an interrupted replacement, makes all files belong to one image again.
+/// After an interruption, makes all files belong to one image again.
 fn recover(state: &mut UpdateState) -> Result<()> {
-    match state.phase {
-        Phase::Waiting | Phase::Recovering => Ok(()),
-        Phase::Replacing => {
-            state.why = Some(
-                "the node stopped while it exchanged files, for example because of a power cut; run `firstboot update` again".to_owned(),
-            );
+    let same_boot = state.boot == boot()?;
+    match resumption(state.phase, state.boots, same_boot, is_proved(state)?) {
+        Resumption::Continue => Ok(()),
+        Resumption::Enter { phase, counts } => {
+            state.boots += u32::from(counts);
+            state.enter(phase)
+        }
+        Resumption::PutBack { why, blame } => {
+            (state.why, state.blame) = (Some(why), blame);
             put_back(state)
         }
-        Phase::TakingBack => put_back(state),
-        Phase::Rebooting | Phase::RebootingBack | Phase::Proving if state.boot == boot()? => Ok(()),
-        // This is the boot that the update ordered.
-        Phase::Rebooting => state.enter(Phase::Proving),
-        Phase::RebootingBack => state.enter(Phase::Recovering),
-        Phase::Proving if state.boots + 1 < BOOTS => {
-            state.boots += 1;
-            state.enter(Phase::Proving)
-        }
-        Phase::Proving => {
-            (state.why, state.blame) = (
-                Some(format!(
-                    "the node booted {BOOTS} times and did not become healthy"
-                )),
-                true,
-            );
-            put_back(state)
-        }
+        Resumption::PutBackAgain => put_back(state),
     }
+}
+
+/// Whether the image of this order has proved itself.
+fn is_proved(state: &UpdateState) -> Result<bool> {
+    let is_new = |updated: Updated| updated.serial == state.order.serial;
+    Ok(state.order.release.is_some() && Updated::read()?.is_some_and(is_new))
 }
 
 /// Waits for its turn, and then replaces the files. Returns whether the order has ended.
@@ -109,7 +97,7 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     let own = ThisNode::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
     loop {
-        let decision = match runtime.block_on(may_begin(state, &own, &mut snapshot)) {
+        let decision = match decide(state, runtime, &own, &mut snapshot) {
             Ok(decision) => decision,
             Err(error) if code_of(&error) == Exit::Refused => Decision::Refuse(reason_of(&error)),
             Err(error) => Decision::Wait(reason_of(&error)),
@@ -117,10 +105,10 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
         match decision {
             Decision::Take | Decision::Mine => break,
             Decision::Refuse(why) => {
-                return end(state, runtime, UpdateResult::Refused, why.to_string());
+                return end(state, runtime, &own, UpdateResult::Refused, why.to_string());
             }
             Decision::Wait(why) if now() >= state.order.until => {
-                return end(state, runtime, UpdateResult::GivenUp, why.to_string());
+                return end(state, runtime, &own, UpdateResult::GivenUp, why.to_string());
             }
             Decision::Wait(why) => {
                 let why = why.to_string();
@@ -133,7 +121,7 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
         }
     }
     if state.order.release.is_some() {
-        put_new(state, runtime)?;
+        put_new(state)?;
     } else {
         (state.why, state.blame) = (
             Some(format!(
@@ -142,98 +130,44 @@ fn wait(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
             )),
             true,
         );
-        runtime.block_on(give_up_leadership(&own));
         put_back(state)?;
     }
     Ok(false)
 }
 
-/// Ends an order before it has changed anything.
-fn end(state: &UpdateState, runtime: &Runtime, end: UpdateResult, why: String) -> Result<bool> {
-    say(format!("nothing changed: {why}"));
-    if state.turn {
-        release_turn_patiently(state, runtime, None)?;
-    }
-    files::remove_all(Path::new(paths::UPDATE_NEW))?;
-    state.end(end, why).map(|_| true)
-}
-
-/// Takes the turn if this member may start, and returns the decision.
-async fn may_begin(
+/// Takes the turn and prepares the exchange of files, if this member may start. Returns
+/// [`Decision::Mine`] if it must stop etcd now.
+fn decide(
     state: &mut UpdateState,
+    runtime: &Runtime,
     own: &ThisNode,
     snapshot: &mut bool,
 ) -> Result<Decision> {
-    let credentials = installed_credentials()?;
-    // A member whose etcd is not running can be rolled back as well.
-    let back = state.order.release.is_none();
-    let client = if back {
-        preconditions::any_member(own, &credentials).await?
-    } else {
-        preconditions::own_member(&credentials).await?
-    };
-    let agreed = Agreed::read(&client, state.order.serial).await?;
-    let decision = agreed.decide(&state.node, state.order.serial, back);
-    if !matches!(decision, Decision::Take | Decision::Mine) {
+    let decision = runtime.block_on(may_begin(state, own, snapshot))?;
+    if decision != Decision::Mine {
         return Ok(decision);
     }
-    if let Some(why) = preconditions::objection(own, &credentials, back).await? {
-        return Ok(Decision::Wait(why));
-    }
-    if !back {
-        image_integrity::verify_changed()?;
-    }
-    if !*snapshot && !back && !preconditions::has_snapshot(&client).await? {
-        say("taking a snapshot first");
-        preconditions::take_snapshot()?;
-        *snapshot = true;
-    }
-    // This check comes last, because a snapshot may have taken a long time.
-    if let Some(why) = window::objection(state.order.window)? {
-        return Ok(Decision::Wait(why));
-    }
-    if decision == Decision::Take {
-        // This is written first, so that the node knows after a power cut that it may have the
-        // turn.
-        state.turn = true;
-        state.write()?;
-        let turn = UpdateTurn {
-            node: state.node.clone(),
-            serial: state.order.serial,
-            since: now(),
-        };
-        if !agreed.take(&client, &turn).await? {
-            return Ok(Decision::Wait(
-                ReasonId::UpdateTurn.because("another node took the turn first"),
-            ));
-        }
-        if !preconditions::keeps_quorum(&own.cluster) {
-            say("the cluster has too few members to keep its quorum while this one restarts");
-        }
-    }
-    Ok(Decision::Mine)
+    prepare(state)?;
+    runtime.block_on(async {
+        give_up_leadership(own).await;
+        may_stop(state, own).await
+    })
 }
 
-/// Releases the turn, and marks a failed release. While this node has the turn, only an operator
-/// changes these keys.
-async fn release_turn(client: &Client, state: &UpdateState, failed: Option<&Failed>) -> Result<()> {
-    loop {
-        let agreed = Agreed::read(client, state.order.serial).await?;
-        let mine = agreed
-            .turn
-            .value
-            .as_ref()
-            .is_some_and(|turn| turn.node == state.node);
-        if !mine && failed.is_none() {
-            return Ok(());
-        }
-        if agreed
-            .give_on(client, state.order.serial, failed, mine)
-            .await?
-        {
-            return Ok(());
-        }
+/// Ends an order before it has changed anything.
+fn end(
+    state: &UpdateState,
+    runtime: &Runtime,
+    own: &ThisNode,
+    end: UpdateResult,
+    why: String,
+) -> Result<bool> {
+    say(format!("nothing changed: {why}"));
+    if state.turn {
+        release_turn_patiently(state, runtime, own, None)?;
     }
+    files::remove_all(Path::new(paths::UPDATE_NEW))?;
+    state.end(end, why).map(|_| true)
 }
 
 /// Waits until the new image has proved itself, or restores the previous one. Returns whether the
@@ -242,7 +176,7 @@ fn wait_for_proof(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
     let soak = Duration::from_secs(state.order.soak.into());
-    let proved = Updated::read()?.is_some_and(|updated| updated.serial == state.order.serial);
+    let proved = is_proved(state)?;
     let why = if proved {
         None
     } else {
@@ -253,6 +187,7 @@ fn wait_for_proof(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
             "the proof of the image {} failed: {why}",
             state.order.serial
         ));
+        wait_until_spared(state, runtime, &ThisNode::read()?);
         (state.why, state.blame) = (Some(why), true);
         put_back(state)?;
         return Ok(false);
@@ -268,7 +203,7 @@ fn wait_for_proof(state: &mut UpdateState, runtime: &Runtime) -> Result<bool> {
         }
         .write()?;
     }
-    release_turn_patiently(state, runtime, None)?;
+    release_turn_patiently(state, runtime, &ThisNode::read()?, None)?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
     let files = last_of(state)?;
     let note = if files.is_empty() {
@@ -308,7 +243,7 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
             None => files::remove(paths::UPDATED)?,
         }
     }
-    release_turn_patiently(state, runtime, failed.as_ref())?;
+    release_turn_patiently(state, runtime, &ThisNode::read()?, failed.as_ref())?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
     say(format!(
         "{} is a healthy member on its previous image",
@@ -324,23 +259,6 @@ fn recovered(state: &UpdateState, runtime: &Runtime) -> Result<bool> {
             why,
         )
         .map(|_| true)
-}
-
-/// Releases the turn, however long that takes, because no other member may start until then.
-fn release_turn_patiently(
-    state: &UpdateState,
-    runtime: &Runtime,
-    failed: Option<&Failed>,
-) -> Result<()> {
-    loop {
-        let released = runtime.block_on(async {
-            let client = Client::connect(paths::OWN_CLIENT_URL, &installed_credentials()?).await?;
-            release_turn(&client, state, failed).await
-        });
-        let Err(error) = released else { return Ok(()) };
-        say(format!("cannot release the turn yet: {error:#}"));
-        std::thread::sleep(WAIT);
-    }
 }
 
 /// Waits until the member has been healthy for `soak` without interruption. Returns the reason if

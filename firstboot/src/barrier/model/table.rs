@@ -7,20 +7,20 @@ use std::hash::Hash;
 
 /// A table that assigns numbers to values. Equal values get equal numbers.
 #[derive(Debug)]
-pub(super) struct Table<T> {
-    pub(super) values: Vec<T>,
+pub(crate) struct Table<T> {
+    pub(crate) values: Vec<T>,
     numbers: HashMap<T, u32>,
 }
 
 impl<T: Clone + Eq + Hash> Table<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             values: Vec::new(),
             numbers: HashMap::new(),
         }
     }
 
-    pub(super) fn number(&mut self, value: T) -> u32 {
+    pub(crate) fn number(&mut self, value: T) -> u32 {
         match self.numbers.entry(value) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(new) => {

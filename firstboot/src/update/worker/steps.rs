@@ -5,8 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use tokio::runtime::Runtime;
+use anyhow::Result;
 
 use super::super::replacement::Places;
 use super::super::state::{Phase, UpdateState, Updated, boot};
@@ -37,13 +36,12 @@ pub(super) fn say(line: impl AsRef<str>) {
     }
 }
 
-/// Installs the files of the new image.
-pub(super) fn put_new(state: &mut UpdateState, runtime: &Runtime) -> Result<()> {
-    let release = state
-        .order
-        .release
-        .as_ref()
-        .context("the order names no release")?;
+/// Compares the new image once more, and keeps the files that it replaces. A rollback needs no
+/// preparation.
+pub(super) fn prepare(state: &mut UpdateState) -> Result<()> {
+    let Some(release) = &state.order.release else {
+        return Ok(());
+    };
     let staged = stage::staged(release, &state.node)?;
     let places = Places::of_node();
     state.replacement = places.plan(&check::own_stamp()?, &staged.stamp)?;
@@ -56,8 +54,12 @@ pub(super) fn put_new(state: &mut UpdateState, runtime: &Runtime) -> Result<()> 
         }
         .write()?;
     }
-    places.keep_previous(&state.replacement)?;
-    runtime.block_on(give_up_leadership(&ThisNode::read()?));
+    places.keep_previous(&state.replacement)
+}
+
+/// Stops etcd, and installs the files of the new image.
+pub(super) fn put_new(state: &mut UpdateState) -> Result<()> {
+    let places = Places::of_node();
     say(format!(
         "stopping etcd, and replacing {} files by those of the image {}",
         state.replacement.files.len(),

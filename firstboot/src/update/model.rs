@@ -1,0 +1,280 @@
+//! A model checker for updates: it explores every order of events on the nodes of a cluster with
+//! the real decisions, and checks every state.
+//!
+//! The real decisions are those of `cluster` (who may take the turn), `transaction` (what etcd
+//! compares and changes), `resume` (how an interrupted order continues), `turn` (a rebuilt node
+//! releases its turn) and `planned_stop` (a restart for a CA). Everything between two of them that
+//! takes time, or that ends with a write to the disk or to etcd, is an event of the model. A node
+//! can be killed or lose its power between any two events.
+//!
+//! The model simplifies three things. Raft is reduced to a quorum of members that run and can reach
+//! each other. The check of the cluster and the stop of etcd that follows it within milliseconds
+//! are two events, between which the other nodes can act, but no fault happens: nothing can protect
+//! a cluster from a member that fails in that moment. An operator releases another node's turn only
+//! while that node is off or cannot be reached.
+
+use std::collections::BTreeMap;
+
+use recipes::Label;
+
+use super::cluster::Agreed;
+use super::resume::{Resumption, resumption};
+use super::state::Phase;
+use super::transaction::Transaction;
+use crate::barrier::model::table::Table;
+use faults::Budget;
+use members::keys::{RESTART, TURN, UpdateTurn};
+use node::{At, Files, Node, Power, Service};
+
+/// How an image behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Image {
+    Good,
+    /// Its etcd never starts.
+    Dies,
+    /// Its etcd dies after it was healthy for a while, but before it has proved itself.
+    DiesLater,
+}
+
+/// What is explored.
+#[derive(Debug, Clone, Copy)]
+struct Scenario {
+    nodes: usize,
+    /// The images by serial, from 1. All nodes begin with the first one.
+    images: &'static [Image],
+    /// Whether each update reboots the node.
+    reboots: bool,
+    left: Budget,
+}
+
+/// The rules that are tested.
+#[derive(Clone, Copy)]
+struct Rules {
+    taking: fn(&Agreed, &UpdateTurn) -> Transaction,
+    resumption: fn(Phase, u32, bool, bool) -> Resumption,
+    /// Whether the member checks the cluster once more before it stops etcd.
+    checks_again: bool,
+    /// Whether a member that serves waits with a take-back until the cluster can do without it.
+    waits_to_take_back: bool,
+    /// Whether a rebuilt node reads the turn before it looks for an order on its disk.
+    reads_turn_first: bool,
+}
+
+/// The rules that firstboot really uses.
+const RULES: Rules = Rules {
+    taking: |agreed, turn| agreed.taking(turn).unwrap(),
+    resumption,
+    checks_again: true,
+    waits_to_take_back: true,
+    reads_turn_first: true,
+};
+
+/// etcd's keys. The revision of a key that exists is 1, and an observation whose key has changed
+/// since has the revision [`STALE`], so that equal states are equal in the model.
+type Keys = BTreeMap<String, Vec<u8>>;
+
+const STALE: i64 = 9;
+
+/// The state of the whole cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct World {
+    nodes: Vec<Node>,
+    keys: Keys,
+    /// The serial of the newest release.
+    published: u8,
+    left: Budget,
+}
+
+/// The same, with numbers instead of large values.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Packed {
+    nodes: Vec<u32>,
+    keys: u32,
+    published: u8,
+    left: Budget,
+}
+
+struct Model {
+    scenario: Scenario,
+    rules: Rules,
+    names: Vec<Label>,
+    nodes: Table<Node>,
+    keys: Table<Keys>,
+}
+
+impl Model {
+    fn new(scenario: Scenario, rules: Rules) -> Self {
+        Self {
+            scenario,
+            rules,
+            names: (1..=scenario.nodes)
+                .map(|number| format!("n{number}").parse().unwrap())
+                .collect(),
+            nodes: Table::new(),
+            keys: Table::new(),
+        }
+    }
+
+    fn first(&self) -> World {
+        World {
+            nodes: vec![Node::installed(1); self.scenario.nodes],
+            keys: Keys::new(),
+            published: 2,
+            left: self.scenario.left,
+        }
+    }
+
+    fn pack(&mut self, world: World) -> Packed {
+        Packed {
+            nodes: world
+                .nodes
+                .into_iter()
+                .map(|node| self.nodes.number(node))
+                .collect(),
+            keys: self.keys.number(world.keys),
+            published: world.published,
+            left: world.left,
+        }
+    }
+
+    fn unpack(&self, packed: &Packed) -> World {
+        World {
+            nodes: packed
+                .nodes
+                .iter()
+                .map(|number| self.nodes.values[*number as usize].clone())
+                .collect(),
+            keys: self.keys.values[packed.keys as usize].clone(),
+            published: packed.published,
+            left: packed.left,
+        }
+    }
+
+    fn image(&self, serial: u8) -> Image {
+        self.scenario.images[usize::from(serial) - 1]
+    }
+
+    /// Returns the states after each event of the nodes themselves.
+    fn steps(&self, world: &World) -> Result<Vec<World>, String> {
+        let mut next = Vec::new();
+        for at in 0..world.nodes.len() {
+            let node = &world.nodes[at];
+            if node.power == Power::On {
+                next.extend(self.updater(world, at)?);
+                next.extend(self.service(world, at)?);
+            }
+            next.extend(self.returns(world, at));
+        }
+        Ok(next)
+    }
+
+    /// Whether no fault may happen at the moment.
+    fn is_stopping(world: &World) -> bool {
+        let stops = |node: &Node| {
+            matches!(node.at, At::Confirmed | At::BackSure) || node.service == Service::Sure
+        };
+        world.nodes.iter().any(stops)
+    }
+
+    /// Stops etcd on a node. This is what must never happen to two nodes at once.
+    fn stop(&self, world: &mut World, at: usize) -> Result<(), String> {
+        if world.is_serving(at) {
+            if let Some(other) = world
+                .nodes
+                .iter()
+                .zip(&self.names)
+                .find(|(node, _)| node.is_stopped)
+            {
+                return Err(format!(
+                    "{} stops while {} is stopped",
+                    self.names[at], other.1
+                ));
+            }
+            world.nodes[at].is_stopped = true;
+            world.nodes[at].etcd = false;
+            if world.nodes.len() > 2 && !world.has_quorum() {
+                return Err(format!("no quorum after {} stops", self.names[at]));
+            }
+        }
+        world.nodes[at].etcd = false;
+        Ok(())
+    }
+
+    /// What is wrong with a state in which nothing more happens.
+    fn wrong_end(&self, world: &World) -> Option<String> {
+        for (node, name) in world.nodes.iter().zip(&self.names) {
+            if !matches!(node.files, Files::Whole(_)) {
+                return Some(format!("{name} ends with files of two images"));
+            }
+            if node.order.is_some() || node.is_stopped || !node.etcd || node.document {
+                return Some(format!("{name} does not end its work"));
+            }
+        }
+        [TURN, RESTART]
+            .into_iter()
+            .find(|key| world.keys.contains_key(*key))
+            .map(|key| format!("{key} is never released"))
+    }
+}
+
+impl World {
+    /// Whether etcd on this node runs and can be reached.
+    fn is_up(&self, at: usize) -> bool {
+        let node = &self.nodes[at];
+        node.power == Power::On && !node.cut && node.etcd
+    }
+
+    fn has_quorum(&self) -> bool {
+        let up = (0..self.nodes.len()).filter(|at| self.is_up(*at)).count();
+        up > self.nodes.len() / 2
+    }
+
+    fn is_serving(&self, at: usize) -> bool {
+        self.is_up(at) && self.has_quorum()
+    }
+
+    /// Whether programs on this node reach a member that serves.
+    fn reaches_any(&self, at: usize) -> bool {
+        self.nodes[at].power == Power::On && !self.nodes[at].cut && self.has_quorum()
+    }
+
+    /// Whether all members are healthy, or for a rollback, all others.
+    fn is_healthy(&self, at: usize, may_be_ill: bool) -> bool {
+        (0..self.nodes.len()).all(|other| self.is_serving(other) || other == at && may_be_ill)
+    }
+
+    fn read(&self, serial: u8) -> Agreed {
+        let keys = Agreed::keys(serial.into());
+        let found = keys
+            .each_ref()
+            .map(|key| self.keys.get(key).map(|value| (value.clone(), 1)));
+        Agreed::parse(&keys, &found).unwrap()
+    }
+
+    /// Executes a transaction, as etcd does.
+    fn execute(&mut self, transaction: &Transaction) -> bool {
+        let is_current =
+            |(key, seen): &(String, i64)| *seen == i64::from(self.keys.contains_key(key));
+        if !transaction.seen.iter().all(is_current) {
+            return false;
+        }
+        for (key, value) in &transaction.changes {
+            match value {
+                Some(value) => drop(self.keys.insert(key.clone(), value.clone())),
+                None => drop(self.keys.remove(key)),
+            }
+            for node in &mut self.nodes {
+                node.outdate(key);
+            }
+        }
+        true
+    }
+}
+
+mod explore;
+mod faults;
+mod node;
+mod service;
+mod tests;
+mod updater;
+mod wrong_rules;

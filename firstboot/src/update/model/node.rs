@@ -1,0 +1,193 @@
+//! One node of the model.
+
+use super::STALE;
+use crate::update::cluster::Agreed;
+use crate::update::state::Phase;
+use members::keys::{HALT, NEWEST_RELEASE, failed_key};
+use members::keys::{Key, TURN, UpdateTurn};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Power {
+    On,
+    Off,
+    /// The node's disk is lost.
+    Lost,
+}
+
+/// The files of the image on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Files {
+    Whole(u8),
+    Mixed,
+}
+
+/// The order on the disk.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a state that the checker counts"
+)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Order {
+    pub(super) serial: u8,
+    pub(super) back: bool,
+    pub(super) phase: Phase,
+    pub(super) boots: u32,
+    /// Whether the node has not booted since the phase began.
+    pub(super) same_boot: bool,
+    /// Whether the node has not booted since the exchange of files.
+    pub(super) same_boot_as_exchange: bool,
+    pub(super) turn: bool,
+    pub(super) blame: bool,
+    /// The image that comes back if this one fails.
+    pub(super) before: u8,
+}
+
+/// The next event of the updater.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum At {
+    /// There is no order.
+    Rest,
+    /// The process starts, or systemd starts it again.
+    Start,
+    Wait,
+    /// The member may begin according to these keys. A snapshot may follow.
+    Seen(Agreed),
+    Taking(Agreed),
+    /// The node has the turn, and prepares the exchange.
+    Prepared,
+    /// The last check has passed.
+    Confirmed,
+    Stopped,
+    Exchange,
+    Exchanged,
+    Reboot,
+    Prove,
+    BackStop,
+    /// The cluster can do without this member, which serves.
+    BackSure,
+    BackStopped,
+    BackExchange,
+    BackExchanged,
+    Recover,
+    Release,
+    Releasing(Agreed),
+    Ended,
+}
+
+/// The next event of firstboot.service.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Service {
+    Down,
+    /// It permits etcd to start.
+    Start,
+    /// It waits for a healthy member, replaces the CA, and looks for a turn of its previous disk.
+    Look,
+    /// It has read that the node has the turn. With a wrong rule it has read nothing, and has found
+    /// no order.
+    Return(Option<Agreed>),
+    /// It takes the restart lock, unless the turn has changed.
+    Claim(Key<UpdateTurn>),
+    Locked,
+    /// The check before the restart has passed.
+    Sure,
+    Restart,
+    Unlock,
+    Done,
+}
+
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a state that the checker counts"
+)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Node {
+    pub(super) power: Power,
+    /// Whether it is cut off from all other nodes.
+    pub(super) cut: bool,
+    pub(super) etcd: bool,
+    /// Whether firstboot stopped an etcd that served, which has not started since.
+    pub(super) is_stopped: bool,
+    pub(super) files: Files,
+    /// The serial of the last update, and the image before it while it can be rolled back.
+    pub(super) updated: Option<u8>,
+    pub(super) before: Option<u8>,
+    pub(super) order: Option<Order>,
+    pub(super) at: At,
+    pub(super) service: Service,
+    /// Whether the node has a document with another CA, for which etcd must restart.
+    pub(super) document: bool,
+}
+
+impl Node {
+    /// A member that runs this image.
+    pub(super) fn installed(serial: u8) -> Self {
+        Self {
+            power: Power::On,
+            cut: false,
+            etcd: true,
+            is_stopped: false,
+            files: Files::Whole(serial),
+            updated: None,
+            before: None,
+            order: None,
+            at: At::Rest,
+            service: Service::Done,
+            document: false,
+        }
+    }
+
+    /// The processes end, and etcd with them.
+    pub(super) fn power_fails(&mut self) {
+        self.etcd = false;
+        self.service = Service::Down;
+        self.at = At::Rest;
+        if let Some(order) = &mut self.order {
+            (order.same_boot, order.same_boot_as_exchange) = (false, false);
+        }
+    }
+
+    /// systemd starts the updater first, and firstboot.service after it.
+    pub(super) fn boots(&mut self) {
+        self.power = Power::On;
+        if self.order.is_some() {
+            self.at = At::Start;
+        } else {
+            self.service = Service::Start;
+        }
+    }
+
+    pub(super) fn start_service(&mut self) {
+        if self.service == Service::Down {
+            self.service = Service::Start;
+        }
+    }
+
+    /// Enters a phase, durably.
+    pub(super) fn enter(&mut self, phase: Phase) {
+        if let Some(order) = &mut self.order {
+            (order.phase, order.same_boot) = (phase, true);
+        }
+    }
+
+    /// A key has changed since this node may have read it.
+    pub(super) fn outdate(&mut self, key: &str) {
+        let old = |revision: &mut i64| *revision = if *revision == 1 { STALE } else { *revision };
+        let serial = self.order.as_ref().map_or(0, |order| order.serial);
+        if let At::Seen(agreed) | At::Taking(agreed) | At::Releasing(agreed) = &mut self.at {
+            match key {
+                TURN => old(&mut agreed.turn.revision),
+                HALT => old(&mut agreed.halt.revision),
+                NEWEST_RELEASE => old(&mut agreed.newest.revision),
+                key if key == failed_key(serial.into()) => old(&mut agreed.failed.revision),
+                _ => {}
+            }
+        }
+        if key == TURN {
+            match &mut self.service {
+                Service::Return(Some(agreed)) => old(&mut agreed.turn.revision),
+                Service::Claim(turn) => old(&mut turn.revision),
+                _ => {}
+            }
+        }
+    }
+}

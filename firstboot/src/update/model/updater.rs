@@ -1,0 +1,331 @@
+//! The events of the updater.
+
+use super::node::{At, Files, Node, Order, Service};
+use super::{Image, Model, World};
+use crate::reason::ReasonId;
+use crate::update::cluster::Decision;
+use crate::update::resume::Resumption;
+use crate::update::state::Phase;
+use members::keys::UpdateTurn;
+use members::keys::{Failed, failed_key};
+
+impl Model {
+    /// Returns the state after the next event of this node's updater, if there is one.
+    pub(super) fn updater(&self, world: &World, at: usize) -> Result<Option<World>, String> {
+        let mut after = world.clone();
+        let Some(order) = world.nodes[at].order.clone() else {
+            return Ok(self.begins(&mut after, at).then_some(after));
+        };
+        let node = &mut after.nodes[at];
+        match world.nodes[at].at.clone() {
+            At::Rest => return Err("an order without an updater".to_owned()),
+            At::Start => self.resumes(node, &order),
+            At::Wait | At::Seen(_) | At::Taking(_) | At::Prepared => {
+                return Ok(self.waits(after, at, &order));
+            }
+            At::Confirmed | At::Stopped | At::Exchange | At::Exchanged => {
+                return self.exchanges(after, at, &order).map(Some);
+            }
+            At::Reboot => {
+                node.power_fails();
+                node.boots();
+            }
+            At::Prove => return Ok(self.proves(after, at, &order)),
+            At::BackStop if self.rules.waits_to_take_back && world.is_serving(at) => {
+                self.waits_to_take_back(&mut after, at, &order);
+            }
+            At::BackStop
+            | At::BackSure
+            | At::BackStopped
+            | At::BackExchange
+            | At::BackExchanged => {
+                return self.takes_back(after, at, &order).map(Some);
+            }
+            At::Recover => {
+                node.start_service();
+                if world.is_serving(at) && world.nodes[at].service == Service::Done {
+                    if order.back {
+                        (node.updated, node.before) = (Some(order.before), None);
+                    }
+                    node.at = At::Release;
+                }
+            }
+            At::Release | At::Releasing(_) => {
+                if !world.reaches_any(at) {
+                    return Ok(None);
+                }
+                self.releases(&mut after, at, &order);
+            }
+            At::Ended => (node.order, node.at) = (None, At::Rest),
+        }
+        Ok((after != *world).then_some(after))
+    }
+
+    /// The timer orders the update to the newest release.
+    fn begins(&self, world: &mut World, at: usize) -> bool {
+        let serial = world.published;
+        if world.nodes[at].files == Files::Whole(serial) || !world.is_serving(at) {
+            return false;
+        }
+        let Files::Whole(before) = world.nodes[at].files else {
+            return false;
+        };
+        let decision = world
+            .read(serial)
+            .decide(&self.names[at], serial.into(), false);
+        if matches!(decision, Decision::Refuse(_)) {
+            return false;
+        }
+        world.nodes[at].orders(serial, false, before);
+        true
+    }
+
+    fn resumes(&self, node: &mut Node, order: &Order) {
+        let is_proved = !order.back && node.updated == Some(order.serial);
+        let phase =
+            match (self.rules.resumption)(order.phase, order.boots, order.same_boot, is_proved) {
+                Resumption::Continue => order.phase,
+                Resumption::Enter { phase, counts } => {
+                    node.enter(phase);
+                    node.order.as_mut().unwrap().boots += u32::from(counts);
+                    phase
+                }
+                Resumption::PutBack { blame, .. } => {
+                    node.order.as_mut().unwrap().blame = blame;
+                    node.at = At::BackStop;
+                    return;
+                }
+                Resumption::PutBackAgain => {
+                    node.at = At::BackStop;
+                    return;
+                }
+            };
+        node.at = match phase {
+            Phase::Rebooting | Phase::RebootingBack => At::Reboot,
+            Phase::Proving => At::Prove,
+            Phase::Recovering => At::Recover,
+            Phase::Waiting | Phase::Replacing | Phase::TakingBack => At::Wait,
+        };
+        if node.at != At::Reboot {
+            node.start_service();
+        }
+    }
+
+    /// Waits for the turn, takes it, and checks the cluster once more.
+    fn waits(&self, mut after: World, at: usize, order: &Order) -> Option<World> {
+        let serial = order.serial;
+        let reaches = if order.back {
+            after.reaches_any(at)
+        } else {
+            after.is_serving(at)
+        };
+        let name = &self.names[at];
+        let agreed = after.read(serial);
+        let is_healthy = reaches && after.is_healthy(at, order.back) && !after.nodes[at].document;
+        let decision = match agreed.decide(name, serial.into(), order.back) {
+            _ if !reaches => Decision::Wait(ReasonId::UpdateNotHealthy.because("")),
+            Decision::Take | Decision::Mine if !is_healthy => {
+                Decision::Wait(ReasonId::UpdateNotHealthy.because(""))
+            }
+            decision => decision,
+        };
+        let next = match after.nodes[at].at.clone() {
+            At::Wait => match decision {
+                Decision::Take | Decision::Mine => At::Seen(agreed),
+                Decision::Refuse(_) if order.turn => At::Release,
+                Decision::Refuse(_) => At::Ended,
+                Decision::Wait(_) => return None,
+            },
+            At::Seen(seen) if seen.decide(name, serial.into(), order.back) == Decision::Take => {
+                after.nodes[at].order.as_mut().unwrap().turn = true;
+                At::Taking(seen)
+            }
+            At::Seen(_) => At::Prepared,
+            At::Taking(seen) => {
+                let turn = self.turn(at, order);
+                if reaches && after.execute(&(self.rules.taking)(&seen, &turn)) {
+                    At::Prepared
+                } else {
+                    At::Wait
+                }
+            }
+            _ if decision == Decision::Mine || !self.rules.checks_again => At::Confirmed,
+            _ => At::Wait,
+        };
+        let node = &mut after.nodes[at];
+        if next == At::Confirmed && !order.back {
+            node.before = None;
+        }
+        node.at = next;
+        Some(after)
+    }
+
+    fn proves(&self, mut after: World, at: usize, order: &Order) -> Option<World> {
+        let is_done = after.is_serving(at) && after.nodes[at].service == Service::Done;
+        let is_stopping = Self::is_stopping(&after);
+        let node = &mut after.nodes[at];
+        if node.updated == Some(order.serial) {
+            node.at = At::Release;
+            return Some(after);
+        }
+        match self.image(order.serial) {
+            Image::Good if is_done => {
+                (node.updated, node.before) = (Some(order.serial), Some(order.before));
+                node.at = At::Release;
+            }
+            Image::DiesLater if is_done && !is_stopping => {
+                node.etcd = false;
+                node.fails();
+            }
+            Image::Dies => node.fails(),
+            Image::DiesLater if !node.etcd && node.service == Service::Done => node.fails(),
+            Image::Good | Image::DiesLater if node.service == Service::Down => {
+                node.start_service();
+            }
+            Image::Good | Image::DiesLater => return None,
+        }
+        Some(after)
+    }
+
+    /// Stops etcd, and installs the files.
+    fn exchanges(&self, mut after: World, at: usize, order: &Order) -> Result<World, String> {
+        let key = failed_key(order.serial.into());
+        // Only a node whose turn an operator released can mark the image between the last check and
+        // the stop.
+        let is_failed =
+            after.keys.contains_key(&key) && after.left.breaks == self.scenario.left.breaks;
+        let node = &mut after.nodes[at];
+        match node.at {
+            At::Confirmed if is_failed && !order.back => {
+                return Err(format!("{} tries a failed image", self.names[at]));
+            }
+            At::Confirmed => {
+                node.order.as_mut().unwrap().blame = order.back;
+                node.service = Service::Down;
+                node.at = if order.back {
+                    At::BackStopped
+                } else {
+                    At::Stopped
+                };
+                self.stop(&mut after, at)?;
+            }
+            At::Stopped => {
+                node.enter(Phase::Replacing);
+                node.order.as_mut().unwrap().same_boot_as_exchange = true;
+                (node.files, node.at) = (Files::Mixed, At::Exchange);
+            }
+            At::Exchange => {
+                (node.files, node.at) = (Files::Whole(order.serial), At::Exchanged);
+            }
+            _ => {
+                let (phase, next) = if self.scenario.reboots {
+                    (Phase::Rebooting, At::Reboot)
+                } else {
+                    (Phase::Proving, At::Prove)
+                };
+                node.enter(phase);
+                node.at = next;
+                node.order.as_mut().unwrap().boots = 0;
+            }
+        }
+        Ok(after)
+    }
+
+    /// Waits until the cluster can do without this member, whose image failed and which serves.
+    fn waits_to_take_back(&self, after: &mut World, at: usize, order: &Order) {
+        let agreed = after.read(order.serial);
+        match &agreed.turn.value {
+            None => {
+                let turn = self.turn(at, order);
+                after.execute(&(self.rules.taking)(&agreed, &turn));
+            }
+            Some(turn) if turn.node == self.names[at] && after.is_healthy(at, true) => {
+                after.nodes[at].at = At::BackSure;
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn turn(&self, at: usize, order: &Order) -> UpdateTurn {
+        UpdateTurn {
+            node: self.names[at].clone(),
+            serial: order.serial.into(),
+            since: 0,
+        }
+    }
+
+    fn takes_back(&self, mut after: World, at: usize, order: &Order) -> Result<World, String> {
+        let node = &mut after.nodes[at];
+        match node.at {
+            At::BackStop | At::BackSure => {
+                (node.service, node.at) = (Service::Down, At::BackStopped);
+                self.stop(&mut after, at)?;
+            }
+            At::BackStopped => {
+                if !order.back && node.updated == Some(order.serial) {
+                    return Err(format!("{} takes a proved image back", self.names[at]));
+                }
+                node.enter(Phase::TakingBack);
+                (node.files, node.at) = (Files::Mixed, At::BackExchange);
+            }
+            At::BackExchange => {
+                (node.files, node.at) = (Files::Whole(order.before), At::BackExchanged);
+            }
+            _ => {
+                let reboots = self.scenario.reboots && !order.same_boot_as_exchange;
+                node.enter(if reboots {
+                    Phase::RebootingBack
+                } else {
+                    Phase::Recovering
+                });
+                node.at = if reboots { At::Reboot } else { At::Recover };
+            }
+        }
+        Ok(after)
+    }
+
+    fn releases(&self, after: &mut World, at: usize, order: &Order) {
+        let name = &self.names[at];
+        let failed = order.blame.then(|| Failed {
+            node: name.clone(),
+            why: String::new(),
+            at: 0,
+        });
+        let At::Releasing(agreed) = after.nodes[at].at.clone() else {
+            let agreed = after.read(order.serial);
+            after.nodes[at].at = At::Releasing(agreed);
+            return;
+        };
+        let release = agreed.releasing(name, order.serial.into(), failed.as_ref());
+        let is_released = release
+            .unwrap()
+            .is_none_or(|release| after.execute(&release));
+        after.nodes[at].at = if is_released { At::Ended } else { At::Release };
+    }
+}
+
+impl Node {
+    /// Gets an order.
+    pub(super) fn orders(&mut self, serial: u8, back: bool, before: u8) {
+        self.order = Some(Order {
+            serial,
+            back,
+            phase: Phase::Waiting,
+            boots: 0,
+            same_boot: true,
+            same_boot_as_exchange: false,
+            turn: false,
+            blame: false,
+            before,
+        });
+        self.at = At::Wait;
+    }
+
+    /// The image has failed.
+    pub(super) fn fails(&mut self) {
+        if let Some(order) = &mut self.order {
+            order.blame = true;
+        }
+        self.at = At::BackStop;
+    }
+}

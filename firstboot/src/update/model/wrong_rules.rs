@@ -1,0 +1,114 @@
+//! Wrong rules, each of which the model checker must catch.
+
+use super::explore::every;
+use super::faults::NONE;
+use super::*;
+use members::keys::NEWEST_RELEASE;
+
+/// A wrong rule: the transaction that takes the turn does not compare these keys.
+fn without(agreed: &Agreed, turn: &UpdateTurn, keys: &[&str]) -> Transaction {
+    let mut transaction = agreed.taking(turn).unwrap();
+    transaction
+        .seen
+        .retain(|(seen, _)| !keys.contains(&seen.as_str()));
+    transaction
+}
+
+/// A rule, with the number of nodes and the faults with which it leads to a violation.
+type Case = (&'static str, Rules, usize, Budget);
+
+/// Rules of the turn.
+fn turns() -> Vec<Case> {
+    vec![
+        (
+            "the turn is neither compared nor checked again",
+            Rules {
+                taking: |agreed, turn| without(agreed, turn, &[TURN, NEWEST_RELEASE]),
+                checks_again: false,
+                ..RULES
+            },
+            3,
+            NONE,
+        ),
+        (
+            "the restart lock is neither compared nor checked again",
+            Rules {
+                taking: |agreed, turn| without(agreed, turn, &[RESTART]),
+                checks_again: false,
+                ..RULES
+            },
+            3,
+            Budget {
+                documents: 1,
+                ..NONE
+            },
+        ),
+        (
+            "no second check",
+            Rules {
+                checks_again: false,
+                ..RULES
+            },
+            3,
+            Budget { power: 1, ..NONE },
+        ),
+    ]
+}
+
+/// Rules of a node that continues after an interruption.
+fn continuations() -> Vec<Case> {
+    vec![
+        (
+            "a proved image is taken back",
+            Rules {
+                resumption: |phase, boots, same_boot, _| resumption(phase, boots, same_boot, false),
+                ..RULES
+            },
+            1,
+            Budget { power: 2, ..NONE },
+        ),
+        (
+            "a member that serves takes its image back at any time",
+            Rules {
+                waits_to_take_back: false,
+                ..RULES
+            },
+            3,
+            Budget {
+                power: 1,
+                timeouts: 1,
+                ..NONE
+            },
+        ),
+        (
+            "a rebuilt node looks for its order first",
+            Rules {
+                reads_turn_first: false,
+                ..RULES
+            },
+            3,
+            Budget { power: 1, ..NONE },
+        ),
+    ]
+}
+
+#[test]
+fn a_wrong_rule_is_caught() {
+    let cases = turns().into_iter().chain(continuations());
+    for (what, rules, nodes, left) in cases {
+        let scenario = Scenario {
+            nodes,
+            images: &[Image::Good, Image::Good],
+            reboots: false,
+            left,
+        };
+        let explored = every(scenario, rules);
+        let violation = explored.violation.unwrap_or_default();
+        println!(
+            "{what}: {:?} after {} states",
+            violation.lines().next(),
+            explored.states
+        );
+        assert!(!violation.is_empty(), "{what} is not caught");
+    }
+}

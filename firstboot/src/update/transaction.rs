@@ -1,0 +1,87 @@
+//! The transactions with which the members change the state that they share in etcd, as pure
+//! functions of what a member has read. etcd executes a transaction only if the keys on which the
+//! decision depends have not changed since.
+
+use anyhow::Result;
+use recipes::Label;
+
+use members::keys::{Failed, HALT, NEWEST_RELEASE, Newest, failed_key};
+
+use super::cluster::Agreed;
+use crate::etcd::Client;
+use members::keys::{RESTART, TURN, UpdateTurn};
+
+/// Changes that etcd makes only if no key in `seen` has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Transaction {
+    /// Keys, each with the revision of its last change, or 0 if it does not exist.
+    pub(super) seen: Vec<(String, i64)>,
+    /// The new values, or `None` for each key that is deleted.
+    pub(super) changes: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Transaction {
+    /// Executes it. Returns `false` if a key has changed since the keys were read.
+    pub(super) async fn execute(&self, client: &Client) -> Result<bool> {
+        let seen: Vec<_> = self
+            .seen
+            .iter()
+            .map(|(key, revision)| (key.as_str(), *revision))
+            .collect();
+        let changes: Vec<_> = self
+            .changes
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.clone()))
+            .collect();
+        client.transact(&seen, &changes).await
+    }
+}
+
+impl Agreed {
+    /// Takes the turn. `NEWEST_RELEASE` is always written, so that its revision also shows that another
+    /// member took the turn and released it since the keys were read.
+    pub(super) fn taking(&self, turn: &UpdateTurn) -> Result<Transaction> {
+        let newest = Newest {
+            serial: turn
+                .serial
+                .max(self.newest.value.map_or(0, |newest| newest.serial)),
+        };
+        Ok(Transaction {
+            seen: vec![
+                (TURN.to_owned(), self.turn.revision),
+                (HALT.to_owned(), self.halt.revision),
+                (failed_key(turn.serial), self.failed.revision),
+                (NEWEST_RELEASE.to_owned(), self.newest.revision),
+                (RESTART.to_owned(), 0),
+            ],
+            changes: vec![
+                (TURN.to_owned(), Some(serde_json::to_vec(turn)?)),
+                (
+                    NEWEST_RELEASE.to_owned(),
+                    Some(serde_json::to_vec(&newest)?),
+                ),
+            ],
+        })
+    }
+
+    /// Releases the turn, if this node has it, and marks the release as failed, so that no member
+    /// tries the release again. `None` if there is nothing to do.
+    pub(super) fn releasing(
+        &self,
+        node: &Label,
+        serial: u64,
+        failed: Option<&Failed>,
+    ) -> Result<Option<Transaction>> {
+        let mut changes = Vec::new();
+        if self.turn.is_of(node) {
+            changes.push((TURN.to_owned(), None));
+        }
+        if let Some(failed) = failed {
+            changes.push((failed_key(serial), Some(serde_json::to_vec(failed)?)));
+        }
+        Ok((!changes.is_empty()).then(|| Transaction {
+            seen: vec![(TURN.to_owned(), self.turn.revision)],
+            changes,
+        }))
+    }
+}

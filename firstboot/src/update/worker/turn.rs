@@ -1,0 +1,176 @@
+//! Takes the turn, checks it again before etcd stops, and releases it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::runtime::Runtime;
+
+use super::super::cluster::{self, Agreed, Decision};
+use super::super::state::UpdateState;
+use super::super::this_node::ThisNode;
+use super::super::{preconditions, window};
+use super::steps::say;
+use crate::etcd::{Client, installed_credentials};
+use crate::image_integrity;
+use crate::reason::{Reason, ReasonId};
+use members::keys::Failed;
+use members::keys::UpdateTurn;
+use members::moment::now;
+
+/// The pause between two checks of the cluster.
+pub(super) const WAIT: Duration = Duration::from_secs(2);
+
+/// Takes the turn if this member may start, and returns the decision.
+pub(super) async fn may_begin(
+    state: &mut UpdateState,
+    own: &ThisNode,
+    snapshot: &mut bool,
+) -> Result<Decision> {
+    let (client, agreed, decision) = ask(state, own).await?;
+    if !matches!(decision, Decision::Take | Decision::Mine) {
+        return Ok(decision);
+    }
+    if state.order.release.is_some() {
+        image_integrity::verify_changed()?;
+        if !*snapshot && !preconditions::has_snapshot(&client).await? {
+            say("taking a snapshot first");
+            let begun = now();
+            preconditions::take_snapshot()?;
+            cluster::record_snapshot(&client, begun).await?;
+            *snapshot = true;
+        }
+    }
+    // This check comes last, because a snapshot may have taken a long time.
+    if let Some(why) = window::objection(state.order.window)? {
+        return Ok(Decision::Wait(why));
+    }
+    if decision == Decision::Take {
+        // This is written first, so that the node knows after a power cut that it may have the
+        // turn.
+        state.turn = true;
+        state.write()?;
+        if !agreed.taking(&turn_of(state))?.execute(&client).await? {
+            return Ok(Decision::Wait(
+                ReasonId::UpdateTurn.because("another node took the turn first"),
+            ));
+        }
+        if !preconditions::keeps_quorum(&own.cluster) {
+            say("the cluster has too few members to keep its quorum while this one restarts");
+        }
+    }
+    Ok(Decision::Mine)
+}
+
+/// Checks once more, immediately before etcd stops, that this node has the turn and that the
+/// cluster can do without this member: since the first check this node may have taken a snapshot,
+/// another member may have failed, and an operator may have halted updates or released the turn.
+pub(super) async fn may_stop(state: &UpdateState, own: &ThisNode) -> Result<Decision> {
+    Ok(match ask(state, own).await?.2 {
+        Decision::Take => {
+            Decision::Wait(ReasonId::UpdateTurn.because("an operator released this node's turn"))
+        }
+        other => other,
+    })
+}
+
+/// The shared state, and the decision whether this node may take the turn, or use its turn, in a
+/// cluster that can do without this member.
+async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, Agreed, Decision)> {
+    let credentials = installed_credentials()?;
+    // A member whose etcd is not running can be rolled back as well.
+    let back = state.order.release.is_none();
+    let client = if back {
+        preconditions::any_member(own, &credentials).await?
+    } else {
+        preconditions::own_member(&credentials).await?
+    };
+    let agreed = Agreed::read(&client, state.order.serial).await?;
+    let mut decision = agreed.decide(&state.node, state.order.serial, back);
+    if matches!(decision, Decision::Take | Decision::Mine)
+        && let Some(why) = preconditions::objection(own, &credentials, back).await?
+    {
+        decision = Decision::Wait(why);
+    }
+    Ok((client, agreed, decision))
+}
+
+/// Waits while this member serves and the cluster cannot do without it. A member whose image failed
+/// its proof may still be needed for the quorum, if another member failed in the meantime.
+pub(super) fn wait_until_spared(state: &UpdateState, runtime: &Runtime, own: &ThisNode) {
+    let mut logged = String::new();
+    // An error means that this member serves no clients.
+    while let Ok(Some(why)) = runtime.block_on(is_needed(state, own)) {
+        let why = why.to_string();
+        if why != logged {
+            say(format!("waiting with the previous image: {why}"));
+            logged = why;
+        }
+        std::thread::sleep(WAIT);
+    }
+}
+
+/// The reason why this member, which serves, must not be stopped now, if there is one.
+async fn is_needed(state: &UpdateState, own: &ThisNode) -> Result<Option<Reason>> {
+    let credentials = installed_credentials()?;
+    let client = preconditions::own_member(&credentials).await?;
+    client.healthy().await?;
+    let agreed = Agreed::read(&client, state.order.serial).await?;
+    match &agreed.turn.value {
+        Some(turn) if turn.node == state.node => {
+            Ok(preconditions::unhealthy(own, &credentials, true).await)
+        }
+        Some(turn) => Ok(Some(turn.reason())),
+        // An operator released it.
+        None => {
+            let turn = agreed.taking(&turn_of(state))?;
+            turn.execute(&client).await?;
+            Ok(Some(
+                ReasonId::UpdateTurn.because("this node takes its turn again"),
+            ))
+        }
+    }
+}
+
+fn turn_of(state: &UpdateState) -> UpdateTurn {
+    UpdateTurn {
+        node: state.node.clone(),
+        serial: state.order.serial,
+        since: now(),
+    }
+}
+
+/// Releases the turn and marks a failed release, however long that takes, because no other member
+/// may start until then.
+pub(super) fn release_turn_patiently(
+    state: &UpdateState,
+    runtime: &Runtime,
+    own: &ThisNode,
+    failed: Option<&Failed>,
+) -> Result<()> {
+    loop {
+        let Err(error) = runtime.block_on(release_turn(state, own, failed)) else {
+            return Ok(());
+        };
+        say(format!("cannot release the turn yet: {error:#}"));
+        std::thread::sleep(WAIT);
+    }
+}
+
+/// Asks another member if etcd on this node is down: an order that ends before it has changed
+/// anything must not wait for etcd.
+async fn release_turn(state: &UpdateState, own: &ThisNode, failed: Option<&Failed>) -> Result<()> {
+    let credentials = installed_credentials()?;
+    let client = match preconditions::own_member(&credentials).await {
+        Ok(client) => client,
+        Err(_) => preconditions::any_member(own, &credentials).await?,
+    };
+    loop {
+        let agreed = Agreed::read(&client, state.order.serial).await?;
+        let Some(release) = agreed.releasing(&state.node, state.order.serial, failed)? else {
+            return Ok(());
+        };
+        if release.execute(&client).await? {
+            return Ok(());
+        }
+    }
+}
