@@ -12,6 +12,7 @@ use recipes::image_release::{RELEASE_TYPE, ReleaseDocument};
 use recipes::{Envelope, ImageStamp, ReleasedFile, Sha256, SigningKey, StampedFile};
 
 use crate::etcd::{self, PROGRAMS};
+use crate::host::Host;
 use crate::{process, run};
 
 /// The unpacked overlay of a build.
@@ -65,6 +66,11 @@ impl Repack {
             );
             fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
         }
+        self.claim_etcd(version)
+    }
+
+    /// Says that the overlay has this version of etcd, which it does not change.
+    pub fn claim_etcd(&mut self, version: &str) -> Result<()> {
         let path = self.path("etc/firstboot/cluster.json");
         let mut cluster: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
         cluster["etcd"]["version"] = version.into();
@@ -139,6 +145,23 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<StampedFile>) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// Gives an installed machine that is off the files of an output's overlay. The installer would
+/// refuse the overlay, because the kickstart names the one that the builder made.
+pub fn install(out: &Path, host: &Host) -> Result<()> {
+    process::check(
+        "tar",
+        &[
+            "-xzpf",
+            &out.join("image/overlay.tar.gz").to_string_lossy(),
+            "-C",
+            &host.root().to_string_lossy(),
+            "--numeric-owner",
+        ],
+    )?;
+    let overlay = read(out)?.overlay.sha256;
+    host.write("/etc/firstboot/installed", format!("{overlay}\n"), 0o644)
 }
 
 /// Returns the release document that is part of an output.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::order::TracerOrder;
+use super::releases::{self, Releases};
 use super::state::State;
 use super::traced::CRASH;
 pub use super::traced::Traced;
@@ -27,7 +28,7 @@ pub const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// Resets a host to the state right after its installation.
 const FORGET: &str = "set -e
-systemctl stop leave.service firstboot.service etcd.service
+systemctl stop leave.service order-update.service firstboot-update.service firstboot.service etcd.service
 systemctl reset-failed
 find /etc/etcd /var/lib/firstboot /var/lib/etcd -mindepth 1 -delete
 rm -rf /etc/hostname /run/firstboot/*
@@ -35,6 +36,9 @@ tar -C / -xpf /crash/installed.tar";
 
 /// The paths on a host that firstboot writes to.
 const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/lib/etcd"];
+
+/// The paths of the image's files that an update changes. etcd's own part of the image stays.
+const IMAGE: [&str; 2] = ["etc/firstboot", "etc/own"];
 
 /// The hosts of a cluster that does not exist yet.
 #[derive(Debug)]
@@ -57,10 +61,12 @@ impl Bed {
     pub fn new(tracer: &Path) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
-        provisioning.build(&programs::recipe("demo"))?;
+        releases::build(&provisioning)?;
+        let releases = Releases::new(&provisioning)?;
         let (mut hosts, mut folders) = (Vec::new(), Vec::new());
         for name in ["etcd-1", "etcd-2", "etcd-3"] {
             let mut host = provisioning.node(name)?;
+            releases.install(&mut host)?;
             etcd::replace_etcd_binary(&host, &etcd::asked())?;
             let folder = run::current()?.folder("crash")?;
             fs::copy(tracer, folder.join("tracer"))
@@ -72,14 +78,11 @@ impl Bed {
                 traced.install(&host)?;
             }
             host.bind(&folder, CRASH);
-            let (root, tar) = (
-                host.root().display().to_string(),
-                folder.join("installed.tar").display().to_string(),
-            );
-            process::check(
-                "tar",
-                &[&["-C", &root, "-cpf", &tar][..], &WRITTEN].concat(),
-            )?;
+            let root = host.root().display().to_string();
+            for (name, paths) in [("installed.tar", &WRITTEN[..]), ("image.tar", &IMAGE)] {
+                let tar = folder.join(name).display().to_string();
+                process::check("tar", &[&["-C", &root, "-cpf", &tar][..], paths].concat())?;
+            }
             hosts.push(host);
             folders.push(folder);
         }
@@ -107,10 +110,14 @@ impl Bed {
             let (mut own, mut volume) = (Tree::default(), Tree::in_order());
             own.take_in(&host.path("/etc/etcd"), "conf")?;
             own.take_in(&host.path("/var/lib/firstboot"), "state")?;
+            own.take_in(&host.path("/etc/firstboot"), "image")?;
+            own.take_in(&host.path("/etc/own"), "own")?;
             volume.take_in(&host.path("/var/lib/etcd"), "etcd")?;
             let disks = [Disk::new(own)?, Disk::new(volume)?];
             host.bind(&disks[0].path().join("conf"), "/etc/etcd");
             host.bind(&disks[0].path().join("state"), "/var/lib/firstboot");
+            host.bind(&disks[0].path().join("image"), "/etc/firstboot");
+            host.bind(&disks[0].path().join("own"), "/etc/own");
             host.bind(&disks[1].path().join("etcd"), "/var/lib/etcd");
             bed.disks.push(disks);
         }
@@ -334,7 +341,7 @@ pub fn has_finished(host: &Host, traced: Traced) -> Result<(bool, String)> {
         .run(&[
             "systemctl",
             "show",
-            "--property=ActiveState,SubState,StatusText",
+            "--property=ActiveState,SubState,StatusText,ExecMainStatus",
             &unit,
         ])?
         .stdout;

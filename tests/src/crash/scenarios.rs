@@ -9,9 +9,10 @@ use super::bed::Bed;
 use super::leaving::LEAVE;
 use super::sweep::Scenario;
 use super::traced::Traced;
+use super::updating::{ORDER, TAKE_BACK, UPDATE};
 
 /// All scenarios.
-pub const ALL: [Scenario; 8] = [
+pub const ALL: [Scenario; 11] = [
     TOGETHER,
     EARLY,
     LATE,
@@ -20,6 +21,9 @@ pub const ALL: [Scenario; 8] = [
     EMPTIED_ALONE,
     LEAVE,
     ROTATE,
+    ORDER,
+    UPDATE,
+    TAKE_BACK,
 ];
 
 /// Three machines come up at once and bootstrap a cluster.

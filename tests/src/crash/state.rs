@@ -24,6 +24,8 @@ const SCRIPT: &str = "cd / && set -e
 find etc/etcd etc/hostname etc/hosts var/lib/firstboot run/firstboot -printf '%p %y %m %U:%G\\n'
 find var/lib/etcd -maxdepth 1 ! -name aside -printf '%p %y %m %U:%G\\n'
 sha256sum etc/etcd/tls/* etc/hostname etc/hosts var/lib/firstboot/node.json
+find etc/firstboot etc/own -type f -exec sha256sum {} +
+find etc/firstboot etc/own -printf '%p %y %m %U:%G\\n'
 hostname
 echo -----
 cat etc/etcd/etcd.conf

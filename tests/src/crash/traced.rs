@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::releases::order;
 use crate::host::Host;
 
 /// The folder on a host that contains the tracer and its orders.
@@ -19,11 +20,21 @@ pub enum Traced {
     /// `firstboot leave`: a command that an operator types, here run as a unit so that systemd
     /// reports how it ended.
     Leave,
+    /// `firstboot update`, likewise.
+    OrderUpdate,
+    /// firstboot-update.service, which carries out the order of that command.
+    Update,
 }
 
 impl Traced {
     /// All these programs.
-    pub(super) const ALL: [Self; 3] = [Self::Firstboot, Self::Etcd, Self::Leave];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Firstboot,
+        Self::Etcd,
+        Self::Leave,
+        Self::OrderUpdate,
+        Self::Update,
+    ];
 
     /// Returns the name of its unit without `.service`, which is also the name of its folder of
     /// orders.
@@ -32,15 +43,18 @@ impl Traced {
             Self::Firstboot => "firstboot",
             Self::Etcd => "etcd",
             Self::Leave => "leave",
+            Self::OrderUpdate => "order-update",
+            Self::Update => "firstboot-update",
         }
     }
 
     /// Returns the program that starts this one: once it has finished, this program will not be
-    /// started any more. firstboot starts etcd.
+    /// started any more. firstboot starts etcd, and the command starts the update's unit.
     pub(super) fn started_by(self) -> Self {
         match self {
             Self::Firstboot | Self::Etcd => Self::Firstboot,
             Self::Leave => Self::Leave,
+            Self::OrderUpdate | Self::Update => Self::OrderUpdate,
         }
     }
 
@@ -49,8 +63,9 @@ impl Traced {
     /// unit takes effect at once.
     pub(super) fn install(self, host: &Host) -> Result<()> {
         let name = self.name();
-        let start =
-            |command| format!("ExecStart={CRASH}/tracer {CRASH}/{name} /usr/local/bin/{command}\n");
+        let start = |command: &str| {
+            format!("ExecStart={CRASH}/tracer {CRASH}/{name} /usr/local/bin/{command}\n")
+        };
         let (file, text) = match self {
             Self::Leave => (
                 format!("{name}.service"),
@@ -58,6 +73,20 @@ impl Traced {
                     "Type=oneshot\nRemainAfterExit=yes\n{}",
                     start("firstboot leave")
                 ),
+            ),
+            // Exit code 8: the node took the image back.
+            Self::OrderUpdate => (
+                format!("{name}.service"),
+                format!(
+                    "Type=oneshot\nRemainAfterExit=yes\nSuccessExitStatus=8\nStartLimitInterval=0\n{}",
+                    order(&format!("{CRASH}/{name}"), start)
+                ),
+            ),
+            Self::Update => (
+                self.addition(),
+                ADDITION.to_owned()
+                    + "RestartSec=100ms\n"
+                    + &start("firstboot-updater update --work"),
             ),
             Self::Firstboot => (
                 self.addition(),

@@ -1,0 +1,151 @@
+//! An update, and an update that is taken back. The command stages the image, and its unit carries
+//! out the order. An operator repeats the command if it is interrupted, or if the node took the new
+//! image back because of the interruption.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::bed::{Bed, CONVERGENCE_TIMEOUT, has_finished};
+use super::releases::{Release, offer};
+use super::sweep::Scenario;
+use super::traced::Traced;
+use crate::client::insist;
+use crate::cluster::{etcdctl, wait_healthy};
+use crate::harness::tail;
+use crate::host::Host;
+
+const VICTIM: usize = 0;
+/// The other two members, which are enough for a quorum.
+const OTHERS: [usize; 2] = [1, 2];
+
+/// The command that stages an image and orders the update.
+pub(super) const ORDER: Scenario = Scenario {
+    name: "update, the command",
+    victim: VICTIM,
+    traced: Traced::OrderUpdate,
+    prepare: |bed| prepare(bed, Release::Good),
+    begin: |bed| bed.launch(VICTIM, Traced::OrderUpdate),
+    between: serves,
+    end: |bed| ends(bed, Release::Good),
+};
+
+/// The unit that carries out the order.
+pub(super) const UPDATE: Scenario = Scenario {
+    name: "update, the unit",
+    traced: Traced::Update,
+    ..ORDER
+};
+
+/// The unit, with an image that fails its proof: the previous image comes back.
+pub(super) const TAKE_BACK: Scenario = Scenario {
+    name: "take-back, the unit",
+    traced: Traced::Update,
+    prepare: |bed| prepare(bed, Release::Bad),
+    end: |bed| ends(bed, Release::Bad),
+    ..ORDER
+};
+
+/// Gives the victim its first image again, without a trace of an update. etcd keeps running.
+const RESET: &str = "set -e
+systemctl stop order-update.service firstboot-update.service
+systemctl reset-failed
+rm -rf /etc/own/* /var/lib/firstboot/update
+tar -C / -xpf /crash/image.tar
+systemctl daemon-reload
+firstboot image";
+
+fn prepare(bed: &Bed, release: Release) -> Result<()> {
+    let host = &bed.hosts[VICTIM];
+    host.sh(RESET)?.ok()?;
+    // Another member leads, since an election would take seconds.
+    bed.make_healthy(OTHERS[0])?;
+    for key in ["turn", "newest", "failed/2", "failed/3"] {
+        etcdctl(host, &format!("del /etcd-image/update/{key}"))?;
+    }
+    offer(&bed.orders(VICTIM, Traced::OrderUpdate), release)
+}
+
+/// The order on the victim's disk.
+const STATE: &str = "/var/lib/firstboot/update/state.json";
+
+/// Reads an operator's file, if it exists. It may be on a disk that only the host has mounted.
+fn file(host: &Host, name: &str) -> Result<Option<String>> {
+    let ran = host.run(&["cat", &format!("/etc/own/{name}")])?;
+    Ok(ran.success().then_some(ran.stdout))
+}
+
+/// Checks that the other two members serve clients.
+fn serves(bed: &Bed) -> Result<()> {
+    let client = bed.client()?;
+    OTHERS.iter().try_for_each(|at| {
+        let other = &bed.hosts[*at];
+        insist(|| client.put(other.address(), "crash", other.name()))
+    })
+}
+
+/// Waits until the update has ended, without an order and without the turn, and the victim has
+/// exactly one image: the new one, or the previous one with a mark that the new one failed.
+fn ends(bed: &Bed, release: Release) -> Result<()> {
+    let host = &bed.hosts[VICTIM];
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
+    let failed = format!("/etcd-image/update/failed/{}", release.serial());
+    loop {
+        let up = host.run(&["systemctl", "is-system-running"])?.stdout;
+        let (done, shown) = has_finished(host, Traced::OrderUpdate)?;
+        let idle =
+            shown.contains("ActiveState=failed\n") || shown.contains("ActiveState=inactive\n");
+        let busy = host.run(&["test", "-e", STATE])?.success();
+        if (done || idle) && !busy && ["running", "degraded"].contains(&up.trim()) {
+            let ended = match release {
+                Release::Good => file(host, "word")?.as_deref() == Some("good"),
+                Release::Bad => !etcdctl(host, &format!("get {failed}"))?.is_empty(),
+            };
+            if ended {
+                break;
+            }
+            ensure!(
+                !shown.contains("ExecMainStatus=3\n"),
+                "the node refuses the image:\n{}",
+                tail(&host.journal("order-update").unwrap_or_default(), 20)
+            );
+            bed.stop(VICTIM, Traced::OrderUpdate)?;
+            sleep(Duration::from_secs(1));
+            bed.launch(VICTIM, Traced::OrderUpdate)?;
+        }
+        ensure!(
+            Instant::now() < end,
+            "the update has not ended: the machine is {up}\n{shown}\n{}\n{}",
+            tail(&host.journal("order-update").unwrap_or_default(), 20),
+            tail(&host.journal("firstboot-update").unwrap_or_default(), 30)
+        );
+        sleep(Duration::from_millis(50));
+    }
+    bed.stop(VICTIM, Traced::OrderUpdate)?;
+    host.wait_for(
+        "! systemctl is-active --quiet firstboot-update.service",
+        CONVERGENCE_TIMEOUT,
+    )?;
+    host.check(&["firstboot", "image"])?;
+    let [word, gone, new] = [
+        file(host, "word")?,
+        file(host, "gone")?,
+        file(host, "deep/new")?,
+    ];
+    let has = [word.as_deref(), gone.as_deref(), new.as_deref()];
+    let expected = match release {
+        Release::Good => [Some("good"), None, Some("good")],
+        Release::Bad => [Some("one\n"), Some("one\n"), None],
+    };
+    ensure!(has == expected, "the files are {has:?}, not {expected:?}");
+    let turn = etcdctl(host, "get /etcd-image/update/turn")?;
+    ensure!(turn.is_empty(), "the turn is not released: {turn}");
+    let marked = etcdctl(host, &format!("get {failed}"))?;
+    ensure!(
+        marked.is_empty() == (release == Release::Good),
+        "the release is marked as failed: {marked}"
+    );
+    bed.wait_healthy()?;
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
+}
