@@ -22,6 +22,7 @@ mod rejoin;
 mod rotation;
 mod update;
 mod update_auto;
+mod update_disasters;
 mod update_failure;
 mod update_reboot;
 mod upgrade;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
             update_auto::trials(),
             update_reboot::trials(),
             update_failure::trials(),
+            update_disasters::trials(),
         ];
         subjects.into_iter().flatten().collect()
     })

@@ -41,19 +41,23 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Builds the demo's recipe with these additional sections, and with these files next to it.
 pub(crate) fn build(bed: &Bed, sections: &str, files: &[(&str, &str)]) -> Result<()> {
+    build_from(bed, &fs::read_to_string(recipe("demo"))?, sections, files)
+}
+
+/// Builds another recipe likewise.
+pub(crate) fn build_from(
+    bed: &Bed,
+    recipe: &str,
+    sections: &str,
+    files: &[(&str, &str)],
+) -> Result<()> {
     let folder = run::current()?.folder("recipe")?;
     for (name, content) in files {
         fs::write(folder.join(name), content)?;
     }
     let update = "[update]\nfrom = \"http://10.101.15.1:8080/\"\nsoak-seconds = 10\n";
     let path = folder.join("recipe.toml");
-    fs::write(
-        &path,
-        format!(
-            "{}\n{update}\n{sections}",
-            fs::read_to_string(recipe("demo"))?
-        ),
-    )?;
+    fs::write(&path, format!("{recipe}\n{update}\n{sections}"))?;
     bed.provisioning.build(&path).map(drop)
 }
 
@@ -229,7 +233,11 @@ fn have_setting_and_file(bed: &Bed) -> Result<()> {
 }
 
 /// Checks that no acknowledged write is lost, and that writes never stop for long.
-fn no_write_is_lost(writers: Writers, client: &Client, addresses: &[Ipv4Addr]) -> Result<()> {
+pub(crate) fn no_write_is_lost(
+    writers: Writers,
+    client: &Client,
+    addresses: &[Ipv4Addr],
+) -> Result<()> {
     let written = writers.stop()?;
     let (one, all) = written.longest_gaps();
     println!(

@@ -1,0 +1,317 @@
+//! What happens to other nodes, to the network and to the releases while an image rolls through a
+//! cluster. At no moment has firstboot stopped etcd on two nodes.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::client::{Client, Writers};
+use tests::cluster::{boot_all, etcdctl, wait_healthy};
+use tests::etcd;
+use tests::harness::long;
+use tests::host::Host;
+use tests::programs::recipe;
+use tests::repack::{self, Repack};
+
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
+use crate::update::{all_have, bed, build_from, ends, is_at_rest, no_write_is_lost, update};
+
+const STATE: &str = "/var/lib/firstboot/update/state.json";
+const OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        long(
+            "a_roll_goes_on_after_halts_partitions_losses_and_newer_releases",
+            REQUIREMENTS,
+            goes_on,
+        ),
+        long(
+            "images_that_fail_late_or_cut_the_peers_off_are_taken_back",
+            REQUIREMENTS,
+            fail_late,
+        ),
+        long(
+            "five_nodes_that_are_ordered_at_once_take_turns",
+            REQUIREMENTS,
+            five,
+        ),
+    ]
+}
+
+/// Publishes an image with another chrony.conf.
+fn publish(bed: &Bed, serial: u64) -> Result<()> {
+    let image = Repack::of(&bed.provisioning.out())?;
+    fs::write(image.path("etc/chrony.conf"), format!("# {serial}\n"))?;
+    image.pack(serial, &bed.provisioning.signing_key()?)
+}
+
+/// Orders an update without waiting for it.
+fn order(host: &Host) -> Result<()> {
+    host.sh(
+        "rm -f /var/lib/firstboot/update/outcome.json; nohup firstboot update > /dev/null 2>&1 &",
+    )?
+    .ok()
+    .map(drop)
+}
+
+fn wait_phase(host: &Host, phase: &str) -> Result<()> {
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
+    let path = host.path(STATE);
+    while !fs::read_to_string(&path)
+        .unwrap_or_default()
+        .contains(&format!("\"phase\":\"{phase}\""))
+    {
+        ensure!(
+            Instant::now() < end,
+            "no phase {phase}: {}",
+            host.journal("firstboot-update")?
+        );
+    }
+    Ok(())
+}
+
+/// Waits until the order has ended like this.
+fn wait_end(host: &Host, end: &str) -> Result<()> {
+    let ended = format!("! test -e {STATE} && grep -F '\"end\":\"{end}\"' {OUTCOME}");
+    host.wait_for(&ended, CONVERGENCE_TIMEOUT)
+        .with_context(|| host.journal("firstboot-update").unwrap_or_default())
+}
+
+fn goes_on() -> Result<()> {
+    let mut bed = bed()?;
+    let first = bed.provisioning.copy_output()?;
+    let client = Client::new(&bed.provisioning)?;
+    let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
+    let writers = Writers::start(&client, &addresses, "roll/");
+    writers.wait_for_more(10, CONVERGENCE_TIMEOUT)?;
+    halted_in_the_middle(&bed)?;
+    overtaken(&bed)?;
+    member_goes_down(&mut bed)?;
+    holder_is_cut_off(&bed)?;
+    let written = writers.stop()?;
+    // A cut member's writers wait for their timeouts, so the longest gap is not compared.
+    for address in &addresses {
+        written.kept_in(&tests::client::insist(|| client.all(*address, "roll/"))?)?;
+    }
+    none_overlap(&bed)?;
+    holder_is_rebuilt(&mut bed, &first)?;
+    all_have(&bed, etcd::DEMO)
+}
+
+/// An operator halts the roll after the first node.
+fn halted_in_the_middle(bed: &Bed) -> Result<()> {
+    publish(bed, 2)?;
+    ends(&update(&bed.hosts[0], "")?, 0, &[])?;
+    ends(&update(&bed.hosts[2], "--halt 'wait for Monday'")?, 0, &[])?;
+    let halted = ["wait for Monday", "[update-halted]"];
+    ends(&update(&bed.hosts[1], "--deadline 3")?, 4, &halted)?;
+    is_at_rest(&bed.hosts[1])?;
+    ends(&update(&bed.hosts[0], "--resume")?, 0, &[])
+}
+
+/// A newer release appears while the first node proves the one before. Both waiting nodes get the
+/// newer one, and the first node follows.
+fn overtaken(bed: &Bed) -> Result<()> {
+    publish(bed, 3)?;
+    order(&bed.hosts[1])?;
+    wait_phase(&bed.hosts[1], "proving")?;
+    publish(bed, 4)?;
+    order(&bed.hosts[2])?;
+    wait_phase(&bed.hosts[2], "waiting")?;
+    for host in &bed.hosts[1..] {
+        wait_end(host, "updated")?;
+    }
+    ensure!(
+        bed.hosts[1].read("/etc/chrony.conf")? == "# 3\n",
+        "not the image of its order"
+    );
+    for host in &bed.hosts[..2] {
+        ends(&update(host, "")?, 0, &["has the image 4"])?;
+    }
+    all_have(bed, etcd::DEMO)
+}
+
+/// While one node has the turn, another one goes down. The holder proves itself with the remaining
+/// quorum, and the next node waits until the lost one is back.
+fn member_goes_down(bed: &mut Bed) -> Result<()> {
+    publish(bed, 5)?;
+    order(&bed.hosts[0])?;
+    wait_phase(&bed.hosts[0], "proving")?;
+    bed.hosts[2].cut_power()?;
+    wait_end(&bed.hosts[0], "updated")?;
+    ends(
+        &update(&bed.hosts[1], "--deadline 5")?,
+        4,
+        &["etcd-3", "[update-not-healthy]"],
+    )?;
+    bed.hosts[2].boot()?;
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
+    for host in &bed.hosts[1..] {
+        ends(&update(host, "")?, 0, &[])?;
+    }
+    all_have(bed, etcd::DEMO)
+}
+
+/// A partition separates the holder of the turn from the other nodes. No other node starts, not
+/// even after an operator has released the turn.
+fn holder_is_cut_off(bed: &Bed) -> Result<()> {
+    publish(bed, 6)?;
+    order(&bed.hosts[0])?;
+    wait_phase(&bed.hosts[0], "proving")?;
+    let network = bed.hosts[0].network();
+    network.partition(&["etcd-1"], &["etcd-2", "etcd-3"])?;
+    let waits = |id: &str| ends(&update(&bed.hosts[1], "--deadline 10")?, 4, &[id]);
+    waits("etcd-1 has the turn")?;
+    ends(&update(&bed.hosts[2], "--break-turn etcd-1")?, 0, &[])?;
+    waits("[update-not-healthy]")?;
+    network.heal_all()?;
+    wait_end(&bed.hosts[0], "updated")?;
+    for host in &bed.hosts[1..] {
+        ends(&update(host, "")?, 0, &[])?;
+    }
+    all_have(bed, etcd::DEMO)
+}
+
+/// A node whose disk is replaced during its turn comes back with the newer image, releases its
+/// turn, and has nothing left to do.
+fn holder_is_rebuilt(bed: &mut Bed, first: &Path) -> Result<()> {
+    publish(bed, 7)?;
+    order(&bed.hosts[0])?;
+    wait_phase(&bed.hosts[0], "exchanging")?;
+    bed.hosts[0].cut_power()?;
+    let turn = etcdctl(&bed.hosts[1], "get /etcd-image/update/turn")?;
+    ensure!(turn.contains("\"node\":\"etcd-1\""), "the turn: {turn}");
+    let newest = bed.provisioning.copy_output()?;
+    let host = &mut bed.hosts[0];
+    host.wipe()?;
+    // The machine gets the newest image.
+    bed.provisioning.restore_output(first)?;
+    bed.provisioning.install(host)?;
+    bed.provisioning.restore_output(&newest)?;
+    repack::install(&newest, host)?;
+    bed.provisioning.give_document(host, host.name())?;
+    host.boot()?;
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+    host.wait_for(
+        "journalctl -u firstboot | grep -F 'before it got a new disk; it releases the turn'",
+        CONVERGENCE_TIMEOUT,
+    )?;
+    ends(&update(&bed.hosts[0], "")?, 0, &["has the image 7 already"])?;
+    for host in &bed.hosts[1..] {
+        ends(&update(host, "")?, 0, &[])?;
+    }
+    Ok(())
+}
+
+/// Checks, by the journals of all nodes, that no node's etcd was stopped while another node had not
+/// yet proved itself.
+fn none_overlap(bed: &Bed) -> Result<()> {
+    let mut spans = Vec::new();
+    for host in &bed.hosts {
+        let mut begun = None;
+        for line in host.journal("firstboot-update")?.lines() {
+            let at = line
+                .trim_start_matches(['[', ' '])
+                .split(']')
+                .next()
+                .and_then(|time| time.trim().parse::<f64>().ok());
+            let Some(at) = at else { continue };
+            if line.contains("stopping etcd") || line.contains("restoring the image") {
+                begun.get_or_insert(at);
+            } else if line.contains(" has the image ") || line.contains("is a healthy member") {
+                spans.extend(begun.take().map(|begun| (begun, at, host.name())));
+            }
+        }
+    }
+    spans.sort_by(|a, b| a.0.total_cmp(&b.0));
+    println!("{} turns: {spans:.1?}", spans.len());
+    for pair in spans.windows(2) {
+        ensure!(
+            pair[0].1 <= pair[1].0,
+            "two nodes were stopped at once: {pair:?}"
+        );
+    }
+    ensure!(spans.len() > 2, "the journals show no turns");
+    Ok(())
+}
+
+/// Makes an image bad.
+type Spoil = fn(&Repack) -> Result<()>;
+
+/// Images whose etcd hangs, dies after it was healthy, or cannot reach its peers.
+fn fail_late() -> Result<()> {
+    let bed = bed()?;
+    let kept = bed.provisioning.copy_output()?;
+    let client = Client::new(&bed.provisioning)?;
+    let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
+    let writers = Writers::start(&client, &addresses, "late/");
+    let spoil: [(&str, Spoil); 3] = [
+        ("dies after it was healthy", |image| {
+            let real = image.path("usr/local/bin/etcd-real");
+            fs::copy(image.path("usr/local/bin/etcd"), &real)?;
+            let script = "#!/bin/sh\n(sleep 7; kill -9 $$) &\nexec /usr/local/bin/etcd-real\n";
+            Ok(fs::write(image.path("usr/local/bin/etcd"), script)?)
+        }),
+        ("hangs", |image| {
+            let script = "#!/bin/sh\nexec sleep 86400\n";
+            Ok(fs::write(image.path("usr/local/bin/etcd"), script)?)
+        }),
+        ("cannot reach its peers", |image| {
+            let zone = image.path("etc/firewalld/zones/etcd.xml");
+            let text = fs::read_to_string(&zone)?;
+            ensure!(text.contains("2380"), "the zone does not name 2380: {text}");
+            Ok(fs::write(&zone, text.replace("2380", "2399"))?)
+        }),
+    ];
+    for (number, (what, spoil)) in spoil.into_iter().enumerate() {
+        bed.provisioning.restore_output(&kept)?;
+        let image = Repack::of(&bed.provisioning.out())?;
+        spoil(&image).context(what)?;
+        let serial = number as u64 + 2;
+        image.pack(serial, &bed.provisioning.signing_key()?)?;
+        let host = &bed.hosts[number];
+        println!("an etcd that {what}");
+        let failed = format!("the proof of the image {serial} failed");
+        ends(&update(host, "")?, 8, &[&failed, "was taken back"]).context(what)?;
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT).context(what)?;
+        is_at_rest(host).context(what)?;
+        let next = &bed.hosts[(number + 1) % 3];
+        ends(&update(next, "")?, 3, &["[update-failed-before]"]).context(what)?;
+    }
+    no_write_is_lost(writers, &client, &addresses)
+}
+
+/// All nodes get their orders at the same time.
+fn five() -> Result<()> {
+    let mut bed = Bed::unbuilt()?;
+    let mut text = fs::read_to_string(recipe("demo"))?;
+    let end = text.find("[network]").context("no [network]")?;
+    for number in [5, 4] {
+        text.insert_str(
+            end,
+            &format!("[[node]]\nname = \"etcd-{number}\"\naddress = \"10.101.15.10{number}\"\n\n"),
+        );
+    }
+    build_from(&bed, &text, "", &[])?;
+    bed.install_up_to(5)?;
+    boot_all(&mut bed.hosts)?;
+    for host in &bed.hosts {
+        wait_healthy(host, 5, CONVERGENCE_TIMEOUT)?;
+    }
+    let client = Client::new(&bed.provisioning)?;
+    let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
+    let writers = Writers::start(&client, &addresses, "five/");
+    publish(&bed, 2)?;
+    for host in &bed.hosts {
+        order(host)?;
+    }
+    for host in &bed.hosts {
+        wait_end(host, "updated")?;
+    }
+    no_write_is_lost(writers, &client, &addresses)?;
+    none_overlap(&bed)?;
+    all_have(&bed, etcd::DEMO)
+}
