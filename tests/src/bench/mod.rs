@@ -13,6 +13,7 @@ pub mod rebuild;
 pub mod restore;
 pub mod serve;
 pub mod snapshot;
+pub mod update;
 pub mod upload;
 pub mod verify;
 pub mod wal;

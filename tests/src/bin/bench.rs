@@ -16,7 +16,7 @@ struct Part {
     run: fn(usize) -> Result<String>,
 }
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     Part {
         name: "build",
         what: "builder build with a warm cache, against tar | gzip -6 of the same tree",
@@ -58,6 +58,12 @@ const PARTS: [Part; 11] = [
         what: "firstboot snapshot with all its checks, against etcdctl snapshot save",
         runs: 5,
         run: bench::snapshot::run,
+    },
+    Part {
+        name: "update",
+        what: "an etcd patch through three nodes by firstboot update, against a script, without a soak",
+        runs: 3,
+        run: bench::update::run,
     },
     Part {
         name: "upload",
