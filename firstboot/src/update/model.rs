@@ -3,7 +3,7 @@
 //!
 //! The real decisions are those of `cluster` (who may take the turn), `transaction` (what etcd
 //! compares and changes), `resume` (how an interrupted order continues), `turn` (a rebuilt node
-//! releases its turn) and `planned_stop` (a restart for a CA). Everything between two of them that
+//! releases its turn) and `members::keys` (a restart for a CA). Everything between two of them that
 //! takes time, or that ends with a write to the disk or to etcd, is an event of the model. A node
 //! can be killed or lose its power between any two events.
 //!
