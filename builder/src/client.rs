@@ -22,7 +22,7 @@ pub(crate) struct Options {
     /// The folder of the cluster's certificates and keys
     #[arg(long, value_name = "DIR", default_value = "out.pki")]
     pki: PathBuf,
-    /// The recipe, if its [tls] names your own CA
+    /// The recipe, if it names your own CA (`ca-cert`)
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
     /// The folder to write [default: clients/NAME in the PKI folder]

@@ -53,7 +53,7 @@ pub(crate) struct Options {
 /// `firstboot image`: reads every file of the overlay, regardless of earlier results.
 ///
 /// # Errors
-/// Refused for the same reasons as [`check`], except that the installation need not be complete:
+/// Refused for the same reasons as [`verify_changed`], except that the installation need not be complete:
 /// this runs as its last step.
 pub(crate) fn verify_all(options: &Options) -> Result<()> {
     let stamp = stamp()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The limits for downloading one release. The numbers and their reasons are in `Default`.
 #[derive(Debug, Clone)]
 pub(crate) struct RetryPolicy {
-    /// The number of tries per mirror; a try that adds at least [`Patience::PROGRESS`] bytes is not
+    /// The number of tries per mirror; a try that adds at least [`RetryPolicy::PROGRESS`] bytes is not
     /// counted.
     pub(crate) tries: u32,
     /// The pause after the first failure; each later one is twice as long.

@@ -1,5 +1,5 @@
 //! A multipart upload of a stream. The object comes into existence only with [`Upload::complete`],
-//! and is kept only after [`Upload::keep`].
+//! and is kept only after [`Upload::upload_manifest`].
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -137,7 +137,7 @@ enum State {
     Asked(JoinHandle<(ToAbort, Result<()>)>),
 }
 
-/// An upload. If it ends in any way before [`Upload::keep`], its data is deleted from the store.
+/// An upload. If it ends in any way before [`Upload::upload_manifest`], its data is deleted from the store.
 pub(super) struct Upload<'a> {
     bucket: &'a Bucket,
     name: String,
