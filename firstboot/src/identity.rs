@@ -1,14 +1,19 @@
 //! Verifies the node document. This is the only place where firstboot accepts one.
 
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result};
 use recipes::node::{NODE_TYPE, NodeTls};
 use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey};
 
+use crate::domain::CaSubject;
 use crate::exit::refused;
 use crate::machine::Machine;
 use crate::metadata::Found;
 use crate::own_keys::OwnKeys;
 use crate::reason::{Reason, ReasonId};
+use crate::rotation::trust_bundle::TrustBundle;
 use crate::{certificates, files, paths};
 
 /// A verified identity: the image trusts the document's signature, and the document was issued for
@@ -159,8 +164,23 @@ pub(crate) fn newest(
 pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<Reason> {
     let new = certificates::issued(&identity.node.tls).ok()?;
     let old = certificates::issued(&accepted.tls).ok()?;
-    if (new, identity.node.release) >= (old, accepted.release) {
+    let dates = (new, identity.node.release).cmp(&(old, accepted.release));
+    let retired = match dates {
+        Ordering::Less => BTreeSet::new(),
+        // `builder pki retire` changes only the CAs.
+        Ordering::Equal => also_trusted(&identity.node.tls.ca, &accepted.tls.ca),
+        Ordering::Greater => return None,
+    };
+    if dates == Ordering::Equal && retired.is_empty() {
         return None;
+    }
+    if let Some(ca) = retired.first() {
+        return Some(ReasonId::DocumentOutdated.because(format!(
+            "the node document from {} is older than the accepted one: it still trusts {ca}. The node uses the accepted \
+             one, {}",
+            identity.place,
+            paths::ACCEPTED
+        )));
     }
     let age = |issued, release: Option<u64>| {
         let image = release.map(|serial| format!(", of the build of the image {serial}"));
@@ -178,6 +198,16 @@ pub(crate) fn outdated(identity: &Identity, accepted: &NodeDocument) -> Option<R
         age(old, accepted.release),
         paths::ACCEPTED
     )))
+}
+
+/// The CAs that the first text has in addition to all CAs of the second. Empty if one of the texts
+/// is unreadable: the steps that use the CAs refuse it.
+fn also_trusted(ca: &str, accepted: &str) -> BTreeSet<CaSubject> {
+    let names = |pem: &str| Some(TrustBundle::read(pem).ok()?.names());
+    match (names(ca), names(accepted)) {
+        (Some(new), Some(old)) if old.is_subset(&new) => new.difference(&old).cloned().collect(),
+        _ => BTreeSet::new(),
+    }
 }
 
 /// Refuses a disk that was set up on a different machine.

@@ -29,7 +29,18 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
         found => found,
     };
     let found = found.map_err(|error| with_id(error, cluster.keys, &own))?;
-    let verified = identity::verify(found, &trusted, cluster, &machine, &own);
+    let verified = match identity::verify(found, &trusted, cluster.clone(), &machine, &own) {
+        Err(error) if reason_of(&error).id == Some(ReasonId::DocumentOtherKey) => {
+            match other_document(&cluster, &machine, &own, &trusted, log)? {
+                Some(other) => {
+                    say(format!("{error:#}"));
+                    identity::verify(other, &trusted, cluster, &machine, &own)
+                }
+                None => Err(error),
+            }
+        }
+        verified => verified,
+    };
     let verified = verified.inspect_err(|error| log.refuse(error))?;
     let (mut identity, outdated) = identity::newest(verified, &trusted, &machine, &own)?;
     if let Some(why) = outdated {
@@ -38,6 +49,22 @@ pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     }
     rotation::defer_certificates(&mut identity, &Journal::look(paths::JOURNAL)?)?;
     Ok((identity, machine))
+}
+
+/// Returns the document to use if that of a source is for other keys: the accepted copy, or a new
+/// one for this node's keys. A source on the node keeps its document when the keys change.
+fn other_document(
+    cluster: &ClusterDocument,
+    machine: &Machine,
+    own: &OwnKeys,
+    trusted: &PublicKey,
+    log: &mut SourceLog,
+) -> Result<Option<Found>> {
+    if let Some(bytes) = files::read_if_there(paths::ACCEPTED)? {
+        log.use_copy();
+        return Found::parse(paths::ACCEPTED, &bytes).map(Some);
+    }
+    enrol(cluster, machine, own, trusted, log).transpose()
 }
 
 /// Requests certificates for this node's own keys, where the recipe names a server for that and no

@@ -159,8 +159,9 @@ fn converge(options: &Options) -> Result<()> {
         allow_etcd(&identity, &mut journal, &expected)?;
     }
     health::promote_and_wait_until_healthy(&identity, &mut journal, patience)?;
-    rotation::complete(&mut identity, &mut journal)?;
+    // A change of the CA waits for members that cannot restart while this one has the turn.
     update::return_turn_of_previous_self(&identity);
+    rotation::complete(&mut identity, &mut journal)?;
     Ok(())
 }
 

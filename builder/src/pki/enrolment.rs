@@ -39,8 +39,9 @@ impl Pki {
             let name = name.clone();
             return Err(PkiError::KeyOfAnotherNode { name, owner });
         }
-        let by_right = enrolled.is_none() && first == FirstKeys::Any;
-        if !by_right && approved(&folder)? != Some(fingerprint) {
+        let approved = approved(&folder)?;
+        let by_right = enrolled.is_none() && approved.is_none() && first == FirstKeys::Any;
+        if !by_right && approved != Some(fingerprint) {
             let asked = format!("{fingerprint}\n");
             store::overwrite(&folder.join(ASKED), asked.as_bytes(), store::PUBLIC)?;
             return Err(PkiError::KeyNotApproved {

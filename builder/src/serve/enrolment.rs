@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use hyper::StatusCode;
+use recipes::Envelope;
 
 use super::client_request::ClientRequest;
 use super::identify::identify;
@@ -43,6 +44,15 @@ fn signed(
     let (document, events) = ca.answer(&node.name, &keys).map_err(refusal)?;
     for event in events {
         state.log_event(request, Some(&node.name), event.to_string());
+    }
+    let digest = serde_json::from_str::<Envelope>(&document)?.payload_digest()?;
+    // A record that cannot be locked or written does not keep a node from its certificates.
+    let _lock = cluster
+        .record
+        .lock()
+        .inspect_err(|error| state.log.error(error));
+    if let Err(error) = cluster.record.note_served(&node.name, digest) {
+        state.log.error(&error);
     }
     let installation = cluster.record.installation(&node.name)?.unwrap_or_default();
     note_installed(state, &cluster.record, node, installation, now());

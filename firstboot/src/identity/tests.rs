@@ -145,6 +145,22 @@ fn an_outdated_document_is_recognised() {
 }
 
 #[test]
+fn a_document_that_still_trusts_a_retired_ca_is_outdated() {
+    let now = crate::steps::issued_in(2025);
+    let mut before = crate::steps::issued_in(2025);
+    before.node.tls.ca =
+        now.node.tls.ca.clone() + &crate::rotation::trust_bundle::tests::ca("the retired one");
+    let said = outdated(&before, &now.node).unwrap();
+    assert_eq!(said.id, Some(ReasonId::DocumentOutdated));
+    assert!(
+        said.text.contains("still trusts the retired one"),
+        "{}",
+        said.text
+    );
+    assert_eq!(outdated(&now, &before.node), None);
+}
+
+#[test]
 fn a_document_of_the_same_date_or_newer_or_without_a_date_is_not_outdated() {
     let issued = |year| crate::steps::issued_in(year);
     assert_eq!(outdated(&issued(2025), &issued(2025).node), None);

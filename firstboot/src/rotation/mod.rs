@@ -10,7 +10,7 @@ mod observe;
 mod plan;
 mod restart;
 mod tls_probe;
-mod trust_bundle;
+pub(crate) mod trust_bundle;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -162,14 +162,14 @@ pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a CaSubject>) -> String
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::exit::{Exit, code_of};
     use crate::steps::issued;
 
-    pub(super) fn ca(common_name: &str) -> String {
+    pub(crate) fn ca(common_name: &str) -> String {
         let mut params = rcgen::CertificateParams::default();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params

@@ -70,6 +70,17 @@ fn certificates_are_for_the_enrolled_keys_and_no_private_key_is_made() {
 }
 
 #[test]
+fn an_approval_before_the_first_request_is_for_that_key_only() {
+    let folder = Folder::new();
+    folder.open(now()).unwrap();
+    let (approved, other) = (request(), request());
+    approve_key(&folder, &approved).unwrap();
+    let error = folder.enrol("etcd-1", &other).unwrap_err();
+    assert!(matches!(error, PkiError::KeyNotApproved { .. }), "{error}");
+    folder.enrol("etcd-1", &approved).unwrap();
+}
+
+#[test]
 fn another_key_is_refused_until_it_is_approved() {
     let folder = Folder::new();
     let (first, second, third) = (request(), request(), request());
