@@ -1,5 +1,5 @@
 //! `firstboot csr`: prints this node's request for certificates. It holds nothing secret, so it may
-//! reach the CA by any way.
+//! reach the CA by any route.
 
 use std::fmt::Write as _;
 

@@ -8,7 +8,7 @@ use crate::process;
 /// One thing that a test requires of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Requirement {
-    /// Root, and the right to make mount namespaces.
+    /// Root, and permission to create mount namespaces.
     Root,
     /// systemd-nspawn, with which hosts can boot.
     Nspawn,

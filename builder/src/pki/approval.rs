@@ -1,4 +1,4 @@
-//! Keys of a node that an operator approved, or that wait for that.
+//! Keys of a node that an operator approved, or that wait for approval.
 
 use std::path::Path;
 

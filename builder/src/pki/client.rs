@@ -1,6 +1,6 @@
 //! `builder pki client`: an operator's own client certificate, which the operator's machine uses
 //! instead of a node's certificate. Its common name is the operator's, so etcd can tell operators
-//! apart, and it lives for hours, so that a lost one soon becomes useless.
+//! apart. It is valid for hours only, so a lost certificate soon becomes useless.
 //!
 //! ```text
 //! DIR/clients/NAME/           0700
@@ -47,7 +47,7 @@ impl ClientFiles {
     /// Reads the three files, in the order of the fields.
     ///
     /// # Errors
-    /// If a file is missing, if others than its owner can read the key, or if the certificate
+    /// If a file is missing, if users other than its owner can read the key, or if the certificate
     /// cannot be used at this time.
     pub(crate) fn read(&self, now: OffsetDateTime) -> Result<[String; 3], PkiError> {
         let missing = |path: &Path| PkiError::wrong(path, "it is missing", REMEDY);
@@ -137,8 +137,8 @@ pub(crate) fn issue_client(
     })
 }
 
-/// Writes the files. The previous certificate is removed first, so that an interrupt leaves a
-/// folder without a certificate, and never a certificate beside another one's key.
+/// Writes the files. The previous certificate is removed first. An interruption then leaves a
+/// folder without a certificate, and never a certificate beside the key of another certificate.
 fn write(files: &ClientFiles, ca: &str, cert: &str, key: &str) -> Result<(), PkiError> {
     match fs::remove_file(&files.cert) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -153,7 +153,7 @@ fn write(files: &ClientFiles, ca: &str, cert: &str, key: &str) -> Result<(), Pki
 
 /// The authority that signs: the folder's, or the user's.
 fn signer(dir: &Path, provided: &Authority, now: OffsetDateTime) -> Result<Signer, PkiError> {
-    // Warnings about the authority's end belong to a build, which can act on them.
+    // Warnings about the authority's expiry belong to a build, which can act on them.
     let lifetimes = Lifetimes {
         authority: 0,
         certificate: 0,
@@ -208,8 +208,8 @@ fn sign(
     Ok(params.signed_by(key, issuer)?.pem())
 }
 
-/// The folder of the client certificate in a PKI folder that lasts longest; `None` if the folder
-/// has no client certificate.
+/// Of the client certificates in a PKI folder, the folder of the one that expires last; `None` if
+/// there is none.
 pub(crate) fn newest_client(dir: &Path) -> Result<Option<PathBuf>, PkiError> {
     let mut newest: Option<(OffsetDateTime, PathBuf)> = None;
     for folder in store::list(&dir.join(CLIENTS))? {

@@ -13,16 +13,16 @@ use super::public_keys::{ENROLLED, read};
 use super::validate::{ExpectedKey, Mismatch, Role, Subject};
 use super::{Event, NODES, Pki, PkiError, PublicKeys, files, store};
 
-/// A node's certificates; and, while an authority is being replaced, those by the previous one.
+/// A node's certificates. While an authority is being replaced, also the certificates that the
+/// previous authority signed.
 pub(crate) type Certificates = (NodeTls<Issued>, Option<NodeTls<Issued>>);
 
 impl Pki {
     /// Records the keys of a request as the node's.
     ///
     /// # Errors
-    /// If an operator has to approve these keys first, since the node has others or since `first`
-    /// demands it; and if one of the keys is
-    /// another node's, as on a copied disk.
+    /// If an operator has to approve these keys first, because the node has others or because
+    /// `first` requires it, or if one of the keys is another node's, as on a copied disk.
     pub(crate) fn enrol(
         &mut self,
         name: &Label,
@@ -120,7 +120,8 @@ impl Pki {
         };
         let why = wrong.as_deref();
         self.keep_previous(folder, (found.as_deref(), held, why), role, subject)?;
-        // A key next to it is from the time when the builder made this node's keys.
+        // A private key beside the certificate is from the time when the builder made this node's
+        // keys.
         let key = key.exists().then_some(&*key);
         if found.is_some() || key.is_some() {
             self.archive_pair(

@@ -1,6 +1,6 @@
 //! The public keys of a node that made its keys itself, as its request for certificates names them.
-//! Everything else in a request is for its reader: names, addresses, purposes and lifetimes come
-//! from the recipe.
+//! The CA ignores everything else in a request: names, addresses, purposes and lifetimes come from
+//! the recipe.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use super::validate::Role;
 pub(crate) const REQUEST_LIMIT: usize = 64 << 10;
 
 /// The `SubjectPublicKeyInfo` of an ECDSA P-256 key, up to the point (RFC 5480). firstboot makes no
-/// other keys, and with one kind there is one encoding.
+/// other kind of key. With a single kind, a key has a single encoding.
 const P256: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -42,10 +42,10 @@ pub(crate) enum RequestError {
     /// It is longer than any request.
     #[error("it is longer than {REQUEST_LIMIT} bytes")]
     TooLong,
-    /// It is not PEM, or holds another number of requests.
+    /// It is not PEM, or does not hold three requests.
     #[error("it holds {0} PEM blocks with CERTIFICATE REQUEST, expected three")]
     Count(usize),
-    /// One is not a request of firstboot's.
+    /// One of its requests is not of the kind that firstboot makes.
     #[error("its request {number} is not usable: {why}")]
     Unusable {
         /// Which one, from 1.
@@ -148,7 +148,7 @@ fn proven_key(der: &[u8]) -> Result<Vec<u8>, &'static str> {
         .filter(|point| point.len() == 65)
         .ok_or("its key is not ECDSA P-256, the kind that firstboot makes")?;
     if request.signature_algorithm.algorithm.to_id_string() != ECDSA_SHA256 {
-        return Err("it is not signed by ECDSA with SHA-256");
+        return Err("it is not signed with ECDSA and SHA-256");
     }
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
         .verify(info.raw, &request.signature_value.data)

@@ -66,7 +66,7 @@ pub(crate) enum ReleaseError {
         tarball: PathBuf,
         /// The entry, by its name in the tarball.
         entry: String,
-        /// Checks the file.
+        /// The problem.
         problem: Problem,
     },
     /// The tarball cannot be read to its end.

@@ -1,6 +1,6 @@
-//! Signs the requests of nodes that make their keys themselves. Which node a machine is, is decided
-//! as for a document. A node's first keys are recorded as its keys, so that no other machine is
-//! ever enrolled in its place unless an operator approves that.
+//! Signs the requests of nodes that make their keys themselves. The server decides which node a
+//! machine is in the same way as for a document. A node's first keys are recorded as its keys, so
+//! that no other machine is ever enrolled in its place unless an operator approves that.
 
 use anyhow::Result;
 use hyper::StatusCode;
@@ -61,7 +61,7 @@ fn signed(
     Ok(document)
 }
 
-/// What the machine is told. It asks again while an operator has to decide.
+/// What the server tells the machine. Until an operator decides, the machine asks again.
 fn refusal(error: anyhow::Error) -> anyhow::Error {
     let refusal = match error.downcast_ref::<PkiError>() {
         Some(PkiError::KeyNotApproved { name, asked, .. }) => Refusal::unavailable(

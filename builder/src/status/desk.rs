@@ -27,7 +27,7 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Finds all of it. The client certificate is checked.
+    /// Finds all of this, and checks the client certificate.
     pub(crate) fn open(out: &Path, pki: Option<&Path>, client: Option<&Path>) -> Result<Self> {
         let (cluster, built) = if out.is_file() {
             let recipe = check::checked_recipe(out, false)?.recipe;

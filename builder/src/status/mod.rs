@@ -38,8 +38,8 @@ pub(crate) struct Options {
     /// [default: OUT.pki]
     #[arg(long, value_name = "DIR")]
     pki: Option<PathBuf>,
-    /// The folder with ca.crt, client.crt and client.key [default: the client certificate of the
-    /// PKI folder that lasts longest]
+    /// The folder with ca.crt, client.crt and client.key [default: of the client certificates in
+    /// the PKI folder, the one that expires last]
     #[arg(long, value_name = "DIR")]
     client: Option<PathBuf>,
     /// Compare the members' data. This blocks writes on each member for about 2 s per GiB

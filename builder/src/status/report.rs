@@ -1,5 +1,5 @@
-//! Asks the members: the state of each, their member lists side by side, and what they agreed on
-//! through etcd.
+//! Asks each member for its state and its member list, and reads the keys through which the members
+//! coordinate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -225,8 +225,8 @@ impl Listed {
     }
 }
 
-/// Whether all lists that are known have the same members in the same roles at the same places. A
-/// member may learn another one's name later.
+/// Whether all known lists have the same members with the same roles and peer URLs. Names are not
+/// compared, because a member may learn another one's name later.
 fn agree(lists: &[List]) -> bool {
     let key = |list: &List| {
         let entries = list.members.as_ref()?;

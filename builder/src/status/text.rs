@@ -89,7 +89,7 @@ fn table(rows: &[Row]) -> String {
     columns(&lines)
 }
 
-/// The days left of the certificates that a member presents to clients and to its peers.
+/// The days that remain for the certificates that a member presents to clients and to its peers.
 pub(crate) fn days(row: &Row) -> String {
     let days = |left: Option<i64>| left.map_or_else(|| "-".to_owned(), |days| days.to_string());
     match (row.certificate_days_left, row.peer_certificate_days_left) {

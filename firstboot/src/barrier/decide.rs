@@ -1,6 +1,6 @@
 //! The rule of the bootstrap barrier, as a pure function: it maps the state of this node and the
 //! observed states of the others to the next action. The safety of the barrier depends on this rule
-//! alone. `model.rs` enumerates what can happen around it.
+//! alone. `model.rs` explores every order of events on the nodes that apply this rule.
 //!
 //! Why the rule is safe. A proposal names the disk ids of all members. A node accepts a proposal
 //! only when it has itself seen every disk id of that proposal, and its view of a peer never goes

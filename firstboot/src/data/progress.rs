@@ -35,8 +35,8 @@ impl Progress {
         }
     }
 
-    /// Creates the record to write after etcd has stopped, with the current WAL. Returns `None` if
-    /// etcd did not run, or cannot have left this WAL.
+    /// Creates the record that is written after etcd has stopped. It contains the current end of
+    /// the WAL. Returns `None` if etcd did not run, or cannot have left this WAL.
     pub(crate) fn stopped(&self, wal: WalEnd) -> Option<Self> {
         (self.running && self.compare(&wal).is_ok()).then_some(Self {
             running: false,

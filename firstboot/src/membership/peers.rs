@@ -125,7 +125,7 @@ async fn one(
     let (client, status) = timeout_at(end, answer).await??;
     let header = status.header.unwrap_or_default();
     if status.leader == 0 {
-        // The member has no quorum, and would need the whole timeout to report this.
+        // The member has no quorum: a health check would only use up the whole timeout.
         return Ok((header.cluster_id, None));
     }
     let peer = async {

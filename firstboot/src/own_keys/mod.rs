@@ -1,6 +1,6 @@
-//! The private keys that this node made itself. They are in one file that only root can read, no
-//! document or image replaces it, and no command prints it. A node document that holds certificates
-//! without keys is usable only together with them.
+//! The private keys that this node made itself. They are in one file that only root can read. No
+//! document or image replaces the file, and no command prints it. A node document that holds
+//! certificates without keys is usable only together with them.
 
 pub(crate) mod der;
 
@@ -42,7 +42,7 @@ impl KeySet {
         let keys = [one(), one(), one()].map(Result::ok);
         match keys {
             [Some(server), Some(peer), Some(client)] => Ok(Self([server, peer, client])),
-            _ => anyhow::bail!("the kernel gives no random numbers for a key"),
+            _ => anyhow::bail!("the kernel provides no random numbers for a key"),
         }
     }
 
@@ -94,8 +94,8 @@ impl KeySet {
         Self::parse(&bytes).map(Some).map_err(damaged)
     }
 
-    /// Returns the keys in a file. Makes them durably if the file does not exist. Two processes at
-    /// once get the same keys.
+    /// Returns the keys in a file. If the file does not exist, creates them and stores them
+    /// durably. Two processes that do this at the same time get the same keys.
     fn ensure(path: &str) -> Result<Self> {
         let _lock = lock()?;
         if let Some(keys) = Self::read(path)? {
@@ -201,8 +201,8 @@ pub(crate) fn ensure_next() -> Result<KeySet> {
     KeySet::ensure(paths::NEXT_KEYS)
 }
 
-/// Makes the next keys the current ones if a document in use is for them. A crash in between leaves
-/// the next keys in their place, where they are found.
+/// Makes the next keys the current ones if the certificates in use are for them. After a crash
+/// before that, the next keys are still in their own file, where firstboot finds them.
 pub(crate) fn promote(tls: &NodeTls) -> Result<()> {
     let _lock = lock()?;
     let Some(next) = KeySet::read(paths::NEXT_KEYS)? else {

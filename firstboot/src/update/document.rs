@@ -1,5 +1,6 @@
 //! A newer node document: where an update finds one, what it would change, and how the node takes
-//! it over. With it, renewed certificates and another CA reach the node without an operator on it.
+//! it over. It brings renewed certificates and another CA to the node, and no operator has to log
+//! in there.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ use crate::steps::tls;
 use crate::{certificates, paths, rotation, systemd};
 
 /// How long the command waits for firstboot.service to finish. With another CA the unit may have to
-/// wait for the other members, and the command does not.
+/// wait for the other members; the command does not wait for them.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the process of an update may take to end after it has written its outcome.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Newer {
     identity: Identity,
-    /// What it changes on the node; nothing, if it differs in the serial of its build alone.
+    /// What it changes on the node. Empty if only the serial of its build differs.
     changes: Vec<String>,
     /// Whether the set of trusted CAs changes. The member then restarts its etcd, and waits for the
     /// other members.
@@ -59,7 +60,7 @@ pub(super) enum Answer {
     /// There is no newer document.
     Nothing,
     Newer(Box<Newer>),
-    /// There is a document, or the server refuses one, for this reason.
+    /// The document cannot be used, or the server refuses to send one, for this reason.
     Unusable(Reason),
 }
 
@@ -242,14 +243,14 @@ impl Newer {
         };
         if UpdateState::read()?.is_some() {
             return Err(not_ready(ReasonId::UpdateBusy.because(
-                "the node takes its newer node document over only after the update of the image: run `firstboot update` again",
+                "the node uses its newer node document only after the update of the image has ended: then run `firstboot update` again",
             )));
         }
         self.take(&lock)
     }
 }
 
-/// Waits for the end of firstboot.service, and says what it waits for if it does not end soon.
+/// Waits until firstboot.service ends. If that takes long, says what the unit waits for.
 fn follow(name: &str) -> Result<()> {
     let end = Instant::now() + FINISH_TIMEOUT;
     loop {

@@ -54,7 +54,7 @@ struct Rules {
     resumption: fn(Phase, u32, bool, bool) -> Resumption,
     /// Whether the member checks the cluster once more before it stops etcd.
     checks_again: bool,
-    /// Whether a member that serves waits with a take-back until the cluster can do without it.
+    /// Whether a member that serves delays a rollback until the cluster can do without the member.
     waits_to_take_back: bool,
     /// Whether a rebuilt node reads the turn before it looks for an order on its disk.
     reads_turn_first: bool,

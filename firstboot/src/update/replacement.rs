@@ -251,7 +251,8 @@ mod tests {
         ("usr/c", "new c"),
     ];
 
-    /// A node with the old image, on a base system that has a file which is new in the next image.
+    /// Creates a node with the old image. Its base system already has a file that the next image
+    /// adds.
     fn node(folder: &Path) -> (Places, PathBuf) {
         let places = Places {
             root: folder.join("root"),

@@ -2,8 +2,8 @@
 //! guide's dirty ratios and with ours, and how many disk writes are caused by reading with
 //! relatime. Runs in a virtual machine, since the ratios apply to the whole kernel.
 //!
-//! The machine's disk is throttled to the speed of a plain one: on a disk that absorbs every write
-//! at once the ratios make no difference.
+//! The machine's disk is throttled to the speed of an ordinary disk. On a disk that absorbs every
+//! write immediately, the ratios make no difference.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -135,7 +135,8 @@ pub fn inside(runs: usize) -> Result<String> {
     Ok(out)
 }
 
-/// Measures the times of a log's records while another thread fills the page cache.
+/// Measures how long after its due time each record of a log is on the disk, while another thread
+/// fills the page cache.
 fn beside_a_writer(piece: u64, every: Duration) -> Result<Vec<Duration>> {
     let (log, noise) = (Path::new("/var/tmp/wal"), Path::new("/var/tmp/noise"));
     let file = File::create(log)?;

@@ -223,8 +223,8 @@ pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str)
     }
 }
 
-/// Runs all scripts of this kind, until one of them fails although it must not, or ends the
-/// machine.
+/// Runs all scripts of this kind. Stops after a script with `--erroronfail` that fails, or after
+/// one that switches the machine off or restarts it.
 fn scripts(
     stage: &Stage<'_>,
     kickstart: &Kickstart,

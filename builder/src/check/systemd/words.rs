@@ -189,7 +189,8 @@ impl<'a> Extract<'a> {
     }
 }
 
-/// Only whole ASCII characters are removed from a word, so it is still valid UTF-8.
+/// Returns a word as text. Only whole ASCII characters were removed from the word, so it is still
+/// valid UTF-8.
 fn text_of(word: Vec<u8>) -> String {
     String::from_utf8(word).unwrap_or_default()
 }

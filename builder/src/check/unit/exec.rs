@@ -30,12 +30,12 @@ pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usiz
     commands
 }
 
-/// Whether a word ends a command; it does so even in quotes.
+/// Whether a word ends a command. A `;` does so even in quotes.
 fn is_separator(word: TextSpan<'_>) -> bool {
     word.text == ";"
 }
 
-/// The words of one command, up to a `;`.
+/// Checks the words of one command, up to a `;`.
 fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(), Finding> {
     let Some(first) = words.next() else {
         return Err(quote(words.rest));

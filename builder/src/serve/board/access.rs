@@ -1,4 +1,4 @@
-//! Who may see the board: anyone on the server's own host, and from elsewhere only who knows the
+//! Who may see the board: anyone on the server's own host; from elsewhere, only those who know the
 //! token.
 
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ use crate::serve::tls::private;
 /// The minimum length of a token: shorter ones can be guessed.
 const MIN_TOKEN_CHARS: usize = 16;
 
-/// The rule of access.
+/// The access rule.
 #[derive(Debug, Default)]
 pub(super) struct Access {
     /// The digest of the token. Digests are compared, so that the time of a comparison says nothing
@@ -26,7 +26,7 @@ pub(super) struct Access {
     token: Option<Sha256>,
 }
 
-/// A request that is denied.
+/// The answer to a request that is denied.
 #[derive(Debug)]
 pub(super) struct Denied {
     pub(super) refusal: Refusal,

@@ -12,7 +12,7 @@ use crate::console;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The number of events that may wait for the command.
 const MAX_WAITING: usize = 256;
-/// The pause between two looks whether a call has ended.
+/// The pause between two checks of whether a call has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A handle to the thread that calls the command, one call after the other.
@@ -29,11 +29,13 @@ impl Hook {
         Ok(Self(sender))
     }
 
-    /// Calls the command with an event. If too many events wait, this one is left out: no request
-    /// waits for the command.
+    /// Calls the command with an event. Drops the event if too many events are waiting, so that no
+    /// request waits for the command.
     pub(in crate::serve) fn call(&self, event: String) {
         if self.0.try_send(event).is_err() {
-            console::error("--hook: an event is left out, because too many wait for the command");
+            console::error(
+                "--hook: dropped an event, because too many are waiting for the command",
+            );
         }
     }
 }

@@ -7,7 +7,7 @@ use members::survey::{Row, health, role, size};
 use super::view::{Machine, MachineStage, View};
 use crate::status::{Report, days, word};
 
-/// A text with the characters escaped that have a meaning in HTML.
+/// A text in which the characters with a meaning in HTML are escaped.
 pub(super) struct Escaped<T>(pub(super) T);
 
 impl<T: Display> Display for Escaped<T> {
@@ -118,7 +118,7 @@ fn report_sections(report: &Report) -> String {
             "Database",
             "Term",
             "Index",
-            "Days left of certificates",
+            "Certificate days left",
             "Remarks",
         ],
     );
@@ -197,7 +197,7 @@ fn facts(report: &Report) -> String {
     let serial = |serial: Option<u64>| serial.map_or_else(dash, |serial| serial.to_string());
     facts.push(("Newest image built here", serial(update.built)));
     facts.push((
-        "Newest image taken over by an update",
+        "Newest image that an update has begun to install",
         serial(update.newest),
     ));
     facts.push((
@@ -282,7 +282,8 @@ fn moment(time: Option<&str>) -> String {
 }
 
 /// A table with its heading. On a narrow screen each row is shown as a list, in which each cell has
-/// its column's name. That takes the roles from the elements, so the roles are written out.
+/// its column's name. That layout removes the elements' implicit ARIA roles, so each element names
+/// its role.
 struct Table {
     text: String,
     head: Vec<String>,

@@ -15,12 +15,12 @@ use crate::serve::reply::{Content, Reply};
 use crate::serve::state::ServerState;
 use crate::status::Report;
 
-/// The pause between two looks at the server's records.
+/// The pause between two reads of the server's records.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// The pause between two questions to the members.
+/// The pause between two queries to the members.
 const ASK_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a page hears nothing if nothing changes. A proxy would close a connection that is idle
-/// for a minute.
+/// The maximum time without a message to a page. A proxy would close a connection that is idle for
+/// a minute.
 const IDLE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// The answer that never ends.
@@ -36,7 +36,7 @@ pub(super) fn reply(events: Events) -> Reply {
     }
 }
 
-/// One event with this text. JSON has no line break, which would end the event.
+/// One event with this text in JSON. A line break would end the event, and the encoding escapes it.
 fn event(text: &str) -> Bytes {
     let json = serde_json::Value::from(text);
     format!("data: {json}\n\n").into()
@@ -58,7 +58,7 @@ async fn follow_records(state: &Arc<ServerState>) {
         let looking = Arc::clone(state);
         let looked =
             tokio::task::spawn_blocking(move || View::read(&looking).map(|view| fragment(&view)));
-        // A failure is reported where the page itself is asked for.
+        // The request for the page itself reports a failure.
         if let Ok(Ok(text)) = looked.await
             && text != shown
         {

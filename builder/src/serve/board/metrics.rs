@@ -25,7 +25,7 @@ pub(super) fn text(view: &View) -> String {
     );
     page.family(
         "etcd_image_machine_attempts",
-        "The attempts of the machine's installation.",
+        "The number of attempts to install the machine.",
         view.machines.iter().map(|machine| {
             (
                 vec![("machine", machine.name.clone())],
@@ -88,7 +88,7 @@ fn members(page: &mut Page, report: &Report) {
     };
     page.family(
         "etcd_image_member_certificate_days",
-        "The whole days until the certificate expires that the member presents.",
+        "The number of whole days until the certificate of the member expires.",
         rows().flat_map(|row| {
             [
                 days("client", row.certificate_days_left, &row.name),
@@ -170,7 +170,7 @@ impl Page {
     }
 }
 
-/// A label's value, with the characters escaped that would end it.
+/// A label's value. Characters that would end it are escaped.
 fn escaped(value: &str) -> String {
     value
         .replace('\\', "\\\\")

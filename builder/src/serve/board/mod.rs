@@ -1,5 +1,5 @@
-//! The board: one page that shows each machine with its stage, and the cluster's members, live.
-//! It only reads.
+//! The board: one page that shows each machine with its stage, and the cluster's members, live. It
+//! is read-only.
 //!
 //! `access` decides who may see it. `view` collects what the server knows, `html` and `metrics`
 //! render it, `live` sends each change to the open pages, which `subscribers` holds, and `hook`

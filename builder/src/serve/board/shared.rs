@@ -9,7 +9,7 @@ use super::access::Access;
 use super::subscribers::Pages;
 use crate::status::{Desk, Report};
 
-/// What the board needs beside the server's records.
+/// What the board needs besides the server's records.
 #[derive(Debug, Default)]
 pub(in crate::serve) struct Board {
     pub(super) access: Access,

@@ -10,7 +10,7 @@ use crate::serve::refusal::Refusal;
 
 /// The maximum number of open pages: each keeps a connection.
 const MAX_PAGES: usize = 64;
-/// The number of events that may wait for one page. A page that takes none of them is closed.
+/// The number of events that may wait for one page. A page whose queue is full is closed.
 const MAX_WAITING: usize = 4;
 
 /// The open pages.
@@ -53,7 +53,7 @@ impl Pages {
         Ok(Events(receiver))
     }
 
-    /// Sends an event to all pages, and closes those that take none.
+    /// Sends an event to all pages, and closes those whose queue is full.
     pub(super) fn send(&self, event: &Bytes) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|page| page.try_send(event.clone()).is_ok());

@@ -38,7 +38,7 @@ pub(super) struct Order {
     pub(super) same_boot_as_exchange: bool,
     pub(super) turn: bool,
     pub(super) blame: bool,
-    /// The image that comes back if this one fails.
+    /// The image that is restored if this one fails.
     pub(super) before: u8,
 }
 
@@ -80,7 +80,8 @@ pub(super) enum Service {
     Down,
     /// It permits etcd to start.
     Start,
-    /// It waits for a healthy member, replaces the CA, and looks for a turn of its previous disk.
+    /// It waits for a healthy member, replaces the CA, and looks for a turn that the node held
+    /// before it lost its disk.
     Look,
     /// It has read that the node has the turn. With a wrong rule it has read nothing, and has found
     /// no order.
@@ -105,7 +106,7 @@ pub(super) struct Node {
     /// Whether it is cut off from all other nodes.
     pub(super) cut: bool,
     pub(super) etcd: bool,
-    /// Whether firstboot stopped an etcd that served, which has not started since.
+    /// Whether firstboot stopped etcd while it served, and etcd has not started since.
     pub(super) is_stopped: bool,
     pub(super) files: Files,
     /// The serial of the last update, and the image before it while it can be rolled back.
@@ -169,7 +170,7 @@ impl Node {
         }
     }
 
-    /// A key has changed since this node may have read it.
+    /// Marks what this node has read of a key as outdated, because the key has changed.
     pub(super) fn outdate(&mut self, key: &str) {
         let old = |revision: &mut i64| *revision = if *revision == 1 { STALE } else { *revision };
         let serial = self.order.as_ref().map_or(0, |order| order.serial);

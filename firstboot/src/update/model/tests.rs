@@ -12,7 +12,8 @@ fn is_wide() -> bool {
     std::env::var_os("ETCD_IMAGE_ALL").is_some_and(|value| !value.is_empty())
 }
 
-/// Two kinds of faults at once are part of the large scenarios.
+/// Whether this run explores a scenario. Scenarios with two kinds of faults are among the large
+/// ones.
 fn is_explored(what: &str) -> bool {
     is_wide() || !what.contains(" and ")
 }
@@ -78,7 +79,7 @@ fn power_cuts_and_kills_at_any_moment_leave_each_node_on_the_new_image() {
     }
 }
 
-/// The power of a node fails twice while the node proves its image, which is blamed on the image.
+/// A node loses power twice while it proves its image. The updater blames the image.
 #[test]
 fn a_second_power_cut_mixes_no_images() {
     let left = Budget { power: 2, ..NONE };
@@ -177,7 +178,7 @@ fn halts_deadlines_and_rollbacks_leave_each_node_on_one_image() {
             },
         ),
         (
-            "a proof in vain",
+            "a proof that reaches its deadline",
             Budget {
                 timeouts: 1,
                 ..NONE

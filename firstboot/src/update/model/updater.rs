@@ -231,7 +231,8 @@ impl Model {
         Ok(after)
     }
 
-    /// Waits until the cluster can do without this member, whose image failed and which serves.
+    /// Waits until the cluster can do without this member, which still serves although its image
+    /// failed.
     fn waits_to_take_back(&self, after: &mut World, at: usize, order: &Order) {
         let agreed = after.read(order.serial);
         match &agreed.turn.value {
@@ -305,7 +306,7 @@ impl Model {
 }
 
 impl Node {
-    /// Gets an order.
+    /// Receives an order.
     pub(super) fn orders(&mut self, serial: u8, back: bool, before: u8) {
         self.order = Some(Order {
             serial,

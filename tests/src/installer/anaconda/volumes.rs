@@ -283,7 +283,7 @@ fn mount(command: &Command, plan: &Plan) -> Result<(), String> {
     {
         return Err("UnboundLocalError: local variable 'fmt' referenced before assignment".into());
     }
-    // The disks of these machines are empty, so this is a whole disk.
+    // The disks of these machines are empty, so the device is always a whole disk.
     Err("Failed to find a suitable stage1 device".into())
 }
 
