@@ -105,7 +105,7 @@ fn openstack() -> Result<()> {
     host.boot()?;
     host.wait_for(
         "journalctl -u firstboot | grep -q 'waiting for the user data of openstack'",
-        Duration::from_secs(30),
+        Duration::from_secs(90),
     )?;
     let (outcome, saw, taken) = explained(&host, "openstack")?;
     ensure!(
