@@ -126,8 +126,8 @@ fn compare(stamp: &ImageStamp, known: &VerifiedFiles) -> Result<usize> {
     Ok(now.len())
 }
 
-/// Returns the message for a unit that an operator masked manually, or none if the path is no such
-/// link: `systemctl mask` creates the link if the unit does not exist yet.
+/// Returns the message for a unit that an operator masked manually, or `None` if the path is not
+/// such a link. `systemctl mask` creates the link if the unit does not exist yet.
 fn masked(path: &Path) -> Option<String> {
     let target = std::fs::read_link(path).ok()?;
     let path = path.display();

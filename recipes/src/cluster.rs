@@ -200,7 +200,7 @@ impl std::str::FromStr for Platform {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetadataSource {
-    /// `/etc/firstboot/node.json`, put there by whoever made the disk.
+    /// `/etc/firstboot/node.json`. The person who makes the disk puts it there.
     File,
     /// `firstboot.node=` or NoCloud's `ds=nocloud;s=` on the kernel's command line.
     Cmdline,

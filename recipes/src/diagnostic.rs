@@ -87,7 +87,7 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        // The library panics if a span lies outside the text, or starts or ends within a character.
+        // The library panics if a span is outside the text, or starts or ends within a character.
         let start = floor(text, self.span.start);
         let end = floor(text, self.span.end).max(start);
         let mut annotation = AnnotationKind::Primary.span(start..end);

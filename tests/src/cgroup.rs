@@ -1,7 +1,6 @@
 //! A control group for each host.
 //!
-//! nspawn, when told to keep the unit it runs in, puts its host into a group `payload` below its
-//! own. Two hosts of one test would share that group, and their systemds would remove each other's
+//! With `--keep-unit`, nspawn puts its host into a group `payload` below its own. Two hosts of one test would share that group, and their systemds would remove each other's
 //! groups, which now and then makes a service fail with 219/CGROUP. So each nspawn starts in a
 //! separate group.
 

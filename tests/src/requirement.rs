@@ -157,8 +157,7 @@ fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
     (!works).then(|| format!("it needs a working {name}: apt-get install {package}"))
 }
 
-/// Checks which version of Go is installed; a Go that would download a different version is told
-/// not to.
+/// Checks which version of Go is installed, and keeps Go from downloading a different version.
 fn go(minor: u32) -> Option<String> {
     let said = process::run(
         Command::new("go")

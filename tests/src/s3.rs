@@ -1,4 +1,4 @@
-//! A real S3 server (moto, from PyPI), and a proxy in front of it that can be told to misbehave.
+//! A real S3 server (moto, from PyPI), and a proxy in front of it that injects faults.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};

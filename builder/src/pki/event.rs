@@ -1,4 +1,4 @@
-//! The events that an operator is told about while a command works on a PKI folder.
+//! The events that a command reports to the operator while it works on a PKI folder.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -39,8 +39,14 @@ fn signed(
     let cluster = state.cluster()?;
     let origin = request.origin(&state.log)?;
     let node = identify(&cluster.nodes, &request.machine(), origin)?;
-    let keys = PublicKeys::of_request(&request.body)
-        .map_err(|error| Refusal::bad_request("request", format!("this is no request: {error}")))?;
+    let keys = PublicKeys::of_request(&request.body).map_err(|error| {
+        Refusal::bad_request(
+            "request",
+            format!(
+                "the body is not a request for certificates: {error}. `firstboot csr` prints one"
+            ),
+        )
+    })?;
     let (document, events) = ca.answer(&node.name, &keys).map_err(refusal)?;
     for event in events {
         state.log_event(request, Some(&node.name), event.to_string());

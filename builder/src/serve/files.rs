@@ -148,7 +148,7 @@ enum Range {
     Whole,
     /// The start, and the number of bytes.
     Part(u64, u64),
-    /// The range lies outside the file.
+    /// The range is outside the file.
     Outside,
 }
 

@@ -1,8 +1,8 @@
 //! Determines whether this node's member runs on another machine: while etcd is stopped here, do
 //! the others still receive traffic from that member?
 //!
-//! A connection to the member is no proof, since a connection stays open for seconds after a power
-//! cut. Nor does a missing connection prove the opposite, since a copy of a machine that has its
+//! A connection to the member does not prove it, because a connection stays open for seconds after
+//! a power cut. Nor does a missing connection prove the opposite, since a copy of a machine that has its
 //! hardware address attracts the original's packets whenever the copy sends one. The number of
 //! bytes that others *received* from the member grows only if it runs. A follower answers each
 //! heartbeat of its leader, so the leader receives traffic from it; a leader sends traffic to all

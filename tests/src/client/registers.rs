@@ -194,7 +194,7 @@ impl Client {
                     value_in(&done["responses"][0]["response_range"])?,
                 ))
             }
-            Action::Refused(..) => bail!("nobody asks to be refused"),
+            Action::Refused(..) => bail!("no client can choose to be refused"),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::Client;
 /// The interval between two polls; it limits the precision of the measured windows.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A thread that polls the member list until it is told to stop.
+/// A thread that polls the member list until it is stopped.
 #[derive(Debug)]
 pub struct Voters {
     stop: Arc<AtomicBool>,
@@ -25,13 +25,13 @@ impl Voters {
     /// answer, the next member is asked.
     pub fn watch(client: &Client, members: &[Ipv4Addr]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (told, client, members) = (stop.clone(), client.clone(), members.to_vec());
+        let (stopped, client, members) = (stop.clone(), client.clone(), members.to_vec());
         let seen = thread::spawn(move || {
             let (mut seen, mut at) = (Vec::<(Instant, usize)>::new(), 0);
             loop {
                 // After the stop signal the list is polled once more: the change that made the
                 // caller stop may be newer than the last poll.
-                let told = told.load(Ordering::Relaxed);
+                let stopped = stopped.load(Ordering::Relaxed);
                 match client.members(members[at % members.len()]) {
                     Ok(list) => {
                         let voters = list.iter().filter(|member| !member.is_learner).count();
@@ -41,7 +41,7 @@ impl Voters {
                     }
                     Err(_) => at += 1,
                 }
-                if told {
+                if stopped {
                     return seen;
                 }
                 sleep(POLL_INTERVAL);

@@ -226,7 +226,7 @@ impl Host {
         let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
         ensure!(
             off == Off::PoweredOff,
-            "{} was told to power off, but: {off:?}",
+            "{} was ordered to power off, but: {off:?}",
             self.name()
         );
         Ok(())
@@ -238,7 +238,7 @@ impl Host {
         let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
         ensure!(
             off == Off::Rebooted,
-            "{} was told to reboot, but: {off:?}",
+            "{} was ordered to reboot, but: {off:?}",
             self.name()
         );
         self.start()

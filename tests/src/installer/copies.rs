@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// anaconda leaves the kickstart and the scripts' logs on the target, unless it is told not to.
+/// anaconda leaves the kickstart and the scripts' logs on the target, unless `inst.nosave` or the
+/// kickstart forbids it.
 pub(super) fn leave_copies(
     kickstart: &str,
     cmdline: &str,

@@ -1,4 +1,4 @@
-//! The ways in which the server can be told to misbehave.
+//! The faults that the server can inject.
 
 use std::time::Duration;
 

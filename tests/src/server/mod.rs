@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 file server that can be told to misbehave.
+//! A small HTTP/1.1 file server that can inject faults.
 //!
 //! It serves a folder with GET and HEAD, including Range and Content-Length. A request with any
 //! other method is recorded and answered with 204, so that a script's report can be read back. Each

@@ -172,7 +172,7 @@ fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     (first < end).then_some((first, end))
 }
 
-/// Returns the file that the URL's path names, if it lies below the folder. Percent signs are
+/// Returns the file that the URL's path names, if it is below the folder. Percent signs are
 /// literal: the names in this project need no escapes.
 fn below(folder: &Path, path: &str) -> Option<PathBuf> {
     let relative = Path::new(path.trim_start_matches('/'));

@@ -74,7 +74,7 @@ fn named(host: &Host, words: &[&str]) -> Result<()> {
     let said = host.sh(run)?.ok()?;
     ensure!(
         said.matches("[etcd-ended]").count() == 1,
-        "the reason is not told once:\n{said}"
+        "the reason is not reported exactly once:\n{said}"
     );
     Ok(())
 }

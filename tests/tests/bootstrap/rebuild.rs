@@ -44,7 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Writes through the host's own member until told to stop, and records which writes were
+/// Writes through the host's own member until it is stopped, and records which writes were
 /// acknowledged.
 const WRITER: &str = ". /etc/profile.d/etcdctl.sh; i=0; while [ ! -e /root/stop ]; do i=$((i+1)); \
                       etcdctl put written/$i $i > /dev/null 2>> /root/failed && echo written/$i >> /root/acknowledged; done";

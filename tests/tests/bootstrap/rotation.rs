@@ -237,6 +237,6 @@ fn check(
         written.count(),
         all.as_secs_f64()
     );
-    ensure!(all < MAX_WRITE_GAP, "for {all:?} nobody could write");
+    ensure!(all < MAX_WRITE_GAP, "no client could write for {all:?}");
     Ok(())
 }

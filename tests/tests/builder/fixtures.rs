@@ -29,7 +29,7 @@ struct Good {
 pub(crate) struct Fixture {
     folder: PathBuf,
     firstboot: PathBuf,
-    /// The mirror, which contains the stand-in release and can be told to misbehave.
+    /// The mirror, which contains the stand-in release and can inject faults.
     pub(crate) server: FileServer,
 }
 

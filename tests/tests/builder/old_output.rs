@@ -61,7 +61,7 @@ fn failed() -> Result<()> {
 fn end(mut child: Child, signal: Signal) -> Result<(i32, String)> {
     use std::os::unix::process::ExitStatusExt as _;
     kill(Pid::from_raw(i32::try_from(child.id())?), signal)
-        .context("the builder had ended before it was told to")?;
+        .context("the builder ended before the test stopped it")?;
     let status = child.wait()?;
     let mut said = String::new();
     child

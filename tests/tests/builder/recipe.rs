@@ -295,7 +295,7 @@ fn no_recipe() -> Result<()> {
     let ran = workshop.refused(&[], &["cannot read ", "recipe.toml", "No such file"])?;
     ensure!(
         ran.stderr.matches("(os error 2)").count() == 1,
-        "one cause, told more than once:\n{}",
+        "one cause, reported more than once:\n{}",
         ran.stderr
     );
     fs::create_dir(&path)?;

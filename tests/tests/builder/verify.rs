@@ -280,7 +280,7 @@ fn nodes() -> Result<()> {
         fs::write(&path, &bytes)?;
         good(&workshop)?;
     }
-    // A document that lies in a different node's folder.
+    // A document in a different node's folder.
     fs::copy(
         workshop.out().join("nodes/etcd-1/node.json"),
         node.join("node.json"),

@@ -228,11 +228,11 @@ fn nothing_tells(ours: &Operator, hosts: &[Host], keys: &[String]) -> Result<()>
     let found = grep(&patterns, &folders);
     fs::remove_file(&patterns)?;
     let found = found?;
-    let told: Vec<&str> = found
+    let exposed: Vec<&str> = found
         .lines()
         .filter(|line| !own.iter().any(|place| line.contains(place)))
         .collect();
-    ensure!(told.is_empty(), "private keys are in {told:?}");
+    ensure!(exposed.is_empty(), "private keys are in {exposed:?}");
     ensure!(
         found.lines().count() >= 3 * 4,
         "the search found not even the keys' own places:\n{}",

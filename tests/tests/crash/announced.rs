@@ -64,7 +64,7 @@ fn ready() -> Result<()> {
     let after = bed.hosts[0].check(&["cat", JOURNAL])?;
     ensure!(
         after.starts_with(&before),
-        "a line was told and is lost; before:\n{before}\nafter:\n{after}"
+        "a line was printed and is lost; before:\n{before}\nafter:\n{after}"
     );
     bed.hosts[0].network().heal_all()?;
     bed.wait_healthy()

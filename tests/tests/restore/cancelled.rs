@@ -73,12 +73,12 @@ fn wrong_snapshot() -> Result<()> {
 
     let newer = format!("{SNAPSHOT}.new");
     let deadline = ["--deadline", "30"];
-    let told: [(_, &[&str]); 3] = [
+    let orders: [(_, &[&str]); 3] = [
         (one, &[SNAPSHOT, deadline[0], deadline[1]]),
         (two, &[SNAPSHOT, deadline[0], deadline[1]]),
         (three, &[&newer, deadline[0], deadline[1]]),
     ];
-    let came = restore(&told)?;
+    let came = restore(&orders)?;
     ensure!(
         came.iter().all(|ran| ran.code() == 3 || ran.code() == 4),
         "{came:?}"

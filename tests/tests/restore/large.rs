@@ -73,12 +73,12 @@ fn large() -> Result<()> {
     let [one, two, three] = &bed.hosts[..] else {
         anyhow::bail!("not three hosts")
     };
-    let told: [(_, &[&str]); 3] = [
+    let orders: [(_, &[&str]); 3] = [
         (one, &[SNAPSHOT]),
         (two, &["--from", "etcd-1"]),
         (three, &[SNAPSHOT]),
     ];
-    all_restore(&told)?;
+    all_restore(&orders)?;
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     }

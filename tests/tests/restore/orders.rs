@@ -36,14 +36,14 @@ pub(crate) fn distribute_snapshot(bed: &Bed, of: usize) -> Result<()> {
 }
 
 /// Runs `firstboot restore` on these hosts at the same time, and returns the result of each run.
-pub(crate) fn restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
+pub(crate) fn restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     thread::scope(|scope| {
         let run = |(host, arguments): (&Host, &[&str])| {
             host.run(&[&["firstboot", "restore"], arguments].concat())
         };
-        let running: Vec<_> = told
+        let running: Vec<_> = orders
             .iter()
-            .map(|told| scope.spawn(move || run(*told)))
+            .map(|order| scope.spawn(move || run(*order)))
             .collect();
         running
             .into_iter()
@@ -53,9 +53,9 @@ pub(crate) fn restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
 }
 
 /// Gives the order to all hosts, and checks that each carries it out.
-pub(crate) fn all_restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
-    let came = restore(told)?;
-    for (ran, (host, arguments)) in came.iter().zip(told) {
+pub(crate) fn all_restore(orders: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
+    let came = restore(orders)?;
+    for (ran, (host, arguments)) in came.iter().zip(orders) {
         ensure!(
             ran.success(),
             "firstboot restore {arguments:?} on {}: {ran:?}",

@@ -84,8 +84,8 @@ fn cut(others: &[Host], victim: &mut Host, step: &str, all: bool) -> Result<()> 
     let last = count(victim, step);
     let arguments: &[&str] = &[SNAPSHOT, "--deadline", "60"];
     thread::scope(|scope| -> Result<()> {
-        let told = [(&others[0], arguments), (&others[1], arguments)];
-        let waiting = scope.spawn(move || restore(&told));
+        let orders = [(&others[0], arguments), (&others[1], arguments)];
+        let waiting = scope.spawn(move || restore(&orders));
         let mut command = victim.command(&[&["firstboot", "restore"], arguments].concat())?;
         let mut child = command.stdout(std::process::Stdio::null()).spawn()?;
         let end = Instant::now() + CONVERGENCE_TIMEOUT;

@@ -128,16 +128,16 @@ fn all() -> Result<()> {
     // The same once the node has the order: the next boot completes the restore. The leftovers of
     // the interrupted restore do no harm.
     let before = Before::of(host)?;
-    let told = |host: &Host| {
+    let orders = |host: &Host| {
         let journal =
             fs::read_to_string(host.path("/var/lib/firstboot/journal")).unwrap_or_default();
         journal.matches("\"event\":\"told\"").count()
     };
-    let count = told(host);
+    let count = orders(host);
     let mut restore = begin(host)?;
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
-    while told(host) == count {
-        ensure!(Instant::now() < end, "nobody was told");
+    while orders(host) == count {
+        ensure!(Instant::now() < end, "no host has an order");
         sleep(Duration::from_millis(1));
     }
     host.cut_power()?;
@@ -146,7 +146,7 @@ fn all() -> Result<()> {
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     ensure!(
         token(host)? != before.1,
-        "what was told before the cut was not done"
+        "the order from before the cut was not carried out"
     );
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     ensure!(!host.path(IN_THE_MAKING).exists(), "what was made is left");

@@ -44,7 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 const GHOST: &str = "https://10.101.15.109:2380";
 
 /// Returns whether this version's revision can be raised, and clients that have seen a later one
-/// can be told about it.
+/// can be notified of it.
 fn raises(version: &str) -> bool {
     !["3.4.23", "3.5.1"].contains(&version)
 }
@@ -189,7 +189,7 @@ fn there_and_back(version: &str) -> Result<()> {
     ensure!(content(one)? == before, "a dry run changed something");
 
     fs::remove_file(two.path(SNAPSHOT))?;
-    let told: [(_, &[&str]); 3] = [
+    let orders: [(_, &[&str]); 3] = [
         (one, &[SNAPSHOT]),
         (two, &["--from", "etcd-1"]),
         (three, &[SNAPSHOT]),
@@ -200,7 +200,7 @@ fn there_and_back(version: &str) -> Result<()> {
         CONVERGENCE_TIMEOUT,
     )?;
     let begun = Instant::now();
-    let came = all_restore(&told)?;
+    let came = all_restore(&orders)?;
     came_back(&bed)?;
     // Leases start over: a lease that had continued to run would have less time left.
     let (left, passed) = (remaining_ttl(three, &lease)?, begun.elapsed().as_secs());
@@ -319,12 +319,12 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
         );
     }
 
-    let told: [(_, &[&str]); 3] = [
+    let orders: [(_, &[&str]); 3] = [
         (one, &["--rollback"]),
         (two, &["--rollback"]),
         (three, &["--rollback"]),
     ];
-    all_restore(&told)?;
+    all_restore(&orders)?;
     for host in &bed.hosts {
         wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         ensure!(

@@ -72,7 +72,7 @@ fn at_random() -> Result<()> {
         }
     }
     println!(
-        "of {} files {found} were found damaged, and {missed} by nobody",
+        "of {} files {found} were found damaged, and {missed} by neither program",
         found + missed
     );
     ensure!(found > 0, "nothing was found in any of them");

@@ -8,7 +8,13 @@ const say = (text) => {
   if (live.textContent !== text) live.textContent = text;
 };
 source.onopen = () => say("Live: this page follows every change.");
-source.onerror = () => say("The connection to the server is lost. Trying again.");
+// A browser does not try again after an answer other than 200, such as 503.
+source.onerror = () =>
+  say(
+    source.readyState === EventSource.CLOSED
+      ? "The server sends no changes to this page. Reload it."
+      : "The connection to the server is lost. Trying again.",
+  );
 source.onmessage = (event) => {
   board.innerHTML = JSON.parse(event.data);
 };

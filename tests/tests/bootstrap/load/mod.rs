@@ -111,7 +111,7 @@ fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
         windows.get(windows.len() / 2).copied().unwrap_or_default(),
         windows.last().copied().unwrap_or_default(),
     );
-    ensure!(all < MAX_WRITE_GAP, "for {all:?} nobody could write");
+    ensure!(all < MAX_WRITE_GAP, "no client could write for {all:?}");
     Ok(())
 }
 

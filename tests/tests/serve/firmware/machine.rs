@@ -130,7 +130,7 @@ impl Machine {
         let mut is_plugged = true;
         loop {
             let said = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
-            let told = server.output()?;
+            let output = server.output()?;
             // UEFI continues with the disk, but first tries all the card's other protocols. Each of
             // them takes a minute unless the cable is unplugged.
             if is_plugged && said.contains("failed to start Boot") {
@@ -138,13 +138,13 @@ impl Machine {
                 UnixStream::connect(&monitor)?.write_all(cable.as_bytes())?;
                 is_plugged = false;
             }
-            if holds(&said, &told) {
+            if holds(&said, &output) {
                 return Ok(said);
             }
             let over = machine.ended()?.is_some() || begun.elapsed() >= VM_TIMEOUT;
             ensure!(
                 !over,
-                "its console:\n{}\nthe server:\n{told}",
+                "its console:\n{}\nthe server:\n{output}",
                 tail(&said, 60)
             );
             sleep(Duration::from_millis(100));
