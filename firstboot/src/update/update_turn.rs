@@ -13,9 +13,10 @@ use crate::output::say;
 use crate::{files, paths};
 use members::keys::{Key, UpdateTurn};
 
-/// For how long a rebuilt node tries to release its turn, and the pause between two attempts.
-const PATIENCE: Duration = Duration::from_secs(300);
-const PAUSE: Duration = Duration::from_secs(5);
+/// How long a rebuilt node tries to release its turn.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(300);
+/// The pause between two attempts.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Releases a turn that this node took when it had its previous disk: the node was reinstalled
 /// during an update, and its image is complete. If etcd does not answer, this tries again for some
@@ -27,10 +28,10 @@ pub(crate) fn return_turn_of_previous_self(identity: &Identity) {
         say(format!(
             "cannot find out whether this node has the turn to update itself: {error:#}"
         ));
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > RELEASE_TIMEOUT {
             return;
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(RETRY_PAUSE);
     }
 }
 

@@ -2,9 +2,12 @@
 //! its standard input, so nothing that a machine reports becomes part of a command line.
 
 use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
 
 use crate::console;
 
@@ -52,6 +55,7 @@ fn call_all(command: &str, events: &Receiver<String>) {
 fn call(command: &str, event: &str, patience: Duration) -> io::Result<()> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()?;
@@ -72,7 +76,9 @@ fn wait(child: &mut Child, patience: Duration) -> io::Result<()> {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(io::Error::other(format!("the command failed ({status})"))),
             None if begun.elapsed() >= patience => {
-                child.kill()?;
+                // Its children too: a shell that waits for a pipeline does not end it.
+                let group = Pid::from_child(child);
+                rustix::process::kill_process_group(group, Signal::KILL)?;
                 child.wait()?;
                 return Err(io::Error::other(format!(
                     "the command took longer than {} s and was ended",
@@ -109,5 +115,24 @@ mod tests {
         let hung = call("exec sleep 60", "{}", Duration::from_millis(100)).unwrap_err();
         assert!(hung.to_string().contains("was ended"), "{hung}");
         assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn the_children_of_a_command_that_hangs_are_ended_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let command = format!("sleep 60 & echo $! > {}; wait", pid.display());
+        call(&command, "{}", Duration::from_millis(500)).unwrap_err();
+        let pid = std::fs::read_to_string(pid).unwrap();
+        // The kernel ends it a moment later, and init reaps it.
+        let is_running = || {
+            std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
+                .is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        let begun = Instant::now();
+        while is_running() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "it still runs");
+            std::thread::sleep(POLL_INTERVAL);
+        }
     }
 }

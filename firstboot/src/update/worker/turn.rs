@@ -19,6 +19,8 @@ use members::moment::now;
 
 /// The pause between two checks of the cluster.
 pub(super) const WAIT: Duration = Duration::from_secs(2);
+/// The number of failed checks in a row after which a member is considered to serve no clients.
+const MAX_ERRORS: u32 = 3;
 
 /// Takes the turn if this member may start, and returns the decision.
 pub(super) async fn may_begin(
@@ -29,6 +31,12 @@ pub(super) async fn may_begin(
     let (client, agreed, decision) = ask(state, own).await?;
     if !matches!(decision, Decision::Take | Decision::Mine) {
         return Ok(decision);
+    }
+    if decision == Decision::Mine && !state.turn {
+        // The node took this turn when it had another disk. From now on it belongs to this order,
+        // which releases it however the order ends.
+        state.turn = true;
+        state.write()?;
     }
     if state.order.release.is_some() {
         image_integrity::verify_changed()?;
@@ -98,9 +106,24 @@ async fn ask(state: &UpdateState, own: &ThisNode) -> Result<(Client, Agreed, Dec
 /// its proof may still be needed for the quorum, if another member failed in the meantime.
 pub(super) fn wait_until_spared(state: &UpdateState, runtime: &Runtime, own: &ThisNode) {
     let mut logged = String::new();
-    // An error means that this member serves no clients.
-    while let Ok(Some(why)) = runtime.block_on(is_needed(state, own)) {
-        let why = why.to_string();
+    let mut errors = 0;
+    loop {
+        let why = match runtime.block_on(is_needed(state, own)) {
+            Ok(None) => return,
+            Ok(Some(why)) => {
+                errors = 0;
+                why.to_string()
+            }
+            // One error may be an election. Several in a row mean that this member serves no
+            // clients.
+            Err(error) => {
+                errors += 1;
+                if errors == MAX_ERRORS {
+                    return;
+                }
+                format!("{error:#}")
+            }
+        };
         if why != logged {
             say(format!("waiting with the previous image: {why}"));
             logged = why;
