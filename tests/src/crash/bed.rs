@@ -241,7 +241,12 @@ impl Bed {
         let healthy =
             seen.len() == 3 && seen.iter().all(|member| member.healthy && !member.learner);
         // A scenario that replaces the CA leaves a healthy cluster that this client does not trust.
-        if !healthy || self.client()?.put(host.address(), "crash", "ready").is_err() {
+        if !healthy
+            || self
+                .client()?
+                .put(host.address(), "crash", "ready")
+                .is_err()
+        {
             self.forget_all()?;
             self.start(&[0, 1, 2])?;
             self.wait_healthy()?;
