@@ -197,6 +197,9 @@ impl Job {
             command
                 .env("RUSTC_BOOTSTRAP", "1")
                 .args(["-Z", "unstable-options", "--report-time"]);
+            if harness::is_all() {
+                command.arg("--include-ignored");
+            }
         }
         command
     }

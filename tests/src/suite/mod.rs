@@ -59,7 +59,7 @@ pub fn run(programs: &[Program]) -> Result<bool> {
     Ok(report.is_good())
 }
 
-/// Reads `LANES`; the default is the machine's number of cores plus one.
+/// Reads `LANES`; the default is twice the machine's number of cores.
 fn lanes() -> Result<usize> {
     match std::env::var(LANES) {
         Ok(lanes) if !lanes.is_empty() => lanes
@@ -67,6 +67,6 @@ fn lanes() -> Result<usize> {
             .ok()
             .filter(|lanes| *lanes > 0)
             .with_context(|| format!("{LANES}={lanes} is not a number")),
-        _ => Ok(thread::available_parallelism().map_or(2, usize::from) + 1),
+        _ => Ok(thread::available_parallelism().map_or(2, usize::from) * 2),
     }
 }

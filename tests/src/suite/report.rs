@@ -38,13 +38,8 @@ impl Report {
         self.passed += passed;
         self.failed += failed;
         self.skipped += skipped;
-        self.reasons.extend(
-            ended
-                .output
-                .lines()
-                .filter(|line| line.starts_with("ignored: "))
-                .map(str::to_owned),
-        );
+        self.reasons
+            .extend(ended.output.lines().filter_map(ignored));
         for (name, time) in &ended.times {
             let full = if ended.name.ends_with(name) {
                 ended.name.clone()
@@ -103,6 +98,16 @@ impl Report {
             self.passed, self.failed, self.skipped
         )
     }
+}
+
+/// Returns the reason why a test was skipped, if this line of a test program's output has it. A unit
+/// test's line is `test a::b ... ignored, REASON`.
+fn ignored(line: &str) -> Option<String> {
+    if line.starts_with("ignored: ") {
+        return Some(line.to_owned());
+    }
+    let (test, reason) = line.strip_prefix("test ")?.split_once(" ... ignored, ")?;
+    Some(format!("ignored: {test}: {reason}"))
 }
 
 /// Returns the beginning of a test program's message about its failed tests, or its last lines of
@@ -183,6 +188,16 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_reason_of_an_ignored_unit_test_is_read() {
+        let line = "test a::b ... ignored, it takes a minute";
+        assert_eq!(
+            ignored(line).as_deref(),
+            Some("ignored: a::b: it takes a minute")
+        );
+        assert_eq!(ignored("test a::b ... ok"), None);
     }
 
     #[test]
