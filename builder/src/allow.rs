@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use recipes::Label;
+use serde::Serialize;
 
 use crate::console;
 use crate::serve::Cluster;
 use crate::serve::record::{self, DocumentDelivery, Installation, Record};
 
 /// The command-line options.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["install", "document"]))]
 pub(crate) struct Options {
@@ -33,6 +35,21 @@ pub(crate) struct Options {
     /// The folder of the server's records [default: OUT.state]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the server does for a node from now on.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Permission {
+    node: Label,
+    /// Absent without `--install`. False if the node has a record, which `--all` does not change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    install: Option<bool>,
+    /// Whether the document is handed out again.
+    document: bool,
 }
 
 /// Records the permission. A running server takes it into account at once.
@@ -63,33 +80,55 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ));
     }
     let _lock = cluster.record.lock()?;
+    let mut permissions = Vec::new();
     for name in names {
-        if options.install {
-            console::result(format!(
-                "{name}: {}\n",
-                install(&cluster.record, name, options.all)?
-            ))?;
-        }
+        let install = options
+            .install
+            .then(|| install(&cluster.record, name, options.all))
+            .transpose()?;
         if options.document {
             cluster
                 .record
                 .put_delivery(name, &DocumentDelivery::allowed())?;
-            console::result(format!("{name}: its document is handed out again\n"))?;
         }
+        permissions.push(Permission {
+            node: name.clone(),
+            install,
+            document: options.document,
+        });
     }
-    Ok(())
+    Ok(console::report(
+        permissions.as_slice(),
+        options.json,
+        |permissions| permissions.iter().map(text).collect(),
+    )?)
+}
+
+fn text(permission: &Permission) -> String {
+    let name = &permission.node;
+    let mut text = match permission.install {
+        None => String::new(),
+        Some(true) => {
+            format!("{name}: installed at its next boot from the network, which wipes its disk\n")
+        }
+        Some(false) => format!(
+            "{name}: unchanged, because it has a record; `builder allow {name} --install` installs it again\n"
+        ),
+    };
+    if permission.document {
+        text.push_str(name.as_str());
+        text.push_str(": its document is handed out again\n");
+    }
+    text
 }
 
 /// Allows the installation of a node. `--all` covers only the nodes without a record, because an
 /// operator types it for a new cluster and may later find it in the shell's history while the
-/// cluster is running.
-fn install(record: &Record, name: &Label, all: bool) -> Result<String> {
-    let known = all && (record.installation(name)?.is_some() || record.delivery(name)?.is_some());
-    if known {
-        return Ok(format!(
-            "unchanged, because it has a record; `builder allow {name} --install` installs it again"
-        ));
+/// cluster is running. Returns whether the node may be installed now.
+fn install(record: &Record, name: &Label, all: bool) -> Result<bool> {
+    if all && (record.installation(name)?.is_some() || record.delivery(name)?.is_some()) {
+        return Ok(false);
     }
     record.put_installation(name, &Installation::allowed())?;
-    Ok("installed at its next boot from the network, which wipes its disk".to_owned())
+    Ok(true)
 }

@@ -15,6 +15,9 @@ pub(crate) struct Options {
     folder: PathBuf,
     /// The recipe of the cluster
     recipe: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Records the cluster that the folder belongs to from now on.
@@ -25,5 +28,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         &pki::Cluster::from(&recipe),
         OffsetDateTime::now_utc(),
     )?;
-    Ok(console::result(format!("{event}\n"))?)
+    Ok(console::report(&event, options.json, |event| {
+        format!("{event}\n")
+    })?)
 }

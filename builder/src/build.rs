@@ -378,10 +378,5 @@ fn report(
             .map(|node| node.name.to_string())
             .collect(),
     };
-    if options.json {
-        console::result(serde_json::to_string_pretty(&summary)? + "\n")?;
-    } else {
-        console::result(summary)?;
-    }
-    Ok(())
+    Ok(console::report(&summary, options.json, Summary::to_string)?)
 }

@@ -63,17 +63,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         options.out.as_deref(),
         OffsetDateTime::now_utc(),
     )?;
-    if options.json {
-        return Ok(console::result(
-            serde_json::to_string_pretty(&made)? + "\n",
-        )?);
-    }
-    Ok(console::result(format!(
-        "{}: a client certificate for {}, valid until {}\n{}: its private key\n{}: the CAs that the members trust\n",
-        made.certificate.display(),
-        made.name,
-        made.not_after,
-        made.key.display(),
-        made.ca.display()
-    ))?)
+    Ok(console::report(&made, options.json, |made| {
+        format!(
+            "{}: a client certificate for {}, valid until {}\n{}: its private key\n{}: the CAs that the members trust\n",
+            made.certificate.display(),
+            made.name,
+            made.not_after,
+            made.key.display(),
+            made.ca.display()
+        )
+    })?)
 }

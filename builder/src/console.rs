@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
+use serde::Serialize;
+
 /// Prints a result. A reader that closes the pipe, such as `head`, has read enough: that is not a
 /// failure, and it does not change the exit code.
 pub(crate) fn result(text: impl Display) -> io::Result<()> {
@@ -10,6 +12,19 @@ pub(crate) fn result(text: impl Display) -> io::Result<()> {
     match write!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => done,
+    }
+}
+
+/// Prints a command's report: its text, or, for `--json`, the value as JSON.
+pub(crate) fn report<T: Serialize + ?Sized>(
+    value: &T,
+    json: bool,
+    text: impl FnOnce(&T) -> String,
+) -> io::Result<()> {
+    if json {
+        result(serde_json::to_string_pretty(value)? + "\n")
+    } else {
+        result(text(value))
     }
 }
 

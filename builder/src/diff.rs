@@ -53,16 +53,9 @@ struct Difference {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let (old, new) = (manifest::open(&options.old)?, manifest::open(&options.new)?);
     let differences = differences(&old, &new);
-    if options.json {
-        console::result(serde_json::to_string_pretty(&differences)? + "\n")?;
-    } else {
-        console::result(
-            differences
-                .iter()
-                .map(ToString::to_string)
-                .collect::<String>(),
-        )?;
-    }
+    console::report(differences.as_slice(), options.json, |differences| {
+        differences.iter().map(ToString::to_string).collect()
+    })?;
     if differences.is_empty() {
         return Ok(());
     }

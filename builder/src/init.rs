@@ -9,6 +9,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result, bail};
 use recipes::recipe::{Address, SshKey};
 use recipes::{Domain, EtcdVersion, Label, Mac, Sha256};
+use serde::Serialize;
 
 use crate::{check, console, release, text_file};
 
@@ -34,6 +35,9 @@ pub(crate) struct Options {
     /// May be repeated
     #[arg(long = "ssh-key", value_name = "FILE")]
     ssh_keys: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     /// The name, address and MAC of each node, such as etcd-1=10.0.0.11,52:54:00:00:00:11
     #[arg(required = true, value_name = "NAME=ADDRESS[,MAC]")]
     nodes: Vec<Node>,
@@ -73,6 +77,12 @@ impl FromStr for Node {
     }
 }
 
+/// The command's report.
+#[derive(Debug, Serialize)]
+struct Written {
+    recipe: PathBuf,
+}
+
 /// Writes the recipe, and checks it as `builder check` does.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let text = text(options, &ssh_keys(&options.ssh_keys)?)?;
@@ -90,9 +100,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fs::remove_file(&options.recipe).with_context(|| format!("cannot remove {path}"))?;
         return Err(error);
     }
-    Ok(console::result(format!(
-        "{path}: written. Next: `builder check {path}`, `builder build {path}`\n"
-    ))?)
+    let written = Written {
+        recipe: options.recipe.clone(),
+    };
+    Ok(console::report(&written, options.json, |_| {
+        format!("{path}: written. Next: `builder check {path}`, `builder build {path}`\n")
+    })?)
 }
 
 /// The keys in these files, without duplicates.
@@ -184,6 +197,7 @@ mod tests {
             domain: "example.com".parse().unwrap(),
             etcd: None,
             sha256: None,
+            json: false,
             ssh_keys: Vec::new(),
             nodes: nodes.iter().map(|node| node.parse().unwrap()).collect(),
         }

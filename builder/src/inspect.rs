@@ -37,11 +37,7 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
         None => None,
     };
     let report = manifest::verify(&options.folder, key.as_ref())?;
-    if options.json {
-        console::result(serde_json::to_string_pretty(&report)? + "\n")?;
-    } else {
-        console::result(&report)?;
-    }
+    console::report(&report, options.json, ToString::to_string)?;
     if report.is_good() {
         return Ok(());
     }
@@ -72,11 +68,9 @@ pub(crate) struct PkiOptions {
 /// Lists every certificate.
 pub(crate) fn pki(options: &PkiOptions) -> Result<()> {
     let infos = pki::show(&options.folder, OffsetDateTime::now_utc())?;
-    if options.json {
-        console::result(serde_json::to_string_pretty(&infos)? + "\n")?;
-    } else {
-        console::result(pki::table(&infos, &options.folder))?;
-    }
+    console::report(infos.as_slice(), options.json, |infos| {
+        pki::table(infos, &options.folder)
+    })?;
     let wrong = infos
         .iter()
         .filter(|info| !info.problems.is_empty())

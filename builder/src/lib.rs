@@ -138,3 +138,28 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn without_json(command: &clap::Command, path: &str) -> Vec<String> {
+        let path = format!("{path} {}", command.get_name());
+        if command.has_subcommands() {
+            return command
+                .get_subcommands()
+                .flat_map(|command| without_json(command, &path))
+                .collect();
+        }
+        let has = command
+            .get_arguments()
+            .any(|argument| argument.get_long() == Some("json"));
+        if has { Vec::new() } else { vec![path] }
+    }
+
+    #[test]
+    fn every_command_prints_json() {
+        // Its output is a JSON document in any case.
+        assert_eq!(without_json(&command(), ""), [" builder pki sign"]);
+    }
+}

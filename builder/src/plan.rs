@@ -47,13 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             &render::kickstart(&recipe, Sha256::new([0; 32]))?,
         )?;
     }
-    let shown = if options.json {
-        serde_json::to_string_pretty(&plan)? + "\n"
-    } else {
-        text::render(&plan)
-    };
-    console::result(shown)?;
-    Ok(())
+    Ok(console::report(&plan, options.json, text::render)?)
 }
 
 fn plan(recipe: &Recipe, overlay: &[Rendered]) -> Result<Plan> {

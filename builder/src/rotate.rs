@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::pki::Event;
@@ -17,6 +18,9 @@ pub(crate) struct RotateOptions {
     /// The lifetime of the next CA in days
     #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36500))]
     days: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// The command-line options.
@@ -24,31 +28,70 @@ pub(crate) struct RotateOptions {
 pub(crate) struct RetireOptions {
     /// The folder of the cluster's certificates and keys
     folder: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a command changed in a PKI folder, and what the operator does next.
+#[derive(Debug, Serialize)]
+struct Changes {
+    events: Vec<Event>,
+    next: &'static str,
 }
 
 /// Makes the next CA.
 pub(crate) fn rotate(options: &RotateOptions) -> Result<()> {
     let events = pki::rotate(&options.folder, options.days, OffsetDateTime::now_utc())?;
-    print_events(
-        &events,
-        "Next: build, and hand each node its new document, in any order. Once all have it, and each of your clients has a \
-         certificate by the new CA and trusts it: `builder pki retire`",
+    report(
+        &Changes {
+            events,
+            next: "build, and hand each node its new document, in any order. Once all have it, and each of your clients has a \
+                certificate by the new CA and trusts it: `builder pki retire`",
+        },
+        options.json,
     )
 }
 
 /// Stops trusting the previous CA.
 pub(crate) fn retire(options: &RetireOptions) -> Result<()> {
     let events = pki::retire(&options.folder, OffsetDateTime::now_utc())?;
-    print_events(
-        &events,
-        "Next: build, and hand each node its new document, in any order",
+    report(
+        &Changes {
+            events,
+            next: "build, and hand each node its new document, in any order",
+        },
+        options.json,
     )
 }
 
-fn print_events(events: &[Event], next: &str) -> Result<()> {
-    let mut text = String::new();
-    for event in events {
-        writeln!(text, "{event}")?;
+fn report(changes: &Changes, json: bool) -> Result<()> {
+    let text = |changes: &Changes| {
+        let mut text = String::new();
+        for event in &changes.events {
+            let _ = writeln!(text, "{event}");
+        }
+        let _ = writeln!(text, "Next: {}", changes.next);
+        text
+    };
+    Ok(console::report(changes, json, text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_changes_are_json_with_kebab_case_keys() {
+        let changes = Changes {
+            events: vec![Event::Made {
+                path: "pki/next-ca.crt".into(),
+            }],
+            next: "build",
+        };
+        assert_eq!(
+            serde_json::to_string(&changes).unwrap(),
+            r#"{"events":[{"event":"made","path":"pki/next-ca.crt"}],"next":"build"}"#
+        );
     }
-    Ok(console::result(text + next + "\n")?)
 }

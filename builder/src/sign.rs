@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use recipes::{Label, Recipe, Sha256};
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::nodes::{self, Node};
@@ -36,6 +37,21 @@ pub(crate) struct ApproveOptions {
     /// The fingerprint of the key, as the node prints it. Without it the command shows the key that
     /// waits for approval
     fingerprint: Option<Sha256>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The state of a node's key that is not the recorded one.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "state", content = "key")]
+enum Approval {
+    /// The node asked for certificates for this key, and an operator has not approved it.
+    Waiting(Sha256),
+    /// The next request for this key is signed.
+    Approved(Sha256),
+    /// No key waits for approval.
+    None,
 }
 
 /// Prints the node document that answers a request.
@@ -102,21 +118,31 @@ impl CertificateAuthority {
 pub(crate) fn approve(options: &ApproveOptions) -> Result<()> {
     let (folder, name) = (&options.folder, &options.name);
     let Some(fingerprint) = options.fingerprint else {
-        let text = match pki::asked(folder, name)? {
-            Some(key) => format!(
-                "{name} waits with the key {key}\nCompare it with the key that {name} prints, then: builder pki approve {} {name} {key}\n",
-                folder.display()
-            ),
-            None => format!("no key of {name} waits for approval\n"),
-        };
-        return Ok(console::result(text)?);
+        let asked = pki::asked(folder, name)?;
+        let approval = asked.map_or(Approval::None, Approval::Waiting);
+        return print(options, &approval);
     };
     let now = OffsetDateTime::now_utc();
     let event = pki::approve(folder, name, fingerprint, now)?;
     console::note(event);
-    Ok(console::result(format!(
-        "{name}: the next request for the key {fingerprint} is signed\n"
-    ))?)
+    print(options, &Approval::Approved(fingerprint))
+}
+
+fn print(options: &ApproveOptions, approval: &Approval) -> Result<()> {
+    let (folder, name) = (options.folder.display(), &options.name);
+    Ok(console::report(
+        approval,
+        options.json,
+        |approval| match approval {
+            Approval::Waiting(key) => format!(
+                "{name} waits with the key {key}\nCompare it with the key that {name} prints, then: builder pki approve {folder} {name} {key}\n"
+            ),
+            Approval::Approved(key) => {
+                format!("{name}: the next request for the key {key} is signed\n")
+            }
+            Approval::None => format!("no key of {name} waits for approval\n"),
+        },
+    )?)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -45,7 +45,7 @@ pub(crate) fn approve(
         return Ok(Event::Replaced { path, why, kept });
     }
     store::put(&path, text.as_bytes(), store::PUBLIC)?;
-    Ok(Event::Made(path))
+    Ok(Event::Made { path })
 }
 
 /// The fingerprint of the keys that wait for approval, if any.

@@ -241,7 +241,7 @@ pub(crate) fn assign(
     let text = text(&path, cluster)?;
     if !path.exists() {
         store::put(&path, text.as_bytes(), store::PUBLIC)?;
-        return Ok(Event::Made(path));
+        return Ok(Event::Made { path });
     }
     let kept = store::replace(&path, text.as_bytes(), store::PUBLIC, now)?;
     Ok(Event::Replaced {

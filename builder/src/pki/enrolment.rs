@@ -54,7 +54,7 @@ impl Pki {
         let text = keys.record();
         if enrolled.is_none() {
             store::put(&record, text.as_bytes(), store::PUBLIC)?;
-            self.events.push(Event::Made(record));
+            self.events.push(Event::Made { path: record });
         } else {
             let kept = store::replace(&record, text.as_bytes(), store::PUBLIC, self.now)?;
             self.events.push(Event::Replaced {

@@ -3,11 +3,17 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 /// An event that the operator of a build should know about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
     /// A file was made.
-    Made(PathBuf),
+    Made {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file was replaced.
     Replaced {
         /// The file.
@@ -29,7 +35,7 @@ pub(crate) enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Made(path) => write!(f, "{}: made", path.display()),
+            Self::Made { path } => write!(f, "{}: made", path.display()),
             Self::Replaced { path, why, kept } => {
                 write!(
                     f,

@@ -372,7 +372,9 @@ impl Pki {
         );
         let cert_pem = made.map_err(PkiError::make(cert))?;
         store::put(cert, cert_pem.as_bytes(), store::PUBLIC)?;
-        self.events.push(Event::Made(cert.to_owned()));
+        self.events.push(Event::Made {
+            path: cert.to_owned(),
+        });
         Ok(cert_pem)
     }
 }

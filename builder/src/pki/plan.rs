@@ -88,7 +88,7 @@ impl AuthorityPlan {
                 let pair = pair.map_or_else(|| make_key(&key), Ok)?;
                 let made = own(&pair, lifetimes.authority, now).map_err(PkiError::make(&cert))?;
                 store::put(&cert, made.pem().as_bytes(), store::PUBLIC)?;
-                events.push(Event::Made(cert.clone()));
+                events.push(Event::Made { path: cert.clone() });
                 Signer::read(&cert, Some(&key), lifetimes, now, events)
             }
         }
@@ -144,7 +144,9 @@ fn store_provided(
         }
         None => {
             store::put(kept, pem, store::PUBLIC)?;
-            events.push(Event::Made(kept.to_owned()));
+            events.push(Event::Made {
+                path: kept.to_owned(),
+            });
         }
     }
     Ok(())

@@ -99,7 +99,7 @@ pub(super) fn make(dir: &Path, events: &mut Vec<Event>) -> Result<SigningKey, Pk
         .map_err(PkiError::make(&key))?
         .serialize_pem();
     store::put(&key, pem.as_bytes(), store::SECRET)?;
-    events.push(Event::Made(key.clone()));
+    events.push(Event::Made { path: key.clone() });
     parse(&key, &pem)
 }
 

@@ -80,11 +80,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ));
     }
     let report = runtime.block_on(Report::ask(&desk, comparison));
-    if options.json {
-        console::result(serde_json::to_string_pretty(&report)? + "\n")?;
-    } else {
-        console::result(text::full(&report))?;
-    }
+    console::report(&report, options.json, text::full)?;
     verdict(&report)
 }
 
