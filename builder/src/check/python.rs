@@ -1,6 +1,6 @@
-//! Numbers as Python 2.7 reads them: pykickstart and firewalld are written in it.
+//! Parses numbers as Python 2.7 does, because pykickstart and firewalld are written in it.
 
-/// `int(text, radix)`. A number beyond 64 bits, which Python accepts, becomes the largest one.
+/// `int(text, radix)`. Python accepts a number beyond 64 bits; it becomes the largest `i64` here.
 pub(super) fn int(text: &str, radix: u32) -> Option<i64> {
     let text = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}');
     let (negative, digits) = match text.as_bytes().first()? {
@@ -30,7 +30,7 @@ pub(super) fn decimal(text: &str) -> Option<i64> {
     int(text, 10)
 }
 
-/// `int(text, 0)`: the prefix sets the radix, and a 0 alone means octal.
+/// `int(text, 0)`. The prefix sets the radix, and a 0 alone means octal.
 pub(super) fn any_radix(text: &str) -> Option<i64> {
     let digits = text
         .trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}')
@@ -45,7 +45,7 @@ pub(super) fn any_radix(text: &str) -> Option<i64> {
     int(text, radix)
 }
 
-/// A number as optparse reads it: decimal, 0x, 0b, or octal after a 0.
+/// Parses a number as optparse does: decimal, 0x, 0b, or octal after a 0.
 pub(super) fn optparse(text: &str) -> Option<i64> {
     let lower = text.get(..2).unwrap_or_default().to_ascii_lowercase();
     match lower.as_str() {
@@ -65,7 +65,7 @@ pub(super) fn optparse(text: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// The results of Python 2.7.18.
+    /// Compares the numbers with the results of Python 2.7.18.
     #[test]
     fn numbers_are_pythons() {
         for (text, number) in [
