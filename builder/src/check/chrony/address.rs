@@ -1,4 +1,4 @@
-//! Addresses in chrony.conf (chrony 3.4, util.c, UTI_StringToIP; conf.c, parse_allow_deny,
+//! Checks addresses in chrony.conf (chrony 3.4, util.c, UTI_StringToIP; conf.c, parse_allow_deny,
 //! parse_broadcast).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -38,8 +38,9 @@ pub(super) fn fits(form: &Form, rest: TextSpan<'_>) -> bool {
     }
 }
 
-/// Checks allow, deny, cmdallow and cmddeny: an optional `all`, then nothing or a network. chronyd
-/// resolves a name once, while it reads the file, and exits if DNS does not answer.
+/// Checks allow, deny, cmdallow and cmddeny. Each takes an optional `all`, then nothing or a
+/// network. chronyd resolves a name once, while it reads the file, and exits if DNS does not
+/// answer.
 pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Option<Finding> {
     let network = if rest.text.starts_with("all") {
         split_word(rest).1
@@ -69,7 +70,7 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
         return Some(refused(
             place,
             message,
-            "write a network, as in 10.0.0.0/24; DNS may not answer as chronyd starts",
+            "write a network such as 10.0.0.0/24; DNS may not answer yet when chronyd starts",
         ));
     }
     let bits = bits?;
@@ -80,14 +81,14 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
         return Some(
             finding
                 .effect("chronyd ignores them")
-                .fix("write a line for each network"),
+                .fix("write one line for each network"),
         );
     }
     let place = if bits.text.is_empty() { network } else { bits };
     Some(refused(
         place,
-        format!("`{}` is not a number of bits", bits.text),
-        "write a network, as in 10.0.0.0/24",
+        format!("`{}` is not a prefix length", bits.text),
+        "write a network such as 10.0.0.0/24",
     ))
 }
 
@@ -97,7 +98,7 @@ fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Optio
         return Some(refused(
             place,
             format!("{name} without an address"),
-            "write a network, as in 10.0.0.0/24",
+            "write a network such as 10.0.0.0/24",
         ));
     }
     let extra = words(address).nth(1)?;
@@ -105,7 +106,7 @@ fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Optio
         refused(
             extra,
             format!("too many words for {name}"),
-            "write a line for each network",
+            "write one line for each network",
         )
     };
     Some(comment_or_else(extra, many))

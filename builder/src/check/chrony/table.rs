@@ -1,4 +1,4 @@
-//! The table of directives and options, known/chrony-3.4.txt.
+//! Reads the table of directives and options in known/chrony-3.4.txt.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! Ports, protocols and addresses as firewalld 0.6.3 reads them (src/firewall/functions.py).
+//! Parses ports, protocols and addresses as firewalld 0.6.3 does (src/firewall/functions.py).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -42,7 +42,8 @@ pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     if found.len() == 1 { found.pop() } else { None }
 }
 
-/// A port or range in a form that can be compared: firewalld writes each range in only one way.
+/// Returns a port or range in a form that can be compared. firewalld writes each range in only one
+/// way.
 pub(super) fn port_key(text: &str) -> String {
     ports(text).map_or_else(String::new, |(low, high)| format!("{low}-{high}"))
 }
@@ -114,7 +115,7 @@ pub(super) fn is_interface(text: &str) -> bool {
     (1..=16).contains(&text.chars().count()) && !text.contains([' ', '/', '!', '*'])
 }
 
-/// Whether a text is a mark of 32 bits.
+/// Returns whether a text is a 32-bit mark.
 pub(super) fn is_uint32(text: &str) -> bool {
     any_radix(text).is_some_and(|number| (0..=i64::from(u32::MAX)).contains(&number))
 }
@@ -123,7 +124,7 @@ pub(super) fn is_uint32(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// The results of firewalld 0.6.3's functions.py, under Python 2.7.
+    /// Compares the ranges with the results of firewalld 0.6.3's functions.py under Python 2.7.
     #[test]
     fn ports_are_firewallds() {
         for (text, range) in [

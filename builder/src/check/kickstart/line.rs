@@ -43,7 +43,7 @@ impl<'a> Line<'a> {
         self.name.span.clone()
     }
 
-    /// Whether it is one of these commands, under any of its names.
+    /// Returns whether the line is one of these commands, under any of its names.
     pub(super) fn is(&self, names: &[&str]) -> bool {
         names.contains(&self.command.name)
     }
@@ -82,7 +82,7 @@ pub(super) struct EarlierLines {
     pub(super) commands: BTreeSet<&'static str>,
     /// The values that still count, by command and option.
     pub(super) kept: BTreeMap<(&'static str, &'static str), String>,
-    /// The options that earlier lines of a command had: optparse remembers all of them.
+    /// The options that earlier lines of a command had. optparse remembers all of them.
     seen: BTreeSet<(&'static str, &'static str)>,
     /// Items that must be unique: the command and the name.
     pub(super) names: BTreeSet<(&'static str, String)>,
@@ -133,7 +133,8 @@ impl EarlierLines {
         })
     }
 
-    /// Whether an option is set: the truth value, in Python, of what it stores.
+    /// Returns whether an option is set. The result is the truth value of the stored value in
+    /// Python.
     pub(super) fn is_set(&self, line: &Line<'_>, name: &str) -> bool {
         let Some(option) = line
             .command
