@@ -1,6 +1,7 @@
 //! Parses numbers as Python 2.7 does, because pykickstart and firewalld are written in it.
 
-/// `int(text, radix)`. Python accepts a number beyond 64 bits; it becomes the largest `i64` here.
+/// Parses a number as `int(text, radix)` does. Python accepts a number beyond 64 bits, which
+/// becomes the largest `i64` here.
 pub(super) fn int(text: &str, radix: u32) -> Option<i64> {
     let text = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}');
     let (negative, digits) = match text.as_bytes().first()? {
@@ -25,12 +26,12 @@ pub(super) fn int(text: &str, radix: u32) -> Option<i64> {
     Some(if negative { -number } else { number })
 }
 
-/// `int(text)`.
+/// Parses a number as `int(text)` does.
 pub(super) fn decimal(text: &str) -> Option<i64> {
     int(text, 10)
 }
 
-/// `int(text, 0)`. The prefix sets the radix, and a 0 alone means octal.
+/// Parses a number as `int(text, 0)` does: the prefix sets the radix, and a 0 alone means octal.
 pub(super) fn any_radix(text: &str) -> Option<i64> {
     let digits = text
         .trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}')

@@ -18,8 +18,8 @@ use crate::render;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/check/corpus");
 
-/// The files of an input. `whole` as the first line means that these are all the files that are
-/// added to a node.
+/// Returns the files of an input, and whether its first line is `whole`. That line means that these
+/// are all the files that are added to a node.
 fn files(input: &str) -> (Vec<File<'_>>, bool) {
     let whole = input.starts_with("whole\n");
     let mut files = Vec::new();

@@ -23,7 +23,7 @@ fn is_address(text: &str) -> bool {
     text.parse::<Ipv4Addr>().is_ok() || text.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Whether the text after a directive is an address that the directive accepts.
+/// Returns whether the text after a directive is an address that the directive accepts.
 pub(super) fn fits(form: &Form, rest: TextSpan<'_>) -> bool {
     let all: Vec<&str> = words(rest).map(|word| word.text).collect();
     let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
@@ -92,7 +92,7 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
     ))
 }
 
-/// A finding if the address is missing or is followed by further words.
+/// Returns a finding if the address is missing or is followed by further words.
 fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Option<Finding> {
     if words(address).next().is_none() {
         return Some(refused(
@@ -112,7 +112,7 @@ fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Optio
     Some(comment_or_else(extra, many))
 }
 
-/// A finding for a line that makes chronyd stop.
+/// Returns a finding for a line that makes chronyd stop.
 fn refused(place: TextSpan<'_>, message: String, instead: &str) -> Finding {
     Finding::error("chrony/words", place, message)
         .effect(FATAL)

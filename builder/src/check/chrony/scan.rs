@@ -98,22 +98,23 @@ impl Scan {
     }
 }
 
-/// The length of a word's first four bytes, or less if the fourth byte is within a character.
+/// Returns the length of a word's first four bytes, or less if the fourth byte is within a
+/// character.
 fn first_four_bytes(word: &str) -> Option<usize> {
     (0..=word.len().min(4))
         .rev()
         .find(|at| word.is_char_boundary(*at))
 }
 
-/// The length of an optional sign and digits.
+/// Returns the length of an optional sign and digits.
 fn integer(text: &str) -> Option<usize> {
     let sign = usize::from(text.starts_with(['+', '-']));
     let digits = text[sign..].bytes().take_while(u8::is_ascii_digit).count();
     (digits > 0).then_some(sign + digits)
 }
 
-/// The length of a number as strtod reads it, plus what glibc's scanf also accepts: an exponent
-/// without digits.
+/// Returns the length of a number as strtod reads it, plus what glibc's scanf also accepts: an
+/// exponent without digits.
 fn float(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let at = usize::from(text.starts_with(['+', '-']));

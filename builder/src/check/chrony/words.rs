@@ -15,7 +15,7 @@ pub(super) fn trim(line: TextSpan<'_>) -> TextSpan<'_> {
     line.slice(start..line.text.trim_end_matches(is_space).len().max(start))
 }
 
-/// The first word, and the text after it.
+/// Returns the first word, and the text after it.
 pub(super) fn split_word(line: TextSpan<'_>) -> (TextSpan<'_>, TextSpan<'_>) {
     let line = trim(line);
     let end = line.text.find(is_space).unwrap_or(line.text.len());

@@ -30,7 +30,7 @@ impl<'a> Element<'a> {
         self.get(attribute).unwrap_or_default()
     }
 
-    /// The place of an attribute's value.
+    /// Returns the place of an attribute's value.
     pub(super) fn place(&self, attribute: &str) -> Range<usize> {
         let found = self
             .node
@@ -39,7 +39,7 @@ impl<'a> Element<'a> {
         found.map_or_else(|| self.span.clone(), |known| known.range_value())
     }
 
-    /// An error for a value that makes firewalld refuse the file.
+    /// Returns an error for a value that makes firewalld refuse the file.
     pub(super) fn invalid_value(&self, attribute: &str, expected: &str) -> Finding {
         let message = format!("invalid value for {attribute}: `{}`", self.text(attribute));
         let finding = Finding::error("firewalld/value", self.place(attribute), message);
@@ -69,7 +69,7 @@ impl<'a> Element<'a> {
         );
     }
 
-    /// A warning about an attribute that firewalld reads and ignores.
+    /// Returns a warning about an attribute that firewalld reads and ignores.
     pub(super) fn deprecated(&self, attribute: &str, instead: &str) -> Finding {
         let message = format!("the attribute {attribute} no longer has any effect");
         Finding::warning("firewalld/deprecated", self.place(attribute), message)
@@ -77,12 +77,12 @@ impl<'a> Element<'a> {
             .fix(instead)
     }
 
-    /// Whether a source or destination is inverted.
+    /// Returns whether a source or destination is inverted.
     pub(super) fn inverts(&self) -> bool {
         ["yes", "true"].contains(&self.text("invert").to_lowercase().as_str())
     }
 
-    /// A warning about a duplicate.
+    /// Returns a warning about a duplicate.
     pub(super) fn duplicate(&self, message: impl Into<String>) -> Finding {
         Finding::warning("firewalld/twice", self.span.clone(), message)
             .effect(IGNORED)

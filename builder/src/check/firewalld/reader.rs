@@ -15,7 +15,7 @@ pub(super) trait Reader {
     /// Handles the end of the file.
     fn finish(&mut self, _out: &mut Vec<Finding>) {}
 
-    /// Whether firewalld currently skips all elements.
+    /// Returns whether firewalld currently skips all elements.
     fn ignores(&self) -> bool {
         false
     }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use crate::check::python::{any_radix, decimal};
 use crate::check::tables;
 
-/// The lowest and the highest port of a port or a range of ports.
+/// Returns the lowest and the highest port of a range of ports. One port is both of them.
 pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     let id = |text: &str| {
         let text = text.trim();
@@ -66,7 +66,7 @@ pub(super) fn is_ipv6(text: &str) -> bool {
     text.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Whether a text is an IPv4 address, with or without a mask.
+/// Returns whether a text is an IPv4 address, with or without a mask.
 pub(super) fn is_network4(text: &str) -> bool {
     let Some((address, mask)) = text.split_once('/') else {
         return is_ipv4(text);
@@ -79,7 +79,7 @@ pub(super) fn is_network4(text: &str) -> bool {
         }
 }
 
-/// Whether a text is an IPv6 address, with or without a mask.
+/// Returns whether a text is an IPv6 address, with or without a mask.
 pub(super) fn is_network6(text: &str) -> bool {
     let Some((address, mask)) = text.split_once('/') else {
         return is_ipv6(text);
@@ -91,7 +91,7 @@ fn bits(mask: &str, most: i64) -> bool {
     decimal(mask).is_some_and(|bits| (0..=most).contains(&bits))
 }
 
-/// Whether a text is a network of this family.
+/// Returns whether a text is a network of this family.
 pub(super) fn is_network(family: &str, text: &str) -> bool {
     match family {
         "ipv4" => is_network4(text),

@@ -6,7 +6,7 @@ use super::packages;
 use crate::check::file::{File, Kind};
 use crate::check::finding::Finding;
 
-/// Whether a kickstart installs a package.
+/// Returns whether a kickstart installs a package.
 pub(in crate::check) fn installs(text: &str, package: &str) -> bool {
     let kickstart = read(text, &mut Vec::new());
     let lists = kickstart

@@ -43,7 +43,7 @@ pub(super) fn names(given: &[GivenOption], out: &mut Vec<Finding>) {
     }
 }
 
-/// Whether a name is a kernel name and not a pattern.
+/// Returns whether a name is a kernel name and not a pattern.
 fn kernel(name: &str) -> bool {
     let name = name.strip_prefix("/dev/").unwrap_or(name);
     let lettered = ["xvd", "sd", "hd", "vd"]

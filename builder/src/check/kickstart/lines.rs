@@ -34,7 +34,7 @@ pub(super) fn is_space(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\u{b}'
 }
 
-/// Whether pykickstart skips a line.
+/// Returns whether pykickstart skips a line.
 pub(super) fn is_blank_or_comment(line: TextSpan<'_>) -> bool {
     let rest = line.text.trim_start_matches(is_space);
     rest.is_empty() || rest.starts_with('#')

@@ -129,7 +129,7 @@ fn vnc(line: &Line<'_>, earlier: &EarlierLines) -> Option<Finding> {
     })
 }
 
-/// An error at an option's value.
+/// Returns an error at an option's value.
 fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding {
     let span = line
         .find(option)

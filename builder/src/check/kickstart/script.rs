@@ -215,7 +215,7 @@ fn assigns(word: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// The delimiter of the heredoc whose `<<` begins here.
+/// Returns the delimiter of the heredoc whose `<<` begins here.
 fn heredoc_end(line: &str, at: usize) -> Option<String> {
     let begins = line[at..].starts_with("<<")
         && !line[at..].starts_with("<<<")

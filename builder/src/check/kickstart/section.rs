@@ -36,7 +36,7 @@ impl Section<'_> {
         &self.header.name.value
     }
 
-    /// Whether its lines are a script.
+    /// Returns whether the section is a script.
     pub(super) fn is_script(&self) -> bool {
         is_script(self.name())
     }

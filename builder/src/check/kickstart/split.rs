@@ -130,7 +130,7 @@ mod tests {
     }
 
     proptest! {
-        /// Text that the builder quotes is read back unchanged.
+        /// Checks that text that the builder quotes is read back unchanged.
         #[test]
         fn what_is_quoted_comes_back(text in "[^\\p{Cc}]{0,40}") {
             let line = format!("rootpw {}", crate::render::quoted(&text));

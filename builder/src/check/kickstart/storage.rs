@@ -139,7 +139,8 @@ fn thin_volume(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding
     }
 }
 
-/// Whether a snapshot is taken after the installation. pykickstart ignores the case of the word.
+/// Returns whether a snapshot is taken after the installation. pykickstart ignores the case of the
+/// word.
 pub(super) fn is_post_install(line: &Line<'_>) -> bool {
     line.value("--when")
         .is_some_and(|when| when.eq_ignore_ascii_case("post-install"))

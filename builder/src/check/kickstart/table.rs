@@ -186,7 +186,7 @@ static BY_NAME: LazyLock<BTreeMap<&'static str, &'static Command>> = LazyLock::n
         .collect()
 });
 
-/// The command or section with this name.
+/// Returns the command or section with this name.
 pub(super) fn command(name: &str) -> Option<&'static Command> {
     BY_NAME.get(name).copied()
 }

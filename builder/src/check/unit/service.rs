@@ -92,7 +92,7 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
     ))
 }
 
-/// Finds settings that 219 accepts but that do not have the stated effect on a node.
+/// Finds settings that systemd 219 accepts but that do not have the stated effect on a node.
 pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     let starts = commands(unit, "ExecStart");

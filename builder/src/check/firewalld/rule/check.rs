@@ -36,7 +36,7 @@ impl Rule {
             .fix(instead)
     }
 
-    /// An error for an invalid value.
+    /// Returns an error for an invalid value.
     fn bad(place: &Range<usize>, what: &str, value: &str, instead: &str) -> Finding {
         let message = format!("invalid value for {what}: `{value}`");
         Finding::error("firewalld/value", place.clone(), message)
@@ -44,7 +44,7 @@ impl Rule {
             .fix(instead)
     }
 
-    /// An error for a family that is missing or does not match the address.
+    /// Returns an error for a family that is missing or does not match the address.
     fn family(place: &Range<usize>, message: &str, address: &str) -> Finding {
         let family = if address.contains(':') {
             "ipv6"
