@@ -163,7 +163,7 @@ fn path(line: &Line<'_>) -> Option<Finding> {
     let instead = if quoted {
         "systemd 219 does not support quotes around a path; write it without quotes and blanks"
     } else {
-        "begin it with /"
+        "begin the path with /"
     };
     Some(ignored("tmpfiles/path", line.path, message, instead))
 }

@@ -92,7 +92,7 @@ fn value_of(name: &str, words: &str, value: TextSpan<'_>) -> Option<Finding> {
             format!("one of: {}", words.replace(' ', ", ")),
         ),
     };
-    let message = format!("invalid value for {name}: `{}`", value.text);
+    let message = format!("bad value for {name}: `{}`", value.text);
     let finding = Finding::error("firewalld/conf", value, message);
     (!good).then(|| {
         finding

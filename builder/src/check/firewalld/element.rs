@@ -41,7 +41,7 @@ impl<'a> Element<'a> {
 
     /// Returns an error for a value that makes firewalld refuse the file.
     pub(super) fn invalid_value(&self, attribute: &str, expected: &str) -> Finding {
-        let message = format!("invalid value for {attribute}: `{}`", self.text(attribute));
+        let message = format!("bad value for {attribute}: `{}`", self.text(attribute));
         let finding = Finding::error("firewalld/value", self.place(attribute), message);
         finding.effect(REFUSED).fix(format!("expected {expected}"))
     }

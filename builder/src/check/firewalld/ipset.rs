@@ -64,7 +64,7 @@ impl Reader for IpSet {
             return;
         }
         if self.entries.iter().any(|(known, _)| known == text) {
-            out.push(at.duplicate(format!("the entry {text} is listed already")));
+            out.push(at.duplicate(format!("the entry {text} is already listed")));
         } else {
             self.entries.push((text.to_owned(), at.span.clone()));
         }

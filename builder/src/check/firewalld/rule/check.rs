@@ -38,7 +38,7 @@ impl Rule {
 
     /// Returns an error for an invalid value.
     fn bad(place: &Range<usize>, what: &str, value: &str, instead: &str) -> Finding {
-        let message = format!("invalid value for {what}: `{value}`");
+        let message = format!("bad value for {what}: `{value}`");
         Finding::error("firewalld/value", place.clone(), message)
             .effect(RULE)
             .fix(instead)
