@@ -18,7 +18,7 @@ use crate::{release, render, text_file};
 /// A recipe that passed the checks.
 #[derive(Debug)]
 pub(crate) struct CheckedRecipe {
-    /// Its text.
+    /// The text of the recipe.
     pub(crate) text: String,
     pub(crate) recipe: Recipe,
     /// The files that the user adds.
@@ -210,7 +210,7 @@ fn conflict_findings(
         .find(|other| other.path.starts_with('/') && below(&other.path))
     {
         let message = format!(
-            "{path} and {} cannot both exist, because one is a folder of the other",
+            "{path} and {} cannot both exist, because one is a folder in the path of the other",
             other.path
         );
         own.push(Diagnostic::error(file.span.clone(), message));

@@ -5,7 +5,7 @@
 use super::file::{File, Kind};
 use super::finding::Finding;
 
-/// Folders that are empty after each boot, each with what it is.
+/// Folders that are empty after each boot, each with what is at its path.
 const VOLATILE: [(&str, &str); 6] = [
     ("/run/", "tmpfs"),
     ("/var/run/", "a link to /run"),
@@ -161,7 +161,7 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
         );
     }
     if is_program && mode & 0o111 == 0 {
-        return warning("no one can execute it", "use mode 0755");
+        return warning("no user can execute it", "use mode 0755");
     }
     None
 }

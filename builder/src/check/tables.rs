@@ -38,7 +38,7 @@ fn sections(table: &'static str) -> BTreeMap<&'static str, Directives> {
         } else if let Some(name) = line.strip_prefix('[') {
             current = sections.entry(name.trim_end_matches(']')).or_default();
         } else if line.starts_with('+') {
-            // Resolved below, when the whole table has been read.
+            // The groups are resolved below, when the whole table has been read.
             current.insert(line, "");
         } else if let Some((name, form)) = line.split_once(' ') {
             current.insert(name, form);

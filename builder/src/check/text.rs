@@ -5,7 +5,7 @@ use std::ops::Range;
 /// A piece of a text, and its place in the whole text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TextSpan<'a> {
-    /// The piece.
+    /// The text of the piece.
     pub(super) text: &'a str,
     at: usize,
 }

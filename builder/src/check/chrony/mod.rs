@@ -112,7 +112,7 @@ fn directive(
     rest: TextSpan<'_>,
     out: &mut Vec<Finding>,
 ) {
-    // A non-empty place for a message to point to.
+    // The place that a message points to must not be empty.
     let place = if rest.text.is_empty() { first } else { rest };
     match form {
         Form::Ignored => {}

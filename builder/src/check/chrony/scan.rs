@@ -3,16 +3,16 @@
 
 use super::words::is_space;
 
-/// A conversion.
+/// A conversion of sscanf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scan {
     /// `%d`, a whole number within these bounds.
     Int(i32, i32),
-    /// `%u`.
+    /// `%u`, an unsigned number.
     Unsigned,
-    /// `%lf`.
+    /// `%lf`, a floating-point number.
     Float,
-    /// `%4s`.
+    /// `%4s`, at most four characters.
     Four,
     /// A word.
     Word,
@@ -98,8 +98,7 @@ impl Scan {
     }
 }
 
-/// Returns the length of a word's first four bytes, or less if the fourth byte is within a
-/// character.
+/// Returns the length of a word's first four bytes, or less if the fourth byte splits a character.
 fn first_four_bytes(word: &str) -> Option<usize> {
     (0..=word.len().min(4))
         .rev()
@@ -203,7 +202,7 @@ mod tests {
         ("  7 8", Some(3)),
     ];
 
-    /// Compares the lengths with the results of glibc's sscanf, from a test program.
+    /// Compares the lengths with the results of glibc's sscanf in a test program.
     #[test]
     fn numbers_are_glibcs() {
         for &(text, length) in FLOATS {

@@ -12,7 +12,7 @@ use crate::check::finding::Finding;
 const RULE: &str = "firewalld ignores the rule";
 const REST: &str = "firewalld ignores it and everything up to the end of the next rule";
 
-/// The part of a rule that a limit would apply to.
+/// The part of a rule to which the next limit applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LimitTarget {
     Log,
@@ -126,7 +126,7 @@ impl Zone {
         }
         if let Some(rule) = &mut self.rule {
             if rule.element.is_some() {
-                let message = "a rule with more than one service, port or the like";
+                let message = "a rule with more than one service, port or similar element";
                 self.break_off(at.misplaced(message, RULE, "write one rule for each"), out);
             } else {
                 rule.element = Some((Kind::of(at), at.span.clone()));
@@ -299,7 +299,11 @@ impl Zone {
             None => {
                 let message = "<limit> outside of an action, log or audit";
                 self.break_off(
-                    at.misplaced(message, if inside { RULE } else { REST }, "put it into one"),
+                    at.misplaced(
+                        message,
+                        if inside { RULE } else { REST },
+                        "put it into one of them",
+                    ),
                     out,
                 );
             }

@@ -80,7 +80,7 @@ impl<'a> Line<'a> {
 pub(super) struct EarlierLines {
     /// The commands, each by its first name.
     pub(super) commands: BTreeSet<&'static str>,
-    /// The values that still count, by command and option.
+    /// The values that still apply, by command and option.
     pub(super) kept: BTreeMap<(&'static str, &'static str), String>,
     /// The options that earlier lines of a command had. optparse remembers all of them.
     seen: BTreeSet<(&'static str, &'static str)>,

@@ -1,4 +1,4 @@
-//! The lines of a kickstart and how pykickstart splits them.
+//! Reads the lines of a kickstart as pykickstart splits them.
 
 use super::split::{SplitError, Token, split};
 use crate::check::finding::Finding;

@@ -179,8 +179,8 @@ fn value_mismatch(
             format!("write {name}=VALUE"),
         ));
     };
-    // pykickstart assumes that the value before such a word was forgotten (options.py,
-    // _check_string).
+    // If the value looks like an option, pykickstart assumes that the real value is missing
+    // (options.py, _check_string).
     let swallowed = value.len() > 2 && value.starts_with("--");
     let (message, expected) = match option.form {
         Form::Int(least, most) => match python::optparse(value) {

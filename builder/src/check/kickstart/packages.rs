@@ -49,7 +49,7 @@ fn entry(line: TextSpan<'_>, out: &mut Vec<Finding>) {
         out.push(
             finding
                 .effect("anaconda crashes: IndexError")
-                .fix("write the name of the package after it"),
+                .fix("write the name of the package after the -"),
         );
     }
     if line.text.starts_with("@module") || (line.text.starts_with('@') && line.text.contains(':')) {

@@ -211,7 +211,7 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
         Some((_, number)) => Some(decimal(number)),
         None => None,
     };
-    // pykickstart applies the rule for names that begin with vlan second, and the number that this
+    // pykickstart applies the rule for names that begin with vlan last, so the number that this
     // rule finds counts.
     let number = name
         .strip_prefix("vlan")

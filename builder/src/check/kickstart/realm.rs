@@ -24,8 +24,8 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
     if !earlier.names.is_empty() && earlier.names.contains(&("realm", String::new())) {
         return refuse("a second realm join", "keep only one");
     }
-    // pykickstart removes the length of the command's name from the start of the line, even if the
-    // line is indented. It does not recognize comments.
+    // pykickstart removes as many characters from the start of the line as the command's name has,
+    // even if the line is indented. It does not recognize comments.
     let raw = line
         .text
         .text
@@ -55,7 +55,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
     }
 }
 
-/// Parses as getopt does: options up to the first other word, then one realm.
+/// Parses the words as getopt does: options up to the first other word, then one realm.
 fn join(mut words: &[&str]) -> Result<(), String> {
     while let Some((word, rest)) = words.split_first() {
         if *word == "--" {

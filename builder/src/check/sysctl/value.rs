@@ -8,7 +8,7 @@ use crate::check::tables;
 use crate::check::text::TextSpan;
 
 /// The effect of a value that the kernel cannot parse.
-const REFUSED: &str = "the kernel refuses it";
+const REFUSED: &str = "the kernel refuses the value";
 
 pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     let value = setting.value;
@@ -134,7 +134,7 @@ const OWN_LINE: &str = "move the comment to its own line";
 
 fn refused_comment(place: TextSpan<'_>) -> Finding {
     Finding::error("sysctl/comment-behind", place, NO_COMMENT)
-        .effect("systemd 219 writes the comment with the value, the kernel refuses it, and systemd-sysctl fails")
+        .effect("systemd 219 writes the comment with the value, the kernel refuses the value, and systemd-sysctl fails")
         .fix(OWN_LINE)
 }
 
@@ -198,7 +198,7 @@ fn text_value(setting: &Setting<'_>) -> Option<Finding> {
     let missing = |what: &str, instead: &str| {
         Some(
             Finding::error("sysctl/value", value, format!("kernel 3.10 has no {what}"))
-                .effect("the kernel refuses it")
+                .effect(REFUSED)
                 .fix(instead),
         )
     };
@@ -285,7 +285,7 @@ mod tests {
         ] {
             let said = said(refused);
             assert!(
-                said.starts_with("Error") && said.contains("the kernel refuses it"),
+                said.starts_with("Error") && said.contains("the kernel refuses the value"),
                 "{refused}: {said}"
             );
         }

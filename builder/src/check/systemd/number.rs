@@ -19,8 +19,8 @@ fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r')
 }
 
-/// Parses the number at the beginning of a text, after white space and a sign. Base 0 reads `0x10`
-/// as 16 and `010` as 8.
+/// Parses the number at the beginning of a text, after optional white space and an optional sign.
+/// Base 0 reads `0x10` as 16 and `010` as 8.
 pub(in crate::check) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
     let trimmed = text.trim_start_matches(is_space);
     let unsigned = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);

@@ -14,7 +14,7 @@ pub(in crate::check) enum Table {
 /// The user of a unit's processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::check) enum User {
-    /// root.
+    /// The user root.
     Root,
     /// A different user, by name or number.
     Other(String),

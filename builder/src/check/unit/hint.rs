@@ -35,7 +35,7 @@ pub(super) fn calendar(text: &str) -> String {
     } else if text.contains('~') {
         "a day that each month has, as in *-*-28; systemd 233 added days from the end of a month"
     } else if text.split(' ').next_back().is_some_and(zone) {
-        "the node's own time, without a zone; systemd 228 and 235 added time zones in calendars"
+        "a time in the node's own zone, without the name of a zone; systemd 228 and 235 added time zones in calendars"
     } else if text.rfind('.').is_some_and(after) {
         "whole seconds; systemd 235 added fractions"
     } else {
