@@ -5,7 +5,7 @@ use super::finding::Finding;
 use super::unit::{self, UnitFile};
 use super::{chrony, firewalld, fstab, kickstart, place, preset, sysctl, text, tmpfiles};
 
-/// Checks one file by itself. `unit`: what systemd reads in it, if it is a unit file.
+/// Checks one file by itself. `unit` is the parsed unit if the file is a unit file.
 fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
     let mut findings = match Kind::of(&file.path) {
         Some(Kind::Kickstart) => kickstart::check(file.text),
@@ -27,8 +27,8 @@ fn check_single(file: &File<'_>, unit: Option<&UnitFile<'_>>) -> Vec<Finding> {
     findings
 }
 
-/// Checks each of `files`, by itself and against the others. `whole`: whether these are all the
-/// files that are added to a node.
+/// Checks each file by itself and against the others. `whole` is true if `files` are all the files
+/// that are added to a node.
 pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let joined: Vec<_> = files.iter().map(unit::join).collect();
     let units: Vec<Option<UnitFile<'_>>> = files
@@ -59,7 +59,7 @@ pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     all
 }
 
-/// Bash's complaint about a shell script.
+/// Returns a finding if bash cannot parse a shell script.
 fn script(text: &str) -> Option<Finding> {
     let shell = text
         .lines()
@@ -73,16 +73,16 @@ fn script(text: &str) -> Option<Finding> {
     let finding = Finding::error(
         "script/bash",
         place,
-        format!("bash cannot read this: {message}"),
+        format!("bash cannot parse this: {message}"),
     );
     Some(
         finding
-            .effect("the script stops here, with what stands above it done")
-            .fix("correct it; `bash -n` says the same"),
+            .effect("bash runs the commands above this line and then stops")
+            .fix("correct the syntax; `bash -n` reports the same error"),
     )
 }
 
-/// Like [`check`], and also runs bash on scripts if bash is installed.
+/// Checks like [`check`], and also runs bash on scripts if bash is installed.
 pub(super) fn check_with_bash(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
     let mut all = check(files, whole);
     for (file, findings) in files.iter().zip(&mut all) {

@@ -15,10 +15,10 @@ use crate::{console, text_file};
 /// The command-line options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A recipe (.toml), which is checked with all files rendered from it, or files of a node
+    /// A recipe (.toml), checked together with all files rendered from it, or files of a node
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// The path on the node of a single file, if its name does not show its kind
+    /// The path of a single file on the node, if its name does not show its kind
     #[arg(long = "as", value_name = "PATH_ON_NODE")]
     as_path: Option<String>,
     /// The format of the findings
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.as_path.is_some() && (options.files.len() != 1 || !recipes.is_empty()) {
         return Err(exit_error(
             Exit::Failed,
-            "--as says where one file is; give that file alone",
+            "--as applies to a single file; pass only that file",
         ));
     }
     let mut report = Report(Vec::new());
@@ -86,7 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Files of a node, checked together.
+/// Checks files of a node together.
 fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedFile>> {
     let texts: Vec<String> = paths
         .iter()
@@ -98,8 +98,8 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
         let place = as_path.map_or_else(|| path_on_node(path), str::to_owned);
         if Kind::of(&place).is_none() {
             let message = format!(
-                "{shown}: its name does not say what it is. The name of a recipe ends with .toml; for a file of a node, say by --as \
-                 where it is on the node, as in --as /etc/sysctl.d/{}",
+                "{shown}: the name does not show the kind of the file. The name of a recipe ends with .toml. For a file of a node, \
+                 give its path on the node, as in --as /etc/sysctl.d/{}",
                 path.file_name().unwrap_or_default().display()
             );
             return Err(exit_error(Exit::Failed, message));
@@ -122,8 +122,8 @@ fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedF
         .collect())
 }
 
-/// The path on the node, guessed from the file's own path: it starts at the last folder in that
-/// path that is also a folder of the node's root.
+/// Guesses the path on the node from the file's own path. The guess starts at the last /etc/,
+/// /usr/lib/ or /usr/local/ in that path.
 fn path_on_node(path: &Path) -> String {
     let text = path.to_string_lossy();
     let at = ["/etc/", "/usr/lib/", "/usr/local/"]

@@ -2,10 +2,10 @@
 
 use super::unit;
 
-/// A file, as it will be on the node.
+/// A file as it will be on the node.
 #[derive(Debug, Clone)]
 pub(crate) struct File<'a> {
-    /// Its name in findings.
+    /// The name that findings show.
     pub(crate) shown: String,
     /// The path on the node. For a kickstart, which is not stored on the node, only its name.
     pub(crate) path: String,
@@ -31,7 +31,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The kind of a file, by its path on the node.
+    /// Returns the kind of a file, from its path on the node.
     pub(super) fn of(path: &str) -> Option<Self> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);

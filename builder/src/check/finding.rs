@@ -1,4 +1,4 @@
-//! What is wrong in a file of a node, and by which rule.
+//! A finding: what is wrong in a file of a node, and the rule that found it.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// An error: CentOS 7.9 refuses the text, or does not do what the text says.
+    /// Creates an error: CentOS 7.9 refuses the text, or does not do what the text says.
     pub(super) fn error(
         rule: &'static str,
         place: impl Into<Span>,
@@ -28,7 +28,7 @@ impl Finding {
         }
     }
 
-    /// A warning: it works, but probably not as intended.
+    /// Creates a warning: the text works, but probably not as intended.
     pub(super) fn warning(
         rule: &'static str,
         place: impl Into<Span>,
@@ -52,7 +52,7 @@ impl Finding {
         self
     }
 
-    /// Whether the finding stops a build.
+    /// Returns whether the finding stops a build.
     pub(crate) fn stops_build(&self, strict: bool) -> bool {
         strict || self.diagnostic.severity == Severity::Error
     }

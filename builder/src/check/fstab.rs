@@ -1,4 +1,4 @@
-//! /etc/fstab: which options take effect, and where, on kernel 3.10 and systemd 219.
+//! Checks /etc/fstab as kernel 3.10, systemd 219 and mount(8) read it.
 
 mod options;
 
@@ -12,10 +12,10 @@ use options::{GENERIC, SYSTEMD, XFS, XfsValue, known_to_xfs, xfs_only, xfs_value
 
 pub(super) use options::only_at_first_mount;
 
-/// Options of systemd whose value is a time.
+/// systemd options whose value is a time.
 const TIMES: [&str; 2] = ["x-systemd.device-timeout", "x-systemd.idle-timeout"];
 
-/// One line of the table.
+/// One line of fstab.
 struct Entry<'a> {
     source: TextSpan<'a>,
     target: TextSpan<'a>,
@@ -29,7 +29,7 @@ impl Entry<'_> {
         self.target.text == "/"
     }
 
-    /// Whether the boot goes on without the volume.
+    /// Returns whether the boot continues without the volume.
     fn is_optional(&self) -> bool {
         let words = ["noauto", "nofail", "x-systemd.automount"];
         self.options
@@ -37,11 +37,12 @@ impl Entry<'_> {
             .any(|option| words.contains(&option.text))
     }
 
-    /// What follows where the kernel refuses the options. The initramfs mounts / with the options of
-    /// the kernel line, and systemd-remount-fs then remounts it with these.
+    /// Returns the effect when the kernel refuses the options. The initramfs mounts / with the
+    /// options of the kernel command line, and systemd-remount-fs then remounts / with those of
+    /// fstab.
     fn refusal(&self) -> &'static str {
         if self.is_root() {
-            "the remount fails, and / stays as the initramfs has mounted it"
+            "the remount fails, and / keeps the options with which the initramfs mounted it"
         } else if self.is_optional() {
             "the volume is not mounted"
         } else {
@@ -50,9 +51,9 @@ impl Entry<'_> {
     }
 }
 
-/// Checks a table. At boot systemd reads it with getmntent(3), which fills in what a line lacks
-/// (src/fstab-generator/fstab-generator.c); mount(8) reads it with libmount (util-linux 2.23.2,
-/// libmount/src/tab_parse.c).
+/// Checks an fstab. At boot, systemd reads the file with getmntent(3), which fills in missing
+/// fields (src/fstab-generator/fstab-generator.c). mount(8) reads the file with libmount
+/// (util-linux 2.23.2, libmount/src/tab_parse.c).
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
@@ -65,12 +66,12 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             let finding = Finding::error(
                 "fstab/fields",
                 line,
-                "a line has a device, a mount point, a type and options",
+                "a line needs a device, a mount point, a type and options",
             );
             out.push(
                 finding
-                    .effect("219 ignores the line: the volume is not mounted")
-                    .fix("write four fields and 0 0; a space within one is \\040"),
+                    .effect("systemd 219 ignores the line, so the volume is not mounted")
+                    .fix("write these four fields and 0 0; write a space within a field as \\040"),
             );
             continue;
         };
@@ -87,7 +88,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             pass: rest.get(3).copied(),
         };
         out.extend(count(line, rest));
-        // Two lines for one path become one unit. A swap line has only the path of its source.
+        // Two lines for one path become one unit. The path of a swap line is its source.
         let path = if entry.kind.text == "swap" {
             source.text
         } else {
@@ -102,9 +103,9 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
                 Finding::error(
                     "fstab/twice",
                     *target,
-                    format!("{path} has a line already, for {before}"),
+                    format!("{path} already has a line, for {before}"),
                 )
-                .effect("219 keeps the first line, and ignores this one")
+                .effect("systemd 219 keeps the first line and ignores this one")
                 .fix("remove one of them"),
             );
         }
@@ -113,14 +114,14 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     out
 }
 
-/// Checks how many fields there are, and whether the last two are numbers. systemd accepts lines
-/// that mount(8) cannot read.
+/// Checks the number of fields, and that the last two are numbers. systemd accepts some lines that
+/// mount(8) cannot read.
 fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
     let unreadable = |place: TextSpan<'_>, message: &str, instead: &str| {
         let finding = Finding::warning("fstab/fields", place, message);
         Some(
             finding
-                .effect("219 mounts the volume at boot, and mount(8) ignores the line")
+                .effect("systemd 219 mounts the volume at boot, but mount(8) ignores the line")
                 .fix(instead.to_owned()),
         )
     };
@@ -135,8 +136,8 @@ fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
     {
         return unreadable(
             *word,
-            "the fifth and the sixth field are numbers",
-            "write 0 0; a space within a field is \\040",
+            "the fifth and sixth fields must be numbers",
+            "write 0 0; write a space within a field as \\040",
         );
     }
     let more = rest.get(4).filter(|more| !more.text.starts_with('#'))?;
@@ -144,7 +145,7 @@ fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
     Some(
         finding
             .effect("the rest of the line is ignored")
-            .fix("a space within a field is \\040"),
+            .fix("write a space within a field as \\040"),
     )
 }
 
@@ -160,23 +161,26 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
             Finding::warning(
                 "fstab/device-name",
                 entry.source,
-                format!("{} is another disk on another machine", entry.source.text),
+                format!(
+                    "{} can be a different disk on another machine",
+                    entry.source.text
+                ),
             )
             .effect(if entry.is_root() {
-                "the kernel line decides what / is, and this line then names another disk"
+                "the kernel command line selects /, and this line can then name a different disk"
             } else if entry.is_optional() {
-                "the volume is not mounted there"
+                "the volume is not mounted on that machine"
             } else {
-                "the boot waits for it for 90 s, then stops in emergency mode"
+                "the boot waits 90 s for the disk, then stops in emergency mode"
             })
             .fix("write LABEL= or UUID="),
         );
     }
     if kind == "swap" {
         out.push(
-            Finding::warning("fstab/swap", entry.kind, "swap on a node of etcd")
-                .effect("a member whose pages are on disk misses heartbeats")
-                .fix("leave it out"),
+            Finding::warning("fstab/swap", entry.kind, "swap on an etcd node")
+                .effect("a member whose pages are swapped out misses heartbeats")
+                .fix("remove the line"),
         );
     }
     if kind == "xfs" && entry.pass.is_some_and(|pass| pass.text != "0") {
@@ -200,14 +204,18 @@ fn check_mount_point(target: TextSpan<'_>, kind: &str, out: &mut Vec<Finding>) {
                 target,
                 format!("`{}` is not a mount point", target.text),
             )
-            .effect("219 ignores the line: the volume is not mounted")
+            .effect("systemd 219 ignores the line, so the volume is not mounted")
             .fix(format!("write /{}", target.text)),
         );
     } else if !target.text.starts_with('/') && kind != "swap" {
         out.push(
-            Finding::warning("fstab/mount-point", target, "a mount point begins with /")
-                .effect("219 mounts at the path below /, and mount(8) below its own folder")
-                .fix(format!("write /{}", target.text)),
+            Finding::warning(
+                "fstab/mount-point",
+                target,
+                "a mount point must begin with /",
+            )
+            .effect("systemd 219 mounts below /, but mount(8) mounts below its current directory")
+            .fix(format!("write /{}", target.text)),
         );
     }
     if target.text.len() > 1 && target.text.ends_with('/') {
@@ -226,12 +234,13 @@ fn check_mount_point(target: TextSpan<'_>, kind: &str, out: &mut Vec<Finding>) {
 fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>) {
     let name = option.text.split('=').next().unwrap_or_default();
     if entry.is_root() && ["noauto", "nofail", "x-systemd.automount"].contains(&name) {
-        let finding = Finding::warning(
-            "fstab/option",
-            option,
-            format!("{name} has no meaning for /"),
+        let finding =
+            Finding::warning("fstab/option", option, format!("{name} has no effect on /"));
+        out.push(
+            finding
+                .effect("systemd 219 ignores the option and warns")
+                .fix("remove it"),
         );
-        out.push(finding.effect("219 ignores it, and warns").fix("remove it"));
     }
     if let (true, Some((_, value))) = (TIMES.contains(&name), option.split_once('=')) {
         out.extend(time::sec(value.text).is_none().then(|| {
@@ -240,8 +249,8 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
                 value,
                 format!("`{}` is not a time", value.text),
             )
-            .effect("219 ignores the option")
-            .fix("write a time, as in 30s")
+            .effect("systemd 219 ignores the option")
+            .fix("write a time such as 30s")
         }));
     }
     if entry.options.text.is_empty() {
@@ -254,15 +263,15 @@ fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>)
                 entry.options,
                 "an empty option: two commas, or one at the end",
             )
-            .effect("it is ignored")
+            .effect("it has no effect")
             .fix("remove the comma"),
         );
     } else if name.starts_with("x-systemd.") && !SYSTEMD.contains(&name) {
         out.push(
-            Finding::error("fstab/option", option, format!("219 does not know {name}"))
-                .effect("219 ignores it")
+            Finding::error("fstab/option", option, format!("systemd 219 does not support {name}"))
+                .effect("systemd ignores the option")
                 .fix(
-                    "a later release added it: write a .mount unit, or x-systemd.requires= where that will do",
+                    "a later release added it; write a .mount unit, or x-systemd.requires= if that is enough",
                 ),
         );
     } else {
@@ -278,13 +287,13 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
             Finding::error(
                 "fstab/nobarrier",
                 option,
-                "nobarrier lets the disk hold back what fsync promised",
+                "nobarrier lets the disk delay writes that fsync reports as stable",
             )
             .effect("a power cut can lose writes that etcd acknowledged")
             .fix("remove it"),
         )
     } else if let (true, XfsValue::Refused(expected)) = (xfs, xfs_value(option.text)) {
-        let message = format!("`{}` is refused: {name} is {expected}", option.text);
+        let message = format!("XFS refuses `{}`: {name} must be {expected}", option.text);
         Some(
             Finding::error("fstab/option", option, message)
                 .effect(entry.refusal())
@@ -297,11 +306,9 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
                 option,
                 format!("{} has no effect on /", option.text),
             )
-            .effect(
-                "the initramfs has mounted it already, and XFS ignores the option in the remount",
-            )
+            .effect("the initramfs mounts / first, and XFS ignores the option in the later remount")
             .fix(format!(
-                "write rootflags={} on the kernel line, or give the data a volume of its own",
+                "write rootflags={} on the kernel command line, or put the data on its own volume",
                 option.text
             )),
         )
@@ -309,7 +316,7 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
         let effect = if bytes == 0 {
             "XFS ignores it".to_owned()
         } else {
-            format!("XFS takes {name}={}", options::shown(bytes))
+            format!("XFS uses {name}={}", options::shown(bytes))
         };
         let message = format!("`{}` is not a power of two", option.text);
         let finding = Finding::warning("fstab/option", option, message);
@@ -324,14 +331,14 @@ fn file_system_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Op
             .split(',')
             .any(|other| other.text == "noatime")
     {
-        // This is harmless: noatime includes nodiratime.
+        // nodiratime is harmless here, because noatime includes it.
         None
     } else {
         unknown_option(entry, option, name)
     }
 }
 
-/// A finding if XFS or ext4 on CentOS 7 does not have the option.
+/// Returns a finding if XFS, ext3 or ext4 on CentOS 7 does not have the option.
 fn unknown_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option<Finding> {
     let xfs = entry.kind.text == "xfs";
     if (entry.kind.text == "ext4" || entry.kind.text == "ext3") && xfs_only(name) {
@@ -339,7 +346,10 @@ fn unknown_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option
             Finding::error(
                 "fstab/option",
                 option,
-                format!("{} has no option {name}: XFS has it", entry.kind.text),
+                format!(
+                    "{} does not have the option {name}; only XFS does",
+                    entry.kind.text
+                ),
             )
             .effect(entry.refusal())
             .fix("remove it"),
@@ -348,7 +358,10 @@ fn unknown_option(entry: &Entry<'_>, option: TextSpan<'_>, name: &str) -> Option
         let finding = Finding::error(
             "fstab/option",
             option,
-            format!("XFS on 3.10 does not accept the option {}", option.text),
+            format!(
+                "XFS on kernel 3.10 does not accept the option {}",
+                option.text
+            ),
         )
         .effect(entry.refusal());
         let near = recipes::diagnostic::nearest(name, GENERIC.iter().chain(XFS).copied());

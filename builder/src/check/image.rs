@@ -18,14 +18,14 @@ use crate::{release, render, text_file};
 /// A recipe that passed the checks.
 #[derive(Debug)]
 pub(crate) struct CheckedRecipe {
-    /// Its text.
+    /// The text of the recipe.
     pub(crate) text: String,
     pub(crate) recipe: Recipe,
     /// The files that the user adds.
     pub(crate) user_files: Vec<UserFile>,
 }
 
-/// Reads a recipe for a build; all findings go to standard error.
+/// Reads a recipe for a build, and prints all findings on standard error.
 pub(crate) fn checked_recipe(path: &Path, strict: bool) -> Result<CheckedRecipe> {
     let (report, checked) = check_recipe(path)?;
     report.show();
@@ -100,7 +100,8 @@ fn authority(tls: &Tls, folder: &Path) -> Vec<Diagnostic> {
     }
 }
 
-/// Finds a digest that contradicts the table of upstream's releases. The build would refuse it.
+/// Checks the digest against the table of upstream's releases. The build refuses a digest that
+/// contradicts this table.
 fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     let (version, known) = (etcd.settings.version, release::known(etcd.settings.version));
     let other = release::version_of(etcd.sha256).filter(|other| *other != version);
@@ -120,7 +121,7 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     })
 }
 
-/// Checks every file of the node. If a file cannot be added at all, the finding is reported for the
+/// Checks every file of the node. A file that cannot be added at all becomes a finding on the
 /// recipe.
 fn rendered(
     recipe: &Recipe,
@@ -128,8 +129,8 @@ fn rendered(
     own: &mut Vec<Diagnostic>,
 ) -> Result<Vec<CheckedFile>> {
     let overlay = render::overlay(recipe)?;
-    // The digest of the overlay is known only once the overlay is packed. Any other digest has the
-    // same form, so the check can use one.
+    // The digest of the overlay is known only once the overlay is packed. Every digest has the same
+    // form, so the check uses an arbitrary one.
     let kickstart = render::kickstart(recipe, Sha256::of(b""))?;
     let mut files = vec![File {
         shown: "image/centos7.ks".into(),
@@ -182,9 +183,9 @@ fn rendered(
     Ok(checked.filter(|file| !file.findings.is_empty()).collect())
 }
 
-/// Findings if a user's file has the path of one of the image's own files, or if it and another
-/// file cannot both exist because one is a folder in the path of the other. The first `rendered` of
-/// `files` are the image's own.
+/// Returns findings if a user's file has the path of one of the image's own files, or if it and
+/// another file cannot both exist because one is a folder in the path of the other. The first
+/// `rendered` of `files` are the image's own.
 fn conflict_findings(
     file: &UserFile,
     path: &str,
@@ -193,9 +194,12 @@ fn conflict_findings(
 ) -> Vec<Diagnostic> {
     let mut own = Vec::new();
     if files[..rendered].iter().any(|own| own.path == path) {
-        let finding = Diagnostic::error(file.span.clone(), format!("the image has {path} itself"));
+        let finding = Diagnostic::error(
+            file.span.clone(),
+            format!("{path} is one of the image's own files"),
+        );
         own.push(finding.help(
-            "add another file beside it, such as a drop-in, or change it by the recipe's sections",
+            "add a separate file such as a drop-in, or change it through the sections of the recipe",
         ));
     }
     let below = |other: &str| {
@@ -206,7 +210,7 @@ fn conflict_findings(
         .find(|other| other.path.starts_with('/') && below(&other.path))
     {
         let message = format!(
-            "{path} and {} cannot both exist: one is a folder of the other",
+            "{path} and {} cannot both exist, because one is a folder in the path of the other",
             other.path
         );
         own.push(Diagnostic::error(file.span.clone(), message));

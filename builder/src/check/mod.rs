@@ -1,7 +1,7 @@
-//! `builder check`: shows what CentOS 7.9 will do with a file, before a node finds out.
+//! `builder check` shows how CentOS 7.9 reads a file before the file is on a node.
 //!
-//! Each kind of file has its own module: a pure function from the text to its findings. `known`
-//! contains the tables of what CentOS 7.9 knows.
+//! Each kind of file has its own module, a pure function from the text of the file to its findings.
+//! The folder `known` contains the tables of what CentOS 7.9 supports.
 
 mod checker;
 mod chrony;

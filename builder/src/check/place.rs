@@ -1,11 +1,11 @@
-//! Where a file is, who owns it and who may read it (systemd 219: src/core/mount-setup.c;
-//! lnykryn/systemd-rhel, src/shared/util.c, fd_warn_permissions; a rebuild of RHEL 7's
-//! systemd.spec, --disable-sysusers; OpenSSH's release notes, 8.2; firewalld 0.6.3).
+//! Checks the path and the permissions of a file. Sources: systemd 219 (src/core/mount-setup.c);
+//! lnykryn/systemd-rhel (src/shared/util.c, fd_warn_permissions); a rebuild of RHEL 7's
+//! systemd.spec (--disable-sysusers); the release notes of OpenSSH 8.2; firewalld 0.6.3.
 
 use super::file::{File, Kind};
 use super::finding::Finding;
 
-/// Folders that are empty after each boot, and what is mounted there.
+/// Folders that are empty after each boot, each with what is at its path.
 const VOLATILE: [(&str, &str); 6] = [
     ("/run/", "tmpfs"),
     ("/var/run/", "a link to /run"),
@@ -15,7 +15,8 @@ const VOLATILE: [(&str, &str); 6] = [
     ("/sys/", "sysfs"),
 ];
 
-/// Folders from which nothing is read: the rule, the folder, the reason, and what to do instead.
+/// Folders that no program of CentOS 7 reads: the rule, the folder, the reason, and what to do
+/// instead.
 const UNREAD: [(&str, &str, &str, &str); 7] = [
     (
         "place/sysusers",
@@ -44,8 +45,8 @@ const UNREAD: [(&str, &str, &str, &str); 7] = [
     (
         "place/sshd",
         "/etc/ssh/sshd_config.d/",
-        "OpenSSH 7.4 has no Include",
-        "there is one file: /etc/ssh/sshd_config",
+        "OpenSSH 7.4 has no Include directive",
+        "write the settings into /etc/ssh/sshd_config",
     ),
     (
         "place/policies",
@@ -61,10 +62,10 @@ const UNREAD: [(&str, &str, &str, &str); 7] = [
     ),
 ];
 
-const USERADD: &str = "make the user in a script of [files] post, by useradd";
+const USERADD: &str = "create the user with useradd in a script of [files] post";
 const IFCFG: &str = "write /etc/sysconfig/network-scripts/ifcfg-NAME, or [network] in the recipe";
 
-/// Folders from which only files with the suffix .conf are read, and which program reads them.
+/// Folders of which a program reads only the *.conf files, each with that program.
 const SUFFIX: [(&str, &str); 3] = [
     ("/etc/sysctl.d/", "systemd-sysctl"),
     ("/etc/modprobe.d/", "modprobe"),
@@ -78,9 +79,9 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
         out.push(
             Finding::error("place/volatile", 0..0, format!("{path} is below {folder}"))
                 .effect(format!(
-                    "that is {what}: the file is gone after the restart"
+                    "this folder is {what}, so the file is lost at the next restart"
                 ))
-                .fix("let tmpfiles.d make it at each start"),
+                .fix("let tmpfiles.d create it at each boot"),
         );
     }
     if let Some((rule, _, why, instead)) = UNREAD
@@ -104,7 +105,7 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
             Finding::error(
                 "place/suffix",
                 0..0,
-                format!("{who} reads only what ends with .conf"),
+                format!("{who} reads only files whose names end with .conf"),
             )
             .effect("nothing reads this file")
             .fix("name it 95-own.conf"),
@@ -113,8 +114,8 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
     if file.text.contains("PRIVATE KEY-----") {
         out.push(
             Finding::error("place/secret", 0..0, "a private key in the image")
-                .effect("the overlay is served to anybody")
-                .fix("give it to the node in its node document"),
+                .effect("any client can download the overlay")
+                .fix("deliver it in the node document"),
         );
     }
     out.extend(file.mode.and_then(|mode| permissions(path, mode)));
@@ -134,28 +135,33 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
         )
     };
     if mode & 0o002 != 0 {
-        let finding =
-            Finding::error("place/mode", 0..0, shown).effect("everybody on the node may write it");
-        return Some(finding.fix("remove the last w: 0644, or 0755 for a program"));
+        let finding = Finding::error("place/mode", 0..0, shown)
+            .effect("every user on the node can write to it");
+        return Some(
+            finding.fix("remove write permission for others: 0644, or 0755 for a program"),
+        );
     }
     if mode & 0o6000 != 0 {
         return warning(
-            "any user who executes it gets its owner's rights",
+            "a user who executes it gets the rights of its owner or group",
             "remove the set-id bit",
         );
     }
     if is_unit && mode & 0o111 != 0 {
         return warning(
-            "219 warns at each reload that the unit is marked executable",
-            "mode 0644",
+            "systemd 219 warns at each reload that the unit is marked executable",
+            "use mode 0644",
         );
     }
     if is_unit && mode & 0o044 != 0o044 {
-        let does = "219 warns that the unit is marked world-inaccessible; everybody can ask systemd for its text anyway";
-        return warning(does, "mode 0644, and secrets into an EnvironmentFile=");
+        let does = "systemd 219 warns that the unit is marked world-inaccessible, and every user can still get its text from systemd";
+        return warning(
+            does,
+            "use mode 0644, and put secrets into an EnvironmentFile=",
+        );
     }
     if is_program && mode & 0o111 == 0 {
-        return warning("no one can execute it", "mode 0755");
+        return warning("no user can execute it", "use mode 0755");
     }
     None
 }

@@ -1,5 +1,5 @@
-//! Presets: which units are enabled. The first line that matches a unit decides, over all files in
-//! the order of their names (systemd 219, src/shared/install.c, unit_file_query_preset).
+//! Checks presets, which decide what units are enabled. The first line that matches a unit decides,
+//! in the order of the file names (systemd 219, src/shared/install.c, unit_file_query_preset).
 
 use super::file::File;
 use super::finding::Finding;
@@ -8,7 +8,7 @@ use super::tables;
 use super::text::TextSpan;
 use super::unit;
 
-/// CentOS's last preset file: `disable *`.
+/// The last preset file of CentOS, which contains `disable *`.
 const LAST: &str = "99-default-disable.preset";
 
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
@@ -28,17 +28,21 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         }
         let Some(pattern) = rest.first() else {
             out.push(
-                Finding::error("preset/pattern", *verb, format!("{} what?", verb.text))
-                    .effect("no unit has an empty name")
-                    .fix("name a unit"),
+                Finding::error(
+                    "preset/pattern",
+                    *verb,
+                    format!("`{}` without the name of a unit", verb.text),
+                )
+                .effect("the line matches no unit")
+                .fix("add the name of a unit"),
             );
             continue;
         };
         if let Some(extra) = rest.get(1) {
             out.push(
-                Finding::error("preset/pattern", *extra, "more than one name in a line")
-                    .effect("219 takes them for one name with a blank in it")
-                    .fix("write a line for each; instances of templates by their full names"),
+                Finding::error("preset/pattern", *extra, "more than one name on a line")
+                    .effect("systemd 219 reads them as one name that contains a blank")
+                    .fix("write one line for each unit; name each instance of a template in full"),
             );
         }
         if !pattern.text.contains(['.', '*', '?', '[']) {
@@ -57,9 +61,9 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
                 Finding::error(
                     "preset/too-late",
                     line,
-                    format!("this file is read after CentOS's {LAST}"),
+                    format!("systemd reads this file after CentOS's {LAST}"),
                 )
-                .effect("its `disable *` has decided already")
+                .effect("the line `disable *` in that file already matches every unit")
                 .fix("name the file 10-own.preset"),
             );
         }
@@ -71,18 +75,18 @@ fn unknown_verb(verb: TextSpan<'_>) -> Finding {
     let finding = Finding::error(
         "preset/verb",
         verb,
-        format!("219 does not know `{}` in a preset", verb.text),
+        format!("systemd 219 does not support `{}` in a preset", verb.text),
     )
-    .effect("219 ignores the line");
+    .effect("systemd ignores the line");
     finding.fix(if verb.text == "ignore" {
-        "ignore came later: leave the unit out"
+        "ignore is newer than systemd 219; leave the unit out"
     } else {
         "write enable or disable"
     })
 }
 
-/// fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. Here a pattern with many stars matches
-/// nothing, because it would take too long to try all ways to match it.
+/// Matches like fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. A pattern with many stars
+/// matches nothing here, because it would take too long to try all ways to match it.
 fn fits(pattern: &str, name: &str) -> bool {
     let stars = pattern.chars().filter(|c| *c == '*').count();
     stars <= 4 && name.len() <= 256 && rest_fits(pattern, name)
@@ -109,8 +113,8 @@ fn rest_fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// The characters of a set up to the closing ], and the rest of the pattern. A ] at the start of
-/// the set is one of its characters.
+/// Returns the characters of a set up to the closing ], and the rest of the pattern. A ] at the
+/// start of the set is one of its characters.
 fn set(pattern: &str) -> Option<(&str, &str)> {
     let skip = usize::from(pattern.starts_with(['!', '^']));
     let end = pattern
@@ -166,7 +170,8 @@ pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
         };
         let at = file.text.find("[Install]").unwrap_or(0);
         let finding = Finding::error("preset/off", at..at + "[Install]".len(), message);
-        let finding = finding.effect("the unit stays off: CentOS's last word is `disable *`");
+        let finding =
+            finding.effect("the unit stays disabled; the presets of CentOS end with `disable *`");
         let instead =
             format!("add /usr/lib/systemd/system-preset/20-own.preset with `enable {name}`");
         out.push((index, finding.fix(instead)));

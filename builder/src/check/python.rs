@@ -1,6 +1,7 @@
-//! Numbers as Python 2.7 reads them: pykickstart and firewalld are written in it.
+//! Parses numbers as Python 2.7 does, because pykickstart and firewalld are written in it.
 
-/// `int(text, radix)`. A number beyond 64 bits, which Python accepts, becomes the largest one.
+/// Parses a number as `int(text, radix)` does. Python accepts a number beyond 64 bits, which
+/// becomes the largest `i64` here.
 pub(super) fn int(text: &str, radix: u32) -> Option<i64> {
     let text = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}');
     let (negative, digits) = match text.as_bytes().first()? {
@@ -25,12 +26,12 @@ pub(super) fn int(text: &str, radix: u32) -> Option<i64> {
     Some(if negative { -number } else { number })
 }
 
-/// `int(text)`.
+/// Parses a number as `int(text)` does.
 pub(super) fn decimal(text: &str) -> Option<i64> {
     int(text, 10)
 }
 
-/// `int(text, 0)`: the prefix sets the radix, and a 0 alone means octal.
+/// Parses a number as `int(text, 0)` does: the prefix sets the radix, and a 0 alone means octal.
 pub(super) fn any_radix(text: &str) -> Option<i64> {
     let digits = text
         .trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}')
@@ -45,7 +46,7 @@ pub(super) fn any_radix(text: &str) -> Option<i64> {
     int(text, radix)
 }
 
-/// A number as optparse reads it: decimal, 0x, 0b, or octal after a 0.
+/// Parses a number as optparse does: decimal, 0x, 0b, or octal after a 0.
 pub(super) fn optparse(text: &str) -> Option<i64> {
     let lower = text.get(..2).unwrap_or_default().to_ascii_lowercase();
     match lower.as_str() {
@@ -65,7 +66,7 @@ pub(super) fn optparse(text: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// The results of Python 2.7.18.
+    /// Compares the numbers with the results of Python 2.7.18.
     #[test]
     fn numbers_are_pythons() {
         for (text, number) in [

@@ -14,7 +14,7 @@ use crate::exit::{Exit, exit_error};
 /// A file and its findings.
 #[derive(Debug)]
 pub(super) struct CheckedFile {
-    /// Its name.
+    /// The name that findings show.
     pub(super) shown: String,
     pub(super) text: String,
     pub(super) findings: Vec<Finding>,
@@ -37,7 +37,7 @@ struct LocatedFinding<'a> {
 }
 
 impl Report {
-    /// Every finding with its file.
+    /// Returns every finding with its file.
     pub(super) fn all(&self) -> impl Iterator<Item = (&CheckedFile, &Finding)> {
         self.0
             .iter()
@@ -55,7 +55,7 @@ impl Report {
         }
     }
 
-    /// Formats the findings as JSON: a list.
+    /// Formats the findings as a JSON list.
     pub(super) fn json(&self) -> Result<String> {
         let placed = |(file, finding): (&'_ CheckedFile, &'_ Finding)| -> (usize, usize) {
             finding.diagnostic.position(&file.text)
@@ -78,7 +78,7 @@ impl Report {
         Ok(serde_json::to_string_pretty(&list)? + "\n")
     }
 
-    /// An error if any finding stops a build.
+    /// Returns an error if any finding stops a build.
     pub(super) fn verdict(&self, strict: bool, outcome: &str) -> Result<()> {
         let stopping: Vec<_> = self
             .all()

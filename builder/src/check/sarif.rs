@@ -1,4 +1,4 @@
-//! SARIF 2.1.0 (OASIS): what code hosts and editors read.
+//! Formats findings as SARIF 2.1.0 (OASIS), which code hosts and editors read.
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,10 @@ use super::finding::Finding;
 use super::report::{CheckedFile, Report};
 use super::rules::{self, RULES};
 
-/// The path of the user's guide to the rules.
+/// The path of the page that describes the rules.
 const PAGE: &str = "docs/centos7.md";
 
-/// One run, with every rule and every finding.
+/// Returns a log of one run, with every rule and every finding.
 pub(super) fn log(report: &Report) -> Value {
     let rules: Vec<Value> = RULES
         .iter()
@@ -76,8 +76,8 @@ fn result(file: &CheckedFile, finding: &Finding) -> Value {
     })
 }
 
-/// A relative reference (RFC 3986). It escapes what a URI cannot contain, and also a colon, since a
-/// colon would end a scheme.
+/// Encodes a path as a relative reference (RFC 3986). Escapes the bytes that a URI cannot contain,
+/// and also colons, because a colon would end a scheme.
 fn uri(path: &str) -> String {
     let mut out = String::new();
     for byte in path.bytes() {

@@ -1,4 +1,4 @@
-//! sysctl.d files, as systemd 219 applies them on kernel 3.10.0-1160 (src/sysctl/sysctl.c).
+//! Checks sysctl.d files as systemd 219 applies them on kernel 3.10.0-1160 (src/sysctl/sysctl.c).
 
 mod key;
 mod setting;
@@ -11,7 +11,7 @@ use super::file::File;
 use super::finding::Finding;
 use super::tables;
 
-/// etcd's ports: clients, peers, metrics.
+/// The ports of etcd for clients, peers and metrics.
 const ETCD_PORTS: std::ops::RangeInclusive<u64> = 2379..=2381;
 
 /// Checks one file.
@@ -28,7 +28,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         if let Some(first) = seen.insert(&setting.key, setting) {
             let message = format!("{} is set twice in this file", setting.key);
             let finding = if first.value.text == setting.value.text {
-                Finding::warning("sysctl/twice", setting.place, message).effect("to the same value")
+                Finding::warning("sysctl/twice", setting.place, message)
+                    .effect("both lines set the same value")
             } else {
                 Finding::warning("sysctl/twice", setting.place, message).effect(format!(
                     "this line replaces the first value, {}",
@@ -54,8 +55,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         );
         out.push(
             Finding::warning("sysctl/dirty", place, message)
-                .effect("the kernel takes half of dirty_ratio for it")
-                .fix("set it lower"),
+                .effect("the kernel uses half of vm.dirty_ratio instead")
+                .fix("set it below vm.dirty_ratio"),
         );
     }
     if let Some(setting) = seen.get("net.ipv4.ip_local_port_range") {
@@ -91,14 +92,17 @@ fn swallows_ports(range: &Setting<'_>, reserved: Option<&Setting<'_>>) -> Option
         Finding::warning(
             "sysctl/etcd-ports",
             range.value,
-            format!("the local ports include etcd's: {}", taken.join(", ")),
+            format!(
+                "the local port range includes ports of etcd: {}",
+                taken.join(", ")
+            ),
         )
-        .effect("an outgoing connection can hold the port when etcd wants it")
-        .fix("write net.ipv4.ip_local_reserved_ports = 2379-2381 as well")
+        .effect("an outgoing connection can occupy the port when etcd needs it")
+        .fix("also write net.ipv4.ip_local_reserved_ports = 2379-2381")
     })
 }
 
-/// Whether a file holds sysctl settings that are read at boot.
+/// Returns whether a file holds sysctl settings that are read at boot.
 pub(super) fn is_sysctl_file(path: &str) -> bool {
     path == "/etc/sysctl.conf"
         || (path.contains("/sysctl.d/")
@@ -107,12 +111,12 @@ pub(super) fn is_sysctl_file(path: &str) -> bool {
                 .is_some_and(|(_, kind)| kind == "conf"))
 }
 
-/// Advice on how to have one file read after the other. No name sorts after /etc/sysctl.conf, which
-/// is read last.
+/// Returns advice on how to make systemd read one file after the other. No file name sorts after
+/// /etc/sysctl.conf, because systemd reads that file last.
 fn later_name(own: &str, other: &str) -> String {
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     if other == "/etc/sysctl.conf" {
-        return "remove the line from /etc/sysctl.conf, or set it there: 219 reads that file last"
+        return "remove the line from /etc/sysctl.conf, or set the key there; systemd 219 reads that file last"
             .to_owned();
     }
     let (own, other) = (name(own), name(other));
@@ -124,15 +128,15 @@ fn later_name(own: &str, other: &str) -> String {
     }
 }
 
-/// Finds settings that have no effect because a later file sets them again. Files are read in the
-/// order of their names, whatever their folder, and /etc/sysctl.conf last.
+/// Finds settings that have no effect because a later file sets them again. systemd reads the files
+/// in the order of their names, whatever their folder, and /etc/sysctl.conf last.
 pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)> {
     let rank = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();
         (path == "/etc/sysctl.conf", name)
     };
     let mut out = Vec::new();
-    // All settings: the file's rank and name, the key, the value.
+    // All settings: the rank and name of the file, the key, the value.
     let stock = tables::SYSCTL_STOCK
         .iter()
         .map(|(file, key, value)| (rank(file), *file, (*key).to_owned(), *value));
@@ -173,14 +177,14 @@ pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Findin
                 ));
             }
             if tuned && tables::SYSCTL_TUNED.contains(setting.key.as_str()) {
-                let message = format!("tuned sets {} as well", setting.key);
+                let message = format!("tuned also sets {}", setting.key);
                 out.push((
                     *index,
                     Finding::warning("sysctl/tuned", setting.place, message)
                         .effect(
-                            "tuned writes its own value; sysctl.d wins again only with reapply_sysctl = 1, the default",
+                            "tuned writes its own value; the value from sysctl.d returns only with reapply_sysctl = 1, the default",
                         )
-                        .fix("leave tuned out, or write the key into a profile of your own"),
+                        .fix("leave tuned out, or set the key in your own tuned profile"),
                 ));
             }
         }

@@ -1,10 +1,10 @@
-//! The tables of what CentOS 7.9 knows. Each file in known/ names its source; docs/centos7.md
-//! describes how it was made.
+//! The tables of what CentOS 7.9 supports. Each file in known/ names its source. docs/centos7.md
+//! describes how the files were made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-/// The lines of a table, without its comments.
+/// Returns the lines of a table, without its comments.
 pub(super) fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
     table
         .lines()
@@ -12,12 +12,12 @@ pub(super) fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// Every word of a table.
+/// Returns every word of a table.
 fn words(table: &'static str) -> BTreeSet<&'static str> {
     lines(table).flat_map(str::split_whitespace).collect()
 }
 
-/// A table in which a line is a word and the rest of the line.
+/// Parses a table whose lines each consist of a word and a text.
 fn pairs(table: &'static str) -> BTreeMap<&'static str, &'static str> {
     lines(table)
         .filter_map(|line| line.split_once(' '))
@@ -27,7 +27,7 @@ fn pairs(table: &'static str) -> BTreeMap<&'static str, &'static str> {
 /// The directives of a section of a unit file, each with the form of its value.
 pub(super) type Directives = BTreeMap<&'static str, &'static str>;
 
-/// A table of sections, each with its directives.
+/// Parses a table of sections, each with its directives.
 fn sections(table: &'static str) -> BTreeMap<&'static str, Directives> {
     let (mut sections, mut groups): (BTreeMap<_, Directives>, BTreeMap<_, Directives>) =
         Default::default();
@@ -38,7 +38,7 @@ fn sections(table: &'static str) -> BTreeMap<&'static str, Directives> {
         } else if let Some(name) = line.strip_prefix('[') {
             current = sections.entry(name.trim_end_matches(']')).or_default();
         } else if line.starts_with('+') {
-            // Resolved below, when the whole table has been read.
+            // The groups are resolved below, when the whole table has been read.
             current.insert(line, "");
         } else if let Some((name, form)) = line.split_once(' ') {
             current.insert(name, form);
@@ -62,15 +62,15 @@ fn sections(table: &'static str) -> BTreeMap<&'static str, Directives> {
 pub(super) static UNITS: LazyLock<BTreeMap<&'static str, Directives>> =
     LazyLock::new(|| sections(include_str!("known/systemd-219-units.txt")));
 
-/// The sections of the files that systemd's daemons read for themselves.
+/// The sections of the configuration files of systemd's daemons.
 pub(super) static DAEMONS: LazyLock<BTreeMap<&'static str, Directives>> =
     LazyLock::new(|| sections(include_str!("known/systemd-219-daemons.txt")));
 
-/// The directives that only later daemons read, each with what to write instead on 219.
+/// The directives that only later daemons support, each with what to write instead on systemd 219.
 pub(super) static DAEMONS_LATER: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/systemd-daemons-later.txt")));
 
-/// A directive of later systemds.
+/// A directive of a later systemd release.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Later {
     /// The systemd release that introduced it, if known.
@@ -79,7 +79,7 @@ pub(super) struct Later {
     pub(super) instead: &'static str,
 }
 
-/// The directives of later systemds.
+/// The directives of later systemd releases.
 pub(super) static LATER: LazyLock<BTreeMap<&'static str, Later>> = LazyLock::new(|| {
     let later = |(name, rest): (_, &'static str)| {
         let (since, instead) = rest.split_once(' ')?;
@@ -105,7 +105,7 @@ pub(super) static STOCK_UNITS: LazyLock<BTreeSet<&'static str>> =
 pub(super) static SYSCTL_KEYS: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/sysctl-keys.txt")));
 
-/// Keys of later kernels, and what to do instead.
+/// Keys of later kernels, each with what to do instead.
 pub(super) static SYSCTL_ABSENT: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| pairs(include_str!("known/sysctl-absent.txt")));
 
@@ -154,7 +154,7 @@ pub(super) static PROTOCOLS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(||
     rows.flat_map(str::split_whitespace).collect()
 });
 
-/// The units that CentOS's own presets enable.
+/// The units that the presets of CentOS enable.
 pub(super) static PRESETS: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/preset-stock.txt")));
 

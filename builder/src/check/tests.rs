@@ -1,6 +1,6 @@
-//! The corpus of faulty inputs: corpus/KIND/NAME.input holds files as `==> PATH ON THE NODE <==`
-//! and their text; NAME.expected holds the findings. UPDATE_CORPUS=1 rewrites NAME.expected, which
-//! must be reviewed before it is committed.
+//! Tests the corpus of faulty inputs. corpus/KIND/NAME.input holds files, each as `==> PATH ON THE
+//! NODE <==` and its text. NAME.expected holds the findings. UPDATE_CORPUS=1 rewrites
+//! NAME.expected, which must be reviewed before it is committed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,8 +18,8 @@ use crate::render;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/check/corpus");
 
-/// The files of an input. `whole` as the first line means that these are all the files that are
-/// added to a node.
+/// Returns the files of an input, and whether its first line is `whole`. That line means that these
+/// are all the files that are added to a node.
 fn files(input: &str) -> (Vec<File<'_>>, bool) {
     let whole = input.starts_with("whole\n");
     let mut files = Vec::new();
@@ -82,11 +82,11 @@ fn every_wrong_input_is_answered_as_expected() {
         if std::env::var_os("UPDATE_CORPUS").is_some() {
             fs::write(&expected, &said).unwrap();
         } else if fs::read_to_string(&expected).ok().as_deref() != Some(said.as_str()) {
-            wrong.push(format!("{}: it said\n{said}", path.display()));
+            wrong.push(format!("{}: the checker reported\n{said}", path.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // Every rule exists because something goes wrong without it; the corpus shows what.
+    // Every rule has at least one faulty input in the corpus.
     let known: BTreeSet<&str> = rules::RULES
         .iter()
         .map(|rule| rule.name)
@@ -118,7 +118,7 @@ fn every_later_directive_is_named_wherever_it_is_written() {
     }
 }
 
-/// What SARIF 2.1.0 requires of a log (OASIS, 3.13 to 3.30), for the parts that this log uses.
+/// Checks the requirements of SARIF 2.1.0 on the parts that this log uses (OASIS, 3.13 to 3.30).
 #[test]
 fn a_sarif_log_names_every_rule_and_every_place() {
     let input = "==> /etc/b.service <==\n[Service]\nStateDirectory=ä\nMemoryMax=ü\nExecStart=x\n";
@@ -153,8 +153,8 @@ fn a_sarif_log_names_every_rule_and_every_place() {
     }
 }
 
-/// `7.9 refuses this` and `we advise against this` are different messages to a program that reads
-/// them.
+/// A program that reads the findings must be able to tell what CentOS 7.9 refuses from what this
+/// project advises against.
 #[test]
 fn json_tells_the_parsers_refusals_from_advice() {
     let input = "==> /etc/fstab <==\nUUID=1 /a xfs allocsie=64m 0 0\n/dev/sdb1 /b xfs defaults 0 0\nUUID=2 / xfs allocsize=64m 0 0\n";
@@ -181,7 +181,7 @@ fn json_tells_the_parsers_refusals_from_advice() {
     assert_eq!(kinds, expected.map(|(rule, kind)| (Some(rule), Some(kind))));
 }
 
-/// A recipe of one of the distributions beside CentOS. `more` continues `[install]`.
+/// Returns a recipe for a distribution other than CentOS. `more` continues its `[install]` section.
 fn in_family(family: &str, more: &str) -> String {
     let single = include_str!("../../../recipes/single-node.toml");
     format!("{single}\n[install]\nfamily = \"{family}\"\n{more}")
@@ -194,7 +194,7 @@ fn ready() -> impl Iterator<Item = Recipe> {
         three.to_owned(),
         include_str!("../../../recipes/single-node.toml").to_owned(),
         include_str!("../../../recipes/demo.toml").to_owned(),
-        // No other ready recipe contains its units.
+        // No other ready recipe renders the units of `[update]`.
         format!("{three}\n{auto}"),
         in_family("oracle", ""),
         in_family(
@@ -208,7 +208,7 @@ fn ready() -> impl Iterator<Item = Recipe> {
         .map(|text| recipes::recipe::read(&text).recipe.unwrap())
 }
 
-/// Every file that a recipe renders, with its path.
+/// Returns every file that a recipe renders, with its path and mode.
 fn rendered(recipe: &Recipe) -> Vec<(String, u32, String)> {
     let mut all: Vec<_> = render::overlay(recipe)
         .unwrap()
@@ -293,7 +293,7 @@ proptest! {
         check_robustly(path, &text);
     }
 
-    /// Real files, with a piece cut out, doubled or replaced.
+    /// Inserts, removes or replaces a piece of a real file.
     #[test]
     fn no_change_of_a_real_file_makes_a_checker_panic(
         which in any::<prop::sample::Index>(),
@@ -311,7 +311,7 @@ proptest! {
         check_robustly(path, &String::from_utf8_lossy(&bytes));
     }
 
-    /// The lines of the corpus in another order.
+    /// Inserts the lines of one faulty input into another.
     #[test]
     fn no_mixture_of_wrong_inputs_makes_a_checker_panic(which in any::<prop::sample::Index>(), other in any::<prop::sample::Index>(), at in any::<prop::sample::Index>()) {
         static ALL: LazyLock<Vec<String>> =

@@ -1,28 +1,28 @@
-//! A piece of a file, which knows its place in the file.
+//! A piece of a file's text, with its place in the file.
 
 use std::ops::Range;
 
-/// A piece of a text, and its place in the whole.
+/// A piece of a text, and its place in the whole text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TextSpan<'a> {
-    /// The piece.
+    /// The text of the piece.
     pub(super) text: &'a str,
     at: usize,
 }
 
 impl<'a> TextSpan<'a> {
-    /// A whole file.
+    /// Creates a piece that covers a whole file.
     pub(super) fn whole(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
-    /// Its place, in bytes from the start of the file.
+    /// Returns the place of the piece, in bytes from the start of the file.
     pub(super) fn span(self) -> Range<usize> {
         self.at..self.at + self.text.len()
     }
 
-    /// A piece of it, by bytes from its own start. The piece is empty if the range goes beyond the
-    /// end or starts or ends within a character.
+    /// Returns a part of the piece, by byte offsets from the start of the piece. The part is empty
+    /// if the range goes beyond the end or starts or ends within a character.
     pub(super) fn slice(self, range: Range<usize>) -> Self {
         let text = self.text.get(range.clone()).unwrap_or_default();
         Self {
@@ -31,18 +31,18 @@ impl<'a> TextSpan<'a> {
         }
     }
 
-    /// The text from a byte on.
+    /// Returns the text from a byte offset on.
     pub(super) fn from(self, start: usize) -> Self {
         self.slice(start..self.text.len())
     }
 
-    /// Its lines, without their ends.
+    /// Returns the lines, without their line ends.
     pub(super) fn lines(self) -> impl Iterator<Item = Self> {
         self.split('\n')
             .map(|line| line.slice(0..line.text.strip_suffix('\r').unwrap_or(line.text).len()))
     }
 
-    /// The pieces between occurrences of a character, including empty ones.
+    /// Returns the pieces between the occurrences of a character, including empty ones.
     pub(super) fn split(self, separator: char) -> impl Iterator<Item = Self> {
         let mut at = self.at;
         self.text.split(separator).map(move |text| {
@@ -52,7 +52,7 @@ impl<'a> TextSpan<'a> {
         })
     }
 
-    /// The pieces between white space.
+    /// Returns the pieces between white space.
     pub(super) fn words(self) -> impl Iterator<Item = Self> {
         let start = self.text.as_ptr() as usize;
         self.text.split_whitespace().map(move |text| Self {
@@ -61,7 +61,7 @@ impl<'a> TextSpan<'a> {
         })
     }
 
-    /// The text without surrounding white space.
+    /// Returns the piece without surrounding white space.
     pub(super) fn trim(self) -> Self {
         let skip = self.text.len() - self.text.trim_start().len();
         let text = self.text.trim();
@@ -71,13 +71,13 @@ impl<'a> TextSpan<'a> {
         }
     }
 
-    /// The text before and after the first occurrence of a character.
+    /// Returns the text before and after the first occurrence of a character.
     pub(super) fn split_once(self, separator: char) -> Option<(Self, Self)> {
         let at = self.text.find(separator)?;
         Some((self.slice(0..at), self.from(at + separator.len_utf8())))
     }
 
-    /// The text after a prefix.
+    /// Returns the text after a prefix, if the piece begins with that prefix.
     pub(super) fn strip(self, prefix: &str) -> Option<Self> {
         self.text
             .starts_with(prefix)

@@ -1,6 +1,6 @@
-//! tmpfiles.d, as CentOS 7's systemd 219 reads it (`parse_line` of src/tmpfiles/tmpfiles.c). Of its
-//! types, e is Red Hat's back-port of 219-35 (#1225739), and h and H are those of 219-45 (#1299714;
-//! the changelog of its systemd.spec).
+//! Checks tmpfiles.d as systemd 219 of CentOS 7 reads it (`parse_line` of src/tmpfiles/tmpfiles.c).
+//! Red Hat back-ported the type e in 219-35 (#1225739), and the types h and H in 219-45 (#1299714;
+//! changelog of its systemd.spec).
 
 mod argument;
 
@@ -19,10 +19,11 @@ const GLOBS: &str = "wxXreRmzZtTaA";
 /// Types that allow only one line per path (`takes_ownership`).
 const OWNERS: &str = "fFdeDvpLcbCwxXrR";
 
-/// The longest line that 219 reads in one piece (glibc's LINE_MAX, less the line end).
+/// The longest line, in bytes, that systemd 219 reads in one piece (glibc's LINE_MAX, less the line
+/// end).
 const MAX_LINE_BYTES: usize = 2046;
 
-/// The fields of a line. Here 219 knows quotes only around the argument.
+/// The fields of a line. systemd 219 supports quotes only around the argument.
 #[derive(Debug)]
 struct Line<'a> {
     kind: TextSpan<'a>,
@@ -35,7 +36,8 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// The fields of a text, at least two. A field that is a - counts as missing.
+    /// Splits a line into its fields, of which there must be at least two. A field that is a -
+    /// counts as missing.
     fn of(text: TextSpan<'a>) -> Option<Self> {
         let words: Vec<TextSpan<'a>> = bare(text).collect();
         let field = |index: usize| words.get(index).copied().filter(|field| field.text != "-");
@@ -68,8 +70,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             );
             out.push(
                 finding
-                    .effect("219 reads it in pieces, and takes each for a line")
-                    .fix("write a shorter one"),
+                    .effect("systemd-tmpfiles reads it in pieces, and treats each piece as a line")
+                    .fix("write a shorter line"),
             );
             continue;
         }
@@ -80,11 +82,11 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             let finding = Finding::error(
                 "tmpfiles/fields",
                 text,
-                "a line has at least a type and a path",
+                "a line needs at least a type and a path",
             );
             out.push(
                 finding
-                    .effect("219 ignores the line")
+                    .effect("systemd-tmpfiles ignores the line")
                     .fix("write TYPE PATH MODE USER GROUP AGE ARGUMENT"),
             );
             continue;
@@ -96,7 +98,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             line.mode.and_then(mode),
             line.age.and_then(age),
         ];
-        // 219 stops at the first error of a line.
+        // systemd-tmpfiles stops at the first error of a line.
         let mut refused = false;
         for finding in of_line.into_iter().flatten() {
             refused |= finding.stops_build(false);
@@ -124,7 +126,7 @@ fn ignored(
     instead: &str,
 ) -> Finding {
     Finding::error(rule, place, message)
-        .effect("219 ignores the line")
+        .effect("systemd-tmpfiles ignores the line")
         .fix(instead)
 }
 
@@ -132,40 +134,41 @@ fn kind(line: &Line<'_>) -> Option<Finding> {
     let (letter, modifiers) = line.kind.text.split_at(line.letter().len_utf8());
     let once = |c: char| modifiers.matches(c).count() <= 1;
     if !modifiers.chars().all(|c| "!+".contains(c)) || !once('!') || !once('+') {
-        let message = format!("219 does not know the modifiers `{modifiers}`");
-        let instead = "219 has ! for boot only, and + for w, p, L, c, b, a, t, each once";
+        let message = format!("systemd 219 does not support the modifiers `{modifiers}`");
+        let instead =
+            "systemd 219 supports ! (only at boot) and + (for w, p, L, c, b, a, t), each once";
         return Some(ignored("tmpfiles/type", line.kind, message, instead));
     }
     let instead = match letter {
         letter if TYPES.contains(letter) => return None,
-        "q" | "Q" => "write d, or v for a subvolume of btrfs",
+        "q" | "Q" => "write d, or v for a btrfs subvolume",
         ";" => "begin a comment with #",
-        _ => "f, d, D, L, C, w, z, Z and others: see tmpfiles.d(5)",
+        _ => "write f, d, D, L, C, w, z, Z or another type of tmpfiles.d(5)",
     };
     Some(ignored(
         "tmpfiles/type",
         line.kind,
-        format!("219 has no type {letter}"),
+        format!("systemd 219 has no type {letter}"),
         instead,
     ))
 }
 
 fn path(line: &Line<'_>) -> Option<Finding> {
-    // No specifier of 219 expands to a text that begins with a slash.
+    // No specifier of systemd 219 expands to a text that begins with a slash.
     if line.path.text.starts_with('/') {
         return None;
     }
     let quoted = line.path.text.starts_with(['"', '\'']);
     let message = format!("`{}` is not an absolute path", line.path.text);
     let instead = if quoted {
-        "219 knows no quotes around a path: write it without quotes and blanks"
+        "systemd 219 does not support quotes around a path; write it without quotes and blanks"
     } else {
-        "begin it with /"
+        "begin the path with /"
     };
     Some(ignored("tmpfiles/path", line.path, message, instead))
 }
 
-/// Permissions, as sscanf reads them with %o: it ignores the text after the octal number.
+/// Checks permissions as sscanf reads them with %o, which ignores the text after the octal number.
 fn mode(mode: TextSpan<'_>) -> Option<Finding> {
     let text = mode.text.strip_prefix('~').unwrap_or(mode.text);
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -175,9 +178,9 @@ fn mode(mode: TextSpan<'_>) -> Option<Finding> {
     if octal.is_empty() {
         let message = format!("`{}` is not a mode", mode.text);
         let instead = if text.starts_with(':') {
-            "write the mode alone: the : before it came later"
+            "remove the :, which is newer than systemd 219"
         } else {
-            "write permissions in octal, as 0750, or - for the default"
+            "write permissions in octal, such as 0750, or - for the default"
         };
         return Some(ignored("tmpfiles/mode", mode, message, instead));
     }
@@ -187,12 +190,12 @@ fn mode(mode: TextSpan<'_>) -> Option<Finding> {
     let finding = Finding::warning(
         "tmpfiles/mode",
         mode,
-        format!("`{}` is not just a mode", mode.text),
+        format!("`{}` is not a plain octal mode", mode.text),
     );
     Some(
         finding
-            .effect(format!("219 takes it for {octal}"))
-            .fix("write permissions in octal, as 0750"),
+            .effect(format!("systemd-tmpfiles reads it as {octal}"))
+            .fix("write permissions in octal, such as 0750"),
     )
 }
 
@@ -204,12 +207,13 @@ fn age(age: TextSpan<'_>) -> Option<Finding> {
             "tmpfiles/age",
             age,
             message,
-            "write a time, as 10d, or - for never",
+            "write a time such as 10d, or - for never",
         )
     })
 }
 
-/// Finds two lines for one path that differ: 219 keeps the first (`item_compatible`).
+/// Finds two different lines for one path, of which systemd-tmpfiles keeps the first
+/// (`item_compatible`).
 fn duplicate(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
     let settings = |line: &Line<'_>| {
         let text = |field: Option<TextSpan<'_>>| field.map(|field| field.text.to_owned());
@@ -224,9 +228,9 @@ fn duplicate(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
         Finding::warning(
             "tmpfiles/twice",
             line.path,
-            format!("{} has a line already", line.path.text),
+            format!("{} already has a line", line.path.text),
         )
-        .effect("219 keeps the first line, and ignores this one")
+        .effect("systemd-tmpfiles keeps the first line and ignores this one")
         .fix("remove one of them")
     })
 }
@@ -244,12 +248,12 @@ fn specifier(path: TextSpan<'_>) -> Option<Finding> {
                 let finding = Finding::warning(
                     "tmpfiles/specifier",
                     place,
-                    format!("219 does not know %{letter} here"),
+                    format!("systemd 219 does not support %{letter} here"),
                 );
                 return Some(
                     finding
-                        .effect("it stays as these two characters")
-                        .fix("219 has %m, %b, %H and %v; write anything else out"),
+                        .effect("systemd leaves the two characters as they are")
+                        .fix("systemd 219 supports %m, %b, %H and %v; write any other value literally"),
                 );
             }
             None => return None,
@@ -262,7 +266,7 @@ fn specifier(path: TextSpan<'_>) -> Option<Finding> {
 mod tests {
     use super::*;
 
-    /// The verdicts of the real systemd-tmpfiles.
+    /// Compares the checker with the verdicts of the real systemd-tmpfiles.
     #[test]
     fn every_line_is_judged_as_219_judges_it() {
         let table = include_str!("verdicts/tmpfiles.txt");

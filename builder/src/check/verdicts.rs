@@ -1,6 +1,6 @@
-//! The verdicts of the real programs on several thousand texts, compared with the checker's. Each
-//! table names its program. Rules of the kinds advice and effect do not count here: they are about
-//! texts that the program accepts.
+//! Compares the verdicts of the checker on several thousand texts with those of the real programs.
+//! Each table names its program. Rules of the kinds advice and effect do not count here, because
+//! they are about texts that the program accepts.
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,7 @@ struct Judged {
     verdict: &'static str,
 }
 
-/// A cell of a table, with its escapes for line ends and the like resolved.
+/// Resolves the escapes in a cell of a table, such as those for line ends.
 fn unescape(cell: &str) -> String {
     let mut text = String::new();
     let mut chars = cell.chars();
@@ -42,7 +42,7 @@ fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
         .filter(|line| !line.is_empty() && !line.starts_with("# "))
 }
 
-/// A table of verdicts and texts of one file.
+/// Parses a table of verdicts and texts that all have one path.
 fn of_one(table: &'static str, path: &str) -> Vec<Judged> {
     let judged = |line: &'static str| {
         let (verdict, text) = line.split_once('\t').unwrap();
@@ -79,7 +79,7 @@ fn firewalld() -> Vec<Judged> {
         .collect()
 }
 
-/// The texts on which the checker and the program disagree.
+/// Returns the texts on which the checker and the program disagree.
 fn disagreements(all: &[Judged]) -> Vec<String> {
     let mut out = Vec::new();
     for judged in all {
@@ -101,7 +101,7 @@ fn disagreements(all: &[Judged]) -> Vec<String> {
                 .map(|finding| (finding.rule, &finding.diagnostic.message))
                 .collect();
             out.push(format!(
-                "{}: {} {:?}, and here {found:?}",
+                "{}: the program {} {:?}; the checker found {found:?}",
                 judged.path, judged.verdict, judged.text
             ));
         }

@@ -94,7 +94,7 @@ fn wrong() -> Result<()> {
         &ran,
         3,
         &[
-            "StateDirectory= came with systemd 235",
+            "systemd 235 added StateDirectory=",
             &place,
             "tmpfiles.d",
             "nothing was built",
@@ -118,7 +118,7 @@ fn wrong() -> Result<()> {
     check_output(
         &workshop.build(&[])?,
         3,
-        &["files/motd.sh:1", "bash cannot read this"],
+        &["files/motd.sh:1", "bash cannot parse this"],
     )?;
     fs::write(workshop.path("files/motd.sh"), "true\n")?;
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
@@ -129,7 +129,7 @@ fn wrong() -> Result<()> {
     check_output(
         &workshop.build(&[])?,
         3,
-        &["the image has /etc/systemd/system/etcd.service itself"],
+        &["/etc/systemd/system/etcd.service is one of the image's own files"],
     )?;
     fs::write(workshop.path("recipe.toml"), recipe)?;
     fs::remove_file(workshop.path("files/own"))?;
@@ -170,7 +170,7 @@ fn loose() -> Result<()> {
     check_output(
         &builder(&["check"], &other)?,
         1,
-        &["does not say what it is", "--as"],
+        &["does not show the kind of the file", "--as"],
     )?;
     let ran = builder(&["check", "--as", "/etc/chrony.conf"], &other)?;
     check_output(

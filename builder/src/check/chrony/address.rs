@@ -1,4 +1,4 @@
-//! Addresses in chrony.conf (chrony 3.4, util.c, UTI_StringToIP; conf.c, parse_allow_deny,
+//! Checks addresses in chrony.conf (chrony 3.4, util.c, UTI_StringToIP; conf.c, parse_allow_deny,
 //! parse_broadcast).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -23,7 +23,7 @@ fn is_address(text: &str) -> bool {
     text.parse::<Ipv4Addr>().is_ok() || text.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Whether the text after a directive is an address that the directive accepts.
+/// Returns whether the text after a directive is an address that the directive accepts.
 pub(super) fn fits(form: &Form, rest: TextSpan<'_>) -> bool {
     let all: Vec<&str> = words(rest).map(|word| word.text).collect();
     let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
@@ -38,8 +38,9 @@ pub(super) fn fits(form: &Form, rest: TextSpan<'_>) -> bool {
     }
 }
 
-/// Checks allow, deny, cmdallow and cmddeny: an optional `all`, then nothing or a network. chronyd
-/// resolves a name once, while it reads the file, and exits if DNS does not answer.
+/// Checks allow, deny, cmdallow and cmddeny. Each takes an optional `all`, then nothing or a
+/// network. chronyd resolves a name once, while it reads the file, and exits if DNS does not
+/// answer.
 pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Option<Finding> {
     let network = if rest.text.starts_with("all") {
         split_word(rest).1
@@ -69,7 +70,7 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
         return Some(refused(
             place,
             message,
-            "write a network, as in 10.0.0.0/24; DNS may not answer as chronyd starts",
+            "write a network such as 10.0.0.0/24; DNS may not answer yet when chronyd starts",
         ));
     }
     let bits = bits?;
@@ -80,24 +81,24 @@ pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Opt
         return Some(
             finding
                 .effect("chronyd ignores them")
-                .fix("write a line for each network"),
+                .fix("write one line for each network"),
         );
     }
     let place = if bits.text.is_empty() { network } else { bits };
     Some(refused(
         place,
-        format!("`{}` is not a number of bits", bits.text),
-        "write a network, as in 10.0.0.0/24",
+        format!("`{}` is not a prefix length", bits.text),
+        "write a network such as 10.0.0.0/24",
     ))
 }
 
-/// A finding if the address is missing or is followed by further words.
+/// Returns a finding if the address is missing or is followed by further words.
 fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Option<Finding> {
     if words(address).next().is_none() {
         return Some(refused(
             place,
             format!("{name} without an address"),
-            "write a network, as in 10.0.0.0/24",
+            "write a network such as 10.0.0.0/24",
         ));
     }
     let extra = words(address).nth(1)?;
@@ -105,13 +106,13 @@ fn not_one_word(place: TextSpan<'_>, name: &str, address: TextSpan<'_>) -> Optio
         refused(
             extra,
             format!("too many words for {name}"),
-            "write a line for each network",
+            "write one line for each network",
         )
     };
     Some(comment_or_else(extra, many))
 }
 
-/// A finding for a line that makes chronyd stop.
+/// Returns a finding for a line that keeps chronyd from starting.
 fn refused(place: TextSpan<'_>, message: String, instead: &str) -> Finding {
     Finding::error("chrony/words", place, message)
         .effect(FATAL)

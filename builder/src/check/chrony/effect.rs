@@ -1,15 +1,15 @@
-//! Directives that chrony 3.4 reads and chronyd then cannot carry out (conf.c, parse_include;
+//! Checks for directives that chronyd 3.4 can parse but cannot carry out (conf.c, parse_include;
 //! refclock.c; sources.c).
 
 use super::words::words;
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// The effect of a directive that chronyd reads, but that makes it exit afterwards.
-pub(super) const STOPS: &str = "chronyd reads the file, and stops";
+/// The effect of a directive that chronyd can parse, but that makes it exit afterwards.
+pub(super) const STOPS: &str = "chronyd reads the file and then exits";
 
-/// Checks an included file. chronyd must find the file, unless its name is a pattern, which may
-/// match nothing (conf.c, parse_include, CNF_ReadFile).
+/// Checks an included file. chronyd must find the file unless its name is a pattern, because a
+/// pattern can match nothing (conf.c, parse_include, CNF_ReadFile).
 pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
     if rest.text.contains(['*', '?', '[']) || rest.text.is_empty() || words(rest).count() > 1 {
         return None;
@@ -20,12 +20,12 @@ pub(super) fn include(rest: TextSpan<'_>) -> Option<Finding> {
         .any(|folder| rest.text.starts_with(folder));
     let finding = if likely {
         Finding::warning("chrony/include", rest, message)
-            .effect("it does not start where the file is missing")
+            .effect("chronyd does not start if the file is missing")
     } else {
         Finding::error("chrony/include", rest, message)
-            .effect("it does not start: the file does not exist")
+            .effect("chronyd does not start, because the file does not exist")
     };
-    Some(finding.fix("write an absolute path, or a pattern, which may match nothing"))
+    Some(finding.fix("write an absolute path, or a pattern, which can match nothing"))
 }
 
 /// Finds a time source that chronyd accepts but cannot use.
@@ -44,7 +44,7 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
                 host,
                 format!("`{}` is not a host", host.text),
             )
-            .effect("chronyd starts, and asks for that name again and again")
+            .effect("chronyd starts, and keeps trying to resolve that name")
             .fix("write a name or an address, without http:// or a port"),
         );
     }
@@ -57,9 +57,9 @@ pub(super) fn source(kind: &str, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
                 Finding::warning(
                     "chrony/option",
                     word,
-                    format!("maxsources has no effect for {kind}"),
+                    format!("maxsources has no effect on {kind}"),
                 )
-                .effect("chronyd takes one address of the name")
+                .effect("chronyd uses one address of the name")
                 .fix("write pool, or remove it"),
             );
         }

@@ -1,5 +1,5 @@
-//! chrony.conf, as chrony 3.4 reads it (conf.c, cmdparse.c). If chrony cannot read a line, chronyd
-//! does not start.
+//! Checks chrony.conf as chrony 3.4 reads it (conf.c, cmdparse.c). chronyd does not start if it
+//! cannot parse a line.
 
 mod address;
 mod effect;
@@ -67,8 +67,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     }
     if sources == 0 {
         out.push(
-            Finding::warning("chrony/no-source", 0..0, "no source of time")
-                .effect("chronyd runs, and the clock drifts")
+            Finding::warning("chrony/no-source", 0..0, "no time source")
+                .effect("chronyd runs, but the clock drifts")
                 .fix("write server HOST iburst"),
         );
     }
@@ -79,9 +79,9 @@ fn without_meaning(directive: TextSpan<'_>, name: &str) -> Finding {
     Finding::warning(
         "chrony/dead",
         directive,
-        format!("{name} has no meaning any more"),
+        format!("{name} no longer has any effect"),
     )
-    .effect("a warning at each start")
+    .effect("chronyd prints a warning at each start")
     .fix("remove it")
 }
 
@@ -94,10 +94,10 @@ fn unknown(word: TextSpan<'_>, name: &str) -> Finding {
     .effect(FATAL);
     match nearest(name, table::directives().keys().copied()) {
         _ if ["sourcedir", "confdir"].contains(&name) => {
-            finding.fix("a later release added it: name the file by include")
+            finding.fix("a later release added it; write include FILE instead")
         }
         _ if tables::CHRONY_LATER.contains(name) => {
-            finding.fix("a later release added it: remove it")
+            finding.fix("a later release added it; remove it")
         }
         Some(near) => finding.fix(format!("did you mean {near}?")),
         None => finding.fix("remove it"),
@@ -112,7 +112,7 @@ fn directive(
     rest: TextSpan<'_>,
     out: &mut Vec<Finding>,
 ) {
-    // A non-empty place for a message to point to.
+    // The place that a message points to must not be empty.
     let place = if rest.text.is_empty() { first } else { rest };
     match form {
         Form::Ignored => {}
@@ -137,12 +137,12 @@ fn directive(
                 out.push(comment_or_else(word, || {
                     let finding = wrong(
                         word,
-                        format!("{name} does not know `{}`", word.text),
+                        format!("{name} does not accept `{}`", word.text),
                         "remove it",
                     );
                     match nearest(word.text, known.split('|')) {
                         Some(near) => finding.fix(format!("did you mean {near}?")),
-                        None => finding.fix(format!("it has: {}", known.replace('|', ", "))),
+                        None => finding.fix(format!("write one of: {}", known.replace('|', ", "))),
                     }
                 }));
             }
@@ -151,7 +151,7 @@ fn directive(
         Form::Address | Form::Socket | Form::Broadcast => {
             if !address::fits(form, rest) {
                 let expected = match form {
-                    Form::Broadcast => "seconds, an address, and a port or nothing",
+                    Form::Broadcast => "seconds, an address, and optionally a port",
                     Form::Socket => "an address, or the path of a socket",
                     _ => "an address without a prefix",
                 };
@@ -166,7 +166,7 @@ fn directive(
             if Scan::Float.take(rest.text).is_none() {
                 out.push(wrong(
                     place,
-                    format!("{name} takes a number first"),
+                    format!("the first word of {name} must be a number"),
                     "write the threshold in seconds",
                 ));
             }
@@ -191,7 +191,7 @@ fn exactly(
                 format!("{least} or {most}")
             };
             let plural = if counts == "1" { "" } else { "s" };
-            let message = format!("{name} takes {counts} word{plural}, here are {given}");
+            let message = format!("{name} takes {counts} word{plural}, found {given}");
             return Some(wrong(first, message, "add the missing words"));
         }
         let extra = words(rest).nth(most)?;
@@ -229,7 +229,7 @@ fn options(
     for _ in 0..count {
         let (word, behind) = split_word(left);
         if word.text.is_empty() {
-            let message = format!("{name} takes {count} words before its options");
+            let message = format!("{name} needs more words before its options");
             out.push(wrong(first, message, "add the missing words"));
             return;
         }
@@ -261,7 +261,7 @@ fn options(
                 let (value, after) = split_word(behind);
                 let place = if value.text.is_empty() { word } else { value };
                 let message = match value.text {
-                    "" => format!("{option} without its value"),
+                    "" => format!("{option} has no value"),
                     text => format!("{option} takes {}, not `{text}`", scan.expects()),
                 };
                 out.push(
@@ -284,13 +284,13 @@ fn unknown_option(
     let message = format!("chrony 3.4 has no option {name} for {directive}");
     let finding = Finding::error("chrony/option", word, message).effect(FATAL);
     match nearest(name, known.keys().copied()) {
-        _ if name == "nts" => finding.fix("NTS came with chrony 4.0: remove it, or use a key"),
+        _ if name == "nts" => finding.fix("chrony 4.0 added NTS; remove it, or use a key"),
         _ if tables::CHRONY_LATER.contains(name) => {
-            finding.fix("a later release added it: remove it")
+            finding.fix("a later release added it; remove it")
         }
-        _ if name.starts_with(['#', '!', ';', '%']) => {
-            finding.fix("3.4 has no comments after a directive: move it to a line of its own")
-        }
+        _ if name.starts_with(['#', '!', ';', '%']) => finding.fix(
+            "chrony 3.4 does not support a comment after a directive; move it to its own line",
+        ),
         Some(near) => finding.fix(format!("did you mean {near}?")),
         None => finding.fix("remove it"),
     }

@@ -1,18 +1,18 @@
-//! What the C library's sscanf reads at the start of a text. chronyd reads every number with it,
-//! and reads the rest as the next option.
+//! Determines what sscanf of the C library reads at the start of a text. chronyd reads every number
+//! with sscanf, and reads the rest of the text as the next option.
 
 use super::words::is_space;
 
-/// A conversion.
+/// A conversion of sscanf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scan {
     /// `%d`, a whole number within these bounds.
     Int(i32, i32),
-    /// `%u`.
+    /// `%u`, an unsigned number.
     Unsigned,
-    /// `%lf`.
+    /// `%lf`, a floating-point number.
     Float,
-    /// `%4s`.
+    /// `%4s`, at most four characters.
     Four,
     /// A word.
     Word,
@@ -23,7 +23,7 @@ pub(super) enum Scan {
 }
 
 impl Scan {
-    /// The conversion that a word of the table stands for.
+    /// Returns the conversion that a word of the table stands for.
     pub(super) fn of(word: &'static str) -> Self {
         match word {
             "u" => Self::Unsigned,
@@ -45,7 +45,7 @@ impl Scan {
         }
     }
 
-    /// A description of the text that it expects, for a message.
+    /// Describes the text that the conversion expects, for a message.
     pub(super) fn expects(self) -> String {
         match self {
             Self::Int(i32::MIN, _) => "a whole number".to_owned(),
@@ -59,8 +59,8 @@ impl Scan {
         }
     }
 
-    /// The number of bytes that it reads from the start of `text`, including leading white space.
-    /// `None`: no match.
+    /// Returns the number of bytes that the conversion reads from the start of `text`, including
+    /// leading white space. Returns `None` if the text does not match.
     pub(super) fn take(self, text: &str) -> Option<usize> {
         let rest = text.trim_start_matches(is_space);
         let skipped = text.len() - rest.len();
@@ -68,7 +68,7 @@ impl Scan {
         let taken = match self {
             Self::Int(least, most) => {
                 let length = integer(rest)?;
-                // strtol, then the lower half of its result.
+                // The C library calls strtol and keeps the lower half of the result.
                 let number = rest[..length].trim_start_matches('+').parse::<i64>();
                 let negative = rest.starts_with('-');
                 let number = number.unwrap_or(if negative { i64::MIN } else { i64::MAX });
@@ -98,22 +98,22 @@ impl Scan {
     }
 }
 
-/// The length of a word's first four bytes, or less if the fourth byte is within a character.
+/// Returns the length of a word's first four bytes, or less if the fourth byte splits a character.
 fn first_four_bytes(word: &str) -> Option<usize> {
     (0..=word.len().min(4))
         .rev()
         .find(|at| word.is_char_boundary(*at))
 }
 
-/// The length of an optional sign and digits.
+/// Returns the length of an optional sign and digits.
 fn integer(text: &str) -> Option<usize> {
     let sign = usize::from(text.starts_with(['+', '-']));
     let digits = text[sign..].bytes().take_while(u8::is_ascii_digit).count();
     (digits > 0).then_some(sign + digits)
 }
 
-/// The length of a number as strtod reads it, plus what glibc's scanf also accepts: an exponent
-/// without digits.
+/// Returns the length of a number as strtod reads it, plus what glibc's scanf also accepts: an
+/// exponent without digits.
 fn float(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let at = usize::from(text.starts_with(['+', '-']));
@@ -202,7 +202,7 @@ mod tests {
         ("  7 8", Some(3)),
     ];
 
-    /// The results of glibc's sscanf, from a test program.
+    /// Compares the lengths with the results of glibc's sscanf in a test program.
     #[test]
     fn numbers_are_glibcs() {
         for &(text, length) in FLOATS {

@@ -1,4 +1,4 @@
-//! The table of directives and options, known/chrony-3.4.txt.
+//! Reads the table of directives and options in known/chrony-3.4.txt.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -85,12 +85,12 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     table
 });
 
-/// The directives.
+/// Returns the directives, each with the form of the text after it.
 pub(super) fn directives() -> &'static BTreeMap<&'static str, Form> {
     &TABLE.directives
 }
 
-/// The options of a group.
+/// Returns the options of a group.
 pub(super) fn options(group: &str) -> Option<&'static Options> {
     TABLE.groups.get(group)
 }

@@ -1,11 +1,11 @@
-//! The words of a line of chrony.conf, as C's isspace separates them.
+//! Splits a line of chrony.conf into words, as C's isspace separates them.
 
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
 pub(super) const FATAL: &str = "chronyd does not start";
 
-/// What C's isspace counts as white space.
+/// Returns whether C's isspace counts a character as white space.
 pub(super) fn is_space(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\u{b}'
 }
@@ -15,7 +15,7 @@ pub(super) fn trim(line: TextSpan<'_>) -> TextSpan<'_> {
     line.slice(start..line.text.trim_end_matches(is_space).len().max(start))
 }
 
-/// The first word, and the text after it.
+/// Returns the first word, and the text after it.
 pub(super) fn split_word(line: TextSpan<'_>) -> (TextSpan<'_>, TextSpan<'_>) {
     let line = trim(line);
     let end = line.text.find(is_space).unwrap_or(line.text.len());
@@ -31,14 +31,14 @@ pub(super) fn words(line: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     })
 }
 
-/// The finding for a comment after a directive if the word begins one, else the other finding.
+/// Returns a finding about a comment if the word begins one, and the other finding otherwise.
 pub(super) fn comment_or_else(word: TextSpan<'_>, other: impl FnOnce() -> Finding) -> Finding {
     if word.text.starts_with(['#', '!', ';', '%']) {
         let message = "a comment after a directive".to_owned();
         return wrong(
             word,
             message,
-            "3.4 has none there: move it to a line of its own",
+            "chrony 3.4 does not support a comment there; move it to its own line",
         );
     }
     other()

@@ -1,5 +1,5 @@
-//! firewalld.conf (firewalld 0.6.3, src/firewall/core/io/firewalld_conf.py; AllowZoneDrifting is
-//! Red Hat's back-port, its article 4855631).
+//! Checks firewalld.conf (firewalld 0.6.3, src/firewall/core/io/firewalld_conf.py). Red Hat
+//! back-ported AllowZoneDrifting (Red Hat article 4855631).
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::check::finding::Finding;
 use crate::check::python::decimal;
 use crate::check::text::TextSpan;
 
-/// A key and its possible values, whose case does not matter except for LogDenied's.
+/// The keys, each with its possible values. Case matters only in the values of LogDenied.
 const KEYS: [(&str, &str); 10] = [
     ("DefaultZone", ""),
     ("MinimalMark", ""),
@@ -35,30 +35,30 @@ pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
             .split_once('=')
             .filter(|(_, value)| !value.text.contains('='));
         let Some((key, value)) = pair.map(|(key, value)| (key.trim(), value.trim())) else {
-            out.push(wrong(line, "not KEY=VALUE").fix("write KEY=VALUE"));
+            out.push(wrong(line, "the line is not KEY=VALUE").fix("write KEY=VALUE"));
             continue;
         };
         let Some((name, words)) = KEYS.iter().find(|(known, _)| *known == key.text) else {
             let finding = wrong(key, format!("firewalld 0.6.3 has no key {}", key.text));
             out.push(match nearest(key.text, KEYS.map(|(known, _)| known)) {
                 Some(near) => finding.fix(format!("did you mean {near}?")),
-                None => finding.fix("a later release added it, or it is misspelt: remove it"),
+                None => finding.fix("remove it; a later release added it, or it is misspelled"),
             });
             continue;
         };
         if value.text.is_empty() {
-            out.push(wrong(line, format!("{name} without a value")).fix("write one after the ="));
+            out.push(wrong(line, format!("{name} has no value")).fix("write a value after the ="));
         } else if !seen.insert(*name) {
-            out.push(wrong(line, format!("{name} is listed already")).fix("remove it"));
+            out.push(wrong(line, format!("{name} is already listed")).fix("remove it"));
         } else {
             out.extend(value_of(name, words, value));
         }
     }
     for (missing, does) in [
-        ("DefaultZone", "firewalld takes public"),
+        ("DefaultZone", "firewalld uses the zone public"),
         (
             "MinimalMark",
-            "firewalld fails on it, and takes its own settings instead of this file",
+            "firewalld fails, and uses its own defaults instead of this file",
         ),
     ] {
         if !seen.contains(missing) {
@@ -96,7 +96,7 @@ fn value_of(name: &str, words: &str, value: TextSpan<'_>) -> Option<Finding> {
     let finding = Finding::error("firewalld/conf", value, message);
     (!good).then(|| {
         finding
-            .effect("firewalld takes the default")
+            .effect("firewalld uses the default")
             .fix(format!("expected {expected}"))
     })
 }

@@ -1,4 +1,4 @@
-//! direct.xml (firewalld 0.6.3, core/io/direct.py).
+//! Checks direct.xml (firewalld 0.6.3, core/io/direct.py).
 
 use super::element::{Element, IGNORED, REFUSED, SeenElements};
 use super::reader::Reader;
@@ -6,7 +6,7 @@ use crate::check::finding::Finding;
 use crate::check::kickstart::shell_words;
 use crate::check::python::decimal;
 
-/// The file, as far as it has been read.
+/// The part of the file that has been read.
 #[derive(Debug, Default)]
 pub(super) struct Direct {
     begun: bool,
@@ -63,7 +63,8 @@ impl Reader for Direct {
             "rule" => {
                 let priority = decimal(at.text("priority"));
                 self.open = priority.map(|priority| format!("{of} {priority}"));
-                // At the end of the rule, firewalld looks for a rule that does not exist.
+                // Without a valid priority, firewalld fails at the end of the rule, because it
+                // looks for a rule that does not exist.
                 at.expect("priority", |_| priority.is_some(), "a whole number", out);
             }
             _ => self.open = Some(of),
@@ -79,12 +80,12 @@ impl Reader for Direct {
             out.push(at.misplaced(
                 format!("a {} without arguments", at.name()),
                 IGNORED,
-                "write them into the element",
+                "write the arguments into the element",
             ));
             return;
         }
         let Some(words) = shell_words(text) else {
-            out.push(at.misplaced("a quote is not closed", REFUSED, "close it"));
+            out.push(at.misplaced("a quote is not closed", REFUSED, "close the quote"));
             return;
         };
         if let Some(open) = open {

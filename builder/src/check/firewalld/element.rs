@@ -12,7 +12,7 @@ use crate::check::finding::Finding;
 #[derive(Debug)]
 pub(super) struct Element<'a> {
     pub(super) node: Node<'a, 'a>,
-    /// The name in its opening tag.
+    /// The place of the name in its opening tag.
     pub(super) span: Range<usize>,
 }
 
@@ -25,12 +25,12 @@ impl<'a> Element<'a> {
         self.node.attribute(attribute)
     }
 
-    /// An attribute; empty if it is missing.
+    /// Returns the value of an attribute, or an empty text if the attribute is missing.
     pub(super) fn text(&self, attribute: &str) -> &'a str {
         self.get(attribute).unwrap_or_default()
     }
 
-    /// The place of an attribute's value.
+    /// Returns the place of an attribute's value.
     pub(super) fn place(&self, attribute: &str) -> Range<usize> {
         let found = self
             .node
@@ -39,7 +39,7 @@ impl<'a> Element<'a> {
         found.map_or_else(|| self.span.clone(), |known| known.range_value())
     }
 
-    /// An error for a value that makes firewalld refuse the file.
+    /// Returns an error for a value that makes firewalld refuse the file.
     pub(super) fn invalid_value(&self, attribute: &str, expected: &str) -> Finding {
         let message = format!("bad value for {attribute}: `{}`", self.text(attribute));
         let finding = Finding::error("firewalld/value", self.place(attribute), message);
@@ -64,32 +64,32 @@ impl<'a> Element<'a> {
         self.expect(
             attribute,
             |text| ports(text).is_some(),
-            "a port or a range, as in 2379 or 2379-2380",
+            "a port or a range, such as 2379 or 2379-2380",
             out,
         );
     }
 
-    /// A warning about an attribute that firewalld reads and ignores.
+    /// Returns a warning about an attribute that firewalld reads and ignores.
     pub(super) fn deprecated(&self, attribute: &str, instead: &str) -> Finding {
-        let message = format!("the attribute {attribute} has no meaning any more");
+        let message = format!("the attribute {attribute} no longer has any effect");
         Finding::warning("firewalld/deprecated", self.place(attribute), message)
             .effect(IGNORED)
             .fix(instead)
     }
 
-    /// Whether a source or destination is inverted.
+    /// Returns whether a source or destination is inverted.
     pub(super) fn inverts(&self) -> bool {
         ["yes", "true"].contains(&self.text("invert").to_lowercase().as_str())
     }
 
-    /// A warning about a duplicate.
+    /// Returns a warning about a duplicate.
     pub(super) fn duplicate(&self, message: impl Into<String>) -> Finding {
         Finding::warning("firewalld/twice", self.span.clone(), message)
             .effect(IGNORED)
             .fix("remove it")
     }
 
-    /// A warning about something that firewalld ignores in this place.
+    /// Returns an error about an element that is wrong in this place.
     pub(super) fn misplaced(
         &self,
         message: impl Into<String>,
@@ -108,7 +108,7 @@ pub(super) struct SeenElements(BTreeSet<String>);
 
 impl SeenElements {
     pub(super) fn add(&mut self, at: &Element<'_>, item: String, out: &mut Vec<Finding>) {
-        let message = format!("{item} is listed already");
+        let message = format!("{item} is already listed");
         if !self.0.insert(item) {
             out.push(at.duplicate(message));
         }

@@ -1,4 +1,4 @@
-//! IP sets (firewalld 0.6.3, core/io/ipset.py; core/ipset.py, IPSET_TYPES; core/icmp.py).
+//! Checks IP sets (firewalld 0.6.3, core/io/ipset.py; core/ipset.py, IPSET_TYPES; core/icmp.py).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,7 +25,7 @@ const TYPES: [&str; 11] = [
     "hash:mac",
 ];
 
-/// The names of ICMP types, and below them the numbers.
+/// The names of ICMP types. The constants below contain the numbers.
 const ICMP_NAMES: &str = "echo-reply pong network-unreachable host-unreachable protocol-unreachable port-unreachable \
     fragmentation-needed source-route-failed network-unknown host-unknown network-prohibited host-prohibited \
     TOS-network-unreachable TOS-host-unreachable communication-prohibited host-precedence-violation precedence-cutoff \
@@ -37,7 +37,7 @@ const ICMP_TYPES: &str = "0/0 3/0 3/1 3/2 3/3 3/4 3/5 3/6 3/7 3/9 3/10 3/11 3/12
 const ICMPV6_TYPES: &str =
     "1/0 1/1 1/3 1/4 2/0 3/0 3/1 4/0 4/1 4/2 128/0 129/0 133/0 134/0 135/0 136/0 137/0";
 
-/// The set, as far as it has been read.
+/// The part of the set that has been read.
 #[derive(Debug, Default)]
 pub(super) struct IpSet {
     kind: String,
@@ -64,7 +64,7 @@ impl Reader for IpSet {
             return;
         }
         if self.entries.iter().any(|(known, _)| known == text) {
-            out.push(at.duplicate(format!("the entry {text} is listed already")));
+            out.push(at.duplicate(format!("the entry {text} is already listed")));
         } else {
             self.entries.push((text.to_owned(), at.span.clone()));
         }
@@ -82,7 +82,7 @@ impl Reader for IpSet {
                     place.clone(),
                     "entries in a set with a timeout",
                 )
-                .effect("firewalld ignores all of them")
+                .effect("firewalld ignores all entries")
                 .fix("remove the timeout, or the entries"),
             );
             return;
@@ -100,7 +100,7 @@ impl Reader for IpSet {
             if let Err(expected) = entry_fits(entry, &self.kind, family) {
                 let message = match self.kind.as_str() {
                     "" => "an entry of a set without a type".to_owned(),
-                    kind => format!("`{entry}` does not fit {kind} of {family}"),
+                    kind => format!("`{entry}` is not a valid entry of {kind} for {family}"),
                 };
                 let finding = Finding::error("firewalld/entry", place.clone(), message);
                 out.push(finding.effect(IGNORED).fix(format!("expected {expected}")));
@@ -122,7 +122,11 @@ impl IpSet {
                 );
             }
             "family" if self.kind == "hash:mac" => {
-                out.push(at.misplaced("hash:mac has no family", REFUSED, "remove it"));
+                out.push(at.misplaced(
+                    "a set of type hash:mac has no family",
+                    REFUSED,
+                    "remove it",
+                ));
             }
             "family" => at.expect(
                 "value",
@@ -139,7 +143,7 @@ impl IpSet {
     }
 }
 
-/// Whether an entry is valid in a set of this type; the error describes what is expected.
+/// Checks that an entry is valid in a set of this type. The error describes the expected text.
 fn entry_fits(entry: &str, kind: &str, family: &str) -> Result<(), String> {
     let flags: Vec<&str> = kind
         .strip_prefix("hash:")

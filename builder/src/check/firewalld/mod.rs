@@ -1,6 +1,6 @@
-//! firewalld 0.6.3: its XML files (src/firewall/core/io/*.py, core/rich.py, functions.py) and
-//! firewalld.conf. If an element, attribute or value is unknown, firewalld ignores the whole file.
-//! If a rule is not valid, it ignores only that rule.
+//! Checks the XML files of firewalld 0.6.3 (src/firewall/core/io/*.py, core/rich.py, functions.py)
+//! and firewalld.conf. If an element, attribute or value is unknown, firewalld ignores the whole
+//! file. If a rule is invalid, firewalld ignores only that rule.
 
 mod conf;
 mod direct;
@@ -38,9 +38,13 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         Err(error) => {
             let at = offset(text, error.pos());
             return vec![
-                Finding::error("firewalld/xml", at..at, format!("this is not XML: {error}"))
-                    .effect(REFUSED)
-                    .fix("close each element, write &lt; for < and &amp; for &"),
+                Finding::error(
+                    "firewalld/xml",
+                    at..at,
+                    format!("the file is not well-formed XML: {error}"),
+                )
+                .effect(REFUSED)
+                .fix("close each element, and write &lt; for < and &amp; for &"),
             ];
         }
     };
@@ -50,10 +54,13 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         span: name_span(text, document.root_element()),
     };
     let Some(kind) = Kind::of(path, root.name()) else {
-        let message = format!("firewalld 0.6.3 reads no file of <{}>", root.name());
+        let message = format!(
+            "firewalld 0.6.3 reads no file with the root element <{}>",
+            root.name()
+        );
         let finding =
             Finding::error("firewalld/element", root.span.clone(), message).effect(REFUSED);
-        let has = "it has zone, service, ipset, icmptype, helper, direct and whitelist; policies came with 0.9";
+        let has = "the root element must be zone, service, ipset, icmptype, helper, direct or whitelist; firewalld 0.9 added policies";
         out.push(finding.fix(has));
         return out;
     };
@@ -75,7 +82,7 @@ fn walk_kind(text: &str, root: Node<'_, '_>, kind: Kind, out: &mut Vec<Finding>)
     }
 }
 
-/// expat refuses a file whose encoding differs from the declared one.
+/// Checks the declared encoding. expat refuses a file whose encoding differs from it.
 fn encoding(text: &str) -> Option<Finding> {
     let declaration = text
         .trim_start_matches('\u{feff}')
@@ -85,15 +92,19 @@ fn encoding(text: &str) -> Option<Finding> {
     let lower = declaration.to_ascii_lowercase();
     let at = lower.find("utf-16")?;
     let start = text.len() - text.trim_start_matches('\u{feff}').len() + 5 + at;
-    let finding = Finding::error("firewalld/xml", start..start + 6, "the file is not UTF-16");
+    let finding = Finding::error(
+        "firewalld/xml",
+        start..start + 6,
+        "the file is not encoded in UTF-16",
+    );
     Some(finding.effect(REFUSED).fix("write encoding=\"utf-8\""))
 }
 
-/// A file name that firewalld refuses (io_object.py, check_name).
+/// Returns a finding if firewalld refuses the name of the file (io_object.py, check_name).
 fn name(path: &str, kind: Kind) -> Option<Finding> {
     let (folder, file) = path.rsplit_once('/')?;
     let signs = kind.name_punctuation()?;
-    // A file in a zone's folder is a part of that zone, and the name that counts is the folder's.
+    // A file in a zone's folder is a part of that zone, so the folder's name counts instead.
     let is_part = kind == Kind::Zone && !folder.ends_with("/zones");
     let name = file.strip_suffix(".xml").filter(|_| !is_part)?;
     let message = if name.is_empty()
@@ -101,10 +112,10 @@ fn name(path: &str, kind: Kind) -> Option<Finding> {
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || signs.contains(c))
     {
-        format!("`{name}` is not a name: it has letters, digits and {signs}")
+        format!("`{name}` is not a valid name: only letters, digits and {signs} are allowed")
     } else if kind == Kind::Zone && name.len() > 17 {
         format!(
-            "the zone's name has {} characters, and 17 are allowed",
+            "the zone's name has {} characters, but at most 17 are allowed",
             name.len()
         )
     } else {
@@ -113,7 +124,7 @@ fn name(path: &str, kind: Kind) -> Option<Finding> {
     Some(
         Finding::error("firewalld/name", 0..0, message)
             .effect(REFUSED)
-            .fix("name the file otherwise"),
+            .fix("rename the file"),
     )
 }
 
@@ -169,7 +180,7 @@ fn begin(
     }
 }
 
-/// roxmltree counts lines from 1, and columns in characters.
+/// Converts a position to a byte offset. roxmltree counts lines from 1, and columns in characters.
 fn offset(text: &str, at: roxmltree::TextPos) -> usize {
     let line = TextSpan::whole(text)
         .split('\n')
@@ -183,7 +194,7 @@ fn offset(text: &str, at: roxmltree::TextPos) -> usize {
     line.span().start + within
 }
 
-/// The name in an element's opening tag.
+/// Returns the place of the name in an element's opening tag.
 fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
     let start = node.range().start + 1;
     let end = text[start..]
@@ -192,11 +203,11 @@ fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
     start..end
 }
 
-/// Whether firewalld knows an element and the element has all the attributes that it requires.
+/// Returns whether firewalld supports an element and the element has all required attributes.
 fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
     let schema = kind.schema();
     let name = at.name();
-    // expat does not handle namespaces: xmlns is an attribute like any other.
+    // expat does not handle namespaces, so xmlns is an attribute like any other.
     let spaces = at.node.namespaces().count();
     let above = at
         .node
@@ -220,14 +231,14 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
             let finding = Finding::error(
                 "firewalld/attribute",
                 attribute.range_qname(),
-                format!("<{name}> has no attribute {own} in 0.6.3"),
+                format!("in firewalld 0.6.3, <{name}> has no attribute {own}"),
             )
             .effect(REFUSED);
             out.push(match (name, own, nearest(own, needed.iter().chain(*optional).copied())) {
                 ("rule", "priority", _) => finding
-                    .fix("priorities came with 0.7: remove it; drop and reject come before accept by themselves"),
+                    .fix("firewalld 0.7 added priorities; remove it, because drop and reject always come before accept"),
                 ("zone", "priority" | "ingress-priority" | "egress-priority", _) => {
-                    finding.fix("priorities of zones came later: remove it")
+                    finding.fix("a later release added priorities of zones; remove it")
                 }
                 (_, _, Some(near)) => finding.fix(format!("did you mean {near}?")),
                 _ => finding.fix("remove it"),
@@ -253,14 +264,14 @@ fn unknown_element(at: &Element<'_>, schema: schema::Schema) -> Finding {
     let message = format!("firewalld 0.6.3 has no <{name}> here");
     let finding = Finding::error("firewalld/element", at.span.clone(), message).effect(REFUSED);
     match (name, nearest(name, schema.iter().map(|(known, ..)| *known))) {
-        ("forward", _) => finding.fix("forwarding within a zone came with 0.9: remove it"),
+        ("forward", _) => finding.fix("firewalld 0.9 added forwarding within a zone; remove it"),
         ("policy" | "ingress-zone" | "egress-zone", _) => {
-            finding.fix("policies came with 0.9: write rich rules in the zone")
+            finding.fix("firewalld 0.9 added policies; write rich rules in the zone")
         }
         ("include" | "helper", _) => {
-            finding.fix("a later release added it: write the ports, or a <module>")
+            finding.fix("a later release added it; write the ports, or a <module>")
         }
-        ("tcp-mss-clamp" | "nflog", _) => finding.fix("a later release added it: remove it"),
+        ("tcp-mss-clamp" | "nflog", _) => finding.fix("a later release added it; remove it"),
         (_, Some(near)) => finding.fix(format!("did you mean <{near}>?")),
         (_, None) => finding.fix("remove it"),
     }

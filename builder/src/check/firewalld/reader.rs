@@ -1,21 +1,21 @@
-//! What all readers of firewalld's files have in common.
+//! The interface of all readers of firewalld's files.
 
 use super::element::Element;
 use crate::check::finding::Finding;
 
-/// A reader of one kind of file: firewalld reads element by element.
+/// A reader of one kind of file. It receives the file element by element, as firewalld does.
 pub(super) trait Reader {
-    /// Handles the start of an element, whose attributes are already known.
+    /// Handles the start of an element whose attributes are already checked.
     fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>);
 
-    /// Handles the end of an element. `text`: the text between the last opening tag and this
+    /// Handles the end of an element. `text` is the text between the last opening tag and this
     /// closing tag.
     fn end(&mut self, at: &Element<'_>, text: &str, out: &mut Vec<Finding>);
 
     /// Handles the end of the file.
     fn finish(&mut self, _out: &mut Vec<Finding>) {}
 
-    /// Whether firewalld currently skips all elements.
+    /// Returns whether firewalld currently skips all elements.
     fn ignores(&self) -> bool {
         false
     }

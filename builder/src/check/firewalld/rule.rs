@@ -53,7 +53,7 @@ pub(super) enum Kind {
     },
 }
 
-/// A log.
+/// The log of a rule.
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) prefix: String,
@@ -61,7 +61,7 @@ pub(super) struct Log {
     pub(super) limit: Option<String>,
 }
 
-/// An audit.
+/// The audit of a rule.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
     pub(super) limit: Option<String>,
@@ -113,7 +113,7 @@ impl Action {
     }
 }
 
-/// A limit, with its unit shortened to one letter.
+/// Shortens the unit of a limit to one letter.
 pub(super) fn limit(text: &str) -> String {
     match text.split_once('/') {
         Some((rate, unit @ ("second" | "minute" | "hour" | "day"))) => {
@@ -138,7 +138,7 @@ impl Rule {
     }
 }
 
-/// The rule in a form that can be compared with other rules.
+/// Formats the rule so that it can be compared with other rules.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the rule")?;

@@ -1,7 +1,7 @@
-//! What the files of firewalld 0.6.3 may contain (src/firewall/core/io/*.py,
-//! PARSER_REQUIRED_ELEMENT_ATTRS and PARSER_OPTIONAL_ELEMENT_ATTRS).
+//! The elements and attributes that files of firewalld 0.6.3 can contain
+//! (src/firewall/core/io/*.py, PARSER_REQUIRED_ELEMENT_ATTRS and PARSER_OPTIONAL_ELEMENT_ATTRS).
 
-/// An element, the attributes that it needs, and the attributes that it may have.
+/// An element, the attributes that it needs, and the attributes that it can have.
 pub(super) type Schema = &'static [(
     &'static str,
     &'static [&'static str],
@@ -21,7 +21,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The kind of a file, by its path, or by its root element if the path does not show it.
+    /// Returns the kind of a file, by its path, or by its root element if the path does not show
+    /// it.
     pub(super) fn of(path: &str, root: &str) -> Option<Self> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let has = |part: &str| folder.split('/').any(|folder| folder == part);
@@ -47,8 +48,8 @@ impl Kind {
         })
     }
 
-    /// Its elements and attributes. An attribute that firewalld's reader asks for is listed as
-    /// required even if firewalld's table does not list it.
+    /// Returns the elements and attributes of this kind. An attribute that firewalld's reader asks
+    /// for is listed as required even if firewalld's table does not list it.
     pub(super) fn schema(self) -> Schema {
         match self {
             Self::Zone => ZONE,
@@ -61,7 +62,8 @@ impl Kind {
         }
     }
 
-    /// The characters, besides letters and digits, that the name of such a file may contain.
+    /// Returns the characters, besides letters and digits, that the name of such a file can
+    /// contain.
     pub(super) fn name_punctuation(self) -> Option<&'static str> {
         match self {
             Self::Zone => Some("_-/"),

@@ -1,4 +1,5 @@
-//! Services, helpers and ICMP types (firewalld 0.6.3, core/io/service.py, helper.py, icmptype.py).
+//! Checks services, helpers and ICMP types (firewalld 0.6.3, core/io/service.py, helper.py,
+//! icmptype.py).
 
 use super::element::{Element, SeenElements};
 use super::reader::Reader;
@@ -6,7 +7,7 @@ use super::schema::Kind;
 use super::value::{TRANSPORTS, is_network4, is_network6, is_protocol};
 use crate::check::finding::Finding;
 
-/// The file, as far as it has been read.
+/// The part of the file that has been read.
 #[derive(Debug)]
 pub(super) struct Service {
     kind: Kind,
@@ -41,7 +42,7 @@ impl Service {
     }
 }
 
-const PROTOCOL: &str = "a name of /etc/protocols, or a number up to 255";
+const PROTOCOL: &str = "a name from /etc/protocols, or a number up to 255";
 
 impl Reader for Service {
     fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
@@ -49,7 +50,7 @@ impl Reader for Service {
             (Kind::Service, "service") | (Kind::IcmpType, "icmptype")
                 if at.get("name").is_some() =>
             {
-                out.push(at.deprecated("name", "remove it: the file's name is the name"));
+                out.push(at.deprecated("name", "remove it; the file name is the name"));
             }
             (Kind::Service | Kind::Helper, "port" | "source-port") => self.port(at, out),
             (Kind::Service, "protocol") => {

@@ -1,11 +1,11 @@
-//! Ports, protocols and addresses as firewalld 0.6.3 reads them (src/firewall/functions.py).
+//! Parses ports, protocols and addresses as firewalld 0.6.3 does (src/firewall/functions.py).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::check::python::{any_radix, decimal};
 use crate::check::tables;
 
-/// The lowest and the highest port of a port or a range of ports.
+/// Returns the lowest and the highest port of a range of ports. One port is both of them.
 pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     let id = |text: &str| {
         let text = text.trim();
@@ -42,7 +42,8 @@ pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
     if found.len() == 1 { found.pop() } else { None }
 }
 
-/// A port or range in a form that can be compared: firewalld writes each range in only one way.
+/// Returns a port or range in a form that can be compared. firewalld writes each range in only one
+/// way.
 pub(super) fn port_key(text: &str) -> String {
     ports(text).map_or_else(String::new, |(low, high)| format!("{low}-{high}"))
 }
@@ -65,7 +66,7 @@ pub(super) fn is_ipv6(text: &str) -> bool {
     text.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Whether a text is an IPv4 address, with or without a mask.
+/// Returns whether a text is an IPv4 address, with or without a mask.
 pub(super) fn is_network4(text: &str) -> bool {
     let Some((address, mask)) = text.split_once('/') else {
         return is_ipv4(text);
@@ -78,7 +79,7 @@ pub(super) fn is_network4(text: &str) -> bool {
         }
 }
 
-/// Whether a text is an IPv6 address, with or without a mask.
+/// Returns whether a text is an IPv6 address, with or without a mask.
 pub(super) fn is_network6(text: &str) -> bool {
     let Some((address, mask)) = text.split_once('/') else {
         return is_ipv6(text);
@@ -90,7 +91,7 @@ fn bits(mask: &str, most: i64) -> bool {
     decimal(mask).is_some_and(|bits| (0..=most).contains(&bits))
 }
 
-/// Whether a text is a network of this family.
+/// Returns whether a text is a network of this family.
 pub(super) fn is_network(family: &str, text: &str) -> bool {
     match family {
         "ipv4" => is_network4(text),
@@ -114,7 +115,7 @@ pub(super) fn is_interface(text: &str) -> bool {
     (1..=16).contains(&text.chars().count()) && !text.contains([' ', '/', '!', '*'])
 }
 
-/// Whether a text is a mark of 32 bits.
+/// Returns whether a text is a 32-bit mark.
 pub(super) fn is_uint32(text: &str) -> bool {
     any_radix(text).is_some_and(|number| (0..=i64::from(u32::MAX)).contains(&number))
 }
@@ -123,7 +124,7 @@ pub(super) fn is_uint32(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// The results of firewalld 0.6.3's functions.py, under Python 2.7.
+    /// Compares the ranges with the results of firewalld 0.6.3's functions.py under Python 2.7.
     #[test]
     fn ports_are_firewallds() {
         for (text, range) in [

@@ -1,4 +1,4 @@
-//! lockdown-whitelist.xml (firewalld 0.6.3, core/io/lockdown_whitelist.py; functions.py,
+//! Checks lockdown-whitelist.xml (firewalld 0.6.3, core/io/lockdown_whitelist.py; functions.py,
 //! checkCommand, checkUser, checkContext).
 
 use super::element::{Element, IGNORED, REFUSED};
@@ -6,7 +6,7 @@ use super::reader::Reader;
 use crate::check::finding::Finding;
 use crate::check::python::decimal;
 
-/// The file, as far as it has been read.
+/// The part of the file that has been read.
 #[derive(Debug, Default)]
 pub(super) struct Whitelist {
     begun: bool,
@@ -31,7 +31,7 @@ impl Reader for Whitelist {
                 at.expect(
                     "name",
                     is_command,
-                    "an absolute path, and its arguments",
+                    "an absolute path with optional arguments",
                     out,
                 );
                 format!("command {}", at.text("name"))
@@ -50,7 +50,7 @@ impl Reader for Whitelist {
                         at.expect(
                             "id",
                             |_| (0..=i64::from(i32::MAX)).contains(&number),
-                            "a number from 0",
+                            "a number from 0 to 2147483647",
                             out,
                         );
                         format!("id {number}")
@@ -64,7 +64,11 @@ impl Reader for Whitelist {
             },
         };
         if !self.seen.insert(item.clone()) {
-            out.push(at.misplaced(format!("{item} twice"), REFUSED, "remove one"));
+            out.push(at.misplaced(
+                format!("{item} is listed twice"),
+                REFUSED,
+                "remove one of them",
+            ));
         }
     }
 

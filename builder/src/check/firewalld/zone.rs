@@ -1,4 +1,4 @@
-//! Zones (firewalld 0.6.3, core/io/zone.py, zone_ContentHandler).
+//! Checks zones (firewalld 0.6.3, core/io/zone.py, zone_ContentHandler).
 
 mod item;
 
@@ -10,9 +10,9 @@ use super::rule::{Action, Audit, Kind, LEVELS, Log, Rule, Source};
 use crate::check::finding::Finding;
 
 const RULE: &str = "firewalld ignores the rule";
-const REST: &str = "firewalld ignores it, and what follows up to the end of the next rule";
+const REST: &str = "firewalld ignores it and everything up to the end of the next rule";
 
-/// The part of a rule that a limit would apply to.
+/// The part of a rule to which the next limit applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LimitTarget {
     Log,
@@ -20,11 +20,11 @@ enum LimitTarget {
     Action,
 }
 
-/// A zone, as far as it has been read.
+/// The part of a zone that has been read.
 #[derive(Debug, Default)]
 pub(super) struct Zone {
     rule: Option<Rule>,
-    /// Whether something is wrong. If so, firewalld skips everything up to the end of the rule.
+    /// Whether the rule has a fault. If so, firewalld skips everything up to the end of the rule.
     broken: bool,
     limited: Option<LimitTarget>,
     seen: SeenElements,
@@ -94,12 +94,12 @@ fn zone(at: &Element<'_>, out: &mut Vec<Finding>) {
         .into_iter()
         .filter(|name| at.get(name).is_some())
     {
-        out.push(at.deprecated(name, "remove it: the file's name is the zone's"));
+        out.push(at.deprecated(name, "remove it; the file name is the name of the zone"));
     }
 }
 
 impl Zone {
-    /// firewalld skips everything that follows.
+    /// Reports a fault after which firewalld skips the rest of the rule.
     fn break_off(&mut self, finding: Finding, out: &mut Vec<Finding>) {
         self.broken = true;
         out.push(finding);
@@ -126,8 +126,8 @@ impl Zone {
         }
         if let Some(rule) = &mut self.rule {
             if rule.element.is_some() {
-                let message = "a rule with more than one service, port or the like";
-                self.break_off(at.misplaced(message, RULE, "write a rule for each"), out);
+                let message = "a rule with more than one service, port or similar element";
+                self.break_off(at.misplaced(message, RULE, "write one rule for each"), out);
             } else {
                 rule.element = Some((Kind::of(at), at.span.clone()));
             }
@@ -158,7 +158,7 @@ impl Zone {
             if rule.source.is_some() {
                 let message = "a rule with more than one source";
                 self.break_off(
-                    at.misplaced(message, RULE, "write a rule for each, or name an ipset"),
+                    at.misplaced(message, RULE, "write one rule for each, or name an ipset"),
                     out,
                 );
                 return;
@@ -181,9 +181,9 @@ impl Zone {
             // firewalld tries to log a warning, and fails because the source has no address.
             Some((true, ipset)) if !self.sets.insert(ipset.clone()) => {
                 out.push(at.misplaced(
-                    format!("the source ipset {ipset} twice"),
+                    format!("the source ipset {ipset} is listed twice"),
                     REFUSED,
-                    "remove one",
+                    "remove one of them",
                 ));
             }
             Some((false, address)) => self.seen.add(at, format!("source {address}"), out),
@@ -205,7 +205,7 @@ impl Zone {
             out.push(at.misplaced(
                 "a rule with more than one destination",
                 IGNORED,
-                "write a rule for each",
+                "write one rule for each",
             ));
             return;
         }
@@ -227,7 +227,7 @@ impl Zone {
                 at.misplaced(
                     "a rule with more than one action",
                     RULE,
-                    "write a rule for each",
+                    "write one rule for each",
                 ),
                 out,
             );
@@ -243,7 +243,11 @@ impl Zone {
             return;
         };
         if rule.log.is_some() {
-            out.push(at.misplaced("a rule with more than one log", IGNORED, "remove one"));
+            out.push(at.misplaced(
+                "a rule with more than one log",
+                IGNORED,
+                "remove one of them",
+            ));
             return;
         }
         let level = at.get("level").map(str::to_owned);
@@ -271,7 +275,11 @@ impl Zone {
         };
         if rule.audit.is_some() {
             self.break_off(
-                at.misplaced("a rule with more than one audit", RULE, "remove one"),
+                at.misplaced(
+                    "a rule with more than one audit",
+                    RULE,
+                    "remove one of them",
+                ),
                 out,
             );
             return;
@@ -291,12 +299,19 @@ impl Zone {
             None => {
                 let message = "<limit> outside of an action, log or audit";
                 self.break_off(
-                    at.misplaced(message, if inside { RULE } else { REST }, "put it into one"),
+                    at.misplaced(
+                        message,
+                        if inside { RULE } else { REST },
+                        "put it into one of them",
+                    ),
                     out,
                 );
             }
             Some(Some(_)) => {
-                self.break_off(at.misplaced("more than one limit", RULE, "remove one"), out);
+                self.break_off(
+                    at.misplaced("more than one limit", RULE, "remove one of them"),
+                    out,
+                );
             }
             Some(slot) => *slot = Some(super::rule::limit(at.text("value"))),
         }

@@ -61,9 +61,9 @@ pub(super) const XFS: &[&str] = &[
     "irixsgid",
 ];
 
-/// Whether XFS reads an option only at the first mount of a volume. A remount parses such an option,
-/// ignores it and reports success (kernel 3.10.0-1160, fs/xfs/xfs_super.c, xfs_fs_remount: all but
-/// ro, rw, barrier, nobarrier, inode64, inode32).
+/// Returns whether XFS applies an option only at the first mount of a volume. A remount parses such
+/// an option, ignores it and reports success (kernel 3.10.0-1160, fs/xfs/xfs_super.c,
+/// xfs_fs_remount: all but ro, rw, barrier, nobarrier, inode64, inode32).
 pub(in crate::check) fn only_at_first_mount(option: &str) -> bool {
     let name = option.split('=').next().unwrap_or_default();
     VALUED.contains(&name) || PLAIN.contains(&name)
@@ -135,9 +135,9 @@ pub(super) const GENERIC: &[&str] = &[
     "seclabel",
 ];
 
-/// systemd's own options, as of 219 (man/systemd.mount.xml). x-systemd.requires and
-/// -requires-mounts-for are back-ports of RHEL's 219-3, x-systemd.idle-timeout of 219-32 (the
-/// changelog of its systemd.spec: #1164334, #1354410).
+/// systemd's own options in release 219 (man/systemd.mount.xml). RHEL back-ported
+/// x-systemd.requires and x-systemd.requires-mounts-for in 219-3, and x-systemd.idle-timeout in
+/// 219-32 (changelog of its systemd.spec: #1164334, #1354410).
 pub(super) const SYSTEMD: &[&str] = &[
     "x-systemd.automount",
     "x-systemd.device-timeout",
@@ -147,7 +147,8 @@ pub(super) const SYSTEMD: &[&str] = &[
     "x-initrd.mount",
 ];
 
-/// Whether XFS, mount(8) or the VFS accepts an option. A name with a value is not one without.
+/// Returns whether XFS, mount(8) or the VFS accepts an option. An XFS option that needs a value is
+/// unknown without one. Any other XFS option is unknown with a value.
 pub(super) fn known_to_xfs(option: &str) -> bool {
     let (name, value) = option
         .split_once('=')
@@ -171,14 +172,14 @@ pub(super) fn xfs_only(name: &str) -> bool {
     .contains(&name)
 }
 
-/// What XFS makes of the value of an option.
+/// How XFS handles the value of an option.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum XfsValue {
-    /// It takes the value as it is.
+    /// XFS uses the value unchanged.
     Taken,
-    /// It takes this many bytes instead: 0 stands for no effect.
+    /// XFS uses this number of bytes instead. 0 means that the option has no effect.
     Instead(u64),
-    /// It refuses the mount, or the remount. The text says what it expects.
+    /// XFS refuses the mount or the remount. The text describes the values that XFS accepts.
     Refused(&'static str),
 }
 
@@ -188,7 +189,7 @@ pub(super) fn xfs_value(option: &str) -> XfsValue {
         return XfsValue::Taken;
     };
     match name {
-        // The kernel takes the lowest bit that is set (ffs), and no notice of an odd number.
+        // The kernel uses the lowest bit that is set (ffs), and ignores an odd number.
         "allocsize" | "biosize" => match size(value).map(|bytes| (bytes, bytes.trailing_zeros())) {
             Some((bytes, log @ (0 | 12..=30))) if bytes != 0 => {
                 let taken = if log == 0 { 0 } else { 1 << log };
@@ -212,7 +213,7 @@ pub(super) fn xfs_value(option: &str) -> XfsValue {
     }
 }
 
-/// A number of bytes with one suffix at most (fs/xfs/xfs_super.c, suffix_kstrtoint).
+/// Parses a number of bytes with at most one suffix (fs/xfs/xfs_super.c, suffix_kstrtoint).
 fn size(value: &str) -> Option<u64> {
     let (digits, shift) = match value.char_indices().next_back()? {
         (at, 'k' | 'K') => (&value[..at], 10),
@@ -224,7 +225,7 @@ fn size(value: &str) -> Option<u64> {
     u64::try_from(number).ok()?.checked_shl(shift)
 }
 
-/// A number of bytes as an option of XFS has it.
+/// Formats a number of bytes as XFS options write it.
 pub(super) fn shown(bytes: u64) -> String {
     let units = [(1 << 30, "g"), (1 << 20, "m"), (1 << 10, "k")];
     let unit = units.iter().find(|(unit, _)| bytes.is_multiple_of(*unit));

@@ -1,6 +1,6 @@
-//! What pykickstart's RHEL7 handler refuses by its table: unknown commands, missing options, too
-//! few or too many words, options and commands that exclude each other (rhel7-branch,
-//! handlers/rhel7.py, commands/, base.py).
+//! Reports what pykickstart's RHEL7 handler refuses according to the table: unknown commands,
+//! missing options, too few or too many words, and options and commands that exclude each other
+//! (rhel7-branch, handlers/rhel7.py, commands/, base.py).
 
 use recipes::diagnostic::nearest;
 
@@ -11,8 +11,8 @@ use super::{options, parse_rules};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// Reads a command, and reports what pykickstart refuses about it. `None`: CentOS 7's pykickstart
-/// has no such command.
+/// Reads a command, and reports what pykickstart refuses about it. Returns `None` if CentOS 7's
+/// pykickstart has no such command.
 pub(super) fn read<'a>(
     words: &[Token],
     text: TextSpan<'a>,
@@ -39,11 +39,11 @@ pub(super) fn read<'a>(
     Some(line)
 }
 
-/// Checks a line against the table: a command, or the header of a section.
+/// Checks a line against the table. The line is a command or the header of a section.
 pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     for option in line.command.options.iter().filter(|option| option.needed) {
         let name = option.names[0];
-        // A rule of the table says the same of each line.
+        // A rule of the table already reports the missing option.
         let is_ruled = |rule: &Rule| matches!(rule, Rule::Any(names) if names[..] == [name]);
         if line.has(name) || line.command.rules.iter().any(is_ruled) {
             continue;
@@ -51,7 +51,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Findi
         let message = format!("{} needs {name}=", line.name.value);
         out.push(if earlier.had_option(line.command.name, name) {
             Finding::warning("kickstart/needed-option", line.span(), message)
-                .effect("pykickstart does not miss it after an earlier line that has it; anaconda has no value")
+                .effect("pykickstart accepts the line because an earlier line has the option, but anaconda gets no value")
                 .fix("add it")
         } else {
             stops_anaconda("kickstart/needed-option", line, message, "add it")
@@ -63,13 +63,13 @@ pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Findi
     }
 }
 
-/// Checks that there are as many words as the command accepts.
+/// Checks that the line has as many words as the command accepts.
 fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
     let (shown, wants) = (&line.name.value, line.command.wants);
     match line.command.words {
         Words::Raw => {}
         Words::Any => {
-            // A word that is only a line end has its own warning.
+            // A word with a line end has its own warning.
             let ignored = line
                 .words
                 .iter()
@@ -80,7 +80,7 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
                 out.push(
                     finding
                         .effect("it has no effect")
-                        .fix("remove it, or write its option with --"),
+                        .fix("remove it, or write it as an option with --"),
                 );
             }
         }
@@ -90,7 +90,7 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
                 "kickstart/words",
                 line,
                 message,
-                format!("write {shown}, and {wants} after it"),
+                format!("write {wants} after {shown}"),
             ));
         }
         Words::Between(_, most) => {
@@ -104,9 +104,9 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
             let finding = Finding::error("kickstart/words", word.span.clone(), message)
                 .effect("anaconda stops");
             out.push(match wants {
-                "" => finding.fix(format!("{shown} takes no words: remove it")),
+                "" => finding.fix(format!("{shown} takes no words; remove it")),
                 wants => finding.fix(format!(
-                    "{shown} takes {wants}, and no more: remove it or quote it"
+                    "{shown} takes only {wants}; remove the word or quote it"
                 )),
             });
         }
@@ -165,7 +165,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
             let other = commands
                 .iter()
                 .find(|name| earlier.commands.contains(**name))?;
-            let message = format!("{shown} after {other}: 7 takes only one of them");
+            let message = format!("{shown} after {other}: CentOS 7 accepts only one of them");
             Some(stops_anaconda(
                 "kickstart/contradiction",
                 line,
@@ -177,7 +177,7 @@ fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Fin
     }
 }
 
-/// An option as it is written: with `=` if it takes a value.
+/// Returns an option as it is written, with `=` if the option takes a value.
 fn spelled(line: &Line<'_>, name: &str) -> String {
     let is_flag = line
         .command
@@ -201,23 +201,23 @@ fn unknown(command: &Token) -> Finding {
     let finding = Finding::error(
         "kickstart/command",
         command.span.clone(),
-        format!("7 has no command {name}"),
+        format!("CentOS 7 has no command {name}"),
     );
     let finding = finding.effect("anaconda stops: unknown command");
     let instead = match command.value.as_str() {
-        "authselect" => "authselect came with 8: write authconfig",
+        "authselect" => "authselect is new in RHEL 8; write authconfig",
         "timesource" => {
-            "timesource came with 8.4: add a chrony.conf, or write timezone --ntpservers="
+            "timesource is new in RHEL 8.4; add a chrony.conf, or write timezone --ntpservers="
         }
-        "module" => "modules came with 8: name the packages",
+        "module" => "modules are new in RHEL 8; list the packages instead",
         "syspurpose" | "rhsm" => "remove it",
-        "ostreecontainer" | "bootc" => "it came with later releases; there is ostreesetup",
+        "ostreecontainer" | "bootc" => "a later release added it; CentOS 7 has ostreesetup",
         "interactive" | "langsupport" | "mouse" | "monitor" | "lilo" | "lilocheck" => {
-            "remove it: it is gone since 6 or before"
+            "remove it; RHEL 6 or an earlier release dropped it"
         }
-        "key" => "remove it: installation numbers are gone",
+        "key" => "remove it; installation numbers no longer exist",
         name if name.starts_with('\u{feff}') => {
-            "the file begins with a byte order mark: save it as UTF-8 without one"
+            "the file begins with a byte order mark; save it as UTF-8 without one"
         }
         name => {
             return match nearest(name, table::commands()) {

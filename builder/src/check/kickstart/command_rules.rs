@@ -1,5 +1,5 @@
-//! What anaconda does with a command that pykickstart accepts: secrets, and what has no effect or
-//! does harm (anaconda 21.48.22.159, pyanaconda/kickstart.py, users.py, bootloader.py; blivet 0.61,
+//! Checks commands that pykickstart accepts for secrets, and for settings that have no effect or do
+//! harm (anaconda 21.48.22.159, pyanaconda/kickstart.py, users.py, bootloader.py; blivet 0.61,
 //! formats/, platform.py).
 
 use super::line::Line;
@@ -17,15 +17,15 @@ pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
             Finding::error(
                 "kickstart/gone",
                 line.span(),
-                format!("anaconda 21 no longer carries out {}", line.name.value),
+                format!("anaconda 21 no longer executes {}", line.name.value),
             )
-            .effect("anaconda stops: pykickstart takes the command, anaconda does not")
+            .effect("anaconda stops, because it does not support this command of pykickstart")
             .fix("remove it"),
         ),
         "firewall" => firewall(line, out),
         "selinux" if line.has("--disabled") => out.push(
             Finding::warning("kickstart/selinux", line.span(), "SELinux is off")
-                .effect("files get no labels; switching it on later needs a relabelling boot")
+                .effect("files get no labels, and enabling SELinux later needs a boot that relabels them")
                 .fix("write selinux --enforcing"),
         ),
         "network" if line.value("--bootproto") == Some("static") => static_network(line, out),
@@ -40,28 +40,32 @@ pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
     for name in ["--wepkey", "--wpakey", "--reverse-password"] {
         out.extend(
             line.find(name)
-                .map(|secret| clear(secret, "hand it over another way")),
+                .map(|secret| clear(secret, "pass the secret in another way")),
         );
     }
     if line.is(&["iscsi", "vnc"]) {
         out.extend(
             line.find("--password")
-                .map(|secret| clear(secret, "hand it over another way")),
+                .map(|secret| clear(secret, "pass the secret in another way")),
         );
     }
 }
 
 fn waits(line: &Line<'_>, out: &mut Vec<Finding>) {
     let message = format!(
-        "after an error {} mode waits at a prompt, indefinitely",
+        "after an error, {} mode waits at a prompt indefinitely",
         line.name.value
     );
     let finding = Finding::warning("kickstart/waits", line.span(), message);
-    out.push(finding.effect("no one learns of it").fix("write cmdline"));
+    out.push(
+        finding
+            .effect("the error goes unnoticed")
+            .fix("write cmdline"),
+    );
 }
 
 fn firewall(line: &Line<'_>, out: &mut Vec<Finding>) {
-    const ZONE: &str = "write firewall --use-system-defaults, and bring a zone file";
+    const ZONE: &str = "write firewall --use-system-defaults, and add a zone file";
     if line.has("--use-system-defaults") {
         return;
     }
@@ -72,22 +76,22 @@ fn firewall(line: &Line<'_>, out: &mut Vec<Finding>) {
         let finding = Finding::warning("kickstart/firewall", line.span(), "the firewall is off");
         out.push(
             finding
-                .effect("etcd's ports are open to everyone")
+                .effect("every host can reach the ports of etcd")
                 .fix(ZONE),
         );
     } else if !line.list("--remove-service").any(|name| name == "ssh") {
         let finding = Finding::warning(
             "kickstart/firewall",
             line.span(),
-            "this opens ssh to everyone",
+            "this line opens ssh to every host",
         );
         let itself = line.has("--ssh")
             || line.list("--service").any(|name| name == "ssh")
             || line.list("--port").any(|port| port == "22:tcp");
         let effect = if itself {
-            "the line names ssh, and the zone has no sources"
+            "the line names ssh, and the zone does not restrict the sources"
         } else {
-            "anaconda adds ssh to what stands here"
+            "anaconda adds ssh to the services of this line"
         };
         out.push(finding.effect(effect).fix(ZONE));
     }
@@ -101,10 +105,10 @@ fn services(line: &Line<'_>, out: &mut Vec<Finding>) {
                 Finding::warning(
                     "kickstart/services",
                     line.span(),
-                    format!("services cannot enable a .{kind}"),
+                    format!("services cannot enable a .{kind} unit"),
                 )
                 .effect(format!(
-                    "anaconda looks for {name}.service, and ignores that it fails"
+                    "anaconda looks for {name}.service and ignores the failure"
                 ))
                 .fix("write a preset file"),
             );
@@ -123,7 +127,7 @@ fn bootloader(line: &Line<'_>, out: &mut Vec<Finding>) {
                 place.span.clone(),
                 "--location=partition",
             )
-            .effect("anaconda stops: GRUB 2 does not go into a partition")
+            .effect("anaconda stops, because it cannot install GRUB 2 into a partition")
             .fix("write --location=mbr"),
         );
     }
@@ -147,15 +151,15 @@ fn bootloader(line: &Line<'_>, out: &mut Vec<Finding>) {
                 Finding::error(
                     "kickstart/bootloader",
                     place,
-                    "GRUB 2 does not take this password",
+                    "GRUB 2 does not accept this password",
                 )
                 .effect("anaconda stops: not in grub.pbkdf2 format")
-                .fix("it must begin with grub.pbkdf2.: grub2-mkpasswd-pbkdf2 makes it"),
+                .fix("write the output of grub2-mkpasswd-pbkdf2, which begins with grub.pbkdf2."),
             );
         }
         (Some(secret), None) => out.push(clear(
             secret,
-            "write --iscrypted and what grub2-mkpasswd-pbkdf2 says",
+            "write --iscrypted and the output of grub2-mkpasswd-pbkdf2",
         )),
         (None, None) => {}
     }
@@ -171,7 +175,7 @@ fn label(line: &Line<'_>, out: &mut Vec<Finding>) {
             Finding::warning(
                 "kickstart/filesystem",
                 given.span.clone(),
-                format!("x86 does not know the disk label `{label}`"),
+                format!("x86 does not support the disk label `{label}`"),
             )
             .effect("anaconda stops")
             .fix("write gpt, or msdos on a BIOS machine"),
@@ -183,10 +187,10 @@ fn static_network(line: &Line<'_>, out: &mut Vec<Finding>) {
     for (missing, does) in [
         (
             "--ip",
-            "anaconda writes an empty address: the card has none",
+            "anaconda writes an empty address, so the interface has none",
         ),
         ("--netmask", "anaconda writes an empty netmask"),
-        ("--device", "it goes to the card that the installer came by"),
+        ("--device", "the address goes to the interface used to boot"),
     ] {
         if !line.has(missing) {
             let message = format!("a static address without {missing}=");
@@ -197,9 +201,13 @@ fn static_network(line: &Line<'_>, out: &mut Vec<Finding>) {
 }
 
 fn clear(given: &GivenOption, instead: &str) -> Finding {
-    Finding::error("kickstart/secret", given.span.clone(), "a secret in clear")
-        .effect("any client can fetch the kickstart, and it stays in /root/anaconda-ks.cfg")
-        .fix(instead)
+    Finding::error(
+        "kickstart/secret",
+        given.span.clone(),
+        "a secret in plain text",
+    )
+    .effect("any client can fetch the kickstart, and it stays in /root/anaconda-ks.cfg")
+    .fix(instead)
 }
 
 fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
@@ -217,7 +225,7 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
         .any(|kind| text.starts_with(kind));
     let locked = line.has("--lock") && text.is_empty();
     if !line.has("--iscrypted") && !locked {
-        let finding = Finding::error("kickstart/secret", span, "a password in clear");
+        let finding = Finding::error("kickstart/secret", span, "a password in plain text");
         out.push(
             finding
                 .effect("any client can fetch the kickstart, and it stays in /root/anaconda-ks.cfg")
@@ -227,19 +235,19 @@ fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
         let finding = Finding::error(
             "kickstart/hash-kind",
             span,
-            "glibc 2.17 does not know yescrypt ($y$)",
+            "glibc 2.17 does not support yescrypt ($y$)",
         );
         out.push(
             finding
                 .effect("no one can log in with it")
-                .fix("make the hash with openssl passwd -6"),
+                .fix("create the hash with openssl passwd -6"),
         );
     } else if line.has("--iscrypted") && !hashed {
         let finding = Finding::error("kickstart/hash-kind", span, "--iscrypted without a hash");
         out.push(
             finding
                 .effect("no one can log in with it; if it is the password, any client can read it")
-                .fix("make a hash with openssl passwd -6"),
+                .fix("create a hash with openssl passwd -6"),
         );
     }
 }
@@ -250,12 +258,12 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
             Finding::warning(
                 "kickstart/unverified",
                 open.span.clone(),
-                "the server's certificate is not checked",
+                "anaconda does not check the server's certificate",
             )
             .effect(
-                "7 checks no signature of a package either: who is on the way is root on the node",
+                "CentOS 7 does not check package signatures either, so an attacker on the network path can become root",
             )
-            .fix("give its CA by --sslcacert="),
+            .fix("pass its CA with --sslcacert="),
         );
     }
     if line.is(&["liveimg"]) && !line.has("--checksum") {
@@ -265,8 +273,8 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
                 line.span(),
                 "liveimg without --checksum=",
             )
-            .effect("whatever is fetched is unpacked as the system")
-            .fix("write --checksum= and its sha256"),
+            .effect("anaconda unpacks any downloaded file as the system")
+            .fix("write --checksum= and the SHA-256 of the image"),
         );
     }
     let old = |given: &&GivenOption| {
@@ -280,10 +288,10 @@ fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
             Finding::error(
                 "kickstart/gone",
                 given.span.clone(),
-                "CentOS 7's mirrors are gone since July 2024",
+                "the mirrors of CentOS 7 were shut down in July 2024",
             )
-            .effect("the server does not exist any more")
-            .fix("write https://vault.centos.org/7.9.2009/os/x86_64/ or a mirror of your own"),
+            .effect("the server no longer exists")
+            .fix("write https://vault.centos.org/7.9.2009/os/x86_64/ or your own mirror"),
         );
     }
 }
@@ -317,7 +325,7 @@ fn partition(line: &Line<'_>, out: &mut Vec<Finding>) {
     if let Some(given) = line.find("--fstype") {
         let kind = given.value.as_deref().unwrap_or_default();
         if !kind.is_empty() && !FILE_SYSTEMS.contains(&kind) {
-            let message = format!("7 does not make the file system `{kind}`");
+            let message = format!("CentOS 7 does not create the file system `{kind}`");
             let finding = Finding::warning("kickstart/filesystem", given.span.clone(), message);
             out.push(
                 finding
@@ -335,8 +343,8 @@ fn partition(line: &Line<'_>, out: &mut Vec<Finding>) {
                 line.span(),
                 "--grow without --size=",
             )
-            .effect("anaconda begins with 500 MiB and fails only where these do not fit")
-            .fix("write --size= in MiB; with --grow it is the least"),
+            .effect("anaconda starts with 500 MiB, and fails only if they do not fit")
+            .fix("write --size= in MiB; with --grow it is the minimum"),
         );
     }
     mount_options(line, point, out);
@@ -348,14 +356,14 @@ fn mount_options(line: &Line<'_>, point: &str, out: &mut Vec<Finding>) {
     };
     let options = given.value.as_deref().unwrap_or_default();
     if options.split(',').any(|option| option == "nobarrier") {
-        let message = "nobarrier lets the disk hold back what fsync promised";
+        let message = "nobarrier lets the disk delay writes that fsync reports as stable";
         out.push(
             Finding::error("kickstart/mount-options", given.span.clone(), message)
                 .effect("a power cut can lose writes that etcd acknowledged")
                 .fix("remove it"),
         );
     }
-    // Without a type it is XFS (installclasses/rhel.py, defaultFS).
+    // Without a type, the file system is XFS (installclasses/rhel.py, defaultFS).
     let is_xfs = line.value("--fstype").unwrap_or("xfs") == "xfs";
     let late =
         |option: &&str| point == "/" && is_xfs && crate::check::fstab::only_at_first_mount(option);
@@ -366,9 +374,7 @@ fn mount_options(line: &Line<'_>, point: &str, out: &mut Vec<Finding>) {
                 given.span.clone(),
                 format!("{option} has no effect on /"),
             )
-            .effect(
-                "the initramfs has mounted it already, and XFS ignores the option in the remount",
-            )
+            .effect("the initramfs mounts / first, and XFS ignores the option in the later remount")
             .fix(format!("write bootloader --append=\"rootflags={option}\"")),
         );
     }

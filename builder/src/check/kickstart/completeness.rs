@@ -1,4 +1,4 @@
-//! Checks of the commands of a kickstart together (anaconda 21.48.22.159: the mandatory spokes of
+//! Checks the commands of a kickstart together (anaconda 21.48.22.159: the mandatory spokes of
 //! ui/tui/spokes/, kickstart.py, doKickstartStorage, users.py).
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use crate::check::finding::Finding;
 
 /// Checks the commands together.
 pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
-    // An included part need not be complete: it holds only its own commands.
+    // An included part need not be complete, because it holds only its own commands.
     if !kickstart.sections.is_empty() && !kickstart.includes {
         missing(kickstart, out);
         undefined(kickstart, out);
@@ -30,16 +30,16 @@ pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         };
         if let Some(name) = line.value("--name").filter(twice) {
             out.push(
-                Finding::warning("kickstart/group-twice", line.span(), format!("the group {name} is made twice"))
-                    .effect("anaconda makes the account, fails at its group, and sets no password and no lock")
-                    .fix("leave group out: user makes the group, with --gid="),
+                Finding::warning("kickstart/group-twice", line.span(), format!("the group {name} is created twice"))
+                    .effect("anaconda creates the account, fails at its group, and then sets neither the password nor the lock")
+                    .fix("remove the command group; user --gid= creates the group"),
             );
         }
     }
 }
 
-/// Commands without which an unattended installation stops. Language, keyboard and boot loader have
-/// defaults.
+/// Reports missing commands without which an unattended installation stops. Language, keyboard and
+/// boot loader have defaults.
 fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let has = |names: &[&str]| kickstart.commands.iter().any(|line| line.is(names));
     let wheel =
@@ -73,14 +73,17 @@ fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
                     0..0,
                     format!("the command {name} is missing"),
                 )
-                .effect("cmdline ends with an error, text and graphical wait for an answer")
+                .effect(
+                    "cmdline mode ends with an error; text and graphical mode wait for an answer",
+                )
                 .fix(format!("add {name}")),
             );
         }
     }
 }
 
-/// Whether a line gives a device the mount point `/`: `mount` names the device first.
+/// Returns whether a line gives a device the mount point `/`. The command `mount` names the device
+/// first.
 fn mounts_root(line: &Line<'_>) -> bool {
     let place = usize::from(line.is(&["mount"]));
     line.is(&["partition", "raid", "logvol", "btrfs", "mount"])
@@ -88,7 +91,7 @@ fn mounts_root(line: &Line<'_>) -> bool {
 }
 
 /// Finds members and volume groups that no command creates. The order of the commands does not
-/// matter: anaconda always creates partitions, arrays, groups and volumes in this order.
+/// matter, because anaconda always creates partitions, arrays, groups and volumes in this order.
 fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let made: BTreeSet<&str> = kickstart
         .commands
@@ -110,7 +113,7 @@ fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
                 .skip(1)
                 .filter(|word| ours(&word.value) && !made.contains(word.value.as_str()))
             {
-                let message = format!("nothing here makes {}", member.value);
+                let message = format!("nothing in the kickstart creates {}", member.value);
                 out.push(
                     Finding::error("kickstart/undefined", member.span.clone(), message)
                         .effect("anaconda stops: undefined partition")
@@ -120,8 +123,8 @@ fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         }
         let group = match line.command.name {
             "logvol" => line.value("--vgname"),
-            // The group of its origin (SnapshotData.setup). A snapshot before the installation has
-            // an origin that the disks already have.
+            // The volume group of the snapshot's origin (SnapshotData.setup). The origin of a
+            // snapshot before the installation already exists on the disks.
             "snapshot" if storage::is_post_install(line) => line
                 .words
                 .first()
@@ -135,9 +138,9 @@ fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
                 Finding::warning(
                     "kickstart/undefined",
                     line.span(),
-                    format!("nothing here makes the group {group}"),
+                    format!("nothing in the kickstart creates the volume group {group}"),
                 )
-                .effect("anaconda stops, unless the disks have a group of that name")
+                .effect("anaconda stops unless the disks already have a volume group of that name")
                 .fix(format!("add volgroup {group} pv.01")),
             );
         }

@@ -6,7 +6,7 @@ use super::packages;
 use crate::check::file::{File, Kind};
 use crate::check::finding::Finding;
 
-/// Whether a kickstart installs a package.
+/// Returns whether a kickstart installs a package.
 pub(in crate::check) fn installs(text: &str, package: &str) -> bool {
     let kickstart = read(text, &mut Vec::new());
     let lists = kickstart
@@ -50,11 +50,11 @@ fn services(line: &Line<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
             .iter()
             .any(|file| file.path.ends_with(&format!("/systemd/system/{unit}")))
         {
-            let message = format!("{unit} is not there yet: the overlay adds it");
+            let message = format!("{unit} does not exist yet, because the overlay adds it later");
             out.push(
                 Finding::error("kickstart/services", line.span(), message)
                     .effect(
-                        "anaconda enables before %post and ignores the failure: the unit stays off",
+                        "anaconda enables units before %post and ignores the failure, so the unit stays disabled",
                     )
                     .fix(format!("write `enable {unit}` into a preset file")),
             );
@@ -62,7 +62,7 @@ fn services(line: &Line<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
     }
 }
 
-/// What the timezone command does to chrony (kickstart.py, Timezone.setup and execute,
+/// Checks the effects of the timezone command on chrony (kickstart.py, Timezone.setup and execute,
 /// Services.execute; ntp.py).
 fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
     if !files.iter().any(|file| file.path == "/etc/chrony.conf") {
@@ -71,8 +71,8 @@ fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mu
     if line.has("--ntpservers") {
         out.push(
             Finding::warning("kickstart/overwritten", line.span(), "--ntpservers and a chrony.conf in the overlay")
-                .effect("anaconda adds the servers to the stock file, and the overlay replaces it")
-                .fix("remove --ntpservers, and write the servers into the overlay's file; no --nontp either"),
+                .effect("anaconda adds the servers to the stock file, and the overlay replaces that file")
+                .fix("remove --ntpservers, write the servers into the overlay's file, and do not add --nontp"),
         );
     }
     let names_it = |line: &Line<'_>| {
@@ -103,8 +103,8 @@ fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mu
                 line.span(),
                 "--nontp and a chrony.conf in the overlay",
             )
-            .effect("anaconda disables chronyd before %post: the node's clock drifts")
-            .fix("remove --nontp: anaconda then enables chronyd and leaves its file alone"),
+            .effect("anaconda disables chronyd before %post, so the node's clock drifts")
+            .fix("remove --nontp; anaconda then enables chronyd and does not change its file"),
         );
     }
 }

@@ -1,12 +1,12 @@
-//! Disks by their kernel names, which depend on the driver and the order of discovery (packer#7320:
-//! the kickstart names sda, the disk is vda, and the only symptom is a timeout). For a disk that
-//! does not exist, see anaconda's rhel7-branch, pyanaconda/kickstart.py, parse of IgnoreDisk and
-//! ClearPart, execute of Bootloader and PartData.
+//! Finds disks under their kernel names. Such a name depends on the driver and the order of
+//! discovery (packer#7320: the kickstart names sda, the disk is vda, and the only symptom is a
+//! timeout). For a disk that does not exist, see anaconda's rhel7-branch, pyanaconda/kickstart.py,
+//! parse of IgnoreDisk and ClearPart, execute of Bootloader and PartData.
 
 use super::options::GivenOption;
 use crate::check::finding::Finding;
 
-/// The options of any command that accept disks or partitions.
+/// The options, of any command, that accept disks or partitions.
 const OPTIONS: &[&str] = &[
     "--drives",
     "--only-use",
@@ -35,15 +35,15 @@ pub(super) fn names(given: &[GivenOption], out: &mut Vec<Finding>) {
             Finding::warning(
                 "kickstart/disk-name",
                 given.span.clone(),
-                format!("{name} is a name for one kind of disk, and for the first that is found"),
+                format!("the name {name} depends on the kind of disk and on the order of discovery"),
             )
-            .effect("anaconda stops where there is none: virtio's disks are vda and so on, NVMe's nvme0n1")
-            .fix("write /dev/disk/by-path/…, or have %pre find the disk and %include what it writes"),
+            .effect("anaconda stops if no disk has this name; virtio disks are vda and so on, NVMe disks nvme0n1 and so on")
+            .fix("write /dev/disk/by-path/…, or let %pre find the disk, and %include the file that it writes"),
         );
     }
 }
 
-/// Whether a name is a kernel name and not a pattern.
+/// Returns whether a name is a kernel name and not a pattern.
 fn kernel(name: &str) -> bool {
     let name = name.strip_prefix("/dev/").unwrap_or(name);
     let lettered = ["xvd", "sd", "hd", "vd"]

@@ -7,7 +7,7 @@ use super::{command, split::Token};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// The contents of a kickstart, as far as it can be read.
+/// The parts of a kickstart that can be read.
 #[derive(Debug, Default)]
 pub(super) struct Kickstart<'a> {
     pub(super) commands: Vec<Line<'a>>,
@@ -42,7 +42,7 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
                 Finding::error(
                     "kickstart/command",
                     first.span.clone(),
-                    "an empty word where a command should be",
+                    "an empty word in place of a command",
                 )
                 .effect("anaconda crashes: IndexError")
                 .fix("remove the line"),
@@ -60,9 +60,9 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
     kickstart
 }
 
-/// The initramfs handles `%ksappend`: it reads the text after the first blank, and if that fails,
-/// anaconda has no kickstart at all (dracut/parse-kickstart; pykickstart,
-/// `_preprocessStateMachine`).
+/// Checks `%ksappend`, which the initramfs handles. The initramfs reads the text after the first
+/// blank as the address. If that fails, anaconda has no kickstart at all (dracut/parse-kickstart;
+/// pykickstart, `_preprocessStateMachine`).
 fn append(first: &Token, line: TextSpan<'_>) -> Option<Finding> {
     if line
         .text
@@ -76,7 +76,7 @@ fn append(first: &Token, line: TextSpan<'_>) -> Option<Finding> {
     let finding = Finding::error(
         "kickstart/include",
         first.span.clone(),
-        "which file is to be appended?",
+        "%ksappend without a file",
     );
     Some(
         finding

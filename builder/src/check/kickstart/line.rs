@@ -38,17 +38,17 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The place of the command's name.
+    /// Returns the place of the command's name.
     pub(super) fn span(&self) -> Range<usize> {
         self.name.span.clone()
     }
 
-    /// Whether it is one of these commands, under any of its names.
+    /// Returns whether the line is one of these commands, under any of its names.
     pub(super) fn is(&self, names: &[&str]) -> bool {
         names.contains(&self.command.name)
     }
 
-    /// The last occurrence of an option.
+    /// Returns the last occurrence of an option.
     pub(super) fn find(&self, name: &str) -> Option<&GivenOption> {
         self.given
             .iter()
@@ -59,12 +59,12 @@ impl<'a> Line<'a> {
         self.find(name).is_some()
     }
 
-    /// The value of the last occurrence of an option.
+    /// Returns the value of the last occurrence of an option.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         self.find(name)?.value.as_deref()
     }
 
-    /// The comma-separated parts of all values of an option.
+    /// Returns the comma-separated parts of all values of an option.
     pub(super) fn list<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s str> {
         self.given
             .iter()
@@ -80,9 +80,9 @@ impl<'a> Line<'a> {
 pub(super) struct EarlierLines {
     /// The commands, each by its first name.
     pub(super) commands: BTreeSet<&'static str>,
-    /// The values that still count, by command and option.
+    /// The values that still apply, by command and option.
     pub(super) kept: BTreeMap<(&'static str, &'static str), String>,
-    /// The options that earlier lines of a command had: optparse remembers all of them.
+    /// The options that earlier lines of a command had. optparse remembers all of them.
     seen: BTreeSet<(&'static str, &'static str)>,
     /// Items that must be unique: the command and the name.
     pub(super) names: BTreeSet<(&'static str, String)>,
@@ -104,12 +104,12 @@ impl EarlierLines {
         }
     }
 
-    /// Whether an earlier line of the command had an option.
+    /// Returns whether an earlier line of the command had an option.
     pub(super) fn had_option(&self, command: &'static str, option: &'static str) -> bool {
         self.seen.contains(&(command, option))
     }
 
-    /// The value that applies for an option, from this line or an earlier one.
+    /// Returns the value that applies for an option, from this line or an earlier one.
     pub(super) fn value<'s>(&'s self, line: &'s Line<'_>, option: &KsOption) -> Option<&'s str> {
         let own = line
             .given
@@ -133,7 +133,8 @@ impl EarlierLines {
         })
     }
 
-    /// Whether an option is set: the truth value, in Python, of what it stores.
+    /// Returns whether an option is set. The result is the truth value of the stored value in
+    /// Python.
     pub(super) fn is_set(&self, line: &Line<'_>, name: &str) -> bool {
         let Some(option) = line
             .command
@@ -155,7 +156,7 @@ impl EarlierLines {
         }
     }
 
-    /// The value that applies for the option with this name.
+    /// Returns the value that applies for the option with this name.
     pub(super) fn text<'s>(&'s self, line: &'s Line<'_>, name: &str) -> Option<&'s str> {
         let option = line
             .command
@@ -166,7 +167,7 @@ impl EarlierLines {
     }
 }
 
-/// An error at the command's name.
+/// Returns an error at the command's name.
 pub(super) fn stops_anaconda(
     rule: &'static str,
     line: &Line<'_>,

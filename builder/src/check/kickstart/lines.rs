@@ -1,11 +1,11 @@
-//! The lines of a kickstart and how pykickstart splits them.
+//! Reads the lines of a kickstart as pykickstart splits them.
 
 use super::split::{SplitError, Token, split};
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// The lines of a text, each with its end, as Python's splitlines returns them: a lone carriage
-/// return also ends a line.
+/// Returns the lines of a text, each with its line end, as Python's splitlines does. A lone
+/// carriage return also ends a line.
 pub(super) fn lines(text: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -29,18 +29,18 @@ pub(super) fn lines(text: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     }))
 }
 
-/// What C's isspace counts as white space.
+/// Returns whether C's isspace counts a character as white space.
 pub(super) fn is_space(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\u{b}'
 }
 
-/// Whether pykickstart skips a line.
+/// Returns whether pykickstart skips a line.
 pub(super) fn is_blank_or_comment(line: TextSpan<'_>) -> bool {
     let rest = line.text.trim_start_matches(is_space);
     rest.is_empty() || rest.starts_with('#')
 }
 
-/// The words of a line. Also reports what goes wrong when the line is split.
+/// Splits a line into words, and reports problems.
 pub(super) fn words_of(line: TextSpan<'_>, out: &mut Vec<Finding>) -> Option<Vec<Token>> {
     match split(line, true) {
         Ok((words, cut)) => {
@@ -51,8 +51,8 @@ pub(super) fn words_of(line: TextSpan<'_>, out: &mut Vec<Finding>) -> Option<Vec
                         at..at + 1,
                         "a # within a word begins a comment",
                     )
-                    .effect("the rest of the line is ignored")
-                    .fix("put the word into single quotes, or a space before the #"),
+                    .effect("pykickstart ignores the rest of the line")
+                    .fix("put the word into single quotes, or write a space before the #"),
                 );
             }
             if let Some(word) = words.iter().find(|word| word.value.contains(['\n', '\r'])) {
@@ -67,9 +67,9 @@ pub(super) fn words_of(line: TextSpan<'_>, out: &mut Vec<Finding>) -> Option<Vec
                     Finding::warning(
                         "kickstart/continuation",
                         at..at + 1,
-                        "a kickstart has no continued lines",
+                        "a line of a kickstart cannot be continued",
                     )
-                    .effect("the line break becomes a word of the command, and the next line is a command of its own")
+                    .effect("the line break becomes a word of the command, and the next line becomes a separate command")
                     .fix("write the command on one line"),
                 );
             }
@@ -82,13 +82,14 @@ pub(super) fn words_of(line: TextSpan<'_>, out: &mut Vec<Finding>) -> Option<Vec
     }
 }
 
-/// The finding for a line that shlex cannot split: anaconda does not catch its ValueError.
+/// Returns the finding for a line that shlex cannot split. anaconda does not catch the ValueError
+/// of shlex.
 pub(super) fn cannot_split(broken: &SplitError) -> Finding {
     match *broken {
         SplitError::Quote(at) => {
             Finding::error("kickstart/quote", at..at + 1, "the quote is not closed")
                 .effect("anaconda crashes: no closing quotation")
-                .fix("close it on the same line; a ' within single quotes is '\\''")
+                .fix("close it on the same line; write a ' within single quotes as '\\''")
         }
         SplitError::Escape(at) => Finding::error(
             "kickstart/quote",
@@ -107,7 +108,7 @@ pub(super) fn include(words: &[Token]) -> Option<Finding> {
     let finding = Finding::error(
         "kickstart/include",
         words[0].span.clone(),
-        "which file is to be included?",
+        "%include without a file",
     );
     Some(
         finding

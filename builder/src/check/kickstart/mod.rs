@@ -1,9 +1,9 @@
-//! Kickstarts, as anaconda 21.48.22.159 and its pykickstart (rhel7-branch) read them.
+//! Checks kickstarts as anaconda 21.48.22.159 and its pykickstart (rhel7-branch) read them.
 //!
-//! `split`, `lines` and `options` read a line, and `document` reads the whole kickstart; `table`
-//! contains the commands and sections. `command` and `parse_rules` report what pykickstart refuses;
-//! `command_rules`, `disk`, `script`, `completeness` and `cross_checks` report what anaconda then
-//! does with what pykickstart accepts.
+//! `split`, `lines` and `options` read a line, and `document` reads the whole kickstart. `table`
+//! contains the commands and sections. `command` and `parse_rules` report what pykickstart refuses.
+//! `command_rules`, `disk`, `script`, `completeness` and `cross_checks` report what anaconda does
+//! with the text that pykickstart accepts.
 
 mod command;
 mod command_rules;
@@ -48,8 +48,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     for (at, found) in text.match_indices("PRIVATE KEY-----") {
         out.push(
             Finding::error("kickstart/secret", at..at + found.len(), "a private key in a kickstart")
-                .effect("the installer keeps the kickstart in /root and its output in logs; any client can fetch it")
-                .fix("give it to the node in its node document"),
+                .effect("any client can fetch the kickstart, and the installer keeps it in /root and its output in logs")
+                .fix("deliver it in the node document"),
         );
     }
     out

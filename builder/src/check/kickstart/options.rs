@@ -1,6 +1,6 @@
-//! How a command's words and options are read: by optparse of Python 2.7, on which pykickstart's
-//! KSOptionParser is based (options.py). An option may be abbreviated as long as it stays unique,
-//! its value may be the next word, and `--` ends the options.
+//! Reads the words and options of a command as optparse of Python 2.7 does, on which pykickstart's
+//! KSOptionParser is based (options.py). An option can be abbreviated as long as it stays unique.
+//! Its value can be the next word. `--` ends the options.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::table::{Command, Form, KsOption};
 use crate::check::finding::Finding;
 use crate::check::python;
 
-/// An option, as written.
+/// An option as written.
 #[derive(Debug, Clone)]
 pub(super) struct GivenOption {
     pub(super) span: Range<usize>,
@@ -57,7 +57,7 @@ pub(super) fn read(
             (Form::Dropped, _) => {
                 out.push(refused(
                     word,
-                    format!("{shown} no longer takes {name}"),
+                    format!("{shown} no longer accepts {name}"),
                     "remove it".into(),
                 ));
                 continue;
@@ -96,8 +96,8 @@ fn bad_value(word: &Token, message: String, instead: String) -> Finding {
         .fix(instead)
 }
 
-/// The option that a name stands for: the option with exactly that name, or the only one whose name
-/// begins with it.
+/// Returns the option that a name stands for: the option with exactly that name, or the only one
+/// whose name begins with it.
 fn matching(
     command: &'static Command,
     shown: &str,
@@ -125,7 +125,7 @@ fn matching(
                     word.span.clone(),
                     format!("{name} is short for {full}"),
                 )
-                .effect("7 takes it, later releases do not")
+                .effect("CentOS 7 accepts it, but later releases do not")
                 .fix(format!("write {full}")),
             );
             Some(option)
@@ -135,7 +135,7 @@ fn matching(
                 _ if command.options.is_empty() => format!("{shown} has no options"),
                 Some(near) => format!("did you mean {near}?"),
                 None => format!(
-                    "it has: {}",
+                    "write one of: {}",
                     names()
                         .map(|(known, _)| known)
                         .collect::<Vec<_>>()
@@ -179,13 +179,14 @@ fn value_mismatch(
             format!("write {name}=VALUE"),
         ));
     };
-    // pykickstart then assumes that the value was forgotten (options.py, _check_string).
+    // If the value looks like an option, pykickstart assumes that the real value is missing
+    // (options.py, _check_string).
     let swallowed = value.len() > 2 && value.starts_with("--");
     let (message, expected) = match option.form {
         Form::Int(least, most) => match python::optparse(value) {
             None => (
                 format!("{name} takes a whole number, not `{value}`"),
-                "sizes are in MiB, without a unit".into(),
+                "write a number without a unit; sizes are in MiB".into(),
             ),
             Some(number) if number < least || number > most => {
                 let expected = if most == i64::MAX {
@@ -210,11 +211,11 @@ fn value_mismatch(
             )
         }
         Form::Choice(words) if !words.split('|').any(|known| known == value) => (
-            format!("{name} does not know `{value}`"),
+            format!("{name} does not accept `{value}`"),
             one_of(value, words),
         ),
         Form::Text | Form::List | Form::Items | Form::Device | Form::Lenient(_) if swallowed => (
-            format!("{name} has no value: `{value}` is read as its value"),
+            format!("{name} has no value, so `{value}` is read as its value"),
             format!("write {name}=VALUE"),
         ),
         Form::Lenient(words)
@@ -222,7 +223,7 @@ fn value_mismatch(
                 .split('|')
                 .any(|known| known.eq_ignore_ascii_case(value)) =>
         {
-            let message = format!("{name} does not know `{value}`");
+            let message = format!("{name} does not accept `{value}`");
             let finding = Finding::warning("kickstart/ignored", word.span.clone(), message)
                 .effect("anaconda ignores it");
             return Some(finding.fix(one_of(value, words)));

@@ -1,4 +1,4 @@
-//! The lines of `%packages` (pykickstart rhel7-branch, parser.py, Packages.add and
+//! Checks the lines of `%packages` (pykickstart rhel7-branch, parser.py, Packages.add and
 //! `_processGroup`).
 
 use super::line::{EarlierLines, Line};
@@ -16,17 +16,17 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
             Finding::warning(
                 "kickstart/deprecated",
                 given.span.clone(),
-                "--nobase is deprecated on 7",
+                "--nobase is deprecated on CentOS 7",
             )
-            .effect("it has no effect: anaconda installs no @base of itself")
+            .effect("it has no effect, because anaconda does not install @base by default")
             .fix("remove it"),
         );
     }
     if let Some(given) = section.header.find("--ignoremissing") {
-        let message = "--ignoremissing hides a package that is not there";
+        let message = "--ignoremissing hides a missing package";
         out.push(
             Finding::warning("kickstart/ignore-missing", given.span.clone(), message)
-                .effect("the installation goes on without it")
+                .effect("the installation continues without the package")
                 .fix("remove it"),
         );
     }
@@ -35,7 +35,7 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// The entries of the section, without comments and surrounding white space.
+/// Returns the entries of the section, without comments and surrounding white space.
 pub(super) fn entries<'a>(section: &Section<'a>) -> impl Iterator<Item = TextSpan<'a>> {
     lines(section.body)
         .filter(|line| !is_blank_or_comment(*line))
@@ -49,14 +49,14 @@ fn entry(line: TextSpan<'_>, out: &mut Vec<Finding>) {
         out.push(
             finding
                 .effect("anaconda crashes: IndexError")
-                .fix("name the package after it"),
+                .fix("write the name of the package after the -"),
         );
     }
     if line.text.starts_with("@module") || (line.text.starts_with('@') && line.text.contains(':')) {
         out.push(
-            Finding::error("kickstart/module", line, "7 has no modules")
-                .effect("taken for a group of that name, which does not exist")
-                .fix("name the packages"),
+            Finding::error("kickstart/module", line, "CentOS 7 has no modules")
+                .effect("pykickstart reads it as a group of that name, which does not exist")
+                .fix("list the packages"),
         );
     }
     if line.text.ends_with('\\') {
@@ -64,10 +64,10 @@ fn entry(line: TextSpan<'_>, out: &mut Vec<Finding>) {
             Finding::error(
                 "kickstart/continuation",
                 line,
-                "a kickstart has no continued lines",
+                "a line of a kickstart cannot be continued",
             )
-            .effect("taken for a part of the name")
-            .fix("write each package on a line of its own"),
+            .effect("pykickstart reads it as part of the name")
+            .fix("write each package on its own line"),
         );
     }
     let Some(group) = line.strip("@").filter(|group| !group.text.starts_with('^')) else {

@@ -1,5 +1,5 @@
-//! What pykickstart's individual commands refuse beyond the table (rhel7-branch, commands/, the
-//! parse method of each).
+//! Reports what pykickstart's individual commands refuse beyond the table (rhel7-branch, commands/,
+//! the parse method of each command).
 
 use super::line::{EarlierLines, Line, stops_anaconda};
 use super::realm;
@@ -25,10 +25,10 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<F
             stops_anaconda(
                 "kickstart/command",
                 line,
-                "7 has no method of that name",
+                "CentOS 7 has no command method",
                 "write url, nfs, harddrive or cdrom",
             )
-            .effect("anaconda crashes: the command has a name and no parser"),
+            .effect("anaconda crashes, because the command has a name but no parser"),
         ),
         "mount" => mount_point(line, out),
         "network" => network(line, out),
@@ -69,7 +69,7 @@ fn bootloader(line: &Line<'_>) -> Option<Finding> {
         value(
             line,
             "--boot-drive",
-            "--boot-drive takes one disk",
+            "--boot-drive takes only one disk",
             "name one disk",
         )
     })
@@ -97,8 +97,8 @@ fn ostreesetup(line: &Line<'_>) -> Option<Finding> {
         value(
             line,
             "--url",
-            "ostreesetup takes file:, http: or https:",
-            "write the whole address",
+            "ostreesetup accepts only file:, http: and https: URLs",
+            "write the complete URL",
         )
     })
 }
@@ -111,7 +111,7 @@ fn tmpfs(line: &Line<'_>, earlier: &EarlierLines) -> Option<Finding> {
             "kickstart/contradiction",
             line,
             "a tmpfs with --grow or --maxsize=",
-            "remove it: --size= is its size",
+            "remove it; --size= sets the size of a tmpfs",
         )
     })
 }
@@ -123,13 +123,13 @@ fn vnc(line: &Line<'_>, earlier: &EarlierLines) -> Option<Finding> {
         value(
             line,
             "--password",
-            "a VNC password has 6 to 8 characters",
-            "take another one",
+            "a VNC password must have 6 to 8 characters",
+            "choose another one",
         )
     })
 }
 
-/// An error at an option's value.
+/// Returns an error at an option's value.
 fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding {
     let span = line
         .find(option)
@@ -155,7 +155,7 @@ fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
         out.push(value(
             line,
             "--fstype",
-            "autopart knows no --fstype=btrfs",
+            "autopart does not accept --fstype=btrfs",
             "write --type=btrfs",
         ));
     }
@@ -165,7 +165,7 @@ fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
             "kickstart/contradiction",
             line,
             message,
-            "take one of them away",
+            "remove one of them",
         ));
     }
 }
@@ -187,7 +187,7 @@ fn driverdisk(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
             "kickstart/contradiction",
             line,
             "driverdisk takes only one of a partition, --source= and --biospart=",
-            "take the others away",
+            "keep only one of them",
         )),
     }
 }
@@ -211,8 +211,8 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
         Some((_, number)) => Some(decimal(number)),
         None => None,
     };
-    // The rule for names that begin with vlan is applied second, and the number that it finds is
-    // the one that counts.
+    // pykickstart applies the rule for names that begin with vlan last, so the number that this
+    // rule finds counts.
     let number = name
         .strip_prefix("vlan")
         .map(decimal)
@@ -221,12 +221,12 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
             _ => Some(second),
         });
     if number.is_some_and(|id| !id.is_some_and(|id| (0..=4095).contains(&id))) {
-        let message = format!("`{name}` ends with no VLAN number from 0 to 4095");
+        let message = format!("`{name}` does not end with a VLAN number from 0 to 4095");
         out.push(value(
             line,
             "--interfacename",
             &message,
-            "write it as in ens7.171, or vlan171",
+            "write a name such as ens7.171 or vlan171",
         ));
     }
     let wrong = |option: &str| {
@@ -236,12 +236,12 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
     };
     let options = line.value("--bridgeopts").unwrap_or_default();
     if !options.is_empty() && options.split(',').any(wrong) {
-        let message = "--bridgeopts takes KEY=VALUE, separated by commas";
+        let message = "--bridgeopts takes KEY=VALUE pairs, separated by commas";
         out.push(value(
             line,
             "--bridgeopts",
             message,
-            "write it as in stp=no,forward-delay=2",
+            "write pairs such as stp=no,forward-delay=2",
         ));
     }
     let set = |name: &str| line.value(name).is_some_and(|value| !value.is_empty());
@@ -251,7 +251,7 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
             "kickstart/contradiction",
             line,
             message,
-            "take --bindto=mac away",
+            "remove --bindto=mac",
         ));
     }
 }
@@ -269,7 +269,7 @@ fn nvdimm(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
             out.push(stops_anaconda(
                 "kickstart/words",
                 line,
-                "nvdimm knows reconfigure and use",
+                "nvdimm accepts only reconfigure and use",
                 "write one of them",
             ));
             return;
@@ -283,7 +283,7 @@ fn nvdimm(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     ));
 }
 
-/// Checks raid and volgroup: a new one needs members, an existing one may have none.
+/// Checks raid and volgroup. A new array or group needs members. An existing one must not have any.
 fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     let exists = line.has("--useexisting") || line.has("--noformat");
     let shown = &line.name.value;
@@ -292,14 +292,14 @@ fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
             "kickstart/words",
             line,
             format!("{shown} without members"),
-            "name its partitions after it, or write --useexisting",
+            "list its partitions after its name, or write --useexisting",
         )),
         0 | 1 => {}
         _ if exists => out.push(stops_anaconda(
             "kickstart/words",
             line,
-            format!("{shown} with members, although it exists"),
-            "take the members away",
+            format!("{shown} with members, although it already exists"),
+            "remove the members",
         )),
         _ => {}
     }
@@ -329,7 +329,7 @@ fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>)
             out.push(
                 finding
                     .effect("anaconda stops")
-                    .fix("write it as in cl/root"),
+                    .fix("write a name such as cl/root"),
             );
         }
     }
@@ -340,15 +340,16 @@ fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>)
         let finding = stops_anaconda(
             "kickstart/twice",
             line,
-            "two snapshots of one name",
-            "take another name",
+            "two snapshots with one name",
+            "choose another name",
         );
         out.push(finding);
     }
 }
 
-/// A second key or password for one user. pykickstart intends to warn about it, but reads an
-/// attribute that its data does not have, and crashes (commands/sshkey.py, sshpw.py: `ud.name`).
+/// Reports a second key or password for one user. pykickstart intends to warn about it, but crashes
+/// because it reads an attribute that its data does not have (commands/sshkey.py, sshpw.py:
+/// `ud.name`).
 fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
     let user = line.value("--username").unwrap_or_default().to_owned();
     let message = format!("a second {} for the user {user}", line.command.name);
@@ -359,7 +360,7 @@ fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Fin
                 .effect("anaconda crashes: AttributeError")
                 .fix(match line.command.name {
                     "sshkey" => "keep one; write further keys into ~/.ssh/authorized_keys in %post",
-                    _ => "keep one",
+                    _ => "keep only one",
                 }),
         );
     }

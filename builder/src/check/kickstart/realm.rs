@@ -1,12 +1,12 @@
-//! The command realm, which reads its line itself (pykickstart rhel7-branch, commands/realm.py;
-//! getopt of Python 2.7).
+//! Checks the command realm, which parses its line itself (pykickstart rhel7-branch,
+//! commands/realm.py; getopt of Python 2.7).
 
 use super::line::{EarlierLines, Line, stops_anaconda};
 use super::split::split;
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
 
-/// The options of `realm join`; `true` for an option with a value.
+/// The options of `realm join`. `true` marks an option with a value.
 const OPTIONS: [(&str, bool); 6] = [
     ("client-software", true),
     ("server-software", true),
@@ -22,10 +22,10 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
         Some(stops_anaconda("kickstart/words", line, message, instead))
     };
     if !earlier.names.is_empty() && earlier.names.contains(&("realm", String::new())) {
-        return refuse("a second realm join", "keep one");
+        return refuse("a second realm join", "keep only one");
     }
-    // pykickstart cuts the length of the command's name off the line, even if the line is indented,
-    // and does not recognize comments.
+    // pykickstart removes as many characters from the start of the line as the command's name has,
+    // even if the line is indented. It does not recognize comments.
     let raw = line
         .text
         .text
@@ -34,7 +34,7 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
         .trim();
     let quoted = split(TextSpan::whole(raw), false);
     let Ok((words, _)) = quoted else {
-        return refuse("a quote in realm is not closed", "close it");
+        return refuse("a quote in realm is not closed", "close the quote");
     };
     let words: Vec<&str> = words.iter().map(|word| word.value.as_str()).collect();
     match words.split_first() {
@@ -47,14 +47,15 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Findi
             None
         }
         Some((other, _)) => {
-            let message =
-                format!("7 knows no realm {other}: only join, at the beginning of its line");
+            let message = format!(
+                "CentOS 7 has no realm {other}; it has only realm join, at the beginning of a line"
+            );
             refuse(&message, "write realm join REALM")
         }
     }
 }
 
-/// Parses as getopt does: options up to the first other word, then one realm.
+/// Parses the words as getopt does: options up to the first other word, then one realm.
 fn join(mut words: &[&str]) -> Result<(), String> {
     while let Some((word, rest)) = words.split_first() {
         if *word == "--" {

@@ -1,5 +1,5 @@
-//! The scripts of a kickstart: the program that runs them, the commands that they can use, and
-//! whether bash can read them (anaconda 21.48.22.159, pyanaconda/kickstart.py, AnacondaKSScript;
+//! Checks the scripts of a kickstart: the program that runs them, the commands that they use, and
+//! whether bash can parse them (anaconda 21.48.22.159, pyanaconda/kickstart.py, AnacondaKSScript;
 //! lorax 19.7.28, runtime-cleanup.tmpl).
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::check::text::TextSpan;
 /// Checks a script against the installer's commands.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     let name = section.name();
-    // In %post all packages of the node are installed.
+    // In %post, all packages of the node are installed.
     let in_installer = name != "%post" || section.header.has("--nochroot");
     let interpreter = section.header.value("--interpreter").unwrap_or("/bin/sh");
     let program = interpreter.rsplit('/').next().unwrap_or_default();
@@ -39,7 +39,7 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
                 format!("the installer does not have {program}"),
             )
             .effect("the script does not run")
-            .fix("write it for /bin/bash, or /usr/bin/python, which is 2.7"),
+            .fix("write it for /bin/bash, or /usr/bin/python, which is Python 2.7"),
         );
     }
     if in_installer && is_shell(interpreter) {
@@ -77,20 +77,20 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
         }
         let instead = match name {
             "gpg" | "gpg2" | "openssl" | "sha512sum" | "sha224sum" | "sha384sum" | "cksum"
-            | "sum" => "sha256sum is there: pin a digest",
-            "stat" => "ls -l, or [ with its tests, is there",
-            "diff" | "cmp" => "compare what sha256sum says",
-            "base64" => "python -c 'import base64 …' is there",
-            "timeout" => "curl has --max-time; else run it in the background and kill it",
+            | "sum" => "use sha256sum with a pinned digest",
+            "stat" => "use ls -l, or the tests of [",
+            "diff" | "cmp" => "compare the output of sha256sum",
+            "base64" => "use python -c 'import base64 …'",
+            "timeout" => "use curl --max-time, or run the command in the background and kill it",
             "useradd" | "usermod" | "groupadd" | "passwd" | "userdel" | "groupdel" | "groupmod" => {
-                "the commands user, group and rootpw do it, or a %post in the chroot"
+                "use the commands user, group and rootpw, or a %post in the chroot"
             }
-            "perl" => "awk, sed and python (2.7) are there",
+            "perl" => "use awk, sed or python (2.7)",
             "whoami" | "logname" | "who" | "users" => "the script runs as root",
             "hostid" | "nproc" => "read /proc",
-            "install" => "mkdir, cp, chmod and chown are there",
-            "su" | "runuser" => "do it in a %post in the chroot",
-            _ => "do it in a %post in the chroot, or without it",
+            "install" => "use mkdir, cp, chmod and chown",
+            "su" | "runuser" => "run it in a %post in the chroot",
+            _ => "run it in a %post in the chroot, or do without it",
         };
         out.push(
             Finding::error(
@@ -98,14 +98,15 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
                 word,
                 format!("the installer does not have {name}"),
             )
-            .effect("127: command not found")
+            .effect("the command fails with status 127: command not found")
             .fix(instead),
         );
     }
 }
 
-/// The words in command position, and `NAME()` for functions. This is not a shell: it omits the
-/// contents of quotes, comments and heredocs, and any command that is the value of a variable.
+/// Returns the words in command position, and `NAME()` for functions. This scanner is not a shell.
+/// It skips the contents of quotes, comments and heredocs, and any command that is the value of a
+/// variable.
 fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;
@@ -187,8 +188,8 @@ fn opens_command(open: &mut Vec<char>, before: &str, c: char, was_escaped: bool)
     opens
 }
 
-/// The function or the command that starts at a word in command position. `can_run`: the word is
-/// neither a keyword nor a pattern of a `case`.
+/// Returns the function or command that starts at a word in command position. `can_run` is true if
+/// the word is neither a keyword nor a pattern of a `case`.
 fn command_at(line: TextSpan<'_>, word: Range<usize>, can_run: bool) -> Option<TextSpan<'_>> {
     if line.text[word.end..].trim_start().starts_with("()") {
         return Some(line.slice(word.start..(word.end + 2).min(line.text.len())));
@@ -214,7 +215,7 @@ fn assigns(word: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// The delimiter of the heredoc whose `<<` begins here.
+/// Returns the delimiter of the heredoc whose `<<` begins here.
 fn heredoc_end(line: &str, at: usize) -> Option<String> {
     let begins = line[at..].starts_with("<<")
         && !line[at..].starts_with("<<<")
@@ -242,14 +243,14 @@ pub(super) fn bash(section: &Section<'_>) -> Option<Finding> {
         Finding::error(
             "kickstart/bash",
             place,
-            format!("bash cannot read {}: {message}", section.name()),
+            format!("bash cannot parse {}: {message}", section.name()),
         )
-        .effect("the script stops here, with what stands above it done")
-        .fix("correct it; `bash -n` says the same"),
+        .effect("bash runs the commands above this line and then stops")
+        .fix("correct the syntax; `bash -n` reports the same error"),
     )
 }
 
-/// The first complaint of `bash -n`, with its line.
+/// Returns the first error that `bash -n` reports, with its line.
 pub(in crate::check) fn bash_says(script: &str) -> Option<(usize, String)> {
     let mut child = Command::new("bash")
         .arg("-n")
@@ -259,7 +260,8 @@ pub(in crate::check) fn bash_says(script: &str) -> Option<(usize, String)> {
         .stderr(Stdio::piped())
         .spawn()
         .ok()?;
-    // bash reads the whole script before it reports much, and its complaints fit into a pipe.
+    // Writing does not block, because bash reads the whole script before it reports much, and its
+    // messages fit into a pipe.
     let written = child.stdin.take()?.write_all(script.as_bytes());
     let output = child.wait_with_output().ok()?;
     if output.status.success() && written.is_ok() {

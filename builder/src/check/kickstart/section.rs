@@ -1,5 +1,6 @@
-//! Sections: where one begins and ends, and what its header may contain (pykickstart rhel7-branch,
-//! parser.py, `_readSection`, sections.py; anaconda, addons.py and kickstart.py, AnacondaSection).
+//! Reads sections: where a section begins and ends, and what its header can contain (pykickstart
+//! rhel7-branch, parser.py, `_readSection`, sections.py; anaconda, addons.py and kickstart.py,
+//! AnacondaSection).
 
 use recipes::diagnostic::nearest;
 
@@ -35,7 +36,7 @@ impl Section<'_> {
         &self.header.name.value
     }
 
-    /// Whether its lines are a script.
+    /// Returns whether the section is a script.
     pub(super) fn is_script(&self) -> bool {
         is_script(self.name())
     }
@@ -81,19 +82,23 @@ pub(super) fn read<'a>(
 }
 
 fn unknown(first: &Token) -> Finding {
-    let message = format!("7 does not have the section {}", first.value.escape_debug());
+    let message = format!(
+        "CentOS 7 does not have the section {}",
+        first.value.escape_debug()
+    );
     let finding = Finding::error("kickstart/section", first.span.clone(), message);
     let finding = finding.effect("anaconda stops: unknown kickstart section");
     match first.value.as_str() {
         "%end" => finding.fix("no section is open here; remove it"),
         name => match nearest(name, SECTIONS) {
             Some(near) => finding.fix(format!("did you mean {near}?")),
-            None => finding.fix(format!("7 has {}", SECTIONS.join(", "))),
+            None => finding.fix(format!("CentOS 7 has {}", SECTIONS.join(", "))),
         },
     }
 }
 
-/// The lines up to `%end`, which may be indented, and whether one of them includes another file.
+/// Returns the lines up to `%end`, which can be indented, and whether one of the lines includes
+/// another file.
 fn body<'a>(
     whole: TextSpan<'a>,
     header: TextSpan<'a>,
@@ -135,7 +140,7 @@ fn body<'a>(
                             "%include in a script",
                         )
                         .effect("anaconda includes the file as a part of the script")
-                        .fix("break the word if it belongs to the script, as in '%'include"),
+                        .fix("if the word belongs to the script, break it up, as in '%'include"),
                     );
                 }
             }
@@ -146,7 +151,7 @@ fn body<'a>(
                     format!("{other} begins before {name} has ended"),
                 )
                 .effect("anaconda stops: the section does not end with %end")
-                .fix("write %end on a line of its own before it; within a script, break the word"),
+                .fix("write %end on its own line before it; within a script, break up the word"),
             ),
             _ => {}
         }
@@ -158,12 +163,12 @@ fn body<'a>(
             "the section has no %end",
         )
         .effect("anaconda stops: the section does not end with %end")
-        .fix("write %end on a line of its own"),
+        .fix("write %end on its own line"),
     );
     (whole.from(start), includes)
 }
 
-/// `%anaconda` has two commands of its own.
+/// Checks `%anaconda`, which has two commands of its own.
 pub(super) fn anaconda(section: &Section<'_>, out: &mut Vec<Finding>) {
     for line in lines(section.body).filter(|line| !is_blank_or_comment(*line)) {
         let Some(words) = words_of(line, out) else {
@@ -180,7 +185,7 @@ pub(super) fn anaconda(section: &Section<'_>, out: &mut Vec<Finding>) {
             out.push(
                 Finding::error("kickstart/command", first.span.clone(), message)
                     .effect("anaconda stops: unknown command")
-                    .fix("it has installclass and pwpolicy"),
+                    .fix("write installclass or pwpolicy"),
             );
             continue;
         };
@@ -193,7 +198,7 @@ pub(super) fn anaconda(section: &Section<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// `%addon` needs the name of the addon.
+/// Checks `%addon`, which needs the name of the addon.
 pub(super) fn addon(section: &Section<'_>, out: &mut Vec<Finding>) {
     if section
         .header
@@ -201,7 +206,11 @@ pub(super) fn addon(section: &Section<'_>, out: &mut Vec<Finding>) {
         .first()
         .is_none_or(|word| word.value.is_empty())
     {
-        let finding = Finding::error("kickstart/words", section.header.span(), "%addon of what?");
+        let finding = Finding::error(
+            "kickstart/words",
+            section.header.span(),
+            "%addon without a name",
+        );
         out.push(
             finding
                 .effect("anaconda crashes: IndexError")

@@ -1,6 +1,7 @@
-//! How pykickstart splits a line: with shlex of Python 2.7 in POSIX mode (rhel7-branch, parser.py,
-//! `_stateMachine` and `_readSection`). It splits a line together with its line end, so a backslash
-//! at the end turns the line end into a word: continued lines do not exist.
+//! Splits a line as pykickstart does, with shlex of Python 2.7 in POSIX mode (rhel7-branch,
+//! parser.py, `_stateMachine` and `_readSection`). pykickstart splits a line together with its line
+//! end. A backslash at the end therefore turns the line end into a word, and a line cannot be
+//! continued.
 
 use std::ops::Range;
 
@@ -13,7 +14,7 @@ pub(super) struct Token {
     pub(super) span: Range<usize>,
 }
 
-/// Why a line cannot be split.
+/// The reason why a line cannot be split.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SplitError {
     /// A quote that is not closed, with its place.
@@ -22,11 +23,11 @@ pub(super) enum SplitError {
     Escape(usize),
 }
 
-/// What shlex counts as white space.
+/// The characters that shlex counts as white space.
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// The words of a line, and the place of a comment that cuts a word off. `comments`: whether #
-/// begins a comment.
+/// Splits a line into words. Also returns the place of a comment that cuts off a word. `comments`
+/// is true if # begins a comment.
 pub(super) fn split(
     line: TextSpan<'_>,
     comments: bool,
@@ -85,7 +86,8 @@ fn finish(mut words: Vec<Token>, current: Option<Token>) -> Vec<Token> {
     words
 }
 
-/// The words of a text, as Python's shlex splits it. `None`: a quote in it is not closed.
+/// Splits a text into words as Python's shlex does. Returns `None` if a quote is not closed or the
+/// text ends with a backslash.
 pub(in crate::check) fn shell_words(text: &str) -> Option<Vec<String>> {
     let words = split(TextSpan::whole(text), false).ok()?.0;
     Some(words.into_iter().map(|word| word.value).collect())
@@ -128,7 +130,7 @@ mod tests {
     }
 
     proptest! {
-        /// Text that the builder quotes is read back unchanged.
+        /// Checks that text that the builder quotes is read back unchanged.
         #[test]
         fn what_is_quoted_comes_back(text in "[^\\p{Cc}]{0,40}") {
             let line = format!("rootpw {}", crate::render::quoted(&text));

@@ -1,6 +1,7 @@
-//! What anaconda's storage commands refuse in a kickstart that pykickstart accepts (anaconda
-//! 21.48.22.159, kickstart.py: the `execute` of each command, in the order of doKickstartStorage).
-//! Only devices that the kickstart itself creates are checked: others may exist on the disks.
+//! Reports what anaconda's storage commands refuse in a kickstart that pykickstart accepts
+//! (anaconda 21.48.22.159, kickstart.py: the `execute` of each command, in the order of
+//! doKickstartStorage). The checks cover only devices that the kickstart itself creates, because
+//! others can exist on the disks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +51,7 @@ fn point<'l>(line: &'l Line<'_>) -> &'l str {
     line.words.first().map_or("", |word| word.value.as_str())
 }
 
-/// Finds a second device of the same name: PartitionData, RaidData, VolGroupData, LogVolData.
+/// Finds a second device with the same name (PartitionData, RaidData, VolGroupData, LogVolData).
 fn find_duplicate_devices(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let mut made = BTreeSet::new();
     for line in kickstart.commands.iter().filter(|line| !exists(line)) {
@@ -71,12 +72,13 @@ fn find_duplicate_devices(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
             _ => None,
         };
         if let Some(name) = name.filter(|name| !made.insert(name.clone())) {
-            out.push(refused(line, format!("a second {name}")).fix("take another name"));
+            out.push(refused(line, format!("a second {name}")).fix("choose another name"));
         }
     }
 }
 
-/// LogVolData, RaidData, BTRFSData: a mount point is an absolute path. A thin pool has none.
+/// Checks that a mount point is an absolute path (LogVolData, RaidData, BTRFSData). A thin pool has
+/// no mount point.
 fn mount_point(line: &Line<'_>, others: &[&str], out: &mut Vec<Finding>) {
     let point = point(line);
     let fits = point.is_empty() || point.starts_with('/') || line.has("--thinpool");
@@ -86,20 +88,20 @@ fn mount_point(line: &Line<'_>, others: &[&str], out: &mut Vec<Finding>) {
     }
 }
 
-/// bootloader.py, GRUB2: /boot must be on a partition or an array (storage_utils.py,
-/// verify_stage2).
+/// Refuses /boot on a logical volume, because it must be on a partition or an array (bootloader.py,
+/// GRUB2; storage_utils.py, verify_stage2).
 fn boot(line: &Line<'_>, out: &mut Vec<Finding>) {
     if point(line) == "/boot" {
         out.push(
             refused(line, "/boot on a logical volume")
-                .effect("anaconda stops: GRUB 2 does not start from LVM")
+                .effect("anaconda stops: GRUB 2 does not boot from LVM")
                 .fix("write part /boot"),
         );
     }
 }
 
-/// The volumes of a group in the kickstart, each with whether it has the flag (thin, or a pool) or
-/// exists already.
+/// Returns the volumes of a group in the kickstart. Each value is true if the volume has the flag
+/// (thin, or a pool) or already exists.
 fn volumes<'k>(kickstart: &'k Kickstart<'_>, group: &str, flag: &str) -> BTreeMap<&'k str, bool> {
     let ours = |line: &&Line<'_>| line.is(&["logvol"]) && line.value("--vgname") == Some(group);
     let named = |line: &'k Line<'_>| Some((line.value("--name")?, line.has(flag) || exists(line)));
@@ -116,7 +118,7 @@ fn makes_group(kickstart: &Kickstart<'_>, group: &str) -> bool {
     kickstart.commands.iter().any(ours)
 }
 
-/// LogVolData: a thin volume needs its pool.
+/// Checks that a thin volume has its pool (LogVolData).
 fn thin_volume(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let (Some(group), Some(pool)) = (line.value("--vgname"), line.value("--poolname")) else {
         return;
@@ -128,7 +130,7 @@ fn thin_volume(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding
         out.push(
             refused(
                 line,
-                format!("nothing here makes the thin pool {group}/{pool}"),
+                format!("nothing in the kickstart creates the thin pool {group}/{pool}"),
             )
             .fix(format!(
                 "add logvol none --vgname={group} --name={pool} --thinpool"
@@ -137,14 +139,15 @@ fn thin_volume(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding
     }
 }
 
-/// Whether a snapshot is taken after the installation. pykickstart ignores the case of the word.
+/// Returns whether a snapshot is taken after the installation. pykickstart ignores the case of the
+/// word.
 pub(super) fn is_post_install(line: &Line<'_>) -> bool {
     line.value("--when")
         .is_some_and(|when| when.eq_ignore_ascii_case("post-install"))
 }
 
-/// SnapshotData.setup: the origin of a snapshot that is taken after the installation must be a thin
-/// volume.
+/// Checks that the origin of a snapshot after the installation is a thin volume
+/// (SnapshotData.setup).
 fn snapshot(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
     let Some((group, name)) = point(line).split_once('/') else {
         return;
@@ -155,12 +158,12 @@ fn snapshot(line: &Line<'_>, kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) 
     {
         out.push(
             refused(line, format!("{group}/{name} is not a thin volume"))
-                .fix("make it with logvol --thin --poolname="),
+                .fix("create it with logvol --thin --poolname="),
         );
     }
 }
 
-/// blivet, devicelibs/raid.py, min_members.
+/// Checks the number of members of an array (blivet, devicelibs/raid.py, min_members).
 fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     let level = line.value("--level").unwrap_or_default().to_lowercase();
     let needed = match level.trim_start_matches("raid") {
@@ -171,12 +174,12 @@ fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     };
     let members = line.words.len().saturating_sub(1);
     if !exists(line) && members < needed {
-        let message = format!("{members} members for {level}");
-        out.push(refused(line, message).fix(format!("name at least {needed}")));
+        let message = format!("only {members} members for {level}");
+        out.push(refused(line, message).fix(format!("name at least {needed} members")));
     }
 }
 
-/// blivet, devicelibs/lvm.py, getPossiblePhysicalExtents.
+/// Checks the size of physical extents (blivet, devicelibs/lvm.py, getPossiblePhysicalExtents).
 fn extent(line: &Line<'_>, out: &mut Vec<Finding>) {
     let kib = |given: &GivenOption| {
         given

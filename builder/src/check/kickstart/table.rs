@@ -1,4 +1,5 @@
-//! The table of commands and sections, known/kickstart-rhel7.txt: the words and options of each.
+//! Reads the table of commands and sections, known/kickstart-rhel7.txt, with the words and options
+//! of each.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -8,11 +9,11 @@ use crate::check::tables;
 /// A command of a kickstart, or the header of a section.
 #[derive(Debug)]
 pub(super) struct Command {
-    /// The first of its names; what pykickstart remembers of its earlier lines is stored under this
+    /// The first of its names. The checker records the earlier lines of the command under this
     /// name.
     pub(super) name: &'static str,
     pub(super) words: Words,
-    /// A description of its words, for a message.
+    /// A description of its words for a message.
     pub(super) wants: &'static str,
     pub(super) options: Vec<KsOption>,
     pub(super) rules: Vec<Rule>,
@@ -35,7 +36,7 @@ pub(super) struct KsOption {
     /// Its names, each with its dashes.
     pub(super) names: Vec<&'static str>,
     pub(super) form: Form,
-    /// Whether the command is refused without the option.
+    /// Whether pykickstart refuses the command without the option.
     pub(super) needed: bool,
     /// Whether a value from an earlier line of the same command still counts.
     pub(super) kept: bool,
@@ -53,7 +54,7 @@ pub(super) enum Form {
     Items,
     /// A device; a leading `/dev/` is ignored.
     Device,
-    /// Reads a whole number within bounds.
+    /// A whole number within bounds.
     Int(i64, i64),
     Boolean,
     /// One of these words.
@@ -71,11 +72,11 @@ pub(super) enum Rule {
     Any(Vec<&'static str>),
     /// Exactly one of these options must be given.
     One(Vec<&'static str>),
-    /// Not both.
+    /// These two options must not be given together.
     Apart(&'static str, &'static str),
-    /// The first option may not be given without one of the others.
+    /// The first option must not be given without one of the others.
     Needs(&'static str, Vec<&'static str>),
-    /// The command may not follow one of these commands.
+    /// The command must not follow one of these commands.
     After(Vec<&'static str>),
 }
 
@@ -185,12 +186,12 @@ static BY_NAME: LazyLock<BTreeMap<&'static str, &'static Command>> = LazyLock::n
         .collect()
 });
 
-/// The command or section with this name.
+/// Returns the command or section with this name.
 pub(super) fn command(name: &str) -> Option<&'static Command> {
     BY_NAME.get(name).copied()
 }
 
-/// The names of all commands that may be used at the top level of a kickstart.
+/// Returns the names of all commands that can be used at the top level of a kickstart.
 pub(super) fn commands() -> impl Iterator<Item = &'static str> {
     BY_NAME
         .keys()

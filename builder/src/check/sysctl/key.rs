@@ -1,4 +1,4 @@
-//! Keys that kernel 3.10.0-1160 does not have.
+//! Checks for keys that kernel 3.10.0-1160 does not have.
 
 use recipes::diagnostic::nearest;
 
@@ -6,7 +6,8 @@ use super::setting::Setting;
 use crate::check::finding::Finding;
 use crate::check::tables;
 
-/// Keys that exist only once a module is loaded; their names cannot be checked.
+/// Prefixes of keys that exist only while a module is loaded, each with the module. The names of
+/// these keys cannot be checked.
 const MODULES: [(&str, &str); 16] = [
     ("dev.ipmi.", "ipmi_poweroff"),
     ("dev.parport.", "parport"),
@@ -26,7 +27,8 @@ const MODULES: [(&str, &str); 16] = [
     ("dev.cdrom.", "cdrom"),
 ];
 
-/// The key's entry in the table: `net.ipv4.conf.eth0.x` is listed as `net.ipv4.conf.all.x`.
+/// Returns the key's entry in the table. For example, `net.ipv4.conf.eth0.x` is listed as
+/// `net.ipv4.conf.all.x`.
 pub(super) fn in_table(key: &str) -> Option<String> {
     if tables::SYSCTL_KEYS.contains(key) {
         return Some(key.to_owned());
@@ -51,17 +53,21 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
             Finding::error(
                 "sysctl/dash",
                 place.slice(0..1),
-                "219 does not know a - before a key",
+                "systemd 219 does not support a - before a key",
             )
-            .effect("taken for a part of the name, so no such key: skipped in silence")
-            .fix("remove it: a key that is not there does no harm"),
+            .effect("systemd reads it as part of the name, finds no such key, and silently skips the line")
+            .fix("remove the -; a missing key is harmless"),
         );
     }
     if key.contains(['*', '?', '[']) {
         return Some(
-            Finding::error("sysctl/glob", place, "219 does not know patterns in a key")
-                .effect("no key has that name: skipped in silence")
-                .fix("write one line for each key; `all` and `default` stand for the network's interfaces"),
+            Finding::error(
+                "sysctl/glob",
+                place,
+                "systemd 219 does not support patterns in a key",
+            )
+            .effect("no key has that name, so systemd silently skips the line")
+            .fix("write one line for each key; for network interfaces, write `all` or `default`"),
         );
     }
     if in_table(key).is_some() {
@@ -72,11 +78,11 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
             Finding::warning(
                 "sysctl/module",
                 place,
-                format!("{key} is there only while the module {module} is loaded"),
+                format!("{key} exists only while the module {module} is loaded"),
             )
-            .effect("skipped in silence where the module is loaded later")
+            .effect("systemd silently skips the line if the module is loaded later")
             .fix(format!(
-                "load it before: a line `{module}` in /etc/modules-load.d/{module}.conf"
+                "load the module earlier: write `{module}` into /etc/modules-load.d/{module}.conf"
             )),
         );
     }
@@ -85,7 +91,7 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
         place,
         format!("kernel 3.10.0-1160 has no key {key}"),
     );
-    let finding = finding.effect("skipped in silence");
+    let finding = finding.effect("systemd silently skips the line");
     Some(match (tables::SYSCTL_ABSENT.get(key), nearest_key(key)) {
         (Some(why), _) => finding.fix(*why),
         (None, Some(near)) => finding.fix(format!("did you mean {near}?")),
@@ -93,7 +99,8 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
     })
 }
 
-/// The key that was probably meant: a sibling with a similar name, or the same name elsewhere.
+/// Returns the key that was probably meant: a sibling with a similar name, or a key with the same
+/// name elsewhere.
 fn nearest_key(key: &str) -> Option<&'static str> {
     let (parent, name) = key.rsplit_once('.')?;
     let split = |known: &&'static str| {

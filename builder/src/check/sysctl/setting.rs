@@ -4,7 +4,7 @@ use crate::check::finding::Finding;
 use crate::check::systemd::words::strip;
 use crate::check::text::TextSpan;
 
-/// `KEY = VALUE`. The key is written as below `/proc/sys`, with dots.
+/// A setting, `KEY = VALUE`. The key is its path below `/proc/sys`, with dots for slashes.
 #[derive(Debug)]
 pub(super) struct Setting<'a> {
     pub(super) key: String,
@@ -12,7 +12,8 @@ pub(super) struct Setting<'a> {
     pub(super) value: TextSpan<'a>,
 }
 
-/// The longest line that 219 reads in one piece (glibc's LINE_MAX, less the line end).
+/// The longest line, in bytes, that systemd 219 reads in one piece (glibc's LINE_MAX, less the line
+/// end).
 const MAX_LINE_BYTES: usize = 2046;
 
 pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>> {
@@ -25,8 +26,8 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>
                     line,
                     format!("a line of more than {MAX_LINE_BYTES} bytes"),
                 )
-                .effect("219 reads it in pieces, and takes each for a line")
-                .fix("write a shorter one"),
+                .effect("systemd 219 reads it in pieces, and treats each piece as a line")
+                .fix("write a shorter line"),
             );
             continue;
         }
@@ -40,13 +41,13 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>
                     line,
                     "neither a comment nor KEY = VALUE",
                 )
-                .effect("219 ignores the line, and systemd-sysctl fails")
-                .fix("write KEY = VALUE; there are no continued lines"),
+                .effect("systemd-sysctl ignores the line, and fails at the end")
+                .fix("write KEY = VALUE on one line; a line cannot be continued"),
             );
             continue;
         };
         let (key, value) = (strip(key), strip(value));
-        // If the first separator is a slash, slashes are the separators and dots are a part of the
+        // If the first separator is a slash, slashes separate the names and dots are part of the
         // names.
         let slashes = key
             .text

@@ -1,4 +1,4 @@
-//! The forms and bounds of values.
+//! Checks the forms and bounds of values.
 
 use super::key::in_table;
 use super::setting::Setting;
@@ -7,8 +7,8 @@ use crate::check::systemd::number;
 use crate::check::tables;
 use crate::check::text::TextSpan;
 
-/// What the kernel does with a value that it cannot read.
-const REFUSED: &str = "the kernel refuses it";
+/// The effect of a value that the kernel cannot parse.
+const REFUSED: &str = "the kernel refuses the value";
 
 pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     let value = setting.value;
@@ -16,7 +16,7 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     let form = tables::SYSCTL_FORMS.get(table.as_str()).copied();
     match form {
         Some("text") => return text_value(setting),
-        // An empty list is a list (proc_do_large_bitmap).
+        // An empty list of ports is valid (proc_do_large_bitmap).
         Some("ports") if value.text.is_empty() || ports(value.text).is_some() => return None,
         _ => {}
     }
@@ -43,10 +43,9 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     numbers(setting, form, comment)
 }
 
-/// Checks a value of one number or more. The kernel reads as many numbers as the key has, and
-/// ignores the rest of the line if a blank is before it (kernel/sysctl.c, __do_proc_dointvec and
-/// proc_first_pos_non_zero_ignore: systemd writes the rest by a second call, from another position
-/// than 0).
+/// Checks a value of one or more numbers. The kernel reads as many numbers as the key has, and
+/// ignores the rest of the line after a blank. systemd writes that rest with a second call, at a
+/// position other than 0 (kernel/sysctl.c, __do_proc_dointvec and proc_first_pos_non_zero_ignore).
 fn numbers(
     setting: &Setting<'_>,
     form: Option<&str>,
@@ -69,15 +68,15 @@ fn numbers(
     let Some(found) = found else {
         let first_is_number = read.first().is_some_and(|word| number(word.text).is_some());
         let effect = if first_is_number {
-            "the kernel reads the numbers before it, and refuses or ignores the rest"
+            "the kernel reads the numbers at the start, and refuses or ignores the rest"
         } else {
             REFUSED
         };
         return Some(wrong_value(
             setting,
-            format!("{} takes numbers", setting.key),
+            format!("{} accepts only numbers", setting.key),
             effect,
-            "whole numbers, without units",
+            "whole numbers without units",
         ));
     };
     if let Some(finding) = form.and_then(|form| check_numbers(setting, form, &found)) {
@@ -108,7 +107,7 @@ fn plural(count: usize) -> &'static str {
     if count == 1 { "number" } else { "numbers" }
 }
 
-/// How many numbers a key of this form has.
+/// Returns how many numbers a key of this form has.
 fn count(form: &str) -> Option<usize> {
     match form {
         "range" => Some(2),
@@ -117,7 +116,8 @@ fn count(form: &str) -> Option<usize> {
     }
 }
 
-/// The kernel reads 0x10 as 16 and 010 as 8 (kernel/sysctl.c, proc_get_long).
+/// Parses a number as the kernel does, which reads 0x10 as 16 and 010 as 8 (kernel/sysctl.c,
+/// proc_get_long).
 fn number(word: &str) -> Option<i64> {
     let is_start = |c: char| c == '-' || c.is_ascii_digit();
     number::long(word).filter(|_| word.starts_with(is_start))
@@ -129,23 +129,23 @@ fn wrong_value(setting: &Setting<'_>, message: String, does: &str, expected: &st
         .fix(format!("expected {expected}"))
 }
 
-const NO_COMMENT: &str = "there are no comments after a value";
-const OWN_LINE: &str = "move it to a line of its own";
+const NO_COMMENT: &str = "a comment cannot follow a value";
+const OWN_LINE: &str = "move the comment to its own line";
 
 fn refused_comment(place: TextSpan<'_>) -> Finding {
     Finding::error("sysctl/comment-behind", place, NO_COMMENT)
-        .effect("219 writes it with the value, the kernel refuses it, and systemd-sysctl fails")
+        .effect("systemd 219 writes the comment with the value, the kernel refuses the value, and systemd-sysctl fails")
         .fix(OWN_LINE)
 }
 
 fn ignored_comment(place: TextSpan<'_>) -> Finding {
     Finding::warning("sysctl/comment-behind", place, NO_COMMENT)
-        .effect("219 writes it with the value, and the kernel ignores what follows the number")
+        .effect("systemd 219 writes the comment with the value, and the kernel ignores what follows the number")
         .fix(OWN_LINE)
 }
 
-/// Checks numbers of a form that has bounds: `range`, `rising COUNT`, or `LOW:HIGH`. `numbers` has
-/// at most as many as the form.
+/// Checks numbers of a form that has bounds: `range`, `rising COUNT`, or `LOW:HIGH`. `numbers`
+/// contains at most as many numbers as the form allows.
 fn check_numbers(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<Finding> {
     let value = setting.value;
     let count = count(form)?;
@@ -157,7 +157,7 @@ fn check_numbers(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<F
                 setting.key,
                 numbers.len()
             ),
-            "the numbers that are missing stay as they were",
+            "the missing numbers keep their values",
             &format!("{count} numbers"),
         ));
     }
@@ -173,12 +173,12 @@ fn check_numbers(setting: &Setting<'_>, form: &str, numbers: &[i64]) -> Option<F
         ));
     }
     if form.starts_with("rising ") && !numbers.is_sorted() {
-        let message = format!("the numbers of {} do not rise", setting.key);
+        let message = format!("the numbers of {} are not in ascending order", setting.key);
         let finding = Finding::warning("sysctl/not-rising", value, message);
         return Some(
             finding
-                .effect("the kernel takes them as they are: what is between them never happens")
-                .fix("write low, middle, high"),
+                .effect("the kernel accepts them unchanged, so no value ever lies between them")
+                .fix("write the numbers from low to high"),
         );
     }
     let (low, high) = form.split_once(':')?;
@@ -198,25 +198,27 @@ fn text_value(setting: &Setting<'_>) -> Option<Finding> {
     let missing = |what: &str, instead: &str| {
         Some(
             Finding::error("sysctl/value", value, format!("kernel 3.10 has no {what}"))
-                .effect("the kernel refuses it")
+                .effect(REFUSED)
                 .fix(instead),
         )
     };
     match (key, value.text) {
         ("net.ipv4.tcp_congestion_control" | "net.core.default_qdisc", "") => {
-            missing("algorithm without a name", "leave it out")
+            missing("algorithm with an empty name", "remove the line")
         }
-        ("net.ipv4.tcp_congestion_control", "bbr" | "bbr2") => missing("BBR", "leave it at cubic"),
+        ("net.ipv4.tcp_congestion_control", "bbr" | "bbr2") => {
+            missing("BBR", "keep the default, cubic")
+        }
         ("net.core.default_qdisc", "cake" | "fq_pie") => missing(
-            "such queue",
-            "leave it at pfifo_fast, or write fq or fq_codel",
+            "such queueing discipline",
+            "keep the default, pfifo_fast, or write fq or fq_codel",
         ),
         _ => None,
     }
 }
 
-/// The ranges of a list of ports, which has no blanks; a comma may end it (kernel/sysctl.c,
-/// proc_do_large_bitmap).
+/// Parses a list of ports into ranges. The list has no blanks, and can end with a comma
+/// (kernel/sysctl.c, proc_do_large_bitmap).
 pub(super) fn ports(text: &str) -> Option<Vec<(u64, u64)>> {
     let port = |text: &str| number(text).and_then(|port| u64::try_from(port).ok());
     let range = |part: &str| {
@@ -236,7 +238,7 @@ mod tests {
     use super::*;
     use crate::check::sysctl::check;
 
-    /// What the checker says of one setting: nothing, or each severity with its message and effect.
+    /// Returns the findings for one setting, each as its severity, message and effect.
     fn said(line: &str) -> String {
         let shown = |finding: Finding| {
             let diagnostic = finding.diagnostic;
@@ -249,8 +251,8 @@ mod tests {
         all.join("\n")
     }
 
-    /// Each was written to a kernel with the same functions as 3.10.0-1160, by calls of the same
-    /// lengths as systemd's.
+    /// Each value was written to a kernel with the same functions as 3.10.0-1160, in calls of the
+    /// same lengths as those of systemd.
     #[test]
     fn a_value_is_judged_as_the_kernel_reads_it() {
         for accepted in [
@@ -283,11 +285,11 @@ mod tests {
         ] {
             let said = said(refused);
             assert!(
-                said.starts_with("Error") && said.contains("the kernel refuses it"),
+                said.starts_with("Error") && said.contains("the kernel refuses the value"),
                 "{refused}: {said}"
             );
         }
         let one = said("net.ipv4.ip_local_port_range = 33000");
-        assert!(one.contains("stay as they were"), "{one}");
+        assert!(one.contains("keep their values"), "{one}");
     }
 }

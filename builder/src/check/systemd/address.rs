@@ -1,4 +1,4 @@
-//! Addresses of sockets (src/shared/socket-util.c).
+//! Parses addresses of sockets (src/shared/socket-util.c).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -16,9 +16,9 @@ pub(in crate::check) enum Family {
 /// What is wrong with an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum Wrong {
-    /// Its form.
+    /// The form of the address.
     Form,
-    /// The address names an interface, which must exist when 219 reads the unit.
+    /// The address names an interface, which must exist when systemd reads the unit.
     Interface,
 }
 
@@ -27,7 +27,7 @@ fn port(text: &str) -> Result<Family, Wrong> {
     number.map(|_| Family::Internet).ok_or(Wrong::Form)
 }
 
-/// `socket_address_parse`.
+/// Parses the address of a socket (`socket_address_parse`).
 pub(in crate::check) fn parse(text: &str) -> Result<Family, Wrong> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']').ok_or(Wrong::Form)?;
@@ -79,8 +79,8 @@ const NETLINK: [&str; 18] = [
     "rdma",
 ];
 
-/// `socket_address_parse_netlink`: a family by name or number, and a group, which 219 does not
-/// check.
+/// Returns whether a text is a netlink address: a family by name or number, and a group, which
+/// systemd 219 does not check (`socket_address_parse_netlink`).
 pub(in crate::check) fn is_netlink(text: &str) -> bool {
     let family = text
         .split(|c: char| c.is_ascii_whitespace() || c == '\x0b')

@@ -1,4 +1,4 @@
-//! Calendar events (`calendar_spec_from_string`, src/shared/calendarspec.c).
+//! Checks calendar events (`calendar_spec_from_string`, src/shared/calendarspec.c).
 
 use super::number::scan;
 
@@ -31,7 +31,7 @@ const DAYS: [(&str, &str); 7] = [
     ("sunday", "sun"),
 ];
 
-/// Whether 219 accepts a text as a calendar event.
+/// Returns whether systemd 219 accepts a text as a calendar event.
 pub(in crate::check) fn is_calendar(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     NAMES.contains(&lower.as_str()) || parse(&lower).is_some()
@@ -46,13 +46,13 @@ fn parse(text: &str) -> Option<()> {
     time(text)
 }
 
-/// The text that follows the days of the week. A range may not wrap around Sunday.
+/// Returns the text that follows the days of the week. A range must not wrap around Sunday.
 fn weekdays(text: &str) -> Option<&str> {
     let (mut rest, mut from) = (text, None);
     loop {
         let first = rest.len() == text.len();
         if !first && rest.starts_with(' ') {
-            // A comma or - with nothing after it: the blank stays in front of the date.
+            // Nothing follows the comma or the -, so the blank stays in front of the date.
             return Some(rest);
         }
         let day = DAYS
@@ -84,14 +84,15 @@ fn weekdays(text: &str) -> Option<&str> {
     }
 }
 
-/// Reads a list of numbers, each with its step, or * for any. Also returns the text after it.
+/// Reads a list of numbers, each with its step, or * for any number. Also returns the text after
+/// it.
 fn chain(text: &str) -> Option<(Vec<Component>, &str)> {
     if let Some(rest) = text.strip_prefix('*') {
         return Some((Vec::new(), rest));
     }
     let (mut components, mut rest) = (Vec::new(), text);
     loop {
-        // strtoul, but the number must fit into an int.
+        // systemd calls strtoul, but the number must fit into an int.
         let number = |text| {
             let scan = scan(text, 10)?;
             Some((
@@ -122,7 +123,7 @@ fn within(components: &[Component], low: i64, high: i64) -> Option<()> {
         .then_some(())
 }
 
-/// The text that follows the date, if the text starts with one.
+/// Returns the text that follows the date, if the text starts with one.
 fn date(text: &str) -> Option<&str> {
     if text.is_empty() {
         return Some(text);

@@ -1,6 +1,6 @@
-//! What the programs of systemd 219 share (src/shared): how they split words, and how they read
-//! numbers, sizes, times, calendars, addresses and names of units. Each function accepts exactly
-//! what 219 accepts, oddities included.
+//! The parsers that the programs of systemd 219 share (src/shared): for words, numbers, sizes,
+//! times, calendars, addresses and names of units. Each function accepts exactly what systemd 219
+//! accepts, oddities included.
 
 pub(super) mod address;
 pub(super) mod calendar;

@@ -1,4 +1,4 @@
-//! Names of units (src/shared/unit-name.c).
+//! Parses names of units (src/shared/unit-name.c).
 
 use super::words::clean_path;
 
@@ -19,7 +19,7 @@ pub(in crate::check) const TYPES: [&str; 13] = [
     "scope",
 ];
 
-/// The types that have no instances in 219 (`no_instances` in src/core/*.c).
+/// The types that have no instances in systemd 219 (`no_instances` in src/core/*.c).
 const WITHOUT_INSTANCES: [&str; 7] = [
     "automount",
     "device",
@@ -45,13 +45,13 @@ fn is_name_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || ":-_.\\".contains(c)
 }
 
-/// The type at the end of a name.
+/// Returns the type at the end of a name.
 pub(in crate::check) fn type_of(name: &str) -> Option<&'static str> {
     let (_, suffix) = name.rsplit_once('.')?;
     TYPES.into_iter().find(|known| *known == suffix)
 }
 
-/// The form of a valid name (`unit_name_is_valid`).
+/// Returns the form of a valid name (`unit_name_is_valid`).
 pub(in crate::check) fn form(name: &str) -> Option<Form> {
     type_of(name)?;
     let (stem, _) = name.rsplit_once('.')?;
@@ -69,7 +69,8 @@ pub(in crate::check) fn form(name: &str) -> Option<Form> {
     }
 }
 
-/// Whether 219 loads a unit of this name (`manager_load_unit_prepare`, `unit_add_name`).
+/// Returns whether systemd 219 loads a unit of this name (`manager_load_unit_prepare`,
+/// `unit_add_name`).
 pub(in crate::check) fn is_loadable(name: &str) -> bool {
     match form(name) {
         Some(Form::Plain) => true,
@@ -78,23 +79,23 @@ pub(in crate::check) fn is_loadable(name: &str) -> bool {
     }
 }
 
-/// Whether a text may follow the @ of a name.
+/// Returns whether a text can follow the @ of a name.
 pub(in crate::check) fn is_instance(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c == '@' || is_name_character(c))
 }
 
-/// The name without its type.
+/// Returns the name without its type.
 pub(in crate::check) fn stem(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
-/// The name up to the @, or without its type.
+/// Returns the name up to the @, or without its type.
 pub(in crate::check) fn prefix(name: &str) -> &str {
     name.split_once('@')
         .map_or_else(|| stem(name), |(prefix, _)| prefix)
 }
 
-/// The text between the @ and the type.
+/// Returns the text between the @ and the type.
 pub(in crate::check) fn instance(name: &str) -> Option<&str> {
     stem(name)
         .split_once('@')
@@ -102,27 +103,27 @@ pub(in crate::check) fn instance(name: &str) -> Option<&str> {
         .filter(|instance| !instance.is_empty())
 }
 
-/// Whether a name belongs to a template (`unit_name_is_template`).
+/// Returns whether a name belongs to a template (`unit_name_is_template`).
 pub(in crate::check) fn is_template(name: &str) -> bool {
     name.split_once('@')
         .and_then(|(_, rest)| rest.rsplit_once('.'))
         .is_some_and(|(instance, _)| instance.is_empty())
 }
 
-/// The template of an instance.
+/// Returns the template of an instance.
 pub(in crate::check) fn template(name: &str) -> Option<String> {
     instance(name)?;
     Some(format!("{}@.{}", prefix(name), name.rsplit_once('.')?.1))
 }
 
-/// A template's name with an instance (`unit_name_replace_instance`).
+/// Fills an instance into the name of a template (`unit_name_replace_instance`).
 pub(in crate::check) fn with_instance(template: &str, instance: &str) -> String {
     let (prefix, rest) = template.split_once('@').unwrap_or((template, ""));
     let suffix = rest.rsplit_once('.').map_or("", |(_, suffix)| suffix);
     format!("{prefix}@{instance}.{suffix}")
 }
 
-/// `unit_name_unescape`: - stands for /, and \xNN for any byte.
+/// Unescapes a part of a name (`unit_name_unescape`). - stands for /, and \xNN for any byte.
 pub(in crate::check) fn unescape(text: &str) -> String {
     let mut out = Vec::new();
     let bytes = text.as_bytes();
@@ -144,7 +145,7 @@ pub(in crate::check) fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// `unit_name_path_unescape`: the path that a part of a name stands for.
+/// Returns the path that a part of a name stands for (`unit_name_path_unescape`).
 pub(in crate::check) fn to_path(text: &str) -> String {
     let path = unescape(text);
     if path.starts_with('/') {
@@ -154,7 +155,7 @@ pub(in crate::check) fn to_path(text: &str) -> String {
     }
 }
 
-/// The name of the unit that stands for a path (`unit_name_from_path`).
+/// Returns the name of the unit that stands for a path (`unit_name_from_path`).
 pub(in crate::check) fn from_path(path: &str, kind: &str) -> String {
     let path = clean_path(path);
     let path = path.strip_prefix('/').unwrap_or(&path);

@@ -1,4 +1,5 @@
-//! Numbers, as C's strtol and strtoul read them (`safe_atoi` and its like in src/shared/util.c).
+//! Parses numbers as C's strtol and strtoul do (`safe_atoi` and similar functions in
+//! src/shared/util.c).
 
 use super::words::Extract;
 use crate::check::text::TextSpan;
@@ -13,13 +14,13 @@ pub(in crate::check) struct Scan<'a> {
     pub(in crate::check) rest: &'a str,
 }
 
-/// White space according to C's isspace.
+/// Returns whether C's isspace counts a character as white space.
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r')
 }
 
-/// The number at the beginning of a text, after white space and a sign. Base 0 reads `0x10` as 16
-/// and `010` as 8.
+/// Parses the number at the beginning of a text, after optional white space and an optional sign.
+/// Base 0 reads `0x10` as 16 and `010` as 8.
 pub(in crate::check) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
     let trimmed = text.trim_start_matches(is_space);
     let unsigned = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
@@ -44,13 +45,14 @@ pub(in crate::check) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
 }
 
 impl Scan<'_> {
-    /// The value of strtol, strtoll. `None`: out of range.
+    /// Returns the value of strtol and strtoll, or `None` if it is out of range.
     pub(in crate::check) fn signed(self) -> Option<i64> {
         let value = i128::try_from(self.magnitude).ok()?;
         i64::try_from(if self.negative { -value } else { value }).ok()
     }
 
-    /// The value of strtoul, strtoull, which wrap a negative number. `None`: out of range.
+    /// Returns the value of strtoul and strtoull, which wrap a negative number, or `None` if it is
+    /// out of range.
     pub(in crate::check) fn unsigned(self) -> Option<u64> {
         let value = u64::try_from(self.magnitude).ok()?;
         Some(if self.negative {
@@ -61,32 +63,32 @@ impl Scan<'_> {
     }
 }
 
-/// The number that makes up the whole text.
+/// Parses a number that makes up the whole text.
 fn whole(text: &str) -> Option<Scan<'_>> {
     scan(text, 0).filter(|scan| scan.rest.is_empty())
 }
 
-/// `safe_atoi`.
+/// Parses an int (`safe_atoi`).
 pub(in crate::check) fn int(text: &str) -> Option<i32> {
     whole(text)?.signed()?.try_into().ok()
 }
 
-/// `safe_atoli`.
+/// Parses a long (`safe_atoli`).
 pub(in crate::check) fn long(text: &str) -> Option<i64> {
     whole(text)?.signed()
 }
 
-/// `safe_atou`.
+/// Parses an unsigned int (`safe_atou`).
 pub(in crate::check) fn unsigned(text: &str) -> Option<u32> {
     whole(text)?.unsigned()?.try_into().ok()
 }
 
-/// `safe_atou64`.
+/// Parses an unsigned 64-bit number (`safe_atou64`).
 pub(in crate::check) fn unsigned_long(text: &str) -> Option<u64> {
     whole(text)?.unsigned()
 }
 
-/// `parse_boolean`.
+/// Parses a boolean (`parse_boolean`).
 pub(in crate::check) fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "yes" | "y" | "true" | "t" | "on" => Some(true),
@@ -95,13 +97,13 @@ pub(in crate::check) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Permissions, in octal (`config_parse_mode`).
+/// Parses permissions in octal (`config_parse_mode`).
 pub(in crate::check) fn mode(text: &str) -> Option<i64> {
     let scan = scan(text, 8).filter(|scan| scan.rest.is_empty())?;
     scan.signed().filter(|mode| (0..=0o7777).contains(mode))
 }
 
-/// `parse_range`: one number, or two with a - between them.
+/// Parses a range: one number, or two with a - between them (`parse_range`).
 pub(in crate::check) fn range(text: &str) -> Option<(u32, u32)> {
     let mut fields = Extract::fields(TextSpan::whole(text), "-");
     let low = unsigned(&fields.next().ok()??.0)?;
@@ -118,13 +120,13 @@ const SIGNALS: [&str; 31] = [
     "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
-/// Whether a text names a signal: by name, with or without SIG, by number, or as `RTMIN+N`.
+/// Returns whether a text names a signal: by name, with or without SIG, by number, or as `RTMIN+N`.
 pub(in crate::check) fn is_signal(text: &str) -> bool {
     let one = |text: &str| {
         let (number, first) = text
             .strip_prefix("RTMIN+")
             .map_or((text, 0), |number| (number, 34));
-        // 219 adds as a C int, and accepts the sum if it is a signal.
+        // systemd adds the numbers as C ints, and accepts the sum if it is a signal.
         let sum = unsigned(number).map(|number| number.cast_signed().wrapping_add(first));
         SIGNALS.contains(&text) || sum.is_some_and(|sum| (1..65).contains(&sum))
     };

@@ -1,4 +1,4 @@
-//! Amounts: bytes, percent, limits (src/shared/util.c; `parse_rlimit_range` of
+//! Parses amounts: bytes, percentages and limits (src/shared/util.c; `parse_rlimit_range` of
 //! src/core/load-fragment.c).
 
 use super::number::{self, Scan, scan};
@@ -6,8 +6,8 @@ use super::time;
 use super::words::Extract;
 use crate::check::text::TextSpan;
 
-/// `parse_size`: bytes, as numbers with the suffixes E, P, T, G, M, K and B in this order. `base`:
-/// 1024 or 1000.
+/// Parses bytes, written as numbers with the suffixes E, P, T, G, M, K and B in this order
+/// (`parse_size`). `base` is 1024 or 1000.
 pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
     const SUFFIXES: [&str; 8] = ["E", "P", "T", "G", "M", "K", "B", ""];
     let (mut rest, mut first, mut sum) = (text, 0, 0u64);
@@ -24,7 +24,7 @@ pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
                 let scan = scan(digits, 10)?;
                 behind = scan.rest;
                 let length = i32::try_from(digits.len() - behind.len()).ok()?;
-                // As in 219: digits that a double cannot hold are lost.
+                // As in systemd 219, digits that a double cannot hold are lost.
                 #[expect(clippy::cast_precision_loss)]
                 let value = scan.unsigned()? as f64;
                 fraction = value / 10f64.powi(length);
@@ -51,7 +51,7 @@ pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
     }
 }
 
-/// The kind of a limit: each has its own parser.
+/// The kind of a limit. Each kind has its own parser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum Limit {
     /// A count.
@@ -66,18 +66,18 @@ pub(in crate::check) enum Limit {
     Nice,
 }
 
-/// How 219 reads a limit.
+/// How systemd 219 reads a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum LimitValue {
-    /// 219 accepts it.
+    /// systemd accepts the limit.
     Taken,
-    /// 219 cannot read it.
+    /// systemd cannot parse the limit.
     Unreadable,
-    /// The soft limit is above the hard one.
+    /// The soft limit is above the hard limit.
     Reversed,
 }
 
-/// One limit, or two as `soft:hard`. 219 ignores the text after a second colon.
+/// Parses one limit, or two as `soft:hard`. systemd 219 ignores the text after a second colon.
 pub(in crate::check) fn limit(text: &str, kind: Limit) -> LimitValue {
     let mut fields = Extract::fields(TextSpan::whole(text), ":");
     let mut next = || {
@@ -120,14 +120,15 @@ fn one_limit(text: &str, kind: Limit) -> Option<u64> {
     }
 }
 
-/// `CPUQuota=`: a number above 0 and a %, with anything between them (`sscanf` with %lf).
+/// Returns whether a value of `CPUQuota=` is valid: nothing, or a number above 0 and a %, with any
+/// text between them (`sscanf` with %lf).
 pub(in crate::check) fn is_quota(text: &str) -> bool {
     text.is_empty()
         || (text.ends_with('%')
             && double(text).is_some_and(|percent| percent > 0.0 || percent.is_nan()))
 }
 
-/// The floating-point number at the beginning of a text, as scanf reads it.
+/// Returns the floating-point number at the beginning of a text, as scanf reads it.
 fn double(text: &str) -> Option<f64> {
     let trimmed = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
     let unsigned = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
@@ -168,7 +169,7 @@ fn double(text: &str) -> Option<f64> {
     let Some(rest) = rest.strip_prefix(exponent) else {
         return Some(sign * mantissa);
     };
-    // An exponent without digits is read and ignored.
+    // scanf reads and ignores an exponent without digits.
     let power = scan(rest, 10)
         .filter(|_| !rest.starts_with(' '))
         .and_then(Scan::signed)
@@ -184,12 +185,13 @@ fn double(text: &str) -> Option<f64> {
     )
 }
 
-/// `parse_percent`: a whole number up to 100 and a %.
+/// Parses a percentage: a whole number up to 100 and a % (`parse_percent`).
 fn percent(text: &str) -> Option<u32> {
     number::unsigned(text.strip_suffix('%')?).filter(|percent| *percent <= 100)
 }
 
-/// `TasksMax=`: a number above 0, a percentage of what the system allows, or nothing.
+/// Returns whether a value of `TasksMax=` is valid: a number above 0, a percentage of what the
+/// system allows, or nothing.
 pub(in crate::check) fn is_tasks_max(text: &str) -> bool {
     let number = percent(text)
         .map(u64::from)

@@ -1,37 +1,37 @@
-//! The specifiers of units (src/core/unit-printf.c, src/shared/specifier.c).
+//! Expands the specifiers of units (src/core/unit-printf.c, src/shared/specifier.c).
 
 use super::name;
 
-/// Which of 219's tables of specifiers applies.
+/// The table of specifiers that systemd 219 uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::check) enum Table {
-    /// `unit_name_printf`: in names of units and folders.
+    /// `unit_name_printf`, for names of units and folders.
     Name,
-    /// `unit_full_printf`: in texts, paths and conditions.
+    /// `unit_full_printf`, for texts, paths and conditions.
     Full,
 }
 
 /// The user of a unit's processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::check) enum User {
-    /// root.
+    /// The user root.
     Root,
     /// A different user, by name or number.
     Other(String),
-    /// Not known here: a drop-in does not show it.
+    /// An unknown user, because a drop-in does not show it.
     Unknown,
 }
 
 /// The properties of a unit that specifiers can stand for.
 #[derive(Debug, Clone)]
 pub(in crate::check) struct Subject {
-    /// Its name.
+    /// The unit's name.
     pub(in crate::check) id: String,
-    /// Its user, if it runs processes.
+    /// The unit's user, if the unit runs processes.
     pub(in crate::check) user: Option<User>,
 }
 
-/// Specifiers of later systemds, and what to write instead.
+/// Specifiers of later systemd releases, each with what to write instead.
 pub(in crate::check) const LATER: [(char, &str); 9] = [
     ('S', "/var/lib"),
     ('C', "/var/cache"),
@@ -44,7 +44,7 @@ pub(in crate::check) const LATER: [(char, &str); 9] = [
     ('l', "%H"),
 ];
 
-/// Whether 219 knows the letter after a %.
+/// Returns whether systemd 219 supports the letter after a %.
 pub(in crate::check) fn is_known(letter: char) -> bool {
     "nNpPiIfcrRtUuhsmHbv".contains(letter)
 }
@@ -54,8 +54,9 @@ impl Subject {
         name::instance(&self.id)
     }
 
-    /// The text that a specifier stands for. `Ok(None)`: it is not a specifier, and stays as it is.
-    /// `Err`: 219 cannot resolve it.
+    /// Returns the text that a specifier stands for. Returns `Ok(None)` if the letter is not a
+    /// specifier, so that the text stays unchanged. Returns an error if systemd 219 cannot resolve
+    /// the specifier.
     fn value(&self, table: Table, letter: char) -> Result<Option<String>, char> {
         let id = self.id.as_str();
         let prefix = name::prefix(id);
@@ -69,8 +70,8 @@ impl Subject {
             'I' => name::unescape(self.instance().ok_or(letter)?),
             'f' => name::to_path(self.instance().unwrap_or(prefix)),
             'c' => format!("/system.slice/{id}"),
-            // The unit has no slice yet when 219 reads the line; PID 1's cgroup root is the root
-            // cgroup.
+            // The unit has no slice yet when systemd reads the line. The cgroup root of PID 1 is
+            // the root cgroup.
             'r' | 'R' => String::new(),
             't' => "/run".to_owned(),
             'u' | 'U' | 'h' | 's' => return self.of_user(letter).map(Some),
@@ -99,8 +100,8 @@ impl Subject {
         Ok(value.to_owned())
     }
 
-    /// A text with its specifiers resolved. `Err`: the letter of a specifier that 219 cannot
-    /// resolve.
+    /// Resolves the specifiers of a text. The error is the letter of a specifier that systemd 219
+    /// cannot resolve.
     pub(in crate::check) fn expand(&self, table: Table, text: &str) -> Result<String, char> {
         let mut out = String::new();
         let mut letters = text.chars();
@@ -109,7 +110,7 @@ impl Subject {
                 out.push(c);
                 continue;
             }
-            // A % at the end is dropped.
+            // systemd drops a % at the end.
             let Some(letter) = letters.next() else { break };
             match self.value(table, letter)? {
                 _ if letter == '%' => out.push('%'),

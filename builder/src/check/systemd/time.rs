@@ -1,10 +1,10 @@
-//! Durations (src/shared/time-util.c).
+//! Parses durations (src/shared/time-util.c).
 
 use super::number::scan;
 
 const SECOND: u64 = 1_000_000;
 
-/// The units of time, in microseconds, in the order in which 219 tries them.
+/// The units of time, in microseconds, in the order in which systemd tries them.
 const UNITS: [(&str, u64); 27] = [
     ("seconds", SECOND),
     ("second", SECOND),
@@ -35,22 +35,22 @@ const UNITS: [(&str, u64); 27] = [
     ("us", 1),
 ];
 
-/// `parse_sec`: microseconds; a number without a unit means seconds.
+/// Returns a duration in microseconds. A number without a unit means seconds (`parse_sec`).
 pub(in crate::check) fn sec(text: &str) -> Option<u64> {
     span(text, SECOND, 1, &[])
 }
 
-/// `parse_time`, where a number without a unit means microseconds.
+/// Returns a duration in microseconds. A number without a unit means microseconds (`parse_time`).
 pub(in crate::check) fn usec(text: &str) -> Option<u64> {
     span(text, 1, 1, &[])
 }
 
-/// `parse_nsec`: nanoseconds.
+/// Returns a duration in nanoseconds (`parse_nsec`).
 pub(in crate::check) fn nsec(text: &str) -> Option<u64> {
     span(text, 1, 1000, &[("nsec", 1), ("ns", 1)])
 }
 
-/// A sum of numbers with units. 219 does not detect an overflow: the sum wraps.
+/// Parses a sum of numbers with units. systemd 219 does not detect an overflow, so the sum wraps.
 fn span(text: &str, bare: u64, factor: u64, more: &[(&str, u64)]) -> Option<u64> {
     let blank = [' ', '\t', '\n', '\r'];
     let mut rest = text.trim_start_matches(blank);

@@ -1,22 +1,23 @@
-//! Words and quotes. 219 splits words in two ways: [`Words`] (`split`, FOREACH_WORD_QUOTED)
-//! recognizes a quote only at the start of a word, and keeps backslashes; [`Extract`]
-//! (`extract_first_word`) joins quoted pieces, and removes backslashes.
+//! Splits texts into words. systemd 219 splits words in two ways. [`Words`] (`split`,
+//! FOREACH_WORD_QUOTED) recognizes a quote only at the start of a word, and keeps backslashes.
+//! [`Extract`] (`extract_first_word`) joins quoted pieces, and removes backslashes.
 
 use crate::check::text::TextSpan;
 
-/// White space to systemd.
+/// Returns whether systemd counts a byte as white space.
 pub(in crate::check) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// A text without blanks at either end (`strstrip`). Unicode has more white space than systemd.
+/// Returns a text without blanks at either end (`strstrip`). Unicode has more white space than
+/// systemd.
 pub(in crate::check) fn strip(text: TextSpan<'_>) -> TextSpan<'_> {
     let text = skip_blank(text);
     let end = text.text.trim_end_matches([' ', '\t', '\n', '\r']).len();
     text.slice(0..end)
 }
 
-/// The words between blanks, without regard to quotes (FOREACH_WORD).
+/// Returns the words between blanks, and does not recognize quotes (FOREACH_WORD).
 pub(in crate::check) fn bare(text: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -35,7 +36,7 @@ fn skip_blank(text: TextSpan<'_>) -> TextSpan<'_> {
     text.from(text.text.bytes().take_while(|byte| is_blank(*byte)).count())
 }
 
-/// The length of a text up to a stop byte that does not follow a backslash.
+/// Returns the length of a text up to a stop byte that does not follow a backslash.
 fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {
@@ -49,9 +50,9 @@ fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
     text.len() - usize::from(escaped)
 }
 
-/// The words of a value. After the last word, [`Words::rest`] holds the text that 219 cannot split:
-/// a quote that is not closed or that is directly followed by a character, or a backslash at the
-/// end.
+/// The words of a value. After the last word, [`Words::rest`] holds the text that systemd cannot
+/// split: a quote that is not closed or that is directly followed by a character, or a backslash at
+/// the end.
 #[derive(Debug)]
 pub(in crate::check) struct Words<'a> {
     pub(in crate::check) rest: TextSpan<'a>,
@@ -62,7 +63,7 @@ impl<'a> Words<'a> {
         Self { rest: value }
     }
 
-    /// All words, and the text that cannot be split.
+    /// Returns all words, and the text that cannot be split.
     pub(in crate::check) fn all(mut self) -> (Vec<TextSpan<'a>>, Option<TextSpan<'a>>) {
         let words: Vec<_> = self.by_ref().collect();
         (words, (!self.rest.text.is_empty()).then_some(self.rest))
@@ -96,7 +97,7 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// A word without its quotes, and its place with them.
+/// A word without its quotes, and its place, which includes the quotes.
 pub(in crate::check) type Extracted<'a> = (String, TextSpan<'a>);
 
 /// The words of a value, with quotes and backslashes removed.
@@ -109,7 +110,7 @@ pub(in crate::check) struct Extract<'a> {
 }
 
 impl<'a> Extract<'a> {
-    /// Splits a value at `separators` into words, which may be quoted.
+    /// Splits a value at `separators` into words, which can be quoted.
     pub(in crate::check) fn quoted(value: TextSpan<'a>, separators: &'static str) -> Self {
         Self {
             rest: Some(value),
@@ -119,7 +120,7 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// Splits a value at every single separator: empty fields are kept.
+    /// Splits a value at every single separator, and keeps empty fields.
     pub(in crate::check) fn fields(value: TextSpan<'a>, separators: &'static str) -> Self {
         Self {
             rest: Some(value),
@@ -129,7 +130,7 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// The remaining text. `None`: no separator followed the last word.
+    /// Returns the remaining text, or `None` if no separator followed the last word.
     pub(in crate::check) fn rest(&self) -> Option<TextSpan<'a>> {
         self.rest
     }
@@ -138,7 +139,8 @@ impl<'a> Extract<'a> {
         self.separators.as_bytes().contains(&byte)
     }
 
-    /// The next word. `Err`: a quote that is not closed, or a backslash at the end.
+    /// Returns the next word, or an error if a quote is not closed or the value ends with a
+    /// backslash.
     pub(in crate::check) fn next(&mut self) -> Result<Option<Extracted<'a>>, TextSpan<'a>> {
         let Some(text) = self.rest.take() else {
             return Ok(None);
@@ -174,7 +176,7 @@ impl<'a> Extract<'a> {
         Ok(Some((text_of(word), text.from(start))))
     }
 
-    /// The text after the separator at `at`; `None` if only separators follow.
+    /// Returns the text after the separator at `at`, or `None` if only separators follow.
     fn after_separator(&self, text: TextSpan<'a>, at: usize) -> Option<TextSpan<'a>> {
         let rest = text.from(at + 1);
         if !self.coalesce {
@@ -195,8 +197,8 @@ fn text_of(word: Vec<u8>) -> String {
     String::from_utf8(word).unwrap_or_default()
 }
 
-/// A word with C's escapes resolved (`cunescape_length`): an unknown one stays as it is. Escapes
-/// can produce bytes that are not valid UTF-8.
+/// Resolves the C escapes in a word (`cunescape_length`). An unknown escape stays unchanged.
+/// Escapes can produce bytes that are not valid UTF-8.
 pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
     let bytes = word.as_bytes();
     let digits = |at: usize, count: usize, base: u32| {
@@ -244,21 +246,23 @@ pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
     out
 }
 
-/// `utf8_is_valid`, which also refuses code points that Unicode has assigned to no character.
+/// Returns whether systemd accepts bytes as UTF-8 (`utf8_is_valid`). It also refuses code points
+/// that Unicode assigns to no character.
 pub(in crate::check) fn is_utf8(bytes: &[u8]) -> bool {
     let no_character =
         |c: char| ('\u{fdd0}'..='\u{fdef}').contains(&c) || u32::from(c) & 0xfffe == 0xfffe;
     std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(no_character))
 }
 
-/// `path_kill_slashes`: removes repeated slashes, and a slash at the end.
+/// Removes repeated slashes, and a slash at the end (`path_kill_slashes`).
 pub(in crate::check) fn clean_path(path: &str) -> String {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
     let root = if path.starts_with('/') { "/" } else { "" };
     format!("{root}{}", names.join("/"))
 }
 
-/// `path_is_safe`: no `.` or `..` among the components, and no longer than the kernel accepts.
+/// Returns whether a path has no `.` or `..` among its components, and is not longer than the
+/// kernel accepts (`path_is_safe`).
 pub(in crate::check) fn is_safe_path(path: &str) -> bool {
     let odd = |name: &str| matches!(name, "." | "..");
     !path.is_empty() && path.len() <= 4096 && !path.contains("//") && !path.split('/').any(odd)

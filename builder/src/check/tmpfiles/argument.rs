@@ -1,4 +1,4 @@
-//! The arguments of tmpfiles.d lines, by their types (src/tmpfiles/tmpfiles.c).
+//! Checks the arguments of tmpfiles.d lines by the types of the lines (src/tmpfiles/tmpfiles.c).
 
 use crate::check::finding::Finding;
 use crate::check::systemd::number::scan;
@@ -19,7 +19,11 @@ pub(super) fn check(
             kind,
             format!("a line of type {letter} needs an argument"),
         );
-        Some(finding.effect("219 ignores the line").fix(instead))
+        Some(
+            finding
+                .effect("systemd-tmpfiles ignores the line")
+                .fix(instead),
+        )
     };
     match (letter, argument) {
         ('w', None) => needed("write the text after the age"),
@@ -31,14 +35,14 @@ pub(super) fn check(
             let message = format!("a line of type {letter} takes no argument");
             Some(
                 Finding::warning(RULE, argument, message)
-                    .effect("219 ignores it, and warns")
+                    .effect("systemd-tmpfiles ignores it and warns")
                     .fix("remove it"),
             )
         }
         ('C', Some(argument)) if !unquoted(argument.text).starts_with('/') => Some(wrong(
             argument,
             "an absolute path",
-            "write the path to copy from, beginning with /",
+            "write the absolute path to copy from",
         )),
         ('b' | 'c', Some(argument)) if !is_device(unquoted(argument.text)) => Some(wrong(
             argument,
@@ -54,17 +58,19 @@ pub(super) fn check(
 
 fn wrong(argument: TextSpan<'_>, what: &str, instead: &str) -> Finding {
     let finding = Finding::error(RULE, argument, format!("`{}` is not {what}", argument.text));
-    finding.effect("219 ignores the line").fix(instead)
+    finding
+        .effect("systemd-tmpfiles ignores the line")
+        .fix(instead)
 }
 
-/// The text without its surrounding quotes (`unquote`).
+/// Returns the text without its surrounding quotes (`unquote`).
 fn unquoted(text: &str) -> &str {
     text.strip_prefix('"')
         .and_then(|text| text.strip_suffix('"'))
         .unwrap_or(text)
 }
 
-/// Two numbers, as sscanf reads them with `%u:%u`; it ignores the rest.
+/// Returns whether sscanf reads two numbers with `%u:%u`, which ignores the rest.
 fn is_device(text: &str) -> bool {
     let minor = scan(text, 10).and_then(|major| major.rest.strip_prefix(':'));
     minor.and_then(|minor| scan(minor, 10)).is_some()
@@ -84,8 +90,8 @@ fn attributes(argument: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// An ACL (`parse_acl` of src/shared/acl-util.c, acl_from_text(3)). Whether its users exist is not
-/// known here.
+/// Checks an ACL (`parse_acl` of src/shared/acl-util.c, acl_from_text(3)). The builder cannot know
+/// whether the users in the ACL exist on the node.
 fn acl(argument: TextSpan<'_>) -> Option<Finding> {
     let entries = unquoted(argument.text)
         .split([',', ' ', '\t'])
@@ -120,7 +126,7 @@ fn acl(argument: TextSpan<'_>) -> Option<Finding> {
     })
 }
 
-/// Each of r, w and x once, or - in its place.
+/// Returns whether a text is valid permissions: each of r, w and x at most once, or - in its place.
 fn is_permissions(text: &str) -> bool {
     let once = |c: char| text.matches(c).count() <= 1;
     (1..=3).contains(&text.len())
@@ -128,7 +134,7 @@ fn is_permissions(text: &str) -> bool {
         && ['r', 'w', 'x'].into_iter().all(once)
 }
 
-/// Extended attributes: 219 ignores a word that is not an attribute.
+/// Checks extended attributes. systemd-tmpfiles ignores a word that is not an attribute.
 fn extended(argument: TextSpan<'_>) -> Option<Finding> {
     let mut words = Extract::quoted(
         argument.from(usize::from(
@@ -141,11 +147,10 @@ fn extended(argument: TextSpan<'_>) -> Option<Finding> {
             Ok(Some(word)) => word,
             Ok(None) => return None,
             Err(rest) => {
-                let finding =
-                    Finding::error(RULE, rest, "a quote that is not closed, or a \\ at the end");
+                let finding = Finding::error(RULE, rest, "an unclosed quote, or a \\ at the end");
                 return Some(
                     finding
-                        .effect("219 ignores everything from here on")
+                        .effect("systemd-tmpfiles ignores everything from here on")
                         .fix("close the quote"),
                 );
             }
@@ -158,7 +163,7 @@ fn extended(argument: TextSpan<'_>) -> Option<Finding> {
                 Finding::error(RULE, place, format!("`{}` is not NAME=VALUE", place.text));
             return Some(
                 finding
-                    .effect("219 ignores the word")
+                    .effect("systemd-tmpfiles ignores the word")
                     .fix("write NAME=VALUE, as in user.comment=\"a b\""),
             );
         }

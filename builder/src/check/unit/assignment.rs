@@ -1,4 +1,4 @@
-//! One `KEY=VALUE`, and how its refusal is reported.
+//! An assignment `KEY=VALUE`, and the findings that refuse it.
 
 use crate::check::finding::Finding;
 use crate::check::text::TextSpan;
@@ -12,7 +12,7 @@ pub(super) struct Assignment<'a> {
 }
 
 impl Assignment<'_> {
-    /// The finding for a value that 219 does not accept: it ignores the line.
+    /// Returns the finding for a value that systemd 219 does not accept. systemd ignores the line.
     pub(super) fn refuse(&self, rule: &'static str, expected: &str) -> Finding {
         if self.value.text.is_empty() {
             let finding = Finding::error(
@@ -21,14 +21,15 @@ impl Assignment<'_> {
                 format!("systemd 219 does not accept an empty {}=", self.key.text),
             );
             return finding
-                .effect("219 ignores the line")
+                .effect("systemd ignores the line")
                 .fix(format!("write {expected}"));
         }
         refuse(rule, self.key, self.value, expected)
     }
 }
 
-/// The finding for a part of a value that 219 does not accept: it ignores the whole line.
+/// Returns the finding for a part of a value that systemd 219 does not accept. systemd ignores the
+/// whole line.
 pub(super) fn refuse(
     rule: &'static str,
     key: TextSpan<'_>,
@@ -44,12 +45,12 @@ pub(super) fn refuse(
         ),
     );
     finding
-        .effect("219 ignores the line")
+        .effect("systemd ignores the line")
         .fix(format!("write {expected}"))
 }
 
-/// The finding for a word of a value that 219 ignores.
+/// Returns the finding for a word of a value that systemd 219 ignores.
 pub(super) fn refuse_word(rule: &'static str, word: TextSpan<'_>, expected: &str) -> Finding {
     Finding::error(rule, word, format!("`{}` is not {expected}", word.text))
-        .effect("219 ignores the word")
+        .effect("systemd ignores the word")
 }

@@ -1,6 +1,6 @@
-//! Several lines of CapabilityBoundingSet=. RHEL's 219 joins them by OR, including those with a ~
-//! (src/core/load-fragment.c, config_parse_capability_set): the set without A OR the set without B
-//! is the whole set.
+//! Checks several lines of CapabilityBoundingSet=. RHEL's systemd 219 joins the lines by OR,
+//! including those with a ~ (src/core/load-fragment.c, config_parse_capability_set). The set
+//! without A, joined with the set without B, is the whole set.
 
 use super::loaded::Line;
 use crate::check::finding::Finding;
@@ -21,8 +21,8 @@ pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
                     value,
                     "a second CapabilityBoundingSet=, with ~",
                 )
-                .effect("219 adds all but these to the set: what the lines before removed is back")
-                .fix("write one line with all that is to go"),
+                .effect("systemd adds all other capabilities to the set, which restores what earlier lines removed")
+                .fix("write one line with all capabilities to remove"),
             );
         }
         // An empty line removes all capabilities, so the line after it is the first one that

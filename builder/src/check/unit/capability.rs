@@ -1,4 +1,4 @@
-//! Capabilities: their names on kernel 3.10, sets of them, and libcap's own text form.
+//! Checks capabilities: their names on kernel 3.10, sets of them, and the text form of libcap.
 
 use recipes::diagnostic::nearest;
 
@@ -21,12 +21,12 @@ fn is_name(text: &str) -> bool {
         .is_some_and(|name| NAMES.split_whitespace().any(|known| known == name))
 }
 
-/// Checks a set of capabilities: names or numbers; after a ~, all capabilities except these
-/// (`config_parse_capability_set`).
+/// Checks a set of capabilities by names or numbers. A ~ before the set stands for all capabilities
+/// except these (`config_parse_capability_set`).
 pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let value = assignment.value;
     let mut words = Extract::quoted(value.strip("~").unwrap_or(value), " \t\n\r");
-    // A set without names is also a set.
+    // A set without names is also valid.
     let taken = 1;
     loop {
         let (name, place) = match words.next() {
@@ -42,7 +42,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         }
         let upper = name.to_ascii_uppercase();
         if upper == "CAP_AUDIT_READ" {
-            // 219's own journald unit uses it, so it is harmless.
+            // systemd 219's own journald unit uses it, so it is harmless.
             let finding = Finding::warning(
                 "unit/capability",
                 place,
@@ -50,14 +50,14 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
             );
             out.push(
                 finding
-                    .effect("it is neither given nor kept")
+                    .effect("the capability is neither granted nor kept")
                     .fix("remove it"),
             );
             continue;
         }
         let instead = match nearest(upper.trim_start_matches("CAP_"), NAMES.split_whitespace()) {
             _ if ["CAP_BPF", "CAP_PERFMON", "CAP_CHECKPOINT_RESTORE"].contains(&upper.as_str()) => {
-                "write CAP_SYS_ADMIN, of which it is a part on this kernel".to_owned()
+                "write CAP_SYS_ADMIN, which includes it on this kernel".to_owned()
             }
             Some(near) => format!("did you mean CAP_{near}?"),
             None => "remove it".to_owned(),
@@ -66,8 +66,8 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
     }
 }
 
-/// Capabilities= in libcap's text form (`cap_from_text` of libcap 2.22): clauses such as
-/// `cap_chown,cap_kill=ep`.
+/// Returns whether a value of Capabilities= is in libcap's text form (`cap_from_text` of libcap
+/// 2.22): clauses such as `cap_chown,cap_kill=ep`.
 pub(super) fn is_text(text: &str) -> bool {
     text.split_ascii_whitespace().all(is_clause)
 }
@@ -108,7 +108,7 @@ fn is_clause(clause: &str) -> bool {
                 .all(|part| !part.is_empty() && flags(part)))
 }
 
-/// SecureBits= (`config_parse_exec_secure_bits`): 219 stops at the first wrong word.
+/// Checks SecureBits= (`config_parse_exec_secure_bits`). systemd 219 stops at the first wrong word.
 pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     const BITS: [&str; 6] = [
         "keep-caps",
@@ -119,8 +119,8 @@ pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -
         "noroot-locked",
     ];
     let (words, rest) = Words::of(assignment.value).all();
-    // 219 compares with the text from the word's start to the next blank: a quote after the word is
-    // a part of it.
+    // systemd compares with the text from the word's start to the next blank, so a quote after the
+    // word is part of it.
     let is_bit = |word: &&TextSpan<'_>| {
         let from = assignment
             .value
@@ -134,7 +134,7 @@ pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -
             "unit/value-word",
             assignment.key,
             *word,
-            &format!("some of: {}", BITS.join(", ")),
+            &format!("one or more of: {}", BITS.join(", ")),
         ));
         return 0;
     }

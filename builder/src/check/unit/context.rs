@@ -1,4 +1,5 @@
-//! What 219 knows about a unit while it reads a line: its name, and what earlier lines have set.
+//! What systemd 219 knows about a unit while it reads a line: the unit's name, and the settings of
+//! earlier lines.
 
 use super::assignment::Assignment;
 use crate::check::systemd::name;
@@ -9,8 +10,8 @@ use crate::check::systemd::specifier::{Subject, Table, User};
 pub(super) struct Context {
     /// Its type, such as `service`. Empty for the configuration of a daemon.
     pub(super) kind: &'static str,
-    /// The unit itself. For a template, a few instances, of which one must be valid. For a daemon,
-    /// none.
+    /// The unit itself. For a template, these are a few instances, of which one must be valid. For
+    /// a daemon, the list is empty.
     subjects: Vec<Subject>,
     /// The priorities that the scheduling policy allows.
     pub(super) priorities: std::ops::RangeInclusive<i32>,
@@ -18,19 +19,19 @@ pub(super) struct Context {
     pub(super) triggers: bool,
 }
 
-/// 219's verdict on a text after it has resolved the text's specifiers.
+/// The verdict of systemd 219 on a text after it has resolved the text's specifiers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resolved {
-    /// 219 accepts it.
+    /// systemd accepts the text.
     Right,
-    /// 219 does not accept it for any unit of this name.
+    /// systemd does not accept the text for any unit of this name.
     Wrong,
-    /// 219 cannot resolve this specifier.
+    /// systemd cannot resolve this specifier.
     Unresolved(char),
 }
 
 impl Context {
-    /// The context for the file of a unit, or for one of its drop-ins.
+    /// Creates the context for the file of a unit, or for one of its drop-ins.
     pub(super) fn of_unit(id: &str, drop_in: bool) -> Self {
         let kind = name::type_of(id).unwrap_or("service");
         let runs = ["service", "socket", "mount", "swap"].contains(&kind);
@@ -58,7 +59,8 @@ impl Context {
         }
     }
 
-    /// The context for the configuration of a daemon, in which 219 does not expand specifiers.
+    /// Creates the context for the configuration of a daemon, in which systemd 219 does not expand
+    /// specifiers.
     pub(super) fn of_daemon() -> Self {
         Self {
             kind: "",
@@ -68,7 +70,7 @@ impl Context {
         }
     }
 
-    /// Records what an accepted line has set.
+    /// Records the setting of an accepted line.
     pub(super) fn note(&mut self, assignment: &Assignment<'_>) {
         let value = assignment.value.text;
         match assignment.key.text {
@@ -103,7 +105,7 @@ impl Context {
         }
     }
 
-    /// The text, resolved for each subject.
+    /// Resolves the specifiers of a text for each subject.
     fn expand(&self, table: Table, text: &str) -> Vec<Result<String, char>> {
         if self.subjects.is_empty() || !text.contains('%') {
             return vec![Ok(text.to_owned())];
@@ -114,7 +116,8 @@ impl Context {
             .collect()
     }
 
-    /// Whether 219 accepts a text after it has resolved its specifiers; `takes` judges the result.
+    /// Returns whether systemd 219 accepts a text after it has resolved the text's specifiers.
+    /// `takes` judges the result.
     pub(super) fn judge(&self, table: Table, text: &str, takes: impl Fn(&str) -> bool) -> Resolved {
         let all = self.expand(table, text);
         if all
@@ -129,8 +132,8 @@ impl Context {
         }
     }
 
-    /// The name of the unit that a word stands for. If the word is a template, the unit's own
-    /// instance is filled in (`resolve_template` of src/core/unit.c).
+    /// Returns the name of the unit that a word stands for. If the word is a template, systemd
+    /// fills in the unit's own instance (`resolve_template` of src/core/unit.c).
     pub(super) fn resolve(&self, word: &str) -> String {
         match self.subjects.first() {
             Some(own) if name::is_template(word) => name::with_instance(
@@ -141,7 +144,7 @@ impl Context {
         }
     }
 
-    /// The text, resolved for the first subject for which 219 can resolve it.
+    /// Resolves the specifiers of a text for the first subject.
     pub(super) fn first(&self, table: Table, text: &str) -> Result<String, char> {
         self.expand(table, text).swap_remove(0)
     }

@@ -1,4 +1,4 @@
-//! CPUAffinity= (`parse_cpu_set_and_warn` of src/shared/util.c).
+//! Checks CPUAffinity= (`parse_cpu_set_and_warn` of src/shared/util.c).
 
 use super::assignment::Assignment;
 use super::context::Context;
@@ -7,7 +7,8 @@ use crate::check::finding::Finding;
 use crate::check::systemd::number;
 use crate::check::systemd::words::Extract;
 
-/// If 219 cannot read a value here, it refuses the whole unit (`config_parse_exec_cpu_affinity`).
+/// Checks a set of CPUs. If systemd 219 cannot parse the value, it refuses the whole unit
+/// (`config_parse_exec_cpu_affinity`).
 pub(super) fn check(
     assignment: &Assignment<'_>,
     context: &Context,
@@ -15,11 +16,11 @@ pub(super) fn check(
 ) -> usize {
     let mut words = Extract::quoted(assignment.value, " \t\n\r,");
     let what = if context.kind.is_empty() {
-        "219 stops reading the file here"
+        "systemd stops reading the file here"
     } else {
-        "219 refuses to load the unit"
+        "systemd refuses to load the unit"
     };
-    let expected = "write numbers and ranges, as in 0 2-3; each below 1024";
+    let expected = "write numbers below 1024 and ranges of them, as in 0 2-3";
     loop {
         let (text, place) = match words.next() {
             Ok(Some(word)) => word,
@@ -39,7 +40,7 @@ pub(super) fn check(
                 );
                 out.push(
                     finding
-                        .effect("219 leaves it out")
+                        .effect("systemd ignores the range")
                         .fix("write the lower number first"),
                 );
             }

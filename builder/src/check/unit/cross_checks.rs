@@ -1,4 +1,4 @@
-//! Checks across units, and of each unit with its drop-ins.
+//! Checks units against each other, and each unit with its drop-ins.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::check::finding::Finding;
 use crate::check::systemd::name;
 use crate::check::tables;
 
-/// The unit folders, in the order in which 219 searches them (src/shared/path-lookup.c).
+/// The unit folders, in the order in which systemd 219 searches them (src/shared/path-lookup.c).
 const FOLDERS: [&str; 4] = [
     "/etc/systemd/system/",
     "/run/systemd/system/",
@@ -19,7 +19,7 @@ const FOLDERS: [&str; 4] = [
     "/usr/lib/systemd/system/",
 ];
 
-/// The position of a path in 219's search order.
+/// Returns the position of a path in the search order of systemd 219.
 fn rank(path: &str) -> usize {
     FOLDERS
         .iter()
@@ -27,8 +27,8 @@ fn rank(path: &str) -> usize {
         .unwrap_or(FOLDERS.len())
 }
 
-/// The files of one unit: its own, and its drop-ins in the order in which 219 reads them. Of two
-/// drop-ins with the same name, 219 reads the one in the earlier folder.
+/// The files of one unit: its own, and its drop-ins in the order in which systemd 219 reads them.
+/// Of two drop-ins with the same name, systemd reads the one in the earlier folder.
 #[derive(Debug, Default)]
 struct Sources {
     own: Option<usize>,
@@ -56,9 +56,9 @@ fn sources<'a>(files: &'a [File<'_>], whole: bool) -> BTreeMap<&'a str, Sources>
     all
 }
 
-/// Checks the units of `files` against each other, and returns each finding with its file. `whole`:
-/// the node has no other units, so a unit that is neither among them nor CentOS's own does not
-/// exist.
+/// Checks the units of `files` against each other, and returns each finding with its file. `whole`
+/// is true if the node has no other units. In that case, a unit that is neither in `files` nor
+/// CentOS's own does not exist.
 pub(in crate::check) fn cross_check(
     unit_files: &[Option<UnitFile<'_>>],
     files: &[File<'_>],
@@ -106,7 +106,7 @@ pub(in crate::check) fn cross_check(
     check_units(&units, files, whole)
 }
 
-/// The findings about the units, individually and in combination.
+/// Returns the findings about the units, individually and in combination.
 fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
     let mut out = order::cycles(units);
     for (name, unit) in units {
@@ -124,7 +124,7 @@ fn check_units(units: &Units<'_>, files: &[File<'_>], whole: bool) -> Vec<(usize
     out
 }
 
-/// Finds a second unit to trigger, which 219 ignores (`config_parse_trigger_unit`).
+/// Finds a second unit to trigger, which systemd 219 ignores (`config_parse_trigger_unit`).
 fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     let of_trigger = |(_, line): &&(usize, super::loaded::Line<'_>)| {
         ["Timer", "Path"].contains(&line.assignment.section.text)
@@ -140,18 +140,18 @@ fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding
     Some((
         *file,
         finding
-            .effect("219 takes the first, in the unit itself, and ignores this line")
-            .fix("change it there"),
+            .effect("systemd uses the first one, in the unit itself, and ignores this line")
+            .fix("change Unit= in the unit itself"),
     ))
 }
 
-/// Templates stand for all their instances.
+/// Returns whether a unit exists. A template stands for all its instances.
 fn exists(name: &str, units: &Units<'_>) -> bool {
     let template = name
         .split_once('@')
         .and_then(|(base, rest)| Some(format!("{base}@.{}", rest.rsplit_once('.')?.1)));
     let there = |name: &str| units.contains_key(name) || tables::STOCK_UNITS.contains(name);
-    // Mounts and devices come from fstab and udev.
+    // Mounts and devices come from fstab and udev, and slices need no file.
     there(name)
         || template.is_some_and(|name| there(&name))
         || name
@@ -172,7 +172,7 @@ fn unknown_names(
             .words("Install", key)
             .filter(|(_, word)| word.text.contains('.') && !exists(word.text, units))
         {
-            // A file that is checked alone may have others next to it on the node.
+            // If a file is checked alone, the node can have other files next to it.
             let level = if whole {
                 Finding::error
             } else {
@@ -181,14 +181,14 @@ fn unknown_names(
             let finding = level(
                 "unit/enables-nothing",
                 word.span(),
-                format!("no unit {} on the node", word.text),
+                format!("the node has no unit {}", word.text),
             );
             out.push((
                 file,
                 finding
-                    .effect(format!("the link is made, and nothing ever starts {name}"))
+                    .effect(format!("systemctl creates the link, but nothing ever starts {name}"))
                     .fix(
-                        "for a service write WantedBy=multi-user.target, for a timer timers.target",
+                        "write WantedBy=multi-user.target for a service, or WantedBy=timers.target for a timer",
                     ),
             ));
         }
@@ -201,20 +201,20 @@ fn unknown_names(
             let finding = Finding::error(
                 "unit/requires-nothing",
                 word,
-                format!("no unit {} on the node", word.text),
+                format!("the node has no unit {}", word.text),
             );
             out.push((
                 file,
                 finding
                     .effect(format!("{name} never starts"))
-                    .fix("add the unit, or write Wants= if it may be missing"),
+                    .fix("add the unit, or write Wants= if it can be missing"),
             ));
         }
     }
     out
 }
 
-/// Finds an `[Install]` section that names no unit: enabling such a unit does nothing.
+/// Finds an `[Install]` section that names no unit. Enabling such a unit does nothing.
 fn installs_nothing(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
     const KEYS: [&str; 4] = ["WantedBy", "RequiredBy", "Alias", "Also"];
     let (file, section) = unit
@@ -229,12 +229,12 @@ fn installs_nothing(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Findi
     let finding = Finding::error(
         "unit/enables-nothing",
         section,
-        "[Install] names nothing that would start the unit",
+        "[Install] names no unit that starts this unit",
     );
     Some((
         file,
         finding
-            .effect("enabling it has no effect")
+            .effect("enabling the unit has no effect")
             .fix("write WantedBy=multi-user.target"),
     ))
 }
@@ -260,12 +260,12 @@ fn timer_without_service(
     let finding = Finding::error(
         "unit/enables-nothing",
         place,
-        format!("no unit {started} on the node"),
+        format!("the node has no unit {started}"),
     );
     Some((
         file,
         finding
             .effect(format!("the {kind} has nothing to start"))
-            .fix("add it, or name another by Unit="),
+            .fix("add the unit, or name another with Unit="),
     ))
 }

@@ -1,5 +1,5 @@
-//! journald.conf, system.conf and their drop-ins: files that systemd's daemons read themselves, in
-//! the format of unit files.
+//! Checks journald.conf, system.conf and their drop-ins, which systemd's daemons read in the format
+//! of unit files.
 
 use recipes::diagnostic::nearest;
 
@@ -9,7 +9,7 @@ use super::value;
 use crate::check::finding::Finding;
 use crate::check::tables;
 
-/// The section of the daemon that the configuration at a path belongs to.
+/// Returns the section of the daemon that a configuration file belongs to, by the path of the file.
 pub(in crate::check) fn section_of(path: &str) -> Option<&'static str> {
     const FILES: [(&str, &str); 2] = [("journald.conf", "Journal"), ("system.conf", "Manager")];
     let mut names = path.rsplit('/');
@@ -46,7 +46,7 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
                 *other,
                 format!("this file has no section [{}]", other.text),
             )
-            .effect("219 ignores it with all that is in it")
+            .effect("systemd ignores the section and everything in it")
             .fix(format!("write [{section}]")),
         );
     }
@@ -63,18 +63,19 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
         }
         let finding = |message: String| {
             Finding::error("unit/unknown-directive", assignment.key, message)
-                .effect("219 ignores the line")
+                .effect("systemd ignores the line")
         };
         out.push(
             match (
                 tables::DAEMONS_LATER.get(key),
                 nearest(key, directives.keys().copied()),
             ) {
-                (Some(instead), _) => finding(format!("{key}= came after 219")).fix(*instead),
-                (None, Some(near)) => {
-                    finding(format!("219 has no {key}= here")).fix(format!("did you mean {near}=?"))
+                (Some(instead), _) => {
+                    finding(format!("{key}= is newer than systemd 219")).fix(*instead)
                 }
-                (None, None) => finding(format!("219 has no {key}= here")).fix("remove it"),
+                (None, Some(near)) => finding(format!("systemd 219 has no {key}= here"))
+                    .fix(format!("did you mean {near}=?")),
+                (None, None) => finding(format!("systemd 219 has no {key}= here")).fix("remove it"),
             },
         );
     }

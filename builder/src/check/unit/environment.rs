@@ -1,4 +1,5 @@
-//! Environment=, PassEnvironment=, and Documentation=, which 219 expands in the same way.
+//! Checks Environment=, PassEnvironment= and Documentation=. systemd 219 expands Documentation= in
+//! the same way as Environment=.
 
 use super::assignment::{Assignment, refuse_word};
 use super::context::Context;
@@ -8,8 +9,7 @@ use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::{Extract, Words, is_utf8, unescape};
 use crate::check::text::TextSpan;
 
-const WITHIN: &str =
-    "219 knows a quote only where a word begins: write \"NAME=a b\", not NAME=\"a b\"";
+const WITHIN: &str = "systemd 219 recognizes a quote only at the beginning of a word; write \"NAME=a b\", not NAME=\"a b\"";
 
 fn is_environment_name(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit())
@@ -17,7 +17,7 @@ fn is_environment_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// `env_assignment_is_valid`.
+/// Returns whether an assignment is valid (`env_assignment_is_valid`).
 pub(super) fn is_environment(bytes: &[u8]) -> bool {
     let Some(at) = bytes.iter().position(|byte| *byte == b'=') else {
         return false;
@@ -33,8 +33,8 @@ pub(super) fn is_environment(bytes: &[u8]) -> bool {
             .any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
 }
 
-/// A value whose specifiers are resolved before it is split. If it has specifiers, its words cannot
-/// be located in the file.
+/// Resolves the specifiers of a value before it is split. Returns the text if it differs from the
+/// value, in which case its words cannot be located in the file.
 fn expanded<'a>(
     assignment: &Assignment<'a>,
     context: &Context,
@@ -67,10 +67,10 @@ pub(super) fn assignments(
             place,
             format!("`{shown}` is not NAME=VALUE"),
         );
-        finding.effect("219 ignores the word").fix(if within {
+        finding.effect("systemd ignores the word").fix(if within {
             WITHIN
         } else {
-            "write NAME=VALUE; with blanks in it \"NAME=a b\", the quotes around both"
+            "write NAME=VALUE; if the value contains blanks, quote both, as in \"NAME=a b\""
         })
     };
     match expanded(assignment, context, out) {
@@ -95,7 +95,7 @@ pub(super) fn assignments(
     }
 }
 
-/// `documentation_url_is_valid`.
+/// Returns whether a URL is valid in Documentation= (`documentation_url_is_valid`).
 fn is_documentation(url: &str) -> bool {
     let schemes = ["http://", "https://", "file:/", "info:", "man:"];
     url.is_ascii()
@@ -124,12 +124,12 @@ pub(super) fn documentation(
         let finding = Finding::error(
             "unit/value-form",
             place,
-            format!("`{}` is not a URL that 219 knows", word.text),
+            format!("`{}` is not a URL that systemd 219 accepts", word.text),
         );
         out.push(
-            finding
-                .effect("219 ignores the word")
-                .fix("write http://, https://, file:/, info: or man:, in ASCII"),
+            finding.effect("systemd ignores the word").fix(
+                "write an ASCII URL that begins with http://, https://, file:/, info: or man:",
+            ),
         );
     }
     out.extend(rest.map(|rest| {
@@ -142,7 +142,7 @@ pub(super) fn documentation(
     words.len()
 }
 
-/// PassEnvironment= (`config_parse_pass_environ`).
+/// Checks the names in PassEnvironment= (`config_parse_pass_environ`).
 pub(super) fn names(value: TextSpan<'_>, out: &mut Vec<Finding>) -> usize {
     let mut words = Extract::quoted(value, " \t\n\r");
     let mut right = 0;

@@ -1,4 +1,4 @@
-//! What 219 reads from one unit file.
+//! Determines what systemd 219 reads from one unit file.
 
 use recipes::diagnostic::nearest;
 
@@ -12,14 +12,14 @@ use crate::check::finding::Finding;
 use crate::check::tables::{self, Directives};
 use crate::check::text::TextSpan;
 
-/// What 219 reads from one unit file.
+/// What systemd 219 reads from one unit file.
 #[derive(Debug, Default)]
 pub(in crate::check) struct Examined<'a> {
     /// The headers of its sections.
     pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) lines: Vec<Line<'a>>,
     pub(super) findings: Vec<Finding>,
-    /// Where 219 stopped reading, if it did.
+    /// The place where systemd stops reading, if it does.
     pub(super) stopped: Option<usize>,
 }
 
@@ -63,9 +63,9 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
             out.stopped = Some(at);
         }
         if form == Some(&"trigger") && taken > 0 && std::mem::replace(&mut context.triggers, true) {
-            let finding = assignment.refuse("unit/unit-name", "one Unit= only");
+            let finding = assignment.refuse("unit/unit-name", "only one Unit=");
             out.findings
-                .push(finding.effect("219 takes the first Unit=, and ignores this line"));
+                .push(finding.effect("systemd uses the first Unit= and ignores this line"));
             continue;
         }
         let resets = assignment.value.text.is_empty() && out.findings.len() == before;
@@ -96,7 +96,7 @@ fn check_sections(sections: &[TextSpan<'_>], id: &str, own: &str, drop_in: bool)
         findings.push(
             Finding::warning("unit/no-effect", *install, "[Install] in a drop-in")
                 .effect("systemctl enable does not read it")
-                .fix(format!("write it into {id} itself, or add the link, as in /etc/systemd/system/multi-user.target.wants/{id}")),
+                .fix(format!("write it into {id} itself, or add a link such as /etc/systemd/system/multi-user.target.wants/{id}")),
         );
     }
     findings
@@ -108,15 +108,15 @@ fn unknown_section(section: TextSpan<'_>, own: &str) -> Finding {
         section,
         format!("this unit has no section [{}]", section.text),
     );
-    let finding = finding.effect("219 ignores it with all that is in it");
+    let finding = finding.effect("systemd ignores the section and everything in it");
     let known = ["Unit", "Install", own];
     match nearest(section.text, known) {
         Some(near) => finding.fix(format!("did you mean [{near}]?")),
-        None => finding.fix(format!("it has: {}", known.join(", "))),
+        None => finding.fix(format!("write one of: {}", known.join(", "))),
     }
 }
 
-/// The finding for a directive that 219 does not have in this section.
+/// Returns the finding for a directive that systemd 219 does not have in this section.
 fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
     let (key, section) = (assignment.key.text, assignment.section.text);
     if key.starts_with("X-") {
@@ -127,8 +127,8 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
             .get(name)
             .is_some_and(|directives: &Directives| directives.contains_key(key))
     };
-    // 219 has it in another section: later releases moved it, or the author put it into the wrong
-    // one.
+    // systemd 219 has the directive in another section. Either later releases moved it, or the
+    // author put it into the wrong section.
     if let Some(home) = ["Unit", "Install", own].into_iter().find(|name| has(name)) {
         return Some(
             Finding::error(
@@ -136,24 +136,25 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
                 assignment.key,
                 format!("{key}= does not belong in [{section}]"),
             )
-            .effect("219 ignores the line")
-            .fix(format!("in 219 it belongs in [{home}]")),
+            .effect("systemd ignores the line")
+            .fix(format!("in systemd 219, it belongs in [{home}]")),
         );
     }
     let finding =
         |message: String| Finding::error("unit/unknown-directive", assignment.key, message);
     if let Some(later) = tables::LATER.get(key) {
-        let since = later.since.map_or("after 219".to_owned(), |since| {
-            format!("with systemd {since}")
-        });
+        let message = later.since.map_or_else(
+            || format!("{key}= is newer than systemd 219"),
+            |since| format!("systemd {since} added {key}="),
+        );
         return Some(
-            finding(format!("{key}= came {since}"))
-                .effect("219 ignores the line")
+            finding(message)
+                .effect("systemd ignores the line")
                 .fix(later.instead),
         );
     }
-    let finding =
-        finding(format!("219 has no {key}= in [{section}]")).effect("219 ignores the line");
+    let finding = finding(format!("systemd 219 has no {key}= in [{section}]"))
+        .effect("systemd ignores the line");
     let names = tables::UNITS
         .get(section)
         .into_iter()

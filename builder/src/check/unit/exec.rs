@@ -1,4 +1,4 @@
-//! Command lines: `config_parse_exec` of systemd 219 (src/core/load-fragment.c).
+//! Checks command lines (`config_parse_exec` of systemd 219, src/core/load-fragment.c).
 
 use super::assignment::Assignment;
 use crate::check::finding::Finding;
@@ -6,8 +6,8 @@ use crate::check::systemd::specifier;
 use crate::check::systemd::words::{Words, is_utf8, strip, unescape};
 use crate::check::text::TextSpan;
 
-/// Checks the commands of a line, and returns how many of them 219 accepts. 219 stops at the first
-/// wrong one.
+/// Checks the commands of a line, and returns how many of them systemd 219 accepts. systemd stops
+/// at the first wrong command.
 pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let mut rest = assignment.value;
     let mut commands = 0;
@@ -17,9 +17,9 @@ pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usiz
             Ok(()) => commands += 1,
             Err(finding) => {
                 out.push(finding.effect(if commands == 0 {
-                    "219 ignores the line"
+                    "systemd ignores the line"
                 } else {
-                    "219 ignores the line from this command on"
+                    "systemd ignores the line from this command on"
                 }));
                 break;
             }
@@ -30,7 +30,7 @@ pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usiz
     commands
 }
 
-/// Whether a word ends a command. A `;` does so even in quotes.
+/// Returns whether a word ends a command. A `;` does so even in quotes.
 fn is_separator(word: TextSpan<'_>) -> bool {
     word.text == ";"
 }
@@ -67,7 +67,7 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
         return Err(error(
             "unit/value-form",
             *word,
-            "escapes that make no UTF-8",
+            "escapes that do not form valid UTF-8",
             instead,
         ));
     }
@@ -75,7 +75,7 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
         return Err(error(
             "unit/exec-path",
             first,
-            "@ takes the next word as the program's name, and there is none",
+            "@ uses the next word as the program's name, but no word follows",
             "write the name after the path, or remove the @".into(),
         ));
     }
@@ -86,8 +86,8 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
     Ok(())
 }
 
-/// The program after the prefixes - and @, which may be in any order, each at most once; and
-/// whether the next word is the program's name.
+/// Returns the program after the prefixes - and @, and whether the next word is the program's name.
+/// The prefixes can be in any order, each at most once.
 fn prefixes(first: TextSpan<'_>) -> (TextSpan<'_>, bool) {
     let (mut rest, mut ignore, mut own_name) = (first, false, false);
     for _ in 0..2 {
@@ -110,14 +110,14 @@ fn wrong_program(program: TextSpan<'_>, key: &str) -> Option<Finding> {
             program,
             "a quote, a backslash or a control character in the path of a program",
         );
-        return Some(finding.fix("rename the program, or start it by /bin/sh -c '…'"));
+        return Some(finding.fix("rename the program, or start it with /bin/sh -c '…'"));
     }
     if !path.starts_with(b"/") {
         return Some(not_absolute(program, key));
     }
     path.ends_with(b"/").then(|| {
         Finding::error("unit/exec-path", program, "the command is a folder")
-            .fix("name the program in it")
+            .fix("write the path of a program")
     })
 }
 
@@ -126,24 +126,24 @@ fn not_absolute(program: TextSpan<'_>, key: &str) -> Finding {
         let finding = Finding::error(
             "unit/exec-prefix",
             program.slice(0..1),
-            "219 takes each prefix once",
+            "systemd 219 accepts each prefix only once",
         );
         return finding.fix("write - and @ once each, and the absolute path directly after them");
     }
     if let Some(prefix) = program.text.chars().next().filter(|c| "+!:|".contains(*c)) {
         let instead = match prefix {
             '+' | '!' if key != "ExecStart" => {
-                "write PermissionsStartOnly=yes: then all but ExecStart= runs as root"
+                "write PermissionsStartOnly=yes, with which all commands except ExecStart= run as root"
             }
             '+' | '!' => {
-                "put what needs root into ExecStartPre= of a unit with PermissionsStartOnly=yes"
+                "move the command that needs root into ExecStartPre= of a unit with PermissionsStartOnly=yes"
             }
-            _ => "write the command without it",
+            _ => "remove the prefix",
         };
         let finding = Finding::error(
             "unit/exec-prefix",
             program.slice(0..1),
-            format!("219 does not know the prefix {prefix}"),
+            format!("systemd 219 does not support the prefix {prefix}"),
         );
         return finding.fix(instead);
     }
@@ -153,10 +153,10 @@ fn not_absolute(program: TextSpan<'_>, key: &str) -> Finding {
         format!("`{}` is not an absolute path", program.text),
     );
     finding.fix(if program.text.starts_with(['$', '%', '~']) {
-        "219 expands nothing in the path of a program: write it out, beginning with /".to_owned()
+        "systemd 219 expands nothing in the path of a program; write the absolute path".to_owned()
     } else {
         format!(
-            "write the whole path, as in /usr/bin/{}: 219 searches no PATH",
+            "write the absolute path, as in /usr/bin/{}; systemd 219 does not search PATH",
             program.text.trim_start_matches(['.', '/', '"'])
         )
     })
@@ -166,7 +166,8 @@ fn quote(rest: TextSpan<'_>) -> Finding {
     super::split::quote(strip(rest))
 }
 
-/// 219 resolves specifiers only in the arguments.
+/// Finds specifiers in the path of a program. systemd 219 resolves specifiers only in the
+/// arguments.
 fn unexpanded(program: TextSpan<'_>) -> Option<Finding> {
     let mut letters = program
         .text
@@ -176,10 +177,10 @@ fn unexpanded(program: TextSpan<'_>) -> Option<Finding> {
         Finding::warning(
             "unit/specifier",
             program,
-            "219 expands no specifiers in the path of a program",
+            "systemd 219 does not expand specifiers in the path of a program",
         )
-        .effect("it starts a program of exactly this name, or fails with 203/EXEC")
-        .fix("write the path out, or start it by /bin/sh -c '…'")
+        .effect("systemd starts a program of exactly this name, or fails with 203/EXEC")
+        .fix("write the expanded path, or start the program with /bin/sh -c '…'")
     })
 }
 
@@ -195,9 +196,9 @@ fn shell_words(value: TextSpan<'_>, out: &mut Vec<Finding>) {
             Finding::warning(
                 "unit/exec-shell",
                 word,
-                format!("`{}` means nothing here", word.text),
+                format!("`{}` has no special meaning here", word.text),
             )
-            .effect("no shell reads this line: the program gets it as an argument")
+            .effect("no shell reads this line, so the program gets the word as an argument")
             .fix("write /bin/sh -c '…', or StandardOutput="),
         );
     }

@@ -1,4 +1,5 @@
-//! Values in which 219 resolves specifiers before it parses them (src/core/load-fragment.c).
+//! Checks values in which systemd 219 resolves specifiers before it parses them
+//! (src/core/load-fragment.c).
 
 use super::context::{Context, Resolved};
 use super::value_error::{ValueError, ValueResult, condition};
@@ -10,9 +11,9 @@ use crate::check::systemd::words::is_utf8;
 const PATH: &str = "an absolute path, which begins with /";
 const ADDRESS: &str =
     "a port from 1 to 65535, ADDRESS:PORT, [IPv6]:PORT, a path, or an abstract name after an @";
-const INTERFACE: &str = "an IP address before the port: 219 looks the interface up while it reads the unit, before the network is there";
+const INTERFACE: &str = "an IP address before the port; systemd 219 looks up an interface while it reads the unit, before the network is up";
 
-/// The values of one form that 219 accepts.
+/// The values of one form that systemd 219 accepts.
 struct Form<'a> {
     table: Table,
     rule: &'static str,
@@ -20,7 +21,8 @@ struct Form<'a> {
     takes: &'a dyn Fn(&str) -> bool,
 }
 
-/// Whether 219 accepts a value of this form. `None`: the form is not handled here.
+/// Returns whether systemd 219 accepts a value of this form, or `None` if the form is not handled
+/// here.
 pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     let is_absolute = |text: &str| text.starts_with('/');
     let is_path = |text: &str| text.starts_with('/') && is_utf8(text.as_bytes());
@@ -55,10 +57,10 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
         "path%" => path(&is_path),
         "watched-path" | "condition-path" => path(&is_absolute),
         "environment-file" => path(&is_file),
-        "bus-name" => value("the name of a bus, as in org.example.Service", &is_bus_name),
+        "bus-name" => value("a bus name such as org.example.Service", &is_bus_name),
         "listen-file" => value("a path", &|_| true),
         "listen-netlink" => value(
-            "a netlink family and a group, as in audit 1",
+            "a netlink family and a group, such as audit 1",
             &address::is_netlink,
         ),
         "listen-packet" => value("a path, or an abstract name after an @", &is_local),
@@ -75,7 +77,7 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
     Some(judge(&rule, text, context))
 }
 
-/// The name of one unit.
+/// Checks the name of one unit.
 fn unit(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     let is_other = |text: &str| {
         name::type_of(text).is_some_and(|kind| kind != context.kind)
@@ -91,11 +93,11 @@ fn unit(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     };
     let rule = match form {
         "trigger" => rule(
-            "the name of a unit of another type, as in NAME.service",
+            "the name of a unit of another type, such as NAME.service",
             &is_other,
         ),
-        "service" => rule("the name of a service, as in NAME.service", &is_service),
-        "slice" => rule("the name of a slice, as in NAME.slice", &is_slice),
+        "service" => rule("the name of a service, such as NAME.service", &is_service),
+        "slice" => rule("the name of a slice, such as NAME.slice", &is_slice),
         _ => return None,
     };
     Some(judge(&rule, text, context))
@@ -109,7 +111,7 @@ fn judge(form: &Form<'_>, text: &str, context: &Context) -> ValueResult {
     }
 }
 
-/// `service_name_is_valid` of sd-bus.
+/// Returns whether a name on the bus is valid (`service_name_is_valid` of sd-bus).
 fn is_bus_name(text: &str) -> bool {
     let (unique, rest) = text
         .strip_prefix(':')

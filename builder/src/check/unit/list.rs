@@ -1,5 +1,5 @@
-//! Values that are lists of words, as src/core/load-fragment.c splits them: 219 ignores a wrong
-//! word and keeps the others.
+//! Checks values that are lists of words, as src/core/load-fragment.c splits them. systemd 219
+//! ignores a wrong word and keeps the others.
 
 use super::assignment::{Assignment, refuse, refuse_word};
 use super::context::{Context, Resolved};
@@ -12,8 +12,8 @@ use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf8};
 use crate::check::text::TextSpan;
 
-/// Checks the value of a directive that is a list, and returns how many words 219 accepts. `None`:
-/// the form is not a list.
+/// Checks the value of a directive that is a list, and returns how many words systemd 219 accepts.
+/// Returns `None` if the form is not a list.
 pub(super) fn check(
     form: &str,
     assignment: &Assignment<'_>,
@@ -47,7 +47,7 @@ fn string(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     if !right {
         out.push(
             refuse_word("unit/value-form", word, "a text in UTF-8")
-                .fix("remove what is not a character"),
+                .fix("remove the invalid characters"),
         );
     }
     right
@@ -61,16 +61,16 @@ fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     if !right {
         let finding = refuse_word("unit/unit-name", word, "the name of a unit");
         out.push(match name::form(word.text) {
-            Some(_) => finding.fix("a unit of this type has no instances"),
-            None if word.text.contains(',') => finding.fix("separate units by blanks"),
+            Some(_) => finding.fix("a unit of this type cannot have instances"),
+            None if word.text.contains(',') => finding.fix("separate units with blanks"),
             None if name::type_of(word.text).is_some() && word.text.contains('%') => {
-                finding.fix("219 expands only %n, %N, %p and %i in the names of units")
+                finding.fix("systemd 219 expands only %n, %N, %p and %i in the names of units")
             }
             None if name::type_of(word.text).is_some() => finding.fix(
-                "a name has letters, digits and :-_.\\ and one @; `systemd-escape` writes others",
+                "a name consists of letters, digits, :-_.\\ and one @; `systemd-escape` encodes other characters",
             ),
             None => finding.fix(format!(
-                "write the type as well, as in {}.service",
+                "add the type, as in {}.service",
                 word.text.trim_end_matches('.')
             )),
         });
@@ -84,13 +84,13 @@ fn socket(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool
     if !right {
         out.push(
             refuse_word("unit/unit-name", word, "the name of a socket unit")
-                .fix("write it as NAME.socket"),
+                .fix("write NAME.socket"),
         );
     }
     right
 }
 
-/// Checks the name of a unit in `[Install]`, for which `systemctl enable` makes a link
+/// Checks the name of a unit in `[Install]`, for which `systemctl enable` creates a link
 /// (src/shared/install.c).
 fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let right =
@@ -103,9 +103,9 @@ fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> b
         );
         out.push(
             finding
-                .effect("systemctl enable makes no link for it, and fails")
+                .effect("systemctl enable creates no link for it, and fails")
                 .fix(format!(
-                    "write the type as well, as in {}.target",
+                    "add the type, as in {}.target",
                     word.text.trim_end_matches('.')
                 )),
         );
@@ -120,7 +120,9 @@ fn folder(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool
     let right = context.judge(Table::Name, word.text, test) == Resolved::Right;
     if !right {
         let finding = refuse_word("unit/value-form", word, "the name of one folder");
-        out.push(finding.fix("write a name without slashes: 219 makes it right below /run"));
+        out.push(finding.fix(
+            "write a name without slashes; systemd 219 creates the folder directly below /run",
+        ));
     }
     right
 }
@@ -130,9 +132,9 @@ fn path(word: TextSpan<'_>, path: &str, out: &mut Vec<Finding>) -> bool {
     if !right {
         let finding = refuse_word("unit/relative-path", word, "an absolute path");
         out.push(finding.fix(if word.text.contains('%') {
-            "219 expands no specifiers here: write the path out, beginning with /"
+            "systemd 219 does not expand specifiers here; write the absolute path"
         } else {
-            "begin it with /"
+            "begin the path with /"
         }));
     } else if let Some(finding) = unexpanded(word) {
         out.push(finding);
@@ -140,7 +142,7 @@ fn path(word: TextSpan<'_>, path: &str, out: &mut Vec<Finding>) -> bool {
     right
 }
 
-/// A specifier in a value whose specifiers systemd 219 does not expand.
+/// Finds a specifier in a value whose specifiers systemd 219 does not expand.
 pub(super) fn unexpanded(part: TextSpan<'_>) -> Option<Finding> {
     let letters = part
         .text
@@ -152,16 +154,16 @@ pub(super) fn unexpanded(part: TextSpan<'_>) -> Option<Finding> {
     let finding = Finding::warning(
         "unit/specifier",
         part.slice(at..at + 2),
-        "219 expands no specifiers here",
+        "systemd 219 does not expand specifiers here",
     );
     Some(
         finding
-            .effect(format!("%{letter} stays as these two characters"))
-            .fix("write the text that you mean"),
+            .effect(format!("systemd leaves %{letter} as it is"))
+            .fix("write the expanded text"),
     )
 }
 
-/// RequiresMountsFor= (`unit_require_mounts_for`).
+/// Checks RequiresMountsFor= (`unit_require_mounts_for`).
 fn below_mount(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     if !path(word, word.text, out) {
         return false;
@@ -169,14 +171,14 @@ fn below_mount(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     let right = is_safe_path(&clean_path(word.text));
     if !right {
         out.push(
-            refuse_word("unit/value-form", word, "a path without . and .. in it")
-                .fix("write it without them"),
+            refuse_word("unit/value-form", word, "a path without . and ..")
+                .fix("write the path without them"),
         );
     }
     right
 }
 
-/// Symlinks= of a socket: 219 stops at the first wrong one.
+/// Checks Symlinks= of a socket. systemd 219 stops at the first wrong path.
 fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
     let (words, rest) = Words::of(assignment.value).all();
     for (at, word) in words.iter().enumerate() {
@@ -191,8 +193,8 @@ fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Findin
             );
             out.push(
                 finding
-                    .effect("219 ignores it, and what follows it")
-                    .fix("begin it with /"),
+                    .effect("systemd ignores it and everything after it")
+                    .fix("begin the path with /"),
             );
             return at;
         }
@@ -214,13 +216,16 @@ fn status(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
             word,
             "an exit code from 0 to 255 or a signal",
         );
-        out.push(finding.fix("write numbers and names of signals; names of exit codes came later"));
+        out.push(
+            finding
+                .fix("write numbers or names of signals; systemd 219 has no names of exit codes"),
+        );
     }
     right
 }
 
-/// MountFlags= (`config_parse_exec_mount_flags`): the last flag wins. 219 compares `private` with
-/// the whole rest of the line.
+/// Checks MountFlags= (`config_parse_exec_mount_flags`). The last flag wins. systemd 219 compares
+/// `private` with the whole rest of the line.
 fn mount_flags(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
     let words: Vec<&str> = assignment
         .value
@@ -242,7 +247,7 @@ fn mount_flags(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
         "unit/value-word",
         assignment.key,
         assignment.value,
-        "shared, slave or private, one of them alone",
+        "only one of shared, slave and private",
     ));
     0
 }

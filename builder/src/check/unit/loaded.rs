@@ -1,4 +1,4 @@
-//! A unit as 219 loads it: the lines of its own file, and those of its drop-ins.
+//! A unit as systemd 219 loads it: the lines of its own file, and those of its drop-ins.
 
 use std::collections::BTreeMap;
 
@@ -13,23 +13,23 @@ pub(super) type LocatedSpan<'a> = (usize, TextSpan<'a>);
 pub(super) struct Unit<'a> {
     /// The section headers, each with the file that contains it.
     pub(super) sections: Vec<LocatedSpan<'a>>,
-    /// The lines that 219 accepts, in its order, each with the file that contains it.
+    /// The lines that systemd 219 accepts, in its order, each with the file that contains it.
     pub(super) lines: Vec<(usize, Line<'a>)>,
-    /// Whether its own file is among the files; if not, only drop-ins are known.
+    /// Whether the unit's own file is among the files. If not, only drop-ins are known.
     pub(super) complete: bool,
-    /// Whether 219 refuses or masks the unit because of its own file.
+    /// Whether systemd 219 refuses or masks the unit because of its own file.
     pub(super) void: bool,
-    /// A line of its own file that 219 drops, because the file ends within it.
+    /// A line of its own file that systemd 219 drops, because the file ends within it.
     pub(super) dropped: Option<(usize, std::ops::Range<usize>)>,
 }
 
 impl<'a> Unit<'a> {
-    /// The lines of a directive after the last empty one, which resets it.
+    /// Returns the lines of a directive after its last empty line, which resets the directive.
     pub(super) fn all(&self, section: &str, key: &str) -> Vec<(usize, Line<'a>)> {
         self.since_reset(section, &[key])
     }
 
-    /// The lines of several directives after the last empty one, which resets them all.
+    /// Returns the lines of several directives after the last empty line, which resets all of them.
     pub(super) fn since_reset(&self, section: &str, keys: &[&str]) -> Vec<(usize, Line<'a>)> {
         let of_keys = |(_, line): &&(usize, Line<'_>)| {
             line.assignment.section.text == section && keys.contains(&line.assignment.key.text)
@@ -41,14 +41,14 @@ impl<'a> Unit<'a> {
         lines[reset.map_or(0, |at| at + 1)..].to_vec()
     }
 
-    /// The last value of a directive.
+    /// Returns the last value of a directive.
     pub(super) fn last(&self, section: &str, key: &str) -> Option<LocatedSpan<'a>> {
         self.all(section, key)
             .pop()
             .map(|(file, line)| (file, line.assignment.value))
     }
 
-    /// The words of all values of a directive. An empty line does not reset dependencies.
+    /// Returns the words of all values of a directive. An empty line does not reset dependencies.
     pub(super) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = LocatedSpan<'a>> {
         let matching = self.lines.iter().filter(move |(_, line)| {
             line.assignment.section.text == section && line.assignment.key.text == key
@@ -57,12 +57,12 @@ impl<'a> Unit<'a> {
             .flat_map(|(file, line)| line.assignment.value.words().map(move |word| (*file, word)))
     }
 
-    /// The last value of a boolean directive.
+    /// Returns the last value of a boolean directive.
     pub(super) fn switch(&self, section: &str, key: &str) -> Option<bool> {
         crate::check::systemd::number::boolean(self.last(section, key)?.1.text)
     }
 
-    /// The start of a section, in the files of the unit.
+    /// Returns the first header of a section in the files of the unit.
     pub(super) fn section(&self, name: &str) -> Option<LocatedSpan<'a>> {
         self.sections
             .iter()
@@ -71,12 +71,12 @@ impl<'a> Unit<'a> {
     }
 }
 
-/// A line of a unit file, and how much of it 219 accepts.
+/// A line of a unit file, and how much of it systemd 219 accepts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line<'a> {
     pub(super) assignment: Assignment<'a>,
-    /// The number of commands or words; 1 for any other accepted value. 0: 219 ignores the line, or
-    /// the value is empty.
+    /// The number of commands or words, or 1 for any other accepted value. 0 means that systemd 219
+    /// ignores the line or that the value is empty.
     pub(super) taken: usize,
 }
 

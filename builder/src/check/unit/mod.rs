@@ -1,4 +1,4 @@
-//! Unit files, as systemd 219 with RHEL's back-ports reads them.
+//! Checks unit files as systemd 219 with RHEL's back-ports reads them.
 
 mod assignment;
 mod bounding;
@@ -34,8 +34,8 @@ pub(super) use cross_checks::cross_check;
 pub(super) use parsed::{UnitFile, check, join, read_unit};
 pub(super) use path::name_of;
 
-/// The name of a unit, if its file is in a folder where systemd looks for units and says how to
-/// enable it.
+/// Returns the name of a unit, if its file is in a folder where systemd looks for units, and the
+/// file has an `[Install]` section.
 pub(super) fn installable<'a>(file: &'a File<'_>) -> Option<&'a str> {
     let name = file
         .path

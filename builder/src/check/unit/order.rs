@@ -1,5 +1,5 @@
-//! Ordering cycles: 219 breaks a cycle by leaving out one of its units, possibly a different one at
-//! each boot (src/core/transaction.c, transaction_verify_order_one).
+//! Finds ordering cycles. systemd 219 breaks a cycle by leaving out one of its units, possibly a
+//! different one at each boot (src/core/transaction.c, transaction_verify_order_one).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -7,7 +7,8 @@ use std::ops::Range;
 use super::loaded::{Unit, Units};
 use crate::check::finding::Finding;
 
-/// The order of a boot, from 219's own units (units/*.in): a unit, and the units that it waits for.
+/// The order of a boot, from systemd 219's own units (units/*.in). Each entry is a unit, and the
+/// units that it waits for.
 const BOOT: &[(&str, &[&str])] = &[
     (
         "basic.target",
@@ -24,7 +25,7 @@ const BOOT: &[(&str, &[&str])] = &[
         &["local-fs-pre.target", "systemd-remount-fs.service"],
     ),
     ("remote-fs.target", &["remote-fs-pre.target"]),
-    // By systemd-tmpfiles-clean.timer.
+    // systemd-tmpfiles-clean.timer causes this ordering.
     ("timers.target", &["sysinit.target"]),
     (
         "sockets.target",
@@ -62,7 +63,7 @@ const BOOT: &[(&str, &[&str])] = &[
     ("rc-local.service", &["network.target", "basic.target"]),
 ];
 
-/// What sysinit.target waits for.
+/// The units that sysinit.target waits for.
 const SYSINIT: &[&str] = &[
     "local-fs.target",
     "swap.target",
@@ -78,7 +79,8 @@ const SYSINIT: &[&str] = &[
     "systemd-update-utmp.service",
 ];
 
-/// Targets of 219 with DefaultDependencies=no: they do not wait for units that they merely want.
+/// Targets of systemd 219 with DefaultDependencies=no. They do not wait for units that they merely
+/// want.
 const BARE: [&str; 17] = [
     "ctrl-alt-del.target",
     "final.target",
@@ -102,11 +104,11 @@ const BARE: [&str; 17] = [
 /// The line that states an ordering, if there is one.
 type Said = Option<(usize, Range<usize>)>;
 
-/// Which unit waits for which.
+/// The units that each unit waits for.
 type Waits<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Said>>;
 
-/// The implicit orderings of a unit: the units that it waits for, and those that wait for it
-/// (`*_add_default_dependencies` in src/core/*.c).
+/// Returns the implicit orderings of a unit: the units that it waits for, and the units that wait
+/// for it (`*_add_default_dependencies` in src/core/*.c).
 fn defaults(id: &str, unit: &Unit<'_>) -> (&'static [&'static str], &'static [&'static str]) {
     match id.rsplit_once('.').map(|(_, kind)| kind) {
         Some("service") => (&["basic.target"], &["shutdown.target"]),
@@ -123,7 +125,7 @@ fn defaults(id: &str, unit: &Unit<'_>) -> (&'static [&'static str], &'static [&'
     }
 }
 
-/// The unit that a timer, a path or a socket starts, and the line that names it.
+/// Returns the unit that a timer, a path or a socket starts, and the line that names the unit.
 fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Said)> {
     let (base, kind) = id.rsplit_once('.')?;
     let (section, key) = match kind {
@@ -145,7 +147,7 @@ fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Said)> {
 fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
     let mut waits: Waits<'_> = BTreeMap::new();
     let mut add = |later, earlier, place| {
-        // 219 ignores an ordering of a unit relative to itself.
+        // systemd ignores an ordering of a unit relative to itself.
         if later != earlier {
             waits
                 .entry(later)
@@ -192,7 +194,7 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
     waits
 }
 
-/// Whether 219 adds the default dependencies to a unit.
+/// Returns whether systemd 219 adds the default dependencies to a unit.
 fn has_defaults(unit: &Unit<'_>) -> bool {
     unit.switch("Unit", "DefaultDependencies") != Some(false)
 }
@@ -227,7 +229,7 @@ fn add_targets<'a>(units: &Units<'a>, waits: &mut Waits<'a>) {
     }
 }
 
-/// A finding for each cycle that one of these units is part of.
+/// Returns a finding for each cycle that contains one of these units.
 pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
     let waits = waits(units);
     let mut out = Vec::new();
@@ -256,14 +258,14 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
         out.push((
             file,
             Finding::error("unit/ordering-cycle", span, format!("the units wait for each other: {shown}"))
-                .effect("219 drops the start of one of them, and not always of the same")
-                .fix("remove one of the orderings; what is to run before basic.target needs DefaultDependencies=no"),
+                .effect("systemd drops the start of one of them, and not always of the same one")
+                .fix("remove one of the orderings; a unit that runs before basic.target needs DefaultDependencies=no"),
         ));
     }
     out
 }
 
-/// The shortest cycle from a unit back to itself, in which each unit waits for the next.
+/// Returns the shortest cycle from a unit back to itself, in which each unit waits for the next.
 fn shortest_cycle<'a>(name: &'a str, waits: &Waits<'a>) -> Option<Vec<&'a str>> {
     let mut came: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = std::collections::VecDeque::from([name]);

@@ -1,4 +1,4 @@
-//! A unit file as it is read: once for its own checks and for those across units.
+//! Reads each unit file once, for its own checks and for the checks across units.
 
 use super::examine::{Examined, examine};
 use super::path::name_of;
@@ -7,14 +7,14 @@ use super::unit_file;
 use crate::check::file::File;
 use crate::check::finding::Finding;
 
-/// A unit file, as 219 reads it.
+/// A unit file as systemd 219 reads it.
 #[derive(Debug)]
 pub(in crate::check) struct UnitFile<'a> {
     pub(super) joined: &'a Joined,
     pub(super) examined: Examined<'a>,
 }
 
-/// Joins the continued lines of a file; none if the file is not a unit file.
+/// Joins the continued lines of a file. Returns `None` if the file is not a unit file.
 pub(in crate::check) fn join(file: &File<'_>) -> Option<Joined> {
     name_of(&file.path).map(|_| read::join(file.text))
 }

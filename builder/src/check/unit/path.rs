@@ -1,4 +1,4 @@
-//! The unit that a file belongs to, according to the file's path.
+//! Determines the unit that a file belongs to, from the file's path.
 
 use crate::check::systemd::name;
 
@@ -18,7 +18,7 @@ const KINDS: [(&str, &str); 12] = [
     ("busname", "BusName"),
 ];
 
-/// The unit that a file defines or is a drop-in of.
+/// Returns the unit that a file defines or is a drop-in of.
 pub(in crate::check) fn name_of(path: &str) -> Option<&str> {
     let mut names = path.rsplit('/');
     let name = names.next()?;
@@ -30,7 +30,7 @@ pub(in crate::check) fn name_of(path: &str) -> Option<&str> {
     (is_unit(unit) && name.rsplit_once('.').is_some_and(|(_, own)| own == "conf")).then_some(unit)
 }
 
-/// The section that is specific to a type of unit.
+/// Returns the section that is specific to a type of unit.
 pub(super) fn section_of(name: &str) -> Option<&'static str> {
     let (_, kind) = name.rsplit_once('.')?;
     KINDS
@@ -39,14 +39,14 @@ pub(super) fn section_of(name: &str) -> Option<&'static str> {
         .map(|(_, section)| *section)
 }
 
-/// Whether a file only adds to a unit.
+/// Returns whether a file is a drop-in, which only adds to a unit.
 pub(super) fn is_drop_in(path: &str) -> bool {
     path.rsplit('/')
         .next()
         .is_some_and(|name| Some(name) != name_of(path))
 }
 
-/// Whether 219 loads units with this name at all.
+/// Returns whether systemd 219 loads units with this name at all.
 pub(super) fn is_loadable(id: &str) -> bool {
     let id = if name::is_template(id) {
         name::with_instance(id, "x")

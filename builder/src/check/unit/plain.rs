@@ -1,4 +1,4 @@
-//! Values whose specifiers 219 does not expand (src/shared/conf-parser.c,
+//! Checks values whose specifiers systemd 219 does not expand (src/shared/conf-parser.c,
 //! src/core/load-fragment.c).
 
 use super::context::Context;
@@ -8,7 +8,8 @@ use crate::check::systemd::quantities::{self, Limit, LimitValue};
 use crate::check::systemd::words::{is_blank, is_utf8};
 use crate::check::systemd::{calendar, number, time};
 
-/// Whether 219 accepts a value of this form. `None`: the form is not handled here.
+/// Returns whether systemd 219 accepts a value of this form, or `None` if the form is not handled
+/// here.
 pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     Some(match form {
         "bool" => expect(
@@ -19,7 +20,7 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
         "condition-bool" => expect(
             text.is_empty() || number::boolean(condition(text)).is_some(),
             "unit/value-word",
-            "yes or no, after | and ! if need be",
+            "yes or no, optionally after | and !",
         ),
         "string" => value(is_utf8(text.as_bytes()), "a text in UTF-8"),
         "label" | "interface" => Ok(()),
@@ -30,21 +31,21 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
         ),
         "mode" => value(
             number::mode(text).is_some(),
-            "permissions in octal, as in 0750",
+            "permissions in octal, such as 0750",
         ),
         "signal" => value(
             number::is_signal(text),
-            "the name or the number of a signal, as in SIGTERM",
+            "the name or number of a signal, such as SIGTERM",
         ),
         "sec" => value(
             time::sec(text).is_some(),
-            "a time, as in 10, 5min 20s or infinity",
+            "a time such as 10, 5min 20s or infinity",
         ),
         "timer" => value(
             text.is_empty() || time::sec(text).is_some(),
-            "a time, as in 10, 5min 20s or 1d",
+            "a time such as 10, 5min 20s or 1d",
         ),
-        "nsec" => value(time::nsec(text).is_some(), "a time, as in 50us or 100000"),
+        "nsec" => value(time::nsec(text).is_some(), "a time such as 50us or 100000"),
         "calendar" => expect(
             text.is_empty() || calendar::is_calendar(text),
             "unit/calendar",
@@ -52,7 +53,7 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueRe
         ),
         "capabilities" => value(
             capability::is_text(text),
-            "capabilities in the form of libcap, as in cap_net_raw=ep",
+            "capabilities in the form of libcap, such as cap_net_raw=ep",
         ),
         "bus-policy" => value(is_bus_policy(text), "a name and one of see, talk, own"),
         _ => return amount(form, text).or_else(|| number(form, text, context)),
@@ -69,17 +70,17 @@ fn number(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
         "long" => value(number::long(text).is_some(), "a whole number"),
         "unsigned" => value(
             number::unsigned(text).is_some(),
-            "a whole number, not below 0",
+            "a whole number that is not negative",
         ),
         "cpu-priority" => value(
             number::int(text).is_some_and(|number| context.priorities.contains(&number)),
-            "a number from 1 to 99, below CPUSchedulingPolicy=fifo or rr; the other policies have only 0",
+            "a number from 1 to 99, on a line after CPUSchedulingPolicy=fifo or rr; the other policies allow only 0",
         ),
         _ => return limit(form, text).or_else(|| bounded(form, text)),
     })
 }
 
-/// Bytes, percentages, and amounts for a device.
+/// Checks bytes, percentages, and amounts for a device.
 fn amount(form: &str, text: &str) -> Option<ValueResult> {
     let weight = |text: &str| {
         number::unsigned_long(text).is_some_and(|weight| (10..=1000).contains(&weight))
@@ -87,16 +88,16 @@ fn amount(form: &str, text: &str) -> Option<ValueResult> {
     Some(match form {
         "size" => value(
             quantities::size(text, 1024).is_some(),
-            "a number of bytes, as in 1048576, 512K or 8M",
+            "a number of bytes such as 1048576, 512K or 8M",
         ),
         "line-max" => value(
             text.is_empty() || quantities::size(text, 1024).is_some_and(|bytes| bytes >= 79),
-            "a number of bytes from 79 on, as in 48K",
+            "at least 79 bytes, such as 48K",
         ),
         "memory" => value(
             matches!(text, "" | "infinity")
                 || quantities::size(text, 1024).is_some_and(is_positive),
-            "a number of bytes, as in 512M or 2G, or infinity",
+            "a number of bytes such as 512M or 2G, or infinity",
         ),
         "tasks" => value(
             quantities::is_tasks_max(text),
@@ -104,11 +105,11 @@ fn amount(form: &str, text: &str) -> Option<ValueResult> {
         ),
         "quota" => value(
             quantities::is_quota(text),
-            "a percentage of one CPU, as in 20% or 200%",
+            "a percentage of one CPU, such as 20% or 200%",
         ),
         "device" => value(
             is_device(text),
-            "a path below /dev, or char-NAME or block-NAME, and of r, w and m what is allowed, as in /dev/null rw",
+            "a path below /dev, char-NAME or block-NAME, then the allowed accesses out of r, w and m, as in /dev/null rw",
         ),
         "device-weight" => value(
             on_device(text, weight),
@@ -124,39 +125,40 @@ fn amount(form: &str, text: &str) -> Option<ValueResult> {
     })
 }
 
-/// Resource limits.
+/// Checks resource limits.
 fn limit(form: &str, text: &str) -> Option<ValueResult> {
     let (kind, expected) = match form {
         "limit" => (
             Limit::Count,
-            "a number without a suffix, as in 65536, infinity, or SOFT:HARD",
+            "a number without a suffix (such as 65536), infinity, or SOFT:HARD",
         ),
         "limit-bytes" => (
             Limit::Bytes,
-            "a number of bytes, as in 1048576 or 512M, infinity, or SOFT:HARD",
+            "a number of bytes (such as 1048576 or 512M), infinity, or SOFT:HARD",
         ),
         "limit-seconds" => (
             Limit::Seconds,
-            "a time, as in 10 or 5min, infinity, or SOFT:HARD",
+            "a time (such as 10 or 5min), infinity, or SOFT:HARD",
         ),
         "limit-microseconds" => (
             Limit::Microseconds,
-            "a time, as in 100ms, infinity, or SOFT:HARD; a number alone is microseconds",
+            "a time (such as 100ms), infinity, or SOFT:HARD; a number without a unit means microseconds",
         ),
         "limit-nice" => (
             Limit::Nice,
-            "a nice level with its sign, as in -5 or +5, or a number from 0 to 40",
+            "a nice level with its sign (such as -5 or +5), or a number from 0 to 40",
         ),
         _ => return None,
     };
     Some(match quantities::limit(text, kind) {
         LimitValue::Taken => Ok(()),
         LimitValue::Unreadable => value(false, expected),
-        LimitValue::Reversed => value(false, "the soft limit first: it is not above the hard one"),
+        LimitValue::Reversed => value(false, "a soft limit first that is not above the hard limit"),
     })
 }
 
-/// `int:LOW:HIGH`, and `weight:LOW:HIGH`, which may be empty and has no sign.
+/// Checks a number of the form `int:LOW:HIGH` or `weight:LOW:HIGH`. A weight can be empty and has
+/// no sign.
 fn bounded(form: &str, text: &str) -> Option<ValueResult> {
     let mut parts = form.split(':');
     let kind = parts
@@ -176,12 +178,12 @@ fn bounded(form: &str, text: &str) -> Option<ValueResult> {
     ))
 }
 
-/// 219 reads bytes as a signed number.
+/// Returns whether a number of bytes is positive. systemd 219 reads it as a signed number.
 fn is_positive(bytes: u64) -> bool {
     i64::try_from(bytes).is_ok_and(|bytes| bytes > 0)
 }
 
-/// The first word, and the text after it.
+/// Returns the first word, and the text after it.
 fn first_word(text: &str) -> (&str, &str) {
     let length = text.bytes().take_while(|byte| !is_blank(*byte)).count();
     (

@@ -1,6 +1,6 @@
-//! How systemd 219 reads a unit file (`config_parse` of src/shared/conf-parser.c): lines, sections,
-//! assignments. A line may be long: Red Hat's 219-48 no longer reads it in pieces of 2047 bytes
-//! (#1503106; the changelog of its systemd.spec).
+//! Reads a unit file as systemd 219 does (`config_parse` of src/shared/conf-parser.c): lines,
+//! sections and assignments. A line can be long, because Red Hat's 219-48 no longer reads it in
+//! pieces of 2047 bytes (#1503106; changelog of its systemd.spec).
 
 use std::ops::Range;
 
@@ -21,30 +21,30 @@ pub(super) enum Reader {
 }
 
 impl Reader {
-    /// What 219 does with a file that has a line it cannot read.
+    /// Returns what systemd 219 does with a file after a line that it cannot parse.
     fn stops(self) -> &'static str {
         match self {
-            Self::Unit => "219 refuses to load the unit",
-            Self::DropIn => "219 reads no further in this drop-in",
-            Self::Daemon => "219 stops reading here, and reads none of the later files",
+            Self::Unit => "systemd refuses to load the unit",
+            Self::DropIn => "systemd reads no further in this drop-in",
+            Self::Daemon => "systemd stops reading here, and reads none of the later files",
         }
     }
 }
 
-/// The contents of a unit file, and what 219 cannot read of it.
+/// The contents of a unit file, and the findings about the lines that systemd 219 cannot parse.
 #[derive(Debug, Default)]
 pub(super) struct Reading<'a> {
     pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) assignments: Vec<Assignment<'a>>,
     pub(super) findings: Vec<Finding>,
-    /// Where 219 stopped, if it did.
+    /// The place where systemd stops reading, if it does.
     pub(super) stopped: Option<usize>,
 }
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// Whether a line ends within an escape, so that the next line belongs to it. A carriage return
-/// after the \ counts as a character.
+/// Returns whether a line ends within an escape, so that the next line belongs to it. A carriage
+/// return after the \ counts as a character.
 fn continues(line: &str) -> bool {
     line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
@@ -59,7 +59,7 @@ fn comment(line: &str) -> bool {
 pub(in crate::check) struct Joined {
     pub(super) text: String,
     pub(super) findings: Vec<Finding>,
-    /// The last line, if it is continued and nothing follows: 219 never reads it.
+    /// The last line, if it is continued and nothing follows. systemd 219 never reads this line.
     pub(super) dropped: Option<Range<usize>>,
 }
 
@@ -77,7 +77,7 @@ pub(super) fn join(text: &str) -> Joined {
         }
         within = goes_on;
         if goes_on {
-            // The backslash, together with the line's end.
+            // Blank out the backslash and the line end.
             joined
                 .iter_mut()
                 .skip(span.end - 1)
@@ -90,7 +90,7 @@ pub(super) fn join(text: &str) -> Joined {
                         span.end - 1..span.end,
                         "the file ends within a continued line",
                     )
-                    .effect("219 drops the line")
+                    .effect("systemd 219 drops the line")
                     .fix("remove the \\"),
                 );
                 joined.iter_mut().skip(start).for_each(|byte| *byte = b' ');
@@ -105,7 +105,8 @@ pub(super) fn join(text: &str) -> Joined {
     }
 }
 
-/// The findings about a line's continuation. `within`: the line itself continues the one before it.
+/// Returns the findings about the continuation of a line. `within` is true if the line itself
+/// continues the previous one.
 fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
     let span = line.span();
     let mut findings = Vec::new();
@@ -116,7 +117,7 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
                 strip(line),
                 "a comment in the middle of a value",
             )
-            .effect("219 takes it for a part of the value; later releases skip it")
+            .effect("systemd 219 reads it as part of the value; later releases skip it")
             .fix("move it above the first line"),
         );
     }
@@ -127,8 +128,8 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
                 span.end - 2..span.end,
                 "a carriage return after the \\",
             )
-            .effect("219 does not continue the line")
-            .fix("end lines with a line feed alone, as dos2unix makes them"),
+            .effect("systemd 219 does not continue the line")
+            .fix("end each line with only a line feed; dos2unix converts a file"),
         );
     }
     if continues(line.text) && !within && comment(line.text) {
@@ -138,14 +139,15 @@ fn check_continuation(line: TextSpan<'_>, within: bool) -> Vec<Finding> {
                 span.end - 1..span.end,
                 "the comment ends with a \\",
             )
-            .effect("219 takes the next line for a part of the comment")
+            .effect("systemd 219 reads the next line as part of the comment")
             .fix("remove the \\"),
         );
     }
     findings
 }
 
-/// Reads the text that [`join`] made. 219 skips the lines in sections that are not in `known`.
+/// Reads the text that [`join`] returned. systemd 219 skips the lines in sections that are not in
+/// `known`.
 pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -> Reading<'_> {
     let mut reading = Reading::default();
     let mut section = None;
@@ -209,7 +211,7 @@ fn without_section(line: TextSpan<'_>) -> Finding {
         line,
         "a setting before the first section",
     )
-    .effect("219 ignores the line")
+    .effect("systemd ignores the line")
     .fix("put it under [Unit], [Service] or [Install]")
 }
 
@@ -221,16 +223,18 @@ fn no_assignment(line: TextSpan<'_>, reader: Reader) -> Finding {
     );
     finding
         .effect(reader.stops())
-        .fix("end the line before with a \\ if this belongs to it")
+        .fix("end the previous line with a \\ if this line belongs to it")
 }
 
 fn include(line: TextSpan<'_>, reader: Reader) -> Finding {
     match reader {
-        Reader::Unit => {
-            Finding::warning("unit/include", line, ".include is gone from later releases")
-        }
+        Reader::Unit => Finding::warning(
+            "unit/include",
+            line,
+            "later releases do not support .include",
+        ),
         _ => Finding::error("unit/include", line, ".include is not allowed here")
-            .effect("219 ignores the line"),
+            .effect("systemd ignores the line"),
     }
     .fix("use a drop-in: NAME.service.d/10-own.conf")
 }

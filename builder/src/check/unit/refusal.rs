@@ -1,15 +1,15 @@
-//! Why 219 refuses to load a unit.
+//! The reasons why systemd 219 refuses to load a unit.
 
 use super::loaded::LocatedSpan;
 
-/// A reason why 219 refuses a unit: the place, what is wrong, and what to write.
+/// A reason why systemd 219 refuses a unit: the place, the rule, what is wrong, and what to write.
 pub(super) type Refusal<'a> = (Option<LocatedSpan<'a>>, &'static str, String, &'static str);
 
 pub(super) type Verified<'a> = Option<Refusal<'a>>;
 
 const REFUSED: &str = "unit/refused";
 
-/// A refusal under the most common rule.
+/// Returns a refusal under the most common rule.
 pub(super) fn refused<'a>(
     place: Option<LocatedSpan<'a>>,
     message: String,

@@ -1,5 +1,5 @@
-//! Checks a service as a whole: `service_verify` of systemd 219 (src/core/service.c), and what a
-//! service on a node should not be.
+//! Checks a service as a whole, as `service_verify` of systemd 219 does (src/core/service.c), and
+//! finds settings that do not work as intended on a node.
 
 use super::loaded::Line;
 use super::loaded::{LocatedSpan, Unit};
@@ -9,7 +9,7 @@ use crate::check::text::TextSpan;
 
 const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idle"];
 
-/// The commands of a directive, with the place of each.
+/// Returns the commands of a directive, with the place of each.
 fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<LocatedSpan<'a>> {
     let of_line = |(file, line): (usize, Line<'a>)| {
         std::iter::repeat_n((file, line.assignment.value), line.taken)
@@ -20,7 +20,7 @@ fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<LocatedSpan<'a>> {
         .collect()
 }
 
-/// The type of a service, and the line that sets it.
+/// Returns the type of a service, and the line that sets the type.
 fn kind<'a>(unit: &Unit<'a>) -> (&'a str, Option<LocatedSpan<'a>>) {
     let at = unit
         .last("Service", "Type")
@@ -54,7 +54,7 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
     }
     if let (Some(second), true) = (starts.get(1), kind != "oneshot") {
         let message = format!("a second command to start a service of Type={kind}");
-        let instead = "only Type=oneshot may have several: put the first into ExecStartPre=; a ; for the program is written \\;";
+        let instead = "only Type=oneshot can have several commands; move the first into ExecStartPre=, and write a ; for the program as \\;";
         return Some((Some(*second), "unit/second-command", message, instead));
     }
     if kind == "oneshot" {
@@ -63,8 +63,7 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
             .filter(|(_, restart)| restart.text != "no")
         {
             let message = format!("Type=oneshot with Restart={}", at.1.text);
-            let instead =
-                "write Type=notify or Type=simple with RemainAfterExit=yes, or start it by a timer";
+            let instead = "write Type=notify or Type=simple with RemainAfterExit=yes, or start it with a timer";
             return Some(refused(Some(at), message, instead));
         }
         if let Some(at) = unit.last("Service", "RestartForceExitStatus") {
@@ -93,7 +92,7 @@ pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
     ))
 }
 
-/// Finds settings that 219 accepts but that do not have the stated effect on a node.
+/// Finds settings that systemd 219 accepts but that do not have the stated effect on a node.
 pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     let starts = commands(unit, "ExecStart");
@@ -103,7 +102,7 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
         out.push((
             file,
             finding
-                .effect("219 guesses which process is the main one")
+                .effect("systemd guesses which process is the main process")
                 .fix("write PIDFile=, or let the program stay in the foreground with Type=simple"),
         ));
     }
@@ -116,7 +115,7 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
         out.push((
             file,
             finding
-                .effect("219 ignores it")
+                .effect("systemd ignores BusName=")
                 .fix("write Type=dbus, or remove it"),
         ));
     }
@@ -130,13 +129,13 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
         let finding = Finding::warning(
             "unit/hidden-program",
             at,
-            "ExecStart= is below what ProtectHome= hides",
+            "ExecStart= is in a folder that ProtectHome= hides",
         );
         out.push((
             file,
             finding
-                .effect("the program is not found (203/EXEC)")
-                .fix("put it into /usr/local/bin"),
+                .effect("systemd does not find the program (203/EXEC)")
+                .fix("move the program to /usr/local/bin"),
         ));
     }
     let labelled = starts
@@ -150,12 +149,12 @@ fn mislabelled(start: TextSpan<'_>) -> Finding {
     Finding::warning(
         "unit/labelled-program",
         start,
-        "the program is in a directory whose files SELinux does not let a service run",
+        "the program is in a folder from which SELinux lets no service run programs",
     )
     .effect(
-        "enforcing SELinux refuses to start it from tmp_t, admin_home_t or user_home_t (203/EXEC)",
+        "SELinux in enforcing mode refuses a program with the label tmp_t, admin_home_t or user_home_t (203/EXEC)",
     )
-    .fix("put it into /usr/local/bin, which restorecon labels bin_t")
+    .fix("move it to /usr/local/bin, whose files restorecon labels bin_t")
 }
 
 fn uses_folder(commands: &[LocatedSpan<'_>], folders: &[&str]) -> bool {

@@ -1,24 +1,21 @@
-//! Splits a value into words as 219 does.
+//! Splits a value into words as systemd 219 does.
 
 use crate::check::finding::Finding;
 use crate::check::systemd::words::Words;
 use crate::check::text::TextSpan;
 
-/// The finding for the rest of a value, which 219 cannot split into words.
+/// Returns the finding for the rest of a value, which systemd 219 cannot split into words.
 pub(super) fn quote(rest: TextSpan<'_>) -> Finding {
     let (message, instead) = if rest.text.starts_with(['"', '\'']) {
         (
-            "this quote is not closed, or something follows it without a blank",
-            "quote the whole word, as in \"NAME=a b\"; a quote within a word is written \\x22 or \\x27",
+            "this quote is not closed, or no blank follows the closing quote",
+            "quote the whole word, as in \"NAME=a b\"; write a quote within a word as \\x22 or \\x27",
         )
     } else {
-        (
-            "a \\ at the end, with nothing after it",
-            "write \\\\ for a backslash",
-        )
+        ("a \\ at the end of the value", "write \\\\ for a backslash")
     };
     Finding::error("unit/quote", rest, message)
-        .effect("219 ignores everything from here on")
+        .effect("systemd ignores everything from here on")
         .fix(instead)
 }
 

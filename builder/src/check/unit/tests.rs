@@ -1,5 +1,5 @@
-//! The verdicts of the real systemd 219 in ../verdicts: builder must report an error exactly where
-//! 219 refuses or ignores a line.
+//! Compares the checker with the verdicts of the real systemd 219 in ../verdicts. The checker must
+//! report an error exactly where systemd refuses or ignores a line.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ const VALUES: &str = include_str!("../verdicts/values.txt");
 const COMMANDS: &str = include_str!("../verdicts/commands.txt");
 const UNITS: &str = include_str!("../verdicts/units.txt");
 
-/// The name of a unit whose type has this section.
+/// Returns the name of a unit whose type has this section.
 fn unit_with(section: &str) -> &'static str {
     match section {
         "Mount" => "a-b.mount",
@@ -32,7 +32,7 @@ fn unit_with(section: &str) -> &'static str {
     }
 }
 
-/// The lines of a table: its headers, and the verdicts below each.
+/// Returns the lines of a table, each with its header and its verdict.
 fn table(text: &'static str) -> impl Iterator<Item = (&'static str, char, &'static str)> {
     let mut header = "";
     text.lines()
@@ -50,7 +50,7 @@ fn line_of(finding: &Finding, text: &str) -> usize {
     finding.diagnostic.position(text).0
 }
 
-/// Whether a finding means that 219 refuses or ignores a line, or accepts it.
+/// Returns whether a finding means that systemd 219 refuses or ignores a line.
 fn refuses(finding: &Finding) -> bool {
     rules::kind(finding.rule) == RuleKind::Parser && finding.stops_build(false)
 }
@@ -80,7 +80,7 @@ fn every_value_is_judged_as_219_judges_it() {
         };
         if said != verdict {
             wrong.push(format!(
-                "{directive}={value}: 219 says {verdict}, builder {said}"
+                "{directive}={value}: systemd 219 answers {verdict}, the checker {said}"
             ));
         }
         seen.insert(tables::UNITS[section][key]);
@@ -112,13 +112,13 @@ fn every_command_line_is_judged_as_219_judges_it() {
         };
         let said = check_files(&[file], false).remove(0).iter().any(refuses);
         if said != (verdict == 'r') {
-            wrong.push(format!("{kind} {value}: 219 says {verdict}"));
+            wrong.push(format!("{kind} {value}: systemd 219 answers {verdict}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A unit and its drop-ins, each with the lines about which 219 logs something.
+/// A unit and its drop-ins, each with the lines about which systemd 219 logs something.
 struct Case {
     refused: bool,
     files: Vec<(&'static str, BTreeSet<usize>, &'static str)>,
@@ -144,7 +144,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Findings about the whole unit; they belong to no line that 219 could log.
+/// The rules of findings about the whole unit, which belong to no line that systemd can log.
 const OF_THE_UNIT: [&str; 3] = ["unit/refused", "unit/second-command", "unit/continuation"];
 
 #[test]
@@ -174,7 +174,7 @@ fn every_unit_is_judged_as_219_judges_it() {
         });
         if refused != case.refused {
             wrong.push(format!(
-                "{}: 219 refuses: {}\n{}",
+                "{}: systemd 219 refuses: {}\n{}",
                 case.files[0].0, case.refused, case.files[0].2
             ));
         }
@@ -194,7 +194,7 @@ fn every_unit_is_judged_as_219_judges_it() {
             }
             if said != *lines {
                 wrong.push(format!(
-                    "{name}: 219 logs {lines:?}, builder {said:?}\n{text}"
+                    "{name}: systemd 219 logs {lines:?}, the checker {said:?}\n{text}"
                 ));
             }
         }
@@ -202,11 +202,14 @@ fn every_unit_is_judged_as_219_judges_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The first line at which 219 stops reading.
+/// Returns the first line at which systemd 219 stops reading.
 fn first_stop(findings: &[Finding], text: &str) -> usize {
-    let stop = findings
-        .iter()
-        .filter(|finding| finding.diagnostic.label.starts_with("219 reads no further"));
+    let stop = findings.iter().filter(|finding| {
+        finding
+            .diagnostic
+            .label
+            .starts_with("systemd reads no further")
+    });
     let stop = stop.chain(
         findings
             .iter()
@@ -223,7 +226,7 @@ fn first_stop(findings: &[Finding], text: &str) -> usize {
 }
 
 proptest! {
-    /// Any value of any directive can be checked without a panic, and every place is within the
+    /// Checks that no value of any directive causes a panic, and that every place is within the
     /// file.
     #[test]
     fn no_value_makes_a_checker_panic(

@@ -11,19 +11,19 @@ pub(super) fn check(path: &str, text: &str) -> Option<Finding> {
         let finding = Finding::error(
             "unit/unit-name",
             0..0,
-            format!("`{id}` is not a name that 219 loads"),
+            format!("systemd 219 does not load a unit named `{id}`"),
         );
-        return Some(finding.effect("219 never reads the file").fix(if name::form(id).is_some() {
-            "a unit of this type has no instances: rename it without the @"
+        return Some(finding.effect("systemd never reads the file").fix(if name::form(id).is_some() {
+            "a unit of this type cannot have instances; rename it without the @"
         } else {
-            "a name has letters, digits and :-_.\\ and one @; `systemd-escape` writes others"
+            "a name consists of letters, digits, :-_.\\ and one @; `systemd-escape` encodes other characters"
         }));
     }
     if text.is_empty() && !is_drop_in(path) {
         let finding = Finding::warning("unit/no-effect", 0..0, format!("{path} is empty"));
         return Some(
             finding
-                .effect("an empty file masks the unit: nothing can start it")
+                .effect("an empty file masks the unit, so nothing can start it")
                 .fix("write the unit, or remove the file"),
         );
     }

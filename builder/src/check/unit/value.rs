@@ -1,5 +1,5 @@
-//! The value of a directive, by its form: the forms are listed in known/systemd-219-units.txt, and
-//! each is a parser of systemd 219.
+//! Checks the value of a directive by its form. known/systemd-219-units.txt lists the forms, each
+//! of which stands for one parser of systemd 219.
 
 use recipes::diagnostic::nearest;
 
@@ -12,9 +12,9 @@ use crate::check::systemd::number;
 use crate::check::systemd::specifier;
 use crate::check::text::TextSpan;
 
-/// Checks the value of a directive of this form, and returns how much of it 219 accepts: the number
-/// of commands or words, else 1 or 0. A form is a list (`list`), one of the forms with a parser of
-/// its own, or a single value.
+/// Checks the value of a directive of this form, and returns how much of the value systemd 219
+/// accepts: the number of commands or words, or else 1 or 0. A form is a list (`list`), a form with
+/// its own parser, or a single value.
 pub(super) fn check(
     form: &str,
     assignment: &Assignment<'_>,
@@ -27,9 +27,9 @@ pub(super) fn check(
         let finding = Finding::warning(
             "unit/no-effect",
             assignment.key,
-            format!("{key}= has no effect: CentOS 7's kernel has no SMACK"),
+            format!("{key}= has no effect, because CentOS 7's kernel does not support SMACK"),
         );
-        out.push(finding.fix("remove it; SELinuxContext= sets a label of SELinux"));
+        out.push(finding.fix("remove it; SELinuxContext= sets an SELinux label"));
     }
     if let Some(accepted) = list::check(form, assignment, context, out) {
         return accepted;
@@ -47,8 +47,8 @@ pub(super) fn check(
     }
 }
 
-/// Whether 219 accepts a single value. A form with specifiers is in `expanded`, a form without them
-/// in `plain`, and any other form lists the words that it allows.
+/// Returns whether systemd 219 accepts a single value. `expanded` handles the forms with
+/// specifiers, and `plain` the forms without them. Any other form lists the words that it allows.
 fn check_single(
     form: &str,
     assignment: &Assignment<'_>,
@@ -63,7 +63,7 @@ fn check_single(
         out.extend(finding);
         return is_allowed;
     };
-    // In some places 219 keeps a specifier that it cannot resolve.
+    // In some places, systemd 219 keeps a specifier that it cannot resolve.
     let keeps = text.starts_with('/')
         && [
             "watched-path",
@@ -87,8 +87,8 @@ fn check_single(
     }
 }
 
-/// A value from a short list of words. In the list, `bool` stands for all its spellings, and `..N`
-/// for any number up to N.
+/// Checks a value against a short list of words. In the list, `bool` stands for all spellings of a
+/// boolean, and `..N` for any number up to N.
 fn check_word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
     let text = assignment.value.text;
     let up_to = |most: &str| {
@@ -126,15 +126,15 @@ fn check_word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
     })
     .map(|finding| match assignment.key.text {
         "ProtectSystem" | "ProtectHome" => {
-            finding.effect("219 ignores the line: nothing is protected")
+            finding.effect("systemd ignores the line, so nothing is protected")
         }
-        "Type" => finding.effect("219 ignores the line: the other lines decide the type"),
+        "Type" => finding.effect("systemd ignores the line, and the other lines decide the type"),
         _ => finding,
     })
 }
 
-/// Finds specifiers that 219 does not expand: those from later releases, and all specifiers in a
-/// value whose specifiers 219 does not expand at all.
+/// Finds specifiers that systemd 219 does not expand: those of later releases, and all specifiers
+/// in a value in which systemd expands none.
 fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
     if form == "path" && value.text.starts_with('/') {
         out.extend(list::unexpanded(value));
@@ -165,11 +165,11 @@ fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>
             let finding = Finding::warning(
                 "unit/specifier",
                 rest.slice(at..at + 2),
-                format!("219 does not know the specifier %{later}"),
+                format!("systemd 219 does not support the specifier %{later}"),
             );
             out.push(
                 finding
-                    .effect("it stays as these two characters")
+                    .effect("systemd leaves the two characters as they are")
                     .fix(format!("write {instead}")),
             );
         }

@@ -1,21 +1,21 @@
-//! Why 219 does not accept a value.
+//! The reasons why systemd 219 does not accept a value.
 
 use super::assignment::Assignment;
 use crate::check::finding::Finding;
 
-/// Why 219 does not accept a value.
+/// A reason why systemd 219 does not accept a value.
 #[derive(Debug)]
 pub(super) enum ValueError {
-    /// It does not have the expected form: the rule, and what to write.
+    /// The value does not have the expected form: the rule, and what to write.
     Form(&'static str, String),
-    /// 219 cannot resolve the specifier.
+    /// systemd cannot resolve the specifier.
     Unresolved(char),
 }
 
-/// Whether 219 accepts a value.
+/// The verdict of systemd 219 on a value.
 pub(super) type ValueResult = Result<(), ValueError>;
 
-/// An error unless the value is right.
+/// Returns an error unless the value is right.
 pub(super) fn expect(right: bool, rule: &'static str, expected: &str) -> ValueResult {
     if right {
         Ok(())
@@ -24,10 +24,10 @@ pub(super) fn expect(right: bool, rule: &'static str, expected: &str) -> ValueRe
     }
 }
 
-/// What 219 does in some places with a specifier that it cannot resolve.
-pub(super) const KEPT: &str = "219 logs that and keeps these two characters";
+/// The effect in places where systemd 219 keeps a specifier that it cannot resolve.
+pub(super) const KEPT: &str = "systemd logs this and keeps the two characters";
 
-/// 219 cannot resolve a specifier, and ignores the line.
+/// Returns the finding for a specifier that systemd 219 cannot resolve. systemd ignores the line.
 pub(super) fn unresolved(assignment: &Assignment<'_>, letter: char) -> Finding {
     let at = assignment
         .value
@@ -39,14 +39,14 @@ pub(super) fn unresolved(assignment: &Assignment<'_>, letter: char) -> Finding {
         assignment.value.slice(at..at + 1 + letter.len_utf8()),
         format!("systemd 219 cannot resolve %{letter} here"),
     );
-    finding.effect("219 ignores the line").fix(match letter {
-        'I' => "the unit is not an instance: write %i, which is then empty, or rename the unit to NAME@.TYPE",
-        'h' | 's' | 'U' => "PID 1 looks up no users: write the path or number out, or remove User=",
-        _ => "write the text that you mean",
+    finding.effect("systemd ignores the line").fix(match letter {
+        'I' => "the unit is not an instance; write %i, which is empty here, or rename the unit to NAME@.TYPE",
+        'h' | 's' | 'U' => "PID 1 does not look up users; write the path or number itself, or remove User=",
+        _ => "write the expanded text",
     })
 }
 
-/// A condition without its | and !.
+/// Returns a condition without its | and !.
 pub(super) fn condition(text: &str) -> &str {
     let text = text.strip_prefix('|').unwrap_or(text);
     text.strip_prefix('!').unwrap_or(text)

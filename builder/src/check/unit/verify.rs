@@ -1,6 +1,6 @@
-//! Checks a unit as a whole: the `*_verify` functions of systemd 219, and what fails while it loads
-//! a unit (src/core/service.c, socket.c, timer.c, path.c, mount.c, automount.c, swap.c, slice.c,
-//! unit.c). 219 stops at the first failure.
+//! Checks a unit as a whole, as the `*_verify` functions of systemd 219 and its code that loads
+//! units do (src/core/service.c, socket.c, timer.c, path.c, mount.c, automount.c, swap.c, slice.c,
+//! unit.c). systemd stops at the first failure.
 
 mod ports;
 
@@ -14,7 +14,7 @@ use crate::check::systemd::number;
 use crate::check::systemd::specifier::Table;
 use crate::check::systemd::words::{clean_path, is_safe_path};
 
-/// The first reason why 219 refuses a unit.
+/// Returns the first reason why systemd 219 refuses a unit.
 pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     let kind = name::type_of(id)?;
     let section = super::path::section_of(id)?;
@@ -33,7 +33,7 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
         "slice" => slice(id, unit),
         "scope" => Some(refused(
             None,
-            "219 makes scopes for programs that ask for them, not from files".into(),
+            "systemd 219 creates scopes only for programs that request them, not from files".into(),
             "write a slice or a service",
         )),
         _ => None,
@@ -43,12 +43,12 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
         let finding = Finding::error(
             "unit/continuation",
             span,
-            format!("{message}: 219 drops this line"),
+            format!("{message}, because systemd 219 drops this line"),
         );
         return Some((
             file,
             finding
-                .effect("219 refuses to load the unit")
+                .effect("systemd refuses to load the unit")
                 .fix("remove the \\ at the end"),
         ));
     }
@@ -57,12 +57,12 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     Some((
         file,
         Finding::error(rule, span, message)
-            .effect("219 refuses to load the unit")
+            .effect("systemd refuses to load the unit")
             .fix(instead),
     ))
 }
 
-/// Refuses a path that 219 does not accept as a mount that a unit requires
+/// Refuses a path that systemd 219 does not accept as a mount that a unit requires
 /// (`unit_require_mounts_for`).
 fn unsafe_path(at: LocatedSpan<'_>) -> Verified<'_> {
     let text = at.1.text;
@@ -71,7 +71,7 @@ fn unsafe_path(at: LocatedSpan<'_>) -> Verified<'_> {
         refused(
             Some(at),
             format!("`{text}` is not an absolute path without . and .."),
-            "write the path out",
+            "write the full path",
         )
     })
 }
@@ -82,7 +82,8 @@ fn unsafe_folders<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
         .find_map(|key| unsafe_path(unit.last(section, key)?))
 }
 
-/// PAM requires that the service manager kills what the session leaves behind.
+/// Refuses PAMName= without KillMode=control-group, because systemd must kill the processes that a
+/// PAM session leaves behind.
 fn killed_by_pam<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
     let pam = unit.last(section, "PAMName")?;
     let mode = unit
@@ -103,7 +104,7 @@ fn socket<'a>(unit: &Unit<'a>) -> Verified<'a> {
     if ports.is_empty() {
         return Some(refused(
             None,
-            "the socket listens on nothing".into(),
+            "the socket has no address to listen on".into(),
             "write ListenStream= or another Listen…=",
         ));
     }
@@ -134,13 +135,13 @@ fn socket<'a>(unit: &Unit<'a>) -> Verified<'a> {
             return Some(refused(
                 Some(most),
                 "Accept=yes with MaxConnections=0".into(),
-                "allow at least one",
+                "allow at least one connection",
             ));
         }
         if let Some(service) = unit.last("Socket", "Service") {
             return Some(refused(
                 Some(service),
-                "Accept=yes with Service=: 219 starts NAME@.service then".into(),
+                "Service= with Accept=yes, which starts NAME@.service instead".into(),
                 no,
             ));
         }
@@ -167,7 +168,7 @@ fn timer<'a>(unit: &Unit<'a>) -> Verified<'a> {
     unit.since_reset("Timer", &KEYS).is_empty().then(|| {
         refused(
             None,
-            "the timer has no time to go off".into(),
+            "the timer has no time at which it elapses".into(),
             "write OnCalendar= or another On…Sec=",
         )
     })
@@ -191,13 +192,13 @@ fn path<'a>(unit: &Unit<'a>) -> Verified<'a> {
     watched.is_empty().then(|| {
         refused(
             None,
-            "the path unit watches nothing".into(),
-            "write PathExists= or another of its kind",
+            "the path unit has no path to watch".into(),
+            "write PathExists= or a similar directive",
         )
     })
 }
 
-/// The path that a unit is for, according to its directive or its name.
+/// Returns the path that a unit is for, according to its directive or its name.
 fn subject<'a>(
     id: &str,
     unit: &Unit<'a>,
@@ -214,19 +215,19 @@ fn subject<'a>(
     )
 }
 
-/// The name of a unit must match its path.
+/// Checks that the name of a unit matches its path.
 fn name_mismatch<'a>(id: &str, at: Option<LocatedSpan<'a>>, path: &str, key: &str) -> Verified<'a> {
     let own = name::from_path(path, name::type_of(id)?);
     (own != id).then(|| {
         refused(
             at,
-            format!("{key}={path} in a unit named {id}: its name has to be {own}"),
+            format!("a unit with {key}={path} must be named {own}, not {id}"),
             "rename the unit",
         )
     })
 }
 
-// File systems that 219 mounts itself (src/core/mount-setup.c).
+// File systems that systemd 219 mounts itself (src/core/mount-setup.c).
 const MOUNTED_BY_SYSTEMD: [&str; 14] = [
     "/sys",
     "/proc",
@@ -243,7 +244,7 @@ const MOUNTED_BY_SYSTEMD: [&str; 14] = [
     "/proc/sys",
     "/proc/kmsg",
 ];
-/// The file systems that 219 treats as network file systems.
+/// The file systems that systemd 219 treats as network file systems.
 const NETWORK: [&str; 15] = [
     "afs",
     "cifs",
@@ -279,7 +280,7 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
         return Some(refused(
             at,
             format!("`{path}` is not an absolute path without . and .."),
-            "write the path out",
+            "write the full path",
         ));
     }
     if let Some(what) = what.filter(|(_, what)| what.text.starts_with('/') && !is_network(unit))
@@ -296,7 +297,7 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     {
         return Some(refused(
             at,
-            format!("{path} is a file system that 219 mounts itself"),
+            format!("{path} is a file system that systemd 219 mounts itself"),
             "remove the unit",
         ));
     }
@@ -314,7 +315,7 @@ fn automount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     if path == "/" || !is_safe_path(&path) {
         return Some(refused(
             at,
-            format!("219 cannot automount {path}"),
+            format!("systemd 219 cannot automount {path}"),
             "name a folder below /, without . and ..",
         ));
     }
@@ -327,7 +328,7 @@ fn swap<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
         return Some(refused(
             at,
             format!("`{path}` is not an absolute path without . and .."),
-            "write the path out",
+            "write the full path",
         ));
     }
     name_mismatch(id, at, &path, "What")
@@ -346,13 +347,14 @@ fn slice<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     (own != parent).then(|| {
         refused(
             Some(at),
-            format!("{id} is below {parent} by its name, not below {own}"),
+            format!("by its name, {id} is below {parent}, not below {own}"),
             "remove Slice=",
         )
     })
 }
 
-/// Several OnFailure units, each of which would stop the others (`unit_load`).
+/// Refuses several OnFailure= units with OnFailureJobMode=isolate, because each would stop the
+/// others (`unit_load`).
 fn isolating<'a>(unit: &Unit<'a>) -> Verified<'a> {
     let modes = unit.lines.iter().rfind(|(_, line)| {
         line.assignment.section.text == "Unit"
@@ -371,7 +373,7 @@ fn isolating<'a>(unit: &Unit<'a>) -> Verified<'a> {
         refused(
             Some((*file, value)),
             "more than one OnFailure= with OnFailureJobMode=isolate".into(),
-            "name one unit",
+            "name only one unit",
         )
     })
 }

@@ -1,5 +1,5 @@
-//! Why firewalld ignores a rule (firewalld 0.6.3, core/rich.py, Rich_Rule.check; base.py,
-//! REJECT_TYPES).
+//! Finds the reason why firewalld ignores a rule (firewalld 0.6.3, core/rich.py, Rich_Rule.check;
+//! base.py, REJECT_TYPES).
 
 use std::ops::Range;
 
@@ -10,8 +10,8 @@ use super::{Kind, Rule};
 use crate::check::finding::Finding;
 use crate::check::python::decimal;
 
-const PORT: &str = "write a port or a range, as in 2379 or 2379-2380";
-const LIMIT: &str = "write it as in 3/m: at most 10000 a second, more than one a day";
+const PORT: &str = "write a port or a range, such as 2379 or 2379-2380";
+const LIMIT: &str = "write a rate such as 3/m: at most 10000 per second, and more than one per day";
 const REJECTS4: &str = "icmp-host-prohibited host-prohib icmp-net-unreachable net-unreach icmp-host-unreachable \
     host-unreach icmp-port-unreachable port-unreach icmp-proto-unreachable proto-unreach icmp-net-prohibited net-prohib \
     tcp-reset tcp-rst icmp-admin-prohibited admin-prohib";
@@ -21,7 +21,7 @@ const REJECTS6: &str = "icmp6-adm-prohibited adm-prohibited icmp6-no-route no-ro
 const RULE: &str = "firewalld ignores the rule";
 
 impl Rule {
-    /// Why firewalld ignores the rule.
+    /// Returns the reason why firewalld ignores the rule, if it does.
     pub(in super::super) fn check(&self) -> Option<Finding> {
         self.check_shape()
             .or_else(|| self.check_source())
@@ -36,7 +36,7 @@ impl Rule {
             .fix(instead)
     }
 
-    /// An error for an invalid value.
+    /// Returns an error for an invalid value.
     fn bad(place: &Range<usize>, what: &str, value: &str, instead: &str) -> Finding {
         let message = format!("bad value for {what}: `{value}`");
         Finding::error("firewalld/value", place.clone(), message)
@@ -44,7 +44,7 @@ impl Rule {
             .fix(instead)
     }
 
-    /// An error for a family that is missing or does not match the address.
+    /// Returns an error for a family that is missing or does not match the address.
     fn family(place: &Range<usize>, message: &str, address: &str) -> Finding {
         let family = if address.contains(':') {
             "ipv6"
@@ -68,14 +68,14 @@ impl Rule {
             if let Some((address, span)) = source.or(destination) {
                 return Some(Self::family(
                     span,
-                    "a rule with an address needs its family",
+                    "a rule with an address needs a family",
                     address,
                 ));
             }
             if let Some((Kind::ForwardPort { .. }, span)) = &self.element {
                 return Some(Self::family(
                     span,
-                    "a rule with a forward-port needs its family",
+                    "a rule with a forward-port needs a family",
                     "",
                 ));
             }
@@ -90,19 +90,19 @@ impl Rule {
         if self.element.is_none() && self.action.is_none() {
             return Some(self.fault(
                 "a rule without an action",
-                "say what is to be done: accept, reject, drop or mark",
+                "add accept, reject, drop or mark",
             ));
         }
         if self.element.is_none() && self.source.is_none() && self.destination.is_none() {
             return Some(self.fault(
-                "a rule for nothing",
-                "name a service or port, a source or a destination",
+                "a rule without a condition",
+                "add a service, a port, a source or a destination",
             ));
         }
         if !own && self.log.is_none() && self.audit.is_none() && self.action.is_none() {
             return Some(self.fault(
                 "a rule without accept, reject, drop, mark, log or audit",
-                "say what is to be done",
+                "add one of them",
             ));
         }
         None
@@ -123,7 +123,7 @@ impl Rule {
                 if is_network(other, address) {
                     return Some(Self::family(
                         &source.span,
-                        "the rule's family does not fit this address",
+                        "the rule's family does not match this address",
                         address,
                     ));
                 }
@@ -131,20 +131,20 @@ impl Rule {
                     &source.span,
                     "address",
                     address,
-                    "write an address or network, as in 10.0.0.0/24",
+                    "write an address or network such as 10.0.0.0/24",
                 ))
             }
             (None, Some(mac), None) if !is_mac(mac) => Some(Self::bad(
                 &source.span,
                 "mac",
                 mac,
-                "write it as in 52:54:00:00:00:11",
+                "write an address such as 52:54:00:00:00:11",
             )),
             (None, None, Some(ipset)) if ipset.chars().count() > 32 => Some(Self::bad(
                 &source.span,
                 "ipset",
                 ipset,
-                "a name has up to 32 characters",
+                "write a name of at most 32 characters",
             )),
             _ => None,
         }
@@ -159,7 +159,7 @@ impl Rule {
         if is_network("ipv4", address) || is_network("ipv6", address) {
             return Some(Self::family(
                 span,
-                "the rule's family does not fit this address",
+                "the rule's family does not match this address",
                 address,
             ));
         }
@@ -167,7 +167,7 @@ impl Rule {
             span,
             "address",
             address,
-            "write an address or network, as in 10.0.0.0/24",
+            "write an address or network such as 10.0.0.0/24",
         ))
     }
 
@@ -182,7 +182,7 @@ impl Rule {
                 span,
                 "name",
                 name,
-                "name the type, as in echo-request",
+                "name a type such as echo-request",
             )),
             Kind::Port(port, _) | Kind::SourcePort(port, _) | Kind::ForwardPort { port, .. }
                 if ports(port).is_none() =>
@@ -196,7 +196,7 @@ impl Rule {
                 span,
                 "value",
                 value,
-                "write a name of /etc/protocols, or a number up to 255",
+                "write a name from /etc/protocols, or a number up to 255",
             )),
             Kind::Masquerade if acts => {
                 Some(self.fault("masquerade with an action", "remove the action"))
@@ -207,7 +207,10 @@ impl Rule {
                     .as_ref()
                     .is_some_and(|source| source.mac.is_some()) =>
             {
-                Some(self.fault("masquerade with the mac of a source", "write an address"))
+                Some(self.fault(
+                    "masquerade with the MAC address of a source",
+                    "write an IP address",
+                ))
             }
             Kind::IcmpBlock(_) if acts => Some(self.fault(
                 "icmp-block with an action",
@@ -237,10 +240,9 @@ impl Rule {
             is_ipv6(to)
         };
         match (to_port, to) {
-            ("", "") => Some(self.fault(
-                "a forward-port that leads nowhere",
-                "add to-port or to-addr",
-            )),
+            ("", "") => {
+                Some(self.fault("a forward-port without a target", "add to-port or to-addr"))
+            }
             (port, _) if !port.is_empty() && ports(port).is_none() => {
                 Some(Self::bad(span, "to-port", port, PORT))
             }
@@ -286,7 +288,7 @@ impl Rule {
             let Some(family) = &self.family else {
                 return Some(Self::family(
                     &self.span,
-                    "a reject with a type needs the rule's family",
+                    "a reject with a type needs a family",
                     "",
                 ));
             };
@@ -302,7 +304,7 @@ impl Rule {
                     &self.span,
                     "set",
                     &action.value,
-                    "write a number of 32 bits, and a mask after a /",
+                    "write a 32-bit number, optionally with a mask after a /",
                 ));
             }
         }
@@ -310,7 +312,7 @@ impl Rule {
     }
 }
 
-/// Whether iptables accepts a rate.
+/// Returns whether iptables accepts a rate.
 fn is_limit(text: &str) -> bool {
     let Some((rate, unit)) = text.split_once('/') else {
         return false;

@@ -1,4 +1,4 @@
-//! The items of the zone itself, outside its rules.
+//! Checks the items of the zone itself, outside its rules.
 
 use super::super::element::{Element, IGNORED};
 use super::super::value::{
@@ -6,7 +6,7 @@ use super::super::value::{
 };
 use crate::check::finding::Finding;
 
-/// A service, port or the like, in a form that can be compared.
+/// Returns a service, port or similar item in a form that can be compared.
 pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     let name = at.name();
     let (port, protocol) = (at.text("port"), at.text("protocol"));
@@ -26,7 +26,7 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
             at.expect(
                 "value",
                 is_protocol,
-                "a name of /etc/protocols, or a number up to 255",
+                "a name from /etc/protocols, or a number up to 255",
                 out,
             );
             format!("protocol {}", at.text("value"))
@@ -66,30 +66,30 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     Some(item)
 }
 
-/// The warning about a port of etcd that the whole zone can reach.
+/// Returns the warning about a port of etcd that the whole zone can reach.
 fn open_to_everyone(at: &Element<'_>) -> Finding {
     Finding::warning(
         "firewalld/open",
         at.span.clone(),
-        "etcd's port, open to everyone in the zone",
+        "a port of etcd is open to every host in the zone",
     )
-    .effect("any client that reaches the node can try its certificates")
-    .fix("put it into a <rule> with the sources that may")
+    .effect("any client that reaches the node can present a certificate to etcd")
+    .fix("put it into a <rule> with the allowed sources")
 }
 
-/// A source: whether it is an ipset, and its address or the name of the ipset.
+/// Returns whether a source is an ipset, and the address or the name of the ipset.
 pub(super) fn source(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<(bool, String)> {
     let (address, ipset) = (at.get("address"), at.get("ipset"));
     if address.is_some() == ipset.is_some() {
         out.push(at.misplaced(
-            "a source needs an address or an ipset, and not both",
+            "a source needs an address or an ipset, but not both",
             IGNORED,
             "write one of them",
         ));
         return None;
     }
     if at.get("family").is_some() {
-        out.push(at.deprecated("family", "remove it: the address says it"));
+        out.push(at.deprecated("family", "remove it; the address shows the family"));
     }
     if at.get("invert").is_some() {
         out.push(at.misplaced(
@@ -104,7 +104,7 @@ pub(super) fn source(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<(bool, 
         at.expect(
             "address",
             good,
-            "an address or network, as in 10.0.0.0/24",
+            "an address or network such as 10.0.0.0/24",
             out,
         );
         return Some((false, address.to_owned()));

@@ -1,4 +1,4 @@
-//! The ports of a socket unit.
+//! Lists the ports of a socket unit.
 
 use crate::check::systemd::address::{self, Family};
 use crate::check::text::TextSpan;
