@@ -1,4 +1,4 @@
-//! Small crates in a temporary folder, with and without circles.
+//! Tests the linter on small crates in a temporary folder, with and without circles.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! Measures what it costs `builder serve` to serve the overlay to many machines at once, compared
-//! with nginx as Debian configures it.
+//! Measures what it costs `builder serve` to serve the overlay to many machines at the same time,
+//! compared with nginx as Debian configures it.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -19,12 +19,12 @@ use crate::network::Namespace;
 use crate::process::{KillOnDrop, children};
 use crate::{etcd, packages, programs, run};
 
-/// The number of machines that fetch the overlay at once.
+/// The number of machines that fetch the overlay at the same time.
 const CLIENTS: usize = 250;
 const OURS: &str = "10.101.15.1:8081";
 const THEIRS: &str = "10.101.15.1:8082";
 
-/// Measures each `runs` times, alternating.
+/// Measures both servers alternately, `runs` times each.
 pub fn run(runs: usize) -> Result<String> {
     let nginx_program = match packages::unpacked("nginx") {
         Ok(package) => package.join("usr/sbin/nginx"),
@@ -125,7 +125,7 @@ fn wait(from: &Namespace, address: &str) -> Result<()> {
 }
 
 /// Returns how long it takes until this many clients have received the overlay. The clients discard
-/// it, so that they themselves use little of the CPU.
+/// it, so that they use little CPU time.
 fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<Duration> {
     let connect = || -> std::io::Result<Vec<TcpStream>> {
         (0..clients).map(|_| TcpStream::connect(address)).collect()

@@ -1,4 +1,4 @@
-//! Measures what the project promises about speed. `make bench` runs all of it.
+//! Measures the figures of the README. `make bench` runs all parts.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use tests::bench;
 use tests::kernel;
 use tests::run;
 
-/// One of the things that can be measured.
+/// One part of the benchmark.
 struct Part {
     name: &'static str,
     what: &'static str,
@@ -97,11 +97,12 @@ fn main() -> ExitCode {
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // The process that measures one command must have no other children and no separate namespace.
+    // The process that measures one command must have no other children, and must not enter another
+    // namespace.
     if let ["cost", words @ ..] = words.as_slice() {
         return print(bench::firstboot::print_cost(words));
     }
-    // In the virtual machine that bench::dirty makes there is nothing to isolate.
+    // The virtual machine of bench::dirty needs no isolation.
     if let ["dirty-inside", runs] = words.as_slice() {
         return print(
             runs.parse()
