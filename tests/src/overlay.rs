@@ -1,5 +1,5 @@
-//! An overlay mount: a lower folder that never changes, and above it everything that a host has
-//! written.
+//! An overlay mount, with a lower folder that never changes, and above it everything that a host
+//! has written.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::run;
 pub struct Overlay {
     lower: PathBuf,
     folder: PathBuf,
-    /// A shared layer between the lower and the upper folder; it never changes.
+    /// A shared layer between the lower and the upper folder, which never changes.
     layer: Option<PathBuf>,
     /// Whether there is an additional layer, above the shared one, with the changes that were kept.
     kept: bool,
@@ -49,7 +49,7 @@ impl Overlay {
         self.folder.join("upper")
     }
 
-    /// Discards everything that was written: the root equals the lower folder again.
+    /// Discards everything that was written, so that the root equals the lower folder again.
     pub fn wipe(&mut self) -> Result<()> {
         self.unmount()?;
         self.remove(&["upper", "work", "kept"])?;
@@ -80,7 +80,7 @@ impl Overlay {
         self.unmount()?;
         fs::rename(self.upper(), to)
             .with_context(|| format!("cannot rename {}", self.upper().display()))?;
-        // The drop expects a mounted overlay.
+        // `drop` expects a mounted overlay.
         self.mount()
     }
 

@@ -126,7 +126,7 @@ impl Process {
         }
     }
 
-    /// Returns the datagram that firstboot sends to systemd.
+    /// Returns the name of a datagram that firstboot sends to systemd.
     fn notification(&self, address: u64, length: u64, text: u64, count: u64) -> Option<String> {
         let to = self.address(address, length)?;
         let mut bytes = vec![0; usize::try_from(count).ok()?.min(16)];
@@ -218,7 +218,7 @@ fn lasting(path: &str) -> Option<String> {
     (path.starts_with('/') && !own).then(|| path.to_owned())
 }
 
-/// Removes long numbers from a name (times, indexes), because they are different in each run.
+/// Replaces long numbers in a name (times, indexes), because they are different in each run.
 fn steady(object: &str) -> String {
     let (mut text, mut digits) = (String::new(), String::new());
     for letter in object.chars().chain(['\0']) {

@@ -1,4 +1,4 @@
-//! Histories that one key can show, and histories that it cannot.
+//! Tests the check on possible and impossible histories of one key.
 
 use fastrand::Rng;
 
@@ -115,14 +115,14 @@ fn two_compare_and_swaps_of_one_value_cannot_both_succeed() {
     assert!(check(&both(Action::Refused(Some(1), Some(2)))).is_ok());
 }
 
-/// Makes a valid history of a register, with random times; some operations get no answer.
+/// Makes a valid history of a register, with random times. Some operations get no answer.
 fn real(random: &mut Rng, clients: usize, count: usize) -> Vec<Operation> {
     let (mut state, mut now, mut history) = (None, 0, Vec::new());
     let mut free = vec![0; clients];
     for number in 1..=count as u64 {
         let client = random.usize(..clients);
-        // The operation takes place now; it starts a random time before and ends a random time
-        // after that.
+        // The operation takes place now. It starts a random time before, and ends a random time
+        // after.
         now += random.u64(1..10);
         let begun = (now - random.u64(1..10).min(now)).max(free[client]);
         let ended = now + random.u64(0..30);

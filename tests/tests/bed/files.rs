@@ -1,4 +1,4 @@
-//! The file server: the files it serves, and how its faults appear to curl.
+//! Tests the file server: the files that it serves, and the effect of its faults on curl.
 
 use std::fs;
 use std::process::Command;

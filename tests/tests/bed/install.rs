@@ -1,5 +1,5 @@
-//! The stand-in for anaconda: what it offers to a kickstart's scripts, and how an installation
-//! ends.
+//! Tests the stand-in for anaconda: the environment of a kickstart's scripts, and how an
+//! installation ends.
 
 use std::fs;
 use std::path::Path;

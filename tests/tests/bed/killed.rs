@@ -1,5 +1,5 @@
-//! A run that is killed in the middle of a test leaves no processes behind, and the next run
-//! removes everything else.
+//! Tests that a run that is killed in the middle of a test leaves no processes behind, and that the
+//! next run removes everything else.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -22,8 +22,8 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement::Network,
 ];
 
-/// Set only in the run that will be killed. That run is not a test of its own, so it is listed only
-/// if this is set.
+/// The variable that is set only in the run that will be killed. That run is not a separate test,
+/// so it is listed only if this variable is set.
 const VICTIM: &str = "BED_VICTIM";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -79,7 +79,7 @@ fn killed() -> Result<()> {
     Ok(())
 }
 
-/// Returns the processes that have the folder in their arguments.
+/// Returns the processes whose arguments contain the folder.
 fn processes(folder: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());

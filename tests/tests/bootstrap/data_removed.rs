@@ -1,5 +1,6 @@
-//! An operator or an accident empties, replaces or damages the data of a healthy member. etcd must
-//! never start on such data under the old member's id, however it is started (etcd-io/etcd#2780,
+//! Tests that an operator or an accident empties, replaces or damages the data of a healthy member.
+//! etcd must never start on such data under the old member's id, however it is started
+//! (etcd-io/etcd#2780,
 //! #8486, #10817).
 
 use std::thread::sleep;
@@ -34,8 +35,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Makes three members, the third of which has been rebuilt once: its etcd.conf is the one of a
-/// member that joined.
+/// Makes three members, the third of which has been rebuilt once, so its etcd.conf is that of a
+/// joined member.
 fn rebuilt_once(version: &str) -> Result<Bed> {
     let mut bed = Bed::with_etcd(version, 3)?;
     boot_all(&mut bed.hosts)?;
@@ -104,8 +105,8 @@ fn emptied(version: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs the script, which makes the third member lose its data. It returns as a new member without
-/// intervention.
+/// Runs the script, which makes the third member lose its data. The node then returns as a new
+/// member without intervention.
 pub(crate) fn lose(bed: &Bed, script: &str) -> Result<()> {
     let host = &bed.hosts[2];
     let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
@@ -142,9 +143,9 @@ fn journals(host: &Host) -> Result<String> {
     ))
 }
 
-/// Members 2 and 3 acknowledge ten writes while member 1 is off. Then 3 loses its data, 2 is cut
-/// off, and 1 is the first to come back. 1 and 3 do not have the ten writes, so they must not
-/// become a quorum.
+/// Members 2 and 3 acknowledge ten writes while member 1 is off. Then member 3 loses its data,
+/// member 2 is cut off, and member 1 is the first to come back. Members 1 and 3 do not have the ten
+/// writes, so they must not become a quorum.
 fn ten_writes(version: &str) -> Result<()> {
     let mut bed = rebuilt_once(version)?;
     let client = Client::new(&bed.provisioning)?;
@@ -157,7 +158,7 @@ fn ten_writes(version: &str) -> Result<()> {
     bed.hosts[2].sh("rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd")?;
     bed.provisioning.network.unplug("etcd-2")?;
     bed.hosts[0].boot()?;
-    // Longer than an election takes, and longer than systemd waits before it restarts etcd.
+    // This is longer than an election takes, and longer than systemd waits before it restarts etcd.
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
         let written = client.put(first, "after", "v");

@@ -1,5 +1,5 @@
-//! The disasters that can happen with plain etcd. Each is run twice on the same machines: with etcd
-//! set up by hand, and with firstboot.
+//! Tests the disasters that can happen with plain etcd. Each runs twice on the same machines: with
+//! etcd set up by hand, and with firstboot.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -93,7 +93,7 @@ fn eventually(what: &str, mut act: impl FnMut() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// etcd-io/etcd#12227: two of three members get new disks and are started as `new`; they are a
+/// etcd-io/etcd#12227: two of three members get new disks and are started as `new`. They are a
 /// quorum and elect a leader without data. The third member, which has the data, follows that
 /// leader.
 fn two_wiped() -> Result<()> {
@@ -113,7 +113,7 @@ fn two_wiped() -> Result<()> {
     bed.replace_disk(0)?;
     bed.replace_disk(1)?;
 
-    // The two alone cannot know what data the third has.
+    // The two nodes alone cannot know what data the third node has.
     boot_all(&mut bed.hosts[..2])?;
     for (own, other) in [(0, "etcd-2"), (1, "etcd-1")] {
         wait_said(
@@ -127,7 +127,7 @@ fn two_wiped() -> Result<()> {
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
 
-    // Once the third is up, they know.
+    // Once the third node is up, they know.
     bed.hosts[2].boot()?;
     for host in &bed.hosts[..2] {
         wait_said(
@@ -141,7 +141,7 @@ fn two_wiped() -> Result<()> {
     }
     sleep(Duration::from_secs(5));
     bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
-    // Without a quorum etcd answers no client, so the test reads its database.
+    // Without a quorum, etcd does not answer clients, so the test reads its database.
     let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
     ensure!(
         database.windows(6).any(|bytes| bytes == b"answer"),
@@ -151,7 +151,7 @@ fn two_wiped() -> Result<()> {
 }
 
 /// A member with a new disk that reaches no other member starts as `new` with its old id. The
-/// leader assumes that this member still has the entries it once confirmed; the member therefore
+/// leader assumes that this member still has the entries that it once confirmed, so the member
 /// crashes at every start.
 fn wiped_and_parted() -> Result<()> {
     let mut bed = Bed::new(3)?;
@@ -197,16 +197,15 @@ fn wiped_and_parted() -> Result<()> {
     Ok(())
 }
 
-/// One member lags behind; the other two acknowledge a write. Power fails, and one of these two
-/// comes back with a new disk. Started as `new`, it is a voter that has its old id but has
+/// One member lags behind, and the other two acknowledge a write. Power fails, and one of these two
+/// comes back with a new disk. If it is started as `new`, it is a voter with its old id that has
 /// forgotten the write. Together with the lagging member it forms a quorum without the write.
 fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = start_plain_etcd(&mut bed)?;
     write_behind(&client, &mut bed)?;
     bed.set_up_by_hand(2)?;
-    // etcd refuses to start as `new` while a member that knows it answers; that is why it starts
-    // first here.
+    // etcd refuses to start as `new` while a member that lists it answers, so it starts first here.
     bed.hosts[2].boot()?;
     bed.hosts[2].wait_for(
         "ls /var/lib/etcd/data/member/wal/*.wal",
@@ -247,7 +246,7 @@ fn all_restarted() -> Result<()> {
     Ok(())
 }
 
-/// Makes a write that the second member does not receive; then power fails.
+/// Makes a write that the second member does not receive, and then cuts the power.
 fn write_behind(client: &Client, bed: &mut Bed) -> Result<()> {
     bed.provisioning.network.unplug("etcd-2")?;
     write(client, bed, 0).context("the first and the third are a quorum")?;

@@ -1,5 +1,5 @@
-//! An update that changes a file which takes effect only at boot reboots the node while the node
-//! has the turn.
+//! Tests an update that changes a file that takes effect only at boot. It reboots the node while
+//! the node has the turn.
 
 use std::fs;
 
@@ -72,7 +72,7 @@ fn order(bed: &Bed) -> Result<()> {
     bed.hosts[0].sh(update)?.ok().map(drop)
 }
 
-/// Waits until the first node reboots by itself in this phase; it has the turn meanwhile.
+/// Waits until the first node reboots by itself in this phase, and checks that it has the turn.
 fn goes_down(bed: &mut Bed, phase: &str) -> Result<()> {
     let off = bed.hosts[0].wait_off(CONVERGENCE_TIMEOUT)?;
     ensure!(off == Off::Rebooted, "the node went down, but: {off:?}");

@@ -1,4 +1,4 @@
-//! What the kickstart reader accepts and refuses.
+//! Tests what the kickstart reader accepts and refuses.
 
 use anyhow::{Result, bail};
 
