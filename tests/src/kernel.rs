@@ -126,8 +126,9 @@ fn statement(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
     }
 }
 
-/// The crates that load filters first set no_new_privs, which would hide the effect of a unit's
-/// NoNewPrivileges= from the tests. Root can load a filter without it.
+/// Loads the filter into the kernel. The crates that load filters first set no_new_privs, which
+/// would hide the effect of a unit's NoNewPrivileges= from the tests. Root can load a filter
+/// without it.
 #[expect(
     unsafe_code,
     reason = "prctl takes a pointer, and no crate offers this without no_new_privs"

@@ -144,7 +144,7 @@ fn far_away(bed: &Bed) -> Result<()> {
     )
 }
 
-/// Checks how much CPU time and log output waiting has cost the node so far.
+/// Checks how much memory and CPU time waiting has cost the node so far.
 fn frugal(host: &Host) -> Result<()> {
     let pid = host.check(&[
         "systemctl",

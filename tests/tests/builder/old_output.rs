@@ -1,4 +1,5 @@
-//! A good output stays unchanged, byte for byte, whatever happens during the next build.
+//! Tests that a good output stays unchanged, byte for byte, regardless of what happens during the
+//! next build.
 
 use std::io::Read as _;
 use std::process::Child;
@@ -126,7 +127,7 @@ fn part(workshop: &Fixture) -> Result<Option<u64>> {
         .map(|about| about.len()))
 }
 
-/// Large enough for packing to take some time on any machine.
+/// The size of a file that takes some time to pack on any machine.
 const LARGE: usize = 4 << 20;
 
 /// Makes a workshop that contains the output of a fast build, and whose next build takes a long
@@ -192,8 +193,7 @@ fn killed() -> Result<()> {
         left.len() == 2 && left[0].starts_with(".out.new-"),
         "nothing is left to be cleared up: {left:?}"
     );
-    // A build cleans up when it starts (this one is fast); it would do so even if it failed
-    // afterwards.
+    // A build cleans up at its start, even if it fails afterwards. This build is fast.
     let small = Fixture::new()?;
     let recipe = small.path("recipe.toml");
     let mut command = std::process::Command::new(tests::programs::builder()?);

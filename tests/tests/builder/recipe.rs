@@ -1,4 +1,4 @@
-//! The builder's messages about mistakes in a recipe.
+//! Tests the builder's messages about mistakes in a recipe.
 
 mod no_file;
 

@@ -1,5 +1,5 @@
-//! The same recipe produces the same image in a different folder, under a different umask, on a
-//! different day.
+//! Tests that the same recipe produces the same image in a different folder, under a different
+//! umask, on a different day.
 
 use std::fs;
 use std::process::Command;
@@ -39,7 +39,7 @@ fn elsewhere(command: &Command, umask: &str, folder: &std::path::Path) -> Result
     process::run(&mut shell)
 }
 
-/// The demo's recipe with upstream's etcd and the real firstboot, as an operator would build it.
+/// Builds the demo's recipe with upstream's etcd and the real firstboot, as an operator would.
 fn upstream() -> Result<()> {
     etcd::release("3.5.1")?;
     let server = FileServer::on_loopback(&etcd::mirror())?;

@@ -1,4 +1,4 @@
-//! What must stay secret, and what must not.
+//! Tests that secrets stay secret, and that public files are public.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -36,8 +36,8 @@ fn has(text: &[u8], needle: &str) -> bool {
 fn no_secret() -> Result<()> {
     let workshop = Fixture::warm()?;
     workshop.built()?;
-    // The first line of each key's base64 is already unique, since the fixed head of PKCS #8 takes
-    // up only 36 of its characters.
+    // The first line of each key's base64 is already unique, because the fixed head of PKCS #8
+    // takes up only 36 of its characters.
     let keys: Vec<PathBuf> = snapshot(&workshop.pki())?
         .into_keys()
         .filter(|name| is_a(name, "key"))
@@ -56,7 +56,7 @@ fn no_secret() -> Result<()> {
             .context("an empty key")?;
         needles.push(line.to_owned());
     }
-    // The programs consist of noise, which takes long to search and contains no text.
+    // The programs consist of noise, which contains no text and would take long to search.
     let image = workshop.out().join("image");
     let mut texts = vec![(
         "the unpacked overlay".to_owned(),

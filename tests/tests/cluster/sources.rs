@@ -1,5 +1,5 @@
-//! Each source from which a node can get its identity. The main path covers the seed folder, and
-//! the refusals cover the seed disk.
+//! Tests each source from which a node can get its document. The main path covers the seed folder,
+//! and the refusals cover the seed disk.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -122,15 +122,15 @@ fn server() -> Result<()> {
         "it is not said who asks: {query}"
     );
 
-    // On the second boot the node makes no request, since it knows its identity.
+    // On the second boot the node makes no request, because it has already accepted its document.
     host.cut_power()?;
     becomes_the_node(&mut host)?;
     ensure!(ours.server.requests_for("metadata/node.json").len() == 3);
     Ok(())
 }
 
-/// Runs in place of systemd, and prints what firstboot finds in each of three runs: with all of the
-/// firmware's tables, without the OEM strings, and without QEMU's store.
+/// A script that runs in place of systemd, and prints what firstboot finds in each of three runs:
+/// with all of the firmware's tables, without the OEM strings, and without QEMU's store.
 const FIRMWARE: &str = "#!/bin/sh
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin
 mount -t proc proc /proc
@@ -146,8 +146,8 @@ firstboot run --dry-run
 exec busybox sh -c 'sync; reboot -f'
 ";
 
-/// The firmware of a virtual machine: an OEM string that contains the location, and QEMU's own
-/// store, which here holds a different node's document.
+/// Tests the firmware of a virtual machine: an OEM string with the location of a document, and
+/// QEMU's own store, which here contains a different node's document.
 fn firmware() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.machine("etcd-1")?;

@@ -1,4 +1,4 @@
-//! The lossy disk loses writes that were not flushed, and nothing else.
+//! Tests that the lossy disk loses exactly the writes that were not flushed.
 
 use std::fs::{self, File};
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! Power is lost while etcd itself is in transition between two states.
+//! Tests power failures while etcd itself is in transition between two states.
 
 use std::fs;
 
@@ -34,7 +34,7 @@ fn half_born() -> Result<()> {
     let mut bed = Bed::booted(tracer())?;
     let victim = TOGETHER.victim;
     let orders = bed.orders(victim, Traced::Etcd);
-    // Its database exists; its write-ahead log is complete, but has not been renamed into place
+    // etcd's database exists. Its write-ahead log is complete, but has not been renamed into place
     // yet.
     let point = Point {
         what: "rename /var/lib/etcd/data/member/wal".to_owned(),
@@ -79,7 +79,7 @@ fn half_born() -> Result<()> {
     Ok(())
 }
 
-/// Covers the time from etcd's start as a learner until firstboot has finished.
+/// Cuts the power between etcd's start as a learner and the end of firstboot.
 fn promotion() -> Result<()> {
     let mut bed = Bed::booted(tracer())?;
     let victim = REBUILD.victim;

@@ -1,4 +1,4 @@
-//! The commit that `--version` names, which the Makefile passes to the build.
+//! Tests the commit in the output of `--version`, which the Makefile passes to the build.
 
 use std::fs;
 use std::path::Path;

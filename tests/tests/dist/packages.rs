@@ -1,4 +1,4 @@
-//! Builds the packages from the programs that `make build` has left.
+//! Builds the packages from the programs that `make build` has made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,8 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The second build runs under a different umask, in a different time zone, language and folder.
+/// Checks that two builds give the same bytes. The second build runs under a different umask, in a
+/// different time zone, language and folder.
 fn same_bytes() -> Result<()> {
     let first = packages()?;
     let second = run::current()?.folder("packages-again")?;

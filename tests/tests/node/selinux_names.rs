@@ -1,6 +1,6 @@
-//! Every name in the SELinux module for etcd exists in CentOS 7's own policy: semodule refuses a
-//! module with an unknown name, and then the installation fails. The table gives the source of each
-//! name.
+//! Tests that every name in the SELinux module for etcd exists in CentOS 7's own policy. semodule
+//! refuses a module with an unknown name, and then the installation fails. The table gives the
+//! source of each name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,8 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn module() -> Result<()> {
     let absent = absent(MODULE)?;
-    // The statement is in a block of its own, which is left out as a whole if a name in it does not
-    // exist.
+    // The statement is in its own block, which semodule leaves out as a whole if a name in it does
+    // not exist.
     ensure!(
         absent.optional == BTreeSet::from(["permission file map".to_owned()]),
         "{absent:?}"

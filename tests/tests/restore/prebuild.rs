@@ -1,5 +1,5 @@
-//! A member that does not wait for any other prepares the new data while etcd is still running.
-//! Whatever happens to that data, etcd survives.
+//! Tests a member that does not wait for other members, and therefore prepares the new data while
+//! etcd is still running. etcd survives every fault of that data.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -19,7 +19,8 @@ use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
 use crate::orders::{SNAPSHOT, content};
 
 const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
-/// etcdutl may finish before it is caught; in that case the test tries again.
+/// The number of attempts. etcdutl can finish before the test catches it; the test then tries
+/// again.
 const MAX_ATTEMPTS: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -96,7 +97,7 @@ fn all() -> Result<()> {
     host.boot()?;
     wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(host, "put answer 42")?;
-    // These values give etcdutl something to do.
+    // These values give etcdutl enough work.
     host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?
         .ok()?;
     for number in 0..30 {
@@ -125,8 +126,8 @@ fn all() -> Result<()> {
     host.boot()?;
     before.still(host)?;
 
-    // The same once the node has the order: the next boot completes the restore. The leftovers of
-    // the interrupted restore do no harm.
+    // The same happens once the node has the order. The next boot completes the restore, and the
+    // leftovers of the interrupted restore are harmless.
     let before = Before::of(host)?;
     let orders = |host: &Host| {
         let journal =

@@ -1,4 +1,4 @@
-//! A restore and its rollback, with each version of etcd.
+//! Tests a restore and its rollback, with each version of etcd.
 
 use std::fs;
 use std::process::Child;
@@ -29,8 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             test,
         )
     };
-    // One version whose revision can be raised, and one whose revision cannot. For the other
-    // versions a full life cycle already includes a restore.
+    // Tests one version whose revision can be raised, and one whose revision cannot. For the other
+    // versions, a full life cycle already includes a restore.
     vec![
         way("3.4.23", long, || there_and_back("3.4.23")),
         way("3.5.1", trial, || there_and_back("3.5.1")),
@@ -43,8 +43,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The peer URL of a learner that never starts.
 const GHOST: &str = "https://10.101.15.109:2380";
 
-/// Returns whether this version's revision can be raised, and clients that have seen a later one
-/// can be notified of it.
+/// Returns whether this version's revision can be raised, so that clients that have seen a later
+/// revision are notified.
 fn raises(version: &str) -> bool {
     !["3.4.23", "3.5.1"].contains(&version)
 }
@@ -125,7 +125,7 @@ fn snapshot(bed: &Bed) -> Result<()> {
     distribute_snapshot(bed, 0)
 }
 
-/// Checks what else was restored besides the keys.
+/// Checks everything that was restored besides the keys.
 fn came_back(bed: &Bed) -> Result<()> {
     let two = &bed.hosts[1];
     let alice = etcdctl(two, "get old/1 --print-value-only --user alice:secret")?;
@@ -284,8 +284,8 @@ fn print_ids(bed: &Bed, came: &[Output]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the watch that went on through the restore fails, and that a new watch from its
-/// revision fails too.
+/// Checks that the watch that continued through the restore fails, and that a new watch from its
+/// revision fails as well.
 fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
     one.wait_for("grep -q compacted /root/watched", CONVERGENCE_TIMEOUT)?;
     let again = one.sh(&format!(
@@ -300,7 +300,7 @@ fn watches_fail(one: &Host, three: &Host, seen: i64) -> Result<()> {
     Ok(())
 }
 
-/// Rolls back to the earlier data, and checks that none of it has been lost.
+/// Rolls back to the earlier data, and checks that no data was lost.
 fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     let [one, two, three] = &bed.hosts[..] else {
         anyhow::bail!("not three hosts")

@@ -1,5 +1,5 @@
-//! What a hostile client can write into a request: nothing in it opens a window, reaches a
-//! different file, or hides a second request.
+//! Tests hostile requests. None of them reopens the time window of a document, reaches a different
+//! file, or hides a second request.
 
 mod log;
 
@@ -61,7 +61,7 @@ fn head() -> Result<()> {
         )?;
         ensure!(found == status, "{page}: {found}: {text}");
     }
-    // After the HEAD request for a file the connection stays in step.
+    // After the HEAD request for a file, the connection can still be used.
     let both = "HEAD /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\nGET /image/SHA256SUMS HTTP/1.1\r\nHost: a\r\n\r\n";
     let said = raw(&one.namespace, both)?;
     ensure!(
@@ -174,7 +174,7 @@ fn links() -> Result<()> {
             )?;
         }
     }
-    // Nor may a node's own folder be a symlink.
+    // A node's own folder must not be a symlink either.
     fs::rename(
         ours.out().join("nodes/etcd-2"),
         ours.out().join("nodes-of-2"),
@@ -308,7 +308,7 @@ fn stops_and_listens() -> Result<()> {
     )
 }
 
-/// The server runs even if the disk for its output is full.
+/// Checks that the server runs even if the disk for its output is full.
 fn needs_no_output(ours: &Provisioning) -> Result<()> {
     let mut command = ours.network.world().command("sh");
     command

@@ -1,5 +1,5 @@
-//! A machine is installed only once: what iPXE is sent, what is recorded, and what the operator can
-//! allow.
+//! Tests that a machine is installed only once: the scripts that iPXE gets, the server's record,
+//! and the operator's permissions.
 
 mod elsewhere;
 mod machine;
@@ -172,7 +172,7 @@ fn retried_then_refused() -> Result<()> {
         "{line}"
     );
     server.wait_for_output("[held]")?;
-    // After a restart the server still knows it.
+    // After a restart the server still has this record.
     drop(server);
     let _server = Server::start(&ours, TREE)?;
     ensure!(

@@ -1,5 +1,5 @@
-//! Many clients, slow clients, silent clients: a machine that sends a single request still gets its
-//! answer.
+//! Tests many clients, slow clients and silent clients. A machine that sends a single request must
+//! still get its answer.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -30,8 +30,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Opens this many connections to the server from each of these addresses of a namespace, and sends
-/// some bytes on each connection.
+/// Opens the given number of connections to the server from each of these addresses of a namespace,
+/// and sends some bytes on each connection.
 fn connections(
     from: &Namespace,
     addresses: &[String],
@@ -155,8 +155,8 @@ fn slow() -> Result<()> {
         ),
     ];
     let mut deaf = open(overlay)?;
-    // One of many clients on a link that slows down to 30 KB per second once the kernel's buffers
-    // have grown.
+    // This is one of many clients on a link that slows down to 30 KB per second once the kernel's
+    // buffers have grown.
     let mut steady = open(overlay)?;
     let mut taken = 8_000_000;
     steady.read_exact(&mut vec![0; taken])?;

@@ -1,4 +1,4 @@
-//! Damaged snapshots: firstboot finds whatever etcdutl finds.
+//! Tests that firstboot finds all damage in snapshots that etcdutl finds.
 
 mod case;
 mod pointers;
@@ -60,7 +60,7 @@ fn corpus() -> Result<()> {
     for (kind, [all, ours, theirs]) in &tally {
         println!("{kind:<45} {all:>5} {ours:>9} {theirs:>7}");
     }
-    // Damage that only a checksum could reveal: it affects bytes that may have any value.
+    // Only a checksum could reveal this damage, because it affects bytes that may have any value.
     let blind = [
         "a byte of a value",
         "a byte of a key",
@@ -234,7 +234,7 @@ fn lengths(image: &Image, cases: &mut Vec<Case>) {
     }
 }
 
-/// Damages pages in such a way that bbolt accepts them and etcd would not.
+/// Damages pages in such a way that bbolt accepts them but etcd would not.
 fn contents(image: &Image, cases: &mut Vec<Case>) {
     let used = image.used();
     // The bucket `key` is the largest one; its leaves contain revisions.

@@ -1,5 +1,5 @@
-//! Snapshots with random damage in several places, and a corrected digest: whatever the bytes are,
-//! the check finishes, uses little memory, and finds everything that etcdutl finds.
+//! Tests snapshots with random damage in several places, and a corrected digest. For any bytes, the
+//! check finishes, uses little memory, and finds everything that etcdutl finds.
 //!
 //! `MUTATIONS=100000 SEED=7 cargo test -p tests --test verify -- at_random` runs longer, and with
 //! different damage.
@@ -19,8 +19,8 @@ use crate::random::Random;
 
 /// The number of files that are checked by default.
 const FILES: u64 = 400;
-/// The check's memory limit, including the program and its stacks: much less than a false length
-/// could request.
+/// The check's memory limit, including the program and its stacks. It is much less than a false
+/// length could request.
 const MEMORY: &str = "--as=268435456";
 
 pub(crate) fn trials() -> Vec<Trial> {

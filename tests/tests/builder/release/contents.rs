@@ -1,4 +1,5 @@
-//! Releases with the right digest and the wrong content: the recipe's author may have been misled.
+//! Tests releases with the right digest and the wrong content, as if the recipe's author had been
+//! misled.
 
 use anyhow::{Context as _, Result, ensure};
 use tar::EntryType;

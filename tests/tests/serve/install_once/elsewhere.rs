@@ -1,4 +1,4 @@
-//! The record of installations in a different place, or from a different build.
+//! Tests the record of installations in a different place, or from a different build.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -70,8 +70,8 @@ pub(super) fn elsewhere() -> Result<()> {
     obey_orders(&other, &one, &two)
 }
 
-/// Permission for one machine does not apply to a different machine, and permission for a document
-/// does not apply to an installation.
+/// Checks that permission for one machine does not apply to another machine, and that permission
+/// for a document does not allow an installation.
 fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     let out = other.to_string_lossy().into_owned();
     let allowed =
@@ -104,8 +104,8 @@ fn obey_orders(other: &Path, one: &Link, two: &Link) -> Result<()> {
     Ok(())
 }
 
-/// A different first build: on a host that has the recipe but not the PKI, or with a different
-/// `--out`.
+/// Tests a different first build: on a host that has the recipe but not the PKI, or with a
+/// different `--out`.
 pub(super) fn another_build() -> Result<()> {
     let ours = built()?;
     let other = ours.out().with_file_name("other");
